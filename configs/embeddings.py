@@ -1,0 +1,25 @@
+"""Your own vectors, from a .npy or .parquet file, to Semantic IDs.
+
+python train.py --config=configs/embeddings.py --config.data.path=items.parquet --workdir=runs/items
+
+.parquet: --config.data.id_column and --config.data.vector_column name the columns (item_id and vector).
+.npy: --config.data.ids_path names a text file with one id a line; without it an id is a row number.
+"""
+
+from ml_collections import ConfigDict
+
+from sid_jax.config import choose, default_config
+
+
+def get_config(arg: str = "ste") -> ConfigDict:
+    """Returns the settings; `arg` is "ste" or "gumbel", and ",quick" after it makes a short run for a first look."""
+    method, options = choose(arg, ["ste", "gumbel"], ["quick"])
+    config = default_config()
+    config.data.source = "vectors"
+    if "quick" in options:
+        config.train.num_epochs = 5
+    if method == "gumbel":
+        config.model.quantization_method = "gumbel_softmax"
+        # The temperature reaches its floor at the end of the run, whatever the number of items and epochs.
+        config.train.annealing_schedule = "cosine"
+    return config

@@ -1,0 +1,23 @@
+"""MovieLens-100K: 1,682 films, or 943 users, from ratings to Semantic IDs.
+
+python train.py --config=configs/ml100k.py:gumbel --workdir=runs/ml100k
+"""
+
+from ml_collections import ConfigDict
+
+from sid_jax.config import choose, default_config
+
+
+def get_config(arg: str = "ste") -> ConfigDict:
+    """Returns the settings; `arg` is "ste" or "gumbel", and ",quick" after it makes a short run for a first look."""
+    method, options = choose(arg, ["ste", "gumbel"], ["quick"])
+    config = default_config()
+    config.data.source = "movielens-100k"
+    config.model.num_levels = 3
+    config.model.codebook_size = 64
+    config.train.batch_size = 256
+    config.train.learning_rate = 3e-3
+    config.train.num_epochs = 20 if "quick" in options else 500
+    if method == "gumbel":
+        config.model.quantization_method = "gumbel_softmax"
+    return config

@@ -1,0 +1,25 @@
+"""Writes the Semantic IDs and the codebooks of a trained run.
+
+python export.py --workdir=runs/ml100k --out=exports/ml100k
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from sid_jax import command
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder.", required=True)
+_OUT = flags.DEFINE_string("out", None, "The export's folder; it must not exist yet, or be empty.", required=True)
+_STEP = flags.DEFINE_integer("step", None, "The checkpoint's step; by default the best one of a finished run.")
+
+
+def main() -> None:
+    """Exports the run that the flags name."""
+    from sid_jax.export.run import export
+
+    export(Path(_WORKDIR.value), Path(_OUT.value), step=_STEP.value)
+
+
+if __name__ == "__main__":
+    command.run(main)

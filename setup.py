@@ -1,0 +1,43 @@
+"""Packaging of sid_jax."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="sid_jax",
+    version="0.1.0",
+    description="Semantic IDs in JAX: from item vectors to short, unique tuples of codes that mean something",
+    long_description=Path(__file__).with_name("README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["sid_jax", "sid_jax.*"]),
+    package_data={"sid_jax": ["py.typed"]},
+    install_requires=[
+        "absl-py>=2.1",
+        "array_record>=0.5.1",
+        "flax>=0.12.0",
+        # tensorflow-datasets imports it without declaring it.
+        "importlib_resources",
+        "jax>=0.7.2",
+        "ml-collections>=1.0.0",
+        "numpy>=1.26",
+        "optax>=0.2.5",
+        "orbax-checkpoint>=0.11.36",
+        "pyarrow>=15",
+        "rich>=13",
+        "safetensors>=0.4",
+        "scipy>=1.11",
+        "tensorboardX>=2.6",
+        "tensorflow-datasets>=4.9.7",
+        "wordllama>=0.3.9",
+    ],
+    extras_require={
+        "cuda12": ["jax[cuda12]"],
+        "cuda13": ["jax[cuda13]"],
+        "tpu": ["jax[tpu]"],
+        "text": ["sentence-transformers>=3"],
+        "test": ["faiss-cpu", "hypothesis", "mypy", "pytest>=8", "ruff", "torch==2.13.0"],
+    },
+)

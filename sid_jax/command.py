@@ -1,0 +1,68 @@
+"""How every command begins and ends: flags in, the library called, one clear line on a user's mistake."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from absl import app, flags, logging
+
+from sid_jax.config import field_names
+from sid_jax.errors import UserError
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parses the flags and calls `main`; a mistake of the user's ends in one line on standard error and status 1."""
+    # Libraries say a good deal at INFO; what a person should see goes to the console.
+    logging.set_verbosity(logging.ERROR)
+    app.run(lambda argv: _guarded(main, argv), flags_parser=_parse)
+
+
+def _guarded(main: Callable[[], None], argv: Sequence[str]) -> None:
+    try:
+        if len(argv) > 1:
+            raise UserError(f"{argv[1]!r} is not a flag; a setting is --config.name=value")
+        main()
+    except UserError as error:
+        _leave(str(error))
+    except OSError as error:
+        # A full disk, a folder without permission: the system's own words, and where.
+        _leave(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        _leave(_unknown_field(argv) or _last_line(error))
+
+
+def _unknown_field(argv: Sequence[str]) -> str | None:
+    """Returns what is wrong with the first `--config.a.b` that no config has, or None if all are known."""
+    known = field_names()
+    for argument in argv:
+        name = argument.lstrip("-").partition("=")[0]
+        if not name.startswith("config.") or name.removeprefix("config.") in known:
+            continue
+        name = name.removeprefix("config.")
+        section = name.rpartition(".")[0]
+        beside = [each for each in known if each.rpartition(".")[0] == section] or known
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean config.{close[0]}?" if close else ""
+        return f"there is no config.{name}{hint} Known here: {', '.join(beside)}"
+    return None
+
+
+def _last_line(error: Exception) -> str:
+    """Returns the line that matters: a config file's mistake comes as a traceback, whose last line names it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if isinstance(error, flags.Error):
+        return lines[0] if "Traceback" not in str(error) else lines[-1].partition(": ")[2] or lines[-1]
+    return " ".join(lines)
+
+
+def _leave(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(1)

@@ -1,0 +1,262 @@
+"""Every setting there is, its default, and the check that refuses a wrong one.
+
+The files in `configs/` start from `default_config()` and say only what is different for their use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import FieldReference
+
+from sid_jax.errors import UserError
+
+
+def default_config() -> ConfigDict:
+    """Returns the settings that hold wherever a config file says nothing else."""
+    config = ConfigDict()
+    # Everything random is a function of (seed, stream name, step).
+    config.seed = 0
+
+    config.data = data = ConfigDict()
+    # "vectors": your own, from `data.path`. "movielens-100k": films (or users), made into vectors as said below.
+    data.source = "vectors"
+    # vectors: a .npy or .parquet file. movielens-100k: a folder or zip in GroupLens' layout; empty looks in the cache,
+    # then in the package registry, then at GroupLens.
+    data.path = ""
+    # vectors: the parquet column with the item ids, kept exactly as they came.
+    data.id_column = "item_id"
+    # vectors: the parquet column with the vectors, as lists or fixed-size lists.
+    data.vector_column = "vector"
+    # vectors: for a .npy file, a text file with one id a line. Empty: ids are the row numbers.
+    data.ids_path = ""
+    # movielens: who gets Semantic IDs, "item" or "user".
+    data.view = "item"
+    # movielens: "text", "collaborative" (truncated SVD of the ratings) or "text+collaborative" (one after the other).
+    data.vectors = "text"
+    # movielens: "wordllama" (built in) or the name of a sentence-transformers model (needs the [text] extra).
+    data.text_encoder = "wordllama"
+    # movielens: how many singular vectors make a collaborative vector.
+    data.collaborative_dimension = 64
+    # movielens: each user's last ratings left out of the SVD, so that a leave-one-out recommender finds no leak in it.
+    data.collaborative_holdout = 2
+    # Where prepared data sets are kept. Empty: $SID_JAX_CACHE, or .cache/sid_jax in the home folder.
+    data.cache_dir = ""
+    # Scaling, in this order; fitted once on the whole corpus, saved with the model, applied by its encoder.
+    # Each vector to length 1: what counts is its direction, as in cosine similarity.
+    data.unit_norm = True
+    # Subtract the mean vector.
+    data.centre = True
+    # "global": one divisor, so that a feature's mean square is 1. "feature": a divisor for each. "none".
+    data.standardise = "global"
+
+    config.model = model = ConfigDict()
+    # L: codes in an ID before it is made unique.
+    model.num_levels = 3
+    # K: codes a level; one number, or one for each level, as in (64, 128, 256).
+    model.codebook_size = FieldReference(256, field_type=object)
+    # Z: features of the latent vector that is quantized.
+    model.latent_dimension = 32
+    # Widths of the encoder's hidden layers; the decoder has them the other way round.
+    model.hidden_dimensions = (512, 256, 128)
+    # "silu", "relu" or "gelu".
+    model.activation = "silu"
+    # Share of hidden activations dropped in training.
+    model.dropout = 0.0
+    # "ste" (straight-through) or "gumbel_softmax".
+    model.quantization_method = "ste"
+    # Gumbel-softmax: True sends the sampled codeword forward and the soft gradient back; False sends the soft mixture.
+    model.gumbel_hard = True
+    # Gumbel-softmax: temperature at the start and its floor.
+    model.temperature = 2.0
+    model.min_temperature = 0.05
+    # Gumbel-softmax: factor an update, for the exponential schedule.
+    model.temperature_decay = 0.9995
+    # Gumbel-softmax: size of the noise at the start. It falls with the temperature and is 0 at the floor, so that the
+    # codes of the last step are the codes that are exported.
+    model.noise_scale = 1.0
+    # Weight of |residual - sg(codeword)|^2 (van den Oord et al., 1711.00937, eq. 3: beta).
+    model.commitment_weight = 0.25
+    # Weight of |sg(residual) - codeword|^2, which moves the codebooks.
+    model.codebook_weight = 1.0
+
+    config.train = train = ConfigDict()
+    train.num_epochs = 100
+    # Items a step, over all devices together.
+    train.batch_size = 1024
+    # "adamw" or "adagrad".
+    train.optimizer = "adamw"
+    train.learning_rate = 1e-3
+    # The rate's course after the warm-up: "cosine" to 0, or "constant".
+    train.learning_rate_schedule = "cosine"
+    train.warmup_epochs = 1.0
+    # AdamW only, on the kernels: never on biases or codebooks.
+    train.weight_decay = 1e-4
+    # Gradients are scaled down to this global norm; 0 leaves them alone.
+    train.gradient_clip_norm = 1.0
+    # Gumbel-softmax: False keeps the temperature and the noise where they start.
+    train.temperature_annealing = True
+    # "exponential", "linear" or "cosine".
+    train.annealing_schedule = "exponential"
+    # Epochs between two updates of the temperature.
+    train.temperature_update_frequency = 1
+    # Lloyd iterations of the k-means that starts the codebooks, and the most items it looks at (a random sample).
+    train.kmeans_iterations = 25
+    train.kmeans_sample_items = 65_536
+    # A code that no item took for this many epochs starts anew at a residual that is badly served; 0 never.
+    train.revive_every_epochs = 1.0
+    # No revival in the last part of the run, so that what is revived has time to settle.
+    train.revive_until = 0.9
+    # Steps in one compiled call; metrics are written once a call.
+    train.log_every_steps = 100
+    # The whole corpus is measured, and a checkpoint saved, this often and at the end.
+    train.eval_every_epochs = 10.0
+    # The checkpoint that export takes is the best by this: any name that an evaluation prints ("r2", "distinct_rate").
+    train.best_metric = "r2"
+    train.best_mode = "max"
+    # Checkpoints kept: the latest, and the best of the rest.
+    train.keep_checkpoints = 3
+    return config
+
+
+def config_from_dict(content: dict[str, Any]) -> ConfigDict:
+    """Returns a config from its saved form; lists become the tuples that they were."""
+    config = default_config()
+    for name, value in _flat(content).items():
+        section, field = _owner(config, name)
+        section[field] = tuple(value) if isinstance(value, list) else value
+    return config
+
+
+def differences(old: ConfigDict, new: ConfigDict) -> list[tuple[str, Any, Any]]:
+    """Returns the fields in which two configs differ: name, old value, new value."""
+    left, right = _flat(old.to_dict()), _flat(new.to_dict())
+    return [(name, left.get(name), right.get(name)) for name in {**left, **right} if left.get(name) != right.get(name)]
+
+
+def check_config(config: ConfigDict) -> None:
+    """Refuses a config with a value that no run could use.
+
+    Raises:
+      UserError: with the field, its value, and what it may be.
+    """
+    for name, choices in _CHOICES.items():
+        value = _value(config, name)
+        if value not in choices:
+            raise UserError(f"config.{name} is {value!r}; it must be one of {', '.join(map(repr, choices))}")
+    for name, (least, most) in _RANGES.items():
+        value = _value(config, name)
+        if not least <= value <= most:
+            raise UserError(f"config.{name} is {value}; it must be from {least:g} to {most:g}")
+    _check_sizes(config.model)
+    if config.model.min_temperature > config.model.temperature:
+        raise UserError(
+            f"config.model.min_temperature is {config.model.min_temperature}, above config.model.temperature="
+            f"{config.model.temperature}"
+        )
+
+
+def field_names() -> list[str]:
+    """Returns the name of every setting, `section.field`, in order."""
+    return list(_flat(default_config().to_dict()))
+
+
+def choose(arg: str, methods: Sequence[str], options: Sequence[str]) -> tuple[str, set[str]]:
+    """Reads a config file's argument, such as "gumbel" or "gumbel,quick": one method at most, any of the options.
+
+    Returns:
+      The method, the first one if none is named, and the options named.
+
+    Raises:
+      UserError: for any other word.
+    """
+    words = [word for word in arg.split(",") if word]
+    named = [word for word in words if word in methods]
+    unknown = [word for word in words if word not in (*methods, *options)]
+    if unknown or len(named) > 1:
+        raise UserError(
+            f"unknown argument {arg!r}: it must be one of {', '.join(methods)}, and may add {', '.join(options)} "
+            f"after a comma"
+        )
+    return (named or [methods[0]])[0], set(words) - set(named)
+
+
+_INFINITE = float("inf")
+_TINY = 1e-12
+
+_CHOICES: dict[str, Sequence[Any]] = {
+    "data.source": ("vectors", "movielens-100k"),
+    "data.view": ("item", "user"),
+    "data.vectors": ("text", "collaborative", "text+collaborative"),
+    "data.standardise": ("global", "feature", "none"),
+    "model.activation": ("silu", "relu", "gelu"),
+    "model.quantization_method": ("ste", "gumbel_softmax"),
+    "train.optimizer": ("adamw", "adagrad"),
+    "train.learning_rate_schedule": ("cosine", "constant"),
+    "train.annealing_schedule": ("exponential", "linear", "cosine"),
+    "train.best_metric": ("r2", "mse", "cosine", "distinct_rate", "agreement"),
+    "train.best_mode": ("max", "min"),
+}
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "seed": (0, 2**32 - 1),
+    "data.collaborative_dimension": (1, _INFINITE),
+    "data.collaborative_holdout": (0, _INFINITE),
+    "model.num_levels": (1, 64),
+    "model.latent_dimension": (1, _INFINITE),
+    "model.dropout": (0, 0.99),
+    "model.temperature": (_TINY, _INFINITE),
+    "model.min_temperature": (_TINY, _INFINITE),
+    "model.temperature_decay": (_TINY, 1),
+    "model.noise_scale": (0, _INFINITE),
+    "model.commitment_weight": (0, _INFINITE),
+    "model.codebook_weight": (0, _INFINITE),
+    "train.num_epochs": (_TINY, _INFINITE),
+    "train.batch_size": (1, _INFINITE),
+    "train.learning_rate": (0, _INFINITE),
+    "train.warmup_epochs": (0, _INFINITE),
+    "train.weight_decay": (0, _INFINITE),
+    "train.gradient_clip_norm": (0, _INFINITE),
+    "train.temperature_update_frequency": (1, _INFINITE),
+    "train.kmeans_iterations": (0, _INFINITE),
+    "train.kmeans_sample_items": (1, _INFINITE),
+    "train.revive_every_epochs": (0, _INFINITE),
+    "train.revive_until": (0, 1),
+    "train.log_every_steps": (1, _INFINITE),
+    "train.eval_every_epochs": (_TINY, _INFINITE),
+    "train.keep_checkpoints": (1, _INFINITE),
+}
+
+
+def _check_sizes(model: ConfigDict) -> None:
+    size, levels = model.codebook_size, model.num_levels
+    sizes = size if isinstance(size, (tuple, list)) else (size,)
+    if not all(isinstance(each, int) and not isinstance(each, bool) and each >= 1 for each in sizes):
+        raise UserError(
+            f"config.model.codebook_size is {size!r}; it must be a number, or one for each level: (64, 128)"
+        )
+    if len(sizes) not in (1, levels):
+        raise UserError(f"config.model.codebook_size has {len(sizes)} numbers, but config.model.num_levels is {levels}")
+    if not all(width >= 1 for width in model.hidden_dimensions):
+        raise UserError(f"config.model.hidden_dimensions is {model.hidden_dimensions}; each must be 1 or more")
+
+
+def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in content.items():
+        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value})
+    return flat
+
+
+def _owner(config: ConfigDict, name: str) -> tuple[ConfigDict, str]:
+    *sections, field = name.split(".")
+    for section in sections:
+        config = config[section]
+    return config, field
+
+
+def _value(config: ConfigDict, name: str) -> Any:
+    section, field = _owner(config, name)
+    return section[field]

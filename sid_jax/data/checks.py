@@ -1,0 +1,43 @@
+"""Checks of ids and vectors that hold wherever they come from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sid_jax.errors import UserError
+
+# Rows looked at together, so that the check of a memory-mapped file needs little memory.
+_BLOCK_ROWS = 65_536
+
+
+def check_unique(ids: np.ndarray, where: str) -> None:
+    """Raises UserError, naming the first id that came before and its two rows, unless all `[N]` ids differ."""
+    if pc.count_distinct(pa.array(ids)).as_py() == len(ids):
+        return
+    first_row: dict[object, int] = {}
+    for row, item_id in enumerate(ids.tolist()):
+        if item_id in first_row:
+            raise UserError(
+                f"{where}: id {item_id!r} is in row {first_row[item_id]} and again in row {row} (rows count from 0); "
+                "give each item one row"
+            )
+        first_row[item_id] = row
+
+
+def check_finite(vectors: np.ndarray, ids: np.ndarray, where: str) -> None:
+    """Raises UserError, naming the first bad row, unless all `[N, D]` vectors are finite."""
+    bad_rows = [
+        start + np.flatnonzero(~np.isfinite(vectors[start : start + _BLOCK_ROWS]).all(axis=1))
+        for start in range(0, len(vectors), _BLOCK_ROWS)
+    ]
+    bad = np.concatenate(bad_rows)
+    if not len(bad):
+        return
+    row = int(bad[0])
+    column = int(np.flatnonzero(~np.isfinite(vectors[row]))[0])
+    raise UserError(
+        f"{where}: row {row} (counted from 0, id {ids[row]}) has {vectors[row, column]} as float32 in column {column}; "
+        f"NaN or infinite values are in {len(bad)} of {len(vectors)} rows: mend them or leave these rows out"
+    )

@@ -1,0 +1,92 @@
+"""Vectors from who rated what: the truncated SVD of the rating matrix."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import svds
+
+from sid_jax.data.movielens import MovieLens, Table
+from sid_jax.errors import UserError
+
+
+def collaborative_vectors(catalogue: MovieLens, *, view: str, dimension: int, holdout: int) -> np.ndarray:
+    """Returns `[N, D]` float32 vectors of the films (view "item") or users (view "user").
+
+    Args:
+      catalogue: whose ratings fill the matrix, films by users or users by films; what is not rated is 0.
+      view: "item" or "user".
+      dimension: D, below the matrix's smaller side.
+      holdout: how many of each user's last ratings are left out. A leave-one-out recommender is tested on a user's last
+        rating and validated on the one before: vectors that had seen them would tell it the answer.
+
+    Raises:
+      UserError: if the dimension or the holdout does not fit the data.
+    """
+    ratings = leave_out_last(catalogue.ratings, holdout)
+    matrix = _rating_matrix(catalogue, ratings)
+    return truncated_svd(matrix if view == "item" else matrix.T.tocsr(), dimension)
+
+
+def leave_out_last(ratings: Table, holdout: int) -> Table:
+    """Returns the ratings without each user's last `holdout` rows.
+
+    Args:
+      ratings: `[R]` columns, sorted by user and time.
+      holdout: 0 or more.
+
+    Raises:
+      UserError: if it is negative, or nothing is left.
+    """
+    users = ratings["user_id"]
+    ends = np.searchsorted(users, users, side="right")
+    kept = np.arange(len(users)) < ends - holdout
+    if holdout < 0 or not kept.any():
+        raise UserError(f"data.collaborative_holdout={holdout}: give 0 or more, and so few that ratings are left")
+    return {name: column[kept] for name, column in ratings.items()}
+
+
+def truncated_svd(matrix: sparse.csr_array, dimension: int) -> np.ndarray:
+    """Returns the rows of U S, the best rank-D picture of the matrix's rows (Eckart and Young, 1936).
+
+    Args:
+      matrix: `[N, M]`.
+      dimension: D, from 1 to min(N, M) - 1.
+
+    Returns:
+      `[N, D]` float32, the largest singular value first. A singular vector's sign is arbitrary: here the entry that is
+      largest in size is positive. Rows that are all 0 stay 0.
+
+    Raises:
+      UserError: if the dimension is out of its range.
+    """
+    smaller_side = min(matrix.shape)
+    if not 1 <= dimension < smaller_side:
+        raise UserError(f"data.collaborative_dimension={dimension}: give a number from 1 to {smaller_side - 1}")
+    # A start vector of its own makes the iteration, and so every bit of the result, the same in each run.
+    start = np.random.default_rng(0).standard_normal(smaller_side)
+    left, singular_values, _ = svds(matrix.astype(np.float64), k=dimension, v0=start)
+    order = np.argsort(-singular_values, kind="stable")
+    rows = (left * singular_values)[:, order]
+    largest = rows[np.abs(rows).argmax(axis=0), np.arange(dimension)]
+    return (rows * np.where(largest < 0, -1.0, 1.0)).astype(np.float32)
+
+
+def join_side_by_side(parts: list[np.ndarray]) -> np.ndarray:
+    """Returns the parts as one `[N, D1 + D2 + ...]` float32 array, each scaled to a mean square norm of 1.
+
+    The scales of text vectors and of singular vectors have nothing to do with each other: joined as they are, the part
+    with the larger numbers alone would decide which items are near.
+
+    Args:
+      parts: arrays `[N, Di]`, not all 0.
+    """
+    return np.concatenate([part / np.sqrt(np.mean(np.sum(part**2, axis=1))) for part in parts], axis=1)
+
+
+def _rating_matrix(catalogue: MovieLens, ratings: Table) -> sparse.csr_array:
+    item_ids, user_ids = catalogue.items["item_id"], catalogue.users["user_id"]
+    rows = np.searchsorted(item_ids, ratings["item_id"])
+    columns = np.searchsorted(user_ids, ratings["user_id"])
+    shape = (len(item_ids), len(user_ids))
+    return sparse.coo_array((ratings["rating"].astype(np.float64), (rows, columns)), shape=shape).tocsr()

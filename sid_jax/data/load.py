@@ -1,0 +1,87 @@
+"""What `config.data` asks for, as ids and vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from sid_jax.data.checks import check_finite
+from sid_jax.data.collaborative import collaborative_vectors, join_side_by_side
+from sid_jax.data.movielens import MovieLens, item_texts, user_texts
+from sid_jax.data.movielens_sources import load_movielens
+from sid_jax.data.text import encode_texts
+from sid_jax.data.vector_files import read_vector_file
+from sid_jax.data.vector_set import VectorSet
+from sid_jax.errors import UserError
+
+SOURCES = ("vectors", "movielens-100k")
+VIEWS = ("item", "user")
+MOVIELENS_VECTORS = ("text", "collaborative", "text+collaborative")
+
+_EXPORTED_COLUMNS = {"item": ("title", "year", "genres"), "user": ("age", "gender", "occupation")}
+
+
+def load_vectors(data_config: ConfigDict) -> VectorSet:
+    """Returns the N items that get Semantic IDs, with `[N, D]` float32 finite vectors.
+
+    Args:
+      data_config: the `data` part of the config.
+
+    Raises:
+      UserError: if a setting has no such choice, or the data is missing, damaged or not finite.
+    """
+    _check_choice("source", data_config.source, SOURCES)
+    if data_config.source == "vectors":
+        return _own_vectors(data_config)
+    _check_choice("view", data_config.view, VIEWS)
+    _check_choice("vectors", data_config.vectors, MOVIELENS_VECTORS)
+    return _movielens_vectors(data_config)
+
+
+def _own_vectors(data_config: ConfigDict) -> VectorSet:
+    if not data_config.path:
+        raise UserError("data.path is empty: pass --config.data.path=FILE with your vectors, a .npy or .parquet file")
+    return read_vector_file(
+        Path(data_config.path).expanduser(),
+        id_column=data_config.id_column,
+        vector_column=data_config.vector_column,
+        ids_path=Path(data_config.ids_path).expanduser() if data_config.ids_path else None,
+    )
+
+
+def _movielens_vectors(data_config: ConfigDict) -> VectorSet:
+    catalogue = load_movielens(data_config.path, data_config.cache_dir)
+    view = data_config.view
+    table, id_name = (catalogue.items, "item_id") if view == "item" else (catalogue.users, "user_id")
+    makers = {"text": _text_vectors, "collaborative": _collaborative_vectors}
+    parts = [makers[name](catalogue, data_config) for name in data_config.vectors.split("+")]
+    vectors = parts[0] if len(parts) == 1 else join_side_by_side(parts)
+    check_finite(vectors, table[id_name], f"MovieLens-100K, {data_config.vectors} vectors")
+    return VectorSet(
+        ids=table[id_name],
+        vectors=vectors,
+        id_name=id_name,
+        columns={name: table[name] for name in _EXPORTED_COLUMNS[view]},
+        source=f"MovieLens-100K ({data_config.vectors} vectors of its {view}s) from {catalogue.source}",
+    )
+
+
+def _text_vectors(catalogue: MovieLens, data_config: ConfigDict) -> np.ndarray:
+    texts = item_texts(catalogue.items) if data_config.view == "item" else user_texts(catalogue.users)
+    return encode_texts(texts, data_config.text_encoder)
+
+
+def _collaborative_vectors(catalogue: MovieLens, data_config: ConfigDict) -> np.ndarray:
+    return collaborative_vectors(
+        catalogue,
+        view=data_config.view,
+        dimension=data_config.collaborative_dimension,
+        holdout=data_config.collaborative_holdout,
+    )
+
+
+def _check_choice(setting: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UserError(f"data.{setting}={value!r}: choose one of {', '.join(choices)}")

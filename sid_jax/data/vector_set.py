@@ -1,0 +1,35 @@
+"""What the rest of the system knows of the data: ids, vectors, and the columns that describe the items."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class VectorSet:
+    """N items and their vectors, row for row.
+
+    Attributes:
+      ids: `[N]` item ids, int64 or object (str), exactly as they came.
+      vectors: `[N, D]` float32, finite, as they came: scaling belongs to the model.
+      id_name: what an id is called in an exported table ("item_id", "user_id").
+      columns: further columns by name, each `[N]`; exported beside the IDs ("title", "year", "genres").
+      source: one line that says where the data came from.
+    """
+
+    ids: np.ndarray
+    vectors: np.ndarray
+    id_name: str = "item_id"
+    columns: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    source: str = ""
+
+    def fingerprint(self) -> str:
+        """Returns the SHA-256 over ids and vectors: equal if and only if the data is."""
+        digest = hashlib.sha256()
+        digest.update(f"{self.vectors.shape}".encode())
+        digest.update(np.ascontiguousarray(self.vectors).tobytes())
+        digest.update("\n".join(map(str, self.ids.tolist())).encode())
+        return digest.hexdigest()

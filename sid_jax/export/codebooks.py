@@ -1,0 +1,127 @@
+"""The trained model as files: safetensors, and PyTorch's own format written without PyTorch.
+
+Weights go by the names, and lie in the layout, that PyTorch gives a model with an `encoder.network` and a
+`decoder.network` (Sequential of Linear layers, `[out, in]`) and `quantization_layers` of embeddings (`[K, Z]`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError, safe_open
+
+from sid_jax.errors import UserError
+from sid_jax.export.torch_file import write_torch_file
+
+_SAFETENSORS = "codebooks.safetensors"
+_SCALING = ("mean", "scale")
+
+
+def write_codebooks(
+    folder: Path,
+    weights: Mapping[str, np.ndarray],
+    scaling: Mapping[str, np.ndarray],
+    info: dict[str, Any],
+    *,
+    with_state_dict: bool,
+) -> None:
+    """Writes `codebooks.safetensors` and `codebooks.pt`; all arrays are float32 in them.
+
+    Args:
+      folder: where to; it exists.
+      weights: by name, `encoder.network.0.weight` and so on; of each level `quantization_layers.0.embedding.weight`.
+      scaling: "mean" and "scale", `[D]` each.
+      info: what else it takes to use them, in plain Python that JSON knows: `unit_norm`, `activation`, …
+      with_state_dict: whether the `.pt` file gets all the weights too; without, it has the codebooks and the scaling.
+    """
+    weights = {name: _float32(array) for name, array in weights.items()}
+    scaling = {name: _float32(scaling[name]) for name in _SCALING}
+    codebooks = _codebooks(weights)
+    _write_safetensors(folder / _SAFETENSORS, codebooks, weights, scaling, info)
+    content = {"codebooks": _stacked(codebooks), "scaling": scaling, "info": info}
+    if with_state_dict:
+        content["state_dict"] = weights
+    write_torch_file(folder / "codebooks.pt", content)
+
+
+def read_codebooks(
+    folder: str | Path,
+) -> tuple[list[np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray], dict[str, Any]]:
+    """Reads `codebooks.safetensors`.
+
+    Returns:
+      The L codebooks, `[K, Z]` float32 each; the encoder's and the decoder's weights by name; the scaling's "mean" and
+      "scale", `[D]` each; and `info`, with lists where tuples were.
+
+    Raises:
+      UserError: if the file is missing or corrupt.
+    """
+    path = Path(folder) / _SAFETENSORS
+    if not path.is_file():
+        raise UserError(f"{path} is missing: {folder} is not a folder that an export wrote")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a dict)
+            info = json.loads(file.metadata()["info"])
+        scaling = {name: tensors.pop(f"scaling.{name}") for name in _SCALING}
+        codebooks = _take_codebooks(tensors)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} is corrupt ({type(error).__name__}: {reason}): export again") from error
+    return codebooks, tensors, scaling, info
+
+
+def _float32(array: np.ndarray) -> np.ndarray:
+    # safetensors writes the memory as it lies, so that anything not contiguous would come back scrambled.
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _codebook_name(level: int) -> str:
+    return f"quantization_layers.{level}.embedding.weight"
+
+
+def _codebooks(weights: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    codebooks: list[np.ndarray] = []
+    while (name := _codebook_name(len(codebooks))) in weights:
+        codebooks.append(weights[name])
+    return codebooks
+
+
+def _stacked(codebooks: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:
+    """Returns one array `[L, K, Z]` if every level has the same K, else the list."""
+    return np.stack(codebooks) if len({codebook.shape for codebook in codebooks}) == 1 else codebooks
+
+
+def _write_safetensors(
+    path: Path,
+    codebooks: list[np.ndarray],
+    weights: Mapping[str, np.ndarray],
+    scaling: Mapping[str, np.ndarray],
+    info: dict[str, Any],
+) -> None:
+    stacked = _stacked(codebooks)
+    if isinstance(stacked, np.ndarray):
+        tensors = {"codebooks": stacked}
+    else:
+        tensors = {f"codebooks.{level}": codebook for level, codebook in enumerate(stacked)}
+    tensors |= {f"scaling.{name}": array for name, array in scaling.items()}
+    # The codebooks' own names stay out: each array is there once.
+    in_codebooks = {_codebook_name(level) for level in range(len(codebooks))}
+    tensors |= {name: array for name, array in weights.items() if name not in in_codebooks}
+    # One entry, because safetensors does not keep the order of several, and the same model is to give the same bytes.
+    # Serialised in memory, because its own writing of files hides a full disk in an error of another kind.
+    path.write_bytes(safetensors.numpy.save(tensors, metadata={"info": json.dumps(info)}))
+
+
+def _take_codebooks(tensors: dict[str, np.ndarray]) -> list[np.ndarray]:
+    if "codebooks" in tensors:
+        return list(tensors.pop("codebooks"))
+    codebooks = [tensors.pop("codebooks.0")]
+    while (name := f"codebooks.{len(codebooks)}") in tensors:
+        codebooks.append(tensors.pop(name))
+    return codebooks

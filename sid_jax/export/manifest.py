@@ -1,0 +1,116 @@
+"""The manifest of an export: what made it, what it is worth, and what each file must be.
+
+It is written last. A folder without one is not a finished export.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from sid_jax.errors import UserError
+
+FORMAT_VERSION = 1
+_NAME = "manifest.json"
+_PACKAGES = ("sid_jax", "jax", "flax", "numpy")
+
+
+def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
+    """Writes `manifest.json`: the content given, framed by what every export says of itself.
+
+    In front of the content come `format_version`, `created` (UTC) and `versions`; after it comes `files`, the size and
+    the SHA-256 of every other file in the folder, which must all be written by then.
+
+    Args:
+      folder: the export.
+      content: what JSON knows, under other keys than those four.
+
+    Raises:
+      ValueError: if the content has one of those keys, or a number that is not finite.
+      TypeError: if the content is not what JSON knows.
+    """
+    frame: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": {**{package: _version(package) for package in _PACKAGES}, "python": platform.python_version()},
+    }
+    files = {name: _describe(folder / name) for name in _other_files(folder)}
+    if taken := {*frame, "files"} & set(content):
+        raise ValueError(f"the manifest has keys of its own called {', '.join(sorted(taken))}")
+    text = json.dumps({**frame, **content, "files": files}, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / _NAME).write_text(text + "\n", encoding="utf-8")
+
+
+def read_manifest(folder: str | Path, *, verify: bool = False) -> dict[str, Any]:
+    """Reads an export's manifest and sees whether the folder is what it says.
+
+    Args:
+      folder: the export.
+      verify: whether to read every file and compare its SHA-256; without, its size alone is compared.
+
+    Raises:
+      UserError: if the manifest is missing, is not the JSON that an export writes, or is of another format version; or
+        if a file is missing or has changed since.
+    """
+    folder = Path(folder)
+    manifest = _parse(folder / _NAME)
+    for name, wanted in manifest["files"].items():
+        path = folder / name
+        if not path.is_file():
+            raise UserError(f"{path} is missing, though {_NAME} lists it: export again")
+        if path.stat().st_size != wanted["bytes"]:
+            raise UserError(f"{path} has {path.stat().st_size} bytes, {_NAME} says {wanted['bytes']}: export again")
+        if verify and _describe(path) != wanted:
+            raise UserError(f"{path} has changed since it was exported (SHA-256 differs): export again")
+    return manifest
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: {path.parent} is not a finished export") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}): it is cut short or was edited; export again") from error
+    if not isinstance(manifest, dict) or "format_version" not in manifest:
+        raise UserError(f"{path} has no format_version: it is not the manifest of an export")
+    if manifest["format_version"] != FORMAT_VERSION:
+        found = manifest["format_version"]
+        raise UserError(
+            f"{path} is of format {found!r}, this sid_jax reads {FORMAT_VERSION}: use the one that wrote it"
+        )
+    if not _is_file_list(manifest.get("files")):
+        raise UserError(f"{path} does not say of each file its bytes and sha256: it was edited; export again")
+    return manifest
+
+
+def _is_file_list(files: Any) -> bool:
+    return isinstance(files, dict) and all(
+        isinstance(wanted, dict) and wanted.keys() == {"bytes", "sha256"} for wanted in files.values()
+    )
+
+
+def _other_files(folder: Path) -> list[str]:
+    paths = (path for path in folder.rglob("*") if path.is_file() and path != folder / _NAME)
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        # Run from a checkout, without having been installed.
+        return "not installed"

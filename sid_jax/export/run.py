@@ -1,0 +1,73 @@
+"""From a trained run to the files that others use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from sid_jax.export.atomic import atomic_folder, refuse_taken
+from sid_jax.export.codebooks import write_codebooks
+from sid_jax.export.manifest import write_manifest
+from sid_jax.export.tables import write_ids
+from sid_jax.export.weights import model_info, original_project_has, torch_weights
+from sid_jax.ids.unique import append_suffix
+from sid_jax.quantize.health import duplicate_floor
+from sid_jax.training.evaluate import evaluate
+from sid_jax.training.restore import restore_run
+
+
+def export(workdir: Path, out: Path, *, step: int | None = None, console: Console | None = None) -> None:
+    """Writes the ID table, the codebooks and the manifest of a run, all or nothing.
+
+    Args:
+      workdir: the run's folder.
+      out: where to; it must not exist, or be empty.
+      step: of the checkpoint; None takes the best one of a finished run.
+      console: where to print; standard output if None.
+
+    Raises:
+      UserError: if the run cannot be restored, or `out` cannot be written.
+    """
+    console = console or Console()
+    refuse_taken(out)
+    run = restore_run(workdir, step)
+    evaluation = evaluate(run.recipe, run.state, run.data.vectors, duplicate_floor(run.data.vectors))
+    semantic_ids = append_suffix(evaluation.codes, run.data.ids)
+    model = run.model
+    with_state_dict = original_project_has(model)
+    with atomic_folder(out) as folder:
+        write_ids(folder, run.data.ids, run.data.id_name, evaluation.codes, semantic_ids, run.data.columns)
+        write_codebooks(
+            folder,
+            torch_weights(model),
+            {"mean": np.asarray(model.mean[...]), "scale": np.asarray(model.scale[...])},
+            model_info(model),
+            with_state_dict=with_state_dict,
+        )
+        manifest = {
+            "config": run.config.to_dict(),
+            "step": run.step,
+            "data": {
+                "source": run.data.source,
+                "fingerprint": run.data.fingerprint(),
+                "num_items": len(run.data.ids),
+                "num_features": run.data.vectors.shape[1],
+            },
+            "semantic_ids": {
+                "scheme": "suffix",
+                "length": semantic_ids.shape[1],
+                "sizes": [*evaluation.metrics["codebook_size"], int(semantic_ids[:, -1].max()) + 1],
+            },
+            "schema": {"id_column": run.data.id_name, "columns": list(run.data.columns)},
+            "codebooks": {**model_info(model), "state_dict": with_state_dict},
+            "metrics": evaluation.metrics,
+        }
+        write_manifest(folder, manifest)
+    console.print(
+        f"{len(run.data.ids):,} Semantic IDs of step {run.step:,} are in {out}: ids.parquet, ids.csv, "
+        f"codebooks.safetensors, codebooks.pt, manifest.json",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,84 @@
+"""The ID table as files: Parquet, which keeps every type, and CSV, which everything reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+
+from sid_jax.errors import UserError
+from sid_jax.ids.table import sid_text
+
+
+def write_ids(
+    folder: Path,
+    ids: np.ndarray,
+    id_name: str,
+    codes: np.ndarray,
+    semantic_ids: np.ndarray,
+    columns: Mapping[str, np.ndarray],
+) -> None:
+    """Writes `ids.parquet` and `ids.csv`: one row an item, in the order given.
+
+    Args:
+      folder: where to; it exists.
+      ids: `[N]` item ids, int64 or object (str), written exactly as they are.
+      id_name: what the column with the ids is called.
+      codes: `[N, L]` int32, what the model gave.
+      semantic_ids: `[N, L']` int32, unique.
+      columns: what else is known of the items, each `[N]`, in columns after the IDs.
+
+    Raises:
+      UserError: if two columns have the same name, or a column holds values that no one type fits.
+    """
+    table = pa.table(
+        _named(
+            [
+                (id_name, _column(id_name, ids)),
+                ("codes", _number_lists(codes)),
+                ("semantic_id", _number_lists(semantic_ids)),
+                ("sid", pa.array(sid_text(semantic_ids), pa.string())),
+                *((name, _column(name, values)) for name, values in columns.items()),
+            ]
+        )
+    )
+    pa.parquet.write_table(table, folder / "ids.parquet")
+    pa.csv.write_csv(_without_lists(table), folder / "ids.csv")
+
+
+def _named(columns: list[tuple[str, pa.Array]]) -> dict[str, pa.Array]:
+    named: dict[str, pa.Array] = {}
+    for name, values in columns:
+        if name in named:
+            raise UserError(f"two columns of the ID table would be called {name!r}: rename the one in your data")
+        named[name] = values
+    return named
+
+
+def _column(name: str, values: np.ndarray) -> pa.Array:
+    try:
+        return pa.array(values)
+    except pa.ArrowException as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"column {name!r} cannot be written as a table: {reason}; give all its values one type"
+        ) from error
+
+
+def _number_lists(rows: np.ndarray) -> pa.ListArray:
+    offsets = pa.array(np.arange(len(rows) + 1) * rows.shape[1], pa.int32())
+    return pa.ListArray.from_arrays(offsets, pa.array(rows.astype(np.int32).ravel()))
+
+
+def _without_lists(table: pa.Table) -> pa.Table:
+    """Returns the table with lists as text, "12 4 91": CSV has none."""
+    for position, field in enumerate(table.schema):
+        if pa.types.is_list(field.type):
+            text = pc.binary_join(table[position].cast(pa.list_(pa.string())), " ")
+            table = table.set_column(position, field.name, text)
+    return table

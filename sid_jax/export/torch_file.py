@@ -1,0 +1,163 @@
+"""Writes the `.pt` files that `torch.load(path, weights_only=True)` reads, without PyTorch.
+
+Such a file is a zip archive, nothing compressed, all in one folder: `data.pkl` holds the structure as a pickle in which
+a tensor is a call of `torch._utils._rebuild_tensor_v2` on a storage, and each storage's bytes are an entry `data/0`,
+`data/1`, … The pickle is put together here opcode by opcode (protocol 2, https://docs.python.org/3/library/pickletools),
+since Python's own pickler would need torch's classes at hand.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_FOLDER = "archive"
+# Where PyTorch's own writer lets each entry's bytes begin, so that they can be used in place under `mmap=True`.
+_ALIGNMENT = 64
+# A zip entry's header, before its name and its extra fields, each of which begins with 4 bytes.
+_HEADER_BYTES = 30
+_STORAGES = {
+    np.dtype(np.float32): "FloatStorage",
+    np.dtype(np.int32): "IntStorage",
+    np.dtype(np.int64): "LongStorage",
+}
+
+
+def write_torch_file(path: str | Path, content: dict[str, Any]) -> None:
+    """Writes a dict as PyTorch's `torch.save` would; the same content gives the same bytes.
+
+    Args:
+      path: the file; one that is there is written over.
+      content: under str keys float32, int32 and int64 arrays of any shape, which become tensors, and plain str, int,
+        float, bool, None, lists, tuples and dicts of these. NumPy's scalars are not plain: torch refuses them.
+
+    Raises:
+      TypeError: if it holds anything else; the message names the key.
+    """
+    writer = _PickleWriter()
+    pickled = writer.dump(content)
+    with Path(path).open("wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        entries = {"data.pkl": pickled, "byteorder": b"little"}
+        entries |= {f"data/{number}": _little_endian(array) for number, array in enumerate(writer.arrays)}
+        entries["version"] = b"3\n"
+        for name, data in entries.items():
+            # A ZipInfo of its own, and not just a name, has a fixed timestamp.
+            entry = zipfile.ZipInfo(f"{_FOLDER}/{name}")
+            entry.extra = _padding(file.tell(), entry.filename)
+            archive.writestr(entry, data)
+
+
+def _little_endian(array: np.ndarray) -> bytes:
+    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes(order="C")
+
+
+def _padding(header: int, name: str) -> bytes:
+    """Returns an extra field that makes the bytes of the entry whose header begins here begin at a multiple of 64."""
+    length = -(header + _HEADER_BYTES + len(name) + 4) % _ALIGNMENT
+    return struct.pack("<2sH", b"FB", length) + bytes(length)
+
+
+class _PickleWriter:
+    """Puts a pickle together, and gathers the arrays that it refers to."""
+
+    def __init__(self) -> None:
+        self.arrays: list[np.ndarray] = []
+        self._opcodes = bytearray()
+
+    def dump(self, content: dict[str, Any]) -> bytes:
+        self._opcodes += pickle.PROTO + b"\x02"
+        self._value(content, "content")
+        self._opcodes += pickle.STOP
+        return bytes(self._opcodes)
+
+    def _value(self, value: Any, where: str) -> None:
+        # By exact type: np.float64 is a float and np.str_ is a str to isinstance, but not to torch.
+        kind = type(value)
+        if value is None:
+            self._opcodes += pickle.NONE
+        elif kind is bool:
+            self._opcodes += pickle.NEWTRUE if value else pickle.NEWFALSE
+        elif kind is int:
+            self._int(value, where)
+        elif kind is float:
+            self._opcodes += pickle.BINFLOAT + struct.pack(">d", value)
+        elif kind is str:
+            self._str(value)
+        elif kind is list:
+            self._opcodes += pickle.EMPTY_LIST + pickle.MARK
+            self._items(value, where)
+            self._opcodes += pickle.APPENDS
+        elif kind is tuple:
+            self._opcodes += pickle.MARK
+            self._items(value, where)
+            self._opcodes += pickle.TUPLE
+        elif kind is dict:
+            self._dict(value, where)
+        elif kind is np.ndarray:
+            self._tensor(value, where)
+        else:
+            raise TypeError(f"{where} is a {kind.__module__}.{kind.__qualname__}, which a .pt file cannot hold")
+
+    def _int(self, value: int, where: str) -> None:
+        if -(2**31) <= value < 2**31:
+            self._opcodes += pickle.BININT + struct.pack("<i", value)
+            return
+        data = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
+        if len(data) > 255:
+            raise TypeError(f"{where} is an int of {value.bit_length()} bits, which a .pt file cannot hold")
+        self._opcodes += pickle.LONG1 + bytes([len(data)]) + data
+
+    def _str(self, value: str) -> None:
+        data = value.encode()
+        self._opcodes += pickle.BINUNICODE + struct.pack("<I", len(data)) + data
+
+    def _items(self, values: list[Any] | tuple[Any, ...], where: str) -> None:
+        for number, value in enumerate(values):
+            self._value(value, f"{where}[{number}]")
+
+    def _dict(self, values: dict[Any, Any], where: str) -> None:
+        self._opcodes += pickle.EMPTY_DICT + pickle.MARK
+        for key, value in values.items():
+            if type(key) is not str:
+                raise TypeError(f"{where} has the key {key!r}; in a .pt file each key must be a str")
+            self._str(key)
+            self._value(value, f"{where}[{key!r}]")
+        self._opcodes += pickle.SETITEMS
+
+    def _tensor(self, array: np.ndarray, where: str) -> None:
+        """Emits `_rebuild_tensor_v2(storage, offset, shape, strides, requires_grad, hooks)`."""
+        storage = _STORAGES.get(array.dtype.newbyteorder("="))
+        if storage is None:
+            names = ", ".join(str(dtype) for dtype in _STORAGES)
+            raise TypeError(f"{where} is an array of {array.dtype}; a .pt file is written of {names}")
+        strides = tuple(math.prod(array.shape[axis + 1 :]) for axis in range(array.ndim))
+        self._global("torch._utils", "_rebuild_tensor_v2")
+        self._opcodes += pickle.MARK
+        self._storage(storage, array)
+        self._value(0, where)
+        self._value(array.shape, where)
+        self._value(strides, where)
+        self._value(False, where)
+        self._global("collections", "OrderedDict")
+        self._opcodes += pickle.EMPTY_TUPLE + pickle.REDUCE
+        self._opcodes += pickle.TUPLE + pickle.REDUCE
+
+    def _storage(self, storage: str, array: np.ndarray) -> None:
+        """Emits the reference `("storage", class, key, device, number of elements)`."""
+        self._opcodes += pickle.MARK
+        self._str("storage")
+        self._global("torch", storage)
+        self._str(str(len(self.arrays)))
+        self._str("cpu")
+        self._value(array.size, "size")
+        self._opcodes += pickle.TUPLE + pickle.BINPERSID
+        self.arrays.append(array)
+
+    def _global(self, module: str, name: str) -> None:
+        self._opcodes += pickle.GLOBAL + f"{module}\n{name}\n".encode()

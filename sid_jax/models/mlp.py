@@ -1,0 +1,52 @@
+"""The multi-layer perceptron that encoder and decoder are made of."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "silu": nnx.silu,
+    "relu": nnx.relu,
+    # The exact one, as PyTorch's default is.
+    "gelu": functools.partial(nnx.gelu, approximate=False),
+}
+
+
+class MLP(nnx.Module):
+    """Linear layers with an activation, and dropout if asked for, between them; none after the last.
+
+    Args:
+      dimensions: features of the input, of each hidden layer, and of the output.
+      activation: a name in `ACTIVATIONS`.
+      dropout: share of hidden activations dropped when a key is given.
+      rngs: for the kernels (LeCun normal); biases start at 0.
+    """
+
+    def __init__(self, dimensions: Sequence[int], *, activation: str = "silu", dropout: float = 0.0, rngs: nnx.Rngs):
+        # Float32 at the highest precision: what export encodes is what training encoded, on every machine.
+        self.layers = nnx.List(
+            nnx.Linear(fan_in, fan_out, precision=jax.lax.Precision.HIGHEST, rngs=rngs)
+            for fan_in, fan_out in zip(dimensions[:-1], dimensions[1:], strict=True)
+        )
+        self.activation = activation
+        self.dropout = dropout
+
+    def __call__(self, inputs: jax.Array, key: jax.Array | None = None) -> jax.Array:
+        """Maps `[..., D]` to `[..., D']`; without a key nothing is dropped."""
+        keys = [None] * len(self.layers) if key is None else list(jax.random.split(key, len(self.layers)))
+        hidden = inputs
+        for layer, layer_key in zip(self.layers[:-1], keys[:-1], strict=True):
+            hidden = _dropout(ACTIVATIONS[self.activation](layer(hidden)), self.dropout, layer_key)
+        return self.layers[-1](hidden)
+
+
+def _dropout(hidden: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+    if key is None or rate == 0.0:
+        return hidden
+    kept = jax.random.bernoulli(key, 1.0 - rate, hidden.shape)
+    return jnp.where(kept, hidden / (1.0 - rate), 0.0)

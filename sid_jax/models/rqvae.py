@@ -1,0 +1,105 @@
+"""The residual-quantized autoencoder: scaling, encoder, quantizer, decoder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from sid_jax.data.scaling import Scaling, apply_scaling, invert_scaling
+from sid_jax.models.mlp import MLP
+from sid_jax.models.quantizer import ResidualQuantizer
+from sid_jax.models.statistic import Statistic
+from sid_jax.quantize.residual import QuantizerOutput
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class RQVAEOutput:
+    """What a forward pass in training gives.
+
+    Attributes:
+      targets: `[..., D]`, the scaled input, which the decoder is to give back.
+      reconstructions: `[..., D]`, what it gave, in the same scaled space.
+      quantizer: the quantizer's codes, gradients, soft assignments and losses.
+    """
+
+    targets: jax.Array
+    reconstructions: jax.Array
+    quantizer: QuantizerOutput
+
+
+class RQVAE(nnx.Module):
+    """Autoencoder whose latent vector is a sum of L codewords (Rajput et al., 2305.05065, section 3.1).
+
+    Args:
+      num_features: D, features of an input vector.
+      codebook_sizes: K of each of the L levels.
+      latent_dimension: Z.
+      hidden_dimensions: widths of the encoder's hidden layers; the decoder's are reversed.
+      activation: "silu", "relu" or "gelu".
+      dropout: share of hidden activations dropped in training.
+      unit_norm: whether each input vector is brought to length 1 first.
+      rngs: for the parameters.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        codebook_sizes: Sequence[int],
+        *,
+        latent_dimension: int = 32,
+        hidden_dimensions: Sequence[int] = (512, 256, 128),
+        activation: str = "silu",
+        dropout: float = 0.0,
+        unit_norm: bool = False,
+        rngs: nnx.Rngs,
+    ):
+        dimensions = (num_features, *hidden_dimensions, latent_dimension)
+        self.encoder = MLP(dimensions, activation=activation, dropout=dropout, rngs=rngs)
+        self.quantizer = ResidualQuantizer(codebook_sizes, latent_dimension, rngs=rngs)
+        self.decoder = MLP(dimensions[::-1], activation=activation, dropout=dropout, rngs=rngs)
+        self.unit_norm = unit_norm
+        self.mean = Statistic(jnp.zeros(num_features))
+        self.scale = Statistic(jnp.ones(num_features))
+
+    @property
+    def scaling(self) -> Scaling:
+        """The scaling between input space and the encoder."""
+        return Scaling(unit_norm=self.unit_norm, mean=self.mean[...], scale=self.scale[...])
+
+    def set_scaling(self, scaling: Scaling) -> None:
+        """Takes over a fitted scaling; whether it brings vectors to length 1 was settled when the model was made."""
+        if scaling.unit_norm != self.unit_norm:
+            raise ValueError(f"the scaling has unit_norm={scaling.unit_norm}, the model {self.unit_norm}")
+        self.mean[...] = jnp.asarray(scaling.mean)
+        self.scale[...] = jnp.asarray(scaling.scale)
+
+    def encode(self, vectors: jax.Array) -> jax.Array:
+        """Returns the latent vectors `[..., Z]` of input vectors `[..., D]`, as they came."""
+        return self.encoder(apply_scaling(self.scaling, vectors))
+
+    def assign(self, vectors: jax.Array) -> jax.Array:
+        """Returns the codes `[..., L]` int32 of input vectors `[..., D]`."""
+        return self.quantizer.assign(self.encode(vectors))
+
+    def reconstruct(self, codes: jax.Array) -> jax.Array:
+        """Returns the vectors `[..., D]` that codes `[..., L]` stand for, in the space of the (unit-norm) input."""
+        return invert_scaling(self.scaling, self.decoder(self.quantizer.lookup(codes)))
+
+    def __call__(self, vectors: jax.Array, *, key: jax.Array | None = None, **choices: Any) -> RQVAEOutput:
+        """The pass that training differentiates.
+
+        Args:
+          vectors: `[..., D]`, as they came.
+          key: PRNG key of dropout and Gumbel noise; None runs without either.
+          **choices: those of `quantize.residual.residual_quantize`: method, temperature, noise_scale, ...
+        """
+        encoder_key, noise_key, decoder_key = [None] * 3 if key is None else jax.random.split(key, 3)
+        targets = apply_scaling(self.scaling, vectors)
+        quantizer = self.quantizer(self.encoder(targets, encoder_key), key=noise_key, **choices)
+        return RQVAEOutput(targets, self.decoder(quantizer.quantized, decoder_key), quantizer)

@@ -1,0 +1,84 @@
+"""k-means on the device: k-means++ seeds, Lloyd iterations, and both level by level for residual codebooks.
+
+References:
+  Arthur and Vassilvitskii, k-means++: The Advantages of Careful Seeding, SODA 2007.
+  Lloyd, Least Squares Quantization in PCM, IEEE Transactions on Information Theory 28(2), 1982.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from sid_jax.quantize.losses import squared_error
+from sid_jax.quantize.nearest import nearest_codes
+
+
+def kmeans_plus_plus(key: jax.Array, points: jax.Array, num_clusters: int) -> jax.Array:
+    """Draws starting centroids `[K, Z]` from points `[N, Z]`, each with a chance by its squared distance to the others.
+
+    Points that are all drawn already, as when fewer than K are distinct, are drawn again.
+    """
+    first_key, *keys = jax.random.split(key, num_clusters)
+    first = points[jax.random.randint(first_key, (), 0, points.shape[0])]
+
+    def draw(nearest: jax.Array, draw_key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        # log(0) is -inf: a point on a centroid is not drawn, unless all are.
+        chosen = points[jax.random.categorical(draw_key, jnp.log(nearest))]
+        return jnp.minimum(nearest, _distances_to(points, chosen)), chosen
+
+    if not keys:
+        return first[None]
+    _, rest = jax.lax.scan(draw, _distances_to(points, first), jnp.stack(keys))
+    return jnp.concatenate([first[None], rest])
+
+
+def lloyd(points: jax.Array, centroids: jax.Array, num_iterations: int) -> jax.Array:
+    """Moves centroids `[K, Z]` to the means of their points `[N, Z]`, `num_iterations` times.
+
+    A centroid without points is put on the point that is served worst, the next one on the second worst, and so on.
+    """
+
+    def iterate(_: int, centroids: jax.Array) -> jax.Array:
+        codes = nearest_codes(points, centroids)
+        one_hot = jax.nn.one_hot(codes, centroids.shape[0], dtype=points.dtype)
+        counts = jnp.sum(one_hot, axis=0)
+        sums = jnp.matmul(one_hot.T, points, precision=jax.lax.Precision.HIGHEST)
+        means = sums / jnp.maximum(counts, 1.0)[:, None]
+        return fill_rows(means, counts == 0, points, squared_error(points, centroids[codes]))
+
+    return jax.lax.fori_loop(0, num_iterations, iterate, centroids)
+
+
+def fill_rows(rows: jax.Array, empty: jax.Array, candidates: jax.Array, priorities: jax.Array) -> jax.Array:
+    """Replaces rows `[K, Z]` where `empty` `[K]` by the candidates `[N, Z]` of the highest priorities `[N]`, in order.
+
+    With more empty rows than candidates, candidates are used again.
+    """
+    _, best = jax.lax.top_k(priorities, min(rows.shape[0], candidates.shape[0]))
+    rank = jnp.cumsum(empty) - 1
+    return jnp.where(empty[:, None], candidates[best[rank % best.shape[0]]], rows)
+
+
+@functools.partial(jax.jit, static_argnames=("num_clusters", "num_iterations"))
+def kmeans(key: jax.Array, points: jax.Array, num_clusters: int, num_iterations: int) -> jax.Array:
+    """Returns centroids `[K, Z]` of points `[N, Z]` float32: k-means++ and then Lloyd."""
+    return lloyd(points, kmeans_plus_plus(key, points, num_clusters), num_iterations)
+
+
+def residual_kmeans(
+    key: jax.Array, points: jax.Array, codebook_sizes: Sequence[int], num_iterations: int
+) -> list[jax.Array]:
+    """Returns L codebooks `[K, Z]` for points `[N, Z]`: k-means on the points, then on what it leaves, and so on."""
+    codebooks = []
+    for level_key, size in zip(jax.random.split(key, len(codebook_sizes)), codebook_sizes, strict=True):
+        codebooks.append(kmeans(level_key, points, size, num_iterations))
+        points = points - codebooks[-1][nearest_codes(points, codebooks[-1])]
+    return codebooks
+
+
+def _distances_to(points: jax.Array, centroid: jax.Array) -> jax.Array:
+    return squared_error(points, jnp.broadcast_to(centroid, points.shape))

@@ -1,0 +1,157 @@
+"""The residual quantizer in training: the walk over the levels, with gradients, soft assignments and losses.
+
+It is a pure function of arrays: it works inside anyone's `jit`, `grad`, `vmap` and `scan`, in any framework.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+
+from sid_jax.quantize.estimators import gumbel_softmax, straight_through
+from sid_jax.quantize.losses import codebook_loss, commitment_loss
+from sid_jax.quantize.nearest import Codebooks, code_scores, codebook_spacing, codewords_by_one_hot
+
+QuantizationMethod = Literal["ste", "gumbel_softmax"]
+QUANTIZATION_METHODS: tuple[str, ...] = get_args(QuantizationMethod)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class QuantizerOutput:
+    """What the quantizer made of latent vectors `[..., Z]`.
+
+    Attributes:
+      codes: `[..., L]` int32, the codes that went forward.
+      nearest: `[..., L]` bool, whether each is the nearest code to its residual (False where noise chose another).
+      quantized: `[..., Z]`, the sum of the codewords, with the estimator's gradient to latents and codebooks.
+      residuals: `[..., L, Z]`, what each level was given; the first is the latent vector itself.
+      codewords: `[..., L, Z]`, what each level took from it.
+      logits: for each level `[..., K]`, `(2 r.c - |c|^2) / spacing`: minus the squared distances in units of the
+        codebook's spacing, but for a term that all codes of a level have in common. With gradients.
+      probabilities: for each level `[..., K]`, the soft assignment `softmax(logits / temperature)`, without noise.
+      codebook_loss: `[..., L]`, `|sg(residual) - codeword|^2`.
+      commitment_loss: `[..., L]`, `|residual - sg(codeword)|^2`.
+    """
+
+    codes: jax.Array
+    nearest: jax.Array
+    quantized: jax.Array
+    residuals: jax.Array
+    codewords: jax.Array
+    logits: tuple[jax.Array, ...]
+    probabilities: tuple[jax.Array, ...]
+    codebook_loss: jax.Array
+    commitment_loss: jax.Array
+
+
+def residual_quantize(
+    latents: jax.Array,
+    codebooks: Codebooks,
+    *,
+    method: QuantizationMethod = "ste",
+    key: jax.Array | None = None,
+    temperature: jax.Array | float = 1.0,
+    noise_scale: jax.Array | float = 1.0,
+    hard: bool = True,
+    stop_residual_gradient: bool = False,
+    stop_codebook_gradient: bool = False,
+) -> QuantizerOutput:
+    """Quantizes latent vectors level by level and returns all that a loss may want.
+
+    With "ste" the walk goes over raw codewords with stopped gradients, and one straight-through estimator is applied
+    to their sum: the gradient of `quantized` with respect to `latents` is the identity whatever L. With
+    "gumbel_softmax" each level's assignment is relaxed, and the gradient is that of the soft walk, in which a level's
+    residual knows what the levels before it took: it is the product rule's `I - prod(I - J_l)`, not a sum of L terms.
+
+    Args:
+      latents: `[..., Z]` float32.
+      codebooks: L arrays `[K, Z]`, or one `[L, K, Z]`.
+      method: "ste" or "gumbel_softmax".
+      key: PRNG key of the Gumbel noise; None, and always with "ste", draws none.
+      temperature: of the soft assignments; above 0, may be traced.
+      noise_scale: of the Gumbel noise; may be traced.
+      hard: with "gumbel_softmax", whether the sampled codeword goes forward (True) or the soft mixture.
+      stop_residual_gradient: with "gumbel_softmax", whether a level takes the codewords before it as constants.
+      stop_codebook_gradient: whether the codebooks are constants, as a frozen tokenizer's are.
+
+    Raises:
+      ValueError: if the method has no such name.
+    """
+    if method not in QUANTIZATION_METHODS:
+        raise ValueError(f"method is {method!r}; it must be one of {', '.join(QUANTIZATION_METHODS)}")
+    levels = [jax.lax.stop_gradient(c) if stop_codebook_gradient else c for c in codebooks]
+    keys = [None] * len(levels) if key is None or method == "ste" else list(jax.random.split(key, len(levels)))
+
+    remaining = latents  # with the gradient of the soft walk
+    residual = latents  # with the gradient of the identity, for the losses
+    quantized = jnp.zeros_like(latents)
+    steps = []
+    for codebook, level_key in zip(levels, keys, strict=True):
+        scores = code_scores(remaining, codebook)
+        # Temperature and noise are brought to the scores' unit, not the scores to theirs: dividing would round them,
+        # and a rounded score may tie where the assignment of codes sees none.
+        spacing = codebook_spacing(codebook)
+        level = _choose(scores, codebook, method, level_key, temperature * spacing, noise_scale * spacing, hard)
+        steps.append(_record(level, scores, residual, spacing, temperature))
+        quantized = quantized + level.codeword
+        taken = jax.lax.stop_gradient(level.codeword)
+        residual = residual - taken
+        remaining = remaining - (taken if method == "ste" or stop_residual_gradient else level.codeword)
+    if method == "ste":
+        quantized = straight_through(latents, quantized)
+    return _stack(steps, quantized)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Choice:
+    """One level's choice: the code, the codeword with the estimator's gradient, and with the codebook's alone."""
+
+    code: jax.Array
+    codeword: jax.Array
+    codeword_of_codebook: jax.Array
+
+
+def _choose(scores, codebook, method, key, temperature, noise_scale, hard) -> _Choice:
+    if method == "ste":
+        code = jnp.argmax(scores, axis=-1).astype(jnp.int32)
+        weights = jax.nn.one_hot(code, codebook.shape[0], dtype=codebook.dtype)
+    else:
+        weights, code = gumbel_softmax(scores, key, temperature=temperature, noise_scale=noise_scale, hard=hard)
+    # The codebook loss speaks of the vector that went forward, and moves the codebook alone.
+    of_codebook = codewords_by_one_hot(jax.lax.stop_gradient(weights), codebook)
+    codeword = of_codebook if method == "ste" else codewords_by_one_hot(weights, codebook)
+    return _Choice(code, codeword, of_codebook)
+
+
+def _record(level: _Choice, scores, residual, spacing, temperature) -> dict[str, jax.Array]:
+    return {
+        "codes": level.code,
+        "nearest": level.code == jnp.argmax(scores, axis=-1),
+        "residuals": residual,
+        "codewords": level.codeword,
+        "logits": scores / spacing,
+        "probabilities": jax.nn.softmax(scores / (temperature * spacing), axis=-1),
+        "codebook_loss": codebook_loss(residual, level.codeword_of_codebook),
+        "commitment_loss": commitment_loss(residual, level.codeword_of_codebook),
+    }
+
+
+def _stack(steps: list[dict[str, jax.Array]], quantized: jax.Array) -> QuantizerOutput:
+    def along_levels(name: str, axis: int) -> jax.Array:
+        return jnp.stack([step[name] for step in steps], axis=axis)
+
+    return QuantizerOutput(
+        codes=along_levels("codes", -1),
+        nearest=along_levels("nearest", -1),
+        quantized=quantized,
+        residuals=along_levels("residuals", -2),
+        codewords=along_levels("codewords", -2),
+        logits=tuple(step["logits"] for step in steps),
+        probabilities=tuple(step["probabilities"] for step in steps),
+        codebook_loss=along_levels("codebook_loss", -1),
+        commitment_loss=along_levels("commitment_loss", -1),
+    )

@@ -1,0 +1,107 @@
+"""Checkpoints by Orbax: asynchronous, atomic, the latest and the best of the others kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from ml_collections import ConfigDict
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from sid_jax.errors import UserError
+from sid_jax.training.state import TrainState
+
+CHECKPOINTS_FOLDER = "checkpoints"
+
+
+class Checkpoints:
+    """The checkpoints of one run. Use it as a context: leaving it waits for the last save.
+
+    Args:
+      folder: where they are, or will be.
+      train: the config's section, for what "best" means and how many are kept.
+    """
+
+    def __init__(self, folder: Path, train: ConfigDict):
+        self._folder = folder
+        self._metric, self._mode = train.best_metric, train.best_mode
+        best = preservation_policy.BestN(
+            n=max(1, train.keep_checkpoints - 1),
+            get_metric_fn=lambda metrics: metrics[self._metric],
+            reverse=self._mode == "min",
+            keep_checkpoints_without_metrics=False,
+        )
+        self._manager = ocp.CheckpointManager(
+            folder.absolute(),
+            item_handlers=ocp.StandardCheckpointHandler(),
+            options=ocp.CheckpointManagerOptions(
+                best_fn=lambda metrics: metrics[self._metric],
+                best_mode=self._mode,
+                preservation_policy=preservation_policy.AnyPreservationPolicy([preservation_policy.LatestN(1), best]),
+                cleanup_tmp_directories=True,
+            ),
+        )
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._manager.close()
+
+    def save(self, step: int, state: TrainState, metrics: dict[str, Any] | None) -> None:
+        """Saves a state under its step, in the background; without metrics it can be the latest but not the best."""
+        scalars = None if metrics is None else {k: v for k, v in metrics.items() if isinstance(v, (int, float))}
+        self._manager.save(step, args=ocp.args.StandardSave(state), metrics=scalars, force=True)
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps that there are checkpoints of, in order."""
+        return sorted(self._manager.all_steps())
+
+    @property
+    def latest_step(self) -> int | None:
+        """The last step saved, or None."""
+        return self._manager.latest_step()
+
+    @property
+    def best_step(self) -> int | None:
+        """The step that was best by the config's metric, or None if none was measured."""
+        return self._manager.best_step()
+
+    def restore(self, step: int, like: TrainState) -> TrainState:
+        """Restores a step straight to where it belongs.
+
+        Args:
+          step: one of `steps`.
+          like: a state of `jax.ShapeDtypeStruct`s with shardings: shapes, types and devices of what is restored. The
+            checkpoint may have been saved from any number of devices.
+
+        Raises:
+          UserError: if the checkpoint is damaged, or of a model of another shape.
+        """
+        try:
+            self._refuse_other_shapes(step, like)
+            return self._manager.restore(step, args=ocp.args.StandardRestore(like))
+        except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(f"the checkpoint {self._folder / str(step)} cannot be restored: {reason}") from error
+
+    def _refuse_other_shapes(self, step: int, like: TrainState) -> None:
+        saved = dict(_shapes(self._manager.item_metadata(step)))
+        for name, shape in _shapes(like):
+            if name in saved and saved[name] != shape:
+                raise UserError(
+                    f"the checkpoint {self._folder / str(step)} is of another model: {name} is {saved[name]} in it, "
+                    f"{shape} by the config"
+                )
+
+
+def _shapes(tree: Any) -> list[tuple[str, tuple[int, ...]]]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return [("/".join(map(_entry, path)), tuple(leaf.shape)) for path, leaf in leaves if hasattr(leaf, "shape")]
+
+
+def _entry(entry: Any) -> str:
+    return str(next(getattr(entry, name) for name in ("key", "name", "idx") if hasattr(entry, name)))

@@ -1,0 +1,88 @@
+"""Measuring a state over the whole corpus: codes, reconstruction, and training codes against exported ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from sid_jax.data.scaling import normalise
+from sid_jax.quantize.health import code_health
+from sid_jax.quantize.losses import squared_error
+from sid_jax.training.state import TrainState
+from sid_jax.training.step import Recipe
+
+# Items measured at a time: bounds the memory that activations take, whatever N.
+_ITEMS_A_CALL = 8192
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What the whole corpus looks like under one state.
+
+    Attributes:
+      codes: `[N, L]` int32, as export gives them.
+      metrics: plain numbers and lists: those of `quantize.health`, `num_items` and `codebook_size`, and
+        r2: 1 - squared error / squared distance to the corpus' mean, both summed over items and features, in the space
+          of the (unit-norm) input;
+        mse: the squared error, a feature's mean;
+        cosine: the mean cosine between an input and its reconstruction;
+        agreement: the share of the items to which the last training step's pass, with its noise, gives these codes.
+    """
+
+    codes: np.ndarray
+    metrics: dict[str, Any]
+
+
+def evaluate(recipe: Recipe, state: TrainState, vectors: np.ndarray, floor: float) -> Evaluation:
+    """Measures every item of the corpus; the last call is padded, and no item is dropped.
+
+    Args:
+      recipe: of the run.
+      state: what to measure.
+      vectors: `[N, D]` float32, as they came.
+      floor: `duplicate_floor` of the vectors.
+    """
+    parts = []
+    size = min(_ITEMS_A_CALL, len(vectors))
+    for start in range(0, len(vectors), size):
+        batch = vectors[start : start + size]
+        padded = np.pad(batch, ((0, size - len(batch)), (0, 0)), mode="edge")
+        parts.append([np.asarray(part)[: len(batch)] for part in _measure(recipe, state, jnp.asarray(padded))])
+    codes, training_codes, errors, cosines = (np.concatenate(part) for part in zip(*parts, strict=True))
+    error = float(errors.sum(dtype=np.float64))
+    sizes = [taken.shape[0] for taken in state.taken]
+    metrics = {
+        "num_items": len(vectors),
+        "codebook_size": sizes,
+        **code_health(codes, sizes, floor),
+        "r2": 1 - error / _spread(vectors, recipe.unit_norm),
+        "mse": error / vectors.size,
+        "cosine": float(cosines.mean(dtype=np.float64)),
+        "agreement": float((codes == training_codes).all(axis=1).mean()),
+    }
+    return Evaluation(codes, metrics)
+
+
+@functools.partial(jax.jit, static_argnames="recipe")
+def _measure(recipe: Recipe, state: TrainState, vectors: jax.Array) -> tuple[jax.Array, ...]:
+    model = nnx.merge(recipe.graphdef, state.params, state.statistics)
+    codes = model.assign(vectors)
+    inputs = normalise(vectors, model.unit_norm)
+    reconstructions = model.reconstruct(codes)
+    norms = jnp.linalg.norm(inputs, axis=-1) * jnp.linalg.norm(reconstructions, axis=-1)
+    cosines = jnp.sum(inputs * reconstructions, axis=-1) / jnp.maximum(norms, 1e-12)
+    last_step = jnp.maximum(state.step - 1, 0)
+    as_in_training = recipe.forward(state.params, state.statistics, vectors, last_step)
+    return codes, as_in_training.quantizer.codes, squared_error(inputs, reconstructions), cosines
+
+
+def _spread(vectors: np.ndarray, unit_norm: bool) -> float:
+    """Returns the squared distance to the mean, summed over the corpus; never 0, so that equal items divide well."""
+    inputs = np.asarray(normalise(jnp.asarray(vectors), unit_norm))
+    return float(np.square(inputs - inputs.mean(axis=0, dtype=np.float64)).sum()) or 1.0

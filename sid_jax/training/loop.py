@@ -1,0 +1,90 @@
+"""A run from config to trained model. It reads top to bottom: data, mesh, model, state, steps, evaluation."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from sid_jax.config import check_config
+from sid_jax.data.load import load_vectors
+from sid_jax.data.vector_set import VectorSet
+from sid_jax.errors import UserError
+from sid_jax.quantize.health import duplicate_floor
+from sid_jax.training.checkpoints import CHECKPOINTS_FOLDER, Checkpoints
+from sid_jax.training.evaluate import evaluate
+from sid_jax.training.interruption import Interruption
+from sid_jax.training.reporter import Reporter
+from sid_jax.training.schedules import Durations
+from sid_jax.training.sharding import all_devices, on_every_device, refuse_uneven_batches
+from sid_jax.training.state import abstract_model, abstract_state, begin, level_sizes, make_state
+from sid_jax.training.step import Recipe, train_steps
+from sid_jax.training.workdir import claim_workdir
+
+
+def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, started: float | None = None) -> None:
+    """Trains until the config's last epoch, from the start or from where the workdir's last checkpoint stands.
+
+    Killed at any moment and started again, a run ends bit for bit where it would have ended. SIGTERM and Ctrl-C save
+    and return.
+
+    Args:
+      config: as from `sid_jax.config`, or a file in `configs/`.
+      workdir: the run's folder, for its settings, checkpoints and metrics.
+      console: where to print; standard output if None.
+      started: `time.monotonic()` from which to count the start-up time; None for now.
+
+    Raises:
+      UserError: for a config, data or a workdir that cannot be used.
+    """
+    started = started or time.monotonic()
+    console = console or Console()
+    check_config(config)
+    data = load_vectors(config.data)
+    _refuse_too_few_items(config, data)
+    mesh = all_devices()
+    refuse_uneven_batches(config.train.batch_size, mesh)
+    claim_workdir(workdir, config, data.fingerprint())
+
+    num_items, num_features = data.vectors.shape
+    durations = Durations.of(config.train, num_items)
+    recipe = Recipe.of(config, durations, abstract_model(config, num_features))
+    floor = duplicate_floor(data.vectors)
+    with Checkpoints(workdir / CHECKPOINTS_FOLDER, config.train) as checkpoints:
+        step = checkpoints.latest_step or 0
+        if step:
+            state = checkpoints.restore(step, abstract_state(config, recipe.optimizer, num_features, mesh))
+        else:
+            state = on_every_device(make_state(begin(config, data.vectors), recipe.optimizer), mesh)
+        vectors = on_every_device(data.vectors, mesh)
+
+        with Reporter(console, workdir, data, durations, step, started) as reporter, Interruption() as interruption:
+            evaluation = None
+            while step < durations.num_steps and not interruption.asked:
+                num_steps = min(durations.log_every_steps, durations.num_steps - step)
+                state, metrics = train_steps(recipe, state, vectors, num_steps=num_steps, mesh=mesh)
+                step += num_steps
+                reporter.trained(step, metrics)
+                if step % durations.eval_every_steps == 0 or step == durations.num_steps:
+                    evaluation = evaluate(recipe, state, data.vectors, floor)
+                    reporter.evaluated(step, evaluation.metrics)
+                    checkpoints.save(step, state, evaluation.metrics)
+
+        if step < durations.num_steps:
+            if step != checkpoints.latest_step:
+                checkpoints.save(step, state, None)
+            reporter.interrupted(step)
+        else:
+            evaluation = evaluation or evaluate(recipe, state, data.vectors, floor)
+            reporter.finished(step, evaluation, best_step=checkpoints.best_step)
+
+
+def _refuse_too_few_items(config: ConfigDict, data: VectorSet) -> None:
+    largest = max(level_sizes(config.model))
+    if largest > len(data.ids):
+        raise UserError(
+            f"config.model.codebook_size is {largest}, but there are only {len(data.ids)} items ({data.source}): "
+            f"no more codes than items can be in use"
+        )

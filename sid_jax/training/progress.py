@@ -1,0 +1,123 @@
+"""What a person sees while a run goes on and when it is done."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from sid_jax.data.vector_set import VectorSet
+
+_SAMPLE_ITEMS = 10
+_SAMPLE_PREFIXES = 3
+_ITEMS_UNDER_A_PREFIX = 6
+
+
+class ProgressBar:
+    """A bar with the time left and the last metrics; with or without a terminal, a line an evaluation."""
+
+    def __init__(self, console: Console, num_steps: int, step: int):
+        self._console = console
+        self._progress = Progress(
+            TextColumn("training"),
+            BarColumn(bar_width=24),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[metrics]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("", total=num_steps, completed=step, metrics="")
+        self._distinct = ""
+
+    def start(self) -> None:
+        """Shows the bar."""
+        self._progress.start()
+
+    def stop(self) -> None:
+        """Leaves the bar as it stands."""
+        self._progress.stop()
+
+    def trained(self, step: int, metrics: dict[str, Any]) -> None:
+        """Moves the bar on."""
+        shown = (
+            f"loss {metrics['loss']:.2f} (reconstruction {metrics['reconstruction_loss']:.2f}, "
+            f"codebook {metrics['codebook_loss']:.2f}) T {metrics['temperature']:.2f} "
+            f"in use {_percent_list(metrics['usage'])}{self._distinct}"
+        )
+        self._progress.update(self._task, completed=step, metrics=shown)
+
+    def evaluated(self, step: int, last: dict[str, Any], metrics: dict[str, Any]) -> None:
+        """Prints a line with the whole corpus' figures."""
+        self._distinct = f" distinct {metrics['distinct_rate']:.1%}"
+        self._console.print(
+            f"step {step:>6} epoch {last['epoch']:>6.1f}  loss {last['loss']:8.3f}  "
+            f"reconstruction {last['reconstruction_loss']:8.3f}  codebook {last['codebook_loss']:7.3f}  "
+            f"T {last['temperature']:.3f}  R2 {metrics['r2']:.4f}  "
+            f"distinct {metrics['distinct_rate']:.4f}  in use {_percent_list(metrics['usage'])}",
+            highlight=False,
+        )
+
+
+def print_summary(console: Console, metrics: dict[str, Any], step: int, seconds: str) -> None:
+    """Prints the table of the whole corpus' figures, and the time."""
+    table = Table(title=f"The corpus of {metrics['num_items']:,} items at step {step:,}", title_justify="left")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    table.add_column("beside it")
+    for row in _summary_rows(metrics):
+        table.add_row(*row)
+    table.add_row("time", seconds, "")
+    console.print(table)
+
+
+def _summary_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
+    codes = " / ".join(f"{value:.1%}" for value in metrics["usage"])
+    perplexities = " / ".join(f"{value:.1f}" for value in metrics["perplexity"])
+    sizes = " / ".join(map(str, metrics["codebook_size"]))
+    return [
+        (
+            "distinct codes / items",
+            f"{metrics['distinct_rate']:.4f}",
+            f"duplicate floor {metrics['duplicate_floor']:.4f}",
+        ),
+        ("items in a collision", f"{metrics['collision_share']:.2%}", f"largest bucket {metrics['largest_bucket']}"),
+        ("codes in use, by level", codes, f"of {sizes}"),
+        ("perplexity, by level", perplexities, f"of {sizes}"),
+        ("reconstruction R^2", f"{metrics['r2']:.4f}", "of the input vectors; 1 is exact"),
+        ("reconstruction MSE", f"{metrics['mse']:.3e}", "a feature"),
+        ("reconstruction cosine", f"{metrics['cosine']:.4f}", ""),
+        ("training codes = exported", f"{metrics['agreement']:.2%}", "of the items, at the last training step"),
+    ]
+
+
+def print_samples(console: Console, data: VectorSet, codes: np.ndarray) -> None:
+    """Prints some items with their codes, and the items under the prefixes that most of them share."""
+    names = data.columns.get("title", data.ids)
+    texts = ["-".join(map(str, row)) for row in codes.tolist()]
+    items = Table(title="Some items and their codes", title_justify="left")
+    items.add_column(data.id_name, justify="right")
+    items.add_column("codes")
+    items.add_column("")
+    for row in np.linspace(0, len(codes) - 1, min(_SAMPLE_ITEMS, len(codes)), dtype=int):
+        items.add_row(str(data.ids[row]), texts[row], str(names[row]))
+    console.print(items)
+    depth = max(1, codes.shape[1] - 1)
+    common = Counter(map(tuple, codes[:, :depth].tolist())).most_common(_SAMPLE_PREFIXES)
+    for prefix, count in common:
+        rows = np.flatnonzero((codes[:, :depth] == prefix).all(axis=1))[:_ITEMS_UNDER_A_PREFIX]
+        more = f" and {count - len(rows)} more" if count > len(rows) else ""
+        console.print(
+            f"[bold]{'-'.join(map(str, prefix))}-*[/bold]  " + "; ".join(str(names[row]) for row in rows) + more,
+            highlight=False,
+        )
+
+
+def _percent_list(shares: list[float]) -> str:
+    return "/".join(f"{share:.0%}" for share in shares)

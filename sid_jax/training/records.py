@@ -1,0 +1,51 @@
+"""What a run writes down: metrics as JSON lines and for TensorBoard, the same after a kill and a resume."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tensorboardX import SummaryWriter
+
+
+class Records:
+    """Writes metrics to `metrics.jsonl` and `tensorboard/` in the workdir.
+
+    Args:
+      workdir: the run's folder; it exists.
+      step: where the run starts or resumes: what was recorded past it is dropped, since it will be recorded again.
+    """
+
+    def __init__(self, workdir: Path, step: int):
+        path = workdir / "metrics.jsonl"
+        kept = [line for line in _lines(path) if json.loads(line)["step"] <= step]
+        path.write_text("".join(kept))
+        self._file = path.open("a")
+        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+
+    def close(self) -> None:
+        """Writes out what is left."""
+        self._file.close()
+        self._board.close()
+
+    def write(self, kind: str, step: int, metrics: dict[str, Any]) -> None:
+        """Writes one row; `kind` is "train" (of the steps since the last) or "eval" (of the whole corpus)."""
+        self._file.write(json.dumps({"kind": kind, "step": step, **metrics}) + "\n")
+        self._file.flush()
+        for name, value in metrics.items():
+            values = (
+                {f"{name}/level_{i + 1}": v for i, v in enumerate(value)} if isinstance(value, list) else {name: value}
+            )
+            for tag, scalar in values.items():
+                self._board.add_scalar(f"{kind}/{tag}", scalar, step)
+
+
+def read_records(workdir: Path, kind: str) -> list[dict[str, Any]]:
+    """Returns the rows of one kind, in order."""
+    return [row for row in map(json.loads, _lines(workdir / "metrics.jsonl")) if row["kind"] == kind]
+
+
+def _lines(path: Path) -> list[str]:
+    """Returns the whole lines of the file: a kill may have cut the last one short."""
+    return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")] if path.exists() else []

@@ -1,0 +1,107 @@
+"""What a run tells: to a person on the console, to programs in files."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from sid_jax.data.vector_set import VectorSet
+from sid_jax.quantize.health import perplexity_of_counts, usage_of_counts
+from sid_jax.training.evaluate import Evaluation
+from sid_jax.training.progress import ProgressBar, print_samples, print_summary
+from sid_jax.training.records import Records
+from sid_jax.training.schedules import Durations
+
+
+class Reporter:
+    """Records metrics and shows progress. Use it as a context; `finished` and `interrupted` come after it.
+
+    Args:
+      console: where to print.
+      workdir: the run's folder.
+      data: the corpus, for its size and its titles.
+      durations: of the run.
+      step: where the run starts or resumes.
+      started: `time.monotonic()` when the process began.
+    """
+
+    def __init__(
+        self, console: Console, workdir: Path, data: VectorSet, durations: Durations, step: int, started: float
+    ):
+        self._console, self._workdir, self._data, self._durations = console, workdir, data, durations
+        self._started, self._startup = started, 0.0
+        self._records = Records(workdir, step)
+        self._bar = ProgressBar(console, durations.num_steps, step)
+        self._pending: tuple[int, dict[str, Any]] | None = None
+        self._last: dict[str, Any] = {}
+        console.print(self._opening(step), highlight=False)
+
+    def __enter__(self) -> Reporter:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._write_pending()
+        self._bar.stop()
+        self._records.close()
+
+    def trained(self, step: int, metrics: dict[str, Any]) -> None:
+        """Takes the metrics of a call that the device is still at work on, and writes down those of the one before."""
+        self._startup = self._startup or time.monotonic() - self._started
+        self._write_pending()
+        self._pending = (step, metrics)
+
+    def evaluated(self, step: int, metrics: dict[str, Any]) -> None:
+        """Writes down and prints the whole corpus' figures."""
+        self._write_pending()
+        self._records.write("eval", step, metrics)
+        self._bar.evaluated(step, self._last, metrics)
+
+    def interrupted(self, step: int) -> None:
+        """Says that the run was stopped, and how it goes on."""
+        self._console.print(
+            f"Stopped and saved at step {step:,} of {self._durations.num_steps:,}; the same command goes on.",
+            highlight=False,
+        )
+
+    def finished(self, step: int, evaluation: Evaluation, best_step: int | None) -> None:
+        """Prints the table, a sample of the codes, and the next command."""
+        total = time.monotonic() - self._started
+        seconds = f"{total:.1f} s" + (f", of which start-up {self._startup:.1f} s" if self._startup else "")
+        print_samples(self._console, self._data, evaluation.codes)
+        print_summary(self._console, evaluation.metrics, step, seconds)
+        if best_step not in (None, step):
+            self._console.print(f"The best checkpoint is that of step {best_step:,}: export takes it.", highlight=False)
+        command = f"python export.py --workdir={self._workdir} --out=exports/{self._workdir.name}"
+        self._console.print(f"Next: [bold]{command}[/bold]", highlight=False, soft_wrap=True)
+
+    def _write_pending(self) -> None:
+        if self._pending is None:
+            return
+        step, metrics = self._pending
+        self._pending = None
+        self._last = {"epoch": step / self._durations.steps_per_epoch, **_readable(jax.device_get(metrics))}
+        self._records.write("train", step, self._last)
+        self._bar.trained(step, self._last)
+
+    def _opening(self, step: int) -> str:
+        num_items, num_features = self._data.vectors.shape
+        devices = f"{jax.device_count()} {jax.devices()[0].device_kind} device{'s' * (jax.device_count() > 1)}"
+        resumed = f", resuming at step {step:,}" if step else ""
+        return (
+            f"{num_items:,} vectors of {num_features} features ({self._data.source}); {devices}; "
+            f"{self._durations.num_steps:,} steps, {self._durations.steps_per_epoch} an epoch{resumed}"
+        )
+
+
+def _readable(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Turns a call's metrics into plain numbers: losses as means over its steps, schedules as they stood last."""
+    counts = metrics.pop("counts")
+    scheduled = ("temperature", "noise_scale", "learning_rate")
+    row = {name: float(values[-1] if name in scheduled else np.mean(values)) for name, values in metrics.items()}
+    return {**row, "usage": usage_of_counts(counts), "perplexity": perplexity_of_counts(counts)}

@@ -1,0 +1,85 @@
+"""A trained run, back from its workdir."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from flax import nnx
+from ml_collections import ConfigDict
+
+from sid_jax.config import check_config
+from sid_jax.data.load import load_vectors
+from sid_jax.data.vector_set import VectorSet
+from sid_jax.errors import UserError
+from sid_jax.models.rqvae import RQVAE
+from sid_jax.training.checkpoints import CHECKPOINTS_FOLDER, Checkpoints
+from sid_jax.training.schedules import Durations
+from sid_jax.training.sharding import all_devices
+from sid_jax.training.state import TrainState, abstract_model, abstract_state
+from sid_jax.training.step import Recipe
+from sid_jax.training.workdir import read_run
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedRun:
+    """A run at one of its checkpoints.
+
+    Attributes:
+      config: the resolved settings it was trained with.
+      data: the corpus, the same as in training.
+      recipe: what stayed the same from step to step.
+      state: at `step`.
+      step: the checkpoint's.
+    """
+
+    config: ConfigDict
+    data: VectorSet
+    recipe: Recipe
+    state: TrainState
+    step: int
+
+    @property
+    def model(self) -> RQVAE:
+        """The model with the state's parameters."""
+        return nnx.merge(self.recipe.graphdef, self.state.params, self.state.statistics)
+
+
+def restore_run(workdir: Path, step: int | None = None) -> TrainedRun:
+    """Restores a run onto all devices there are, whatever their number was in training.
+
+    Args:
+      workdir: the run's folder.
+      step: of the checkpoint; None takes the best one of a finished run.
+
+    Raises:
+      UserError: if there is no run, no such checkpoint, if the run is not finished and no step is named, or if the
+        data is not what the run was trained on.
+    """
+    config, fingerprint = read_run(workdir)
+    check_config(config)
+    data = load_vectors(config.data)
+    if data.fingerprint() != fingerprint:
+        raise UserError(f"{data.source} is not what {workdir} was trained on: vectors or ids have changed since")
+    num_items, num_features = data.vectors.shape
+    durations = Durations.of(config.train, num_items)
+    recipe = Recipe.of(config, durations, abstract_model(config, num_features))
+    with Checkpoints(workdir / CHECKPOINTS_FOLDER, config.train) as checkpoints:
+        step = _choose_step(workdir, checkpoints, step, durations.num_steps)
+        like = abstract_state(config, recipe.optimizer, num_features, all_devices())
+        return TrainedRun(config, data, recipe, checkpoints.restore(step, like), step)
+
+
+def _choose_step(workdir: Path, checkpoints: Checkpoints, step: int | None, num_steps: int) -> int:
+    there = ", ".join(map(str, checkpoints.steps)) or "none"
+    if step is not None:
+        if step not in checkpoints.steps:
+            raise UserError(f"{workdir} has no checkpoint of step {step}; there: {there}")
+        return step
+    latest, best = checkpoints.latest_step, checkpoints.best_step
+    if latest is None or latest < num_steps or best is None:
+        raise UserError(
+            f"{workdir} is not finished (step {latest or 0} of {num_steps}): run its train command again, or choose "
+            f"a checkpoint with --step (there: {there})"
+        )
+    return best

@@ -1,0 +1,102 @@
+"""What changes with the step: temperature, noise and learning rate, all traced functions of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+Schedule = Callable[[jax.Array], jax.Array]
+
+ANNEALING_SCHEDULES = ("exponential", "linear", "cosine")
+LEARNING_RATE_SCHEDULES = ("cosine", "constant")
+
+
+@dataclasses.dataclass(frozen=True)
+class Durations:
+    """Lengths in steps, converted from the config's epochs in this one place.
+
+    An epoch is the fewest whole batches that hold every item; the last batch is filled up with items of the same
+    epoch, so that all batches have one size and no item is left out.
+    """
+
+    steps_per_epoch: int
+    num_steps: int
+    warmup_steps: int
+    revive_every_steps: int
+    revive_until_step: int
+    log_every_steps: int
+    eval_every_steps: int
+
+    @classmethod
+    def of(cls, train: ConfigDict, num_items: int) -> Durations:
+        """Returns the durations of a run over `num_items` items; evaluations fall on the end of a compiled call."""
+        steps_per_epoch = -(-num_items // train.batch_size)
+        num_steps = max(1, round(train.num_epochs * steps_per_epoch))
+        log_every = min(train.log_every_steps, num_steps)
+        return cls(
+            steps_per_epoch=steps_per_epoch,
+            num_steps=num_steps,
+            warmup_steps=round(train.warmup_epochs * steps_per_epoch),
+            revive_every_steps=round(train.revive_every_epochs * steps_per_epoch),
+            revive_until_step=round(train.revive_until * num_steps),
+            log_every_steps=log_every,
+            eval_every_steps=max(1, round(train.eval_every_epochs * steps_per_epoch / log_every)) * log_every,
+        )
+
+
+def temperature_schedule(model: ConfigDict, train: ConfigDict, durations: Durations) -> Schedule:
+    """Returns the Gumbel-softmax temperature as a function of the step.
+
+    "exponential": `temperature * temperature_decay^updates`, one update every `temperature_update_frequency` epochs.
+    "linear" and "cosine" go from the start to the floor over the whole run, in the same updates. None goes below
+    `min_temperature`; without annealing the start is kept.
+    """
+    start, floor = model.temperature, model.min_temperature
+    update_steps = train.temperature_update_frequency * durations.steps_per_epoch
+    num_updates = max(1, (durations.num_steps - 1) // update_steps)
+
+    def exponential(updates: jax.Array) -> jax.Array:
+        return start * jnp.power(jnp.float32(model.temperature_decay), updates)
+
+    def linear(updates: jax.Array) -> jax.Array:
+        return start + (floor - start) * updates / num_updates
+
+    def cosine(updates: jax.Array) -> jax.Array:
+        return floor + (start - floor) * 0.5 * (1 + jnp.cos(jnp.pi * updates / num_updates))
+
+    course = {"exponential": exponential, "linear": linear, "cosine": cosine}[train.annealing_schedule]
+
+    def temperature(step: jax.Array) -> jax.Array:
+        updates = jnp.asarray(step // update_steps, jnp.float32)
+        return jnp.maximum(course(updates), floor) if train.temperature_annealing else jnp.float32(start)
+
+    return temperature
+
+
+def noise_schedule(model: ConfigDict, temperature: Schedule) -> Schedule:
+    """Returns the scale of the Gumbel noise: it falls as the temperature does, to exactly 0 where that is at its floor.
+
+    A sample is the best code by score plus noise whatever the temperature, so codes become those of export only if the
+    noise goes, not the temperature alone.
+    """
+    start, floor = model.temperature, model.min_temperature
+    if start <= floor:
+        return lambda step: jnp.float32(model.noise_scale)
+    return lambda step: model.noise_scale * (temperature(step) - floor) / (start - floor)
+
+
+def learning_rate_schedule(train: ConfigDict, durations: Durations) -> Schedule:
+    """Returns the learning rate: linear warm-up, then a cosine to 0 at the last step, or constant."""
+    warmup = min(durations.warmup_steps, durations.num_steps - 1)
+    if train.learning_rate_schedule == "constant":
+        after = optax.constant_schedule(train.learning_rate)
+    else:
+        after = optax.cosine_decay_schedule(train.learning_rate, durations.num_steps - warmup)
+    # The first step already learns: the ramp reaches the full rate at step `warmup`.
+    ramp = optax.linear_schedule(train.learning_rate / (warmup + 1), train.learning_rate, warmup)
+    return optax.join_schedules([ramp, after], [warmup])

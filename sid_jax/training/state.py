@@ -1,0 +1,104 @@
+"""What training carries from step to step, and how it begins."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
+
+from sid_jax.data.scaling import fit_scaling
+from sid_jax.models.rqvae import RQVAE
+from sid_jax.quantize.kmeans import residual_kmeans
+from sid_jax.streams import stream_key
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """All that a checkpoint holds; nothing random is in it (see `sid_jax.streams`).
+
+    Attributes:
+      step: int32 scalar, optimizer steps done.
+      params: encoder, codebooks and decoder.
+      statistics: scaling, and whether the codebooks are initialised.
+      opt_state: the optimizer's.
+      taken: for each level `[K]` int32, how often each code was taken since the last revival.
+    """
+
+    step: jax.Array
+    params: nnx.State
+    statistics: nnx.State
+    opt_state: optax.OptState
+    taken: tuple[jax.Array, ...]
+
+
+def level_sizes(model: ConfigDict) -> tuple[int, ...]:
+    """Returns K of each of the L levels; the config has one number for all, or one for each."""
+    size = model.codebook_size
+    return tuple(size) if isinstance(size, (tuple, list)) else (size,) * model.num_levels
+
+
+def build_model(config: ConfigDict, num_features: int) -> RQVAE:
+    """Returns a model of the config's shape for vectors of `num_features`, with parameters drawn from the seed."""
+    model = config.model
+    return RQVAE(
+        num_features,
+        level_sizes(model),
+        latent_dimension=model.latent_dimension,
+        hidden_dimensions=tuple(model.hidden_dimensions),
+        activation=model.activation,
+        dropout=model.dropout,
+        unit_norm=config.data.unit_norm,
+        rngs=nnx.Rngs(params=stream_key(config.seed, "params")),
+    )
+
+
+def begin(config: ConfigDict, vectors: np.ndarray) -> RQVAE:
+    """Returns the model at step 0: scaling fitted on the corpus, codebooks filled by k-means over its latents.
+
+    Args:
+      config: as from `sid_jax.config`.
+      vectors: `[N, D]` float32, the corpus; the k-means looks at a random sample if it is large.
+    """
+    data, train = config.data, config.train
+    model = build_model(config, vectors.shape[1])
+    model.set_scaling(fit_scaling(vectors, unit_norm=data.unit_norm, centre=data.centre, standardise=data.standardise))
+    sample = vectors
+    if len(vectors) > train.kmeans_sample_items:
+        chosen = jax.random.choice(
+            stream_key(config.seed, "kmeans_sample"), len(vectors), (train.kmeans_sample_items,), replace=False
+        )
+        sample = vectors[np.sort(np.asarray(chosen))]
+    latents = jax.jit(RQVAE.encode)(model, jnp.asarray(sample))
+    key = stream_key(config.seed, "kmeans")
+    model.quantizer.set_codebooks(
+        residual_kmeans(key, latents, model.quantizer.codebook_sizes, train.kmeans_iterations)
+    )
+    return model
+
+
+def make_state(model: RQVAE, optimizer: optax.GradientTransformation) -> TrainState:
+    """Returns the state at step 0 of a model that has begun."""
+    params, statistics = nnx.state(model, nnx.Param, ...)
+    taken = tuple(jnp.zeros(size, jnp.int32) for size in model.quantizer.codebook_sizes)
+    return TrainState(jnp.zeros((), jnp.int32), params, statistics, optimizer.init(params), taken)
+
+
+def abstract_model(config: ConfigDict, num_features: int) -> RQVAE:
+    """Returns the model's structure and shapes, without its arrays."""
+    return nnx.eval_shape(lambda: build_model(config, num_features))
+
+
+def abstract_state(
+    config: ConfigDict, optimizer: optax.GradientTransformation, num_features: int, mesh: Mesh
+) -> TrainState:
+    """Returns the shapes and types of a run's state, each to be on every device of the mesh."""
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    shapes = jax.eval_shape(lambda: make_state(build_model(config, num_features), optimizer))
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), shapes)

@@ -1,0 +1,198 @@
+"""One optimizer step as a pure function, and many of them as one compiled call."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
+
+from sid_jax.models.rqvae import RQVAE, RQVAEOutput
+from sid_jax.quantize.losses import reconstruction_loss
+from sid_jax.quantize.revival import count_codes, revive_codewords
+from sid_jax.streams import stream_key
+from sid_jax.training.optimizer import grad_norm, make_optimizer, reset_moments
+from sid_jax.training.schedules import (
+    Durations,
+    Schedule,
+    learning_rate_schedule,
+    noise_schedule,
+    temperature_schedule,
+)
+from sid_jax.training.state import TrainState
+
+Metrics = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """All that stays the same from step to step: a static argument of the compiled functions."""
+
+    graphdef: nnx.GraphDef[Any]
+    optimizer: optax.GradientTransformation
+    seed: int
+    durations: Durations
+    temperature: Schedule
+    noise_scale: Schedule
+    learning_rate: Schedule
+    method: str
+    hard: bool
+    codebook_weight: float
+    commitment_weight: float
+    batch_size: int
+    unit_norm: bool
+
+    @classmethod
+    def of(cls, config: ConfigDict, durations: Durations, model: RQVAE) -> Recipe:
+        """Builds schedules and optimizer from the config, for a model of its shape."""
+        temperature = temperature_schedule(config.model, config.train, durations)
+        learning_rate = learning_rate_schedule(config.train, durations)
+        return cls(
+            graphdef=nnx.graphdef(model),
+            optimizer=make_optimizer(config.train, learning_rate),
+            seed=config.seed,
+            durations=durations,
+            temperature=temperature,
+            noise_scale=noise_schedule(config.model, temperature),
+            learning_rate=learning_rate,
+            method=config.model.quantization_method,
+            hard=config.model.gumbel_hard,
+            codebook_weight=config.model.codebook_weight,
+            commitment_weight=config.model.commitment_weight,
+            batch_size=config.train.batch_size,
+            unit_norm=config.data.unit_norm,
+        )
+
+    def forward(self, params: nnx.State, statistics: nnx.State, batch: jax.Array, step: jax.Array) -> RQVAEOutput:
+        """The pass that training makes at a step, with that step's temperature, noise and dropout."""
+        model = nnx.merge(self.graphdef, params, statistics)
+        return model(
+            batch,
+            key=stream_key(self.seed, "forward", step),
+            method=self.method,
+            temperature=self.temperature(step),
+            noise_scale=self.noise_scale(step),
+            hard=self.hard,
+        )
+
+
+def train_step(recipe: Recipe, state: TrainState, batch: jax.Array) -> tuple[TrainState, Metrics]:
+    """Takes one optimizer step on a batch of input vectors `[B, D]`.
+
+    The losses are sums over features and means over the items of the whole batch, so they mean the same whatever the
+    batch size and the number of devices. In the metrics, `agreement` is the share of items whose codes are all the
+    nearest ones (as export takes them), and `counts` how often each code was taken.
+    """
+
+    def loss_of(params: nnx.State) -> tuple[jax.Array, tuple[Metrics, RQVAEOutput]]:
+        output = recipe.forward(params, state.statistics, batch, state.step)
+        terms = {
+            "reconstruction_loss": jnp.mean(reconstruction_loss(output.targets, output.reconstructions)),
+            "codebook_loss": jnp.mean(jnp.sum(output.quantizer.codebook_loss, axis=-1)),
+            "commitment_loss": jnp.mean(jnp.sum(output.quantizer.commitment_loss, axis=-1)),
+        }
+        loss = (
+            terms["reconstruction_loss"]
+            + recipe.codebook_weight * terms["codebook_loss"]
+            + recipe.commitment_weight * terms["commitment_loss"]
+        )
+        return loss, (terms, output)
+
+    (loss, (terms, output)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+    updates, opt_state = recipe.optimizer.update(grads, state.opt_state, state.params)
+    counts = count_codes(output.quantizer.codes, [taken.shape[0] for taken in state.taken])
+    metrics = {
+        "loss": loss,
+        **terms,
+        "gradient_norm": grad_norm(grads),
+        "agreement": jnp.mean(jnp.all(output.quantizer.nearest, axis=-1)),
+        "temperature": recipe.temperature(state.step),
+        "noise_scale": recipe.noise_scale(state.step),
+        "learning_rate": recipe.learning_rate(state.step),
+        "counts": counts,
+    }
+    state = TrainState(
+        step=state.step + 1,
+        params=optax.apply_updates(state.params, updates),
+        statistics=state.statistics,
+        opt_state=opt_state,
+        taken=tuple(taken + count for taken, count in zip(state.taken, counts, strict=True)),
+    )
+    return _revive_when_due(recipe, state, output), metrics
+
+
+def _revive_when_due(recipe: Recipe, state: TrainState, output: RQVAEOutput) -> TrainState:
+    every = recipe.durations.revive_every_steps
+    if every == 0:
+        return state
+    due = (state.step % every == 0) & (state.step <= recipe.durations.revive_until_step)
+    return jax.lax.cond(due, lambda: _revive(recipe, state, output), lambda: state)
+
+
+def _revive(recipe: Recipe, state: TrainState, output: RQVAEOutput) -> TrainState:
+    """Starts codes anew that no item took since the last revival, and forgets their moments."""
+    quantizer = output.quantizer
+    keys = jax.random.split(stream_key(recipe.seed, "revival", state.step), len(state.taken))
+    params = jax.tree.map(lambda leaf: leaf, state.params)
+    # A flag for each row of each parameter.
+    forget = jax.tree.map(lambda leaf: jnp.zeros((leaf.shape[0],) + (1,) * (leaf.ndim - 1), bool), state.params)
+    for level, taken in enumerate(state.taken):
+        dead = taken == 0
+        codewords = params["quantizer"]["levels"][level]
+        residuals, errors = quantizer.residuals[:, level], quantizer.commitment_loss[:, level]
+        params["quantizer"]["levels"][level][...] = revive_codewords(
+            keys[level], codewords[...], dead, jax.lax.stop_gradient(residuals), jax.lax.stop_gradient(errors)
+        )
+        forget["quantizer"]["levels"][level][...] = dead[:, None]
+    return dataclasses.replace(
+        state,
+        params=params,
+        opt_state=reset_moments(recipe.optimizer, state.opt_state, params, forget),
+        taken=tuple(jnp.zeros_like(taken) for taken in state.taken),
+    )
+
+
+def epoch_order(recipe: Recipe, epoch: jax.Array, num_items: int) -> jax.Array:
+    """Returns the items of an epoch in their order, `[steps_per_epoch * B]` int32; the head is repeated at the end."""
+    order = jax.random.permutation(stream_key(recipe.seed, "shuffle", epoch), num_items)
+    return order[jnp.arange(recipe.durations.steps_per_epoch * recipe.batch_size) % num_items]
+
+
+@functools.partial(jax.jit, static_argnames=("recipe", "num_steps", "mesh"), donate_argnames=("state",))
+def train_steps(
+    recipe: Recipe, state: TrainState, vectors: jax.Array, *, num_steps: int, mesh: Mesh
+) -> tuple[TrainState, Metrics]:
+    """Takes many steps in one compiled call, each on the next batch of the epoch's order.
+
+    Args:
+      recipe: what stays the same.
+      state: donated.
+      vectors: `[N, D]`, the corpus, on every device.
+      num_steps: how many.
+      mesh: its "data" axis shares out each batch.
+
+    Returns:
+      The state, and each metric with a leading axis of `num_steps`; `counts` are summed over it.
+    """
+    per_epoch = recipe.durations.steps_per_epoch
+    shared_out = NamedSharding(mesh, PartitionSpec("data"))
+
+    def one_step(carry: tuple[TrainState, jax.Array], _: None) -> tuple[tuple[TrainState, jax.Array], Metrics]:
+        state, order = carry
+        epoch, position = state.step // per_epoch, state.step % per_epoch
+        order = jax.lax.cond(position == 0, lambda: epoch_order(recipe, epoch, vectors.shape[0]), lambda: order)
+        items = jax.lax.dynamic_slice_in_dim(order, position * recipe.batch_size, recipe.batch_size)
+        batch = vectors[jax.lax.with_sharding_constraint(items, shared_out)]
+        state, metrics = train_step(recipe, state, batch)
+        return (state, order), metrics
+
+    order = epoch_order(recipe, state.step // per_epoch, vectors.shape[0])
+    (state, _), metrics = jax.lax.scan(one_step, (state, order), None, length=num_steps)
+    state = jax.lax.with_sharding_constraint(state, NamedSharding(mesh, PartitionSpec()))
+    return state, {**metrics, "counts": tuple(counts.sum(0) for counts in metrics["counts"])}

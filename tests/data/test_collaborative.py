@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from sid_jax.data.collaborative import collaborative_vectors, join_side_by_side, leave_out_last, truncated_svd
+from sid_jax.data.movielens import MovieLens, build_movielens
+from sid_jax.errors import UserError
+
+
+def small_catalogue(matrix: np.ndarray) -> MovieLens:
+    """Films by users; what is 0 is not rated. A user's ratings lie in the order of the films."""
+    rows, columns = np.nonzero(matrix)
+    ratings = {
+        "user_id": columns + 10,
+        "item_id": rows + 1,
+        "rating": matrix[rows, columns],
+        "timestamp": rows,
+    }
+    items, users = {"item_id": np.arange(matrix.shape[0]) + 1}, {"user_id": np.arange(matrix.shape[1]) + 10}
+    return build_movielens(items, users, ratings, "here")
+
+
+MATRIX = np.array([[5, 0, 1, 2], [4, 0, 0, 1], [1, 3, 0, 5], [0, 0, 2, 4], [0, 1, 3, 1]])
+
+
+def assert_same_up_to_sign(found: np.ndarray, matrix: np.ndarray, dimension: int) -> None:
+    left, singular_values, _ = np.linalg.svd(matrix.astype(np.float64), full_matrices=False)
+    expected = (left * singular_values)[:, :dimension]
+    signs = np.sign(np.sum(found * expected, axis=0))
+    np.testing.assert_allclose(found, expected * signs, atol=1e-5)
+
+
+@pytest.mark.parametrize(("view", "matrix"), [("item", MATRIX), ("user", MATRIX.T)])
+def test_vectors_are_those_of_a_dense_svd(view: str, matrix: np.ndarray):
+    found = collaborative_vectors(small_catalogue(MATRIX), view=view, dimension=2, holdout=0)
+    assert found.dtype == np.float32
+    assert_same_up_to_sign(found, matrix, 2)
+    largest = found[np.abs(found).argmax(axis=0), [0, 1]]
+    assert (largest > 0).all()
+
+
+def test_every_run_gives_the_same_bits():
+    matrix = sparse.random_array((40, 30), density=0.2, rng=np.random.default_rng(0)).tocsr()
+    assert truncated_svd(matrix, 8).tobytes() == truncated_svd(matrix, 8).tobytes()
+
+
+def test_inner_products_of_rows_are_kept_where_the_rank_allows():
+    generator = np.random.default_rng(1)
+    low_rank = generator.normal(size=(12, 3)) @ generator.normal(size=(3, 9))
+    vectors = truncated_svd(sparse.csr_array(low_rank), 5)
+    np.testing.assert_allclose(vectors @ vectors.T, low_rank @ low_rank.T, atol=1e-4)
+
+
+def test_an_item_that_nobody_rated_is_zero():
+    matrix = MATRIX.copy()
+    matrix[1] = 0
+    found = collaborative_vectors(small_catalogue(matrix), view="item", dimension=3, holdout=0)
+    np.testing.assert_allclose(found[1], 0, atol=1e-6)
+
+
+def test_each_users_last_ratings_are_left_out():
+    ratings = small_catalogue(MATRIX).ratings
+    kept = leave_out_last(ratings, 1)
+    pairs = set(zip(kept["user_id"].tolist(), kept["item_id"].tolist(), strict=True))
+    assert pairs == {(10, 1), (10, 2), (11, 3), (12, 1), (12, 4), (13, 1), (13, 2), (13, 3), (13, 4)}
+
+
+@settings(deadline=None)
+@given(users=st.lists(st.integers(0, 5), min_size=1, max_size=40), holdout=st.integers(0, 4))
+def test_a_user_with_n_ratings_keeps_the_first_n_minus_holdout(users: list[int], holdout: int):
+    users = sorted(users)
+    expected = [place for place, user in enumerate(users) if place - users.index(user) < users.count(user) - holdout]
+    ratings = {"user_id": np.array(users), "place": np.arange(len(users))}
+    if expected:
+        assert leave_out_last(ratings, holdout)["place"].tolist() == expected
+    else:
+        with pytest.raises(UserError, match=f"collaborative_holdout={holdout}"):
+            leave_out_last(ratings, holdout)
+
+
+def test_vectors_do_not_know_what_is_left_out():
+    changed = MATRIX.copy()
+    changed[4, 3] = 5  # The last rating of the last user.
+    assert (MATRIX[4, 3], changed[4, 3]) == (1, 5)
+    before, after = (
+        collaborative_vectors(small_catalogue(matrix), view="item", dimension=2, holdout=1)
+        for matrix in (MATRIX, changed)
+    )
+    np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("dimension", [0, 4, 64])
+def test_a_dimension_out_of_range_is_refused(dimension: int):
+    with pytest.raises(UserError, match=f"collaborative_dimension={dimension}: give a number from 1 to 3"):
+        collaborative_vectors(small_catalogue(MATRIX), view="item", dimension=dimension, holdout=0)
+
+
+@pytest.mark.parametrize("holdout", [-1, 100])
+def test_a_holdout_out_of_range_is_refused(holdout: int):
+    with pytest.raises(UserError, match=f"collaborative_holdout={holdout}"):
+        collaborative_vectors(small_catalogue(MATRIX), view="item", dimension=2, holdout=holdout)
+
+
+def test_joined_parts_weigh_the_same():
+    text = np.array([[3.0, 4.0], [0.0, 5.0]], dtype=np.float32)
+    ratings = np.array([[1000.0], [0.0]], dtype=np.float32)
+    joined = join_side_by_side([text, ratings])
+    np.testing.assert_allclose(joined, [[0.6, 0.8, np.sqrt(2)], [0.0, 1.0, 0.0]], rtol=1e-6)
+    assert joined.dtype == np.float32

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from sid_jax.config import default_config
+from sid_jax.data.load import load_vectors
+from sid_jax.data.movielens import MovieLens
+from sid_jax.data.movielens_formats import GENRES
+from sid_jax.errors import UserError
+from tests.data.conftest import write_folder, write_zip
+
+
+def data_config(**settings: object) -> ConfigDict:
+    config = default_config().data
+    config.update(settings)
+    return config
+
+
+def grouplens_copy(catalogue: MovieLens) -> dict[str, bytes]:
+    items = [
+        f"{item_id}|{title}{f' ({year})' if year else ''}||||"
+        + "|".join("01"[genre in genres.split("|")] for genre in GENRES)
+        for item_id, title, year, genres in zip(*catalogue.items.values(), strict=True)
+    ]
+    users = ["|".join(map(str, row)) for row in zip(*catalogue.users.values(), strict=True)]
+    ratings = ["\t".join(map(str, row)) for row in zip(*catalogue.ratings.values(), strict=True)]
+    return {
+        "u.item": "\n".join(items).encode("latin-1"),
+        "u.user": "\n".join(users).encode("latin-1"),
+        "u.data": "\n".join(ratings).encode(),
+    }
+
+
+def test_own_vectors(tmp_path: Path):
+    np.save(tmp_path / "v.npy", np.eye(3, dtype=np.float16))
+    (tmp_path / "ids.txt").write_text("a\nb\nc\n")
+    found = load_vectors(data_config(path=str(tmp_path / "v.npy"), ids_path=str(tmp_path / "ids.txt")))
+    assert found.ids.tolist() == ["a", "b", "c"]
+    assert found.id_name == "item_id"
+    np.testing.assert_array_equal(found.vectors, np.eye(3))
+
+
+def test_own_vectors_never_import_tensorflow_datasets(tmp_path: Path):
+    np.save(tmp_path / "v.npy", np.eye(3, dtype=np.float32))
+    program = f"""
+import sys
+from sid_jax.config import default_config
+from sid_jax.data.load import load_vectors
+config = default_config().data
+config.path = {str(tmp_path / "v.npy")!r}
+load_vectors(config)
+print([name for name in ("tensorflow_datasets", "wordllama", "sentence_transformers") if name in sys.modules])
+"""
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"source": "movielens"}, "data.source='movielens': choose one of vectors, movielens-100k"),
+        ({"source": "movielens-100k", "view": "film"}, "data.view='film': choose one of item, user"),
+        ({"source": "movielens-100k", "vectors": "svd"}, "choose one of text, collaborative, text.collaborative"),
+        ({}, "data.path is empty"),
+    ],
+)
+def test_unknown_choices_are_refused_before_any_work(settings: dict, message: str):
+    with pytest.raises(UserError, match=message):
+        load_vectors(data_config(**settings))
+
+
+@pytest.fixture(scope="module")
+def films(real_cache: Path):
+    return load_vectors(data_config(source="movielens-100k", cache_dir=str(real_cache)))
+
+
+def test_films_as_text_vectors(films):
+    assert films.vectors.shape == (1682, 256)
+    assert films.vectors.dtype == np.float32
+    assert films.id_name == "item_id"
+    assert {name: column[0] for name, column in films.columns.items()} == {
+        "title": "Toy Story",
+        "year": "1995",
+        "genres": "Animation|Children's|Comedy",
+    }
+
+
+def test_star_wars_is_near_its_sequels(films):
+    unit = films.vectors / np.linalg.norm(films.vectors, axis=1, keepdims=True)
+    star_wars = films.columns["title"].tolist().index("Star Wars")
+    nearest = films.columns["title"][np.argsort(-unit @ unit[star_wars])[1:4]]
+    assert {"Return of the Jedi", "Empire Strikes Back, The"} <= set(nearest)
+
+
+def test_folder_zip_and_registry_give_the_same_vectors(tmp_path: Path, films, real_movielens: MovieLens):
+    files = grouplens_copy(real_movielens)
+    folder = write_folder(tmp_path / "ml-100k", files)
+    archive = write_zip(tmp_path / "ml-100k.zip", files)
+    for path in (folder, tmp_path, archive):
+        found = load_vectors(data_config(source="movielens-100k", path=str(path), cache_dir=str(tmp_path / "unused")))
+        assert found.fingerprint() == films.fingerprint()
+        for name, column in found.columns.items():
+            assert column.tolist() == films.columns[name].tolist()
+    assert not (tmp_path / "unused").exists()
+
+
+def test_films_as_text_and_collaborative_vectors(real_cache: Path, films):
+    config = data_config(source="movielens-100k", cache_dir=str(real_cache), vectors="text+collaborative")
+    found = load_vectors(config)
+    assert found.vectors.shape == (1682, 256 + 64)
+    text, collaborative = found.vectors[:, :256], found.vectors[:, 256:]
+    for part in (text, collaborative):
+        assert np.mean(np.sum(part**2, axis=1)) == pytest.approx(1, rel=1e-4)
+    np.testing.assert_allclose(text / text[0, 0], films.vectors / films.vectors[0, 0], rtol=1e-4, atol=1e-4)
+    assert load_vectors(config).fingerprint() == found.fingerprint()
+
+
+def test_users(real_cache: Path):
+    settings = {"source": "movielens-100k", "cache_dir": str(real_cache), "view": "user"}
+    text = load_vectors(data_config(**settings))
+    assert text.vectors.shape == (943, 256)
+    assert text.id_name == "user_id"
+    assert {name: column[0] for name, column in text.columns.items()} == {
+        "age": 24,
+        "gender": "M",
+        "occupation": "technician",
+    }
+    collaborative = load_vectors(data_config(**settings, vectors="collaborative", collaborative_dimension=16))
+    assert collaborative.vectors.shape == (943, 16)

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sid_jax.data.movielens import build_movielens
+from sid_jax.data.movielens_formats import read_grouplens
+from sid_jax.data.movielens_tfds import read_movielens, write_movielens
+from tests.data.conftest import assert_same_catalogue, grouplens_files, write_folder
+
+
+def test_what_was_written_is_read_back(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    catalogue = read_grouplens(write_folder(tmp_path / "data", grouplens_files()))
+    write_movielens(catalogue, tmp_path / "cache")
+    assert_same_catalogue(read_movielens(tmp_path / "cache"), catalogue)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_many_rows_come_back_in_order(tmp_path: Path):
+    small = read_grouplens(write_folder(tmp_path / "data", grouplens_files()))
+    generator = np.random.default_rng(0)
+    users = {name: np.repeat(column[:1], 300) for name, column in small.users.items()}
+    users["user_id"] = np.arange(300)
+    ratings = {
+        "user_id": generator.integers(0, 300, 5000),
+        "item_id": generator.integers(1, 7, 5000),
+        "rating": generator.integers(1, 6, 5000),
+        "timestamp": generator.integers(0, 20, 5000),
+    }
+    catalogue = build_movielens(small.items, users, ratings, "here")
+    write_movielens(catalogue, tmp_path / "cache")
+    assert_same_catalogue(read_movielens(tmp_path / "cache"), catalogue)

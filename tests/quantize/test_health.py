@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sid_jax.quantize.health import (
+    code_health,
+    collision_share,
+    distinct_rate,
+    duplicate_floor,
+    largest_bucket,
+    perplexity,
+    usage,
+)
+
+CODES = np.array([[0, 0], [0, 0], [0, 0], [1, 2], [1, 3], [1, 3], [2, 0], [2, 1]], np.int32)
+
+
+def test_figures_by_hand():
+    assert distinct_rate(CODES) == 5 / 8
+    assert collision_share(CODES) == 5 / 8
+    assert largest_bucket(CODES) == 3
+    assert usage(CODES, (4, 4)) == [3 / 4, 1.0]
+    assert usage(CODES, (3, 8)) == [1.0, 1 / 2]
+
+
+def test_perplexity_by_hand():
+    even, alone = perplexity(np.array([[0, 7], [1, 7], [2, 7], [3, 7]], np.int32), (4, 8))
+    assert even == pytest.approx(4.0)
+    assert alone == 1.0
+    # Shares 1/2, 1/4, 1/4: an entropy of 1.5 bits.
+    assert perplexity(np.array([[0], [0], [1], [2]], np.int32), (9,)) == [pytest.approx(2**1.5)]
+
+
+def test_duplicate_floor_counts_rows_that_differ_in_one_bit():
+    vectors = np.zeros((4, 3), np.float32)
+    vectors[1, 2] = np.nextafter(np.float32(0), np.float32(1))
+    assert duplicate_floor(vectors) == 2 / 4
+    assert duplicate_floor(vectors.T) == 2 / 3  # not contiguous
+
+
+def test_all_figures_are_ready_for_json():
+    figures = code_health(CODES, (4, 4), 0.75)
+    assert json.loads(json.dumps(figures)) == figures
+    assert figures["duplicate_floor"] == 0.75
+    assert set(figures) == {
+        "distinct_rate",
+        "duplicate_floor",
+        "collision_share",
+        "largest_bucket",
+        "usage",
+        "perplexity",
+    }
+    assert {type(value) for value in (*figures["usage"], *figures["perplexity"])} == {float}
+
+
+@pytest.mark.parametrize("sizes", [(4,), (4, 4, 4), (4, 3)])
+def test_sizes_that_do_not_fit_are_refused(sizes):
+    with pytest.raises(ValueError, match="sizes are of .* levels, the codes of 2|level 1 has code 3, but only 3 codes"):
+        usage(CODES, sizes)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=50))
+def test_buckets_equal_a_count_of_tuples(tuples):
+    codes = np.array(tuples, np.int32)
+    counts = Counter(tuples)
+    assert distinct_rate(codes) == len(counts) / len(tuples)
+    assert largest_bucket(codes) == max(counts.values())
+    assert collision_share(codes) == sum(count for count in counts.values() if count > 1) / len(tuples)
