@@ -13,11 +13,16 @@ def get_config(arg: str = "ste") -> ConfigDict:
     method, options = choose(arg, ["ste", "gumbel"], ["quick"])
     config = default_config()
     config.data.source = "movielens-100k"
+    # 13 films share a first code on average, and three codes tell apart nearly all that can be told apart.
     config.model.num_levels = 3
-    config.model.codebook_size = 64
-    config.train.batch_size = 256
+    config.model.codebook_size = 128
+    config.model.hidden_dimensions = (512, 256)
+    config.train.batch_size = 512
     config.train.learning_rate = 3e-3
-    config.train.num_epochs = 20 if "quick" in options else 500
+    config.train.num_epochs = 20 if "quick" in options else 600
+    config.train.eval_every_epochs = 50.0
     if method == "gumbel":
         config.model.quantization_method = "gumbel_softmax"
+        # From 2.0 to 0.05 in the first four fifths of the run; the rest of it has no noise.
+        config.model.temperature_decay = (0.05 / 2.0) ** (1 / (0.8 * config.train.num_epochs))
     return config

@@ -29,12 +29,14 @@ def _guarded(main: Callable[[], None], argv: Sequence[str]) -> None:
         _leave(str(error))
     except OSError as error:
         # A full disk, a folder without permission: the system's own words, and where.
-        _leave(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        _leave(f"{error.strerror}: {error.filename}" if error.strerror else _last_line(error))
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
+    except UserError as error:
+        _leave(str(error))
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         _leave(_unknown_field(argv) or _last_line(error))
 
@@ -56,11 +58,9 @@ def _unknown_field(argv: Sequence[str]) -> str | None:
 
 
 def _last_line(error: Exception) -> str:
-    """Returns the line that matters: a config file's mistake comes as a traceback, whose last line names it."""
+    """Returns the line that matters: a config file that cannot be loaded comes with a traceback, which ends in it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if isinstance(error, flags.Error):
-        return lines[0] if "Traceback" not in str(error) else lines[-1].partition(": ")[2] or lines[-1]
-    return " ".join(lines)
+    return f"--config cannot be loaded: {lines[-1]}" if len(lines) > 1 else str(error)
 
 
 def _leave(message: str) -> NoReturn:

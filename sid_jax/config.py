@@ -74,9 +74,10 @@ def default_config() -> ConfigDict:
     model.min_temperature = 0.05
     # Gumbel-softmax: factor an update, for the exponential schedule.
     model.temperature_decay = 0.9995
-    # Gumbel-softmax: size of the noise at the start. It falls with the temperature and is 0 at the floor, so that the
-    # codes of the last step are the codes that are exported.
-    model.noise_scale = 1.0
+    # Gumbel-softmax: size of the noise at the start, in units of the squared distance between neighbouring codewords, as
+    # the temperature is. It falls with the temperature and is 0 at the floor, so that the codes of the last step are the
+    # codes that are exported.
+    model.noise_scale = 0.2
     # Weight of |residual - sg(codeword)|^2 (van den Oord et al., 1711.00937, eq. 3: beta).
     model.commitment_weight = 0.25
     # Weight of |sg(residual) - codeword|^2, which moves the codebooks.
@@ -94,8 +95,8 @@ def default_config() -> ConfigDict:
     train.warmup_epochs = 1.0
     # AdamW only, on the kernels: never on biases or codebooks.
     train.weight_decay = 1e-4
-    # Gradients are scaled down to this global norm; 0 leaves them alone.
-    train.gradient_clip_norm = 1.0
+    # Gradients are scaled down to this global norm, a guard against outliers; 0 leaves them alone.
+    train.gradient_clip_norm = 1000.0
     # Gumbel-softmax: False keeps the temperature and the noise where they start.
     train.temperature_annealing = True
     # "exponential", "linear" or "cosine".

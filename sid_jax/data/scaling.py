@@ -81,12 +81,19 @@ def normalise(vectors: ArrayLike, unit_norm: bool) -> jax.Array:
 
 def apply_scaling(scaling: Scaling, vectors: ArrayLike) -> jax.Array:
     """Returns `[..., D]` scaled vectors of `[..., D]` raw ones; for use in jit, vmap and grad."""
-    return (normalise(vectors, scaling.unit_norm) - scaling.mean) / scaling.scale
+    inputs = normalise(vectors, scaling.unit_norm)
+    return (inputs - _to_rank(scaling.mean, inputs.ndim)) / _to_rank(scaling.scale, inputs.ndim)
 
 
 def invert_scaling(scaling: Scaling, scaled: ArrayLike) -> jax.Array:
     """Returns `[..., D]` vectors as they were before mean and scale; a vector's own length does not come back."""
-    return jnp.asarray(scaled) * scaling.scale + scaling.mean
+    scaled = jnp.asarray(scaled)
+    return scaled * _to_rank(scaling.scale, scaled.ndim) + _to_rank(scaling.mean, scaled.ndim)
+
+
+def _to_rank(features: jax.Array, rank: int) -> jax.Array:
+    """Returns `[D]` as `[1, ..., D]`: promoted in so many words, since a caller may have made promotion an error."""
+    return jnp.reshape(features, (1,) * (rank - 1) + (-1,))
 
 
 def _moments(vectors: np.ndarray, unit_norm: bool) -> tuple[np.ndarray, np.ndarray]:

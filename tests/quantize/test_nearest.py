@@ -1,0 +1,87 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sid_jax.quantize.nearest import (
+    assign_codes,
+    code_scores,
+    codebook_spacing,
+    codewords_by_one_hot,
+    nearest_codes,
+    squared_distances,
+    sum_codewords,
+)
+
+CODEBOOK = jnp.array([[0.0, 0.0], [3.0, 4.0], [1.0, 0.0]])
+
+
+def test_squared_distances_by_hand():
+    points = jnp.array([[0.0, 0.0], [3.0, 0.0]])
+    np.testing.assert_array_equal(squared_distances(points, CODEBOOK), [[0, 25, 1], [9, 16, 4]])
+
+
+def test_scores_are_the_negative_distances_but_for_the_residuals_own_norm():
+    points = jnp.array([[3.0, 0.0]])
+    np.testing.assert_array_equal(9.0 - code_scores(points, CODEBOOK), squared_distances(points, CODEBOOK))
+
+
+def test_ties_go_to_the_lowest_index():
+    assert nearest_codes(jnp.array([0.0]), jnp.array([[1.0], [-1.0], [1.0]])) == 0
+    assert nearest_codes(jnp.array([0.0]), jnp.zeros((5, 1))) == 0
+
+
+def test_the_walk_subtracts_what_each_level_took():
+    codebooks = [jnp.array([[0.0], [10.0]]), jnp.array([[-1.0], [1.0]]), jnp.array([[0.0], [0.5]])]
+    codes = assign_codes(jnp.array([[11.4], [-0.6]]), codebooks)
+    np.testing.assert_array_equal(codes, [[1, 1, 1], [0, 0, 1]])
+    np.testing.assert_allclose(sum_codewords(codes, codebooks), [[11.5], [-0.5]])
+    assert codes.dtype == jnp.int32
+
+
+def test_levels_may_differ_in_size_and_stacked_codebooks_are_the_same_as_listed_ones(key):
+    stacked = jax.random.normal(key, (3, 8, 4))
+    latents = jax.random.normal(jax.random.fold_in(key, 1), (2, 5, 4))
+    codes = assign_codes(latents, stacked)
+    assert codes.shape == (2, 5, 3)
+    np.testing.assert_array_equal(codes, assign_codes(latents, list(stacked)))
+    assert assign_codes(latents, [stacked[0], stacked[1, :3]]).shape == (2, 5, 2)
+
+
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 6), st.integers(0, 1000))
+def test_codes_are_those_of_brute_force_in_float64(num_points, num_codes, features, seed):
+    # Small whole numbers: every distance is exact in float32, so that ties are ties.
+    random = np.random.default_rng(seed)
+    points = random.integers(-8, 8, (num_points, features)).astype(np.float32)
+    codebook = random.integers(-8, 8, (num_codes, features)).astype(np.float32)
+    distances = np.square(points[:, None].astype(np.float64) - codebook[None]).sum(-1)
+    np.testing.assert_array_equal(nearest_codes(points, codebook), distances.argmin(1))
+
+
+def test_distances_are_computed_at_the_highest_precision():
+    # On a TPU or a GPU the default is bfloat16 or TF32, which flips the nearest code.
+    text = jax.jit(nearest_codes).lower(jnp.ones((4, 8)), jnp.ones((16, 8))).as_text()
+    assert "HIGHEST" in text
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision_input_is_scored_in_float32(dtype):
+    assert code_scores(jnp.ones((2, 4), dtype), jnp.ones((3, 4), dtype)).dtype == jnp.float32
+
+
+def test_one_hot_codewords_are_the_looked_up_ones_bit_for_bit(key):
+    codebook = jax.random.normal(key, (16, 8)) * 1e3
+    codes = jnp.array([3, 0, 15, 3])
+    np.testing.assert_array_equal(codewords_by_one_hot(jax.nn.one_hot(codes, 16), codebook), codebook[codes])
+
+
+def test_spacing_is_the_mean_squared_distance_to_the_nearest_other_codeword():
+    # 0-1 apart 1, 1-0 apart 1, 4-1 apart 9.
+    assert codebook_spacing(jnp.array([[0.0], [1.0], [4.0]])) == pytest.approx((1 + 1 + 9) / 3)
+
+
+@pytest.mark.parametrize("codebook", [jnp.ones((1, 3)), jnp.ones((4, 3))])
+def test_spacing_is_one_where_there_is_none(codebook):
+    assert codebook_spacing(codebook) == 1.0

@@ -1,0 +1,27 @@
+"""A small corpus and a run over it that takes a second."""
+
+import numpy as np
+import pytest
+
+from sid_jax.config import default_config
+
+
+@pytest.fixture
+def corpus():
+    """300 vectors of 12 features round 20 centres."""
+    random = np.random.default_rng(0)
+    centres = random.normal(size=(20, 12))
+    return (centres[random.integers(0, 20, 300)] + 0.3 * random.normal(size=(300, 12))).astype(np.float32)
+
+
+@pytest.fixture
+def config(corpus, tmp_path):
+    """Settings of a small Gumbel-softmax run over the corpus, which lies in a file."""
+    np.save(tmp_path / "corpus.npy", corpus)
+    config = default_config()
+    config.data.path = str(tmp_path / "corpus.npy")
+    config.model.update({"codebook_size": 16, "latent_dimension": 6, "hidden_dimensions": (24,)})
+    config.model.quantization_method = "gumbel_softmax"
+    config.train.update({"batch_size": 64, "num_epochs": 20, "log_every_steps": 10, "eval_every_epochs": 4.0})
+    config.train.annealing_schedule = "cosine"
+    return config

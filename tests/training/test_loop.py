@@ -1,0 +1,189 @@
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from sid_jax.errors import UserError
+from sid_jax.training import loop
+from sid_jax.training.records import read_records
+from sid_jax.training.restore import restore_run
+
+
+@pytest.fixture
+def console():
+    return Console(record=True, width=140, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
+
+
+def same_state(left, right):
+    return all(
+        np.array_equal(a, b) for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)
+    )
+
+
+def test_a_run_writes_its_settings_metrics_and_checkpoints_and_tells_a_person(config, tmp_path, console):
+    workdir = tmp_path / "run"
+    loop.train(config, workdir, console=console)
+    trained, measured = read_records(workdir, "train"), read_records(workdir, "eval")
+    assert [row["step"] for row in trained] == list(range(10, 101, 10))
+    assert [row["step"] for row in measured] == [20, 40, 60, 80, 100]
+    for name in ("loss", "reconstruction_loss", "codebook_loss", "commitment_loss", "temperature", "noise_scale"):
+        assert np.isfinite([row[name] for row in trained]).all()
+    assert trained[0]["temperature"] > trained[-1]["temperature"] == pytest.approx(0.05)
+    assert len(trained[0]["usage"]) == len(trained[0]["perplexity"]) == 3
+    assert measured[-1]["agreement"] == 1.0
+    assert measured[-1]["r2"] > measured[0]["r2"] - 0.05
+    assert list((workdir / "tensorboard").glob("events*"))
+    assert json.loads((workdir / "run.json").read_text())["config"]["model"]["codebook_size"] == 16
+    told = console.export_text()
+    for words in ("duplicate floor 1.0000", "codes in use", "perplexity", "R^2", "cosine", "largest bucket", "Next: "):
+        assert words in told
+    assert f"python export.py --workdir={workdir}" in told
+
+
+def interrupt_after(monkeypatch, num_calls, number=signal.SIGTERM):
+    """Sends the signal to this very process while the n-th call is under way."""
+    calls = []
+    original = loop.train_steps
+
+    def counted(*args, **kwargs):
+        calls.append(None)
+        if len(calls) == num_calls:
+            os.kill(os.getpid(), number)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "train_steps", counted)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("method", ["ste", "gumbel_softmax"])
+def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(config, tmp_path, console, monkeypatch, number, method):
+    config.model.quantization_method = method
+    config.model.dropout = 0.1
+    loop.train(config, tmp_path / "whole", console=console)
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 3, number)
+        loop.train(config, tmp_path / "halved", console=console)
+    assert "saved at step 30" in console.export_text()
+    with pytest.raises(UserError, match="not finished .step 30 of 100."):
+        restore_run(tmp_path / "halved")
+    loop.train(config, tmp_path / "halved", console=console)
+    whole, halved = (restore_run(tmp_path / name, step=100).state for name in ("whole", "halved"))
+    assert same_state(whole, halved)
+    # What was recorded twice stands once.
+    rows = [read_records(tmp_path / name, "train") for name in ("whole", "halved")]
+    assert rows[0] == rows[1]
+
+
+def test_the_handlers_of_before_are_back_after_a_run(config, tmp_path, console):
+    before = signal.getsignal(signal.SIGTERM)
+    config.train.num_epochs = 2
+    loop.train(config, tmp_path / "run", console=console)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_run_outside_the_main_thread_works(config, tmp_path, console):
+    config.train.num_epochs = 2
+    thread = threading.Thread(target=loop.train, args=(config, tmp_path / "run"), kwargs={"console": console})
+    thread.start()
+    thread.join()
+    assert restore_run(tmp_path / "run").step == 10
+
+
+def test_a_finished_run_is_told_again_and_not_touched(config, tmp_path, console):
+    config.train.num_epochs = 2
+    loop.train(config, tmp_path / "run", console=console)
+    files = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.name == "metrics.jsonl"}
+    loop.train(config, tmp_path / "run", console=console)
+    assert {path: path.read_bytes() for path in files} == files
+    assert console.export_text().count("Next: ") == 2
+
+
+def test_the_best_checkpoint_is_chosen_by_the_metric_named_and_export_takes_it(config, tmp_path, console):
+    config.train.best_metric, config.train.best_mode = "mse", "min"
+    config.train.keep_checkpoints = 2
+    loop.train(config, tmp_path / "run", console=console)
+    measured = read_records(tmp_path / "run", "eval")
+    best = min(measured, key=lambda row: row["mse"])["step"]
+    assert restore_run(tmp_path / "run").step == best
+    kept = {int(path.name) for path in (tmp_path / "run" / "checkpoints").iterdir()}
+    assert kept == {best, 100} or (best == 100 and 100 in kept and len(kept) <= 2)
+
+
+def test_other_settings_in_an_old_workdir_are_refused_with_the_difference(config, tmp_path, console):
+    config.train.num_epochs = 2
+    loop.train(config, tmp_path / "run", console=console)
+    config.model.latent_dimension = 7
+    with pytest.raises(UserError, match="model.latent_dimension: 6 there, 7 now"):
+        loop.train(config, tmp_path / "run", console=console)
+
+
+def test_other_data_in_an_old_workdir_is_refused_and_moved_data_is_not(config, corpus, tmp_path, console):
+    config.train.num_epochs = 2
+    loop.train(config, tmp_path / "run", console=console)
+    moved = tmp_path / "moved.npy"
+    Path(config.data.path).rename(moved)
+    config.data.path = str(moved)
+    loop.train(config, tmp_path / "run", console=console)
+    np.save(moved, corpus + 1)
+    with pytest.raises(UserError, match="other data"):
+        loop.train(config, tmp_path / "run", console=console)
+    with pytest.raises(UserError, match="have changed since"):
+        restore_run(tmp_path / "run")
+
+
+def test_a_folder_with_something_else_in_it_is_not_taken_for_a_workdir(config, tmp_path, console):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").write_text("It was a dark and stormy night")
+    with pytest.raises(UserError, match="is not empty"):
+        loop.train(config, tmp_path / "thesis", console=console)
+    assert len(list((tmp_path / "thesis").iterdir())) == 1
+
+
+def test_more_codes_than_items_are_refused(config, tmp_path):
+    config.model.codebook_size = (16, 400, 16)
+    with pytest.raises(UserError, match="400, but there are only 300 items"):
+        loop.train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_that_the_devices_cannot_share_is_refused(config, tmp_path):
+    config.train.batch_size = 60
+    with pytest.raises(UserError, match="multiple of 8"):
+        loop.train(config, tmp_path / "run")
+
+
+def test_levels_of_different_sizes_and_all_items_the_same(config, tmp_path, console):
+    np.save(config.data.path, np.ones((300, 12), np.float32))
+    config.model.codebook_size = (4, 8, 16)
+    config.train.num_epochs = 2
+    loop.train(config, tmp_path / "run", console=console)
+    measured = read_records(tmp_path / "run", "eval")[-1]
+    assert measured["duplicate_floor"] == pytest.approx(1 / 300)
+    assert measured["largest_bucket"] == 300
+    assert np.isfinite(measured["r2"])
+
+
+def test_a_damaged_checkpoint_or_one_of_another_shape_is_one_clear_line(config, tmp_path, console):
+    config.train.num_epochs = 2
+    loop.train(config, tmp_path / "run", console=console)
+    run_file = tmp_path / "run" / "run.json"
+    content = run_file.read_text()
+    run_file.write_text(content.replace('"latent_dimension": 6', '"latent_dimension": 5'))
+    with pytest.raises(UserError, match="is of another model: .* is .* in it, .* by the config"):
+        restore_run(tmp_path / "run")
+    run_file.write_text(content[:50])
+    with pytest.raises(UserError, match="run.json is damaged"):
+        restore_run(tmp_path / "run")
+    run_file.write_text(content)
+    for path in (tmp_path / "run" / "checkpoints" / "10" / "default").rglob("*"):
+        if path.is_file() and path.stat().st_size > 1000:
+            path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(UserError, match="cannot be restored") as mistake:
+        restore_run(tmp_path / "run")
+    assert "\n" not in str(mistake.value)

@@ -1,0 +1,89 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sid_jax.config import default_config
+from sid_jax.training.schedules import Durations, learning_rate_schedule, noise_schedule, temperature_schedule
+
+
+def durations(config, num_items=1000):
+    return Durations.of(config.train, num_items)
+
+
+def config_of(**train):
+    config = default_config()
+    config.train.batch_size = 100
+    config.train.num_epochs = 50
+    config.train.update(train)
+    return config
+
+
+def temperatures(config, steps):
+    schedule = jax.jit(temperature_schedule(config.model, config.train, durations(config)))
+    return np.array([schedule(jnp.int32(step)) for step in steps])
+
+
+def test_the_default_is_the_exponential_one_updated_every_epoch():
+    config = config_of()
+    # 10 steps an epoch: two updates by step 29.
+    np.testing.assert_allclose(temperatures(config, [0, 9, 10, 29]), [2.0, 2.0, 2 * 0.9995, 2 * 0.9995**2], rtol=1e-6)
+
+
+def test_updates_come_every_so_many_epochs():
+    config = config_of(temperature_update_frequency=3)
+    np.testing.assert_allclose(temperatures(config, [0, 29, 30, 59]), [2, 2, 2 * 0.9995, 2 * 0.9995], rtol=1e-6)
+
+
+@pytest.mark.parametrize("schedule", ["exponential", "linear", "cosine"])
+def test_every_schedule_falls_from_the_start_to_the_floor_and_not_below(schedule):
+    config = config_of(annealing_schedule=schedule)
+    config.model.temperature_decay = 0.9
+    course = temperatures(config, range(500))
+    assert course[0] == 2.0 and course[-1] == np.float32(0.05)
+    assert (np.diff(course) <= 0).all() and (course >= np.float32(0.05)).all()
+
+
+def test_linear_and_cosine_are_halfway_down_at_half_time():
+    for schedule in ("linear", "cosine"):
+        config = config_of(annealing_schedule=schedule, num_epochs=51)
+        assert temperatures(config, [250])[0] == pytest.approx((2 + 0.05) / 2, rel=1e-5)
+
+
+def test_without_annealing_the_start_is_kept():
+    assert set(temperatures(config_of(temperature_annealing=False), [0, 499])) == {2.0}
+
+
+def test_the_noise_falls_with_the_temperature_and_is_exactly_0_at_the_floor():
+    config = config_of(annealing_schedule="linear")
+    config.model.noise_scale = 0.4
+    temperature = temperature_schedule(config.model, config.train, durations(config))
+    noise = noise_schedule(config.model, temperature)
+    assert noise(jnp.int32(0)) == pytest.approx(0.4)
+    assert noise(jnp.int32(499)) == 0.0
+    middle = (float(temperature(jnp.int32(250))) - 0.05) / 1.95
+    assert noise(jnp.int32(250)) == pytest.approx(0.4 * middle, rel=1e-5)
+
+
+def test_the_learning_rate_warms_up_and_ends_near_0():
+    config = config_of(warmup_epochs=1.0, learning_rate=1.0)
+    rate = learning_rate_schedule(config.train, durations(config))
+    assert rate(0) == pytest.approx(1 / 11)
+    assert rate(10) == pytest.approx(1.0)
+    assert 0 < rate(499) < 1e-4
+    config.train.learning_rate_schedule = "constant"
+    assert learning_rate_schedule(config.train, durations(config))(499) == 1.0
+
+
+def test_epochs_become_steps_in_one_place():
+    config = config_of(log_every_steps=20, eval_every_epochs=5, revive_every_epochs=0.5, revive_until=0.8)
+    lengths = durations(config, 1001)
+    assert lengths.steps_per_epoch == 11
+    assert lengths.num_steps == 550
+    assert lengths.revive_every_steps == 6 and lengths.revive_until_step == 440
+    assert lengths.eval_every_steps == 60
+
+
+def test_a_run_shorter_than_a_call_is_one_call():
+    config = config_of(num_epochs=1, batch_size=5000)
+    assert durations(config).num_steps == 1 and durations(config).log_every_steps == 1

@@ -1,0 +1,173 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType
+
+from sid_jax.training.evaluate import evaluate
+from sid_jax.training.schedules import Durations
+from sid_jax.training.sharding import on_every_device
+from sid_jax.training.state import abstract_model, begin, make_state
+from sid_jax.training.step import Recipe, epoch_order, train_step, train_steps
+
+
+def mesh_of(num_devices):
+    return jax.make_mesh(
+        (num_devices,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:num_devices]
+    )
+
+
+def setup(config, corpus):
+    durations = Durations.of(config.train, len(corpus))
+    recipe = Recipe.of(config, durations, abstract_model(config, corpus.shape[1]))
+    return recipe, make_state(begin(config, corpus), recipe.optimizer)
+
+
+def take_steps(config, corpus, num_devices, num_steps=100):
+    recipe, state = setup(config, corpus)
+    mesh = mesh_of(num_devices)
+    state, vectors = on_every_device((state, jnp.asarray(corpus)), mesh)
+    return recipe, *train_steps(recipe, state, vectors, num_steps=num_steps, mesh=mesh)
+
+
+@pytest.mark.parametrize("method", ["ste", "gumbel_softmax"])
+def test_the_losses_are_the_same_on_1_2_and_8_devices(config, corpus, method):
+    config.model.quantization_method = method
+    one, two, eight = (take_steps(config, corpus, n)[2]["loss"] for n in (1, 2, 8))
+    np.testing.assert_allclose(two, one, rtol=1e-5)
+    np.testing.assert_allclose(eight, one, rtol=1e-5)
+    assert one[-1] < one[0]
+
+
+def test_from_one_state_the_codes_are_the_same_on_1_2_and_8_devices(config, corpus):
+    recipe, state, _ = take_steps(config, corpus, 1)
+    state = jax.device_get(state)
+    codes = [evaluate(recipe, on_every_device(state, mesh_of(n)), corpus, 1.0).codes for n in (1, 2, 8)]
+    np.testing.assert_array_equal(codes[0], codes[1])
+    np.testing.assert_array_equal(codes[0], codes[2])
+
+
+def test_many_steps_in_one_call_are_those_of_many_calls(config, corpus):
+    recipe, state, metrics = take_steps(config, corpus, 2, num_steps=40)
+    mesh = mesh_of(2)
+    other, vectors = on_every_device((setup(config, corpus)[1], jnp.asarray(corpus)), mesh)
+    losses = []
+    for _ in range(4):
+        other, more = train_steps(recipe, other, vectors, num_steps=10, mesh=mesh)
+        losses.append(more["loss"])
+    np.testing.assert_allclose(np.concatenate(losses), metrics["loss"], rtol=1e-6)
+    for left, right in zip(jax.tree.leaves(state.params), jax.tree.leaves(other.params), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-4, atol=1e-6)
+
+
+def test_the_losses_are_means_over_items_so_that_they_do_not_depend_on_the_batch_size(config, corpus):
+    config.model.quantization_method = "ste"
+    recipe, state = setup(config, corpus)
+    whole = train_step(recipe, state, jnp.asarray(corpus[:64]))[1]
+    halves = [train_step(recipe, state, jnp.asarray(corpus[rows]))[1] for rows in (slice(0, 32), slice(32, 64))]
+    twice = train_step(recipe, state, jnp.asarray(np.tile(corpus[:64], (2, 1))))[1]
+    for name in ("loss", "reconstruction_loss", "codebook_loss", "commitment_loss"):
+        assert whole[name] == pytest.approx(np.mean([half[name] for half in halves]), rel=1e-5)
+        assert whole[name] == pytest.approx(float(twice[name]), rel=1e-5)
+
+
+def test_the_loss_is_the_weighted_sum_of_its_terms(config, corpus):
+    recipe, state = setup(config, corpus)
+    metrics = train_step(recipe, state, jnp.asarray(corpus[:64]))[1]
+    expected = (
+        metrics["reconstruction_loss"]
+        + config.model.codebook_weight * metrics["codebook_loss"]
+        + config.model.commitment_weight * metrics["commitment_loss"]
+    )
+    assert metrics["loss"] == pytest.approx(float(expected), rel=1e-6)
+
+
+def test_an_epoch_holds_every_item_and_every_epoch_has_its_own_order(config, corpus):
+    recipe, _ = setup(config, corpus)
+    first, second = (np.asarray(epoch_order(recipe, epoch, 300)) for epoch in (0, 1))
+    assert len(first) == 5 * 64
+    assert set(first) == set(range(300))
+    assert sorted(first[:300]) == list(range(300))
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(first, epoch_order(recipe, 0, 300))
+
+
+def test_nothing_recompiles_as_temperature_and_step_change(config, corpus):
+    recipe, state = setup(config, corpus)
+    mesh = mesh_of(1)
+    state, vectors = on_every_device((state, jnp.asarray(corpus)), mesh)
+    train_steps.clear_cache()
+    temperatures = []
+    for _ in range(5):
+        state, metrics = train_steps(recipe, state, vectors, num_steps=10, mesh=mesh)
+        temperatures += metrics["temperature"].tolist()
+    assert train_steps._cache_size() == 1
+    assert len(set(temperatures)) > 5
+
+
+def test_a_dead_code_is_revived_with_its_moments_reset_and_is_used_again(config, corpus):
+    config.model.quantization_method = "ste"
+    config.train.revive_every_epochs = 1.0
+    recipe, state = setup(config, corpus)
+    for batch in np.array_split(corpus, 4):
+        state, _ = train_step(recipe, state, jnp.asarray(batch))
+    far = state.params["quantizer"]["levels"][1]
+    far[...] = far[...].at[3].set(1e3)
+    state = dataclasses.replace(state, taken=tuple(t.at[3].set(0) for t in state.taken))
+    assert state.step == 4
+    state, _ = train_step(recipe, state, jnp.asarray(corpus[:64]))  # step 5 ends the epoch
+    codeword = state.params["quantizer"]["levels"][1][...][3]
+    assert np.abs(codeword).max() < 100
+    moments = [
+        leaf[3]
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state.opt_state)
+        if "'levels'][1]" in jax.tree_util.keystr(path)
+    ]
+    assert len(moments) == 2 and all(np.all(moment == 0) for moment in moments)
+    assert all(np.all(taken == 0) for taken in state.taken)
+    codes = evaluate(recipe, state, corpus, 1.0).codes
+    assert 3 in codes[:, 1]
+
+
+def test_late_in_the_run_nothing_is_revived(config, corpus):
+    config.train.revive_until = 0.0
+    recipe, state = setup(config, corpus)
+    for _ in range(5):
+        state, _ = train_step(recipe, state, jnp.asarray(corpus[:64]))
+    assert all(taken.sum() == 5 * 64 for taken in state.taken)
+
+
+def test_evaluation_measures_every_item_of_a_corpus_that_no_call_divides(config, corpus, monkeypatch):
+    monkeypatch.setattr("sid_jax.training.evaluate._ITEMS_A_CALL", 128)
+    recipe, state = setup(config, corpus)
+    in_parts = evaluate(recipe, state, corpus, 1.0)
+    monkeypatch.undo()
+    at_once = evaluate(recipe, state, corpus, 1.0)
+    np.testing.assert_array_equal(in_parts.codes, at_once.codes)
+    assert in_parts.metrics["r2"] == pytest.approx(at_once.metrics["r2"], abs=1e-6)
+    assert in_parts.metrics["num_items"] == 300
+
+
+def test_r2_by_hand(config, corpus):
+    config.data.unit_norm = False
+    recipe, state = setup(config, corpus)
+    evaluation = evaluate(recipe, state, corpus, 1.0)
+    from flax import nnx
+
+    model = nnx.merge(recipe.graphdef, state.params, state.statistics)
+    reconstructions = np.asarray(model.reconstruct(evaluation.codes), np.float64)
+    residual = np.square(corpus - reconstructions).sum()
+    r2 = 1 - residual / np.square(corpus - corpus.mean(0, dtype=np.float64)).sum()
+    assert evaluation.metrics["r2"] == pytest.approx(r2, abs=1e-5)
+    assert evaluation.metrics["mse"] == pytest.approx(residual / corpus.size, rel=1e-4)
+
+
+def test_agreement_is_whole_only_when_the_noise_is_gone(config, corpus):
+    recipe, state = setup(config, corpus)
+    state = dataclasses.replace(state, step=jnp.int32(1))
+    noisy = evaluate(recipe, state, corpus, 1.0).metrics["agreement"]
+    state = dataclasses.replace(state, step=jnp.int32(recipe.durations.num_steps))
+    assert noisy < 0.9
+    assert evaluate(recipe, state, corpus, 1.0).metrics["agreement"] == 1.0
