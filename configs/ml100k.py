@@ -20,6 +20,9 @@ def get_config(arg: str = "ste") -> ConfigDict:
     config.train.batch_size = 512
     config.train.learning_rate = 3e-3
     config.train.num_epochs = 20 if "quick" in options else 600
+    # A warm-up of a hundred steps: until codes have settled, a fast encoder makes items change them back and forth.
+    config.train.warmup_epochs = 2.0 if "quick" in options else 25.0
+    config.train.revive_every_epochs = 10.0
     config.train.eval_every_epochs = 50.0
     if method == "gumbel":
         config.model.quantization_method = "gumbel_softmax"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import logging as standard_logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -15,8 +17,9 @@ from sid_jax.errors import UserError
 
 def run(main: Callable[[], None]) -> None:
     """Parses the flags and calls `main`; a mistake of the user's ends in one line on standard error and status 1."""
-    # Libraries say a good deal at INFO; what a person should see goes to the console.
-    logging.set_verbosity(logging.ERROR)
+    # Libraries say a good deal, and log what they raise; what a person should see goes to the console.
+    logging.set_verbosity(logging.FATAL)
+    standard_logging.getLogger("asyncio").setLevel(standard_logging.CRITICAL)
     app.run(lambda argv: _guarded(main, argv), flags_parser=_parse)
 
 
@@ -64,5 +67,7 @@ def _last_line(error: Exception) -> str:
 
 
 def _leave(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(1)
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    # At once: a library's threads, on their way out of a save that failed, would print tracebacks of their own.
+    os._exit(1)

@@ -74,9 +74,9 @@ def default_config() -> ConfigDict:
     model.min_temperature = 0.05
     # Gumbel-softmax: factor an update, for the exponential schedule.
     model.temperature_decay = 0.9995
-    # Gumbel-softmax: size of the noise at the start, in units of the squared distance between neighbouring codewords, as
-    # the temperature is. It falls with the temperature and is 0 at the floor, so that the codes of the last step are the
-    # codes that are exported.
+    # Gumbel-softmax: size of the noise at the start, in units of the squared distance between neighbouring codewords,
+    # as the temperature is. It falls with the temperature and is 0 at the floor, so that the codes of the last step are
+    # the codes that are exported.
     model.noise_scale = 0.2
     # Weight of |residual - sg(codeword)|^2 (van den Oord et al., 1711.00937, eq. 3: beta).
     model.commitment_weight = 0.25
@@ -92,7 +92,7 @@ def default_config() -> ConfigDict:
     train.learning_rate = 1e-3
     # The rate's course after the warm-up: "cosine" to 0, or "constant".
     train.learning_rate_schedule = "cosine"
-    train.warmup_epochs = 1.0
+    train.warmup_epochs = 4.0
     # AdamW only, on the kernels: never on biases or codebooks.
     train.weight_decay = 1e-4
     # Gradients are scaled down to this global norm, a guard against outliers; 0 leaves them alone.

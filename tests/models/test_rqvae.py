@@ -11,9 +11,7 @@ from sid_jax.quantize.nearest import assign_codes
 
 
 def make(sizes=(8, 4), unit_norm=False, **kwargs):
-    return RQVAE(
-        6, sizes, latent_dimension=3, hidden_dimensions=(5,), unit_norm=unit_norm, rngs=nnx.Rngs(0), **kwargs
-    )
+    return RQVAE(6, sizes, latent_dimension=3, hidden_dimensions=(5,), unit_norm=unit_norm, rngs=nnx.Rngs(0), **kwargs)
 
 
 def test_codes_in_training_are_those_of_assign_when_nothing_is_random(key):

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -21,9 +22,7 @@ def console():
 
 
 def same_state(left, right):
-    return all(
-        np.array_equal(a, b) for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)
-    )
+    return all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True))
 
 
 def test_a_run_writes_its_settings_metrics_and_checkpoints_and_tells_a_person(config, tmp_path, console):
@@ -187,3 +186,14 @@ def test_a_damaged_checkpoint_or_one_of_another_shape_is_one_clear_line(config, 
     with pytest.raises(UserError, match="cannot be restored") as mistake:
         restore_run(tmp_path / "run")
     assert "\n" not in str(mistake.value)
+
+
+def test_a_full_disk_is_found_before_a_checkpoint_is_begun(config, tmp_path, console, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(UserError, match="disk of .* is full: 0 MB are free"):
+        loop.train(config, tmp_path / "run", console=console)
+    assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
+    monkeypatch.undo()
+    loop.train(config, tmp_path / "run", console=console)
+    assert restore_run(tmp_path / "run").step == 100

@@ -12,11 +12,12 @@ from sid_jax.training.sharding import on_every_device
 from sid_jax.training.state import abstract_model, begin, make_state
 from sid_jax.training.step import Recipe, epoch_order, train_step, train_steps
 
+# As in a run, where it is part of one compiled call.
+train_step = jax.jit(train_step, static_argnums=0)
+
 
 def mesh_of(num_devices):
-    return jax.make_mesh(
-        (num_devices,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:num_devices]
-    )
+    return jax.make_mesh((num_devices,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:num_devices])
 
 
 def setup(config, corpus):

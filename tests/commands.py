@@ -1,0 +1,44 @@
+"""Runs the commands as a user types them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def environment(num_devices: int = 1, compiled: bool = True) -> dict[str, str]:
+    """Returns a user's environment: so many devices, and the session's compiled programs if they may be used."""
+    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}"}
+    return {**os.environ, **flags, "JAX_ENABLE_COMPILATION_CACHE": str(compiled)}
+
+
+def start(*words: str | Path, num_devices: int = 1, compiled: bool = True, **kwargs) -> subprocess.Popen[str]:
+    """Starts `python WORDS` in the project's folder."""
+    return subprocess.Popen(
+        [sys.executable, *map(str, words)],
+        cwd=ROOT,
+        env=environment(num_devices, compiled),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **kwargs,
+    )
+
+
+def run(*words: str | Path, **kwargs) -> subprocess.CompletedProcess[str]:
+    """Runs `python WORDS` in the project's folder and returns how it ended."""
+    process = start(*words, **kwargs)
+    stdout, stderr = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+def refused(result: subprocess.CompletedProcess[str]) -> str:
+    """Returns the one line that a mistake ended in, after seeing that it was one line and a status that is not 0."""
+    lines = result.stderr.strip().splitlines()
+    assert result.returncode != 0, result.stdout
+    assert len(lines) == 1 and lines[0].startswith("error: "), result.stderr
+    return lines[0]

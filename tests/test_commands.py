@@ -1,0 +1,88 @@
+"""The command line with mistakes in it: one clear line, a status that is not 0, and nothing touched."""
+
+import numpy as np
+import pytest
+
+from tests.commands import refused, run
+
+
+@pytest.fixture
+def vectors(tmp_path):
+    np.save(tmp_path / "items.npy", np.random.default_rng(0).normal(size=(100, 8)).astype(np.float32))
+    return tmp_path / "items.npy"
+
+
+def train(tmp_path, *flags):
+    return run("train.py", *flags, f"--workdir={tmp_path / 'run'}")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--config=configs/ml100k.py:gumble"], ["'gumble'", "ste, gumbel", "quick"]),
+        (["--config=configs/embeddings.py:ste,gumbel"], ["'ste,gumbel'"]),
+        (["--config=configs/ml1m.py"], ["configs/ml1m.py", "No such file"]),
+        (["--config=configs/ml100k.py", "--config.model.num_level=3"], ["did you mean config.model.num_levels?"]),
+        (["--config=configs/ml100k.py", "--config.modle.num_levels=3"], ["model.num_levels", "train.batch_size"]),
+        (["--config=configs/ml100k.py", "--config.model.num_levels=three"], ["num_levels=three"]),
+        (["--config=configs/ml100k.py", "--config.model.activation=tanh"], ["'silu', 'relu', 'gelu'"]),
+        (["--config=configs/ml100k.py", "--config.train.learning_rate=-1"], ["learning_rate is -1"]),
+        (["--config=configs/ml100k.py", "--config.train.learning_rate=nan"], ["learning_rate is nan"]),
+        (["--config=configs/ml100k.py", "--config.model.codebook_size=(64, 64)"], ["2 numbers", "num_levels is 3"]),
+        (["--config=configs/ml100k.py", "--config.model.codebook_size=many"], ["codebook_size is 'many'"]),
+        (["--config=configs/ml100k.py", "--config.data.path=nowhere"], ["nowhere: no such file or folder"]),
+        (["--config=configs/embeddings.py"], ["--config.data.path=FILE"]),
+        (["--config=configs/embeddings.py", "extra"], ["'extra' is not a flag"]),
+        ([], ["--config"]),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_the_flags_is_one_line_that_says_what_to_do(tmp_path, flags, words):
+    line = refused(train(tmp_path, *flags))
+    assert all(word in line for word in words), line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_vectors_are_refused_with_the_row_named(tmp_path, vectors):
+    damaged = np.load(vectors)
+    damaged[17, 3] = np.nan
+    np.save(vectors, damaged)
+    line = refused(train(tmp_path, "--config=configs/embeddings.py", f"--config.data.path={vectors}"))
+    assert "row 17" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_default_of_more_codes_than_items_is_refused(tmp_path, vectors):
+    line = refused(train(tmp_path, "--config=configs/embeddings.py", f"--config.data.path={vectors}"))
+    assert "codebook_size is 256, but there are only 100 items" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_in_the_way_of_the_workdir_is_refused(tmp_path, vectors):
+    (tmp_path / "run").write_text("mine")
+    flags = ["--config=configs/embeddings.py", f"--config.data.path={vectors}", "--config.model.codebook_size=8"]
+    assert "run" in refused(train(tmp_path, *flags))
+    assert (tmp_path / "run").read_text() == "mine"
+
+
+def test_a_disk_that_takes_no_more_ends_in_one_line_and_the_run_goes_on_later(tmp_path, vectors):
+    # The kernel lets no file of this process grow beyond 4 kB, as a full disk would not.
+    import resource
+
+    flags = ["--config=configs/embeddings.py:ste,quick", f"--config.data.path={vectors}"]
+    flags += ["--config.model.codebook_size=8", "--config.train.batch_size=32", f"--workdir={tmp_path / 'run'}"]
+    limits = (4096, 4096)
+    result = run(
+        "train.py", *flags, compiled=False, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    )
+    # The checkpoint library's own threads may print before it, but the last line says it.
+    assert result.returncode != 0
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ") and "file too large" in last.lower()
+    again = run("train.py", *flags)
+    assert again.returncode == 0, again.stderr
+
+
+def test_export_of_no_run_is_refused(tmp_path):
+    line = refused(run("export.py", f"--workdir={tmp_path / 'none'}", f"--out={tmp_path / 'out'}"))
+    assert "holds no run" in line and "train first" in line
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,117 @@
+"""From real ratings to Semantic IDs, by the two commands, in a short version; and PyTorch's word on the result."""
+
+import json
+import re
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import sid_jax
+from sid_jax.data.load import load_vectors
+from sid_jax.quantize.nearest import assign_codes
+from sid_jax.training.workdir import read_run
+from tests.commands import ROOT, refused, run
+
+
+@pytest.fixture(scope="module", params=["gumbel", "ste"])
+def job(request, real_cache, tmp_path_factory):
+    """The folders of a run and of its export, and what the commands said."""
+    folder = tmp_path_factory.mktemp(request.param)
+    trained = run(
+        "train.py", f"--config=configs/ml100k.py:{request.param},quick", f"--config.data.cache_dir={real_cache}",
+        f"--workdir={folder / 'run'}",
+    )  # fmt: skip
+    assert trained.returncode == 0, trained.stderr
+    exported = run("export.py", f"--workdir={folder / 'run'}", f"--out={folder / 'export'}")
+    assert exported.returncode == 0, exported.stderr
+    return folder, trained, exported
+
+
+@pytest.fixture(scope="module")
+def vectors(job):
+    return load_vectors(read_run(job[0] / "run")[0].data).vectors
+
+
+def test_training_ends_in_a_table_a_sample_and_the_next_command(job):
+    folder, trained, exported = job
+    for words in ("1,682", "duplicate floor 0.9893", "codes in use", "Toy Story", f"--workdir={folder / 'run'}"):
+        assert words in trained.stdout
+    assert trained.stderr == exported.stderr == ""
+    assert "1,682 Semantic IDs" in exported.stdout
+
+
+def test_every_film_has_a_unique_id_of_one_length(job):
+    rows = pq.read_table(job[0] / "export" / "ids.parquet").to_pylist()
+    assert sorted(row["item_id"] for row in rows) == list(range(1, 1683))
+    assert {len(row["semantic_id"]) for row in rows} == {4} and {len(row["codes"]) for row in rows} == {3}
+    assert len({tuple(row["semantic_id"]) for row in rows}) == 1682
+    assert all(row["semantic_id"][:3] == row["codes"] for row in rows)
+    assert all(row["sid"] == "-".join(map(str, row["semantic_id"])) for row in rows)
+    first = next(row for row in rows if row["item_id"] == 1)
+    assert (first["title"], first["year"], first["genres"]) == ("Toy Story", "1995", "Animation|Children's|Comedy")
+
+
+def test_the_manifest_says_what_made_the_export_and_what_it_is_worth(job):
+    manifest = json.loads((job[0] / "export" / "manifest.json").read_text())
+    codes = np.array(pq.read_table(job[0] / "export" / "ids.parquet")["codes"].to_pylist())
+    metrics = manifest["metrics"]
+    assert metrics["distinct_rate"] == pytest.approx(len(np.unique(codes, axis=0)) / 1682)
+    assert metrics["duplicate_floor"] == pytest.approx(1664 / 1682)
+    assert metrics["usage"] == pytest.approx([len(np.unique(level)) / 128 for level in codes.T])
+    assert {"r2", "mse", "cosine", "perplexity", "collision_share", "largest_bucket", "agreement"} <= set(metrics)
+    assert manifest["semantic_ids"]["scheme"] == "suffix" and manifest["semantic_ids"]["length"] == 4
+    assert set(manifest["files"]) == {"ids.parquet", "ids.csv", "codebooks.safetensors", "codebooks.pt"}
+    assert manifest["config"]["model"]["codebook_size"] == 128
+
+
+def test_pytorch_gives_the_same_codes_for_every_film_from_the_documented_snippet(job, vectors):
+    document = (ROOT / "docs" / "pytorch.md").read_text()
+    snippet = next(code for code in re.findall(r"```python\n(.*?)```", document, re.S) if "def semantic_codes" in code)
+    names: dict = {}
+    exec(snippet, names)  # noqa: S102  (the document's own code)
+    codes = names["semantic_codes"](torch.from_numpy(vectors), str(job[0] / "export" / "codebooks.pt"))
+    exported = np.array(pq.read_table(job[0] / "export" / "ids.parquet")["codes"].to_pylist())
+    np.testing.assert_array_equal(codes.numpy(), exported)
+
+
+def test_numpy_gives_the_same_codes_for_every_film(job, vectors):
+    from safetensors.numpy import load_file
+
+    arrays = load_file(job[0] / "export" / "codebooks.safetensors")
+    hidden = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    hidden = (hidden - arrays["scaling.mean"]) / arrays["scaling.scale"]
+    for layer in (0, 2, 4):
+        hidden = hidden @ arrays[f"encoder.network.{layer}.weight"].T + arrays[f"encoder.network.{layer}.bias"]
+        hidden = hidden / (1 + np.exp(-hidden)) if layer < 4 else hidden
+    codes = []
+    for codebook in arrays["codebooks"]:
+        codes.append(np.argmin(np.square(hidden[:, None] - codebook[None]).sum(-1), axis=1))
+        hidden = hidden - codebook[codes[-1]]
+    exported = np.array(pq.read_table(job[0] / "export" / "ids.parquet")["codes"].to_pylist())
+    np.testing.assert_array_equal(np.stack(codes, 1), exported)
+
+
+def test_an_export_loads_encodes_and_looks_up_in_python(job, vectors):
+    export = sid_jax.load_export(job[0] / "export", verify=True)
+    exported = np.array(export.rows["codes"].to_pylist())
+    np.testing.assert_array_equal(export.encode(vectors), exported)
+    np.testing.assert_array_equal(export.encode(vectors[:5].astype(np.float64)), exported[:5])
+    assert len(export.table) == 1682
+    semantic_id = export.table.semantic_id(50)
+    assert export.table.item(semantic_id) == 50
+    assert 50 in export.table.items(semantic_id[:1])
+    latents = export.model.encode(vectors)
+    np.testing.assert_array_equal(assign_codes(latents, export.model.quantizer.codebooks), exported)
+
+
+def test_export_refuses_a_folder_that_is_taken_and_a_step_that_is_not_there(job):
+    folder = job[0]
+    before = {path.name: path.read_bytes() for path in (folder / "export").iterdir()}
+    line = refused(run("export.py", f"--workdir={folder / 'run'}", f"--out={folder / 'export'}"))
+    assert "exists and is not empty" in line
+    assert {path.name: path.read_bytes() for path in (folder / "export").iterdir()} == before
+    line = refused(run("export.py", f"--workdir={folder / 'run'}", f"--out={folder / 'other'}", "--step=7"))
+    assert "no checkpoint of step 7" in line
+    assert not (folder / "other").exists()
