@@ -108,6 +108,8 @@ def default_config() -> ConfigDict:
     train.kmeans_sample_items = 65_536
     # A code that no item took for this many epochs starts anew at a residual that is badly served; 0 never.
     train.revive_every_epochs = 1.0
+    # Share of the run, at its end, in which the encoder holds still while codebooks and decoder settle.
+    train.settle_share = 0.2
     # No revival in the last part of the run, so that what is revived has time to settle.
     train.revive_until = 0.9
     # Steps in one compiled call; metrics are written once a call.
@@ -225,6 +227,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "train.kmeans_sample_items": (1, _INFINITE),
     "train.revive_every_epochs": (0, _INFINITE),
     "train.revive_until": (0, 1),
+    "train.settle_share": (0, 1),
     "train.log_every_steps": (1, _INFINITE),
     "train.eval_every_epochs": (_TINY, _INFINITE),
     "train.keep_checkpoints": (1, _INFINITE),

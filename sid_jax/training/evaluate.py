@@ -14,11 +14,15 @@ from flax import nnx
 from sid_jax.data.scaling import normalise
 from sid_jax.quantize.health import code_health
 from sid_jax.quantize.losses import squared_error
+from sid_jax.quantize.nearest import code_margins
 from sid_jax.training.state import TrainState
 from sid_jax.training.step import Recipe
 
 # Items measured at a time: bounds the memory that activations take, whatever N.
 _ITEMS_A_CALL = 8192
+
+# A hundred times float32's rounding: what a hidden layer or two make of it.
+_NEAR_TIE = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Evaluation:
           of the (unit-norm) input;
         mse: the squared error, a feature's mean;
         cosine: the mean cosine between an input and its reconstruction;
+        near_ties: the share of the items that some code of theirs wins by less than 1e-5 of the residual's squared norm,
+          so that rounding might choose another;
         agreement: the share of the items to which the last training step's pass, with its noise, gives these codes.
     """
 
@@ -54,7 +60,7 @@ def evaluate(recipe: Recipe, state: TrainState, vectors: np.ndarray, floor: floa
         batch = vectors[start : start + size]
         padded = np.pad(batch, ((0, size - len(batch)), (0, 0)), mode="edge")
         parts.append([np.asarray(part)[: len(batch)] for part in _measure(recipe, state, jnp.asarray(padded))])
-    codes, training_codes, errors, cosines = (np.concatenate(part) for part in zip(*parts, strict=True))
+    codes, training_codes, margins, errors, cosines = (np.concatenate(part) for part in zip(*parts, strict=True))
     error = float(errors.sum(dtype=np.float64))
     sizes = [taken.shape[0] for taken in state.taken]
     metrics = {
@@ -64,6 +70,7 @@ def evaluate(recipe: Recipe, state: TrainState, vectors: np.ndarray, floor: floa
         "r2": 1 - error / _spread(vectors, recipe.unit_norm),
         "mse": error / vectors.size,
         "cosine": float(cosines.mean(dtype=np.float64)),
+        "near_ties": float((margins.min(axis=1) < _NEAR_TIE).mean()),
         "agreement": float((codes == training_codes).all(axis=1).mean()),
     }
     return Evaluation(codes, metrics)
@@ -79,7 +86,8 @@ def _measure(recipe: Recipe, state: TrainState, vectors: jax.Array) -> tuple[jax
     cosines = jnp.sum(inputs * reconstructions, axis=-1) / jnp.maximum(norms, 1e-12)
     last_step = jnp.maximum(state.step - 1, 0)
     as_in_training = recipe.forward(state.params, state.statistics, vectors, last_step)
-    return codes, as_in_training.quantizer.codes, squared_error(inputs, reconstructions), cosines
+    margins = code_margins(model.encode(vectors), model.quantizer.codebooks)
+    return codes, as_in_training.quantizer.codes, margins, squared_error(inputs, reconstructions), cosines
 
 
 def _spread(vectors: np.ndarray, unit_norm: bool) -> float:

@@ -93,6 +93,7 @@ def _summary_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("reconstruction R^2", f"{metrics['r2']:.4f}", "of the input vectors; 1 is exact"),
         ("reconstruction MSE", f"{metrics['mse']:.3e}", "a feature"),
         ("reconstruction cosine", f"{metrics['cosine']:.4f}", ""),
+        ("items near a tie", f"{metrics['near_ties']:.2%}", "a code that rounding might change"),
         ("training codes = exported", f"{metrics['agreement']:.2%}", "of the items, at the last training step"),
     ]
 

@@ -29,6 +29,7 @@ class Durations:
     warmup_steps: int
     revive_every_steps: int
     revive_until_step: int
+    settle_from_step: int
     log_every_steps: int
     eval_every_steps: int
 
@@ -44,6 +45,7 @@ class Durations:
             warmup_steps=round(train.warmup_epochs * steps_per_epoch),
             revive_every_steps=round(train.revive_every_epochs * steps_per_epoch),
             revive_until_step=round(train.revive_until * num_steps),
+            settle_from_step=round((1 - train.settle_share) * num_steps),
             log_every_steps=log_every,
             eval_every_steps=max(1, round(train.eval_every_epochs * steps_per_epoch / log_every)) * log_every,
         )

@@ -106,6 +106,7 @@ def train_step(recipe: Recipe, state: TrainState, batch: jax.Array) -> tuple[Tra
 
     (loss, (terms, output)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
     updates, opt_state = recipe.optimizer.update(grads, state.opt_state, state.params)
+    updates = _settle(recipe, state.step, updates)
     counts = count_codes(output.quantizer.codes, [taken.shape[0] for taken in state.taken])
     metrics = {
         "loss": loss,
@@ -125,6 +126,18 @@ def train_step(recipe: Recipe, state: TrainState, batch: jax.Array) -> tuple[Tra
         taken=tuple(taken + count for taken, count in zip(state.taken, counts, strict=True)),
     )
     return _revive_when_due(recipe, state, output), metrics
+
+
+def _settle(recipe: Recipe, step: jax.Array, updates: nnx.State) -> nnx.State:
+    """Holds the encoder still in the last part of the run.
+
+    A latent vector that is pushed out of the cell of either of two codes comes to rest on the border between them, where
+    a rounding error decides. Once it holds still, codewords move to the middle of their items, and away from such ties.
+    """
+    moving = jnp.where(step < recipe.durations.settle_from_step, 1.0, 0.0)
+    return jax.tree_util.tree_map_with_path(
+        lambda path, update: moving * update if path[0].key == "encoder" else update, updates
+    )
 
 
 def _revive_when_due(recipe: Recipe, state: TrainState, output: RQVAEOutput) -> TrainState:

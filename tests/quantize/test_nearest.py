@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from sid_jax.quantize.nearest import (
     assign_codes,
+    code_margins,
     code_scores,
     codebook_spacing,
     codewords_by_one_hot,
@@ -75,6 +76,14 @@ def test_one_hot_codewords_are_the_looked_up_ones_bit_for_bit(key):
     codebook = jax.random.normal(key, (16, 8)) * 1e3
     codes = jnp.array([3, 0, 15, 3])
     np.testing.assert_array_equal(codewords_by_one_hot(jax.nn.one_hot(codes, 16), codebook), codebook[codes])
+
+
+def test_a_margin_is_the_lead_over_the_second_nearest_in_units_of_the_residual():
+    # Level 1: distances to 0 and 4 from 3 are 9 and 1; level 2, from -1: 0 and 4, in units of 1.
+    codebooks = [jnp.array([[0.0], [4.0]]), jnp.array([[1.0], [-1.0]])]
+    np.testing.assert_allclose(code_margins(jnp.array([[3.0]]), codebooks), [[8 / 9, 4.0]])
+    assert code_margins(jnp.array([3.0]), [jnp.array([[1.0]])])[0] == jnp.inf
+    assert code_margins(jnp.array([2.0]), codebooks)[0] == 0.0
 
 
 def test_spacing_is_the_mean_squared_distance_to_the_nearest_other_codeword():

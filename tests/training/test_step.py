@@ -172,3 +172,22 @@ def test_agreement_is_whole_only_when_the_noise_is_gone(config, corpus):
     state = dataclasses.replace(state, step=jnp.int32(recipe.durations.num_steps))
     assert noisy < 0.9
     assert evaluate(recipe, state, corpus, 1.0).metrics["agreement"] == 1.0
+
+
+def test_at_the_end_the_encoder_holds_still_while_codebooks_and_decoder_settle(config, corpus):
+    config.train.settle_share = 0.5
+    recipe, state = setup(config, corpus)
+    batch = jnp.asarray(corpus[:64])
+    for step, moves in ((49, True), (50, False)):
+        before = dataclasses.replace(state, step=jnp.int32(step))
+        after, _ = train_step(recipe, before, batch)
+        moved = {
+            part: any(
+                not np.array_equal(old, new)
+                for old, new in zip(
+                    jax.tree.leaves(before.params[part]), jax.tree.leaves(after.params[part]), strict=True
+                )
+            )
+            for part in ("encoder", "quantizer", "decoder")
+        }
+        assert moved == {"encoder": moves, "quantizer": True, "decoder": True}
