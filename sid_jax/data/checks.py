@@ -32,7 +32,7 @@ def check_finite(vectors: np.ndarray, ids: np.ndarray, where: str) -> None:
         start + np.flatnonzero(~np.isfinite(vectors[start : start + _BLOCK_ROWS]).all(axis=1))
         for start in range(0, len(vectors), _BLOCK_ROWS)
     ]
-    bad = np.concatenate(bad_rows)
+    bad = np.concatenate([*bad_rows, np.empty(0, np.int64)])
     if not len(bad):
         return
     row = int(bad[0])

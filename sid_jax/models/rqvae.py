@@ -91,15 +91,25 @@ class RQVAE(nnx.Module):
         """Returns the vectors `[..., D]` that codes `[..., L]` stand for, in the space of the (unit-norm) input."""
         return invert_scaling(self.scaling, self.decoder(self.quantizer.lookup(codes)))
 
-    def __call__(self, vectors: jax.Array, *, key: jax.Array | None = None, **choices: Any) -> RQVAEOutput:
+    def __call__(
+        self,
+        vectors: jax.Array,
+        *,
+        key: jax.Array | None = None,
+        decoder_gradient: jax.Array | float = 1.0,
+        **choices: Any,
+    ) -> RQVAEOutput:
         """The pass that training differentiates.
 
         Args:
           vectors: `[..., D]`, as they came.
           key: PRNG key of dropout and Gumbel noise; None runs without either.
+          decoder_gradient: factor on the gradient that the decoder sends to quantizer and encoder; may be traced.
           **choices: those of `quantize.residual.residual_quantize`: method, temperature, noise_scale, ...
         """
         encoder_key, noise_key, decoder_key = [None] * 3 if key is None else jax.random.split(key, 3)
         targets = apply_scaling(self.scaling, vectors)
         quantizer = self.quantizer(self.encoder(targets, encoder_key), key=noise_key, **choices)
-        return RQVAEOutput(targets, self.decoder(quantizer.quantized, decoder_key), quantizer)
+        constant = jax.lax.stop_gradient(quantizer.quantized)
+        quantized = constant + decoder_gradient * (quantizer.quantized - constant)
+        return RQVAEOutput(targets, self.decoder(quantized, decoder_key), quantizer)

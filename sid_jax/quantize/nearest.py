@@ -71,9 +71,9 @@ def assign_codes(latents: jax.Array, codebooks: Codebooks) -> jax.Array:
 def code_margins(latents: jax.Array, codebooks: Codebooks) -> jax.Array:
     """Returns by how much each code of `assign_codes` wins: `[..., L]` float32, 0 or more, for latents `[..., Z]`.
 
-    It is the squared distance to the second nearest codeword less that to the nearest, divided by the residual's squared
-    norm. Where it is near float32's rounding, 1e-7, another machine or framework may choose the other code. A level of a
-    single code wins by infinity.
+    It is the squared distance to the second nearest codeword less that to the nearest, divided by the residual's
+    squared norm. Where it is near float32's rounding, 1e-7, another machine or framework may choose the other code. A
+    level of a single code wins by infinity.
     """
     residuals = latents.astype(jnp.float32)
     margins = []

@@ -36,8 +36,8 @@ class Evaluation:
           of the (unit-norm) input;
         mse: the squared error, a feature's mean;
         cosine: the mean cosine between an input and its reconstruction;
-        near_ties: the share of the items that some code of theirs wins by less than 1e-5 of the residual's squared norm,
-          so that rounding might choose another;
+        near_ties: the share of the items of which some code wins by less than 1e-5 of the residual's squared norm, so
+          that rounding might choose another;
         agreement: the share of the items to which the last training step's pass, with its noise, gives these codes.
     """
 

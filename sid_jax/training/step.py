@@ -79,7 +79,17 @@ class Recipe:
             temperature=self.temperature(step),
             noise_scale=self.noise_scale(step),
             hard=self.hard,
+            decoder_gradient=jnp.where(self.settling(step), 0.0, 1.0),
         )
+
+    def settling(self, step: jax.Array) -> jax.Array:
+        """Whether a step is in the last part of the run, where codes are settled.
+
+        A latent vector that is pushed out of the cell of either of two codes comes to rest on the border between them,
+        and so does a codeword that the decoder pulls at: there a rounding error decides. Hence the encoder holds still
+        at the end, the decoder only learns, and codewords move to the middle of their items, away from such ties.
+        """
+        return step >= self.durations.settle_from_step
 
 
 def train_step(recipe: Recipe, state: TrainState, batch: jax.Array) -> tuple[TrainState, Metrics]:
@@ -106,7 +116,7 @@ def train_step(recipe: Recipe, state: TrainState, batch: jax.Array) -> tuple[Tra
 
     (loss, (terms, output)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
     updates, opt_state = recipe.optimizer.update(grads, state.opt_state, state.params)
-    updates = _settle(recipe, state.step, updates)
+    updates = _hold_encoder(updates, recipe.settling(state.step))
     counts = count_codes(output.quantizer.codes, [taken.shape[0] for taken in state.taken])
     metrics = {
         "loss": loss,
@@ -128,15 +138,9 @@ def train_step(recipe: Recipe, state: TrainState, batch: jax.Array) -> tuple[Tra
     return _revive_when_due(recipe, state, output), metrics
 
 
-def _settle(recipe: Recipe, step: jax.Array, updates: nnx.State) -> nnx.State:
-    """Holds the encoder still in the last part of the run.
-
-    A latent vector that is pushed out of the cell of either of two codes comes to rest on the border between them, where
-    a rounding error decides. Once it holds still, codewords move to the middle of their items, and away from such ties.
-    """
-    moving = jnp.where(step < recipe.durations.settle_from_step, 1.0, 0.0)
+def _hold_encoder(updates: nnx.State, hold: jax.Array) -> nnx.State:
     return jax.tree_util.tree_map_with_path(
-        lambda path, update: moving * update if path[0].key == "encoder" else update, updates
+        lambda path, update: jnp.where(hold, 0.0, update) if path[0].key == "encoder" else update, updates
     )
 
 
