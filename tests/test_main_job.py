@@ -10,7 +10,7 @@ import torch
 
 import sid_jax
 from sid_jax.data.load import load_vectors
-from sid_jax.quantize.nearest import assign_codes
+from sid_jax.quantize.nearest import assign_codes, code_margins
 from sid_jax.training.workdir import read_run
 from tests.commands import ROOT, refused, run
 
@@ -32,6 +32,15 @@ def job(request, real_cache, tmp_path_factory):
 @pytest.fixture(scope="module")
 def vectors(job):
     return load_vectors(read_run(job[0] / "run")[0].data).vectors
+
+
+def assert_same_but_for_ties(codes, exported, job, vectors):
+    """Another framework rounds otherwise, so that a code that wins by less than rounding may go to the second one."""
+    model = sid_jax.load_export(job[0] / "export").model
+    margins = np.asarray(code_margins(model.encode(vectors), model.quantizer.codebooks)).min(axis=1)
+    other = (codes != exported).any(axis=1)
+    assert (margins[other] < 1e-5).all()
+    assert other.sum() <= 2
 
 
 def test_training_ends_in_a_table_a_sample_and_the_next_command(job):
@@ -73,7 +82,7 @@ def test_pytorch_gives_the_same_codes_for_every_film_from_the_documented_snippet
     exec(snippet, names)  # noqa: S102  (the document's own code)
     codes = names["semantic_codes"](torch.from_numpy(vectors), str(job[0] / "export" / "codebooks.pt"))
     exported = np.array(pq.read_table(job[0] / "export" / "ids.parquet")["codes"].to_pylist())
-    np.testing.assert_array_equal(codes.numpy(), exported)
+    assert_same_but_for_ties(codes.numpy(), exported, job, vectors)
 
 
 def test_numpy_gives_the_same_codes_for_every_film(job, vectors):
@@ -90,7 +99,7 @@ def test_numpy_gives_the_same_codes_for_every_film(job, vectors):
         codes.append(np.argmin(np.square(hidden[:, None] - codebook[None]).sum(-1), axis=1))
         hidden = hidden - codebook[codes[-1]]
     exported = np.array(pq.read_table(job[0] / "export" / "ids.parquet")["codes"].to_pylist())
-    np.testing.assert_array_equal(np.stack(codes, 1), exported)
+    assert_same_but_for_ties(np.stack(codes, 1), exported, job, vectors)
 
 
 def test_an_export_loads_encodes_and_looks_up_in_python(job, vectors):

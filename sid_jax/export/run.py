@@ -68,6 +68,7 @@ def export(workdir: Path, out: Path, *, step: int | None = None, console: Consol
     console.print(
         f"{len(run.data.ids):,} Semantic IDs of step {run.step:,} are in {out}: ids.parquet, ids.csv, "
         f"codebooks.safetensors, codebooks.pt, manifest.json",
+        markup=False,
         highlight=False,
         soft_wrap=True,
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -62,6 +63,7 @@ class ProgressBar:
             f"T {last['temperature']:.3f}  R2 {metrics['r2']:.4f}  "
             f"distinct {metrics['distinct_rate']:.4f}  in use {_percent_list(metrics['usage'])}",
             highlight=False,
+            soft_wrap=True,
         )
 
 
@@ -78,7 +80,7 @@ def print_summary(console: Console, metrics: dict[str, Any], step: int, seconds:
 
 
 def _summary_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
-    codes = " / ".join(f"{value:.1%}" for value in metrics["usage"])
+    codes = " / ".join(f"{value:.1%}".replace("100.0%", "100%") for value in metrics["usage"])
     perplexities = " / ".join(f"{value:.1f}" for value in metrics["perplexity"])
     sizes = " / ".join(map(str, metrics["codebook_size"]))
     return [
@@ -90,24 +92,25 @@ def _summary_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("items in a collision", f"{metrics['collision_share']:.2%}", f"largest bucket {metrics['largest_bucket']}"),
         ("codes in use, by level", codes, f"of {sizes}"),
         ("perplexity, by level", perplexities, f"of {sizes}"),
-        ("reconstruction R^2", f"{metrics['r2']:.4f}", "of the input vectors; 1 is exact"),
+        ("reconstruction R^2", f"{metrics['r2']:.4f}", "1 is exact"),
         ("reconstruction MSE", f"{metrics['mse']:.3e}", "a feature"),
         ("reconstruction cosine", f"{metrics['cosine']:.4f}", ""),
-        ("items near a tie", f"{metrics['near_ties']:.2%}", "a code that rounding might change"),
-        ("training codes = exported", f"{metrics['agreement']:.2%}", "of the items, at the last training step"),
+        ("items near a tie", f"{metrics['near_ties']:.2%}", "rounding might tip them"),
+        ("training codes = exported", f"{metrics['agreement']:.2%}", "of items, at the last step"),
     ]
 
 
 def print_samples(console: Console, data: VectorSet, codes: np.ndarray) -> None:
     """Prints some items with their codes, and the items under the prefixes that most of them share."""
-    names = data.columns.get("title", data.ids)
+    # Titles are data: a bracket in one is no markup.
+    names = [escape(str(name)) for name in data.columns.get("title", data.ids)]
     texts = ["-".join(map(str, row)) for row in codes.tolist()]
     items = Table(title="Some items and their codes", title_justify="left")
     items.add_column(data.id_name, justify="right")
     items.add_column("codes")
     items.add_column("")
     for row in np.linspace(0, len(codes) - 1, min(_SAMPLE_ITEMS, len(codes)), dtype=int):
-        items.add_row(str(data.ids[row]), texts[row], str(names[row]))
+        items.add_row(escape(str(data.ids[row])), texts[row], names[row])
     console.print(items)
     depth = max(1, codes.shape[1] - 1)
     common = Counter(map(tuple, codes[:, :depth].tolist())).most_common(_SAMPLE_PREFIXES)
@@ -115,8 +118,9 @@ def print_samples(console: Console, data: VectorSet, codes: np.ndarray) -> None:
         rows = np.flatnonzero((codes[:, :depth] == prefix).all(axis=1))[:_ITEMS_UNDER_A_PREFIX]
         more = f" and {count - len(rows)} more" if count > len(rows) else ""
         console.print(
-            f"[bold]{'-'.join(map(str, prefix))}-*[/bold]  " + "; ".join(str(names[row]) for row in rows) + more,
+            f"[bold]{'-'.join(map(str, prefix))}-*[/bold]  " + "; ".join(names[row] for row in rows) + more,
             highlight=False,
+            soft_wrap=True,
         )
 
 

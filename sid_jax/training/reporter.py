@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 
 from sid_jax.data.vector_set import VectorSet
 from sid_jax.quantize.health import perplexity_of_counts, usage_of_counts
@@ -39,7 +40,7 @@ class Reporter:
         self._bar = ProgressBar(console, durations.num_steps, step)
         self._pending: tuple[int, dict[str, Any]] | None = None
         self._last: dict[str, Any] = {}
-        console.print(self._opening(step), highlight=False)
+        console.print(self._opening(step), markup=False, highlight=False, soft_wrap=True)
 
     def __enter__(self) -> Reporter:
         self._bar.start()
@@ -78,7 +79,7 @@ class Reporter:
         if best_step not in (None, step):
             self._console.print(f"The best checkpoint is that of step {best_step:,}: export takes it.", highlight=False)
         command = f"python export.py --workdir={self._workdir} --out=exports/{self._workdir.name}"
-        self._console.print(f"Next: [bold]{command}[/bold]", highlight=False, soft_wrap=True)
+        self._console.print(f"Next: [bold]{escape(command)}[/bold]", highlight=False, soft_wrap=True)
 
     def _write_pending(self) -> None:
         if self._pending is None:

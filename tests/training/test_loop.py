@@ -197,3 +197,12 @@ def test_a_full_disk_is_found_before_a_checkpoint_is_begun(config, tmp_path, con
     monkeypatch.undo()
     loop.train(config, tmp_path / "run", console=console)
     assert restore_run(tmp_path / "run").step == 100
+
+
+def test_ids_that_look_like_markup_are_printed_as_they_are(config, corpus, tmp_path, console):
+    (tmp_path / "ids.txt").write_text("".join(f"[/bold]{row}[red]\n" for row in range(len(corpus))))
+    config.data.ids_path = str(tmp_path / "ids.txt")
+    config.train.num_epochs = 2
+    loop.train(config, tmp_path / "[run]", console=console)
+    told = console.export_text()
+    assert "[/bold]0[red]" in told and "[run]" in told

@@ -1,0 +1,46 @@
+"""What the documents tell a reader to type works."""
+
+import re
+
+import pytest
+
+from sid_jax.config import field_names
+from tests.commands import ROOT, run
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_the_quantizer_page_runs(tmp_path):
+    snippet = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "quantizer.md").read_text(), re.S).group(1)
+    (tmp_path / "snippet.py").write_text(snippet + "\nassert gradients[0].shape == (64, 32)\n")
+    result = run(tmp_path / "snippet.py")
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_setting_and_file_that_a_document_names_exists(document):
+    text = document.read_text()
+    settings = re.findall(r"--config\.([a-z_.]+)", text) + re.findall(r"`((?:data|model|train)\.[a-z_]+)`", text)
+    assert set(settings) - {"name"} <= set(field_names())
+    for link in re.findall(r"\]\(([^):#]+)\)", text):
+        assert (document.parent / link).exists(), link
+
+
+def test_the_readme_opens_with_the_two_commands():
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    job, tests = blocks[0].splitlines(), blocks[1].splitlines()
+    assert len(job) == len(tests) == 1
+    assert "train.py --config=configs/ml100k.py:gumbel --workdir=runs/ml100k" in job[0]
+    assert "export.py --workdir=runs/ml100k --out=exports/ml100k" in job[0]
+    assert tests[0].endswith("python -m pytest")
+    assert (
+        tests[0] in (ROOT / "README.md").read_text()
+        and "grep -m1 'python -m pytest'" in (ROOT / ".ci" / "run").read_text()
+    )
+
+
+def test_every_setting_is_read_by_something():
+    code = "".join(path.read_text() for path in (ROOT / "sid_jax").rglob("*.py") if path.name != "config.py")
+    for name in field_names():
+        field = name.rpartition(".")[2]
+        assert re.search(rf"\b{field}\b", code), name

@@ -1,0 +1,38 @@
+"""The real run on 1, 2 and 8 devices."""
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import AxisType
+
+from configs.ml100k import get_config
+from sid_jax.data.load import load_vectors
+from sid_jax.training.evaluate import evaluate
+from sid_jax.training.schedules import Durations
+from sid_jax.training.sharding import on_every_device
+from sid_jax.training.state import abstract_model, begin, make_state
+from sid_jax.training.step import Recipe, train_steps
+
+
+@pytest.mark.parametrize("method", ["ste", "gumbel"])
+def test_movielens_has_the_same_losses_and_from_one_state_the_same_codes(method, real_cache):
+    config = get_config(method)
+    config.data.cache_dir = str(real_cache)
+    vectors = load_vectors(config.data).vectors
+    durations = Durations.of(config.train, len(vectors))
+    recipe = Recipe.of(config, durations, abstract_model(config, vectors.shape[1]))
+    # On the host, since the steps give away what they are handed.
+    start = jax.device_get(make_state(begin(config, vectors), recipe.optimizer))
+    losses, states, meshes = {}, {}, {}
+    for count in (1, 2, 8):
+        devices = jax.devices()[:count]
+        mesh = meshes[count] = jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+        placed = on_every_device((start, vectors), mesh)
+        states[count], metrics = train_steps(recipe, *placed, num_steps=100, mesh=mesh)
+        losses[count] = np.asarray(metrics["loss"])
+    np.testing.assert_allclose(losses[2], losses[1], rtol=1e-5)
+    np.testing.assert_allclose(losses[8], losses[1], rtol=1e-5)
+    trained = jax.device_get(states[1])
+    codes = [evaluate(recipe, on_every_device(trained, mesh), vectors, 1.0).codes for mesh in meshes.values()]
+    np.testing.assert_array_equal(codes[0], codes[1])
+    np.testing.assert_array_equal(codes[0], codes[2])
