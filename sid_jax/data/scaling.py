@@ -59,6 +59,8 @@ def fit_scaling(vectors: np.ndarray, *, unit_norm: bool, centre: bool, standardi
         square = variance if standardise == "feature" else np.ones_like(mean)
     # What does not vary comes out of the sums as a rounding error rather than 0.
     constant = square <= np.finfo(np.float32).eps ** 2 * size
+    # Nor can what float32 has no normal number for divide.
+    constant |= np.sqrt(square) < np.finfo(np.float32).tiny
     return Scaling(
         unit_norm=unit_norm,
         mean=jnp.asarray(subtracted, jnp.float32),

@@ -128,3 +128,9 @@ def test_scaling_is_a_pytree_with_a_static_choice():
 def test_an_unknown_choice_is_refused():
     with pytest.raises(UserError, match="data.standardise='both': choose one of global, feature, none"):
         fit_scaling(VECTORS, unit_norm=False, centre=True, standardise="both")
+
+
+def test_vectors_too_small_for_float32_to_divide_by_are_left_as_they_are():
+    vectors = np.array([[1.1754944e-38, 0.0]], np.float32)
+    scaling = fit_scaling(vectors, unit_norm=False, centre=False, standardise="global")
+    assert np.isfinite(apply_scaling(scaling, vectors)).all()
