@@ -10,7 +10,6 @@ setup(
     description="Semantic IDs in JAX: from item vectors to short, unique tuples of codes that mean something",
     long_description=Path(__file__).with_name("README.md").read_text(),
     long_description_content_type="text/markdown",
-    license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["sid_jax", "sid_jax.*"]),
     package_data={"sid_jax": ["py.typed"]},

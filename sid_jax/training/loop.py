@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 from rich.console import Console
 
@@ -52,6 +53,7 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
     durations = Durations.of(config.train, num_items)
     recipe = Recipe.of(config, durations, abstract_model(config, num_features))
     floor = duplicate_floor(data.vectors)
+    _warn_of_noise_at_the_end(recipe, console)
     with Checkpoints(workdir / CHECKPOINTS_FOLDER, config.train) as checkpoints:
         step = checkpoints.latest_step or 0
         if step:
@@ -87,4 +89,16 @@ def _refuse_too_few_items(config: ConfigDict, data: VectorSet) -> None:
         raise UserError(
             f"config.model.codebook_size is {largest}, but there are only {len(data.ids)} items ({data.source}): "
             f"no more codes than items can be in use"
+        )
+
+
+def _warn_of_noise_at_the_end(recipe: Recipe, console: Console) -> None:
+    last = jnp.int32(recipe.durations.num_steps - 1)
+    if recipe.method == "gumbel_softmax" and recipe.noise_scale(last) > 0:
+        console.print(
+            f"Warning: the temperature ends at {float(recipe.temperature(last)):.3f}, above model.min_temperature, and "
+            "the noise with it: training codes will not be those of export. A smaller model.temperature_decay, or "
+            "train.annealing_schedule=cosine, reaches the floor.",
+            highlight=False,
+            soft_wrap=True,
         )

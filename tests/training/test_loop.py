@@ -206,3 +206,11 @@ def test_ids_that_look_like_markup_are_printed_as_they_are(config, corpus, tmp_p
     loop.train(config, tmp_path / "[run]", console=console)
     told = console.export_text()
     assert "[/bold]0[red]" in told and "[run]" in told
+
+
+@pytest.mark.parametrize(("schedule", "warned"), [("cosine", False), ("exponential", True)])
+def test_a_schedule_that_leaves_noise_at_the_end_is_warned_of(config, tmp_path, console, schedule, warned):
+    config.train.annealing_schedule = schedule
+    config.train.num_epochs = 4
+    loop.train(config, tmp_path / "run", console=console)
+    assert ("Warning: the temperature ends at 1.997" in console.export_text()) == warned
