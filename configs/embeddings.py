@@ -18,6 +18,7 @@ def get_config(arg: str = "ste") -> ConfigDict:
     config.data.source = "vectors"
     if "quick" in options:
         config.train.num_epochs = 5
+        config.train.warmup_epochs = 0.5
     if method == "gumbel":
         config.model.quantization_method = "gumbel_softmax"
         # The temperature reaches its floor at the end of the run, whatever the number of items and epochs.

@@ -28,6 +28,8 @@ def _guarded(main: Callable[[], None], argv: Sequence[str]) -> None:
         if len(argv) > 1:
             raise UserError(f"{argv[1]!r} is not a flag; a setting is --config.name=value")
         main()
+    except KeyboardInterrupt:
+        sys.exit(130)
     except UserError as error:
         _leave(str(error))
     except OSError as error:

@@ -5,6 +5,7 @@ The files in `configs/` start from `default_config()` and say only what is diffe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -99,7 +100,7 @@ def default_config() -> ConfigDict:
     train.gradient_clip_norm = 1000.0
     # Gumbel-softmax: False keeps the temperature and the noise where they start.
     train.temperature_annealing = True
-    # "exponential", "linear" or "cosine".
+    # "exponential", "linear", "cosine" or "constant".
     train.annealing_schedule = "exponential"
     # Epochs between two updates of the temperature.
     train.temperature_update_frequency = 1
@@ -121,7 +122,7 @@ def default_config() -> ConfigDict:
     train.best_mode = "max"
     # Checkpoints kept: the latest, and the best of the rest.
     train.keep_checkpoints = 3
-    return config
+    return config.lock()
 
 
 def config_from_dict(content: dict[str, Any]) -> ConfigDict:
@@ -136,6 +137,9 @@ def config_from_dict(content: dict[str, Any]) -> ConfigDict:
 def differences(old: ConfigDict, new: ConfigDict) -> list[tuple[str, Any, Any]]:
     """Returns the fields in which two configs differ: name, old value, new value."""
     left, right = _flat(old.to_dict()), _flat(new.to_dict())
+    for values in (left, right):
+        # A list and a tuple of the same numbers mean the same; a saved config has lists alone.
+        values.update({name: tuple(value) for name, value in values.items() if isinstance(value, list)})
     return [(name, left.get(name), right.get(name)) for name in {**left, **right} if left.get(name) != right.get(name)]
 
 
@@ -151,7 +155,7 @@ def check_config(config: ConfigDict) -> None:
             raise UserError(f"config.{name} is {value!r}; it must be one of {', '.join(map(repr, choices))}")
     for name, (least, most) in _RANGES.items():
         value = _value(config, name)
-        if not least <= value <= most:
+        if not (math.isfinite(value) and least <= value <= most):
             raise UserError(f"config.{name} is {value}; it must be from {least:g} to {most:g}")
     _check_sizes(config.model)
     if config.model.min_temperature > config.model.temperature:
@@ -198,7 +202,7 @@ _CHOICES: dict[str, Sequence[Any]] = {
     "model.quantization_method": ("ste", "gumbel_softmax"),
     "train.optimizer": ("adamw", "adagrad"),
     "train.learning_rate_schedule": ("cosine", "constant"),
-    "train.annealing_schedule": ("exponential", "linear", "cosine"),
+    "train.annealing_schedule": ("exponential", "linear", "cosine", "constant"),
     "train.best_metric": ("r2", "mse", "cosine", "distinct_rate", "agreement"),
     "train.best_mode": ("max", "min"),
 }
@@ -241,10 +245,12 @@ def _check_sizes(model: ConfigDict) -> None:
         raise UserError(
             f"config.model.codebook_size is {size!r}; it must be a number, or one for each level: (64, 128)"
         )
-    if len(sizes) not in (1, levels):
+    if isinstance(size, (tuple, list)) and len(sizes) != levels:
         raise UserError(f"config.model.codebook_size has {len(sizes)} numbers, but config.model.num_levels is {levels}")
-    if not all(width >= 1 for width in model.hidden_dimensions):
-        raise UserError(f"config.model.hidden_dimensions is {model.hidden_dimensions}; each must be 1 or more")
+    if not all(isinstance(width, int) and width >= 1 for width in model.hidden_dimensions):
+        raise UserError(
+            f"config.model.hidden_dimensions is {model.hidden_dimensions}; each must be a whole number, 1 or more"
+        )
 
 
 def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -25,9 +25,10 @@ class Checkpoints:
     Args:
       folder: where they are, or will be.
       train: the config's section, for what "best" means and how many are kept.
+      read_only: whether to leave the folder alone, in which a run may be saving at this moment.
     """
 
-    def __init__(self, folder: Path, train: ConfigDict):
+    def __init__(self, folder: Path, train: ConfigDict, *, read_only: bool = False):
         self._folder = folder
         self._metric, self._mode = train.best_metric, train.best_mode
         best = preservation_policy.BestN(
@@ -43,7 +44,8 @@ class Checkpoints:
                 best_fn=lambda metrics: metrics[self._metric],
                 best_mode=self._mode,
                 preservation_policy=preservation_policy.AnyPreservationPolicy([preservation_policy.LatestN(1), best]),
-                cleanup_tmp_directories=True,
+                cleanup_tmp_directories=not read_only,
+                read_only=read_only,
             ),
         )
 
@@ -65,6 +67,11 @@ class Checkpoints:
         self._refuse_full_disk(state)
         with self._saving():
             self._manager.save(step, args=ocp.args.StandardSave(state), metrics=scalars, force=True)
+
+    def wait(self) -> None:
+        """Returns when what was saved is on the disk."""
+        with self._saving():
+            self._manager.wait_until_finished()
 
     @property
     def steps(self) -> list[int]:

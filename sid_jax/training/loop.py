@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
 from sid_jax.quantize.health import duplicate_floor
 from sid_jax.training.checkpoints import CHECKPOINTS_FOLDER, Checkpoints
-from sid_jax.training.evaluate import evaluate
+from sid_jax.training.evaluate import Evaluation, evaluate
 from sid_jax.training.interruption import Interruption
 from sid_jax.training.reporter import Reporter
 from sid_jax.training.schedules import Durations
@@ -71,14 +72,17 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
                 reporter.trained(step, metrics)
                 if step % durations.eval_every_steps == 0 or step == durations.num_steps:
                     evaluation = evaluate(recipe, state, data.vectors, floor)
+                    _refuse_divergence(evaluation, step)
                     reporter.evaluated(step, evaluation.metrics)
                     checkpoints.save(step, state, evaluation.metrics)
 
         if step < durations.num_steps:
             if step != checkpoints.latest_step:
                 checkpoints.save(step, state, None)
+            checkpoints.wait()
             reporter.interrupted(step)
         else:
+            checkpoints.wait()
             evaluation = evaluation or evaluate(recipe, state, data.vectors, floor)
             reporter.finished(step, evaluation, best_step=checkpoints.best_step)
 
@@ -89,6 +93,14 @@ def _refuse_too_few_items(config: ConfigDict, data: VectorSet) -> None:
         raise UserError(
             f"config.model.codebook_size is {largest}, but there are only {len(data.ids)} items ({data.source}): "
             f"no more codes than items can be in use"
+        )
+
+
+def _refuse_divergence(evaluation: Evaluation, step: int) -> None:
+    if not math.isfinite(evaluation.metrics["r2"]):
+        raise UserError(
+            f"training has diverged: the reconstruction is not finite at step {step}; lower "
+            "config.train.learning_rate, in a new --workdir"
         )
 
 

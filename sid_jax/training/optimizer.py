@@ -12,8 +12,6 @@ from ml_collections import ConfigDict
 
 from sid_jax.training.schedules import Schedule
 
-OPTIMIZERS = ("adamw", "adagrad")
-
 
 def make_optimizer(train: ConfigDict, learning_rate: Schedule) -> optax.GradientTransformation:
     """Returns clipping by global norm followed by AdamW (weight decay on kernels alone) or Adagrad, as in TIGER."""

@@ -20,7 +20,9 @@ class Records:
     def __init__(self, workdir: Path, step: int):
         path = workdir / "metrics.jsonl"
         kept = [line for line in _lines(path) if json.loads(line)["step"] <= step]
-        path.write_text("".join(kept))
+        partial = path.with_name(f"{path.name}.partial")
+        partial.write_text("".join(kept))
+        partial.replace(path)
         self._file = path.open("a")
         self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 

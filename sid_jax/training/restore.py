@@ -64,7 +64,10 @@ def restore_run(workdir: Path, step: int | None = None) -> TrainedRun:
     num_items, num_features = data.vectors.shape
     durations = Durations.of(config.train, num_items)
     recipe = Recipe.of(config, durations, abstract_model(config, num_features))
-    with Checkpoints(workdir / CHECKPOINTS_FOLDER, config.train) as checkpoints:
+    folder = workdir / CHECKPOINTS_FOLDER
+    if not folder.is_dir():
+        raise UserError(f"{workdir} has no checkpoint yet: run its train command again")
+    with Checkpoints(folder, config.train, read_only=True) as checkpoints:
         step = _choose_step(workdir, checkpoints, step, durations.num_steps)
         like = abstract_state(config, recipe.optimizer, num_features, all_devices())
         return TrainedRun(config, data, recipe, checkpoints.restore(step, like), step)

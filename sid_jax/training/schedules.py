@@ -12,9 +12,6 @@ from ml_collections import ConfigDict
 
 Schedule = Callable[[jax.Array], jax.Array]
 
-ANNEALING_SCHEDULES = ("exponential", "linear", "cosine")
-LEARNING_RATE_SCHEDULES = ("cosine", "constant")
-
 
 @dataclasses.dataclass(frozen=True)
 class Durations:
@@ -55,8 +52,8 @@ def temperature_schedule(model: ConfigDict, train: ConfigDict, durations: Durati
     """Returns the Gumbel-softmax temperature as a function of the step.
 
     "exponential": `temperature * temperature_decay^updates`, one update every `temperature_update_frequency` epochs.
-    "linear" and "cosine" go from the start to the floor over the whole run, in the same updates. None goes below
-    `min_temperature`; without annealing the start is kept.
+    "linear" and "cosine" go from the start to the floor over the whole run, in the same updates. "constant", and any
+    schedule without annealing, keeps the start. None goes below `min_temperature`.
     """
     start, floor = model.temperature, model.min_temperature
     update_steps = train.temperature_update_frequency * durations.steps_per_epoch
@@ -71,7 +68,11 @@ def temperature_schedule(model: ConfigDict, train: ConfigDict, durations: Durati
     def cosine(updates: jax.Array) -> jax.Array:
         return floor + (start - floor) * 0.5 * (1 + jnp.cos(jnp.pi * updates / num_updates))
 
-    course = {"exponential": exponential, "linear": linear, "cosine": cosine}[train.annealing_schedule]
+    def constant(updates: jax.Array) -> jax.Array:
+        return jnp.full_like(updates, start)
+
+    courses = {"exponential": exponential, "linear": linear, "cosine": cosine, "constant": constant}
+    course = courses[train.annealing_schedule]
 
     def temperature(step: jax.Array) -> jax.Array:
         updates = jnp.asarray(step // update_steps, jnp.float32)

@@ -27,7 +27,7 @@ def claim_workdir(workdir: Path, config: ConfigDict, fingerprint: str) -> None:
         workdir.mkdir(parents=True, exist_ok=True)
         if (workdir / RUN_FILE).exists():
             _refuse_another_run(workdir, config, fingerprint)
-        elif any(workdir.iterdir()):
+        elif any(path.name != f"{RUN_FILE}.partial" for path in workdir.iterdir()):
             raise UserError(f"{workdir} is not empty and holds no run: choose another --workdir")
         content = {"config": config.to_dict(), "data_fingerprint": fingerprint}
         partial = workdir / f"{RUN_FILE}.partial"

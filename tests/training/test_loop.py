@@ -214,3 +214,21 @@ def test_a_schedule_that_leaves_noise_at_the_end_is_warned_of(config, tmp_path, 
     config.train.num_epochs = 4
     loop.train(config, tmp_path / "run", console=console)
     assert ("Warning: the temperature ends at 1.997" in console.export_text()) == warned
+
+
+def test_a_run_that_diverges_is_one_line_and_no_checkpoint(config, tmp_path, console):
+    config.model.quantization_method = "ste"
+    config.train.update({"learning_rate": 1e30, "warmup_epochs": 0.0})
+    with pytest.raises(UserError, match="training has diverged"):
+        loop.train(config, tmp_path / "run", console=console)
+    assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
+
+
+def test_sizes_given_as_a_list_resume_and_one_size_in_a_tuple_is_not_one_level(config, tmp_path, console):
+    config.train.num_epochs = 2
+    config.model.codebook_size = [8, 8, 8]
+    loop.train(config, tmp_path / "run", console=console)
+    loop.train(config, tmp_path / "run", console=console)
+    config.model.codebook_size = (8,)
+    with pytest.raises(UserError, match="1 numbers, but config.model.num_levels is 3"):
+        loop.train(config, tmp_path / "other", console=console)
