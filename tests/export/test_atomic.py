@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 
@@ -108,11 +109,29 @@ def test_a_mount_point_is_refused_before_any_work(tmp_path, monkeypatch):
     assert "choose a folder inside it" in refusal(tmp_path / "volume")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_parent_that_cannot_be_written_is_refused(tmp_path):
-    (tmp_path / "closed").mkdir(mode=0o500)
-    assert "Permission denied" in refusal(tmp_path / "closed" / "out")
-    assert "Permission denied" in refusal(tmp_path / "closed" / "more" / "out")
+@pytest.fixture
+def closed():
+    """A folder that may be read and not written; root, who may write everywhere, is someone else for a while."""
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as outer:
+        Path(outer).chmod(0o755)
+        folder = Path(outer) / "closed"
+        folder.mkdir()
+        folder.chmod(0o555)
+        try:
+            if user == 0:
+                os.seteuid(65534)
+            yield folder
+        finally:
+            if user == 0:
+                os.seteuid(0)
+            folder.chmod(0o755)
+
+
+def test_a_parent_that_cannot_be_written_is_refused(closed):
+    assert "Permission denied" in refusal(closed / "out")
+    assert "Permission denied" in refusal(closed / "more" / "out")
+    assert list(closed.iterdir()) == []
 
 
 def test_a_system_folder_that_takes_no_files_is_refused():
