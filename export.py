@@ -8,6 +8,8 @@ from pathlib import Path
 from absl import flags
 
 from sid_jax import command
+from sid_jax.config import default_config
+from sid_jax.settings import field_names
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder.", required=True)
 _OUT = flags.DEFINE_string("out", None, "The export's folder; it must not exist yet, or be empty.", required=True)
@@ -22,4 +24,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, field_names(default_config()))

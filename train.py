@@ -13,6 +13,8 @@ from absl import flags  # noqa: E402
 from ml_collections import config_flags  # noqa: E402
 
 from sid_jax import command  # noqa: E402
+from sid_jax.config import default_config  # noqa: E402
+from sid_jax.settings import field_names  # noqa: E402
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file in configs/, with its argument after a colon; --config.name=value sets a field."
@@ -31,4 +33,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, field_names(default_config()))

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import sid_jax
+from sid_jax.config import default_config
 from sid_jax.data.load import load_vectors
 from sid_jax.data.scaling import normalise
 from sid_jax.training.workdir import read_run
@@ -26,7 +27,7 @@ def main() -> None:
     parser.add_argument("--workdir", type=Path, required=True, help="the run that the export is of")
     arguments = parser.parse_args()
     export = sid_jax.load_export(arguments.export)
-    config = read_run(arguments.workdir)[0]
+    config = read_run(arguments.workdir, default_config())[0]
     inputs = np.asarray(normalise(jnp.asarray(load_vectors(config.data).vectors), config.data.unit_norm))
     sizes = export.manifest["metrics"]["codebook_size"]
     bits = [int(math.log2(size)) for size in sizes]

@@ -8,7 +8,8 @@ python train.py --config=configs/embeddings.py --config.data.path=items.parquet 
 
 from ml_collections import ConfigDict
 
-from sid_jax.config import choose, default_config
+from sid_jax.config import default_config
+from sid_jax.settings import choose
 
 
 def get_config(arg: str = "ste") -> ConfigDict:

@@ -8,7 +8,8 @@ On 2 CPU cores 42 to 67 s. The lowest of seeds 0 to 4, ste / gumbel: distinct co
 
 from ml_collections import ConfigDict
 
-from sid_jax.config import choose, default_config
+from sid_jax.config import default_config
+from sid_jax.settings import choose
 
 
 def get_config(arg: str = "ste") -> ConfigDict:

@@ -11,23 +11,36 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
-from sid_jax.config import field_names
 from sid_jax.errors import UserError
 
 
-def run(main: Callable[[], None]) -> None:
-    """Parses the flags and calls `main`; a mistake of the user's ends in one line on standard error and status 1."""
+def run(main: Callable[[], None], known: Sequence[str]) -> None:
+    """Parses the flags and calls `main`; a mistake of the user's ends in one line on standard error and status 1.
+
+    Args:
+      main: what the command does.
+      known: the config's fields, as `sid_jax.settings.field_names` returns them.
+    """
+
+    def without_words(words: list[str]) -> None:
+        if words:
+            raise UserError(f"{words[0]!r} is not a flag; a setting is --config.name=value")
+        main()
+
+    run_with_words(without_words, known)
+
+
+def run_with_words(main: Callable[[list[str]], None], known: Sequence[str]) -> None:
+    """As `run`, for a command that takes words which are no flags."""
     # Libraries say a good deal, and log what they raise; what a person should see goes to the console.
     logging.set_verbosity(logging.FATAL)
     standard_logging.getLogger("asyncio").setLevel(standard_logging.CRITICAL)
-    app.run(lambda argv: _guarded(main, argv), flags_parser=_parse)
+    app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: _parse(argv, known))
 
 
-def _guarded(main: Callable[[], None], argv: Sequence[str]) -> None:
+def _guarded(main: Callable[[list[str]], None], argv: Sequence[str]) -> None:
     try:
-        if len(argv) > 1:
-            raise UserError(f"{argv[1]!r} is not a flag; a setting is --config.name=value")
-        main()
+        main(list(argv[1:]))
     except KeyboardInterrupt:
         sys.exit(130)
     except UserError as error:
@@ -37,18 +50,17 @@ def _guarded(main: Callable[[], None], argv: Sequence[str]) -> None:
         _leave(f"{error.strerror}: {error.filename}" if error.strerror else _last_line(error))
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
+def _parse(argv: Sequence[str], known: Sequence[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except UserError as error:
         _leave(str(error))
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        _leave(_unknown_field(argv) or _last_line(error))
+        _leave(_unknown_field(argv, known) or _last_line(error))
 
 
-def _unknown_field(argv: Sequence[str]) -> str | None:
+def _unknown_field(argv: Sequence[str], known: Sequence[str]) -> str | None:
     """Returns what is wrong with the first `--config.a.b` that no config has, or None if all are known."""
-    known = field_names()
     for argument in argv:
         name = argument.lstrip("-").partition("=")[0]
         if not name.startswith("config.") or name.removeprefix("config.") in known:

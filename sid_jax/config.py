@@ -5,7 +5,6 @@ The files in `configs/` start from `default_config()` and say only what is diffe
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import FieldReference
 
 from sid_jax.errors import UserError
+from sid_jax.settings import check_values
 
 
 def default_config() -> ConfigDict:
@@ -125,69 +125,19 @@ def default_config() -> ConfigDict:
     return config.lock()
 
 
-def config_from_dict(content: dict[str, Any]) -> ConfigDict:
-    """Returns a config from its saved form; lists become the tuples that they were."""
-    config = default_config()
-    for name, value in _flat(content).items():
-        section, field = _owner(config, name)
-        section[field] = tuple(value) if isinstance(value, list) else value
-    return config
-
-
-def differences(old: ConfigDict, new: ConfigDict) -> list[tuple[str, Any, Any]]:
-    """Returns the fields in which two configs differ: name, old value, new value."""
-    left, right = _flat(old.to_dict()), _flat(new.to_dict())
-    for values in (left, right):
-        # A list and a tuple of the same numbers mean the same; a saved config has lists alone.
-        values.update({name: tuple(value) for name, value in values.items() if isinstance(value, list)})
-    return [(name, left.get(name), right.get(name)) for name in {**left, **right} if left.get(name) != right.get(name)]
-
-
 def check_config(config: ConfigDict) -> None:
     """Refuses a config with a value that no run could use.
 
     Raises:
       UserError: with the field, its value, and what it may be.
     """
-    for name, choices in _CHOICES.items():
-        value = _value(config, name)
-        if value not in choices:
-            raise UserError(f"config.{name} is {value!r}; it must be one of {', '.join(map(repr, choices))}")
-    for name, (least, most) in _RANGES.items():
-        value = _value(config, name)
-        if not (math.isfinite(value) and least <= value <= most):
-            raise UserError(f"config.{name} is {value}; it must be from {least:g} to {most:g}")
+    check_values(config, _CHOICES, _RANGES)
     _check_sizes(config.model)
     if config.model.min_temperature > config.model.temperature:
         raise UserError(
             f"config.model.min_temperature is {config.model.min_temperature}, above config.model.temperature="
             f"{config.model.temperature}"
         )
-
-
-def field_names() -> list[str]:
-    """Returns the name of every setting, `section.field`, in order."""
-    return list(_flat(default_config().to_dict()))
-
-
-def choose(arg: str, methods: Sequence[str], options: Sequence[str]) -> tuple[str, set[str]]:
-    """Reads a config file's argument, such as "gumbel" or "gumbel,quick": one method at most, any of the options.
-
-    Returns:
-      The method, the first one if none is named, and the options named.
-
-    Raises:
-      UserError: for any other word.
-    """
-    words = [word for word in arg.split(",") if word]
-    named = [word for word in words if word in methods]
-    unknown = [word for word in words if word not in (*methods, *options)]
-    if unknown or len(named) > 1:
-        raise UserError(
-            f"unknown argument {arg!r}: it must be one of {', '.join(methods)}, and may add {', '.join(options)} "
-            f"after a comma"
-        )
-    return (named or [methods[0]])[0], set(words) - set(named)
 
 
 _INFINITE = float("inf")
@@ -251,22 +201,3 @@ def _check_sizes(model: ConfigDict) -> None:
         raise UserError(
             f"config.model.hidden_dimensions is {model.hidden_dimensions}; each must be a whole number, 1 or more"
         )
-
-
-def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in content.items():
-        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value})
-    return flat
-
-
-def _owner(config: ConfigDict, name: str) -> tuple[ConfigDict, str]:
-    *sections, field = name.split(".")
-    for section in sections:
-        config = config[section]
-    return config, field
-
-
-def _value(config: ConfigDict, name: str) -> Any:
-    section, field = _owner(config, name)
-    return section[field]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 
 import jax
+import numpy as np
 
 
 def stream_key(seed: int | jax.Array, name: str, step: int | jax.Array = 0) -> jax.Array:
@@ -13,3 +14,8 @@ def stream_key(seed: int | jax.Array, name: str, step: int | jax.Array = 0) -> j
     Streams are told apart by the CRC-32 of their name, so that a new stream never shifts what another one draws.
     """
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode())), step)
+
+
+def stream_rng(seed: int, name: str) -> np.random.Generator:
+    """Returns NumPy's generator for one stream, for what is drawn once and on the host."""
+    return np.random.default_rng([seed, zlib.crc32(name.encode())])

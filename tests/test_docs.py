@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from sid_jax.config import field_names
+from sid_jax.config import default_config
+from sid_jax.settings import field_names
 from tests.commands import ROOT, run
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -21,7 +22,7 @@ def test_the_quantizer_page_runs(tmp_path):
 def test_every_setting_and_file_that_a_document_names_exists(document):
     text = document.read_text()
     settings = re.findall(r"--config\.([a-z_.]+)", text) + re.findall(r"`((?:data|model|train)\.[a-z_]+)`", text)
-    assert set(settings) - {"name"} <= set(field_names())
+    assert set(settings) - {"name"} <= set(field_names(default_config()))
     for link in re.findall(r"\]\(([^):#]+)\)", text):
         assert (document.parent / link).exists(), link
 
@@ -41,6 +42,6 @@ def test_the_readme_opens_with_the_two_commands():
 
 def test_every_setting_is_read_by_something():
     code = "".join(path.read_text() for path in (ROOT / "sid_jax").rglob("*.py") if path.name != "config.py")
-    for name in field_names():
+    for name in field_names(default_config()):
         field = name.rpartition(".")[2]
         assert re.search(rf"\b{field}\b", code), name

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import sid_jax
+from sid_jax.config import default_config
 from sid_jax.data.load import load_vectors
 from sid_jax.quantize.nearest import assign_codes, code_margins
 from sid_jax.training.workdir import read_run
@@ -31,7 +32,7 @@ def job(request, real_cache, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def vectors(job):
-    return load_vectors(read_run(job[0] / "run")[0].data).vectors
+    return load_vectors(read_run(job[0] / "run", default_config())[0].data).vectors
 
 
 def assert_same_but_for_ties(codes, exported, job, vectors):

@@ -14,7 +14,6 @@ from ml_collections import ConfigDict
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from sid_jax.errors import UserError
-from sid_jax.training.state import TrainState
 
 CHECKPOINTS_FOLDER = "checkpoints"
 
@@ -61,7 +60,7 @@ class Checkpoints:
             with contextlib.suppress(UserError), self._saving():
                 self._manager.close()
 
-    def save(self, step: int, state: TrainState, metrics: dict[str, Any] | None) -> None:
+    def save(self, step: int, state: Any, metrics: dict[str, Any] | None) -> None:
         """Saves a state under its step, in the background; without metrics it can be the latest but not the best."""
         scalars = None if metrics is None else {k: v for k, v in metrics.items() if isinstance(v, (int, float))}
         self._refuse_full_disk(state)
@@ -88,7 +87,7 @@ class Checkpoints:
         """The step that was best by the config's metric, or None if none was measured."""
         return self._manager.best_step()
 
-    def restore(self, step: int, like: TrainState) -> TrainState:
+    def restore(self, step: int, like: Any) -> Any:
         """Restores a step straight to where it belongs.
 
         Args:
@@ -106,7 +105,7 @@ class Checkpoints:
             reason = " ".join(str(error).split())[:300]
             raise UserError(f"the checkpoint {self._folder / str(step)} cannot be restored: {reason}") from error
 
-    def _refuse_full_disk(self, state: TrainState) -> None:
+    def _refuse_full_disk(self, state: Any) -> None:
         """Sees to it beforehand that a checkpoint fits: a write that fails midway is noisier, and no better."""
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free = shutil.disk_usage(self._folder).free
@@ -125,7 +124,7 @@ class Checkpoints:
             reason = " ".join(str(error).split()).rpartition(": ")[2]
             raise UserError(f"cannot save a checkpoint in {self._folder}: {reason}") from error
 
-    def _refuse_other_shapes(self, step: int, like: TrainState) -> None:
+    def _refuse_other_shapes(self, step: int, like: Any) -> None:
         saved = dict(_shapes(self._manager.item_metadata(step)))
         for name, shape in _shapes(like):
             if name in saved and saved[name] != shape:

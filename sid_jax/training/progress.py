@@ -19,10 +19,9 @@ _ITEMS_UNDER_A_PREFIX = 6
 
 
 class ProgressBar:
-    """A bar with the time left and the last metrics; with or without a terminal, a line an evaluation."""
+    """A bar with the time left and the last metrics; nothing where there is no terminal."""
 
     def __init__(self, console: Console, num_steps: int, step: int):
-        self._console = console
         self._progress = Progress(
             TextColumn("training"),
             BarColumn(bar_width=24),
@@ -30,12 +29,11 @@ class ProgressBar:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[metrics]}"),
+            TextColumn("{task.fields[shown]}"),
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = self._progress.add_task("", total=num_steps, completed=step, metrics="")
-        self._distinct = ""
+        self._task = self._progress.add_task("", total=num_steps, completed=step, shown="")
 
     def start(self) -> None:
         """Shows the bar."""
@@ -45,26 +43,28 @@ class ProgressBar:
         """Leaves the bar as it stands."""
         self._progress.stop()
 
-    def trained(self, step: int, metrics: dict[str, Any]) -> None:
-        """Moves the bar on."""
-        shown = (
-            f"loss {metrics['loss']:.2f} (reconstruction {metrics['reconstruction_loss']:.2f}, "
-            f"codebook {metrics['codebook_loss']:.2f}) T {metrics['temperature']:.2f} "
-            f"in use {_percent_list(metrics['usage'])}{self._distinct}"
-        )
-        self._progress.update(self._task, completed=step, metrics=shown)
+    def move(self, step: int, shown: str) -> None:
+        """Moves the bar on, with these words beside it."""
+        self._progress.update(self._task, completed=step, shown=shown)
 
-    def evaluated(self, step: int, last: dict[str, Any], metrics: dict[str, Any]) -> None:
-        """Prints a line with the whole corpus' figures."""
-        self._distinct = f" distinct {metrics['distinct_rate']:.1%}"
-        self._console.print(
-            f"step {step:>6} epoch {last['epoch']:>6.1f}  loss {last['loss']:8.3f}  "
-            f"reconstruction {last['reconstruction_loss']:8.3f}  codebook {last['codebook_loss']:7.3f}  "
-            f"T {last['temperature']:.3f}  R2 {metrics['r2']:.4f}  "
-            f"distinct {metrics['distinct_rate']:.4f}  in use {_percent_list(metrics['usage'])}",
-            highlight=False,
-            soft_wrap=True,
-        )
+
+def steps_text(metrics: dict[str, Any], distinct: float | None) -> str:
+    """Returns the metrics of the last steps in a few words."""
+    return (
+        f"loss {metrics['loss']:.2f} (reconstruction {metrics['reconstruction_loss']:.2f}, "
+        f"codebook {metrics['codebook_loss']:.2f}) T {metrics['temperature']:.2f} "
+        f"in use {_percent_list(metrics['usage'])}" + ("" if distinct is None else f" distinct {distinct:.1%}")
+    )
+
+
+def evaluation_text(step: int, last: dict[str, Any], metrics: dict[str, Any]) -> str:
+    """Returns a line with the whole corpus' figures."""
+    return (
+        f"step {step:>6} epoch {last['epoch']:>6.1f}  loss {last['loss']:8.3f}  "
+        f"reconstruction {last['reconstruction_loss']:8.3f}  codebook {last['codebook_loss']:7.3f}  "
+        f"T {last['temperature']:.3f}  R2 {metrics['r2']:.4f}  "
+        f"distinct {metrics['distinct_rate']:.4f}  in use {_percent_list(metrics['usage'])}"
+    )
 
 
 def print_summary(console: Console, metrics: dict[str, Any], step: int, seconds: str) -> None:

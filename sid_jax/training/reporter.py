@@ -14,7 +14,7 @@ from rich.markup import escape
 from sid_jax.data.vector_set import VectorSet
 from sid_jax.quantize.health import perplexity_of_counts, usage_of_counts
 from sid_jax.training.evaluate import Evaluation
-from sid_jax.training.progress import ProgressBar, print_samples, print_summary
+from sid_jax.training.progress import ProgressBar, evaluation_text, print_samples, print_summary, steps_text
 from sid_jax.training.records import Records
 from sid_jax.training.schedules import Durations
 
@@ -40,6 +40,7 @@ class Reporter:
         self._bar = ProgressBar(console, durations.num_steps, step)
         self._pending: tuple[int, dict[str, Any]] | None = None
         self._last: dict[str, Any] = {}
+        self._distinct: float | None = None
         console.print(self._opening(step), markup=False, highlight=False, soft_wrap=True)
 
     def __enter__(self) -> Reporter:
@@ -61,7 +62,8 @@ class Reporter:
         """Writes down and prints the whole corpus' figures."""
         self._write_pending()
         self._records.write("eval", step, metrics)
-        self._bar.evaluated(step, self._last, metrics)
+        self._distinct = metrics["distinct_rate"]
+        self._console.print(evaluation_text(step, self._last, metrics), highlight=False, soft_wrap=True)
 
     def interrupted(self, step: int) -> None:
         """Says that the run was stopped, and how it goes on."""
@@ -88,7 +90,7 @@ class Reporter:
         self._pending = None
         self._last = {"epoch": step / self._durations.steps_per_epoch, **_readable(jax.device_get(metrics))}
         self._records.write("train", step, self._last)
-        self._bar.trained(step, self._last)
+        self._bar.move(step, steps_text(self._last, self._distinct))
 
     def _opening(self, step: int) -> str:
         num_items, num_features = self._data.vectors.shape

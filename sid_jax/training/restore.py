@@ -8,7 +8,7 @@ from pathlib import Path
 from flax import nnx
 from ml_collections import ConfigDict
 
-from sid_jax.config import check_config
+from sid_jax.config import check_config, default_config
 from sid_jax.data.load import load_vectors
 from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
@@ -56,7 +56,7 @@ def restore_run(workdir: Path, step: int | None = None) -> TrainedRun:
       UserError: if there is no run, no such checkpoint, if the run is not finished and no step is named, or if the
         data is not what the run was trained on.
     """
-    config, fingerprint = read_run(workdir)
+    config, fingerprint = read_run(workdir, default_config())
     check_config(config)
     data = load_vectors(config.data)
     if data.fingerprint() != fingerprint:

@@ -14,37 +14,51 @@ Schedule = Callable[[jax.Array], jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
-class Durations:
+class Lengths:
     """Lengths in steps, converted from the config's epochs in this one place.
 
-    An epoch is the fewest whole batches that hold every item; the last batch is filled up with items of the same
-    epoch, so that all batches have one size and no item is left out.
+    An epoch is the fewest whole batches that hold every example; the last batch is filled up with examples of the same
+    epoch, so that all batches have one size and no example is left out.
     """
 
     steps_per_epoch: int
     num_steps: int
     warmup_steps: int
-    revive_every_steps: int
-    revive_until_step: int
-    settle_from_step: int
     log_every_steps: int
     eval_every_steps: int
 
     @classmethod
-    def of(cls, train: ConfigDict, num_items: int) -> Durations:
-        """Returns the durations of a run over `num_items` items; evaluations fall on the end of a compiled call."""
-        steps_per_epoch = -(-num_items // train.batch_size)
+    def of(cls, train: ConfigDict, num_examples: int) -> Lengths:
+        """Returns the lengths of a run over so many examples; evaluations fall on the end of a compiled call."""
+        steps_per_epoch = -(-num_examples // train.batch_size)
         num_steps = max(1, round(train.num_epochs * steps_per_epoch))
         log_every = min(train.log_every_steps, num_steps)
         return cls(
             steps_per_epoch=steps_per_epoch,
             num_steps=num_steps,
             warmup_steps=round(train.warmup_epochs * steps_per_epoch),
-            revive_every_steps=round(train.revive_every_epochs * steps_per_epoch),
-            revive_until_step=round(train.revive_until * num_steps),
-            settle_from_step=round((1 - train.settle_share) * num_steps),
             log_every_steps=log_every,
             eval_every_steps=max(1, round(train.eval_every_epochs * steps_per_epoch / log_every)) * log_every,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Durations(Lengths):
+    """Lengths in steps of the quantizer's training."""
+
+    revive_every_steps: int
+    revive_until_step: int
+    settle_from_step: int
+
+    @classmethod
+    def of(cls, train: ConfigDict, num_examples: int) -> Durations:
+        """Returns the durations of a run over so many items."""
+        lengths = Lengths.of(train, num_examples)
+        return cls(
+            **dataclasses.asdict(lengths),
+            revive_every_steps=round(train.revive_every_epochs * lengths.steps_per_epoch),
+            revive_until_step=round(train.revive_until * lengths.num_steps),
+            settle_from_step=round((1 - train.settle_share) * lengths.num_steps),
         )
 
 
@@ -93,13 +107,13 @@ def noise_schedule(model: ConfigDict, temperature: Schedule) -> Schedule:
     return lambda step: model.noise_scale * (temperature(step) - floor) / (start - floor)
 
 
-def learning_rate_schedule(train: ConfigDict, durations: Durations) -> Schedule:
+def learning_rate_schedule(train: ConfigDict, lengths: Lengths) -> Schedule:
     """Returns the learning rate: linear warm-up, then a cosine to 0 at the last step, or constant."""
-    warmup = min(durations.warmup_steps, durations.num_steps - 1)
+    warmup = min(lengths.warmup_steps, lengths.num_steps - 1)
     if train.learning_rate_schedule == "constant":
         after = optax.constant_schedule(train.learning_rate)
     else:
-        after = optax.cosine_decay_schedule(train.learning_rate, durations.num_steps - warmup)
+        after = optax.cosine_decay_schedule(train.learning_rate, lengths.num_steps - warmup)
     # The first step already learns: the ramp reaches the full rate at step `warmup`.
     ramp = optax.linear_schedule(train.learning_rate / (warmup + 1), train.learning_rate, warmup)
     return optax.join_schedules([ramp, after], [warmup])

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from sid_jax.models.rqvae import RQVAE, RQVAEOutput
@@ -18,6 +18,7 @@ from sid_jax.quantize.losses import reconstruction_loss
 from sid_jax.quantize.revival import count_codes, revive_codewords
 from sid_jax.streams import stream_key
 from sid_jax.training.optimizer import grad_norm, make_optimizer, reset_moments
+from sid_jax.training.scan import scan_steps
 from sid_jax.training.schedules import (
     Durations,
     Schedule,
@@ -175,12 +176,6 @@ def _revive(recipe: Recipe, state: TrainState, output: RQVAEOutput) -> TrainStat
     )
 
 
-def epoch_order(recipe: Recipe, epoch: jax.Array, num_items: int) -> jax.Array:
-    """Returns the items of an epoch in their order, `[steps_per_epoch * B]` int32; the head is repeated at the end."""
-    order = jax.random.permutation(stream_key(recipe.seed, "shuffle", epoch), num_items)
-    return order[jnp.arange(recipe.durations.steps_per_epoch * recipe.batch_size) % num_items]
-
-
 @functools.partial(jax.jit, static_argnames=("recipe", "num_steps", "mesh"), donate_argnames=("state",))
 def train_steps(
     recipe: Recipe, state: TrainState, vectors: jax.Array, *, num_steps: int, mesh: Mesh
@@ -197,19 +192,14 @@ def train_steps(
     Returns:
       The state, and each metric with a leading axis of `num_steps`; `counts` are summed over it.
     """
-    per_epoch = recipe.durations.steps_per_epoch
-    shared_out = NamedSharding(mesh, PartitionSpec("data"))
-
-    def one_step(carry: tuple[TrainState, jax.Array], _: None) -> tuple[tuple[TrainState, jax.Array], Metrics]:
-        state, order = carry
-        epoch, position = state.step // per_epoch, state.step % per_epoch
-        order = jax.lax.cond(position == 0, lambda: epoch_order(recipe, epoch, vectors.shape[0]), lambda: order)
-        items = jax.lax.dynamic_slice_in_dim(order, position * recipe.batch_size, recipe.batch_size)
-        batch = vectors[jax.lax.with_sharding_constraint(items, shared_out)]
-        state, metrics = train_step(recipe, state, batch)
-        return (state, order), metrics
-
-    order = epoch_order(recipe, state.step // per_epoch, vectors.shape[0])
-    (state, _), metrics = jax.lax.scan(one_step, (state, order), None, length=num_steps)
-    state = jax.lax.with_sharding_constraint(state, NamedSharding(mesh, PartitionSpec()))
+    state, metrics = scan_steps(
+        lambda state, items: train_step(recipe, state, vectors[items]),
+        state,
+        seed=recipe.seed,
+        num_examples=vectors.shape[0],
+        steps_per_epoch=recipe.durations.steps_per_epoch,
+        batch_size=recipe.batch_size,
+        num_steps=num_steps,
+        mesh=mesh,
+    )
     return state, {**metrics, "counts": tuple(counts.sum(0) for counts in metrics["counts"])}

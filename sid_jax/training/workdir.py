@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from sid_jax.config import config_from_dict, differences
 from sid_jax.errors import UserError
+from sid_jax.settings import differences, fill
 
 RUN_FILE = "run.json"
 
@@ -17,7 +18,9 @@ RUN_FILE = "run.json"
 _FREE_TO_CHANGE = ("data.path", "data.ids_path", "data.cache_dir")
 
 
-def claim_workdir(workdir: Path, config: ConfigDict, fingerprint: str) -> None:
+def claim_workdir(
+    workdir: Path, config: ConfigDict, fingerprint: str, *, free_to_change: Sequence[str] = _FREE_TO_CHANGE
+) -> None:
     """Writes the resolved config and the data's fingerprint into a new workdir, or compares them with an old one's.
 
     Raises:
@@ -26,7 +29,7 @@ def claim_workdir(workdir: Path, config: ConfigDict, fingerprint: str) -> None:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         if (workdir / RUN_FILE).exists():
-            _refuse_another_run(workdir, config, fingerprint)
+            _refuse_another_run(workdir, config, fingerprint, free_to_change)
         elif any(path.name != f"{RUN_FILE}.partial" for path in workdir.iterdir()):
             raise UserError(f"{workdir} is not empty and holds no run: choose another --workdir")
         content = {"config": config.to_dict(), "data_fingerprint": fingerprint}
@@ -37,30 +40,42 @@ def claim_workdir(workdir: Path, config: ConfigDict, fingerprint: str) -> None:
         raise UserError(f"cannot write {workdir}: {error.strerror}; choose another --workdir") from error
 
 
-def read_run(workdir: Path) -> tuple[ConfigDict, str]:
+def read_run(workdir: Path, config: ConfigDict) -> tuple[ConfigDict, str]:
     """Returns the resolved config and the data's fingerprint of a run.
+
+    Args:
+      workdir: the run's folder.
+      config: the default one of its kind, which is filled.
 
     Raises:
       UserError: if there is no run in the workdir, or its record is damaged.
     """
+    content = _read(workdir)
+    try:
+        return fill(config, content["config"]), content["data_fingerprint"]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{workdir / RUN_FILE} is damaged: {' '.join(str(error).split())}") from error
+
+
+def _read(workdir: Path) -> dict[str, Any]:
     path = workdir / RUN_FILE
     if not path.exists():
         raise UserError(f"{workdir} holds no run ({RUN_FILE} is missing): train first, with --workdir={workdir}")
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
-        return config_from_dict(content["config"]), content["data_fingerprint"]
+        content = json.loads(path.read_text())
+        return {name: content[name] for name in ("config", "data_fingerprint")}
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged: {' '.join(str(error).split())}") from error
 
 
-def _refuse_another_run(workdir: Path, config: ConfigDict, fingerprint: str) -> None:
-    old_config, old_fingerprint = read_run(workdir)
+def _refuse_another_run(workdir: Path, config: ConfigDict, fingerprint: str, free_to_change: Sequence[str]) -> None:
+    content = _read(workdir)
     changed = [
         f"{name}: {old!r} there, {new!r} now"
-        for name, old, new in differences(old_config, config)
-        if name not in _FREE_TO_CHANGE
+        for name, old, new in differences(content["config"], config.to_dict())
+        if name not in free_to_change
     ]
     if changed:
         raise UserError(f"{workdir} holds a run with other settings ({'; '.join(changed)}): choose another --workdir")
-    if fingerprint != old_fingerprint:
+    if fingerprint != content["data_fingerprint"]:
         raise UserError(f"{workdir} holds a run on other data (vectors or ids differ): choose another --workdir")

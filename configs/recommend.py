@@ -1,0 +1,30 @@
+"""A generative recommender over Semantic IDs, tested leave-one-out.
+
+python -m sid_jax.recommend --config=configs/recommend.py:ml100k --workdir=runs/recommend-ml100k
+python -m sid_jax.recommend --config=configs/recommend.py:beauty --config.ids=exports/beauty \
+    --config.data.path=sequences.txt --workdir=runs/recommend-beauty
+
+ml100k: from ratings to recommendations with titles; the IDs are trained on the way, on the films' titles and genres.
+beauty: Amazon Beauty (2014, 5-core) or any file with a line a user, as `sid_jax.recommend.data.histories` reads it.
+"""
+
+from ml_collections import ConfigDict
+
+from sid_jax.recommend.config import default_config
+from sid_jax.settings import choose
+
+
+def get_config(arg: str = "ml100k") -> ConfigDict:
+    """Returns the settings; `arg` is "ml100k" or "beauty", and ",quick" after it makes a short run for a first look."""
+    data_set, options = choose(arg, ["ml100k", "beauty"], ["quick"])
+    config = default_config()
+    if data_set == "ml100k":
+        config.data.source = config.quantizer.data.source = "movielens-100k"
+        config.quantizer.model.codebook_size = 128
+        # Nobody rates a film twice.
+        config.eval.exclude_seen = True
+    if "quick" in options:
+        config.train.num_epochs = 2.0
+        config.quantizer.train.num_epochs = 5
+        config.quantizer.train.warmup_epochs = 0.5
+    return config

@@ -1,0 +1,173 @@
+"""The prefix trie of an ID table as flat arrays, so that a beam search inside `jit` stays on IDs that exist.
+
+Each depth is a compressed sparse row (CSR) matrix of edges, so that one step for a whole beam is a few gathers: STATIC
+(Su et al., Vectorizing the Trie, 2602.22647).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["first_child", "codes", "first_item", "items"],
+    meta_fields=["max_children", "sizes"],
+)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trie:
+    """The prefixes of N items' Semantic IDs of L codes, a node each. A JAX pytree.
+
+    Depth 0 is the root alone, depth L has a leaf for each distinct ID; n_l is the number of nodes of depth l. The nodes
+    of a depth are numbered from 0 in the lexicographic order of their prefixes.
+
+    Attributes:
+      first_child: L arrays `[n_l + 1]` int32: the children of node v of depth l are the nodes `first_child[l][v]` up to
+        `first_child[l][v + 1]`, not included, of depth l + 1.
+      codes: L arrays `[n_{l+1}]` int32: the code on the edge into each node of depth l + 1.
+      first_item: `[n_L + 1]` int32: the items of leaf v are `items[first_item[v]:first_item[v + 1]]`.
+      items: `[N]` int32, rows of the ID table.
+      max_children: of each depth but the last, the most children that a node has; static.
+      sizes: K of each level; static.
+    """
+
+    first_child: tuple[jax.Array, ...]
+    codes: tuple[jax.Array, ...]
+    first_item: jax.Array
+    items: jax.Array
+    max_children: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+
+def build_trie(
+    semantic_ids: np.ndarray, sizes: Sequence[int] | None = None, priority: np.ndarray | None = None
+) -> Trie:
+    """Returns the trie of an ID table.
+
+    Args:
+      semantic_ids: `[N, L]` int32; several items may have the same ID.
+      sizes: K of each level; None: one more than the level's largest code.
+      priority: `[N]`; the items under one ID are listed from the highest to the lowest, those alike by row. None: all
+        are alike.
+
+    Raises:
+      ValueError: if a shape does not fit, there are no items or levels, or a code is below 0 or not below its K.
+    """
+    semantic_ids = np.asarray(semantic_ids)
+    if semantic_ids.ndim != 2 or 0 in semantic_ids.shape:
+        raise ValueError(f"semantic_ids must be [N, L] with items and levels, not {semantic_ids.shape}")
+    sizes = _checked_sizes(semantic_ids, sizes)
+    order = _sorted_rows(semantic_ids, priority)
+    in_order = semantic_ids[order]
+    changes = in_order[1:] != in_order[:-1]
+    # Where in the sorted table the items of each node begin, depth by depth; an end is put after the last.
+    starts, is_start = [np.zeros(1, np.intp)], np.arange(len(order)) == 0
+    for level in range(len(sizes)):
+        is_start[1:] |= changes[:, level]
+        starts.append(np.flatnonzero(is_start))
+    ends = [np.append(each, len(order)) for each in starts]
+    first_child = [np.searchsorted(child, parent) for parent, child in zip(ends[:-1], ends[1:], strict=True)]
+    return Trie(
+        first_child=tuple(map(_int32, first_child)),
+        codes=tuple(_int32(in_order[start, level]) for level, start in enumerate(starts[1:])),
+        first_item=_int32(ends[-1]),
+        items=_int32(order),
+        max_children=tuple(int(np.diff(first).max()) for first in first_child),
+        sizes=sizes,
+    )
+
+
+def children(trie: Trie, level: int, nodes: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns the children of nodes of depth `level`, from 0 to L - 1, for use in jit.
+
+    Args:
+      trie: the trie.
+      level: static; how many codes have been chosen.
+      nodes: `[...]` int32, numbers of nodes of that depth; -1 is no node and has no children.
+
+    Returns:
+      `[..., max_children[level]]` each: the children's numbers, int32, -1 past the last child; the codes on the edges
+      to them, int32, 0 past the last; and whether there is a child, bool.
+    """
+    first, end = _ranges(trie.first_child[level], nodes)
+    shape = (*nodes.shape, trie.max_children[level])
+    child = first[..., None] + jax.lax.broadcasted_iota(jnp.int32, shape, nodes.ndim)
+    valid = child < end[..., None]
+    codes = jnp.where(valid, trie.codes[level].at[child].get(mode="clip"), 0)
+    return jnp.where(valid, child, -1), codes, valid
+
+
+def allowed_codes(trie: Trie, level: int, nodes: jax.Array) -> jax.Array:
+    """Returns which codes lead on from nodes `[...]` of depth `level` (static): `[..., K]` bool, for use in jit.
+
+    A node of -1 is none, and nothing leads on from it.
+    """
+    _, codes, valid = children(trie, level, nodes.reshape(-1))
+    size = trie.sizes[level]
+    rows = jax.lax.broadcasted_iota(jnp.int32, codes.shape, 0)
+    # What is no child is sent to a column past the last, and so dropped.
+    columns = jnp.where(valid, codes, size)
+    mask = jnp.zeros((len(codes), size), bool).at[rows, columns].set(True, mode="drop")
+    return mask.reshape(*nodes.shape, size)
+
+
+def leaf_items(trie: Trie, leaves: jax.Array, count: int) -> jax.Array:
+    """Returns the first items under leaves, leaf by leaf, for use in jit.
+
+    Args:
+      trie: the trie.
+      leaves: `[B, M]` int32, numbers of nodes of depth L, the best first; -1 is no leaf and has no items.
+      count: static; how many items are wanted.
+
+    Returns:
+      `[B, count]` int32: rows of the ID table; -1 where there are no more.
+    """
+    first, end = _ranges(trie.first_item, leaves)
+    filled = jnp.cumsum(end - first, axis=1)
+    slots = jnp.arange(count, dtype=jnp.int32)
+    leaf = jax.vmap(lambda each: jnp.searchsorted(each, slots, side="right"))(filled)
+    there = leaf < leaves.shape[1]
+    leaf = jnp.minimum(leaf, leaves.shape[1] - 1)
+    # The items of leaf m fill the slots up to filled[m], so that slot s is end[m] - (filled[m] - s) in the items.
+    position = jnp.take_along_axis(end - filled, leaf, axis=1) + jnp.broadcast_to(slots, leaf.shape)
+    return jnp.where(there, trie.items.at[position].get(mode="clip"), -1)
+
+
+def _checked_sizes(semantic_ids: np.ndarray, sizes: Sequence[int] | None) -> tuple[int, ...]:
+    largest = semantic_ids.max(axis=0).tolist()
+    known = tuple(code + 1 for code in largest) if sizes is None else tuple(sizes)
+    if len(known) != len(largest):
+        raise ValueError(f"there are {len(known)} sizes for {len(largest)} levels")
+    if semantic_ids.min() < 0:
+        raise ValueError(f"a code is {semantic_ids.min()}; codes count from 0")
+    for level, (code, size) in enumerate(zip(largest, known, strict=True)):
+        if code >= size:
+            raise ValueError(f"level {level} has the code {code}, but its size is {size}")
+    return known
+
+
+def _sorted_rows(semantic_ids: np.ndarray, priority: np.ndarray | None) -> np.ndarray:
+    """Returns the rows in the order of their IDs, those of one ID by falling priority and then by row."""
+    if priority is None:
+        return np.lexsort(semantic_ids.T[::-1])
+    if np.shape(priority) != semantic_ids.shape[:1]:
+        raise ValueError(f"priority must be [N] with N = {len(semantic_ids)}, not {np.shape(priority)}")
+    # Turned round before and after a stable sort: negated priorities would not do for unsigned numbers.
+    falling = len(semantic_ids) - 1 - np.argsort(np.asarray(priority)[::-1], kind="stable")[::-1]
+    return falling[np.lexsort(semantic_ids[falling].T[::-1])]
+
+
+def _ranges(firsts: jax.Array, nodes: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns where the children or items of nodes `[...]` begin and end; nothing lies between for a node of -1."""
+    first = firsts[jnp.maximum(nodes, 0)]
+    return first, jnp.where(nodes < 0, first, firsts[nodes + 1])
+
+
+def _int32(values: np.ndarray) -> jax.Array:
+    return jnp.asarray(values, jnp.int32)

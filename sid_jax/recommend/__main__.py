@@ -1,0 +1,49 @@
+"""Trains a generative recommender on Semantic IDs and tests it, or compares ID tables by it.
+
+python -m sid_jax.recommend --config=configs/recommend.py:ml100k --workdir=runs/recommend
+python -m sid_jax.recommend --config=configs/recommend.py:beauty --compare a/ids.parquet b/ids.parquet --minutes=10
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from sid_jax import command
+from sid_jax.errors import UserError
+from sid_jax.recommend.config import default_config
+from sid_jax.settings import field_names
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "A file in configs/, with its argument after a colon; --config.name=value sets a field."
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "The run's folder; one that holds this run already is resumed.", required=True
+)
+_COMPARE = flags.DEFINE_string("compare", None, "ID tables to compare, one after the other: files, folders, or kinds.")
+_MINUTES = flags.DEFINE_float("minutes", 10.0, "With --compare: the longest that a table's training may take.")
+_SEEDS = flags.DEFINE_integer("seeds", 3, "With --compare: how often each table is trained with.")
+flags.mark_flag_as_required("config")
+
+
+def main(words: list[str]) -> None:
+    """Does what the flags say."""
+    workdir = Path(_WORKDIR.value)
+    if _COMPARE.value is None:
+        if words:
+            raise UserError(f"{words[0]!r} is not a flag; a setting is --config.name=value")
+        from sid_jax.recommend.run import run
+
+        run(_CONFIG.value, workdir)
+        return
+    from sid_jax.recommend.compare import compare
+
+    compare(_CONFIG.value, [_COMPARE.value, *words], workdir, minutes=_MINUTES.value, num_seeds=_SEEDS.value)
+
+
+if __name__ == "__main__":
+    # Flags may come after the tables' names.
+    flags.FLAGS.set_gnu_getopt(True)
+    command.run_with_words(main, field_names(default_config()))

@@ -1,0 +1,53 @@
+"""A batch of users' histories, as everything that recommends is asked with."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+# Of NumPy on the host, of JAX inside a compiled function.
+Array = Any
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class HistoryBatch:
+    """B histories.
+
+    Attributes:
+      items: `[B, W]` int32 rows of the catalogue, the oldest first, left-aligned.
+      lengths: `[B]` int32, how many of the W count; 1 or more.
+      users: `[B]` int32, 0 or more: a number for each user, which a few may share.
+    """
+
+    items: Array
+    lengths: Array
+    users: Array
+
+
+class Ranker(Protocol):
+    """Anything that recommends."""
+
+    name: str
+
+    def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:
+        """Returns the best items for each history.
+
+        Args:
+          batch: of numpy arrays.
+          count: k.
+          exclude: `[B, S]` int32 items that the list may not have, -1 for none.
+
+        Returns:
+          `[B, k]` int32 rows of the catalogue, the best first, no item twice; -1 where there are no more.
+        """
+        ...
+
+
+def user_numbers(user_ids: np.ndarray) -> np.ndarray:
+    """Returns `[U]` int32 for `[U]` user ids: a hash of an id's text, so that it is the same in every data set."""
+    return np.array([zlib.crc32(str(user).encode()) & 0x7FFFFFFF for user in user_ids.tolist()], np.int32)

@@ -1,0 +1,231 @@
+"""The judge: the same recommender trained on several ID tables, and tested on the same users."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.table import Table
+
+from sid_jax.errors import UserError
+from sid_jax.ids.trie import build_trie
+from sid_jax.recommend.baselines.popularity import popular_items
+from sid_jax.recommend.config import check_config
+from sid_jax.recommend.data.id_tables import IdTable, align
+from sid_jax.recommend.data.task import Task, load_ids, load_split
+from sid_jax.recommend.evaluation.evaluate import PER_USER
+from sid_jax.recommend.evaluation.intervals import mean_interval, paired_difference
+from sid_jax.recommend.evaluation.report import figure, interval_text
+from sid_jax.recommend.models.build import build_model
+from sid_jax.recommend.run import test
+from sid_jax.recommend.training.loop import train_recommender, training_examples
+from sid_jax.recommend.training.step import Recipe, make_state, train_steps
+from sid_jax.training.sharding import all_devices, on_every_device
+
+PLAN_FILE = "plan.json"
+RESULTS_FILE = "comparison.json"
+# Evaluations in a run: the best of them by validation is tested.
+_EVALUATIONS = 3
+_METRICS = ("recall@10", "ndcg@10")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Compared:
+    """What one ID table came to.
+
+    Attributes:
+      name: the table's.
+      places: `[S, E]` int32, where each user's target stood in the list of each seed, from 1; 0 if it did not.
+      metrics: of each seed.
+      num_invalid: IDs generated that no item has, of all seeds.
+    """
+
+    name: str
+    places: np.ndarray
+    metrics: list[dict[str, float]]
+    num_invalid: int
+
+
+def compare(
+    config: ConfigDict,
+    sources: Sequence[str],
+    workdir: Path,
+    *,
+    minutes: float,
+    num_seeds: int,
+    console: Console | None = None,
+) -> list[Compared]:
+    """Trains the config's recommender on each ID table, and prints a table with intervals.
+
+    All tables are trained on for equally many epochs: as many as the slowest of them takes within the minutes. That is
+    measured once and written down, so that a comparison that was stopped goes on as it was begun. Each table and seed
+    has its own run in the workdir; users and training examples are the same for all.
+
+    Args:
+      config: as from `sid_jax.recommend.config`; the number of epochs follows from the minutes.
+      sources: what `config.ids` may be, of each table; the first one's items are the catalogue.
+      workdir: for the runs and `comparison.json`.
+      minutes: of training a run, at most.
+      num_seeds: S.
+      console: where to print; standard output if None.
+
+    Returns:
+      What each table came to; nothing if the comparison was stopped.
+
+    Raises:
+      UserError: for a config, data or a workdir that cannot be used.
+    """
+    console = console or Console()
+    check_config(config)
+    if minutes <= 0 or num_seeds < 1:
+        raise UserError(f"--minutes={minutes:g} and --seeds={num_seeds} must be above 0")
+    tasks = _load_tasks(config, sources, workdir, console)
+    config = _budgeted(config, tasks, workdir, minutes, console)
+    results = []
+    for task in tasks:
+        result = _train_seeds(config, task, workdir, num_seeds, console)
+        if result is None:
+            return []
+        results.append(result)
+    _write(workdir / RESULTS_FILE, results, config.eval.bootstrap_samples)
+    console.print(_table(results, config, tasks[0]))
+    return results
+
+
+def _load_tasks(config: ConfigDict, sources: Sequence[str], workdir: Path, console: Console) -> list[Task]:
+    tables: list[IdTable] = []
+    for source in sources:
+        named = config.copy_and_resolve_references()
+        named.ids = source
+        table = load_ids(named, workdir, console, catalogue=tables[0].item_ids if tables else None)
+        table = align(table, tables[0].item_ids) if tables else table
+        tables.append(dataclasses.replace(table, name=_unused(table.name, [each.name for each in tables])))
+    split = load_split(config, tables[0].item_ids)
+    priority = popular_items(split.train)
+    return [Task(table, split, build_trie(table.semantic_ids, priority=priority)) for table in tables]
+
+
+def _unused(name: str, taken: list[str]) -> str:
+    number = 2
+    unused = name
+    while unused in taken:
+        unused, number = f"{name}-{number}", number + 1
+    return unused
+
+
+def _budgeted(config: ConfigDict, tasks: list[Task], workdir: Path, minutes: float, console: Console) -> ConfigDict:
+    """Returns the config with the epochs that the minutes allow, as they were decided when the comparison began."""
+    plan = workdir / PLAN_FILE
+    config = config.copy_and_resolve_references()
+    if plan.exists():
+        decided = json.loads(plan.read_text())
+        if decided["minutes"] != minutes:
+            raise UserError(
+                f"{workdir} holds a comparison with --minutes={decided['minutes']:g}, not {minutes:g}: choose another "
+                "--workdir"
+            )
+        config.train.num_epochs = decided["num_epochs"]
+    else:
+        config.train.num_epochs = min(minutes * 60 / _seconds_an_epoch(config, task) for task in tasks)
+        workdir.mkdir(parents=True, exist_ok=True)
+        plan.write_text(json.dumps({"minutes": minutes, "num_epochs": config.train.num_epochs}) + "\n")
+    config.train.eval_every_epochs = config.train.num_epochs / _EVALUATIONS
+    config.train.warmup_epochs = min(config.train.warmup_epochs, config.train.num_epochs / 10)
+    console.print(f"{config.train.num_epochs:.1f} epochs take {minutes:g} minutes at most.", highlight=False)
+    return config
+
+
+def _seconds_an_epoch(config: ConfigDict, task: Task) -> float:
+    """Measures a few hundred steps' worth, after one call that compiles."""
+    mesh = all_devices()
+    examples = training_examples(config, task)
+    model = build_model(config, task.trie)
+    recipe = Recipe.of(config, len(jax.tree.leaves(examples)[0]), model)
+    state, examples, semantic_ids = on_every_device(
+        (make_state(model, recipe.optimizer), examples, task.table.semantic_ids), mesh
+    )
+    seconds = []
+    for _ in range(2):
+        began = time.monotonic()
+        state, _ = train_steps(
+            recipe, state, examples, semantic_ids, num_steps=recipe.lengths.log_every_steps, mesh=mesh
+        )
+        jax.block_until_ready(state)
+        seconds.append(time.monotonic() - began)
+    return seconds[-1] / recipe.lengths.log_every_steps * recipe.lengths.steps_per_epoch
+
+
+def _train_seeds(config: ConfigDict, task: Task, workdir: Path, num_seeds: int, console: Console) -> Compared | None:
+    places, metrics, num_invalid = [], [], 0
+    for seed in range(num_seeds):
+        seeded = config.copy_and_resolve_references()
+        seeded.seed = config.seed + seed
+        folder = workdir / f"{task.table.name}-seed{seeded.seed}"
+        trained = train_recommender(seeded, task, folder, console=console, quiet=True)
+        if not trained.finished:
+            return None
+        evaluation = test(seeded, task, trained.ranker)
+        console.print(
+            f"{task.table.name}, seed {seeded.seed}: R@10 {figure(evaluation.metrics['recall@10'])}, N@10 "
+            f"{figure(evaluation.metrics['ndcg@10'])}; trained {trained.seconds:.0f} s, best at step {trained.step:,}",
+            highlight=False,
+        )
+        places.append(evaluation.places)
+        metrics.append(evaluation.metrics)
+        num_invalid += trained.ranker.num_invalid
+    return Compared(task.table.name, np.stack(places), metrics, num_invalid)
+
+
+def _write(path: Path, results: list[Compared], samples: int) -> None:
+    content = [
+        {
+            "name": each.name,
+            "metrics": each.metrics,
+            "invalid_ids": each.num_invalid,
+            "intervals": {name: mean_interval(of(each.places), samples=samples) for name, of in PER_USER.items()},
+            "minus_first": {
+                name: paired_difference(of(each.places), of(results[0].places), samples=samples)
+                for name, of in PER_USER.items()
+            },
+        }
+        for each in results
+    ]
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    partial.replace(path)
+
+
+def _table(results: list[Compared], config: ConfigDict, task: Task) -> Table:
+    num_seeds, num_users = results[0].places.shape
+    table = Table(
+        title=f"{num_seeds} seeds, {num_users:,} users, {len(task.table.item_ids):,} items, "
+        f"{config.train.num_epochs:.1f} epochs; 95 % intervals over users and seeds",
+        title_justify="left",
+    )
+    table.add_column("IDs")
+    for name in ("R@10", "95 %", f"minus {results[0].name}", "N@10", "95 %", f"minus {results[0].name}", "invalid"):
+        table.add_column(name, justify="right")
+    samples = config.eval.bootstrap_samples
+    for each in results:
+        cells = []
+        for metric in _METRICS:
+            of = PER_USER[metric]
+            mean, low, high = mean_interval(of(each.places), samples=samples)
+            cells += [figure(mean), interval_text(low, high), _difference(each, results[0], metric, samples)]
+        table.add_row(each.name, *cells, str(each.num_invalid))
+    return table
+
+
+def _difference(one: Compared, first: Compared, metric: str, samples: int) -> str:
+    if one is first:
+        return ""
+    of = PER_USER[metric]
+    mean, low, high = paired_difference(of(one.places), of(first.places), samples=samples)
+    return f"{mean:+.4f} ({low:+.4f} to {high:+.4f})"

@@ -1,0 +1,178 @@
+"""Every setting of the recommender, its default, and the check that refuses a wrong one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from sid_jax.config import default_config as quantizer_config
+from sid_jax.errors import UserError
+from sid_jax.settings import check_values
+
+
+def default_config() -> ConfigDict:
+    """Returns the settings that hold wherever a config file says nothing else."""
+    config = ConfigDict()
+    # Everything random is a function of (seed, stream name, step).
+    config.seed = 0
+    # The Semantic IDs: an export's folder, an ids.parquet, a .json as LETTER publishes (with +1 after it if it counts
+    # items from 0 and the histories from 1), a .npy; or made here from the catalogue: "rqvae" (trains the quantizer, by
+    # the section below), "kmeans" (residual), "lsh", "random".
+    config.ids = "rqvae"
+
+    config.data = data = ConfigDict()
+    # "sequences": a text file, a line a user: the user, then items in time order. "interactions": .parquet or .csv, a
+    # row an interaction. "movielens-100k".
+    data.source = "sequences"
+    # The file; for MovieLens as in the quantizer's config.
+    data.path = ""
+    # interactions: the columns.
+    data.user_column = "user_id"
+    data.item_column = "item_id"
+    data.time_column = "timestamp"
+    # Users with fewer interactions are left out.
+    data.min_interactions = 5
+    # A text file of item ids, one a line, kept out of everything that is trained on or read, to be found cold.
+    data.cold_items = ""
+    # A .parquet, .csv or .jsonl file with the columns item (or item_id) and title; empty: the ID table's own titles.
+    data.titles = ""
+    data.cache_dir = ""
+
+    # What IDs are made from, where they are made here: the quantizer's own settings.
+    config.quantizer = quantizer = quantizer_config().unlock()
+    del quantizer["seed"]
+    # "kmeans", "lsh", "random": codes an ID, and how many there are to choose from.
+    config.made_levels = 3
+    config.made_codes = 256
+
+    config.model = model = ConfigDict()
+    # "decoder" (learns from every position of a history), "encoder_decoder" (TIGER's) or "sasrec" (without IDs).
+    model.kind = "decoder"
+    model.features = 128
+    model.num_layers = 4
+    model.num_heads = 4
+    # Features inside the feed-forward layers, and inside the network that spells IDs (decoder).
+    model.hidden = 512
+    model.code_hidden = 512
+    # Most items of a history that are looked at.
+    model.window = 50
+    model.dropout = 0.3
+    # encoder_decoder: features of each head, and tokens that users share.
+    model.head_features = 64
+    model.num_user_tokens = 2000
+    # Activations: "float32" or "bfloat16".
+    model.dtype = "float32"
+
+    config.train = train = ConfigDict()
+    train.num_epochs = 30.0
+    # Rows of histories a step (decoder, sasrec), or examples (encoder_decoder), over all devices together.
+    train.batch_size = 32
+    # Places in a row, which several histories share.
+    train.row_length = 64
+    train.optimizer = "adamw"
+    train.learning_rate = 1e-3
+    train.learning_rate_schedule = "cosine"
+    train.warmup_epochs = 1.0
+    # On kernels alone.
+    train.weight_decay = 0.1
+    train.gradient_clip_norm = 1.0
+    # Steps in one compiled call; metrics are written once a call.
+    train.log_every_steps = 50
+    # Validation, and a checkpoint, this often and at the end.
+    train.eval_every_epochs = 5.0
+    # The checkpoint that is tested and used is the best by this figure of the validation.
+    train.best_metric = "ndcg@10"
+    train.best_mode = "max"
+    train.keep_checkpoints = 2
+
+    config.eval = evaluation = ConfigDict()
+    # IDs followed at once in the beam search.
+    evaluation.num_beams = 50
+    # Users in one compiled call.
+    evaluation.batch_size = 256
+    # Users validated on while training, a random sample; 0 for all. The test is always on all.
+    evaluation.validation_users = 5000
+    # Whether items that a user has had already are taken out of every list, the baselines' too.
+    evaluation.exclude_seen = False
+    # Baselines to train or count, and print beside: "popularity", "item_knn", "sasrec".
+    evaluation.baselines = ("popularity", "item_knn")
+    # Resamples of the bootstrap intervals.
+    evaluation.bootstrap_samples = 1000
+    # SASRec: what is different from the sections above, when it is a baseline.
+    config.sasrec = sasrec = ConfigDict()
+    sasrec.features = 128
+    sasrec.num_layers = 2
+    sasrec.num_heads = 2
+    sasrec.hidden = 512
+    sasrec.dropout = 0.5
+    sasrec.num_epochs = 30.0
+    sasrec.learning_rate = 1e-3
+    return config.lock()
+
+
+def check_config(config: ConfigDict) -> None:
+    """Refuses a config with a value that no run could use.
+
+    Raises:
+      UserError: with the field, its value, and what it may be.
+    """
+    check_values(config, _CHOICES, _RANGES)
+    for name in config.eval.baselines:
+        if name not in BASELINES:
+            raise UserError(f"config.eval.baselines has {name!r}; it may have {', '.join(map(repr, BASELINES))}")
+    if config.model.features % config.model.num_heads:
+        raise UserError(
+            f"config.model.features is {config.model.features}, which {config.model.num_heads} heads cannot share"
+        )
+    if config.train.row_length < config.model.window:
+        raise UserError(
+            f"config.train.row_length is {config.train.row_length}, below config.model.window={config.model.window}: "
+            "a row must hold the longest history"
+        )
+
+
+BASELINES = ("popularity", "item_knn", "sasrec")
+MADE_IDS = ("kmeans", "lsh", "random")
+_INFINITE = float("inf")
+_TINY = 1e-12
+
+_CHOICES: dict[str, Sequence[Any]] = {
+    "data.source": ("sequences", "interactions", "movielens-100k"),
+    "model.kind": ("decoder", "encoder_decoder", "sasrec"),
+    "model.dtype": ("float32", "bfloat16"),
+    "train.optimizer": ("adamw", "adagrad"),
+    "train.learning_rate_schedule": ("cosine", "constant"),
+    "train.best_metric": ("recall@5", "recall@10", "ndcg@5", "ndcg@10", "mrr"),
+    "train.best_mode": ("max",),
+}
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "seed": (0, 2**32 - 1),
+    "made_levels": (1, 16),
+    "made_codes": (2, 2**16),
+    "data.min_interactions": (3, _INFINITE),
+    "model.features": (1, _INFINITE),
+    "model.num_layers": (0, _INFINITE),
+    "model.num_heads": (1, _INFINITE),
+    "model.hidden": (1, _INFINITE),
+    "model.code_hidden": (1, _INFINITE),
+    "model.window": (1, _INFINITE),
+    "model.dropout": (0, 0.99),
+    "model.head_features": (1, _INFINITE),
+    "model.num_user_tokens": (1, _INFINITE),
+    "train.num_epochs": (_TINY, _INFINITE),
+    "train.batch_size": (1, _INFINITE),
+    "train.learning_rate": (0, _INFINITE),
+    "train.warmup_epochs": (0, _INFINITE),
+    "train.weight_decay": (0, _INFINITE),
+    "train.gradient_clip_norm": (0, _INFINITE),
+    "train.log_every_steps": (1, _INFINITE),
+    "train.eval_every_epochs": (_TINY, _INFINITE),
+    "train.keep_checkpoints": (1, _INFINITE),
+    "eval.num_beams": (1, _INFINITE),
+    "eval.batch_size": (1, _INFINITE),
+    "eval.validation_users": (0, _INFINITE),
+    "eval.bootstrap_samples": (1, _INFINITE),
+}

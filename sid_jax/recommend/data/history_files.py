@@ -1,0 +1,232 @@
+"""Where histories come from: a line a user, a row an interaction, or MovieLens' ratings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from sid_jax.data.movielens import MovieLens
+from sid_jax.data.reason import reason
+from sid_jax.errors import UserError
+from sid_jax.recommend.data.histories import Histories, offsets_of
+
+_TIME_KINDS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_timestamp, pa.types.is_date)
+
+
+def read_sequences(path: Path, item_ids: np.ndarray) -> Histories:
+    """Reads a text file with a line for each user: the user's id, then item ids in time order, with blanks between.
+
+    Args:
+      path: UTF-8 text.
+      item_ids: `[N]` ids of the catalogue, int64 or object (str); an id in the file is matched against their text.
+
+    Returns:
+      The histories; user ids are kept as text.
+
+    Raises:
+      UserError: if the file is missing, empty or not text, a line has no item, two lines are of one user, or an item is
+        not in the catalogue.
+    """
+    fields = [line.split() for line in read_lines(path)]
+    for number, words in enumerate(fields, 1):
+        if len(words) < 2:
+            raise UserError(f"{path}: line {number} has no item; give a user id, then item ids, with blanks between")
+    _refuse_second_lines([words[0] for words in fields], path)
+    offsets = offsets_of([len(words) - 1 for words in fields])
+    words = list(chain.from_iterable(words[1:] for words in fields))
+    rows = catalogue_rows(words, item_ids)
+    refuse_strangers(rows, item_ids, lambda place: f"{path}: line {_owner(offsets, place) + 1}: item {words[place]!r}")
+    return Histories(_text_ids(words[0] for words in fields), offsets, rows, item_ids)
+
+
+def read_interactions(
+    path: Path, item_ids: np.ndarray, user_column: str, item_column: str, time_column: str
+) -> Histories:
+    """Reads a table with a row for each interaction, in any order.
+
+    Args:
+      path: a .parquet file, or a .csv file with the names of its columns in the first line.
+      item_ids: `[N]` ids of the catalogue, int64 or object (str); an id in the file is matched against their text.
+      user_column: strings or integers; in a .csv file, always strings.
+      item_column: the same.
+      time_column: numbers, dates or timestamps.
+
+    Returns:
+      The histories: users in the order of their ids, interactions by time and, where times are equal, by their place in
+      the file.
+
+    Raises:
+      UserError: if the file is missing, damaged, empty or of another kind, a column is missing or of the wrong type, a
+        value is null, or an item is not in the catalogue.
+    """
+    users, items, times = _read_columns(path, [user_column, item_column, time_column])
+    times_of_rows = _times(times, _where(path, time_column))
+    user_of_row, user_ids = _encoded(users, _where(path, user_column))
+    item_of_row, items_there = _encoded(items, _where(path, item_column))
+    names = list(map(str, items_there.tolist()))
+    rows = catalogue_rows(names, item_ids)[item_of_row]
+    refuse_strangers(rows, item_ids, lambda row: f"{path}: {_row_from_0(row)}: item {names[item_of_row[row]]!r}")
+
+    by_id = np.argsort(user_ids, kind="stable")
+    rank = np.empty(len(by_id), np.int64)
+    rank[by_id] = np.arange(len(by_id))
+    # The sort is stable: what is equal stays in the order of the file.
+    order = np.lexsort((times_of_rows, rank[user_of_row]))
+    counts = np.bincount(rank[user_of_row], minlength=len(user_ids))
+    return Histories(user_ids[by_id], offsets_of(counts), rows[order], item_ids)
+
+
+def movielens_histories(catalogue: MovieLens) -> Histories:
+    """Returns the histories of MovieLens' users: every rating counts as an interaction, whatever its stars."""
+    ratings, item_ids = catalogue.ratings, catalogue.items["item_id"]
+    user_ids, counts = np.unique(ratings["user_id"], return_counts=True)
+    rows = np.searchsorted(item_ids, ratings["item_id"]).astype(np.int32)
+    return Histories(user_ids, offsets_of(counts), rows, item_ids)
+
+
+def read_lines(path: Path) -> list[str]:
+    """Returns the lines of a UTF-8 text file, without empty ones at its end.
+
+    Raises:
+      UserError: if the file cannot be read or holds nothing.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig").rstrip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as UTF-8 text ({reason(error)}); give a text file") from error
+    if not text:
+        raise UserError(f"{path}: is empty; give a file with a line for each entry")
+    return text.split("\n")
+
+
+def catalogue_rows(names: Iterable[str], item_ids: np.ndarray) -> np.ndarray:
+    """Returns the rows of `[N]` item ids whose text the n names are: `[n]` int32, -1 for a name that is none."""
+    row_of = {str(item_id): row for row, item_id in enumerate(item_ids.tolist())}
+    return np.fromiter((row_of.get(name, -1) for name in names), np.int32)
+
+
+def refuse_strangers(rows: np.ndarray, item_ids: np.ndarray, describe: Callable[[int], str]) -> None:
+    """Raises UserError, naming the first, if an item is not in the catalogue.
+
+    Args:
+      rows: `[n]` from `catalogue_rows`.
+      item_ids: `[N]` ids of the catalogue.
+      describe: from a place in `rows` to words: the file, the line or row, and the item's name.
+    """
+    strange = np.flatnonzero(rows < 0)
+    if len(strange):
+        raise UserError(
+            f"{describe(int(strange[0]))} is not in the catalogue, whose ids are like {str(item_ids[0])!r}; in all, "
+            f"{len(strange)} of {len(rows)} items are not: leave them out, or add them to the catalogue"
+        )
+
+
+def _owner(offsets: np.ndarray, place: int) -> int:
+    return int(np.searchsorted(offsets, place, side="right")) - 1
+
+
+def _text_ids(names: Iterable[str]) -> np.ndarray:
+    return np.array(list(names), dtype=object)  # Objects, which numpy cannot cut to a fixed width.
+
+
+def _refuse_second_lines(users: list[str], path: Path) -> None:
+    first_line: dict[str, int] = {}
+    for number, user in enumerate(users, 1):
+        if first_line.setdefault(user, number) != number:
+            raise UserError(
+                f"{path}: line {number} is of user {user!r}, as is line {first_line[user]}; give each user one line"
+            )
+
+
+def _where(path: Path, column: str) -> str:
+    return f"{path}: column {column!r}"
+
+
+def _row_from_0(row: int) -> str:
+    return f"row {row} (counted from 0)"
+
+
+def _read_columns(path: Path, names: list[str]) -> list[pa.ChunkedArray]:
+    """Returns the columns, without nulls; the first two of a .csv file as strings, so that "007" stays what it is."""
+    if len(set(names)) < len(names):
+        raise UserError(f"{path}: users, items and times must be in different columns, not {', '.join(names)}")
+    readers = {".parquet": (pq.read_schema, _read_parquet), ".csv": (_read_csv_schema, _read_csv)}
+    if path.suffix not in readers:
+        raise UserError(f"{path}: unknown kind of file {path.suffix!r}; give one of {', '.join(readers)}")
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give a .parquet or .csv file")
+    read_schema, read = readers[path.suffix]
+    try:
+        there = read_schema(path).names
+        missing = [name for name in names if name not in there]
+        if missing:
+            raise UserError(f"{path}: no column {missing[0]!r}; its columns are {', '.join(there)}")
+        table = read(path, names)
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path}: not a readable {path.suffix} file ({reason(error)}); write it anew") from error
+    if not table.num_rows:
+        raise UserError(f"{path}: holds no rows; give a row for each interaction")
+    for name in names:
+        _refuse_nulls(table[name], _where(path, name))
+    return [table[name] for name in names]
+
+
+def _read_parquet(path: Path, names: list[str]) -> pa.Table:
+    return pq.read_table(path, columns=names)
+
+
+def _read_csv_schema(path: Path) -> pa.Schema:
+    with pa_csv.open_csv(path) as reader:
+        return reader.schema
+
+
+def _read_csv(path: Path, names: list[str]) -> pa.Table:
+    options = pa_csv.ConvertOptions(
+        include_columns=names,
+        column_types=dict.fromkeys(names[:2], pa.string()),
+        # Only what is empty is null: "NA" may be somebody's id.
+        null_values=[""],
+        strings_can_be_null=True,
+    )
+    return pa_csv.read_csv(path, convert_options=options)
+
+
+def _refuse_nulls(column: pa.ChunkedArray, where: str) -> None:
+    if column.null_count:
+        row = pc.index(column.is_null(), True).as_py()
+        raise UserError(f"{where}: {_row_from_0(row)} is null, and {column.null_count} in all; leave out these rows")
+
+
+def _encoded(column: pa.ChunkedArray, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns `[T]` which id is in each row, and the distinct ids, int64 or object (str)."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    if not (is_text or pa.types.is_integer(kind)):
+        raise UserError(f"{where}: expected ids that are strings or integers, found {kind}")
+    try:
+        plain = column.cast(kind if is_text else pa.int64())
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{where}: an id is too large for a 64-bit signed integer; write the ids as strings") from error
+    encoded = plain.dictionary_encode().combine_chunks()
+    ids = encoded.dictionary
+    return encoded.indices.to_numpy(), _text_ids(ids.to_pylist()) if is_text else ids.to_numpy()
+
+
+def _times(column: pa.ChunkedArray, where: str) -> np.ndarray:
+    kind = column.type
+    if not any(is_kind(kind) for is_kind in _TIME_KINDS):
+        raise UserError(f"{where}: expected times that are numbers, dates or timestamps, found {kind}")
+    times = column.to_numpy()
+    unordered = np.flatnonzero(np.isnan(times)) if pa.types.is_floating(kind) else np.empty(0, np.int64)
+    if len(unordered):
+        raise UserError(
+            f"{where}: {_row_from_0(unordered[0])} is NaN, and {len(unordered)} in all; leave out these rows"
+        )
+    return times

@@ -1,0 +1,108 @@
+"""Semantic IDs made without training, which learned ones are compared with."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sid_jax.data.scaling import apply_scaling, fit_scaling
+from sid_jax.errors import UserError
+from sid_jax.ids.unique import append_suffix
+from sid_jax.quantize.kmeans import residual_kmeans
+from sid_jax.quantize.nearest import assign_codes
+from sid_jax.recommend.data.id_tables import IdTable
+from sid_jax.streams import stream_key
+
+KINDS = ("random", "lsh", "kmeans")
+
+_KMEANS_ITERATIONS = 25
+# The most items that k-means looks at; codes are given to all.
+_KMEANS_SAMPLE_ITEMS = 65_536
+
+
+def make_ids(
+    kind: str, item_ids: np.ndarray, vectors: np.ndarray | None, *, num_levels: int, num_codes: int, seed: int
+) -> IdTable:
+    """Returns unique IDs of a catalogue, L codes and a suffix, named after their kind.
+
+    Args:
+      kind: "random", "lsh" or "kmeans".
+      item_ids: `[N]`, all integers or all str.
+      vectors: `[N, D]` float32, finite; random IDs need none.
+      num_levels: L, codes before the suffix.
+      num_codes: K of each level.
+      seed: whatever is drawn is a function of it.
+
+    Raises:
+      ValueError: if the shapes do not fit.
+      UserError: if there is no such kind, it needs vectors and there are none, two items have one id, or K does not do.
+    """
+    if kind not in KINDS:
+        raise UserError(f"no IDs are called {kind!r}; choose one of {', '.join(KINDS)}")
+    if kind == "random":
+        codes = random_ids(len(item_ids), num_levels, num_codes, seed)
+    elif vectors is None:
+        raise UserError(
+            f"{kind} IDs are made of the items' vectors, and there are none; give vectors, or choose random"
+        )
+    else:
+        codes = (lsh_ids if kind == "lsh" else kmeans_ids)(vectors, num_levels, num_codes, seed)
+    return IdTable(kind, item_ids, append_suffix(codes, item_ids))
+
+
+def random_ids(num_items: int, num_levels: int, num_codes: int, seed: int) -> np.ndarray:
+    """Returns codes that say nothing of the items, each drawn evenly from K: `[N, L]` int32."""
+    key = stream_key(seed, "random_ids")
+    return np.array(jax.random.randint(key, (num_items, num_levels), 0, num_codes, jnp.int32))
+
+
+def lsh_ids(vectors: np.ndarray, num_levels: int, num_codes: int, seed: int) -> np.ndarray:
+    """Returns codes by locality-sensitive hashing (Rajput et al., 2305.05065, section 4.2): `[N, L]` int32.
+
+    Each level has log2(K) random hyperplanes through the middle of the corpus; the sides of them on which an item lies
+    are the bits of its code, the first hyperplane's the lowest.
+
+    Args:
+      vectors: `[N, D]` float32.
+      num_levels: L.
+      num_codes: K, a power of two.
+      seed: of the hyperplanes.
+
+    Raises:
+      UserError: if K is no power of two.
+    """
+    if num_codes < 1 or num_codes & (num_codes - 1):
+        raise UserError(f"LSH IDs cannot have {num_codes} codes a level: choose a power of two, such as 256")
+    points = _points(vectors)
+    num_bits = num_codes.bit_length() - 1
+    normals = jax.random.normal(stream_key(seed, "lsh_ids"), (points.shape[1], num_levels * num_bits))
+    above = jnp.matmul(points, normals, precision=jax.lax.Precision.HIGHEST) > 0
+    bits = np.asarray(above).reshape(len(points), num_levels, num_bits)
+    return (bits @ (1 << np.arange(num_bits))).astype(np.int32)
+
+
+def kmeans_ids(vectors: np.ndarray, num_levels: int, num_codes: int, seed: int) -> np.ndarray:
+    """Returns codes by residual k-means, level by level on what the levels before left over: `[N, L]` int32.
+
+    Args:
+      vectors: `[N, D]` float32.
+      num_levels: L.
+      num_codes: K.
+      seed: of the sample and of the starting centroids.
+    """
+    points = _points(vectors)
+    sample = points
+    if len(points) > _KMEANS_SAMPLE_ITEMS:
+        key = stream_key(seed, "kmeans_ids_sample")
+        sample = points[jax.random.choice(key, len(points), (_KMEANS_SAMPLE_ITEMS,), replace=False)]
+    sizes = [num_codes] * num_levels
+    return np.array(
+        assign_codes(points, residual_kmeans(stream_key(seed, "kmeans_ids"), sample, sizes, _KMEANS_ITERATIONS))
+    )
+
+
+def _points(vectors: np.ndarray) -> jax.Array:
+    """Returns the vectors `[N, D]` at length 1 and then centred, as a quantizer sees them by default."""
+    vectors = np.asarray(vectors, np.float32)
+    return apply_scaling(fit_scaling(vectors, unit_norm=True, centre=True, standardise="none"), vectors)

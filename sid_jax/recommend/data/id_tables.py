@@ -1,0 +1,286 @@
+"""Semantic IDs from anywhere: an export's, another project's, or a plain array, read and brought to one catalogue."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from sid_jax.data.checks import check_unique
+from sid_jax.data.reason import reason
+from sid_jax.errors import UserError
+from sid_jax.export.manifest import read_manifest
+
+_LARGEST_CODE = np.iinfo(np.int32).max
+# LETTER (Wang et al., 2405.07314) and its kin write a code as a token whose letter tells the level.
+_TOKEN = re.compile(r"<[A-Za-z]+_([0-9]{1,18})>")
+# As Python writes whole numbers, so that nothing is lost ("007" stays text), and within int64.
+_WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
+# Only after a file's ending, since "beauty-2" is a good name for a folder.
+_SOURCE = re.compile(r"(?P<path>.+\.(?:json|npy|parquet))(?P<offset>[+-][0-9]{1,18})", re.DOTALL)
+_LONGEST_SHOWN = 80
+
+# Item ids, codes not yet checked, titles.
+_Content = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class IdTable:
+    """N items and their Semantic IDs, row for row; several items may have the same one.
+
+    Attributes:
+      name: what a report calls these IDs.
+      item_ids: `[N]` int64 or object (str), no two alike.
+      semantic_ids: `[N, L]` int32, 0 or more.
+      titles: `[N]` object (str or None), or None if there are none.
+    """
+
+    name: str
+    item_ids: np.ndarray
+    semantic_ids: np.ndarray
+    titles: np.ndarray | None = None
+
+    def fingerprint(self) -> str:
+        """Returns the SHA-256 over items and Semantic IDs: equal if and only if these are, whatever name and titles."""
+        digest = hashlib.sha256()
+        digest.update(json.dumps([self.semantic_ids.shape, self.item_ids.tolist()]).encode())
+        digest.update(np.ascontiguousarray(self.semantic_ids, dtype="<i4").tobytes())
+        return digest.hexdigest()
+
+
+def parse_id_source(text: str) -> tuple[Path, int]:
+    """Reads a path that may be followed by what to add to the item ids: "letter.json+1" is (letter.json, 1).
+
+    Only a .json, .npy or .parquet file can be so followed, and a path that exists as it stands is taken as it stands.
+    """
+    found = _SOURCE.fullmatch(text)
+    if found is None or Path(text).expanduser().exists():
+        return Path(text), 0
+    return Path(found["path"]), int(found["offset"])
+
+
+def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
+    """Reads N items and their Semantic IDs.
+
+    Args:
+      path: a folder that `export.py` wrote; a .parquet file with the item ids in its first column, the Semantic IDs as
+        lists in the column `semantic_id` and perhaps titles in the column `title`; a .json file, `{item: [183, 70]}` or
+        `{item: ["<a_183>", "<b_70>"]}` (items are numbers if all are whole numbers); or a .npy file of whole numbers
+        `[N, L]` (items are row numbers).
+      offset: added to item ids that are whole numbers, as where a file counts items from 0 and a catalogue from 1.
+
+    Returns:
+      The table, named after the file, or after the folder of an `ids.parquet`.
+
+    Raises:
+      UserError: if the file is missing, damaged or of another kind; if there are no items, or two of one id; if the IDs
+        are not of one length, or a code is not from 0 to 2^31 - 1; if ids are text and there is an offset.
+    """
+    path = Path(path).expanduser()
+    id_column = None
+    if path.is_dir():
+        id_column, path = _exported_id_column(path), path / "ids.parquet"
+    readers: dict[str, Callable[[], _Content]] = {
+        ".parquet": lambda: _read_parquet(path, id_column),
+        ".json": lambda: _read_json(path),
+        ".npy": lambda: _read_npy(path),
+    }
+    if path.suffix not in readers or not path.is_file():
+        problem = f"unknown kind of file {path.suffix!r}" if path.exists() else "no such file or folder"
+        raise UserError(f"{path}: {problem}; give an export's folder, or a {', '.join(readers)} file")
+    item_ids, codes, titles = readers[path.suffix]()
+    _check_codes(codes, item_ids, path)
+    item_ids = _shifted(item_ids, offset, path)
+    check_unique(item_ids, str(path))
+    name = path.resolve().parent.name if path.name == "ids.parquet" else path.stem
+    return IdTable(name, item_ids, codes.astype(np.int32), titles)
+
+
+def align(table: IdTable, item_ids: np.ndarray) -> IdTable:
+    """Returns the table with the rows of a catalogue's items, in the catalogue's order; other items are left out.
+
+    Args:
+      table: the IDs.
+      item_ids: `[N]` integers or str. They are matched as text where one side has numbers and the other text.
+
+    Raises:
+      UserError: if an item of the catalogue is not in the table.
+    """
+    have, wanted = _comparable(table.item_ids, item_ids)
+    rows = pc.index_in(wanted, value_set=have)
+    if rows.null_count:
+        first = item_ids.tolist()[pc.index(rows.is_null(), True).as_py()]
+        raise UserError(
+            f"{table.name}: {rows.null_count} of the catalogue's {len(item_ids)} items have no Semantic ID there, the "
+            f"first is {first!r}; make IDs for all items, or if items are numbered from elsewhere, add the difference "
+            "to the file's name, as in FILE.json+1"
+        )
+    order = rows.to_numpy()
+    titles = None if table.titles is None else table.titles[order]
+    return IdTable(table.name, item_ids, table.semantic_ids[order], titles)
+
+
+def _exported_id_column(folder: Path) -> str:
+    schema = read_manifest(folder).get("schema")
+    if not isinstance(schema, dict) or not isinstance(schema.get("id_column"), str):
+        raise UserError(f"{folder / 'manifest.json'} does not say which column has the ids: export again")
+    return schema["id_column"]
+
+
+def _read_parquet(path: Path, id_column: str | None) -> _Content:
+    try:
+        names = pq.read_schema(path).names
+        id_column = id_column or (names or ["item_id"])[0]
+        for name in (id_column, "semantic_id"):
+            if names.count(name) != 1:
+                raise UserError(f"{path}: has {names.count(name)} columns {name!r}; give a table that export.py wrote")
+        table = pq.read_table(path, columns=[name for name in names if name in (id_column, "semantic_id", "title")])
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path}: not a readable .parquet file ({reason(error)}); write it anew") from error
+    item_ids = _ids_from_arrow(table[id_column], f"{path}: column {id_column!r}")
+    codes = _codes_from_arrow(table["semantic_id"], item_ids, path)
+    has_titles = names.count("title") == 1 and _is_text(_plain(table["title"]).type)
+    return item_ids, codes, _objects(_plain(table["title"])) if has_titles else None
+
+
+def _ids_from_arrow(column: pa.ChunkedArray, where: str) -> np.ndarray:
+    column = _plain(column)
+    _refuse_nulls(column, where)
+    if _is_text(column.type):
+        return _objects(column)
+    if not pa.types.is_integer(column.type):
+        raise UserError(f"{where}: expected ids that are text or whole numbers, found {column.type}")
+    try:
+        return column.cast(pa.int64()).to_numpy()
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{where}: an id is too large for a 64-bit signed integer; write the ids as text") from error
+
+
+def _codes_from_arrow(column: pa.ChunkedArray, item_ids: np.ndarray, path: Path) -> np.ndarray:
+    kind, where = column.type, f"{path}: column 'semantic_id'"
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    if not is_list or not pa.types.is_integer(kind.value_type):
+        raise UserError(f"{where}: expected lists of whole numbers, found {kind}")
+    _refuse_nulls(column, where)
+    _check_lengths(pc.list_value_length(column).to_numpy(), item_ids, path)
+    codes = pc.list_flatten(column)
+    if codes.null_count:
+        raise UserError(f"{where}: {codes.null_count} codes are null; give every item all its codes")
+    return codes.to_numpy().reshape(len(item_ids), -1)
+
+
+def _refuse_nulls(column: pa.ChunkedArray, where: str) -> None:
+    if column.null_count:
+        row = pc.index(column.is_null(), True).as_py()
+        raise UserError(f"{where}: row {row} (counted from 0) is null; leave out such rows")
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Returns a column of categories as what they stand for."""
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _objects(column: pa.ChunkedArray) -> np.ndarray:
+    return np.array(column.to_pylist(), dtype=object)
+
+
+def _read_json(path: Path) -> _Content:
+    try:
+        # Objects as tuples of pairs: a dict would hide that an item is there twice.
+        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=tuple)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not a readable .json file ({reason(error)}); write it anew") from error
+    if not isinstance(content, tuple):
+        raise UserError(f'{path}: expected one object, {{"item": [codes], ...}}, found {type(content).__name__}')
+    for item, codes in content:
+        if not isinstance(codes, list):
+            raise UserError(f"{path}: item {item!r} has {_shown(codes)}; give each item a list of codes")
+    item_ids = _numbers_if_whole([item for item, _ in content])
+    _check_lengths(np.array([len(codes) for _, codes in content], np.int64), item_ids, path)
+    # Python's numbers, of whatever size, until they are checked.
+    return item_ids, np.array([[_code(each, item, path) for each in codes] for item, codes in content], object), None
+
+
+def _numbers_if_whole(items: list[str]) -> np.ndarray:
+    whole = all(map(_WHOLE_NUMBER.fullmatch, items))
+    return np.array([int(item) for item in items], np.int64) if whole else np.array(items, dtype=object)
+
+
+def _code(value: Any, item: str, path: Path) -> int:
+    if type(value) is int:
+        return value
+    token = _TOKEN.fullmatch(value) if isinstance(value, str) else None
+    if token is None:
+        raise UserError(f"{path}: item {item!r} has the code {_shown(value)}; write 183, or text such as <a_183>")
+    return int(token[1])
+
+
+def _shown(value: Any) -> str:
+    """Returns any value as text on one line, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
+
+def _read_npy(path: Path) -> _Content:
+    try:
+        codes = np.lib.format.open_memmap(path, mode="r")  # Never unpickles.
+    except Exception as error:  # Whatever a damaged header makes numpy raise.
+        raise UserError(
+            f"{path}: not a readable .npy array of numbers ({reason(error)}); save it anew with np.save"
+        ) from error
+    if codes.ndim != 2 or codes.dtype.kind not in "iu":
+        raise UserError(f"{path}: expected whole numbers [N, L], found {codes.dtype} {list(codes.shape)}")
+    item_ids = np.arange(len(codes), dtype=np.int64)
+    _check_lengths(np.full(len(codes), codes.shape[1]), item_ids, path)
+    return item_ids, codes, None
+
+
+def _check_lengths(lengths: np.ndarray, item_ids: np.ndarray, path: Path) -> None:
+    if not len(lengths):
+        raise UserError(f"{path}: holds no items")
+    uneven = np.flatnonzero(lengths != lengths[0])
+    if len(uneven):
+        one, other = item_ids[[0, uneven[0]]].tolist()
+        raise UserError(
+            f"{path}: item {one!r} has {lengths[0]} codes, but item {other!r} has {lengths[uneven[0]]}; mixed ID "
+            "lengths break every fixed-length decoder: give all items the same number of codes"
+        )
+    if not lengths[0]:
+        raise UserError(f"{path}: the Semantic IDs have no codes")
+
+
+def _check_codes(codes: np.ndarray, item_ids: np.ndarray, path: Path) -> None:
+    wrong = np.argwhere((codes < 0) | (codes > _LARGEST_CODE))
+    if len(wrong):
+        row, level = wrong[0]
+        (item,) = item_ids[[row]].tolist()
+        raise UserError(
+            f"{path}: item {item!r} (row {row}, counted from 0) has the code {codes[row, level]}; codes are "
+            f"whole numbers from 0 to {_LARGEST_CODE}"
+        )
+
+
+def _shifted(item_ids: np.ndarray, offset: int, path: Path) -> np.ndarray:
+    if offset and item_ids.dtype.kind != "i":
+        raise UserError(f"{path}: {offset:+d} cannot be added to ids that are text, such as {item_ids[0]!r}; leave it")
+    return item_ids + offset if offset else item_ids
+
+
+def _comparable(one: np.ndarray, other: np.ndarray) -> tuple[pa.Array, pa.Array]:
+    """Returns two arrays of item ids in one type: numbers if both are numbers, else text."""
+    if one.dtype.kind in "iu" and other.dtype.kind in "iu":
+        return pa.array(one.astype(np.int64)), pa.array(other.astype(np.int64))
+    return pa.array(list(map(str, one.tolist())), pa.string()), pa.array(list(map(str, other.tolist())), pa.string())

@@ -1,0 +1,28 @@
+"""Semantic IDs trained on the spot, for a recommender that is given a catalogue and no IDs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from sid_jax.config import default_config
+from sid_jax.export.run import export
+from sid_jax.settings import fill
+from sid_jax.training.loop import train
+
+
+def train_ids(config: ConfigDict, workdir: Path, console: Console) -> Path:
+    """Trains the quantizer of `config.quantizer` and exports its IDs, unless that was done before.
+
+    Returns:
+      The export's folder, `<workdir>/ids`.
+    """
+    out = workdir / "ids"
+    if not out.exists():
+        settings = fill(default_config(), config.quantizer.to_dict())
+        settings.seed = config.seed
+        train(settings, workdir / "quantizer", console=console)
+        export(workdir / "quantizer", out, console=console)
+    return out

@@ -1,0 +1,128 @@
+"""What a recommender learns from and what it is asked: leave-one-out, and items that nobody has seen."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from sid_jax.errors import UserError
+from sid_jax.recommend.data.histories import Histories
+from sid_jax.recommend.data.history_files import catalogue_rows, read_lines, refuse_strangers
+from sid_jax.streams import stream_rng
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Questions with their answers: E users' histories, and the item that came next.
+
+    Attributes:
+      histories: of the E users; each has at least one item.
+      targets: `[E]` int32 rows of items, row for row with `histories`.
+      left_out: how many users are not asked, because nothing of their history is left.
+    """
+
+    histories: Histories
+    targets: np.ndarray
+    left_out: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """Histories, divided for training and evaluation.
+
+    Attributes:
+      train: U users; all that may be learnt from. A user may have no item in it.
+      validation: the last item but one of each user, asked of what came before.
+      test: the last item of each user, asked of what came before: the validation's target too.
+      cold: `[N]` bool, items that occur as targets only.
+    """
+
+    train: Histories
+    validation: HeldOut
+    test: HeldOut
+    cold: np.ndarray
+
+
+def leave_one_out(histories: Histories, cold: np.ndarray | None = None) -> Split:
+    """Splits each user's history in time, as TIGER does (Rajput et al., 2305.05065, section 4).
+
+    Cold items are taken out of the training sequences and out of every history that a model is asked with, as if nobody
+    had seen them before; targets stay what they are. A user of whose history nothing is left is not asked.
+
+    Args:
+      histories: U users of N items.
+      cold: `[N]` bool; None for no cold items.
+
+    Raises:
+      UserError: if no user is left with two items to learn from.
+    """
+    cold = np.zeros(len(histories.item_ids), bool) if cold is None else cold
+    train = _without_items(histories.without_last(2), cold)
+    if train.lengths.max(initial=0) < 2:
+        raise UserError(
+            f"nothing to learn from: without each user's last two items and {cold.sum()} cold items, none of "
+            f"{len(histories)} users has two items left; give longer histories"
+        )
+    return Split(
+        train=train,
+        validation=_held_out(histories, train, back=2),
+        test=_held_out(histories, _without_items(histories.without_last(1), cold), back=1),
+        cold=cold,
+    )
+
+
+def choose_cold_items(histories: Histories, share: float, seed: int) -> np.ndarray:
+    """Draws items to be held out of all training (TIGER, 2305.05065, section 4.3: 5 % of the test items).
+
+    Args:
+      histories: U users of N items.
+      share: of the distinct items that are some user's last; at least one item is drawn.
+      seed: the same seed draws the same items.
+
+    Returns:
+      `[N]` bool.
+
+    Raises:
+      UserError: if the share is not between 0 and 1.
+    """
+    if not 0 < share < 1:
+        raise UserError(f"the share of cold items is {share}; it must be above 0 and below 1")
+    targets = np.unique(histories.items[histories.offsets[1:][histories.lengths > 0] - 1])
+    random = stream_rng(seed, "cold_items")
+    cold = np.zeros(len(histories.item_ids), bool)
+    cold[random.choice(targets, max(1, round(share * len(targets))), replace=False)] = True
+    return cold
+
+
+def read_cold_items(path: Path, item_ids: np.ndarray) -> np.ndarray:
+    """Reads which items are cold, from a UTF-8 text file with one id a line.
+
+    Args:
+      path: the file.
+      item_ids: `[N]` ids of the catalogue, int64 or object (str); an id in the file is matched against their text.
+
+    Returns:
+      `[N]` bool.
+
+    Raises:
+      UserError: if the file is missing or empty, or an item is not in the catalogue.
+    """
+    names = [line.strip() for line in read_lines(path)]
+    rows = catalogue_rows(names, item_ids)
+    refuse_strangers(rows, item_ids, lambda place: f"{path}: line {place + 1}: item {names[place]!r}")
+    cold = np.zeros(len(item_ids), bool)
+    cold[rows] = True
+    return cold
+
+
+def _without_items(histories: Histories, unwanted: np.ndarray) -> Histories:
+    return histories.keep_interactions(~unwanted[histories.items])
+
+
+def _held_out(histories: Histories, known: Histories, back: int) -> HeldOut:
+    """Asks what is known of each user, if anything, for the item `back` places from the end of the whole history."""
+    asked = known.lengths > 0
+    targets = histories.items[histories.offsets[1:][asked] - back]
+    return HeldOut(known.keep_users(asked), targets, left_out=int((~asked).sum()))

@@ -1,0 +1,97 @@
+"""What the config asks for, loaded: a catalogue with IDs and titles, and histories divided for training and tests."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from sid_jax.data.load import load_vectors
+from sid_jax.data.movielens_sources import load_movielens
+from sid_jax.errors import UserError
+from sid_jax.ids.trie import Trie, build_trie
+from sid_jax.recommend.baselines.popularity import popular_items
+from sid_jax.recommend.config import MADE_IDS
+from sid_jax.recommend.data.histories import Histories, keep_active
+from sid_jax.recommend.data.history_files import movielens_histories, read_interactions, read_sequences
+from sid_jax.recommend.data.id_makers import make_ids
+from sid_jax.recommend.data.id_tables import IdTable, parse_id_source, read_id_table
+from sid_jax.recommend.data.quantizer import train_ids
+from sid_jax.recommend.data.split import Split, leave_one_out, read_cold_items
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Task:
+    """A catalogue and its users.
+
+    Attributes:
+      table: the N items with their Semantic IDs.
+      split: the users' histories, in rows of the table.
+      trie: of the IDs; items that share one are in the order of their popularity in training.
+    """
+
+    table: IdTable
+    split: Split
+    trie: Trie
+
+    def fingerprint(self) -> str:
+        """Returns the SHA-256 of IDs and histories."""
+        parts = [self.table.fingerprint(), self.split.train.fingerprint()]
+        parts += [held_out.histories.fingerprint() for held_out in (self.split.validation, self.split.test)]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def load_task(config: ConfigDict, workdir: Path, console: Console) -> Task:
+    """Loads what the config names; IDs "rqvae" are trained first, in the workdir, if they are not there yet.
+
+    Raises:
+      UserError: for data that cannot be used.
+    """
+    table = load_ids(config, workdir, console)
+    split = load_split(config, table.item_ids)
+    priority = popular_items(split.train)
+    return Task(table, split, build_trie(table.semantic_ids, priority=priority))
+
+
+def load_ids(config: ConfigDict, workdir: Path, console: Console, *, catalogue: np.ndarray | None = None) -> IdTable:
+    """Returns the ID table that `config.ids` names, read or made.
+
+    Args:
+      config: as from `sid_jax.recommend.config`.
+      workdir: for IDs that are trained.
+      console: where their training prints.
+      catalogue: `[N]` item ids that random IDs are for; None for those of the vectors.
+    """
+    if config.ids == "rqvae":
+        return read_id_table(train_ids(config, workdir, console))
+    if config.ids in MADE_IDS:
+        sizes = {"num_levels": config.made_levels, "num_codes": config.made_codes, "seed": config.seed}
+        if config.ids == "random" and catalogue is not None:
+            return make_ids("random", catalogue, None, **sizes)
+        data = load_vectors(config.quantizer.data)
+        table = make_ids(config.ids, data.ids, data.vectors, **sizes)
+        return dataclasses.replace(table, titles=data.columns.get("title"))
+    path, offset = parse_id_source(config.ids)
+    return read_id_table(path, offset)
+
+
+def load_split(config: ConfigDict, item_ids: np.ndarray) -> Split:
+    """Returns the histories of `config.data` over the catalogue `[N]`, divided."""
+    histories = keep_active(_histories(config.data, item_ids), config.data.min_interactions)
+    cold = read_cold_items(Path(config.data.cold_items), item_ids) if config.data.cold_items else None
+    return leave_one_out(histories, cold)
+
+
+def _histories(data: ConfigDict, item_ids: np.ndarray) -> Histories:
+    if data.source == "movielens-100k":
+        return movielens_histories(load_movielens(data.path, data.cache_dir))
+    if not data.path:
+        raise UserError("config.data.path is empty: pass --config.data.path=FILE with the users' histories")
+    path = Path(data.path).expanduser()
+    if data.source == "sequences":
+        return read_sequences(path, item_ids)
+    return read_interactions(path, item_ids, data.user_column, data.item_column, data.time_column)

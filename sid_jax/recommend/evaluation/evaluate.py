@@ -1,0 +1,98 @@
+"""Asking a recommender what comes next for every user, and measuring what it says."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from sid_jax.recommend.batch import HistoryBatch, Ranker, user_numbers
+from sid_jax.recommend.data.histories import Histories
+from sid_jax.recommend.data.split import HeldOut
+from sid_jax.recommend.evaluation.intervals import bootstrap_interval
+from sid_jax.recommend.evaluation.metrics import ndcg_at, ranks, recall_at, reciprocal_rank, summary
+
+# Items in a list: the mean reciprocal rank is over these, the other figures over the first 5 or 10.
+LIST_LENGTH = 50
+# The figures that are means over users, and so have an interval.
+PER_USER = {
+    "recall@5": lambda places: recall_at(places, 5),
+    "recall@10": lambda places: recall_at(places, 10),
+    "ndcg@5": lambda places: ndcg_at(places, 5),
+    "ndcg@10": lambda places: ndcg_at(places, 10),
+    "mrr": reciprocal_rank,
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a recommender answered to E questions.
+
+    Attributes:
+      name: the recommender's.
+      lists: `[E, 50]` int32 rows of items, the best first, -1 for none.
+      places: `[E]` int32, where in its list the target stands, from 1; 0 if it does not.
+      metrics: means over users, and figures of all lists together.
+    """
+
+    name: str
+    lists: np.ndarray
+    places: np.ndarray
+    metrics: dict[str, float]
+
+    def interval(self, metric: str, samples: int) -> tuple[float, float]:
+        """Returns the 95 % bootstrap interval over users of a metric in `PER_USER`."""
+        return bootstrap_interval(PER_USER[metric](self.places), samples=samples)
+
+
+def evaluate(
+    ranker: Ranker,
+    held_out: HeldOut,
+    *,
+    window: int,
+    batch_size: int,
+    exclude_seen: bool,
+    users: np.ndarray | None = None,
+) -> Evaluation:
+    """Asks a recommender for each user's next item among all items of the catalogue.
+
+    Args:
+      ranker: the recommender.
+      held_out: the questions and their answers.
+      window: the most items of a history that are shown.
+      batch_size: users asked at once.
+      exclude_seen: whether items of the user's whole history are taken out of the list.
+      users: `[n]` rows of the questions asked; None for all.
+    """
+    users = np.arange(len(held_out.targets)) if users is None else users
+    lists = np.full((len(users), LIST_LENGTH), -1, np.int32)
+    for chosen, width in _by_length(held_out.histories.lengths[users], window, batch_size):
+        batch = _batch(held_out.histories, users[chosen], width)
+        exclude = _seen(held_out.histories, users[chosen]) if exclude_seen else None
+        lists[chosen] = ranker.recommend(batch, LIST_LENGTH, exclude)
+    targets = held_out.targets[users]
+    metrics = summary(lists, targets, len(held_out.histories.item_ids))
+    return Evaluation(ranker.name, lists, ranks(lists, targets), metrics)
+
+
+def _by_length(lengths: np.ndarray, window: int, batch_size: int) -> list[tuple[np.ndarray, int]]:
+    """Returns batches of users and their width: short histories are not padded to the length of long ones.
+
+    There are two widths, so that little is compiled, and all batches have one size: the last of a width repeats users.
+    """
+    short = max(1, window // 4)
+    batches = []
+    for width, group in ((short, np.flatnonzero(lengths <= short)), (window, np.flatnonzero(lengths > short))):
+        whole = np.resize(group, -(-len(group) // batch_size) * batch_size)
+        batches += [(part, width) for part in whole.reshape(-1, batch_size)]
+    return batches
+
+
+def _batch(histories: Histories, users: np.ndarray, width: int) -> HistoryBatch:
+    items, lengths = histories.padded(users, width)
+    return HistoryBatch(items, lengths, user_numbers(histories.user_ids[users]))
+
+
+def _seen(histories: Histories, users: np.ndarray) -> np.ndarray:
+    items, lengths = histories.padded(users, int(histories.lengths[users].max()))
+    return np.where(np.arange(items.shape[1]) < lengths[:, None], items, -1)

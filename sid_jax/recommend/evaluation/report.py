@@ -1,0 +1,107 @@
+"""What a person sees of a test: tables with intervals, and lists with titles."""
+
+from __future__ import annotations
+
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from sid_jax.recommend.data.task import Task
+from sid_jax.recommend.evaluation.evaluate import Evaluation
+from sid_jax.recommend.ranker import ModelRanker
+
+_SAMPLE_USERS = 3
+_SAMPLE_HISTORY = 5
+_SAMPLE_LIST = 5
+
+
+def print_evaluations(
+    console: Console, config: ConfigDict, task: Task, ranker: ModelRanker, evaluations: list[Evaluation]
+) -> None:
+    """Prints a row for each recommender, and how it was tested; cold items have rows of their own."""
+    table = Table(title=_title(config, task), title_justify="left")
+    for name in ("recommender", "R@5", "R@10", "95 %", "N@5", "N@10", "95 %", "MRR@50", "coverage@10", "entropy@10"):
+        table.add_column(name, justify="left" if name == "recommender" else "right", no_wrap=True)
+    for each in evaluations:
+        table.add_row(*_row(each, config.eval.bootstrap_samples))
+    console.print(table)
+    if task.split.cold.any():
+        console.print(_cold_table(task, evaluations))
+    if ranker.num_generated:
+        console.print(
+            f"IDs generated that no item has: {ranker.num_invalid} of {ranker.num_generated:,}", highlight=False
+        )
+
+
+def print_samples(console: Console, task: Task, evaluation: Evaluation) -> None:
+    """Prints what some users had last, what they are recommended, and what they took."""
+    held_out = task.split.test
+    for user in np.linspace(0, len(held_out.targets) - 1, min(_SAMPLE_USERS, len(held_out.targets)), dtype=int):
+        history = held_out.histories.of(user)[-_SAMPLE_HISTORY:]
+        found = evaluation.lists[user][:_SAMPLE_LIST]
+        lines = (
+            ("after", history),
+            ("recommended", found[found >= 0]),
+            ("was", held_out.targets[user : user + 1]),
+        )
+        console.print(f"[bold]user {escape(str(held_out.histories.user_ids[user]))}[/bold]", highlight=False)
+        for label, items in lines:
+            names = "; ".join(item_name(task, item) for item in items)
+            console.print(f"  {label:<11} {escape(names)}", highlight=False, soft_wrap=True)
+
+
+def item_name(task: Task, item: int) -> str:
+    """Returns an item's title, or its id where it has none."""
+    titles = task.table.titles
+    return str(task.table.item_ids[item] if titles is None or not titles[item] else titles[item])
+
+
+def figure(value: float) -> str:
+    """Returns a share as recommenders' tables have it: .0648."""
+    return f"{value:.4f}".removeprefix("0")
+
+
+def interval_text(low: float, high: float) -> str:
+    """Returns an interval's ends."""
+    return f"{figure(low)}–{figure(high)}"
+
+
+def _title(config: ConfigDict, task: Task) -> str:
+    seen = "are taken out of every list" if config.eval.exclude_seen else "may be recommended again"
+    return (
+        f"Test: the last item of {len(task.split.test.targets):,} users among {len(task.table.item_ids):,} items; "
+        f"items seen {seen}; IDs: {task.table.name}"
+    )
+
+
+def _row(evaluation: Evaluation, samples: int) -> list[str]:
+    metrics = evaluation.metrics
+    return [
+        evaluation.name,
+        figure(metrics["recall@5"]),
+        figure(metrics["recall@10"]),
+        interval_text(*evaluation.interval("recall@10", samples)),
+        figure(metrics["ndcg@5"]),
+        figure(metrics["ndcg@10"]),
+        interval_text(*evaluation.interval("ndcg@10", samples)),
+        figure(metrics["mrr"]),
+        f"{metrics['coverage@10']:.1%}",
+        f"{metrics['entropy@10']:.2f}",
+    ]
+
+
+def _cold_table(task: Task, evaluations: list[Evaluation]) -> Table:
+    cold = task.split.cold[task.split.test.targets]
+    table = Table(
+        title=f"The {int(cold.sum()):,} users whose item was cold: in no history that was learnt from",
+        title_justify="left",
+    )
+    for name in ("recommender", "R@10, cold", "R@50, cold", "R@10, others"):
+        table.add_column(name, justify="left" if name == "recommender" else "right")
+    for each in evaluations:
+        found = each.places > 0
+        within = found & (each.places <= 10)
+        table.add_row(each.name, figure(within[cold].mean()), figure(found[cold].mean()), figure(within[~cold].mean()))
+    return table

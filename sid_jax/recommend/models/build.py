@@ -1,0 +1,42 @@
+"""The model that the config names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from ml_collections import ConfigDict
+
+from sid_jax.ids.trie import Trie
+from sid_jax.recommend.models.decoder import Decoder
+from sid_jax.recommend.models.encoder_decoder import EncoderDecoder
+from sid_jax.recommend.models.sasrec import SASRec
+from sid_jax.streams import stream_key
+
+
+def build_model(config: ConfigDict, trie: Trie) -> Any:
+    """Returns the config's model for a catalogue, with parameters drawn from the seed.
+
+    Args:
+      config: as from `sid_jax.recommend.config`.
+      trie: of the catalogue's IDs.
+    """
+    model = config.model
+    sizes: dict[str, Any] = {
+        "features": model.features,
+        "num_layers": model.num_layers,
+        "num_heads": model.num_heads,
+        "hidden": model.hidden,
+        "window": model.window,
+        "dropout": model.dropout,
+        "dtype": jnp.dtype(model.dtype),
+        "rngs": nnx.Rngs(params=stream_key(config.seed, "params")),
+    }
+    if model.kind == "decoder":
+        return Decoder(trie.sizes, code_hidden=model.code_hidden, **sizes)
+    if model.kind == "encoder_decoder":
+        return EncoderDecoder(
+            trie.sizes, head_features=model.head_features, num_user_tokens=model.num_user_tokens, **sizes
+        )
+    return SASRec(len(trie.items), **sizes)

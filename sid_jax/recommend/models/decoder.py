@@ -1,0 +1,117 @@
+"""The decoder-only recommender: one position an item, then a small network that spells the next item's ID."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from sid_jax.recommend.batch import HistoryBatch
+from sid_jax.recommend.data.packing import PackedRows
+from sid_jax.recommend.models.code_embedding import CodeEmbedding
+from sid_jax.recommend.models.code_model import Beams, choose_beams, cross_entropy
+from sid_jax.recommend.models.history_encoder import HistoryEncoder, last_hidden, padded_segments
+from sid_jax.recommend.models.layers import FeedForward, Linear, RMSNorm, dropout, split_key
+
+
+class Decoder(nnx.Module):
+    """Generates Semantic IDs from a causal transformer over items.
+
+    An item enters as the sum of its codes' embeddings, so that a history of W items takes W positions, not W L. What is
+    known after an item spells the next one's ID: at each level a feed-forward network sees it together with the codes
+    chosen so far, and its output is compared with the embeddings of the level's codes. So each position of a history is
+    trained on, and a beam costs a small network alone: the transformer never runs again while an ID is spelt.
+
+    The split of a transformer into one over items and a small one over an item's codes is that of RQ-Transformer (Lee
+    et al., 2203.01941, section 3.2), with a feed-forward network in the place of its depth transformer.
+
+    Args:
+      sizes: K of each of the L levels.
+      features: F.
+      num_layers: transformer blocks.
+      num_heads: of each attention.
+      hidden: features inside the blocks' feed-forward layers.
+      code_hidden: features inside the network that spells IDs.
+      window: most items of a history that are looked at.
+      dropout: share dropped of embeddings and of each branch's output.
+      dtype: of activations; parameters, norms and logits are float32.
+      rngs: for the parameters.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        features: int,
+        num_layers: int,
+        num_heads: int,
+        hidden: int,
+        code_hidden: int,
+        window: int,
+        dropout: float,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
+        self.embedding = CodeEmbedding(sizes, features, dtype=dtype, rngs=rngs)
+        self.encoder = HistoryEncoder(
+            features,
+            num_layers=num_layers,
+            num_heads=num_heads,
+            hidden=hidden,
+            window=window,
+            dropout=dropout,
+            rngs=rngs,
+        )
+        self.level = nnx.Param(features**-0.5 * jax.random.normal(rngs.params(), (len(sizes), features)))
+        self.prefix = Linear(features, features, bias=False, rngs=rngs)
+        self.norm = RMSNorm(features)
+        self.speller = FeedForward(features, code_hidden, rngs=rngs)
+        self.out_norm = RMSNorm(features)
+        self.dropout = dropout
+
+    def loss(self, batch: PackedRows, semantic_ids: jax.Array, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+        """Returns the cross-entropy of each level, summed over the targets, `[L]`, and the targets' weight.
+
+        Args:
+          batch: rows with several histories each, every position of which has a target.
+          semantic_ids: `[N, L]` int32.
+          key: for dropout; None drops nothing.
+        """
+        encoder_key, speller_key = split_key(key, 2)
+        known = self._read(semantic_ids[batch.inputs], batch.segments, encoder_key)
+        codes = semantic_ids[batch.targets]
+        embeddings = self.embedding.codes(codes)
+        chosen = jnp.cumsum(embeddings, axis=-2) - embeddings
+        outputs = self._spell(known[..., None, :], chosen, jnp.arange(codes.shape[-1]), speller_key)
+        losses = []
+        for level in range(codes.shape[-1]):
+            logits = self.embedding.logits(outputs[..., level, :], level)
+            losses.append(jnp.sum(batch.weights * cross_entropy(logits, codes[..., level])))
+        return jnp.stack(losses), jnp.sum(batch.weights)
+
+    def begin(self, histories: HistoryBatch, semantic_ids: jax.Array) -> tuple[jax.Array, Beams]:
+        """Returns what is known after each history, `[B, F]`, and a beam without codes: their embeddings' sum."""
+        segments = padded_segments(histories.lengths, histories.items.shape[1])
+        known = last_hidden(self._read(semantic_ids[histories.items], segments, None), histories.lengths)
+        return known, jnp.zeros_like(known)[:, None]
+
+    def score(self, shared: jax.Array, beams: Beams, level: int) -> tuple[jax.Array, Beams]:
+        """Returns the logits `[B, M, K]` of the next code, and the beams as they are."""
+        output = self._spell(shared[:, None], beams, jnp.array(level), None)
+        return self.embedding.logits(output, level).astype(jnp.float32), beams
+
+    def extend(self, beams: Beams, level: int, parents: jax.Array, codes: jax.Array) -> Beams:
+        """Returns beams `[B, M', F]` with one more code each."""
+        return choose_beams(beams, parents) + self.embedding.code(level, codes)
+
+    def _read(self, codes: jax.Array, segments: jax.Array, key: jax.Array | None) -> jax.Array:
+        return self.encoder(jnp.sum(self.embedding.codes(codes), axis=-2), segments, key)
+
+    def _spell(self, known: jax.Array, chosen: jax.Array, level: jax.Array, key: jax.Array | None) -> jax.Array:
+        """Returns what is compared with the codes of a level, from what is known and the sum of the codes chosen."""
+        level_embedding = self.level[...].astype(chosen.dtype)[level]
+        state = known + self.prefix(chosen)
+        state = state + jnp.expand_dims(level_embedding, tuple(range(state.ndim - level_embedding.ndim)))
+        return self.out_norm(state + dropout(self.speller(self.norm(state)), self.dropout, key))

@@ -1,0 +1,89 @@
+"""The causal transformer over a user's items, one position an item: what the decoder-only models have in common."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from sid_jax.recommend.models.layers import MASKED, Attention, DistanceBias, FeedForward, RMSNorm, dropout, split_key
+
+
+class HistoryEncoder(nnx.Module):
+    """Pre-norm transformer blocks with a learned bias by distance, over rows that may hold several histories.
+
+    Args:
+      features: F, of the item embeddings and of the output.
+      num_layers: blocks.
+      num_heads: of each attention.
+      hidden: features inside each feed-forward layer.
+      window: distances told apart.
+      dropout: share dropped of the embeddings and of each branch's output.
+      rngs: for the kernels.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        *,
+        num_layers: int,
+        num_heads: int,
+        hidden: int,
+        window: int,
+        dropout: float,
+        rngs: nnx.Rngs,
+    ):
+        self.blocks = nnx.List(
+            _Block(features, num_heads, hidden, window, dropout, rngs=rngs) for _ in range(num_layers)
+        )
+        self.norm = RMSNorm(features)
+        self.dropout = dropout
+
+    def __call__(self, embeddings: jax.Array, segments: jax.Array, key: jax.Array | None = None) -> jax.Array:
+        """Maps item embeddings to what is known after each item.
+
+        Args:
+          embeddings: `[B, W, F]`.
+          segments: `[B, W]` int32, equal for the items of one history; a position sees those before it and itself.
+          key: for dropout; None drops nothing.
+
+        Returns:
+          `[B, W, F]`.
+        """
+        keys = split_key(key, len(self.blocks) + 1)
+        place = jnp.arange(segments.shape[1])
+        visible = (segments[:, :, None] == segments[:, None, :]) & (place[:, None] >= place[None, :])[None]
+        hidden = dropout(embeddings, self.dropout, keys[0])
+        for block, block_key in zip(self.blocks, keys[1:], strict=True):
+            hidden = block(hidden, visible, block_key)
+        return self.norm(hidden)
+
+
+class _Block(nnx.Module):
+    def __init__(self, features: int, num_heads: int, hidden: int, window: int, dropout: float, *, rngs: nnx.Rngs):
+        self.attention_norm = RMSNorm(features)
+        self.attention = Attention(features, num_heads, rngs=rngs)
+        self.distance_bias = DistanceBias(num_heads, window)
+        self.feed_forward_norm = RMSNorm(features)
+        self.feed_forward = FeedForward(features, hidden, rngs=rngs)
+        self.dropout = dropout
+
+    def __call__(self, hidden: jax.Array, visible: jax.Array, key: jax.Array | None) -> jax.Array:
+        attention_key, feed_forward_key = split_key(key, 2)
+        place = jnp.arange(hidden.shape[1])
+        bias = jnp.where(visible[:, None], self.distance_bias(place, place)[None], MASKED)
+        normed = self.attention_norm(hidden)
+        attended = self.attention(normed, self.attention.keys_values(normed), bias)
+        hidden = hidden + dropout(attended, self.dropout, attention_key)
+        fed = self.feed_forward(self.feed_forward_norm(hidden))
+        return hidden + dropout(fed, self.dropout, feed_forward_key)
+
+
+def last_hidden(hidden: jax.Array, lengths: jax.Array) -> jax.Array:
+    """Returns what is known after the last item of each history, `[B, F]`, from `[B, W, F]` and lengths `[B]`."""
+    return jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
+
+
+def padded_segments(lengths: jax.Array, window: int) -> jax.Array:
+    """Returns `[B, window]` segments of rows with one left-aligned history each: 1 in it, 0 after it."""
+    return (jnp.arange(window)[None] < lengths[:, None]).astype(jnp.int32)

@@ -1,0 +1,130 @@
+"""A trained model as something that recommends: histories in, lists of items out."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from sid_jax.ids.trie import Trie
+from sid_jax.recommend.batch import HistoryBatch
+from sid_jax.recommend.models.beam_search import beam_search, generated_items
+from sid_jax.recommend.models.sasrec import SASRec
+
+
+class ModelRanker:
+    """Lists of items by beam search, or by the scores of all items where the model has those.
+
+    Args:
+      name: for tables.
+      graphdef: the model's structure.
+      params: its parameters, on every device of the mesh.
+      semantic_ids: `[N, L]` int32, the same.
+      trie: of these IDs.
+      num_beams: IDs followed at once.
+      mesh: of the devices that share a batch.
+
+    Attributes:
+      num_generated: IDs generated so far.
+      num_invalid: how many of them no item has.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        graphdef: nnx.GraphDef[Any],
+        params: nnx.State,
+        semantic_ids: jax.Array,
+        trie: Trie,
+        *,
+        num_beams: int,
+        mesh: Mesh,
+    ):
+        self.name = name
+        self._graphdef, self._params = graphdef, params
+        self._semantic_ids, self._trie = semantic_ids, trie
+        self._num_beams, self._mesh = num_beams, mesh
+        self._known = np.unique(_as_numbers(np.asarray(semantic_ids), trie.sizes))
+        self.num_generated = self.num_invalid = 0
+
+    def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:
+        """Returns the best items for each history.
+
+        Args:
+          batch: B histories.
+          count: k, at most as many as there are beams.
+          exclude: `[B, S]` int32 items that no list may have, -1 for none.
+
+        Returns:
+          `[B, k]` int32 rows of the catalogue, the best first; -1 where there are no more.
+        """
+        size = len(batch.lengths)
+        # The batch in equal shares for all devices.
+        padding = -size % self._mesh.size
+        shared_out = NamedSharding(self._mesh, PartitionSpec("data"))
+        padded = jax.tree.map(lambda leaf: np.pad(leaf, ((0, padding),) + ((0, 0),) * (leaf.ndim - 1), "edge"), batch)
+        found, codes = _find(
+            self._graphdef,
+            self._params,
+            jax.device_put(padded, shared_out),
+            self._semantic_ids,
+            self._trie,
+            num_beams=self._num_beams,
+        )
+        if codes is not None:
+            self._count_invalid(np.asarray(codes)[:size])
+        return first_allowed(np.asarray(found)[:size], exclude, count)
+
+    def _count_invalid(self, codes: np.ndarray) -> None:
+        generated = codes.reshape(-1, codes.shape[-1])
+        # Where there are fewer IDs than beams, the beams left over have none.
+        generated = generated[generated[:, 0] >= 0]
+        self.num_generated += len(generated)
+        self.num_invalid += int((~np.isin(_as_numbers(generated, self._trie.sizes), self._known)).sum())
+
+
+@functools.partial(jax.jit, static_argnames=("graphdef", "num_beams"))
+def _find(
+    graphdef: nnx.GraphDef[Any],
+    params: nnx.State,
+    histories: HistoryBatch,
+    semantic_ids: jax.Array,
+    trie: Trie,
+    *,
+    num_beams: int,
+) -> tuple[jax.Array, jax.Array | None]:
+    model: Any = nnx.merge(graphdef, params)
+    if isinstance(model, SASRec):
+        return jax.lax.top_k(model.scores(histories), min(num_beams, trie.items.shape[0]))[1], None
+    generated = beam_search(model, histories, semantic_ids, trie, num_beams)
+    codes = jnp.where(generated.leaves[..., None] >= 0, generated.semantic_ids, -1)
+    return generated_items(generated, trie, num_beams), codes
+
+
+def first_allowed(lists: np.ndarray, exclude: np.ndarray | None, count: int) -> np.ndarray:
+    """Returns the first `count` of each list that are not excluded, `[B, count]` int32; -1 where there are no more.
+
+    Args:
+      lists: `[B, M]` item rows, the best first, -1 for none.
+      exclude: `[B, S]` item rows, -1 for none; None excludes nothing.
+      count: k.
+    """
+    if exclude is not None:
+        excluded = (lists[:, :, None] == exclude[:, None, :]).any(axis=-1)
+        lists = np.where(excluded, -1, lists)
+        lists = np.take_along_axis(lists, np.argsort(lists < 0, axis=1, kind="stable"), axis=1)
+    lists = lists[:, :count].astype(np.int32)
+    return np.pad(lists, ((0, 0), (0, count - lists.shape[1])), constant_values=-1)
+
+
+def _as_numbers(codes: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
+    """Returns a number for each ID `[n, L]`, equal for equal IDs alone: Python's integers, which do not overflow."""
+    numbers = np.zeros(len(codes), object if np.prod([float(size) for size in sizes]) > 2**62 else np.int64)
+    for level, size in enumerate(sizes):
+        numbers = numbers * size + codes[:, level]
+    return numbers

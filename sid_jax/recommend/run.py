@@ -1,0 +1,113 @@
+"""One command's work: train a recommender, test it beside the baselines, and show what it recommends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from sid_jax.recommend.baselines.item_knn import ItemKNN
+from sid_jax.recommend.baselines.popularity import Popularity
+from sid_jax.recommend.batch import Ranker
+from sid_jax.recommend.config import check_config
+from sid_jax.recommend.data.task import Task, load_task
+from sid_jax.recommend.evaluation.evaluate import PER_USER, Evaluation, evaluate
+from sid_jax.recommend.evaluation.report import print_evaluations, print_samples
+from sid_jax.recommend.training.loop import Trained, train_recommender
+
+RESULTS_FILE = "results.json"
+
+
+def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) -> list[Evaluation]:
+    """Trains and tests a recommender; in a workdir that holds this run already, goes on with it.
+
+    Args:
+      config: as from `sid_jax.recommend.config`, or a file in `configs/`.
+      workdir: for the trained model (in a folder named after its kind), IDs trained on the way, and `results.json`.
+      console: where to print; standard output if None.
+
+    Returns:
+      The test of the recommender and of each baseline; nothing if the run was stopped.
+
+    Raises:
+      UserError: for a config, data or a workdir that cannot be used.
+    """
+    console = console or Console()
+    check_config(config)
+    task = load_task(config, workdir, console)
+    trained = train_recommender(config, task, workdir / config.model.kind, console=console)
+    if not trained.finished:
+        return []
+    rankers: list[Ranker] = [trained.ranker]
+    for name in config.eval.baselines:
+        baseline = _baseline(name, config, task, workdir, console)
+        if baseline is None:
+            return []
+        rankers.append(baseline)
+    evaluations = [test(config, task, ranker) for ranker in rankers]
+    _write_results(workdir / RESULTS_FILE, config, trained, evaluations)
+    print_samples(console, task, evaluations[0])
+    print_evaluations(console, config, task, trained.ranker, evaluations)
+    console.print(f"The figures are in {workdir / RESULTS_FILE}", markup=False, highlight=False, soft_wrap=True)
+    return evaluations
+
+
+def test(config: ConfigDict, task: Task, ranker: Ranker) -> Evaluation:
+    """Asks a recommender for every user's last item."""
+    return evaluate(
+        ranker,
+        task.split.test,
+        window=config.model.window,
+        batch_size=config.eval.batch_size,
+        exclude_seen=config.eval.exclude_seen,
+    )
+
+
+def sasrec_config(config: ConfigDict) -> ConfigDict:
+    """Returns the settings of SASRec as a baseline: those of the run, but for the section `sasrec`."""
+    changed = config.copy_and_resolve_references()
+    changed.model.kind = "sasrec"
+    for name in config.sasrec:
+        section = changed.model if name in changed.model else changed.train
+        section[name] = config.sasrec[name]
+    return changed
+
+
+def _baseline(name: str, config: ConfigDict, task: Task, workdir: Path, console: Console) -> Ranker | None:
+    """Returns a baseline that has learnt what there is to learn, or None if it was stopped."""
+    if name == "popularity":
+        return Popularity(task.split.train)
+    if name == "item_knn":
+        return ItemKNN(task.split.train)
+    trained = train_recommender(sasrec_config(config), task, workdir / name, console=console, name="SASRec-CE")
+    return trained.ranker if trained.finished else None
+
+
+def _write_results(path: Path, config: ConfigDict, trained: Trained, evaluations: list[Evaluation]) -> None:
+    samples = config.eval.bootstrap_samples
+    content: dict[str, Any] = {
+        "config": config.to_dict(),
+        "step": trained.step,
+        "invalid_ids": trained.ranker.num_invalid,
+        "generated_ids": trained.ranker.num_generated,
+        "test": [
+            {
+                "name": each.name,
+                "num_users": len(each.places),
+                **each.metrics,
+                "intervals": {metric: each.interval(metric, samples) for metric in PER_USER},
+            }
+            for each in evaluations
+        ],
+    }
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=2, default=_plain) + "\n")
+    partial.replace(path)
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else list(value)

@@ -1,0 +1,124 @@
+"""One optimizer step of a recommender as a pure function, and many of them as one compiled call."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from sid_jax.streams import stream_key
+from sid_jax.training.optimizer import grad_norm, make_optimizer
+from sid_jax.training.scan import scan_steps
+from sid_jax.training.schedules import Lengths, Schedule, learning_rate_schedule
+
+Metrics = dict[str, Any]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """All that a checkpoint holds; nothing random is in it.
+
+    Attributes:
+      step: int32 scalar, optimizer steps done.
+      params: of the model.
+      opt_state: the optimizer's.
+    """
+
+    step: jax.Array
+    params: nnx.State
+    opt_state: optax.OptState
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """All that stays the same from step to step: a static argument of the compiled functions."""
+
+    graphdef: nnx.GraphDef[Any]
+    optimizer: optax.GradientTransformation
+    seed: int
+    lengths: Lengths
+    learning_rate: Schedule
+    batch_size: int
+
+    @classmethod
+    def of(cls, config: ConfigDict, num_examples: int, model: nnx.Module) -> Recipe:
+        """Builds schedule and optimizer from the config, for a model of its shape."""
+        lengths = Lengths.of(config.train, num_examples)
+        learning_rate = learning_rate_schedule(config.train, lengths)
+        return cls(
+            graphdef=nnx.graphdef(model),
+            optimizer=make_optimizer(config.train, learning_rate),
+            seed=config.seed,
+            lengths=lengths,
+            learning_rate=learning_rate,
+            batch_size=config.train.batch_size,
+        )
+
+
+def make_state(model: nnx.Module, optimizer: optax.GradientTransformation) -> TrainState:
+    """Returns the state at step 0."""
+    params = nnx.state(model, nnx.Param)
+    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+
+def train_step(recipe: Recipe, state: TrainState, batch: Any, semantic_ids: jax.Array) -> tuple[TrainState, Metrics]:
+    """Takes one optimizer step on a batch of examples, of the kind that the model trains on.
+
+    The loss is the sum over the L levels of the mean cross-entropy over the batch's targets: minus the log-probability
+    of an ID.
+    """
+
+    def loss_of(params: nnx.State) -> tuple[jax.Array, jax.Array]:
+        model: Any = nnx.merge(recipe.graphdef, params)
+        total, weight = model.loss(batch, semantic_ids, stream_key(recipe.seed, "dropout", state.step))
+        level_losses = total / jnp.maximum(weight, 1.0)
+        return jnp.sum(level_losses), level_losses
+
+    (loss, level_losses), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+    updates, opt_state = recipe.optimizer.update(grads, state.opt_state, state.params)
+    metrics = {
+        "loss": loss,
+        "level_loss": level_losses,
+        "gradient_norm": grad_norm(grads),
+        "learning_rate": recipe.learning_rate(state.step),
+    }
+    return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state), metrics
+
+
+@functools.partial(jax.jit, static_argnames=("recipe", "num_steps", "mesh"), donate_argnames=("state",))
+def train_steps(
+    recipe: Recipe, state: TrainState, examples: Any, semantic_ids: jax.Array, *, num_steps: int, mesh: Mesh
+) -> tuple[TrainState, Metrics]:
+    """Takes many steps in one compiled call, each on the next batch of the epoch's order.
+
+    Args:
+      recipe: what stays the same.
+      state: donated.
+      examples: a pytree whose leaves have a leading axis over the examples, on every device.
+      semantic_ids: `[N, L]` int32, on every device.
+      num_steps: how many.
+      mesh: its "data" axis shares out each batch.
+
+    Returns:
+      The state, and each metric with a leading axis of `num_steps`.
+    """
+    return scan_steps(
+        lambda state, chosen: train_step(
+            recipe, state, jax.tree.map(lambda leaf: leaf[chosen], examples), semantic_ids
+        ),
+        state,
+        seed=recipe.seed,
+        num_examples=jax.tree.leaves(examples)[0].shape[0],
+        steps_per_epoch=recipe.lengths.steps_per_epoch,
+        batch_size=recipe.batch_size,
+        num_steps=num_steps,
+        mesh=mesh,
+    )

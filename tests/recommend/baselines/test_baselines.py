@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sid_jax.recommend.baselines import item_knn
+from sid_jax.recommend.baselines.item_knn import ItemKNN, cosine_neighbours
+from sid_jax.recommend.baselines.popularity import Popularity, popular_items, top_items
+from sid_jax.recommend.batch import HistoryBatch
+from sid_jax.recommend.data.histories import Histories
+from tests.recommend.data.test_histories import make
+
+# Who has what: item 0 has users 0 1 2; item 1 has 0 1; item 2 has 1 2 3; item 3 has 3; item 4 has nobody.
+TRAIN = make([0, 1, 0], [1, 0, 2], [2, 0], [2, 3], num_items=5)
+SIMILARITIES = np.zeros((5, 5))
+SIMILARITIES[0, 1] = SIMILARITIES[1, 0] = 2 / math.sqrt(3 * 2)
+SIMILARITIES[0, 2] = SIMILARITIES[2, 0] = 2 / math.sqrt(3 * 3)
+SIMILARITIES[1, 2] = SIMILARITIES[2, 1] = 1 / math.sqrt(2 * 3)
+SIMILARITIES[2, 3] = SIMILARITIES[3, 2] = 1 / math.sqrt(3 * 1)
+
+
+def batch(histories: np.ndarray, lengths: np.ndarray) -> HistoryBatch:
+    return HistoryBatch(histories, lengths, np.zeros_like(lengths))
+
+
+def padded(*histories: list[int], window: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    return make(*histories).padded(np.arange(len(histories)), window)
+
+
+def test_popularity_counts_interactions():
+    assert popular_items(TRAIN).tolist() == [4, 2, 3, 1, 0]
+
+
+def test_popular_lists_are_the_same_for_all_but_for_what_is_excluded():
+    recommender = Popularity(TRAIN)
+    asked = batch(*padded([3], [0, 2]))
+    assert recommender.recommend(asked, 3).tolist() == [[0, 2, 1], [0, 2, 1]]
+    exclude = np.array([[0, -1], [2, 1]], np.int32)
+    found = recommender.recommend(asked, 3, exclude)
+    assert found.tolist() == [[2, 1, 3], [0, 3, -1]]
+    assert found.dtype == np.int32
+    # What is excluded for one batch is not for the next.
+    assert recommender.recommend(asked, 6).tolist() == [[0, 2, 1, 3, -1, -1]] * 2
+
+
+def test_similarities_by_hand():
+    np.testing.assert_allclose(cosine_neighbours(TRAIN, 4).toarray(), SIMILARITIES)
+
+
+def test_only_the_nearest_neighbours_are_kept():
+    found = cosine_neighbours(TRAIN, 1).toarray()
+    wanted = np.zeros((5, 5))
+    for item, neighbour in ((0, 1), (1, 0), (2, 0), (3, 2)):
+        wanted[item, neighbour] = SIMILARITIES[item, neighbour]
+    np.testing.assert_allclose(found, wanted)
+
+
+def test_neighbours_that_tie_are_the_lowest_items():
+    found = cosine_neighbours(make([0, 1, 2, 3], num_items=4), 2)
+    assert [np.flatnonzero(row).tolist() for row in found.toarray()] == [[1, 2], [0, 2], [0, 1], [0, 1]]
+
+
+def test_knn_sums_similarities_to_the_history():
+    recommender = ItemKNN(TRAIN)
+    asked = batch(*padded([1], [3, 3], [0, 3], [4]))
+    # [1]: 0 (.82) and 2 (.41). [0, 3]: 1 (.82), 2 (.67 + .58). A padded 0 is no item of the history.
+    assert recommender.recommend(asked, 3).tolist() == [
+        [0, 2, -1],
+        [2, -1, -1],
+        [2, 1, -1],
+        [-1, -1, -1],
+    ]
+    exclude = np.array([[0], [-1], [2], [-1]], np.int32)
+    assert recommender.recommend(asked, 2, exclude).tolist() == [
+        [2, -1],
+        [2, -1],
+        [1, -1],
+        [-1, -1],
+    ]
+
+
+def test_a_repeated_item_counts_once():
+    recommender = ItemKNN(TRAIN)
+    one, other = padded([3, 1]), padded([3, 1, 3, 3])
+    assert (
+        recommender.recommend(batch(*one), 5).tolist()
+        == recommender.recommend(batch(*other), 5).tolist()
+        == [[2, 0, -1, -1, -1]]
+    )
+
+
+def by_loops(train: Histories, num_neighbours: int) -> np.ndarray:
+    num_items = len(train.item_ids)
+    users = [{user for user in range(len(train)) if item in train.of(user)} for item in range(num_items)]
+    found = np.zeros((num_items, num_items))
+    for item in range(num_items):
+        cosines = {
+            other: len(users[item] & users[other]) / math.sqrt(len(users[item]) * len(users[other]))
+            for other in range(num_items)
+            if other != item and users[item] & users[other]
+        }
+        for other in sorted(cosines, key=lambda other: (-cosines[other], other))[:num_neighbours]:
+            found[item, other] = cosines[other]
+    return found
+
+
+@given(st.lists(st.lists(st.integers(0, 9), max_size=8), min_size=1, max_size=8), st.integers(1, 10))
+def test_neighbours_are_what_loops_find(sequences: list[list[int]], num_neighbours: int):
+    train = make(*sequences)
+    np.testing.assert_allclose(cosine_neighbours(train, num_neighbours).toarray(), by_loops(train, num_neighbours))
+
+
+def test_blocks_of_items_make_no_difference(monkeypatch: pytest.MonkeyPatch):
+    random = np.random.default_rng(0)
+    train = make(*(random.integers(0, 10, 6).tolist() for _ in range(20)))
+    whole = cosine_neighbours(train, 4).toarray()
+    monkeypatch.setattr(item_knn, "_BLOCK_ITEMS", 3)
+    np.testing.assert_array_equal(cosine_neighbours(train, 4).toarray(), whole)
+
+
+@given(st.integers(1, 5), st.integers(1, 12), st.integers(1, 14), st.integers(0, 2**32 - 1))
+def test_top_items_are_what_sorting_finds(num_lists: int, num_items: int, k: int, seed: int):
+    random = np.random.default_rng(seed)
+    scores = random.integers(0, 4, (num_lists, num_items))
+    exclude = random.integers(-1, num_items, (num_lists, 3)).astype(np.int32)
+    wanted = []
+    for row, unwanted in zip(scores.tolist(), exclude.tolist(), strict=True):
+        items = [item for item in range(num_items) if row[item] > 0 and item not in unwanted]
+        wanted.append((sorted(items, key=lambda item, row=row: (-row[item], item)) + [-1] * k)[:k])  # type: ignore[misc]
+    assert top_items(scores, k, exclude).tolist() == wanted
