@@ -20,7 +20,15 @@ def get_config(arg: str = "ml100k") -> ConfigDict:
     config = default_config()
     if data_set == "ml100k":
         config.data.source = config.quantizer.data.source = "movielens-100k"
+        # As in configs/ml100k.py.
         config.quantizer.model.codebook_size = 128
+        config.quantizer.model.hidden_dimensions = (512, 256)
+        config.quantizer.train.batch_size = 512
+        config.quantizer.train.learning_rate = 3e-3
+        config.quantizer.train.num_epochs = 600
+        config.quantizer.train.warmup_epochs = 25.0
+        config.quantizer.train.revive_every_epochs = 10.0
+        config.quantizer.train.eval_every_epochs = 100.0
         # Nobody rates a film twice.
         config.eval.exclude_seen = True
     if "quick" in options:

@@ -24,7 +24,8 @@ from sid_jax.recommend.evaluation.evaluate import PER_USER
 from sid_jax.recommend.evaluation.intervals import mean_interval, paired_difference
 from sid_jax.recommend.evaluation.report import figure, interval_text
 from sid_jax.recommend.models.build import build_model
-from sid_jax.recommend.run import test
+from sid_jax.recommend.models.catalogue import build_catalogue
+from sid_jax.recommend.run import ask_for_last_items
 from sid_jax.recommend.training.loop import train_recommender, training_examples
 from sid_jax.recommend.training.step import Recipe, make_state, train_steps
 from sid_jax.training.sharding import all_devices, on_every_device
@@ -95,7 +96,8 @@ def compare(
             return []
         results.append(result)
     _write(workdir / RESULTS_FILE, results, config.eval.bootstrap_samples)
-    console.print(_table(results, config, tasks[0]))
+    for table in _tables(results, config, tasks[0]):
+        console.print(table)
     return results
 
 
@@ -148,15 +150,12 @@ def _seconds_an_epoch(config: ConfigDict, task: Task) -> float:
     examples = training_examples(config, task)
     model = build_model(config, task.trie)
     recipe = Recipe.of(config, len(jax.tree.leaves(examples)[0]), model)
-    state, examples, semantic_ids = on_every_device(
-        (make_state(model, recipe.optimizer), examples, task.table.semantic_ids), mesh
-    )
+    catalogue = build_catalogue(task.table.semantic_ids, task.trie)
+    state, examples, catalogue = on_every_device((make_state(model, recipe.optimizer), examples, catalogue), mesh)
     seconds = []
     for _ in range(2):
         began = time.monotonic()
-        state, _ = train_steps(
-            recipe, state, examples, semantic_ids, num_steps=recipe.lengths.log_every_steps, mesh=mesh
-        )
+        state, _ = train_steps(recipe, state, examples, catalogue, num_steps=recipe.lengths.log_every_steps, mesh=mesh)
         jax.block_until_ready(state)
         seconds.append(time.monotonic() - began)
     return seconds[-1] / recipe.lengths.log_every_steps * recipe.lengths.steps_per_epoch
@@ -171,7 +170,7 @@ def _train_seeds(config: ConfigDict, task: Task, workdir: Path, num_seeds: int, 
         trained = train_recommender(seeded, task, folder, console=console, quiet=True)
         if not trained.finished:
             return None
-        evaluation = test(seeded, task, trained.ranker)
+        evaluation = ask_for_last_items(seeded, task, trained.ranker)
         console.print(
             f"{task.table.name}, seed {seeded.seed}: R@10 {figure(evaluation.metrics['recall@10'])}, N@10 "
             f"{figure(evaluation.metrics['ndcg@10'])}; trained {trained.seconds:.0f} s, best at step {trained.step:,}",
@@ -202,30 +201,31 @@ def _write(path: Path, results: list[Compared], samples: int) -> None:
     partial.replace(path)
 
 
-def _table(results: list[Compared], config: ConfigDict, task: Task) -> Table:
-    num_seeds, num_users = results[0].places.shape
-    table = Table(
+def _tables(results: list[Compared], config: ConfigDict, task: Task) -> list[Table]:
+    """Returns the figures, and what each table's are above or below the first one's, user by user."""
+    samples, first = config.eval.bootstrap_samples, results[0]
+    num_seeds, num_users = first.places.shape
+    figures = Table(
         title=f"{num_seeds} seeds, {num_users:,} users, {len(task.table.item_ids):,} items, "
         f"{config.train.num_epochs:.1f} epochs; 95 % intervals over users and seeds",
         title_justify="left",
     )
-    table.add_column("IDs")
-    for name in ("R@10", "95 %", f"minus {results[0].name}", "N@10", "95 %", f"minus {results[0].name}", "invalid"):
-        table.add_column(name, justify="right")
-    samples = config.eval.bootstrap_samples
-    for each in results:
-        cells = []
+    differences = Table(title=f"Minus {first.name}, paired by user", title_justify="left")
+    for table in (figures, differences):
+        table.add_column("IDs")
         for metric in _METRICS:
-            of = PER_USER[metric]
-            mean, low, high = mean_interval(of(each.places), samples=samples)
-            cells += [figure(mean), interval_text(low, high), _difference(each, results[0], metric, samples)]
-        table.add_row(each.name, *cells, str(each.num_invalid))
-    return table
+            table.add_column(metric, justify="right")
+    figures.add_column("invalid IDs", justify="right")
+    for each in results:
+        means = [mean_interval(PER_USER[metric](each.places), samples=samples) for metric in _METRICS]
+        cells = [f"{figure(mean)} ({interval_text(low, high)})" for mean, low, high in means]
+        figures.add_row(each.name, *cells, str(each.num_invalid))
+    for each in results[1:]:
+        differences.add_row(each.name, *(_difference(each, first, metric, samples) for metric in _METRICS))
+    return [figures, differences] if len(results) > 1 else [figures]
 
 
 def _difference(one: Compared, first: Compared, metric: str, samples: int) -> str:
-    if one is first:
-        return ""
     of = PER_USER[metric]
     mean, low, high = paired_difference(of(one.places), of(first.places), samples=samples)
     return f"{mean:+.4f} ({low:+.4f} to {high:+.4f})"

@@ -58,7 +58,7 @@ def default_config() -> ConfigDict:
     model.code_hidden = 512
     # Most items of a history that are looked at.
     model.window = 50
-    model.dropout = 0.3
+    model.dropout = 0.2
     # encoder_decoder: features of each head, and tokens that users share.
     model.head_features = 64
     model.num_user_tokens = 2000

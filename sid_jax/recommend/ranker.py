@@ -11,9 +11,9 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from sid_jax.ids.trie import Trie
 from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.models.beam_search import beam_search, generated_items
+from sid_jax.recommend.models.catalogue import Catalogue
 from sid_jax.recommend.models.sasrec import SASRec
 
 
@@ -24,8 +24,7 @@ class ModelRanker:
       name: for tables.
       graphdef: the model's structure.
       params: its parameters, on every device of the mesh.
-      semantic_ids: `[N, L]` int32, the same.
-      trie: of these IDs.
+      catalogue: the same.
       num_beams: IDs followed at once.
       mesh: of the devices that share a batch.
 
@@ -39,17 +38,16 @@ class ModelRanker:
         name: str,
         graphdef: nnx.GraphDef[Any],
         params: nnx.State,
-        semantic_ids: jax.Array,
-        trie: Trie,
+        catalogue: Catalogue,
         *,
         num_beams: int,
         mesh: Mesh,
     ):
         self.name = name
         self._graphdef, self._params = graphdef, params
-        self._semantic_ids, self._trie = semantic_ids, trie
+        self._catalogue = catalogue
         self._num_beams, self._mesh = num_beams, mesh
-        self._known = np.unique(_as_numbers(np.asarray(semantic_ids), trie.sizes))
+        self._known = np.unique(_as_numbers(np.asarray(catalogue.semantic_ids), catalogue.trie.sizes))
         self.num_generated = self.num_invalid = 0
 
     def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:
@@ -72,8 +70,7 @@ class ModelRanker:
             self._graphdef,
             self._params,
             jax.device_put(padded, shared_out),
-            self._semantic_ids,
-            self._trie,
+            self._catalogue,
             num_beams=self._num_beams,
         )
         if codes is not None:
@@ -85,7 +82,7 @@ class ModelRanker:
         # Where there are fewer IDs than beams, the beams left over have none.
         generated = generated[generated[:, 0] >= 0]
         self.num_generated += len(generated)
-        self.num_invalid += int((~np.isin(_as_numbers(generated, self._trie.sizes), self._known)).sum())
+        self.num_invalid += int((~np.isin(_as_numbers(generated, self._catalogue.trie.sizes), self._known)).sum())
 
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "num_beams"))
@@ -93,17 +90,16 @@ def _find(
     graphdef: nnx.GraphDef[Any],
     params: nnx.State,
     histories: HistoryBatch,
-    semantic_ids: jax.Array,
-    trie: Trie,
+    catalogue: Catalogue,
     *,
     num_beams: int,
 ) -> tuple[jax.Array, jax.Array | None]:
     model: Any = nnx.merge(graphdef, params)
     if isinstance(model, SASRec):
-        return jax.lax.top_k(model.scores(histories), min(num_beams, trie.items.shape[0]))[1], None
-    generated = beam_search(model, histories, semantic_ids, trie, num_beams)
+        return jax.lax.top_k(model.scores(histories), min(num_beams, catalogue.trie.items.shape[0]))[1], None
+    generated = beam_search(model, histories, catalogue, num_beams)
     codes = jnp.where(generated.leaves[..., None] >= 0, generated.semantic_ids, -1)
-    return generated_items(generated, trie, num_beams), codes
+    return generated_items(generated, catalogue.trie, num_beams), codes
 
 
 def first_allowed(lists: np.ndarray, exclude: np.ndarray | None, count: int) -> np.ndarray:

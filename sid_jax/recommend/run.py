@@ -48,7 +48,7 @@ def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) ->
         if baseline is None:
             return []
         rankers.append(baseline)
-    evaluations = [test(config, task, ranker) for ranker in rankers]
+    evaluations = [ask_for_last_items(config, task, ranker) for ranker in rankers]
     _write_results(workdir / RESULTS_FILE, config, trained, evaluations)
     print_samples(console, task, evaluations[0])
     print_evaluations(console, config, task, trained.ranker, evaluations)
@@ -56,7 +56,7 @@ def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) ->
     return evaluations
 
 
-def test(config: ConfigDict, task: Task, ranker: Ranker) -> Evaluation:
+def ask_for_last_items(config: ConfigDict, task: Task, ranker: Ranker) -> Evaluation:
     """Asks a recommender for every user's last item."""
     return evaluate(
         ranker,

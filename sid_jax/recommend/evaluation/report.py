@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from sid_jax.recommend.data.task import Task
-from sid_jax.recommend.evaluation.evaluate import Evaluation
+from sid_jax.recommend.evaluation.evaluate import PER_USER, Evaluation
 from sid_jax.recommend.ranker import ModelRanker
 
 _SAMPLE_USERS = 3
@@ -21,11 +21,13 @@ def print_evaluations(
     console: Console, config: ConfigDict, task: Task, ranker: ModelRanker, evaluations: list[Evaluation]
 ) -> None:
     """Prints a row for each recommender, and how it was tested; cold items have rows of their own."""
-    table = Table(title=_title(config, task), title_justify="left")
-    for name in ("recommender", "R@5", "R@10", "95 %", "N@5", "N@10", "95 %", "MRR@50", "coverage@10", "entropy@10"):
-        table.add_column(name, justify="left" if name == "recommender" else "right", no_wrap=True)
+    console.print(_title(config, task), markup=False, highlight=False, soft_wrap=True)
+    table = Table()
+    table.add_column("figure")
     for each in evaluations:
-        table.add_row(*_row(each, config.eval.bootstrap_samples))
+        table.add_column(each.name, justify="right")
+    for row in zip(*(_column(each, config.eval.bootstrap_samples) for each in evaluations), strict=True):
+        table.add_row(row[0][0], *(cell for _, cell in row))
     console.print(table)
     if task.split.cold.any():
         console.print(_cold_table(task, evaluations))
@@ -76,19 +78,16 @@ def _title(config: ConfigDict, task: Task) -> str:
     )
 
 
-def _row(evaluation: Evaluation, samples: int) -> list[str]:
+def _column(evaluation: Evaluation, samples: int) -> list[tuple[str, str]]:
+    """Returns names and figures; those that are means over users with their 95 % interval."""
     metrics = evaluation.metrics
+    means = [
+        (name, f"{figure(metrics[name])} ({interval_text(*evaluation.interval(name, samples))})") for name in PER_USER
+    ]
     return [
-        evaluation.name,
-        figure(metrics["recall@5"]),
-        figure(metrics["recall@10"]),
-        interval_text(*evaluation.interval("recall@10", samples)),
-        figure(metrics["ndcg@5"]),
-        figure(metrics["ndcg@10"]),
-        interval_text(*evaluation.interval("ndcg@10", samples)),
-        figure(metrics["mrr"]),
-        f"{metrics['coverage@10']:.1%}",
-        f"{metrics['entropy@10']:.2f}",
+        *means,
+        ("coverage@10", f"{metrics['coverage@10']:.1%}"),
+        ("entropy@10, bits", f"{metrics['entropy@10']:.2f}"),
     ]
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from sid_jax.ids.trie import Trie, children, leaf_items
 from sid_jax.recommend.batch import HistoryBatch
+from sid_jax.recommend.models.catalogue import Catalogue
 from sid_jax.recommend.models.code_model import CodeModel
 from sid_jax.recommend.models.layers import MASKED
 
@@ -33,8 +34,7 @@ class Generated:
 def beam_search(
     model: CodeModel,
     histories: HistoryBatch,
-    semantic_ids: jax.Array,
-    trie: Trie,
+    catalogue: Catalogue,
     num_beams: int,
     *,
     constrained: bool = True,
@@ -48,26 +48,25 @@ def beam_search(
     Args:
       model: what scores the codes.
       histories: of B users.
-      semantic_ids: `[N, L]` int32 of the catalogue, to read histories by.
-      trie: of the IDs that may be generated.
+      catalogue: of the IDs that may be generated.
       num_beams: M.
       constrained: False lets every code follow every other, as a search without a table does.
     """
-    shared, beams = model.begin(histories, semantic_ids)
+    trie = catalogue.trie
+    shared, beams = model.begin(histories, catalogue)
     batch = histories.lengths.shape[0]
     scores = jnp.zeros((batch, 1))
     nodes = jnp.zeros((batch, 1), jnp.int32)
     generated = jnp.zeros((batch, 1, 0), jnp.int32)
     for level in range(len(trie.sizes)):
         logits, beams = model.score(shared, beams, level)
-        log_probabilities = jax.nn.log_softmax(logits, axis=-1)
         if constrained:
             candidates, codes, real = children(trie, level, nodes)
-            log_probabilities = jnp.take_along_axis(log_probabilities, codes, axis=-1)
+            logits = jnp.where(real, jnp.take_along_axis(logits, codes, axis=-1), MASKED)
         else:
             codes = jnp.broadcast_to(jnp.arange(trie.sizes[level], dtype=jnp.int32), logits.shape)
             candidates, real = jnp.full_like(codes, -1), jnp.ones_like(codes, bool)
-        totals = jnp.where(real, scores[..., None] + log_probabilities, MASKED)
+        totals = jnp.where(real, scores[..., None] + jax.nn.log_softmax(logits, axis=-1), MASKED)
         scores, best = jax.lax.top_k(_flat(totals), min(num_beams, _flat(totals).shape[1]))
         parents = best // totals.shape[2]
         chosen = jnp.take_along_axis(_flat(codes), best, axis=1)

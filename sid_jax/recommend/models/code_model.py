@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import jax
-import jax.numpy as jnp
 
 from sid_jax.recommend.batch import HistoryBatch
+from sid_jax.recommend.models.catalogue import Catalogue
 
 # A pytree whose leaves have the axes [B, M, ...]: what a model knows of M beams.
 Beams = Any
@@ -16,17 +16,17 @@ Beams = Any
 class CodeModel(Protocol):
     """A model that scores the next code of an ID, given a history and the codes before it."""
 
-    def loss(self, batch: Any, semantic_ids: jax.Array, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        """Returns the cross-entropy of each level, summed over the batch's targets, `[L]`, and the targets' weight.
+    def loss(self, batch: Any, catalogue: Catalogue, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+        """Returns the cross-entropy of each level's codes, summed over the targets, `[L]`, and the targets' weight.
 
         Args:
           batch: of the examples that the model trains on.
-          semantic_ids: `[N, L]` int32, of the catalogue.
+          catalogue: whose items the batch names.
           key: for dropout; None drops nothing.
         """
         ...
 
-    def begin(self, histories: HistoryBatch, semantic_ids: jax.Array) -> tuple[Any, Beams]:
+    def begin(self, histories: HistoryBatch, catalogue: Catalogue) -> tuple[Any, Beams]:
         """Reads the histories, once.
 
         Returns:
@@ -41,13 +41,6 @@ class CodeModel(Protocol):
     def extend(self, beams: Beams, level: int, parents: jax.Array, codes: jax.Array) -> Beams:
         """Returns new beams: beam m is beam `parents[b, m]` followed by the code `codes[b, m]`, each `[B, M]`."""
         ...
-
-
-def cross_entropy(logits: jax.Array, codes: jax.Array) -> jax.Array:
-    """Returns -log softmax(logits)[code] in float32, `[...]`, from logits `[..., K]` and codes `[...]`."""
-    logits = logits.astype(jnp.float32)
-    chosen = jnp.take_along_axis(logits, codes[..., None], axis=-1)[..., 0]
-    return jax.nn.logsumexp(logits, axis=-1) - chosen
 
 
 def choose_beams(beams: Beams, parents: jax.Array) -> Beams:

@@ -10,8 +10,9 @@ from flax import nnx
 
 from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.data.packing import PackedRows
+from sid_jax.recommend.models.catalogue import Catalogue, code_loss
 from sid_jax.recommend.models.code_embedding import CodeEmbedding
-from sid_jax.recommend.models.code_model import Beams, choose_beams, cross_entropy
+from sid_jax.recommend.models.code_model import Beams, choose_beams
 from sid_jax.recommend.models.history_encoder import HistoryEncoder, last_hidden, padded_segments
 from sid_jax.recommend.models.layers import FeedForward, Linear, RMSNorm, dropout, split_key
 
@@ -71,30 +72,30 @@ class Decoder(nnx.Module):
         self.out_norm = RMSNorm(features)
         self.dropout = dropout
 
-    def loss(self, batch: PackedRows, semantic_ids: jax.Array, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        """Returns the cross-entropy of each level, summed over the targets, `[L]`, and the targets' weight.
+    def loss(self, batch: PackedRows, catalogue: Catalogue, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+        """Returns the cross-entropy of each level's codes, summed over the targets, `[L]`, and the targets' weight.
 
         Args:
           batch: rows with several histories each, every position of which has a target.
-          semantic_ids: `[N, L]` int32.
+          catalogue: whose items the batch names.
           key: for dropout; None drops nothing.
         """
         encoder_key, speller_key = split_key(key, 2)
-        known = self._read(semantic_ids[batch.inputs], batch.segments, encoder_key)
-        codes = semantic_ids[batch.targets]
+        known = self._read(catalogue.semantic_ids[batch.inputs], batch.segments, encoder_key)
+        codes = catalogue.semantic_ids[batch.targets]
         embeddings = self.embedding.codes(codes)
         chosen = jnp.cumsum(embeddings, axis=-2) - embeddings
         outputs = self._spell(known[..., None, :], chosen, jnp.arange(codes.shape[-1]), speller_key)
         losses = []
         for level in range(codes.shape[-1]):
             logits = self.embedding.logits(outputs[..., level, :], level)
-            losses.append(jnp.sum(batch.weights * cross_entropy(logits, codes[..., level])))
+            losses.append(jnp.sum(batch.weights * code_loss(logits, catalogue, batch.targets, level)))
         return jnp.stack(losses), jnp.sum(batch.weights)
 
-    def begin(self, histories: HistoryBatch, semantic_ids: jax.Array) -> tuple[jax.Array, Beams]:
+    def begin(self, histories: HistoryBatch, catalogue: Catalogue) -> tuple[jax.Array, Beams]:
         """Returns what is known after each history, `[B, F]`, and a beam without codes: their embeddings' sum."""
         segments = padded_segments(histories.lengths, histories.items.shape[1])
-        known = last_hidden(self._read(semantic_ids[histories.items], segments, None), histories.lengths)
+        known = last_hidden(self._read(catalogue.semantic_ids[histories.items], segments, None), histories.lengths)
         return known, jnp.zeros_like(known)[:, None]
 
     def score(self, shared: jax.Array, beams: Beams, level: int) -> tuple[jax.Array, Beams]:

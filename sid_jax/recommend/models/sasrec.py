@@ -8,7 +8,7 @@ from flax import nnx
 
 from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.data.packing import PackedRows
-from sid_jax.recommend.models.code_model import cross_entropy
+from sid_jax.recommend.models.catalogue import Catalogue, cross_entropy
 from sid_jax.recommend.models.history_encoder import HistoryEncoder, last_hidden, padded_segments
 
 
@@ -55,9 +55,9 @@ class SASRec(nnx.Module):
         )
         self.dtype = dtype
 
-    def loss(self, batch: PackedRows, semantic_ids: jax.Array, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    def loss(self, batch: PackedRows, catalogue: Catalogue, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         """Returns the cross-entropy over items, summed over the targets, `[1]`, and the targets' weight."""
-        del semantic_ids
+        del catalogue
         hidden = self._read(batch.inputs, batch.segments, key)
         losses = cross_entropy(self._score(hidden), batch.targets)
         return jnp.sum(batch.weights * losses)[None], jnp.sum(batch.weights)

@@ -21,6 +21,7 @@ from sid_jax.recommend.data.packing import PackedRows, PrefixExamples, pack_rows
 from sid_jax.recommend.data.task import Task
 from sid_jax.recommend.evaluation.evaluate import evaluate
 from sid_jax.recommend.models.build import build_model
+from sid_jax.recommend.models.catalogue import build_catalogue
 from sid_jax.recommend.ranker import ModelRanker
 from sid_jax.recommend.training.reporter import Reporter
 from sid_jax.recommend.training.step import Recipe, TrainState, make_state, train_steps
@@ -74,7 +75,7 @@ def train_recommender(
     abstract = nnx.eval_shape(lambda: build_model(config, task.trie))
     recipe = Recipe.of(config, len(jax.tree.leaves(examples)[0]), abstract)
     lengths = recipe.lengths
-    on_devices = on_every_device((examples, task.table.semantic_ids, task.trie), mesh)
+    on_devices = on_every_device((examples, build_catalogue(task.table.semantic_ids, task.trie)), mesh)
     asked = _validation_users(config, task)
     seconds = 0.0
     with Checkpoints(workdir / CHECKPOINTS_FOLDER, config.train) as checkpoints:
@@ -88,7 +89,7 @@ def train_recommender(
             while step < lengths.num_steps and not interruption.asked:
                 num_steps = min(lengths.log_every_steps, lengths.num_steps - step)
                 began = time.monotonic()
-                state, metrics = train_steps(recipe, state, *on_devices[:2], num_steps=num_steps, mesh=mesh)
+                state, metrics = train_steps(recipe, state, *on_devices, num_steps=num_steps, mesh=mesh)
                 step += num_steps
                 reporter.trained(step, metrics)
                 if step % lengths.eval_every_steps == 0 or step == lengths.num_steps:
@@ -137,13 +138,11 @@ def abstract_state(recipe: Recipe, model: nnx.Module, mesh: Mesh) -> TrainState:
 def _ranker(
     config: ConfigDict, name: str, recipe: Recipe, state: TrainState, on_devices: Any, mesh: Mesh
 ) -> ModelRanker:
-    _, semantic_ids, trie = on_devices
     return ModelRanker(
         name or config.model.kind,
         recipe.graphdef,
         state.params,
-        semantic_ids,
-        trie,
+        on_devices[1],
         num_beams=config.eval.num_beams,
         mesh=mesh,
     )

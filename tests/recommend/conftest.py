@@ -1,0 +1,61 @@
+"""A small world in which the next item is the one after the last: what a recommender must be able to learn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sid_jax.recommend.config import default_config
+
+NUM_ITEMS = 40
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    """A folder with `sequences.txt` and two ID tables: `ids.npy`, and `shuffled.npy` with the same IDs mixed up."""
+    random = np.random.default_rng(0)
+    lines = []
+    for user in range(120):
+        start, length = random.integers(NUM_ITEMS), random.integers(5, 12)
+        items = (start + np.arange(length)) % NUM_ITEMS
+        lines.append(" ".join(map(str, [user, *items.tolist()])))
+    (tmp_path / "sequences.txt").write_text("\n".join(lines) + "\n")
+    ids = np.stack([np.arange(NUM_ITEMS) // 8, np.arange(NUM_ITEMS) % 8], axis=1)
+    np.save(tmp_path / "ids.npy", ids)
+    np.save(tmp_path / "shuffled.npy", random.permutation(ids))
+    return tmp_path
+
+
+@pytest.fixture
+def settings(world: Path) -> dict[str, object]:
+    """What makes a run small, as flags without `--config.`."""
+    return {
+        "ids": world / "ids.npy",
+        "data.path": world / "sequences.txt",
+        "model.features": 32,
+        "model.num_layers": 1,
+        "model.num_heads": 2,
+        "model.hidden": 64,
+        "model.code_hidden": 64,
+        "model.window": 12,
+        "model.dropout": 0.0,
+        "train.row_length": 16,
+        "train.batch_size": 8,
+        "train.num_epochs": 12.0,
+        "train.log_every_steps": 5,
+        "train.learning_rate": 1e-2,
+        "eval.num_beams": 20,
+        "eval.batch_size": 64,
+        "eval.bootstrap_samples": 100,
+    }
+
+
+@pytest.fixture
+def config(settings: dict[str, object]):
+    changed = default_config()
+    for name, value in settings.items():
+        section, _, field = name.rpartition(".")
+        (changed[section] if section else changed)[field] = str(value) if isinstance(value, Path) else value
+    return changed

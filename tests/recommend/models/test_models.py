@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from sid_jax.ids.trie import build_trie
+from sid_jax.recommend.batch import HistoryBatch
+from sid_jax.recommend.data.packing import PackedRows, PrefixExamples
+from sid_jax.recommend.models.beam_search import beam_search, generated_items
+from sid_jax.recommend.models.catalogue import build_catalogue
+from sid_jax.recommend.models.decoder import Decoder
+from sid_jax.recommend.models.encoder_decoder import EncoderDecoder
+from sid_jax.recommend.models.sasrec import SASRec
+
+# Nine IDs of 3 codes out of 4 x 3 x 2 = 24; items 3 and 9 share one.
+IDS = np.array(
+    [[0, 0, 0], [0, 0, 1], [0, 2, 1], [1, 1, 0], [3, 0, 0], [3, 1, 1], [3, 2, 0], [3, 2, 1], [1, 0, 1], [1, 1, 0]],
+    np.int32,
+)
+SIZES = (4, 3, 2)
+COMMON = {"features": 16, "num_layers": 2, "num_heads": 2, "hidden": 32, "window": 6, "dtype": jnp.dtype("float32")}
+
+
+@jax.jit
+def loss(model, batch, known, key):
+    return model.loss(batch, known, key)
+
+
+def catalogue():
+    return build_catalogue(IDS, build_trie(IDS, SIZES))
+
+
+def decoder(dropout=0.0, **changes):
+    model = Decoder(SIZES, code_hidden=32, dropout=dropout, rngs=nnx.Rngs(0), **{**COMMON, **changes})
+    return stirred(model)
+
+
+def encoder_decoder(dropout=0.0):
+    return stirred(
+        EncoderDecoder(SIZES, head_features=8, num_user_tokens=5, dropout=dropout, rngs=nnx.Rngs(0), **COMMON)
+    )
+
+
+def stirred(model):
+    """Parameters that start at 0 hide a mistake in what they are added to."""
+    graphdef, params = nnx.split(model)
+    leaves, structure = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    moved = [leaf + 0.3 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
+    return nnx.merge(graphdef, jax.tree.unflatten(structure, moved))
+
+
+def histories():
+    items = np.array([[1, 4, 7, 2, 0, 0], [5, 0, 0, 0, 0, 0], [9, 8, 7, 6, 5, 4]], np.int32)
+    return HistoryBatch(jnp.asarray(items), jnp.array([4, 1, 6]), jnp.array([0, 1, 2]))
+
+
+def rows(inputs, targets, segments, weights=None):
+    inputs, targets, segments = (jnp.asarray(each, jnp.int32)[None] for each in (inputs, targets, segments))
+    weights = jnp.ones(inputs.shape) if weights is None else jnp.asarray(weights, jnp.float32)[None]
+    return PackedRows(inputs, targets, segments, weights)
+
+
+def prefix(history, target, user=0):
+    padded = jnp.zeros((1, 6), jnp.int32).at[0, : len(history)].set(jnp.array(history))
+    return PrefixExamples(padded, jnp.array([len(history)]), jnp.array([user]), jnp.array([target]))
+
+
+def log_probability(model, history, item, user=0):
+    """The model's own loss on one history and one item."""
+    if isinstance(model, EncoderDecoder):
+        total, weight = loss(model, prefix(history, item, user), catalogue(), None)
+    else:
+        last, empty = len(history) - 1, [0] * (6 - len(history))
+        places = [0] * last + [1] + empty
+        row = rows([*history, *empty], [item * each for each in places], [1] * len(history) + empty, places)
+        total, weight = loss(model, row, catalogue(), None)
+    assert weight == 1
+    return -float(total.sum())
+
+
+@pytest.mark.parametrize("make", [decoder, encoder_decoder])
+def test_probabilities_of_the_ids_that_exist_sum_to_1(make):
+    model = make()
+    total = sum(np.exp(log_probability(model, [1, 4, 7], item)) for item in range(9))
+    assert total == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("make", [decoder, encoder_decoder])
+def test_a_beam_that_holds_all_finds_every_id_in_the_order_of_its_loss(make):
+    model = make()
+    found = jax.jit(lambda batch, known: beam_search(model, batch, known, 12))(histories(), catalogue())
+    for row, history in ((0, [1, 4, 7, 2]), (1, [5]), (2, [9, 8, 7, 6, 5, 4])):
+        expected = {tuple(IDS[item]): log_probability(model, history, item, user=row) for item in range(9)}
+        there = np.asarray(found.leaves[row]) >= 0
+        ids = [tuple(codes) for codes in np.asarray(found.semantic_ids[row])[there].tolist()]
+        assert sorted(ids) == sorted(expected)
+        scores = np.asarray(found.scores[row])[there]
+        assert (np.diff(scores) <= 0).all()
+        np.testing.assert_allclose(scores, [expected[each] for each in ids], atol=2e-4)
+
+
+@pytest.mark.parametrize("make", [decoder, encoder_decoder])
+def test_a_narrow_beam_finds_only_ids_that_exist_and_an_unconstrained_one_does_not(make):
+    model, known = make(), set(map(tuple, IDS.tolist()))
+    search = jax.jit(beam_search, static_argnums=3, static_argnames="constrained")
+    held, free = (search(model, histories(), catalogue(), 4, constrained=each) for each in (True, False))
+    assert all(tuple(codes) in known for codes in np.asarray(held.semantic_ids).reshape(-1, 3).tolist())
+    assert not all(tuple(codes) in known for codes in np.asarray(free.semantic_ids).reshape(-1, 3).tolist())
+
+
+def test_an_unconstrained_beam_searches_all_codes():
+    model = decoder()
+    found = beam_search(model, histories(), catalogue(), 24, constrained=False)
+    for row in np.asarray(found.semantic_ids).tolist():
+        assert sorted(map(tuple, row)) == sorted(itertools.product(*map(range, SIZES)))
+    np.testing.assert_allclose(np.exp(np.asarray(found.scores)).sum(axis=1), 1, atol=1e-5)
+
+
+def test_items_that_share_an_id_take_a_place_each():
+    found = beam_search(decoder(), histories(), catalogue(), 12)
+    items = np.asarray(generated_items(found, catalogue().trie, 12))
+    for row in items.tolist():
+        assert sorted(row) == [-1, -1, *range(10)]
+        assert row.index(9) == row.index(3) + 1
+
+
+def test_histories_packed_into_one_row_do_not_see_each_other():
+    model = decoder()
+    first, second = rows([1, 2, 3], [2, 3, 4], [1, 1, 1]), rows([5, 6], [6, 7], [1, 1])
+    both = rows([1, 2, 3, 5, 6, 0], [2, 3, 4, 6, 7, 0], [1, 1, 1, 2, 2, 0], [1, 1, 1, 1, 1, 0])
+    apart = loss(model, first, catalogue(), None)[0] + loss(model, second, catalogue(), None)[0]
+    together, weight = loss(model, both, catalogue(), None)
+    assert weight == 5
+    np.testing.assert_allclose(together, apart, rtol=1e-5)
+
+
+def test_a_position_sees_nothing_of_what_comes_after():
+    model = decoder()
+    only_first = [1.0, 0.0, 0.0]
+    losses = [
+        loss(model, rows([1, *later], [2, 3, 4], [1, 1, 1], only_first), catalogue(), None)[0]
+        for later in ([2, 3], [8, 7])
+    ]
+    np.testing.assert_array_equal(*losses)
+
+
+def test_padding_and_batch_change_nothing():
+    model = encoder_decoder()
+    wide = PrefixExamples(*(jnp.concatenate(pair) for pair in zip(*map(leaves, (prefix([1, 4], 7), prefix([5], 3))))))  # noqa: B905
+    alone = sum(loss(model, each, catalogue(), None)[0] for each in (prefix([1, 4], 7), prefix([5], 3)))
+    np.testing.assert_allclose(loss(model, wide, catalogue(), None)[0], alone, rtol=1e-5)
+
+
+def leaves(example):
+    return (example.histories, example.lengths, example.users, example.targets)
+
+
+def test_the_user_token_counts_and_is_shared_beyond_its_number():
+    model = encoder_decoder()
+    one, same, other = (loss(model, prefix([1, 4], 7, user), catalogue(), None)[0] for user in (1, 6, 2))
+    np.testing.assert_array_equal(one, same)
+    assert not np.allclose(one, other)
+
+
+@pytest.mark.parametrize("make", [decoder, encoder_decoder])
+def test_dropout_is_a_function_of_its_key_and_none_without(make):
+    model = make(dropout=0.5)
+    example = prefix([1, 4], 7) if make is encoder_decoder else rows([1, 4], [4, 7], [1, 1])
+    losses = [
+        loss(model, example, catalogue(), key)[0] for key in (jax.random.key(0), jax.random.key(0), jax.random.key(1))
+    ]
+    np.testing.assert_array_equal(losses[0], losses[1])
+    assert not np.allclose(losses[0], losses[2])
+    still = make(dropout=0.0)
+    np.testing.assert_array_equal(
+        loss(model, example, catalogue(), None)[0], loss(still, example, catalogue(), jax.random.key(0))[0]
+    )
+
+
+def test_bfloat16_activations_give_nearly_the_same_loss():
+    example = rows([1, 4, 7], [4, 7, 2], [1, 1, 1])
+    wide, narrow = (
+        decoder(dtype=jnp.dtype(name)).loss(example, catalogue(), None)[0] for name in ("float32", "bfloat16")
+    )
+    assert narrow.dtype == jnp.float32
+    np.testing.assert_allclose(narrow, wide, rtol=0.05)
+
+
+def test_sasrec_scores_all_items_with_the_loss_it_learns_from():
+    model = stirred(SASRec(10, dropout=0.0, rngs=nnx.Rngs(0), **COMMON))
+    scores = jax.nn.log_softmax(model.scores(histories()))
+    total, weight = loss(model, rows([1, 4, 7, 2], [0, 0, 0, 6], [1] * 4, [0, 0, 0, 1]), catalogue(), None)
+    assert weight == 1
+    assert float(total[0]) == pytest.approx(-float(scores[0, 6]), abs=1e-5)

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import json
+
+from tests.commands import refused, run
+
+
+def command(settings, workdir, *words):
+    flags = [f"--config.{name}={value}" for name, value in settings.items()]
+    return run(
+        "-m", "sid_jax.recommend", "--config=configs/recommend.py:beauty", *flags, f"--workdir={workdir}", *words
+    )
+
+
+def test_the_command_trains_and_prints_and_a_mistake_is_one_line(settings, tmp_path):
+    done = command({**settings, "train.num_epochs": 2.0}, tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "recall@10" in done.stdout and "popularity" in done.stdout
+    assert "is not a flag" in refused(command(settings, tmp_path / "run", "word"))
+    assert "config.modle" in refused(command({"modle.features": 3}, tmp_path / "run"))
+
+
+def test_tables_are_compared_under_one_recommender(settings, world, tmp_path):
+    tables = ("--compare", world / "ids.npy", "random", "--minutes=0.01", "--seeds=1")
+    done = command({**settings, "made_levels": 2, "made_codes": 8}, tmp_path / "run", *tables)
+    assert done.returncode == 0, done.stderr
+    first, made = json.loads((tmp_path / "run" / "comparison.json").read_text())
+    assert [each["name"] for each in (first, made)] == ["ids", "random"]
+    assert first["minus_first"]["recall@10"] == [0, 0, 0]
+    low, high = made["minus_first"]["recall@10"][1:]
+    assert low <= made["metrics"][0]["recall@10"] - first["metrics"][0]["recall@10"] <= high
+    assert "Minus ids" in done.stdout and "random, seed 0" in done.stdout

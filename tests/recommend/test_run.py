@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from sid_jax.errors import UserError
+from sid_jax.recommend.data.task import load_task
+from sid_jax.recommend.run import ask_for_last_items, run
+from sid_jax.recommend.training import loop
+from sid_jax.training.records import read_records
+
+
+@pytest.fixture
+def console():
+    return Console(record=True, width=200, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
+
+
+def test_what_follows_is_learnt_and_told(config, tmp_path, console):
+    config.eval.baselines = ("popularity", "item_knn")
+    decoder, popularity, _ = run(config, tmp_path / "run", console=console)
+    assert decoder.metrics["recall@5"] > 0.9 > 0.5 > popularity.metrics["recall@5"]
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert [each["name"] for each in results["test"]] == ["decoder", "popularity", "item-kNN"]
+    assert results["invalid_ids"] == 0 < results["generated_ids"]
+    low, high = results["test"][0]["intervals"]["recall@10"]
+    assert low <= decoder.metrics["recall@10"] <= high
+    told = console.export_text()
+    for words in (
+        "recall@10",
+        "coverage@10",
+        "item-kNN",
+        "IDs generated that no item has: 0",
+        "may be recommended again",
+    ):
+        assert words in told
+    rows = read_records(tmp_path / "run" / "decoder", "eval")
+    assert rows[-1]["recall@10"] > 0.9
+
+
+@pytest.mark.parametrize("kind", ["encoder_decoder", "sasrec"])
+def test_the_other_models_learn_it_too(kind, config, tmp_path, console):
+    config.model.kind = kind
+    config.model.head_features = 16
+    config.train.batch_size = 64 if kind == "encoder_decoder" else 8
+    config.train.num_epochs = 6.0 if kind == "encoder_decoder" else 20.0
+    config.eval.baselines = ()
+    (evaluation,) = run(config, tmp_path / "run", console=console)
+    assert evaluation.metrics["recall@10"] > 0.6
+
+
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(config, tmp_path, console, monkeypatch):
+    task = load_task(config, tmp_path, console)
+    whole = loop.train_recommender(config, task, tmp_path / "whole", console=console)
+    original, calls = loop.train_steps, []
+
+    def interrupted(*args, **kwargs):
+        calls.append(None)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(*args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "train_steps", interrupted)
+        stopped = loop.train_recommender(config, task, tmp_path / "stopped", console=console)
+    assert not stopped.finished
+    resumed = loop.train_recommender(config, task, tmp_path / "stopped", console=console)
+    assert resumed.finished and resumed.step == whole.step
+    for one, other in zip(jax.tree.leaves(whole.ranker._params), jax.tree.leaves(resumed.ranker._params), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert read_records(tmp_path / "whole", "train") == read_records(tmp_path / "stopped", "train")
+
+
+def test_seen_items_are_in_no_list_if_they_are_excluded(config, tmp_path, console):
+    config.eval.exclude_seen = True
+    config.train.num_epochs = 1.0
+    task = load_task(config, tmp_path, console)
+    trained = loop.train_recommender(config, task, tmp_path / "run", console=console)
+    evaluation = ask_for_last_items(config, task, trained.ranker)
+    for user, found in enumerate(evaluation.lists):
+        assert not set(found[found >= 0]) & set(task.split.test.histories.of(user))
+
+
+def test_a_workdir_of_other_ids_is_refused(config, world, tmp_path, console):
+    config.train.num_epochs = 1.0
+    config.eval.baselines = ()
+    run(config, tmp_path / "run", console=console)
+    config.ids = str(world / "shuffled.npy")
+    with pytest.raises(UserError, match="a run on other data"):
+        run(config, tmp_path / "run", console=console)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("data.path", "", "config.data.path is empty"),
+        ("ids", "nowhere.npy", "nowhere.npy: no such file"),
+        ("train.row_length", 4, "a row must hold the longest history"),
+        ("eval.baselines", ("magic",), "'popularity', 'item_knn', 'sasrec'"),
+        ("model.num_heads", 3, "which 3 heads cannot share"),
+        ("train.batch_size", 9, "8 devices cannot share evenly"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(name, value, words, config, tmp_path, console):
+    section, _, field = name.rpartition(".")
+    (config[section] if section else config)[field] = value
+    with pytest.raises(UserError, match=words):
+        run(config, tmp_path / "run", console=console)
