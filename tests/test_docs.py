@@ -5,9 +5,11 @@ import re
 import pytest
 
 from sid_jax.config import default_config
+from sid_jax.recommend.config import default_config as recommender_config
 from sid_jax.settings import field_names
 from tests.commands import ROOT, run
 
+ALL_FIELDS = [*field_names(default_config()), *field_names(recommender_config())]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -22,7 +24,7 @@ def test_the_quantizer_page_runs(tmp_path):
 def test_every_setting_and_file_that_a_document_names_exists(document):
     text = document.read_text()
     settings = re.findall(r"--config\.([a-z_.]+)", text) + re.findall(r"`((?:data|model|train)\.[a-z_]+)`", text)
-    assert set(settings) - {"name"} <= set(field_names(default_config()))
+    assert set(settings) - {"name"} <= set(ALL_FIELDS)
     for link in re.findall(r"\]\(([^):#]+)\)", text):
         assert (document.parent / link).exists(), link
 
@@ -42,6 +44,6 @@ def test_the_readme_opens_with_the_two_commands():
 
 def test_every_setting_is_read_by_something():
     code = "".join(path.read_text() for path in (ROOT / "sid_jax").rglob("*.py") if path.name != "config.py")
-    for name in field_names(default_config()):
+    for name in ALL_FIELDS:
         field = name.rpartition(".")[2]
         assert re.search(rf"\b{field}\b", code), name

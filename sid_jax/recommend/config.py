@@ -36,8 +36,6 @@ def default_config() -> ConfigDict:
     data.min_interactions = 5
     # A text file of item ids, one a line, kept out of everything that is trained on or read, to be found cold.
     data.cold_items = ""
-    # A .parquet, .csv or .jsonl file with the columns item (or item_id) and title; empty: the ID table's own titles.
-    data.titles = ""
     data.cache_dir = ""
 
     # What IDs are made from, where they are made here: the quantizer's own settings.
@@ -133,6 +131,7 @@ def check_config(config: ConfigDict) -> None:
         )
 
 
+KINDS = ("decoder", "encoder_decoder", "sasrec")
 BASELINES = ("popularity", "item_knn", "sasrec")
 MADE_IDS = ("kmeans", "lsh", "random")
 _INFINITE = float("inf")
@@ -140,7 +139,7 @@ _TINY = 1e-12
 
 _CHOICES: dict[str, Sequence[Any]] = {
     "data.source": ("sequences", "interactions", "movielens-100k"),
-    "model.kind": ("decoder", "encoder_decoder", "sasrec"),
+    "model.kind": KINDS,
     "model.dtype": ("float32", "bfloat16"),
     "train.optimizer": ("adamw", "adagrad"),
     "train.learning_rate_schedule": ("cosine", "constant"),

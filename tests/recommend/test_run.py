@@ -11,6 +11,7 @@ from rich.console import Console
 
 from sid_jax.errors import UserError
 from sid_jax.recommend.data.task import load_task
+from sid_jax.recommend.recommender import load_recommender
 from sid_jax.recommend.run import ask_for_last_items, run
 from sid_jax.recommend.training import loop
 from sid_jax.training.records import read_records
@@ -39,6 +40,15 @@ def test_what_follows_is_learnt_and_told(config, tmp_path, console):
         "may be recommended again",
     ):
         assert words in told
+    with pytest.raises(UserError, match="no finished recommender"):
+        load_recommender(tmp_path)
+    recommender = load_recommender(tmp_path / "run")
+    assert [each.item_id for each in recommender.recommend([7, 8, 9], 1)] == [10]
+    assert recommender.recommend([7, 8, 9], 20, exclude_seen=False)[0].title is None
+    assert {each.item_id for each in recommender.recommend([7, 8, 9], 20)}.isdisjoint([7, 8, 9])
+    for history, k, words in (([], 3, "history is empty"), ([99], 3, "99 is not in"), ([7], 21, "from 1 to 20")):
+        with pytest.raises(UserError, match=words):
+            recommender.recommend(history, k)
     rows = read_records(tmp_path / "run" / "decoder", "eval")
     assert rows[-1]["recall@10"] > 0.9
 

@@ -32,7 +32,7 @@ from sid_jax.training.sharding import all_devices, on_every_device, refuse_uneve
 from sid_jax.training.workdir import claim_workdir
 
 # What may change between two starts of a run: where things lie, and how the trained model is tested.
-FREE_TO_CHANGE = ("ids", "data.path", "data.titles", "data.cache_dir", "eval.baselines", "eval.bootstrap_samples")
+FREE_TO_CHANGE = ("ids", "data.path", "data.cache_dir", "eval.baselines", "eval.bootstrap_samples")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,98 @@
+"""A trained recommender, back in Python."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from sid_jax.errors import UserError
+from sid_jax.recommend.batch import HistoryBatch, user_numbers
+from sid_jax.recommend.config import KINDS, check_config, default_config
+from sid_jax.recommend.data.id_tables import IdTable
+from sid_jax.recommend.data.task import load_task
+from sid_jax.recommend.ranker import ModelRanker
+from sid_jax.recommend.run import RESULTS_FILE
+from sid_jax.recommend.training.loop import train_recommender
+from sid_jax.training.workdir import RUN_FILE, read_run
+
+
+@dataclasses.dataclass(frozen=True)
+class Recommendation:
+    """An item, with its title where the ID table has one."""
+
+    item_id: int | str
+    title: str | None
+
+
+class Recommender:
+    """Recommends items for a history.
+
+    Args:
+      table: the catalogue.
+      ranker: the trained model.
+      window: the most items of a history that are looked at.
+      most: the longest list that can be asked for.
+    """
+
+    def __init__(self, table: IdTable, ranker: ModelRanker, window: int, most: int):
+        self._table, self._ranker, self._window, self._most = table, ranker, window, most
+        self._row_of = {str(item): row for row, item in enumerate(table.item_ids.tolist())}
+
+    def recommend(
+        self, user_history: Sequence[int | str], k: int = 10, *, user: int | str = "", exclude_seen: bool = True
+    ) -> list[Recommendation]:
+        """Returns up to k items, the best first.
+
+        Args:
+          user_history: item ids, the oldest first; at least one.
+          k: at most as many as the beams of the run's config.
+          user: the user's id, which only an encoder-decoder looks at.
+          exclude_seen: whether items of the history are left out.
+
+        Raises:
+          UserError: for an empty history, an item that is not in the catalogue, or too long a list.
+        """
+        if not 1 <= k <= self._most:
+            raise UserError(f"k is {k}; it must be from 1 to {self._most}, the run's config.eval.num_beams")
+        strange = [item for item in user_history if str(item) not in self._row_of]
+        if strange or not len(user_history):
+            raise UserError(
+                f"the item {strange[0]!r} is not in the catalogue" if strange else "the history is empty; give an item"
+            )
+        rows = np.array([self._row_of[str(item)] for item in user_history], np.int32)
+        last = rows[-self._window :]
+        items = np.zeros((1, self._window), np.int32)
+        items[0, : len(last)] = last
+        batch = HistoryBatch(items, np.array([len(last)], np.int32), user_numbers(np.array([user], object)))
+        found = self._ranker.recommend(batch, k, rows[None] if exclude_seen else None)[0]
+        titles = self._table.titles
+        return [
+            Recommendation(self._table.item_ids[row : row + 1].tolist()[0], None if titles is None else titles[row])
+            for row in found[found >= 0]
+        ]
+
+
+def load_recommender(workdir: str | Path) -> Recommender:
+    """Loads what `python -m sid_jax.recommend --workdir` trained; the data it was trained on must still be there.
+
+    Raises:
+      UserError: if there is no finished run, or its data has changed.
+    """
+    workdir = Path(workdir)
+    folders = [workdir / kind for kind in KINDS if (workdir / kind / RUN_FILE).exists()]
+    # Written last: a run without it would be trained on, where it should be loaded.
+    if not folders or not (workdir / RESULTS_FILE).exists():
+        raise UserError(
+            f"{workdir} holds no finished recommender: train one with python -m sid_jax.recommend --workdir={workdir}"
+        )
+    config, _ = read_run(folders[0], default_config())
+    check_config(config)
+    silent = Console(file=io.StringIO())
+    task = load_task(config, workdir, silent)
+    trained = train_recommender(config, task, folders[0], console=silent, quiet=True)
+    return Recommender(task.table, trained.ranker, config.model.window, config.eval.num_beams)
