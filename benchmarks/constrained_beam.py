@@ -1,0 +1,62 @@
+"""Beam search held to the IDs that exist, against the same beam over all codes, side by side in one process.
+
+python benchmarks/constrained_beam.py --items=12000 --beams=50
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import statistics
+import time
+
+import jax
+import numpy as np
+
+from sid_jax.ids.trie import build_trie
+from sid_jax.recommend.batch import HistoryBatch
+from sid_jax.recommend.config import default_config
+from sid_jax.recommend.data.id_makers import make_ids
+from sid_jax.recommend.models.beam_search import beam_search
+from sid_jax.recommend.models.build import build_model
+from sid_jax.recommend.models.catalogue import build_catalogue
+
+
+def main() -> None:
+    """Prints the seconds of both, the median of alternating rounds, and their ratio."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--items", type=int, default=12_000)
+    parser.add_argument("--beams", type=int, default=50)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+
+    config = default_config()
+    ids = make_ids("random", np.arange(arguments.items), None, num_levels=3, num_codes=256, seed=0).semantic_ids[:, :3]
+    trie = build_trie(ids, (256,) * 3)
+    model, catalogue = build_model(config, trie), build_catalogue(ids, trie)
+    random = np.random.default_rng(0)
+    batch = HistoryBatch(
+        random.integers(0, arguments.items, (arguments.batch, 12)).astype(np.int32),
+        np.full(arguments.batch, 12, np.int32),
+        np.zeros(arguments.batch, np.int32),
+    )
+    searches = {
+        name: jax.jit(functools.partial(beam_search, num_beams=arguments.beams, constrained=constrained))
+        for name, constrained in (("constrained", True), ("unconstrained", False))
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in searches}
+    for _ in range(arguments.rounds + 1):
+        for name, search in searches.items():
+            began = time.perf_counter()
+            jax.block_until_ready(search(model, batch, catalogue))
+            seconds[name].append(time.perf_counter() - began)
+    # The first round compiles.
+    medians = {name: statistics.median(times[1:]) for name, times in seconds.items()}
+    for name, median in medians.items():
+        print(f"{name:<14} {median * 1e3:8.1f} ms for {arguments.batch} users")
+    print(f"ratio          {medians['constrained'] / medians['unconstrained']:8.2f}")
+
+
+if __name__ == "__main__":
+    main()
