@@ -15,11 +15,10 @@ from rich.console import Console
 from rich.table import Table
 
 from sid_jax.errors import UserError
-from sid_jax.ids.trie import build_trie
-from sid_jax.recommend.baselines.popularity import popular_items
+from sid_jax.json_file import write_json
 from sid_jax.recommend.config import check_config
 from sid_jax.recommend.data.id_tables import IdTable, align
-from sid_jax.recommend.data.task import Task, load_ids, load_split
+from sid_jax.recommend.data.task import Task, load_ids, load_split, make_task
 from sid_jax.recommend.evaluation.evaluate import PER_USER
 from sid_jax.recommend.evaluation.intervals import mean_interval, paired_difference
 from sid_jax.recommend.evaluation.report import figure, interval_text
@@ -110,8 +109,7 @@ def _load_tasks(config: ConfigDict, sources: Sequence[str], workdir: Path, conso
         table = align(table, tables[0].item_ids) if tables else table
         tables.append(dataclasses.replace(table, name=_unused(table.name, [each.name for each in tables])))
     split = load_split(config, tables[0].item_ids)
-    priority = popular_items(split.train)
-    return [Task(table, split, build_trie(table.semantic_ids, priority=priority)) for table in tables]
+    return [make_task(table, split) for table in tables]
 
 
 def _unused(name: str, taken: list[str]) -> str:
@@ -135,17 +133,20 @@ def _budgeted(config: ConfigDict, tasks: list[Task], workdir: Path, minutes: flo
             )
         config.train.num_epochs = decided["num_epochs"]
     else:
-        config.train.num_epochs = min(minutes * 60 / _seconds_an_epoch(config, task) for task in tasks)
+        timed = [_time_a_call(config, task) for task in tasks]
+        # Whole calls: a last one with fewer steps would be compiled for itself, in every run.
+        calls = max(1, int(minutes * 60 / max(seconds for seconds, _ in timed)))
+        config.train.num_epochs = calls * timed[0][1]
         workdir.mkdir(parents=True, exist_ok=True)
-        plan.write_text(json.dumps({"minutes": minutes, "num_epochs": config.train.num_epochs}) + "\n")
+        write_json(plan, {"minutes": minutes, "num_epochs": config.train.num_epochs})
     config.train.eval_every_epochs = config.train.num_epochs / _EVALUATIONS
     config.train.warmup_epochs = min(config.train.warmup_epochs, config.train.num_epochs / 10)
     console.print(f"{config.train.num_epochs:.1f} epochs take {minutes:g} minutes at most.", highlight=False)
     return config
 
 
-def _seconds_an_epoch(config: ConfigDict, task: Task) -> float:
-    """Measures a few hundred steps' worth, after one call that compiles."""
+def _time_a_call(config: ConfigDict, task: Task) -> tuple[float, float]:
+    """Returns the seconds that one call of many steps takes once it is compiled, and its length in epochs."""
     mesh = all_devices()
     examples = training_examples(config, task)
     model = build_model(config, task.trie)
@@ -158,7 +159,7 @@ def _seconds_an_epoch(config: ConfigDict, task: Task) -> float:
         state, _ = train_steps(recipe, state, examples, catalogue, num_steps=recipe.lengths.log_every_steps, mesh=mesh)
         jax.block_until_ready(state)
         seconds.append(time.monotonic() - began)
-    return seconds[-1] / recipe.lengths.log_every_steps * recipe.lengths.steps_per_epoch
+    return seconds[-1], recipe.lengths.log_every_steps / recipe.lengths.steps_per_epoch
 
 
 def _train_seeds(config: ConfigDict, task: Task, workdir: Path, num_seeds: int, console: Console) -> Compared | None:
@@ -196,9 +197,7 @@ def _write(path: Path, results: list[Compared], samples: int) -> None:
         }
         for each in results
     ]
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(path)
+    write_json(path, content)
 
 
 def _tables(results: list[Compared], config: ConfigDict, task: Task) -> list[Table]:

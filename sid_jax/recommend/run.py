@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
+from sid_jax.json_file import write_json
 from sid_jax.recommend.baselines.item_knn import ItemKNN
 from sid_jax.recommend.baselines.popularity import Popularity
 from sid_jax.recommend.batch import Ranker
@@ -104,10 +103,4 @@ def _write_results(path: Path, config: ConfigDict, trained: Trained, evaluations
             for each in evaluations
         ],
     }
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2, default=_plain) + "\n")
-    partial.replace(path)
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else list(value)
+    write_json(path, content)

@@ -10,6 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from sid_jax.errors import UserError
+from sid_jax.json_file import write_json
 from sid_jax.settings import differences, fill
 
 RUN_FILE = "run.json"
@@ -32,10 +33,7 @@ def claim_workdir(
             _refuse_another_run(workdir, config, fingerprint, free_to_change)
         elif any(path.name != f"{RUN_FILE}.partial" for path in workdir.iterdir()):
             raise UserError(f"{workdir} is not empty and holds no run: choose another --workdir")
-        content = {"config": config.to_dict(), "data_fingerprint": fingerprint}
-        partial = workdir / f"{RUN_FILE}.partial"
-        partial.write_text(json.dumps(content, indent=2) + "\n")
-        partial.replace(workdir / RUN_FILE)
+        write_json(workdir / RUN_FILE, {"config": config.to_dict(), "data_fingerprint": fingerprint})
     except OSError as error:
         raise UserError(f"cannot write {workdir}: {error.strerror}; choose another --workdir") from error
 

@@ -18,7 +18,7 @@ def world(tmp_path: Path) -> Path:
     random = np.random.default_rng(0)
     lines = []
     for user in range(120):
-        start, length = random.integers(NUM_ITEMS), random.integers(5, 12)
+        start, length = random.integers(NUM_ITEMS), random.integers(6, 12)
         items = (start + np.arange(length)) % NUM_ITEMS
         lines.append(" ".join(map(str, [user, *items.tolist()])))
     (tmp_path / "sequences.txt").write_text("\n".join(lines) + "\n")

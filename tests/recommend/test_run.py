@@ -12,7 +12,7 @@ from rich.console import Console
 from sid_jax.errors import UserError
 from sid_jax.recommend.data.task import load_task
 from sid_jax.recommend.recommender import load_recommender
-from sid_jax.recommend.run import ask_for_last_items, run
+from sid_jax.recommend.run import run
 from sid_jax.recommend.training import loop
 from sid_jax.training.records import read_records
 
@@ -54,14 +54,18 @@ def test_what_follows_is_learnt_and_told(config, tmp_path, console):
 
 
 @pytest.mark.parametrize("kind", ["encoder_decoder", "sasrec"])
-def test_the_other_models_learn_it_too(kind, config, tmp_path, console):
+def test_the_other_models_learn_it_too_and_leave_out_what_was_seen(kind, config, tmp_path, console):
     config.model.kind = kind
     config.model.head_features = 16
     config.train.batch_size = 64 if kind == "encoder_decoder" else 8
     config.train.num_epochs = 6.0 if kind == "encoder_decoder" else 20.0
     config.eval.baselines = ()
+    config.eval.exclude_seen = True
+    questions = load_task(config, tmp_path, console).split.test
     (evaluation,) = run(config, tmp_path / "run", console=console)
     assert evaluation.metrics["recall@10"] > 0.6
+    for user, found in enumerate(evaluation.lists):
+        assert not set(found[found >= 0]) & set(questions.histories.of(user))
 
 
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(config, tmp_path, console, monkeypatch):
@@ -84,16 +88,6 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(config, tmp_path, conso
     for one, other in zip(jax.tree.leaves(whole.ranker._params), jax.tree.leaves(resumed.ranker._params), strict=True):
         np.testing.assert_array_equal(one, other)
     assert read_records(tmp_path / "whole", "train") == read_records(tmp_path / "stopped", "train")
-
-
-def test_seen_items_are_in_no_list_if_they_are_excluded(config, tmp_path, console):
-    config.eval.exclude_seen = True
-    config.train.num_epochs = 1.0
-    task = load_task(config, tmp_path, console)
-    trained = loop.train_recommender(config, task, tmp_path / "run", console=console)
-    evaluation = ask_for_last_items(config, task, trained.ranker)
-    for user, found in enumerate(evaluation.lists):
-        assert not set(found[found >= 0]) & set(task.split.test.histories.of(user))
 
 
 def test_a_workdir_of_other_ids_is_refused(config, world, tmp_path, console):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sid_jax.recommend.batch import HistoryBatch
-from sid_jax.recommend.data.histories import Histories
+from sid_jax.recommend.data.histories import Histories, item_counts
 
 
 class Popularity:
@@ -14,16 +14,11 @@ class Popularity:
     name = "popularity"
 
     def __init__(self, train: Histories):
-        self._scores = popular_items(train)
+        self._scores = item_counts(train)
 
     def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:
         """Returns the most popular items, `[B, count]` int32: the same for everybody but for what is excluded."""
         return top_items(np.tile(self._scores, (len(batch.lengths), 1)), count, exclude)
-
-
-def popular_items(train: Histories) -> np.ndarray:
-    """Returns `[N]` int64: how often each item was interacted with."""
-    return np.bincount(train.items, minlength=len(train.item_ids))
 
 
 def top_items(scores: np.ndarray, k: int, exclude: np.ndarray | None = None) -> np.ndarray:

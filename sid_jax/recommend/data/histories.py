@@ -58,19 +58,17 @@ class Histories:
             items=self.items[np.repeat(kept, self.lengths)],
         )
 
-    def padded(self, rows: np.ndarray, window: int, *, drop: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    def padded(self, rows: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns the last items of some users, side by side.
 
         Args:
           rows: `[B]` rows of users.
           window: W, the most items of a user.
-          drop: how many of each user's last items are passed over first.
 
         Returns:
           `[B, W]` int32 items, the oldest first, from the left, 0 where there are no more; and `[B]` int32 lengths.
         """
-        first, ends = self.offsets[rows], self.offsets[rows + 1]
-        return last_items(self.items, first, np.maximum(ends - drop, first), window)
+        return last_items(self.items, self.offsets[rows], self.offsets[rows + 1], window)
 
     def fingerprint(self) -> str:
         """Returns the SHA-256 over all arrays: equal if and only if the histories are."""
@@ -101,6 +99,11 @@ def last_items(items: np.ndarray, first: np.ndarray, ends: np.ndarray, window: i
         there = lengths > column
         padded[there, column] = items[(ends - lengths + column)[there]]
     return padded, lengths.astype(np.int32)
+
+
+def item_counts(histories: Histories) -> np.ndarray:
+    """Returns `[N]` int64: how often each item was interacted with."""
+    return np.bincount(histories.items, minlength=len(histories.item_ids))
 
 
 def keep_active(histories: Histories, min_interactions: int) -> Histories:

@@ -14,9 +14,8 @@ from sid_jax.data.load import load_vectors
 from sid_jax.data.movielens_sources import load_movielens
 from sid_jax.errors import UserError
 from sid_jax.ids.trie import Trie, build_trie
-from sid_jax.recommend.baselines.popularity import popular_items
 from sid_jax.recommend.config import MADE_IDS
-from sid_jax.recommend.data.histories import Histories, keep_active
+from sid_jax.recommend.data.histories import Histories, item_counts, keep_active
 from sid_jax.recommend.data.history_files import movielens_histories, read_interactions, read_sequences
 from sid_jax.recommend.data.id_makers import make_ids
 from sid_jax.recommend.data.id_tables import IdTable, parse_id_source, read_id_table
@@ -52,9 +51,12 @@ def load_task(config: ConfigDict, workdir: Path, console: Console) -> Task:
       UserError: for data that cannot be used.
     """
     table = load_ids(config, workdir, console)
-    split = load_split(config, table.item_ids)
-    priority = popular_items(split.train)
-    return Task(table, split, build_trie(table.semantic_ids, priority=priority))
+    return make_task(table, load_split(config, table.item_ids))
+
+
+def make_task(table: IdTable, split: Split) -> Task:
+    """Returns the task of a table and histories in its rows; items that share an ID rank by popularity in training."""
+    return Task(table, split, build_trie(table.semantic_ids, priority=item_counts(split.train)))
 
 
 def load_ids(config: ConfigDict, workdir: Path, console: Console, *, catalogue: np.ndarray | None = None) -> IdTable:

@@ -31,6 +31,8 @@ def print_evaluations(
     console.print(table)
     if task.split.cold.any():
         console.print(_cold_table(task, evaluations))
+    if task.split.test.left_out:
+        console.print(f"{task.split.test.left_out:,} users had only cold items, and were not asked.", highlight=False)
     if ranker.num_generated:
         console.print(
             f"IDs generated that no item has: {ranker.num_invalid} of {ranker.num_generated:,}", highlight=False

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from sid_jax.ids.trie import Trie
 from sid_jax.recommend.models.decoder import Decoder
 from sid_jax.recommend.models.encoder_decoder import EncoderDecoder
+from sid_jax.recommend.models.history_encoder import HistoryEncoder
 from sid_jax.recommend.models.sasrec import SASRec
 from sid_jax.streams import stream_key
 
@@ -23,20 +24,25 @@ def build_model(config: ConfigDict, trie: Trie) -> Any:
       trie: of the catalogue's IDs.
     """
     model = config.model
-    sizes: dict[str, Any] = {
+    dtype, rngs = jnp.dtype(model.dtype), nnx.Rngs(params=stream_key(config.seed, "params"))
+    shape: dict[str, Any] = {
         "features": model.features,
         "num_layers": model.num_layers,
         "num_heads": model.num_heads,
         "hidden": model.hidden,
         "window": model.window,
         "dropout": model.dropout,
-        "dtype": jnp.dtype(model.dtype),
-        "rngs": nnx.Rngs(params=stream_key(config.seed, "params")),
     }
-    if model.kind == "decoder":
-        return Decoder(trie.sizes, code_hidden=model.code_hidden, **sizes)
     if model.kind == "encoder_decoder":
         return EncoderDecoder(
-            trie.sizes, head_features=model.head_features, num_user_tokens=model.num_user_tokens, **sizes
+            trie.sizes,
+            head_features=model.head_features,
+            num_user_tokens=model.num_user_tokens,
+            dtype=dtype,
+            rngs=rngs,
+            **shape,
         )
-    return SASRec(len(trie.items), **sizes)
+    encoder = HistoryEncoder(rngs=rngs, **shape)
+    if model.kind == "sasrec":
+        return SASRec(len(trie.items), encoder, dtype=dtype, rngs=rngs)
+    return Decoder(trie.sizes, encoder, code_hidden=model.code_hidden, dropout=model.dropout, dtype=dtype, rngs=rngs)

@@ -30,13 +30,9 @@ class Decoder(nnx.Module):
 
     Args:
       sizes: K of each of the L levels.
-      features: F.
-      num_layers: transformer blocks.
-      num_heads: of each attention.
-      hidden: features inside the blocks' feed-forward layers.
+      encoder: over items; its output is the width of everything here.
       code_hidden: features inside the network that spells IDs.
-      window: most items of a history that are looked at.
-      dropout: share dropped of embeddings and of each branch's output.
+      dropout: share dropped of that network's output.
       dtype: of activations; parameters, norms and logits are float32.
       rngs: for the parameters.
     """
@@ -44,27 +40,16 @@ class Decoder(nnx.Module):
     def __init__(
         self,
         sizes: Sequence[int],
+        encoder: HistoryEncoder,
         *,
-        features: int,
-        num_layers: int,
-        num_heads: int,
-        hidden: int,
         code_hidden: int,
-        window: int,
         dropout: float,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
+        features = encoder.features
         self.embedding = CodeEmbedding(sizes, features, dtype=dtype, rngs=rngs)
-        self.encoder = HistoryEncoder(
-            features,
-            num_layers=num_layers,
-            num_heads=num_heads,
-            hidden=hidden,
-            window=window,
-            dropout=dropout,
-            rngs=rngs,
-        )
+        self.encoder = encoder
         self.level = nnx.Param(features**-0.5 * jax.random.normal(rngs.params(), (len(sizes), features)))
         self.prefix = Linear(features, features, bias=False, rngs=rngs)
         self.norm = RMSNorm(features)

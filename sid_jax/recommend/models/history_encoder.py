@@ -37,6 +37,7 @@ class HistoryEncoder(nnx.Module):
             _Block(features, num_heads, hidden, window, dropout, rngs=rngs) for _ in range(num_layers)
         )
         self.norm = RMSNorm(features)
+        self.features = features
         self.dropout = dropout
 
     def __call__(self, embeddings: jax.Array, segments: jax.Array, key: jax.Array | None = None) -> jax.Array:

@@ -20,39 +20,14 @@ class SASRec(nnx.Module):
 
     Args:
       num_items: N.
-      features: F.
-      num_layers: transformer blocks.
-      num_heads: of each attention.
-      hidden: features inside the blocks' feed-forward layers.
-      window: most items of a history that are looked at.
-      dropout: share dropped of embeddings and of each branch's output.
+      encoder: over items.
       dtype: of activations.
-      rngs: for the parameters.
+      rngs: for the item embeddings.
     """
 
-    def __init__(
-        self,
-        num_items: int,
-        *,
-        features: int,
-        num_layers: int,
-        num_heads: int,
-        hidden: int,
-        window: int,
-        dropout: float,
-        dtype: jnp.dtype,
-        rngs: nnx.Rngs,
-    ):
-        self.items = nnx.Param(0.02 * jax.random.normal(rngs.params(), (num_items, features)))
-        self.encoder = HistoryEncoder(
-            features,
-            num_layers=num_layers,
-            num_heads=num_heads,
-            hidden=hidden,
-            window=window,
-            dropout=dropout,
-            rngs=rngs,
-        )
+    def __init__(self, num_items: int, encoder: HistoryEncoder, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.items = nnx.Param(0.02 * jax.random.normal(rngs.params(), (num_items, encoder.features)))
+        self.encoder = encoder
         self.dtype = dtype
 
     def loss(self, batch: PackedRows, catalogue: Catalogue, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:

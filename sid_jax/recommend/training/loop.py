@@ -21,7 +21,7 @@ from sid_jax.recommend.data.packing import PackedRows, PrefixExamples, pack_rows
 from sid_jax.recommend.data.task import Task
 from sid_jax.recommend.evaluation.evaluate import evaluate
 from sid_jax.recommend.models.build import build_model
-from sid_jax.recommend.models.catalogue import build_catalogue
+from sid_jax.recommend.models.catalogue import Catalogue, build_catalogue
 from sid_jax.recommend.ranker import ModelRanker
 from sid_jax.recommend.training.reporter import Reporter
 from sid_jax.recommend.training.step import Recipe, TrainState, make_state, train_steps
@@ -32,7 +32,16 @@ from sid_jax.training.sharding import all_devices, on_every_device, refuse_uneve
 from sid_jax.training.workdir import claim_workdir
 
 # What may change between two starts of a run: where things lie, and how the trained model is tested.
-FREE_TO_CHANGE = ("ids", "data.path", "data.cache_dir", "eval.baselines", "eval.bootstrap_samples")
+FREE_TO_CHANGE = (
+    "ids",
+    "data.path",
+    "data.cache_dir",
+    "quantizer.data.path",
+    "quantizer.data.ids_path",
+    "quantizer.data.cache_dir",
+    "eval.baselines",
+    "eval.bootstrap_samples",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +84,7 @@ def train_recommender(
     abstract = nnx.eval_shape(lambda: build_model(config, task.trie))
     recipe = Recipe.of(config, len(jax.tree.leaves(examples)[0]), abstract)
     lengths = recipe.lengths
-    on_devices = on_every_device((examples, build_catalogue(task.table.semantic_ids, task.trie)), mesh)
+    examples, catalogue = on_every_device((examples, build_catalogue(task.table.semantic_ids, task.trie)), mesh)
     asked = _validation_users(config, task)
     seconds = 0.0
     with Checkpoints(workdir / CHECKPOINTS_FOLDER, config.train) as checkpoints:
@@ -89,7 +98,7 @@ def train_recommender(
             while step < lengths.num_steps and not interruption.asked:
                 num_steps = min(lengths.log_every_steps, lengths.num_steps - step)
                 began = time.monotonic()
-                state, metrics = train_steps(recipe, state, *on_devices, num_steps=num_steps, mesh=mesh)
+                state, metrics = train_steps(recipe, state, examples, catalogue, num_steps=num_steps, mesh=mesh)
                 step += num_steps
                 reporter.trained(step, metrics)
                 if step % lengths.eval_every_steps == 0 or step == lengths.num_steps:
@@ -97,7 +106,7 @@ def train_recommender(
                     seconds += time.monotonic() - began
                     _refuse_divergence(metrics, step)
                     evaluation = evaluate(
-                        _ranker(config, name, recipe, state, on_devices, mesh),
+                        _ranker(config, name, recipe, state, catalogue, mesh),
                         task.split.validation,
                         window=config.model.window,
                         batch_size=config.eval.batch_size,
@@ -117,7 +126,7 @@ def train_recommender(
         finished = step >= lengths.num_steps
         if not finished:
             reporter.interrupted(step)
-    return Trained(_ranker(config, name, recipe, state, on_devices, mesh), best or 0, finished, seconds)
+    return Trained(_ranker(config, name, recipe, state, catalogue, mesh), best or 0, finished, seconds)
 
 
 def training_examples(config: ConfigDict, task: Task) -> PackedRows | PrefixExamples:
@@ -136,13 +145,13 @@ def abstract_state(recipe: Recipe, model: nnx.Module, mesh: Mesh) -> TrainState:
 
 
 def _ranker(
-    config: ConfigDict, name: str, recipe: Recipe, state: TrainState, on_devices: Any, mesh: Mesh
+    config: ConfigDict, name: str, recipe: Recipe, state: TrainState, catalogue: Catalogue, mesh: Mesh
 ) -> ModelRanker:
     return ModelRanker(
         name or config.model.kind,
         recipe.graphdef,
         state.params,
-        on_devices[1],
+        catalogue,
         num_beams=config.eval.num_beams,
         mesh=mesh,
     )

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from sid_jax.recommend.baselines import item_knn
 from sid_jax.recommend.baselines.item_knn import ItemKNN, cosine_neighbours
-from sid_jax.recommend.baselines.popularity import Popularity, popular_items, top_items
+from sid_jax.recommend.baselines.popularity import Popularity, top_items
 from sid_jax.recommend.batch import HistoryBatch
-from sid_jax.recommend.data.histories import Histories
+from sid_jax.recommend.data.histories import Histories, item_counts
 from tests.recommend.data.test_histories import make
 
 # Who has what: item 0 has users 0 1 2; item 1 has 0 1; item 2 has 1 2 3; item 3 has 3; item 4 has nobody.
@@ -32,7 +32,7 @@ def padded(*histories: list[int], window: int = 4) -> tuple[np.ndarray, np.ndarr
 
 
 def test_popularity_counts_interactions():
-    assert popular_items(TRAIN).tolist() == [4, 2, 3, 1, 0]
+    assert item_counts(TRAIN).tolist() == [4, 2, 3, 1, 0]
 
 
 def test_popular_lists_are_the_same_for_all_but_for_what_is_excluded():

@@ -50,7 +50,7 @@ def test_parts_of_histories_are_slices(sequences: list[list[int]], n: int, windo
     assert histories.lengths.tolist() == [len(sequence) for sequence in sequences]
     assert lists(histories) == sequences
     assert lists(histories.without_last(n)) == [sequence[: max(len(sequence) - n, 0)] for sequence in sequences]
-    padded, lengths = histories.padded(np.arange(len(sequences)), window, drop=n)
+    padded, lengths = histories.without_last(n).padded(np.arange(len(sequences)), window)
     assert padded.dtype == lengths.dtype == np.int32
     assert padded.shape == (len(sequences), window)
     for row, length, sequence in zip(padded.tolist(), lengths.tolist(), sequences, strict=True):

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from sid_jax.errors import UserError
 from sid_jax.recommend.baselines.item_knn import cosine_neighbours
-from sid_jax.recommend.baselines.popularity import popular_items
-from sid_jax.recommend.data.histories import Histories
+from sid_jax.recommend.data.histories import Histories, item_counts
 from sid_jax.recommend.data.packing import pack_rows, prefix_examples
 from sid_jax.recommend.data.split import HeldOut, choose_cold_items, leave_one_out, read_cold_items
 from tests.recommend.data.test_histories import lists, make
@@ -78,7 +77,7 @@ def everything_training_sees(histories: Histories) -> list[np.ndarray]:
     return [
         *(rows.inputs, rows.targets, rows.segments, rows.weights),
         *jax.tree.leaves(prefix_examples(train, 4, np.arange(len(train), dtype=np.int32))),
-        popular_items(train),
+        item_counts(train),
         cosine_neighbours(train, 3).toarray(),
     ]
 

@@ -15,6 +15,7 @@ from sid_jax.recommend.models.beam_search import beam_search, generated_items
 from sid_jax.recommend.models.catalogue import build_catalogue
 from sid_jax.recommend.models.decoder import Decoder
 from sid_jax.recommend.models.encoder_decoder import EncoderDecoder
+from sid_jax.recommend.models.history_encoder import HistoryEncoder
 from sid_jax.recommend.models.sasrec import SASRec
 
 # Nine IDs of 3 codes out of 4 x 3 x 2 = 24; items 3 and 9 share one.
@@ -23,7 +24,11 @@ IDS = np.array(
     np.int32,
 )
 SIZES = (4, 3, 2)
-COMMON = {"features": 16, "num_layers": 2, "num_heads": 2, "hidden": 32, "window": 6, "dtype": jnp.dtype("float32")}
+SHAPE = {"features": 16, "num_layers": 2, "num_heads": 2, "hidden": 32, "window": 6}
+FLOAT32 = jnp.dtype("float32")
+
+
+search = jax.jit(beam_search, static_argnums=3, static_argnames="constrained")
 
 
 @jax.jit
@@ -35,15 +40,17 @@ def catalogue():
     return build_catalogue(IDS, build_trie(IDS, SIZES))
 
 
-def decoder(dropout=0.0, **changes):
-    model = Decoder(SIZES, code_hidden=32, dropout=dropout, rngs=nnx.Rngs(0), **{**COMMON, **changes})
-    return stirred(model)
+def encoder(dropout=0.0):
+    return HistoryEncoder(dropout=dropout, rngs=nnx.Rngs(0), **SHAPE)
+
+
+def decoder(dropout=0.0, dtype=FLOAT32):
+    return stirred(Decoder(SIZES, encoder(dropout), code_hidden=32, dropout=dropout, dtype=dtype, rngs=nnx.Rngs(1)))
 
 
 def encoder_decoder(dropout=0.0):
-    return stirred(
-        EncoderDecoder(SIZES, head_features=8, num_user_tokens=5, dropout=dropout, rngs=nnx.Rngs(0), **COMMON)
-    )
+    sizes = {"head_features": 8, "num_user_tokens": 5, "dropout": dropout, "dtype": FLOAT32, **SHAPE}
+    return stirred(EncoderDecoder(SIZES, rngs=nnx.Rngs(0), **sizes))
 
 
 def stirred(model):
@@ -94,7 +101,7 @@ def test_probabilities_of_the_ids_that_exist_sum_to_1(make):
 @pytest.mark.parametrize("make", [decoder, encoder_decoder])
 def test_a_beam_that_holds_all_finds_every_id_in_the_order_of_its_loss(make):
     model = make()
-    found = jax.jit(lambda batch, known: beam_search(model, batch, known, 12))(histories(), catalogue())
+    found = search(model, histories(), catalogue(), 12)
     for row, history in ((0, [1, 4, 7, 2]), (1, [5]), (2, [9, 8, 7, 6, 5, 4])):
         expected = {tuple(IDS[item]): log_probability(model, history, item, user=row) for item in range(9)}
         there = np.asarray(found.leaves[row]) >= 0
@@ -108,7 +115,6 @@ def test_a_beam_that_holds_all_finds_every_id_in_the_order_of_its_loss(make):
 @pytest.mark.parametrize("make", [decoder, encoder_decoder])
 def test_a_narrow_beam_finds_only_ids_that_exist_and_an_unconstrained_one_does_not(make):
     model, known = make(), set(map(tuple, IDS.tolist()))
-    search = jax.jit(beam_search, static_argnums=3, static_argnames="constrained")
     held, free = (search(model, histories(), catalogue(), 4, constrained=each) for each in (True, False))
     assert all(tuple(codes) in known for codes in np.asarray(held.semantic_ids).reshape(-1, 3).tolist())
     assert not all(tuple(codes) in known for codes in np.asarray(free.semantic_ids).reshape(-1, 3).tolist())
@@ -116,14 +122,14 @@ def test_a_narrow_beam_finds_only_ids_that_exist_and_an_unconstrained_one_does_n
 
 def test_an_unconstrained_beam_searches_all_codes():
     model = decoder()
-    found = beam_search(model, histories(), catalogue(), 24, constrained=False)
+    found = search(model, histories(), catalogue(), 24, constrained=False)
     for row in np.asarray(found.semantic_ids).tolist():
         assert sorted(map(tuple, row)) == sorted(itertools.product(*map(range, SIZES)))
     np.testing.assert_allclose(np.exp(np.asarray(found.scores)).sum(axis=1), 1, atol=1e-5)
 
 
 def test_items_that_share_an_id_take_a_place_each():
-    found = beam_search(decoder(), histories(), catalogue(), 12)
+    found = search(decoder(), histories(), catalogue(), 12)
     items = np.asarray(generated_items(found, catalogue().trie, 12))
     for row in items.tolist():
         assert sorted(row) == [-1, -1, *range(10)]
@@ -186,14 +192,14 @@ def test_dropout_is_a_function_of_its_key_and_none_without(make):
 def test_bfloat16_activations_give_nearly_the_same_loss():
     example = rows([1, 4, 7], [4, 7, 2], [1, 1, 1])
     wide, narrow = (
-        decoder(dtype=jnp.dtype(name)).loss(example, catalogue(), None)[0] for name in ("float32", "bfloat16")
+        loss(decoder(dtype=jnp.dtype(name)), example, catalogue(), None)[0] for name in ("float32", "bfloat16")
     )
     assert narrow.dtype == jnp.float32
     np.testing.assert_allclose(narrow, wide, rtol=0.05)
 
 
 def test_sasrec_scores_all_items_with_the_loss_it_learns_from():
-    model = stirred(SASRec(10, dropout=0.0, rngs=nnx.Rngs(0), **COMMON))
+    model = stirred(SASRec(10, encoder(), dtype=FLOAT32, rngs=nnx.Rngs(1)))
     scores = jax.nn.log_softmax(model.scores(histories()))
     total, weight = loss(model, rows([1, 4, 7, 2], [0, 0, 0, 6], [1] * 4, [0, 0, 0, 1]), catalogue(), None)
     assert weight == 1

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sid_jax.recommend.data.split import HeldOut
+from sid_jax.recommend.evaluation.evaluate import LIST_LENGTH, evaluate
+from tests.recommend.data.test_histories import make
+
+
+class Echo:
+    """Recommends each history's own items, the last one first, and remembers what it was shown."""
+
+    name = "echo"
+
+    def __init__(self):
+        self.shown = []
+
+    def recommend(self, batch, count, exclude=None):
+        lists = np.full((len(batch.lengths), count), -1, np.int32)
+        for row, (items, length) in enumerate(zip(batch.items, batch.lengths, strict=True)):
+            self.shown.append(tuple(items[:length].tolist()))
+            found = [item for item in items[:length][::-1] if exclude is None or item not in exclude[row]]
+            lists[row, : len(found)] = found
+        return lists
+
+
+SEQUENCES = [[1], [2, 3], [4, 5, 6, 7, 8, 9], [10, 11, 12], [13, 14, 15, 16, 17]]
+
+
+def held_out():
+    return HeldOut(make(*SEQUENCES, num_items=30), np.array([1, 2, 6, 20, 17], np.int32), 0)
+
+
+def test_each_user_is_asked_with_the_end_of_the_own_history_whatever_its_length():
+    echo = Echo()
+    evaluation = evaluate(echo, held_out(), window=4, batch_size=2, exclude_seen=False)
+    assert evaluation.lists.shape == (5, LIST_LENGTH)
+    assert set(echo.shown) == {tuple(sequence[-4:]) for sequence in SEQUENCES}
+    assert evaluation.places.tolist() == [1, 2, 4, 0, 1]
+    assert evaluation.metrics["recall@5"] == pytest.approx(0.8)
+
+
+def test_a_sample_of_users_is_answered_in_its_order():
+    users = np.array([0, 4])
+    evaluation = evaluate(Echo(), held_out(), window=4, batch_size=2, exclude_seen=False, users=users)
+    assert evaluation.lists[:, 0].tolist() == [1, 17]
+
+
+def test_what_was_seen_before_the_window_is_excluded_too():
+    class Everything(Echo):
+        def recommend(self, batch, count, exclude=None):
+            self.shown.append(exclude)
+            return super().recommend(batch, count, exclude)
+
+    ranker = Everything()
+    evaluation = evaluate(ranker, held_out(), window=4, batch_size=5, exclude_seen=True)
+    assert (evaluation.places == 0).all()
+    excluded = {
+        tuple(row[row >= 0].tolist()) for block in ranker.shown if isinstance(block, np.ndarray) for row in block
+    }
+    assert excluded == set(map(tuple, SEQUENCES))
