@@ -37,6 +37,6 @@ setup(
         "cuda13": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "text": ["sentence-transformers>=3"],
-        "test": ["faiss-cpu", "hypothesis", "mypy", "pytest>=8", "ruff", "torch==2.13.0"],
+        "test": ["faiss-cpu", "hypothesis", "mypy", "pytest>=8", "pytest-xdist", "ruff", "torch==2.13.0"],
     },
 )
