@@ -6,6 +6,7 @@ import difflib
 import logging as standard_logging
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -81,6 +82,8 @@ def _last_line(error: Exception) -> str:
 
 
 def _leave(message: str) -> NoReturn:
+    # A library's thread may be in the middle of a line of its own: the message is to stand on one by itself.
+    time.sleep(0.1)
     print(f"error: {message}", file=sys.stderr, flush=True)
     sys.stdout.flush()
     # At once: a library's threads, on their way out of a save that failed, would print tracebacks of their own.
