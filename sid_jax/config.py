@@ -33,6 +33,8 @@ def default_config() -> ConfigDict:
     data.vector_column = "vector"
     # vectors: for a .npy file, a text file with one id a line. Empty: ids are the row numbers.
     data.ids_path = ""
+    # A text file of item ids, one a line, that are not trained on; they get their codes as items of tomorrow would.
+    data.held_out_path = ""
     # movielens: who gets Semantic IDs, "item" or "user".
     data.view = "item"
     # movielens: "text", "collaborative" (truncated SVD of the ratings) or "text+collaborative" (one after the other).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from ml_collections import ConfigDict
 
 from sid_jax.data.checks import check_finite
 from sid_jax.data.collaborative import collaborative_vectors, join_side_by_side
+from sid_jax.data.id_lists import read_item_list
 from sid_jax.data.movielens import MovieLens, item_texts, user_texts
 from sid_jax.data.movielens_sources import load_movielens
 from sid_jax.data.text import encode_texts
@@ -33,11 +35,17 @@ def load_vectors(data_config: ConfigDict) -> VectorSet:
       UserError: if a setting has no such choice, or the data is missing, damaged or not finite.
     """
     _check_choice("source", data_config.source, SOURCES)
-    if data_config.source == "vectors":
-        return _own_vectors(data_config)
-    _check_choice("view", data_config.view, VIEWS)
-    _check_choice("vectors", data_config.vectors, MOVIELENS_VECTORS)
-    return _movielens_vectors(data_config)
+    data = _own_vectors(data_config) if data_config.source == "vectors" else _movielens_vectors(data_config)
+    if not data_config.held_out_path:
+        return data
+    return dataclasses.replace(data, held_out=_held_out(Path(data_config.held_out_path).expanduser(), data.ids))
+
+
+def _held_out(path: Path, item_ids: np.ndarray) -> np.ndarray:
+    held_out = read_item_list(path, item_ids)
+    if held_out.all():
+        raise UserError(f"{path}: names every item, so that none is left to train on")
+    return held_out
 
 
 def _own_vectors(data_config: ConfigDict) -> VectorSet:
@@ -52,6 +60,8 @@ def _own_vectors(data_config: ConfigDict) -> VectorSet:
 
 
 def _movielens_vectors(data_config: ConfigDict) -> VectorSet:
+    _check_choice("view", data_config.view, VIEWS)
+    _check_choice("vectors", data_config.vectors, MOVIELENS_VECTORS)
     catalogue = load_movielens(data_config.path, data_config.cache_dir)
     view = data_config.view
     table, id_name = (catalogue.items, "item_id") if view == "item" else (catalogue.users, "user_id")

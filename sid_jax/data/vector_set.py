@@ -18,6 +18,7 @@ class VectorSet:
       id_name: what an id is called in an exported table ("item_id", "user_id").
       columns: further columns by name, each `[N]`; exported beside the IDs ("title", "year", "genres").
       source: one line that says where the data came from.
+      held_out: `[N]` bool, items that are not trained on; None for none.
     """
 
     ids: np.ndarray
@@ -25,11 +26,22 @@ class VectorSet:
     id_name: str = "item_id"
     columns: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     source: str = ""
+    held_out: np.ndarray | None = None
+
+    def trained(self) -> VectorSet:
+        """Returns the items that are trained on."""
+        if self.held_out is None:
+            return self
+        kept = ~self.held_out
+        columns = {name: values[kept] for name, values in self.columns.items()}
+        return VectorSet(self.ids[kept], self.vectors[kept], self.id_name, columns, self.source)
 
     def fingerprint(self) -> str:
-        """Returns the SHA-256 over ids and vectors: equal if and only if the data is."""
+        """Returns the SHA-256 over ids, vectors and who is held out: equal if and only if the data is."""
         digest = hashlib.sha256()
         digest.update(f"{self.vectors.shape}".encode())
         digest.update(np.ascontiguousarray(self.vectors).tobytes())
         digest.update("\n".join(map(str, self.ids.tolist())).encode())
+        if self.held_out is not None:
+            digest.update(self.held_out.tobytes())
         return digest.hexdigest()

@@ -53,6 +53,7 @@ def export(workdir: Path, out: Path, *, step: int | None = None, console: Consol
                 "source": run.data.source,
                 "fingerprint": run.data.fingerprint(),
                 "num_items": len(run.data.ids),
+                "num_held_out": 0 if run.data.held_out is None else int(run.data.held_out.sum()),
                 "num_features": run.data.vectors.shape[1],
             },
             "semantic_ids": {

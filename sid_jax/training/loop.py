@@ -45,10 +45,12 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
     console = console or Console()
     check_config(config)
     data = load_vectors(config.data)
+    fingerprint = data.fingerprint()
+    data = data.trained()
     _refuse_too_few_items(config, data)
     mesh = all_devices()
     refuse_uneven_batches(config.train.batch_size, mesh)
-    claim_workdir(workdir, config, data.fingerprint())
+    claim_workdir(workdir, config, fingerprint)
 
     num_items, num_features = data.vectors.shape
     durations = Durations.of(config.train, num_items)

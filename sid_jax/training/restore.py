@@ -27,7 +27,7 @@ class TrainedRun:
 
     Attributes:
       config: the resolved settings it was trained with.
-      data: the corpus, the same as in training.
+      data: the corpus, the same as in training, with what was held out of it.
       recipe: what stayed the same from step to step.
       state: at `step`.
       step: the checkpoint's.
@@ -61,7 +61,7 @@ def restore_run(workdir: Path, step: int | None = None) -> TrainedRun:
     data = load_vectors(config.data)
     if data.fingerprint() != fingerprint:
         raise UserError(f"{data.source} is not what {workdir} was trained on: vectors or ids have changed since")
-    num_items, num_features = data.vectors.shape
+    num_items, num_features = data.trained().vectors.shape
     durations = Durations.of(config.train, num_items)
     recipe = Recipe.of(config, durations, abstract_model(config, num_features))
     folder = workdir / CHECKPOINTS_FOLDER

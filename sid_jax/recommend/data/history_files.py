@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from sid_jax.data.id_lists import catalogue_rows, read_lines, refuse_strangers
 from sid_jax.data.movielens import MovieLens
 from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
@@ -89,43 +90,6 @@ def movielens_histories(catalogue: MovieLens) -> Histories:
     user_ids, counts = np.unique(ratings["user_id"], return_counts=True)
     rows = np.searchsorted(item_ids, ratings["item_id"]).astype(np.int32)
     return Histories(user_ids, offsets_of(counts), rows, item_ids)
-
-
-def read_lines(path: Path) -> list[str]:
-    """Returns the lines of a UTF-8 text file, without empty ones at its end.
-
-    Raises:
-      UserError: if the file cannot be read or holds nothing.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig").rstrip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as UTF-8 text ({reason(error)}); give a text file") from error
-    if not text:
-        raise UserError(f"{path}: is empty; give a file with a line for each entry")
-    return text.split("\n")
-
-
-def catalogue_rows(names: Iterable[str], item_ids: np.ndarray) -> np.ndarray:
-    """Returns the rows of `[N]` item ids whose text the n names are: `[n]` int32, -1 for a name that is none."""
-    row_of = {str(item_id): row for row, item_id in enumerate(item_ids.tolist())}
-    return np.fromiter((row_of.get(name, -1) for name in names), np.int32)
-
-
-def refuse_strangers(rows: np.ndarray, item_ids: np.ndarray, describe: Callable[[int], str]) -> None:
-    """Raises UserError, naming the first, if an item is not in the catalogue.
-
-    Args:
-      rows: `[n]` from `catalogue_rows`.
-      item_ids: `[N]` ids of the catalogue.
-      describe: from a place in `rows` to words: the file, the line or row, and the item's name.
-    """
-    strange = np.flatnonzero(rows < 0)
-    if len(strange):
-        raise UserError(
-            f"{describe(int(strange[0]))} is not in the catalogue, whose ids are like {str(item_ids[0])!r}; in all, "
-            f"{len(strange)} of {len(rows)} items are not: leave them out, or add them to the catalogue"
-        )
 
 
 def _owner(offsets: np.ndarray, place: int) -> int:

@@ -22,7 +22,14 @@ _KMEANS_SAMPLE_ITEMS = 65_536
 
 
 def make_ids(
-    kind: str, item_ids: np.ndarray, vectors: np.ndarray | None, *, num_levels: int, num_codes: int, seed: int
+    kind: str,
+    item_ids: np.ndarray,
+    vectors: np.ndarray | None,
+    *,
+    num_levels: int,
+    num_codes: int,
+    seed: int,
+    held_out: np.ndarray | None = None,
 ) -> IdTable:
     """Returns unique IDs of a catalogue, L codes and a suffix, named after their kind.
 
@@ -33,6 +40,7 @@ def make_ids(
       num_levels: L, codes before the suffix.
       num_codes: K of each level.
       seed: whatever is drawn is a function of it.
+      held_out: `[N]` bool, items that centroids must not be fitted to; None for none.
 
     Raises:
       ValueError: if the shapes do not fit.
@@ -46,8 +54,10 @@ def make_ids(
         raise UserError(
             f"{kind} IDs are made of the items' vectors, and there are none; give vectors, or choose random"
         )
+    elif kind == "lsh":
+        codes = lsh_ids(vectors, num_levels, num_codes, seed, held_out)
     else:
-        codes = (lsh_ids if kind == "lsh" else kmeans_ids)(vectors, num_levels, num_codes, seed)
+        codes = kmeans_ids(vectors, num_levels, num_codes, seed, held_out)
     return IdTable(kind, item_ids, append_suffix(codes, item_ids))
 
 
@@ -57,7 +67,9 @@ def random_ids(num_items: int, num_levels: int, num_codes: int, seed: int) -> np
     return np.array(jax.random.randint(key, (num_items, num_levels), 0, num_codes, jnp.int32))
 
 
-def lsh_ids(vectors: np.ndarray, num_levels: int, num_codes: int, seed: int) -> np.ndarray:
+def lsh_ids(
+    vectors: np.ndarray, num_levels: int, num_codes: int, seed: int, held_out: np.ndarray | None = None
+) -> np.ndarray:
     """Returns codes by locality-sensitive hashing (Rajput et al., 2305.05065, section 4.2): `[N, L]` int32.
 
     Each level has log2(K) random hyperplanes through the middle of the corpus; the sides of them on which an item lies
@@ -68,13 +80,14 @@ def lsh_ids(vectors: np.ndarray, num_levels: int, num_codes: int, seed: int) -> 
       num_levels: L.
       num_codes: K, a power of two.
       seed: of the hyperplanes.
+      held_out: as in `make_ids`.
 
     Raises:
       UserError: if K is no power of two.
     """
     if num_codes < 1 or num_codes & (num_codes - 1):
         raise UserError(f"LSH IDs cannot have {num_codes} codes a level: choose a power of two, such as 256")
-    points = _points(vectors)
+    points = _points(vectors, held_out)
     num_bits = num_codes.bit_length() - 1
     normals = jax.random.normal(stream_key(seed, "lsh_ids"), (points.shape[1], num_levels * num_bits))
     above = jnp.matmul(points, normals, precision=jax.lax.Precision.HIGHEST) > 0
@@ -82,7 +95,9 @@ def lsh_ids(vectors: np.ndarray, num_levels: int, num_codes: int, seed: int) -> 
     return (bits @ (1 << np.arange(num_bits))).astype(np.int32)
 
 
-def kmeans_ids(vectors: np.ndarray, num_levels: int, num_codes: int, seed: int) -> np.ndarray:
+def kmeans_ids(
+    vectors: np.ndarray, num_levels: int, num_codes: int, seed: int, held_out: np.ndarray | None = None
+) -> np.ndarray:
     """Returns codes by residual k-means, level by level on what the levels before left over: `[N, L]` int32.
 
     Args:
@@ -90,19 +105,21 @@ def kmeans_ids(vectors: np.ndarray, num_levels: int, num_codes: int, seed: int) 
       num_levels: L.
       num_codes: K.
       seed: of the sample and of the starting centroids.
+      held_out: as in `make_ids`.
     """
-    points = _points(vectors)
-    sample = points
-    if len(points) > _KMEANS_SAMPLE_ITEMS:
+    points = _points(vectors, held_out)
+    sample = points if held_out is None else points[~held_out]
+    if len(sample) > _KMEANS_SAMPLE_ITEMS:
         key = stream_key(seed, "kmeans_ids_sample")
-        sample = points[jax.random.choice(key, len(points), (_KMEANS_SAMPLE_ITEMS,), replace=False)]
+        sample = sample[jax.random.choice(key, len(sample), (_KMEANS_SAMPLE_ITEMS,), replace=False)]
     sizes = [num_codes] * num_levels
     return np.array(
         assign_codes(points, residual_kmeans(stream_key(seed, "kmeans_ids"), sample, sizes, _KMEANS_ITERATIONS))
     )
 
 
-def _points(vectors: np.ndarray) -> jax.Array:
+def _points(vectors: np.ndarray, held_out: np.ndarray | None) -> jax.Array:
     """Returns the vectors `[N, D]` at length 1 and then centred, as a quantizer sees them by default."""
     vectors = np.asarray(vectors, np.float32)
-    return apply_scaling(fit_scaling(vectors, unit_norm=True, centre=True, standardise="none"), vectors)
+    fitted = vectors if held_out is None else vectors[~held_out]
+    return apply_scaling(fit_scaling(fitted, unit_norm=True, centre=True, standardise="none"), vectors)

@@ -13,6 +13,15 @@ from sid_jax.settings import fill
 from sid_jax.training.loop import train
 
 
+def quantizer_config(config: ConfigDict) -> ConfigDict:
+    """Returns the quantizer's settings: it shares the seed, and does not train on items that are to be found cold."""
+    settings = fill(default_config(), config.quantizer.to_dict())
+    settings.seed = config.seed
+    if config.data.cold_items:
+        settings.data.held_out_path = config.data.cold_items
+    return settings
+
+
 def train_ids(config: ConfigDict, workdir: Path, console: Console) -> Path:
     """Trains the quantizer of `config.quantizer` and exports its IDs, unless that was done before.
 
@@ -21,8 +30,6 @@ def train_ids(config: ConfigDict, workdir: Path, console: Console) -> Path:
     """
     out = workdir / "ids"
     if not out.exists():
-        settings = fill(default_config(), config.quantizer.to_dict())
-        settings.seed = config.seed
-        train(settings, workdir / "quantizer", console=console)
+        train(quantizer_config(config), workdir / "quantizer", console=console)
         export(workdir / "quantizer", out, console=console)
     return out

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 
 from sid_jax.errors import UserError
 from sid_jax.recommend.data.histories import Histories
-from sid_jax.recommend.data.history_files import catalogue_rows, read_lines, refuse_strangers
 from sid_jax.streams import stream_rng
 
 
@@ -93,27 +91,6 @@ def choose_cold_items(histories: Histories, share: float, seed: int) -> np.ndarr
     random = stream_rng(seed, "cold_items")
     cold = np.zeros(len(histories.item_ids), bool)
     cold[random.choice(targets, max(1, round(share * len(targets))), replace=False)] = True
-    return cold
-
-
-def read_cold_items(path: Path, item_ids: np.ndarray) -> np.ndarray:
-    """Reads which items are cold, from a UTF-8 text file with one id a line.
-
-    Args:
-      path: the file.
-      item_ids: `[N]` ids of the catalogue, int64 or object (str); an id in the file is matched against their text.
-
-    Returns:
-      `[N]` bool.
-
-    Raises:
-      UserError: if the file is missing or empty, or an item is not in the catalogue.
-    """
-    names = [line.strip() for line in read_lines(path)]
-    rows = catalogue_rows(names, item_ids)
-    refuse_strangers(rows, item_ids, lambda place: f"{path}: line {place + 1}: item {names[place]!r}")
-    cold = np.zeros(len(item_ids), bool)
-    cold[rows] = True
     return cold
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
+from sid_jax.data.id_lists import read_item_list
 from sid_jax.data.load import load_vectors
 from sid_jax.data.movielens_sources import load_movielens
 from sid_jax.errors import UserError
@@ -19,8 +20,8 @@ from sid_jax.recommend.data.histories import Histories, item_counts, keep_active
 from sid_jax.recommend.data.history_files import movielens_histories, read_interactions, read_sequences
 from sid_jax.recommend.data.id_makers import make_ids
 from sid_jax.recommend.data.id_tables import IdTable, parse_id_source, read_id_table
-from sid_jax.recommend.data.quantizer import train_ids
-from sid_jax.recommend.data.split import Split, leave_one_out, read_cold_items
+from sid_jax.recommend.data.quantizer import quantizer_config, train_ids
+from sid_jax.recommend.data.split import Split, leave_one_out
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -74,8 +75,8 @@ def load_ids(config: ConfigDict, workdir: Path, console: Console, *, catalogue: 
         sizes = {"num_levels": config.made_levels, "num_codes": config.made_codes, "seed": config.seed}
         if config.ids == "random" and catalogue is not None:
             return make_ids("random", catalogue, None, **sizes)
-        data = load_vectors(config.quantizer.data)
-        table = make_ids(config.ids, data.ids, data.vectors, **sizes)
+        data = load_vectors(quantizer_config(config).data)
+        table = make_ids(config.ids, data.ids, data.vectors, held_out=data.held_out, **sizes)
         return dataclasses.replace(table, titles=data.columns.get("title"))
     path, offset = parse_id_source(config.ids)
     return read_id_table(path, offset)
@@ -84,7 +85,7 @@ def load_ids(config: ConfigDict, workdir: Path, console: Console, *, catalogue: 
 def load_split(config: ConfigDict, item_ids: np.ndarray) -> Split:
     """Returns the histories of `config.data` over the catalogue `[N]`, divided."""
     histories = keep_active(_histories(config.data, item_ids), config.data.min_interactions)
-    cold = read_cold_items(Path(config.data.cold_items), item_ids) if config.data.cold_items else None
+    cold = read_item_list(Path(config.data.cold_items).expanduser(), item_ids) if config.data.cold_items else None
     return leave_one_out(histories, cold)
 
 

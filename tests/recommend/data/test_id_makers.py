@@ -100,3 +100,14 @@ def test_an_unknown_kind_and_missing_vectors_are_refused():
         make_ids("hash", np.arange(5), None, num_levels=1, num_codes=2, seed=0)
     with pytest.raises(UserError, match="lsh IDs are made of the items' vectors"):
         make_ids("lsh", np.arange(5), None, num_levels=1, num_codes=2, seed=0)
+
+
+@pytest.mark.parametrize("kind", ["lsh", "kmeans"])
+def test_what_is_held_out_changes_no_other_item_s_codes(kind, vectors):
+    held_out = np.arange(60) >= 50
+    moved = vectors.copy()
+    moved[50:] = -vectors[:10]
+    sizes = {"num_levels": 2, "num_codes": 4, "seed": 0, "held_out": held_out}
+    one, two = (make_ids(kind, NAMES, each, **sizes).semantic_ids[:, :2] for each in (vectors, moved))
+    np.testing.assert_array_equal(one[:50], two[:50])
+    assert (one[50:] != two[50:]).any()

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
@@ -12,7 +10,7 @@ from sid_jax.errors import UserError
 from sid_jax.recommend.baselines.item_knn import cosine_neighbours
 from sid_jax.recommend.data.histories import Histories, item_counts
 from sid_jax.recommend.data.packing import pack_rows, prefix_examples
-from sid_jax.recommend.data.split import HeldOut, choose_cold_items, leave_one_out, read_cold_items
+from sid_jax.recommend.data.split import HeldOut, choose_cold_items, leave_one_out
 from tests.recommend.data.test_histories import lists, make
 
 
@@ -109,17 +107,3 @@ def test_cold_items_are_drawn_from_the_test_targets():
 def test_a_share_out_of_range_is_refused(share: float):
     with pytest.raises(UserError, match="above 0 and below 1"):
         choose_cold_items(make([1, 2, 3]), share, seed=0)
-
-
-def test_cold_items_are_read_line_by_line(tmp_path: Path):
-    path = tmp_path / "cold.txt"
-    path.write_text("a 1\nc\n")
-    ids = np.array(["a 1", "b", "c"], dtype=object)
-    assert read_cold_items(path, ids).tolist() == [True, False, True]
-    assert read_cold_items(path, np.array(["c", "a 1"], dtype=object)).tolist() == [True, True]
-    path.write_text("b\nx\n")
-    with pytest.raises(UserError, match="cold.txt: line 2: item 'x' is not in the catalogue"):
-        read_cold_items(path, ids)
-    path.write_text("")
-    with pytest.raises(UserError, match="is empty"):
-        read_cold_items(path, ids)

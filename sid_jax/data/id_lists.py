@@ -1,0 +1,69 @@
+"""Items named in a text file, found in a catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from sid_jax.data.reason import reason
+from sid_jax.errors import UserError
+
+
+def read_item_list(path: Path, item_ids: np.ndarray) -> np.ndarray:
+    """Reads which items a UTF-8 text file names, one id a line.
+
+    Args:
+      path: the file.
+      item_ids: `[N]` ids of the catalogue, int64 or object (str); an id in the file is matched against their text.
+
+    Returns:
+      `[N]` bool.
+
+    Raises:
+      UserError: if the file is missing or empty, or an item is not in the catalogue.
+    """
+    names = [line.strip() for line in read_lines(path)]
+    rows = catalogue_rows(names, item_ids)
+    refuse_strangers(rows, item_ids, lambda place: f"{path}: line {place + 1}: item {names[place]!r}")
+    named = np.zeros(len(item_ids), bool)
+    named[rows] = True
+    return named
+
+
+def read_lines(path: Path) -> list[str]:
+    """Returns the lines of a UTF-8 text file, without empty ones at its end.
+
+    Raises:
+      UserError: if the file cannot be read or holds nothing.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig").rstrip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as UTF-8 text ({reason(error)}); give a text file") from error
+    if not text:
+        raise UserError(f"{path}: is empty; give a file with a line for each entry")
+    return text.split("\n")
+
+
+def catalogue_rows(names: Iterable[str], item_ids: np.ndarray) -> np.ndarray:
+    """Returns the rows of `[N]` item ids whose text the n names are: `[n]` int32, -1 for a name that is none."""
+    row_of = {str(item_id): row for row, item_id in enumerate(item_ids.tolist())}
+    return np.fromiter((row_of.get(name, -1) for name in names), np.int32)
+
+
+def refuse_strangers(rows: np.ndarray, item_ids: np.ndarray, describe: Callable[[int], str]) -> None:
+    """Raises UserError, naming the first, if an item is not in the catalogue.
+
+    Args:
+      rows: `[n]` from `catalogue_rows`.
+      item_ids: `[N]` ids of the catalogue.
+      describe: from a place in `rows` to words: the file, the line or row, and the item's name.
+    """
+    strange = np.flatnonzero(rows < 0)
+    if len(strange):
+        raise UserError(
+            f"{describe(int(strange[0]))} is not in the catalogue, whose ids are like {str(item_ids[0])!r}; in all, "
+            f"{len(strange)} of {len(rows)} items are not: leave them out, or add them to the catalogue"
+        )

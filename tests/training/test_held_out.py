@@ -1,0 +1,56 @@
+"""Items that are held out leave no trace in what is trained, and get codes all the same."""
+
+import io
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from sid_jax.errors import UserError
+from sid_jax.export.run import export
+from sid_jax.training import loop
+from sid_jax.training.restore import restore_run
+from tests.training.test_loop import same_state
+
+
+@pytest.fixture
+def console():
+    return Console(file=io.StringIO())
+
+
+def test_what_is_held_out_does_not_matter_and_is_exported(config, corpus, tmp_path, console):
+    config.train.num_epochs = 4
+    (tmp_path / "later.txt").write_text("3\n299\n")
+    config.data.held_out_path = str(tmp_path / "later.txt")
+    states = []
+    for name, factor in (("one", 1.0), ("two", -5.0)):
+        changed = corpus.copy()
+        changed[[3, 299]] *= factor
+        np.save(tmp_path / f"{name}.npy", changed)
+        config.data.path = str(tmp_path / f"{name}.npy")
+        loop.train(config, tmp_path / name, console=console)
+        states.append(restore_run(tmp_path / name).state)
+    assert same_state(*states)
+
+    export(tmp_path / "two", tmp_path / "out", console=console)
+    assert len(pq.read_table(tmp_path / "out" / "ids.parquet")) == 300
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["data"]["num_held_out"] == 2
+
+
+def test_another_choice_is_another_run(config, tmp_path, console):
+    config.train.num_epochs = 1
+    (tmp_path / "later.txt").write_text("3\n")
+    config.data.held_out_path = str(tmp_path / "later.txt")
+    loop.train(config, tmp_path / "run", console=console)
+    (tmp_path / "later.txt").write_text("4\n")
+    with pytest.raises(UserError, match="other data"):
+        loop.train(config, tmp_path / "run", console=console)
+
+
+def test_nothing_left_to_train_on_is_refused(config, corpus, tmp_path, console):
+    (tmp_path / "all.txt").write_text("\n".join(map(str, range(len(corpus)))))
+    config.data.held_out_path = str(tmp_path / "all.txt")
+    with pytest.raises(UserError, match="names every item"):
+        loop.train(config, tmp_path / "run", console=console)
