@@ -16,11 +16,19 @@ _OUT = flags.DEFINE_string("out", None, "The export's folder; it must not exist 
 _STEP = flags.DEFINE_integer("step", None, "The checkpoint's step; by default the best one of a finished run.")
 
 
+_UNIQUE = flags.DEFINE_enum(
+    "unique",
+    None,
+    ["relocate", "suffix", "none"],
+    "How IDs are made unique; by default as the run's config.ids.unique says.",
+)
+
+
 def main() -> None:
     """Exports the run that the flags name."""
     from sid_jax.export.run import export
 
-    export(Path(_WORKDIR.value), Path(_OUT.value), step=_STEP.value)
+    export(Path(_WORKDIR.value), Path(_OUT.value), step=_STEP.value, unique=_UNIQUE.value)
 
 
 if __name__ == "__main__":

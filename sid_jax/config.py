@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import FieldReference
 
 from sid_jax.errors import UserError
+from sid_jax.ids.unique import SCHEMES
 from sid_jax.settings import check_values
 
 
@@ -86,6 +87,13 @@ def default_config() -> ConfigDict:
     # Weight of |sg(residual) - codeword|^2, which moves the codebooks.
     model.codebook_weight = 1.0
 
+    config.ids = ids = ConfigDict()
+    # How codes become IDs that no two items share: "relocate" (L codes: of those under one tuple all but one move to a
+    # free one nearby), "suffix" (a further token, as in TIGER), or "none" (they stay shared).
+    ids.unique = "relocate"
+    # relocate: how many items may share an ID.
+    ids.capacity = 1
+
     config.train = train = ConfigDict()
     train.num_epochs = 100
     # Items a step, over all devices together.
@@ -152,6 +160,7 @@ _CHOICES: dict[str, Sequence[Any]] = {
     "data.standardise": ("global", "feature", "none"),
     "model.activation": ("silu", "relu", "gelu"),
     "model.quantization_method": ("ste", "gumbel_softmax"),
+    "ids.unique": SCHEMES,
     "train.optimizer": ("adamw", "adagrad"),
     "train.learning_rate_schedule": ("cosine", "constant"),
     "train.annealing_schedule": ("exponential", "linear", "cosine", "constant"),
@@ -172,6 +181,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "model.noise_scale": (0, _INFINITE),
     "model.commitment_weight": (0, _INFINITE),
     "model.codebook_weight": (0, _INFINITE),
+    "ids.capacity": (1, _INFINITE),
     "train.num_epochs": (_TINY, _INFINITE),
     "train.batch_size": (1, _INFINITE),
     "train.learning_rate": (0, _INFINITE),

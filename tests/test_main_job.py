@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -55,9 +56,11 @@ def test_training_ends_in_a_table_a_sample_and_the_next_command(job):
 def test_every_film_has_a_unique_id_of_one_length(job):
     rows = pq.read_table(job[0] / "export" / "ids.parquet").to_pylist()
     assert sorted(row["item_id"] for row in rows) == list(range(1, 1683))
-    assert {len(row["semantic_id"]) for row in rows} == {4} and {len(row["codes"]) for row in rows} == {3}
+    assert {len(row["semantic_id"]) for row in rows} == {3} and {len(row["codes"]) for row in rows} == {3}
     assert len({tuple(row["semantic_id"]) for row in rows}) == 1682
-    assert all(row["semantic_id"][:3] == row["codes"] for row in rows)
+    codes = Counter(tuple(row["codes"]) for row in rows)
+    assert all(row["semantic_id"] == row["codes"] for row in rows if codes[tuple(row["codes"])] == 1)
+    assert codes.keys() <= {tuple(row["semantic_id"]) for row in rows}  # Of each bucket somebody stays.
     assert all(row["sid"] == "-".join(map(str, row["semantic_id"])) for row in rows)
     first = next(row for row in rows if row["item_id"] == 1)
     assert (first["title"], first["year"], first["genres"]) == ("Toy Story", "1995", "Animation|Children's|Comedy")
@@ -71,7 +74,11 @@ def test_the_manifest_says_what_made_the_export_and_what_it_is_worth(job):
     assert metrics["duplicate_floor"] == pytest.approx(1664 / 1682)
     assert metrics["usage"] == pytest.approx([len(np.unique(level)) / 128 for level in codes.T])
     assert {"r2", "mse", "cosine", "perplexity", "collision_share", "largest_bucket", "agreement"} <= set(metrics)
-    assert manifest["semantic_ids"]["scheme"] == "suffix" and manifest["semantic_ids"]["length"] == 4
+    made = manifest["semantic_ids"]
+    assert (made["scheme"], made["length"], made["sizes"]) == ("relocate", 3, [128] * 3)
+    # Nobody moves but of each bucket all that cannot stay, and hardly any fidelity is lost.
+    assert made["moved"] == pytest.approx(1 - metrics["distinct_rate"])
+    assert metrics["r2"] - 0.008 < metrics["r2_unique"] < metrics["r2"] + 0.008
     assert set(manifest["files"]) == {"ids.parquet", "ids.csv", "codebooks.safetensors", "codebooks.pt"}
     assert manifest["config"]["model"]["codebook_size"] == 128
 

@@ -12,19 +12,28 @@ from sid_jax.export.codebooks import write_codebooks
 from sid_jax.export.manifest import write_manifest
 from sid_jax.export.tables import write_ids
 from sid_jax.export.weights import model_info, original_project_has, torch_weights
-from sid_jax.ids.unique import append_suffix
+from sid_jax.ids.unique import make_unique
+from sid_jax.models.alternatives import code_alternatives
 from sid_jax.quantize.health import duplicate_floor
-from sid_jax.training.evaluate import evaluate
+from sid_jax.training.evaluate import evaluate, r2_of_codes
 from sid_jax.training.restore import restore_run
 
 
-def export(workdir: Path, out: Path, *, step: int | None = None, console: Console | None = None) -> None:
+def export(
+    workdir: Path,
+    out: Path,
+    *,
+    step: int | None = None,
+    unique: str | None = None,
+    console: Console | None = None,
+) -> None:
     """Writes the ID table, the codebooks and the manifest of a run, all or nothing.
 
     Args:
       workdir: the run's folder.
       out: where to; it must not exist, or be empty.
       step: of the checkpoint; None takes the best one of a finished run.
+      unique: "relocate", "suffix" or "none"; None for what the run's config says.
       console: where to print; standard output if None.
 
     Raises:
@@ -34,11 +43,17 @@ def export(workdir: Path, out: Path, *, step: int | None = None, console: Consol
     refuse_taken(out)
     run = restore_run(workdir, step)
     evaluation = evaluate(run.recipe, run.state, run.data.vectors, duplicate_floor(run.data.vectors))
-    semantic_ids = append_suffix(evaluation.codes, run.data.ids)
-    model = run.model
+    model, codes, sizes = run.model, evaluation.codes, evaluation.metrics["codebook_size"]
+    scheme, capacity = unique or run.config.ids.unique, run.config.ids.capacity
+    alternatives = code_alternatives(model, run.data.vectors, codes)
+    semantic_ids = make_unique(scheme, codes, run.data.ids, sizes, alternatives, capacity=capacity)
+    final_codes = semantic_ids[:, : len(sizes)]
+    if scheme == "suffix":
+        sizes = [*sizes, int(semantic_ids[:, -1].max()) + 1]
+    moved = final_codes != codes
     with_state_dict = original_project_has(model)
     with atomic_folder(out) as folder:
-        write_ids(folder, run.data.ids, run.data.id_name, evaluation.codes, semantic_ids, run.data.columns)
+        write_ids(folder, run.data.ids, run.data.id_name, codes, semantic_ids, run.data.columns)
         write_codebooks(
             folder,
             torch_weights(model),
@@ -57,13 +72,18 @@ def export(workdir: Path, out: Path, *, step: int | None = None, console: Consol
                 "num_features": run.data.vectors.shape[1],
             },
             "semantic_ids": {
-                "scheme": "suffix",
+                "scheme": scheme,
                 "length": semantic_ids.shape[1],
-                "sizes": [*evaluation.metrics["codebook_size"], int(semantic_ids[:, -1].max()) + 1],
+                "sizes": sizes,
+                "moved": float(moved.any(axis=1).mean()),
+                "moved_by_level": moved.mean(axis=0).tolist(),
             },
             "schema": {"id_column": run.data.id_name, "columns": list(run.data.columns)},
             "codebooks": {**model_info(model), "state_dict": with_state_dict},
-            "metrics": evaluation.metrics,
+            "metrics": {
+                **evaluation.metrics,
+                "r2_unique": r2_of_codes(run.recipe, run.state, run.data.vectors, final_codes),
+            },
         }
         write_manifest(folder, manifest)
     console.print(

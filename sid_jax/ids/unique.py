@@ -2,9 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from sid_jax.errors import UserError
+from sid_jax.ids.relocate import Alternatives, relocate
+
+# "relocate": L codes, where all but one of those who share a tuple move to a free one nearby; "suffix": one more token;
+# "none": the codes as they are.
+SCHEMES = ("relocate", "suffix", "none")
+
+
+def make_unique(
+    scheme: str,
+    codes: np.ndarray,
+    ids: np.ndarray,
+    sizes: Sequence[int],
+    alternatives: Alternatives,
+    *,
+    capacity: int = 1,
+) -> np.ndarray:
+    """Returns the Semantic IDs that a scheme makes of codes.
+
+    Args:
+      scheme: one of `SCHEMES`.
+      codes: `[N, L]` int32.
+      ids: `[N]` item ids, all integers or all strings, no two alike.
+      sizes: K of each level.
+      alternatives: for "relocate", what an item could have instead.
+      capacity: for "relocate", how many items may share an ID.
+
+    Raises:
+      UserError: if two items have the same id, or there are more items than IDs.
+    """
+    if scheme == "relocate":
+        return relocate(codes, ids, sizes, alternatives, capacity=capacity)
+    return append_suffix(codes, ids) if scheme == "suffix" else codes
 
 
 def append_suffix(codes: np.ndarray, ids: np.ndarray) -> np.ndarray:

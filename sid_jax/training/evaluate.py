@@ -90,6 +90,21 @@ def _measure(recipe: Recipe, state: TrainState, vectors: jax.Array) -> tuple[jax
     return codes, as_in_training.quantizer.codes, margins, squared_error(inputs, reconstructions), cosines
 
 
+def r2_of_codes(recipe: Recipe, state: TrainState, vectors: np.ndarray, codes: np.ndarray) -> float:
+    """Returns R^2, as `evaluate` does, of what codes `[N, L]` stand for against the vectors `[N, D]`."""
+    error, size = 0.0, min(_ITEMS_A_CALL, len(vectors))
+    for start in range(0, len(vectors), size):
+        batch = slice(start, start + size)
+        error += float(np.asarray(_errors(recipe, state, vectors[batch], codes[batch])).sum(dtype=np.float64))
+    return 1 - error / _spread(vectors, recipe.unit_norm)
+
+
+@functools.partial(jax.jit, static_argnames="recipe")
+def _errors(recipe: Recipe, state: TrainState, vectors: jax.Array, codes: jax.Array) -> jax.Array:
+    model = nnx.merge(recipe.graphdef, state.params, state.statistics)
+    return squared_error(normalise(vectors, model.unit_norm), model.reconstruct(codes))
+
+
 def _spread(vectors: np.ndarray, unit_norm: bool) -> float:
     """Returns the squared distance to the mean, summed over the corpus; never 0, so that equal items divide well."""
     inputs = np.asarray(normalise(jnp.asarray(vectors), unit_norm))

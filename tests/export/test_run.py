@@ -1,0 +1,65 @@
+"""One run, exported under each scheme that makes IDs unique."""
+
+import io
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from sid_jax.config import default_config
+from sid_jax.export.run import export
+from sid_jax.training.loop import train
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory):
+    """From scheme to codes, Semantic IDs and manifest; 300 items in 64 cells, ten of them alike."""
+    folder = tmp_path_factory.mktemp("exports")
+    vectors = np.random.default_rng(0).normal(size=(300, 12)).astype(np.float32)
+    vectors[:10] = vectors[0]
+    np.save(folder / "items.npy", vectors)
+    config = default_config()
+    config.data.path = str(folder / "items.npy")
+    config.model.update({"codebook_size": 8, "latent_dimension": 6, "hidden_dimensions": (24,)})
+    config.train.update({"batch_size": 64, "num_epochs": 10, "warmup_epochs": 1.0, "eval_every_epochs": 10.0})
+    console = Console(file=io.StringIO())
+    train(config, folder / "run", console=console)
+    found = {}
+    for scheme in ("relocate", "suffix", "none", None):
+        out = folder / str(scheme)
+        export(folder / "run", out, unique=scheme, console=console)
+        table = pq.read_table(out / "ids.parquet")
+        codes, semantic_ids = (np.array(table[name].to_pylist()) for name in ("codes", "semantic_id"))
+        found[scheme] = codes, semantic_ids, json.loads((out / "manifest.json").read_text())
+    return found
+
+
+def test_the_default_relocates_and_says_what_it_cost(exports):
+    codes, semantic_ids, manifest = exports["relocate"]
+    np.testing.assert_array_equal(exports[None][1], semantic_ids)
+    made, metrics = manifest["semantic_ids"], manifest["metrics"]
+    assert len(np.unique(semantic_ids, axis=0)) == 300 and semantic_ids.shape == (300, 3)
+    assert (made["scheme"], made["length"], made["sizes"]) == ("relocate", 3, [8, 8, 8])
+    assert made["moved"] == pytest.approx((codes != semantic_ids).any(axis=1).mean()) == 1 - metrics["distinct_rate"]
+    assert made["moved_by_level"] == pytest.approx((codes != semantic_ids).mean(axis=0))
+    assert metrics["r2"] - 0.05 < metrics["r2_unique"] != metrics["r2"]
+
+
+def test_a_suffix_and_nothing_at_all(exports):
+    codes, semantic_ids, manifest = exports["suffix"]
+    np.testing.assert_array_equal(semantic_ids[:, :3], codes)
+    assert len(np.unique(semantic_ids, axis=0)) == 300
+    assert manifest["semantic_ids"]["sizes"] == [8, 8, 8, semantic_ids[:, 3].max() + 1]
+    assert manifest["semantic_ids"]["moved"] == 0
+    assert manifest["metrics"]["r2_unique"] == pytest.approx(manifest["metrics"]["r2"], abs=1e-6)
+    codes, semantic_ids, manifest = exports["none"]
+    np.testing.assert_array_equal(semantic_ids, codes)
+    assert manifest["semantic_ids"]["sizes"] == [8, 8, 8]
+
+
+def test_codes_are_the_same_under_each_scheme(exports):
+    codes = exports["relocate"][0]
+    for scheme in ("suffix", "none"):
+        np.testing.assert_array_equal(exports[scheme][0], codes)

@@ -1,0 +1,40 @@
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+from sid_jax.quantize.beam import beam_codes
+from sid_jax.quantize.nearest import assign_codes, sum_codewords
+
+
+@pytest.fixture(scope="module")
+def space():
+    keys = jax.random.split(jax.random.key(0), 4)
+    books = tuple(
+        jax.random.normal(key, (size, 3)) / (level + 1)
+        for level, (key, size) in enumerate(zip(keys, (4, 5, 3), strict=False))
+    )
+    return jax.random.normal(keys[3], (20, 3)), books
+
+
+def test_a_beam_as_wide_as_all_tuples_lists_them_by_distance(space):
+    latents, books = space
+    codes, distances = beam_codes(latents, books, 1000)
+    assert codes.shape == (20, 60, 3)
+    every = np.array(list(itertools.product(range(4), range(5), range(3))))
+    sums = np.asarray(sum_codewords(every, books))
+    exact = np.square(np.asarray(latents)[:, None] - sums).sum(axis=-1)
+    np.testing.assert_allclose(distances, np.sort(exact, axis=1), rtol=1e-4, atol=1e-5)
+    assert all(len(np.unique(each, axis=0)) == 60 for each in np.asarray(codes))
+    np.testing.assert_allclose(
+        distances, np.square(np.asarray(latents)[:, None] - np.asarray(sum_codewords(codes, books))).sum(-1), atol=1e-4
+    )
+
+
+def test_a_beam_of_one_is_the_greedy_walk_and_a_wider_one_is_no_worse(space):
+    latents, books = space
+    narrow, far = beam_codes(latents, books, 1)
+    np.testing.assert_array_equal(narrow[:, 0], assign_codes(latents, books))
+    _, near = beam_codes(latents, books, 8)
+    assert (np.asarray(near[:, 0]) <= np.asarray(far[:, 0]) + 1e-5).all() and (near[:, 0] < far[:, 0] - 1e-3).any()
