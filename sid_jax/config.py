@@ -61,6 +61,8 @@ def default_config() -> ConfigDict:
     model.num_levels = 3
     # K: codes a level; one number, or one for each level, as in (64, 128, 256).
     model.codebook_size = FieldReference(256, field_type=object)
+    # "mlp", or "residual": x W + MLP(x), which starts as the projection onto the first Z principal axes.
+    model.encoder = "mlp"
     # Z: features of the latent vector that is quantized.
     model.latent_dimension = 32
     # Widths of the encoder's hidden layers; the decoder has them the other way round.
@@ -158,6 +160,7 @@ _CHOICES: dict[str, Sequence[Any]] = {
     "data.view": ("item", "user"),
     "data.vectors": ("text", "collaborative", "text+collaborative"),
     "data.standardise": ("global", "feature", "none"),
+    "model.encoder": ("mlp", "residual"),
     "model.activation": ("silu", "relu", "gelu"),
     "model.quantization_method": ("ste", "gumbel_softmax"),
     "ids.unique": SCHEMES,

@@ -27,8 +27,6 @@ def write_codebooks(
     weights: Mapping[str, np.ndarray],
     scaling: Mapping[str, np.ndarray],
     info: dict[str, Any],
-    *,
-    with_state_dict: bool,
 ) -> None:
     """Writes `codebooks.safetensors` and `codebooks.pt`; all arrays are float32 in them.
 
@@ -37,15 +35,12 @@ def write_codebooks(
       weights: by name, `encoder.network.0.weight` and so on; of each level `quantization_layers.0.embedding.weight`.
       scaling: "mean" and "scale", `[D]` each.
       info: what else it takes to use them, in plain Python that JSON knows: `unit_norm`, `activation`, …
-      with_state_dict: whether the `.pt` file gets all the weights too; without, it has the codebooks and the scaling.
     """
     weights = {name: _float32(array) for name, array in weights.items()}
     scaling = {name: _float32(scaling[name]) for name in _SCALING}
     codebooks = _codebooks(weights)
     _write_safetensors(folder / _SAFETENSORS, codebooks, weights, scaling, info)
-    content = {"codebooks": _stacked(codebooks), "scaling": scaling, "info": info}
-    if with_state_dict:
-        content["state_dict"] = weights
+    content = {"codebooks": _stacked(codebooks), "scaling": scaling, "info": info, "state_dict": weights}
     write_torch_file(folder / "codebooks.pt", content)
 
 

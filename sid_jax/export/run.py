@@ -11,7 +11,7 @@ from sid_jax.export.atomic import atomic_folder, refuse_taken
 from sid_jax.export.codebooks import write_codebooks
 from sid_jax.export.manifest import write_manifest
 from sid_jax.export.tables import write_ids
-from sid_jax.export.weights import model_info, original_project_has, torch_weights
+from sid_jax.export.weights import model_info, torch_weights
 from sid_jax.ids.unique import make_unique
 from sid_jax.models.alternatives import code_alternatives
 from sid_jax.quantize.health import duplicate_floor
@@ -51,7 +51,6 @@ def export(
     if scheme == "suffix":
         sizes = [*sizes, int(semantic_ids[:, -1].max()) + 1]
     moved = final_codes != codes
-    with_state_dict = original_project_has(model)
     with atomic_folder(out) as folder:
         write_ids(folder, run.data.ids, run.data.id_name, codes, semantic_ids, run.data.columns)
         write_codebooks(
@@ -59,7 +58,6 @@ def export(
             torch_weights(model),
             {"mean": np.asarray(model.mean[...]), "scale": np.asarray(model.scale[...])},
             model_info(model),
-            with_state_dict=with_state_dict,
         )
         manifest = {
             "config": run.config.to_dict(),
@@ -79,7 +77,7 @@ def export(
                 "moved_by_level": moved.mean(axis=0).tolist(),
             },
             "schema": {"id_column": run.data.id_name, "columns": list(run.data.columns)},
-            "codebooks": {**model_info(model), "state_dict": with_state_dict},
+            "codebooks": model_info(model),
             "metrics": {
                 **evaluation.metrics,
                 "r2_unique": r2_of_codes(run.recipe, run.state, run.data.vectors, final_codes),

@@ -20,7 +20,8 @@ _ORIGINAL_ACTIVATIONS = ("silu", "relu")
 def torch_weights(model: RQVAE) -> dict[str, np.ndarray]:
     """Returns every weight by the original PyTorch project's names, linear layers as `[out, in]`.
 
-    Its layers stand in a Sequential with an activation between two of them: layer i of ours is its number 2 i.
+    Its layers stand in a Sequential with an activation between two of them: layer i of ours is its number 2 i. What it
+    does not have, the shortcut of a residual encoder, is `encoder.shortcut.weight`.
     """
     weights: dict[str, np.ndarray] = {}
     for part, mlp in (("encoder", model.encoder), ("decoder", model.decoder)):
@@ -28,14 +29,20 @@ def torch_weights(model: RQVAE) -> dict[str, np.ndarray]:
             linear = nnx.to_pure_dict(nnx.state(layer))
             weights[f"{part}.network.{2 * number}.weight"] = np.asarray(linear["kernel"]).T
             weights[f"{part}.network.{2 * number}.bias"] = np.asarray(linear["bias"])
+        if mlp.shortcut is not None:
+            weights[_shortcut_name(part)] = np.asarray(mlp.shortcut.kernel[...]).T
     for level, codebook in enumerate(model.quantizer.codebooks):
         weights[f"quantization_layers.{level}.embedding.weight"] = np.asarray(codebook)
     return weights
 
 
 def original_project_has(model: RQVAE) -> bool:
-    """Returns whether the original PyTorch project has this architecture: one K for all levels, and SiLU or ReLU."""
-    return len(set(model.quantizer.codebook_sizes)) == 1 and model.encoder.activation in _ORIGINAL_ACTIVATIONS
+    """Returns whether the original PyTorch project has this architecture: one K, no shortcut, and SiLU or ReLU."""
+    return (
+        len(set(model.quantizer.codebook_sizes)) == 1
+        and model.encoder.shortcut is None
+        and model.encoder.activation in _ORIGINAL_ACTIVATIONS
+    )
 
 
 def model_info(model: RQVAE) -> dict[str, Any]:
@@ -45,6 +52,7 @@ def model_info(model: RQVAE) -> dict[str, Any]:
         "activation": model.encoder.activation,
         "num_levels": len(model.quantizer.levels),
         "codebook_size": list(model.quantizer.codebook_sizes),
+        "original_project": original_project_has(model),
     }
 
 
@@ -69,6 +77,7 @@ def model_from_weights(
         latent_dimension=widths[-1],
         hidden_dimensions=widths[1:-1],
         activation=info["activation"],
+        shortcut=_shortcut_name("encoder") in weights,
         unit_norm=info["unit_norm"],
         rngs=nnx.Rngs(0),
     )
@@ -79,6 +88,10 @@ def model_from_weights(
         Scaling(unit_norm=info["unit_norm"], mean=jnp.asarray(scaling["mean"]), scale=jnp.asarray(scaling["scale"]))
     )
     return model
+
+
+def _shortcut_name(part: str) -> str:
+    return f"{part}.shortcut.weight"
 
 
 def _widths(weights: Mapping[str, np.ndarray]) -> list[int]:
@@ -92,3 +105,5 @@ def _fill(mlp: MLP, part: str, weights: Mapping[str, np.ndarray]) -> None:
     for number, layer in enumerate(mlp.layers):
         kernel, bias = (weights[f"{part}.network.{2 * number}.{name}"] for name in ("weight", "bias"))
         nnx.update(layer, {"kernel": jnp.asarray(kernel.T), "bias": jnp.asarray(bias)})
+    if mlp.shortcut is not None:
+        nnx.update(mlp.shortcut, {"kernel": jnp.asarray(weights[_shortcut_name(part)].T)})

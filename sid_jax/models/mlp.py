@@ -24,15 +24,26 @@ class MLP(nnx.Module):
       dimensions: features of the input, of each hidden layer, and of the output.
       activation: a name in `ACTIVATIONS`.
       dropout: share of hidden activations dropped when a key is given.
+      shortcut: whether the input also goes to the output by a linear map of its own. The layers then start with an
+        output of 0, so that the whole starts as that map: `x W + MLP(x)`.
       rngs: for the kernels (LeCun normal); biases start at 0.
     """
 
-    def __init__(self, dimensions: Sequence[int], *, activation: str = "silu", dropout: float = 0.0, rngs: nnx.Rngs):
-        # Float32 at the highest precision: what export encodes is what training encoded, on every machine.
+    def __init__(
+        self,
+        dimensions: Sequence[int],
+        *,
+        activation: str = "silu",
+        dropout: float = 0.0,
+        shortcut: bool = False,
+        rngs: nnx.Rngs,
+    ):
         self.layers = nnx.List(
-            nnx.Linear(fan_in, fan_out, precision=jax.lax.Precision.HIGHEST, rngs=rngs)
-            for fan_in, fan_out in zip(dimensions[:-1], dimensions[1:], strict=True)
+            _linear(fan_in, fan_out, rngs) for fan_in, fan_out in zip(dimensions[:-1], dimensions[1:], strict=True)
         )
+        self.shortcut = nnx.data(_linear(dimensions[0], dimensions[-1], rngs, use_bias=False) if shortcut else None)
+        if shortcut:
+            self.layers[-1].kernel[...] = jnp.zeros_like(self.layers[-1].kernel[...])
         self.activation = activation
         self.dropout = dropout
 
@@ -42,7 +53,13 @@ class MLP(nnx.Module):
         hidden = inputs
         for layer, layer_key in zip(self.layers[:-1], keys[:-1], strict=True):
             hidden = _dropout(ACTIVATIONS[self.activation](layer(hidden)), self.dropout, layer_key)
-        return self.layers[-1](hidden)
+        outputs = self.layers[-1](hidden)
+        return outputs if self.shortcut is None else outputs + self.shortcut(inputs)
+
+
+def _linear(fan_in: int, fan_out: int, rngs: nnx.Rngs, *, use_bias: bool = True) -> nnx.Linear:
+    # Float32 at the highest precision: what export encodes is what training encoded, on every machine.
+    return nnx.Linear(fan_in, fan_out, use_bias=use_bias, precision=jax.lax.Precision.HIGHEST, rngs=rngs)
 
 
 def _dropout(hidden: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:

@@ -43,6 +43,7 @@ class RQVAE(nnx.Module):
       hidden_dimensions: widths of the encoder's hidden layers; the decoder's are reversed.
       activation: "silu", "relu" or "gelu".
       dropout: share of hidden activations dropped in training.
+      shortcut: whether encoder and decoder have a linear map beside their layers (see `MLP`).
       unit_norm: whether each input vector is brought to length 1 first.
       rngs: for the parameters.
     """
@@ -56,13 +57,15 @@ class RQVAE(nnx.Module):
         hidden_dimensions: Sequence[int] = (512, 256, 128),
         activation: str = "silu",
         dropout: float = 0.0,
+        shortcut: bool = False,
         unit_norm: bool = False,
         rngs: nnx.Rngs,
     ):
         dimensions = (num_features, *hidden_dimensions, latent_dimension)
-        self.encoder = MLP(dimensions, activation=activation, dropout=dropout, rngs=rngs)
+        network: dict[str, Any] = {"activation": activation, "dropout": dropout, "shortcut": shortcut}
+        self.encoder = MLP(dimensions, **network, rngs=rngs)
         self.quantizer = ResidualQuantizer(codebook_sizes, latent_dimension, rngs=rngs)
-        self.decoder = MLP(dimensions[::-1], activation=activation, dropout=dropout, rngs=rngs)
+        self.decoder = MLP(dimensions[::-1], **network, rngs=rngs)
         self.unit_norm = unit_norm
         self.mean = Statistic(jnp.zeros(num_features))
         self.scale = Statistic(jnp.ones(num_features))

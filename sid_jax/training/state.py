@@ -12,7 +12,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
-from sid_jax.data.scaling import fit_scaling
+from sid_jax.data.scaling import apply_scaling, fit_scaling
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.kmeans import residual_kmeans
 from sid_jax.streams import stream_key
@@ -54,6 +54,7 @@ def build_model(config: ConfigDict, num_features: int) -> RQVAE:
         hidden_dimensions=tuple(model.hidden_dimensions),
         activation=model.activation,
         dropout=model.dropout,
+        shortcut=model.encoder == "residual",
         unit_norm=config.data.unit_norm,
         rngs=nnx.Rngs(params=stream_key(config.seed, "params")),
     )
@@ -75,12 +76,29 @@ def begin(config: ConfigDict, vectors: np.ndarray) -> RQVAE:
             stream_key(config.seed, "kmeans_sample"), len(vectors), (train.kmeans_sample_items,), replace=False
         )
         sample = vectors[np.sort(np.asarray(chosen))]
+    if config.model.encoder == "residual":
+        start_as_pca(model, sample)
     latents = jax.jit(RQVAE.encode)(model, jnp.asarray(sample))
     key = stream_key(config.seed, "kmeans")
     model.quantizer.set_codebooks(
         residual_kmeans(key, latents, model.quantizer.codebook_sizes, train.kmeans_iterations)
     )
     return model
+
+
+def start_as_pca(model: RQVAE, vectors: np.ndarray) -> None:
+    """Makes the shortcuts of encoder and decoder the projection onto the first Z principal axes, and back.
+
+    With no fewer latent features than input features that is a rotation, and the features left over start at 0.
+    """
+    scaled = np.asarray(jax.jit(apply_scaling)(model.scaling, jnp.asarray(vectors)), np.float64)
+    _, axes = np.linalg.eigh(scaled.T @ scaled)
+    encoding, decoding = model.encoder.shortcut, model.decoder.shortcut
+    assert encoding is not None and decoding is not None
+    kernel = np.zeros(encoding.kernel.shape, np.float32)
+    kernel[:, : len(axes)] = axes[:, ::-1][:, : kernel.shape[1]]
+    encoding.kernel[...] = jnp.asarray(kernel)
+    decoding.kernel[...] = jnp.asarray(kernel.T)
 
 
 def make_state(model: RQVAE, optimizer: optax.GradientTransformation) -> TrainState:

@@ -41,8 +41,8 @@ def make_scaling():
     return {"mean": np.arange(D, dtype=np.float32), "scale": np.full(D, 0.5, np.float32)}
 
 
-def write(folder, weights, *, with_state_dict=True):
-    write_codebooks(folder, weights, make_scaling(), INFO, with_state_dict=with_state_dict)
+def write(folder, weights):
+    write_codebooks(folder, weights, make_scaling(), INFO)
 
 
 def load_pt(folder):
@@ -95,11 +95,6 @@ def test_the_state_dict_drops_into_the_model(tmp_path):
     model = ResidualQuantizedAutoencoder((4, 4))
     model.load_state_dict(load_pt(tmp_path)["state_dict"])
     assert all(np.array_equal(value.numpy(), weights[name]) for name, value in model.state_dict().items())
-
-
-def test_without_a_state_dict_the_plain_keys_are_alone(tmp_path):
-    write(tmp_path, make_weights(), with_state_dict=False)
-    assert set(load_pt(tmp_path)) == {"codebooks", "scaling", "info"}
 
 
 def test_arrays_that_are_not_contiguous_are_not_scrambled(tmp_path):
