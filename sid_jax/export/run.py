@@ -12,6 +12,7 @@ from sid_jax.export.codebooks import write_codebooks
 from sid_jax.export.manifest import write_manifest
 from sid_jax.export.tables import write_ids
 from sid_jax.export.weights import model_info, torch_weights
+from sid_jax.ids.quality import entropy, gini
 from sid_jax.ids.unique import make_unique
 from sid_jax.models.alternatives import code_alternatives
 from sid_jax.quantize.health import duplicate_floor
@@ -80,6 +81,8 @@ def export(
             "codebooks": model_info(model),
             "metrics": {
                 **evaluation.metrics,
+                "gini": gini(codes),
+                "entropy": entropy(codes),
                 "r2_unique": r2_of_codes(run.recipe, run.state, run.data.vectors, final_codes),
             },
         }

@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from sid_jax.errors import UserError
+from sid_jax.export.id_tables import IdTable, align
 from sid_jax.json_file import write_json
 from sid_jax.recommend.config import check_config
-from sid_jax.recommend.data.id_tables import IdTable, align
 from sid_jax.recommend.data.task import Task, load_ids, load_split, make_task
 from sid_jax.recommend.evaluation.evaluate import PER_USER
 from sid_jax.recommend.evaluation.intervals import mean_interval, paired_difference

@@ -11,9 +11,9 @@ import numpy as np
 from rich.console import Console
 
 from sid_jax.errors import UserError
+from sid_jax.export.id_tables import IdTable
 from sid_jax.recommend.batch import HistoryBatch, user_numbers
 from sid_jax.recommend.config import KINDS, check_config, default_config
-from sid_jax.recommend.data.id_tables import IdTable
 from sid_jax.recommend.data.task import load_task
 from sid_jax.recommend.ranker import ModelRanker
 from sid_jax.recommend.run import RESULTS_FILE

@@ -44,6 +44,7 @@ def test_the_default_relocates_and_says_what_it_cost(exports):
     assert (made["scheme"], made["length"], made["sizes"]) == ("relocate", 3, [8, 8, 8])
     assert made["moved"] == pytest.approx((codes != semantic_ids).any(axis=1).mean()) == 1 - metrics["distinct_rate"]
     assert made["moved_by_level"] == pytest.approx((codes != semantic_ids).mean(axis=0))
+    assert metrics["gini"] > 0 and len(metrics["entropy"]) == 3
     assert metrics["r2"] - 0.05 < metrics["r2_unique"] != metrics["r2"]
 
 

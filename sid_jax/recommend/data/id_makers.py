@@ -8,10 +8,10 @@ import numpy as np
 
 from sid_jax.data.scaling import apply_scaling, fit_scaling
 from sid_jax.errors import UserError
+from sid_jax.export.id_tables import IdTable
 from sid_jax.ids.unique import append_suffix
 from sid_jax.quantize.kmeans import residual_kmeans
 from sid_jax.quantize.nearest import assign_codes
-from sid_jax.recommend.data.id_tables import IdTable
 from sid_jax.streams import stream_key
 
 KINDS = ("random", "lsh", "kmeans")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from sid_jax.data.checks import check_unique
@@ -25,8 +26,9 @@ _LARGEST_CODE = np.iinfo(np.int32).max
 _TOKEN = re.compile(r"<[A-Za-z]+_([0-9]{1,18})>")
 # As Python writes whole numbers, so that nothing is lost ("007" stays text), and within int64.
 _WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
+_WHOLE_CODE = re.compile(r"[0-9]{1,18}")
 # Only after a file's ending, since "beauty-2" is a good name for a folder.
-_SOURCE = re.compile(r"(?P<path>.+\.(?:json|npy|parquet))(?P<offset>[+-][0-9]{1,18})", re.DOTALL)
+_SOURCE = re.compile(r"(?P<path>.+\.(?:json|npy|parquet|csv))(?P<offset>[+-][0-9]{1,18})", re.DOTALL)
 _LONGEST_SHOWN = 80
 
 # Item ids, codes not yet checked, titles.
@@ -60,7 +62,7 @@ class IdTable:
 def parse_id_source(text: str) -> tuple[Path, int]:
     """Reads a path that may be followed by what to add to the item ids: "letter.json+1" is (letter.json, 1).
 
-    Only a .json, .npy or .parquet file can be so followed, and a path that exists as it stands is taken as it stands.
+    Only a .json, .npy, .parquet or .csv file can be so followed; a path that exists as it stands is taken as it stands.
     """
     found = _SOURCE.fullmatch(text)
     if found is None or Path(text).expanduser().exists():
@@ -73,9 +75,10 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
 
     Args:
       path: a folder that `export.py` wrote; a .parquet file with the item ids in its first column, the Semantic IDs as
-        lists in the column `semantic_id` and perhaps titles in the column `title`; a .json file, `{item: [183, 70]}` or
-        `{item: ["<a_183>", "<b_70>"]}` (items are numbers if all are whole numbers); or a .npy file of whole numbers
-        `[N, L]` (items are row numbers).
+        lists in the column `semantic_id` and perhaps titles in the column `title`; a .csv file with the item ids in its
+        first column and the Semantic IDs in the column `semantic_id`, as "12 4 91", or `sid`, as "12-4-91"; a .json
+        file, `{item: [183, 70]}` or `{item: ["<a_183>", "<b_70>"]}` (items are numbers if all are whole numbers); or a
+        .npy file of whole numbers `[N, L]` (items are row numbers).
       offset: added to item ids that are whole numbers, as where a file counts items from 0 and a catalogue from 1.
 
     Returns:
@@ -91,6 +94,7 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
         id_column, path = _exported_id_column(path), path / "ids.parquet"
     readers: dict[str, Callable[[], _Content]] = {
         ".parquet": lambda: _read_parquet(path, id_column),
+        ".csv": lambda: _read_csv(path),
         ".json": lambda: _read_json(path),
         ".npy": lambda: _read_npy(path),
     }
@@ -176,6 +180,34 @@ def _codes_from_arrow(column: pa.ChunkedArray, item_ids: np.ndarray, path: Path)
     if codes.null_count:
         raise UserError(f"{where}: {codes.null_count} codes are null; give every item all its codes")
     return codes.to_numpy().reshape(len(item_ids), -1)
+
+
+def _read_csv(path: Path) -> _Content:
+    try:
+        with pa_csv.open_csv(path) as reader:
+            names = reader.schema.names
+        name = next((name for name in ("semantic_id", "sid") if name in names[1:]), None)
+        if name is None:
+            raise UserError(f"{path}: no column 'semantic_id' or 'sid' after the first; its columns are {names}")
+        # As text, and only what is empty is null: "007" and "NA" may be items.
+        texts = pa_csv.ConvertOptions(
+            include_columns=[names[0], name],
+            column_types={names[0]: pa.string(), name: pa.string()},
+            null_values=[""],
+            strings_can_be_null=True,
+        )
+        table = pa_csv.read_csv(path, convert_options=texts)
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path}: not a readable .csv file ({reason(error)}); write it anew") from error
+    for column in (0, 1):
+        _refuse_nulls(table.column(column), f"{path}: column {table.column_names[column]!r}")
+    item_ids = _numbers_if_whole(table.column(0).to_pylist())
+    codes = [text.replace("-", " ").split() for text in table.column(1).to_pylist()]
+    for item, each in zip(item_ids.tolist(), codes, strict=True):
+        if not all(map(_WHOLE_CODE.fullmatch, each)):
+            raise UserError(f"{path}: item {item!r} has {_shown(' '.join(each))}; write codes as 12 4 91 or 12-4-91")
+    _check_lengths(np.array([len(each) for each in codes], np.int64), item_ids, path)
+    return item_ids, np.array([list(map(int, each)) for each in codes], object), None
 
 
 def _refuse_nulls(column: pa.ChunkedArray, where: str) -> None:

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from sid_jax.errors import UserError
+from sid_jax.export.id_tables import IdTable, align, parse_id_source, read_id_table
 from sid_jax.export.manifest import write_manifest
 from sid_jax.export.tables import write_ids
-from sid_jax.recommend.data.id_tables import IdTable, align, parse_id_source, read_id_table
 
 SEMANTIC_IDS = np.array([[12, 4, 0], [12, 4, 1], [255, 0, 0]], np.int32)
 TITLES = np.array(["Alien", "Brazil", None], dtype=object)

@@ -1,0 +1,47 @@
+"""Measures anyone's Semantic IDs.
+
+python -m sid_jax.evaluate --ids=exports/items --vectors=items.parquet
+python -m sid_jax.evaluate --ids=letter.json+1 --vectors=items.npy --vector_ids=ids.txt --labels=items.jsonl:categories
+"""
+
+from __future__ import annotations
+
+from absl import flags
+
+from sid_jax import command
+
+_IDS = flags.DEFINE_string(
+    "ids",
+    None,
+    "An export's folder, or a .parquet, .csv, .json or .npy file; with +1 after it, 1 is added to its item ids.",
+    required=True,
+)
+_VECTORS = flags.DEFINE_string("vectors", None, "A .npy or .parquet file: for whatever compares IDs with vectors.")
+_VECTOR_IDS = flags.DEFINE_string("vector_ids", None, "With a .npy file: a text file with an item id a line.")
+_ID_COLUMN = flags.DEFINE_string("id_column", "item_id", "With a .parquet file of vectors: the column of item ids.")
+_VECTOR_COLUMN = flags.DEFINE_string("vector_column", "vector", "With a .parquet file: the column of vectors.")
+_CODEBOOKS = flags.DEFINE_string("codebooks", None, "An export's folder, whose decoder says what IDs stand for.")
+_LABELS = flags.DEFINE_string("labels", None, "FILE:COLUMN, a .parquet, .csv or .jsonl file with ids in column 1.")
+_OTHER = flags.DEFINE_string("other", None, "IDs of the same items after another training: for the stability.")
+_OUT = flags.DEFINE_string("out", None, "A .json file for the figures.")
+
+
+def main() -> None:
+    """Measures what the flags name."""
+    from sid_jax.evaluate.run import Sources, evaluate_ids
+
+    sources = Sources(
+        ids=_IDS.value,
+        vectors=_VECTORS.value,
+        vector_ids=_VECTOR_IDS.value,
+        id_column=_ID_COLUMN.value,
+        vector_column=_VECTOR_COLUMN.value,
+        codebooks=_CODEBOOKS.value,
+        labels=_LABELS.value,
+        other=_OTHER.value,
+    )
+    evaluate_ids(sources, out=_OUT.value)
+
+
+if __name__ == "__main__":
+    command.run(main, [])

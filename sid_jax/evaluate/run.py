@@ -1,0 +1,163 @@
+"""Somebody's IDs, and what is known of the items, to figures."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+
+from sid_jax.data.vector_files import read_vector_file
+from sid_jax.errors import UserError
+from sid_jax.evaluate.labels import read_labels
+from sid_jax.evaluate.report import print_figures
+from sid_jax.export.id_tables import IdTable, align, parse_id_source, read_id_table
+from sid_jax.export.load import load_export
+from sid_jax.ids.neighbours import nearest_items, neighbours_share_prefix
+from sid_jax.ids.quality import (
+    entropy,
+    explained_by_prefix,
+    gini,
+    prefixes_in_use,
+    purity,
+    same_prefix_by_chance,
+    stability,
+)
+from sid_jax.json_file import write_json
+from sid_jax.models.rqvae import RQVAE
+from sid_jax.quantize.health import collision_share, distinct_rate, duplicate_floor, largest_bucket, perplexity, usage
+from sid_jax.streams import stream_rng
+
+_NEIGHBOURS = 10
+# The most items whose neighbours are looked for, among all: beyond, a random sample, and the figures say so.
+_MOST_ASKED = 20_000
+# Items decoded at a time.
+_ITEMS_A_CALL = 8192
+
+
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """Where things lie, as the command's flags say; None for what there is not."""
+
+    ids: str
+    vectors: str | None = None
+    vector_ids: str | None = None
+    id_column: str = "item_id"
+    vector_column: str = "vector"
+    codebooks: str | None = None
+    labels: str | None = None
+    other: str | None = None
+
+
+def evaluate_ids(sources: Sources, *, out: str | None = None, console: Console | None = None) -> dict[str, Any]:
+    """Measures Semantic IDs, prints a table, and returns the figures.
+
+    Args:
+      sources: what to measure; vectors, codebooks, labels and a second set of IDs each allow more figures.
+      out: a .json file for the figures; None for none.
+      console: where to print; standard output if None.
+
+    Raises:
+      UserError: for a file that cannot be used.
+    """
+    if sources.codebooks and not sources.vectors:
+        raise UserError("--codebooks needs --vectors: what IDs stand for is compared with the items' vectors")
+    table = _read_ids(sources.ids)
+    vectors = None
+    if sources.vectors:
+        data = read_vector_file(
+            Path(sources.vectors).expanduser(),
+            id_column=sources.id_column,
+            vector_column=sources.vector_column,
+            ids_path=Path(sources.vector_ids).expanduser() if sources.vector_ids else None,
+        )
+        table, vectors = align(table, data.ids), np.asarray(data.vectors, np.float32)
+    figures = _figures_of_ids(table.semantic_ids)
+    if vectors is not None:
+        figures |= _figures_of_vectors(table.semantic_ids, vectors)
+    if vectors is not None and sources.codebooks:
+        figures["by_depth"] = _by_depth(load_export(sources.codebooks).model, table.semantic_ids, vectors)
+    if sources.labels:
+        figures["label_purity"] = purity(table.semantic_ids, read_labels(sources.labels, table.item_ids))
+    if sources.other:
+        other = align(_read_ids(sources.other), table.item_ids)
+        figures["stability"] = stability(table.semantic_ids, other.semantic_ids)
+    if out:
+        write_json(Path(out), {"ids": table.name, **figures})
+    print_figures(console or Console(), table.name, figures)
+    return figures
+
+
+def _read_ids(source: str) -> IdTable:
+    return read_id_table(*parse_id_source(source))
+
+
+def _figures_of_ids(semantic_ids: np.ndarray) -> dict[str, Any]:
+    sizes = (semantic_ids.max(axis=0) + 1).tolist()
+    return {
+        "num_items": len(semantic_ids),
+        "num_levels": semantic_ids.shape[1],
+        "largest_code": [size - 1 for size in sizes],
+        "distinct_rate": distinct_rate(semantic_ids),
+        "collision_share": collision_share(semantic_ids),
+        "largest_bucket": largest_bucket(semantic_ids),
+        "gini": gini(semantic_ids),
+        # Of codes up to the largest that is there: a file does not say how many there could be.
+        "usage": usage(semantic_ids, sizes),
+        "perplexity": perplexity(semantic_ids, sizes),
+        "entropy": entropy(semantic_ids),
+        "prefixes": prefixes_in_use(semantic_ids, sizes),
+    }
+
+
+def _figures_of_vectors(semantic_ids: np.ndarray, vectors: np.ndarray) -> dict[str, Any]:
+    num_items = len(vectors)
+    asked = np.arange(num_items)
+    if num_items > _MOST_ASKED:
+        asked = np.sort(stream_rng(0, "neighbours").choice(num_items, _MOST_ASKED, replace=False))
+    neighbours = nearest_items(vectors, asked, min(_NEIGHBOURS, num_items - 1)) if num_items > 1 else None
+    return {
+        "duplicate_floor": duplicate_floor(vectors),
+        "explained_by_prefix": explained_by_prefix(semantic_ids, vectors),
+        "neighbours_asked": len(asked),
+        "neighbours_share_prefix": []
+        if neighbours is None
+        else neighbours_share_prefix(semantic_ids, neighbours, asked),
+        "chance_shares_prefix": same_prefix_by_chance(semantic_ids),
+    }
+
+
+def _by_depth(model: RQVAE, semantic_ids: np.ndarray, vectors: np.ndarray) -> list[dict[str, float]]:
+    """Returns R^2, MSE and cosine of what the first codes of each ID stand for, for each depth of the codebooks."""
+    sizes = model.quantizer.codebook_sizes
+    if semantic_ids.shape[1] < len(sizes) or (semantic_ids[:, : len(sizes)].max(axis=0) >= sizes).any():
+        raise UserError(f"the codebooks have {len(sizes)} levels of {sizes} codes, which the IDs do not fit")
+    if vectors.shape[1] != model.mean.shape[0]:
+        raise UserError(f"the codebooks are of {model.mean.shape[0]} features, the vectors have {vectors.shape[1]}")
+    inputs = _inputs(model, vectors)
+    spread = float(np.square(inputs - inputs.mean(axis=0, dtype=np.float64)).sum()) or 1.0
+    return [_fidelity(inputs, _decode(model, semantic_ids, depth), spread) for depth in range(1, len(sizes) + 1)]
+
+
+def _inputs(model: RQVAE, vectors: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True) if model.unit_norm else np.ones((len(vectors), 1))
+    return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
+
+
+def _decode(model: RQVAE, semantic_ids: np.ndarray, depth: int) -> np.ndarray:
+    parts: Sequence[np.ndarray] = [
+        np.asarray(model.reconstruct(jnp.asarray(semantic_ids[first : first + _ITEMS_A_CALL, :depth])))
+        for first in range(0, len(semantic_ids), _ITEMS_A_CALL)
+    ]
+    return np.concatenate(parts)
+
+
+def _fidelity(inputs: np.ndarray, reconstructions: np.ndarray, spread: float) -> dict[str, float]:
+    error = float(np.square(inputs - reconstructions, dtype=np.float64).sum())
+    norms = np.linalg.norm(inputs, axis=1) * np.linalg.norm(reconstructions, axis=1)
+    cosines = (inputs * reconstructions).sum(axis=1) / np.maximum(norms, 1e-12)
+    return {"r2": 1 - error / spread, "mse": error / inputs.size, "cosine": float(cosines.mean(dtype=np.float64))}

@@ -1,0 +1,109 @@
+"""Anyone's IDs are measured, by the library and by the command."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+from rich.console import Console
+
+from sid_jax.config import default_config
+from sid_jax.errors import UserError
+from sid_jax.evaluate.labels import read_labels
+from sid_jax.evaluate.run import Sources, evaluate_ids
+from sid_jax.export.run import export
+from sid_jax.training.loop import train
+from tests.commands import refused, run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """200 items in 8 far groups with vectors, labels, an export, and IDs of each kind of file."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    random = np.random.default_rng(0)
+    group = random.integers(0, 8, 200)
+    vectors = (10 * np.eye(8)[group] + random.normal(size=(200, 8))).astype(np.float32)
+    np.save(folder / "items.npy", vectors)
+    ids = np.stack([group, np.arange(200)], axis=1)
+    np.save(folder / "ids.npy", ids)
+    (folder / "ids.json").write_text(json.dumps({str(row): each for row, each in enumerate(ids.tolist())}))
+    (folder / "later.json").write_text(json.dumps({str(row + 1): each for row, each in enumerate(ids.tolist())}))
+    texts = [" ".join(map(str, each)) for each in ids.tolist()]
+    pa.csv.write_csv(pa.table({"item": np.arange(200), "semantic_id": texts}), folder / "ids.csv")
+    pa.csv.write_csv(
+        pa.table({"item": np.arange(200), "sid": [text.replace(" ", "-") for text in texts]}), folder / "sid.csv"
+    )
+    pa.parquet.write_table(pa.table({"item": np.arange(200), "semantic_id": ids.tolist()}), folder / "ids.parquet")
+    lines = [json.dumps({"item": row, "kind": [f"kind {each}", "all"]}) for row, each in enumerate(group.tolist())]
+    (folder / "labels.jsonl").write_text("\n".join(lines))
+    pa.csv.write_csv(
+        pa.table({"item": np.arange(200), "kind": [f"kind {each}" for each in group]}), folder / "labels.csv"
+    )
+    config = default_config()
+    config.data.path = str(folder / "items.npy")
+    config.model.update({"codebook_size": 8, "latent_dimension": 8, "hidden_dimensions": (16,), "encoder": "residual"})
+    config.train.update({"batch_size": 40, "num_epochs": 5, "warmup_epochs": 1.0, "eval_every_epochs": 5.0})
+    console = Console(file=io.StringIO())
+    train(config, folder / "run", console=console)
+    export(folder / "run", folder / "export", console=console)
+    return folder
+
+
+def figures(folder, ids, **more):
+    sources = {name: str(folder / value) for name, value in more.items()}
+    return evaluate_ids(Sources(ids=str(folder / ids), **sources), console=Console(file=io.StringIO()))
+
+
+def test_every_kind_of_file_gives_the_same_figures(folder):
+    kinds = ("ids.npy", "ids.json", "later.json-1", "ids.csv", "sid.csv", "ids.parquet")
+    first, *others = [figures(folder, kind, vectors="items.npy") for kind in kinds]
+    assert all(other == first for other in others)
+    assert first["distinct_rate"] == first["duplicate_floor"] == 1.0
+    assert first["explained_by_prefix"][0] > 0.8 and first["explained_by_prefix"][1] == pytest.approx(1.0)
+    assert first["neighbours_share_prefix"][0] > 0.99 > 8 * first["chance_shares_prefix"][0] * 0.8
+    assert "by_depth" not in first and "label_purity" not in first and "stability" not in first
+
+
+def test_codebooks_labels_and_a_second_training(folder):
+    found = figures(
+        folder, "export", vectors="items.npy", codebooks="export", labels="labels.jsonl:kind", other="ids.npy"
+    )
+    manifest = json.loads((folder / "export" / "manifest.json").read_text())["metrics"]
+    assert found["by_depth"][-1]["r2"] == pytest.approx(manifest["r2_unique"], abs=1e-5)
+    assert found["by_depth"][0]["r2"] < found["by_depth"][-1]["r2"]
+    assert 0 < found["stability"] <= 1
+    # Everybody has the label "all".
+    assert found["label_purity"][0] == {"purity": 1.0, "chance": 1.0}
+    exclusive = figures(folder, "ids.npy", labels="labels.csv:kind")["label_purity"][0]
+    assert exclusive["purity"] == 1.0 and exclusive["chance"] < 0.5
+
+
+def test_labels_with_bars_between_and_items_without(folder):
+    (folder / "few.csv").write_text("item,kind\n1,a|b\n999,c\n0,\n")
+    assert list(map(list, read_labels(f"{folder / 'few.csv'}:kind", np.arange(3)))) == [[], ["a", "b"], []]
+    with pytest.raises(UserError, match="no column 'genre'; its columns are item, kind"):
+        read_labels(f"{folder / 'few.csv'}:genre", np.arange(3))
+    with pytest.raises(UserError, match="give FILE:COLUMN"):
+        read_labels(str(folder / "few.csv"), np.arange(3))
+
+
+def test_what_does_not_fit_is_refused(folder):
+    with pytest.raises(UserError, match="needs --vectors"):
+        figures(folder, "ids.npy", codebooks="export")
+    with pytest.raises(UserError, match="levels of"):
+        figures(folder, "ids.npy", vectors="items.npy", codebooks="export")
+
+
+def test_the_command_prints_and_writes_and_a_mistake_is_one_line(folder):
+    words = ["-m", "sid_jax.evaluate", f"--ids={folder / 'ids.csv'}", f"--vectors={folder / 'items.npy'}"]
+    done = run(*words, f"--out={folder / 'figures.json'}")
+    assert done.returncode == 0, done.stderr
+    assert "near items share the prefix" in done.stdout and "200 items" in done.stdout
+    written = json.loads((folder / "figures.json").read_text())
+    assert written["ids"] == "ids" and written["num_items"] == 200
+    assert "no such file" in refused(run(*words[:2], f"--ids={folder / 'nothing.npy'}"))

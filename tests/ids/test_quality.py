@@ -1,0 +1,68 @@
+"""Figures of IDs by hand, and beside what chance gives."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sid_jax.ids.quality import (
+    entropy,
+    explained_by_prefix,
+    gini,
+    prefix_buckets,
+    prefixes_in_use,
+    purity,
+    same_prefix_by_chance,
+    stability,
+)
+
+IDS = np.array([[0, 0], [0, 0], [0, 1], [2, 1]], np.int32)
+
+
+def test_figures_by_hand():
+    assert prefix_buckets(IDS, 0).tolist() == [0, 0, 0, 0]
+    assert prefix_buckets(IDS, 1).tolist() == [0, 0, 0, 1]
+    assert prefix_buckets(IDS, 2).tolist() == [0, 0, 1, 2]
+    # Sizes 1, 1, 2: (-2 * 1 + 0 * 1 + 2 * 2) / (3 * 4).
+    assert gini(IDS) == pytest.approx(1 / 6)
+    # Shares 3/4, 1/4 and 1/2, 1/2.
+    assert entropy(IDS) == pytest.approx([2 - 0.75 * np.log2(3), 1.0])
+    assert prefixes_in_use(IDS, (3, 2)) == [{"in_use": 2, "most": 3}, {"in_use": 3, "most": 4}]
+    # Of twelve ordered pairs six are within the first three items, and two are the first two.
+    assert same_prefix_by_chance(IDS) == [pytest.approx(6 / 12), pytest.approx(2 / 12)]
+
+
+def test_variance_between_prefixes_by_hand():
+    vectors = np.array([[0.0], [2.0], [4.0], [6.0]], np.float32)
+    # The mean is 3 and the total 9 + 1 + 1 + 9. Means of the prefixes: 2 and 6; then 1, 4, 6.
+    assert explained_by_prefix(IDS, vectors) == pytest.approx([(3 * 1 + 9) / 20, (2 * 4 + 1 + 9) / 20])
+    unique = np.arange(4, dtype=np.int32)[:, None]
+    assert explained_by_prefix(unique, vectors) == pytest.approx([1.0])
+
+
+def test_purity_by_hand_and_chance_where_buckets_say_nothing():
+    labels = [["a"], ["a", "b"], ["b"], ["c"]]
+    # Under prefix 0 two items have an a and two a b, of three; under 2 one has a c, of one.
+    assert [each["purity"] for each in purity(IDS, labels)] == pytest.approx([3 / 4, 1.0])
+    assert purity(IDS, [[], [], [], []]) == []
+    assert purity(IDS, [["a"], [], [], ["b"]])[0]["purity"] == 1.0
+    random = np.random.default_rng(0)
+    ids = random.integers(0, 20, (4000, 1)).astype(np.int32)
+    figures = purity(ids, [[str(each)] for each in random.integers(0, 5, 4000)])[0]
+    assert figures["purity"] == pytest.approx(figures["chance"], abs=0.01)
+    meaning = purity(ids, [[str(each)] for each in ids[:, 0] % 5])[0]
+    assert meaning["purity"] == 1.0 and meaning["chance"] < 0.3
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_stability_does_not_mind_other_names(seed):
+    random = np.random.default_rng(seed)
+    ids = random.integers(0, 6, (50, 2)).astype(np.int32)
+    renamed = random.permutation(9)[ids[:, :1]].astype(np.int32)
+    assert stability(ids, renamed) == 1.0
+    renamed[:5] = renamed[5:10]
+    assert 0.9 <= stability(ids, renamed) == stability(renamed, ids)
+
+
+def test_stability_by_hand():
+    assert stability(np.array([[0], [0], [1]]), np.array([[5], [7], [7]])) == pytest.approx(2 / 3)
