@@ -39,6 +39,15 @@ def get_config(arg: str = "ml100k") -> ConfigDict:
         # Nobody rates a film twice; a beam must be wide enough that what a user has had leaves room for the rest.
         config.eval.num_beams = 200
         config.eval.exclude_seen = True
+    else:
+        # Few interactions for the model's size: more dropout, and more epochs to learn in spite of it. With dropout .2
+        # validation stands still after 20 epochs, 9 % lower.
+        config.model.dropout = 0.35
+        config.train.num_epochs = 60.0
+        config.train.eval_every_epochs = 10.0
+        config.sasrec.num_epochs = 60.0
+        # No user of these data meets an item twice, and those who use them take the seen ones out.
+        config.eval.exclude_seen = True
     if "quick" in options:
         config.train.num_epochs = 2.0
         config.quantizer.train.num_epochs = 5

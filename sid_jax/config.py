@@ -71,7 +71,7 @@ def default_config() -> ConfigDict:
     model.activation = "silu"
     # Share of hidden activations dropped in training.
     model.dropout = 0.0
-    # "ste" (straight-through) or "gumbel_softmax".
+    # "ste" (straight-through), "rotation" (the rotation trick), "diveq" or "gumbel_softmax".
     model.quantization_method = "ste"
     # Gumbel-softmax: True sends the sampled codeword forward and the soft gradient back; False sends the soft mixture.
     model.gumbel_hard = True
@@ -162,7 +162,7 @@ _CHOICES: dict[str, Sequence[Any]] = {
     "data.standardise": ("global", "feature", "none"),
     "model.encoder": ("mlp", "residual"),
     "model.activation": ("silu", "relu", "gelu"),
-    "model.quantization_method": ("ste", "gumbel_softmax"),
+    "model.quantization_method": ("ste", "rotation", "diveq", "gumbel_softmax"),
     "ids.unique": SCHEMES,
     "train.optimizer": ("adamw", "adagrad"),
     "train.learning_rate_schedule": ("cosine", "constant"),

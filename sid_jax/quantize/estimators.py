@@ -1,4 +1,4 @@
-"""How gradients pass a choice that has none: straight-through and Gumbel-softmax."""
+"""How gradients pass a choice that has none: straight-through, rotation, an added error, and Gumbel-softmax."""
 
 from __future__ import annotations
 
@@ -49,3 +49,59 @@ def gumbel_softmax(
         return soft, codes
     one_hot = jax.nn.one_hot(codes, scores.shape[-1], dtype=scores.dtype)
     return one_hot + (soft - jax.lax.stop_gradient(soft)), codes
+
+
+def rotate_to(latents: jax.Array, quantized: jax.Array) -> jax.Array:
+    """Returns `quantized` with the gradient of a rotation and a scaling on `latents` (Fifty et al., 2410.06424).
+
+    The map `(|q| / |e|) R`, where R is the rotation in the plane of e and q that turns e towards q, takes e to q; it is
+    a constant to gradients. So what pulls at q reaches e turned and scaled as q is, and not as if the two were in one
+    place. Without the rescaling the result would have the length of e, and be no sum of codewords.
+
+    Args:
+      latents: `[..., Z]`, the vectors before quantization.
+      quantized: `[..., Z]`, the vectors after it: the sum of all levels' codewords.
+    """
+    fixed, target = jax.lax.stop_gradient((latents, quantized))
+    latent_norm, target_norm = (_norm(each) for each in (fixed, target))
+    from_, to = fixed / latent_norm, target / target_norm
+    between = from_ + to
+    # Opposite directions leave the plane open: the gradient is then that of a reflection at the origin.
+    between = between / _norm(between)
+
+    def turned(vectors: jax.Array) -> jax.Array:
+        reflected = vectors - 2 * between * jnp.sum(between * vectors, axis=-1, keepdims=True)
+        return (target_norm / latent_norm) * (reflected + 2 * to * jnp.sum(from_ * vectors, axis=-1, keepdims=True))
+
+    # The value bit for bit, the gradient of the map.
+    return target + turned(latents - fixed)
+
+
+def add_error(
+    latents: jax.Array, quantized: jax.Array, key: jax.Array | None = None, noise_scale: jax.Array | float = 0.0
+) -> jax.Array:
+    """Returns the latents plus an error vector as long as the quantization's, with gradients to latents and codewords.
+
+    `e + |q - e| sg(v / |v|)` with v the error `q - e` and some noise on it (Vali et al., DiVeQ, 2509.26469). The
+    direction is a constant, the length is not: it draws latents and codewords towards each other. Without noise the
+    value is `quantized`, but for rounding.
+
+    Args:
+      latents: `[..., Z]`, the vectors before quantization.
+      quantized: `[..., Z]`, the vectors after it, with the codebooks' gradient.
+      key: PRNG key of the noise; None draws none.
+      noise_scale: the noise's expected length as a share of the error's; may be traced.
+    """
+    error = quantized - latents
+    length = _norm(error)
+    towards = error
+    if key is not None:
+        noise = jax.random.normal(key, error.shape, error.dtype) * error.shape[-1] ** -0.5
+        towards = error + noise_scale * length * noise
+    return latents + length * jax.lax.stop_gradient(towards / _norm(towards))
+
+
+def _norm(vectors: jax.Array) -> jax.Array:
+    """Returns lengths `[..., 1]`, never 0, with a gradient of 0 where a vector is 0."""
+    squares = jnp.sum(jnp.square(vectors), axis=-1, keepdims=True)
+    return jnp.sqrt(jnp.maximum(squares, 1e-24))

@@ -11,11 +11,11 @@ from typing import Literal, get_args
 import jax
 import jax.numpy as jnp
 
-from sid_jax.quantize.estimators import gumbel_softmax, straight_through
+from sid_jax.quantize.estimators import add_error, gumbel_softmax, rotate_to, straight_through
 from sid_jax.quantize.losses import codebook_loss, commitment_loss
 from sid_jax.quantize.nearest import Codebooks, code_scores, codebook_spacing, codewords_by_one_hot
 
-QuantizationMethod = Literal["ste", "gumbel_softmax"]
+QuantizationMethod = Literal["ste", "rotation", "diveq", "gumbel_softmax"]
 QUANTIZATION_METHODS: tuple[str, ...] = get_args(QuantizationMethod)
 
 
@@ -63,17 +63,18 @@ def residual_quantize(
     """Quantizes latent vectors level by level and returns all that a loss may want.
 
     With "ste" the walk goes over raw codewords with stopped gradients, and one straight-through estimator is applied
-    to their sum: the gradient of `quantized` with respect to `latents` is the identity whatever L. With
-    "gumbel_softmax" each level's assignment is relaxed, and the gradient is that of the soft walk, in which a level's
-    residual knows what the levels before it took: it is the product rule's `I - prod(I - J_l)`, not a sum of L terms.
+    to their sum: the gradient of `quantized` with respect to `latents` is the identity whatever L. "rotation" and
+    "diveq" walk in the same way, and have gradients of their own on the sum. With "gumbel_softmax" each level's
+    assignment is relaxed, and the gradient is that of the soft walk, in which a level's residual knows what the levels
+    before it took: it is the product rule's `I - prod(I - J_l)`, not a sum of L terms.
 
     Args:
       latents: `[..., Z]` float32.
       codebooks: L arrays `[K, Z]`, or one `[L, K, Z]`.
-      method: "ste" or "gumbel_softmax".
-      key: PRNG key of the Gumbel noise; None, and always with "ste", draws none.
+      method: "ste", "rotation" (`estimators.rotate_to`), "diveq" (`estimators.add_error`) or "gumbel_softmax".
+      key: PRNG key of the noise of "gumbel_softmax" and "diveq"; None draws none.
       temperature: of the soft assignments; above 0, may be traced.
-      noise_scale: of the Gumbel noise; may be traced.
+      noise_scale: of the noise; may be traced.
       hard: with "gumbel_softmax", whether the sampled codeword goes forward (True) or the soft mixture.
       stop_residual_gradient: with "gumbel_softmax", whether a level takes the codewords before it as constants.
       stop_codebook_gradient: whether the codebooks are constants, as a frozen tokenizer's are.
@@ -84,7 +85,8 @@ def residual_quantize(
     if method not in QUANTIZATION_METHODS:
         raise ValueError(f"method is {method!r}; it must be one of {', '.join(QUANTIZATION_METHODS)}")
     levels = [jax.lax.stop_gradient(c) if stop_codebook_gradient else c for c in codebooks]
-    keys = [None] * len(levels) if key is None or method == "ste" else list(jax.random.split(key, len(levels)))
+    soft = method == "gumbel_softmax"
+    keys = list(jax.random.split(key, len(levels))) if soft and key is not None else [None] * len(levels)
 
     remaining = latents  # with the gradient of the soft walk
     residual = latents  # with the gradient of the identity, for the losses
@@ -95,14 +97,18 @@ def residual_quantize(
         # Temperature and noise are brought to the scores' unit, not the scores to theirs: dividing would round them,
         # and a rounded score may tie where the assignment of codes sees none.
         spacing = codebook_spacing(codebook)
-        level = _choose(scores, codebook, method, level_key, temperature * spacing, noise_scale * spacing, hard)
+        level = _choose(scores, codebook, soft, level_key, temperature * spacing, noise_scale * spacing, hard)
         steps.append(_record(level, scores, residual, spacing, temperature))
         quantized = quantized + level.codeword
         taken = jax.lax.stop_gradient(level.codeword)
         residual = residual - taken
-        remaining = remaining - (taken if method == "ste" or stop_residual_gradient else level.codeword)
+        remaining = remaining - (level.codeword if soft and not stop_residual_gradient else taken)
     if method == "ste":
         quantized = straight_through(latents, quantized)
+    elif method == "rotation":
+        quantized = rotate_to(latents, quantized)
+    elif method == "diveq":
+        quantized = add_error(latents, quantized, key, noise_scale)
     return _stack(steps, quantized)
 
 
@@ -115,15 +121,15 @@ class _Choice:
     codeword_of_codebook: jax.Array
 
 
-def _choose(scores, codebook, method, key, temperature, noise_scale, hard) -> _Choice:
-    if method == "ste":
+def _choose(scores, codebook, soft, key, temperature, noise_scale, hard) -> _Choice:
+    if not soft:
         code = jnp.argmax(scores, axis=-1).astype(jnp.int32)
         weights = jax.nn.one_hot(code, codebook.shape[0], dtype=codebook.dtype)
     else:
         weights, code = gumbel_softmax(scores, key, temperature=temperature, noise_scale=noise_scale, hard=hard)
     # The codebook loss speaks of the vector that went forward, and moves the codebook alone.
     of_codebook = codewords_by_one_hot(jax.lax.stop_gradient(weights), codebook)
-    codeword = of_codebook if method == "ste" else codewords_by_one_hot(weights, codebook)
+    codeword = codewords_by_one_hot(weights, codebook) if soft else of_codebook
     return _Choice(code, codeword, of_codebook)
 
 

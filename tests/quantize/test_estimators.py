@@ -3,7 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sid_jax.quantize.estimators import gumbel_softmax, straight_through
+from sid_jax.quantize.estimators import add_error, gumbel_softmax, rotate_to, straight_through
+from sid_jax.quantize.residual import residual_quantize
 
 
 def test_straight_through_is_the_quantized_vector_bit_for_bit(key):
@@ -59,3 +60,63 @@ def test_hard_goes_forward_and_soft_goes_back(key):
     assert np.abs(hard).max() > 0
     weights, codes = gumbel_softmax(scores, key, temperature=0.7)
     np.testing.assert_array_equal(weights, jax.nn.one_hot(codes, 4))
+
+
+def test_a_rotation_takes_latents_to_the_codewords_and_gradients_with_them(key):
+    latents, quantized = jax.random.normal(key, (2, 7, 4))
+    np.testing.assert_array_equal(rotate_to(latents, quantized), quantized)
+    for vector, target in zip(latents, quantized, strict=True):
+        jacobian = np.asarray(jax.jacobian(rotate_to)(vector, target), np.float64)
+        scale = np.linalg.norm(target) / np.linalg.norm(vector)
+        np.testing.assert_allclose(jacobian @ vector, target, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(jacobian.T @ jacobian, scale**2 * np.eye(4), atol=1e-4 * scale**2)
+        assert np.linalg.det(jacobian / scale) == pytest.approx(1, abs=1e-4)
+        # What is across both vectors is left as it is, but for the scale.
+        across = np.linalg.svd(np.stack([vector, target]))[2][2]
+        np.testing.assert_allclose(jacobian @ across, scale * across, atol=1e-4 * scale)
+
+
+def test_without_the_rescaling_a_rotation_would_not_end_in_the_codewords(key):
+    latents, quantized = jax.random.normal(key, (2, 7, 4))
+    shorter = jnp.linalg.norm(latents, axis=-1, keepdims=True) / jnp.linalg.norm(quantized, axis=-1, keepdims=True)
+    with pytest.raises(AssertionError):
+        np.testing.assert_allclose(shorter * rotate_to(latents, quantized), quantized, rtol=1e-3)
+
+
+@pytest.mark.parametrize("estimator", [rotate_to, add_error])
+def test_zeros_and_opposite_vectors_have_finite_gradients(estimator):
+    one = jnp.array([[0.0, 0.0], [1.0, 2.0], [1.0, 2.0], [0.0, 0.0]])
+    other = jnp.array([[1.0, 1.0], [-1.0, -2.0], [1.0, 2.0], [0.0, 0.0]])
+    gradients = jax.grad(lambda z, q: jnp.sum(estimator(z, q) ** 2), argnums=(0, 1))(one, other)
+    assert all(np.isfinite(each).all() for each in gradients)
+
+
+def test_an_added_error_moves_latents_and_codewords_along_it_alone(key):
+    latent, quantized = jax.random.normal(key, (2, 4))
+    np.testing.assert_allclose(add_error(latent, quantized), quantized, rtol=1e-5)
+    unit = np.asarray((quantized - latent) / jnp.linalg.norm(quantized - latent))
+    of_latent, of_quantized = jax.jacobian(add_error, argnums=(0, 1))(latent, quantized)
+    np.testing.assert_allclose(of_latent, np.eye(4) - np.outer(unit, unit), atol=1e-5)
+    np.testing.assert_allclose(of_quantized, np.outer(unit, unit), atol=1e-5)
+    noisy = add_error(latent, quantized, key, 0.5)
+    # As long as the error, in another direction.
+    np.testing.assert_allclose(jnp.linalg.norm(noisy - latent), jnp.linalg.norm(quantized - latent), rtol=1e-5)
+    assert np.abs(noisy - quantized).max() > 1e-3
+
+
+def test_the_sum_of_all_levels_goes_through_one_rotation_or_error(key):
+    latents = jax.random.normal(key, (6, 4))
+    codebooks = [jax.random.normal(jax.random.fold_in(key, level), (8, 4)) / level for level in (1, 2, 3)]
+    straight = residual_quantize(latents, codebooks)
+    for method, estimator in (("rotation", rotate_to), ("diveq", add_error)):
+        output = residual_quantize(latents, codebooks, method=method)
+        np.testing.assert_array_equal(output.codes, straight.codes)
+        np.testing.assert_allclose(output.quantized, straight.quantized, rtol=1e-5, atol=1e-6)
+        ours, expected = (
+            jax.grad(lambda z, f=f: jnp.sum(jnp.sin(f(z))))(latents)
+            for f in (
+                lambda z, m=method: residual_quantize(z, codebooks, method=m).quantized,
+                lambda z, e=estimator: e(z, jax.lax.stop_gradient(straight.quantized)),
+            )
+        )
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)

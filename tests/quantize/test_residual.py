@@ -162,5 +162,5 @@ def test_it_works_inside_jit_grad_vmap_and_scan_with_a_traced_temperature(key, m
 
 def test_an_unknown_method_is_refused_with_the_known_ones(key):
     latents, codebooks = make(key)
-    with pytest.raises(ValueError, match="ste, gumbel_softmax"):
+    with pytest.raises(ValueError, match="ste, rotation, diveq, gumbel_softmax"):
         residual_quantize(latents, codebooks, method="vq")

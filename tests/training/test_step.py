@@ -34,7 +34,7 @@ def take_steps(config, corpus, num_devices, num_steps=100):
     return recipe, *train_steps(recipe, state, vectors, num_steps=num_steps, mesh=mesh)
 
 
-@pytest.mark.parametrize("method", ["ste", "gumbel_softmax"])
+@pytest.mark.parametrize("method", ["ste", "rotation", "diveq", "gumbel_softmax"])
 def test_the_losses_are_the_same_on_1_2_and_8_devices(config, corpus, method):
     config.model.quantization_method = method
     one, two, eight = (take_steps(config, corpus, n)[2]["loss"] for n in (1, 2, 8))
