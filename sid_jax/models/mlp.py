@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+
+from sid_jax.models.matmul import matmul
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "silu": nnx.silu,
@@ -59,7 +62,13 @@ class MLP(nnx.Module):
 
 def _linear(fan_in: int, fan_out: int, rngs: nnx.Rngs, *, use_bias: bool = True) -> nnx.Linear:
     # Float32 at the highest precision: what export encodes is what training encoded, on every machine.
-    return nnx.Linear(fan_in, fan_out, use_bias=use_bias, precision=jax.lax.Precision.HIGHEST, rngs=rngs)
+    return nnx.Linear(
+        fan_in, fan_out, use_bias=use_bias, precision=jax.lax.Precision.HIGHEST, dot_general=_dot_general, rngs=rngs
+    )
+
+
+def _dot_general(inputs: jax.Array, kernel: jax.Array, _: Any, *, precision: jax.lax.Precision, **__: Any) -> jax.Array:
+    return matmul(inputs, kernel, precision)
 
 
 def _dropout(hidden: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:

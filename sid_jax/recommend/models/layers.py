@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from sid_jax.models.matmul import matmul
+
 # Low enough that its exponential is 0, and finite, so that a row with nothing to attend to has no NaN.
 MASKED = -1e9
 
@@ -137,42 +139,6 @@ class DistanceBias(nnx.Module):
         if self.both_ways:
             index = jnp.where(distance < 0, index + self.num_distances, index)
         return self.bias[...][:, index]
-
-
-def matmul(values: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Returns `[..., F] @ [F, G]`, with a gradient of the kernel that is quick on CPUs."""
-    rows = values.reshape(-1, values.shape[-1])
-    return _matmul(rows, kernel).reshape(*values.shape[:-1], kernel.shape[-1])
-
-
-@jax.custom_vjp
-def _matmul(rows: jax.Array, kernel: jax.Array) -> jax.Array:
-    return rows @ kernel
-
-
-def _matmul_forward(rows: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return rows @ kernel, (rows, kernel)
-
-
-def _matmul_backward(kept: tuple[jax.Array, jax.Array], grads: jax.Array) -> tuple[jax.Array, jax.Array]:
-    rows, kernel = kept
-    return grads @ kernel.T, _transposed_product(rows, grads)
-
-
-def _transposed_product(left: jax.Array, right: jax.Array) -> jax.Array:
-    """Returns `[T, F].T @ [T, G]`.
-
-    XLA's product for CPUs is up to twice as slow when it must read its left side by columns, so that the narrower of
-    the two is transposed before, behind a barrier, without which XLA would fold that into the product again.
-    """
-    if jax.default_backend() != "cpu":
-        return left.T @ right
-    if left.shape[1] <= right.shape[1]:
-        return jax.lax.optimization_barrier(left.T) @ right
-    return jax.lax.optimization_barrier(jax.lax.optimization_barrier(right.T) @ left).T
-
-
-_matmul.defvjp(_matmul_forward, _matmul_backward)
 
 
 def add_last(values: jax.Array, vector: jax.Array) -> jax.Array:
