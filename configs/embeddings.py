@@ -17,6 +17,12 @@ def get_config(arg: str = "ste") -> ConfigDict:
     method, options = choose(arg, ["ste", "gumbel"], ["quick"])
     config = default_config()
     config.data.source = "vectors"
+    # What a linear map keeps is there from the start; two wide layers learn the rest, at a high rate.
+    config.model.encoder = "residual"
+    config.model.latent_dimension = 48
+    config.model.hidden_dimensions = (1024, 256)
+    config.train.learning_rate = 5e-3
+    config.train.num_epochs = 60
     if "quick" in options:
         config.train.num_epochs = 5
         config.train.warmup_epochs = 0.5
