@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sid_jax.data.checks import check_finite, check_unique
+from sid_jax.data.npy_file import open_npy
 from sid_jax.data.reason import reason
 from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
@@ -48,12 +49,7 @@ def read_vector_file(
 
 
 def _read_npy(path: Path, ids_path: Path | None) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        array = np.lib.format.open_memmap(path, mode="r")  # Never unpickles.
-    except Exception as error:  # Whatever a damaged header makes numpy raise.
-        raise UserError(
-            f"{path}: not a readable .npy array of numbers ({reason(error)}); save it anew with np.save"
-        ) from error
+    array = open_npy(path)
     if array.dtype.kind != "f" or array.dtype.itemsize > 8:
         raise UserError(f"{path}: expected {_FLOAT_TYPES}, found {array.dtype}; save it as float32")
     if array.ndim != 2 or 0 in array.shape:

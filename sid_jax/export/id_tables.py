@@ -17,6 +17,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from sid_jax.data.checks import check_unique
+from sid_jax.data.npy_file import open_npy
 from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
 from sid_jax.export.manifest import read_manifest
@@ -267,12 +268,7 @@ def _shown(value: Any) -> str:
 
 
 def _read_npy(path: Path) -> _Content:
-    try:
-        codes = np.lib.format.open_memmap(path, mode="r")  # Never unpickles.
-    except Exception as error:  # Whatever a damaged header makes numpy raise.
-        raise UserError(
-            f"{path}: not a readable .npy array of numbers ({reason(error)}); save it anew with np.save"
-        ) from error
+    codes = open_npy(path)
     if codes.ndim != 2 or codes.dtype.kind not in "iu":
         raise UserError(f"{path}: expected whole numbers [N, L], found {codes.dtype} {list(codes.shape)}")
     item_ids = np.arange(len(codes), dtype=np.int64)

@@ -210,10 +210,34 @@ def test_nothing_is_unpickled(tmp_path, monkeypatch):
 
 def test_files_that_are_missing_or_of_another_kind_are_refused(tmp_path):
     refused(tmp_path / "none.json", "no such file or folder")
-    (tmp_path / "ids.csv").write_text("item,sid")
-    refused(tmp_path / "ids.csv", "unknown kind of file '.csv'")
+    (tmp_path / "ids.txt").write_text("item,sid")
+    refused(tmp_path / "ids.txt", "unknown kind of file '.txt'")
     (tmp_path / "damaged.parquet").write_bytes(b"PAR1 and no more")
     refused(tmp_path / "damaged.parquet", "not a readable .parquet file")
+
+
+@pytest.mark.parametrize("text", ["item,title,semantic_id\n007,x,1 20\nNA,y,3 4\n", "item,sid\n007,1-20\nNA,3-4\n"])
+def test_a_csv_has_ids_as_text_or_numbers_and_codes_with_blanks_or_hyphens(tmp_path, text):
+    (tmp_path / "ids.csv").write_text(text)
+    table = read_id_table(tmp_path / "ids.csv")
+    assert table.item_ids.tolist() == ["007", "NA"] and table.semantic_ids.tolist() == [[1, 20], [3, 4]]
+    (tmp_path / "ids.csv").write_text(text.replace("007", "7").replace("NA", "12"))
+    assert read_id_table(tmp_path / "ids.csv").item_ids.tolist() == [7, 12]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sid,item\n1-2,a\n", "no column 'semantic_id' or 'sid' after the first"),
+        ("item,sid\na,1-2\nb,1-x\n", "item 'b' has '1 x'"),
+        ("item,sid\na,1-2\nb,1\n", "item 'b' has 1"),
+        ("item,sid\na,\n", "row 0 .* is null"),
+        ("", "not a readable .csv file"),
+    ],
+)
+def test_a_csv_that_is_wrong_is_refused(tmp_path, text, message):
+    (tmp_path / "ids.csv").write_text(text)
+    refused(tmp_path / "ids.csv", message)
 
 
 def test_an_offset_moves_numbers_and_refuses_text(tmp_path):
