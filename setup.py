@@ -37,6 +37,7 @@ setup(
         "cuda13": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "text": ["sentence-transformers>=3"],
+        "bench": ["faiss-cpu", "matplotlib", "semantic-id", "torch==2.13.0", "vector-quantize-pytorch"],
         "test": ["faiss-cpu", "hypothesis", "mypy", "pytest>=8", "pytest-xdist", "ruff", "torch==2.13.0"],
     },
 )
