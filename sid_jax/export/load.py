@@ -85,4 +85,8 @@ def load_export(folder: str | Path, *, verify: bool = False) -> Export:
     except (pa.ArrowException, KeyError, ValueError, OSError) as error:
         raise UserError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}; export again") from error
     column = ids.to_numpy() if pa.types.is_integer(ids.type) else np.array(ids.to_pylist(), dtype=object)
-    return Export(manifest, Table(column, semantic_ids), rows, model_from_weights(*read_codebooks(folder)))
+    made = manifest["semantic_ids"]
+    shared = made["scheme"] == "none" or made.get("capacity", 1) > 1
+    return Export(
+        manifest, Table(column, semantic_ids, shared=shared), rows, model_from_weights(*read_codebooks(folder))
+    )

@@ -72,6 +72,7 @@ def export(
             },
             "semantic_ids": {
                 "scheme": scheme,
+                "capacity": capacity,
                 "length": semantic_ids.shape[1],
                 "sizes": sizes,
                 "moved": float(moved.any(axis=1).mean()),

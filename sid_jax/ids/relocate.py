@@ -47,7 +47,7 @@ def relocate(
     if len(codes) > places:
         raise UserError(
             f"{len(codes):,} items cannot each have a Semantic ID of {len(sizes)} codes of {tuple(sizes)}, which make "
-            f"{places:,} places: choose more codes or levels, or config.ids.unique=suffix"
+            f"{places:,} places: choose more codes or levels, or export with --unique=suffix"
         )
     placing = _Placing(codes, ids, sizes, alternatives, capacity)
     homeless = [

@@ -24,12 +24,12 @@ class Table:
       semantic_ids: `[N, L]` int32, row for row with `ids`.
     """
 
-    def __init__(self, ids: np.ndarray, semantic_ids: np.ndarray):
-        """Takes `[N]` item ids and `[N, L]` Semantic IDs.
+    def __init__(self, ids: np.ndarray, semantic_ids: np.ndarray, *, shared: bool = False):
+        """Takes `[N]` item ids and `[N, L]` Semantic IDs, which several items may have if they are shared.
 
         Raises:
           ValueError: if the shapes do not fit.
-          UserError: if two items have the same id, or the same Semantic ID.
+          UserError: if two items have the same id, or the same Semantic ID though these are not shared.
         """
         if semantic_ids.ndim != 2 or ids.shape != semantic_ids.shape[:1]:
             raise ValueError(f"ids must be [N] and semantic_ids [N, L], not {ids.shape} and {semantic_ids.shape}")
@@ -40,7 +40,8 @@ class Table:
         self._order = np.lexsort(semantic_ids.T[::-1])
         # Level by level, so that what lies under a prefix is, in the level after it, one sorted run of memory.
         self._sorted = np.ascontiguousarray(semantic_ids[self._order].T)
-        self._refuse_shared_semantic_ids()
+        if not shared:
+            self._refuse_shared_semantic_ids()
 
     def __len__(self) -> int:
         """Returns N."""
@@ -62,7 +63,7 @@ class Table:
 
         Raises:
           KeyError: if no item has it.
-          UserError: if it is not L numbers.
+          UserError: if it is not L numbers, or several items share it: `items` returns them.
         """
         wanted = _numbers(semantic_id)
         levels = len(self._sorted)
@@ -73,6 +74,8 @@ class Table:
         first, end = self._run(wanted)
         if first == end:
             raise KeyError(f"no item has the Semantic ID {sid_text([wanted])[0]}")
+        if end - first > 1:
+            raise UserError(f"{end - first} items share the Semantic ID {sid_text([wanted])[0]}; items() returns them")
         return self.ids[self._order[first : first + 1]].tolist()[0]
 
     def items(self, prefix: Codes) -> np.ndarray:

@@ -9,7 +9,10 @@ import pytest
 from rich.console import Console
 
 from sid_jax.config import default_config
+from sid_jax.errors import UserError
+from sid_jax.export.load import load_export
 from sid_jax.export.run import export
+from sid_jax.ids.table import Table
 from sid_jax.training.loop import train
 
 
@@ -30,6 +33,8 @@ def exports(tmp_path_factory):
     for scheme in ("relocate", "suffix", "none", None):
         out = folder / str(scheme)
         export(folder / "run", out, unique=scheme, console=console)
+        loaded = load_export(out)
+        assert len(loaded.table) == 300
         table = pq.read_table(out / "ids.parquet")
         codes, semantic_ids = (np.array(table[name].to_pylist()) for name in ("codes", "semantic_id"))
         found[scheme] = codes, semantic_ids, json.loads((out / "manifest.json").read_text())
@@ -58,6 +63,16 @@ def test_a_suffix_and_nothing_at_all(exports):
     codes, semantic_ids, manifest = exports["none"]
     np.testing.assert_array_equal(semantic_ids, codes)
     assert manifest["semantic_ids"]["sizes"] == [8, 8, 8]
+
+
+def test_items_that_share_an_id_are_found_together(exports):
+    codes, ids, _ = exports["none"]
+    table = Table(np.arange(300), ids, shared=True)
+    assert set(range(10)) <= set(table.items(ids[0]).tolist())
+    with pytest.raises(UserError, match=r"items share the Semantic ID .* items\(\) returns them"):
+        table.item(ids[0])
+    with pytest.raises(UserError, match="the same Semantic ID"):
+        Table(np.arange(300), ids)
 
 
 def test_codes_are_the_same_under_each_scheme(exports):
