@@ -9,6 +9,7 @@ from absl import flags
 
 from sid_jax import command
 from sid_jax.config import default_config
+from sid_jax.ids.unique import SCHEMES
 from sid_jax.settings import field_names
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder.", required=True)
@@ -19,7 +20,7 @@ _STEP = flags.DEFINE_integer("step", None, "The checkpoint's step; by default th
 _UNIQUE = flags.DEFINE_enum(
     "unique",
     None,
-    ["relocate", "suffix", "none"],
+    SCHEMES,
     "How IDs are made unique; by default as the run's config.ids.unique says.",
 )
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
+from sid_jax.data.scaling import normalise
 from sid_jax.data.vector_files import read_vector_file
 from sid_jax.errors import UserError
 from sid_jax.evaluate.labels import read_labels
@@ -138,14 +139,9 @@ def _by_depth(model: RQVAE, semantic_ids: np.ndarray, vectors: np.ndarray) -> li
         raise UserError(f"the codebooks have {len(sizes)} levels of {sizes} codes, which the IDs do not fit")
     if vectors.shape[1] != model.mean.shape[0]:
         raise UserError(f"the codebooks are of {model.mean.shape[0]} features, the vectors have {vectors.shape[1]}")
-    inputs = _inputs(model, vectors)
+    inputs = np.asarray(normalise(jnp.asarray(vectors), model.unit_norm))
     spread = float(np.square(inputs - inputs.mean(axis=0, dtype=np.float64)).sum()) or 1.0
     return [_fidelity(inputs, _decode(model, semantic_ids, depth), spread) for depth in range(1, len(sizes) + 1)]
-
-
-def _inputs(model: RQVAE, vectors: np.ndarray) -> np.ndarray:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True) if model.unit_norm else np.ones((len(vectors), 1))
-    return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
 
 
 def _decode(model: RQVAE, semantic_ids: np.ndarray, depth: int) -> np.ndarray:

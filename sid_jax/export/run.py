@@ -12,9 +12,9 @@ from sid_jax.export.codebooks import write_codebooks
 from sid_jax.export.manifest import write_manifest
 from sid_jax.export.tables import write_ids
 from sid_jax.export.weights import model_info, torch_weights
+from sid_jax.ids.alternatives import code_alternatives
 from sid_jax.ids.quality import entropy, gini
 from sid_jax.ids.unique import make_unique
-from sid_jax.models.alternatives import code_alternatives
 from sid_jax.quantize.health import duplicate_floor
 from sid_jax.training.evaluate import evaluate, r2_of_codes
 from sid_jax.training.restore import restore_run
