@@ -21,6 +21,7 @@ def _matmul(rows: jax.Array, kernel: jax.Array, precision: jax.lax.Precision | N
 def _matmul_forward(
     rows: jax.Array, kernel: jax.Array, precision: jax.lax.Precision | None
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    rows = _written_once(rows)
     return jax.numpy.matmul(rows, kernel, precision=precision), (rows, kernel)
 
 
@@ -28,7 +29,13 @@ def _matmul_backward(
     precision: jax.lax.Precision | None, kept: tuple[jax.Array, jax.Array], grads: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     rows, kernel = kept
+    grads = _written_once(grads)
     return jax.numpy.matmul(grads, kernel.T, precision=precision), _transposed_product(rows, grads, precision)
+
+
+def _written_once(values: jax.Array) -> jax.Array:
+    """Returns the values, which XLA for CPUs would else compute anew, by columns, wherever they are transposed."""
+    return jax.lax.optimization_barrier(values) if jax.default_backend() == "cpu" else values
 
 
 def _transposed_product(left: jax.Array, right: jax.Array, precision: jax.lax.Precision | None) -> jax.Array:

@@ -14,7 +14,7 @@ from sid_jax.recommend.models.catalogue import Catalogue, code_loss
 from sid_jax.recommend.models.code_embedding import CodeEmbedding
 from sid_jax.recommend.models.code_model import Beams, choose_beams
 from sid_jax.recommend.models.history_encoder import HistoryEncoder, last_hidden, padded_segments
-from sid_jax.recommend.models.layers import FeedForward, Linear, RMSNorm, dropout, split_key
+from sid_jax.recommend.models.layers import FeedForward, Linear, RMSNorm, add_last, dropout, split_key
 
 
 class Decoder(nnx.Module):
@@ -65,16 +65,14 @@ class Decoder(nnx.Module):
           catalogue: whose items the batch names.
           key: for dropout; None drops nothing.
         """
-        encoder_key, speller_key = split_key(key, 2)
+        encoder_key, *speller_keys = split_key(key, 1 + len(self.embedding.sizes))
         known = self._read(catalogue.semantic_ids[batch.inputs], batch.segments, encoder_key)
         codes = catalogue.semantic_ids[batch.targets]
-        embeddings = self.embedding.codes(codes)
-        chosen = jnp.cumsum(embeddings, axis=-2) - embeddings
-        outputs = self._spell(known[..., None, :], chosen, jnp.arange(codes.shape[-1]), speller_key)
-        losses = []
-        for level in range(codes.shape[-1]):
-            logits = self.embedding.logits(outputs[..., level, :], level)
+        chosen, losses = jnp.zeros((1,) * known.ndim, known.dtype), []
+        for level, speller_key in enumerate(speller_keys):
+            logits = self.embedding.logits(self._spell(known, chosen, level, speller_key), level)
             losses.append(jnp.sum(batch.weights * code_loss(logits, catalogue, batch.targets, level)))
+            chosen = chosen + self.embedding.code(level, codes[..., level])
         return jnp.stack(losses), jnp.sum(batch.weights)
 
     def begin(self, histories: HistoryBatch, catalogue: Catalogue) -> tuple[jax.Array, Beams]:
@@ -85,7 +83,7 @@ class Decoder(nnx.Module):
 
     def score(self, shared: jax.Array, beams: Beams, level: int) -> tuple[jax.Array, Beams]:
         """Returns the logits `[B, M, K]` of the next code, and the beams as they are."""
-        output = self._spell(shared[:, None], beams, jnp.array(level), None)
+        output = self._spell(shared[:, None], beams, level, None)
         return self.embedding.logits(output, level).astype(jnp.float32), beams
 
     def extend(self, beams: Beams, level: int, parents: jax.Array, codes: jax.Array) -> Beams:
@@ -95,9 +93,9 @@ class Decoder(nnx.Module):
     def _read(self, codes: jax.Array, segments: jax.Array, key: jax.Array | None) -> jax.Array:
         return self.encoder(jnp.sum(self.embedding.codes(codes), axis=-2), segments, key)
 
-    def _spell(self, known: jax.Array, chosen: jax.Array, level: jax.Array, key: jax.Array | None) -> jax.Array:
+    def _spell(self, known: jax.Array, chosen: jax.Array, level: int, key: jax.Array | None) -> jax.Array:
         """Returns what is compared with the codes of a level, from what is known and the sum of the codes chosen."""
-        level_embedding = self.level[...].astype(chosen.dtype)[level]
-        state = known + self.prefix(chosen)
-        state = state + jnp.expand_dims(level_embedding, tuple(range(state.ndim - level_embedding.ndim)))
+        state = add_last(known, self.level[...][level])
+        if level:  # before the first level nothing is chosen
+            state = state + self.prefix(chosen)
         return self.out_norm(state + dropout(self.speller(self.norm(state)), self.dropout, key))

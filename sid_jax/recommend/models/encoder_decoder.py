@@ -90,9 +90,8 @@ class EncoderDecoder(nnx.Module):
         for block, (memory_keys_values, memory_bias), block_key in zip(
             self.decoder_blocks, memory, keys[1:], strict=True
         ):
-            normed = block.self_norm(hidden)
-            own = block.self_attention.keys_values(normed)
-            hidden = block(hidden, own, bias, memory_keys_values, memory_bias, block_key)
+            queries, own = block.self_attention.queries_keys_values(block.self_norm(hidden))
+            hidden = block(hidden, queries, own, bias, memory_keys_values, memory_bias, block_key)
         outputs = self.decoder_norm(hidden)
         losses = [
             jnp.sum(code_loss(self.embedding.logits(outputs[:, level], level), catalogue, batch.targets, level))
@@ -116,10 +115,10 @@ class EncoderDecoder(nnx.Module):
         bias = self.decoder_bias(jnp.array([level]), jnp.arange(level + 1))[None, None]
         grown = []
         for block, ((keys, values), memory_bias), cache in zip(self.decoder_blocks, shared, caches, strict=True):
-            own = block.self_attention.keys_values(block.self_norm(hidden))
+            queries, own = block.self_attention.queries_keys_values(block.self_norm(hidden))
             own = jax.tree.map(lambda old, new: jnp.concatenate([old, new], axis=2), cache, own)
             grown.append(own)
-            hidden = block(hidden, own, bias, (keys[:, None], values[:, None]), memory_bias[:, None], None)
+            hidden = block(hidden, queries, own, bias, (keys[:, None], values[:, None]), memory_bias[:, None], None)
         logits = self.embedding.logits(self.decoder_norm(hidden)[:, :, 0], level)
         return logits.astype(jnp.float32), (inputs, grown)
 
@@ -163,8 +162,7 @@ class _EncoderBlock(nnx.Module):
 
     def __call__(self, hidden: jax.Array, bias: jax.Array, key: jax.Array | None) -> jax.Array:
         attention_key, feed_forward_key = split_key(key, 2)
-        normed = self.self_norm(hidden)
-        attended = self.self_attention(normed, self.self_attention.keys_values(normed), bias)
+        attended = self.self_attention(*self.self_attention.queries_keys_values(self.self_norm(hidden)), bias)
         hidden = hidden + dropout(attended, self.dropout, attention_key)
         return hidden + dropout(self.feed_forward(self.feed_forward_norm(hidden)), self.dropout, feed_forward_key)
 
@@ -182,6 +180,7 @@ class _DecoderBlock(nnx.Module):
     def __call__(
         self,
         hidden: jax.Array,
+        queries: jax.Array,
         own: KeysValues,
         bias: jax.Array,
         memory: KeysValues,
@@ -189,8 +188,8 @@ class _DecoderBlock(nnx.Module):
         key: jax.Array | None,
     ) -> jax.Array:
         self_key, memory_key, feed_forward_key = split_key(key, 3)
-        attended = self.self_attention(self.self_norm(hidden), own, bias)
+        attended = self.self_attention(queries, own, bias)
         hidden = hidden + dropout(attended, self.dropout, self_key)
-        remembered = self.memory_attention(self.memory_norm(hidden), memory, memory_bias)
+        remembered = self.memory_attention(self.memory_attention.queries(self.memory_norm(hidden)), memory, memory_bias)
         hidden = hidden + dropout(remembered, self.dropout, memory_key)
         return hidden + dropout(self.feed_forward(self.feed_forward_norm(hidden)), self.dropout, feed_forward_key)

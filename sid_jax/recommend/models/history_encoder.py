@@ -74,7 +74,7 @@ class _Block(nnx.Module):
         place = jnp.arange(hidden.shape[1])
         bias = jnp.where(visible[:, None], self.distance_bias(place, place)[None], MASKED)
         normed = self.attention_norm(hidden)
-        attended = self.attention(normed, self.attention.keys_values(normed), bias)
+        attended = self.attention(*self.attention.queries_keys_values(normed), bias)
         hidden = hidden + dropout(attended, self.dropout, attention_key)
         fed = self.feed_forward(self.feed_forward_norm(hidden))
         return hidden + dropout(fed, self.dropout, feed_forward_key)

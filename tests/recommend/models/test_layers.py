@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from sid_jax.recommend.models.layers import MASKED, Attention
+from sid_jax.recommend.models.layers import MASKED, Attention, gelu
 
 
 def _plain_attention(attention, source, bias):
@@ -24,15 +24,29 @@ def test_attention_is_a_softmax_over_what_is_visible():
     bias = jnp.where(visible, jax.random.normal(jax.random.key(1), (1, 2, 5, 5)), MASKED)
 
     def ours(source, bias):
-        return attention(source, attention.keys_values(source), bias)
+        return attention(*attention.queries_keys_values(source), bias)
 
     def plain(source, bias):
         return _plain_attention(attention, source, bias)
 
     np.testing.assert_allclose(ours(source, bias), plain(source, bias), rtol=1e-4, atol=1e-4)
+    apart = attention(attention.queries(source), attention.keys_values(source), bias)
+    np.testing.assert_allclose(ours(source, bias), apart, rtol=1e-4, atol=1e-4)
     assert np.isfinite(ours(source, bias)).all()
     for mine, other in zip(
         *(jax.grad(lambda s, b, f=f: jnp.sum(f(s, b) ** 2), argnums=(0, 1))(source, bias) for f in (ours, plain)),
         strict=True,
     ):
         np.testing.assert_allclose(mine, other, rtol=1e-3, atol=1e-2)
+
+
+def test_gelu_and_its_gradient_are_the_formulas():
+    """x Phi(x) by the tanh form, whose derivative is taken by central differences in float64."""
+    x = np.linspace(-5, 5, 101)
+
+    def formula(x):
+        return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+    np.testing.assert_allclose(gelu(jnp.asarray(x, jnp.float32)), formula(x), atol=1e-6)
+    slope = jax.vmap(jax.grad(gelu))(jnp.asarray(x, jnp.float32))
+    np.testing.assert_allclose(slope, (formula(x + 1e-5) - formula(x - 1e-5)) / 2e-5, atol=1e-5)
