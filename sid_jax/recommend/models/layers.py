@@ -157,7 +157,7 @@ class DistanceBias(nnx.Module):
 def gelu(values: jax.Array) -> jax.Array:
     """Hendrycks and Gimpel's activation (1606.08415), by its tanh form.
 
-    Its gradient works from the inputs again: a second tanh takes less time than writing and reading what the first gave.
+    Its gradient works from the inputs again: a second tanh takes less time than keeping the first.
     """
     return nnx.gelu(values)
 
