@@ -5,7 +5,7 @@ python -m sid_jax.recommend --config=configs/recommend.py:beauty --config.ids=ex
     --config.data.path=sequences.txt --workdir=runs/recommend-beauty
 
 ml100k: from ratings to recommendations with titles; the IDs are trained on the way, on the films' titles and genres.
-beauty: Amazon Beauty (2014, 5-core) or any file with a line a user, as `sid_jax.recommend.data.histories` reads it.
+beauty: Amazon Beauty (2014, 5-core) or any file with a line a user, as `sid_jax.data.histories` reads it.
 """
 
 from ml_collections import ConfigDict

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from sid_jax.data.histories import Histories
 from sid_jax.recommend.baselines.popularity import top_items
 from sid_jax.recommend.batch import HistoryBatch
-from sid_jax.recommend.data.histories import Histories
 
 # Items whose neighbours are looked for at once, which bounds the memory.
 _BLOCK_ITEMS = 512

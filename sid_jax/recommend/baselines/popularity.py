@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from sid_jax.data.histories import Histories, item_counts
 from sid_jax.recommend.batch import HistoryBatch
-from sid_jax.recommend.data.histories import Histories, item_counts
 
 
 class Popularity:

@@ -7,9 +7,9 @@ import dataclasses
 import jax
 import numpy as np
 
+from sid_jax.data.histories import Histories, last_items
 from sid_jax.errors import UserError
 from sid_jax.recommend.batch import Array
-from sid_jax.recommend.data.histories import Histories, last_items
 
 
 @jax.tree_util.register_dataclass

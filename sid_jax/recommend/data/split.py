@@ -6,8 +6,8 @@ import dataclasses
 
 import numpy as np
 
+from sid_jax.data.histories import Histories
 from sid_jax.errors import UserError
-from sid_jax.recommend.data.histories import Histories
 from sid_jax.streams import stream_rng
 
 

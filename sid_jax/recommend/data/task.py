@@ -10,6 +10,8 @@ import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
+from sid_jax.data.histories import Histories, item_counts, keep_active
+from sid_jax.data.history_files import movielens_histories, read_interactions, read_sequences
 from sid_jax.data.id_lists import read_item_list
 from sid_jax.data.load import load_vectors
 from sid_jax.data.movielens_sources import load_movielens
@@ -17,8 +19,6 @@ from sid_jax.errors import UserError
 from sid_jax.export.id_tables import IdTable, parse_id_source, read_id_table
 from sid_jax.ids.trie import Trie, build_trie
 from sid_jax.recommend.config import MADE_IDS
-from sid_jax.recommend.data.histories import Histories, item_counts, keep_active
-from sid_jax.recommend.data.history_files import movielens_histories, read_interactions, read_sequences
 from sid_jax.recommend.data.id_makers import make_ids
 from sid_jax.recommend.data.quantizer import quantizer_config, train_ids
 from sid_jax.recommend.data.split import Split, leave_one_out

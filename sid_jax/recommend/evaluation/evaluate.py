@@ -6,8 +6,8 @@ import dataclasses
 
 import numpy as np
 
+from sid_jax.data.histories import Histories
 from sid_jax.recommend.batch import HistoryBatch, Ranker, user_numbers
-from sid_jax.recommend.data.histories import Histories
 from sid_jax.recommend.data.split import HeldOut
 from sid_jax.recommend.evaluation.intervals import bootstrap_interval
 from sid_jax.recommend.evaluation.metrics import ndcg_at, ranks, recall_at, reciprocal_rank, summary

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sid_jax.data.histories import Histories, item_counts
 from sid_jax.recommend.baselines import item_knn
 from sid_jax.recommend.baselines.item_knn import ItemKNN, cosine_neighbours
 from sid_jax.recommend.baselines.popularity import Popularity, top_items
 from sid_jax.recommend.batch import HistoryBatch
-from sid_jax.recommend.data.histories import Histories, item_counts
-from tests.recommend.data.test_histories import make
+from tests.data.test_histories import make
 
 # Who has what: item 0 has users 0 1 2; item 1 has 0 1; item 2 has 1 2 3; item 3 has 3; item 4 has nobody.
 TRAIN = make([0, 1, 0], [1, 0, 2], [2, 0], [2, 3], num_items=5)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sid_jax.errors import UserError
 from sid_jax.recommend.data.packing import PackedRows, pack_rows, prefix_examples
-from tests.recommend.data.test_histories import make
+from tests.data.test_histories import make
 
 
 def pieces(rows: PackedRows) -> list[tuple[list[int], list[int], list[float]]]:

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sid_jax.data.histories import Histories, item_counts
 from sid_jax.errors import UserError
 from sid_jax.recommend.baselines.item_knn import cosine_neighbours
-from sid_jax.recommend.data.histories import Histories, item_counts
 from sid_jax.recommend.data.packing import pack_rows, prefix_examples
 from sid_jax.recommend.data.split import HeldOut, choose_cold_items, leave_one_out
-from tests.recommend.data.test_histories import lists, make
+from tests.data.test_histories import lists, make
 
 
 def mask(*items: int, num_items: int = 10) -> np.ndarray:

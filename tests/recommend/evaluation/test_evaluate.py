@@ -5,7 +5,7 @@ import pytest
 
 from sid_jax.recommend.data.split import HeldOut
 from sid_jax.recommend.evaluation.evaluate import LIST_LENGTH, evaluate
-from tests.recommend.data.test_histories import make
+from tests.data.test_histories import make
 
 
 class Echo:

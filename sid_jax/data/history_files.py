@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from sid_jax.data.histories import Histories, offsets_of
 from sid_jax.data.id_lists import catalogue_rows, read_lines, refuse_strangers
 from sid_jax.data.movielens import MovieLens
 from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
-from sid_jax.recommend.data.histories import Histories, offsets_of
 
 _TIME_KINDS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_timestamp, pa.types.is_date)
 
