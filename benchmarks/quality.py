@@ -100,7 +100,7 @@ def _config(method: str) -> ConfigDict:
 
 
 def _kmeans(vectors: np.ndarray, levels: int, codes: int, seed: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    books = residual_kmeans(stream_key(seed, "kmeans"), jnp.asarray(vectors), [codes] * levels, 100)
+    books = residual_kmeans(jnp.asarray(vectors), [codes] * levels, 100, stream_key(seed, "kmeans"))
     found = assign_codes(jnp.asarray(vectors), books)
     return [("residual k-means", np.asarray(found), np.asarray(sum_codewords(found, books)))]
 

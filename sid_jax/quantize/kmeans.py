@@ -1,4 +1,4 @@
-"""k-means on the device: k-means++ seeds, Lloyd iterations, and both level by level for residual codebooks.
+"""k-means on the device: where it begins, Lloyd iterations, and both level by level for residual codebooks.
 
 References:
   Arthur and Vassilvitskii, k-means++: The Advantages of Careful Seeding, SODA 2007.
@@ -12,11 +12,14 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import nearest_codes
+from sid_jax.quantize.splitting import split_into_clusters
 
 
+@functools.partial(jax.jit, static_argnames=("num_clusters",))
 def kmeans_plus_plus(key: jax.Array, points: jax.Array, num_clusters: int) -> jax.Array:
     """Draws starting centroids `[K, Z]` from points `[N, Z]`, each with a chance by its squared distance to the others.
 
@@ -36,6 +39,7 @@ def kmeans_plus_plus(key: jax.Array, points: jax.Array, num_clusters: int) -> ja
     return jnp.concatenate([first[None], rest])
 
 
+@functools.partial(jax.jit, static_argnames=("num_iterations",))
 def lloyd(points: jax.Array, centroids: jax.Array, num_iterations: int) -> jax.Array:
     """Moves centroids `[K, Z]` to the means of their points `[N, Z]`, `num_iterations` times.
 
@@ -63,19 +67,23 @@ def fill_rows(rows: jax.Array, empty: jax.Array, candidates: jax.Array, prioriti
     return jnp.where(empty[:, None], candidates[best[rank % best.shape[0]]], rows)
 
 
-@functools.partial(jax.jit, static_argnames=("num_clusters", "num_iterations"))
-def kmeans(key: jax.Array, points: jax.Array, num_clusters: int, num_iterations: int) -> jax.Array:
-    """Returns centroids `[K, Z]` of points `[N, Z]` float32: k-means++ and then Lloyd."""
-    return lloyd(points, kmeans_plus_plus(key, points, num_clusters), num_iterations)
+def kmeans(points: jax.Array, num_clusters: int, num_iterations: int, key: jax.Array | None = None) -> jax.Array:
+    """Returns centroids `[K, Z]` of points `[N, Z]` float32, from `split_into_clusters`, or k-means++ with a key."""
+    if key is None:
+        start = jnp.asarray(split_into_clusters(np.asarray(points), num_clusters))
+    else:
+        start = kmeans_plus_plus(key, points, num_clusters)
+    return lloyd(points, start, num_iterations)
 
 
 def residual_kmeans(
-    key: jax.Array, points: jax.Array, codebook_sizes: Sequence[int], num_iterations: int
+    points: jax.Array, codebook_sizes: Sequence[int], num_iterations: int, key: jax.Array | None = None
 ) -> list[jax.Array]:
     """Returns L codebooks `[K, Z]` for points `[N, Z]`: k-means on the points, then on what it leaves, and so on."""
+    keys = [None] * len(codebook_sizes) if key is None else jax.random.split(key, len(codebook_sizes))
     codebooks = []
-    for level_key, size in zip(jax.random.split(key, len(codebook_sizes)), codebook_sizes, strict=True):
-        codebooks.append(kmeans(level_key, points, size, num_iterations))
+    for level_key, size in zip(keys, codebook_sizes, strict=True):
+        codebooks.append(kmeans(points, size, num_iterations, level_key))
         points = points - codebooks[-1][nearest_codes(points, codebooks[-1])]
     return codebooks
 

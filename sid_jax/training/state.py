@@ -79,10 +79,7 @@ def begin(config: ConfigDict, vectors: np.ndarray) -> RQVAE:
     if config.model.encoder == "residual":
         start_as_pca(model, sample)
     latents = jax.jit(RQVAE.encode)(model, jnp.asarray(sample))
-    key = stream_key(config.seed, "kmeans")
-    model.quantizer.set_codebooks(
-        residual_kmeans(key, latents, model.quantizer.codebook_sizes, train.kmeans_iterations)
-    )
+    model.quantizer.set_codebooks(residual_kmeans(latents, model.quantizer.codebook_sizes, train.kmeans_iterations))
     return model
 
 

@@ -29,7 +29,7 @@ def test_an_empty_cluster_moves_to_the_point_that_is_served_worst():
 def test_each_blob_gets_its_centroid_whatever_the_seed():
     centres = [[0, 0], [5, 0], [0, 5], [5, 5], [9, 9]]
     for seed in range(10):
-        found = kmeans(jax.random.key(seed), blobs(centres), 5, 20)
+        found = kmeans(blobs(centres), 5, 20, jax.random.key(seed))
         distances = np.linalg.norm(np.asarray(found)[:, None] - np.array(centres)[None], axis=-1)
         assert distances.min(0).max() < 0.1
 
@@ -54,7 +54,7 @@ def test_the_error_never_rises_from_iteration_to_iteration(key):
 
 def test_every_level_leaves_less_and_every_code_is_used(key):
     points = jax.random.normal(key, (2000, 8))
-    codebooks = residual_kmeans(key, points, (16, 32, 16), 20)
+    codebooks = residual_kmeans(points, (16, 32, 16), 20, key)
     codes = assign_codes(points, codebooks)
     left = [float(jnp.square(points - sum_codewords(codes[:, :n], codebooks[:n])).sum()) for n in (1, 2, 3)]
     assert left == sorted(left, reverse=True)
@@ -63,7 +63,7 @@ def test_every_level_leaves_less_and_every_code_is_used(key):
 
 def test_the_same_key_gives_the_same_codebooks(key):
     points = jax.random.normal(key, (300, 4))
-    one, two = (residual_kmeans(key, points, (8, 8), 10) for _ in range(2))
+    one, two = (residual_kmeans(points, (8, 8), 10, key) for _ in range(2))
     np.testing.assert_array_equal(np.stack(one), np.stack(two))
 
 

@@ -114,7 +114,7 @@ def kmeans_ids(
         sample = sample[jax.random.choice(key, len(sample), (_KMEANS_SAMPLE_ITEMS,), replace=False)]
     sizes = [num_codes] * num_levels
     return np.array(
-        assign_codes(points, residual_kmeans(stream_key(seed, "kmeans_ids"), sample, sizes, _KMEANS_ITERATIONS))
+        assign_codes(points, residual_kmeans(sample, sizes, _KMEANS_ITERATIONS, stream_key(seed, "kmeans_ids")))
     )
 
 
