@@ -36,15 +36,28 @@ def default_config() -> ConfigDict:
     data.ids_path = ""
     # A text file of item ids, one a line, that are not trained on; they get their codes as items of tomorrow would.
     data.held_out_path = ""
+    # vectors: who took what after what, if the codes are to follow that as well as content. Each vector then has a
+    # second part, from the co-occurrences in these histories, `data.collaborative_dimension` features long.
+    data.histories = histories = ConfigDict()
+    # "none"; "sequences": a text file, a line a user: the user, then items in time order; "interactions": .parquet or
+    # .csv, a row an interaction; "movielens-100k".
+    histories.source = "none"
+    histories.path = ""
+    # interactions: the columns.
+    histories.user_column = "user_id"
+    histories.item_column = "item_id"
+    histories.time_column = "timestamp"
+    # The second part's variance, where the first's is 1.
+    data.collaborative_weight = 0.5
     # movielens: who gets Semantic IDs, "item" or "user".
     data.view = "item"
     # movielens: "text", "collaborative" (truncated SVD of the ratings) or "text+collaborative" (one after the other).
     data.vectors = "text"
     # movielens: "wordllama" (built in) or the name of a sentence-transformers model (needs the [text] extra).
     data.text_encoder = "wordllama"
-    # movielens: how many singular vectors make a collaborative vector.
+    # movielens and histories: how many singular vectors make a collaborative vector.
     data.collaborative_dimension = 64
-    # movielens: each user's last ratings left out of the SVD, so that a leave-one-out recommender finds no leak in it.
+    # movielens and histories: each user's last interactions left out, so that a leave-one-out test finds no leak.
     data.collaborative_holdout = 2
     # Where prepared data sets are kept. Empty: $SID_JAX_CACHE, or .cache/sid_jax in the home folder.
     data.cache_dir = ""
@@ -157,6 +170,7 @@ _TINY = 1e-12
 
 _CHOICES: dict[str, Sequence[Any]] = {
     "data.source": ("vectors", "movielens-100k"),
+    "data.histories.source": ("none", "sequences", "interactions", "movielens-100k"),
     "data.view": ("item", "user"),
     "data.vectors": ("text", "collaborative", "text+collaborative"),
     "data.standardise": ("global", "feature", "none"),
@@ -175,6 +189,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**32 - 1),
     "data.collaborative_dimension": (1, _INFINITE),
     "data.collaborative_holdout": (0, _INFINITE),
+    "data.collaborative_weight": (0, _INFINITE),
     "model.num_levels": (1, 64),
     "model.latent_dimension": (1, _INFINITE),
     "model.dropout": (0, 0.99),

@@ -11,14 +11,38 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
+from ml_collections import ConfigDict
 
 from sid_jax.data.histories import Histories, offsets_of
 from sid_jax.data.id_lists import catalogue_rows, read_lines, refuse_strangers
 from sid_jax.data.movielens import MovieLens
+from sid_jax.data.movielens_sources import load_movielens
 from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
 
 _TIME_KINDS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_timestamp, pa.types.is_date)
+
+
+def load_histories(settings: ConfigDict, item_ids: np.ndarray, *, where: str, cache_dir: str) -> Histories:
+    """Returns the histories that settings name: `source`, `path`, and the columns of an interactions' table.
+
+    Args:
+      settings: the section of the config that has them.
+      item_ids: `[N]` ids of the catalogue.
+      where: the section's name, for messages.
+      cache_dir: where prepared data sets are kept.
+
+    Raises:
+      UserError: if there is no such data, or it cannot be used.
+    """
+    if settings.source == "movielens-100k":
+        return movielens_histories(load_movielens(settings.path, cache_dir))
+    if not settings.path:
+        raise UserError(f"{where}.path is empty: pass --{where}.path=FILE with the users' histories")
+    path = Path(settings.path).expanduser()
+    if settings.source == "sequences":
+        return read_sequences(path, item_ids)
+    return read_interactions(path, item_ids, settings.user_column, settings.item_column, settings.time_column)
 
 
 def read_sequences(path: Path, item_ids: np.ndarray) -> Histories:

@@ -10,9 +10,12 @@ from ml_collections import ConfigDict
 
 from sid_jax.data.checks import check_finite
 from sid_jax.data.collaborative import collaborative_vectors, join_side_by_side
+from sid_jax.data.cooccurrence import cooccurrence_vectors, join_cooccurrences
+from sid_jax.data.history_files import load_histories
 from sid_jax.data.id_lists import read_item_list
 from sid_jax.data.movielens import MovieLens, item_texts, user_texts
 from sid_jax.data.movielens_sources import load_movielens
+from sid_jax.data.scaling import normalise
 from sid_jax.data.text import encode_texts
 from sid_jax.data.vector_files import read_vector_file
 from sid_jax.data.vector_set import VectorSet
@@ -36,9 +39,27 @@ def load_vectors(data_config: ConfigDict) -> VectorSet:
     """
     _check_choice("source", data_config.source, SOURCES)
     data = _own_vectors(data_config) if data_config.source == "vectors" else _movielens_vectors(data_config)
-    if not data_config.held_out_path:
-        return data
-    return dataclasses.replace(data, held_out=_held_out(Path(data_config.held_out_path).expanduser(), data.ids))
+    if data_config.held_out_path:
+        data = dataclasses.replace(data, held_out=_held_out(Path(data_config.held_out_path).expanduser(), data.ids))
+    return data if data_config.histories.source == "none" else _with_cooccurrences(data, data_config)
+
+
+def _with_cooccurrences(data: VectorSet, data_config: ConfigDict) -> VectorSet:
+    """Returns the data with longer vectors: what was there, and what the histories say of who is taken with whom."""
+    histories = load_histories(
+        data_config.histories, data.ids, where="config.data.histories", cache_dir=data_config.cache_dir
+    )
+    histories = histories.without_last(data_config.collaborative_holdout)
+    if data.held_out is not None:
+        histories = histories.keep_interactions(~data.held_out[histories.items])
+    vectors = join_cooccurrences(
+        np.asarray(normalise(data.vectors, data_config.unit_norm)),
+        cooccurrence_vectors(histories, data_config.collaborative_dimension),
+        data_config.collaborative_weight,
+        fitted=None if data.held_out is None else ~data.held_out,
+    )
+    source = f"{data.source} and the co-occurrences of {data_config.histories.path or 'MovieLens-100K'}"
+    return dataclasses.replace(data, vectors=vectors, source=source)
 
 
 def _held_out(path: Path, item_ids: np.ndarray) -> np.ndarray:

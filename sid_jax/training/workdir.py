@@ -17,7 +17,15 @@ RUN_FILE = "run.json"
 
 # Where the data lies may change between two starts of a run; that it is the same data is checked by its fingerprint.
 # How IDs are made unique is the export's business.
-_FREE_TO_CHANGE = ("data.path", "data.ids_path", "data.held_out_path", "data.cache_dir", "ids.unique", "ids.capacity")
+_FREE_TO_CHANGE = (
+    "data.path",
+    "data.ids_path",
+    "data.held_out_path",
+    "data.cache_dir",
+    "data.histories.path",
+    "ids.unique",
+    "ids.capacity",
+)
 
 
 def claim_workdir(

@@ -10,12 +10,10 @@ import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from sid_jax.data.histories import Histories, item_counts, keep_active
-from sid_jax.data.history_files import movielens_histories, read_interactions, read_sequences
+from sid_jax.data.histories import item_counts, keep_active
+from sid_jax.data.history_files import load_histories
 from sid_jax.data.id_lists import read_item_list
 from sid_jax.data.load import load_vectors
-from sid_jax.data.movielens_sources import load_movielens
-from sid_jax.errors import UserError
 from sid_jax.export.id_tables import IdTable, parse_id_source, read_id_table
 from sid_jax.ids.trie import Trie, build_trie
 from sid_jax.recommend.config import MADE_IDS
@@ -84,17 +82,9 @@ def load_ids(config: ConfigDict, workdir: Path, console: Console, *, catalogue: 
 
 def load_split(config: ConfigDict, item_ids: np.ndarray) -> Split:
     """Returns the histories of `config.data` over the catalogue `[N]`, divided."""
-    histories = keep_active(_histories(config.data, item_ids), config.data.min_interactions)
+    histories = keep_active(
+        load_histories(config.data, item_ids, where="config.data", cache_dir=config.data.cache_dir),
+        config.data.min_interactions,
+    )
     cold = read_item_list(Path(config.data.cold_items).expanduser(), item_ids) if config.data.cold_items else None
     return leave_one_out(histories, cold)
-
-
-def _histories(data: ConfigDict, item_ids: np.ndarray) -> Histories:
-    if data.source == "movielens-100k":
-        return movielens_histories(load_movielens(data.path, data.cache_dir))
-    if not data.path:
-        raise UserError("config.data.path is empty: pass --config.data.path=FILE with the users' histories")
-    path = Path(data.path).expanduser()
-    if data.source == "sequences":
-        return read_sequences(path, item_ids)
-    return read_interactions(path, item_ids, data.user_column, data.item_column, data.time_column)
