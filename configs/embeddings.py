@@ -22,7 +22,7 @@ def get_config(arg: str = "ste") -> ConfigDict:
     config.model.latent_dimension = 48
     config.model.hidden_dimensions = (1024, 256)
     config.train.learning_rate = 5e-3
-    config.train.num_epochs = 60
+    config.train.num_epochs = 50
     if "quick" in options:
         config.train.num_epochs = 5
         config.train.warmup_epochs = 0.5
