@@ -1,6 +1,6 @@
 """A training step of the default recommender against the same model, with the same weights, in PyTorch.
 
-python benchmarks/training_step.py --steps=20
+python benchmarks/training_step.py
 
 Needs PyTorch, from the `test` extra. Both train on the same batches of random histories; the losses without dropout are
 compared first, so that it is the same model indeed.

@@ -7,6 +7,7 @@ from scipy import sparse
 
 from sid_jax.data.collaborative import truncated_svd
 from sid_jax.data.histories import Histories
+from sid_jax.errors import UserError
 
 # Items of a history up to this far apart count as taken together, the further the less.
 _WINDOW = 3
@@ -26,10 +27,16 @@ def cooccurrence_vectors(histories: Histories, dimension: int) -> np.ndarray:
       dimension: C, below N.
 
     Raises:
-      UserError: if the dimension is out of its range.
+      UserError: if nobody has two items, or the dimension is out of its range.
     """
-    information = _positive_information(_pair_counts(histories))
-    vectors = truncated_svd(information, dimension, setting="config.collaborative.dimension")
+    counts = _pair_counts(histories)
+    if not counts.nnz:
+        raise UserError(
+            "the histories have no two items of one user to learn from, without the last "
+            "config.data.collaborative_holdout of each: give longer ones"
+        )
+    information = _positive_information(counts)
+    vectors = truncated_svd(information, dimension, setting="config.data.collaborative_dimension")
     # Its rows are U S: the length of a column is its singular value.
     vectors /= np.sqrt(np.maximum(np.linalg.norm(vectors, axis=0), np.finfo(np.float32).tiny))
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -76,7 +83,8 @@ def join_cooccurrences(
     fitted = np.ones(len(vectors), bool) if fitted is None else fitted
     known: np.ndarray = np.any(cooccurrences, axis=1)
     filled = np.where(known[:, None], cooccurrences, cooccurrences[known & fitted].mean(axis=0))
-    scale = np.sqrt(weight * _variance(vectors[fitted]) / _variance(filled[fitted]))
+    spread = _variance(filled[fitted])
+    scale = np.sqrt(weight * _variance(vectors[fitted]) / spread) if spread else 0.0
     return np.concatenate([vectors, scale * filled], axis=1).astype(np.float32)
 
 

@@ -45,8 +45,13 @@ def test_items_of_the_same_users_are_near_and_others_are_not():
 
 
 def test_more_dimensions_than_items_are_refused():
-    with pytest.raises(UserError, match="config.collaborative.dimension=3: give a number from 1 to 2"):
+    with pytest.raises(UserError, match="config.data.collaborative_dimension=3: give a number from 1 to 2"):
         cooccurrence_vectors(make([0, 1, 2], num_items=3), 3)
+
+
+def test_histories_of_single_items_are_refused():
+    with pytest.raises(UserError, match="give longer ones"):
+        cooccurrence_vectors(make([0], [1], num_items=5), 2)
 
 
 def test_the_second_part_has_its_share_of_the_variance_and_says_nothing_where_nothing_is_known():
