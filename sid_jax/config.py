@@ -36,7 +36,7 @@ def default_config() -> ConfigDict:
     data.ids_path = ""
     # A text file of item ids, one a line, that are not trained on; they get their codes as items of tomorrow would.
     data.held_out_path = ""
-    # vectors: who took what after what, if the codes are to follow that as well as content. Each vector then has a
+    # Who took what after what, if the codes are to follow that as well as content. Each vector then has a
     # second part, from the co-occurrences in these histories, `data.collaborative_dimension` features long.
     data.histories = histories = ConfigDict()
     # "none"; "sequences": a text file, a line a user: the user, then items in time order; "interactions": .parquet or

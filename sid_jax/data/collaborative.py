@@ -46,15 +46,12 @@ def leave_out_last(ratings: Table, holdout: int) -> Table:
     return {name: column[kept] for name, column in ratings.items()}
 
 
-def truncated_svd(
-    matrix: sparse.csr_array, dimension: int, *, setting: str = "data.collaborative_dimension"
-) -> np.ndarray:
+def truncated_svd(matrix: sparse.csr_array, dimension: int) -> np.ndarray:
     """Returns the rows of U S, the best rank-D picture of the matrix's rows (Eckart and Young, 1936).
 
     Args:
       matrix: `[N, M]`.
       dimension: D, from 1 to min(N, M) - 1.
-      setting: where it comes from, for messages.
 
     Returns:
       `[N, D]` float32, the largest singular value first. A singular vector's sign is arbitrary: here the entry that is
@@ -65,7 +62,7 @@ def truncated_svd(
     """
     smaller_side = min(matrix.shape)
     if not 1 <= dimension < smaller_side:
-        raise UserError(f"{setting}={dimension}: give a number from 1 to {smaller_side - 1}")
+        raise UserError(f"data.collaborative_dimension={dimension}: give a number from 1 to {smaller_side - 1}")
     # A start vector of its own makes the iteration, and so every bit of the result, the same in each run.
     start = np.random.default_rng(0).standard_normal(smaller_side)
     left, singular_values, _ = svds(matrix.astype(np.float64), k=dimension, v0=start)

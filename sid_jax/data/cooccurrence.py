@@ -36,7 +36,7 @@ def cooccurrence_vectors(histories: Histories, dimension: int) -> np.ndarray:
             "config.data.collaborative_holdout of each: give longer ones"
         )
     information = _positive_information(counts)
-    vectors = truncated_svd(information, dimension, setting="config.data.collaborative_dimension")
+    vectors = truncated_svd(information, dimension)
     # Its rows are U S: the length of a column is its singular value.
     vectors /= np.sqrt(np.maximum(np.linalg.norm(vectors, axis=0), np.finfo(np.float32).tiny))
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)

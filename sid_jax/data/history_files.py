@@ -36,7 +36,7 @@ def load_histories(settings: ConfigDict, item_ids: np.ndarray, *, where: str, ca
       UserError: if there is no such data, or it cannot be used.
     """
     if settings.source == "movielens-100k":
-        return movielens_histories(load_movielens(settings.path, cache_dir))
+        return movielens_histories(load_movielens(settings.path, cache_dir), item_ids)
     if not settings.path:
         raise UserError(f"{where}.path is empty: pass --{where}.path=FILE with the users' histories")
     path = Path(settings.path).expanduser()
@@ -108,11 +108,22 @@ def read_interactions(
     return Histories(user_ids[by_id], offsets_of(counts), rows[order], item_ids)
 
 
-def movielens_histories(catalogue: MovieLens) -> Histories:
-    """Returns the histories of MovieLens' users: every rating counts as an interaction, whatever its stars."""
-    ratings, item_ids = catalogue.ratings, catalogue.items["item_id"]
+def movielens_histories(movielens: MovieLens, item_ids: np.ndarray) -> Histories:
+    """Returns the histories of MovieLens' users: every rating counts as an interaction, whatever its stars.
+
+    Args:
+      movielens: its ratings by user and time.
+      item_ids: `[N]` ids of the catalogue, in any order; matched against the films' numbers as text.
+
+    Raises:
+      UserError: if a film that somebody rated is not in the catalogue.
+    """
+    ratings = movielens.ratings
     user_ids, counts = np.unique(ratings["user_id"], return_counts=True)
-    rows = np.searchsorted(item_ids, ratings["item_id"]).astype(np.int32)
+    films, film_of_rating = np.unique(ratings["item_id"], return_inverse=True)
+    film_rows = catalogue_rows(map(str, films.tolist()), item_ids)
+    refuse_strangers(film_rows, item_ids, lambda place: f"{movielens.source}: film {films[place]}")
+    rows = film_rows[film_of_rating]
     return Histories(user_ids, offsets_of(counts), rows, item_ids)
 
 

@@ -46,6 +46,10 @@ def load_vectors(data_config: ConfigDict) -> VectorSet:
 
 def _with_cooccurrences(data: VectorSet, data_config: ConfigDict) -> VectorSet:
     """Returns the data with longer vectors: what was there, and what the histories say of who is taken with whom."""
+    if data.id_name == "user_id":
+        raise UserError(
+            "config.data.histories.source says which items go together; config.data.view=user is not of items"
+        )
     histories = load_histories(
         data_config.histories, data.ids, where="config.data.histories", cache_dir=data_config.cache_dir
     )

@@ -16,7 +16,7 @@ import numpy as np
 
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import nearest_codes
-from sid_jax.quantize.splitting import split_into_clusters
+from sid_jax.quantize.splitting import centroids_by_splitting
 
 
 @functools.partial(jax.jit, static_argnames=("num_clusters",))
@@ -68,9 +68,9 @@ def fill_rows(rows: jax.Array, empty: jax.Array, candidates: jax.Array, prioriti
 
 
 def kmeans(points: jax.Array, num_clusters: int, num_iterations: int, key: jax.Array | None = None) -> jax.Array:
-    """Returns centroids `[K, Z]` of points `[N, Z]` float32, from `split_into_clusters`, or k-means++ with a key."""
+    """Returns centroids `[K, Z]` of points `[N, Z]` float32, from `centroids_by_splitting`, or k-means++ with a key."""
     if key is None:
-        start = jnp.asarray(split_into_clusters(np.asarray(points), num_clusters))
+        start = jnp.asarray(centroids_by_splitting(np.asarray(points), num_clusters))
     else:
         start = kmeans_plus_plus(key, points, num_clusters)
     return lloyd(points, start, num_iterations)

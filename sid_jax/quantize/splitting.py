@@ -10,7 +10,7 @@ import numpy as np
 _ITERATIONS = 16
 
 
-def split_into_clusters(points: np.ndarray, num_clusters: int) -> np.ndarray:
+def centroids_by_splitting(points: np.ndarray, num_clusters: int) -> np.ndarray:
     """Returns starting centroids by PCA-Part (Su and Dy, Intelligent Data Analysis 11(4), 2007, section 3).
 
     All points are one cluster at first. The cluster with the largest sum of squared distances to its mean is cut at its

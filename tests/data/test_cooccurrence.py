@@ -45,7 +45,7 @@ def test_items_of_the_same_users_are_near_and_others_are_not():
 
 
 def test_more_dimensions_than_items_are_refused():
-    with pytest.raises(UserError, match="config.data.collaborative_dimension=3: give a number from 1 to 2"):
+    with pytest.raises(UserError, match="data.collaborative_dimension=3: give a number from 1 to 2"):
         cooccurrence_vectors(make([0, 1, 2], num_items=3), 3)
 
 

@@ -261,6 +261,8 @@ def test_every_movielens_rating_is_an_interaction():
     }
     items = {"item_id": np.array([30, 20, 10, 40])}
     catalogue = build_movielens(items, {"user_id": np.array([2, 3, 5])}, ratings, "made up")
-    histories = movielens_histories(catalogue)
-    assert histories.item_ids.tolist() == [10, 20, 30, 40]
-    assert named(histories) == {2: [10], 5: [20, 30, 10]}
+    for item_ids in (np.array([10, 20, 30, 40]), np.array([30, 5, 10, 20]), np.array(["20", "10", "30"], dtype=object)):
+        histories = movielens_histories(catalogue, item_ids)
+        assert histories.item_ids.tolist() == item_ids.tolist()
+        assert {user: list(map(int, items)) for user, items in named(histories).items()} == {2: [10], 5: [20, 30, 10]}
+    assert "made up: film 20 is not in the catalogue" in refusal(movielens_histories, catalogue, np.array([10, 30]))

@@ -134,3 +134,20 @@ def test_users(real_cache: Path):
     }
     collaborative = load_vectors(data_config(**settings, vectors="collaborative", collaborative_dimension=16))
     assert collaborative.vectors.shape == (943, 16)
+
+
+def test_users_of_movielens_have_no_histories_of_items(real_cache: Path):
+    config = data_config(source="movielens-100k", view="user", cache_dir=str(real_cache))
+    config.histories.source = "movielens-100k"
+    with pytest.raises(UserError, match="view=user"):
+        load_vectors(config)
+
+
+def test_films_get_a_second_part_from_who_rated_them(real_cache: Path):
+    config = data_config(source="movielens-100k", cache_dir=str(real_cache), collaborative_dimension=16)
+    config.histories.source = "movielens-100k"
+    found = load_vectors(config)
+    assert found.vectors.shape == (1682, 256 + 16)
+    second = found.vectors[:, 256:] / np.linalg.norm(found.vectors[:, 256:], axis=1, keepdims=True)
+    star_wars, empire, snow_white = (int(np.flatnonzero(found.ids == film)[0]) for film in (50, 172, 99))
+    assert second[star_wars] @ second[empire] > second[star_wars] @ second[snow_white]

@@ -5,21 +5,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sid_jax.quantize.kmeans import lloyd
-from sid_jax.quantize.splitting import split_into_clusters
+from sid_jax.quantize.splitting import centroids_by_splitting
 
 
 def test_the_worst_cluster_is_cut_across_its_length():
     """By hand: first along x between 1 and 10, then the right-hand part, which is longer, along y."""
     points = np.float32([[0, 0], [1, 0], [10, 0], [10, 4]])
-    assert sorted(split_into_clusters(points, 2).tolist()) == [[0.5, 0], [10, 2]]
-    assert sorted(split_into_clusters(points, 3).tolist()) == [[0.5, 0], [10, 0], [10, 4]]
+    assert sorted(centroids_by_splitting(points, 2).tolist()) == [[0.5, 0], [10, 2]]
+    assert sorted(centroids_by_splitting(points, 3).tolist()) == [[0.5, 0], [10, 0], [10, 4]]
 
 
 def test_a_long_axis_between_the_features_is_found():
     """Most variance lies along (1, 1), of which neither feature alone tells."""
     rng = np.random.default_rng(0)
     points = rng.normal(size=(400, 1)) * [3, 3] + rng.normal(size=(400, 1)) * [0.3, -0.3]
-    one, two = split_into_clusters(points.astype(np.float32), 2)
+    one, two = centroids_by_splitting(points.astype(np.float32), 2)
     direction = (one - two) / np.linalg.norm(one - two)
     assert abs(direction @ [0.5**0.5, 0.5**0.5]) > 0.99
 
@@ -27,7 +27,7 @@ def test_a_long_axis_between_the_features_is_found():
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 10_000))
 def test_as_many_centroids_as_points_are_distinct(num_points, num_clusters, seed):
     points = np.random.default_rng(seed).integers(0, 5, (num_points, 2)).astype(np.float32)
-    start = split_into_clusters(points, num_clusters)
+    start = centroids_by_splitting(points, num_clusters)
     assert start.shape == (num_clusters, 2) and np.isfinite(start).all()
     distinct = len({tuple(row) for row in points})
     if num_clusters >= distinct:
@@ -40,7 +40,7 @@ def test_the_order_of_the_points_hardly_matters(seed):
     rng = np.random.default_rng(seed)
     points = rng.normal(size=(300, 4)).astype(np.float32)
     ends = [
-        np.asarray(lloyd(jnp.asarray(some), jnp.asarray(split_into_clusters(some, 8)), 5))
+        np.asarray(lloyd(jnp.asarray(some), jnp.asarray(centroids_by_splitting(some, 8)), 5))
         for some in (points, rng.permutation(points))
     ]
     one, two = (end[np.lexsort(end.T)] for end in ends)

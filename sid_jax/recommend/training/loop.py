@@ -38,6 +38,7 @@ FREE_TO_CHANGE = (
     "data.cache_dir",
     "quantizer.data.path",
     "quantizer.data.ids_path",
+    "quantizer.data.histories.path",
     "quantizer.data.cache_dir",
     "eval.baselines",
     "eval.bootstrap_samples",
