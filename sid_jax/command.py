@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
+from sid_jax.cache import keep_compiled_programs
 from sid_jax.errors import UserError
 
 
@@ -33,6 +34,7 @@ def run(main: Callable[[], None], known: Sequence[str]) -> None:
 
 def run_with_words(main: Callable[[list[str]], None], known: Sequence[str]) -> None:
     """As `run`, for a command that takes words which are no flags."""
+    keep_compiled_programs()
     # Libraries say a good deal, and log what they raise; what a person should see goes to the console.
     logging.set_verbosity(logging.FATAL)
     standard_logging.getLogger("asyncio").setLevel(standard_logging.CRITICAL)

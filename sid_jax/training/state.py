@@ -68,7 +68,8 @@ def begin(config: ConfigDict, vectors: np.ndarray) -> RQVAE:
       vectors: `[N, D]` float32, the corpus; the k-means looks at a random sample if it is large.
     """
     data, train = config.data, config.train
-    model = build_model(config, vectors.shape[1])
+    # One program, and not one for each shape of a parameter.
+    model = nnx.jit(lambda: build_model(config, vectors.shape[1]))()
     model.set_scaling(fit_scaling(vectors, unit_norm=data.unit_norm, centre=data.centre, standardise=data.standardise))
     sample = vectors
     if len(vectors) > train.kmeans_sample_items:

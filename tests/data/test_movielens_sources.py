@@ -83,15 +83,6 @@ def test_a_cache_is_prepared_once_and_says_so_once(
         assert_same_catalogue(catalogue, small)
 
 
-def test_the_cache_folder_is_the_settings_then_the_environments_then_home(monkeypatch, tmp_path: Path):
-    monkeypatch.setenv("SID_JAX_CACHE", str(tmp_path / "environment"))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert sources.cache_folder("setting") == Path("setting")
-    assert sources.cache_folder() == tmp_path / "environment"
-    monkeypatch.delenv("SID_JAX_CACHE")
-    assert sources.cache_folder() == tmp_path / "home" / ".cache" / "sid_jax"
-
-
 def test_a_named_path_that_does_not_work_is_never_replaced_by_another_source(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(sources, "_fetch", lambda scratch: pytest.fail("fetched"))
     with pytest.raises(UserError, match="nowhere: no such file"):
