@@ -13,8 +13,8 @@ from sid_jax.settings import choose
 
 
 def get_config(arg: str = "ste") -> ConfigDict:
-    """Returns the settings; `arg` is "ste" or "gumbel", and ",quick" after it makes a short run for a first look."""
-    method, options = choose(arg, ["ste", "gumbel"], ["quick"])
+    """Returns the settings; `arg` is "ste", "gumbel" or "rkmeans", and ",quick" after it makes a short run."""
+    method, options = choose(arg, ["ste", "gumbel", "rkmeans"], ["quick"])
     config = default_config()
     config.data.source = "vectors"
     # What a linear map keeps is there from the start; two wide layers learn the rest, at a high rate.
@@ -30,4 +30,14 @@ def get_config(arg: str = "ste") -> ConfigDict:
         config.model.quantization_method = "gumbel_softmax"
         # The temperature reaches its floor at the end of the run, whatever the number of items and epochs.
         config.train.annealing_schedule = "cosine"
+        # Less of both than where codes start from nothing: strong noise undoes what the encoder starts with.
+        config.model.temperature = 0.2
+        config.model.noise_scale = 0.02
+    if method == "rkmeans":
+        # Residual k-means: no network. It starts from Lloyd's iterations on a sample, and then sees every item.
+        config.model.encoder = "identity"
+        config.model.quantization_method = "ema"
+        config.train.kmeans_iterations = 100
+        config.train.num_epochs = 5
+        config.train.warmup_epochs = 0.0
     return config

@@ -74,7 +74,8 @@ def default_config() -> ConfigDict:
     model.num_levels = 3
     # K: codes a level; one number, or one for each level, as in (64, 128, 256).
     model.codebook_size = FieldReference(256, field_type=object)
-    # "mlp", or "residual": x W + MLP(x), which starts as the projection onto the first Z principal axes.
+    # "mlp"; "residual": x W + MLP(x), which starts as the projection onto the first Z principal axes; "identity": no
+    # network, the scaled vectors themselves are quantized.
     model.encoder = "mlp"
     # Z: features of the latent vector that is quantized.
     model.latent_dimension = 32
@@ -84,7 +85,8 @@ def default_config() -> ConfigDict:
     model.activation = "silu"
     # Share of hidden activations dropped in training.
     model.dropout = 0.0
-    # "ste" (straight-through), "rotation" (the rotation trick), "diveq" or "gumbel_softmax".
+    # "ste" (straight-through), "rotation" (the rotation trick), "diveq", "gumbel_softmax", "simvq" (frozen codebooks
+    # under a learned map) or "ema" (codebooks by moving averages).
     model.quantization_method = "ste"
     # Gumbel-softmax: True sends the sampled codeword forward and the soft gradient back; False sends the soft mixture.
     model.gumbel_hard = True
@@ -94,9 +96,14 @@ def default_config() -> ConfigDict:
     # Gumbel-softmax: factor an update, for the exponential schedule.
     model.temperature_decay = 0.9995
     # Gumbel-softmax: size of the noise at the start, in units of the squared distance between neighbouring codewords,
-    # as the temperature is. It falls with the temperature and is 0 at the floor, so that the codes of the last step are
-    # the codes that are exported.
+    # as the temperature is. It ends at 0, so that the codes of the last step are the codes that are exported.
     model.noise_scale = 0.2
+    # Gumbel-softmax: "temperature": the noise falls with the temperature, to 0 at its floor; "learned": it follows the
+    # reconstruction's error, down to 0 where the error's root, as a share of the vectors' length, is noise_offset.
+    model.noise_decay = "temperature"
+    model.noise_offset = 0.5
+    # ema: decay of the moving averages, a step, while the learning rate is at its peak; nearer to 1 as that falls.
+    model.ema_decay = 0.99
     # Weight of |residual - sg(codeword)|^2 (van den Oord et al., 1711.00937, eq. 3: beta).
     model.commitment_weight = 0.25
     # Weight of |sg(residual) - codeword|^2, which moves the codebooks.
@@ -174,10 +181,11 @@ _CHOICES: dict[str, Sequence[Any]] = {
     "data.view": ("item", "user"),
     "data.vectors": ("text", "collaborative", "text+collaborative"),
     "data.standardise": ("global", "feature", "none"),
-    "model.encoder": ("mlp", "residual"),
+    "model.encoder": ("mlp", "residual", "identity"),
     "model.activation": ("silu", "relu", "gelu"),
-    "model.quantization_method": ("ste", "rotation", "diveq", "gumbel_softmax"),
+    "model.quantization_method": ("ste", "rotation", "diveq", "gumbel_softmax", "simvq", "ema"),
     "ids.unique": SCHEMES,
+    "model.noise_decay": ("temperature", "learned"),
     "train.optimizer": ("adamw", "adagrad"),
     "train.learning_rate_schedule": ("cosine", "constant"),
     "train.annealing_schedule": ("exponential", "linear", "cosine", "constant"),
@@ -197,6 +205,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "model.min_temperature": (_TINY, _INFINITE),
     "model.temperature_decay": (_TINY, 1),
     "model.noise_scale": (0, _INFINITE),
+    "model.noise_offset": (_TINY, _INFINITE),
+    "model.ema_decay": (0, 1),
     "model.commitment_weight": (0, _INFINITE),
     "model.codebook_weight": (0, _INFINITE),
     "ids.capacity": (1, _INFINITE),

@@ -70,6 +70,7 @@ def test_a_disk_that_takes_no_more_ends_in_one_line_and_the_run_goes_on_later(tm
 
     flags = ["--config=configs/embeddings.py:ste,quick", f"--config.data.path={vectors}"]
     flags += ["--config.model.codebook_size=8", "--config.train.batch_size=32", f"--workdir={tmp_path / 'run'}"]
+    flags += ["--config.model.hidden_dimensions=(16,)", "--config.train.num_epochs=2"]
     limits = (4096, 4096)
     result = run(
         "train.py", *flags, compiled=False, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -37,9 +37,10 @@ def torch_weights(model: RQVAE) -> dict[str, np.ndarray]:
 
 
 def original_project_has(model: RQVAE) -> bool:
-    """Returns whether the original PyTorch project has this architecture: one K, no shortcut, and SiLU or ReLU."""
+    """Returns whether the original PyTorch project has this architecture: one K, layers, no shortcut, SiLU or ReLU."""
     return (
         len(set(model.quantizer.codebook_sizes)) == 1
+        and len(model.encoder.layers) > 0
         and model.encoder.shortcut is None
         and model.encoder.activation in _ORIGINAL_ACTIVATIONS
     )
@@ -72,9 +73,9 @@ def model_from_weights(
     """
     widths = _widths(weights)
     model = RQVAE(
-        widths[0],
+        len(scaling["mean"]),
         [len(codebook) for codebook in codebooks],
-        latent_dimension=widths[-1],
+        latent_dimension=widths[-1] if widths else None,
         hidden_dimensions=widths[1:-1],
         activation=info["activation"],
         shortcut=_shortcut_name("encoder") in weights,
@@ -95,10 +96,10 @@ def _shortcut_name(part: str) -> str:
 
 
 def _widths(weights: Mapping[str, np.ndarray]) -> list[int]:
-    """Returns D, the hidden widths, and Z, from the encoder's layers."""
+    """Returns D, the hidden widths, and Z, from the encoder's layers; nothing if it has none."""
     depth = sum(name.startswith("encoder.network.") and name.endswith(".weight") for name in weights)
     layers = [weights[f"encoder.network.{2 * number}.weight"] for number in range(depth)]
-    return [layers[0].shape[1], *(layer.shape[0] for layer in layers)]
+    return [*(layer.shape[1] for layer in layers[:1]), *(layer.shape[0] for layer in layers)]
 
 
 def _fill(mlp: MLP, part: str, weights: Mapping[str, np.ndarray]) -> None:

@@ -24,7 +24,7 @@ class MLP(nnx.Module):
     """Linear layers with an activation, and dropout if asked for, between them; none after the last.
 
     Args:
-      dimensions: features of the input, of each hidden layer, and of the output.
+      dimensions: features of the input, of each hidden layer, and of the output; a single one makes it the identity.
       activation: a name in `ACTIVATIONS`.
       dropout: share of hidden activations dropped when a key is given.
       shortcut: whether the input also goes to the output by a linear map of its own. The layers then start with an
@@ -52,6 +52,8 @@ class MLP(nnx.Module):
 
     def __call__(self, inputs: jax.Array, key: jax.Array | None = None) -> jax.Array:
         """Maps `[..., D]` to `[..., D']`; without a key nothing is dropped."""
+        if not self.layers:
+            return inputs
         keys = [None] * len(self.layers) if key is None else list(jax.random.split(key, len(self.layers)))
         hidden = inputs
         for layer, layer_key in zip(self.layers[:-1], keys[:-1], strict=True):

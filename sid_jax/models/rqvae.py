@@ -14,7 +14,7 @@ from sid_jax.data.scaling import Scaling, apply_scaling, invert_scaling
 from sid_jax.models.mlp import MLP
 from sid_jax.models.quantizer import ResidualQuantizer
 from sid_jax.models.statistic import Statistic
-from sid_jax.quantize.residual import QuantizerOutput
+from sid_jax.quantize.residual import QuantizationMethod, QuantizerOutput
 
 
 @jax.tree_util.register_dataclass
@@ -39,12 +39,13 @@ class RQVAE(nnx.Module):
     Args:
       num_features: D, features of an input vector.
       codebook_sizes: K of each of the L levels.
-      latent_dimension: Z.
+      latent_dimension: Z; None for no networks at all: what is quantized is the scaled input itself.
       hidden_dimensions: widths of the encoder's hidden layers; the decoder's are reversed.
       activation: "silu", "relu" or "gelu".
       dropout: share of hidden activations dropped in training.
       shortcut: whether encoder and decoder have a linear map beside their layers (see `MLP`).
       unit_norm: whether each input vector is brought to length 1 first.
+      quantization_method, learned_noise: how the quantizer is trained (see `ResidualQuantizer`).
       rngs: for the parameters.
     """
 
@@ -53,18 +54,22 @@ class RQVAE(nnx.Module):
         num_features: int,
         codebook_sizes: Sequence[int],
         *,
-        latent_dimension: int = 32,
+        latent_dimension: int | None = 32,
         hidden_dimensions: Sequence[int] = (512, 256, 128),
         activation: str = "silu",
         dropout: float = 0.0,
         shortcut: bool = False,
         unit_norm: bool = False,
+        quantization_method: QuantizationMethod = "ste",
+        learned_noise: float | None = None,
         rngs: nnx.Rngs,
     ):
-        dimensions = (num_features, *hidden_dimensions, latent_dimension)
+        dimensions = (num_features, *hidden_dimensions, latent_dimension) if latent_dimension else (num_features,)
         network: dict[str, Any] = {"activation": activation, "dropout": dropout, "shortcut": shortcut}
         self.encoder = MLP(dimensions, **network, rngs=rngs)
-        self.quantizer = ResidualQuantizer(codebook_sizes, latent_dimension, rngs=rngs)
+        self.quantizer = ResidualQuantizer(
+            codebook_sizes, dimensions[-1], method=quantization_method, learned_noise=learned_noise, rngs=rngs
+        )
         self.decoder = MLP(dimensions[::-1], **network, rngs=rngs)
         self.unit_norm = unit_norm
         self.mean = Statistic(jnp.zeros(num_features))
@@ -108,7 +113,7 @@ class RQVAE(nnx.Module):
           vectors: `[..., D]`, as they came.
           key: PRNG key of dropout and Gumbel noise; None runs without either.
           decoder_gradient: factor on the gradient that the decoder sends to quantizer and encoder; may be traced.
-          **choices: those of `quantize.residual.residual_quantize`: method, temperature, noise_scale, ...
+          **choices: those of `ResidualQuantizer`: temperature, noise_scale, hard, ...
         """
         encoder_key, noise_key, decoder_key = [None] * 3 if key is None else jax.random.split(key, 3)
         targets = apply_scaling(self.scaling, vectors)

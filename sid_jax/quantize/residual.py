@@ -15,7 +15,7 @@ from sid_jax.quantize.estimators import add_error, gumbel_softmax, rotate_to, st
 from sid_jax.quantize.losses import codebook_loss, commitment_loss
 from sid_jax.quantize.nearest import Codebooks, code_scores, codebook_spacing, codewords_by_one_hot
 
-QuantizationMethod = Literal["ste", "rotation", "diveq", "gumbel_softmax"]
+QuantizationMethod = Literal["ste", "rotation", "diveq", "gumbel_softmax", "simvq", "ema"]
 QUANTIZATION_METHODS: tuple[str, ...] = get_args(QuantizationMethod)
 
 
@@ -64,14 +64,16 @@ def residual_quantize(
 
     With "ste" the walk goes over raw codewords with stopped gradients, and one straight-through estimator is applied
     to their sum: the gradient of `quantized` with respect to `latents` is the identity whatever L. "rotation" and
-    "diveq" walk in the same way, and have gradients of their own on the sum. With "gumbel_softmax" each level's
-    assignment is relaxed, and the gradient is that of the soft walk, in which a level's residual knows what the levels
-    before it took: it is the product rule's `I - prod(I - J_l)`, not a sum of L terms.
+    "diveq" walk in the same way, and have gradients of their own on the sum. "simvq" and "ema" are "ste" over codebooks
+    that move otherwise: those of `simvq.transform_basis`, and constants for `moving_average.move_codewords`. With
+    "gumbel_softmax" each level's assignment is relaxed, and the gradient is that of the soft walk, in which a level's
+    residual knows what the levels before it took: it is the product rule's `I - prod(I - J_l)`, not a sum of L terms.
 
     Args:
       latents: `[..., Z]` float32.
       codebooks: L arrays `[K, Z]`, or one `[L, K, Z]`.
-      method: "ste", "rotation" (`estimators.rotate_to`), "diveq" (`estimators.add_error`) or "gumbel_softmax".
+      method: "ste", "rotation" (`estimators.rotate_to`), "diveq" (`estimators.add_error`), "gumbel_softmax", "simvq" or
+        "ema".
       key: PRNG key of the noise of "gumbel_softmax" and "diveq"; None draws none.
       temperature: of the soft assignments; above 0, may be traced.
       noise_scale: of the noise; may be traced.
@@ -84,7 +86,8 @@ def residual_quantize(
     """
     if method not in QUANTIZATION_METHODS:
         raise ValueError(f"method is {method!r}; it must be one of {', '.join(QUANTIZATION_METHODS)}")
-    levels = [jax.lax.stop_gradient(c) if stop_codebook_gradient else c for c in codebooks]
+    constant = stop_codebook_gradient or method == "ema"
+    levels = [jax.lax.stop_gradient(c) if constant else c for c in codebooks]
     soft = method == "gumbel_softmax"
     keys = list(jax.random.split(key, len(levels))) if soft and key is not None else [None] * len(levels)
 
@@ -103,7 +106,7 @@ def residual_quantize(
         taken = jax.lax.stop_gradient(level.codeword)
         residual = residual - taken
         remaining = remaining - (level.codeword if soft and not stop_residual_gradient else taken)
-    if method == "ste":
+    if method in ("ste", "simvq", "ema"):
         quantized = straight_through(latents, quantized)
     elif method == "rotation":
         quantized = rotate_to(latents, quantized)

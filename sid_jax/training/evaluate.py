@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from sid_jax.data.scaling import normalise
 from sid_jax.quantize.health import code_health
@@ -78,7 +77,7 @@ def evaluate(recipe: Recipe, state: TrainState, vectors: np.ndarray, floor: floa
 
 @functools.partial(jax.jit, static_argnames="recipe")
 def _measure(recipe: Recipe, state: TrainState, vectors: jax.Array) -> tuple[jax.Array, ...]:
-    model = nnx.merge(recipe.graphdef, state.params, state.statistics)
+    model = recipe.model(state)
     codes = model.assign(vectors)
     inputs = normalise(vectors, model.unit_norm)
     reconstructions = model.reconstruct(codes)
@@ -101,7 +100,7 @@ def r2_of_codes(recipe: Recipe, state: TrainState, vectors: np.ndarray, codes: n
 
 @functools.partial(jax.jit, static_argnames="recipe")
 def _errors(recipe: Recipe, state: TrainState, vectors: jax.Array, codes: jax.Array) -> jax.Array:
-    model = nnx.merge(recipe.graphdef, state.params, state.statistics)
+    model = recipe.model(state)
     return squared_error(normalise(vectors, model.unit_norm), model.reconstruct(codes))
 
 

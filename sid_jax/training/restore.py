@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from flax import nnx
 from ml_collections import ConfigDict
 
 from sid_jax.config import check_config, default_config
@@ -42,7 +41,7 @@ class TrainedRun:
     @property
     def model(self) -> RQVAE:
         """The model with the state's parameters."""
-        return nnx.merge(self.recipe.graphdef, self.state.params, self.state.statistics)
+        return self.recipe.model(self.state)
 
 
 def restore_run(workdir: Path, step: int | None = None) -> TrainedRun:

@@ -95,12 +95,14 @@ def temperature_schedule(model: ConfigDict, train: ConfigDict, durations: Durati
     return temperature
 
 
-def noise_schedule(model: ConfigDict, temperature: Schedule) -> Schedule:
+def noise_schedule(model: ConfigDict, temperature: Schedule, durations: Durations) -> Schedule:
     """Returns the scale of the Gumbel noise: it falls as the temperature does, to exactly 0 where that is at its floor.
 
     A sample is the best code by score plus noise whatever the temperature, so codes become those of export only if the
-    noise goes, not the temperature alone.
+    noise goes, not the temperature alone. For a learned scale it is the factor on it: 0 once codes are settling.
     """
+    if model.noise_decay == "learned":
+        return lambda step: jnp.where(step >= durations.settle_from_step, 0.0, 1.0)
     start, floor = model.temperature, model.min_temperature
     if start <= floor:
         return lambda step: jnp.float32(model.noise_scale)
@@ -109,11 +111,16 @@ def noise_schedule(model: ConfigDict, temperature: Schedule) -> Schedule:
 
 def learning_rate_schedule(train: ConfigDict, lengths: Lengths) -> Schedule:
     """Returns the learning rate: linear warm-up, then a cosine to 0 at the last step, or constant."""
+    return rate_schedule(train, lengths, train.learning_rate)
+
+
+def rate_schedule(train: ConfigDict, lengths: Lengths, peak: float) -> Schedule:
+    """Returns the course of the learning rate, with another peak: for what is to slow down as that does."""
     warmup = min(lengths.warmup_steps, lengths.num_steps - 1)
     if train.learning_rate_schedule == "constant":
-        after = optax.constant_schedule(train.learning_rate)
+        after = optax.constant_schedule(peak)
     else:
-        after = optax.cosine_decay_schedule(train.learning_rate, lengths.num_steps - warmup)
+        after = optax.cosine_decay_schedule(peak, lengths.num_steps - warmup)
     # The first step already learns: the ramp reaches the full rate at step `warmup`.
-    ramp = optax.linear_schedule(train.learning_rate / (warmup + 1), train.learning_rate, warmup)
+    ramp = optax.linear_schedule(peak / (warmup + 1), peak, warmup)
     return optax.join_schedules([ramp, after], [warmup])

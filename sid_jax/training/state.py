@@ -26,7 +26,7 @@ class TrainState:
     Attributes:
       step: int32 scalar, optimizer steps done.
       params: encoder, codebooks and decoder.
-      statistics: scaling, and whether the codebooks are initialised.
+      statistics: scaling, whether the codebooks are initialised, moving counts.
       opt_state: the optimizer's.
       taken: for each level `[K]` int32, how often each code was taken since the last revival.
     """
@@ -50,12 +50,14 @@ def build_model(config: ConfigDict, num_features: int) -> RQVAE:
     return RQVAE(
         num_features,
         level_sizes(model),
-        latent_dimension=model.latent_dimension,
+        latent_dimension=None if model.encoder == "identity" else model.latent_dimension,
         hidden_dimensions=tuple(model.hidden_dimensions),
         activation=model.activation,
         dropout=model.dropout,
         shortcut=model.encoder == "residual",
         unit_norm=config.data.unit_norm,
+        quantization_method=model.quantization_method,
+        learned_noise=model.noise_scale if model.noise_decay == "learned" else None,
         rngs=nnx.Rngs(params=stream_key(config.seed, "params")),
     )
 

@@ -14,16 +14,19 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from sid_jax.models.rqvae import RQVAE, RQVAEOutput
-from sid_jax.quantize.losses import reconstruction_loss
-from sid_jax.quantize.revival import count_codes, revive_codewords
+from sid_jax.quantize.losses import noise_loss, reconstruction_loss, squared_error
+from sid_jax.quantize.residual import QuantizerOutput
+from sid_jax.quantize.revival import count_codes
 from sid_jax.streams import stream_key
-from sid_jax.training.optimizer import grad_norm, make_optimizer, reset_moments
+from sid_jax.training.codewords import follow_means, revive_unused
+from sid_jax.training.optimizer import grad_norm, make_optimizer
 from sid_jax.training.scan import scan_steps
 from sid_jax.training.schedules import (
     Durations,
     Schedule,
     learning_rate_schedule,
     noise_schedule,
+    rate_schedule,
     temperature_schedule,
 )
 from sid_jax.training.state import TrainState
@@ -44,6 +47,8 @@ class Recipe:
     learning_rate: Schedule
     method: str
     hard: bool
+    codeword_rate: Schedule
+    noise_offset: float
     codebook_weight: float
     commitment_weight: float
     batch_size: int
@@ -60,10 +65,12 @@ class Recipe:
             seed=config.seed,
             durations=durations,
             temperature=temperature,
-            noise_scale=noise_schedule(config.model, temperature),
+            noise_scale=noise_schedule(config.model, temperature, durations),
             learning_rate=learning_rate,
             method=config.model.quantization_method,
             hard=config.model.gumbel_hard,
+            codeword_rate=rate_schedule(config.train, durations, 1 - config.model.ema_decay),
+            noise_offset=config.model.noise_offset,
             codebook_weight=config.model.codebook_weight,
             commitment_weight=config.model.commitment_weight,
             batch_size=config.train.batch_size,
@@ -76,12 +83,15 @@ class Recipe:
         return model(
             batch,
             key=stream_key(self.seed, "forward", step),
-            method=self.method,
             temperature=self.temperature(step),
             noise_scale=self.noise_scale(step),
             hard=self.hard,
             decoder_gradient=jnp.where(self.settling(step), 0.0, 1.0),
         )
+
+    def model(self, state: TrainState) -> RQVAE:
+        """The model with the state's parameters."""
+        return nnx.merge(self.graphdef, state.params, state.statistics)
 
     def settling(self, step: jax.Array) -> jax.Array:
         """Whether a step is in the last part of the run, where codes are settled.
@@ -113,6 +123,10 @@ def train_step(recipe: Recipe, state: TrainState, batch: jax.Array) -> tuple[Tra
             + recipe.codebook_weight * terms["codebook_loss"]
             + recipe.commitment_weight * terms["commitment_loss"]
         )
+        learned_noise: Any = params["quantizer"].get("noise")
+        if learned_noise is not None:
+            unexplained = terms["reconstruction_loss"] / jnp.mean(squared_error(output.targets, jnp.zeros_like(batch)))
+            loss += noise_loss(learned_noise[...], unexplained, recipe.noise_offset)
         return loss, (terms, output)
 
     (loss, (terms, output)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
@@ -125,7 +139,7 @@ def train_step(recipe: Recipe, state: TrainState, batch: jax.Array) -> tuple[Tra
         "gradient_norm": grad_norm(grads),
         "agreement": jnp.mean(jnp.all(output.quantizer.nearest, axis=-1)),
         "temperature": recipe.temperature(state.step),
-        "noise_scale": recipe.noise_scale(state.step),
+        "noise_scale": recipe.noise_scale(state.step) * recipe.model(state).quantizer.noise_scale,
         "learning_rate": recipe.learning_rate(state.step),
         "counts": counts,
     }
@@ -136,43 +150,23 @@ def train_step(recipe: Recipe, state: TrainState, batch: jax.Array) -> tuple[Tra
         opt_state=opt_state,
         taken=tuple(taken + count for taken, count in zip(state.taken, counts, strict=True)),
     )
-    return _revive_when_due(recipe, state, output), metrics
+    if recipe.method == "ema":
+        state = follow_means(state, output.quantizer, decay=1 - recipe.codeword_rate(state.step - 1))
+    return _revive_when_due(recipe, state, output.quantizer), metrics
+
+
+def _revive_when_due(recipe: Recipe, state: TrainState, quantizer: QuantizerOutput) -> TrainState:
+    every = recipe.durations.revive_every_steps
+    if every == 0:
+        return state
+    due = (state.step % every == 0) & (state.step <= recipe.durations.revive_until_step)
+    key = stream_key(recipe.seed, "revival", state.step)
+    return jax.lax.cond(due, lambda: revive_unused(state, quantizer, recipe.optimizer, key), lambda: state)
 
 
 def _hold_encoder(updates: nnx.State, hold: jax.Array) -> nnx.State:
     return jax.tree_util.tree_map_with_path(
         lambda path, update: jnp.where(hold, 0.0, update) if path[0].key == "encoder" else update, updates
-    )
-
-
-def _revive_when_due(recipe: Recipe, state: TrainState, output: RQVAEOutput) -> TrainState:
-    every = recipe.durations.revive_every_steps
-    if every == 0:
-        return state
-    due = (state.step % every == 0) & (state.step <= recipe.durations.revive_until_step)
-    return jax.lax.cond(due, lambda: _revive(recipe, state, output), lambda: state)
-
-
-def _revive(recipe: Recipe, state: TrainState, output: RQVAEOutput) -> TrainState:
-    """Starts codes anew that no item took since the last revival, and forgets their moments."""
-    quantizer = output.quantizer
-    keys = jax.random.split(stream_key(recipe.seed, "revival", state.step), len(state.taken))
-    params = jax.tree.map(lambda leaf: leaf, state.params)
-    # A flag for each row of each parameter.
-    forget = jax.tree.map(lambda leaf: jnp.zeros((leaf.shape[0],) + (1,) * (leaf.ndim - 1), bool), state.params)
-    for level, taken in enumerate(state.taken):
-        dead = taken == 0
-        codewords = params["quantizer"]["levels"][level]
-        residuals, errors = quantizer.residuals[:, level], quantizer.commitment_loss[:, level]
-        params["quantizer"]["levels"][level][...] = revive_codewords(
-            keys[level], codewords[...], dead, jax.lax.stop_gradient(residuals), jax.lax.stop_gradient(errors)
-        )
-        forget["quantizer"]["levels"][level][...] = dead[:, None]
-    return dataclasses.replace(
-        state,
-        params=params,
-        opt_state=reset_moments(recipe.optimizer, state.opt_state, params, forget),
-        taken=tuple(jnp.zeros_like(taken) for taken in state.taken),
     )
 
 

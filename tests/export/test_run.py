@@ -16,17 +16,22 @@ from sid_jax.ids.table import Table
 from sid_jax.training.loop import train
 
 
+def small_run(folder, vectors):
+    np.save(folder / "items.npy", vectors)
+    config = default_config()
+    config.data.path = str(folder / "items.npy")
+    config.model.update({"codebook_size": 8, "latent_dimension": 6, "hidden_dimensions": (24,)})
+    config.train.update({"batch_size": 64, "num_epochs": 10, "warmup_epochs": 1.0, "eval_every_epochs": 10.0})
+    return config
+
+
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory):
     """From scheme to codes, Semantic IDs and manifest; 300 items in 64 cells, ten of them alike."""
     folder = tmp_path_factory.mktemp("exports")
     vectors = np.random.default_rng(0).normal(size=(300, 12)).astype(np.float32)
     vectors[:10] = vectors[0]
-    np.save(folder / "items.npy", vectors)
-    config = default_config()
-    config.data.path = str(folder / "items.npy")
-    config.model.update({"codebook_size": 8, "latent_dimension": 6, "hidden_dimensions": (24,)})
-    config.train.update({"batch_size": 64, "num_epochs": 10, "warmup_epochs": 1.0, "eval_every_epochs": 10.0})
+    config = small_run(folder, vectors)
     console = Console(file=io.StringIO())
     train(config, folder / "run", console=console)
     found = {}
@@ -79,3 +84,19 @@ def test_codes_are_the_same_under_each_scheme(exports):
     codes = exports["relocate"][0]
     for scheme in ("suffix", "none"):
         np.testing.assert_array_equal(exports[scheme][0], codes)
+
+
+@pytest.mark.parametrize(("encoder", "method"), [("identity", "ema"), ("mlp", "simvq")])
+def test_an_export_encodes_as_the_run_did_however_its_codebooks_were_held(tmp_path, encoder, method):
+    vectors = np.random.default_rng(0).normal(size=(300, 12)).astype(np.float32)
+    config = small_run(tmp_path, vectors)
+    config.model.update({"encoder": encoder, "quantization_method": method})
+    config.train.num_epochs = 4
+    console = Console(file=io.StringIO())
+    train(config, tmp_path / "run", console=console)
+    export(tmp_path / "run", tmp_path / "out", console=console)
+    loaded = load_export(tmp_path / "out")
+    codes = np.array(loaded.rows["codes"].to_pylist())
+    np.testing.assert_array_equal(loaded.encode(vectors), codes)
+    error = np.square(vectors / np.linalg.norm(vectors, axis=1, keepdims=True) - loaded.model.reconstruct(codes)).sum()
+    assert 0 < error == pytest.approx(loaded.manifest["metrics"]["mse"] * vectors.size, rel=1e-4)

@@ -17,7 +17,8 @@ from sid_jax.models.rqvae import RQVAE
 
 
 def make(sizes=(4, 4, 4), **kwargs):
-    model = RQVAE(6, sizes, latent_dimension=3, hidden_dimensions=(7, 5), unit_norm=True, rngs=nnx.Rngs(0), **kwargs)
+    kwargs = {"latent_dimension": 3, "hidden_dimensions": (7, 5), "unit_norm": True, **kwargs}
+    model = RQVAE(6, sizes, rngs=nnx.Rngs(0), **kwargs)
     vectors = np.random.default_rng(0).normal(1, 2, (50, 6)).astype(np.float32)
     model.set_scaling(fit_scaling(vectors, unit_norm=True, centre=True, standardise="feature"))
     return model, vectors
@@ -41,7 +42,14 @@ def test_names_and_layouts_are_those_of_the_original_project():
 @pytest.mark.parametrize("activation", ["silu", "relu", "gelu"])
 @pytest.mark.parametrize("shortcut", [False, True])
 def test_a_model_comes_back_from_its_files_bit_for_bit(tmp_path, sizes, activation, shortcut):
-    model, vectors = make(sizes, activation=activation, shortcut=shortcut)
+    assert_comes_back(tmp_path, *make(sizes, activation=activation, shortcut=shortcut))
+
+
+def test_a_model_without_networks_comes_back(tmp_path):
+    assert_comes_back(tmp_path, *make(latent_dimension=None))
+
+
+def assert_comes_back(tmp_path, model, vectors):
     scaling = {"mean": np.asarray(model.mean[...]), "scale": np.asarray(model.scale[...])}
     write_codebooks(tmp_path, torch_weights(model), scaling, model_info(model))
     back = model_from_weights(*read_codebooks(tmp_path))
@@ -58,6 +66,7 @@ def test_what_the_original_project_has():
     assert original_project_has(make(activation="relu")[0])
     assert not original_project_has(make(activation="gelu")[0])
     assert not original_project_has(make((4, 8))[0])
+    assert not original_project_has(make(latent_dimension=None)[0])
     assert not original_project_has(make(shortcut=True)[0])
 
 

@@ -61,12 +61,12 @@ def test_codebooks_of_another_shape_are_refused_and_filled_ones_are_marked():
 
 @pytest.mark.parametrize("method", ["ste", "gumbel_softmax"])
 def test_every_parameter_gets_a_gradient(key, method):
-    model = make()
+    model = make(quantization_method=method)
     vectors = jax.random.normal(key, (64, 6))
     graphdef, params, rest = nnx.split(model, nnx.Param, ...)
 
     def loss(params):
-        output = nnx.merge(graphdef, params, rest)(vectors, key=key, method=method)
+        output = nnx.merge(graphdef, params, rest)(vectors, key=key)
         quantizer = output.quantizer
         return (
             jnp.square(output.targets - output.reconstructions).sum()
