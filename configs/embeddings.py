@@ -22,7 +22,8 @@ def get_config(arg: str = "ste") -> ConfigDict:
     config.model.latent_dimension = 48
     config.model.hidden_dimensions = (1024, 256)
     config.train.learning_rate = 5e-3
-    config.train.num_epochs = 50
+    config.train.num_epochs = 45
+    config.train.eval_every_epochs = 15.0
     if "quick" in options:
         config.train.num_epochs = 5
         config.train.warmup_epochs = 0.5
