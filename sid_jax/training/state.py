@@ -71,7 +71,8 @@ def begin(config: ConfigDict, vectors: np.ndarray) -> RQVAE:
     """
     data, train = config.data, config.train
     # One program, and not one for each shape of a parameter.
-    model = nnx.jit(lambda: build_model(config, vectors.shape[1]))()
+    parameters = jax.jit(lambda: nnx.state(build_model(config, vectors.shape[1])))()
+    model = nnx.merge(nnx.graphdef(abstract_model(config, vectors.shape[1])), parameters)
     model.set_scaling(fit_scaling(vectors, unit_norm=data.unit_norm, centre=data.centre, standardise=data.standardise))
     sample = vectors
     if len(vectors) > train.kmeans_sample_items:
