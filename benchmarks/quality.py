@@ -3,19 +3,24 @@
 python benchmarks/quality.py --vectors=items.npy --levels=3 --codes=256 --seeds=0,1 --out=quality.png
 
 Needs the `bench` extra. Vectors are brought to length 1 first, for all. R^2 is over all items and features, against the
-mean; before repair, but for the row "unique". A peer's settings are its own defaults where it has some.
+mean; before repair, but for the row "unique". A peer's settings are its own defaults where it has some. What --json
+holds already, of the same vectors, levels and codes, is not run again: a comparison that was stopped goes on, and
+further contestants or seeds join it.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib.util
 import io
+import json
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import matplotlib as mpl
@@ -27,6 +32,7 @@ from rich.table import Table
 from sid_jax.data.scaling import normalise
 from sid_jax.export.load import load_export
 from sid_jax.export.run import export
+from sid_jax.json_file import write_json
 from sid_jax.quantize.health import distinct_rate, duplicate_floor, usage
 from sid_jax.quantize.kmeans import kmeans
 from sid_jax.quantize.nearest import assign_codes, nearest_codes, sum_codewords
@@ -42,35 +48,67 @@ _ITERATIONS = 200
 
 # From vectors, L, K and a seed to names, codes `[N, L]` and reconstructions `[N, D]`.
 Contestant = Callable[[np.ndarray, int, int, int], list[tuple[str, np.ndarray, np.ndarray]]]
+# What one contestant came to with one seed.
+Run = dict[str, Any]
 
 
 def main() -> None:
-    """Prints a row for each contestant, the mean of the seeds, and draws distinctness against R^2."""
+    """Prints a row for each contestant, over all seeds, and draws distinctness against R^2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vectors", type=Path, required=True, help=".npy, [N, D]")
     parser.add_argument("--levels", type=int, default=3)
     parser.add_argument("--codes", type=int, default=256)
     parser.add_argument("--seeds", default="0")
-    parser.add_argument("--only", default="", help="names of contestants, with commas between; all if empty")
+    parser.add_argument("--only", default="", help=f"with commas between: {', '.join(_CONTESTANTS)}; all if empty")
     parser.add_argument("--out", type=Path, help="a .png for the plot")
+    parser.add_argument("--json", type=Path, help="a .json for every seed's figures")
     arguments = parser.parse_args()
     vectors = np.asarray(normalise(jnp.asarray(np.load(arguments.vectors).astype(np.float32)), True))
     wanted = arguments.only.split(",") if arguments.only else list(_CONTESTANTS)
-    rows: dict[str, list[tuple[float, float, list[float], float]]] = {}
+    about = {
+        "vectors": hashlib.sha256(np.ascontiguousarray(vectors).tobytes()).hexdigest(),
+        "levels": arguments.levels,
+        "codes": arguments.codes,
+    }
+    runs = _read(arguments.json, about)
     for name in wanted:
         for seed in map(int, arguments.seeds.split(",")):
+            if any((run["contestant"], run["seed"]) == (name, seed) for run in runs):
+                continue
             began = time.perf_counter()
             results = _CONTESTANTS[name](vectors, arguments.levels, arguments.codes, seed)
             seconds = time.perf_counter() - began
             for label, codes, reconstructions in results:
-                in_use = usage(codes, [arguments.codes] * arguments.levels)
-                measured = (distinct_rate(codes), _r2(vectors, reconstructions), in_use, seconds)
-                rows.setdefault(label, []).append(measured)
-                print(f"{label}, seed {seed}: distinct {measured[0]:.4f}, R^2 {measured[1]:.4f}", flush=True)
+                run = {
+                    "contestant": name,
+                    "label": label,
+                    "seed": seed,
+                    "distinct": distinct_rate(codes),
+                    "r2": _r2(vectors, reconstructions),
+                    "usage": usage(codes, [arguments.codes] * arguments.levels),
+                    "seconds": seconds,
+                }
+                runs.append(run)
+                print(f"{label}, seed {seed}: distinct {run['distinct']:.4f}, R^2 {run['r2']:.4f}", flush=True)
+            if arguments.json:
+                write_json(arguments.json, {**about, "runs": runs})
+    rows: dict[str, list[Run]] = {}
+    for run in runs:
+        if run["contestant"] in wanted:
+            rows.setdefault(run["label"], []).append(run)
     floor = duplicate_floor(vectors)
-    Console().print(_table(rows, f"{arguments.vectors.name}: {len(vectors):,} items, floor {floor:.4f}"))
+    Console(width=150).print(_table(rows, f"{arguments.vectors.name}: {len(vectors):,} items, floor {floor:.4f}"))
     if arguments.out:
         _plot(rows, floor, arguments.out)
+
+
+def _read(path: Path | None, about: dict[str, Any]) -> list[Run]:
+    if path is None or not path.exists():
+        return []
+    content = json.loads(path.read_text())
+    if {name: content[name] for name in about} != about:
+        raise SystemExit(f"{path} holds runs on other vectors, levels or codes: choose another --json")
+    return content["runs"]
 
 
 def _ours(method: str) -> Contestant:
@@ -95,12 +133,21 @@ def _ours(method: str) -> Contestant:
 
 
 def _config(method: str) -> ConfigDict:
+    """Returns the settings that a user's own vectors get, with any of the quantization methods."""
     path = Path(__file__).parents[1] / "configs" / "embeddings.py"
     spec = importlib.util.spec_from_file_location("embeddings", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.get_config(method)
+    if method in ("ste", "gumbel", "rkmeans"):
+        return module.get_config(method)
+    if method == "gumbel, learned noise":
+        config = module.get_config("gumbel")
+        config.model.noise_decay = "learned"
+        return config
+    config = module.get_config()
+    config.model.quantization_method = method
+    return config
 
 
 def _kmeans(vectors: np.ndarray, levels: int, codes: int, seed: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
@@ -181,6 +228,11 @@ def _semantic_id_rqvae(
 _CONTESTANTS: dict[str, Contestant] = {
     "ste": _ours("ste"),
     "gumbel": _ours("gumbel"),
+    "gumbel-learned": _ours("gumbel, learned noise"),
+    "rotation": _ours("rotation"),
+    "diveq": _ours("diveq"),
+    "simvq": _ours("simvq"),
+    "ema": _ours("ema"),
     "rkmeans": _ours("rkmeans"),
     "kmeans": _kmeans,
     "faiss": _faiss(1),
@@ -196,22 +248,32 @@ def _r2(vectors: np.ndarray, reconstructions: np.ndarray) -> float:
     return float(1 - error / np.square(vectors - vectors.mean(axis=0, dtype=np.float64)).sum())
 
 
-def _table(rows: dict[str, list[tuple[float, float, list[float], float]]], title: str) -> Table:
+def _table(rows: dict[str, list[Run]], title: str) -> Table:
+    """Returns the means over the seeds, and of R^2 and of the codes in use also the lowest of any seed."""
     table = Table(title=title, title_justify="left")
-    for column in ("codes", "distinct", "R^2", "in use, by level", "seconds"):
+    for column in ("codes", "seeds", "distinct", "R^2", "lowest R^2", "in use, by level", "lowest", "seconds"):
         table.add_column(column, justify="left" if column == "codes" else "right", no_wrap=True)
     for name, runs in rows.items():
-        distinct, r2, in_use, seconds = zip(*runs, strict=True)
-        by_level = " / ".join(f"{statistics.mean(level):.0%}" for level in zip(*in_use, strict=True))
+        distinct, r2, in_use, seconds = ([run[key] for run in runs] for key in ("distinct", "r2", "usage", "seconds"))
         mean = statistics.mean
-        table.add_row(name, f"{mean(distinct):.4f}", f"{mean(r2):.4f}", by_level, f"{mean(seconds):.0f}")
+        by_level = " / ".join(f"{mean(level):.0%}" for level in zip(*in_use, strict=True))
+        table.add_row(
+            name,
+            str(len(runs)),
+            f"{mean(distinct):.4f}",
+            f"{mean(r2):.4f}",
+            f"{min(r2):.4f}",
+            by_level,
+            f"{min(map(min, in_use)):.1%}",
+            f"{mean(seconds):.0f}",
+        )
     return table
 
 
-def _plot(rows: dict[str, list[tuple[float, float, list[float], float]]], floor: float, path: Path) -> None:
+def _plot(rows: dict[str, list[Run]], floor: float, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     for name, runs in rows.items():
-        distinct, r2 = [run[0] for run in runs], [run[1] for run in runs]
+        distinct, r2 = [run["distinct"] for run in runs], [run["r2"] for run in runs]
         axes.scatter(r2, distinct, s=36, marker="s" if name.startswith("sid_jax") else "o", label=name)
     axes.axhline(floor, color="0.6", linewidth=1, linestyle="--", label="distinct vectors / items")
     axes.set_xlabel("reconstruction R²")
