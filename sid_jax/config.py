@@ -36,8 +36,8 @@ def default_config() -> ConfigDict:
     data.ids_path = ""
     # A text file of item ids, one a line, that are not trained on; they get their codes as items of tomorrow would.
     data.held_out_path = ""
-    # Who took what after what, if the codes are to follow that as well as content. Each vector then has a
-    # second part, from the co-occurrences in these histories, `data.collaborative_dimension` features long.
+    # Who took what after what, if the codes are to follow that as well as content, in either or both of two ways: by a
+    # second part of each vector (`data.collaborative_weight`), or by a loss (`model.contrastive_weight`).
     data.histories = histories = ConfigDict()
     # "none"; "sequences": a text file, a line a user: the user, then items in time order; "interactions": .parquet or
     # .csv, a row an interaction; "movielens-100k".
@@ -47,7 +47,8 @@ def default_config() -> ConfigDict:
     histories.user_column = "user_id"
     histories.item_column = "item_id"
     histories.time_column = "timestamp"
-    # The second part's variance, where the first's is 1.
+    # The variance of a second part of each vector, `data.collaborative_dimension` features from the co-occurrences in
+    # the histories, where the first's is 1; 0 for no second part.
     data.collaborative_weight = 0.5
     # movielens: who gets Semantic IDs, "item" or "user".
     data.view = "item"
@@ -108,6 +109,11 @@ def default_config() -> ConfigDict:
     model.commitment_weight = 0.25
     # Weight of |sg(residual) - codeword|^2, which moves the codebooks.
     model.codebook_weight = 1.0
+    # Weight of the loss that draws together the quantized vectors of items that are taken together in
+    # `data.histories`, in units of the vectors' squared length; content alone still says which codes an item gets.
+    model.contrastive_weight = 0.0
+    # Its temperature, in cosines.
+    model.contrastive_temperature = 0.1
 
     config.ids = ids = ConfigDict()
     # How codes become IDs that no two items share: "relocate" (L codes: of those under one tuple all but one move to a
@@ -165,6 +171,7 @@ def check_config(config: ConfigDict) -> None:
     """
     check_values(config, _CHOICES, _RANGES)
     _check_sizes(config.model)
+    _check_histories(config)
     if config.model.min_temperature > config.model.temperature:
         raise UserError(
             f"config.model.min_temperature is {config.model.min_temperature}, above config.model.temperature="
@@ -209,6 +216,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "model.ema_decay": (0, 1),
     "model.commitment_weight": (0, _INFINITE),
     "model.codebook_weight": (0, _INFINITE),
+    "model.contrastive_weight": (0, _INFINITE),
+    "model.contrastive_temperature": (_TINY, _INFINITE),
     "ids.capacity": (1, _INFINITE),
     "train.num_epochs": (_TINY, _INFINITE),
     "train.batch_size": (1, _INFINITE),
@@ -226,6 +235,20 @@ _RANGES: dict[str, tuple[float, float]] = {
     "train.eval_every_epochs": (_TINY, _INFINITE),
     "train.keep_checkpoints": (1, _INFINITE),
 }
+
+
+def _check_histories(config: ConfigDict) -> None:
+    given, weight = config.data.histories.source != "none", config.model.contrastive_weight
+    if weight and not given:
+        raise UserError(
+            f"config.model.contrastive_weight is {weight}, but config.data.histories.source is 'none': say who takes "
+            "what, or leave the weight at 0"
+        )
+    if given and not weight and not config.data.collaborative_weight:
+        raise UserError(
+            "config.data.histories.source is given, but config.data.collaborative_weight and "
+            "config.model.contrastive_weight are 0: nothing would follow the histories"
+        )
 
 
 def _check_sizes(model: ConfigDict) -> None:

@@ -15,36 +15,14 @@ _WINDOW = 3
 _CONTEXT_POWER = 0.75
 
 
-def cooccurrence_vectors(histories: Histories, dimension: int) -> np.ndarray:
-    """Returns `[N, C]` float32 vectors of length 1 that are near for items which the same users take one after another.
+def pair_counts(histories: Histories) -> sparse.csr_array:
+    """Returns how often the N items are taken together: `[N, N]` float64, symmetric.
 
-    They are the truncated SVD of the positive pointwise mutual information of items and their neighbours in histories,
-    `U sqrt(S)` (Levy and Goldberg, Neural Word Embedding as Implicit Matrix Factorization, NIPS 2014, sections 3.3 and
-    4.2); a pair counts as 1 / distance, as in GloVe. An item without neighbours has a vector of zeros.
-
-    Args:
-      histories: U users of N items.
-      dimension: C, below N.
+    Two items of one history count 1 / distance, as in GloVe, if they are at most three places apart.
 
     Raises:
-      UserError: if nobody has two items, or the dimension is out of its range.
+      UserError: if nobody has two items.
     """
-    counts = _pair_counts(histories)
-    if not counts.nnz:
-        raise UserError(
-            "the histories have no two items of one user to learn from, without the last "
-            "config.data.collaborative_holdout of each: give longer ones"
-        )
-    information = _positive_information(counts)
-    vectors = truncated_svd(information, dimension)
-    # Its rows are U S: the length of a column is its singular value.
-    vectors /= np.sqrt(np.maximum(np.linalg.norm(vectors, axis=0), np.finfo(np.float32).tiny))
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
-
-
-def _pair_counts(histories: Histories) -> sparse.csr_array:
-    """Returns `[N, N]`, symmetric: the sum over the pairs of two items of 1 / their distance."""
     users, items = np.repeat(np.arange(len(histories)), histories.lengths), histories.items
     num_items = len(histories.item_ids)
     counts = sparse.csr_array((num_items, num_items), dtype=np.float64)
@@ -53,7 +31,34 @@ def _pair_counts(histories: Histories) -> sparse.csr_array:
         pairs = (users[:-distance] == users[distance:]) & (before != after)
         weights = np.full(int(pairs.sum()), 1.0 / distance)
         counts = counts + sparse.csr_array((weights, (before[pairs], after[pairs])), shape=counts.shape)
+    if not counts.nnz:
+        raise UserError(
+            "the histories have no two items of one user to learn from, without the last "
+            "config.data.collaborative_holdout of each: give longer ones"
+        )
     return counts + counts.T
+
+
+def cooccurrence_vectors(counts: sparse.csr_array, dimension: int) -> np.ndarray:
+    """Returns `[N, C]` float32 vectors of length 1 that are near for items which the same users take one after another.
+
+    They are the truncated SVD of the positive pointwise mutual information of items and their neighbours in histories,
+    `U sqrt(S)` (Levy and Goldberg, Neural Word Embedding as Implicit Matrix Factorization, NIPS 2014, sections 3.3 and
+    4.2). An item without neighbours has a vector of zeros.
+
+    Args:
+      counts: `[N, N]` from `pair_counts`.
+      dimension: C, below N.
+
+    Raises:
+      UserError: if the dimension is out of its range.
+    """
+    information = _positive_information(counts)
+    vectors = truncated_svd(information, dimension)
+    # Its rows are U S: the length of a column is its singular value.
+    vectors /= np.sqrt(np.maximum(np.linalg.norm(vectors, axis=0), np.finfo(np.float32).tiny))
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
 
 
 def _positive_information(counts: sparse.csr_array) -> sparse.csr_array:

@@ -10,11 +10,12 @@ from ml_collections import ConfigDict
 
 from sid_jax.data.checks import check_finite
 from sid_jax.data.collaborative import collaborative_vectors, join_side_by_side
-from sid_jax.data.cooccurrence import cooccurrence_vectors, join_cooccurrences
+from sid_jax.data.cooccurrence import cooccurrence_vectors, join_cooccurrences, pair_counts
 from sid_jax.data.history_files import load_histories
 from sid_jax.data.id_lists import read_item_list
 from sid_jax.data.movielens import MovieLens, item_texts, user_texts
 from sid_jax.data.movielens_sources import load_movielens
+from sid_jax.data.partners import Partners
 from sid_jax.data.scaling import normalise
 from sid_jax.data.text import encode_texts
 from sid_jax.data.vector_files import read_vector_file
@@ -45,7 +46,7 @@ def load_vectors(data_config: ConfigDict) -> VectorSet:
 
 
 def _with_cooccurrences(data: VectorSet, data_config: ConfigDict) -> VectorSet:
-    """Returns the data with longer vectors: what was there, and what the histories say of who is taken with whom."""
+    """Returns the data with what the histories say of who is taken with whom: pairs, and a second part of vectors."""
     if data.id_name == "user_id":
         raise UserError(
             "config.data.histories.source says which items go together; config.data.view=user is not of items"
@@ -56,14 +57,18 @@ def _with_cooccurrences(data: VectorSet, data_config: ConfigDict) -> VectorSet:
     histories = histories.without_last(data_config.collaborative_holdout)
     if data.held_out is not None:
         histories = histories.keep_interactions(~data.held_out[histories.items])
+    counts = pair_counts(histories)
+    source = f"{data.source} and the co-occurrences of {data_config.histories.path or 'MovieLens-100K'}"
+    data = dataclasses.replace(data, partners=Partners.of(counts), source=source)
+    if data_config.collaborative_weight == 0:
+        return data
     vectors = join_cooccurrences(
         np.asarray(normalise(data.vectors, data_config.unit_norm)),
-        cooccurrence_vectors(histories, data_config.collaborative_dimension),
+        cooccurrence_vectors(counts, data_config.collaborative_dimension),
         data_config.collaborative_weight,
         fitted=None if data.held_out is None else ~data.held_out,
     )
-    source = f"{data.source} and the co-occurrences of {data_config.histories.path or 'MovieLens-100K'}"
-    return dataclasses.replace(data, vectors=vectors, source=source)
+    return dataclasses.replace(data, vectors=vectors)
 
 
 def _held_out(path: Path, item_ids: np.ndarray) -> np.ndarray:

@@ -7,6 +7,8 @@ import hashlib
 
 import numpy as np
 
+from sid_jax.data.partners import Partners
+
 
 @dataclasses.dataclass(frozen=True)
 class VectorSet:
@@ -19,6 +21,7 @@ class VectorSet:
       columns: further columns by name, each `[N]`; exported beside the IDs ("title", "year", "genres").
       source: one line that says where the data came from.
       held_out: `[N]` bool, items that are not trained on; None for none.
+      partners: who is taken with whom, of the items that are trained on; None if nobody knows.
     """
 
     ids: np.ndarray
@@ -27,6 +30,7 @@ class VectorSet:
     columns: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     source: str = ""
     held_out: np.ndarray | None = None
+    partners: Partners | None = None
 
     def trained(self) -> VectorSet:
         """Returns the items that are trained on."""
@@ -34,14 +38,18 @@ class VectorSet:
             return self
         kept = ~self.held_out
         columns = {name: values[kept] for name, values in self.columns.items()}
-        return VectorSet(self.ids[kept], self.vectors[kept], self.id_name, columns, self.source)
+        partners = self.partners and self.partners.among(kept)
+        return VectorSet(self.ids[kept], self.vectors[kept], self.id_name, columns, self.source, partners=partners)
 
     def fingerprint(self) -> str:
-        """Returns the SHA-256 over ids, vectors and who is held out: equal if and only if the data is."""
+        """Returns the SHA-256 over all but columns and source: equal if and only if what is trained on is."""
         digest = hashlib.sha256()
         digest.update(f"{self.vectors.shape}".encode())
         digest.update(np.ascontiguousarray(self.vectors).tobytes())
         digest.update("\n".join(map(str, self.ids.tolist())).encode())
         if self.held_out is not None:
             digest.update(self.held_out.tobytes())
+        if self.partners is not None:
+            for numbers in (self.partners.rows, self.partners.ends, self.partners.bounds):
+                digest.update(np.ascontiguousarray(numbers).tobytes())
         return digest.hexdigest()

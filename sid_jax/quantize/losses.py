@@ -3,6 +3,8 @@
 References:
   van den Oord et al., Neural Discrete Representation Learning, 1711.00937, eq. 3.
   Fu et al., Differentiable Semantic ID for Generative Recommendation (DIGER), 2601.19711: the noise's loss.
+  van den Oord et al., Representation Learning with Contrastive Predictive Coding, 1807.03748, eq. 4: InfoNCE.
+  PLUM, 2510.07784: InfoNCE on the quantized vectors of items that are taken together.
   Rajput et al., Recommender Systems with Generative Retrieval, 2305.05065, section 3.1.
 """
 
@@ -45,3 +47,26 @@ def noise_loss(noise_scale: jax.Array, unexplained: jax.Array, offset: float) ->
     """
     deviation = noise_scale + offset
     return jax.lax.stop_gradient(unexplained) / (2 * jnp.square(deviation)) + jnp.log(deviation)
+
+
+def contrastive_loss(
+    vectors: jax.Array, partners: jax.Array, items: jax.Array, partner_items: jax.Array, temperature: float
+) -> jax.Array:
+    """Returns how badly each vector tells its own partner from the partners of the others: `[B]`, 0 or more.
+
+    InfoNCE on cosines: `-log(exp(cos(z_i, p_i) / t) / sum_j exp(cos(z_i, p_j) / t))`. Another's partner does not count
+    where it is the vector's own partner or the item itself.
+
+    Args:
+      vectors, partners: `[B, Z]`.
+      items, partner_items: `[B]`, whose vectors they are.
+      temperature: t, above 0.
+    """
+    cosines = jnp.matmul(_unit_length(vectors), _unit_length(partners).T, precision=jax.lax.Precision.HIGHEST)
+    known_good = (partner_items[None] == partner_items[:, None]) | (partner_items[None] == items[:, None])
+    logits = jnp.where(known_good & ~jnp.eye(len(items), dtype=bool), -jnp.inf, cosines / temperature)
+    return jax.nn.logsumexp(logits, axis=1) - jnp.diagonal(logits)
+
+
+def _unit_length(vectors: jax.Array) -> jax.Array:
+    return vectors * jax.lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(vectors), axis=-1, keepdims=True), 1e-24))

@@ -64,12 +64,13 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
         else:
             state = on_every_device(make_state(begin(config, data.vectors), recipe.optimizer), mesh)
         vectors = on_every_device(data.vectors, mesh)
+        partners = on_every_device(data.partners, mesh) if config.model.contrastive_weight else None
 
         with Reporter(console, workdir, data, durations, step, started) as reporter, Interruption() as interruption:
             evaluation = None
             while step < durations.num_steps and not interruption.asked:
                 num_steps = min(durations.log_every_steps, durations.num_steps - step)
-                state, metrics = train_steps(recipe, state, vectors, num_steps=num_steps, mesh=mesh)
+                state, metrics = train_steps(recipe, state, vectors, partners, num_steps=num_steps, mesh=mesh)
                 step += num_steps
                 reporter.trained(step, metrics)
                 if step % durations.eval_every_steps == 0 or step == durations.num_steps:

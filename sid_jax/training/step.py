@@ -13,8 +13,9 @@ from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from sid_jax.data.partners import Partners, draw_partners
 from sid_jax.models.rqvae import RQVAE, RQVAEOutput
-from sid_jax.quantize.losses import noise_loss, reconstruction_loss, squared_error
+from sid_jax.quantize.losses import contrastive_loss, noise_loss, reconstruction_loss, squared_error
 from sid_jax.quantize.residual import QuantizerOutput
 from sid_jax.quantize.revival import count_codes
 from sid_jax.streams import stream_key
@@ -51,6 +52,8 @@ class Recipe:
     noise_offset: float
     codebook_weight: float
     commitment_weight: float
+    contrastive_weight: float
+    contrastive_temperature: float
     batch_size: int
     unit_norm: bool
 
@@ -73,6 +76,8 @@ class Recipe:
             noise_offset=config.model.noise_offset,
             codebook_weight=config.model.codebook_weight,
             commitment_weight=config.model.commitment_weight,
+            contrastive_weight=config.model.contrastive_weight,
+            contrastive_temperature=config.model.contrastive_temperature,
             batch_size=config.train.batch_size,
             unit_norm=config.data.unit_norm,
         )
@@ -83,11 +88,19 @@ class Recipe:
         return model(
             batch,
             key=stream_key(self.seed, "forward", step),
-            temperature=self.temperature(step),
-            noise_scale=self.noise_scale(step),
-            hard=self.hard,
             decoder_gradient=jnp.where(self.settling(step), 0.0, 1.0),
+            **self._choices(step),
         )
+
+    def quantize(self, params: nnx.State, statistics: nnx.State, batch: jax.Array, step: jax.Array) -> QuantizerOutput:
+        """Encoder and quantizer of that pass alone, for further items of a step, with noise of their own."""
+        model = nnx.merge(self.graphdef, params, statistics)
+        return model.quantizer(
+            model.encode(batch), key=stream_key(self.seed, "partner_noise", step), **self._choices(step)
+        )
+
+    def _choices(self, step: jax.Array) -> dict[str, Any]:
+        return {"temperature": self.temperature(step), "noise_scale": self.noise_scale(step), "hard": self.hard}
 
     def model(self, state: TrainState) -> RQVAE:
         """The model with the state's parameters."""
@@ -103,7 +116,27 @@ class Recipe:
         return step >= self.durations.settle_from_step
 
 
-def train_step(recipe: Recipe, state: TrainState, batch: jax.Array) -> tuple[TrainState, Metrics]:
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Companions:
+    """For each item of a batch another that is taken with it.
+
+    Attributes:
+      items: `[B]` int32, the batch's items.
+      partners: `[B]` int32, those taken with them.
+      found: `[B]` bool; where it is False the partner is the item itself and does not count.
+      vectors: `[B, D]`, the partners' input vectors.
+    """
+
+    items: jax.Array
+    partners: jax.Array
+    found: jax.Array
+    vectors: jax.Array
+
+
+def train_step(
+    recipe: Recipe, state: TrainState, batch: jax.Array, companions: Companions | None = None
+) -> tuple[TrainState, Metrics]:
     """Takes one optimizer step on a batch of input vectors `[B, D]`.
 
     The losses are sums over features and means over the items of the whole batch, so they mean the same whatever the
@@ -123,9 +156,15 @@ def train_step(recipe: Recipe, state: TrainState, batch: jax.Array) -> tuple[Tra
             + recipe.codebook_weight * terms["codebook_loss"]
             + recipe.commitment_weight * terms["commitment_loss"]
         )
+        squared_length = jnp.mean(squared_error(output.targets, jnp.zeros_like(batch)))
+        if companions is not None:
+            partners = recipe.quantize(params, state.statistics, companions.vectors, state.step)
+            terms["contrastive_loss"] = _contrastive(recipe, output.quantizer, partners, companions)
+            weight = jnp.where(recipe.settling(state.step), 0.0, recipe.contrastive_weight)
+            loss += weight * squared_length * terms["contrastive_loss"]
         learned_noise: Any = params["quantizer"].get("noise")
         if learned_noise is not None:
-            unexplained = terms["reconstruction_loss"] / jnp.mean(squared_error(output.targets, jnp.zeros_like(batch)))
+            unexplained = terms["reconstruction_loss"] / squared_length
             loss += noise_loss(learned_noise[...], unexplained, recipe.noise_offset)
         return loss, (terms, output)
 
@@ -155,6 +194,19 @@ def train_step(recipe: Recipe, state: TrainState, batch: jax.Array) -> tuple[Tra
     return _revive_when_due(recipe, state, output.quantizer), metrics
 
 
+def _contrastive(
+    recipe: Recipe, batch: QuantizerOutput, partners: QuantizerOutput, companions: Companions
+) -> jax.Array:
+    """Returns the contrastive loss in both directions, as a mean over the items that have a partner."""
+    sides = (batch.quantized, companions.items), (partners.quantized, companions.partners)
+    losses = [
+        contrastive_loss(one, other, items, other_items, recipe.contrastive_temperature)
+        for (one, items), (other, other_items) in (sides, sides[::-1])
+    ]
+    counted = jnp.where(companions.found, sum(losses) / 2, 0.0)
+    return jnp.sum(counted) / jnp.maximum(jnp.sum(companions.found), 1)
+
+
 def _revive_when_due(recipe: Recipe, state: TrainState, quantizer: QuantizerOutput) -> TrainState:
     every = recipe.durations.revive_every_steps
     if every == 0:
@@ -172,7 +224,13 @@ def _hold_encoder(updates: nnx.State, hold: jax.Array) -> nnx.State:
 
 @functools.partial(jax.jit, static_argnames=("recipe", "num_steps", "mesh"), donate_argnames=("state",))
 def train_steps(
-    recipe: Recipe, state: TrainState, vectors: jax.Array, *, num_steps: int, mesh: Mesh
+    recipe: Recipe,
+    state: TrainState,
+    vectors: jax.Array,
+    partners: Partners | None = None,
+    *,
+    num_steps: int,
+    mesh: Mesh,
 ) -> tuple[TrainState, Metrics]:
     """Takes many steps in one compiled call, each on the next batch of the epoch's order.
 
@@ -180,14 +238,22 @@ def train_steps(
       recipe: what stays the same.
       state: donated.
       vectors: `[N, D]`, the corpus, on every device.
+      partners: of its items, on every device, for a contrastive loss; None for none.
       num_steps: how many.
       mesh: its "data" axis shares out each batch.
 
     Returns:
       The state, and each metric with a leading axis of `num_steps`; `counts` are summed over it.
     """
+
+    def take_step(state: TrainState, items: jax.Array) -> tuple[TrainState, Metrics]:
+        if partners is None:
+            return train_step(recipe, state, vectors[items])
+        rows, found = draw_partners(stream_key(recipe.seed, "partners", state.step), partners, items)
+        return train_step(recipe, state, vectors[items], Companions(items, rows, found, vectors[rows]))
+
     state, metrics = scan_steps(
-        lambda state, items: train_step(recipe, state, vectors[items]),
+        take_step,
         state,
         seed=recipe.seed,
         num_examples=vectors.shape[0],

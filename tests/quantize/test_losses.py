@@ -3,7 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sid_jax.quantize.losses import codebook_loss, commitment_loss, noise_loss, reconstruction_loss
+from sid_jax.quantize.losses import (
+    codebook_loss,
+    commitment_loss,
+    contrastive_loss,
+    noise_loss,
+    reconstruction_loss,
+)
 
 R, E = jnp.array([[1.0, 2.0], [0.0, 0.0]]), jnp.array([[0.0, 0.0], [3.0, 4.0]])
 
@@ -33,3 +39,26 @@ def test_the_noises_loss_is_least_at_the_errors_root_less_the_offset_and_moves_t
     assert by_error == 0.0
     assert noise_loss(jnp.float32(0.3), jnp.float32(0.49), 0.5) == pytest.approx(0.49 / (2 * 0.64) + np.log(0.8))
     assert jax.grad(noise_loss)(jnp.float32(0.3), jnp.float32(0.49), 0.5) > 0
+
+
+def test_the_contrastive_loss_by_hand():
+    """Lengths do not matter; of three partners, all but the own one are negatives."""
+    vectors = jnp.array([[2.0, 0.0], [0.0, 3.0], [0.0, -1.0]])
+    partners = jnp.array([[5.0, 0.0], [0.0, 0.5], [-1.0, 0.0]])
+    losses = contrastive_loss(vectors, partners, jnp.array([0, 1, 2]), jnp.array([3, 4, 5]), 0.5)
+    two = np.exp(2)
+    first = -np.log(two / (two + 1 + 1 / two))
+    np.testing.assert_allclose(losses, [first, -np.log(two / (two + 2)), -np.log(1 / (2 + 1 / two))], rtol=1e-5)
+
+
+def test_what_is_the_partner_or_the_item_itself_is_no_negative():
+    vectors = jnp.eye(3)
+    partners = jnp.ones((3, 3))
+    # Of the third item: the first one's partner is its own partner too, the second one's is the item itself.
+    losses = contrastive_loss(vectors, partners, jnp.array([0, 1, 2]), jnp.array([7, 2, 7]), 1.0)
+    np.testing.assert_allclose(losses, [np.log(2), np.log(3), 0.0], atol=1e-6)
+
+
+def test_the_contrastive_loss_has_a_gradient_where_a_vector_is_0():
+    gradient = jax.grad(lambda z: contrastive_loss(z, jnp.eye(2), jnp.arange(2), jnp.arange(2, 4), 0.1).sum())
+    assert np.isfinite(gradient(jnp.zeros((2, 2)))).all()

@@ -11,6 +11,7 @@ from sid_jax.errors import UserError
 from sid_jax.export.id_tables import read_id_table
 from sid_jax.export.run import export
 from sid_jax.training import loop
+from sid_jax.training.restore import restore_run
 
 NUM_ITEMS = 300
 
@@ -57,10 +58,47 @@ def test_first_codes_follow_who_takes_what(config, tmp_path, console):
     assert separation(read_id_table(tmp_path / "ids").semantic_ids) > 0.8
 
 
+def test_a_contrastive_loss_has_codes_follow_what_content_only_hints_at(config, corpus, tmp_path, console):
+    hint = 0.6 * (2 * (np.arange(NUM_ITEMS) % 2) - 1) + 0.1 * np.random.default_rng(1).normal(size=NUM_ITEMS)
+    np.save(config.data.path, np.column_stack([corpus, hint.astype(np.float32)]))
+    config.data.collaborative_weight = 0.0
+    config.train.update({"num_epochs": 20, "learning_rate": 1e-2})
+    found = {}
+    for weight in (0.0, 1.0):
+        name = f"weight{weight:g}"
+        config.model.contrastive_weight = weight
+        if not weight:
+            config.data.histories.source = "none"
+        loop.train(config, tmp_path / name, console=console)
+        config.data.histories.source = "sequences"
+        # The codes are of the content alone: what was loaded is what lies in the file.
+        run = restore_run(tmp_path / name)
+        np.testing.assert_array_equal(run.data.vectors, np.load(config.data.path))
+        found[weight] = separation(np.asarray(run.model.assign(run.data.vectors)))
+    assert found[0.0] < 0.6 and found[1.0] > 0.9
+
+
+def test_other_histories_are_another_run_and_a_loss_without_histories_is_refused(config, tmp_path, console):
+    config.data.collaborative_weight = 0.0
+    config.model.contrastive_weight = 0.1
+    config.train.num_epochs = 1
+    loop.train(config, tmp_path / "run", console=console)
+    write(config, [own_items(user) for user in range(1, 601)])
+    with pytest.raises(UserError, match="other data"):
+        loop.train(config, tmp_path / "run", console=console)
+    config.data.histories.source = "none"
+    with pytest.raises(UserError, match="say who takes what"):
+        loop.train(config, tmp_path / "other", console=console)
+    config.data.histories.source, config.model.contrastive_weight = "sequences", 0.0
+    with pytest.raises(UserError, match="nothing would follow"):
+        loop.train(config, tmp_path / "other", console=console)
+
+
 def test_last_items_and_held_out_ones_are_not_looked_at(config, tmp_path):
     (tmp_path / "later.txt").write_text("3\n299\n")
     config.data.held_out_path = str(tmp_path / "later.txt")
     before = load_vectors(config.data)
+    assert before.trained().partners.bounds.shape == (NUM_ITEMS - 2 + 1,)
     sequences = [own_items(user) for user in range(600)]
     for user, items in enumerate(sequences):
         items[-2:] = [user % 7, user % 11]

@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AxisType
+from scipy import sparse
 
+from sid_jax.data.partners import Partners
 from sid_jax.quantize.kmeans import residual_kmeans
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import assign_codes, sum_codewords
@@ -31,11 +33,11 @@ def setup(config, corpus):
     return recipe, make_state(begin(config, corpus), recipe.optimizer)
 
 
-def take_steps(config, corpus, num_devices, num_steps=100):
+def take_steps(config, corpus, num_devices, num_steps=100, partners=None):
     recipe, state = setup(config, corpus)
     mesh = mesh_of(num_devices)
-    state, vectors = on_every_device((state, jnp.asarray(corpus)), mesh)
-    return recipe, *train_steps(recipe, state, vectors, num_steps=num_steps, mesh=mesh)
+    state, vectors, partners = on_every_device((state, jnp.asarray(corpus), partners), mesh)
+    return recipe, *train_steps(recipe, state, vectors, partners, num_steps=num_steps, mesh=mesh)
 
 
 @pytest.mark.parametrize("method", QUANTIZATION_METHODS)
@@ -47,6 +49,20 @@ def test_the_losses_are_the_same_on_1_2_and_8_devices(config, corpus, method):
     for other in others:
         np.testing.assert_allclose(other, one, rtol=1e-5)
     assert one[-1] < one[0]
+
+
+def test_partners_are_the_same_on_1_and_8_devices_and_their_loss_is_in_the_whole(config, corpus):
+    config.model.contrastive_weight = 0.1
+    config.data.unit_norm = False
+    partners = Partners.of(sparse.csr_array(np.eye(300)[np.arange(300) ^ 1]))
+    one, other = (take_steps(config, corpus, n, partners=partners)[2] for n in (1, 8))
+    np.testing.assert_allclose(other["loss"], one["loss"], rtol=1e-5)
+    assert one["contrastive_loss"][:5].mean() > one["contrastive_loss"][-5:].mean()
+    # Scaled vectors have a mean square of 1 in each of their 12 features, over the corpus.
+    rest = one["loss"] - one["reconstruction_loss"] - one["codebook_loss"] - 0.25 * one["commitment_loss"]
+    assert rest[:70].mean() == pytest.approx(float(0.1 * 12 * one["contrastive_loss"][:70].mean()), rel=0.02)
+    # No more of it once codes settle.
+    np.testing.assert_allclose(rest[80:], 0, atol=1e-3)
 
 
 def test_from_one_state_the_codes_are_the_same_on_1_2_and_8_devices(config, corpus):
