@@ -17,7 +17,7 @@ from sid_jax.ids.quality import entropy, gini
 from sid_jax.ids.unique import make_unique
 from sid_jax.quantize.health import duplicate_floor
 from sid_jax.training.evaluate import evaluate, r2_of_codes
-from sid_jax.training.restore import restore_run
+from sid_jax.training.restore import TrainedRun, restore_run
 
 
 def export(
@@ -85,6 +85,7 @@ def export(
                 "gini": gini(codes),
                 "entropy": entropy(codes),
                 "r2_unique": r2_of_codes(run.recipe, run.state, run.data.vectors, final_codes),
+                **_held_out_figures(run, codes),
             },
         }
         write_manifest(folder, manifest)
@@ -95,3 +96,11 @@ def export(
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _held_out_figures(run: TrainedRun, codes: np.ndarray) -> dict[str, float]:
+    """Returns what the codes keep of the items that were not trained on, against their mean, if there are any."""
+    held_out = run.data.held_out
+    if held_out is None:
+        return {}
+    return {"r2_held_out": r2_of_codes(run.recipe, run.state, run.data.vectors[held_out], codes[held_out])}

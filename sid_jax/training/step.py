@@ -14,11 +14,13 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from sid_jax.data.partners import Partners, draw_partners
+from sid_jax.data.scaling import normalise
 from sid_jax.models.rqvae import RQVAE, RQVAEOutput
 from sid_jax.quantize.losses import contrastive_loss, noise_loss, reconstruction_loss, squared_error
 from sid_jax.quantize.residual import QuantizerOutput
 from sid_jax.quantize.revival import count_codes
 from sid_jax.streams import stream_key
+from sid_jax.training.augmentation import displaced
 from sid_jax.training.codewords import follow_means, revive_unused
 from sid_jax.training.optimizer import grad_norm, make_optimizer
 from sid_jax.training.scan import scan_steps
@@ -56,6 +58,7 @@ class Recipe:
     contrastive_temperature: float
     batch_size: int
     unit_norm: bool
+    augmentation: float
 
     @classmethod
     def of(cls, config: ConfigDict, durations: Durations, model: RQVAE) -> Recipe:
@@ -80,6 +83,7 @@ class Recipe:
             contrastive_temperature=config.model.contrastive_temperature,
             batch_size=config.train.batch_size,
             unit_norm=config.data.unit_norm,
+            augmentation=config.train.augmentation,
         )
 
     def forward(self, params: nnx.State, statistics: nnx.State, batch: jax.Array, step: jax.Array) -> RQVAEOutput:
@@ -101,6 +105,13 @@ class Recipe:
 
     def _choices(self, step: jax.Array) -> dict[str, Any]:
         return {"temperature": self.temperature(step), "noise_scale": self.noise_scale(step), "hard": self.hard}
+
+    def augment(self, batch: jax.Array, step: jax.Array) -> jax.Array:
+        """The batch as a step sees it: displaced until codes settle, and then as it is."""
+        if not self.augmentation:
+            return batch
+        share = jnp.where(self.settling(step), 0.0, self.augmentation)
+        return displaced(normalise(batch, self.unit_norm), share)
 
     def model(self, state: TrainState) -> RQVAE:
         """The model with the state's parameters."""
@@ -144,8 +155,10 @@ def train_step(
     nearest ones (as export takes them), and `counts` how often each code was taken.
     """
 
+    inputs = recipe.augment(batch, state.step)
+
     def loss_of(params: nnx.State) -> tuple[jax.Array, tuple[Metrics, RQVAEOutput]]:
-        output = recipe.forward(params, state.statistics, batch, state.step)
+        output = recipe.forward(params, state.statistics, inputs, state.step)
         terms = {
             "reconstruction_loss": jnp.mean(reconstruction_loss(output.targets, output.reconstructions)),
             "codebook_loss": jnp.mean(jnp.sum(output.quantizer.codebook_loss, axis=-1)),

@@ -36,7 +36,14 @@ def test_what_is_held_out_does_not_matter_and_is_exported(config, corpus, tmp_pa
 
     export(tmp_path / "two", tmp_path / "out", console=console)
     assert len(pq.read_table(tmp_path / "out" / "ids.parquet")) == 300
-    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["data"]["num_held_out"] == 2
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["data"]["num_held_out"] == 2
+    # By hand, against their own mean, at length 1.
+    run = restore_run(tmp_path / "two")
+    two = run.data.vectors[[3, 299]] / np.linalg.norm(run.data.vectors[[3, 299]], axis=1, keepdims=True)
+    error = np.square(two - np.asarray(run.model.reconstruct(run.model.assign(two)))).sum()
+    expected = 1 - error / np.square(two - two.mean(axis=0)).sum()
+    assert manifest["metrics"]["r2_held_out"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_another_choice_is_another_run(config, tmp_path, console):
