@@ -19,9 +19,11 @@ def get_config(arg: str = "ste") -> ConfigDict:
     config.data.source = "vectors"
     # What a linear map keeps is there from the start; two wide layers learn the rest, at a high rate.
     config.model.encoder = "residual"
-    config.model.latent_dimension = 48
+    config.model.latent_dimension = 112
     config.model.hidden_dimensions = (1024, 256)
     config.train.learning_rate = 5e-3
+    # Two such layers learn some ten thousand items by heart, unless they see others too.
+    config.train.augmentation = 0.25
     config.train.num_epochs = 45
     config.train.eval_every_epochs = 15.0
     if "quick" in options:
@@ -38,6 +40,7 @@ def get_config(arg: str = "ste") -> ConfigDict:
         # Residual k-means: no network. It starts from Lloyd's iterations on a sample, and then sees every item.
         config.model.encoder = "identity"
         config.model.quantization_method = "ema"
+        config.train.augmentation = 0.0
         config.train.kmeans_iterations = 100
         config.train.num_epochs = 5
         config.train.warmup_epochs = 0.0
