@@ -14,8 +14,8 @@ from sid_jax.data.scaling import normalise
 from sid_jax.quantize.health import code_health
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import code_margins
+from sid_jax.training.recipe import Recipe
 from sid_jax.training.state import TrainState
-from sid_jax.training.step import Recipe
 
 # Items measured at a time: bounds the memory that activations take, whatever N.
 _ITEMS_A_CALL = 8192

@@ -18,11 +18,12 @@ from sid_jax.quantize.health import duplicate_floor
 from sid_jax.training.checkpoints import CHECKPOINTS_FOLDER, Checkpoints
 from sid_jax.training.evaluate import Evaluation, evaluate
 from sid_jax.training.interruption import Interruption
+from sid_jax.training.recipe import Recipe
 from sid_jax.training.reporter import Reporter
 from sid_jax.training.schedules import Durations
 from sid_jax.training.sharding import all_devices, on_every_device, refuse_uneven_batches
 from sid_jax.training.state import abstract_model, abstract_state, begin, level_sizes, make_state
-from sid_jax.training.step import Recipe, train_steps
+from sid_jax.training.step import train_steps
 from sid_jax.training.workdir import claim_workdir
 
 

@@ -13,10 +13,10 @@ from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.training.checkpoints import CHECKPOINTS_FOLDER, Checkpoints
+from sid_jax.training.recipe import Recipe
 from sid_jax.training.schedules import Durations
 from sid_jax.training.sharding import all_devices
 from sid_jax.training.state import TrainState, abstract_model, abstract_state
-from sid_jax.training.step import Recipe
 from sid_jax.training.workdir import read_run
 
 

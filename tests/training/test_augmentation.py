@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from sid_jax.training.augmentation import displaced
+from sid_jax.training.recipe import Recipe
 from sid_jax.training.schedules import Durations
 from sid_jax.training.state import abstract_model
-from sid_jax.training.step import Recipe
 
 
 def recipe_of(config, corpus, **train):

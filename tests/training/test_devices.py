@@ -8,10 +8,11 @@ from jax.sharding import AxisType
 from configs.ml100k import get_config
 from sid_jax.data.load import load_vectors
 from sid_jax.training.evaluate import evaluate
+from sid_jax.training.recipe import Recipe
 from sid_jax.training.schedules import Durations
 from sid_jax.training.sharding import on_every_device
 from sid_jax.training.state import abstract_model, begin, make_state
-from sid_jax.training.step import Recipe, train_steps
+from sid_jax.training.step import train_steps
 
 
 @pytest.mark.parametrize("method", ["ste", "gumbel"])
