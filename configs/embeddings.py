@@ -34,8 +34,10 @@ def get_config(arg: str = "ste") -> ConfigDict:
         # The temperature reaches its floor at the end of the run, whatever the number of items and epochs.
         config.train.annealing_schedule = "cosine"
         # Less of both than where codes start from nothing: strong noise undoes what the encoder starts with.
-        config.model.temperature = 0.2
-        config.model.noise_scale = 0.02
+        config.model.temperature = 0.1
+        config.model.noise_scale = 0.01
+        # The noise teaches something of what lies round the items already.
+        config.train.augmentation = 0.15
     if method == "rkmeans":
         # Residual k-means: no network. It starts from Lloyd's iterations on a sample, and then sees every item.
         config.model.encoder = "identity"
