@@ -4,8 +4,8 @@ python benchmarks/quality.py --vectors=items.npy --levels=3 --codes=256 --seeds=
 
 Needs the `bench` extra. Vectors are brought to length 1 first, for all. R^2 is over all items and features, against the
 mean; before repair, but for the row "unique". A peer's settings are its own defaults where it has some. What --json
-holds already, of the same vectors, levels and codes, is not run again: a comparison that was stopped goes on, and
-further contestants or seeds join it.
+holds already, of the same vectors, labels, levels and codes, is not run again: a comparison that was stopped goes on,
+and further contestants or seeds join it.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ from rich.console import Console
 from rich.table import Table
 
 from sid_jax.data.scaling import normalise
+from sid_jax.evaluate.labels import read_labels
 from sid_jax.export.load import load_export
 from sid_jax.export.run import export
+from sid_jax.ids.quality import purity
 from sid_jax.json_file import write_json
 from sid_jax.quantize.health import distinct_rate, duplicate_floor, usage
 from sid_jax.quantize.kmeans import kmeans
@@ -59,13 +61,17 @@ def main() -> None:
     parser.add_argument("--levels", type=int, default=3)
     parser.add_argument("--codes", type=int, default=256)
     parser.add_argument("--seeds", default="0")
+    parser.add_argument("--labels", help="FILE:COLUMN of labels, for the purity of first codes; needs --ids")
+    parser.add_argument("--ids", type=Path, help="a text file with one item id a line, as in the labels' first column")
     parser.add_argument("--only", default="", help=f"with commas between: {', '.join(_CONTESTANTS)}; all if empty")
     parser.add_argument("--out", type=Path, help="a .png for the plot")
     parser.add_argument("--json", type=Path, help="a .json for every seed's figures")
     arguments = parser.parse_args()
     vectors = np.asarray(normalise(jnp.asarray(np.load(arguments.vectors).astype(np.float32)), True))
     wanted = arguments.only.split(",") if arguments.only else list(_CONTESTANTS)
+    labels = read_labels(arguments.labels, _item_ids(arguments.ids)) if arguments.labels else None
     about = {
+        "labels": arguments.labels,
         "vectors": hashlib.sha256(np.ascontiguousarray(vectors).tobytes()).hexdigest(),
         "levels": arguments.levels,
         "codes": arguments.codes,
@@ -86,6 +92,7 @@ def main() -> None:
                     "distinct": distinct_rate(codes),
                     "r2": _r2(vectors, reconstructions),
                     "usage": usage(codes, [arguments.codes] * arguments.levels),
+                    "purity": purity(codes[:, :1], labels)[0]["purity"] if labels else None,
                     "seconds": seconds,
                 }
                 runs.append(run)
@@ -102,12 +109,17 @@ def main() -> None:
         _plot(rows, floor, arguments.out)
 
 
+def _item_ids(path: Path) -> np.ndarray:
+    ids = path.read_text().split()
+    return np.array(ids, object) if not all(map(str.isdigit, ids)) else np.array(ids, np.int64)
+
+
 def _read(path: Path | None, about: dict[str, Any]) -> list[Run]:
     if path is None or not path.exists():
         return []
     content = json.loads(path.read_text())
     if {name: content[name] for name in about} != about:
-        raise SystemExit(f"{path} holds runs on other vectors, levels or codes: choose another --json")
+        raise SystemExit(f"{path} holds runs on other vectors, labels, levels or codes: choose another --json")
     return content["runs"]
 
 
@@ -249,9 +261,22 @@ def _r2(vectors: np.ndarray, reconstructions: np.ndarray) -> float:
 
 
 def _table(rows: dict[str, list[Run]], title: str) -> Table:
-    """Returns the means over the seeds, and of R^2 and of the codes in use also the lowest of any seed."""
+    """Returns the means over the seeds, and of R^2 and of the codes in use also the lowest of any seed.
+
+    Purity is the share of the items with the most common label of their first code.
+    """
     table = Table(title=title, title_justify="left")
-    for column in ("codes", "seeds", "distinct", "R^2", "lowest R^2", "in use, by level", "lowest", "seconds"):
+    for column in (
+        "codes",
+        "seeds",
+        "distinct",
+        "R^2",
+        "lowest R^2",
+        "in use, by level",
+        "lowest",
+        "purity",
+        "seconds",
+    ):
         table.add_column(column, justify="left" if column == "codes" else "right", no_wrap=True)
     for name, runs in rows.items():
         distinct, r2, in_use, seconds = ([run[key] for run in runs] for key in ("distinct", "r2", "usage", "seconds"))
@@ -265,6 +290,7 @@ def _table(rows: dict[str, list[Run]], title: str) -> Table:
             f"{min(r2):.4f}",
             by_level,
             f"{min(map(min, in_use)):.1%}",
+            "" if runs[0]["purity"] is None else f"{mean(run['purity'] for run in runs):.3f}",
             f"{mean(seconds):.0f}",
         )
     return table

@@ -13,8 +13,11 @@ from sid_jax.settings import choose
 
 
 def get_config(arg: str = "ste") -> ConfigDict:
-    """Returns the settings; `arg` is "ste", "gumbel" or "rkmeans", and ",quick" after it makes a short run."""
-    method, options = choose(arg, ["ste", "gumbel", "rkmeans"], ["quick"])
+    """Returns the settings; `arg` is "ste", "gumbel" or "rkmeans"; ",quick" makes it short, ",best" long.
+
+    "best", and nothing before it, is the long run of "ste".
+    """
+    method, options = choose(arg, ["ste", "gumbel", "rkmeans"], ["quick", "best"])
     config = default_config()
     config.data.source = "vectors"
     # What a linear map keeps is there from the start; two wide layers learn the rest, at a high rate.
@@ -29,6 +32,12 @@ def get_config(arg: str = "ste") -> ConfigDict:
     if "quick" in options:
         config.train.num_epochs = 5
         config.train.warmup_epochs = 0.5
+    if "best" in options:
+        # Twice as wide, with dropout, and ten minutes instead of one: R^2 of trained and of new items is higher.
+        config.model.hidden_dimensions = (2048, 256)
+        config.model.dropout = 0.1
+        config.train.num_epochs = 120
+        config.train.eval_every_epochs = 40.0
     if method == "gumbel":
         config.model.quantization_method = "gumbel_softmax"
         # The temperature reaches its floor at the end of the run, whatever the number of items and epochs.
