@@ -126,6 +126,8 @@ def default_config() -> ConfigDict:
     train.num_epochs = 100
     # Items a step, over all devices together.
     train.batch_size = 1024
+    # Vectors of more bytes than these stay in their file, a .npy of float32, and are read as steps need them.
+    train.resident_bytes = 2**32
     # Share of the difference between two others that is added to each item of a batch, until codes settle, so that what
     # is learnt holds for new items too; 0 for the items as they are.
     train.augmentation = 0.0
@@ -224,6 +226,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "ids.capacity": (1, _INFINITE),
     "train.num_epochs": (_TINY, _INFINITE),
     "train.batch_size": (1, _INFINITE),
+    "train.resident_bytes": (0, _INFINITE),
     "train.augmentation": (0, _INFINITE),
     "train.learning_rate": (0, _INFINITE),
     "train.warmup_epochs": (0, _INFINITE),

@@ -49,7 +49,7 @@ def fit_scaling(vectors: np.ndarray, *, unit_norm: bool, centre: bool, standardi
     """
     if standardise not in STANDARDISE:
         raise UserError(f"data.standardise={standardise!r}: choose one of {', '.join(STANDARDISE)}")
-    mean, variance = _moments(vectors, unit_norm)
+    mean, variance = moments(vectors, unit_norm)
     subtracted = mean if centre else np.zeros_like(mean)
     size = variance + mean**2
     if standardise == "global":
@@ -98,7 +98,7 @@ def _to_rank(features: jax.Array, rank: int) -> jax.Array:
     return jnp.reshape(features, (1,) * (rank - 1) + (-1,))
 
 
-def _moments(vectors: np.ndarray, unit_norm: bool) -> tuple[np.ndarray, np.ndarray]:
+def moments(vectors: np.ndarray, unit_norm: bool) -> tuple[np.ndarray, np.ndarray]:
     """Returns each feature's mean and variance, `[D]` float64, in two passes: one pass loses small variances."""
     blocks = [vectors[start : start + _BLOCK_ROWS] for start in range(0, len(vectors), _BLOCK_ROWS)]
     mean = sum(_prepared(block, unit_norm).sum(axis=0) for block in blocks) / len(vectors)

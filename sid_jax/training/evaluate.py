@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sid_jax.data.scaling import normalise
+from sid_jax.data.scaling import moments, normalise
 from sid_jax.quantize.health import code_health
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import code_margins
@@ -106,5 +106,5 @@ def _errors(recipe: Recipe, state: TrainState, vectors: jax.Array, codes: jax.Ar
 
 def _spread(vectors: np.ndarray, unit_norm: bool) -> float:
     """Returns the squared distance to the mean, summed over the corpus; never 0, so that equal items divide well."""
-    inputs = np.asarray(normalise(jnp.asarray(vectors), unit_norm))
-    return float(np.square(inputs - inputs.mean(axis=0, dtype=np.float64)).sum()) or 1.0
+    _, variance = moments(vectors, unit_norm)
+    return float(variance.sum()) * len(vectors) or 1.0

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from rich.console import Console
 
@@ -16,6 +17,7 @@ from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
 from sid_jax.quantize.health import duplicate_floor
 from sid_jax.training.checkpoints import CHECKPOINTS_FOLDER, Checkpoints
+from sid_jax.training.corpus import ResidentCorpus, StreamedCorpus, steps_a_block
 from sid_jax.training.evaluate import Evaluation, evaluate
 from sid_jax.training.interruption import Interruption
 from sid_jax.training.recipe import Recipe
@@ -23,7 +25,6 @@ from sid_jax.training.reporter import Reporter
 from sid_jax.training.schedules import Durations
 from sid_jax.training.sharding import all_devices, on_every_device, refuse_uneven_batches
 from sid_jax.training.state import abstract_model, abstract_state, begin, level_sizes, make_state
-from sid_jax.training.step import train_steps
 from sid_jax.training.workdir import claim_workdir
 
 
@@ -54,6 +55,12 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
     claim_workdir(workdir, config, fingerprint)
 
     num_items, num_features = data.vectors.shape
+    streamed = data.vectors.nbytes > config.train.resident_bytes
+    if streamed:
+        # A call is given its vectors, so that it takes no more steps than a block of them lasts.
+        config = config.copy_and_resolve_references()
+        block = steps_a_block(data.vectors, config.train.batch_size)
+        config.train.log_every_steps = min(config.train.log_every_steps, block)
     durations = Durations.of(config.train, num_items)
     recipe = Recipe.of(config, durations, abstract_model(config, num_features))
     floor = duplicate_floor(data.vectors)
@@ -64,14 +71,15 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
             state = checkpoints.restore(step, abstract_state(config, recipe.optimizer, num_features, mesh))
         else:
             state = on_every_device(make_state(begin(config, data.vectors), recipe.optimizer), mesh)
-        vectors = on_every_device(data.vectors, mesh)
-        partners = on_every_device(data.partners, mesh) if config.model.contrastive_weight else None
-
-        with Reporter(console, workdir, data, durations, step, started) as reporter, Interruption() as interruption:
+        with (
+            _corpus(config, data, mesh, streamed=streamed) as corpus,
+            Reporter(console, workdir, data, durations, step, started) as reporter,
+            Interruption() as interruption,
+        ):
             evaluation = None
             while step < durations.num_steps and not interruption.asked:
                 num_steps = min(durations.log_every_steps, durations.num_steps - step)
-                state, metrics = train_steps(recipe, state, vectors, partners, num_steps=num_steps, mesh=mesh)
+                state, metrics = corpus.train_steps(recipe, state, step, num_steps)
                 step += num_steps
                 reporter.trained(step, metrics)
                 if step % durations.eval_every_steps == 0 or step == durations.num_steps:
@@ -89,6 +97,13 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
             checkpoints.wait()
             evaluation = evaluation or evaluate(recipe, state, data.vectors, floor)
             reporter.finished(step, evaluation, best_step=checkpoints.best_step)
+
+
+def _corpus(config: ConfigDict, data: VectorSet, mesh: Mesh, *, streamed: bool) -> ResidentCorpus | StreamedCorpus:
+    partners = data.partners if config.model.contrastive_weight else None
+    if not streamed:
+        return ResidentCorpus(data.vectors, partners, mesh)
+    return StreamedCorpus(data.vectors, partners, mesh, seed=config.seed, batch_size=config.train.batch_size)
 
 
 def _refuse_too_few_items(config: ConfigDict, data: VectorSet) -> None:

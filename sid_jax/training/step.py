@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sid_jax.data.partners import Partners, draw_partners
 from sid_jax.quantize.residual import QuantizerOutput
@@ -117,4 +117,25 @@ def train_steps(
         num_steps=num_steps,
         mesh=mesh,
     )
-    return state, {**metrics, "counts": tuple(counts.sum(0) for counts in metrics["counts"])}
+    return state, _sum_counts(metrics)
+
+
+@functools.partial(jax.jit, static_argnames=("recipe", "mesh"), donate_argnames=("state",))
+def train_on_batches(
+    recipe: Recipe, state: TrainState, batches: jax.Array, companions: Companions | None = None, *, mesh: Mesh
+) -> tuple[TrainState, Metrics]:
+    """Takes a step on each of the batches `[S, B, D]`, whose B is shared out over the mesh's "data" axis.
+
+    Companions have a leading axis of S too. It returns what `train_steps` does.
+    """
+
+    def take_step(state: TrainState, given: tuple[jax.Array, Companions | None]) -> tuple[TrainState, Metrics]:
+        return train_step(recipe, state, *given)
+
+    state, metrics = jax.lax.scan(take_step, state, (batches, companions))
+    state = jax.lax.with_sharding_constraint(state, NamedSharding(mesh, PartitionSpec()))
+    return state, _sum_counts(metrics)
+
+
+def _sum_counts(metrics: Metrics) -> Metrics:
+    return {**metrics, "counts": tuple(counts.sum(0) for counts in metrics["counts"])}

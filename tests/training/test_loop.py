@@ -12,6 +12,7 @@ from rich.console import Console
 
 from sid_jax.errors import UserError
 from sid_jax.training import loop
+from sid_jax.training.corpus import ResidentCorpus
 from sid_jax.training.records import read_records
 from sid_jax.training.restore import restore_run
 
@@ -48,7 +49,7 @@ def test_a_run_writes_its_settings_metrics_and_checkpoints_and_tells_a_person(co
 def interrupt_after(monkeypatch, num_calls, number=signal.SIGTERM):
     """Sends the signal to this very process while the n-th call is under way."""
     calls = []
-    original = loop.train_steps
+    original = ResidentCorpus.train_steps
 
     def counted(*args, **kwargs):
         calls.append(None)
@@ -56,7 +57,7 @@ def interrupt_after(monkeypatch, num_calls, number=signal.SIGTERM):
             os.kill(os.getpid(), number)
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(loop, "train_steps", counted)
+    monkeypatch.setattr(ResidentCorpus, "train_steps", counted)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -1,0 +1,126 @@
+"""Where a step's vectors come from: from the device, if they fit, or from their file, read ahead of the steps."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from sid_jax.data.partners import Partners, draw_partners
+from sid_jax.streams import stream_key
+from sid_jax.training.objective import Companions
+from sid_jax.training.recipe import Recipe
+from sid_jax.training.scan import epoch_order
+from sid_jax.training.sharding import on_every_device
+from sid_jax.training.state import TrainState
+from sid_jax.training.step import Metrics, train_on_batches, train_steps
+
+# Of the vectors that a call of a streamed run is given: two such blocks are in memory, one at work and one being read.
+_BLOCK_BYTES = 2**26
+
+
+class ResidentCorpus:
+    """All vectors on every device, where each call finds its batches by itself.
+
+    Args:
+      vectors: `[N, D]` float32.
+      partners: for a contrastive loss; None for none.
+      mesh: the devices.
+    """
+
+    def __init__(self, vectors: np.ndarray, partners: Partners | None, mesh: Mesh):
+        self._mesh = mesh
+        self._vectors, self._partners = on_every_device((vectors, partners), mesh)
+
+    def __enter__(self) -> ResidentCorpus:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def train_steps(self, recipe: Recipe, state: TrainState, step: int, num_steps: int) -> tuple[TrainState, Metrics]:
+        """Takes steps from `step` on, which is the state's; returns as `training.step.train_steps` does."""
+        return train_steps(recipe, state, self._vectors, self._partners, num_steps=num_steps, mesh=self._mesh)
+
+
+class StreamedCorpus:
+    """Vectors that stay in their file: the batches of a resident corpus, in its order, read while steps are taken.
+
+    Memory does not grow with N, but for the order of an epoch (4 bytes an item) and the pairs of `partners`. Use it as
+    a context.
+
+    Args:
+      vectors: `[N, D]` float32, memory-mapped.
+      partners, mesh: as of a `ResidentCorpus`.
+      seed: of the order.
+      batch_size: B.
+    """
+
+    def __init__(self, vectors: np.ndarray, partners: Partners | None, mesh: Mesh, *, seed: int, batch_size: int):
+        self._vectors, self._mesh, self._seed, self._batch_size = vectors, mesh, seed, batch_size
+        self._partners = on_every_device(partners, mesh)
+        self._steps_per_epoch = -(-len(vectors) // batch_size)
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int32))
+        self._reader = ThreadPoolExecutor(1)
+        self._ahead: dict[tuple[int, int], Future[Any]] = {}
+
+    def __enter__(self) -> StreamedCorpus:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.shutdown(cancel_futures=True)
+
+    def train_steps(self, recipe: Recipe, state: TrainState, step: int, num_steps: int) -> tuple[TrainState, Metrics]:
+        """Takes steps from `step` on, which is the state's; returns as `training.step.train_steps` does."""
+        wanted = self._ahead.pop((step, num_steps), None) or self._reader.submit(self._read, step, num_steps)
+        following = step + num_steps
+        count = min(num_steps, recipe.durations.num_steps - following)
+        if count > 0:
+            self._ahead = {(following, count): self._reader.submit(self._read, following, count)}
+        batches, companions = wanted.result()
+        return train_on_batches(recipe, state, batches, companions, mesh=self._mesh)
+
+    def _read(self, step: int, num_steps: int) -> tuple[jax.Array, Companions | None]:
+        items = np.stack([self._items(each) for each in range(step, step + num_steps)])
+        shared_out = NamedSharding(self._mesh, PartitionSpec(None, "data"))
+        batches = jax.device_put(self._gather(items), shared_out)
+        if self._partners is None:
+            return batches, None
+        rows, found = _draw_for_steps(self._seed, self._partners, items, jnp.arange(step, step + num_steps))
+        companions = Companions(jnp.asarray(items), rows, found, jnp.asarray(self._gather(np.asarray(rows))))
+        return batches, jax.device_put(companions, shared_out)
+
+    def _items(self, step: int) -> np.ndarray:
+        epoch, position = divmod(step, self._steps_per_epoch)
+        if self._order[0] != epoch:
+            length = self._steps_per_epoch * self._batch_size
+            order = jax.jit(epoch_order, static_argnums=(2, 3))(
+                self._seed, jnp.int32(epoch), len(self._vectors), length
+            )
+            self._order = (epoch, np.asarray(order))
+        return self._order[1][position * self._batch_size :][: self._batch_size]
+
+    def _gather(self, rows: np.ndarray) -> np.ndarray:
+        """Returns the vectors of rows `[S, B]`, read from the file's beginning to its end."""
+        flat = rows.reshape(-1)
+        order = np.argsort(flat, kind="stable")
+        vectors = np.empty((len(flat), self._vectors.shape[1]), np.float32)
+        vectors[order] = self._vectors[flat[order]]
+        return vectors.reshape(*rows.shape, -1)
+
+
+@jax.jit
+def _draw_for_steps(seed: int, partners: Partners, items: jax.Array, steps: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns what `draw_partners` draws for items `[S, B]` at each of S steps."""
+    return jax.vmap(lambda step, batch: draw_partners(stream_key(seed, "partners", step), partners, batch))(
+        steps, items
+    )
+
+
+def steps_a_block(vectors: np.ndarray, batch_size: int) -> int:
+    """Returns how many steps a call of a streamed run takes, at most: what fits into a block, and at least one."""
+    return max(1, _BLOCK_BYTES // (batch_size * vectors.shape[1] * 4))

@@ -1,0 +1,84 @@
+"""A corpus that stays in its file is gone through as one on the device is."""
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from sid_jax.errors import UserError
+from sid_jax.training import corpus as corpus_module
+from sid_jax.training import loop
+from sid_jax.training.corpus import StreamedCorpus, steps_a_block
+from sid_jax.training.records import read_records
+from sid_jax.training.restore import restore_run
+from sid_jax.training.sharding import all_devices
+from tests.training.test_loop import same_state
+
+
+@pytest.fixture
+def console():
+    return Console(file=io.StringIO())
+
+
+def losses(workdir):
+    return [row["loss"] for row in read_records(workdir, "train")]
+
+
+@pytest.mark.parametrize("contrastive_weight", [0.0, 0.1])
+def test_a_streamed_run_is_the_resident_one(config, tmp_path, console, contrastive_weight):
+    config.model.contrastive_weight = contrastive_weight
+    if contrastive_weight:
+        (tmp_path / "sequences.txt").write_text("\n".join(f"u{n} {n} {n + 1} {n + 2} 0 0" for n in range(298)))
+        config.data.histories.update({"source": "sequences", "path": str(tmp_path / "sequences.txt")})
+        config.data.collaborative_weight = 0.0
+    config.train.num_epochs = 8
+    loop.train(config, tmp_path / "resident", console=console)
+    config.train.resident_bytes = 0
+    loop.train(config, tmp_path / "streamed", console=console)
+    np.testing.assert_allclose(losses(tmp_path / "streamed"), losses(tmp_path / "resident"), rtol=1e-4)
+    one, other = (read_records(tmp_path / name, "eval")[-1] for name in ("resident", "streamed"))
+    assert other["r2"] == pytest.approx(one["r2"], abs=1e-3)
+
+
+def test_a_streamed_run_that_was_stopped_ends_as_one_that_was_not(config, tmp_path, console, monkeypatch):
+    # Blocks of three batches of 64 vectors of 12 features.
+    monkeypatch.setattr(corpus_module, "_BLOCK_BYTES", 3 * 64 * 12 * 4)
+    config.train.update({"num_epochs": 4, "eval_every_epochs": 1.0, "resident_bytes": 0})
+    loop.train(config, tmp_path / "whole", console=console)
+    assert len(losses(tmp_path / "whole")) == 7  # 20 steps, three at a time
+
+    class Stopped(Exception):
+        pass
+
+    read = StreamedCorpus._read
+
+    def failing(self, step, num_steps):
+        if step >= 15:
+            raise Stopped
+        return read(self, step, num_steps)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StreamedCorpus, "_read", failing)
+        with pytest.raises(Stopped):
+            loop.train(config, tmp_path / "stopped", console=console)
+    loop.train(config, tmp_path / "stopped", console=console)
+    assert same_state(*(restore_run(tmp_path / name).state for name in ("whole", "stopped")))
+
+
+def test_a_block_is_at_least_one_batch_and_reading_is_in_the_epochs_order(corpus):
+    assert steps_a_block(np.empty((10, 384), np.float32), 1024) == 42
+    assert steps_a_block(np.empty((10, 10**6), np.float32), 1024) == 1
+    with StreamedCorpus(corpus, None, all_devices(), seed=0, batch_size=64) as streamed:
+        batches, companions = streamed._read(0, 5)
+    assert companions is None and batches.shape == (5, 64, 12)
+    rows = np.asarray(batches).reshape(-1, 12)
+    assert len(np.unique(rows, axis=0)) == 300  # all of them, in 320 places
+    assert not np.array_equal(rows[:300], corpus)
+    np.testing.assert_array_equal(rows[300:], rows[:20])
+
+
+def test_a_negative_size_is_refused(config, tmp_path, console):
+    config.train.resident_bytes = -1
+    with pytest.raises(UserError, match="train.resident_bytes is -1"):
+        loop.train(config, tmp_path / "run", console=console)
