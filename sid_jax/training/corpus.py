@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
 
 from sid_jax.data.partners import Partners, draw_partners
+from sid_jax.data.vector_set import VectorSet
 from sid_jax.streams import stream_key
 from sid_jax.training.objective import Companions
 from sid_jax.training.recipe import Recipe
@@ -21,6 +23,30 @@ from sid_jax.training.step import Metrics, train_on_batches, train_steps
 
 # Of the vectors that a call of a streamed run is given: two such blocks are in memory, one at work and one being read.
 _BLOCK_BYTES = 2**26
+
+
+def most_steps_a_call(train: ConfigDict, vectors: np.ndarray) -> int | None:
+    """Returns how many steps a call may take: as many as a block of streamed vectors lasts; None if they are resident.
+
+    Args:
+      train: the config's section.
+      vectors: `[N, D]` float32.
+    """
+    if _fits(train, vectors):
+        return None
+    return max(1, _BLOCK_BYTES // (train.batch_size * vectors.shape[1] * vectors.itemsize))
+
+
+def open_corpus(config: ConfigDict, data: VectorSet, mesh: Mesh) -> ResidentCorpus | StreamedCorpus:
+    """Returns the vectors as steps are given them; use it as a context."""
+    partners = data.partners if config.model.contrastive_weight else None
+    if _fits(config.train, data.vectors):
+        return ResidentCorpus(data.vectors, partners, mesh)
+    return StreamedCorpus(data.vectors, partners, mesh, seed=config.seed, batch_size=config.train.batch_size)
+
+
+def _fits(train: ConfigDict, vectors: np.ndarray) -> bool:
+    return vectors.nbytes <= train.resident_bytes
 
 
 class ResidentCorpus:
@@ -119,8 +145,3 @@ def _draw_for_steps(seed: int, partners: Partners, items: jax.Array, steps: jax.
     return jax.vmap(lambda step, batch: draw_partners(stream_key(seed, "partners", step), partners, batch))(
         steps, items
     )
-
-
-def steps_a_block(vectors: np.ndarray, batch_size: int) -> int:
-    """Returns how many steps a call of a streamed run takes, at most: what fits into a block, and at least one."""
-    return max(1, _BLOCK_BYTES // (batch_size * vectors.shape[1] * 4))

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import jax.numpy as jnp
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from rich.console import Console
 
@@ -17,7 +16,7 @@ from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
 from sid_jax.quantize.health import duplicate_floor
 from sid_jax.training.checkpoints import CHECKPOINTS_FOLDER, Checkpoints
-from sid_jax.training.corpus import ResidentCorpus, StreamedCorpus, steps_a_block
+from sid_jax.training.corpus import most_steps_a_call, open_corpus
 from sid_jax.training.evaluate import Evaluation, evaluate
 from sid_jax.training.interruption import Interruption
 from sid_jax.training.recipe import Recipe
@@ -55,13 +54,7 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
     claim_workdir(workdir, config, fingerprint)
 
     num_items, num_features = data.vectors.shape
-    streamed = data.vectors.nbytes > config.train.resident_bytes
-    if streamed:
-        # A call is given its vectors, so that it takes no more steps than a block of them lasts.
-        config = config.copy_and_resolve_references()
-        block = steps_a_block(data.vectors, config.train.batch_size)
-        config.train.log_every_steps = min(config.train.log_every_steps, block)
-    durations = Durations.of(config.train, num_items)
+    durations = Durations.of(config.train, num_items, most_steps_a_call=most_steps_a_call(config.train, data.vectors))
     recipe = Recipe.of(config, durations, abstract_model(config, num_features))
     floor = duplicate_floor(data.vectors)
     _warn_of_noise_at_the_end(recipe, console)
@@ -72,7 +65,7 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
         else:
             state = on_every_device(make_state(begin(config, data.vectors), recipe.optimizer), mesh)
         with (
-            _corpus(config, data, mesh, streamed=streamed) as corpus,
+            open_corpus(config, data, mesh) as corpus,
             Reporter(console, workdir, data, durations, step, started) as reporter,
             Interruption() as interruption,
         ):
@@ -97,13 +90,6 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
             checkpoints.wait()
             evaluation = evaluation or evaluate(recipe, state, data.vectors, floor)
             reporter.finished(step, evaluation, best_step=checkpoints.best_step)
-
-
-def _corpus(config: ConfigDict, data: VectorSet, mesh: Mesh, *, streamed: bool) -> ResidentCorpus | StreamedCorpus:
-    partners = data.partners if config.model.contrastive_weight else None
-    if not streamed:
-        return ResidentCorpus(data.vectors, partners, mesh)
-    return StreamedCorpus(data.vectors, partners, mesh, seed=config.seed, batch_size=config.train.batch_size)
 
 
 def _refuse_too_few_items(config: ConfigDict, data: VectorSet) -> None:

@@ -28,11 +28,14 @@ class Lengths:
     eval_every_steps: int
 
     @classmethod
-    def of(cls, train: ConfigDict, num_examples: int) -> Lengths:
-        """Returns the lengths of a run over so many examples; evaluations fall on the end of a compiled call."""
+    def of(cls, train: ConfigDict, num_examples: int, most_steps_a_call: int | None = None) -> Lengths:
+        """Returns the lengths of a run over so many examples; evaluations fall on the end of a compiled call.
+
+        A call takes `train.log_every_steps`, or fewer if there is a number that it may not exceed.
+        """
         steps_per_epoch = -(-num_examples // train.batch_size)
         num_steps = max(1, round(train.num_epochs * steps_per_epoch))
-        log_every = min(train.log_every_steps, num_steps)
+        log_every = min(train.log_every_steps, num_steps, most_steps_a_call or num_steps)
         return cls(
             steps_per_epoch=steps_per_epoch,
             num_steps=num_steps,
@@ -51,9 +54,9 @@ class Durations(Lengths):
     settle_from_step: int
 
     @classmethod
-    def of(cls, train: ConfigDict, num_examples: int) -> Durations:
-        """Returns the durations of a run over so many items."""
-        lengths = Lengths.of(train, num_examples)
+    def of(cls, train: ConfigDict, num_examples: int, most_steps_a_call: int | None = None) -> Durations:
+        """Returns the durations of a run over so many items; see `Lengths.of`."""
+        lengths = Lengths.of(train, num_examples, most_steps_a_call)
         return cls(
             **dataclasses.asdict(lengths),
             revive_every_steps=round(train.revive_every_epochs * lengths.steps_per_epoch),

@@ -9,7 +9,7 @@ from rich.console import Console
 from sid_jax.errors import UserError
 from sid_jax.training import corpus as corpus_module
 from sid_jax.training import loop
-from sid_jax.training.corpus import StreamedCorpus, steps_a_block
+from sid_jax.training.corpus import StreamedCorpus, most_steps_a_call
 from sid_jax.training.records import read_records
 from sid_jax.training.restore import restore_run
 from sid_jax.training.sharding import all_devices
@@ -66,9 +66,11 @@ def test_a_streamed_run_that_was_stopped_ends_as_one_that_was_not(config, tmp_pa
     assert same_state(*(restore_run(tmp_path / name).state for name in ("whole", "stopped")))
 
 
-def test_a_block_is_at_least_one_batch_and_reading_is_in_the_epochs_order(corpus):
-    assert steps_a_block(np.empty((10, 384), np.float32), 1024) == 42
-    assert steps_a_block(np.empty((10, 10**6), np.float32), 1024) == 1
+def test_a_block_is_at_least_one_batch_and_reading_is_in_the_epochs_order(config, corpus):
+    assert most_steps_a_call(config.train, corpus) is None
+    config.train.update({"resident_bytes": corpus.nbytes - 1, "batch_size": 1024})
+    assert most_steps_a_call(config.train, corpus) == 2**26 // (1024 * 12 * 4)
+    assert most_steps_a_call(config.train, np.empty((10, 10**6), np.float32)) == 1
     with StreamedCorpus(corpus, None, all_devices(), seed=0, batch_size=64) as streamed:
         batches, companions = streamed._read(0, 5)
     assert companions is None and batches.shape == (5, 64, 12)
