@@ -12,6 +12,7 @@ distinct codes .906 of at most .998, R^2 .717, of the unique IDs .713.
 from ml_collections import ConfigDict
 
 from sid_jax.config import default_config
+from sid_jax.errors import UserError
 from sid_jax.settings import choose
 
 
@@ -21,6 +22,8 @@ def get_config(arg: str = "ste") -> ConfigDict:
     "best", and nothing before it, is the long run of "ste".
     """
     method, options = choose(arg, ["ste", "gumbel", "rkmeans"], ["quick", "best"])
+    if method == "rkmeans" and "best" in options:
+        raise UserError(f"unknown argument {arg!r}: rkmeans has no long run, since it has settled after the short one")
     config = default_config()
     config.data.source = "vectors"
     # What a linear map keeps is there from the start; two wide layers learn the rest, at a high rate.

@@ -251,6 +251,11 @@ def _check_histories(config: ConfigDict) -> None:
             f"config.model.contrastive_weight is {weight}, but config.data.histories.source is 'none': say who takes "
             "what, or leave the weight at 0"
         )
+    if weight and config.model.encoder == "identity":
+        raise UserError(
+            f"config.model.contrastive_weight is {weight}, but config.model.encoder is 'identity': there is "
+            "no encoder that the loss could teach"
+        )
     if given and not weight and not config.data.collaborative_weight:
         raise UserError(
             "config.data.histories.source is given, but config.data.collaborative_weight and "

@@ -29,11 +29,12 @@ MOVIELENS_VECTORS = ("text", "collaborative", "text+collaborative")
 _EXPORTED_COLUMNS = {"item": ("title", "year", "genres"), "user": ("age", "gender", "occupation")}
 
 
-def load_vectors(data_config: ConfigDict) -> VectorSet:
+def load_vectors(data_config: ConfigDict, *, with_partners: bool = False) -> VectorSet:
     """Returns the N items that get Semantic IDs, with `[N, D]` float32 finite vectors.
 
     Args:
       data_config: the `data` part of the config.
+      with_partners: whether to say who is taken with whom, from `data.histories`.
 
     Raises:
       UserError: if a setting has no such choice, or the data is missing, damaged or not finite.
@@ -42,11 +43,13 @@ def load_vectors(data_config: ConfigDict) -> VectorSet:
     data = _own_vectors(data_config) if data_config.source == "vectors" else _movielens_vectors(data_config)
     if data_config.held_out_path:
         data = dataclasses.replace(data, held_out=_held_out(Path(data_config.held_out_path).expanduser(), data.ids))
-    return data if data_config.histories.source == "none" else _with_cooccurrences(data, data_config)
+    if data_config.histories.source == "none":
+        return data
+    return _with_cooccurrences(data, data_config, with_partners)
 
 
-def _with_cooccurrences(data: VectorSet, data_config: ConfigDict) -> VectorSet:
-    """Returns the data with what the histories say of who is taken with whom: pairs, and a second part of vectors."""
+def _with_cooccurrences(data: VectorSet, data_config: ConfigDict, with_partners: bool) -> VectorSet:
+    """Returns the data with what the histories say of who is taken with whom: a second part of vectors, and pairs."""
     if data.id_name == "user_id":
         raise UserError(
             "config.data.histories.source says which items go together; config.data.view=user is not of items"
@@ -59,7 +62,7 @@ def _with_cooccurrences(data: VectorSet, data_config: ConfigDict) -> VectorSet:
         histories = histories.keep_interactions(~data.held_out[histories.items])
     counts = pair_counts(histories)
     source = f"{data.source} and the co-occurrences of {data_config.histories.path or 'MovieLens-100K'}"
-    data = dataclasses.replace(data, partners=Partners.of(counts), source=source)
+    data = dataclasses.replace(data, partners=Partners.of(counts) if with_partners else None, source=source)
     if data_config.collaborative_weight == 0:
         return data
     vectors = join_cooccurrences(

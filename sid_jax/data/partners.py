@@ -33,10 +33,11 @@ class Partners:
     @classmethod
     def of(cls, counts: sparse.csr_array) -> Partners:
         """Returns the pairs of `[N, N]` co-occurrence counts, as `data.cooccurrence.pair_counts` has them."""
-        unit = min(_UNIT, _LARGEST / max(float(counts.sum()), 1.0))
-        ends = np.cumsum(np.floor(unit * counts.data + 0.5).astype(np.int64))
+        sums = np.cumsum(counts.data, dtype=np.float64)
+        # The sums are rounded, not the weights: where the unit is small, each item still has its share of them.
+        ends = np.rint(min(_UNIT, _LARGEST / sums[-1]) * sums).astype(np.int32)
         bounds = np.concatenate([[0], ends])[counts.indptr]
-        return cls(counts.indices.astype(np.int32), ends.astype(np.int32), bounds.astype(np.int32))
+        return cls(counts.indices.astype(np.int32), ends, bounds.astype(np.int32))
 
     def among(self, kept: np.ndarray) -> Partners:
         """Returns the pairs as rows of the items that `[N]` bool keeps; the others must be in no pair."""

@@ -35,6 +35,11 @@ class VectorSet:
     held_out: np.ndarray | None = None
     partners: Partners | None = None
 
+    @property
+    def num_trained(self) -> int:
+        """How many items are trained on."""
+        return len(self.ids) if self.held_out is None else int((~self.held_out).sum())
+
     def trained(self) -> VectorSet:
         """Returns the items that are trained on."""
         if self.held_out is None:

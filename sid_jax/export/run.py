@@ -101,6 +101,6 @@ def export(
 def _held_out_figures(run: TrainedRun, codes: np.ndarray) -> dict[str, float]:
     """Returns what the codes keep of the items that were not trained on, against their mean, if there are any."""
     held_out = run.data.held_out
-    if held_out is None:
+    if held_out is None or held_out.sum() < 2:
         return {}
     return {"r2_held_out": r2_of_codes(run.recipe, run.state, run.data.vectors[held_out], codes[held_out])}

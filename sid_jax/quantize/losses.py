@@ -55,7 +55,7 @@ def contrastive_loss(
     """Returns how badly each vector tells its own partner from the partners of the others: `[B]`, 0 or more.
 
     InfoNCE on cosines: `-log(exp(cos(z_i, p_i) / t) / sum_j exp(cos(z_i, p_j) / t))`. Another's partner does not count
-    where it is the vector's own partner or the item itself.
+    where it is a right one too: the vector's own partner, the item itself, or a partner of the same item.
 
     Args:
       vectors, partners: `[B, Z]`.
@@ -63,10 +63,16 @@ def contrastive_loss(
       temperature: t, above 0.
     """
     cosines = jnp.matmul(_unit_length(vectors), _unit_length(partners).T, precision=jax.lax.Precision.HIGHEST)
-    known_good = (partner_items[None] == partner_items[:, None]) | (partner_items[None] == items[:, None])
-    logits = jnp.where(known_good & ~jnp.eye(len(items), dtype=bool), -jnp.inf, cosines / temperature)
+    right = (
+        (partner_items[None] == partner_items[:, None])
+        | (partner_items[None] == items[:, None])
+        | (items[None] == items[:, None])
+    )
+    logits = jnp.where(right & ~jnp.eye(len(items), dtype=bool), -jnp.inf, cosines / temperature)
     return jax.nn.logsumexp(logits, axis=1) - jnp.diagonal(logits)
 
 
 def _unit_length(vectors: jax.Array) -> jax.Array:
-    return vectors * jax.lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(vectors), axis=-1, keepdims=True), 1e-24))
+    """Returns vectors at length 1; one that is 0 stays so, with a gradient of 0."""
+    squares = jnp.sum(jnp.square(vectors), axis=-1, keepdims=True)
+    return vectors * jnp.where(squares > 0, jax.lax.rsqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)

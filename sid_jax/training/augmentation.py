@@ -14,7 +14,8 @@ def displaced(vectors: jax.Array, share: jax.Array | float) -> jax.Array:
     items themselves learns them by heart, and serves a new one worse than k-means would.
 
     Args:
-      vectors: `[B, D]`, in random order: which two others it is follows from the place.
+      vectors: `[B, D]`, in random order: which two others it is follows from the place. Of fewer than three, one is the
+        vector itself.
       share: 0 or more, may be traced.
     """
     return vectors + share * (jnp.roll(vectors, 1, axis=0) - jnp.roll(vectors, 2, axis=0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -21,7 +22,7 @@ from sid_jax.training.sharding import on_every_device
 from sid_jax.training.state import TrainState
 from sid_jax.training.step import Metrics, train_on_batches, train_steps
 
-# Of the vectors that a call of a streamed run is given: two such blocks are in memory, one at work and one being read.
+# Of the vectors that a call of a streamed run is given. A few such blocks are in memory: at work, waiting, being read.
 _BLOCK_BYTES = 2**26
 
 
@@ -117,14 +118,14 @@ class StreamedCorpus:
         if self._partners is None:
             return batches, None
         rows, found = _draw_for_steps(self._seed, self._partners, items, jnp.arange(step, step + num_steps))
-        companions = Companions(jnp.asarray(items), rows, found, jnp.asarray(self._gather(np.asarray(rows))))
-        return batches, jax.device_put(companions, shared_out)
+        vectors = self._gather(np.asarray(rows))
+        return batches, Companions(*jax.device_put((items, rows, found, vectors), shared_out))
 
     def _items(self, step: int) -> np.ndarray:
         epoch, position = divmod(step, self._steps_per_epoch)
         if self._order[0] != epoch:
             length = self._steps_per_epoch * self._batch_size
-            order = jax.jit(epoch_order, static_argnums=(2, 3))(
+            order = jax.jit(epoch_order, static_argnums=(0, 2, 3))(
                 self._seed, jnp.int32(epoch), len(self._vectors), length
             )
             self._order = (epoch, np.asarray(order))
@@ -139,7 +140,7 @@ class StreamedCorpus:
         return vectors.reshape(*rows.shape, -1)
 
 
-@jax.jit
+@functools.partial(jax.jit, static_argnames="seed")
 def _draw_for_steps(seed: int, partners: Partners, items: jax.Array, steps: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns what `draw_partners` draws for items `[S, B]` at each of S steps."""
     return jax.vmap(lambda step, batch: draw_partners(stream_key(seed, "partners", step), partners, batch))(

@@ -106,5 +106,7 @@ def _errors(recipe: Recipe, state: TrainState, vectors: jax.Array, codes: jax.Ar
 
 def _spread(vectors: np.ndarray, unit_norm: bool) -> float:
     """Returns the squared distance to the mean, summed over the corpus; never 0, so that equal items divide well."""
-    _, variance = moments(vectors, unit_norm)
+    mean, variance = moments(vectors, unit_norm)
+    # What does not vary comes out of the sums as a rounding error rather than 0.
+    variance = np.where(variance <= np.finfo(np.float32).eps ** 2 * (variance + mean**2), 0.0, variance)
     return float(variance.sum()) * len(vectors) or 1.0

@@ -45,7 +45,7 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
     started = started or time.monotonic()
     console = console or Console()
     check_config(config)
-    data = load_vectors(config.data)
+    data = load_vectors(config.data, with_partners=config.model.contrastive_weight > 0)
     fingerprint = data.fingerprint()
     data = data.trained()
     _refuse_too_few_items(config, data)

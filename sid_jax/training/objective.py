@@ -43,8 +43,8 @@ def batch_loss(
 ) -> tuple[jax.Array, tuple[dict[str, jax.Array], RQVAEOutput]]:
     """Returns the loss of a batch `[B, D]`, a scalar, its terms by name, and what the model made of the batch.
 
-    Each term is a sum over features and a mean over the items of the whole batch, so that it means the same whatever
-    the batch size and the number of devices.
+    Each term is a mean over the items of the whole batch, of sums over features, so that it means the same whatever the
+    batch size and the number of devices. The contrastive one alone grows with the batch, which it tells partners from.
     """
     output = recipe.forward(params, statistics, batch, step)
     terms = {

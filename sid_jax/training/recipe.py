@@ -11,7 +11,7 @@ import optax
 from flax import nnx
 from ml_collections import ConfigDict
 
-from sid_jax.data.scaling import normalise
+from sid_jax.data.scaling import apply_scaling, normalise
 from sid_jax.models.rqvae import RQVAE, RQVAEOutput
 from sid_jax.quantize.residual import QuantizerOutput
 from sid_jax.streams import stream_key
@@ -88,11 +88,11 @@ class Recipe:
         )
 
     def quantize(self, params: nnx.State, statistics: nnx.State, batch: jax.Array, step: jax.Array) -> QuantizerOutput:
-        """Encoder and quantizer of that pass alone, for further items of a step, with noise of their own."""
+        """Encoder and quantizer of such a pass, for further items of a step, with dropout and noise of their own."""
         model = nnx.merge(self.graphdef, params, statistics)
-        return model.quantizer(
-            model.encode(batch), key=stream_key(self.seed, "partner_noise", step), **self._choices(step)
-        )
+        encoder_key, noise_key = jax.random.split(stream_key(self.seed, "partner_forward", step))
+        latents = model.encoder(apply_scaling(model.scaling, batch), encoder_key)
+        return model.quantizer(latents, key=noise_key, **self._choices(step))
 
     def _choices(self, step: jax.Array) -> dict[str, Any]:
         return {"temperature": self.temperature(step), "noise_scale": self.noise_scale(step), "hard": self.hard}

@@ -57,11 +57,13 @@ def restore_run(workdir: Path, step: int | None = None) -> TrainedRun:
     """
     config, fingerprint = read_run(workdir, default_config())
     check_config(config)
-    data = load_vectors(config.data)
+    data = load_vectors(config.data, with_partners=config.model.contrastive_weight > 0)
     if data.fingerprint() != fingerprint:
-        raise UserError(f"{data.source} is not what {workdir} was trained on: vectors or ids have changed since")
-    num_items, num_features = data.trained().vectors.shape
-    durations = Durations.of(config.train, num_items)
+        raise UserError(
+            f"{data.source} is not what {workdir} was trained on: vectors, ids or histories have changed since"
+        )
+    num_features = data.vectors.shape[1]
+    durations = Durations.of(config.train, data.num_trained)
     recipe = Recipe.of(config, durations, abstract_model(config, num_features))
     folder = workdir / CHECKPOINTS_FOLDER
     if not folder.is_dir():

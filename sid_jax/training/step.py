@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -34,6 +35,8 @@ def train_step(
     `counts` how often each code was taken; the losses are those of `batch_loss`.
     """
     inputs = recipe.augment(batch, state.step)
+    if companions is not None:
+        companions = dataclasses.replace(companions, vectors=recipe.augment(companions.vectors, state.step))
     (loss, (terms, output)), grads = jax.value_and_grad(
         lambda params: batch_loss(recipe, params, state.statistics, inputs, companions, state.step), has_aux=True
     )(state.params)

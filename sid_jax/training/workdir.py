@@ -85,4 +85,6 @@ def _refuse_another_run(workdir: Path, config: ConfigDict, fingerprint: str, fre
     if changed:
         raise UserError(f"{workdir} holds a run with other settings ({'; '.join(changed)}): choose another --workdir")
     if fingerprint != content["data_fingerprint"]:
-        raise UserError(f"{workdir} holds a run on other data (vectors or ids differ): choose another --workdir")
+        raise UserError(
+            f"{workdir} holds a run on other data (vectors, ids or histories differ): choose another --workdir"
+        )

@@ -13,11 +13,10 @@ def drawn(partners, items, key=0):
 
 
 def test_a_partner_is_drawn_by_how_often_it_is_taken_with_the_item():
-    """Item 0 stands beside 1 twice, and two places from 2 once: 4 of 5 and 1 of 5. Nobody has item 4."""
+    """Item 0 stands beside 1 twice, beside 3 once, and two places from 2. Nobody has item 4."""
     partners = Partners.of(pair_counts(make([0, 1], [1, 0, 3, 2], num_items=5)))
     rows, found = drawn(partners, np.repeat([0, 4], 20_000))
     shares = np.bincount(rows[:20_000], minlength=5) / 20_000
-    # Beside each other 1 and 1, beside 3 one place, two from 2 a half.
     np.testing.assert_allclose(shares, np.array([0, 2, 0.5, 1, 0]) / 3.5, atol=0.015)
     assert found[:20_000].all()
     assert not found[20_000:].any() and (rows[20_000:] == 4).all()
@@ -44,3 +43,10 @@ def test_more_pairs_than_whole_numbers_keep_their_shares():
     partners = Partners.of(counts)
     assert partners.ends[-1] <= 2**31 - 1 and (np.diff(partners.bounds) > 0).all()
     assert np.mean(drawn(partners, np.zeros(4000))[0] == 1) == pytest.approx(0.75, abs=0.03)
+
+
+def test_weights_that_round_up_do_not_overflow_and_those_that_round_to_nothing_keep_the_items_share(monkeypatch):
+    monkeypatch.setattr("sid_jax.data.partners._LARGEST", 10)
+    partners = Partners.of(pair_counts(make(*[[0, 1], [2, 3], [4, 5]] * 3, num_items=6)))
+    # 18 pairs in 10 places: sums of 1.67, 3.33, 5, ...
+    np.testing.assert_array_equal(partners.bounds, [0, 2, 3, 5, 7, 8, 10])

@@ -33,6 +33,8 @@ def test_a_streamed_run_is_the_resident_one(config, tmp_path, console, contrasti
         config.data.histories.update({"source": "sequences", "path": str(tmp_path / "sequences.txt")})
         config.data.collaborative_weight = 0.0
     config.train.num_epochs = 8
+    # The largest seed there is.
+    config.seed = 2**32 - 1
     loop.train(config, tmp_path / "resident", console=console)
     config.train.resident_bytes = 0
     loop.train(config, tmp_path / "streamed", console=console)

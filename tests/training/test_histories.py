@@ -86,6 +86,10 @@ def test_other_histories_are_another_run_and_a_loss_without_histories_is_refused
     write(config, [own_items(user) for user in range(1, 601)])
     with pytest.raises(UserError, match="other data"):
         loop.train(config, tmp_path / "run", console=console)
+    config.model.encoder = "identity"
+    with pytest.raises(UserError, match="no encoder"):
+        loop.train(config, tmp_path / "other", console=console)
+    config.model.encoder = "mlp"
     config.data.histories.source = "none"
     with pytest.raises(UserError, match="say who takes what"):
         loop.train(config, tmp_path / "other", console=console)
@@ -97,16 +101,16 @@ def test_other_histories_are_another_run_and_a_loss_without_histories_is_refused
 def test_last_items_and_held_out_ones_are_not_looked_at(config, tmp_path):
     (tmp_path / "later.txt").write_text("3\n299\n")
     config.data.held_out_path = str(tmp_path / "later.txt")
-    before = load_vectors(config.data)
+    before = load_vectors(config.data, with_partners=True)
     assert before.trained().partners.bounds.shape == (NUM_ITEMS - 2 + 1,)
     sequences = [own_items(user) for user in range(600)]
     for user, items in enumerate(sequences):
         items[-2:] = [user % 7, user % 11]
         items[:0] = [3, 299] * (user % 2)
     write(config, sequences)
-    assert load_vectors(config.data).fingerprint() == before.fingerprint()
+    assert load_vectors(config.data, with_partners=True).fingerprint() == before.fingerprint()
     write(config, [items[::-1] for items in sequences])
-    assert load_vectors(config.data).fingerprint() != before.fingerprint()
+    assert load_vectors(config.data, with_partners=True).fingerprint() != before.fingerprint()
 
 
 def test_no_file_is_refused_in_one_line(config):
