@@ -1,6 +1,7 @@
 """k-means on the device: where it begins, Lloyd iterations, and both level by level for residual codebooks.
 
 References:
+  Liu et al., Improved Residual Vector Quantization, 1509.05195, section 3.1 (subspaces first, each a warm start).
   Arthur and Vassilvitskii, k-means++: The Advantages of Careful Seeding, SODA 2007.
   Lloyd, Least Squares Quantization in PCM, IEEE Transactions on Information Theory 28(2), 1982.
 """
@@ -13,10 +14,14 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg
 
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import nearest_codes
 from sid_jax.quantize.splitting import centroids_by_splitting
+
+# How many of the longest principal axes clusters are found along, before all.
+_AXES_SHOWN = (8, 16, 32, 64)
 
 
 @functools.partial(jax.jit, static_argnames=("num_clusters",))
@@ -48,13 +53,19 @@ def lloyd(points: jax.Array, centroids: jax.Array, num_iterations: int) -> jax.A
 
     def iterate(_: int, centroids: jax.Array) -> jax.Array:
         codes = nearest_codes(points, centroids)
-        one_hot = jax.nn.one_hot(codes, centroids.shape[0], dtype=points.dtype)
-        counts = jnp.sum(one_hot, axis=0)
-        sums = jnp.matmul(one_hot.T, points, precision=jax.lax.Precision.HIGHEST)
-        means = sums / jnp.maximum(counts, 1.0)[:, None]
+        means, counts = cluster_means(points, codes, centroids.shape[0])
         return fill_rows(means, counts == 0, points, squared_error(points, centroids[codes]))
 
     return jax.lax.fori_loop(0, num_iterations, iterate, centroids)
+
+
+@functools.partial(jax.jit, static_argnames=("num_clusters",))
+def cluster_means(points: jax.Array, codes: jax.Array, num_clusters: int) -> tuple[jax.Array, jax.Array]:
+    """Returns the mean `[K, Z]` of each code's points `[N, Z]`, 0 without any, and how many there are `[K]`."""
+    one_hot = jax.nn.one_hot(codes, num_clusters, dtype=points.dtype)
+    counts = jnp.sum(one_hot, axis=0)
+    sums = jnp.matmul(one_hot.T, points, precision=jax.lax.Precision.HIGHEST)
+    return sums / jnp.maximum(counts, 1.0)[:, None], counts
 
 
 def fill_rows(rows: jax.Array, empty: jax.Array, candidates: jax.Array, priorities: jax.Array) -> jax.Array:
@@ -68,12 +79,46 @@ def fill_rows(rows: jax.Array, empty: jax.Array, candidates: jax.Array, prioriti
 
 
 def kmeans(points: jax.Array, num_clusters: int, num_iterations: int, key: jax.Array | None = None) -> jax.Array:
-    """Returns centroids `[K, Z]` of points `[N, Z]` float32, from `centroids_by_splitting`, or k-means++ with a key."""
-    if key is None:
-        start = jnp.asarray(centroids_by_splitting(np.asarray(points), num_clusters))
-    else:
-        start = kmeans_plus_plus(key, points, num_clusters)
-    return lloyd(points, start, num_iterations)
+    """Returns centroids `[K, Z]` of points `[N, Z]` float32.
+
+    Without a key there is no chance in them. Clusters are found by `centroids_by_splitting` along the few longest
+    principal axes, and move on as more axes are shown. In many dimensions k-means stays near where it starts; so it
+    starts with what most points differ in, and not with what tells single points apart.
+
+    Args:
+      points: to cluster.
+      num_clusters: K.
+      num_iterations: of Lloyd's, for each number of axes.
+      key: PRNG key of k-means++; then all axes are shown from the start.
+    """
+    if key is not None:
+        return lloyd(points, kmeans_plus_plus(key, points, num_clusters), num_iterations)
+    first, *views = [*_along_longest_axes(points), points]
+    centroids = jnp.asarray(centroids_by_splitting(np.asarray(first), num_clusters))
+    centroids = lloyd(first, centroids, num_iterations)
+    for before, view in zip([first, *views], views, strict=False):
+        centroids, _ = cluster_means(view, nearest_codes(before, centroids), num_clusters)
+        centroids = lloyd(view, centroids, num_iterations)
+    return centroids
+
+
+def _along_longest_axes(points: jax.Array) -> list[jax.Array]:
+    """Returns the points' coordinates along few principal axes, more, and yet more, as far as they have as many."""
+    numbers = [number for number in _AXES_SHOWN if number < points.shape[1]]
+    if not numbers:
+        return []
+    covariance = np.asarray(_covariance(points), np.float64)
+    last = len(covariance) - 1
+    _, axes = scipy.linalg.eigh(covariance, subset_by_index=[last + 1 - numbers[-1], last])
+    # The longest first.
+    along = jnp.matmul(points, jnp.asarray(axes[:, ::-1], points.dtype), precision=jax.lax.Precision.HIGHEST)
+    return [along[:, :number] for number in numbers]
+
+
+@jax.jit
+def _covariance(points: jax.Array) -> jax.Array:
+    centred = points - jnp.mean(points, axis=0, keepdims=True)
+    return jnp.matmul(centred.T, centred, precision=jax.lax.Precision.HIGHEST) / len(points)
 
 
 def residual_kmeans(

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from sid_jax.quantize.kmeans import fill_rows, kmeans, kmeans_plus_plus, lloyd, residual_kmeans
 from sid_jax.quantize.nearest import assign_codes, nearest_codes, sum_codewords
+from sid_jax.quantize.splitting import centroids_by_splitting
 
 
 def blobs(centres, each=30, seed=0):
@@ -78,3 +79,30 @@ def test_rows_are_filled_in_the_order_of_priority_and_over_again_if_need_be(num_
     filled = np.asarray(fill_rows(rows, empty, candidates, candidates[:, 0]))[:, 0]
     best = sorted(range(1, num_candidates + 1), reverse=True)[:4]
     assert filled.tolist() == [0, *(best[i % len(best)] for i in range(3))]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_groups_along_few_axes_are_found_under_noise_along_many(seed):
+    """32 groups, the corners of a cube, of less variance together than the noise, which goes along 300 axes."""
+    rng = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(32), 30)
+    points = rng.normal(size=(len(groups), 300))
+    points[:, :5] += 5.0 * np.stack([groups >> axis & 1 for axis in range(5)], axis=1)
+    turn, _ = np.linalg.qr(rng.normal(size=(300, 300)))
+    points = (points @ turn).astype(np.float32)
+    at_once = lloyd(jnp.asarray(points), jnp.asarray(centroids_by_splitting(points, 32)), 10)
+    by_and_by = kmeans(jnp.asarray(points), 32, 10)
+    assert _in_largest_group(points, groups, by_and_by) > _in_largest_group(points, groups, at_once) + 0.2
+
+
+def _in_largest_group(points, groups, centroids):
+    """The share of points whose group is the most common one of their cluster."""
+    codes = np.asarray(nearest_codes(jnp.asarray(points), centroids))
+    return sum(np.bincount(groups[codes == code]).max() for code in np.unique(codes)) / len(groups)
+
+
+@given(st.integers(1, 12), st.sampled_from([1, 3, 20]), st.integers(0, 10_000))
+def test_points_in_fewer_dimensions_than_features_are_clustered_too(rank, num_points, seed):
+    random = np.random.default_rng(seed)
+    points = (random.normal(size=(num_points, rank)) @ random.normal(size=(rank, 20))).astype(np.float32)
+    assert np.isfinite(kmeans(jnp.asarray(points), 4, 3)).all()
