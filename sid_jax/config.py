@@ -37,7 +37,8 @@ def default_config() -> ConfigDict:
     # A text file of item ids, one a line, that are not trained on; they get their codes as items of tomorrow would.
     data.held_out_path = ""
     # Who took what after what, if the codes are to follow that as well as content, in either or both of two ways: by a
-    # second part of each vector (`data.collaborative_weight`), or by a loss (`model.contrastive_weight`).
+    # second part of each vector (`data.collaborative_weight`), or by a loss (`model.contrastive_weight`,
+    # `model.alignment_weight`).
     data.histories = histories = ConfigDict()
     # "none"; "sequences": a text file, a line a user: the user, then items in time order; "interactions": .parquet or
     # .csv, a row an interaction; "movielens-100k".
@@ -112,7 +113,10 @@ def default_config() -> ConfigDict:
     # Weight of the loss that draws together the quantized vectors of items that are taken together in
     # `data.histories`, in units of the vectors' squared length; content alone still says which codes an item gets.
     model.contrastive_weight = 0.0
-    # Its temperature, in cosines.
+    # Weight of the loss by which a linear map of the quantized vector is to tell the item's co-occurrence vector, of
+    # `data.collaborative_dimension` features, from those of other items; in the same units.
+    model.alignment_weight = 0.0
+    # The temperature of both, in cosines.
     model.contrastive_temperature = 0.1
 
     config.ids = ids = ConfigDict()
@@ -222,6 +226,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "model.commitment_weight": (0, _INFINITE),
     "model.codebook_weight": (0, _INFINITE),
     "model.contrastive_weight": (0, _INFINITE),
+    "model.alignment_weight": (0, _INFINITE),
     "model.contrastive_temperature": (_TINY, _INFINITE),
     "ids.capacity": (1, _INFINITE),
     "train.num_epochs": (_TINY, _INFINITE),
@@ -245,21 +250,23 @@ _RANGES: dict[str, tuple[float, float]] = {
 
 
 def _check_histories(config: ConfigDict) -> None:
-    given, weight = config.data.histories.source != "none", config.model.contrastive_weight
-    if weight and not given:
+    given = config.data.histories.source != "none"
+    weights = {name: config.model[name] for name in ("contrastive_weight", "alignment_weight") if config.model[name]}
+    for name, weight in weights.items():
+        if not given:
+            raise UserError(
+                f"config.model.{name} is {weight}, but config.data.histories.source is 'none': say who takes "
+                "what, or leave the weight at 0"
+            )
+        if config.model.encoder == "identity":
+            raise UserError(
+                f"config.model.{name} is {weight}, but config.model.encoder is 'identity': there is "
+                "no encoder that the loss could teach"
+            )
+    if given and not weights and not config.data.collaborative_weight:
         raise UserError(
-            f"config.model.contrastive_weight is {weight}, but config.data.histories.source is 'none': say who takes "
-            "what, or leave the weight at 0"
-        )
-    if weight and config.model.encoder == "identity":
-        raise UserError(
-            f"config.model.contrastive_weight is {weight}, but config.model.encoder is 'identity': there is "
-            "no encoder that the loss could teach"
-        )
-    if given and not weight and not config.data.collaborative_weight:
-        raise UserError(
-            "config.data.histories.source is given, but config.data.collaborative_weight and "
-            "config.model.contrastive_weight are 0: nothing would follow the histories"
+            "config.data.histories.source is given, but config.data.collaborative_weight and the weights "
+            "config.model.contrastive_weight and .alignment_weight are 0: nothing would follow the histories"
         )
 
 

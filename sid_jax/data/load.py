@@ -16,6 +16,7 @@ from sid_jax.data.id_lists import read_item_list
 from sid_jax.data.movielens import MovieLens, item_texts, user_texts
 from sid_jax.data.movielens_sources import load_movielens
 from sid_jax.data.partners import Partners
+from sid_jax.data.relations import Relations
 from sid_jax.data.scaling import normalise
 from sid_jax.data.text import encode_texts
 from sid_jax.data.vector_files import read_vector_file
@@ -29,12 +30,23 @@ MOVIELENS_VECTORS = ("text", "collaborative", "text+collaborative")
 _EXPORTED_COLUMNS = {"item": ("title", "year", "genres"), "user": ("age", "gender", "occupation")}
 
 
-def load_vectors(data_config: ConfigDict, *, with_partners: bool = False) -> VectorSet:
+def load_corpus(config: ConfigDict) -> VectorSet:
+    """Returns what `load_vectors` does, with the relations that the config's losses want."""
+    model = config.model
+    return load_vectors(
+        config.data, with_partners=model.contrastive_weight > 0, with_collaborative=model.alignment_weight > 0
+    )
+
+
+def load_vectors(
+    data_config: ConfigDict, *, with_partners: bool = False, with_collaborative: bool = False
+) -> VectorSet:
     """Returns the N items that get Semantic IDs, with `[N, D]` float32 finite vectors.
 
     Args:
       data_config: the `data` part of the config.
       with_partners: whether to say who is taken with whom, from `data.histories`.
+      with_collaborative: whether to give the co-occurrence vectors of `data.histories` beside the vectors too.
 
     Raises:
       UserError: if a setting has no such choice, or the data is missing, damaged or not finite.
@@ -45,11 +57,13 @@ def load_vectors(data_config: ConfigDict, *, with_partners: bool = False) -> Vec
         data = dataclasses.replace(data, held_out=_held_out(Path(data_config.held_out_path).expanduser(), data.ids))
     if data_config.histories.source == "none":
         return data
-    return _with_cooccurrences(data, data_config, with_partners)
+    return _with_cooccurrences(data, data_config, with_partners, with_collaborative)
 
 
-def _with_cooccurrences(data: VectorSet, data_config: ConfigDict, with_partners: bool) -> VectorSet:
-    """Returns the data with what the histories say of who is taken with whom: a second part of vectors, and pairs."""
+def _with_cooccurrences(
+    data: VectorSet, data_config: ConfigDict, with_partners: bool, with_collaborative: bool
+) -> VectorSet:
+    """Returns the data with what the histories say: relations, and a second part of the vectors."""
     if data.id_name == "user_id":
         raise UserError(
             "config.data.histories.source says which items go together; config.data.view=user is not of items"
@@ -62,13 +76,20 @@ def _with_cooccurrences(data: VectorSet, data_config: ConfigDict, with_partners:
         histories = histories.keep_interactions(~data.held_out[histories.items])
     counts = pair_counts(histories)
     source = f"{data.source} and the co-occurrences of {data_config.histories.path or 'MovieLens-100K'}"
-    data = dataclasses.replace(data, partners=Partners.of(counts) if with_partners else None, source=source)
-    if data_config.collaborative_weight == 0:
+    weight = data_config.collaborative_weight
+    collaborative = None
+    if weight or with_collaborative:
+        collaborative = cooccurrence_vectors(counts, data_config.collaborative_dimension)
+    if with_partners or with_collaborative:
+        partners = Partners.of(counts) if with_partners else None
+        data = dataclasses.replace(data, relations=Relations(partners, collaborative if with_collaborative else None))
+    data = dataclasses.replace(data, source=source)
+    if collaborative is None or not weight:
         return data
     vectors = join_cooccurrences(
         np.asarray(normalise(data.vectors, data_config.unit_norm)),
-        cooccurrence_vectors(counts, data_config.collaborative_dimension),
-        data_config.collaborative_weight,
+        collaborative,
+        weight,
         fitted=None if data.held_out is None else ~data.held_out,
     )
     return dataclasses.replace(data, vectors=vectors)

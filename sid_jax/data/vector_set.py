@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 
+import jax
 import numpy as np
 
-from sid_jax.data.partners import Partners
+from sid_jax.data.relations import Relations
 
 # Rows read together, so that a memory-mapped file needs little memory.
 _BLOCK_ROWS = 65_536
@@ -24,7 +25,7 @@ class VectorSet:
       columns: further columns by name, each `[N]`; exported beside the IDs ("title", "year", "genres").
       source: one line that says where the data came from.
       held_out: `[N]` bool, items that are not trained on; None for none.
-      partners: who is taken with whom, of the items that are trained on; None if nobody knows.
+      relations: what histories say of the items that are trained on; None if no loss wants it.
     """
 
     ids: np.ndarray
@@ -33,7 +34,7 @@ class VectorSet:
     columns: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     source: str = ""
     held_out: np.ndarray | None = None
-    partners: Partners | None = None
+    relations: Relations | None = None
 
     @property
     def num_trained(self) -> int:
@@ -46,8 +47,8 @@ class VectorSet:
             return self
         kept = ~self.held_out
         columns = {name: values[kept] for name, values in self.columns.items()}
-        partners = self.partners and self.partners.among(kept)
-        return VectorSet(self.ids[kept], self.vectors[kept], self.id_name, columns, self.source, partners=partners)
+        relations = self.relations and self.relations.among(kept)
+        return VectorSet(self.ids[kept], self.vectors[kept], self.id_name, columns, self.source, relations=relations)
 
     def fingerprint(self) -> str:
         """Returns the SHA-256 over all but columns and source: equal if and only if what is trained on is."""
@@ -58,7 +59,6 @@ class VectorSet:
         digest.update("\n".join(map(str, self.ids.tolist())).encode())
         if self.held_out is not None:
             digest.update(self.held_out.tobytes())
-        if self.partners is not None:
-            for numbers in (self.partners.rows, self.partners.ends, self.partners.bounds):
-                digest.update(np.ascontiguousarray(numbers).tobytes())
+        for numbers in jax.tree.leaves(self.relations):
+            digest.update(np.ascontiguousarray(numbers).tobytes())
         return digest.hexdigest()

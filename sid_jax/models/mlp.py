@@ -42,9 +42,9 @@ class MLP(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.layers = nnx.List(
-            _linear(fan_in, fan_out, rngs) for fan_in, fan_out in zip(dimensions[:-1], dimensions[1:], strict=True)
+            linear(fan_in, fan_out, rngs) for fan_in, fan_out in zip(dimensions[:-1], dimensions[1:], strict=True)
         )
-        self.shortcut = nnx.data(_linear(dimensions[0], dimensions[-1], rngs, use_bias=False) if shortcut else None)
+        self.shortcut = nnx.data(linear(dimensions[0], dimensions[-1], rngs, use_bias=False) if shortcut else None)
         if shortcut:
             self.layers[-1].kernel[...] = jnp.zeros_like(self.layers[-1].kernel[...])
         self.activation = activation
@@ -62,8 +62,8 @@ class MLP(nnx.Module):
         return outputs if self.shortcut is None else outputs + self.shortcut(inputs)
 
 
-def _linear(fan_in: int, fan_out: int, rngs: nnx.Rngs, *, use_bias: bool = True) -> nnx.Linear:
-    # Float32 at the highest precision: what export encodes is what training encoded, on every machine.
+def linear(fan_in: int, fan_out: int, rngs: nnx.Rngs, *, use_bias: bool = True) -> nnx.Linear:
+    """Returns a linear layer in float32 at the highest precision: what export encodes is what training encoded."""
     return nnx.Linear(
         fan_in, fan_out, use_bias=use_bias, precision=jax.lax.Precision.HIGHEST, dot_general=_dot_general, rngs=rngs
     )

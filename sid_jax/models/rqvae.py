@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from sid_jax.data.scaling import Scaling, apply_scaling, invert_scaling
-from sid_jax.models.mlp import MLP
+from sid_jax.models.mlp import MLP, linear
 from sid_jax.models.quantizer import ResidualQuantizer
 from sid_jax.models.statistic import Statistic
 from sid_jax.quantize.residual import QuantizationMethod, QuantizerOutput
@@ -45,6 +45,7 @@ class RQVAE(nnx.Module):
       dropout: share of hidden activations dropped in training.
       shortcut: whether encoder and decoder have a linear map beside their layers (see `MLP`).
       unit_norm: whether each input vector is brought to length 1 first.
+      collaborative_dimension: C of the vectors that `align` is to find; None for no such map.
       quantization_method, learned_noise: how the quantizer is trained (see `ResidualQuantizer`).
       rngs: for the parameters.
     """
@@ -60,6 +61,7 @@ class RQVAE(nnx.Module):
         dropout: float = 0.0,
         shortcut: bool = False,
         unit_norm: bool = False,
+        collaborative_dimension: int | None = None,
         quantization_method: QuantizationMethod = "ste",
         learned_noise: float | None = None,
         rngs: nnx.Rngs,
@@ -71,6 +73,9 @@ class RQVAE(nnx.Module):
             codebook_sizes, dimensions[-1], method=quantization_method, learned_noise=learned_noise, rngs=rngs
         )
         self.decoder = MLP(dimensions[::-1], **network, rngs=rngs)
+        self.aligner = nnx.data(
+            linear(dimensions[-1], collaborative_dimension, rngs, use_bias=False) if collaborative_dimension else None
+        )
         self.unit_norm = unit_norm
         self.mean = Statistic(jnp.zeros(num_features))
         self.scale = Statistic(jnp.ones(num_features))
@@ -98,6 +103,12 @@ class RQVAE(nnx.Module):
     def reconstruct(self, codes: jax.Array) -> jax.Array:
         """Returns the vectors `[..., D]` that codes `[..., L]` stand for, in the space of the (unit-norm) input."""
         return invert_scaling(self.scaling, self.decoder(self.quantizer.lookup(codes)))
+
+    def align(self, quantized: jax.Array) -> jax.Array:
+        """Returns what quantized vectors `[..., Z]` say of who takes the item, `[..., C]`: a linear map of them."""
+        if self.aligner is None:
+            raise ValueError("the model has no collaborative_dimension")
+        return self.aligner(quantized)
 
     def __call__(
         self,

@@ -5,6 +5,8 @@ References:
   Fu et al., Differentiable Semantic ID for Generative Recommendation (DIGER), 2601.19711: the noise's loss.
   van den Oord et al., Representation Learning with Contrastive Predictive Coding, 1807.03748, eq. 4: InfoNCE.
   PLUM, 2510.07784: InfoNCE on the quantized vectors of items that are taken together.
+  Wang et al., Learnable Item Tokenization for Generative Recommendation (LETTER), 2405.07314: InfoNCE between an item's
+    quantized vector and its collaborative one.
   Rajput et al., Recommender Systems with Generative Retrieval, 2305.05065, section 3.1.
 """
 
@@ -50,7 +52,12 @@ def noise_loss(noise_scale: jax.Array, unexplained: jax.Array, offset: float) ->
 
 
 def contrastive_loss(
-    vectors: jax.Array, partners: jax.Array, items: jax.Array, partner_items: jax.Array, temperature: float
+    vectors: jax.Array,
+    partners: jax.Array,
+    items: jax.Array,
+    partner_items: jax.Array,
+    temperature: float,
+    counted: jax.Array | None = None,
 ) -> jax.Array:
     """Returns how badly each vector tells its own partner from the partners of the others: `[B]`, 0 or more.
 
@@ -61,6 +68,7 @@ def contrastive_loss(
       vectors, partners: `[B, Z]`.
       items, partner_items: `[B]`, whose vectors they are.
       temperature: t, above 0.
+      counted: `[B]` bool, the partners that other vectors are to be told from; None for all.
     """
     cosines = jnp.matmul(_unit_length(vectors), _unit_length(partners).T, precision=jax.lax.Precision.HIGHEST)
     right = (
@@ -68,6 +76,8 @@ def contrastive_loss(
         | (partner_items[None] == items[:, None])
         | (items[None] == items[:, None])
     )
+    if counted is not None:
+        right |= ~counted[None]
     logits = jnp.where(right & ~jnp.eye(len(items), dtype=bool), -jnp.inf, cosines / temperature)
     return jax.nn.logsumexp(logits, axis=1) - jnp.diagonal(logits)
 

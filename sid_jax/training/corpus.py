@@ -13,9 +13,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from sid_jax.data.partners import Partners, draw_partners
+from sid_jax.data.relations import Relations
 from sid_jax.data.vector_set import VectorSet
 from sid_jax.streams import stream_key
-from sid_jax.training.objective import Companions
+from sid_jax.training.objective import Companions, PartnerBatch
 from sid_jax.training.recipe import Recipe
 from sid_jax.training.scan import epoch_order
 from sid_jax.training.sharding import on_every_device
@@ -40,10 +41,9 @@ def most_steps_a_call(train: ConfigDict, vectors: np.ndarray) -> int | None:
 
 def open_corpus(config: ConfigDict, data: VectorSet, mesh: Mesh) -> ResidentCorpus | StreamedCorpus:
     """Returns the vectors as steps are given them; use it as a context."""
-    partners = data.partners if config.model.contrastive_weight else None
     if _fits(config.train, data.vectors):
-        return ResidentCorpus(data.vectors, partners, mesh)
-    return StreamedCorpus(data.vectors, partners, mesh, seed=config.seed, batch_size=config.train.batch_size)
+        return ResidentCorpus(data.vectors, data.relations, mesh)
+    return StreamedCorpus(data.vectors, data.relations, mesh, seed=config.seed, batch_size=config.train.batch_size)
 
 
 def _fits(train: ConfigDict, vectors: np.ndarray) -> bool:
@@ -55,13 +55,13 @@ class ResidentCorpus:
 
     Args:
       vectors: `[N, D]` float32.
-      partners: for a contrastive loss; None for none.
+      relations: of the items; None if no loss wants them.
       mesh: the devices.
     """
 
-    def __init__(self, vectors: np.ndarray, partners: Partners | None, mesh: Mesh):
+    def __init__(self, vectors: np.ndarray, relations: Relations | None, mesh: Mesh):
         self._mesh = mesh
-        self._vectors, self._partners = on_every_device((vectors, partners), mesh)
+        self._vectors, self._relations = on_every_device((vectors, relations), mesh)
 
     def __enter__(self) -> ResidentCorpus:
         return self
@@ -71,25 +71,25 @@ class ResidentCorpus:
 
     def train_steps(self, recipe: Recipe, state: TrainState, step: int, num_steps: int) -> tuple[TrainState, Metrics]:
         """Takes steps from `step` on, which is the state's; returns as `training.step.train_steps` does."""
-        return train_steps(recipe, state, self._vectors, self._partners, num_steps=num_steps, mesh=self._mesh)
+        return train_steps(recipe, state, self._vectors, self._relations, num_steps=num_steps, mesh=self._mesh)
 
 
 class StreamedCorpus:
     """Vectors that stay in their file: the batches of a resident corpus, in its order, read while steps are taken.
 
-    Memory does not grow with N, but for the order of an epoch (4 bytes an item) and the pairs of `partners`. Use it as
-    a context.
+    Memory does not grow with N, but for the order of an epoch (4 bytes an item) and the relations. Use it as a context.
 
     Args:
       vectors: `[N, D]` float32, memory-mapped.
-      partners, mesh: as of a `ResidentCorpus`.
+      relations, mesh: as of a `ResidentCorpus`.
       seed: of the order.
       batch_size: B.
     """
 
-    def __init__(self, vectors: np.ndarray, partners: Partners | None, mesh: Mesh, *, seed: int, batch_size: int):
+    def __init__(self, vectors: np.ndarray, relations: Relations | None, mesh: Mesh, *, seed: int, batch_size: int):
         self._vectors, self._mesh, self._seed, self._batch_size = vectors, mesh, seed, batch_size
-        self._partners = on_every_device(partners, mesh)
+        self._partners = on_every_device(relations and relations.partners, mesh)
+        self._collaborative = None if relations is None else relations.collaborative
         self._steps_per_epoch = -(-len(vectors) // batch_size)
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int32))
         self._reader = ThreadPoolExecutor(1)
@@ -115,11 +115,15 @@ class StreamedCorpus:
         items = np.stack([self._items(each) for each in range(step, step + num_steps)])
         shared_out = NamedSharding(self._mesh, PartitionSpec(None, "data"))
         batches = jax.device_put(self._gather(items), shared_out)
-        if self._partners is None:
+        partners, collaborative = None, None
+        if self._partners is not None:
+            rows, found = _draw_for_steps(self._seed, self._partners, items, jnp.arange(step, step + num_steps))
+            partners = PartnerBatch(rows, found, jnp.asarray(self._gather(np.asarray(rows))))
+        if self._collaborative is not None:
+            collaborative = jnp.asarray(np.asarray(self._collaborative)[items])
+        if partners is None and collaborative is None:
             return batches, None
-        rows, found = _draw_for_steps(self._seed, self._partners, items, jnp.arange(step, step + num_steps))
-        vectors = self._gather(np.asarray(rows))
-        return batches, Companions(*jax.device_put((items, rows, found, vectors), shared_out))
+        return batches, jax.device_put(Companions(jnp.asarray(items), partners, collaborative), shared_out)
 
     def _items(self, step: int) -> np.ndarray:
         epoch, position = divmod(step, self._steps_per_epoch)

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from sid_jax.config import check_config
-from sid_jax.data.load import load_vectors
+from sid_jax.data.load import load_corpus
 from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
 from sid_jax.quantize.health import duplicate_floor
@@ -45,7 +45,7 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
     started = started or time.monotonic()
     console = console or Console()
     check_config(config)
-    data = load_vectors(config.data, with_partners=config.model.contrastive_weight > 0)
+    data = load_corpus(config)
     fingerprint = data.fingerprint()
     data = data.trained()
     _refuse_too_few_items(config, data)

@@ -17,20 +17,34 @@ from sid_jax.training.recipe import Recipe
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Companions:
+class PartnerBatch:
     """For each item of a batch another that is taken with it.
 
     Attributes:
-      items: `[B]` int32, the batch's items.
-      partners: `[B]` int32, those taken with them.
+      items: `[B]` int32.
       found: `[B]` bool; where it is False the partner is the item itself and does not count.
       vectors: `[B, D]`, the partners' input vectors.
     """
 
     items: jax.Array
-    partners: jax.Array
     found: jax.Array
     vectors: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Companions:
+    """What histories say of a batch's items.
+
+    Attributes:
+      items: `[B]` int32, the batch's items.
+      partners: None without a contrastive loss.
+      collaborative: `[B, C]`, the items' co-occurrence vectors, zeros for one that has none; None without an alignment.
+    """
+
+    items: jax.Array
+    partners: PartnerBatch | None = None
+    collaborative: jax.Array | None = None
 
 
 def batch_loss(
@@ -44,7 +58,7 @@ def batch_loss(
     """Returns the loss of a batch `[B, D]`, a scalar, its terms by name, and what the model made of the batch.
 
     Each term is a mean over the items of the whole batch, of sums over features, so that it means the same whatever the
-    batch size and the number of devices. The contrastive one alone grows with the batch, which it tells partners from.
+    batch size and the number of devices. Those of histories alone grow with the batch, of which they tell one from all.
     """
     output = recipe.forward(params, statistics, batch, step)
     terms = {
@@ -59,10 +73,10 @@ def batch_loss(
     )
     squared_length = jnp.mean(squared_error(output.targets, jnp.zeros_like(batch)))
     if companions is not None:
-        partners = recipe.quantize(params, statistics, companions.vectors, step)
-        terms["contrastive_loss"] = _contrastive(recipe, output.quantizer, partners, companions)
-        weight = jnp.where(recipe.settling(step), 0.0, recipe.contrastive_weight)
-        loss += weight * squared_length * terms["contrastive_loss"]
+        related = _related_losses(recipe, params, statistics, output.quantizer, companions, step)
+        for name, (weight, value) in related.items():
+            loss += jnp.where(recipe.settling(step), 0.0, weight) * squared_length * value
+            terms[name] = value
     learned_noise: Any = params["quantizer"].get("noise")
     if learned_noise is not None:
         unexplained = terms["reconstruction_loss"] / squared_length
@@ -70,14 +84,45 @@ def batch_loss(
     return loss, (terms, output)
 
 
+def _related_losses(
+    recipe: Recipe,
+    params: nnx.State,
+    statistics: nnx.State,
+    batch: QuantizerOutput,
+    companions: Companions,
+    step: jax.Array,
+) -> dict[str, tuple[float, jax.Array]]:
+    """Returns the weight and the value of each loss that histories have a part in, by name."""
+    losses = {}
+    if companions.partners is not None:
+        partners = recipe.quantize(params, statistics, companions.partners.vectors, step)
+        value = _contrastive(recipe, batch.quantized, partners.quantized, companions.items, companions.partners)
+        losses["contrastive_loss"] = (recipe.contrastive_weight, value)
+    if companions.collaborative is not None:
+        aligned = recipe.align(params, statistics, batch.quantized)
+        value = _alignment(recipe, aligned, companions.items, companions.collaborative)
+        losses["alignment_loss"] = (recipe.alignment_weight, value)
+    return losses
+
+
 def _contrastive(
-    recipe: Recipe, batch: QuantizerOutput, partners: QuantizerOutput, companions: Companions
+    recipe: Recipe, quantized: jax.Array, of_partners: jax.Array, items: jax.Array, partners: PartnerBatch
 ) -> jax.Array:
     """Returns the contrastive loss in both directions, as a mean over the items that have a partner."""
-    sides = (batch.quantized, companions.items), (partners.quantized, companions.partners)
-    losses = [
-        contrastive_loss(one, other, items, other_items, recipe.contrastive_temperature)
-        for (one, items), (other, other_items) in (sides, sides[::-1])
-    ]
-    counted = jnp.where(companions.found, sum(losses) / 2, 0.0)
-    return jnp.sum(counted) / jnp.maximum(jnp.sum(companions.found), 1)
+    sides = (quantized, items), (of_partners, partners.items)
+    there, back = (
+        contrastive_loss(one, other, one_items, other_items, recipe.contrastive_temperature)
+        for (one, one_items), (other, other_items) in (sides, sides[::-1])
+    )
+    return _mean_where(partners.found, (there + back) / 2)
+
+
+def _alignment(recipe: Recipe, aligned: jax.Array, items: jax.Array, collaborative: jax.Array) -> jax.Array:
+    """Returns how badly vectors `[B, C]` tell their item's co-occurrence vector, as a mean over those known."""
+    known = jnp.any(collaborative != 0, axis=-1)
+    losses = contrastive_loss(aligned, collaborative, items, items, recipe.contrastive_temperature, counted=known)
+    return _mean_where(known, losses)
+
+
+def _mean_where(counted: jax.Array, values: jax.Array) -> jax.Array:
+    return jnp.sum(jnp.where(counted, values, 0.0)) / jnp.maximum(jnp.sum(counted), 1)

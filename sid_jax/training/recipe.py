@@ -46,6 +46,7 @@ class Recipe:
     codebook_weight: float
     commitment_weight: float
     contrastive_weight: float
+    alignment_weight: float
     contrastive_temperature: float
     batch_size: int
     unit_norm: bool
@@ -71,6 +72,7 @@ class Recipe:
             codebook_weight=config.model.codebook_weight,
             commitment_weight=config.model.commitment_weight,
             contrastive_weight=config.model.contrastive_weight,
+            alignment_weight=config.model.alignment_weight,
             contrastive_temperature=config.model.contrastive_temperature,
             batch_size=config.train.batch_size,
             unit_norm=config.data.unit_norm,
@@ -93,6 +95,10 @@ class Recipe:
         encoder_key, noise_key = jax.random.split(stream_key(self.seed, "partner_forward", step))
         latents = model.encoder(apply_scaling(model.scaling, batch), encoder_key)
         return model.quantizer(latents, key=noise_key, **self._choices(step))
+
+    def align(self, params: nnx.State, statistics: nnx.State, quantized: jax.Array) -> jax.Array:
+        """What quantized vectors `[B, Z]` say of their items' co-occurrence vectors, `[B, C]`."""
+        return nnx.merge(self.graphdef, params, statistics).align(quantized)
 
     def _choices(self, step: jax.Array) -> dict[str, Any]:
         return {"temperature": self.temperature(step), "noise_scale": self.noise_scale(step), "hard": self.hard}

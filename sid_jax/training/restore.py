@@ -8,7 +8,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from sid_jax.config import check_config, default_config
-from sid_jax.data.load import load_vectors
+from sid_jax.data.load import load_corpus
 from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
 from sid_jax.models.rqvae import RQVAE
@@ -57,7 +57,7 @@ def restore_run(workdir: Path, step: int | None = None) -> TrainedRun:
     """
     config, fingerprint = read_run(workdir, default_config())
     check_config(config)
-    data = load_vectors(config.data, with_partners=config.model.contrastive_weight > 0)
+    data = load_corpus(config)
     if data.fingerprint() != fingerprint:
         raise UserError(
             f"{data.source} is not what {workdir} was trained on: vectors, ids or histories have changed since"

@@ -56,6 +56,7 @@ def build_model(config: ConfigDict, num_features: int) -> RQVAE:
         dropout=model.dropout,
         shortcut=model.encoder == "residual",
         unit_norm=config.data.unit_norm,
+        collaborative_dimension=config.data.collaborative_dimension if model.alignment_weight else None,
         quantization_method=model.quantization_method,
         learned_noise=model.noise_scale if model.noise_decay == "learned" else None,
         rngs=nnx.Rngs(params=stream_key(config.seed, "params")),

@@ -12,12 +12,13 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from sid_jax.data.partners import Partners, draw_partners
+from sid_jax.data.partners import draw_partners
+from sid_jax.data.relations import Relations
 from sid_jax.quantize.residual import QuantizerOutput
 from sid_jax.quantize.revival import count_codes
 from sid_jax.streams import stream_key
 from sid_jax.training.codewords import follow_means, revive_unused
-from sid_jax.training.objective import Companions, batch_loss
+from sid_jax.training.objective import Companions, PartnerBatch, batch_loss
 from sid_jax.training.optimizer import grad_norm
 from sid_jax.training.recipe import Recipe
 from sid_jax.training.scan import scan_steps
@@ -35,8 +36,9 @@ def train_step(
     `counts` how often each code was taken; the losses are those of `batch_loss`.
     """
     inputs = recipe.augment(batch, state.step)
-    if companions is not None:
-        companions = dataclasses.replace(companions, vectors=recipe.augment(companions.vectors, state.step))
+    if companions is not None and companions.partners is not None:
+        vectors = recipe.augment(companions.partners.vectors, state.step)
+        companions = dataclasses.replace(companions, partners=dataclasses.replace(companions.partners, vectors=vectors))
     (loss, (terms, output)), grads = jax.value_and_grad(
         lambda params: batch_loss(recipe, params, state.statistics, inputs, companions, state.step), has_aux=True
     )(state.params)
@@ -85,7 +87,7 @@ def train_steps(
     recipe: Recipe,
     state: TrainState,
     vectors: jax.Array,
-    partners: Partners | None = None,
+    relations: Relations | None = None,
     *,
     num_steps: int,
     mesh: Mesh,
@@ -96,7 +98,7 @@ def train_steps(
       recipe: what stays the same.
       state: donated.
       vectors: `[N, D]`, the corpus, on every device.
-      partners: of its items, on every device, for a contrastive loss; None for none.
+      relations: of its items, on every device; None if no loss wants them.
       num_steps: how many.
       mesh: its "data" axis shares out each batch.
 
@@ -105,10 +107,8 @@ def train_steps(
     """
 
     def take_step(state: TrainState, items: jax.Array) -> tuple[TrainState, Metrics]:
-        if partners is None:
-            return train_step(recipe, state, vectors[items])
-        rows, found = draw_partners(stream_key(recipe.seed, "partners", state.step), partners, items)
-        return train_step(recipe, state, vectors[items], Companions(items, rows, found, vectors[rows]))
+        companions = None if relations is None else _companions(recipe, state.step, relations, vectors, items)
+        return train_step(recipe, state, vectors[items], companions)
 
     state, metrics = scan_steps(
         take_step,
@@ -121,6 +121,17 @@ def train_steps(
         mesh=mesh,
     )
     return state, _sum_counts(metrics)
+
+
+def _companions(
+    recipe: Recipe, step: jax.Array, relations: Relations, vectors: jax.Array, items: jax.Array
+) -> Companions:
+    partners = None
+    if relations.partners is not None:
+        rows, found = draw_partners(stream_key(recipe.seed, "partners", step), relations.partners, items)
+        partners = PartnerBatch(rows, found, vectors[rows])
+    collaborative = None if relations.collaborative is None else jnp.asarray(relations.collaborative)[items]
+    return Companions(items, partners, collaborative)
 
 
 @functools.partial(jax.jit, static_argnames=("recipe", "mesh"), donate_argnames=("state",))

@@ -67,3 +67,10 @@ def test_the_contrastive_loss_has_a_gradient_where_a_vector_is_0():
 def test_other_partners_of_the_same_item_are_no_negatives():
     losses = contrastive_loss(jnp.eye(2), jnp.eye(2)[::-1], jnp.array([4, 4]), jnp.array([1, 2]), 0.1)
     np.testing.assert_allclose(losses, [0.0, 0.0], atol=1e-6)
+
+
+def test_only_what_counts_is_told_from():
+    counted = jnp.array([True, False, True])
+    items = jnp.arange(3)
+    losses = contrastive_loss(jnp.eye(3), jnp.ones((3, 3)), items, items, 1.0, counted=counted)
+    np.testing.assert_allclose(losses, [np.log(2), np.log(3), np.log(2)], atol=1e-6)

@@ -25,10 +25,10 @@ def losses(workdir):
     return [row["loss"] for row in read_records(workdir, "train")]
 
 
-@pytest.mark.parametrize("contrastive_weight", [0.0, 0.1])
-def test_a_streamed_run_is_the_resident_one(config, tmp_path, console, contrastive_weight):
-    config.model.contrastive_weight = contrastive_weight
-    if contrastive_weight:
+@pytest.mark.parametrize("weights", [{}, {"contrastive_weight": 0.1}, {"alignment_weight": 0.1}])
+def test_a_streamed_run_is_the_resident_one(config, tmp_path, console, weights):
+    config.model.update(weights)
+    if weights:
         (tmp_path / "sequences.txt").write_text("\n".join(f"u{n} {n} {n + 1} {n + 2} 0 0" for n in range(298)))
         config.data.histories.update({"source": "sequences", "path": str(tmp_path / "sequences.txt")})
         config.data.collaborative_weight = 0.0

@@ -8,6 +8,7 @@ from jax.sharding import AxisType
 from scipy import sparse
 
 from sid_jax.data.partners import Partners
+from sid_jax.data.relations import Relations
 from sid_jax.quantize.kmeans import residual_kmeans
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import assign_codes, sum_codewords
@@ -34,11 +35,11 @@ def setup(config, corpus):
     return recipe, make_state(begin(config, corpus), recipe.optimizer)
 
 
-def take_steps(config, corpus, num_devices, num_steps=100, partners=None):
+def take_steps(config, corpus, num_devices, num_steps=100, relations=None):
     recipe, state = setup(config, corpus)
     mesh = mesh_of(num_devices)
-    state, vectors, partners = on_every_device((state, jnp.asarray(corpus), partners), mesh)
-    return recipe, *train_steps(recipe, state, vectors, partners, num_steps=num_steps, mesh=mesh)
+    state, vectors, relations = on_every_device((state, jnp.asarray(corpus), relations), mesh)
+    return recipe, *train_steps(recipe, state, vectors, relations, num_steps=num_steps, mesh=mesh)
 
 
 @pytest.mark.parametrize("method", QUANTIZATION_METHODS)
@@ -56,7 +57,7 @@ def test_partners_are_the_same_on_1_and_8_devices_and_their_loss_is_in_the_whole
     config.model.contrastive_weight = 0.1
     config.data.unit_norm = False
     partners = Partners.of(sparse.csr_array(np.eye(300)[np.arange(300) ^ 1]))
-    one, other = (take_steps(config, corpus, n, partners=partners)[2] for n in (1, 8))
+    one, other = (take_steps(config, corpus, n, relations=Relations(partners))[2] for n in (1, 8))
     np.testing.assert_allclose(other["loss"], one["loss"], rtol=1e-5)
     assert one["contrastive_loss"][:5].mean() > one["contrastive_loss"][-5:].mean()
     # Scaled vectors have a mean square of 1 in each of their 12 features, over the corpus.
@@ -64,6 +65,19 @@ def test_partners_are_the_same_on_1_and_8_devices_and_their_loss_is_in_the_whole
     assert rest[:70].mean() == pytest.approx(float(0.1 * 12 * one["contrastive_loss"][:70].mean()), rel=0.02)
     # No more of it once codes settle.
     np.testing.assert_allclose(rest[80:], 0, atol=1e-3)
+
+
+def test_the_alignment_is_the_same_on_1_and_8_devices_and_only_of_items_that_histories_know(config, corpus):
+    config.model.alignment_weight = 0.1
+    config.data.collaborative_dimension = 4
+    known = np.random.default_rng(1).normal(size=(300, 4)).astype(np.float32)
+    known[::3] = 0.0
+    one, other = (take_steps(config, corpus, n, relations=Relations(collaborative=known))[2] for n in (1, 8))
+    np.testing.assert_allclose(other["loss"], one["loss"], rtol=1e-5)
+    assert one["alignment_loss"][:5].mean() > one["alignment_loss"][-5:].mean() > 0
+    nobody = take_steps(config, corpus, 1, 2, relations=Relations(collaborative=np.zeros_like(known)))[2]
+    np.testing.assert_array_equal(nobody["alignment_loss"], 0.0)
+    assert np.isfinite(nobody["gradient_norm"]).all()
 
 
 def test_from_one_state_the_codes_are_the_same_on_1_2_and_8_devices(config, corpus):
