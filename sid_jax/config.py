@@ -135,6 +135,9 @@ def default_config() -> ConfigDict:
     # Share of the difference between two others that is added to each item of a batch, until codes settle, so that what
     # is learnt holds for new items too; 0 for the items as they are.
     train.augmentation = 0.0
+    # "float32", or "bfloat16": in encoder and decoder, products round their factors to bfloat16 and add up in float32,
+    # until codes settle. Weights, distances, codes and all that is exported are float32.
+    train.precision = "float32"
     # "adamw" or "adagrad".
     train.optimizer = "adamw"
     train.learning_rate = 1e-3
@@ -202,6 +205,7 @@ _CHOICES: dict[str, Sequence[Any]] = {
     "model.quantization_method": ("ste", "rotation", "diveq", "gumbel_softmax", "simvq", "ema"),
     "ids.unique": SCHEMES,
     "model.noise_decay": ("temperature", "learned"),
+    "train.precision": ("float32", "bfloat16"),
     "train.optimizer": ("adamw", "adagrad"),
     "train.learning_rate_schedule": ("cosine", "constant"),
     "train.annealing_schedule": ("exponential", "linear", "cosine", "constant"),

@@ -1,36 +1,59 @@
-"""The product in every linear map: XLA's, with a gradient of the kernel that is quick on CPUs."""
+"""The product in every linear map: XLA's, mixed in precision if asked for, with gradients that are quick on CPUs."""
 
 from __future__ import annotations
 
 import functools
 
 import jax
+import jax.numpy as jnp
+from jax.experimental.layout import Layout, with_layout_constraint
 
 
-def matmul(values: jax.Array, kernel: jax.Array, precision: jax.lax.Precision | None = None) -> jax.Array:
-    """Returns `[..., F] @ [F, G]`."""
+def matmul(
+    values: jax.Array, kernel: jax.Array, precision: jax.lax.Precision | None = None, *, mixed: bool = False
+) -> jax.Array:
+    """Returns `[..., F] @ [F, G]`.
+
+    Args:
+      values: `[..., F]`.
+      kernel: `[F, G]`.
+      precision: of the product, and of those of its gradients.
+      mixed: whether their factors, float32, are rounded to bfloat16 before; sums are float32 still.
+    """
     rows = values.reshape(-1, values.shape[-1])
-    return _matmul(rows, kernel, precision).reshape(*values.shape[:-1], kernel.shape[-1])
+    return _matmul(rows, kernel, precision, mixed).reshape(*values.shape[:-1], kernel.shape[-1])
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _matmul(rows: jax.Array, kernel: jax.Array, precision: jax.lax.Precision | None) -> jax.Array:
-    return jax.numpy.matmul(rows, kernel, precision=precision)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _matmul(rows: jax.Array, kernel: jax.Array, precision: jax.lax.Precision | None, mixed: bool) -> jax.Array:
+    return _product(precision, mixed)(_factor(rows, mixed), _factor(kernel, mixed))
 
 
 def _matmul_forward(
-    rows: jax.Array, kernel: jax.Array, precision: jax.lax.Precision | None
+    rows: jax.Array, kernel: jax.Array, precision: jax.lax.Precision | None, mixed: bool
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    rows = _written_once(rows)
-    return jax.numpy.matmul(rows, kernel, precision=precision), (rows, kernel)
+    rows, kernel = _written_once(_factor(rows, mixed)), _factor(kernel, mixed)
+    return _product(precision, mixed)(rows, kernel), (rows, kernel)
 
 
 def _matmul_backward(
-    precision: jax.lax.Precision | None, kept: tuple[jax.Array, jax.Array], grads: jax.Array
+    precision: jax.lax.Precision | None, mixed: bool, kept: tuple[jax.Array, jax.Array], grads: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     rows, kernel = kept
-    grads = _written_once(grads)
-    return jax.numpy.matmul(grads, kernel.T, precision=precision), _transposed_product(rows, grads, precision)
+    grads = _written_once(_factor(grads, mixed))
+    product = _product(precision, mixed)
+    # The kernel as it lies in memory, without a transposed copy.
+    of_rows = jax.lax.dot_general(grads, kernel, (((1,), (1,)), ((), ())), **product.keywords)
+    return of_rows, product(_transposed(rows), grads)
+
+
+def _factor(values: jax.Array, mixed: bool) -> jax.Array:
+    return values.astype(jnp.bfloat16) if mixed else values
+
+
+def _product(precision: jax.lax.Precision | None, mixed: bool) -> functools.partial[jax.Array]:
+    wanted = jnp.float32 if mixed else None
+    return functools.partial(jnp.matmul, precision=precision, preferred_element_type=wanted)
 
 
 def _written_once(values: jax.Array) -> jax.Array:
@@ -38,19 +61,14 @@ def _written_once(values: jax.Array) -> jax.Array:
     return jax.lax.optimization_barrier(values) if jax.default_backend() == "cpu" else values
 
 
-def _transposed_product(left: jax.Array, right: jax.Array, precision: jax.lax.Precision | None) -> jax.Array:
-    """Returns `[T, F].T @ [T, G]`.
+def _transposed(rows: jax.Array) -> jax.Array:
+    """Returns `[T, F].T`, in CPU memory in that order: XLA's product is slow if it must read its left side by columns.
 
-    XLA's product for CPUs is up to twice as slow when it must read its left side by columns, so that the narrower of
-    the two is transposed before, behind a barrier, without which XLA would fold that into the product again.
+    Without the constraint XLA leaves the rows where they are and transposes no more than their description.
     """
-    product = functools.partial(jax.numpy.matmul, precision=precision)
     if jax.default_backend() != "cpu":
-        return product(left.T, right)
-    barrier = jax.lax.optimization_barrier
-    if left.shape[1] <= right.shape[1]:
-        return product(barrier(left.T), right)
-    return barrier(product(barrier(right.T), left)).T
+        return rows.T
+    return with_layout_constraint(rows.T, Layout((0, 1)))
 
 
 _matmul.defvjp(_matmul_forward, _matmul_backward)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,35 +42,41 @@ class MLP(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.layers = nnx.List(
-            linear(fan_in, fan_out, rngs) for fan_in, fan_out in zip(dimensions[:-1], dimensions[1:], strict=True)
+            nnx.Linear(fan_in, fan_out, rngs=rngs) for fan_in, fan_out in itertools.pairwise(dimensions)
         )
-        self.shortcut = nnx.data(linear(dimensions[0], dimensions[-1], rngs, use_bias=False) if shortcut else None)
+        self.shortcut = nnx.data(
+            nnx.Linear(dimensions[0], dimensions[-1], use_bias=False, rngs=rngs) if shortcut else None
+        )
         if shortcut:
             self.layers[-1].kernel[...] = jnp.zeros_like(self.layers[-1].kernel[...])
         self.activation = activation
         self.dropout = dropout
 
-    def __call__(self, inputs: jax.Array, key: jax.Array | None = None) -> jax.Array:
-        """Maps `[..., D]` to `[..., D']`; without a key nothing is dropped."""
+    def __call__(self, inputs: jax.Array, key: jax.Array | None = None, *, mixed: bool = False) -> jax.Array:
+        """Maps `[..., D]` to `[..., D']` float32.
+
+        Args:
+          inputs: float32.
+          key: PRNG key of the dropout; None drops nothing.
+          mixed: whether products round their factors to bfloat16 (see `matmul`).
+        """
         if not self.layers:
             return inputs
         keys = [None] * len(self.layers) if key is None else list(jax.random.split(key, len(self.layers)))
         hidden = inputs
         for layer, layer_key in zip(self.layers[:-1], keys[:-1], strict=True):
-            hidden = _dropout(ACTIVATIONS[self.activation](layer(hidden)), self.dropout, layer_key)
-        outputs = self.layers[-1](hidden)
-        return outputs if self.shortcut is None else outputs + self.shortcut(inputs)
+            hidden = ACTIVATIONS[self.activation](apply_linear(layer, hidden, mixed=mixed))
+            hidden = _dropout(hidden, self.dropout, layer_key)
+        outputs = apply_linear(self.layers[-1], hidden, mixed=mixed)
+        return outputs if self.shortcut is None else outputs + apply_linear(self.shortcut, inputs, mixed=mixed)
 
 
-def linear(fan_in: int, fan_out: int, rngs: nnx.Rngs, *, use_bias: bool = True) -> nnx.Linear:
-    """Returns a linear layer in float32 at the highest precision: what export encodes is what training encoded."""
-    return nnx.Linear(
-        fan_in, fan_out, use_bias=use_bias, precision=jax.lax.Precision.HIGHEST, dot_general=_dot_general, rngs=rngs
-    )
-
-
-def _dot_general(inputs: jax.Array, kernel: jax.Array, _: Any, *, precision: jax.lax.Precision, **__: Any) -> jax.Array:
-    return matmul(inputs, kernel, precision)
+def apply_linear(layer: nnx.Linear, inputs: jax.Array, *, mixed: bool = False) -> jax.Array:
+    """Returns `[..., D] @ kernel + bias`, unless mixed at the highest precision: training encodes as export does."""
+    outputs = matmul(inputs, layer.kernel[...], jax.lax.Precision.HIGHEST, mixed=mixed)
+    if layer.bias is None:
+        return outputs
+    return outputs + jnp.broadcast_to(layer.bias[...], outputs.shape)
 
 
 def _dropout(hidden: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from sid_jax.data.scaling import Scaling, apply_scaling, invert_scaling
-from sid_jax.models.mlp import MLP, linear
+from sid_jax.models.mlp import MLP, apply_linear
 from sid_jax.models.quantizer import ResidualQuantizer
 from sid_jax.models.statistic import Statistic
 from sid_jax.quantize.residual import QuantizationMethod, QuantizerOutput
@@ -74,7 +74,9 @@ class RQVAE(nnx.Module):
         )
         self.decoder = MLP(dimensions[::-1], **network, rngs=rngs)
         self.aligner = nnx.data(
-            linear(dimensions[-1], collaborative_dimension, rngs, use_bias=False) if collaborative_dimension else None
+            nnx.Linear(dimensions[-1], collaborative_dimension, use_bias=False, rngs=rngs)
+            if collaborative_dimension
+            else None
         )
         self.unit_norm = unit_norm
         self.mean = Statistic(jnp.zeros(num_features))
@@ -108,7 +110,7 @@ class RQVAE(nnx.Module):
         """Returns what quantized vectors `[..., Z]` say of who takes the item, `[..., C]`: a linear map of them."""
         if self.aligner is None:
             raise ValueError("the model has no collaborative_dimension")
-        return self.aligner(quantized)
+        return apply_linear(self.aligner, quantized)
 
     def __call__(
         self,
@@ -116,6 +118,7 @@ class RQVAE(nnx.Module):
         *,
         key: jax.Array | None = None,
         decoder_gradient: jax.Array | float = 1.0,
+        mixed: bool = False,
         **choices: Any,
     ) -> RQVAEOutput:
         """The pass that training differentiates.
@@ -124,11 +127,13 @@ class RQVAE(nnx.Module):
           vectors: `[..., D]`, as they came.
           key: PRNG key of dropout and Gumbel noise; None runs without either.
           decoder_gradient: factor on the gradient that the decoder sends to quantizer and encoder; may be traced.
+          mixed: whether the products of encoder and decoder round their factors to bfloat16; codes are chosen in
+            float32 whatever.
           **choices: those of `ResidualQuantizer`: temperature, noise_scale, hard, ...
         """
         encoder_key, noise_key, decoder_key = [None] * 3 if key is None else jax.random.split(key, 3)
         targets = apply_scaling(self.scaling, vectors)
-        quantizer = self.quantizer(self.encoder(targets, encoder_key), key=noise_key, **choices)
+        quantizer = self.quantizer(self.encoder(targets, encoder_key, mixed=mixed), key=noise_key, **choices)
         constant = jax.lax.stop_gradient(quantizer.quantized)
         quantized = constant + decoder_gradient * (quantizer.quantized - constant)
-        return RQVAEOutput(targets, self.decoder(quantized, decoder_key), quantizer)
+        return RQVAEOutput(targets, self.decoder(quantized, decoder_key, mixed=mixed), quantizer)

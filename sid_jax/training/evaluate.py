@@ -53,6 +53,7 @@ def evaluate(recipe: Recipe, state: TrainState, vectors: np.ndarray, floor: floa
       vectors: `[N, D]` float32, as they came.
       floor: `duplicate_floor` of the vectors.
     """
+    recipe = recipe.at(int(state.step) - 1)
     parts = []
     size = min(_ITEMS_A_CALL, len(vectors))
     for start in range(0, len(vectors), size):

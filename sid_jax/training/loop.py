@@ -72,7 +72,7 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
             evaluation = None
             while step < durations.num_steps and not interruption.asked:
                 num_steps = min(durations.log_every_steps, durations.num_steps - step)
-                state, metrics = corpus.train_steps(recipe, state, step, num_steps)
+                state, metrics = corpus.train_steps(recipe.at(step), state, step, num_steps)
                 step += num_steps
                 reporter.trained(step, metrics)
                 if step % durations.eval_every_steps == 0 or step == durations.num_steps:

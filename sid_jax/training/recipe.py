@@ -50,6 +50,7 @@ class Recipe:
     contrastive_temperature: float
     batch_size: int
     unit_norm: bool
+    mixed: bool
     augmentation: float
 
     @classmethod
@@ -76,6 +77,7 @@ class Recipe:
             contrastive_temperature=config.model.contrastive_temperature,
             batch_size=config.train.batch_size,
             unit_norm=config.data.unit_norm,
+            mixed=config.train.precision == "bfloat16",
             augmentation=config.train.augmentation,
         )
 
@@ -86,6 +88,7 @@ class Recipe:
             batch,
             key=stream_key(self.seed, "forward", step),
             decoder_gradient=jnp.where(self.settling(step), 0.0, 1.0),
+            mixed=self.mixed,
             **self._choices(step),
         )
 
@@ -93,7 +96,7 @@ class Recipe:
         """Encoder and quantizer of such a pass, for further items of a step, with dropout and noise of their own."""
         model = nnx.merge(self.graphdef, params, statistics)
         encoder_key, noise_key = jax.random.split(stream_key(self.seed, "partner_forward", step))
-        latents = model.encoder(apply_scaling(model.scaling, batch), encoder_key)
+        latents = model.encoder(apply_scaling(model.scaling, batch), encoder_key, mixed=self.mixed)
         return model.quantizer(latents, key=noise_key, **self._choices(step))
 
     def align(self, params: nnx.State, statistics: nnx.State, quantized: jax.Array) -> jax.Array:
@@ -109,6 +112,14 @@ class Recipe:
             return batch
         share = jnp.where(self.settling(step), 0.0, self.augmentation)
         return displaced(normalise(batch, self.unit_norm), share)
+
+    def at(self, step: int) -> Recipe:
+        """The recipe for a call that starts at a step: in the last part of a run, nothing is rounded to bfloat16.
+
+        There codes are settled, and those of training are to be those of export.
+        """
+        settled = self.mixed and step >= self.durations.settle_from_step
+        return dataclasses.replace(self, mixed=False) if settled else self
 
     def model(self, state: TrainState) -> RQVAE:
         """The model with the state's parameters."""

@@ -57,11 +57,15 @@ class Durations(Lengths):
     def of(cls, train: ConfigDict, num_examples: int, most_steps_a_call: int | None = None) -> Durations:
         """Returns the durations of a run over so many items; see `Lengths.of`."""
         lengths = Lengths.of(train, num_examples, most_steps_a_call)
+        settle_from = round((1 - train.settle_share) * lengths.num_steps)
+        if train.precision != "float32":
+            # The precision changes between two calls.
+            settle_from -= settle_from % lengths.log_every_steps
         return cls(
             **dataclasses.asdict(lengths),
             revive_every_steps=round(train.revive_every_epochs * lengths.steps_per_epoch),
             revive_until_step=round(train.revive_until * lengths.num_steps),
-            settle_from_step=round((1 - train.settle_share) * lengths.num_steps),
+            settle_from_step=settle_from,
         )
 
 

@@ -46,6 +46,25 @@ def test_a_run_writes_its_settings_metrics_and_checkpoints_and_tells_a_person(co
     assert f"python export.py --workdir={workdir}" in told
 
 
+@pytest.mark.parametrize("method", ["ste", "gumbel_softmax"])
+def test_in_mixed_precision_codes_are_as_good_and_those_of_training_are_those_of_export(
+    config, tmp_path, console, method
+):
+    config.model.quantization_method = method
+    # So that the run's last fifth begins between two calls.
+    config.train.update({"num_epochs": 21, "log_every_steps": 10})
+    measured = {}
+    for precision in ("float32", "bfloat16"):
+        config.train.precision = precision
+        loop.train(config, tmp_path / precision, console=console)
+        measured[precision] = read_records(tmp_path / precision, "eval")[-1]
+    assert measured["bfloat16"]["agreement"] == 1.0
+    assert measured["bfloat16"]["r2"] != measured["float32"]["r2"]
+    assert measured["bfloat16"]["r2"] == pytest.approx(measured["float32"]["r2"], abs=0.02)
+    run = restore_run(tmp_path / "bfloat16")
+    assert {leaf.dtype for leaf in jax.tree.leaves(run.state.params)} == {np.dtype(np.float32)}
+
+
 def interrupt_after(monkeypatch, num_calls, number=signal.SIGTERM):
     """Sends the signal to this very process while the n-th call is under way."""
     calls = []
