@@ -5,6 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from sid_jax.quantize.nearest import index_of_largest
+
 
 def straight_through(latents: jax.Array, quantized: jax.Array) -> jax.Array:
     """Returns `quantized`, bit for bit, with the gradient of the identity on `latents` (Bengio et al., 1308.3432).
@@ -20,8 +22,9 @@ def straight_through(latents: jax.Array, quantized: jax.Array) -> jax.Array:
 
 def gumbel_softmax(
     scores: jax.Array,
-    key: jax.Array | None,
+    key: jax.Array | None = None,
     *,
+    noise: jax.Array | None = None,
     temperature: jax.Array | float,
     noise_scale: jax.Array | float = 1.0,
     hard: bool = True,
@@ -34,6 +37,7 @@ def gumbel_softmax(
     Args:
       scores: `[..., K]`, unnormalised log-probabilities.
       key: PRNG key of the noise; None draws none.
+      noise: `[..., K]`, standard Gumbel noise that was drawn before, instead of a key.
       temperature: above 0; may be traced.
       noise_scale: 0 or more; may be traced.
       hard: True gives one-hot weights whose gradient is that of the soft ones; False gives the soft ones.
@@ -42,8 +46,10 @@ def gumbel_softmax(
       weights `[..., K]` that sum to 1, and codes `[...]` int32, the index of the sample.
     """
     if key is not None:
-        scores = scores + noise_scale * jax.random.gumbel(key, scores.shape, scores.dtype)
-    codes = jnp.argmax(scores, axis=-1).astype(jnp.int32)
+        noise = jax.random.gumbel(key, scores.shape, scores.dtype)
+    if noise is not None:
+        scores = scores + noise_scale * noise
+    codes = index_of_largest(scores)
     soft = jax.nn.softmax(scores / temperature, axis=-1)
     if not hard:
         return soft, codes

@@ -49,9 +49,23 @@ def codebook_spacing(codebook: jax.Array) -> jax.Array:
     return jnp.where((spacing > 0) & jnp.isfinite(spacing), spacing, 1.0)
 
 
+def index_of_largest(scores: jax.Array) -> jax.Array:
+    """Returns where the largest of scores `[..., K]` is: `[...]` int32, the lowest index of equal ones.
+
+    It is `argmax`, which XLA for CPUs does one number after the other, by two reductions that it does many at a time.
+    """
+    size = scores.shape[-1]
+    # Small whole numbers are exact in float32, and their largest is found faster than that of int32.
+    from_the_end = jnp.arange(size, 0, -1, dtype=jnp.float32)
+    is_largest = scores == jnp.max(scores, axis=-1, keepdims=True)
+    last = jnp.max(jnp.where(is_largest, jnp.broadcast_to(from_the_end, scores.shape), 0.0), axis=-1)
+    # With a NaN among them nothing is largest: any index will do, but it must be one.
+    return jnp.minimum(size - last, size - 1).astype(jnp.int32)
+
+
 def nearest_codes(residuals: jax.Array, codebook: jax.Array) -> jax.Array:
     """Returns the index of the codeword nearest to each residual `[..., Z]`: `[...]` int32, ties to the lowest."""
-    return jnp.argmax(code_scores(residuals, codebook), axis=-1).astype(jnp.int32)
+    return index_of_largest(code_scores(residuals, codebook))
 
 
 def assign_codes(latents: jax.Array, codebooks: Codebooks) -> jax.Array:

@@ -6,14 +6,22 @@ It is a pure function of arrays: it works inside anyone's `jit`, `grad`, `vmap` 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sid_jax.quantize.estimators import add_error, gumbel_softmax, rotate_to, straight_through
 from sid_jax.quantize.losses import codebook_loss, commitment_loss
-from sid_jax.quantize.nearest import Codebooks, code_scores, codebook_spacing, codewords_by_one_hot
+from sid_jax.quantize.nearest import (
+    Codebooks,
+    code_scores,
+    codebook_spacing,
+    codewords_by_one_hot,
+    index_of_largest,
+)
 
 QuantizationMethod = Literal["ste", "rotation", "diveq", "gumbel_softmax", "simvq", "ema"]
 QUANTIZATION_METHODS: tuple[str, ...] = get_args(QuantizationMethod)
@@ -89,18 +97,18 @@ def residual_quantize(
     constant = stop_codebook_gradient or method == "ema"
     levels = [jax.lax.stop_gradient(c) if constant else c for c in codebooks]
     soft = method == "gumbel_softmax"
-    keys = list(jax.random.split(key, len(levels))) if soft and key is not None else [None] * len(levels)
+    noises = _gumbel_noises(key if soft else None, latents.shape[:-1], [len(codebook) for codebook in levels])
 
     remaining = latents  # with the gradient of the soft walk
     residual = latents  # with the gradient of the identity, for the losses
     quantized = jnp.zeros_like(latents)
     steps = []
-    for codebook, level_key in zip(levels, keys, strict=True):
+    for codebook, noise in zip(levels, noises, strict=True):
         scores = code_scores(remaining, codebook)
         # Temperature and noise are brought to the scores' unit, not the scores to theirs: dividing would round them,
         # and a rounded score may tie where the assignment of codes sees none.
         spacing = codebook_spacing(codebook)
-        level = _choose(scores, codebook, soft, level_key, temperature * spacing, noise_scale * spacing, hard)
+        level = _choose(scores, codebook, soft, noise, temperature * spacing, noise_scale * spacing, hard)
         steps.append(_record(level, scores, residual, spacing, temperature))
         quantized = quantized + level.codeword
         taken = jax.lax.stop_gradient(level.codeword)
@@ -124,22 +132,29 @@ class _Choice:
     codeword_of_codebook: jax.Array
 
 
-def _choose(scores, codebook, soft, key, temperature, noise_scale, hard) -> _Choice:
+def _choose(scores, codebook, soft, noise, temperature, noise_scale, hard) -> _Choice:
     if not soft:
-        code = jnp.argmax(scores, axis=-1).astype(jnp.int32)
+        code = index_of_largest(scores)
         weights = jax.nn.one_hot(code, codebook.shape[0], dtype=codebook.dtype)
     else:
-        weights, code = gumbel_softmax(scores, key, temperature=temperature, noise_scale=noise_scale, hard=hard)
+        weights, code = gumbel_softmax(scores, noise=noise, temperature=temperature, noise_scale=noise_scale, hard=hard)
     # The codebook loss speaks of the vector that went forward, and moves the codebook alone.
     of_codebook = codewords_by_one_hot(jax.lax.stop_gradient(weights), codebook)
     codeword = codewords_by_one_hot(weights, codebook) if soft else of_codebook
     return _Choice(code, codeword, of_codebook)
 
 
+def _gumbel_noises(key: jax.Array | None, shape: tuple[int, ...], sizes: Sequence[int]) -> list[jax.Array] | list[None]:
+    """Returns the noise `[..., K]` of each level; drawn at one go, which is several times as fast as level by level."""
+    if key is None:
+        return [None] * len(sizes)
+    return jnp.split(jax.random.gumbel(key, (*shape, sum(sizes))), list(np.cumsum(sizes[:-1])), axis=-1)
+
+
 def _record(level: _Choice, scores, residual, spacing, temperature) -> dict[str, jax.Array]:
     return {
         "codes": level.code,
-        "nearest": level.code == jnp.argmax(scores, axis=-1),
+        "nearest": level.code == index_of_largest(scores),
         "residuals": residual,
         "codewords": level.codeword,
         "logits": scores / spacing,

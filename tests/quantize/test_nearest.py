@@ -11,6 +11,7 @@ from sid_jax.quantize.nearest import (
     code_scores,
     codebook_spacing,
     codewords_by_one_hot,
+    index_of_largest,
     nearest_codes,
     squared_distances,
     sum_codewords,
@@ -94,3 +95,15 @@ def test_spacing_is_the_mean_squared_distance_to_the_nearest_other_codeword():
 @pytest.mark.parametrize("codebook", [jnp.ones((1, 3)), jnp.ones((4, 3))])
 def test_spacing_is_one_where_there_is_none(codebook):
     assert codebook_spacing(codebook) == 1.0
+
+
+@given(st.integers(1, 7), st.integers(0, 10_000))
+def test_the_index_of_the_largest_is_argmax_ties_and_infinities_too(size, seed):
+    scores = np.random.default_rng(seed).integers(-2, 3, (3, 4, size)).astype(np.float32)
+    scores[scores == 2] = np.inf
+    scores[scores == -2] = -np.inf
+    np.testing.assert_array_equal(index_of_largest(jnp.asarray(scores)), scores.argmax(-1))
+
+
+def test_a_nan_gives_an_index_still():
+    assert 0 <= int(index_of_largest(jnp.array([1.0, jnp.nan, 2.0]))) < 3
