@@ -9,6 +9,7 @@ References:
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 
 import jax
@@ -22,6 +23,8 @@ from sid_jax.quantize.splitting import centroids_by_splitting
 
 # How many of the longest principal axes clusters are found along, before all.
 _AXES_SHOWN = (8, 16, 32, 64)
+# Iterations along those, at most: they only make a start.
+_ITERATIONS_SHOWN = 25
 
 
 @functools.partial(jax.jit, static_argnames=("num_clusters",))
@@ -88,18 +91,17 @@ def kmeans(points: jax.Array, num_clusters: int, num_iterations: int, key: jax.A
     Args:
       points: to cluster.
       num_clusters: K.
-      num_iterations: of Lloyd's, for each number of axes.
+      num_iterations: of Lloyd's, with all axes, and as many or 25 with each number of them before.
       key: PRNG key of k-means++; then all axes are shown from the start.
     """
     if key is not None:
         return lloyd(points, kmeans_plus_plus(key, points, num_clusters), num_iterations)
     first, *views = [*_along_longest_axes(points), points]
     centroids = jnp.asarray(centroids_by_splitting(np.asarray(first), num_clusters))
-    centroids = lloyd(first, centroids, num_iterations)
-    for before, view in zip([first, *views], views, strict=False):
-        centroids, _ = cluster_means(view, nearest_codes(before, centroids), num_clusters)
-        centroids = lloyd(view, centroids, num_iterations)
-    return centroids
+    for view, more in itertools.pairwise([first, *views]):
+        centroids = lloyd(view, centroids, min(num_iterations, _ITERATIONS_SHOWN))
+        centroids, _ = cluster_means(more, nearest_codes(view, centroids), num_clusters)
+    return lloyd(points, centroids, num_iterations)
 
 
 def _along_longest_axes(points: jax.Array) -> list[jax.Array]:
