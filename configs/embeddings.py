@@ -6,7 +6,7 @@ python train.py --config=configs/embeddings.py --config.data.path=items.parquet 
 .npy: --config.data.ids_path names a text file with one id a line; without it an id is a row number.
 
 12,101 sentence vectors of 384 features (Amazon Beauty), 2 CPU cores, 50 s from start to unique IDs: every code in use,
-distinct codes .906 of at most .998, R^2 .717, of the unique IDs .713.
+distinct codes .907 of at most .998, R^2 .714, of the unique IDs .709.
 """
 
 from ml_collections import ConfigDict

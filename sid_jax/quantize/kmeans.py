@@ -1,7 +1,7 @@
 """k-means on the device: where it begins, Lloyd iterations, and both level by level for residual codebooks.
 
 References:
-  Liu et al., Improved Residual Vector Quantization, 1509.05195, section 3.1 (subspaces first, each a warm start).
+  Liu et al., Improved Residual Vector Quantization, 1509.05195 (subspaces first, and then warm starts).
   Arthur and Vassilvitskii, k-means++: The Advantages of Careful Seeding, SODA 2007.
   Lloyd, Least Squares Quantization in PCM, IEEE Transactions on Information Theory 28(2), 1982.
 """
