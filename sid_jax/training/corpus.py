@@ -113,17 +113,17 @@ class StreamedCorpus:
 
     def _read(self, step: int, num_steps: int) -> tuple[jax.Array, Companions | None]:
         items = np.stack([self._items(each) for each in range(step, step + num_steps)])
-        shared_out = NamedSharding(self._mesh, PartitionSpec(None, "data"))
-        batches = jax.device_put(self._gather(items), shared_out)
+        put = functools.partial(jax.device_put, device=NamedSharding(self._mesh, PartitionSpec(None, "data")))
+        batches = put(self._gather(items))
         partners, collaborative = None, None
         if self._partners is not None:
             rows, found = _draw_for_steps(self._seed, self._partners, items, jnp.arange(step, step + num_steps))
-            partners = PartnerBatch(rows, found, jnp.asarray(self._gather(np.asarray(rows))))
+            partners = PartnerBatch(put(rows), put(found), put(self._gather(np.asarray(rows))))
         if self._collaborative is not None:
-            collaborative = jnp.asarray(np.asarray(self._collaborative)[items])
+            collaborative = put(np.asarray(self._collaborative)[items])
         if partners is None and collaborative is None:
             return batches, None
-        return batches, jax.device_put(Companions(jnp.asarray(items), partners, collaborative), shared_out)
+        return batches, Companions(put(items), partners, collaborative)
 
     def _items(self, step: int) -> np.ndarray:
         epoch, position = divmod(step, self._steps_per_epoch)
