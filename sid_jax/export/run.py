@@ -12,7 +12,7 @@ from sid_jax.export.codebooks import write_codebooks
 from sid_jax.export.manifest import write_manifest
 from sid_jax.export.tables import write_ids
 from sid_jax.export.weights import model_info, torch_weights
-from sid_jax.ids.alternatives import code_alternatives
+from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.quality import entropy, gini
 from sid_jax.ids.unique import make_unique
 from sid_jax.quantize.health import duplicate_floor
@@ -46,7 +46,7 @@ def export(
     evaluation = evaluate(run.recipe, run.state, run.data.vectors, duplicate_floor(run.data.vectors))
     model, codes, sizes = run.model, evaluation.codes, evaluation.metrics["codebook_size"]
     scheme, capacity = unique or run.config.ids.unique, run.config.ids.capacity
-    alternatives = code_alternatives(model, run.data.vectors, codes)
+    alternatives = CodeAlternatives(model, run.data.vectors)
     semantic_ids = make_unique(scheme, codes, run.data.ids, sizes, alternatives, capacity=capacity)
     final_codes = semantic_ids[:, : len(sizes)]
     if scheme == "suffix":

@@ -3,57 +3,92 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from sid_jax.data.scaling import normalise
-from sid_jax.ids.relocate import Alternatives
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.beam import beam_codes
 from sid_jax.quantize.losses import squared_error
+from sid_jax.quantize.nearest import assign_codes, sum_codewords
 
-# Tuples decoded at a time: bounds the memory that activations take.
-_TUPLES_A_CALL = 2**15
+# Tuples judged at a time: bounds the memory that activations take.
+_TUPLES_A_CALL = 2**13
+# Up to so many for an item are judged by what they decode to; more, by the latent vectors that they stand for.
+_MOST_DECODED = 32
 
 
-def code_alternatives(model: RQVAE, vectors: np.ndarray, codes: np.ndarray) -> Alternatives:
-    """Returns a function that finds tuples by beam search in the latent space and judges them by what they decode to.
+class CodeAlternatives:
+    """Finds tuples by beam search in the latent space: `sid_jax.ids.relocate.Alternatives` of a model.
+
+    What a tuple costs is the squared error of the vector that it stands for, in the space of the (unit-norm) input; of
+    very many tuples, and of first codes, that in the latent space.
 
     Args:
       model: trained.
-      vectors: `[N, D]` float32, as they came.
-      codes: `[N, L]` int32, what the model gives them.
-
-    Returns:
-      From rows `[M]` and a width C to tuples `[M, C + 1, L]`, the own one first (and perhaps again), and the squared
-      error `[M, C + 1]` of the vectors that they stand for, in the space of the (unit-norm) input.
+      vectors: `[N, D]` float32, as they came: an array, or what gives rows of one.
     """
-    graphdef, parameters = nnx.split(model)
 
-    def alternatives(rows: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-        size = max(1, _TUPLES_A_CALL // width)
-        parts = []
+    def __init__(self, model: RQVAE, vectors: np.ndarray):
+        self._model, self._vectors = model, vectors
+
+    def tuples(
+        self, rows: np.ndarray, own: np.ndarray, first_codes: np.ndarray, width: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns tuples under a first code, nearest first, what they cost, and what the own one costs."""
+
+        def search(vectors: jax.Array, own: jax.Array, first_codes: jax.Array) -> tuple[jax.Array, ...]:
+            return _search(self._model, vectors, own, first_codes, width)
+
+        tuples, costs, own_costs = self._in_parts(search, _TUPLES_A_CALL // width, rows, own, first_codes)
+        return tuples, costs, own_costs
+
+    def first_codes(self, rows: np.ndarray) -> np.ndarray:
+        """Returns what the greedy walk under each first code leaves of the latent vectors."""
+        size = _TUPLES_A_CALL // self._model.quantizer.codebook_sizes[0]
+        return self._in_parts(lambda vectors: (_compare_first_codes(self._model, vectors),), size, rows)[0]
+
+    def _in_parts(
+        self, function: Callable[..., tuple[jax.Array, ...]], size: int, rows: np.ndarray, *arrays: np.ndarray
+    ) -> list[np.ndarray]:
+        """Calls a function on the vectors of so many rows at a time, and puts together what it returns."""
+        size, parts = max(1, size), []
         for first in range(0, len(rows), size):
-            chosen = rows[first : first + size]
+            chosen = [each[first : first + size] for each in (rows, *arrays)]
             # The last call is filled up, so that all of them are one program.
-            padded = np.pad(chosen, (0, size - len(chosen)), mode="edge")
-            found = _search(graphdef, parameters, jnp.asarray(vectors[padded]), jnp.asarray(codes[padded]), width)
-            parts.append([np.asarray(part)[: len(chosen)] for part in found])
-        tuples, costs = zip(*parts, strict=True)
-        return np.concatenate(tuples), np.concatenate(costs)
-
-    return alternatives
+            missing = size - len(chosen[0])
+            padded = [np.pad(each, [(0, missing), *[(0, 0)] * (each.ndim - 1)], mode="edge") for each in chosen]
+            found = function(jnp.asarray(self._vectors[padded[0]]), *map(jnp.asarray, padded[1:]))
+            parts.append([np.asarray(part)[: size - missing] for part in found])
+        return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
 
-@functools.partial(jax.jit, static_argnames=("graphdef", "width"))
+@functools.partial(jax.jit, static_argnames="width")
 def _search(
-    graphdef: nnx.GraphDef[RQVAE], parameters: nnx.State, vectors: jax.Array, codes: jax.Array, width: int
-) -> tuple[jax.Array, jax.Array]:
-    model = nnx.merge(graphdef, parameters)
-    found, _ = beam_codes(model.encode(vectors), model.quantizer.codebooks, width)
-    tuples = jnp.concatenate([codes[:, None], found], axis=1)
-    inputs = normalise(vectors, model.unit_norm)[:, None]
-    return tuples, squared_error(inputs, model.reconstruct(tuples))
+    model: RQVAE, vectors: jax.Array, own: jax.Array, first_codes: jax.Array, width: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    first, *others = model.quantizer.codebooks
+    latents = model.encode(vectors)
+    found = first_codes[:, None, None]
+    if others:
+        rest, _ = beam_codes(latents - first[first_codes], others, width)
+        found = jnp.concatenate([jnp.broadcast_to(found, (*rest.shape[:2], 1)), rest], axis=-1)
+    judged = jnp.concatenate([own[:, None], found], axis=1)
+    if width <= _MOST_DECODED:
+        goals, results = normalise(vectors, model.unit_norm), model.reconstruct(judged)
+    else:
+        goals, results = latents, model.quantizer.lookup(judged)
+    costs = squared_error(goals[:, None], results)
+    return found, costs[:, 1:], costs[:, 0]
+
+
+@jax.jit
+def _compare_first_codes(model: RQVAE, vectors: jax.Array) -> jax.Array:
+    first, *others = model.quantizer.codebooks
+    residuals = model.encode(vectors)[:, None] - first[None]
+    if others:
+        residuals = residuals - sum_codewords(assign_codes(residuals, others), others)
+    return jnp.sum(jnp.square(residuals), axis=-1)

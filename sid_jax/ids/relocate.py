@@ -1,23 +1,50 @@
-"""Unique Semantic IDs of L codes: of the items under one code tuple, all but as many as may stay move to a free one."""
+"""Unique Semantic IDs of L codes: of the items under one code tuple, all but as many as may stay move to a free one.
+
+Items move under the first code that they have. So each first code is a task of its own, which needs none of the other
+items: a catalogue of any size is done by parts, and comes out the same. Only where a first code has more items than
+places do some of them leave it, when all others have their places.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from sid_jax.errors import UserError
 from sid_jax.ids.matching import deferred_acceptance, first_in_group
 
-# From rows `[M]` and a width: code tuples `[M, C, L]` int32 that each item could have, all different, its own first,
-# and what each costs, `[M, C]` float32.
-Alternatives = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
-
 # Tuples looked at for each item, at first and at last; four times as many each time for items that found no place.
-_FIRST_WIDTH, _LAST_WIDTH = 32, 2048
+_FIRST_WIDTH, _LAST_WIDTH = 8, 128
 # Tuples of all items looked at together: bounds the memory, whatever N.
 _TUPLES_AT_ONCE = 2**21
+# Tuples that int64 can number.
+_LARGEST = 2**62
+
+
+class Alternatives(Protocol):
+    """What items could have instead of their tuples, and at what cost."""
+
+    def tuples(
+        self, rows: np.ndarray, own: np.ndarray, first_codes: np.ndarray, width: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns tuples under a first code.
+
+        Args:
+          rows: `[M]` items.
+          own: `[M, L]` int32, the tuples that they have.
+          first_codes: `[M]` int32, the first codes of those wanted.
+          width: how many are wanted.
+
+        Returns:
+          `[M, C, L]` int32, tuples that each item could have, all different, perhaps its own among them; what each
+          costs, `[M, C]` float32; what the own one costs, `[M]` float32.
+        """
+
+    def first_codes(self, rows: np.ndarray) -> np.ndarray:
+        """Returns what each of the K first codes would cost items `[M]`, `[M, K]` float32."""
 
 
 def relocate(
@@ -26,9 +53,9 @@ def relocate(
     """Gives each item a code tuple that it shares with fewer than `capacity` others, near to what its own stands for.
 
     An item that is alone under its tuple keeps it. Of those who share one, the items stay whose next best free tuple
-    would cost them most; the others move to free tuples, and where several want the same one, it goes again to whom
-    the next best would cost most. So the result is a function of the pairs (id, codes) and the alternatives, not of the
-    order of the rows.
+    would cost them most; the others move to free tuples under the same first code, and where several want the same one,
+    it goes again to whom the next best would cost most. Where the first code has no place left, they move to another
+    one. So the result is a function of the pairs (id, codes) and the alternatives, not of the order of the rows.
 
     Args:
       codes: `[N, L]` int32.
@@ -43,54 +70,107 @@ def relocate(
     Raises:
       UserError: if there are more items than places.
     """
-    places = capacity * math.prod(sizes)
-    if len(codes) > places:
-        raise UserError(
-            f"{len(codes):,} items cannot each have a Semantic ID of {len(sizes)} codes of {tuple(sizes)}, which make "
-            f"{places:,} places: choose more codes or levels, or export with --unique=suffix"
-        )
-    placing = _Placing(codes, ids, sizes, alternatives, capacity)
-    homeless = [
-        placing.place(rows, _FIRST_WIDTH, staying=capacity)
-        for rows in _whole_buckets(placing.crowded(), placing.keys, _TUPLES_AT_ONCE // _FIRST_WIDTH)
-    ]
-    width = 4 * _FIRST_WIDTH
-    while width <= _LAST_WIDTH and any(map(len, homeless)):
-        waiting, at_once = np.concatenate(homeless), _TUPLES_AT_ONCE // width
-        homeless = [placing.place(waiting[n : n + at_once], width) for n in range(0, len(waiting), at_once)]
-        width *= 4
-    for rows in homeless:
-        placing.fill_up(rows)
+    refuse_too_many(len(codes), sizes, capacity)
+    placing = Placing(codes, ids, sizes, alternatives, capacity)
+    leaving = placing.settle()
+    if len(leaving):
+        staying = np.delete(np.arange(len(codes)), leaving)
+        free = places_of_first_code(sizes, capacity) - np.bincount(placing.codes[staying, 0], minlength=sizes[0])
+        placing.admit(leaving, other_first_codes(leaving, ids[leaving], free, alternatives))
     return placing.codes
 
 
-class _Placing:
-    """The tuples that items have so far, as codes and as numbers, and how many items each tuple has."""
+def refuse_too_many(num_items: int, sizes: Sequence[int], capacity: int) -> None:
+    """Raises UserError if there are more items than places."""
+    places = capacity * math.prod(sizes)
+    if num_items > places:
+        raise UserError(
+            f"{num_items:,} items cannot each have a Semantic ID of {len(sizes)} codes of {tuple(sizes)}, which make "
+            f"{places:,} places: choose more codes or levels, or export with --unique=suffix"
+        )
+
+
+def places_of_first_code(sizes: Sequence[int], capacity: int) -> int:
+    """Returns how many items there can be under one first code."""
+    return capacity * math.prod(sizes[1:])
+
+
+def crowded_rows(codes: np.ndarray, sizes: Sequence[int], capacity: int) -> np.ndarray:
+    """Returns the rows of codes `[N, L]` under a tuple with more items than it may have, in their order."""
+    _, where, counts = np.unique(_keys(codes, sizes), return_inverse=True, return_counts=True)
+    return np.flatnonzero(counts[where] > capacity)
+
+
+def other_first_codes(rows: np.ndarray, ids: np.ndarray, free: np.ndarray, alternatives: Alternatives) -> np.ndarray:
+    """Chooses first codes with places left for items that found none under their own.
+
+    Args:
+      rows: `[M]` items, as the alternatives know them.
+      ids: `[M]`, their ids.
+      free: `[K]`, the places left under each first code; at least M in all.
+      alternatives: what each first code would cost them.
+
+    Returns:
+      `[M]` int32.
+    """
+    free, rank, chosen = free.copy(), _rank(ids), np.empty(len(rows), np.int32)
+    at_once = max(1, _TUPLES_AT_ONCE // len(free))
+    by_rank = np.argsort(rank)
+    for part in (by_rank[first : first + at_once] for first in range(0, len(rows), at_once)):
+        costs = np.where(free > 0, alternatives.first_codes(rows[part]).astype(np.float64), np.inf)
+        names = np.broadcast_to(np.arange(len(free)), costs.shape)
+        chosen[part] = deferred_acceptance(names, costs, np.broadcast_to(free, costs.shape), rank[part])
+        free -= np.bincount(chosen[part], minlength=len(free))
+    return chosen
+
+
+class Placing:
+    """The tuples that items have so far, as codes and as numbers, and how many items each tuple has.
+
+    The items are all those of some first codes: of one, of several, or of every one.
+
+    Args:
+      codes, ids, sizes, alternatives, capacity: as of `relocate`.
+    """
 
     def __init__(
         self, codes: np.ndarray, ids: np.ndarray, sizes: Sequence[int], alternatives: Alternatives, capacity: int
     ):
-        self.codes, self.keys = codes.copy(), _keys(codes, sizes)
+        self.codes, self.keys = codes.astype(np.int32), _keys(codes, sizes)
         self._sizes, self._alternatives, self._capacity = tuple(sizes), alternatives, capacity
-        self._rank = np.empty(len(ids), np.int64)
-        self._rank[sorted(range(len(ids)), key=ids.tolist().__getitem__)] = np.arange(len(ids))
+        self._rank = _rank(ids)
         # Sorted; the items that will not stay under their own tuple are not counted.
         self._taken, counts = np.unique(self.keys, return_counts=True)
         self._counts = np.minimum(counts, capacity)
 
-    def crowded(self) -> np.ndarray:
-        """Returns the rows under a tuple with more items than it may have, tuple by tuple."""
-        order = np.lexsort((self._rank, self.keys))
-        _, where, counts = np.unique(self.keys[order], return_inverse=True, return_counts=True)
-        return order[counts[where] > self._capacity]
+    def settle(self) -> np.ndarray:
+        """Places all who cannot stay where they are, and returns the rows whose first code has no place left."""
+        crowded = crowded_rows(self.codes, self._sizes, self._capacity)
+        return self._find_places(crowded, self.codes[:, 0].copy(), staying=self._capacity)
 
-    def place(self, rows: np.ndarray, width: int, *, staying: int = 0) -> np.ndarray:
+    def admit(self, rows: np.ndarray, first_codes: np.ndarray) -> None:
+        """Places rows `[M]` that have no place yet under the first codes `[M]`, which have as many left."""
+        wanted = self.codes[:, 0].copy()
+        wanted[rows] = first_codes
+        if len(self._find_places(rows, wanted, staying=0)):
+            raise ValueError("there are more items than places under a first code that was to admit them")
+
+    def _find_places(self, rows: np.ndarray, first_codes: np.ndarray, staying: int) -> np.ndarray:
+        width = _FIRST_WIDTH
+        while width <= _LAST_WIDTH and len(rows):
+            parts = self._parts(rows, first_codes, _TUPLES_AT_ONCE // width, whole_buckets=staying > 0)
+            rows = np.concatenate([self._place(part, first_codes[part], width, staying) for part in parts])
+            width, staying = 4 * width, 0
+        return self._fill_up(rows, first_codes[rows]) if len(rows) else rows
+
+    def _place(self, rows: np.ndarray, first_codes: np.ndarray, width: int, staying: int) -> np.ndarray:
         """Moves rows to free tuples, but for so many of each tuple who stay, and returns those who found none."""
-        codes, costs = self._alternatives(rows, width)
+        codes, costs, own_costs = self._alternatives.tuples(rows, self.codes[rows], first_codes, width)
         keys = _keys(codes, self._sizes)
         room = self._room(keys)
         # Nobody asks for the tuple that is the own: those who stay are counted there already.
-        costs = np.where((room > 0) & (keys != self.keys[rows, None]), costs - costs[:, :1].astype(np.float64), np.inf)
+        can_have = (room > 0) & (keys != self.keys[rows, None])
+        costs = np.where(can_have, costs - own_costs[:, None].astype(np.float64), np.inf)
         if staying:
             moving = ~first_in_group(self.keys[rows], costs.min(axis=1), self._rank[rows], np.full(len(rows), staying))
             rows, codes, keys, room, costs = (each[moving] for each in (rows, codes, keys, room, costs))
@@ -99,21 +179,43 @@ class _Placing:
         self._move(rows[found], codes[found, chosen[found]])
         return rows[chosen < 0]
 
-    def fill_up(self, rows: np.ndarray) -> None:
+    def _parts(
+        self, rows: np.ndarray, first_codes: np.ndarray, most: int, *, whole_buckets: bool
+    ) -> Iterator[np.ndarray]:
+        """Cuts rows into parts of at most so many, but for the items of one tuple if those are not to be parted.
+
+        A first code is cut by itself, and first codes are put together only whole: what one part does to the next does
+        not depend on which other first codes are there.
+        """
+        order = rows[np.lexsort((self._rank[rows], self.keys[rows], first_codes[rows]))]
+        for part in _joined(_runs(order, first_codes[order]), most):
+            if len(part) <= most:
+                yield part
+            elif whole_buckets:
+                yield from _joined(_runs(part, self.keys[part]), most)
+            else:
+                yield from (part[first : first + most] for first in range(0, len(part), most))
+
+    def _fill_up(self, rows: np.ndarray, first_codes: np.ndarray) -> np.ndarray:
         """Gives rows the tuples with room that follow their own in the order of their numbers, from the last level on.
 
-        It is for more items alike than the widest beam has tuples.
+        It is for more items alike than the widest beam has tuples. It returns the rows whose first code is full.
         """
-        by_key = rows[np.lexsort((self._rank[rows], self.keys[rows]))]
-        starts = np.flatnonzero(np.diff(self.keys[by_key], prepend=self.keys[by_key][:1] - 1))
-        for bucket in np.split(by_key, starts[1:]) if len(by_key) else []:
-            found: list[np.ndarray] = []
-            for codes in _following(self.codes[bucket[0]], self._sizes, len(bucket)):
-                room = self._room(_keys(codes, self._sizes))
-                found.append(np.repeat(codes, np.maximum(room, 0), axis=0))
+        wanted = self.codes[rows]
+        wanted[:, 0] = first_codes
+        order = np.lexsort((self._rank[rows], self.keys[rows], first_codes))
+        # Equal tuples lie together, and none of them looks through the places again that the others have filled.
+        left = [np.empty(0, np.intp)]
+        for bucket in _runs(order, _keys(wanted[order], self._sizes)):
+            found = [np.empty((0, len(self._sizes)), np.int32)]
+            for codes in _following(wanted[bucket[0]], self._sizes, len(bucket)):
+                found.append(np.repeat(codes, np.maximum(self._room(_keys(codes, self._sizes)), 0), axis=0))
                 if sum(map(len, found)) >= len(bucket):
                     break
-            self._move(bucket, np.concatenate(found)[: len(bucket)])
+            places = np.concatenate(found)[: len(bucket)]
+            self._move(rows[bucket[: len(places)]], places)
+            left.append(rows[bucket[len(places) :]])
+        return np.concatenate(left)
 
     def _room(self, keys: np.ndarray) -> np.ndarray:
         place = np.minimum(np.searchsorted(self._taken, keys), len(self._taken) - 1)
@@ -129,39 +231,45 @@ class _Placing:
         self._counts = total
 
 
-def _whole_buckets(rows: np.ndarray, keys: np.ndarray, most: int) -> list[np.ndarray]:
-    """Cuts rows, sorted by key, into parts of at most so many, but for a bucket that is larger alone."""
-    starts = np.flatnonzero(np.diff(keys[rows], prepend=keys[rows][:1] - 1))
-    parts, first = [], 0
-    while first < len(rows):
-        # The last bucket that begins within the part's size ends it, unless it is the part's only one.
-        within = starts[(starts > first) & (starts <= first + most)]
-        later = starts[starts > first + most]
-        end = (
-            len(rows)
-            if len(rows) - first <= most
-            else int(within[-1] if len(within) else np.append(later, len(rows))[0])
-        )
-        parts.append(rows[first:end])
-        first = end
-    return parts
+def _rank(ids: np.ndarray) -> np.ndarray:
+    rank = np.empty(len(ids), np.int64)
+    # Python sorts strings twice as fast as NumPy sorts an array of them.
+    rank[sorted(range(len(ids)), key=ids.tolist().__getitem__)] = np.arange(len(ids))
+    return rank
+
+
+def _runs(values: np.ndarray, names: np.ndarray) -> list[np.ndarray]:
+    """Cuts values where the name beside them changes."""
+    return np.split(values, np.flatnonzero(names[1:] != names[:-1]) + 1) if len(values) else []
+
+
+def _joined(runs: list[np.ndarray], most: int) -> Iterator[np.ndarray]:
+    """Puts runs together as long as they are no more than so many; one that is larger stays alone."""
+    part: list[np.ndarray] = []
+    for run in runs:
+        if part and sum(map(len, part)) + len(run) > most:
+            yield np.concatenate(part)
+            part = []
+        part.append(run)
+    if part:
+        yield np.concatenate(part)
 
 
 def _following(code: np.ndarray, sizes: Sequence[int], count: int) -> Iterator[np.ndarray]:
-    """Yields all tuples after one, `[n, L]` at a time, in numerical order and round again; leading codes stay if the
-    tuples of the levels behind them are more than can be numbered."""
-    fixed = 0
+    """Yields a tuple and all after it under its first code, `[n, L]` at a time, in numerical order and round again.
+
+    More leading codes stay if the tuples of the levels behind them are more than can be numbered.
+    """
+    fixed = 1
     while math.prod(sizes[fixed:]) > _LARGEST:
         fixed += 1
     total, own = math.prod(sizes[fixed:]), int(_keys(code[None, fixed:], sizes[fixed:])[0])
-    for first in range(1, total, max(count, 4096)):
+    for first in range(0, total, max(count, 4096)):
         numbers = (own + np.arange(first, min(first + max(count, 4096), total))) % total
-        tail = np.stack(np.unravel_index(numbers, tuple(sizes[fixed:])), axis=1)
-        yield np.concatenate([np.broadcast_to(code[:fixed], (len(tail), fixed)), tail], axis=1).astype(np.int32)
-
-
-# Tuples that int64 can number.
-_LARGEST = 2**62
+        codes = np.repeat(code[None], len(numbers), axis=0)
+        if fixed < len(sizes):
+            codes[:, fixed:] = np.stack(np.unravel_index(numbers, tuple(sizes[fixed:])), axis=1)
+        yield codes
 
 
 def _keys(codes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
@@ -169,11 +277,13 @@ def _keys(codes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
 
     Where there are more tuples than numbers it is a hash, whose rare collisions make a free tuple look taken.
     """
-    levels = np.moveaxis(codes.astype(np.int64), -1, 0)
-    if math.prod(sizes) <= _LARGEST:
-        return np.ravel_multi_index(tuple(levels), tuple(sizes))
     keys = np.zeros(codes.shape[:-1], np.uint64)
-    for level in levels.astype(np.uint64):
-        keys = (keys ^ level) * np.uint64(0x9E3779B97F4A7C15)
+    levels = np.moveaxis(codes, -1, 0)
+    if math.prod(sizes) <= _LARGEST:
+        for level, size in zip(levels, sizes, strict=True):
+            keys = keys * np.uint64(size) + level.astype(np.uint64)
+        return keys.view(np.int64)
+    for level in levels:
+        keys = (keys ^ level.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
         keys ^= keys >> np.uint64(29)
     return keys.view(np.int64)

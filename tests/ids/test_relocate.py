@@ -1,12 +1,15 @@
 """Unique IDs without an extra token, on a small world where a tuple's place in space is plain."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sid_jax.errors import UserError
-from sid_jax.ids.relocate import relocate
+from sid_jax.ids import relocate as relocate_module
+from sid_jax.ids.relocate import Placing, relocate
 
 
 def numbered(sizes):
@@ -14,18 +17,22 @@ def numbered(sizes):
     return np.stack(np.unravel_index(np.arange(np.prod(sizes)), sizes), axis=1).astype(np.int32)
 
 
-def line(positions, codes, sizes):
+class Line:
     """Alternatives of items on a line, where the tuple with the number n stands at n: the nearest tuples come first."""
-    tuples = numbered(sizes)
 
-    def alternatives(rows, width):
-        distances = np.square(positions[rows, None] - np.arange(len(tuples)))
-        nearest = np.argsort(distances, axis=1, kind="stable")[:, :width]
-        own = np.ravel_multi_index(codes[rows].T, sizes)
-        places = np.concatenate([own[:, None], nearest], axis=1)
-        return tuples[places], np.take_along_axis(distances, places, axis=1).astype(np.float32)
+    def __init__(self, positions, sizes):
+        self.positions, self.sizes, self.all = positions, sizes, numbered(sizes)
 
-    return alternatives
+    def tuples(self, rows, own, first_codes, width):
+        distances = np.square(self.positions[rows, None] - np.arange(len(self.all)))
+        under = np.where(self.all[:, 0] == first_codes[:, None], distances, np.inf)
+        nearest = np.argsort(under, axis=1, kind="stable")[:, : min(width, math.prod(self.sizes[1:]))]
+        own_costs = distances[np.arange(len(rows)), np.ravel_multi_index(own.T, self.sizes)]
+        return self.all[nearest], np.take_along_axis(distances, nearest, axis=1), own_costs
+
+    def first_codes(self, rows):
+        distances = np.square(self.positions[rows, None] - np.arange(len(self.all)))
+        return distances.reshape(len(rows), self.sizes[0], -1).min(axis=2)
 
 
 def world(num_items, sizes, seed, spread=1.0):
@@ -38,7 +45,7 @@ def test_who_would_lose_most_stays_and_the_others_go_to_the_nearest_free_tuple()
     sizes = (2, 4)
     positions = np.array([2.1, 2.4, 3.0])
     codes = np.array([[0, 2], [0, 2], [0, 3]], np.int32)
-    moved = relocate(codes, np.array(["a", "b", "c"], object), sizes, line(positions, codes, sizes))
+    moved = relocate(codes, np.array(["a", "b", "c"], object), sizes, Line(positions, sizes))
     # 3 is taken and stays so; of the two at 2, the one at 2.1 is nearer to 1 and loses less by going there.
     assert moved.tolist() == [[0, 1], [0, 2], [0, 3]]
 
@@ -48,46 +55,88 @@ def test_who_would_lose_most_stays_and_the_others_go_to_the_nearest_free_tuple()
 def test_everybody_has_a_place_nobody_moves_in_vain_and_the_order_does_not_matter(num_items, seed, capacity):
     sizes = (4, 5, 3)
     positions, codes, ids = world(num_items, sizes, seed, spread=0.5)
-    moved = relocate(codes, ids, sizes, line(positions, codes, sizes), capacity=capacity)
+    moved = relocate(codes, ids, sizes, Line(positions, sizes), capacity=capacity)
     assert moved.dtype == np.int32
     assert np.unique(moved, axis=0, return_counts=True)[1].max() <= capacity
     counts = np.unique(codes, axis=0, return_counts=True)[1]
     assert (moved != codes).any(axis=1).sum() == np.maximum(counts - capacity, 0).sum()
     order = np.random.default_rng(seed).permutation(num_items)
-    again = relocate(codes[order], ids[order], sizes, line(positions[order], codes[order], sizes), capacity=capacity)
+    again = relocate(codes[order], ids[order], sizes, Line(positions[order], sizes), capacity=capacity)
     np.testing.assert_array_equal(again, moved[order])
 
 
 def test_as_many_items_as_places_and_one_more():
     sizes = (4, 4)
     codes = np.zeros((16, 2), np.int32)
-    moved = relocate(codes, np.arange(16), sizes, line(np.zeros(16), codes, sizes))
+    moved = relocate(codes, np.arange(16), sizes, Line(np.zeros(16), sizes))
     assert len(np.unique(moved, axis=0)) == 16
     assert moved[0].tolist() == [0, 0]  # Where all are alike, the lowest id stays.
     more = np.zeros((17, 2), np.int32)
     with pytest.raises(UserError, match="17 items cannot .* 16 places"):
-        relocate(more, np.arange(17), sizes, line(np.zeros(17), more, sizes))
-    assert len(np.unique(relocate(more, np.arange(17), sizes, line(np.zeros(17), more, sizes), capacity=2), axis=0)) > 8
+        relocate(more, np.arange(17), sizes, Line(np.zeros(17), sizes))
+    assert len(np.unique(relocate(more, np.arange(17), sizes, Line(np.zeros(17), sizes), capacity=2), axis=0)) > 8
 
 
-@pytest.mark.parametrize("sizes", [(8, 1024), (256,) * 9])
+@pytest.mark.parametrize("sizes", [(8, 1024), (256,) * 9, (3000,)])
 def test_more_items_alike_than_the_widest_beam_has_tuples(sizes):
-    """Also with more tuples than a number can name."""
+    """Also with more tuples than a number can name, and with one level, where all but one have to leave."""
     codes = np.ones((3000, len(sizes)), np.int32)
 
-    def alternatives(rows, width):
-        found = np.repeat(codes[rows, None], min(width, 50) + 1, axis=1)
-        found[..., -1] = np.arange(found.shape[1])
-        found[:, 0] = codes[rows]
-        return found, np.broadcast_to(np.arange(found.shape[1], dtype=np.float32), found.shape[:2])
+    class Few:
+        def tuples(self, rows, own, first_codes, width):
+            found = np.repeat(own[:, None], min(width, 50 if len(sizes) > 1 else 1), axis=1)
+            found[..., 0] = first_codes[:, None]
+            found[..., 1:][..., -1:] = np.arange(found.shape[1])[:, None]
+            return (
+                found,
+                np.broadcast_to(np.arange(found.shape[1], dtype=np.float32), found.shape[:2]),
+                np.zeros(len(rows)),
+            )
 
-    moved = relocate(codes, np.arange(3000), sizes, alternatives)
+        def first_codes(self, rows):
+            return np.broadcast_to(np.arange(sizes[0], dtype=np.float32), (len(rows), sizes[0]))
+
+    moved = relocate(codes, np.arange(3000), sizes, Few())
     assert len(np.unique(moved, axis=0)) == 3000
     assert (moved == codes).all(axis=1).sum() == 1
-    assert (moved[:, :-2] == 1).all()
+    if len(sizes) > 2:
+        assert (moved[:, :-2] == 1).all()
+    if sizes == (8, 1024):
+        # The places of the first code are all taken before one leaves it, and then those of the next best.
+        assert np.bincount(moved[:, 0], minlength=8).tolist() == [1024, 1024, 952, 0, 0, 0, 0, 0]
 
 
 def test_codes_that_are_unique_are_left_alone_and_nothing_is_asked():
     codes = numbered((3, 3))
-    assert relocate(codes, np.arange(9), (3, 3), lambda rows, width: pytest.fail("asked")) is not codes
-    np.testing.assert_array_equal(relocate(codes, np.arange(9), (3, 3), lambda rows, width: 1 / 0), codes)
+    moved = relocate(codes, np.arange(9), (3, 3), None)
+    assert moved is not codes
+    np.testing.assert_array_equal(moved, codes)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 80), st.integers(0, 2**32 - 1), st.integers(1, 3))
+def test_the_items_of_some_first_codes_come_out_as_among_all(num_items, seed, at_once):
+    """What a catalogue of any size is done by: parts, each without the others."""
+    sizes = (4, 5, 5)
+    positions, codes, ids = world(num_items, sizes, seed)
+    codes = codes.copy()
+    codes[:, 2] //= 3
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(relocate_module, "_TUPLES_AT_ONCE", 64 * at_once)
+        together = Placing(codes, ids, sizes, Line(positions, sizes), 1)
+        leaving = together.settle()
+        for part in ([0], [1, 3], [2]):
+            rows = np.flatnonzero(np.isin(codes[:, 0], part))
+            alone = Placing(codes[rows], ids[rows], sizes, Line(positions[rows], sizes), 1)
+            assert sorted(rows[alone.settle()]) == sorted(np.intersect1d(leaving, rows))
+            np.testing.assert_array_equal(alone.codes, together.codes[rows])
+    assert len(np.unique(np.delete(together.codes, leaving, axis=0), axis=0)) == num_items - len(leaving)
+
+
+def test_who_leaves_a_full_first_code_goes_to_the_nearest_with_room():
+    sizes = (3, 2)
+    positions = np.array([0.1, 0.2, 1.4, 3.0, 3.1])
+    codes = np.array([[0, 0], [0, 0], [0, 1], [1, 1], [1, 1]], np.int32)
+    moved = relocate(codes, np.arange(5), sizes, Line(positions, sizes))
+    # Of the two at 3 one goes to 2, the last place there. So the one of the two at 0 that has to leave lands at 4.
+    assert moved.tolist() == [[0, 0], [2, 0], [0, 1], [1, 0], [1, 1]]
