@@ -26,8 +26,8 @@ def check_unique(ids: np.ndarray, where: str) -> None:
         first_row[item_id] = row
 
 
-def check_finite(vectors: np.ndarray, ids: np.ndarray, where: str) -> None:
-    """Raises UserError, naming the first bad row, unless all `[N, D]` vectors are finite."""
+def check_finite(vectors: np.ndarray, ids: np.ndarray, where: str, *, first_row: int = 0) -> None:
+    """Raises UserError, naming the first bad row, unless all `[N, D]` vectors are finite; the first is `first_row`."""
     bad_rows = [
         start + np.flatnonzero(~np.isfinite(vectors[start : start + _BLOCK_ROWS]).all(axis=1))
         for start in range(0, len(vectors), _BLOCK_ROWS)
@@ -38,6 +38,7 @@ def check_finite(vectors: np.ndarray, ids: np.ndarray, where: str) -> None:
     row = int(bad[0])
     column = int(np.flatnonzero(~np.isfinite(vectors[row]))[0])
     raise UserError(
-        f"{where}: row {row} (counted from 0, id {ids[row]}) has {vectors[row, column]} as float32 in column {column}; "
-        f"NaN or infinite values are in {len(bad)} of {len(vectors)} rows: mend them or leave these rows out"
+        f"{where}: row {first_row + row} (counted from 0, id {ids[row]}) has {vectors[row, column]} as float32 in "
+        f"column {column}; NaN or infinite values are in {len(bad)} of {len(vectors)} rows: mend them or leave these "
+        "rows out"
     )

@@ -10,7 +10,7 @@ from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
 
 
-def open_npy(path: Path) -> np.ndarray:
+def open_npy(path: Path) -> np.memmap:
     """Returns the array of a .npy file, memory-mapped: its pages are read when they are used.
 
     Raises:

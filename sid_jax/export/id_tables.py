@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from sid_jax.data.npy_file import open_npy
 from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
 from sid_jax.export.manifest import read_manifest
+from sid_jax.export.tables import table_files
 
 _LARGEST_CODE = np.iinfo(np.int32).max
 # LETTER (Wang et al., 2405.07314) and its kin write a code as a token whose letter tells the level.
@@ -90,11 +91,12 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
         are not of one length, or a code is not from 0 to 2^31 - 1; if ids are text and there is an offset.
     """
     path = Path(path).expanduser()
-    id_column = None
+    id_column, files = None, [path]
     if path.is_dir():
-        id_column, path = _exported_id_column(path), path / "ids.parquet"
+        id_column, files = _exported_id_column(path), table_files(path)
+        path = files[0] if files else path / "ids.parquet"
     readers: dict[str, Callable[[], _Content]] = {
-        ".parquet": lambda: _read_parquet(path, id_column),
+        ".parquet": lambda: _read_parquet(files, id_column),
         ".csv": lambda: _read_csv(path),
         ".json": lambda: _read_json(path),
         ".npy": lambda: _read_npy(path),
@@ -106,7 +108,7 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
     _check_codes(codes, item_ids, path)
     item_ids = _shifted(item_ids, offset, path)
     check_unique(item_ids, str(path))
-    name = path.resolve().parent.name if path.name == "ids.parquet" else path.stem
+    name = path.resolve().parent.name if path.name == "ids.parquet" or len(files) > 1 else path.stem
     return IdTable(name, item_ids, codes.astype(np.int32), titles)
 
 
@@ -141,14 +143,16 @@ def _exported_id_column(folder: Path) -> str:
     return schema["id_column"]
 
 
-def _read_parquet(path: Path, id_column: str | None) -> _Content:
+def _read_parquet(files: Sequence[Path], id_column: str | None) -> _Content:
+    path = files[0]
     try:
         names = pq.read_schema(path).names
         id_column = id_column or (names or ["item_id"])[0]
         for name in (id_column, "semantic_id"):
             if names.count(name) != 1:
                 raise UserError(f"{path}: has {names.count(name)} columns {name!r}; give a table that export.py wrote")
-        table = pq.read_table(path, columns=[name for name in names if name in (id_column, "semantic_id", "title")])
+        wanted = [name for name in names if name in (id_column, "semantic_id", "title")]
+        table = pa.concat_tables(pq.read_table(each, columns=wanted) for each in files)
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path}: not a readable .parquet file ({reason(error)}); write it anew") from error
     item_ids = _ids_from_arrow(table[id_column], f"{path}: column {id_column!r}")

@@ -16,6 +16,7 @@ from sid_jax.data.checks import check_finite
 from sid_jax.errors import UserError
 from sid_jax.export.codebooks import read_codebooks
 from sid_jax.export.manifest import read_manifest
+from sid_jax.export.tables import table_files
 from sid_jax.export.weights import model_from_weights
 from sid_jax.ids.table import Table
 from sid_jax.models.rqvae import RQVAE
@@ -31,7 +32,7 @@ class Export:
     Attributes:
       manifest: `manifest.json`.
       table: look-ups between items and their Semantic IDs.
-      rows: `ids.parquet`, with the raw codes and what the catalogue knows of each item.
+      rows: the ID table, with the raw codes and what the catalogue knows of each item.
       model: the trained model, for a use of encoder or decoder inside your own `jit`.
     """
 
@@ -76,14 +77,15 @@ def load_export(folder: str | Path, *, verify: bool = False) -> Export:
     """
     folder = Path(folder)
     manifest = read_manifest(folder, verify=verify)
-    path = folder / "ids.parquet"
     try:
-        rows = pq.read_table(path)
+        rows = pa.concat_tables(pq.read_table(path) for path in table_files(folder))
         ids = rows[manifest["schema"]["id_column"]]
         lists = rows["semantic_id"].combine_chunks()
-        semantic_ids = lists.flatten().to_numpy().reshape(len(ids), manifest["semantic_ids"]["length"])
+        semantic_ids = lists.flatten().to_numpy().astype(np.int32).reshape(len(ids), manifest["semantic_ids"]["length"])
     except (pa.ArrowException, KeyError, ValueError, OSError) as error:
-        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}; export again") from error
+        raise UserError(
+            f"the ID table in {folder} cannot be read: {' '.join(str(error).split())[:200]}; export again"
+        ) from error
     column = ids.to_numpy() if pa.types.is_integer(ids.type) else np.array(ids.to_pylist(), dtype=object)
     made = manifest["semantic_ids"]
     shared = made["scheme"] == "none" or made.get("capacity", 1) > 1

@@ -10,7 +10,7 @@ from rich.console import Console
 from sid_jax.export.atomic import atomic_folder, refuse_taken
 from sid_jax.export.codebooks import write_codebooks
 from sid_jax.export.manifest import write_manifest
-from sid_jax.export.tables import write_ids
+from sid_jax.export.tables import code_type, write_ids
 from sid_jax.export.weights import model_info, torch_weights
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.quality import entropy, gini
@@ -53,7 +53,8 @@ def export(
         sizes = [*sizes, int(semantic_ids[:, -1].max()) + 1]
     moved = final_codes != codes
     with atomic_folder(out) as folder:
-        write_ids(folder, run.data.ids, run.data.id_name, codes, semantic_ids, run.data.columns)
+        narrow = codes.astype(code_type(sizes)), semantic_ids.astype(code_type(sizes))
+        write_ids(folder, run.data.ids, run.data.id_name, *narrow, run.data.columns)
         write_codebooks(
             folder,
             torch_weights(model),

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.parquet
+import pyarrow.parquet as pq
 
 from sid_jax.errors import UserError
-from sid_jax.ids.table import sid_text
+
+_WHOLE = "ids.parquet"
 
 
 def write_ids(
@@ -29,26 +30,52 @@ def write_ids(
       folder: where to; it exists.
       ids: `[N]` item ids, int64 or object (str), written exactly as they are.
       id_name: what the column with the ids is called.
-      codes: `[N, L]` int32, what the model gave.
-      semantic_ids: `[N, L']` int32, unique.
+      codes: `[N, L]` integers, what the model gave.
+      semantic_ids: `[N, L']` integers, unique.
       columns: what else is known of the items, each `[N]`, in columns after the IDs.
 
     Raises:
       UserError: if two columns have the same name, or a column holds values that no one type fits.
     """
-    table = pa.table(
+    table = id_table(_column(id_name, ids), id_name, codes, semantic_ids, columns)
+    pq.write_table(table, folder / _WHOLE)
+    pyarrow.csv.write_csv(_without_lists(table), folder / "ids.csv")
+
+
+def id_table(
+    ids: pa.Array | pa.ChunkedArray,
+    id_name: str,
+    codes: np.ndarray,
+    semantic_ids: np.ndarray,
+    columns: Mapping[str, np.ndarray],
+) -> pa.Table:
+    """Returns the table that is written; as of `write_ids`. Codes keep their type."""
+    return pa.table(
         _named(
             [
-                (id_name, _column(id_name, ids)),
+                (id_name, ids),
                 ("codes", _number_lists(codes)),
                 ("semantic_id", _number_lists(semantic_ids)),
-                ("sid", pa.array(sid_text(semantic_ids), pa.string())),
+                ("sid", _texts(semantic_ids)),
                 *((name, _column(name, values)) for name, values in columns.items()),
             ]
         )
     )
-    pa.parquet.write_table(table, folder / "ids.parquet")
-    pa.csv.write_csv(_without_lists(table), folder / "ids.csv")
+
+
+def code_type(sizes: Sequence[int]) -> np.dtype:
+    """Returns the smallest unsigned type that holds the codes of levels of these sizes."""
+    return np.min_scalar_type(max(sizes) - 1)
+
+
+def shard_name(number: int, count: int) -> str:
+    """Returns what one of so many files of an ID table is called."""
+    return f"ids-{number:05}-of-{count:05}.parquet"
+
+
+def table_files(folder: Path) -> list[Path]:
+    """Returns the files of an export's ID table, in the order of its rows: one, or many."""
+    return [folder / _WHOLE] if (folder / _WHOLE).exists() else sorted(folder.glob("ids-*-of-*.parquet"))
 
 
 def _named(columns: list[tuple[str, pa.Array]]) -> dict[str, pa.Array]:
@@ -72,7 +99,13 @@ def _column(name: str, values: np.ndarray) -> pa.Array:
 
 def _number_lists(rows: np.ndarray) -> pa.ListArray:
     offsets = pa.array(np.arange(len(rows) + 1) * rows.shape[1], pa.int32())
-    return pa.ListArray.from_arrays(offsets, pa.array(rows.astype(np.int32).ravel()))
+    return pa.ListArray.from_arrays(offsets, pa.array(rows.ravel()))
+
+
+def _texts(semantic_ids: np.ndarray) -> pa.Array:
+    """Returns what `ids.table.sid_text` does."""
+    levels = [pa.array(np.ascontiguousarray(level)).cast(pa.string()) for level in semantic_ids.T]
+    return pc.binary_join_element_wise(*levels, "-")
 
 
 def _without_lists(table: pa.Table) -> pa.Table:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sid_jax.data.scaling import normalise
+from sid_jax.ids.relocate import Rows
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.beam import beam_codes
 from sid_jax.quantize.losses import squared_error
@@ -29,10 +30,10 @@ class CodeAlternatives:
 
     Args:
       model: trained.
-      vectors: `[N, D]` float32, as they came: an array, or what gives rows of one.
+      vectors: `[N, D]` float32, as they came.
     """
 
-    def __init__(self, model: RQVAE, vectors: np.ndarray):
+    def __init__(self, model: RQVAE, vectors: Rows):
         self._model, self._vectors = model, vectors
 
     def tuples(

@@ -27,14 +27,26 @@ def gini(semantic_ids: np.ndarray) -> float:
 
     With n sizes in rising order it is `sum_i (2 i - n - 1) size_i / (n sum_i size_i)`: 0 if all are the same.
     """
-    sizes = np.sort(np.bincount(prefix_buckets(semantic_ids, semantic_ids.shape[1])))
-    weights = 2 * np.arange(1, len(sizes) + 1) - len(sizes) - 1
-    return float((weights * sizes).sum() / (len(sizes) * sizes.sum()))
+    sizes = np.bincount(prefix_buckets(semantic_ids, semantic_ids.shape[1]))
+    return gini_of_sizes(*np.unique(sizes, return_counts=True))
+
+
+def gini_of_sizes(sizes: np.ndarray, how_many: np.ndarray) -> float:
+    """Returns `gini` from sizes `[S]`, all different and in rising order, and how many IDs have each `[S]`."""
+    ends = np.cumsum(how_many)
+    # Of the IDs from number a to b (counted from 1) the sum of 2 i - n - 1 is (b - a + 1)(a + b - n - 1).
+    weights = how_many * (2 * ends - how_many - ends[-1])
+    return float((weights * sizes).sum() / (ends[-1] * (how_many * sizes).sum()))
 
 
 def entropy(codes: np.ndarray) -> list[float]:
     """Returns for each level of codes `[N, L]` the entropy of its codes in bits; log2 K is the most (2506.13695)."""
-    shares = [np.bincount(level) / len(codes) for level in codes.T]
+    return entropy_of_counts([np.bincount(level) for level in codes.T])
+
+
+def entropy_of_counts(counts: Sequence[np.ndarray]) -> list[float]:
+    """Returns `entropy` from how often each code was taken: for each level `[K]` int."""
+    shares = [level / level.sum() for level in counts]
     return [float(-np.sum(share[share > 0] * np.log2(share[share > 0]))) + 0.0 for share in shares]
 
 

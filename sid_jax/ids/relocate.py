@@ -24,6 +24,15 @@ _TUPLES_AT_ONCE = 2**21
 _LARGEST = 2**62
 
 
+class Rows(Protocol):
+    """An array of which rows are asked for: NumPy's, or what reads them from a disk as they are asked for."""
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
+        """Returns the rows `[M]`."""
+
+    def __len__(self) -> int: ...
+
+
 class Alternatives(Protocol):
     """What items could have instead of their tuples, and at what cost."""
 
@@ -95,12 +104,6 @@ def places_of_first_code(sizes: Sequence[int], capacity: int) -> int:
     return capacity * math.prod(sizes[1:])
 
 
-def crowded_rows(codes: np.ndarray, sizes: Sequence[int], capacity: int) -> np.ndarray:
-    """Returns the rows of codes `[N, L]` under a tuple with more items than it may have, in their order."""
-    _, where, counts = np.unique(_keys(codes, sizes), return_inverse=True, return_counts=True)
-    return np.flatnonzero(counts[where] > capacity)
-
-
 def other_first_codes(rows: np.ndarray, ids: np.ndarray, free: np.ndarray, alternatives: Alternatives) -> np.ndarray:
     """Chooses first codes with places left for items that found none under their own.
 
@@ -133,19 +136,18 @@ class Placing:
       codes, ids, sizes, alternatives, capacity: as of `relocate`.
     """
 
-    def __init__(
-        self, codes: np.ndarray, ids: np.ndarray, sizes: Sequence[int], alternatives: Alternatives, capacity: int
-    ):
-        self.codes, self.keys = codes.astype(np.int32), _keys(codes, sizes)
+    def __init__(self, codes: np.ndarray, ids: Rows, sizes: Sequence[int], alternatives: Alternatives, capacity: int):
+        self.codes, self.keys = codes.astype(np.int32), tuple_keys(codes, sizes)
         self._sizes, self._alternatives, self._capacity = tuple(sizes), alternatives, capacity
-        self._rank = _rank(ids)
+        self._ids, self._rank = ids, np.zeros(len(ids), np.int64)
         # Sorted; the items that will not stay under their own tuple are not counted.
         self._taken, counts = np.unique(self.keys, return_counts=True)
         self._counts = np.minimum(counts, capacity)
 
     def settle(self) -> np.ndarray:
         """Places all who cannot stay where they are, and returns the rows whose first code has no place left."""
-        crowded = crowded_rows(self.codes, self._sizes, self._capacity)
+        _, where, counts = np.unique(self.keys, return_inverse=True, return_counts=True)
+        crowded = np.flatnonzero(counts[where] > self._capacity)
         return self._find_places(crowded, self.codes[:, 0].copy(), staying=self._capacity)
 
     def admit(self, rows: np.ndarray, first_codes: np.ndarray) -> None:
@@ -156,6 +158,8 @@ class Placing:
             raise ValueError("there are more items than places under a first code that was to admit them")
 
     def _find_places(self, rows: np.ndarray, first_codes: np.ndarray, staying: int) -> np.ndarray:
+        # Ids settle ties; those of items that are alone under their tuples are never looked at.
+        self._rank[rows] = _rank(self._ids[rows])
         width = _FIRST_WIDTH
         while width <= _LAST_WIDTH and len(rows):
             parts = self._parts(rows, first_codes, _TUPLES_AT_ONCE // width, whole_buckets=staying > 0)
@@ -166,7 +170,7 @@ class Placing:
     def _place(self, rows: np.ndarray, first_codes: np.ndarray, width: int, staying: int) -> np.ndarray:
         """Moves rows to free tuples, but for so many of each tuple who stay, and returns those who found none."""
         codes, costs, own_costs = self._alternatives.tuples(rows, self.codes[rows], first_codes, width)
-        keys = _keys(codes, self._sizes)
+        keys = tuple_keys(codes, self._sizes)
         room = self._room(keys)
         # Nobody asks for the tuple that is the own: those who stay are counted there already.
         can_have = (room > 0) & (keys != self.keys[rows, None])
@@ -206,10 +210,10 @@ class Placing:
         order = np.lexsort((self._rank[rows], self.keys[rows], first_codes))
         # Equal tuples lie together, and none of them looks through the places again that the others have filled.
         left = [np.empty(0, np.intp)]
-        for bucket in _runs(order, _keys(wanted[order], self._sizes)):
+        for bucket in _runs(order, tuple_keys(wanted[order], self._sizes)):
             found = [np.empty((0, len(self._sizes)), np.int32)]
             for codes in _following(wanted[bucket[0]], self._sizes, len(bucket)):
-                found.append(np.repeat(codes, np.maximum(self._room(_keys(codes, self._sizes)), 0), axis=0))
+                found.append(np.repeat(codes, np.maximum(self._room(tuple_keys(codes, self._sizes)), 0), axis=0))
                 if sum(map(len, found)) >= len(bucket):
                     break
             places = np.concatenate(found)[: len(bucket)]
@@ -222,7 +226,7 @@ class Placing:
         return self._capacity - np.where(self._taken[place] == keys, self._counts[place], 0)
 
     def _move(self, rows: np.ndarray, codes: np.ndarray) -> None:
-        self.codes[rows], keys = codes, _keys(codes, self._sizes)
+        self.codes[rows], keys = codes, tuple_keys(codes, self._sizes)
         self.keys[rows] = keys
         more, counts = np.unique(keys, return_counts=True)
         both, where = np.unique(np.concatenate([self._taken, more]), return_inverse=True)
@@ -263,7 +267,7 @@ def _following(code: np.ndarray, sizes: Sequence[int], count: int) -> Iterator[n
     fixed = 1
     while math.prod(sizes[fixed:]) > _LARGEST:
         fixed += 1
-    total, own = math.prod(sizes[fixed:]), int(_keys(code[None, fixed:], sizes[fixed:])[0])
+    total, own = math.prod(sizes[fixed:]), int(tuple_keys(code[None, fixed:], sizes[fixed:])[0])
     for first in range(0, total, max(count, 4096)):
         numbers = (own + np.arange(first, min(first + max(count, 4096), total))) % total
         codes = np.repeat(code[None], len(numbers), axis=0)
@@ -272,7 +276,7 @@ def _following(code: np.ndarray, sizes: Sequence[int], count: int) -> Iterator[n
         yield codes
 
 
-def _keys(codes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+def tuple_keys(codes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
     """Returns `[...]` int64, a number for each tuple `[..., L]`: its place in lexicographic order.
 
     Where there are more tuples than numbers it is a hash, whose rare collisions make a free tuple look taken.

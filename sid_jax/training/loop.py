@@ -51,7 +51,7 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
     _refuse_too_few_items(config, data)
     mesh = all_devices()
     refuse_uneven_batches(config.train.batch_size, mesh)
-    claim_workdir(workdir, config, fingerprint)
+    claim_workdir(workdir, config, fingerprint, data_shape=data.vectors.shape)
 
     num_items, num_features = data.vectors.shape
     durations = Durations.of(config.train, num_items, most_steps_a_call=most_steps_a_call(config.train, data.vectors))

@@ -17,7 +17,7 @@ from sid_jax.training.recipe import Recipe
 from sid_jax.training.schedules import Durations
 from sid_jax.training.sharding import all_devices
 from sid_jax.training.state import TrainState, abstract_model, abstract_state
-from sid_jax.training.workdir import read_run
+from sid_jax.training.workdir import read_data_shape, read_run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +62,26 @@ def restore_run(workdir: Path, step: int | None = None) -> TrainedRun:
         raise UserError(
             f"{data.source} is not what {workdir} was trained on: vectors, ids or histories have changed since"
         )
-    num_features = data.vectors.shape[1]
-    durations = Durations.of(config.train, data.num_trained)
+    recipe, state, step = _restore(workdir, config, step, data.num_trained, data.vectors.shape[1])
+    return TrainedRun(config, data, recipe, state, step)
+
+
+def restore_model(workdir: Path, step: int | None = None) -> tuple[ConfigDict, RQVAE, int]:
+    """Restores a run's config and model, and says at which step; its data need not be there any more.
+
+    Raises:
+      UserError: as `restore_run`, but for the data.
+    """
+    config, _ = read_run(workdir, default_config())
+    check_config(config)
+    recipe, state, step = _restore(workdir, config, step, *read_data_shape(workdir))
+    return config, recipe.model(state), step
+
+
+def _restore(
+    workdir: Path, config: ConfigDict, step: int | None, num_trained: int, num_features: int
+) -> tuple[Recipe, TrainState, int]:
+    durations = Durations.of(config.train, num_trained)
     recipe = Recipe.of(config, durations, abstract_model(config, num_features))
     folder = workdir / CHECKPOINTS_FOLDER
     if not folder.is_dir():
@@ -71,7 +89,7 @@ def restore_run(workdir: Path, step: int | None = None) -> TrainedRun:
     with Checkpoints(folder, config.train, read_only=True) as checkpoints:
         step = _choose_step(workdir, checkpoints, step, durations.num_steps)
         like = abstract_state(config, recipe.optimizer, num_features, all_devices())
-        return TrainedRun(config, data, recipe, checkpoints.restore(step, like), step)
+        return recipe, checkpoints.restore(step, like), step
 
 
 def _choose_step(workdir: Path, checkpoints: Checkpoints, step: int | None, num_steps: int) -> int:

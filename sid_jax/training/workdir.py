@@ -29,9 +29,21 @@ _FREE_TO_CHANGE = (
 
 
 def claim_workdir(
-    workdir: Path, config: ConfigDict, fingerprint: str, *, free_to_change: Sequence[str] = _FREE_TO_CHANGE
+    workdir: Path,
+    config: ConfigDict,
+    fingerprint: str,
+    *,
+    data_shape: tuple[int, int] | None = None,
+    free_to_change: Sequence[str] = _FREE_TO_CHANGE,
 ) -> None:
     """Writes the resolved config and the data's fingerprint into a new workdir, or compares them with an old one's.
+
+    Args:
+      workdir: the run's folder.
+      config: of the run.
+      fingerprint: of its data.
+      data_shape: items trained on and features of a vector, for who restores the model without the data.
+      free_to_change: settings that may differ from an old one's.
 
     Raises:
       UserError: if the workdir belongs to a run with other settings or other data, or cannot be written.
@@ -42,7 +54,8 @@ def claim_workdir(
             _refuse_another_run(workdir, config, fingerprint, free_to_change)
         elif any(path.name != f"{RUN_FILE}.partial" for path in workdir.iterdir()):
             raise UserError(f"{workdir} is not empty and holds no run: choose another --workdir")
-        write_json(workdir / RUN_FILE, {"config": config.to_dict(), "data_fingerprint": fingerprint})
+        content = {"config": config.to_dict(), "data_fingerprint": fingerprint}
+        write_json(workdir / RUN_FILE, content | ({"data_shape": data_shape} if data_shape else {}))
     except OSError as error:
         raise UserError(f"cannot write {workdir}: {error.strerror}; choose another --workdir") from error
 
@@ -64,13 +77,25 @@ def read_run(workdir: Path, config: ConfigDict) -> tuple[ConfigDict, str]:
         raise UserError(f"{workdir / RUN_FILE} is damaged: {' '.join(str(error).split())}") from error
 
 
+def read_data_shape(workdir: Path) -> tuple[int, int]:
+    """Returns how many items a run was trained on, and how many features their vectors have.
+
+    Raises:
+      UserError: if there is no run, or it is of a version that did not write this down.
+    """
+    shape = _read(workdir).get("data_shape")
+    if not (isinstance(shape, list) and len(shape) == 2 and all(isinstance(size, int) for size in shape)):
+        raise UserError(f"{workdir / RUN_FILE} does not say how large the data was: run its train command again, once")
+    return shape[0], shape[1]
+
+
 def _read(workdir: Path) -> dict[str, Any]:
     path = workdir / RUN_FILE
     if not path.exists():
         raise UserError(f"{workdir} holds no run ({RUN_FILE} is missing): train first, with --workdir={workdir}")
     try:
         content = json.loads(path.read_text())
-        return {name: content[name] for name in ("config", "data_fingerprint")}
+        return {**content, **{name: content[name] for name in ("config", "data_fingerprint")}}
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged: {' '.join(str(error).split())}") from error
 

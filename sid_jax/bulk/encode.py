@@ -1,0 +1,130 @@
+"""First stage, a piece for each part: vectors in, codes out. Reading, copying and computing go on at the same time."""
+
+from __future__ import annotations
+
+import collections
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyarrow as pa
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from sid_jax.bulk import store
+from sid_jax.bulk.ahead import read_ahead
+from sid_jax.bulk.ids import ArrowIds, hash_ids
+from sid_jax.bulk.items import Items
+from sid_jax.bulk.job import Job
+from sid_jax.data.checks import check_finite
+from sid_jax.data.scaling import normalise
+from sid_jax.export.tables import code_type
+from sid_jax.models.rqvae import RQVAE
+from sid_jax.quantize.losses import squared_error
+
+# Vectors on a device at a time, and calls that it is given before the first one's codes are waited for.
+_ITEMS_A_DEVICE = 4096
+_CALLS_AHEAD = 2
+
+
+def encode_part(job: Job, part: int) -> dict[str, Any]:
+    """Writes a part's codes, and returns how often each code was taken and what the sampled items' codes keep."""
+    ids, blocks = [], []
+    with read_ahead(job.inputs.blocks(part, _items_a_call())) as read:
+        for block_ids, codes, hashes, moments in _encoded(job, part, read):
+            ids.append(block_ids)
+            blocks.append((codes, hashes, moments))
+    codes, hashes, moments = (np.concatenate(each) for each in zip(*blocks, strict=True))
+    if not job.inputs.ids_are_row_numbers:
+        store.write_array(store.id_hashes(job, part), np.sort(hash_ids(pa.concat_arrays(ids))))
+    order = np.argsort(codes[:, 0], kind="stable")
+    rows = np.arange(len(codes), dtype=np.int32)
+    items = Items(np.full_like(rows, part), rows, ArrowIds(pa.chunked_array(ids)), codes, hashes).rows(order)
+    store.write(store.encoded(job, part), items.columns())
+    counts = [np.bincount(level, minlength=size) for level, size in zip(codes.T, job.sizes, strict=True)]
+    return {"counts": counts, "moments": _added_up(moments)}
+
+
+def _encoded(
+    job: Job, part: int, blocks: Iterator[tuple[pa.Array, np.ndarray]]
+) -> Iterator[tuple[pa.Array, np.ndarray, np.ndarray, np.ndarray]]:
+    """Yields ids, codes, vectors' hashes and moments, in the order of the blocks."""
+    size, mesh = _items_a_call(), _local_devices()
+    shared_out, everywhere = (NamedSharding(mesh, PartitionSpec(*axis)) for axis in (("data",), ()))
+    model = jax.device_put(job.model, everywhere)
+    waiting: collections.deque[tuple[pa.Array, np.ndarray, int, tuple[jax.Array, ...]]] = collections.deque()
+    row = 0
+
+    def finish() -> tuple[pa.Array, np.ndarray, np.ndarray, np.ndarray]:
+        ids, vectors, first_row, results = waiting.popleft()
+        codes, hashes, finite, moments = (np.asarray(each) for each in results)
+        if not finite[: len(ids)].all():
+            check_finite(vectors, np.asarray(ids), job.inputs.parts[part].where, first_row=first_row)
+        return ids, codes[: len(ids)], _joined_hashes(hashes[: len(ids)]), moments[None]
+
+    for ids, vectors in blocks:
+        padded = np.pad(vectors, ((0, size - len(vectors)), (0, 0))) if len(vectors) < size else vectors
+        first_item = job.inputs.parts[part].first_item + row
+        sampled = -first_item % job.sample_every
+        on_device = jax.device_put(padded, shared_out)
+        results = _encode(model, on_device, code_type(job.sizes).name, job.sample_every, sampled, len(vectors))
+        waiting.append((ids, vectors, job.inputs.parts[part].first_row + row, results))
+        row += len(vectors)
+        if len(waiting) > _CALLS_AHEAD:
+            yield finish()
+    while waiting:
+        yield finish()
+
+
+@functools.cache
+def _local_devices() -> jax.sharding.Mesh:
+    devices = jax.local_devices()
+    return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def _items_a_call() -> int:
+    return _ITEMS_A_DEVICE * jax.local_device_count()
+
+
+@functools.partial(jax.jit, static_argnames=("kind", "sample_every"))
+def _encode(
+    model: RQVAE, vectors: jax.Array, kind: str, sample_every: int, first_sampled: int, num_items: int
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Returns codes `[B, L]`, two hashes of each vector `[B, 2]`, whether it is finite `[B]`, and moments (see below).
+
+    Of the first `num_items`, every `sample_every`th is decoded, from `first_sampled` on.
+    """
+    codes = model.assign(vectors)
+    bits = jax.lax.bitcast_convert_type(vectors, jnp.uint32)
+    hashes = jnp.sum(bits[..., None] * _hash_factors(vectors.shape[1])[None], axis=1, dtype=jnp.uint32)
+    finite = jnp.isfinite(jnp.sum(jnp.abs(vectors), axis=1))
+    rows = first_sampled + jnp.arange(-(-len(vectors) // sample_every)) * sample_every
+    counted = rows < num_items
+    rows = jnp.minimum(rows, len(vectors) - 1)
+    moments = _moments(model, vectors[rows], codes[rows], counted)
+    return codes.astype(kind), hashes, finite, moments
+
+
+def _moments(model: RQVAE, vectors: jax.Array, codes: jax.Array, counted: jax.Array) -> jax.Array:
+    """Returns `[D + 3]`: how many are counted, their squared error, squared distance to the model's mean, and the sum
+    of what they are from it. From these, added up over all, comes R^2."""
+    inputs = normalise(vectors, model.unit_norm)
+    errors = squared_error(inputs, model.reconstruct(codes))
+    away = inputs - model.mean[...][None]
+    counted = counted.astype(jnp.float32)
+    scalars = [jnp.sum(counted), jnp.sum(counted * errors), jnp.sum(counted * jnp.sum(jnp.square(away), axis=1))]
+    return jnp.concatenate([jnp.stack(scalars), counted @ away])
+
+
+def _added_up(moments: np.ndarray) -> np.ndarray:
+    return moments.sum(axis=0, dtype=np.float64)
+
+
+def _hash_factors(num_features: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 2**31, (num_features, 2), np.uint32) * np.uint32(2) + np.uint32(1)
+
+
+def _joined_hashes(hashes: np.ndarray) -> np.ndarray:
+    return hashes[:, 0].astype(np.uint64) << np.uint64(32) | hashes[:, 1].astype(np.uint64)

@@ -1,0 +1,119 @@
+"""The items of a few first codes, together: what makes IDs unique needs no others."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sid_jax.bulk import store
+from sid_jax.bulk.items import Items, items_of, joined
+from sid_jax.bulk.job import Job
+from sid_jax.ids.relocate import tuple_keys
+
+# Items of a group, but that a first code is not divided: what bounds the memory.
+_ITEMS_A_GROUP = 2**18
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """First codes from `first` to `end` (not included), the `number`th of the groups."""
+
+    number: int
+    first: int
+    end: int
+
+
+def make_groups(counts: np.ndarray) -> list[Group]:
+    """Cuts first codes into groups.
+
+    Args:
+      counts: `[K]`, how many items each first code has.
+    """
+    groups: list[Group] = []
+    first, size = 0, 0
+    for code, count in enumerate(counts.tolist()):
+        if code > first and size + count > _ITEMS_A_GROUP:
+            groups.append(Group(len(groups), first, code))
+            first, size = code, 0
+        size += count
+    return [*groups, Group(len(groups), first, len(counts))]
+
+
+def load_items(job: Job, group: Group) -> Items:
+    """Reads a group's items out of all parts."""
+    found = []
+    for part in range(len(job.inputs.parts)):
+        table = store.read(store.encoded(job, part))
+        first, end = np.searchsorted(table["code_0"].to_numpy(), [group.first, group.end])
+        found.append(items_of(table.slice(first, end - first)))
+    return joined(found)
+
+
+def count_group(job: Job, group: Group) -> dict[str, Any]:
+    """Second stage, a piece for each group: finds the rows that share too much, and counts what is shared."""
+    items = load_items(job, group)
+    _, where, sizes = np.unique(tuple_keys(items.codes, job.sizes), return_inverse=True, return_counts=True)
+    most = {"none": len(where), "suffix": 1, "relocate": job.capacity}[job.scheme]
+    rows = np.flatnonzero(sizes[where] > most)
+    store.write(store.crowded(job, group.number), {"part": items.part[rows], "row": items.row[rows]})
+    return {
+        "bucket_sizes": np.unique(sizes, return_counts=True),
+        "distinct_vectors": len(np.unique(items.vector_hash)),
+        "crowded": len(rows),
+    }
+
+
+class SpilledRows:
+    """Vectors of crowded items, read from the disk as they are asked for: rows of an array `[n, D]`, most of it void.
+
+    Args:
+      job: whose.
+      part, row: `[n]`, where each item stands.
+      known: `[n]` bool, which of them are crowded.
+    """
+
+    def __init__(self, job: Job, part: np.ndarray, row: np.ndarray, known: np.ndarray):
+        self._job, self._part = job, part
+        self._place = np.full(len(part), -1, np.int64)
+        for each in np.unique(part[known]).tolist():
+            rows = known & (part == each)
+            self._place[rows] = np.searchsorted(np.load(store.crowded_rows(job, each)), row[rows])
+
+    def __len__(self) -> int:
+        return len(self._part)
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
+        """Returns the vectors of rows `[m]`: `[m, D]` float32."""
+        vectors = np.empty((len(rows), self._job.inputs.num_features), np.float32)
+        for part in np.unique(self._part[rows]).tolist():
+            mine = np.flatnonzero(self._part[rows] == part)
+            vectors[mine] = _read_rows(
+                store.crowded_vectors(self._job, part), self._place[rows[mine]], vectors.shape[1]
+            )
+        return vectors
+
+
+def _read_rows(path: Path, rows: np.ndarray, num_features: int) -> np.ndarray:
+    # Read, and not mapped: the pages of a map count as the process's memory.
+    vectors, size = np.empty((len(rows), num_features), np.float32), 4 * num_features
+    with path.open("rb", buffering=0) as file:
+        for vector, row in zip(vectors, rows.tolist(), strict=True):
+            file.seek(row * size)
+            file.readinto(vector.data)
+    return vectors
+
+
+def gather_part(job: Job, piece: tuple[int, Sequence[Group]]) -> None:
+    """Third stage, a piece for each part: reads the vectors of its crowded rows once more, and keeps them."""
+    part, groups = piece
+    tables = [store.of_part(store.read(store.crowded(job, group.number)), part) for group in groups]
+    rows = np.sort(np.concatenate([table["row"].to_numpy() for table in tables]))
+    store.write_array(store.crowded_rows(job, part), rows)
+    path = store.crowded_vectors(job, part)
+    with store.whole_file(path) as file:
+        for vectors in job.inputs.rows(part, rows, 1024) if len(rows) else ():
+            file.write(vectors.data)

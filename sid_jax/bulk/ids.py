@@ -1,0 +1,96 @@
+"""That no two items have the same id, found out by their hashes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from sid_jax.bulk import store
+from sid_jax.bulk.job import Job
+from sid_jax.errors import UserError
+
+# Hashes compared together.
+_AT_ONCE = 2**22
+
+
+def hash_ids(ids: pa.Array) -> np.ndarray:
+    """Returns `[n]` uint64 of ids, int64 or string; the same for the same id, and spread evenly.
+
+    Integers never meet; two strings do with a chance of less than one in 2^50.
+    """
+    if pa.types.is_integer(ids.type):
+        return _mixed(ids.to_numpy().view(np.uint64))
+    _, offset_bytes, text = ids.buffers()
+    offsets = np.frombuffer(offset_bytes, np.int32)[ids.offset :][: len(ids) + 1].astype(np.int64)
+    characters = np.frombuffer(text or b"", np.uint8)[offsets[0] : offsets[-1]].astype(np.uint64) + np.uint64(1)
+    lengths = np.diff(offsets)
+    place = np.arange(len(characters)) - np.repeat(offsets[:-1] - offsets[0], lengths)
+    factors = np.random.default_rng(0).integers(0, 2**63, int(lengths.max(initial=0)) + 1, np.uint64)
+    sums = np.concatenate([[np.uint64(0)], np.cumsum(characters * (factors * np.uint64(2) + np.uint64(1))[place])])
+    ends = offsets - offsets[0]
+    return _mixed(sums[ends[1:]] - sums[ends[:-1]])
+
+
+def _mixed(numbers: np.ndarray) -> np.ndarray:
+    """Returns numbers that are spread over all 64 bits, different for different ones (splitmix64's last step)."""
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        numbers = (numbers ^ (numbers >> np.uint64(shift))) * np.uint64(factor)
+    return numbers ^ (numbers >> np.uint64(31))
+
+
+def id_ranges(num_items: int) -> list[tuple[int, int]]:
+    """Returns the pieces of `repeated_hashes`: which of how many."""
+    count = 1 << max(0, (num_items // _AT_ONCE).bit_length())
+    return [(number, count) for number in range(count)]
+
+
+def repeated_hashes(job: Job, piece: tuple[int, int]) -> np.ndarray:
+    """Returns the hashes, in one of so many equal ranges, that more than one item has."""
+    number, count = piece
+    width = 2**64 // count
+    found = []
+    for part in range(len(job.inputs.parts)):
+        hashes = np.load(store.id_hashes(job, part), mmap_mode="r")
+        last = (number + 1) * width - 1
+        first, end = (
+            np.searchsorted(hashes, np.uint64(number * width)),
+            np.searchsorted(hashes, np.uint64(last), "right"),
+        )
+        found.append(np.array(hashes[first:end]))
+    hashes = np.sort(np.concatenate(found))
+    return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+
+
+def refuse_repeated_ids(job: Job, hashes: np.ndarray) -> None:
+    """Raises UserError if two items with one of the hashes have the same id, and not the same hash by chance."""
+    if not len(hashes):
+        return
+    seen: dict[object, int] = {}
+    for number, part in enumerate(job.inputs.parts):
+        table = store.read(store.encoded(job, number))
+        chosen = np.flatnonzero(np.isin(hash_ids(table["id"].combine_chunks()), hashes))
+        for item, row in zip(
+            table["id"].take(pa.array(chosen)).to_pylist(), table["row"].to_numpy()[chosen], strict=True
+        ):
+            place = part.first_item + int(row)
+            if item in seen:
+                one, other = sorted((seen[item], place))
+                raise UserError(
+                    f"id {item!r} is in row {one} and again in row {other} of all rows of --input (counted from 0); "
+                    "give each item one row"
+                )
+            seen[item] = place
+
+
+class ArrowIds:
+    """Ids `[n]`, of which rows are asked for as of a NumPy array, without a Python object for each of the others."""
+
+    def __init__(self, arrow: pa.ChunkedArray):
+        self.arrow = arrow
+
+    def __len__(self) -> int:
+        return len(self.arrow)
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
+        found = self.arrow.take(pa.array(rows))
+        return found.to_numpy() if pa.types.is_integer(found.type) else np.array(found.to_pylist(), dtype=object)

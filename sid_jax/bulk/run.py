@@ -1,0 +1,168 @@
+"""From files of vectors, of any length, to an export: stage after stage, each in pieces that need little memory."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from sid_jax.bulk.encode import encode_part
+from sid_jax.bulk.engine import Engine, LocalEngine, Stage
+from sid_jax.bulk.figures import code_figures, r2_of_moments
+from sid_jax.bulk.groups import count_group, gather_part, make_groups
+from sid_jax.bulk.ids import id_ranges, refuse_repeated_ids, repeated_hashes
+from sid_jax.bulk.job import Job
+from sid_jax.bulk.place import admit_leaving, all_moves, place_group
+from sid_jax.bulk.write import write_part
+from sid_jax.data.vector_parts import VectorParts, list_parts
+from sid_jax.errors import UserError
+from sid_jax.export.atomic import atomic_folder, refuse_taken
+from sid_jax.export.codebooks import write_codebooks
+from sid_jax.export.manifest import write_manifest
+from sid_jax.export.weights import model_info, torch_weights
+from sid_jax.ids.relocate import refuse_too_many
+from sid_jax.models.rqvae import RQVAE
+from sid_jax.training.restore import restore_model
+
+# Items decoded to see how well codes serve.
+_SAMPLED_ITEMS = 2**16
+
+
+def export_files(
+    workdir: Path,
+    out: Path,
+    inputs: Sequence[str],
+    *,
+    ids_paths: Sequence[str] = (),
+    step: int | None = None,
+    unique: str | None = None,
+    engine: Engine | None = None,
+    console: Console | None = None,
+) -> None:
+    """Writes the Semantic IDs of the vectors in files, by a run's model; all or nothing.
+
+    The IDs are those that `sid_jax.export.run.export` would give. Memory does not grow with N: what does is spilled
+    into the folder that is being made.
+
+    Args:
+      workdir: the run's folder; its own data are not read.
+      out: where to; it must not exist, or be empty.
+      inputs: files, folders or patterns, as of `sid_jax.data.vector_parts.list_parts`.
+      ids_paths: for .npy files, a text file with ids each.
+      step: of the checkpoint; None takes the best one of a finished run.
+      unique: "relocate", "suffix" or "none"; None for what the run's config says.
+      engine: who does the work; this process if None.
+      console: where to print; standard output if None.
+
+    Raises:
+      UserError: if the run cannot be restored, the files cannot be used, or `out` cannot be written.
+    """
+    console = console or Console()
+    refuse_taken(out)
+    config, model, step = restore_model(workdir, step)
+    parts = list_parts(
+        inputs, id_column=config.data.id_column, vector_column=config.data.vector_column, ids_paths=ids_paths
+    )
+    sizes, scheme, capacity = model.quantizer.codebook_sizes, unique or config.ids.unique, config.ids.capacity
+    _refuse_wrong_inputs(model, parts, config.data.collaborative_weight and config.data.histories.source != "none")
+    if scheme == "relocate":
+        refuse_too_many(parts.num_items, sizes, capacity)
+    with atomic_folder(out) as folder:
+        scaling = {"mean": np.asarray(model.mean[...]), "scale": np.asarray(model.scale[...])}
+        write_codebooks(folder, torch_weights(model), scaling, model_info(model))
+        sample_every = max(1, parts.num_items // _SAMPLED_ITEMS)
+        job = Job(folder, parts, sizes, scheme, capacity, config.data.id_column, sample_every)
+        made = _Stages(job, engine or LocalEngine(), console).run()
+        shutil.rmtree(job.scratch)
+        manifest = {
+            "config": config.to_dict(),
+            "step": step,
+            "data": {
+                "source": ", ".join(inputs),
+                "num_items": parts.num_items,
+                "num_features": parts.num_features,
+            },
+            **made,
+            "schema": {"id_column": job.id_name, "columns": []},
+            "codebooks": model_info(model),
+        }
+        write_manifest(folder, manifest)
+    console.print(
+        f"{parts.num_items:,} Semantic IDs of step {step:,} are in {out}: {len(parts.parts)} "
+        f"file{'s' * (len(parts.parts) > 1)} ids-*.parquet, codebooks.safetensors, codebooks.pt, manifest.json",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _refuse_wrong_inputs(model: RQVAE, parts: VectorParts, has_second_part: bool) -> None:
+    wanted = model.mean.shape[0]
+    if parts.num_features != wanted:
+        hint = ", of which the last come from histories: give vectors that have them" if has_second_part else ""
+        raise UserError(
+            f"{parts.parts[0].path}: vectors have {parts.num_features} features; the model encodes {wanted}{hint}"
+        )
+
+
+class _Stages:
+    """All stages of a job."""
+
+    def __init__(self, job: Job, engine: Engine, console: Console):
+        self._job, self._engine, self._console = job, engine, console
+
+    def run(self) -> dict[str, Any]:
+        """Runs them, and returns what the manifest says of Semantic IDs and metrics."""
+        job, numbers = self._job, range(len(self._job.inputs.parts))
+        parts = list(self._map("encoding", encode_part, numbers, on_device=True))
+        counts = [sum(part["counts"][level] for part in parts) for level in range(len(job.sizes))]
+        if not job.inputs.ids_are_row_numbers:
+            repeated = self._map("comparing ids", repeated_hashes, id_ranges(job.inputs.num_items))
+            refuse_repeated_ids(job, np.concatenate(list(repeated)))
+        groups = make_groups(counts[0])
+        shared = list(self._map("comparing codes", count_group, groups))
+        moves, num_placed = None, 0
+        if any(each["crowded"] for each in shared):
+            list(self._map("reading again", gather_part, [(number, groups) for number in numbers]))
+            placed = list(self._map("placing", place_group, groups, on_device=True))
+            leaving = all_moves(placed)["leaving"]
+            if leaving.any():
+                placed += admit_leaving(job, groups, counts[0], leaving)
+            moves, num_placed = all_moves(placed), len(placed)
+        suffixes = [moves["suffixes"] if moves else 1] if job.scheme == "suffix" else []
+        sizes = [*job.sizes, *suffixes]
+        list(self._map("writing", write_part, [(number, num_placed, sizes) for number in numbers]))
+        num_items = job.inputs.num_items
+        return {
+            "semantic_ids": {
+                "scheme": job.scheme,
+                "capacity": job.capacity,
+                "length": len(sizes),
+                "sizes": sizes,
+                "moved": moves["moved"] / num_items if moves else 0.0,
+                "moved_by_level": (moves["moved_by_level"] / num_items if moves else np.zeros(len(counts))).tolist(),
+            },
+            "metrics": {
+                "num_items": num_items,
+                "codebook_size": list(job.sizes),
+                **code_figures(num_items, counts, shared),
+                **r2_of_moments(sum(part["moments"] for part in parts)),
+            },
+        }
+
+    def _map(self, words: str, stage: Stage, pieces: Sequence[Any], *, on_device: bool = False) -> list[Any]:
+        """Returns what the pieces of a stage came to, while a bar shows how far it is."""
+        columns = (
+            TextColumn("{task.description:>16}"),
+            BarColumn(bar_width=24),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=self._console, disable=not self._console.is_terminal) as progress:
+            results = self._engine.map(stage, self._job, pieces, on_device=on_device)
+            return list(progress.track(results, total=len(pieces), description=words))

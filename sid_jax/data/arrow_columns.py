@@ -1,0 +1,92 @@
+"""Ids and vectors in Arrow's columns, as NumPy's arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sid_jax.errors import UserError
+
+FLOAT_TYPES = "float16, float32 or float64"
+
+
+def ids_from_arrow(column: pa.ChunkedArray, where: str, *, first_row: int = 0) -> np.ndarray:
+    """Returns ids `[n]`, int64 or object (str), from a column of integers or strings, which may be categories.
+
+    Args:
+      column: the ids.
+      where: what an error calls it.
+      first_row: the number of its first row, from which an error counts.
+
+    Raises:
+      UserError: if an id is null, or the column holds something else.
+    """
+    column = plain_ids(column, where, first_row=first_row)
+    return column.to_numpy() if pa.types.is_integer(column.type) else np.array(column.to_pylist(), dtype=object)
+
+
+def plain_ids(column: pa.ChunkedArray, where: str, *, first_row: int = 0) -> pa.ChunkedArray:
+    """Returns the ids as int64 or string; else as `ids_from_arrow`."""
+    _refuse_nulls(column, where, first_row)
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_integer(column.type):
+        try:
+            return column.cast(pa.int64())
+        except pa.ArrowInvalid as error:
+            raise UserError(
+                f"{where}: an id is too large for a 64-bit signed integer; write the ids as strings"
+            ) from error
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        return column.cast(pa.string())
+    raise UserError(f"{where}: expected ids that are strings or integers, found {column.type}")
+
+
+def vectors_from_arrow(column: pa.ChunkedArray, where: str, *, first_row: int = 0) -> np.ndarray:
+    """Returns vectors `[n, D]` float32 from a column of lists of floats of one length; else as `ids_from_arrow`."""
+    kind = column.type
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    if not is_list or not pa.types.is_floating(kind.value_type):
+        raise UserError(f"{where}: expected lists of {FLOAT_TYPES}, found {kind}")
+    _refuse_nulls(column, where, first_row)
+    features = _common_length(column, where, first_row)
+    blocks = [as_float32(_block(chunk, features, where)) for chunk in column.chunks if len(chunk)]
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def _refuse_nulls(column: pa.ChunkedArray, where: str, first_row: int) -> None:
+    if column.null_count:
+        row = first_row + pc.index(column.is_null(), True).as_py()
+        raise UserError(
+            f"{where}: row {row} (counted from 0) is null, and {column.null_count} in all; leave out these rows"
+        )
+
+
+def _common_length(column: pa.ChunkedArray, where: str, first_row: int) -> int:
+    lengths = pc.list_value_length(column).to_numpy()
+    ragged = np.flatnonzero(lengths != lengths[0])
+    if len(ragged):
+        raise UserError(
+            f"{where}: row {first_row + ragged[0]} (counted from 0) has {lengths[ragged[0]]} values, but row "
+            f"{first_row} has {lengths[0]}; give all vectors one length"
+        )
+    if not lengths[0]:
+        raise UserError(f"{where}: the vectors are empty")
+    return int(lengths[0])
+
+
+def _block(chunk: pa.Array, features: int, where: str) -> np.ndarray:
+    """Returns the chunk as `[n, D]`, without a copy."""
+    values = chunk.flatten()
+    if values.null_count:
+        raise UserError(
+            f"{where}: {values.null_count} values inside the vectors are null; fill them in or leave out the rows"
+        )
+    return values.to_numpy().reshape(-1, features)
+
+
+def as_float32(array: np.ndarray) -> np.ndarray:
+    """Returns the array as contiguous float32, itself if it is that already."""
+    with np.errstate(over="ignore"):  # A float64 too large for float32 becomes infinite, which is refused by its row.
+        return np.ascontiguousarray(array, dtype=np.float32)
