@@ -8,6 +8,7 @@ python export.py --workdir=runs/items --input='new/*.parquet' --out=exports/new
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
@@ -15,6 +16,9 @@ from sid_jax import command
 from sid_jax.config import default_config
 from sid_jax.ids.unique import SCHEMES
 from sid_jax.settings import field_names
+
+if TYPE_CHECKING:
+    from sid_jax.bulk.engine import Engine
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder.", required=True)
 _OUT = flags.DEFINE_string("out", None, "The export's folder; it must not exist yet, or be empty.", required=True)
@@ -34,19 +38,33 @@ _INPUT = flags.DEFINE_multi_string(
 _INPUT_IDS = flags.DEFINE_multi_string(
     "input_ids", [], "For each .npy file of --input a text file with one id a line; without, ids are row numbers."
 )
+_ENGINE = flags.DEFINE_enum(
+    "engine", "local", ["local", "ray"], "--input: who encodes, this machine or the workers of a Ray cluster."
+)
+_WORKERS = flags.DEFINE_integer("workers", 2, "--engine=ray: how many pieces are done at a time.", lower_bound=1)
+_CPUS = flags.DEFINE_float("cpus", 1.0, "--engine=ray: CPU cores of a worker.", lower_bound=0.0)
+_GPUS = flags.DEFINE_float("gpus", 0.0, "--engine=ray: GPUs of a worker.", lower_bound=0.0)
 
 
 def main() -> None:
     """Exports what the flags name."""
-    run = {"step": _STEP.value, "unique": _UNIQUE.value}
+    workdir, out, step, unique = Path(_WORKDIR.value), Path(_OUT.value), _STEP.value, _UNIQUE.value
     if _INPUT.value:
         from sid_jax.bulk.run import export_files
 
-        export_files(Path(_WORKDIR.value), Path(_OUT.value), _INPUT.value, ids_paths=_INPUT_IDS.value, **run)
+        ids_paths, engine = _INPUT_IDS.value, _engine()
+        export_files(workdir, out, _INPUT.value, ids_paths=ids_paths, step=step, unique=unique, engine=engine)
     else:
         from sid_jax.export.run import export
 
-        export(Path(_WORKDIR.value), Path(_OUT.value), **run)
+        export(workdir, out, step=step, unique=unique)
+
+
+def _engine() -> "Engine":
+    from sid_jax.bulk.engine import LocalEngine
+    from sid_jax.bulk.ray_engine import RayEngine
+
+    return LocalEngine() if _ENGINE.value == "local" else RayEngine(_WORKERS.value, cpus=_CPUS.value, gpus=_GPUS.value)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from sid_jax.bulk import store
 from sid_jax.bulk.items import Items, items_of, joined
 from sid_jax.bulk.job import Job
+from sid_jax.data.npy_file import read_rows
 from sid_jax.ids.relocate import tuple_keys
 
 # Items of a group, but that a first code is not divided: what bounds the memory.
@@ -91,20 +91,9 @@ class SpilledRows:
         vectors = np.empty((len(rows), self._job.inputs.num_features), np.float32)
         for part in np.unique(self._part[rows]).tolist():
             mine = np.flatnonzero(self._part[rows] == part)
-            vectors[mine] = _read_rows(
-                store.crowded_vectors(self._job, part), self._place[rows[mine]], vectors.shape[1]
-            )
+            path, places = store.crowded_vectors(self._job, part), self._place[rows[mine]]
+            vectors[mine] = read_rows(path, 0, places, vectors.dtype, vectors.shape[1])
         return vectors
-
-
-def _read_rows(path: Path, rows: np.ndarray, num_features: int) -> np.ndarray:
-    # Read, and not mapped: the pages of a map count as the process's memory.
-    vectors, size = np.empty((len(rows), num_features), np.float32), 4 * num_features
-    with path.open("rb", buffering=0) as file:
-        for vector, row in zip(vectors, rows.tolist(), strict=True):
-            file.seek(row * size)
-            file.readinto(vector.data)
-    return vectors
 
 
 def gather_part(job: Job, piece: tuple[int, Sequence[Group]]) -> None:

@@ -77,7 +77,7 @@ def export_files(
         write_codebooks(folder, torch_weights(model), scaling, model_info(model))
         sample_every = max(1, parts.num_items // _SAMPLED_ITEMS)
         job = Job(folder, parts, sizes, scheme, capacity, config.data.id_column, sample_every)
-        made = _Stages(job, engine or LocalEngine(), console).run()
+        made = Stages(job, engine or LocalEngine(), console).run()
         shutil.rmtree(job.scratch)
         manifest = {
             "config": config.to_dict(),
@@ -110,7 +110,7 @@ def _refuse_wrong_inputs(model: RQVAE, parts: VectorParts, has_second_part: bool
         )
 
 
-class _Stages:
+class Stages:
     """All stages of a job."""
 
     def __init__(self, job: Job, engine: Engine, console: Console):

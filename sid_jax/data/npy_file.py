@@ -1,4 +1,4 @@
-"""Arrays in .npy files, opened without being read."""
+"""Arrays in files, opened without being read, and rows of them."""
 
 from __future__ import annotations
 
@@ -22,3 +22,16 @@ def open_npy(path: Path) -> np.memmap:
         raise UserError(
             f"{path}: not a readable .npy array of numbers ({reason(error)}); save it anew with np.save"
         ) from error
+
+
+def read_rows(path: Path, offset: int, rows: np.ndarray, dtype: np.dtype, num_features: int) -> np.ndarray:
+    """Returns rows `[m]` of an array `[n, num_features]` that lies row by row in a file, from a byte on.
+
+    They are read and not mapped: the pages of a map count as the process's memory until it is closed.
+    """
+    found, size = np.empty((len(rows), num_features), dtype), num_features * dtype.itemsize
+    with path.open("rb", buffering=0) as file:
+        for vector, row in zip(found, rows.tolist(), strict=True):
+            file.seek(offset + row * size)
+            file.readinto(memoryview(vector).cast("B"))
+    return found

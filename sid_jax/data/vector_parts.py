@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sid_jax.data.arrow_columns import FLOAT_TYPES, as_float32, plain_ids, vectors_from_arrow
-from sid_jax.data.npy_file import open_npy
+from sid_jax.data.npy_file import open_npy, read_rows
 from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
 
@@ -91,9 +91,10 @@ class VectorParts:
         """
         part = self.parts[number]
         if part.path.endswith(".npy"):
-            array = open_npy(Path(part.path))
+            path, array = Path(part.path), open_npy(Path(part.path))
             for first in range(0, len(wanted), rows):
-                yield as_float32(array[part.first_row + wanted[first : first + rows]])
+                chosen = part.first_row + wanted[first : first + rows]
+                yield as_float32(read_rows(path, array.offset, chosen, array.dtype, array.shape[1]))
             return
         start = 0
         for _, vectors in self._parquet_blocks(part, rows):
@@ -106,7 +107,7 @@ class VectorParts:
         lines = _lines(part) if part.ids_path else None
         array = open_npy(Path(part.path))
         with Path(part.path).open("rb") as file:
-            # Read, and not mapped: the pages of a map count as the process's memory until it is closed.
+            # Not from the map, for the reason that `read_rows` has.
             file.seek(array.offset + part.first_row * array.strides[0])
             for start in range(0, part.num_rows, rows):
                 count = min(rows, part.num_rows - start)

@@ -1,0 +1,168 @@
+"""From files to unique IDs at growing N: time, memory, and what of the encoder's own speed is left.
+
+python benchmarks/scale.py --items=1000000,2000000,4000000 --folder=/tmp/scale
+
+Vectors are made, with a structure of many small clusters on a curved surface; a model is trained on the first of them;
+each export is a process of its own, as a user starts it. What is in the folder already is used again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from contest import Contestant, Round, contest
+from rich.console import Console
+from rich.table import Table
+
+from sid_jax.json_file import write_json
+
+_ROOT = Path(__file__).parent.parent
+_ROWS_A_BLOCK = 2**16
+_TRAINED_ON = 2**17
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", default="1000000,2000000,4000000", help="N of each export")
+    parser.add_argument("--features", type=int, default=384)
+    parser.add_argument("--levels", type=int, default=4)
+    parser.add_argument("--folder", type=Path, required=True, help="where vectors and runs are kept")
+    parser.add_argument("--flags", default="", help="for export.py, as in --flags='--unique=none'")
+    parser.add_argument("--rounds", type=int, default=5, help="of the encoder in memory")
+    parser.add_argument("--json", type=Path, help="where to write the figures too")
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    workdir = _trained(arguments.folder, arguments.features, arguments.levels)
+    encoder = {"encoder": Contestant(prepare_encoder, (workdir, arguments.folder / "trained.npy"))}
+    in_memory = contest(encoder, arguments.rounds)["encoder"].items_per_second
+    print(f"the encoder alone, vectors in memory: {in_memory:,.0f} items/s")
+    rows = []
+    for num_items in map(int, arguments.items.split(",")):
+        vectors = _made_vectors(arguments.folder / f"{num_items}.npy", num_items, arguments.features)
+        rows.append(_exported(arguments.folder, workdir, vectors, num_items, arguments.flags.split()))
+    _report(rows, in_memory)
+    if arguments.json:
+        write_json(arguments.json, {"about": {**vars(arguments), "folder": ""}, "encoder": in_memory, "rows": rows})
+
+
+def prepare_encoder(workdir: Path, path: Path) -> Round:
+    """Returns a round of the encoder over vectors in memory, a call after another, as a program of one's own has it."""
+    import jax
+    import jax.numpy as jnp
+
+    from sid_jax.models.rqvae import RQVAE
+    from sid_jax.training.restore import restore_model
+
+    model, vectors = restore_model(workdir)[1], np.load(path)
+    assign = jax.jit(RQVAE.assign)
+
+    def run() -> int:
+        calls = [assign(model, jnp.asarray(vectors[first : first + 4096])) for first in range(0, len(vectors), 4096)]
+        np.concatenate([np.asarray(codes) for codes in calls])
+        return len(vectors)
+
+    return run
+
+
+def _made_vectors(path: Path, num_items: int, features: int) -> Path:
+    if path.exists():
+        return path
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (num_items, features)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in range(-(-num_items // _ROWS_A_BLOCK)):
+            count = min(_ROWS_A_BLOCK, num_items - block * _ROWS_A_BLOCK)
+            file.write(_block(block, features)[:count].tobytes())
+    partial.rename(path)
+    return path
+
+
+def _block(number: int, features: int) -> np.ndarray:
+    """Returns the vectors of a block: the same whatever N is."""
+    world = np.random.default_rng(0)
+    centres = world.normal(size=(20_000, 48)).astype(np.float32)
+    inner, outer = (world.normal(size=shape).astype(np.float32) for shape in ((48, 256), (256, features)))
+    random = np.random.default_rng([1, number])
+    # A few clusters are large, many are small.
+    chosen = (len(centres) * random.random(_ROWS_A_BLOCK) ** 2).astype(int)
+    latents = centres[chosen] + 0.6 * random.normal(size=(_ROWS_A_BLOCK, 48)).astype(np.float32)
+    vectors = np.tanh(latents @ inner / 7) @ outer
+    vectors += 2.0 * random.normal(size=vectors.shape).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def _trained(folder: Path, features: int, levels: int) -> Path:
+    workdir = folder / f"run-{levels}"
+    vectors = _made_vectors(folder / "trained.npy", _TRAINED_ON, features)
+    settings = [f"--config.data.path={vectors}", f"--config.model.num_levels={levels}", "--config.train.num_epochs=6"]
+    command = ["train.py", f"--config={_ROOT}/configs/embeddings.py", *settings, f"--workdir={workdir}"]
+    subprocess.run([sys.executable, *command], cwd=_ROOT, check=True, stdout=subprocess.DEVNULL)
+    return workdir
+
+
+def _exported(folder: Path, workdir: Path, vectors: Path, num_items: int, flags: list[str]) -> dict[str, float]:
+    out = folder / "export"
+    shutil.rmtree(out, ignore_errors=True)
+    words = ["export.py", f"--workdir={workdir}", f"--input={vectors}", f"--out={out}", *flags]
+    began = time.perf_counter()
+    process = subprocess.Popen([sys.executable, *words], cwd=_ROOT)
+    # wait4 tells what this one process used, and not the most of all so far.
+    _, status, used = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - began
+    if status:
+        raise SystemExit("the export has failed; its error is above")
+    manifest = json.loads((out / "manifest.json").read_text())
+    return {
+        "items": num_items,
+        "seconds": seconds,
+        "peak_bytes": used.ru_maxrss * 1024,
+        "distinct_rate": manifest["metrics"]["distinct_rate"],
+        "r2": manifest["metrics"]["r2_sampled"],
+        "moved": manifest["semantic_ids"]["moved"],
+        "unique": _unique_share(out, manifest["semantic_ids"]["sizes"]),
+    }
+
+
+def _unique_share(out: Path, sizes: list[int]) -> float:
+    import pyarrow.parquet as pq
+
+    numbers = []
+    for path in sorted(out.glob("ids-*.parquet")):
+        ids = pq.read_table(path, columns=["semantic_id"])["semantic_id"].combine_chunks()
+        codes = ids.flatten().to_numpy().reshape(-1, len(sizes)).T.astype(np.int64)
+        numbers.append(np.ravel_multi_index(tuple(codes), sizes))
+    every = np.concatenate(numbers)
+    return len(np.unique(every)) / len(every)
+
+
+def _report(rows: list[dict[str, float]], in_memory: float) -> None:
+    columns = ["items", "s", "items/s", "of the encoder", "s a million", "peak memory", "distinct", "moved", "unique"]
+    table = Table(*columns, title="File to file, process starts included", title_justify="left")
+    for row in rows:
+        rate = row["items"] / row["seconds"]
+        table.add_row(
+            f"{row['items']:,}",
+            f"{row['seconds']:.1f}",
+            f"{rate:,.0f}",
+            f"{rate / in_memory:.0%}",
+            f"{1e6 * row['seconds'] / row['items']:.2f}",
+            f"{row['peak_bytes'] / 2**20:,.0f} MiB",
+            f"{row['distinct_rate']:.3f}",
+            f"{row['moved']:.1%}",
+            f"{row['unique']:.2%}",
+        )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

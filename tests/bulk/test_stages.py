@@ -1,0 +1,125 @@
+"""What pieces make of a catalogue is what is made of it in memory, whole."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from sid_jax.bulk import encode, groups
+from sid_jax.bulk.engine import LocalEngine
+from sid_jax.bulk.run import Stages
+from sid_jax.ids import relocate as relocate_module
+from sid_jax.ids.alternatives import CodeAlternatives
+from sid_jax.ids.quality import entropy, gini
+from sid_jax.ids.unique import make_unique
+from sid_jax.quantize.health import code_health, duplicate_floor
+
+
+def vectors_with_repeats(num_items, features=6):
+    vectors = np.random.default_rng(0).normal(size=(num_items, features)).astype(np.float32)
+    vectors[7:12] = vectors[0]
+    return vectors
+
+
+def run_stages(job):
+    return Stages(job, LocalEngine(), Console(file=io.StringIO())).run()
+
+
+def written(job):
+    tables = [pq.read_table(path) for path in sorted(job.folder.glob("ids-*.parquet"))]
+    ids, codes, semantic_ids = (
+        [row for table in tables for row in table[name].to_pylist()] for name in ("item_id", "codes", "semantic_id")
+    )
+    return ids, np.array(codes), np.array(semantic_ids)
+
+
+@pytest.fixture(autouse=True)
+def _small_pieces(monkeypatch):
+    monkeypatch.setattr(groups, "_ITEMS_A_GROUP", 60)
+    monkeypatch.setattr(encode, "_ITEMS_A_DEVICE", 4)
+    monkeypatch.setattr(relocate_module, "_TUPLES_AT_ONCE", 256)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "scheme", "capacity", "uneven"),
+    [
+        ((8, 8, 8), "relocate", 1, False),
+        ((4, 5, 6), "relocate", 3, False),
+        # The first code of most items has too few places for them.
+        ((8, 8, 8), "relocate", 1, True),
+        ((7, 3), "relocate", 20, True),
+        ((310,), "relocate", 1, False),
+        ((8, 8), "suffix", 1, False),
+        ((8, 8), "none", 1, False),
+        ((300, 8, 8), "relocate", 1, False),
+    ],
+)
+def test_ids_are_those_of_an_export_in_memory(make_job, sizes, scheme, capacity, uneven):
+    vectors = vectors_with_repeats(300)
+    job = make_job(vectors, sizes, scheme=scheme, capacity=capacity, uneven=uneven)
+    assert len(job.inputs.parts) == 5
+    made = run_stages(job)
+    ids, codes, semantic_ids = written(job)
+    assert ids == list(range(300))
+    np.testing.assert_array_equal(codes, job.model.assign(vectors))
+    alternatives = CodeAlternatives(job.model, vectors)
+    wanted = make_unique(scheme, codes, np.arange(300), sizes, alternatives, capacity=capacity)
+    np.testing.assert_array_equal(semantic_ids, wanted)
+    if scheme != "none":
+        assert np.unique(semantic_ids, axis=0, return_counts=True)[1].max() <= capacity
+    moved = (semantic_ids[:, : len(sizes)] != codes).astype(float)
+    about, metrics = made["semantic_ids"], made["metrics"]
+    assert about["moved"] == pytest.approx(moved.any(axis=1).mean())
+    assert about["moved_by_level"] == pytest.approx(moved.mean(axis=0))
+    assert about["sizes"] == [*sizes, *([int(semantic_ids[:, -1].max()) + 1] if scheme == "suffix" else [])]
+    if uneven and scheme == "relocate":
+        assert about["moved_by_level"][0] > 0.1
+    for name, value in code_health(codes, sizes, duplicate_floor(vectors)).items():
+        assert metrics[name] == pytest.approx(value), name
+    assert metrics["gini"] == pytest.approx(gini(codes)) and metrics["entropy"] == pytest.approx(entropy(codes))
+    error = np.square(vectors - job.model.reconstruct(codes)).sum()
+    assert metrics["num_sampled"] == 300
+    assert metrics["r2_sampled"] == pytest.approx(1 - error / np.square(vectors - vectors.mean(axis=0)).sum(), abs=1e-5)
+
+
+def test_a_sample_is_every_so_manyth_item(make_job):
+    vectors = vectors_with_repeats(300)
+    job = make_job(vectors, (8, 8), scheme="none")
+    object.__setattr__(job, "sample_every", 7)
+    metrics = run_stages(job)["metrics"]
+    sample = vectors[::7]
+    error = np.square(sample - job.model.reconstruct(job.model.assign(sample))).sum()
+    assert metrics["num_sampled"] == len(sample)
+    assert metrics["r2_sampled"] == pytest.approx(1 - error / np.square(sample - sample.mean(axis=0)).sum(), abs=1e-5)
+
+
+def test_codes_beyond_a_byte_have_two(make_job):
+    vectors = vectors_with_repeats(300)
+    job = make_job(vectors, (8, 8), scheme="suffix")
+    run_stages(job)
+    kinds = pq.read_schema(next(job.folder.glob("ids-*.parquet"))).types
+    assert [str(kind.value_type) for kind in kinds[1:3]] == ["uint8", "uint8"]
+    job = make_job(vectors, (300, 8))
+    run_stages(job)
+    kinds = pq.read_schema(next(job.folder.glob("ids-*.parquet"))).types
+    assert [str(kind.value_type) for kind in kinds[1:3]] == ["uint16", "uint16"]
+
+
+def test_a_piece_that_is_done_again_writes_the_same(make_job):
+    job = make_job(vectors_with_repeats(300), (8, 8, 8))
+
+    class Twice(LocalEngine):
+        def map(self, stage, job, pieces, *, on_device):
+            list(super().map(stage, job, pieces[::-1], on_device=on_device))
+            return super().map(stage, job, pieces, on_device=on_device)
+
+    run_stages(job)
+    once = written(job)
+    again = make_job(vectors_with_repeats(300), (8, 8, 8))
+    Stages(again, Twice(), Console(file=io.StringIO())).run()
+    for one, other in zip(once, written(again), strict=True):
+        np.testing.assert_array_equal(one, other)
