@@ -18,15 +18,13 @@ from sid_jax.quantize.nearest import assign_codes, sum_codewords
 
 # Tuples judged at a time: bounds the memory that activations take.
 _TUPLES_A_CALL = 2**13
-# Up to so many for an item are judged by what they decode to; more, by the latent vectors that they stand for.
-_MOST_DECODED = 32
 
 
 class CodeAlternatives:
     """Finds tuples by beam search in the latent space: `sid_jax.ids.relocate.Alternatives` of a model.
 
-    What a tuple costs is the squared error of the vector that it stands for, in the space of the (unit-norm) input; of
-    very many tuples, and of first codes, that in the latent space.
+    What a tuple costs is the squared error of the vector that it stands for, in the space of the (unit-norm) input; at
+    a rough guess, of the latent vector that it stands for.
 
     Args:
       model: trained.
@@ -46,6 +44,11 @@ class CodeAlternatives:
 
         tuples, costs, own_costs = self._in_parts(search, _TUPLES_A_CALL // width, rows, own, first_codes)
         return tuples, costs, own_costs
+
+    def costs(self, rows: np.ndarray, tuples: np.ndarray) -> np.ndarray:
+        """Returns the squared errors of what tuples decode to."""
+        size = _TUPLES_A_CALL // tuples.shape[1]
+        return self._in_parts(lambda *given: (_errors(self._model, *given),), size, rows, tuples)[0]
 
     def first_codes(self, rows: np.ndarray) -> np.ndarray:
         """Returns what the greedy walk under each first code leaves of the latent vectors."""
@@ -77,13 +80,14 @@ def _search(
     if others:
         rest, _ = beam_codes(latents - first[first_codes], others, width)
         found = jnp.concatenate([jnp.broadcast_to(found, (*rest.shape[:2], 1)), rest], axis=-1)
-    judged = jnp.concatenate([own[:, None], found], axis=1)
-    if width <= _MOST_DECODED:
-        goals, results = normalise(vectors, model.unit_norm), model.reconstruct(judged)
-    else:
-        goals, results = latents, model.quantizer.lookup(judged)
-    costs = squared_error(goals[:, None], results)
+    quantized = model.quantizer.lookup(jnp.concatenate([own[:, None], found], axis=1))
+    costs = squared_error(latents[:, None], quantized)
     return found, costs[:, 1:], costs[:, 0]
+
+
+@jax.jit
+def _errors(model: RQVAE, vectors: jax.Array, tuples: jax.Array) -> jax.Array:
+    return squared_error(normalise(vectors, model.unit_norm)[:, None], model.reconstruct(tuples))
 
 
 @jax.jit

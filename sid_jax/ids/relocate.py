@@ -17,7 +17,9 @@ from sid_jax.errors import UserError
 from sid_jax.ids.matching import deferred_acceptance, first_in_group
 
 # Tuples looked at for each item, at first and at last; four times as many each time for items that found no place.
-_FIRST_WIDTH, _LAST_WIDTH = 8, 128
+_FIRST_WIDTH, _LAST_WIDTH = 5, 80
+# Of those that are free, how many are judged by what they really cost.
+_JUDGED = 3
 # Tuples of all items looked at together: bounds the memory, whatever N.
 _TUPLES_AT_ONCE = 2**21
 # Tuples that int64 can number.
@@ -49,11 +51,14 @@ class Alternatives(Protocol):
 
         Returns:
           `[M, C, L]` int32, tuples that each item could have, all different, perhaps its own among them; what each
-          costs, `[M, C]` float32; what the own one costs, `[M]` float32.
+          would cost, at a rough guess, `[M, C]` float32; what the own one would, `[M]` float32.
         """
 
+    def costs(self, rows: np.ndarray, tuples: np.ndarray) -> np.ndarray:
+        """Returns what tuples `[M, C, L]` really cost the items `[M]`, `[M, C]` float32."""
+
     def first_codes(self, rows: np.ndarray) -> np.ndarray:
-        """Returns what each of the K first codes would cost items `[M]`, `[M, K]` float32."""
+        """Returns what each of the K first codes would cost items `[M]`, at a rough guess, `[M, K]` float32."""
 
 
 def relocate(
@@ -178,6 +183,13 @@ class Placing:
         if staying:
             moving = ~first_in_group(self.keys[rows], costs.min(axis=1), self._rank[rows], np.full(len(rows), staying))
             rows, codes, keys, room, costs = (each[moving] for each in (rows, codes, keys, room, costs))
+        if not len(rows):
+            return rows
+        # Only the best few are worth a closer look.
+        best = np.argsort(costs, axis=1, kind="stable")[:, :_JUDGED]
+        keys, room, costs = (np.take_along_axis(each, best, axis=1) for each in (keys, room, costs))
+        codes = np.take_along_axis(codes, best[..., None], axis=1)
+        costs = np.where(np.isfinite(costs), self._alternatives.costs(rows, codes).astype(np.float64), np.inf)
         chosen = deferred_acceptance(keys, costs, room, self._rank[rows])
         found = np.flatnonzero(chosen >= 0)
         self._move(rows[found], codes[found, chosen[found]])

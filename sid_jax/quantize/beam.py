@@ -5,12 +5,18 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sid_jax.quantize.nearest import Codebooks
+from sid_jax.quantize.nearest import Codebooks, largest_few
+
+# Up to so many are found one after another, which takes less time than sorting.
+_FEW = 8
+# Vectors searched for together: what they need stays in a core's cache.
+_ROWS_TOGETHER = 256
 
 
 @functools.partial(jax.jit, static_argnames="width")
@@ -29,25 +35,59 @@ def beam_codes(latents: jax.Array, codebooks: Codebooks, width: int) -> tuple[ja
       `[B, C, L]` int32, each tuple once, the nearest first, and `[B, C]` float32, the squared distances of their sums
       to the vector; C is the width, or the number of tuples there are if that is less.
     """
+    latents = latents.astype(jnp.float32)
     stacked = jnp.concatenate([codebook.astype(jnp.float32) for codebook in codebooks])
     # With these two products no residual is needed: |x - c1 - c2|^2 = |x|^2 + (|c1|^2 - 2 x.c1) + (|c2|^2 - 2 x.c2)
     # + 2 c1.c2, so that a tuple costs additions, and not a product of its own.
-    inner = _product(latents.astype(jnp.float32), stacked)
-    between = _product(stacked, stacked)
-    codes = jnp.zeros((len(latents), 1, 0), jnp.int32)
-    distances = jnp.sum(jnp.square(latents.astype(jnp.float32)), axis=-1, keepdims=True)
-    starts = np.cumsum([0, *(len(codebook) for codebook in codebooks)])
-    for level, (start, end) in enumerate(itertools.pairwise(starts.tolist())):
-        alone = jnp.diagonal(between)[None, start:end] - 2 * inner[:, start:end]
-        longer = distances[..., None] + alone[:, None]
-        for earlier in range(level):
-            longer += 2 * between[:, start:end][codes[..., earlier] + starts[earlier]]
-        nearest, place = jax.lax.top_k(-longer.reshape(len(latents), -1), min(width, longer[0].size))
-        parent, code = place // (end - start), place % (end - start)
-        codes = jnp.take_along_axis(codes, parent[..., None], axis=1)
-        codes = jnp.concatenate([codes, code[..., None].astype(jnp.int32)], axis=-1)
-        distances = -nearest
+    between = 2 * _product(stacked, stacked)
+    inner = jnp.diagonal(between)[None] / 2 - 2 * _product(latents, stacked)
+    distances = jnp.sum(jnp.square(latents), axis=-1, keepdims=True)
+    walk = functools.partial(_walk, between=between, sizes=[len(codebook) for codebook in codebooks], width=width)
+    rows = len(latents)
+    chunks = -(-rows // _ROWS_TOGETHER)
+    if chunks < 2:
+        return walk((inner, distances))
+    padding = ((0, chunks * _ROWS_TOGETHER - rows), (0, 0))
+    given = [jnp.pad(each, padding).reshape(chunks, _ROWS_TOGETHER, -1) for each in (inner, distances)]
+    codes, distances = jax.lax.map(walk, tuple(given))
+    return codes.reshape(-1, *codes.shape[2:])[:rows], distances.reshape(-1, distances.shape[-1])[:rows]
+
+
+def _walk(
+    given: tuple[jax.Array, jax.Array], between: jax.Array, sizes: Sequence[int], width: int
+) -> tuple[jax.Array, jax.Array]:
+    """The search itself.
+
+    Args:
+      given: `|c|^2 - 2 x.c` of every code of every level, `[B, sum K]`, and `|x|^2`, `[B, 1]`.
+      between: `2 c.c'` of all pairs of codes, `[sum K, sum K]`.
+      sizes: K of each level.
+      width: C.
+    """
+    alone, distances = given
+    codes = jnp.zeros((len(alone), 1, 0), jnp.int32)
+    levels = [slice(*pair) for pair in itertools.pairwise(np.cumsum([0, *sizes]).tolist())]
+    for number, level in enumerate(levels):
+        longer = distances[..., None] + alone[:, None, level]
+        for earlier in range(number):
+            longer += between[levels[earlier], level][codes[..., earlier]]
+        scores, parents, code = _best(-longer, width)
+        codes = jnp.take_along_axis(codes, parents[..., None], axis=1)
+        codes = jnp.concatenate([codes, code[..., None]], axis=-1)
+        distances = -scores
     return codes, jnp.maximum(distances, 0.0)
+
+
+def _best(scores: jax.Array, width: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns the highest of scores `[B, C, K]`, at most `width`, and where they are along C and along K: `[B, C']`."""
+    rows, parents, size = scores.shape
+    if width > _FEW:
+        best, place = jax.lax.top_k(scores.reshape(rows, -1), min(width, parents * size))
+        return best, place // size, place % size
+    # The best of each parent first: what is the best of all is among them.
+    best, code = largest_few(scores, min(width, size))
+    best, place = largest_few(best.reshape(rows, -1), min(width, parents * best.shape[-1]))
+    return best, place // code.shape[-1], jnp.take_along_axis(code.reshape(rows, -1), place, axis=1)
 
 
 def _product(left: jax.Array, right: jax.Array) -> jax.Array:

@@ -63,6 +63,20 @@ def index_of_largest(scores: jax.Array) -> jax.Array:
     return jnp.minimum(size - last, size - 1).astype(jnp.int32)
 
 
+def largest_few(scores: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+    """Returns the `count` largest of scores `[..., K]` and where they are, `[..., count]`: as `jax.lax.top_k` does."""
+    places = jnp.arange(scores.shape[-1])
+    values, indices = [], []
+    for _ in range(count):
+        # Or else XLA would work out what is left anew each time.
+        scores = jax.lax.optimization_barrier(scores)
+        values.append(jnp.max(scores, axis=-1))
+        indices.append(index_of_largest(scores))
+        taken = jnp.broadcast_to(places, scores.shape) == indices[-1][..., None]
+        scores = jnp.where(taken, -jnp.inf, scores)
+    return jnp.stack(values, axis=-1), jnp.stack(indices, axis=-1)
+
+
 def nearest_codes(residuals: jax.Array, codebook: jax.Array) -> jax.Array:
     """Returns the index of the codeword nearest to each residual `[..., Z]`: `[...]` int32, ties to the lowest."""
     return index_of_largest(code_scores(residuals, codebook))

@@ -30,6 +30,9 @@ class Line:
         own_costs = distances[np.arange(len(rows)), np.ravel_multi_index(own.T, self.sizes)]
         return self.all[nearest], np.take_along_axis(distances, nearest, axis=1), own_costs
 
+    def costs(self, rows, tuples):
+        return np.square(self.positions[rows, None] - np.ravel_multi_index(np.moveaxis(tuples, -1, 0), self.sizes))
+
     def first_codes(self, rows):
         distances = np.square(self.positions[rows, None] - np.arange(len(self.all)))
         return distances.reshape(len(rows), self.sizes[0], -1).min(axis=2)
@@ -92,6 +95,9 @@ def test_more_items_alike_than_the_widest_beam_has_tuples(sizes):
                 np.broadcast_to(np.arange(found.shape[1], dtype=np.float32), found.shape[:2]),
                 np.zeros(len(rows)),
             )
+
+        def costs(self, rows, tuples):
+            return tuples[..., -1].astype(np.float32)
 
         def first_codes(self, rows):
             return np.broadcast_to(np.arange(sizes[0], dtype=np.float32), (len(rows), sizes[0]))

@@ -1,0 +1,167 @@
+"""Files to IDs by the command, as a user types it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from sid_jax.bulk.run import export_files
+from sid_jax.errors import UserError
+from sid_jax.export.id_tables import read_id_table
+from sid_jax.export.load import load_export
+from sid_jax.export.run import export
+from sid_jax.training.loop import train
+from tests.commands import environment, refused, run
+from tests.export.test_run import small_run
+
+QUIET = Console(file=io.StringIO())
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a run, `run`, and its 300 vectors, `items.npy`."""
+    folder = tmp_path_factory.mktemp("bulk")
+    train(
+        small_run(folder, np.random.default_rng(0).normal(size=(300, 12)).astype(np.float32)),
+        folder / "run",
+        console=QUIET,
+    )
+    return folder
+
+
+def test_an_export_of_the_runs_own_vectors_is_the_usual_one(trained, tmp_path):
+    export(trained / "run", tmp_path / "usual", console=QUIET)
+    words = [f"--workdir={trained}/run", f"--input={trained}/items.npy", f"--out={tmp_path}/files"]
+    result = run("export.py", *words)
+    assert result.returncode == 0, result.stderr
+    assert "300 Semantic IDs of step 50 are in" in result.stdout
+    usual, files = load_export(tmp_path / "usual"), load_export(tmp_path / "files", verify=True)
+    assert files.rows.equals(usual.rows)
+    assert sorted(path.name for path in (tmp_path / "files").iterdir()) == [
+        "codebooks.pt", "codebooks.safetensors", "ids-00000-of-00001.parquet", "manifest.json",
+    ]  # fmt: skip
+    assert files.table.semantic_id(7) == usual.table.semantic_id(7)
+    np.testing.assert_array_equal(
+        files.encode(np.load(trained / "items.npy")), np.array(usual.rows["codes"].to_pylist())
+    )
+    for name, value in files.manifest["metrics"].items():
+        if name in usual.manifest["metrics"]:
+            assert usual.manifest["metrics"][name] == pytest.approx(value), name
+    assert files.manifest["metrics"]["r2_sampled"] == pytest.approx(usual.manifest["metrics"]["r2"], abs=1e-5)
+
+
+def test_the_run_needs_neither_its_data_nor_one_file(trained, tmp_path):
+    """Two parquet files of strings, of which the run has never heard; its own vectors are gone."""
+    vectors = np.load(trained / "items.npy")
+    (trained / "items.npy").rename(tmp_path / "elsewhere.npy")
+    try:
+        for number in range(2):
+            ids = [f"sku-{number}-{row}" for row in range(150)]
+            lists = pa.array(list(vectors[150 * number :][:150]), pa.list_(pa.float32()))
+            pq.write_table(pa.table({"item_id": ids, "vector": lists}), tmp_path / f"{number}.parquet")
+        export_files(trained / "run", tmp_path / "out", [f"{tmp_path}/*.parquet"], console=QUIET)
+    finally:
+        (tmp_path / "elsewhere.npy").rename(trained / "items.npy")
+    loaded = load_export(tmp_path / "out")
+    assert loaded.table.ids[[0, 299]].tolist() == ["sku-0-0", "sku-1-149"]
+    assert len(np.unique(loaded.table.semantic_ids, axis=0)) == 300
+    table = read_id_table(tmp_path / "out")
+    assert table.name == "out" and table.item_ids.tolist() == loaded.table.ids.tolist()
+    np.testing.assert_array_equal(table.semantic_ids, loaded.table.semantic_ids)
+
+
+def test_a_mistake_leaves_nothing_behind(trained, tmp_path):
+    vectors = np.load(trained / "items.npy")
+    vectors[77, 3] = np.nan
+    np.save(tmp_path / "nan.npy", vectors)
+    np.save(tmp_path / "wide.npy", np.ones((4, 13), np.float32))
+    np.save(tmp_path / "many.npy", np.random.default_rng(1).normal(size=(600, 12)).astype(np.float32))
+    for name, words in {
+        "nan.npy": "row 77 (counted from 0, id 77) has nan",
+        "wide.npy": "vectors have 13 features; the model encodes 12",
+        "many.npy": "600 items cannot each have a Semantic ID",
+        "gone.npy": "no such file",
+    }.items():
+        result = run("export.py", f"--workdir={trained}/run", f"--input={tmp_path}/{name}", f"--out={tmp_path}/out")
+        assert words in refused(result)
+        assert not [path for path in tmp_path.iterdir() if "out" in path.name]
+
+
+def test_a_run_that_does_not_say_how_large_its_data_was(trained, tmp_path):
+    content = json.loads((trained / "run" / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps({k: v for k, v in content.items() if k != "data_shape"}))
+    with pytest.raises(UserError, match="does not say how large the data was"):
+        export_files(tmp_path, tmp_path / "out", [f"{trained}/items.npy"], console=QUIET)
+
+
+# Each piece leaves a file named after its process when it begins, and takes half a second more.
+_RAY = """
+import functools, os, sys, time, uuid
+from pathlib import Path
+from sid_jax.bulk.ray_engine import RayEngine
+from sid_jax.bulk.run import export_files
+
+workdir, out, source, began = sys.argv[1:]
+
+def slow(began, stage, job, piece):
+    (Path(began) / f"{os.getpid()}-{uuid.uuid4()}").touch()
+    time.sleep(0.5)
+    return stage(job, piece)
+
+class Slow(RayEngine):
+    def map(self, stage, job, pieces, *, on_device):
+        return super().map(functools.partial(slow, began, stage), job, pieces, on_device=on_device)
+
+if __name__ == "__main__":
+    export_files(Path(workdir), Path(out), [source], engine=Slow(3, cpus=0.5))
+"""
+
+
+def test_on_ray_with_a_worker_killed_the_table_is_the_same(trained, tmp_path):
+    """Twelve files, three workers; one of them dies in the middle of a piece."""
+    vectors = np.load(trained / "items.npy")
+    for number in range(12):
+        np.save(tmp_path / f"{number:02}.npy", vectors[25 * number : 25 * (number + 1)])
+    export_files(trained / "run", tmp_path / "local", [f"{tmp_path}/*.npy"], console=QUIET)
+    began = tmp_path / "began"
+    began.mkdir()
+    words = [sys.executable, "-c", _RAY, str(trained / "run"), str(tmp_path / "ray"), f"{tmp_path}/*.npy", str(began)]
+    process = subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 120
+        while len(list(began.iterdir())) < 4 and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        victim = int(max(began.iterdir(), key=lambda path: path.stat().st_mtime_ns).name.split("-")[0])
+        os.kill(victim, signal.SIGKILL)
+        _, errors = process.communicate(timeout=240)
+    finally:
+        process.kill()
+    assert process.returncode == 0, errors
+    pieces = [path.name for path in began.iterdir()]
+    assert len({name.split("-")[0] for name in pieces}) >= 3, pieces
+    # Its piece was begun again by another.
+    assert len(pieces) > 12
+    for path in sorted((tmp_path / "local").glob("ids-*")):
+        assert path.read_bytes() == (tmp_path / "ray" / path.name).read_bytes()
+
+
+def test_a_mistake_on_ray_is_one_line_too(trained, tmp_path):
+    vectors = np.load(trained / "items.npy")
+    vectors[7, 3] = np.inf
+    np.save(tmp_path / "inf.npy", vectors)
+    words = [f"--workdir={trained}/run", f"--input={tmp_path}/inf.npy", f"--out={tmp_path}/out", "--engine=ray"]
+    result = run("export.py", *words, "--workers=1")
+    assert result.returncode != 0
+    assert "row 7 (counted from 0, id 7) has inf" in result.stderr.strip().splitlines()[-1]
+    assert not (tmp_path / "out").exists()
