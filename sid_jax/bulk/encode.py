@@ -61,7 +61,7 @@ def _encoded(
         ids, vectors, first_row, results = waiting.popleft()
         codes, hashes, finite, moments = (np.asarray(each) for each in results)
         if not finite[: len(ids)].all():
-            check_finite(vectors, np.asarray(ids), job.inputs.parts[part].where, first_row=first_row)
+            check_finite(vectors, np.asarray(ids), job.inputs.parts[part].path, first_row=first_row)
         return ids, codes[: len(ids)], _joined_hashes(hashes[: len(ids)]), moments[None]
 
     for ids, vectors in blocks:

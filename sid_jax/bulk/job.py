@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from pathlib import Path
 
-from sid_jax.data.vector_parts import VectorParts
+from sid_jax.data.parts.vector_parts import VectorParts
 from sid_jax.export.codebooks import read_codebooks
 from sid_jax.export.weights import model_from_weights
 from sid_jax.models.rqvae import RQVAE

@@ -19,7 +19,7 @@ from sid_jax.bulk.ids import id_ranges, refuse_repeated_ids, repeated_hashes
 from sid_jax.bulk.job import Job
 from sid_jax.bulk.place import admit_leaving, all_moves, place_group
 from sid_jax.bulk.write import write_part
-from sid_jax.data.vector_parts import VectorParts, list_parts
+from sid_jax.data.parts.vector_parts import VectorParts, list_parts
 from sid_jax.errors import UserError
 from sid_jax.export.atomic import atomic_folder, refuse_taken
 from sid_jax.export.codebooks import write_codebooks
@@ -52,7 +52,7 @@ def export_files(
     Args:
       workdir: the run's folder; its own data are not read.
       out: where to; it must not exist, or be empty.
-      inputs: files, folders or patterns, as of `sid_jax.data.vector_parts.list_parts`.
+      inputs: files, folders or patterns, as of `sid_jax.data.parts.vector_parts.list_parts`.
       ids_paths: for .npy files, a text file with ids each.
       step: of the checkpoint; None takes the best one of a finished run.
       unique: "relocate", "suffix" or "none"; None for what the run's config says.

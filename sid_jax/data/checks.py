@@ -6,10 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sid_jax.data.blocks import in_blocks
 from sid_jax.errors import UserError
-
-# Rows looked at together, so that the check of a memory-mapped file needs little memory.
-_BLOCK_ROWS = 65_536
 
 
 def check_unique(ids: np.ndarray, where: str) -> None:
@@ -28,10 +26,7 @@ def check_unique(ids: np.ndarray, where: str) -> None:
 
 def check_finite(vectors: np.ndarray, ids: np.ndarray, where: str, *, first_row: int = 0) -> None:
     """Raises UserError, naming the first bad row, unless all `[N, D]` vectors are finite; the first is `first_row`."""
-    bad_rows = [
-        start + np.flatnonzero(~np.isfinite(vectors[start : start + _BLOCK_ROWS]).all(axis=1))
-        for start in range(0, len(vectors), _BLOCK_ROWS)
-    ]
+    bad_rows = [start + np.flatnonzero(~np.isfinite(block).all(axis=1)) for start, block in in_blocks(vectors)]
     bad = np.concatenate([*bad_rows, np.empty(0, np.int64)])
     if not len(bad):
         return

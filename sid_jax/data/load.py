@@ -13,9 +13,12 @@ from sid_jax.data.collaborative import collaborative_vectors, join_side_by_side
 from sid_jax.data.cooccurrence import cooccurrence_vectors, join_cooccurrences, pair_counts
 from sid_jax.data.history_files import load_histories
 from sid_jax.data.id_lists import read_item_list
+from sid_jax.data.large_files import read_parts
 from sid_jax.data.movielens import MovieLens, item_texts, user_texts
 from sid_jax.data.movielens_sources import load_movielens
+from sid_jax.data.npy_file import open_npy
 from sid_jax.data.partners import Partners
+from sid_jax.data.parts.vector_parts import find_ids_files, is_pattern, list_parts
 from sid_jax.data.relations import Relations
 from sid_jax.data.scaling import normalise
 from sid_jax.data.text import encode_texts
@@ -34,12 +37,19 @@ def load_corpus(config: ConfigDict) -> VectorSet:
     """Returns what `load_vectors` does, with the relations that the config's losses want."""
     model = config.model
     return load_vectors(
-        config.data, with_partners=model.contrastive_weight > 0, with_collaborative=model.alignment_weight > 0
+        config.data,
+        with_partners=model.contrastive_weight > 0,
+        with_collaborative=model.alignment_weight > 0,
+        resident_bytes=config.train.resident_bytes,
     )
 
 
 def load_vectors(
-    data_config: ConfigDict, *, with_partners: bool = False, with_collaborative: bool = False
+    data_config: ConfigDict,
+    *,
+    with_partners: bool = False,
+    with_collaborative: bool = False,
+    resident_bytes: int | None = None,
 ) -> VectorSet:
     """Returns the N items that get Semantic IDs, with `[N, D]` float32 finite vectors.
 
@@ -47,12 +57,18 @@ def load_vectors(
       data_config: the `data` part of the config.
       with_partners: whether to say who is taken with whom, from `data.histories`.
       with_collaborative: whether to give the co-occurrence vectors of `data.histories` beside the vectors too.
+      resident_bytes: own vectors that are larger stay in a file, which is mapped; None reads all but a .npy of float32
+        into memory.
 
     Raises:
       UserError: if a setting has no such choice, or the data is missing, damaged or not finite.
     """
     _check_choice("source", data_config.source, SOURCES)
-    data = _own_vectors(data_config) if data_config.source == "vectors" else _movielens_vectors(data_config)
+    data = (
+        _own_vectors(data_config, resident_bytes)
+        if data_config.source == "vectors"
+        else _movielens_vectors(data_config)
+    )
     if data_config.held_out_path:
         data = dataclasses.replace(data, held_out=_held_out(Path(data_config.held_out_path).expanduser(), data.ids))
     if data_config.histories.source == "none":
@@ -102,15 +118,24 @@ def _held_out(path: Path, item_ids: np.ndarray) -> np.ndarray:
     return held_out
 
 
-def _own_vectors(data_config: ConfigDict) -> VectorSet:
+def _own_vectors(data_config: ConfigDict, resident_bytes: int | None) -> VectorSet:
     if not data_config.path:
-        raise UserError("data.path is empty: pass --config.data.path=FILE with your vectors, a .npy or .parquet file")
-    return read_vector_file(
-        Path(data_config.path).expanduser(),
-        id_column=data_config.id_column,
-        vector_column=data_config.vector_column,
-        ids_path=Path(data_config.ids_path).expanduser() if data_config.ids_path else None,
-    )
+        raise UserError(
+            "data.path is empty: pass --config.data.path=FILE with your vectors, a .npy or .parquet file, or several"
+        )
+    columns = {"id_column": data_config.id_column, "vector_column": data_config.vector_column}
+    ids_paths = find_ids_files(data_config.ids_path)
+    path = Path(data_config.path).expanduser()
+    is_one = path.suffix in (".npy", ".parquet") and not path.is_dir() and not is_pattern(path)
+    if is_one and (resident_bytes is None or not path.is_file() or _stays_in_file(path)):
+        return read_vector_file(path, **columns, ids_path=Path(ids_paths[0]) if ids_paths else None)
+    parts = list_parts([data_config.path], **columns, ids_paths=ids_paths)
+    return read_parts(parts, data_config.path, resident_bytes=resident_bytes, cache_dir=data_config.cache_dir)
+
+
+def _stays_in_file(path: Path) -> bool:
+    """Returns whether it is a .npy that is mapped as it is."""
+    return path.suffix == ".npy" and open_npy(path).dtype == np.float32
 
 
 def _movielens_vectors(data_config: ConfigDict) -> VectorSet:

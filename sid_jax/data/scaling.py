@@ -10,12 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from sid_jax.data.blocks import in_blocks
 from sid_jax.errors import UserError
 
 STANDARDISE = ("global", "feature", "none")
-
-# Rows taken together while fitting, so that float64 copies stay small.
-_BLOCK_ROWS = 65_536
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["mean", "scale"], meta_fields=["unit_norm"])
@@ -100,9 +98,9 @@ def _to_rank(features: jax.Array, rank: int) -> jax.Array:
 
 def moments(vectors: np.ndarray, unit_norm: bool) -> tuple[np.ndarray, np.ndarray]:
     """Returns each feature's mean and variance, `[D]` float64, in two passes: one pass loses small variances."""
-    blocks = [vectors[start : start + _BLOCK_ROWS] for start in range(0, len(vectors), _BLOCK_ROWS)]
-    mean = sum(_prepared(block, unit_norm).sum(axis=0) for block in blocks) / len(vectors)
-    variance = sum(((_prepared(block, unit_norm) - mean) ** 2).sum(axis=0) for block in blocks) / len(vectors)
+    mean = sum(_prepared(block, unit_norm).sum(axis=0) for _, block in in_blocks(vectors)) / len(vectors)
+    squares = (((_prepared(block, unit_norm) - mean) ** 2).sum(axis=0) for _, block in in_blocks(vectors))
+    variance = sum(squares) / len(vectors)
     return np.asarray(mean), np.asarray(variance)
 
 

@@ -8,10 +8,8 @@ import hashlib
 import jax
 import numpy as np
 
+from sid_jax.data.blocks import in_blocks
 from sid_jax.data.relations import Relations
-
-# Rows read together, so that a memory-mapped file needs little memory.
-_BLOCK_ROWS = 65_536
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +52,8 @@ class VectorSet:
         """Returns the SHA-256 over all but columns and source: equal if and only if what is trained on is."""
         digest = hashlib.sha256()
         digest.update(f"{self.vectors.shape}".encode())
-        for first in range(0, len(self.vectors), _BLOCK_ROWS):
-            digest.update(self.vectors[first : first + _BLOCK_ROWS].tobytes())
+        for _, block in in_blocks(self.vectors):
+            digest.update(block.tobytes())
         digest.update("\n".join(map(str, self.ids.tolist())).encode())
         if self.held_out is not None:
             digest.update(self.held_out.tobytes())

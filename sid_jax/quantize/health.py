@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-# Rows hashed together, so that a memory-mapped file needs little memory.
-_BLOCK_ROWS = 65_536
+from sid_jax.data.blocks import in_blocks
 
 
 def distinct_rate(codes: np.ndarray) -> float:
@@ -24,8 +23,7 @@ def duplicate_floor(vectors: np.ndarray) -> float:
 
     Items whose vectors are the same, byte for byte, get the same codes from any encoder.
     """
-    blocks = range(0, len(vectors), _BLOCK_ROWS)
-    hashes = np.concatenate([_row_hashes(vectors[first : first + _BLOCK_ROWS]) for first in blocks])
+    hashes = np.concatenate([_row_hashes(block) for _, block in in_blocks(vectors)])
     return len(_bucket_sizes(hashes)) / len(vectors)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
+from sid_jax.data.blocks import forget_pages
 from sid_jax.data.partners import Partners, draw_partners
 from sid_jax.data.relations import Relations
 from sid_jax.data.vector_set import VectorSet
@@ -141,6 +142,7 @@ class StreamedCorpus:
         order = np.argsort(flat, kind="stable")
         vectors = np.empty((len(flat), self._vectors.shape[1]), np.float32)
         vectors[order] = self._vectors[flat[order]]
+        forget_pages(self._vectors)
         return vectors.reshape(*rows.shape, -1)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sid_jax.bulk.job import Job
-from sid_jax.data.vector_parts import list_parts
+from sid_jax.data.parts.vector_parts import list_parts
 from sid_jax.export.codebooks import write_codebooks
 
 

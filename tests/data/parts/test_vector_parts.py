@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from array_record.python.array_record_module import ArrayRecordWriter
 
-from sid_jax.data.vector_parts import list_parts
+from sid_jax.data.parts.vector_parts import list_parts
 from sid_jax.errors import UserError
 
 VECTORS = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32)
@@ -61,10 +62,43 @@ def test_parquet_row_groups_are_not_divided_and_types_come_as_they_are(tmp_path)
     np.testing.assert_array_equal(found[70:], VECTORS[70:])
 
 
-@pytest.mark.parametrize("name", ["a.npy", "a.parquet"])
+def write_records(path, vectors):
+    writer = ArrayRecordWriter(str(path), "group_size:1")
+    for vector in vectors:
+        writer.write(vector.astype("<f4").tobytes())
+    writer.close()
+
+
+def test_array_record_shards(tmp_path):
+    for number in range(2):
+        write_records(tmp_path / f"v.array_record-{number:05}-of-00002", VECTORS[50 * number :][:50])
+    parts = list_parts([str(tmp_path)], rows=20)
+    assert [part.num_rows for part in parts.parts] == [20, 20, 10] * 2 and parts.ids_are_row_numbers
+    ids, found = everything(parts, 7)
+    assert ids == list(range(100))
+    np.testing.assert_array_equal(found, VECTORS)
+
+
+def test_array_records_that_are_no_vectors_are_refused(tmp_path):
+    writer = ArrayRecordWriter(str(tmp_path / "odd.array_record"), "group_size:1")
+    writer.write(b"12345")
+    writer.close()
+    assert "record 0 has 5 bytes" in refusal(tmp_path / "odd.array_record")
+    writer = ArrayRecordWriter(str(tmp_path / "ragged.array_record"), "group_size:1")
+    for vector in (VECTORS[0], VECTORS[1], VECTORS[2, :2]):
+        writer.write(vector.tobytes())
+    writer.close()
+    assert "record 2 has 8 bytes, but record 0 12" in refusal(tmp_path / "ragged.array_record")
+    (tmp_path / "junk.array_record").write_bytes(b"no records at all" * 100)
+    assert "junk.array_record" in refusal(tmp_path / "junk.array_record")
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.parquet", "a.array_record"])
 def test_chosen_rows_of_a_part(tmp_path, name):
     if name == "a.npy":
         np.save(tmp_path / name, VECTORS)
+    elif name == "a.array_record":
+        write_records(tmp_path / name, VECTORS)
     else:
         write_parquet(tmp_path / name, np.arange(100), VECTORS, row_group_size=50)
     parts = list_parts([str(tmp_path)], rows=50)
@@ -120,6 +154,6 @@ def test_ids_that_do_not_fit_their_vectors_are_refused(tmp_path):
     assert "holds 99 ids, but" in refusal(tmp_path / "a.npy", ids_paths=[str(tmp_path / "short")])
     assert "line 5 is empty" in refusal(tmp_path / "a.npy", ids_paths=[str(tmp_path / "gap")])
     assert "No such file" in refusal(tmp_path / "a.npy", ids_paths=[str(tmp_path / "gone")])
-    assert "2 files of ids for 1 .npy files" in refusal(tmp_path / "a.npy", ids_paths=["x", "y"])
+    assert "2 files of ids for 1 files without ids of their own" in refusal(tmp_path / "a.npy", ids_paths=["x", "y"])
     (tmp_path / "latin").write_bytes(b"\n".join([b"\xe9", *map(str.encode, lines[1:])]))
     assert "not UTF-8" in refusal(tmp_path / "a.npy", ids_paths=[str(tmp_path / "latin")])

@@ -1,0 +1,34 @@
+"""Going through a mapped file: every row once, and no more memory than a block."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sid_jax.data.blocks import in_blocks
+
+
+@pytest.mark.parametrize("rows", [3, 10, 64])
+def test_every_row_comes_once_with_its_number(rows):
+    array = np.arange(20).reshape(10, 2)
+    found = list(in_blocks(array, rows))
+    assert [first for first, _ in found] == list(range(0, 10, rows))
+    np.testing.assert_array_equal(np.concatenate([block for _, block in found]), array)
+
+
+def test_a_mapped_file_takes_the_memory_of_a_block(tmp_path):
+    np.lib.format.open_memmap(tmp_path / "v.npy", "w+", np.float32, (400_000, 256))[:] = 1
+    program = f"""
+import resource
+import numpy as np
+from sid_jax.data.blocks import in_blocks
+from sid_jax.data.npy_file import open_npy
+vectors = np.asarray(open_npy(__import__("pathlib").Path({str(tmp_path / "v.npy")!r})))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+assert sum(float(block.sum()) for _, block in in_blocks(vectors)) == vectors.size
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    grown = int(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
+    # Of 410 MB; ru_maxrss is in kibibytes.
+    assert grown < 100_000, grown
