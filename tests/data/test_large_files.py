@@ -72,5 +72,5 @@ def test_wrong_values_ids_and_a_folder_that_cannot_be_written(shards, tmp_path):
     with pytest.raises(UserError, match="ids of some files are int64, of others string"):
         load(shards / "*.parquet", tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written .* resident_bytes"):
+    with pytest.raises(UserError, match="cannot be written .*resident_bytes"):
         load(shards / "1.parquet", tmp_path, 100, cache_dir=str(tmp_path / "file"))
