@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sid_jax.quantize.estimators import add_error, gumbel_softmax, rotate_to, straight_through
+from sid_jax.quantize.estimators import add_error, gumbel_softmax, rotate_to, standard_gumbel, straight_through
 from sid_jax.quantize.losses import codebook_loss, commitment_loss
 from sid_jax.quantize.nearest import (
     Codebooks,
@@ -140,15 +140,18 @@ def _choose(scores, codebook, soft, noise, temperature, noise_scale, hard) -> _C
         weights, code = gumbel_softmax(scores, noise=noise, temperature=temperature, noise_scale=noise_scale, hard=hard)
     # The codebook loss speaks of the vector that went forward, and moves the codebook alone.
     of_codebook = codewords_by_one_hot(jax.lax.stop_gradient(weights), codebook)
-    codeword = codewords_by_one_hot(weights, codebook) if soft else of_codebook
-    return _Choice(code, codeword, of_codebook)
+    if not soft:
+        return _Choice(code, of_codebook, of_codebook)
+    # The same product, with the gradient to the weights alone: so the codebook has one gradient to work out, not two.
+    of_weights = codewords_by_one_hot(weights, jax.lax.stop_gradient(codebook))
+    return _Choice(code, of_codebook + (of_weights - jax.lax.stop_gradient(of_weights)), of_codebook)
 
 
 def _gumbel_noises(key: jax.Array | None, shape: tuple[int, ...], sizes: Sequence[int]) -> list[jax.Array] | list[None]:
     """Returns the noise `[..., K]` of each level; drawn at one go, which is several times as fast as level by level."""
     if key is None:
         return [None] * len(sizes)
-    return jnp.split(jax.random.gumbel(key, (*shape, sum(sizes))), list(np.cumsum(sizes[:-1])), axis=-1)
+    return jnp.split(standard_gumbel(key, (*shape, sum(sizes))), list(np.cumsum(sizes[:-1])), axis=-1)
 
 
 def _record(level: _Choice, scores, residual, spacing, temperature) -> dict[str, jax.Array]:

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sid_jax.quantize.estimators import add_error, gumbel_softmax, rotate_to, straight_through
+from sid_jax.quantize.estimators import add_error, gumbel_softmax, rotate_to, standard_gumbel, straight_through
 from sid_jax.quantize.residual import residual_quantize
 
 
@@ -120,3 +120,16 @@ def test_the_sum_of_all_levels_goes_through_one_rotation_or_error(key):
             )
         )
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(40_000, 5), (200_001,)])
+def test_the_noise_is_standard_gumbel(key, shape):
+    noise = np.asarray(standard_gumbel(key, shape), np.float64)
+    assert noise.shape == shape and noise.dtype == np.float64 and np.isfinite(noise).all()
+    assert noise.mean() == pytest.approx(np.euler_gamma, abs=0.015)
+    assert noise.std() == pytest.approx(np.pi / np.sqrt(6), abs=0.015)
+    for threshold in (-1.0, 0.0, 1.0, 5.0):
+        assert (noise < threshold).mean() == pytest.approx(np.exp(-np.exp(-threshold)), abs=0.005)
+    # The two halves of a number's bits are two draws.
+    if len(shape) > 1:
+        assert np.abs(np.corrcoef(noise.T) - np.eye(5)).max() < 0.02
