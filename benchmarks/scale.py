@@ -1,9 +1,10 @@
-"""From files to unique IDs at growing N: time, memory, and what of the encoder's own speed is left.
+"""From files to unique IDs, and from files to a model, at growing N: time, memory, and what of the speed is left.
 
 python benchmarks/scale.py --items=1000000,2000000,4000000 --folder=/tmp/scale
+python benchmarks/scale.py --train --items=1000000,4000000 --folder=/tmp/scale
 
 Vectors are made, with a structure of many small clusters on a curved surface; a model is trained on the first of them;
-each export is a process of its own, as a user starts it. What is in the folder already is used again.
+each export, or training, is a process of its own, as a user starts it. What is in the folder already is used again.
 """
 
 from __future__ import annotations
@@ -36,22 +37,29 @@ def main() -> None:
     parser.add_argument("--features", type=int, default=384)
     parser.add_argument("--levels", type=int, default=4)
     parser.add_argument("--folder", type=Path, required=True, help="where vectors and runs are kept")
-    parser.add_argument("--flags", default="", help="for export.py, as in --flags='--unique=none'")
+    parser.add_argument("--train", action="store_true", help="train on files, half an epoch, instead of exporting")
+    parser.add_argument("--flags", default="", help="for the command, as in --flags='--unique=none'")
     parser.add_argument("--rounds", type=int, default=5, help="of the encoder in memory")
     parser.add_argument("--json", type=Path, help="where to write the figures too")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    workdir = _trained(arguments.folder, arguments.features, arguments.levels)
-    encoder = {"encoder": Contestant(prepare_encoder, (workdir, arguments.folder / "trained.npy"))}
-    in_memory = contest(encoder, arguments.rounds)["encoder"].items_per_second
-    print(f"the encoder alone, vectors in memory: {in_memory:,.0f} items/s")
-    rows = []
-    for num_items in map(int, arguments.items.split(",")):
-        vectors = _made_vectors(arguments.folder / f"{num_items}.npy", num_items, arguments.features)
-        rows.append(_exported(arguments.folder, workdir, vectors, num_items, arguments.flags.split()))
-    _report(rows, in_memory)
+    sizes = [int(size) for size in arguments.items.split(",")]
+    files = {size: _made_vectors(arguments.folder / f"{size}.npy", size, arguments.features) for size in sizes}
+    about = {**vars(arguments), "folder": ""}
+    if arguments.train:
+        rows = [_trained_on(arguments.folder, path, size, arguments.flags.split()) for size, path in files.items()]
+        report: dict[str, object] = {"about": about, "rows": rows}
+        _report_training(rows)
+    else:
+        workdir = _trained(arguments.folder, arguments.features, arguments.levels)
+        encoder = {"encoder": Contestant(prepare_encoder, (workdir, arguments.folder / "trained.npy"))}
+        in_memory = contest(encoder, arguments.rounds)["encoder"].items_per_second
+        print(f"the encoder alone, vectors in memory: {in_memory:,.0f} items/s")
+        rows = [_exported(arguments.folder, workdir, files[size], size, arguments.flags.split()) for size in sizes]
+        report = {"about": about, "encoder": in_memory, "rows": rows}
+        _report(rows, in_memory)
     if arguments.json:
-        write_json(arguments.json, {"about": {**vars(arguments), "folder": ""}, "encoder": in_memory, "rows": rows})
+        write_json(arguments.json, report)
 
 
 def prepare_encoder(workdir: Path, path: Path) -> Round:
@@ -114,23 +122,36 @@ def _exported(folder: Path, workdir: Path, vectors: Path, num_items: int, flags:
     out = folder / "export"
     shutil.rmtree(out, ignore_errors=True)
     words = ["export.py", f"--workdir={workdir}", f"--input={vectors}", f"--out={out}", *flags]
-    began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *words], cwd=_ROOT)
-    # wait4 tells what this one process used, and not the most of all so far.
-    _, status, used = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - began
-    if status:
-        raise SystemExit("the export has failed; its error is above")
+    used = _timed(words)
     manifest = json.loads((out / "manifest.json").read_text())
     return {
         "items": num_items,
-        "seconds": seconds,
-        "peak_bytes": used.ru_maxrss * 1024,
+        **used,
         "distinct_rate": manifest["metrics"]["distinct_rate"],
         "r2": manifest["metrics"]["r2_sampled"],
         "moved": manifest["semantic_ids"]["moved"],
         "unique": _unique_share(out, manifest["semantic_ids"]["sizes"]),
     }
+
+
+def _trained_on(folder: Path, vectors: Path, num_items: int, flags: list[str]) -> dict[str, float]:
+    """Trains on vectors that stay in their file."""
+    workdir = folder / "training"
+    shutil.rmtree(workdir, ignore_errors=True)
+    settings = {"data.path": vectors, "train.num_epochs": 0.5, "train.warmup_epochs": 0.1, "train.resident_bytes": 0}
+    words = ["train.py", f"--config={_ROOT}/configs/embeddings.py", f"--workdir={workdir}"]
+    used = _timed([*words, *(f"--config.{name}={value}" for name, value in settings.items()), *flags])
+    return {"items": num_items, **used}
+
+
+def _timed(words: list[str]) -> dict[str, float]:
+    began = time.perf_counter()
+    process = subprocess.Popen([sys.executable, *words], cwd=_ROOT)
+    # wait4 tells what this one process used, and not the most of all so far.
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit("the command has failed; its error is above")
+    return {"seconds": time.perf_counter() - began, "peak_bytes": used.ru_maxrss * 1024}
 
 
 def _unique_share(out: Path, sizes: list[int]) -> float:
@@ -161,6 +182,16 @@ def _report(rows: list[dict[str, float]], in_memory: float) -> None:
             f"{row['moved']:.1%}",
             f"{row['unique']:.2%}",
         )
+    Console().print(table)
+
+
+def _report_training(rows: list[dict[str, float]]) -> None:
+    columns = ["items", "s", "s a million", "peak memory"]
+    title = "Half an epoch and an evaluation, vectors read from their file, process starts included"
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        peak = f"{row['peak_bytes'] / 2**20:,.0f} MiB"
+        table.add_row(f"{row['items']:,}", f"{row['seconds']:.1f}", f"{1e6 * row['seconds'] / row['items']:.1f}", peak)
     Console().print(table)
 
 
