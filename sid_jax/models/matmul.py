@@ -66,7 +66,8 @@ def _transposed(rows: jax.Array) -> jax.Array:
 
     Without the constraint XLA leaves the rows where they are and transposes no more than their description.
     """
-    if jax.default_backend() != "cpu":
+    # Of several devices each would be given all rows: the constraint is beyond what XLA knows how to share out.
+    if jax.default_backend() != "cpu" or jax.device_count() > 1:
         return rows.T
     return with_layout_constraint(rows.T, Layout((0, 1)))
 
