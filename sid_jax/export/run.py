@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from jax.sharding import Mesh
 from rich.console import Console
 
 from sid_jax.export.atomic import atomic_folder, refuse_taken
@@ -18,6 +19,7 @@ from sid_jax.ids.unique import make_unique
 from sid_jax.quantize.health import duplicate_floor
 from sid_jax.training.evaluate import evaluate, r2_of_codes
 from sid_jax.training.restore import TrainedRun, restore_run
+from sid_jax.training.sharding import all_devices
 
 
 def export(
@@ -42,8 +44,8 @@ def export(
     """
     console = console or Console()
     refuse_taken(out)
-    run = restore_run(workdir, step)
-    evaluation = evaluate(run.recipe, run.state, run.data.vectors, duplicate_floor(run.data.vectors))
+    run, mesh = restore_run(workdir, step), all_devices()
+    evaluation = evaluate(run.recipe, run.state, run.data.vectors, duplicate_floor(run.data.vectors), mesh)
     model, codes, sizes = run.model, evaluation.codes, evaluation.metrics["codebook_size"]
     scheme, capacity = unique or run.config.ids.unique, run.config.ids.capacity
     alternatives = CodeAlternatives(model, run.data.vectors)
@@ -85,8 +87,8 @@ def export(
                 **evaluation.metrics,
                 "gini": gini(codes),
                 "entropy": entropy(codes),
-                "r2_unique": r2_of_codes(run.recipe, run.state, run.data.vectors, final_codes),
-                **_held_out_figures(run, codes),
+                "r2_unique": r2_of_codes(run.recipe, run.state, run.data.vectors, final_codes, mesh),
+                **_held_out_figures(run, codes, mesh),
             },
         }
         write_manifest(folder, manifest)
@@ -99,9 +101,9 @@ def export(
     )
 
 
-def _held_out_figures(run: TrainedRun, codes: np.ndarray) -> dict[str, float]:
+def _held_out_figures(run: TrainedRun, codes: np.ndarray, mesh: Mesh) -> dict[str, float]:
     """Returns what the codes keep of the items that were not trained on, against their mean, if there are any."""
     held_out = run.data.held_out
     if held_out is None or held_out.sum() < 2:
         return {}
-    return {"r2_held_out": r2_of_codes(run.recipe, run.state, run.data.vectors[held_out], codes[held_out])}
+    return {"r2_held_out": r2_of_codes(run.recipe, run.state, run.data.vectors[held_out], codes[held_out], mesh)}

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from sid_jax.data.blocks import forget_pages
@@ -20,7 +20,7 @@ from sid_jax.streams import stream_key
 from sid_jax.training.objective import Companions, PartnerBatch
 from sid_jax.training.recipe import Recipe
 from sid_jax.training.scan import epoch_order
-from sid_jax.training.sharding import on_every_device
+from sid_jax.training.sharding import on_every_device, share_out
 from sid_jax.training.state import TrainState
 from sid_jax.training.step import Metrics, train_on_batches, train_steps
 
@@ -78,7 +78,8 @@ class ResidentCorpus:
 class StreamedCorpus:
     """Vectors that stay in their file: the batches of a resident corpus, in its order, read while steps are taken.
 
-    Memory does not grow with N, but for the order of an epoch (4 bytes an item) and the relations. Use it as a context.
+    A process reads only what its own devices are given. Memory does not grow with N, but for the order of an epoch (4
+    bytes an item) and the relations. Use it as a context.
 
     Args:
       vectors: `[N, D]` float32, memory-mapped.
@@ -89,7 +90,8 @@ class StreamedCorpus:
 
     def __init__(self, vectors: np.ndarray, relations: Relations | None, mesh: Mesh, *, seed: int, batch_size: int):
         self._vectors, self._mesh, self._seed, self._batch_size = vectors, mesh, seed, batch_size
-        self._partners = on_every_device(relations and relations.partners, mesh)
+        # On a device of this process: it is drawn from them beside the steps, where no collective may be called.
+        self._partners = jax.tree.map(jnp.asarray, relations and relations.partners)
         self._collaborative = None if relations is None else relations.collaborative
         self._steps_per_epoch = -(-len(vectors) // batch_size)
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int32))
@@ -114,17 +116,17 @@ class StreamedCorpus:
 
     def _read(self, step: int, num_steps: int) -> tuple[jax.Array, Companions | None]:
         items = np.stack([self._items(each) for each in range(step, step + num_steps)])
-        put = functools.partial(jax.device_put, device=NamedSharding(self._mesh, PartitionSpec(None, "data")))
-        batches = put(self._gather(items))
+        batches = self._rows(self._vectors, items)
         partners, collaborative = None, None
         if self._partners is not None:
-            rows, found = _draw_for_steps(self._seed, self._partners, items, jnp.arange(step, step + num_steps))
-            partners = PartnerBatch(put(rows), put(found), put(self._gather(np.asarray(rows))))
+            drawn = _draw_for_steps(self._seed, self._partners, items, jnp.arange(step, step + num_steps))
+            rows, found = map(np.asarray, drawn)
+            partners = PartnerBatch(self._share_out(rows), self._share_out(found), self._rows(self._vectors, rows))
         if self._collaborative is not None:
-            collaborative = put(np.asarray(self._collaborative)[items])
+            collaborative = self._rows(np.asarray(self._collaborative), items)
         if partners is None and collaborative is None:
             return batches, None
-        return batches, Companions(put(items), partners, collaborative)
+        return batches, Companions(self._share_out(items), partners, collaborative)
 
     def _items(self, step: int) -> np.ndarray:
         epoch, position = divmod(step, self._steps_per_epoch)
@@ -136,14 +138,24 @@ class StreamedCorpus:
             self._order = (epoch, np.asarray(order))
         return self._order[1][position * self._batch_size :][: self._batch_size]
 
-    def _gather(self, rows: np.ndarray) -> np.ndarray:
-        """Returns the vectors of rows `[S, B]`, read from the file's beginning to its end."""
-        flat = rows.reshape(-1)
-        order = np.argsort(flat, kind="stable")
-        vectors = np.empty((len(flat), self._vectors.shape[1]), np.float32)
-        vectors[order] = self._vectors[flat[order]]
-        forget_pages(self._vectors)
-        return vectors.reshape(*rows.shape, -1)
+    def _share_out(self, numbers: np.ndarray) -> jax.Array:
+        """Returns `[S, B]` numbers, whose B is shared out over the devices."""
+        return share_out(numbers.shape, self._mesh, numbers.__getitem__, axis=1)
+
+    def _rows(self, vectors: np.ndarray, rows: np.ndarray) -> jax.Array:
+        """Returns the vectors `[S, B, D]` of rows `[S, B]`, of which this process reads those of its devices."""
+        shape = (*rows.shape, vectors.shape[1])
+        return share_out(shape, self._mesh, lambda index: _gather(vectors, rows[index[:2]]), axis=1)
+
+
+def _gather(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Returns the vectors of rows `[S, B]`, read from the file's beginning to its end."""
+    flat = rows.reshape(-1)
+    order = np.argsort(flat, kind="stable")
+    gathered = np.empty((len(flat), vectors.shape[1]), np.float32)
+    gathered[order] = vectors[flat[order]]
+    forget_pages(vectors)
+    return gathered.reshape(*rows.shape, -1)
 
 
 @functools.partial(jax.jit, static_argnames="seed")

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sid_jax.data.scaling import moments, normalise
 from sid_jax.quantize.health import code_health
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import code_margins
 from sid_jax.training.recipe import Recipe
+from sid_jax.training.sharding import share_out
 from sid_jax.training.state import TrainState
 
 # Items measured at a time: bounds the memory that activations take, whatever N.
@@ -44,23 +47,18 @@ class Evaluation:
     metrics: dict[str, Any]
 
 
-def evaluate(recipe: Recipe, state: TrainState, vectors: np.ndarray, floor: float) -> Evaluation:
-    """Measures every item of the corpus; the last call is padded, and no item is dropped.
+def evaluate(recipe: Recipe, state: TrainState, vectors: np.ndarray, floor: float, mesh: Mesh) -> Evaluation:
+    """Measures every item of the corpus, and no item is dropped.
 
     Args:
       recipe: of the run.
       state: what to measure.
       vectors: `[N, D]` float32, as they came.
       floor: `duplicate_floor` of the vectors.
+      mesh: the devices, which share the items; each process gets the figures of all.
     """
-    recipe = recipe.at(int(state.step) - 1)
-    parts = []
-    size = min(_ITEMS_A_CALL, len(vectors))
-    for start in range(0, len(vectors), size):
-        batch = vectors[start : start + size]
-        padded = np.pad(batch, ((0, size - len(batch)), (0, 0)), mode="edge")
-        parts.append([np.asarray(part)[: len(batch)] for part in _measure(recipe, state, jnp.asarray(padded))])
-    codes, training_codes, margins, errors, cosines = (np.concatenate(part) for part in zip(*parts, strict=True))
+    measure = functools.partial(_measure, recipe.at(int(state.step) - 1), state, mesh=mesh)
+    codes, training_codes, margins, errors, cosines = _in_blocks(measure, mesh, vectors)
     error = float(errors.sum(dtype=np.float64))
     sizes = [taken.shape[0] for taken in state.taken]
     metrics = {
@@ -76,8 +74,28 @@ def evaluate(recipe: Recipe, state: TrainState, vectors: np.ndarray, floor: floa
     return Evaluation(codes, metrics)
 
 
-@functools.partial(jax.jit, static_argnames="recipe")
-def _measure(recipe: Recipe, state: TrainState, vectors: jax.Array) -> tuple[jax.Array, ...]:
+def _in_blocks(
+    measure: Callable[..., tuple[jax.Array, ...]], mesh: Mesh, *arrays: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Returns what `measure` makes of arrays `[N, ...]`, given to it block by block, each shared out over the devices.
+
+    The last block is padded with its last item, so that one compiled program does for all.
+    """
+    num_items, parts = len(arrays[0]), []
+    size = -(-min(_ITEMS_A_CALL, num_items) // mesh.size) * mesh.size
+    for start in range(0, num_items, size):
+        rows = np.minimum(np.arange(start, start + size), num_items - 1)
+        block = [_share_out_rows(array, rows, mesh) for array in arrays]
+        parts.append([np.asarray(part)[: num_items - start] for part in measure(*block)])
+    return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+
+def _share_out_rows(array: np.ndarray, rows: np.ndarray, mesh: Mesh) -> jax.Array:
+    return share_out((len(rows), *array.shape[1:]), mesh, lambda index: array[rows[index[0]]])
+
+
+@functools.partial(jax.jit, static_argnames=("recipe", "mesh"))
+def _measure(recipe: Recipe, state: TrainState, vectors: jax.Array, *, mesh: Mesh) -> tuple[jax.Array, ...]:
     model = recipe.model(state)
     codes = model.assign(vectors)
     inputs = normalise(vectors, model.unit_norm)
@@ -87,22 +105,21 @@ def _measure(recipe: Recipe, state: TrainState, vectors: jax.Array) -> tuple[jax
     last_step = jnp.maximum(state.step - 1, 0)
     as_in_training = recipe.forward(state.params, state.statistics, vectors, last_step)
     margins = code_margins(model.encode(vectors), model.quantizer.codebooks)
-    return codes, as_in_training.quantizer.codes, margins, squared_error(inputs, reconstructions), cosines
+    figures = codes, as_in_training.quantizer.codes, margins, squared_error(inputs, reconstructions), cosines
+    return jax.lax.with_sharding_constraint(figures, NamedSharding(mesh, PartitionSpec()))
 
 
-def r2_of_codes(recipe: Recipe, state: TrainState, vectors: np.ndarray, codes: np.ndarray) -> float:
+def r2_of_codes(recipe: Recipe, state: TrainState, vectors: np.ndarray, codes: np.ndarray, mesh: Mesh) -> float:
     """Returns R^2, as `evaluate` does, of what codes `[N, L]` stand for against the vectors `[N, D]`."""
-    error, size = 0.0, min(_ITEMS_A_CALL, len(vectors))
-    for start in range(0, len(vectors), size):
-        batch = slice(start, start + size)
-        error += float(np.asarray(_errors(recipe, state, vectors[batch], codes[batch])).sum(dtype=np.float64))
-    return 1 - error / _spread(vectors, recipe.unit_norm)
+    (errors,) = _in_blocks(functools.partial(_errors, recipe, state, mesh=mesh), mesh, vectors, codes)
+    return 1 - float(errors.sum(dtype=np.float64)) / _spread(vectors, recipe.unit_norm)
 
 
-@functools.partial(jax.jit, static_argnames="recipe")
-def _errors(recipe: Recipe, state: TrainState, vectors: jax.Array, codes: jax.Array) -> jax.Array:
+@functools.partial(jax.jit, static_argnames=("recipe", "mesh"))
+def _errors(recipe: Recipe, state: TrainState, vectors: jax.Array, codes: jax.Array, *, mesh: Mesh) -> tuple[jax.Array]:
     model = recipe.model(state)
-    return squared_error(normalise(vectors, model.unit_norm), model.reconstruct(codes))
+    errors = squared_error(normalise(vectors, model.unit_norm), model.reconstruct(codes))
+    return (jax.lax.with_sharding_constraint(errors, NamedSharding(mesh, PartitionSpec())),)
 
 
 def _spread(vectors: np.ndarray, unit_norm: bool) -> float:

@@ -76,7 +76,7 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
                 step += num_steps
                 reporter.trained(step, metrics)
                 if step % durations.eval_every_steps == 0 or step == durations.num_steps:
-                    evaluation = evaluate(recipe, state, data.vectors, floor)
+                    evaluation = evaluate(recipe, state, data.vectors, floor, mesh)
                     _refuse_divergence(evaluation, step)
                     reporter.evaluated(step, evaluation.metrics)
                     checkpoints.save(step, state, evaluation.metrics)
@@ -88,7 +88,7 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
             reporter.interrupted(step)
         else:
             checkpoints.wait()
-            evaluation = evaluation or evaluate(recipe, state, data.vectors, floor)
+            evaluation = evaluation or evaluate(recipe, state, data.vectors, floor, mesh)
             reporter.finished(step, evaluation, best_step=checkpoints.best_step)
 
 

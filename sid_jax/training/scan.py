@@ -42,7 +42,7 @@ def scan_steps(
       mesh: its "data" axis shares out each batch.
 
     Returns:
-      The state, on every device, and each metric with a leading axis of `num_steps`.
+      The state and each metric, which has a leading axis of `num_steps`, on every device.
     """
     shared_out = NamedSharding(mesh, PartitionSpec("data"))
 
@@ -58,4 +58,4 @@ def scan_steps(
         return (state, order), metrics
 
     (state, _), metrics = jax.lax.scan(one_step, (state, order_of(state.step)), None, length=num_steps)
-    return jax.lax.with_sharding_constraint(state, NamedSharding(mesh, PartitionSpec())), metrics
+    return jax.lax.with_sharding_constraint((state, metrics), NamedSharding(mesh, PartitionSpec()))

@@ -1,10 +1,15 @@
-"""The devices: one mesh with one named axis, batches shared out over it, all else on every device."""
+"""The devices: one mesh with one named axis, batches shared out over it, all else on every device.
+
+The devices may be those of several processes, each of which puts on its own ones what belongs there.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from sid_jax.errors import UserError
@@ -30,5 +35,24 @@ def refuse_uneven_batches(batch_size: int, mesh: Mesh) -> None:
 
 
 def on_every_device(tree: Any, mesh: Mesh) -> Any:
-    """Returns the arrays of a tree, copied to every device of the mesh."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    """Returns the arrays of a tree, copied to every device of the mesh; each process must have the same."""
+    everywhere = NamedSharding(mesh, PartitionSpec())
+
+    def put(leaf: Any) -> jax.Array:
+        array = np.asarray(leaf)
+        # `device_put` would send the array to the other processes, to compare it with theirs.
+        return jax.make_array_from_callback(array.shape, everywhere, array.__getitem__)
+
+    return jax.tree.map(put, tree)
+
+
+def share_out(shape: tuple[int, ...], mesh: Mesh, read: Callable[[Any], np.ndarray], *, axis: int = 0) -> jax.Array:
+    """Returns an array of which each device of the mesh has its share along an axis.
+
+    Args:
+      shape: of the whole.
+      mesh: its size divides the axis.
+      read: returns the part at an index, a tuple of slices; it is asked only for the shares of this process' devices.
+      axis: the one that is shared out.
+    """
+    return jax.make_array_from_callback(shape, NamedSharding(mesh, PartitionSpec(*[None] * axis, "data")), read)

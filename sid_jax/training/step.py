@@ -147,8 +147,8 @@ def train_on_batches(
         return train_step(recipe, state, *given)
 
     state, metrics = jax.lax.scan(take_step, state, (batches, companions))
-    state = jax.lax.with_sharding_constraint(state, NamedSharding(mesh, PartitionSpec()))
-    return state, _sum_counts(metrics)
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    return jax.lax.with_sharding_constraint((state, _sum_counts(metrics)), everywhere)
 
 
 def _sum_counts(metrics: Metrics) -> Metrics:

@@ -82,6 +82,17 @@ def test_a_block_is_at_least_one_batch_and_reading_is_in_the_epochs_order(config
     np.testing.assert_array_equal(rows[300:], rows[:20])
 
 
+def test_the_rows_of_each_devices_share_are_read_apart(config, corpus, monkeypatch):
+    asked = []
+    gather = corpus_module._gather
+    monkeypatch.setattr(corpus_module, "_gather", lambda vectors, rows: asked.append(rows) or gather(vectors, rows))
+    with StreamedCorpus(corpus, None, all_devices(), seed=0, batch_size=64) as streamed:
+        batches, _ = streamed._read(0, 5)
+    assert [rows.shape for rows in asked] == [(5, 8)] * 8
+    for rows, share in zip(asked, batches.addressable_shards, strict=True):
+        np.testing.assert_array_equal(share.data, corpus[rows])
+
+
 def test_a_negative_size_is_refused(config, tmp_path, console):
     config.train.resident_bytes = -1
     with pytest.raises(UserError, match="train.resident_bytes is -1"):

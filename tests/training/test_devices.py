@@ -36,6 +36,9 @@ def test_movielens_has_the_same_losses_and_from_one_state_the_same_codes(method,
         # An item on the border between two codes may fall to the other side by rounding: one of a batch of 1,024.
         assert np.mean(difference < 1e-5) >= 0.95 and difference.max() < 1e-3, difference
     trained = jax.device_get(states[1])
-    codes = [evaluate(recipe, on_every_device(trained, mesh), vectors, 1.0).codes for mesh in meshes.values()]
-    np.testing.assert_array_equal(codes[0], codes[1])
-    np.testing.assert_array_equal(codes[0], codes[2])
+    # Of 1,682 films 2 devices have an equal share and 8 have not.
+    one, *others = (evaluate(recipe, on_every_device(trained, mesh), vectors, 1.0, mesh) for mesh in meshes.values())
+    for other in others:
+        np.testing.assert_array_equal(other.codes, one.codes)
+        for name, value in one.metrics.items():
+            assert other.metrics[name] == pytest.approx(value, rel=1e-5), name

@@ -83,7 +83,9 @@ def test_the_alignment_is_the_same_on_1_and_8_devices_and_only_of_items_that_his
 def test_from_one_state_the_codes_are_the_same_on_1_2_and_8_devices(config, corpus):
     recipe, state, _ = take_steps(config, corpus, 1)
     state = jax.device_get(state)
-    codes = [evaluate(recipe, on_every_device(state, mesh_of(n)), corpus, 1.0).codes for n in (1, 2, 8)]
+    codes = [
+        evaluate(recipe, on_every_device(state, mesh), corpus, 1.0, mesh).codes for mesh in map(mesh_of, (1, 2, 8))
+    ]
     np.testing.assert_array_equal(codes[0], codes[1])
     np.testing.assert_array_equal(codes[0], codes[2])
 
@@ -166,7 +168,7 @@ def test_a_dead_code_is_revived_with_its_moments_reset_and_is_used_again(config,
     ]
     assert len(moments) == 2 and all(np.all(moment == 0) for moment in moments)
     assert all(np.all(taken == 0) for taken in state.taken)
-    codes = evaluate(recipe, state, corpus, 1.0).codes
+    codes = evaluate(recipe, state, corpus, 1.0, mesh_of(1)).codes
     assert 3 in codes[:, 1]
     if method == "ema":
         assert state.statistics["quantizer"]["counts"][1][...][3] == 1.0
@@ -180,12 +182,13 @@ def test_late_in_the_run_nothing_is_revived(config, corpus):
     assert all(taken.sum() == 5 * 64 for taken in state.taken)
 
 
-def test_evaluation_measures_every_item_of_a_corpus_that_no_call_divides(config, corpus, monkeypatch):
+@pytest.mark.parametrize("num_devices", [1, 3])
+def test_evaluation_measures_every_item_of_a_corpus_that_no_call_divides(config, corpus, monkeypatch, num_devices):
     monkeypatch.setattr("sid_jax.training.evaluate._ITEMS_A_CALL", 128)
     recipe, state = setup(config, corpus)
-    in_parts = evaluate(recipe, state, corpus, 1.0)
+    in_parts = evaluate(recipe, state, corpus, 1.0, mesh_of(num_devices))
     monkeypatch.undo()
-    at_once = evaluate(recipe, state, corpus, 1.0)
+    at_once = evaluate(recipe, state, corpus, 1.0, mesh_of(1))
     np.testing.assert_array_equal(in_parts.codes, at_once.codes)
     assert in_parts.metrics["r2"] == pytest.approx(at_once.metrics["r2"], abs=1e-6)
     assert in_parts.metrics["num_items"] == 300
@@ -194,7 +197,7 @@ def test_evaluation_measures_every_item_of_a_corpus_that_no_call_divides(config,
 def test_r2_by_hand(config, corpus):
     config.data.unit_norm = False
     recipe, state = setup(config, corpus)
-    evaluation = evaluate(recipe, state, corpus, 1.0)
+    evaluation = evaluate(recipe, state, corpus, 1.0, mesh_of(1))
     reconstructions = np.asarray(recipe.model(state).reconstruct(evaluation.codes), np.float64)
     residual = np.square(corpus - reconstructions).sum()
     r2 = 1 - residual / np.square(corpus - corpus.mean(0, dtype=np.float64)).sum()
@@ -205,10 +208,10 @@ def test_r2_by_hand(config, corpus):
 def test_agreement_is_whole_only_when_the_noise_is_gone(config, corpus):
     recipe, state = setup(config, corpus)
     state = dataclasses.replace(state, step=jnp.int32(1))
-    noisy = evaluate(recipe, state, corpus, 1.0).metrics["agreement"]
+    noisy = evaluate(recipe, state, corpus, 1.0, mesh_of(1)).metrics["agreement"]
     state = dataclasses.replace(state, step=jnp.int32(recipe.durations.num_steps))
     assert noisy < 0.9
-    assert evaluate(recipe, state, corpus, 1.0).metrics["agreement"] == 1.0
+    assert evaluate(recipe, state, corpus, 1.0, mesh_of(1)).metrics["agreement"] == 1.0
 
 
 def test_at_the_end_the_encoder_holds_still_while_codebooks_and_decoder_settle(config, corpus):
@@ -238,7 +241,7 @@ def test_learned_noise_follows_the_error_and_is_gone_once_codes_settle(config, c
     assert noise[0] == pytest.approx(0.6, rel=1e-6)
     assert 0 < noise[recipe.durations.settle_from_step - 1] < 0.6
     assert np.all(noise[recipe.durations.settle_from_step :] == 0)
-    assert evaluate(recipe, state, corpus, 1.0).metrics["agreement"] == 1.0
+    assert evaluate(recipe, state, corpus, 1.0, mesh_of(1)).metrics["agreement"] == 1.0
 
 
 def test_without_a_network_moving_averages_are_residual_kmeans(config, corpus):
