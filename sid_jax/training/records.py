@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tensorboardX import SummaryWriter
-
 
 class Records:
     """Writes metrics to `metrics.jsonl` and `tensorboard/` in the workdir.
@@ -18,6 +16,9 @@ class Records:
     """
 
     def __init__(self, workdir: Path, step: int):
+        # Here, since it takes a second or two where PyTorch is installed, and of several processes one needs it.
+        from tensorboardX import SummaryWriter
+
         path = workdir / "metrics.jsonl"
         kept = [line for line in _lines(path) if json.loads(line)["step"] <= step]
         partial = path.with_name(f"{path.name}.partial")
