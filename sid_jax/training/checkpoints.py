@@ -14,12 +14,15 @@ from ml_collections import ConfigDict
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from sid_jax.errors import UserError
+from sid_jax.training.processes import agreed
 
 CHECKPOINTS_FOLDER = "checkpoints"
 
 
 class Checkpoints:
     """The checkpoints of one run. Use it as a context: leaving it waits for the last save.
+
+    Several processes share the folder, and save and restore together.
 
     Args:
       folder: where they are, or will be.
@@ -63,7 +66,8 @@ class Checkpoints:
     def save(self, step: int, state: Any, metrics: dict[str, Any] | None) -> None:
         """Saves a state under its step, in the background; without metrics it can be the latest but not the best."""
         scalars = None if metrics is None else {k: v for k, v in metrics.items() if isinstance(v, (int, float))}
-        self._refuse_full_disk(state)
+        with agreed():
+            self._refuse_full_disk(state)
         with self._saving():
             self._manager.save(step, args=ocp.args.StandardSave(state), metrics=scalars, force=True)
 

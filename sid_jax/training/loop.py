@@ -19,6 +19,7 @@ from sid_jax.training.checkpoints import CHECKPOINTS_FOLDER, Checkpoints
 from sid_jax.training.corpus import most_steps_a_call, open_corpus
 from sid_jax.training.evaluate import Evaluation, evaluate
 from sid_jax.training.interruption import Interruption
+from sid_jax.training.processes import SharedFlag, agreed, from_first, is_first, noticing_loss
 from sid_jax.training.recipe import Recipe
 from sid_jax.training.reporter import Reporter
 from sid_jax.training.schedules import Durations
@@ -27,11 +28,12 @@ from sid_jax.training.state import abstract_model, abstract_state, begin, level_
 from sid_jax.training.workdir import claim_workdir
 
 
+@noticing_loss()
 def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, started: float | None = None) -> None:
     """Trains until the config's last epoch, from the start or from where the workdir's last checkpoint stands.
 
     Killed at any moment and started again, a run ends bit for bit where it would have ended. SIGTERM and Ctrl-C save
-    and return.
+    and return. Several processes train as one (see `training.processes`); the first of them prints.
 
     Args:
       config: as from `sid_jax.config`, or a file in `configs/`.
@@ -43,15 +45,16 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
       UserError: for a config, data or a workdir that cannot be used.
     """
     started = started or time.monotonic()
-    console = console or Console()
-    check_config(config)
-    data = load_corpus(config)
-    fingerprint = data.fingerprint()
-    data = data.trained()
-    _refuse_too_few_items(config, data)
-    mesh = all_devices()
-    refuse_uneven_batches(config.train.batch_size, mesh)
+    with agreed():
+        check_config(config)
+        data = load_corpus(config)
+        fingerprint = data.fingerprint()
+        data = data.trained()
+        _refuse_too_few_items(config, data)
+        mesh = all_devices()
+        refuse_uneven_batches(config.train.batch_size, mesh)
     claim_workdir(workdir, config, fingerprint, data_shape=data.vectors.shape)
+    console = (console or Console()) if is_first() else Console(quiet=True)
 
     num_items, num_features = data.vectors.shape
     durations = Durations.of(config.train, num_items, most_steps_a_call=most_steps_a_call(config.train, data.vectors))
@@ -60,24 +63,27 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
     _warn_of_noise_at_the_end(recipe, console)
     with Checkpoints(workdir / CHECKPOINTS_FOLDER, config.train) as checkpoints:
         step = checkpoints.latest_step or 0
+        like = abstract_state(config, recipe.optimizer, num_features, mesh)
         if step:
-            state = checkpoints.restore(step, abstract_state(config, recipe.optimizer, num_features, mesh))
+            state = checkpoints.restore(step, like)
         else:
-            state = on_every_device(make_state(begin(config, data.vectors), recipe.optimizer), mesh)
+            state = from_first(lambda: make_state(begin(config, data.vectors), recipe.optimizer), like)
+            state = on_every_device(state, mesh)
         with (
             open_corpus(config, data, mesh) as corpus,
             Reporter(console, workdir, data, durations, step, started) as reporter,
             Interruption() as interruption,
         ):
-            evaluation = None
-            while step < durations.num_steps and not interruption.asked:
+            evaluation, stop = None, SharedFlag(mesh)
+            while step < durations.num_steps and not stop.raised(interruption.asked):
                 num_steps = min(durations.log_every_steps, durations.num_steps - step)
                 state, metrics = corpus.train_steps(recipe.at(step), state, step, num_steps)
                 step += num_steps
                 reporter.trained(step, metrics)
                 if step % durations.eval_every_steps == 0 or step == durations.num_steps:
                     evaluation = evaluate(recipe, state, data.vectors, floor, mesh)
-                    _refuse_divergence(evaluation, step)
+                    with agreed():
+                        _refuse_divergence(evaluation, step)
                     reporter.evaluated(step, evaluation.metrics)
                     checkpoints.save(step, state, evaluation.metrics)
 

@@ -14,6 +14,7 @@ from rich.markup import escape
 from sid_jax.data.vector_set import VectorSet
 from sid_jax.quantize.health import perplexity_of_counts, usage_of_counts
 from sid_jax.training.evaluate import Evaluation
+from sid_jax.training.processes import is_first
 from sid_jax.training.progress import ProgressBar, evaluation_text, print_samples, print_summary, steps_text
 from sid_jax.training.records import Records
 from sid_jax.training.schedules import Durations
@@ -21,6 +22,8 @@ from sid_jax.training.schedules import Durations
 
 class Reporter:
     """Records metrics and shows progress. Use it as a context; `finished` and `interrupted` come after it.
+
+    Of several processes the first alone has records.
 
     Args:
       console: where to print.
@@ -36,7 +39,7 @@ class Reporter:
     ):
         self._console, self._workdir, self._data, self._durations = console, workdir, data, durations
         self._started, self._startup = started, 0.0
-        self._records = Records(workdir, step)
+        self._records = Records(workdir, step) if is_first() else None
         self._bar = ProgressBar(console, durations.num_steps, step)
         self._pending: tuple[int, dict[str, Any]] | None = None
         self._last: dict[str, Any] = {}
@@ -50,7 +53,8 @@ class Reporter:
     def __exit__(self, *_: object) -> None:
         self._write_pending()
         self._bar.stop()
-        self._records.close()
+        if self._records:
+            self._records.close()
 
     def trained(self, step: int, metrics: dict[str, Any]) -> None:
         """Takes the metrics of a call that the device is still at work on, and writes down those of the one before."""
@@ -61,7 +65,7 @@ class Reporter:
     def evaluated(self, step: int, metrics: dict[str, Any]) -> None:
         """Writes down and prints the whole corpus' figures."""
         self._write_pending()
-        self._records.write("eval", step, metrics)
+        self._write("eval", step, metrics)
         self._distinct = metrics["distinct_rate"]
         self._console.print(evaluation_text(step, self._last, metrics), highlight=False, soft_wrap=True)
 
@@ -83,18 +87,23 @@ class Reporter:
         command = f"python export.py --workdir={self._workdir} --out=exports/{self._workdir.name}"
         self._console.print(f"Next: [bold]{escape(command)}[/bold]", highlight=False, soft_wrap=True)
 
+    def _write(self, kind: str, step: int, metrics: dict[str, Any]) -> None:
+        if self._records:
+            self._records.write(kind, step, metrics)
+
     def _write_pending(self) -> None:
         if self._pending is None:
             return
         step, metrics = self._pending
         self._pending = None
         self._last = {"epoch": step / self._durations.steps_per_epoch, **_readable(jax.device_get(metrics))}
-        self._records.write("train", step, self._last)
+        self._write("train", step, self._last)
         self._bar.move(step, steps_text(self._last, self._distinct))
 
     def _opening(self, step: int) -> str:
         num_items, num_features = self._data.vectors.shape
         devices = f"{jax.device_count()} {jax.devices()[0].device_kind} device{'s' * (jax.device_count() > 1)}"
+        devices += f" of {jax.process_count()} processes" * (jax.process_count() > 1)
         resumed = f", resuming at step {step:,}" if step else ""
         return (
             f"{num_items:,} vectors of {num_features} features ({self._data.source}); {devices}; "

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from sid_jax.errors import UserError
 from sid_jax.json_file import write_json
 from sid_jax.settings import differences, fill
+from sid_jax.training.processes import agreed, gather_texts, is_first
 
 RUN_FILE = "run.json"
 
@@ -38,6 +39,8 @@ def claim_workdir(
 ) -> None:
     """Writes the resolved config and the data's fingerprint into a new workdir, or compares them with an old one's.
 
+    Of several processes the first does, for all.
+
     Args:
       workdir: the run's folder.
       config: of the run.
@@ -46,8 +49,39 @@ def claim_workdir(
       free_to_change: settings that may differ from an old one's.
 
     Raises:
-      UserError: if the workdir belongs to a run with other settings or other data, or cannot be written.
+      UserError: if the workdir belongs to a run with other settings or other data, or cannot be written; also if the
+        processes have different settings or data, or do not share the workdir.
     """
+    with agreed():
+        _refuse_different_processes(config, fingerprint, free_to_change)
+    with agreed():
+        if is_first():
+            _claim(workdir, config, fingerprint, data_shape, free_to_change)
+    with agreed():
+        if not (workdir / RUN_FILE).exists():
+            raise UserError(f"{workdir} is not the folder that the first process has: it must be on a shared disk")
+
+
+def _refuse_different_processes(config: ConfigDict, fingerprint: str, free_to_change: Sequence[str]) -> None:
+    texts = gather_texts(json.dumps({"config": config.to_dict(), "data_fingerprint": fingerprint}))
+    first, *others = map(json.loads, texts)
+    for number, other in enumerate(others, start=1):
+        for name, old, new in differences(first["config"], other["config"]):
+            if name not in free_to_change:
+                raise UserError(f"config.{name} is {old!r} on process 0 and {new!r} on process {number}")
+        if other["data_fingerprint"] != first["data_fingerprint"]:
+            raise UserError(
+                f"process {number} has other data than process 0 (vectors, ids or histories differ): give all the same"
+            )
+
+
+def _claim(
+    workdir: Path,
+    config: ConfigDict,
+    fingerprint: str,
+    data_shape: tuple[int, int] | None,
+    free_to_change: Sequence[str],
+) -> None:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         if (workdir / RUN_FILE).exists():
