@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -31,9 +33,27 @@ def start(*words: str | Path, num_devices: int = 1, compiled: bool = True, **kwa
 
 def run(*words: str | Path, **kwargs) -> subprocess.CompletedProcess[str]:
     """Runs `python WORDS` in the project's folder and returns how it ended."""
-    process = start(*words, **kwargs)
+    return finish(start(*words, **kwargs))
+
+
+def finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    """Waits for a command that was started and returns how it ended."""
     stdout, stderr = process.communicate(timeout=300)
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+def start_together(num_processes: int, *words: str | Path, of_last: Sequence[str] = ()) -> list[subprocess.Popen[str]]:
+    """Starts `python WORDS` in several processes that train as one, the last with further words."""
+    with socket.create_server(("", 0)) as server:
+        port = server.getsockname()[1]
+    company = [f"--coordinator_address=localhost:{port}", f"--num_processes={num_processes}"]
+    more = [()] * (num_processes - 1) + [of_last]
+    return [start(*words, *company, f"--process_id={number}", *more[number]) for number in range(num_processes)]
+
+
+def run_together(num_processes: int, *words: str | Path, **kwargs) -> list[subprocess.CompletedProcess[str]]:
+    """Runs `python WORDS` in several processes that train as one, and returns how each ended."""
+    return list(map(finish, start_together(num_processes, *words, **kwargs)))
 
 
 def refused(result: subprocess.CompletedProcess[str]) -> str:
