@@ -54,7 +54,8 @@ class VectorSet:
         digest.update(f"{self.vectors.shape}".encode())
         for _, block in in_blocks(self.vectors):
             digest.update(block.tobytes())
-        digest.update("\n".join(map(str, self.ids.tolist())).encode())
+        for first, ids in in_blocks(self.ids):
+            digest.update(("\n" * (first > 0) + "\n".join(map(str, ids.tolist()))).encode())
         if self.held_out is not None:
             digest.update(self.held_out.tobytes())
         for numbers in jax.tree.leaves(self.relations):

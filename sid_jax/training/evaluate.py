@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from sid_jax.data.blocks import forget_pages
 from sid_jax.data.scaling import moments, normalise
 from sid_jax.quantize.health import code_health
 from sid_jax.quantize.losses import squared_error
@@ -32,7 +33,7 @@ class Evaluation:
     """What the whole corpus looks like under one state.
 
     Attributes:
-      codes: `[N, L]` int32, as export gives them.
+      codes: `[N, L]`, as export gives them, of the smallest unsigned type.
       metrics: plain numbers and lists: those of `quantize.health`, `num_items` and `codebook_size`, and
         r2: 1 - squared error / squared distance to the corpus' mean, both summed over items and features, in the space
           of the (unit-norm) input;
@@ -58,36 +59,43 @@ def evaluate(recipe: Recipe, state: TrainState, vectors: np.ndarray, floor: floa
       mesh: the devices, which share the items; each process gets the figures of all.
     """
     measure = functools.partial(_measure, recipe.at(int(state.step) - 1), state, mesh=mesh)
-    codes, training_codes, margins, errors, cosines = _in_blocks(measure, mesh, vectors)
-    error = float(errors.sum(dtype=np.float64))
     sizes = [taken.shape[0] for taken in state.taken]
+    codes = np.empty((len(vectors), len(sizes)), np.min_scalar_type(max(sizes) - 1))
+    sums: np.ndarray = np.zeros(4)
+    for start, (block_codes, *figures) in _in_blocks(measure, mesh, vectors):
+        codes[start : start + len(block_codes)] = block_codes
+        # Only codes are kept of each item: memory is to be flat in N.
+        sums += [figure.sum(dtype=np.float64) for figure in figures]
+    error, cosine, near_ties, agreement = sums.tolist()
     metrics = {
         "num_items": len(vectors),
         "codebook_size": sizes,
         **code_health(codes, sizes, floor),
         "r2": 1 - error / _spread(vectors, recipe.unit_norm),
         "mse": error / vectors.size,
-        "cosine": float(cosines.mean(dtype=np.float64)),
-        "near_ties": float((margins.min(axis=1) < _NEAR_TIE).mean()),
-        "agreement": float((codes == training_codes).all(axis=1).mean()),
+        "cosine": cosine / len(vectors),
+        "near_ties": near_ties / len(vectors),
+        "agreement": agreement / len(vectors),
     }
     return Evaluation(codes, metrics)
 
 
 def _in_blocks(
     measure: Callable[..., tuple[jax.Array, ...]], mesh: Mesh, *arrays: np.ndarray
-) -> tuple[np.ndarray, ...]:
-    """Returns what `measure` makes of arrays `[N, ...]`, given to it block by block, each shared out over the devices.
+) -> Iterator[tuple[int, list[np.ndarray]]]:
+    """Yields what `measure` makes of arrays `[N, ...]`, given to it block by block, each shared out over the devices.
 
-    The last block is padded with its last item, so that one compiled program does for all.
+    With each block comes the number of its first item. The last one is padded with its last item, so that one compiled
+    program does for all.
     """
-    num_items, parts = len(arrays[0]), []
+    num_items = len(arrays[0])
     size = -(-min(_ITEMS_A_CALL, num_items) // mesh.size) * mesh.size
     for start in range(0, num_items, size):
         rows = np.minimum(np.arange(start, start + size), num_items - 1)
         block = [_share_out_rows(array, rows, mesh) for array in arrays]
-        parts.append([np.asarray(part)[: num_items - start] for part in measure(*block)])
-    return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+        yield start, [np.asarray(part)[: num_items - start] for part in measure(*block)]
+        for array in arrays:
+            forget_pages(array)
 
 
 def _share_out_rows(array: np.ndarray, rows: np.ndarray, mesh: Mesh) -> jax.Array:
@@ -105,14 +113,17 @@ def _measure(recipe: Recipe, state: TrainState, vectors: jax.Array, *, mesh: Mes
     last_step = jnp.maximum(state.step - 1, 0)
     as_in_training = recipe.forward(state.params, state.statistics, vectors, last_step)
     margins = code_margins(model.encode(vectors), model.quantizer.codebooks)
-    figures = codes, as_in_training.quantizer.codes, margins, squared_error(inputs, reconstructions), cosines
+    near_ties = jnp.min(margins, axis=-1) < _NEAR_TIE
+    agreement = jnp.all(codes == as_in_training.quantizer.codes, axis=-1)
+    figures = codes, squared_error(inputs, reconstructions), cosines, near_ties, agreement
     return jax.lax.with_sharding_constraint(figures, NamedSharding(mesh, PartitionSpec()))
 
 
 def r2_of_codes(recipe: Recipe, state: TrainState, vectors: np.ndarray, codes: np.ndarray, mesh: Mesh) -> float:
     """Returns R^2, as `evaluate` does, of what codes `[N, L]` stand for against the vectors `[N, D]`."""
-    (errors,) = _in_blocks(functools.partial(_errors, recipe, state, mesh=mesh), mesh, vectors, codes)
-    return 1 - float(errors.sum(dtype=np.float64)) / _spread(vectors, recipe.unit_norm)
+    blocks = _in_blocks(functools.partial(_errors, recipe, state, mesh=mesh), mesh, vectors, codes)
+    error = sum(float(errors.sum(dtype=np.float64)) for _, (errors,) in blocks)
+    return 1 - error / _spread(vectors, recipe.unit_norm)
 
 
 @functools.partial(jax.jit, static_argnames=("recipe", "mesh"))
