@@ -24,8 +24,9 @@ from sid_jax.export.tables import code_type
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.losses import squared_error
 
-# Vectors on a device at a time, and calls that it is given before the first one's codes are waited for.
-_ITEMS_A_DEVICE = 4096
+# Vectors on a device at a time (on CPUs what they need is to stay in the cache), and calls that it is given before the
+# first one's codes are waited for.
+_ITEMS_A_DEVICE, _ITEMS_A_CPU = 16_384, 2048
 _CALLS_AHEAD = 2
 
 
@@ -85,7 +86,7 @@ def _local_devices() -> jax.sharding.Mesh:
 
 
 def _items_a_call() -> int:
-    return _ITEMS_A_DEVICE * jax.local_device_count()
+    return (_ITEMS_A_CPU if jax.default_backend() == "cpu" else _ITEMS_A_DEVICE) * jax.local_device_count()
 
 
 @functools.partial(jax.jit, static_argnames=("kind", "sample_every"))

@@ -17,7 +17,7 @@ from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import assign_codes, sum_codewords
 
 # Tuples judged at a time: bounds the memory that activations take.
-_TUPLES_A_CALL = 2**13
+_TUPLES_A_CALL = 2**12
 
 
 class CodeAlternatives:
@@ -42,7 +42,7 @@ class CodeAlternatives:
         def search(vectors: jax.Array, own: jax.Array, first_codes: jax.Array) -> tuple[jax.Array, ...]:
             return _search(self._model, vectors, own, first_codes, width)
 
-        tuples, costs, own_costs = self._in_parts(search, _TUPLES_A_CALL // width, rows, own, first_codes)
+        tuples, costs, own_costs = self._in_parts(search, _TUPLES_A_CALL * 4 // width, rows, own, first_codes)
         return tuples, costs, own_costs
 
     def costs(self, rows: np.ndarray, tuples: np.ndarray) -> np.ndarray:
@@ -76,13 +76,13 @@ def _search(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     first, *others = model.quantizer.codebooks
     latents = model.encode(vectors)
-    found = first_codes[:, None, None]
-    if others:
-        rest, _ = beam_codes(latents - first[first_codes], others, width)
-        found = jnp.concatenate([jnp.broadcast_to(found, (*rest.shape[:2], 1)), rest], axis=-1)
-    quantized = model.quantizer.lookup(jnp.concatenate([own[:, None], found], axis=1))
-    costs = squared_error(latents[:, None], quantized)
-    return found, costs[:, 1:], costs[:, 0]
+    own_costs = squared_error(latents, model.quantizer.lookup(own))
+    residuals = latents - first[first_codes]
+    if not others:
+        return first_codes[:, None, None], jnp.sum(jnp.square(residuals), axis=-1)[:, None], own_costs
+    rest, costs = beam_codes(residuals, others, width)
+    leading = jnp.broadcast_to(first_codes[:, None, None], (*rest.shape[:2], 1))
+    return jnp.concatenate([leading, rest], axis=-1), costs, own_costs
 
 
 @jax.jit

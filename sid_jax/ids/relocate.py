@@ -19,7 +19,7 @@ from sid_jax.ids.matching import deferred_acceptance, first_in_group
 # Tuples looked at for each item, at first and at last; four times as many each time for items that found no place.
 _FIRST_WIDTH, _LAST_WIDTH = 5, 80
 # Of those that are free, how many are judged by what they really cost.
-_JUDGED = 3
+_JUDGED = 2
 # Tuples of all items looked at together: bounds the memory, whatever N.
 _TUPLES_AT_ONCE = 2**21
 # Tuples that int64 can number.

@@ -40,7 +40,7 @@ def written(job):
 @pytest.fixture(autouse=True)
 def _small_pieces(monkeypatch):
     monkeypatch.setattr(groups, "_ITEMS_A_GROUP", 60)
-    monkeypatch.setattr(encode, "_ITEMS_A_DEVICE", 4)
+    monkeypatch.setattr(encode, "_ITEMS_A_CPU", 4)
     monkeypatch.setattr(relocate_module, "_TUPLES_AT_ONCE", 256)
 
 

@@ -128,7 +128,7 @@ def test_the_items_of_some_first_codes_come_out_as_among_all(num_items, seed, at
     codes = codes.copy()
     codes[:, 2] //= 3
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(relocate_module, "_TUPLES_AT_ONCE", 64 * at_once)
+        patch.setattr(relocate_module, "_TUPLES_AT_ONCE", 128 * at_once)
         together = Placing(codes, ids, sizes, Line(positions, sizes), 1)
         leaving = together.settle()
         for part in ([0], [1, 3], [2]):
