@@ -45,7 +45,7 @@ def main() -> None:
     arguments.folder.mkdir(parents=True, exist_ok=True)
     sizes = [int(size) for size in arguments.items.split(",")]
     files = {size: _made_vectors(arguments.folder / f"{size}.npy", size, arguments.features) for size in sizes}
-    about = {**vars(arguments), "folder": ""}
+    about = {name: value for name, value in vars(arguments).items() if name not in ("folder", "json")}
     if arguments.train:
         rows = [_trained_on(arguments.folder, path, size, arguments.flags.split()) for size, path in files.items()]
         report: dict[str, object] = {"about": about, "rows": rows}

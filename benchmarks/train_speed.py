@@ -33,6 +33,7 @@ def main() -> None:
     shape = (arguments.batch, arguments.method)
     contestants = {
         "sid_jax": Contestant(prepare_ours, (*shape, "float32"), _operations()),
+        "sid_jax, from a file": Contestant(prepare_ours, (*shape, "float32", True), _operations()),
         "sid_jax, bfloat16": Contestant(prepare_ours, (*shape, "bfloat16"), _operations()),
         "PyTorch": Contestant(prepare_torch, (*shape, arguments.threads, False), _operations()),
     }
@@ -54,17 +55,19 @@ def _operations() -> float:
     return 3 * network - first + quantizer
 
 
-def prepare_ours(batch: int, method: str, precision: str) -> Round:
-    """Returns a round of sid_jax's compiled steps over vectors on the device."""
+def prepare_ours(batch: int, method: str, precision: str, from_file: bool = False) -> Round:
+    """Returns a round of sid_jax's compiled steps over vectors on the device, or over those of a mapped file."""
+    import tempfile
+
     import jax
     import numpy as np
 
     from sid_jax.config import default_config
+    from sid_jax.training.corpus import ResidentCorpus, StreamedCorpus, most_steps_a_call
     from sid_jax.training.recipe import Recipe
     from sid_jax.training.schedules import Durations
     from sid_jax.training.sharding import all_devices, on_every_device
     from sid_jax.training.state import abstract_model, begin, make_state
-    from sid_jax.training.step import train_steps
 
     config = default_config()
     config.model.hidden_dimensions = _HIDDEN
@@ -73,17 +76,27 @@ def prepare_ours(batch: int, method: str, precision: str) -> Round:
     config.train.precision = precision
     config.train.num_epochs = 10_000
     vectors = _vectors()
-    recipe = Recipe.of(config, Durations.of(config.train, _ITEMS), abstract_model(config, _FEATURES))
     mesh = all_devices()
-    held = {"state": on_every_device(make_state(begin(config, vectors), recipe.optimizer), mesh)}
-    placed = on_every_device(vectors, mesh)
+    recipe = Recipe.of(config, Durations.of(config.train, _ITEMS), abstract_model(config, _FEATURES))
+    held = {"state": on_every_device(make_state(begin(config, vectors), recipe.optimizer), mesh), "step": 0}
     num_steps = _ITEMS_A_ROUND // batch
+    if from_file:
+        folder = tempfile.mkdtemp()
+        np.save(f"{folder}/vectors.npy", vectors)
+        mapped = np.load(f"{folder}/vectors.npy", mmap_mode="r")
+        config.train.resident_bytes = 0
+        a_call = min(num_steps, most_steps_a_call(config.train, mapped) or num_steps)
+        corpus = StreamedCorpus(mapped, None, mesh, seed=0, batch_size=batch)
+    else:
+        a_call, corpus = num_steps, ResidentCorpus(vectors, None, mesh)
 
     def run() -> int:
-        held["state"], metrics = train_steps(recipe, held["state"], placed, num_steps=num_steps, mesh=mesh)
+        for _ in range(num_steps // a_call):
+            held["state"], metrics = corpus.train_steps(recipe, held["state"], held["step"], a_call)
+            held["step"] += a_call
         jax.block_until_ready((held["state"], metrics))
         assert np.isfinite(metrics["loss"]).all()
-        return num_steps * batch
+        return num_steps // a_call * a_call * batch
 
     return run
 

@@ -38,3 +38,18 @@ def test_a_beam_of_one_is_the_greedy_walk_and_a_wider_one_is_no_worse(space):
     np.testing.assert_array_equal(narrow[:, 0], assign_codes(latents, books))
     _, near = beam_codes(latents, books, 8)
     assert (np.asarray(near[:, 0]) <= np.asarray(far[:, 0]) + 1e-5).all() and (near[:, 0] < far[:, 0] - 1e-3).any()
+
+
+@pytest.mark.parametrize("width", [1, 5, 8, 9, 40])
+def test_a_beam_is_the_same_however_many_vectors_are_searched_for(width):
+    """More than are taken together, and a number that does not divide into such parts."""
+    keys = jax.random.split(jax.random.key(1), 4)
+    books = [jax.random.normal(each, (16, 6)) / (level + 1) for level, each in enumerate(keys[:3])]
+    latents = jax.random.normal(keys[3], (600, 6))
+    codes, distances = beam_codes(latents, books, width)
+    for first in range(0, 600, 100):
+        part = slice(first, first + 100)
+        some, near = beam_codes(latents[part], books, width)
+        np.testing.assert_array_equal(codes[part], some)
+        np.testing.assert_allclose(distances[part], near, rtol=1e-5)
+    assert codes.shape == (600, width, 3) and (np.diff(distances, axis=1) >= 0).all()

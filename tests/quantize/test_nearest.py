@@ -12,6 +12,7 @@ from sid_jax.quantize.nearest import (
     codebook_spacing,
     codewords_by_one_hot,
     index_of_largest,
+    largest_few,
     nearest_codes,
     squared_distances,
     sum_codewords,
@@ -107,3 +108,12 @@ def test_the_index_of_the_largest_is_argmax_ties_and_infinities_too(size, seed):
 
 def test_a_nan_gives_an_index_still():
     assert 0 <= int(index_of_largest(jnp.array([1.0, jnp.nan, 2.0]))) < 3
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_the_largest_few_are_those_of_a_sort_ties_to_the_lowest_index(key, count):
+    scores = jax.random.randint(key, (50, 4, 9), -3, 4).astype(jnp.float32)
+    values, indices = largest_few(scores, count)
+    wanted = jax.lax.top_k(scores, count)
+    np.testing.assert_array_equal(values, wanted[0])
+    np.testing.assert_array_equal(indices, wanted[1])
