@@ -54,7 +54,8 @@ def _encoded(
     """Yields ids, codes, vectors' hashes and moments, in the order of the blocks."""
     size, mesh = _items_a_call(), _local_devices()
     shared_out, everywhere = (NamedSharding(mesh, PartitionSpec(*axis)) for axis in (("data",), ()))
-    model = jax.device_put(job.model, everywhere)
+    # As plain arrays, since a module is taken apart in Python at each call.
+    leaves, structure = jax.tree.flatten(jax.device_put(job.model, everywhere))
     waiting: collections.deque[tuple[pa.Array, np.ndarray, int, tuple[jax.Array, ...]]] = collections.deque()
     row = 0
 
@@ -70,7 +71,8 @@ def _encoded(
         first_item = job.inputs.parts[part].first_item + row
         sampled = -first_item % job.sample_every
         on_device = jax.device_put(padded, shared_out)
-        results = _encode(model, on_device, code_type(job.sizes).name, job.sample_every, sampled, len(vectors))
+        kind = code_type(job.sizes).name
+        results = _encode(structure, leaves, on_device, kind, job.sample_every, sampled, len(vectors))
         waiting.append((ids, vectors, job.inputs.parts[part].first_row + row, results))
         row += len(vectors)
         if len(waiting) > _CALLS_AHEAD:
@@ -89,14 +91,21 @@ def _items_a_call() -> int:
     return (_ITEMS_A_CPU if jax.default_backend() == "cpu" else _ITEMS_A_DEVICE) * jax.local_device_count()
 
 
-@functools.partial(jax.jit, static_argnames=("kind", "sample_every"))
+@functools.partial(jax.jit, static_argnames=("structure", "kind", "sample_every"))
 def _encode(
-    model: RQVAE, vectors: jax.Array, kind: str, sample_every: int, first_sampled: int, num_items: int
+    structure: Any,
+    leaves: list[jax.Array],
+    vectors: jax.Array,
+    kind: str,
+    sample_every: int,
+    first_sampled: int,
+    num_items: int,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Returns codes `[B, L]`, two hashes of each vector `[B, 2]`, whether it is finite `[B]`, and moments (see below).
 
     Of the first `num_items`, every `sample_every`th is decoded, from `first_sampled` on.
     """
+    model = jax.tree.unflatten(structure, leaves)
     codes = model.assign(vectors)
     bits = jax.lax.bitcast_convert_type(vectors, jnp.uint32)
     hashes = jnp.sum(bits[..., None] * _hash_factors(vectors.shape[1])[None], axis=1, dtype=jnp.uint32)

@@ -11,7 +11,7 @@ import numpy as np
 from sid_jax.bulk import store
 from sid_jax.bulk.items import Items, items_of, joined
 from sid_jax.bulk.job import Job
-from sid_jax.data.npy_file import read_rows
+from sid_jax.data.blocks import forget_pages
 from sid_jax.ids.relocate import tuple_keys
 
 # Items of a group, but that a first code is not divided: what bounds the memory.
@@ -91,8 +91,10 @@ class SpilledRows:
         vectors = np.empty((len(rows), self._job.inputs.num_features), np.float32)
         for part in np.unique(self._part[rows]).tolist():
             mine = np.flatnonzero(self._part[rows] == part)
-            path, places = store.crowded_vectors(self._job, part), self._place[rows[mine]]
-            vectors[mine] = read_rows(path, 0, places, vectors.dtype, vectors.shape[1])
+            path = store.crowded_vectors(self._job, part)
+            spilled = np.memmap(path, np.float32, "r").reshape(-1, vectors.shape[1])
+            vectors[mine] = spilled[self._place[rows[mine]]]
+            forget_pages(spilled)
         return vectors
 
 

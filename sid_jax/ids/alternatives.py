@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 from collections.abc import Callable
 
@@ -59,14 +60,29 @@ class CodeAlternatives:
         self, function: Callable[..., tuple[jax.Array, ...]], size: int, rows: np.ndarray, *arrays: np.ndarray
     ) -> list[np.ndarray]:
         """Calls a function on the vectors of so many rows at a time, and puts together what it returns."""
-        size, parts = max(1, size), []
-        for first in range(0, len(rows), size):
-            chosen = [each[first : first + size] for each in (rows, *arrays)]
-            # The last call is filled up, so that all of them are one program.
-            missing = size - len(chosen[0])
+        size = max(1, size)
+        parts: list[list[np.ndarray]] = []
+        waiting: collections.deque[tuple[int, tuple[jax.Array, ...]]] = collections.deque()
+
+        def finish() -> None:
+            count, found = waiting.popleft()
+            parts.append([np.asarray(part)[:count] for part in found])
+
+        first = 0
+        while first < len(rows):
+            # Two sizes are two programs; what is left over is done in the smaller one, and the last call filled up.
+            step = size if len(rows) - first >= size else max(1, size // 8)
+            chosen = [each[first : first + step] for each in (rows, *arrays)]
+            missing = step - len(chosen[0])
             padded = [np.pad(each, [(0, missing), *[(0, 0)] * (each.ndim - 1)], mode="edge") for each in chosen]
             found = function(jnp.asarray(self._vectors[padded[0]]), *map(jnp.asarray, padded[1:]))
-            parts.append([np.asarray(part)[: size - missing] for part in found])
+            waiting.append((step - missing, found))
+            first += step
+            # While the device is at work, the next call's vectors are read.
+            if len(waiting) > 1:
+                finish()
+        while waiting:
+            finish()
         return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
 
