@@ -128,7 +128,8 @@ class Stages:
         shared = list(self._map("comparing codes", count_group, groups))
         moves, num_placed = None, 0
         if any(each["crowded"] for each in shared):
-            list(self._map("reading again", gather_part, [(number, groups) for number in numbers]))
+            if job.scheme == "relocate":
+                list(self._map("reading again", gather_part, [(number, groups) for number in numbers]))
             placed = list(self._map("placing", place_group, groups, on_device=True))
             leaving = all_moves(placed)["leaving"]
             if leaving.any():
