@@ -66,7 +66,9 @@ def contest(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, Res
     return results
 
 
-def report(title: str, results: Mapping[str, Result], matmul: Result | None, out: Path | None, about: Any) -> None:
+def report(
+    title: str, results: Mapping[str, Result], matmul: Result | None, out: Path | None, about: Mapping[str, Any]
+) -> None:
     """Prints a row for each contestant, beside the first and the machine's matrix product, and writes it as JSON."""
     first = next(iter(results.values()))
     columns = ["", "items/s", "of the first", "GFLOP/s", "of the matrix product", "peak memory"]
@@ -86,6 +88,7 @@ def report(title: str, results: Mapping[str, Result], matmul: Result | None, out
         print(f"the machine's own float32 matrix product: {matmul.gigaflops:,.0f} GFLOP/s")
     if out:
         rows = {name: result._asdict() for name, result in results.items()}
+        about = {name: value for name, value in about.items() if not isinstance(value, Path)}
         write_json(out, {"about": about, "results": rows, "matmul": matmul and matmul._asdict()})
 
 

@@ -23,7 +23,7 @@ def main() -> None:
     """Prints a row for each contestant."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--beam", type=int, default=1, help="tuples kept at each level; 1 is the greedy walk")
-    parser.add_argument("--batch", type=int, default=8192, help="vectors in one of our calls")
+    parser.add_argument("--batch", type=int, default=2048, help="vectors in one of our calls")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="faiss's")
     parser.add_argument("--json", type=Path)

@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--features", type=int, default=384)
     parser.add_argument("--levels", type=int, default=4)
     parser.add_argument("--folder", type=Path, required=True, help="where vectors and runs are kept")
-    parser.add_argument("--train", action="store_true", help="train on files, half an epoch, instead of exporting")
+    parser.add_argument("--train", action="store_true", help="train on files for an epoch instead of exporting")
     parser.add_argument("--flags", default="", help="for the command, as in --flags='--unique=none'")
     parser.add_argument("--rounds", type=int, default=5, help="of the encoder in memory")
     parser.add_argument("--json", type=Path, help="where to write the figures too")
@@ -138,7 +138,7 @@ def _trained_on(folder: Path, vectors: Path, num_items: int, flags: list[str]) -
     """Trains on vectors that stay in their file."""
     workdir = folder / "training"
     shutil.rmtree(workdir, ignore_errors=True)
-    settings = {"data.path": vectors, "train.num_epochs": 0.5, "train.warmup_epochs": 0.1, "train.resident_bytes": 0}
+    settings = {"data.path": vectors, "train.num_epochs": 1, "train.warmup_epochs": 0.1, "train.resident_bytes": 0}
     words = ["train.py", f"--config={_ROOT}/configs/embeddings.py", f"--workdir={workdir}"]
     used = _timed([*words, *(f"--config.{name}={value}" for name, value in settings.items()), *flags])
     return {"items": num_items, **used}
@@ -187,7 +187,7 @@ def _report(rows: list[dict[str, float]], in_memory: float) -> None:
 
 def _report_training(rows: list[dict[str, float]]) -> None:
     columns = ["items", "s", "s a million", "peak memory"]
-    title = "Half an epoch and an evaluation, vectors read from their file, process starts included"
+    title = "An epoch and an evaluation, vectors read from their file, process starts included"
     table = Table(*columns, title=title, title_justify="left")
     for row in rows:
         peak = f"{row['peak_bytes'] / 2**20:,.0f} MiB"

@@ -21,8 +21,8 @@ from sid_jax.export.weights import model_from_weights
 from sid_jax.ids.table import Table
 from sid_jax.models.rqvae import RQVAE
 
-# Vectors encoded at a time: bounds the memory that activations take.
-_ITEMS_A_CALL = 8192
+# Vectors encoded at a time: what they need is to stay in a CPU's cache.
+_ITEMS_A_CALL = 2048
 
 
 @dataclasses.dataclass(frozen=True)
