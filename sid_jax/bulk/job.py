@@ -37,12 +37,17 @@ class Job:
     id_name: str
     sample_every: int
 
-    @functools.cached_property
+    @property
     def model(self) -> RQVAE:
-        """The model, as it is exported."""
-        return model_from_weights(*read_codebooks(self.folder))
+        """The model, as it is exported; a process loads it once."""
+        return _load_model(self.folder)
 
     @property
     def scratch(self) -> Path:
         """Where stages leave what later ones read; gone from the finished export."""
         return self.folder / "scratch"
+
+
+@functools.lru_cache(1)
+def _load_model(folder: Path) -> RQVAE:
+    return model_from_weights(*read_codebooks(folder))

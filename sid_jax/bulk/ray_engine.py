@@ -62,17 +62,11 @@ class RayEngine:
 def _do(stage: Stage, job: Job, batch: dict[str, np.ndarray]) -> dict[str, Any]:
     """Does the one piece of a batch, in a worker."""
     try:
-        result = (True, stage(_kept(job), pickle.loads(batch["piece"][0])))
+        result = (True, stage(job, pickle.loads(batch["piece"][0])))
     except UserError as error:
         # What a user can mend is no reason to try again.
         result = (False, str(error))
     return {"number": batch["number"], "result": [pickle.dumps(result)]}
-
-
-@functools.lru_cache(1)
-def _kept(job: Job) -> Job:
-    """Returns the job as the worker has it already: with the model that it has loaded."""
-    return job
 
 
 def _in_order(rows: Iterable[dict[str, Any]]) -> Iterator[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from sid_jax.bulk.ray_engine import _do, _in_order
 from sid_jax.bulk.run import export_files
 from sid_jax.errors import UserError
 from sid_jax.export.id_tables import read_id_table
@@ -110,6 +112,7 @@ _RAY = """
 import functools, os, sys, time, uuid
 from pathlib import Path
 from sid_jax.bulk.ray_engine import RayEngine
+from sid_jax.bulk.ray_engine import _do, _in_order
 from sid_jax.bulk.run import export_files
 
 workdir, out, source, began = sys.argv[1:]
@@ -156,12 +159,16 @@ def test_on_ray_with_a_worker_killed_the_table_is_the_same(trained, tmp_path):
         assert path.read_bytes() == (tmp_path / "ray" / path.name).read_bytes()
 
 
-def test_a_mistake_on_ray_is_one_line_too(trained, tmp_path):
-    vectors = np.load(trained / "items.npy")
-    vectors[7, 3] = np.inf
-    np.save(tmp_path / "inf.npy", vectors)
-    words = [f"--workdir={trained}/run", f"--input={tmp_path}/inf.npy", f"--out={tmp_path}/out", "--engine=ray"]
-    result = run("export.py", *words, "--workers=1")
-    assert result.returncode != 0
-    assert "row 7 (counted from 0, id 7) has inf" in result.stderr.strip().splitlines()[-1]
-    assert not (tmp_path / "out").exists()
+def test_a_mistake_that_a_worker_finds_is_the_users_and_results_come_in_order():
+    def refuse(job, piece):
+        raise UserError(f"piece {piece} is wrong")
+
+    def done(stage, number):
+        batch = {"number": np.array([number]), "piece": np.array([pickle.dumps(10 * number)], object)}
+        row = _do(stage, None, batch)
+        return {"number": number, "result": row["result"][0]}
+
+    right = [done(lambda job, piece: piece + 1, number) for number in (2, 0, 1)]
+    assert list(_in_order(right)) == [1, 11, 21]
+    with pytest.raises(UserError, match="piece 30 is wrong"):
+        list(_in_order([*right, done(refuse, 3)]))
