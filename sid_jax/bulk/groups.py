@@ -11,7 +11,7 @@ import numpy as np
 from sid_jax.bulk import store
 from sid_jax.bulk.items import Items, items_of, joined
 from sid_jax.bulk.job import Job
-from sid_jax.data.blocks import forget_pages
+from sid_jax.data.blocks import take_rows
 from sid_jax.ids.relocate import tuple_keys
 
 # Items of a group, but that a first code is not divided: what bounds the memory.
@@ -93,8 +93,7 @@ class SpilledRows:
             mine = np.flatnonzero(self._part[rows] == part)
             path = store.crowded_vectors(self._job, part)
             spilled = np.memmap(path, np.float32, "r").reshape(-1, vectors.shape[1])
-            vectors[mine] = spilled[self._place[rows[mine]]]
-            forget_pages(spilled)
+            vectors[mine] = take_rows(spilled, self._place[rows[mine]])
         return vectors
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 _ROWS = 16_384
+# Rows taken together from all over a file: with each, the system maps some 64 KiB of what lies about it.
+_SCATTERED_ROWS = 1024
 
 
 def in_blocks(array: np.ndarray, rows: int = _ROWS) -> Iterator[tuple[int, np.ndarray]]:
@@ -15,6 +17,17 @@ def in_blocks(array: np.ndarray, rows: int = _ROWS) -> Iterator[tuple[int, np.nd
     for first in range(0, len(array), rows):
         yield first, array[first : first + rows]
         forget_pages(array)
+
+
+def take_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Returns the rows `[M]` of `[N, ...]`, in their order, read from the file's beginning to its end."""
+    taken = np.empty((len(rows), *array.shape[1:]), array.dtype)
+    order = np.argsort(rows, kind="stable")
+    for first in range(0, len(order), _SCATTERED_ROWS):
+        some = order[first : first + _SCATTERED_ROWS]
+        taken[some] = array[rows[some]]
+        forget_pages(array)
+    return taken
 
 
 def forget_pages(array: np.ndarray) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from sid_jax.data.blocks import forget_pages
+from sid_jax.data.blocks import take_rows
 from sid_jax.data.partners import Partners, draw_partners
 from sid_jax.data.relations import Relations
 from sid_jax.data.vector_set import VectorSet
@@ -149,13 +149,8 @@ class StreamedCorpus:
 
 
 def _gather(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Returns the vectors of rows `[S, B]`, read from the file's beginning to its end."""
-    flat = rows.reshape(-1)
-    order = np.argsort(flat, kind="stable")
-    gathered = np.empty((len(flat), vectors.shape[1]), np.float32)
-    gathered[order] = vectors[flat[order]]
-    forget_pages(vectors)
-    return gathered.reshape(*rows.shape, -1)
+    """Returns the vectors of rows `[S, B]`."""
+    return take_rows(vectors, rows.reshape(-1)).reshape(*rows.shape, -1)
 
 
 @functools.partial(jax.jit, static_argnames="seed")

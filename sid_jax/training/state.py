@@ -12,6 +12,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
+from sid_jax.data.blocks import take_rows
 from sid_jax.data.scaling import apply_scaling, fit_scaling
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.kmeans import residual_kmeans
@@ -80,7 +81,7 @@ def begin(config: ConfigDict, vectors: np.ndarray) -> RQVAE:
         chosen = jax.random.choice(
             stream_key(config.seed, "kmeans_sample"), len(vectors), (train.kmeans_sample_items,), replace=False
         )
-        sample = vectors[np.sort(np.asarray(chosen))]
+        sample = take_rows(vectors, np.sort(np.asarray(chosen)))
     if config.model.encoder == "residual":
         start_as_pca(model, sample)
     latents = jax.jit(RQVAE.encode)(model, jnp.asarray(sample))

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from sid_jax.data.blocks import in_blocks
+from sid_jax.data.blocks import in_blocks, take_rows
 
 
 @pytest.mark.parametrize("rows", [3, 10, 64])
@@ -17,16 +17,23 @@ def test_every_row_comes_once_with_its_number(rows):
     np.testing.assert_array_equal(np.concatenate([block for _, block in found]), array)
 
 
+def test_rows_come_in_the_order_in_which_they_are_asked_for():
+    array, rows = np.arange(6000).reshape(3000, 2), np.random.default_rng(0).integers(0, 3000, 2500)
+    np.testing.assert_array_equal(take_rows(array, rows), array[rows])
+
+
 def test_a_mapped_file_takes_the_memory_of_a_block(tmp_path):
     np.lib.format.open_memmap(tmp_path / "v.npy", "w+", np.float32, (400_000, 256))[:] = 1
     program = f"""
 import resource
 import numpy as np
-from sid_jax.data.blocks import in_blocks
+from sid_jax.data.blocks import in_blocks, take_rows
 from sid_jax.data.npy_file import open_npy
 vectors = np.asarray(open_npy(__import__("pathlib").Path({str(tmp_path / "v.npy")!r})))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 assert sum(float(block.sum()) for _, block in in_blocks(vectors)) == vectors.size
+# From all over the file, where much more is mapped than is asked for.
+assert take_rows(vectors, np.random.default_rng(0).permutation(len(vectors))[:20_000]).sum() == 20_000 * 256
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     grown = int(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
