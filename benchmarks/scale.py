@@ -1,7 +1,7 @@
 """From files to unique IDs, and from files to a model, at growing N: time, memory, and what of the speed is left.
 
-python benchmarks/scale.py --items=1000000,2000000,4000000 --folder=/tmp/scale
-python benchmarks/scale.py --train --items=1000000,4000000 --folder=/tmp/scale
+python benchmarks/scale.py --items=1000000,2000000,4000000 --folder=runs/scale
+python benchmarks/scale.py --train --items=1000000,4000000 --folder=runs/scale
 
 Vectors are made, with a structure of many small clusters on a curved surface; a model is trained on the first of them;
 each export, or training, is a process of its own, as a user starts it. What is in the folder already is used again.

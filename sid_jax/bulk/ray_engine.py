@@ -62,6 +62,7 @@ class RayEngine:
 def _do(stage: Stage, job: Job, batch: dict[str, np.ndarray]) -> dict[str, Any]:
     """Does the one piece of a batch, in a worker."""
     try:
+        # Pickled by this program's other processes, and by nobody else.
         result = (True, stage(job, pickle.loads(batch["piece"][0])))
     except UserError as error:
         # What a user can mend is no reason to try again.
