@@ -1,4 +1,7 @@
-"""The pieces of a stage on the workers of a Ray cluster, by Ray Data."""
+"""The pieces of a stage on the workers of a Ray cluster, by Ray Data.
+
+What is unpickled here was pickled by this program's own processes; nothing that a user hands in is.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,6 @@ class RayEngine:
 def _do(stage: Stage, job: Job, batch: dict[str, np.ndarray]) -> dict[str, Any]:
     """Does the one piece of a batch, in a worker."""
     try:
-        # Pickled by this program's other processes, and by nobody else.
         result = (True, stage(job, pickle.loads(batch["piece"][0])))
     except UserError as error:
         # What a user can mend is no reason to try again.

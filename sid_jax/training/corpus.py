@@ -78,8 +78,8 @@ class ResidentCorpus:
 class StreamedCorpus:
     """Vectors that stay in their file: the batches of a resident corpus, in its order, read while steps are taken.
 
-    A process reads only what its own devices are given. Memory does not grow with N, but for the order of an epoch (4
-    bytes an item) and the relations. Use it as a context.
+    A process reads only what its own devices are given. Of what it holds, only the order of an epoch (4 bytes an
+    item) and the relations grow with N. Use it as a context.
 
     Args:
       vectors: `[N, D]` float32, memory-mapped.
