@@ -20,7 +20,7 @@ import hypothesis
 import jax
 import pytest
 
-from sid_jax.data.movielens_sources import load_movielens
+from sid_jax.data.catalogues.movielens.sources import load_movielens
 
 # A first call compiles, which no deadline a call allows for.
 hypothesis.settings.register_profile("sid_jax", deadline=None)

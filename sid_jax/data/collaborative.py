@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import svds
 
-from sid_jax.data.movielens import MovieLens, Table
+from sid_jax.data.catalogues.movielens.tables import MovieLens, Table
 from sid_jax.errors import UserError
 
 

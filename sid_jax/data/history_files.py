@@ -13,10 +13,10 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from ml_collections import ConfigDict
 
+from sid_jax.data.catalogues.movielens.sources import load_movielens
+from sid_jax.data.catalogues.movielens.tables import MovieLens
 from sid_jax.data.histories import Histories, offsets_of
 from sid_jax.data.id_lists import catalogue_rows, read_lines, refuse_strangers
-from sid_jax.data.movielens import MovieLens
-from sid_jax.data.movielens_sources import load_movielens
 from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
 

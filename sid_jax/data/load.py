@@ -8,20 +8,20 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
+from sid_jax.data.catalogues.movielens.sources import load_movielens
+from sid_jax.data.catalogues.movielens.tables import MovieLens, item_texts, user_texts
 from sid_jax.data.checks import check_finite
 from sid_jax.data.collaborative import collaborative_vectors, join_side_by_side
 from sid_jax.data.cooccurrence import cooccurrence_vectors, join_cooccurrences, pair_counts
 from sid_jax.data.history_files import load_histories
 from sid_jax.data.id_lists import read_item_list
 from sid_jax.data.large_files import read_parts
-from sid_jax.data.movielens import MovieLens, item_texts, user_texts
-from sid_jax.data.movielens_sources import load_movielens
 from sid_jax.data.npy_file import open_npy
 from sid_jax.data.partners import Partners
 from sid_jax.data.parts.vector_parts import find_ids_files, is_pattern, list_parts
 from sid_jax.data.relations import Relations
 from sid_jax.data.scaling import normalise
-from sid_jax.data.text import encode_texts
+from sid_jax.data.text.encode import encode_texts
 from sid_jax.data.vector_files import read_vector_file
 from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError

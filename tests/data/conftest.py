@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sid_jax.data.movielens import MovieLens
-from sid_jax.data.movielens_formats import GENRES
-from sid_jax.data.movielens_sources import load_movielens
+from sid_jax.data.catalogues.movielens.formats import GENRES
+from sid_jax.data.catalogues.movielens.sources import load_movielens
+from sid_jax.data.catalogues.movielens.tables import MovieLens
 
 # GroupLens' title, RecBole's title and year, genres.
 FILMS = [

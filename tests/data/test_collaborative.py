@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from sid_jax.data.catalogues.movielens.tables import MovieLens, build_movielens
 from sid_jax.data.collaborative import collaborative_vectors, join_side_by_side, leave_out_last, truncated_svd
-from sid_jax.data.movielens import MovieLens, build_movielens
 from sid_jax.errors import UserError
 
 

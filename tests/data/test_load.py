@@ -9,9 +9,9 @@ import pytest
 from ml_collections import ConfigDict
 
 from sid_jax.config import default_config
+from sid_jax.data.catalogues.movielens.formats import GENRES
+from sid_jax.data.catalogues.movielens.tables import MovieLens
 from sid_jax.data.load import load_vectors
-from sid_jax.data.movielens import MovieLens
-from sid_jax.data.movielens_formats import GENRES
 from sid_jax.errors import UserError
 from tests.data.conftest import write_folder, write_zip
 

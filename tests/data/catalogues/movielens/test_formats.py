@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sid_jax.data.movielens_formats import read_grouplens, read_recbole
+from sid_jax.data.catalogues.movielens.formats import read_grouplens, read_recbole
 from sid_jax.errors import UserError
 from tests.data.conftest import assert_same_catalogue, grouplens_files, recbole_files, write_folder, write_zip
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from sid_jax.data import movielens_sources as sources
-from sid_jax.data.movielens import MovieLens
-from sid_jax.data.movielens_formats import read_grouplens
+from sid_jax.data.catalogues.movielens import sources
+from sid_jax.data.catalogues.movielens.formats import read_grouplens
+from sid_jax.data.catalogues.movielens.tables import MovieLens
 from sid_jax.errors import UserError
 from tests.data.conftest import assert_same_catalogue, grouplens_files, write_folder, write_zip
 
@@ -176,7 +176,7 @@ def test_a_killed_preparation_leaves_no_cache_that_is_trusted(
     program = f"""
 import os, signal
 from pathlib import Path
-from sid_jax.data import movielens_sources as sources
+from sid_jax.data.catalogues.movielens import sources
 small = sources.read_grouplens(Path({str(tmp_path / "small")!r}))
 sources._fetch = lambda scratch: small
 sources._rename_unless_there = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
@@ -221,7 +221,7 @@ def test_a_cache_folder_that_cannot_be_made_is_refused_before_anything_is_fetche
 def test_a_full_disk_is_one_line_and_leaves_nothing(
     tmp_path: Path, monkeypatch, small: MovieLens, small_is_complete: None
 ):
-    from sid_jax.data import movielens_tfds
+    from sid_jax.data.catalogues.movielens import prepared
 
     def full(catalogue: MovieLens, folder: Path) -> None:
         folder.mkdir()
@@ -229,7 +229,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
         raise RuntimeError("write() failed:\nNo space left on device")
 
     use_fetched(monkeypatch, small)
-    monkeypatch.setattr(movielens_tfds, "write_movielens", full)
+    monkeypatch.setattr(prepared, "write_movielens", full)
     with pytest.raises(UserError, match="cannot be kept there .write.. failed: No space left on device"):
         sources.load_movielens(cache_dir=str(tmp_path / "cache"))
     assert list((tmp_path / "cache").iterdir()) == []

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 
-from sid_jax.data.movielens import MovieLens, Table, build_movielens, text_column
+from sid_jax.data.catalogues.movielens.tables import MovieLens, Table, build_movielens, text_column
 
 CITATION = """@article{harper2015movielens,
   author = {F. Maxwell Harper and Joseph A. Konstan},

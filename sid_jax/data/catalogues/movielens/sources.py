@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sid_jax.cache import cache_folder
-from sid_jax.data.movielens import MovieLens
-from sid_jax.data.movielens_formats import read_grouplens, read_recbole
+from sid_jax.data.catalogues.movielens.formats import read_grouplens, read_recbole
+from sid_jax.data.catalogues.movielens.tables import MovieLens
 from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
 
@@ -100,7 +100,7 @@ def fetch_from_grouplens(folder: Path, archive: Download) -> MovieLens:
         the expected one.
     """
     _check_answers(archive.address)
-    program = Path(__file__).with_name("tfds_download.py")
+    program = Path(__file__).parents[1] / "tfds_download.py"
     # -P: or else the modules beside the program would hide others of the same name.
     printed = _run([sys.executable, "-P", str(program), archive.address, str(folder)], _GROUPLENS_SECONDS)
     path = Path(printed.strip().splitlines()[-1])
@@ -126,7 +126,7 @@ def _fetch(scratch: Path) -> MovieLens:
 
 def _prepare(folder: Path) -> None:
     """Writes beside `folder` and then renames: it is complete or absent, whoever else prepares it or is killed."""
-    from sid_jax.data.movielens_tfds import write_movielens
+    from sid_jax.data.catalogues.movielens.prepared import write_movielens
 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -144,7 +144,7 @@ def _prepare(folder: Path) -> None:
 
 
 def _read_cache(folder: Path) -> MovieLens:
-    from sid_jax.data.movielens_tfds import read_movielens
+    from sid_jax.data.catalogues.movielens.prepared import read_movielens
 
     try:
         return _complete(read_movielens(folder))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sid_jax.data.movielens import MovieLens, Table, build_movielens, text_column
+from sid_jax.data.catalogues.movielens.tables import MovieLens, Table, build_movielens, text_column
 from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
 

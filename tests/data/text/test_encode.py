@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 
-from sid_jax.data.text import encode_texts
+from sid_jax.data.text.encode import encode_texts
 from sid_jax.errors import UserError
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sid_jax.data.movielens import build_movielens, item_texts, text_column, user_texts
+from sid_jax.data.catalogues.movielens.tables import build_movielens, item_texts, text_column, user_texts
 from sid_jax.errors import UserError
 
 
