@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from sid_jax.data.vector_set import VectorSet
+from sid_jax.quantize.health import distinct_tuples
 
 _SAMPLE_ITEMS = 10
 _SAMPLE_PREFIXES = 3
@@ -102,26 +103,38 @@ def _summary_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 def print_samples(console: Console, data: VectorSet, codes: np.ndarray) -> None:
     """Prints some items with their codes, and the items under the prefixes that most of them share."""
-    # Titles are data: a bracket in one is no markup.
-    names = [escape(str(name)) for name in data.columns.get("title", data.ids)]
-    texts = ["-".join(map(str, row)) for row in codes.tolist()]
+    names = data.columns.get("title", data.ids)
     items = Table(title="Some items and their codes", title_justify="left")
     items.add_column(data.id_name, justify="right")
     items.add_column("codes")
     items.add_column("")
+    # Text is made of what is printed alone: of millions of items it would take more memory than training them.
     for row in np.linspace(0, len(codes) - 1, min(_SAMPLE_ITEMS, len(codes)), dtype=int):
-        items.add_row(escape(str(data.ids[row])), texts[row], names[row])
+        items.add_row(_text(data.ids[row]), "-".join(map(str, codes[row].tolist())), _text(names[row]))
     console.print(items)
     depth = max(1, codes.shape[1] - 1)
-    common = Counter(map(tuple, codes[:, :depth].tolist())).most_common(_SAMPLE_PREFIXES)
-    for prefix, count in common:
+    for prefix, count in _common_prefixes(codes[:, :depth]):
         rows = np.flatnonzero((codes[:, :depth] == prefix).all(axis=1))[:_ITEMS_UNDER_A_PREFIX]
         more = f" and {count - len(rows)} more" if count > len(rows) else ""
         console.print(
-            f"[bold]{'-'.join(map(str, prefix))}-*[/bold]  " + "; ".join(names[row] for row in rows) + more,
+            f"[bold]{'-'.join(map(str, prefix.tolist()))}-*[/bold]  "
+            + "; ".join(_text(names[row]) for row in rows)
+            + more,
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _text(value: object) -> str:
+    """Returns it as text of which no bracket is markup: titles are data."""
+    return escape(str(value))
+
+
+def _common_prefixes(prefixes: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
+    """Yields those of `[N, l]` that most items share, and how many do."""
+    tuples, counts = distinct_tuples(prefixes)
+    for each in np.argsort(-counts, kind="stable")[:_SAMPLE_PREFIXES]:
+        yield tuples[each], int(counts[each])
 
 
 def _percent_list(shares: list[float]) -> str:
