@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from sid_jax.bulk.job import Job
+from sid_jax.bulk.memory import give_back_memory
 
 # From a job and a piece of it to what the piece came to.
 Stage = Callable[[Job, Any], Any]
@@ -33,7 +34,11 @@ class LocalEngine:
     def map(self, stage: Stage, job: Job, pieces: Sequence[Any], *, on_device: bool) -> Iterator[Any]:
         """Yields what each piece came to."""
         if on_device:
-            yield from (stage(job, piece) for piece in pieces)
+            for piece in pieces:
+                yield stage(job, piece)
+                give_back_memory()
             return
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as threads:
-            yield from threads.map(lambda piece: stage(job, piece), pieces)
+            for result in threads.map(lambda piece: stage(job, piece), pieces):
+                yield result
+                give_back_memory()

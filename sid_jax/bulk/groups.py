@@ -15,7 +15,7 @@ from sid_jax.data.blocks import take_rows
 from sid_jax.ids.relocate import tuple_keys
 
 # Items of a group, but that a first code is not divided: what bounds the memory.
-_ITEMS_A_GROUP = 2**18
+_ITEMS_A_GROUP = 2**17
 
 
 @dataclasses.dataclass(frozen=True)
