@@ -15,6 +15,7 @@ import numpy as np
 
 from sid_jax.errors import UserError
 from sid_jax.ids.matching import deferred_acceptance, first_in_group
+from sid_jax.ids.occupancy import Occupancy
 
 # Tuples looked at for each item, at first and at last; four times as many each time for items that found no place.
 _FIRST_WIDTH, _LAST_WIDTH = 5, 80
@@ -62,7 +63,13 @@ class Alternatives(Protocol):
 
 
 def relocate(
-    codes: np.ndarray, ids: np.ndarray, sizes: Sequence[int], alternatives: Alternatives, *, capacity: int = 1
+    codes: np.ndarray,
+    ids: Rows,
+    sizes: Sequence[int],
+    alternatives: Alternatives,
+    *,
+    capacity: int = 1,
+    taken: np.ndarray | None = None,
 ) -> np.ndarray:
     """Gives each item a code tuple that it shares with fewer than `capacity` others, near to what its own stands for.
 
@@ -77,6 +84,7 @@ def relocate(
       sizes: K of each level.
       alternatives: what an item could have instead, and at what cost.
       capacity: how many items may share a tuple.
+      taken: `[M, L]`, the tuples of others, who were there before and do not move; None for none.
 
     Returns:
       `[N, L]` int32.
@@ -84,12 +92,14 @@ def relocate(
     Raises:
       UserError: if there are more items than places.
     """
-    refuse_too_many(len(codes), sizes, capacity)
-    placing = Placing(codes, ids, sizes, alternatives, capacity)
+    taken = codes[:0] if taken is None else taken
+    refuse_too_many(len(codes) + len(taken), sizes, capacity)
+    placing = Placing(codes, ids, sizes, alternatives, capacity, taken)
     leaving = placing.settle()
     if len(leaving):
         staying = np.delete(np.arange(len(codes)), leaving)
-        free = places_of_first_code(sizes, capacity) - np.bincount(placing.codes[staying, 0], minlength=sizes[0])
+        have, had = (np.bincount(each[:, 0], minlength=sizes[0]) for each in (placing.codes[staying], taken))
+        free = places_of_first_code(sizes, capacity) - have - had
         placing.admit(leaving, other_first_codes(leaving, ids[leaving], free, alternatives))
     return placing.codes
 
@@ -138,50 +148,61 @@ class Placing:
     The items are all those of some first codes: of one, of several, or of every one.
 
     Args:
-      codes, ids, sizes, alternatives, capacity: as of `relocate`.
+      codes, ids, sizes, alternatives, capacity, taken: as of `relocate`.
     """
 
-    def __init__(self, codes: np.ndarray, ids: Rows, sizes: Sequence[int], alternatives: Alternatives, capacity: int):
+    def __init__(
+        self,
+        codes: np.ndarray,
+        ids: Rows,
+        sizes: Sequence[int],
+        alternatives: Alternatives,
+        capacity: int,
+        taken: np.ndarray | None = None,
+    ):
         self.codes, self.keys = codes.astype(np.int32), tuple_keys(codes, sizes)
         self._sizes, self._alternatives, self._capacity = tuple(sizes), alternatives, capacity
         self._ids, self._rank = ids, np.zeros(len(ids), np.int64)
-        # Sorted; the items that will not stay under their own tuple are not counted.
-        self._taken, counts = np.unique(self.keys, return_counts=True)
-        self._counts = np.minimum(counts, capacity)
+        self._occupancy = Occupancy(tuple_keys(codes[:0] if taken is None else taken, sizes), capacity)
+        names, self._bucket, counts = np.unique(self.keys, return_inverse=True, return_counts=True)
+        # How many of each tuple's items may stay; the others are not counted.
+        self._staying = np.minimum(counts, capacity - self._occupancy.count(names))
+        self._crowded = counts > self._staying
+        self._occupancy.add(names, self._staying)
 
     def settle(self) -> np.ndarray:
         """Places all who cannot stay where they are, and returns the rows whose first code has no place left."""
-        _, where, counts = np.unique(self.keys, return_inverse=True, return_counts=True)
-        crowded = np.flatnonzero(counts[where] > self._capacity)
-        return self._find_places(crowded, self.codes[:, 0].copy(), staying=self._capacity)
+        crowded = np.flatnonzero(self._crowded[self._bucket])
+        return self._find_places(crowded, self.codes[:, 0].copy(), some_stay=True)
 
     def admit(self, rows: np.ndarray, first_codes: np.ndarray) -> None:
         """Places rows `[M]` that have no place yet under the first codes `[M]`, which have as many left."""
         wanted = self.codes[:, 0].copy()
         wanted[rows] = first_codes
-        if len(self._find_places(rows, wanted, staying=0)):
+        if len(self._find_places(rows, wanted, some_stay=False)):
             raise ValueError("there are more items than places under a first code that was to admit them")
 
-    def _find_places(self, rows: np.ndarray, first_codes: np.ndarray, staying: int) -> np.ndarray:
+    def _find_places(self, rows: np.ndarray, first_codes: np.ndarray, some_stay: bool) -> np.ndarray:
         # Ids settle ties; those of items that are alone under their tuples are never looked at.
         self._rank[rows] = _rank(self._ids[rows])
         width = _FIRST_WIDTH
         while width <= _LAST_WIDTH and len(rows):
-            parts = self._parts(rows, first_codes, _TUPLES_AT_ONCE // width, whole_buckets=staying > 0)
-            rows = np.concatenate([self._place(part, first_codes[part], width, staying) for part in parts])
-            width, staying = 4 * width, 0
+            parts = self._parts(rows, first_codes, _TUPLES_AT_ONCE // width, whole_buckets=some_stay)
+            rows = np.concatenate([self._place(part, first_codes[part], width, some_stay) for part in parts])
+            width, some_stay = 4 * width, False
         return self._fill_up(rows, first_codes[rows]) if len(rows) else rows
 
-    def _place(self, rows: np.ndarray, first_codes: np.ndarray, width: int, staying: int) -> np.ndarray:
-        """Moves rows to free tuples, but for so many of each tuple who stay, and returns those who found none."""
+    def _place(self, rows: np.ndarray, first_codes: np.ndarray, width: int, some_stay: bool) -> np.ndarray:
+        """Moves rows to free tuples, but for those of each tuple who may stay, and returns those who found none."""
         codes, costs, own_costs = self._alternatives.tuples(rows, self.codes[rows], first_codes, width)
         keys = tuple_keys(codes, self._sizes)
         room = self._room(keys)
         # Nobody asks for the tuple that is the own: those who stay are counted there already.
         can_have = (room > 0) & (keys != self.keys[rows, None])
         costs = np.where(can_have, costs - own_costs[:, None].astype(np.float64), np.inf)
-        if staying:
-            moving = ~first_in_group(self.keys[rows], costs.min(axis=1), self._rank[rows], np.full(len(rows), staying))
+        if some_stay:
+            may_stay = self._staying[self._bucket[rows]]
+            moving = ~first_in_group(self.keys[rows], costs.min(axis=1), self._rank[rows], may_stay)
             rows, codes, keys, room, costs = (each[moving] for each in (rows, codes, keys, room, costs))
         if not len(rows):
             return rows
@@ -234,17 +255,11 @@ class Placing:
         return np.concatenate(left)
 
     def _room(self, keys: np.ndarray) -> np.ndarray:
-        place = np.minimum(np.searchsorted(self._taken, keys), len(self._taken) - 1)
-        return self._capacity - np.where(self._taken[place] == keys, self._counts[place], 0)
+        return self._capacity - self._occupancy.count(keys)
 
     def _move(self, rows: np.ndarray, codes: np.ndarray) -> None:
-        self.codes[rows], keys = codes, tuple_keys(codes, self._sizes)
-        self.keys[rows] = keys
-        more, counts = np.unique(keys, return_counts=True)
-        both, where = np.unique(np.concatenate([self._taken, more]), return_inverse=True)
-        self._taken, total = both, np.zeros(len(both), np.int64)
-        np.add.at(total, where, np.concatenate([self._counts, counts]))
-        self._counts = total
+        self.codes[rows], self.keys[rows] = codes, tuple_keys(codes, self._sizes)
+        self._occupancy.add(self.keys[rows])
 
 
 def _rank(ids: np.ndarray) -> np.ndarray:

@@ -59,6 +59,11 @@ def append_suffix(codes: np.ndarray, ids: np.ndarray) -> np.ndarray:
       ValueError: if the shapes do not fit.
       UserError: if two items have the same id.
     """
+    return np.column_stack([codes.astype(np.int32), number_items(codes, ids)])
+
+
+def number_items(codes: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Returns `[N]` int32, the extra token alone; as of `append_suffix`."""
     if codes.ndim != 2 or ids.shape != codes.shape[:1]:
         raise ValueError(f"codes must be [N, L] and ids [N], not {codes.shape} and {ids.shape}")
     # Python sorts strings twice as fast as NumPy sorts an array of them.
@@ -72,7 +77,7 @@ def append_suffix(codes: np.ndarray, ids: np.ndarray) -> np.ndarray:
     first_of_bucket = np.flatnonzero(starts)[np.cumsum(starts) - 1]
     suffix = np.empty(len(codes), np.int32)
     suffix[order] = np.arange(len(codes)) - first_of_bucket
-    return np.column_stack([codes.astype(np.int32), suffix])
+    return suffix
 
 
 def _refuse_duplicates(sorted_ids: np.ndarray) -> None:
