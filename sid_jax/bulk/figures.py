@@ -22,9 +22,23 @@ def code_figures(num_items: int, counts: Sequence[np.ndarray], shared: Sequence[
     sizes, how_many = (np.concatenate([each["bucket_sizes"][column] for each in shared]) for column in (0, 1))
     sizes, where = np.unique(sizes, return_inverse=True)
     how_many = np.bincount(where, how_many).astype(np.int64)
+    floor = {"duplicate_floor": sum(each["distinct_vectors"] for each in shared) / num_items}
+    return figures_of_buckets(num_items, counts, sizes, how_many) | floor
+
+
+def figures_of_buckets(
+    num_items: int, counts: Sequence[np.ndarray], sizes: np.ndarray, how_many: np.ndarray
+) -> dict[str, Any]:
+    """Returns `code_figures` but for what vectors say.
+
+    Args:
+      num_items: N.
+      counts: for each level `[K]`, how often each code was taken.
+      sizes: `[S]`, numbers of items that share a tuple, all different and in rising order.
+      how_many: `[S]`, how many tuples have so many items.
+    """
     return {
         "distinct_rate": how_many.sum() / num_items,
-        "duplicate_floor": sum(each["distinct_vectors"] for each in shared) / num_items,
         "collision_share": 1 - float(how_many[sizes == 1].sum()) / num_items,
         "largest_bucket": int(sizes.max()),
         "usage": usage_of_counts(counts),
@@ -35,7 +49,7 @@ def code_figures(num_items: int, counts: Sequence[np.ndarray], shared: Sequence[
 
 
 def r2_of_moments(moments: np.ndarray) -> dict[str, float]:
-    """Returns R^2 and how many items it is of.
+    """Returns R^2, the squared error (a feature's mean) and how many items they are of.
 
     Args:
       moments: `[D + 3]`, of all items decoded: their number, squared error, squared distance to a fixed vector, and the
@@ -43,4 +57,8 @@ def r2_of_moments(moments: np.ndarray) -> dict[str, float]:
     """
     count, error, away, *sums = moments.tolist()
     spread = away - float(np.square(sums).sum()) / count
-    return {"r2_sampled": 1 - error / spread if spread > 0 else 0.0, "num_sampled": int(count)}
+    return {
+        "r2_sampled": 1 - error / spread if spread > 0 else 0.0,
+        "mse_sampled": error / count / len(sums),
+        "num_sampled": int(count),
+    }

@@ -22,9 +22,9 @@ from sid_jax.bulk.write import write_part
 from sid_jax.data.parts.vector_parts import VectorParts, list_parts
 from sid_jax.errors import UserError
 from sid_jax.export.atomic import atomic_folder, refuse_taken
-from sid_jax.export.codebooks import write_codebooks
+from sid_jax.export.files import write_model
 from sid_jax.export.manifest import write_manifest
-from sid_jax.export.weights import model_info, torch_weights
+from sid_jax.export.weights import model_info
 from sid_jax.ids.relocate import refuse_too_many
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.training.restore import restore_model
@@ -69,12 +69,11 @@ def export_files(
         inputs, id_column=config.data.id_column, vector_column=config.data.vector_column, ids_paths=ids_paths
     )
     sizes, scheme, capacity = model.quantizer.codebook_sizes, unique or config.ids.unique, config.ids.capacity
-    _refuse_wrong_inputs(model, parts, config.data.collaborative_weight and config.data.histories.source != "none")
+    refuse_wrong_inputs(model, parts, config.data.collaborative_weight and config.data.histories.source != "none")
     if scheme == "relocate":
         refuse_too_many(parts.num_items, sizes, capacity)
     with atomic_folder(out) as folder:
-        scaling = {"mean": np.asarray(model.mean[...]), "scale": np.asarray(model.scale[...])}
-        write_codebooks(folder, torch_weights(model), scaling, model_info(model))
+        write_model(folder, model)
         sample_every = max(1, parts.num_items // _SAMPLED_ITEMS)
         job = Job(folder, parts, sizes, scheme, capacity, config.data.id_column, sample_every)
         made = Stages(job, engine or LocalEngine(), console).run()
@@ -101,7 +100,8 @@ def export_files(
     )
 
 
-def _refuse_wrong_inputs(model: RQVAE, parts: VectorParts, has_second_part: bool) -> None:
+def refuse_wrong_inputs(model: RQVAE, parts: VectorParts, has_second_part: bool) -> None:
+    """Raises UserError if vectors are not as long as those that the model knows, which histories may be part of."""
     wanted = model.mean.shape[0]
     if parts.num_features != wanted:
         hint = ", of which the last come from histories: give vectors that have them" if has_second_part else ""

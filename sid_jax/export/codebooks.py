@@ -36,11 +36,11 @@ def write_codebooks(
       scaling: "mean" and "scale", `[D]` each.
       info: what else it takes to use them, in plain Python that JSON knows: `unit_norm`, `activation`, …
     """
+    # Serialised in memory, because its own writing of files hides a full disk in an error of another kind.
+    (folder / _SAFETENSORS).write_bytes(safetensors_bytes(weights, scaling, info))
     weights = {name: _float32(array) for name, array in weights.items()}
     scaling = {name: _float32(scaling[name]) for name in _SCALING}
-    codebooks = _codebooks(weights)
-    _write_safetensors(folder / _SAFETENSORS, codebooks, weights, scaling, info)
-    content = {"codebooks": _stacked(codebooks), "scaling": scaling, "info": info, "state_dict": weights}
+    content = {"codebooks": _stacked(_codebooks(weights)), "scaling": scaling, "info": info, "state_dict": weights}
     write_torch_file(folder / "codebooks.pt", content)
 
 
@@ -71,6 +71,24 @@ def read_codebooks(
     return codebooks, tensors, scaling, info
 
 
+def safetensors_bytes(
+    weights: Mapping[str, np.ndarray], scaling: Mapping[str, np.ndarray], info: dict[str, Any]
+) -> bytes:
+    """Returns the content of `codebooks.safetensors`, the same for the same model; as of `write_codebooks`."""
+    codebooks = list(map(_float32, _codebooks(weights)))
+    stacked = _stacked(codebooks)
+    if isinstance(stacked, np.ndarray):
+        tensors = {"codebooks": stacked}
+    else:
+        tensors = {f"codebooks.{level}": codebook for level, codebook in enumerate(stacked)}
+    tensors |= {f"scaling.{name}": _float32(scaling[name]) for name in _SCALING}
+    # The codebooks' own names stay out: each array is there once.
+    in_codebooks = {_codebook_name(level) for level in range(len(codebooks))}
+    tensors |= {name: _float32(array) for name, array in weights.items() if name not in in_codebooks}
+    # One entry, because safetensors does not keep the order of several, and the same model is to give the same bytes.
+    return safetensors.numpy.save(tensors, metadata={"info": json.dumps(info)})
+
+
 def _float32(array: np.ndarray) -> np.ndarray:
     # safetensors writes the memory as it lies, so that anything not contiguous would come back scrambled.
     return np.ascontiguousarray(array, dtype=np.float32)
@@ -90,27 +108,6 @@ def _codebooks(weights: Mapping[str, np.ndarray]) -> list[np.ndarray]:
 def _stacked(codebooks: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:
     """Returns one array `[L, K, Z]` if every level has the same K, else the list."""
     return np.stack(codebooks) if len({codebook.shape for codebook in codebooks}) == 1 else codebooks
-
-
-def _write_safetensors(
-    path: Path,
-    codebooks: list[np.ndarray],
-    weights: Mapping[str, np.ndarray],
-    scaling: Mapping[str, np.ndarray],
-    info: dict[str, Any],
-) -> None:
-    stacked = _stacked(codebooks)
-    if isinstance(stacked, np.ndarray):
-        tensors = {"codebooks": stacked}
-    else:
-        tensors = {f"codebooks.{level}": codebook for level, codebook in enumerate(stacked)}
-    tensors |= {f"scaling.{name}": array for name, array in scaling.items()}
-    # The codebooks' own names stay out: each array is there once.
-    in_codebooks = {_codebook_name(level) for level in range(len(codebooks))}
-    tensors |= {name: array for name, array in weights.items() if name not in in_codebooks}
-    # One entry, because safetensors does not keep the order of several, and the same model is to give the same bytes.
-    # Serialised in memory, because its own writing of files hides a full disk in an error of another kind.
-    path.write_bytes(safetensors.numpy.save(tensors, metadata={"info": json.dumps(info)}))
 
 
 def _take_codebooks(tensors: dict[str, np.ndarray]) -> list[np.ndarray]:

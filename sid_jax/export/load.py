@@ -22,7 +22,7 @@ from sid_jax.ids.table import Table
 from sid_jax.models.rqvae import RQVAE
 
 # Vectors encoded at a time: what they need is to stay in a CPU's cache.
-_ITEMS_A_CALL = 2048
+ITEMS_A_CALL = 2048
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,13 +53,18 @@ class Export:
             raise UserError(f"vectors are {vectors.shape}; this export encodes [N, {features}]")
         vectors = vectors.astype(np.float32)
         check_finite(vectors, np.arange(len(vectors)), "vectors")
-        codes = [np.empty((0, self.manifest["codebooks"]["num_levels"]), np.int32)]
-        for start in range(0, len(vectors), _ITEMS_A_CALL):
-            batch = vectors[start : start + _ITEMS_A_CALL]
-            size = _ITEMS_A_CALL if len(vectors) > _ITEMS_A_CALL else len(vectors)
-            padded = np.pad(batch, ((0, size - len(batch)), (0, 0)))
-            codes.append(np.asarray(_assign(self.model, jnp.asarray(padded)))[: len(batch)])
-        return np.concatenate(codes)
+        return encode_vectors(self.model, vectors)
+
+
+def encode_vectors(model: RQVAE, vectors: np.ndarray) -> np.ndarray:
+    """Returns the codes `[N, L]` int32 of vectors `[N, D]` float32."""
+    codes = [np.empty((0, len(model.quantizer.levels)), np.int32)]
+    for start in range(0, len(vectors), ITEMS_A_CALL):
+        batch = vectors[start : start + ITEMS_A_CALL]
+        size = ITEMS_A_CALL if len(vectors) > ITEMS_A_CALL else len(vectors)
+        padded = np.pad(batch, ((0, size - len(batch)), (0, 0)))
+        codes.append(np.asarray(_assign(model, jnp.asarray(padded)))[: len(batch)])
+    return np.concatenate(codes)
 
 
 _assign = jax.jit(RQVAE.assign)

@@ -25,11 +25,12 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
     """Writes `manifest.json`: the content given, framed by what every export says of itself.
 
     In front of the content come `format_version`, `created` (UTC) and `versions`; after it comes `files`, the size and
-    the SHA-256 of every other file in the folder, which must all be written by then.
+    the SHA-256 of every other file in the folder, which must all be written by then, and `digest`, the SHA-256 of the
+    manifest itself.
 
     Args:
       folder: the export.
-      content: what JSON knows, under other keys than those four.
+      content: what JSON knows, under other keys than those five.
 
     Raises:
       ValueError: if the content has one of those keys, or a number that is not finite.
@@ -41,9 +42,11 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
         "versions": {**{package: _version(package) for package in _PACKAGES}, "python": platform.python_version()},
     }
     files = {name: _describe(folder / name) for name in _other_files(folder)}
-    if taken := {*frame, "files"} & set(content):
+    if taken := {*frame, "files", "digest"} & set(content):
         raise ValueError(f"the manifest has keys of its own called {', '.join(sorted(taken))}")
-    text = json.dumps({**frame, **content, "files": files}, indent=2, ensure_ascii=False, allow_nan=False)
+    # As whoever reads it will have it.
+    manifest = json.loads(json.dumps({**frame, **content, "files": files}, allow_nan=False))
+    text = json.dumps({**manifest, "digest": _digest(manifest)}, indent=2, ensure_ascii=False)
     (folder / _NAME).write_text(text + "\n", encoding="utf-8")
 
 
@@ -52,7 +55,8 @@ def read_manifest(folder: str | Path, *, verify: bool = False) -> dict[str, Any]
 
     Args:
       folder: the export.
-      verify: whether to read every file and compare its SHA-256; without, its size alone is compared.
+      verify: whether to read every file and compare its SHA-256, and the manifest's own; without, sizes alone are
+        compared.
 
     Raises:
       UserError: if the manifest is missing, is not the JSON that an export writes, or is of another format version; or
@@ -60,6 +64,8 @@ def read_manifest(folder: str | Path, *, verify: bool = False) -> dict[str, Any]
     """
     folder = Path(folder)
     manifest = _parse(folder / _NAME)
+    if verify and manifest.get("digest", _digest(manifest)) != _digest(manifest):
+        raise UserError(f"{folder / _NAME} was edited since it was exported (its digest differs): export again")
     for name, wanted in manifest["files"].items():
         path = folder / name
         if not path.is_file():
@@ -69,6 +75,17 @@ def read_manifest(folder: str | Path, *, verify: bool = False) -> dict[str, Any]
         if verify and _describe(path) != wanted:
             raise UserError(f"{path} has changed since it was exported (SHA-256 differs): export again")
     return manifest
+
+
+def manifest_hash(folder: Path) -> str:
+    """Returns the SHA-256 of an export's manifest, which names that of every other file: the whole export's."""
+    return hashlib.sha256((folder / _NAME).read_bytes()).hexdigest()
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    """Returns the SHA-256 of what a manifest says, however it is laid out; exports before there were any have none."""
+    content = {name: value for name, value in manifest.items() if name != "digest"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _parse(path: Path) -> dict[str, Any]:

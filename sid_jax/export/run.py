@@ -9,10 +9,8 @@ from jax.sharding import Mesh
 from rich.console import Console
 
 from sid_jax.export.atomic import atomic_folder, refuse_taken
-from sid_jax.export.codebooks import write_codebooks
-from sid_jax.export.manifest import write_manifest
-from sid_jax.export.tables import code_type, write_ids
-from sid_jax.export.weights import model_info, torch_weights
+from sid_jax.export.files import write_export
+from sid_jax.export.tables import code_type, id_table
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.quality import entropy, gini
 from sid_jax.ids.unique import make_unique
@@ -56,13 +54,7 @@ def export(
     moved = final_codes != codes
     with atomic_folder(out) as folder:
         narrow = codes.astype(code_type(sizes)), semantic_ids.astype(code_type(sizes))
-        write_ids(folder, run.data.ids, run.data.id_name, *narrow, run.data.columns)
-        write_codebooks(
-            folder,
-            torch_weights(model),
-            {"mean": np.asarray(model.mean[...]), "scale": np.asarray(model.scale[...])},
-            model_info(model),
-        )
+        table = id_table(run.data.ids, run.data.id_name, *narrow, run.data.columns)
         manifest = {
             "config": run.config.to_dict(),
             "step": run.step,
@@ -82,7 +74,6 @@ def export(
                 "moved_by_level": moved.mean(axis=0).tolist(),
             },
             "schema": {"id_column": run.data.id_name, "columns": list(run.data.columns)},
-            "codebooks": model_info(model),
             "metrics": {
                 **evaluation.metrics,
                 "gini": gini(codes),
@@ -91,7 +82,7 @@ def export(
                 **_held_out_figures(run, codes, mesh),
             },
         }
-        write_manifest(folder, manifest)
+        write_export(folder, table, model, manifest)
     console.print(
         f"{len(run.data.ids):,} Semantic IDs of step {run.step:,} are in {out}: ids.parquet, ids.csv, "
         f"codebooks.safetensors, codebooks.pt, manifest.json",

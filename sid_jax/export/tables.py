@@ -16,44 +16,40 @@ from sid_jax.errors import UserError
 _WHOLE = "ids.parquet"
 
 
-def write_ids(
-    folder: Path,
-    ids: np.ndarray,
+def write_table(folder: Path, table: pa.Table, *, rows: int | None = None) -> None:
+    """Writes the ID table as `ids.parquet` and `ids.csv`, or as .parquet files of so many rows each."""
+    if rows is None:
+        pq.write_table(table, folder / _WHOLE)
+        pyarrow.csv.write_csv(_without_lists(table), folder / "ids.csv")
+        return
+    count = max(1, -(-len(table) // rows))
+    for number in range(count):
+        pq.write_table(table.slice(number * rows, rows), folder / shard_name(number, count))
+
+
+def id_table(
+    ids: np.ndarray | pa.Array | pa.ChunkedArray,
     id_name: str,
     codes: np.ndarray,
     semantic_ids: np.ndarray,
-    columns: Mapping[str, np.ndarray],
-) -> None:
-    """Writes `ids.parquet` and `ids.csv`: one row an item, in the order given.
+    columns: Mapping[str, np.ndarray | pa.ChunkedArray],
+) -> pa.Table:
+    """Returns the ID table: one row an item, in the order given.
 
     Args:
-      folder: where to; it exists.
-      ids: `[N]` item ids, int64 or object (str), written exactly as they are.
+      ids: `[N]` item ids, int64 or string (objects), written exactly as they are.
       id_name: what the column with the ids is called.
-      codes: `[N, L]` integers, what the model gave.
-      semantic_ids: `[N, L']` integers, unique.
+      codes: `[N, L]` integers, what the model gave; they keep their type.
+      semantic_ids: `[N, L']` integers.
       columns: what else is known of the items, each `[N]`, in columns after the IDs.
 
     Raises:
       UserError: if two columns have the same name, or a column holds values that no one type fits.
     """
-    table = id_table(_column(id_name, ids), id_name, codes, semantic_ids, columns)
-    pq.write_table(table, folder / _WHOLE)
-    pyarrow.csv.write_csv(_without_lists(table), folder / "ids.csv")
-
-
-def id_table(
-    ids: pa.Array | pa.ChunkedArray,
-    id_name: str,
-    codes: np.ndarray,
-    semantic_ids: np.ndarray,
-    columns: Mapping[str, np.ndarray],
-) -> pa.Table:
-    """Returns the table that is written; as of `write_ids`. Codes keep their type."""
     return pa.table(
         _named(
             [
-                (id_name, ids),
+                (id_name, _column(id_name, ids)),
                 ("codes", _number_lists(codes)),
                 ("semantic_id", _number_lists(semantic_ids)),
                 ("sid", _texts(semantic_ids)),
@@ -87,7 +83,9 @@ def _named(columns: list[tuple[str, pa.Array]]) -> dict[str, pa.Array]:
     return named
 
 
-def _column(name: str, values: np.ndarray) -> pa.Array:
+def _column(name: str, values: np.ndarray | pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    if isinstance(values, (pa.Array, pa.ChunkedArray)):
+        return values
     try:
         return pa.array(values)
     except pa.ArrowException as error:

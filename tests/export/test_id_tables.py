@@ -13,7 +13,7 @@ import pytest
 from sid_jax.errors import UserError
 from sid_jax.export.id_tables import IdTable, align, parse_id_source, read_id_table
 from sid_jax.export.manifest import write_manifest
-from sid_jax.export.tables import write_ids
+from sid_jax.export.tables import id_table, write_table
 
 SEMANTIC_IDS = np.array([[12, 4, 0], [12, 4, 1], [255, 0, 0]], np.int32)
 TITLES = np.array(["Alien", "Brazil", None], dtype=object)
@@ -21,7 +21,7 @@ TITLES = np.array(["Alien", "Brazil", None], dtype=object)
 
 def write_export(folder, item_ids, id_name="item_id", columns=None):
     folder.mkdir()
-    write_ids(folder, item_ids, id_name, SEMANTIC_IDS[:, :2], SEMANTIC_IDS, columns or {})
+    write_table(folder, id_table(item_ids, id_name, SEMANTIC_IDS[:, :2], SEMANTIC_IDS, columns or {}))
     write_manifest(folder, {"schema": {"id_column": id_name, "columns": list(columns or {})}})
     return folder
 
@@ -70,7 +70,7 @@ def test_an_export_that_is_not_whole_is_refused(tmp_path):
 
 
 def test_a_manifest_without_an_id_column_is_refused(tmp_path):
-    write_ids(tmp_path, np.arange(3), "item_id", SEMANTIC_IDS, SEMANTIC_IDS, {})
+    write_table(tmp_path, id_table(np.arange(3), "item_id", SEMANTIC_IDS, SEMANTIC_IDS, {}))
     write_manifest(tmp_path, {})
     refused(tmp_path, "does not say which column")
 

@@ -37,7 +37,7 @@ def edit(folder, **changes):
 
 def test_it_says_what_it_was_given_and_what_it_found(folder):
     manifest = read_manifest(folder, verify=True)
-    assert list(manifest) == ["format_version", "created", "versions", *CONTENT, "files"]
+    assert list(manifest) == ["format_version", "created", "versions", *CONTENT, "files", "digest"]
     assert {name: manifest[name] for name in CONTENT} == CONTENT
     assert manifest["files"] == {
         "ids.csv": {"bytes": 4, "sha256": hashlib.sha256(b"a,b\n").hexdigest()},
@@ -110,8 +110,21 @@ def test_a_changed_byte_is_found_when_asked_for(folder):
     assert "ids.csv has changed" in refusal(folder, verify=True)
 
 
-@pytest.mark.parametrize("content", [{"files": {}}, {"versions": {}}, {"metric": float("nan")}])
+def test_a_manifest_edited_by_hand_is_found_when_asked_for(folder):
+    edit(folder, scheme="none")
+    assert read_manifest(folder)["scheme"] == "none"
+    assert "was edited since it was exported" in refusal(folder, verify=True)
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    # Laid out otherwise, or of a version that had no digest: as good as new.
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "scheme": "suffix"}))
+    assert read_manifest(folder, verify=True)["scheme"] == "suffix"
+    edit(folder, title="mine")
+    (folder / "manifest.json").write_text(json.dumps({k: v for k, v in manifest.items() if k != "digest"}))
+    assert read_manifest(folder, verify=True)["scheme"] == "none"
+
+
+@pytest.mark.parametrize("content", [{"files": {}}, {"digest": ""}, {"versions": {}}, {"metric": float("nan")}])
 def test_content_that_cannot_stand_is_refused(tmp_path, content):
-    with pytest.raises(ValueError, match="versions|files|JSON"):
+    with pytest.raises(ValueError, match="versions|files|digest|JSON"):
         write_manifest(tmp_path, content)
     assert not list(tmp_path.iterdir())

@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from sid_jax.errors import UserError
-from sid_jax.export.tables import write_ids
+from sid_jax.export.tables import id_table, write_table
 
 CODES = np.array([[12, 4], [12, 4], [255, 0]], np.int32)
 SEMANTIC_IDS = np.array([[12, 4, 0], [12, 4, 1], [255, 0, 0]], np.int32)
@@ -26,7 +26,7 @@ def read_csv(folder):
 
 
 def test_parquet_has_every_column_in_its_type(tmp_path):
-    write_ids(tmp_path, np.array([3, 2**40, -1]), "item_id", CODES, SEMANTIC_IDS, COLUMNS)
+    write_table(tmp_path, id_table(np.array([3, 2**40, -1]), "item_id", CODES, SEMANTIC_IDS, COLUMNS))
     table = read_parquet(tmp_path)
     assert table.schema.names == ["item_id", "codes", "semantic_id", "sid", "title", "year"]
     assert [str(kind).replace("element", "item") for kind in table.schema.types] == [
@@ -49,13 +49,13 @@ def test_parquet_has_every_column_in_its_type(tmp_path):
 
 def test_text_ids_stay_text(tmp_path):
     ids = np.array(["007", "B00,1", 'quo"te'], dtype=object)
-    write_ids(tmp_path, ids, "asin", CODES, SEMANTIC_IDS, {})
+    write_table(tmp_path, id_table(ids, "asin", CODES, SEMANTIC_IDS, {}))
     assert read_parquet(tmp_path)["asin"].to_pylist() == ids.tolist()
     assert [row["asin"] for row in read_csv(tmp_path)] == ids.tolist()
 
 
 def test_csv_has_the_same_rows(tmp_path):
-    write_ids(tmp_path, np.array([3, 4, 5]), "item_id", CODES, SEMANTIC_IDS, COLUMNS)
+    write_table(tmp_path, id_table(np.array([3, 4, 5]), "item_id", CODES, SEMANTIC_IDS, COLUMNS))
     rows = read_csv(tmp_path)
     assert list(rows[0].values()) == ["3", "12 4", "12 4 0", "12-4-0", '"Amélie", or not', "2001"]
     assert [row["title"] for row in rows] == ['"Amélie", or not', "line\nbreak", ""]
@@ -63,18 +63,20 @@ def test_csv_has_the_same_rows(tmp_path):
 
 
 def test_codes_in_another_memory_order_are_written_right(tmp_path):
-    write_ids(tmp_path, np.arange(3), "item_id", np.asfortranarray(CODES), SEMANTIC_IDS, {})
+    write_table(tmp_path, id_table(np.arange(3), "item_id", np.asfortranarray(CODES), SEMANTIC_IDS, {}))
     assert read_parquet(tmp_path)["codes"].to_pylist() == CODES.tolist()
 
 
 @pytest.mark.parametrize("name", ["sid", "codes", "item_id"])
 def test_a_column_named_as_one_of_ours_is_refused(tmp_path, name):
     with pytest.raises(UserError, match=f"would be called '{name}'"):
-        write_ids(tmp_path, np.arange(3), "item_id", CODES, SEMANTIC_IDS, {name: TITLES})
+        write_table(tmp_path, id_table(np.arange(3), "item_id", CODES, SEMANTIC_IDS, {name: TITLES}))
     assert not list(tmp_path.iterdir())
 
 
 def test_a_column_of_mixed_types_is_refused_in_one_line(tmp_path):
     with pytest.raises(UserError, match="column 'mixed' cannot be written") as caught:
-        write_ids(tmp_path, np.arange(3), "item_id", CODES, SEMANTIC_IDS, {"mixed": np.array([1, "a", {}], object)})
+        write_table(
+            tmp_path, id_table(np.arange(3), "item_id", CODES, SEMANTIC_IDS, {"mixed": np.array([1, "a", {}], object)})
+        )
     assert "\n" not in str(caught.value)

@@ -74,7 +74,7 @@ def test_an_export_encodes_any_number_of_vectors_and_refuses_others(monkeypatch)
     model, vectors = make()
     export = Export({"codebooks": {"num_levels": 3}}, table=None, rows=None, model=model)
     expected = np.asarray(model.assign(jnp.asarray(vectors)))
-    monkeypatch.setattr("sid_jax.export.load._ITEMS_A_CALL", 16)
+    monkeypatch.setattr("sid_jax.export.load.ITEMS_A_CALL", 16)
     for count in (0, 1, 16, 17, 50):
         codes = export.encode(vectors[:count])
         np.testing.assert_array_equal(codes, expected[:count])

@@ -1,0 +1,49 @@
+"""All files of an export that lies in memory, in their order: the manifest last."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from sid_jax.export.codebooks import safetensors_bytes, write_codebooks
+from sid_jax.export.manifest import write_manifest
+from sid_jax.export.tables import write_table
+from sid_jax.export.weights import model_info, torch_weights
+from sid_jax.models.rqvae import RQVAE
+
+
+def write_export(
+    folder: Path, table: pa.Table, model: RQVAE, manifest: Mapping[str, Any], *, rows_a_file: int | None = None
+) -> None:
+    """Writes the ID table, the codebooks and the manifest.
+
+    Args:
+      folder: where to; it exists.
+      table: as from `sid_jax.export.tables.id_table`.
+      model: what gave the codes.
+      manifest: what it says beside what every manifest says.
+      rows_a_file: the ID table in several files of so many rows, without a CSV; None for one of each.
+    """
+    write_table(folder, table, rows=rows_a_file)
+    write_model(folder, model)
+    write_manifest(folder, {**manifest, "codebooks": model_info(model)})
+
+
+def write_model(folder: Path, model: RQVAE) -> None:
+    """Writes both codebook files."""
+    write_codebooks(folder, torch_weights(model), _scaling(model), model_info(model))
+
+
+def model_hash(model: RQVAE) -> str:
+    """Returns the SHA-256 that a model's `codebooks.safetensors` has."""
+    content = safetensors_bytes(torch_weights(model), _scaling(model), model_info(model))
+    return hashlib.sha256(content).hexdigest()
+
+
+def _scaling(model: RQVAE) -> dict[str, np.ndarray]:
+    return {"mean": np.asarray(model.mean[...]), "scale": np.asarray(model.scale[...])}
