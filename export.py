@@ -5,6 +5,10 @@ python export.py --workdir=runs/ml100k --out=exports/ml100k
 Of the items in --input, where it is given, and else of those that the run was trained on:
 
 python export.py --workdir=runs/items --input='new/*.parquet' --out=exports/new
+
+The next version of an export, with new items in it, in which no published ID moves:
+
+python export.py --append_to=exports/v1 --input=new.parquet --out=exports/v2
 """
 
 from pathlib import Path
@@ -14,13 +18,14 @@ from absl import flags
 
 from sid_jax import command
 from sid_jax.config import default_config
+from sid_jax.errors import UserError
 from sid_jax.ids.unique import SCHEMES
 from sid_jax.settings import field_names
 
 if TYPE_CHECKING:
     from sid_jax.bulk.engine import Engine
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder.", required=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder; --append_to can do without.")
 _OUT = flags.DEFINE_string("out", None, "The export's folder; it must not exist yet, or be empty.", required=True)
 _STEP = flags.DEFINE_integer("step", None, "The checkpoint's step; by default the best one of a finished run.")
 _UNIQUE = flags.DEFINE_enum(
@@ -38,6 +43,16 @@ _INPUT = flags.DEFINE_multi_string(
 _INPUT_IDS = flags.DEFINE_multi_string(
     "input_ids", [], "For each .npy file of --input a text file with one id a line; without, ids are row numbers."
 )
+_APPEND_TO = flags.DEFINE_string(
+    "append_to",
+    None,
+    "An export of which --out is to be the next version: its items keep their IDs, those of --input get free ones by "
+    "its own model. With --workdir it is seen first that the run's model is the same.",
+)
+_REMOVE = flags.DEFINE_string(
+    "remove", None, "--append_to: a text file with the ids of items that leave, one a line; their IDs stay theirs."
+)
+_REUSE_REMOVED = flags.DEFINE_bool("reuse_removed", False, "--append_to: IDs of items that left may go to others.")
 _ENGINE = flags.DEFINE_enum(
     "engine", "local", ["local", "ray"], "--input: who encodes, this machine or the workers of a Ray cluster."
 )
@@ -48,7 +63,15 @@ _GPUS = flags.DEFINE_float("gpus", 0.0, "--engine=ray: GPUs of a worker.", lower
 
 def main() -> None:
     """Exports what the flags name."""
-    workdir, out, step, unique = Path(_WORKDIR.value), Path(_OUT.value), _STEP.value, _UNIQUE.value
+    out, step, unique = Path(_OUT.value), _STEP.value, _UNIQUE.value
+    if _APPEND_TO.value is not None:
+        _append(Path(_APPEND_TO.value), out)
+        return
+    if _REMOVE.value is not None or _REUSE_REMOVED.value:
+        raise UserError("--remove and --reuse_removed are of items of an export: name it by --append_to")
+    if _WORKDIR.value is None:
+        raise UserError("--workdir is missing: name the folder of a run, or an export to add to by --append_to")
+    workdir = Path(_WORKDIR.value)
     if _INPUT.value:
         from sid_jax.bulk.run import export_files
 
@@ -58,6 +81,24 @@ def main() -> None:
         from sid_jax.export.run import export
 
         export(workdir, out, step=step, unique=unique)
+
+
+def _append(export: Path, out: Path) -> None:
+    from sid_jax.append.run import append
+
+    if _ENGINE.value != "local":
+        raise UserError("--engine=ray is not for --append_to: leave it out")
+    append(
+        export,
+        out,
+        _INPUT.value,
+        ids_paths=_INPUT_IDS.value,
+        removed=Path(_REMOVE.value) if _REMOVE.value is not None else None,
+        reuse_removed=_REUSE_REMOVED.value,
+        workdir=Path(_WORKDIR.value) if _WORKDIR.value is not None else None,
+        step=_STEP.value,
+        unique=_UNIQUE.value,
+    )
 
 
 def _engine() -> "Engine":

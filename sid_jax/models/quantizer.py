@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from sid_jax.models.statistic import Statistic
@@ -84,6 +85,13 @@ class ResidualQuantizer(nnx.Module):
             transforms = self.transforms
             level[...] = basis_of(codebook, transforms[number][...]) if transforms else jnp.asarray(codebook)
         self.initialised[...] = jnp.array(True)
+
+    def renumber(self, orders: Sequence[np.ndarray]) -> None:
+        """Gives codes other numbers: of each level with its order `[K]`, code k becomes what code `order[k]` was."""
+        for level, order in zip(self.levels, orders, strict=True):
+            level[...] = level[...][order]
+        for count, order in zip(self.counts, orders, strict=False):
+            count[...] = count[...][order]
 
     def assign(self, latents: jax.Array) -> jax.Array:
         """Returns the codes `[..., L]` int32 of latent vectors `[..., Z]`."""

@@ -1,0 +1,160 @@
+"""How well items that came after training fit the model that gives them their codes, and when to train anew."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.spatial.distance import jensenshannon
+
+from sid_jax.streams import stream_rng
+
+# Retraining is due if one of these is passed. Where each comes from is said in docs/daily-updates.md.
+# R^2 that the catalogue has lost, since training, by items that fit less well than those trained on.
+CATALOGUE_R2_LOST = 0.02
+# R^2 of new items below that of items held out of training.
+BELOW_HELD_OUT = 0.05
+# The same below that of items trained on, where none were held out.
+BELOW_TRAINED = 0.20
+# Jensen-Shannon distance of the new items' first codes from the old ones', above what chance gives.
+CODE_SHIFT = 0.10
+# Share of the new items that got another tuple than their codes.
+MOVED = 0.50
+
+_DRAWS = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """What the model was worth on the items of the first version, which is what new ones are measured by.
+
+    Attributes:
+      r2: R^2 of those items, against their mean.
+      spread: their mean squared distance to that mean, summed over features.
+      r2_held_out: R^2 of items that were held out of training; None without any.
+    """
+
+    r2: float
+    spread: float
+    r2_held_out: float | None
+
+
+def reference_of(manifest: Mapping[str, Any]) -> Reference | None:
+    """Returns the reference that a version's manifest hands on, or a first one's figures; None if it has none."""
+    if "drift" in manifest:
+        handed_on = manifest["drift"]["reference"]
+        return None if handed_on is None else Reference(**handed_on)
+    metrics, features = manifest.get("metrics", {}), manifest.get("data", {}).get("num_features")
+    for r2, mse in (("r2", "mse"), ("r2_sampled", "mse_sampled")):
+        if features and r2 in metrics and mse in metrics and metrics[mse] > 0 and metrics[r2] < 1:
+            # R^2 is 1 - error / spread.
+            spread = metrics[mse] * features / (1 - metrics[r2])
+            return Reference(metrics[r2], spread, metrics.get("r2_held_out"))
+    return None
+
+
+def fit_of(reference: Reference | None, errors: np.ndarray, own_spread: float) -> dict[str, Any]:
+    """Returns how well new items are served, in the reference's terms.
+
+    R^2 is 1 - (the new items' mean squared error) / (the spread of the items of the first version). With one
+    denominator for both, two R^2 differ if and only if the errors do: a batch of one kind of items, whose own spread is
+    small, does not look worse for it, and one that lies far from all others does not look better.
+
+    Args:
+      reference: what to measure by; the new items' own spread if None.
+      errors: `[n, 2]`, squared errors, summed over features, of what codes and Semantic IDs stand for.
+      own_spread: the new items' mean squared distance to their own mean.
+    """
+    spread = (reference.spread if reference else own_spread) or 1.0
+    r2, r2_unique = (1 - errors.mean(axis=0, dtype=np.float64) / spread).tolist()
+    noise = float(errors[:, 0].std(dtype=np.float64)) / spread / np.sqrt(len(errors))
+    own = 1 - float(errors[:, 0].mean(dtype=np.float64)) / own_spread if own_spread > 0 else None
+    return {"r2": r2, "r2_unique": r2_unique, "r2_standard_error": float(noise), "r2_own_mean": own}
+
+
+def code_shift(new: Sequence[np.ndarray], old: Sequence[np.ndarray]) -> list[dict[str, float]]:
+    """Returns for each level how far the new items' codes are from the old ones'.
+
+    Args:
+      new, old: for each level `[K]`, how many items have each code.
+
+    Returns:
+      "distance", the Jensen-Shannon distance (base 2: 0 for the same shares, 1 for no code in common), and "by_chance",
+      what 99 of 100 draws of as many items from the old ones stay below.
+    """
+    random, found = stream_rng(0, "code_shift"), []
+    for ours, theirs in zip(new, old, strict=True):
+        draws = random.multinomial(int(ours.sum()), theirs / theirs.sum(), _DRAWS)
+        by_chance = [_distance(draw, theirs) for draw in draws]
+        found.append({"distance": _distance(ours, theirs), "by_chance": float(np.quantile(by_chance, 0.99))})
+    return found
+
+
+def _distance(one: np.ndarray, other: np.ndarray) -> float:
+    # Of equal shares rounding makes the root of a number just below 0.
+    return float(np.nan_to_num(jensenshannon(one, other, 2)))
+
+
+def add_up(before: Mapping[str, Any] | None, num_added: int, r2: float) -> dict[str, Any]:
+    """Returns how many items came since training, and their R^2, from the last version's sum and the new items'."""
+    num_before, r2_before = (before["num_items"], before["r2"] or 0.0) if before else (0, 0.0)
+    total = num_before + num_added
+    return {"num_items": total, "r2": (num_before * r2_before + num_added * r2) / total if total else None}
+
+
+def verdict(drift: Mapping[str, Any], num_items: int) -> dict[str, Any]:
+    """Returns whether to train anew, and why.
+
+    Args:
+      drift: "reference", "new_items" (None for none) and "since_training".
+      num_items: of the version, all together.
+
+    Returns:
+      "retraining_is_due", and "checks": of each "what", "value", "threshold" and "due".
+    """
+    reference, new, since = drift["reference"], drift["new_items"], drift["since_training"]
+    checks: list[dict[str, Any]] = []
+
+    def check(what: str, value: float, threshold: float) -> None:
+        checks.append({"what": what, "value": value, "threshold": threshold, "due": bool(value > threshold)})
+
+    if reference and since["num_items"]:
+        share = min(1.0, since["num_items"] / num_items)
+        check("R^2 that the catalogue lost since training", share * (reference["r2"] - since["r2"]), CATALOGUE_R2_LOST)
+    if reference and new:
+        # What the draw of the items may have made of it is no reason.
+        least = new["r2"] + 2 * new["r2_standard_error"]
+        if reference["r2_held_out"] is None:
+            check("R^2 of new items below those trained on", reference["r2"] - least, BELOW_TRAINED)
+        else:
+            check("R^2 of new items below those held out", reference["r2_held_out"] - least, BELOW_HELD_OUT)
+    if new:
+        first = new["code_shift"][0]
+        check("shift of the first codes above chance", first["distance"] - first["by_chance"], CODE_SHIFT)
+        check("share of new items that got others than their codes", new["moved"], MOVED)
+    return {"retraining_is_due": any(each["due"] for each in checks), "checks": checks}
+
+
+def in_words(drift: Mapping[str, Any]) -> list[str]:
+    """Returns the report as lines."""
+    reference, new = drift["reference"], drift["new_items"]
+    lines = []
+    if new:
+        of_old = f", {reference['r2']:.3f} of the items trained on" if reference else ""
+        held_out = reference and reference["r2_held_out"]
+        of_old += f", {held_out:.3f} of those held out" if held_out is not None else ""
+        lines.append(
+            f"R^2 of the new items: {new['r2']:.3f} by their codes, {new['r2_unique']:.3f} by their IDs{of_old}"
+        )
+        shift = ", ".join(f"{level['distance']:.2f} ({level['by_chance']:.2f})" for level in new["code_shift"])
+        lines.append(f"their codes' distance from the old ones', level by level (by chance): {shift}")
+        lines.append(
+            f"{new['collide']:.1%} have the codes of a published item, {new['moved']:.1%} got others; "
+            f"{drift['fill']:.2%} of all IDs are in use or kept"
+        )
+    due = [each for each in drift["verdict"]["checks"] if each["due"]]
+    reasons = "; ".join(f"{each['what']} is {each['value']:.3f}, more than {each['threshold']:.2f}" for each in due)
+    lines.append(f"Retraining is due: {reasons}." if due else "Retraining is not due.")
+    return lines

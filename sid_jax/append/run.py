@@ -1,0 +1,151 @@
+"""From one version of a catalogue to the next: new items get free IDs, and no published ID ever moves."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from sid_jax.append.batch import read_batch
+from sid_jax.append.drift import in_words
+from sid_jax.append.figures import drift_of, metrics_of
+from sid_jax.append.membership import membership, read_removed
+from sid_jax.append.model import refuse_other_model
+from sid_jax.append.published import Published, read_published, write_retired
+from sid_jax.append.version import Version, next_version
+from sid_jax.bulk.run import refuse_wrong_inputs
+from sid_jax.data.parts.vector_parts import VectorParts, list_parts
+from sid_jax.errors import UserError
+from sid_jax.export.atomic import atomic_folder, refuse_taken
+from sid_jax.export.files import write_export
+from sid_jax.export.tables import code_type
+
+# Of an ID table in several files.
+_ROWS_A_FILE = 2**18
+
+
+def append(
+    export: Path,
+    out: Path,
+    inputs: Sequence[str] = (),
+    *,
+    ids_paths: Sequence[str] = (),
+    removed: Path | None = None,
+    reuse_removed: bool = False,
+    workdir: Path | None = None,
+    step: int | None = None,
+    unique: str | None = None,
+    console: Console | None = None,
+) -> None:
+    """Writes the next version of an export, all or nothing; the export itself is only read.
+
+    Everybody who was published and is not removed keeps the ID. New items get codes from the export's own model, and
+    IDs that are free by its scheme. Who was removed has the ID to come back to: it is nobody else's unless asked for.
+    The version is a function of the export and the files' items, whatever the order of these.
+
+    Args:
+      export: a folder that `export.py` wrote.
+      out: where to; it must not exist, or be empty.
+      inputs: files, folders or patterns of new vectors, as of `sid_jax.data.parts.vector_parts.list_parts`; none at all
+        where items are removed only. Items that the export has already keep their rows.
+      ids_paths: for .npy files, a text file with ids each.
+      removed: a text file with the ids of items that leave, one a line.
+      reuse_removed: whether IDs of items that have left may be given to others.
+      workdir: the run that the export was made from, which is compared with it; the export suffices without.
+      step: of its checkpoint; None for the export's.
+      unique: the scheme, if it is to be compared with the export's.
+      console: where to print; standard output if None.
+
+    Raises:
+      UserError: if the export is damaged or of another model or scheme, if an input cannot be used, if there are not
+        enough free IDs, or `out` cannot be written.
+    """
+    console = console or Console()
+    refuse_taken(out)
+    if not inputs and removed is None:
+        raise UserError("--append_to needs new items, --input=FILES, or items that leave, --remove=FILE")
+    published = read_published(export)
+    if unique not in (None, published.scheme):
+        raise UserError(
+            f"{export} makes IDs unique by {published.scheme!r}: to append by {unique!r} would mix IDs of two kinds; "
+            "leave --unique out, or export all items anew"
+        )
+    if workdir is not None:
+        refuse_other_model(published, workdir, step)
+    parts = _list_inputs(published, inputs, ids_paths)
+    kind = published.items.ids.type
+    leaving = read_removed(removed, kind)
+    with atomic_folder(out) as folder:
+        scratch = folder / "scratch"
+        scratch.mkdir()
+        batch = read_batch(parts, published.model, kind, scratch)
+        who = membership(published.items.ids, published.retired.ids, batch.ids, leaving, str(removed))
+        version = next_version(published, batch, who, reuse_removed=reuse_removed)
+        drift = drift_of(published, batch.rows(np.flatnonzero(who.added)), version)
+        shutil.rmtree(scratch)
+        _write(folder, published, version, drift, ", ".join(inputs))
+    _say(console, published, version, drift, out)
+
+
+def _list_inputs(published: Published, inputs: Sequence[str], ids_paths: Sequence[str]) -> VectorParts | None:
+    if not inputs:
+        return None
+    data = published.manifest["config"].get("data", {})
+    names = {name: data[name] for name in ("id_column", "vector_column") if name in data}
+    parts = list_parts(inputs, **names, ids_paths=ids_paths)
+    if parts.ids_are_row_numbers:
+        raise UserError(
+            f"{parts.parts[0].path}: has no ids, and row numbers would be those of other items; name a file with one "
+            "id a line by --input_ids"
+        )
+    histories = data.get("histories", {}).get("source", "none") != "none"
+    refuse_wrong_inputs(published.model, parts, bool(histories and data.get("collaborative_weight")))
+    return parts
+
+
+def _write(folder: Path, published: Published, version: Version, drift: dict[str, Any], source: str) -> None:
+    old, items = published.manifest, version.items
+    kind, num_levels = code_type(version.sizes), items.codes.shape[1]
+    moved = items.semantic_ids[:, :num_levels] != items.codes
+    write_retired(folder, version.retired, version.removed_in, published.id_name, kind)
+    manifest = {
+        "config": old["config"],
+        "step": old.get("step"),
+        **{name: old[name] for name in ("renumbered",) if name in old},
+        "version": {
+            "number": published.version + 1,
+            "parent": {"name": published.folder.resolve().name, "manifest_sha256": published.manifest_hash},
+            **version.counts,
+        },
+        "data": {"source": source, "num_items": len(items), "num_features": published.model.mean.shape[0]},
+        "semantic_ids": {
+            "scheme": published.scheme,
+            "capacity": published.capacity,
+            "length": len(version.sizes),
+            "sizes": list(version.sizes),
+            "moved": float(moved.any(axis=1).mean()),
+            "moved_by_level": moved.mean(axis=0).tolist(),
+        },
+        "schema": old["schema"],
+        "metrics": metrics_of(items, published.model.quantizer.codebook_sizes),
+        "drift": drift,
+    }
+    table = items.table(published.id_name, kind)
+    write_export(folder, table, published.model, manifest, rows_a_file=_ROWS_A_FILE if published.sharded else None)
+
+
+def _say(console: Console, published: Published, version: Version, drift: dict[str, Any], out: Path) -> None:
+    counts = version.counts
+    lines = [
+        f"Version {published.version + 1} of {published.folder} is in {out}: {len(version.items):,} Semantic IDs",
+        f"{counts['kept']:,} kept ({counts['already_there']:,} of them in the input too), {counts['added']:,} added, "
+        f"{counts['removed']:,} removed, {counts['returned']:,} returned; {counts['moved']:,} published IDs moved; "
+        f"{counts['retired']:,} IDs are kept for items that left",
+        *in_words(drift),
+    ]
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
