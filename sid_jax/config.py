@@ -11,6 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 from ml_collections.config_dict import FieldReference
 
+from sid_jax.data.catalogues.names import CATALOGUES
 from sid_jax.errors import UserError
 from sid_jax.ids.unique import SCHEMES
 from sid_jax.settings import check_values
@@ -23,10 +24,11 @@ def default_config() -> ConfigDict:
     config.seed = 0
 
     config.data = data = ConfigDict()
-    # "vectors": your own, from `data.path`. "movielens-100k": films (or users), made into vectors as said below.
+    # "vectors": your own, from `data.path`. "movielens-100k" and other sizes, "amazon-2014-beauty" and others, as
+    # `sid_jax/data/catalogues/names.py` lists them: films (or users) and products, made into vectors as said below.
     data.source = "vectors"
-    # vectors: a .npy or .parquet file. movielens-100k: a folder or zip in GroupLens' layout; empty looks in the cache,
-    # then in the package registry, then at GroupLens.
+    # vectors: a .npy or .parquet file. movielens: a folder or zip in GroupLens' layout; amazon: a folder with files of
+    # reviews and metadata; empty looks in the cache, then where the data's authors have it.
     data.path = ""
     # vectors: the parquet column with the item ids, kept exactly as they came.
     data.id_column = "item_id"
@@ -34,6 +36,14 @@ def default_config() -> ConfigDict:
     data.vector_column = "vector"
     # vectors: for a .npy file, a text file with one id a line. Empty: ids are the row numbers.
     data.ids_path = ""
+    # vectors: columns of text, with commas between, that are encoded instead of a vector column: "title,brand"; the
+    # file is then .parquet, .csv or .jsonl. amazon: what makes a product's text; empty: title, brand, categories.
+    data.text_column = ""
+    # Further columns of the table, with commas between, that go into the export: "title". Empty: of a named catalogue
+    # those that describe an item, of your own none.
+    data.columns = ""
+    # amazon: users and items with fewer interactions are left out.
+    data.core = 5
     # A text file of item ids, one a line, that are not trained on; they get their codes as items of tomorrow would.
     data.held_out_path = ""
     # Who took what after what, if the codes are to follow that as well as content, in either or both of two ways: by a
@@ -41,7 +51,7 @@ def default_config() -> ConfigDict:
     # `model.alignment_weight`).
     data.histories = histories = ConfigDict()
     # "none"; "sequences": a text file, a line a user: the user, then items in time order; "interactions": .parquet or
-    # .csv, a row an interaction; "movielens-100k".
+    # .csv, a row an interaction; or a named catalogue, as of `data.source`, with the same path if none is given.
     histories.source = "none"
     histories.path = ""
     # interactions: the columns.
@@ -55,7 +65,8 @@ def default_config() -> ConfigDict:
     data.view = "item"
     # movielens: "text", "collaborative" (truncated SVD of the ratings) or "text+collaborative" (one after the other).
     data.vectors = "text"
-    # movielens: "wordllama" (built in) or the name of a sentence-transformers model (needs the [text] extra).
+    # Of texts: "wordllama" (built in), the name of a sentence-transformers model (needs the [text] extra), or a
+    # function of yours, "module:function", from a list of texts to an array [n, D].
     data.text_encoder = "wordllama"
     # movielens and histories: how many singular vectors make a collaborative vector.
     data.collaborative_dimension = 64
@@ -195,8 +206,8 @@ _INFINITE = float("inf")
 _TINY = 1e-12
 
 _CHOICES: dict[str, Sequence[Any]] = {
-    "data.source": ("vectors", "movielens-100k"),
-    "data.histories.source": ("none", "sequences", "interactions", "movielens-100k"),
+    "data.source": ("vectors", *CATALOGUES),
+    "data.histories.source": ("none", "sequences", "interactions", *CATALOGUES),
     "data.view": ("item", "user"),
     "data.vectors": ("text", "collaborative", "text+collaborative"),
     "data.standardise": ("global", "feature", "none"),
@@ -215,6 +226,7 @@ _CHOICES: dict[str, Sequence[Any]] = {
 
 _RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**32 - 1),
+    "data.core": (0, _INFINITE),
     "data.collaborative_dimension": (1, _INFINITE),
     "data.collaborative_holdout": (0, _INFINITE),
     "data.collaborative_weight": (0, _INFINITE),

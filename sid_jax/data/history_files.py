@@ -1,4 +1,4 @@
-"""Where histories come from: a line a user, a row an interaction, or MovieLens' ratings."""
+"""Histories in files: a line a user, or a row an interaction."""
 
 from __future__ import annotations
 
@@ -11,38 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
-from ml_collections import ConfigDict
 
-from sid_jax.data.catalogues.movielens.sources import load_movielens
-from sid_jax.data.catalogues.movielens.tables import MovieLens
 from sid_jax.data.histories import Histories, offsets_of
 from sid_jax.data.id_lists import catalogue_rows, read_lines, refuse_strangers
 from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
 
 _TIME_KINDS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_timestamp, pa.types.is_date)
-
-
-def load_histories(settings: ConfigDict, item_ids: np.ndarray, *, where: str, cache_dir: str) -> Histories:
-    """Returns the histories that settings name: `source`, `path`, and the columns of an interactions' table.
-
-    Args:
-      settings: the section of the config that has them.
-      item_ids: `[N]` ids of the catalogue.
-      where: the section's name, for messages.
-      cache_dir: where prepared data sets are kept.
-
-    Raises:
-      UserError: if there is no such data, or it cannot be used.
-    """
-    if settings.source == "movielens-100k":
-        return movielens_histories(load_movielens(settings.path, cache_dir), item_ids)
-    if not settings.path:
-        raise UserError(f"{where}.path is empty: pass --{where}.path=FILE with the users' histories")
-    path = Path(settings.path).expanduser()
-    if settings.source == "sequences":
-        return read_sequences(path, item_ids)
-    return read_interactions(path, item_ids, settings.user_column, settings.item_column, settings.time_column)
 
 
 def read_sequences(path: Path, item_ids: np.ndarray) -> Histories:
@@ -106,25 +81,6 @@ def read_interactions(
     order = np.lexsort((times_of_rows, rank[user_of_row]))
     counts = np.bincount(rank[user_of_row], minlength=len(user_ids))
     return Histories(user_ids[by_id], offsets_of(counts), rows[order], item_ids)
-
-
-def movielens_histories(movielens: MovieLens, item_ids: np.ndarray) -> Histories:
-    """Returns the histories of MovieLens' users: every rating counts as an interaction, whatever its stars.
-
-    Args:
-      movielens: its ratings by user and time.
-      item_ids: `[N]` ids of the catalogue, in any order; matched against the films' numbers as text.
-
-    Raises:
-      UserError: if a film that somebody rated is not in the catalogue.
-    """
-    ratings = movielens.ratings
-    user_ids, counts = np.unique(ratings["user_id"], return_counts=True)
-    films, film_of_rating = np.unique(ratings["item_id"], return_inverse=True)
-    film_rows = catalogue_rows(map(str, films.tolist()), item_ids)
-    refuse_strangers(film_rows, item_ids, lambda place: f"{movielens.source}: film {films[place]}")
-    rows = film_rows[film_of_rating]
-    return Histories(user_ids, offsets_of(counts), rows, item_ids)
 
 
 def _owner(offsets: np.ndarray, place: int) -> int:

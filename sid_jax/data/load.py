@@ -8,12 +8,18 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from sid_jax.data.catalogues.movielens.sources import load_movielens
-from sid_jax.data.catalogues.movielens.tables import MovieLens, item_texts, user_texts
-from sid_jax.data.checks import check_finite
-from sid_jax.data.collaborative import collaborative_vectors, join_side_by_side
+from sid_jax.data.catalogues.names import CATALOGUES
+from sid_jax.data.catalogues.own_tables import read_own_tables
+from sid_jax.data.catalogues.vectors import (
+    MOVIELENS_VECTORS,
+    VIEWS,
+    catalogue_vectors,
+    column_names,
+    exported_column,
+    own_text_vectors,
+)
 from sid_jax.data.cooccurrence import cooccurrence_vectors, join_cooccurrences, pair_counts
-from sid_jax.data.history_files import load_histories
+from sid_jax.data.history_sources import load_histories
 from sid_jax.data.id_lists import read_item_list
 from sid_jax.data.large_files import read_parts
 from sid_jax.data.npy_file import open_npy
@@ -21,16 +27,11 @@ from sid_jax.data.partners import Partners
 from sid_jax.data.parts.vector_parts import find_ids_files, is_pattern, list_parts
 from sid_jax.data.relations import Relations
 from sid_jax.data.scaling import normalise
-from sid_jax.data.text.encode import encode_texts
 from sid_jax.data.vector_files import read_vector_file
 from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
 
-SOURCES = ("vectors", "movielens-100k")
-VIEWS = ("item", "user")
-MOVIELENS_VECTORS = ("text", "collaborative", "text+collaborative")
-
-_EXPORTED_COLUMNS = {"item": ("title", "year", "genres"), "user": ("age", "gender", "occupation")}
+_CHOICES = {"source": ("vectors", *CATALOGUES), "view": VIEWS, "vectors": MOVIELENS_VECTORS}
 
 
 def load_corpus(config: ConfigDict) -> VectorSet:
@@ -63,17 +64,25 @@ def load_vectors(
     Raises:
       UserError: if a setting has no such choice, or the data is missing, damaged or not finite.
     """
-    _check_choice("source", data_config.source, SOURCES)
-    data = (
-        _own_vectors(data_config, resident_bytes)
-        if data_config.source == "vectors"
-        else _movielens_vectors(data_config)
-    )
+    for setting, choices in _CHOICES.items():
+        _check_choice(setting, data_config[setting], choices)
+    data = _described_items(data_config, resident_bytes)
     if data_config.held_out_path:
         data = dataclasses.replace(data, held_out=_held_out(Path(data_config.held_out_path).expanduser(), data.ids))
     if data_config.histories.source == "none":
         return data
     return _with_cooccurrences(data, data_config, with_partners, with_collaborative)
+
+
+def _described_items(data_config: ConfigDict, resident_bytes: int | None) -> VectorSet:
+    """Returns the items and their vectors, from whichever place `data.source` means."""
+    if data_config.source != "vectors":
+        return catalogue_vectors(data_config)
+    if data_config.text_column:
+        return own_text_vectors(data_config)
+    data = _own_vectors(data_config, resident_bytes)
+    names = column_names(data_config.columns)
+    return dataclasses.replace(data, columns=_own_columns(data_config, names, data.ids)) if names else data
 
 
 def _with_cooccurrences(
@@ -84,14 +93,20 @@ def _with_cooccurrences(
         raise UserError(
             "config.data.histories.source says which items go together; config.data.view=user is not of items"
         )
+    settings = data_config.histories
     histories = load_histories(
-        data_config.histories, data.ids, where="config.data.histories", cache_dir=data_config.cache_dir
+        settings,
+        data.ids,
+        where="config.data.histories",
+        cache_dir=data_config.cache_dir,
+        core=data_config.core,
+        path=data_config.path if settings.source == data_config.source else "",
     )
     histories = histories.without_last(data_config.collaborative_holdout)
     if data.held_out is not None:
         histories = histories.keep_interactions(~data.held_out[histories.items])
     counts = pair_counts(histories)
-    source = f"{data.source} and the co-occurrences of {data_config.histories.path or 'MovieLens-100K'}"
+    source = f"{data.source} and the co-occurrences of {settings.path or settings.source}"
     weight = data_config.collaborative_weight
     collaborative = None
     if weight or with_collaborative:
@@ -133,42 +148,17 @@ def _own_vectors(data_config: ConfigDict, resident_bytes: int | None) -> VectorS
     return read_parts(parts, data_config.path, resident_bytes=resident_bytes, cache_dir=data_config.cache_dir)
 
 
+def _own_columns(data_config: ConfigDict, names: list[str], ids: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns further columns of the items, from the table that their vectors are in."""
+    found, columns = read_own_tables(data_config.path, data_config.id_column, names)
+    row_of = {item_id: row for row, item_id in enumerate(found.tolist())}
+    rows = [row_of[item_id] for item_id in ids.tolist()]
+    return {name: exported_column([values[row] for row in rows]) for name, values in columns.items()}
+
+
 def _stays_in_file(path: Path) -> bool:
     """Returns whether it is a .npy that is mapped as it is."""
     return path.suffix == ".npy" and open_npy(path).dtype == np.float32
-
-
-def _movielens_vectors(data_config: ConfigDict) -> VectorSet:
-    _check_choice("view", data_config.view, VIEWS)
-    _check_choice("vectors", data_config.vectors, MOVIELENS_VECTORS)
-    catalogue = load_movielens(data_config.path, data_config.cache_dir)
-    view = data_config.view
-    table, id_name = (catalogue.items, "item_id") if view == "item" else (catalogue.users, "user_id")
-    makers = {"text": _text_vectors, "collaborative": _collaborative_vectors}
-    parts = [makers[name](catalogue, data_config) for name in data_config.vectors.split("+")]
-    vectors = parts[0] if len(parts) == 1 else join_side_by_side(parts)
-    check_finite(vectors, table[id_name], f"MovieLens-100K, {data_config.vectors} vectors")
-    return VectorSet(
-        ids=table[id_name],
-        vectors=vectors,
-        id_name=id_name,
-        columns={name: table[name] for name in _EXPORTED_COLUMNS[view]},
-        source=f"MovieLens-100K ({data_config.vectors} vectors of its {view}s) from {catalogue.source}",
-    )
-
-
-def _text_vectors(catalogue: MovieLens, data_config: ConfigDict) -> np.ndarray:
-    texts = item_texts(catalogue.items) if data_config.view == "item" else user_texts(catalogue.users)
-    return encode_texts(texts, data_config.text_encoder)
-
-
-def _collaborative_vectors(catalogue: MovieLens, data_config: ConfigDict) -> np.ndarray:
-    return collaborative_vectors(
-        catalogue,
-        view=data_config.view,
-        dimension=data_config.collaborative_dimension,
-        holdout=data_config.collaborative_holdout,
-    )
 
 
 def _check_choice(setting: str, value: str, choices: tuple[str, ...]) -> None:

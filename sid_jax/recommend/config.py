@@ -8,6 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from sid_jax.config import default_config as quantizer_config
+from sid_jax.data.catalogues.names import CATALOGUES
 from sid_jax.errors import UserError
 from sid_jax.settings import check_values
 
@@ -24,14 +25,17 @@ def default_config() -> ConfigDict:
 
     config.data = data = ConfigDict()
     # "sequences": a text file, a line a user: the user, then items in time order. "interactions": .parquet or .csv, a
-    # row an interaction. "movielens-100k".
+    # row an interaction. Or a named catalogue, as "movielens-100k" or "amazon-2014-beauty"; IDs that are made here are
+    # then of it too, unless `quantizer.data` says otherwise.
     data.source = "sequences"
-    # The file; for MovieLens as in the quantizer's config.
+    # The file; for a named catalogue as in the quantizer's config.
     data.path = ""
     # interactions: the columns.
     data.user_column = "user_id"
     data.item_column = "item_id"
     data.time_column = "timestamp"
+    # amazon: users and items with fewer interactions are left out of the catalogue.
+    data.core = 5
     # Users with fewer interactions are left out.
     data.min_interactions = 5
     # A text file of item ids, one a line, kept out of everything that is trained on or read, to be found cold.
@@ -138,7 +142,7 @@ _INFINITE = float("inf")
 _TINY = 1e-12
 
 _CHOICES: dict[str, Sequence[Any]] = {
-    "data.source": ("sequences", "interactions", "movielens-100k"),
+    "data.source": ("sequences", "interactions", *CATALOGUES),
     "model.kind": KINDS,
     "model.dtype": ("float32", "bfloat16"),
     "train.optimizer": ("adamw", "adagrad"),
@@ -151,6 +155,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**32 - 1),
     "made_levels": (1, 16),
     "made_codes": (2, 2**16),
+    "data.core": (0, _INFINITE),
     "data.min_interactions": (3, _INFINITE),
     "model.features": (1, _INFINITE),
     "model.num_layers": (0, _INFINITE),

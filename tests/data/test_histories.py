@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from sid_jax.data.catalogues.movielens.tables import build_movielens
 from sid_jax.data.histories import Histories, keep_active
-from sid_jax.data.history_files import movielens_histories, read_interactions, read_sequences
+from sid_jax.data.history_files import read_interactions, read_sequences
+from sid_jax.data.history_sources import movielens_histories
 from sid_jax.errors import UserError
 
 CATALOGUE = np.array([10, 20, 30, 40])

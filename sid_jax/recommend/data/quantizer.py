@@ -8,15 +8,23 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from sid_jax.config import default_config
+from sid_jax.data.catalogues.names import CATALOGUES
 from sid_jax.export.run import export
 from sid_jax.settings import fill
 from sid_jax.training.loop import train
 
 
 def quantizer_config(config: ConfigDict) -> ConfigDict:
-    """Returns the quantizer's settings: it shares the seed, and does not train on items that are to be found cold."""
+    """Returns the quantizer's settings.
+
+    It shares the seed, does not train on items that are to be found cold, and takes the histories' catalogue where it
+    has no data of its own.
+    """
     settings = fill(default_config(), config.quantizer.to_dict())
     settings.seed = config.seed
+    if config.data.source in CATALOGUES and settings.data.source == "vectors" and not settings.data.path:
+        for name in ("source", "path", "core", "cache_dir"):
+            settings.data[name] = config.data[name]
     if config.data.cold_items:
         settings.data.held_out_path = config.data.cold_items
     return settings

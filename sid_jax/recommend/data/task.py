@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from sid_jax.data.histories import item_counts, keep_active
-from sid_jax.data.history_files import load_histories
+from sid_jax.data.history_sources import load_histories
 from sid_jax.data.id_lists import read_item_list
 from sid_jax.data.load import load_vectors
 from sid_jax.export.id_tables import IdTable, parse_id_source, read_id_table
@@ -83,7 +83,9 @@ def load_ids(config: ConfigDict, workdir: Path, console: Console, *, catalogue: 
 def load_split(config: ConfigDict, item_ids: np.ndarray) -> Split:
     """Returns the histories of `config.data` over the catalogue `[N]`, divided."""
     histories = keep_active(
-        load_histories(config.data, item_ids, where="config.data", cache_dir=config.data.cache_dir),
+        load_histories(
+            config.data, item_ids, where="config.data", cache_dir=config.data.cache_dir, core=config.data.core
+        ),
         config.data.min_interactions,
     )
     cold = read_item_list(Path(config.data.cold_items).expanduser(), item_ids) if config.data.cold_items else None

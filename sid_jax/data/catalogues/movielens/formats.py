@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
+from sid_jax.data.catalogues.movielens.fields import integers, item_table, read_files, rows_of
 from sid_jax.data.catalogues.movielens.tables import MovieLens, Table, build_movielens, text_column
-from sid_jax.data.reason import reason
-from sid_jax.errors import UserError
 
 # The order of the flags in u.item, for copies that have no u.genre.
 GENRES = (
@@ -38,10 +32,6 @@ GENRES = (
 )
 
 _RECBOLE_FOLDER = "recbole/dataset_example/ml-100k/"
-_EXPECTED = "give the ml-100k folder or zip as GroupLens publishes it"
-# "(V)" marks a film that went straight to video.
-_TITLE = re.compile(r"(?P<title>.*?)\s*\((?P<year>\d{4})\)(?:\s*\(V\))?")
-_DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
 
 
 def read_grouplens(path: Path) -> MovieLens:
@@ -53,12 +43,12 @@ def read_grouplens(path: Path) -> MovieLens:
     Raises:
       UserError: if the path, a file, a field or a value is missing or damaged.
     """
-    files = _read_files(path, ["u.item", "u.data", "u.user"], optional=["u.genre"], folder="ml-100k/")
+    files = read_files(path, ["u.item", "u.data", "u.user"], optional=["u.genre"], folder="ml-100k/")
     genres = _genre_names(files["u.genre"]) if "u.genre" in files else GENRES
     return build_movielens(
         _grouplens_items(files["u.item"].decode("latin-1"), genres, f"{path}: u.item"),
-        _users(_rows(files["u.user"].decode("latin-1"), "|", 5, f"{path}: u.user"), f"{path}: u.user"),
-        _ratings(_rows(files["u.data"].decode("latin-1"), "\t", 4, f"{path}: u.data"), f"{path}: u.data"),
+        _users(rows_of(files["u.user"].decode("latin-1"), "|", 5, f"{path}: u.user"), f"{path}: u.user"),
+        _ratings(rows_of(files["u.data"].decode("latin-1"), "\t", 4, f"{path}: u.data"), f"{path}: u.data"),
         source=str(path),
     )
 
@@ -76,9 +66,9 @@ def read_recbole(path: Path) -> MovieLens:
       UserError: if the path, a file, a field or a value is missing or damaged.
     """
     names = ["ml-100k.item", "ml-100k.user", "ml-100k.inter"]
-    files = _read_files(path, names, optional=[], folder=_RECBOLE_FOLDER)
+    files = read_files(path, names, optional=[], folder=_RECBOLE_FOLDER)
     item, user, inter = (
-        _rows(files[name].decode(), "\t", width, f"{path}: {name}")[1:]
+        rows_of(files[name].decode(), "\t", width, f"{path}: {name}")[1:]
         for name, width in zip(names, (4, 5, 4), strict=True)
     )
     return build_movielens(
@@ -89,73 +79,27 @@ def read_recbole(path: Path) -> MovieLens:
     )
 
 
-def _read_files(path: Path, names: list[str], *, optional: list[str], folder: str) -> dict[str, bytes]:
-    if not path.exists():
-        raise UserError(f"{path}: no such file or folder; {_EXPECTED}")
-    try:
-        root = path if path.is_dir() else zipfile.Path(path)
-        found = {
-            name: place.read_bytes()
-            for name in [*names, *optional]
-            for place in (root / folder / name, root / name)
-            if place.is_file()
-        }
-    except _DAMAGED_ZIP as error:
-        raise UserError(f"{path}: cannot be read ({reason(error)}); {_EXPECTED}") from error
-    missing = [name for name in names if name not in found]
-    if missing:
-        raise UserError(f"{path}: {missing[0]} is neither at the top nor in {folder}; {_EXPECTED}")
-    return found
-
-
-def _rows(text: str, separator: str, width: int, where: str) -> list[list[str]]:
-    # Not splitlines(): in latin-1 text it also breaks at bytes that are letters.
-    rows = [line.rstrip("\r").split(separator) for line in text.rstrip("\r\n").split("\n")]
-    for line, row in enumerate(rows, 1):
-        if len(row) != width:
-            expected = f"expected {width} fields separated by {separator!r}, found {len(row)}"
-            raise UserError(f"{where}, line {line}: {expected}; {_EXPECTED}")
-    return rows
-
-
 def _genre_names(content: bytes) -> tuple[str, ...]:
     return tuple(line.split("|")[0] for line in content.decode("latin-1").split("\n") if line.strip())
 
 
 def _grouplens_items(text: str, genres: Sequence[str], where: str) -> Table:
-    rows = _rows(text, "|", 5 + len(genres), where)
+    rows = rows_of(text, "|", 5 + len(genres), where)
     flagged = [[genre for genre, flag in zip(genres, row[5:], strict=True) if flag == "1"] for row in rows]
-    return _items([row[0] for row in rows], [row[1] for row in rows], flagged, where)
+    return item_table([row[0] for row in rows], [row[1] for row in rows], flagged, where)
 
 
 def _recbole_items(rows: list[list[str]], where: str) -> Table:
     # "unkonwn" is this copy's spelling of GroupLens' "unknown", which has no year.
     titles = ["unknown" if title == "unkonwn" else f"{title} ({year})" for _, title, year, _ in rows]
-    return _items([row[0] for row in rows], titles, [row[3].split(" ") for row in rows], where, first_line=2)
-
-
-def _items(
-    ids: list[str], full_titles: list[str], genres: list[list[str]], where: str, *, first_line: int = 1
-) -> Table:
-    titles, years = zip(*map(_split_title, full_titles), strict=True)
-    return {
-        "item_id": _integers(ids, f"{where}, item id", first_line),
-        "title": text_column(titles),
-        "year": text_column(years),
-        "genres": text_column(["|".join(names) for names in genres]),
-    }
-
-
-def _split_title(full_title: str) -> tuple[str, str]:
-    match = _TITLE.fullmatch(full_title.strip())
-    return (match["title"], match["year"]) if match else (full_title.strip(), "")
+    return item_table([row[0] for row in rows], titles, [row[3].split(" ") for row in rows], where, first_line=2)
 
 
 def _users(rows: list[list[str]], where: str, *, first_line: int = 1) -> Table:
     ids, ages, genders, occupations, zip_codes = (list(column) for column in zip(*rows, strict=True))
     return {
-        "user_id": _integers(ids, f"{where}, user id", first_line),
-        "age": _integers(ages, f"{where}, age", first_line),
+        "user_id": integers(ids, f"{where}, user id", first_line),
+        "age": integers(ages, f"{where}, age", first_line),
         "gender": text_column(genders),
         "occupation": text_column(occupations),
         "zip_code": text_column(zip_codes),
@@ -165,13 +109,6 @@ def _users(rows: list[list[str]], where: str, *, first_line: int = 1) -> Table:
 def _ratings(rows: list[list[str]], where: str, *, first_line: int = 1) -> Table:
     names = ("user_id", "item_id", "rating", "timestamp")
     return {
-        name: _integers(list(column), f"{where}, {name}", first_line)
+        name: integers(list(column), f"{where}, {name}", first_line)
         for name, column in zip(names, zip(*rows, strict=True), strict=True)
     }
-
-
-def _integers(values: list[str], where: str, first_line: int) -> np.ndarray:
-    for line, value in enumerate(values, first_line):
-        if not value.isdecimal() or len(value) > 18:
-            raise UserError(f"{where}, line {line}: expected a whole number, found {value!r}; {_EXPECTED}")
-    return np.array(values, dtype=np.int64)

@@ -22,10 +22,11 @@ class MovieLens:
     Attributes:
       items: `item_id` int64 `[N]`, ascending; `title`, `year` ("" where unknown) and `genres`
         ("Animation|Children's|Comedy"), each object (str) `[N]`.
-      users: `user_id` int64 `[U]`, ascending; `age` int64; `gender` ("M", "F"), `occupation` and `zip_code`, each
-        object (str) `[U]`.
-      ratings: `user_id`, `item_id`, `rating` and `timestamp`, each int64 `[R]`, sorted by user, then time, then place
-        in the file: a user's "last" rating is the last of the user's rows, also where times are equal.
+      users: `user_id` int64 `[U]`, ascending; `age` int64 (of 1M object (str), since it is a group: "18-24"); `gender`
+        ("M", "F"), `occupation` and `zip_code`, each object (str) `[U]`. Of 10M and larger the ids alone.
+      ratings: `user_id`, `item_id`, `rating` and `timestamp`, each int64 `[R]` (stars of 10M and larger float64, since
+        there are halves), sorted by user, then time, then place in the file: a user's "last" rating is the last of the
+        user's rows, also where times are equal.
       source: one line that says where the data came from.
     """
 
@@ -69,7 +70,16 @@ def item_texts(items: Table) -> list[str]:
 
 
 def user_texts(users: Table) -> list[str]:
-    """Returns a text for each of the U users, such as "24 years old, male, occupation: technician"."""
+    """Returns a text for each of the U users, such as "24 years old, male, occupation: technician".
+
+    Raises:
+      UserError: if nothing is known of them.
+    """
+    if "age" not in users:
+        raise UserError(
+            "config.data.view=user: this MovieLens says nothing of its users; set config.data.vectors=collaborative, "
+            "or take movielens-100k or movielens-1m"
+        )
     return [
         f"{age} years old, {_GENDERS.get(gender, gender)}, occupation: {occupation}"
         for age, gender, occupation in zip(users["age"], users["gender"], users["occupation"], strict=True)

@@ -1,31 +1,20 @@
 from __future__ import annotations
 
-import functools
-import hashlib
-import http.server
 import os
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from sid_jax.data.catalogues.downloads import Download
 from sid_jax.data.catalogues.movielens import sources
 from sid_jax.data.catalogues.movielens.formats import read_grouplens
 from sid_jax.data.catalogues.movielens.tables import MovieLens
 from sid_jax.errors import UserError
-from tests.data.conftest import assert_same_catalogue, grouplens_files, write_folder, write_zip
-
-# Nothing listens on the discard port.
-CLOSED = "http://127.0.0.1:9"
-
-
-class QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+from tests.data.catalogues.conftest import CLOSED
+from tests.data.conftest import assert_same_catalogue, grouplens_files, write_folder
 
 
 @pytest.fixture
@@ -35,22 +24,11 @@ def small(tmp_path: Path) -> MovieLens:
 
 @pytest.fixture
 def small_is_complete(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_COUNTS", {"films": 6, "users": 3, "ratings": 6})
+    change_edition(monkeypatch, counts=(6, 3, 6))
 
 
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[sources.Download]:
-    """A small data set in a zip on a server of this machine."""
-    path = write_zip(tmp_path / "ml-100k.zip", grouplens_files())
-    handler = functools.partial(QuietHandler, directory=str(tmp_path))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    address = f"http://127.0.0.1:{server.server_address[1]}/ml-100k.zip"
-    yield sources.Download(address, hashlib.sha256(path.read_bytes()).hexdigest())
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def change_edition(monkeypatch: pytest.MonkeyPatch, size: str = "100k", **changes: object) -> None:
+    monkeypatch.setitem(sources.EDITIONS, size, sources.EDITIONS[size]._replace(**changes))
 
 
 @pytest.fixture
@@ -62,7 +40,7 @@ def no_registry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def use_fetched(monkeypatch: pytest.MonkeyPatch, catalogue: MovieLens) -> None:
-    monkeypatch.setattr(sources, "_fetch", lambda scratch: catalogue)
+    monkeypatch.setattr(sources, "_fetch", lambda scratch, size: catalogue)
 
 
 def test_a_cache_is_prepared_once_and_says_so_once(
@@ -76,7 +54,7 @@ def test_a_cache_is_prepared_once_and_says_so_once(
         sources.NOTICE,
         f"MovieLens-100K: prepared in {tmp_path / 'cache' / 'movielens-100k-1'}",
     ]
-    monkeypatch.setattr(sources, "_fetch", lambda scratch: pytest.fail("fetched again"))
+    monkeypatch.setattr(sources, "_fetch", lambda scratch, size: pytest.fail("fetched again"))
     second = sources.load_movielens(cache_dir=str(tmp_path / "cache"))
     assert capfd.readouterr() == ("", "")
     for catalogue in (first, second):
@@ -84,7 +62,7 @@ def test_a_cache_is_prepared_once_and_says_so_once(
 
 
 def test_a_named_path_that_does_not_work_is_never_replaced_by_another_source(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(sources, "_fetch", lambda scratch: pytest.fail("fetched"))
+    monkeypatch.setattr(sources, "_fetch", lambda scratch, size: pytest.fail("fetched"))
     with pytest.raises(UserError, match="nowhere: no such file"):
         sources.load_movielens(str(tmp_path / "nowhere"), cache_dir=str(tmp_path / "cache"))
     assert not (tmp_path / "cache").exists()
@@ -96,64 +74,25 @@ def test_a_named_path_with_too_little_in_it_is_refused(tmp_path: Path):
         sources.load_movielens(str(folder))
 
 
-def test_grouplens_zip_is_fetched_and_checked(tmp_path: Path, served: sources.Download, small: MovieLens):
-    folder = tmp_path / "scratch"
-    folder.mkdir()
-    assert_same_catalogue(sources.fetch_from_grouplens(folder, served), small)
-
-
-def test_a_zip_of_other_bytes_is_refused(tmp_path: Path, served: sources.Download):
-    with pytest.raises(UserError, match=f"has SHA-256 {served.sha256}, not 0000"):
-        sources.fetch_from_grouplens(tmp_path, served._replace(sha256="0" * 64))
-
-
-def test_an_address_that_is_not_there_is_refused(tmp_path: Path, served: sources.Download):
-    with pytest.raises(UserError, match="no answer: .*404"):
-        sources.fetch_from_grouplens(tmp_path, served._replace(address=served.address + ".gone"))
-
-
-def test_a_download_that_stalls_is_given_up(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(sources, "_check_answers", lambda address: None)
-    monkeypatch.setattr(sources, "_GROUPLENS_SECONDS", 2)
-
-    class Stalling(QuietHandler):
-        def do_GET(self) -> None:
-            released.wait(30)
-
-    released = threading.Event()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Stalling)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        address = f"http://127.0.0.1:{server.server_address[1]}/ml-100k.zip"
-        with pytest.raises(UserError, match="not done after 2 s"):
-            sources.fetch_from_grouplens(tmp_path, sources.Download(address, ""))
-    finally:
-        released.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 def test_a_wheel_of_other_bytes_is_refused(tmp_path: Path, monkeypatch):
     def fake_pip(command: list[str], seconds: int) -> str:
         (tmp_path / "recbole-1.2.1-py3-none-any.whl").write_bytes(b"something else")
         return ""
 
-    monkeypatch.setattr(sources, "_run", fake_pip)
+    monkeypatch.setattr(sources, "run_program", fake_pip)
     with pytest.raises(UserError, match="whl has SHA-256"):
         sources.fetch_from_registry(tmp_path, sources.RECBOLE)
 
 
 def test_after_the_registry_grouplens_is_asked(
-    tmp_path: Path, monkeypatch, served: sources.Download, small: MovieLens, small_is_complete: None, no_registry: None
+    tmp_path: Path, monkeypatch, served: Download, small: MovieLens, small_is_complete: None, no_registry: None
 ):
-    monkeypatch.setattr(sources, "GROUPLENS", served)
+    change_edition(monkeypatch, download=served)
     assert_same_catalogue(sources.load_movielens(cache_dir=str(tmp_path / "cache")), small)
 
 
 def test_without_a_network_one_line_says_what_was_tried_and_what_to_do(tmp_path: Path, monkeypatch, no_registry: None):
-    monkeypatch.setattr(sources, "GROUPLENS", sources.Download(f"{CLOSED}/ml-100k.zip", ""))
+    change_edition(monkeypatch, download=Download(f"{CLOSED}/ml-100k.zip"))
     with pytest.raises(UserError) as refusal:
         sources.load_movielens(cache_dir=str(tmp_path / "cache"))
     message = str(refusal.value)
@@ -176,10 +115,12 @@ def test_a_killed_preparation_leaves_no_cache_that_is_trusted(
     program = f"""
 import os, signal
 from pathlib import Path
+from sid_jax.data.catalogues import store
 from sid_jax.data.catalogues.movielens import sources
-small = sources.read_grouplens(Path({str(tmp_path / "small")!r}))
-sources._fetch = lambda scratch: small
-sources._rename_unless_there = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
+from sid_jax.data.catalogues.movielens.formats import read_grouplens
+small = read_grouplens(Path({str(tmp_path / "small")!r}))
+sources._fetch = lambda scratch, size: small
+store._rename_unless_there = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
 sources.load_movielens(cache_dir={str(tmp_path / "cache")!r})
 """
     killed = subprocess.run([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
@@ -192,7 +133,7 @@ sources.load_movielens(cache_dir={str(tmp_path / "cache")!r})
 def test_two_that_prepare_at_once_both_succeed(tmp_path: Path, monkeypatch, small: MovieLens, small_is_complete: None):
     cache = str(tmp_path / "cache")
 
-    def overtaken(scratch: Path) -> MovieLens:
+    def overtaken(scratch: Path, size: str) -> MovieLens:
         use_fetched(monkeypatch, small)
         sources.load_movielens(cache_dir=cache)
         return small
@@ -212,7 +153,7 @@ def test_a_damaged_cache_is_named(tmp_path: Path, monkeypatch, small: MovieLens,
 
 
 def test_a_cache_folder_that_cannot_be_made_is_refused_before_anything_is_fetched(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(sources, "_fetch", lambda scratch: pytest.fail("fetched"))
+    monkeypatch.setattr(sources, "_fetch", lambda scratch, size: pytest.fail("fetched"))
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file/below: the data cannot be kept there .*--config.data.cache_dir"):
         sources.load_movielens(cache_dir=str(tmp_path / "file" / "below"))
@@ -221,7 +162,7 @@ def test_a_cache_folder_that_cannot_be_made_is_refused_before_anything_is_fetche
 def test_a_full_disk_is_one_line_and_leaves_nothing(
     tmp_path: Path, monkeypatch, small: MovieLens, small_is_complete: None
 ):
-    from sid_jax.data.catalogues.movielens import prepared
+    from sid_jax.data.catalogues.movielens import tfds_cache
 
     def full(catalogue: MovieLens, folder: Path) -> None:
         folder.mkdir()
@@ -229,7 +170,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
         raise RuntimeError("write() failed:\nNo space left on device")
 
     use_fetched(monkeypatch, small)
-    monkeypatch.setattr(prepared, "write_movielens", full)
+    monkeypatch.setattr(tfds_cache, "write_movielens", full)
     with pytest.raises(UserError, match="cannot be kept there .write.. failed: No space left on device"):
         sources.load_movielens(cache_dir=str(tmp_path / "cache"))
     assert list((tmp_path / "cache").iterdir()) == []

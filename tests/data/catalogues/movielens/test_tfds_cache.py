@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sid_jax.data.catalogues.movielens.formats import read_grouplens
-from sid_jax.data.catalogues.movielens.prepared import read_movielens, write_movielens
 from sid_jax.data.catalogues.movielens.tables import build_movielens
+from sid_jax.data.catalogues.movielens.tfds_cache import read_movielens, write_movielens
 from tests.data.conftest import assert_same_catalogue, grouplens_files, write_folder
 
 

@@ -1,0 +1,152 @@
+"""What turns texts into vectors: the built-in encoder, a sentence-transformers model, or a function of yours."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sid_jax.data.reason import reason
+from sid_jax.errors import UserError
+
+# From a list of n texts to an array `[n, D]`.
+Encode = Callable[[list[str]], Any]
+
+_IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+# A batch is padded to its longest text, so that a text of a megabyte must not have company.
+_LONG_TEXT = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+    """An encoder, and what tells it apart from every other.
+
+    Attributes:
+      name: as the user gave it, for messages.
+      identity: what its vectors depend on besides the text: its name and version. Vectors are kept under it; None if
+        it is not known, so that they are not kept.
+      load: returns the function; called when there is something to encode, not before.
+    """
+
+    name: str
+    identity: str | None
+    load: Callable[[], Encode]
+
+
+def find_encoder(encoder: str | Encode) -> Encoder:
+    """Returns the encoder that a setting or a program names.
+
+    Args:
+      encoder: "wordllama"; "module:function", a function of yours by its import path, which may lie in the current
+        folder; the name or folder of a sentence-transformers model; or a function itself. A function takes a list of n
+        texts and returns an array `[n, D]`. If it, or its module, has a `version`, vectors are kept under that, and
+        otherwise under its module's source.
+
+    Raises:
+      UserError: if there is no such encoder.
+    """
+    if callable(encoder):
+        return _function(encoder, getattr(encoder, "__qualname__", type(encoder).__name__))
+    if encoder == "wordllama":
+        return Encoder(encoder, f"wordllama {importlib.metadata.version('wordllama')}", _wordllama)
+    if _IMPORT_PATH.fullmatch(encoder):
+        return _function(_imported(encoder), encoder)
+    return Encoder(encoder, _model_identity(encoder), functools.partial(_sentence_transformers, encoder))
+
+
+def _wordllama() -> Encode:
+    import wordllama
+
+    folder = Path(wordllama.__file__).parent
+    model = wordllama.WordLlama.load(cache_dir=folder, disable_download=True)
+
+    def encode(texts: list[str]) -> np.ndarray:
+        # Vectors do not depend on what else is in a batch, bit for bit.
+        vectors = np.empty((len(texts), model.embedding.shape[1]), np.float32)
+        short = [row for row, text in enumerate(texts) if len(text) <= _LONG_TEXT]
+        vectors[short] = model.embed([texts[row] for row in short])
+        for row in sorted(set(range(len(texts))) - set(short)):
+            vectors[row] = model.embed([texts[row]])[0]
+        return vectors
+
+    return encode
+
+
+def _sentence_transformers(name: str) -> Encode:
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise UserError(
+            f"data.text_encoder={name} is a sentence-transformers model: run pip install -e .[text], "
+            "or use the built-in wordllama"
+        ) from error
+    try:
+        model = SentenceTransformer(name)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"data.text_encoder={name}: sentence-transformers cannot load it ({reason(error)}); "
+            "name a model or folder that it knows, or use the built-in wordllama"
+        ) from error
+    return functools.partial(model.encode, convert_to_numpy=True, show_progress_bar=False)
+
+
+def _model_identity(name: str) -> str:
+    """Returns the name and the library's version; of a folder, also which files are in it."""
+    try:
+        version = importlib.metadata.version("sentence-transformers")
+    except importlib.metadata.PackageNotFoundError:
+        version = ""
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        return f"sentence-transformers {version} {name}"
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    about = [[str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+    return f"sentence-transformers {version} {hashlib.sha256(json.dumps(about).encode()).hexdigest()}"
+
+
+def _imported(path: str) -> Encode:
+    module_name, _, name = path.partition(":")
+    # As `python -m` would: what lies in the folder where the command was started can be imported.
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except Exception as error:  # Whatever the module raises while it is imported.
+        raise UserError(
+            f"data.text_encoder={path} cannot be imported ({type(error).__name__}: {reason(error)}); it must be "
+            "module:function, where Python finds the module"
+        ) from error
+    if not callable(found):
+        raise UserError(f"data.text_encoder={path} is no function, but {type(found).__name__}")
+    return found
+
+
+def _function(encode: Encode, name: str) -> Encoder:
+    return Encoder(name, _function_identity(encode), lambda: encode)
+
+
+def _function_identity(encode: Encode) -> str | None:
+    """Returns the function's place and its version, or a digest of its module's source; None if there is neither."""
+    module = sys.modules.get(getattr(encode, "__module__", None) or "")
+    place = f"{getattr(module, '__name__', '')}:{getattr(encode, '__qualname__', type(encode).__name__)}"
+    version = getattr(encode, "version", None) or getattr(module, "version", None)
+    if version is not None:
+        return f"{place} version {version}"
+    # What a closure holds, or an object, is in no source.
+    if module is None or not inspect.isfunction(encode) or encode.__closure__ or encode.__name__ == "<lambda>":
+        return None
+    try:
+        return f"{place} {hashlib.sha256(inspect.getsource(module).encode()).hexdigest()}"
+    except (OSError, TypeError):
+        return None
