@@ -5,6 +5,7 @@ import importlib.util
 import pytest
 
 from sid_jax.config import check_config
+from sid_jax.data.catalogues.names import AMAZON_CATEGORIES, MOVIELENS_SIZES
 from sid_jax.errors import UserError
 from tests.commands import ROOT
 
@@ -34,6 +35,37 @@ def test_a_users_own_vectors(method):
         best = get_config("embeddings", f"{method},best")
         check_config(best)
         assert quick.train.num_epochs < usual.train.num_epochs < best.train.num_epochs
+
+
+@pytest.mark.parametrize("options", ["", ",gumbel", ",quick", ",gumbel,quick"])
+def test_movielens_100k_is_the_same_under_both_names(options):
+    assert get_config("movielens", f"100k{options}").to_dict() == get_config("ml100k", options).to_dict()
+
+
+@pytest.mark.parametrize("options", ["", ",gumbel", ",quick"])
+def test_every_named_catalogue(options):
+    for size in MOVIELENS_SIZES:
+        config = get_config("movielens", size + options)
+        check_config(config)
+        assert config.data.source == f"movielens-{size}"
+    for category in AMAZON_CATEGORIES:
+        config = get_config("amazon", f"{category},2023{options}")
+        check_config(config)
+        assert config.data.source == f"amazon-2023-{category}"
+    assert get_config("amazon", "toys").data.source == "amazon-2014-toys"
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "message"),
+    [
+        ("movielens", "2m", "must be one of 100k, 1m, 10m"),
+        ("amazon", "cars", "must be one of beauty, sports, toys"),
+        ("amazon", "beauty,2014,2018", "name one edition"),
+    ],
+)
+def test_a_catalogue_that_there_is_not(name, argument, message):
+    with pytest.raises(UserError, match=message):
+        get_config(name, argument)
 
 
 def test_best_alone_is_the_long_run_of_the_default():

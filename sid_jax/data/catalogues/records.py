@@ -51,7 +51,7 @@ def _open(path: Path) -> BinaryIO:
 def _parse(line: bytes, where: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         record = _literal(line, where)
     if not isinstance(record, dict):
         raise UserError(f"{where} is no record, but {type(record).__name__}; give one object in braces a line")

@@ -25,9 +25,7 @@ def value_text(value: Any) -> str:
         return ""
     if isinstance(value, (list, tuple)):
         return ", ".join(text for text in map(value_text, value) if text)
-    if isinstance(value, float):
-        return f"{value:g}" if abs(value) < 1e6 and value == round(value) else repr(value)
-    return clean(str(value))
+    return clean(str(value).removesuffix(".0") if isinstance(value, float) else str(value))
 
 
 def item_texts(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> list[str]:

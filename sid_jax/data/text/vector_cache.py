@@ -52,7 +52,7 @@ class VectorCache:
                         vectors = np.zeros((len(texts), block.shape[1]), np.float32)
                     vectors[found] = block
                     known[found] = True
-                os.utime(path)
+                    os.utime(path)
         return known, vectors
 
     def add(self, texts: Sequence[str], vectors: np.ndarray) -> None:

@@ -1,13 +1,24 @@
 from __future__ import annotations
 
+import io
+import os
+import signal
+import subprocess
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from sid_jax.data.text import encode
 from sid_jax.data.text.encode import encode_texts
 from sid_jax.errors import UserError
+
+
+def by_length(texts: list[str]) -> np.ndarray:
+    return np.array([[len(text), 1.0] for text in texts])
 
 
 def test_wordllama_needs_no_download_and_puts_like_texts_near():
@@ -20,9 +31,70 @@ def test_wordllama_needs_no_download_and_puts_like_texts_near():
 
 def test_vectors_are_not_normalised_and_do_not_depend_on_their_neighbours():
     alone = encode_texts(["Star Wars"])
-    among = encode_texts(["A much longer text that pads the others in its batch", "Star Wars"])
+    among = encode_texts(["A much longer text that pads the others in its batch " * 100, "Star Wars"])
     assert abs(np.linalg.norm(alone) - 1) > 0.1
-    np.testing.assert_allclose(alone[0], among[1], rtol=1e-5)
+    np.testing.assert_array_equal(alone[0], among[1])
+
+
+def test_texts_of_all_kinds():
+    odd = ["", " ", "\x00", "a\x00b", "😀🎬", "日本語", "é", "\ud83d", "x\udc00y", "word " * 200_000]
+    vectors = encode_texts(odd)
+    assert vectors.shape == (len(odd), 256)
+    assert np.isfinite(vectors).all()
+    assert not vectors[0].any()  # Of nothing there is nothing to say.
+    np.testing.assert_array_equal(vectors[7:9], encode_texts(["�", "x�y"]))
+    np.testing.assert_array_equal(encode_texts(["\ud83d\ude00"]), encode_texts(["😀"]))
+    long = vectors[-1] / np.linalg.norm(vectors[-1])
+    assert long @ encode_texts(["word word"])[0] > 0.5 * np.linalg.norm(encode_texts(["word word"])[0])
+
+
+def test_no_texts_are_refused():
+    with pytest.raises(UserError, match="no texts"):
+        encode_texts([])
+
+
+def test_each_text_is_encoded_once_in_batches(monkeypatch):
+    monkeypatch.setattr(encode, "_BATCH", 2)
+    calls: list[list[str]] = []
+
+    def counting(texts: list[str]) -> np.ndarray:
+        calls.append(texts)
+        return by_length(texts)
+
+    vectors = encode_texts(["ab", "a", "ab", "abc"], counting)
+    assert calls == [["ab", "a"], ["abc"]]
+    assert vectors[:, 0].tolist() == [2, 1, 2, 3]
+    assert vectors.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        ([[1.0, 2.0]], r"returned shape \[1, 2\] for 2 texts"),
+        ([1.0, 2.0], r"returned shape \[2\]"),
+        ([["a"], ["b"]], "returned <U1; it must return an array"),
+        ([[], []], r"returned shape \[2, 0\]"),
+        ([[1.0], [1.0, 2.0]], "returned no array"),
+        ([[1.0], [np.nan]], "NaN or infinite values for 1 of 2 texts, first for 'second'"),
+        ([[1.0], [1e300]], "NaN or infinite values for 1 of 2 texts"),
+        ({"a": 1}, "returned object"),
+    ],
+)
+def test_what_a_function_must_not_return(result: object, message: str):
+    with pytest.raises(UserError, match=message) as refusal:
+        encode_texts(["first", "second"], lambda texts: result)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_function_that_changes_its_mind_on_the_number_of_features(monkeypatch):
+    monkeypatch.setattr(encode, "_BATCH", 1)
+    with pytest.raises(UserError, match="returned 2 features, and 1 for other texts"):
+        encode_texts(["a", "ab"], lambda texts: np.zeros((1, len(texts[0]))))
+
+
+def test_a_function_that_raises_is_one_line():
+    with pytest.raises(UserError, match=r"failed on 1 texts \(ZeroDivisionError: division by zero\)"):
+        encode_texts(["a"], lambda texts: 1 / 0)
 
 
 def fake_sentence_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,3 +130,98 @@ def test_without_sentence_transformers_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     with pytest.raises(UserError, match=r"pip install -e \.\[text\]"):
         encode_texts(["ab"], "some/model")
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch) -> Path:
+    """A module in the current folder, which counts the texts that it encodes."""
+    path = tmp_path / "my_encoder.py"
+    path.write_text(
+        "count = 0\n"
+        "def encode(texts):\n"
+        "    global count\n"
+        "    count += len(texts)\n"
+        "    return [[float(len(text)), 2.0] for text in texts]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield path
+    sys.modules.pop("my_encoder", None)
+
+
+def test_a_function_by_its_import_path_is_asked_for_new_texts_alone(module: Path, tmp_path: Path):
+    cache = str(tmp_path / "cache")
+    first = encode_texts(["a", "ab"], "my_encoder:encode", cache_dir=cache)
+    second = encode_texts(["abc", "ab", "a"], "my_encoder:encode", cache_dir=cache)
+    assert first.tolist() == [[1, 2], [2, 2]]
+    assert second.tolist() == [[3, 2], [2, 2], [1, 2]]
+    assert sys.modules["my_encoder"].count == 3
+    # Another source is another encoder.
+    module.write_text(module.read_text().replace("2.0", "5.0"))
+    del sys.modules["my_encoder"]
+    assert encode_texts(["ab"], "my_encoder:encode", cache_dir=cache).tolist() == [[2, 5]]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_such_module:encode", "cannot be imported .ModuleNotFoundError: No module named 'no_such_module'"),
+        ("my_encoder:other", "cannot be imported .AttributeError"),
+        ("my_encoder:__doc__", "is no function, but NoneType"),
+    ],
+)
+def test_a_function_that_is_not_there(module: Path, name: str, message: str):
+    with pytest.raises(UserError, match=message):
+        encode_texts(["a"], name)
+
+
+def test_what_has_no_version_is_not_kept(tmp_path: Path):
+    factor = 2.0
+    encode_texts(["a"], lambda texts: np.array([[factor]]), cache_dir=str(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+    def versioned(texts: list[str]) -> np.ndarray:
+        return np.array([[factor]])
+
+    versioned.version = "1"  # type: ignore[attr-defined]
+    encode_texts(["a"], versioned, cache_dir=str(tmp_path))
+    assert len(list(tmp_path.rglob("*.parquet"))) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_said_once_and_the_vectors_are_there(tmp_path: Path, capfd, monkeypatch):
+    monkeypatch.setattr(encode, "_KEPT_TOGETHER", 1)
+    (tmp_path / "text").write_text("")
+    vectors = encode_texts(["a", "ab"], "wordllama", cache_dir=str(tmp_path))
+    assert vectors.shape == (2, 256)
+    assert capfd.readouterr().err.count("vectors of texts are not kept") == 1
+
+
+def test_a_killed_encoder_goes_on_where_it_was(module: Path, tmp_path: Path):
+    program = f"""
+import os, signal
+from sid_jax.data.text import encode
+encode._BATCH = encode._KEPT_TOGETHER = 2
+import my_encoder
+real = my_encoder.encode
+def killed(texts):
+    if texts == ["c", "d"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(texts)
+found = encode.find_encoder("my_encoder:encode")
+encode.find_encoder = lambda name: encode.Encoder(name, found.identity, lambda: killed)
+encode.encode_texts(["a", "b", "c", "d"], "my_encoder:encode", cache_dir={str(tmp_path / "cache")!r})
+"""
+    done = subprocess.run([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+    assert done.returncode == -signal.SIGKILL
+    encode_texts(["a", "b", "c", "d"], "my_encoder:encode", cache_dir=str(tmp_path / "cache"))
+    assert sys.modules["my_encoder"].count == 2
+
+
+def test_a_bar_is_shown_on_a_terminal_and_nowhere_else(monkeypatch):
+    for is_terminal in (True, False):
+        shown = io.StringIO()
+        console = Console(file=shown, force_terminal=is_terminal, width=80)
+        monkeypatch.setattr(encode, "Console", lambda stderr, console=console: console)
+        encode_texts(["a", "ab"], by_length)
+        assert ("encoding texts" in shown.getvalue()) == is_terminal
+        assert is_terminal or not shown.getvalue()

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from sid_jax.recommend.config import check_config, default_config
+from sid_jax.recommend.data.quantizer import quantizer_config
+from sid_jax.recommend.data.task import load_task
+
+WORDS = ("red nail polish", "blue nail polish", "face cream", "hand cream", "hair brush", "hot air brush", "soap")
+
+
+def write_catalogue(folder: Path) -> Path:
+    folder.mkdir()
+    items = [{"item": number, "title": title, "text": title} for number, title in enumerate(WORDS)]
+    (folder / "items.jsonl").write_text("\n".join(map(json.dumps, items)))
+    (folder / "sequences.txt").write_text("".join(f"u{user} 6 1 2 {user % 3 + 3} 0\n" for user in range(6)))
+    return folder
+
+
+def test_one_setting_names_the_catalogue_of_ids_and_histories(tmp_path: Path):
+    config = default_config()
+    config.data.source = "amazon-2014-beauty"
+    config.data.path = str(write_catalogue(tmp_path / "prepared"))
+    config.data.cache_dir = str(tmp_path / "cache")
+    config.ids, config.made_levels, config.made_codes = "kmeans", 1, 2
+    check_config(config)
+    task = load_task(config, tmp_path, Console(quiet=True))
+    assert task.table.item_ids.tolist() == list(range(7))
+    assert task.table.titles.tolist() == list(WORDS)
+    assert len(np.unique(task.table.semantic_ids, axis=0)) == 7
+    assert task.split.test.targets.tolist() == [0] * 6
+    assert task.split.train.of(0).tolist() == [6, 1, 2]
+
+
+def test_a_quantizer_with_data_of_its_own_keeps_it():
+    config = default_config()
+    config.data.source = "movielens-100k"
+    assert quantizer_config(config).data.source == "movielens-100k"
+    config.quantizer.data.path = "vectors.npy"
+    assert quantizer_config(config).data.source == "vectors"
+    config.quantizer.data.path, config.quantizer.data.source = "", "amazon-2023-toys"
+    assert quantizer_config(config).data.source == "amazon-2023-toys"
