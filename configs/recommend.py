@@ -5,7 +5,8 @@ python -m sid_jax.recommend --config=configs/recommend.py:beauty --config.ids=ex
     --config.data.path=sequences.txt --workdir=runs/recommend-beauty
 
 ml100k: from ratings to recommendations with titles; the IDs are trained on the way, on the films' titles and genres.
-beauty: Amazon Beauty (2014, 5-core) or any file with a line a user, as `sid_jax.data.histories` reads it.
+beauty: Amazon Beauty (2014, 5-core) or any file with a line a user, as `sid_jax.data.history_files` reads it; with
+    --config.data.source=amazon-2014-beauty instead of a path, as its authors publish it, the IDs on the way.
 """
 
 from ml_collections import ConfigDict

@@ -85,10 +85,10 @@ def _read(path: Path, id_column: str, names: list[str]) -> tuple[np.ndarray, Col
     wanted = list(dict.fromkeys([id_column, *names]))
     try:
         table = {".parquet": _read_parquet, ".csv": _read_csv}[ending](path, wanted)
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path}: not a readable {ending} file ({reason(error)}); write it anew") from error
-    ids = ids_from_arrow(table[id_column], f"{path}: column {id_column!r}")
-    return ids, {name: table[name].to_pylist() for name in names}
+        ids = ids_from_arrow(table[id_column], f"{path}: column {id_column!r}")
+        return ids, {name: table[name].to_pylist() for name in names}
+    except (OSError, pa.ArrowException, UnicodeError) as error:
+        raise UserError(f"{path}: not a readable {ending} file ({reason(error)}); write it anew, in UTF-8") from error
 
 
 def _read_parquet(path: Path, wanted: list[str]) -> pa.Table:
@@ -138,7 +138,8 @@ def _read_lines(path: Path, id_column: str, names: list[str]) -> tuple[np.ndarra
 def _check_columns(path: Path, wanted: list[str], there: Sequence[str]) -> None:
     missing = [name for name in wanted if name not in there]
     if missing:
+        known = " ".join(", ".join(there).split())
         raise UserError(
-            f"{path}: no column {missing[0]!r}; it has {', '.join(there)}: set --config.data.id_column, .text_column "
+            f"{path}: no column {missing[0]!r}; it has {known}: set --config.data.id_column, .text_column "
             "and .columns to some of these"
         )
