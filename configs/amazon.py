@@ -8,6 +8,8 @@ beauty, sports, toys, games or instruments, in the edition of 2014 (which TIGER 
 metadata; without one they are fetched from their authors.
 
 With --config.data.histories.source=amazon-2014-beauty the IDs also follow who takes what after what.
+
+beauty of 2014, 12,101 products, one seed: every code in use, distinct codes .899 of at most .998, R^2 .780.
 """
 
 from ml_collections import ConfigDict

@@ -22,7 +22,10 @@ def get_config(arg: str = "100k") -> ConfigDict:
     size, options = choose(arg, MOVIELENS_SIZES, ["ste", "gumbel", "quick"])
     config = default_config()
     config.data.source = f"movielens-{size}"
-    _for_few(config, _FEW[size]) if size in _FEW else _for_many(config)
+    if size in _FEW:
+        _for_few(config, _FEW[size])
+    else:
+        _for_many(config)
     if "quick" in options:
         config.train.num_epochs = 20 if size in _FEW else 5
         config.train.warmup_epochs = 2.0 if size in _FEW else 0.5

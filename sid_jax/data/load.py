@@ -152,6 +152,8 @@ def _own_columns(data_config: ConfigDict, names: list[str], ids: np.ndarray) -> 
     """Returns further columns of the items, from the table that their vectors are in."""
     found, columns = read_own_tables(data_config.path, data_config.id_column, names)
     row_of = {item_id: row for row, item_id in enumerate(found.tolist())}
+    if not row_of.keys() >= set(ids.tolist()):
+        raise UserError(f"{data_config.path}: config.data.columns: some items are in no table with such columns")
     rows = [row_of[item_id] for item_id in ids.tolist()]
     return {name: exported_column([values[row] for row in rows]) for name, values in columns.items()}
 

@@ -16,6 +16,7 @@ from sid_jax.data.catalogues.records import read_records
 from sid_jax.data.checks import check_unique
 from sid_jax.data.parts.vector_parts import is_pattern
 from sid_jax.data.reason import reason
+from sid_jax.data.text.template import clean
 from sid_jax.errors import UserError
 
 # By name, the values of all rows.
@@ -117,7 +118,7 @@ def _read_lines(path: Path, id_column: str, names: list[str]) -> tuple[np.ndarra
     for number, record in read_records(path):
         there.update(dict.fromkeys(record))
         item_id = record.get(id_column)
-        if isinstance(item_id, bool) or not isinstance(item_id, (str, int)):
+        if isinstance(item_id, bool) or not isinstance(item_id, (str, int)) or clean(str(item_id)) != str(item_id):
             _check_columns(path, [id_column], list(record))
             raise UserError(f"{path}: line {number}: {id_column!r} is {item_id!r}; give text or a whole number")
         if ids and isinstance(item_id, str) != isinstance(ids[0], str):

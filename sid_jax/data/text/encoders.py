@@ -50,7 +50,7 @@ def find_encoder(encoder: str | Encode) -> Encoder:
     Args:
       encoder: "wordllama"; "module:function", a function of yours by its import path, which may lie in the current
         folder; the name or folder of a sentence-transformers model; or a function itself. A function takes a list of n
-        texts and returns an array `[n, D]`. If it, or its module, has a `version`, vectors are kept under that, and
+        texts and returns an array `[n, D]`. If it has a `version`, text or a number, vectors are kept under that, and
         otherwise under its module's source.
 
     Raises:
@@ -140,8 +140,8 @@ def _function_identity(encode: Encode) -> str | None:
     """Returns the function's place and its version, or a digest of its module's source; None if there is neither."""
     module = sys.modules.get(getattr(encode, "__module__", None) or "")
     place = f"{getattr(module, '__name__', '')}:{getattr(encode, '__qualname__', type(encode).__name__)}"
-    version = getattr(encode, "version", None) or getattr(module, "version", None)
-    if version is not None:
+    version = getattr(encode, "version", None)
+    if isinstance(version, (str, int, float)):
         return f"{place} version {version}"
     # What a closure holds, or an object, is in no source.
     if module is None or not inspect.isfunction(encode) or encode.__closure__ or encode.__name__ == "<lambda>":

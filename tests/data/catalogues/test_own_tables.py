@@ -60,6 +60,7 @@ def test_several_files_in_the_order_of_their_names(tmp_path: Path):
         ({"a.jsonl": b'{"id": 1, "u": 2}'}, "a.jsonl: no column 't'; it has id, u"),
         ({"a.jsonl": b'{"sku": 1, "t": 2}'}, "a.jsonl: no column 'id'; it has sku, t"),
         ({"a.jsonl": b'{"id": null, "t": 2}'}, "line 1: 'id' is None"),
+        ({"a.jsonl": b'{"id": "\\ud800", "t": 2}'}, "line 1: 'id' is '.ud800'; give text"),
         ({"a.jsonl": b'{"id": 1, "t": 2}\n{"id": 1.5, "t": 2}'}, "line 2: 'id' is 1.5"),
         ({"a.jsonl": b'{"id": 1, "t": 2}\n{"id": "1", "t": 2}'}, "line 2: 'id' is '1', unlike the lines before"),
         ({"a.jsonl": b'{"id": 99999999999999999999, "t": 2}'}, "too large for a 64-bit integer"),

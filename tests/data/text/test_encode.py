@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -215,6 +216,17 @@ encode.encode_texts(["a", "b", "c", "d"], "my_encoder:encode", cache_dir={str(tm
     assert done.returncode == -signal.SIGKILL
     encode_texts(["a", "b", "c", "d"], "my_encoder:encode", cache_dir=str(tmp_path / "cache"))
     assert sys.modules["my_encoder"].count == 2
+
+
+def test_several_at_once_disturb_nobody(module: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(encode, "_KEPT_TOGETHER", 4)
+    texts = ["x" * length for length in range(40)]
+
+    def one(_: int) -> list:
+        return encode_texts(texts, "my_encoder:encode", cache_dir=str(tmp_path / "cache")).tolist()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(one, range(4))) == [[[float(length), 2.0] for length in range(40)]] * 4
 
 
 def test_a_bar_is_shown_on_a_terminal_and_nowhere_else(monkeypatch):

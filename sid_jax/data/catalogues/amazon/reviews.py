@@ -11,6 +11,7 @@ import numpy as np
 
 from sid_jax.data.catalogues.records import read_records
 from sid_jax.data.histories import Histories, offsets_of
+from sid_jax.data.text.template import clean
 from sid_jax.errors import UserError
 
 # 2014 and 2018; 2023, whose items are the parents of variants such as colours.
@@ -60,10 +61,10 @@ def field(record: Mapping[str, Any], names: tuple[str, ...], where: str) -> str:
     """Returns the first of the fields that is there.
 
     Raises:
-      UserError: if none is, or it is no text.
+      UserError: if none is, or it is no text that can be written.
     """
     value = next((record[name] for name in names if name in record), None)
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or clean(value) != value:
         raise UserError(f"{where} has no {' or '.join(names)}; give the file as its authors publish it")
     return value
 

@@ -62,6 +62,7 @@ def test_histories_in_time_order_and_their_core(tmp_path_factory: pytest.TempPat
         ("", "holds no reviews"),
         ('{"asin": "A", "unixReviewTime": 1}\n', "line 1 has no reviewerID or user_id"),
         ('{"reviewerID": "", "asin": "A", "unixReviewTime": 1}\n', "line 1 has no reviewerID or user_id"),
+        ('{"reviewerID": "\\ud800", "asin": "A", "unixReviewTime": 1}\n', "line 1 has no reviewerID or user_id"),
         ('{"reviewerID": "u", "asin": 7, "unixReviewTime": 1}\n', "line 1 has no parent_asin or asin"),
         ('{"reviewerID": "u", "asin": "A", "unixReviewTime": "1"}\n', "line 1 has no unixReviewTime or timestamp"),
         ('{"reviewerID": "u", "asin": "A", "unixReviewTime": NaN}\n', "line 1 has no unixReviewTime"),
