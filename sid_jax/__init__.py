@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
-__all__ = ["load_export"]
+__all__ = ["ids", "load_export"]
 
 
 def __getattr__(name: str) -> Any:
@@ -13,4 +14,6 @@ def __getattr__(name: str) -> Any:
         from sid_jax.export.load import load_export
 
         return load_export
+    if name == "ids":
+        return importlib.import_module("sid_jax.ids")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

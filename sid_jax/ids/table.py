@@ -99,6 +99,37 @@ class Table:
         first, end = self._run(wanted)
         return self.ids[self._order[first:end]]
 
+    def neighbours(self, item: int | str, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the items that share the longest prefixes with an item: those first whose first codes are its own.
+
+        Items that share equally many codes come in the order of their Semantic IDs, and those of one ID in the order of
+        the table's rows. Codes are names: which of two other codes is the nearer one they do not say.
+
+        Args:
+          item: an id.
+          count: at most so many; fewer if fewer items have the first code.
+
+        Returns:
+          `[n]` ids, of the type of `ids`, and `[n]` int64: how many codes each shares, L down to 1.
+
+        Raises:
+          KeyError: if there is no such item.
+        """
+        own, row = self.semantic_id(item), self._row_of[item]
+        found, shared = [np.empty(0, np.intp)], [np.empty(0, np.int64)]
+        # Where the items that share more codes begin and end: none yet.
+        begin, end = [self._run(own)[0]] * 2
+        for depth in range(len(own), 0, -1):
+            first, last = self._run(own[:depth])
+            wanted = count - sum(map(len, found))
+            # One more on either side than is wanted, since the item itself is among them and is left out.
+            sides = ((low, min(high, low + wanted + 1)) for low, high in ((first, begin), (end, last)))
+            rows = np.concatenate([self._order[low:high] for low, high in sides])
+            found.append(rows[rows != row][:wanted])
+            shared.append(np.full(len(found[-1]), depth))
+            begin, end = first, last
+        return self.ids[np.concatenate(found)], np.concatenate(shared)
+
     def _run(self, prefix: tuple[int, ...]) -> tuple[int, int]:
         """Returns where in the sorted order the items under a prefix begin and end."""
         first, end = 0, len(self)

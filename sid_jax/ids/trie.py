@@ -73,14 +73,41 @@ def build_trie(
         starts.append(np.flatnonzero(is_start))
     ends = [np.append(each, len(order)) for each in starts]
     first_child = [np.searchsorted(child, parent) for parent, child in zip(ends[:-1], ends[1:], strict=True)]
-    return Trie(
-        first_child=tuple(map(_int32, first_child)),
-        codes=tuple(_int32(in_order[start, level]) for level, start in enumerate(starts[1:])),
-        first_item=_int32(ends[-1]),
-        items=_int32(order),
-        max_children=tuple(int(np.diff(first).max()) for first in first_child),
-        sizes=sizes,
-    )
+    codes = [in_order[start, level] for level, start in enumerate(starts[1:])]
+    return _trie(first_child, codes, ends[-1], order, sizes)
+
+
+def trie_of_arrays(
+    first_child: Sequence[np.ndarray],
+    codes: Sequence[np.ndarray],
+    first_item: np.ndarray,
+    items: np.ndarray,
+    sizes: Sequence[int],
+) -> Trie:
+    """Returns the trie that has these arrays, of whatever integer types; see `Trie`.
+
+    Raises:
+      ValueError: if they are not the arrays of a trie.
+    """
+    if not sizes:
+        raise ValueError("it has no levels")
+    counts = [1, *map(len, codes)]
+    names = [*(f"first_child_{level}" for level in range(len(sizes))), "first_item"]
+    runs = zip(names, [*first_child, first_item], [*counts[1:], len(items)], strict=True)
+    for depth, (name, firsts, count) in enumerate(runs):
+        if (
+            len(firsts) != counts[depth] + 1
+            or firsts[0] != 0
+            or firsts[-1] != count
+            or (firsts[1:] <= firsts[:-1]).any()
+        ):
+            raise ValueError(f"{name} does not share out {count} places among {counts[depth]} nodes")
+    for level, (each, size) in enumerate(zip(codes, sizes, strict=True)):
+        if each.min() < 0 or each.max() >= size:
+            raise ValueError(f"codes_{level} has a code that is not from 0 to {size - 1}")
+    if not np.array_equal(np.bincount(items.clip(0, len(items) - 1)), np.ones(len(items), np.intp)):
+        raise ValueError("items does not name each row of the table once")
+    return _trie(first_child, codes, first_item, items, sizes)
 
 
 def children(trie: Trie, level: int, nodes: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -137,6 +164,23 @@ def leaf_items(trie: Trie, leaves: jax.Array, count: int) -> jax.Array:
     # The items of leaf m fill the slots up to filled[m], so that slot s is end[m] - (filled[m] - s) in the items.
     position = jnp.take_along_axis(end - filled, leaf, axis=1) + jnp.broadcast_to(slots, leaf.shape)
     return jnp.where(there, trie.items.at[position].get(mode="clip"), -1)
+
+
+def _trie(
+    first_child: Sequence[np.ndarray],
+    codes: Sequence[np.ndarray],
+    first_item: np.ndarray,
+    items: np.ndarray,
+    sizes: Sequence[int],
+) -> Trie:
+    return Trie(
+        first_child=tuple(map(_int32, first_child)),
+        codes=tuple(map(_int32, codes)),
+        first_item=_int32(first_item),
+        items=_int32(items),
+        max_children=tuple(int(np.diff(first).max()) for first in first_child),
+        sizes=tuple(sizes),
+    )
 
 
 def _checked_sizes(semantic_ids: np.ndarray, sizes: Sequence[int] | None) -> tuple[int, ...]:

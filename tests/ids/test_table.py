@@ -87,3 +87,41 @@ def test_a_table_that_is_not_one_to_one_is_refused():
 def test_text_is_never_cut_short():
     assert sid_text(np.array([[1, 2], [255, 100000]])).tolist() == ["1-2", "255-100000"]
     assert sid_text(np.zeros((0, 3), np.int32)).tolist() == []
+
+
+def test_neighbours_share_the_longest_prefixes():
+    rows = [[1, 2, 3], [1, 2, 9], [1, 0, 3], [2, 2, 3], [1, 2, 3], [1, 2, 1]]
+    table = Table(np.array(list("abcdef"), dtype=object), np.array(rows, np.int32), shared=True)
+    assert [each.tolist() for each in table.neighbours("a")] == [["e", "f", "b", "c"], [3, 2, 2, 1]]
+    assert [each.tolist() for each in table.neighbours("a", 2)] == [["e", "f"], [3, 2]]
+    assert [each.tolist() for each in table.neighbours("d")] == [[], []]
+    assert [each.tolist() for each in table.neighbours("a", 0)] == [[], []]
+    with pytest.raises(KeyError, match="no item has the id 'z'"):
+        table.neighbours("z")
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 3)), min_size=1, max_size=40),
+    st.integers(0, 45),
+    st.data(),
+)
+def test_neighbours_are_those_of_a_scan(tuples, count, data):
+    table = Table(np.arange(len(tuples)), np.array(tuples, np.int32), shared=True)
+    item = data.draw(st.integers(0, len(tuples) - 1))
+
+    def shared(row):
+        equal = [one == other for one, other in zip(tuples[row], tuples[item], strict=True)]
+        return (*equal, False).index(False)
+
+    scan = sorted(
+        (row for row in range(len(tuples)) if row != item and shared(row)),
+        key=lambda row: (-shared(row), tuples[row], row),
+    )
+    ids, lengths = table.neighbours(item, count)
+    assert ids.tolist() == scan[:count] and lengths.tolist() == [shared(row) for row in scan[:count]]
+
+
+def test_the_table_is_importable_by_its_short_name():
+    import sid_jax
+
+    assert sid_jax.ids.Table is Table
