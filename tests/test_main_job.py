@@ -79,7 +79,8 @@ def test_the_manifest_says_what_made_the_export_and_what_it_is_worth(job):
     # Nobody moves but of each bucket all that cannot stay, and hardly any fidelity is lost.
     assert made["moved"] == pytest.approx(1 - metrics["distinct_rate"])
     assert metrics["r2"] - 0.008 < metrics["r2_unique"] < metrics["r2"] + 0.008
-    assert set(manifest["files"]) == {"ids.parquet", "ids.csv", "codebooks.safetensors", "codebooks.pt"}
+    files = {"ids.parquet", "ids.csv", "trie.npz", "codebooks.safetensors", "codebooks.pt"}
+    assert set(manifest["files"]) == files
     assert manifest["config"]["model"]["codebook_size"] == 128
 
 

@@ -85,7 +85,7 @@ def export(
         write_export(folder, table, model, manifest)
     console.print(
         f"{len(run.data.ids):,} Semantic IDs of step {run.step:,} are in {out}: ids.parquet, ids.csv, "
-        f"codebooks.safetensors, codebooks.pt, manifest.json",
+        f"trie.npz, codebooks.safetensors, codebooks.pt, manifest.json",
         markup=False,
         highlight=False,
         soft_wrap=True,
