@@ -104,7 +104,11 @@ class RQVAE(nnx.Module):
 
     def reconstruct(self, codes: jax.Array) -> jax.Array:
         """Returns the vectors `[..., D]` that codes `[..., L]` stand for, in the space of the (unit-norm) input."""
-        return invert_scaling(self.scaling, self.decoder(self.quantizer.lookup(codes)))
+        return self.decode(self.quantizer.lookup(codes))
+
+    def decode(self, latents: jax.Array) -> jax.Array:
+        """Returns the vectors `[..., D]` that latent vectors `[..., Z]` stand for, in the same space."""
+        return invert_scaling(self.scaling, self.decoder(latents))
 
     def align(self, quantized: jax.Array) -> jax.Array:
         """Returns what quantized vectors `[..., Z]` say of who takes the item, `[..., C]`: a linear map of them."""

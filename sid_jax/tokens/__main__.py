@@ -1,0 +1,37 @@
+"""Writes an export's Semantic IDs as tokens of a language model.
+
+python -m sid_jax.tokens exports/ml100k --out=tokens/ml100k --vocabulary=128256
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+
+from sid_jax import command
+from sid_jax.errors import UserError
+from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
+
+_OUT = flags.DEFINE_string("out", None, "The folder to write; it must not exist yet, or be empty.", required=True)
+_PATTERN = flags.DEFINE_string(
+    "pattern", DEFAULT_PATTERN, "What a token is called: {letter} or {level} for its level, and {code}."
+)
+_VOCABULARY = flags.DEFINE_integer(
+    "vocabulary", 0, "How many tokens the model's tokenizer has, len(tokenizer): new ones are numbered from there."
+)
+
+
+def main(words: list[str]) -> None:
+    """Writes what the flags name."""
+    if len(words) != 1:
+        raise UserError("name one export: python -m sid_jax.tokens exports/NAME --out=DIR")
+    from sid_jax.tokens.write import write_tokens
+
+    write_tokens(Path(words[0]), Path(_OUT.value), pattern=_PATTERN.value, first_id=_VOCABULARY.value)
+
+
+if __name__ == "__main__":
+    # Flags may come after the export's name.
+    flags.FLAGS.set_gnu_getopt(True)
+    command.run_with_words(main, [])

@@ -1,0 +1,125 @@
+"""What a new token's embedding begins as: content instead of noise.
+
+The usual start, the mean of the old embeddings, makes all new tokens one point, from which fine-tuning moves them only
+in part (Chen et al., 2604.02324). A code says what its items have in common, so its token starts there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import scipy.sparse
+
+from sid_jax.data.blocks import in_blocks
+from sid_jax.streams import stream_rng
+
+
+def initial_embeddings(
+    semantic_ids: np.ndarray,
+    sizes: Sequence[int],
+    item_embeddings: np.ndarray,
+    *,
+    vocabulary_embeddings: np.ndarray | None = None,
+    num_content_levels: int | None = None,
+    seed: int = 0,
+) -> np.ndarray:
+    """Returns an embedding for each token, such that the tokens of an ID together say what its item's embedding does.
+
+    A first code's token is the mean of the embeddings of the items that have the code. A later one's is the mean of all
+    items plus the mean of what the tokens before it have left of its items' embeddings, as the codes themselves are of
+    residuals: the plain mean over a later code's items would be nearly the same for all codes, since they are spread
+    over all first codes. A token that says nothing of content, because no item has its code or because it is an extra
+    one that tells items apart, is drawn round the mean of all with the spread of the others.
+
+    Args:
+      semantic_ids: `[N, L]` integers.
+      sizes: K of each level; T is their sum.
+      item_embeddings: `[N, E]`, for instance the mean of the language model's embeddings of an item's text; it may lie
+        in a file (`np.load(path, mmap_mode="r")`) and is gone through once.
+      vocabulary_embeddings: `[V, E]`, the language model's own. With them, new tokens spread round the same mean, and
+        each level as far from it, as the old ones: a mean of many embeddings is shorter than one of them.
+      num_content_levels: how many levels are of content; None: all. With the scheme "suffix" the last is not.
+      seed: of what is drawn.
+
+    Returns:
+      `[T, E]` float32, in the order of `sid_jax.tokens.vocabulary.Vocabulary`.
+
+    Raises:
+      ValueError: if shapes do not fit.
+    """
+    if semantic_ids.shape != (len(item_embeddings), len(sizes)) or not len(semantic_ids):
+        raise ValueError(
+            f"semantic_ids must be [N, L] for {len(sizes)} sizes and {len(item_embeddings)} embeddings, not "
+            f"{semantic_ids.shape}"
+        )
+    blocks = ((semantic_ids[first : first + len(rows)], rows) for first, rows in in_blocks(item_embeddings))
+    together, sums = tally(blocks, sizes)
+    deviations, is_content = _residual_means(together, sums, sizes, num_content_levels)
+    centre = sums[: sizes[0]].sum(axis=0) / len(semantic_ids)
+    spread = None
+    if vocabulary_embeddings is not None:
+        centre = np.mean(vocabulary_embeddings, axis=0, dtype=np.float64)
+        spread = _spread(np.asarray(vocabulary_embeddings, np.float64) - centre)
+    random = stream_rng(seed, "initial_embeddings").normal(size=deviations.shape)
+    drawn = spread or _spread(deviations[is_content])
+    for level in level_slices(sizes):
+        content = is_content[level]
+        if spread and content.any():
+            deviations[level] *= spread / (_spread(deviations[level][content]) or 1.0)
+        own = _spread(deviations[level][content]) if content.any() else drawn
+        deviations[level][~content] = random[level][~content] * own / np.sqrt(deviations.shape[1])
+    return (centre + deviations).astype(np.float32)
+
+
+def tally(
+    blocks: Iterable[tuple[np.ndarray, np.ndarray | None]], sizes: Sequence[int]
+) -> tuple[scipy.sparse.csr_array, np.ndarray]:
+    """Counts which tokens go together, and sums up the vectors of the items under each.
+
+    Args:
+      blocks: Semantic IDs `[n, L]` and vectors `[n, E]` of some items at a time; None where there are no vectors.
+      sizes: K of each level.
+
+    Returns:
+      `[T, T]` sparse float64, how many items have both tokens, on the diagonal how many have the token; and `[T, E]`
+      float64, E = 0 without vectors.
+    """
+    total = sum(sizes)
+    together, sums = scipy.sparse.csr_array((total, total)), np.zeros((total, 0))
+    for semantic_ids, vectors in blocks:
+        columns = semantic_ids.astype(np.int64) + [level.start for level in level_slices(sizes)]
+        ends = np.arange(len(columns) + 1) * columns.shape[1]
+        has = scipy.sparse.csr_array((np.ones(columns.size), columns.ravel(), ends), shape=(len(columns), total))
+        together = together + has.T @ has
+        if vectors is not None:
+            part = has.T @ np.asarray(vectors, np.float64)
+            sums = part if not sums.shape[1] else sums + part
+    return together, sums
+
+
+def level_slices(sizes: Sequence[int]) -> list[slice]:
+    """Returns where each level's tokens stand among all."""
+    ends = np.cumsum(sizes).tolist()
+    return [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+
+
+def _residual_means(
+    together: scipy.sparse.csr_array, sums: np.ndarray, sizes: Sequence[int], num_content_levels: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns for each token the mean of what those of the levels before leave, `[T, E]`, and whether it has one."""
+    counts = together.diagonal()
+    means = np.zeros_like(sums)
+    residuals = sums - counts[:, None] * (sums[: sizes[0]].sum(axis=0) / counts[: sizes[0]].sum())
+    is_content = np.zeros(len(sums), bool)
+    for level in level_slices(sizes)[:num_content_levels]:
+        is_content[level] = counts[level] > 0
+        # Summed over a token's items, what the tokens of a level before take away is a sum over the pairs of both.
+        left = residuals[level] - together[level, : level.start] @ means[: level.start]
+        means[level] = left / np.maximum(counts[level], 1)[:, None]
+    return means, is_content
+
+
+def _spread(deviations: np.ndarray) -> float:
+    """Returns the root mean square length."""
+    return float(np.sqrt(np.square(deviations).sum(axis=1).mean())) if len(deviations) else 0.0

@@ -1,0 +1,146 @@
+"""Semantic IDs as tokens of a language model: a new token for each code of each level, as text and as a number."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+import string
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sid_jax.errors import UserError
+
+# As LC-Rec (Zheng et al., 2311.09049) and LETTER (Wang et al., 2405.07314) write them.
+DEFAULT_PATTERN = "<{letter}_{code}>"
+_FIELDS = ("letter", "level", "code")
+_LARGEST_ID = np.iinfo(np.int32).max
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+    """The tokens of L levels of K codes, in the order of levels and codes: T in all.
+
+    The token of code c of level l is number `offsets[l] + c`, and its text is the pattern with {letter} a, b, …, z, aa,
+    ab, … for the level, or {level} 1, 2, …, and {code} c.
+
+    Attributes:
+      sizes: K of each level; the last is that of the extra token where the scheme has one.
+      first_id: how many tokens the language model has already, which is the number of the first new one.
+      pattern: of the text.
+
+    Raises:
+      UserError: for a pattern that gives two tokens one text, or a text that could be split differently beside other
+        text.
+    """
+
+    sizes: tuple[int, ...]
+    first_id: int = 0
+    pattern: str = DEFAULT_PATTERN
+
+    def __post_init__(self) -> None:
+        _check_pattern(self.pattern, len(self.sizes))
+        if not 0 <= self.first_id <= _LARGEST_ID - sum(self.sizes):
+            raise UserError(f"a vocabulary of {self.first_id} and {sum(self.sizes)} new tokens: ids must fit 31 bits")
+
+    def __len__(self) -> int:
+        """Returns T."""
+        return sum(self.sizes)
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """The number of each level's first token."""
+        return tuple((self.first_id + np.cumsum([0, *self.sizes[:-1]])).tolist())
+
+    @functools.cached_property
+    def levels(self) -> tuple[list[str], ...]:
+        """The texts of each level's tokens."""
+        return tuple(
+            [self.pattern.format(letter=_letters(level), level=level + 1, code=code) for code in range(size)]
+            for level, size in enumerate(self.sizes)
+        )
+
+    def added_tokens(self) -> list[dict[str, Any]]:
+        """Returns each token as the `added_tokens` of a `tokenizer.json` have it.
+
+        None of the flags lets a tokenizer look at the text beside a token. A token is not `special`, because special ones
+        are left out by `decode(..., skip_special_tokens=True)`.
+        """
+        flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
+        texts = (text for level in self.levels for text in level)
+        return [{"id": number, "content": text, **flags} for number, text in enumerate(texts, start=self.first_id)]
+
+    def token_ids(self, semantic_ids: np.ndarray) -> np.ndarray:
+        """Returns the numbers of the tokens, `[N, L]` int32, of Semantic IDs `[N, L]`."""
+        return (semantic_ids + np.array(self.offsets)).astype(np.int32)
+
+    def semantic_ids(self, token_ids: np.ndarray) -> np.ndarray:
+        """Returns the Semantic IDs `[..., L]` int32 of tokens `[..., L]`; -1 where a token is none of its level's."""
+        codes = np.asarray(token_ids, np.int64) - np.array(self.offsets)
+        return np.where((codes >= 0) & (codes < np.array(self.sizes)), codes, -1).astype(np.int32)
+
+    def texts(self, semantic_ids: np.ndarray) -> pa.Array:
+        """Returns `<a_12><b_4><c_91>` for each of the Semantic IDs `[N, L]`: `[N]` strings of any length."""
+        parts = [
+            pa.array(texts).take(pa.array(codes)) for texts, codes in zip(self.levels, semantic_ids.T, strict=True)
+        ]
+        return pc.binary_join_element_wise(*parts, "")
+
+    def parse(self, text: str) -> list[tuple[int, ...]]:
+        """Returns the Semantic IDs in a text, such as a language model's answer: each run of L tokens, level by level.
+
+        What stands between them is passed over, and so is a token without the others of its ID.
+        """
+        return [tuple(map(self._code_of.__getitem__, found.groups())) for found in self._whole_id.finditer(text)]
+
+    @functools.cached_property
+    def _code_of(self) -> dict[str, int]:
+        return {text: code for level in self.levels for code, text in enumerate(level)}
+
+    @functools.cached_property
+    def _whole_id(self) -> re.Pattern[str]:
+        return re.compile("".join(f"({'|'.join(map(re.escape, level))})" for level in self.levels))
+
+
+def _letters(level: int) -> str:
+    """Returns a, b, …, z, aa, ab, …"""
+    rest, last = divmod(level, 26)
+    return (_letters(rest - 1) if rest else "") + string.ascii_lowercase[last]
+
+
+def _check_pattern(pattern: str, num_levels: int) -> None:
+    """Refuses a pattern of which a tokenizer could see less or more than one token a code.
+
+    A tokenizer takes the longest token at the first place where one begins. So what stands before or after a token does
+    not matter if its first and its last character stand nowhere else in any token.
+    """
+    wrong = _fault(pattern, num_levels)
+    if wrong:
+        raise UserError(
+            f"the pattern {pattern!r} {wrong}; write, for instance, '<{{letter}}_{{code}}>' or '[sid{{level}}:{{code}}]'"
+        )
+
+
+def _fault(pattern: str, num_levels: int) -> str | None:
+    try:
+        fields = [name for _, name, spec, how in string.Formatter().parse(pattern) if name is not None]
+        plain = not any(spec or how for _, _, spec, how in string.Formatter().parse(pattern))
+    except ValueError:
+        return "has a brace without its other one"
+    if not plain or not set(fields) <= set(_FIELDS):
+        return f"may have the fields {', '.join(f'{{{field}}}' for field in _FIELDS)} and no others"
+    if fields.count("code") != 1 or (num_levels > 1 and not {"letter", "level"} & set(fields)):
+        return "must have {code} once, and {letter} or {level}, so that each code of each level has a token of its own"
+    example = pattern.format(letter="a", level="1", code="0")
+    if any(character.isspace() or not character.isprintable() for character in example):
+        return "has a space or another character that cannot be seen"
+    ends = example[0], example[-1]
+    if any(end.isalnum() or example.count(end) > 1 for end in ends):
+        return (
+            f"begins with {ends[0]!r} and ends with {ends[1]!r}: it must begin with one mark and end with another, which "
+            "stand nowhere else in it, or text beside a token could change how it is split"
+        )
+    return None

@@ -1,0 +1,158 @@
+"""From an export to what a language model's people need: new tokens, items in them, the trie, first embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import safetensors.numpy
+from rich.console import Console
+
+from sid_jax.data.blocks import in_blocks
+from sid_jax.data.reason import reason
+from sid_jax.errors import UserError
+from sid_jax.export.atomic import atomic_folder, refuse_taken
+from sid_jax.export.codebooks import read_codebooks
+from sid_jax.export.manifest import read_manifest
+from sid_jax.export.tables import code_type, table_files
+from sid_jax.export.trie_file import TRIE_FILE, write_trie
+from sid_jax.export.weights import model_from_weights
+from sid_jax.json_file import write_json
+from sid_jax.models.rqvae import RQVAE
+from sid_jax.tokens.embeddings import level_slices, tally
+from sid_jax.tokens.vocabulary import DEFAULT_PATTERN, Vocabulary
+
+TOKENS_FILE, EMBEDDINGS_FILE = "tokens.json", "embeddings.safetensors"
+# Rows of the ID table at a time.
+_ROWS = 65_536
+# Tokens decoded at a time.
+_TOKENS_A_CALL = 2048
+
+
+def write_tokens(
+    folder: Path,
+    out: Path,
+    *,
+    pattern: str = DEFAULT_PATTERN,
+    first_id: int = 0,
+    console: Console | None = None,
+) -> None:
+    """Writes an export's IDs as tokens of a language model, all or nothing.
+
+    The export may have its table in many files; each has one of the same rows here. The codes of all items are in memory
+    at once, a byte or two each, and the trie over them; nothing else grows with N.
+
+    Args:
+      folder: an export.
+      out: where to; it must not exist, or be empty.
+      pattern: of a token's text, as of `Vocabulary`.
+      first_id: how many tokens the language model has.
+      console: where to print; standard output if None.
+
+    Raises:
+      UserError: if the export cannot be read, or `out` cannot be written; for a pattern that cannot be used.
+    """
+    refuse_taken(out)
+    manifest = read_manifest(folder)
+    sizes, id_column = _described(manifest, folder)
+    vocabulary = Vocabulary(sizes, first_id, pattern)
+    codebooks, weights, scaling, info = read_codebooks(folder)
+    with atomic_folder(out) as partial:
+        semantic_ids = np.concatenate(
+            [
+                _write_items(partial / path.name.replace("ids", "items", 1), path, id_column, vocabulary)
+                for path in table_files(folder)
+            ]
+        )
+        model = model_from_weights(codebooks, weights, scaling, info)
+        write_trie(partial, semantic_ids, sizes)
+        _write_embeddings(partial, semantic_ids, sizes, codebooks, model)
+        write_json(partial / TOKENS_FILE, _description(vocabulary, manifest, len(codebooks)))
+    (console or Console()).print(
+        f"{len(vocabulary):,} tokens, {vocabulary.levels[0][0]} to {vocabulary.levels[-1][-1]}, and {len(semantic_ids):,} "
+        f"items in them are in {out}: {TOKENS_FILE}, items*.parquet, {TRIE_FILE}, {EMBEDDINGS_FILE}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _described(manifest: dict[str, Any], folder: Path) -> tuple[tuple[int, ...], str]:
+    try:
+        sizes, id_column = manifest["semantic_ids"]["sizes"], manifest["schema"]["id_column"]
+        return tuple(map(int, sizes)), str(id_column)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{folder / 'manifest.json'} does not say how long and large the IDs are: export again"
+        ) from error
+
+
+def _write_items(path: Path, source: Path, id_column: str, vocabulary: Vocabulary) -> np.ndarray:
+    """Writes the tokens of the items in one file of the ID table, and returns their Semantic IDs `[n, L]`."""
+    found = [np.empty((0, len(vocabulary.sizes)), code_type(vocabulary.sizes))]
+    fields = [(id_column, _id_type(source, id_column)), ("tokens", pa.string()), ("token_ids", pa.list_(pa.int32()))]
+    schema = pa.schema(fields)
+    with pq.ParquetWriter(path, schema) as writer:
+        for ids, semantic_ids in _rows(source, id_column, len(vocabulary.sizes)):
+            numbers = vocabulary.token_ids(semantic_ids)
+            ends = pa.array(np.arange(len(numbers) + 1, dtype=np.int32) * numbers.shape[1])
+            lists = pa.ListArray.from_arrays(ends, pa.array(numbers.ravel()))
+            writer.write_table(pa.table([ids, vocabulary.texts(semantic_ids), lists], schema=schema))
+            found.append(semantic_ids.astype(found[0].dtype))
+    return np.concatenate(found)
+
+
+def _id_type(path: Path, id_column: str) -> pa.DataType:
+    try:
+        return pq.read_schema(path).field(id_column).type
+    except (pa.ArrowException, KeyError, OSError) as error:
+        raise UserError(f"{path} cannot be read ({reason(error)}); export again") from error
+
+
+def _rows(path: Path, id_column: str, num_levels: int) -> Iterator[tuple[pa.Array, np.ndarray]]:
+    """Yields the ids and the Semantic IDs `[n, L]` int32 of a file of the ID table, some rows at a time."""
+    try:
+        for batch in pq.ParquetFile(path).iter_batches(_ROWS, columns=[id_column, "semantic_id"]):
+            codes = batch.column("semantic_id").flatten().to_numpy()
+            yield batch.column(id_column), codes.astype(np.int32).reshape(len(batch), num_levels)
+    except (pa.ArrowException, KeyError, ValueError, OSError) as error:
+        raise UserError(f"{path} cannot be read ({reason(error)}); export again") from error
+
+
+def _description(vocabulary: Vocabulary, manifest: dict[str, Any], num_content_levels: int) -> dict[str, Any]:
+    return {
+        "pattern": vocabulary.pattern,
+        "first_id": vocabulary.first_id,
+        "sizes": vocabulary.sizes,
+        "offsets": vocabulary.offsets,
+        "num_content_levels": num_content_levels,
+        "scheme": manifest["semantic_ids"].get("scheme"),
+        "added_tokens": vocabulary.added_tokens(),
+    }
+
+
+def _write_embeddings(
+    folder: Path, semantic_ids: np.ndarray, sizes: tuple[int, ...], codebooks: list[np.ndarray], model: RQVAE
+) -> None:
+    """Writes each token's codeword, and the vector that the decoder makes of the mean of its items' codewords' sums."""
+    codewords = np.concatenate(codebooks)
+    content = slice(0, len(codewords))
+    together, _ = tally(((rows, None) for _, rows in in_blocks(semantic_ids)), sizes)
+    counts = together.diagonal()
+    # The sum over a token's items of the sums of their codewords is a sum over the pairs of tokens.
+    latents = together[:, content] @ codewords / np.maximum(counts, 1)[:, None]
+    first = level_slices(sizes)[0]
+    latents[counts == 0] = (latents[first] * counts[first, None]).sum(axis=0) / len(semantic_ids)
+    calls = range(0, len(latents), _TOKENS_A_CALL)
+    decoded = [np.asarray(model.decode(jnp.asarray(latents[at : at + _TOKENS_A_CALL], jnp.float32))) for at in calls]
+    arrays = {
+        "codewords": np.ascontiguousarray(codewords, np.float32),
+        "item_vectors": np.concatenate(decoded),
+        "num_items": counts.astype(np.int64),
+    }
+    (folder / EMBEDDINGS_FILE).write_bytes(safetensors.numpy.save(arrays))

@@ -1,0 +1,64 @@
+"""A small export of each scheme, made without training, and its tokens."""
+
+import functools
+import io
+
+import numpy as np
+import pytest
+from flax import nnx
+from rich.console import Console
+
+from sid_jax.export.codebooks import write_codebooks
+from sid_jax.export.manifest import write_manifest
+from sid_jax.export.tables import code_type, write_ids
+from sid_jax.export.trie_file import write_trie
+from sid_jax.export.weights import model_info, torch_weights
+from sid_jax.ids.unique import append_suffix
+from sid_jax.models.rqvae import RQVAE
+from sid_jax.tokens.write import write_tokens
+
+SIZES, FEATURES, NUM_ITEMS = (8, 4, 16), 12, 300
+# What the tokenizer of tests/tokens/test_tokenizers.py has.
+FIRST_ID = 300
+
+
+@functools.cache
+def small_model():
+    return RQVAE(FEATURES, SIZES, latent_dimension=6, hidden_dimensions=(24,), rngs=nnx.Rngs(0))
+
+
+def made_ids(scheme):
+    """Returns codes and Semantic IDs; under "relocate" unique, otherwise with items that share codes."""
+    random = np.random.default_rng(0)
+    places = random.choice(np.prod(SIZES), NUM_ITEMS, replace=scheme != "relocate")
+    codes = np.stack(np.unravel_index(places, SIZES), axis=1).astype(np.int32)
+    return codes, append_suffix(codes, np.arange(NUM_ITEMS)) if scheme == "suffix" else codes
+
+
+def write_export(folder, scheme):
+    folder.mkdir(parents=True)
+    codes, semantic_ids = made_ids(scheme)
+    sizes = [*SIZES, int(semantic_ids[:, -1].max()) + 1] if scheme == "suffix" else list(SIZES)
+    words = ["Star", "Wars", "Toy", "Story", "The", "Return", "of", "Night"]
+    random = np.random.default_rng(1)
+    titles = np.array([" ".join(random.choice(words, 3)) for _ in codes], dtype=object)
+    narrow = codes.astype(code_type(sizes)), semantic_ids.astype(code_type(sizes))
+    write_ids(folder, np.arange(NUM_ITEMS), "item_id", *narrow, {"title": titles})
+    model = small_model()
+    scaling = {"mean": np.asarray(model.mean[...]), "scale": np.asarray(model.scale[...])}
+    write_codebooks(folder, torch_weights(model), scaling, model_info(model))
+    write_trie(folder, semantic_ids, sizes)
+    made = {"scheme": scheme, "capacity": 1, "length": len(sizes), "sizes": sizes}
+    schema = {"id_column": "item_id", "columns": ["title"]}
+    write_manifest(folder, {"semantic_ids": made, "schema": schema, "codebooks": model_info(model)})
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """A folder with an export of each scheme in exports/SCHEME, and in tokens/SCHEME its tokens."""
+    folder = tmp_path_factory.mktemp("made")
+    for scheme in ("relocate", "suffix", "none"):
+        write_export(folder / "exports" / scheme, scheme)
+        out = folder / "tokens" / scheme
+        write_tokens(folder / "exports" / scheme, out, first_id=FIRST_ID, console=Console(file=io.StringIO()))
+    return folder
