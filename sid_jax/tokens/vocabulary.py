@@ -64,10 +64,10 @@ class Vocabulary:
         )
 
     def added_tokens(self) -> list[dict[str, Any]]:
-        """Returns each token as the `added_tokens` of a `tokenizer.json` have it.
+        """Returns each token as an entry of the `added_tokens` in a `tokenizer.json`.
 
-        None of the flags lets a tokenizer look at the text beside a token. A token is not `special`, because special ones
-        are left out by `decode(..., skip_special_tokens=True)`.
+        With these flags, no text beside a token matters. A token is not `special`, because special ones are left out by
+        `decode(..., skip_special_tokens=True)`.
         """
         flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
         texts = (text for level in self.levels for text in level)
@@ -120,7 +120,7 @@ def _check_pattern(pattern: str, num_levels: int) -> None:
     wrong = _fault(pattern, num_levels)
     if wrong:
         raise UserError(
-            f"the pattern {pattern!r} {wrong}; write, for instance, '<{{letter}}_{{code}}>' or '[sid{{level}}:{{code}}]'"
+            f"the pattern {pattern!r} {wrong}; write, for instance, '{DEFAULT_PATTERN}' or '[sid{{level}}:{{code}}]'"
         )
 
 
@@ -140,7 +140,7 @@ def _fault(pattern: str, num_levels: int) -> str | None:
     ends = example[0], example[-1]
     if any(end.isalnum() or example.count(end) > 1 for end in ends):
         return (
-            f"begins with {ends[0]!r} and ends with {ends[1]!r}: it must begin with one mark and end with another, which "
-            "stand nowhere else in it, or text beside a token could change how it is split"
+            f"begins with {ends[0]!r} and ends with {ends[1]!r}: it must begin with one mark and end with another, "
+            "which stand nowhere else in it, or text beside a token could change how it is split"
         )
     return None

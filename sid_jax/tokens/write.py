@@ -44,8 +44,8 @@ def write_tokens(
 ) -> None:
     """Writes an export's IDs as tokens of a language model, all or nothing.
 
-    The export may have its table in many files; each has one of the same rows here. The codes of all items are in memory
-    at once, a byte or two each, and the trie over them; nothing else grows with N.
+    The export may have its table in many files; each has one of the same rows here. The codes of all items are in
+    memory at once, a byte or two each, and the trie over them; nothing else grows with N.
 
     Args:
       folder: an export.
@@ -73,9 +73,10 @@ def write_tokens(
         write_trie(partial, semantic_ids, sizes)
         _write_embeddings(partial, semantic_ids, sizes, codebooks, model)
         write_json(partial / TOKENS_FILE, _description(vocabulary, manifest, len(codebooks)))
+    first, last = vocabulary.levels[0][0], vocabulary.levels[-1][-1]
     (console or Console()).print(
-        f"{len(vocabulary):,} tokens, {vocabulary.levels[0][0]} to {vocabulary.levels[-1][-1]}, and {len(semantic_ids):,} "
-        f"items in them are in {out}: {TOKENS_FILE}, items*.parquet, {TRIE_FILE}, {EMBEDDINGS_FILE}",
+        f"{len(vocabulary):,} tokens, {first} to {last}, and {len(semantic_ids):,} items in them are in {out}: "
+        f"{TOKENS_FILE}, items*.parquet, {TRIE_FILE}, {EMBEDDINGS_FILE}",
         markup=False,
         highlight=False,
         soft_wrap=True,
