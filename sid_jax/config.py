@@ -181,6 +181,8 @@ def default_config() -> ConfigDict:
     # The checkpoint that export takes is the best by this: any name that an evaluation prints ("r2", "distinct_rate").
     train.best_metric = "r2"
     train.best_mode = "max"
+    # A project of Weights & Biases that metrics go to as well (needs the [wandb] extra); empty: none.
+    train.wandb = ""
     # Checkpoints kept: the latest, and the best of the rest.
     train.keep_checkpoints = 3
     return config.lock()

@@ -18,8 +18,7 @@ def fill(config: ConfigDict, content: dict[str, Any]) -> ConfigDict:
       KeyError: for a field that the config lacks.
     """
     for name, value in _flat(content).items():
-        section, field = _owner(config, name)
-        section[field] = tuple(value) if isinstance(value, list) else value
+        set_field(config, name, tuple(value) if isinstance(value, list) else value)
     return config
 
 
@@ -64,6 +63,16 @@ def field_value(config: ConfigDict, name: str) -> Any:
     """Returns the value of `section.field`."""
     section, field = _owner(config, name)
     return section[field]
+
+
+def set_field(config: ConfigDict, name: str, value: Any) -> None:
+    """Sets `section.field`.
+
+    Raises:
+      TypeError: if the value is not of the field's type.
+    """
+    section, field = _owner(config, name)
+    section[field] = value
 
 
 def choose(arg: str, methods: Sequence[str], options: Sequence[str]) -> tuple[str, set[str]]:

@@ -25,11 +25,12 @@ from sid_jax.training.reporter import Reporter
 from sid_jax.training.schedules import Durations
 from sid_jax.training.sharding import all_devices, on_every_device, refuse_uneven_batches
 from sid_jax.training.state import abstract_model, abstract_state, begin, level_sizes, make_state
+from sid_jax.training.wandb_records import check_wandb
 from sid_jax.training.workdir import claim_workdir
 
 
 @noticing_loss()
-def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, started: float | None = None) -> None:
+def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, started: float | None = None) -> bool:
     """Trains until the config's last epoch, from the start or from where the workdir's last checkpoint stands.
 
     Killed at any moment and started again, a run ends bit for bit where it would have ended. SIGTERM and Ctrl-C save
@@ -41,12 +42,16 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
       console: where to print; standard output if None.
       started: `time.monotonic()` from which to count the start-up time; None for now.
 
+    Returns:
+      Whether the run is finished; it is not if it was asked to stop.
+
     Raises:
       UserError: for a config, data or a workdir that cannot be used.
     """
     started = started or time.monotonic()
     with agreed():
         check_config(config)
+        check_wandb(config.train.wandb)
         data = load_corpus(config)
         fingerprint = data.fingerprint()
         data = data.trained()
@@ -71,7 +76,7 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
             state = on_every_device(state, mesh)
         with (
             open_corpus(config, data, mesh) as corpus,
-            Reporter(console, workdir, data, durations, step, started) as reporter,
+            Reporter(console, workdir, data, durations, step, started, config) as reporter,
             Interruption() as interruption,
         ):
             evaluation, stop = None, SharedFlag(mesh)
@@ -96,6 +101,7 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
             checkpoints.wait()
             evaluation = evaluation or evaluate(recipe, state, data.vectors, floor, mesh)
             reporter.finished(step, evaluation, best_step=checkpoints.best_step)
+        return step == durations.num_steps
 
 
 def _refuse_too_few_items(config: ConfigDict, data: VectorSet) -> None:

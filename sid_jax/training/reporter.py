@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 from rich.console import Console
 from rich.markup import escape
 
@@ -18,6 +19,7 @@ from sid_jax.training.processes import is_first
 from sid_jax.training.progress import ProgressBar, evaluation_text, print_samples, print_summary, steps_text
 from sid_jax.training.records import Records
 from sid_jax.training.schedules import Durations
+from sid_jax.training.wandb_records import WandbRecords
 
 
 class Reporter:
@@ -32,19 +34,31 @@ class Reporter:
       durations: of the run.
       step: where the run starts or resumes.
       started: `time.monotonic()` when the process began.
+      config: the run's, for those who record it elsewhere.
     """
 
     def __init__(
-        self, console: Console, workdir: Path, data: VectorSet, durations: Durations, step: int, started: float
+        self,
+        console: Console,
+        workdir: Path,
+        data: VectorSet,
+        durations: Durations,
+        step: int,
+        started: float,
+        config: ConfigDict,
     ):
         self._console, self._workdir, self._data, self._durations = console, workdir, data, durations
         self._started, self._startup = started, 0.0
-        self._records = Records(workdir, step) if is_first() else None
+        self._records: list[Records | WandbRecords] = []
+        if is_first():
+            self._records.append(Records(workdir, step))
+            if config.train.wandb:
+                self._records.append(WandbRecords(config.train.wandb, workdir, config.to_dict(), self._say))
         self._bar = ProgressBar(console, durations.num_steps, step)
         self._pending: tuple[int, dict[str, Any]] | None = None
         self._last: dict[str, Any] = {}
         self._distinct: float | None = None
-        console.print(self._opening(step), markup=False, highlight=False, soft_wrap=True)
+        self._say(self._opening(step))
 
     def __enter__(self) -> Reporter:
         self._bar.start()
@@ -53,8 +67,8 @@ class Reporter:
     def __exit__(self, *_: object) -> None:
         self._write_pending()
         self._bar.stop()
-        if self._records:
-            self._records.close()
+        for records in self._records:
+            records.close()
 
     def trained(self, step: int, metrics: dict[str, Any]) -> None:
         """Takes the metrics of a call that the device is still at work on, and writes down those of the one before."""
@@ -87,9 +101,12 @@ class Reporter:
         command = f"python export.py --workdir={self._workdir} --out=exports/{self._workdir.name}"
         self._console.print(f"Next: [bold]{escape(command)}[/bold]", highlight=False, soft_wrap=True)
 
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     def _write(self, kind: str, step: int, metrics: dict[str, Any]) -> None:
-        if self._records:
-            self._records.write(kind, step, metrics)
+        for records in self._records:
+            records.write(kind, step, metrics)
 
     def _write_pending(self) -> None:
         if self._pending is None:

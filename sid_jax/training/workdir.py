@@ -17,8 +17,8 @@ from sid_jax.training.processes import agreed, gather_texts, is_first
 RUN_FILE = "run.json"
 
 # Where the data lies may change between two starts of a run; that it is the same data is checked by its fingerprint.
-# How IDs are made unique is the export's business.
-_FREE_TO_CHANGE = (
+# How IDs are made unique is the export's business, and who is told of the run changes nothing in it.
+FREE_TO_CHANGE = (
     "data.path",
     "data.ids_path",
     "data.held_out_path",
@@ -26,6 +26,7 @@ _FREE_TO_CHANGE = (
     "data.histories.path",
     "ids.unique",
     "ids.capacity",
+    "train.wandb",
 )
 
 
@@ -35,7 +36,7 @@ def claim_workdir(
     fingerprint: str,
     *,
     data_shape: tuple[int, int] | None = None,
-    free_to_change: Sequence[str] = _FREE_TO_CHANGE,
+    free_to_change: Sequence[str] = FREE_TO_CHANGE,
 ) -> None:
     """Writes the resolved config and the data's fingerprint into a new workdir, or compares them with an old one's.
 

@@ -1,0 +1,131 @@
+"""The same metrics for Weights & Biases, for who has it: a run that no network can hold up or end."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sid_jax.data.reason import reason
+from sid_jax.errors import UserError
+from sid_jax.json_file import write_json
+
+RUN_ID_FILE = "wandb.json"
+# Seconds: for a sign of life of the server, for the start of a run, and for what is not yet sent at its end.
+_PROBE, _START, _END = 5, 30, 30
+
+
+def check_wandb(project: str) -> None:
+    """Refuses a project where the package is missing.
+
+    Raises:
+      UserError: if it is.
+    """
+    if project and importlib.util.find_spec("wandb") is None:
+        raise UserError(f"config.train.wandb is {project!r}, but wandb is not installed: run pip install -e '.[wandb]'")
+
+
+class WandbRecords:
+    """Writes metrics to a run of a project. What goes wrong is said once, and training goes on without it.
+
+    A workdir is one run, whose id lies in it, so that a resumed run goes on there. Without an API key or a server that
+    answers, the run is kept in the workdir, in `wandb/`, for `wandb sync` to send later; WANDB_MODE has the last word.
+
+    Args:
+      project: what it is called there.
+      workdir: the run's folder; it exists.
+      config: the run's settings.
+      say: takes a line for the user.
+    """
+
+    def __init__(self, project: str, workdir: Path, config: Mapping[str, Any], say: Callable[[str], None]):
+        self._say, self._run = say, None
+        with self._harmless("this run is not recorded there"):
+            self._run = _begin(project, workdir, config, say)
+
+    def write(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
+        """Writes one row, against its own step: what is written again after a kill falls on the same place."""
+        if self._run is None:
+            return
+        scalars: dict[str, Any] = {"step": step}
+        for name, value in metrics.items():
+            values = value if isinstance(value, list) else [value]
+            tags = (
+                [f"{kind}/{name}/level_{i + 1}" for i in range(len(values))] if value is values else [f"{kind}/{name}"]
+            )
+            scalars |= dict(zip(tags, values, strict=True))
+        with self._harmless("the rest of this run is not recorded there"):
+            self._run.log(scalars)
+
+    def close(self) -> None:
+        """Ends the run, within half a minute, whether or not all has been sent."""
+        if self._run is not None:
+            with self._harmless("what was not sent is in the workdir, for wandb sync"):
+                self._run.finish()
+
+    @contextlib.contextmanager
+    def _harmless(self, consequence: str) -> Any:
+        try:
+            yield
+        except Exception as error:  # Its own errors are of many kinds, and none is worth a run.
+            self._run = None
+            self._say(f"Weights & Biases: {reason(error)}; {consequence}")
+
+
+def _begin(project: str, workdir: Path, config: Mapping[str, Any], say: Callable[[str], None]) -> Any:
+    import wandb
+
+    settings = wandb.Settings(init_timeout=_START, finish_timeout=_END, silent=True, console="off")
+    mode = None
+    if "WANDB_MODE" not in os.environ:
+        mode = _mode(wandb, settings)
+        if mode == "offline":
+            say(
+                f"Weights & Biases: no API key, or no server that answers; the run is kept in {workdir / 'wandb'}, and "
+                "wandb sync sends it"
+            )
+    run = wandb.init(
+        project=project,
+        id=_run_id(workdir),
+        name=workdir.name,
+        dir=str(workdir),
+        config=dict(config),
+        mode=mode,
+        resume="allow",
+        reinit="create_new",
+        settings=settings,
+    )
+    run.define_metric("step")
+    run.define_metric("*", step_metric="step")
+    return run
+
+
+def _mode(wandb: Any, settings: Any) -> str:
+    """Returns "online" if there are a key and a server; nobody is asked for a key, which would hold up the run."""
+    wandb.setup(settings=settings)
+    return "online" if wandb.login(prompt=False) and _answers(settings.base_url) else "offline"
+
+
+def _answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url, timeout=_PROBE).close()
+    except urllib.error.HTTPError:
+        # A refusal is an answer too.
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _run_id(workdir: Path) -> str:
+    path = workdir / RUN_ID_FILE
+    if not path.exists():
+        write_json(path, {"id": uuid.uuid4().hex[:12]})
+    return json.loads(path.read_text())["id"]
