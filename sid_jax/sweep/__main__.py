@@ -1,0 +1,39 @@
+"""Searches a config's settings for distinct codes and a faithful reconstruction together.
+
+python -m sid_jax.sweep --config=configs/embeddings.py --config.data.path=items.parquet --trials=30 --workdir=sweeps/items
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from sid_jax import command
+from sid_jax.config import default_config
+from sid_jax.settings import field_names
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "A file in configs/, with its argument after a colon; --config.name=value sets a field for good."
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "The sweep's folder; one that holds this sweep already is gone on with.", required=True
+)
+_TRIALS = flags.DEFINE_integer("trials", 20, "How many trials there shall be, those of earlier calls included.", 1)
+flags.mark_flag_as_required("config")
+
+
+def main() -> None:
+    """Sweeps what the flags describe."""
+    from sid_jax.sweep.run import sweep
+    from sid_jax.sweep.space import load_space
+
+    flag = flags.FLAGS["config"]
+    given = config_flags.get_override_values(flag)
+    space = load_space(config_flags.get_config_filename(flag), _CONFIG.value, given)
+    sweep(_CONFIG.value, space, Path(_WORKDIR.value), num_trials=_TRIALS.value)
+
+
+if __name__ == "__main__":
+    command.run(main, field_names(default_config()))

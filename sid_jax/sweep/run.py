@@ -1,0 +1,203 @@
+"""A sweep from config to front: trial after trial, each a run of its own in the sweep's folder."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from sid_jax.config import check_config
+from sid_jax.data.load import load_corpus
+from sid_jax.data.reason import reason
+from sid_jax.errors import UserError
+from sid_jax.json_file import write_json
+from sid_jax.settings import differences
+from sid_jax.sweep.front import plot_front, print_front, settings_text
+from sid_jax.sweep.space import Space, describe, own_settings, with_settings
+from sid_jax.sweep.study import Study, Trial
+from sid_jax.training.checkpoints import CHECKPOINTS_FOLDER
+from sid_jax.training.loop import train
+from sid_jax.training.records import read_records
+from sid_jax.training.workdir import FREE_TO_CHANGE
+
+SWEEP_FILE, STUDY_FILE, PLOT_FILE, TRIALS_FOLDER = "sweep.json", "sweep.db", "front.png", "trials"
+# A trial whose process dies so often, as when it takes too much memory, is given up.
+_MOST_STARTS = 3
+# So many failures in a row are not the settings' fault.
+_MOST_FAILURES = 3
+
+
+def sweep(
+    config: ConfigDict, space: Space, workdir: Path, *, num_trials: int, console: Console | None = None
+) -> list[Trial]:
+    """Searches a space for distinctness and R^2 together, and prints and plots what no trial beats.
+
+    Both are measured on the items that are trained on, all of them, at the checkpoint that an export would take; items
+    held out by `data.held_out_path` are not looked at. A sweep that was stopped or killed goes on: a trial that had
+    begun from its last checkpoint. A trial that fails is written down as failed. Checkpoints are kept of the front's
+    trials alone.
+
+    Args:
+      config: settings of all trials, but for those that are searched.
+      space: what is searched.
+      workdir: the sweep's folder.
+      num_trials: how many trials there shall be, those of earlier calls and failed ones included.
+      console: where to print; standard output if None.
+
+    Returns:
+      The front, the most distinct trial last; nothing if the sweep was stopped.
+
+    Raises:
+      UserError: for a config, data or a folder that cannot be used; if three trials in a row fail, or none succeeds.
+    """
+    console = console or Console()
+    check_config(config)
+    fingerprint = load_corpus(config).fingerprint()
+    _claim(workdir, config, space, fingerprint)
+    with _alone(workdir):
+        study = Study(workdir / STUDY_FILE, space, config.seed, own_settings(config, space))
+        failures: list[str] = []
+        while len([trial for trial in study.trials() if trial.state != "running"]) < num_trials:
+            trial = study.next()
+            with console.status(f"trial {trial.number}: {settings_text(trial.settings)}"):
+                outcome = _outcome(config, trial, workdir)
+            if outcome is None:
+                _say(console, f"Stopped in trial {trial.number}; the same command goes on.")
+                return []
+            if isinstance(outcome, str):
+                study.fail(trial)
+                failures.append(outcome)
+                _say(console, f"trial {trial.number:>3}  failed: {outcome}  ({settings_text(trial.settings)})")
+            else:
+                study.complete(trial, outcome["distinct_rate"], outcome["r2"])
+                failures.clear()
+                figures = f"distinct {outcome['distinct_rate']:.4f}  R2 {outcome['r2']:.4f}"
+                _say(console, f"trial {trial.number:>3}  {figures}  ({settings_text(trial.settings)})")
+            _drop_checkpoints(workdir, study)
+            if len(failures) == _MOST_FAILURES:
+                raise UserError(
+                    f"{_MOST_FAILURES} trials in a row failed, the last because: {failures[-1]}; mend that, and the "
+                    "same command goes on"
+                )
+        front = study.front()
+        if not front:
+            raise UserError(
+                f"none of the {num_trials} trials in {workdir} succeeded: raise --trials, or search elsewhere"
+            )
+        floor = _floor(workdir, front[0])
+        print_front(console, study.trials(), front, floor, workdir / TRIALS_FOLDER)
+        plot_front(workdir / PLOT_FILE, study.trials(), front, floor)
+        _say(console, f"The picture is {workdir / PLOT_FILE}")
+        return front
+
+
+def trial_folder(workdir: Path, trial: Trial) -> Path:
+    """Returns the folder of a trial's run."""
+    return workdir / TRIALS_FOLDER / str(trial.number)
+
+
+def _outcome(config: ConfigDict, trial: Trial, workdir: Path) -> dict[str, Any] | str | None:
+    """Returns the figures of a trial, or why it failed, or None if it was asked to stop."""
+    folder = trial_folder(workdir, trial)
+    if not _may_start(workdir, trial):
+        return f"its process died {_MOST_STARTS} times"
+    try:
+        changed = with_settings(config, trial.settings)
+        finished = train(changed, folder, console=Console(quiet=True))
+    except Exception as error:  # Whatever a setting leads to, memory that is not there included.
+        return reason(error)
+    finally:
+        # Programs of one trial are of no use to the next, whose settings are in them.
+        jax.clear_caches()
+    if not finished:
+        _may_start(workdir, trial, asked_to_stop=True)
+        return None
+    return _figures(changed, folder)
+
+
+def _figures(config: ConfigDict, folder: Path) -> dict[str, Any]:
+    """Returns what was measured at the checkpoint that an export takes: the best one."""
+    metric, sign = config.train.best_metric, 1 if config.train.best_mode == "max" else -1
+    return max(read_records(folder, "eval"), key=lambda row: sign * row[metric])
+
+
+def _floor(workdir: Path, trial: Trial) -> float:
+    return read_records(trial_folder(workdir, trial), "eval")[-1]["duplicate_floor"]
+
+
+def _drop_checkpoints(workdir: Path, study: Study) -> None:
+    kept = {trial.number for trial in study.front()}
+    for trial in study.trials():
+        if trial.number not in kept and trial.state != "running":
+            shutil.rmtree(trial_folder(workdir, trial) / CHECKPOINTS_FOLDER, ignore_errors=True)
+
+
+def _claim(workdir: Path, config: ConfigDict, space: Space, fingerprint: str) -> None:
+    """Writes down what is swept, or compares it with what was."""
+    path = workdir / SWEEP_FILE
+    content = {"config": config.to_dict(), "space": describe(space), "data_fingerprint": fingerprint}
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            _refuse_another_sweep(path, content)
+        elif any(workdir.iterdir()):
+            raise UserError(f"{workdir} is not empty and holds no sweep: choose another --workdir")
+        write_json(path, {"starts": {}, **(_read(path) if path.exists() else {}), **content})
+    except OSError as error:
+        raise UserError(f"cannot write {workdir}: {error.strerror}; choose another --workdir") from error
+
+
+def _refuse_another_sweep(path: Path, content: dict[str, Any]) -> None:
+    before = _read(path)
+    changed = [
+        f"{name}: {old!r} there, {new!r} now"
+        for name, old, new in differences(before["config"], content["config"])
+        if name not in FREE_TO_CHANGE
+    ]
+    if before["space"] != content["space"]:
+        changed.append(f"what is searched: {before['space']} there, {content['space']} now")
+    if before["data_fingerprint"] != content["data_fingerprint"]:
+        changed.append("vectors, ids or histories")
+    if changed:
+        raise UserError(f"{path.parent} holds another sweep ({'; '.join(changed)}): choose another --workdir")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+        return {**content, **{name: content[name] for name in ("config", "space", "data_fingerprint")}}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({reason(error)}): choose another --workdir") from error
+
+
+def _may_start(workdir: Path, trial: Trial, *, asked_to_stop: bool = False) -> bool:
+    """Counts how often a trial was begun and not heard of again; returns whether it may be begun once more."""
+    content = _read(workdir / SWEEP_FILE)
+    starts = content["starts"].get(str(trial.number), 0)
+    may = starts < _MOST_STARTS
+    content["starts"] = {str(trial.number): 0 if asked_to_stop else starts + 1}
+    write_json(workdir / SWEEP_FILE, content)
+    return may
+
+
+@contextlib.contextmanager
+def _alone(workdir: Path) -> Iterator[None]:
+    """Keeps a second process out of the sweep; the lock goes with the process that holds it."""
+    with (workdir / f"{SWEEP_FILE}-lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is at work on the sweep in {workdir}; wait for it, or stop it") from None
+        yield
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

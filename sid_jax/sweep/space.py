@@ -1,0 +1,115 @@
+"""What a sweep searches: settings and the values that they may have, as a config file declares them."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from sid_jax.data.reason import reason
+from sid_jax.errors import UserError
+from sid_jax.settings import field_names, field_value, set_field
+
+_FUNCTION = "sweep_space"
+
+
+@dataclasses.dataclass(frozen=True)
+class Between:
+    """A number from `low` to `high`, both included: a whole one if both are. With `log`, factors are equally likely."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class OneOf:
+    """One of some values, of any type that a setting has."""
+
+    values: tuple[Any, ...]
+
+    def __init__(self, *values: Any):
+        object.__setattr__(self, "values", values)
+
+
+# From a setting's name, "train.learning_rate", to its values.
+Space = Mapping[str, Between | OneOf]
+
+
+def load_space(config_file: str, config: ConfigDict, given: Mapping[str, Any]) -> Space:
+    """Returns the space that a config file declares in its function `sweep_space(config)`.
+
+    Args:
+      config_file: as `--config` names it, perhaps with an argument after a colon.
+      config: the settings, which the space may depend on.
+      given: settings that the command line names: they stay as they are, and are not searched.
+
+    Raises:
+      UserError: if the file declares none, one of a setting that does not exist, or nothing is left to search.
+    """
+    path = Path(config_file.partition(":")[0])
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{path}: not a config file in Python")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    declare = getattr(module, _FUNCTION, None)
+    if declare is None:
+        raise UserError(f"{path} declares nothing to search: give it a function {_FUNCTION}(config), see docs/sweep.md")
+    space = {name: values for name, values in declare(config).items() if name not in given}
+    known = field_names(config)
+    for name, values in space.items():
+        if name not in known:
+            raise UserError(
+                f"{path}: {_FUNCTION} names {name!r}, which is no setting; write it as 'train.learning_rate'"
+            )
+        _check_values(f"{path}: {_FUNCTION}: {name}", values)
+    if not space:
+        raise UserError(
+            f"{path}: {_FUNCTION} leaves nothing to search; every setting in it was given on the command line"
+        )
+    return space
+
+
+def with_settings(config: ConfigDict, settings: Mapping[str, Any]) -> ConfigDict:
+    """Returns a copy of the config with these settings.
+
+    Raises:
+      UserError: if a value is not of its setting's type.
+    """
+    changed = config.copy_and_resolve_references()
+    for name, value in settings.items():
+        try:
+            set_field(changed, name, value)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"config.{name} cannot be {value!r}: {reason(error)}") from error
+    return changed
+
+
+def own_settings(config: ConfigDict, space: Space) -> dict[str, Any] | None:
+    """Returns what the config itself has of a space; None if that lies outside it."""
+    own = {name: field_value(config, name) for name in space}
+    return own if all(_holds(space[name], value) for name, value in own.items()) else None
+
+
+def describe(space: Space) -> dict[str, str]:
+    """Returns a space as text, equal if and only if the spaces are."""
+    return {name: repr(values) for name, values in space.items()}
+
+
+def _holds(values: Between | OneOf, value: Any) -> bool:
+    return value in values.values if isinstance(values, OneOf) else values.low <= value <= values.high
+
+
+def _check_values(where: str, values: Any) -> None:
+    if isinstance(values, OneOf):
+        if not values.values:
+            raise UserError(f"{where} is one of no values")
+    elif not isinstance(values, Between):
+        raise UserError(f"{where} is {values!r}; write Between(low, high) or OneOf(value, …) of sid_jax.sweep.space")
+    elif not values.low < values.high or (values.log and values.low <= 0):
+        raise UserError(f"{where} is {values!r}; low must be below high, and above 0 with log=True")

@@ -1,0 +1,135 @@
+"""Trials and what they came to, in an SQLite file that outlives the process: what to try next comes from there alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sid_jax.data.reason import reason
+from sid_jax.errors import UserError
+from sid_jax.sweep.space import Between, OneOf, Space
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """A trial.
+
+    Attributes:
+      number: from 0.
+      settings: by name, those that are searched.
+      values: distinct_rate and r2; None if it has not ended, or failed.
+      state: "running", "complete" or "failed".
+    """
+
+    number: int
+    settings: Mapping[str, Any]
+    values: tuple[float, float] | None
+    state: str
+
+
+class Study:
+    """The trials of one sweep, one after the other.
+
+    What is tried next is a function of the seed, the trial's number and the trials before it. So a sweep that was
+    stopped goes on as if it had not been.
+
+    Args:
+      path: the SQLite file; it is made if it is not there.
+      space: what is searched.
+      seed: of the sampler.
+      first: settings of the first trial, or None.
+
+    Raises:
+      UserError: if Optuna is not installed, or the file is not one of a sweep.
+    """
+
+    def __init__(self, path: Path, space: Space, seed: int, first: Mapping[str, Any] | None):
+        self._optuna = _import_optuna()
+        self._space, self._seed = space, seed
+        try:
+            self._study = self._optuna.create_study(
+                storage=f"sqlite:///{path.absolute()}",
+                study_name="sweep",
+                directions=["maximize", "maximize"],
+                load_if_exists=True,
+            )
+            if first is not None and not self._study.trials:
+                self._study.enqueue_trial({name: self._stored(name, value) for name, value in first.items()})
+        except Exception as error:  # Whatever the layers of the database raise for a file that is none of theirs.
+            raise UserError(
+                f"{path} cannot be used as a sweep's ({type(error).__name__}: {reason(error)}): choose another --workdir"
+            ) from error
+
+    def next(self) -> Trial:
+        """Returns the trial that was begun and has not ended, if there is one, or else begins a new one."""
+        running = [trial for trial in self.trials() if trial.state == "running"]
+        if running:
+            return running[0]
+        numbers = np.random.SeedSequence([self._seed, len(self._study.trials)]).generate_state(1)
+        self._study.sampler = self._optuna.samplers.TPESampler(seed=int(numbers[0]))
+        begun = self._study.ask(self._distributions())
+        return Trial(begun.number, self._settings(begun.params), None, "running")
+
+    def complete(self, trial: Trial, distinct_rate: float, r2: float) -> None:
+        """Writes down what a trial came to."""
+        self._study.tell(trial.number, (distinct_rate, r2))
+
+    def fail(self, trial: Trial) -> None:
+        """Writes down that a trial came to nothing."""
+        self._study.tell(trial.number, state=self._optuna.trial.TrialState.FAIL)
+
+    def trials(self) -> list[Trial]:
+        """Returns all trials that were begun."""
+        states = self._optuna.trial.TrialState
+        names = {states.RUNNING: "running", states.COMPLETE: "complete", states.FAIL: "failed"}
+        return [
+            Trial(each.number, self._settings(each.params), each.values and tuple(each.values), names[each.state])
+            for each in self._study.get_trials()
+            if each.state in names and len(each.params) == len(self._space)
+        ]
+
+    def front(self) -> list[Trial]:
+        """Returns the trials that no other one beats: as good in both figures and better in one. Distinct rate rises."""
+        best = {each.number for each in self._study.best_trials}
+        return sorted((each for each in self.trials() if each.number in best), key=lambda each: each.values or ())
+
+    def _distributions(self) -> dict[str, Any]:
+        kinds = self._optuna.distributions
+        made: dict[str, Any] = {}
+        for name, values in self._space.items():
+            if isinstance(values, OneOf):
+                made[name] = kinds.CategoricalDistribution([repr(value) for value in values.values])
+            else:
+                kind: Callable[..., Any] = kinds.IntDistribution if _is_whole(values) else kinds.FloatDistribution
+                made[name] = kind(values.low, values.high, log=values.log)
+        return made
+
+    def _settings(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        found = {}
+        for name, values in self._space.items():
+            if name in params:
+                by_text = {repr(value): value for value in values.values} if isinstance(values, OneOf) else {}
+                found[name] = by_text.get(params[name], params[name])
+        return found
+
+    def _stored(self, name: str, value: Any) -> Any:
+        return repr(value) if isinstance(self._space[name], OneOf) else value
+
+
+def _is_whole(values: Between) -> bool:
+    return isinstance(values.low, int) and isinstance(values.high, int)
+
+
+def _import_optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise UserError("a sweep needs Optuna: run pip install -e '.[sweep]'") from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    return optuna
