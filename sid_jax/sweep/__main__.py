@@ -1,6 +1,6 @@
 """Searches a config's settings for distinct codes and a faithful reconstruction together.
 
-python -m sid_jax.sweep --config=configs/embeddings.py --config.data.path=items.parquet --trials=30 --workdir=sweeps/items
+python -m sid_jax.sweep --config=configs/embeddings.py --config.data.path=items.parquet --workdir=sweeps/items
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from sid_jax.sweep.study import Trial
 
 # Past so many trials on the front, only every other one and so on has its number in the picture.
 _MOST_LABELS = 12
+_GREY, _RED, _BLACK = "#8b95a1", "#c2410c", "#1f2937"
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
@@ -52,8 +53,17 @@ def print_front(console: Console, trials: Sequence[Trial], front: Sequence[Trial
     )
 
 
-def plot_front(path: Path, trials: Sequence[Trial], front: Sequence[Trial], floor: float) -> None:
+def plot_front(
+    path: Path, trials: Sequence[Trial], front: Sequence[Trial], floor: float, own: Mapping[str, Any] | None
+) -> None:
     """Draws all complete trials and the front, as a PNG.
+
+    Args:
+      path: the file.
+      trials: all.
+      front: the best, the most distinct last; at least one.
+      floor: no distinct rate can be above it.
+      own: the config's own settings, whose trial is marked; None if they were not tried.
 
     Raises:
       UserError: if matplotlib is not installed.
@@ -66,37 +76,37 @@ def plot_front(path: Path, trials: Sequence[Trial], front: Sequence[Trial], floo
     figure = Figure(figsize=(7.5, 5), dpi=150, layout="constrained")
     axes = figure.subplots()
     complete = [trial for trial in trials if trial.values]
-    others = [trial.values for trial in complete if trial not in front]
-    axes.scatter(*_columns(others), color="#9aa3ad", s=28, label="trials", zorder=2)
-    x, y = _columns([trial.values for trial in front])
-    axes.plot(x, y, color="#c2410c", linewidth=1.4, marker="o", markersize=6, label="the front", zorder=3)
-    first = [trial.values for trial in complete if trial.number == 0]
-    axes.scatter(*_columns(first), marker="s", s=90, facecolors="none", edgecolors="#1f2937", label="trial 0", zorder=4)
+    axes.scatter(*_columns(trial for trial in complete if trial not in front), color=_GREY, s=28, label="trials")
+    # Steps, because what lies between two trials has not been reached.
+    x, y = _columns(front)
+    axes.plot(x, y, drawstyle="steps-pre", color=_RED, linewidth=1.2, marker="o", markersize=6, label="the front")
+    marked = _columns(trial for trial in complete if trial.settings == own)
+    if marked[0]:
+        axes.scatter(*marked, marker="s", s=90, facecolors="none", edgecolors=_BLACK, label="the config's own settings")
     every = -(-len(front) // _MOST_LABELS)
     for place, trial in enumerate(front):
         # The ends are the best of either kind, and always have their number.
         if place % every == 0 or place == len(front) - 1:
-            axes.annotate(str(trial.number), (x[place], y[place]), (6, 6), textcoords="offset points", color="#c2410c")
-    if floor <= max(x) + 0.25 * max(max(_columns([t.values for t in complete])[0]) - min(x), 0.01):
-        axes.axvline(floor, color="#6b7280", linestyle=":", linewidth=1)
-        axes.annotate("distinct vectors", (floor, 0.02), (-4, 0), xycoords=("data", "axes fraction"),
-                      textcoords="offset points", rotation=90, ha="right", va="bottom", fontsize=8, color="#6b7280")  # fmt: skip
-    axes.set(
-        xlabel="distinct codes / items",
-        ylabel="reconstruction R²",
-        title=f"{len(complete)} trials: more distinct to the right, more faithful upwards",
-    )
+            axes.annotate(str(trial.number), (x[place], y[place]), (5, 5), textcoords="offset points", color=_RED)
+    all_x = _columns(complete)[0]
+    if floor <= max(all_x) + max(max(all_x) - min(all_x), 0.01) / 2:
+        axes.axvline(floor, color=_GREY, linestyle=":", label="distinct vectors / items: no more is possible")
+    axes.set(xlabel="distinct codes / items", ylabel="reconstruction R²")
+    axes.set_title(f"{len(complete)} trials; most faithful: {front[0].number}, most distinct: {front[-1].number}")
     axes.grid(color="#e5e7eb", linewidth=0.6)
+    axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(0.08)
-    axes.legend(loc="best", frameon=False)
+    axes.legend(loc="best", frameon=False, fontsize=9)
     partial = path.with_name(f".{path.name}.partial")
     figure.savefig(partial, format="png")
     partial.replace(path)
 
 
-def _columns(points: Sequence[Any]) -> tuple[list[float], list[float]]:
-    return [point[0] for point in points], [point[1] for point in points]
+def _columns(trials: Iterable[Trial]) -> tuple[list[float], list[float]]:
+    """Returns the distinct rates and the R^2 of complete trials."""
+    values = [trial.values for trial in trials if trial.values]
+    return [distinct_rate for distinct_rate, _ in values], [r2 for _, r2 in values]
 
 
 def _short(value: Any) -> str:

@@ -63,7 +63,8 @@ def sweep(
     fingerprint = load_corpus(config).fingerprint()
     _claim(workdir, config, space, fingerprint)
     with _alone(workdir):
-        study = Study(workdir / STUDY_FILE, space, config.seed, own_settings(config, space))
+        own = own_settings(config, space)
+        study = Study(workdir / STUDY_FILE, space, config.seed, own)
         failures: list[str] = []
         while len([trial for trial in study.trials() if trial.state != "running"]) < num_trials:
             trial = study.next()
@@ -94,7 +95,7 @@ def sweep(
             )
         floor = _floor(workdir, front[0])
         print_front(console, study.trials(), front, floor, workdir / TRIALS_FOLDER)
-        plot_front(workdir / PLOT_FILE, study.trials(), front, floor)
+        plot_front(workdir / PLOT_FILE, study.trials(), front, floor, own)
         _say(console, f"The picture is {workdir / PLOT_FILE}")
         return front
 

@@ -1,4 +1,4 @@
-"""Trials and what they came to, in an SQLite file that outlives the process: what to try next comes from there alone."""
+"""Trials and what they came to, in an SQLite file that outlives the process: what is tried next follows from it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Study:
                 self._study.enqueue_trial({name: self._stored(name, value) for name, value in first.items()})
         except Exception as error:  # Whatever the layers of the database raise for a file that is none of theirs.
             raise UserError(
-                f"{path} cannot be used as a sweep's ({type(error).__name__}: {reason(error)}): choose another --workdir"
+                f"{path} cannot be used for a sweep ({type(error).__name__}: {reason(error)}): choose another --workdir"
             ) from error
 
     def next(self) -> Trial:
@@ -94,7 +94,7 @@ class Study:
         ]
 
     def front(self) -> list[Trial]:
-        """Returns the trials that no other one beats: as good in both figures and better in one. Distinct rate rises."""
+        """Returns the trials that no other one beats: as good in both figures, better in one. Distinct rate rises."""
         best = {each.number for each in self._study.best_trials}
         return sorted((each for each in self.trials() if each.number in best), key=lambda each: each.values or ())
 

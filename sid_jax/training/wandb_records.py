@@ -9,7 +9,7 @@ import os
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ class WandbRecords:
                 self._run.finish()
 
     @contextlib.contextmanager
-    def _harmless(self, consequence: str) -> Any:
+    def _harmless(self, consequence: str) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # Its own errors are of many kinds, and none is worth a run.
@@ -83,7 +83,7 @@ def _begin(project: str, workdir: Path, config: Mapping[str, Any], say: Callable
     import wandb
 
     settings = wandb.Settings(init_timeout=_START, finish_timeout=_END, silent=True, console="off")
-    mode = None
+    mode: Any = None
     if "WANDB_MODE" not in os.environ:
         mode = _mode(wandb, settings)
         if mode == "offline":
