@@ -1,11 +1,7 @@
-import re
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from flax import nnx
 
 from sid_jax.data.scaling import fit_scaling
@@ -84,17 +80,3 @@ def test_an_export_encodes_any_number_of_vectors_and_refuses_others(monkeypatch)
     vectors[3, 2] = np.inf
     with pytest.raises(UserError, match="row 3"):
         export.encode(vectors)
-
-
-@pytest.mark.parametrize("choices", [{"shortcut": True}, {"activation": "gelu"}, {"sizes": (4, 8)}])
-def test_the_documented_pytorch_function_takes_what_the_original_project_has_not(tmp_path, choices):
-    model, vectors = make(**choices)
-    if model.encoder.shortcut is not None:  # Its layers start at 0.
-        model.encoder.layers[-1].kernel[...] = jax.random.normal(jax.random.key(0), (5, 3))
-    scaling = {"mean": np.asarray(model.mean[...]), "scale": np.asarray(model.scale[...])}
-    write_codebooks(tmp_path, torch_weights(model), scaling, model_info(model))
-    document = (Path(__file__).parents[2] / "docs" / "pytorch.md").read_text()
-    names: dict = {}
-    exec(re.search(r"```python\n(.*?)```", document, re.S)[1], names)  # noqa: S102  (the document's own code)
-    codes = names["semantic_codes"](torch.from_numpy(vectors), str(tmp_path / "codebooks.pt"))
-    np.testing.assert_array_equal(codes.numpy(), model.assign(jnp.asarray(vectors)))

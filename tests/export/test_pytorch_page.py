@@ -1,0 +1,76 @@
+"""docs/pytorch.md, word for word: what PyTorch makes of an export is what the export says."""
+
+from __future__ import annotations
+
+import re
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from flax import nnx
+
+from sid_jax.data.scaling import fit_scaling
+from sid_jax.export.codebooks import write_codebooks
+from sid_jax.export.weights import model_info, torch_weights
+from sid_jax.models.rqvae import RQVAE
+from tests.commands import ROOT
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """The names that the page's Python leaves behind in a folder with an export and vectors; the model of both."""
+    folder = tmp_path_factory.mktemp("reader")
+    vectors = np.random.default_rng(0).normal(size=(60, 12)).astype(np.float32)
+    np.save(folder / "vectors.npy", vectors)
+    model = RQVAE(12, (8, 8), latent_dimension=6, hidden_dimensions=(24, 16), unit_norm=True, rngs=nnx.Rngs(0))
+    model.set_scaling(fit_scaling(vectors, unit_norm=True, centre=True, standardise="global"))
+    (folder / "exports" / "ml100k").mkdir(parents=True)
+    scaling = {"mean": np.asarray(model.mean[...]), "scale": np.asarray(model.scale[...])}
+    write_codebooks(folder / "exports" / "ml100k", torch_weights(model), scaling, model_info(model))
+    names: dict = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for snippet in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "pytorch.md").read_text(), re.S):
+            exec(snippet, names)  # noqa: S102  (the document's own code)
+    return names, model, vectors, folder
+
+
+def test_codes_and_what_they_stand_for(page):
+    names, model, vectors, _ = page
+    codes = np.asarray(model.assign(jnp.asarray(vectors)))
+    np.testing.assert_array_equal(names["codes"].numpy(), codes)
+    np.testing.assert_allclose(names["decoded"].numpy(), model.reconstruct(codes), atol=1e-5)
+    quantized = model.quantizer.lookup(jnp.asarray(codes))
+    np.testing.assert_allclose(names["items"].detach().numpy(), quantized, atol=1e-5)
+
+
+def test_a_suffix_stands_for_nothing(page):
+    names, _, _, folder = page
+    with_suffix = torch.nn.functional.pad(names["codes"], (0, 1), value=7)
+    decoded = names["vectors_of"](with_suffix, str(folder / "exports" / "ml100k" / "codebooks.pt"))
+    torch.testing.assert_close(decoded, names["decoded"])
+
+
+def test_the_original_projects_model_encodes_what_is_scaled(page):
+    names, model, vectors, _ = page
+    scaled = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled = (torch.from_numpy(scaled) - names["dump"]["scaling"]["mean"]) / names["dump"]["scaling"]["scale"]
+    latents = names["model"].encoder.network(scaled).detach().numpy()
+    np.testing.assert_allclose(latents, model.encode(jnp.asarray(vectors)), atol=1e-5)
+    decoded = names["model"].decoder.network(torch.from_numpy(latents)).detach().numpy()
+    np.testing.assert_allclose(decoded, model.decoder(jnp.asarray(latents)), atol=1e-5)
+
+
+@pytest.mark.parametrize("choices", [{"shortcut": True}, {"activation": "gelu"}, {"codebook_sizes": (8, 4)}])
+def test_the_documented_functions_take_what_the_original_project_has_not(page, tmp_path, choices):
+    names, _, vectors, _ = page
+    shape = {"codebook_sizes": (8, 8), "latent_dimension": 6, "hidden_dimensions": (24,)}
+    model = RQVAE(12, **shape | choices, rngs=nnx.Rngs(0))
+    for mlp in (model.encoder, model.decoder):  # With a shortcut, its layers start at 0.
+        mlp.layers[-1].kernel[...] = mlp.layers[-1].kernel[...] + 0.1
+    write_codebooks(tmp_path, torch_weights(model), {"mean": np.zeros(12), "scale": np.ones(12)}, model_info(model))
+    codes = names["semantic_codes"](torch.from_numpy(vectors), str(tmp_path / "codebooks.pt"))
+    np.testing.assert_array_equal(codes.numpy(), model.assign(jnp.asarray(vectors)))
+    decoded = names["vectors_of"](codes, str(tmp_path / "codebooks.pt"))
+    np.testing.assert_allclose(decoded.numpy(), model.reconstruct(codes.numpy()), atol=1e-5)
