@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from sid_jax.config import default_config
@@ -73,3 +75,15 @@ def test_what_lies_outside_is_not_the_spaces_own():
     assert own_settings(config, space) is None
     assert own_settings(config, {"model.hidden_dimensions": OneOf((8,), (16, 8))}) is None
     assert describe(space) == {"train.learning_rate": "Between(low=0.1, high=0.2, log=False)"}
+
+
+def test_the_documented_space_is_one(tmp_path):
+    declared = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "sweep.md").read_text(), re.S)[1]
+    (tmp_path / "mine.py").write_text(declared)
+    config = get_config("embeddings", "ste")
+    space = load_space(f"{tmp_path / 'mine.py'}:ste", config, {})
+    assert own_settings(config, space) == {
+        "train.learning_rate": 5e-3,
+        "model.latent_dimension": 112,
+        "train.batch_size": 1024,
+    }

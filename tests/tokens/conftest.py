@@ -8,11 +8,8 @@ import pytest
 from flax import nnx
 from rich.console import Console
 
-from sid_jax.export.codebooks import write_codebooks
-from sid_jax.export.manifest import write_manifest
-from sid_jax.export.tables import code_type, write_ids
-from sid_jax.export.trie_file import write_trie
-from sid_jax.export.weights import model_info, torch_weights
+from sid_jax.export.files import write_export
+from sid_jax.export.tables import code_type, id_table
 from sid_jax.ids.unique import append_suffix
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.tokens.write import write_tokens
@@ -35,7 +32,7 @@ def made_ids(scheme):
     return codes, append_suffix(codes, np.arange(NUM_ITEMS)) if scheme == "suffix" else codes
 
 
-def write_export(folder, scheme):
+def make_export(folder, scheme):
     folder.mkdir(parents=True)
     codes, semantic_ids = made_ids(scheme)
     sizes = [*SIZES, int(semantic_ids[:, -1].max()) + 1] if scheme == "suffix" else list(SIZES)
@@ -43,14 +40,10 @@ def write_export(folder, scheme):
     random = np.random.default_rng(1)
     titles = np.array([" ".join(random.choice(words, 3)) for _ in codes], dtype=object)
     narrow = codes.astype(code_type(sizes)), semantic_ids.astype(code_type(sizes))
-    write_ids(folder, np.arange(NUM_ITEMS), "item_id", *narrow, {"title": titles})
-    model = small_model()
-    scaling = {"mean": np.asarray(model.mean[...]), "scale": np.asarray(model.scale[...])}
-    write_codebooks(folder, torch_weights(model), scaling, model_info(model))
-    write_trie(folder, semantic_ids, sizes)
+    table = id_table(np.arange(NUM_ITEMS), "item_id", *narrow, {"title": titles})
     made = {"scheme": scheme, "capacity": 1, "length": len(sizes), "sizes": sizes}
     schema = {"id_column": "item_id", "columns": ["title"]}
-    write_manifest(folder, {"semantic_ids": made, "schema": schema, "codebooks": model_info(model)})
+    write_export(folder, table, small_model(), {"semantic_ids": made, "schema": schema})
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +51,7 @@ def made(tmp_path_factory):
     """A folder with an export of each scheme in exports/SCHEME, and in tokens/SCHEME its tokens."""
     folder = tmp_path_factory.mktemp("made")
     for scheme in ("relocate", "suffix", "none"):
-        write_export(folder / "exports" / scheme, scheme)
+        make_export(folder / "exports" / scheme, scheme)
         out = folder / "tokens" / scheme
         write_tokens(folder / "exports" / scheme, out, first_id=FIRST_ID, console=Console(file=io.StringIO()))
     return folder
