@@ -88,8 +88,8 @@ def _begin(project: str, workdir: Path, config: Mapping[str, Any], say: Callable
         mode = _mode(wandb, settings)
         if mode == "offline":
             say(
-                f"Weights & Biases: no API key, or no server that answers; the run is kept in {workdir / 'wandb'}, and "
-                "wandb sync sends it"
+                f"Weights & Biases: no server that answers, or no API key that it knows; the run is kept in "
+                f"{workdir / 'wandb'}, and wandb sync sends it"
             )
     run = wandb.init(
         project=project,
@@ -108,9 +108,15 @@ def _begin(project: str, workdir: Path, config: Mapping[str, Any], say: Callable
 
 
 def _mode(wandb: Any, settings: Any) -> str:
-    """Returns "online" if there are a key and a server; nobody is asked for a key, which would hold up the run."""
-    wandb.setup(settings=settings)
-    return "online" if wandb.login(prompt=False) and _answers(settings.base_url) else "offline"
+    """Returns "online" if there are a server and a key; nobody is asked for a key, which would hold up the run."""
+    # What the environment and the user's files say of the server is known to the package's own settings alone.
+    if not _answers(wandb.setup(settings=settings).settings.base_url):
+        return "offline"
+    try:
+        return "online" if wandb.login(prompt=False) else "offline"
+    except wandb.Error:
+        # A key that the server does not know, or a server that fell silent.
+        return "offline"
 
 
 def _answers(url: str) -> bool:

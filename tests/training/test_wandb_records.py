@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import builtins
+import http.server
 import io
 import json
 import sys
+import threading
 import types
 
+import numpy as np
 import pytest
 from rich.console import Console
 
+from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
 from sid_jax.training.loop import train
 from sid_jax.training.records import read_records
+from sid_jax.training.reporter import Reporter
+from sid_jax.training.schedules import Durations
 from sid_jax.training.wandb_records import WandbRecords, check_wandb
 
 
@@ -39,9 +44,17 @@ class FakeRun:
 def fake(monkeypatch):
     """A package that knows how it was called."""
     module = types.SimpleNamespace(calls=[], logged_in=True, fails=(), run=None)
-    module.Settings = lambda **kwargs: types.SimpleNamespace(base_url="http://localhost:1", **kwargs)
-    module.setup = lambda settings: None
-    module.login = lambda prompt: module.logged_in and not prompt
+    module.url, module.Error = "http://localhost:1", RuntimeError
+    module.Settings = types.SimpleNamespace
+    module.setup = lambda settings: types.SimpleNamespace(settings=types.SimpleNamespace(base_url=module.url))
+
+    def login(prompt):
+        assert not prompt
+        if module.logged_in is None:
+            raise RuntimeError("the key is not known")
+        return module.logged_in
+
+    module.login = login
 
     def init(**kwargs):
         module.calls.append(kwargs)
@@ -78,6 +91,23 @@ def test_a_resumed_run_is_the_same_run(fake, tmp_path):
     assert first["mode"] == "offline" and "wandb sync sends it" in said[0]
 
 
+class Refuses(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_error(404)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize(("logged_in", "mode"), [(True, "online"), (False, "offline"), (None, "offline")])
+def test_a_run_is_online_where_a_server_answers_and_there_is_a_key(fake, tmp_path, logged_in, mode):
+    with http.server.HTTPServer(("localhost", 0), Refuses) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        fake.url, fake.logged_in = f"http://localhost:{server.server_port}", logged_in
+        records(tmp_path, [])
+    assert fake.calls[0]["mode"] == mode
+
+
 def test_the_environment_has_the_last_word(fake, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     said = []
@@ -104,26 +134,38 @@ def test_without_the_package_a_run_is_refused_at_once(monkeypatch):
         check_wandb("films")
 
 
-def test_it_is_off_by_default_and_then_not_even_imported(config, tmp_path, monkeypatch):
-    real = builtins.__import__
+def test_training_refuses_it_before_anything_else(config, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    config.train.wandb, config.data.path = "films", "nowhere.npy"
+    with pytest.raises(UserError, match="wandb is not installed"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
-    def guarded(name, *args, **kwargs):
-        assert not name.startswith("wandb")
-        return real(name, *args, **kwargs)
 
-    monkeypatch.setattr(builtins, "__import__", guarded)
-    config.train.num_epochs = 1
-    train(config, tmp_path / "run", console=Console(file=io.StringIO()))
-    assert not (tmp_path / "run" / "wandb").exists()
-    # A run may be told of later: the setting may differ, and what it is for is done.
-    monkeypatch.setattr(builtins, "__import__", real)
+def report(config, workdir, corpus, step):
+    """A run's reporter over one call of two steps."""
+    data = VectorSet(np.arange(len(corpus)), corpus)
+    durations = Durations.of(config.train, len(corpus))
+    metrics = dict.fromkeys(("loss", "reconstruction_loss", "codebook_loss", "temperature"), np.ones(2))
+    with Reporter(Console(file=io.StringIO()), workdir, data, durations, step, 0.0, config) as reporter:
+        reporter.trained(step + 2, {**metrics, "counts": [np.array([3, 1])]})
+
+
+def test_it_is_off_by_default_and_then_not_even_imported(config, corpus, tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    report(config, tmp_path, corpus, 0)
+    assert "wandb" not in sys.modules and not (tmp_path / "wandb").exists()
+
+
+def test_two_starts_of_a_run_are_one_run_in_the_real_package(config, corpus, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     config.train.wandb = "films"
-    train(config, tmp_path / "run", console=Console(file=io.StringIO()))
-    folder = tmp_path / "run" / "wandb"
-    run_id = json.loads((tmp_path / "run" / "wandb.json").read_text())["id"]
-    assert [path.name.split("-")[-1] for path in folder.glob("offline-run-*")] == [run_id]
-    assert len(read_records(tmp_path / "run", "eval")) == 1
+    for step in (0, 2):
+        report(config, tmp_path, corpus, step)
+    run_id = json.loads((tmp_path / "wandb.json").read_text())["id"]
+    files = list((tmp_path / "wandb").glob("offline-run-*/run-*.wandb"))
+    assert {file.name for file in files} == {f"run-{run_id}.wandb"} and all(file.stat().st_size for file in files)
+    assert [row["step"] for row in read_records(tmp_path, "train")] == [2, 4]
 
 
 def test_an_unreachable_server_costs_a_run_nothing(tmp_path, monkeypatch):
