@@ -14,7 +14,6 @@ from ml_collections import ConfigDict
 from sid_jax.config import default_config
 from sid_jax.errors import UserError
 from sid_jax.settings import choose
-from sid_jax.sweep.space import Between, OneOf, Space
 
 
 def get_config(arg: str = "ste") -> ConfigDict:
@@ -63,25 +62,3 @@ def get_config(arg: str = "ste") -> ConfigDict:
         config.train.num_epochs = 5
         config.train.warmup_epochs = 0.0
     return config
-
-
-def sweep_space(config: ConfigDict) -> Space:
-    """Returns what `python -m sid_jax.sweep` searches: docs/sweep.md says why not more."""
-    space: dict[str, Between | OneOf] = {
-        "train.learning_rate": Between(1e-3, 1e-2, log=True),
-        "train.batch_size": OneOf(512, 1024, 2048),
-    }
-    if config.model.encoder == "identity":
-        return space | {"model.ema_decay": Between(0.9, 0.999), "train.kmeans_iterations": Between(10, 100)}
-    space |= {
-        "model.latent_dimension": Between(32, 128),
-        "model.commitment_weight": Between(0.05, 1.0, log=True),
-        "model.codebook_weight": Between(0.25, 4.0, log=True),
-        "train.settle_share": Between(0.1, 0.4),
-    }
-    if config.model.quantization_method == "gumbel_softmax":
-        space |= {
-            "model.temperature": Between(0.06, 1.0, log=True),
-            "model.noise_scale": Between(0.003, 0.1, log=True),
-        }
-    return space

@@ -10,7 +10,6 @@ from ml_collections import ConfigDict
 
 from sid_jax.config import default_config
 from sid_jax.settings import choose
-from sid_jax.sweep.space import Between, OneOf, Space
 
 
 def get_config(arg: str = "ste") -> ConfigDict:
@@ -34,18 +33,3 @@ def get_config(arg: str = "ste") -> ConfigDict:
         # From 2.0 to 0.05 in the first four fifths of the run; the rest of it has no noise.
         config.model.temperature_decay = (0.05 / 2.0) ** (1 / (0.8 * config.train.num_epochs))
     return config
-
-
-def sweep_space(config: ConfigDict) -> Space:
-    """Returns what `python -m sid_jax.sweep` searches: docs/sweep.md says why not more."""
-    space: dict[str, Between | OneOf] = {
-        "train.learning_rate": Between(1e-3, 1e-2, log=True),
-        "train.batch_size": OneOf(256, 512, 1024),
-        "model.latent_dimension": Between(16, 96),
-        "model.commitment_weight": Between(0.05, 1.0, log=True),
-        "model.codebook_weight": Between(0.25, 4.0, log=True),
-        "train.settle_share": Between(0.1, 0.4),
-    }
-    if config.model.quantization_method == "gumbel_softmax":
-        space |= {"model.temperature": Between(0.5, 4.0, log=True), "model.noise_scale": Between(0.05, 0.4, log=True)}
-    return space

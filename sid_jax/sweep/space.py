@@ -1,4 +1,4 @@
-"""What a sweep searches: settings and the values that they may have, as a config file declares them."""
+"""What a sweep searches: settings and the values that they may have, declared by a config file or round its own."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Space = Mapping[str, Between | OneOf]
 
 
 def load_space(config_file: str, config: ConfigDict, given: Mapping[str, Any]) -> Space:
-    """Returns the space that a config file declares in its function `sweep_space(config)`.
+    """Returns the space that a config file declares in a function `sweep_space(config)`, or else `default_space`.
 
     Args:
       config_file: as `--config` names it, perhaps with an argument after a colon.
@@ -49,7 +49,7 @@ def load_space(config_file: str, config: ConfigDict, given: Mapping[str, Any]) -
       given: settings that the command line names: they stay as they are, and are not searched.
 
     Raises:
-      UserError: if the file declares none, one of a setting that does not exist, or nothing is left to search.
+      UserError: if the file declares what is no space or no setting, or nothing is left to search.
     """
     path = Path(config_file.partition(":")[0])
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -57,9 +57,7 @@ def load_space(config_file: str, config: ConfigDict, given: Mapping[str, Any]) -
         raise UserError(f"{path}: not a config file in Python")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    declare = getattr(module, _FUNCTION, None)
-    if declare is None:
-        raise UserError(f"{path} declares nothing to search: give it a function {_FUNCTION}(config), see docs/sweep.md")
+    declare = getattr(module, _FUNCTION, default_space)
     space = {name: values for name, values in declare(config).items() if name not in given}
     known = field_names(config)
     for name, values in space.items():
@@ -73,6 +71,35 @@ def load_space(config_file: str, config: ConfigDict, given: Mapping[str, Any]) -
             f"{path}: {_FUNCTION} leaves nothing to search; every setting in it was given on the command line"
         )
     return space
+
+
+def default_space(config: ConfigDict) -> Space:
+    """Returns values round a config's own, of the settings that decide how such a run goes: see docs/sweep.md."""
+    model, train = config.model, config.train
+    space: dict[str, Between | OneOf] = {
+        "train.learning_rate": _around(train.learning_rate, 4),
+        "train.batch_size": OneOf(max(1, train.batch_size // 2), train.batch_size, 2 * train.batch_size),
+    }
+    if model.encoder == "identity":
+        return space | {"model.ema_decay": Between(0.9, 0.999)}
+    space |= {
+        "model.latent_dimension": Between(max(1, model.latent_dimension // 2), 2 * model.latent_dimension),
+        "model.commitment_weight": _around(model.commitment_weight, 4),
+        "model.codebook_weight": _around(model.codebook_weight, 4),
+        "train.settle_share": Between(0.1, 0.4),
+    }
+    if model.quantization_method == "gumbel_softmax":
+        # Not so high that a schedule which reaches the floor at the end would miss it, nor below the floor.
+        low, high = max(model.min_temperature, model.temperature / 2), 2 * model.temperature
+        space["model.temperature"] = Between(low, high, log=True)
+        space["model.noise_scale"] = _around(model.noise_scale, 3)
+    return space
+
+
+def _around(value: float, factor: float) -> Between:
+    """Returns what is up to so many times smaller or larger; round 1 where the value itself is 0."""
+    middle = value or 1.0
+    return Between(middle / factor, middle * factor, log=True)
 
 
 def with_settings(config: ConfigDict, settings: Mapping[str, Any]) -> ConfigDict:

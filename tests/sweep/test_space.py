@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from sid_jax.config import default_config
+from sid_jax.config import check_config, default_config
 from sid_jax.errors import UserError
 from sid_jax.sweep.space import Between, OneOf, describe, load_space, own_settings, with_settings
 from tests.commands import ROOT
@@ -21,9 +21,11 @@ EMBEDDINGS = str(ROOT / "configs" / "embeddings.py")
         ("embeddings", "rkmeans"),
         ("ml100k", "ste"),
         ("ml100k", "gumbel"),
+        ("movielens", "1m"),
+        ("amazon", "beauty"),
     ],
 )
-def test_each_config_declares_a_space_that_holds_its_own_settings(name, argument):
+def test_every_config_has_a_space_that_holds_its_own_settings(name, argument):
     config = get_config(name, argument)
     space = load_space(f"{ROOT / 'configs' / name}.py:{argument}", config, {})
     own = own_settings(config, space)
@@ -31,12 +33,16 @@ def test_each_config_declares_a_space_that_holds_its_own_settings(name, argument
     assert ("model.temperature" in space) == (argument == "gumbel")
     # What only new items can judge is not searched, nor how long and large IDs are.
     assert not {"model.dropout", "train.augmentation", "model.num_levels", "model.codebook_size"} & set(space)
+    # Each end is a setting that a run may have.
+    for end in ("low", "high"):
+        ends = {each: getattr(values, end, None) or values.values[0] for each, values in space.items()}
+        check_config(with_settings(config, ends))
 
 
 def test_a_setting_from_the_command_line_is_not_searched():
     config = get_config("embeddings", "rkmeans")
     space = load_space(EMBEDDINGS, config, {"train.batch_size": 64, "data.path": "items.npy"})
-    assert sorted(space) == ["model.ema_decay", "train.kmeans_iterations", "train.learning_rate"]
+    assert sorted(space) == ["model.ema_decay", "train.learning_rate"]
     with pytest.raises(UserError, match="nothing to search"):
         load_space(EMBEDDINGS, config, dict.fromkeys([*space, "train.batch_size"]))
 
@@ -44,7 +50,6 @@ def test_a_setting_from_the_command_line_is_not_searched():
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ("", "declares nothing to search: give it a function sweep_space"),
         (
             "def sweep_space(config): return {'train.learning_rat': OneOf(1)}",
             "'train.learning_rat', which is no setting",
