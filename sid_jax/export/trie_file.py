@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,13 +29,13 @@ def write_trie(folder: Path, semantic_ids: np.ndarray, sizes: Sequence[int]) -> 
       ValueError: as `sid_jax.ids.trie.build_trie`.
     """
     trie = build_trie(semantic_ids, sizes)
-    arrays = {f"first_child_{level}": np.asarray(first) for level, first in enumerate(trie.first_child)}
+    arrays: dict[str, Any] = {f"first_child_{level}": np.asarray(first) for level, first in enumerate(trie.first_child)}
     arrays |= {
         f"codes_{level}": np.asarray(codes).astype(code_type(trie.sizes[level : level + 1]))
         for level, codes in enumerate(trie.codes)
     }
     arrays |= {"first_item": np.asarray(trie.first_item), "items": np.asarray(trie.items)}
-    np.savez(folder / TRIE_FILE, allow_pickle=False, sizes=np.array(trie.sizes, np.int32), **arrays)
+    np.savez(folder / TRIE_FILE, sizes=np.array(trie.sizes, np.int32), **arrays)
 
 
 def read_trie(path: str | Path) -> Trie:

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sid_jax.errors import UserError
 from sid_jax.sweep.study import Trial
 
 # Past so many trials on the front, only every other one and so on has its number in the picture.
@@ -64,15 +63,10 @@ def plot_front(
       front: the best, the most distinct last; at least one.
       floor: no distinct rate can be above it.
       own: the config's own settings, whose trial is marked; None if they were not tried.
-
-    Raises:
-      UserError: if matplotlib is not installed.
     """
-    try:
-        # Without pyplot: no window, no state.
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UserError("a sweep's picture needs matplotlib: run pip install -e '.[sweep]'") from error
+    # Without pyplot: no window, no state.
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7.5, 5), dpi=150, layout="constrained")
     axes = figure.subplots()
     complete = [trial for trial in trials if trial.values]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib.util
 import json
 import shutil
 from collections.abc import Iterator
@@ -56,9 +57,11 @@ def sweep(
       The front, the most distinct trial last; nothing if the sweep was stopped.
 
     Raises:
-      UserError: for a config, data or a folder that cannot be used; if three trials in a row fail, or none succeeds.
+      UserError: for a config, data or a folder that cannot be used; if Optuna or matplotlib is missing; if three trials
+        in a row fail, or none succeeds.
     """
     console = console or Console()
+    _check_installed()
     check_config(config)
     fingerprint = load_corpus(config).fingerprint()
     _claim(workdir, config, space, fingerprint)
@@ -98,6 +101,12 @@ def sweep(
         plot_front(workdir / PLOT_FILE, study.trials(), front, floor, own)
         _say(console, f"The picture is {workdir / PLOT_FILE}")
         return front
+
+
+def _check_installed() -> None:
+    missing = [name for name in ("optuna", "matplotlib") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"a sweep needs {' and '.join(missing)}: run pip install -e '.[sweep]'")
 
 
 def trial_folder(workdir: Path, trial: Trial) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -45,11 +44,15 @@ class Study:
       first: settings of the first trial, or None.
 
     Raises:
-      UserError: if Optuna is not installed, or the file is not one of a sweep.
+      UserError: if the file is not one of a sweep.
     """
 
     def __init__(self, path: Path, space: Space, seed: int, first: Mapping[str, Any] | None):
-        self._optuna = _import_optuna()
+        # Here, because it is an extra, which the rest of the package does without.
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._optuna: Any = optuna
         self._space, self._seed = space, seed
         try:
             self._study = self._optuna.create_study(
@@ -123,13 +126,3 @@ class Study:
 
 def _is_whole(values: Between) -> bool:
     return isinstance(values.low, int) and isinstance(values.high, int)
-
-
-def _import_optuna() -> Any:
-    try:
-        import optuna
-    except ImportError as error:
-        raise UserError("a sweep needs Optuna: run pip install -e '.[sweep]'") from error
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    return optuna

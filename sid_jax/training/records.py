@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,19 @@ class Records:
         """Writes one row; `kind` is "train" (of the steps since the last) or "eval" (of the whole corpus)."""
         self._file.write(json.dumps({"kind": kind, "step": step, **metrics}) + "\n")
         self._file.flush()
-        for name, value in metrics.items():
-            values = (
-                {f"{name}/level_{i + 1}": v for i, v in enumerate(value)} if isinstance(value, list) else {name: value}
-            )
-            for tag, scalar in values.items():
-                self._board.add_scalar(f"{kind}/{tag}", scalar, step)
+        for tag, scalar in scalars(kind, metrics).items():
+            self._board.add_scalar(tag, scalar, step)
+
+
+def scalars(kind: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a row's numbers by the names that boards know them by; of a list, each level's."""
+    found: dict[str, Any] = {}
+    for name, value in metrics.items():
+        if isinstance(value, list):
+            found |= {f"{kind}/{name}/level_{level}": each for level, each in enumerate(value, start=1)}
+        else:
+            found[f"{kind}/{name}"] = value
+    return found
 
 
 def read_records(workdir: Path, kind: str) -> list[dict[str, Any]]:

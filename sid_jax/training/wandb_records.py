@@ -16,6 +16,7 @@ from typing import Any
 from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
 from sid_jax.json_file import write_json
+from sid_jax.training.records import scalars
 
 RUN_ID_FILE = "wandb.json"
 # Seconds: for a sign of life of the server, for the start of a run, and for what is not yet sent at its end.
@@ -54,15 +55,8 @@ class WandbRecords:
         """Writes one row, against its own step: what is written again after a kill falls on the same place."""
         if self._run is None:
             return
-        scalars: dict[str, Any] = {"step": step}
-        for name, value in metrics.items():
-            values = value if isinstance(value, list) else [value]
-            tags = (
-                [f"{kind}/{name}/level_{i + 1}" for i in range(len(values))] if value is values else [f"{kind}/{name}"]
-            )
-            scalars |= dict(zip(tags, values, strict=True))
         with self._harmless("the rest of this run is not recorded there"):
-            self._run.log(scalars)
+            self._run.log({"step": step, **scalars(kind, metrics)})
 
     def close(self) -> None:
         """Ends the run, within half a minute, whether or not all has been sent."""

@@ -65,7 +65,7 @@ def test_a_file_with_something_pickled_in_it_is_refused_and_nothing_runs(tmp_pat
     write_trie(tmp_path, IDS, (2, 3))
     with np.load(tmp_path / "trie.npz") as file:
         arrays = {name: file[name] for name in file.files}
-    np.savez(tmp_path / "trie.npz", **arrays | {"items": np.array([Hostile()], object)}, allow_pickle=True)
+    np.savez(tmp_path / "trie.npz", **arrays | {"items": np.array([Hostile()], object)})
     with pytest.raises(UserError, match=r"trie.npz: not a readable trie") as caught:
         read_trie(tmp_path / "trie.npz")
     assert "\n" not in str(caught.value)

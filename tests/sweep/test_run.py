@@ -151,11 +151,21 @@ def test_another_sweep_is_kept_out(config, tmp_path, trainer):
     (tmp_path / "mine" / "thesis.txt").write_text("")
     with pytest.raises(UserError, match="holds no sweep"):
         go(config, tmp_path / "mine", 1)
+    (tmp_path / "broken.db").write_bytes(b"no database" * 100)
+    with pytest.raises(UserError, match="broken.db cannot be used for a sweep"):
+        Study(tmp_path / "broken.db", SPACE, 0, None)
     with sweep_run._alone(tmp_path / "sweep"):
         config.data.path = str(tmp_path / "again.npy")
         np.save(tmp_path / "again.npy", np.random.default_rng(0).normal(size=(80, 6)).astype(np.float32))
         with pytest.raises(UserError, match="another process is at work"):
             go(config, tmp_path / "sweep", 3)
+
+
+def test_what_is_missing_is_said_before_anything_is_written(config, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"a sweep needs optuna and matplotlib: run pip install -e '.\[sweep\]'"):
+        go(config, tmp_path / "sweep", 1)
+    assert not (tmp_path / "sweep").exists()
 
 
 def test_a_real_run(config, tmp_path):
