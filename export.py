@@ -53,6 +53,12 @@ _REMOVE = flags.DEFINE_string(
     "remove", None, "--append_to: a text file with the ids of items that leave, one a line; their IDs stay theirs."
 )
 _REUSE_REMOVED = flags.DEFINE_bool("reuse_removed", False, "--append_to: IDs of items that left may go to others.")
+_ALIGN_TO = flags.DEFINE_string(
+    "align_to",
+    None,
+    "After a new training: an export (or other IDs) of the old one, like which the new codes are numbered, so that as "
+    "few IDs as can be change.",
+)
 _ENGINE = flags.DEFINE_enum(
     "engine", "local", ["local", "ray"], "--input: who encodes, this machine or the workers of a Ray cluster."
 )
@@ -64,7 +70,10 @@ _GPUS = flags.DEFINE_float("gpus", 0.0, "--engine=ray: GPUs of a worker.", lower
 def main() -> None:
     """Exports what the flags name."""
     out, step, unique = Path(_OUT.value), _STEP.value, _UNIQUE.value
+    align_to = Path(_ALIGN_TO.value) if _ALIGN_TO.value is not None else None
     if _APPEND_TO.value is not None:
+        if align_to is not None:
+            raise UserError("--align_to renumbers codes, and --append_to moves no ID: give one of them")
         _append(Path(_APPEND_TO.value), out)
         return
     if _REMOVE.value is not None or _REUSE_REMOVED.value:
@@ -76,11 +85,13 @@ def main() -> None:
         from sid_jax.bulk.run import export_files
 
         ids_paths, engine = _INPUT_IDS.value, _engine()
-        export_files(workdir, out, _INPUT.value, ids_paths=ids_paths, step=step, unique=unique, engine=engine)
+        export_files(
+            workdir, out, _INPUT.value, ids_paths=ids_paths, step=step, unique=unique, align_to=align_to, engine=engine
+        )
     else:
         from sid_jax.export.run import export
 
-        export(workdir, out, step=step, unique=unique)
+        export(workdir, out, step=step, unique=unique, align_to=align_to)
 
 
 def _append(export: Path, out: Path) -> None:

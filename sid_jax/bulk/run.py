@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from sid_jax.bulk.alignment import align_parts
 from sid_jax.bulk.encode import encode_part
 from sid_jax.bulk.engine import Engine, LocalEngine, Stage
 from sid_jax.bulk.figures import code_figures, r2_of_moments
@@ -21,6 +22,7 @@ from sid_jax.bulk.place import admit_leaving, all_moves, place_group
 from sid_jax.bulk.write import write_part
 from sid_jax.data.parts.vector_parts import VectorParts, list_parts
 from sid_jax.errors import UserError
+from sid_jax.export.alignment import read_alignment_target
 from sid_jax.export.atomic import atomic_folder, refuse_taken
 from sid_jax.export.files import write_model
 from sid_jax.export.manifest import write_manifest
@@ -41,6 +43,7 @@ def export_files(
     ids_paths: Sequence[str] = (),
     step: int | None = None,
     unique: str | None = None,
+    align_to: Path | None = None,
     engine: Engine | None = None,
     console: Console | None = None,
 ) -> None:
@@ -56,6 +59,7 @@ def export_files(
       ids_paths: for .npy files, a text file with ids each.
       step: of the checkpoint; None takes the best one of a finished run.
       unique: "relocate", "suffix" or "none"; None for what the run's config says.
+      align_to: IDs of an older model, as of `read_id_table`; codes are renumbered so that few change.
       engine: who does the work; this process if None.
       console: where to print; standard output if None.
 
@@ -64,6 +68,7 @@ def export_files(
     """
     console = console or Console()
     refuse_taken(out)
+    to = read_alignment_target(align_to)
     config, model, step = restore_model(workdir, step)
     parts = list_parts(
         inputs, id_column=config.data.id_column, vector_column=config.data.vector_column, ids_paths=ids_paths
@@ -72,6 +77,9 @@ def export_files(
     refuse_wrong_inputs(model, parts, config.data.collaborative_weight and config.data.histories.source != "none")
     if scheme == "relocate":
         refuse_too_many(parts.num_items, sizes, capacity)
+    alignment = None if to is None else align_parts(to, parts, model)
+    if alignment is not None:
+        model.quantizer.renumber(alignment.orders)
     with atomic_folder(out) as folder:
         write_model(folder, model)
         sample_every = max(1, parts.num_items // _SAMPLED_ITEMS)
@@ -81,6 +89,7 @@ def export_files(
         manifest = {
             "config": config.to_dict(),
             "step": step,
+            **({} if alignment is None else {"renumbered": alignment.record()}),
             "data": {
                 "source": ", ".join(inputs),
                 "num_items": parts.num_items,

@@ -20,6 +20,7 @@ from sid_jax.data.checks import check_unique
 from sid_jax.data.npy_file import open_npy
 from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
+from sid_jax.export.common_items import comparable
 from sid_jax.export.manifest import read_manifest
 from sid_jax.export.tables import table_files
 
@@ -122,7 +123,7 @@ def align(table: IdTable, item_ids: np.ndarray) -> IdTable:
     Raises:
       UserError: if an item of the catalogue is not in the table.
     """
-    have, wanted = _comparable(table.item_ids, item_ids)
+    have, wanted = comparable(table.item_ids, item_ids)
     rows = pc.index_in(wanted, value_set=have)
     if rows.null_count:
         first = item_ids.tolist()[pc.index(rows.is_null(), True).as_py()]
@@ -309,10 +310,3 @@ def _shifted(item_ids: np.ndarray, offset: int, path: Path) -> np.ndarray:
     if offset and item_ids.dtype.kind != "i":
         raise UserError(f"{path}: {offset:+d} cannot be added to ids that are text, such as {item_ids[0]!r}; leave it")
     return item_ids + offset if offset else item_ids
-
-
-def _comparable(one: np.ndarray, other: np.ndarray) -> tuple[pa.Array, pa.Array]:
-    """Returns two arrays of item ids in one type: numbers if both are numbers, else text."""
-    if one.dtype.kind in "iu" and other.dtype.kind in "iu":
-        return pa.array(one.astype(np.int64)), pa.array(other.astype(np.int64))
-    return pa.array(list(map(str, one.tolist())), pa.string()), pa.array(list(map(str, other.tolist())), pa.string())

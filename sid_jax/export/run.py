@@ -8,14 +8,17 @@ import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
+from sid_jax.export.alignment import Alignment, find_alignment, read_alignment_target
 from sid_jax.export.atomic import atomic_folder, refuse_taken
+from sid_jax.export.common_items import common_rows
 from sid_jax.export.files import write_export
+from sid_jax.export.id_tables import IdTable
 from sid_jax.export.tables import code_type, id_table
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.quality import entropy, gini
 from sid_jax.ids.unique import make_unique
 from sid_jax.quantize.health import duplicate_floor
-from sid_jax.training.evaluate import evaluate, r2_of_codes
+from sid_jax.training.evaluate import Evaluation, evaluate, r2_of_codes
 from sid_jax.training.restore import TrainedRun, restore_run
 from sid_jax.training.sharding import all_devices
 
@@ -26,6 +29,7 @@ def export(
     *,
     step: int | None = None,
     unique: str | None = None,
+    align_to: Path | None = None,
     console: Console | None = None,
 ) -> None:
     """Writes the ID table, the codebooks and the manifest of a run, all or nothing.
@@ -35,6 +39,7 @@ def export(
       out: where to; it must not exist, or be empty.
       step: of the checkpoint; None takes the best one of a finished run.
       unique: "relocate", "suffix" or "none"; None for what the run's config says.
+      align_to: IDs of an older model, as of `read_id_table`; codes are renumbered so that few change.
       console: where to print; standard output if None.
 
     Raises:
@@ -42,8 +47,14 @@ def export(
     """
     console = console or Console()
     refuse_taken(out)
+    to = read_alignment_target(align_to)
     run, mesh = restore_run(workdir, step), all_devices()
-    evaluation = evaluate(run.recipe, run.state, run.data.vectors, duplicate_floor(run.data.vectors), mesh)
+    floor = duplicate_floor(run.data.vectors)
+    evaluation = evaluate(run.recipe, run.state, run.data.vectors, floor, mesh)
+    alignment = None if to is None else _align(run, evaluation, to)
+    if alignment is not None:
+        run = run.renumbered(alignment.orders)
+        evaluation = evaluate(run.recipe, run.state, run.data.vectors, floor, mesh)
     model, codes, sizes = run.model, evaluation.codes, evaluation.metrics["codebook_size"]
     scheme, capacity = unique or run.config.ids.unique, run.config.ids.capacity
     alternatives = CodeAlternatives(model, run.data.vectors)
@@ -58,6 +69,7 @@ def export(
         manifest = {
             "config": run.config.to_dict(),
             "step": run.step,
+            **({} if alignment is None else {"renumbered": alignment.record()}),
             "data": {
                 "source": run.data.source,
                 "fingerprint": run.data.fingerprint(),
@@ -90,6 +102,11 @@ def export(
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _align(run: TrainedRun, evaluation: Evaluation, to: IdTable) -> Alignment:
+    mine, theirs = common_rows(run.data.ids, to.item_ids)
+    return find_alignment(to, theirs, evaluation.codes[mine], evaluation.metrics["codebook_size"])
 
 
 def _held_out_figures(run: TrainedRun, codes: np.ndarray, mesh: Mesh) -> dict[str, float]:

@@ -72,14 +72,15 @@ def _with_unused_suffix(
     names, bucket = np.unique(together, axis=0, return_inverse=True)
     own, used, free = np.split(bucket.reshape(-1), np.cumsum([len(codes), len(near[0])]))
     following = np.zeros(len(names), np.int64)
-    np.maximum.at(following, np.concatenate([used, free]), np.concatenate([each[:, -1] + 1 for each in near]))
+    numbers = np.concatenate([each[:, -1].astype(np.int64) for each in near])
+    np.maximum.at(following, np.concatenate([used, free]), numbers + 1)
     # Reusable numbers bucket by bucket, in rising order.
     order = np.lexsort((near[1][:, -1], free))
-    numbers, start = near[1][order, -1].astype(np.int64), np.searchsorted(free[order], np.arange(len(names) + 1))
+    again, start = numbers[len(used) :][order], np.searchsorted(free[order], np.arange(len(names) + 1))
     place, there = number_items(codes, ids[rows]), np.diff(start)
     suffix = following[own] + place - there[own]
     reuses = place < there[own]
-    suffix[reuses] = numbers[(start[own] + place)[reuses]]
+    suffix[reuses] = again[(start[own] + place)[reuses]]
     return np.column_stack([codes.astype(np.int32), suffix.astype(np.int32)])
 
 

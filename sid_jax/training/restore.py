@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from flax import nnx
 from ml_collections import ConfigDict
 
 from sid_jax.config import check_config, default_config
@@ -42,6 +45,13 @@ class TrainedRun:
     def model(self) -> RQVAE:
         """The model with the state's parameters."""
         return self.recipe.model(self.state)
+
+    def renumbered(self, orders: Sequence[np.ndarray]) -> TrainedRun:
+        """Returns the run with other numbers for its codes (see `ResidualQuantizer.renumber`), fit to be measured."""
+        model = self.model
+        model.quantizer.renumber(orders)
+        params, statistics = nnx.state(model, nnx.Param, ...)
+        return dataclasses.replace(self, state=dataclasses.replace(self.state, params=params, statistics=statistics))
 
 
 def restore_run(workdir: Path, step: int | None = None) -> TrainedRun:

@@ -1,0 +1,240 @@
+"""From version to version, on exports that are made by hand."""
+
+from __future__ import annotations
+
+import io
+import json
+import resource
+import signal
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from sid_jax.append.run import append
+from sid_jax.errors import UserError
+from sid_jax.export.atomic import atomic_folder
+from sid_jax.export.load import load_export
+from sid_jax.export.manifest import manifest_hash, read_manifest
+from tests.append.conftest import made_vectors, make_export, write_vectors
+from tests.commands import refused, run
+
+QUIET = Console(file=io.StringIO())
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """An export of the items 0 to 29, with titles."""
+    titles = np.array([f"item {number}" for number in range(30)], dtype=object)
+    folder = tmp_path_factory.mktemp("first") / "v1"
+    return make_export(folder, list(range(30)), made_vectors(range(30)), columns={"title": titles})
+
+
+def ids_of(folder):
+    export = load_export(folder, verify=True)
+    return dict(zip(export.table.ids.tolist(), map(tuple, export.table.semantic_ids.tolist()), strict=True))
+
+
+def refusal(*words, **kwargs):
+    with pytest.raises(UserError) as caught:
+        append(*words, console=QUIET, **kwargs)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_new_items_join_known_ones_keep_their_ids_and_the_chain_is_written_down(first, tmp_path):
+    numbers = [40, 7, 31, 35]
+    new = write_vectors(tmp_path / "new.parquet", numbers, made_vectors(numbers), title=["a", "b", "c", None])
+    append(first, tmp_path / "v2", [new], console=QUIET)
+    before, after = ids_of(first), ids_of(tmp_path / "v2")
+    assert list(after) == [*range(30), 31, 35, 40]
+    assert {item: after[item] for item in before} == before
+    assert len(set(after.values())) == 33
+    export, old = load_export(tmp_path / "v2"), load_export(first)
+    assert export.rows.schema == old.rows.schema and export.rows.slice(0, 30).equals(old.rows)
+    # Item 7 keeps the title that it had.
+    assert export.rows["title"].to_pylist()[29:] == ["item 29", "c", None, "a"]
+    np.testing.assert_array_equal(export.encode(made_vectors([31, 35, 40])), export.rows["codes"].to_pylist()[30:])
+    names = {path.name for path in (tmp_path / "v2").iterdir()}
+    assert names == {path.name for path in first.iterdir()} | {"retired.parquet"}
+    for name in ("codebooks.safetensors", "codebooks.pt"):
+        assert (tmp_path / "v2" / name).read_bytes() == (first / name).read_bytes()
+    assert export.manifest["version"] == {
+        "number": 2, "parent": {"name": "v1", "manifest_sha256": manifest_hash(first)},
+        "kept": 30, "already_there": 1, "added": 3, "removed": 0, "returned": 0, "moved": 0, "retired": 0,
+    }  # fmt: skip
+
+
+def test_who_leaves_has_the_id_to_come_back_to(first, tmp_path):
+    (tmp_path / "gone.txt").write_text("3\n4\n")
+    append(first, tmp_path / "v2", removed=tmp_path / "gone.txt", console=QUIET)
+    before, without = ids_of(first), ids_of(tmp_path / "v2")
+    assert without == {item: before[item] for item in before if item not in (3, 4)}
+    retired = pq.read_table(tmp_path / "v2" / "retired.parquet").to_pydict()
+    assert retired["item_id"] == [3, 4] and retired["removed_in"] == [2, 2]
+    assert list(map(tuple, retired["semantic_id"])) == [before[3], before[4]]
+    # Its vector may be another one by now.
+    back = write_vectors(tmp_path / "back.parquet", [50, 3], made_vectors([50, 51]))
+    append(tmp_path / "v2", tmp_path / "v3", [back], console=QUIET)
+    after = ids_of(tmp_path / "v3")
+    assert after[3] == before[3] and after[50] not in before.values()
+    manifest = read_manifest(tmp_path / "v3")
+    assert [manifest["version"][name] for name in ("number", "returned", "retired")] == [3, 1, 1]
+    assert load_export(tmp_path / "v3").rows["title"].to_pylist()[-2:] == ["item 3", None]
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_the_order_of_rows_and_files_does_not_matter(tmp_path, sharded):
+    ids = [f"sku-{number:03}" for number in range(20)]
+    make_export(tmp_path / "v1", ids, made_vectors(range(20)), sharded=sharded)
+    numbers = np.arange(30, 50)
+    for name, order in (("there", numbers), ("back", numbers[::-1])):
+        (tmp_path / name).mkdir()
+        for part in range(2):
+            half = order[10 * part : 10 * part + 10]
+            names = [f"sku-é{number}" for number in half]
+            write_vectors(tmp_path / name / f"{part}.parquet", names, made_vectors(half))
+        append(tmp_path / "v1", tmp_path / f"v2-{name}", [str(tmp_path / name)], console=QUIET)
+    one, other = tmp_path / "v2-there", tmp_path / "v2-back"
+    assert len(ids_of(one)) == 40
+    assert sorted(path.name for path in one.iterdir()) == sorted(path.name for path in other.iterdir())
+    assert (one / "ids-00000-of-00001.parquet").exists() == sharded
+    for path in one.iterdir():
+        if path.name != "manifest.json":
+            assert path.read_bytes() == (other / path.name).read_bytes(), path.name
+    assert read_manifest(one)["drift"] == read_manifest(other)["drift"]
+
+
+def test_ids_in_a_text_file_are_numbers_where_the_export_has_numbers(first, tmp_path):
+    np.save(tmp_path / "new.npy", made_vectors([60, 61]))
+    (tmp_path / "ids.txt").write_text("60\n61\n")
+    append(first, tmp_path / "v2", [f"{tmp_path}/new.npy"], ids_paths=[f"{tmp_path}/ids.txt"], console=QUIET)
+    assert list(ids_of(tmp_path / "v2"))[-2:] == [60, 61]
+    (tmp_path / "ids.txt").write_text("60\n061\n")
+    words = refusal(first, tmp_path / "v3", [f"{tmp_path}/new.npy"], ids_paths=[f"{tmp_path}/ids.txt"])
+    assert "id '061' is not a whole number" in words
+
+
+def test_what_cannot_be_appended_is_refused_in_one_line_and_nothing_is_left(first, tmp_path):
+    def new(ids, vectors, **columns):
+        return [write_vectors(tmp_path / "new.parquet", ids, vectors, **columns)]
+
+    def removed(text):
+        (tmp_path / "gone.txt").write_text(text)
+        return tmp_path / "gone.txt"
+
+    out, good = tmp_path / "v2", new([70], made_vectors([70]))
+    np.save(tmp_path / "bare.npy", made_vectors([70]))
+    assert "needs new items, --input=FILES" in refusal(first, out)
+    assert "to append by 'suffix' would mix IDs" in refusal(first, out, good, unique="suffix")
+    assert "has no ids, and row numbers would be" in refusal(first, out, [f"{tmp_path}/bare.npy"])
+    assert "item 99 (and 0 more) is not in the export" in refusal(first, out, good, removed=removed("3\n99\n"))
+    assert "names every item" in refusal(first, out, removed=removed("\n".join(map(str, range(30)))))
+    assert "item 70" in (words := refusal(first, out, good, removed=removed("5\n70\n"))) and "not in the exp" in words
+    assert "item 5 (and 0 more) is in --input too" in refusal(
+        first, out, new([5], made_vectors([5])), removed=removed("5\n")
+    )
+    assert "vectors have 5 features; the model encodes 6" in refusal(first, out, new([70], made_vectors([70])[:, :5]))
+    assert "id 70 is in row 0 and again in row 1" in refusal(first, out, new([70, 70], made_vectors([70, 71])))
+    bad = made_vectors([70, 71])
+    bad[1, 2] = np.nan
+    assert "row 1 (counted from 0, id 71) has nan" in refusal(first, out, new([70, 71], bad))
+    assert "column 'title' cannot be" in refusal(first, out, new([70], made_vectors([70]), title=[[b"\xff"]]))
+    many = np.random.default_rng(0).normal(size=(31, 6)).astype(np.float32)
+    words = refusal(first, out, new(range(100, 131), many))
+    assert "31 new items, but of 60 places" in words and "only 30 are free" in words and "--reuse_removed" in words
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bare.npy", "gone.txt", "new.parquet"]
+
+
+def test_a_full_table_takes_the_ids_of_those_who_left_only_when_asked(tmp_path):
+    vectors = np.random.default_rng(0).normal(size=(61, 6)).astype(np.float32)
+    make_export(tmp_path / "v1", list(range(60)), vectors[:60])
+    (tmp_path / "gone.txt").write_text("17\n")
+    new = [write_vectors(tmp_path / "new.parquet", [100], vectors[60:])]
+    assert "only 0 are free" in refusal(tmp_path / "v1", tmp_path / "v2", new, removed=tmp_path / "gone.txt")
+    append(tmp_path / "v1", tmp_path / "v2", new, removed=tmp_path / "gone.txt", reuse_removed=True, console=QUIET)
+    assert ids_of(tmp_path / "v2")[100] == ids_of(tmp_path / "v1")[17]
+    assert read_manifest(tmp_path / "v2")["version"]["retired"] == 0
+
+
+def test_a_damaged_or_edited_export_is_refused(tmp_path):
+    new = [write_vectors(tmp_path / "new.parquet", [70], made_vectors([70]))]
+
+    def damaged(name, change):
+        folder = make_export(tmp_path / name, list(range(9)), made_vectors(range(9)))
+        change(folder)
+        return refusal(folder, tmp_path / "v2", new)
+
+    def edit(folder, **changes):
+        content = json.loads((folder / "manifest.json").read_text()) | changes
+        (folder / "manifest.json").write_text(json.dumps(content))
+
+    def without_digest(folder, **changes):
+        edit(folder, **changes)
+        content = json.loads((folder / "manifest.json").read_text())
+        (folder / "manifest.json").write_text(json.dumps({k: v for k, v in content.items() if k != "digest"}))
+
+    def flip(folder):
+        content = bytearray((folder / "codebooks.safetensors").read_bytes())
+        content[-1] ^= 1
+        (folder / "codebooks.safetensors").write_bytes(content)
+
+    made = {"scheme": "relocate", "capacity": 1, "length": 3, "sizes": [4, 3, 6]}
+    assert "was edited since it was exported" in damaged("a", lambda folder: edit(folder, step=4))
+    assert "codebooks.safetensors has changed" in damaged("b", flip)
+    assert "disagree" in damaged("c", lambda folder: without_digest(folder, semantic_ids=made))
+    assert "does not say how" in damaged("d", lambda folder: without_digest(folder, semantic_ids={"scheme": "best"}))
+    assert "does not say how" in damaged("e", lambda folder: without_digest(folder, schema=None))
+    assert "is not a finished export" in refusal(tmp_path / "nowhere", tmp_path / "v2", new)
+    assert not (tmp_path / "v2").exists()
+
+
+def test_neither_the_files_times_nor_what_the_manifest_calls_its_time_matter(first, tmp_path, monkeypatch):
+    """The clock stands an hour before the export's: as after it was set back."""
+    import sid_jax.export.manifest as manifest
+
+    class Earlier(manifest.datetime.datetime):
+        @classmethod
+        def now(cls, zone=None):
+            return cls(1999, 1, 1, tzinfo=zone)
+
+    new = [write_vectors(tmp_path / "new.parquet", [70], made_vectors([70]))]
+    append(first, tmp_path / "v2", new, console=QUIET)
+    monkeypatch.setattr(manifest.datetime, "datetime", Earlier)
+    append(first, tmp_path / "early", new, console=QUIET)
+    append(tmp_path / "early", tmp_path / "v3", new, console=QUIET)
+    assert read_manifest(tmp_path / "early")["created"].startswith("1999")
+    assert ids_of(tmp_path / "early") == ids_of(tmp_path / "v2") == ids_of(tmp_path / "v3")
+    assert read_manifest(tmp_path / "v3")["version"]["number"] == 3
+
+
+def test_of_two_appends_to_one_folder_one_wins_and_a_full_disk_leaves_nothing(first, tmp_path, monkeypatch):
+    new = [write_vectors(tmp_path / "new.parquet", [70], made_vectors([70]))]
+    with atomic_folder(tmp_path / "v2") as folder:
+        (folder / "x").write_text("x")
+        assert "another process is writing" in refusal(first, tmp_path / "v2", new)
+    assert [path.name for path in (tmp_path / "v2").iterdir()] == ["x"]
+    assert "exists and is not empty" in refusal(first, tmp_path / "v2", new)
+    assert "cannot write /proc/v2" in refusal(first, Path("/proc/v2"), new)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512, hard))
+    try:
+        assert "File too large" in refusal(first, tmp_path / "v3", new)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new.parquet", "v2"]
+
+
+def test_the_command_appends_in_words_and_refuses_in_one_line(first, tmp_path):
+    new = write_vectors(tmp_path / "new.parquet", [70, 71], made_vectors([70, 71]))
+    words = [f"--append_to={first}", f"--input={new}", f"--out={tmp_path}/v2"]
+    result = run("export.py", *words)
+    assert result.returncode == 0, result.stderr
+    for said in ("Version 2 of", "32 Semantic IDs", "2 added", "0 published IDs moved", "Retraining is"):
+        assert said in result.stdout
+    assert "give one of them" in refused(run("export.py", *words, f"--align_to={first}"))
+    assert "name it by --append_to" in refused(run("export.py", "--remove=x", f"--out={tmp_path}/v3"))
