@@ -17,8 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from sid_jax.append.run import append
 from sid_jax.bulk.ray_engine import _do, _in_order
 from sid_jax.bulk.run import export_files
+from sid_jax.diff.run import diff
 from sid_jax.errors import UserError
 from sid_jax.export.id_tables import read_id_table
 from sid_jax.export.load import load_export
@@ -83,6 +85,65 @@ def test_the_run_needs_neither_its_data_nor_one_file(trained, tmp_path):
     np.testing.assert_array_equal(table.semantic_ids, loaded.table.semantic_ids)
 
 
+def renamed(source, out, seed=0):
+    """Writes IDs of items as a model would give them that calls every code otherwise."""
+    table, random = read_id_table(source), np.random.default_rng(seed)
+    names = [random.permutation(8) for _ in range(3)]
+    codes = np.stack([name[level] for name, level in zip(names, table.semantic_ids.T, strict=True)], axis=1)
+    out.write_text(json.dumps(dict(zip(map(str, table.item_ids.tolist()), codes.tolist(), strict=True))))
+    return codes
+
+
+def test_a_new_models_codes_are_numbered_like_an_old_ones_in_every_file(trained, tmp_path):
+    export(trained / "run", tmp_path / "usual", console=QUIET)
+    wanted = renamed(tmp_path / "usual", tmp_path / "old.json")
+    export(trained / "run", tmp_path / "aligned", align_to=tmp_path / "old.json", console=QUIET)
+    inputs = [f"{trained}/items.npy"]
+    export_files(trained / "run", tmp_path / "files", inputs, align_to=tmp_path / "old.json", console=QUIET)
+    for name in ("aligned", "files"):
+        loaded = load_export(tmp_path / name, verify=True)
+        np.testing.assert_array_equal(loaded.table.semantic_ids, wanted)
+        codes = np.array(loaded.rows["codes"].to_pylist())
+        np.testing.assert_array_equal(loaded.encode(np.load(trained / "items.npy")), codes)
+        record = loaded.manifest["renumbered"]
+        assert (record["to"], record["num_common"], len(record["orders"])) == ("old", 300, 3)
+    torch = pytest.importorskip("torch")
+    dump = torch.load(tmp_path / "aligned" / "codebooks.pt", weights_only=True)["codebooks"].numpy()
+    np.testing.assert_array_equal(dump, np.stack(load_export(tmp_path / "aligned").model.quantizer.codebooks))
+    assert diff(str(tmp_path / "old.json"), str(tmp_path / "aligned"), console=QUIET)["num_changed"] == 0
+    with pytest.raises(UserError, match="no item is in strangers too"):
+        (tmp_path / "strangers.json").write_text('{"x": [1, 2, 3]}')
+        export(trained / "run", tmp_path / "none", align_to=tmp_path / "strangers.json", console=QUIET)
+
+
+def test_appending_takes_the_run_that_the_export_came_from_and_no_other(trained, tmp_path):
+    export(trained / "run", tmp_path / "v1", console=QUIET)
+    renamed(tmp_path / "v1", tmp_path / "old.json")
+    export(trained / "run", tmp_path / "aligned", align_to=tmp_path / "old.json", console=QUIET)
+    vectors = np.random.default_rng(9).normal(size=(20, 12)).astype(np.float32)
+    np.save(tmp_path / "new.npy", vectors)
+    (tmp_path / "ids.txt").write_text("\n".join(map(str, range(300, 320))))
+    new = {"inputs": [f"{tmp_path}/new.npy"], "ids_paths": [f"{tmp_path}/ids.txt"], "console": QUIET}
+    for name in ("v1", "aligned"):
+        append(tmp_path / name, tmp_path / f"{name}-2", workdir=trained / "run", **new)
+        before, after = load_export(tmp_path / name), load_export(tmp_path / f"{name}-2")
+        np.testing.assert_array_equal(after.table.semantic_ids[:300], before.table.semantic_ids)
+        np.testing.assert_array_equal(after.encode(vectors), np.array(after.rows["codes"].to_pylist())[300:])
+        drift = after.manifest["drift"]
+        assert drift["reference"]["r2"] == pytest.approx(before.manifest["metrics"]["r2"])
+    config = small_run(tmp_path, np.load(trained / "items.npy"))
+    config.train.num_epochs = 1
+    train(config, tmp_path / "other", console=QUIET)
+    with pytest.raises(UserError, match=r"at step 5 .* is not the one that .* was made by .*leave --workdir out"):
+        append(tmp_path / "v1", tmp_path / "v3", workdir=tmp_path / "other", step=5, **new)
+    export_files(trained / "run", tmp_path / "sharded", [f"{trained}/items.npy"], console=QUIET)
+    append(tmp_path / "sharded", tmp_path / "sharded-2", **new)
+    files = load_export(tmp_path / "sharded-2", verify=True)
+    assert files.rows.equals(load_export(tmp_path / "v1-2").rows)
+    reference = files.manifest["drift"]["reference"]
+    assert reference["spread"] == pytest.approx(drift["reference"]["spread"], rel=1e-3)
+
+
 def test_a_mistake_leaves_nothing_behind(trained, tmp_path):
     vectors = np.load(trained / "items.npy")
     vectors[77, 3] = np.nan
@@ -112,6 +173,7 @@ _RAY = """
 import functools, os, sys, time, uuid
 from pathlib import Path
 from sid_jax.bulk.ray_engine import RayEngine
+from sid_jax.append.run import append
 from sid_jax.bulk.ray_engine import _do, _in_order
 from sid_jax.bulk.run import export_files
 

@@ -1,0 +1,115 @@
+"""New items day by day: does any published ID move, is every one unique, and how well are the new items served?
+
+python benchmarks/append.py --vectors=items.npy --folder=runs/append --trained=11000 --batches=10 --batch=1000
+
+The rows are shuffled; the first are trained on (with configs/embeddings.py and what --flags add) and exported, and each
+batch of those after them is appended to the version before. R^2 of a batch is in terms of the items trained on, as
+docs/daily-updates.md says, by its codes and by its IDs, and against its own mean. A folder that holds the run already
+is gone on with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+
+from sid_jax.diff.compare import compare
+from sid_jax.export.id_tables import read_id_table
+from sid_jax.export.manifest import read_manifest
+
+_ROOT = Path(__file__).parent.parent
+
+
+def main() -> None:
+    """Trains, appends and prints a row for each version."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vectors", type=Path, required=True, help=".npy, [N, D]")
+    parser.add_argument("--folder", type=Path, required=True, help="for the run, the versions and their inputs")
+    parser.add_argument("--trained", type=int, default=11_000)
+    parser.add_argument("--batches", type=int, default=10)
+    parser.add_argument("--batch", type=int, default=1_000, help="items; the last batch takes what is left, if less")
+    parser.add_argument("--config", default="configs/embeddings.py")
+    parser.add_argument("--flags", default="", help="more for train.py, with spaces between")
+    arguments = parser.parse_args()
+    folder, trained = arguments.folder, arguments.trained
+    folder.mkdir(parents=True, exist_ok=True)
+    vectors = np.load(arguments.vectors).astype(np.float32)
+    vectors = vectors[np.random.default_rng(0).permutation(len(vectors))]
+    _write(folder / "trained.parquet", vectors, 0, trained)
+    data = f"--config.data.path={folder / 'trained.parquet'}"
+    flags = arguments.flags.split()
+    _run("train.py", f"--config={arguments.config}", data, f"--workdir={folder / 'run'}", *flags)
+    _run("export.py", f"--workdir={folder / 'run'}", f"--out={folder / 'v1'}")
+    rows = []
+    for number in range(arguments.batches):
+        first, before, after = trained + number * arguments.batch, folder / f"v{number + 1}", folder / f"v{number + 2}"
+        _write(folder / "new.parquet", vectors, first, min(first + arguments.batch, len(vectors)))
+        began = time.perf_counter()
+        _run("export.py", f"--append_to={before}", f"--input={folder / 'new.parquet'}", f"--out={after}")
+        rows.append(_figures(folder / "v1", before, after) | {"seconds": time.perf_counter() - began})
+    Console(width=140).print(_table(rows, f"{arguments.vectors.name}, {trained:,} trained on; {arguments.config}"))
+
+
+def _run(*words: str) -> None:
+    ended = subprocess.run([sys.executable, *words], cwd=_ROOT, capture_output=True, text=True)
+    if ended.returncode:
+        sys.exit(ended.stderr)
+
+
+def _write(path: Path, vectors: np.ndarray, first: int, end: int) -> None:
+    if first >= end:
+        sys.exit(f"there are {len(vectors):,} vectors, too few for so many batches")
+    lists = pa.array(list(vectors[first:end]), pa.list_(pa.float32()))
+    pq.write_table(pa.table({"item_id": np.arange(first, end), "vector": lists}), path)
+
+
+def _figures(first: Path, before: Path, after: Path) -> dict[str, Any]:
+    old, new, manifest = read_id_table(before), read_id_table(after), read_manifest(after)
+    drift = manifest["drift"]
+    return {
+        "version": manifest["version"]["number"],
+        "items": len(new.item_ids),
+        # Counted anew from the files, and against the first version too.
+        "moved": compare(old, new)["num_changed"] + compare(read_id_table(first), new)["num_changed"],
+        "unique": len(np.unique(new.semantic_ids, axis=0)) / len(new.item_ids),
+        **drift["new_items"],
+        "r2_trained": drift["reference"]["r2"],
+        "due": drift["verdict"]["retraining_is_due"],
+    }
+
+
+def _table(rows: list[dict[str, Any]], title: str) -> Table:
+    table = Table(title=title)
+    columns: dict[str, str] = {
+        "version": "{version}",
+        "items": "{items:,}",
+        "moved": "{moved}",
+        "unique": "{unique:.2%}",
+        "R^2 new": "{r2:.3f}",
+        "by IDs": "{r2_unique:.3f}",
+        "own mean": "{r2_own_mean:.3f}",
+        "trained": "{r2_trained:.3f}",
+        "gap": "{gap:+.3f}",
+        "codes taken": "{collide:.1%}",
+        "retrain": "{due}",
+        "s": "{seconds:.1f}",
+    }
+    for name in columns:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*(form.format(**row, gap=row["r2"] - row["r2_trained"]) for form in columns.values()))
+    return table
+
+
+if __name__ == "__main__":
+    main()
