@@ -25,6 +25,7 @@ import jax
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from absl import logging
 
 from sid_jax.export.load import load_export
 from sid_jax.training.restore import restore_run
@@ -150,6 +151,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="how many at a time")
     arguments = parser.parse_args()
+    logging.set_verbosity(logging.FATAL)
     with tempfile.TemporaryDirectory(prefix="sid_jax-kills-") as name:
         folder = Path(name)
         (folder / "world").mkdir()

@@ -134,6 +134,29 @@ def test_the_best_checkpoint_is_chosen_by_the_metric_named_and_export_takes_it(c
     assert kept == {best, 100} or (best == 100 and 100 in kept and len(kept) <= 2)
 
 
+def test_a_clock_that_goes_back_changes_neither_the_best_nor_the_latest(config, tmp_path, console, monkeypatch):
+    clock = iter(range(2_000_000_000, 0, -1))
+    lock = threading.Lock()
+
+    def earlier():
+        with lock:
+            return float(next(clock))
+
+    monkeypatch.setattr(loop.time, "time", earlier)
+    config.train.num_epochs = 12
+    loop.train(config, tmp_path / "run", console=console)
+    # Nor do the files' times.
+    for path in (tmp_path / "run").rglob("*"):
+        os.utime(path, (earlier(), earlier()))
+    measured = read_records(tmp_path / "run", "eval")
+    best = max(measured, key=lambda row: (row["r2"], row["step"]))
+    assert restore_run(tmp_path / "run").step == best["step"]
+    assert measured[-1]["step"] == 60
+    # A run that is asked for again is finished, and nothing is trained anew.
+    loop.train(config, tmp_path / "run", console=console)
+    assert read_records(tmp_path / "run", "eval") == measured
+
+
 def test_other_settings_in_an_old_workdir_are_refused_with_the_difference(config, tmp_path, console):
     config.train.num_epochs = 2
     loop.train(config, tmp_path / "run", console=console)
