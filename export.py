@@ -37,11 +37,17 @@ _UNIQUE = flags.DEFINE_enum(
 _INPUT = flags.DEFINE_multi_string(
     "input",
     [],
-    "Vectors to encode instead of the run's own: a .npy or .parquet file, a folder of them, or a pattern; of any "
-    "length, and may be given several times.",
+    "Vectors to encode instead of the run's own: a file, of any kind that trains, a folder of them, or a pattern; of "
+    "any length, and may be given several times.",
 )
 _INPUT_IDS = flags.DEFINE_multi_string(
-    "input_ids", [], "For each .npy file of --input a text file with one id a line; without, ids are row numbers."
+    "input_ids", [], "For each file of --input without ids, a file with one a line; without, ids are row numbers."
+)
+_ON_BAD_ROWS = flags.DEFINE_enum(
+    "on_bad_rows",
+    None,
+    ["error", "drop", "report"],
+    "--input: what is done with rows that hold NaN or infinite values; by default as the run's config.data says.",
 )
 _APPEND_TO = flags.DEFINE_string(
     "append_to",
@@ -84,9 +90,16 @@ def main() -> None:
     if _INPUT.value:
         from sid_jax.bulk.run import export_files
 
-        ids_paths, engine = _INPUT_IDS.value, _engine()
         export_files(
-            workdir, out, _INPUT.value, ids_paths=ids_paths, step=step, unique=unique, align_to=align_to, engine=engine
+            workdir,
+            out,
+            _INPUT.value,
+            ids_paths=_INPUT_IDS.value,
+            step=step,
+            unique=unique,
+            align_to=align_to,
+            on_bad_rows=_ON_BAD_ROWS.value,
+            engine=_engine(),
         )
     else:
         from sid_jax.export.run import export
@@ -109,6 +122,7 @@ def _append(export: Path, out: Path) -> None:
         workdir=Path(_WORKDIR.value) if _WORKDIR.value is not None else None,
         step=_STEP.value,
         unique=_UNIQUE.value,
+        on_bad_rows=_ON_BAD_ROWS.value,
     )
 
 

@@ -27,14 +27,17 @@ def default_config() -> ConfigDict:
     # "vectors": your own, from `data.path`. "movielens-100k" and other sizes, "amazon-2014-beauty" and others, as
     # `sid_jax/data/catalogues/names.py` lists them: films (or users) and products, made into vectors as said below.
     data.source = "vectors"
-    # vectors: a .npy or .parquet file. movielens: a folder or zip in GroupLens' layout; amazon: a folder with files of
-    # reviews and metadata; empty looks in the cache, then where the data's authors have it.
+    # vectors: .npy, .npz, .parquet, .arrow, .feather, .safetensors or .array_record files, a folder of them (as Hugging
+    # Face's `datasets` save one), a pattern, or several with commas between. movielens: a folder or zip in GroupLens'
+    # layout; amazon: a folder with files of reviews and metadata; empty looks in the cache, then where the data's
+    # authors have it.
     data.path = ""
-    # vectors: the parquet column with the item ids, kept exactly as they came.
+    # vectors: the column (or array, or tensor) with the item ids, kept exactly as they came; "ids" serves too.
     data.id_column = "item_id"
-    # vectors: the parquet column with the vectors, as lists or fixed-size lists.
+    # vectors: that with the vectors, in a table lists or fixed-size lists; "vectors" serves too.
     data.vector_column = "vector"
-    # vectors: for a .npy file, a text file with one id a line. Empty: ids are the row numbers.
+    # vectors: where files have no ids of their own, a text file with one id a line, or a .npy file of ids, for each.
+    # Empty: ids are the row numbers.
     data.ids_path = ""
     # vectors: columns of text, with commas between, that are encoded instead of a vector column: "title,brand"; the
     # file is then .parquet, .csv or .jsonl. amazon: what makes a product's text; empty: title, brand, categories.
@@ -44,6 +47,9 @@ def default_config() -> ConfigDict:
     data.columns = ""
     # amazon: users and items with fewer interactions are left out.
     data.core = 5
+    # vectors: rows with NaN or infinite values. "error": refused, the first named; "drop": left out; "report": refused,
+    # all listed on standard output, as CSV.
+    data.on_bad_rows = "error"
     # A text file of item ids, one a line, that are not trained on; they get their codes as items of tomorrow would.
     data.held_out_path = ""
     # Who took what after what, if the codes are to follow that as well as content, in either or both of two ways: by a
@@ -210,6 +216,7 @@ _TINY = 1e-12
 _CHOICES: dict[str, Sequence[Any]] = {
     "data.source": ("vectors", *CATALOGUES),
     "data.histories.source": ("none", "sequences", "interactions", *CATALOGUES),
+    "data.on_bad_rows": ("error", "drop", "report"),
     "data.view": ("item", "user"),
     "data.vectors": ("text", "collaborative", "text+collaborative"),
     "data.standardise": ("global", "feature", "none"),

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sid_jax.data.bad_rows import refuse_bad_rows
 from sid_jax.data.blocks import take_rows
-from sid_jax.data.checks import check_finite, check_unique
+from sid_jax.data.checks import check_unique, not_finite
 from sid_jax.data.parts.vector_parts import VectorParts
 from sid_jax.errors import UserError
 from sid_jax.export.load import ITEMS_A_CALL, encode_vectors
@@ -104,16 +105,14 @@ def read_batch(parts: VectorParts | None, model: RQVAE, kind: pa.DataType, scrat
     with path.open("wb") as file:
         for number in range(0 if parts is None else len(parts.parts)):
             assert parts is not None
-            row = parts.parts[number].first_row
             for block_ids, vectors in parts.blocks(number, _ROWS_A_BLOCK):
-                if not np.isfinite(vectors).all():
-                    check_finite(vectors, np.asarray(block_ids), parts.parts[number].path, first_row=row)
+                if len(not_finite(vectors)):
+                    refuse_bad_rows(parts)
                 ids.append(as_kind(pa.chunked_array([block_ids]), kind, parts.parts[number].path).combine_chunks())
                 # Filled up, so that one program does for all, and a row's codes are the same wherever it stands.
                 filled = np.pad(vectors, ((0, -len(vectors) % ITEMS_A_CALL), (0, 0)))
                 codes.append(encode_vectors(model, filled)[: len(vectors)].astype(codes[0].dtype))
                 file.write(np.ascontiguousarray(vectors).data)
-                row += len(vectors)
     found = pa.chunked_array(ids, kind)
     if pc.count_distinct(found).as_py() < len(found):
         check_unique(np.array(found.to_pylist(), dtype=object), "--input")
@@ -160,4 +159,5 @@ def _columns_of_part(parts: VectorParts, number: int, schema: pa.Schema) -> pa.T
                 raise UserError(
                     f"{path}: column {field.name!r} cannot be of the published items' type {field.type}: {reason}"
                 ) from error
-    return pa.table(columns, schema=schema)
+    table = pa.table(columns, schema=schema)
+    return table.take(pa.array(parts.kept(number))) if part.left_out else table

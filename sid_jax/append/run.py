@@ -18,7 +18,9 @@ from sid_jax.append.model import refuse_other_model
 from sid_jax.append.published import Published, read_published, write_retired
 from sid_jax.append.version import Version, next_version
 from sid_jax.bulk.run import refuse_wrong_inputs
+from sid_jax.data.bad_rows import treat_bad_rows
 from sid_jax.data.parts.vector_parts import VectorParts, list_parts
+from sid_jax.data.vector_set import LeftOut
 from sid_jax.errors import UserError
 from sid_jax.export.atomic import atomic_folder, refuse_taken
 from sid_jax.export.files import write_export
@@ -39,6 +41,7 @@ def append(
     workdir: Path | None = None,
     step: int | None = None,
     unique: str | None = None,
+    on_bad_rows: str | None = None,
     console: Console | None = None,
 ) -> None:
     """Writes the next version of an export, all or nothing; the export itself is only read.
@@ -52,12 +55,13 @@ def append(
       out: where to; it must not exist, or be empty.
       inputs: files, folders or patterns of new vectors, as of `sid_jax.data.parts.vector_parts.list_parts`; none at all
         where items are removed only. Items that the export has already keep their rows.
-      ids_paths: for .npy files, a text file with ids each.
+      ids_paths: for files without ids of their own, a file with ids each.
       removed: a text file with the ids of items that leave, one a line.
       reuse_removed: whether IDs of items that have left may be given to others.
       workdir: the run that the export was made from, which is compared with it; the export suffices without.
       step: of its checkpoint; None for the export's.
       unique: the scheme, if it is to be compared with the export's.
+      on_bad_rows: as of `sid_jax.data.bad_rows.treat_bad_rows`; None for what the export's config says.
       console: where to print; standard output if None.
 
     Raises:
@@ -76,7 +80,9 @@ def append(
         )
     if workdir is not None:
         refuse_other_model(published, workdir, step)
-    parts = _list_inputs(published, inputs, ids_paths)
+    parts, left_out = _list_inputs(published, inputs, ids_paths, on_bad_rows)
+    if left_out.num_rows:
+        console.print(str(left_out), markup=False, highlight=False, soft_wrap=True)
     kind = published.items.ids.type
     leaving = read_removed(removed, kind)
     with atomic_folder(out) as folder:
@@ -87,13 +93,16 @@ def append(
         version = next_version(published, batch, who, reuse_removed=reuse_removed)
         drift = drift_of(published, batch.rows(np.flatnonzero(who.added)), version)
         shutil.rmtree(scratch)
-        _write(folder, published, version, drift, ", ".join(inputs))
+        data = {"source": ", ".join(inputs), "num_left_out": left_out.num_rows}
+        _write(folder, published, version, drift, data)
     _say(console, published, version, drift, out)
 
 
-def _list_inputs(published: Published, inputs: Sequence[str], ids_paths: Sequence[str]) -> VectorParts | None:
+def _list_inputs(
+    published: Published, inputs: Sequence[str], ids_paths: Sequence[str], on_bad_rows: str | None
+) -> tuple[VectorParts | None, LeftOut]:
     if not inputs:
-        return None
+        return None, LeftOut()
     data = published.manifest["config"].get("data", {})
     names = {name: data[name] for name in ("id_column", "vector_column") if name in data}
     parts = list_parts(inputs, **names, ids_paths=ids_paths)
@@ -104,10 +113,10 @@ def _list_inputs(published: Published, inputs: Sequence[str], ids_paths: Sequenc
         )
     histories = data.get("histories", {}).get("source", "none") != "none"
     refuse_wrong_inputs(published.model, parts, bool(histories and data.get("collaborative_weight")))
-    return parts
+    return treat_bad_rows(parts, on_bad_rows or data.get("on_bad_rows", "error"))
 
 
-def _write(folder: Path, published: Published, version: Version, drift: dict[str, Any], source: str) -> None:
+def _write(folder: Path, published: Published, version: Version, drift: dict[str, Any], data: dict[str, Any]) -> None:
     old, items = published.manifest, version.items
     kind, num_levels = code_type(version.sizes), items.codes.shape[1]
     moved = items.semantic_ids[:, :num_levels] != items.codes
@@ -121,7 +130,7 @@ def _write(folder: Path, published: Published, version: Version, drift: dict[str
             "parent": {"name": published.folder.resolve().name, "manifest_sha256": published.manifest_hash},
             **version.counts,
         },
-        "data": {"source": source, "num_items": len(items), "num_features": published.model.mean.shape[0]},
+        "data": {**data, "num_items": len(items), "num_features": published.model.mean.shape[0]},
         "semantic_ids": {
             "scheme": published.scheme,
             "capacity": published.capacity,

@@ -18,7 +18,8 @@ from sid_jax.bulk.ahead import read_ahead
 from sid_jax.bulk.ids import ArrowIds, hash_ids
 from sid_jax.bulk.items import Items
 from sid_jax.bulk.job import Job
-from sid_jax.data.checks import check_finite
+from sid_jax.data.bad_rows import refuse_bad_rows
+from sid_jax.data.checks import not_finite
 from sid_jax.data.scaling import normalise
 from sid_jax.export.tables import code_type
 from sid_jax.models.rqvae import RQVAE
@@ -56,14 +57,15 @@ def _encoded(
     shared_out, everywhere = (NamedSharding(mesh, PartitionSpec(*axis)) for axis in (("data",), ()))
     # As plain arrays, since a module is taken apart in Python at each call.
     leaves, structure = jax.tree.flatten(jax.device_put(job.model, everywhere))
-    waiting: collections.deque[tuple[pa.Array, np.ndarray, int, tuple[jax.Array, ...]]] = collections.deque()
+    waiting: collections.deque[tuple[pa.Array, np.ndarray, tuple[jax.Array, ...]]] = collections.deque()
     row = 0
 
     def finish() -> tuple[pa.Array, np.ndarray, np.ndarray, np.ndarray]:
-        ids, vectors, first_row, results = waiting.popleft()
+        ids, vectors, results = waiting.popleft()
         codes, hashes, finite, moments = (np.asarray(each) for each in results)
-        if not finite[: len(ids)].all():
-            check_finite(vectors, np.asarray(ids), job.inputs.parts[part].path, first_row=first_row)
+        # A sum may be infinite where no value is.
+        if not finite[: len(ids)].all() and len(not_finite(vectors)):
+            refuse_bad_rows(job.inputs)
         return ids, codes[: len(ids)], _joined_hashes(hashes[: len(ids)]), moments[None]
 
     for ids, vectors in blocks:
@@ -73,7 +75,7 @@ def _encoded(
         on_device = jax.device_put(padded, shared_out)
         kind = code_type(job.sizes).name
         results = _encode(structure, leaves, on_device, kind, job.sample_every, sampled, len(vectors))
-        waiting.append((ids, vectors, job.inputs.parts[part].first_row + row, results))
+        waiting.append((ids, vectors, results))
         row += len(vectors)
         if len(waiting) > _CALLS_AHEAD:
             yield finish()

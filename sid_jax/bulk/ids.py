@@ -66,13 +66,13 @@ def refuse_repeated_ids(job: Job, hashes: np.ndarray) -> None:
     if not len(hashes):
         return
     seen: dict[object, int] = {}
-    for number, part in enumerate(job.inputs.parts):
+    for number in range(len(job.inputs.parts)):
         table = store.read(store.encoded(job, number))
         chosen = np.flatnonzero(np.isin(hash_ids(table["id"].combine_chunks()), hashes))
         for item, row in zip(
             table["id"].take(pa.array(chosen)).to_pylist(), table["row"].to_numpy()[chosen], strict=True
         ):
-            place = part.first_item + int(row)
+            place = job.inputs.row_number(number, int(row))
             if item in seen:
                 one, other = sorted((seen[item], place))
                 raise UserError(

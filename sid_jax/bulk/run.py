@@ -20,6 +20,7 @@ from sid_jax.bulk.ids import id_ranges, refuse_repeated_ids, repeated_hashes
 from sid_jax.bulk.job import Job
 from sid_jax.bulk.place import admit_leaving, all_moves, place_group
 from sid_jax.bulk.write import write_part
+from sid_jax.data.bad_rows import treat_bad_rows
 from sid_jax.data.parts.vector_parts import VectorParts, list_parts
 from sid_jax.errors import UserError
 from sid_jax.export.alignment import read_alignment_target
@@ -44,6 +45,7 @@ def export_files(
     step: int | None = None,
     unique: str | None = None,
     align_to: Path | None = None,
+    on_bad_rows: str | None = None,
     engine: Engine | None = None,
     console: Console | None = None,
 ) -> None:
@@ -56,10 +58,11 @@ def export_files(
       workdir: the run's folder; its own data are not read.
       out: where to; it must not exist, or be empty.
       inputs: files, folders or patterns, as of `sid_jax.data.parts.vector_parts.list_parts`.
-      ids_paths: for .npy files, a text file with ids each.
+      ids_paths: for files without ids of their own, a file with ids each.
       step: of the checkpoint; None takes the best one of a finished run.
       unique: "relocate", "suffix" or "none"; None for what the run's config says.
       align_to: IDs of an older model, as of `read_id_table`; codes are renumbered so that few change.
+      on_bad_rows: as of `sid_jax.data.bad_rows.treat_bad_rows`; None for what the run's config says.
       engine: who does the work; this process if None.
       console: where to print; standard output if None.
 
@@ -75,6 +78,9 @@ def export_files(
     )
     sizes, scheme, capacity = model.quantizer.codebook_sizes, unique or config.ids.unique, config.ids.capacity
     refuse_wrong_inputs(model, parts, config.data.collaborative_weight and config.data.histories.source != "none")
+    parts, left_out = treat_bad_rows(parts, on_bad_rows or config.data.on_bad_rows)
+    if left_out.num_rows:
+        console.print(str(left_out), markup=False, highlight=False, soft_wrap=True)
     if scheme == "relocate":
         refuse_too_many(parts.num_items, sizes, capacity)
     alignment = None if to is None else align_parts(to, parts, model)
@@ -93,6 +99,7 @@ def export_files(
             "data": {
                 "source": ", ".join(inputs),
                 "num_items": parts.num_items,
+                "num_left_out": left_out.num_rows,
                 "num_features": parts.num_features,
             },
             **made,

@@ -11,8 +11,8 @@ from sid_jax.errors import UserError
 FLOAT_TYPES = "float16, float32 or float64"
 
 
-def ids_from_arrow(column: pa.ChunkedArray, where: str, *, first_row: int = 0) -> np.ndarray:
-    """Returns ids `[n]`, int64 or object (str), from a column of integers or strings, which may be categories.
+def plain_ids(column: pa.ChunkedArray, where: str, *, first_row: int = 0) -> pa.Array:
+    """Returns ids `[n]`, int64 or string, from a column of integers or strings, which may be categories.
 
     Args:
       column: the ids.
@@ -20,38 +20,64 @@ def ids_from_arrow(column: pa.ChunkedArray, where: str, *, first_row: int = 0) -
       first_row: the number of its first row, from which an error counts.
 
     Raises:
-      UserError: if an id is null, or the column holds something else.
+      UserError: if an id is null or no UTF-8, or the column holds something else.
     """
-    column = plain_ids(column, where, first_row=first_row)
-    return column.to_numpy() if pa.types.is_integer(column.type) else np.array(column.to_pylist(), dtype=object)
-
-
-def plain_ids(column: pa.ChunkedArray, where: str, *, first_row: int = 0) -> pa.ChunkedArray:
-    """Returns the ids as int64 or string; else as `ids_from_arrow`."""
     _refuse_nulls(column, where, first_row)
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
+        _refuse_nulls(column, where, first_row)
     if pa.types.is_integer(column.type):
         try:
-            return column.cast(pa.int64())
+            return column.cast(pa.int64()).combine_chunks()
         except pa.ArrowInvalid as error:
             raise UserError(
                 f"{where}: an id is too large for a 64-bit signed integer; write the ids as strings"
             ) from error
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        return column.cast(pa.string())
+        try:
+            # What writes the files need not have looked at the bytes.
+            column.validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise UserError(f"{where}: an id from row {first_row} on is not UTF-8 text; write the ids anew") from error
+        return column.cast(pa.string()).combine_chunks()
     raise UserError(f"{where}: expected ids that are strings or integers, found {column.type}")
 
 
+def ids_from_arrow(column: pa.ChunkedArray, where: str) -> np.ndarray:
+    """Returns ids `[n]`, int64 or object (str); else as `plain_ids`."""
+    return ids_as_array(plain_ids(column, where))
+
+
+def ids_as_array(ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Returns ids, int64 or string, as an array `[n]`, int64 or object (str)."""
+    return ids.to_numpy() if pa.types.is_integer(ids.type) else np.array(ids.to_pylist(), dtype=object)
+
+
+def ids_from_numpy(ids: np.ndarray, where: str, *, first_row: int = 0) -> pa.Array:
+    """Returns ids `[n]`, int64 or string, from an array of integers or strings; else as `plain_ids`."""
+    if ids.dtype.kind == "U":
+        try:
+            column = pa.array(ids.tolist(), pa.string())
+        except ValueError as error:
+            raise UserError(f"{where}: an id from row {first_row} on is no text; write the ids anew") from error
+    elif ids.dtype.kind in "iu":
+        column = pa.array(ids.astype(ids.dtype.newbyteorder("=")))
+    else:
+        raise UserError(f"{where}: expected ids that are strings or integers, found {ids.dtype}")
+    return plain_ids(pa.chunked_array([column]), where, first_row=first_row)
+
+
 def vectors_from_arrow(column: pa.ChunkedArray, where: str, *, first_row: int = 0) -> np.ndarray:
-    """Returns vectors `[n, D]` float32 from a column of lists of floats of one length; else as `ids_from_arrow`."""
+    """Returns vectors `[n, D]` float32 from a column of lists of floats of one length; else as `plain_ids`."""
     kind = column.type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     if not is_list or not pa.types.is_floating(kind.value_type):
         raise UserError(f"{where}: expected lists of {FLOAT_TYPES}, found {kind}")
     _refuse_nulls(column, where, first_row)
-    features = _common_length(column, where, first_row)
-    blocks = [as_float32(_block(chunk, features, where)) for chunk in column.chunks if len(chunk)]
+    features, blocks = _common_length(column, where, first_row), []
+    for chunk in column.chunks:
+        blocks.append(as_float32(_block(chunk, features, where, first_row)))
+        first_row += len(chunk)
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
@@ -76,12 +102,14 @@ def _common_length(column: pa.ChunkedArray, where: str, first_row: int) -> int:
     return int(lengths[0])
 
 
-def _block(chunk: pa.Array, features: int, where: str) -> np.ndarray:
+def _block(chunk: pa.Array, features: int, where: str, first_row: int) -> np.ndarray:
     """Returns the chunk as `[n, D]`, without a copy."""
     values = chunk.flatten()
     if values.null_count:
+        row = first_row + pc.index(values.is_null(), True).as_py() // features
         raise UserError(
-            f"{where}: {values.null_count} values inside the vectors are null; fill them in or leave out the rows"
+            f"{where}: {values.null_count} values inside the vectors are null, the first in row {row} (counted from "
+            "0); fill them in or leave out the rows"
         )
     return values.to_numpy().reshape(-1, features)
 

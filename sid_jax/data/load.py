@@ -21,13 +21,10 @@ from sid_jax.data.catalogues.vectors import (
 from sid_jax.data.cooccurrence import cooccurrence_vectors, join_cooccurrences, pair_counts
 from sid_jax.data.history_sources import load_histories
 from sid_jax.data.id_lists import read_item_list
-from sid_jax.data.large_files import read_parts
-from sid_jax.data.npy_file import open_npy
 from sid_jax.data.partners import Partners
-from sid_jax.data.parts.vector_parts import find_ids_files, is_pattern, list_parts
 from sid_jax.data.relations import Relations
 from sid_jax.data.scaling import normalise
-from sid_jax.data.vector_files import read_vector_file
+from sid_jax.data.vector_files import read_vector_files
 from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
 
@@ -135,17 +132,16 @@ def _held_out(path: Path, item_ids: np.ndarray) -> np.ndarray:
 
 def _own_vectors(data_config: ConfigDict, resident_bytes: int | None) -> VectorSet:
     if not data_config.path:
-        raise UserError(
-            "data.path is empty: pass --config.data.path=FILE with your vectors, a .npy or .parquet file, or several"
-        )
-    columns = {"id_column": data_config.id_column, "vector_column": data_config.vector_column}
-    ids_paths = find_ids_files(data_config.ids_path)
-    path = Path(data_config.path).expanduser()
-    is_one = path.suffix in (".npy", ".parquet") and not path.is_dir() and not is_pattern(path)
-    if is_one and (resident_bytes is None or not path.is_file() or _stays_in_file(path)):
-        return read_vector_file(path, **columns, ids_path=Path(ids_paths[0]) if ids_paths else None)
-    parts = list_parts([data_config.path], **columns, ids_paths=ids_paths)
-    return read_parts(parts, data_config.path, resident_bytes=resident_bytes, cache_dir=data_config.cache_dir)
+        raise UserError("data.path is empty: pass --config.data.path=FILE with your vectors, or several files of them")
+    return read_vector_files(
+        data_config.path,
+        id_column=data_config.id_column,
+        vector_column=data_config.vector_column,
+        ids_paths=[data_config.ids_path],
+        on_bad_rows=data_config.on_bad_rows,
+        resident_bytes=resident_bytes,
+        cache_dir=data_config.cache_dir,
+    )
 
 
 def _own_columns(data_config: ConfigDict, names: list[str], ids: np.ndarray) -> dict[str, np.ndarray]:
@@ -156,11 +152,6 @@ def _own_columns(data_config: ConfigDict, names: list[str], ids: np.ndarray) -> 
         raise UserError(f"{data_config.path}: config.data.columns: some items are in no table with such columns")
     rows = [row_of[item_id] for item_id in ids.tolist()]
     return {name: exported_column([values[row] for row in rows]) for name, values in columns.items()}
-
-
-def _stays_in_file(path: Path) -> bool:
-    """Returns whether it is a .npy that is mapped as it is."""
-    return path.suffix == ".npy" and open_npy(path).dtype == np.float32
 
 
 def _check_choice(setting: str, value: str, choices: tuple[str, ...]) -> None:

@@ -1,10 +1,27 @@
-"""What another library's exception says, for the one line that a user reads."""
+"""What comes from outside, such as another library's exception or a user's text, as words for one line of an error."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 _LONGEST = 200
+_LONGEST_SHOWN = 80
+_MOST_NAMES = 20
 
 
 def reason(error: BaseException) -> str:
     """Returns the exception's message (or its kind, if it has none) as one line of at most 200 characters."""
     return " ".join(str(error).split())[:_LONGEST] or type(error).__name__
+
+
+def shown(value: object) -> str:
+    """Returns any value as Python writes it, on one line and cut where it is long: an id may be a whole text."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
+
+def listed(names: Iterable[str]) -> str:
+    """Returns names on one line, the first 20."""
+    names = list(names)
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(" ".join(name.split())[:_LONGEST_SHOWN] for name in names[:_MOST_NAMES]) + more

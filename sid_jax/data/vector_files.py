@@ -1,92 +1,144 @@
-"""A user's own vectors, from a .npy or .parquet file."""
+"""A user's own vectors, from files of any kind and number, as one set: in memory if they fit, else mapped."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from sid_jax.data.arrow_columns import FLOAT_TYPES, as_float32, ids_from_arrow, vectors_from_arrow
-from sid_jax.data.checks import check_finite, check_unique
+from sid_jax.cache import cache_folder
+from sid_jax.data.arrow_columns import ids_as_array
+from sid_jax.data.bad_rows import refuse_bad_rows, treat_bad_rows
+from sid_jax.data.blocks import in_blocks
+from sid_jax.data.checks import check_unique, not_finite
 from sid_jax.data.npy_file import open_npy
-from sid_jax.data.reason import reason
+from sid_jax.data.parts.vector_parts import VectorParts, list_parts
 from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
 
+_ROWS_A_BLOCK = 8192
 
-def read_vector_file(
-    path: Path, *, id_column: str = "item_id", vector_column: str = "vector", ids_path: Path | None = None
+
+def read_vector_files(
+    path: str,
+    *,
+    id_column: str = "item_id",
+    vector_column: str = "vector",
+    ids_paths: Sequence[str] = (),
+    on_bad_rows: str = "error",
+    resident_bytes: int | None = None,
+    cache_dir: str = "",
 ) -> VectorSet:
     """Reads N items and their vectors.
 
-    A .npy file of float32 stays memory-mapped: its pages are read when they are used.
+    One .npy file of float32 stays memory-mapped: its pages are read when they are used. Other vectors that are larger
+    than `resident_bytes` are written once into `vectors` in the cache folder, as such a file, which random access
+    needs, and stay there for the next start.
 
     Args:
-      path: a .npy file with an array `[N, D]`, or a .parquet file; float16, float32 or float64.
-      id_column: .parquet only: the column of ids, strings or integers.
-      vector_column: .parquet only: the column of vectors, lists or fixed-size lists.
-      ids_path: .npy only: a UTF-8 text file with one id a line. None: ids are the row numbers.
+      path: files, folders or patterns, with commas between them; their kinds are those of `list_parts`.
+      id_column, vector_column, ids_paths: as of `list_parts`.
+      on_bad_rows: as of `treat_bad_rows`.
+      resident_bytes: the most that memory is to hold; None for all.
+      cache_dir: as of `cache_folder`.
 
     Raises:
-      UserError: if a file is missing, damaged or of the wrong kind, or an id or vector is.
+      UserError: if a file is missing, damaged or of the wrong kind, two ids are the same, or a value is not finite.
     """
-    readers = {
-        ".npy": lambda: _read_npy(path, ids_path),
-        ".parquet": lambda: _read_parquet(path, id_column, vector_column),
-    }
-    if path.suffix not in readers:
-        raise UserError(f"{path}: unknown kind of file {path.suffix!r}; give one of {', '.join(readers)}")
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; set --config.data.path to a .npy or .parquet file")
-    ids, vectors = readers[path.suffix]()
-    check_unique(ids, str(path if ids_path is None else ids_path))
-    check_finite(vectors, ids, str(path))
-    return VectorSet(ids=ids, vectors=vectors, source=str(path))
+    parts = list_parts([path], id_column=id_column, vector_column=vector_column, ids_paths=ids_paths)
+    parts, left_out = treat_bad_rows(parts, on_bad_rows)
+    vectors = parts.mapped()
+    if vectors is not None:
+        if any(len(not_finite(block)) for _, block in in_blocks(vectors)):
+            refuse_bad_rows(parts)
+        ids = _ids(parts)
+    elif resident_bytes is None or _size_in_memory(parts) <= resident_bytes:
+        vectors, ids = _read(parts)
+    else:
+        file = cache_folder(cache_dir) / "vectors" / f"{_name(parts)}.npy"
+        ids = _ids(parts) if file.exists() else _write(parts, file)
+        vectors = np.asarray(open_npy(file))
+    check_unique(ids, f"{path}, without the rows left out" if left_out.num_rows else path)
+    return VectorSet(ids=ids, vectors=vectors, source=path, left_out=left_out)
 
 
-def _read_npy(path: Path, ids_path: Path | None) -> tuple[np.ndarray, np.ndarray]:
-    array = open_npy(path)
-    if array.dtype.kind != "f" or array.dtype.itemsize > 8:
-        raise UserError(f"{path}: expected {FLOAT_TYPES}, found {array.dtype}; save it as float32")
-    if array.ndim != 2 or 0 in array.shape:
-        raise UserError(f"{path}: expected an array [N, D] with items and features, found shape {list(array.shape)}")
-    ids = np.arange(len(array)) if ids_path is None else _read_ids(ids_path)
-    if len(ids) != len(array):
-        raise UserError(f"{ids_path}: holds {len(ids)} ids, but {path} holds {len(array)} vectors; give one id a row")
-    return ids, as_float32(array)
+def _size_in_memory(parts: VectorParts) -> int:
+    """Returns the bytes of all vectors as float32."""
+    return 4 * parts.num_items * parts.num_features
 
 
-def _read_ids(path: Path) -> np.ndarray:
+def _read(parts: VectorParts) -> tuple[np.ndarray, np.ndarray]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
+        vectors = np.empty((parts.num_items, parts.num_features), np.float32)
+    except (MemoryError, ValueError) as error:
         raise UserError(
-            f"{path}: cannot be read as UTF-8 text ({reason(error)}); give a file with one id a line"
+            f"{parts.parts[0].path}: {parts.num_items} vectors of {parts.num_features} features do not fit into "
+            "memory; if there are so many, set --config.train.resident_bytes"
         ) from error
-    if "" in lines:
-        raise UserError(f"{path}: line {lines.index('') + 1} is empty; give one id a line")
-    return np.array(lines, dtype=object)
+    found, row = [], 0
+    for ids, block in _checked(parts):
+        vectors[row : row + len(block)] = block
+        found.append(ids)
+        row += len(block)
+    return vectors, _joined(found)
 
 
-def _read_parquet(path: Path, id_column: str, vector_column: str) -> tuple[np.ndarray, np.ndarray]:
+def _write(parts: VectorParts, path: Path) -> np.ndarray:
+    """Writes the file, whole or not at all, and returns the ids."""
+    # Several processes of one run may come here at the same time.
+    found, partial = [], path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}")
     try:
-        names = pq.read_schema(path, memory_map=True).names
-    except (OSError, pa.ArrowException) as error:
-        raise _unreadable_parquet(path, error) from error
-    for setting, name in (("id_column", id_column), ("vector_column", vector_column)):
-        if name not in names:
-            raise UserError(f"{path}: no column {name!r}; set --config.data.{setting} to one of {', '.join(names)}")
-    try:
-        table = pq.read_table(path, columns=[id_column, vector_column], memory_map=True)
-    except (OSError, pa.ArrowException) as error:
-        raise _unreadable_parquet(path, error) from error
-    if not table.num_rows:
-        raise UserError(f"{path}: holds no rows")
-    ids = ids_from_arrow(table[id_column], f"{path}: column {id_column!r}")
-    return ids, vectors_from_arrow(table[vector_column], f"{path}: column {vector_column!r}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (parts.num_items, parts.num_features)}
+            np.lib.format.write_array_header_1_0(file, header)
+            for ids, block in _checked(parts):
+                file.write(np.ascontiguousarray(block, "<f4").data)
+                found.append(ids)
+        partial.rename(path)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror}); {_size_in_memory(parts) / 1e9:.1f} GB of vectors go there, "
+            "as they are more than config.train.resident_bytes: make room, or name another config.data.cache_dir"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+    return _joined(found)
 
 
-def _unreadable_parquet(path: Path, error: Exception) -> UserError:
-    return UserError(f"{path}: not a readable .parquet file ({reason(error)}); write it anew")
+def _ids(parts: VectorParts) -> np.ndarray:
+    if parts.ids_are_row_numbers and parts.num_items == parts.num_rows:
+        return np.arange(parts.num_items)
+    return _joined([ids for number in range(len(parts.parts)) for ids in parts.ids(number, _ROWS_A_BLOCK)])
+
+
+def _checked(parts: VectorParts) -> Iterator[tuple[pa.Array, np.ndarray]]:
+    for number in range(len(parts.parts)):
+        for ids, vectors in parts.blocks(number, _ROWS_A_BLOCK):
+            if len(not_finite(vectors)):
+                refuse_bad_rows(parts)
+            yield ids, vectors
+
+
+def _joined(found: list[pa.Array]) -> np.ndarray:
+    kinds = sorted({str(each.type) for each in found})
+    if len(kinds) > 1:
+        raise UserError(f"ids of some files are {kinds[0]}, of others {kinds[1]}: give all of them one type")
+    return ids_as_array(pa.chunked_array(found))
+
+
+def _name(parts: VectorParts) -> str:
+    """Returns a name that is another one as soon as a file has changed, or other rows are left out."""
+    files = {part.path: Path(part.path).stat() for part in parts.parts}
+    about = [[str(Path(path).resolve()), each.st_size, each.st_mtime_ns] for path, each in files.items()]
+    left_out = [[part.first_item, *part.left_out] for part in parts.parts if part.left_out]
+    content = [about, parts.columns.vector_column, *([left_out] if left_out else [])]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]

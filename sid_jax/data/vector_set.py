@@ -13,6 +13,28 @@ from sid_jax.data.relations import Relations
 
 
 @dataclasses.dataclass(frozen=True)
+class LeftOut:
+    """Rows of a user's files that are left out, since they hold NaN or infinite values.
+
+    Attributes:
+      num_rows: how many.
+      out_of: of so many.
+      first: the first few, in words.
+    """
+
+    num_rows: int = 0
+    out_of: int = 0
+    first: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        more = ", ..." if self.num_rows > len(self.first) else ""
+        return (
+            f"{self.num_rows:,} of {self.out_of:,} rows hold NaN or infinite values and are left out: "
+            f"{', '.join(self.first)}{more}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class VectorSet:
     """N items and their vectors, row for row.
 
@@ -24,6 +46,7 @@ class VectorSet:
       source: one line that says where the data came from.
       held_out: `[N]` bool, items that are not trained on; None for none.
       relations: what histories say of the items that are trained on; None if no loss wants it.
+      left_out: what the files hold besides.
     """
 
     ids: np.ndarray
@@ -33,6 +56,7 @@ class VectorSet:
     source: str = ""
     held_out: np.ndarray | None = None
     relations: Relations | None = None
+    left_out: LeftOut = LeftOut()
 
     @property
     def num_trained(self) -> int:

@@ -16,10 +16,12 @@ _IDS = flags.DEFINE_string(
     "An export's folder, or a .parquet, .csv, .json or .npy file; with +1 after it, 1 is added to its item ids.",
     required=True,
 )
-_VECTORS = flags.DEFINE_string("vectors", None, "A .npy or .parquet file: for whatever compares IDs with vectors.")
-_VECTOR_IDS = flags.DEFINE_string("vector_ids", None, "With a .npy file: a text file with an item id a line.")
-_ID_COLUMN = flags.DEFINE_string("id_column", "item_id", "With a .parquet file of vectors: the column of item ids.")
-_VECTOR_COLUMN = flags.DEFINE_string("vector_column", "vector", "With a .parquet file: the column of vectors.")
+_VECTORS = flags.DEFINE_string(
+    "vectors", None, "Files of vectors, of any kind that trains: for what compares IDs with them."
+)
+_VECTOR_IDS = flags.DEFINE_string("vector_ids", None, "For vectors without ids: a file with an item id a line.")
+_ID_COLUMN = flags.DEFINE_string("id_column", "item_id", "The vectors' column of item ids.")
+_VECTOR_COLUMN = flags.DEFINE_string("vector_column", "vector", "The vectors' own column.")
 _CODEBOOKS = flags.DEFINE_string("codebooks", None, "An export's folder, whose decoder says what IDs stand for.")
 _LABELS = flags.DEFINE_string("labels", None, "FILE:COLUMN, a .parquet, .csv or .jsonl file with ids in column 1.")
 _OTHER = flags.DEFINE_string("other", None, "IDs of the same items after another training: for the stability.")

@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from sid_jax.data.scaling import normalise
-from sid_jax.data.vector_files import read_vector_file
+from sid_jax.data.vector_files import read_vector_files
 from sid_jax.errors import UserError
 from sid_jax.evaluate.labels import read_labels
 from sid_jax.evaluate.report import print_figures
@@ -70,11 +70,11 @@ def evaluate_ids(sources: Sources, *, out: str | None = None, console: Console |
     table = _read_ids(sources.ids)
     vectors = None
     if sources.vectors:
-        data = read_vector_file(
-            Path(sources.vectors).expanduser(),
+        data = read_vector_files(
+            sources.vectors,
             id_column=sources.id_column,
             vector_column=sources.vector_column,
-            ids_path=Path(sources.vector_ids).expanduser() if sources.vector_ids else None,
+            ids_paths=[sources.vector_ids or ""],
         )
         table, vectors = align(table, data.ids), np.asarray(data.vectors, np.float32)
     figures = _figures_of_ids(table.semantic_ids)

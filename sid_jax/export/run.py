@@ -75,6 +75,7 @@ def export(
                 "fingerprint": run.data.fingerprint(),
                 "num_items": len(run.data.ids),
                 "num_held_out": 0 if run.data.held_out is None else int(run.data.held_out.sum()),
+                "num_left_out": run.data.left_out.num_rows,
                 "num_features": run.data.vectors.shape[1],
             },
             "semantic_ids": {

@@ -54,12 +54,14 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
         check_wandb(config.train.wandb)
         data = load_corpus(config)
         fingerprint = data.fingerprint()
-        data = data.trained()
+        left_out, data = data.left_out, data.trained()
         _refuse_too_few_items(config, data)
         mesh = all_devices()
         refuse_uneven_batches(config.train.batch_size, mesh)
-    claim_workdir(workdir, config, fingerprint, data_shape=data.vectors.shape)
+    claim_workdir(workdir, config, fingerprint, data_shape=data.vectors.shape, num_left_out=left_out.num_rows)
     console = (console or Console()) if is_first() else Console(quiet=True)
+    if left_out.num_rows:
+        console.print(str(left_out), markup=False, highlight=False, soft_wrap=True)
 
     num_items, num_features = data.vectors.shape
     durations = Durations.of(config.train, num_items, most_steps_a_call=most_steps_a_call(config.train, data.vectors))

@@ -22,6 +22,7 @@ FREE_TO_CHANGE = (
     "data.path",
     "data.ids_path",
     "data.held_out_path",
+    "data.on_bad_rows",
     "data.cache_dir",
     "data.histories.path",
     "ids.unique",
@@ -36,6 +37,7 @@ def claim_workdir(
     fingerprint: str,
     *,
     data_shape: tuple[int, int] | None = None,
+    num_left_out: int = 0,
     free_to_change: Sequence[str] = FREE_TO_CHANGE,
 ) -> None:
     """Writes the resolved config and the data's fingerprint into a new workdir, or compares them with an old one's.
@@ -47,6 +49,7 @@ def claim_workdir(
       config: of the run.
       fingerprint: of its data.
       data_shape: items trained on and features of a vector, for who restores the model without the data.
+      num_left_out: how many rows of the files were left out of the data.
       free_to_change: settings that may differ from an old one's.
 
     Raises:
@@ -57,7 +60,8 @@ def claim_workdir(
         _refuse_different_processes(config, fingerprint, free_to_change)
     with agreed():
         if is_first():
-            _claim(workdir, config, fingerprint, data_shape, free_to_change)
+            about = {"data_shape": data_shape, "num_left_out": num_left_out} if data_shape else {}
+            _claim(workdir, config, fingerprint, about, free_to_change)
     with agreed():
         if not (workdir / RUN_FILE).exists():
             raise UserError(f"{workdir} is not the folder that the first process has: it must be on a shared disk")
@@ -80,7 +84,7 @@ def _claim(
     workdir: Path,
     config: ConfigDict,
     fingerprint: str,
-    data_shape: tuple[int, int] | None,
+    about: dict[str, Any],
     free_to_change: Sequence[str],
 ) -> None:
     try:
@@ -90,7 +94,7 @@ def _claim(
         elif any(path.name != f"{RUN_FILE}.partial" for path in workdir.iterdir()):
             raise UserError(f"{workdir} is not empty and holds no run: choose another --workdir")
         content = {"config": config.to_dict(), "data_fingerprint": fingerprint}
-        write_json(workdir / RUN_FILE, content | ({"data_shape": data_shape} if data_shape else {}))
+        write_json(workdir / RUN_FILE, content | about)
     except OSError as error:
         raise UserError(f"cannot write {workdir}: {error.strerror}; choose another --workdir") from error
 

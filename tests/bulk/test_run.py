@@ -26,7 +26,7 @@ from sid_jax.export.id_tables import read_id_table
 from sid_jax.export.load import load_export
 from sid_jax.export.run import export
 from sid_jax.training.loop import train
-from tests.commands import environment, refused, run
+from tests.commands import environment, run
 from tests.export.test_run import small_run
 
 QUIET = Console(file=io.StringIO())
@@ -142,23 +142,6 @@ def test_appending_takes_the_run_that_the_export_came_from_and_no_other(trained,
     assert files.rows.equals(load_export(tmp_path / "v1-2").rows)
     reference = files.manifest["drift"]["reference"]
     assert reference["spread"] == pytest.approx(drift["reference"]["spread"], rel=1e-3)
-
-
-def test_a_mistake_leaves_nothing_behind(trained, tmp_path):
-    vectors = np.load(trained / "items.npy")
-    vectors[77, 3] = np.nan
-    np.save(tmp_path / "nan.npy", vectors)
-    np.save(tmp_path / "wide.npy", np.ones((4, 13), np.float32))
-    np.save(tmp_path / "many.npy", np.random.default_rng(1).normal(size=(600, 12)).astype(np.float32))
-    for name, words in {
-        "nan.npy": "row 77 (counted from 0, id 77) has nan",
-        "wide.npy": "vectors have 13 features; the model encodes 12",
-        "many.npy": "600 items cannot each have a Semantic ID",
-        "gone.npy": "no such file",
-    }.items():
-        result = run("export.py", f"--workdir={trained}/run", f"--input={tmp_path}/{name}", f"--out={tmp_path}/out")
-        assert words in refused(result)
-        assert not [path for path in tmp_path.iterdir() if "out" in path.name]
 
 
 def test_a_run_that_does_not_say_how_large_its_data_was(trained, tmp_path):

@@ -1,220 +1,180 @@
+"""What was written is what is read: every kind of file, whole and in pieces, in memory and mapped."""
+
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sid_jax.data.vector_files import read_vector_file
+from sid_jax.data.parts.vector_parts import list_parts
+from sid_jax.data.vector_files import read_vector_files
 from sid_jax.errors import UserError
+from tests.data.formats import (
+    BFLOAT16,
+    WITH_IDS,
+    WITH_NUMBERS,
+    WITHOUT_IDS,
+    table,
+    types_of,
+    write_dataset,
+    write_lines,
+    write_parquet,
+)
 
 VECTORS = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.float32)
+KINDS = [*WITH_IDS, *WITH_NUMBERS, *WITHOUT_IDS]
 
 
-def save_npy(tmp_path: Path, array: np.ndarray) -> Path:
-    path = tmp_path / "vectors.npy"
-    np.save(path, array)
-    return path
+@st.composite
+def texts(draw, kind: str, count: int) -> list[str]:
+    # A line has an end; NumPy's text cannot end in zeros; what begins a file may be a byte order mark.
+    forbidden = "\n\r\0\ufeff" if kind in WITHOUT_IDS or kind.startswith("npz") else ""
+    letters = st.characters(exclude_categories=["Cs"], exclude_characters=forbidden)
+    at_least = int(kind in WITHOUT_IDS)
+    return draw(st.lists(st.text(letters, min_size=at_least, max_size=12), min_size=count, max_size=count, unique=True))
 
 
-def save_parquet(tmp_path: Path, **columns: pa.Array) -> Path:
-    path = tmp_path / "vectors.parquet"
-    pq.write_table(pa.table(columns), path)
-    return path
+@st.composite
+def catalogues(draw, kind: str):
+    """Vectors of a type that the kind of file can hold, ids, and how many rows each file has."""
+    sizes = draw(st.lists(st.integers(1, 20), min_size=1, max_size=3))
+    count, features = sum(sizes), draw(st.integers(1, 5))
+    dtype = draw(st.sampled_from(types_of(kind)))
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    with np.errstate(over="ignore"):
+        vectors = (random.normal(size=(count, features)) * 10.0 ** random.integers(-8, 5, (count, 1))).astype(dtype)
+    if kind in WITH_NUMBERS or draw(st.booleans()):
+        ids = draw(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=count, max_size=count, unique=True))
+    else:
+        ids = draw(texts(kind, count))
+    return vectors, ids, sizes
 
 
-def refusal(path: Path, **settings: object) -> str:
-    with pytest.raises(UserError) as caught:
-        read_vector_file(path, **settings)  # type: ignore[arg-type]
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
+def write_files(folder: Path, kind: str, vectors: np.ndarray, ids: list, sizes: list[int]) -> list[str]:
+    """Writes the files, in the order of their names, and returns those of ids, if they have files of their own."""
+    id_files, row = [], 0
+    for number, size in enumerate(sizes):
+        rows, name = slice(row, row + size), folder / str(number)
+        if kind not in WITHOUT_IDS:
+            (WITH_IDS | WITH_NUMBERS)[kind](name, ids[rows], vectors[rows])
+        else:
+            WITHOUT_IDS[kind](name, vectors[rows])
+            id_files.append(_write_ids(folder / f"ids-{number}", ids[rows]))
+        row += size
+    return id_files
 
 
-@pytest.mark.parametrize("dtype", ["<f2", "<f4", "<f8", ">f4"])
-def test_npy_gives_float32_and_row_numbers(tmp_path: Path, dtype: str):
-    found = read_vector_file(save_npy(tmp_path, VECTORS.astype(dtype)))
-    assert found.vectors.dtype == np.float32
-    np.testing.assert_array_equal(found.vectors, VECTORS)
-    assert found.ids.dtype == np.int64
-    assert found.ids.tolist() == [0, 1]
-    assert found.source == str(tmp_path / "vectors.npy")
+def _write_ids(name: Path, ids: list) -> str:
+    if isinstance(ids[0], str):
+        return str(write_lines(name, ids))
+    np.save(name, np.array(ids))
+    return f"{name}.npy"
 
 
-def test_npy_of_float32_is_not_copied_into_memory(tmp_path: Path):
-    vectors = read_vector_file(save_npy(tmp_path, VECTORS)).vectors
-    assert isinstance(vectors.base, np.memmap)
-
-
-def test_npy_in_columns_order_is_read_by_rows(tmp_path: Path):
-    found = read_vector_file(save_npy(tmp_path, np.asfortranarray(VECTORS))).vectors
-    assert found.flags.c_contiguous
-    np.testing.assert_array_equal(found, VECTORS)
-
-
-def test_ids_from_lines_are_kept_exactly(tmp_path: Path):
-    (tmp_path / "ids.txt").write_bytes("007\r\nnaïve id \r\n".encode())
-    found = read_vector_file(save_npy(tmp_path, VECTORS), ids_path=tmp_path / "ids.txt")
-    assert found.ids.tolist() == ["007", "naïve id "]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"a\nb\nc\n", "holds 3 ids, but .*vectors.npy holds 2 vectors"),
-        (b"a\na\n", "ids.txt: id 'a' is in row 0 and again in row 1"),
-        (b"a\n\n", "line 2 is empty"),
-        (b"\xff\xfe\n", "cannot be read as UTF-8 text"),
-    ],
-)
-def test_wrong_ids_files_are_refused(tmp_path: Path, content: bytes, message: str):
-    (tmp_path / "ids.txt").write_bytes(content)
-    with pytest.raises(UserError, match=message):
-        read_vector_file(save_npy(tmp_path, VECTORS), ids_path=tmp_path / "ids.txt")
-
-
-def test_a_missing_ids_file_is_refused(tmp_path: Path):
-    assert "none.txt: cannot be read" in refusal(save_npy(tmp_path, VECTORS), ids_path=tmp_path / "none.txt")
-
-
-@pytest.mark.parametrize(
-    ("array", "message"),
-    [
-        (np.arange(6).reshape(2, 3), "expected float16, float32 or float64, found int64"),
-        (np.ones(4, np.float32), "expected an array [N, D] with items and features, found shape [4]"),
-        (np.ones((2, 3, 4), np.float32), "found shape [2, 3, 4]"),
-        (np.ones((0, 4), np.float32), "found shape [0, 4]"),
-        (np.ones((4, 0), np.float32), "found shape [4, 0]"),
-        (np.array([[1, "a"]], dtype=object), "Python objects"),
-        (np.array(["a"]), "found <U1"),
-        (np.ones((2, 2), np.complex64), "found complex64"),
-        (np.array([[1, 2], [np.nan, 3], [4, -np.inf]], np.float32), "row 1 (counted from 0, id 1) has nan as float32"),
-        (np.array([[1, 2], [3, 1e300]]), "has inf as float32 in column 1; NaN or infinite values are in 1 of 2 rows"),
-    ],
-)
-def test_wrong_arrays_are_refused(tmp_path: Path, array: np.ndarray, message: str):
-    path = save_npy(tmp_path, array)
-    assert message in refusal(path)
-    assert str(path) in refusal(path)
-
-
-def test_a_bad_value_is_named_by_its_id(tmp_path: Path):
-    (tmp_path / "ids.txt").write_text("first\nsecond\n")
-    path = save_npy(tmp_path, np.array([[1, 2], [3, np.nan]]))
-    assert "row 1 (counted from 0, id second) has nan" in refusal(path, ids_path=tmp_path / "ids.txt")
-
-
-def test_bad_rows_are_counted_over_all_blocks(tmp_path: Path):
-    vectors = np.ones((150_000, 1), np.float32)
-    vectors[[70_000, 149_999]] = np.nan
-    message = refusal(save_npy(tmp_path, vectors))
-    assert "row 70000 " in message
-    assert "2 of 150000 rows" in message
-
-
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
-def test_a_cut_or_changed_npy_gives_vectors_or_one_line(tmp_path: Path, data: st.DataObject):
-    path = save_npy(tmp_path, VECTORS)
-    content = bytearray(path.read_bytes())
-    content = content[: data.draw(st.integers(0, len(content)))]
-    for place in data.draw(st.lists(st.integers(0, max(0, len(content) - 1)), max_size=3)) if content else []:
-        content[place] ^= data.draw(st.integers(1, 255))
-    path.unlink()
-    path.write_bytes(content)
-    try:
-        read_vector_file(path)
-    except UserError as caught:
-        assert str(path) in str(caught)
-        assert "\n" not in str(caught)
+def test_what_was_written_is_read(kind: str, data: st.DataObject):
+    vectors, ids, sizes = data.draw(catalogues(kind))
+    rows, rows_a_part, in_memory = (data.draw(each) for each in (st.integers(1, 9), st.integers(1, 30), st.booleans()))
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "many"
+        folder.mkdir()
+        id_files = write_files(folder, kind, vectors, ids, sizes)
+        path = ",".join(str(each) for each in sorted(folder.iterdir()) if "ids" not in each.name)
+        limit = None if in_memory else 4
+        found = read_vector_files(path, ids_paths=id_files, resident_bytes=limit, cache_dir=scratch)
+        assert found.vectors.dtype == np.float32
+        np.testing.assert_array_equal(found.vectors, vectors.astype(np.float32))
+        assert found.ids.tolist() == ids and found.ids.dtype == (object if isinstance(ids[0], str) else np.int64)
+        parts = list_parts([path], ids_paths=id_files, rows=rows_a_part)
+        assert parts.num_items == len(ids) and not parts.ids_are_row_numbers
+        for number, part in enumerate(parts.parts):
+            blocks = list(parts.blocks(number, rows))
+            assert all(0 < len(block) <= rows for _, block in blocks)
+            mine = slice(part.first_item, part.first_item + part.num_rows)
+            assert [each for some, _ in blocks for each in some.to_pylist()] == ids[mine]
+            np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), found.vectors[mine])
+            wanted = np.arange(part.num_rows)[:: rows + 1]
+            chosen = np.concatenate(list(parts.rows(number, wanted, rows)))
+            np.testing.assert_array_equal(chosen, found.vectors[mine][wanted])
 
 
-def test_unknown_endings_and_missing_files_are_refused(tmp_path: Path):
-    assert "unknown kind of file '.csv'; give one of .npy, .parquet" in refusal(tmp_path / "vectors.csv")
-    assert "no such file" in refusal(tmp_path / "vectors.npy")
-    assert "no such file" in refusal(tmp_path / "vectors.parquet")
+@pytest.mark.parametrize("kind", WITHOUT_IDS)
+def test_without_ids_they_are_row_numbers_counted_over_all_files(tmp_path: Path, kind: str):
+    for number in range(2):
+        WITHOUT_IDS[kind](tmp_path / str(number), VECTORS + number)
+    found = read_vector_files(str(tmp_path))
+    assert found.ids.tolist() == [0, 1, 2, 3] and found.ids.dtype == np.int64
+    np.testing.assert_array_equal(found.vectors, np.concatenate([VECTORS, VECTORS + 1]))
 
 
-def list_types() -> list[pa.DataType]:
-    return [
-        kind
-        for value in (pa.float16(), pa.float32(), pa.float64())
-        for kind in (pa.list_(value), pa.large_list(value), pa.list_(value, 3))
-    ]
+def test_one_npy_of_float32_stays_in_its_file_and_nothing_else_does(tmp_path: Path):
+    paths = [WITHOUT_IDS["npy"](tmp_path / name, VECTORS.astype(dtype)) for name, dtype in (("a", "<f4"), ("b", "<f8"))]
+    mapped, read = (read_vector_files(str(path)).vectors for path in paths)
+    assert isinstance(mapped.base, np.memmap) and not isinstance(read.base, np.memmap)
 
 
-@pytest.mark.parametrize("kind", list_types(), ids=str)
-@pytest.mark.parametrize("rows_in_a_group", [1, 10])
-def test_parquet_of_every_kind_of_list(tmp_path: Path, kind: pa.DataType, rows_in_a_group: int):
-    values = VECTORS.astype(kind.value_type.to_pandas_dtype())
-    table = pa.table({"vector": pa.array(list(values), kind), "item_id": ["b", "a"]})
-    pq.write_table(table, tmp_path / "vectors.parquet", row_group_size=rows_in_a_group)
-    found = read_vector_file(tmp_path / "vectors.parquet")
-    assert found.vectors.dtype == np.float32
+def test_numpy_bfloat16_is_known_by_its_two_byte_voids(tmp_path: Path):
+    path = WITHOUT_IDS["npy"](tmp_path / "a", VECTORS.astype(BFLOAT16))
+    assert np.load(path).dtype == np.dtype("V2")
+    np.testing.assert_array_equal(read_vector_files(str(path)).vectors, VECTORS)
+
+
+def test_lines_of_ids_are_kept_exactly(tmp_path: Path):
+    path = WITHOUT_IDS["npy"](tmp_path / "a", VECTORS)
+    (tmp_path / "ids.txt").write_bytes("\ufeff007\r\nnaïve id \r\n".encode())
+    assert read_vector_files(str(path), ids_paths=[str(tmp_path / "ids.txt")]).ids.tolist() == ["007", "naïve id "]
+
+
+def test_an_id_of_a_megabyte_and_two_that_only_look_alike(tmp_path: Path):
+    ids = ["x" * 10**6, "caf\u00e9", "cafe\u0301", "🎬\n"]
+    path = write_parquet(tmp_path / "a.parquet", ids, np.eye(4, dtype=np.float32))
+    assert read_vector_files(str(path)).ids.tolist() == ids
+
+
+def test_other_names_of_columns(tmp_path: Path):
+    ids, vectors = pa.array([3, 255], pa.uint8()), pa.array(VECTORS.tolist())
+    pq.write_table(pa.table({"film": ids, "embedding": vectors, "vector": [0, 0]}), tmp_path / "a.parquet")
+    found = read_vector_files(str(tmp_path / "a.parquet"), id_column="film", vector_column="embedding")
+    assert found.ids.tolist() == [3, 255]
     np.testing.assert_array_equal(found.vectors, VECTORS)
-    assert found.ids.tolist() == ["b", "a"]
 
 
-@pytest.mark.parametrize(
-    ("ids", "expected"),
-    [
-        (pa.array([3, 2**62]), [3, 2**62]),
-        (pa.array([3, 255], pa.uint8()), [3, 255]),
-        (pa.array(["007", ""]), ["007", ""]),
-        (pa.array(["x" * 300, "y"], pa.large_string()), ["x" * 300, "y"]),
-        (pa.array(["b", "a"]).dictionary_encode(), ["b", "a"]),
-    ],
-)
-def test_parquet_ids_are_kept_exactly(tmp_path: Path, ids: pa.Array, expected: list[object]):
-    path = save_parquet(tmp_path, film=ids, embedding=pa.array(VECTORS.tolist()), other=pa.array([1, 2]))
-    found = read_vector_file(path, id_column="film", vector_column="embedding")
-    assert found.ids.tolist() == expected
-    assert found.ids.dtype == (np.int64 if isinstance(expected[0], int) else object)
+def test_a_data_set_is_read_in_its_own_order_and_of_several_splits_one_is_to_be_named(tmp_path: Path):
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    (folder / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    content = table([f"i{n}" for n in range(30)], np.arange(60, dtype=np.float32).reshape(30, 2))
+    for split in ("train", "test"):
+        write_dataset(folder / split, content, num_files=3)
+    (folder / "train" / "cache-123.arrow").write_bytes(b"not of the data set")
+    assert read_vector_files(f"{folder}/train").ids.tolist() == content["item_id"].to_pylist()
+    with pytest.raises(UserError, match="several splits; name one, as in .*/saved/SPLIT: test, train"):
+        read_vector_files(str(folder))
+    (folder / "test" / "state.json").write_text('{"_data_files": [{"filename": "../../secret.arrow"}]}')
+    with pytest.raises(UserError, match="it names more than the files of one folder"):
+        read_vector_files(f"{folder}/test")
 
 
-@pytest.mark.parametrize(
-    ("ids", "vectors", "message"),
-    [
-        (
-            ["a", "b"],
-            pa.array([[1.0, 2.0], [3.0]]),
-            "column 'vector': row 1 (counted from 0) has 1 values, but row 0 has 2",
-        ),
-        (["a", "b"], pa.array([[1.0], None]), "column 'vector': row 1 (counted from 0) is null"),
-        (["a", "b"], pa.array([[1.0], [None]]), "1 values inside the vectors are null"),
-        (["a", "b"], pa.array([[], []], pa.list_(pa.float32())), "the vectors are empty"),
-        (["a", "b"], pa.array([1.0, 2.0]), "expected lists of float16, float32 or float64, found double"),
-        (["a", "b"], pa.array([[1], [2]]), "found list<"),
-        (["a", None], pa.array([[1.0], [2.0]]), "column 'item_id': row 1 (counted from 0) is null"),
-        (["a", "a"], pa.array([[1.0], [2.0]]), "id 'a' is in row 0 and again in row 1"),
-        ([7, 7], pa.array([[1.0], [2.0]]), "id 7 is in row 0 and again in row 1"),
-        ([1.0, 2.0], pa.array([[1.0], [2.0]]), "expected ids that are strings or integers, found double"),
-        (pa.array([1, 2**64 - 1], pa.uint64()), pa.array([[1.0], [2.0]]), "too large for a 64-bit signed integer"),
-        (["a", "b"], pa.array([[1.0], [float("inf")]]), "row 1 (counted from 0, id b) has inf as float32 in column 0"),
-        (pa.array([], pa.string()), pa.array([], pa.list_(pa.float32())), "holds no rows"),
-    ],
-)
-def test_wrong_parquet_columns_are_refused(tmp_path: Path, ids: object, vectors: pa.Array, message: str):
-    path = save_parquet(tmp_path, item_id=pa.array(ids), vector=vectors)
-    assert message in refusal(path)
-    assert str(path) in refusal(path)
+def test_a_name_with_a_comma_and_two_names_with_one_between(tmp_path: Path):
+    one = write_parquet(tmp_path / "a,b.parquet", [1, 2], VECTORS)
+    other = write_parquet(tmp_path / "c.parquet", [3, 4], VECTORS)
+    assert read_vector_files(str(one)).ids.tolist() == [1, 2]
+    other.rename(tmp_path / "d.parquet")
+    one.rename(other)
+    assert read_vector_files(f"{tmp_path}/d.parquet, {other}").ids.tolist() == [3, 4, 1, 2]
 
 
-def test_an_unknown_parquet_column_is_refused_with_those_there_are(tmp_path: Path):
-    path = save_parquet(tmp_path, key=pa.array(["a"]), vector=pa.array([[1.0]]))
-    assert "no column 'item_id'; set --config.data.id_column to one of key, vector" in refusal(path)
-    assert "set --config.data.vector_column" in refusal(path, id_column="key", vector_column="embedding")
-
-
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_a_cut_parquet_is_refused(tmp_path: Path, data: st.DataObject):
-    path = save_parquet(tmp_path, item_id=pa.array(["a", "b"]), vector=pa.array(VECTORS.tolist()))
-    content = path.read_bytes()
-    path.unlink()
-    path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
-    assert "not a readable .parquet file" in refusal(path)
+def test_files_of_ids_by_a_pattern(tmp_path: Path):
+    for number in range(2):
+        WITHOUT_IDS["npy"](tmp_path / str(number), VECTORS)
+        write_lines(tmp_path / f"{number}.txt", [f"{number}a", f"{number}b"])
+    found = read_vector_files(f"{tmp_path}/*.npy", ids_paths=[f"{tmp_path}/*.txt"])
+    assert found.ids.tolist() == ["0a", "0b", "1a", "1b"]

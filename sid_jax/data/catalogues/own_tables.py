@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from sid_jax.data.arrow_columns import ids_from_arrow
 from sid_jax.data.catalogues.records import read_records
 from sid_jax.data.checks import check_unique
-from sid_jax.data.parts.vector_parts import is_pattern
+from sid_jax.data.parts.find_files import is_pattern
 from sid_jax.data.reason import reason
 from sid_jax.data.text.template import clean
 from sid_jax.errors import UserError

@@ -9,24 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from sid_jax.data.parts.part import Columns, Part
-from sid_jax.data.reason import reason
+from sid_jax.data.parts.part import Columns, Kind, Look, Part, even_parts, reading
 from sid_jax.errors import UserError
 
 
-class ArrayRecords:
-    """A record an item: the bytes of its vector, little-endian float32."""
+class ArrayRecords(Kind):
+    """A record an item: the bytes of its vector, little-endian float32; without ids."""
 
-    has_ids = False
-
-    def look(self, path: Path, columns: Columns, rows: int) -> tuple[int, list[Part]]:
-        """Returns D and the parts."""
+    def look(self, path: Path, columns: Columns, rows: int) -> Look:
+        """Returns what there is to know."""
         with _opened(path) as reader:
             count = reader.num_records()
             size = len(reader.read([0])[0]) if count else 0
         if size % 4 or (count and not size):
             raise UserError(f"{path}: record 0 has {size} bytes; a vector is its float32 numbers, 4 bytes each")
-        return size // 4, [Part(str(path), start, min(rows, count - start)) for start in range(0, count, rows)]
+        return Look(size // 4, even_parts(path, count, rows), has_ids=False)
 
     def blocks(self, part: Part, columns: Columns, rows: int) -> Iterator[tuple[None, np.ndarray]]:
         """Yields vectors."""
@@ -51,10 +48,8 @@ class ArrayRecords:
 def _opened(path: Path) -> Iterator[Any]:
     from array_record.python.array_record_module import ArrayRecordReader
 
-    try:
+    with reading(path, ".array_record"):
         reader = ArrayRecordReader(str(path))
         yield reader
         # It speaks of some damage only now.
         reader.close()
-    except (RuntimeError, ValueError, IndexError, OSError) as error:
-        raise UserError(f"{path}: not a readable array_record file ({reason(error)}); write it anew") from error

@@ -4,47 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from sid_jax.data.arrow_columns import FLOAT_TYPES, as_float32
-from sid_jax.data.npy_file import open_npy, read_rows
-from sid_jax.data.parts.part import Columns, Part
-from sid_jax.errors import UserError
+from sid_jax.data.arrow_columns import as_float32
+from sid_jax.data.blocks import forget_pages, take_rows
+from sid_jax.data.npy_file import check_vectors, open_npy, read_rows
+from sid_jax.data.parts.part import Columns, Kind, Look, Part, even_parts
 
 
-class Npy:
-    """An array `[N, D]` of floats."""
+class Npy(Kind):
+    """An array `[N, D]` of floats, without ids."""
 
-    has_ids = False
-
-    def look(self, path: Path, columns: Columns, rows: int) -> tuple[int, list[Part]]:
-        """Returns D and the parts."""
-        array = open_npy(path)
-        if array.ndim != 2 or array.dtype.kind != "f" or array.dtype.itemsize > 8 or not array.shape[1]:
-            raise UserError(
-                f"{path}: expected {FLOAT_TYPES} vectors [N, D], found {array.dtype} {list(array.shape)}; save it anew"
-            )
-        if not array.flags.c_contiguous:
-            raise UserError(
-                f"{path}: lies column by column; save it anew by np.save(path, np.ascontiguousarray(array))"
-            )
-        starts = range(0, len(array), rows)
-        return array.shape[1], [Part(str(path), start, min(rows, len(array) - start)) for start in starts]
+    def look(self, path: Path, columns: Columns, rows: int) -> Look:
+        """Returns what there is to know."""
+        num_items, num_features = _opened(path).shape
+        return Look(num_features, even_parts(path, num_items, rows), has_ids=False)
 
     def blocks(self, part: Part, columns: Columns, rows: int) -> Iterator[tuple[None, np.ndarray]]:
         """Yields vectors."""
-        array = open_npy(Path(part.path))
-        with Path(part.path).open("rb") as file:
+        path, array = Path(part.path), _opened(Path(part.path))
+        if not array.flags.c_contiguous:
+            for start in range(part.first_row, part.first_row + part.num_rows, rows):
+                yield None, as_float32(array[start : min(start + rows, part.first_row + part.num_rows)])
+                forget_pages(array)
+            return
+        with path.open("rb") as file:
             # Not from the map, for the reason that `read_rows` has.
             file.seek(array.offset + part.first_row * array.strides[0])
             for start in range(0, part.num_rows, rows):
                 count = min(rows, part.num_rows - start)
-                yield None, as_float32(np.fromfile(file, array.dtype, count * array.shape[1]).reshape(count, -1))
+                block = np.fromfile(file, array.dtype, count * array.shape[1])
+                yield None, as_float32(block.reshape(-1, array.shape[1]))
 
     def rows(self, part: Part, columns: Columns, wanted: np.ndarray, rows: int) -> Iterator[np.ndarray]:
         """Yields chosen vectors."""
-        array = open_npy(Path(part.path))
+        path, array = Path(part.path), _opened(Path(part.path))
         for first in range(0, len(wanted), rows):
             chosen = part.first_row + wanted[first : first + rows]
-            yield as_float32(read_rows(Path(part.path), array.offset, chosen, array.dtype, array.shape[1]))
+            if array.flags.c_contiguous:
+                yield as_float32(read_rows(path, array.offset, chosen, array.dtype, array.shape[1]))
+            else:
+                yield as_float32(take_rows(array, chosen))
+
+    def mapped(self, path: Path) -> np.ndarray | None:
+        """Returns all vectors of a file of float32, row by row."""
+        array = _opened(path)
+        return np.asarray(array) if array.dtype == np.float32 and array.flags.c_contiguous else None
+
+
+def _opened(path: Path) -> Any:
+    array = open_npy(path)
+    return array.view(check_vectors(path, array.dtype, array.shape))

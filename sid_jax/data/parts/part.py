@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import abc
+import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
+
+from sid_jax.data.reason import listed, reason
+from sid_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,8 +25,9 @@ class Part:
       num_rows: how many.
       first_item: how many rows come before it in all files.
       row_groups: of a parquet file, from and to (not included).
-      ids_path: the text file with its ids, if they are not in the file; empty if ids are row numbers.
-      ids_offset: where the first one begins, in bytes.
+      ids_path: the file with its ids, if they are not in the file itself; empty if ids are row numbers.
+      ids_offset: where the first one begins: in bytes, or in a .npy file in rows.
+      left_out: rows that are passed over, counted from `first_row`, in rising order.
     """
 
     path: str
@@ -32,30 +37,106 @@ class Part:
     row_groups: tuple[int, int] = (0, 0)
     ids_path: str = ""
     ids_offset: int = 0
+    left_out: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """What the columns of a file that has some are called."""
+    """What the columns (or arrays, or tensors) of a file that has some are called."""
 
     id_column: str
     vector_column: str
 
+    def find(self, setting: str, names: Sequence[str], path: Path) -> str:
+        """Returns which of a file's names a setting means; a default one also has a second form, as plurals are common.
 
-class Kind(Protocol):
-    """A kind of file."""
-
-    has_ids: bool
-
-    def look(self, path: Path, columns: Columns, rows: int) -> tuple[int, list[Part]]:
-        """Returns D and the file's parts of about so many rows, without reading it.
+        Args:
+          setting: "id_column" or "vector_column".
+          names: those there are.
+          path: the file.
 
         Raises:
-          UserError: if the file is no such file, or holds something else.
+          UserError: if there is none, or it is there twice.
         """
+        found = self.find_if_any(setting, names, path)
+        if found is None:
+            raise UserError(
+                f"{path}: has no {getattr(self, setting)!r}; set --config.data.{setting} to one of "
+                f"{listed(names) or 'its names, which it lacks'}"
+            )
+        return found
 
+    def find_if_any(self, setting: str, names: Sequence[str], path: Path) -> str | None:
+        """Returns what `find` does, but None if there is none."""
+        wanted = getattr(self, setting)
+        found = next((name for name in (wanted, _SECOND_FORMS.get(wanted, wanted)) if name in names), None)
+        if found is not None and names.count(found) > 1:
+            raise UserError(f"{path}: has {names.count(found)} columns {found!r}; give each a name of its own")
+        return found
+
+
+_SECOND_FORMS = {"item_id": "ids", "vector": "vectors"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """What a look at a file says, without reading it.
+
+    Attributes:
+      num_features: D.
+      parts: none if it holds no rows.
+      has_ids: whether it has ids of its own.
+    """
+
+    num_features: int
+    parts: list[Part]
+    has_ids: bool
+
+
+class Kind(abc.ABC):
+    """A kind of file. What is damaged, or holds something else, is a UserError that names the file."""
+
+    @abc.abstractmethod
+    def look(self, path: Path, columns: Columns, rows: int) -> Look:
+        """Returns what there is to know before reading; the parts are of about so many rows."""
+
+    @abc.abstractmethod
     def blocks(self, part: Part, columns: Columns, rows: int) -> Iterator[tuple[pa.Array | None, np.ndarray]]:
-        """Yields ids `[n]` (None without any) and vectors `[n, D]` float32, so many rows at a time."""
+        """Yields ids `[n]`, int64 or string (None without any), and vectors `[n, D]` float32, so many at a time."""
 
     def rows(self, part: Part, columns: Columns, wanted: np.ndarray, rows: int) -> Iterator[np.ndarray]:
-        """Yields the vectors of rows that are counted from the part's first and sorted, so many at a time."""
+        """Yields the vectors of rows that are counted from the part's first and sorted, so many at a time.
+
+        All are read, unless a kind knows better.
+        """
+        start = 0
+        for _, vectors in self.blocks(part, columns, rows):
+            first, end = np.searchsorted(wanted, [start, start + len(vectors)])
+            if end > first:
+                yield vectors[wanted[first:end] - start]
+            start += len(vectors)
+
+    def mapped(self, path: Path) -> np.ndarray | None:
+        """Returns all vectors, memory-mapped, if they lie in the file as they are used; else None."""
+        return None
+
+
+def even_parts(path: Path, num_rows: int, rows: int) -> list[Part]:
+    """Cuts a file into parts of so many rows."""
+    return [Part(str(path), start, min(rows, num_rows - start)) for start in range(0, num_rows, rows)]
+
+
+@contextlib.contextmanager
+def reading(path: Path, ending: str, *also: type[Exception]) -> Iterator[None]:
+    """Turns what a library says of a damaged file into one line.
+
+    Args:
+      path: the file.
+      ending: of its kind's names.
+      also: exceptions of the library's own.
+    """
+    damage = (OSError, ValueError, LookupError, TypeError, MemoryError, OverflowError, RuntimeError, pa.ArrowException)
+    try:
+        yield
+    except (*damage, *also) as error:
+        raise UserError(f"{path}: not a readable {ending} file ({reason(error)}); write it anew") from error

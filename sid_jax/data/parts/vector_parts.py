@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,15 +10,27 @@ import numpy as np
 import pyarrow as pa
 
 from sid_jax.data.parts.array_records import ArrayRecords
-from sid_jax.data.parts.id_lines import line_offsets, read_lines
+from sid_jax.data.parts.arrow import Arrow
+from sid_jax.data.parts.find_files import ending, find_files, find_ids_files
+from sid_jax.data.parts.id_files import IdReader, id_offsets
 from sid_jax.data.parts.npy import Npy
+from sid_jax.data.parts.npz import Npz
 from sid_jax.data.parts.parquet import Parquet
-from sid_jax.data.parts.part import Columns, Kind, Part
+from sid_jax.data.parts.part import Columns, Kind, Look, Part
+from sid_jax.data.parts.safetensors import Safetensors
 from sid_jax.errors import UserError
 
 # Rows of a part, but that a row group of a parquet file is not divided.
 _ROWS_A_PART = 2**18
-_KINDS: dict[str, Kind] = {".npy": Npy(), ".parquet": Parquet(), ".array_record": ArrayRecords()}
+_KINDS: dict[str, Kind] = {
+    ".npy": Npy(),
+    ".npz": Npz(),
+    ".parquet": Parquet(),
+    ".arrow": Arrow(),
+    ".feather": Arrow(),
+    ".safetensors": Safetensors(),
+    ".array_record": ArrayRecords(),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,47 +40,94 @@ class VectorParts:
     Attributes:
       parts: in the order of the rows.
       num_features: D.
-      columns: of parquet files.
+      columns: of files that have some.
+      ids_are_row_numbers: whether ids are the numbers of the rows, counted over all files.
     """
 
     parts: tuple[Part, ...]
     num_features: int
     columns: Columns
+    ids_are_row_numbers: bool
 
     @property
-    def num_items(self) -> int:
-        """N."""
+    def num_rows(self) -> int:
+        """How many rows the files have."""
         return sum(part.num_rows for part in self.parts)
 
     @property
-    def ids_are_row_numbers(self) -> bool:
-        """Whether ids are the numbers of the rows, counted over all files."""
-        return not any(part.ids_path or _kind(Path(part.path)).has_ids for part in self.parts)
+    def num_items(self) -> int:
+        """N: the rows but for those that are left out."""
+        return self.num_rows - sum(len(part.left_out) for part in self.parts)
 
     def blocks(self, number: int, rows: int) -> Iterator[tuple[pa.Array, np.ndarray]]:
         """Yields ids `[n]`, int64 or string, and vectors `[n, D]` float32 of a part, so many rows at a time.
 
         Raises:
-          UserError: if the file cannot be read, or an id or a vector is null.
+          UserError: if the file cannot be read or is not what it was, or an id or a vector is null.
         """
         part = self.parts[number]
-        lines = read_lines(part.ids_path, part.ids_offset, part.num_rows) if part.ids_path else None
-        item = part.first_item
-        for ids, vectors in _kind(Path(part.path)).blocks(part, self.columns, rows):
-            if lines is not None:
-                ids = pa.array(list(itertools.islice(lines, len(vectors))), pa.string())
+        for first, ids, vectors in self.all_rows(number, rows):
+            if part.left_out:
+                kept = _kept(part, first, len(vectors))
+                ids, vectors = ids.take(pa.array(kept)), vectors[kept]
+            if len(vectors):
+                yield ids, vectors
+
+    def ids(self, number: int, rows: int) -> Iterator[pa.Array]:
+        """Yields the ids of `blocks` alone, without reading the vectors where ids have a file of their own."""
+        part = self.parts[number]
+        if not part.ids_path:
+            yield from (ids for ids, _ in self.blocks(number, rows))
+            return
+        ids_file = IdReader(part.ids_path, part.ids_offset, part.first_row)
+        for first in range(0, part.num_rows, rows):
+            ids = ids_file.read(min(rows, part.num_rows - first))
+            yield ids.take(pa.array(_kept(part, first, len(ids)))) if part.left_out else ids
+
+    def all_rows(self, number: int, rows: int) -> Iterator[tuple[int, pa.Array, np.ndarray]]:
+        """Yields what `blocks` does, of the rows that are left out too, after the place of the first in the part."""
+        part = self.parts[number]
+        ids_file = IdReader(part.ids_path, part.ids_offset, part.first_row) if part.ids_path else None
+        read = 0
+        for ids, vectors in _kind(part).blocks(part, self.columns, rows):
+            _check_block(part, read, vectors, self.num_features)
+            if ids_file is not None:
+                ids = ids_file.read(len(vectors))
             elif ids is None:
-                ids = pa.array(np.arange(item, item + len(vectors)))
-            yield ids, vectors
-            item += len(vectors)
+                ids = pa.array(np.arange(part.first_item + read, part.first_item + read + len(vectors)))
+            yield read, ids, vectors
+            read += len(vectors)
+        if read < part.num_rows:
+            raise UserError(
+                f"{part.path}: says that {part.num_rows} rows follow row {part.first_row} (counted from 0), but there "
+                f"are {read}; write it anew"
+            )
+
+    def kept(self, number: int) -> np.ndarray:
+        """Returns the places, in a part, of the rows that `blocks` gives."""
+        return _kept(self.parts[number], 0, self.parts[number].num_rows)
 
     def rows(self, number: int, wanted: np.ndarray, rows: int) -> Iterator[np.ndarray]:
-        """Yields the vectors `[n, D]` float32 of some rows of a part, which are counted from its first and sorted.
+        """Yields the vectors `[n, D]` float32 of some rows of a part, which are counted as `blocks` gives them.
 
-        At most `rows` come at a time.
+        They are sorted, and at most `rows` come at a time.
         """
         part = self.parts[number]
-        return _kind(Path(part.path)).rows(part, self.columns, wanted, rows)
+        if part.left_out:
+            wanted = self.kept(number)[wanted]
+        return _kind(part).rows(part, self.columns, wanted, rows)
+
+    def row_number(self, number: int, row: int) -> int:
+        """Returns which of all rows of all files a row of a part is, as `blocks` gives them."""
+        part = self.parts[number]
+        return part.first_item + int(self.kept(number)[row] if part.left_out else row)
+
+    def mapped(self) -> np.ndarray | None:
+        """Returns all vectors, memory-mapped, if they are one file's and lie there as they are used; else None."""
+        paths = {part.path for part in self.parts}
+        if len(paths) > 1 or self.num_items < self.num_rows:
+            return None
+        return _kind(self.parts[0]).mapped(Path(paths.pop()))
 
 
 def list_parts(
@@ -83,87 +141,80 @@ def list_parts(
     """Looks at the files, without reading them, and cuts them into parts.
 
     Args:
-      inputs: .npy, .parquet and .array_record files, folders of them, or patterns such as "items/*.parquet"; the files
-        of each folder and pattern in the order of their names.
-      id_column, vector_column: of parquet files.
-      ids_paths: for each other file a text file with one id a line; none if ids are row numbers.
+      inputs: files, folders of them (one may be a data set that Hugging Face's `datasets` saved), or patterns such as
+        "items/*.parquet", also with commas between; the files of each folder and pattern in the order of their names.
+      id_column, vector_column: of files that have columns, or named arrays.
+      ids_paths: for each file without ids of its own a text file with one id a line, or a .npy file; or patterns; none,
+        or empty text, if ids are row numbers.
       rows: of a part, but that no row group of a parquet file is divided.
 
     Raises:
       UserError: if there is no such file, or one is not of vectors as long as those of the first one.
     """
-    files = [path for each in inputs for path in find_files(each)]
-    without_ids = [path for path in files if not _kind(path).has_ids]
-    if ids_paths and len(ids_paths) != len(without_ids):
-        raise UserError(
-            f"there are {len(ids_paths)} files of ids for {len(without_ids)} files without ids of their own"
-        )
-    ids_of = dict(zip(without_ids, ids_paths, strict=False))
-    found = VectorParts((), 0, Columns(id_column, vector_column))
+    columns = Columns(id_column, vector_column)
+    files = [path for each in inputs for path in find_files(each, list(_KINDS))]
+    looks = {path: _look(path, columns, rows) for path in files}
+    ids_of = _match_ids(looks, [path for each in ids_paths for path in find_ids_files(each)])
+    parts: list[Part] = []
+    num_features, num_rows = 0, 0
     for path in files:
-        size, parts = _kind(path).look(path, found.columns, rows)
-        if not parts:
-            continue
-        if found.parts and size != found.num_features:
+        look = looks[path]
+        if look.parts and parts and look.num_features != num_features:
             raise UserError(
-                f"{path}: vectors have {size} features, but those of {found.parts[0].path} have {found.num_features}"
+                f"{path}: vectors have {look.num_features} features, but those of {parts[0].path} have {num_features}"
             )
-        parts = _with_ids(parts, ids_of.get(path, ""), found.num_items)
-        found = dataclasses.replace(found, parts=(*found.parts, *parts), num_features=size)
-    if not found.parts:
+        parts += _with_ids(look.parts, ids_of.get(path, ""), num_rows)
+        num_features = look.num_features if look.parts else num_features
+        num_rows += sum(part.num_rows for part in look.parts)
+    if not parts:
         raise UserError(f"{inputs[0]}: holds no rows")
-    return found
+    ids_are_row_numbers = not ids_of and not any(look.has_ids for look in looks.values())
+    return VectorParts(tuple(parts), num_features, columns, ids_are_row_numbers)
 
 
-def find_files(text: str) -> list[Path]:
-    """Returns the files that a path, a folder or a pattern names, in the order of their names.
-
-    Raises:
-      UserError: if there are none, or one is of an unknown kind.
-    """
-    path = Path(text).expanduser()
-    if path.is_dir():
-        found = sorted(each for each in path.iterdir() if _ending(each) in _KINDS)
-    else:
-        found = [path] if path.exists() else _matching(path)
-    if not found:
-        raise UserError(f"{text}: no such file; give {', '.join(_KINDS)} files, or a folder of them")
-    for each in found:
-        if _ending(each) not in _KINDS:
-            raise UserError(f"{each}: unknown kind of file {each.suffix!r}; give one of {', '.join(_KINDS)}")
-    return found
+def _look(path: Path, columns: Columns, rows: int) -> Look:
+    if not path.is_file():
+        raise UserError(f"{path}: is no file")
+    if not path.stat().st_size:
+        raise UserError(f"{path}: is empty; write it anew")
+    return _KINDS[ending(path)].look(path, columns, rows)
 
 
-def find_ids_files(text: str) -> list[str]:
-    """Returns the files of ids that a path or a pattern names; none for no text, the path itself if none is there."""
-    path = Path(text).expanduser()
-    if not text:
-        return []
-    return [str(path)] if path.exists() else [str(each) for each in _matching(path)] or [str(path)]
-
-
-def is_pattern(path: Path) -> bool:
-    """Returns whether a path is a pattern, and no file's own name."""
-    return not path.exists() and any(sign in str(path) for sign in "*?[")
-
-
-def _matching(path: Path) -> list[Path]:
-    return sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+def _match_ids(looks: dict[Path, Look], ids_paths: Sequence[str]) -> dict[Path, str]:
+    """Returns the file of ids of each file that has none of its own; none at all if ids are row numbers."""
+    without = [path for path, look in looks.items() if not look.has_ids]
+    if ids_paths and len(ids_paths) != len(without):
+        raise UserError(f"there are {len(ids_paths)} files of ids for {len(without)} files without ids of their own")
+    if without and not ids_paths and len(without) < len(looks):
+        other = next(path for path, look in looks.items() if look.has_ids)
+        raise UserError(f"{without[0]}: holds no ids, but {other} does; give all files ids, or none")
+    return dict(zip(without, ids_paths, strict=False))
 
 
 def _with_ids(parts: list[Part], ids_path: str, first_item: int) -> list[Part]:
     starts, total = [part.first_row for part in parts], sum(part.num_rows for part in parts)
-    offsets = line_offsets(Path(ids_path).expanduser(), starts, total, parts[0].path) if ids_path else [0] * len(parts)
+    offsets = id_offsets(Path(ids_path), starts, total, parts[0].path) if ids_path and parts else starts
     return [
         dataclasses.replace(part, first_item=first_item + part.first_row, ids_path=ids_path, ids_offset=offset)
         for part, offset in zip(parts, offsets, strict=True)
     ]
 
 
-def _kind(path: Path) -> Kind:
-    return _KINDS[_ending(path)]
+def _kept(part: Part, first: int, count: int) -> np.ndarray:
+    """Returns the places, among so many rows from the part's `first` on, of those that are not left out."""
+    left_out = np.array(part.left_out, np.int64) - first
+    return np.delete(np.arange(count), left_out[(left_out >= 0) & (left_out < count)])
 
 
-def _ending(path: Path) -> str:
-    # Shards may be called items.array_record-00003-of-00010.
-    return ".array_record" if ".array_record" in path.name else path.suffix
+def _check_block(part: Part, read: int, vectors: np.ndarray, num_features: int) -> None:
+    if read + len(vectors) > part.num_rows:
+        raise UserError(f"{part.path}: has more rows than it says after row {part.first_row}; write it anew")
+    if vectors.shape[1] != num_features:
+        raise UserError(
+            f"{part.path}: row {part.first_row + read} (counted from 0) has {vectors.shape[1]} values, but the rows "
+            f"before have {num_features}; give all vectors one length"
+        )
+
+
+def _kind(part: Part) -> Kind:
+    return _KINDS[ending(Path(part.path))]

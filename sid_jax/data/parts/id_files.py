@@ -1,0 +1,97 @@
+"""Ids in a file of their own, of any length, read from any row on: a text file with one a line, or a .npy file."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from sid_jax.data.arrow_columns import ids_from_numpy
+from sid_jax.data.npy_file import open_npy
+from sid_jax.data.reason import reason
+from sid_jax.errors import UserError
+
+
+def id_offsets(ids_path: Path, starts: Sequence[int], num_rows: int, path: str) -> list[int]:
+    """Returns where the ids of rows with these numbers begin: in bytes, or in a .npy file in rows.
+
+    Args:
+      ids_path: the file of ids.
+      starts: numbers of rows, in rising order, counted from 0.
+      num_rows: how many ids there must be.
+      path: the file of vectors that the ids belong to.
+
+    Raises:
+      UserError: if it cannot be read, a line is empty, or there are more or fewer.
+    """
+    if ids_path.suffix == ".npy":
+        array = open_npy(ids_path)
+        if array.ndim != 1:
+            raise UserError(f"{ids_path}: expected ids [N], found shape {list(array.shape)}")
+        offsets, count = list(starts), len(array)
+    else:
+        offsets, count = _line_offsets(ids_path, starts)
+    if count != num_rows:
+        raise UserError(f"{ids_path}: holds {count} ids, but {path} holds {num_rows} vectors; give one id a row")
+    return offsets
+
+
+def _line_offsets(ids_path: Path, starts: Sequence[int]) -> tuple[list[int], int]:
+    """Returns where lines begin, in bytes, and how many there are in all."""
+    offsets, wanted, count, position = [], iter([*starts, -1]), 0, 0
+    following = next(wanted)
+    try:
+        with ids_path.open("rb") as file:
+            for line in file:
+                if count == following:
+                    offsets.append(position)
+                    following = next(wanted)
+                if not line.strip(b"\r\n"):
+                    raise UserError(f"{ids_path}: line {count + 1} is empty; give one id a line")
+                position, count = position + len(line), count + 1
+    except OSError as error:
+        raise UserError(f"{ids_path}: {os.strerror(error.errno or 0)}; give a file with one id a line") from error
+    return offsets, count
+
+
+class IdReader:
+    """Reads ids in their order.
+
+    Args:
+      ids_path: the file.
+      offset: where the first one begins, as of `id_offsets`.
+      row: its number, from which an error counts.
+    """
+
+    def __init__(self, ids_path: str, offset: int, row: int):
+        self._path, self._row = Path(ids_path), row
+        self._array = open_npy(self._path)[offset:] if self._path.suffix == ".npy" else None
+        self._lines = _lines(self._path, offset, row)
+        self._taken = 0
+
+    def read(self, count: int) -> pa.Array:
+        """Returns the next ids, int64 or string.
+
+        Raises:
+          UserError: if they are not UTF-8, or neither integers nor strings.
+        """
+        start, self._taken = self._taken, self._taken + count
+        if self._array is None:
+            return pa.array(list(itertools.islice(self._lines, count)), pa.string())
+        return ids_from_numpy(self._array[start : self._taken], str(self._path), first_row=self._row + start)
+
+
+def _lines(path: Path, offset: int, row: int) -> Iterator[str]:
+    with path.open("rb") as file:
+        file.seek(offset)
+        for number, line in enumerate(file, start=row + 1):
+            text = line.removesuffix(b"\n").removesuffix(b"\r")
+            try:
+                yield text.decode("utf-8" if offset else "utf-8-sig")
+            except UnicodeDecodeError as error:
+                raise UserError(
+                    f"{path}: line {number} is not UTF-8 text ({reason(error)}); save it as UTF-8"
+                ) from error

@@ -1,0 +1,143 @@
+"""Rows with NaN or infinite values, refused, left out or listed: the same wherever vectors are read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from sid_jax.bulk import encode
+from sid_jax.bulk.run import export_files
+from sid_jax.data.vector_files import read_vector_files
+from sid_jax.errors import UserError
+from sid_jax.export.load import load_export
+from sid_jax.export.run import export
+from sid_jax.training.loop import train
+from tests.data.formats import write_lines, write_parquet
+from tests.export.test_run import small_run
+
+GOOD = np.random.default_rng(0).normal(size=(300, 12)).astype(np.float32)
+BAD = [3, 17, 250]
+KEPT = [row for row in range(303) if row not in BAD]
+
+
+def spoilt() -> np.ndarray:
+    """The good rows, and three others among them."""
+    vectors = np.zeros((303, 12), np.float32)
+    vectors[KEPT] = GOOD
+    vectors[3, [5, 7]], vectors[17, 0], vectors[250, 11] = np.nan, np.inf, -np.inf
+    return vectors
+
+
+@pytest.fixture(params=["one.npy", "two.npy", "two.parquet"])
+def path(request, tmp_path) -> str:
+    vectors = spoilt()
+    if request.param == "one.npy":
+        np.save(tmp_path / "one.npy", vectors)
+        return str(tmp_path / "one.npy")
+    folder = tmp_path / "two"
+    folder.mkdir()
+    for number, rows in enumerate((range(200), range(200, 303))):
+        if request.param == "two.npy":
+            np.save(folder / f"{number}.npy", vectors[rows])
+        else:
+            write_parquet(folder / f"{number}.parquet", list(rows), vectors[rows], row_group_size=64)
+    return str(folder)
+
+
+@pytest.mark.parametrize("resident_bytes", [None, 100])
+def test_an_error_names_the_first_and_counts_all(path, tmp_path, resident_bytes):
+    with pytest.raises(UserError) as caught:
+        read_vector_files(path, resident_bytes=resident_bytes, cache_dir=str(tmp_path / "cache"))
+    message = str(caught.value)
+    assert (
+        "row 3 (counted from 0, id 3) has nan as float32 in column 5; NaN or infinite values are in 3 of 303" in message
+    )
+    assert "--config.data.on_bad_rows=drop" in message and "\n" not in message
+    assert not [each for each in (tmp_path / "cache").rglob("*") if each.is_file()]
+
+
+@pytest.mark.parametrize("resident_bytes", [None, 100])
+def test_left_out_rows_keep_the_ids_of_the_others(path, tmp_path, resident_bytes):
+    for _ in range(2):
+        found = read_vector_files(
+            path, on_bad_rows="drop", resident_bytes=resident_bytes, cache_dir=str(tmp_path / "cache")
+        )
+        assert found.ids.tolist() == KEPT
+        np.testing.assert_array_equal(found.vectors, GOOD)
+        assert str(found.left_out).startswith("3 of 303 rows hold NaN or infinite values and are left out: ")
+        assert "row 3 (id 3)" in str(found.left_out) and "(id 250)" in str(found.left_out)
+
+
+def test_a_report_lists_them_all(path, capsys):
+    with pytest.raises(UserError, match="in 3 of 303 rows, which standard output lists"):
+        read_vector_files(path, on_bad_rows="report")
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [(row["id"], row["columns"], row["first_column"], row["value"]) for row in rows] == [
+        ("3", "2", "5", "nan"), ("17", "1", "0", "inf"), ("250", "1", "11", "-inf")
+    ]  # fmt: skip
+    assert all(Path(row["file"]).is_file() for row in rows)
+    assert [int(row["row"]) for row in rows] == [3, 17, 250 if path.endswith(".npy") else 50]
+
+
+def test_of_good_rows_nothing_is_said_and_none_is_left_out(tmp_path, capsys):
+    np.save(tmp_path / "a.npy", GOOD)
+    for how in ("drop", "report"):
+        found = read_vector_files(str(tmp_path / "a.npy"), on_bad_rows=how)
+        assert len(found.ids) == 300 and found.left_out.num_rows == 0
+        assert isinstance(found.vectors.base, np.memmap)
+    assert capsys.readouterr().out == ""
+
+
+def test_of_bad_rows_alone_nothing_is_left(tmp_path):
+    np.save(tmp_path / "a.npy", np.full((3, 2), np.nan))
+    with pytest.raises(UserError, match="all 3 rows hold NaN"):
+        read_vector_files(str(tmp_path / "a.npy"), on_bad_rows="drop")
+
+
+def test_a_float64_too_large_for_float32_is_a_bad_row(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([[1, 2], [3, 1e300]]))
+    write_lines(tmp_path / "ids.txt", ["first", "second"])
+    with pytest.raises(UserError, match=r"row 1 \(counted from 0, id 'second'\) has inf as float32 in column 1"):
+        read_vector_files(str(tmp_path / "a.npy"), ids_paths=[str(tmp_path / "ids.txt")])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run that left out bad rows, and what it said."""
+    folder, console = tmp_path_factory.mktemp("dropped"), Console(file=io.StringIO())
+    config = small_run(folder, spoilt())
+    config.data.on_bad_rows = "drop"
+    train(config, folder / "run", console=console)
+    return folder, console.file.getvalue()
+
+
+def test_a_run_and_its_export_say_what_was_left_out(trained, tmp_path):
+    folder, said = trained
+    assert "3 of 303 rows hold NaN or infinite values and are left out" in said
+    assert json.loads((folder / "run" / "run.json").read_text())["num_left_out"] == 3
+    export(folder / "run", tmp_path / "out", console=Console(file=io.StringIO()))
+    exported = load_export(tmp_path / "out")
+    assert exported.table.ids.tolist() == KEPT
+    assert exported.manifest["data"]["num_left_out"] == 3 and exported.manifest["data"]["num_items"] == 300
+
+
+def test_other_files_are_treated_alike(trained, path, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(encode, "_ITEMS_A_CPU", 8)
+    run, console = trained[0] / "run", Console(file=io.StringIO())
+    export(run, tmp_path / "usual", console=console)
+    export_files(run, tmp_path / "dropped", [path], console=console)
+    assert "3 of 303 rows" in console.file.getvalue()
+    usual, dropped = load_export(tmp_path / "usual"), load_export(tmp_path / "dropped")
+    assert dropped.rows.equals(usual.rows)
+    assert dropped.manifest["data"]["num_left_out"] == 3 and dropped.manifest["data"]["num_items"] == 300
+    for how, words in (("error", "in 3 of 303 rows: mend"), ("report", "which standard output lists")):
+        with pytest.raises(UserError, match=words):
+            export_files(run, tmp_path / how, [path], on_bad_rows=how, console=console)
+        assert not (tmp_path / how).exists()
+    assert len(capsys.readouterr().out.splitlines()) == 4
