@@ -42,21 +42,6 @@ def test_a_mistake_in_the_flags_is_one_line_that_says_what_to_do(tmp_path, flags
     assert list(tmp_path.iterdir()) == []
 
 
-def test_bad_vectors_are_refused_with_the_row_named(tmp_path, vectors):
-    damaged = np.load(vectors)
-    damaged[17, 3] = np.nan
-    np.save(vectors, damaged)
-    line = refused(train(tmp_path, "--config=configs/embeddings.py", f"--config.data.path={vectors}"))
-    assert "row 17" in line
-    assert not (tmp_path / "run").exists()
-
-
-def test_the_default_of_more_codes_than_items_is_refused(tmp_path, vectors):
-    line = refused(train(tmp_path, "--config=configs/embeddings.py", f"--config.data.path={vectors}"))
-    assert "codebook_size is 256, but there are only 100 items" in line
-    assert not (tmp_path / "run").exists()
-
-
 def test_a_file_in_the_way_of_the_workdir_is_refused(tmp_path, vectors):
     (tmp_path / "run").write_text("mine")
     flags = ["--config=configs/embeddings.py", f"--config.data.path={vectors}", "--config.model.codebook_size=8"]

@@ -86,14 +86,14 @@ def load_export(folder: str | Path, *, verify: bool = False) -> Export:
         rows = pa.concat_tables(pq.read_table(path) for path in table_files(folder))
         ids = rows[manifest["schema"]["id_column"]]
         lists = rows["semantic_id"].combine_chunks()
-        semantic_ids = lists.flatten().to_numpy().astype(np.int32).reshape(len(ids), manifest["semantic_ids"]["length"])
-    except (pa.ArrowException, KeyError, ValueError, OSError) as error:
+        made = manifest["semantic_ids"]
+        semantic_ids = lists.flatten().to_numpy().astype(np.int32).reshape(len(ids), made["length"])
+        shared = made["scheme"] == "none" or made.get("capacity", 1) > 1
+    except (pa.ArrowException, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         raise UserError(
             f"the ID table in {folder} cannot be read: {' '.join(str(error).split())[:200]}; export again"
         ) from error
     column = ids.to_numpy() if pa.types.is_integer(ids.type) else np.array(ids.to_pylist(), dtype=object)
-    made = manifest["semantic_ids"]
-    shared = made["scheme"] == "none" or made.get("capacity", 1) > 1
     return Export(
         manifest, Table(column, semantic_ids, shared=shared), rows, model_from_weights(*read_codebooks(folder))
     )

@@ -56,6 +56,7 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
         fingerprint = data.fingerprint()
         left_out, data = data.left_out, data.trained()
         _refuse_too_few_items(config, data)
+        floor = _duplicate_floor(data)
         mesh = all_devices()
         refuse_uneven_batches(config.train.batch_size, mesh)
     claim_workdir(workdir, config, fingerprint, data_shape=data.vectors.shape, num_left_out=left_out.num_rows)
@@ -66,7 +67,6 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
     num_items, num_features = data.vectors.shape
     durations = Durations.of(config.train, num_items, most_steps_a_call=most_steps_a_call(config.train, data.vectors))
     recipe = Recipe.of(config, durations, abstract_model(config, num_features))
-    floor = duplicate_floor(data.vectors)
     _warn_of_noise_at_the_end(recipe, console)
     with Checkpoints(workdir / CHECKPOINTS_FOLDER, config.train) as checkpoints:
         step = checkpoints.latest_step or 0
@@ -107,12 +107,25 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
 
 
 def _refuse_too_few_items(config: ConfigDict, data: VectorSet) -> None:
-    largest = max(level_sizes(config.model))
-    if largest > len(data.ids):
+    count, largest = len(data.ids), max(level_sizes(config.model))
+    if count < 2:
+        raise UserError(f"{data.source}: holds one item, and IDs are to tell items apart; give more")
+    if largest > count:
         raise UserError(
-            f"config.model.codebook_size is {largest}, but there are only {len(data.ids)} items ({data.source}): "
-            f"no more codes than items can be in use"
+            f"config.model.codebook_size is {largest}, but there are only {count} items ({data.source}): no more "
+            f"codes than items can be in use; set --config.model.codebook_size to {count} or less"
         )
+
+
+def _duplicate_floor(data: VectorSet) -> float:
+    """Returns the duplicate floor, after seeing that there is something to learn."""
+    floor = duplicate_floor(data.vectors)
+    if round(floor * len(data.ids)) == 1:
+        raise UserError(
+            f"{data.source}: all {len(data.ids)} vectors are the same, so that no ID could tell one item from another; "
+            "see whether this is the file, and the column, of vectors"
+        )
+    return floor
 
 
 def _refuse_divergence(evaluation: Evaluation, step: int) -> None:

@@ -1,0 +1,397 @@
+"""Wrong input, a case a line: each is one line of words, a status that is not 0, and nothing changed on the disk.
+
+Files that were made to do harm are in tests/data/parts/test_hostile_files.py, wrong flags in tests/test_commands.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from sid_jax import command
+from sid_jax.append.run import append
+from sid_jax.bulk.run import export_files
+from sid_jax.evaluate.run import Sources, evaluate_ids
+from sid_jax.export.load import load_export
+from sid_jax.export.run import export
+from sid_jax.training.loop import train
+from tests.commands import refused, run
+from tests.data.formats import table, write_parquet, write_records, write_stream
+from tests.export.test_run import small_run
+from tests.wrong_files import (
+    VECTORS,
+    Files,
+    archive,
+    both,
+    cut,
+    dataset_of_two_splits,
+    file,
+    npy,
+    npy_with_lines,
+    parquet,
+    spoilt,
+    two_columns_of_one_name,
+)
+
+NAMES = [f"i{number}" for number in range(300)]
+LONG = "long " * 200_000
+QUIET = Console(file=io.StringIO())
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Everything under a folder, with a hash of each file's content."""
+    paths = sorted(folder.rglob("*"))
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for path in paths}
+
+
+@pytest.fixture
+def mistake(tmp_path, monkeypatch, capsys):
+    """Calls what a command calls, as the command does; returns the one line that it ends in."""
+
+    def leave(status: int) -> None:
+        raise SystemExit(status)
+
+    monkeypatch.setattr(command.os, "_exit", leave)
+    monkeypatch.setattr(command.time, "sleep", lambda _: None)
+
+    def call(main: Callable[[], object]) -> str:
+        before = tree(tmp_path)
+        with pytest.raises(SystemExit) as left:
+            command._guarded(lambda _: main(), ["command"])
+        out, err = capsys.readouterr()
+        assert left.value.code == 1 and out == ""
+        assert err.startswith("error: ") and err.count("\n") == 1 and err.endswith("\n") and len(err) < 1500
+        assert tree(tmp_path) == before
+        return err
+
+    return call
+
+
+# Files of vectors.
+
+
+FLOATS = "float16, float32 or float64"
+LISTS = VECTORS[:3].tolist()
+WRONG_FILES: dict[str, tuple[Files, str]] = {
+    "no file": (lambda folder: {"path": f"{folder}/a.npy"}, "a.npy: no such file; give .npy, .npz, .parquet"),
+    "no file of a pattern": (lambda folder: {"path": f"{folder}/new-*.npy"}, "new-*.npy: no such file"),
+    "no name": (lambda folder: {"path": ""}, "data.path is empty: pass --config.data.path=FILE"),
+    "unknown kind": (file("a.csv", Path.touch), "a.csv: unknown kind of file '.csv'; give one of .npy, .npz, .parquet"),
+    **{
+        f"empty {ending}": (file(f"a{ending}", Path.touch), f"a{ending}: is empty; write it anew")
+        for ending in (".npy", ".npz", ".parquet", ".arrow", ".feather", ".safetensors", ".array_record")
+    },
+    "no rows, npy": (npy(VECTORS[:0]), "a.npy: holds no rows"),
+    "no rows, parquet": (parquet(pa.array([], "string"), pa.array([], pa.list_(pa.float32()))), "holds no rows"),
+    "no rows, arrow": (file("a.arrow", lambda path: write_stream(path, table([], VECTORS[:0]))), "holds no rows"),
+    "one row": (npy(VECTORS[:1]), "a.npy: holds one item, and IDs are to tell items apart; give more"),
+    "all rows identical": (npy(np.ones((300, 12), np.float32)), "all 300 vectors are the same, so that no ID could"),
+    "K > N": (
+        npy(VECTORS[:5]),
+        "config.model.codebook_size is 8, but there are only 5 items (",
+        "set --config.model.codebook_size to 5 or less",
+    ),
+    "wrong dimension": (
+        both(npy(VECTORS), npy(VECTORS[:, :5], "b.npy")),
+        "b.npy: vectors have 5 features, but those of",
+        "a.npy have 12",
+    ),
+    "wrong dimension, parquet": (
+        both(parquet([1], [[1.0, 2.0]]), parquet([2], [[1.0]], "b.parquet")),
+        "b.parquet: vectors have 1 features, but those of",
+    ),
+    "one dimension": (npy(VECTORS[0]), "expected an array [N, D] with items and features, found shape [12]"),
+    "three dimensions": (npy(VECTORS[None]), "found shape [1, 300, 12]"),
+    "no dimension": (npy(VECTORS[:, :0]), "found shape [300, 0]"),
+    "ragged rows": (
+        parquet(["a", "b"], [[1.0, 2.0], [3.0]]),
+        "a.parquet: column 'vector': row 1 (counted from 0) has 1 values, but row 0 has 2; give all vectors one length",
+    ),
+    "ragged row groups": (
+        parquet(["a", "b"], [[1.0, 2.0], [3.0]], row_group_size=1),
+        "row 1 (counted from 0) has 1 values, but row 0 has 2",
+    ),
+    "ragged records": (
+        file("a.array_record", lambda path: write_records(path, [VECTORS[0], VECTORS[1, :3]])),
+        "record 1 has 12 bytes, but record 0 48",
+    ),
+    "no records": (
+        file("a.array_record", lambda path: path.write_bytes(b"no records at all" * 100)),
+        "a.array_record: not a readable .array_record file (",
+    ),
+    "NaN": (
+        npy(spoilt(17, 40)),
+        "row 17 (counted from 0, id 17) has nan as float32 in column 7; NaN or infinite values are in 2 of 300 rows",
+        "--config.data.on_bad_rows=drop",
+    ),
+    "NaN, parquet": (
+        file("a.parquet", lambda path: write_parquet(path, NAMES, spoilt(40, 290), row_group_size=50)),
+        "row 40 (counted from 0, id 'i40') has nan as float32 in column 7; NaN or infinite values are in 2 of 300 rows",
+    ),
+    "Inf": (npy(spoilt(299, value=np.inf)), "row 299 (counted from 0, id 299) has inf", "in 1 of 300 rows"),
+    "too large for float32": (npy(spoilt(3, dtype="f8", value=1e300)), "row 3 (counted from 0, id 3) has inf as"),
+    "duplicate ids": (
+        parquet(["a", "b", "a"], LISTS),
+        "a.parquet: id 'a' is in row 0 and again in row 2 (rows count from 0); give each item one row",
+    ),
+    "duplicate numbers": (parquet([7, 8, 7], LISTS), "id 7 is in row 0 and again in row 2"),
+    "duplicate ids of two files": (
+        both(parquet(["a", "b", "c"], LISTS), parquet(["d", "e", "c"], LISTS, "b.parquet")),
+        "id 'c' is in row 2 and again in row 5",
+    ),
+    "duplicate ids, lines": (npy_with_lines(VECTORS[:3], b"a\nb\na\n"), "id 'a' is in row 0 and again in row 2"),
+    "duplicate ids of 1 MB": (parquet([LONG, "b", LONG], LISTS), "id 'long long", "is in row 0 and again in row 2"),
+    "ids in one of two files": (
+        both(archive("a.npz", vectors=VECTORS[:3], ids=np.arange(3)), archive("b.npz", vectors=VECTORS[:3])),
+        "b.npz: holds no ids, but",
+        "a.npz does; give all files ids, or none",
+    ),
+    "ids for one of two files": (
+        both(npy(VECTORS[:3]), npy(VECTORS[:3], "b.npy"), ids_path="all/a.npy"),
+        "there are 1 files of ids for 2 files without ids of their own",
+    ),
+    "ids of two types": (
+        both(parquet(["a", "b", "c"], LISTS), parquet([1, 2, 3], LISTS, "b.parquet")),
+        "ids of some files are int64, of others string: give all of them one type",
+    ),
+    "too few ids": (npy_with_lines(VECTORS[:3], b"a\nb\n"), "ids.txt: holds 2 ids, but", "a.npy holds 3 vectors"),
+    "too many ids": (npy_with_lines(VECTORS[:3], b"a\nb\nc\nd\n"), "ids.txt: holds 4 ids, but"),
+    "an empty line": (npy_with_lines(VECTORS[:3], b"a\n\nc\n"), "ids.txt: line 2 is empty; give one id a line"),
+    "no ids file": (
+        lambda folder: {**npy(VECTORS)(folder), "ids_path": f"{folder}/none.txt"},
+        "none.txt: No such file or directory; give a file with one id a line",
+    ),
+    "null id": (parquet(["a", None, "c"], LISTS), "column 'item_id': row 1 (counted from 0) is null, and 1 in all"),
+    "null vector": (parquet(["a", "b"], [[1.0], None]), "column 'vector': row 1 (counted from 0) is null"),
+    "null value": (
+        parquet(["a", "b"], [[1.0], [None]]),
+        "1 values inside the vectors are null, the first in row 1 (counted from 0)",
+    ),
+    "null in categories": (
+        parquet(pa.array(["a", None, "b"]).dictionary_encode(), LISTS),
+        "column 'item_id': row 1 (counted from 0) is null",
+    ),
+    "text of 1 MB for 300 ids": (npy_with_lines(VECTORS, LONG.encode()), "ids.txt: holds 1 ids, but"),
+    "text of 1 MB as vectors": (parquet(["a"], [LONG]), f"column 'vector': expected lists of {FLOATS}, found string"),
+    "not UTF-8": (npy_with_lines(VECTORS[:3], b"a\nb\n\xe9\n"), "ids.txt: line 3 is not UTF-8"),
+    "UTF-16": (npy_with_lines(VECTORS[:3], "a\nb\nc\n".encode("utf-16")), "ids.txt: "),
+    "unicode in a name": (parquet(["é"], [[1.0]], "naïve 🎬.parquet"), "naïve 🎬.parquet: holds one item"),
+    "no such column": (
+        file("a.parquet", lambda path: pq.write_table(pa.table({"größe\n": [1], "vector": [[1.0]]}), path)),
+        "a.parquet: has no 'item_id'; set --config.data.id_column to one of größe, vector",
+    ),
+    "a column twice": (two_columns_of_one_name, "a.parquet: has 2 columns 'vector'; give each a name of its own"),
+    "truncated parquet": (cut(parquet(NAMES, VECTORS.tolist()), -1), "a.parquet: not a readable .parquet file ("),
+    "parquet of its first half": (cut(parquet(NAMES, VECTORS.tolist()), 4000), "not a readable .parquet file ("),
+    "truncated npy": (cut(npy(VECTORS), 5000), "a.npy: not a readable .npy array of numbers ("),
+    "truncated npz": (cut(archive("a.npz", vectors=VECTORS), 5000), "a.npz: not a readable .npz file ("),
+    "truncated arrow": (
+        cut(file("a.arrow", lambda path: write_stream(path, table(NAMES, VECTORS), 300)), 5000),
+        "a.arrow: not a readable Arrow file (",
+    ),
+    "wrong dtype, npy": (npy(np.ones((9, 3), int)), f"expected bfloat16, {FLOATS}, found int64; save the vectors as"),
+    "wrong dtype, complex": (npy(np.ones((9, 3), "c8")), "found complex64"),
+    "wrong dtype, text": (npy(np.array([["a"]])), "found <U1"),
+    "wrong dtype, parquet": (parquet(["a", "b"], [[1], [2]]), f"expected lists of {FLOATS}, found list<"),
+    "wrong dtype, no lists": (parquet(["a", "b"], [1.0, 2.0]), f"expected lists of {FLOATS}, found double"),
+    "empty lists": (parquet(["a", "b"], pa.array([[], []], pa.list_(pa.float32()))), "the vectors are empty"),
+    "wrong dtype of ids": (parquet([1.5, 2.5], [[1.0], [2.0]]), "expected ids that are strings or integers, found"),
+    "ids beyond 64 bits": (parquet(pa.array([1, 2**64 - 1], "uint64"), [[1.0], [2.0]]), "too large for a 64-bit"),
+    "several splits": (dataset_of_two_splits, "set: holds several splits; name one, as in", "set/SPLIT: train"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG_FILES)
+def test_files_to_train_on(tmp_path, mistake, name):
+    make, *words = WRONG_FILES[name]
+    config = small_run(tmp_path, VECTORS)
+    config.data.update(make(tmp_path))
+    line = mistake(lambda: train(config, tmp_path / "run"))
+    assert all(word in line for word in words), line
+
+
+# Runs and exports.
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A folder with a run, `run`, of `items.npy`, and its export, `out`."""
+    folder = tmp_path_factory.mktemp("made")
+    train(small_run(folder, VECTORS), folder / "run", console=QUIET)
+    export(folder / "run", folder / "out", console=QUIET)
+    return folder
+
+
+# Those that are found before all is read, while it is read, and after.
+@pytest.mark.parametrize(
+    "name", ["empty .npz", "ragged row groups", "NaN", "NaN, parquet", "duplicate ids, 12 features"]
+)
+def test_files_to_export(made, tmp_path, mistake, name):
+    cases = {
+        **WRONG_FILES,
+        "duplicate ids, 12 features": (
+            file("a.parquet", lambda path: write_parquet(path, [*NAMES[:5], "i1"], VECTORS[:6])),
+            "id 'i1' is in row 1 and again in row 5 of all rows of --input",
+        ),
+        "ragged row groups": (
+            parquet(["a", "b"], [[1.0] * 12, [3.0]], row_group_size=1),
+            "row 1 (counted from 0) has 1",
+        ),
+    }
+    make, *words = cases[name]
+    path = str(make(tmp_path)["path"])
+    line = mistake(lambda: export_files(made / "run", tmp_path / "out", [path], console=QUIET))
+    assert all(word in line for word in words), line
+
+
+def test_files_that_the_model_cannot_encode(made, tmp_path, mistake):
+    np.save(tmp_path / "wide.npy", np.ones((4, 13), np.float32))
+    np.save(tmp_path / "many.npy", np.random.default_rng(1).normal(size=(600, 12)).astype(np.float32))
+    for name, words in (
+        ("wide", "vectors have 13 features; the model encodes 12"),
+        ("many", "600 items cannot each have"),
+    ):
+        line = mistake(lambda: export_files(made / "run", tmp_path / "out", [f"{tmp_path}/{name}.npy"], console=QUIET))  # noqa: B023
+        assert words in line
+
+
+def edit(path: Path, change: Callable[[dict], object]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def halve(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+WRONG_RUNS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no run": (lambda run: shutil.rmtree(run), "holds no run (run.json is missing): train first"),
+    "truncated record": (lambda run: halve(run / "run.json"), "run.json is damaged"),
+    "hand-edited record": (lambda run: (run / "run.json").write_text("[]"), "run.json is damaged"),
+    "setting of no use": (
+        lambda run: edit(run / "run.json", lambda content: content["config"]["model"].update(num_levels=0)),
+        "config.model.num_levels is 0; it must be from 1 to 64",
+    ),
+    "checkpoint of another config": (
+        lambda run: edit(run / "run.json", lambda content: content["config"]["model"].update(latent_dimension=5)),
+        "is of another model: ",
+    ),
+    "no checkpoint": (lambda run: shutil.rmtree(run / "checkpoints"), "has no checkpoint yet: run its train command"),
+    "data that has changed": (
+        lambda run: edit(run / "run.json", lambda content: content.update(data_fingerprint="0")),
+        "is not what",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_RUNS)
+def test_runs_to_export(made, tmp_path, mistake, name):
+    shutil.copytree(made / "run", tmp_path / "run")
+    spoil, words = WRONG_RUNS[name]
+    spoil(tmp_path / "run")
+    assert words in mistake(lambda: export(tmp_path / "run", tmp_path / "new", console=QUIET))
+
+
+def test_a_run_to_go_on_with_other_settings_or_data(made, tmp_path, mistake):
+    shutil.copytree(made / "run", tmp_path / "run")
+    config = small_run(tmp_path, VECTORS)
+    config.train.learning_rate = 1.0
+    assert "holds a run with other settings (train.learning_rate: 0.001 there" in mistake(
+        lambda: train(config, tmp_path / "run")
+    )
+    config = small_run(tmp_path, VECTORS + 1)
+    assert "holds a run on other data (vectors, ids or histories differ)" in mistake(
+        lambda: train(config, tmp_path / "run")
+    )
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+WRONG_EXPORTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no manifest": (lambda out: (out / "manifest.json").unlink(), "manifest.json is missing"),
+    "truncated manifest": (lambda out: halve(out / "manifest.json"), "manifest.json is not JSON ("),
+    "manifest that is no text": (lambda out: (out / "manifest.json").write_bytes(b"\xff\xfe"), "is not JSON ("),
+    "manifest of something else": (lambda out: (out / "manifest.json").write_text("{}"), "has no format_version"),
+    "another format": (
+        lambda out: edit(out / "manifest.json", lambda content: content.update(format_version=9)),
+        "is of format 9, this sid_jax reads 1",
+    ),
+    "hand-edited list of files": (
+        lambda out: edit(out / "manifest.json", lambda content: content.update(files={"ids.csv": 3})),
+        "does not say of each file its bytes and sha256",
+    ),
+    "hand-edited length": (
+        lambda out: edit(out / "manifest.json", lambda content: content["semantic_ids"].update(length="three")),
+        "manifest.json was edited since it was exported (its digest differs)",
+    ),
+    "hand-edited schema": (
+        lambda out: edit(out / "manifest.json", lambda content: content.update(schema=None)),
+        "manifest.json was edited since it was exported (its digest differs)",
+    ),
+    "missing file": (lambda out: (out / "ids.csv").unlink(), "ids.csv is missing, though manifest.json lists it"),
+    "file of another size": (lambda out: halve(out / "ids.parquet"), "ids.parquet has"),
+    "hash mismatch": (lambda out: flip(out / "codebooks.safetensors"), "has changed since it was exported (SHA-256"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_EXPORTS)
+def test_exports_to_load(made, tmp_path, mistake, name):
+    shutil.copytree(made / "out", tmp_path / "out")
+    spoil, words = WRONG_EXPORTS[name]
+    spoil(tmp_path / "out")
+    assert words in mistake(lambda: load_export(tmp_path / "out", verify=True))
+    if name != "hash mismatch":
+        words = "out cannot be read:" if "digest" in words else words
+        assert words in mistake(lambda: load_export(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("name", ["truncated manifest", "hand-edited length", "hash mismatch"])
+def test_exports_to_append_to(made, tmp_path, mistake, name):
+    shutil.copytree(made / "out", tmp_path / "out")
+    spoil, words = WRONG_EXPORTS[name]
+    spoil(tmp_path / "out")
+    write_parquet(tmp_path / "new.parquet", [1000, 1001], VECTORS[:2])
+    line = mistake(lambda: append(tmp_path / "out", tmp_path / "next", [f"{tmp_path}/new.parquet"], console=QUIET))
+    assert words in line
+
+
+def test_vectors_and_ids_that_are_not_of_the_same_items(made, tmp_path, mistake):
+    np.save(tmp_path / "more.npy", np.concatenate([VECTORS, VECTORS[:2] + 1]))
+    sources = Sources(ids=str(made / "out"), vectors=str(tmp_path / "more.npy"))
+    assert "2 of the catalogue's 302 items have no Semantic ID there" in mistake(lambda: evaluate_ids(sources))
+
+
+# As a user types it.
+
+
+def test_the_commands_themselves(made, tmp_path):
+    np.save(tmp_path / "nan.npy", spoilt(17))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "manifest.json").write_text("{")
+    before = tree(tmp_path)
+    for words, said in (
+        (
+            ["train.py", "--config=configs/embeddings.py", f"--config.data.path={tmp_path}/nan.npy",
+             "--config.model.codebook_size=8", f"--workdir={tmp_path}/run"],
+            "row 17 (counted from 0, id 17) has nan",
+        ),
+        (["export.py", f"--workdir={made}/run", f"--input={tmp_path}/nan.npy", f"--out={tmp_path}/new"], "in 1 of 300"),
+        (["-m", "sid_jax.evaluate", f"--ids={tmp_path}/out"], "manifest.json is not JSON"),
+    ):  # fmt: skip
+        assert said in refused(run(*words))
+        assert tree(tmp_path) == before
