@@ -1,0 +1,271 @@
+"""Damages files of vectors at random, and sees that each is read or refused in one line.
+
+python benchmarks/fuzz_readers.py --minutes=10 --seed=0
+
+Every damaged file is read by a process of its own, whole and in pieces. What is neither vectors nor one `UserError` of
+one line is a finding: another exception, a crash, more than 20 seconds, or more than half a GiB of memory. Findings are
+kept in --keep, each with what was seen, and the status is then 1. The same seed damages the same files in the same way.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet as pq
+from absl import app, flags
+from array_record.python.array_record_module import ArrayRecordWriter
+from safetensors.numpy import save_file
+
+from sid_jax.data.parts.vector_parts import list_parts
+from sid_jax.data.vector_files import read_vector_files
+from sid_jax.errors import UserError
+
+_MINUTES = flags.DEFINE_float("minutes", 10.0, "How long.")
+_SEED = flags.DEFINE_integer("seed", 0, "Of all that is random.")
+_KEEP = flags.DEFINE_string(
+    "keep", "fuzz_findings", "A folder for the files that were findings; made if there are any."
+)
+
+_SECONDS = 20
+_MEMORY = 2**29
+# So much address space at most: what asks for more is refused it, and must say so.
+_ADDRESS_SPACE = 2**33
+_NUMBERS = (
+    0,
+    1,
+    2,
+    127,
+    128,
+    255,
+    2**15,
+    2**16,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**40,
+    2**62,
+    2**63 - 1,
+    2**63,
+    2**64 - 1,
+)
+
+
+def write_seeds(folder: Path) -> list[Path]:
+    """Writes whole files of every kind, and returns them.
+
+    Another process does: libraries' threads, once begun here, would be missing in the processes that read.
+    """
+    folder.mkdir()
+    child = os.fork()
+    if not child:
+        try:
+            _write_seeds(folder)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        raise RuntimeError("the files to damage cannot be written")
+    return sorted(folder.iterdir())
+
+
+def _write_seeds(folder: Path) -> None:
+    """Writes files of 60 vectors of 4 features."""
+    vectors = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    names = [f"naïve {number}" for number in range(60)]
+    for dtype in ("<f2", "<f4", ">f8", ml_dtypes.bfloat16):
+        name = np.dtype(dtype).name
+        np.save(folder / f"{name}.npy", vectors.astype(dtype))
+        np.savez(folder / f"{name}.npz", vectors=vectors.astype(dtype), ids=np.array(names))
+        np.savez_compressed(folder / f"{name}-packed.npz", vectors=vectors.astype(dtype), ids=np.arange(60))
+        if dtype != ">f8":
+            save_file({"vectors": vectors.astype(dtype), "ids": np.arange(60)}, folder / f"{name}.safetensors")
+    np.save(folder / "columns.npy", np.asfortranarray(vectors))
+    for name, ids, kind in (
+        ("list", pa.array(names), pa.list_(pa.float32())),
+        ("fixed", pa.array(np.arange(60)), pa.list_(pa.float64(), 4)),
+        ("large", pa.array(names, pa.large_string()), pa.large_list(pa.float16())),
+        ("categories", pa.array(names).dictionary_encode(), pa.list_(pa.float32())),
+    ):
+        values = vectors.astype(kind.value_type.to_pandas_dtype())
+        table = pa.table({"item_id": ids, "vector": pa.array(list(values), kind), "other": np.arange(60)})
+        pq.write_table(table, folder / f"{name}.parquet", row_group_size=25, write_page_checksum=name == "list")
+        pq.write_table(table, folder / f"{name}-2.parquet", compression="zstd", data_page_version="2.0")
+        pa.feather.write_feather(table, folder / f"{name}.feather", compression="lz4", chunksize=25)
+        with pa.ipc.new_stream(folder / f"{name}-stream.arrow", table.schema) as stream:
+            stream.write_table(table, max_chunksize=25)
+        with pa.ipc.new_file(folder / f"{name}-file.arrow", table.schema) as file:
+            file.write_table(table, max_chunksize=25)
+    writer = ArrayRecordWriter(str(folder / "plain.array_record"), "group_size:4")
+    for vector in vectors:
+        writer.write(vector.tobytes())
+    writer.close()
+
+
+def damage(content: bytes, other: bytes, rng: random.Random) -> bytes:
+    """Returns a file's content, changed a little, or with a piece of another file's."""
+    ways: list[Callable[[bytearray, bytes, random.Random], None]] = [
+        _flip,
+        _flip,
+        _number,
+        _number,
+        _cut,
+        _move,
+        _splice,
+    ]
+    changed = bytearray(content)
+    for _ in range(rng.choice((1, 1, 1, 2, 4))):
+        if changed:
+            rng.choice(ways)(changed, other, rng)
+    return bytes(changed)
+
+
+def _place(content: bytearray, rng: random.Random) -> int:
+    """Returns any place, but more often one near either end, where formats say what follows."""
+    reach = min(len(content), rng.choice((64, 600, len(content))))
+    place = rng.randrange(reach)
+    return place if rng.random() < 0.5 else len(content) - 1 - place
+
+
+def _flip(content: bytearray, other: bytes, rng: random.Random) -> None:
+    for _ in range(rng.choice((1, 1, 3, 20))):
+        content[_place(content, rng)] ^= 1 << rng.randrange(8)
+
+
+def _number(content: bytearray, other: bytes, rng: random.Random) -> None:
+    size, place = rng.choice((1, 2, 4, 8)), _place(content, rng)
+    if rng.random() < 0.3:
+        # A digit of a header in words.
+        digits = [at for at, byte in enumerate(content[:400]) if chr(byte).isdigit()]
+        if digits:
+            at = rng.choice(digits)
+            content[at : at + 1] = str(rng.choice(_NUMBERS)).encode() if rng.random() < 0.5 else b"-1"
+            return
+    content[place : place + size] = (rng.choice(_NUMBERS) % 2 ** (8 * size)).to_bytes(size, "little")
+
+
+def _cut(content: bytearray, other: bytes, rng: random.Random) -> None:
+    del content[_place(content, rng) :]
+
+
+def _move(content: bytearray, other: bytes, rng: random.Random) -> None:
+    start, size = _place(content, rng), rng.choice((1, 8, 64, 500))
+    piece = bytes(content[start : start + size])
+    if rng.random() < 0.5:
+        del content[start : start + size]
+    to = _place(content, rng) if content else 0
+    content[to:to] = piece
+
+
+def _splice(content: bytearray, other: bytes, rng: random.Random) -> None:
+    start = rng.randrange(len(other))
+    size, to = rng.choice((8, 64, 500, len(other))), _place(content, rng)
+    content[to : to + size] = other[start : start + size]
+
+
+def read_all(path: Path) -> None:
+    """Reads a file as the commands do: whole, and in pieces."""
+    whole = read_vector_files(str(path))
+    parts = list_parts([str(path)], rows=16)
+    pieces = [vectors for number in range(len(parts.parts)) for _, vectors in parts.blocks(number, 7)]
+    if not np.array_equal(np.concatenate(pieces), whole.vectors):
+        raise AssertionError("in pieces it holds other vectors than whole")
+    list(parts.rows(0, np.arange(0, parts.parts[0].num_rows, 3), 2))
+
+
+def watched(path: Path, words: Path) -> str | None:
+    """Reads a file in a process of its own; returns what is to be found fault with, if anything."""
+    child = os.fork()
+    if not child:
+        _read_and_exit(path, words)
+    started = time.monotonic()
+    while True:
+        done, status, usage = os.wait4(child, os.WNOHANG)
+        if done:
+            break
+        if time.monotonic() - started > _SECONDS:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return f"was not done in {_SECONDS} s"
+        time.sleep(0.001)
+    if os.WIFSIGNALED(status):
+        return f"crashed with {signal.Signals(os.WTERMSIG(status)).name}"
+    if os.WEXITSTATUS(status):
+        return words.read_text()
+    grown = usage.ru_maxrss * 1024 - _memory_here()
+    return f"took {grown / 2**20:.0f} MiB" if grown > _MEMORY else None
+
+
+def _read_and_exit(path: Path, words: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # What libraries print of their own is no concern here.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    status = 0
+    try:
+        read_all(path)
+        words.write_text("read")
+    except UserError as error:
+        status = int(len(str(error).splitlines()) != 1)
+        words.write_text(str(error))
+    except BaseException:
+        status = 1
+        words.write_text(traceback.format_exc())
+    os._exit(status)
+
+
+def _memory_here() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def main(_: list[str]) -> None:
+    """Fuzzes, and says what came of it."""
+    rng, end = random.Random(_SEED.value), time.monotonic() + 60 * _MINUTES.value
+    tried: collections.Counter[str] = collections.Counter()
+    read: collections.Counter[str] = collections.Counter()
+    findings: list[tuple[str, str]] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        seeds, words = write_seeds(Path(scratch, "seeds")), Path(scratch, "words")
+        for seed in seeds:
+            if seed.suffix != ".array_record":  # Whose library has threads.
+                read_all(seed)  # What is imported now need not be by every process.
+        while time.monotonic() < end:
+            seed = rng.choice(seeds)
+            other = rng.choice([each for each in seeds if each.suffix == seed.suffix])
+            path = Path(scratch, f"{sum(tried.values()):06}{seed.suffix}")
+            path.write_bytes(damage(seed.read_bytes(), other.read_bytes(), rng))
+            tried[seed.suffix] += 1
+            fault = watched(path, words)
+            if fault is None:
+                read[seed.suffix] += words.read_text() == "read"
+            else:
+                keep = Path(_KEEP.value)
+                keep.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, keep / path.name)
+                (keep / f"{path.name}.txt").write_text(f"{seed.name}\n{fault}\n")
+                findings.append((path.name, fault.strip().splitlines()[-1]))
+                print(*findings[-1], sep=": ", flush=True)
+            path.unlink()
+    print(json.dumps({kind: {"damaged": count, "read": read[kind]} for kind, count in sorted(tried.items())}, indent=2))
+    print(f"{sum(tried.values())} files, {len(findings)} findings")
+    sys.exit(bool(findings))
+
+
+if __name__ == "__main__":
+    app.run(main)
