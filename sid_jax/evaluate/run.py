@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from sid_jax.data.scaling import normalise
 from sid_jax.data.vector_files import read_vector_files
 from sid_jax.errors import UserError
 from sid_jax.evaluate.labels import read_labels
 from sid_jax.evaluate.report import print_figures
 from sid_jax.export.id_tables import IdTable, align, parse_id_source, read_id_table
 from sid_jax.export.load import load_export
+from sid_jax.ids.fidelity import fidelity_by_depth
 from sid_jax.ids.neighbours import nearest_items, neighbours_share_prefix
 from sid_jax.ids.quality import (
     entropy,
@@ -36,8 +34,6 @@ from sid_jax.streams import stream_rng
 _NEIGHBOURS = 10
 # The most items whose neighbours are looked for, among all: beyond, a random sample, and the figures say so.
 _MOST_ASKED = 20_000
-# Items decoded at a time.
-_ITEMS_A_CALL = 8192
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,21 +135,4 @@ def _by_depth(model: RQVAE, semantic_ids: np.ndarray, vectors: np.ndarray) -> li
         raise UserError(f"the codebooks have {len(sizes)} levels of {sizes} codes, which the IDs do not fit")
     if vectors.shape[1] != model.mean.shape[0]:
         raise UserError(f"the codebooks are of {model.mean.shape[0]} features, the vectors have {vectors.shape[1]}")
-    inputs = np.asarray(normalise(jnp.asarray(vectors), model.unit_norm))
-    spread = float(np.square(inputs - inputs.mean(axis=0, dtype=np.float64)).sum()) or 1.0
-    return [_fidelity(inputs, _decode(model, semantic_ids, depth), spread) for depth in range(1, len(sizes) + 1)]
-
-
-def _decode(model: RQVAE, semantic_ids: np.ndarray, depth: int) -> np.ndarray:
-    parts: Sequence[np.ndarray] = [
-        np.asarray(model.reconstruct(jnp.asarray(semantic_ids[first : first + _ITEMS_A_CALL, :depth])))
-        for first in range(0, len(semantic_ids), _ITEMS_A_CALL)
-    ]
-    return np.concatenate(parts)
-
-
-def _fidelity(inputs: np.ndarray, reconstructions: np.ndarray, spread: float) -> dict[str, float]:
-    error = float(np.square(inputs - reconstructions, dtype=np.float64).sum())
-    norms = np.linalg.norm(inputs, axis=1) * np.linalg.norm(reconstructions, axis=1)
-    cosines = (inputs * reconstructions).sum(axis=1) / np.maximum(norms, 1e-12)
-    return {"r2": 1 - error / spread, "mse": error / inputs.size, "cosine": float(cosines.mean(dtype=np.float64))}
+    return fidelity_by_depth(model, semantic_ids[:, : len(sizes)], vectors)
