@@ -27,6 +27,7 @@ from sid_jax.export.alignment import read_alignment_target
 from sid_jax.export.atomic import atomic_folder, refuse_taken
 from sid_jax.export.files import write_model
 from sid_jax.export.manifest import write_manifest
+from sid_jax.export.measured import write_measured
 from sid_jax.export.weights import model_info
 from sid_jax.ids.relocate import refuse_too_many
 from sid_jax.models.rqvae import RQVAE
@@ -92,6 +93,7 @@ def export_files(
         job = Job(folder, parts, sizes, scheme, capacity, config.data.id_column, sample_every)
         made = Stages(job, engine or LocalEngine(), console).run()
         shutil.rmtree(job.scratch)
+        write_measured(folder, workdir)
         manifest = {
             "config": config.to_dict(),
             "step": step,

@@ -18,6 +18,8 @@ from sid_jax.errors import UserError
 
 FORMAT_VERSION = 1
 _NAME = "manifest.json"
+# A view of the rest, which may be made anew at any time.
+_NOT_LISTED = (_NAME, "report.html")
 _PACKAGES = ("sid_jax", "jax", "flax", "numpy")
 
 
@@ -25,8 +27,8 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
     """Writes `manifest.json`: the content given, framed by what every export says of itself.
 
     In front of the content come `format_version`, `created` (UTC) and `versions`; after it comes `files`, the size and
-    the SHA-256 of every other file in the folder, which must all be written by then, and `digest`, the SHA-256 of the
-    manifest itself.
+    the SHA-256 of every other file in the folder but the report, which must all be written by then, and `digest`, the
+    SHA-256 of the manifest itself.
 
     Args:
       folder: the export.
@@ -116,8 +118,9 @@ def _is_file_list(files: Any) -> bool:
 
 
 def _other_files(folder: Path) -> list[str]:
-    paths = (path for path in folder.rglob("*") if path.is_file() and path != folder / _NAME)
-    return sorted(path.relative_to(folder).as_posix() for path in paths)
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    names = (path.relative_to(folder).as_posix() for path in paths)
+    return sorted(name for name in names if name not in _NOT_LISTED)
 
 
 def _describe(path: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from sid_jax.export.atomic import atomic_folder, refuse_taken
 from sid_jax.export.common_items import common_rows
 from sid_jax.export.files import write_export
 from sid_jax.export.id_tables import IdTable
+from sid_jax.export.measured import write_measured
 from sid_jax.export.tables import code_type, id_table
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.quality import entropy, gini
@@ -66,6 +67,7 @@ def export(
     with atomic_folder(out) as folder:
         narrow = codes.astype(code_type(sizes)), semantic_ids.astype(code_type(sizes))
         table = id_table(run.data.ids, run.data.id_name, *narrow, run.data.columns)
+        write_measured(folder, workdir, model=model, codes=final_codes, vectors=run.data.vectors)
         manifest = {
             "config": run.config.to_dict(),
             "step": run.step,

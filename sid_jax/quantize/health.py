@@ -23,7 +23,7 @@ def duplicate_floor(vectors: np.ndarray) -> float:
 
     Items whose vectors are the same, byte for byte, get the same codes from any encoder.
     """
-    hashes = np.concatenate([_row_hashes(block) for _, block in in_blocks(vectors)])
+    hashes = np.concatenate([row_hashes(block) for _, block in in_blocks(vectors)])
     hashes.sort()
     return (1 + np.count_nonzero(hashes[1:] != hashes[:-1])) / len(vectors)
 
@@ -111,7 +111,7 @@ def _bucket_sizes(codes: np.ndarray) -> np.ndarray:
     return distinct_tuples(codes)[1]
 
 
-def _row_hashes(rows: np.ndarray) -> np.ndarray:
+def row_hashes(rows: np.ndarray) -> np.ndarray:
     """Returns `[n]` uint64, a hash of each row's bytes: rows that are the same have the same, others do not.
 
     It is made of the upper halves of two sums of the row's words times random odd numbers, modulo 2^64. In each of them
