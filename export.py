@@ -65,6 +65,7 @@ _ALIGN_TO = flags.DEFINE_string(
     "After a new training: an export (or other IDs) of the old one, like which the new codes are numbered, so that as "
     "few IDs as can be change.",
 )
+_REPORT = flags.DEFINE_bool("report", True, "Whether to write report.html, a page that says what the IDs are worth.")
 _ENGINE = flags.DEFINE_enum(
     "engine", "local", ["local", "ray"], "--input: who encodes, this machine or the workers of a Ray cluster."
 )
@@ -74,19 +75,27 @@ _GPUS = flags.DEFINE_float("gpus", 0.0, "--engine=ray: GPUs of a worker.", lower
 
 
 def main() -> None:
-    """Exports what the flags name."""
-    out, step, unique = Path(_OUT.value), _STEP.value, _UNIQUE.value
-    align_to = Path(_ALIGN_TO.value) if _ALIGN_TO.value is not None else None
+    """Exports what the flags name, and makes a report of it."""
+    out = Path(_OUT.value)
     if _APPEND_TO.value is not None:
-        if align_to is not None:
+        if _ALIGN_TO.value is not None:
             raise UserError("--align_to renumbers codes, and --append_to moves no ID: give one of them")
         _append(Path(_APPEND_TO.value), out)
-        return
+    else:
+        _export(out)
+    if _REPORT.value:
+        from sid_jax.report.run import write_report
+
+        write_report(out)
+
+
+def _export(out: Path) -> None:
     if _REMOVE.value is not None or _REUSE_REMOVED.value:
         raise UserError("--remove and --reuse_removed are of items of an export: name it by --append_to")
     if _WORKDIR.value is None:
         raise UserError("--workdir is missing: name the folder of a run, or an export to add to by --append_to")
-    workdir = Path(_WORKDIR.value)
+    workdir, step, unique = Path(_WORKDIR.value), _STEP.value, _UNIQUE.value
+    align_to = Path(_ALIGN_TO.value) if _ALIGN_TO.value is not None else None
     if _INPUT.value:
         from sid_jax.bulk.run import export_files
 

@@ -12,10 +12,11 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.11",
     packages=find_packages(include=["sid_jax", "sid_jax.*"]),
-    package_data={"sid_jax": ["py.typed"]},
+    package_data={"sid_jax": ["py.typed"], "sid_jax.report": ["page/*"]},
     install_requires=[
         "absl-py>=2.1",
         "array_record>=0.5.1",
+        "bokeh>=3.7",
         "flax>=0.12.0",
         # tensorflow-datasets imports it without declaring it.
         "importlib_resources",
@@ -52,6 +53,7 @@ setup(
             "pytest-xdist",
             "ray[data]>=2.40",
             "ruff",
+            "selenium>=4.20",
             "tokenizers",
             "torch==2.13.0",
             "transformers>=5",

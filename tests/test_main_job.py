@@ -51,6 +51,7 @@ def test_training_ends_in_a_table_a_sample_and_the_next_command(job):
         assert words in trained.stdout
     assert trained.stderr == exported.stderr == ""
     assert "1,682 Semantic IDs" in exported.stdout
+    assert "1,682 items have an ID each" in (folder / "export" / "report.html").read_text()
 
 
 def test_every_film_has_a_unique_id_of_one_length(job):
@@ -79,7 +80,7 @@ def test_the_manifest_says_what_made_the_export_and_what_it_is_worth(job):
     # Nobody moves but of each bucket all that cannot stay, and hardly any fidelity is lost.
     assert made["moved"] == pytest.approx(1 - metrics["distinct_rate"])
     assert metrics["r2"] - 0.008 < metrics["r2_unique"] < metrics["r2"] + 0.008
-    files = {"ids.parquet", "ids.csv", "trie.npz", "codebooks.safetensors", "codebooks.pt"}
+    files = {"ids.parquet", "ids.csv", "trie.npz", "codebooks.safetensors", "codebooks.pt", "report.json"}
     assert set(manifest["files"]) == files
     assert manifest["config"]["model"]["codebook_size"] == 128
 

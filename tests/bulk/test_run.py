@@ -54,6 +54,7 @@ def test_an_export_of_the_runs_own_vectors_is_the_usual_one(trained, tmp_path):
     assert files.rows.equals(usual.rows)
     assert sorted(path.name for path in (tmp_path / "files").iterdir()) == [
         "codebooks.pt", "codebooks.safetensors", "ids-00000-of-00001.parquet", "manifest.json",
+        "report.html", "report.json",
     ]  # fmt: skip
     assert files.table.semantic_id(7) == usual.table.semantic_id(7)
     np.testing.assert_array_equal(

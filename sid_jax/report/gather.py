@@ -1,0 +1,157 @@
+"""What a report is made of, read from an export's folder in memory that does not grow with N."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sid_jax.data.reason import reason
+from sid_jax.errors import UserError
+from sid_jax.export.codebooks import read_codebooks
+from sid_jax.export.manifest import read_manifest
+from sid_jax.export.measured import MEASURED_FILE, MEASURED_VERSION
+from sid_jax.export.tables import table_files
+from sid_jax.quantize.health import row_hashes
+
+_ROWS_A_BATCH = 65_536
+# Tuples of codes that are counted; of more, those whose hash falls into a share of the range, and the page says so.
+_MOST_TUPLES = 1_000_000
+# The most pairs of first and second code for which a count is kept.
+_MOST_PAIRS = 2**17
+
+
+@dataclasses.dataclass(frozen=True)
+class Gathered:
+    """An export, counted; N items, L levels.
+
+    Attributes:
+      folder: where it lies.
+      manifest: `manifest.json`.
+      measured: `report.json`, or empty where there is none.
+      codebooks: L of `[K, Z]`.
+      level_counts: of each level how many items have each code, `[K]`.
+      prefix_counts: items under each prefix of one code of the Semantic IDs, and of two: `{(12,): 40, (12, 4): 3, …}`.
+      tuple_rows: groups of rows that have the same codes, the largest first: at most 50 groups of at most 20.
+      tuple_sizes: how many tuples of codes have 1, 2, 3, … items: `{1: 900, 2: 30}`.
+      tuples_seen: one in so many tuples was counted for the two above.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+    measured: dict[str, Any]
+    codebooks: list[np.ndarray]
+    level_counts: list[np.ndarray]
+    prefix_counts: dict[tuple[int, ...], int]
+    tuple_rows: list[tuple[int, np.ndarray]]
+    tuple_sizes: dict[int, int]
+    tuples_seen: int
+
+    @property
+    def num_items(self) -> int:
+        """N."""
+        return int(self.level_counts[0].sum())
+
+
+def gather(folder: Path) -> Gathered:
+    """Counts what is in an export's folder.
+
+    Raises:
+      UserError: if it is no finished export, or a file of it cannot be read.
+    """
+    manifest = read_manifest(folder)
+    codebooks = read_codebooks(folder)[0]
+    try:
+        sizes, id_sizes = manifest["metrics"]["codebook_size"], manifest["semantic_ids"]["sizes"]
+        counts = _count(folder, sizes, id_sizes)
+    except (pa.ArrowException, KeyError, ValueError, OSError) as error:
+        raise UserError(f"the ID table in {folder} cannot be read: {reason(error)}; export again") from error
+    return Gathered(folder, manifest, _read_measured(folder), codebooks, *counts)
+
+
+def _read_measured(folder: Path) -> dict[str, Any]:
+    path = folder / MEASURED_FILE
+    if not path.exists():
+        return {}
+    try:
+        measured = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path} cannot be read: {reason(error)}; export again") from error
+    if measured.get("format_version") != MEASURED_VERSION:
+        raise UserError(f"{path} is not of format {MEASURED_VERSION}, which this sid_jax reads: export again")
+    return measured
+
+
+def _count(folder: Path, sizes: Sequence[int], id_sizes: Sequence[int]) -> tuple[Any, ...]:
+    one_in = -(-_num_rows(folder) // _MOST_TUPLES)
+    levels = [np.zeros(size, np.int64) for size in sizes]
+    depth = 2 if len(id_sizes) > 1 and id_sizes[0] * id_sizes[1] <= _MOST_PAIRS else 1
+    pairs = np.zeros(id_sizes[:depth], np.int64)
+    rows, hashes = [], []
+    for first, codes, semantic_ids in _batches(folder):
+        for count, column in zip(levels, codes.T, strict=True):
+            count += np.bincount(column, minlength=len(count))
+        np.add.at(pairs, tuple(semantic_ids[:, :depth].T), 1)
+        hashed = row_hashes(np.ascontiguousarray(codes, dtype=np.int32))
+        kept = np.flatnonzero(hashed % np.uint64(one_in) == 0)
+        rows.append(first + kept)
+        hashes.append(hashed[kept])
+    groups, tuple_sizes = _groups(np.concatenate(rows), np.concatenate(hashes))
+    return levels, _prefix_counts(pairs), groups, tuple_sizes, one_in
+
+
+def _prefix_counts(pairs: np.ndarray) -> dict[tuple[int, ...], int]:
+    counted: dict[tuple[int, ...], int] = {}
+    while pairs.ndim:
+        places = np.argwhere(pairs)
+        counted |= dict(zip(map(tuple, places.tolist()), pairs[tuple(places.T)].tolist(), strict=True))
+        pairs = pairs.sum(axis=-1)
+    return counted
+
+
+def _groups(rows: np.ndarray, hashes: np.ndarray) -> tuple[list[tuple[int, np.ndarray]], dict[int, int]]:
+    order = np.argsort(hashes, kind="stable")
+    starts = np.flatnonzero(np.append(True, hashes[order][1:] != hashes[order][:-1]))
+    sizes = np.diff(np.append(starts, len(order)))
+    largest = [each for each in np.argsort(-sizes, kind="stable")[:50] if sizes[each] > 1]
+    groups = [(int(sizes[each]), rows[order[starts[each] : starts[each] + min(sizes[each], 20)]]) for each in largest]
+    values, how_many = np.unique(sizes, return_counts=True)
+    return groups, dict(zip(values.tolist(), how_many.tolist(), strict=True))
+
+
+def _num_rows(folder: Path) -> int:
+    return sum(pq.read_metadata(path).num_rows for path in table_files(folder))
+
+
+def _batches(folder: Path) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yields codes `[n, L]` and Semantic IDs `[n, L']`, with the number of the first row."""
+    first = 0
+    for path in table_files(folder):
+        for batch in pq.ParquetFile(path).iter_batches(_ROWS_A_BATCH, columns=["codes", "semantic_id"]):
+            if batch.num_rows:
+                yield first, matrix(batch["codes"]), matrix(batch["semantic_id"])
+                first += batch.num_rows
+
+
+def matrix(lists: pa.Array) -> np.ndarray:
+    """Returns lists of one length as an array `[n, L]`."""
+    return lists.flatten().to_numpy(zero_copy_only=False).reshape(len(lists), -1)
+
+
+def read_rows(gathered: Gathered, rows: np.ndarray) -> pa.Table:
+    """Returns rows of the ID table, by number, in rising order without repetition, with all columns but `sid`."""
+    rows, pieces, first = np.unique(rows), [], 0
+    for path in table_files(gathered.folder):
+        file = pq.ParquetFile(path)
+        names = [name for name in file.schema_arrow.names if name != "sid"]
+        for batch in file.iter_batches(_ROWS_A_BATCH, columns=names):
+            here = rows[(rows >= first) & (rows < first + batch.num_rows)] - first
+            pieces.append(pa.Table.from_batches([batch]).take(pa.array(here)))
+            first += batch.num_rows
+    return pa.concat_tables(pieces)

@@ -1,0 +1,144 @@
+"""A map of the codes: the first codes as islands in the plane, and each item on the island of its first code.
+
+Islands are put by t-SNE of the first level's codewords (van der Maaten and Hinton, Visualizing Data using t-SNE, JMLR
+9, 2008), so that neighbours on the map are neighbours among codewords. On its island an item stands where the sum of
+its further codewords points to, along the two longest principal axes of these sums.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.spatial import cKDTree
+from scipy.stats import rankdata
+
+# More first codes than these are put by principal axes alone: t-SNE takes K squared.
+_MOST_ISLANDS = 1024
+_PERPLEXITY = 20.0
+# An island's radius (two standard deviations of its items), as a share of the way to the next one.
+_RADIUS = 0.55
+_NEIGHBOURS = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Where codes lie on the map.
+
+    Attributes:
+      islands: `[K, 2]`, the first codes' places.
+      colours: `[K]` int, a number from 0 for each first code; near islands have different ones.
+      radii: `[K]`, how far an island reaches.
+      further: the codewords of the further levels in the plane of their sums, `[K, 2]` each.
+    """
+
+    islands: np.ndarray
+    colours: np.ndarray
+    radii: np.ndarray
+    further: list[np.ndarray]
+
+    def places(self, semantic_ids: np.ndarray) -> np.ndarray:
+        """Returns the places `[N, 2]` of Semantic IDs `[N, L]` or longer."""
+        first = semantic_ids[:, 0]
+        if not self.further:
+            return self.islands[first]
+        offsets = sum(words[semantic_ids[:, level]] for level, words in enumerate(self.further, start=1))
+        size = np.sqrt(np.mean(np.square(offsets))) or 1.0
+        # Drawn in smoothly, so that none strays to the next island.
+        return self.islands[first] + np.tanh(offsets / (2 * size)) * self.radii[first][:, None]
+
+
+def lay_out(codebooks: Sequence[np.ndarray], num_colours: int = 9) -> Layout:
+    """Returns the map of codebooks, L of `[K, Z]`."""
+    islands = _spread(_embed(np.asarray(codebooks[0], np.float64)))
+    tree = cKDTree(islands)
+    distances, near = tree.query(islands, k=min(_NEIGHBOURS + 1, len(islands)))
+    distances, near = distances.reshape(len(islands), -1), near.reshape(len(islands), -1)
+    spacing = distances[:, 1] if distances.shape[1] > 1 else np.ones(1)
+    usual = float(np.median(spacing)) or 0.1
+    radii = np.clip(spacing, 0.6 * usual, 1.6 * usual) * _RADIUS
+    return Layout(islands, _colours(near, num_colours), radii, _further(codebooks[1:]))
+
+
+def _embed(points: np.ndarray) -> np.ndarray:
+    """Returns places `[K, 2]` for points `[K, Z]`."""
+    start = _principal(points)
+    if not 8 <= len(points) <= _MOST_ISLANDS:
+        return start
+    near = _joint_probabilities(points, min(_PERPLEXITY, (len(points) - 1) / 3))
+    places = start / (start.std() or 1.0) * 1e-2
+    # Exaggerated at first, so that clusters come together before they spread.
+    for exaggeration, iterations in ((4.0, 60), (1.0, 200)):
+        found = minimize(
+            _divergence, places.ravel(), (near * exaggeration,), "L-BFGS-B", jac=True, options={"maxiter": iterations}
+        )
+        places = found.x.reshape(-1, 2)
+    return places
+
+
+def _spread(places: np.ndarray) -> np.ndarray:
+    """Returns places from -1 to 1 each way, midway between where they are and where their ranks would put them.
+
+    What is left of what stays left; but the empty sea between groups of islands is not as wide.
+    """
+    ranks = rankdata(places, axis=0) / len(places) * 2 - 1
+    low, high = places.min(axis=0), places.max(axis=0)
+    return ((places - low) / np.where(high > low, high - low, 1.0) * 2 - 1 + ranks) / 2
+
+
+def _principal(points: np.ndarray) -> np.ndarray:
+    centred = points - points.mean(axis=0)
+    axes = np.linalg.svd(centred, full_matrices=False)[2][:2]
+    return centred @ np.pad(axes, ((0, 2 - len(axes)), (0, 0))).T
+
+
+def _joint_probabilities(points: np.ndarray, perplexity: float) -> np.ndarray:
+    """Returns p `[K, K]`: Gaussians about each point, of the width that gives it this perplexity, made symmetric."""
+    squares = np.square(points).sum(axis=1)
+    distances = np.maximum(squares[:, None] + squares[None] - 2 * points @ points.T, 0)
+    np.fill_diagonal(distances, np.inf)
+    distances -= distances.min(axis=1, keepdims=True)
+    low, high = np.full(len(points), -30.0), np.full(len(points), 30.0)
+    for _ in range(50):
+        precision = (low + high) / 2
+        weights = np.exp(-distances * np.exp(precision)[:, None])
+        shares = weights / weights.sum(axis=1, keepdims=True)
+        entropy = -(shares * np.log(np.maximum(shares, 1e-300))).sum(axis=1)
+        wide = entropy > np.log(perplexity)
+        low, high = np.where(wide, precision, low), np.where(wide, high, precision)
+    return (shares + shares.T) / (2 * len(points))
+
+
+def _divergence(flat: np.ndarray, near: np.ndarray) -> tuple[float, np.ndarray]:
+    """Returns KL(p || q) up to a constant, q by Student's t with one degree of freedom, and its gradient."""
+    places = flat.reshape(-1, 2)
+    squares = np.square(places).sum(axis=1)
+    kernel = 1 / (1 + np.maximum(squares[:, None] + squares[None] - 2 * places @ places.T, 0))
+    np.fill_diagonal(kernel, 0)
+    total = kernel.sum()
+    pull = (near - near.sum() * kernel / total) * kernel
+    gradient = 4 * (pull.sum(axis=1)[:, None] * places - pull @ places)
+    off = ~np.eye(len(places), dtype=bool)
+    return float(-(near[off] * np.log(np.maximum(kernel[off] / total, 1e-300))).sum()), gradient.ravel()
+
+
+def _colours(near: np.ndarray, num_colours: int) -> np.ndarray:
+    """Returns colours `[K]` such that islands have others than their neighbours, as far as there are enough."""
+    colours = np.full(len(near), -1)
+    for island, beside in enumerate(near):
+        taken = np.bincount(colours[beside][colours[beside] >= 0], minlength=num_colours)
+        # Of the colours that fewest neighbours have, another one for each island, so that all are used.
+        fewest = np.flatnonzero(taken == taken.min())
+        colours[island] = fewest[island % len(fewest)]
+    return colours
+
+
+def _further(codebooks: Sequence[np.ndarray]) -> list[np.ndarray]:
+    if not codebooks:
+        return []
+    words = np.concatenate([codebook - codebook.mean(axis=0) for codebook in codebooks]).astype(np.float64)
+    axes = np.linalg.svd(words, full_matrices=False)[2][:2]
+    axes = np.pad(axes, ((0, 2 - len(axes)), (0, 0)))
+    return [(codebook - codebook.mean(axis=0)) @ axes.T for codebook in codebooks]

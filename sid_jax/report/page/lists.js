@@ -1,0 +1,36 @@
+// Lists of what is weak: crowded codes, moved items, items that are the same.
+
+function startLists() {
+  const fill = (id, ...content) => document.getElementById(id).replaceChildren(...content.filter((each) => each !== null));
+  const note = (text) => element("p", {}, text);
+  fill("crowded", data.crowded.length ? note("The most crowded codes, with the IDs that their items got:") : null, groups(data.crowded));
+  fill("moved", note(movedWords()), longList(items.moved.length, movedRow, { step: 10 }));
+  if (data.identical === null) fill("identical", note("Not known: the vectors were not at hand when this export was written."));
+  else if (!data.identical.length) fill("identical", note("None: no two items have the same vector."));
+  else
+    fill("identical", note(`${counted(data.numIdentical, "item")} in ${counted(data.numIdenticalGroups, "group")} have the vector of another one: no model can tell these apart.`), groups(data.identical));
+}
+
+function movedWords() {
+  if (data.scheme !== "relocate") return `None: under “${data.scheme}” each ID begins with the item's codes.`;
+  if (!data.numMoved) return "None: each item has codes of its own.";
+  const fewer = items.moved.length < data.numMoved ? ` ${number(items.moved.length)} of them are on this page.` : "";
+  return `${counted(data.numMoved, "item")} had the codes of another one and got free codes nearby.${fewer}`;
+}
+
+function movedRow(place) {
+  const row = items.moved[place];
+  return element(
+    "button", { class: "row", type: "button", click: () => showItem(row, document.getElementById("item")) },
+    element("span", { class: "sid" }, `${items.codes[place].join("-")} → ${sidOf(row)}`), element("span", { class: "title" }, titleOf(row)),
+  );
+}
+
+function groups(list) {
+  return longList(list.length, (each) => {
+    const { size, items: members } = list[each];
+    const rows = longList(members.length, (place) => element("div", { class: "row" }, sidElement(members[place][2]), element("span", { class: "title" }, members[place][1])), { step: 4 });
+    const left = size > members.length ? element("p", { class: "note" }, `and ${number(size - members.length)} more`) : null;
+    return element("div", { class: "group" }, element("strong", {}, counted(size, "item")), rows, left);
+  }, { step: 3 });
+}

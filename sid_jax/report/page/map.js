@@ -1,0 +1,65 @@
+// The map: points and the words of some islands, and the item that is tapped.
+
+// A label's width and height, half a letter's width, and how near a tap must be, in pixels.
+const LABEL = [110, 26], HALF_LETTER = 3.5, REACH = 24;
+
+function fillMap() {
+  const plot = Bokeh.documents.flatMap((each) => each.roots()).find((each) => each.name === "map");
+  const models = [...plot.references()];
+  const source = (name) => models.find((each) => each.type === "ColumnDataSource" && each.name === name);
+  const rows = items.points;
+  source("points").data = {
+    x: items.places[0], y: items.places[1],
+    colour: rows.map((row) => data.colours[items.sids[0][row]]),
+    title: rows.map(titleOf), sid: rows.map(sidOf),
+  };
+  source("labels").data = labels(plot);
+  // A finger on the map scrolls the page; a mouse draws a box to look into.
+  if (window.matchMedia("(pointer: fine)").matches) models.find((each) => each.type === "BoxZoomTool").active = true;
+  plot.on_event("tap", (event) => {
+    const place = nearestPoint(plot, event.x, event.y);
+    if (place !== null) showItem(rows[place], document.getElementById("map-item"));
+  });
+  const fewer = rows.length < data.numItems ? `${number(rows.length)} of ${number(data.numItems)} items, drawn at random. ` : "";
+  document.getElementById("map-note").textContent = `${fewer}${Object.keys(items.words).length ? "Words are of some of the largest islands." : ""}`;
+}
+
+// Pixels a unit, each way.
+function scale(plot) {
+  const span = (range) => Math.abs(range.end - range.start) || 1;
+  return [plot.inner_width / span(plot.x_range), plot.inner_height / span(plot.y_range)];
+}
+
+function nearestPoint(plot, x, y) {
+  const [across, up] = scale(plot);
+  let best = null, least = REACH ** 2;
+  for (let place = 0; place < items.points.length; place++) {
+    const distance = ((items.places[0][place] - x) * across) ** 2 + ((items.places[1][place] - y) * up) ** 2;
+    if (distance <= least) [best, least] = [place, distance];
+  }
+  return best;
+}
+
+// The first word of the islands that have most points, as many as stand clear of each other.
+function labels(plot) {
+  const islands = new Map();
+  items.points.forEach((row, place) => {
+    const code = items.sids[0][row];
+    const island = islands.get(code) || { code, count: 0, x: 0, y: 0 };
+    island.count++;
+    island.x += items.places[0][place];
+    island.y += items.places[1][place];
+    islands.set(code, island);
+  });
+  const [across, up] = scale(plot);
+  const chosen = [];
+  for (const { code, count, x, y } of [...islands.values()].sort((one, other) => other.count - one.count)) {
+    const words = (items.words[code] || [])[0];
+    const label = { x: x / count, y: y / count, words };
+    const clear = (other) => Math.abs(other.x - label.x) * across > LABEL[0] || Math.abs(other.y - label.y) * up > LABEL[1];
+    if (!words) continue;
+    const room = Math.min(label.x - plot.x_range.start, plot.x_range.end - label.x) * across;
+    if (words.length * HALF_LETTER < room && chosen.every((other) => clear(other) && other.words !== words)) chosen.push(label);
+  }
+  return Object.fromEntries(["x", "y", "words"].map((name) => [name, chosen.map((label) => label[name])]));
+}

@@ -1,0 +1,35 @@
+// Light and dark: the page's colours are CSS, and the plots are told them.
+
+const dark = window.matchMedia("(prefers-color-scheme: dark)");
+
+function colour(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+function paintPlots() {
+  const text = colour("--text"), quiet = colour("--quiet"), line = colour("--line");
+  const looks = {
+    Axis: { axis_label_text_color: quiet, major_label_text_color: quiet, axis_line_color: line, major_tick_line_color: line },
+    Grid: { grid_line_color: line },
+    Legend: { label_text_color: text },
+    ColorBar: { title_text_color: quiet, major_label_text_color: quiet, background_fill_color: null },
+  };
+  for (const plot of Bokeh.documents.flatMap((each) => each.roots())) {
+    for (const model of plot.references()) {
+      const kind = Object.keys(looks).find((name) => model.type.endsWith(name));
+      if (kind) model.setv(looks[kind]);
+      if (model.type === "Text") model.setv({ text_color: { value: text }, background_fill_color: { value: colour("--card") }, background_fill_alpha: { value: 0.7 } });
+    }
+  }
+}
+
+function setTheme(name) {
+  document.documentElement.dataset.theme = name;
+  paintPlots();
+}
+
+function startTheme() {
+  const now = () => document.documentElement.dataset.theme || (dark.matches ? "dark" : "light");
+  document.getElementById("theme").addEventListener("click", () => setTheme(now() === "dark" ? "light" : "dark"));
+  dark.addEventListener("change", paintPlots);
+}

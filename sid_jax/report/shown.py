@@ -1,0 +1,126 @@
+"""The items that the page carries: all of them, or as many, drawn at random, as its size allows."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import gzip
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from sid_jax.report.gather import Gathered, matrix, read_rows
+from sid_jax.report.layout import Layout, lay_out
+from sid_jax.report.meaning import telling_words
+from sid_jax.streams import stream_rng
+
+# Bytes of the page that items may take, packed: with the plotting library the page stays below 3 MB.
+_MOST_BYTES = 1_400_000
+# Items that are looked at, to begin with.
+_MOST_ITEMS = 120_000
+# Points on the map: more are one blot, and slow on a phone.
+_MOST_POINTS = 6_000
+# Columns beside the title, and characters of a value.
+_MOST_COLUMNS = 4
+_MOST_CHARACTERS = 160
+_TITLES = ("title", "name", "item_title", "product_title")
+_IDS = ("codes", "semantic_id", "sid")
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """Items in the order of their Semantic IDs, as the page knows them.
+
+    Attributes:
+      num_items: how many there are.
+      title_column: which column titles come from; None where ids have to do.
+      columns: the others.
+      packed: base64 of gzip of JSON, which the page unpacks.
+      layout: places and colours of the first codes on the map.
+    """
+
+    num_items: int
+    title_column: str | None
+    columns: list[str]
+    packed: str
+    layout: Layout
+
+
+def shown_items(gathered: Gathered) -> Shown:
+    """Chooses the items, finds what their codes have in common, and packs all for the page."""
+    total = gathered.num_items
+    order = np.arange(total)
+    if total > _MOST_ITEMS:
+        order = stream_rng(0, "report/items").choice(total, _MOST_ITEMS, replace=False)
+    table = read_rows(gathered, order)
+    title, columns = _choose_columns(gathered, table)
+    layout = lay_out(gathered.codebooks)
+    # Whoever is among the first n of it is among the first n + 1, so that a smaller page has a part of a larger one.
+    order = stream_rng(0, "report/items/fewer").permutation(len(table))
+    count = len(order)
+    while True:
+        content = _content(gathered, table.take(pa.array(np.sort(order[:count]))), title, columns, layout)
+        packed = base64.b64encode(gzip.compress(json.dumps(content, ensure_ascii=False).encode(), 9, mtime=0)).decode()
+        if len(packed) <= _MOST_BYTES:
+            return Shown(count, title, columns, packed, layout)
+        count = int(count * min(0.97 * _MOST_BYTES / len(packed), 0.95))
+
+
+def title_of(table: pa.Table, row: int, title: str | None, id_column: str) -> str:
+    """Returns what an item is called: its title, or its id where it has none."""
+    found = _text(table[title][row].as_py()) if title else ""
+    return found or _text(table[id_column][row].as_py())
+
+
+def _choose_columns(gathered: Gathered, table: pa.Table) -> tuple[str | None, list[str]]:
+    id_column = gathered.manifest["schema"]["id_column"]
+    names = [name for name in table.column_names if name not in (*_IDS, id_column)]
+    named = {name.lower(): name for name in reversed(names)}
+    texts = [
+        name for name in names if pa.types.is_string(table[name].type) or pa.types.is_large_string(table[name].type)
+    ]
+    title = next((named[each] for each in _TITLES if each in named), texts[0] if texts else None)
+    return title, [name for name in names if name != title][:_MOST_COLUMNS]
+
+
+def _content(
+    gathered: Gathered, table: pa.Table, title: str | None, columns: list[str], layout: Layout
+) -> dict[str, Any]:
+    semantic_ids = matrix(table["semantic_id"].combine_chunks()).astype(np.int64)
+    order = np.lexsort(semantic_ids.T[::-1])
+    table, semantic_ids = table.take(pa.array(order)), semantic_ids[order]
+    codes = matrix(table["codes"].combine_chunks()).astype(np.int64)
+    moved = np.flatnonzero((codes != semantic_ids[:, : codes.shape[1]]).any(axis=1))
+    points = np.arange(len(table))
+    if len(points) > _MOST_POINTS:
+        points = np.sort(stream_rng(0, "report/points").choice(len(table), _MOST_POINTS, replace=False))
+    places = layout.places(semantic_ids[points])
+    words = telling_words(semantic_ids, [table[name] for name in (title, *columns) if name is not None])
+    return {
+        "ids": _texts(table[gathered.manifest["schema"]["id_column"]]),
+        "titles": _texts(table[title]) if title else None,
+        "columns": [_texts(table[name]) for name in columns],
+        "sids": [level.tolist() for level in semantic_ids.T],
+        "moved": moved.tolist(),
+        "codes": codes[moved].tolist(),
+        "points": points.tolist(),
+        "places": [places[:, axis].round(3).tolist() for axis in (0, 1)],
+        "words": words,
+        "prefixes": {"-".join(map(str, prefix)): count for prefix, count in gathered.prefix_counts.items()},
+    }
+
+
+def _texts(column: pa.ChunkedArray) -> list[str]:
+    return [_text(value) for value in column.to_pylist()]
+
+
+def _text(value: Any) -> str:
+    """Returns any value as a short text on one line."""
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        value = ", ".join(map(str, value))
+    text = " ".join(str(value).split())
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"

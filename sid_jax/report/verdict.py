@@ -1,0 +1,234 @@
+"""The verdict: each figure judged by a threshold that docs/report.md states, and one sentence of them all."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, Literal
+
+Grade = Literal["good", "fair", "weak", "none"]
+
+# At least as much is good, at least as much is fair, and what is below is weak.
+_OWN_CODES = (0.90, 0.75)
+_USAGE = (0.95, 0.80)
+_BELOW_YARDSTICK = (-0.01, -0.05)
+_AGREEMENT = (0.999, 0.98)
+_NEW_ITEMS = (0.75, 0.50)
+_EVENNESS = (0.50, 0.25)
+# At most.
+_COST_OF_MOVES = (0.01, 0.03)
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """One thing that a person asks of IDs, and the answer.
+
+    Attributes:
+      question: a short one, as a title.
+      value: the figure.
+      beside: what it is of, and what it is to be compared with.
+      grade: "good", "fair", "weak", or "none" where nothing says what would be good.
+      remedy: what to do where it is not good.
+    """
+
+    question: str
+    value: str
+    beside: str
+    grade: Grade
+    remedy: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What the page opens with.
+
+    Attributes:
+      grade: the lowest of its figures.
+      headline: in a few words.
+      summary: a sentence or three, with the figures that matter most.
+      figures: all of them.
+    """
+
+    grade: Grade
+    headline: str
+    summary: str
+    figures: list[Figure]
+
+
+def verdict(manifest: dict[str, Any], measured: dict[str, Any]) -> Verdict:
+    """Judges an export by its manifest and by what was measured when it was made."""
+    figures = [
+        _unique(manifest),
+        _own_codes(manifest),
+        _kept(manifest, measured),
+        _usage(manifest),
+        _evenness(manifest),
+        _moved(manifest),
+        *_same_codes(manifest),
+        *_new_items(manifest),
+        *_appended(manifest),
+    ]
+    fair, weak = ([each for each in figures if each.grade == grade] for grade in ("fair", "weak"))
+    grade: Grade = "weak" if weak else "fair" if fair else "good"
+    return Verdict(grade, _headline(fair, weak), _summary(manifest, measured), figures)
+
+
+def percent(share: float) -> str:
+    """Returns a share in per cent, rounded down, so that 100 % is all of them."""
+    if share in (0, 1):
+        return f"{share:.0%}".replace("%", "\u00a0%")
+    shown = math.floor(share * 1000 + 1e-9) / 10
+    return f"{shown:.1f}\u00a0%" if shown else "under 0.1\u00a0%"
+
+
+def _headline(fair: list[Figure], weak: list[Figure]) -> str:
+    if weak:
+        return f"These IDs have {'a weak spot' if len(weak) == 1 else f'{len(weak)} weak spots'}"
+    if fair:
+        return f"Good IDs, with {'one thing' if len(fair) == 1 else f'{len(fair)} things'} to watch"
+    return "These IDs are good"
+
+
+def _summary(manifest: dict[str, Any], measured: dict[str, Any]) -> str:
+    metrics, made = manifest["metrics"], manifest["semantic_ids"]
+    unique = "share their IDs where their codes are the same" if _shared(manifest) else "have an ID each"
+    words = [f"{metrics['num_items']:,} items {unique}, of {made['length']} codes."]
+    r2 = _r2(manifest)
+    if r2 is not None:
+        kept = f"An ID says {percent(max(r2, 0))} of what sets an item's vector apart"
+        yardstick = _yardstick(measured)
+        beside = "" if yardstick is None else f"; plain residual k-means with as many codes says {percent(yardstick)}"
+        words.append(f"{kept}{beside}.")
+    usage = min(metrics["usage"])
+    words.append(
+        "Every code is in use." if usage == 1 else f"At the least used level {percent(usage)} of the codes are in use."
+    )
+    return " ".join(words)
+
+
+def _shared(manifest: dict[str, Any]) -> bool:
+    made = manifest["semantic_ids"]
+    return made["scheme"] == "none" or made.get("capacity", 1) > 1
+
+
+def _unique(manifest: dict[str, Any]) -> Figure:
+    metrics, scheme = manifest["metrics"], manifest["semantic_ids"]["scheme"]
+    if not _shared(manifest):
+        beside = f"of {metrics['num_items']:,} items have an ID that no other item has ({scheme})"
+        return Figure("Has every item its own ID?", "100 %", beside, "good")
+    share = 1 - metrics["collision_share"] if scheme == "none" else None
+    beside = "of the items have an ID that no other item has; the export was asked to let them share"
+    return Figure("Has every item its own ID?", "shared" if share is None else percent(share), beside, "none")
+
+
+def _own_codes(manifest: dict[str, Any]) -> Figure:
+    metrics = manifest["metrics"]
+    floor = metrics.get("duplicate_floor", 1.0)
+    ceiling = f"; {percent(floor)} is the most, as some vectors are the same" if floor < 1 else ""
+    beside = (
+        f"as many different codes as items, before IDs are made unique{ceiling}. "
+        f"The most crowded codes have {metrics['largest_bucket']:,} item{'s' * (metrics['largest_bucket'] > 1)}"
+    )
+    remedy = "more codes a level (model.codebook_size), a level more, more latent features, or a longer run"
+    grade = _at_least(metrics["distinct_rate"] / floor, _OWN_CODES)
+    return Figure("Can the model tell items apart?", percent(metrics["distinct_rate"]), beside, grade, remedy)
+
+
+def _r2(manifest: dict[str, Any]) -> float | None:
+    metrics = manifest["metrics"]
+    return metrics.get("r2_unique", metrics.get("r2", metrics.get("r2_sampled")))
+
+
+def _yardstick(measured: dict[str, Any]) -> float | None:
+    found = measured.get("fidelity", {}).get("kmeans_r2")
+    return found[-1] if found else None
+
+
+def _kept(manifest: dict[str, Any], measured: dict[str, Any]) -> Figure:
+    question, r2, yardstick = "How much does an ID say?", _r2(manifest), _yardstick(measured)
+    remedy = "a longer run; a residual encoder (configs/embeddings.py); more codes or levels"
+    if r2 is None:
+        return Figure(question, "not measured", "the export did not say", "none")
+    if yardstick is None:
+        return Figure(question, percent(max(r2, 0)), "of the vectors' variance (R²)", "none")
+    beside = f"of the vectors' variance (R²); residual k-means with as many codes {percent(yardstick)}"
+    return Figure(question, percent(max(r2, 0)), beside, _at_least(r2 - yardstick, _BELOW_YARDSTICK), remedy)
+
+
+def _usage(manifest: dict[str, Any]) -> Figure:
+    metrics = manifest["metrics"]
+    sizes, num_items = metrics["codebook_size"], metrics["num_items"]
+    # Ten items cannot use more than ten codes.
+    possible = [used / min(1.0, num_items / size) for used, size in zip(metrics["usage"], sizes, strict=True)]
+    each = " · ".join(percent(used) for used in metrics["usage"])
+    remedy = "revive codes more often (train.revive_every_epochs), a longer run, or fewer codes a level"
+    beside = f"of the least used level's codes; level by level {each}"
+    return Figure(
+        "Are all codes in use?", percent(min(metrics["usage"])), beside, _at_least(min(possible), _USAGE), remedy
+    )
+
+
+def _evenness(manifest: dict[str, Any]) -> Figure:
+    metrics = manifest["metrics"]
+    most = min(metrics["codebook_size"][0], metrics["num_items"])
+    share = metrics["perplexity"][0] / most
+    beside = f"items are spread as if over {metrics['perplexity'][0]:,.0f} of {most:,} first codes evenly (perplexity)"
+    remedy = "vectors that are spread more evenly (data.standardise=feature), or a longer run"
+    return Figure("Are the codes shared out evenly?", percent(share), beside, _at_least(share, _EVENNESS), remedy)
+
+
+def _moved(manifest: dict[str, Any]) -> Figure:
+    metrics, made, question = manifest["metrics"], manifest["semantic_ids"], "Had items to move?"
+    if made["scheme"] != "relocate":
+        return Figure(question, "none", f"under “{made['scheme']}” each ID begins with the item's codes", "none")
+    beside = "of the items got codes near their own, which other items have"
+    if "r2_unique" not in metrics or "r2" not in metrics:
+        return Figure(question, percent(made["moved"]), beside, "none")
+    cost = max(metrics["r2"] - metrics["r2_unique"], 0)
+    beside += f"; R² falls by {cost:.3f} for it"
+    remedy = "whatever helps the model to tell items apart: fewer collisions, fewer moves"
+    return Figure(question, percent(made["moved"]), beside, _at_most(cost, _COST_OF_MOVES), remedy)
+
+
+def _same_codes(manifest: dict[str, Any]) -> list[Figure]:
+    metrics = manifest["metrics"]
+    if "agreement" not in metrics:
+        return []
+    beside = "of the items have the codes that training's last step gave them"
+    if metrics.get("near_ties"):
+        beside += f"; {percent(metrics['near_ties'])} are so near to two codes that rounding decides"
+    remedy = "let noise and temperature reach their end; train.settle_share holds the encoder still"
+    grade = _at_least(metrics["agreement"], _AGREEMENT)
+    return [Figure("Are these the trained codes?", percent(metrics["agreement"]), beside, grade, remedy)]
+
+
+def _new_items(manifest: dict[str, Any]) -> list[Figure]:
+    metrics = manifest["metrics"]
+    if "r2_held_out" not in metrics:
+        return []
+    beside = f"of the variance of items that were held out of training (R²); {percent(max(metrics['r2'], 0))} of all"
+    remedy = "train.augmentation, model.dropout, or a smaller network: the model knows its own items by heart"
+    grade = _at_least(metrics["r2_held_out"] / max(metrics["r2"], 1e-9), _NEW_ITEMS)
+    return [Figure("Does it serve new items?", percent(max(metrics["r2_held_out"], 0)), beside, grade, remedy)]
+
+
+def _appended(manifest: dict[str, Any]) -> list[Figure]:
+    drift = manifest.get("drift", {})
+    new, due = drift.get("new_items"), drift.get("verdict", {}).get("retraining_is_due", False)
+    if not new:
+        return []
+    beside = f"of the variance of the {new['num_items']:,} items that this version added (R²)"
+    reasons = [each["what"] for each in drift["verdict"]["checks"] if each["due"]]
+    remedy = f"to train anew, because of the {' and the '.join(reasons)}"
+    value = percent(max(new["r2_unique"], 0))
+    return [Figure("Do the added items fit?", value, beside, "fair" if due else "good", remedy)]
+
+
+def _at_least(value: float, thresholds: tuple[float, float]) -> Grade:
+    good, fair = thresholds
+    return "good" if value >= good else "fair" if value >= fair else "weak"
+
+
+def _at_most(value: float, thresholds: tuple[float, float]) -> Grade:
+    good, fair = thresholds
+    return "good" if value <= good else "fair" if value <= fair else "weak"

@@ -1,0 +1,104 @@
+"""What is good, fair and weak, and in which words."""
+
+import copy
+
+import pytest
+
+from sid_jax.report.verdict import percent, verdict
+
+MANIFEST = {
+    "semantic_ids": {"scheme": "relocate", "capacity": 1, "length": 3, "moved": 0.04},
+    "metrics": {
+        "num_items": 1000,
+        "codebook_size": [16, 16, 16],
+        "distinct_rate": 0.95,
+        "duplicate_floor": 1.0,
+        "collision_share": 0.08,
+        "largest_bucket": 3,
+        "usage": [1.0, 1.0, 1.0],
+        "perplexity": [12.0, 14.0, 15.0],
+        "r2": 0.71,
+        "r2_unique": 0.705,
+        "agreement": 1.0,
+        "near_ties": 0.0,
+    },
+}
+MEASURED = {"fidelity": {"num_items": 1000, "kmeans_r2": [0.4, 0.5, 0.6]}}
+
+
+def grades(**changed):
+    manifest = copy.deepcopy(MANIFEST)
+    for name, value in changed.items():
+        manifest["semantic_ids" if name in manifest["semantic_ids"] else "metrics"][name] = value
+    found = verdict(manifest, MEASURED)
+    return found, {figure.question: figure.grade for figure in found.figures}
+
+
+def test_good_ids_are_said_to_be_good():
+    found, each = grades()
+    assert found.grade == "good" and found.headline == "These IDs are good" and set(each.values()) == {"good"}
+    assert found.summary == (
+        "1,000 items have an ID each, of 3 codes. An ID says 70.5\u00a0% of what sets an item's vector apart; plain "
+        "residual k-means with as many codes says 60.0\u00a0%. Every code is in use."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "question", "grade"),
+    [
+        ({"distinct_rate": 0.89}, "Can the model tell items apart?", "fair"),
+        # As good as there can be.
+        ({"distinct_rate": 0.60, "duplicate_floor": 0.62}, "Can the model tell items apart?", "good"),
+        ({"distinct_rate": 0.74}, "Can the model tell items apart?", "weak"),
+        ({"r2": 0.58, "r2_unique": 0.58}, "How much does an ID say?", "fair"),
+        ({"r2": 0.5, "r2_unique": 0.5}, "How much does an ID say?", "weak"),
+        ({"usage": [1.0, 0.9, 1.0]}, "Are all codes in use?", "fair"),
+        ({"usage": [1.0, 0.1, 1.0]}, "Are all codes in use?", "weak"),
+        # Four items can use no more than four codes of sixteen.
+        ({"usage": [0.25, 0.25, 0.25], "num_items": 4}, "Are all codes in use?", "good"),
+        ({"perplexity": [3.0, 15.0, 15.0]}, "Are the codes shared out evenly?", "weak"),
+        ({"r2": 0.75}, "Had items to move?", "weak"),
+        ({"scheme": "suffix"}, "Had items to move?", "none"),
+        ({"scheme": "none"}, "Has every item its own ID?", "none"),
+        ({"agreement": 0.99}, "Are these the trained codes?", "fair"),
+        ({"r2_held_out": 0.3}, "Does it serve new items?", "weak"),
+    ],
+)
+def test_each_threshold_is_judged(changed, question, grade):
+    found, each = grades(**changed)
+    assert each[question] == grade
+    assert found.grade == ("good" if grade == "none" else grade)
+    assert found.headline == {
+        "weak": "These IDs have a weak spot",
+        "fair": "Good IDs, with one thing to watch",
+    }.get(found.grade, "These IDs are good")
+    assert all(figure.remedy for figure in found.figures if figure.grade in ("fair", "weak"))
+
+
+def test_without_vectors_fidelity_is_shown_and_not_judged():
+    manifest = copy.deepcopy(MANIFEST)
+    for name in ("r2", "r2_unique", "duplicate_floor"):
+        del manifest["metrics"][name]
+    manifest["metrics"]["r2_sampled"] = 0.7
+    kept = verdict(manifest, {}).figures[2]
+    assert (kept.value, kept.grade) == ("70.0\u00a0%", "none")
+    del manifest["metrics"]["r2_sampled"]
+    assert verdict(manifest, {}).figures[2].value == "not measured"
+
+
+def test_added_items_that_do_not_fit_are_said_to():
+    manifest = copy.deepcopy(MANIFEST)
+    checks = [{"what": "shift of the first codes above chance", "value": 1.0, "threshold": 0.5, "due": True}]
+    manifest["drift"] = {
+        "new_items": {"num_items": 40, "r2_unique": 0.3},
+        "verdict": {"retraining_is_due": True, "checks": checks},
+    }
+    added = verdict(manifest, MEASURED).figures[-1]
+    assert (added.grade, added.value) == ("fair", "30.0\u00a0%") and "shift of the first codes" in added.remedy
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(1, "100"), (0.9999, "99.9"), (0.5, "50.0"), (1e-4, "under 0.1"), (0, "0")]
+)
+def test_all_is_all_and_none_is_none(share, text):
+    assert percent(share) == f"{text}\u00a0%"
