@@ -28,11 +28,12 @@ def write_export(
       table: as from `sid_jax.export.tables.id_table`.
       model: what gave the codes.
       manifest: what it says beside what every manifest says; the sizes of the IDs' levels among it.
-      rows_a_file: the ID table in several files of so many rows, without a CSV; None for one of each.
+      rows_a_file: the ID table in several files of so many rows, without a CSV and a trie; None for one of each.
     """
     write_table(folder, table, rows=rows_a_file)
-    semantic_ids = table["semantic_id"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
-    write_trie(folder, semantic_ids, manifest["semantic_ids"]["sizes"])
+    if rows_a_file is None:
+        semantic_ids = table["semantic_id"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
+        write_trie(folder, semantic_ids, manifest["semantic_ids"]["sizes"])
     write_model(folder, model)
     write_manifest(folder, {**manifest, "codebooks": model_info(model)})
 

@@ -41,7 +41,7 @@ def read(folder):
     return rows_of(load_export(folder, verify=True).rows), rows_of(pq.read_table(retired)) if retired.exists() else {}
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(histories(), st.randoms())
 def test_no_published_id_moves_none_is_given_twice_and_the_order_does_not_matter(history, random):
     scheme, capacity, old, steps = history
