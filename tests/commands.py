@@ -11,19 +11,24 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
+# For programs that run for less time than they compile.
+COMPILE_QUICKLY = "--xla_backend_optimization_level=0"
 
-def environment(num_devices: int = 1, compiled: bool = True) -> dict[str, str]:
+
+def environment(num_devices: int = 1, compiled: bool = True, flags: str = "") -> dict[str, str]:
     """Returns a user's environment: so many devices, and the session's compiled programs if they may be used."""
-    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={num_devices}"}
-    return {**os.environ, **flags, "JAX_ENABLE_COMPILATION_CACHE": str(compiled)}
+    xla_flags = f"--xla_force_host_platform_device_count={num_devices} {flags}".strip()
+    return {**os.environ, "XLA_FLAGS": xla_flags, "JAX_ENABLE_COMPILATION_CACHE": str(compiled)}
 
 
-def start(*words: str | Path, num_devices: int = 1, compiled: bool = True, **kwargs) -> subprocess.Popen[str]:
-    """Starts `python WORDS` in the project's folder."""
+def start(
+    *words: str | Path, num_devices: int = 1, compiled: bool = True, flags: str = "", **kwargs
+) -> subprocess.Popen[str]:
+    """Starts `python WORDS` in the project's folder, with XLA's `flags`."""
     return subprocess.Popen(
         [sys.executable, *map(str, words)],
         cwd=ROOT,
-        env=environment(num_devices, compiled),
+        env=environment(num_devices, compiled, flags),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -48,7 +53,11 @@ def start_together(num_processes: int, *words: str | Path, of_last: Sequence[str
         port = server.getsockname()[1]
     company = [f"--coordinator_address=localhost:{port}", f"--num_processes={num_processes}"]
     more = [()] * (num_processes - 1) + [of_last]
-    return [start(*words, *company, f"--process_id={number}", *more[number]) for number in range(num_processes)]
+    # Each of them compiles every program.
+    return [
+        start(*words, *company, f"--process_id={number}", *more[number], flags=COMPILE_QUICKLY)
+        for number in range(num_processes)
+    ]
 
 
 def run_together(num_processes: int, *words: str | Path, **kwargs) -> list[subprocess.CompletedProcess[str]]:

@@ -6,14 +6,18 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from tests.commands import COMPILE_QUICKLY
+
 # What one test has compiled the next one need not, nor a command that it runs; gone with the session.
 _COMPILED = tempfile.mkdtemp(prefix="sid_jax-compiled-")
 atexit.register(shutil.rmtree, _COMPILED, ignore_errors=True)
 os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
-# Before jax is imported: eight devices on one CPU, as on a TPU host.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+# Before jax is imported: eight devices on one CPU, as on a TPU host. Commands get a user's flags.
+os.environ["XLA_FLAGS"] = (
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {COMPILE_QUICKLY}"
+)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import hypothesis

@@ -53,9 +53,8 @@ def test_a_disk_that_takes_no_more_ends_in_one_line_and_the_run_goes_on_later(tm
     # The kernel lets no file of this process grow beyond 4 kB, as a full disk would not.
     import resource
 
-    flags = ["--config=configs/embeddings.py:ste,quick", f"--config.data.path={vectors}"]
-    flags += ["--config.model.codebook_size=8", "--config.train.batch_size=32", f"--workdir={tmp_path / 'run'}"]
-    flags += ["--config.model.hidden_dimensions=(16,)", "--config.train.num_epochs=2"]
+    flags = ["--config=configs/embeddings.py:rkmeans", f"--config.data.path={vectors}", "--config.train.num_epochs=2"]
+    flags += ["--config.model.codebook_size=64", "--config.train.batch_size=32", f"--workdir={tmp_path / 'run'}"]
     limits = (4096, 4096)
     result = run(
         "train.py", *flags, compiled=False, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits)

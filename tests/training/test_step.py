@@ -91,11 +91,11 @@ def test_from_one_state_the_codes_are_the_same_on_1_2_and_8_devices(config, corp
 
 
 def test_many_steps_in_one_call_are_those_of_many_calls(config, corpus):
-    recipe, state, metrics = take_steps(config, corpus, 2, num_steps=40)
+    recipe, state, metrics = take_steps(config, corpus, 2)
     mesh = mesh_of(2)
     other, vectors = on_every_device((setup(config, corpus)[1], jnp.asarray(corpus)), mesh)
     losses = []
-    for _ in range(4):
+    for _ in range(10):
         other, more = train_steps(recipe, other, vectors, num_steps=10, mesh=mesh)
         losses.append(more["loss"])
     np.testing.assert_allclose(np.concatenate(losses), metrics["loss"], rtol=1e-6)
@@ -106,12 +106,12 @@ def test_many_steps_in_one_call_are_those_of_many_calls(config, corpus):
 def test_the_losses_are_means_over_items_so_that_they_do_not_depend_on_the_batch_size(config, corpus):
     config.model.quantization_method = "ste"
     recipe, state = setup(config, corpus)
-    whole = train_step(recipe, state, jnp.asarray(corpus[:64]))[1]
-    halves = [train_step(recipe, state, jnp.asarray(corpus[rows]))[1] for rows in (slice(0, 32), slice(32, 64))]
+    whole = train_step(recipe, state, jnp.asarray(corpus[:128]))[1]
+    halves = [train_step(recipe, state, jnp.asarray(corpus[rows]))[1] for rows in (slice(0, 64), slice(64, 128))]
     twice = train_step(recipe, state, jnp.asarray(np.tile(corpus[:64], (2, 1))))[1]
     for name in ("loss", "reconstruction_loss", "codebook_loss", "commitment_loss"):
         assert whole[name] == pytest.approx(np.mean([half[name] for half in halves]), rel=1e-5)
-        assert whole[name] == pytest.approx(float(twice[name]), rel=1e-5)
+        assert twice[name] == pytest.approx(float(halves[0][name]), rel=1e-5)
 
 
 def test_the_loss_is_the_weighted_sum_of_its_terms(config, corpus):
@@ -136,7 +136,7 @@ def test_an_epoch_holds_every_item_and_every_epoch_has_its_own_order():
 
 def test_nothing_recompiles_as_temperature_and_step_change(config, corpus):
     recipe, state = setup(config, corpus)
-    mesh = mesh_of(1)
+    mesh = mesh_of(2)
     state, vectors = on_every_device((state, jnp.asarray(corpus)), mesh)
     train_steps.clear_cache()
     temperatures = []
@@ -152,7 +152,7 @@ def test_a_dead_code_is_revived_with_its_moments_reset_and_is_used_again(config,
     config.model.quantization_method = method
     config.train.revive_every_epochs = 1.0
     recipe, state = setup(config, corpus)
-    for batch in np.array_split(corpus, 4):
+    for batch in corpus[:256].reshape(4, 64, 12):
         state, _ = train_step(recipe, state, jnp.asarray(batch))
     far = state.params["quantizer"]["levels"][1]
     far[...] = far[...].at[3].set(1e3)
