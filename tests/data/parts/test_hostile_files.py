@@ -233,7 +233,7 @@ def test_parquet_of_zeros_and_ones(tmp_path: Path, place: str):
     ],
 )
 def test_arrow_numbers_that_lead_out_of_their_buffers(tmp_path: Path, categories: bool, sought: list[int], number: int):
-    """Offsets of "item 0" and so on, of lists of four, and numbers of categories: to follow some of them is to crash."""
+    """Offsets of "item 0" and so on, of lists of four, and numbers of categories: following some is a crash."""
     ids = pa.array([f"item {n % 10}" for n in range(60)])
     content = table(ids.dictionary_encode() if categories else ids, VECTORS)
     changed = bytearray(write_arrow_file(tmp_path / "a.arrow", content, rows=60).read_bytes())
