@@ -1,0 +1,96 @@
+"""What the pages take for granted: small files of the names that they use, and what the README's commands leave behind."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.commands import ROOT
+from tests.docs.exceptions import small, why_not_run
+from tests.docs.pages import README, blocks_of
+from tests.docs.typed import execute
+
+NUM_ITEMS = 400
+_LEFT = ("runs/items", "exports/items", "runs/ml100k", "exports/ml100k", "runs/recommend")
+
+
+def write_files(folder: Path) -> None:
+    """Makes the project's own files and a user's: 400 items in 20 groups, with ids, texts, histories and other IDs."""
+    for name in ("configs", "train.py", "export.py", "benchmarks"):
+        (folder / name).symlink_to(ROOT / name)
+    random = np.random.default_rng(0)
+    group = random.integers(0, 20, NUM_ITEMS)
+    vectors = (random.normal(size=(20, 16))[group] + 0.3 * random.normal(size=(NUM_ITEMS, 16))).astype(np.float32)
+    ids = np.arange(1, NUM_ITEMS + 1)
+    table = pa.table({"item_id": ids, "vector": pa.array(list(vectors), pa.list_(pa.float32()))})
+    pq.write_table(table, folder / "items.parquet")
+    (folder / "new").mkdir()
+    pq.write_table(table.slice(0, 100), folder / "new" / "first.parquet")
+    np.save(folder / "items.npy", vectors)
+    (folder / "ids.txt").write_text("\n".join(map(str, ids)))
+    (folder / "held_out.txt").write_text("\n".join(map(str, ids[::10])))
+    lines = [
+        {
+            "item_id": int(item),
+            "title": f"Item {item}",
+            "brand": f"Brand {of % 3}",
+            "categories": [f"kind {of}"],
+            "price": 1,
+        }
+        for item, of in zip(ids, group, strict=True)
+    ]
+    (folder / "items.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    tokens = {str(row): [f"<a_{of}>", f"<b_{row}>"] for row, of in enumerate(group)}
+    (folder / "letter.json").write_text(json.dumps(tokens))
+    histories = [[user, *random.choice(ids, 6, replace=False)] for user in range(100)]
+    (folder / "sequences.txt").write_text("\n".join(" ".join(map(str, each)) for each in histories))
+
+
+def run_page(page: Path, folder: Path) -> None:
+    """Runs a page's blocks in order in a folder: commands but those that are listed, and Python in one namespace."""
+    names: dict[str, object] = {"__name__": "__main__"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for block in blocks_of(page):
+            if block.language == "python":
+                # So that a traceback has the page's lines.
+                exec(compile("\n" * (block.line - 1) + block.text, str(page), "exec"), names)  # noqa: S102
+            for words in block.commands() if block.language == "bash" else ():
+                if not why_not_run(words):
+                    execute(small(words))
+
+
+@pytest.fixture(scope="session")
+def readme(real_cache, tmp_path_factory) -> Path:
+    """A folder in which the README's blocks were run."""
+    folder = tmp_path_factory.mktemp("readme")
+    write_files(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SID_JAX_CACHE", str(real_cache))
+        run_page(README, folder)
+    return folder
+
+
+@pytest.fixture
+def place(readme, real_cache, tmp_path, monkeypatch):
+    """Makes a folder for a page: with the files, and what the README left but for what the page makes itself."""
+
+    def make(page: Path) -> Path:
+        monkeypatch.setenv("SID_JAX_CACHE", str(real_cache))
+        write_files(tmp_path)
+        text = page.read_text()
+        for name in _LEFT:
+            made = re.search(rf"--out={name}\b", text) or re.search(rf"(train\.py|recommend).*--workdir={name}\b", text)
+            if not made:
+                shutil.copytree(readme / name, tmp_path / name)
+        shutil.copy(tmp_path / "items.npy", tmp_path / "vectors.npy")
+        return tmp_path
+
+    return make

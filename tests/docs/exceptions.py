@@ -1,0 +1,72 @@
+"""What of the documents is not run as it stands, and why; flags, settings and files of all of it are checked all the same."""
+
+from __future__ import annotations
+
+# A part of the command, and why it is only checked.
+NOT_RUN = {
+    "python3 -m venv": "the tests run in what it makes",
+    ".venv": "the tests run in what it makes",
+    "pip install": "a package registry; the extra is looked up",
+    "python -m pytest": "these tests",
+    "--coordinator_address=": "two processes at once: tests/training/test_processes.py",
+    "--engine=ray": "a cluster: tests/bulk/test_run.py",
+    "--compare": "half an hour: tests/recommend/test_commands.py",
+    "benchmarks/": "minutes, and public peers",
+    "--config=configs/movielens.py:1m": "a download of GroupLens'",
+    "--config=configs/amazon.py": "a download of Amazon reviews",
+    "--config.data.source=amazon": "a download of Amazon reviews",
+    "--config.data.text_encoder=all-MiniLM-L6-v2": "a download of a model, and PyTorch",
+    "-m sid_jax.sweep": "thirty trainings: tests/sweep",
+    "--workdir=sweeps/": "a trial of thirty: tests/sweep",
+}
+
+# Pages whose blocks another test runs, word for word.
+RUN_BY = {
+    "pytorch.md": "tests/export/test_pytorch_page.py",
+    "llm-tokens.md": "tests/tokens/test_docs.py",
+}
+
+# What makes a run short, by its config file: each is added unless the command sets it.
+_SMALL_MODEL = {
+    "config.model.codebook_size": "16",
+    "config.model.hidden_dimensions": "(16,)",
+    "config.model.latent_dimension": "8",
+    "config.train.batch_size": "64",
+    "config.train.num_epochs": "2",
+    "config.train.warmup_epochs": "0.5",
+    "config.train.eval_every_epochs": "2.0",
+}
+SMALL = {
+    "configs/embeddings.py": _SMALL_MODEL,
+    "configs/ml100k.py": {**_SMALL_MODEL, "config.model.codebook_size": "32", "config.train.batch_size": "512"},
+    "configs/recommend.py": {
+        "config.quantizer.model.hidden_dimensions": "(16,)",
+        "config.quantizer.model.latent_dimension": "8",
+        "config.quantizer.train.num_epochs": "2",
+        "config.quantizer.train.warmup_epochs": "0.5",
+        "config.model.features": "16",
+        "config.model.num_layers": "1",
+        "config.model.num_heads": "2",
+        "config.model.hidden": "16",
+        "config.model.code_hidden": "16",
+        "config.train.num_epochs": "0.1",
+        "config.train.warmup_epochs": "0.02",
+        "config.eval.num_beams": "20",
+        "config.eval.bootstrap_samples": "20",
+        "config.eval.baselines": "('popularity',)",
+    },
+}
+
+
+def why_not_run(words: list[str]) -> str | None:
+    """Returns why a command is only checked, or None if it is run."""
+    command = " ".join(words)
+    return next((reason for part, reason in NOT_RUN.items() if part in command), None)
+
+
+def small(words: list[str]) -> list[str]:
+    """Returns the command with what makes its run short."""
+    taken = {word.removeprefix("--").partition("=")[0] for word in words}
+    config = next((word for word in words if word.startswith("--config=")), "")
+    added = SMALL.get(config.removeprefix("--config=").partition(":")[0], {})
+    return [*words, *(f"--{name}={value}" for name, value in added.items() if name not in taken)]

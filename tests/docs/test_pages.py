@@ -1,0 +1,75 @@
+"""Every command and every snippet of the documents is run, or is listed in tests/docs/exceptions.py with a reason."""
+
+import re
+
+import pytest
+
+from tests.commands import ROOT
+from tests.docs.conftest import run_page
+from tests.docs.exceptions import NOT_RUN, RUN_BY, why_not_run
+from tests.docs.pages import PAGES, README, blocks_of
+from tests.docs.typed import check
+
+COMMANDS = [
+    words for page in PAGES for block in blocks_of(page) if block.language == "bash" for words in block.commands()
+]
+
+
+def named(page):
+    return page.name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_what_looks_like_a_command_or_python_says_so(page):
+    for block in blocks_of(page):
+        assert block.language in ("", "bash", "python"), f"{block}: neither ```bash nor ```python"
+        if not block.language:
+            assert not re.search(r"^(python|pip|import|from) ", block.text, re.M), (
+                f"{block}: begin it with its language"
+            )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_command_can_be_begun(page, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for block in blocks_of(page):
+        for words in block.commands() if block.language == "bash" else ():
+            check(words)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != README and page.name not in RUN_BY], ids=named)
+def test_a_page_runs(page, place):
+    run_page(page, place(page))
+
+
+def test_the_readme_runs_and_leaves_what_it_says(readme):
+    assert (readme / "exports" / "ml100k" / "ids.parquet").exists()
+    assert (readme / "exports" / "items" / "ids.parquet").exists()
+    assert (readme / "runs" / "recommend" / "results.json").exists()
+
+
+def test_every_exception_is_of_some_use():
+    for part in NOT_RUN:
+        assert any(part in " ".join(words) for words in COMMANDS), f"{part}: no page has such a command any more"
+    assert any(why_not_run(words) is None for words in COMMANDS)
+    for page, test in RUN_BY.items():
+        assert page in (ROOT / test).read_text()
+
+
+@pytest.mark.parametrize(
+    ("typed", "complaint"),
+    [
+        ("python train.py --config=configs/embeddings.py --workdir=w --config.model.num_level=3", "num_levels"),
+        ("python train.py --config=configs/nothing.py --workdir=w", "nothing.py"),
+        ("python train.py --config=configs/ml100k.py:gumble --workdir=w", "gumble"),
+        ("python export.py --workdir=w --out=o --uniqe=none", "uniqe"),
+        ("python -m sid_jax.evaluate --ids=i --vector=v", "vector"),
+        ("python benchmarks/quality.py --vektors=items.npy", "no --vektors"),
+        ("pip install -e '.[everything]'", "everything"),
+        ("curl something", "what command"),
+    ],
+)
+def test_a_command_that_cannot_be_begun_is_found(typed, complaint, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(AssertionError, match=complaint):
+        check(typed.replace("'", "").split())

@@ -1,0 +1,79 @@
+"""Commands as they are typed, in this process: run, or only parsed."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import sys
+
+import pytest
+from absl import app, flags
+
+from sid_jax import command
+from tests.commands import ROOT
+
+# Lines of a shell that have no flags of ours.
+_PLAIN = ["python -m pytest", "python3 -m venv", ".", "source"]
+
+
+def execute(words: list[str]) -> None:
+    """Runs `python WORDS` here, from the working directory; a mistake in it is an error."""
+    with pytest.MonkeyPatch.context() as patch:
+        _run(words, patch)
+
+
+def check(words: list[str]) -> None:
+    """Sees that a command can be begun: its program, its flags, its config and each setting exist.
+
+    Raises:
+      AssertionError: if not, or if the command is of a kind that is not known here.
+    """
+    typed = " ".join(words)
+    if typed.startswith("pip install"):
+        extras = re.findall(r'^ {8}"(\w+)": \[', (ROOT / "setup.py").read_text(), re.M)
+        for names in re.findall(r"\[(.*?)\]", typed):
+            assert set(names.split(",")) <= set(extras), f"{typed}: the extras are {', '.join(extras)}"
+    elif words[0] == "python" and words[1].startswith("benchmarks/"):
+        code = (ROOT / words[1]).read_text()
+        for name in re.findall(r"--(\w+)", typed):
+            assert re.search(rf"[\"'](--)?{name}[\"']", code), f"{words[1]} has no --{name}"
+    elif _is_ours(words):
+        # absl leaves a config file that is not there for whoever reads the config.
+        for file in re.findall(r"--config=([^: ]+)", typed):
+            assert (ROOT / file).exists(), f"{typed}: there is no {file}"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(command, "_guarded", lambda main, argv: None)
+            _run(words, patch)
+    else:
+        assert any(typed.startswith(plain) for plain in _PLAIN), f"{typed}: what command is this?"
+
+
+def _is_ours(words: list[str]) -> bool:
+    return words[0] == "python" and (
+        words[1] in ("train.py", "export.py") or words[1:2] == ["-m"] and "sid" in words[2]
+    )
+
+
+def _run(words: list[str], patch: pytest.MonkeyPatch) -> None:
+    assert _is_ours(words), f"{' '.join(words)}: what command is this? See tests/docs/exceptions.py"
+
+    def leave(message: str) -> None:
+        raise AssertionError(f"{' '.join(words)}\nerror: {message}")
+
+    patch.setattr(command, "_leave", leave)
+    # What absl does once a process, for processes that are its own.
+    patch.setattr(app._run_init, "done", True)
+    before = set(flags.FLAGS)
+    try:
+        if words[1] == "-m":
+            patch.setattr(sys, "argv", [words[2], *words[3:]])
+            runpy.run_module(words[2], run_name="__main__", alter_sys=True)
+        else:
+            patch.setattr(sys, "argv", words[1:])
+            runpy.run_path(str(ROOT / words[1]), run_name="__main__")
+    except SystemExit as end:
+        assert end.code in (None, 0), f"{' '.join(words)} ended with {end.code}"
+    finally:
+        for name in set(flags.FLAGS) - before:
+            delattr(flags.FLAGS, name)
+        flags.FLAGS.unparse_flags()
