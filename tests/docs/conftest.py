@@ -1,4 +1,4 @@
-"""What the pages take for granted: small files of the names that they use, and what the README's commands leave behind."""
+"""What the pages take for granted: small files of the names that they use, and what the README's commands leave."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of the documents is not run as it stands, and why; flags, settings and files of all of it are checked all the same."""
+"""What of the documents is not run as it stands, and why; flags, settings and files of all of it are checked."""
 
 from __future__ import annotations
 
