@@ -30,11 +30,12 @@ def test_what_looks_like_a_command_or_python_says_so(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
-def test_every_command_can_be_begun(page, monkeypatch):
+def test_every_command_that_is_not_run_can_be_begun(page, monkeypatch):
     monkeypatch.chdir(ROOT)
     for block in blocks_of(page):
         for words in block.commands() if block.language == "bash" else ():
-            check(words)
+            if page.name in RUN_BY or why_not_run(words):
+                check(words)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != README and page.name not in RUN_BY], ids=named)
