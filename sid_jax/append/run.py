@@ -24,6 +24,7 @@ from sid_jax.data.vector_set import LeftOut
 from sid_jax.errors import UserError
 from sid_jax.export.atomic import atomic_folder, refuse_taken
 from sid_jax.export.files import write_export
+from sid_jax.export.measured import hand_on_training
 from sid_jax.export.tables import code_type
 
 # Of an ID table in several files.
@@ -121,6 +122,7 @@ def _write(folder: Path, published: Published, version: Version, drift: dict[str
     kind, num_levels = code_type(version.sizes), items.codes.shape[1]
     moved = items.semantic_ids[:, :num_levels] != items.codes
     write_retired(folder, version.retired, version.removed_in, published.id_name, kind)
+    hand_on_training(published.folder, folder)
     manifest = {
         "config": old["config"],
         "step": old.get("step"),

@@ -5,6 +5,7 @@ It is kept in the export as `report.json`, since vectors and workdir may be gone
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from sid_jax.data.blocks import in_blocks, take_rows
+from sid_jax.data.reason import reason
 from sid_jax.data.scaling import normalise
+from sid_jax.errors import UserError
 from sid_jax.ids.fidelity import fidelity_by_depth
 from sid_jax.ids.quality import explained_by_prefix
 from sid_jax.ids.yardstick import kmeans_r2, random_r2
@@ -42,10 +45,39 @@ def write_measured(
     vectors: np.ndarray | None = None,
 ) -> None:
     """Writes `report.json`; without model, final codes `[N, L]` and vectors `[N, D]` it has the training alone."""
-    content: dict[str, Any] = {"format_version": MEASURED_VERSION, "training": training_curves(workdir)}
+    content: dict[str, Any] = {"training": training_curves(workdir)}
     if model is not None and codes is not None and vectors is not None:
         content |= {"fidelity": _fidelity(model, codes, vectors), "identical": identical_items(vectors)}
-    write_json(folder / MEASURED_FILE, content)
+    _write(folder, content)
+
+
+def hand_on_training(before: Path, folder: Path) -> None:
+    """Writes the `report.json` of an export's next version, by the same model: of that before, if any, the training."""
+    measured = read_measured(before)
+    if measured:
+        _write(folder, {"training": measured.get("training", {})})
+
+
+def read_measured(folder: Path) -> dict[str, Any]:
+    """Returns what `report.json` holds; nothing of an export that has none.
+
+    Raises:
+      UserError: if it cannot be read, or is of another format.
+    """
+    path = folder / MEASURED_FILE
+    if not path.exists():
+        return {}
+    try:
+        measured = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path} cannot be read: {reason(error)}; export again") from error
+    if measured.get("format_version") != MEASURED_VERSION:
+        raise UserError(f"{path} is not of format {MEASURED_VERSION}, which this sid_jax reads: export again")
+    return measured
+
+
+def _write(folder: Path, content: dict[str, Any]) -> None:
+    write_json(folder / MEASURED_FILE, {"format_version": MEASURED_VERSION, **content})
 
 
 def training_curves(workdir: Path) -> dict[str, dict[str, list[Any]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
 from sid_jax.export.codebooks import read_codebooks
 from sid_jax.export.manifest import read_manifest
-from sid_jax.export.measured import MEASURED_FILE, MEASURED_VERSION
+from sid_jax.export.measured import read_measured
 from sid_jax.export.tables import table_files
 from sid_jax.quantize.health import row_hashes
 
@@ -72,20 +71,7 @@ def gather(folder: Path) -> Gathered:
         counts = _count(folder, sizes, id_sizes)
     except (pa.ArrowException, KeyError, ValueError, OSError) as error:
         raise UserError(f"the ID table in {folder} cannot be read: {reason(error)}; export again") from error
-    return Gathered(folder, manifest, _read_measured(folder), codebooks, *counts)
-
-
-def _read_measured(folder: Path) -> dict[str, Any]:
-    path = folder / MEASURED_FILE
-    if not path.exists():
-        return {}
-    try:
-        measured = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} cannot be read: {reason(error)}; export again") from error
-    if measured.get("format_version") != MEASURED_VERSION:
-        raise UserError(f"{path} is not of format {MEASURED_VERSION}, which this sid_jax reads: export again")
-    return measured
+    return Gathered(folder, manifest, read_measured(folder), codebooks, *counts)
 
 
 def _count(folder: Path, sizes: Sequence[int], id_sizes: Sequence[int]) -> tuple[Any, ...]:

@@ -24,6 +24,7 @@ from sid_jax.diff.run import diff
 from sid_jax.errors import UserError
 from sid_jax.export.id_tables import read_id_table
 from sid_jax.export.load import load_export
+from sid_jax.export.measured import read_measured
 from sid_jax.export.run import export
 from sid_jax.training.loop import train
 from tests.commands import environment, run
@@ -130,6 +131,8 @@ def test_appending_takes_the_run_that_the_export_came_from_and_no_other(trained,
         before, after = load_export(tmp_path / name), load_export(tmp_path / f"{name}-2")
         np.testing.assert_array_equal(after.table.semantic_ids[:300], before.table.semantic_ids)
         np.testing.assert_array_equal(after.encode(vectors), np.array(after.rows["codes"].to_pylist())[300:])
+        curves = read_measured(tmp_path / f"{name}-2")["training"]
+        assert curves == read_measured(tmp_path / name)["training"] and curves["eval"]["r2"]
         drift = after.manifest["drift"]
         assert drift["reference"]["r2"] == pytest.approx(before.manifest["metrics"]["r2"])
     config = small_run(tmp_path, np.load(trained / "items.npy"))
