@@ -132,9 +132,12 @@ def _look(command: str, out: Path) -> None:
 
 
 def _content(export: Path) -> dict[str, Any]:
-    """Returns every file of an export, and of its manifest what is not the time it was written at."""
-    content: dict[str, Any] = {path.name: path.read_bytes() for path in export.iterdir()}
-    manifest = json.loads(content["manifest.json"])
+    """Returns every file that an export's manifest lists, and of the manifest what is not the time it was written at.
+
+    The report is no part of it: it is made of the others when they are there, and names their folder.
+    """
+    manifest = json.loads((export / "manifest.json").read_text())
+    content: dict[str, Any] = {name: (export / name).read_bytes() for name in manifest["files"]}
     return {**content, "manifest.json": {k: v for k, v in manifest.items() if k not in ("created", "digest")}}
 
 
