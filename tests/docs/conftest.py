@@ -36,17 +36,11 @@ def write_files(folder: Path) -> None:
     np.save(folder / "items.npy", vectors)
     (folder / "ids.txt").write_text("\n".join(map(str, ids)))
     (folder / "held_out.txt").write_text("\n".join(map(str, ids[::10])))
-    lines = [
-        {
-            "item_id": int(item),
-            "title": f"Item {item}",
-            "brand": f"Brand {of % 3}",
-            "categories": [f"kind {of}"],
-            "price": 1,
-        }
+    texts = [
+        {"item_id": int(item), "title": f"Item {item}", "brand": "Ours", "categories": [f"kind {of}"], "price": of / 2}
         for item, of in zip(ids, group, strict=True)
     ]
-    (folder / "items.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (folder / "items.jsonl").write_text("\n".join(map(json.dumps, texts)))
     tokens = {str(row): [f"<a_{of}>", f"<b_{row}>"] for row, of in enumerate(group)}
     (folder / "letter.json").write_text(json.dumps(tokens))
     histories = [[user, *random.choice(ids, 6, replace=False)] for user in range(100)]

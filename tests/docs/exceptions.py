@@ -35,6 +35,7 @@ _SMALL_MODEL = {
     "config.train.num_epochs": "2",
     "config.train.warmup_epochs": "0.5",
     "config.train.eval_every_epochs": "2.0",
+    "config.train.revive_every_epochs": "0.0",
 }
 SMALL = {
     "configs/embeddings.py": _SMALL_MODEL,

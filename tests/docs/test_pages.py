@@ -10,9 +10,8 @@ from tests.docs.exceptions import NOT_RUN, RUN_BY, why_not_run
 from tests.docs.pages import PAGES, README, blocks_of
 from tests.docs.typed import check
 
-COMMANDS = [
-    words for page in PAGES for block in blocks_of(page) if block.language == "bash" for words in block.commands()
-]
+BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+COMMANDS = [words for block in BLOCKS if block.language == "bash" for words in block.commands()]
 
 
 def named(page):
@@ -24,9 +23,7 @@ def test_what_looks_like_a_command_or_python_says_so(page):
     for block in blocks_of(page):
         assert block.language in ("", "bash", "python"), f"{block}: neither ```bash nor ```python"
         if not block.language:
-            assert not re.search(r"^(python|pip|import|from) ", block.text, re.M), (
-                f"{block}: begin it with its language"
-            )
+            assert not re.search(r"^(python|pip|import|from) ", block.text, re.M), f"{block}: which language?"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)

@@ -49,13 +49,12 @@ def check(words: list[str]) -> None:
 
 
 def _is_ours(words: list[str]) -> bool:
-    return words[0] == "python" and (
-        words[1] in ("train.py", "export.py") or words[1:2] == ["-m"] and "sid" in words[2]
-    )
+    module = words[1:2] == ["-m"] and words[2].startswith("sid_jax.")
+    return words[0] == "python" and (module or words[1] in ("train.py", "export.py"))
 
 
 def _run(words: list[str], patch: pytest.MonkeyPatch) -> None:
-    assert _is_ours(words), f"{' '.join(words)}: what command is this? See tests/docs/exceptions.py"
+    assert _is_ours(words), f"{' '.join(words)}: what command is this? List it in tests/docs/exceptions.py"
 
     def leave(message: str) -> None:
         raise AssertionError(f"{' '.join(words)}\nerror: {message}")
