@@ -65,7 +65,12 @@ _ALIGN_TO = flags.DEFINE_string(
     "After a new training: an export (or other IDs) of the old one, like which the new codes are numbered, so that as "
     "few IDs as can be change.",
 )
-_REPORT = flags.DEFINE_bool("report", True, "Whether to write report.html, a page that says what the IDs are worth.")
+_REPORT = flags.DEFINE_bool(
+    "report",
+    None,
+    "Whether to write report.html, a page that says what the IDs are worth; by default it is, but for a new export of "
+    "--input, of which there may be millions of rows: `python -m sid_jax.report` makes it any time.",
+)
 _ENGINE = flags.DEFINE_enum(
     "engine", "local", ["local", "ray"], "--input: who encodes, this machine or the workers of a Ray cluster."
 )
@@ -83,7 +88,7 @@ def main() -> None:
         _append(Path(_APPEND_TO.value), out)
     else:
         _export(out)
-    if _REPORT.value:
+    if _REPORT.value or (_REPORT.value is None and (_APPEND_TO.value is not None or not _INPUT.value)):
         from sid_jax.report.run import write_report
 
         write_report(out)

@@ -47,7 +47,7 @@ def trained(tmp_path_factory):
 
 def test_an_export_of_the_runs_own_vectors_is_the_usual_one(trained, tmp_path):
     export(trained / "run", tmp_path / "usual", console=QUIET)
-    words = [f"--workdir={trained}/run", f"--input={trained}/items.npy", f"--out={tmp_path}/files"]
+    words = [f"--workdir={trained}/run", f"--input={trained}/items.npy", f"--out={tmp_path}/files", "--report"]
     result = run("export.py", *words)
     assert result.returncode == 0, result.stderr
     assert "300 Semantic IDs of step 50 are in" in result.stdout
