@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from sid_jax.config import check_config
+from sid_jax.config import check_config, default_config
 from sid_jax.data.load import load_corpus
 from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
@@ -59,7 +59,9 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
         floor = _duplicate_floor(data)
         mesh = all_devices()
         refuse_uneven_batches(config.train.batch_size, mesh)
-    claim_workdir(workdir, config, fingerprint, data_shape=data.vectors.shape, num_left_out=left_out.num_rows)
+    claim_workdir(
+        workdir, config, default_config(), fingerprint, data_shape=data.vectors.shape, num_left_out=left_out.num_rows
+    )
     console = (console or Console()) if is_first() else Console(quiet=True)
     if left_out.num_rows:
         console.print(str(left_out), markup=False, highlight=False, soft_wrap=True)

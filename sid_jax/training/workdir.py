@@ -34,6 +34,7 @@ FREE_TO_CHANGE = (
 def claim_workdir(
     workdir: Path,
     config: ConfigDict,
+    defaults: ConfigDict,
     fingerprint: str,
     *,
     data_shape: tuple[int, int] | None = None,
@@ -47,6 +48,7 @@ def claim_workdir(
     Args:
       workdir: the run's folder.
       config: of the run.
+      defaults: the default config of its kind: what an old one's settings were that it did not know by name.
       fingerprint: of its data.
       data_shape: items trained on and features of a vector, for who restores the model without the data.
       num_left_out: how many rows of the files were left out of the data.
@@ -61,7 +63,7 @@ def claim_workdir(
     with agreed():
         if is_first():
             about = {"data_shape": data_shape, "num_left_out": num_left_out} if data_shape else {}
-            _claim(workdir, config, fingerprint, about, free_to_change)
+            _claim(workdir, config, defaults, fingerprint, about, free_to_change)
     with agreed():
         if not (workdir / RUN_FILE).exists():
             raise UserError(f"{workdir} is not the folder that the first process has: it must be on a shared disk")
@@ -83,6 +85,7 @@ def _refuse_different_processes(config: ConfigDict, fingerprint: str, free_to_ch
 def _claim(
     workdir: Path,
     config: ConfigDict,
+    defaults: ConfigDict,
     fingerprint: str,
     about: dict[str, Any],
     free_to_change: Sequence[str],
@@ -90,7 +93,7 @@ def _claim(
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         if (workdir / RUN_FILE).exists():
-            _refuse_another_run(workdir, config, fingerprint, free_to_change)
+            _refuse_another_run(workdir, config, defaults, fingerprint, free_to_change)
         elif any(path.name != f"{RUN_FILE}.partial" for path in workdir.iterdir()):
             raise UserError(f"{workdir} is not empty and holds no run: choose another --workdir")
         content = {"config": config.to_dict(), "data_fingerprint": fingerprint}
@@ -139,16 +142,18 @@ def _read(workdir: Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged: {' '.join(str(error).split())}") from error
 
 
-def _refuse_another_run(workdir: Path, config: ConfigDict, fingerprint: str, free_to_change: Sequence[str]) -> None:
-    content = _read(workdir)
+def _refuse_another_run(
+    workdir: Path, config: ConfigDict, defaults: ConfigDict, fingerprint: str, free_to_change: Sequence[str]
+) -> None:
+    there, known_fingerprint = read_run(workdir, defaults)
     changed = [
         f"{name}: {old!r} there, {new!r} now"
-        for name, old, new in differences(content["config"], config.to_dict())
+        for name, old, new in differences(there.to_dict(), config.to_dict())
         if name not in free_to_change
     ]
     if changed:
         raise UserError(f"{workdir} holds a run with other settings ({'; '.join(changed)}): choose another --workdir")
-    if fingerprint != content["data_fingerprint"]:
+    if fingerprint != known_fingerprint:
         raise UserError(
             f"{workdir} holds a run on other data (vectors, ids or histories differ): choose another --workdir"
         )

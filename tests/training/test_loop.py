@@ -157,6 +157,21 @@ def test_a_clock_that_goes_back_changes_neither_the_best_nor_the_latest(config, 
     assert read_records(tmp_path / "run", "eval") == measured
 
 
+def test_a_run_of_before_a_setting_was_there_goes_on_if_it_stands_at_its_default(config, tmp_path, console):
+    config.train.num_epochs = 2
+    loop.train(config, tmp_path / "run", console=console)
+    record = tmp_path / "run" / "run.json"
+    content = json.loads(record.read_text())
+    del content["config"]["train"]["augmentation"]
+    record.write_text(json.dumps(content))
+    config.train.augmentation = 0.5
+    with pytest.raises(UserError, match=r"train.augmentation: 0.0 there, 0.5 now"):
+        loop.train(config, tmp_path / "run", console=console)
+    config.train.augmentation = 0.0
+    loop.train(config, tmp_path / "run", console=console)
+    assert json.loads(record.read_text())["config"]["train"]["augmentation"] == 0.0
+
+
 def test_other_data_in_an_old_workdir_is_refused_and_moved_data_is_not(config, corpus, tmp_path, console):
     config.train.num_epochs = 2
     loop.train(config, tmp_path / "run", console=console)

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from sid_jax.config import default_config
 from sid_jax.errors import UserError
 from sid_jax.export.run import export
 from sid_jax.training import workdir as workdir_module
@@ -146,7 +147,7 @@ def test_different_settings_are_refused_with_the_first_that_differs(config, tmp_
     theirs = json.dumps({"config": other.to_dict(), "data_fingerprint": "same"})
     monkeypatch.setattr(workdir_module, "gather_texts", lambda text: [text, theirs])
     with pytest.raises(UserError, match="config.train.batch_size is 64 on process 0 and 128 on process 1"):
-        workdir_module.claim_workdir(tmp_path / "run", config, "same")
+        workdir_module.claim_workdir(tmp_path / "run", config, default_config(), "same")
     assert not (tmp_path / "run").exists()
 
 

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from sid_jax.errors import UserError
 from sid_jax.recommend.batch import user_numbers
+from sid_jax.recommend.config import default_config
 from sid_jax.recommend.data.packing import PackedRows, PrefixExamples, pack_rows, prefix_examples
 from sid_jax.recommend.data.task import Task
 from sid_jax.recommend.evaluation.evaluate import evaluate
@@ -80,7 +81,7 @@ def train_recommender(
     """
     mesh = all_devices()
     refuse_uneven_batches(config.train.batch_size, mesh)
-    claim_workdir(workdir, config, task.fingerprint(), free_to_change=FREE_TO_CHANGE)
+    claim_workdir(workdir, config, default_config(), task.fingerprint(), free_to_change=FREE_TO_CHANGE)
     examples = training_examples(config, task)
     abstract = nnx.eval_shape(lambda: build_model(config, task.trie))
     recipe = Recipe.of(config, len(jax.tree.leaves(examples)[0]), abstract)
