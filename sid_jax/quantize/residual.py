@@ -41,6 +41,8 @@ class QuantizerOutput:
       logits: for each level `[..., K]`, `(2 r.c - |c|^2) / spacing`: minus the squared distances in units of the
         codebook's spacing, but for a term that all codes of a level have in common. With gradients.
       probabilities: for each level `[..., K]`, the soft assignment `softmax(logits / temperature)`, without noise.
+      weights: for each level `[..., K]`, the assignment that went forward: one-hot at the code, with the gradient of
+        the soft one; with `hard=False` the soft one itself. They are for the tables of a model (`code_embeddings`).
       codebook_loss: `[..., L]`, `|sg(residual) - codeword|^2`.
       commitment_loss: `[..., L]`, `|residual - sg(codeword)|^2`.
     """
@@ -52,6 +54,7 @@ class QuantizerOutput:
     codewords: jax.Array
     logits: tuple[jax.Array, ...]
     probabilities: tuple[jax.Array, ...]
+    weights: tuple[jax.Array, ...]
     codebook_loss: jax.Array
     commitment_loss: jax.Array
 
@@ -109,7 +112,7 @@ def residual_quantize(
         # and a rounded score may tie where the assignment of codes sees none.
         spacing = codebook_spacing(codebook)
         level = _choose(scores, codebook, soft, noise, temperature * spacing, noise_scale * spacing, hard)
-        steps.append(_record(level, scores, residual, spacing, temperature))
+        steps.append(_record(level, scores, residual, spacing, temperature, soft))
         quantized = quantized + level.codeword
         taken = jax.lax.stop_gradient(level.codeword)
         residual = residual - taken
@@ -125,9 +128,13 @@ def residual_quantize(
 
 @dataclasses.dataclass(frozen=True)
 class _Choice:
-    """One level's choice: the code, the codeword with the estimator's gradient, and with the codebook's alone."""
+    """One level's choice: the code, the codeword with the estimator's gradient, and with the codebook's alone.
+
+    `weights` are those of the choice, with a gradient where the method has one.
+    """
 
     code: jax.Array
+    weights: jax.Array
     codeword: jax.Array
     codeword_of_codebook: jax.Array
 
@@ -141,10 +148,10 @@ def _choose(scores, codebook, soft, noise, temperature, noise_scale, hard) -> _C
     # The codebook loss speaks of the vector that went forward, and moves the codebook alone.
     of_codebook = codewords_by_one_hot(jax.lax.stop_gradient(weights), codebook)
     if not soft:
-        return _Choice(code, of_codebook, of_codebook)
+        return _Choice(code, weights, of_codebook, of_codebook)
     # The same product, with the gradient to the weights alone: so the codebook has one gradient to work out, not two.
     of_weights = codewords_by_one_hot(weights, jax.lax.stop_gradient(codebook))
-    return _Choice(code, of_codebook + (of_weights - jax.lax.stop_gradient(of_weights)), of_codebook)
+    return _Choice(code, weights, of_codebook + (of_weights - jax.lax.stop_gradient(of_weights)), of_codebook)
 
 
 def _gumbel_noises(key: jax.Array | None, shape: tuple[int, ...], sizes: Sequence[int]) -> list[jax.Array] | list[None]:
@@ -154,14 +161,16 @@ def _gumbel_noises(key: jax.Array | None, shape: tuple[int, ...], sizes: Sequenc
     return jnp.split(standard_gumbel(key, (*shape, sum(sizes))), list(np.cumsum(sizes[:-1])), axis=-1)
 
 
-def _record(level: _Choice, scores, residual, spacing, temperature) -> dict[str, jax.Array]:
+def _record(level: _Choice, scores, residual, spacing, temperature, soft) -> dict[str, jax.Array]:
+    probabilities = jax.nn.softmax(scores / (temperature * spacing), axis=-1)
     return {
         "codes": level.code,
         "nearest": level.code == index_of_largest(scores),
         "residuals": residual,
         "codewords": level.codeword,
         "logits": scores / spacing,
-        "probabilities": jax.nn.softmax(scores / (temperature * spacing), axis=-1),
+        "probabilities": probabilities,
+        "weights": level.weights if soft else straight_through(probabilities, level.weights),
         "codebook_loss": codebook_loss(residual, level.codeword_of_codebook),
         "commitment_loss": commitment_loss(residual, level.codeword_of_codebook),
     }
@@ -179,6 +188,7 @@ def _stack(steps: list[dict[str, jax.Array]], quantized: jax.Array) -> Quantizer
         codewords=along_levels("codewords", -2),
         logits=tuple(step["logits"] for step in steps),
         probabilities=tuple(step["probabilities"] for step in steps),
+        weights=tuple(step["weights"] for step in steps),
         codebook_loss=along_levels("codebook_loss", -1),
         commitment_loss=along_levels("commitment_loss", -1),
     )
