@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
@@ -46,13 +48,37 @@ def export(
     Raises:
       UserError: if the run cannot be restored, or `out` cannot be written.
     """
-    console = console or Console()
     refuse_taken(out)
     to = read_alignment_target(align_to)
-    run, mesh = restore_run(workdir, step), all_devices()
+    export_run(restore_run(workdir, step), workdir, out, unique=unique, align_to=to, console=console)
+
+
+def export_run(
+    run: TrainedRun,
+    records: Path,
+    out: Path,
+    *,
+    unique: str | None = None,
+    align_to: IdTable | None = None,
+    about: Mapping[str, Any] | None = None,
+    console: Console | None = None,
+) -> None:
+    """Writes the export of a run at the state that it has; see `export`.
+
+    Args:
+      run: what to export.
+      records: the folder where it was written down how training went, for the report.
+      out: where to.
+      unique: as of `export`.
+      align_to: the IDs of an older model.
+      about: what the manifest is to say besides.
+      console: where to print; standard output if None.
+    """
+    console = console or Console()
+    mesh = all_devices()
     floor = duplicate_floor(run.data.vectors)
     evaluation = evaluate(run.recipe, run.state, run.data.vectors, floor, mesh)
-    alignment = None if to is None else _align(run, evaluation, to)
+    alignment = None if align_to is None else _align(run, evaluation, align_to)
     if alignment is not None:
         run = run.renumbered(alignment.orders)
         evaluation = evaluate(run.recipe, run.state, run.data.vectors, floor, mesh)
@@ -67,11 +93,12 @@ def export(
     with atomic_folder(out) as folder:
         narrow = codes.astype(code_type(sizes)), semantic_ids.astype(code_type(sizes))
         table = id_table(run.data.ids, run.data.id_name, *narrow, run.data.columns)
-        write_measured(folder, workdir, model=model, codes=final_codes, vectors=run.data.vectors)
+        write_measured(folder, records, model=model, codes=final_codes, vectors=run.data.vectors)
         manifest = {
             "config": run.config.to_dict(),
             "step": run.step,
             **({} if alignment is None else {"renumbered": alignment.record()}),
+            **(about or {}),
             "data": {
                 "source": run.data.source,
                 "fingerprint": run.data.fingerprint(),
