@@ -94,8 +94,8 @@ def compare(
         if result is None:
             return []
         results.append(result)
-    _write(workdir / RESULTS_FILE, results, config.eval.bootstrap_samples)
-    for table in _tables(results, config, tasks[0]):
+    write_comparison(workdir / RESULTS_FILE, results, config.eval.bootstrap_samples)
+    for table in comparison_tables(results, config, len(tasks[0].table.item_ids)):
         console.print(table)
     return results
 
@@ -183,7 +183,8 @@ def _train_seeds(config: ConfigDict, task: Task, workdir: Path, num_seeds: int, 
     return Compared(task.table.name, np.stack(places), metrics, num_invalid)
 
 
-def _write(path: Path, results: list[Compared], samples: int) -> None:
+def write_comparison(path: Path, results: list[Compared], samples: int) -> None:
+    """Writes the figures of each table, and its differences from the first, with intervals."""
     content = [
         {
             "name": each.name,
@@ -200,12 +201,12 @@ def _write(path: Path, results: list[Compared], samples: int) -> None:
     write_json(path, content)
 
 
-def _tables(results: list[Compared], config: ConfigDict, task: Task) -> list[Table]:
+def comparison_tables(results: list[Compared], config: ConfigDict, num_items: int) -> list[Table]:
     """Returns the figures, and what each table's are above or below the first one's, user by user."""
     samples, first = config.eval.bootstrap_samples, results[0]
     num_seeds, num_users = first.places.shape
     figures = Table(
-        title=f"{num_seeds} seeds, {num_users:,} users, {len(task.table.item_ids):,} items, "
+        title=f"{num_seeds} seeds, {num_users:,} users, {num_items:,} items, "
         f"{config.train.num_epochs:.1f} epochs; 95 % intervals over users and seeds",
         title_justify="left",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,9 +54,15 @@ def load_task(config: ConfigDict, workdir: Path, console: Console) -> Task:
     return make_task(table, load_split(config, table.item_ids))
 
 
-def make_task(table: IdTable, split: Split) -> Task:
-    """Returns the task of a table and histories in its rows; items that share an ID rank by popularity in training."""
-    return Task(table, split, build_trie(table.semantic_ids, priority=item_counts(split.train)))
+def make_task(table: IdTable, split: Split, sizes: Sequence[int] | None = None) -> Task:
+    """Returns the task of a table and histories in its rows; items that share an ID rank by popularity in training.
+
+    Args:
+      table: the N items.
+      split: their histories.
+      sizes: K of each level; None: one more than the level's largest code.
+    """
+    return Task(table, split, build_trie(table.semantic_ids, sizes, priority=item_counts(split.train)))
 
 
 def load_ids(config: ConfigDict, workdir: Path, console: Console, *, catalogue: np.ndarray | None = None) -> IdTable:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -65,20 +65,45 @@ class Decoder(nnx.Module):
           catalogue: whose items the batch names.
           key: for dropout; None drops nothing.
         """
-        encoder_key, *speller_keys = split_key(key, 1 + len(self.embedding.sizes))
-        known = self._read(catalogue.semantic_ids[batch.inputs], batch.segments, encoder_key)
+        read = self._embed(catalogue.semantic_ids[batch.inputs])
         codes = catalogue.semantic_ids[batch.targets]
+
+        def loss_of_level(logits: jax.Array, level: int) -> jax.Array:
+            return code_loss(logits, catalogue, batch.targets, level)
+
+        return self.loss_after(read, batch, codes, loss_of_level, key)
+
+    def loss_after(
+        self,
+        read: jax.Array,
+        batch: PackedRows,
+        codes: jax.Array,
+        loss_of_level: Callable[[jax.Array, int], jax.Array],
+        key: jax.Array | None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Returns what `loss` does, for items that enter in another way than by a look-up of their codes.
+
+        Args:
+          read: `[B, P, F]`, the embeddings of the batch's inputs.
+          batch: its segments and weights.
+          codes: `[B, P, L]` int32, the targets', by which their IDs are spelt.
+          loss_of_level: the loss `[B, P]` of logits `[B, P, K]` at a level.
+          key: for dropout; None drops nothing.
+        """
+        encoder_key, *speller_keys = split_key(key, 1 + len(self.embedding.sizes))
+        known = self.encoder(read, batch.segments, encoder_key)
         chosen, losses = jnp.zeros((1,) * known.ndim, known.dtype), []
         for level, speller_key in enumerate(speller_keys):
             logits = self.embedding.logits(self._spell(known, chosen, level, speller_key), level)
-            losses.append(jnp.sum(batch.weights * code_loss(logits, catalogue, batch.targets, level)))
+            losses.append(jnp.sum(batch.weights * loss_of_level(logits, level)))
             chosen = chosen + self.embedding.code(level, codes[..., level])
         return jnp.stack(losses), jnp.sum(batch.weights)
 
     def begin(self, histories: HistoryBatch, catalogue: Catalogue) -> tuple[jax.Array, Beams]:
         """Returns what is known after each history, `[B, F]`, and a beam without codes: their embeddings' sum."""
         segments = padded_segments(histories.lengths, histories.items.shape[1])
-        known = last_hidden(self._read(catalogue.semantic_ids[histories.items], segments, None), histories.lengths)
+        read = self._embed(catalogue.semantic_ids[histories.items])
+        known = last_hidden(self.encoder(read, segments), histories.lengths)
         return known, jnp.zeros_like(known)[:, None]
 
     def score(self, shared: jax.Array, beams: Beams, level: int) -> tuple[jax.Array, Beams]:
@@ -90,8 +115,9 @@ class Decoder(nnx.Module):
         """Returns beams `[B, M', F]` with one more code each."""
         return choose_beams(beams, parents) + self.embedding.code(level, codes)
 
-    def _read(self, codes: jax.Array, segments: jax.Array, key: jax.Array | None) -> jax.Array:
-        return self.encoder(jnp.sum(self.embedding.codes(codes), axis=-2), segments, key)
+    def _embed(self, codes: jax.Array) -> jax.Array:
+        """Returns `[..., F]`, what an item with the codes `[..., L]` enters as."""
+        return jnp.sum(self.embedding.codes(codes), axis=-2)
 
     def _spell(self, known: jax.Array, chosen: jax.Array, level: int, key: jax.Array | None) -> jax.Array:
         """Returns what is compared with the codes of a level, from what is known and the sum of the codes chosen."""

@@ -64,7 +64,14 @@ class Trained:
 
 
 def train_recommender(
-    config: ConfigDict, task: Task, workdir: Path, *, console: Console, name: str = "", quiet: bool = False
+    config: ConfigDict,
+    task: Task,
+    workdir: Path,
+    *,
+    console: Console,
+    name: str = "",
+    quiet: bool = False,
+    begun: TrainState | None = None,
 ) -> Trained:
     """Trains until the config's last epoch, from the start or from where the workdir's last checkpoint stands.
 
@@ -75,6 +82,7 @@ def train_recommender(
       console: where to print.
       name: of the recommender in tables; the model's kind if empty.
       quiet: prints no line for each validation.
+      begun: the state to go on from where the workdir has no checkpoint; None starts with parameters drawn anew.
 
     Raises:
       UserError: for a workdir of another run, or a run that diverges.
@@ -90,12 +98,11 @@ def train_recommender(
     asked = _validation_users(config, task)
     seconds = 0.0
     with Checkpoints(workdir / CHECKPOINTS_FOLDER, config.train) as checkpoints:
-        step = checkpoints.latest_step or 0
-        state = (
-            checkpoints.restore(step, abstract_state(recipe, abstract, mesh))
-            if step
-            else on_every_device(make_state(build_model(config, task.trie), recipe.optimizer), mesh)
-        )
+        if checkpoints.latest_step:
+            state = checkpoints.restore(checkpoints.latest_step, abstract_state(recipe, abstract, mesh))
+        else:
+            state = on_every_device(begun or make_state(build_model(config, task.trie), recipe.optimizer), mesh)
+        step = int(state.step)
         with Reporter(console, workdir, task, recipe, step, quiet=quiet) as reporter, Interruption() as interruption:
             while step < lengths.num_steps and not interruption.asked:
                 num_steps = min(lengths.log_every_steps, lengths.num_steps - step)
@@ -106,7 +113,7 @@ def train_recommender(
                 if step % lengths.eval_every_steps == 0 or step == lengths.num_steps:
                     jax.block_until_ready(state)
                     seconds += time.monotonic() - began
-                    _refuse_divergence(metrics, step)
+                    refuse_divergence(metrics, step)
                     evaluation = evaluate(
                         _ranker(config, name, recipe, state, catalogue, mesh),
                         task.split.validation,
@@ -167,7 +174,8 @@ def _validation_users(config: ConfigDict, task: Task) -> np.ndarray | None:
     return np.sort(stream_rng(0, "validation_users").choice(there, wanted, replace=False))
 
 
-def _refuse_divergence(metrics: dict[str, Any], step: int) -> None:
+def refuse_divergence(metrics: dict[str, Any], step: int) -> None:
+    """Refuses to go on from a loss that is not finite."""
     if not math.isfinite(float(np.mean(metrics["loss"]))):
         raise UserError(
             f"training has diverged: the loss is not finite at step {step}; lower config.train.learning_rate, in a new "

@@ -63,6 +63,13 @@ class Reporter:
                 f"{time.monotonic() - self._began:6.0f} s"
             )
 
+    def refreshed(self, step: int, figures: dict[str, Any], line: str) -> None:
+        """Writes down what became of IDs that change, and prints it."""
+        self._write_pending()
+        self._records.write("ids", step, figures)
+        if not self._quiet:
+            self._say(f"step {step:>6} epoch {self._last['epoch']:>6.1f}  loss {self._last['loss']:7.3f}  {line}")
+
     def interrupted(self, step: int) -> None:
         """Says that the run was stopped, and how it goes on."""
         self._say(f"Stopped and saved at step {step:,} of {self._lengths.num_steps:,}; the same command goes on.")
@@ -80,6 +87,8 @@ class Reporter:
             "gradient_norm": float(np.mean(host["gradient_norm"])),
             "learning_rate": float(host["learning_rate"][-1]),
         }
+        # What joint training has besides.
+        self._last |= {name: float(np.mean(values)) for name, values in host.items() if name not in self._last}
         self._records.write("train", step, self._last)
         self._bar.move(step, f"loss {self._last['loss']:.3f}")
 
