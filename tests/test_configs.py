@@ -7,6 +7,7 @@ import pytest
 from sid_jax.config import check_config
 from sid_jax.data.catalogues.names import AMAZON_CATEGORIES, MOVIELENS_SIZES
 from sid_jax.errors import UserError
+from sid_jax.recommend.config import check_config as check_recommender
 from tests.commands import ROOT
 
 
@@ -53,6 +54,16 @@ def test_every_named_catalogue(options):
         check_config(config)
         assert config.data.source == f"amazon-2023-{category}"
     assert get_config("amazon", "toys").data.source == "amazon-2014-toys"
+
+
+@pytest.mark.parametrize("estimator", ["", ",gumbel", ",ste", ",soft"])
+@pytest.mark.parametrize("data_set", ["ml100k", "beauty"])
+def test_joint_training_is_of_the_recommenders_config(data_set, estimator):
+    joint, beside = get_config("joint", f"{data_set}{estimator},quick"), get_config("recommend", f"{data_set},quick")
+    check_recommender(joint)
+    assert joint.joint.estimator == (estimator[1:] or "gumbel")
+    joint.joint = beside.joint
+    assert joint.to_dict() == beside.to_dict()
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,43 @@ def default_config() -> ConfigDict:
     evaluation.baselines = ("popularity", "item_knn")
     # Resamples of the bootstrap intervals.
     evaluation.bootstrap_samples = 1000
+
+    # Joint training: the quantizer learns on inside the recommender, and IDs change, until both are frozen for the rest
+    # of the run.
+    config.joint = joint = ConfigDict()
+    # "none": IDs stay as they are. "gumbel": codes are sampled, with noise that falls to 0. "ste": the nearest codes.
+    # "soft": mixtures of codes, whose temperature falls. Each has the gradient of the soft assignment.
+    joint.estimator = "none"
+    # Share of the run in which the quantizer learns.
+    joint.share = 0.6
+    # Learning rates, each of its own group of the quantizer's parameters; at 0 the group holds still. That of the
+    # recommender is `train.learning_rate`.
+    joint.encoder_rate = 1e-3
+    joint.codebook_rate = 1e-3
+    joint.decoder_rate = 1e-3
+    # Epochs until these rates are reached; they then fall to 0, by a cosine, where the quantizer is frozen.
+    joint.warmup_epochs = 1.0
+    # Groups that the recommender's loss does not reach, "encoder" and "codebooks": the anchor alone moves them.
+    joint.stop_gradient = ()
+    # Weight of the quantizer's own loss (reconstruction, codebooks, commitment), as a share of the vectors' squared
+    # length: what holds codes to the items' content.
+    joint.anchor_weight = 1.0
+    # Weight of the loss that is 0 where all codes of a level are equally likely.
+    joint.balance_weight = 0.0
+    # How much an item's codes are drawn to those that the recommender expects where the item comes next, beside how
+    # its codes serve where the item is read.
+    joint.target_gradient = 1.0
+    # Of the soft assignments, in units of the squared distance between neighbouring codewords: where the temperature
+    # starts, and where it ends.
+    joint.temperature = 1.0
+    joint.min_temperature = 0.1
+    # gumbel: size of the noise at the start, in the same units; it is 0 from four fifths of the joint part on.
+    joint.noise_scale = 0.2
+    # Steps between two refreshments of the ID table, whose codes are what the recommender is to say.
+    joint.refresh_every_steps = 50
+    # Refuses to go on where a level has a smaller share of its codes in use.
+    joint.min_usage = 0.5
+
     # SASRec: what is different from the sections above, when it is a baseline.
     config.sasrec = sasrec = ConfigDict()
     sasrec.features = 128
@@ -133,10 +170,41 @@ def check_config(config: ConfigDict) -> None:
             f"config.train.row_length is {config.train.row_length}, below config.model.window={config.model.window}: "
             "a row must hold the longest history"
         )
+    if config.joint.estimator != "none":
+        _check_joint(config)
+
+
+def _check_joint(config: ConfigDict) -> None:
+    joint = config.joint
+    for name in joint.stop_gradient:
+        if name not in STOPPABLE:
+            raise UserError(f"config.joint.stop_gradient has {name!r}; it may have {', '.join(map(repr, STOPPABLE))}")
+    if config.model.kind != "decoder":
+        raise UserError(
+            f"config.joint.estimator is {joint.estimator!r}, but config.model.kind is {config.model.kind!r}: joint "
+            "training is of the decoder"
+        )
+    if config.ids in MADE_IDS:
+        raise UserError(
+            f"config.joint.estimator is {joint.estimator!r}, but config.ids is {config.ids!r}, which has no quantizer "
+            "that could learn: give an export's folder, or 'rqvae'"
+        )
+    if joint.min_temperature > joint.temperature:
+        raise UserError(
+            f"config.joint.min_temperature is {joint.min_temperature}, above config.joint.temperature="
+            f"{joint.temperature}"
+        )
+    if joint.refresh_every_steps % config.train.log_every_steps:
+        raise UserError(
+            f"config.joint.refresh_every_steps is {joint.refresh_every_steps}, no multiple of "
+            f"config.train.log_every_steps={config.train.log_every_steps}: IDs change between two calls"
+        )
 
 
 KINDS = ("decoder", "encoder_decoder", "sasrec")
 BASELINES = ("popularity", "item_knn", "sasrec")
+ESTIMATORS = ("gumbel", "ste", "soft")
+STOPPABLE = ("encoder", "codebooks")
 MADE_IDS = ("kmeans", "lsh", "random")
 _INFINITE = float("inf")
 _TINY = 1e-12
@@ -145,6 +213,7 @@ _CHOICES: dict[str, Sequence[Any]] = {
     "data.source": ("sequences", "interactions", *CATALOGUES),
     "model.kind": KINDS,
     "model.dtype": ("float32", "bfloat16"),
+    "joint.estimator": ("none", *ESTIMATORS),
     "train.optimizer": ("adamw", "adagrad"),
     "train.learning_rate_schedule": ("cosine", "constant"),
     "train.best_metric": ("recall@5", "recall@10", "ndcg@5", "ndcg@10", "mrr"),
@@ -175,6 +244,19 @@ _RANGES: dict[str, tuple[float, float]] = {
     "train.log_every_steps": (1, _INFINITE),
     "train.eval_every_epochs": (_TINY, _INFINITE),
     "train.keep_checkpoints": (1, _INFINITE),
+    "joint.share": (_TINY, 1),
+    "joint.encoder_rate": (0, _INFINITE),
+    "joint.codebook_rate": (0, _INFINITE),
+    "joint.decoder_rate": (0, _INFINITE),
+    "joint.warmup_epochs": (0, _INFINITE),
+    "joint.anchor_weight": (0, _INFINITE),
+    "joint.balance_weight": (0, _INFINITE),
+    "joint.target_gradient": (0, _INFINITE),
+    "joint.temperature": (_TINY, _INFINITE),
+    "joint.min_temperature": (_TINY, _INFINITE),
+    "joint.noise_scale": (0, _INFINITE),
+    "joint.refresh_every_steps": (1, _INFINITE),
+    "joint.min_usage": (0, 1),
     "eval.num_beams": (1, _INFINITE),
     "eval.batch_size": (1, _INFINITE),
     "eval.validation_users": (0, _INFINITE),

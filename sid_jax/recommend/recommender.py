@@ -14,10 +14,8 @@ from sid_jax.errors import UserError
 from sid_jax.export.id_tables import IdTable
 from sid_jax.recommend.batch import HistoryBatch, user_numbers
 from sid_jax.recommend.config import KINDS, check_config, default_config
-from sid_jax.recommend.data.task import load_task
 from sid_jax.recommend.ranker import ModelRanker
-from sid_jax.recommend.run import RESULTS_FILE
-from sid_jax.recommend.training.loop import train_recommender
+from sid_jax.recommend.run import RESULTS_FILE, train_configured
 from sid_jax.training.workdir import RUN_FILE, read_run
 
 
@@ -93,6 +91,7 @@ def load_recommender(workdir: str | Path) -> Recommender:
     config, _ = read_run(folders[0], default_config())
     check_config(config)
     silent = Console(file=io.StringIO())
-    task = load_task(config, workdir, silent)
-    trained = train_recommender(config, task, folders[0], console=silent, quiet=True)
+    begun = train_configured(config, workdir, silent, quiet=True)
+    assert begun is not None  # it was finished
+    task, trained = begun
     return Recommender(task.table, trained.ranker, config.model.window, config.eval.num_beams)

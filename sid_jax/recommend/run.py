@@ -16,6 +16,7 @@ from sid_jax.recommend.config import check_config
 from sid_jax.recommend.data.task import Task, load_task
 from sid_jax.recommend.evaluation.evaluate import PER_USER, Evaluation, evaluate
 from sid_jax.recommend.evaluation.report import print_evaluations, print_samples
+from sid_jax.recommend.joint.loop import train_jointly
 from sid_jax.recommend.training.loop import Trained, train_recommender
 
 RESULTS_FILE = "results.json"
@@ -37,10 +38,10 @@ def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) ->
     """
     console = console or Console()
     check_config(config)
-    task = load_task(config, workdir, console)
-    trained = train_recommender(config, task, workdir / config.model.kind, console=console)
-    if not trained.finished:
+    begun = train_configured(config, workdir, console)
+    if begun is None or not begun[1].finished:
         return []
+    task, trained = begun
     rankers: list[Ranker] = [trained.ranker]
     for name in config.eval.baselines:
         baseline = _baseline(name, config, task, workdir, console)
@@ -53,6 +54,20 @@ def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) ->
     print_evaluations(console, config, task, trained.ranker, evaluations)
     console.print(f"The figures are in {workdir / RESULTS_FILE}", markup=False, highlight=False, soft_wrap=True)
     return evaluations
+
+
+def train_configured(
+    config: ConfigDict, workdir: Path, console: Console, *, name: str = "", quiet: bool = False
+) -> tuple[Task, Trained] | None:
+    """Returns the catalogue and the recommender that the config asks for, trained on IDs that stay or jointly.
+
+    Nothing is returned if joint training was stopped before it had IDs.
+    """
+    if config.joint.estimator != "none":
+        return train_jointly(config, workdir, console=console, name=name, quiet=quiet)
+    task = load_task(config, workdir, console)
+    folder = workdir / config.model.kind
+    return task, train_recommender(config, task, folder, console=console, name=name, quiet=quiet)
 
 
 def ask_for_last_items(config: ConfigDict, task: Task, ranker: Ranker) -> Evaluation:

@@ -1,0 +1,60 @@
+"""How joint training goes: where it ends, and what falls until then, as functions of the step."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from sid_jax.training.schedules import Lengths, Schedule
+
+# From here on, as a share of the joint part, there is no noise: codes settle as export takes them.
+_NOISELESS_FROM = 0.8
+
+
+@dataclasses.dataclass(frozen=True)
+class Course:
+    """The joint part of a run.
+
+    Attributes:
+      freeze_step: steps that it has; the quantizer is frozen from there on.
+      warmup_steps: until the quantizer's rates are reached.
+      temperature: of the soft assignments.
+      noise_scale: of the samples.
+    """
+
+    freeze_step: int
+    warmup_steps: int
+    temperature: Schedule
+    noise_scale: Schedule
+
+    @classmethod
+    def of(cls, joint: ConfigDict, lengths: Lengths) -> Course:
+        """Returns the course of `config.joint` in a run of these lengths; it ends with a compiled call."""
+        calls = max(1, round(joint.share * lengths.num_steps / lengths.log_every_steps))
+        freeze_step = min(calls * lengths.log_every_steps, lengths.num_steps)
+
+        def done(step: jax.Array) -> jax.Array:
+            return jnp.asarray(step, jnp.float32) / freeze_step
+
+        def temperature(step: jax.Array) -> jax.Array:
+            return joint.temperature * (joint.min_temperature / joint.temperature) ** jnp.minimum(done(step), 1.0)
+
+        def noise_scale(step: jax.Array) -> jax.Array:
+            return joint.noise_scale * jnp.maximum(1.0 - done(step) / _NOISELESS_FROM, 0.0)
+
+        return cls(
+            freeze_step=freeze_step,
+            warmup_steps=min(round(joint.warmup_epochs * lengths.steps_per_epoch), freeze_step - 1),
+            temperature=temperature,
+            noise_scale=noise_scale,
+        )
+
+    def rate(self, peak: float) -> Schedule:
+        """Returns a learning rate that rises to its peak, and is 0 where the quantizer is frozen."""
+        ramp = optax.linear_schedule(peak / (self.warmup_steps + 1), peak, self.warmup_steps)
+        fall = optax.cosine_decay_schedule(peak, self.freeze_step - self.warmup_steps)
+        return optax.join_schedules([ramp, fall], [self.warmup_steps])

@@ -1,0 +1,45 @@
+"""The items of a batch, each once: the quantizer sees an item as often as it is one, not as often as it is taken."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sid_jax.recommend.data.packing import PackedRows
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class BatchItems:
+    """The items of a batch of rows `[B, P]`, in U places, of which those left over hold an item again.
+
+    Attributes:
+      vectors: `[U, D]`.
+      counted: `[U]` bool, False for a place that is left over.
+      inputs, targets: `[B, P]` int32, the places of the batch's items.
+    """
+
+    vectors: jax.Array
+    counted: jax.Array
+    inputs: jax.Array
+    targets: jax.Array
+
+
+def most_items(examples: PackedRows, batch_size: int) -> int:
+    """Returns U, the most items that a batch of so many rows can have."""
+    items = np.sort(np.concatenate([examples.inputs, examples.targets], axis=1), axis=1)
+    a_row = int((np.diff(items, axis=1) > 0).sum(axis=1).max()) + 1
+    return min(a_row * batch_size, len(np.unique(items)))
+
+
+def items_of(batch: PackedRows, vectors: jax.Array, size: int) -> BatchItems:
+    """Returns the items of a batch, at most `size` (static), with their vectors out of `[N, D]`."""
+    taken = jnp.concatenate([batch.inputs, batch.targets])
+    rows, places = jnp.unique(taken, size=size, fill_value=-1, return_inverse=True)
+    counted = rows >= 0
+    rows = jnp.maximum(rows, 0)
+    inputs, targets = jnp.split(places.reshape(taken.shape).astype(jnp.int32), 2)
+    return BatchItems(vectors[rows], counted, inputs, targets)

@@ -1,0 +1,149 @@
+"""What a joint step makes smaller: the recommender's loss on live codes, and the quantizer's own, as an anchor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from sid_jax.data.scaling import apply_scaling
+from sid_jax.models.rqvae import RQVAE
+from sid_jax.quantize.code_embeddings import code_embeddings
+from sid_jax.quantize.losses import reconstruction_loss, squared_error
+from sid_jax.quantize.residual import QuantizerOutput, residual_quantize
+from sid_jax.recommend.data.packing import PackedRows
+from sid_jax.recommend.joint.code_table import CodeTable, code_loss
+from sid_jax.recommend.joint.items import BatchItems
+from sid_jax.recommend.models.decoder import Decoder
+
+
+def joint_loss(
+    recipe: Any,
+    params: dict[str, nnx.State],
+    statistics: nnx.State,
+    batch: PackedRows,
+    items: BatchItems,
+    table: CodeTable,
+    step: jax.Array,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Returns the loss of a step, a scalar, and its parts by name.
+
+    An item enters the recommender as the sum of its codes' embeddings, each the product of the live assignment with the
+    recommender's table: so its loss teaches both. What the recommender is to say are the codes of the ID table; they
+    stay for some steps, so that it has something to learn. An item's assignment is drawn, besides, to the codes that
+    the recommender expects where the item comes next.
+
+    Args:
+      recipe: a `sid_jax.recommend.joint.step.JointRecipe`.
+      params: of the "recommender" and of the "quantizer".
+      statistics: the quantizer's scaling.
+      batch: rows with several histories each.
+      items: that the batch has.
+      table: the IDs.
+      step: traced.
+    """
+    quantizer: RQVAE = nnx.merge(recipe.quantizer, params["quantizer"], statistics)
+    model: Decoder = nnx.merge(recipe.recommender.graphdef, params["recommender"])
+    inputs = apply_scaling(quantizer.scaling, items.vectors)
+    latents = quantizer.encoder(inputs)
+    # Twice, since the recommender's loss may be kept from parts that the anchor moves; what is the same is done once.
+    anchored = residual_quantize(latents, quantizer.quantizer.codebooks, **recipe.choices(step))
+    seen = residual_quantize(
+        jax.lax.stop_gradient(latents) if "encoder" in recipe.stop_gradient else latents,
+        quantizer.quantizer.codebooks,
+        stop_codebook_gradient="codebooks" in recipe.stop_gradient,
+        **recipe.choices(step),
+    )
+    total, weight = _recommender_loss(recipe, model, seen, batch, items, table, recipe.dropout_key(step))
+    level_losses = total / jnp.maximum(weight, 1.0)
+    terms = _anchor(quantizer, anchored, inputs, items.counted, recipe.codebook_weight, recipe.commitment_weight)
+    unevenness = _unevenness(anchored.probabilities, items.counted)
+    loss = jnp.sum(level_losses) + recipe.anchor_weight * terms["anchor_loss"] + recipe.balance_weight * unevenness
+    settled = jnp.all(seen.nearest, axis=-1) & items.counted
+    return loss, {
+        "loss": jnp.sum(level_losses),
+        "level_loss": level_losses,
+        **terms,
+        "unevenness": unevenness,
+        "agreement": jnp.sum(settled) / jnp.sum(items.counted),
+    }
+
+
+def _recommender_loss(
+    recipe: Any,
+    model: Decoder,
+    seen: QuantizerOutput,
+    batch: PackedRows,
+    items: BatchItems,
+    table: CodeTable,
+    key: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the cross-entropy of each level's codes, summed over the targets, `[L]`, and the targets' weight.
+
+    What draws the targets' first codes is added to it: a sum that is always 0, with the gradient of minus the
+    information that their soft assignments share with what was read. It moves these alone.
+    """
+    tables = [table[...] for table in model.embedding.levels]
+    embeddings = jnp.sum(code_embeddings(seen.weights, tables), axis=-2).astype(model.embedding.dtype)
+
+    def loss_of_level(logits: jax.Array, level: int) -> jax.Array:
+        losses = code_loss(logits, table, batch.targets, level)
+        if level or not recipe.target_gradient:
+            return losses
+        moves = seen.weights[level] - jax.lax.stop_gradient(seen.weights[level])
+        lack = _lack_of_information(jax.lax.stop_gradient(logits), batch.weights)
+        return losses + recipe.target_gradient * jnp.sum(moves[items.targets] * lack, axis=-1)
+
+    return model.loss_after(embeddings[items.inputs], batch, table.codes[batch.targets], loss_of_level, key)
+
+
+def _lack_of_information(logits: jax.Array, weights: jax.Array) -> jax.Array:
+    """Returns `log p(k) - log p(k | history)` of each code, `[B, P, K]`, from logits and the targets' weights `[B, P]`.
+
+    Were it minus `log p(k | history)` alone, items would be drawn to the codes that are common, and the fewer codes
+    there are the better they would be told: so plain joint training collapses. What codes and histories have in common
+    is greatest with all codes in use.
+    """
+    log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+    shares = jnp.exp(log_probabilities) * (weights / jnp.sum(weights))[..., None]
+    common = jnp.log(jnp.maximum(jnp.sum(shares, axis=(0, 1)), 1e-20))
+    return jnp.broadcast_to(common, log_probabilities.shape) - log_probabilities
+
+
+def _anchor(
+    quantizer: RQVAE,
+    output: QuantizerOutput,
+    inputs: jax.Array,
+    counted: jax.Array,
+    codebook_weight: float,
+    commitment_weight: float,
+) -> dict[str, jax.Array]:
+    """Returns the quantizer's own loss as a share of the vectors' squared length, and its terms."""
+    reconstructions = quantizer.decoder(output.quantized)
+    length = jnp.maximum(_mean(squared_error(inputs, jnp.zeros_like(inputs)), counted), 1e-12)
+    terms = {
+        "reconstruction_loss": _mean(reconstruction_loss(inputs, reconstructions), counted),
+        "codebook_loss": _mean(jnp.sum(output.codebook_loss, axis=-1), counted),
+        "commitment_loss": _mean(jnp.sum(output.commitment_loss, axis=-1), counted),
+    }
+    total = (
+        terms["reconstruction_loss"]
+        + codebook_weight * terms["codebook_loss"]
+        + commitment_weight * terms["commitment_loss"]
+    )
+    return {"anchor_loss": total / length, **terms}
+
+
+def _unevenness(probabilities: tuple[jax.Array, ...], counted: jax.Array) -> jax.Array:
+    """Returns log K less the entropy of the batch's mean assignment, a mean over levels: 0 if all codes are as likely.
+
+    UniGRec's (2601.17438) codeword uniformity: the Kullback-Leibler divergence from the uniform distribution.
+    """
+    means = [jnp.sum(level * counted[:, None], axis=0) / jnp.sum(counted) for level in probabilities]
+    return jnp.mean(jnp.stack([jnp.sum(mean * jnp.log(jnp.maximum(mean, 1e-20) * len(mean))) for mean in means]))
+
+
+def _mean(values: jax.Array, counted: jax.Array) -> jax.Array:
+    return jnp.sum(jnp.where(counted, values, 0.0)) / jnp.sum(counted)

@@ -1,0 +1,206 @@
+"""One step of joint training as a pure function, and many of them as one compiled call."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from sid_jax.recommend.data.packing import PackedRows
+from sid_jax.recommend.joint.code_table import CodeTable
+from sid_jax.recommend.joint.course import Course
+from sid_jax.recommend.joint.items import items_of
+from sid_jax.recommend.joint.objective import joint_loss
+from sid_jax.recommend.training.step import Metrics, Recipe, TrainState
+from sid_jax.streams import stream_key
+from sid_jax.training.optimizer import grad_norm
+from sid_jax.training.scan import scan_steps
+
+# What of residual_quantize each estimator is.
+_CHOICES: dict[str, dict[str, Any]] = {
+    "ste": {"method": "ste"},
+    "gumbel": {"method": "gumbel_softmax", "hard": True},
+    "soft": {"method": "gumbel_softmax", "hard": False},
+}
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class JointState:
+    """All that a checkpoint of the joint part holds; nothing random is in it.
+
+    Attributes:
+      recommender: its state, with the step.
+      quantizer: the parameters of encoder, codebooks and decoder.
+      statistics: the quantizer's scaling.
+      opt_state: of the quantizer's optimizer.
+      codes: `[N, L]` int32, the items' codes as the ID table has them.
+    """
+
+    recommender: TrainState
+    quantizer: nnx.State
+    statistics: nnx.State
+    opt_state: optax.OptState
+    codes: jax.Array
+
+    @property
+    def step(self) -> jax.Array:
+        """Steps done, int32 scalar."""
+        return self.recommender.step
+
+
+@dataclasses.dataclass(frozen=True)
+class JointRecipe:
+    """All that stays the same from step to step: a static argument of the compiled functions.
+
+    Attributes:
+      recommender: as it is without joint training.
+      quantizer: the structure of the RQ-VAE.
+      optimizer: of its parameters, each group with a rate of its own.
+      course: of the joint part.
+      estimator: "gumbel", "ste" or "soft".
+      stop_gradient: groups that the recommender's loss does not reach.
+      most_items: U, that a batch can have.
+      anchor_weight, balance_weight, target_gradient: of the parts of the loss.
+      codebook_weight, commitment_weight: of the quantizer's own terms.
+    """
+
+    recommender: Recipe
+    quantizer: nnx.GraphDef[Any]
+    optimizer: optax.GradientTransformation
+    course: Course
+    estimator: str
+    stop_gradient: tuple[str, ...]
+    most_items: int
+    anchor_weight: float
+    balance_weight: float
+    target_gradient: float
+    codebook_weight: float
+    commitment_weight: float
+
+    @classmethod
+    def of(
+        cls,
+        config: ConfigDict,
+        recommender: Recipe,
+        settings: ConfigDict,
+        quantizer: nnx.GraphDef[Any],
+        most_items: int,
+    ) -> JointRecipe:
+        """Builds schedules and optimizer from the recommender's config and the tokenizer's settings."""
+        joint, course = config.joint, Course.of(config.joint, recommender.lengths)
+        return cls(
+            recommender=recommender,
+            quantizer=quantizer,
+            optimizer=make_quantizer_optimizer(joint, course),
+            course=course,
+            estimator=joint.estimator,
+            stop_gradient=tuple(joint.stop_gradient),
+            most_items=most_items,
+            anchor_weight=joint.anchor_weight,
+            balance_weight=joint.balance_weight,
+            target_gradient=joint.target_gradient,
+            codebook_weight=settings.model.codebook_weight,
+            commitment_weight=settings.model.commitment_weight,
+        )
+
+    def choices(self, step: jax.Array) -> dict[str, Any]:
+        """Returns how `residual_quantize` is to choose codes at a step."""
+        noisy = self.estimator == "gumbel"
+        return {
+            **_CHOICES[self.estimator],
+            "key": stream_key(self.recommender.seed, "joint_noise", step) if noisy else None,
+            "noise_scale": self.course.noise_scale(step) if noisy else 0.0,
+            "temperature": self.course.temperature(step),
+        }
+
+    def dropout_key(self, step: jax.Array) -> jax.Array:
+        """Returns the key of the recommender's dropout, the one it has without joint training too."""
+        return stream_key(self.recommender.seed, "dropout", step)
+
+
+def make_quantizer_optimizer(joint: ConfigDict, course: Course) -> optax.GradientTransformation:
+    """Returns Adam with the rate of each group of the RQ-VAE's parameters; a group of rate 0 holds still."""
+    rates = {"encoder": joint.encoder_rate, "quantizer": joint.codebook_rate, "decoder": joint.decoder_rate}
+    rules = {name: optax.adam(course.rate(rate)) if rate else optax.set_to_zero() for name, rate in rates.items()}
+
+    def group_of(path: tuple[Any, ...], _: Any) -> str:
+        return path[0].key
+
+    return optax.multi_transform(rules, lambda params: jax.tree_util.tree_map_with_path(group_of, params))
+
+
+def joint_step(
+    recipe: JointRecipe, state: JointState, batch: PackedRows, vectors: jax.Array, table: CodeTable
+) -> tuple[JointState, Metrics]:
+    """Takes one step of both optimizers on a batch of rows, with the gradient of one loss."""
+    items = items_of(batch, vectors, recipe.most_items)
+    params = {"recommender": state.recommender.params, "quantizer": state.quantizer}
+    (_, metrics), grads = jax.value_and_grad(
+        lambda params: joint_loss(recipe, params, state.statistics, batch, items, table, state.step), has_aux=True
+    )(params)
+    of_recommender, recommender_opt = recipe.recommender.optimizer.update(
+        grads["recommender"], state.recommender.opt_state, state.recommender.params
+    )
+    of_quantizer, quantizer_opt = recipe.optimizer.update(grads["quantizer"], state.opt_state, state.quantizer)
+    metrics |= {
+        "gradient_norm": grad_norm(grads["recommender"]),
+        "quantizer_gradient_norm": grad_norm(grads["quantizer"]),
+        "learning_rate": recipe.recommender.learning_rate(state.step),
+        "temperature": recipe.course.temperature(state.step),
+        "noise_scale": jnp.asarray(recipe.choices(state.step)["noise_scale"]),
+    }
+    recommender = TrainState(
+        state.step + 1, optax.apply_updates(state.recommender.params, of_recommender), recommender_opt
+    )
+    return dataclasses.replace(
+        state,
+        recommender=recommender,
+        quantizer=optax.apply_updates(state.quantizer, of_quantizer),
+        opt_state=quantizer_opt,
+    ), metrics
+
+
+@functools.partial(jax.jit, static_argnames=("recipe", "num_steps", "mesh"), donate_argnames=("state",))
+def joint_steps(
+    recipe: JointRecipe,
+    state: JointState,
+    examples: PackedRows,
+    vectors: jax.Array,
+    table: CodeTable,
+    *,
+    num_steps: int,
+    mesh: Mesh,
+) -> tuple[JointState, Metrics]:
+    """Takes many steps in one compiled call, as `sid_jax.recommend.training.step.train_steps` does.
+
+    Another ID table needs no other program.
+
+    Args:
+      recipe: what stays the same.
+      state: donated.
+      examples: packed rows, on every device.
+      vectors: `[N, D]` of all items, on every device.
+      table: the IDs, on every device.
+      num_steps: how many.
+      mesh: its "data" axis shares out each batch.
+    """
+    return scan_steps(
+        lambda state, chosen: joint_step(
+            recipe, state, jax.tree.map(lambda leaf: leaf[chosen], examples), vectors, table
+        ),
+        state,
+        seed=recipe.recommender.seed,
+        num_examples=jax.tree.leaves(examples)[0].shape[0],
+        steps_per_epoch=recipe.recommender.lengths.steps_per_epoch,
+        batch_size=recipe.recommender.batch_size,
+        num_steps=num_steps,
+        mesh=mesh,
+    )

@@ -1,0 +1,24 @@
+import numpy as np
+import pytest
+
+from sid_jax.errors import UserError
+from sid_jax.recommend.joint.refresh import Refreshed
+
+
+def test_churn_and_usage_as_counted_by_hand():
+    before = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], np.int32)
+    after = np.array([[0, 0], [0, 2], [0, 2], [1, 1]], np.int32)
+    refreshed = Refreshed.between(before, after, (2, 4))
+    # Items 1 and 2 changed: of the first level item 2 alone, of the second both.
+    assert refreshed.churn == 0.5
+    assert refreshed.churn_by_level == [0.25, 0.5]
+    assert refreshed.usage == [1.0, 0.75]
+    assert refreshed.distinct_rate == 0.75
+    assert "50.0% of the items (by level 25.0% / 50.0%)" in refreshed.line() and "few codes" in refreshed.line()
+
+
+def test_a_collapse_is_refused_with_what_helps():
+    collapsed = Refreshed.between(np.zeros((4, 2), int), np.zeros((4, 2), int), (1, 4))
+    collapsed.refuse_collapse(0.25, 7)
+    with pytest.raises(UserError, match="25% of those of level 2 are in use at step 7, less than .*min_usage=0.3"):
+        collapsed.refuse_collapse(0.3, 7)

@@ -1,0 +1,175 @@
+"""A joint step: whom its gradient reaches, what its loss is, and that another ID table is no other program."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from rich.console import Console
+
+from sid_jax.export.id_tables import IdTable
+from sid_jax.ids.trie import build_trie
+from sid_jax.recommend.data.packing import PackedRows, pack_rows
+from sid_jax.recommend.data.task import load_split, make_task
+from sid_jax.recommend.joint.code_table import CodeTable, build_code_table
+from sid_jax.recommend.joint.course import Course
+from sid_jax.recommend.joint.items import BatchItems, items_of, most_items
+from sid_jax.recommend.joint.objective import _lack_of_information, joint_loss
+from sid_jax.recommend.joint.step import JointRecipe, JointState, joint_steps, make_quantizer_optimizer
+from sid_jax.recommend.joint.tokenizer import load_tokenizer, parts
+from sid_jax.recommend.models.build import build_model
+from sid_jax.recommend.models.catalogue import build_catalogue
+from sid_jax.recommend.training.step import Recipe, make_state
+from sid_jax.training.schedules import Lengths
+from sid_jax.training.sharding import all_devices, on_every_device
+
+LENGTHS = Lengths(steps_per_epoch=10, num_steps=100, warmup_steps=10, log_every_steps=10, eval_every_steps=50)
+SIZES = (8, 8)
+STEP = 3
+
+
+@dataclasses.dataclass
+class Begun:
+    """A joint run at its start, and its first batch."""
+
+    recipe: JointRecipe
+    state: JointState
+    examples: PackedRows
+    vectors: jax.Array
+    batch: PackedRows
+    items: BatchItems
+    table: CodeTable
+
+    def gradients(self, estimator, **changes):
+        recipe = dataclasses.replace(self.recipe, estimator=estimator, **changes)
+        params = {"recommender": self.state.recommender.params, "quantizer": self.state.quantizer}
+
+        def loss(params):
+            return joint_loss(
+                recipe, params, self.state.statistics, self.batch, self.items, self.table, jnp.int32(STEP)
+            )
+
+        (_, metrics), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+        return metrics, grads
+
+
+@pytest.fixture
+def begun(joint_config, tmp_path):
+    run = load_tokenizer(joint_config, tmp_path, Console(quiet=True))
+    split = load_split(joint_config, run.data.ids)
+    codes = run.model.assign(jnp.asarray(run.data.vectors))
+    task = make_task(IdTable("", run.data.ids, np.asarray(codes)), split, run.model.quantizer.codebook_sizes)
+    examples = pack_rows(split.train, joint_config.model.window, joint_config.train.row_length)
+    model = build_model(joint_config, task.trie)
+    recommender = Recipe.of(joint_config, len(examples.inputs), model)
+    graphdef, quantizer, statistics = parts(run.model)
+    recipe = JointRecipe.of(joint_config, recommender, run.config, graphdef, most_items(examples, 8))
+    started = make_state(model, recommender.optimizer)
+    state = JointState(started, quantizer, statistics, recipe.optimizer.init(quantizer), codes)
+    examples, vectors = jax.tree.map(jnp.asarray, examples), jnp.asarray(run.data.vectors)
+    batch = jax.tree.map(lambda leaf: leaf[:8], examples)
+    items, table = items_of(batch, vectors, recipe.most_items), build_code_table(np.asarray(codes), SIZES)
+    return Begun(recipe, state, examples, vectors, batch, items, table)
+
+
+def largest(grads):
+    return max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(grads))
+
+
+def test_the_recommenders_loss_reaches_tables_codebooks_and_encoder(begun):
+    _, grads = begun.gradients("gumbel", anchor_weight=0.0, target_gradient=0.0)
+    assert largest(grads["recommender"]["embedding"]) > 1e-4
+    assert largest(grads["quantizer"]["quantizer"]) > 1e-5 and largest(grads["quantizer"]["encoder"]) > 1e-5
+    assert largest(grads["quantizer"]["decoder"]) == 0
+
+
+def test_switches_keep_the_recommenders_loss_from_a_group_and_not_the_anchor(begun):
+    _, grads = begun.gradients("ste", anchor_weight=0.0, stop_gradient=("encoder",))
+    assert largest(grads["quantizer"]["encoder"]) == 0 < largest(grads["quantizer"]["quantizer"])
+    assert largest(grads["recommender"]["embedding"]) > 1e-4
+    _, grads = begun.gradients("ste", anchor_weight=0.0, stop_gradient=("codebooks",))
+    assert largest(grads["quantizer"]["quantizer"]) == 0 < largest(grads["quantizer"]["encoder"])
+    # With both stopped, what is left is the anchor's, and it moves all three.
+    _, anchored = begun.gradients("ste", stop_gradient=("encoder", "codebooks"))
+    assert all(largest(anchored["quantizer"][group]) > 1e-4 for group in ("encoder", "quantizer", "decoder"))
+
+
+def test_the_loss_is_the_decoders_and_the_draw_to_what_is_expected_moves_assignments_alone(begun):
+    metrics, plain = begun.gradients("ste", anchor_weight=0.0, target_gradient=0.0)
+    drawn_metrics, drawn = begun.gradients("ste", anchor_weight=0.0, target_gradient=1.0)
+    model = nnx.merge(begun.recipe.recommender.graphdef, begun.state.recommender.params)
+    codes = np.asarray(begun.state.codes)
+    catalogue = build_catalogue(codes, build_trie(codes, SIZES))
+    total, weight = model.loss(begun.batch, catalogue, begun.recipe.dropout_key(jnp.int32(STEP)))
+    for each in (metrics, drawn_metrics):
+        np.testing.assert_allclose(each["level_loss"], total / weight, rtol=1e-5)
+        assert each["agreement"] == 1
+    for one, other in zip(jax.tree.leaves(plain["recommender"]), jax.tree.leaves(drawn["recommender"]), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    first, second = (
+        jnp.abs(one[...] - other[...]).max()
+        for one, other in zip(
+            jax.tree.leaves(plain["quantizer"]["quantizer"]),
+            jax.tree.leaves(drawn["quantizer"]["quantizer"]),
+            strict=True,
+        )
+    )
+    assert first > 1e-4 and second == 0  # it is of the first level
+
+
+def test_a_group_of_rate_0_holds_still(joint_config):
+    joint_config.joint.codebook_rate = 0.0
+    optimizer = make_quantizer_optimizer(joint_config.joint, Course.of(joint_config.joint, LENGTHS))
+    ones = {
+        "encoder": {"kernel": jnp.ones(3)},
+        "quantizer": {"levels": jnp.ones(3)},
+        "decoder": {"kernel": jnp.ones(3)},
+    }
+    updates, _ = optimizer.update(ones, optimizer.init(ones), ones)
+    assert largest(updates["quantizer"]) == 0
+    assert largest(updates["encoder"]) > 0 and largest(updates["decoder"]) > 0
+
+
+def test_another_table_is_the_same_program(begun):
+    before, mesh = joint_steps._cache_size(), all_devices()
+    state, examples, vectors = on_every_device((begun.state, begun.examples, begun.vectors), mesh)
+    # IDs that differ, and share few prefixes or all.
+    for distinct in (40, 5, 1):
+        codes = np.stack(np.divmod(np.arange(40) % distinct, SIZES[1]), axis=1).astype(np.int32)
+        table = on_every_device(build_code_table(codes, SIZES), mesh)
+        state, metrics = joint_steps(begun.recipe, state, examples, vectors, table, num_steps=5, mesh=mesh)
+    assert joint_steps._cache_size() - before == 1
+    assert int(state.step) == 15 and np.isfinite(metrics["loss"]).all()
+
+
+def test_what_is_expected_everywhere_is_no_information():
+    # Two positions that count, and one that does not. Code 0 is as likely at both, codes 1 and 2 at one of them.
+    probabilities = jnp.array([[[0.5, 0.4, 0.1], [0.5, 0.1, 0.4], [0.9, 0.05, 0.05]]])
+    lack = _lack_of_information(jnp.log(probabilities), jnp.array([[1.0, 1.0, 0.0]]))
+    expected = np.log([0.5, 0.25, 0.25]) - np.log(probabilities)
+    np.testing.assert_allclose(lack, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(lack[0, :2, 0], 0, atol=1e-6)
+
+
+def test_a_batchs_items_are_each_there_once(begun):
+    batch, items = begun.batch, begun.items
+    there = np.unique(np.concatenate([batch.inputs, batch.targets]))
+    assert items.counted.sum() == len(there) <= begun.recipe.most_items
+    np.testing.assert_array_equal(items.vectors[items.inputs], begun.vectors[batch.inputs])
+    np.testing.assert_array_equal(items.vectors[items.targets], begun.vectors[batch.targets])
+
+
+def test_noise_and_temperature_fall_and_rates_end_at_0(joint_config):
+    course = Course.of(joint_config.joint, LENGTHS)
+    assert course.freeze_step == 60
+    noise = np.array([float(course.noise_scale(step)) for step in range(60)])
+    np.testing.assert_allclose(noise[0], joint_config.joint.noise_scale)
+    assert (np.diff(noise) <= 0).all() and (noise[:48] > 0).all() and (noise[48:] == 0).all()
+    temperatures = [float(course.temperature(step)) for step in (0, 30, 60)]
+    np.testing.assert_allclose(temperatures, [1.0, 0.1**0.5, 0.1], rtol=1e-5)
+    rates = np.array([float(course.rate(2.0)(step)) for step in range(61)])
+    assert rates.argmax() == course.warmup_steps == 5 and rates.max() == 2.0 and rates[60] == 0
