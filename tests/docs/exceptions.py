@@ -11,6 +11,7 @@ NOT_RUN = {
     "--coordinator_address=": "two processes at once: tests/training/test_processes.py",
     "--engine=ray": "a cluster: tests/bulk/test_run.py",
     "--compare": "half an hour: tests/recommend/test_commands.py",
+    "--config=configs/joint.py": "minutes: tests/recommend/joint",
     "benchmarks/": "minutes, and public peers",
     "--config=configs/movielens.py:1m": "a download of GroupLens'",
     "--config=configs/amazon.py": "a download of Amazon reviews",

@@ -1,0 +1,136 @@
+"""Joint training beside IDs that stay: the same recommender, the same epochs and users, several seeds.
+
+python benchmarks/joint.py --config=configs/joint.py:ml100k --config.ids=exports/ml100k --workdir=runs/joint-ml100k
+python benchmarks/joint.py --config=configs/joint.py:beauty --config.ids=exports/beauty --workdir=runs/joint-beauty \
+    --config.data.path=sequences.txt --config.train.num_epochs=11.2 --config.model.dropout=0.2
+
+Every way starts from the same export; "frozen" keeps its IDs. Of each run the best checkpoint by validation is asked
+for every user's last item. Differences are paired by user, with 95 % intervals over users and seeds. A run's figures
+are in WORKDIR as soon as it has ended, and it is not run again: the same command goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+from rich.console import Console
+from rich.table import Table
+
+from sid_jax import command
+from sid_jax.export.load import load_export
+from sid_jax.export.manifest import read_manifest
+from sid_jax.json_file import write_json
+from sid_jax.recommend.compare import Compared, comparison_tables, write_comparison
+from sid_jax.recommend.config import check_config, default_config
+from sid_jax.recommend.joint.loop import IDS_FOLDER, JOINT_FOLDER
+from sid_jax.recommend.run import ask_for_last_items, train_configured
+from sid_jax.settings import field_names
+from sid_jax.training.records import read_records
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "configs/joint.py with its argument; --config.name=value.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "For runs and figures.", required=True)
+_WAYS = flags.DEFINE_list("ways", ["frozen", "gumbel", "ste", "soft"], "Estimators; frozen is what the rest must beat.")
+_SEEDS = flags.DEFINE_integer("seeds", 5, "Trainings of each.")
+_VALIDATION = flags.DEFINE_boolean("validation", False, "Shows validation alone, as for a choice of settings.")
+flags.mark_flag_as_required("config")
+
+
+def main() -> None:
+    """Trains what is not there yet, and prints the tables."""
+    console, workdir = Console(), Path(_WORKDIR.value)
+    check_config(_CONFIG.value)
+    workdir.mkdir(parents=True, exist_ok=True)
+    # Seed by seed, so that a comparison that is stopped has all ways of the seeds that it has.
+    runs: dict[str, list[dict[str, Any]]] = {way: [] for way in _WAYS.value}
+    for seed in range(_SEEDS.value):
+        for way in _WAYS.value:
+            runs[way].append(_run(_CONFIG.value, way, seed, workdir, console))
+    console.print(_figures(runs))
+    if _VALIDATION.value:
+        return
+    compared = [
+        Compared(way, np.stack([run["places"] for run in each]), [run["metrics"] for run in each], 0)
+        for way, each in runs.items()
+    ]
+    write_comparison(workdir / "joint.json", compared, _CONFIG.value.eval.bootstrap_samples)
+    num_items = next(iter(runs.values()))[0]["num_items"]
+    for table in comparison_tables(compared, _CONFIG.value, num_items):
+        console.print(table)
+
+
+def _run(config: ConfigDict, way: str, seed: int, workdir: Path, console: Console) -> dict[str, Any]:
+    """Returns a run's figures: those written down, or of a run that is done now."""
+    name = f"{way}-seed{seed}"
+    path = workdir / f"{name}.json"
+    if not path.exists():
+        config = config.copy_and_resolve_references()
+        config.seed, config.joint.estimator = seed, "none" if way == "frozen" else way
+        began = time.monotonic()
+        begun = train_configured(config, workdir / name, console, name=way, quiet=False)
+        if begun is None or not begun[1].finished:
+            raise SystemExit(130)
+        task, trained = begun
+        seconds = time.monotonic() - began
+        evaluation = ask_for_last_items(config, task, trained.ranker)
+        validation = read_records(workdir / name / config.model.kind, "eval")
+        figures = {
+            "seconds": seconds,
+            "num_items": len(task.table.item_ids),
+            "validation": max(row["ndcg@10"] for row in validation),
+            "metrics": evaluation.metrics,
+            "places": evaluation.places,
+            **_of_ids(Path(config.ids) if way == "frozen" else workdir / name / IDS_FOLDER),
+            **({} if way == "frozen" else _of_joint_part(workdir / name, Path(config.ids))),
+        }
+        write_json(path, figures)
+        # Checkpoints of thirty runs would fill a disk.
+        shutil.rmtree(workdir / name)
+    return json.loads(path.read_text())
+
+
+def _of_ids(folder: Path) -> dict[str, Any]:
+    metrics = read_manifest(folder)["metrics"]
+    return {name: metrics[name] for name in ("usage", "distinct_rate", "r2", "r2_unique")}
+
+
+def _of_joint_part(workdir: Path, start: Path) -> dict[str, Any]:
+    rows = read_records(workdir / JOINT_FOLDER, "ids")
+    before, after = (np.stack(load_export(folder).rows["codes"].to_numpy()) for folder in (start, workdir / IDS_FOLDER))
+    return {
+        "changed": float((before != after).any(axis=1).mean()),
+        "churn": [row["churn"] for row in rows],
+        "least_usage": min(min(row["usage"]) for row in rows),
+        "agreement": read_records(workdir / JOINT_FOLDER, "train")[-1]["agreement"],
+    }
+
+
+def _figures(runs: dict[str, list[dict[str, Any]]]) -> Table:
+    """Returns means over seeds of what is not a test: validation, the IDs, the time; of usage the least of all."""
+    table = Table(title="Means over seeds; usage is the least of all seeds and levels", title_justify="left")
+    for name in ("way", "validation ndcg@10", "usage", "in training", "distinct", "R2", "changed", "agreement", "s"):
+        table.add_column(name, justify="right")
+    for way, each in runs.items():
+        joint = [run for run in each if "churn" in run]
+        table.add_row(
+            way,
+            f"{np.mean([run['validation'] for run in each]):.4f}",
+            f"{min(min(run['usage']) for run in each):.1%}",
+            f"{min(run['least_usage'] for run in joint):.1%}" if joint else "",
+            f"{np.mean([run['distinct_rate'] for run in each]):.3f}",
+            f"{np.mean([run['r2'] for run in each]):.3f}",
+            f"{np.mean([run['changed'] for run in joint]):.1%}" if joint else "",
+            f"{np.mean([run['agreement'] for run in joint]):.1%}" if joint else "",
+            f"{np.mean([run['seconds'] for run in each]):.0f}",
+        )
+    return table
+
+
+if __name__ == "__main__":
+    command.run(main, field_names(default_config()))
