@@ -1,0 +1,51 @@
+"""Writes which rows of an embedding table stand for each item, by its Semantic ID.
+
+python -m sid_jax.features --ids=exports/v1 --rows=2000 --impressions=seen.parquet --out=features/v1
+python -m sid_jax.features --ids=exports/v2 --fitted=features/v1 --out=features/v2
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+
+from sid_jax import command
+from sid_jax.errors import UserError
+
+_IDS = flags.DEFINE_string("ids", None, "An export's folder, or a .parquet, .csv, .json or .npy file.", required=True)
+_OUT = flags.DEFINE_string("out", None, "The folder to write; it must not exist yet, or be empty.", required=True)
+_KIND = flags.DEFINE_string(
+    "kind", "sentencepiece", "sentencepiece; unigram, prefix or window (n-grams of codes); random (hashing); item."
+)
+_ROWS = flags.DEFINE_integer("rows", 0, "How many rows the embedding table may have.")
+_IMPRESSIONS = flags.DEFINE_string(
+    "impressions", None, "A .parquet or .csv file that says how often items are seen, or has a row each time."
+)
+_FITTED = flags.DEFINE_string("fitted", None, "Features made before: these items get theirs by the same rows.")
+_WINDOW = flags.DEFINE_integer("window", 2, "With --kind=window: codes an n-gram.")
+_HASHED = flags.DEFINE_boolean("hashed", False, "N-grams: rows by a hash of all, instead of for those most seen.")
+_SEED = flags.DEFINE_integer("seed", 0, "With --kind=random: of the hash.", lower_bound=0)
+
+
+def main() -> None:
+    """Writes what the flags name."""
+    if not (_ROWS.value or _FITTED.value):
+        raise UserError("say how many rows the embedding table may have, --rows=2000, or name features by --fitted")
+    from sid_jax.features.run import make_features
+
+    make_features(
+        _IDS.value,
+        Path(_OUT.value),
+        kind=_KIND.value,
+        num_rows=_ROWS.value,
+        impressions=Path(_IMPRESSIONS.value).expanduser() if _IMPRESSIONS.value else None,
+        fitted=Path(_FITTED.value).expanduser() if _FITTED.value else None,
+        window=_WINDOW.value,
+        hashed=_HASHED.value,
+        seed=_SEED.value,
+    )
+
+
+if __name__ == "__main__":
+    command.run(main, [])

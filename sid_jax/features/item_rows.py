@@ -1,0 +1,62 @@
+"""Which rows of an embedding table stand for each item."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ItemRows:
+    """The table's rows of N items, each of which has one or more.
+
+    Attributes:
+      offsets: `[N + 1]` int64; item i has the rows `rows[offsets[i] : offsets[i + 1]]`.
+      rows: int32, from 0 to below the table's size.
+    """
+
+    offsets: np.ndarray
+    rows: np.ndarray
+
+    @classmethod
+    def of_padded(cls, rows: np.ndarray) -> ItemRows:
+        """Returns the rows of `[N, W]`, without what is negative."""
+        there = rows >= 0
+        return cls(np.concatenate([[0], np.cumsum(there.sum(axis=1))]), rows[there].astype(np.int32))
+
+    @classmethod
+    def of_lists(cls, lists: list[list[int]]) -> ItemRows:
+        """Returns the rows of N lists."""
+        offsets = np.concatenate([[0], np.cumsum([len(each) for each in lists], dtype=np.int64)])
+        return cls(offsets, np.fromiter((row for each in lists for row in each), np.int32, offsets[-1]))
+
+    def __len__(self) -> int:
+        """Returns N."""
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """How many rows each item has, `[N]` int64."""
+        return np.diff(self.offsets)
+
+    def of(self, item: int) -> np.ndarray:
+        """Returns the rows of one item."""
+        return self.rows[self.offsets[item] : self.offsets[item + 1]]
+
+    def padded(self, width: int | None = None) -> np.ndarray:
+        """Returns `[N, W]` int32, filled up with -1.
+
+        Args:
+          width: W; None for the most that an item has.
+
+        Raises:
+          ValueError: if an item has more.
+        """
+        lengths = self.lengths
+        most = int(lengths.max(initial=1))
+        if width is not None and width < most:
+            raise ValueError(f"an item has {most} rows, more than {width}")
+        padded = np.full((len(self), most if width is None else width), -1, np.int32)
+        padded[np.arange(padded.shape[1]) < lengths[:, None]] = self.rows
+        return padded

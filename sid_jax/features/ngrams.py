@@ -1,0 +1,124 @@
+"""N-grams of codes as rows: single codes, prefixes, and windows (Singh et al., 2306.08121, section 3).
+
+An n-gram is L numbers: its codes at their levels, and -1 at the levels of which it says nothing. (7, 2, -1) is the
+prefix of two codes, and what begins with another level is another n-gram, since a code's number says nothing without
+its level.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sid_jax.errors import UserError
+from sid_jax.features.hashing import hash_numbers
+from sid_jax.features.item_rows import ItemRows
+
+NGRAMS = ("unigram", "prefix", "window")
+_KNOWN_FILE, _ABOUT_FILE = "ngrams.npy", "ngrams.json"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class NgramFeatures:
+    """Rows by n-gram: those most seen have a row each, or all share them by a hash.
+
+    Attributes:
+      num_rows: R.
+      spans: the levels that each of an item's n-grams is of, (first, last + 1).
+      known: `[V, L]` int32 n-grams; the v-th has row v + 1. Row 0 is of items all of whose n-grams are unknown. None if
+        rows are given by a hash.
+    """
+
+    num_rows: int
+    spans: tuple[tuple[int, int], ...]
+    known: np.ndarray | None
+
+    def rows_of(self, item_ids: np.ndarray, semantic_ids: np.ndarray) -> ItemRows:
+        """Returns the rows of items `[N]` with their Semantic IDs `[N, L]`, without those of unknown n-grams."""
+        found = ngrams_of(semantic_ids, self.spans)
+        if self.known is None:
+            return ItemRows.of_padded((hash_numbers(found) % np.uint64(self.num_rows)).astype(np.int32))
+        rows = 1 + _places(found.reshape(-1, found.shape[-1]), self.known).reshape(found.shape[:2])
+        rows[rows == 0] = -1
+        rows[(rows < 0).all(axis=1), 0] = 0
+        return ItemRows.of_padded(rows)
+
+    def save(self, folder: Path) -> None:
+        """Writes what `load_ngrams` reads."""
+        (folder / _ABOUT_FILE).write_text(json.dumps({"num_rows": self.num_rows, "spans": self.spans}) + "\n")
+        if self.known is not None:
+            np.save(folder / _KNOWN_FILE, self.known)
+
+
+def fit_ngrams(
+    kind: str,
+    semantic_ids: np.ndarray,
+    impressions: np.ndarray,
+    num_rows: int,
+    *,
+    length: int = 2,
+    hashed: bool = False,
+) -> NgramFeatures:
+    """Returns the rows of the n-grams that occur, the most seen first, as many as there are rows for.
+
+    Args:
+      kind: "unigram": each code; "prefix": the first code, the first two, and so on to all; "window": any codes that
+        follow each other, of one length.
+      semantic_ids: `[N, L]` integers, 0 or more.
+      impressions: `[N]`, how often each item is seen; n-grams of items that never are have no row.
+      num_rows: R, row 0 among them.
+      length: of a window.
+      hashed: whether to give rows by a hash instead, where n-grams that never occurred have one too.
+
+    Raises:
+      UserError: if a window is longer than an ID.
+    """
+    spans = _spans(kind, semantic_ids.shape[1], length)
+    if hashed:
+        return NgramFeatures(num_rows, spans, None)
+    found = ngrams_of(semantic_ids, spans)
+    distinct, which = np.unique(found.reshape(-1, found.shape[-1]), axis=0, return_inverse=True)
+    seen = np.bincount(which.reshape(-1), np.repeat(impressions, len(spans)), minlength=len(distinct))
+    order = np.argsort(-seen, kind="stable")[: num_rows - 1]
+    return NgramFeatures(num_rows, spans, distinct[order[seen[order] > 0]])
+
+
+def load_ngrams(folder: Path) -> NgramFeatures:
+    """Reads what `NgramFeatures.save` wrote."""
+    about = json.loads((folder / _ABOUT_FILE).read_text())
+    known = np.load(folder / _KNOWN_FILE, allow_pickle=False) if (folder / _KNOWN_FILE).exists() else None
+    return NgramFeatures(about["num_rows"], tuple((first, end) for first, end in about["spans"]), known)
+
+
+def ngrams_of(semantic_ids: np.ndarray, spans: tuple[tuple[int, int], ...]) -> np.ndarray:
+    """Returns the n-grams of each item, `[N, S, L]` int32, -1 outside of an n-gram's levels."""
+    found = np.full((len(semantic_ids), len(spans), semantic_ids.shape[1]), -1, np.int32)
+    for place, (first, end) in enumerate(spans):
+        found[:, place, first:end] = semantic_ids[:, first:end]
+    return found
+
+
+def _spans(kind: str, num_levels: int, length: int) -> tuple[tuple[int, int], ...]:
+    if kind == "prefix":
+        return tuple((0, end) for end in range(1, num_levels + 1))
+    size = 1 if kind == "unigram" else length
+    if not 1 <= size <= num_levels:
+        raise UserError(f"--window={size}: the IDs have {num_levels} codes; give a length from 1 to {num_levels}")
+    return tuple((first, first + size) for first in range(num_levels - size + 1))
+
+
+def _places(wanted: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Returns the row of `known [V, L]` that each of `wanted [n, L]` is, -1 for none."""
+    found = pc.index_in(_as_bytes(wanted), value_set=_as_bytes(known))
+    return pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int32)
+
+
+def _as_bytes(numbers: np.ndarray) -> pa.Array:
+    content = np.ascontiguousarray(numbers, np.int32)
+    width = pa.binary(4 * content.shape[1])
+    return pa.FixedSizeBinaryArray.from_buffers(width, len(content), [None, pa.py_buffer(content)])

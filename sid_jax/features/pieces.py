@@ -1,0 +1,199 @@
+"""SentencePiece on code sequences: codes that are often seen together are one piece (Singh et al., 2306.08121).
+
+Each code of each level is a character of its own, an ID a sentence, and what counts is how often its item is seen. So
+a piece is a run of codes at certain levels: what is seen often gets a piece of its own, and what is rare is spelt with
+shorter ones, down to single codes, which it shares with its like.
+
+The pieces are byte-pair merges. The library's other way, the unigram language model, looks for substrings that repeat,
+of which IDs have few: most items are alone with all of theirs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from sid_jax.data.reason import reason
+from sid_jax.errors import UserError
+from sid_jax.features.item_rows import ItemRows
+
+_MODEL_FILE, _SIZES_FILE = "pieces.model", "pieces.json"
+# Private-use characters, planes 15 and 16: no text has them, and nothing splits or normalizes them.
+_FIRST_CHARACTER, _PLANE = 0xF0000, 65_534
+# The last two places of a plane are no characters.
+_GAP = 2
+# For a code that is at no level: never trained on.
+_STRANGE = 0xE000
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PieceFeatures:
+    """Rows by piece; row 0 is of codes that training never saw.
+
+    Attributes:
+      num_rows: R, at least as many as there are pieces.
+      sizes: of each level, what all codes are below.
+      model: SentencePiece's, as its library writes it.
+    """
+
+    num_rows: int
+    sizes: tuple[int, ...]
+    model: bytes
+
+    def codes(self) -> np.ndarray:
+        """Returns what each of P pieces stands for, `[P, L]` int32: codes at their levels, -1 at all others."""
+        processor = _processor(self.model, "the trained model")
+        found = np.full((processor.get_piece_size(), len(self.sizes)), -1, np.int32)
+        starts = _starts(self.sizes)
+        for row in range(1, len(found)):
+            numbers = np.array([_number(character) for character in processor.id_to_piece(row)])
+            levels = np.searchsorted(starts, numbers, side="right") - 1
+            found[row, levels] = numbers - starts[levels]
+        return found
+
+    def rows_of(self, item_ids: np.ndarray, semantic_ids: np.ndarray, cuts: np.ndarray | None = None) -> ItemRows:
+        """Returns the rows of items `[N]` by their Semantic IDs `[N, L]`, in the order of the codes.
+
+        Args:
+          item_ids: not looked at.
+          semantic_ids: whole numbers, 0 or more.
+          cuts: `[N, L - 1]` bool, True where no piece may reach from a code to the next. With random ones, other ones
+            at each step of a training, the rows of short pieces are learnt from items that have a long one, too, and
+            so serve an item that comes later and has none (as subword regularization does, Kudo, 1804.10959).
+
+        Raises:
+          UserError: if the IDs are of another length.
+        """
+        if semantic_ids.shape[1] != len(self.sizes):
+            raise UserError(
+                f"the pieces are of IDs of {len(self.sizes)} codes, these have {semantic_ids.shape[1]}: train others"
+            )
+        encode = _processor(self.model, "the trained model").encode
+        sentences = _sentences(semantic_ids, self.sizes)
+        if cuts is None:
+            return ItemRows.of_lists(encode(sentences))
+        parts = [_cut(text, np.flatnonzero(where) + 1) for text, where in zip(sentences, cuts, strict=True)]
+        encoded = iter(encode([part for each in parts for part in each]))
+        return ItemRows.of_lists([[row for _ in each for row in next(encoded)] for each in parts])
+
+    def save(self, folder: Path) -> None:
+        """Writes what `load_pieces` reads: the library's own model file, and the sizes."""
+        (folder / _MODEL_FILE).write_bytes(self.model)
+        (folder / _SIZES_FILE).write_text(json.dumps({"num_rows": self.num_rows, "sizes": self.sizes}) + "\n")
+
+
+def fit_pieces(semantic_ids: np.ndarray, impressions: np.ndarray, num_rows: int) -> PieceFeatures:
+    """Trains pieces, as many as there are rows for, or fewer if there are no more.
+
+    Args:
+      semantic_ids: `[N, L]` integers, 0 or more.
+      impressions: `[N]` whole numbers, how often each item is seen; one that never is has no part in the training.
+      num_rows: R, row 0 among them.
+
+    Raises:
+      UserError: if there are fewer rows than codes in use, if nothing is seen, or without the library.
+    """
+    seen = impressions > 0
+    characters = sum(len(np.unique(level)) for level in semantic_ids[seen].T)
+    if not characters:
+        raise UserError("no item has an impression: there is nothing to train pieces on; leave --impressions out")
+    if num_rows <= characters:
+        raise UserError(
+            f"--rows={num_rows}: the items seen have {characters} codes at their levels, each of which is a piece; "
+            f"give at least {characters + 1} rows, or IDs with smaller codebooks"
+        )
+    library = _library()
+    sizes = tuple((semantic_ids[seen].max(axis=0) + 1).tolist())
+    model = io.BytesIO()
+    counts = impressions[seen].tolist()
+    lines = (f"{text}\t{int(n)}" for text, n in zip(_sentences(semantic_ids[seen], sizes), counts, strict=True))
+    try:
+        library.SentencePieceTrainer.train(
+            sentence_iterator=lines, model_writer=model, vocab_size=num_rows, **_SETTINGS
+        )
+    except (RuntimeError, OSError) as error:
+        raise UserError(f"SentencePiece cannot train {num_rows} pieces ({reason(error)}); try others") from error
+    return PieceFeatures(num_rows, sizes, model.getvalue())
+
+
+def load_pieces(folder: Path) -> PieceFeatures:
+    """Reads what `PieceFeatures.save` wrote.
+
+    Raises:
+      UserError: if the model is not SentencePiece's, or without the library.
+    """
+    model = (folder / _MODEL_FILE).read_bytes()
+    _processor(model, str(folder / _MODEL_FILE))
+    about = json.loads((folder / _SIZES_FILE).read_text())
+    return PieceFeatures(about["num_rows"], tuple(about["sizes"]), model)
+
+
+# The characters are codes, not text: nothing is normalized, split or left out. One thread gives the same each time.
+_SETTINGS: dict[str, Any] = {
+    "input_format": "tsv",
+    "model_type": "bpe",
+    "character_coverage": 1.0,
+    "hard_vocab_limit": False,
+    "normalization_rule_name": "identity",
+    "add_dummy_prefix": False,
+    "remove_extra_whitespaces": False,
+    "split_by_unicode_script": False,
+    "split_by_number": False,
+    "split_by_whitespace": False,
+    "unk_id": 0,
+    "bos_id": -1,
+    "eos_id": -1,
+    "pad_id": -1,
+    "num_threads": 1,
+    "minloglevel": 2,
+}
+
+
+def _library() -> ModuleType:
+    try:
+        import sentencepiece
+    except ImportError as error:
+        raise UserError("SentencePiece features need its library: run pip install -e '.[features]'") from error
+    return sentencepiece
+
+
+def _processor(model: bytes, where: str) -> Any:
+    library = _library()
+    try:
+        return library.SentencePieceProcessor(model_proto=model)
+    except (RuntimeError, OSError) as error:
+        raise UserError(f"{where}: is no SentencePiece model ({reason(error)}); train it again") from error
+
+
+def _sentences(semantic_ids: np.ndarray, sizes: Sequence[int]) -> list[str]:
+    """Returns each of `[N, L]` IDs as L characters."""
+    if sum(sizes) > 2 * _PLANE:
+        raise UserError(f"the IDs have {sum(sizes):,} codes at all levels; pieces can be of {2 * _PLANE:,} at most")
+    numbers = semantic_ids.astype(np.int64) + _starts(sizes)
+    characters = _FIRST_CHARACTER + numbers + (numbers >= _PLANE) * _GAP
+    characters[semantic_ids >= np.array(sizes)] = _STRANGE
+    return np.ascontiguousarray(characters, np.dtype("<u4")).view(f"<U{len(sizes)}").ravel().tolist()
+
+
+def _cut(text: str, places: np.ndarray) -> list[str]:
+    ends = [0, *places.tolist(), len(text)]
+    return [text[first:end] for first, end in itertools.pairwise(ends)]
+
+
+def _number(character: str) -> int:
+    """Returns which code of all levels' a character is."""
+    number = ord(character) - _FIRST_CHARACTER
+    return number - _GAP if number >= _PLANE else number
+
+
+def _starts(sizes: Sequence[int]) -> np.ndarray:
+    """Returns the number of each level's first code, `[L]`."""
+    return np.cumsum([0, *sizes[:-1]])

@@ -1,0 +1,126 @@
+"""From an ID table to a table of features: which rows of an embedding table stand for each item."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+
+from sid_jax.errors import UserError
+from sid_jax.export.atomic import atomic_folder, refuse_taken
+from sid_jax.export.id_tables import IdTable, parse_id_source, read_id_table
+from sid_jax.export.manifest import read_manifest, write_manifest
+from sid_jax.features.impressions import read_impressions
+from sid_jax.features.item_rows import ItemRows
+from sid_jax.features.kinds import KINDS, Features, fit_features, load_features
+
+FEATURES_FILE = "features.parquet"
+
+
+def make_features(
+    ids: str,
+    out: Path,
+    *,
+    kind: str = "sentencepiece",
+    num_rows: int = 0,
+    impressions: Path | None = None,
+    fitted: Path | None = None,
+    window: int = 2,
+    hashed: bool = False,
+    seed: int = 0,
+    console: Console | None = None,
+) -> None:
+    """Writes the features of all items of an ID table, all or nothing.
+
+    Args:
+      ids: where the IDs are, as `parse_id_source` reads it.
+      out: where to; it must not exist, or be empty.
+      kind: one of `kinds.KINDS`.
+      num_rows: R, how many rows the embedding table may have.
+      impressions: a table of how often items are seen; None for all alike.
+      fitted: a folder that this wrote for other items, such as those of yesterday: its pieces, n-grams or hash are
+        taken as they are, so that every row goes on to mean what it meant; the arguments that say how to fit are not.
+      window, hashed, seed: as of `fit_features`.
+      console: where to print; standard output if None.
+
+    Raises:
+      UserError: for a file that cannot be used, too few rows, or `out` cannot be written.
+    """
+    refuse_taken(out)
+    table, id_column = read_id_table(*parse_id_source(ids)), _id_column(ids)
+    if fitted is not None:
+        if impressions is not None or num_rows:
+            raise UserError(f"--rows and --impressions are what {fitted} was made with: leave them out with --fitted")
+        kind, features, about = _read_fitted(fitted)
+    else:
+        if kind not in KINDS:
+            raise UserError(f"--kind={kind}: choose one of {', '.join(KINDS)}")
+        seen = None if impressions is None else read_impressions(impressions, table.item_ids, id_column)
+        features = fit_features(kind, table, num_rows, impressions=seen, window=window, hashed=hashed, seed=seed)
+        fitted_to = {**_described(table), "num_impressions": None if seen is None else int(seen.sum())}
+        about = {"kind": kind, "num_rows": num_rows, "fitted_to": fitted_to}
+    rows = features.rows_of(table.item_ids, table.semantic_ids)
+    with atomic_folder(out) as folder:
+        pq.write_table(_columns(table, id_column, rows), folder / FEATURES_FILE)
+        features.save(folder)
+        in_use = len(np.unique(rows.rows))
+        figures = {"rows_in_use": in_use, "rows_an_item": float(rows.lengths.mean()), "most": int(rows.lengths.max())}
+        write_manifest(folder, {"features": {**about, "made_of": _described(table), **figures}})
+    (console or Console()).print(
+        f"{len(rows):,} items have {figures['rows_an_item']:.2f} of {features.num_rows:,} rows each, {in_use:,} in use "
+        f"({kind}); they are in {out}: {FEATURES_FILE}, and what gives new items theirs with --fitted={out}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def read_features(folder: str | Path) -> Features:
+    """Returns the features that `make_features` fitted, which give rows to any item with a Semantic ID.
+
+    Raises:
+      UserError: if the folder is not what its manifest says.
+    """
+    return _read_fitted(Path(folder))[1]
+
+
+def read_item_rows(folder: str | Path) -> tuple[np.ndarray, ItemRows]:
+    """Returns the items `[N]` of a folder that `make_features` wrote, and their rows.
+
+    Raises:
+      UserError: if the folder is not what its manifest says.
+    """
+    read_manifest(folder, verify=True)
+    table = pq.read_table(Path(folder) / FEATURES_FILE)
+    ids, lists = table.column(0), table["rows"].combine_chunks()
+    item_ids = ids.to_numpy() if pa.types.is_integer(ids.type) else np.array(ids.to_pylist(), dtype=object)
+    # Copies, since Arrow's own arrays cannot be written to, of which PyTorch warns.
+    return item_ids, ItemRows(np.array(lists.offsets, np.int64), np.array(lists.values, np.int32))
+
+
+def _read_fitted(folder: Path) -> tuple[str, Features, dict[str, Any]]:
+    """Returns the kind, the features, and what the manifest says of the fit."""
+    about = read_manifest(folder, verify=True).get("features")
+    if not isinstance(about, dict) or about.get("kind") not in KINDS:
+        raise UserError(f"{folder} holds no features: make them with python -m sid_jax.features")
+    fit = {name: about[name] for name in ("kind", "num_rows", "fitted_to") if name in about}
+    return about["kind"], load_features(about["kind"], folder), fit
+
+
+def _id_column(ids: str) -> str:
+    """Returns what an export calls its column of ids; "item_id" elsewhere."""
+    path = parse_id_source(ids)[0].expanduser()
+    return read_manifest(path)["schema"]["id_column"] if path.is_dir() else "item_id"
+
+
+def _described(table: IdTable) -> dict[str, Any]:
+    return {"name": table.name, "fingerprint": table.fingerprint(), "num_items": len(table.item_ids)}
+
+
+def _columns(table: IdTable, id_column: str, rows: ItemRows) -> pa.Table:
+    lists = pa.ListArray.from_arrays(pa.array(rows.offsets.astype(np.int32)), pa.array(rows.rows))
+    return pa.table({id_column: pa.array(table.item_ids), "rows": lists})

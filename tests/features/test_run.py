@@ -1,0 +1,135 @@
+"""From an ID table to features on the disk, and those of the items that come later."""
+
+import io
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from sid_jax.append.run import append
+from sid_jax.errors import UserError
+from sid_jax.export.id_tables import read_id_table
+from sid_jax.features.impressions import read_impressions
+from sid_jax.features.kinds import KINDS
+from sid_jax.features.run import FEATURES_FILE, make_features, read_features, read_item_rows
+from tests.append.conftest import made_vectors, make_export, write_vectors
+from tests.commands import refused, run
+
+SILENT = Console(file=io.StringIO())
+NAMES = [f"sku-{number}" for number in range(50)]
+
+
+@pytest.fixture(scope="module")
+def versions(tmp_path_factory):
+    """An export of 30 items, and the next version, with 20 more and two fewer."""
+    folder = tmp_path_factory.mktemp("exports")
+    make_export(folder / "v1", NAMES[:30], made_vectors(range(30)))
+    later = write_vectors(folder / "later.parquet", NAMES[30:], made_vectors(range(30, 50), seed=1))
+    (folder / "gone.txt").write_text("sku-3\nsku-4\n")
+    append(folder / "v1", folder / "v2", [later], removed=folder / "gone.txt", console=SILENT)
+    return folder
+
+
+def rows_by_item(folder):
+    item_ids, found = read_item_rows(folder)
+    return {item: found.of(number).tolist() for number, item in enumerate(item_ids.tolist())}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_items_that_come_later_get_theirs_by_the_same_rows(kind, versions, tmp_path):
+    make_features(str(versions / "v1"), tmp_path / "f1", kind=kind, num_rows=40, console=SILENT)
+    make_features(str(versions / "v2"), tmp_path / "f2", fitted=tmp_path / "f1", console=SILENT)
+    first, second = rows_by_item(tmp_path / "f1"), rows_by_item(tmp_path / "f2")
+    assert len(first) == 30 and len(second) == 48 and "sku-3" not in second
+    assert all(rows == first[item] for item, rows in second.items() if item in first)
+    assert all(rows and min(rows) >= 0 and max(rows) < 40 for rows in second.values())
+    # What is made of an ID is the same for whoever has its codes; row 0 is what is known of no item.
+    table = read_id_table(versions / "v2")
+    fitted = read_features(tmp_path / "f2")
+    found = fitted.rows_of(table.item_ids, table.semantic_ids)
+    assert [found.of(row).tolist() for row in range(48)] == [second[item] for item in table.item_ids]
+    if kind == "item":
+        assert {second[item][0] for item in NAMES[30:]} == {0}
+    elif kind != "random":
+        assert set(np.concatenate([second[item] for item in NAMES[30:]])) - {0}
+
+
+def test_ids_are_kept_as_they_came_and_the_manifest_says_what_was_made(tmp_path):
+    ids = np.array([[0, 1], [0, 2], [1, 1]])
+    np.save(tmp_path / "ids.npy", ids)
+    make_features(str(tmp_path / "ids.npy"), tmp_path / "out", kind="prefix", num_rows=10, console=SILENT)
+    table = pq.read_table(tmp_path / "out" / FEATURES_FILE)
+    assert table.schema.field("item_id").type == pa.int64() and table.schema.field("rows").type == pa.list_(pa.int32())
+    assert table["item_id"].to_pylist() == [0, 1, 2]
+    about = json.loads((tmp_path / "out" / "manifest.json").read_text())["features"]
+    assert about["kind"] == "prefix" and about["num_rows"] == 10 and about["rows_in_use"] == 5
+    assert about["rows_an_item"] == 2 and about["made_of"]["num_items"] == 3
+
+
+def test_impressions_are_counts_or_rows(tmp_path):
+    item_ids = np.array(["a", "b", "c"], object)
+    pq.write_table(
+        pa.table({"item_id": ["b", "a", "b", "z"], "impressions": [3, 0, 4, 9]}), tmp_path / "counts.parquet"
+    )
+    assert read_impressions(tmp_path / "counts.parquet", item_ids).tolist() == [0, 7, 0]
+    pyarrow.csv.write_csv(pa.table({"user": ["u", "v", "w"], "item_id": ["c", "c", "a"]}), tmp_path / "log.csv")
+    assert read_impressions(tmp_path / "log.csv", item_ids).tolist() == [1, 0, 2]
+    # Numbers are matched with text.
+    pyarrow.csv.write_csv(pa.table({"film": [2, 2, 1]}), tmp_path / "numbers.csv")
+    assert read_impressions(tmp_path / "numbers.csv", np.array(["1", "2"], object)).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"item_id": ["a"], "impressions": [-1]}, "row 0 from 0 has -1"),
+        ({"item_id": ["a"], "impressions": [1.5]}, "expected whole numbers"),
+        ({"item_id": ["x"], "impressions": [1]}, "none of its items"),
+        ({"item_id": pa.array([None], pa.string())}, "1 ids are null"),
+        ({"item_id": pa.array([], pa.string())}, "is empty"),
+    ],
+)
+def test_impressions_that_say_nothing_are_refused(columns, words, tmp_path):
+    pq.write_table(pa.table(columns), tmp_path / "seen.parquet")
+    with pytest.raises(UserError, match=words):
+        read_impressions(tmp_path / "seen.parquet", np.array(["a", "b"], object))
+
+
+def test_the_command_writes_and_refuses_in_one_line(versions, tmp_path):
+    pq.write_table(pa.table({"item_id": NAMES[:9], "impressions": [50] * 9}), tmp_path / "seen.parquet")
+    words = ["-m", "sid_jax.features", f"--ids={versions / 'v1'}", f"--impressions={tmp_path / 'seen.parquet'}"]
+    done = run(*words, "--rows=20", f"--out={tmp_path / 'out'}")
+    assert done.returncode == 0, done.stderr
+    assert "30 items have" in done.stdout and (tmp_path / "out" / "pieces.model").exists()
+    assert rows_by_item(tmp_path / "out").keys() == set(NAMES[:30])
+    assert "give at least" in refused(run(*words, "--rows=3", f"--out={tmp_path / 'other'}"))
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"kind": "bigram", "num_rows": 9}, "choose one of sentencepiece"),
+        ({"kind": "prefix", "num_rows": 1}, "at least 2"),
+        ({"fitted": "v1"}, "holds no features"),
+        ({"fitted": "nowhere"}, "manifest.json is missing"),
+        ({"fitted": "v1", "num_rows": 9}, "leave them out with --fitted"),
+    ],
+)
+def test_what_cannot_be_made_is_refused(settings, words, versions, tmp_path):
+    if "fitted" in settings:
+        settings = {**settings, "fitted": versions / settings["fitted"]}
+    with pytest.raises(UserError, match=words):
+        make_features(str(versions / "v1"), tmp_path / "out", console=SILENT, **settings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_features_that_were_edited_are_refused(versions, tmp_path):
+    make_features(str(versions / "v1"), tmp_path / "f1", kind="prefix", num_rows=40, console=SILENT)
+    (tmp_path / "f1" / "ngrams.json").write_text('{"num_rows": 90, "spans": [[0,1],[0,2],[0,3]]}')
+    with pytest.raises(UserError, match="export again"):
+        make_features(str(versions / "v2"), tmp_path / "f2", fitted=tmp_path / "f1", console=SILENT)
