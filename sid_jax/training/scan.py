@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from sid_jax.streams import stream_key
 
 
-def epoch_order(seed: int, epoch: jax.Array, num_examples: int, length: int) -> jax.Array:
+def epoch_order(seed: int | jax.Array, epoch: jax.Array, num_examples: int, length: int) -> jax.Array:
     """Returns the examples of an epoch in their order, `[length]` int32; the head is repeated at the end."""
     order = jax.random.permutation(stream_key(seed, "shuffle", epoch), num_examples)
     return order[jnp.arange(length) % num_examples]
@@ -22,7 +22,7 @@ def scan_steps(
     take_step: Callable[[Any, jax.Array], tuple[Any, Any]],
     state: Any,
     *,
-    seed: int,
+    seed: int | jax.Array,
     num_examples: int,
     steps_per_epoch: int,
     batch_size: int,
@@ -34,7 +34,7 @@ def scan_steps(
     Args:
       take_step: returns the state after a step, and the step's metrics.
       state: has a `step`, an int32 scalar, from which the place in the epoch follows.
-      seed: of the order.
+      seed: of the order; it may be traced.
       num_examples: that an epoch goes through.
       steps_per_epoch: batches that hold them all.
       batch_size: B.

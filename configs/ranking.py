@@ -1,0 +1,37 @@
+"""Rankers with Semantic IDs as features (Singh et al., 2306.08121), beside random hashing, item IDs and vectors.
+
+python -m sid_jax.recommend.ranking --config=configs/ranking.py:ml100k --workdir=runs/ranking
+
+MovieLens-100K: who likes which film, trained on the first four fifths of the ratings and tested on the rest; in each of
+five runs another fifth of the films is cold.
+"""
+
+from ml_collections import ConfigDict
+
+from sid_jax.recommend.ranking.config import default_config
+from sid_jax.settings import choose
+
+
+def get_config(arg: str = "ml100k") -> ConfigDict:
+    """Returns the settings; `arg` is "ml100k", and ",quick" after it makes a short run for a first look."""
+    _, options = choose(arg, ["ml100k"], ["quick"])
+    config = default_config()
+    config.data.source = config.quantizer.data.source = "movielens-100k"
+    config.quantizer.model.num_levels = 3
+    config.quantizer.model.codebook_size = 32
+    config.quantizer.model.hidden_dimensions = (512, 256)
+    config.quantizer.train.batch_size = 512
+    config.quantizer.train.learning_rate = 3e-3
+    config.quantizer.train.num_epochs = 300
+    config.quantizer.train.warmup_epochs = 25.0
+    config.quantizer.train.revive_every_epochs = 10.0
+    config.quantizer.train.eval_every_epochs = 100.0
+    # Films of the same codes are the same to a ranker.
+    config.quantizer.ids.unique = "none"
+    if "quick" in options:
+        config.runs = 1
+        config.sides.rows = (250,)
+        config.quantizer.train.num_epochs = 5
+        config.quantizer.train.warmup_epochs = 0.5
+        config.train.num_epochs = 1.0
+    return config

@@ -1,0 +1,75 @@
+"""From the answers of all runs to figures: AUC by slice of the test, and what is above what."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from sid_jax.recommend.ranking.auc import Draws, auc
+from sid_jax.streams import stream_rng
+
+SLICES = ("all", "seen", "cold")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Measured:
+    """The AUC of one side in one slice of the test.
+
+    Attributes:
+      runs: `[R]`, of each run.
+      drawn: `[S, R]`, of each draw of users and items.
+    """
+
+    runs: np.ndarray
+    drawn: np.ndarray
+
+    @property
+    def mean(self) -> float:
+        """Over the runs."""
+        return float(np.nanmean(self.runs))
+
+    def interval(self) -> tuple[float, float]:
+        """Returns the ends of the mean's 95 % interval."""
+        return _ends(_over_drawn_runs(self.drawn))
+
+    def minus(self, other: Measured) -> tuple[float, float, float]:
+        """Returns the difference of the means and the ends of its 95 % interval, paired by run, user and item."""
+        low, high = _ends(_over_drawn_runs(self.drawn - other.drawn))
+        return self.mean - other.mean, low, high
+
+
+def measure(
+    scores: np.ndarray, liked: np.ndarray, users: np.ndarray, items: np.ndarray, cold: np.ndarray, draws: Draws
+) -> dict[str, Measured]:
+    """Measures one side.
+
+    Args:
+      scores: `[R, T]`, of each run.
+      liked, users, items: `[T]`, of the test.
+      cold: `[R, N]` bool, the items that each run held out.
+      draws: the same for all sides.
+
+    Returns:
+      By slice: "all" of the test, its "seen" items and its "cold" ones.
+    """
+    masks = {"all": np.ones((len(scores), len(items)), bool), "seen": ~cold[:, items], "cold": cold[:, items]}
+    measured = {}
+    for name, of_runs in masks.items():
+        parts = [(row[mask], liked[mask], users[mask], items[mask]) for row, mask in zip(scores, of_runs, strict=True)]
+        runs = np.array([auc(part[0], part[1])[0] if len(part[0]) else np.nan for part in parts])
+        nothing = np.full(len(draws.of_users), np.nan)
+        drawn = np.stack([draws.auc(*part) if len(part[0]) else nothing for part in parts], axis=1)
+        measured[name] = Measured(runs, drawn)
+    return measured
+
+
+def _over_drawn_runs(values: np.ndarray) -> np.ndarray:
+    """Returns the means of `[S, R]` over runs drawn anew, `[S]`; the same runs for the same shape."""
+    drawn = stream_rng(0, "runs").integers(values.shape[1], size=values.shape)
+    return np.nanmean(np.take_along_axis(values, drawn, axis=1), axis=1)
+
+
+def _ends(means: np.ndarray) -> tuple[float, float]:
+    low, high = np.nanquantile(means, [0.025, 0.975])
+    return float(low), float(high)

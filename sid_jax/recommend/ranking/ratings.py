@@ -1,0 +1,172 @@
+"""Ratings in the order of time, and what was known of a user before each."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+import jax
+import numpy as np
+
+from sid_jax.data.catalogues.movielens.tables import MovieLens
+from sid_jax.errors import UserError
+from sid_jax.streams import stream_rng
+
+# A user's mean is drawn to the one of all by so many ratings.
+_PRIOR = 5.0
+_YEARS_A_GROUP = 10
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ratings:
+    """R ratings of N items by U users, the earliest first.
+
+    Attributes:
+      item_ids: `[N]`.
+      users: `[R]` int32, rows.
+      items: `[R]` int32, rows.
+      liked: `[R]` bool.
+      times: `[R]` int64, seconds.
+      traits: `[U, F]` int32, what is known of each user, as numbers; F may be 0.
+      num_train: the first so many are trained on, the others are the test.
+    """
+
+    item_ids: np.ndarray
+    users: np.ndarray
+    items: np.ndarray
+    liked: np.ndarray
+    times: np.ndarray
+    traits: np.ndarray
+    num_train: int
+
+    @property
+    def trait_sizes(self) -> tuple[int, ...]:
+        """What the numbers of each trait are below."""
+        return tuple((self.traits.max(axis=0) + 1).tolist()) if self.traits.size else ()
+
+    def fingerprint(self) -> str:
+        """Returns the SHA-256 of all of it."""
+        digest = hashlib.sha256("\n".join(map(str, [self.num_train, *self.item_ids.tolist()])).encode())
+        for each in (self.users, self.items, self.liked, self.times, self.traits):
+            digest.update(np.ascontiguousarray(each).tobytes())
+        return digest.hexdigest()
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """B ratings to tell, with what was known of their users before. Arrays of NumPy or JAX.
+
+    Attributes:
+      items: `[B]` int32, rows of the catalogue.
+      liked: `[B]` bool, what is to be told.
+      history: `[B, H]` int32, the items that the user rated last, the latest first; -1 where there are no more.
+      history_liked: `[B, H]` bool.
+      figures: `[B, 2]` float32: the share of the user's ratings so far that were likes, drawn to that of all, less that
+        of all; and the logarithm of one more than their number.
+      traits: `[B, F]` int32.
+    """
+
+    items: jax.Array | np.ndarray
+    liked: jax.Array | np.ndarray
+    history: jax.Array | np.ndarray
+    history_liked: jax.Array | np.ndarray
+    figures: jax.Array | np.ndarray
+    traits: jax.Array | np.ndarray
+
+
+def make_ratings(catalogue: MovieLens, *, liked_from: float, until: float, train_share: float) -> Ratings:
+    """Returns the ratings of a catalogue, divided in time.
+
+    Args:
+      catalogue: MovieLens.
+      liked_from: stars.
+      until: the share of all ratings, the earliest, that there are.
+      train_share: the share of these that are trained on.
+
+    Raises:
+      UserError: if either part has only likes or none.
+    """
+    table = catalogue.ratings
+    order = np.argsort(table["timestamp"], kind="stable")
+    order = order[: round(until * len(order))]
+    num_train = round(train_share * len(order))
+    liked = table["rating"][order] >= liked_from
+    for name, part in (("train on", liked[:num_train]), ("test", liked[num_train:])):
+        if not 0 < part.sum() < len(part):
+            raise UserError(
+                f"{catalogue.source}: of {len(part)} ratings to {name}, {part.sum()} have config.data.liked_from="
+                f"{liked_from:g} stars or more: there is nothing to tell apart; choose another number, or other shares"
+            )
+    return Ratings(
+        item_ids=catalogue.items["item_id"],
+        users=np.searchsorted(catalogue.users["user_id"], table["user_id"][order]).astype(np.int32),
+        items=np.searchsorted(catalogue.items["item_id"], table["item_id"][order]).astype(np.int32),
+        liked=liked,
+        times=table["timestamp"][order],
+        traits=_traits(catalogue),
+        num_train=num_train,
+    )
+
+
+def cold_items(ratings: Ratings, share: float, run: int, seed: int) -> np.ndarray:
+    """Returns the items that a run holds out, `[N]` bool: its share of all, and those that nobody rated in time.
+
+    Items are dealt into as many parts as make up all, of which each run holds out the next, and then dealt anew.
+    """
+    num_items = len(ratings.item_ids)
+    parts = max(1, round(1 / share))
+    dealt = stream_rng(seed + run // parts, "cold_items").permutation(num_items) % parts == run % parts
+    rated = np.zeros(num_items, bool)
+    rated[ratings.items[: ratings.num_train]] = True
+    return dealt | ~rated
+
+
+def make_examples(ratings: Ratings, cold: np.ndarray, window: int) -> Examples:
+    """Returns an example for each of R ratings, trained on or not, as if nobody had ever rated a cold item.
+
+    What is known of a user is of earlier seconds alone: ratings of the same second were given together.
+
+    Args:
+      ratings: R of them.
+      cold: `[N]` bool.
+      window: H.
+    """
+    known = ~cold[ratings.items]
+    # A user's ratings side by side, the earliest first.
+    order = np.lexsort((np.arange(len(known)), ratings.times, ratings.users))
+    users, times = ratings.users[order], ratings.times[order]
+    same = (users[1:] == users[:-1]) & (times[1:] == times[:-1])
+    first_of_second = np.maximum.accumulate(np.where(np.concatenate([[True], ~same]), np.arange(len(order)), 0))
+    first_of_user = np.searchsorted(users, users, side="left")
+    # The places of known ratings, and how many of them lie before each place.
+    places = np.flatnonzero(known[order])
+    before = np.concatenate([[0], np.cumsum(known[order])])
+    begin, end = before[first_of_user], before[first_of_second]
+    back = end[:, None] - 1 - np.arange(window)
+    there = back >= begin[:, None]
+    chosen = order[places[np.where(there, back, 0)]]
+    likes = np.concatenate([[0], np.cumsum(ratings.liked[order[places]])])
+    trained = known[: ratings.num_train]
+    mean = float(ratings.liked[: ratings.num_train][trained].mean())
+    count, liked = end - begin, likes[end] - likes[begin]
+    share = (liked + _PRIOR * mean) / (count + _PRIOR) - mean
+    in_time = np.argsort(order)
+    return Examples(
+        items=ratings.items,
+        liked=ratings.liked,
+        history=np.where(there, ratings.items[chosen], -1).astype(np.int32)[in_time],
+        history_liked=(there & ratings.liked[chosen])[in_time],
+        figures=np.stack([share, np.log1p(count)], axis=1).astype(np.float32)[in_time],
+        traits=ratings.traits[ratings.users],
+    )
+
+
+def _traits(catalogue: MovieLens) -> np.ndarray:
+    """Returns what MovieLens-100K and 1M say of their users, each value a number."""
+    users = catalogue.users
+    columns = [users[name] for name in ("age", "gender", "occupation") if name in users]
+    if columns and columns[0].dtype.kind in "iu":
+        columns[0] = columns[0] // _YEARS_A_GROUP
+    numbers = [np.unique(column.astype(str), return_inverse=True)[1].reshape(-1) for column in columns]
+    return np.stack(numbers, axis=1).astype(np.int32) if numbers else np.zeros((len(users["user_id"]), 0), np.int32)

@@ -1,0 +1,59 @@
+"""What a person sees of the rankers: AUC by slice, and what is above random hashing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from sid_jax.recommend.evaluation.report import figure, interval_text
+from sid_jax.recommend.ranking.compare import SLICES, Measured
+from sid_jax.recommend.ranking.config import BASELINE, UNCUT, VECTORS
+
+_TITLES = {
+    "sentencepiece": "SentencePiece",
+    UNCUT: "SentencePiece, never cut",
+    "unigram": "a row a code",
+    "prefix": "prefixes",
+    "window": "windows",
+    BASELINE: "random hashing",
+    "item": "a row an item",
+    VECTORS: "vectors, no table",
+}
+
+
+def side_title(kind: str, rows: int) -> str:
+    """Returns what a table calls a side."""
+    return f"{_TITLES[kind]}, {rows:,} rows" if rows else _TITLES[kind]
+
+
+def print_tables(console: Console, results: dict[tuple[str, int], dict[str, Measured]], about: dict[str, Any]) -> None:
+    """Prints the AUC of each side, and at each table size what it is above random hashing."""
+    cold = f"{about['num_tested_cold']:,.0f} of them of {about['num_cold_items']:,.0f} cold items"
+    console.print(
+        f"{about['num_runs']} runs; each tests {about['num_tested']:,} ratings, {cold}, after training on "
+        f"{about['num_trained']:,.0f} earlier ones",
+        highlight=False,
+        soft_wrap=True,
+    )
+    figures = Table(title="AUC, with 95 % intervals over users, items and runs", title_justify="left")
+    differences = Table(title="Minus random hashing of as many rows, paired", title_justify="left")
+    for table in (figures, differences):
+        table.add_column("items by")
+        for name in SLICES:
+            table.add_column(name, justify="right")
+    for (kind, rows), measured in results.items():
+        cells = [f"{figure(measured[name].mean)} ({interval_text(*measured[name].interval())})" for name in SLICES]
+        figures.add_row(side_title(kind, rows), *cells)
+        baseline = results.get((BASELINE, rows))
+        if baseline is not None and kind != BASELINE:
+            differences.add_row(side_title(kind, rows), *(_difference(measured[n], baseline[n]) for n in SLICES))
+    console.print(figures)
+    if differences.row_count:
+        console.print(differences)
+
+
+def _difference(one: Measured, other: Measured) -> str:
+    mean, low, high = one.minus(other)
+    return f"{mean:+.4f} ({low:+.4f} to {high:+.4f})"

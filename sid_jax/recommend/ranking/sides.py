@@ -1,0 +1,129 @@
+"""What stands for an item in a ranker: rows of an embedding table, or a vector."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+from rich.console import Console
+
+from sid_jax.config import default_config
+from sid_jax.data.load import load_vectors
+from sid_jax.data.scaling import apply_scaling, fit_scaling
+from sid_jax.export.id_tables import IdTable, align, parse_id_source, read_id_table
+from sid_jax.export.run import export
+from sid_jax.features.kinds import fit_features
+from sid_jax.features.pieces import PieceFeatures
+from sid_jax.recommend.ranking.config import TRAINED, UNCUT, VECTORS
+from sid_jax.settings import fill
+from sid_jax.streams import stream_rng
+from sid_jax.training.loop import train
+
+# How many ways of cutting there are to choose from.
+_CUT_ANEW = 32
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Side:
+    """The items of a ranker.
+
+    Attributes:
+      num_rows: R of the table; 0 if there is none.
+      inputs: `[N, W]` int32 rows, -1 for none; or `[N, D]` float32 vectors where there is no table.
+      trained: `[S, N, ...]`, what is trained on in their place, one of the S at each step.
+    """
+
+    num_rows: int
+    inputs: np.ndarray
+    trained: np.ndarray
+
+
+def side_names(config: ConfigDict) -> list[tuple[str, int]]:
+    """Returns which sides a config asks for: the kind, and the rows, 0 for a kind of one size."""
+    sized = [(kind, rows) for rows in config.sides.rows for kind in config.sides.kinds]
+    return sized + [(kind, 0) for kind in config.sides.whole]
+
+
+def make_side(config: ConfigDict, kind: str, num_rows: int, table: IdTable, impressions: np.ndarray, seed: int) -> Side:
+    """Returns one side; items without impressions have no part in what is fitted.
+
+    Args:
+      config: as from `sid_jax.recommend.ranking.config`.
+      kind: as from `side_names`.
+      num_rows: the same.
+      table: the Semantic IDs of the N items.
+      impressions: `[N]`, how often each item is trained on.
+      seed: of random hashing.
+    """
+    if kind == VECTORS:
+        vectors = load_vectors(_quantizer_config(config, seed, None).data).vectors
+        scaling = fit_scaling(vectors[impressions > 0], unit_norm=True, centre=True, standardise="global")
+        scaled = np.asarray(apply_scaling(scaling, vectors))
+        return Side(0, scaled, scaled[None])
+    # With as many rows as there are items, or codes, each has one of its own.
+    most = {"item": len(table.item_ids) + 1, "unigram": int((table.semantic_ids.max(axis=0) + 1).sum()) + 1}
+    features = fit_features(
+        "sentencepiece" if kind == UNCUT else kind,
+        table,
+        num_rows or most[kind],
+        impressions=impressions,
+        window=config.sides.window,
+        seed=seed,
+    )
+    rows = features.rows_of(table.item_ids, table.semantic_ids).padded()
+    if isinstance(features, PieceFeatures) and kind != UNCUT:
+        return Side(features.num_rows, rows, _cut_at_random(features, table, config.sides.cut_share, seed))
+    return Side(features.num_rows, rows, rows[None])
+
+
+def _cut_at_random(features: PieceFeatures, table: IdTable, share: float, seed: int) -> np.ndarray:
+    """Returns rows of pieces that do not reach over random cuts, `[S, N, L]`."""
+    random, num_levels = stream_rng(seed, "cuts"), table.semantic_ids.shape[1]
+    shape = (_CUT_ANEW, len(table.item_ids), num_levels - 1)
+    return np.stack(
+        [
+            features.rows_of(table.item_ids, table.semantic_ids, cuts).padded(num_levels)
+            for cuts in random.random(shape) < share
+        ]
+    )
+
+
+def load_ids(config: ConfigDict, item_ids: np.ndarray, cold: np.ndarray, seed: int, folder: Path) -> IdTable:
+    """Returns the Semantic IDs of the catalogue `[N]`; trained ones first, without the cold items, in the folder.
+
+    Raises:
+      UserError: if an item has none.
+    """
+    if config.ids != TRAINED:
+        return given_ids(config, item_ids)
+    out = folder / "ids"
+    if not out.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        held_out = folder / "cold.txt"
+        held_out.write_text("\n".join(map(str, item_ids[cold].tolist())) + "\n")
+        silent = Console(file=io.StringIO())
+        train(_quantizer_config(config, seed, held_out), folder / "quantizer", console=silent)
+        export(folder / "quantizer", out, console=silent)
+    return align(read_id_table(out), item_ids)
+
+
+def given_ids(config: ConfigDict, item_ids: np.ndarray) -> IdTable:
+    """Returns the Semantic IDs of the catalogue `[N]` that `config.ids` names.
+
+    Raises:
+      UserError: if they cannot be read, or an item has none.
+    """
+    return align(read_id_table(*parse_id_source(config.ids)), item_ids)
+
+
+def _quantizer_config(config: ConfigDict, seed: int, held_out: Path | None) -> ConfigDict:
+    settings = fill(default_config(), config.quantizer.to_dict())
+    settings.seed = seed
+    if settings.data.source == "vectors" and not settings.data.path:
+        for name in ("source", "path", "cache_dir"):
+            settings.data[name] = config.data[name]
+    settings.data.held_out_path = "" if held_out is None else str(held_out)
+    return settings

@@ -1,0 +1,141 @@
+"""A ranker's training in one compiled call, and its answers."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from sid_jax.recommend.ranking.model import RatingModel
+from sid_jax.recommend.ranking.ratings import Examples
+from sid_jax.recommend.ranking.sides import Side
+from sid_jax.recommend.training.step import TrainState, make_state
+from sid_jax.streams import stream_key
+from sid_jax.training.scan import scan_steps
+from sid_jax.training.sharding import all_devices, on_every_device, refuse_uneven_batches
+
+# Ratings answered at a time.
+_RATINGS_A_CALL = 8192
+
+
+def rank(
+    config: ConfigDict, side: Side, trait_sizes: tuple[int, ...], train: Examples, test: Examples, seed: int
+) -> np.ndarray:
+    """Trains a ranker and returns its log-odds of a like for each rating of the test, `[T]` float32.
+
+    Args:
+      config: as from `sid_jax.recommend.ranking.config`.
+      side: what stands for an item.
+      trait_sizes: of the users' traits.
+      train: what is learnt from.
+      test: what is asked; `liked` is not looked at.
+      seed: of parameters, order and dropout.
+    """
+    mesh = all_devices()
+    refuse_uneven_batches(config.train.batch_size, mesh)
+    model = RatingModel(
+        num_rows=side.num_rows,
+        num_inputs=side.inputs.shape[1],
+        features=config.model.features,
+        trait_sizes=trait_sizes,
+        hidden=config.model.hidden,
+        dropout=config.model.dropout,
+        initial_scale=config.model.initial_scale,
+        rngs=nnx.Rngs(params=stream_key(seed, "parameters")),
+    )
+    graphdef = nnx.graphdef(model)
+    steps_per_epoch = -(-len(train.items) // config.train.batch_size)
+    num_steps = max(1, round(config.train.num_epochs * steps_per_epoch))
+    optimizer = _optimizer(config.train.learning_rate, config.train.weight_decay, num_steps)
+    state, examples, trained = on_every_device((make_state(model, optimizer), train, side.trained), mesh)
+    state = _train(
+        graphdef,
+        optimizer,
+        state,
+        examples,
+        trained,
+        jnp.asarray(seed, jnp.uint32),
+        steps_per_epoch=steps_per_epoch,
+        batch_size=config.train.batch_size,
+        num_steps=num_steps,
+        mesh=mesh,
+    )
+    return _answer(graphdef, state.params, side.inputs, test)
+
+
+@functools.partial(
+    jax.jit,
+    static_argnames=("graphdef", "optimizer", "steps_per_epoch", "batch_size", "num_steps", "mesh"),
+    donate_argnames=("state",),
+)
+def _train(
+    graphdef: nnx.GraphDef[Any],
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    examples: Examples,
+    trained: jax.Array,
+    seed: jax.Array,
+    *,
+    steps_per_epoch: int,
+    batch_size: int,
+    num_steps: int,
+    mesh: Mesh,
+) -> TrainState:
+    def take_step(state: TrainState, chosen: jax.Array) -> tuple[TrainState, jax.Array]:
+        batch = jax.tree.map(lambda leaf: leaf[chosen], examples)
+        way = jax.random.randint(stream_key(seed, "way", state.step), (), 0, trained.shape[0])
+
+        def loss_of(params: nnx.State) -> jax.Array:
+            model: RatingModel = nnx.merge(graphdef, params)
+            logits = model(trained[way], batch, stream_key(seed, "dropout", state.step))
+            return optax.sigmoid_binary_cross_entropy(logits, batch.liked).mean()
+
+        loss, grads = jax.value_and_grad(loss_of)(state.params)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state), loss
+
+    state, _ = scan_steps(
+        take_step,
+        state,
+        seed=seed,
+        num_examples=examples.items.shape[0],
+        steps_per_epoch=steps_per_epoch,
+        batch_size=batch_size,
+        num_steps=num_steps,
+        mesh=mesh,
+    )
+    return state
+
+
+def _answer(graphdef: nnx.GraphDef[Any], params: nnx.State, inputs: np.ndarray, test: Examples) -> np.ndarray:
+    found = []
+    for start in range(0, len(test.items), _RATINGS_A_CALL):
+        part = jax.tree.map(lambda leaf, start=start: leaf[start : start + _RATINGS_A_CALL], test)
+        found.append(np.asarray(_logits(graphdef, params, inputs, part)))
+    return np.concatenate(found)
+
+
+@functools.partial(jax.jit, static_argnames=("graphdef",))
+def _logits(
+    graphdef: nnx.GraphDef[Any], params: nnx.State, inputs: jax.Array | np.ndarray, asked: Examples
+) -> jax.Array:
+    model: RatingModel = nnx.merge(graphdef, params)
+    return model(inputs, asked)
+
+
+# One object for the same numbers, so that the same training is compiled once.
+@functools.cache
+def _optimizer(learning_rate: float, weight_decay: float, num_steps: int) -> optax.GradientTransformation:
+    rate = optax.cosine_decay_schedule(learning_rate, num_steps)
+    return optax.adamw(rate, weight_decay=weight_decay, mask=_matrices)
+
+
+def _matrices(params: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)

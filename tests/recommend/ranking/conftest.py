@@ -1,0 +1,83 @@
+"""A small MovieLens in which a film's kind says who likes it, and Semantic IDs that say the kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sid_jax.data.catalogues.movielens.tables import build_movielens, text_column
+from sid_jax.recommend.ranking.config import default_config
+
+NUM_ITEMS, NUM_USERS, NUM_KINDS = 60, 40, 4
+
+
+def made_tables():
+    """Users like two of four kinds of films, in nine of ten cases."""
+    random = np.random.default_rng(0)
+    kind = np.arange(NUM_ITEMS) % NUM_KINDS
+    taste = random.permuted(np.tile([True, True, False, False], (NUM_USERS, 1)), axis=1)
+    users, items = (each.ravel() for each in np.meshgrid(np.arange(NUM_USERS), np.arange(NUM_ITEMS), indexing="ij"))
+    liked = taste[users, kind[items]] ^ (random.random(len(users)) < 0.1)
+    times = random.permutation(len(users))
+    return kind, users + 1, items + 1, np.where(liked, 5, 2), times
+
+
+def made_catalogue():
+    kind, users, items, stars, times = made_tables()
+    return build_movielens(
+        {
+            "item_id": np.arange(1, NUM_ITEMS + 1),
+            "title": text_column([f"Film {number}" for number in range(NUM_ITEMS)]),
+            "year": text_column(["1990"] * NUM_ITEMS),
+            "genres": text_column([f"Kind{each}" for each in kind]),
+        },
+        {"user_id": np.arange(1, NUM_USERS + 1), "age": np.arange(NUM_USERS) + 15},
+        {"user_id": users, "item_id": items, "rating": stars, "timestamp": times},
+        "made",
+    )
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    """A folder with `ratings/` in the layout of latest-small,, and IDs in `ids.csv`."""
+    kind, users, items, stars, times = made_tables()
+    folder = tmp_path / "ratings"
+    folder.mkdir()
+    films = [f"{number + 1},Film {number} (1990),Kind{each}" for number, each in enumerate(kind)]
+    (folder / "movies.csv").write_text("\n".join(["movieId,title,genres", *films]) + "\n")
+    rows = [",".join(map(str, row)) for row in zip(users, items, stars.astype(float), times, strict=True)]
+    (folder / "ratings.csv").write_text("\n".join(["userId,movieId,rating,timestamp", *rows]) + "\n")
+    ids = [f"{number + 1},{each} {number % 5} {number % 7}" for number, each in enumerate(kind)]
+    (tmp_path / "ids.csv").write_text("\n".join(["item_id,semantic_id", *ids]) + "\n")
+    return tmp_path
+
+
+@pytest.fixture
+def settings(world: Path) -> dict[str, object]:
+    """What makes the runs small, as flags without `--config.`."""
+    return {
+        "ids": str(world / "ids.csv"),
+        "data.source": "movielens-latest-small",
+        "data.path": str(world / "ratings"),
+        "runs": 1,
+        "sides.kinds": ("sentencepiece", "random"),
+        "sides.rows": (20,),
+        "sides.whole": (),
+        "model.features": 8,
+        "model.hidden": (16,),
+        "train.num_epochs": 10.0,
+        "train.batch_size": 256,
+        "train.learning_rate": 3e-2,
+        "eval.bootstrap_samples": 100,
+    }
+
+
+@pytest.fixture
+def config(settings):
+    changed = default_config()
+    for name, value in settings.items():
+        section, _, field = name.rpartition(".")
+        (changed[section] if section else changed)[field] = value
+    return changed

@@ -1,0 +1,117 @@
+"""From ratings to figures: what IDs say of cold items is found, and nothing of these is learnt from."""
+
+import io
+import json
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from sid_jax.data.load import load_vectors
+from sid_jax.errors import UserError
+from sid_jax.export.id_tables import read_id_table
+from sid_jax.recommend.ranking import run as run_module
+from sid_jax.recommend.ranking import sides
+from sid_jax.recommend.ranking.ratings import cold_items, make_examples, make_ratings
+from sid_jax.recommend.ranking.run import run
+from sid_jax.recommend.ranking.sides import load_ids, make_side
+from sid_jax.recommend.ranking.training import rank
+from tests.commands import COMPILE_QUICKLY, refused
+from tests.commands import run as run_command
+from tests.recommend.ranking.conftest import made_catalogue
+
+
+@pytest.fixture
+def console():
+    return Console(record=True, width=200, file=io.StringIO())
+
+
+def test_ids_say_of_cold_items_what_a_hash_does_not_and_a_second_start_trains_nothing(
+    config, tmp_path, console, monkeypatch
+):
+    results = run(config, tmp_path / "run", console=console)
+    pieces, by_chance = (results[kind, 20]["cold"] for kind in ("sentencepiece", "random"))
+    assert pieces.mean > 0.75 > by_chance.mean
+    difference, low, _ = pieces.minus(by_chance)
+    assert 0 < low < difference
+    content = json.loads((tmp_path / "run" / "results.json").read_text())
+    first = content["test"][0]
+    assert [first["kind"], first["rows"]] == ["sentencepiece", 20]
+    assert first["cold"]["auc"] == pytest.approx(np.mean(first["cold"]["runs"]))
+    assert first["cold"]["minus_random"][0] == pytest.approx(difference)
+    told = console.export_text()
+    assert "SentencePiece, 20 rows" in told and "Minus random hashing" in told
+
+    monkeypatch.setattr(run_module, "rank", lambda *args: pytest.fail("was there already"))
+    again = run(config, tmp_path / "run", console=console)
+    assert again["random", 20]["all"].mean == results["random", 20]["all"].mean
+    config.train.num_epochs = 2.0
+    with pytest.raises(UserError, match="other settings"):
+        run(config, tmp_path / "run", console=console)
+
+
+def test_ratings_of_cold_items_change_no_answer(config):
+    ratings = make_ratings(made_catalogue(), liked_from=4, until=1.0, train_share=0.8)
+    cold = cold_items(ratings, 0.2, 0, 0)
+    table = read_id_table(config.ids)
+    answers = []
+    kept = np.flatnonzero(~cold[ratings.items[: ratings.num_train]])
+    for liked in (ratings.liked, ratings.liked ^ cold[ratings.items]):
+        changed = type(ratings)(**{**vars(ratings), "liked": liked})
+        examples = make_examples(changed, cold, config.data.window)
+        train = jax.tree.map(lambda leaf: leaf[kept], examples)
+        test = jax.tree.map(lambda leaf: leaf[ratings.num_train :], examples)
+        side = make_side(config, "sentencepiece", 20, table, np.bincount(train.items, minlength=len(cold)), 0)
+        answers.append(rank(config, side, ratings.trait_sizes, train, test, 0))
+    np.testing.assert_array_equal(*answers)
+
+
+def test_ids_are_trained_without_the_cold_items(config, tmp_path, monkeypatch):
+    config.ids = "rqvae"
+    config.quantizer.data.source, config.quantizer.data.path = config.data.source, config.data.path
+    ratings = make_ratings(made_catalogue(), liked_from=4, until=1.0, train_share=0.8)
+    cold = cold_items(ratings, 0.2, 1, 0)
+    loaded = []
+    monkeypatch.setattr(sides, "train", lambda settings, *args, **kwargs: loaded.append(load_vectors(settings.data)))
+    monkeypatch.setattr(sides, "export", lambda *args, **kwargs: None)
+    with pytest.raises(UserError, match="ids: no such file"):
+        load_ids(config, ratings.item_ids, cold, 1, tmp_path / "run1")
+    np.testing.assert_array_equal(loaded[0].held_out, cold)
+
+
+def test_vectors_are_scaled_without_the_cold_items(config):
+    config.quantizer.data.source, config.quantizer.data.path = config.data.source, config.data.path
+    impressions = np.ones(60, int)
+    impressions[:12] = 0
+    side = make_side(config, "vectors", 0, read_id_table(config.ids), impressions, 0)
+    assert side.num_rows == 0 and np.abs(side.inputs[12:].mean(axis=0)).max() < 1e-5
+    assert np.square(side.inputs[12:]).mean() == pytest.approx(1, rel=1e-4)
+
+
+def test_the_command_prints_a_table_and_a_mistake_is_one_line(settings, tmp_path):
+    settings = {**settings, "train.num_epochs": 1.0, "sides.kinds": "('prefix',)", "sides.rows": "(20,)"}
+    flags = [f"--config.{name}={value}" for name, value in settings.items()]
+    words = ["-m", "sid_jax.recommend.ranking", "--config=configs/ranking.py:ml100k,quick", *flags]
+    done = run_command(*words, f"--workdir={tmp_path / 'run'}", flags=COMPILE_QUICKLY)
+    assert done.returncode == 0, done.stderr
+    assert "prefixes, 20 rows" in done.stdout and (tmp_path / "run" / "results.json").exists()
+    assert "'bigram'" in refused(run_command(*words, "--config.sides.kinds=('bigram',)", f"--workdir={tmp_path / 'b'}"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("sides.kinds", ("magic",), "'sentencepiece', 'unigram'"),
+        ("sides.rows", (), "give a table size"),
+        ("sides.rows", (5,), "at least"),
+        ("train.batch_size", 9, "8 devices cannot share evenly"),
+        ("data.source", "amazon-2014-beauty", "must be one of 'movielens-100k'"),
+        ("ids", "nowhere.npy", "nowhere.npy: no such file"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(name, value, words, config, tmp_path, console):
+    section, _, field = name.rpartition(".")
+    (config[section] if section else config)[field] = value
+    with pytest.raises(UserError, match=words):
+        run(config, tmp_path / "run", console=console)
