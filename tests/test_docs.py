@@ -6,10 +6,11 @@ import pytest
 
 from sid_jax.config import default_config
 from sid_jax.recommend.config import default_config as recommender_config
+from sid_jax.recommend.ranking.config import default_config as ranker_config
 from sid_jax.settings import field_names
 from tests.commands import ROOT
 
-ALL_FIELDS = [*field_names(default_config()), *field_names(recommender_config())]
+ALL_FIELDS = [name for config in (default_config, recommender_config, ranker_config) for name in field_names(config())]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
