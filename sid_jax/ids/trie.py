@@ -46,15 +46,19 @@ class Trie:
 
 
 def build_trie(
-    semantic_ids: np.ndarray, sizes: Sequence[int] | None = None, priority: np.ndarray | None = None
+    semantic_ids: np.ndarray,
+    sizes: Sequence[int] | None = None,
+    priority: np.ndarray | None = None,
+    rows: np.ndarray | None = None,
 ) -> Trie:
-    """Returns the trie of an ID table.
+    """Returns the trie of an ID table, or of some of its rows.
 
     Args:
       semantic_ids: `[N, L]` int32; several items may have the same ID.
       sizes: K of each level; None: one more than the level's largest code.
       priority: `[N]`; the items under one ID are listed from the highest to the lowest, those alike by row. None: all
         are alike.
+      rows: `[M]`, the rows whose items are in it, by their numbers in the whole table; None: all.
 
     Raises:
       ValueError: if a shape does not fit, there are no items or levels, or a code is below 0 or not below its K.
@@ -64,6 +68,10 @@ def build_trie(
         raise ValueError(f"semantic_ids must be [N, L] with items and levels, not {semantic_ids.shape}")
     sizes = _checked_sizes(semantic_ids, sizes)
     order = _sorted_rows(semantic_ids, priority)
+    if rows is not None:
+        order = order[np.isin(order, rows)]
+        if not len(order):
+            raise ValueError("none of the rows is one of the table")
     in_order = semantic_ids[order]
     changes = in_order[1:] != in_order[:-1]
     # Where in the sorted table the items of each node begin, depth by depth; an end is put after the last.

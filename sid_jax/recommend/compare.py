@@ -151,7 +151,7 @@ def _time_a_call(config: ConfigDict, task: Task) -> tuple[float, float]:
     examples = training_examples(config, task)
     model = build_model(config, task.trie)
     recipe = Recipe.of(config, len(jax.tree.leaves(examples)[0]), model)
-    catalogue = build_catalogue(task.table.semantic_ids, task.trie)
+    catalogue = build_catalogue(task.table.semantic_ids, task.known)
     state, examples, catalogue = on_every_device((make_state(model, recipe.optimizer), examples, catalogue), mesh)
     seconds = []
     for _ in range(2):

@@ -46,6 +46,19 @@ def test_the_arrays_of_a_small_table():
     assert {array.dtype for array in jax.tree.leaves(trie)} == {jnp.dtype(jnp.int32)}
 
 
+def test_some_rows_of_a_table_keep_their_numbers_and_their_sizes():
+    rows = np.array([4, 0, 3])
+    some, alone = build_trie(IDS, rows=rows), build_trie(IDS[rows], (2, 3))
+    assert some.sizes == alone.sizes
+    np.testing.assert_array_equal(some.items, rows[alone.items])
+    for one, other in zip(
+        jax.tree.leaves((some.first_child, some.codes)), jax.tree.leaves((alone.first_child, alone.codes)), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(ValueError, match="none of the rows"):
+        build_trie(IDS, rows=rows[:0])
+
+
 def test_a_single_item():
     trie = build_trie(np.array([[3]], np.int32), sizes=[5])
     child, codes, valid = jit_children(trie, 0, jnp.array([0]))

@@ -31,16 +31,20 @@ class Task:
       table: the N items with their Semantic IDs.
       split: the users' histories, in rows of the table.
       trie: of the IDs; items that share one are in the order of their popularity in training.
+      known: the same without cold items: what a model is trained to tell apart.
     """
 
     table: IdTable
     split: Split
     trie: Trie
+    known: Trie
 
     def fingerprint(self) -> str:
         """Returns the SHA-256 of IDs and histories."""
         parts = [self.table.fingerprint(), self.split.train.fingerprint()]
         parts += [held_out.histories.fingerprint() for held_out in (self.split.validation, self.split.test)]
+        if self.split.cold.any():  # which say what a model learns to tell apart
+            parts.append(self.split.cold.tobytes().hex())
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
@@ -62,7 +66,10 @@ def make_task(table: IdTable, split: Split, sizes: Sequence[int] | None = None) 
       split: their histories.
       sizes: K of each level; None: one more than the level's largest code.
     """
-    return Task(table, split, build_trie(table.semantic_ids, sizes, priority=item_counts(split.train)))
+    popularity = item_counts(split.train)
+    trie = build_trie(table.semantic_ids, sizes, popularity)
+    known = build_trie(table.semantic_ids, trie.sizes, popularity, np.flatnonzero(~split.cold))
+    return Task(table, split, trie, known)
 
 
 def load_ids(config: ConfigDict, workdir: Path, console: Console, *, catalogue: np.ndarray | None = None) -> IdTable:

@@ -19,8 +19,9 @@ class Catalogue:
 
     Attributes:
       semantic_ids: `[N, L]` int32.
-      prefixes: `[N, L]` int32, the node of the trie that an item's first l codes lead to, for l from 0 to L - 1.
-      trie: of the IDs.
+      prefixes: `[N, L]` int32, the node of the trie that an item's first l codes lead to, for l from 0 to L - 1; 0 for
+        an item that is not in the trie.
+      trie: of the IDs that may be recommended, of all items or of some.
     """
 
     semantic_ids: jax.Array
@@ -29,10 +30,10 @@ class Catalogue:
 
 
 def build_catalogue(semantic_ids: np.ndarray, trie: Trie) -> Catalogue:
-    """Returns the catalogue of `[N, L]` int32 Semantic IDs and their trie."""
+    """Returns the catalogue of `[N, L]` int32 Semantic IDs and the trie of all or some of them."""
     # From each item's leaf up: a node's children are numbered one after the other.
     node = np.repeat(np.arange(len(trie.first_item) - 1), np.diff(trie.first_item))
-    prefixes = np.empty(semantic_ids.shape, np.int32)
+    prefixes = np.zeros(semantic_ids.shape, np.int32)
     for level in reversed(range(semantic_ids.shape[1])):
         first_child = np.asarray(trie.first_child[level])
         node = np.repeat(np.arange(len(first_child) - 1), np.diff(first_child))[node]

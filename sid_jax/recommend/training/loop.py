@@ -43,6 +43,12 @@ FREE_TO_CHANGE = (
     "quantizer.data.cache_dir",
     "eval.baselines",
     "eval.bootstrap_samples",
+    "eval.unseen_slots",
+    "backoff.sharpness",
+    "backoff.history_share",
+    "backoff.decay",
+    "backoff.prefix_levels",
+    "backoff.prefix_weight",
 )
 
 
@@ -94,7 +100,7 @@ def train_recommender(
     abstract = nnx.eval_shape(lambda: build_model(config, task.trie))
     recipe = Recipe.of(config, len(jax.tree.leaves(examples)[0]), abstract)
     lengths = recipe.lengths
-    examples, catalogue = on_every_device((examples, build_catalogue(task.table.semantic_ids, task.trie)), mesh)
+    examples, catalogue = on_every_device((examples, build_catalogue(task.table.semantic_ids, task.known)), mesh)
     asked = _validation_users(config, task)
     seconds = 0.0
     with Checkpoints(workdir / CHECKPOINTS_FOLDER, config.train) as checkpoints:
@@ -135,7 +141,9 @@ def train_recommender(
         finished = step >= lengths.num_steps
         if not finished:
             reporter.interrupted(step)
-    return Trained(_ranker(config, name, recipe, state, catalogue, mesh), best or 0, finished, seconds)
+    # Cold items were no candidates, so that nothing was learnt against them; from here on they are.
+    everything = on_every_device(build_catalogue(task.table.semantic_ids, task.trie), mesh)
+    return Trained(_ranker(config, name, recipe, state, everything, mesh), best or 0, finished, seconds)
 
 
 def training_examples(config: ConfigDict, task: Task) -> PackedRows | PrefixExamples:
