@@ -18,6 +18,7 @@ from sid_jax.export.id_tables import IdTable
 from sid_jax.export.measured import write_measured
 from sid_jax.export.tables import code_type, id_table
 from sid_jax.ids.alternatives import CodeAlternatives
+from sid_jax.ids.extend import extend_ids
 from sid_jax.ids.quality import entropy, gini
 from sid_jax.ids.unique import make_unique
 from sid_jax.quantize.health import duplicate_floor
@@ -84,8 +85,7 @@ def export_run(
         evaluation = evaluate(run.recipe, run.state, run.data.vectors, floor, mesh)
     model, codes, sizes = run.model, evaluation.codes, evaluation.metrics["codebook_size"]
     scheme, capacity = unique or run.config.ids.unique, run.config.ids.capacity
-    alternatives = CodeAlternatives(model, run.data.vectors)
-    semantic_ids = make_unique(scheme, codes, run.data.ids, sizes, alternatives, capacity=capacity)
+    semantic_ids = _semantic_ids(run, codes, sizes, scheme, capacity)
     final_codes = semantic_ids[:, : len(sizes)]
     if scheme == "suffix":
         sizes = [*sizes, int(semantic_ids[:, -1].max()) + 1]
@@ -132,6 +132,24 @@ def export_run(
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _semantic_ids(run: TrainedRun, codes: np.ndarray, sizes: list[int], scheme: str, capacity: int) -> np.ndarray:
+    """Returns unique IDs; items that were held out of training get what the others leave, as items that come later."""
+
+    def alternatives(rows: np.ndarray) -> CodeAlternatives:
+        return CodeAlternatives(run.model, run.data.vectors if rows.all() else run.data.vectors[rows])
+
+    new = np.zeros(len(codes), bool) if run.data.held_out is None else run.data.held_out
+    first = make_unique(scheme, codes[~new], run.data.ids[~new], sizes, alternatives(~new), capacity=capacity)
+    if not new.any():
+        return first
+    semantic_ids = np.empty((len(codes), first.shape[1]), first.dtype)
+    semantic_ids[~new] = first
+    semantic_ids[new] = extend_ids(
+        scheme, codes[new], run.data.ids[new], sizes, alternatives(new), first, capacity=capacity
+    )
+    return semantic_ids
 
 
 def _align(run: TrainedRun, evaluation: Evaluation, to: IdTable) -> Alignment:

@@ -34,8 +34,14 @@ def test_what_is_held_out_does_not_matter_and_is_exported(config, corpus, tmp_pa
         states.append(restore_run(tmp_path / name).state)
     assert same_state(*states)
 
-    export(tmp_path / "two", tmp_path / "out", console=console)
-    assert len(pq.read_table(tmp_path / "out" / "ids.parquet")) == 300
+    for name, out in (("one", "other"), ("two", "out")):
+        export(tmp_path / name, tmp_path / out, console=console)
+    tables = [pq.read_table(tmp_path / out / "ids.parquet") for out in ("other", "out")]
+    assert [len(table) for table in tables] == [300, 300]
+    # They come after the others, whose IDs they move neither here nor there.
+    one, two = (np.array(table["semantic_id"].to_pylist()) for table in tables)
+    assert len(np.unique(two, axis=0)) == 300
+    np.testing.assert_array_equal(np.delete(one, [3, 299], axis=0), np.delete(two, [3, 299], axis=0))
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["data"]["num_held_out"] == 2
     # By hand, against their own mean, at length 1.

@@ -9,7 +9,7 @@ import numpy as np
 from sid_jax.data.scaling import apply_scaling, fit_scaling
 from sid_jax.errors import UserError
 from sid_jax.export.id_tables import IdTable
-from sid_jax.ids.unique import append_suffix
+from sid_jax.ids.unique import number_items
 from sid_jax.quantize.kmeans import residual_kmeans
 from sid_jax.quantize.nearest import assign_codes
 from sid_jax.streams import stream_key
@@ -58,7 +58,7 @@ def make_ids(
         codes = lsh_ids(vectors, num_levels, num_codes, seed, held_out)
     else:
         codes = kmeans_ids(vectors, num_levels, num_codes, seed, held_out)
-    return IdTable(kind, item_ids, append_suffix(codes, item_ids))
+    return IdTable(kind, item_ids, _with_suffix(codes, item_ids, held_out))
 
 
 def random_ids(num_items: int, num_levels: int, num_codes: int, seed: int) -> np.ndarray:
@@ -116,6 +116,18 @@ def kmeans_ids(
     return np.array(
         assign_codes(points, residual_kmeans(sample, sizes, _KMEANS_ITERATIONS, stream_key(seed, "kmeans_ids")))
     )
+
+
+def _with_suffix(codes: np.ndarray, item_ids: np.ndarray, held_out: np.ndarray | None) -> np.ndarray:
+    """Returns unique IDs; suffixes of items that are held out follow those of the others, as if they came later."""
+    new = np.zeros(len(codes), bool) if held_out is None else held_out
+    suffixes = np.empty(len(codes), np.int32)
+    for kind in (~new, new):
+        suffixes[kind] = number_items(codes[kind], item_ids[kind])
+    _, bucket = np.unique(codes, axis=0, return_inverse=True)
+    bucket = bucket.reshape(-1)
+    suffixes[new] += np.bincount(bucket[~new], minlength=len(codes))[bucket[new]].astype(np.int32)
+    return np.column_stack([codes, suffixes])
 
 
 def _points(vectors: np.ndarray, held_out: np.ndarray | None) -> jax.Array:
