@@ -2,6 +2,7 @@
 
 python -m sid_jax.recommend --config=configs/recommend.py:ml100k --workdir=runs/recommend
 python -m sid_jax.recommend --config=configs/recommend.py:beauty --compare a/ids.parquet b/ids.parquet --minutes=10
+python -m sid_jax.recommend --config=configs/recommend.py:ml100k --draw_cold=100 --config.data.cold_items=cold.txt
 """
 
 from __future__ import annotations
@@ -19,21 +20,33 @@ from sid_jax.settings import field_names
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file in configs/, with its argument after a colon; --config.name=value sets a field."
 )
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "The run's folder; one that holds this run already is resumed.", required=True
-)
+_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder; one that holds this run already is resumed.")
 _COMPARE = flags.DEFINE_string("compare", None, "ID tables to compare, one after the other: files, folders, or kinds.")
 _MINUTES = flags.DEFINE_float("minutes", 10.0, "With --compare: the longest that a table's training may take.")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "With --compare: how often each table is trained with.")
+_DRAW_COLD = flags.DEFINE_float(
+    "draw_cold",
+    None,
+    "Draw items to be held out of all training, write them to config.data.cold_items, and stop: so many of those that "
+    "are some user's last, or below 1 a share of them.",
+)
 flags.mark_flag_as_required("config")
 
 
 def main(words: list[str]) -> None:
     """Does what the flags say."""
+    if words and _COMPARE.value is None:
+        raise UserError(f"{words[0]!r} is not a flag; a setting is --config.name=value")
+    if _DRAW_COLD.value is not None:
+        from sid_jax.recommend.data.cold_items import draw_cold_items
+
+        number = draw_cold_items(_CONFIG.value, _DRAW_COLD.value)
+        print(f"{number:,} items are in {_CONFIG.value.data.cold_items}")
+        return
+    if _WORKDIR.value is None:
+        raise UserError("Flag --workdir must have a value: the run's folder")
     workdir = Path(_WORKDIR.value)
     if _COMPARE.value is None:
-        if words:
-            raise UserError(f"{words[0]!r} is not a flag; a setting is --config.name=value")
         from sid_jax.recommend.run import run
 
         run(_CONFIG.value, workdir)

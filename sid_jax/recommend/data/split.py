@@ -71,26 +71,30 @@ def leave_one_out(histories: Histories, cold: np.ndarray | None = None) -> Split
     )
 
 
-def choose_cold_items(histories: Histories, share: float, seed: int) -> np.ndarray:
+def choose_cold_items(histories: Histories, amount: float, seed: int) -> np.ndarray:
     """Draws items to be held out of all training (TIGER, 2305.05065, section 4.3: 5 % of the test items).
 
     Args:
       histories: U users of N items.
-      share: of the distinct items that are some user's last; at least one item is drawn.
+      amount: below 1, a share of the distinct items that are some user's last, of which at least one item is drawn;
+        from 1 on, how many of them.
       seed: the same seed draws the same items.
 
     Returns:
       `[N]` bool.
 
     Raises:
-      UserError: if the share is not between 0 and 1.
+      UserError: if the amount is not above 0, or there are not so many items and one more.
     """
-    if not 0 < share < 1:
-        raise UserError(f"the share of cold items is {share}; it must be above 0 and below 1")
     targets = np.unique(histories.items[histories.offsets[1:][histories.lengths > 0] - 1])
-    random = stream_rng(seed, "cold_items")
+    if not 0 < amount < max(1, len(targets)):
+        raise UserError(
+            f"{amount:g} cold items: give a share, above 0 and below 1, or a number below {len(targets)}, the items "
+            "that are some user's last"
+        )
+    number = max(1, round(amount * len(targets) if amount < 1 else amount))
     cold = np.zeros(len(histories.item_ids), bool)
-    cold[random.choice(targets, max(1, round(share * len(targets))), replace=False)] = True
+    cold[stream_rng(seed, "cold_items").choice(targets, number, replace=False)] = True
     return cold
 
 

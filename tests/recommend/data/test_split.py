@@ -101,9 +101,11 @@ def test_cold_items_are_drawn_from_the_test_targets():
     np.testing.assert_array_equal(cold, choose_cold_items(histories, 0.1, seed=3))
     assert any((cold != choose_cold_items(histories, 0.1, seed=seed)).any() for seed in range(4, 8))
     assert choose_cold_items(histories, 1e-6, seed=0).sum() == 1
+    assert choose_cold_items(histories, 1, seed=0).sum() == 1
+    assert choose_cold_items(histories, 39, seed=0).sum() == 39
 
 
-@pytest.mark.parametrize("share", [0, 1, -0.5, float("nan")])
-def test_a_share_out_of_range_is_refused(share: float):
-    with pytest.raises(UserError, match="above 0 and below 1"):
-        choose_cold_items(make([1, 2, 3]), share, seed=0)
+@pytest.mark.parametrize("amount", [0, 2, -0.5, float("nan")])
+def test_an_amount_out_of_range_is_refused(amount: float):
+    with pytest.raises(UserError, match="above 0 and below 1, or a number below 2"):
+        choose_cold_items(make([1, 2, 3], [4]), amount, seed=0)
