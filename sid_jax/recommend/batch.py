@@ -7,6 +7,7 @@ import zlib
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 # Of NumPy on the host, of JAX inside a compiled function.
@@ -46,6 +47,19 @@ class Ranker(Protocol):
           `[B, k]` int32 rows of the catalogue, the best first, no item twice; -1 where there are no more.
         """
         ...
+
+
+def history_shares(lengths: Array, window: int, decay: float | jax.Array) -> jax.Array:
+    """Returns `[B, window]` float32, weights of histories' items that sum to 1: each is `decay` times the next one's.
+
+    Args:
+      lengths: `[B]` int32, how many of the items, from the left, count.
+      window: places.
+      decay: above 0; 1 weighs all alike.
+    """
+    age = jnp.asarray(lengths)[:, None] - 1 - jnp.arange(window)[None]
+    weights = jnp.where(age >= 0, jnp.asarray(decay, jnp.float32) ** jnp.maximum(age, 0), 0.0)
+    return weights / jnp.sum(weights, axis=1, keepdims=True)
 
 
 def user_numbers(user_ids: np.ndarray) -> np.ndarray:

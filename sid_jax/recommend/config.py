@@ -98,10 +98,26 @@ def default_config() -> ConfigDict:
     evaluation.validation_users = 5000
     # Whether items that a user has had already are taken out of every list, the baselines' too.
     evaluation.exclude_seen = False
-    # Baselines to train or count, and print beside: "popularity", "item_knn", "sasrec".
+    # Baselines to train or count, and print beside: "popularity", "item_knn", "semantic_knn" (by the vectors of
+    # `quantizer.data`), "sasrec".
     evaluation.baselines = ("popularity", "item_knn")
     # Resamples of the bootstrap intervals.
     evaluation.bootstrap_samples = 1000
+    # Of every ten places of a list, the last so many are for cold items, which no model can have learnt to recommend
+    # (TIGER, section 4.3). They are told apart by their vectors, those of `quantizer.data`; see docs/cold-start.md.
+    evaluation.unseen_slots = 0
+
+    # How a cold item is scored: from items that the model expects and that the user had, to those that are like them.
+    config.backoff = backoff = ConfigDict()
+    # How much more an item speaks for what is like it than for the rest: exp(sharpness * cosine).
+    backoff.sharpness = 10.0
+    # Of what is said, how much is the history's; the rest is the model's.
+    backoff.history_share = 0.5
+    # How much less an item of the history says than the one after it.
+    backoff.decay = 0.7
+    # The first codes of an item's ID, which other items have too, and the weight of their log-probability.
+    backoff.prefix_levels = 2
+    backoff.prefix_weight = 0.25
 
     # Joint training: the quantizer learns on inside the recommender, and IDs change, until both are frozen for the rest
     # of the run.
@@ -165,6 +181,15 @@ def check_config(config: ConfigDict) -> None:
         raise UserError(
             f"config.model.features is {config.model.features}, which {config.model.num_heads} heads cannot share"
         )
+    if config.eval.unseen_slots and not config.data.cold_items:
+        raise UserError(
+            f"config.eval.unseen_slots is {config.eval.unseen_slots}, but no items are unseen: name some by "
+            "--config.data.cold_items=FILE, which --draw_cold=400 draws"
+        )
+    if config.eval.unseen_slots and config.model.kind == "sasrec":
+        raise UserError(
+            "config.eval.unseen_slots needs a model that generates IDs; config.model.kind is 'sasrec', which has no IDs"
+        )
     if config.train.row_length < config.model.window:
         raise UserError(
             f"config.train.row_length is {config.train.row_length}, below config.model.window={config.model.window}: "
@@ -189,6 +214,11 @@ def _check_joint(config: ConfigDict) -> None:
             f"config.joint.estimator is {joint.estimator!r}, but config.ids is {config.ids!r}, which has no quantizer "
             "that could learn: give an export's folder, or 'rqvae'"
         )
+    if config.data.cold_items:
+        raise UserError(
+            f"config.joint.estimator is {joint.estimator!r} and config.data.cold_items is {config.data.cold_items!r}: "
+            "joint training looks at all items' vectors; leave one of the two out"
+        )
     if joint.min_temperature > joint.temperature:
         raise UserError(
             f"config.joint.min_temperature is {joint.min_temperature}, above config.joint.temperature="
@@ -202,10 +232,12 @@ def _check_joint(config: ConfigDict) -> None:
 
 
 KINDS = ("decoder", "encoder_decoder", "sasrec")
-BASELINES = ("popularity", "item_knn", "sasrec")
+BASELINES = ("popularity", "item_knn", "semantic_knn", "sasrec")
 ESTIMATORS = ("gumbel", "ste", "soft")
 STOPPABLE = ("encoder", "codebooks")
 MADE_IDS = ("kmeans", "lsh", "random")
+# The places of a list of which `eval.unseen_slots` are for cold items.
+PLACES = 10
 _INFINITE = float("inf")
 _TINY = 1e-12
 
@@ -261,4 +293,10 @@ _RANGES: dict[str, tuple[float, float]] = {
     "eval.batch_size": (1, _INFINITE),
     "eval.validation_users": (0, _INFINITE),
     "eval.bootstrap_samples": (1, _INFINITE),
+    "eval.unseen_slots": (0, PLACES),
+    "backoff.sharpness": (0, 1000),
+    "backoff.history_share": (0, 1),
+    "backoff.decay": (_TINY, 1),
+    "backoff.prefix_levels": (0, 16),
+    "backoff.prefix_weight": (0, _INFINITE),
 }

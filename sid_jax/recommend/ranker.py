@@ -62,20 +62,28 @@ class ModelRanker:
           `[B, k]` int32 rows of the catalogue, the best first; -1 where there are no more.
         """
         size = len(batch.lengths)
-        # The batch in equal shares for all devices.
-        padding = -size % self._mesh.size
-        shared_out = NamedSharding(self._mesh, PartitionSpec("data"))
-        padded = jax.tree.map(lambda leaf: np.pad(leaf, ((0, padding),) + ((0, 0),) * (leaf.ndim - 1), "edge"), batch)
         found, codes = _find(
             self._graphdef,
             self._params,
-            jax.device_put(padded, shared_out),
+            self._shared_out(batch),
             self._catalogue,
             num_beams=self._num_beams,
         )
         if codes is not None:
             self._count_invalid(np.asarray(codes)[:size])
         return first_allowed(np.asarray(found)[:size], exclude, count)
+
+    def over(self, catalogue: Catalogue) -> ModelRanker:
+        """Returns the same model as what recommends from another catalogue, which has items of the same table."""
+        return ModelRanker(
+            self.name, self._graphdef, self._params, catalogue, num_beams=self._num_beams, mesh=self._mesh
+        )
+
+    def _shared_out(self, batch: HistoryBatch) -> HistoryBatch:
+        """Returns the batch in equal shares on all devices, padded to what they can share."""
+        padding = -len(batch.lengths) % self._mesh.size
+        padded = jax.tree.map(lambda leaf: np.pad(leaf, ((0, padding),) + ((0, 0),) * (leaf.ndim - 1), "edge"), batch)
+        return jax.device_put(padded, NamedSharding(self._mesh, PartitionSpec("data")))
 
     def _count_invalid(self, codes: np.ndarray) -> None:
         generated = codes.reshape(-1, codes.shape[-1])

@@ -12,10 +12,12 @@ from rich.console import Console
 
 from sid_jax.errors import UserError
 from sid_jax.export.id_tables import IdTable
-from sid_jax.recommend.batch import HistoryBatch, user_numbers
+from sid_jax.recommend.batch import HistoryBatch, Ranker, user_numbers
 from sid_jax.recommend.config import KINDS, check_config, default_config
 from sid_jax.recommend.ranker import ModelRanker
 from sid_jax.recommend.run import RESULTS_FILE, train_configured
+from sid_jax.recommend.unseen.rankers import rankers_by_kind
+from sid_jax.recommend.unseen.slots import SlotRanker
 from sid_jax.training.workdir import RUN_FILE, read_run
 
 
@@ -35,14 +37,29 @@ class Recommender:
       ranker: the trained model.
       window: the most items of a history that are looked at.
       most: the longest list that can be asked for.
+      by_kind: what recommends known items alone, and what recommends unseen ones; None if there are none of these.
     """
 
-    def __init__(self, table: IdTable, ranker: ModelRanker, window: int, most: int):
+    def __init__(
+        self,
+        table: IdTable,
+        ranker: ModelRanker,
+        window: int,
+        most: int,
+        by_kind: tuple[Ranker, Ranker] | None = None,
+    ):
+        self._by_kind = by_kind
         self._table, self._ranker, self._window, self._most = table, ranker, window, most
         self._row_of = {str(item): row for row, item in enumerate(table.item_ids.tolist())}
 
     def recommend(
-        self, user_history: Sequence[int | str], k: int = 10, *, user: int | str = "", exclude_seen: bool = True
+        self,
+        user_history: Sequence[int | str],
+        k: int = 10,
+        *,
+        user: int | str = "",
+        exclude_seen: bool = True,
+        unseen_slots: int = 0,
     ) -> list[Recommendation]:
         """Returns up to k items, the best first.
 
@@ -51,9 +68,11 @@ class Recommender:
           k: at most as many as the beams of the run's config.
           user: the user's id, which only an encoder-decoder looks at.
           exclude_seen: whether items of the history are left out.
+          unseen_slots: how many of the k, the last ones, are for the run's cold items.
 
         Raises:
-          UserError: for an empty history, an item that is not in the catalogue, or too long a list.
+          UserError: for an empty history, an item that is not in the catalogue, too long a list, or more unseen slots
+            than places, or any in a run without them.
         """
         if not 1 <= k <= self._most:
             raise UserError(f"k is {k}; it must be from 1 to {self._most}, the run's config.eval.num_beams")
@@ -67,12 +86,20 @@ class Recommender:
         items = np.zeros((1, self._window), np.int32)
         items[0, : len(last)] = last
         batch = HistoryBatch(items, np.array([len(last)], np.int32), user_numbers(np.array([user], object)))
-        found = self._ranker.recommend(batch, k, rows[None] if exclude_seen else None)[0]
+        ranker = self._with_unseen(unseen_slots, k) if unseen_slots else self._ranker
+        found = ranker.recommend(batch, k, rows[None] if exclude_seen else None)[0]
         titles = self._table.titles
         return [
             Recommendation(self._table.item_ids[row : row + 1].tolist()[0], None if titles is None else titles[row])
             for row in found[found >= 0]
         ]
+
+    def _with_unseen(self, slots: int, k: int) -> Ranker:
+        if self._by_kind is None:
+            raise UserError("the run has no unseen items to recommend: it takes config.eval.unseen_slots above 0")
+        if not 0 < slots <= k:
+            raise UserError(f"unseen_slots is {slots}; it must be from 0 to k, {k}")
+        return SlotRanker(self._ranker.name, *self._by_kind, slots, k)
 
 
 def load_recommender(workdir: str | Path) -> Recommender:
@@ -94,4 +121,5 @@ def load_recommender(workdir: str | Path) -> Recommender:
     begun = train_configured(config, workdir, silent, quiet=True)
     assert begun is not None  # it was finished
     task, trained = begun
-    return Recommender(task.table, trained.ranker, config.model.window, config.eval.num_beams)
+    by_kind = rankers_by_kind(config, task, trained.ranker) if config.eval.unseen_slots else None
+    return Recommender(task.table, trained.ranker, config.model.window, config.eval.num_beams, by_kind)

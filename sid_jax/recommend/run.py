@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
 from sid_jax.json_file import write_json
 from sid_jax.recommend.baselines.item_knn import ItemKNN
 from sid_jax.recommend.baselines.popularity import Popularity
+from sid_jax.recommend.baselines.semantic_knn import SemanticKNN
 from sid_jax.recommend.batch import Ranker
 from sid_jax.recommend.config import check_config
+from sid_jax.recommend.data.split import HeldOut
 from sid_jax.recommend.data.task import Task, load_task
 from sid_jax.recommend.evaluation.evaluate import PER_USER, Evaluation, evaluate
 from sid_jax.recommend.evaluation.report import print_evaluations, print_samples
 from sid_jax.recommend.joint.loop import train_jointly
 from sid_jax.recommend.training.loop import Trained, train_recommender
+from sid_jax.recommend.unseen.content import load_content
+from sid_jax.recommend.unseen.rankers import slot_rankers
 
 RESULTS_FILE = "results.json"
 
@@ -48,12 +54,15 @@ def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) ->
         if baseline is None:
             return []
         rankers.append(baseline)
+    with_slots = slot_rankers(config, task, trained.ranker) if config.eval.unseen_slots else []
     evaluations = [ask_for_last_items(config, task, ranker) for ranker in rankers]
-    _write_results(workdir / RESULTS_FILE, config, trained, evaluations)
+    slotted = [ask_for_last_items(config, task, ranker) for ranker in with_slots]
+    validation = ask_for_cold_items(config, task, with_slots)
+    _write_results(workdir / RESULTS_FILE, config, task, trained, [*evaluations, *slotted], validation)
     print_samples(console, task, evaluations[0])
-    print_evaluations(console, config, task, trained.ranker, evaluations)
+    print_evaluations(console, config, task, trained.ranker, evaluations, slotted)
     console.print(f"The figures are in {workdir / RESULTS_FILE}", markup=False, highlight=False, soft_wrap=True)
-    return evaluations
+    return [*evaluations, *slotted]
 
 
 def train_configured(
@@ -72,12 +81,24 @@ def train_configured(
 
 def ask_for_last_items(config: ConfigDict, task: Task, ranker: Ranker) -> Evaluation:
     """Asks a recommender for every user's last item."""
+    return _ask(config, ranker, task.split.test, None)
+
+
+def ask_for_cold_items(config: ConfigDict, task: Task, rankers: Sequence[Ranker]) -> list[Evaluation]:
+    """Asks recommenders for each user's last item but one where it is cold, if it is for any: to choose settings by."""
+    validation = task.split.validation
+    users = np.flatnonzero(task.split.cold[validation.targets])
+    return [_ask(config, ranker, validation, users) for ranker in rankers] if len(users) else []
+
+
+def _ask(config: ConfigDict, ranker: Ranker, held_out: HeldOut, users: np.ndarray | None) -> Evaluation:
     return evaluate(
         ranker,
-        task.split.test,
+        held_out,
         window=config.model.window,
         batch_size=config.eval.batch_size,
         exclude_seen=config.eval.exclude_seen,
+        users=users,
     )
 
 
@@ -97,25 +118,40 @@ def _baseline(name: str, config: ConfigDict, task: Task, workdir: Path, console:
         return Popularity(task.split.train)
     if name == "item_knn":
         return ItemKNN(task.split.train)
+    if name == "semantic_knn":
+        return SemanticKNN(load_content(config, task.table.item_ids, task.split.cold))
     trained = train_recommender(sasrec_config(config), task, workdir / name, console=console, name="SASRec-CE")
     return trained.ranker if trained.finished else None
 
 
-def _write_results(path: Path, config: ConfigDict, trained: Trained, evaluations: list[Evaluation]) -> None:
+def _write_results(
+    path: Path,
+    config: ConfigDict,
+    task: Task,
+    trained: Trained,
+    evaluations: list[Evaluation],
+    validation: list[Evaluation],
+) -> None:
     samples = config.eval.bootstrap_samples
     content: dict[str, Any] = {
         "config": config.to_dict(),
         "step": trained.step,
         "invalid_ids": trained.ranker.num_invalid,
         "generated_ids": trained.ranker.num_generated,
-        "test": [
-            {
-                "name": each.name,
-                "num_users": len(each.places),
-                **each.metrics,
-                "intervals": {metric: each.interval(metric, samples) for metric in PER_USER},
-            }
-            for each in evaluations
-        ],
+        "test": [_figures(each, samples) for each in evaluations],
     }
+    if task.split.cold.any():
+        cold = task.split.cold[task.split.test.targets]
+        for figures, each in zip(content["test"], evaluations, strict=True):
+            figures |= {"cold": each.of_users(cold, samples), "others": each.of_users(~cold, samples)}
+        content["validation_cold"] = [_figures(each, samples) for each in validation]
     write_json(path, content)
+
+
+def _figures(evaluation: Evaluation, samples: int) -> dict[str, Any]:
+    return {
+        "name": evaluation.name,
+        "num_users": len(evaluation.places),
+        **evaluation.metrics,
+        "intervals": {metric: evaluation.interval(metric, samples) for metric in PER_USER},
+    }

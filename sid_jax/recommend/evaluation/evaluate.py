@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,17 @@ class Evaluation:
     def interval(self, metric: str, samples: int) -> tuple[float, float]:
         """Returns the 95 % bootstrap interval over users of a metric in `PER_USER`."""
         return bootstrap_interval(PER_USER[metric](self.places), samples=samples)
+
+    def of_users(self, asked: np.ndarray, samples: int) -> dict[str, Any]:
+        """Returns the figures of some users, `[E]` bool, with their intervals; none where there are no such users."""
+        if not asked.any():
+            return {"num_users": 0}
+        each = {metric: of(self.places[asked]) for metric, of in PER_USER.items()}
+        return {
+            "num_users": int(asked.sum()),
+            **{metric: float(values.mean()) for metric, values in each.items()},
+            "intervals": {metric: bootstrap_interval(values, samples=samples) for metric, values in each.items()},
+        }
 
 
 def evaluate(

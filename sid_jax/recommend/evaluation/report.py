@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
@@ -18,9 +20,23 @@ _SAMPLE_LIST = 5
 
 
 def print_evaluations(
-    console: Console, config: ConfigDict, task: Task, ranker: ModelRanker, evaluations: list[Evaluation]
+    console: Console,
+    config: ConfigDict,
+    task: Task,
+    ranker: ModelRanker,
+    evaluations: list[Evaluation],
+    with_slots: list[Evaluation],
 ) -> None:
-    """Prints a row for each recommender, and how it was tested; cold items have rows of their own."""
+    """Prints a column for each recommender, and how it was tested; where items are cold, a table of all recommenders.
+
+    Args:
+      console: where to.
+      config: of the run.
+      task: what was asked.
+      ranker: the trained model.
+      evaluations: of it and of the baselines.
+      with_slots: of those whose lists have places for cold items.
+    """
     console.print(_title(config, task), markup=False, highlight=False, soft_wrap=True)
     table = Table()
     table.add_column("figure")
@@ -30,7 +46,7 @@ def print_evaluations(
         table.add_row(row[0][0], *(cell for _, cell in row))
     console.print(table)
     if task.split.cold.any():
-        console.print(_cold_table(task, evaluations))
+        console.print(_cold_table(task, [*evaluations, *with_slots], config.eval.bootstrap_samples))
     if task.split.test.left_out:
         console.print(f"{task.split.test.left_out:,} users had only cold items, and were not asked.", highlight=False)
     if ranker.num_generated:
@@ -93,16 +109,28 @@ def _column(evaluation: Evaluation, samples: int) -> list[tuple[str, str]]:
     ]
 
 
-def _cold_table(task: Task, evaluations: list[Evaluation]) -> Table:
+def _cold_table(task: Task, evaluations: list[Evaluation], samples: int) -> Table:
     cold = task.split.cold[task.split.test.targets]
     table = Table(
-        title=f"The {int(cold.sum()):,} users whose item was cold: in no history that was learnt from",
+        title=f"The {int(cold.sum()):,} users whose item was cold, in no history that was learnt from, and the others",
         title_justify="left",
     )
-    for name in ("recommender", "R@10, cold", "R@50, cold", "R@10, others"):
+    for name in ("recommender", "R@10, cold", "N@10, cold", "R@50, cold", "R@10, others"):
         table.add_column(name, justify="left" if name == "recommender" else "right")
     for each in evaluations:
-        found = each.places > 0
-        within = found & (each.places <= 10)
-        table.add_row(each.name, figure(within[cold].mean()), figure(found[cold].mean()), figure(within[~cold].mean()))
+        of_cold, of_others = each.of_users(cold, samples), each.of_users(~cold, samples)
+        found = figure((each.places[cold] > 0).mean()) if cold.any() else "-"
+        table.add_row(
+            each.name,
+            _with_interval(of_cold, "recall@10"),
+            _with_interval(of_cold, "ndcg@10"),
+            found,
+            _with_interval(of_others, "recall@10"),
+        )
     return table
+
+
+def _with_interval(figures: dict[str, Any], metric: str) -> str:
+    if not figures["num_users"]:
+        return "-"
+    return f"{figure(figures[metric])} ({interval_text(*figures['intervals'][metric])})"

@@ -11,6 +11,7 @@ from sid_jax.data.histories import Histories, item_counts
 from sid_jax.recommend.baselines import item_knn
 from sid_jax.recommend.baselines.item_knn import ItemKNN, cosine_neighbours
 from sid_jax.recommend.baselines.popularity import Popularity, top_items
+from sid_jax.recommend.baselines.semantic_knn import SemanticKNN
 from sid_jax.recommend.batch import HistoryBatch
 from tests.data.test_histories import make
 
@@ -132,3 +133,17 @@ def test_top_items_are_what_sorting_finds(num_lists: int, num_items: int, k: int
         items = [item for item in range(num_items) if row[item] > 0 and item not in unwanted]
         wanted.append((sorted(items, key=lambda item, row=row: (-row[item], item)) + [-1] * k)[:k])  # type: ignore[misc]
     assert top_items(scores, k, exclude).tolist() == wanted
+
+
+def test_what_is_like_the_last_items_comes_first():
+    content = np.array([[1, 0], [0.8, 0.6], [0, 1], [-1, 0], [0.6, 0.8]], np.float32)
+    asked = batch(*padded([0], [0, 2], [2, 0]))
+    found = SemanticKNN(content).recommend(asked, 5)
+    # After 0 and then 2 these are asked for in the ratio .7 : 1, and after 2 and then 0 the other way round.
+    assert found.tolist() == [[0, 1, 4, 2, 3], [4, 1, 2, 0, 3], [1, 4, 0, 2, 3]]
+    some = SemanticKNN(content, np.array([False, True, False, True, True]))
+    assert some.recommend(asked, 3, np.array([[1], [-1], [4]], np.int32)).tolist() == [
+        [4, 3, -1],
+        [4, 1, 3],
+        [1, 3, -1],
+    ]

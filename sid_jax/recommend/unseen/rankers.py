@@ -1,0 +1,58 @@
+"""What recommends unseen items in a test: the trained model with and without back-off, and what it must beat."""
+
+from __future__ import annotations
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from sid_jax.ids.trie import Trie, build_trie
+from sid_jax.recommend.baselines.semantic_knn import SemanticKNN
+from sid_jax.recommend.data.task import Task
+from sid_jax.recommend.models.catalogue import build_catalogue
+from sid_jax.recommend.ranker import ModelRanker
+from sid_jax.recommend.unseen.content import load_content
+from sid_jax.recommend.unseen.model_ranker import UnseenRanker
+from sid_jax.recommend.unseen.scores import BackOff
+from sid_jax.recommend.unseen.slots import SlotRanker
+from sid_jax.training.sharding import all_devices, on_every_device
+
+
+def slot_rankers(config: ConfigDict, task: Task, ranker: ModelRanker) -> list[SlotRanker]:
+    """Returns the model with back-off and by exact IDs, and semantic kNN, all with `config.eval.unseen_slots`.
+
+    Args:
+      config: as from `sid_jax.recommend.config`.
+      task: with cold items.
+      ranker: the trained model.
+
+    Raises:
+      UserError: if there are no vectors to tell unseen items apart by, or none of the items is cold.
+    """
+    slots, cold = config.eval.unseen_slots, task.split.cold
+    content = load_content(config, task.table.item_ids, cold)
+    known, by_content = rankers_by_kind(config, task, ranker, content)
+    by_id = UnseenRanker(known, _unseen_trie(task), content, None)
+    return [
+        SlotRanker(f"{ranker.name}, back-off", known, by_content, slots),
+        SlotRanker(f"{ranker.name}, by ID", known, by_id, slots),
+        SlotRanker(SemanticKNN.name, SemanticKNN(content, ~cold), SemanticKNN(content, cold), slots),
+    ]
+
+
+def rankers_by_kind(
+    config: ConfigDict, task: Task, ranker: ModelRanker, content: np.ndarray | None = None
+) -> tuple[ModelRanker, UnseenRanker]:
+    """Returns the model over the items that it was trained on, and with back-off over the others.
+
+    Args:
+      config, task, ranker: as of `slot_rankers`.
+      content: `[N, D]`, as of `load_content`, which is called where it is None.
+    """
+    content = load_content(config, task.table.item_ids, task.split.cold) if content is None else content
+    known = ranker.over(on_every_device(build_catalogue(task.table.semantic_ids, task.known), all_devices()))
+    return known, UnseenRanker(known, _unseen_trie(task), content, BackOff(**config.backoff.to_dict()))
+
+
+def _unseen_trie(task: Task) -> Trie:
+    cold = np.flatnonzero(task.split.cold)
+    return build_trie(task.table.semantic_ids, task.trie.sizes, rows=cold)
