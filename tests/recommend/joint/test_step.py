@@ -44,17 +44,21 @@ class Begun:
     items: BatchItems
     table: CodeTable
 
-    def gradients(self, estimator, **changes):
-        recipe = dataclasses.replace(self.recipe, estimator=estimator, **changes)
-        params = {"recommender": self.state.recommender.params, "quantizer": self.state.quantizer}
+    def gradients(self, *variants):
+        """Returns metrics and gradients of each variant of the recipe, out of one program."""
+        recipes = [dataclasses.replace(self.recipe, **changes) for changes in variants]
 
-        def loss(params):
+        def of(params, recipe):
             return joint_loss(
                 recipe, params, self.state.statistics, self.batch, self.items, self.table, jnp.int32(STEP)
             )
 
-        (_, metrics), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
-        return metrics, grads
+        @jax.jit
+        def all_of_them(params):
+            pairs = [jax.value_and_grad(of, has_aux=True)(params, recipe) for recipe in recipes]
+            return [(metrics, grads) for (_, metrics), grads in pairs]
+
+        return all_of_them({"recommender": self.state.recommender.params, "quantizer": self.state.quantizer})
 
 
 @pytest.fixture
@@ -81,26 +85,32 @@ def largest(grads):
 
 
 def test_the_recommenders_loss_reaches_tables_codebooks_and_encoder(begun):
-    _, grads = begun.gradients("gumbel", anchor_weight=0.0, target_gradient=0.0)
+    ((_, grads),) = begun.gradients({"estimator": "gumbel", "anchor_weight": 0.0, "target_gradient": 0.0})
     assert largest(grads["recommender"]["embedding"]) > 1e-4
     assert largest(grads["quantizer"]["quantizer"]) > 1e-5 and largest(grads["quantizer"]["encoder"]) > 1e-5
     assert largest(grads["quantizer"]["decoder"]) == 0
 
 
 def test_switches_keep_the_recommenders_loss_from_a_group_and_not_the_anchor(begun):
-    _, grads = begun.gradients("ste", anchor_weight=0.0, stop_gradient=("encoder",))
-    assert largest(grads["quantizer"]["encoder"]) == 0 < largest(grads["quantizer"]["quantizer"])
-    assert largest(grads["recommender"]["embedding"]) > 1e-4
-    _, grads = begun.gradients("ste", anchor_weight=0.0, stop_gradient=("codebooks",))
-    assert largest(grads["quantizer"]["quantizer"]) == 0 < largest(grads["quantizer"]["encoder"])
+    (_, without_encoder), (_, without_codebooks), (_, anchored) = begun.gradients(
+        {"estimator": "ste", "anchor_weight": 0.0, "stop_gradient": ("encoder",)},
+        {"estimator": "ste", "anchor_weight": 0.0, "stop_gradient": ("codebooks",)},
+        {"estimator": "ste", "stop_gradient": ("encoder", "codebooks")},
+    )
+    quantizer = without_encoder["quantizer"]
+    assert largest(quantizer["encoder"]) == 0 < largest(quantizer["quantizer"])
+    assert largest(without_encoder["recommender"]["embedding"]) > 1e-4
+    quantizer = without_codebooks["quantizer"]
+    assert largest(quantizer["quantizer"]) == 0 < largest(quantizer["encoder"])
     # With both stopped, what is left is the anchor's, and it moves all three.
-    _, anchored = begun.gradients("ste", stop_gradient=("encoder", "codebooks"))
     assert all(largest(anchored["quantizer"][group]) > 1e-4 for group in ("encoder", "quantizer", "decoder"))
 
 
 def test_the_loss_is_the_decoders_and_the_draw_to_what_is_expected_moves_assignments_alone(begun):
-    metrics, plain = begun.gradients("ste", anchor_weight=0.0, target_gradient=0.0)
-    drawn_metrics, drawn = begun.gradients("ste", anchor_weight=0.0, target_gradient=1.0)
+    variant = {"estimator": "ste", "anchor_weight": 0.0}
+    (metrics, plain), (drawn_metrics, drawn) = begun.gradients(
+        {**variant, "target_gradient": 0.0}, {**variant, "target_gradient": 1.0}
+    )
     model = nnx.merge(begun.recipe.recommender.graphdef, begun.state.recommender.params)
     codes = np.asarray(begun.state.codes)
     catalogue = build_catalogue(codes, build_trie(codes, SIZES))
