@@ -126,12 +126,12 @@ def default_config() -> ConfigDict:
     # "soft": mixtures of codes, whose temperature falls. Each has the gradient of the soft assignment.
     joint.estimator = "none"
     # Share of the run in which the quantizer learns.
-    joint.share = 0.6
+    joint.share = 0.4
     # Learning rates, each of its own group of the quantizer's parameters; at 0 the group holds still. That of the
     # recommender is `train.learning_rate`.
-    joint.encoder_rate = 1e-3
-    joint.codebook_rate = 1e-3
-    joint.decoder_rate = 1e-3
+    joint.encoder_rate = 3e-4
+    joint.codebook_rate = 3e-4
+    joint.decoder_rate = 3e-4
     # Epochs until these rates are reached; they then fall to 0, by a cosine, where the quantizer is frozen.
     joint.warmup_epochs = 1.0
     # Groups that the recommender's loss does not reach, "encoder" and "codebooks": the anchor alone moves them.
@@ -141,16 +141,17 @@ def default_config() -> ConfigDict:
     joint.anchor_weight = 1.0
     # Weight of the loss that is 0 where all codes of a level are equally likely.
     joint.balance_weight = 0.0
-    # How much an item's codes are drawn to those that the recommender expects where the item comes next, beside how
-    # its codes serve where the item is read.
-    joint.target_gradient = 1.0
+    # How much an item's first code is drawn to those that the recommender expects where the item comes next, more than
+    # elsewhere; beside it, codes follow how they serve where the item is read.
+    joint.target_gradient = 10.0
     # Of the soft assignments, in units of the squared distance between neighbouring codewords: where the temperature
     # starts, and where it ends.
     joint.temperature = 1.0
-    joint.min_temperature = 0.1
+    joint.min_temperature = 0.3
     # gumbel: size of the noise at the start, in the same units; it is 0 from four fifths of the joint part on.
-    joint.noise_scale = 0.2
-    # Steps between two refreshments of the ID table, whose codes are what the recommender is to say.
+    joint.noise_scale = 0.05
+    # Steps between two refreshments of the ID table, whose codes are what the recommender is to say. Codes that no item
+    # has begin anew there, until four fifths of the joint part.
     joint.refresh_every_steps = 50
     # Refuses to go on where a level has a smaller share of its codes in use.
     joint.min_usage = 0.5

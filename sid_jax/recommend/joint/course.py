@@ -53,6 +53,10 @@ class Course:
             noise_scale=noise_scale,
         )
 
+    def noiseless(self, step: int) -> bool:
+        """Whether codes are settling at a step: they are no longer sampled, nor begun anew."""
+        return step >= _NOISELESS_FROM * self.freeze_step
+
     def rate(self, peak: float) -> Schedule:
         """Returns a learning rate that rises to its peak, and is 0 where the quantizer is frozen."""
         ramp = optax.linear_schedule(peak / (self.warmup_steps + 1), peak, self.warmup_steps)

@@ -22,18 +22,21 @@ from sid_jax.export.id_tables import IdTable, read_id_table
 from sid_jax.export.load import encode_vectors
 from sid_jax.export.run import export_run
 from sid_jax.models.rqvae import RQVAE
+from sid_jax.quantize.health import usage
 from sid_jax.recommend.config import default_config
 from sid_jax.recommend.data.packing import pack_rows
 from sid_jax.recommend.data.task import Task, load_split, make_task
 from sid_jax.recommend.joint.code_table import CodeTable, build_code_table
 from sid_jax.recommend.joint.items import most_items
 from sid_jax.recommend.joint.refresh import Refreshed
+from sid_jax.recommend.joint.revival import revive_unused
 from sid_jax.recommend.joint.step import JointRecipe, JointState, joint_steps
 from sid_jax.recommend.joint.tokenizer import load_tokenizer, parts, with_model
 from sid_jax.recommend.models.build import build_model
 from sid_jax.recommend.training.loop import FREE_TO_CHANGE, Trained, refuse_divergence, train_recommender
 from sid_jax.recommend.training.reporter import Reporter
 from sid_jax.recommend.training.step import Recipe, make_state
+from sid_jax.streams import stream_key
 from sid_jax.training.checkpoints import CHECKPOINTS_FOLDER, Checkpoints
 from sid_jax.training.interruption import Interruption
 from sid_jax.training.restore import TrainedRun
@@ -120,7 +123,7 @@ class _JointRun:
                     reporter.trained(step, metrics)
                     if step % config.joint.refresh_every_steps == 0 or step == end:
                         refuse_divergence(metrics, step)
-                        state, refreshed = self._refresh(state)
+                        state, refreshed = self._refresh(state, vectors)
                         table = self._table(state)
                         reporter.refreshed(step, refreshed.record(), refreshed.line())
                         refreshed.refuse_collapse(config.joint.min_usage, step)
@@ -159,10 +162,30 @@ class _JointRun:
             codes=jnp.asarray(self._task.table.semantic_ids),
         )
 
-    def _refresh(self, state: JointState) -> tuple[JointState, Refreshed]:
-        codes = encode_vectors(self._quantizer(state), self._tokenizer.data.vectors)
-        refreshed = Refreshed.between(np.asarray(state.codes), codes, self.sizes)
-        return dataclasses.replace(state, codes=on_every_device(codes, self._mesh)), refreshed
+    def _refresh(self, state: JointState, vectors: jax.Array) -> tuple[JointState, Refreshed]:
+        """Returns the state with the codes that its quantizer gives; codes that went out of use begin anew."""
+        before, codes = np.asarray(state.codes), self._codes(state)
+        if self._recipe.course.noiseless(int(state.step)) or min(usage(codes, self.sizes)) == 1:
+            return self._with_codes(state, codes), Refreshed.between(before, codes, self.sizes)
+        params, opt_state = revive_unused(
+            self._recipe.quantizer,
+            self._recipe.optimizer,
+            state.quantizer,
+            state.statistics,
+            state.opt_state,
+            vectors,
+            jnp.asarray(codes),
+            stream_key(self._config.seed, "joint_revival", int(state.step)),
+        )
+        state = dataclasses.replace(state, quantizer=params, opt_state=opt_state)
+        codes = self._codes(state)
+        return self._with_codes(state, codes), Refreshed.between(before, codes, self.sizes)
+
+    def _codes(self, state: JointState) -> np.ndarray:
+        return encode_vectors(self._quantizer(state), self._tokenizer.data.vectors)
+
+    def _with_codes(self, state: JointState, codes: np.ndarray) -> JointState:
+        return dataclasses.replace(state, codes=on_every_device(codes, self._mesh))
 
     def _table(self, state: JointState) -> CodeTable:
         return on_every_device(build_code_table(np.asarray(state.codes), self.sizes), self._mesh)

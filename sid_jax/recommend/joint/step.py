@@ -129,12 +129,17 @@ class JointRecipe:
 def make_quantizer_optimizer(joint: ConfigDict, course: Course) -> optax.GradientTransformation:
     """Returns Adam with the rate of each group of the RQ-VAE's parameters; a group of rate 0 holds still."""
     rates = {"encoder": joint.encoder_rate, "quantizer": joint.codebook_rate, "decoder": joint.decoder_rate}
-    rules = {name: optax.adam(course.rate(rate)) if rate else optax.set_to_zero() for name, rate in rates.items()}
+    rules = {
+        name: optax.scale_by_learning_rate(course.rate(rate)) if rate else optax.set_to_zero()
+        for name, rate in rates.items()
+    }
 
     def group_of(path: tuple[Any, ...], _: Any) -> str:
         return path[0].key
 
-    return optax.multi_transform(rules, lambda params: jax.tree_util.tree_map_with_path(group_of, params))
+    by_group = optax.multi_transform(rules, lambda params: jax.tree_util.tree_map_with_path(group_of, params))
+    # Moments are of each number by itself, whatever its group.
+    return optax.chain(optax.scale_by_adam(), by_group)
 
 
 def joint_step(

@@ -37,7 +37,7 @@ def joint_config(config, tokenizer):
     config.ids = str(tokenizer)
     config.joint.estimator = "gumbel"
     config.joint.encoder_rate = config.joint.codebook_rate = config.joint.decoder_rate = 3e-3
-    config.joint.refresh_every_steps = 5
+    config.joint.refresh_every_steps, config.joint.share = 5, 0.6
     config.joint.warmup_epochs = 0.5
     config.joint.min_usage = 0.1
     config.model.dropout = 0.1

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import hypothesis.extra.numpy as arrays
 import jax
 import jax.numpy as jnp
 import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
+import pytest
 
 from sid_jax.ids import trie
 from sid_jax.recommend.joint.code_table import allowed_codes, build_code_table, code_loss
@@ -14,10 +12,11 @@ from sid_jax.recommend.models import catalogue
 SIZES = (3, 40, 2)
 
 
-@settings(max_examples=20)
-@given(arrays.arrays(np.int32, (12, 3), elements=st.integers(0, 10**6)))
-def test_what_may_follow_and_the_loss_are_those_of_the_trie(numbers):
-    codes = numbers % np.array(SIZES, np.int32)
+# Many prefixes, few, and one ID for all.
+@pytest.mark.parametrize("distinct", [12, 4, 1])
+def test_what_may_follow_and_the_loss_are_those_of_the_trie(distinct):
+    numbers = np.random.default_rng(0).integers(0, 10**6, (distinct, 3))[np.arange(12) % distinct]
+    codes = (numbers % np.array(SIZES)).astype(np.int32)
     table = build_code_table(codes, SIZES)
     known = catalogue.build_catalogue(codes, trie.build_trie(codes, SIZES))
     items = jnp.arange(12).reshape(3, 4)
