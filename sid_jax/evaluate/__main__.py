@@ -24,6 +24,12 @@ _ID_COLUMN = flags.DEFINE_string("id_column", "item_id", "The vectors' column of
 _VECTOR_COLUMN = flags.DEFINE_string("vector_column", "vector", "The vectors' own column.")
 _CODEBOOKS = flags.DEFINE_string("codebooks", None, "An export's folder, whose decoder says what IDs stand for.")
 _LABELS = flags.DEFINE_string("labels", None, "FILE:COLUMN, a .parquet, .csv or .jsonl file with ids in column 1.")
+_HISTORIES = flags.DEFINE_string(
+    "histories",
+    None,
+    "Who took what after what: a text file with a line a user, or a .parquet or .csv of interactions.",
+)
+_HOLDOUT = flags.DEFINE_integer("holdout", 2, "Each user's last interactions, left out as a test's.", lower_bound=0)
 _OTHER = flags.DEFINE_string("other", None, "IDs of the same items after another training: for the stability.")
 _OUT = flags.DEFINE_string("out", None, "A .json file for the figures.")
 
@@ -40,6 +46,8 @@ def main() -> None:
         vector_column=_VECTOR_COLUMN.value,
         codebooks=_CODEBOOKS.value,
         labels=_LABELS.value,
+        histories=_HISTORIES.value,
+        holdout=_HOLDOUT.value,
         other=_OTHER.value,
     )
     evaluate_ids(sources, out=_OUT.value)

@@ -60,8 +60,11 @@ def _rows_by_depth(figures: dict[str, Any]) -> list[tuple[str, list[str]]]:
     ]
     if "explained_by_prefix" in figures:
         rows.append(("variance between prefixes", row(figures["explained_by_prefix"], number)))
+        rows.append(("the same beyond chance", row(figures["explained_beyond_chance"], number)))
         rows.append(("near items share the prefix", row(figures["neighbours_share_prefix"], number)))
         rows.append(("any two items do", row(figures["chance_shares_prefix"], number)))
+    if "together_beyond_chance" in figures:
+        rows.append(("of who takes items together", row(figures["together_beyond_chance"], number)))
     for name, title in (("r2", "R^2 of the decoded prefix"), ("mse", "its MSE, a feature"), ("cosine", "its cosine")):
         form = (lambda value: f"{value:.3e}") if name == "mse" else number
         if "by_depth" in figures:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from sid_jax.data.cooccurrence import cooccurrence_vectors, pair_counts
+from sid_jax.data.history_files import read_interactions, read_sequences
 from sid_jax.data.vector_files import read_vector_files
 from sid_jax.errors import UserError
 from sid_jax.evaluate.labels import read_labels
@@ -19,6 +21,7 @@ from sid_jax.ids.fidelity import fidelity_by_depth
 from sid_jax.ids.neighbours import nearest_items, neighbours_share_prefix
 from sid_jax.ids.quality import (
     entropy,
+    explained_beyond_chance,
     explained_by_prefix,
     gini,
     prefixes_in_use,
@@ -34,6 +37,9 @@ from sid_jax.streams import stream_rng
 _NEIGHBOURS = 10
 # The most items whose neighbours are looked for, among all: beyond, a random sample, and the figures say so.
 _MOST_ASKED = 20_000
+# As a config's `data.collaborative_dimension`, and the columns of `data.histories`, are by default.
+_TOGETHER_FEATURES = 64
+_HISTORY_COLUMNS = ("user_id", "item_id", "timestamp")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +53,8 @@ class Sources:
     vector_column: str = "vector"
     codebooks: str | None = None
     labels: str | None = None
+    histories: str | None = None
+    holdout: int = 2
     other: str | None = None
 
 
@@ -54,7 +62,7 @@ def evaluate_ids(sources: Sources, *, out: str | None = None, console: Console |
     """Measures Semantic IDs, prints a table, and returns the figures.
 
     Args:
-      sources: what to measure; vectors, codebooks, labels and a second set of IDs each allow more figures.
+      sources: what to measure; vectors, codebooks, labels, histories and a second set of IDs each allow more figures.
       out: a .json file for the figures; None for none.
       console: where to print; standard output if None.
 
@@ -80,6 +88,8 @@ def evaluate_ids(sources: Sources, *, out: str | None = None, console: Console |
         figures["by_depth"] = _by_depth(load_export(sources.codebooks).model, table.semantic_ids, vectors)
     if sources.labels:
         figures["label_purity"] = purity(table.semantic_ids, read_labels(sources.labels, table.item_ids))
+    if sources.histories:
+        figures |= _figures_of_histories(table, Path(sources.histories).expanduser(), sources.holdout)
     if sources.other:
         other = align(_read_ids(sources.other), table.item_ids)
         figures["stability"] = stability(table.semantic_ids, other.semantic_ids)
@@ -120,12 +130,24 @@ def _figures_of_vectors(semantic_ids: np.ndarray, vectors: np.ndarray) -> dict[s
     return {
         "duplicate_floor": duplicate_floor(vectors),
         "explained_by_prefix": explained_by_prefix(semantic_ids, vectors),
+        "explained_beyond_chance": explained_beyond_chance(semantic_ids, vectors),
         "neighbours_asked": len(asked),
         "neighbours_share_prefix": []
         if neighbours is None
         else neighbours_share_prefix(semantic_ids, neighbours, asked),
         "chance_shares_prefix": same_prefix_by_chance(semantic_ids),
     }
+
+
+def _figures_of_histories(table: IdTable, path: Path, holdout: int) -> dict[str, Any]:
+    """Returns what prefixes say of who takes items together, without the last interactions of each user."""
+    if path.suffix in (".parquet", ".csv"):
+        histories = read_interactions(path, table.item_ids, *_HISTORY_COLUMNS)
+    else:
+        histories = read_sequences(path, table.item_ids)
+    counts = pair_counts(histories.without_last(holdout))
+    together = cooccurrence_vectors(counts, min(_TOGETHER_FEATURES, len(table.item_ids) - 1))
+    return {"together_beyond_chance": explained_beyond_chance(table.semantic_ids, together)}
 
 
 def _by_depth(model: RQVAE, semantic_ids: np.ndarray, vectors: np.ndarray) -> list[dict[str, float]]:

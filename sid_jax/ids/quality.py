@@ -84,6 +84,24 @@ def explained_by_prefix(semantic_ids: np.ndarray, vectors: np.ndarray) -> list[f
     return explained
 
 
+def explained_beyond_chance(semantic_ids: np.ndarray, vectors: np.ndarray) -> list[float]:
+    """Returns for each depth what `explained_by_prefix` is above chance, as a share of what it could be above it.
+
+    P groups of N items have means that differ by chance alone: prefixes that are dealt out at random explain
+    (P - 1) / (N - 1), whatever their sizes. So this is 0 on average for such and 1 at most, whatever P is: R^2 adjusted
+    for the number of groups. Where each item has a prefix to itself there is nothing to tell, and it is 0.
+
+    Args:
+      semantic_ids: `[N, L]`.
+      vectors: `[N, D]` float32.
+    """
+    above = []
+    for depth, explained in enumerate(explained_by_prefix(semantic_ids, vectors), start=1):
+        chance = float(prefix_buckets(semantic_ids, depth).max()) / max(len(semantic_ids) - 1, 1)
+        above.append((explained - chance) / (1 - chance) if chance < 1 else 0.0)
+    return above
+
+
 def same_prefix_by_chance(semantic_ids: np.ndarray) -> list[float]:
     """Returns for each depth the chance that two different items, drawn at random, have the same prefix."""
     pairs = max(len(semantic_ids) * (len(semantic_ids) - 1), 1)

@@ -65,6 +65,7 @@ def test_every_kind_of_file_gives_the_same_figures(folder):
     assert all(other == first for other in others)
     assert first["distinct_rate"] == first["duplicate_floor"] == 1.0
     assert first["explained_by_prefix"][0] > 0.8 and first["explained_by_prefix"][1] == pytest.approx(1.0)
+    assert first["explained_by_prefix"][0] > first["explained_beyond_chance"][0] > 0.8
     assert first["neighbours_share_prefix"][0] > 0.99 > 8 * first["chance_shares_prefix"][0] * 0.8
     assert "by_depth" not in first and "label_purity" not in first and "stability" not in first
 
@@ -81,6 +82,27 @@ def test_codebooks_labels_and_a_second_training(folder):
     assert found["label_purity"][0] == {"purity": 1.0, "chance": 1.0}
     exclusive = figures(folder, "ids.npy", labels="labels.csv:kind")["label_purity"][0]
     assert exclusive["purity"] == 1.0 and exclusive["chance"] < 0.5
+
+
+def test_histories_say_which_items_are_taken_together(folder):
+    # Everybody takes items of one group, and at last two of others, which are held out.
+    groups, random = np.load(folder / "ids.npy")[:, 0], np.random.default_rng(0)
+    histories = []
+    for user in range(160):
+        own, others = np.flatnonzero(groups == user % 8), np.flatnonzero(groups != user % 8)
+        histories.append([*random.permutation(own)[:12], *random.permutation(others)[:2]])
+    lines = [" ".join(map(str, [user, *items])) for user, items in enumerate(histories)]
+    (folder / "sequences.txt").write_text("\n".join(lines))
+    rows = [(user, item, place) for user, items in enumerate(histories) for place, item in enumerate(items)]
+    columns = dict(zip(("user_id", "item_id", "timestamp"), zip(*rows, strict=True), strict=True))
+    pa.csv.write_csv(pa.table(columns), folder / "interactions.csv")
+    found = figures(folder, "ids.npy", histories="sequences.txt")["together_beyond_chance"]
+    assert found[0] > 0.2 and found[1] == 0  # nothing beyond chance where each item has a prefix to itself
+    assert figures(folder, "ids.npy", histories="interactions.csv")["together_beyond_chance"] == pytest.approx(found)
+    whole = Sources(ids=str(folder / "ids.npy"), histories=str(folder / "sequences.txt"), holdout=0)
+    assert evaluate_ids(whole, console=Console(file=io.StringIO()))["together_beyond_chance"][0] < found[0]
+    np.save(folder / "mixed.npy", np.random.default_rng(0).permutation(np.load(folder / "ids.npy")))
+    assert abs(figures(folder, "mixed.npy", histories="sequences.txt")["together_beyond_chance"][0]) < 0.05
 
 
 def test_labels_with_bars_between_and_items_without(folder):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from sid_jax.ids.quality import (
     entropy,
+    explained_beyond_chance,
     explained_by_prefix,
     gini,
     prefix_buckets,
@@ -38,6 +39,19 @@ def test_variance_between_prefixes_by_hand():
     assert explained_by_prefix(IDS, vectors) == pytest.approx([(3 * 1 + 9) / 20, (2 * 4 + 1 + 9) / 20])
     unique = np.arange(4, dtype=np.int32)[:, None]
     assert explained_by_prefix(unique, vectors) == pytest.approx([1.0])
+
+
+def test_variance_beyond_chance_by_hand_and_for_prefixes_that_say_nothing():
+    vectors = np.array([[0.0], [2.0], [4.0], [6.0]], np.float32)
+    # Of the 12 and the 18 in 20 of above, chance gives 1 / 3 to two groups and 2 / 3 to three.
+    assert explained_beyond_chance(IDS, vectors) == pytest.approx([(12 / 20 - 1 / 3) * 3 / 2, (18 / 20 - 2 / 3) * 3])
+    assert explained_beyond_chance(np.arange(4)[:, None], vectors) == [0.0]
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(500, 8)).astype(np.float32)
+    ids = np.stack([random.geometric(0.2, 500), random.integers(0, 6, 500)], axis=1)
+    exchanged = [explained_beyond_chance(random.permutation(ids), vectors) for _ in range(20)]
+    assert np.mean(exchanged, axis=0) == pytest.approx([0, 0], abs=0.01)
+    assert explained_beyond_chance(ids, ids[:, :1].astype(np.float32))[0] == pytest.approx(1.0)
 
 
 def test_purity_by_hand_and_chance_where_buckets_say_nothing():
