@@ -63,12 +63,12 @@ def main() -> None:
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--labels", help="FILE:COLUMN of labels, for the purity of first codes; needs --ids")
     parser.add_argument("--ids", type=Path, help="a text file with one item id a line, as in the labels' first column")
-    parser.add_argument("--only", default="", help=f"with commas between: {', '.join(_CONTESTANTS)}; all if empty")
+    parser.add_argument("--only", default="", help=f"with commas between: {', '.join(CONTESTANTS)}; all if empty")
     parser.add_argument("--out", type=Path, help="a .png for the plot")
     parser.add_argument("--json", type=Path, help="a .json for every seed's figures")
     arguments = parser.parse_args()
     vectors = np.asarray(normalise(jnp.asarray(np.load(arguments.vectors).astype(np.float32)), True))
-    wanted = arguments.only.split(",") if arguments.only else list(_CONTESTANTS)
+    wanted = arguments.only.split(",") if arguments.only else list(CONTESTANTS)
     labels = read_labels(arguments.labels, _item_ids(arguments.ids)) if arguments.labels else None
     about = {
         "labels": arguments.labels,
@@ -82,7 +82,7 @@ def main() -> None:
             if any((run["contestant"], run["seed"]) == (name, seed) for run in runs):
                 continue
             began = time.perf_counter()
-            results = _CONTESTANTS[name](vectors, arguments.levels, arguments.codes, seed)
+            results = CONTESTANTS[name](vectors, arguments.levels, arguments.codes, seed)
             seconds = time.perf_counter() - began
             for label, codes, reconstructions in results:
                 run = {
@@ -237,7 +237,7 @@ def _semantic_id_rqvae(
     return [("semantic-id RQVAE", found.astype(np.int32), np.asarray(model.decode(found)))]
 
 
-_CONTESTANTS: dict[str, Contestant] = {
+CONTESTANTS: dict[str, Contestant] = {
     "ste": _ours("ste"),
     "gumbel": _ours("gumbel"),
     "gumbel-learned": _ours("gumbel, learned noise"),

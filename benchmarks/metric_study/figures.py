@@ -1,0 +1,98 @@
+"""What can be said of a table without a recommender: the figures that are to be tested, each a number."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from metric_study.pairs import together_by_chance, together_share_prefix
+from metric_study.tables import Made
+from metric_study.world import World
+from sid_jax.data.histories import Histories
+from sid_jax.ids.neighbours import nearest_items, neighbours_share_prefix
+from sid_jax.ids.quality import (
+    entropy,
+    explained_beyond_chance,
+    gini,
+    prefix_buckets,
+    prefixes_in_use,
+    purity,
+    same_prefix_by_chance,
+)
+from sid_jax.quantize.health import distinct_rate, largest_bucket, perplexity, usage
+
+# Of the counts of pairs of prefixes: so many transitions from each are as if seen beforehand, by popularity alone. With
+# fewer, most tables would seem to say less than nothing.
+_PRIOR = 500.0
+
+
+def measure(world: World, made: Made) -> dict[str, float]:
+    """Returns every figure of a table by its name; "1" and "2" are of the first code, and of the first two."""
+    ids, depth = made.semantic_ids, min(2, made.semantic_ids.shape[1])
+    asked = np.arange(len(ids))
+    near = neighbours_share_prefix(ids, nearest_items(world.vectors, asked, 10), asked)
+    any_two = same_prefix_by_chance(ids)
+    content, together = (explained_beyond_chance(ids, vectors) for vectors in (world.vectors, world.together))
+    pairs, by_chance = together_share_prefix(ids, world.pairs), together_by_chance(ids, world.pairs)
+    genres = purity(ids[:, :1], world.genres)[0]
+    bits = entropy(made.codes)
+    in_use = [each["in_use"] for each in prefixes_in_use(ids, (ids.max(axis=0) + 1).tolist())]
+    figures = {
+        "R²": made.r2,
+        "R² of prefixes, 1": content[0],
+        "R² of prefixes, 2": content[depth - 1],
+        "near items share, 1": near[0],
+        "near items share beyond chance, 1": near[0] - any_two[0],
+        "near items share beyond chance, 2": near[depth - 1] - any_two[depth - 1],
+        "genre purity beyond chance, 1": genres["purity"] - genres["chance"],
+        "taken together share, 1": pairs[0],
+        "taken together share beyond chance, 1": pairs[0] - by_chance[0],
+        "taken together share beyond chance, 2": pairs[depth - 1] - by_chance[depth - 1],
+        "R² of co-occurrence, 1": together[0],
+        "R² of co-occurrence, 2": together[depth - 1],
+        "next item's bits, 1": next_bits(world.known, ids[:, :1]),
+        "next item's bits, 2": next_bits(world.known, ids[:, :2]),
+        "distinct codes": distinct_rate(made.codes),
+        "largest bucket": float(largest_bucket(made.codes)),
+        "Gini of buckets": gini(made.codes),
+        "codes in use, least level": min(usage(made.codes, made.sizes)),
+        "perplexity / K, 1": perplexity(made.codes, made.sizes)[0] / made.sizes[0],
+        "entropy, 1": bits[0],
+        "entropy, all levels": sum(bits),
+        "prefixes in use, 1": float(in_use[0]),
+        "prefixes in use, 2": float(in_use[depth - 1]),
+        "levels": float(ids.shape[1]),
+    }
+    return {name: float(value) for name, value in figures.items()}
+
+
+def next_bits(histories: Histories, prefixes: np.ndarray) -> float:
+    """Returns how many bits a prefix says of the next item, beyond what is popular: log2 P(next | prefix) / P(next).
+
+    The item under its prefix is as likely as it is popular there, so that only the prefixes count. Their chances are
+    counted in the histories of every other user and asked of the rest, and the other way round.
+
+    Args:
+      histories: of the items.
+      prefixes: `[N, l]`.
+    """
+    bucket = prefix_buckets(prefixes, prefixes.shape[1])
+    user = np.repeat(np.arange(len(histories)), histories.lengths)
+    follows = user[1:] == user[:-1]
+    before, after = bucket[histories.items[:-1]][follows], bucket[histories.items[1:]][follows]
+    half = user[1:][follows] % 2
+    gains = [_gains(before, after, half == side, int(bucket.max()) + 1) for side in (0, 1)]
+    return float(np.concatenate(gains).mean())
+
+
+def _gains(before: np.ndarray, after: np.ndarray, fitted: np.ndarray, count: int) -> np.ndarray:
+    """Returns the gain of each transition that is not fitted, in bits, under a Dirichlet prior on the next prefix."""
+    popular = np.bincount(after[fitted], minlength=count) + 1.0
+    popular /= popular.sum()
+    seen = np.bincount(before[fitted], minlength=count)
+    pairs, times = np.unique(before[fitted] * count + after[fitted], return_counts=True)
+    asked = before[~fitted] * count + after[~fitted]
+    place = np.minimum(np.searchsorted(pairs, asked), len(pairs) - 1)
+    together = np.where(pairs[place] == asked, times[place], 0)
+    prior = _PRIOR * popular[after[~fitted]]
+    likely = (together + prior) / (seen[before[~fitted]] + _PRIOR)
+    return np.log2(likely / popular[after[~fitted]])

@@ -1,0 +1,202 @@
+"""The tokenizers of the study: this project's, of many settings, public ones, plain ones, and controls."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import runpy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from quality import CONTESTANTS
+from rich.console import Console
+
+from metric_study import trees
+from metric_study.world import World
+from sid_jax.export.load import load_export
+from sid_jax.export.run import export
+from sid_jax.ids.unique import append_suffix
+from sid_jax.recommend.data.id_makers import kmeans_ids, lsh_ids, random_ids
+from sid_jax.settings import set_field
+from sid_jax.training.loop import train
+
+# Kinds of tokenizers that the report looks at by themselves.
+CONTROLS, HISTORIES = "controls", "histories"
+
+_CONFIGS = Path(__file__).parents[2] / "configs"
+# A third of what configs/ml100k.py has, so that all of them are trained in minutes; one has all.
+_EPOCHS = 200
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Made:
+    """What a tokenizer made of N items.
+
+    Attributes:
+      codes: `[N, L]` int32, before they were made unique.
+      sizes: K of each level.
+      semantic_ids: `[N, L']` int32.
+      r2: of what the codes decode to, against the vectors that they were made from; NaN where nothing decodes them.
+    """
+
+    codes: np.ndarray
+    sizes: Sequence[int]
+    semantic_ids: np.ndarray
+    r2: float = float("nan")
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokenizer:
+    """How a table is made, from the world and a folder for what is trained on the way, and what kind it is."""
+
+    family: str
+    make: Callable[[World, Path], Made]
+
+
+def _trained(family: str, model: str, unique: str = "relocate", config: str = "ml100k", **settings: Any) -> Tokenizer:
+    """Returns this project's quantizer with some settings; tokenizers of one model share its training.
+
+    Args:
+      family: of the tokenizer.
+      model: the name of the run.
+      unique: how IDs are made unique.
+      config: a file in `configs/`.
+      **settings: `section__field=value`.
+    """
+
+    def make(world: World, folder: Path) -> Made:
+        run, quiet = folder / model, Console(file=io.StringIO())
+        chosen = runpy.run_path(str(_CONFIGS / f"{config}.py"))["get_config"]()
+        common = {
+            "data__source": "movielens-100k",
+            "data__path": world.path,
+            "data__histories__path": str(world.folder / "known.txt"),
+            # What is asked for is not in that file.
+            "data__collaborative_holdout": 0,
+            "train__num_epochs": _EPOCHS,
+        }
+        for name, value in {**common, **settings}.items():
+            set_field(chosen, name.replace("__", "."), value)
+        chosen.train.eval_every_epochs = float(chosen.train.num_epochs)
+        train(chosen, run, console=quiet)
+        out = folder / f"{model}-{unique}"
+        if not out.exists():
+            export(run, out, unique=unique, console=quiet)
+        found = load_export(out)
+        codes = np.array(found.rows["codes"].to_pylist(), np.int32)
+        figures = found.manifest["metrics"]
+        return Made(codes, figures["codebook_size"], found.table.semantic_ids, figures["r2"])
+
+    return Tokenizer(family, make)
+
+
+def _peer(contestant: str) -> Tokenizer:
+    """Returns a contestant of benchmarks/quality.py, whose codes get a suffix."""
+
+    def make(world: World, folder: Path) -> Made:
+        found, reconstructions = CONTESTANTS[contestant](world.vectors, 3, 128, 0)[0][1:]
+        error = np.square(world.vectors - reconstructions, dtype=np.float64).sum()
+        spread = np.square(world.vectors - world.vectors.mean(axis=0, dtype=np.float64)).sum()
+        return _suffixed(world, found, [128] * 3, float(1 - error / spread))
+
+    return Tokenizer("peers", make)
+
+
+def _plain(family: str, codes_of: Callable[[World], np.ndarray], sizes: Sequence[int] | None = None) -> Tokenizer:
+    """Returns a tokenizer that trains nothing; its codes get a suffix, and sizes are those in use if none are given."""
+
+    def make(world: World, folder: Path) -> Made:
+        codes = codes_of(world).astype(np.int32)
+        return _suffixed(world, codes, sizes or (codes.max(axis=0) + 1).tolist())
+
+    return Tokenizer(family, make)
+
+
+def _suffixed(world: World, codes: np.ndarray, sizes: Sequence[int], r2: float = float("nan")) -> Made:
+    unique = len(np.unique(codes, axis=0)) == len(codes)
+    return Made(codes, sizes, codes if unique else append_suffix(codes, world.item_ids), r2)
+
+
+def _shuffled(world: World, folder: Path) -> Made:
+    """The default's IDs, dealt out to the films at random: the same trie, and nothing that it could mean."""
+    made = TOKENIZERS["ste"].make(world, folder)
+    order = np.random.default_rng(0).permutation(len(world.item_ids))
+    return Made(made.codes[order], made.sizes, made.semantic_ids[order])
+
+
+def _genre_and_year(world: World) -> np.ndarray:
+    genres = np.unique(["|".join(each) for each in world.genres], return_inverse=True)[1]
+    years = np.unique(world.years.astype(str), return_inverse=True)[1]
+    return np.stack([genres, years], axis=1)
+
+
+def _by_popularity(world: World) -> np.ndarray:
+    taken = np.bincount(world.known.items, minlength=len(world.item_ids))
+    rank = np.empty(len(taken), np.int64)
+    rank[np.argsort(-taken, kind="stable")] = np.arange(len(taken))
+    return np.stack([rank // 144, rank // 12 % 12, rank % 12], axis=1)
+
+
+# What the others are compared with: configs/ml100k.py, but for the number of epochs.
+DEFAULT = "ste"
+TOKENIZERS = {
+    "ste": _trained("sid_jax", "ste"),
+    "random": _plain(CONTROLS, lambda world: random_ids(len(world.item_ids), 3, 128, 0), [128] * 3),
+    "ste-histories": _trained(HISTORIES, "histories", data__histories__source="sequences"),
+    "ste-shuffled": Tokenizer(CONTROLS, _shuffled),
+    "gumbel": _trained(
+        "sid_jax", "gumbel", model__quantization_method="gumbel_softmax", train__annealing_schedule="cosine"
+    ),
+    "rkmeans": _trained(
+        "sid_jax", "rkmeans", model__encoder="identity", model__quantization_method="ema", train__num_epochs=20
+    ),
+    "ste-suffix": _trained("sid_jax", "ste", "suffix"),
+    "ste-3x32": _trained("sid_jax", "3x32", model__codebook_size=32),
+    "ste-2x64": _trained("sid_jax", "2x64", model__num_levels=2, model__codebook_size=64),
+    "semantic-id-rqvae": _peer("semantic-id-rqvae"),
+    "vq-pytorch": _peer("vector-quantize-pytorch"),
+    "lsh": _plain("plain", lambda world: lsh_ids(world.vectors, 3, 128, 0), [128] * 3),
+    "faiss": _peer("faiss"),
+    "simvq": _trained("sid_jax", "simvq", model__quantization_method="simvq"),
+    "rotation": _trained("sid_jax", "rotation", model__quantization_method="rotation"),
+    "together": _plain(HISTORIES, lambda world: kmeans_ids(world.together, 3, 128, 0), [128] * 3),
+    "ste-4x32": _trained("sid_jax", "4x32", model__num_levels=4, model__codebook_size=32),
+    "ste-3x512": _trained("sid_jax", "3x512", model__codebook_size=512),
+    "balanced-tree": _plain("plain", lambda world: trees.balanced(world.vectors, 12, 3), [12] * 3),
+    "kmeans-tree": _plain("plain", lambda world: trees.kmeans_tree(world.vectors, 12, 3), [12] * 3),
+    "ste-no-revival": _trained(
+        "sid_jax",
+        "no-revival",
+        "suffix",
+        model__commitment_weight=50.0,
+        train__revive_every_epochs=0.0,
+        train__kmeans_iterations=0,
+    ),
+    "ste-5-epochs": _trained("sid_jax", "early", train__num_epochs=5, train__warmup_epochs=1.0),
+    "ste-residual": _trained(
+        "sid_jax", "residual", "relocate", "embeddings", train__num_epochs=300, train__batch_size=512
+    ),
+    "diveq": _trained("sid_jax", "diveq", model__quantization_method="diveq"),
+    "ema": _trained("sid_jax", "ema", model__quantization_method="ema"),
+    "ste-aligned": _trained(
+        HISTORIES,
+        "aligned",
+        data__histories__source="sequences",
+        data__collaborative_weight=0.0,
+        model__alignment_weight=0.1,
+    ),
+    "genre-year": _plain(CONTROLS, _genre_and_year),
+    "popularity": _plain(CONTROLS, _by_popularity),
+    "ste-shared": _trained("sid_jax", "ste", "none"),
+    "ste-histories-2": _trained(
+        HISTORIES, "histories2", data__histories__source="sequences", data__collaborative_weight=2.0
+    ),
+    "product": _plain("plain", lambda world: trees.product(world.vectors, 4, 64), [64] * 4),
+    "kmeans-1x256": _plain("plain", lambda world: kmeans_ids(world.vectors, 1, 256, 0), [256]),
+    "semantic-id-kmeans": _peer("semantic-id-kmeans"),
+    "ste-3x16": _trained("sid_jax", "3x16", model__codebook_size=16),
+    "ste-600-epochs": _trained("sid_jax", "long", train__num_epochs=600),
+    "item-numbers": _plain(CONTROLS, lambda world: np.arange(len(world.item_ids))[:, None]),
+}

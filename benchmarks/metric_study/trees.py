@@ -1,0 +1,54 @@
+"""Codes that no residual quantizer makes: trees of clusters, and products."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+from scipy.cluster.vq import kmeans2
+
+# From the vectors `[n, D]` under a node and K to the child of each, `[n]`.
+_Split = Callable[[np.ndarray, int], np.ndarray]
+
+
+def balanced(vectors: np.ndarray, num_codes: int, num_levels: int) -> np.ndarray:
+    """Returns codes of a tree that cuts each node, along its first principal axis, into K parts of equal size."""
+    return _tree(vectors, num_codes, num_levels, _cut_evenly)
+
+
+def kmeans_tree(vectors: np.ndarray, num_codes: int, num_levels: int) -> np.ndarray:
+    """Returns codes of hierarchical k-means, as DSI's document ids are made (Tay et al., 2202.06991, section 3.2)."""
+    return _tree(vectors, num_codes, num_levels, _cluster)
+
+
+def product(vectors: np.ndarray, num_levels: int, num_codes: int) -> np.ndarray:
+    """Returns codes of a product quantizer: k-means of each of L parts of the features by itself."""
+    return np.stack([_cluster(part, num_codes) for part in np.split(vectors, num_levels, axis=1)], axis=1)
+
+
+def _tree(vectors: np.ndarray, num_codes: int, num_levels: int, split: _Split) -> np.ndarray:
+    codes = np.zeros((len(vectors), num_levels), np.int32)
+    for level in range(num_levels):
+        node = np.unique(codes[:, :level], axis=0, return_inverse=True)[1].reshape(-1)
+        for each in np.unique(node) if level else [0]:
+            rows = np.flatnonzero(node == each)
+            codes[rows, level] = split(vectors[rows], num_codes)
+    return codes
+
+
+def _cut_evenly(vectors: np.ndarray, num_codes: int) -> np.ndarray:
+    centred = vectors - vectors.mean(axis=0)
+    axis = np.linalg.svd(centred, full_matrices=False)[2][0]
+    place = np.empty(len(vectors), np.int64)
+    place[np.argsort(centred @ axis, kind="stable")] = np.arange(len(vectors))
+    return place * num_codes // max(len(vectors), num_codes)
+
+
+def _cluster(vectors: np.ndarray, num_codes: int) -> np.ndarray:
+    if len(vectors) <= num_codes:
+        return np.arange(len(vectors))
+    with warnings.catch_warnings():
+        # Of a cluster that lost its items.
+        warnings.simplefilter("ignore", UserWarning)
+        return kmeans2(vectors, num_codes, 25, minit="++", rng=np.random.default_rng(0))[1]

@@ -1,0 +1,128 @@
+"""Which figure of a table of Semantic IDs says what a recommender will make of it? Dozens of tables, one recommender.
+
+python benchmarks/which_metric.py --data=ml-100k.zip --folder=runs/which-metric --seeds=0,1,2 --out=which-metric.webp
+
+Makes each table of benchmarks/metric_study/tables.py once, measures it, trains one recommender on it with each seed,
+asks every user of MovieLens-100K for the last ten items, and prints how well each figure ranks the tables as NDCG@10
+does. A folder that holds some of it is gone on with; --minutes=0 only reports. Needs the `bench` extra.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sid_jax.cache import keep_compiled_programs
+
+# Before JAX is imported: further seeds of a table are not compiled again.
+keep_compiled_programs()
+
+import numpy as np  # noqa: E402
+from metric_study.figures import measure  # noqa: E402
+from metric_study.judge import judge  # noqa: E402
+from metric_study.picture import draw  # noqa: E402
+from metric_study.report import Judged, report  # noqa: E402
+from metric_study.tables import TOKENIZERS, Made  # noqa: E402
+from metric_study.world import World, load_world  # noqa: E402
+
+from sid_jax.json_file import write_json  # noqa: E402
+
+_FIGURES_FILE, _JUDGED_FILE = "figures.json", "judged.jsonl"
+
+
+def main() -> None:
+    """Makes, measures and judges what is wanted and not there yet, and reports all that is there."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="", help="MovieLens-100K, a folder or zip; empty looks where train.py does")
+    parser.add_argument("--folder", type=Path, required=True, help="for runs, tables and what they came to")
+    parser.add_argument("--only", default="", help=f"with commas between: {', '.join(TOKENIZERS)}; all if empty")
+    parser.add_argument("--known", type=int, default=20, help="items of each user that are learnt from")
+    parser.add_argument("--seeds", default="0,1,2", help="of the recommender")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="after so many nothing more is begun")
+    parser.add_argument("--out", type=Path, help="a picture")
+    arguments = parser.parse_args()
+    names = arguments.only.split(",") if arguments.only else list(TOKENIZERS)
+    seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    load = functools.cache(lambda: load_world(arguments.data, arguments.known, arguments.folder))
+    _work(load, arguments.folder, names, seeds, time.monotonic() + 60 * arguments.minutes)
+    judged = _read(load, arguments.folder, names, seeds)
+    summary = report(judged)
+    write_json(arguments.folder / "summary.json", summary)
+    if arguments.out:
+        draw(judged, summary, arguments.out)
+
+
+def _work(load: Callable[[], World], folder: Path, names: list[str], seeds: list[int], deadline: float) -> None:
+    """Judges each table with the first seed, then each with the second, and so on: what is there is always of all."""
+    done = {(each["table"], each["seed"]) for each in _judged(folder)}
+    waiting = [(name, seed) for seed in seeds for name in names if (name, seed) not in done]
+    if not waiting or time.monotonic() >= deadline:
+        return
+    world = load()
+    for name, seed in waiting:
+        if time.monotonic() >= deadline:
+            return
+        began = time.monotonic()
+        made = _table(world, folder, name)
+        between = time.monotonic()
+        per_user = judge(world, made.semantic_ids, seed)
+        line = {"table": name, "seed": seed, "ndcg@10": float(per_user.mean()), "per_user": per_user.round(5).tolist()}
+        with (folder / _JUDGED_FILE).open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        print(
+            f"{name}, seed {seed}: NDCG@10 {per_user.mean():.4f}; table {between - began:.0f} s, recommender "
+            f"{time.monotonic() - between:.0f} s",
+            flush=True,
+        )
+
+
+def _table(world: World, folder: Path, name: str) -> Made:
+    """Returns a table from the folder, or makes it."""
+    path = folder / "tables" / f"{name}.npz"
+    if path.exists():
+        with np.load(path) as arrays:
+            return Made(arrays["codes"], arrays["sizes"].tolist(), arrays["semantic_ids"], float(arrays["r2"]))
+    made = TOKENIZERS[name].make(world, folder / "models")
+    path.parent.mkdir(exist_ok=True)
+    np.savez(path, codes=made.codes, sizes=made.sizes, semantic_ids=made.semantic_ids, r2=made.r2)
+    return made
+
+
+def _figures(load: Callable[[], World], folder: Path, names: list[str]) -> dict[str, dict[str, float]]:
+    """Returns what was measured of tables that were made, and measures what was not."""
+    path = folder / _FIGURES_FILE
+    figures = json.loads(path.read_text()) if path.exists() else {}
+    missing = [name for name in names if name not in figures]
+    if missing:
+        figures |= {name: measure(load(), _table(load(), folder, name)) for name in missing}
+        write_json(path, figures)
+    return figures
+
+
+def _judged(folder: Path) -> list[dict[str, Any]]:
+    """Returns the whole lines: a kill may have cut the last one short."""
+    path = folder / _JUDGED_FILE
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def _read(load: Callable[[], World], folder: Path, names: list[str], seeds: list[int]) -> list[Judged]:
+    """Returns the tables that were judged at least once."""
+    found: dict[str, list[list[float]]] = {}
+    for row in _judged(folder):
+        if row["table"] in names and row["seed"] in seeds:
+            found.setdefault(row["table"], []).append(row["per_user"])
+    figures = _figures(load, folder, list(found))
+    return [
+        Judged(name, TOKENIZERS[name].family, figures[name], np.array(per_user)) for name, per_user in found.items()
+    ]
+
+
+if __name__ == "__main__":
+    main()
