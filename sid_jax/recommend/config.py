@@ -143,11 +143,11 @@ def default_config() -> ConfigDict:
     joint.balance_weight = 0.0
     # How much an item's first code is drawn to those that the recommender expects where the item comes next, more than
     # elsewhere; beside it, codes follow how they serve where the item is read.
-    joint.target_gradient = 10.0
+    joint.target_gradient = 1.0
     # Of the soft assignments, in units of the squared distance between neighbouring codewords: where the temperature
     # starts, and where it ends.
-    joint.temperature = 1.0
-    joint.min_temperature = 0.3
+    joint.temperature = 0.5
+    joint.min_temperature = 0.1
     # gumbel: size of the noise at the start, in the same units; it is 0 from four fifths of the joint part on.
     joint.noise_scale = 0.05
     # Steps between two refreshments of the ID table, whose codes are what the recommender is to say. Codes that no item
