@@ -46,11 +46,8 @@ def test_a_run_writes_its_settings_metrics_and_checkpoints_and_tells_a_person(co
     assert f"python export.py --workdir={workdir}" in told
 
 
-@pytest.mark.parametrize("method", ["ste", "gumbel_softmax"])
-def test_in_mixed_precision_codes_are_as_good_and_those_of_training_are_those_of_export(
-    config, tmp_path, console, method
-):
-    config.model.quantization_method = method
+def test_in_mixed_precision_codes_are_as_good_and_those_of_training_are_those_of_export(config, tmp_path, console):
+    config.model.quantization_method = "gumbel_softmax"
     # So that the run's last part would begin between two calls.
     config.train.settle_share = 0.25
     measured = {}
@@ -79,8 +76,7 @@ def interrupt_after(monkeypatch, num_calls, number=signal.SIGTERM):
     monkeypatch.setattr(ResidentCorpus, "train_steps", counted)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("method", ["ste", "gumbel_softmax"])
+@pytest.mark.parametrize(("method", "number"), [("ste", signal.SIGINT), ("gumbel_softmax", signal.SIGTERM)])
 def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(config, tmp_path, console, monkeypatch, number, method):
     config.model.quantization_method = method
     config.model.dropout = 0.1

@@ -12,7 +12,6 @@ from sid_jax.data.relations import Relations
 from sid_jax.quantize.kmeans import residual_kmeans
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import assign_codes, sum_codewords
-from sid_jax.quantize.residual import QUANTIZATION_METHODS
 from sid_jax.training.evaluate import evaluate
 from sid_jax.training.recipe import Recipe
 from sid_jax.training.scan import epoch_order
@@ -42,7 +41,8 @@ def take_steps(config, corpus, num_devices, num_steps=100, relations=None):
     return recipe, *train_steps(recipe, state, vectors, relations, num_steps=num_steps, mesh=mesh)
 
 
-@pytest.mark.parametrize("method", QUANTIZATION_METHODS)
+# The other methods differ from these in what an item does by itself.
+@pytest.mark.parametrize("method", ["ste", "gumbel_softmax", "ema"])
 def test_the_losses_are_the_same_on_1_2_and_8_devices(config, corpus, method):
     config.model.quantization_method = method
     # What shares out the work is the same for all: two devices are tried with one of them.
