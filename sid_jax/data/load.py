@@ -25,7 +25,7 @@ from sid_jax.data.partners import Partners
 from sid_jax.data.relations import Relations
 from sid_jax.data.scaling import normalise
 from sid_jax.data.vector_files import read_vector_files
-from sid_jax.data.vector_set import VectorSet
+from sid_jax.data.vector_set import VectorSet, digest_of
 from sid_jax.errors import UserError
 
 _CHOICES = {"source": ("vectors", *CATALOGUES), "view": VIEWS, "vectors": MOVIELENS_VECTORS}
@@ -99,19 +99,22 @@ def _with_cooccurrences(
         core=data_config.core,
         path=data_config.path if settings.source == data_config.source else "",
     )
+    weight, dimension = data_config.collaborative_weight, data_config.collaborative_dimension
     histories = histories.without_last(data_config.collaborative_holdout)
     if data.held_out is not None:
         histories = histories.keep_interactions(~data.held_out[histories.items])
+    made_of = digest_of(
+        data.fingerprint(), histories.fingerprint(), weight, dimension, with_partners, with_collaborative
+    )
     counts = pair_counts(histories)
     source = f"{data.source} and the co-occurrences of {settings.path or settings.source}"
-    weight = data_config.collaborative_weight
     collaborative = None
     if weight or with_collaborative:
-        collaborative = cooccurrence_vectors(counts, data_config.collaborative_dimension)
+        collaborative = cooccurrence_vectors(counts, dimension)
     if with_partners or with_collaborative:
         partners = Partners.of(counts) if with_partners else None
         data = dataclasses.replace(data, relations=Relations(partners, collaborative if with_collaborative else None))
-    data = dataclasses.replace(data, source=source)
+    data = dataclasses.replace(data, source=source, made_of=made_of)
     if collaborative is None or not weight:
         return data
     vectors = join_cooccurrences(

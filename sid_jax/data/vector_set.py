@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 
-import jax
 import numpy as np
 
 from sid_jax.data.blocks import in_blocks
@@ -47,6 +46,8 @@ class VectorSet:
       held_out: `[N]` bool, items that are not trained on; None for none.
       relations: what histories say of the items that are trained on; None if no loss wants it.
       left_out: what the files hold besides.
+      made_of: the SHA-256 of what vectors and relations were computed from where a truncated SVD is in them, whose
+        last bits differ with the machine and the number of threads; empty where vectors are as they came.
     """
 
     ids: np.ndarray
@@ -57,6 +58,7 @@ class VectorSet:
     held_out: np.ndarray | None = None
     relations: Relations | None = None
     left_out: LeftOut = LeftOut()
+    made_of: str = ""
 
     @property
     def num_trained(self) -> int:
@@ -70,18 +72,26 @@ class VectorSet:
         kept = ~self.held_out
         columns = {name: values[kept] for name, values in self.columns.items()}
         relations = self.relations and self.relations.among(kept)
-        return VectorSet(self.ids[kept], self.vectors[kept], self.id_name, columns, self.source, relations=relations)
+        return dataclasses.replace(
+            self, ids=self.ids[kept], vectors=self.vectors[kept], columns=columns, held_out=None, relations=relations
+        )
 
     def fingerprint(self) -> str:
         """Returns the SHA-256 over all but columns and source: equal if and only if what is trained on is."""
         digest = hashlib.sha256()
-        digest.update(f"{self.vectors.shape}".encode())
-        for _, block in in_blocks(self.vectors):
+        digest.update(f"{self.vectors.shape}{self.made_of}".encode())
+        for _, block in in_blocks(self.vectors) if not self.made_of else ():
             digest.update(block.tobytes())
         for first, ids in in_blocks(self.ids):
             digest.update(("\n" * (first > 0) + "\n".join(map(str, ids.tolist()))).encode())
         if self.held_out is not None:
             digest.update(self.held_out.tobytes())
-        for numbers in jax.tree.leaves(self.relations):
-            digest.update(np.ascontiguousarray(numbers).tobytes())
         return digest.hexdigest()
+
+
+def digest_of(*parts: object) -> str:
+    """Returns the SHA-256 of arrays, byte for byte, and of other values as they are written."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(np.ascontiguousarray(part).tobytes() if isinstance(part, np.ndarray) else f"\n{part}\n".encode())
+    return digest.hexdigest()

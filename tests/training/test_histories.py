@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from sid_jax.data import cooccurrence
+from sid_jax.data.collaborative import truncated_svd
 from sid_jax.data.load import load_vectors
 from sid_jax.errors import UserError
 from sid_jax.export.id_tables import read_id_table
@@ -122,6 +124,19 @@ def test_last_items_and_held_out_ones_are_not_looked_at(config, tmp_path):
     write(config, [items[::-1] for items in sequences])
     now = load_vectors(config.data, with_partners=True, with_collaborative=True)
     assert now.fingerprint() != before.fingerprint()
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_data_is_the_same_where_another_machine_rounds_otherwise(config, monkeypatch, weight):
+    """The last bits of a truncated SVD depend on the number of threads: a run is exported on another machine too."""
+    config.data.collaborative_weight = weight
+    here = load_vectors(config.data, with_collaborative=True)
+    monkeypatch.setattr(cooccurrence, "truncated_svd", lambda *args: truncated_svd(*args) * np.float32([1, 1.00001]))
+    there = load_vectors(config.data, with_collaborative=True)
+    assert (there.relations.collaborative != here.relations.collaborative).any()
+    assert there.fingerprint() == here.fingerprint()
+    config.data.collaborative_weight = 0.25
+    assert load_vectors(config.data, with_collaborative=True).fingerprint() != here.fingerprint()
 
 
 def test_no_file_is_refused_in_one_line(config):

@@ -19,7 +19,7 @@ from sid_jax.data.checks import check_finite
 from sid_jax.data.collaborative import collaborative_vectors, join_side_by_side
 from sid_jax.data.text import template
 from sid_jax.data.text.encode import encode_texts
-from sid_jax.data.vector_set import VectorSet
+from sid_jax.data.vector_set import VectorSet, digest_of
 from sid_jax.errors import UserError
 
 VIEWS = ("item", "user")
@@ -111,8 +111,8 @@ def _movielens_vectors(settings: ConfigDict) -> VectorSet:
         if name not in table:
             raise UserError(f"{catalogue.source}: no column {name!r}; its {view}s have {', '.join(table)}")
     makers = {"text": _movielens_texts, "collaborative": _movielens_ratings}
-    parts = [makers[name](catalogue, settings) for name in settings.vectors.split("+")]
-    vectors = parts[0] if len(parts) == 1 else join_side_by_side(parts)
+    parts = {part: makers[part](catalogue, settings) for part in settings.vectors.split("+")}
+    vectors = join_side_by_side(list(parts.values())) if len(parts) > 1 else next(iter(parts.values()))
     name = EDITIONS[size].name
     check_finite(vectors, table[id_name], f"{name}, {settings.vectors} vectors")
     return VectorSet(
@@ -120,8 +120,16 @@ def _movielens_vectors(settings: ConfigDict) -> VectorSet:
         vectors=vectors,
         id_name=id_name,
         columns={name: table[name] for name in exported},
+        made_of=_made_of(parts, catalogue, settings) if "collaborative" in parts else "",
         source=f"{name} ({settings.vectors} vectors of its {view}s) from {catalogue.source}",
     )
+
+
+def _made_of(parts: dict[str, np.ndarray], catalogue: MovieLens, settings: ConfigDict) -> str:
+    """Returns the SHA-256 of texts' vectors and ratings, and of what is done with these."""
+    texts = [parts["text"]] if "text" in parts else []
+    how = settings.view, settings.collaborative_dimension, settings.collaborative_holdout
+    return digest_of(*how, *catalogue.ratings.values(), *texts)
 
 
 def _movielens_texts(catalogue: MovieLens, settings: ConfigDict) -> np.ndarray:
