@@ -29,6 +29,7 @@ class ModelRanker:
       mesh: of the devices that share a batch.
 
     Attributes:
+      name, graphdef, params, catalogue, num_beams, mesh: as given.
       num_generated: IDs generated so far.
       num_invalid: how many of them no item has.
     """
@@ -44,9 +45,9 @@ class ModelRanker:
         mesh: Mesh,
     ):
         self.name = name
-        self._graphdef, self._params = graphdef, params
-        self._catalogue = catalogue
-        self._num_beams, self._mesh = num_beams, mesh
+        self.graphdef, self.params = graphdef, params
+        self.catalogue = catalogue
+        self.num_beams, self.mesh = num_beams, mesh
         self._known = np.unique(_as_numbers(np.asarray(catalogue.semantic_ids), catalogue.trie.sizes))
         self.num_generated = self.num_invalid = 0
 
@@ -63,11 +64,11 @@ class ModelRanker:
         """
         size = len(batch.lengths)
         found, codes = _find(
-            self._graphdef,
-            self._params,
-            self._shared_out(batch),
-            self._catalogue,
-            num_beams=self._num_beams,
+            self.graphdef,
+            self.params,
+            self.shared_out(batch),
+            self.catalogue,
+            num_beams=self.num_beams,
         )
         if codes is not None:
             self._count_invalid(np.asarray(codes)[:size])
@@ -75,22 +76,20 @@ class ModelRanker:
 
     def over(self, catalogue: Catalogue) -> ModelRanker:
         """Returns the same model as what recommends from another catalogue, which has items of the same table."""
-        return ModelRanker(
-            self.name, self._graphdef, self._params, catalogue, num_beams=self._num_beams, mesh=self._mesh
-        )
+        return ModelRanker(self.name, self.graphdef, self.params, catalogue, num_beams=self.num_beams, mesh=self.mesh)
 
-    def _shared_out(self, batch: HistoryBatch) -> HistoryBatch:
+    def shared_out(self, batch: HistoryBatch) -> HistoryBatch:
         """Returns the batch in equal shares on all devices, padded to what they can share."""
-        padding = -len(batch.lengths) % self._mesh.size
+        padding = -len(batch.lengths) % self.mesh.size
         padded = jax.tree.map(lambda leaf: np.pad(leaf, ((0, padding),) + ((0, 0),) * (leaf.ndim - 1), "edge"), batch)
-        return jax.device_put(padded, NamedSharding(self._mesh, PartitionSpec("data")))
+        return jax.device_put(padded, NamedSharding(self.mesh, PartitionSpec("data")))
 
     def _count_invalid(self, codes: np.ndarray) -> None:
         generated = codes.reshape(-1, codes.shape[-1])
         # Where there are fewer IDs than beams, the beams left over have none.
         generated = generated[generated[:, 0] >= 0]
         self.num_generated += len(generated)
-        self.num_invalid += int((~np.isin(_as_numbers(generated, self._catalogue.trie.sizes), self._known)).sum())
+        self.num_invalid += int((~np.isin(_as_numbers(generated, self.catalogue.trie.sizes), self._known)).sum())
 
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "num_beams"))

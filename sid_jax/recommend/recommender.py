@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,8 @@ class Recommender:
       ranker: the trained model.
       window: the most items of a history that are looked at.
       most: the longest list that can be asked for.
-      by_kind: what recommends known items alone, and what recommends unseen ones; None if there are none of these.
+      by_kind: returns what recommends known items alone, and what recommends unseen ones, when first asked; None if
+        there are none of these.
     """
 
     def __init__(
@@ -46,9 +48,9 @@ class Recommender:
         ranker: ModelRanker,
         window: int,
         most: int,
-        by_kind: tuple[Ranker, Ranker] | None = None,
+        by_kind: Callable[[], tuple[Ranker, Ranker]] | None = None,
     ):
-        self._by_kind = by_kind
+        self._by_kind = None if by_kind is None else functools.cache(by_kind)
         self._table, self._ranker, self._window, self._most = table, ranker, window, most
         self._row_of = {str(item): row for row, item in enumerate(table.item_ids.tolist())}
 
@@ -72,7 +74,7 @@ class Recommender:
 
         Raises:
           UserError: for an empty history, an item that is not in the catalogue, too long a list, or more unseen slots
-            than places, or any in a run without them.
+            than places, or any in a run that has no cold items or no vectors of them.
         """
         if not 1 <= k <= self._most:
             raise UserError(f"k is {k}; it must be from 1 to {self._most}, the run's config.eval.num_beams")
@@ -96,10 +98,10 @@ class Recommender:
 
     def _with_unseen(self, slots: int, k: int) -> Ranker:
         if self._by_kind is None:
-            raise UserError("the run has no unseen items to recommend: it takes config.eval.unseen_slots above 0")
+            raise UserError("the run has no unseen items to recommend: it names none in config.data.cold_items")
         if not 0 < slots <= k:
             raise UserError(f"unseen_slots is {slots}; it must be from 0 to k, {k}")
-        return SlotRanker(self._ranker.name, *self._by_kind, slots, k)
+        return SlotRanker(self._ranker.name, *self._by_kind(), slots, k)
 
 
 def load_recommender(workdir: str | Path) -> Recommender:
@@ -121,5 +123,5 @@ def load_recommender(workdir: str | Path) -> Recommender:
     begun = train_configured(config, workdir, silent, quiet=True)
     assert begun is not None  # it was finished
     task, trained = begun
-    by_kind = rankers_by_kind(config, task, trained.ranker) if config.eval.unseen_slots else None
+    by_kind = functools.partial(rankers_by_kind, config, task, trained.ranker) if task.split.cold.any() else None
     return Recommender(task.table, trained.ranker, config.model.window, config.eval.num_beams, by_kind)

@@ -49,6 +49,8 @@ def test_what_follows_is_learnt_and_told(config, tmp_path, console):
     for history, k, words in (([], 3, "history is empty"), ([99], 3, "99 is not in"), ([7], 21, "from 1 to 20")):
         with pytest.raises(UserError, match=words):
             recommender.recommend(history, k)
+    with pytest.raises(UserError, match="names none in config.data.cold_items"):
+        recommender.recommend([7], 3, unseen_slots=1)
     rows = read_records(tmp_path / "run" / "decoder", "eval")
     assert rows[-1]["recall@10"] > 0.9
 
@@ -85,7 +87,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(config, tmp_path, conso
     assert not stopped.finished
     resumed = loop.train_recommender(config, task, tmp_path / "stopped", console=console)
     assert resumed.finished and resumed.step == whole.step
-    for one, other in zip(jax.tree.leaves(whole.ranker._params), jax.tree.leaves(resumed.ranker._params), strict=True):
+    for one, other in zip(jax.tree.leaves(whole.ranker.params), jax.tree.leaves(resumed.ranker.params), strict=True):
         np.testing.assert_array_equal(one, other)
     assert read_records(tmp_path / "whole", "train") == read_records(tmp_path / "stopped", "train")
 

@@ -20,7 +20,7 @@ from sid_jax.training.sharding import on_every_device
 _SPARE = 50
 
 
-class UnseenRanker(ModelRanker):
+class UnseenRanker:
     """Lists of unseen items alone.
 
     Args:
@@ -31,28 +31,21 @@ class UnseenRanker(ModelRanker):
     """
 
     def __init__(self, ranker: ModelRanker, unseen: Trie, content: np.ndarray, back_off: BackOff | None):
-        super().__init__(
-            ranker.name,
-            ranker._graphdef,
-            ranker._params,
-            ranker._catalogue,
-            num_beams=ranker._num_beams,
-            mesh=ranker._mesh,
-        )
-        self._unseen, self._content = on_every_device((unseen, content), self._mesh)
-        self._back_off = back_off
+        self.name = ranker.name
+        self._ranker, self._back_off = ranker, back_off
+        self._unseen, self._content = on_every_device((unseen, content), ranker.mesh)
 
     def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:
         """Returns the best unseen items for each history, `[B, count]` int32; -1 where there are no more."""
         found = _find_unseen(
-            self._graphdef,
-            self._params,
-            self._shared_out(batch),
-            self._catalogue,
+            self._ranker.graphdef,
+            self._ranker.params,
+            self._ranker.shared_out(batch),
+            self._ranker.catalogue,
             self._unseen,
             self._content,
             self._back_off,
-            num_beams=self._num_beams,
+            num_beams=self._ranker.num_beams,
             count=min(count + _SPARE, len(self._unseen.items)),
         )
         return first_allowed(np.asarray(found)[: len(batch.lengths)], exclude, count)

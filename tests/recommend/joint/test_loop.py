@@ -78,7 +78,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(joint_config, tmp_path,
     monkeypatch.undo()
     _, resumed = loop.train_jointly(joint_config, tmp_path / "stopped", console=console)
     assert resumed.finished and resumed.step == whole.step
-    for one, other in zip(jax.tree.leaves(whole.ranker._params), jax.tree.leaves(resumed.ranker._params), strict=True):
+    for one, other in zip(jax.tree.leaves(whole.ranker.params), jax.tree.leaves(resumed.ranker.params), strict=True):
         np.testing.assert_array_equal(one, other)
     for part in ("joint", "decoder"):
         for kind in ("train", "ids", "eval"):

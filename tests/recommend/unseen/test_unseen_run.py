@@ -63,6 +63,9 @@ def test_cold_items_are_found_in_their_places(cold_config, tmp_path, console):
     assert [each["name"] for each in results["validation_cold"]] == [each.name for each in slotted]
     assert "R@10, cold" in console.file.getvalue()
 
+    # A recommender has places for unseen items whether or not the test had.
+    about = tmp_path / "run" / "decoder" / "run.json"
+    about.write_text(about.read_text().replace('"unseen_slots": 1', '"unseen_slots": 0'))
     recommender = load_recommender(tmp_path / "run")
     first, *_, last = (each.item_id for each in recommender.recommend([4, 5, 6], 5, unseen_slots=1))
     assert (first, last) == (8, 7)
