@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -12,6 +13,9 @@ from sid_jax.models.rqvae import RQVAE
 
 # Items decoded at a time.
 _ITEMS_A_CALL = 8192
+
+# One program: operation by operation, an accelerator compiles each of them.
+_reconstruct = jax.jit(RQVAE.reconstruct)
 
 
 def fidelity_by_depth(model: RQVAE, codes: np.ndarray, vectors: np.ndarray) -> list[dict[str, float]]:
@@ -29,7 +33,7 @@ def fidelity_by_depth(model: RQVAE, codes: np.ndarray, vectors: np.ndarray) -> l
 
 def _decode(model: RQVAE, codes: np.ndarray, depth: int) -> np.ndarray:
     parts: Sequence[np.ndarray] = [
-        np.asarray(model.reconstruct(jnp.asarray(codes[first : first + _ITEMS_A_CALL, :depth])))
+        np.asarray(_reconstruct(model, jnp.asarray(codes[first : first + _ITEMS_A_CALL, :depth])))
         for first in range(0, len(codes), _ITEMS_A_CALL)
     ]
     return np.concatenate(parts)
