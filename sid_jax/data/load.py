@@ -103,9 +103,7 @@ def _with_cooccurrences(
     histories = histories.without_last(data_config.collaborative_holdout)
     if data.held_out is not None:
         histories = histories.keep_interactions(~data.held_out[histories.items])
-    made_of = digest_of(
-        data.fingerprint(), histories.fingerprint(), weight, dimension, with_partners, with_collaborative
-    )
+    made_of = digest_of(data.fingerprint(), histories.fingerprint(), weight, dimension)
     counts = pair_counts(histories)
     source = f"{data.source} and the co-occurrences of {settings.path or settings.source}"
     collaborative = None

@@ -14,7 +14,7 @@ from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
 from sid_jax.export.load import load_export
 from sid_jax.models.rqvae import RQVAE
-from sid_jax.recommend.data.quantizer import quantizer_config, train_ids
+from sid_jax.recommend.data.quantizer import train_ids
 from sid_jax.settings import fill
 from sid_jax.training.recipe import Recipe
 from sid_jax.training.restore import TrainedRun
@@ -25,7 +25,7 @@ from sid_jax.training.state import make_state
 def load_tokenizer(config: ConfigDict, workdir: Path, console: Console) -> TrainedRun:
     """Returns the tokenizer of `config.ids`: an export's, or "rqvae", trained in the workdir first.
 
-    Its vectors come from where the export's settings say that they lay, or from where `config.quantizer.data` says.
+    Its vectors are made as the export's settings say; where their files lie now, `config.quantizer.data` may say.
 
     Raises:
       UserError: if there is no such export, it is not one of a trained run, or the vectors are not its own.
@@ -37,9 +37,7 @@ def load_tokenizer(config: ConfigDict, workdir: Path, console: Console) -> Train
     if not {"config", "data"} <= export.manifest.keys():
         raise UserError(f"{folder} is not the export of a training run: export with --workdir, or set config.ids=rqvae")
     settings = fill(default_config(), export.manifest["config"])
-    given = quantizer_config(config).data
-    if config.ids != "rqvae" and (given.path or given.source != "vectors"):
-        settings.data = given
+    _find_moved(settings.data, config.quantizer.data)
     _as_exported(settings)
     data = load_corpus(settings)
     if data.fingerprint() != export.manifest["data"]["fingerprint"]:
@@ -68,6 +66,14 @@ def parts(model: RQVAE) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
     """Returns a model's structure, its parameters, and what of it no optimizer moves."""
     graphdef, params, *others = nnx.split(model, nnx.Param, ...)
     return graphdef, params, others[0]
+
+
+def _find_moved(data: ConfigDict, now: ConfigDict) -> None:
+    """Takes over where the files are, and how they are to be read; what is made of them stays."""
+    for name in ("path", "ids_path", "id_column", "vector_column") if now.path else ():
+        data[name] = now[name]
+    data.cache_dir = now.cache_dir or data.cache_dir
+    data.histories.path = now.histories.path or data.histories.path
 
 
 def _as_exported(settings: ConfigDict) -> None:

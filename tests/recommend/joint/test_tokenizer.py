@@ -1,0 +1,37 @@
+"""The tokenizer that joint training starts from: an export, with the vectors that it was made of."""
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from sid_jax.config import default_config
+from sid_jax.export.run import export
+from sid_jax.recommend.joint.tokenizer import load_tokenizer
+from sid_jax.training.loop import train
+
+
+@pytest.mark.parametrize(("weight", "features"), [(0.5, 6 + 2), (0.0, 6)])
+def test_what_histories_gave_an_export_is_found_again_where_its_files_now_are(joint_config, tmp_path, weight, features):
+    """As a second part of the vectors, or as a loss alone; a recommender's config names neither."""
+    quiet, old, new = Console(quiet=True), tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    np.save(old / "items.npy", np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32))
+    (old / "histories.txt").write_text("".join(f"u{n} {n} {n + 1} {n + 2} 0 0\n" for n in range(38)))
+    config = default_config()
+    config.data.path, config.data.histories.path = str(old / "items.npy"), str(old / "histories.txt")
+    config.data.histories.source, config.data.collaborative_dimension = "sequences", 2
+    config.data.collaborative_weight, config.model.alignment_weight = weight, 0.1
+    config.model.num_levels, config.model.codebook_size = 2, 8
+    config.model.latent_dimension, config.model.hidden_dimensions = 4, (16,)
+    config.train.batch_size, config.train.num_epochs = 40, 2
+    train(config, tmp_path / "run", console=quiet)
+    export(tmp_path / "run", tmp_path / "ids", console=quiet)
+    old.rename(new)
+
+    joint_config.ids = str(tmp_path / "ids")
+    joint_config.quantizer.data.path = str(new / "items.npy")
+    joint_config.quantizer.data.histories.path = str(new / "histories.txt")
+    run = load_tokenizer(joint_config, tmp_path, quiet)
+    assert run.data.vectors.shape == (40, features)
+    # From here on no loss on histories trains it.
+    assert run.config.model.alignment_weight == 0
