@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from sid_jax.errors import UserError
 from sid_jax.training.schedules import Lengths, Schedule
 
 # From here on, as a share of the joint part, there is no noise: codes settle as export takes them.
@@ -33,9 +34,18 @@ class Course:
 
     @classmethod
     def of(cls, joint: ConfigDict, lengths: Lengths) -> Course:
-        """Returns the course of `config.joint` in a run of these lengths; it ends with a compiled call."""
+        """Returns the course of `config.joint` in a run of these lengths; it ends with a compiled call.
+
+        Raises:
+          UserError: if no call is left for the recommender to learn the final IDs in.
+        """
         calls = max(1, round(joint.share * lengths.num_steps / lengths.log_every_steps))
-        freeze_step = min(calls * lengths.log_every_steps, lengths.num_steps)
+        freeze_step = calls * lengths.log_every_steps
+        if freeze_step >= lengths.num_steps:
+            raise UserError(
+                f"of {lengths.num_steps} steps the joint part has all, {lengths.log_every_steps} a call: lower "
+                "config.joint.share or config.train.log_every_steps, or train for more epochs"
+            )
 
         def done(step: jax.Array) -> jax.Array:
             return jnp.asarray(step, jnp.float32) / freeze_step

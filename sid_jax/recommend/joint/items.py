@@ -10,11 +10,14 @@ import numpy as np
 
 from sid_jax.recommend.data.packing import PackedRows
 
+# The item of an empty place.
+_NONE = -1
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class BatchItems:
-    """The items of a batch of rows `[B, P]`, in U places, of which those left over hold an item again.
+    """The items of a batch of rows `[B, P]`, in U places, of which those left over hold the first item of all.
 
     Attributes:
       vectors: `[U, D]`.
@@ -30,16 +33,15 @@ class BatchItems:
 
 def most_items(examples: PackedRows, batch_size: int) -> int:
     """Returns U, the most items that a batch of so many rows can have."""
-    items = np.sort(np.concatenate([examples.inputs, examples.targets], axis=1), axis=1)
+    sides = np.stack([examples.inputs, examples.targets], axis=1)
+    items = np.sort(np.where(examples.segments[:, None] > 0, sides, _NONE).reshape(len(sides), -1), axis=1)
     a_row = int((np.diff(items, axis=1) > 0).sum(axis=1).max()) + 1
     return min(a_row * batch_size, len(np.unique(items)))
 
 
 def items_of(batch: PackedRows, vectors: jax.Array, size: int) -> BatchItems:
     """Returns the items of a batch, at most `size` (static), with their vectors out of `[N, D]`."""
-    taken = jnp.concatenate([batch.inputs, batch.targets])
-    rows, places = jnp.unique(taken, size=size, fill_value=-1, return_inverse=True)
-    counted = rows >= 0
-    rows = jnp.maximum(rows, 0)
-    inputs, targets = jnp.split(places.reshape(taken.shape).astype(jnp.int32), 2)
-    return BatchItems(vectors[rows], counted, inputs, targets)
+    taken = jnp.where(batch.segments > 0, jnp.stack([batch.inputs, batch.targets]), _NONE)
+    rows, places = jnp.unique(taken, size=size, fill_value=_NONE, return_inverse=True)
+    inputs, targets = places.reshape(taken.shape).astype(jnp.int32)
+    return BatchItems(vectors[jnp.maximum(rows, 0)], rows != _NONE, inputs, targets)

@@ -165,7 +165,8 @@ class _JointRun:
     def _refresh(self, state: JointState, vectors: jax.Array) -> tuple[JointState, Refreshed]:
         """Returns the state with the codes that its quantizer gives; codes that went out of use begin anew."""
         before, codes = np.asarray(state.codes), self._codes(state)
-        if self._recipe.course.noiseless(int(state.step)) or min(usage(codes, self.sizes)) == 1:
+        settling = self._recipe.course.noiseless(int(state.step)) or not self._config.joint.codebook_rate
+        if settling or min(usage(codes, self.sizes)) == 1:
             return self._with_codes(state, codes), Refreshed.between(before, codes, self.sizes)
         params, opt_state = revive_unused(
             self._recipe.quantizer,

@@ -15,6 +15,7 @@ from sid_jax.errors import UserError
 from sid_jax.export.load import load_export
 from sid_jax.export.manifest import read_manifest
 from sid_jax.recommend.joint import loop
+from sid_jax.recommend.joint.tokenizer import load_tokenizer
 from sid_jax.recommend.recommender import load_recommender
 from sid_jax.recommend.run import run
 from sid_jax.training.records import read_records
@@ -86,6 +87,14 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(joint_config, tmp_path,
     whole_ids, stopped_ids = (read_manifest(tmp_path / name / "ids-joint") for name in ("whole", "stopped"))
     assert whole_ids["files"]["ids.parquet"] == stopped_ids["files"]["ids.parquet"]
     assert whole_ids["files"]["codebooks.safetensors"] == stopped_ids["files"]["codebooks.safetensors"]
+
+
+def test_codebooks_of_rate_0_hold_still_though_codes_are_out_of_use(joint_config, tmp_path, console, monkeypatch):
+    joint_config.joint.codebook_rate = 0.0
+    monkeypatch.setattr(loop, "usage", lambda codes, sizes: [0.5, 0.5])
+    joint_run = loop._JointRun(joint_config, tmp_path, load_tokenizer(joint_config, tmp_path, console), console, True)
+    _, refreshed = joint_run._refresh(joint_run._start(), joint_run._tokenizer.data.vectors)
+    assert refreshed.churn == 0
 
 
 def test_codes_that_collapse_end_the_run_in_one_line(joint_config, tmp_path, console, monkeypatch):

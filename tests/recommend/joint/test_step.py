@@ -11,6 +11,7 @@ import pytest
 from flax import nnx
 from rich.console import Console
 
+from sid_jax.errors import UserError
 from sid_jax.export.id_tables import IdTable
 from sid_jax.ids.trie import build_trie
 from sid_jax.recommend.data.packing import PackedRows, pack_rows
@@ -165,12 +166,19 @@ def test_what_is_expected_everywhere_is_no_information():
     np.testing.assert_allclose(lack[0, :2, 0], 0, atol=1e-6)
 
 
-def test_a_batchs_items_are_each_there_once(begun):
-    batch, items = begun.batch, begun.items
-    there = np.unique(np.concatenate([batch.inputs, batch.targets]))
-    assert items.counted.sum() == len(there) <= begun.recipe.most_items
-    np.testing.assert_array_equal(items.vectors[items.inputs], begun.vectors[batch.inputs])
-    np.testing.assert_array_equal(items.vectors[items.targets], begun.vectors[batch.targets])
+def test_a_batchs_items_are_each_there_once_and_empty_places_hold_none(begun):
+    batch = dataclasses.replace(begun.batch, segments=begun.batch.segments.at[1:].set(0))
+    items = items_of(batch, begun.vectors, begun.recipe.most_items)
+    there = np.unique([batch.inputs[0], batch.targets[0]])
+    assert items.counted.sum() == len(there) < begun.items.counted.sum() <= begun.recipe.most_items
+    np.testing.assert_array_equal(items.vectors[items.inputs[0]], begun.vectors[batch.inputs[0]])
+    np.testing.assert_array_equal(items.vectors[items.targets[0]], begun.vectors[batch.targets[0]])
+
+
+def test_a_joint_part_that_leaves_no_step_for_the_final_ids_is_refused(joint_config):
+    joint_config.joint.share = 0.98
+    with pytest.raises(UserError, match="of 100 steps the joint part has all, 5 a call: lower config.joint.share"):
+        Course.of(joint_config.joint, dataclasses.replace(LENGTHS, log_every_steps=5))
 
 
 def test_noise_and_temperature_fall_and_rates_end_at_0(joint_config):

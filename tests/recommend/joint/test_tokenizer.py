@@ -24,6 +24,7 @@ def test_what_histories_gave_an_export_is_found_again_where_its_files_now_are(jo
     config.model.num_levels, config.model.codebook_size = 2, 8
     config.model.latent_dimension, config.model.hidden_dimensions = 4, (16,)
     config.train.batch_size, config.train.num_epochs = 40, 2
+    config.ids.unique = "suffix"
     train(config, tmp_path / "run", console=quiet)
     export(tmp_path / "run", tmp_path / "ids", console=quiet)
     old.rename(new)
@@ -33,5 +34,6 @@ def test_what_histories_gave_an_export_is_found_again_where_its_files_now_are(jo
     joint_config.quantizer.data.histories.path = str(new / "histories.txt")
     run = load_tokenizer(joint_config, tmp_path, quiet)
     assert run.data.vectors.shape == (40, features)
-    # From here on no loss on histories trains it.
+    # From here on no loss on histories trains it, and a suffix would be a level that the recommender does not know.
     assert run.config.model.alignment_weight == 0
+    assert run.config.ids.unique == "relocate"
