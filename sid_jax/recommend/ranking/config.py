@@ -44,7 +44,8 @@ def default_config() -> ConfigDict:
     data.until = 1.0
     # Of these, what is trained on; the rest, all of it later, is the test.
     data.train_share = 0.8
-    # Items held out of everything that is trained, in each run others; with a fifth, five runs hold out each item once.
+    # Items held out of everything that is trained, in each run others as long as there are enough left; with a fifth,
+    # five runs hold out each item once.
     data.cold_share = 0.2
     # The most of a user's last ratings that are looked at.
     data.window = 20
@@ -114,7 +115,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "data.liked_from": (0, _INFINITE),
     "data.until": (0.01, 1),
     "data.train_share": (0.01, 0.99),
-    "data.cold_share": (0.01, 0.99),
+    "data.cold_share": (0.01, 0.9),
     "data.window": (1, _INFINITE),
     "sides.window": (1, _INFINITE),
     "sides.cut_share": (0, 1),

@@ -112,11 +112,14 @@ def make_ratings(catalogue: MovieLens, *, liked_from: float, until: float, train
 def cold_items(ratings: Ratings, share: float, run: int, seed: int) -> np.ndarray:
     """Returns the items that a run holds out, `[N]` bool: its share of all, and those that nobody rated in time.
 
-    Items are dealt into as many parts as make up all, of which each run holds out the next, and then dealt anew.
+    Items are dealt into as many parts of that share as there is room for, of which each run holds out the next, and
+    then dealt anew.
     """
     num_items = len(ratings.item_ids)
-    parts = max(1, round(1 / share))
-    dealt = stream_rng(seed + run // parts, "cold_items").permutation(num_items) % parts == run % parts
+    parts = int(1 / share)
+    # Parts go round and round, the last of them cut short where they do not make up all: that one is never held out.
+    part_of = stream_rng(seed + run // parts, "cold_items").permutation(num_items) % (1 / share) // 1
+    dealt = part_of == run % parts
     rated = np.zeros(num_items, bool)
     rated[ratings.items[: ratings.num_train]] = True
     return dealt | ~rated

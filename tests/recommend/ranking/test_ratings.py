@@ -6,6 +6,7 @@ import pytest
 
 from sid_jax.errors import UserError
 from sid_jax.recommend.ranking.ratings import cold_items, make_examples, make_ratings
+from sid_jax.streams import stream_rng
 from tests.recommend.ranking.conftest import NUM_ITEMS, made_catalogue
 
 
@@ -63,6 +64,20 @@ def test_each_item_is_cold_in_one_of_as_many_runs_as_make_up_all(ratings):
     # Whom nobody rated in time is cold in any run.
     unseen = type(ratings)(**{**vars(ratings), "items": np.where(ratings.items == 7, 8, ratings.items)})
     assert all(cold_items(unseen, 0.25, run, 0)[7] for run in range(4))
+
+
+@pytest.mark.parametrize("share", [0.15, 0.3, 0.4, 0.6, 0.7, 0.9])
+def test_what_is_cold_is_the_share_that_was_asked_for(share, ratings):
+    runs = np.stack([cold_items(ratings, share, run, 0) for run in range(2 * int(1 / share))])
+    np.testing.assert_allclose(runs.sum(axis=1), share * NUM_ITEMS, atol=1)
+    # No item is cold twice before all are dealt anew.
+    assert runs[: int(1 / share)].sum(axis=0).max() == 1
+
+
+def test_what_the_published_figures_held_out_is_held_out_still(ratings):
+    dealt = stream_rng(3, "cold_items").permutation(NUM_ITEMS)
+    for run in range(5):
+        assert np.flatnonzero(cold_items(ratings, 0.2, run, 3)).tolist() == np.flatnonzero(dealt % 5 == run).tolist()
 
 
 def test_nothing_to_tell_apart_is_refused():
