@@ -11,12 +11,12 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from sid_jax.config import default_config
-from sid_jax.data.load import load_vectors
 from sid_jax.data.scaling import apply_scaling, fit_scaling
 from sid_jax.export.id_tables import IdTable, align, parse_id_source, read_id_table
 from sid_jax.export.run import export
 from sid_jax.features.kinds import fit_features
 from sid_jax.features.pieces import PieceFeatures
+from sid_jax.recommend.data.item_vectors import content_vectors
 from sid_jax.recommend.ranking.config import TRAINED, UNCUT, VECTORS
 from sid_jax.settings import fill
 from sid_jax.streams import stream_rng
@@ -57,9 +57,12 @@ def make_side(config: ConfigDict, kind: str, num_rows: int, table: IdTable, impr
       table: the Semantic IDs of the N items.
       impressions: `[N]`, how often each item is trained on.
       seed: of random hashing.
+
+    Raises:
+      UserError: if an item has no vector, or features cannot be fitted.
     """
     if kind == VECTORS:
-        vectors = load_vectors(_quantizer_config(config, seed, None).data).vectors
+        vectors = content_vectors(_quantizer_config(config, seed, None).data, table.item_ids)
         scaling = fit_scaling(vectors[impressions > 0], unit_norm=True, centre=True, standardise="global")
         scaled = np.asarray(apply_scaling(scaling, vectors))
         return Side(0, scaled, scaled[None])

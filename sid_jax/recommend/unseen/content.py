@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pyarrow.compute as pc
 from ml_collections import ConfigDict
 
-from sid_jax.data.load import load_vectors
 from sid_jax.data.scaling import apply_scaling, fit_scaling
 from sid_jax.errors import UserError
-from sid_jax.export.common_items import comparable
+from sid_jax.recommend.data.item_vectors import content_vectors
 from sid_jax.recommend.data.quantizer import quantizer_config
 
 
@@ -33,22 +31,7 @@ def load_content(config: ConfigDict, item_ids: np.ndarray, cold: np.ndarray) -> 
             "unseen items are told apart by their content, and config.quantizer.data names no vectors: pass "
             "--config.quantizer.data.path=FILE, those that the IDs were made from"
         )
-    # What histories say of items, they do not say of those that nobody has had.
-    settings.histories.source = "none"
-    data = load_vectors(settings)
-    rows = _rows_of(data.ids, item_ids)
-    vectors = data.vectors[rows]
+    vectors = content_vectors(settings, item_ids)
     scaling = fit_scaling(vectors[~cold], unit_norm=True, centre=True, standardise="none")
     centred = np.array(apply_scaling(scaling, vectors))
     return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-
-
-def _rows_of(have: np.ndarray, item_ids: np.ndarray) -> np.ndarray:
-    rows = pc.index_in(*reversed(comparable(have, item_ids)))
-    if rows.null_count:
-        first = item_ids.tolist()[pc.index(rows.is_null(), True).as_py()]
-        raise UserError(
-            f"config.quantizer.data has no vector of {rows.null_count} of {len(item_ids)} items, the first is "
-            f"{first!r}: name the vectors that the IDs were made from"
-        )
-    return rows.to_numpy()

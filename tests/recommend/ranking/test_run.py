@@ -89,6 +89,24 @@ def test_vectors_are_scaled_without_the_cold_items(config):
     assert np.square(side.inputs[12:]).mean() == pytest.approx(1, rel=1e-4)
 
 
+def test_vectors_go_to_their_own_films_in_whatever_order_they_come(config, tmp_path):
+    vectors = np.random.default_rng(0).normal(size=(63, 5)).astype(np.float32)
+    table, found = read_id_table(config.ids), []
+    data = config.quantizer.data
+    data.source, data.path, data.ids_path = "vectors", str(tmp_path / "v.npy"), str(tmp_path / "v.txt")
+    # In the order of the films; the other way round; and so among vectors of what is no film.
+    for rows in (np.arange(60), np.arange(60)[::-1], np.arange(63)[::-1]):
+        np.save(tmp_path / "v.npy", vectors[rows])
+        (tmp_path / "v.txt").write_text("\n".join(map(str, rows + 1)))
+        found.append(make_side(config, "vectors", 0, table, np.ones(60, int), 0).inputs)
+    for other in found[1:]:
+        np.testing.assert_array_equal(found[0], other)
+    np.save(tmp_path / "v.npy", vectors[:58])
+    (tmp_path / "v.txt").write_text("\n".join(map(str, range(1, 59))))
+    with pytest.raises(UserError, match="no vector of 2 of 60 items, the first is 59"):
+        make_side(config, "vectors", 0, table, np.ones(60, int), 0)
+
+
 def test_the_command_prints_a_table_and_a_mistake_is_one_line(settings, tmp_path):
     settings = {**settings, "train.num_epochs": 1.0, "sides.kinds": "('prefix',)", "sides.rows": "(20,)"}
     flags = [f"--config.{name}={value}" for name, value in settings.items()]

@@ -1,0 +1,39 @@
+"""The vectors of a catalogue's items, each item's its own, however the files are ordered."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow.compute as pc
+from ml_collections import ConfigDict
+
+from sid_jax.data.load import load_vectors
+from sid_jax.errors import UserError
+from sid_jax.export.common_items import comparable
+
+
+def content_vectors(data_config: ConfigDict, item_ids: np.ndarray) -> np.ndarray:
+    """Returns what items are like, whether anybody has seen them or not: their vectors, without what histories say.
+
+    Args:
+      data_config: the quantizer's `data`.
+      item_ids: `[N]` ids of the catalogue; matched as text where one side has numbers and the other text.
+
+    Returns:
+      `[N, D]` float32, as they came.
+
+    Raises:
+      UserError: if there are no vectors, or not of all items.
+    """
+    settings = data_config.copy_and_resolve_references()
+    # What histories say of items, they do not say of those that nobody has had.
+    settings.histories.source = "none"
+    data = load_vectors(settings)
+    have, wanted = comparable(data.ids, item_ids)
+    rows = pc.index_in(wanted, value_set=have)
+    if rows.null_count:
+        first = item_ids.tolist()[pc.index(rows.is_null(), True).as_py()]
+        raise UserError(
+            f"config.quantizer.data has no vector of {rows.null_count} of {len(item_ids)} items, the first is "
+            f"{first!r}: name the vectors that the IDs were made from"
+        )
+    return data.vectors[rows.to_numpy()]
