@@ -32,6 +32,9 @@ def main() -> None:
     """Writes what the flags name."""
     if not (_ROWS.value or _FITTED.value):
         raise UserError("say how many rows the embedding table may have, --rows=2000, or name features by --fitted")
+    how = [f"--{flag.name}" for flag in (_KIND, _WINDOW, _HASHED, _SEED) if flag.present]
+    if _FITTED.value and how:
+        raise UserError(f"{', '.join(how)}: {_FITTED.value} was made with its own; leave them out with --fitted")
     from sid_jax.features.run import make_features
 
     make_features(

@@ -39,7 +39,17 @@ class NgramFeatures:
     known: np.ndarray | None
 
     def rows_of(self, item_ids: np.ndarray, semantic_ids: np.ndarray) -> ItemRows:
-        """Returns the rows of items `[N]` with their Semantic IDs `[N, L]`, without those of unknown n-grams."""
+        """Returns the rows of items `[N]` with their Semantic IDs `[N, L]`, without those of unknown n-grams.
+
+        Raises:
+          UserError: if the IDs are of another length.
+        """
+        # The last n-gram of any kind ends with the ID.
+        num_levels = self.spans[-1][1]
+        if semantic_ids.shape[1] != num_levels:
+            raise UserError(
+                f"the n-grams are of IDs of {num_levels} codes, these have {semantic_ids.shape[1]}: make others"
+            )
         found = ngrams_of(semantic_ids, self.spans)
         if self.known is None:
             return ItemRows.of_padded((hash_numbers(found) % np.uint64(self.num_rows)).astype(np.int32))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sid_jax.errors import UserError
 from sid_jax.features.hashing import hash_ids, hash_numbers
-from sid_jax.features.ngrams import fit_ngrams
+from sid_jax.features.ngrams import NGRAMS, fit_ngrams, load_ngrams
 
 # Items 0 and 1 share two codes, item 2 one with them, item 3 none.
 IDS = np.array([[5, 1, 0], [5, 1, 2], [5, 0, 2], [0, 1, 2]], np.int32)
@@ -61,6 +61,16 @@ def test_a_hash_gives_a_row_to_everything():
     first, second, third, _ = rows(features)
     assert first[:2] == second[:2] and first[0] == third[0]
     assert all(0 <= row < 7 for each in rows(features, [[9, 9, 9]]) for row in each)
+
+
+@pytest.mark.parametrize("kind", NGRAMS)
+@pytest.mark.parametrize("hashed", [False, True])
+def test_ids_of_another_length_are_refused(kind, hashed, tmp_path):
+    fit_ngrams(kind, IDS, np.ones(4), num_rows=9, hashed=hashed).save(tmp_path)
+    features = load_ngrams(tmp_path)
+    for num_levels in (2, 4):
+        with pytest.raises(UserError, match=f"of 3 codes, these have {num_levels}"):
+            features.rows_of(np.arange(1), np.zeros((1, num_levels), np.int32))
 
 
 @given(

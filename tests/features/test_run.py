@@ -108,6 +108,9 @@ def test_the_command_writes_and_refuses_in_one_line(versions, tmp_path):
     assert rows_by_item(tmp_path / "out").keys() == set(NAMES[:30])
     assert "give at least" in refused(run(*words, "--rows=3", f"--out={tmp_path / 'other'}"))
     assert not (tmp_path / "other").exists()
+    words = ["-m", "sid_jax.features", f"--ids={versions / 'v2'}", f"--fitted={tmp_path / 'out'}"]
+    told = refused(run(*words, "--kind=prefix", "--nohashed", f"--out={tmp_path / 'other'}"))
+    assert "--kind, --hashed" in told and "leave them out with --fitted" in told
 
 
 @pytest.mark.parametrize(
