@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from sid_jax.data.csv_columns import as_text, csv_names
 from sid_jax.data.histories import Histories, offsets_of
 from sid_jax.data.id_lists import catalogue_rows, read_lines, refuse_strangers
 from sid_jax.data.reason import reason
@@ -112,14 +113,14 @@ def _read_columns(path: Path, names: list[str]) -> list[pa.ChunkedArray]:
     """Returns the columns, without nulls; the first two of a .csv file as strings, so that "007" stays what it is."""
     if len(set(names)) < len(names):
         raise UserError(f"{path}: users, items and times must be in different columns, not {', '.join(names)}")
-    readers = {".parquet": (pq.read_schema, _read_parquet), ".csv": (_read_csv_schema, _read_csv)}
+    readers = {".parquet": (_parquet_names, _read_parquet), ".csv": (csv_names, _read_csv)}
     if path.suffix not in readers:
         raise UserError(f"{path}: unknown kind of file {path.suffix!r}; give one of {', '.join(readers)}")
     if not path.is_file():
         raise UserError(f"{path}: no such file; give a .parquet or .csv file")
-    read_schema, read = readers[path.suffix]
+    read_names, read = readers[path.suffix]
     try:
-        there = read_schema(path).names
+        there = read_names(path)
         missing = [name for name in names if name not in there]
         if missing:
             raise UserError(f"{path}: no column {missing[0]!r}; its columns are {', '.join(there)}")
@@ -133,24 +134,16 @@ def _read_columns(path: Path, names: list[str]) -> list[pa.ChunkedArray]:
     return [table[name] for name in names]
 
 
+def _parquet_names(path: Path) -> list[str]:
+    return pq.read_schema(path).names
+
+
 def _read_parquet(path: Path, names: list[str]) -> pa.Table:
     return pq.read_table(path, columns=names)
 
 
-def _read_csv_schema(path: Path) -> pa.Schema:
-    with pa_csv.open_csv(path) as reader:
-        return reader.schema
-
-
 def _read_csv(path: Path, names: list[str]) -> pa.Table:
-    options = pa_csv.ConvertOptions(
-        include_columns=names,
-        column_types=dict.fromkeys(names[:2], pa.string()),
-        # Only what is empty is null: "NA" may be somebody's id.
-        null_values=[""],
-        strings_can_be_null=True,
-    )
-    return pa_csv.read_csv(path, convert_options=options)
+    return pa_csv.read_csv(path, convert_options=as_text(names[:2], guessed=names[2:]))
 
 
 def _refuse_nulls(column: pa.ChunkedArray, where: str) -> None:

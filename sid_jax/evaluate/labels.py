@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,21 @@ import pyarrow.csv as pa_csv
 import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 
+from sid_jax.data.csv_columns import as_text, csv_names
 from sid_jax.data.id_lists import catalogue_rows
 from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
 
-_READERS = {".parquet": pq.read_table, ".csv": pa_csv.read_csv, ".jsonl": pa_json.read_json}
+
+def _read_csv(path: Path) -> pa.Table:
+    return pa_csv.read_csv(path, convert_options=as_text(csv_names(path)))
+
+
+_READERS: dict[str, Callable[[Path], pa.Table]] = {
+    ".parquet": pq.read_table,
+    ".csv": _read_csv,
+    ".jsonl": pa_json.read_json,
+}
 
 
 def read_labels(source: str, item_ids: np.ndarray) -> list[Sequence[str]]:

@@ -17,6 +17,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from sid_jax.data.checks import check_unique
+from sid_jax.data.csv_columns import as_text, csv_names
 from sid_jax.data.npy_file import open_npy
 from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
@@ -190,19 +191,11 @@ def _codes_from_arrow(column: pa.ChunkedArray, item_ids: np.ndarray, path: Path)
 
 def _read_csv(path: Path) -> _Content:
     try:
-        with pa_csv.open_csv(path) as reader:
-            names = reader.schema.names
+        names = csv_names(path)
         name = next((name for name in ("semantic_id", "sid") if name in names[1:]), None)
         if name is None:
             raise UserError(f"{path}: no column 'semantic_id' or 'sid' after the first; its columns are {names}")
-        # As text, and only what is empty is null: "007" and "NA" may be items.
-        texts = pa_csv.ConvertOptions(
-            include_columns=[names[0], name],
-            column_types={names[0]: pa.string(), name: pa.string()},
-            null_values=[""],
-            strings_can_be_null=True,
-        )
-        table = pa_csv.read_csv(path, convert_options=texts)
+        table = pa_csv.read_csv(path, convert_options=as_text([names[0], name]))
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path}: not a readable .csv file ({reason(error)}); write it anew") from error
     for column in (0, 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,12 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from sid_jax.data.csv_columns import as_text, csv_names
 from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
 from sid_jax.export.common_items import comparable
 
 _COUNTS = "impressions"
-_READERS = {".parquet": pq.read_table, ".csv": pa_csv.read_csv}
 
 
 def read_impressions(path: Path, item_ids: np.ndarray, id_column: str = "item_id") -> np.ndarray:
@@ -24,22 +25,26 @@ def read_impressions(path: Path, item_ids: np.ndarray, id_column: str = "item_id
     Args:
       path: a .parquet or .csv file. With a column `impressions`, whole numbers, a row says how often an item was seen,
         and several rows of an item are added up; without, each row is one impression. Items that are not among the N
-        are left out.
+        are left out. The ids of a .csv file are text, as they stand there.
       item_ids: `[N]`; matched as text where one side has numbers and the other text.
       id_column: of the item ids in the file; its first column if it has none of this name.
 
     Raises:
       UserError: if the file cannot be read, a number is negative or none, or none of its items is among the N.
     """
-    if path.suffix not in _READERS or not path.is_file():
+    readers: dict[str, Callable[[], pa.Table]] = {
+        ".parquet": lambda: pq.read_table(path),
+        ".csv": lambda: _read_csv(path, id_column),
+    }
+    if path.suffix not in readers or not path.is_file():
         raise UserError(f"--impressions={path}: give a .parquet or .csv file that is there")
     try:
-        table = _READERS[path.suffix](path)
+        table = readers[path.suffix]()
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path}: not a readable {path.suffix} file ({reason(error)}); write it anew") from error
     if not table.num_columns or not len(table):
         raise UserError(f"{path}: is empty; give a table with a column of item ids")
-    ids_name = id_column if id_column in table.column_names else table.column_names[0]
+    ids_name = _ids_name(table.column_names, id_column)
     ids = table[ids_name]
     if ids.null_count:
         raise UserError(f"{path}: column {ids_name!r}: {ids.null_count} ids are null; leave such rows out")
@@ -53,6 +58,16 @@ def read_impressions(path: Path, item_ids: np.ndarray, id_column: str = "item_id
         )
     counts = _counts(table, path)
     return np.bincount(rows.drop_null().to_numpy(), counts[known.to_numpy(False)], len(item_ids)).astype(np.int64)
+
+
+def _read_csv(path: Path, id_column: str) -> pa.Table:
+    names = csv_names(path)
+    counts = [name for name in names if name == _COUNTS]
+    return pa_csv.read_csv(path, convert_options=as_text([_ids_name(names, id_column)], guessed=counts))
+
+
+def _ids_name(names: Sequence[str], id_column: str) -> str:
+    return id_column if id_column in names else names[0]
 
 
 def _counts(table: pa.Table, path: Path) -> np.ndarray:

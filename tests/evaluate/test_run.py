@@ -114,6 +114,12 @@ def test_labels_with_bars_between_and_items_without(folder):
         read_labels(str(folder / "few.csv"), np.arange(3))
 
 
+def test_ids_and_labels_in_a_csv_file_are_what_is_written_there(tmp_path):
+    (tmp_path / "labels.csv").write_text("item,kind,shelf\n007,01,a\n00000012,1,b\n")
+    ids = np.array(["00000012", "007", "7"], object)
+    assert list(map(list, read_labels(f"{tmp_path / 'labels.csv'}:kind", ids))) == [["1"], ["01"], []]
+
+
 def test_what_does_not_fit_is_refused(folder):
     with pytest.raises(UserError, match="needs --vectors"):
         figures(folder, "ids.npy", codebooks="export")

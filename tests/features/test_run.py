@@ -83,6 +83,14 @@ def test_impressions_are_counts_or_rows(tmp_path):
     assert read_impressions(tmp_path / "numbers.csv", np.array(["1", "2"], object)).tolist() == [1, 2]
 
 
+def test_ids_in_a_csv_file_of_impressions_are_what_is_written_there(tmp_path):
+    item_ids = np.array(["00000012", "007", "7", "NA"], object)
+    (tmp_path / "counts.csv").write_text("user,impressions,item_id\n1,5,00000012\n1,6,7\n2,2,NA\n")
+    assert read_impressions(tmp_path / "counts.csv", item_ids).tolist() == [5, 0, 6, 2]
+    (tmp_path / "log.csv").write_text("film,user\n007,1\n00000012,2\n007,3\n")
+    assert read_impressions(tmp_path / "log.csv", item_ids).tolist() == [1, 2, 0, 0]
+
+
 @pytest.mark.parametrize(
     ("columns", "words"),
     [

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from sid_jax.data.arrow_columns import ids_from_arrow
 from sid_jax.data.catalogues.records import read_records
 from sid_jax.data.checks import check_unique
+from sid_jax.data.csv_columns import as_text, csv_names
 from sid_jax.data.parts.find_files import is_pattern
 from sid_jax.data.reason import reason
 from sid_jax.data.text.template import clean
@@ -99,16 +100,8 @@ def _read_parquet(path: Path, wanted: list[str]) -> pa.Table:
 
 def _read_csv(path: Path, wanted: list[str]) -> pa.Table:
     parse = pa_csv.ParseOptions(newlines_in_values=True)
-    with pa_csv.open_csv(path, parse_options=parse) as reader:
-        _check_columns(path, wanted, reader.schema.names)
-    convert = pa_csv.ConvertOptions(
-        include_columns=wanted,
-        column_types=dict.fromkeys(wanted, pa.string()),
-        # Only what is empty is null: "NA" may be somebody's name.
-        null_values=[""],
-        strings_can_be_null=True,
-    )
-    return pa_csv.read_csv(path, parse_options=parse, convert_options=convert)
+    _check_columns(path, wanted, csv_names(path, parse))
+    return pa_csv.read_csv(path, parse_options=parse, convert_options=as_text(wanted))
 
 
 def _read_lines(path: Path, id_column: str, names: list[str]) -> tuple[np.ndarray, Columns]:
