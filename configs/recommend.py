@@ -22,7 +22,7 @@ def get_config(arg: str = "ml100k") -> ConfigDict:
     config = default_config()
     if data_set == "ml100k":
         config.data.source = config.quantizer.data.source = "movielens-100k"
-        # What is said of films here is little beside who watches what: recommendations are a tenth better.
+        # Titles and genres say little of films beside who watches what: ndcg@10 is .0867 with it, .0773 without.
         config.quantizer.data.histories.source = "movielens-100k"
         # As in configs/ml100k.py.
         config.quantizer.model.codebook_size = 128

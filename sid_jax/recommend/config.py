@@ -126,7 +126,7 @@ def default_config() -> ConfigDict:
     # "soft": mixtures of codes, whose temperature falls. Each has the gradient of the soft assignment.
     joint.estimator = "none"
     # Share of the run in which the quantizer learns.
-    joint.share = 0.4
+    joint.share = 0.15
     # Learning rates, each of its own group of the quantizer's parameters; at 0 the group holds still. That of the
     # recommender is `train.learning_rate`.
     joint.encoder_rate = 3e-4
