@@ -65,6 +65,7 @@ def _work(load: Callable[[], World], folder: Path, names: list[str], seeds: list
     if not waiting or time.monotonic() >= deadline:
         return
     world = load()
+    _drop_torn_line(folder / _JUDGED_FILE)
     for name, seed in waiting:
         if time.monotonic() >= deadline:
             return
@@ -90,7 +91,9 @@ def _table(world: World, folder: Path, name: str) -> Made:
             return Made(arrays["codes"], arrays["sizes"].tolist(), arrays["semantic_ids"], float(arrays["r2"]))
     made = TOKENIZERS[name].make(world, folder / "models")
     path.parent.mkdir(exist_ok=True)
-    np.savez(path, codes=made.codes, sizes=made.sizes, semantic_ids=made.semantic_ids, r2=made.r2)
+    partial = path.with_name(f"{name}.partial.npz")
+    np.savez(partial, codes=made.codes, sizes=made.sizes, semantic_ids=made.semantic_ids, r2=made.r2)
+    partial.replace(path)
     return made
 
 
@@ -110,6 +113,13 @@ def _judged(folder: Path) -> list[dict[str, Any]]:
     path = folder / _JUDGED_FILE
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cuts off what a kill left of a last line, so that the next one begins where a line begins."""
+    if path.exists():
+        with path.open("rb+") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def _read(load: Callable[[], World], folder: Path, names: list[str], seeds: list[int]) -> list[Judged]:
