@@ -18,6 +18,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.asked = False
+        self._came: int | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interruption:
@@ -28,8 +29,13 @@ class Interruption:
     def __exit__(self, *_: object) -> None:
         self._restore()
 
-    def _ask(self, _: int, __: FrameType | None) -> None:
-        self.asked = True
+    def pass_on(self) -> None:
+        """Lets the signal act as it did before, if one came: after a loop that had ended before it could grant it."""
+        if self._came is not None:
+            signal.raise_signal(self._came)
+
+    def _ask(self, number: int, _: FrameType | None) -> None:
+        self.asked, self._came = True, number
         self._restore()
 
     def _restore(self) -> None:

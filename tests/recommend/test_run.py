@@ -92,6 +92,23 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(config, tmp_path, conso
     assert read_records(tmp_path / "whole", "train") == read_records(tmp_path / "stopped", "train")
 
 
+def test_a_signal_during_the_last_validation_ends_the_program_and_the_run_is_whole(
+    config, tmp_path, console, monkeypatch
+):
+    config.train.num_epochs = 1.0
+    task, original = load_task(config, tmp_path, console), loop.evaluate
+
+    def interrupted(*args, **kwargs):
+        os.kill(os.getpid(), signal.SIGINT)
+        return original(*args, **kwargs)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(loop, "evaluate", interrupted)
+        loop.train_recommender(config, task, tmp_path / "run", console=console)
+    again = loop.train_recommender(config, task, tmp_path / "run", console=console)
+    assert again.finished and again.seconds == 0
+
+
 def test_a_workdir_of_other_ids_is_refused(config, world, tmp_path, console):
     config.train.num_epochs = 1.0
     config.eval.baselines = ()

@@ -134,7 +134,10 @@ class _JointRun:
                         checkpoints.save(step, state, None)
                     reporter.interrupted(step)
             checkpoints.wait()
-        return state if step >= end else None
+        if step < end:
+            return None
+        interruption.pass_on()
+        return state
 
     def export(self, state: JointState) -> None:
         """Writes the frozen quantizer and its unique IDs, as any export, unless that was done before."""

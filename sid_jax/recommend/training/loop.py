@@ -139,7 +139,9 @@ def train_recommender(
         if best is not None and best != step:
             state = checkpoints.restore(best, abstract_state(recipe, abstract, mesh))
         finished = step >= lengths.num_steps
-        if not finished:
+        if finished:
+            interruption.pass_on()
+        else:
             reporter.interrupted(step)
     # Cold items were no candidates, so that nothing was learnt against them; from here on they are.
     everything = on_every_device(build_catalogue(task.table.semantic_ids, task.trie), mesh)
