@@ -4,7 +4,8 @@ python benchmarks/which_metric.py --data=ml-100k.zip --folder=runs/which-metric 
 
 Makes each table of benchmarks/metric_study/tables.py once, measures it, trains one recommender on it with each seed,
 asks every user of MovieLens-100K for the last ten items, and prints how well each figure ranks the tables as NDCG@10
-does. A folder that holds some of it is gone on with; --minutes=0 only reports. Needs the `bench` extra.
+does. A folder that holds some of it is gone on with, unless that is of another --known; --minutes=0 only reports. Needs
+the `bench` extra.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,9 +32,10 @@ from metric_study.report import Judged, report  # noqa: E402
 from metric_study.tables import TOKENIZERS, Made  # noqa: E402
 from metric_study.world import World, load_world  # noqa: E402
 
+from sid_jax.errors import UserError  # noqa: E402
 from sid_jax.json_file import write_json  # noqa: E402
 
-_FIGURES_FILE, _JUDGED_FILE = "figures.json", "judged.jsonl"
+_SETTINGS_FILE, _FIGURES_FILE, _JUDGED_FILE = "settings.json", "figures.json", "judged.jsonl"
 
 
 def main() -> None:
@@ -49,6 +52,7 @@ def main() -> None:
     names = arguments.only.split(",") if arguments.only else list(TOKENIZERS)
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
     arguments.folder.mkdir(parents=True, exist_ok=True)
+    _claim(arguments.folder, arguments.known)
     load = functools.cache(lambda: load_world(arguments.data, arguments.known, arguments.folder))
     _work(load, arguments.folder, names, seeds, time.monotonic() + 60 * arguments.minutes)
     judged = _read(load, arguments.folder, names, seeds)
@@ -56,6 +60,19 @@ def main() -> None:
     write_json(arguments.folder / "summary.json", summary)
     if arguments.out:
         draw(judged, summary, arguments.out)
+
+
+def _claim(folder: Path, known: int) -> None:
+    """Writes down what tables and figures are made from, or compares it; a folder without a record is taken as it is.
+
+    Raises:
+      UserError: if the folder's are made from another number of items.
+    """
+    path = folder / _SETTINGS_FILE
+    there = json.loads(path.read_text())["known"] if path.exists() else known
+    if there != known:
+        raise UserError(f"{folder} holds a study with --known={there}, not {known}: choose another --folder")
+    write_json(path, {"known": known})
 
 
 def _work(load: Callable[[], World], folder: Path, names: list[str], seeds: list[int], deadline: float) -> None:
@@ -135,4 +152,7 @@ def _read(load: Callable[[], World], folder: Path, names: list[str], seeds: list
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"error: {error}")
