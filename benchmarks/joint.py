@@ -2,11 +2,12 @@
 
 python benchmarks/joint.py --config=configs/joint.py:ml100k --config.ids=exports/ml100k --workdir=runs/joint-ml100k
 python benchmarks/joint.py --config=configs/joint.py:beauty --config.ids=exports/beauty --workdir=runs/joint-beauty \
-    --config.data.path=sequences.txt --config.train.num_epochs=11.2 --config.model.dropout=0.2
+    --config.data.path=sequences.txt
 
 Every way starts from the same export; "frozen" keeps its IDs. Of each run the best checkpoint by validation is asked
 for every user's last item. Differences are paired by user, with 95 % intervals over users and seeds. A run's figures
-are in WORKDIR as soon as it has ended, and it is not run again: the same command goes on.
+are in WORKDIR as soon as it has ended, and it is not run again: the same command goes on, and one with other settings
+is refused.
 """
 
 from __future__ import annotations
@@ -24,15 +25,19 @@ from rich.console import Console
 from rich.table import Table
 
 from sid_jax import command
+from sid_jax.errors import UserError
 from sid_jax.export.load import load_export
 from sid_jax.export.manifest import read_manifest
 from sid_jax.json_file import write_json
 from sid_jax.recommend.compare import Compared, comparison_tables, write_comparison
 from sid_jax.recommend.config import check_config, default_config
+from sid_jax.recommend.data.task import load_task
 from sid_jax.recommend.joint.loop import IDS_FOLDER, JOINT_FOLDER
 from sid_jax.recommend.run import ask_for_last_items, train_configured
+from sid_jax.recommend.training.loop import FREE_TO_CHANGE
 from sid_jax.settings import field_names
 from sid_jax.training.records import read_records
+from sid_jax.training.workdir import claim_workdir
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "configs/joint.py with its argument; --config.name=value.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "For runs and figures.", required=True)
@@ -45,8 +50,7 @@ flags.mark_flag_as_required("config")
 def main() -> None:
     """Trains what is not there yet, and prints the tables."""
     console, workdir = Console(), Path(_WORKDIR.value)
-    check_config(_CONFIG.value)
-    workdir.mkdir(parents=True, exist_ok=True)
+    _claim(_CONFIG.value, workdir, console)
     # Seed by seed, so that a comparison that is stopped has all ways of the seeds that it has.
     runs: dict[str, list[dict[str, Any]]] = {way: [] for way in _WAYS.value}
     for seed in range(_SEEDS.value):
@@ -63,6 +67,22 @@ def main() -> None:
     num_items = next(iter(runs.values()))[0]["num_items"]
     for table in comparison_tables(compared, _CONFIG.value, num_items):
         console.print(table)
+
+
+def _claim(config: ConfigDict, workdir: Path, console: Console) -> None:
+    """Keeps figures of other settings or other data out of the workdir; those of before there was a record may stay.
+
+    Raises:
+      UserError: if they are others than in the workdir's record, or cannot be used.
+    """
+    check_config(config)
+    if not Path(config.ids).is_dir():
+        raise UserError(f"config.ids is {config.ids!r}; all ways start from one tokenizer: give an export's folder")
+    fingerprint = load_task(config, workdir, console).fingerprint()
+    varied = ("seed", "joint.estimator")
+    claim_workdir(
+        workdir / "settings", config, default_config(), fingerprint, free_to_change=(*FREE_TO_CHANGE, *varied)
+    )
 
 
 def _run(config: ConfigDict, way: str, seed: int, workdir: Path, console: Console) -> dict[str, Any]:
