@@ -166,6 +166,7 @@ TOKENIZERS = {
     "ste-3x512": _trained("sid_jax", "3x512", model__codebook_size=512),
     "balanced-tree": _plain("plain", lambda world: trees.balanced(world.vectors, 12, 3), [12] * 3),
     "kmeans-tree": _plain("plain", lambda world: trees.kmeans_tree(world.vectors, 12, 3), [12] * 3),
+    # More than its name: no k-means start either, a commitment weight of 50 instead of .25, and a suffix.
     "ste-no-revival": _trained(
         "sid_jax",
         "no-revival",
@@ -175,6 +176,7 @@ TOKENIZERS = {
         train__kmeans_iterations=0,
     ),
     "ste-5-epochs": _trained("sid_jax", "early", train__num_epochs=5, train__warmup_epochs=1.0),
+    # Not another encoder alone: configs/embeddings.py, 3 x 256, with a learning rate and much else of its own.
     "ste-residual": _trained(
         "sid_jax", "residual", "relocate", "embeddings", train__num_epochs=300, train__batch_size=512
     ),
