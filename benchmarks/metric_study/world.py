@@ -55,9 +55,11 @@ class World:
 def load_world(path: str, num_known: int, folder: Path) -> World:
     """Returns the world from a copy of MovieLens-100K.
 
+    What a user rated before the items that are known is not in it: nobody takes it out of what is recommended.
+
     Args:
       path: of the copy.
-      num_known: items of each user that are known, the last ones before those that are asked for.
+      num_known: items of each user that are known at most, the last ones before those that are asked for.
       folder: for `known.txt`.
     """
     settings = default_config().data
