@@ -30,7 +30,7 @@ class Interruption:
         self._restore()
 
     def pass_on(self) -> None:
-        """Lets the signal act as it did before, if one came: after a loop that had ended before it could grant it."""
+        """Lets the signal act as it did before, if one came: where a loop has ended and more is to follow."""
         if self._came is not None:
             signal.raise_signal(self._came)
 

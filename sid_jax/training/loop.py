@@ -105,7 +105,6 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
             checkpoints.wait()
             evaluation = evaluation or evaluate(recipe, state, data.vectors, floor, mesh)
             reporter.finished(step, evaluation, best_step=checkpoints.best_step)
-            interruption.pass_on()
         return step == durations.num_steps
 
 

@@ -102,20 +102,6 @@ def test_the_handlers_of_before_are_back_after_a_run(config, tmp_path, console):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_a_signal_during_the_last_evaluation_acts_once_all_is_saved(config, tmp_path, console, monkeypatch):
-    original = loop.evaluate
-
-    def interrupted(*args):
-        os.kill(os.getpid(), signal.SIGINT)
-        return original(*args)
-
-    config.train.num_epochs = 2
-    monkeypatch.setattr(loop, "evaluate", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        loop.train(config, tmp_path / "run", console=console)
-    assert restore_run(tmp_path / "run").step == 10
-
-
 def test_a_run_outside_the_main_thread_works(config, tmp_path, console):
     config.train.num_epochs = 2
     thread = threading.Thread(target=loop.train, args=(config, tmp_path / "run"), kwargs={"console": console})
