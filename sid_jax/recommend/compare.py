@@ -84,6 +84,7 @@ def compare(
     """
     console = console or Console()
     check_config(config)
+    _refuse_what_it_leaves_out(config)
     if minutes <= 0 or num_seeds < 1:
         raise UserError(f"--minutes={minutes:g} and --seeds={num_seeds} must be above 0")
     tasks = _load_tasks(config, sources, workdir, console)
@@ -98,6 +99,19 @@ def compare(
     for table in comparison_tables(results, config, len(tasks[0].table.item_ids)):
         console.print(table)
     return results
+
+
+def _refuse_what_it_leaves_out(config: ConfigDict) -> None:
+    if config.joint.estimator != "none":
+        raise UserError(
+            f"--compare trains on IDs that stay, but config.joint.estimator is {config.joint.estimator!r}: compare the "
+            "export that a joint run wrote, its ids-joint, with --config=configs/recommend.py"
+        )
+    if config.eval.unseen_slots:
+        raise UserError(
+            f"--compare tests without places for unseen items, but config.eval.unseen_slots is "
+            f"{config.eval.unseen_slots}: leave it at 0, or run each table by itself"
+        )
 
 
 def _load_tasks(config: ConfigDict, sources: Sequence[str], workdir: Path, console: Console) -> list[Task]:

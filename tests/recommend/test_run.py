@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from sid_jax.errors import UserError
+from sid_jax.recommend.compare import compare
 from sid_jax.recommend.data.task import load_task
 from sid_jax.recommend.recommender import load_recommender
 from sid_jax.recommend.run import run
@@ -134,3 +135,16 @@ def test_what_cannot_be_used_is_refused(name, value, words, config, tmp_path, co
     (config[section] if section else config)[field] = value
     with pytest.raises(UserError, match=words):
         run(config, tmp_path / "run", console=console)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [("joint.estimator", "ste", "trains on IDs that stay"), ("eval.unseen_slots", 1, "places for unseen items")],
+)
+def test_a_comparison_refuses_what_it_would_leave_out(name, value, words, config, tmp_path, console):
+    section, field = name.split(".")
+    config[section][field] = value
+    config.data.cold_items = "cold.txt" if field == "unseen_slots" else ""
+    with pytest.raises(UserError, match=f"--compare .*{words}"):
+        compare(config, [config.ids], tmp_path / "run", minutes=1, num_seeds=1, console=console)
+    assert not (tmp_path / "run").exists()
