@@ -18,16 +18,26 @@ def quantizer_config(config: ConfigDict) -> ConfigDict:
     """Returns the quantizer's settings.
 
     It shares the seed, does not train on items that are to be found cold, and takes the histories' catalogue where it
-    has no data of its own.
+    has no data of its own, or the same.
     """
     settings = fill(default_config(), config.quantizer.to_dict())
     settings.seed = config.seed
-    if config.data.source in CATALOGUES and settings.data.source == "vectors" and not settings.data.path:
-        for name in ("source", "path", "core", "cache_dir"):
-            settings.data[name] = config.data[name]
+    share_catalogue(settings.data, config.data)
     if config.data.cold_items:
         settings.data.held_out_path = config.data.cold_items
     return settings
+
+
+def share_catalogue(data: ConfigDict, of_histories: ConfigDict) -> None:
+    """Fills in what the quantizer's `data` does not say of a catalogue that the histories' `data` names already."""
+    data.cache_dir = data.cache_dir or of_histories.cache_dir
+    if of_histories.source not in CATALOGUES:
+        return
+    if not data.path and data.source in ("vectors", of_histories.source):
+        data.source, data.path = of_histories.source, of_histories.path
+        data.core = of_histories.get("core", data.core)
+    if data.histories.source == of_histories.source != data.source:
+        data.histories.path = data.histories.path or of_histories.path
 
 
 def train_ids(config: ConfigDict, workdir: Path, console: Console) -> Path:

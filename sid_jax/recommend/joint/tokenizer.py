@@ -14,7 +14,7 @@ from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
 from sid_jax.export.load import load_export
 from sid_jax.models.rqvae import RQVAE
-from sid_jax.recommend.data.quantizer import train_ids
+from sid_jax.recommend.data.quantizer import quantizer_config, train_ids
 from sid_jax.settings import fill
 from sid_jax.training.recipe import Recipe
 from sid_jax.training.restore import TrainedRun
@@ -37,7 +37,7 @@ def load_tokenizer(config: ConfigDict, workdir: Path, console: Console) -> Train
     if not {"config", "data"} <= export.manifest.keys():
         raise UserError(f"{folder} is not the export of a training run: export with --workdir, or set config.ids=rqvae")
     settings = fill(default_config(), export.manifest["config"])
-    _find_moved(settings.data, config.quantizer.data)
+    _find_moved(settings.data, quantizer_config(config).data)
     _as_exported(settings)
     data = load_corpus(settings)
     if data.fingerprint() != export.manifest["data"]["fingerprint"]:
@@ -70,7 +70,7 @@ def parts(model: RQVAE) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
 
 def _find_moved(data: ConfigDict, now: ConfigDict) -> None:
     """Takes over where the files are, and how they are to be read; what is made of them stays."""
-    for name in ("path", "ids_path", "id_column", "vector_column") if now.path else ():
+    for name in ("path", "ids_path", "id_column", "vector_column") if now.path and now.source == data.source else ():
         data[name] = now[name]
     data.cache_dir = now.cache_dir or data.cache_dir
     data.held_out_path = now.held_out_path or data.held_out_path

@@ -17,6 +17,7 @@ from sid_jax.export.run import export
 from sid_jax.features.kinds import fit_features
 from sid_jax.features.pieces import PieceFeatures
 from sid_jax.recommend.data.item_vectors import content_vectors
+from sid_jax.recommend.data.quantizer import share_catalogue
 from sid_jax.recommend.ranking.config import TRAINED, UNCUT, VECTORS
 from sid_jax.settings import fill
 from sid_jax.streams import stream_rng
@@ -125,8 +126,6 @@ def given_ids(config: ConfigDict, item_ids: np.ndarray) -> IdTable:
 def _quantizer_config(config: ConfigDict, seed: int, held_out: Path | None) -> ConfigDict:
     settings = fill(default_config(), config.quantizer.to_dict())
     settings.seed = seed
-    if settings.data.source == "vectors" and not settings.data.path:
-        for name in ("source", "path", "cache_dir"):
-            settings.data[name] = config.data[name]
+    share_catalogue(settings.data, config.data)
     settings.data.held_out_path = "" if held_out is None else str(held_out)
     return settings

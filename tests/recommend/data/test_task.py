@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 
 import numpy as np
+import pytest
 from rich.console import Console
 
 from sid_jax.recommend.config import check_config, default_config
 from sid_jax.recommend.data.quantizer import quantizer_config
 from sid_jax.recommend.data.task import load_task
+from sid_jax.recommend.ranking.sides import _quantizer_config
+from tests.commands import ROOT
 
 WORDS = ("red nail polish", "blue nail polish", "face cream", "hand cream", "hair brush", "hot air brush", "soap")
 
@@ -44,3 +48,28 @@ def test_a_quantizer_with_data_of_its_own_keeps_it():
     assert quantizer_config(config).data.source == "vectors"
     config.quantizer.data.path, config.quantizer.data.source = "", "amazon-2023-toys"
     assert quantizer_config(config).data.source == "amazon-2023-toys"
+
+
+@pytest.mark.parametrize("file", ["recommend.py", "joint.py", "ranking.py"])
+def test_a_catalogue_that_lies_elsewhere_is_found_by_the_quantizer_too(file):
+    config = runpy.run_path(str(ROOT / "configs" / file))["get_config"]("ml100k")
+
+    def of_quantizer():
+        data = (_quantizer_config(config, 0, None) if file == "ranking.py" else quantizer_config(config)).data
+        return data.source, data.path, data.cache_dir
+
+    config.data.path, config.data.cache_dir = "films.zip", "cache"
+    assert of_quantizer() == ("movielens-100k", "films.zip", "cache")
+    config.quantizer.data.path, config.quantizer.data.cache_dir = "other.zip", "own"
+    assert of_quantizer() == ("movielens-100k", "other.zip", "own")
+
+
+def test_histories_beside_own_vectors_lie_where_the_catalogue_does():
+    config = default_config()
+    config.data.source, config.data.path, config.data.core = "amazon-2014-beauty", "reviews", 3
+    config.quantizer.data.source = "amazon-2014-beauty"
+    assert quantizer_config(config).data.core == 3
+    config.quantizer.data.source, config.quantizer.data.path = "vectors", "items.npy"
+    config.quantizer.data.histories.source = "amazon-2014-beauty"
+    data = quantizer_config(config).data
+    assert (data.path, data.histories.path) == ("items.npy", "reviews")
