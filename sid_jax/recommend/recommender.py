@@ -9,16 +9,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from ml_collections import ConfigDict
 from rich.console import Console
 
 from sid_jax.errors import UserError
-from sid_jax.export.id_tables import IdTable
+from sid_jax.export.id_tables import IdTable, parse_id_source, read_id_table
 from sid_jax.recommend.batch import HistoryBatch, Ranker, user_numbers
 from sid_jax.recommend.config import KINDS, check_config, default_config
+from sid_jax.recommend.data.later import with_later_table
+from sid_jax.recommend.models.catalogue import build_catalogue
 from sid_jax.recommend.ranker import ModelRanker
 from sid_jax.recommend.run import RESULTS_FILE, train_configured
 from sid_jax.recommend.unseen.rankers import rankers_by_kind
 from sid_jax.recommend.unseen.slots import SlotRanker
+from sid_jax.training.sharding import on_every_device
 from sid_jax.training.workdir import RUN_FILE, read_run
 
 
@@ -70,11 +74,12 @@ class Recommender:
           k: at most as many as the beams of the run's config.
           user: the user's id, which only an encoder-decoder looks at.
           exclude_seen: whether items of the history are left out.
-          unseen_slots: how many of the k, the last ones, are for the run's cold items.
+          unseen_slots: how many of the k, the last ones, are for items that training had not seen: the run's cold
+            items, and those of a later table.
 
         Raises:
           UserError: for an empty history, an item that is not in the catalogue, too long a list, or more unseen slots
-            than places, or any in a run that has no cold items or no vectors of them.
+            than places, or any where there are no unseen items or no vectors of them.
         """
         if not 1 <= k <= self._most:
             raise UserError(f"k is {k}; it must be from 1 to {self._most}, the run's config.eval.num_beams")
@@ -98,17 +103,34 @@ class Recommender:
 
     def _with_unseen(self, slots: int, k: int) -> Ranker:
         if self._by_kind is None:
-            raise UserError("the run has no unseen items to recommend: it names none in config.data.cold_items")
+            raise UserError(
+                "there are no unseen items to recommend: the run names none in config.data.cold_items, and no later "
+                "table has new ones, as load_recommender(..., ids=) takes it"
+            )
         if not 0 < slots <= k:
             raise UserError(f"unseen_slots is {slots}; it must be from 0 to k, {k}")
         return SlotRanker(self._ranker.name, *self._by_kind(), slots, k)
 
 
-def load_recommender(workdir: str | Path) -> Recommender:
+def load_recommender(
+    workdir: str | Path,
+    *,
+    ids: str | Path | None = None,
+    vectors: str | Path | None = None,
+    vector_ids: str | Path = "",
+) -> Recommender:
     """Loads what `python -m sid_jax.recommend --workdir` trained; the data it was trained on must still be there.
 
+    Args:
+      workdir: the run's folder.
+      ids: a later version of the run's IDs, as `export.py --append_to` makes it: its new items are unseen ones, which a
+        history may have too, and what it no longer has is not recommended. None: the run's own items.
+      vectors: files with vectors of all items that may be recommended, as `config.data.path` of a quantizer names them;
+        None: those of the run's `config.quantizer.data`. They are read for the first unseen slot.
+      vector_ids: where these have no ids of their own, as `config.data.ids_path` of a quantizer.
+
     Raises:
-      UserError: if there is no finished run, or its data has changed.
+      UserError: if there is no finished run, its data has changed, or `ids` is no later version of its IDs.
     """
     workdir = Path(workdir)
     folders = [workdir / kind for kind in KINDS if (workdir / kind / RUN_FILE).exists()]
@@ -123,5 +145,23 @@ def load_recommender(workdir: str | Path) -> Recommender:
     begun = train_configured(config, workdir, silent, quiet=True)
     assert begun is not None  # it was finished
     task, trained = begun
-    by_kind = functools.partial(rankers_by_kind, config, task, trained.ranker) if task.split.cold.any() else None
-    return Recommender(task.table, trained.ranker, config.model.window, config.eval.num_beams, by_kind)
+    ranker = trained.ranker
+    if ids is not None:
+        if config.model.kind == "sasrec":
+            raise UserError(f"{workdir} holds a SASRec, which cannot know of later items: it looks at no Semantic IDs")
+        task = with_later_table(task, read_id_table(*parse_id_source(str(ids))))
+        ranker = ranker.over(on_every_device(build_catalogue(task.table.semantic_ids, task.trie), ranker.mesh))
+    if vectors is not None:
+        config = _with_vectors(config, vectors, vector_ids)
+    unseen = task.split.cold[np.asarray(task.trie.items)].any()
+    by_kind = functools.partial(rankers_by_kind, config, task, ranker) if unseen else None
+    return Recommender(task.table, ranker, config.model.window, config.eval.num_beams, by_kind)
+
+
+def _with_vectors(config: ConfigDict, vectors: str | Path, vector_ids: str | Path) -> ConfigDict:
+    changed = config.copy_and_resolve_references()
+    data = changed.quantizer.data
+    if data.source != "vectors":  # files of a catalogue have no later items
+        data.source, data.text_column = "vectors", ""
+    data.path, data.ids_path = str(vectors), str(vector_ids)
+    return changed

@@ -22,7 +22,10 @@ _LEFT = ("runs/items", "exports/items", "runs/ml100k", "exports/ml100k", "runs/r
 
 
 def write_files(folder: Path) -> None:
-    """Makes the project's own files and a user's: 400 items in 20 groups, with ids, texts, histories and other IDs."""
+    """Makes the project's own files and a user's: 400 items in 20 groups, with ids, texts, histories and other IDs.
+
+    And 20 items that come later, each beside an old one.
+    """
     for name in ("configs", "train.py", "export.py", "benchmarks"):
         (folder / name).symlink_to(ROOT / name)
     random = np.random.default_rng(0)
@@ -33,6 +36,8 @@ def write_files(folder: Path) -> None:
     pq.write_table(table, folder / "items.parquet")
     (folder / "new").mkdir()
     pq.write_table(table.slice(0, 100), folder / "new" / "first.parquet")
+    come = pa.array(list(vectors[:20] + 0.01), pa.list_(pa.float32()))
+    pq.write_table(pa.table({"item_id": NUM_ITEMS + ids[:20], "vector": come}), folder / "monday.parquet")
     np.save(folder / "items.npy", vectors)
     (folder / "ids.txt").write_text("\n".join(map(str, ids)))
     (folder / "held_out.txt").write_text("\n".join(map(str, ids[::10])))

@@ -30,7 +30,8 @@ class Task:
     Attributes:
       table: the N items with their Semantic IDs.
       split: the users' histories, in rows of the table.
-      trie: of the IDs; items that share one are in the order of their popularity in training.
+      trie: of the IDs that may be recommended, here all; items that share one are in the order of their popularity in
+        training.
       known: the same without cold items: what a model is trained to tell apart.
     """
 

@@ -11,19 +11,23 @@ from sid_jax.recommend.data.item_vectors import content_vectors
 from sid_jax.recommend.data.quantizer import quantizer_config
 
 
-def load_content(config: ConfigDict, item_ids: np.ndarray, cold: np.ndarray) -> np.ndarray:
+def load_content(
+    config: ConfigDict, item_ids: np.ndarray, cold: np.ndarray, gone: np.ndarray | None = None
+) -> np.ndarray:
     """Returns what items are like: the vectors of `config.quantizer.data`, centred on what is known, at length 1.
 
     Args:
       config: as from `sid_jax.recommend.config`.
       item_ids: `[N]` ids of the catalogue.
       cold: `[N]` bool, items that the centre must not know of.
+      gone: `[N]` bool, items that are not recommended any more, and may have no vector any more: theirs is then 0,
+        which is as like to one item as to the next; None for none.
 
     Returns:
       `[N, D]` float32.
 
     Raises:
-      UserError: if there are no vectors, or not of all items.
+      UserError: if there are no vectors, or not of all items that are there.
     """
     settings = quantizer_config(config).data
     if settings.source == "vectors" and not settings.path:
@@ -31,7 +35,10 @@ def load_content(config: ConfigDict, item_ids: np.ndarray, cold: np.ndarray) -> 
             "unseen items are told apart by their content, and config.quantizer.data names no vectors: pass "
             "--config.quantizer.data.path=FILE, those that the IDs were made from"
         )
-    vectors = content_vectors(settings, item_ids)
-    scaling = fit_scaling(vectors[~cold], unit_norm=True, centre=True, standardise="none")
-    centred = np.array(apply_scaling(scaling, vectors))
+    # Who is cold says the caller; some of them may be gone.
+    settings.held_out_path = ""
+    vectors = content_vectors(settings, item_ids, gone)
+    fitted = ~cold & ~np.isnan(vectors).any(axis=1)
+    scaling = fit_scaling(vectors[fitted], unit_norm=True, centre=True, standardise="none")
+    centred = np.nan_to_num(apply_scaling(scaling, vectors))
     return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), np.finfo(np.float32).tiny)

@@ -48,11 +48,14 @@ def rankers_by_kind(
       config, task, ranker: as of `slot_rankers`.
       content: `[N, D]`, as of `load_content`, which is called where it is None.
     """
-    content = load_content(config, task.table.item_ids, task.split.cold) if content is None else content
+    if content is None:
+        gone = np.ones(len(task.split.cold), bool)
+        gone[np.asarray(task.trie.items)] = False
+        content = load_content(config, task.table.item_ids, task.split.cold, gone)
     known = ranker.over(on_every_device(build_catalogue(task.table.semantic_ids, task.known), all_devices()))
     return known, UnseenRanker(known, _unseen_trie(task), content, BackOff(**config.backoff.to_dict()))
 
 
 def _unseen_trie(task: Task) -> Trie:
-    cold = np.flatnonzero(task.split.cold)
-    return build_trie(task.table.semantic_ids, task.trie.sizes, rows=cold)
+    there = np.asarray(task.trie.items)
+    return build_trie(task.table.semantic_ids, task.trie.sizes, rows=there[task.split.cold[there]])

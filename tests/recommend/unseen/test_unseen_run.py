@@ -45,7 +45,12 @@ def cold_config(config, world):
     return config
 
 
-def test_cold_items_are_found_in_their_places(cold_config, tmp_path, console):
+def write_later(path, item_ids, semantic_ids):
+    rows = [f"{item},{'-'.join(map(str, codes))}" for item, codes in zip(item_ids, semantic_ids.tolist(), strict=True)]
+    path.with_suffix(".csv").write_text("\n".join(["item_id,sid", *rows]))
+
+
+def test_cold_items_are_found_in_their_places(cold_config, world, tmp_path, console):
     evaluations = run(cold_config, tmp_path / "run", console=console)
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     slotted = evaluations[2:]
@@ -73,6 +78,30 @@ def test_cold_items_are_found_in_their_places(cold_config, tmp_path, console):
     assert recommender.recommend([5, 6, 7], 3, unseen_slots=1)[-1].item_id in (20, 33)
     with pytest.raises(UserError, match="unseen_slots is 6; it must be from 0 to k, 5"):
         recommender.recommend([4], 5, unseen_slots=6)
+
+    # Later 40 and 41 come, between 13 and 14 and between 30 and 31, and 14 leaves, as does the cold 20.
+    there = np.setdiff1d(np.arange(42), [14, 20])
+    places = np.append(np.arange(NUM_ITEMS), [13.5, 30.5])[there]
+    write_later(tmp_path / "later", there, np.append(np.load(world / "ids.npy"), [[1, 5], [3, 6]], axis=0)[there])
+    angles = 2 * np.pi * places / NUM_ITEMS
+    np.save(tmp_path / "later.npy", np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32))
+    np.save(tmp_path / "later-ids.npy", there)
+    later = load_recommender(
+        tmp_path / "run",
+        ids=tmp_path / "later.csv",
+        vectors=tmp_path / "later.npy",
+        vector_ids=tmp_path / "later-ids.npy",
+    )
+    assert later.recommend([11, 12], 5, unseen_slots=1)[-1].item_id == 40
+    assert later.recommend([28, 29], 5, unseen_slots=1)[-1].item_id == 41
+    # Its codes are those of 13, so that it is read as 13 is; and a history may have 14, which is not recommended.
+    read = [later.recommend([11, 12, item], 5, exclude_seen=False) for item in (13, 40)]
+    assert read[0] == read[1]
+    assert later.recommend([13, 14], 1)[0].item_id == 15
+    everything = later.recommend([12, 13], 20, unseen_slots=4)
+    assert {7, 33, 40, 41} < {each.item_id for each in everything}
+    assert {14, 20}.isdisjoint(each.item_id for each in everything)
+    assert str(world / "vectors.npy") in about.read_text()  # the run is as it was
 
 
 def test_nothing_that_is_learnt_knows_of_cold_items(cold_config, world, tmp_path, console):
