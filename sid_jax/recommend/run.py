@@ -22,8 +22,9 @@ from sid_jax.recommend.evaluation.evaluate import PER_USER, Evaluation, evaluate
 from sid_jax.recommend.evaluation.report import print_evaluations, print_samples
 from sid_jax.recommend.joint.loop import train_jointly
 from sid_jax.recommend.training.loop import Trained, train_recommender
-from sid_jax.recommend.unseen.content import load_content
+from sid_jax.recommend.unseen.content import content_settings, load_content, needs_content
 from sid_jax.recommend.unseen.rankers import slot_rankers
+from sid_jax.recommend.unseen.slots import SlotRanker
 
 RESULTS_FILE = "results.json"
 
@@ -44,17 +45,24 @@ def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) ->
     """
     console = console or Console()
     check_config(config)
-    begun = train_configured(config, workdir, console)
+    task = load_task(config, workdir, console) if config.joint.estimator == "none" else None
+    # Vectors that are missing are better found before training than after.
+    content = _content(config, task)
+    begun = train_configured(config, workdir, console, task=task)
     if begun is None or not begun[1].finished:
         return []
     task, trained = begun
+    content = _content(config, task) if content is None else content
     rankers: list[Ranker] = [trained.ranker]
     for name in config.eval.baselines:
-        baseline = _baseline(name, config, task, workdir, console)
+        baseline = _baseline(name, config, task, content, workdir, console)
         if baseline is None:
             return []
         rankers.append(baseline)
-    with_slots = slot_rankers(config, task, trained.ranker) if config.eval.unseen_slots else []
+    with_slots: list[SlotRanker] = []
+    if config.eval.unseen_slots:
+        assert content is not None  # the test asks for it
+        with_slots = slot_rankers(config, task, trained.ranker, content)
     evaluations = [ask_for_last_items(config, task, ranker) for ranker in rankers]
     slotted = [ask_for_last_items(config, task, ranker) for ranker in with_slots]
     validation = ask_for_cold_items(config, task, with_slots)
@@ -66,15 +74,22 @@ def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) ->
 
 
 def train_configured(
-    config: ConfigDict, workdir: Path, console: Console, *, name: str = "", quiet: bool = False
+    config: ConfigDict,
+    workdir: Path,
+    console: Console,
+    *,
+    task: Task | None = None,
+    name: str = "",
+    quiet: bool = False,
 ) -> tuple[Task, Trained] | None:
     """Returns the catalogue and the recommender that the config asks for, trained on IDs that stay or jointly.
 
-    Nothing is returned if joint training was stopped before it had IDs.
+    Nothing is returned if joint training was stopped before it had IDs. A task that is None is loaded; joint training
+    makes its own.
     """
     if config.joint.estimator != "none":
         return train_jointly(config, workdir, console=console, name=name, quiet=quiet)
-    task = load_task(config, workdir, console)
+    task = task or load_task(config, workdir, console)
     folder = workdir / config.model.kind
     return task, train_recommender(config, task, folder, console=console, name=name, quiet=quiet)
 
@@ -112,14 +127,27 @@ def sasrec_config(config: ConfigDict) -> ConfigDict:
     return changed
 
 
-def _baseline(name: str, config: ConfigDict, task: Task, workdir: Path, console: Console) -> Ranker | None:
+def _content(config: ConfigDict, task: Task | None) -> np.ndarray | None:
+    """Returns what items are like, if the test asks for it; while there is no task, sees that vectors are named."""
+    if not needs_content(config):
+        return None
+    if task is None:
+        content_settings(config)
+        return None
+    return load_content(config, task.table.item_ids, task.split.cold)
+
+
+def _baseline(
+    name: str, config: ConfigDict, task: Task, content: np.ndarray | None, workdir: Path, console: Console
+) -> Ranker | None:
     """Returns a baseline that has learnt what there is to learn, or None if it was stopped."""
     if name == "popularity":
         return Popularity(task.split.train)
     if name == "item_knn":
         return ItemKNN(task.split.train)
     if name == "semantic_knn":
-        return SemanticKNN(load_content(config, task.table.item_ids, task.split.cold))
+        assert content is not None  # the test asks for it
+        return SemanticKNN(content)
     trained = train_recommender(sasrec_config(config), task, workdir / name, console=console, name="SASRec-CE")
     return trained.ranker if trained.finished else None
 

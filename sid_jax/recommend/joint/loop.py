@@ -33,7 +33,7 @@ from sid_jax.recommend.joint.revival import revive_unused
 from sid_jax.recommend.joint.step import JointRecipe, JointState, joint_steps
 from sid_jax.recommend.joint.tokenizer import load_tokenizer, parts, with_model
 from sid_jax.recommend.models.build import build_model
-from sid_jax.recommend.training.loop import FREE_TO_CHANGE, Trained, refuse_divergence, train_recommender
+from sid_jax.recommend.training.loop import Trained, free_to_change, refuse_divergence, train_recommender
 from sid_jax.recommend.training.reporter import Reporter
 from sid_jax.recommend.training.step import Recipe, make_state
 from sid_jax.streams import stream_key
@@ -102,7 +102,7 @@ class _JointRun:
     def train(self) -> JointState | None:
         """Returns the state where the quantizer is frozen; nothing if it was stopped before."""
         config, folder, end = self._config, self._workdir / JOINT_FOLDER, self._recipe.course.freeze_step
-        claim_workdir(folder, config, default_config(), self._fingerprint(), free_to_change=FREE_TO_CHANGE)
+        claim_workdir(folder, config, default_config(), self._fingerprint(), free_to_change=free_to_change(config))
         examples, vectors = on_every_device((self._examples, self._tokenizer.data.vectors), self._mesh)
         with Checkpoints(folder / CHECKPOINTS_FOLDER, config.train) as checkpoints:
             state = self._restored(checkpoints)

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from sid_jax.errors import UserError
 from sid_jax.recommend.batch import user_numbers
-from sid_jax.recommend.config import default_config
+from sid_jax.recommend.config import MADE_IDS, default_config
 from sid_jax.recommend.data.packing import PackedRows, PrefixExamples, pack_rows, prefix_examples
 from sid_jax.recommend.data.task import Task
 from sid_jax.recommend.evaluation.evaluate import evaluate
@@ -33,7 +33,7 @@ from sid_jax.training.sharding import all_devices, on_every_device, refuse_uneve
 from sid_jax.training.workdir import claim_workdir
 
 # What may change between two starts of a run: where things lie, and how the trained model is tested.
-FREE_TO_CHANGE = (
+_FREE_TO_CHANGE = (
     "ids",
     "data.path",
     "data.cache_dir",
@@ -49,6 +49,10 @@ FREE_TO_CHANGE = (
     "backoff.decay",
     "backoff.prefix_levels",
     "backoff.prefix_weight",
+)
+# Where IDs are given, the quantizer's data say nothing but what items are like.
+_FREE_WITH_GIVEN_IDS = tuple(
+    f"quantizer.data.{name}" for name in ("source", "id_column", "vector_column", "text_column", "text_encoder")
 )
 
 
@@ -95,7 +99,7 @@ def train_recommender(
     """
     mesh = all_devices()
     refuse_uneven_batches(config.train.batch_size, mesh)
-    claim_workdir(workdir, config, default_config(), task.fingerprint(), free_to_change=FREE_TO_CHANGE)
+    claim_workdir(workdir, config, default_config(), task.fingerprint(), free_to_change=free_to_change(config))
     examples = training_examples(config, task)
     abstract = nnx.eval_shape(lambda: build_model(config, task.trie))
     recipe = Recipe.of(config, len(jax.tree.leaves(examples)[0]), abstract)
@@ -146,6 +150,12 @@ def train_recommender(
     # Cold items were no candidates, so that nothing was learnt against them; from here on they are.
     everything = on_every_device(build_catalogue(task.table.semantic_ids, task.trie), mesh)
     return Trained(_ranker(config, name, recipe, state, everything, mesh), best or 0, finished, seconds)
+
+
+def free_to_change(config: ConfigDict) -> tuple[str, ...]:
+    """Returns the settings that may change between two starts of a run."""
+    made = config.ids == "rqvae" or config.ids in MADE_IDS
+    return _FREE_TO_CHANGE if made else _FREE_TO_CHANGE + _FREE_WITH_GIVEN_IDS
 
 
 def training_examples(config: ConfigDict, task: Task) -> PackedRows | PrefixExamples:

@@ -11,6 +11,28 @@ from sid_jax.recommend.data.item_vectors import content_vectors
 from sid_jax.recommend.data.quantizer import quantizer_config
 
 
+def needs_content(config: ConfigDict) -> bool:
+    """Returns whether a run's test asks what items are like."""
+    return bool(config.eval.unseen_slots) or "semantic_knn" in config.eval.baselines
+
+
+def content_settings(config: ConfigDict) -> ConfigDict:
+    """Returns where the vectors are that say what items are like, as the `data` of a quantizer.
+
+    Raises:
+      UserError: if the config names none.
+    """
+    settings = quantizer_config(config).data
+    if settings.source == "vectors" and not settings.path:
+        raise UserError(
+            "unseen items are told apart by their content, and config.quantizer.data names no vectors: pass "
+            "--config.quantizer.data.path=FILE, those that the IDs were made from"
+        )
+    # Who is cold says the caller; some of them may be gone.
+    settings.held_out_path = ""
+    return settings
+
+
 def load_content(
     config: ConfigDict, item_ids: np.ndarray, cold: np.ndarray, gone: np.ndarray | None = None
 ) -> np.ndarray:
@@ -29,15 +51,7 @@ def load_content(
     Raises:
       UserError: if there are no vectors, or not of all items that are there.
     """
-    settings = quantizer_config(config).data
-    if settings.source == "vectors" and not settings.path:
-        raise UserError(
-            "unseen items are told apart by their content, and config.quantizer.data names no vectors: pass "
-            "--config.quantizer.data.path=FILE, those that the IDs were made from"
-        )
-    # Who is cold says the caller; some of them may be gone.
-    settings.held_out_path = ""
-    vectors = content_vectors(settings, item_ids, gone)
+    vectors = content_vectors(content_settings(config), item_ids, gone)
     fitted = ~cold & ~np.isnan(vectors).any(axis=1)
     scaling = fit_scaling(vectors[fitted], unit_norm=True, centre=True, standardise="none")
     centred = np.nan_to_num(apply_scaling(scaling, vectors))

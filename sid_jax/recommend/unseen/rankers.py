@@ -17,19 +17,16 @@ from sid_jax.recommend.unseen.slots import SlotRanker
 from sid_jax.training.sharding import all_devices, on_every_device
 
 
-def slot_rankers(config: ConfigDict, task: Task, ranker: ModelRanker) -> list[SlotRanker]:
+def slot_rankers(config: ConfigDict, task: Task, ranker: ModelRanker, content: np.ndarray) -> list[SlotRanker]:
     """Returns the model with back-off and by exact IDs, and semantic kNN, all with `config.eval.unseen_slots`.
 
     Args:
       config: as from `sid_jax.recommend.config`.
       task: with cold items.
       ranker: the trained model.
-
-    Raises:
-      UserError: if there are no vectors to tell unseen items apart by, or none of the items is cold.
+      content: `[N, D]`, as of `load_content`.
     """
     slots, cold = config.eval.unseen_slots, task.split.cold
-    content = load_content(config, task.table.item_ids, cold)
     known, by_content = rankers_by_kind(config, task, ranker, content)
     by_id = UnseenRanker(known, _unseen_trie(task), content, None)
     return [
@@ -45,7 +42,7 @@ def rankers_by_kind(
     """Returns the model over the items that it was trained on, and with back-off over the others.
 
     Args:
-      config, task, ranker: as of `slot_rankers`.
+      config, task, ranker: as of `slot_rankers`; the task's catalogue may have gone on.
       content: `[N, D]`, as of `load_content`, which is called where it is None.
     """
     if content is None:

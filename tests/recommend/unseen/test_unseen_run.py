@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from sid_jax.errors import UserError
+from sid_jax.recommend import run as run_module
 from sid_jax.recommend.config import check_config
 from sid_jax.recommend.data.cold_items import draw_cold_items
 from sid_jax.recommend.data.task import load_task
@@ -16,7 +17,7 @@ from sid_jax.recommend.models.build import build_model
 from sid_jax.recommend.models.catalogue import build_catalogue
 from sid_jax.recommend.recommender import load_recommender
 from sid_jax.recommend.run import run
-from sid_jax.recommend.training.loop import training_examples
+from sid_jax.recommend.training.loop import free_to_change, training_examples
 from sid_jax.recommend.unseen.content import load_content
 from tests.recommend.conftest import NUM_ITEMS
 
@@ -102,6 +103,35 @@ def test_cold_items_are_found_in_their_places(cold_config, world, tmp_path, cons
     assert {7, 33, 40, 41} < {each.item_id for each in everything}
     assert {14, 20}.isdisjoint(each.item_id for each in everything)
     assert str(world / "vectors.npy") in about.read_text()  # the run is as it was
+
+
+@pytest.mark.parametrize("slots", [0, 1])
+def test_missing_vectors_are_found_before_anything_is_trained(
+    slots, cold_config, world, tmp_path, console, monkeypatch
+):
+    monkeypatch.setattr(run_module, "train_configured", lambda *args, **kwargs: pytest.fail("trained"))
+    cold_config.eval.unseen_slots, cold_config.eval.baselines = slots, () if slots else ("semantic_knn",)
+    np.save(world / "few.npy", np.ones((30, 2), np.float32))
+    for path, words in (("", "names no vectors"), (str(world / "few.npy"), "no vector of 10 of 40 items")):
+        cold_config.quantizer.data.path = path
+        with pytest.raises(UserError, match=words):
+            run(cold_config, tmp_path / "run", console=console)
+
+
+def test_joint_training_asks_for_vectors_before_it_begins(cold_config, tmp_path, console, monkeypatch):
+    monkeypatch.setattr(run_module, "train_configured", lambda *args, **kwargs: pytest.fail("trained"))
+    cold_config.joint.estimator, cold_config.eval.baselines = "ste", ("semantic_knn",)
+    cold_config.data.cold_items, cold_config.eval.unseen_slots, cold_config.quantizer.data.path = "", 0, ""
+    with pytest.raises(UserError, match="names no vectors"):
+        run(cold_config, tmp_path / "run", console=console)
+
+
+def test_where_vectors_come_from_may_change_where_ids_are_given(cold_config):
+    vectors = {f"quantizer.data.{name}" for name in ("source", "id_column", "vector_column", "text_column")}
+    assert vectors < set(free_to_change(cold_config))
+    for made in ("rqvae", "kmeans"):
+        cold_config.ids = made
+        assert vectors.isdisjoint(free_to_change(cold_config))
 
 
 def test_nothing_that_is_learnt_knows_of_cold_items(cold_config, world, tmp_path, console):
