@@ -34,7 +34,7 @@ from sid_jax.recommend.config import check_config, default_config
 from sid_jax.recommend.data.task import load_task
 from sid_jax.recommend.joint.loop import IDS_FOLDER, JOINT_FOLDER
 from sid_jax.recommend.run import ask_for_last_items, train_configured
-from sid_jax.recommend.training.loop import FREE_TO_CHANGE
+from sid_jax.recommend.training.loop import free_to_change
 from sid_jax.settings import field_names
 from sid_jax.training.records import read_records
 from sid_jax.training.workdir import claim_workdir
@@ -81,7 +81,7 @@ def _claim(config: ConfigDict, workdir: Path, console: Console) -> None:
     fingerprint = load_task(config, workdir, console).fingerprint()
     varied = ("seed", "joint.estimator")
     claim_workdir(
-        workdir / "settings", config, default_config(), fingerprint, free_to_change=(*FREE_TO_CHANGE, *varied)
+        workdir / "settings", config, default_config(), fingerprint, free_to_change=(*free_to_change(config), *varied)
     )
 
 
