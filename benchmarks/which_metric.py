@@ -56,6 +56,8 @@ def main() -> None:
     load = functools.cache(lambda: load_world(arguments.data, arguments.known, arguments.folder))
     _work(load, arguments.folder, names, seeds, time.monotonic() + 60 * arguments.minutes)
     judged = _read(load, arguments.folder, names, seeds)
+    if not judged:
+        raise UserError(f"{arguments.folder} has no table that is judged: give it more --minutes")
     summary = report(judged)
     write_json(arguments.folder / "summary.json", summary)
     if arguments.out:

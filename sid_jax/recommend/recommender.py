@@ -104,8 +104,8 @@ class Recommender:
     def _with_unseen(self, slots: int, k: int) -> Ranker:
         if self._by_kind is None:
             raise UserError(
-                "there are no unseen items to recommend: the run names none in config.data.cold_items, and no later "
-                "table has new ones, as load_recommender(..., ids=) takes it"
+                "there are no unseen items to recommend: the run names none in config.data.cold_items, no later table "
+                "has new ones, as load_recommender(..., ids=) takes it, or the model is a SASRec, which knows none"
             )
         if not 0 < slots <= k:
             raise UserError(f"unseen_slots is {slots}; it must be from 0 to k, {k}")
@@ -153,7 +153,8 @@ def load_recommender(
         ranker = ranker.over(on_every_device(build_catalogue(task.table.semantic_ids, task.trie), ranker.mesh))
     if vectors is not None:
         config = _with_vectors(config, vectors, vector_ids)
-    unseen = task.split.cold[np.asarray(task.trie.items)].any()
+    # A SASRec scores the items that it was trained with, and no others.
+    unseen = config.model.kind != "sasrec" and task.split.cold[np.asarray(task.trie.items)].any()
     by_kind = functools.partial(rankers_by_kind, config, task, ranker) if unseen else None
     return Recommender(task.table, ranker, config.model.window, config.eval.num_beams, by_kind)
 
