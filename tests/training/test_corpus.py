@@ -25,7 +25,7 @@ def losses(workdir):
     return [row["loss"] for row in read_records(workdir, "train")]
 
 
-@pytest.mark.parametrize("weights", [{}, {"contrastive_weight": 0.1}, {"alignment_weight": 0.1}])
+@pytest.mark.parametrize("weights", [{}, {"contrastive_weight": 0.1, "alignment_weight": 0.1}])
 def test_a_streamed_run_is_the_resident_one(config, tmp_path, console, weights):
     config.model.update(weights)
     if weights:
