@@ -89,12 +89,17 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(joint_config, tmp_path,
     assert whole_ids["files"]["codebooks.safetensors"] == stopped_ids["files"]["codebooks.safetensors"]
 
 
-def test_codebooks_of_rate_0_hold_still_though_codes_are_out_of_use(joint_config, tmp_path, console, monkeypatch):
-    joint_config.joint.codebook_rate = 0.0
-    monkeypatch.setattr(loop, "usage", lambda codes, sizes: [0.5, 0.5])
+@pytest.mark.parametrize("rate", [0.0, 1e-3])
+def test_a_codeword_out_of_use_begins_anew_unless_the_codebooks_rate_is_0(rate, joint_config, tmp_path, console):
+    joint_config.joint.codebook_rate = rate
     joint_run = loop._JointRun(joint_config, tmp_path, load_tokenizer(joint_config, tmp_path, console), console, True)
-    _, refreshed = joint_run._refresh(joint_run._start(), joint_run._tokenizer.data.vectors)
-    assert refreshed.churn == 0
+    state = joint_run._start()
+    codebook = state.quantizer["quantizer"]["levels"][0]
+    codebook[...] = codebook[...].at[3].set(1e3)
+    state, refreshed = joint_run._refresh(state, joint_run._tokenizer.data.vectors)
+    after = state.quantizer["quantizer"]["levels"][0][...]
+    assert (after[3] == 1e3).all() == (rate == 0)
+    assert (refreshed.usage[0] < 1) == (rate == 0)
 
 
 def test_codes_that_collapse_end_the_run_in_one_line(joint_config, tmp_path, console, monkeypatch):
