@@ -36,9 +36,7 @@ def main() -> None:
     parser.add_argument("--vectors", type=Path, required=True, help=".npy, [N, D]")
     parser.add_argument("--folder", type=Path, required=True, help="for the run, the versions and their inputs")
     parser.add_argument("--trained", type=int, default=11_000)
-    parser.add_argument(
-        "--held_out", type=int, default=0, help="of these so many are in the first version untrained on"
-    )
+    parser.add_argument("--cold", type=int, default=0, help="of these so many are in the first version untrained on")
     parser.add_argument("--batches", type=int, default=10)
     parser.add_argument("--batch", type=int, default=1_000, help="items; the last batch takes what is left, if less")
     parser.add_argument("--config", default="configs/embeddings.py")
@@ -50,9 +48,9 @@ def main() -> None:
     vectors = vectors[np.random.default_rng(0).permutation(len(vectors))]
     _write(folder / "trained.parquet", vectors, 0, trained)
     flags = [f"--config.data.path={folder / 'trained.parquet'}", *arguments.flags.split()]
-    if arguments.held_out:
-        (folder / "held_out.txt").write_text("\n".join(map(str, range(arguments.held_out))))
-        flags.append(f"--config.data.held_out_path={folder / 'held_out.txt'}")
+    if arguments.cold:
+        (folder / "cold.txt").write_text("\n".join(map(str, range(arguments.cold))))
+        flags.append(f"--config.data.cold_items={folder / 'cold.txt'}")
     _run("train.py", f"--config={arguments.config}", f"--workdir={folder / 'run'}", *flags)
     _run("export.py", f"--workdir={folder / 'run'}", f"--out={folder / 'v1'}")
     rows = []
@@ -89,7 +87,7 @@ def _figures(first: Path, before: Path, after: Path) -> dict[str, Any]:
         "moved": compare(old, new)["num_changed"] + compare(read_id_table(first), new)["num_changed"],
         "unique": len(np.unique(new.semantic_ids, axis=0)) / len(new.item_ids),
         "r2_trained": drift["reference"]["r2"],
-        "r2_held_out": drift["reference"]["r2_held_out"] or float("nan"),
+        "r2_cold": drift["reference"]["r2_cold"] or float("nan"),
         "due": drift["verdict"]["retraining_is_due"],
     }
 
@@ -105,7 +103,7 @@ def _table(rows: list[dict[str, Any]], title: str) -> Table:
         "by IDs": "{r2_unique:.3f}",
         "own mean": "{r2_own_mean:.3f}",
         "first version": "{r2_trained:.3f}",
-        "held out": "{r2_held_out:.3f}",
+        "held out": "{r2_cold:.3f}",
         "codes taken": "{collide:.1%}",
         "retrain": "{due}",
         "s": "{seconds:.1f}",

@@ -19,7 +19,7 @@ from sid_jax.recommend.config import default_config
 from sid_jax.recommend.data.id_makers import make_ids
 from sid_jax.recommend.models.beam_search import beam_search
 from sid_jax.recommend.models.build import build_model
-from sid_jax.recommend.models.catalogue import build_catalogue
+from sid_jax.recommend.models.catalog import build_catalog
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
     config = default_config()
     ids = make_ids("random", np.arange(arguments.items), None, num_levels=3, num_codes=256, seed=0).semantic_ids[:, :3]
     trie = build_trie(ids, (256,) * 3)
-    model, catalogue = build_model(config, trie), build_catalogue(ids, trie)
+    model, catalog = build_model(config, trie), build_catalog(ids, trie)
     random = np.random.default_rng(0)
     batch = HistoryBatch(
         random.integers(0, arguments.items, (arguments.batch, 12)).astype(np.int32),
@@ -49,7 +49,7 @@ def main() -> None:
     for _ in range(arguments.rounds + 1):
         for name, search in searches.items():
             began = time.perf_counter()
-            jax.block_until_ready(search(model, batch, catalogue))
+            jax.block_until_ready(search(model, batch, catalog))
             seconds[name].append(time.perf_counter() - began)
     # The first round compiles.
     medians = {name: statistics.median(times[1:]) for name, times in seconds.items()}

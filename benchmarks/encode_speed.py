@@ -2,7 +2,7 @@
 
 python benchmarks/encode_speed.py --beam=1 --json=encode.json
 
-768 features, 3 codebooks of 256, no encoder. Codebooks are faiss's, trained on the same random vectors round centres;
+768 features, 3 codebooks of 256, no encoder. Codebooks are faiss's, trained on the same random vectors round centers;
 both give codes for them. faiss is timed with and without its look-up tables (`use_beam_LUT`). Needs the `bench` extra.
 """
 
@@ -96,10 +96,10 @@ def _codebooks() -> np.ndarray:
 
 
 def _vectors() -> np.ndarray:
-    """Returns `[N, D]` float32 at length 1, round two thousand centres."""
+    """Returns `[N, D]` float32 at length 1, round two thousand centers."""
     random = np.random.default_rng(0)
-    centres = random.normal(size=(2048, _FEATURES)).astype(np.float32)
-    vectors = centres[random.integers(0, len(centres), _ITEMS)]
+    centers = random.normal(size=(2048, _FEATURES)).astype(np.float32)
+    vectors = centers[random.integers(0, len(centers), _ITEMS)]
     vectors += 0.5 * random.normal(size=vectors.shape).astype(np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 

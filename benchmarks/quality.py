@@ -29,13 +29,13 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
-from sid_jax.data.scaling import normalise
+from sid_jax.data.scaling import normalize
 from sid_jax.evaluate.labels import read_labels
 from sid_jax.export.load import load_export
 from sid_jax.export.run import export
 from sid_jax.ids.quality import purity
 from sid_jax.json_file import write_json
-from sid_jax.quantize.health import distinct_rate, duplicate_floor, usage
+from sid_jax.quantize.health import distinct_rate, max_distinct_rate, usage
 from sid_jax.quantize.kmeans import kmeans
 from sid_jax.quantize.nearest import assign_codes, nearest_codes, sum_codewords
 from sid_jax.streams import stream_key
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a .png for the plot")
     parser.add_argument("--json", type=Path, help="a .json for every seed's figures")
     arguments = parser.parse_args()
-    vectors = np.asarray(normalise(jnp.asarray(np.load(arguments.vectors).astype(np.float32)), True))
+    vectors = np.asarray(normalize(jnp.asarray(np.load(arguments.vectors).astype(np.float32)), True))
     wanted = arguments.only.split(",") if arguments.only else list(CONTESTANTS)
     labels = read_labels(arguments.labels, _item_ids(arguments.ids)) if arguments.labels else None
     about = {
@@ -103,7 +103,7 @@ def main() -> None:
     for run in runs:
         if run["contestant"] in wanted:
             rows.setdefault(run["label"], []).append(run)
-    floor = duplicate_floor(vectors)
+    floor = max_distinct_rate(vectors)
     Console(width=150).print(_table(rows, f"{arguments.vectors.name}: {len(vectors):,} items, floor {floor:.4f}"))
     if arguments.out:
         _plot(rows, floor, arguments.out)

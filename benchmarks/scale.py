@@ -98,12 +98,12 @@ def _made_vectors(path: Path, num_items: int, features: int) -> Path:
 def _block(number: int, features: int) -> np.ndarray:
     """Returns the vectors of a block: the same whatever N is."""
     world = np.random.default_rng(0)
-    centres = world.normal(size=(20_000, 48)).astype(np.float32)
+    centers = world.normal(size=(20_000, 48)).astype(np.float32)
     inner, outer = (world.normal(size=shape).astype(np.float32) for shape in ((48, 256), (256, features)))
     random = np.random.default_rng([1, number])
     # A few clusters are large, many are small.
-    chosen = (len(centres) * random.random(_ROWS_A_BLOCK) ** 2).astype(int)
-    latents = centres[chosen] + 0.6 * random.normal(size=(_ROWS_A_BLOCK, 48)).astype(np.float32)
+    chosen = (len(centers) * random.random(_ROWS_A_BLOCK) ** 2).astype(int)
+    latents = centers[chosen] + 0.6 * random.normal(size=(_ROWS_A_BLOCK, 48)).astype(np.float32)
     vectors = np.tanh(latents @ inner / 7) @ outer
     vectors += 2.0 * random.normal(size=vectors.shape).astype(np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

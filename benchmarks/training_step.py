@@ -26,7 +26,7 @@ from sid_jax.recommend.config import default_config
 from sid_jax.recommend.data.id_makers import make_ids
 from sid_jax.recommend.data.packing import PackedRows
 from sid_jax.recommend.models.build import build_model
-from sid_jax.recommend.models.catalogue import Catalogue, build_catalogue
+from sid_jax.recommend.models.catalog import Catalog, build_catalog
 from sid_jax.recommend.training.step import Recipe, make_state, train_steps
 from sid_jax.training.sharding import all_devices
 
@@ -48,14 +48,14 @@ def main() -> None:
     ids = make_ids("random", np.arange(arguments.items), None, num_levels=3, num_codes=256, seed=0).semantic_ids[:, :3]
     trie = build_trie(ids, (256,) * 3)
     examples = _random_rows(arguments.items, config)
-    catalogue = build_catalogue(ids, trie)
+    catalog = build_catalog(ids, trie)
 
-    ours = _OurTrainer(config, trie, examples, catalogue)
-    theirs = _TorchTrainer(config, trie, ours.model, examples, catalogue)
+    ours = _OurTrainer(config, trie, examples, catalog)
+    theirs = _TorchTrainer(config, trie, ours.model, examples, catalog)
     print(f"loss without dropout: ours {ours.loss():.6f}, PyTorch's {theirs.loss():.6f}")
     contestants: dict[str, Callable[[], None]] = {"sid_jax": ours.train, "PyTorch": theirs.train}
     if arguments.compile:
-        contestants["torch.compile"] = _TorchTrainer(config, trie, ours.model, examples, catalogue, compiled=True).train
+        contestants["torch.compile"] = _TorchTrainer(config, trie, ours.model, examples, catalog, compiled=True).train
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(arguments.rounds + 1):
         for name, train in contestants.items():
@@ -79,14 +79,14 @@ def _random_rows(num_items: int, config: ConfigDict) -> PackedRows:
 
 
 class _OurTrainer:
-    def __init__(self, config: ConfigDict, trie: Trie, examples: PackedRows, catalogue: Catalogue):
+    def __init__(self, config: ConfigDict, trie: Trie, examples: PackedRows, catalog: Catalog):
         self.model = build_model(config, trie)
         self._recipe = Recipe.of(config, len(examples.inputs), self.model)
         self._state = jax.tree.map(np.asarray, make_state(self.model, self._recipe.optimizer))
-        self._examples, self._catalogue, self._mesh = jax.device_put(examples), catalogue, all_devices()
+        self._examples, self._catalog, self._mesh = jax.device_put(examples), catalog, all_devices()
 
     def loss(self) -> float:
-        total, weight = self.model.loss(self._examples, self._catalogue, None)
+        total, weight = self.model.loss(self._examples, self._catalog, None)
         return float(total.sum() / weight)
 
     def train(self) -> None:
@@ -94,7 +94,7 @@ class _OurTrainer:
             self._recipe,
             self._state,
             self._examples,
-            self._catalogue,
+            self._catalog,
             num_steps=_STEPS_PER_ROUND,
             mesh=self._mesh,
         )
@@ -162,8 +162,8 @@ class _TorchDecoder(nn.Module):
         chosen = self._embed(targets)
         chosen = chosen.cumsum(dim=-2) - chosen
         state = self.encoder_norm(state)[..., None, :] + self.prefix(chosen) + self.level
-        spelt = self.down(functional.gelu(self.up(self.norm(state)), approximate="tanh"))
-        state = self.out_norm(state + functional.dropout(spelt, self.rate, self.training))
+        spelled = self.down(functional.gelu(self.up(self.norm(state)), approximate="tanh"))
+        state = self.out_norm(state + functional.dropout(spelled, self.rate, self.training))
         losses = []
         for level, (embedding, bias) in enumerate(zip(self.levels, self.biases, strict=True)):
             logits = functional.linear(state[..., level, :], embedding, bias).masked_fill(~masks[level], -1e9)
@@ -183,7 +183,7 @@ class _TorchTrainer:
         trie: Trie,
         source: Any,
         examples: PackedRows,
-        catalogue: Catalogue,
+        catalog: Catalog,
         *,
         compiled: bool = False,
     ):
@@ -199,9 +199,9 @@ class _TorchTrainer:
         self._optimizer = torch.optim.AdamW(groups, lr=config.train.learning_rate)
         self._clip_norm = config.train.gradient_clip_norm
         self._batch_size = config.train.batch_size
-        self._semantic_ids = torch.from_numpy(np.array(catalogue.semantic_ids)).long()
-        self._prefixes = torch.from_numpy(np.array(catalogue.prefixes)).long()
-        self._masks = _prefix_masks(catalogue)
+        self._semantic_ids = torch.from_numpy(np.array(catalog.semantic_ids)).long()
+        self._prefixes = torch.from_numpy(np.array(catalog.prefixes)).long()
+        self._masks = _prefix_masks(catalog)
         self._examples = [
             torch.from_numpy(np.array(each)).long() for each in (examples.inputs, examples.targets, examples.segments)
         ]
@@ -226,12 +226,12 @@ class _TorchTrainer:
         return self._model(self._semantic_ids[inputs], self._semantic_ids[targets], segments, masks)
 
 
-def _prefix_masks(catalogue: Catalogue) -> list[torch.Tensor]:
+def _prefix_masks(catalog: Catalog) -> list[torch.Tensor]:
     """Returns which codes may follow each prefix, a table `[n, K]` bool for each level."""
     masks = []
-    for level, size in enumerate(catalogue.trie.sizes):
-        mask = torch.zeros(len(catalogue.trie.first_child[level]) - 1, size, dtype=torch.bool)
-        mask[np.array(catalogue.prefixes[:, level]), np.array(catalogue.semantic_ids[:, level])] = True
+    for level, size in enumerate(catalog.trie.sizes):
+        mask = torch.zeros(len(catalog.trie.first_child[level]) - 1, size, dtype=torch.bool)
+        mask[np.array(catalog.prefixes[:, level]), np.array(catalog.semantic_ids[:, level])] = True
         masks.append(mask)
     return masks
 

@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--data", default="", help="MovieLens-100K, a folder or zip; empty looks where train.py does")
     parser.add_argument("--folder", type=Path, required=True, help="for runs, tables and what they came to")
     parser.add_argument("--only", default="", help=f"with commas between: {', '.join(TOKENIZERS)}; all if empty")
-    parser.add_argument("--known", type=int, default=20, help="items of each user that are learnt from, at most")
+    parser.add_argument("--known", type=int, default=20, help="items of each user that are learned from, at most")
     parser.add_argument("--seeds", default="0,1,2", help="of the recommender")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="after so many nothing more is begun")
     parser.add_argument("--out", type=Path, help="a picture")

@@ -16,7 +16,7 @@ import numpy as np
 import sid_jax
 from sid_jax.config import default_config
 from sid_jax.data.load import load_vectors
-from sid_jax.data.scaling import normalise
+from sid_jax.data.scaling import normalize
 from sid_jax.training.workdir import read_run
 
 
@@ -28,7 +28,7 @@ def main() -> None:
     arguments = parser.parse_args()
     export = sid_jax.load_export(arguments.export)
     config = read_run(arguments.workdir, default_config())[0]
-    inputs = np.asarray(normalise(jnp.asarray(load_vectors(config.data).vectors), config.data.unit_norm))
+    inputs = np.asarray(normalize(jnp.asarray(load_vectors(config.data).vectors), config.data.unit_norm))
     sizes = export.manifest["metrics"]["codebook_size"]
     bits = [int(math.log2(size)) for size in sizes]
     if any(2**bit != size for bit, size in zip(bits, sizes, strict=True)):

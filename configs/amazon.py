@@ -15,7 +15,7 @@ beauty of 2014, 12,101 products, one seed: every code in use, distinct codes .89
 from ml_collections import ConfigDict
 
 from sid_jax.config import default_config
-from sid_jax.data.catalogues.names import AMAZON_CATEGORIES, AMAZON_EDITIONS
+from sid_jax.data.catalogs.names import AMAZON_CATEGORIES, AMAZON_EDITIONS
 from sid_jax.errors import UserError
 from sid_jax.settings import choose
 

@@ -10,7 +10,7 @@ zip in GroupLens' layout, by --config.data.path; without one, GroupLens' zip is 
 from ml_collections import ConfigDict
 
 from sid_jax.config import default_config
-from sid_jax.data.catalogues.names import MOVIELENS_SIZES
+from sid_jax.data.catalogs.names import MOVIELENS_SIZES
 from sid_jax.settings import choose
 
 # Films of the sizes that have few; the others have 10,681 to 87,585.

@@ -11,7 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 from ml_collections.config_dict import FieldReference
 
-from sid_jax.data.catalogues.names import CATALOGUES
+from sid_jax.data.catalogs.names import CATALOGS
 from sid_jax.errors import UserError
 from sid_jax.ids.unique import SCHEMES
 from sid_jax.settings import check_values
@@ -25,7 +25,7 @@ def default_config() -> ConfigDict:
 
     config.data = data = ConfigDict()
     # "vectors": your own, from `data.path`. "movielens-100k" and other sizes, "amazon-2014-beauty" and others, as
-    # `sid_jax/data/catalogues/names.py` lists them: films (or users) and products, made into vectors as said below.
+    # `sid_jax/data/catalogs/names.py` lists them: films (or users) and products, made into vectors as said below.
     data.source = "vectors"
     # vectors: .npy, .npz, .parquet, .arrow, .feather, .safetensors or .array_record files, a folder of them (as Hugging
     # Face's `datasets` save one), a pattern, or several with commas between. movielens: a folder or zip in GroupLens'
@@ -42,7 +42,7 @@ def default_config() -> ConfigDict:
     # vectors: columns of text, with commas between, that are encoded instead of a vector column: "title,brand"; the
     # file is then .parquet, .csv or .jsonl. amazon: what makes a product's text; empty: title, brand, categories.
     data.text_column = ""
-    # Further columns of the table, with commas between, that go into the export: "title". Empty: of a named catalogue
+    # Further columns of the table, with commas between, that go into the export: "title". Empty: of a named catalog
     # those that describe an item, of your own none.
     data.columns = ""
     # amazon: users and items with fewer interactions are left out.
@@ -51,13 +51,13 @@ def default_config() -> ConfigDict:
     # all listed on standard output, as CSV.
     data.on_bad_rows = "error"
     # A text file of item ids, one a line, that are not trained on; they get their codes as items of tomorrow would.
-    data.held_out_path = ""
+    data.cold_items = ""
     # Who took what after what, if the codes are to follow that as well as content, in either or both of two ways: by a
     # second part of each vector (`data.collaborative_weight`), or by a loss (`model.contrastive_weight`,
     # `model.alignment_weight`).
     data.histories = histories = ConfigDict()
     # "none"; "sequences": a text file, a line a user: the user, then items in time order; "interactions": .parquet or
-    # .csv, a row an interaction; or a named catalogue, as of `data.source`, with the same path if none is given.
+    # .csv, a row an interaction; or a named catalog, as of `data.source`, with the same path if none is given.
     histories.source = "none"
     histories.path = ""
     # interactions: the columns.
@@ -84,9 +84,9 @@ def default_config() -> ConfigDict:
     # Each vector to length 1: what counts is its direction, as in cosine similarity.
     data.unit_norm = True
     # Subtract the mean vector.
-    data.centre = True
+    data.center = True
     # "global": one divisor, so that a feature's mean square is 1. "feature": a divisor for each. "none".
-    data.standardise = "global"
+    data.standardize = "global"
 
     config.model = model = ConfigDict()
     # L: codes in an ID before it is made unique.
@@ -114,7 +114,7 @@ def default_config() -> ConfigDict:
     model.min_temperature = 0.05
     # Gumbel-softmax: factor an update, for the exponential schedule.
     model.temperature_decay = 0.9995
-    # Gumbel-softmax: size of the noise at the start, in units of the squared distance between neighbouring codewords,
+    # Gumbel-softmax: size of the noise at the start, in units of the squared distance between neighboring codewords,
     # as the temperature is. It ends at 0, so that the codes of the last step are the codes that are exported.
     model.noise_scale = 0.2
     # Gumbel-softmax: "temperature": the noise falls with the temperature, to 0 at its floor; "learned": it follows the
@@ -150,7 +150,7 @@ def default_config() -> ConfigDict:
     # Vectors of more bytes than these stay in their file, a .npy of float32, and are read as steps need them.
     train.resident_bytes = 2**32
     # Share of the difference between two others that is added to each item of a batch, until codes settle, so that what
-    # is learnt holds for new items too; 0 for the items as they are.
+    # is learned holds for new items too; 0 for the items as they are.
     train.augmentation = 0.0
     # "float32", or "bfloat16": in encoder and decoder, products round their factors to bfloat16 and add up in float32,
     # until codes settle. Weights, distances, codes and all that is exported are float32.
@@ -214,12 +214,12 @@ _INFINITE = float("inf")
 _TINY = 1e-12
 
 _CHOICES: dict[str, Sequence[Any]] = {
-    "data.source": ("vectors", *CATALOGUES),
-    "data.histories.source": ("none", "sequences", "interactions", *CATALOGUES),
+    "data.source": ("vectors", *CATALOGS),
+    "data.histories.source": ("none", "sequences", "interactions", *CATALOGS),
     "data.on_bad_rows": ("error", "drop", "report"),
     "data.view": ("item", "user"),
     "data.vectors": ("text", "collaborative", "text+collaborative"),
-    "data.standardise": ("global", "feature", "none"),
+    "data.standardize": ("global", "feature", "none"),
     "model.encoder": ("mlp", "residual", "identity"),
     "model.activation": ("silu", "relu", "gelu"),
     "model.quantization_method": ("ste", "rotation", "diveq", "gumbel_softmax", "simvq", "ema"),

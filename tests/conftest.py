@@ -24,7 +24,7 @@ import hypothesis
 import jax
 import pytest
 
-from sid_jax.data.catalogues.movielens.sources import load_movielens
+from sid_jax.data.catalogs.movielens.sources import load_movielens
 
 # A first call compiles, which no deadline a call allows for.
 hypothesis.settings.register_profile("sid_jax", deadline=None)

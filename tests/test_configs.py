@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 
 from sid_jax.config import check_config
-from sid_jax.data.catalogues.names import AMAZON_CATEGORIES, MOVIELENS_SIZES
+from sid_jax.data.catalogs.names import AMAZON_CATEGORIES, MOVIELENS_SIZES
 from sid_jax.errors import UserError
 from sid_jax.recommend.config import check_config as check_recommender
 from sid_jax.recommend.ranking.config import check_config as check_ranking
@@ -45,7 +45,7 @@ def test_movielens_100k_is_the_same_under_both_names(options):
 
 
 @pytest.mark.parametrize("options", ["", ",gumbel", ",quick"])
-def test_every_named_catalogue(options):
+def test_every_named_catalog(options):
     for size in MOVIELENS_SIZES:
         config = get_config("movielens", size + options)
         check_config(config)
@@ -75,7 +75,7 @@ def test_joint_training_is_of_the_recommenders_config(data_set, estimator):
         ("amazon", "beauty,2014,2018", "name one edition"),
     ],
 )
-def test_a_catalogue_that_there_is_not(name, argument, message):
+def test_a_catalog_that_there_is_not(name, argument, message):
     with pytest.raises(UserError, match=message):
         get_config(name, argument)
 

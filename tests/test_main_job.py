@@ -72,7 +72,7 @@ def test_the_manifest_says_what_made_the_export_and_what_it_is_worth(job):
     codes = np.array(pq.read_table(job[0] / "export" / "ids.parquet")["codes"].to_pylist())
     metrics = manifest["metrics"]
     assert metrics["distinct_rate"] == pytest.approx(len(np.unique(codes, axis=0)) / 1682)
-    assert metrics["duplicate_floor"] == pytest.approx(1664 / 1682)
+    assert metrics["max_distinct_rate"] == pytest.approx(1664 / 1682)
     assert metrics["usage"] == pytest.approx([len(np.unique(level)) / 128 for level in codes.T])
     assert {"r2", "mse", "cosine", "perplexity", "collision_share", "largest_bucket", "agreement"} <= set(metrics)
     made = manifest["semantic_ids"]

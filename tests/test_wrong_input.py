@@ -373,7 +373,7 @@ def test_exports_to_append_to(made, tmp_path, mistake, name):
 def test_vectors_and_ids_that_are_not_of_the_same_items(made, tmp_path, mistake):
     np.save(tmp_path / "more.npy", np.concatenate([VECTORS, VECTORS[:2] + 1]))
     sources = Sources(ids=str(made / "out"), vectors=str(tmp_path / "more.npy"))
-    assert "2 of the catalogue's 302 items have no Semantic ID there" in mistake(lambda: evaluate_ids(sources))
+    assert "2 of the catalog's 302 items have no Semantic ID there" in mistake(lambda: evaluate_ids(sources))
 
 
 # As a user types it.

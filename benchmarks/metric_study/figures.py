@@ -8,7 +8,7 @@ from metric_study.pairs import together_by_chance, together_share_prefix
 from metric_study.tables import Made
 from metric_study.world import World
 from sid_jax.data.histories import Histories
-from sid_jax.ids.neighbours import nearest_items, neighbours_share_prefix
+from sid_jax.ids.neighbors import nearest_items, neighbors_share_prefix
 from sid_jax.ids.quality import (
     entropy,
     explained_beyond_chance,
@@ -29,7 +29,7 @@ def measure(world: World, made: Made) -> dict[str, float]:
     """Returns every figure of a table by its name; "1" and "2" are of the first code, and of the first two."""
     ids, depth = made.semantic_ids, min(2, made.semantic_ids.shape[1])
     asked = np.arange(len(ids))
-    near = neighbours_share_prefix(ids, nearest_items(world.vectors, asked, 10), asked)
+    near = neighbors_share_prefix(ids, nearest_items(world.vectors, asked, 10), asked)
     any_two = same_prefix_by_chance(ids)
     content, together = (explained_beyond_chance(ids, vectors) for vectors in (world.vectors, world.together))
     pairs, by_chance = together_share_prefix(ids, world.pairs), together_by_chance(ids, world.pairs)

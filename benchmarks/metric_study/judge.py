@@ -17,7 +17,7 @@ from sid_jax.recommend.data.task import Task, make_task
 from sid_jax.recommend.evaluation.evaluate import evaluate
 from sid_jax.recommend.evaluation.metrics import ndcg_at
 from sid_jax.recommend.models.build import build_model
-from sid_jax.recommend.models.catalogue import build_catalogue
+from sid_jax.recommend.models.catalog import build_catalog
 from sid_jax.recommend.ranker import ModelRanker
 from sid_jax.recommend.training.loop import training_examples
 from sid_jax.recommend.training.step import Recipe, make_state, train_steps
@@ -75,7 +75,7 @@ def _train(config: ConfigDict, task: Task, seed: int) -> ModelRanker:
     examples = jax.tree.map(lambda leaf: leaf[order], examples)
     model = build_model(seeded, task.trie)
     recipe = Recipe.of(config, len(order), model)
-    catalogue = build_catalogue(task.table.semantic_ids, task.trie)
-    state, examples, catalogue = on_every_device((make_state(model, recipe.optimizer), examples, catalogue), mesh)
-    state, _ = train_steps(recipe, state, examples, catalogue, num_steps=recipe.lengths.num_steps, mesh=mesh)
-    return ModelRanker("decoder", recipe.graphdef, state.params, catalogue, num_beams=config.eval.num_beams, mesh=mesh)
+    catalog = build_catalog(task.table.semantic_ids, task.trie)
+    state, examples, catalog = on_every_device((make_state(model, recipe.optimizer), examples, catalog), mesh)
+    state, _ = train_steps(recipe, state, examples, catalog, num_steps=recipe.lengths.num_steps, mesh=mesh)
+    return ModelRanker("decoder", recipe.graphdef, state.params, catalog, num_beams=config.eval.num_beams, mesh=mesh)

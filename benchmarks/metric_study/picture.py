@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from metric_study.report import Judged
 from sid_jax.recommend.evaluation.intervals import mean_interval
 
-_COLOURS = {
+_COLORS = {
     "sid_jax": "#1d4ed8",
     "histories": "#0f766e",
     "peers": "#c2410c",
@@ -58,12 +58,12 @@ def _draw_correlations(axes: Axes, groups: dict[str, dict[str, Any]]) -> None:
 
 
 def _draw_tables(axes: Axes, judged: list[Judged], name: str) -> None:
-    for family, colour in _COLOURS.items():
+    for family, color in _COLORS.items():
         members = [each for each in judged if each.family == family and np.isfinite(each.figures[name])]
         x = [each.figures[name] for each in members]
         intervals = np.array([mean_interval(each.ndcg) for each in members]).reshape(-1, 3)
-        axes.vlines(x, intervals[:, 1], intervals[:, 2], color=colour, linewidth=0.8, alpha=0.35)
-        axes.scatter(x, intervals[:, 0], s=22, color=colour, label=family)
+        axes.vlines(x, intervals[:, 1], intervals[:, 2], color=color, linewidth=0.8, alpha=0.35)
+        axes.scatter(x, intervals[:, 0], s=22, color=color, label=family)
     if name == "R² of co-occurrence, 1":
         # Tables of content alone are near 0, those that know histories are not.
         axes.set_xscale("symlog", linthresh=0.02)

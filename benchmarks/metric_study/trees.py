@@ -38,10 +38,10 @@ def _tree(vectors: np.ndarray, num_codes: int, num_levels: int, split: _Split) -
 
 
 def _cut_evenly(vectors: np.ndarray, num_codes: int) -> np.ndarray:
-    centred = vectors - vectors.mean(axis=0)
-    axis = np.linalg.svd(centred, full_matrices=False)[2][0]
+    centered = vectors - vectors.mean(axis=0)
+    axis = np.linalg.svd(centered, full_matrices=False)[2][0]
     place = np.empty(len(vectors), np.int64)
-    place[np.argsort(centred @ axis, kind="stable")] = np.arange(len(vectors))
+    place[np.argsort(centered @ axis, kind="stable")] = np.arange(len(vectors))
     return place * num_codes // max(len(vectors), num_codes)
 
 

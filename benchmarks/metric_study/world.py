@@ -10,15 +10,15 @@ import numpy as np
 from scipy import sparse
 
 from sid_jax.config import default_config
-from sid_jax.data.catalogues.movielens.sources import load_movielens
+from sid_jax.data.catalogs.movielens.sources import load_movielens
 from sid_jax.data.cooccurrence import cooccurrence_vectors, pair_counts
 from sid_jax.data.histories import Histories, offsets_of
 from sid_jax.data.history_sources import movielens_histories
 from sid_jax.data.load import load_vectors
-from sid_jax.data.scaling import normalise
+from sid_jax.data.scaling import normalize
 from sid_jax.recommend.data.split import HeldOut
 
-# The last items of each user, which nothing is learnt from, and each of which is asked for. One question a user would
+# The last items of each user, which nothing is learned from, and each of which is asked for. One question a user would
 # tell hardly any two tables apart.
 QUESTIONS = 10
 
@@ -75,7 +75,7 @@ def load_world(path: str, num_known: int, folder: Path) -> World:
         path=path,
         folder=folder,
         item_ids=films.ids,
-        vectors=np.asarray(normalise(jnp.asarray(films.vectors), True)),
+        vectors=np.asarray(normalize(jnp.asarray(films.vectors), True)),
         years=films.columns["year"],
         genres=[each.split("|") if each else [] for each in films.columns["genres"].tolist()],
         known=known,

@@ -12,10 +12,10 @@ from scipy.spatial.distance import jensenshannon
 from sid_jax.streams import stream_rng
 
 # Retraining is due if one of these is passed. Where each comes from is said in docs/daily-updates.md.
-# R^2 that the catalogue has lost, since training, by items that fit less well than those trained on.
-CATALOGUE_R2_LOST = 0.02
+# R^2 that the catalog has lost, since training, by items that fit less well than those trained on.
+CATALOG_R2_LOST = 0.02
 # R^2 of new items below that of items held out of training.
-BELOW_HELD_OUT = 0.05
+BELOW_COLD = 0.05
 # The same below that of items trained on, where none were held out.
 BELOW_TRAINED = 0.20
 # Jensen-Shannon distance of the new items' first codes from the old ones', above what chance gives.
@@ -33,12 +33,12 @@ class Reference:
     Attributes:
       r2: R^2 of those items, against their mean.
       spread: their mean squared distance to that mean, summed over features.
-      r2_held_out: R^2 of items that were held out of training; None without any.
+      r2_cold: R^2 of items that were held out of training; None without any.
     """
 
     r2: float
     spread: float
-    r2_held_out: float | None
+    r2_cold: float | None
 
 
 def reference_of(manifest: Mapping[str, Any]) -> Reference | None:
@@ -51,7 +51,7 @@ def reference_of(manifest: Mapping[str, Any]) -> Reference | None:
         if features and r2 in metrics and mse in metrics and metrics[mse] > 0 and metrics[r2] < 1:
             # R^2 is 1 - error / spread.
             spread = metrics[mse] * features / (1 - metrics[r2])
-            return Reference(metrics[r2], spread, metrics.get("r2_held_out"))
+            return Reference(metrics[r2], spread, metrics.get("r2_cold"))
     return None
 
 
@@ -122,14 +122,14 @@ def verdict(drift: Mapping[str, Any], num_items: int) -> dict[str, Any]:
 
     if reference and since["num_items"]:
         share = min(1.0, since["num_items"] / num_items)
-        check("R^2 that the catalogue lost since training", share * (reference["r2"] - since["r2"]), CATALOGUE_R2_LOST)
+        check("R^2 that the catalog lost since training", share * (reference["r2"] - since["r2"]), CATALOG_R2_LOST)
     if reference and new:
         # What the draw of the items may have made of it is no reason.
         least = new["r2"] + 2 * new["r2_standard_error"]
-        if reference["r2_held_out"] is None:
+        if reference["r2_cold"] is None:
             check("R^2 of new items below those trained on", reference["r2"] - least, BELOW_TRAINED)
         else:
-            check("R^2 of new items below those held out", reference["r2_held_out"] - least, BELOW_HELD_OUT)
+            check("R^2 of new items below those held out", reference["r2_cold"] - least, BELOW_COLD)
     if new:
         first = new["code_shift"][0]
         check("shift of the first codes above chance", first["distance"] - first["by_chance"], CODE_SHIFT)
@@ -143,8 +143,8 @@ def in_words(drift: Mapping[str, Any]) -> list[str]:
     lines = []
     if new:
         of_old = f", {reference['r2']:.3f} of the items trained on" if reference else ""
-        held_out = reference and reference["r2_held_out"]
-        of_old += f", {held_out:.3f} of those held out" if held_out is not None else ""
+        cold = reference and reference["r2_cold"]
+        of_old += f", {cold:.3f} of those held out" if cold is not None else ""
         lines.append(
             f"R^2 of the new items: {new['r2']:.3f} by their codes, {new['r2_unique']:.3f} by their IDs{of_old}"
         )

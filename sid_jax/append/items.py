@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from sid_jax.errors import UserError
 from sid_jax.export.tables import id_table
 
-# What the ID table says of each item beside its id and what the catalogue knows.
+# What the ID table says of each item beside its id and what the catalog knows.
 _OURS = ("codes", "semantic_id", "sid")
 
 

@@ -1,4 +1,4 @@
-"""An export as a version of a catalogue that lives: who is in it, who was, and what gave them their IDs."""
+"""An export as a version of a catalog that lives: who is in it, who was, and what gave them their IDs."""
 
 from __future__ import annotations
 

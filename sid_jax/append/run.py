@@ -1,4 +1,4 @@
-"""From one version of a catalogue to the next: new items get free IDs, and no published ID ever moves."""
+"""From one version of a catalog to the next: new items get free IDs, and no published ID ever moves."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from sid_jax.bulk.items import Items
 from sid_jax.bulk.job import Job
 from sid_jax.data.bad_rows import refuse_bad_rows
 from sid_jax.data.checks import not_finite
-from sid_jax.data.scaling import normalise
+from sid_jax.data.scaling import normalize
 from sid_jax.export.tables import code_type
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.losses import squared_error
@@ -122,7 +122,7 @@ def _encode(
 def _moments(model: RQVAE, vectors: jax.Array, codes: jax.Array, counted: jax.Array) -> jax.Array:
     """Returns `[D + 3]`: how many are counted, their squared error, squared distance to the model's mean, and the sum
     of what they are from it. From these, added up over all, comes R^2."""
-    inputs = normalise(vectors, model.unit_norm)
+    inputs = normalize(vectors, model.unit_norm)
     errors = squared_error(inputs, model.reconstruct(codes))
     away = inputs - model.mean[...][None]
     counted = counted.astype(jnp.float32)

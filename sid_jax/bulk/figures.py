@@ -22,7 +22,7 @@ def code_figures(num_items: int, counts: Sequence[np.ndarray], shared: Sequence[
     sizes, how_many = (np.concatenate([each["bucket_sizes"][column] for each in shared]) for column in (0, 1))
     sizes, where = np.unique(sizes, return_inverse=True)
     how_many = np.bincount(where, how_many).astype(np.int64)
-    floor = {"duplicate_floor": sum(each["distinct_vectors"] for each in shared) / num_items}
+    floor = {"max_distinct_rate": sum(each["distinct_vectors"] for each in shared) / num_items}
     return figures_of_buckets(num_items, counts, sizes, how_many) | floor
 
 

@@ -6,15 +6,15 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import svds
 
-from sid_jax.data.catalogues.movielens.tables import MovieLens, Table
+from sid_jax.data.catalogs.movielens.tables import MovieLens, Table
 from sid_jax.errors import UserError
 
 
-def collaborative_vectors(catalogue: MovieLens, *, view: str, dimension: int, holdout: int) -> np.ndarray:
+def collaborative_vectors(catalog: MovieLens, *, view: str, dimension: int, holdout: int) -> np.ndarray:
     """Returns `[N, D]` float32 vectors of the films (view "item") or users (view "user").
 
     Args:
-      catalogue: whose ratings fill the matrix, films by users or users by films; what is not rated is 0.
+      catalog: whose ratings fill the matrix, films by users or users by films; what is not rated is 0.
       view: "item" or "user".
       dimension: D, below the matrix's smaller side.
       holdout: how many of each user's last ratings are left out. A leave-one-out recommender is tested on a user's last
@@ -23,8 +23,8 @@ def collaborative_vectors(catalogue: MovieLens, *, view: str, dimension: int, ho
     Raises:
       UserError: if the dimension or the holdout does not fit the data.
     """
-    ratings = leave_out_last(catalogue.ratings, holdout)
-    matrix = _rating_matrix(catalogue, ratings)
+    ratings = leave_out_last(catalog.ratings, holdout)
+    matrix = _rating_matrix(catalog, ratings)
     return truncated_svd(matrix if view == "item" else matrix.T.tocsr(), dimension)
 
 
@@ -84,8 +84,8 @@ def join_side_by_side(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([part / np.sqrt(np.mean(np.sum(part**2, axis=1))) for part in parts], axis=1)
 
 
-def _rating_matrix(catalogue: MovieLens, ratings: Table) -> sparse.csr_array:
-    item_ids, user_ids = catalogue.items["item_id"], catalogue.users["user_id"]
+def _rating_matrix(catalog: MovieLens, ratings: Table) -> sparse.csr_array:
+    item_ids, user_ids = catalog.items["item_id"], catalog.users["user_id"]
     rows = np.searchsorted(item_ids, ratings["item_id"])
     columns = np.searchsorted(user_ids, ratings["user_id"])
     shape = (len(item_ids), len(user_ids))

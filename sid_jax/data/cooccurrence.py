@@ -42,9 +42,9 @@ def pair_counts(histories: Histories) -> sparse.csr_array:
 def cooccurrence_vectors(counts: sparse.csr_array, dimension: int) -> np.ndarray:
     """Returns `[N, C]` float32 vectors of length 1 that are near for items which the same users take one after another.
 
-    They are the truncated SVD of the positive pointwise mutual information of items and their neighbours in histories,
+    They are the truncated SVD of the positive pointwise mutual information of items and their neighbors in histories,
     `U sqrt(S)` (Levy and Goldberg, Neural Word Embedding as Implicit Matrix Factorization, NIPS 2014, sections 3.3 and
-    4.2). An item without neighbours has a vector of zeros.
+    4.2). An item without neighbors has a vector of zeros.
 
     Args:
       counts: `[N, N]` from `pair_counts`.

@@ -18,7 +18,7 @@ class Histories:
       user_ids: `[U]` int64 or object (str), as they came; no two alike.
       offsets: `[U + 1]` int64: user u's interactions are `items[offsets[u] : offsets[u + 1]]`.
       items: `[T]` int32 rows of `item_ids`, each user's in time order.
-      item_ids: `[N]` the catalogue's ids, int64 or object (str).
+      item_ids: `[N]` the catalog's ids, int64 or object (str).
     """
 
     user_ids: np.ndarray

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from sid_jax.data.csv_columns import as_text, csv_names
 from sid_jax.data.histories import Histories, offsets_of
-from sid_jax.data.id_lists import catalogue_rows, read_lines, refuse_strangers
+from sid_jax.data.id_lists import catalog_rows, read_lines, refuse_strangers
 from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
 
@@ -26,14 +26,14 @@ def read_sequences(path: Path, item_ids: np.ndarray) -> Histories:
 
     Args:
       path: UTF-8 text.
-      item_ids: `[N]` ids of the catalogue, int64 or object (str); an id in the file is matched against their text.
+      item_ids: `[N]` ids of the catalog, int64 or object (str); an id in the file is matched against their text.
 
     Returns:
       The histories; user ids are kept as text.
 
     Raises:
       UserError: if the file is missing, empty or not text, a line has no item, two lines are of one user, or an item is
-        not in the catalogue.
+        not in the catalog.
     """
     fields = [line.split() for line in read_lines(path)]
     for number, words in enumerate(fields, 1):
@@ -42,7 +42,7 @@ def read_sequences(path: Path, item_ids: np.ndarray) -> Histories:
     _refuse_second_lines([words[0] for words in fields], path)
     offsets = offsets_of([len(words) - 1 for words in fields])
     words = list(chain.from_iterable(words[1:] for words in fields))
-    rows = catalogue_rows(words, item_ids)
+    rows = catalog_rows(words, item_ids)
     refuse_strangers(rows, item_ids, lambda place: f"{path}: line {_owner(offsets, place) + 1}: item {words[place]!r}")
     return Histories(_text_ids(words[0] for words in fields), offsets, rows, item_ids)
 
@@ -54,7 +54,7 @@ def read_interactions(
 
     Args:
       path: a .parquet file, or a .csv file with the names of its columns in the first line.
-      item_ids: `[N]` ids of the catalogue, int64 or object (str); an id in the file is matched against their text.
+      item_ids: `[N]` ids of the catalog, int64 or object (str); an id in the file is matched against their text.
       user_column: strings or integers; in a .csv file, always strings.
       item_column: the same.
       time_column: numbers, dates or timestamps.
@@ -65,14 +65,14 @@ def read_interactions(
 
     Raises:
       UserError: if the file is missing, damaged, empty or of another kind, a column is missing or of the wrong type, a
-        value is null, or an item is not in the catalogue.
+        value is null, or an item is not in the catalog.
     """
     users, items, times = _read_columns(path, [user_column, item_column, time_column])
     times_of_rows = _times(times, _where(path, time_column))
     user_of_row, user_ids = _encoded(users, _where(path, user_column))
     item_of_row, items_there = _encoded(items, _where(path, item_column))
     names = list(map(str, items_there.tolist()))
-    rows = catalogue_rows(names, item_ids)[item_of_row]
+    rows = catalog_rows(names, item_ids)[item_of_row]
     refuse_strangers(rows, item_ids, lambda row: f"{path}: {_row_from_0(row)}: item {names[item_of_row[row]]!r}")
 
     by_id = np.argsort(user_ids, kind="stable")

@@ -1,4 +1,4 @@
-"""Where histories come from: files, or a catalogue that has them."""
+"""Where histories come from: files, or a catalog that has them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from sid_jax.data.catalogues.amazon.products import Products
-from sid_jax.data.catalogues.amazon.sources import load_amazon
-from sid_jax.data.catalogues.movielens.sources import load_movielens
-from sid_jax.data.catalogues.movielens.tables import MovieLens
-from sid_jax.data.catalogues.names import AMAZON, MOVIELENS, movielens_size
+from sid_jax.data.catalogs.amazon.products import Products
+from sid_jax.data.catalogs.amazon.sources import load_amazon
+from sid_jax.data.catalogs.movielens.sources import load_movielens
+from sid_jax.data.catalogs.movielens.tables import MovieLens
+from sid_jax.data.catalogs.names import AMAZON, MOVIELENS, movielens_size
 from sid_jax.data.histories import Histories, offsets_of
 from sid_jax.data.history_files import read_interactions, read_sequences
-from sid_jax.data.id_lists import catalogue_rows, refuse_strangers
+from sid_jax.data.id_lists import catalog_rows, refuse_strangers
 from sid_jax.errors import UserError
 
 
@@ -26,11 +26,11 @@ def load_histories(
 
     Args:
       settings: the section of the config that has them.
-      item_ids: `[N]` ids of the catalogue.
+      item_ids: `[N]` ids of the catalog.
       where: the section's name, for messages.
       cache_dir: where prepared data sets are kept.
       core: of Amazon, as `load_amazon` takes it.
-      path: where a named catalogue is, if `settings.path` does not say it.
+      path: where a named catalog is, if `settings.path` does not say it.
 
     Raises:
       UserError: if there is no such data, or it cannot be used.
@@ -53,15 +53,15 @@ def movielens_histories(movielens: MovieLens, item_ids: np.ndarray) -> Histories
 
     Args:
       movielens: its ratings by user and time.
-      item_ids: `[N]` ids of the catalogue, in any order; matched against the films' numbers as text.
+      item_ids: `[N]` ids of the catalog, in any order; matched against the films' numbers as text.
 
     Raises:
-      UserError: if a film that somebody rated is not in the catalogue.
+      UserError: if a film that somebody rated is not in the catalog.
     """
     ratings = movielens.ratings
     user_ids, counts = np.unique(ratings["user_id"], return_counts=True)
     films, film_of_rating = np.unique(ratings["item_id"], return_inverse=True)
-    film_rows = catalogue_rows(map(str, films.tolist()), item_ids)
+    film_rows = catalog_rows(map(str, films.tolist()), item_ids)
     refuse_strangers(film_rows, item_ids, lambda place: f"{movielens.source}: film {films[place]}")
     rows = film_rows[film_of_rating]
     return Histories(user_ids, offsets_of(counts), rows, item_ids)
@@ -72,13 +72,13 @@ def amazon_histories(products: Products, item_ids: np.ndarray) -> Histories:
 
     Args:
       products: with their histories.
-      item_ids: `[N]` ids of the catalogue, in any order; matched against the products' as text.
+      item_ids: `[N]` ids of the catalog, in any order; matched against the products' as text.
 
     Raises:
-      UserError: if a product that somebody took is not in the catalogue.
+      UserError: if a product that somebody took is not in the catalog.
     """
     histories = products.histories
-    rows = catalogue_rows(map(str, histories.item_ids.tolist()), item_ids)[histories.items]
+    rows = catalog_rows(map(str, histories.item_ids.tolist()), item_ids)[histories.items]
     refuse_strangers(
         rows, item_ids, lambda place: f"{products.source}: item {histories.item_ids[histories.items[place]]}"
     )

@@ -1,4 +1,4 @@
-"""Items named in a text file, found in a catalogue."""
+"""Items named in a text file, found in a catalog."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def read_item_list(path: Path, item_ids: np.ndarray) -> np.ndarray:
 
     Args:
       path: the file.
-      item_ids: `[N]` ids of the catalogue, int64 or object (str); an id in the file is matched against their text.
+      item_ids: `[N]` ids of the catalog, int64 or object (str); an id in the file is matched against their text.
 
     Returns:
       `[N]` bool.
 
     Raises:
-      UserError: if the file is missing or empty, or an item is not in the catalogue.
+      UserError: if the file is missing or empty, or an item is not in the catalog.
     """
     names = [line.strip() for line in read_lines(path)]
-    rows = catalogue_rows(names, item_ids)
+    rows = catalog_rows(names, item_ids)
     refuse_strangers(rows, item_ids, lambda place: f"{path}: line {place + 1}: item {names[place]!r}")
     named = np.zeros(len(item_ids), bool)
     named[rows] = True
@@ -47,23 +47,23 @@ def read_lines(path: Path) -> list[str]:
     return text.split("\n")
 
 
-def catalogue_rows(names: Iterable[str], item_ids: np.ndarray) -> np.ndarray:
+def catalog_rows(names: Iterable[str], item_ids: np.ndarray) -> np.ndarray:
     """Returns the rows of `[N]` item ids whose text the n names are: `[n]` int32, -1 for a name that is none."""
     row_of = {str(item_id): row for row, item_id in enumerate(item_ids.tolist())}
     return np.fromiter((row_of.get(name, -1) for name in names), np.int32)
 
 
 def refuse_strangers(rows: np.ndarray, item_ids: np.ndarray, describe: Callable[[int], str]) -> None:
-    """Raises UserError, naming the first, if an item is not in the catalogue.
+    """Raises UserError, naming the first, if an item is not in the catalog.
 
     Args:
-      rows: `[n]` from `catalogue_rows`.
-      item_ids: `[N]` ids of the catalogue.
+      rows: `[n]` from `catalog_rows`.
+      item_ids: `[N]` ids of the catalog.
       describe: from a place in `rows` to words: the file, the line or row, and the item's name.
     """
     strange = np.flatnonzero(rows < 0)
     if len(strange):
         raise UserError(
-            f"{describe(int(strange[0]))} is not in the catalogue, whose ids are like {str(item_ids[0])!r}; in all, "
-            f"{len(strange)} of {len(rows)} items are not: leave them out, or add them to the catalogue"
+            f"{describe(int(strange[0]))} is not in the catalog, whose ids are like {str(item_ids[0])!r}; in all, "
+            f"{len(strange)} of {len(rows)} items are not: leave them out, or add them to the catalog"
         )

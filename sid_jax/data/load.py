@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from sid_jax.data.catalogues.names import CATALOGUES
-from sid_jax.data.catalogues.own_tables import read_own_tables
-from sid_jax.data.catalogues.vectors import (
+from sid_jax.data.catalogs.names import CATALOGS
+from sid_jax.data.catalogs.own_tables import read_own_tables
+from sid_jax.data.catalogs.vectors import (
     MOVIELENS_VECTORS,
     VIEWS,
-    catalogue_vectors,
+    catalog_vectors,
     column_names,
     exported_column,
     own_text_vectors,
@@ -23,12 +23,12 @@ from sid_jax.data.history_sources import load_histories
 from sid_jax.data.id_lists import read_item_list
 from sid_jax.data.partners import Partners
 from sid_jax.data.relations import Relations
-from sid_jax.data.scaling import normalise
+from sid_jax.data.scaling import normalize
 from sid_jax.data.vector_files import read_vector_files
 from sid_jax.data.vector_set import VectorSet, digest_of
 from sid_jax.errors import UserError
 
-_CHOICES = {"source": ("vectors", *CATALOGUES), "view": VIEWS, "vectors": MOVIELENS_VECTORS}
+_CHOICES = {"source": ("vectors", *CATALOGS), "view": VIEWS, "vectors": MOVIELENS_VECTORS}
 
 
 def load_corpus(config: ConfigDict) -> VectorSet:
@@ -64,8 +64,8 @@ def load_vectors(
     for setting, choices in _CHOICES.items():
         _check_choice(setting, data_config[setting], choices)
     data = _described_items(data_config, resident_bytes)
-    if data_config.held_out_path:
-        data = dataclasses.replace(data, held_out=_held_out(Path(data_config.held_out_path).expanduser(), data.ids))
+    if data_config.cold_items:
+        data = dataclasses.replace(data, cold=_cold(Path(data_config.cold_items).expanduser(), data.ids))
     if data_config.histories.source == "none":
         return data
     return _with_cooccurrences(data, data_config, with_partners, with_collaborative)
@@ -74,7 +74,7 @@ def load_vectors(
 def _described_items(data_config: ConfigDict, resident_bytes: int | None) -> VectorSet:
     """Returns the items and their vectors, from whichever place `data.source` means."""
     if data_config.source != "vectors":
-        return catalogue_vectors(data_config)
+        return catalog_vectors(data_config)
     if data_config.text_column:
         return own_text_vectors(data_config)
     data = _own_vectors(data_config, resident_bytes)
@@ -101,8 +101,8 @@ def _with_cooccurrences(
     )
     weight, dimension = data_config.collaborative_weight, data_config.collaborative_dimension
     histories = histories.without_last(data_config.collaborative_holdout)
-    if data.held_out is not None:
-        histories = histories.keep_interactions(~data.held_out[histories.items])
+    if data.cold is not None:
+        histories = histories.keep_interactions(~data.cold[histories.items])
     made_of = digest_of(data.fingerprint(), histories.fingerprint(), weight, dimension)
     counts = pair_counts(histories)
     source = f"{data.source} and the co-occurrences of {settings.path or settings.source}"
@@ -116,19 +116,19 @@ def _with_cooccurrences(
     if collaborative is None or not weight:
         return data
     vectors = join_cooccurrences(
-        np.asarray(normalise(data.vectors, data_config.unit_norm)),
+        np.asarray(normalize(data.vectors, data_config.unit_norm)),
         collaborative,
         weight,
-        fitted=None if data.held_out is None else ~data.held_out,
+        fitted=None if data.cold is None else ~data.cold,
     )
     return dataclasses.replace(data, vectors=vectors)
 
 
-def _held_out(path: Path, item_ids: np.ndarray) -> np.ndarray:
-    held_out = read_item_list(path, item_ids)
-    if held_out.all():
+def _cold(path: Path, item_ids: np.ndarray) -> np.ndarray:
+    cold = read_item_list(path, item_ids)
+    if cold.all():
         raise UserError(f"{path}: names every item, so that none is left to train on")
-    return held_out
+    return cold
 
 
 def _own_vectors(data_config: ConfigDict, resident_bytes: int | None) -> VectorSet:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
 
-# Weights are whole numbers, so that sums of millions of them are exact: a pair of neighbours counts 6, a pair two apart
+# Weights are whole numbers, so that sums of millions of them are exact: a pair of neighbors counts 6, a pair two apart
 # 3, three apart 2.
 _UNIT = 6.0
 _LARGEST = 2**31 - 1

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from sid_jax.data.blocks import in_blocks
 from sid_jax.errors import UserError
 
-STANDARDISE = ("global", "feature", "none")
+STANDARDIZE = ("global", "feature", "none")
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["mean", "scale"], meta_fields=["unit_norm"])
@@ -32,29 +32,29 @@ class Scaling:
     scale: jax.Array
 
 
-def fit_scaling(vectors: np.ndarray, *, unit_norm: bool, centre: bool, standardise: str) -> Scaling:
+def fit_scaling(vectors: np.ndarray, *, unit_norm: bool, center: bool, standardize: str) -> Scaling:
     """Returns the scaling that fits the corpus; sums are float64.
 
     Args:
       vectors: `[N, D]` float32.
       unit_norm: divide each vector by its length.
-      centre: subtract the mean vector.
-      standardise: "global" divides by one number, so that the mean square of a feature is 1; "feature" divides each
+      center: subtract the mean vector.
+      standardize: "global" divides by one number, so that the mean square of a feature is 1; "feature" divides each
         feature by its standard deviation; "none". A feature (or a corpus) that does not vary is divided by 1.
 
     Raises:
-      UserError: if `standardise` is none of the three.
+      UserError: if `standardize` is none of the three.
     """
-    if standardise not in STANDARDISE:
-        raise UserError(f"data.standardise={standardise!r}: choose one of {', '.join(STANDARDISE)}")
+    if standardize not in STANDARDIZE:
+        raise UserError(f"data.standardize={standardize!r}: choose one of {', '.join(STANDARDIZE)}")
     mean, variance = moments(vectors, unit_norm)
-    subtracted = mean if centre else np.zeros_like(mean)
+    subtracted = mean if center else np.zeros_like(mean)
     size = variance + mean**2
-    if standardise == "global":
+    if standardize == "global":
         square = np.full_like(mean, np.mean(variance + (mean - subtracted) ** 2))
         size = np.full_like(mean, size.mean())
     else:
-        square = variance if standardise == "feature" else np.ones_like(mean)
+        square = variance if standardize == "feature" else np.ones_like(mean)
     # What does not vary comes out of the sums as a rounding error rather than 0.
     constant = square <= np.finfo(np.float32).eps ** 2 * size
     # Nor can what float32 has no normal number for divide.
@@ -66,7 +66,7 @@ def fit_scaling(vectors: np.ndarray, *, unit_norm: bool, centre: bool, standardi
     )
 
 
-def normalise(vectors: ArrayLike, unit_norm: bool) -> jax.Array:
+def normalize(vectors: ArrayLike, unit_norm: bool) -> jax.Array:
     """Returns the vectors `[..., D]`, divided by their lengths if `unit_norm`; zero vectors stay zero."""
     vectors = jnp.asarray(vectors)
     if not unit_norm:
@@ -81,7 +81,7 @@ def normalise(vectors: ArrayLike, unit_norm: bool) -> jax.Array:
 
 def apply_scaling(scaling: Scaling, vectors: ArrayLike) -> jax.Array:
     """Returns `[..., D]` scaled vectors of `[..., D]` raw ones; for use in jit, vmap and grad."""
-    inputs = normalise(vectors, scaling.unit_norm)
+    inputs = normalize(vectors, scaling.unit_norm)
     return (inputs - _to_rank(scaling.mean, inputs.ndim)) / _to_rank(scaling.scale, inputs.ndim)
 
 

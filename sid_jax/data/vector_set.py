@@ -43,7 +43,7 @@ class VectorSet:
       id_name: what an id is called in an exported table ("item_id", "user_id").
       columns: further columns by name, each `[N]`; exported beside the IDs ("title", "year", "genres").
       source: one line that says where the data came from.
-      held_out: `[N]` bool, items that are not trained on; None for none.
+      cold: `[N]` bool, items that are not trained on; None for none.
       relations: what histories say of the items that are trained on; None if no loss wants it.
       left_out: what the files hold besides.
       made_of: the SHA-256 of what vectors and relations were computed from where a truncated SVD is in them, whose
@@ -55,7 +55,7 @@ class VectorSet:
     id_name: str = "item_id"
     columns: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     source: str = ""
-    held_out: np.ndarray | None = None
+    cold: np.ndarray | None = None
     relations: Relations | None = None
     left_out: LeftOut = LeftOut()
     made_of: str = ""
@@ -63,17 +63,17 @@ class VectorSet:
     @property
     def num_trained(self) -> int:
         """How many items are trained on."""
-        return len(self.ids) if self.held_out is None else int((~self.held_out).sum())
+        return len(self.ids) if self.cold is None else int((~self.cold).sum())
 
     def trained(self) -> VectorSet:
         """Returns the items that are trained on."""
-        if self.held_out is None:
+        if self.cold is None:
             return self
-        kept = ~self.held_out
+        kept = ~self.cold
         columns = {name: values[kept] for name, values in self.columns.items()}
         relations = self.relations and self.relations.among(kept)
         return dataclasses.replace(
-            self, ids=self.ids[kept], vectors=self.vectors[kept], columns=columns, held_out=None, relations=relations
+            self, ids=self.ids[kept], vectors=self.vectors[kept], columns=columns, cold=None, relations=relations
         )
 
     def fingerprint(self) -> str:
@@ -84,8 +84,8 @@ class VectorSet:
             digest.update(block.tobytes())
         for first, ids in in_blocks(self.ids):
             digest.update(("\n" * (first > 0) + "\n".join(map(str, ids.tolist()))).encode())
-        if self.held_out is not None:
-            digest.update(self.held_out.tobytes())
+        if self.cold is not None:
+            digest.update(self.cold.tobytes())
         return digest.hexdigest()
 
 

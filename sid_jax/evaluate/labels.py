@@ -13,7 +13,7 @@ import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 
 from sid_jax.data.csv_columns import as_text, csv_names
-from sid_jax.data.id_lists import catalogue_rows
+from sid_jax.data.id_lists import catalog_rows
 from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
 
@@ -30,7 +30,7 @@ _READERS: dict[str, Callable[[Path], pa.Table]] = {
 
 
 def read_labels(source: str, item_ids: np.ndarray) -> list[Sequence[str]]:
-    """Reads the labels of a catalogue's items.
+    """Reads the labels of a catalog's items.
 
     Args:
       source: FILE:COLUMN. The file's first column has item ids; the labels are texts, lists of texts, or texts with
@@ -53,7 +53,7 @@ def read_labels(source: str, item_ids: np.ndarray) -> list[Sequence[str]]:
         raise UserError(f"{path}: not a readable {path.suffix} file ({reason(error)}); write it anew") from error
     if column not in table.column_names:
         raise UserError(f"{path}: no column {column!r}; its columns are {', '.join(table.column_names)}")
-    rows = catalogue_rows(map(str, table.column(0).to_pylist()), item_ids)
+    rows = catalog_rows(map(str, table.column(0).to_pylist()), item_ids)
     labels: list[Sequence[str]] = [()] * len(item_ids)
     for row, value in zip(rows.tolist(), table[column].to_pylist(), strict=True):
         if row >= 0:

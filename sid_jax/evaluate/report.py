@@ -28,7 +28,7 @@ def print_figures(console: Console, name: str, figures: dict[str, Any]) -> None:
 
 
 def _whole_rows(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
-    floor = figures.get("duplicate_floor")
+    floor = figures.get("max_distinct_rate")
     rows = [
         (
             "distinct IDs / items",
@@ -61,7 +61,7 @@ def _rows_by_depth(figures: dict[str, Any]) -> list[tuple[str, list[str]]]:
     if "explained_by_prefix" in figures:
         rows.append(("variance between prefixes", row(figures["explained_by_prefix"], number)))
         rows.append(("the same beyond chance", row(figures["explained_beyond_chance"], number)))
-        rows.append(("near items share the prefix", row(figures["neighbours_share_prefix"], number)))
+        rows.append(("near items share the prefix", row(figures["neighbors_share_prefix"], number)))
         rows.append(("any two items do", row(figures["chance_shares_prefix"], number)))
     if "together_beyond_chance" in figures:
         rows.append(("of who takes items together", row(figures["together_beyond_chance"], number)))

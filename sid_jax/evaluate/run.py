@@ -18,7 +18,7 @@ from sid_jax.evaluate.report import print_figures
 from sid_jax.export.id_tables import IdTable, align, parse_id_source, read_id_table
 from sid_jax.export.load import load_export
 from sid_jax.ids.fidelity import fidelity_by_depth
-from sid_jax.ids.neighbours import nearest_items, neighbours_share_prefix
+from sid_jax.ids.neighbors import nearest_items, neighbors_share_prefix
 from sid_jax.ids.quality import (
     entropy,
     explained_beyond_chance,
@@ -31,11 +31,11 @@ from sid_jax.ids.quality import (
 )
 from sid_jax.json_file import write_json
 from sid_jax.models.rqvae import RQVAE
-from sid_jax.quantize.health import collision_share, distinct_rate, duplicate_floor, largest_bucket, perplexity, usage
+from sid_jax.quantize.health import collision_share, distinct_rate, largest_bucket, max_distinct_rate, perplexity, usage
 from sid_jax.streams import stream_rng
 
-_NEIGHBOURS = 10
-# The most items whose neighbours are looked for, among all: beyond, a random sample, and the figures say so.
+_NEIGHBORS = 10
+# The most items whose neighbors are looked for, among all: beyond, a random sample, and the figures say so.
 _MOST_ASKED = 20_000
 # As a config's `data.collaborative_dimension`, and the columns of `data.histories`, are by default.
 _TOGETHER_FEATURES = 64
@@ -125,16 +125,14 @@ def _figures_of_vectors(semantic_ids: np.ndarray, vectors: np.ndarray) -> dict[s
     num_items = len(vectors)
     asked = np.arange(num_items)
     if num_items > _MOST_ASKED:
-        asked = np.sort(stream_rng(0, "neighbours").choice(num_items, _MOST_ASKED, replace=False))
-    neighbours = nearest_items(vectors, asked, min(_NEIGHBOURS, num_items - 1)) if num_items > 1 else None
+        asked = np.sort(stream_rng(0, "neighbors").choice(num_items, _MOST_ASKED, replace=False))
+    neighbors = nearest_items(vectors, asked, min(_NEIGHBORS, num_items - 1)) if num_items > 1 else None
     return {
-        "duplicate_floor": duplicate_floor(vectors),
+        "max_distinct_rate": max_distinct_rate(vectors),
         "explained_by_prefix": explained_by_prefix(semantic_ids, vectors),
         "explained_beyond_chance": explained_beyond_chance(semantic_ids, vectors),
-        "neighbours_asked": len(asked),
-        "neighbours_share_prefix": []
-        if neighbours is None
-        else neighbours_share_prefix(semantic_ids, neighbours, asked),
+        "neighbors_asked": len(asked),
+        "neighbors_share_prefix": [] if neighbors is None else neighbors_share_prefix(semantic_ids, neighbors, asked),
         "chance_shares_prefix": same_prefix_by_chance(semantic_ids),
     }
 

@@ -36,7 +36,7 @@ def write_codebooks(
       scaling: "mean" and "scale", `[D]` each.
       info: what else it takes to use them, in plain Python that JSON knows: `unit_norm`, `activation`, …
     """
-    # Serialised in memory, because its own writing of files hides a full disk in an error of another kind.
+    # Serialized in memory, because its own writing of files hides a full disk in an error of another kind.
     (folder / _SAFETENSORS).write_bytes(safetensors_bytes(weights, scaling, info))
     weights = {name: _float32(array) for name, array in weights.items()}
     scaling = {name: _float32(scaling[name]) for name in _SCALING}

@@ -1,4 +1,4 @@
-"""Semantic IDs from anywhere: an export's, another project's, or a plain array, read and brought to one catalogue."""
+"""Semantic IDs from anywhere: an export's, another project's, or a plain array, read and brought to one catalog."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
         first column and the Semantic IDs in the column `semantic_id`, as "12 4 91", or `sid`, as "12-4-91"; a .json
         file, `{item: [183, 70]}` or `{item: ["<a_183>", "<b_70>"]}` (items are numbers if all are whole numbers); or a
         .npy file of whole numbers `[N, L]` (items are row numbers).
-      offset: added to item ids that are whole numbers, as where a file counts items from 0 and a catalogue from 1.
+      offset: added to item ids that are whole numbers, as where a file counts items from 0 and a catalog from 1.
 
     Returns:
       The table, named after the file, or after the folder of an `ids.parquet`.
@@ -115,21 +115,21 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
 
 
 def align(table: IdTable, item_ids: np.ndarray) -> IdTable:
-    """Returns the table with the rows of a catalogue's items, in the catalogue's order; other items are left out.
+    """Returns the table with the rows of a catalog's items, in the catalog's order; other items are left out.
 
     Args:
       table: the IDs.
       item_ids: `[N]` integers or str. They are matched as text where one side has numbers and the other text.
 
     Raises:
-      UserError: if an item of the catalogue is not in the table.
+      UserError: if an item of the catalog is not in the table.
     """
     have, wanted = comparable(table.item_ids, item_ids)
     rows = pc.index_in(wanted, value_set=have)
     if rows.null_count:
         first = item_ids.tolist()[pc.index(rows.is_null(), True).as_py()]
         raise UserError(
-            f"{table.name}: {rows.null_count} of the catalogue's {len(item_ids)} items have no Semantic ID there, the "
+            f"{table.name}: {rows.null_count} of the catalog's {len(item_ids)} items have no Semantic ID there, the "
             f"first is {first!r}; make IDs for all items, or if items are numbered from elsewhere, add the difference "
             "to the file's name, as in FILE.json+1"
         )

@@ -32,7 +32,7 @@ class Export:
     Attributes:
       manifest: `manifest.json`.
       table: look-ups between items and their Semantic IDs.
-      rows: the ID table, with the raw codes and what the catalogue knows of each item.
+      rows: the ID table, with the raw codes and what the catalog knows of each item.
       model: the trained model, for a use of encoder or decoder inside your own `jit`.
     """
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from sid_jax.data.blocks import in_blocks, take_rows
 from sid_jax.data.reason import reason
-from sid_jax.data.scaling import normalise
+from sid_jax.data.scaling import normalize
 from sid_jax.errors import UserError
 from sid_jax.ids.fidelity import fidelity_by_depth
 from sid_jax.ids.quality import explained_by_prefix
@@ -112,7 +112,7 @@ def _fidelity(model: RQVAE, codes: np.ndarray, vectors: np.ndarray) -> dict[str,
     if len(rows) > _MOST_ITEMS:
         rows = np.sort(stream_rng(0, "report/fidelity").choice(len(vectors), _MOST_ITEMS, replace=False))
     sample, sizes = take_rows(vectors, rows), model.quantizer.codebook_sizes
-    inputs = np.asarray(normalise(jnp.asarray(sample), model.unit_norm))
+    inputs = np.asarray(normalize(jnp.asarray(sample), model.unit_norm))
     return {
         "num_items": len(rows),
         "r2": [each["r2"] for each in fidelity_by_depth(model, codes[rows].astype(np.int32), sample)],

@@ -21,7 +21,7 @@ from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.extend import extend_ids
 from sid_jax.ids.quality import entropy, gini
 from sid_jax.ids.unique import make_unique
-from sid_jax.quantize.health import duplicate_floor
+from sid_jax.quantize.health import max_distinct_rate
 from sid_jax.training.evaluate import Evaluation, evaluate, r2_of_codes
 from sid_jax.training.restore import TrainedRun, restore_run
 from sid_jax.training.sharding import all_devices
@@ -77,7 +77,7 @@ def export_run(
     """
     console = console or Console()
     mesh = all_devices()
-    floor = duplicate_floor(run.data.vectors)
+    floor = max_distinct_rate(run.data.vectors)
     evaluation = evaluate(run.recipe, run.state, run.data.vectors, floor, mesh)
     alignment = None if align_to is None else _align(run, evaluation, align_to)
     if alignment is not None:
@@ -103,7 +103,7 @@ def export_run(
                 "source": run.data.source,
                 "fingerprint": run.data.fingerprint(),
                 "num_items": len(run.data.ids),
-                "num_held_out": 0 if run.data.held_out is None else int(run.data.held_out.sum()),
+                "num_cold": 0 if run.data.cold is None else int(run.data.cold.sum()),
                 "num_left_out": run.data.left_out.num_rows,
                 "num_features": run.data.vectors.shape[1],
             },
@@ -121,7 +121,7 @@ def export_run(
                 "gini": gini(codes),
                 "entropy": entropy(codes),
                 "r2_unique": r2_of_codes(run.recipe, run.state, run.data.vectors, final_codes, mesh),
-                **_held_out_figures(run, codes, mesh),
+                **_cold_figures(run, codes, mesh),
             },
         }
         write_export(folder, table, model, manifest)
@@ -140,7 +140,7 @@ def _semantic_ids(run: TrainedRun, codes: np.ndarray, sizes: list[int], scheme: 
     def alternatives(rows: np.ndarray) -> CodeAlternatives:
         return CodeAlternatives(run.model, run.data.vectors if rows.all() else run.data.vectors[rows])
 
-    new = np.zeros(len(codes), bool) if run.data.held_out is None else run.data.held_out
+    new = np.zeros(len(codes), bool) if run.data.cold is None else run.data.cold
     first = make_unique(scheme, codes[~new], run.data.ids[~new], sizes, alternatives(~new), capacity=capacity)
     if not new.any():
         return first
@@ -157,9 +157,9 @@ def _align(run: TrainedRun, evaluation: Evaluation, to: IdTable) -> Alignment:
     return find_alignment(to, theirs, evaluation.codes[mine], evaluation.metrics["codebook_size"])
 
 
-def _held_out_figures(run: TrainedRun, codes: np.ndarray, mesh: Mesh) -> dict[str, float]:
+def _cold_figures(run: TrainedRun, codes: np.ndarray, mesh: Mesh) -> dict[str, float]:
     """Returns what the codes keep of the items that were not trained on, against their mean, if there are any."""
-    held_out = run.data.held_out
-    if held_out is None or held_out.sum() < 2:
+    cold = run.data.cold
+    if cold is None or cold.sum() < 2:
         return {}
-    return {"r2_held_out": r2_of_codes(run.recipe, run.state, run.data.vectors[held_out], codes[held_out], mesh)}
+    return {"r2_cold": r2_of_codes(run.recipe, run.state, run.data.vectors[cold], codes[cold], mesh)}

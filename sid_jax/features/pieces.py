@@ -1,7 +1,7 @@
 """SentencePiece on code sequences: codes that are often seen together are one piece (Singh et al., 2306.08121).
 
 Each code of each level is a character of its own, an ID a sentence, and what counts is how often its item is seen. So
-a piece is a run of codes at certain levels: what is seen often gets a piece of its own, and what is rare is spelt with
+a piece is a run of codes at certain levels: what is seen often gets a piece of its own, and what is rare is spelled with
 shorter ones, down to single codes, which it shares with its like.
 
 The pieces are byte-pair merges. The library's other way, the unigram language model, looks for substrings that repeat,
@@ -66,7 +66,7 @@ class PieceFeatures:
           item_ids: not looked at.
           semantic_ids: whole numbers, 0 or more.
           cuts: `[N, L - 1]` bool, True where no piece may reach from a code to the next. With random ones, other ones
-            at each step of a training, the rows of short pieces are learnt from items that have a long one, too, and
+            at each step of a training, the rows of short pieces are learned from items that have a long one, too, and
             so serve an item that comes later and has none (as subword regularization does, Kudo, 1804.10959).
 
         Raises:

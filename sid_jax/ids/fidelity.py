@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sid_jax.data.scaling import normalise
+from sid_jax.data.scaling import normalize
 from sid_jax.models.rqvae import RQVAE
 
 # Items decoded at a time.
@@ -26,7 +26,7 @@ def fidelity_by_depth(model: RQVAE, codes: np.ndarray, vectors: np.ndarray) -> l
       codes: `[N, L]` integers, of L levels of the model.
       vectors: `[N, D]` float32, as they came.
     """
-    inputs = np.asarray(normalise(jnp.asarray(vectors), model.unit_norm))
+    inputs = np.asarray(normalize(jnp.asarray(vectors), model.unit_norm))
     spread = float(np.square(inputs - inputs.mean(axis=0, dtype=np.float64)).sum()) or 1.0
     return [_fidelity(inputs, _decode(model, codes, depth), spread) for depth in range(1, codes.shape[1] + 1)]
 

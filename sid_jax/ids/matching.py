@@ -1,4 +1,4 @@
-"""Who gets what when several want the same: deferred acceptance, vectorised over the items that ask."""
+"""Who gets what when several want the same: deferred acceptance, vectorized over the items that ask."""
 
 from __future__ import annotations
 

@@ -72,14 +72,14 @@ def explained_by_prefix(semantic_ids: np.ndarray, vectors: np.ndarray) -> list[f
       semantic_ids: `[N, L]`.
       vectors: `[N, D]` float32.
     """
-    centred = vectors - vectors.mean(axis=0, dtype=np.float64)
-    total = float(np.square(centred).sum()) or 1.0
+    centered = vectors - vectors.mean(axis=0, dtype=np.float64)
+    total = float(np.square(centered).sum()) or 1.0
     explained = []
     for depth in range(1, semantic_ids.shape[1] + 1):
         bucket = prefix_buckets(semantic_ids, depth)
         order = np.argsort(bucket, kind="stable")
         counts = np.bincount(bucket)
-        sums = np.add.reduceat(centred[order], np.cumsum(counts) - counts, axis=0)
+        sums = np.add.reduceat(centered[order], np.cumsum(counts) - counts, axis=0)
         explained.append(float((np.square(sums).sum(axis=1) / counts).sum()) / total)
     return explained
 
@@ -123,10 +123,10 @@ def purity(semantic_ids: np.ndarray, labels: Sequence[Sequence[str]], *, shuffle
     Returns:
       For each depth "purity" and "chance"; nothing if no item has a label.
     """
-    labelled = np.array([len(each) > 0 for each in labels])
-    if not labelled.any():
+    labeled = np.array([len(each) > 0 for each in labels])
+    if not labeled.any():
         return []
-    kept, known = semantic_ids[labelled], [each for each in labels if len(each)]
+    kept, known = semantic_ids[labeled], [each for each in labels if len(each)]
     names = {name: number for number, name in enumerate(sorted({name for each in known for name in each}))}
     item = np.repeat(np.arange(len(known)), [len(set(each)) for each in known])
     label = np.array([names[name] for each in known for name in sorted(set(each))])

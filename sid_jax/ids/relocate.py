@@ -1,7 +1,7 @@
 """Unique Semantic IDs of L codes: of the items under one code tuple, all but as many as may stay move to a free one.
 
 Items move under the first code that they have. So each first code is a task of its own, which needs none of the other
-items: a catalogue of any size is done by parts, and comes out the same. Only where a first code has more items than
+items: a catalog of any size is done by parts, and comes out the same. Only where a first code has more items than
 places do some of them leave it, when all others have their places.
 """
 

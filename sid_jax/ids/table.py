@@ -99,7 +99,7 @@ class Table:
         first, end = self._run(wanted)
         return self.ids[self._order[first:end]]
 
-    def neighbours(self, item: int | str, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
+    def neighbors(self, item: int | str, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """Returns the items that share the longest prefixes with an item: those first whose first codes are its own.
 
         Items that share equally many codes come in the order of their Semantic IDs, and those of one ID in the order of

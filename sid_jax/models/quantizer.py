@@ -32,7 +32,7 @@ class ResidualQuantizer(nnx.Module):
       transforms: with "simvq" the L maps, `nnx.Param` of `[Z, Z]`, which start as the identity.
       counts: with "ema" the moving counts, L of `[K]`.
       noise: the learned noise scale, or None.
-      initialised: whether k-means (or a dump) has filled them; a checkpoint carries it.
+      initialized: whether k-means (or a dump) has filled them; a checkpoint carries it.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class ResidualQuantizer(nnx.Module):
         counted = codebook_sizes if method == "ema" else ()
         self.counts = nnx.List(Statistic(jnp.ones(size)) for size in counted)
         self.noise = nnx.data(None if learned_noise is None else nnx.Param(jnp.float32(learned_noise)))
-        self.initialised = Statistic(jnp.array(False))
+        self.initialized = Statistic(jnp.array(False))
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
@@ -74,7 +74,7 @@ class ResidualQuantizer(nnx.Module):
         return jnp.float32(1.0) if self.noise is None else jnp.maximum(self.noise[...], 0.0)
 
     def set_codebooks(self, codebooks: Sequence[jax.Array]) -> None:
-        """Fills the L codebooks with arrays of the same shapes, and marks them as initialised.
+        """Fills the L codebooks with arrays of the same shapes, and marks them as initialized.
 
         Raises:
           ValueError: if a shape is not the level's.
@@ -84,7 +84,7 @@ class ResidualQuantizer(nnx.Module):
                 raise ValueError(f"codebook {number} is {codebook.shape}; the level's is {level.shape}")
             transforms = self.transforms
             level[...] = basis_of(codebook, transforms[number][...]) if transforms else jnp.asarray(codebook)
-        self.initialised[...] = jnp.array(True)
+        self.initialized[...] = jnp.array(True)
 
     def renumber(self, orders: Sequence[np.ndarray]) -> None:
         """Gives codes other numbers: of each level with its order `[K]`, code k becomes what code `order[k]` was."""

@@ -4,4 +4,4 @@ from flax import nnx
 
 
 class Statistic(nnx.Variable):
-    """A fitted number that checkpoints carry and optimizers leave alone: scaling, "codebooks are initialised"."""
+    """A fitted number that checkpoints carry and optimizers leave alone: scaling, "codebooks are initialized"."""

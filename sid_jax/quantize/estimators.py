@@ -35,7 +35,7 @@ def gumbel_softmax(
     temperature divides once, inside the softmax, and never moves the sample.
 
     Args:
-      scores: `[..., K]`, unnormalised log-probabilities.
+      scores: `[..., K]`, unnormalized log-probabilities.
       key: PRNG key of the noise; None draws none.
       noise: `[..., K]`, standard Gumbel noise that was drawn before, instead of a key.
       temperature: above 0; may be traced.

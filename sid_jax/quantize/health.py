@@ -18,7 +18,7 @@ def distinct_rate(codes: np.ndarray) -> float:
     return len(_bucket_sizes(codes)) / len(codes)
 
 
-def duplicate_floor(vectors: np.ndarray) -> float:
+def max_distinct_rate(vectors: np.ndarray) -> float:
     """Returns the number of distinct rows in vectors `[N, D]`, divided by N: the highest `distinct_rate` there can be.
 
     Items whose vectors are the same, byte for byte, get the same codes from any encoder.
@@ -92,14 +92,14 @@ def code_health(codes: np.ndarray, sizes: Sequence[int], floor: float) -> dict[s
     Args:
       codes: `[N, L]` int32.
       sizes: K of each of the L levels.
-      floor: `duplicate_floor` of the vectors, which is the same for all codes that are ever learnt for them.
+      floor: `max_distinct_rate` of the vectors, which is the same for all codes that are ever learned for them.
 
     Raises:
       ValueError: if there are not L sizes, or a code is not below its level's K.
     """
     return {
         "distinct_rate": distinct_rate(codes),
-        "duplicate_floor": floor,
+        "max_distinct_rate": floor,
         "collision_share": collision_share(codes),
         "largest_bucket": largest_bucket(codes),
         "usage": usage(codes, sizes),

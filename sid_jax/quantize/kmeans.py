@@ -119,8 +119,8 @@ def _along_longest_axes(points: jax.Array) -> list[jax.Array]:
 
 @jax.jit
 def _covariance(points: jax.Array) -> jax.Array:
-    centred = points - jnp.mean(points, axis=0, keepdims=True)
-    return jnp.matmul(centred.T, centred, precision=jax.lax.Precision.HIGHEST) / len(points)
+    centered = points - jnp.mean(points, axis=0, keepdims=True)
+    return jnp.matmul(centered.T, centered, precision=jax.lax.Precision.HIGHEST) / len(points)
 
 
 def residual_kmeans(

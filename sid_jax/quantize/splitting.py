@@ -41,17 +41,17 @@ def centroids_by_splitting(points: np.ndarray, num_clusters: int) -> np.ndarray:
 
 
 def _cut(points: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
-    centred = points[rows] - points[rows].mean(axis=0)
-    side = centred @ _longest_axis(centred) > 0
+    centered = points[rows] - points[rows].mean(axis=0)
+    side = centered @ _longest_axis(centered) > 0
     parts = [rows[~side], rows[side]]
     return parts if all(map(len, parts)) else [rows]
 
 
-def _longest_axis(centred: np.ndarray) -> np.ndarray:
-    axis = np.zeros(centred.shape[1], centred.dtype)
-    axis[np.square(centred).sum(axis=0).argmax()] = 1.0
+def _longest_axis(centered: np.ndarray) -> np.ndarray:
+    axis = np.zeros(centered.shape[1], centered.dtype)
+    axis[np.square(centered).sum(axis=0).argmax()] = 1.0
     for _ in range(_ITERATIONS):
-        axis = centred.T @ (centred @ axis)
+        axis = centered.T @ (centered @ axis)
         length = np.linalg.norm(axis)
         if not length:
             break

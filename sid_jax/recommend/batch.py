@@ -20,7 +20,7 @@ class HistoryBatch:
     """B histories.
 
     Attributes:
-      items: `[B, W]` int32 rows of the catalogue, the oldest first, left-aligned.
+      items: `[B, W]` int32 rows of the catalog, the oldest first, left-aligned.
       lengths: `[B]` int32, how many of the W count; 1 or more.
       users: `[B]` int32, 0 or more: a number for each user, which a few may share.
     """
@@ -44,7 +44,7 @@ class Ranker(Protocol):
           exclude: `[B, S]` int32 items that the list may not have, -1 for none.
 
         Returns:
-          `[B, k]` int32 rows of the catalogue, the best first, no item twice; -1 where there are no more.
+          `[B, k]` int32 rows of the catalog, the best first, no item twice; -1 where there are no more.
         """
         ...
 

@@ -23,7 +23,7 @@ from sid_jax.recommend.evaluation.evaluate import PER_USER
 from sid_jax.recommend.evaluation.intervals import mean_interval, paired_difference
 from sid_jax.recommend.evaluation.report import figure, interval_text
 from sid_jax.recommend.models.build import build_model
-from sid_jax.recommend.models.catalogue import build_catalogue
+from sid_jax.recommend.models.catalog import build_catalog
 from sid_jax.recommend.run import ask_for_last_items
 from sid_jax.recommend.training.loop import train_recommender, training_examples
 from sid_jax.recommend.training.step import Recipe, make_state, train_steps
@@ -70,7 +70,7 @@ def compare(
 
     Args:
       config: as from `sid_jax.recommend.config`; the number of epochs follows from the minutes.
-      sources: what `config.ids` may be, of each table; the first one's items are the catalogue.
+      sources: what `config.ids` may be, of each table; the first one's items are the catalog.
       workdir: for the runs and `comparison.json`.
       minutes: of training a run, at most.
       num_seeds: S.
@@ -107,10 +107,10 @@ def _refuse_what_it_leaves_out(config: ConfigDict) -> None:
             f"--compare trains on IDs that stay, but config.joint.estimator is {config.joint.estimator!r}: compare the "
             "export that a joint run wrote, its ids-joint, with --config=configs/recommend.py"
         )
-    if config.eval.unseen_slots:
+    if config.eval.cold_slots:
         raise UserError(
-            f"--compare tests without places for unseen items, but config.eval.unseen_slots is "
-            f"{config.eval.unseen_slots}: leave it at 0, or run each table by itself"
+            f"--compare tests without places for unseen items, but config.eval.cold_slots is "
+            f"{config.eval.cold_slots}: leave it at 0, or run each table by itself"
         )
 
 
@@ -119,7 +119,7 @@ def _load_tasks(config: ConfigDict, sources: Sequence[str], workdir: Path, conso
     for source in sources:
         named = config.copy_and_resolve_references()
         named.ids = source
-        table = load_ids(named, workdir, console, catalogue=tables[0].item_ids if tables else None)
+        table = load_ids(named, workdir, console, catalog=tables[0].item_ids if tables else None)
         table = align(table, tables[0].item_ids) if tables else table
         tables.append(dataclasses.replace(table, name=_unused(table.name, [each.name for each in tables])))
     split = load_split(config, tables[0].item_ids)
@@ -165,12 +165,12 @@ def _time_a_call(config: ConfigDict, task: Task) -> tuple[float, float]:
     examples = training_examples(config, task)
     model = build_model(config, task.trie)
     recipe = Recipe.of(config, len(jax.tree.leaves(examples)[0]), model)
-    catalogue = build_catalogue(task.table.semantic_ids, task.known)
-    state, examples, catalogue = on_every_device((make_state(model, recipe.optimizer), examples, catalogue), mesh)
+    catalog = build_catalog(task.table.semantic_ids, task.known)
+    state, examples, catalog = on_every_device((make_state(model, recipe.optimizer), examples, catalog), mesh)
     seconds = []
     for _ in range(2):
         began = time.monotonic()
-        state, _ = train_steps(recipe, state, examples, catalogue, num_steps=recipe.lengths.log_every_steps, mesh=mesh)
+        state, _ = train_steps(recipe, state, examples, catalog, num_steps=recipe.lengths.log_every_steps, mesh=mesh)
         jax.block_until_ready(state)
         seconds.append(time.monotonic() - began)
     return seconds[-1], recipe.lengths.log_every_steps / recipe.lengths.steps_per_epoch

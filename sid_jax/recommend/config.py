@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from sid_jax.config import default_config as quantizer_config
-from sid_jax.data.catalogues.names import CATALOGUES
+from sid_jax.data.catalogs.names import CATALOGS
 from sid_jax.errors import UserError
 from sid_jax.settings import check_values
 
@@ -19,22 +19,22 @@ def default_config() -> ConfigDict:
     # Everything random is a function of (seed, stream name, step).
     config.seed = 0
     # The Semantic IDs: an export's folder, an ids.parquet, a .json as LETTER publishes (with +1 after it if it counts
-    # items from 0 and the histories from 1), a .npy; or made here from the catalogue: "rqvae" (trains the quantizer, by
+    # items from 0 and the histories from 1), a .npy; or made here from the catalog: "rqvae" (trains the quantizer, by
     # the section below), "kmeans" (residual), "lsh", "random".
     config.ids = "rqvae"
 
     config.data = data = ConfigDict()
     # "sequences": a text file, a line a user: the user, then items in time order. "interactions": .parquet or .csv, a
-    # row an interaction. Or a named catalogue, as "movielens-100k" or "amazon-2014-beauty"; IDs that are made here are
+    # row an interaction. Or a named catalog, as "movielens-100k" or "amazon-2014-beauty"; IDs that are made here are
     # then of it too, unless `quantizer.data` says otherwise.
     data.source = "sequences"
-    # The file; for a named catalogue as in the quantizer's config.
+    # The file; for a named catalog as in the quantizer's config.
     data.path = ""
     # interactions: the columns.
     data.user_column = "user_id"
     data.item_column = "item_id"
     data.time_column = "timestamp"
-    # amazon: users and items with fewer interactions are left out of the catalogue.
+    # amazon: users and items with fewer interactions are left out of the catalog.
     data.core = 5
     # Users with fewer interactions are left out.
     data.min_interactions = 5
@@ -103,9 +103,9 @@ def default_config() -> ConfigDict:
     evaluation.baselines = ("popularity", "item_knn")
     # Resamples of the bootstrap intervals.
     evaluation.bootstrap_samples = 1000
-    # Of every ten places of a list, the last so many are for cold items, which no model can have learnt to recommend
+    # Of every ten places of a list, the last so many are for cold items, which no model can have learned to recommend
     # (TIGER, section 4.3). They are told apart by their vectors, those of `quantizer.data`; see docs/cold-start.md.
-    evaluation.unseen_slots = 0
+    evaluation.cold_slots = 0
 
     # How a cold item is scored: from items that the model expects and that the user had, to those that are like them.
     config.backoff = backoff = ConfigDict()
@@ -144,7 +144,7 @@ def default_config() -> ConfigDict:
     # How much an item's first code is drawn to those that the recommender expects where the item comes next, more than
     # elsewhere; beside it, codes follow how they serve where the item is read.
     joint.target_gradient = 1.0
-    # Of the soft assignments, in units of the squared distance between neighbouring codewords: where the temperature
+    # Of the soft assignments, in units of the squared distance between neighboring codewords: where the temperature
     # starts, and where it ends.
     joint.temperature = 0.5
     joint.min_temperature = 0.1
@@ -182,14 +182,14 @@ def check_config(config: ConfigDict) -> None:
         raise UserError(
             f"config.model.features is {config.model.features}, which {config.model.num_heads} heads cannot share"
         )
-    if config.eval.unseen_slots and not config.data.cold_items:
+    if config.eval.cold_slots and not config.data.cold_items:
         raise UserError(
-            f"config.eval.unseen_slots is {config.eval.unseen_slots}, but no items are unseen: name some by "
+            f"config.eval.cold_slots is {config.eval.cold_slots}, but no items are unseen: name some by "
             "--config.data.cold_items=FILE, which --draw_cold=400 draws"
         )
-    if config.eval.unseen_slots and config.model.kind == "sasrec":
+    if config.eval.cold_slots and config.model.kind == "sasrec":
         raise UserError(
-            "config.eval.unseen_slots needs a model that generates IDs; config.model.kind is 'sasrec', which has no IDs"
+            "config.eval.cold_slots needs a model that generates IDs; config.model.kind is 'sasrec', which has no IDs"
         )
     if config.train.row_length < config.model.window:
         raise UserError(
@@ -237,13 +237,13 @@ BASELINES = ("popularity", "item_knn", "semantic_knn", "sasrec")
 ESTIMATORS = ("gumbel", "ste", "soft")
 STOPPABLE = ("encoder", "codebooks")
 MADE_IDS = ("kmeans", "lsh", "random")
-# The places of a list of which `eval.unseen_slots` are for cold items.
+# The places of a list of which `eval.cold_slots` are for cold items.
 PLACES = 10
 _INFINITE = float("inf")
 _TINY = 1e-12
 
 _CHOICES: dict[str, Sequence[Any]] = {
-    "data.source": ("sequences", "interactions", *CATALOGUES),
+    "data.source": ("sequences", "interactions", *CATALOGS),
     "model.kind": KINDS,
     "model.dtype": ("float32", "bfloat16"),
     "joint.estimator": ("none", *ESTIMATORS),
@@ -294,7 +294,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "eval.batch_size": (1, _INFINITE),
     "eval.validation_users": (0, _INFINITE),
     "eval.bootstrap_samples": (1, _INFINITE),
-    "eval.unseen_slots": (0, PLACES),
+    "eval.cold_slots": (0, PLACES),
     "backoff.sharpness": (0, 1000),
     "backoff.history_share": (0, 1),
     "backoff.decay": (_TINY, 1),

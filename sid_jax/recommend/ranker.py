@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.models.beam_search import beam_search, generated_items
-from sid_jax.recommend.models.catalogue import Catalogue
+from sid_jax.recommend.models.catalog import Catalog
 from sid_jax.recommend.models.sasrec import SASRec
 
 
@@ -24,12 +24,12 @@ class ModelRanker:
       name: for tables.
       graphdef: the model's structure.
       params: its parameters, on every device of the mesh.
-      catalogue: the same.
+      catalog: the same.
       num_beams: IDs followed at once.
       mesh: of the devices that share a batch.
 
     Attributes:
-      name, graphdef, params, catalogue, num_beams, mesh: as given.
+      name, graphdef, params, catalog, num_beams, mesh: as given.
       num_generated: IDs generated so far.
       num_invalid: how many of them no item has.
     """
@@ -39,16 +39,16 @@ class ModelRanker:
         name: str,
         graphdef: nnx.GraphDef[Any],
         params: nnx.State,
-        catalogue: Catalogue,
+        catalog: Catalog,
         *,
         num_beams: int,
         mesh: Mesh,
     ):
         self.name = name
         self.graphdef, self.params = graphdef, params
-        self.catalogue = catalogue
+        self.catalog = catalog
         self.num_beams, self.mesh = num_beams, mesh
-        self._known = np.unique(_as_numbers(np.asarray(catalogue.semantic_ids), catalogue.trie.sizes))
+        self._known = np.unique(_as_numbers(np.asarray(catalog.semantic_ids), catalog.trie.sizes))
         self.num_generated = self.num_invalid = 0
 
     def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:
@@ -60,23 +60,23 @@ class ModelRanker:
           exclude: `[B, S]` int32 items that no list may have, -1 for none.
 
         Returns:
-          `[B, k]` int32 rows of the catalogue, the best first; -1 where there are no more.
+          `[B, k]` int32 rows of the catalog, the best first; -1 where there are no more.
         """
         size = len(batch.lengths)
         found, codes = _find(
             self.graphdef,
             self.params,
             self.shared_out(batch),
-            self.catalogue,
+            self.catalog,
             num_beams=self.num_beams,
         )
         if codes is not None:
             self._count_invalid(np.asarray(codes)[:size])
         return first_allowed(np.asarray(found)[:size], exclude, count)
 
-    def over(self, catalogue: Catalogue) -> ModelRanker:
-        """Returns the same model as what recommends from another catalogue, which has items of the same table."""
-        return ModelRanker(self.name, self.graphdef, self.params, catalogue, num_beams=self.num_beams, mesh=self.mesh)
+    def over(self, catalog: Catalog) -> ModelRanker:
+        """Returns the same model as what recommends from another catalog, which has items of the same table."""
+        return ModelRanker(self.name, self.graphdef, self.params, catalog, num_beams=self.num_beams, mesh=self.mesh)
 
     def shared_out(self, batch: HistoryBatch) -> HistoryBatch:
         """Returns the batch in equal shares on all devices, padded to what they can share."""
@@ -89,7 +89,7 @@ class ModelRanker:
         # Where there are fewer IDs than beams, the beams left over have none.
         generated = generated[generated[:, 0] >= 0]
         self.num_generated += len(generated)
-        self.num_invalid += int((~np.isin(_as_numbers(generated, self.catalogue.trie.sizes), self._known)).sum())
+        self.num_invalid += int((~np.isin(_as_numbers(generated, self.catalog.trie.sizes), self._known)).sum())
 
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "num_beams"))
@@ -97,16 +97,16 @@ def _find(
     graphdef: nnx.GraphDef[Any],
     params: nnx.State,
     histories: HistoryBatch,
-    catalogue: Catalogue,
+    catalog: Catalog,
     *,
     num_beams: int,
 ) -> tuple[jax.Array, jax.Array | None]:
     model: Any = nnx.merge(graphdef, params)
     if isinstance(model, SASRec):
-        return jax.lax.top_k(model.scores(histories), min(num_beams, catalogue.trie.items.shape[0]))[1], None
-    generated = beam_search(model, histories, catalogue, num_beams)
+        return jax.lax.top_k(model.scores(histories), min(num_beams, catalog.trie.items.shape[0]))[1], None
+    generated = beam_search(model, histories, catalog, num_beams)
     codes = jnp.where(generated.leaves[..., None] >= 0, generated.semantic_ids, -1)
-    return generated_items(generated, catalogue.trie, num_beams), codes
+    return generated_items(generated, catalog.trie, num_beams), codes
 
 
 def first_allowed(lists: np.ndarray, exclude: np.ndarray | None, count: int) -> np.ndarray:

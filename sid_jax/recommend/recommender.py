@@ -15,13 +15,13 @@ from rich.console import Console
 from sid_jax.errors import UserError
 from sid_jax.export.id_tables import IdTable, parse_id_source, read_id_table
 from sid_jax.recommend.batch import HistoryBatch, Ranker, user_numbers
+from sid_jax.recommend.cold.rankers import rankers_by_kind
+from sid_jax.recommend.cold.slots import SlotRanker
 from sid_jax.recommend.config import KINDS, check_config, default_config
 from sid_jax.recommend.data.later import with_later_table
-from sid_jax.recommend.models.catalogue import build_catalogue
+from sid_jax.recommend.models.catalog import build_catalog
 from sid_jax.recommend.ranker import ModelRanker
 from sid_jax.recommend.run import RESULTS_FILE, train_configured
-from sid_jax.recommend.unseen.rankers import rankers_by_kind
-from sid_jax.recommend.unseen.slots import SlotRanker
 from sid_jax.training.sharding import on_every_device
 from sid_jax.training.workdir import RUN_FILE, read_run
 
@@ -38,7 +38,7 @@ class Recommender:
     """Recommends items for a history.
 
     Args:
-      table: the catalogue.
+      table: the catalog.
       ranker: the trained model.
       window: the most items of a history that are looked at.
       most: the longest list that can be asked for.
@@ -65,7 +65,7 @@ class Recommender:
         *,
         user: int | str = "",
         exclude_seen: bool = True,
-        unseen_slots: int = 0,
+        cold_slots: int = 0,
     ) -> list[Recommendation]:
         """Returns up to k items, the best first.
 
@@ -74,11 +74,11 @@ class Recommender:
           k: at most as many as the beams of the run's config.
           user: the user's id, which only an encoder-decoder looks at.
           exclude_seen: whether items of the history are left out.
-          unseen_slots: how many of the k, the last ones, are for items that training had not seen: the run's cold
+          cold_slots: how many of the k, the last ones, are for items that training had not seen: the run's cold
             items, and those of a later table.
 
         Raises:
-          UserError: for an empty history, an item that is not in the catalogue, too long a list, or more unseen slots
+          UserError: for an empty history, an item that is not in the catalog, too long a list, or more unseen slots
             than places, or any where there are no unseen items or no vectors of them.
         """
         if not 1 <= k <= self._most:
@@ -86,14 +86,14 @@ class Recommender:
         strange = [item for item in user_history if str(item) not in self._row_of]
         if strange or not len(user_history):
             raise UserError(
-                f"the item {strange[0]!r} is not in the catalogue" if strange else "the history is empty; give an item"
+                f"the item {strange[0]!r} is not in the catalog" if strange else "the history is empty; give an item"
             )
         rows = np.array([self._row_of[str(item)] for item in user_history], np.int32)
         last = rows[-self._window :]
         items = np.zeros((1, self._window), np.int32)
         items[0, : len(last)] = last
         batch = HistoryBatch(items, np.array([len(last)], np.int32), user_numbers(np.array([user], object)))
-        ranker = self._with_unseen(unseen_slots, k) if unseen_slots else self._ranker
+        ranker = self._with_cold(cold_slots, k) if cold_slots else self._ranker
         found = ranker.recommend(batch, k, rows[None] if exclude_seen else None)[0]
         titles = self._table.titles
         return [
@@ -101,14 +101,14 @@ class Recommender:
             for row in found[found >= 0]
         ]
 
-    def _with_unseen(self, slots: int, k: int) -> Ranker:
+    def _with_cold(self, slots: int, k: int) -> Ranker:
         if self._by_kind is None:
             raise UserError(
                 "there are no unseen items to recommend: the run names none in config.data.cold_items, no later table "
                 "has new ones, as load_recommender(..., ids=) takes it, or the model is a SASRec, which knows none"
             )
         if not 0 < slots <= k:
-            raise UserError(f"unseen_slots is {slots}; it must be from 0 to k, {k}")
+            raise UserError(f"cold_slots is {slots}; it must be from 0 to k, {k}")
         return SlotRanker(self._ranker.name, *self._by_kind(), slots, k)
 
 
@@ -150,7 +150,7 @@ def load_recommender(
         if config.model.kind == "sasrec":
             raise UserError(f"{workdir} holds a SASRec, which cannot know of later items: it looks at no Semantic IDs")
         task = with_later_table(task, read_id_table(*parse_id_source(str(ids))))
-        ranker = ranker.over(on_every_device(build_catalogue(task.table.semantic_ids, task.trie), ranker.mesh))
+        ranker = ranker.over(on_every_device(build_catalog(task.table.semantic_ids, task.trie), ranker.mesh))
     if vectors is not None:
         config = _with_vectors(config, vectors, vector_ids)
     # A SASRec scores the items that it was trained with, and no others.
@@ -162,7 +162,7 @@ def load_recommender(
 def _with_vectors(config: ConfigDict, vectors: str | Path, vector_ids: str | Path) -> ConfigDict:
     changed = config.copy_and_resolve_references()
     data = changed.quantizer.data
-    if data.source != "vectors":  # files of a catalogue have no later items
+    if data.source != "vectors":  # files of a catalog have no later items
         data.source, data.text_column = "vectors", ""
     data.path, data.ids_path = str(vectors), str(vector_ids)
     return changed

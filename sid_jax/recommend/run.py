@@ -15,6 +15,9 @@ from sid_jax.recommend.baselines.item_knn import ItemKNN
 from sid_jax.recommend.baselines.popularity import Popularity
 from sid_jax.recommend.baselines.semantic_knn import SemanticKNN
 from sid_jax.recommend.batch import Ranker
+from sid_jax.recommend.cold.content import content_settings, load_content, needs_content
+from sid_jax.recommend.cold.rankers import slot_rankers
+from sid_jax.recommend.cold.slots import SlotRanker
 from sid_jax.recommend.config import check_config
 from sid_jax.recommend.data.split import HeldOut
 from sid_jax.recommend.data.task import Task, load_task
@@ -22,9 +25,6 @@ from sid_jax.recommend.evaluation.evaluate import PER_USER, Evaluation, evaluate
 from sid_jax.recommend.evaluation.report import print_evaluations, print_samples
 from sid_jax.recommend.joint.loop import train_jointly
 from sid_jax.recommend.training.loop import Trained, train_recommender
-from sid_jax.recommend.unseen.content import content_settings, load_content, needs_content
-from sid_jax.recommend.unseen.rankers import slot_rankers
-from sid_jax.recommend.unseen.slots import SlotRanker
 
 RESULTS_FILE = "results.json"
 
@@ -60,7 +60,7 @@ def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) ->
             return []
         rankers.append(baseline)
     with_slots: list[SlotRanker] = []
-    if config.eval.unseen_slots:
+    if config.eval.cold_slots:
         assert content is not None  # the test asks for it
         with_slots = slot_rankers(config, task, trained.ranker, content)
     evaluations = [ask_for_last_items(config, task, ranker) for ranker in rankers]
@@ -82,7 +82,7 @@ def train_configured(
     name: str = "",
     quiet: bool = False,
 ) -> tuple[Task, Trained] | None:
-    """Returns the catalogue and the recommender that the config asks for, trained on IDs that stay or jointly.
+    """Returns the catalog and the recommender that the config asks for, trained on IDs that stay or jointly.
 
     Nothing is returned if joint training was stopped before it had IDs. A task that is None is loaded; joint training
     makes its own.
@@ -140,7 +140,7 @@ def _content(config: ConfigDict, task: Task | None) -> np.ndarray | None:
 def _baseline(
     name: str, config: ConfigDict, task: Task, content: np.ndarray | None, workdir: Path, console: Console
 ) -> Ranker | None:
-    """Returns a baseline that has learnt what there is to learn, or None if it was stopped."""
+    """Returns a baseline that has learned what there is to learn, or None if it was stopped."""
     if name == "popularity":
         return Popularity(task.split.train)
     if name == "item_knn":

@@ -1,7 +1,7 @@
 """A map of the codes: the first codes as islands in the plane, and each item on the island of its first code.
 
 Islands are put by t-SNE of the first level's codewords (van der Maaten and Hinton, Visualizing Data using t-SNE, JMLR
-9, 2008), so that neighbours on the map are neighbours among codewords. On its island an item stands where the sum of
+9, 2008), so that neighbors on the map are neighbors among codewords. On its island an item stands where the sum of
 its further codewords points to, along the two longest principal axes of these sums.
 """
 
@@ -20,7 +20,7 @@ _MOST_ISLANDS = 1024
 _PERPLEXITY = 20.0
 # An island's radius (two standard deviations of its items), as a share of the way to the next one.
 _RADIUS = 0.55
-_NEIGHBOURS = 6
+_NEIGHBORS = 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,13 +29,13 @@ class Layout:
 
     Attributes:
       islands: `[K, 2]`, the first codes' places.
-      colours: `[K]` int, a number from 0 for each first code; near islands have different ones.
+      colors: `[K]` int, a number from 0 for each first code; near islands have different ones.
       radii: `[K]`, how far an island reaches.
       further: the codewords of the further levels in the plane of their sums, `[K, 2]` each.
     """
 
     islands: np.ndarray
-    colours: np.ndarray
+    colors: np.ndarray
     radii: np.ndarray
     further: list[np.ndarray]
 
@@ -50,16 +50,16 @@ class Layout:
         return self.islands[first] + np.tanh(offsets / (2 * size)) * self.radii[first][:, None]
 
 
-def lay_out(codebooks: Sequence[np.ndarray], num_colours: int = 9) -> Layout:
+def lay_out(codebooks: Sequence[np.ndarray], num_colors: int = 9) -> Layout:
     """Returns the map of codebooks, L of `[K, Z]`."""
     islands = _spread(_embed(np.asarray(codebooks[0], np.float64)))
     tree = cKDTree(islands)
-    distances, near = tree.query(islands, k=min(_NEIGHBOURS + 1, len(islands)))
+    distances, near = tree.query(islands, k=min(_NEIGHBORS + 1, len(islands)))
     distances, near = distances.reshape(len(islands), -1), near.reshape(len(islands), -1)
     spacing = distances[:, 1] if distances.shape[1] > 1 else np.ones(1)
     usual = float(np.median(spacing)) or 0.1
     radii = np.clip(spacing, 0.6 * usual, 1.6 * usual) * _RADIUS
-    return Layout(islands, _colours(near, num_colours), radii, _further(codebooks[1:]))
+    return Layout(islands, _colors(near, num_colors), radii, _further(codebooks[1:]))
 
 
 def _embed(points: np.ndarray) -> np.ndarray:
@@ -89,9 +89,9 @@ def _spread(places: np.ndarray) -> np.ndarray:
 
 
 def _principal(points: np.ndarray) -> np.ndarray:
-    centred = points - points.mean(axis=0)
-    axes = np.linalg.svd(centred, full_matrices=False)[2][:2]
-    return centred @ np.pad(axes, ((0, 2 - len(axes)), (0, 0))).T
+    centered = points - points.mean(axis=0)
+    axes = np.linalg.svd(centered, full_matrices=False)[2][:2]
+    return centered @ np.pad(axes, ((0, 2 - len(axes)), (0, 0))).T
 
 
 def _joint_probabilities(points: np.ndarray, perplexity: float) -> np.ndarray:
@@ -124,15 +124,15 @@ def _divergence(flat: np.ndarray, near: np.ndarray) -> tuple[float, np.ndarray]:
     return float(-(near[off] * np.log(np.maximum(kernel[off] / total, 1e-300))).sum()), gradient.ravel()
 
 
-def _colours(near: np.ndarray, num_colours: int) -> np.ndarray:
-    """Returns colours `[K]` such that islands have others than their neighbours, as far as there are enough."""
-    colours = np.full(len(near), -1)
+def _colors(near: np.ndarray, num_colors: int) -> np.ndarray:
+    """Returns colors `[K]` such that islands have others than their neighbors, as far as there are enough."""
+    colors = np.full(len(near), -1)
     for island, beside in enumerate(near):
-        taken = np.bincount(colours[beside][colours[beside] >= 0], minlength=num_colours)
-        # Of the colours that fewest neighbours have, another one for each island, so that all are used.
+        taken = np.bincount(colors[beside][colors[beside] >= 0], minlength=num_colors)
+        # Of the colors that fewest neighbors have, another one for each island, so that all are used.
         fewest = np.flatnonzero(taken == taken.min())
-        colours[island] = fewest[island % len(fewest)]
-    return colours
+        colors[island] = fewest[island % len(fewest)]
+    return colors
 
 
 def _further(codebooks: Sequence[np.ndarray]) -> list[np.ndarray]:

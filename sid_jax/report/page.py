@@ -15,7 +15,7 @@ import numpy as np
 from bokeh.resources import Resources
 
 from sid_jax.report.gather import Gathered, read_rows
-from sid_jax.report.plots import COLOURS
+from sid_jax.report.plots import COLORS
 from sid_jax.report.shown import Shown, title_of
 from sid_jax.report.verdict import Figure, Verdict, percent
 
@@ -63,7 +63,7 @@ def _data(gathered: Gathered, shown: Shown) -> dict[str, Any]:
         "scheme": made["scheme"],
         "length": made["length"],
         "numMoved": round(made["moved"] * gathered.num_items),
-        "colours": [COLOURS[number] for number in shown.layout.colours],
+        "colors": [COLORS[number] for number in shown.layout.colors],
         **_groups(gathered, shown),
     }
 

@@ -1,4 +1,4 @@
-"""The report's plots, as the JSON that Bokeh's JavaScript draws; their colours of text and lines are the page's."""
+"""The report's plots, as the JSON that Bokeh's JavaScript draws; their colors of text and lines are the page's."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sid_jax.report.gather import Gathered
 from sid_jax.report.shown import Shown
 
 # Readable on white and on black; near islands of the map take different ones.
-COLOURS = ("#4c8df6", "#f28e2b", "#2ca25f", "#e15759", "#9467bd", "#17a2b8", "#d4a017", "#e377c2", "#8c6d4f")
+COLORS = ("#4c8df6", "#f28e2b", "#2ca25f", "#e15759", "#9467bd", "#17a2b8", "#d4a017", "#e377c2", "#8c6d4f")
 # Cells of a heat strip: of more codes, so many lie in one.
 _MOST_CELLS = 512
 _LARGEST_BAR = 10
@@ -125,7 +125,7 @@ def _buckets(gathered: Gathered) -> figure:
         x_axis_label="items with the same codes",
         y_axis_label="tuples of codes",
     )
-    plot.vbar("size", 0.8, "count", 0.5, source=source, color=COLOURS[0])
+    plot.vbar("size", 0.8, "count", 0.5, source=source, color=COLORS[0])
     plot.text("size", "count", "shown", source=source, text_align="center", y_offset=-4, text_font_size="12px")
     plot.add_tools(HoverTool(tooltips=[("items with the same codes", "@size"), ("tuples", "@count{0,0}")]))
     plot.xgrid.visible = False
@@ -147,21 +147,21 @@ def _fidelity(gathered: Gathered) -> figure | None:
     if not found:
         return None
     lines = [
-        ("these IDs", found["r2"], COLOURS[0], "circle"),
-        ("residual k-means", found["kmeans_r2"], COLOURS[1], "square"),
+        ("these IDs", found["r2"], COLORS[0], "circle"),
+        ("residual k-means", found["kmeans_r2"], COLORS[1], "square"),
     ]
     lines += [
-        ("random codes", found["random_r2"], COLOURS[8], "triangle"),
-        (_CEILING, found["between_prefixes"], COLOURS[4], "diamond"),
+        ("random codes", found["random_r2"], COLORS[8], "triangle"),
+        (_CEILING, found["between_prefixes"], COLORS[4], "diamond"),
     ]
     depths = list(range(1, len(found["r2"]) + 1))
     low = min(0.0, *(value - 0.08 for _, values, _, _ in lines for value in values))
     plot = _figure(320, x_axis_label="first codes of the ID", y_axis_label="R²", y_range=(max(low, -1.0), 1.05))
-    for name, values, colour, marker in lines:
+    for name, values, color, marker in lines:
         source = ColumnDataSource({"depth": depths, "r2": values, "name": [name] * len(depths)})
         dash = "dashed" if name == _CEILING else "solid"
-        plot.line("depth", "r2", source=source, color=colour, line_width=3, line_dash=dash, legend_label=name)
-        plot.scatter("depth", "r2", source=source, color=colour, size=10, marker=marker, legend_label=name)
+        plot.line("depth", "r2", source=source, color=color, line_width=3, line_dash=dash, legend_label=name)
+        plot.scatter("depth", "r2", source=source, color=color, size=10, marker=marker, legend_label=name)
     plot.add_tools(HoverTool(tooltips=[("", "@name"), ("codes", "@depth"), ("R²", "@r2{0.000}")]))
     plot.xaxis.ticker = FixedTicker(ticks=depths)
     plot.x_range.range_padding = 0.08
@@ -171,11 +171,11 @@ def _fidelity(gathered: Gathered) -> figure | None:
 
 def _map(shown: Shown) -> figure:
     # Both are filled by the page, which has the items.
-    points = ColumnDataSource({name: [] for name in ("x", "y", "colour", "title", "sid")}, name="points")
+    points = ColumnDataSource({name: [] for name in ("x", "y", "color", "title", "sid")}, name="points")
     labels = ColumnDataSource({name: [] for name in ("x", "y", "words")}, name="labels")
     low, high = shown.layout.islands.min(axis=0) - 0.08, shown.layout.islands.max(axis=0) + 0.08
     plot = _figure(560, x_range=(low[0], high[0]), y_range=(low[1], high[1]), name="map")
-    dots = plot.scatter("x", "y", source=points, size=6, color="colour", alpha=0.7, line_color=None)
+    dots = plot.scatter("x", "y", source=points, size=6, color="color", alpha=0.7, line_color=None)
     plot.text("x", "y", "words", source=labels, text_align="center", text_font_size="12px", padding=2)
     plot.axis.visible = plot.grid.visible = False
     plot.add_tools(HoverTool(renderers=[dots], tooltips=[("", "@title"), ("ID", "@sid")], visible=False))
@@ -211,10 +211,10 @@ def _curves(title: str, records: dict[str, list[Any]], columns: dict[str, str], 
         if column in records:
             values = [np.nan if value is None else value for value in records[column]]
             source = ColumnDataSource({"step": records["step"], "value": values, "name": [name] * len(values)})
-            colour = COLOURS[number % len(COLOURS)]
-            plot.line("step", "value", source=source, color=colour, line_width=2, legend_label=name)
+            color = COLORS[number % len(COLORS)]
+            plot.line("step", "value", source=source, color=color, line_width=2, legend_label=name)
             plot.scatter(
-                "step", "value", source=source, color=colour, size=4 if len(values) > 30 else 7, legend_label=name
+                "step", "value", source=source, color=color, size=4 if len(values) > 30 else 7, legend_label=name
             )
     if all(column.startswith("usage/") for column in columns):
         plot.y_range.start, plot.y_range.end = 0.0, 1.05

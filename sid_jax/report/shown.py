@@ -38,7 +38,7 @@ class Shown:
       title_column: which column titles come from; None where ids have to do.
       columns: the others.
       packed: base64 of gzip of JSON, which the page unpacks.
-      layout: places and colours of the first codes on the map.
+      layout: places and colors of the first codes on the map.
     """
 
     num_items: int

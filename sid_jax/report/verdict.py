@@ -123,7 +123,7 @@ def _unique(manifest: dict[str, Any]) -> Figure:
 
 def _own_codes(manifest: dict[str, Any]) -> Figure:
     metrics = manifest["metrics"]
-    floor = metrics.get("duplicate_floor", 1.0)
+    floor = metrics.get("max_distinct_rate", 1.0)
     ceiling = f"; {percent(floor)} is the most, as some vectors are the same" if floor < 1 else ""
     beside = (
         f"as many different codes as items, before IDs are made unique{ceiling}. "
@@ -173,7 +173,7 @@ def _evenness(manifest: dict[str, Any]) -> Figure:
     most = min(metrics["codebook_size"][0], metrics["num_items"])
     share = metrics["perplexity"][0] / most
     beside = f"items are spread as if over {metrics['perplexity'][0]:,.0f} of {most:,} first codes evenly (perplexity)"
-    remedy = "vectors that are spread more evenly (data.standardise=feature), or a longer run"
+    remedy = "vectors that are spread more evenly (data.standardize=feature), or a longer run"
     return Figure("Are the codes shared out evenly?", percent(share), beside, _at_least(share, _EVENNESS), remedy)
 
 
@@ -204,12 +204,12 @@ def _same_codes(manifest: dict[str, Any]) -> list[Figure]:
 
 def _new_items(manifest: dict[str, Any]) -> list[Figure]:
     metrics = manifest["metrics"]
-    if "r2_held_out" not in metrics:
+    if "r2_cold" not in metrics:
         return []
     beside = f"of the variance of items that were held out of training (R²); {percent(max(metrics['r2'], 0))} of all"
     remedy = "train.augmentation, model.dropout, or a smaller network: the model knows its own items by heart"
-    grade = _at_least(metrics["r2_held_out"] / max(metrics["r2"], 1e-9), _NEW_ITEMS)
-    return [Figure("Does it serve new items?", percent(max(metrics["r2_held_out"], 0)), beside, grade, remedy)]
+    grade = _at_least(metrics["r2_cold"] / max(metrics["r2"], 1e-9), _NEW_ITEMS)
+    return [Figure("Does it serve new items?", percent(max(metrics["r2_cold"], 0)), beside, grade, remedy)]
 
 
 def _appended(manifest: dict[str, Any]) -> list[Figure]:

@@ -42,7 +42,7 @@ def sweep(
     """Searches a space for distinctness and R^2 together, and prints and plots what no trial beats.
 
     Both are measured on the items that are trained on, all of them, at the checkpoint that an export would take; items
-    held out by `data.held_out_path` are not looked at. A sweep that was stopped or killed goes on: a trial that had
+    held out by `data.cold_items` are not looked at. A sweep that was stopped or killed goes on: a trial that had
     begun from its last checkpoint. A trial that fails is written down as failed. Checkpoints are kept of the front's
     trials alone.
 
@@ -140,7 +140,7 @@ def _figures(config: ConfigDict, folder: Path) -> dict[str, Any]:
 
 
 def _floor(workdir: Path, trial: Trial) -> float:
-    return read_records(trial_folder(workdir, trial), "eval")[-1]["duplicate_floor"]
+    return read_records(trial_folder(workdir, trial), "eval")[-1]["max_distinct_rate"]
 
 
 def _drop_checkpoints(workdir: Path, study: Study) -> None:

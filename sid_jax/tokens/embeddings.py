@@ -56,11 +56,11 @@ def initial_embeddings(
     blocks = ((semantic_ids[first : first + len(rows)], rows) for first, rows in in_blocks(item_embeddings))
     together, sums = tally(blocks, sizes)
     deviations, is_content = _residual_means(together, sums, sizes, num_content_levels)
-    centre = sums[: sizes[0]].sum(axis=0) / len(semantic_ids)
+    center = sums[: sizes[0]].sum(axis=0) / len(semantic_ids)
     spread = None
     if vocabulary_embeddings is not None:
-        centre = np.mean(vocabulary_embeddings, axis=0, dtype=np.float64)
-        spread = _spread(np.asarray(vocabulary_embeddings, np.float64) - centre)
+        center = np.mean(vocabulary_embeddings, axis=0, dtype=np.float64)
+        spread = _spread(np.asarray(vocabulary_embeddings, np.float64) - center)
     random = stream_rng(seed, "initial_embeddings").normal(size=deviations.shape)
     drawn = spread or _spread(deviations[is_content])
     for level in level_slices(sizes):
@@ -69,7 +69,7 @@ def initial_embeddings(
             deviations[level] *= spread / (_spread(deviations[level][content]) or 1.0)
         own = _spread(deviations[level][content]) if content.any() else drawn
         deviations[level][~content] = random[level][~content] * own / np.sqrt(deviations.shape[1])
-    return (centre + deviations).astype(np.float32)
+    return (center + deviations).astype(np.float32)
 
 
 def tally(

@@ -1,4 +1,4 @@
-"""Items that the catalogue does not have, but might: what training sees beside those that it has."""
+"""Items that the catalog does not have, but might: what training sees beside those that it has."""
 
 from __future__ import annotations
 

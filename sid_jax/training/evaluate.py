@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sid_jax.data.blocks import forget_pages
-from sid_jax.data.scaling import moments, normalise
+from sid_jax.data.scaling import moments, normalize
 from sid_jax.quantize.health import code_health
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import code_margins
@@ -55,7 +55,7 @@ def evaluate(recipe: Recipe, state: TrainState, vectors: np.ndarray, floor: floa
       recipe: of the run.
       state: what to measure.
       vectors: `[N, D]` float32, as they came.
-      floor: `duplicate_floor` of the vectors.
+      floor: `max_distinct_rate` of the vectors.
       mesh: the devices, which share the items; each process gets the figures of all.
     """
     measure = functools.partial(_measure, recipe.at(int(state.step) - 1), state, mesh=mesh)
@@ -106,7 +106,7 @@ def _share_out_rows(array: np.ndarray, rows: np.ndarray, mesh: Mesh) -> jax.Arra
 def _measure(recipe: Recipe, state: TrainState, vectors: jax.Array, *, mesh: Mesh) -> tuple[jax.Array, ...]:
     model = recipe.model(state)
     codes = model.assign(vectors)
-    inputs = normalise(vectors, model.unit_norm)
+    inputs = normalize(vectors, model.unit_norm)
     reconstructions = model.reconstruct(codes)
     norms = jnp.linalg.norm(inputs, axis=-1) * jnp.linalg.norm(reconstructions, axis=-1)
     cosines = jnp.sum(inputs * reconstructions, axis=-1) / jnp.maximum(norms, 1e-12)
@@ -129,7 +129,7 @@ def r2_of_codes(recipe: Recipe, state: TrainState, vectors: np.ndarray, codes: n
 @functools.partial(jax.jit, static_argnames=("recipe", "mesh"))
 def _errors(recipe: Recipe, state: TrainState, vectors: jax.Array, codes: jax.Array, *, mesh: Mesh) -> tuple[jax.Array]:
     model = recipe.model(state)
-    errors = squared_error(normalise(vectors, model.unit_norm), model.reconstruct(codes))
+    errors = squared_error(normalize(vectors, model.unit_norm), model.reconstruct(codes))
     return (jax.lax.with_sharding_constraint(errors, NamedSharding(mesh, PartitionSpec())),)
 
 

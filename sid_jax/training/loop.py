@@ -14,7 +14,7 @@ from sid_jax.config import check_config, default_config
 from sid_jax.data.load import load_corpus
 from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
-from sid_jax.quantize.health import duplicate_floor
+from sid_jax.quantize.health import max_distinct_rate
 from sid_jax.training.checkpoints import CHECKPOINTS_FOLDER, Checkpoints
 from sid_jax.training.corpus import most_steps_a_call, open_corpus
 from sid_jax.training.evaluate import Evaluation, evaluate
@@ -56,7 +56,7 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
         fingerprint = data.fingerprint()
         left_out, data = data.left_out, data.trained()
         _refuse_too_few_items(config, data)
-        floor = _duplicate_floor(data)
+        floor = _max_distinct_rate(data)
         mesh = all_devices()
         refuse_uneven_batches(config.train.batch_size, mesh)
     claim_workdir(
@@ -119,9 +119,9 @@ def _refuse_too_few_items(config: ConfigDict, data: VectorSet) -> None:
         )
 
 
-def _duplicate_floor(data: VectorSet) -> float:
+def _max_distinct_rate(data: VectorSet) -> float:
     """Returns the duplicate floor, after seeing that there is something to learn."""
-    floor = duplicate_floor(data.vectors)
+    floor = max_distinct_rate(data.vectors)
     if round(floor * len(data.ids)) == 1:
         raise UserError(
             f"{data.source}: all {len(data.ids)} vectors are the same, so that no ID could tell one item from another; "

@@ -88,7 +88,7 @@ def _summary_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
         (
             "distinct codes / items",
             f"{metrics['distinct_rate']:.4f}",
-            f"duplicate floor {metrics['duplicate_floor']:.4f}",
+            f"duplicate floor {metrics['max_distinct_rate']:.4f}",
         ),
         ("items in a collision", f"{metrics['collision_share']:.2%}", f"largest bucket {metrics['largest_bucket']}"),
         ("codes in use, by level", codes, f"of {sizes}"),

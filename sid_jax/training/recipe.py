@@ -11,7 +11,7 @@ import optax
 from flax import nnx
 from ml_collections import ConfigDict
 
-from sid_jax.data.scaling import apply_scaling, normalise
+from sid_jax.data.scaling import apply_scaling, normalize
 from sid_jax.models.rqvae import RQVAE, RQVAEOutput
 from sid_jax.quantize.residual import QuantizerOutput
 from sid_jax.streams import stream_key
@@ -111,7 +111,7 @@ class Recipe:
         if not self.augmentation:
             return batch
         share = jnp.where(self.settling(step), 0.0, self.augmentation)
-        return displaced(normalise(batch, self.unit_norm), share)
+        return displaced(normalize(batch, self.unit_norm), share)
 
     def at(self, step: int) -> Recipe:
         """The recipe for a call that starts at a step: in the last part of a run, nothing is rounded to bfloat16.

@@ -27,7 +27,7 @@ class TrainState:
     Attributes:
       step: int32 scalar, optimizer steps done.
       params: encoder, codebooks and decoder.
-      statistics: scaling, whether the codebooks are initialised, moving counts.
+      statistics: scaling, whether the codebooks are initialized, moving counts.
       opt_state: the optimizer's.
       taken: for each level `[K]` int32, how often each code was taken since the last revival.
     """
@@ -75,7 +75,7 @@ def begin(config: ConfigDict, vectors: np.ndarray) -> RQVAE:
     # One program, and not one for each shape of a parameter.
     parameters = jax.jit(lambda: nnx.state(build_model(config, vectors.shape[1])))()
     model = nnx.merge(nnx.graphdef(abstract_model(config, vectors.shape[1])), parameters)
-    model.set_scaling(fit_scaling(vectors, unit_norm=data.unit_norm, centre=data.centre, standardise=data.standardise))
+    model.set_scaling(fit_scaling(vectors, unit_norm=data.unit_norm, center=data.center, standardize=data.standardize))
     sample = vectors
     if len(vectors) > train.kmeans_sample_items:
         chosen = jax.random.choice(

@@ -21,7 +21,7 @@ RUN_FILE = "run.json"
 FREE_TO_CHANGE = (
     "data.path",
     "data.ids_path",
-    "data.held_out_path",
+    "data.cold_items",
     "data.on_bad_rows",
     "data.cache_dir",
     "data.histories.path",

@@ -15,7 +15,7 @@ from sid_jax.export.load import load_export
 from sid_jax.export.manifest import read_manifest
 from tests.append.conftest import made_vectors, make_export, write_vectors
 
-REFERENCE = Reference(r2=0.7, spread=2.0, r2_held_out=None)
+REFERENCE = Reference(r2=0.7, spread=2.0, r2_cold=None)
 
 
 def test_r2_of_new_items_is_their_error_in_the_old_ones_spread():
@@ -30,7 +30,7 @@ def test_what_a_first_export_says_is_enough_for_a_reference():
     metrics = {"r2": 0.75, "mse": 0.05}
     manifest = {"metrics": metrics, "data": {"num_features": 10}}
     assert reference_of(manifest) == Reference(0.75, pytest.approx(2.0), None)
-    assert reference_of({**manifest, "metrics": {**metrics, "r2_held_out": 0.6}}).r2_held_out == 0.6
+    assert reference_of({**manifest, "metrics": {**metrics, "r2_cold": 0.6}}).r2_cold == 0.6
     sampled = {"r2_sampled": 0.75, "mse_sampled": 0.05}
     assert reference_of({**manifest, "metrics": sampled}) == Reference(0.75, pytest.approx(2.0), None)
     assert reference_of({"metrics": {"r2": 1.0, "mse": 0.0}, "data": {"num_features": 10}}) is None
@@ -51,11 +51,11 @@ def test_items_since_training_add_up():
     assert add_up(None, 0, 0.0) == {"num_items": 0, "r2": None}
 
 
-def case(*, r2=0.7, noise=0.0, since=(10, 0.7), shift=0.0, moved=0.0, held_out=None):
+def case(*, r2=0.7, noise=0.0, since=(10, 0.7), shift=0.0, moved=0.0, cold=None):
     new = {"r2": r2, "r2_unique": r2, "r2_standard_error": noise, "moved": moved, "collide": 0.1}
     new["code_shift"] = [{"distance": 0.2 + shift, "by_chance": 0.2}]
     found = {
-        "reference": {"r2": 0.7, "spread": 2.0, "r2_held_out": held_out},
+        "reference": {"r2": 0.7, "spread": 2.0, "r2_cold": cold},
         "new_items": new,
         "since_training": {"num_items": since[0], "r2": since[1]},
         "fill": 0.1,
@@ -66,11 +66,11 @@ def case(*, r2=0.7, noise=0.0, since=(10, 0.7), shift=0.0, moved=0.0, held_out=N
 @pytest.mark.parametrize(
     ("passing", "due", "words"),
     [
-        # 20 of 100 items are .11 worse: .022 of the catalogue's.
-        ({"since": (20, 0.61)}, {"since": (20, 0.59)}, "catalogue lost since training"),
+        # 20 of 100 items are .11 worse: .022 of the catalog's.
+        ({"since": (20, 0.61)}, {"since": (20, 0.59)}, "catalog lost since training"),
         ({"r2": 0.51}, {"r2": 0.49}, "below those trained on"),
         ({"r2": 0.4, "noise": 0.06}, {"r2": 0.4, "noise": 0.04}, "below those trained on"),
-        ({"r2": 0.56, "held_out": 0.6}, {"r2": 0.54, "held_out": 0.6}, "below those held out"),
+        ({"r2": 0.56, "cold": 0.6}, {"r2": 0.54, "cold": 0.6}, "below those held out"),
         ({"shift": 0.09}, {"shift": 0.11}, "shift of the first codes"),
         ({"moved": 0.49}, {"moved": 0.51}, "others than their codes"),
     ],

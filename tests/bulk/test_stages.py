@@ -1,4 +1,4 @@
-"""What pieces make of a catalogue is what is made of it in memory, whole."""
+"""What pieces make of a catalog is what is made of it in memory, whole."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sid_jax.ids import relocate as relocate_module
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.quality import entropy, gini
 from sid_jax.ids.unique import make_unique
-from sid_jax.quantize.health import code_health, duplicate_floor
+from sid_jax.quantize.health import code_health, max_distinct_rate
 
 
 def vectors_with_repeats(num_items, features=6):
@@ -78,7 +78,7 @@ def test_ids_are_those_of_an_export_in_memory(make_job, sizes, scheme, capacity,
     assert about["sizes"] == [*sizes, *([int(semantic_ids[:, -1].max()) + 1] if scheme == "suffix" else [])]
     if uneven and scheme == "relocate":
         assert about["moved_by_level"][0] > 0.1
-    for name, value in code_health(codes, sizes, duplicate_floor(vectors)).items():
+    for name, value in code_health(codes, sizes, max_distinct_rate(vectors)).items():
         assert metrics[name] == pytest.approx(value), name
     assert metrics["gini"] == pytest.approx(gini(codes)) and metrics["entropy"] == pytest.approx(entropy(codes))
     error = np.square(vectors - job.model.reconstruct(codes)).sum()

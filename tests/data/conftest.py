@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sid_jax.data.catalogues.movielens.formats import GENRES
-from sid_jax.data.catalogues.movielens.sources import load_movielens
-from sid_jax.data.catalogues.movielens.tables import MovieLens
+from sid_jax.data.catalogs.movielens.formats import GENRES
+from sid_jax.data.catalogs.movielens.sources import load_movielens
+from sid_jax.data.catalogs.movielens.tables import MovieLens
 
 # GroupLens' title, RecBole's title and year, genres.
 FILMS = [
@@ -26,7 +26,7 @@ FILMS = [
     ("Land Before Time (III) (1988)", "Land Before Time (III)", "1988", []),
 ]
 USERS = ["1|24|M|technician|85711", "2|53|F|other|T8H1N", "3|7|M|student|01002"]
-# Not in the catalogue's order; user 1 has two ratings of one time.
+# Not in the catalog's order; user 1 has two ratings of one time.
 RATINGS = ["2 1 3 500", "1 4 5 300", "1 2 4 100", "3 6 1 50", "1 1 2 300", "2 3 1 400"]
 
 
@@ -75,7 +75,7 @@ def write_zip(path: Path, files: dict[str, bytes], inside: str = "ml-100k/") -> 
     return path
 
 
-def assert_same_catalogue(left: MovieLens, right: MovieLens) -> None:
+def assert_same_catalog(left: MovieLens, right: MovieLens) -> None:
     for table in ("items", "users", "ratings"):
         left_table, right_table = getattr(left, table), getattr(right, table)
         assert list(left_table) == list(right_table)

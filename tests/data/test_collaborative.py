@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from sid_jax.data.catalogues.movielens.tables import MovieLens, build_movielens
+from sid_jax.data.catalogs.movielens.tables import MovieLens, build_movielens
 from sid_jax.data.collaborative import collaborative_vectors, join_side_by_side, leave_out_last, truncated_svd
 from sid_jax.errors import UserError
 
 
-def small_catalogue(matrix: np.ndarray) -> MovieLens:
+def small_catalog(matrix: np.ndarray) -> MovieLens:
     """Films by users; what is 0 is not rated. A user's ratings lie in the order of the films."""
     rows, columns = np.nonzero(matrix)
     ratings = {
@@ -36,7 +36,7 @@ def assert_same_up_to_sign(found: np.ndarray, matrix: np.ndarray, dimension: int
 
 @pytest.mark.parametrize(("view", "matrix"), [("item", MATRIX), ("user", MATRIX.T)])
 def test_vectors_are_those_of_a_dense_svd(view: str, matrix: np.ndarray):
-    found = collaborative_vectors(small_catalogue(MATRIX), view=view, dimension=2, holdout=0)
+    found = collaborative_vectors(small_catalog(MATRIX), view=view, dimension=2, holdout=0)
     assert found.dtype == np.float32
     assert_same_up_to_sign(found, matrix, 2)
     largest = found[np.abs(found).argmax(axis=0), [0, 1]]
@@ -58,12 +58,12 @@ def test_inner_products_of_rows_are_kept_where_the_rank_allows():
 def test_an_item_that_nobody_rated_is_zero():
     matrix = MATRIX.copy()
     matrix[1] = 0
-    found = collaborative_vectors(small_catalogue(matrix), view="item", dimension=3, holdout=0)
+    found = collaborative_vectors(small_catalog(matrix), view="item", dimension=3, holdout=0)
     np.testing.assert_allclose(found[1], 0, atol=1e-6)
 
 
 def test_each_users_last_ratings_are_left_out():
-    ratings = small_catalogue(MATRIX).ratings
+    ratings = small_catalog(MATRIX).ratings
     kept = leave_out_last(ratings, 1)
     pairs = set(zip(kept["user_id"].tolist(), kept["item_id"].tolist(), strict=True))
     assert pairs == {(10, 1), (10, 2), (11, 3), (12, 1), (12, 4), (13, 1), (13, 2), (13, 3), (13, 4)}
@@ -87,7 +87,7 @@ def test_vectors_do_not_know_what_is_left_out():
     changed[4, 3] = 5  # The last rating of the last user.
     assert (MATRIX[4, 3], changed[4, 3]) == (1, 5)
     before, after = (
-        collaborative_vectors(small_catalogue(matrix), view="item", dimension=2, holdout=1)
+        collaborative_vectors(small_catalog(matrix), view="item", dimension=2, holdout=1)
         for matrix in (MATRIX, changed)
     )
     np.testing.assert_array_equal(before, after)
@@ -96,13 +96,13 @@ def test_vectors_do_not_know_what_is_left_out():
 @pytest.mark.parametrize("dimension", [0, 4, 64])
 def test_a_dimension_out_of_range_is_refused(dimension: int):
     with pytest.raises(UserError, match=f"collaborative_dimension={dimension}: give a number from 1 to 3"):
-        collaborative_vectors(small_catalogue(MATRIX), view="item", dimension=dimension, holdout=0)
+        collaborative_vectors(small_catalog(MATRIX), view="item", dimension=dimension, holdout=0)
 
 
 @pytest.mark.parametrize("holdout", [-1, 100])
 def test_a_holdout_out_of_range_is_refused(holdout: int):
     with pytest.raises(UserError, match=f"collaborative_holdout={holdout}"):
-        collaborative_vectors(small_catalogue(MATRIX), view="item", dimension=2, holdout=holdout)
+        collaborative_vectors(small_catalog(MATRIX), view="item", dimension=2, holdout=holdout)
 
 
 def test_joined_parts_weigh_the_same():

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sid_jax.data.catalogues.movielens.tables import build_movielens
+from sid_jax.data.catalogs.movielens.tables import build_movielens
 from sid_jax.data.histories import Histories, keep_active
 from sid_jax.data.history_files import read_interactions, read_sequences
 from sid_jax.data.history_sources import movielens_histories
 from sid_jax.errors import UserError
 
-CATALOGUE = np.array([10, 20, 30, 40])
+CATALOG = np.array([10, 20, 30, 40])
 
 
 def make(*sequences: list[int], num_items: int = 10) -> Histories:
@@ -112,17 +112,17 @@ def refusal(read: object, *args: object) -> str:
 
 def test_sequences_are_read_line_by_line(tmp_path: Path):
     path = write(tmp_path, "s.txt", "007 20 10 20\r\nAda\t40  30 \n\n")
-    histories = read_sequences(path, CATALOGUE)
+    histories = read_sequences(path, CATALOG)
     assert named(histories) == {"007": [20, 10, 20], "Ada": [40, 30]}
     assert histories.items.dtype == np.int32
     assert histories.offsets.dtype == np.int64
 
 
 def test_ids_in_text_are_matched_exactly(tmp_path: Path):
-    catalogue = np.array(["B01", "b01", "1", "01"], dtype=object)
-    histories = read_sequences(write(tmp_path, "s.txt", "u 01 b01 1 B01"), catalogue)
+    catalog = np.array(["B01", "b01", "1", "01"], dtype=object)
+    histories = read_sequences(write(tmp_path, "s.txt", "u 01 b01 1 B01"), catalog)
     assert histories.items.tolist() == [3, 1, 2, 0]
-    assert "line 1: item '010'" in refusal(read_sequences, write(tmp_path, "s.txt", "u 010"), CATALOGUE)
+    assert "line 1: item '010'" in refusal(read_sequences, write(tmp_path, "s.txt", "u 010"), CATALOG)
 
 
 @pytest.mark.parametrize(
@@ -135,21 +135,21 @@ def test_ids_in_text_are_matched_exactly(tmp_path: Path):
         ("u 10\nv 20\nu 30", "line 3 is of user 'u', as is line 1"),
         (
             "u 10\nv 20 99 10\nw 98 98",
-            "line 2: item '99' is not in the catalogue, whose ids are like '10'; in all, 3 of",
+            "line 2: item '99' is not in the catalog, whose ids are like '10'; in all, 3 of",
         ),
     ],
 )
 def test_sequences_that_make_no_sense_are_refused(tmp_path: Path, text: str, expected: str):
     path = write(tmp_path, "s.txt", text)
-    message = refusal(read_sequences, path, CATALOGUE)
+    message = refusal(read_sequences, path, CATALOG)
     assert expected in message
     assert str(path) in message
 
 
 def test_sequences_that_are_no_text_are_refused(tmp_path: Path):
     (tmp_path / "s.txt").write_bytes(b"u \xff\xfe")
-    assert "cannot be read as UTF-8 text" in refusal(read_sequences, tmp_path / "s.txt", CATALOGUE)
-    assert "cannot be read as UTF-8 text" in refusal(read_sequences, tmp_path / "none.txt", CATALOGUE)
+    assert "cannot be read as UTF-8 text" in refusal(read_sequences, tmp_path / "s.txt", CATALOG)
+    assert "cannot be read as UTF-8 text" in refusal(read_sequences, tmp_path / "none.txt", CATALOG)
 
 
 COLUMNS = ("user", "item", "time")
@@ -163,7 +163,7 @@ def save(tmp_path: Path, **columns: object) -> Path:
 
 
 def test_interactions_are_sorted_by_user_and_time_and_place(tmp_path: Path):
-    histories = read_interactions(save(tmp_path, rating=[1] * 5, **SHUFFLED), CATALOGUE, *COLUMNS)
+    histories = read_interactions(save(tmp_path, rating=[1] * 5, **SHUFFLED), CATALOG, *COLUMNS)
     assert named(histories) == {9: [30, 20, 10], 10: [40, 20]}
     assert histories.user_ids.dtype == np.int64
     assert histories.items.dtype == np.int32
@@ -171,8 +171,8 @@ def test_interactions_are_sorted_by_user_and_time_and_place(tmp_path: Path):
 
 def test_csv_keeps_ids_as_they_are_written(tmp_path: Path):
     rows = ["item,stars,time,user", "01,5,9,007", '"1",4,10,7', "1,3,8.5,007", "NA,3,11,7"]
-    catalogue = np.array(["1", "01", "NA"], dtype=object)
-    histories = read_interactions(write(tmp_path, "i.csv", "\n".join(rows)), catalogue, *COLUMNS)
+    catalog = np.array(["1", "01", "NA"], dtype=object)
+    histories = read_interactions(write(tmp_path, "i.csv", "\n".join(rows)), catalog, *COLUMNS)
     assert named(histories) == {"007": ["1", "01"], "7": ["1", "NA"]}
 
 
@@ -188,13 +188,13 @@ def test_csv_keeps_ids_as_they_are_written(tmp_path: Path):
 @pytest.mark.parametrize("users", [pa.array(["b"] * 3), pa.array(["b"] * 3).dictionary_encode(), pa.array([7] * 3)])
 def test_parquet_times_and_ids_may_be_of_several_types(tmp_path: Path, times: pa.Array, users: pa.Array):
     path = save(tmp_path, user=users, item=pa.array([10, 20, 30], pa.uint32()), time=times)
-    histories = read_interactions(path, CATALOGUE, *COLUMNS)
+    histories = read_interactions(path, CATALOG, *COLUMNS)
     assert named(histories) == {users[0].as_py(): [20, 30, 10]}
 
 
 def test_csv_times_may_be_dates(tmp_path: Path):
     text = "user,item,time\nu,10,2014-05-02 10:00:00\nu,20,2014-05-02 09:00:00\n"
-    assert named(read_interactions(write(tmp_path, "i.csv", text), CATALOGUE, *COLUMNS)) == {"u": [20, 10]}
+    assert named(read_interactions(write(tmp_path, "i.csv", text), CATALOG, *COLUMNS)) == {"u": [20, 10]}
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 5)), min_size=1, max_size=20))
@@ -202,19 +202,19 @@ def test_files_of_both_kinds_and_python_agree(tmp_path_factory: pytest.TempPathF
     tmp_path = tmp_path_factory.mktemp("interactions")
     wanted: dict[object, list[object]] = {}
     for user, item, _ in sorted(rows, key=lambda row: (row[0], row[2])):
-        wanted.setdefault(user, []).append(int(CATALOGUE[item]))
+        wanted.setdefault(user, []).append(int(CATALOG[item]))
     users, items, times = (list(column) for column in zip(*rows, strict=True))
-    parquet = save(tmp_path, user=users, item=CATALOGUE[items].tolist(), time=times)
-    assert named(read_interactions(parquet, CATALOGUE, *COLUMNS)) == wanted
-    lines = [f"{user},{CATALOGUE[item]},{time}" for user, item, time in rows]
+    parquet = save(tmp_path, user=users, item=CATALOG[items].tolist(), time=times)
+    assert named(read_interactions(parquet, CATALOG, *COLUMNS)) == wanted
+    lines = [f"{user},{CATALOG[item]},{time}" for user, item, time in rows]
     csv = write(tmp_path, "i.csv", "\n".join(["user,item,time", *lines]))
-    assert named(read_interactions(csv, CATALOGUE, *COLUMNS)) == {str(user): items for user, items in wanted.items()}
+    assert named(read_interactions(csv, CATALOG, *COLUMNS)) == {str(user): items for user, items in wanted.items()}
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"item": [10, 20, 99, 98, 99]}, "row 2 (counted from 0): item '99' is not in the catalogue"),
+        ({"item": [10, 20, 99, 98, 99]}, "row 2 (counted from 0): item '99' is not in the catalog"),
         ({"item": [10, 20, 99, 98, 99]}, "3 of 5 items are not"),
         ({"user": [9, None, 9, None, 9]}, "column 'user': row 1 (counted from 0) is null, and 2 in all"),
         ({"time": [1, 2, 3, 4, None]}, "column 'time': row 4 (counted from 0) is null, and 1 in all"),
@@ -227,30 +227,30 @@ def test_files_of_both_kinds_and_python_agree(tmp_path_factory: pytest.TempPathF
 )
 def test_interactions_that_make_no_sense_are_refused(tmp_path: Path, change: dict[str, object], expected: str):
     path = save(tmp_path, **{**SHUFFLED, **change})
-    message = refusal(read_interactions, path, CATALOGUE, *COLUMNS)
+    message = refusal(read_interactions, path, CATALOG, *COLUMNS)
     assert expected in message
     assert str(path) in message
 
 
 def test_columns_are_refused_by_name(tmp_path: Path):
     for path in (save(tmp_path, **SHUFFLED), write(tmp_path, "i.csv", "user,item,time\n1,10,5\n")):
-        message = refusal(read_interactions, path, CATALOGUE, "user", "movie", "time")
+        message = refusal(read_interactions, path, CATALOG, "user", "movie", "time")
         assert "no column 'movie'; its columns are user, item, time" in message
-        assert "different columns" in refusal(read_interactions, path, CATALOGUE, "user", "user", "time")
+        assert "different columns" in refusal(read_interactions, path, CATALOG, "user", "user", "time")
 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path: Path):
     assert "unknown kind of file '.json'; give one of .parquet, .csv" in refusal(
-        read_interactions, tmp_path / "i.json", CATALOGUE, *COLUMNS
+        read_interactions, tmp_path / "i.json", CATALOG, *COLUMNS
     )
-    assert "no such file" in refusal(read_interactions, tmp_path / "i.csv", CATALOGUE, *COLUMNS)
+    assert "no such file" in refusal(read_interactions, tmp_path / "i.csv", CATALOG, *COLUMNS)
     for name, text in (("i.parquet", "nonsense"), ("i.csv", ""), ("i.csv", "user,item,time\nu,10\n")):
         path = write(tmp_path, name, text)
-        assert f"not a readable {path.suffix} file" in refusal(read_interactions, path, CATALOGUE, *COLUMNS)
+        assert f"not a readable {path.suffix} file" in refusal(read_interactions, path, CATALOG, *COLUMNS)
     path = write(tmp_path, "i.csv", "user,item,time\nu,,5\n")
-    assert "column 'item': row 0 (counted from 0) is null" in refusal(read_interactions, path, CATALOGUE, *COLUMNS)
+    assert "column 'item': row 0 (counted from 0) is null" in refusal(read_interactions, path, CATALOG, *COLUMNS)
     path = write(tmp_path, "i.csv", "user,item,time\n")
-    assert "holds no rows" in refusal(read_interactions, path, CATALOGUE, *COLUMNS)
+    assert "holds no rows" in refusal(read_interactions, path, CATALOG, *COLUMNS)
 
 
 def test_every_movielens_rating_is_an_interaction():
@@ -261,9 +261,9 @@ def test_every_movielens_rating_is_an_interaction():
         "timestamp": np.array([7, 1, 7, 2]),
     }
     items = {"item_id": np.array([30, 20, 10, 40])}
-    catalogue = build_movielens(items, {"user_id": np.array([2, 3, 5])}, ratings, "made up")
+    catalog = build_movielens(items, {"user_id": np.array([2, 3, 5])}, ratings, "made up")
     for item_ids in (np.array([10, 20, 30, 40]), np.array([30, 5, 10, 20]), np.array(["20", "10", "30"], dtype=object)):
-        histories = movielens_histories(catalogue, item_ids)
+        histories = movielens_histories(catalog, item_ids)
         assert histories.item_ids.tolist() == item_ids.tolist()
         assert {user: list(map(int, items)) for user, items in named(histories).items()} == {2: [10], 5: [20, 30, 10]}
-    assert "made up: film 20 is not in the catalogue" in refusal(movielens_histories, catalogue, np.array([10, 30]))
+    assert "made up: film 20 is not in the catalog" in refusal(movielens_histories, catalog, np.array([10, 30]))

@@ -14,7 +14,7 @@ def test_items_are_read_line_by_line(tmp_path: Path):
     assert read_item_list(path, ids).tolist() == [True, False, True]
     assert read_item_list(path, np.array(["c", "a 1"], dtype=object)).tolist() == [True, True]
     path.write_text("b\nx\n")
-    with pytest.raises(UserError, match="items.txt: line 2: item 'x' is not in the catalogue"):
+    with pytest.raises(UserError, match="items.txt: line 2: item 'x' is not in the catalog"):
         read_item_list(path, ids)
     path.write_text("")
     with pytest.raises(UserError, match="is empty"):

@@ -9,8 +9,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from sid_jax.config import default_config
-from sid_jax.data.catalogues.movielens.formats import GENRES
-from sid_jax.data.catalogues.movielens.tables import MovieLens
+from sid_jax.data.catalogs.movielens.formats import GENRES
+from sid_jax.data.catalogs.movielens.tables import MovieLens
 from sid_jax.data.load import load_vectors
 from sid_jax.errors import UserError
 from tests.data.conftest import write_folder, write_zip
@@ -22,14 +22,14 @@ def data_config(**settings: object) -> ConfigDict:
     return config
 
 
-def grouplens_copy(catalogue: MovieLens) -> dict[str, bytes]:
+def grouplens_copy(catalog: MovieLens) -> dict[str, bytes]:
     items = [
         f"{item_id}|{title}{f' ({year})' if year else ''}||||"
         + "|".join("01"[genre in genres.split("|")] for genre in GENRES)
-        for item_id, title, year, genres in zip(*catalogue.items.values(), strict=True)
+        for item_id, title, year, genres in zip(*catalog.items.values(), strict=True)
     ]
-    users = ["|".join(map(str, row)) for row in zip(*catalogue.users.values(), strict=True)]
-    ratings = ["\t".join(map(str, row)) for row in zip(*catalogue.ratings.values(), strict=True)]
+    users = ["|".join(map(str, row)) for row in zip(*catalog.users.values(), strict=True)]
+    ratings = ["\t".join(map(str, row)) for row in zip(*catalog.ratings.values(), strict=True)]
     return {
         "u.item": "\n".join(items).encode("latin-1"),
         "u.user": "\n".join(users).encode("latin-1"),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sid_jax.data.scaling import STANDARDISE, Scaling, apply_scaling, fit_scaling, invert_scaling, normalise
+from sid_jax.data.scaling import STANDARDIZE, Scaling, apply_scaling, fit_scaling, invert_scaling, normalize
 from sid_jax.errors import UserError
 
 VECTORS = np.array([[0, 2], [4, 2], [2, 8]], dtype=np.float32)
@@ -20,37 +20,37 @@ finite_vectors = hnp.arrays(
     elements=st.floats(-100, 100, width=32, allow_subnormal=False),
 )
 choices = st.fixed_dictionaries(
-    {"unit_norm": st.booleans(), "centre": st.booleans(), "standardise": st.sampled_from(STANDARDISE)}
+    {"unit_norm": st.booleans(), "center": st.booleans(), "standardize": st.sampled_from(STANDARDIZE)}
 )
 
 
 def test_global_scaling_by_hand():
-    scaling = fit_scaling(VECTORS, unit_norm=False, centre=True, standardise="global")
+    scaling = fit_scaling(VECTORS, unit_norm=False, center=True, standardize="global")
     # Means 2 and 4; squares 4, 4, 0 and 4, 4, 16: 32 in 6 numbers.
     np.testing.assert_allclose(scaling.mean, [2, 4])
     np.testing.assert_allclose(scaling.scale, np.sqrt([32 / 6, 32 / 6]), rtol=1e-6)
     assert np.mean(np.square(apply_scaling(scaling, VECTORS))) == pytest.approx(1)
 
 
-def test_global_scaling_without_centre_by_hand():
-    scaling = fit_scaling(VECTORS, unit_norm=False, centre=False, standardise="global")
+def test_global_scaling_without_center_by_hand():
+    scaling = fit_scaling(VECTORS, unit_norm=False, center=False, standardize="global")
     np.testing.assert_array_equal(scaling.mean, [0, 0])
     np.testing.assert_allclose(scaling.scale, np.sqrt([92 / 6, 92 / 6]), rtol=1e-6)
 
 
 def test_feature_scaling_by_hand():
-    scaling = fit_scaling(VECTORS, unit_norm=False, centre=True, standardise="feature")
+    scaling = fit_scaling(VECTORS, unit_norm=False, center=True, standardize="feature")
     np.testing.assert_allclose(scaling.scale, np.sqrt([8 / 3, 8]), rtol=1e-6)
 
 
 def test_no_scaling_changes_nothing():
-    scaling = fit_scaling(VECTORS, unit_norm=False, centre=False, standardise="none")
+    scaling = fit_scaling(VECTORS, unit_norm=False, center=False, standardize="none")
     np.testing.assert_array_equal(apply_scaling(scaling, VECTORS), VECTORS)
 
 
 def test_unit_norm_comes_first():
     vectors = np.array([[3, 4], [0, 10]], dtype=np.float32)
-    scaling = fit_scaling(vectors, unit_norm=True, centre=True, standardise="none")
+    scaling = fit_scaling(vectors, unit_norm=True, center=True, standardize="none")
     np.testing.assert_allclose(scaling.mean, [0.3, 0.9], rtol=1e-6)
     np.testing.assert_allclose(np.asarray(apply_scaling(scaling, vectors)), [[0.3, -0.1], [-0.3, 0.1]], rtol=1e-5)
 
@@ -58,30 +58,30 @@ def test_unit_norm_comes_first():
 def test_sums_are_float64():
     # In float32, the mean of ten million numbers near 1000 is off in the third digit.
     vectors = np.full((1_000_000, 1), 1000.1, dtype=np.float32)
-    scaling = fit_scaling(vectors, unit_norm=False, centre=True, standardise="none")
+    scaling = fit_scaling(vectors, unit_norm=False, center=True, standardize="none")
     assert scaling.mean[0] == np.float32(1000.1)
 
 
-@pytest.mark.parametrize("standardise", STANDARDISE)
+@pytest.mark.parametrize("standardize", STANDARDIZE)
 @pytest.mark.parametrize("unit_norm", [True, False])
-def test_constant_data_is_not_divided_by_zero(standardise: str, unit_norm: bool):
+def test_constant_data_is_not_divided_by_zero(standardize: str, unit_norm: bool):
     vectors = np.tile(np.array([[0.1, 0, 1000.3]], dtype=np.float32), (7, 1))
-    scaling = fit_scaling(vectors, unit_norm=unit_norm, centre=True, standardise=standardise)
+    scaling = fit_scaling(vectors, unit_norm=unit_norm, center=True, standardize=standardize)
     np.testing.assert_array_equal(scaling.scale, np.ones(3))
     np.testing.assert_allclose(apply_scaling(scaling, vectors), 0, atol=1e-4)
 
 
 def test_a_constant_feature_among_others_is_divided_by_one():
     vectors = np.array([[1, 0.1], [3, 0.1]], dtype=np.float32)
-    scaling = fit_scaling(vectors, unit_norm=False, centre=True, standardise="feature")
+    scaling = fit_scaling(vectors, unit_norm=False, center=True, standardize="feature")
     np.testing.assert_allclose(scaling.scale, [1, 1])
-    assert fit_scaling(vectors * [2, 1], unit_norm=False, centre=True, standardise="feature").scale.tolist() == [2, 1]
+    assert fit_scaling(vectors * [2, 1], unit_norm=False, center=True, standardize="feature").scale.tolist() == [2, 1]
 
 
 def test_zero_vectors_stay_zero_and_pass_no_nan_back():
     vectors = jnp.array([[0.0, 0.0], [3.0, 4.0]])
-    np.testing.assert_allclose(normalise(vectors, True), np.array([[0, 0], [0.6, 0.8]]), rtol=1e-6)
-    gradient = jax.grad(lambda x: normalise(x, True).sum())(vectors)
+    np.testing.assert_allclose(normalize(vectors, True), np.array([[0, 0], [0.6, 0.8]]), rtol=1e-6)
+    gradient = jax.grad(lambda x: normalize(x, True).sum())(vectors)
     assert np.isfinite(gradient).all()
     # d(x / |x|) = (1 - u u^T) / |x|, summed over the outputs.
     np.testing.assert_allclose(np.asarray(gradient[1]), np.array([1 - 0.36 - 0.48, 1 - 0.64 - 0.48]) / 5, rtol=1e-4)
@@ -90,7 +90,7 @@ def test_zero_vectors_stay_zero_and_pass_no_nan_back():
 @pytest.mark.parametrize("size", [1e-30, 1e-20, 1, 1e20, 1e37])
 def test_lengths_out_of_float32s_squares_are_no_trouble(size: float):
     vectors = jnp.array([[3.0, 0.0, 3.0]]) * np.float32(size) / 3
-    np.testing.assert_allclose(normalise(vectors, True), np.sqrt([[0.5, 0, 0.5]]), rtol=1e-5)
+    np.testing.assert_allclose(normalize(vectors, True), np.sqrt([[0.5, 0, 0.5]]), rtol=1e-5)
 
 
 @settings(deadline=None, max_examples=60)
@@ -103,7 +103,7 @@ def test_inverse_and_fit_hold_for_all_data(vectors: np.ndarray, options: dict):
     assert np.isfinite(scaled).all()
     assert (np.asarray(scaling.scale) > 0).all()
     back = invert_scaling(scaling, scaled)
-    np.testing.assert_allclose(back, normalise(jnp.asarray(vectors), options["unit_norm"]), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(back, normalize(jnp.asarray(vectors), options["unit_norm"]), rtol=1e-4, atol=1e-4)
 
 
 @settings(deadline=None, max_examples=30)
@@ -118,7 +118,7 @@ def test_jit_vmap_and_eager_agree(vectors: np.ndarray, options: dict):
 
 
 def test_scaling_is_a_pytree_with_a_static_choice():
-    scaling = fit_scaling(VECTORS, unit_norm=True, centre=True, standardise="global")
+    scaling = fit_scaling(VECTORS, unit_norm=True, center=True, standardize="global")
     assert len(jax.tree.leaves(scaling)) == 2
     doubled = jax.tree.map(lambda x: 2 * x, scaling)
     assert isinstance(doubled, Scaling)
@@ -127,11 +127,11 @@ def test_scaling_is_a_pytree_with_a_static_choice():
 
 
 def test_an_unknown_choice_is_refused():
-    with pytest.raises(UserError, match="data.standardise='both': choose one of global, feature, none"):
-        fit_scaling(VECTORS, unit_norm=False, centre=True, standardise="both")
+    with pytest.raises(UserError, match="data.standardize='both': choose one of global, feature, none"):
+        fit_scaling(VECTORS, unit_norm=False, center=True, standardize="both")
 
 
 def test_vectors_too_small_for_float32_to_divide_by_are_left_as_they_are():
     vectors = np.array([[1.1754944e-38, 0.0]], np.float32)
-    scaling = fit_scaling(vectors, unit_norm=False, centre=False, standardise="global")
+    scaling = fit_scaling(vectors, unit_norm=False, center=False, standardize="global")
     assert np.isfinite(apply_scaling(scaling, vectors)).all()

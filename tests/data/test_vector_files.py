@@ -41,7 +41,7 @@ def texts(draw, kind: str, count: int) -> list[str]:
 
 
 @st.composite
-def catalogues(draw, kind: str):
+def catalogs(draw, kind: str):
     """Vectors of a type that the kind of file can hold, ids, and how many rows each file has."""
     sizes = draw(st.lists(st.integers(1, 20), min_size=1, max_size=3))
     count, features = sum(sizes), draw(st.integers(1, 5))
@@ -81,7 +81,7 @@ def _write_ids(name: Path, ids: list) -> str:
 @settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_what_was_written_is_read(kind: str, data: st.DataObject):
-    vectors, ids, sizes = data.draw(catalogues(kind))
+    vectors, ids, sizes = data.draw(catalogs(kind))
     rows, rows_a_part, in_memory = (data.draw(each) for each in (st.integers(1, 9), st.integers(1, 30), st.booleans()))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "many"

@@ -63,10 +63,10 @@ def test_every_kind_of_file_gives_the_same_figures(folder):
     kinds = ("ids.npy", "ids.json", "later.json-1", "ids.csv", "sid.csv", "ids.parquet")
     first, *others = [figures(folder, kind, vectors="items.npy") for kind in kinds]
     assert all(other == first for other in others)
-    assert first["distinct_rate"] == first["duplicate_floor"] == 1.0
+    assert first["distinct_rate"] == first["max_distinct_rate"] == 1.0
     assert first["explained_by_prefix"][0] > 0.8 and first["explained_by_prefix"][1] == pytest.approx(1.0)
     assert first["explained_by_prefix"][0] > first["explained_beyond_chance"][0] > 0.8
-    assert first["neighbours_share_prefix"][0] > 0.99 > 8 * first["chance_shares_prefix"][0] * 0.8
+    assert first["neighbors_share_prefix"][0] > 0.99 > 8 * first["chance_shares_prefix"][0] * 0.8
     assert "by_depth" not in first and "label_purity" not in first and "stability" not in first
 
 

@@ -272,7 +272,7 @@ def table_of(item_ids, **others):
     return IdTable("films", np.array(item_ids), SEMANTIC_IDS, TITLES, **others)
 
 
-def test_aligned_rows_are_in_the_catalogues_order_and_others_are_dropped():
+def test_aligned_rows_are_in_the_catalogs_order_and_others_are_dropped():
     table = align(table_of([30, 10, 20]), np.array([20, 30]))
     assert (table.name, table.item_ids.tolist()) == ("films", [20, 30])
     assert table.titles is not None
@@ -289,14 +289,14 @@ def test_aligned_rows_are_in_the_catalogues_order_and_others_are_dropped():
         (np.array([30, 10, 20]), np.array([20, 30], np.uint8)),
     ],
 )
-def test_numbers_and_text_are_matched_as_text_and_the_catalogues_ids_stay(have, wanted):
+def test_numbers_and_text_are_matched_as_text_and_the_catalogs_ids_stay(have, wanted):
     table = align(IdTable("films", have, SEMANTIC_IDS), wanted)
     assert table.item_ids is wanted
     assert (table.semantic_ids.tolist(), table.titles) == ([[255, 0, 0], [12, 4, 0]], None)
 
 
-def test_catalogue_items_without_an_id_are_refused():
-    with pytest.raises(UserError, match="films: 2 of the catalogue's 3 items have no.*first is 7") as caught:
+def test_catalog_items_without_an_id_are_refused():
+    with pytest.raises(UserError, match="films: 2 of the catalog's 3 items have no.*first is 7") as caught:
         align(table_of([30, 10, 20]), np.array([10, 7, 8]))
     assert "\n" not in str(caught.value)
 

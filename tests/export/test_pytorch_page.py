@@ -24,7 +24,7 @@ def page(tmp_path_factory):
     vectors = np.random.default_rng(0).normal(size=(60, 12)).astype(np.float32)
     np.save(folder / "vectors.npy", vectors)
     model = RQVAE(12, (8, 8), latent_dimension=6, hidden_dimensions=(24, 16), unit_norm=True, rngs=nnx.Rngs(0))
-    model.set_scaling(fit_scaling(vectors, unit_norm=True, centre=True, standardise="global"))
+    model.set_scaling(fit_scaling(vectors, unit_norm=True, center=True, standardize="global"))
     (folder / "exports" / "ml100k").mkdir(parents=True)
     scaling = {"mean": np.asarray(model.mean[...]), "scale": np.asarray(model.scale[...])}
     write_codebooks(folder / "exports" / "ml100k", torch_weights(model), scaling, model_info(model))

@@ -16,7 +16,7 @@ def make(sizes=(4, 4, 4), **kwargs):
     kwargs = {"latent_dimension": 3, "hidden_dimensions": (7, 5), "unit_norm": True, **kwargs}
     model = RQVAE(6, sizes, rngs=nnx.Rngs(0), **kwargs)
     vectors = np.random.default_rng(0).normal(1, 2, (50, 6)).astype(np.float32)
-    model.set_scaling(fit_scaling(vectors, unit_norm=True, centre=True, standardise="feature"))
+    model.set_scaling(fit_scaling(vectors, unit_norm=True, center=True, standardize="feature"))
     return model, vectors
 
 
@@ -54,7 +54,7 @@ def assert_comes_back(tmp_path, model, vectors):
     codes = model.assign(vectors)
     np.testing.assert_array_equal(codes, back.assign(vectors))
     np.testing.assert_array_equal(model.reconstruct(codes), back.reconstruct(codes))
-    assert back.quantizer.initialised[...]
+    assert back.quantizer.initialized[...]
 
 
 def test_what_the_original_project_has():

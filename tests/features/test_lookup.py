@@ -7,7 +7,7 @@ from sid_jax.features.item_rows import ItemRows
 from sid_jax.features.lookup import embed_items
 
 
-def test_rows_are_summed_or_averaged_and_learnt_from():
+def test_rows_are_summed_or_averaged_and_learned_from():
     table = jnp.arange(8.0).reshape(4, 2)
     rows = ItemRows.of_lists([[1, 3], [2], []]).padded()
     assert rows.tolist() == [[1, 3], [2, -1], [-1, -1]]

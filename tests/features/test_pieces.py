@@ -17,7 +17,7 @@ def made_ids(number=300, seed=0):
     return np.stack([random.integers(0, size, number) for size in SIZES], axis=1).astype(np.int32)
 
 
-def spelt(features, semantic_ids):
+def spelled(features, semantic_ids):
     """What the rows of each item stand for, put together again."""
     found, codes = features.rows_of(np.arange(len(semantic_ids)), semantic_ids), features.codes()
     return [codes[found.of(item)].max(axis=0).tolist() for item in range(len(found))], found
@@ -27,7 +27,7 @@ def spelt(features, semantic_ids):
 def test_the_pieces_of_an_item_are_its_codes_and_no_more_than_there_are_rows_for(num_rows):
     semantic_ids = made_ids()
     features = fit_pieces(semantic_ids, np.ones(300, np.int64), num_rows)
-    together, found = spelt(features, semantic_ids)
+    together, found = spelled(features, semantic_ids)
     assert together == semantic_ids.tolist()
     assert len(features.codes()) <= num_rows and found.rows.max() < num_rows and found.rows.min() > 0
     # Each level is in one piece alone.
@@ -110,7 +110,7 @@ def test_what_is_written_is_read_again_by_us_and_by_the_library(tmp_path):
 def test_thousands_of_codes_have_characters_of_their_own():
     semantic_ids = np.array([[0, 65_000], [65_535, 0], [65_530, 60_000], [1, 1]], np.int32)
     features = fit_pieces(semantic_ids, np.ones(4, np.int64), 20)
-    assert spelt(features, semantic_ids)[0] == semantic_ids.tolist()
+    assert spelled(features, semantic_ids)[0] == semantic_ids.tolist()
 
 
 @pytest.mark.parametrize(

@@ -89,15 +89,15 @@ def test_text_is_never_cut_short():
     assert sid_text(np.zeros((0, 3), np.int32)).tolist() == []
 
 
-def test_neighbours_share_the_longest_prefixes():
+def test_neighbors_share_the_longest_prefixes():
     rows = [[1, 2, 3], [1, 2, 9], [1, 0, 3], [2, 2, 3], [1, 2, 3], [1, 2, 1]]
     table = Table(np.array(list("abcdef"), dtype=object), np.array(rows, np.int32), shared=True)
-    assert [each.tolist() for each in table.neighbours("a")] == [["e", "f", "b", "c"], [3, 2, 2, 1]]
-    assert [each.tolist() for each in table.neighbours("a", 2)] == [["e", "f"], [3, 2]]
-    assert [each.tolist() for each in table.neighbours("d")] == [[], []]
-    assert [each.tolist() for each in table.neighbours("a", 0)] == [[], []]
+    assert [each.tolist() for each in table.neighbors("a")] == [["e", "f", "b", "c"], [3, 2, 2, 1]]
+    assert [each.tolist() for each in table.neighbors("a", 2)] == [["e", "f"], [3, 2]]
+    assert [each.tolist() for each in table.neighbors("d")] == [[], []]
+    assert [each.tolist() for each in table.neighbors("a", 0)] == [[], []]
     with pytest.raises(KeyError, match="no item has the id 'z'"):
-        table.neighbours("z")
+        table.neighbors("z")
 
 
 @given(
@@ -105,7 +105,7 @@ def test_neighbours_share_the_longest_prefixes():
     st.integers(0, 45),
     st.data(),
 )
-def test_neighbours_are_those_of_a_scan(tuples, count, data):
+def test_neighbors_are_those_of_a_scan(tuples, count, data):
     table = Table(np.arange(len(tuples)), np.array(tuples, np.int32), shared=True)
     item = data.draw(st.integers(0, len(tuples) - 1))
 
@@ -117,7 +117,7 @@ def test_neighbours_are_those_of_a_scan(tuples, count, data):
         (row for row in range(len(tuples)) if row != item and shared(row)),
         key=lambda row: (-shared(row), tuples[row], row),
     )
-    ids, lengths = table.neighbours(item, count)
+    ids, lengths = table.neighbors(item, count)
     assert ids.tolist() == scan[:count] and lengths.tolist() == [shared(row) for row in scan[:count]]
 
 

@@ -26,7 +26,7 @@ def test_codes_in_training_are_those_of_assign_when_nothing_is_random(key):
 def test_scaling_is_applied_in_training_and_at_export_alike(key):
     model = make(unit_norm=True)
     vectors = 5 + np.asarray(jax.random.normal(key, (50, 6)))
-    scaling = fit_scaling(vectors, unit_norm=True, centre=True, standardise="global")
+    scaling = fit_scaling(vectors, unit_norm=True, center=True, standardize="global")
     model.set_scaling(scaling)
     np.testing.assert_allclose(model(vectors).targets, apply_scaling(scaling, vectors))
     np.testing.assert_array_equal(model(vectors).quantizer.codes, model.assign(vectors))
@@ -51,11 +51,11 @@ def test_the_optimizer_sees_encoder_codebooks_and_decoder_and_no_statistic():
 
 def test_codebooks_of_another_shape_are_refused_and_filled_ones_are_marked():
     quantizer = make().quantizer
-    assert not quantizer.initialised[...]
+    assert not quantizer.initialized[...]
     with pytest.raises(ValueError, match="codebook 1"):
         quantizer.set_codebooks([jnp.ones((8, 3)), jnp.ones((5, 3))])
     quantizer.set_codebooks([jnp.ones((8, 3)), jnp.ones((4, 3))])
-    assert quantizer.initialised[...]
+    assert quantizer.initialized[...]
     assert quantizer.codebook_sizes == (8, 4)
 
 

@@ -12,8 +12,8 @@ from sid_jax.quantize.health import (
     code_health,
     collision_share,
     distinct_rate,
-    duplicate_floor,
     largest_bucket,
+    max_distinct_rate,
     perplexity,
     usage,
 )
@@ -37,20 +37,20 @@ def test_perplexity_by_hand():
     assert perplexity(np.array([[0], [0], [1], [2]], np.int32), (9,)) == [pytest.approx(2**1.5)]
 
 
-def test_duplicate_floor_counts_rows_that_differ_in_one_bit():
+def test_max_distinct_rate_counts_rows_that_differ_in_one_bit():
     vectors = np.zeros((4, 3), np.float32)
     vectors[1, 2] = np.nextafter(np.float32(0), np.float32(1))
-    assert duplicate_floor(vectors) == 2 / 4
-    assert duplicate_floor(vectors.T) == 2 / 3  # not contiguous
+    assert max_distinct_rate(vectors) == 2 / 4
+    assert max_distinct_rate(vectors.T) == 2 / 3  # not contiguous
 
 
 def test_all_figures_are_ready_for_json():
     figures = code_health(CODES, (4, 4), 0.75)
     assert json.loads(json.dumps(figures)) == figures
-    assert figures["duplicate_floor"] == 0.75
+    assert figures["max_distinct_rate"] == 0.75
     assert set(figures) == {
         "distinct_rate",
-        "duplicate_floor",
+        "max_distinct_rate",
         "collision_share",
         "largest_bucket",
         "usage",

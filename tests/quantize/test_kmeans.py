@@ -10,9 +10,9 @@ from sid_jax.quantize.nearest import assign_codes, nearest_codes, sum_codewords
 from sid_jax.quantize.splitting import centroids_by_splitting
 
 
-def blobs(centres, each=30, seed=0):
-    noise = np.random.default_rng(seed).normal(0, 0.05, (len(centres), each, len(centres[0])))
-    return jnp.asarray((np.asarray(centres, float)[:, None] + noise).reshape(-1, len(centres[0])), jnp.float32)
+def blobs(centers, each=30, seed=0):
+    noise = np.random.default_rng(seed).normal(0, 0.05, (len(centers), each, len(centers[0])))
+    return jnp.asarray((np.asarray(centers, float)[:, None] + noise).reshape(-1, len(centers[0])), jnp.float32)
 
 
 def test_a_lloyd_step_by_hand():
@@ -28,10 +28,10 @@ def test_an_empty_cluster_moves_to_the_point_that_is_served_worst():
 
 
 def test_each_blob_gets_its_centroid_whatever_the_seed():
-    centres = [[0, 0], [5, 0], [0, 5], [5, 5], [9, 9]]
+    centers = [[0, 0], [5, 0], [0, 5], [5, 5], [9, 9]]
     for seed in range(10):
-        found = kmeans(blobs(centres), 5, 20, jax.random.key(seed))
-        distances = np.linalg.norm(np.asarray(found)[:, None] - np.array(centres)[None], axis=-1)
+        found = kmeans(blobs(centers), 5, 20, jax.random.key(seed))
+        distances = np.linalg.norm(np.asarray(found)[:, None] - np.array(centers)[None], axis=-1)
         assert distances.min(0).max() < 0.1
 
 

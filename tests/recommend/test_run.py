@@ -23,7 +23,7 @@ def console():
     return Console(record=True, width=200, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
 
 
-def test_what_follows_is_learnt_and_told(config, tmp_path, console):
+def test_what_follows_is_learned_and_told(config, tmp_path, console):
     config.eval.baselines = ("popularity", "item_knn")
     decoder, popularity, _ = run(config, tmp_path / "run", console=console)
     assert decoder.metrics["recall@5"] > 0.9 > 0.5 > popularity.metrics["recall@5"]
@@ -51,7 +51,7 @@ def test_what_follows_is_learnt_and_told(config, tmp_path, console):
         with pytest.raises(UserError, match=words):
             recommender.recommend(history, k)
     with pytest.raises(UserError, match="names none in config.data.cold_items"):
-        recommender.recommend([7], 3, unseen_slots=1)
+        recommender.recommend([7], 3, cold_slots=1)
     rows = read_records(tmp_path / "run" / "decoder", "eval")
     assert rows[-1]["recall@10"] > 0.9
 
@@ -139,12 +139,12 @@ def test_what_cannot_be_used_is_refused(name, value, words, config, tmp_path, co
 
 @pytest.mark.parametrize(
     ("name", "value", "words"),
-    [("joint.estimator", "ste", "trains on IDs that stay"), ("eval.unseen_slots", 1, "places for unseen items")],
+    [("joint.estimator", "ste", "trains on IDs that stay"), ("eval.cold_slots", 1, "places for unseen items")],
 )
 def test_a_comparison_refuses_what_it_would_leave_out(name, value, words, config, tmp_path, console):
     section, field = name.split(".")
     config[section][field] = value
-    config.data.cold_items = "cold.txt" if field == "unseen_slots" else ""
+    config.data.cold_items = "cold.txt" if field == "cold_slots" else ""
     with pytest.raises(UserError, match=f"--compare .*{words}"):
         compare(config, [config.ids], tmp_path / "run", minutes=1, num_seeds=1, console=console)
     assert not (tmp_path / "run").exists()

@@ -16,7 +16,7 @@ from sid_jax.export.files import write_export
 from sid_jax.export.measured import write_measured
 from sid_jax.export.tables import id_table
 from sid_jax.models.rqvae import RQVAE
-from sid_jax.quantize.health import code_health, duplicate_floor
+from sid_jax.quantize.health import code_health, max_distinct_rate
 
 # Things that a page could stumble over, if titles were anything but text to it.
 HOSTILE = [
@@ -56,7 +56,7 @@ def make_export(folder: Path, num_items: int, *, size: int = 16, titles: bool = 
     (workdir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in _records()))
     folder.mkdir()
     write_measured(folder, workdir, model=model, codes=semantic_ids, vectors=vectors)
-    metrics = {"num_items": num_items, "codebook_size": sizes, **code_health(codes, sizes, duplicate_floor(vectors))}
+    metrics = {"num_items": num_items, "codebook_size": sizes, **code_health(codes, sizes, max_distinct_rate(vectors))}
     made = {"scheme": "relocate", "capacity": 1, "length": 3, "sizes": sizes, "moved": 1 / num_items}
     manifest = {
         "step": 490,

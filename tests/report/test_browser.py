@@ -75,7 +75,7 @@ def test_it_opens_with_the_verdict_and_draws_every_plot(browser, page, phone):
     assert no_sideways(browser)
 
 
-def test_a_search_finds_the_item_and_its_neighbours(browser, page, small):
+def test_a_search_finds_the_item_and_its_neighbors(browser, page, small):
     look(browser, page)
     table = sid_jax.load_export(small).table
     sid = "-".join(map(str, table.semantic_id("item/123")))
@@ -89,8 +89,8 @@ def test_a_search_finds_the_item_and_its_neighbours(browser, page, small):
     near = len(table.items(sid.split("-")[0])) - 1
     shown = sum(int(each.text.split()[0]) for each in all_of(browser, "#item h4"))
     assert shown == near > 10
-    neighbour = all_of(browser, "#item button.row")[-1]
-    assert neighbour.text.startswith(sid.split("-")[0] + "-")
+    neighbor = all_of(browser, "#item button.row")[-1]
+    assert neighbor.text.startswith(sid.split("-")[0] + "-")
     assert search(browser, "nothing is called so") == []
     assert browser.find_element(By.ID, "search-status").text == "No item has these words."
 

@@ -75,12 +75,12 @@ def test_words_are_common_under_a_prefix_and_rare_beside():
 
 def test_like_codes_are_near_on_the_map_and_items_near_their_code():
     random = np.random.default_rng(0)
-    centres = 20 * random.normal(size=(4, 6))
-    first = centres[np.arange(32) % 4] + random.normal(size=(32, 6))
+    centers = 20 * random.normal(size=(4, 6))
+    first = centers[np.arange(32) % 4] + random.normal(size=(32, 6))
     layout = lay_out([first, random.normal(size=(8, 6)), random.normal(size=(8, 6))])
     distances = np.linalg.norm(layout.islands[:, None] - layout.islands[None], axis=-1) + np.eye(32) * 99
     assert (np.argsort(distances, axis=1)[:, :7] % 4 == (np.arange(32) % 4)[:, None]).mean() > 0.95
-    assert all(layout.colours[island] != layout.colours[distances[island].argmin()] for island in range(32))
+    assert all(layout.colors[island] != layout.colors[distances[island].argmin()] for island in range(32))
     ids = random.integers(0, [32, 8, 8], (500, 3))
     away = np.abs(layout.places(ids) - layout.islands[ids[:, 0]])
     assert (away <= layout.radii[ids[:, 0]][:, None]).all() and away.max() > 0

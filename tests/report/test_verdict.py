@@ -12,7 +12,7 @@ MANIFEST = {
         "num_items": 1000,
         "codebook_size": [16, 16, 16],
         "distinct_rate": 0.95,
-        "duplicate_floor": 1.0,
+        "max_distinct_rate": 1.0,
         "collision_share": 0.08,
         "largest_bucket": 3,
         "usage": [1.0, 1.0, 1.0],
@@ -48,7 +48,7 @@ def test_good_ids_are_said_to_be_good():
     [
         ({"distinct_rate": 0.89}, "Can the model tell items apart?", "fair"),
         # As good as there can be.
-        ({"distinct_rate": 0.60, "duplicate_floor": 0.62}, "Can the model tell items apart?", "good"),
+        ({"distinct_rate": 0.60, "max_distinct_rate": 0.62}, "Can the model tell items apart?", "good"),
         ({"distinct_rate": 0.74}, "Can the model tell items apart?", "weak"),
         ({"r2": 0.58, "r2_unique": 0.58}, "How much does an ID say?", "fair"),
         ({"r2": 0.5, "r2_unique": 0.5}, "How much does an ID say?", "weak"),
@@ -61,7 +61,7 @@ def test_good_ids_are_said_to_be_good():
         ({"scheme": "suffix"}, "Had items to move?", "none"),
         ({"scheme": "none"}, "Has every item its own ID?", "none"),
         ({"agreement": 0.99}, "Are these the trained codes?", "fair"),
-        ({"r2_held_out": 0.3}, "Does it serve new items?", "weak"),
+        ({"r2_cold": 0.3}, "Does it serve new items?", "weak"),
     ],
 )
 def test_each_threshold_is_judged(changed, question, grade):
@@ -77,7 +77,7 @@ def test_each_threshold_is_judged(changed, question, grade):
 
 def test_without_vectors_fidelity_is_shown_and_not_judged():
     manifest = copy.deepcopy(MANIFEST)
-    for name in ("r2", "r2_unique", "duplicate_floor"):
+    for name in ("r2", "r2_unique", "max_distinct_rate"):
         del manifest["metrics"][name]
     manifest["metrics"]["r2_sampled"] = 0.7
     kept = verdict(manifest, {}).figures[2]

@@ -48,7 +48,7 @@ class Trainer:
         rows = [(1, 2.0, -1.0), (2, min(1.0, 10 * rate), 1 - 5 * rate), (3, 0.5, -2.0)]
         with (folder / "metrics.jsonl").open("w") as file:
             for step, distinct_rate, r2 in rows:
-                row = {"kind": "eval", "step": step, "distinct_rate": distinct_rate, "r2": r2, "duplicate_floor": 0.9}
+                row = {"kind": "eval", "step": step, "distinct_rate": distinct_rate, "r2": r2, "max_distinct_rate": 0.9}
                 file.write(json.dumps(row) + "\n")
         return True
 

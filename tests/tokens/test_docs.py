@@ -50,8 +50,8 @@ def test_new_embeddings_are_of_the_old_ones_kind_and_all_different(names):
     assert matrices[0] is not matrices[1]
     for matrix in matrices:
         old, tokens = matrix[:FIRST_ID].numpy(), matrix[new].numpy()
-        centre = old.mean(axis=0)
-        spreads = [np.sqrt(np.square(each - centre).sum(axis=1).mean()) for each in (old, tokens)]
+        center = old.mean(axis=0)
+        spreads = [np.sqrt(np.square(each - center).sum(axis=1).mean()) for each in (old, tokens)]
         assert spreads[0] == pytest.approx(spreads[1], rel=0.05)
         assert (np.linalg.norm(tokens[:, None] - tokens[None], axis=-1) + np.eye(28)).min() > 0.01
 

@@ -16,15 +16,15 @@ def test_by_hand():
 
 
 def brute_force(ids, sizes, items):
-    centre = items.mean(axis=0)
-    residuals, tokens = items - centre, []
+    center = items.mean(axis=0)
+    residuals, tokens = items - center, []
     for level, size in enumerate(sizes):
         means = np.stack(
             [residuals[ids[:, level] == code].mean(axis=0) if (ids[:, level] == code).any() else np.full(3, np.nan)
              for code in range(size)]
         )  # fmt: skip
         residuals = residuals - means[ids[:, level]]
-        tokens.append(centre + means)
+        tokens.append(center + means)
     return np.concatenate(tokens)
 
 
@@ -62,16 +62,16 @@ def test_with_the_models_own_embeddings_new_tokens_lie_as_they_do():
     ids, items = made()
     old = np.random.default_rng(1).normal(3.0, 0.02, size=(1000, 16))
     tokens = initial_embeddings(ids, (4, 4, 4), items, vocabulary_embeddings=old, num_content_levels=2)
-    centre, spread = old.mean(axis=0), 0.02 * 4
+    center, spread = old.mean(axis=0), 0.02 * 4
     for level in range(3):
-        own = tokens[4 * level : 4 * level + 4] - centre
+        own = tokens[4 * level : 4 * level + 4] - center
         assert np.sqrt(np.square(own).sum(axis=1).mean()) == pytest.approx(spread, rel=0.35)
     # Scaled, and turned nowhere.
     plain = initial_embeddings(ids, (4, 4, 4), items)[:4] - items.mean(axis=0)
     cosines = (
-        (plain * (tokens[:4] - centre)).sum(1)
+        (plain * (tokens[:4] - center)).sum(1)
         / np.linalg.norm(plain, axis=1)
-        / np.linalg.norm(tokens[:4] - centre, axis=1)
+        / np.linalg.norm(tokens[:4] - center, axis=1)
     )
     np.testing.assert_allclose(cosines, 1, atol=1e-4)
 

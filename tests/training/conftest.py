@@ -8,10 +8,10 @@ from sid_jax.config import default_config
 
 @pytest.fixture
 def corpus():
-    """300 vectors of 12 features round 20 centres."""
+    """300 vectors of 12 features round 20 centers."""
     random = np.random.default_rng(0)
-    centres = random.normal(size=(20, 12))
-    return (centres[random.integers(0, 20, 300)] + 0.3 * random.normal(size=(300, 12))).astype(np.float32)
+    centers = random.normal(size=(20, 12))
+    return (centers[random.integers(0, 20, 300)] + 0.3 * random.normal(size=(300, 12))).astype(np.float32)
 
 
 @pytest.fixture

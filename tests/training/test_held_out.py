@@ -23,7 +23,7 @@ def console():
 def test_what_is_held_out_does_not_matter_and_is_exported(config, corpus, tmp_path, console):
     config.train.num_epochs = 4
     (tmp_path / "later.txt").write_text("3\n299\n")
-    config.data.held_out_path = str(tmp_path / "later.txt")
+    config.data.cold_items = str(tmp_path / "later.txt")
     states = []
     for name, factor in (("one", 1.0), ("two", -5.0)):
         changed = corpus.copy()
@@ -43,19 +43,19 @@ def test_what_is_held_out_does_not_matter_and_is_exported(config, corpus, tmp_pa
     assert len(np.unique(two, axis=0)) == 300
     np.testing.assert_array_equal(np.delete(one, [3, 299], axis=0), np.delete(two, [3, 299], axis=0))
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert manifest["data"]["num_held_out"] == 2
+    assert manifest["data"]["num_cold"] == 2
     # By hand, against their own mean, at length 1.
     run = restore_run(tmp_path / "two")
     two = run.data.vectors[[3, 299]] / np.linalg.norm(run.data.vectors[[3, 299]], axis=1, keepdims=True)
     error = np.square(two - np.asarray(run.model.reconstruct(run.model.assign(two)))).sum()
     expected = 1 - error / np.square(two - two.mean(axis=0)).sum()
-    assert manifest["metrics"]["r2_held_out"] == pytest.approx(expected, abs=1e-4)
+    assert manifest["metrics"]["r2_cold"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_another_choice_is_another_run(config, tmp_path, console):
     config.train.num_epochs = 1
     (tmp_path / "later.txt").write_text("3\n")
-    config.data.held_out_path = str(tmp_path / "later.txt")
+    config.data.cold_items = str(tmp_path / "later.txt")
     loop.train(config, tmp_path / "run", console=console)
     (tmp_path / "later.txt").write_text("4\n")
     with pytest.raises(UserError, match="other data"):
@@ -64,6 +64,6 @@ def test_another_choice_is_another_run(config, tmp_path, console):
 
 def test_nothing_left_to_train_on_is_refused(config, corpus, tmp_path, console):
     (tmp_path / "all.txt").write_text("\n".join(map(str, range(len(corpus)))))
-    config.data.held_out_path = str(tmp_path / "all.txt")
+    config.data.cold_items = str(tmp_path / "all.txt")
     with pytest.raises(UserError, match="names every item"):
         loop.train(config, tmp_path / "run", console=console)

@@ -60,7 +60,7 @@ def test_first_codes_follow_who_takes_what(config, tmp_path, console):
     assert separation(read_id_table(tmp_path / "ids").semantic_ids) > 0.8
 
 
-def neighbours_in_group(vectors):
+def neighbors_in_group(vectors):
     """How often an item and the item whose vector is nearest to it are of one group, where a half is chance."""
     distances = np.square(vectors[:, None] - vectors[None]).sum(-1)
     np.fill_diagonal(distances, np.inf)
@@ -85,7 +85,7 @@ def test_a_loss_has_codes_follow_what_content_only_hints_at(config, corpus, tmp_
         # The codes are of the content alone: what was loaded is what lies in the file.
         run = restore_run(workdir)
         np.testing.assert_array_equal(run.data.vectors, np.load(config.data.path))
-        found[weight] = neighbours_in_group(np.asarray(run.model.quantizer.lookup(run.model.assign(run.data.vectors))))
+        found[weight] = neighbors_in_group(np.asarray(run.model.quantizer.lookup(run.model.assign(run.data.vectors))))
     assert found[0.0] < 0.7 and found[1.0] > 0.9, found
 
 
@@ -111,7 +111,7 @@ def test_other_histories_are_another_run_and_a_loss_without_histories_is_refused
 
 def test_last_items_and_held_out_ones_are_not_looked_at(config, tmp_path):
     (tmp_path / "later.txt").write_text("3\n299\n")
-    config.data.held_out_path = str(tmp_path / "later.txt")
+    config.data.cold_items = str(tmp_path / "later.txt")
     before = load_vectors(config.data, with_partners=True, with_collaborative=True)
     assert before.trained().relations.partners.bounds.shape == (NUM_ITEMS - 2 + 1,)
     sequences = [own_items(user) for user in range(600)]

@@ -25,11 +25,11 @@ from tests.training.test_loop import same_state
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Holds 2,000 vectors of 16 features round 100 centres, those with one changed, and who takes what after what."""
+    """Holds 2,000 vectors of 16 features round 100 centers, those with one changed, and who takes what after what."""
     folder = tmp_path_factory.mktemp("processes")
     random = np.random.default_rng(0)
-    centres = random.normal(size=(100, 16))
-    vectors = (centres[random.integers(0, 100, 2000)] + 0.3 * random.normal(size=(2000, 16))).astype(np.float32)
+    centers = random.normal(size=(100, 16))
+    vectors = (centers[random.integers(0, 100, 2000)] + 0.3 * random.normal(size=(2000, 16))).astype(np.float32)
     np.save(folder / "items.npy", vectors)
     vectors[5] += 1
     np.save(folder / "changed.npy", vectors)

@@ -246,14 +246,14 @@ def test_learned_noise_follows_the_error_and_is_gone_once_codes_settle(config, c
 
 def test_without_a_network_moving_averages_are_residual_kmeans(config, corpus):
     config.model.update({"encoder": "identity", "quantization_method": "ema"})
-    config.data.update({"unit_norm": False, "standardise": "none"})
+    config.data.update({"unit_norm": False, "standardize": "none"})
     config.train.kmeans_iterations = 100
     recipe, state, _ = take_steps(config, corpus, 8)
     model = recipe.model(state)
     assert not jax.tree.leaves((state.params.get("encoder", {}), state.params.get("decoder", {})))
     assert model.quantizer.codebooks[0].shape == (16, 12)
-    centred = jnp.asarray(corpus - corpus.mean(axis=0))
-    codebooks = residual_kmeans(centred, (16, 16, 16), 100)
-    error = jnp.sum(squared_error(centred, sum_codewords(assign_codes(centred, codebooks), codebooks)))
+    centered = jnp.asarray(corpus - corpus.mean(axis=0))
+    codebooks = residual_kmeans(centered, (16, 16, 16), 100)
+    error = jnp.sum(squared_error(centered, sum_codewords(assign_codes(centered, codebooks), codebooks)))
     ours = jnp.sum(squared_error(jnp.asarray(corpus), model.reconstruct(model.assign(corpus))))
     assert ours < 1.02 * error

@@ -26,7 +26,7 @@ _KEPT_TOGETHER = 8192
 def encode_texts(
     texts: Sequence[str], encoder: str | Encode = "wordllama", *, cache_dir: str | None = None
 ) -> np.ndarray:
-    """Returns `[N, D]` float32 vectors, not normalised: scaling belongs to the model.
+    """Returns `[N, D]` float32 vectors, not normalized: scaling belongs to the model.
 
     A text that occurs more than once is encoded once. A bar shows how far it is, on a terminal.
 

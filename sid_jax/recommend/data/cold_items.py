@@ -21,7 +21,7 @@ def draw_cold_items(config: ConfigDict, amount: float) -> int:
     """Writes items to be held out of all training into the file `config.data.cold_items`, one id a line.
 
     They are a function of the histories and of `config.seed`. No IDs need be there yet: of those that are made on the
-    way, the catalogue is that of `config.quantizer.data`.
+    way, the catalog is that of `config.quantizer.data`.
 
     Args:
       config: as from `sid_jax.recommend.config`.
@@ -36,7 +36,7 @@ def draw_cold_items(config: ConfigDict, amount: float) -> int:
     if not config.data.cold_items:
         raise UserError("--draw_cold needs a file to write to: --config.data.cold_items=cold.txt")
     path = Path(config.data.cold_items).expanduser()
-    item_ids = _catalogue(config)
+    item_ids = _catalog(config)
     histories = keep_active(
         load_histories(
             config.data, item_ids, where="config.data", cache_dir=config.data.cache_dir, core=config.data.core
@@ -53,10 +53,10 @@ def draw_cold_items(config: ConfigDict, amount: float) -> int:
     return int(cold.sum())
 
 
-def _catalogue(config: ConfigDict) -> np.ndarray:
+def _catalog(config: ConfigDict) -> np.ndarray:
     if config.ids == "rqvae" or config.ids in MADE_IDS:
         settings = quantizer_config(config).data
-        settings.held_out_path = ""  # which is yet to be drawn
+        settings.cold_items = ""  # which is yet to be drawn
         settings.histories.source = "none"
         return load_vectors(settings).ids
     path, offset = parse_id_source(config.ids)

@@ -29,9 +29,9 @@ def make_ids(
     num_levels: int,
     num_codes: int,
     seed: int,
-    held_out: np.ndarray | None = None,
+    cold: np.ndarray | None = None,
 ) -> IdTable:
-    """Returns unique IDs of a catalogue, L codes and a suffix, named after their kind.
+    """Returns unique IDs of a catalog, L codes and a suffix, named after their kind.
 
     Args:
       kind: "random", "lsh" or "kmeans".
@@ -40,7 +40,7 @@ def make_ids(
       num_levels: L, codes before the suffix.
       num_codes: K of each level.
       seed: whatever is drawn is a function of it.
-      held_out: `[N]` bool, items that centroids must not be fitted to; None for none.
+      cold: `[N]` bool, items that centroids must not be fitted to; None for none.
 
     Raises:
       ValueError: if the shapes do not fit.
@@ -55,10 +55,10 @@ def make_ids(
             f"{kind} IDs are made of the items' vectors, and there are none; give vectors, or choose random"
         )
     elif kind == "lsh":
-        codes = lsh_ids(vectors, num_levels, num_codes, seed, held_out)
+        codes = lsh_ids(vectors, num_levels, num_codes, seed, cold)
     else:
-        codes = kmeans_ids(vectors, num_levels, num_codes, seed, held_out)
-    return IdTable(kind, item_ids, _with_suffix(codes, item_ids, held_out))
+        codes = kmeans_ids(vectors, num_levels, num_codes, seed, cold)
+    return IdTable(kind, item_ids, _with_suffix(codes, item_ids, cold))
 
 
 def random_ids(num_items: int, num_levels: int, num_codes: int, seed: int) -> np.ndarray:
@@ -68,7 +68,7 @@ def random_ids(num_items: int, num_levels: int, num_codes: int, seed: int) -> np
 
 
 def lsh_ids(
-    vectors: np.ndarray, num_levels: int, num_codes: int, seed: int, held_out: np.ndarray | None = None
+    vectors: np.ndarray, num_levels: int, num_codes: int, seed: int, cold: np.ndarray | None = None
 ) -> np.ndarray:
     """Returns codes by locality-sensitive hashing (Rajput et al., 2305.05065, section 4.2): `[N, L]` int32.
 
@@ -80,14 +80,14 @@ def lsh_ids(
       num_levels: L.
       num_codes: K, a power of two.
       seed: of the hyperplanes.
-      held_out: as in `make_ids`.
+      cold: as in `make_ids`.
 
     Raises:
       UserError: if K is no power of two.
     """
     if num_codes < 1 or num_codes & (num_codes - 1):
         raise UserError(f"LSH IDs cannot have {num_codes} codes a level: choose a power of two, such as 256")
-    points = _points(vectors, held_out)
+    points = _points(vectors, cold)
     num_bits = num_codes.bit_length() - 1
     normals = jax.random.normal(stream_key(seed, "lsh_ids"), (points.shape[1], num_levels * num_bits))
     above = jnp.matmul(points, normals, precision=jax.lax.Precision.HIGHEST) > 0
@@ -96,7 +96,7 @@ def lsh_ids(
 
 
 def kmeans_ids(
-    vectors: np.ndarray, num_levels: int, num_codes: int, seed: int, held_out: np.ndarray | None = None
+    vectors: np.ndarray, num_levels: int, num_codes: int, seed: int, cold: np.ndarray | None = None
 ) -> np.ndarray:
     """Returns codes by residual k-means, level by level on what the levels before left over: `[N, L]` int32.
 
@@ -105,10 +105,10 @@ def kmeans_ids(
       num_levels: L.
       num_codes: K.
       seed: of the sample and of the starting centroids.
-      held_out: as in `make_ids`.
+      cold: as in `make_ids`.
     """
-    points = _points(vectors, held_out)
-    sample = points if held_out is None else points[~held_out]
+    points = _points(vectors, cold)
+    sample = points if cold is None else points[~cold]
     if len(sample) > _KMEANS_SAMPLE_ITEMS:
         key = stream_key(seed, "kmeans_ids_sample")
         sample = sample[jax.random.choice(key, len(sample), (_KMEANS_SAMPLE_ITEMS,), replace=False)]
@@ -118,9 +118,9 @@ def kmeans_ids(
     )
 
 
-def _with_suffix(codes: np.ndarray, item_ids: np.ndarray, held_out: np.ndarray | None) -> np.ndarray:
+def _with_suffix(codes: np.ndarray, item_ids: np.ndarray, cold: np.ndarray | None) -> np.ndarray:
     """Returns unique IDs; suffixes of items that are held out follow those of the others, as if they came later."""
-    new = np.zeros(len(codes), bool) if held_out is None else held_out
+    new = np.zeros(len(codes), bool) if cold is None else cold
     suffixes = np.empty(len(codes), np.int32)
     for kind in (~new, new):
         suffixes[kind] = number_items(codes[kind], item_ids[kind])
@@ -130,8 +130,8 @@ def _with_suffix(codes: np.ndarray, item_ids: np.ndarray, held_out: np.ndarray |
     return np.column_stack([codes, suffixes])
 
 
-def _points(vectors: np.ndarray, held_out: np.ndarray | None) -> jax.Array:
-    """Returns the vectors `[N, D]` at length 1 and then centred, as a quantizer sees them by default."""
+def _points(vectors: np.ndarray, cold: np.ndarray | None) -> jax.Array:
+    """Returns the vectors `[N, D]` at length 1 and then centered, as a quantizer sees them by default."""
     vectors = np.asarray(vectors, np.float32)
-    fitted = vectors if held_out is None else vectors[~held_out]
-    return apply_scaling(fit_scaling(fitted, unit_norm=True, centre=True, standardise="none"), vectors)
+    fitted = vectors if cold is None else vectors[~cold]
+    return apply_scaling(fit_scaling(fitted, unit_norm=True, center=True, standardize="none"), vectors)

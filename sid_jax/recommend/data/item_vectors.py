@@ -1,4 +1,4 @@
-"""The vectors of a catalogue's items, each item's its own, however the files are ordered."""
+"""The vectors of a catalog's items, each item's its own, however the files are ordered."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def content_vectors(data_config: ConfigDict, item_ids: np.ndarray, gone: np.ndar
 
     Args:
       data_config: the quantizer's `data`.
-      item_ids: `[N]` ids of the catalogue; matched as text where one side has numbers and the other text.
+      item_ids: `[N]` ids of the catalog; matched as text where one side has numbers and the other text.
       gone: `[N]` bool, items that need none any more; None for none of them.
 
     Returns:

@@ -1,4 +1,4 @@
-"""A task whose catalogue has gone on: items that came after training, and others that left."""
+"""A task whose catalog has gone on: items that came after training, and others that left."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class PackedRows:
       targets: `[R, P]` int32, the item that came after each input; 0 where a place is empty.
       segments: `[R, P]` int32: 0 an empty place, 1, 2, … which piece of the row a place belongs to. Attention must not
         cross from one piece to another.
-      weights: `[R, P]` float32: 1 where the target is to be learnt, 0 where the input is there as history alone.
+      weights: `[R, P]` float32: 1 where the target is to be learned, 0 where the input is there as history alone.
     """
 
     inputs: Array
@@ -63,7 +63,7 @@ def pack_rows(train: Histories, window: int, row_length: int) -> PackedRows:
 
     A user's n items give the inputs s[0 : n - 1] with the targets s[1 : n]. More inputs than the window are cut into
     pieces of `window`, half a window apart. Where pieces overlap, the earlier one has more history, so that there the
-    later one's weights are 0: every target is learnt once, from the last `window / 2` items at least.
+    later one's weights are 0: every target is learned once, from the last `window / 2` items at least.
 
     Args:
       train: U users.

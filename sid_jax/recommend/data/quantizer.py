@@ -1,4 +1,4 @@
-"""Semantic IDs trained on the spot, for a recommender that is given a catalogue and no IDs."""
+"""Semantic IDs trained on the spot, for a recommender that is given a catalog and no IDs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from sid_jax.config import default_config
-from sid_jax.data.catalogues.names import CATALOGUES
+from sid_jax.data.catalogs.names import CATALOGS
 from sid_jax.export.run import export
 from sid_jax.settings import fill
 from sid_jax.training.loop import train
@@ -17,21 +17,21 @@ from sid_jax.training.loop import train
 def quantizer_config(config: ConfigDict) -> ConfigDict:
     """Returns the quantizer's settings.
 
-    It shares the seed, does not train on items that are to be found cold, and takes the histories' catalogue where it
+    It shares the seed, does not train on items that are to be found cold, and takes the histories' catalog where it
     has no data of its own, or the same.
     """
     settings = fill(default_config(), config.quantizer.to_dict())
     settings.seed = config.seed
-    share_catalogue(settings.data, config.data)
+    share_catalog(settings.data, config.data)
     if config.data.cold_items:
-        settings.data.held_out_path = config.data.cold_items
+        settings.data.cold_items = config.data.cold_items
     return settings
 
 
-def share_catalogue(data: ConfigDict, of_histories: ConfigDict) -> None:
-    """Fills in what the quantizer's `data` does not say of a catalogue that the histories' `data` names already."""
+def share_catalog(data: ConfigDict, of_histories: ConfigDict) -> None:
+    """Fills in what the quantizer's `data` does not say of a catalog that the histories' `data` names already."""
     data.cache_dir = data.cache_dir or of_histories.cache_dir
-    if of_histories.source not in CATALOGUES:
+    if of_histories.source not in CATALOGS:
         return
     if not data.path and data.source in ("vectors", of_histories.source):
         data.source, data.path = of_histories.source, of_histories.path

@@ -31,7 +31,7 @@ class Split:
     """Histories, divided for training and evaluation.
 
     Attributes:
-      train: U users; all that may be learnt from. A user may have no item in it.
+      train: U users; all that may be learned from. A user may have no item in it.
       validation: the last item but one of each user, asked of what came before.
       test: the last item of each user, asked of what came before: the validation's target too.
       cold: `[N]` bool, items that occur as targets only.

@@ -1,4 +1,4 @@
-"""What the config asks for, loaded: a catalogue with IDs and titles, and histories divided for training and tests."""
+"""What the config asks for, loaded: a catalog with IDs and titles, and histories divided for training and tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sid_jax.recommend.data.split import Split, leave_one_out
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Task:
-    """A catalogue and its users.
+    """A catalog and its users.
 
     Attributes:
       table: the N items with their Semantic IDs.
@@ -43,7 +43,7 @@ class Task:
     def fingerprint(self) -> str:
         """Returns the SHA-256 of IDs and histories."""
         parts = [self.table.fingerprint(), self.split.train.fingerprint()]
-        parts += [held_out.histories.fingerprint() for held_out in (self.split.validation, self.split.test)]
+        parts += [cold.histories.fingerprint() for cold in (self.split.validation, self.split.test)]
         if self.split.cold.any():  # which say what a model learns to tell apart
             parts.append(self.split.cold.tobytes().hex())
         return hashlib.sha256("".join(parts).encode()).hexdigest()
@@ -73,30 +73,30 @@ def make_task(table: IdTable, split: Split, sizes: Sequence[int] | None = None) 
     return Task(table, split, trie, known)
 
 
-def load_ids(config: ConfigDict, workdir: Path, console: Console, *, catalogue: np.ndarray | None = None) -> IdTable:
+def load_ids(config: ConfigDict, workdir: Path, console: Console, *, catalog: np.ndarray | None = None) -> IdTable:
     """Returns the ID table that `config.ids` names, read or made.
 
     Args:
       config: as from `sid_jax.recommend.config`.
       workdir: for IDs that are trained.
       console: where their training prints.
-      catalogue: `[N]` item ids that random IDs are for; None for those of the vectors.
+      catalog: `[N]` item ids that random IDs are for; None for those of the vectors.
     """
     if config.ids == "rqvae":
         return read_id_table(train_ids(config, workdir, console))
     if config.ids in MADE_IDS:
         sizes = {"num_levels": config.made_levels, "num_codes": config.made_codes, "seed": config.seed}
-        if config.ids == "random" and catalogue is not None:
-            return make_ids("random", catalogue, None, **sizes)
+        if config.ids == "random" and catalog is not None:
+            return make_ids("random", catalog, None, **sizes)
         data = load_vectors(quantizer_config(config).data)
-        table = make_ids(config.ids, data.ids, data.vectors, held_out=data.held_out, **sizes)
+        table = make_ids(config.ids, data.ids, data.vectors, cold=data.cold, **sizes)
         return dataclasses.replace(table, titles=data.columns.get("title"))
     path, offset = parse_id_source(config.ids)
     return read_id_table(path, offset)
 
 
 def load_split(config: ConfigDict, item_ids: np.ndarray) -> Split:
-    """Returns the histories of `config.data` over the catalogue `[N]`, divided."""
+    """Returns the histories of `config.data` over the catalog `[N]`, divided."""
     histories = keep_active(
         load_histories(
             config.data, item_ids, where="config.data", cache_dir=config.data.cache_dir, core=config.data.core

@@ -66,7 +66,7 @@ def evaluate(
     exclude_seen: bool,
     users: np.ndarray | None = None,
 ) -> Evaluation:
-    """Asks a recommender for each user's next item among all items of the catalogue.
+    """Asks a recommender for each user's next item among all items of the catalog.
 
     Args:
       ranker: the recommender.

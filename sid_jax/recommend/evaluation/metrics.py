@@ -1,4 +1,4 @@
-"""How good recommendations are: lists of items, counted at item level over the whole catalogue."""
+"""How good recommendations are: lists of items, counted at item level over the whole catalog."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def summary(lists: np.ndarray, targets: np.ndarray, num_items: int) -> dict[str,
     Args:
       lists: `[U, k]` int32 rows of items, the best first, -1 for none; k is 10 or more.
       targets: `[U]` int32.
-      num_items: N, the size of the catalogue.
+      num_items: N, the size of the catalog.
 
     Returns:
       recall@5, recall@10, ndcg@5, ndcg@10, mrr (over all k places), coverage@10 and entropy@10.

@@ -112,7 +112,7 @@ def _column(evaluation: Evaluation, samples: int) -> list[tuple[str, str]]:
 def _cold_table(task: Task, evaluations: list[Evaluation], samples: int) -> Table:
     cold = task.split.cold[task.split.test.targets]
     table = Table(
-        title=f"The {int(cold.sum()):,} users whose item was cold, in no history that was learnt from, and the others",
+        title=f"The {int(cold.sum()):,} users whose item was cold, in no history that was learned from, and the others",
         title_justify="left",
     )
     for name in ("recommender", "R@10, cold", "N@10, cold", "R@50, cold", "R@10, others"):

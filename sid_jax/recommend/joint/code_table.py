@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sid_jax.recommend.models.catalogue import cross_entropy
+from sid_jax.recommend.models.catalog import cross_entropy
 from sid_jax.recommend.models.layers import MASKED
 
 _BITS = 32
@@ -67,6 +67,6 @@ def allowed_codes(table: CodeTable, items: jax.Array, level: int, size: int) -> 
 
 
 def code_loss(logits: jax.Array, table: CodeTable, items: jax.Array, level: int) -> jax.Array:
-    """Returns what `sid_jax.recommend.models.catalogue.code_loss` does, `[...]`, of logits `[..., K]`."""
+    """Returns what `sid_jax.recommend.models.catalog.code_loss` does, `[...]`, of logits `[..., K]`."""
     allowed = allowed_codes(table, items, level, logits.shape[-1])
     return cross_entropy(jnp.where(allowed, logits.astype(jnp.float32), MASKED), table.codes[items, level])

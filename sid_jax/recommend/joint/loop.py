@@ -62,7 +62,7 @@ def train_jointly(
       quiet: prints no line for each validation.
 
     Returns:
-      The catalogue with its final IDs, and the recommender; nothing if the joint part was stopped.
+      The catalog with its final IDs, and the recommender; nothing if the joint part was stopped.
 
     Raises:
       UserError: for data or a workdir that cannot be used, a run that diverges, or codes that collapse.

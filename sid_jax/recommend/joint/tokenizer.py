@@ -73,7 +73,7 @@ def _find_moved(data: ConfigDict, now: ConfigDict) -> None:
     for name in ("path", "ids_path", "id_column", "vector_column") if now.path and now.source == data.source else ():
         data[name] = now[name]
     data.cache_dir = now.cache_dir or data.cache_dir
-    data.held_out_path = now.held_out_path or data.held_out_path
+    data.cold_items = now.cold_items or data.cold_items
     data.histories.path = now.histories.path or data.histories.path
 
 
@@ -82,6 +82,6 @@ def _as_exported(settings: ConfigDict) -> None:
     settings.model.quantization_method = "ste"
     settings.model.noise_decay = "temperature"
     settings.model.contrastive_weight = settings.model.alignment_weight = 0.0
-    # The recommender goes on with the levels that it learnt: there is no suffix.
+    # The recommender goes on with the levels that it learned: there is no suffix.
     if settings.ids.unique == "suffix":
         settings.ids.unique = "relocate"

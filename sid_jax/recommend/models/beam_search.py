@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from sid_jax.ids.trie import Trie, children, leaf_items
 from sid_jax.recommend.batch import HistoryBatch
-from sid_jax.recommend.models.catalogue import Catalogue
+from sid_jax.recommend.models.catalog import Catalog
 from sid_jax.recommend.models.code_model import CodeModel
 from sid_jax.recommend.models.layers import MASKED
 
@@ -34,7 +34,7 @@ class Generated:
 def beam_search(
     model: CodeModel,
     histories: HistoryBatch,
-    catalogue: Catalogue,
+    catalog: Catalog,
     num_beams: int,
     *,
     constrained: bool = True,
@@ -48,12 +48,12 @@ def beam_search(
     Args:
       model: what scores the codes.
       histories: of B users.
-      catalogue: of the IDs that may be generated.
+      catalog: of the IDs that may be generated.
       num_beams: M.
       constrained: False lets every code follow every other, as a search without a table does.
     """
-    trie = catalogue.trie
-    shared, beams = model.begin(histories, catalogue)
+    trie = catalog.trie
+    shared, beams = model.begin(histories, catalog)
     batch = histories.lengths.shape[0]
     scores = jnp.zeros((batch, 1))
     nodes = jnp.zeros((batch, 1), jnp.int32)

@@ -17,11 +17,11 @@ from sid_jax.streams import stream_key
 
 
 def build_model(config: ConfigDict, trie: Trie) -> Any:
-    """Returns the config's model for a catalogue, with parameters drawn from the seed.
+    """Returns the config's model for a catalog, with parameters drawn from the seed.
 
     Args:
       config: as from `sid_jax.recommend.config`.
-      trie: of the catalogue's IDs.
+      trie: of the catalog's IDs.
     """
     model = config.model
     dtype, rngs = jnp.dtype(model.dtype), nnx.Rngs(params=stream_key(config.seed, "params"))

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import jax
 
 from sid_jax.recommend.batch import HistoryBatch
-from sid_jax.recommend.models.catalogue import Catalogue
+from sid_jax.recommend.models.catalog import Catalog
 
 # A pytree whose leaves have the axes [B, M, ...]: what a model knows of M beams.
 Beams = Any
@@ -16,17 +16,17 @@ Beams = Any
 class CodeModel(Protocol):
     """A model that scores the next code of an ID, given a history and the codes before it."""
 
-    def loss(self, batch: Any, catalogue: Catalogue, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    def loss(self, batch: Any, catalog: Catalog, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         """Returns the cross-entropy of each level's codes, summed over the targets, `[L]`, and the targets' weight.
 
         Args:
           batch: of the examples that the model trains on.
-          catalogue: whose items the batch names.
+          catalog: whose items the batch names.
           key: for dropout; None drops nothing.
         """
         ...
 
-    def begin(self, histories: HistoryBatch, catalogue: Catalogue) -> tuple[Any, Beams]:
+    def begin(self, histories: HistoryBatch, catalog: Catalog) -> tuple[Any, Beams]:
         """Reads the histories, once.
 
         Returns:

@@ -10,7 +10,7 @@ from flax import nnx
 
 from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.data.packing import PackedRows
-from sid_jax.recommend.models.catalogue import Catalogue, code_loss
+from sid_jax.recommend.models.catalog import Catalog, code_loss
 from sid_jax.recommend.models.code_embedding import CodeEmbedding
 from sid_jax.recommend.models.code_model import Beams, choose_beams
 from sid_jax.recommend.models.history_encoder import HistoryEncoder, last_hidden, padded_segments
@@ -23,7 +23,7 @@ class Decoder(nnx.Module):
     An item enters as the sum of its codes' embeddings, so that a history of W items takes W positions, not W L. What is
     known after an item spells the next one's ID: at each level a feed-forward network sees it together with the codes
     chosen so far, and its output is compared with the embeddings of the level's codes. So each position of a history is
-    trained on, and a beam costs a small network alone: the transformer never runs again while an ID is spelt.
+    trained on, and a beam costs a small network alone: the transformer never runs again while an ID is spelled.
 
     The split of a transformer into one over items and a small one over an item's codes is that of RQ-Transformer (Lee
     et al., 2203.01941, section 3.2), with a feed-forward network in the place of its depth transformer.
@@ -57,19 +57,19 @@ class Decoder(nnx.Module):
         self.out_norm = RMSNorm(features)
         self.dropout = dropout
 
-    def loss(self, batch: PackedRows, catalogue: Catalogue, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    def loss(self, batch: PackedRows, catalog: Catalog, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         """Returns the cross-entropy of each level's codes, summed over the targets, `[L]`, and the targets' weight.
 
         Args:
           batch: rows with several histories each, every position of which has a target.
-          catalogue: whose items the batch names.
+          catalog: whose items the batch names.
           key: for dropout; None drops nothing.
         """
-        read = self._embed(catalogue.semantic_ids[batch.inputs])
-        codes = catalogue.semantic_ids[batch.targets]
+        read = self._embed(catalog.semantic_ids[batch.inputs])
+        codes = catalog.semantic_ids[batch.targets]
 
         def loss_of_level(logits: jax.Array, level: int) -> jax.Array:
-            return code_loss(logits, catalogue, batch.targets, level)
+            return code_loss(logits, catalog, batch.targets, level)
 
         return self.loss_after(read, batch, codes, loss_of_level, key)
 
@@ -86,7 +86,7 @@ class Decoder(nnx.Module):
         Args:
           read: `[B, P, F]`, the embeddings of the batch's inputs.
           batch: its segments and weights.
-          codes: `[B, P, L]` int32, the targets', by which their IDs are spelt.
+          codes: `[B, P, L]` int32, the targets', by which their IDs are spelled.
           loss_of_level: the loss `[B, P]` of logits `[B, P, K]` at a level.
           key: for dropout; None drops nothing.
         """
@@ -99,10 +99,10 @@ class Decoder(nnx.Module):
             chosen = chosen + self.embedding.code(level, codes[..., level])
         return jnp.stack(losses), jnp.sum(batch.weights)
 
-    def begin(self, histories: HistoryBatch, catalogue: Catalogue) -> tuple[jax.Array, Beams]:
+    def begin(self, histories: HistoryBatch, catalog: Catalog) -> tuple[jax.Array, Beams]:
         """Returns what is known after each history, `[B, F]`, and a beam without codes: their embeddings' sum."""
         segments = padded_segments(histories.lengths, histories.items.shape[1])
-        read = self._embed(catalogue.semantic_ids[histories.items])
+        read = self._embed(catalog.semantic_ids[histories.items])
         known = last_hidden(self.encoder(read, segments), histories.lengths)
         return known, jnp.zeros_like(known)[:, None]
 

@@ -11,7 +11,7 @@ from flax import nnx
 
 from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.data.packing import PrefixExamples
-from sid_jax.recommend.models.catalogue import Catalogue, code_loss
+from sid_jax.recommend.models.catalog import Catalog, code_loss
 from sid_jax.recommend.models.code_embedding import CodeEmbedding
 from sid_jax.recommend.models.code_model import Beams, choose_beams
 from sid_jax.recommend.models.layers import MASKED, Attention, DistanceBias, FeedForward, RMSNorm, dropout, split_key
@@ -71,17 +71,17 @@ class EncoderDecoder(nnx.Module):
         self.decoder_norm = RMSNorm(features)
         self.dropout = dropout
 
-    def loss(self, batch: PrefixExamples, catalogue: Catalogue, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    def loss(self, batch: PrefixExamples, catalog: Catalog, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         """Returns the cross-entropy of each level, summed over the targets, `[L]`, and the number of targets.
 
         Args:
           batch: histories, each with the item that came next.
-          catalogue: whose items the batch names.
+          catalog: whose items the batch names.
           key: for dropout; None drops nothing.
         """
         encoder_key, decoder_key = split_key(key, 2)
-        memory = self._encode(HistoryBatch(batch.histories, batch.lengths, batch.users), catalogue, encoder_key)
-        codes = catalogue.semantic_ids[batch.targets]
+        memory = self._encode(HistoryBatch(batch.histories, batch.lengths, batch.users), catalog, encoder_key)
+        codes = catalog.semantic_ids[batch.targets]
         inputs = jnp.concatenate([self._starts(codes.shape[0]), self.embedding.codes(codes)[:, :-1]], axis=1)
         place = jnp.arange(codes.shape[1])
         bias = jnp.where(place[:, None] >= place[None, :], self.decoder_bias(place, place), MASKED)[None]
@@ -94,14 +94,14 @@ class EncoderDecoder(nnx.Module):
             hidden = block(hidden, queries, own, bias, memory_keys_values, memory_bias, block_key)
         outputs = self.decoder_norm(hidden)
         losses = [
-            jnp.sum(code_loss(self.embedding.logits(outputs[:, level], level), catalogue, batch.targets, level))
+            jnp.sum(code_loss(self.embedding.logits(outputs[:, level], level), catalog, batch.targets, level))
             for level in range(codes.shape[1])
         ]
         return jnp.stack(losses), jnp.float32(codes.shape[0])
 
-    def begin(self, histories: HistoryBatch, catalogue: Catalogue) -> tuple[Any, Beams]:
+    def begin(self, histories: HistoryBatch, catalog: Catalog) -> tuple[Any, Beams]:
         """Returns each block's keys and values of the history, and a beam with the start token and an empty cache."""
-        memory = self._encode(histories, catalogue, None)
+        memory = self._encode(histories, catalog, None)
         starts = self._starts(histories.lengths.shape[0])
         attention = self.decoder_blocks[0].self_attention
         nothing = jnp.zeros((len(starts), 1, 0, attention.num_heads, attention.head_features), starts.dtype)
@@ -132,10 +132,10 @@ class EncoderDecoder(nnx.Module):
         return jnp.broadcast_to(start[None], (batch, *start.shape))
 
     def _encode(
-        self, histories: HistoryBatch, catalogue: Catalogue, key: jax.Array | None
+        self, histories: HistoryBatch, catalog: Catalog, key: jax.Array | None
     ) -> list[tuple[KeysValues, jax.Array]]:
         """Returns the keys and values `[B, 1 + W L, H, E]` that each decoder block attends to, and their bias."""
-        codes = self.embedding.codes(catalogue.semantic_ids[histories.items])
+        codes = self.embedding.codes(catalog.semantic_ids[histories.items])
         batch, window, num_levels, features = codes.shape
         user = self.users[...].astype(codes.dtype)[histories.users % self.users.shape[0]]
         tokens = jnp.concatenate([user[:, None], codes.reshape(batch, window * num_levels, features)], axis=1)

@@ -8,14 +8,14 @@ from flax import nnx
 
 from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.data.packing import PackedRows
-from sid_jax.recommend.models.catalogue import Catalogue, cross_entropy
+from sid_jax.recommend.models.catalog import Catalog, cross_entropy
 from sid_jax.recommend.models.history_encoder import HistoryEncoder, last_hidden, padded_segments
 
 
 class SASRec(nnx.Module):
     """A causal transformer over item embeddings that are also its output layer (Kang and McAuley, 1808.09781).
 
-    It is trained with the cross-entropy over the whole catalogue in the place of the paper's one negative an item,
+    It is trained with the cross-entropy over the whole catalog in the place of the paper's one negative an item,
     which makes it far stronger (Klenitskiy and Vasilev, 2309.07602).
 
     Args:
@@ -30,9 +30,9 @@ class SASRec(nnx.Module):
         self.encoder = encoder
         self.dtype = dtype
 
-    def loss(self, batch: PackedRows, catalogue: Catalogue, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    def loss(self, batch: PackedRows, catalog: Catalog, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         """Returns the cross-entropy over items, summed over the targets, `[1]`, and the targets' weight."""
-        del catalogue
+        del catalog
         hidden = self._read(batch.inputs, batch.segments, key)
         losses = cross_entropy(self._score(hidden), batch.targets)
         return jnp.sum(batch.weights * losses)[None], jnp.sum(batch.weights)

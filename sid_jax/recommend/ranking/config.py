@@ -8,12 +8,12 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from sid_jax.config import default_config as quantizer_config
-from sid_jax.data.catalogues.names import MOVIELENS
+from sid_jax.data.catalogs.names import MOVIELENS
 from sid_jax.errors import UserError
 from sid_jax.features.kinds import KINDS
 from sid_jax.settings import check_values
 
-# An item by its content vector, through a linear map that is learnt with the rest.
+# An item by its content vector, through a linear map that is learned with the rest.
 VECTORS = "vectors"
 # IDs that are trained on the way.
 TRAINED = "rqvae"

@@ -8,7 +8,7 @@ import hashlib
 import jax
 import numpy as np
 
-from sid_jax.data.catalogues.movielens.tables import MovieLens
+from sid_jax.data.catalogs.movielens.tables import MovieLens
 from sid_jax.errors import UserError
 from sid_jax.streams import stream_rng
 
@@ -58,7 +58,7 @@ class Examples:
     """B ratings to tell, with what was known of their users before. Arrays of NumPy or JAX.
 
     Attributes:
-      items: `[B]` int32, rows of the catalogue.
+      items: `[B]` int32, rows of the catalog.
       liked: `[B]` bool, what is to be told.
       history: `[B, H]` int32, the items that the user rated last, the latest first; -1 where there are no more.
       history_liked: `[B, H]` bool.
@@ -75,11 +75,11 @@ class Examples:
     traits: jax.Array | np.ndarray
 
 
-def make_ratings(catalogue: MovieLens, *, liked_from: float, until: float, train_share: float) -> Ratings:
-    """Returns the ratings of a catalogue, divided in time.
+def make_ratings(catalog: MovieLens, *, liked_from: float, until: float, train_share: float) -> Ratings:
+    """Returns the ratings of a catalog, divided in time.
 
     Args:
-      catalogue: MovieLens.
+      catalog: MovieLens.
       liked_from: stars.
       until: the share of all ratings, the earliest, that there are.
       train_share: the share of these that are trained on.
@@ -87,7 +87,7 @@ def make_ratings(catalogue: MovieLens, *, liked_from: float, until: float, train
     Raises:
       UserError: if either part has only likes or none.
     """
-    table = catalogue.ratings
+    table = catalog.ratings
     order = np.argsort(table["timestamp"], kind="stable")
     order = order[: round(until * len(order))]
     num_train = round(train_share * len(order))
@@ -95,16 +95,16 @@ def make_ratings(catalogue: MovieLens, *, liked_from: float, until: float, train
     for name, part in (("train on", liked[:num_train]), ("test", liked[num_train:])):
         if not 0 < part.sum() < len(part):
             raise UserError(
-                f"{catalogue.source}: of {len(part)} ratings to {name}, {part.sum()} have config.data.liked_from="
+                f"{catalog.source}: of {len(part)} ratings to {name}, {part.sum()} have config.data.liked_from="
                 f"{liked_from:g} stars or more: there is nothing to tell apart; choose another number, or other shares"
             )
     return Ratings(
-        item_ids=catalogue.items["item_id"],
-        users=np.searchsorted(catalogue.users["user_id"], table["user_id"][order]).astype(np.int32),
-        items=np.searchsorted(catalogue.items["item_id"], table["item_id"][order]).astype(np.int32),
+        item_ids=catalog.items["item_id"],
+        users=np.searchsorted(catalog.users["user_id"], table["user_id"][order]).astype(np.int32),
+        items=np.searchsorted(catalog.items["item_id"], table["item_id"][order]).astype(np.int32),
         liked=liked,
         times=table["timestamp"][order],
-        traits=_traits(catalogue),
+        traits=_traits(catalog),
         num_train=num_train,
     )
 
@@ -165,9 +165,9 @@ def make_examples(ratings: Ratings, cold: np.ndarray, window: int) -> Examples:
     )
 
 
-def _traits(catalogue: MovieLens) -> np.ndarray:
+def _traits(catalog: MovieLens) -> np.ndarray:
     """Returns what MovieLens-100K and 1M say of their users, each value a number."""
-    users = catalogue.users
+    users = catalog.users
     columns = [users[name] for name in ("age", "gender", "occupation") if name in users]
     if columns and columns[0].dtype.kind in "iu":
         columns[0] = columns[0] // _YEARS_A_GROUP

@@ -11,8 +11,8 @@ import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from sid_jax.data.catalogues.movielens.sources import load_movielens
-from sid_jax.data.catalogues.names import movielens_size
+from sid_jax.data.catalogs.movielens.sources import load_movielens
+from sid_jax.data.catalogs.names import movielens_size
 from sid_jax.json_file import write_json
 from sid_jax.recommend.ranking.auc import Draws, auc
 from sid_jax.recommend.ranking.compare import Measured, measure

@@ -17,7 +17,7 @@ from sid_jax.export.run import export
 from sid_jax.features.kinds import fit_features
 from sid_jax.features.pieces import PieceFeatures
 from sid_jax.recommend.data.item_vectors import content_vectors
-from sid_jax.recommend.data.quantizer import share_catalogue
+from sid_jax.recommend.data.quantizer import share_catalog
 from sid_jax.recommend.ranking.config import TRAINED, UNCUT, VECTORS
 from sid_jax.settings import fill
 from sid_jax.streams import stream_rng
@@ -64,7 +64,7 @@ def make_side(config: ConfigDict, kind: str, num_rows: int, table: IdTable, impr
     """
     if kind == VECTORS:
         vectors = content_vectors(_quantizer_config(config, seed, None).data, table.item_ids)
-        scaling = fit_scaling(vectors[impressions > 0], unit_norm=True, centre=True, standardise="global")
+        scaling = fit_scaling(vectors[impressions > 0], unit_norm=True, center=True, standardize="global")
         scaled = np.asarray(apply_scaling(scaling, vectors))
         return Side(0, scaled, scaled[None])
     # With as many rows as there are items, or codes, each has one of its own.
@@ -96,7 +96,7 @@ def _cut_at_random(features: PieceFeatures, table: IdTable, share: float, seed: 
 
 
 def load_ids(config: ConfigDict, item_ids: np.ndarray, cold: np.ndarray, seed: int, folder: Path) -> IdTable:
-    """Returns the Semantic IDs of the catalogue `[N]`; trained ones first, without the cold items, in the folder.
+    """Returns the Semantic IDs of the catalog `[N]`; trained ones first, without the cold items, in the folder.
 
     Raises:
       UserError: if an item has none.
@@ -106,16 +106,16 @@ def load_ids(config: ConfigDict, item_ids: np.ndarray, cold: np.ndarray, seed: i
     out = folder / "ids"
     if not out.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        held_out = folder / "cold.txt"
-        held_out.write_text("\n".join(map(str, item_ids[cold].tolist())) + "\n")
+        cold_file = folder / "cold.txt"
+        cold_file.write_text("\n".join(map(str, item_ids[cold].tolist())) + "\n")
         silent = Console(file=io.StringIO())
-        train(_quantizer_config(config, seed, held_out), folder / "quantizer", console=silent)
+        train(_quantizer_config(config, seed, cold_file), folder / "quantizer", console=silent)
         export(folder / "quantizer", out, console=silent)
     return align(read_id_table(out), item_ids)
 
 
 def given_ids(config: ConfigDict, item_ids: np.ndarray) -> IdTable:
-    """Returns the Semantic IDs of the catalogue `[N]` that `config.ids` names.
+    """Returns the Semantic IDs of the catalog `[N]` that `config.ids` names.
 
     Raises:
       UserError: if they cannot be read, or an item has none.
@@ -123,9 +123,9 @@ def given_ids(config: ConfigDict, item_ids: np.ndarray) -> IdTable:
     return align(read_id_table(*parse_id_source(config.ids)), item_ids)
 
 
-def _quantizer_config(config: ConfigDict, seed: int, held_out: Path | None) -> ConfigDict:
+def _quantizer_config(config: ConfigDict, seed: int, cold_file: Path | None) -> ConfigDict:
     settings = fill(default_config(), config.quantizer.to_dict())
     settings.seed = seed
-    share_catalogue(settings.data, config.data)
-    settings.data.held_out_path = "" if held_out is None else str(held_out)
+    share_catalog(settings.data, config.data)
+    settings.data.cold_items = "" if cold_file is None else str(cold_file)
     return settings

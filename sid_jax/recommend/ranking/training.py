@@ -34,7 +34,7 @@ def rank(
       config: as from `sid_jax.recommend.ranking.config`.
       side: what stands for an item.
       trait_sizes: of the users' traits.
-      train: what is learnt from.
+      train: what is learned from.
       test: what is asked; `liked` is not looked at.
       seed: of parameters, order and dropout.
     """

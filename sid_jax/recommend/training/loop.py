@@ -22,7 +22,7 @@ from sid_jax.recommend.data.packing import PackedRows, PrefixExamples, pack_rows
 from sid_jax.recommend.data.task import Task
 from sid_jax.recommend.evaluation.evaluate import evaluate
 from sid_jax.recommend.models.build import build_model
-from sid_jax.recommend.models.catalogue import Catalogue, build_catalogue
+from sid_jax.recommend.models.catalog import Catalog, build_catalog
 from sid_jax.recommend.ranker import ModelRanker
 from sid_jax.recommend.training.reporter import Reporter
 from sid_jax.recommend.training.step import Recipe, TrainState, make_state, train_steps
@@ -43,7 +43,7 @@ _FREE_TO_CHANGE = (
     "quantizer.data.cache_dir",
     "eval.baselines",
     "eval.bootstrap_samples",
-    "eval.unseen_slots",
+    "eval.cold_slots",
     "backoff.sharpness",
     "backoff.history_share",
     "backoff.decay",
@@ -104,7 +104,7 @@ def train_recommender(
     abstract = nnx.eval_shape(lambda: build_model(config, task.trie))
     recipe = Recipe.of(config, len(jax.tree.leaves(examples)[0]), abstract)
     lengths = recipe.lengths
-    examples, catalogue = on_every_device((examples, build_catalogue(task.table.semantic_ids, task.known)), mesh)
+    examples, catalog = on_every_device((examples, build_catalog(task.table.semantic_ids, task.known)), mesh)
     asked = _validation_users(config, task)
     seconds = 0.0
     with Checkpoints(workdir / CHECKPOINTS_FOLDER, config.train) as checkpoints:
@@ -117,7 +117,7 @@ def train_recommender(
             while step < lengths.num_steps and not interruption.asked:
                 num_steps = min(lengths.log_every_steps, lengths.num_steps - step)
                 began = time.monotonic()
-                state, metrics = train_steps(recipe, state, examples, catalogue, num_steps=num_steps, mesh=mesh)
+                state, metrics = train_steps(recipe, state, examples, catalog, num_steps=num_steps, mesh=mesh)
                 step += num_steps
                 reporter.trained(step, metrics)
                 if step % lengths.eval_every_steps == 0 or step == lengths.num_steps:
@@ -125,7 +125,7 @@ def train_recommender(
                     seconds += time.monotonic() - began
                     refuse_divergence(metrics, step)
                     evaluation = evaluate(
-                        _ranker(config, name, recipe, state, catalogue, mesh),
+                        _ranker(config, name, recipe, state, catalog, mesh),
                         task.split.validation,
                         window=config.model.window,
                         batch_size=config.eval.batch_size,
@@ -147,8 +147,8 @@ def train_recommender(
             interruption.pass_on()
         else:
             reporter.interrupted(step)
-    # Cold items were no candidates, so that nothing was learnt against them; from here on they are.
-    everything = on_every_device(build_catalogue(task.table.semantic_ids, task.trie), mesh)
+    # Cold items were no candidates, so that nothing was learned against them; from here on they are.
+    everything = on_every_device(build_catalog(task.table.semantic_ids, task.trie), mesh)
     return Trained(_ranker(config, name, recipe, state, everything, mesh), best or 0, finished, seconds)
 
 
@@ -174,13 +174,13 @@ def abstract_state(recipe: Recipe, model: nnx.Module, mesh: Mesh) -> TrainState:
 
 
 def _ranker(
-    config: ConfigDict, name: str, recipe: Recipe, state: TrainState, catalogue: Catalogue, mesh: Mesh
+    config: ConfigDict, name: str, recipe: Recipe, state: TrainState, catalog: Catalog, mesh: Mesh
 ) -> ModelRanker:
     return ModelRanker(
         name or config.model.kind,
         recipe.graphdef,
         state.params,
-        catalogue,
+        catalog,
         num_beams=config.eval.num_beams,
         mesh=mesh,
     )

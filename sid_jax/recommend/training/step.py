@@ -13,7 +13,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from sid_jax.recommend.models.catalogue import Catalogue
+from sid_jax.recommend.models.catalog import Catalog
 from sid_jax.streams import stream_key
 from sid_jax.training.optimizer import grad_norm, make_optimizer
 from sid_jax.training.scan import scan_steps
@@ -70,7 +70,7 @@ def make_state(model: nnx.Module, optimizer: optax.GradientTransformation) -> Tr
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
 
-def train_step(recipe: Recipe, state: TrainState, batch: Any, catalogue: Catalogue) -> tuple[TrainState, Metrics]:
+def train_step(recipe: Recipe, state: TrainState, batch: Any, catalog: Catalog) -> tuple[TrainState, Metrics]:
     """Takes one optimizer step on a batch of examples, of the kind that the model trains on.
 
     The loss is the sum over the L levels of the mean cross-entropy over the batch's targets: minus the log-probability
@@ -79,7 +79,7 @@ def train_step(recipe: Recipe, state: TrainState, batch: Any, catalogue: Catalog
 
     def loss_of(params: nnx.State) -> tuple[jax.Array, jax.Array]:
         model: Any = nnx.merge(recipe.graphdef, params)
-        total, weight = model.loss(batch, catalogue, stream_key(recipe.seed, "dropout", state.step))
+        total, weight = model.loss(batch, catalog, stream_key(recipe.seed, "dropout", state.step))
         level_losses = total / jnp.maximum(weight, 1.0)
         return jnp.sum(level_losses), level_losses
 
@@ -96,7 +96,7 @@ def train_step(recipe: Recipe, state: TrainState, batch: Any, catalogue: Catalog
 
 @functools.partial(jax.jit, static_argnames=("recipe", "num_steps", "mesh"), donate_argnames=("state",))
 def train_steps(
-    recipe: Recipe, state: TrainState, examples: Any, catalogue: Catalogue, *, num_steps: int, mesh: Mesh
+    recipe: Recipe, state: TrainState, examples: Any, catalog: Catalog, *, num_steps: int, mesh: Mesh
 ) -> tuple[TrainState, Metrics]:
     """Takes many steps in one compiled call, each on the next batch of the epoch's order.
 
@@ -104,7 +104,7 @@ def train_steps(
       recipe: what stays the same.
       state: donated.
       examples: a pytree whose leaves have a leading axis over the examples, on every device.
-      catalogue: whose items they name, on every device.
+      catalog: whose items they name, on every device.
       num_steps: how many.
       mesh: its "data" axis shares out each batch.
 
@@ -112,7 +112,7 @@ def train_steps(
       The state, and each metric with a leading axis of `num_steps`.
     """
     return scan_steps(
-        lambda state, chosen: train_step(recipe, state, jax.tree.map(lambda leaf: leaf[chosen], examples), catalogue),
+        lambda state, chosen: train_step(recipe, state, jax.tree.map(lambda leaf: leaf[chosen], examples), catalog),
         state,
         seed=recipe.seed,
         num_examples=jax.tree.leaves(examples)[0].shape[0],

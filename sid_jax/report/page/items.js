@@ -91,7 +91,7 @@ function describe(row) {
   return list;
 }
 
-// An item with its neighbours: those that share most codes with it, the longest prefix first.
+// An item with its neighbors: those that share most codes with it, the longest prefix first.
 function showItem(row, place) {
   const card = element("div", { class: "card" }, element("h3", {}, titleOf(row)), describe(row));
   const codes = codesOf(row);

@@ -10,7 +10,7 @@ function fillMap() {
   const rows = items.points;
   source("points").data = {
     x: items.places[0], y: items.places[1],
-    colour: rows.map((row) => data.colours[items.sids[0][row]]),
+    color: rows.map((row) => data.colors[items.sids[0][row]]),
     title: rows.map(titleOf), sid: rows.map(sidOf),
   };
   source("labels").data = labels(plot);

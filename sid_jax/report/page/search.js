@@ -1,4 +1,4 @@
-// From words of a title, an id or an ID to the item and its neighbours.
+// From words of a title, an id or an ID to the item and its neighbors.
 
 const MOST_FOUND = 20;
 let haystack = [];

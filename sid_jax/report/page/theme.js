@@ -1,13 +1,13 @@
-// Light and dark: the page's colours are CSS, and the plots are told them.
+// Light and dark: the page's colors are CSS, and the plots are told them.
 
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 
-function colour(name) {
+function color(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
 function paintPlots() {
-  const text = colour("--text"), quiet = colour("--quiet"), line = colour("--line");
+  const text = color("--text"), quiet = color("--quiet"), line = color("--line");
   const looks = {
     Axis: { axis_label_text_color: quiet, major_label_text_color: quiet, axis_line_color: line, major_tick_line_color: line },
     Grid: { grid_line_color: line },
@@ -18,7 +18,7 @@ function paintPlots() {
     for (const model of plot.references()) {
       const kind = Object.keys(looks).find((name) => model.type.endsWith(name));
       if (kind) model.setv(looks[kind]);
-      if (model.type === "Text") model.setv({ text_color: { value: text }, background_fill_color: { value: colour("--card") }, background_fill_alpha: { value: 0.7 } });
+      if (model.type === "Text") model.setv({ text_color: { value: text }, background_fill_color: { value: color("--card") }, background_fill_alpha: { value: 0.7 } });
     }
   }
 }

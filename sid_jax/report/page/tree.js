@@ -48,7 +48,7 @@ function branch(prefix, count, order) {
   const titles = [];
   const apart = Math.max(1, Math.floor((end - first) / SAMPLE_TITLES));
   for (let row = first; row < end && titles.length < SAMPLE_TITLES; row += apart) titles.push(clipped(titleOf(row)));
-  const swatch = prefix.length === 1 ? element("span", { class: "swatch", style: `background:${data.colours[prefix[0]]}`, "aria-hidden": "true" }) : null;
+  const swatch = prefix.length === 1 ? element("span", { class: "swatch", style: `background:${data.colors[prefix[0]]}`, "aria-hidden": "true" }) : null;
   const box = element("div", { class: "under" });
   const details = element(
     "details", {},

@@ -30,7 +30,7 @@ def test_wordllama_needs_no_download_and_puts_like_texts_near():
     assert unit[0] @ unit[1] > unit[0] @ unit[2]
 
 
-def test_vectors_are_not_normalised_and_do_not_depend_on_their_neighbours():
+def test_vectors_are_not_normalized_and_do_not_depend_on_their_neighbors():
     alone = encode_texts(["Star Wars"])
     among = encode_texts(["A much longer text that pads the others in its batch " * 100, "Star Wars"])
     assert abs(np.linalg.norm(alone) - 1) > 0.1

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sid_jax.data.histories import Histories, item_counts
 from sid_jax.recommend.baselines import item_knn
-from sid_jax.recommend.baselines.item_knn import ItemKNN, cosine_neighbours
+from sid_jax.recommend.baselines.item_knn import ItemKNN, cosine_neighbors
 from sid_jax.recommend.baselines.popularity import Popularity, top_items
 from sid_jax.recommend.baselines.semantic_knn import SemanticKNN
 from sid_jax.recommend.batch import HistoryBatch
@@ -49,19 +49,19 @@ def test_popular_lists_are_the_same_for_all_but_for_what_is_excluded():
 
 
 def test_similarities_by_hand():
-    np.testing.assert_allclose(cosine_neighbours(TRAIN, 4).toarray(), SIMILARITIES)
+    np.testing.assert_allclose(cosine_neighbors(TRAIN, 4).toarray(), SIMILARITIES)
 
 
-def test_only_the_nearest_neighbours_are_kept():
-    found = cosine_neighbours(TRAIN, 1).toarray()
+def test_only_the_nearest_neighbors_are_kept():
+    found = cosine_neighbors(TRAIN, 1).toarray()
     wanted = np.zeros((5, 5))
-    for item, neighbour in ((0, 1), (1, 0), (2, 0), (3, 2)):
-        wanted[item, neighbour] = SIMILARITIES[item, neighbour]
+    for item, neighbor in ((0, 1), (1, 0), (2, 0), (3, 2)):
+        wanted[item, neighbor] = SIMILARITIES[item, neighbor]
     np.testing.assert_allclose(found, wanted)
 
 
-def test_neighbours_that_tie_are_the_lowest_items():
-    found = cosine_neighbours(make([0, 1, 2, 3], num_items=4), 2)
+def test_neighbors_that_tie_are_the_lowest_items():
+    found = cosine_neighbors(make([0, 1, 2, 3], num_items=4), 2)
     assert [np.flatnonzero(row).tolist() for row in found.toarray()] == [[1, 2], [0, 2], [0, 1], [0, 1]]
 
 
@@ -94,7 +94,7 @@ def test_a_repeated_item_counts_once():
     )
 
 
-def by_loops(train: Histories, num_neighbours: int) -> np.ndarray:
+def by_loops(train: Histories, num_neighbors: int) -> np.ndarray:
     num_items = len(train.item_ids)
     users = [{user for user in range(len(train)) if item in train.of(user)} for item in range(num_items)]
     found = np.zeros((num_items, num_items))
@@ -104,23 +104,23 @@ def by_loops(train: Histories, num_neighbours: int) -> np.ndarray:
             for other in range(num_items)
             if other != item and users[item] & users[other]
         }
-        for other in sorted(cosines, key=lambda other: (-cosines[other], other))[:num_neighbours]:
+        for other in sorted(cosines, key=lambda other: (-cosines[other], other))[:num_neighbors]:
             found[item, other] = cosines[other]
     return found
 
 
 @given(st.lists(st.lists(st.integers(0, 9), max_size=8), min_size=1, max_size=8), st.integers(1, 10))
-def test_neighbours_are_what_loops_find(sequences: list[list[int]], num_neighbours: int):
+def test_neighbors_are_what_loops_find(sequences: list[list[int]], num_neighbors: int):
     train = make(*sequences)
-    np.testing.assert_allclose(cosine_neighbours(train, num_neighbours).toarray(), by_loops(train, num_neighbours))
+    np.testing.assert_allclose(cosine_neighbors(train, num_neighbors).toarray(), by_loops(train, num_neighbors))
 
 
 def test_blocks_of_items_make_no_difference(monkeypatch: pytest.MonkeyPatch):
     random = np.random.default_rng(0)
     train = make(*(random.integers(0, 10, 6).tolist() for _ in range(20)))
-    whole = cosine_neighbours(train, 4).toarray()
+    whole = cosine_neighbors(train, 4).toarray()
     monkeypatch.setattr(item_knn, "_BLOCK_ITEMS", 3)
-    np.testing.assert_array_equal(cosine_neighbours(train, 4).toarray(), whole)
+    np.testing.assert_array_equal(cosine_neighbors(train, 4).toarray(), whole)
 
 
 @given(st.integers(1, 5), st.integers(1, 12), st.integers(1, 14), st.integers(0, 2**32 - 1))

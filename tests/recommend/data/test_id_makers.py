@@ -104,10 +104,10 @@ def test_an_unknown_kind_and_missing_vectors_are_refused():
 
 @pytest.mark.parametrize("kind", ["lsh", "kmeans"])
 def test_what_is_held_out_changes_no_other_item_s_id(kind, vectors):
-    held_out = np.arange(60) >= 50
+    cold = np.arange(60) >= 50
     moved = vectors.copy()
     moved[50:] = -vectors[:10]
-    sizes = {"num_levels": 2, "num_codes": 4, "seed": 0, "held_out": held_out}
+    sizes = {"num_levels": 2, "num_codes": 4, "seed": 0, "cold": cold}
     one, two = (make_ids(kind, NAMES, each, **sizes).semantic_ids for each in (vectors, moved))
     np.testing.assert_array_equal(one[:50], two[:50])
     assert (one[50:] != two[50:]).any()

@@ -63,10 +63,10 @@ def sequences_of_users() -> st.SearchStrategy[list[list[int]]]:
 
 
 @given(sequences_of_users(), st.integers(1, 9), st.integers(0, 12))
-def test_every_target_is_learnt_once_with_enough_history(sequences: list[list[int]], window: int, spare: int):
+def test_every_target_is_learned_once_with_enough_history(sequences: list[list[int]], window: int, spare: int):
     train = make(*sequences, num_items=2000)
     rows = pack_rows(train, window, window + spare)
-    learnt: Counter[tuple[int, int]] = Counter()
+    learned: Counter[tuple[int, int]] = Counter()
     for inputs, targets, weights in pieces(rows):
         assert 1 <= len(inputs) <= window
         assert inputs == list(range(inputs[0], inputs[0] + len(inputs)))
@@ -76,9 +76,9 @@ def test_every_target_is_learnt_once_with_enough_history(sequences: list[list[in
         for place, weight in enumerate(weights):
             assert weight in (0, 1)
             if weight:
-                learnt[inputs[place], targets[place]] += 1
+                learned[inputs[place], targets[place]] += 1
                 assert place + 1 >= min(first + place + 1, window / 2)
-    assert learnt == Counter(pair for sequence in sequences for pair in zip(sequence, sequence[1:], strict=False))
+    assert learned == Counter(pair for sequence in sequences for pair in zip(sequence, sequence[1:], strict=False))
 
 
 @given(sequences_of_users(), st.integers(1, 9), st.integers(0, 12))

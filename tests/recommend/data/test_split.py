@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sid_jax.data.histories import Histories, item_counts
 from sid_jax.errors import UserError
-from sid_jax.recommend.baselines.item_knn import cosine_neighbours
+from sid_jax.recommend.baselines.item_knn import cosine_neighbors
 from sid_jax.recommend.data.packing import pack_rows, prefix_examples
 from sid_jax.recommend.data.split import HeldOut, choose_cold_items, leave_one_out
 from tests.data.test_histories import lists, make
@@ -76,7 +76,7 @@ def everything_training_sees(histories: Histories) -> list[np.ndarray]:
         *(rows.inputs, rows.targets, rows.segments, rows.weights),
         *jax.tree.leaves(prefix_examples(train, 4, np.arange(len(train), dtype=np.int32))),
         item_counts(train),
-        cosine_neighbours(train, 3).toarray(),
+        cosine_neighbors(train, 3).toarray(),
     ]
 
 

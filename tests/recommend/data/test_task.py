@@ -17,7 +17,7 @@ from tests.commands import ROOT
 WORDS = ("red nail polish", "blue nail polish", "face cream", "hand cream", "hair brush", "hot air brush", "soap")
 
 
-def write_catalogue(folder: Path) -> Path:
+def write_catalog(folder: Path) -> Path:
     folder.mkdir()
     items = [{"item": number, "title": title, "text": title} for number, title in enumerate(WORDS)]
     (folder / "items.jsonl").write_text("\n".join(map(json.dumps, items)))
@@ -25,10 +25,10 @@ def write_catalogue(folder: Path) -> Path:
     return folder
 
 
-def test_one_setting_names_the_catalogue_of_ids_and_histories(tmp_path: Path):
+def test_one_setting_names_the_catalog_of_ids_and_histories(tmp_path: Path):
     config = default_config()
     config.data.source = "amazon-2014-beauty"
-    config.data.path = str(write_catalogue(tmp_path / "prepared"))
+    config.data.path = str(write_catalog(tmp_path / "prepared"))
     config.data.cache_dir = str(tmp_path / "cache")
     config.ids, config.made_levels, config.made_codes = "kmeans", 1, 2
     check_config(config)
@@ -51,7 +51,7 @@ def test_a_quantizer_with_data_of_its_own_keeps_it():
 
 
 @pytest.mark.parametrize("file", ["recommend.py", "joint.py", "ranking.py"])
-def test_a_catalogue_that_lies_elsewhere_is_found_by_the_quantizer_too(file):
+def test_a_catalog_that_lies_elsewhere_is_found_by_the_quantizer_too(file):
     config = runpy.run_path(str(ROOT / "configs" / file))["get_config"]("ml100k")
 
     def of_quantizer():
@@ -64,7 +64,7 @@ def test_a_catalogue_that_lies_elsewhere_is_found_by_the_quantizer_too(file):
     assert of_quantizer() == ("movielens-100k", "other.zip", "own")
 
 
-def test_histories_beside_own_vectors_lie_where_the_catalogue_does():
+def test_histories_beside_own_vectors_lie_where_the_catalog_does():
     config = default_config()
     config.data.source, config.data.path, config.data.core = "amazon-2014-beauty", "reviews", 3
     config.quantizer.data.source = "amazon-2014-beauty"

@@ -17,7 +17,7 @@ def test_correlations_by_hand():
     outcomes = [np.full((1, 4), mean) for mean in (0.1, 0.2, 0.3, 0.4)]
     figures = np.array([[1, 2, 3, 4], [4, 3, 2, 1], [1, 3, 2, 4], [5, 5, 5, 5]])
     found = rank_correlations(figures, outcomes, samples=10)
-    # Of four places two neighbours are exchanged: 1 - 6 * 2 / (4 * 15), and five pairs of six are in order.
+    # Of four places two neighbors are exchanged: 1 - 6 * 2 / (4 * 15), and five pairs of six are in order.
     assert found.spearman == pytest.approx([1, -1, 0.8, 0])
     assert found.kendall == pytest.approx([1, -1, (5 - 1) / 6, 0])
 

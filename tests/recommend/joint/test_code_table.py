@@ -7,7 +7,7 @@ import pytest
 
 from sid_jax.ids import trie
 from sid_jax.recommend.joint.code_table import allowed_codes, build_code_table, code_loss
-from sid_jax.recommend.models import catalogue
+from sid_jax.recommend.models import catalog
 
 SIZES = (3, 40, 2)
 
@@ -18,14 +18,14 @@ def test_what_may_follow_and_the_loss_are_those_of_the_trie(distinct):
     numbers = np.random.default_rng(0).integers(0, 10**6, (distinct, 3))[np.arange(12) % distinct]
     codes = (numbers % np.array(SIZES)).astype(np.int32)
     table = build_code_table(codes, SIZES)
-    known = catalogue.build_catalogue(codes, trie.build_trie(codes, SIZES))
+    known = catalog.build_catalog(codes, trie.build_trie(codes, SIZES))
     items = jnp.arange(12).reshape(3, 4)
     for level, size in enumerate(SIZES):
         allowed = allowed_codes(table, items, level, size)
         nodes = known.prefixes[items, level] if level else jnp.zeros((1, 1), jnp.int32)
         np.testing.assert_array_equal(allowed, trie.allowed_codes(known.trie, level, nodes))
         logits = jax.random.normal(jax.random.key(level), (3, 4, size))
-        expected = catalogue.code_loss(logits, known, items, level)
+        expected = catalog.code_loss(logits, known, items, level)
         np.testing.assert_allclose(code_loss(logits, table, items, level), expected, rtol=1e-6)
 
 

@@ -23,7 +23,7 @@ from sid_jax.recommend.joint.objective import _lack_of_information, joint_loss
 from sid_jax.recommend.joint.step import JointRecipe, JointState, joint_steps, make_quantizer_optimizer
 from sid_jax.recommend.joint.tokenizer import load_tokenizer, parts
 from sid_jax.recommend.models.build import build_model
-from sid_jax.recommend.models.catalogue import build_catalogue
+from sid_jax.recommend.models.catalog import build_catalog
 from sid_jax.recommend.training.step import Recipe, make_state
 from sid_jax.training.schedules import Lengths
 from sid_jax.training.sharding import all_devices, on_every_device
@@ -114,8 +114,8 @@ def test_the_loss_is_the_decoders_and_the_draw_to_what_is_expected_moves_assignm
     )
     model = nnx.merge(begun.recipe.recommender.graphdef, begun.state.recommender.params)
     codes = np.asarray(begun.state.codes)
-    catalogue = build_catalogue(codes, build_trie(codes, SIZES))
-    total, weight = model.loss(begun.batch, catalogue, begun.recipe.dropout_key(jnp.int32(STEP)))
+    catalog = build_catalog(codes, build_trie(codes, SIZES))
+    total, weight = model.loss(begun.batch, catalog, begun.recipe.dropout_key(jnp.int32(STEP)))
     for each in (metrics, drawn_metrics):
         np.testing.assert_allclose(each["level_loss"], total / weight, rtol=1e-5)
         assert each["agreement"] == 1

@@ -12,7 +12,7 @@ from sid_jax.ids.trie import build_trie
 from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.data.packing import PackedRows, PrefixExamples
 from sid_jax.recommend.models.beam_search import beam_search, generated_items
-from sid_jax.recommend.models.catalogue import build_catalogue
+from sid_jax.recommend.models.catalog import build_catalog
 from sid_jax.recommend.models.decoder import Decoder
 from sid_jax.recommend.models.encoder_decoder import EncoderDecoder
 from sid_jax.recommend.models.history_encoder import HistoryEncoder
@@ -36,8 +36,8 @@ def loss(model, batch, known, key):
     return model.loss(batch, known, key)
 
 
-def catalogue():
-    return build_catalogue(IDS, build_trie(IDS, SIZES))
+def catalog():
+    return build_catalog(IDS, build_trie(IDS, SIZES))
 
 
 def encoder(dropout=0.0):
@@ -81,12 +81,12 @@ def prefix(history, target, user=0):
 def log_probability(model, history, item, user=0):
     """The model's own loss on one history and one item."""
     if isinstance(model, EncoderDecoder):
-        total, weight = loss(model, prefix(history, item, user), catalogue(), None)
+        total, weight = loss(model, prefix(history, item, user), catalog(), None)
     else:
         last, empty = len(history) - 1, [0] * (6 - len(history))
         places = [0] * last + [1] + empty
         row = rows([*history, *empty], [item * each for each in places], [1] * len(history) + empty, places)
-        total, weight = loss(model, row, catalogue(), None)
+        total, weight = loss(model, row, catalog(), None)
     assert weight == 1
     return -float(total.sum())
 
@@ -101,7 +101,7 @@ def test_probabilities_of_the_ids_that_exist_sum_to_1(make):
 @pytest.mark.parametrize("make", [decoder, encoder_decoder])
 def test_a_beam_that_holds_all_finds_every_id_in_the_order_of_its_loss(make):
     model = make()
-    found = search(model, histories(), catalogue(), 12)
+    found = search(model, histories(), catalog(), 12)
     for row, history in ((0, [1, 4, 7, 2]), (1, [5]), (2, [9, 8, 7, 6, 5, 4])):
         expected = {tuple(IDS[item]): log_probability(model, history, item, user=row) for item in range(9)}
         there = np.asarray(found.leaves[row]) >= 0
@@ -115,22 +115,22 @@ def test_a_beam_that_holds_all_finds_every_id_in_the_order_of_its_loss(make):
 @pytest.mark.parametrize("make", [decoder, encoder_decoder])
 def test_a_narrow_beam_finds_only_ids_that_exist_and_an_unconstrained_one_does_not(make):
     model, known = make(), set(map(tuple, IDS.tolist()))
-    held, free = (search(model, histories(), catalogue(), 4, constrained=each) for each in (True, False))
+    held, free = (search(model, histories(), catalog(), 4, constrained=each) for each in (True, False))
     assert all(tuple(codes) in known for codes in np.asarray(held.semantic_ids).reshape(-1, 3).tolist())
     assert not all(tuple(codes) in known for codes in np.asarray(free.semantic_ids).reshape(-1, 3).tolist())
 
 
 def test_an_unconstrained_beam_searches_all_codes():
     model = decoder()
-    found = search(model, histories(), catalogue(), 24, constrained=False)
+    found = search(model, histories(), catalog(), 24, constrained=False)
     for row in np.asarray(found.semantic_ids).tolist():
         assert sorted(map(tuple, row)) == sorted(itertools.product(*map(range, SIZES)))
     np.testing.assert_allclose(np.exp(np.asarray(found.scores)).sum(axis=1), 1, atol=1e-5)
 
 
 def test_items_that_share_an_id_take_a_place_each():
-    found = search(decoder(), histories(), catalogue(), 12)
-    items = np.asarray(generated_items(found, catalogue().trie, 12))
+    found = search(decoder(), histories(), catalog(), 12)
+    items = np.asarray(generated_items(found, catalog().trie, 12))
     for row in items.tolist():
         assert sorted(row) == [-1, -1, *range(10)]
         assert row.index(9) == row.index(3) + 1
@@ -140,8 +140,8 @@ def test_histories_packed_into_one_row_do_not_see_each_other():
     model = decoder()
     first, second = rows([1, 2, 3], [2, 3, 4], [1, 1, 1]), rows([5, 6], [6, 7], [1, 1])
     both = rows([1, 2, 3, 5, 6, 0], [2, 3, 4, 6, 7, 0], [1, 1, 1, 2, 2, 0], [1, 1, 1, 1, 1, 0])
-    apart = loss(model, first, catalogue(), None)[0] + loss(model, second, catalogue(), None)[0]
-    together, weight = loss(model, both, catalogue(), None)
+    apart = loss(model, first, catalog(), None)[0] + loss(model, second, catalog(), None)[0]
+    together, weight = loss(model, both, catalog(), None)
     assert weight == 5
     np.testing.assert_allclose(together, apart, rtol=1e-5)
 
@@ -150,7 +150,7 @@ def test_a_position_sees_nothing_of_what_comes_after():
     model = decoder()
     only_first = [1.0, 0.0, 0.0]
     losses = [
-        loss(model, rows([1, *later], [2, 3, 4], [1, 1, 1], only_first), catalogue(), None)[0]
+        loss(model, rows([1, *later], [2, 3, 4], [1, 1, 1], only_first), catalog(), None)[0]
         for later in ([2, 3], [8, 7])
     ]
     np.testing.assert_array_equal(*losses)
@@ -159,8 +159,8 @@ def test_a_position_sees_nothing_of_what_comes_after():
 def test_padding_and_batch_change_nothing():
     model = encoder_decoder()
     wide = PrefixExamples(*(jnp.concatenate(pair) for pair in zip(*map(leaves, (prefix([1, 4], 7), prefix([5], 3))))))  # noqa: B905
-    alone = sum(loss(model, each, catalogue(), None)[0] for each in (prefix([1, 4], 7), prefix([5], 3)))
-    np.testing.assert_allclose(loss(model, wide, catalogue(), None)[0], alone, rtol=1e-5)
+    alone = sum(loss(model, each, catalog(), None)[0] for each in (prefix([1, 4], 7), prefix([5], 3)))
+    np.testing.assert_allclose(loss(model, wide, catalog(), None)[0], alone, rtol=1e-5)
 
 
 def leaves(example):
@@ -169,7 +169,7 @@ def leaves(example):
 
 def test_the_user_token_counts_and_is_shared_beyond_its_number():
     model = encoder_decoder()
-    one, same, other = (loss(model, prefix([1, 4], 7, user), catalogue(), None)[0] for user in (1, 6, 2))
+    one, same, other = (loss(model, prefix([1, 4], 7, user), catalog(), None)[0] for user in (1, 6, 2))
     np.testing.assert_array_equal(one, same)
     assert not np.allclose(one, other)
 
@@ -179,20 +179,20 @@ def test_dropout_is_a_function_of_its_key_and_none_without(make):
     model = make(dropout=0.5)
     example = prefix([1, 4], 7) if make is encoder_decoder else rows([1, 4], [4, 7], [1, 1])
     losses = [
-        loss(model, example, catalogue(), key)[0] for key in (jax.random.key(0), jax.random.key(0), jax.random.key(1))
+        loss(model, example, catalog(), key)[0] for key in (jax.random.key(0), jax.random.key(0), jax.random.key(1))
     ]
     np.testing.assert_array_equal(losses[0], losses[1])
     assert not np.allclose(losses[0], losses[2])
     still = make(dropout=0.0)
     np.testing.assert_array_equal(
-        loss(model, example, catalogue(), None)[0], loss(still, example, catalogue(), jax.random.key(0))[0]
+        loss(model, example, catalog(), None)[0], loss(still, example, catalog(), jax.random.key(0))[0]
     )
 
 
 def test_bfloat16_activations_give_nearly_the_same_loss():
     example = rows([1, 4, 7], [4, 7, 2], [1, 1, 1])
     wide, narrow = (
-        loss(decoder(dtype=jnp.dtype(name)), example, catalogue(), None)[0] for name in ("float32", "bfloat16")
+        loss(decoder(dtype=jnp.dtype(name)), example, catalog(), None)[0] for name in ("float32", "bfloat16")
     )
     assert narrow.dtype == jnp.float32
     np.testing.assert_allclose(narrow, wide, rtol=0.05)
@@ -201,6 +201,6 @@ def test_bfloat16_activations_give_nearly_the_same_loss():
 def test_sasrec_scores_all_items_with_the_loss_it_learns_from():
     model = stirred(SASRec(10, encoder(), dtype=FLOAT32, rngs=nnx.Rngs(1)))
     scores = jax.nn.log_softmax(model.scores(histories()))
-    total, weight = loss(model, rows([1, 4, 7, 2], [0, 0, 0, 6], [1] * 4, [0, 0, 0, 1]), catalogue(), None)
+    total, weight = loss(model, rows([1, 4, 7, 2], [0, 0, 0, 6], [1] * 4, [0, 0, 0, 1]), catalog(), None)
     assert weight == 1
     assert float(total[0]) == pytest.approx(-float(scores[0, 6]), abs=1e-5)

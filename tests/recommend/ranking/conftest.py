@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sid_jax.data.catalogues.movielens.tables import build_movielens, text_column
+from sid_jax.data.catalogs.movielens.tables import build_movielens, text_column
 from sid_jax.recommend.ranking.config import default_config
 
 NUM_ITEMS, NUM_USERS, NUM_KINDS = 60, 40, 4
@@ -24,7 +24,7 @@ def made_tables():
     return kind, users + 1, items + 1, np.where(liked, 5, 2), times
 
 
-def made_catalogue():
+def made_catalog():
     kind, users, items, stars, times = made_tables()
     return build_movielens(
         {

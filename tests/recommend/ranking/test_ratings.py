@@ -7,21 +7,21 @@ import pytest
 from sid_jax.errors import UserError
 from sid_jax.recommend.ranking.ratings import cold_items, make_examples, make_ratings
 from sid_jax.streams import stream_rng
-from tests.recommend.ranking.conftest import NUM_ITEMS, made_catalogue
+from tests.recommend.ranking.conftest import NUM_ITEMS, made_catalog
 
 
 @pytest.fixture(scope="module")
 def ratings():
-    catalogue = made_catalogue()
+    catalog = made_catalog()
     # Several ratings a second.
-    catalogue.ratings["timestamp"] //= 5
-    return make_ratings(catalogue, liked_from=4, until=1.0, train_share=0.8)
+    catalog.ratings["timestamp"] //= 5
+    return make_ratings(catalog, liked_from=4, until=1.0, train_share=0.8)
 
 
 def test_the_test_is_later_than_what_is_trained_on(ratings):
     assert ratings.num_train == round(0.8 * len(ratings.items))
     assert (np.diff(ratings.times) >= 0).all()
-    earlier = make_ratings(made_catalogue(), liked_from=4, until=0.5, train_share=0.8)
+    earlier = make_ratings(made_catalog(), liked_from=4, until=0.5, train_share=0.8)
     assert len(earlier.items) == len(ratings.items) // 2
 
 
@@ -48,7 +48,7 @@ def test_histories_are_of_earlier_seconds_and_of_no_cold_item(ratings):
 
 def test_ratings_of_cold_items_say_nothing_to_anybody(ratings):
     cold = cold_items(ratings, 0.2, 0, 0)
-    changed = make_ratings(made_catalogue(), liked_from=4, until=1.0, train_share=0.8)
+    changed = make_ratings(made_catalog(), liked_from=4, until=1.0, train_share=0.8)
     changed = type(ratings)(**{**vars(ratings), "liked": ratings.liked ^ cold[ratings.items]})
     one, other = (make_examples(each, cold, window=5) for each in (ratings, changed))
     for name in ("history", "history_liked", "figures", "traits"):
@@ -82,4 +82,4 @@ def test_what_the_published_figures_held_out_is_held_out_still(ratings):
 
 def test_nothing_to_tell_apart_is_refused():
     with pytest.raises(UserError, match="nothing to tell apart"):
-        make_ratings(made_catalogue(), liked_from=1, until=1.0, train_share=0.8)
+        make_ratings(made_catalog(), liked_from=1, until=1.0, train_share=0.8)

@@ -1,4 +1,4 @@
-"""From ratings to figures: what IDs say of cold items is found, and nothing of these is learnt from."""
+"""From ratings to figures: what IDs say of cold items is found, and nothing of these is learned from."""
 
 import io
 import json
@@ -19,7 +19,7 @@ from sid_jax.recommend.ranking.sides import load_ids, make_side
 from sid_jax.recommend.ranking.training import rank
 from tests.commands import COMPILE_QUICKLY, refused
 from tests.commands import run as run_command
-from tests.recommend.ranking.conftest import made_catalogue
+from tests.recommend.ranking.conftest import made_catalog
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_ids_say_of_cold_items_what_a_hash_does_not_and_a_second_start_trains_no
 
 
 def test_ratings_of_cold_items_change_no_answer(config):
-    ratings = make_ratings(made_catalogue(), liked_from=4, until=1.0, train_share=0.8)
+    ratings = make_ratings(made_catalog(), liked_from=4, until=1.0, train_share=0.8)
     cold = cold_items(ratings, 0.2, 0, 0)
     table = read_id_table(config.ids)
     answers = []
@@ -70,14 +70,14 @@ def test_ratings_of_cold_items_change_no_answer(config):
 def test_ids_are_trained_without_the_cold_items(config, tmp_path, monkeypatch):
     config.ids = "rqvae"
     config.quantizer.data.source, config.quantizer.data.path = config.data.source, config.data.path
-    ratings = make_ratings(made_catalogue(), liked_from=4, until=1.0, train_share=0.8)
+    ratings = make_ratings(made_catalog(), liked_from=4, until=1.0, train_share=0.8)
     cold = cold_items(ratings, 0.2, 1, 0)
     loaded = []
     monkeypatch.setattr(sides, "train", lambda settings, *args, **kwargs: loaded.append(load_vectors(settings.data)))
     monkeypatch.setattr(sides, "export", lambda *args, **kwargs: None)
     with pytest.raises(UserError, match="ids: no such file"):
         load_ids(config, ratings.item_ids, cold, 1, tmp_path / "run1")
-    np.testing.assert_array_equal(loaded[0].held_out, cold)
+    np.testing.assert_array_equal(loaded[0].cold, cold)
 
 
 def test_vectors_are_scaled_without_the_cold_items(config):

@@ -1,0 +1,193 @@
+"""Where Amazon's products come from: the user's copy, the prepared cache, the addresses that its authors give."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from sid_jax.cache import cache_folder
+from sid_jax.data.catalogs.amazon.metadata import read_metadata
+from sid_jax.data.catalogs.amazon.prepared_lines import is_prepared, read_prepared
+from sid_jax.data.catalogs.amazon.products import Products
+from sid_jax.data.catalogs.amazon.reviews import read_reviews
+from sid_jax.data.catalogs.downloads import Download, fetch
+from sid_jax.data.catalogs.names import AMAZON_CATEGORIES, AmazonName
+from sid_jax.data.catalogs.store import prepare_folder, read_table, refuse_damage, write_tables
+from sid_jax.data.histories import Histories, offsets_of
+from sid_jax.errors import UserError
+
+# Of reviews and metadata, by edition; the authors publish no digests of them.
+ADDRESSES = {
+    "2014": (
+        "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/reviews_{}_5.json.gz",
+        "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/meta_{}.json.gz",
+    ),
+    "2018": (
+        "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_v2/categoryFilesSmall/{}_5.json.gz",
+        "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_v2/metaFiles2/meta_{}.json.gz",
+    ),
+    "2023": (
+        "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_2023/raw/review_categories/{}.jsonl.gz",
+        "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_2023/raw/meta_categories/meta_{}.jsonl.gz",
+    ),
+}
+CITATIONS = {
+    "2014": (
+        'R. He and J. McAuley (2016), "Ups and Downs: Modeling the Visual Evolution of Fashion Trends with One-Class '
+        'Collaborative Filtering", WWW, and J. McAuley, C. Targett, J. Shi and A. van den Hengel (2015), "Image-based '
+        'Recommendations on Styles and Substitutes", SIGIR'
+    ),
+    "2018": (
+        'J. Ni, J. Li and J. McAuley (2019), "Justifying Recommendations using Distantly-Labeled Reviews and '
+        'Fine-Grained Aspects", EMNLP'
+    ),
+    "2023": (
+        'Y. Hou, J. Li, Z. He, A. Yan, X. Chen and J. McAuley (2024), "Bridging Language and Items for Retrieval and '
+        'Recommendation", arXiv:2403.03952'
+    ),
+}
+
+# The number rises when the prepared tables change.
+_VERSION = 1
+_DOWNLOAD_SECONDS = 4 * 3600
+_LOOKED_AT = 2**16
+
+
+class _Files(NamedTuple):
+    reviews: Path
+    metadata: Path
+
+
+def load_amazon(source: str, path: str = "", cache_dir: str = "", *, core: int = 5) -> Products:
+    """Returns products with histories, from the first of these that applies.
+
+    1. `path`, if the user names one: a folder with the files of reviews and metadata under their own names, in the
+       layout of any edition, gzipped or not; or one that somebody has prepared, as `read_prepared` reads it. If it does
+       not work, nothing else is tried. What is read from the first kind is kept in the cache, and found there until one
+       of the files changes.
+    2. The prepared cache.
+    3. The addresses that the data's authors give, through TensorFlow Datasets; then it is prepared into the cache.
+
+    Args:
+      source: as "amazon-2014-beauty", one of `names.AMAZON`.
+      path: the user's folder, or "".
+      cache_dir: where prepared data is kept, as of `cache_folder`.
+      core: users and items with fewer interactions are left out, as of `read_reviews`.
+
+    Raises:
+      UserError: if the named folder or the cache is damaged, the cache cannot be written, or nothing can be reached.
+    """
+    name = AmazonName.of(source)
+    if path and is_prepared(Path(path).expanduser()):
+        return read_prepared(Path(path).expanduser())
+    files = _find(Path(path).expanduser(), name) if path else None
+    folder = cache_folder(cache_dir) / f"{source}-core{core}-{_VERSION}"
+    if files:
+        folder = folder.with_name(f"{folder.name}-{_digest(files)}")
+    if not folder.exists():
+        prepare_folder(
+            folder, lambda scratch, unfinished: _write(files or _download(scratch, name), unfinished, source, core)
+        )
+        print(
+            f"Amazon's reviews are for research; cite {CITATIONS[name.edition]}.",
+            f"{source}: prepared in {folder}",
+            sep="\n",
+            file=sys.stderr,
+        )
+    with refuse_damage(folder):
+        return _read(folder, path)
+
+
+def _find(folder: Path, name: AmazonName) -> _Files:
+    """Returns the files of the category in a folder, in whichever edition's names; the edition's own first."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give the folder with the files of reviews and metadata")
+    names = dict.fromkeys((name.files, *AMAZON_CATEGORIES[name.category]))
+    patterns = [
+        (reviews.format(each), metadata.format(each))
+        for each in names
+        for reviews, metadata in (
+            ("reviews_{}_5.json", "meta_{}.json"),
+            ("reviews_{}.json", "meta_{}.json"),
+            ("{}_5.json", "meta_{}.json"),
+            ("{}.json", "meta_{}.json"),
+            ("{}.jsonl", "meta_{}.jsonl"),
+        )
+    ]
+    for pair in patterns:
+        found = [_existing(folder / each) for each in pair]
+        if all(found):
+            return _Files(*found)  # type: ignore[arg-type]
+    expected = " and ".join(Path(address).name.format(name.files) for address in ADDRESSES[name.edition])
+    raise UserError(f"{folder}: does not hold reviews and metadata of {name.category}; it should have {expected}")
+
+
+def _existing(path: Path) -> Path | None:
+    return next((each for each in (path, path.with_name(f"{path.name}.gz")) if each.is_file()), None)
+
+
+def _digest(files: _Files) -> str:
+    """Returns what changes with the files: of their names, sizes and times, and of how they begin and end."""
+    digest = hashlib.sha256()
+    for path in files:
+        about = path.stat()
+        digest.update(json.dumps([path.name, about.st_size, about.st_mtime_ns]).encode())
+        with path.open("rb") as file:
+            digest.update(file.read(_LOOKED_AT))
+            # The end of a .gz has a checksum of all that is in it.
+            file.seek(max(0, about.st_size - _LOOKED_AT))
+            digest.update(file.read(_LOOKED_AT))
+    return digest.hexdigest()[:16]
+
+
+def _download(scratch: Path, name: AmazonName) -> _Files:
+    found = []
+    for address in ADDRESSES[name.edition]:
+        download = Download(address.format(name.files))
+        try:
+            print(f"fetching {download.address}", file=sys.stderr)
+            found.append(fetch(Path(tempfile.mkdtemp(dir=scratch)), download, seconds=_DOWNLOAD_SECONDS))
+        except UserError as error:
+            raise UserError(
+                f"amazon-{name.edition}-{name.category} is neither in the cache nor to be had from {download.address} "
+                f"({error}); pass --config.data.path=FOLDER with its files of reviews and metadata"
+            ) from error
+    return _Files(*found)
+
+
+def _write(files: _Files, folder: Path, source: str, core: int) -> None:
+    histories = read_reviews(files.reviews, core=core)
+    items, num_described = read_metadata(files.metadata, histories.item_ids)
+    users = pa.table(
+        {
+            "user_id": pa.array(histories.user_ids, pa.string()),
+            "items": pa.LargeListArray.from_arrays(pa.array(histories.offsets), pa.array(histories.items)),
+        }
+    )
+    about = {
+        "source": source,
+        "core": core,
+        "files": [path.name for path in files],
+        "interactions": len(histories.items),
+        "items_described": num_described,
+    }
+    write_tables(folder, {"items": items, "users": users}, about)
+
+
+def _read(folder: Path, path: str) -> Products:
+    items, users = (read_table(folder, name) for name in ("items", "users"))
+    lists = users["items"].combine_chunks()
+    histories = Histories(
+        user_ids=np.array(users["user_id"].to_pylist(), dtype=object),
+        offsets=offsets_of(lists.value_lengths().to_numpy()),
+        items=lists.flatten().to_numpy(),
+        item_ids=np.array(items["item_id"].to_pylist(), dtype=object),
+    )
+    return Products(items, histories, source=path or str(folder))

@@ -1,0 +1,146 @@
+"""Items that are described in words, as ids and vectors: MovieLens, Amazon, or a catalog of your own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from sid_jax.data.catalogs.amazon.products import TEXT_COLUMNS
+from sid_jax.data.catalogs.amazon.sources import load_amazon
+from sid_jax.data.catalogs.movielens.editions import EDITIONS
+from sid_jax.data.catalogs.movielens.sources import load_movielens
+from sid_jax.data.catalogs.movielens.tables import MovieLens, item_texts, text_column, user_texts
+from sid_jax.data.catalogs.names import MOVIELENS, movielens_size
+from sid_jax.data.catalogs.own_tables import read_own_tables
+from sid_jax.data.checks import check_finite
+from sid_jax.data.collaborative import collaborative_vectors, join_side_by_side
+from sid_jax.data.text import template
+from sid_jax.data.text.encode import encode_texts
+from sid_jax.data.vector_set import VectorSet, digest_of
+from sid_jax.errors import UserError
+
+VIEWS = ("item", "user")
+MOVIELENS_VECTORS = ("text", "collaborative", "text+collaborative")
+
+_MOVIELENS_COLUMNS = {"item": ("title", "year", "genres"), "user": ("age", "gender", "occupation")}
+_AMAZON_COLUMNS = ("title", "brand", "categories")
+
+
+def catalog_vectors(settings: ConfigDict) -> VectorSet:
+    """Returns the items of the catalog that `settings.source` names.
+
+    Raises:
+      UserError: if it cannot be had, or has nothing that a setting asks for.
+    """
+    if settings.source in MOVIELENS:
+        return _movielens_vectors(settings)
+    return _amazon_vectors(settings)
+
+
+def own_text_vectors(settings: ConfigDict) -> VectorSet:
+    """Returns the items of `settings.path`, a table with the columns that `settings.text_column` names.
+
+    Raises:
+      UserError: if it cannot be read, or no item says anything.
+    """
+    if not settings.path:
+        raise UserError("data.path is empty: pass --config.data.path=FILE with your items and their texts")
+    text_columns, exported = column_names(settings.text_column), column_names(settings.columns)
+    wanted = list(dict.fromkeys([*text_columns, *exported]))
+    ids, columns = read_own_tables(settings.path, settings.id_column, wanted)
+    texts = template.item_texts(text_columns, [columns[name] for name in text_columns])
+    return _described(ids, texts, {name: columns[name] for name in exported}, settings, settings.path)
+
+
+def column_names(setting: str) -> list[str]:
+    """Returns the names in a setting such as "title,brand"."""
+    return [name.strip() for name in setting.split(",") if name.strip()]
+
+
+def exported_column(values: Sequence[Any]) -> np.ndarray:
+    """Returns a column as it goes into an export: `[N]` numbers, or objects (str); lists are joined by commas."""
+    if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
+        return np.array(values)
+    return text_column([template.value_text(value) for value in values])
+
+
+def _amazon_vectors(settings: ConfigDict) -> VectorSet:
+    if settings.view != "item" or settings.vectors != "text":
+        raise UserError(
+            f"data.source={settings.source} gives texts of items, not config.data.view={settings.view} or "
+            f"config.data.vectors={settings.vectors}; for who takes what, set config.data.histories.source"
+        )
+    products = load_amazon(settings.source, settings.path, settings.cache_dir, core=settings.core)
+    there = products.items.column_names
+    text_columns = column_names(settings.text_column) or (["text"] if "text" in there else list(TEXT_COLUMNS))
+    exported = column_names(settings.columns) or [name for name in _AMAZON_COLUMNS if name in there]
+    for name in (*text_columns, *exported):
+        if name not in there:
+            raise UserError(f"{products.source}: no column {name!r}; it has {', '.join(there)}")
+    columns = {name: products.items[name].to_pylist() for name in dict.fromkeys([*text_columns, *exported])}
+    texts = template.item_texts(text_columns, [columns[name] for name in text_columns])
+    shown = {name: columns[name] for name in exported}
+    return _described(products.item_ids, texts, shown, settings, f"{settings.source} from {products.source}")
+
+
+def _described(
+    ids: np.ndarray, texts: list[str], columns: Mapping[str, Sequence[Any]], settings: ConfigDict, source: str
+) -> VectorSet:
+    if not any(texts):
+        raise UserError(f"{source}: no item says anything in {settings.text_column}; name other columns")
+    vectors = encode_texts(texts, settings.text_encoder, cache_dir=settings.cache_dir)
+    return VectorSet(
+        ids=ids,
+        vectors=vectors,
+        columns={name: exported_column(values) for name, values in columns.items()},
+        source=f"{source} (texts, by {settings.text_encoder})",
+    )
+
+
+def _movielens_vectors(settings: ConfigDict) -> VectorSet:
+    view, size = settings.view, movielens_size(settings.source)
+    if settings.text_column:
+        raise UserError(f"data.source={settings.source} has texts of its own; leave config.data.text_column empty")
+    catalog = load_movielens(settings.path, settings.cache_dir, size)
+    table, id_name = (catalog.items, "item_id") if view == "item" else (catalog.users, "user_id")
+    exported = column_names(settings.columns) or [name for name in _MOVIELENS_COLUMNS[view] if name in table]
+    for name in exported:
+        if name not in table:
+            raise UserError(f"{catalog.source}: no column {name!r}; its {view}s have {', '.join(table)}")
+    makers = {"text": _movielens_texts, "collaborative": _movielens_ratings}
+    parts = {part: makers[part](catalog, settings) for part in settings.vectors.split("+")}
+    vectors = join_side_by_side(list(parts.values())) if len(parts) > 1 else next(iter(parts.values()))
+    name = EDITIONS[size].name
+    check_finite(vectors, table[id_name], f"{name}, {settings.vectors} vectors")
+    return VectorSet(
+        ids=table[id_name],
+        vectors=vectors,
+        id_name=id_name,
+        columns={name: table[name] for name in exported},
+        made_of=_made_of(parts, catalog, settings) if "collaborative" in parts else "",
+        source=f"{name} ({settings.vectors} vectors of its {view}s) from {catalog.source}",
+    )
+
+
+def _made_of(parts: dict[str, np.ndarray], catalog: MovieLens, settings: ConfigDict) -> str:
+    """Returns the SHA-256 of texts' vectors and ratings, and of what is done with these."""
+    texts = [parts["text"]] if "text" in parts else []
+    how = settings.view, settings.collaborative_dimension, settings.collaborative_holdout
+    return digest_of(*how, *catalog.ratings.values(), *texts)
+
+
+def _movielens_texts(catalog: MovieLens, settings: ConfigDict) -> np.ndarray:
+    texts = item_texts(catalog.items) if settings.view == "item" else user_texts(catalog.users)
+    return encode_texts(texts, settings.text_encoder, cache_dir=settings.cache_dir)
+
+
+def _movielens_ratings(catalog: MovieLens, settings: ConfigDict) -> np.ndarray:
+    return collaborative_vectors(
+        catalog,
+        view=settings.view,
+        dimension=settings.collaborative_dimension,
+        holdout=settings.collaborative_holdout,
+    )

@@ -1,0 +1,70 @@
+"""The catalog as models see it: each item's Semantic ID, and which codes may follow each prefix."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sid_jax.ids.trie import Trie, allowed_codes
+from sid_jax.recommend.models.layers import MASKED
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Catalog:
+    """N items.
+
+    Attributes:
+      semantic_ids: `[N, L]` int32.
+      prefixes: `[N, L]` int32, the node of the trie that an item's first l codes lead to, for l from 0 to L - 1; 0 for
+        an item that is not in the trie.
+      trie: of the IDs that may be recommended, of all items or of some.
+    """
+
+    semantic_ids: jax.Array
+    prefixes: jax.Array
+    trie: Trie
+
+
+def build_catalog(semantic_ids: np.ndarray, trie: Trie) -> Catalog:
+    """Returns the catalog of `[N, L]` int32 Semantic IDs and the trie of all or some of them."""
+    # From each item's leaf up: a node's children are numbered one after the other.
+    node = np.repeat(np.arange(len(trie.first_item) - 1), np.diff(trie.first_item))
+    prefixes = np.zeros(semantic_ids.shape, np.int32)
+    for level in reversed(range(semantic_ids.shape[1])):
+        first_child = np.asarray(trie.first_child[level])
+        node = np.repeat(np.arange(len(first_child) - 1), np.diff(first_child))[node]
+        prefixes[np.asarray(trie.items), level] = node
+    return Catalog(jnp.asarray(semantic_ids), jnp.asarray(prefixes), trie)
+
+
+def code_loss(logits: jax.Array, catalog: Catalog, items: jax.Array, level: int) -> jax.Array:
+    """Returns minus the log-probability of the items' codes of one level, among those that may follow their prefix.
+
+    So the sum over levels is minus the log-probability of an item, over the items that there are: nothing is learned of,
+    or lost to, IDs that nobody has.
+
+    Args:
+      logits: `[..., K]`.
+      catalog: of the items.
+      items: `[...]` int32.
+      level: static.
+
+    Returns:
+      `[...]` float32.
+    """
+    # The empty prefix is everybody's: one row of the mask for all.
+    nodes = catalog.prefixes[items, level] if level else jnp.zeros((1,) * items.ndim, jnp.int32)
+    allowed = allowed_codes(catalog.trie, level, nodes)
+    logits = jnp.where(allowed, logits.astype(jnp.float32), MASKED)
+    return cross_entropy(logits, catalog.semantic_ids[items, level])
+
+
+def cross_entropy(logits: jax.Array, classes: jax.Array) -> jax.Array:
+    """Returns -log softmax(logits)[class] in float32, `[...]`, from logits `[..., K]` and classes `[...]`."""
+    logits = logits.astype(jnp.float32)
+    chosen = jnp.take_along_axis(logits, classes[..., None], axis=-1)[..., 0]
+    return jax.nn.logsumexp(logits, axis=-1) - chosen

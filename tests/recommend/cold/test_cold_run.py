@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import io
+import json
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from sid_jax.errors import UserError
+from sid_jax.recommend import run as run_module
+from sid_jax.recommend.cold.content import load_content
+from sid_jax.recommend.config import check_config
+from sid_jax.recommend.data.cold_items import draw_cold_items
+from sid_jax.recommend.data.task import load_task
+from sid_jax.recommend.models.build import build_model
+from sid_jax.recommend.models.catalog import build_catalog
+from sid_jax.recommend.recommender import load_recommender
+from sid_jax.recommend.run import run
+from sid_jax.recommend.training.loop import free_to_change, training_examples
+from tests.recommend.conftest import NUM_ITEMS
+
+COLD = [7, 20, 33]
+COLD_MASK = np.isin(np.arange(NUM_ITEMS), COLD)
+
+
+@pytest.fixture
+def console():
+    return Console(file=io.StringIO(), width=200)
+
+
+@pytest.fixture
+def cold_config(config, world):
+    """Items lie on a circle, each beside those before and after it in the histories; three of them are cold."""
+    angles = 2 * np.pi * np.arange(NUM_ITEMS) / NUM_ITEMS
+    np.save(world / "vectors.npy", np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32))
+    (world / "cold.txt").write_text("".join(f"{item}\n" for item in COLD))
+    config.data.cold_items = str(world / "cold.txt")
+    config.quantizer.data.path = str(world / "vectors.npy")
+    config.eval.cold_slots = 1
+    config.eval.baselines = ("popularity",)
+    # One program for tests and for single questions, on 8 devices; no history is so short that it has one of its own.
+    config.eval.batch_size = 8
+    config.model.window = 8
+    return config
+
+
+def write_later(path, item_ids, semantic_ids):
+    rows = [f"{item},{'-'.join(map(str, codes))}" for item, codes in zip(item_ids, semantic_ids.tolist(), strict=True)]
+    path.with_suffix(".csv").write_text("\n".join(["item_id,sid", *rows]))
+
+
+def test_cold_items_are_found_in_their_places(cold_config, world, tmp_path, console):
+    evaluations = run(cold_config, tmp_path / "run", console=console)
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    slotted = evaluations[2:]
+    assert [each.name for each in slotted] == ["decoder, back-off", "decoder, by ID", "semantic kNN"]
+    figures = {each["name"]: each for each in results["test"]}
+    for each in slotted:
+        unseen = np.isin(each.lists[:, :10], COLD)
+        assert unseen[:, 9].all() and not unseen[:, :9].any()
+    assert figures["popularity"]["cold"]["recall@10"] == 0
+    cold = figures["decoder, back-off"]["cold"]
+    low, high = cold["intervals"]["recall@10"]
+    assert low <= cold["recall@10"] <= high and cold["recall@10"] > 0.9
+    assert figures["decoder, back-off"]["others"]["recall@10"] > 0.8
+    assert cold["num_users"] + figures["decoder"]["others"]["num_users"] == figures["decoder"]["num_users"]
+    assert [each["name"] for each in results["validation_cold"]] == [each.name for each in slotted]
+    assert "R@10, cold" in console.file.getvalue()
+
+    # A recommender has places for unseen items whether or not the test had.
+    about = tmp_path / "run" / "decoder" / "run.json"
+    about.write_text(about.read_text().replace('"cold_slots": 1', '"cold_slots": 0'))
+    recommender = load_recommender(tmp_path / "run")
+    first, *_, last = (each.item_id for each in recommender.recommend([4, 5, 6], 5, cold_slots=1))
+    assert (first, last) == (8, 7)
+    # A history may have a cold item: its codes are read as any other's.
+    assert recommender.recommend([5, 6, 7], 3, cold_slots=1)[-1].item_id in (20, 33)
+    with pytest.raises(UserError, match="cold_slots is 6; it must be from 0 to k, 5"):
+        recommender.recommend([4], 5, cold_slots=6)
+
+    # Later 40 and 41 come, between 13 and 14 and between 30 and 31, and 14 leaves, as does the cold 20.
+    there = np.setdiff1d(np.arange(42), [14, 20])
+    places = np.append(np.arange(NUM_ITEMS), [13.5, 30.5])[there]
+    write_later(tmp_path / "later", there, np.append(np.load(world / "ids.npy"), [[1, 5], [3, 6]], axis=0)[there])
+    angles = 2 * np.pi * places / NUM_ITEMS
+    np.save(tmp_path / "later.npy", np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32))
+    np.save(tmp_path / "later-ids.npy", there)
+    later = load_recommender(
+        tmp_path / "run",
+        ids=tmp_path / "later.csv",
+        vectors=tmp_path / "later.npy",
+        vector_ids=tmp_path / "later-ids.npy",
+    )
+    assert later.recommend([11, 12], 5, cold_slots=1)[-1].item_id == 40
+    assert later.recommend([28, 29], 5, cold_slots=1)[-1].item_id == 41
+    # Its codes are those of 13, so that it is read as 13 is; and a history may have 14, which is not recommended.
+    read = [later.recommend([11, 12, item], 5, exclude_seen=False) for item in (13, 40)]
+    assert read[0] == read[1]
+    assert later.recommend([13, 14], 1)[0].item_id == 15
+    everything = later.recommend([12, 13], 20, cold_slots=4)
+    assert {7, 33, 40, 41} < {each.item_id for each in everything}
+    assert {14, 20}.isdisjoint(each.item_id for each in everything)
+    assert str(world / "vectors.npy") in about.read_text()  # the run is as it was
+
+
+@pytest.mark.parametrize("slots", [0, 1])
+def test_missing_vectors_are_found_before_anything_is_trained(
+    slots, cold_config, world, tmp_path, console, monkeypatch
+):
+    monkeypatch.setattr(run_module, "train_configured", lambda *args, **kwargs: pytest.fail("trained"))
+    cold_config.eval.cold_slots, cold_config.eval.baselines = slots, () if slots else ("semantic_knn",)
+    np.save(world / "few.npy", np.ones((30, 2), np.float32))
+    for path, words in (("", "names no vectors"), (str(world / "few.npy"), "no vector of 10 of 40 items")):
+        cold_config.quantizer.data.path = path
+        with pytest.raises(UserError, match=words):
+            run(cold_config, tmp_path / "run", console=console)
+
+
+def test_joint_training_asks_for_vectors_before_it_begins(cold_config, tmp_path, console, monkeypatch):
+    monkeypatch.setattr(run_module, "train_configured", lambda *args, **kwargs: pytest.fail("trained"))
+    cold_config.joint.estimator, cold_config.eval.baselines = "ste", ("semantic_knn",)
+    cold_config.data.cold_items, cold_config.eval.cold_slots, cold_config.quantizer.data.path = "", 0, ""
+    with pytest.raises(UserError, match="names no vectors"):
+        run(cold_config, tmp_path / "run", console=console)
+
+
+def test_where_vectors_come_from_may_change_where_ids_are_given(cold_config):
+    vectors = {f"quantizer.data.{name}" for name in ("source", "id_column", "vector_column", "text_column")}
+    assert vectors < set(free_to_change(cold_config))
+    for made in ("rqvae", "kmeans"):
+        cold_config.ids = made
+        assert vectors.isdisjoint(free_to_change(cold_config))
+
+
+def test_nothing_that_is_learned_knows_of_cold_items(cold_config, world, tmp_path, console):
+    seen = []
+    # Their IDs, what they are like, and who had them.
+    for others, names in ((COLD, {}), ([20, 33, 7], {"7": "33", "20": "7", "33": "20"})):
+        for file in ("ids.npy", "vectors.npy"):
+            rows = np.load(world / file)
+            rows[COLD] = rows[others]
+            np.save(world / file, rows)
+        words = [line.split() for line in (world / "sequences.txt").read_text().splitlines()]
+        lines = [" ".join([user, *(names.get(item, item) for item in items)]) for user, *items in words]
+        (world / "sequences.txt").write_text("\n".join(lines))
+        task = load_task(cold_config, tmp_path, console)
+        examples, content = (
+            training_examples(cold_config, task),
+            load_content(cold_config, task.table.item_ids, COLD_MASK),
+        )
+        catalogs = [build_catalog(task.table.semantic_ids, trie) for trie in (task.known, task.trie)]
+        model = build_model(cold_config, task.trie)
+        losses = [np.asarray(jax.jit(model.loss)(examples, each, None)[0]) for each in catalogs]
+        seen.append((*jax.tree.leaves((examples, catalogs[0].trie)), losses[0], content[~COLD_MASK]))
+        # Candidates that are never a target would be learned against.
+        assert losses[1].sum() > losses[0].sum() + 1
+        fingerprint = task.fingerprint()
+    for one, other in zip(*seen, strict=True):
+        np.testing.assert_array_equal(one, other)
+    (world / "cold.txt").write_text("7\n20\n")
+    assert load_task(cold_config, tmp_path, console).fingerprint() != fingerprint
+
+
+def test_cold_items_are_drawn_into_a_file(cold_config, world):
+    with pytest.raises(UserError, match=r"cold\.txt: cannot be written \(File exists\)"):
+        draw_cold_items(cold_config, 5)
+    for name in ("a.txt", "b.txt"):
+        cold_config.data.cold_items = str(world / name)
+        assert draw_cold_items(cold_config, 5) == 5
+    drawn = (world / "a.txt").read_text()
+    assert drawn == (world / "b.txt").read_text() and len(set(drawn.split())) == 5
+    cold_config.data.cold_items = ""
+    with pytest.raises(UserError, match="needs a file to write to"):
+        draw_cold_items(cold_config, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("data.cold_items", "", "no items are unseen: name some"),
+        ("model.kind", "sasrec", "which has no IDs"),
+        ("joint.estimator", "ste", "leave one of the two out"),
+        ("eval.cold_slots", 11, "from 0 to 10"),
+        ("backoff.decay", 0.0, "config.backoff.decay is 0.0"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(name, value, words, cold_config):
+    section, field = name.split(".")
+    cold_config[section][field] = value
+    with pytest.raises(UserError, match=words):
+        check_config(cold_config)
+
+
+def test_without_vectors_unseen_items_cannot_be_told_apart(cold_config, world):
+    everyone = np.arange(NUM_ITEMS)
+    np.save(world / "few.npy", np.ones((30, 2), np.float32))
+    for path, words in (
+        ("", "names no vectors"),
+        (str(world / "few.npy"), "no vector of 10 of 40 items, the first is 30"),
+    ):
+        cold_config.quantizer.data.path = path
+        cold_config.data.cold_items = ""
+        with pytest.raises(UserError, match=words):
+            load_content(cold_config, everyone, COLD_MASK)
