@@ -1,0 +1,141 @@
+"""Where text for a person goes: to a console, to `logging`, or nowhere; and progress bars."""
+
+from __future__ import annotations
+
+import functools
+import io
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+LOGGER = logging.getLogger("sid_jax")
+
+
+class Messages:
+    """Takes lines, tables and progress. Make one with `to_console`, `to_logging` or `silent`.
+
+    Args:
+      show: takes a rich renderable; a string is rich markup.
+      console: where progress bars are drawn; None draws none.
+    """
+
+    def __init__(self, show: Callable[[RenderableType, bool], None], console: Console | None):
+        self._show, self._console = show, console
+
+    @classmethod
+    def to_console(cls, console: Console | None = None) -> Messages:
+        """Returns messages that are printed, to standard output if no console is given; for commands."""
+        console = console or Console()
+
+        def show(renderable: RenderableType, markup: bool) -> None:
+            unwrapped = isinstance(renderable, str)
+            console.print(renderable, markup=markup, highlight=False, soft_wrap=unwrapped)
+
+        return cls(show, console)
+
+    @classmethod
+    def to_logging(cls, verbose: bool = True) -> Messages:
+        """Returns messages that are logged by the logger "sid_jax"; for Python callers.
+
+        Args:
+          verbose: True logs at level INFO, shows progress bars, and prints the log to standard error (in Jupyter, below
+            the cell) if nobody has configured a handler for it. False logs at level DEBUG, which nobody sees who has
+            not asked for it, and shows no progress.
+        """
+        if verbose:
+            _print_unless_configured()
+        level = logging.INFO if verbose else logging.DEBUG
+
+        def show(renderable: RenderableType, markup: bool) -> None:
+            if LOGGER.isEnabledFor(level):
+                LOGGER.log(level, "%s", _as_text(renderable, markup))
+
+        return cls(show, _log_console() if verbose else None)
+
+    @classmethod
+    def silent(cls) -> Messages:
+        """Returns messages that nobody sees."""
+        return cls(lambda renderable, markup: None, None)
+
+    def line(self, text: str) -> None:
+        """Takes a line of plain text, which is neither wrapped nor read as markup."""
+        self._show(text, False)
+
+    def show(self, renderable: RenderableType) -> None:
+        """Takes a table or anything else that rich can render; a string is rich markup."""
+        self._show(renderable, True)
+
+    def progress(
+        self, title: str, total: int | None, *, completed: int = 0, transient: bool = False
+    ) -> ProgressDisplay:
+        """Returns a progress bar, to be used as a context; it is drawn on a terminal and in Jupyter only.
+
+        Args:
+          title: what is going on.
+          total: the number that `move` counts up to; None where it is not known.
+          completed: where it starts.
+          transient: whether it is removed at the end.
+        """
+        return ProgressDisplay(self._console, title, total, completed, transient)
+
+
+class ProgressDisplay:
+    """A progress bar with the time that is left; see `Messages.progress`."""
+
+    def __init__(self, console: Console | None, title: str, total: int | None, completed: int, transient: bool):
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[shown]}", markup=False),
+            console=console,
+            disable=console is None or not (console.is_terminal or console.is_jupyter),
+            transient=transient,
+        )
+        self._task = self._progress.add_task(title, total=total, completed=completed, shown="")
+
+    def __enter__(self) -> ProgressDisplay:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def move(self, completed: int, shown: str = "") -> None:
+        """Moves the bar to a number, with some words beside it."""
+        self._progress.update(self._task, completed=completed, shown=shown)
+
+
+class _ConsoleHandler(logging.Handler):
+    """Prints records by the console that draws the progress bars, so that neither breaks the other."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _log_console().print(self.format(record), markup=False, highlight=False, soft_wrap=True)
+
+
+@functools.cache
+def _log_console() -> Console:
+    return Console(stderr=True)
+
+
+def _print_unless_configured() -> None:
+    if not LOGGER.hasHandlers():
+        LOGGER.addHandler(_ConsoleHandler(logging.INFO))
+    if LOGGER.level == logging.NOTSET and not LOGGER.isEnabledFor(logging.INFO):
+        LOGGER.setLevel(logging.INFO)
+
+
+def _as_text(renderable: RenderableType, markup: bool) -> str:
+    if isinstance(renderable, str) and not markup:
+        return renderable
+    written: Any = io.StringIO()
+    Console(file=written, width=120, color_system=None, force_jupyter=False, force_terminal=False).print(
+        renderable, highlight=False, soft_wrap=isinstance(renderable, str)
+    )
+    return "\n".join(line.rstrip() for line in written.getvalue().rstrip("\n").split("\n"))

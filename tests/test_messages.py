@@ -1,0 +1,92 @@
+import io
+import logging
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from sid_jax import messages
+from sid_jax.messages import Messages
+
+
+@pytest.fixture
+def logger(monkeypatch):
+    """The logger as a process has it in which nobody has configured logging."""
+    bare = logging.Logger("sid_jax", logging.NOTSET)
+    monkeypatch.setattr(messages, "LOGGER", bare)
+    messages._log_console.cache_clear()
+    return bare
+
+
+def _table() -> Table:
+    table = Table(title="figures")
+    table.add_column("name")
+    table.add_row("R2 [bold]")
+    return table
+
+
+def test_a_line_is_printed_as_it_is_and_a_shown_string_is_markup():
+    console = Console(file=io.StringIO(), width=20)
+    written = Messages.to_console(console)
+    written.line("a [bold] line that is longer than the console is wide")
+    written.show("a [bold]bold[/bold] word")
+    assert console.file.getvalue().splitlines() == [
+        "a [bold] line that is longer than the console is wide",
+        "a bold word",
+    ]
+
+
+def test_verbose_messages_are_logged_at_info_and_reach_standard_error(logger, capsys):
+    logged = Messages.to_logging()
+    logged.line("7 items [bold]")
+    logged.show(_table())
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.splitlines()
+    assert lines[0] == "7 items [bold]"
+    assert any("figures" in line for line in lines[1:])
+    Messages.to_logging()
+    assert len(logger.handlers) == 1
+
+
+def test_without_verbose_nothing_is_printed_even_after_a_verbose_caller(logger, capsys):
+    Messages.to_logging().line("seen")
+    quiet = Messages.to_logging(verbose=False)
+    quiet.line("unseen")
+    quiet.show(_table())
+    with quiet.progress("training", 10) as bar:
+        bar.move(5, "half")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "seen\n"
+
+
+def test_a_callers_own_handler_gets_the_records_and_nothing_is_added(logger, caplog):
+    logger.addHandler(caplog.handler)
+    logger.setLevel(logging.DEBUG)
+    Messages.to_logging().line("one")
+    Messages.to_logging(verbose=False).line("two")
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [("INFO", "one"), ("DEBUG", "two")]
+    assert logger.handlers == [caplog.handler]
+
+
+def test_silent_messages_are_neither_printed_nor_logged(logger, caplog, capsys):
+    logger.addHandler(caplog.handler)
+    logger.setLevel(logging.DEBUG)
+    silent = Messages.silent()
+    silent.line("text")
+    silent.show(_table())
+    with silent.progress("training", None) as bar:
+        bar.move(1)
+    assert not caplog.records
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_drawn_on_a_terminal_only(terminal):
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=100)
+    with Messages.to_console(console).progress("training [x]", 10, completed=3) as bar:
+        bar.move(5, "loss [1.0]")
+    text = console.file.getvalue()
+    assert ("training [x]" in text and "50%" in text and "loss [1.0]" in text) == terminal
+    assert terminal or not text
