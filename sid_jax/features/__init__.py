@@ -1,0 +1,1 @@
+"""Rows of a ranker's embedding table that stand for items, by their Semantic IDs."""

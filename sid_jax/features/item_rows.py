@@ -1,9 +1,11 @@
-"""Which rows of an embedding table stand for each item."""
+"""Which rows of an embedding table stand for each item, and their sum inside anyone's `jit`."""
 
 from __future__ import annotations
 
 import dataclasses
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -60,3 +62,20 @@ class ItemRows:
         padded = np.full((len(self), most if width is None else width), -1, np.int32)
         padded[np.arange(padded.shape[1]) < lengths[:, None]] = self.rows
         return padded
+
+
+def embed_items(table: jax.Array, rows: jax.Array, *, mean: bool = False) -> jax.Array:
+    """Returns the sum of each item's rows, or their mean.
+
+    Args:
+      table: `[R, E]`, the parameters.
+      rows: `[..., W]` integers, as `ItemRows.padded` gives them; what is negative counts as nothing.
+      mean: whether to divide by how many rows there are.
+
+    Returns:
+      `[..., E]`, zeros for an item without rows.
+    """
+    there = rows >= 0
+    found = jnp.where(there[..., None], table[jnp.maximum(rows, 0)], 0)
+    total = found.sum(axis=-2)
+    return total / jnp.maximum(there.sum(axis=-1, keepdims=True), 1) if mean else total

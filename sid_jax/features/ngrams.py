@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_jax.errors import UserError
-from sid_jax.features.hashing import hash_numbers
 from sid_jax.features.item_rows import ItemRows
 
 NGRAMS = ("unigram", "prefix", "window")
 _KNOWN_FILE, _ABOUT_FILE = "ngrams.npy", "ngrams.json"
+# The finalizer of SplitMix64 (Steele, Lea and Flood, 2014).
+_STEP, _FIRST, _SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -132,3 +133,17 @@ def _as_bytes(numbers: np.ndarray) -> pa.Array:
     content = np.ascontiguousarray(numbers, np.int32)
     width = pa.binary(4 * content.shape[1])
     return pa.FixedSizeBinaryArray.from_buffers(width, len(content), [None, pa.py_buffer(content)])
+
+
+def hash_numbers(numbers: np.ndarray) -> np.ndarray:
+    """Returns a hash of each row of `[..., L]` integers, `[...]` uint64: the same on every machine."""
+    state = np.zeros(numbers.shape[:-1], np.uint64)
+    for each in np.moveaxis(numbers, -1, 0):
+        state = _mixed(state + _STEP + each.astype(np.int64).view(np.uint64))
+    return state
+
+
+def _mixed(state: np.ndarray) -> np.ndarray:
+    state = (state ^ (state >> np.uint64(30))) * _FIRST
+    state = (state ^ (state >> np.uint64(27))) * _SECOND
+    return state ^ (state >> np.uint64(31))

@@ -1,8 +1,8 @@
 """SentencePiece on code sequences: codes that are often seen together are one piece (Singh et al., 2306.08121).
 
 Each code of each level is a character of its own, an ID a sentence, and what counts is how often its item is seen. So
-a piece is a run of codes at certain levels: what is seen often gets a piece of its own, and what is rare is spelled with
-shorter ones, down to single codes, which it shares with its like.
+a piece is a run of codes at certain levels: what is seen often gets a piece of its own, and what is rare is spelled
+with shorter ones, down to single codes, which it shares with its like.
 
 The pieces are byte-pair merges. The library's other way, the unigram language model, looks for substrings that repeat,
 of which IDs have few: most items are alone with all of theirs.

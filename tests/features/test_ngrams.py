@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sid_jax.errors import UserError
-from sid_jax.features.hashing import hash_ids, hash_numbers
-from sid_jax.features.ngrams import NGRAMS, fit_ngrams, load_ngrams
+from sid_jax.features.kinds import hash_ids
+from sid_jax.features.ngrams import NGRAMS, fit_ngrams, hash_numbers, load_ngrams
 
 # Items 0 and 1 share two codes, item 2 one with them, item 3 none.
 IDS = np.array([[5, 1, 0], [5, 1, 2], [5, 0, 2], [0, 1, 2]], np.int32)

@@ -13,9 +13,8 @@ from rich.console import Console
 from sid_jax.append.run import append
 from sid_jax.errors import UserError
 from sid_jax.export.id_tables import read_id_table
-from sid_jax.features.impressions import read_impressions
 from sid_jax.features.kinds import KINDS
-from sid_jax.features.run import FEATURES_FILE, make_features, read_features, read_item_rows
+from sid_jax.features.run import FEATURES_FILE, make_features, read_features, read_impressions, read_item_rows
 from tests.append.conftest import made_vectors, make_export, write_vectors
 from tests.commands import refused, run
 

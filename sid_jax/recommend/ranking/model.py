@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from sid_jax.features.lookup import embed_items
+from sid_jax.features.item_rows import embed_items
 from sid_jax.models.mlp import MLP
 from sid_jax.recommend.ranking.ratings import Examples
 

@@ -3,8 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sid_jax.features.item_rows import ItemRows
-from sid_jax.features.lookup import embed_items
+from sid_jax.features.item_rows import ItemRows, embed_items
 
 
 def test_rows_are_summed_or_averaged_and_learned_from():
