@@ -15,6 +15,8 @@ from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 from scipy.stats import rankdata
 
+# Readable on white and on black; near islands of the map take different ones.
+COLORS = ("#4c8df6", "#f28e2b", "#2ca25f", "#e15759", "#9467bd", "#17a2b8", "#d4a017", "#e377c2", "#8c6d4f")
 # More first codes than these are put by principal axes alone: t-SNE takes K squared.
 _MOST_ISLANDS = 1024
 _PERPLEXITY = 20.0
@@ -50,7 +52,7 @@ class Layout:
         return self.islands[first] + np.tanh(offsets / (2 * size)) * self.radii[first][:, None]
 
 
-def lay_out(codebooks: Sequence[np.ndarray], num_colors: int = 9) -> Layout:
+def lay_out(codebooks: Sequence[np.ndarray], num_colors: int = len(COLORS)) -> Layout:
     """Returns the map of codebooks, L of `[K, Z]`."""
     islands = _spread(_embed(np.asarray(codebooks[0], np.float64)))
     tree = cKDTree(islands)

@@ -22,10 +22,9 @@ from bokeh.palettes import Viridis256
 from bokeh.plotting import figure
 
 from sid_jax.report.gather import Gathered
+from sid_jax.report.layout import COLORS
 from sid_jax.report.shown import Shown
 
-# Readable on white and on black; near islands of the map take different ones.
-COLORS = ("#4c8df6", "#f28e2b", "#2ca25f", "#e15759", "#9467bd", "#17a2b8", "#d4a017", "#e377c2", "#8c6d4f")
 # Cells of a heat strip: of more codes, so many lie in one.
 _MOST_CELLS = 512
 _LARGEST_BAR = 10

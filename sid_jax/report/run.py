@@ -1,19 +1,30 @@
-"""From an export's folder to its report."""
+"""The report of an export: one page of template, style and script from `page/`, Bokeh's JavaScript and the data."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html
+import json
+from collections.abc import Sequence
 from pathlib import Path
+from string import Template
+from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from sid_jax.errors import UserError
-from sid_jax.report.gather import gather
-from sid_jax.report.page import page
-from sid_jax.report.plots import plots
-from sid_jax.report.shown import shown_items
-from sid_jax.report.verdict import verdict
+from sid_jax.report.gather import Gathered, gather, read_rows
+from sid_jax.report.layout import COLORS
+from sid_jax.report.shown import Shown, shown_items, title_of
+from sid_jax.report.verdict import Figure, Verdict, percent, verdict
 
 REPORT_FILE = "report.html"
+
+_PARTS = Path(__file__).parent / "page"
+_SCRIPTS = ("theme.js", "items.js", "search.js", "tree.js", "lists.js", "map.js", "main.js")
+_GRADES = {"good": "good", "fair": "to watch", "weak": "weak", "none": "for information"}
 
 
 def write_report(folder: Path, out: Path | None = None, *, console: Console | None = None) -> Path:
@@ -30,10 +41,13 @@ def write_report(folder: Path, out: Path | None = None, *, console: Console | No
     Raises:
       UserError: if the folder is no finished export, or the page cannot be written.
     """
+    # Here, because bokeh takes a second to import, which the rest of the package does without.
+    from sid_jax.report.plots import plots
+
     out = out or folder / REPORT_FILE
     gathered = gather(folder)
     shown = shown_items(gathered)
-    text = page(gathered, verdict(gathered.manifest, gathered.measured), shown, plots(gathered, shown))
+    text = _page(gathered, verdict(gathered.manifest, gathered.measured), shown, plots(gathered, shown))
     partial = out.with_name(f".{out.name}.partial")
     try:
         partial.write_text(text, encoding="utf-8", newline="\n")
@@ -43,3 +57,162 @@ def write_report(folder: Path, out: Path | None = None, *, console: Console | No
         raise UserError(f"cannot write {out}: {error.strerror}; name another page with --out") from error
     (console or Console()).print(f"The report is {out}", markup=False, highlight=False, soft_wrap=True)
     return out
+
+
+def _page(gathered: Gathered, judged: Verdict, shown: Shown, plots: dict[str, Any]) -> str:
+    """Returns the report as HTML that needs no other file and no network."""
+    from bokeh.resources import Resources
+
+    library = "\n".join(Resources(mode="inline", components=["bokeh"], minified=True).js_raw)
+    script = "".join((_PARTS / name).read_text(encoding="utf-8") for name in _SCRIPTS)
+    scripts = [_safe_script(library), _safe_script(f'"use strict";\n(() => {{\n{script}}})();\n')]
+    name = gathered.folder.resolve().name
+    return Template((_PARTS / "report.html").read_text(encoding="utf-8")).substitute(
+        policy=_policy(scripts),
+        name=html.escape(name),
+        style=(_PARTS / "report.css").read_text(encoding="utf-8"),
+        library=scripts[0],
+        script=scripts[1],
+        grade=judged.grade,
+        headline=html.escape(judged.headline),
+        summary=html.escape(judged.summary),
+        figures="\n".join(map(_tile, judged.figures)),
+        remedies=_remedies(judged.figures),
+        about=html.escape(_about(gathered)),
+        sampled=html.escape(_sampled(gathered, shown)),
+        training=html.escape(_training_note(gathered, plots)),
+        fidelity=html.escape(_fidelity_note(gathered)),
+        buckets=html.escape(_buckets_note(gathered)),
+        data=_safe_json(_data(gathered, shown)),
+        plots=_safe_json(plots),
+        items=shown.packed,
+    )
+
+
+def _data(gathered: Gathered, shown: Shown) -> dict[str, Any]:
+    made = gathered.manifest["semantic_ids"]
+    return {
+        "numItems": gathered.num_items,
+        "numShown": shown.num_items,
+        "idColumn": gathered.manifest["schema"]["id_column"],
+        "titleColumn": shown.title_column,
+        "columns": shown.columns,
+        "scheme": made["scheme"],
+        "length": made["length"],
+        "numMoved": round(made["moved"] * gathered.num_items),
+        "colors": [COLORS[number] for number in shown.layout.colors],
+        **_groups(gathered, shown),
+    }
+
+
+def _groups(gathered: Gathered, shown: Shown) -> dict[str, Any]:
+    """Returns the items of the tuples that most share, and those whose vectors are the same."""
+    identical = gathered.measured.get("identical")
+    same = [(each["size"], each["rows"]) for each in identical["groups"]] if identical else []
+    crowded = [(size, rows.tolist()) for size, rows in gathered.tuple_rows]
+    wanted = sorted({row for _, rows in (*same, *crowded) for row in rows})
+    found: dict[int, list[str]] = {}
+    if wanted:
+        table, id_column = read_rows(gathered, np.array(wanted)), gathered.manifest["schema"]["id_column"]
+        sids = ["-".join(map(str, each)) for each in table["semantic_id"].to_pylist()]
+        ids = table[id_column].to_pylist()
+        for place, row in enumerate(wanted):
+            found[row] = [str(ids[place]), title_of(table, place, shown.title_column, id_column), sids[place]]
+
+    def named(groups: Sequence[tuple[int, list[int]]]) -> list[dict[str, Any]]:
+        return [{"size": size, "items": [found[row] for row in rows]} for size, rows in groups]
+
+    return {
+        "crowded": named(crowded),
+        "identical": named(same) if identical else None,
+        "numIdentical": identical["num_items"] if identical else None,
+        "numIdenticalGroups": identical["num_groups"] if identical else None,
+    }
+
+
+def _tile(figure: Figure) -> str:
+    return (
+        f'<li class="tile {figure.grade}"><h3>{html.escape(figure.question)}</h3>'
+        f'<p class="value">{html.escape(figure.value)}</p>'
+        f'<p class="grade">{_GRADES[figure.grade]}</p><p>{html.escape(figure.beside)}</p></li>'
+    )
+
+
+def _remedies(figures: Sequence[Figure]) -> str:
+    watch = [each for each in figures if each.grade in ("fair", "weak")]
+    lines = [
+        f"<li><strong>{html.escape(each.question)}</strong> {html.escape(each.value)}: what helps is "
+        f"{html.escape(each.remedy)}.</li>"
+        for each in watch
+    ]
+    return f'<ul class="remedies">{"".join(lines)}</ul>' if lines else ""
+
+
+def _about(gathered: Gathered) -> str:
+    manifest, metrics = gathered.manifest, gathered.manifest["metrics"]
+    sizes = metrics["codebook_size"]
+    of = f"{sizes[0]}" if len(set(sizes)) == 1 else ", ".join(map(str, sizes))
+    step = "" if manifest.get("step") is None else f", step {manifest['step']:,}"
+    return (
+        f"{gathered.num_items:,} items, {len(sizes)} level{'s' * (len(sizes) > 1)} of {of} codes; made on "
+        f"{manifest['created'][:10]} with sid_jax {manifest['versions']['sid_jax']}{step}"
+    )
+
+
+def _sampled(gathered: Gathered, shown: Shown) -> str:
+    if shown.num_items == gathered.num_items:
+        return ""
+    return (
+        f"This page carries {shown.num_items:,} of the {gathered.num_items:,} items, drawn at random, so that it stays "
+        "small. Search, map and lists are of these; verdict and figures are of all."
+    )
+
+
+def _fidelity_note(gathered: Gathered) -> str:
+    found = gathered.measured.get("fidelity")
+    if not found:
+        return "Not measured: the vectors were not at hand when this export was written."
+    sample = "" if found["num_items"] == gathered.num_items else f", of {found['num_items']:,} items drawn at random"
+    return (
+        f"R² of what the first codes of an ID decode to{sample}; 1 is the vector itself, 0 the mean of all. "
+        "The decoder was trained on whole IDs, and makes less of a prefix than could be made of it: at most the share "
+        "of the variance that lies between prefixes."
+    )
+
+
+def _training_note(gathered: Gathered, plots: dict[str, Any]) -> str:
+    training = gathered.measured.get("training", {})
+    if not any(training.values()):
+        return "The run's records were not at hand when this export was written."
+    if not any(name in plots for name in ("plot-loss", "plot-quality", "plot-in-use")):
+        return "The run was too short for a curve: it wrote its figures down once or twice."
+    steps = max(records["step"][-1] for records in training.values() if records)
+    return f"{steps:,} steps. Losses are means over the steps between two records, the rest is over all items."
+
+
+def _buckets_note(gathered: Gathered) -> str:
+    share = 1 - gathered.manifest["metrics"]["collision_share"]
+    words = f"{percent(share)} of the items have codes that no other item has."
+    if gathered.tuples_seen > 1:
+        words += f" Bars are estimated from one in {gathered.tuples_seen} of the tuples."
+    return words
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """Returns a Content-Security-Policy: these scripts by their hashes, no others, and nothing from any network."""
+    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+        "form-action 'none'"
+    )
+
+
+def _safe_script(text: str) -> str:
+    """Returns JavaScript that cannot end its element."""
+    return text.replace("\r\n", "\n").replace("</script", r"<\/script").replace("<!--", r"<\!--")
+
+
+def _safe_json(content: Any) -> str:
+    """Returns JSON that cannot end its element, whatever texts are in it."""
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).replace("<", r"\u003c")

@@ -13,7 +13,7 @@ _OWN_CODES = (0.90, 0.75)
 _USAGE = (0.95, 0.80)
 _BELOW_YARDSTICK = (-0.01, -0.05)
 _AGREEMENT = (0.999, 0.98)
-_NEW_ITEMS = (0.75, 0.50)
+_COLD_ITEMS = (0.75, 0.50)
 _EVENNESS = (0.50, 0.25)
 # At most.
 _COST_OF_MOVES = (0.01, 0.03)
@@ -65,7 +65,7 @@ def verdict(manifest: dict[str, Any], measured: dict[str, Any]) -> Verdict:
         _evenness(manifest),
         _moved(manifest),
         *_same_codes(manifest),
-        *_new_items(manifest),
+        *_cold_items(manifest),
         *_appended(manifest),
     ]
     fair, weak = ([each for each in figures if each.grade == grade] for grade in ("fair", "weak"))
@@ -202,14 +202,14 @@ def _same_codes(manifest: dict[str, Any]) -> list[Figure]:
     return [Figure("Are these the trained codes?", percent(metrics["agreement"]), beside, grade, remedy)]
 
 
-def _new_items(manifest: dict[str, Any]) -> list[Figure]:
+def _cold_items(manifest: dict[str, Any]) -> list[Figure]:
     metrics = manifest["metrics"]
     if "r2_cold" not in metrics:
         return []
-    beside = f"of the variance of items that were held out of training (R²); {percent(max(metrics['r2'], 0))} of all"
+    beside = f"of the variance of cold items, which training has not seen (R²); {percent(max(metrics['r2'], 0))} of all"
     remedy = "train.augmentation, model.dropout, or a smaller network: the model knows its own items by heart"
-    grade = _at_least(metrics["r2_cold"] / max(metrics["r2"], 1e-9), _NEW_ITEMS)
-    return [Figure("Does it serve new items?", percent(max(metrics["r2_cold"], 0)), beside, grade, remedy)]
+    grade = _at_least(metrics["r2_cold"] / max(metrics["r2"], 1e-9), _COLD_ITEMS)
+    return [Figure("Does it serve cold items?", percent(max(metrics["r2_cold"], 0)), beside, grade, remedy)]
 
 
 def _appended(manifest: dict[str, Any]) -> list[Figure]:

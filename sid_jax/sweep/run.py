@@ -41,8 +41,8 @@ def sweep(
 ) -> list[Trial]:
     """Searches a space for distinctness and R^2 together, and prints and plots what no trial beats.
 
-    Both are measured on the items that are trained on, all of them, at the checkpoint that an export would take; items
-    held out by `data.cold_items` are not looked at. A sweep that was stopped or killed goes on: a trial that had
+    Both are measured on the items that are trained on, all of them, at the checkpoint that an export would take; the
+    cold items of `data.cold_items` are not looked at. A sweep that was stopped or killed goes on: a trial that had
     begun from its last checkpoint. A trial that fails is written down as failed. Checkpoints are kept of the front's
     trials alone.
 

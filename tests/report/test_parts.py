@@ -18,9 +18,8 @@ from sid_jax.report import gather as gather_module
 from sid_jax.report import shown as shown_module
 from sid_jax.report.gather import gather
 from sid_jax.report.layout import lay_out
-from sid_jax.report.meaning import telling_words
 from sid_jax.report.run import write_report
-from sid_jax.report.shown import shown_items
+from sid_jax.report.shown import shown_items, telling_words
 from tests.commands import refused, run
 
 

@@ -61,7 +61,7 @@ def test_good_ids_are_said_to_be_good():
         ({"scheme": "suffix"}, "Had items to move?", "none"),
         ({"scheme": "none"}, "Has every item its own ID?", "none"),
         ({"agreement": 0.99}, "Are these the trained codes?", "fair"),
-        ({"r2_cold": 0.3}, "Does it serve new items?", "weak"),
+        ({"r2_cold": 0.3}, "Does it serve cold items?", "weak"),
     ],
 )
 def test_each_threshold_is_judged(changed, question, grade):
