@@ -8,7 +8,6 @@ from sid_jax.config import check_config
 from sid_jax.data.catalogs.names import AMAZON_CATEGORIES, MOVIELENS_SIZES
 from sid_jax.errors import UserError
 from sid_jax.recommend.config import check_config as check_recommender
-from sid_jax.recommend.ranking.config import check_config as check_ranking
 from tests.commands import ROOT
 
 
@@ -78,11 +77,6 @@ def test_joint_training_is_of_the_recommenders_config(data_set, estimator):
 def test_a_catalog_that_there_is_not(name, argument, message):
     with pytest.raises(UserError, match=message):
         get_config(name, argument)
-
-
-@pytest.mark.parametrize("argument", ["ml100k", "ml100k,quick"])
-def test_ranking(argument):
-    check_ranking(get_config("ranking", argument))
 
 
 def test_best_alone_is_the_long_run_of_the_default():

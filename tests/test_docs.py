@@ -3,10 +3,10 @@
 import re
 
 import pytest
+from ranking_study.config import default_config as ranker_config
 
 from sid_jax.config import default_config
 from sid_jax.recommend.config import default_config as recommender_config
-from sid_jax.recommend.ranking.config import default_config as ranker_config
 from sid_jax.settings import field_names
 from tests.commands import ROOT
 
@@ -37,7 +37,8 @@ def test_the_readme_opens_with_the_two_commands():
 
 
 def test_every_setting_is_read_by_something():
-    code = "".join(path.read_text() for path in (ROOT / "sid_jax").rglob("*.py") if path.name != "config.py")
+    folders = (ROOT / "sid_jax", ROOT / "benchmarks" / "ranking_study")
+    code = "".join(path.read_text() for folder in folders for path in folder.rglob("*.py") if path.name != "config.py")
     for name in ALL_FIELDS:
         field = name.rpartition(".")[2]
         assert re.search(rf"\b{field}\b", code), name

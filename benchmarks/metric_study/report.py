@@ -10,8 +10,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from metric_study.correlation import rank_correlations, reliability
 from metric_study.tables import CONTROLS, DEFAULT, HISTORIES
-from sid_jax.recommend.evaluation.correlation import rank_correlations, reliability
 from sid_jax.recommend.evaluation.intervals import mean_interval, paired_difference
 
 

@@ -18,7 +18,6 @@ NOT_RUN = {
     "--config=configs/amazon.py": "a download of Amazon reviews",
     "--config.data.source=amazon": "a download of Amazon reviews",
     "--config.data.text_encoder=all-MiniLM-L6-v2": "a download of a model, and PyTorch",
-    "-m sid_jax.recommend.ranking": "nine minutes: tests/recommend/ranking",
     "-m sid_jax.sweep": "thirty trainings: tests/sweep",
     "--workdir=sweeps/": "a trial of thirty: tests/sweep",
 }

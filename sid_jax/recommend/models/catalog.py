@@ -44,8 +44,8 @@ def build_catalog(semantic_ids: np.ndarray, trie: Trie) -> Catalog:
 def code_loss(logits: jax.Array, catalog: Catalog, items: jax.Array, level: int) -> jax.Array:
     """Returns minus the log-probability of the items' codes of one level, among those that may follow their prefix.
 
-    So the sum over levels is minus the log-probability of an item, over the items that there are: nothing is learned of,
-    or lost to, IDs that nobody has.
+    So the sum over levels is minus the log-probability of an item, over the items that there are: nothing is learned
+    of, or lost to, IDs that nobody has.
 
     Args:
       logits: `[..., K]`.

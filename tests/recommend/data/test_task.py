@@ -11,7 +11,6 @@ from rich.console import Console
 from sid_jax.recommend.config import check_config, default_config
 from sid_jax.recommend.data.quantizer import quantizer_config
 from sid_jax.recommend.data.task import load_task
-from sid_jax.recommend.ranking.sides import _quantizer_config
 from tests.commands import ROOT
 
 WORDS = ("red nail polish", "blue nail polish", "face cream", "hand cream", "hair brush", "hot air brush", "soap")
@@ -50,12 +49,12 @@ def test_a_quantizer_with_data_of_its_own_keeps_it():
     assert quantizer_config(config).data.source == "amazon-2023-toys"
 
 
-@pytest.mark.parametrize("file", ["recommend.py", "joint.py", "ranking.py"])
+@pytest.mark.parametrize("file", ["recommend.py", "joint.py"])
 def test_a_catalog_that_lies_elsewhere_is_found_by_the_quantizer_too(file):
     config = runpy.run_path(str(ROOT / "configs" / file))["get_config"]("ml100k")
 
     def of_quantizer():
-        data = (_quantizer_config(config, 0, None) if file == "ranking.py" else quantizer_config(config)).data
+        data = quantizer_config(config).data
         return data.source, data.path, data.cache_dir
 
     config.data.path, config.data.cache_dir = "films.zip", "cache"

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from sid_jax.recommend.ranking.auc import Draws, auc
+from ranking_study.auc import Draws, auc
 from sid_jax.streams import stream_rng
 
 SLICES = ("all", "seen", "cold")

@@ -7,9 +7,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ranking_study.compare import SLICES, Measured
+from ranking_study.config import BASELINE, UNCUT, VECTORS
 from sid_jax.recommend.evaluation.report import figure, interval_text
-from sid_jax.recommend.ranking.compare import SLICES, Measured
-from sid_jax.recommend.ranking.config import BASELINE, UNCUT, VECTORS
 
 _TITLES = {
     "sentencepiece": "SentencePiece",

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ranking_study.config import default_config
 
 from sid_jax.data.catalogs.movielens.tables import build_movielens, text_column
-from sid_jax.recommend.ranking.config import default_config
 
 NUM_ITEMS, NUM_USERS, NUM_KINDS = 60, 40, 4
 

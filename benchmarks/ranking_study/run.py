@@ -11,16 +11,16 @@ import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
+from ranking_study.auc import Draws, auc
+from ranking_study.compare import Measured, measure
+from ranking_study.config import BASELINE, TRAINED, check_config, default_config
+from ranking_study.ratings import Ratings, cold_items, make_examples, make_ratings
+from ranking_study.report import print_tables, side_title
+from ranking_study.sides import given_ids, load_ids, make_side, side_names
+from ranking_study.training import rank
 from sid_jax.data.catalogs.movielens.sources import load_movielens
 from sid_jax.data.catalogs.names import movielens_size
 from sid_jax.json_file import write_json
-from sid_jax.recommend.ranking.auc import Draws, auc
-from sid_jax.recommend.ranking.compare import Measured, measure
-from sid_jax.recommend.ranking.config import BASELINE, TRAINED, check_config, default_config
-from sid_jax.recommend.ranking.ratings import Ratings, cold_items, make_examples, make_ratings
-from sid_jax.recommend.ranking.report import print_tables, side_title
-from sid_jax.recommend.ranking.sides import given_ids, load_ids, make_side, side_names
-from sid_jax.recommend.ranking.training import rank
 from sid_jax.training.workdir import claim_workdir
 
 RESULTS_FILE = "results.json"
@@ -45,7 +45,7 @@ def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) ->
     """Trains and tests all rankers that a config asks for; in a workdir that holds some of them, goes on.
 
     Args:
-      config: as from `sid_jax.recommend.ranking.config`, or a file in `configs/`.
+      config: as from `ranking_study.config`, or a file in `configs/`.
       workdir: for each run's IDs and each ranker's answers, and `results.json`.
       console: where to print; standard output if None.
 
@@ -107,8 +107,6 @@ def _run(
                 f"run {number}, {side_title(kind, rows)}: AUC {figures[0]:.4f}, of cold items {figures[1]:.4f}",
                 highlight=False,
             )
-        # Another run has other shapes: of no use to it, programs would take some tens of megabytes each.
-        jax.clear_caches()
     return {side: np.load(path, allow_pickle=False) for side, path in files.items()}
 
 

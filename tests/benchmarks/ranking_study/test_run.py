@@ -6,20 +6,22 @@ import json
 import jax
 import numpy as np
 import pytest
+from ranking_study import run as run_module
+from ranking_study import sides
+from ranking_study.config import check_config
+from ranking_study.ml100k import get_config
+from ranking_study.ratings import cold_items, make_examples, make_ratings
+from ranking_study.run import run
+from ranking_study.sides import load_ids, make_side
+from ranking_study.training import rank
 from rich.console import Console
 
 from sid_jax.data.load import load_vectors
 from sid_jax.errors import UserError
 from sid_jax.export.id_tables import read_id_table
-from sid_jax.recommend.ranking import run as run_module
-from sid_jax.recommend.ranking import sides
-from sid_jax.recommend.ranking.ratings import cold_items, make_examples, make_ratings
-from sid_jax.recommend.ranking.run import run
-from sid_jax.recommend.ranking.sides import load_ids, make_side
-from sid_jax.recommend.ranking.training import rank
+from tests.benchmarks.ranking_study.conftest import made_catalog
 from tests.commands import COMPILE_QUICKLY, refused
 from tests.commands import run as run_command
-from tests.recommend.ranking.conftest import made_catalog
 
 
 @pytest.fixture
@@ -80,6 +82,24 @@ def test_ids_are_trained_without_the_cold_items(config, tmp_path, monkeypatch):
     np.testing.assert_array_equal(loaded[0].cold, cold)
 
 
+@pytest.mark.parametrize("argument", ["ml100k", "ml100k,quick"])
+def test_the_settings_of_movielens_can_be_used(argument):
+    check_config(get_config(argument))
+
+
+def test_a_catalog_that_lies_elsewhere_is_found_by_the_quantizer_too():
+    config = get_config("ml100k")
+
+    def of_quantizer():
+        data = sides._quantizer_config(config, 0, None).data
+        return data.source, data.path, data.cache_dir
+
+    config.data.path, config.data.cache_dir = "films.zip", "cache"
+    assert of_quantizer() == ("movielens-100k", "films.zip", "cache")
+    config.quantizer.data.path, config.quantizer.data.cache_dir = "other.zip", "own"
+    assert of_quantizer() == ("movielens-100k", "other.zip", "own")
+
+
 def test_vectors_are_scaled_without_the_cold_items(config):
     config.quantizer.data.source, config.quantizer.data.path = config.data.source, config.data.path
     impressions = np.ones(60, int)
@@ -110,7 +130,7 @@ def test_vectors_go_to_their_own_films_in_whatever_order_they_come(config, tmp_p
 def test_the_command_prints_a_table_and_a_mistake_is_one_line(settings, tmp_path):
     settings = {**settings, "train.num_epochs": 1.0, "sides.kinds": "('prefix',)", "sides.rows": "(20,)"}
     flags = [f"--config.{name}={value}" for name, value in settings.items()]
-    words = ["-m", "sid_jax.recommend.ranking", "--config=configs/ranking.py:ml100k,quick", *flags]
+    words = ["benchmarks/ranking.py", "--config=benchmarks/ranking_study/ml100k.py:ml100k,quick", *flags]
     done = run_command(*words, f"--workdir={tmp_path / 'run'}", flags=COMPILE_QUICKLY)
     assert done.returncode == 0, done.stderr
     assert "prefixes, 20 rows" in done.stdout and (tmp_path / "run" / "results.json").exists()

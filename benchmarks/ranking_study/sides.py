@@ -10,6 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
+from ranking_study.config import TRAINED, UNCUT, VECTORS
 from sid_jax.config import default_config
 from sid_jax.data.scaling import apply_scaling, fit_scaling
 from sid_jax.export.id_tables import IdTable, align, parse_id_source, read_id_table
@@ -18,7 +19,6 @@ from sid_jax.features.kinds import fit_features
 from sid_jax.features.pieces import PieceFeatures
 from sid_jax.recommend.data.item_vectors import content_vectors
 from sid_jax.recommend.data.quantizer import share_catalog
-from sid_jax.recommend.ranking.config import TRAINED, UNCUT, VECTORS
 from sid_jax.settings import fill
 from sid_jax.streams import stream_rng
 from sid_jax.training.loop import train
@@ -52,7 +52,7 @@ def make_side(config: ConfigDict, kind: str, num_rows: int, table: IdTable, impr
     """Returns one side; items without impressions have no part in what is fitted.
 
     Args:
-      config: as from `sid_jax.recommend.ranking.config`.
+      config: as from `ranking_study.config`.
       kind: as from `side_names`.
       num_rows: the same.
       table: the Semantic IDs of the N items.

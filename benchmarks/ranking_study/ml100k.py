@@ -1,6 +1,6 @@
 """Rankers with Semantic IDs as features (Singh et al., 2306.08121), beside random hashing, item IDs and vectors.
 
-python -m sid_jax.recommend.ranking --config=configs/ranking.py:ml100k --workdir=runs/ranking
+python benchmarks/ranking.py --config=benchmarks/ranking_study/ml100k.py --workdir=runs/ranking
 
 MovieLens-100K: who likes which film, trained on the first four fifths of the ratings and tested on the rest; in each of
 five runs another fifth of the films is cold.
@@ -8,12 +8,12 @@ five runs another fifth of the films is cold.
 
 from ml_collections import ConfigDict
 
-from sid_jax.recommend.ranking.config import default_config
+from ranking_study.config import default_config
 from sid_jax.settings import choose
 
 
 def get_config(arg: str = "ml100k") -> ConfigDict:
-    """Returns the settings; `arg` is "ml100k", and ",quick" after it makes a short run for a first look."""
+    """Returns the settings; `arg` is "ml100k", or "ml100k,quick" for a short run."""
     _, options = choose(arg, ["ml100k"], ["quick"])
     config = default_config()
     config.data.source = config.quantizer.data.source = "movielens-100k"

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from metric_study.correlation import rank_correlations, reliability
 from scipy.stats import kendalltau, spearmanr
-
-from sid_jax.recommend.evaluation.correlation import rank_correlations, reliability
 
 
 def outcomes_of(worth: np.ndarray, noise: float, *, seeds: int = 2, users: int = 50, seed: int = 0) -> list[np.ndarray]:

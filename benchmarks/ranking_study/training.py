@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +13,9 @@ from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from sid_jax.recommend.ranking.model import RatingModel
-from sid_jax.recommend.ranking.ratings import Examples
-from sid_jax.recommend.ranking.sides import Side
-from sid_jax.recommend.training.step import TrainState, make_state
+from ranking_study.model import RatingModel
+from ranking_study.ratings import Examples
+from ranking_study.sides import Side
 from sid_jax.streams import stream_key
 from sid_jax.training.scan import scan_steps
 from sid_jax.training.sharding import all_devices, on_every_device, refuse_uneven_batches
@@ -25,13 +24,19 @@ from sid_jax.training.sharding import all_devices, on_every_device, refuse_uneve
 _RATINGS_A_CALL = 8192
 
 
+class _State(NamedTuple):
+    step: jax.Array
+    params: nnx.State
+    opt_state: optax.OptState
+
+
 def rank(
     config: ConfigDict, side: Side, trait_sizes: tuple[int, ...], train: Examples, test: Examples, seed: int
 ) -> np.ndarray:
     """Trains a ranker and returns its log-odds of a like for each rating of the test, `[T]` float32.
 
     Args:
-      config: as from `sid_jax.recommend.ranking.config`.
+      config: as from `ranking_study.config`.
       side: what stands for an item.
       trait_sizes: of the users' traits.
       train: what is learned from.
@@ -53,42 +58,55 @@ def rank(
     graphdef = nnx.graphdef(model)
     steps_per_epoch = -(-len(train.items) // config.train.batch_size)
     num_steps = max(1, round(config.train.num_epochs * steps_per_epoch))
-    optimizer = _optimizer(config.train.learning_rate, config.train.weight_decay, num_steps)
-    state, examples, trained = on_every_device((make_state(model, optimizer), train, side.trained), mesh)
-    state = _train(
+    params, examples, trained = on_every_device((nnx.state(model, nnx.Param), train, side.trained), mesh)
+    params = _train(
         graphdef,
-        optimizer,
-        state,
+        params,
         examples,
         trained,
         jnp.asarray(seed, jnp.uint32),
+        learning_rate=config.train.learning_rate,
+        weight_decay=config.train.weight_decay,
         steps_per_epoch=steps_per_epoch,
         batch_size=config.train.batch_size,
         num_steps=num_steps,
         mesh=mesh,
     )
-    return _answer(graphdef, state.params, side.inputs, test)
+    return _answer(graphdef, params, side.inputs, test)
 
 
 @functools.partial(
     jax.jit,
-    static_argnames=("graphdef", "optimizer", "steps_per_epoch", "batch_size", "num_steps", "mesh"),
-    donate_argnames=("state",),
+    static_argnames=(
+        "graphdef",
+        "learning_rate",
+        "weight_decay",
+        "steps_per_epoch",
+        "batch_size",
+        "num_steps",
+        "mesh",
+    ),
+    donate_argnames=("params",),
 )
 def _train(
     graphdef: nnx.GraphDef[Any],
-    optimizer: optax.GradientTransformation,
-    state: TrainState,
+    params: nnx.State,
     examples: Examples,
     trained: jax.Array,
     seed: jax.Array,
     *,
+    learning_rate: float,
+    weight_decay: float,
     steps_per_epoch: int,
     batch_size: int,
     num_steps: int,
     mesh: Mesh,
-) -> TrainState:
-    def take_step(state: TrainState, chosen: jax.Array) -> tuple[TrainState, jax.Array]:
+) -> nnx.State:
+    # Built here, from static arguments that are compared by value: the same training is compiled once.
+    schedule = optax.cosine_decay_schedule(learning_rate, num_steps)
+    optimizer = optax.adamw(schedule, weight_decay=weight_decay, mask=_matrices)
+
+    def take_step(state: _State, chosen: jax.Array) -> tuple[_State, jax.Array]:
         batch = jax.tree.map(lambda leaf: leaf[chosen], examples)
         way = jax.random.randint(stream_key(seed, "way", state.step), (), 0, trained.shape[0])
 
@@ -99,11 +117,11 @@ def _train(
 
         loss, grads = jax.value_and_grad(loss_of)(state.params)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state), loss
+        return _State(state.step + 1, optax.apply_updates(state.params, updates), opt_state), loss
 
     state, _ = scan_steps(
         take_step,
-        state,
+        _State(jnp.zeros((), jnp.int32), params, optimizer.init(params)),
         seed=seed,
         num_examples=examples.items.shape[0],
         steps_per_epoch=steps_per_epoch,
@@ -111,7 +129,7 @@ def _train(
         num_steps=num_steps,
         mesh=mesh,
     )
-    return state
+    return state.params
 
 
 def _answer(graphdef: nnx.GraphDef[Any], params: nnx.State, inputs: np.ndarray, test: Examples) -> np.ndarray:
@@ -128,13 +146,6 @@ def _logits(
 ) -> jax.Array:
     model: RatingModel = nnx.merge(graphdef, params)
     return model(inputs, asked)
-
-
-# One object for the same numbers, so that the same training is compiled once.
-@functools.cache
-def _optimizer(learning_rate: float, weight_decay: float, num_steps: int) -> optax.GradientTransformation:
-    rate = optax.cosine_decay_schedule(learning_rate, num_steps)
-    return optax.adamw(rate, weight_decay=weight_decay, mask=_matrices)
 
 
 def _matrices(params: Any) -> Any:

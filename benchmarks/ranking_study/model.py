@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from ranking_study.ratings import Examples
 from sid_jax.features.item_rows import embed_items
 from sid_jax.models.mlp import MLP
-from sid_jax.recommend.ranking.ratings import Examples
 
 _TRAIT_FEATURES = 4
 

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-
-from sid_jax.recommend.ranking.auc import Draws, auc
-from sid_jax.recommend.ranking.compare import measure
+from ranking_study.auc import Draws, auc
+from ranking_study.compare import measure
 
 
 def by_pairs(scores, liked, weights):

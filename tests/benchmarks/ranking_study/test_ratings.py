@@ -3,11 +3,11 @@
 import jax
 import numpy as np
 import pytest
+from ranking_study.ratings import cold_items, make_examples, make_ratings
 
 from sid_jax.errors import UserError
-from sid_jax.recommend.ranking.ratings import cold_items, make_examples, make_ratings
 from sid_jax.streams import stream_rng
-from tests.recommend.ranking.conftest import NUM_ITEMS, made_catalog
+from tests.benchmarks.ranking_study.conftest import NUM_ITEMS, made_catalog
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,37 @@
+"""Trains rankers with Semantic IDs as features, and tests them beside random hashing, item ids and vectors.
+
+python benchmarks/ranking.py --config=benchmarks/ranking_study/ml100k.py --workdir=runs/ranking
+
+MovieLens-100K: who likes which film, for films that the ranker was trained on and for cold ones. A workdir that holds
+some of the runs already is resumed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+from ranking_study.config import default_config
+
+from sid_jax import command
+from sid_jax.settings import field_names
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "A file with get_config(), its argument after a colon; --config.name=value sets a field."
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "The folder of the runs; if it holds some of them, they are resumed.", required=True
+)
+flags.mark_flag_as_required("config")
+
+
+def main() -> None:
+    """Does what the flags say."""
+    from ranking_study.run import run
+
+    run(_CONFIG.value, Path(_WORKDIR.value))
+
+
+if __name__ == "__main__":
+    command.run(main, field_names(default_config()))

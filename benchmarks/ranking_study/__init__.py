@@ -1,0 +1,1 @@
+"""The pieces of `benchmarks/ranking.py`: rankers with Semantic IDs as features, on MovieLens."""
