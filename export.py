@@ -141,8 +141,7 @@ def _append(export: Path, out: Path) -> None:
 
 
 def _engine() -> "Engine":
-    from sid_jax.bulk.engine import LocalEngine
-    from sid_jax.bulk.ray_engine import RayEngine
+    from sid_jax.bulk.engine import LocalEngine, RayEngine
 
     return LocalEngine() if _ENGINE.value == "local" else RayEngine(_WORKERS.value, cpus=_CPUS.value, gpus=_GPUS.value)
 

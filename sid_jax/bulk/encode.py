@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
-from collections.abc import Iterator
-from typing import Any
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +16,8 @@ import numpy as np
 import pyarrow as pa
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from sid_jax.bulk import store
-from sid_jax.bulk.ahead import read_ahead
-from sid_jax.bulk.ids import ArrowIds, hash_ids
-from sid_jax.bulk.items import Items
-from sid_jax.bulk.job import Job
+from sid_jax.bulk.ids import hash_ids
+from sid_jax.bulk.job import ArrowIds, Items, Job, write_array, write_columns
 from sid_jax.data.bad_rows import refuse_bad_rows
 from sid_jax.data.checks import not_finite
 from sid_jax.data.scaling import normalize
@@ -29,6 +29,8 @@ from sid_jax.quantize.losses import squared_error
 # first one's codes are waited for.
 _ITEMS_A_DEVICE, _ITEMS_A_CPU = 16_384, 2048
 _CALLS_AHEAD = 2
+Item = TypeVar("Item")
+_END = object()
 
 
 def encode_part(job: Job, part: int) -> dict[str, Any]:
@@ -40,11 +42,11 @@ def encode_part(job: Job, part: int) -> dict[str, Any]:
             blocks.append((codes, hashes, moments))
     codes, hashes, moments = (np.concatenate(each) for each in zip(*blocks, strict=True))
     if not job.inputs.ids_are_row_numbers:
-        store.write_array(store.id_hashes(job, part), np.sort(hash_ids(pa.concat_arrays(ids))))
+        write_array(job.id_hashes(part), np.sort(hash_ids(pa.concat_arrays(ids))))
     order = np.argsort(codes[:, 0], kind="stable")
     rows = np.arange(len(codes), dtype=np.int32)
     items = Items(np.full_like(rows, part), rows, ArrowIds(pa.chunked_array(ids)), codes, hashes).rows(order)
-    store.write(store.encoded(job, part), items.columns())
+    write_columns(job.encoded(part), items.columns())
     counts = [np.bincount(level, minlength=size) for level, size in zip(codes.T, job.sizes, strict=True)]
     return {"counts": counts, "moments": _added_up(moments)}
 
@@ -140,3 +142,40 @@ def _hash_factors(num_features: int) -> np.ndarray:
 
 def _joined_hashes(hashes: np.ndarray) -> np.ndarray:
     return hashes[:, 0].astype(np.uint64) << np.uint64(32) | hashes[:, 1].astype(np.uint64)
+
+
+@contextlib.contextmanager
+def read_ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Iterator[Item]]:
+    """Gives the items, of which up to `depth` wait; an error of theirs is raised where the next one is asked for."""
+    waiting: queue.Queue[Any] = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def put(item: Any) -> None:
+        while not stopped.is_set():
+            with contextlib.suppress(queue.Full):
+                waiting.put(item, timeout=0.1)
+                return
+
+    def work() -> None:
+        try:
+            for item in items:
+                put(item)
+                if stopped.is_set():
+                    return
+            put(_END)
+        except BaseException as error:  # It belongs to whoever asks next.
+            put(error)
+
+    def given() -> Iterator[Item]:
+        while (item := waiting.get()) is not _END:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield given()
+    finally:
+        stopped.set()
+        thread.join()

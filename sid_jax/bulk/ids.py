@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from sid_jax.bulk import store
-from sid_jax.bulk.job import Job
+from sid_jax.bulk.job import Job, read_columns
 from sid_jax.errors import UserError
 
 # Hashes compared together.
@@ -50,7 +49,7 @@ def repeated_hashes(job: Job, piece: tuple[int, int]) -> np.ndarray:
     width = 2**64 // count
     found = []
     for part in range(len(job.inputs.parts)):
-        hashes = np.load(store.id_hashes(job, part), mmap_mode="r")
+        hashes = np.load(job.id_hashes(part), mmap_mode="r")
         last = (number + 1) * width - 1
         first, end = (
             np.searchsorted(hashes, np.uint64(number * width)),
@@ -67,7 +66,7 @@ def refuse_repeated_ids(job: Job, hashes: np.ndarray) -> None:
         return
     seen: dict[object, int] = {}
     for number in range(len(job.inputs.parts)):
-        table = store.read(store.encoded(job, number))
+        table = read_columns(job.encoded(number))
         chosen = np.flatnonzero(np.isin(hash_ids(table["id"].combine_chunks()), hashes))
         for item, row in zip(
             table["id"].take(pa.array(chosen)).to_pylist(), table["row"].to_numpy()[chosen], strict=True
@@ -80,17 +79,3 @@ def refuse_repeated_ids(job: Job, hashes: np.ndarray) -> None:
                     "give each item one row"
                 )
             seen[item] = place
-
-
-class ArrowIds:
-    """Ids `[n]`, of which rows are asked for as of a NumPy array, without a Python object for each of the others."""
-
-    def __init__(self, arrow: pa.ChunkedArray):
-        self.arrow = arrow
-
-    def __len__(self) -> int:
-        return len(self.arrow)
-
-    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
-        found = self.arrow.take(pa.array(rows))
-        return found.to_numpy() if pa.types.is_integer(found.type) else np.array(found.to_pylist(), dtype=object)

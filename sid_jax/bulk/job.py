@@ -1,10 +1,18 @@
-"""One export of files of any length: what is to be done, for whoever does a piece of it."""
+"""One export of files of any length: what is to be done, and what one stage leaves on the disk for the next."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import os
+import platform
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
 
 from sid_jax.data.parts.vector_parts import VectorParts
 from sid_jax.export.codebooks import read_codebooks
@@ -47,7 +55,139 @@ class Job:
         """Where stages leave what later ones read; gone from the finished export."""
         return self.folder / "scratch"
 
+    def encoded(self, part: int) -> Path:
+        """A part's ids and codes, sorted by first code, with the rows they stand in."""
+        return self.scratch / "encoded" / f"{part:06}.arrow"
+
+    def id_hashes(self, part: int) -> Path:
+        """A hash of each id of a part, sorted."""
+        return self.scratch / "id_hashes" / f"{part:06}.npy"
+
+    def crowded(self, group: int) -> Path:
+        """The rows of a group of first codes whose code tuple has more items than it may have."""
+        return self.scratch / "crowded" / f"{group:06}.arrow"
+
+    def crowded_rows(self, part: int) -> Path:
+        """Such rows of a part, sorted."""
+        return self.scratch / "crowded_rows" / f"{part:06}.npy"
+
+    def crowded_vectors(self, part: int) -> Path:
+        """Their vectors, in the same order: float32 and nothing else."""
+        return self.scratch / "crowded_vectors" / f"{part:06}.f32"
+
+    def placed(self, group: int) -> Path:
+        """What rows of a group have instead of their codes, sorted by part."""
+        return self.scratch / "placed" / f"{group:06}.arrow"
+
+    def leaving(self, group: int) -> Path:
+        """The rows of a group whose first code has no place left."""
+        return self.scratch / "leaving" / f"{group:06}.arrow"
+
 
 @functools.lru_cache(1)
 def _load_model(folder: Path) -> RQVAE:
     return model_from_weights(*read_codebooks(folder))
+
+
+class ArrowIds:
+    """Ids `[n]`, of which rows are asked for as of a NumPy array, without a Python object for each of the others."""
+
+    def __init__(self, arrow: pa.ChunkedArray):
+        self.arrow = arrow
+
+    def __len__(self) -> int:
+        return len(self.arrow)
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
+        found = self.arrow.take(pa.array(rows))
+        return found.to_numpy() if pa.types.is_integer(found.type) else np.array(found.to_pylist(), dtype=object)
+
+
+@dataclasses.dataclass(frozen=True)
+class Items:
+    """n items.
+
+    Attributes:
+      part, row: `[n]` int32, where they stand.
+      ids: of them.
+      codes: `[n, L]`, of the smallest type.
+      vector_hash: `[n]` uint64, the same for the same vector.
+    """
+
+    part: np.ndarray
+    row: np.ndarray
+    ids: ArrowIds
+    codes: np.ndarray
+    vector_hash: np.ndarray
+
+    def rows(self, chosen: np.ndarray) -> Items:
+        """Returns some of them."""
+        ids = ArrowIds(self.ids.arrow.take(pa.array(chosen)))
+        return Items(self.part[chosen], self.row[chosen], ids, self.codes[chosen], self.vector_hash[chosen])
+
+    def columns(self) -> dict[str, np.ndarray | pa.ChunkedArray]:
+        """Returns them as columns of a table."""
+        columns = {"part": self.part, "row": self.row, "id": self.ids.arrow, "vector_hash": self.vector_hash}
+        return {**columns, **code_columns(self.codes)}
+
+
+def items_of(table: pa.Table) -> Items:
+    """Returns the items of a table of such columns."""
+    arrays = {name: table[name].to_numpy() for name in ("part", "row", "vector_hash")}
+    return Items(arrays["part"], arrays["row"], ArrowIds(table["id"]), codes_of(table), arrays["vector_hash"])
+
+
+def joined(several: Sequence[Items]) -> Items:
+    """Returns the items of all, one after another."""
+    ids = pa.chunked_array([chunk for each in several for chunk in each.ids.arrow.chunks], several[0].ids.arrow.type)
+    part, row, codes, vector_hash = (
+        np.concatenate([getattr(each, name) for each in several]) for name in ("part", "row", "codes", "vector_hash")
+    )
+    return Items(part, row, ArrowIds(ids), codes, vector_hash)
+
+
+def code_columns(codes: np.ndarray) -> dict[str, np.ndarray | pa.ChunkedArray]:
+    """Returns codes `[n, L]` as a column for each level."""
+    return {f"code_{level}": np.ascontiguousarray(codes[:, level]) for level in range(codes.shape[1])}
+
+
+def codes_of(table: pa.Table) -> np.ndarray:
+    """Returns the codes `[n, L]` of `code_columns`."""
+    names = [name for name in table.column_names if name.startswith("code_")]
+    return np.stack([table[name].to_numpy() for name in names], axis=1)
+
+
+def write_columns(path: Path, columns: Mapping[str, np.ndarray | pa.Array]) -> None:
+    """Writes columns of one length as an Arrow table, whole or not at all."""
+    table = pa.table(dict(columns))
+    with whole_file(path) as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+
+
+def read_columns(path: Path) -> pa.Table:
+    """Returns the columns, memory-mapped."""
+    with pa.memory_map(str(path)) as file:
+        return pa.ipc.open_file(file).read_all()
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Writes one array as .npy."""
+    with whole_file(path) as file:
+        np.save(file, array)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Gives a file to write, which has its name when the block has ended well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Two workers may be at the same piece at once, where one is taken for dead and is not.
+    partial = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}")
+    with partial.open("wb") as file:
+        yield file
+    partial.rename(path)
+
+
+def of_part(table: pa.Table, part: int) -> pa.Table:
+    """Returns the rows of one part, from a table that is sorted by `part`."""
+    first, end = np.searchsorted(table["part"].to_numpy(), [part, part + 1])
+    return table.slice(first, end - first)

@@ -1,4 +1,4 @@
-"""Fourth stage, a piece for each group: items that share too much get IDs of their own."""
+"""The last stages: items that share too much get IDs of their own, group by group, and each part's table is written."""
 
 from __future__ import annotations
 
@@ -7,18 +7,33 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from sid_jax.bulk import store
 from sid_jax.bulk.groups import Group, SpilledRows, load_items
-from sid_jax.bulk.items import Items, code_columns, codes_of, items_of, joined
-from sid_jax.bulk.job import Job
+from sid_jax.bulk.job import (
+    Items,
+    Job,
+    code_columns,
+    codes_of,
+    items_of,
+    joined,
+    of_part,
+    read_columns,
+    whole_file,
+    write_columns,
+)
+from sid_jax.export.tables import code_type, id_table, shard_name
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.relocate import Placing, other_first_codes, places_of_first_code
 from sid_jax.ids.unique import append_suffix
 
 
 def place_group(job: Job, group: Group) -> dict[str, Any]:
-    """Writes what rows get instead of their codes, and which of them find no place under their first code."""
+    """Fourth stage, a piece for each group: writes what rows get instead of their codes, and which of them leave.
+
+    Who finds no place under the first code leaves it.
+    """
     items = load_items(job, group)
     crowded = _crowded(job, group, items)
     if job.scheme == "suffix":
@@ -27,7 +42,7 @@ def place_group(job: Job, group: Group) -> dict[str, Any]:
     leaving = placing.settle()
     moved = np.flatnonzero((placing.codes != items.codes).any(axis=1))
     _write_places(job, group.number, items, moved, placing.codes[moved])
-    store.write(store.leaving(job, group.number), items.rows(leaving).columns())
+    write_columns(job.leaving(group.number), items.rows(leaving).columns())
     return _moves(
         items.codes[moved], placing.codes[moved], np.bincount(items.codes[leaving, 0], minlength=job.sizes[0])
     )
@@ -42,7 +57,7 @@ def admit_leaving(job: Job, groups: Sequence[Group], counts: np.ndarray, leaving
       counts: `[K]`, how many items each first code was chosen for.
       leaving: `[K]`, how many of them have no place there.
     """
-    homeless = joined([items_of(store.read(store.leaving(job, group.number))) for group in groups])
+    homeless = joined([items_of(read_columns(job.leaving(group.number))) for group in groups])
     everyone = np.arange(len(homeless.part))
     vectors = SpilledRows(job, homeless.part, homeless.row, np.ones(len(everyone), bool))
     free = places_of_first_code(job.sizes, job.capacity) - (counts - leaving)
@@ -72,7 +87,7 @@ def _admit(
 def _settled(job: Job, group: Group) -> Items:
     """Returns a group's items with the codes that they have by now, without those who leave."""
     items = load_items(job, group)
-    places, leaving = store.read(store.placed(job, group.number)), store.read(store.leaving(job, group.number))
+    places, leaving = read_columns(job.placed(group.number)), read_columns(job.leaving(group.number))
     codes = items.codes.copy()
     codes[_found(items, places)] = codes_of(places)
     stays = np.ones(len(codes), bool)
@@ -82,7 +97,7 @@ def _settled(job: Job, group: Group) -> Items:
 
 def _crowded(job: Job, group: Group, items: Items) -> np.ndarray:
     known = np.zeros(len(items.part), bool)
-    known[_found(items, store.read(store.crowded(job, group.number)))] = True
+    known[_found(items, read_columns(job.crowded(group.number)))] = True
     return known
 
 
@@ -113,7 +128,7 @@ def _number(job: Job, group: Group, items: Items, crowded: np.ndarray) -> dict[s
 def _write_places(job: Job, number: int, items: Items, rows: np.ndarray, codes: np.ndarray) -> None:
     rows, codes = (each[np.argsort(items.part[rows], kind="stable")] for each in (rows, codes))
     columns = {"part": items.part[rows], "row": items.row[rows]}
-    store.write(store.placed(job, number), {**columns, **code_columns(codes.astype(np.int32))})
+    write_columns(job.placed(number), {**columns, **code_columns(codes.astype(np.int32))})
 
 
 def _moves(before: np.ndarray, after: np.ndarray, leaving: np.ndarray) -> dict[str, Any]:
@@ -125,3 +140,28 @@ def all_moves(results: Iterable[dict[str, Any]]) -> dict[str, Any]:
     results = list(results)
     added = {name: sum(each[name] for each in results) for name in ("moved", "moved_by_level", "leaving")}
     return {**added, "suffixes": max(each["suffixes"] for each in results)}
+
+
+def write_part(job: Job, piece: tuple[int, int, Sequence[int]]) -> None:
+    """Last stage, a piece for each part: writes its rows of the ID table, in the order of its vectors.
+
+    Args:
+      job: whose.
+      piece: which part, how many groups have been placed, and the sizes of a Semantic ID's levels.
+    """
+    part, num_placed, sizes = piece
+    items = items_of(read_columns(job.encoded(part)))
+    # Row r of the part is the rth of them.
+    codes = np.empty_like(items.codes)
+    codes[items.row] = items.codes
+    ids = items.ids.arrow.take(pa.array(np.argsort(items.row)))
+    semantic_ids = codes.astype(np.int32)
+    if job.scheme == "suffix":
+        semantic_ids = np.pad(semantic_ids, ((0, 0), (0, 1)))
+    for number in range(num_placed):
+        places = of_part(read_columns(job.placed(number)), part)
+        levels = slice(-1, None) if job.scheme == "suffix" else slice(None)
+        semantic_ids[places["row"].to_numpy(), levels] = codes_of(places)
+    name = shard_name(part, len(job.inputs.parts))
+    with whole_file(job.folder / name) as file:
+        pq.write_table(id_table(ids, job.id_name, codes, semantic_ids.astype(code_type(sizes)), {}), file)

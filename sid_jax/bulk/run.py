@@ -11,21 +11,22 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from sid_jax.bulk.alignment import align_parts
 from sid_jax.bulk.encode import encode_part
 from sid_jax.bulk.engine import Engine, LocalEngine, Stage
 from sid_jax.bulk.figures import code_figures, r2_of_moments
 from sid_jax.bulk.groups import count_group, gather_part, make_groups
 from sid_jax.bulk.ids import id_ranges, refuse_repeated_ids, repeated_hashes
 from sid_jax.bulk.job import Job
-from sid_jax.bulk.place import admit_leaving, all_moves, place_group
-from sid_jax.bulk.write import write_part
+from sid_jax.bulk.place import admit_leaving, all_moves, place_group, write_part
 from sid_jax.data.bad_rows import treat_bad_rows
 from sid_jax.data.parts.vector_parts import VectorParts, list_parts
 from sid_jax.errors import UserError
-from sid_jax.export.alignment import read_alignment_target
+from sid_jax.export.alignment import Alignment, find_alignment, read_alignment_target
 from sid_jax.export.atomic import atomic_folder, refuse_taken
+from sid_jax.export.common_items import common_rows
 from sid_jax.export.files import write_model
+from sid_jax.export.id_tables import IdTable
+from sid_jax.export.load import ITEMS_A_CALL, encode_vectors
 from sid_jax.export.manifest import write_manifest
 from sid_jax.export.measured import write_measured
 from sid_jax.export.weights import model_info
@@ -84,7 +85,7 @@ def export_files(
         console.print(str(left_out), markup=False, highlight=False, soft_wrap=True)
     if scheme == "relocate":
         refuse_too_many(parts.num_items, sizes, capacity)
-    alignment = None if to is None else align_parts(to, parts, model)
+    alignment = None if to is None else _align_parts(to, parts, model)
     if alignment is not None:
         model.quantizer.renumber(alignment.orders)
     with atomic_folder(out) as folder:
@@ -126,6 +127,20 @@ def refuse_wrong_inputs(model: RQVAE, parts: VectorParts, has_second_part: bool)
         raise UserError(
             f"{parts.parts[0].path}: vectors have {parts.num_features} features; the model encodes {wanted}{hint}"
         )
+
+
+def _align_parts(to: IdTable, parts: VectorParts, model: RQVAE) -> Alignment:
+    """Finds the renumbering of a model that brings the parts' codes nearest to old IDs (see `find_alignment`).
+
+    Only items that the old table has are kept in mind, so files may be of any length.
+    """
+    rows, codes = [], []
+    for number in range(len(parts.parts)):
+        for ids, vectors in parts.blocks(number, 8 * ITEMS_A_CALL):
+            mine, theirs = common_rows(np.asarray(ids), to.item_ids)
+            rows.append(theirs)
+            codes.append(encode_vectors(model, vectors[mine]))
+    return find_alignment(to, np.concatenate(rows), np.concatenate(codes), model.quantizer.codebook_sizes)
 
 
 class Stages:

@@ -18,7 +18,7 @@ import pytest
 from rich.console import Console
 
 from sid_jax.append.run import append
-from sid_jax.bulk.ray_engine import _do, _in_order
+from sid_jax.bulk.engine import _do, _in_order
 from sid_jax.bulk.run import export_files
 from sid_jax.diff.run import diff
 from sid_jax.errors import UserError
@@ -160,9 +160,9 @@ def test_a_run_that_does_not_say_how_large_its_data_was(trained, tmp_path):
 _RAY = """
 import functools, os, sys, time, uuid
 from pathlib import Path
-from sid_jax.bulk.ray_engine import RayEngine
+from sid_jax.bulk.engine import RayEngine
 from sid_jax.append.run import append
-from sid_jax.bulk.ray_engine import _do, _in_order
+from sid_jax.bulk.engine import _do, _in_order
 from sid_jax.bulk.run import export_files
 
 workdir, out, source, began = sys.argv[1:]
