@@ -1,22 +1,31 @@
-"""How well items that came after training fit the model that gives them their codes, and when to train anew."""
+"""What a version's manifest says of its codes, of how its new items fit the model, and of when to train anew."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy.spatial.distance import jensenshannon
 
+from sid_jax.append.batch import Batch
+from sid_jax.append.items import Items
+from sid_jax.append.published import Published
+from sid_jax.append.version import Version
+from sid_jax.bulk.figures import figures_of_buckets
+from sid_jax.data.scaling import moments
+from sid_jax.ids.alternatives import CodeAlternatives
+from sid_jax.ids.relocate import tuple_keys
 from sid_jax.streams import stream_rng
 
 # Retraining is due if one of these is passed. Where each comes from is said in docs/daily-updates.md.
 # R^2 that the catalog has lost, since training, by items that fit less well than those trained on.
 CATALOG_R2_LOST = 0.02
-# R^2 of new items below that of items held out of training.
+# R^2 of new items below that of cold items, which the model has not trained on.
 BELOW_COLD = 0.05
-# The same below that of items trained on, where none were held out.
+# The same below that of items trained on, where there were no cold items.
 BELOW_TRAINED = 0.20
 # Jensen-Shannon distance of the new items' first codes from the old ones', above what chance gives.
 CODE_SHIFT = 0.10
@@ -24,6 +33,8 @@ CODE_SHIFT = 0.10
 MOVED = 0.50
 
 _DRAWS = 100
+# New items decoded to see how well codes serve.
+_SAMPLED_ITEMS = 2**16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +44,51 @@ class Reference:
     Attributes:
       r2: R^2 of those items, against their mean.
       spread: their mean squared distance to that mean, summed over features.
-      r2_cold: R^2 of items that were held out of training; None without any.
+      r2_cold: R^2 of cold items; None without any.
     """
 
     r2: float
     spread: float
     r2_cold: float | None
+
+
+def metrics_of(items: Items, sizes: Sequence[int]) -> dict[str, Any]:
+    """Returns the manifest's figures of all codes; those that need the published items' vectors are not among them."""
+    buckets = np.unique(tuple_keys(items.codes, sizes), return_counts=True)[1]
+    counts = code_counts(items.codes, sizes)
+    figures = figures_of_buckets(len(items), counts, *np.unique(buckets, return_counts=True))
+    return {"num_items": len(items), "codebook_size": list(sizes), **figures}
+
+
+def drift_of(published: Published, batch: Batch, version: Version) -> dict[str, Any]:
+    """Returns the drift report.
+
+    Args:
+      published: the version before.
+      batch: the items that are new.
+      version: theirs and all others'.
+    """
+    sizes, reference = published.model.quantizer.codebook_sizes, reference_of(published.manifest)
+    new_items = None
+    if len(batch):
+        semantic_ids = version.items.semantic_ids[version.added][:, : len(sizes)]
+        fit = fit_of(reference, *_errors(published, batch, semantic_ids))
+        taken = np.concatenate([published.items.codes, published.items.semantic_ids[:, : len(sizes)]])
+        new_items = {
+            "num_items": len(batch),
+            **fit,
+            "code_shift": code_shift(code_counts(batch.codes, sizes), code_counts(published.items.codes, sizes)),
+            "collide": float(np.isin(tuple_keys(batch.codes, sizes), tuple_keys(taken, sizes)).mean()),
+            "moved": float((semantic_ids != batch.codes).any(axis=1).mean()),
+        }
+    before = published.manifest.get("drift", {}).get("since_training")
+    drift = {
+        "reference": None if reference is None else dataclasses.asdict(reference),
+        "new_items": new_items,
+        "since_training": add_up(before, len(batch), new_items["r2"] if new_items else 0.0),
+        "fill": _fill(published, version),
+    }
+    return {**drift, "verdict": verdict(drift, len(version.items))}
 
 
 def reference_of(manifest: Mapping[str, Any]) -> Reference | None:
@@ -129,7 +179,7 @@ def verdict(drift: Mapping[str, Any], num_items: int) -> dict[str, Any]:
         if reference["r2_cold"] is None:
             check("R^2 of new items below those trained on", reference["r2"] - least, BELOW_TRAINED)
         else:
-            check("R^2 of new items below those held out", reference["r2_cold"] - least, BELOW_COLD)
+            check("R^2 of new items below cold items", reference["r2_cold"] - least, BELOW_COLD)
     if new:
         first = new["code_shift"][0]
         check("shift of the first codes above chance", first["distance"] - first["by_chance"], CODE_SHIFT)
@@ -144,7 +194,7 @@ def in_words(drift: Mapping[str, Any]) -> list[str]:
     if new:
         of_old = f", {reference['r2']:.3f} of the items trained on" if reference else ""
         cold = reference and reference["r2_cold"]
-        of_old += f", {cold:.3f} of those held out" if cold is not None else ""
+        of_old += f", {cold:.3f} of cold items" if cold is not None else ""
         lines.append(
             f"R^2 of the new items: {new['r2']:.3f} by their codes, {new['r2_unique']:.3f} by their IDs{of_old}"
         )
@@ -158,3 +208,27 @@ def in_words(drift: Mapping[str, Any]) -> list[str]:
     reasons = "; ".join(f"{each['what']} is {each['value']:.3f}, more than {each['threshold']:.2f}" for each in due)
     lines.append(f"Retraining is due: {reasons}." if due else "Retraining is not due.")
     return lines
+
+
+def code_counts(codes: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
+    """Returns for each level `[K]`, how many items have each code."""
+    return [np.bincount(level, minlength=size) for level, size in zip(codes.T, sizes, strict=True)]
+
+
+def _errors(published: Published, batch: Batch, semantic_ids: np.ndarray) -> tuple[np.ndarray, float]:
+    """Returns squared errors `[n, 2]` of codes and IDs, and the mean squared distance to the mean: of a sample."""
+    every = max(1, -(-len(batch) // _SAMPLED_ITEMS))
+    rows = np.arange(0, len(batch), every)
+    tuples = np.stack([batch.codes[rows], semantic_ids[rows]], axis=1).astype(np.int32)
+    errors = CodeAlternatives(published.model, batch.vectors).costs(rows, tuples)
+    _, variance = moments(batch.vectors[rows], published.model.unit_norm)
+    return errors, float(variance.sum())
+
+
+def _fill(published: Published, version: Version) -> float:
+    """Returns the share of all Semantic IDs that are in use or kept."""
+    levels = published.model.quantizer.codebook_sizes
+    if published.scheme == "relocate":
+        return (len(version.items) + len(version.retired)) / (published.capacity * math.prod(levels))
+    codes = np.concatenate([version.items.codes, version.retired.codes])
+    return len(np.unique(tuple_keys(codes, levels))) / math.prod(levels)

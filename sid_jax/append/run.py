@@ -11,21 +11,19 @@ import numpy as np
 from rich.console import Console
 
 from sid_jax.append.batch import read_batch
-from sid_jax.append.drift import in_words
-from sid_jax.append.figures import drift_of, metrics_of
-from sid_jax.append.membership import membership, read_removed
-from sid_jax.append.model import refuse_other_model
+from sid_jax.append.drift import drift_of, in_words, metrics_of
 from sid_jax.append.published import Published, read_published, write_retired
-from sid_jax.append.version import Version, next_version
+from sid_jax.append.version import Version, membership, next_version, read_removed
 from sid_jax.bulk.run import refuse_wrong_inputs
 from sid_jax.data.bad_rows import treat_bad_rows
 from sid_jax.data.parts.vector_parts import VectorParts, list_parts
 from sid_jax.data.vector_set import LeftOut
 from sid_jax.errors import UserError
 from sid_jax.export.atomic import atomic_folder, refuse_taken
-from sid_jax.export.files import write_export
+from sid_jax.export.files import model_hash, write_export
 from sid_jax.export.measured import hand_on_training
 from sid_jax.export.tables import code_type
+from sid_jax.training.restore import restore_model
 
 # Of an ID table in several files.
 _ROWS_A_FILE = 2**18
@@ -80,7 +78,7 @@ def append(
             "leave --unique out, or export all items anew"
         )
     if workdir is not None:
-        refuse_other_model(published, workdir, step)
+        _refuse_other_model(published, workdir, step)
     parts, left_out = _list_inputs(published, inputs, ids_paths, on_bad_rows)
     if left_out.num_rows:
         console.print(str(left_out), markup=False, highlight=False, soft_wrap=True)
@@ -97,6 +95,21 @@ def append(
         data = {"source": ", ".join(inputs), "num_left_out": left_out.num_rows}
         _write(folder, published, version, drift, data)
     _say(console, published, version, drift, out)
+
+
+def _refuse_other_model(published: Published, workdir: Path, step: int | None) -> None:
+    """Raises UserError unless a run's model, at the export's step or another one, is the export's to the last bit."""
+    wanted = published.manifest.get("step") if step is None else step
+    _, model, step = restore_model(workdir, wanted)
+    if "renumbered" in published.manifest:
+        model.quantizer.renumber([np.asarray(order) for order in published.manifest["renumbered"]["orders"]])
+    found, published_hash = model_hash(model), model_hash(published.model)
+    if found != published_hash:
+        raise UserError(
+            f"the model of {workdir} at step {step} (SHA-256 {found[:12]}) is not the one that {published.folder} was "
+            f"made by ({published_hash[:12]}): its codes would mean something else; leave --workdir out, since the "
+            "export has its own model, or name the run and --step that it came from"
+        )
 
 
 def _list_inputs(
