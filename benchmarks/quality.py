@@ -153,10 +153,6 @@ def _config(method: str) -> ConfigDict:
     spec.loader.exec_module(module)
     if method in ("ste", "gumbel", "rkmeans"):
         return module.get_config(method)
-    if method == "gumbel, learned noise":
-        config = module.get_config("gumbel")
-        config.model.noise_decay = "learned"
-        return config
     config = module.get_config()
     config.model.quantization_method = method
     return config

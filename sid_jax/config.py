@@ -117,10 +117,6 @@ def default_config() -> ConfigDict:
     # Gumbel-softmax: size of the noise at the start, in units of the squared distance between neighboring codewords,
     # as the temperature is. It ends at 0, so that the codes of the last step are the codes that are exported.
     model.noise_scale = 0.2
-    # Gumbel-softmax: "temperature": the noise falls with the temperature, to 0 at its floor; "learned": it follows the
-    # reconstruction's error, down to 0 where the error's root, as a share of the vectors' length, is noise_offset.
-    model.noise_decay = "temperature"
-    model.noise_offset = 0.5
     # ema: decay of the moving averages, a step, while the learning rate is at its peak; nearer to 1 as that falls.
     model.ema_decay = 0.99
     # Weight of |residual - sg(codeword)|^2 (van den Oord et al., 1711.00937, eq. 3: beta).
@@ -224,7 +220,6 @@ _CHOICES: dict[str, Sequence[Any]] = {
     "model.activation": ("silu", "relu", "gelu"),
     "model.quantization_method": ("ste", "rotation", "diveq", "gumbel_softmax", "simvq", "ema"),
     "ids.unique": SCHEMES,
-    "model.noise_decay": ("temperature", "learned"),
     "train.precision": ("float32", "bfloat16"),
     "train.optimizer": ("adamw", "adagrad"),
     "train.learning_rate_schedule": ("cosine", "constant"),
@@ -246,7 +241,6 @@ _RANGES: dict[str, tuple[float, float]] = {
     "model.min_temperature": (_TINY, _INFINITE),
     "model.temperature_decay": (_TINY, 1),
     "model.noise_scale": (0, _INFINITE),
-    "model.noise_offset": (_TINY, _INFINITE),
     "model.ema_decay": (0, 1),
     "model.commitment_weight": (0, _INFINITE),
     "model.codebook_weight": (0, _INFINITE),

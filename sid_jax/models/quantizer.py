@@ -24,14 +24,12 @@ class ResidualQuantizer(nnx.Module):
       latent_dimension: Z.
       method: how it is trained. With "simvq" a codebook is a basis that stays, under a map that learns; with "ema" each
         code has a moving count.
-      learned_noise: with "gumbel_softmax" where a noise scale that is learned starts; None for none.
       rngs: for the codewords, standard normal until k-means replaces them.
 
     Attributes:
       levels: the L codebooks, `nnx.Param` of `[K, Z]` float32; with "simvq" their bases.
       transforms: with "simvq" the L maps, `nnx.Param` of `[Z, Z]`, which start as the identity.
       counts: with "ema" the moving counts, L of `[K]`.
-      noise: the learned noise scale, or None.
       initialized: whether k-means (or a dump) has filled them; a checkpoint carries it.
     """
 
@@ -41,7 +39,6 @@ class ResidualQuantizer(nnx.Module):
         latent_dimension: int,
         *,
         method: QuantizationMethod = "ste",
-        learned_noise: float | None = None,
         rngs: nnx.Rngs,
     ):
         self.levels = nnx.List(
@@ -52,7 +49,6 @@ class ResidualQuantizer(nnx.Module):
         self.transforms = nnx.List(nnx.Param(jnp.eye(latent_dimension)) for _ in transformed)
         counted = codebook_sizes if method == "ema" else ()
         self.counts = nnx.List(Statistic(jnp.ones(size)) for size in counted)
-        self.noise = nnx.data(None if learned_noise is None else nnx.Param(jnp.float32(learned_noise)))
         self.initialized = Statistic(jnp.array(False))
 
     @property
@@ -67,11 +63,6 @@ class ResidualQuantizer(nnx.Module):
             pairs = zip(self.levels, self.transforms, strict=True)
             return tuple(transform_basis(level[...], transform[...]) for level, transform in pairs)
         return tuple(level[...] for level in self.levels)
-
-    @property
-    def noise_scale(self) -> jax.Array:
-        """The learned noise scale, a scalar and never below 0; 1 if it is not learned."""
-        return jnp.float32(1.0) if self.noise is None else jnp.maximum(self.noise[...], 0.0)
 
     def set_codebooks(self, codebooks: Sequence[jax.Array]) -> None:
         """Fills the L codebooks with arrays of the same shapes, and marks them as initialized.
@@ -101,10 +92,6 @@ class ResidualQuantizer(nnx.Module):
         """Returns the quantized latent vectors `[..., Z]` of codes `[..., L]`."""
         return sum_codewords(codes, self.codebooks)
 
-    def __call__(self, latents: jax.Array, *, noise_scale: jax.Array | float = 1.0, **choices: Any) -> QuantizerOutput:
-        """Quantizes latent vectors `[..., Z]`; the choices are those of `quantize.residual.residual_quantize`.
-
-        A learned noise scale is multiplied by `noise_scale`.
-        """
-        noise_scale = noise_scale * jax.lax.stop_gradient(self.noise_scale)
-        return residual_quantize(latents, self.codebooks, method=self.method, noise_scale=noise_scale, **choices)
+    def __call__(self, latents: jax.Array, **choices: Any) -> QuantizerOutput:
+        """Quantizes latent vectors `[..., Z]`; the choices are those of `quantize.residual.residual_quantize`."""
+        return residual_quantize(latents, self.codebooks, method=self.method, **choices)

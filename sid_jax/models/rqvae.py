@@ -46,7 +46,7 @@ class RQVAE(nnx.Module):
       shortcut: whether encoder and decoder have a linear map beside their layers (see `MLP`).
       unit_norm: whether each input vector is brought to length 1 first.
       collaborative_dimension: C of the vectors that `align` is to find; None for no such map.
-      quantization_method, learned_noise: how the quantizer is trained (see `ResidualQuantizer`).
+      quantization_method: how the quantizer is trained (see `ResidualQuantizer`).
       rngs: for the parameters.
     """
 
@@ -63,15 +63,12 @@ class RQVAE(nnx.Module):
         unit_norm: bool = False,
         collaborative_dimension: int | None = None,
         quantization_method: QuantizationMethod = "ste",
-        learned_noise: float | None = None,
         rngs: nnx.Rngs,
     ):
         dimensions = (num_features, *hidden_dimensions, latent_dimension) if latent_dimension else (num_features,)
         network: dict[str, Any] = {"activation": activation, "dropout": dropout, "shortcut": shortcut}
         self.encoder = MLP(dimensions, **network, rngs=rngs)
-        self.quantizer = ResidualQuantizer(
-            codebook_sizes, dimensions[-1], method=quantization_method, learned_noise=learned_noise, rngs=rngs
-        )
+        self.quantizer = ResidualQuantizer(codebook_sizes, dimensions[-1], method=quantization_method, rngs=rngs)
         self.decoder = MLP(dimensions[::-1], **network, rngs=rngs)
         self.aligner = nnx.data(
             nnx.Linear(dimensions[-1], collaborative_dimension, use_bias=False, rngs=rngs)

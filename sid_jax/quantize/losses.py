@@ -2,7 +2,6 @@
 
 References:
   van den Oord et al., Neural Discrete Representation Learning, 1711.00937, eq. 3.
-  Fu et al., Differentiable Semantic ID for Generative Recommendation (DIGER), 2601.19711: the noise's loss.
   van den Oord et al., Representation Learning with Contrastive Predictive Coding, 1807.03748, eq. 4: InfoNCE.
   PLUM, 2510.07784: InfoNCE on the quantized vectors of items that are taken together.
   Wang et al., Learnable Item Tokenization for Generative Recommendation (LETTER), 2405.07314: InfoNCE between an item's
@@ -34,21 +33,6 @@ def codebook_loss(residuals: jax.Array, codewords: jax.Array) -> jax.Array:
 def commitment_loss(residuals: jax.Array, codewords: jax.Array) -> jax.Array:
     """Returns `|r - sg(e)|^2`, `[..., Z]` to `[...]`: it moves the encoder to the codewords and nothing else."""
     return squared_error(residuals, jax.lax.stop_gradient(codewords))
-
-
-def noise_loss(noise_scale: jax.Array, unexplained: jax.Array, offset: float) -> jax.Array:
-    """Returns what makes a learned noise scale fall as reconstruction gets better (DIGER: uncertainty decay).
-
-    `u / (2 (s + o)^2) + log(s + o)`, the negative log-likelihood of errors of mean square u under a normal distribution
-    of standard deviation s + o. It is least at `s = sqrt(u) - o`, and moves s alone.
-
-    Args:
-      noise_scale: s, a scalar above -o; whoever uses it takes what is below 0 for 0.
-      unexplained: u, a scalar: the squared error as a share of the targets' squared length. A constant to gradients.
-      offset: o, above 0: the root of the share at which the noise is to be gone.
-    """
-    deviation = noise_scale + offset
-    return jax.lax.stop_gradient(unexplained) / (2 * jnp.square(deviation)) + jnp.log(deviation)
 
 
 def contrastive_loss(

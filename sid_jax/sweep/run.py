@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jax
 from ml_collections import ConfigDict
 from rich.console import Console
 
@@ -124,9 +123,6 @@ def _outcome(config: ConfigDict, trial: Trial, workdir: Path) -> dict[str, Any] 
         finished = train(changed, folder, console=Console(quiet=True))
     except Exception as error:  # Whatever a setting leads to, memory that is not there included.
         return reason(error)
-    finally:
-        # Programs of one trial are of no use to the next, whose settings are in them.
-        jax.clear_caches()
     if not finished:
         _may_start(workdir, trial, asked_to_stop=True)
         return None

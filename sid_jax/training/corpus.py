@@ -132,9 +132,7 @@ class StreamedCorpus:
         epoch, position = divmod(step, self._steps_per_epoch)
         if self._order[0] != epoch:
             length = self._steps_per_epoch * self._batch_size
-            order = jax.jit(epoch_order, static_argnums=(0, 2, 3))(
-                self._seed, jnp.int32(epoch), len(self._vectors), length
-            )
+            order = _epoch_order(self._seed, jnp.int32(epoch), len(self._vectors), length)
             self._order = (epoch, np.asarray(order))
         return self._order[1][position * self._batch_size :][: self._batch_size]
 
@@ -146,6 +144,9 @@ class StreamedCorpus:
         """Returns the vectors `[S, B, D]` of rows `[S, B]`, of which this process reads those of its devices."""
         shape = (*rows.shape, vectors.shape[1])
         return share_out(shape, self._mesh, lambda index: _gather(vectors, rows[index[:2]]), axis=1)
+
+
+_epoch_order = jax.jit(epoch_order, static_argnums=(0, 2, 3))
 
 
 def _gather(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -140,7 +140,7 @@ def _refuse_divergence(evaluation: Evaluation, step: int) -> None:
 
 def _warn_of_noise_at_the_end(recipe: Recipe, console: Console) -> None:
     last = jnp.int32(recipe.durations.num_steps - 1)
-    if recipe.method == "gumbel_softmax" and recipe.noise_scale(last) > 0:
+    if recipe.model_settings.quantization_method == "gumbel_softmax" and recipe.noise_scale(last) > 0:
         console.print(
             f"Warning: the temperature ends at {float(recipe.temperature(last)):.3f}, above model.min_temperature, and "
             "the noise with it: training codes will not be those of export. A smaller model.temperature_decay, or "

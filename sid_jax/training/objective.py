@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from sid_jax.models.rqvae import RQVAEOutput
-from sid_jax.quantize.losses import contrastive_loss, noise_loss, reconstruction_loss, squared_error
+from sid_jax.quantize.losses import contrastive_loss, reconstruction_loss, squared_error
 from sid_jax.quantize.residual import QuantizerOutput
 from sid_jax.training.recipe import Recipe
 
@@ -60,6 +59,7 @@ def batch_loss(
     Each term is a mean over the items of the whole batch, of sums over features, so that it means the same whatever the
     batch size and the number of devices. Those of histories alone grow with the batch, of which they tell one from all.
     """
+    weights = recipe.model_settings
     output = recipe.forward(params, statistics, batch, step)
     terms = {
         "reconstruction_loss": jnp.mean(reconstruction_loss(output.targets, output.reconstructions)),
@@ -68,19 +68,15 @@ def batch_loss(
     }
     loss = (
         terms["reconstruction_loss"]
-        + recipe.codebook_weight * terms["codebook_loss"]
-        + recipe.commitment_weight * terms["commitment_loss"]
+        + weights.codebook_weight * terms["codebook_loss"]
+        + weights.commitment_weight * terms["commitment_loss"]
     )
-    squared_length = jnp.mean(squared_error(output.targets, jnp.zeros_like(batch)))
     if companions is not None:
+        squared_length = jnp.mean(squared_error(output.targets, jnp.zeros_like(batch)))
         related = _related_losses(recipe, params, statistics, output.quantizer, companions, step)
         for name, (weight, value) in related.items():
             loss += jnp.where(recipe.settling(step), 0.0, weight) * squared_length * value
             terms[name] = value
-    learned_noise: Any = params["quantizer"].get("noise")
-    if learned_noise is not None:
-        unexplained = terms["reconstruction_loss"] / squared_length
-        loss += noise_loss(learned_noise[...], unexplained, recipe.noise_offset)
     return loss, (terms, output)
 
 
@@ -97,11 +93,11 @@ def _related_losses(
     if companions.partners is not None:
         partners = recipe.quantize(params, statistics, companions.partners.vectors, step)
         value = _contrastive(recipe, batch.quantized, partners.quantized, companions.items, companions.partners)
-        losses["contrastive_loss"] = (recipe.contrastive_weight, value)
+        losses["contrastive_loss"] = (recipe.model_settings.contrastive_weight, value)
     if companions.collaborative is not None:
         aligned = recipe.align(params, statistics, batch.quantized)
         value = _alignment(recipe, aligned, companions.items, companions.collaborative)
-        losses["alignment_loss"] = (recipe.alignment_weight, value)
+        losses["alignment_loss"] = (recipe.model_settings.alignment_weight, value)
     return losses
 
 
@@ -111,7 +107,7 @@ def _contrastive(
     """Returns the contrastive loss in both directions, as a mean over the items that have a partner."""
     sides = (quantized, items), (of_partners, partners.items)
     there, back = (
-        contrastive_loss(one, other, one_items, other_items, recipe.contrastive_temperature)
+        contrastive_loss(one, other, one_items, other_items, recipe.model_settings.contrastive_temperature)
         for (one, one_items), (other, other_items) in (sides, sides[::-1])
     )
     return _mean_where(partners.found, (there + back) / 2)
@@ -120,7 +116,9 @@ def _contrastive(
 def _alignment(recipe: Recipe, aligned: jax.Array, items: jax.Array, collaborative: jax.Array) -> jax.Array:
     """Returns how badly vectors `[B, C]` tell their item's co-occurrence vector, as a mean over those known."""
     known = jnp.any(collaborative != 0, axis=-1)
-    losses = contrastive_loss(aligned, collaborative, items, items, recipe.contrastive_temperature, counted=known)
+    losses = contrastive_loss(
+        aligned, collaborative, items, items, recipe.model_settings.contrastive_temperature, counted=known
+    )
     return _mean_where(known, losses)
 
 

@@ -1,4 +1,4 @@
-"""All of a run that stays the same from step to step: schedules, optimizer, weights, and the passes that they make."""
+"""What of a run stays the same from step to step, and the passes through the model that training makes with it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from sid_jax.data.scaling import apply_scaling, normalize
 from sid_jax.models.rqvae import RQVAE, RQVAEOutput
 from sid_jax.quantize.residual import QuantizerOutput
 from sid_jax.streams import stream_key
 from sid_jax.training.augmentation import displaced
-from sid_jax.training.optimizer import make_optimizer
+from sid_jax.training.optimizer import OPTIMIZER_SETTINGS, make_optimizer
 from sid_jax.training.schedules import (
     Durations,
     Schedule,
+    frozen,
     learning_rate_schedule,
     noise_schedule,
     rate_schedule,
@@ -30,56 +31,79 @@ from sid_jax.training.state import TrainState
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A static argument of the compiled functions."""
+    """What stays the same from step to step: hyperparameters, and the model's structure.
+
+    It is a static argument of the compiled functions, hashed by value. Schedules and optimizer are built from it while
+    they are traced.
+    """
 
     graphdef: nnx.GraphDef[Any]
-    optimizer: optax.GradientTransformation
     seed: int
     durations: Durations
-    temperature: Schedule
-    noise_scale: Schedule
-    learning_rate: Schedule
-    method: str
-    hard: bool
-    codeword_rate: Schedule
-    noise_offset: float
-    codebook_weight: float
-    commitment_weight: float
-    contrastive_weight: float
-    alignment_weight: float
-    contrastive_temperature: float
-    batch_size: int
+    model_settings: FrozenConfigDict
+    train_settings: FrozenConfigDict
     unit_norm: bool
     mixed: bool
-    augmentation: float
 
     @classmethod
     def of(cls, config: ConfigDict, durations: Durations, model: RQVAE) -> Recipe:
-        """Builds schedules and optimizer from the config, for a model of its shape."""
-        temperature = temperature_schedule(config.model, config.train, durations)
-        learning_rate = learning_rate_schedule(config.train, durations)
+        """Returns the recipe of a config, for a model of its shape."""
         return cls(
             graphdef=nnx.graphdef(model),
-            optimizer=make_optimizer(config.train, learning_rate),
             seed=config.seed,
             durations=durations,
-            temperature=temperature,
-            noise_scale=noise_schedule(config.model, temperature, durations),
-            learning_rate=learning_rate,
-            method=config.model.quantization_method,
-            hard=config.model.gumbel_hard,
-            codeword_rate=rate_schedule(config.train, durations, 1 - config.model.ema_decay),
-            noise_offset=config.model.noise_offset,
-            codebook_weight=config.model.codebook_weight,
-            commitment_weight=config.model.commitment_weight,
-            contrastive_weight=config.model.contrastive_weight,
-            alignment_weight=config.model.alignment_weight,
-            contrastive_temperature=config.model.contrastive_temperature,
-            batch_size=config.train.batch_size,
+            model_settings=frozen(
+                config.model,
+                "quantization_method",
+                "temperature",
+                "min_temperature",
+                "temperature_decay",
+                "noise_scale",
+                "gumbel_hard",
+                "ema_decay",
+                "codebook_weight",
+                "commitment_weight",
+                "contrastive_weight",
+                "alignment_weight",
+                "contrastive_temperature",
+            ),
+            train_settings=frozen(
+                config.train,
+                *OPTIMIZER_SETTINGS,
+                "batch_size",
+                "augmentation",
+                "temperature_annealing",
+                "temperature_update_frequency",
+                "annealing_schedule",
+            ),
             unit_norm=config.data.unit_norm,
             mixed=config.train.precision == "bfloat16",
-            augmentation=config.train.augmentation,
         )
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """The optimizer of the parameters."""
+        return make_optimizer(self.train_settings, self.learning_rate)
+
+    @property
+    def learning_rate(self) -> Schedule:
+        """The learning rate as a function of the step."""
+        return learning_rate_schedule(self.train_settings, self.durations)
+
+    @property
+    def temperature(self) -> Schedule:
+        """The temperature of the soft assignments as a function of the step."""
+        return temperature_schedule(self.model_settings, self.train_settings, self.durations)
+
+    @property
+    def noise_scale(self) -> Schedule:
+        """The scale of the noise on the choice of codes as a function of the step."""
+        return noise_schedule(self.model_settings, self.temperature)
+
+    @property
+    def codeword_rate(self) -> Schedule:
+        """1 minus the decay of the moving averages of the method "ema" as a function of the step."""
+        return rate_schedule(self.train_settings, self.durations, 1 - self.model_settings.ema_decay)
 
     def forward(self, params: nnx.State, statistics: nnx.State, batch: jax.Array, step: jax.Array) -> RQVAEOutput:
         """The pass that training makes at a step, with that step's temperature, noise and dropout."""
@@ -104,13 +128,18 @@ class Recipe:
         return nnx.merge(self.graphdef, params, statistics).align(quantized)
 
     def _choices(self, step: jax.Array) -> dict[str, Any]:
-        return {"temperature": self.temperature(step), "noise_scale": self.noise_scale(step), "hard": self.hard}
+        return {
+            "temperature": self.temperature(step),
+            "noise_scale": self.noise_scale(step),
+            "hard": self.model_settings.gumbel_hard,
+        }
 
     def augment(self, batch: jax.Array, step: jax.Array) -> jax.Array:
         """The batch as a step sees it: displaced until codes settle, and then as it is."""
-        if not self.augmentation:
+        augmentation = self.train_settings.augmentation
+        if not augmentation:
             return batch
-        share = jnp.where(self.settling(step), 0.0, self.augmentation)
+        share = jnp.where(self.settling(step), 0.0, augmentation)
         return displaced(normalize(batch, self.unit_norm), share)
 
     def at(self, step: int) -> Recipe:

@@ -8,9 +8,18 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import optax
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 Schedule = Callable[[jax.Array], jax.Array]
+
+
+def frozen(section: ConfigDict, *names: str) -> FrozenConfigDict:
+    """Returns the named settings of a config's section, hashed and compared by value: a static argument of `jit`.
+
+    A schedule or an optimizer is compared by identity. As a static argument it would compile an equal run again, so
+    they are built from such settings inside the compiled functions.
+    """
+    return FrozenConfigDict({name: section[name] for name in names})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,14 +111,12 @@ def temperature_schedule(model: ConfigDict, train: ConfigDict, durations: Durati
     return temperature
 
 
-def noise_schedule(model: ConfigDict, temperature: Schedule, durations: Durations) -> Schedule:
+def noise_schedule(model: ConfigDict, temperature: Schedule) -> Schedule:
     """Returns the scale of the Gumbel noise: it falls as the temperature does, to exactly 0 where that is at its floor.
 
     A sample is the best code by score plus noise whatever the temperature, so codes become those of export only if the
-    noise goes, not the temperature alone. For a learned scale it is the factor on it: 0 once codes are settling.
+    noise goes, not the temperature alone.
     """
-    if model.noise_decay == "learned":
-        return lambda step: jnp.where(step >= durations.settle_from_step, 0.0, 1.0)
     start, floor = model.temperature, model.min_temperature
     if start <= floor:
         return lambda step: jnp.float32(model.noise_scale)

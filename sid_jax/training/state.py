@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,23 +47,33 @@ def level_sizes(model: ConfigDict) -> tuple[int, ...]:
     return tuple(size) if isinstance(size, (tuple, list)) else (size,) * model.num_levels
 
 
+def model_shape(config: ConfigDict, num_features: int) -> dict[str, Any]:
+    """Returns the arguments of the config's `RQVAE` for vectors of `num_features`, all but the random numbers."""
+    model = config.model
+    return {
+        "num_features": num_features,
+        "codebook_sizes": level_sizes(model),
+        "latent_dimension": None if model.encoder == "identity" else model.latent_dimension,
+        "hidden_dimensions": tuple(model.hidden_dimensions),
+        "activation": model.activation,
+        "dropout": model.dropout,
+        "shortcut": model.encoder == "residual",
+        "unit_norm": config.data.unit_norm,
+        "collaborative_dimension": config.data.collaborative_dimension if model.alignment_weight else None,
+        "quantization_method": model.quantization_method,
+    }
+
+
 def build_model(config: ConfigDict, num_features: int) -> RQVAE:
     """Returns a model of the config's shape for vectors of `num_features`, with parameters drawn from the seed."""
-    model = config.model
-    return RQVAE(
-        num_features,
-        level_sizes(model),
-        latent_dimension=None if model.encoder == "identity" else model.latent_dimension,
-        hidden_dimensions=tuple(model.hidden_dimensions),
-        activation=model.activation,
-        dropout=model.dropout,
-        shortcut=model.encoder == "residual",
-        unit_norm=config.data.unit_norm,
-        collaborative_dimension=config.data.collaborative_dimension if model.alignment_weight else None,
-        quantization_method=model.quantization_method,
-        learned_noise=model.noise_scale if model.noise_decay == "learned" else None,
-        rngs=nnx.Rngs(params=stream_key(config.seed, "params")),
-    )
+    shape, key = model_shape(config, num_features), stream_key(config.seed, "params")
+    return nnx.merge(nnx.graphdef(abstract_model(config, num_features)), _draw_parameters(tuple(shape.items()), key))
+
+
+@functools.partial(jax.jit, static_argnames="shape")
+def _draw_parameters(shape: tuple[tuple[str, Any], ...], key: jax.Array) -> nnx.State:
+    """One program, and not one for each shape of a parameter."""
+    return nnx.state(RQVAE(**dict(shape), rngs=nnx.Rngs(params=key)))
 
 
 def begin(config: ConfigDict, vectors: np.ndarray) -> RQVAE:
@@ -72,9 +84,7 @@ def begin(config: ConfigDict, vectors: np.ndarray) -> RQVAE:
       vectors: `[N, D]` float32, the corpus; the k-means looks at a random sample if it is large.
     """
     data, train = config.data, config.train
-    # One program, and not one for each shape of a parameter.
-    parameters = jax.jit(lambda: nnx.state(build_model(config, vectors.shape[1])))()
-    model = nnx.merge(nnx.graphdef(abstract_model(config, vectors.shape[1])), parameters)
+    model = build_model(config, vectors.shape[1])
     model.set_scaling(fit_scaling(vectors, unit_norm=data.unit_norm, center=data.center, standardize=data.standardize))
     sample = vectors
     if len(vectors) > train.kmeans_sample_items:
@@ -84,9 +94,13 @@ def begin(config: ConfigDict, vectors: np.ndarray) -> RQVAE:
         sample = take_rows(vectors, np.sort(np.asarray(chosen)))
     if config.model.encoder == "residual":
         start_as_pca(model, sample)
-    latents = jax.jit(RQVAE.encode)(model, jnp.asarray(sample))
+    latents = _encode(model, jnp.asarray(sample))
     model.quantizer.set_codebooks(residual_kmeans(latents, model.quantizer.codebook_sizes, train.kmeans_iterations))
     return model
+
+
+_encode = jax.jit(RQVAE.encode)
+_apply_scaling = jax.jit(apply_scaling)
 
 
 def start_as_pca(model: RQVAE, vectors: np.ndarray) -> None:
@@ -94,7 +108,7 @@ def start_as_pca(model: RQVAE, vectors: np.ndarray) -> None:
 
     With no fewer latent features than input features that is a rotation, and the features left over start at 0.
     """
-    scaled = np.asarray(jax.jit(apply_scaling)(model.scaling, jnp.asarray(vectors)), np.float64)
+    scaled = np.asarray(_apply_scaling(model.scaling, jnp.asarray(vectors)), np.float64)
     _, axes = np.linalg.eigh(scaled.T @ scaled)
     encoding, decoding = model.encoder.shortcut, model.decoder.shortcut
     assert encoding is not None and decoding is not None
@@ -112,8 +126,9 @@ def make_state(model: RQVAE, optimizer: optax.GradientTransformation) -> TrainSt
 
 
 def abstract_model(config: ConfigDict, num_features: int) -> RQVAE:
-    """Returns the model's structure and shapes, without its arrays."""
-    return nnx.eval_shape(lambda: build_model(config, num_features))
+    """Returns the model's structure and shapes, without its arrays: nothing is drawn or compiled."""
+    shape = model_shape(config, num_features)
+    return nnx.eval_shape(lambda: RQVAE(**shape, rngs=nnx.Rngs(0)))
 
 
 def abstract_state(
@@ -121,5 +136,5 @@ def abstract_state(
 ) -> TrainState:
     """Returns the shapes and types of a run's state, each to be on every device of the mesh."""
     everywhere = NamedSharding(mesh, PartitionSpec())
-    shapes = jax.eval_shape(lambda: make_state(build_model(config, num_features), optimizer))
+    shapes = jax.eval_shape(lambda: make_state(abstract_model(config, num_features), optimizer))
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), shapes)

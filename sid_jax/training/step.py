@@ -51,7 +51,7 @@ def train_step(
         "gradient_norm": grad_norm(grads),
         "agreement": jnp.mean(jnp.all(output.quantizer.nearest, axis=-1)),
         "temperature": recipe.temperature(state.step),
-        "noise_scale": recipe.noise_scale(state.step) * recipe.model(state).quantizer.noise_scale,
+        "noise_scale": recipe.noise_scale(state.step),
         "learning_rate": recipe.learning_rate(state.step),
         "counts": counts,
     }
@@ -62,7 +62,7 @@ def train_step(
         opt_state=opt_state,
         taken=tuple(taken + count for taken, count in zip(state.taken, counts, strict=True)),
     )
-    if recipe.method == "ema":
+    if recipe.model_settings.quantization_method == "ema":
         state = follow_means(state, output.quantizer, decay=1 - recipe.codeword_rate(state.step - 1))
     return _revive_when_due(recipe, state, output.quantizer), metrics
 
@@ -116,7 +116,7 @@ def train_steps(
         seed=recipe.seed,
         num_examples=vectors.shape[0],
         steps_per_epoch=recipe.durations.steps_per_epoch,
-        batch_size=recipe.batch_size,
+        batch_size=recipe.train_settings.batch_size,
         num_steps=num_steps,
         mesh=mesh,
     )

@@ -58,7 +58,7 @@ def test_the_noise_falls_with_the_temperature_and_is_exactly_0_at_the_floor():
     config = config_of(annealing_schedule="linear")
     config.model.noise_scale = 0.4
     temperature = temperature_schedule(config.model, config.train, durations(config))
-    noise = noise_schedule(config.model, temperature, durations(config))
+    noise = noise_schedule(config.model, temperature)
     assert noise(jnp.int32(0)) == pytest.approx(0.4)
     assert noise(jnp.int32(499)) == 0.0
     middle = (float(temperature(jnp.int32(250))) - 0.05) / 1.95

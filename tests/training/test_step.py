@@ -233,17 +233,6 @@ def test_at_the_end_the_encoder_holds_still_while_codebooks_and_decoder_settle(c
         assert moved == {"encoder": moves, "quantizer": True, "decoder": True}
 
 
-def test_learned_noise_follows_the_error_and_is_gone_once_codes_settle(config, corpus):
-    config.model.update({"noise_decay": "learned", "noise_scale": 0.6, "noise_offset": 0.5})
-    config.train.settle_share = 0.5
-    recipe, state, metrics = take_steps(config, corpus, 1)
-    noise = np.asarray(metrics["noise_scale"])
-    assert noise[0] == pytest.approx(0.6, rel=1e-6)
-    assert 0 < noise[recipe.durations.settle_from_step - 1] < 0.6
-    assert np.all(noise[recipe.durations.settle_from_step :] == 0)
-    assert evaluate(recipe, state, corpus, 1.0, mesh_of(1)).metrics["agreement"] == 1.0
-
-
 def test_without_a_network_moving_averages_are_residual_kmeans(config, corpus):
     config.model.update({"encoder": "identity", "quantization_method": "ema"})
     config.data.update({"unit_norm": False, "standardize": "none"})

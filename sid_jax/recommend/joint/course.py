@@ -7,10 +7,10 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import optax
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from sid_jax.errors import UserError
-from sid_jax.training.schedules import Lengths, Schedule
+from sid_jax.training.schedules import Lengths, Schedule, frozen
 
 # From here on, as a share of the joint part, there is no noise: codes settle as export takes them.
 _NOISELESS_FROM = 0.8
@@ -23,14 +23,12 @@ class Course:
     Attributes:
       freeze_step: steps that it has; the quantizer is frozen from there on.
       warmup_steps: until the quantizer's rates are reached.
-      temperature: of the soft assignments.
-      noise_scale: of the samples.
+      settings: of `config.joint`.
     """
 
     freeze_step: int
     warmup_steps: int
-    temperature: Schedule
-    noise_scale: Schedule
+    settings: FrozenConfigDict
 
     @classmethod
     def of(cls, joint: ConfigDict, lengths: Lengths) -> Course:
@@ -47,21 +45,23 @@ class Course:
                 "config.joint.share or config.train.log_every_steps, or train for more epochs"
             )
 
-        def done(step: jax.Array) -> jax.Array:
-            return jnp.asarray(step, jnp.float32) / freeze_step
-
-        def temperature(step: jax.Array) -> jax.Array:
-            return joint.temperature * (joint.min_temperature / joint.temperature) ** jnp.minimum(done(step), 1.0)
-
-        def noise_scale(step: jax.Array) -> jax.Array:
-            return joint.noise_scale * jnp.maximum(1.0 - done(step) / _NOISELESS_FROM, 0.0)
-
         return cls(
             freeze_step=freeze_step,
             warmup_steps=min(round(joint.warmup_epochs * lengths.steps_per_epoch), freeze_step - 1),
-            temperature=temperature,
-            noise_scale=noise_scale,
+            settings=frozen(joint, "temperature", "min_temperature", "noise_scale"),
         )
+
+    def temperature(self, step: jax.Array) -> jax.Array:
+        """Returns the temperature of the soft assignments: it falls exponentially until the quantizer is frozen."""
+        start, end = self.settings.temperature, self.settings.min_temperature
+        return start * (end / start) ** jnp.minimum(self._done(step), 1.0)
+
+    def noise_scale(self, step: jax.Array) -> jax.Array:
+        """Returns the scale of the noise on the choice of codes, which falls linearly to 0."""
+        return self.settings.noise_scale * jnp.maximum(1.0 - self._done(step) / _NOISELESS_FROM, 0.0)
+
+    def _done(self, step: jax.Array) -> jax.Array:
+        return jnp.asarray(step, jnp.float32) / self.freeze_step
 
     def noiseless(self, step: int) -> bool:
         """Whether codes are settling at a step: they are no longer sampled, nor begun anew."""

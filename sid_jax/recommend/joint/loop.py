@@ -172,8 +172,7 @@ class _JointRun:
         if settling or min(usage(codes, self.sizes)) == 1:
             return self._with_codes(state, codes), Refreshed.between(before, codes, self.sizes)
         params, opt_state = revive_unused(
-            self._recipe.quantizer,
-            self._recipe.optimizer,
+            self._recipe,
             state.quantizer,
             state.statistics,
             state.opt_state,

@@ -13,13 +13,13 @@ from flax import nnx
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.revival import count_codes, revive_codewords
+from sid_jax.recommend.joint.step import JointRecipe
 from sid_jax.training.optimizer import reset_moments
 
 
-@functools.partial(jax.jit, static_argnames=("graphdef", "optimizer"))
+@functools.partial(jax.jit, static_argnames="recipe")
 def revive_unused(
-    graphdef: nnx.GraphDef[Any],
-    optimizer: optax.GradientTransformation,
+    recipe: JointRecipe,
     params: nnx.State,
     statistics: nnx.State,
     opt_state: optax.OptState,
@@ -32,14 +32,14 @@ def revive_unused(
     As training does (`sid_jax.training.codewords`), but of codes that none of all items has.
 
     Args:
-      graphdef, params, statistics: the RQ-VAE.
-      optimizer: of its parameters.
-      opt_state: its state.
+      recipe: its `quantizer` and `optimizer`.
+      params, statistics: of the RQ-VAE.
+      opt_state: of its parameters' optimizer.
       vectors: `[N, D]`, all items.
       codes: `[N, L]` int32, theirs.
       key: PRNG key of the draw.
     """
-    model: RQVAE = nnx.merge(graphdef, params, statistics)
+    model: RQVAE = nnx.merge(recipe.quantizer, params, statistics)
     residuals = model.encode(vectors)
     levels = model.quantizer.levels
     counts = count_codes(codes, model.quantizer.codebook_sizes)
@@ -52,4 +52,4 @@ def revive_unused(
         forget["quantizer"]["levels"][level][...] = dead[:, None]
         residuals = left
     params = nnx.state(model, nnx.Param)
-    return params, reset_moments(optimizer, opt_state, params, forget)
+    return params, reset_moments(recipe.optimizer, opt_state, params, forget)

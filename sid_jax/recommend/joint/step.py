@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from sid_jax.recommend.data.packing import PackedRows
 from sid_jax.recommend.joint.code_table import CodeTable
@@ -22,6 +22,7 @@ from sid_jax.recommend.training.step import Metrics, Recipe, TrainState
 from sid_jax.streams import stream_key
 from sid_jax.training.optimizer import grad_norm
 from sid_jax.training.scan import scan_steps
+from sid_jax.training.schedules import frozen
 
 # What of residual_quantize each estimator is.
 _CHOICES: dict[str, dict[str, Any]] = {
@@ -58,12 +59,12 @@ class JointState:
 
 @dataclasses.dataclass(frozen=True)
 class JointRecipe:
-    """All that stays the same from step to step: a static argument of the compiled functions.
+    """What stays the same from step to step: a static argument of the compiled functions, hashed by value.
 
     Attributes:
       recommender: as it is without joint training.
       quantizer: the structure of the RQ-VAE.
-      optimizer: of its parameters, each group with a rate of its own.
+      rates: of the groups of its parameters: encoder, codebooks, decoder.
       course: of the joint part.
       estimator: "gumbel", "ste" or "soft".
       stop_gradient: groups that the recommender's loss does not reach.
@@ -74,7 +75,7 @@ class JointRecipe:
 
     recommender: Recipe
     quantizer: nnx.GraphDef[Any]
-    optimizer: optax.GradientTransformation
+    rates: FrozenConfigDict
     course: Course
     estimator: str
     stop_gradient: tuple[str, ...]
@@ -94,12 +95,12 @@ class JointRecipe:
         quantizer: nnx.GraphDef[Any],
         most_items: int,
     ) -> JointRecipe:
-        """Builds schedules and optimizer from the recommender's config and the tokenizer's settings."""
+        """Returns the recipe of the recommender's config and the tokenizer's settings."""
         joint, course = config.joint, Course.of(config.joint, recommender.lengths)
         return cls(
             recommender=recommender,
             quantizer=quantizer,
-            optimizer=make_quantizer_optimizer(joint, course),
+            rates=frozen(joint, "encoder_rate", "codebook_rate", "decoder_rate"),
             course=course,
             estimator=joint.estimator,
             stop_gradient=tuple(joint.stop_gradient),
@@ -110,6 +111,11 @@ class JointRecipe:
             codebook_weight=settings.model.codebook_weight,
             commitment_weight=settings.model.commitment_weight,
         )
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """The optimizer of the RQ-VAE's parameters."""
+        return make_quantizer_optimizer(self.rates, self.course)
 
     def choices(self, step: jax.Array) -> dict[str, Any]:
         """Returns how `residual_quantize` is to choose codes at a step."""

@@ -80,7 +80,6 @@ def _find_moved(data: ConfigDict, now: ConfigDict) -> None:
 def _as_exported(settings: ConfigDict) -> None:
     """An export has the codebooks that export took codes from, whatever trained them, and no map to other vectors."""
     settings.model.quantization_method = "ste"
-    settings.model.noise_decay = "temperature"
     settings.model.contrastive_weight = settings.model.alignment_weight = 0.0
     # The recommender goes on with the levels that it learned: there is no suffix.
     if settings.ids.unique == "suffix":

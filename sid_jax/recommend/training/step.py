@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from sid_jax.recommend.models.catalog import Catalog
 from sid_jax.streams import stream_key
-from sid_jax.training.optimizer import grad_norm, make_optimizer
+from sid_jax.training.optimizer import OPTIMIZER_SETTINGS, grad_norm, make_optimizer
 from sid_jax.training.scan import scan_steps
-from sid_jax.training.schedules import Lengths, Schedule, learning_rate_schedule
+from sid_jax.training.schedules import Lengths, Schedule, frozen, learning_rate_schedule
 
 Metrics = dict[str, Any]
 
@@ -40,28 +40,34 @@ class TrainState:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """All that stays the same from step to step: a static argument of the compiled functions."""
+    """What stays the same from step to step: a static argument of the compiled functions, hashed by value."""
 
     graphdef: nnx.GraphDef[Any]
-    optimizer: optax.GradientTransformation
     seed: int
     lengths: Lengths
-    learning_rate: Schedule
     batch_size: int
+    settings: FrozenConfigDict
 
     @classmethod
     def of(cls, config: ConfigDict, num_examples: int, model: nnx.Module) -> Recipe:
-        """Builds schedule and optimizer from the config, for a model of its shape."""
-        lengths = Lengths.of(config.train, num_examples)
-        learning_rate = learning_rate_schedule(config.train, lengths)
+        """Returns the recipe of a config, for a model of its shape."""
         return cls(
             graphdef=nnx.graphdef(model),
-            optimizer=make_optimizer(config.train, learning_rate),
             seed=config.seed,
-            lengths=lengths,
-            learning_rate=learning_rate,
+            lengths=Lengths.of(config.train, num_examples),
             batch_size=config.train.batch_size,
+            settings=frozen(config.train, *OPTIMIZER_SETTINGS),
         )
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """The optimizer of the parameters."""
+        return make_optimizer(self.settings, self.learning_rate)
+
+    @property
+    def learning_rate(self) -> Schedule:
+        """The learning rate as a function of the step."""
+        return learning_rate_schedule(self.settings, self.lengths)
 
 
 def make_state(model: nnx.Module, optimizer: optax.GradientTransformation) -> TrainState:

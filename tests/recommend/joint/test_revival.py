@@ -3,14 +3,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from ml_collections import FrozenConfigDict
 
+from sid_jax.config import default_config as quantizer_config
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.health import usage
-from sid_jax.recommend.config import default_config
-from sid_jax.recommend.joint.course import Course
+from sid_jax.recommend import config
 from sid_jax.recommend.joint.revival import revive_unused
-from sid_jax.recommend.joint.step import make_quantizer_optimizer
+from sid_jax.recommend.joint.step import JointRecipe
 from sid_jax.recommend.joint.tokenizer import parts
+from sid_jax.recommend.training.step import Recipe
 from sid_jax.training.schedules import Lengths
 
 
@@ -24,12 +26,12 @@ def test_unused_codes_come_into_use_and_their_moments_are_forgotten(key):
     assert max(usage(np.asarray(codes), (6, 6))) < 1
     graphdef, params, statistics = parts(model)
     lengths = Lengths(steps_per_epoch=10, num_steps=100, warmup_steps=0, log_every_steps=10, eval_every_steps=50)
-    joint = default_config().joint
-    optimizer = make_quantizer_optimizer(joint, Course.of(joint, lengths))
+    recommender = Recipe(graphdef, 0, lengths, 8, FrozenConfigDict())
+    recipe = JointRecipe.of(config.default_config(), recommender, quantizer_config(), graphdef, 8)
     ones = jax.tree.map(jnp.ones_like, params)
-    _, opt_state = optimizer.update(ones, optimizer.init(params), params)
+    _, opt_state = recipe.optimizer.update(ones, recipe.optimizer.init(params), params)
 
-    revived, forgotten = revive_unused(graphdef, optimizer, params, statistics, opt_state, vectors, codes, key)
+    revived, forgotten = revive_unused(recipe, params, statistics, opt_state, vectors, codes, key)
     model = nnx.merge(graphdef, revived, statistics)
     assert usage(np.asarray(model.assign(vectors)), (6, 6)) == [1, 1]
     for before, after in zip(codebooks, model.quantizer.codebooks, strict=True):

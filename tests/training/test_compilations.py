@@ -1,0 +1,27 @@
+"""An equal second run compiles nothing: what `jit` takes as static is hashed by value."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from sid_jax.training import loop
+from tests.compilations import counting_compilations
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_second_training_with_the_same_settings_compiles_nothing(config, tmp_path, streamed):
+    config.train.num_epochs = 4
+    config.model.encoder = "residual"
+    if streamed:
+        config.train.resident_bytes = 0
+    counts = []
+    for number in range(2):
+        # Built anew, as by another caller.
+        with counting_compilations() as compilations:
+            loop.train(
+                config.copy_and_resolve_references(), tmp_path / str(number), console=Console(file=io.StringIO())
+            )
+        counts.append(compilations.count)
+    assert counts[0] > 0
+    assert counts[1] == 0
