@@ -114,7 +114,7 @@ def test_numpy_gives_the_same_codes_for_every_film(job, vectors):
 
 def test_an_export_loads_encodes_and_looks_up_in_python(job, vectors):
     export = sid_jax.load_export(job[0] / "export", verify=True)
-    exported = np.array(export.rows["codes"].to_pylist())
+    exported = export.table.codes
     np.testing.assert_array_equal(export.encode(vectors), exported)
     np.testing.assert_array_equal(export.encode(vectors[:5].astype(np.float64)), exported[:5])
     assert len(export.table) == 1682

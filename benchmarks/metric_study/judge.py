@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from metric_study.world import QUESTIONS, World
-from sid_jax.export.id_tables import IdTable
+from sid_jax.ids.table import IdTable
 from sid_jax.recommend.data.split import Split
 from sid_jax.recommend.data.task import Task, make_task
 from sid_jax.recommend.evaluation.evaluate import evaluate
@@ -41,7 +41,7 @@ _SETTINGS = {
 def judge(world: World, semantic_ids: np.ndarray, seed: int) -> np.ndarray:
     """Trains a recommender on a table `[N, L]` and returns NDCG@10 for each user, `[U]`, a mean over the questions."""
     config = _settings()
-    table = IdTable("judged", world.item_ids, semantic_ids)
+    table = IdTable(world.item_ids, semantic_ids, name="judged", shared=True)
     split = Split(world.known, world.questions, world.questions, np.zeros(len(world.item_ids), bool))
     ranker = _train(config, make_task(table, split), seed)
     evaluation = evaluate(

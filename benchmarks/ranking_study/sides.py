@@ -13,10 +13,11 @@ from rich.console import Console
 from ranking_study.config import TRAINED, UNCUT, VECTORS
 from sid_jax.config import default_config
 from sid_jax.data.scaling import apply_scaling, fit_scaling
-from sid_jax.export.id_tables import IdTable, align, parse_id_source, read_id_table
+from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.export.run import export
 from sid_jax.features.kinds import fit_features
 from sid_jax.features.pieces import PieceFeatures
+from sid_jax.ids.table import IdTable
 from sid_jax.recommend.data.item_vectors import content_vectors
 from sid_jax.recommend.data.quantizer import share_catalog
 from sid_jax.settings import fill
@@ -111,7 +112,7 @@ def load_ids(config: ConfigDict, item_ids: np.ndarray, cold: np.ndarray, seed: i
         silent = Console(file=io.StringIO())
         train(_quantizer_config(config, seed, cold_file), folder / "quantizer", console=silent)
         export(folder / "quantizer", out, console=silent)
-    return align(read_id_table(out), item_ids)
+    return read_id_table(out).align(item_ids)
 
 
 def given_ids(config: ConfigDict, item_ids: np.ndarray) -> IdTable:
@@ -120,7 +121,7 @@ def given_ids(config: ConfigDict, item_ids: np.ndarray) -> IdTable:
     Raises:
       UserError: if they cannot be read, or an item has none.
     """
-    return align(read_id_table(*parse_id_source(config.ids)), item_ids)
+    return read_id_table(*parse_id_source(config.ids)).align(item_ids)
 
 
 def _quantizer_config(config: ConfigDict, seed: int, cold_file: Path | None) -> ConfigDict:

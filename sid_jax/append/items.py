@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sid_jax.errors import UserError
-from sid_jax.export.tables import id_table
+from sid_jax.ids.table import IdTable
 
 # What the ID table says of each item beside its id and what the catalog knows.
 _OURS = ("codes", "semantic_id", "sid")
@@ -44,10 +44,18 @@ class Items:
         taken = pa.array(chosen)
         return Items(self.ids.take(taken), self.codes[chosen], self.semantic_ids[chosen], self.columns.take(taken))
 
-    def table(self, id_name: str, kind: np.dtype) -> pa.Table:
-        """Returns the ID table, with codes of one type."""
-        columns = {name: self.columns[name] for name in self.columns.column_names}
-        return id_table(self.ids, id_name, self.codes.astype(kind), self.semantic_ids.astype(kind), columns)
+    def table(self, id_name: str, sizes: Sequence[int]) -> IdTable:
+        """Returns the ID table; K of each level says in which type codes are written."""
+        return IdTable(
+            self.ids,
+            self.semantic_ids,
+            codes=self.codes,
+            sizes=sizes,
+            columns=self.columns,
+            id_name=id_name,
+            shared=True,
+            check=False,
+        )
 
 
 def joined(several: Sequence[Items]) -> Items:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +98,9 @@ def read_published(folder: Path) -> Published:
     return found
 
 
-def write_retired(folder: Path, retired: Items, removed_in: np.ndarray, id_name: str, kind: np.dtype) -> None:
+def write_retired(folder: Path, retired: Items, removed_in: np.ndarray, id_name: str, sizes: Sequence[int]) -> None:
     """Writes the table of IDs that are nobody's and are kept."""
-    table = retired.table(id_name, kind).append_column(REMOVED_IN, pa.array(removed_in.astype(np.int32)))
+    table = retired.table(id_name, sizes).to_arrow().append_column(REMOVED_IN, pa.array(removed_in.astype(np.int32)))
     pq.write_table(table, folder / RETIRED_FILE)
 
 

@@ -20,9 +20,9 @@ from sid_jax.data.parts.vector_parts import VectorParts, list_parts
 from sid_jax.data.vector_set import LeftOut
 from sid_jax.errors import UserError
 from sid_jax.export.atomic import atomic_folder, refuse_taken
-from sid_jax.export.files import model_hash, write_export
+from sid_jax.export.files import model_hash, write_files
+from sid_jax.export.manifest import semantic_ids_section
 from sid_jax.export.measured import hand_on_training
-from sid_jax.export.tables import code_type
 from sid_jax.training.restore import restore_model
 
 # Of an ID table in several files.
@@ -132,9 +132,8 @@ def _list_inputs(
 
 def _write(folder: Path, published: Published, version: Version, drift: dict[str, Any], data: dict[str, Any]) -> None:
     old, items = published.manifest, version.items
-    kind, num_levels = code_type(version.sizes), items.codes.shape[1]
-    moved = items.semantic_ids[:, :num_levels] != items.codes
-    write_retired(folder, version.retired, version.removed_in, published.id_name, kind)
+    moved = items.semantic_ids[:, : items.codes.shape[1]] != items.codes
+    write_retired(folder, version.retired, version.removed_in, published.id_name, version.sizes)
     hand_on_training(published.folder, folder)
     manifest = {
         "config": old["config"],
@@ -146,20 +145,15 @@ def _write(folder: Path, published: Published, version: Version, drift: dict[str
             **version.counts,
         },
         "data": {**data, "num_items": len(items), "num_features": published.model.mean.shape[0]},
-        "semantic_ids": {
-            "scheme": published.scheme,
-            "capacity": published.capacity,
-            "length": len(version.sizes),
-            "sizes": list(version.sizes),
-            "moved": float(moved.any(axis=1).mean()),
-            "moved_by_level": moved.mean(axis=0).tolist(),
-        },
+        "semantic_ids": semantic_ids_section(
+            published.scheme, published.capacity, version.sizes, moved.any(axis=1).mean(), moved.mean(axis=0)
+        ),
         "schema": old["schema"],
         "metrics": metrics_of(items, published.model.quantizer.codebook_sizes),
         "drift": drift,
     }
-    table = items.table(published.id_name, kind)
-    write_export(folder, table, published.model, manifest, rows_a_file=_ROWS_A_FILE if published.sharded else None)
+    table = items.table(published.id_name, version.sizes)
+    write_files(folder, table, published.model, manifest, rows_a_file=_ROWS_A_FILE if published.sharded else None)
 
 
 def _say(console: Console, published: Published, version: Version, drift: dict[str, Any], out: Path) -> None:

@@ -14,8 +14,8 @@ from sid_jax.append.items import Items, joined, places
 from sid_jax.append.published import Published
 from sid_jax.data.id_lists import read_lines
 from sid_jax.errors import UserError
-from sid_jax.export.tables import code_type
 from sid_jax.ids.alternatives import CodeAlternatives
+from sid_jax.ids.convert import code_type
 from sid_jax.ids.extend import extend_ids
 from sid_jax.ids.matching import first_in_group
 from sid_jax.ids.relocate import tuple_keys

@@ -23,9 +23,10 @@ from sid_jax.bulk.job import (
     whole_file,
     write_columns,
 )
-from sid_jax.export.tables import code_type, id_table, shard_name
+from sid_jax.export.tables import shard_name
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.relocate import Placing, other_first_codes, places_of_first_code
+from sid_jax.ids.table import IdTable
 from sid_jax.ids.unique import append_suffix
 
 
@@ -164,4 +165,5 @@ def write_part(job: Job, piece: tuple[int, int, Sequence[int]]) -> None:
         semantic_ids[places["row"].to_numpy(), levels] = codes_of(places)
     name = shard_name(part, len(job.inputs.parts))
     with whole_file(job.folder / name) as file:
-        pq.write_table(id_table(ids, job.id_name, codes, semantic_ids.astype(code_type(sizes)), {}), file)
+        table = IdTable(ids, semantic_ids, codes=codes, sizes=sizes, id_name=job.id_name, check=False)
+        pq.write_table(table.to_arrow(), file)

@@ -23,14 +23,14 @@ from sid_jax.data.parts.vector_parts import VectorParts, list_parts
 from sid_jax.errors import UserError
 from sid_jax.export.alignment import Alignment, find_alignment, read_alignment_target
 from sid_jax.export.atomic import atomic_folder, refuse_taken
-from sid_jax.export.common_items import common_rows
 from sid_jax.export.files import write_model
-from sid_jax.export.id_tables import IdTable
 from sid_jax.export.load import ITEMS_A_CALL, encode_vectors
-from sid_jax.export.manifest import write_manifest
+from sid_jax.export.manifest import semantic_ids_section, write_manifest
 from sid_jax.export.measured import write_measured
 from sid_jax.export.weights import model_info
+from sid_jax.ids.convert import common_rows
 from sid_jax.ids.relocate import refuse_too_many
+from sid_jax.ids.table import IdTable
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.training.restore import restore_model
 
@@ -173,14 +173,13 @@ class Stages:
         list(self._map("writing", write_part, [(number, num_placed, sizes) for number in numbers]))
         num_items = job.inputs.num_items
         return {
-            "semantic_ids": {
-                "scheme": job.scheme,
-                "capacity": job.capacity,
-                "length": len(sizes),
-                "sizes": sizes,
-                "moved": moves["moved"] / num_items if moves else 0.0,
-                "moved_by_level": (moves["moved_by_level"] / num_items if moves else np.zeros(len(counts))).tolist(),
-            },
+            "semantic_ids": semantic_ids_section(
+                job.scheme,
+                job.capacity,
+                sizes,
+                moves["moved"] / num_items if moves else 0.0,
+                moves["moved_by_level"] / num_items if moves else np.zeros(len(counts)),
+            ),
             "metrics": {
                 "num_items": num_items,
                 "codebook_size": list(job.sizes),

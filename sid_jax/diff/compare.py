@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from sid_jax.export.common_items import common_rows, comparable
-from sid_jax.export.id_tables import IdTable
+from sid_jax.ids.convert import common_rows, comparable
 from sid_jax.ids.renumbering import best_orders, renumbered
+from sid_jax.ids.table import IdTable
 
 
 def compare(old: IdTable, new: IdTable) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from sid_jax.diff.compare import compare
-from sid_jax.export.id_tables import IdTable, parse_id_source, read_id_table
+from sid_jax.export.id_tables import parse_id_source, read_id_table
+from sid_jax.ids.table import IdTable
 from sid_jax.json_file import write_json
 
 

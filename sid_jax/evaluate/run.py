@@ -15,7 +15,7 @@ from sid_jax.data.vector_files import read_vector_files
 from sid_jax.errors import UserError
 from sid_jax.evaluate.labels import read_labels
 from sid_jax.evaluate.report import print_figures
-from sid_jax.export.id_tables import IdTable, align, parse_id_source, read_id_table
+from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.export.load import load_export
 from sid_jax.ids.fidelity import fidelity_by_depth
 from sid_jax.ids.neighbors import nearest_items, neighbors_share_prefix
@@ -29,6 +29,7 @@ from sid_jax.ids.quality import (
     same_prefix_by_chance,
     stability,
 )
+from sid_jax.ids.table import IdTable
 from sid_jax.json_file import write_json
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.health import collision_share, distinct_rate, largest_bucket, max_distinct_rate, perplexity, usage
@@ -80,7 +81,7 @@ def evaluate_ids(sources: Sources, *, out: str | None = None, console: Console |
             vector_column=sources.vector_column,
             ids_paths=[sources.vector_ids or ""],
         )
-        table, vectors = align(table, data.ids), np.asarray(data.vectors, np.float32)
+        table, vectors = table.align(data.ids), np.asarray(data.vectors, np.float32)
     figures = _figures_of_ids(table.semantic_ids)
     if vectors is not None:
         figures |= _figures_of_vectors(table.semantic_ids, vectors)
@@ -91,7 +92,7 @@ def evaluate_ids(sources: Sources, *, out: str | None = None, console: Console |
     if sources.histories:
         figures |= _figures_of_histories(table, Path(sources.histories).expanduser(), sources.holdout)
     if sources.other:
-        other = align(_read_ids(sources.other), table.item_ids)
+        other = _read_ids(sources.other).align(table.item_ids)
         figures["stability"] = stability(table.semantic_ids, other.semantic_ids)
     if out:
         write_json(Path(out), {"ids": table.name, **figures})

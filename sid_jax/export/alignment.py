@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from sid_jax.errors import UserError
-from sid_jax.export.id_tables import IdTable, read_id_table
+from sid_jax.export.id_tables import read_id_table
 from sid_jax.ids.renumbering import best_orders
+from sid_jax.ids.table import IdTable
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -8,32 +8,31 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from sid_jax.export.codebooks import safetensors_bytes, write_codebooks
 from sid_jax.export.manifest import write_manifest
 from sid_jax.export.tables import write_table
 from sid_jax.export.trie_file import write_trie
 from sid_jax.export.weights import model_info, torch_weights
+from sid_jax.ids.table import IdTable
 from sid_jax.models.rqvae import RQVAE
 
 
-def write_export(
-    folder: Path, table: pa.Table, model: RQVAE, manifest: Mapping[str, Any], *, rows_a_file: int | None = None
+def write_files(
+    folder: Path, table: IdTable, model: RQVAE, manifest: Mapping[str, Any], *, rows_a_file: int | None = None
 ) -> None:
     """Writes the ID table, its trie, the codebooks and the manifest.
 
     Args:
       folder: where to; it exists.
-      table: as from `sid_jax.export.tables.id_table`.
+      table: items, codes and Semantic IDs.
       model: what gave the codes.
       manifest: what it says beside what every manifest says; the sizes of the IDs' levels among it.
       rows_a_file: the ID table in several files of so many rows, without a CSV and a trie; None for one of each.
     """
-    write_table(folder, table, rows=rows_a_file)
+    write_table(folder, table.to_arrow(), rows=rows_a_file)
     if rows_a_file is None:
-        semantic_ids = table["semantic_id"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
-        write_trie(folder, semantic_ids, manifest["semantic_ids"]["sizes"])
+        write_trie(folder, table.semantic_ids, manifest["semantic_ids"]["sizes"])
     write_model(folder, model)
     write_manifest(folder, {**manifest, "codebooks": model_info(model)})
 

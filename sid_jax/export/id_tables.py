@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -21,9 +19,9 @@ from sid_jax.data.csv_columns import as_text, csv_names
 from sid_jax.data.npy_file import open_npy
 from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
-from sid_jax.export.common_items import comparable
 from sid_jax.export.manifest import read_manifest
 from sid_jax.export.tables import table_files
+from sid_jax.ids.table import IdTable
 
 _LARGEST_CODE = np.iinfo(np.int32).max
 # LETTER (Wang et al., 2405.07314) and its kin write a code as a token whose letter tells the level.
@@ -37,30 +35,6 @@ _LONGEST_SHOWN = 80
 
 # Item ids, codes not yet checked, titles.
 _Content = tuple[np.ndarray, np.ndarray, np.ndarray | None]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class IdTable:
-    """N items and their Semantic IDs, row for row; several items may have the same one.
-
-    Attributes:
-      name: what a report calls these IDs.
-      item_ids: `[N]` int64 or object (str), no two alike.
-      semantic_ids: `[N, L]` int32, 0 or more.
-      titles: `[N]` object (str or None), or None if there are none.
-    """
-
-    name: str
-    item_ids: np.ndarray
-    semantic_ids: np.ndarray
-    titles: np.ndarray | None = None
-
-    def fingerprint(self) -> str:
-        """Returns the SHA-256 over items and Semantic IDs: equal if and only if these are, whatever name and titles."""
-        digest = hashlib.sha256()
-        digest.update(json.dumps([self.semantic_ids.shape, self.item_ids.tolist()]).encode())
-        digest.update(np.ascontiguousarray(self.semantic_ids, dtype="<i4").tobytes())
-        return digest.hexdigest()
 
 
 def parse_id_source(text: str) -> tuple[Path, int]:
@@ -111,31 +85,8 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
     item_ids = _shifted(item_ids, offset, path)
     check_unique(item_ids, str(path))
     name = path.resolve().parent.name if path.name == "ids.parquet" or len(files) > 1 else path.stem
-    return IdTable(name, item_ids, codes.astype(np.int32), titles)
-
-
-def align(table: IdTable, item_ids: np.ndarray) -> IdTable:
-    """Returns the table with the rows of a catalog's items, in the catalog's order; other items are left out.
-
-    Args:
-      table: the IDs.
-      item_ids: `[N]` integers or str. They are matched as text where one side has numbers and the other text.
-
-    Raises:
-      UserError: if an item of the catalog is not in the table.
-    """
-    have, wanted = comparable(table.item_ids, item_ids)
-    rows = pc.index_in(wanted, value_set=have)
-    if rows.null_count:
-        first = item_ids.tolist()[pc.index(rows.is_null(), True).as_py()]
-        raise UserError(
-            f"{table.name}: {rows.null_count} of the catalog's {len(item_ids)} items have no Semantic ID there, the "
-            f"first is {first!r}; make IDs for all items, or if items are numbered from elsewhere, add the difference "
-            "to the file's name, as in FILE.json+1"
-        )
-    order = rows.to_numpy()
-    titles = None if table.titles is None else table.titles[order]
-    return IdTable(table.name, item_ids, table.semantic_ids[order], titles)
+    columns = None if titles is None else {"title": titles}
+    return IdTable(item_ids, codes.astype(np.int32), columns=columns, name=name, shared=True, check=False)
 
 
 def _exported_id_column(folder: Path) -> str:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sid_jax.data.checks import check_finite
@@ -18,7 +19,7 @@ from sid_jax.export.codebooks import read_codebooks
 from sid_jax.export.manifest import read_manifest
 from sid_jax.export.tables import table_files
 from sid_jax.export.weights import model_from_weights
-from sid_jax.ids.table import Table
+from sid_jax.ids.table import OWN_COLUMNS, IdTable
 from sid_jax.models.rqvae import RQVAE
 
 # Vectors encoded at a time: what they need is to stay in a CPU's cache.
@@ -32,13 +33,11 @@ class Export:
     Attributes:
       manifest: `manifest.json`.
       table: look-ups between items and their Semantic IDs.
-      rows: the ID table, with the raw codes and what the catalog knows of each item.
       model: the trained model, for a use of encoder or decoder inside your own `jit`.
     """
 
     manifest: dict[str, Any]
-    table: Table
-    rows: pa.Table
+    table: IdTable
     model: RQVAE
 
     def encode(self, vectors: np.ndarray) -> np.ndarray:
@@ -84,16 +83,24 @@ def load_export(folder: str | Path, *, verify: bool = False) -> Export:
     manifest = read_manifest(folder, verify=verify)
     try:
         rows = pa.concat_tables(pq.read_table(path) for path in table_files(folder))
-        ids = rows[manifest["schema"]["id_column"]]
-        lists = rows["semantic_id"].combine_chunks()
-        made = manifest["semantic_ids"]
-        semantic_ids = lists.flatten().to_numpy().astype(np.int32).reshape(len(ids), made["length"])
-        shared = made["scheme"] == "none" or made.get("capacity", 1) > 1
+        made, id_name = manifest["semantic_ids"], manifest["schema"]["id_column"]
+        table = IdTable(
+            rows[id_name],
+            _codes(rows["semantic_id"], made["length"]),
+            codes=_codes(rows["codes"], len(manifest["codebooks"]["codebook_size"])),
+            sizes=made["sizes"],
+            columns=rows.drop_columns([id_name, *OWN_COLUMNS]),
+            name=folder.resolve().name,
+            id_name=id_name,
+            shared=made["scheme"] == "none" or made.get("capacity", 1) > 1,
+            check=False,
+        )
     except (pa.ArrowException, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         raise UserError(
             f"the ID table in {folder} cannot be read: {' '.join(str(error).split())[:200]}; export again"
         ) from error
-    column = ids.to_numpy() if pa.types.is_integer(ids.type) else np.array(ids.to_pylist(), dtype=object)
-    return Export(
-        manifest, Table(column, semantic_ids, shared=shared), rows, model_from_weights(*read_codebooks(folder))
-    )
+    return Export(manifest, table, model_from_weights(*read_codebooks(folder)))
+
+
+def _codes(lists: pa.ChunkedArray, length: int) -> np.ndarray:
+    return pc.list_flatten(lists).to_numpy().astype(np.int32).reshape(len(lists), length)

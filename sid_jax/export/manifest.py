@@ -9,10 +9,12 @@ import datetime
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from sid_jax.errors import UserError
 
@@ -77,6 +79,28 @@ def read_manifest(folder: str | Path, *, verify: bool = False) -> dict[str, Any]
         if verify and _describe(path) != wanted:
             raise UserError(f"{path} has changed since it was exported (SHA-256 differs): export again")
     return manifest
+
+
+def semantic_ids_section(
+    scheme: str, capacity: int, sizes: Sequence[int], moved: float, moved_by_level: np.ndarray
+) -> dict[str, Any]:
+    """Returns what a manifest says of how Semantic IDs were made.
+
+    Args:
+      scheme: one of `sid_jax.ids.unique.SCHEMES`.
+      capacity: how many items may share an ID under "relocate".
+      sizes: K of each level of a Semantic ID, a suffix's included.
+      moved: the share of the items whose ID differs from the codes that the model assigned.
+      moved_by_level: `[L]`, the same for each level of the codes.
+    """
+    return {
+        "scheme": scheme,
+        "capacity": capacity,
+        "length": len(sizes),
+        "sizes": list(sizes),
+        "moved": float(moved),
+        "moved_by_level": moved_by_level.tolist(),
+    }
 
 
 def manifest_hash(folder: Path) -> str:

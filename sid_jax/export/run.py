@@ -12,14 +12,14 @@ from rich.console import Console
 
 from sid_jax.export.alignment import Alignment, find_alignment, read_alignment_target
 from sid_jax.export.atomic import atomic_folder, refuse_taken
-from sid_jax.export.common_items import common_rows
-from sid_jax.export.files import write_export
-from sid_jax.export.id_tables import IdTable
+from sid_jax.export.files import write_files
+from sid_jax.export.manifest import semantic_ids_section
 from sid_jax.export.measured import write_measured
-from sid_jax.export.tables import code_type, id_table
 from sid_jax.ids.alternatives import CodeAlternatives
+from sid_jax.ids.convert import common_rows
 from sid_jax.ids.extend import extend_ids
 from sid_jax.ids.quality import entropy, gini
+from sid_jax.ids.table import IdTable
 from sid_jax.ids.unique import make_unique
 from sid_jax.quantize.health import max_distinct_rate
 from sid_jax.training.evaluate import Evaluation, evaluate, r2_of_codes
@@ -91,8 +91,16 @@ def export_run(
         sizes = [*sizes, int(semantic_ids[:, -1].max()) + 1]
     moved = final_codes != codes
     with atomic_folder(out) as folder:
-        narrow = codes.astype(code_type(sizes)), semantic_ids.astype(code_type(sizes))
-        table = id_table(run.data.ids, run.data.id_name, *narrow, run.data.columns)
+        table = IdTable(
+            run.data.ids,
+            semantic_ids,
+            codes=codes,
+            sizes=sizes,
+            columns=run.data.columns,
+            id_name=run.data.id_name,
+            shared=True,
+            check=False,
+        )
         write_measured(folder, records, model=model, codes=final_codes, vectors=run.data.vectors)
         manifest = {
             "config": run.config.to_dict(),
@@ -107,14 +115,7 @@ def export_run(
                 "num_left_out": run.data.left_out.num_rows,
                 "num_features": run.data.vectors.shape[1],
             },
-            "semantic_ids": {
-                "scheme": scheme,
-                "capacity": capacity,
-                "length": semantic_ids.shape[1],
-                "sizes": sizes,
-                "moved": float(moved.any(axis=1).mean()),
-                "moved_by_level": moved.mean(axis=0).tolist(),
-            },
+            "semantic_ids": semantic_ids_section(scheme, capacity, sizes, moved.any(axis=1).mean(), moved.mean(axis=0)),
             "schema": {"id_column": run.data.id_name, "columns": list(run.data.columns)},
             "metrics": {
                 **evaluation.metrics,
@@ -124,7 +125,7 @@ def export_run(
                 **_cold_figures(run, codes, mesh),
             },
         }
-        write_export(folder, table, model, manifest)
+        write_files(folder, table, model, manifest)
     console.print(
         f"{len(run.data.ids):,} Semantic IDs of step {run.step:,} are in {out}: ids.parquet, ids.csv, "
         f"trie.npz, codebooks.safetensors, codebooks.pt, manifest.json",

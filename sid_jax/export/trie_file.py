@@ -11,7 +11,7 @@ import numpy as np
 
 from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
-from sid_jax.export.tables import code_type
+from sid_jax.ids.convert import code_type
 from sid_jax.ids.trie import Trie, build_trie, trie_of_arrays
 
 TRIE_FILE = "trie.npz"

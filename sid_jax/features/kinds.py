@@ -12,10 +12,10 @@ from typing import Protocol
 import numpy as np
 
 from sid_jax.errors import UserError
-from sid_jax.export.id_tables import IdTable
 from sid_jax.features.item_rows import ItemRows
 from sid_jax.features.ngrams import NGRAMS, fit_ngrams, load_ngrams
 from sid_jax.features.pieces import fit_pieces, load_pieces
+from sid_jax.ids.table import IdTable
 
 # By an item's id alone, which says nothing of content: what Semantic IDs are compared with.
 IDENTITIES = ("random", "item")

@@ -17,11 +17,12 @@ from sid_jax.data.csv_columns import as_text, csv_names
 from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
 from sid_jax.export.atomic import atomic_folder, refuse_taken
-from sid_jax.export.common_items import comparable
-from sid_jax.export.id_tables import IdTable, parse_id_source, read_id_table
+from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.export.manifest import read_manifest, write_manifest
 from sid_jax.features.item_rows import ItemRows
 from sid_jax.features.kinds import KINDS, Features, fit_features, load_features
+from sid_jax.ids.convert import comparable
+from sid_jax.ids.table import IdTable
 
 FEATURES_FILE = "features.parquet"
 _COUNTS = "impressions"

@@ -1,5 +1,5 @@
 """From codes to unique Semantic IDs, and look-ups in them."""
 
-from sid_jax.ids.table import Table
+from sid_jax.ids.table import IdTable
 
-__all__ = ["Table"]
+__all__ = ["IdTable"]

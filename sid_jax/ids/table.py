@@ -1,82 +1,183 @@
-"""Look-ups between items and Semantic IDs, both ways and by prefix."""
+"""The ID table: items, their Semantic IDs and what else is known of them, with look-ups in both directions.
+
+It needs NumPy and Arrow alone, and builds its indices when a look-up first asks for them.
+"""
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import html
+import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, overload
 
 import numpy as np
+import pyarrow as pa
 
+from sid_jax.data.checks import check_unique
 from sid_jax.errors import UserError
+from sid_jax.ids.convert import (
+    Codes,
+    Item,
+    Many,
+    arrow_ids,
+    arrow_text,
+    code_type,
+    columns_table,
+    comparable,
+    matched_columns,
+    number_lists,
+    parse_semantic_id,
+    parse_semantic_ids,
+    places,
+    sid_text,
+)
 
-# A Semantic ID or a prefix of one: numbers, or text such as "12-4-91-0".
-Codes = Sequence[int] | np.ndarray | str
+# The columns of an ID table that are not a catalog's: raw codes, Semantic ID, Semantic ID as text.
+OWN_COLUMNS = ("codes", "semantic_id", "sid")
+
+_ITEMS_SHOWN = 10
 
 
-class Table:
-    """N items and their Semantic IDs.
+class IdTable:
+    """N items and their Semantic IDs, row for row.
 
-    IDs and prefixes are given as numbers, `(12, 4, 91, 0)`, or as text, "12-4-91-0". What is well-formed but not in the
-    table is a `KeyError`, as in a dict; what could never be an ID or a prefix of this table is a `UserError`.
+    Semantic IDs and prefixes are given as numbers, `(12, 4, 91, 0)`, or as text, "12-4-91-0". What is well-formed but
+    not in the table is a `KeyError`, as in a dict; what could never be an ID or a prefix of this table is a
+    `UserError`.
 
     Attributes:
-      ids: `[N]` item ids, int64 or object (str).
-      semantic_ids: `[N, L]` int32, row for row with `ids`.
+      semantic_ids: `[N, L]` int32, 0 or more.
+      codes: `[N, L']` int32, the codes that the model assigned before they were made unique; None if unknown.
+      sizes: K of each of the L levels.
+      columns: further columns (title, genres, ...), N rows.
+      name: what a report calls these IDs.
+      id_name: the name of the column of item ids in files.
+      shared: whether several items may have one Semantic ID.
+      figures: quality figures by name, for display.
     """
 
-    def __init__(self, ids: np.ndarray, semantic_ids: np.ndarray, *, shared: bool = False):
-        """Takes `[N]` item ids and `[N, L]` Semantic IDs, which several items may have if they are shared.
+    def __init__(
+        self,
+        item_ids: Many,
+        semantic_ids: np.ndarray,
+        *,
+        codes: np.ndarray | None = None,
+        sizes: Sequence[int] | None = None,
+        columns: pa.Table | Mapping[str, Any] | None = None,
+        name: str = "items",
+        id_name: str = "item_id",
+        shared: bool = False,
+        figures: Mapping[str, Any] | None = None,
+        check: bool = True,
+    ):
+        """Makes a table.
+
+        Args:
+          item_ids: `[N]`, all integers or all text, no two alike.
+          semantic_ids: `[N, L]` integers.
+          codes: `[N, L']` integers; None if unknown.
+          sizes: K of each level; None for one more than the level's largest code.
+          columns: further columns by name, `[N]` each; None for none.
+          name, id_name, shared, figures: as the attributes.
+          check: whether repeated item ids, and Semantic IDs of several items where these are not shared, are refused
+            now rather than by the first look-up.
 
         Raises:
           ValueError: if the shapes do not fit.
-          UserError: if two items have the same id, or the same Semantic ID though these are not shared.
+          UserError: if two items have one id, or one Semantic ID though these are not shared; if two columns have one
+            name, or no one type fits a column.
         """
-        if semantic_ids.ndim != 2 or ids.shape != semantic_ids.shape[:1]:
-            raise ValueError(f"ids must be [N] and semantic_ids [N, L], not {ids.shape} and {semantic_ids.shape}")
-        self.ids = ids
-        self.semantic_ids = semantic_ids
-        self._row_of = {item: row for row, item in enumerate(ids.tolist())}
-        self._refuse_repeated_items()
-        self._order = np.lexsort(semantic_ids.T[::-1])
-        # Level by level, so that what lies under a prefix is, in the level after it, one sorted run of memory.
-        self._sorted = np.ascontiguousarray(semantic_ids[self._order].T)
-        if not shared:
-            self._refuse_shared_semantic_ids()
+        if semantic_ids.ndim != 2 or len(item_ids) != len(semantic_ids) or np.ndim(item_ids) != 1:
+            raise ValueError(
+                f"item_ids must be [N] and semantic_ids [N, L], not {np.shape(item_ids)} and {semantic_ids.shape}"
+            )
+        self._given_ids = item_ids if isinstance(item_ids, (np.ndarray, pa.ChunkedArray)) else arrow_ids(item_ids)
+        self.semantic_ids, self.codes = semantic_ids, codes
+        self.name, self.id_name, self.shared, self.figures = name, id_name, shared, dict(figures or {})
+        self._sizes = None if sizes is None else tuple(map(int, sizes))
+        self.columns = columns_table(columns, len(semantic_ids), (id_name, *OWN_COLUMNS))
+        if check:
+            check_unique(self.item_ids, name)
+            if not shared:
+                _ = self._sorted
 
     def __len__(self) -> int:
         """Returns N."""
-        return len(self.ids)
+        return len(self.semantic_ids)
 
-    def semantic_id(self, item: int | str) -> tuple[int, ...]:
-        """Returns the Semantic ID of an item: L numbers.
+    @functools.cached_property
+    def item_ids(self) -> np.ndarray:
+        """`[N]` int64 or object (str), no two alike."""
+        ids = self._given_ids
+        return ids if isinstance(ids, np.ndarray) else ids.to_numpy()
+
+    @functools.cached_property
+    def arrow_ids(self) -> pa.ChunkedArray:
+        """`[N]` int64 or string: the item ids without a Python object for each."""
+        return arrow_ids(self._given_ids)
+
+    @functools.cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """K of each of the L levels; where it is not known, one more than the level's largest code."""
+        return self._sizes or tuple((self.semantic_ids.max(axis=0, initial=0) + 1).tolist())
+
+    @property
+    def titles(self) -> np.ndarray | None:
+        """`[N]` object (str or None), the column "title", or None if there is none of text."""
+        if "title" not in self.columns.column_names:
+            return None
+        kind = self.columns["title"].type
+        text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        return self.columns["title"].to_numpy() if text else None
+
+    @overload
+    def semantic_id(self, item: Item) -> tuple[int, ...]: ...
+    @overload
+    def semantic_id(self, item: Many) -> np.ndarray: ...
+    def semantic_id(self, item: Item | Many) -> tuple[int, ...] | np.ndarray:
+        """Returns the Semantic ID of an item, L numbers; of n items, `[n, L]` int32.
 
         Raises:
           KeyError: if there is no such item.
         """
-        row = self._row_of.get(item)
-        if row is None:
-            raise KeyError(f"no item has the id {item!r} (ids of this table are like {self._example_item()!r})")
-        return tuple(self.semantic_ids[row].tolist())
+        if isinstance(item, (int, str, np.integer)):
+            return tuple(self.semantic_ids[self._row(item)].tolist())
+        rows = self.rows_of(item)
+        missing = np.flatnonzero(rows < 0)
+        if len(missing):
+            self._refuse_unknown(item[int(missing[0])], len(missing))
+        return self.semantic_ids[rows]
 
-    def item(self, semantic_id: Codes) -> int | str:
-        """Returns the id of the item that has this Semantic ID.
+    @overload
+    def item(self, semantic_id: Codes) -> Item: ...
+    @overload
+    def item(self, semantic_id: Many) -> Item | np.ndarray: ...
+    def item(self, semantic_id: Codes | Many) -> Item | np.ndarray:
+        """Returns the id of the item that has this Semantic ID; of n Semantic IDs, `[n]` of the type of `item_ids`.
 
         Raises:
           KeyError: if no item has it.
           UserError: if it is not L numbers, or several items share it: `items` returns them.
         """
-        wanted = _numbers(semantic_id)
-        levels = len(self._sorted)
-        if len(wanted) != levels:
-            raise UserError(
-                f"{sid_text([wanted])[0]!r} has {len(wanted)} codes; a Semantic ID of this table has {levels}"
-            )
-        first, end = self._run(wanted)
-        if first == end:
-            raise KeyError(f"no item has the Semantic ID {sid_text([wanted])[0]}")
-        if end - first > 1:
-            raise UserError(f"{end - first} items share the Semantic ID {sid_text([wanted])[0]}; items() returns them")
-        return self.ids[self._order[first : first + 1]].tolist()[0]
+        many = parse_semantic_ids(semantic_id)
+        wanted = np.array([parse_semantic_id(semantic_id)], np.int64) if many is None else many
+        levels = self.semantic_ids.shape[1]
+        if wanted.shape[1] != levels:
+            text = sid_text(wanted[:1])[0] if len(wanted) else ""
+            raise UserError(f"{text!r} has {wanted.shape[1]} codes; a Semantic ID of this table has {levels}")
+        first, end = self._runs(wanted)
+        for wrong, error, words in (
+            (first == end, KeyError, "no item has the Semantic ID {text}"),
+            (end - first > 1, UserError, "{count} items share the Semantic ID {text}; items() returns them"),
+        ):
+            if wrong.any():
+                row = int(np.flatnonzero(wrong)[0])
+                raise error(words.format(text=sid_text(wanted[row : row + 1])[0], count=end[row] - first[row]))
+        found = self.item_ids[self._order[first]]
+        return found.tolist()[0] if many is None else found
 
     def items(self, prefix: Codes) -> np.ndarray:
         """Returns the ids of the items whose Semantic ID begins with a prefix, in the order of their Semantic IDs.
@@ -85,21 +186,20 @@ class Table:
           prefix: at most L numbers; none at all is the prefix of every item.
 
         Returns:
-          `[n]`, of the type of `ids`; empty if there are none.
+          `[n]`, of the type of `item_ids`; empty if there are none.
 
         Raises:
           UserError: if the prefix is not numbers, or more than L of them.
         """
-        wanted = _numbers(prefix)
-        levels = len(self._sorted)
+        wanted, levels = parse_semantic_id(prefix), self.semantic_ids.shape[1]
         if len(wanted) > levels:
             raise UserError(
                 f"{sid_text([wanted])[0]!r} has {len(wanted)} codes; a Semantic ID of this table has {levels}"
             )
         first, end = self._run(wanted)
-        return self.ids[self._order[first:end]]
+        return self.item_ids[self._order[first:end]]
 
-    def neighbors(self, item: int | str, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
+    def neighbors(self, item: Item, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """Returns the items that share the longest prefixes with an item: those first whose first codes are its own.
 
         Items that share equally many codes come in the order of their Semantic IDs, and those of one ID in the order of
@@ -110,12 +210,13 @@ class Table:
           count: at most so many; fewer if fewer items have the first code.
 
         Returns:
-          `[n]` ids, of the type of `ids`, and `[n]` int64: how many codes each shares, L down to 1.
+          `[n]` ids, of the type of `item_ids`, and `[n]` int64: how many codes each shares, L down to 1.
 
         Raises:
           KeyError: if there is no such item.
         """
-        own, row = self.semantic_id(item), self._row_of[item]
+        row = self._row(item)
+        own = tuple(self.semantic_ids[row].tolist())
         found, shared = [np.empty(0, np.intp)], [np.empty(0, np.int64)]
         # Where the items that share more codes begin and end: none yet.
         begin, end = [self._run(own)[0]] * 2
@@ -128,7 +229,149 @@ class Table:
             found.append(rows[rows != row][:wanted])
             shared.append(np.full(len(found[-1]), depth))
             begin, end = first, last
-        return self.ids[np.concatenate(found)], np.concatenate(shared)
+        return self.item_ids[np.concatenate(found)], np.concatenate(shared)
+
+    def rows_of(self, items: Many) -> np.ndarray:
+        """Returns the row of each of n items: `[n]` int64, -1 for one that is not in the table."""
+        try:
+            wanted = arrow_ids(items)
+        except UserError:
+            return np.array([self._row_of.get(item, -1) for item in items], np.int64)
+        if wanted.type != self.arrow_ids.type:
+            return np.full(len(wanted), -1)
+        return places(wanted, self.arrow_ids)
+
+    def replace(self, **changes: Any) -> IdTable:
+        """Returns the table with some of the arguments of `IdTable` changed."""
+        kept = {
+            "item_ids": self._given_ids, "semantic_ids": self.semantic_ids, "codes": self.codes, "sizes": self._sizes,
+            "columns": self.columns, "name": self.name, "id_name": self.id_name, "shared": self.shared,
+            "figures": self.figures, "check": not changes.keys().isdisjoint(("item_ids", "semantic_ids", "shared")),
+        }  # fmt: skip
+        return IdTable(**{**kept, **changes})
+
+    def take(self, rows: np.ndarray) -> IdTable:
+        """Returns the rows with these numbers, no number twice, or those where a mask `[N]` is true."""
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+        ids = self._given_ids
+        return self.replace(
+            item_ids=ids[rows] if isinstance(ids, np.ndarray) else ids.take(pa.array(rows)),
+            semantic_ids=self.semantic_ids[rows],
+            codes=None if self.codes is None else self.codes[rows],
+            columns=self.columns.take(pa.array(rows)) if self.columns.column_names else None,
+            check=False,
+        )
+
+    def align(self, item_ids: np.ndarray) -> IdTable:
+        """Returns the rows of a catalog's items, in the catalog's order and under its ids; other items are left out.
+
+        Args:
+          item_ids: `[n]` integers or str. They are matched as text where one side has numbers and the other text.
+
+        Raises:
+          UserError: if an item of the catalog is not in the table.
+        """
+        have, wanted = comparable(self.arrow_ids, item_ids)
+        rows = places(wanted, have)
+        missing = np.flatnonzero(rows < 0)
+        if len(missing):
+            first = item_ids.tolist()[missing[0]]
+            raise UserError(
+                f"{self.name}: {len(missing)} of the catalog's {len(item_ids)} items have no Semantic ID there, the "
+                f"first is {first!r}; make IDs for all items, or if items are numbered from elsewhere, add the "
+                "difference to the file's name, as in FILE.json+1"
+            )
+        return self.take(rows).replace(item_ids=item_ids, check=False)
+
+    def with_columns(self, columns: Any, *, id_column: str | None = None) -> IdTable:
+        """Returns the table with further columns, matched by item id; a column of a name that is there is replaced.
+
+        Args:
+          columns: an Arrow table, a pandas DataFrame or a mapping of columns, one of which holds item ids, in any order
+            (a DataFrame's index will do); or a mapping from column names to mappings from item id to value. Items that
+            it does not name get null; rows of items that are not in the table are ignored.
+          id_column: the column of item ids; None for the one called `id_name`, and if there is none, the first.
+
+        Raises:
+          UserError: if the column of ids is missing or has an id twice, if no item is in both, if a column has a name
+            that the table uses itself, or if no one type fits its values.
+        """
+        added = self.columns
+        for name, values in matched_columns(columns, self.arrow_ids, self.id_name, id_column).items():
+            if name in (self.id_name, *OWN_COLUMNS):
+                raise UserError(f"the ID table has a column {name!r} of its own: rename the one that is to be added")
+            if name in added.column_names:
+                added = added.drop_columns([name])
+            # A table without columns has no rows.
+            added = added.append_column(name, values) if added.column_names else pa.table({name: values})
+        return self.replace(columns=added)
+
+    def to_arrow(self) -> pa.Table:
+        """Returns the table as an export writes it: item ids, `codes`, `semantic_id`, `sid`, and the columns."""
+        kind = code_type(self.sizes)
+        own = {self.id_name: self._given_ids if isinstance(self._given_ids, pa.ChunkedArray) else self.arrow_ids}
+        if self.codes is not None:
+            own["codes"] = number_lists(self.codes.astype(kind))
+        own |= {"semantic_id": number_lists(self.semantic_ids.astype(kind)), "sid": arrow_text(self.semantic_ids)}
+        return pa.table({**own, **{name: self.columns[name] for name in self.columns.column_names}})
+
+    def fingerprint(self) -> str:
+        """Returns the SHA-256 over items and Semantic IDs: equal if and only if these are, whatever name and titles."""
+        digest = hashlib.sha256()
+        digest.update(json.dumps([self.semantic_ids.shape, self.item_ids.tolist()]).encode())
+        digest.update(np.ascontiguousarray(self.semantic_ids, dtype="<i4").tobytes())
+        return digest.hexdigest()
+
+    def __repr__(self) -> str:
+        """Returns one line: name, items, sizes and columns."""
+        names = f", columns {', '.join(self.columns.column_names)}" if self.columns.column_names else ""
+        return f"IdTable({self.name!r}: {len(self):,} items, Semantic IDs of {_sizes_text(self.sizes)} codes{names})"
+
+    def _repr_html_(self) -> str:
+        """Returns what a notebook shows: sizes, figures and ten items."""
+        distinct = int((self._sorted[:, 1:] != self._sorted[:, :-1]).any(axis=0).sum()) + min(len(self), 1)
+        figures = {"distinct Semantic IDs": distinct, **self.figures}
+        lines = [
+            f"<b>{html.escape(self.name)}</b>: {len(self):,} items, Semantic IDs of {_sizes_text(self.sizes)} codes",
+            ", ".join(f"{html.escape(name)} {_figure(value)}" for name, value in figures.items()),
+        ]
+        shown = self.take(np.arange(min(_ITEMS_SHOWN, len(self))))
+        columns = {self.id_name: shown.item_ids.tolist(), "Semantic ID": sid_text(shown.semantic_ids).tolist()}
+        columns |= {name: shown.columns[name].to_pylist() for name in shown.columns.column_names}
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+        body = (
+            "<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in row) + "</tr>"
+            for row in zip(*columns.values(), strict=True)
+        )
+        return f"<p>{'<br>'.join(lines)}</p><table><tr>{head}</tr>{''.join(body)}</table>"
+
+    @functools.cached_property
+    def _row_of(self) -> dict[Any, int]:
+        rows = {item: row for row, item in enumerate(self.item_ids.tolist())}
+        if len(rows) < len(self):
+            check_unique(self.item_ids, self.name)
+        return rows
+
+    @functools.cached_property
+    def _order(self) -> np.ndarray:
+        """`[N]`, the rows in the order of their Semantic IDs, those of one ID in that of the rows."""
+        return np.lexsort(self.semantic_ids.T[::-1])
+
+    @functools.cached_property
+    def _sorted(self) -> np.ndarray:
+        """`[L, N]`, the Semantic IDs in order."""
+        # Level by level, so that what lies under a prefix is, in the level after it, one sorted run of memory.
+        levels = np.ascontiguousarray(self.semantic_ids[self._order].T)
+        shared = np.flatnonzero((levels[:, 1:] == levels[:, :-1]).all(axis=0))
+        if len(shared) and not self.shared:
+            one, other = self.item_ids[self._order[shared[0] : shared[0] + 2]].tolist()
+            text = sid_text(levels[:, shared[:1]].T)[0]
+            raise UserError(f"items {one!r} and {other!r} have the same Semantic ID {text}: make the IDs unique first")
+        return levels
+
+    @functools.cached_property
+    def _sorted_bytes(self) -> np.ndarray:
+        return _as_bytes(self._sorted.T)
 
     def _run(self, prefix: tuple[int, ...]) -> tuple[int, int]:
         """Returns where in the sorted order the items under a prefix begin and end."""
@@ -137,40 +380,56 @@ class Table:
             first, end = bisect_left(level, code, first, end), bisect_right(level, code, first, end)
         return first, end
 
-    def _example_item(self) -> int | str | None:
-        return next(iter(self._row_of), None)
+    def _runs(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns where in the sorted order the items with Semantic IDs `[n, L]` begin and end, `[n]` each."""
+        if len(wanted) == 1:
+            run = self._run(tuple(wanted[0].tolist()))
+            return np.array(run[:1]), np.array(run[1:])
+        names = _as_bytes(wanted.clip(0, 2**31 - 1))
+        first = np.searchsorted(self._sorted_bytes, names)
+        if self.shared or not len(self):
+            end = np.searchsorted(self._sorted_bytes, names, "right")
+        else:
+            end = first + (self._sorted_bytes[np.minimum(first, len(self) - 1)] == names)
+        possible = ((wanted >= 0) & (wanted < 2**31)).all(axis=1)
+        return first, np.where(possible, end, first)
 
-    def _refuse_repeated_items(self) -> None:
-        for row, item in enumerate(self.ids.tolist() if len(self._row_of) < len(self) else ()):
-            if self._row_of[item] != row:
-                last = self._row_of[item]
-                raise UserError(f"rows {row} and {last} have the same id {item!r}: each item needs an id of its own")
+    def _row(self, item: Item | np.integer) -> int:
+        row = self._row_of.get(item)
+        if row is None:
+            self._refuse_unknown(item)
+        assert row is not None
+        return row
 
-    def _refuse_shared_semantic_ids(self) -> None:
-        shared = np.flatnonzero((self._sorted[:, 1:] == self._sorted[:, :-1]).all(axis=0))
-        if len(shared):
-            one, other = self.ids[self._order[shared[0] : shared[0] + 2]].tolist()
-            text = sid_text(self._sorted[:, shared[:1]].T)[0]
-            raise UserError(f"items {one!r} and {other!r} have the same Semantic ID {text}: make the IDs unique first")
-
-
-def sid_text(semantic_ids: np.ndarray | Sequence[Sequence[int]]) -> np.ndarray:
-    """Writes Semantic IDs `[N, L]` as text, "12-4-91-0": `[N]` object (str), which cuts nothing short."""
-    rows = semantic_ids.tolist() if isinstance(semantic_ids, np.ndarray) else semantic_ids
-    return np.array(["-".join(map(str, row)) for row in rows], dtype=object)
-
-
-def parse_sid(text: str) -> tuple[int, ...]:
-    """Reads what `sid_text` writes; an empty text is the empty prefix.
-
-    Raises:
-      UserError: if it is not numbers with hyphens between them.
-    """
-    parts = text.split("-") if text else []
-    if not all(part.isascii() and part.isdigit() for part in parts):
-        raise UserError(f"{text!r} is not a Semantic ID: write numbers with hyphens between them, as in 12-4-91")
-    return tuple(map(int, parts))
+    def _refuse_unknown(self, item: Item | np.integer, count: int = 1) -> None:
+        more = f" (and {count - 1:,} more are missing)" if count > 1 else ""
+        example = self.item_ids[:1].tolist()[0] if len(self) else None
+        raise KeyError(f"no item has the id {item!r}{more} (ids of this table are like {example!r})")
 
 
-def _numbers(semantic_id: Codes) -> tuple[int, ...]:
-    return parse_sid(semantic_id) if isinstance(semantic_id, str) else tuple(map(int, semantic_id))
+def joined(tables: Sequence[IdTable]) -> IdTable:
+    """Returns the rows of all tables, one after another; name, sizes, columns and types are the first one's."""
+    first = tables[0]
+    ids = pa.chunked_array([chunk for each in tables for chunk in each.arrow_ids.chunks], first.arrow_ids.type)
+    codes = [each.codes for each in tables if each.codes is not None]
+    return first.replace(
+        item_ids=ids,
+        semantic_ids=np.concatenate([each.semantic_ids for each in tables]),
+        codes=np.concatenate(codes) if len(codes) == len(tables) else None,
+        columns=pa.concat_tables([each.columns for each in tables]) if first.columns.column_names else None,
+        check=False,
+    )
+
+
+def _as_bytes(semantic_ids: np.ndarray) -> np.ndarray:
+    """Returns `[N, L]` as `[N]` strings of bytes, whose order is that of the numbers."""
+    return np.ascontiguousarray(semantic_ids, ">i4").view(np.dtype((np.void, 4 * semantic_ids.shape[1]))).reshape(-1)
+
+
+def _sizes_text(sizes: Sequence[int]) -> str:
+    """Returns "3 x 256", or "256 x 256 x 4" where levels differ in K."""
+    return f"{len(sizes)} x {sizes[0]}" if len(set(sizes)) == 1 else " x ".join(map(str, sizes))
+
+
+def _figure(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else str(value)

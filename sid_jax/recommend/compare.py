@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sid_jax.errors import UserError
-from sid_jax.export.id_tables import IdTable, align
+from sid_jax.ids.table import IdTable
 from sid_jax.json_file import write_json
 from sid_jax.recommend.config import check_config
 from sid_jax.recommend.data.task import Task, load_ids, load_split, make_task
@@ -120,8 +120,8 @@ def _load_tasks(config: ConfigDict, sources: Sequence[str], workdir: Path, conso
         named = config.copy_and_resolve_references()
         named.ids = source
         table = load_ids(named, workdir, console, catalog=tables[0].item_ids if tables else None)
-        table = align(table, tables[0].item_ids) if tables else table
-        tables.append(dataclasses.replace(table, name=_unused(table.name, [each.name for each in tables])))
+        table = table.align(tables[0].item_ids) if tables else table
+        tables.append(table.replace(name=_unused(table.name, [each.name for each in tables])))
     split = load_split(config, tables[0].item_ids)
     return [make_task(table, split) for table in tables]
 

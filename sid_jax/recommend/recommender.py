@@ -13,7 +13,8 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from sid_jax.errors import UserError
-from sid_jax.export.id_tables import IdTable, parse_id_source, read_id_table
+from sid_jax.export.id_tables import parse_id_source, read_id_table
+from sid_jax.ids.table import IdTable
 from sid_jax.recommend.batch import HistoryBatch, Ranker, user_numbers
 from sid_jax.recommend.cold.rankers import rankers_by_kind
 from sid_jax.recommend.cold.slots import SlotRanker

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sid_jax.export.files import write_export
+from sid_jax.export.files import write_files
 from sid_jax.export.load import ITEMS_A_CALL, encode_vectors
-from sid_jax.export.tables import code_type, id_table
 from sid_jax.export.weights import model_from_weights
 from sid_jax.ids.alternatives import CodeAlternatives
+from sid_jax.ids.table import IdTable
 from sid_jax.ids.unique import make_unique
 
 SIZES, FEATURES = (4, 3, 5), 6
@@ -54,9 +54,8 @@ def make_export(folder: Path, ids, vectors, *, scheme="relocate", capacity=1, co
         "metrics": {"mse": error / vectors.size, "r2": 1 - error / spread},
     }
     folder.mkdir()
-    kind = code_type(sizes)
-    table = id_table(ids, "item_id", codes.astype(kind), semantic_ids.astype(kind), columns or {})
-    write_export(folder, table, model, manifest, rows_a_file=7 if sharded else None)
+    table = IdTable(ids, semantic_ids, codes=codes, sizes=sizes, columns=columns, shared=True)
+    write_files(folder, table, model, manifest, rows_a_file=7 if sharded else None)
     return folder
 
 

@@ -98,7 +98,7 @@ def test_new_items_that_are_unlike_all_others_make_it_due_and_the_sum_goes_on(tm
     assert second["new_items"]["r2"] < 0 and second["verdict"]["retraining_is_due"]
     # By hand: the errors of what the codes stand for, over the first version's spread.
     export = load_export(tmp_path / "v3")
-    codes, given = np.array(export.rows["codes"].to_pylist())[-10:], 20 + made_vectors(range(50, 60))
+    codes, given = export.table.codes[-10:], 20 + made_vectors(range(50, 60))
     error = np.square(given - np.asarray(export.model.reconstruct(codes))).sum(axis=1).mean()
     spread = np.square(vectors - vectors.mean(axis=0)).sum(axis=1).mean()
     assert second["new_items"]["r2"] == pytest.approx(1 - error / spread, rel=1e-4)

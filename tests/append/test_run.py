@@ -34,7 +34,7 @@ def first(tmp_path_factory):
 
 def ids_of(folder):
     export = load_export(folder, verify=True)
-    return dict(zip(export.table.ids.tolist(), map(tuple, export.table.semantic_ids.tolist()), strict=True))
+    return dict(zip(export.table.item_ids.tolist(), map(tuple, export.table.semantic_ids.tolist()), strict=True))
 
 
 def refusal(*words, **kwargs):
@@ -53,10 +53,12 @@ def test_new_items_join_known_ones_keep_their_ids_and_the_chain_is_written_down(
     assert {item: after[item] for item in before} == before
     assert len(set(after.values())) == 33
     export, old = load_export(tmp_path / "v2"), load_export(first)
-    assert export.rows.schema == old.rows.schema and export.rows.slice(0, 30).equals(old.rows)
+    assert export.table.to_arrow().schema == old.table.to_arrow().schema and export.table.to_arrow().slice(
+        0, 30
+    ).equals(old.table.to_arrow())
     # Item 7 keeps the title that it had.
-    assert export.rows["title"].to_pylist()[29:] == ["item 29", "c", None, "a"]
-    np.testing.assert_array_equal(export.encode(made_vectors([31, 35, 40])), export.rows["codes"].to_pylist()[30:])
+    assert export.table.to_arrow()["title"].to_pylist()[29:] == ["item 29", "c", None, "a"]
+    np.testing.assert_array_equal(export.encode(made_vectors([31, 35, 40])), export.table.codes[30:])
     names = {path.name for path in (tmp_path / "v2").iterdir()}
     assert names == {path.name for path in first.iterdir()} | {"retired.parquet"}
     for name in ("codebooks.safetensors", "codebooks.pt"):
@@ -82,7 +84,7 @@ def test_who_leaves_has_the_id_to_come_back_to(first, tmp_path):
     assert after[3] == before[3] and after[50] not in before.values()
     manifest = read_manifest(tmp_path / "v3")
     assert [manifest["version"][name] for name in ("number", "returned", "retired")] == [3, 1, 1]
-    assert load_export(tmp_path / "v3").rows["title"].to_pylist()[-2:] == ["item 3", None]
+    assert load_export(tmp_path / "v3").table.to_arrow()["title"].to_pylist()[-2:] == ["item 3", None]
 
 
 @pytest.mark.parametrize("sharded", [False, True])

@@ -52,15 +52,13 @@ def test_an_export_of_the_runs_own_vectors_is_the_usual_one(trained, tmp_path):
     assert result.returncode == 0, result.stderr
     assert "300 Semantic IDs of step 50 are in" in result.stdout
     usual, files = load_export(tmp_path / "usual"), load_export(tmp_path / "files", verify=True)
-    assert files.rows.equals(usual.rows)
+    assert files.table.to_arrow().equals(usual.table.to_arrow())
     assert sorted(path.name for path in (tmp_path / "files").iterdir()) == [
         "codebooks.pt", "codebooks.safetensors", "ids-00000-of-00001.parquet", "manifest.json",
         "report.html", "report.json",
     ]  # fmt: skip
     assert files.table.semantic_id(7) == usual.table.semantic_id(7)
-    np.testing.assert_array_equal(
-        files.encode(np.load(trained / "items.npy")), np.array(usual.rows["codes"].to_pylist())
-    )
+    np.testing.assert_array_equal(files.encode(np.load(trained / "items.npy")), usual.table.codes)
     for name, value in files.manifest["metrics"].items():
         if name in usual.manifest["metrics"]:
             assert usual.manifest["metrics"][name] == pytest.approx(value), name
@@ -80,10 +78,10 @@ def test_the_run_needs_neither_its_data_nor_one_file(trained, tmp_path):
     finally:
         (tmp_path / "elsewhere.npy").rename(trained / "items.npy")
     loaded = load_export(tmp_path / "out")
-    assert loaded.table.ids[[0, 299]].tolist() == ["sku-0-0", "sku-1-149"]
+    assert loaded.table.item_ids[[0, 299]].tolist() == ["sku-0-0", "sku-1-149"]
     assert len(np.unique(loaded.table.semantic_ids, axis=0)) == 300
     table = read_id_table(tmp_path / "out")
-    assert table.name == "out" and table.item_ids.tolist() == loaded.table.ids.tolist()
+    assert table.name == "out" and table.item_ids.tolist() == loaded.table.item_ids.tolist()
     np.testing.assert_array_equal(table.semantic_ids, loaded.table.semantic_ids)
 
 
@@ -105,7 +103,7 @@ def test_a_new_models_codes_are_numbered_like_an_old_ones_in_every_file(trained,
     for name in ("aligned", "files"):
         loaded = load_export(tmp_path / name, verify=True)
         np.testing.assert_array_equal(loaded.table.semantic_ids, wanted)
-        codes = np.array(loaded.rows["codes"].to_pylist())
+        codes = loaded.table.codes
         np.testing.assert_array_equal(loaded.encode(np.load(trained / "items.npy")), codes)
         record = loaded.manifest["renumbered"]
         assert (record["to"], record["num_common"], len(record["orders"])) == ("old", 300, 3)
@@ -131,7 +129,7 @@ def test_appending_takes_the_run_that_the_export_came_from_and_no_other(trained,
         append(tmp_path / name, tmp_path / f"{name}-2", workdir=trained / "run", **new)
         before, after = load_export(tmp_path / name), load_export(tmp_path / f"{name}-2")
         np.testing.assert_array_equal(after.table.semantic_ids[:300], before.table.semantic_ids)
-        np.testing.assert_array_equal(after.encode(vectors), np.array(after.rows["codes"].to_pylist())[300:])
+        np.testing.assert_array_equal(after.encode(vectors), after.table.codes[300:])
         curves = read_measured(tmp_path / f"{name}-2")["training"]
         assert curves == read_measured(tmp_path / name)["training"] and curves["eval"]["r2"]
         drift = after.manifest["drift"]
@@ -144,7 +142,7 @@ def test_appending_takes_the_run_that_the_export_came_from_and_no_other(trained,
     export_files(trained / "run", tmp_path / "sharded", [f"{trained}/items.npy"], console=QUIET)
     append(tmp_path / "sharded", tmp_path / "sharded-2", **new)
     files = load_export(tmp_path / "sharded-2", verify=True)
-    assert files.rows.equals(load_export(tmp_path / "v1-2").rows)
+    assert files.table.to_arrow().equals(load_export(tmp_path / "v1-2").table.to_arrow())
     reference = files.manifest["drift"]["reference"]
     assert reference["spread"] == pytest.approx(drift["reference"]["spread"], rel=1e-3)
 

@@ -123,7 +123,7 @@ def test_a_run_and_its_export_say_what_was_left_out(trained, tmp_path):
     assert json.loads((folder / "run" / "run.json").read_text())["num_left_out"] == 3
     export(folder / "run", tmp_path / "out", console=Console(file=io.StringIO()))
     exported = load_export(tmp_path / "out")
-    assert exported.table.ids.tolist() == KEPT
+    assert exported.table.item_ids.tolist() == KEPT
     assert exported.manifest["data"]["num_left_out"] == 3 and exported.manifest["data"]["num_items"] == 300
 
 
@@ -134,7 +134,7 @@ def test_other_files_are_treated_alike(trained, path, tmp_path, monkeypatch, cap
     export_files(run, tmp_path / "dropped", [path], console=console)
     assert "3 of 303 rows" in console.file.getvalue()
     usual, dropped = load_export(tmp_path / "usual"), load_export(tmp_path / "dropped")
-    assert dropped.rows.equals(usual.rows)
+    assert dropped.table.to_arrow().equals(usual.table.to_arrow())
     assert dropped.manifest["data"]["num_left_out"] == 3 and dropped.manifest["data"]["num_items"] == 300
     for how, words in (("error", "in 3 of 303 rows: mend"), ("report", "which standard output lists")):
         with pytest.raises(UserError, match=words):

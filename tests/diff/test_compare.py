@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from sid_jax.diff.compare import compare
-from sid_jax.export.id_tables import IdTable
+from sid_jax.ids.table import IdTable
 from tests.commands import refused, run
 
 
 def table(ids, semantic_ids):
-    return IdTable("t", np.array(ids), np.array(semantic_ids, np.int32))
+    return IdTable(np.array(ids), np.array(semantic_ids, np.int32), name="t", shared=True)
 
 
 def test_each_figure_by_hand():

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 import pickle
 from pathlib import Path
@@ -11,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from sid_jax.errors import UserError
-from sid_jax.export.id_tables import IdTable, align, parse_id_source, read_id_table
+from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.export.manifest import write_manifest
-from sid_jax.export.tables import id_table, write_table
+from sid_jax.export.tables import write_table
+from sid_jax.ids.table import IdTable
 
 SEMANTIC_IDS = np.array([[12, 4, 0], [12, 4, 1], [255, 0, 0]], np.int32)
 TITLES = np.array(["Alien", "Brazil", None], dtype=object)
@@ -21,7 +21,9 @@ TITLES = np.array(["Alien", "Brazil", None], dtype=object)
 
 def write_export(folder, item_ids, id_name="item_id", columns=None):
     folder.mkdir()
-    write_table(folder, id_table(item_ids, id_name, SEMANTIC_IDS[:, :2], SEMANTIC_IDS, columns or {}))
+    write_table(
+        folder, IdTable(item_ids, SEMANTIC_IDS, codes=SEMANTIC_IDS[:, :2], id_name=id_name, columns=columns).to_arrow()
+    )
     write_manifest(folder, {"schema": {"id_column": id_name, "columns": list(columns or {})}})
     return folder
 
@@ -70,7 +72,7 @@ def test_an_export_that_is_not_whole_is_refused(tmp_path):
 
 
 def test_a_manifest_without_an_id_column_is_refused(tmp_path):
-    write_table(tmp_path, id_table(np.arange(3), "item_id", SEMANTIC_IDS, SEMANTIC_IDS, {}))
+    write_table(tmp_path, IdTable(np.arange(3), SEMANTIC_IDS, codes=SEMANTIC_IDS).to_arrow())
     write_manifest(tmp_path, {})
     refused(tmp_path, "does not say which column")
 
@@ -266,49 +268,3 @@ def test_a_path_that_exists_has_no_offset(tmp_path):
     folder = tmp_path / "letter.json+1"
     folder.mkdir()
     assert parse_id_source(str(folder)) == (folder, 0)
-
-
-def table_of(item_ids, **others):
-    return IdTable("films", np.array(item_ids), SEMANTIC_IDS, TITLES, **others)
-
-
-def test_aligned_rows_are_in_the_catalogs_order_and_others_are_dropped():
-    table = align(table_of([30, 10, 20]), np.array([20, 30]))
-    assert (table.name, table.item_ids.tolist()) == ("films", [20, 30])
-    assert table.titles is not None
-    assert table.titles.tolist() == [None, "Alien"]
-    assert table.semantic_ids.tolist() == [[255, 0, 0], [12, 4, 0]]
-
-
-@pytest.mark.parametrize(
-    ("have", "wanted"),
-    [
-        (np.array([30, 10, 20]), np.array(["20", "30"], dtype=object)),
-        (np.array(["30", "10", "20"], dtype=object), np.array([20, 30], np.int32)),
-        (np.array(["30", "10", "20"], dtype=object), np.array(["20", "30"])),
-        (np.array([30, 10, 20]), np.array([20, 30], np.uint8)),
-    ],
-)
-def test_numbers_and_text_are_matched_as_text_and_the_catalogs_ids_stay(have, wanted):
-    table = align(IdTable("films", have, SEMANTIC_IDS), wanted)
-    assert table.item_ids is wanted
-    assert (table.semantic_ids.tolist(), table.titles) == ([[255, 0, 0], [12, 4, 0]], None)
-
-
-def test_catalog_items_without_an_id_are_refused():
-    with pytest.raises(UserError, match="films: 2 of the catalog's 3 items have no.*first is 7") as caught:
-        align(table_of([30, 10, 20]), np.array([10, 7, 8]))
-    assert "\n" not in str(caught.value)
-
-
-def test_the_fingerprint_is_of_items_and_ids_alone():
-    table = table_of([30, 10, 20])
-    same = dataclasses.replace(table, name="other", titles=None, semantic_ids=SEMANTIC_IDS.astype(np.int64))
-    assert same.fingerprint() == table.fingerprint()
-    changed = SEMANTIC_IDS.copy()
-    changed[2, 1] = 1
-    assert dataclasses.replace(table, semantic_ids=changed).fingerprint() != table.fingerprint()
-    assert table_of([30, 10, 21]).fingerprint() != table.fingerprint()
-    assert dataclasses.replace(table, semantic_ids=SEMANTIC_IDS.reshape(3, 3).T).fingerprint() != table.fingerprint()
-    joined, split = (np.array(ids, dtype=object) for ids in (["a\nb", "c"], ["a", "b\nc"]))
-    assert IdTable("x", joined, SEMANTIC_IDS[:2]).fingerprint() != IdTable("x", split, SEMANTIC_IDS[:2]).fingerprint()

@@ -12,7 +12,7 @@ from sid_jax.config import default_config
 from sid_jax.errors import UserError
 from sid_jax.export.load import load_export
 from sid_jax.export.run import export
-from sid_jax.ids.table import Table
+from sid_jax.ids.table import IdTable
 from sid_jax.training.loop import train
 
 
@@ -72,12 +72,12 @@ def test_a_suffix_and_nothing_at_all(exports):
 
 def test_items_that_share_an_id_are_found_together(exports):
     codes, ids, _ = exports["none"]
-    table = Table(np.arange(300), ids, shared=True)
+    table = IdTable(np.arange(300), ids, shared=True)
     assert set(range(10)) <= set(table.items(ids[0]).tolist())
     with pytest.raises(UserError, match=r"items share the Semantic ID .* items\(\) returns them"):
         table.item(ids[0])
     with pytest.raises(UserError, match="the same Semantic ID"):
-        Table(np.arange(300), ids)
+        IdTable(np.arange(300), ids)
 
 
 def test_codes_are_the_same_under_each_scheme(exports):
@@ -96,7 +96,7 @@ def test_an_export_encodes_as_the_run_did_however_its_codebooks_were_held(tmp_pa
     train(config, tmp_path / "run", console=console)
     export(tmp_path / "run", tmp_path / "out", console=console)
     loaded = load_export(tmp_path / "out")
-    codes = np.array(loaded.rows["codes"].to_pylist())
+    codes = loaded.table.codes
     np.testing.assert_array_equal(loaded.encode(vectors), codes)
     error = np.square(vectors / np.linalg.norm(vectors, axis=1, keepdims=True) - loaded.model.reconstruct(codes)).sum()
     assert 0 < error == pytest.approx(loaded.manifest["metrics"]["mse"] * vectors.size, rel=1e-4)

@@ -68,7 +68,7 @@ def test_what_the_original_project_has():
 
 def test_an_export_encodes_any_number_of_vectors_and_refuses_others(monkeypatch):
     model, vectors = make()
-    export = Export({"codebooks": {"num_levels": 3}}, table=None, rows=None, model=model)
+    export = Export({"codebooks": {"num_levels": 3}}, table=None, model=model)
     expected = np.asarray(model.assign(jnp.asarray(vectors)))
     monkeypatch.setattr("sid_jax.export.load.ITEMS_A_CALL", 16)
     for count in (0, 1, 16, 17, 50):

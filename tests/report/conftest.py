@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from sid_jax.export.files import write_export
+from sid_jax.export.files import write_files
 from sid_jax.export.measured import write_measured
-from sid_jax.export.tables import id_table
+from sid_jax.ids.table import IdTable
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.health import code_health, max_distinct_rate
 
@@ -65,8 +65,8 @@ def make_export(folder: Path, num_items: int, *, size: int = 16, titles: bool = 
         "metrics": {**metrics, "r2": 0.999, "r2_unique": 0.998, "agreement": 1.0},
     }
     ids = np.array([f"item/{row}" for row in range(num_items)], object)
-    table = id_table(ids, "sku", codes.astype(np.uint16), semantic_ids.astype(np.uint16), columns)
-    write_export(folder, table, model, manifest)
+    table = IdTable(ids, semantic_ids, codes=codes, sizes=sizes, columns=columns, id_name="sku")
+    write_files(folder, table, model, manifest)
     return folder
 
 

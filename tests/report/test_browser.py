@@ -117,7 +117,7 @@ def test_the_tree_opens_down_to_the_items(browser, page, small):
 
 def test_moved_crowded_and_identical_items_are_listed(browser, page, small):
     look(browser, page)
-    rows = sid_jax.load_export(small).rows.to_pylist()
+    rows = sid_jax.load_export(small).table.to_arrow().to_pylist()
     moved = browser.find_element(By.ID, "moved").text
     assert moved.startswith("1 item had") and f"{'-'.join(map(str, rows[1]['codes']))} → {rows[1]['sid']}" in moved
     identical = browser.find_element(By.ID, "identical").text

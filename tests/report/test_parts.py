@@ -29,7 +29,7 @@ def unpacked(shown):
 
 def test_everything_is_counted(small):
     gathered, export = gather(small), sid_jax.load_export(small)
-    codes = np.array(export.rows["codes"].to_pylist())
+    codes = export.table.codes
     assert gathered.num_items == 400
     for counts, level in zip(gathered.level_counts, codes.T, strict=True):
         np.testing.assert_array_equal(counts, np.bincount(level, minlength=16))

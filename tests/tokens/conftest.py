@@ -8,8 +8,8 @@ import pytest
 from flax import nnx
 from rich.console import Console
 
-from sid_jax.export.files import write_export
-from sid_jax.export.tables import code_type, id_table
+from sid_jax.export.files import write_files
+from sid_jax.ids.table import IdTable
 from sid_jax.ids.unique import append_suffix
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.tokens.write import write_tokens
@@ -39,11 +39,11 @@ def make_export(folder, scheme):
     words = ["Star", "Wars", "Toy", "Story", "The", "Return", "of", "Night"]
     random = np.random.default_rng(1)
     titles = np.array([" ".join(random.choice(words, 3)) for _ in codes], dtype=object)
-    narrow = codes.astype(code_type(sizes)), semantic_ids.astype(code_type(sizes))
-    table = id_table(np.arange(NUM_ITEMS), "item_id", *narrow, {"title": titles})
+    shared, columns = scheme == "none", {"title": titles}
+    table = IdTable(np.arange(NUM_ITEMS), semantic_ids, codes=codes, sizes=sizes, columns=columns, shared=shared)
     made = {"scheme": scheme, "capacity": 1, "length": len(sizes), "sizes": sizes}
     schema = {"id_column": "item_id", "columns": ["title"]}
-    write_export(folder, table, small_model(), {"semantic_ids": made, "schema": schema})
+    write_files(folder, table, small_model(), {"semantic_ids": made, "schema": schema})
 
 
 @pytest.fixture(scope="session")

@@ -98,4 +98,4 @@ def test_the_table_of_ids_is_importable_as_written(made):
     import sid_jax
 
     export = load_export(made / "exports" / "relocate")
-    assert type(export.table) is sid_jax.ids.Table
+    assert type(export.table) is sid_jax.ids.IdTable

@@ -8,7 +8,7 @@ import numpy as np
 
 from sid_jax.data.scaling import apply_scaling, fit_scaling
 from sid_jax.errors import UserError
-from sid_jax.export.id_tables import IdTable
+from sid_jax.ids.table import IdTable
 from sid_jax.ids.unique import number_items
 from sid_jax.quantize.kmeans import residual_kmeans
 from sid_jax.quantize.nearest import assign_codes
@@ -58,7 +58,7 @@ def make_ids(
         codes = lsh_ids(vectors, num_levels, num_codes, seed, cold)
     else:
         codes = kmeans_ids(vectors, num_levels, num_codes, seed, cold)
-    return IdTable(kind, item_ids, _with_suffix(codes, item_ids, cold))
+    return IdTable(item_ids, _with_suffix(codes, item_ids, cold), name=kind)
 
 
 def random_ids(num_items: int, num_levels: int, num_codes: int, seed: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from sid_jax.data.load import load_vectors
 from sid_jax.errors import UserError
-from sid_jax.export.common_items import comparable
+from sid_jax.ids.convert import comparable
 
 
 def content_vectors(data_config: ConfigDict, item_ids: np.ndarray, gone: np.ndarray | None = None) -> np.ndarray:

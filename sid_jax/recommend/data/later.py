@@ -8,8 +8,8 @@ import numpy as np
 
 from sid_jax.data.histories import item_counts
 from sid_jax.errors import UserError
-from sid_jax.export.common_items import common_rows
-from sid_jax.export.id_tables import IdTable
+from sid_jax.ids.convert import common_rows
+from sid_jax.ids.table import IdTable
 from sid_jax.ids.trie import build_trie
 from sid_jax.recommend.data.task import Task
 
@@ -83,10 +83,11 @@ def _followed_by(old: IdTable, later: IdTable, new: np.ndarray) -> IdTable:
     if old.titles is not None or later.titles is not None:
         titles = np.concatenate([_titles(old), _titles(later)[new]])
     return IdTable(
-        old.name,
         np.concatenate([old.item_ids, later.item_ids[new]]),
         np.concatenate([old.semantic_ids, later.semantic_ids[new]]),
-        titles,
+        columns=None if titles is None else {"title": titles},
+        name=old.name,
+        shared=True,
     )
 
 

@@ -15,7 +15,8 @@ from sid_jax.data.histories import item_counts, keep_active
 from sid_jax.data.history_sources import load_histories
 from sid_jax.data.id_lists import read_item_list
 from sid_jax.data.load import load_vectors
-from sid_jax.export.id_tables import IdTable, parse_id_source, read_id_table
+from sid_jax.export.id_tables import parse_id_source, read_id_table
+from sid_jax.ids.table import IdTable
 from sid_jax.ids.trie import Trie, build_trie
 from sid_jax.recommend.config import MADE_IDS
 from sid_jax.recommend.data.id_makers import make_ids
@@ -90,7 +91,7 @@ def load_ids(config: ConfigDict, workdir: Path, console: Console, *, catalog: np
             return make_ids("random", catalog, None, **sizes)
         data = load_vectors(quantizer_config(config).data)
         table = make_ids(config.ids, data.ids, data.vectors, cold=data.cold, **sizes)
-        return dataclasses.replace(table, titles=data.columns.get("title"))
+        return table.replace(columns={name: data.columns[name] for name in ("title",) if name in data.columns})
     path, offset = parse_id_source(config.ids)
     return read_id_table(path, offset)
 

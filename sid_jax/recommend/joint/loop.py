@@ -18,9 +18,10 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from sid_jax.export.files import model_hash
-from sid_jax.export.id_tables import IdTable, read_id_table
+from sid_jax.export.id_tables import read_id_table
 from sid_jax.export.load import encode_vectors
 from sid_jax.export.run import export_run
+from sid_jax.ids.table import IdTable
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.health import usage
 from sid_jax.recommend.config import default_config
@@ -198,7 +199,8 @@ class _JointRun:
 
     def _task_of(self, codes: np.ndarray) -> Task:
         data = self._tokenizer.data
-        return make_task(IdTable("joint", data.ids, codes, data.columns.get("title")), self.split, self.sizes)
+        columns = {name: data.columns[name] for name in ("title",) if name in data.columns}
+        return make_task(IdTable(data.ids, codes, columns=columns, name="joint", shared=True), self.split, self.sizes)
 
     def _fingerprint(self) -> str:
         """Returns the SHA-256 of tokenizer, vectors and histories."""

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from sid_jax.errors import UserError
-from sid_jax.export.id_tables import IdTable
+from sid_jax.ids.table import IdTable
 from sid_jax.recommend.data.later import with_later_table
 from sid_jax.recommend.data.task import load_task
 from tests.recommend.conftest import NUM_ITEMS
@@ -26,7 +26,8 @@ def later_table(task, items, new_codes, titles=None):
     """Items of the task as they are, then 100, 101, … with these codes; in reverse order."""
     ids = np.append(items, 100 + np.arange(len(new_codes)))
     codes = np.concatenate([task.table.semantic_ids[items], np.array(new_codes, np.int32).reshape(-1, 2)])
-    return IdTable("next", ids[::-1], codes[::-1], titles)
+    columns = None if titles is None else {"title": titles}
+    return IdTable(ids[::-1], codes[::-1], columns=columns, name="next", shared=True)
 
 
 def test_rows_stay_and_what_may_be_recommended_is_what_is_there(task):
@@ -50,7 +51,7 @@ def test_titles_are_kept_and_come_along(task):
 
 def test_another_table_is_refused(task):
     everyone = np.arange(NUM_ITEMS)
-    longer = IdTable("next", everyone, np.zeros((NUM_ITEMS, 3), np.int32))
+    longer = IdTable(everyone, np.zeros((NUM_ITEMS, 3), np.int32), name="next", shared=True)
     moved = later_table(task, everyone, [])
     moved.semantic_ids[3] = 0
     for table, words in (

@@ -31,11 +31,11 @@ def test_a_run_leaves_ids_that_others_read_and_a_recommender_on_them(joint_confi
     (decoder,) = run(joint_config, folder, console=console)
     export = load_export(folder / "ids-joint", verify=True)
     vectors = np.load(tokenizer.parent / "vectors.npy")
-    codes = np.stack(export.rows["codes"].to_numpy())
+    codes = export.table.codes
     np.testing.assert_array_equal(export.encode(vectors), codes)
-    semantic_ids = np.stack(export.rows["semantic_id"].to_numpy())
+    semantic_ids = export.table.semantic_ids
     assert len(np.unique(semantic_ids, axis=0)) == len(vectors)
-    before = np.stack(load_export(tokenizer).rows["codes"].to_numpy())
+    before = load_export(tokenizer).table.codes
     assert (codes != before).any(axis=1).mean() > 0
     assert export.manifest["joint"]["estimator"] == "gumbel"
     assert export.manifest["semantic_ids"]["scheme"] == "relocate"

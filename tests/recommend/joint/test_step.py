@@ -12,7 +12,7 @@ from flax import nnx
 from rich.console import Console
 
 from sid_jax.errors import UserError
-from sid_jax.export.id_tables import IdTable
+from sid_jax.ids.table import IdTable
 from sid_jax.ids.trie import build_trie
 from sid_jax.recommend.data.packing import PackedRows, pack_rows
 from sid_jax.recommend.data.task import load_split, make_task
@@ -67,7 +67,7 @@ def begun(joint_config, tmp_path):
     run = load_tokenizer(joint_config, tmp_path, Console(quiet=True))
     split = load_split(joint_config, run.data.ids)
     codes = run.model.assign(jnp.asarray(run.data.vectors))
-    task = make_task(IdTable("", run.data.ids, np.asarray(codes)), split, run.model.quantizer.codebook_sizes)
+    task = make_task(IdTable(run.data.ids, np.asarray(codes), shared=True), split, run.model.quantizer.codebook_sizes)
     examples = pack_rows(split.train, joint_config.model.window, joint_config.train.row_length)
     model = build_model(joint_config, task.trie)
     recommender = Recipe.of(joint_config, len(examples.inputs), model)

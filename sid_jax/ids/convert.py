@@ -1,0 +1,213 @@
+"""Item ids, Semantic IDs and columns between Python, NumPy and Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sid_jax.errors import UserError
+
+# A Semantic ID or a prefix of one: numbers, or text such as "12-4-91-0".
+Codes: TypeAlias = Sequence[int] | np.ndarray | str
+Item: TypeAlias = int | str
+# Several items, or several Semantic IDs.
+Many: TypeAlias = list[Any] | np.ndarray
+
+
+def arrow_ids(item_ids: Any) -> pa.ChunkedArray:
+    """Returns item ids `[N]`, integers or text in whatever container, as int64 or string.
+
+    Raises:
+      UserError: if they are neither.
+    """
+    try:
+        ids = item_ids if isinstance(item_ids, (pa.Array, pa.ChunkedArray)) else pa.array(item_ids)
+        ids = pa.chunked_array([ids]) if isinstance(ids, pa.Array) else ids
+        if pa.types.is_dictionary(ids.type):
+            ids = ids.cast(ids.type.value_type)
+        if not len(ids) and pa.types.is_null(ids.type):
+            return ids.cast(pa.string())
+        if pa.types.is_integer(ids.type):
+            return ids.cast(pa.int64())
+        if pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type):
+            return ids.cast(pa.string())
+    except pa.ArrowException as error:
+        raise UserError(f"item ids must be all whole numbers or all text ({' '.join(str(error).split())})") from error
+    raise UserError(f"item ids must be all whole numbers or all text, not {ids.type}")
+
+
+def comparable(one: Any, other: Any) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+    """Returns two arrays of item ids in one type: numbers if both are numbers, else text."""
+    one, other = arrow_ids(one), arrow_ids(other)
+    return (one, other) if one.type == other.type else (one.cast(pa.string()), other.cast(pa.string()))
+
+
+def common_rows(one: Any, other: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the rows `[n]` of two arrays of item ids in which the items of both stand, in the order of the first."""
+    found = places(*comparable(one, other))
+    rows = np.flatnonzero(found >= 0)
+    return rows, found[rows]
+
+
+def places(ids: pa.ChunkedArray, among: pa.ChunkedArray) -> np.ndarray:
+    """Returns where each id `[n]` is among others of its type: `[n]` int64, -1 for one that is not."""
+    return pc.fill_null(pc.index_in(ids, value_set=among), -1).to_numpy().astype(np.int64)
+
+
+def code_type(sizes: Sequence[int]) -> np.dtype:
+    """Returns the smallest unsigned type that holds the codes of levels of these sizes."""
+    return np.min_scalar_type(max(sizes) - 1)
+
+
+def sid_text(semantic_ids: np.ndarray | Sequence[Sequence[int]]) -> np.ndarray:
+    """Writes Semantic IDs `[N, L]` as text, "12-4-91-0": `[N]` object (str), which cuts nothing short."""
+    rows = semantic_ids.tolist() if isinstance(semantic_ids, np.ndarray) else semantic_ids
+    return np.array(["-".join(map(str, row)) for row in rows], dtype=object)
+
+
+def parse_sid(text: str) -> tuple[int, ...]:
+    """Reads what `sid_text` writes; an empty text is the empty prefix.
+
+    Raises:
+      UserError: if it is not numbers with hyphens between them.
+    """
+    parts = text.split("-") if text else []
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise UserError(f"{text!r} is not a Semantic ID: write numbers with hyphens between them, as in 12-4-91")
+    return tuple(map(int, parts))
+
+
+def parse_semantic_id(semantic_id: Codes) -> tuple[int, ...]:
+    """Returns one Semantic ID or prefix as numbers."""
+    return parse_sid(semantic_id) if isinstance(semantic_id, str) else tuple(map(int, semantic_id))
+
+
+def parse_semantic_ids(semantic_ids: Codes | Many) -> np.ndarray | None:
+    """Returns several Semantic IDs as `[n, L]` int64, or None if it is a single one.
+
+    Raises:
+      UserError: if they are not numbers, or not of one length.
+    """
+    if isinstance(semantic_ids, str) or not len(semantic_ids):
+        several = isinstance(semantic_ids, np.ndarray) and semantic_ids.ndim == 2
+        return np.asarray(semantic_ids, np.int64) if several else None
+    first = semantic_ids[0]
+    if isinstance(first, (int, np.integer)):
+        return None
+    if isinstance(first, str):
+        return _parse_sids(pa.array(semantic_ids, pa.string()))
+    try:
+        return np.asarray(semantic_ids, np.int64)
+    except ValueError as error:
+        raise UserError("the Semantic IDs are not all numbers, or not all of one length") from error
+
+
+def _parse_sids(texts: pa.Array) -> np.ndarray:
+    right = pc.match_substring_regex(texts, "^[0-9]{1,18}(-[0-9]{1,18})*$")
+    if not pc.all(right).as_py():
+        parse_sid(texts.filter(pc.invert(right))[0].as_py() or "-")
+    lists = pc.split_pattern(texts, "-")
+    lengths = pc.list_value_length(lists).to_numpy()
+    uneven = np.flatnonzero(lengths != lengths[0])
+    if len(uneven):
+        raise UserError(f"{texts[int(uneven[0])]} has {lengths[uneven[0]]} codes, {texts[0]} has {lengths[0]}")
+    return lists.flatten().cast(pa.int64()).to_numpy().reshape(len(lists), -1)
+
+
+def number_lists(rows: np.ndarray) -> pa.ListArray:
+    """Returns `[N, L]` integers as a list for each row."""
+    offsets = pa.array(np.arange(len(rows) + 1) * rows.shape[1], pa.int32())
+    return pa.ListArray.from_arrays(offsets, pa.array(rows.ravel()))
+
+
+def arrow_text(semantic_ids: np.ndarray) -> pa.Array:
+    """Returns what `sid_text` does, as an Arrow array."""
+    levels = [pa.array(np.ascontiguousarray(level)).cast(pa.string()) for level in semantic_ids.T]
+    return pc.binary_join_element_wise(*levels, "-")
+
+
+def columns_table(columns: pa.Table | Mapping[str, Any] | None, num_rows: int, taken: Sequence[str]) -> pa.Table:
+    """Returns columns `[N]` by name as one table.
+
+    Args:
+      columns: arrays of whatever kind.
+      num_rows: N.
+      taken: names that they cannot have.
+
+    Raises:
+      ValueError: if a column is not `[N]`.
+      UserError: if a name is taken, or no one type fits a column.
+    """
+    columns = {} if columns is None else columns
+    names = columns.column_names if isinstance(columns, pa.Table) else list(columns)
+    for number, name in enumerate(names):
+        if name in (*taken, *names[:number]):
+            raise UserError(f"two columns of the ID table would be called {name!r}: rename the one in your data")
+    if isinstance(columns, pa.Table):
+        table = columns
+    else:
+        table = pa.table({name: _column(name, values) for name, values in columns.items()})
+    if names and len(table) != num_rows:
+        raise ValueError(f"columns have {len(table)} rows, the ID table has {num_rows}")
+    return table
+
+
+def matched_columns(given: Any, ids: pa.ChunkedArray, id_name: str, id_column: str | None) -> dict[str, Any]:
+    """Returns columns by name, each with a value for each of the item ids `[N]`: null for one that it does not name.
+
+    Args:
+      given: as of `sid_jax.ids.table.IdTable.with_columns`.
+      ids: the table's.
+      id_name: the name of its column of ids.
+      id_column: the name of the given column of ids, if the caller gave one.
+
+    Raises:
+      UserError: as of `with_columns`.
+    """
+    if isinstance(given, Mapping) and all(isinstance(values, Mapping) for values in given.values()):
+        return {
+            name: _matched(_column(name, list(values.values())), arrow_ids(list(values)), ids)
+            for name, values in given.items()
+        }
+    if not isinstance(given, (pa.Table, Mapping)):
+        given = pa.Table.from_pandas(given)
+    table = columns_table(given, len(next(iter(given.values()))) if isinstance(given, Mapping) else len(given), ())
+    names = table.column_names
+    key = id_column or (id_name if id_name in names else names[0])
+    if key not in names:
+        raise UserError(f"no column {key!r} with item ids; the columns are {', '.join(names)}")
+    keys = arrow_ids(table[key])
+    return {name: _matched(table[name], keys, ids) for name in names if name != key}
+
+
+def _matched(values: pa.ChunkedArray | pa.Array, keys: pa.ChunkedArray, ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Returns the value of each item, by the ids that the values belong to."""
+    if pc.count_distinct(keys).as_py() < len(keys):
+        counts = pc.value_counts(keys)
+        twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))[0]
+        raise UserError(f"the columns name item {twice.as_py()!r} more than once; give each item one row")
+    have, wanted = comparable(keys, ids)
+    rows = pc.index_in(wanted, value_set=have)
+    if len(ids) and rows.null_count == len(ids):
+        raise UserError(
+            f"no item of the table, such as {ids[0].as_py()!r}, is in the columns' item ids, such as "
+            f"{keys[0].as_py() if len(keys) else None!r}; name the column of item ids with id_column"
+        )
+    found = values.take(rows)
+    return pa.chunked_array([found]) if isinstance(found, pa.Array) else found
+
+
+def _column(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
+    if isinstance(values, (pa.Array, pa.ChunkedArray)):
+        return values
+    try:
+        return pa.array(values)
+    except pa.ArrowException as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"column {name!r} cannot be written as a table: {reason}; give all its values one type"
+        ) from error
