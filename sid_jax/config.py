@@ -1,202 +1,318 @@
-"""Every setting there is, its default, and the check that refuses a wrong one.
-
-The files in `configs/` start from `default_config()` and say only what is different for their use.
-"""
+"""Every setting of a run, declared once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from ml_collections import ConfigDict
-from ml_collections.config_dict import FieldReference
 
 from sid_jax.data.catalogs.names import CATALOGS
 from sid_jax.errors import UserError
 from sid_jax.ids.unique import SCHEMES
-from sid_jax.settings import check_values
+from sid_jax.settings import (
+    NOT_NEGATIVE,
+    ONE_OR_MORE,
+    POSITIVE,
+    POSITIVE_SHARE,
+    SHARE,
+    Declaration,
+    Setting,
+    check_values,
+    default_of,
+)
+
+_DATA: Declaration = {
+    "source": Setting(
+        "vectors",
+        "The catalog: vectors of your own (`data.path`), or a named catalog of films, users or products, whose "
+        "vectors are made as set below.",
+        choices=("vectors", *CATALOGS),
+    ),
+    "path": Setting(
+        "",
+        "vectors: .npy, .npz, .parquet, .arrow, .feather, .safetensors or .array_record files, a folder of them (such "
+        "as one saved by Hugging Face's `datasets`), a pattern, or several with commas between. movielens: a folder "
+        "or zip in GroupLens' layout. amazon: a folder with files of reviews and metadata. Empty: a named catalog is "
+        "read from the cache, or else downloaded from its authors.",
+    ),
+    "id_column": Setting(
+        "item_id",
+        'vectors: the column, array or tensor with the item ids, which are kept as they are; "ids" works too.',
+    ),
+    "vector_column": Setting(
+        "vector",
+        'vectors: the column, array or tensor with the vectors. In a table: lists or fixed-size lists. "vectors" '
+        "works too.",
+    ),
+    "ids_path": Setting(
+        "",
+        "vectors: for files without ids, a text file with one id a line, or a .npy file of ids, for each of them. "
+        "Empty: ids are the row numbers.",
+    ),
+    "text_column": Setting(
+        "",
+        'vectors: columns of text, with commas between ("title,brand"), that are encoded instead of reading a vector '
+        "column; the file is then .parquet, .csv or .jsonl. amazon: what makes a product's text; empty: title, brand, "
+        "categories.",
+    ),
+    "columns": Setting(
+        "",
+        'Further columns that go into the export, with commas between ("title"). Empty: those that describe an item '
+        "of a named catalog; none of a catalog of your own.",
+    ),
+    "core": Setting(5, "amazon: users and items with fewer interactions are left out.", range=NOT_NEGATIVE),
+    "on_bad_rows": Setting(
+        "error",
+        "vectors: what is done with rows that have NaN or infinite values. error: refused, the first is named. drop: "
+        "left out. report: refused, all are listed on standard output, as CSV.",
+        choices=("error", "drop", "report"),
+    ),
+    "cold_items": Setting(
+        "",
+        "A text file of item ids, one a line, that the model is not trained on. They get their codes as new items "
+        "would.",
+    ),
+    "histories": {
+        "source": Setting(
+            "none",
+            "Interaction histories, if codes are to follow them as well as content. They serve in two ways: by a "
+            "second part of each vector (`data.collaborative_weight`), and by a loss (`model.contrastive_weight`, "
+            "`model.alignment_weight`). sequences: a text file with a line for each user: the user, then items in the "
+            "order of time. interactions: a .parquet or .csv file with a row for each interaction. Or a named "
+            "catalog.",
+            choices=("none", "sequences", "interactions", *CATALOGS),
+        ),
+        "path": Setting("", "The file; for a named catalog as in `data.path`, which is the default."),
+        "user_column": Setting("user_id", "interactions: the column of users."),
+        "item_column": Setting("item_id", "interactions: the column of items."),
+        "time_column": Setting("timestamp", "interactions: the column of times."),
+    },
+    "collaborative_weight": Setting(
+        0.5,
+        "The variance of the second part of each vector, which is made from co-occurrences in the histories, where "
+        "the first part's is 1. 0: no second part.",
+        range=NOT_NEGATIVE,
+    ),
+    "view": Setting("item", "movielens: what gets Semantic IDs.", choices=("item", "user")),
+    "vectors": Setting(
+        "text",
+        "movielens: what vectors are made from. collaborative: a truncated SVD of the ratings. text+collaborative: "
+        "both, concatenated.",
+        choices=("text", "collaborative", "text+collaborative"),
+    ),
+    "text_encoder": Setting(
+        "wordllama",
+        "The encoder of texts: wordllama (built in), the name of a sentence-transformers model (needs the [text] "
+        "extra), or a function of your own, `module:function`, from a list of texts to an array [n, D].",
+    ),
+    "collaborative_dimension": Setting(
+        64, "movielens and histories: the number of singular vectors in a collaborative vector.", range=ONE_OR_MORE
+    ),
+    "collaborative_holdout": Setting(
+        2,
+        "movielens and histories: how many of each user's last interactions are left out, so that a leave-one-out "
+        "test finds no leak.",
+        range=NOT_NEGATIVE,
+    ),
+    "cache_dir": Setting(
+        "", "Where prepared data sets are kept. Empty: $SID_JAX_CACHE, or .cache/sid_jax in the home folder."
+    ),
+    "unit_norm": Setting(
+        True,
+        "Scale each vector to length 1, so that its direction counts, as in cosine similarity. This, `data.center` "
+        "and `data.standardize` are applied in this order; they are fitted once, saved with the model and applied by "
+        "its encoder.",
+    ),
+    "center": Setting(True, "Subtract the mean vector."),
+    "standardize": Setting(
+        "global",
+        "global: one divisor, so that a feature's mean square is 1. feature: a divisor for each feature.",
+        choices=("global", "feature", "none"),
+    ),
+}
+
+_MODEL: Declaration = {
+    "num_levels": Setting(3, "L: codes in an ID, before it is made unique.", range=(1, 64)),
+    "codebook_size": Setting(
+        256, "K: codes of a level; one number, or one for each level, as in (64, 128, 256).", any_type=True
+    ),
+    "encoder": Setting(
+        "mlp",
+        "mlp: an MLP. residual: x W + MLP(x), which starts as the projection onto the first Z principal axes. "
+        "identity: no network; the scaled vectors are quantized.",
+        choices=("mlp", "residual", "identity"),
+    ),
+    "latent_dimension": Setting(32, "Z: features of the latent vector, which is quantized.", range=ONE_OR_MORE),
+    "hidden_dimensions": Setting(
+        (512, 256, 128), "Widths of the encoder's hidden layers; the decoder has them reversed."
+    ),
+    "activation": Setting("silu", "Activation of the hidden layers.", choices=("silu", "relu", "gelu")),
+    "dropout": Setting(0.0, "Share of hidden activations dropped in training.", range=(0, 0.99)),
+    "quantization_method": Setting(
+        "ste",
+        "ste: straight-through. rotation: the rotation trick. diveq: DiVeQ. gumbel_softmax: sampled codes, with a "
+        "temperature. simvq: frozen codebooks under a learned linear map. ema: codebooks by moving averages.",
+        choices=("ste", "rotation", "diveq", "gumbel_softmax", "simvq", "ema"),
+    ),
+    "gumbel_hard": Setting(
+        True,
+        "Gumbel-softmax: pass the sampled codeword forward and the soft gradient back. False: pass the soft mixture "
+        "forward.",
+    ),
+    "temperature": Setting(2.0, "Gumbel-softmax: the temperature at the start.", range=POSITIVE),
+    "min_temperature": Setting(0.05, "Gumbel-softmax: the lowest temperature.", range=POSITIVE),
+    "temperature_decay": Setting(
+        0.9995, "Gumbel-softmax: the factor of each update, for the exponential schedule.", range=POSITIVE_SHARE
+    ),
+    "noise_scale": Setting(
+        0.2,
+        "Gumbel-softmax: size of the noise at the start. Like the temperature it is in units of the squared distance "
+        "between neighboring codewords, and falls with it, to 0 at the end, so that the last step's codes are those "
+        "that are exported.",
+        range=NOT_NEGATIVE,
+    ),
+    "ema_decay": Setting(
+        0.99,
+        "ema: decay of the moving averages in each step while the learning rate is at its peak; it nears 1 as the "
+        "rate falls.",
+        range=SHARE,
+    ),
+    "commitment_weight": Setting(
+        0.25,
+        "Weight of the commitment loss, |residual - sg(codeword)|^2 (beta in van den Oord et al., 1711.00937, "
+        "equation 3).",
+        range=NOT_NEGATIVE,
+    ),
+    "codebook_weight": Setting(
+        1.0, "Weight of the codebook loss, |sg(residual) - codeword|^2, which moves the codebooks.", range=NOT_NEGATIVE
+    ),
+    "contrastive_weight": Setting(
+        0.0,
+        "Weight of a contrastive loss that pulls together the quantized vectors of items that follow each other in "
+        "`data.histories`, in units of the vectors' squared length. An item's codes still depend on its content "
+        "alone.",
+        range=NOT_NEGATIVE,
+    ),
+    "alignment_weight": Setting(
+        0.0,
+        "Weight of a loss by which a linear map of the quantized vector tells the item's co-occurrence vector "
+        "(`data.collaborative_dimension` features) from those of other items; in the same units.",
+        range=NOT_NEGATIVE,
+    ),
+    "contrastive_temperature": Setting(0.1, "The temperature of both losses, in cosines.", range=POSITIVE),
+}
+
+_IDS: Declaration = {
+    "unique": Setting(
+        "relocate",
+        "How IDs become unique. relocate: L codes; of the items under one tuple all but one move to a free tuple "
+        "nearby. suffix: one more code, as in TIGER. none: items may share an ID.",
+        choices=SCHEMES,
+    ),
+    "capacity": Setting(1, "relocate: how many items may share an ID.", range=ONE_OR_MORE),
+}
+
+_TRAIN: Declaration = {
+    "num_epochs": Setting(100, "Epochs of training.", range=POSITIVE),
+    "batch_size": Setting(1024, "Items in a step, over all devices together.", range=ONE_OR_MORE),
+    "resident_bytes": Setting(
+        2**32,
+        "Vectors of more bytes than this stay in their file, a .npy of float32, and are read as steps need them.",
+        range=NOT_NEGATIVE,
+    ),
+    "augmentation": Setting(
+        0.0,
+        "Share of the difference between two other items that is added to each item of a batch, until the encoder "
+        "stops learning. Without it a wide encoder learns some ten thousand items by heart, and serves new ones "
+        "badly.",
+        range=NOT_NEGATIVE,
+    ),
+    "precision": Setting(
+        "float32",
+        "bfloat16: products in encoder and decoder have bfloat16 factors and float32 sums, until the encoder stops "
+        "learning. Weights, distances, codes and all that is exported are float32.",
+        choices=("float32", "bfloat16"),
+    ),
+    "optimizer": Setting("adamw", "The optimizer.", choices=("adamw", "adagrad")),
+    "learning_rate": Setting(1e-3, "The learning rate after the warm-up.", range=NOT_NEGATIVE),
+    "learning_rate_schedule": Setting(
+        "cosine", "The learning rate after the warm-up: falling to 0, or constant.", choices=("cosine", "constant")
+    ),
+    "warmup_epochs": Setting(4.0, "Epochs in which the learning rate rises from 0.", range=NOT_NEGATIVE),
+    "weight_decay": Setting(1e-4, "AdamW: weight decay of kernels; never of biases or codebooks.", range=NOT_NEGATIVE),
+    "gradient_clip_norm": Setting(
+        1000.0, "Gradients are scaled down to this global norm, a guard against outliers. 0: never.", range=NOT_NEGATIVE
+    ),
+    "temperature_annealing": Setting(
+        True, "Gumbel-softmax: lower the temperature and the noise. False: keep both as they are at the start."
+    ),
+    "annealing_schedule": Setting(
+        "exponential",
+        "Gumbel-softmax: how the temperature falls. linear and cosine reach `model.min_temperature` at the end of the "
+        "run, exponential by `model.temperature_decay`.",
+        choices=("exponential", "linear", "cosine", "constant"),
+    ),
+    "temperature_update_frequency": Setting(
+        1, "Gumbel-softmax: epochs between two updates of the temperature.", range=ONE_OR_MORE
+    ),
+    "kmeans_iterations": Setting(
+        25, "Lloyd iterations of the k-means that initializes the codebooks.", range=NOT_NEGATIVE
+    ),
+    "kmeans_sample_items": Setting(
+        65_536, "The most items that this k-means looks at, a random sample.", range=ONE_OR_MORE
+    ),
+    "revive_every_epochs": Setting(
+        1.0,
+        "A code that no item took for this many epochs is reset to a residual that is badly served. 0: never.",
+        range=NOT_NEGATIVE,
+    ),
+    "revive_until": Setting(
+        0.9, "Share of the run after which no code is reset, so that those that were can settle.", range=SHARE
+    ),
+    "settle_share": Setting(
+        0.2,
+        "Share of the run, at its end, in which the encoder is frozen while codebooks and decoder settle.",
+        range=SHARE,
+    ),
+    "log_every_steps": Setting(
+        100, "Steps in one compiled call; metrics are written once for each call.", range=ONE_OR_MORE
+    ),
+    "eval_every_epochs": Setting(
+        10.0,
+        "Epochs between two evaluations of the whole corpus, each with a checkpoint; the last is at the end.",
+        range=POSITIVE,
+    ),
+    "best_metric": Setting(
+        "r2",
+        "The metric of an evaluation by which the best checkpoint is chosen, which is exported.",
+        choices=("r2", "mse", "cosine", "distinct_rate", "agreement"),
+    ),
+    "best_mode": Setting("max", "Whether the best value is the highest or the lowest.", choices=("max", "min")),
+    "wandb": Setting("", "A Weights & Biases project for the metrics (needs the [wandb] extra). Empty: none."),
+    "keep_checkpoints": Setting(3, "Checkpoints kept: the latest, and the best of the rest.", range=ONE_OR_MORE),
+}
+
+SETTINGS: Declaration = {
+    "seed": Setting(
+        0, "The seed. Everything random is a function of the seed, a stream's name and the step.", range=(0, 2**32 - 1)
+    ),
+    "data": _DATA,
+    "model": _MODEL,
+    "ids": _IDS,
+    "train": _TRAIN,
+}
 
 
 def default_config() -> ConfigDict:
-    """Returns the settings that hold wherever a config file says nothing else."""
-    config = ConfigDict()
-    # Everything random is a function of (seed, stream name, step).
-    config.seed = 0
-
-    config.data = data = ConfigDict()
-    # "vectors": your own, from `data.path`. "movielens-100k" and other sizes, "amazon-2014-beauty" and others, as
-    # `sid_jax/data/catalogs/names.py` lists them: films (or users) and products, made into vectors as said below.
-    data.source = "vectors"
-    # vectors: .npy, .npz, .parquet, .arrow, .feather, .safetensors or .array_record files, a folder of them (as Hugging
-    # Face's `datasets` save one), a pattern, or several with commas between. movielens: a folder or zip in GroupLens'
-    # layout; amazon: a folder with files of reviews and metadata; empty looks in the cache, then where the data's
-    # authors have it.
-    data.path = ""
-    # vectors: the column (or array, or tensor) with the item ids, kept exactly as they came; "ids" serves too.
-    data.id_column = "item_id"
-    # vectors: that with the vectors, in a table lists or fixed-size lists; "vectors" serves too.
-    data.vector_column = "vector"
-    # vectors: where files have no ids of their own, a text file with one id a line, or a .npy file of ids, for each.
-    # Empty: ids are the row numbers.
-    data.ids_path = ""
-    # vectors: columns of text, with commas between, that are encoded instead of a vector column: "title,brand"; the
-    # file is then .parquet, .csv or .jsonl. amazon: what makes a product's text; empty: title, brand, categories.
-    data.text_column = ""
-    # Further columns of the table, with commas between, that go into the export: "title". Empty: of a named catalog
-    # those that describe an item, of your own none.
-    data.columns = ""
-    # amazon: users and items with fewer interactions are left out.
-    data.core = 5
-    # vectors: rows with NaN or infinite values. "error": refused, the first named; "drop": left out; "report": refused,
-    # all listed on standard output, as CSV.
-    data.on_bad_rows = "error"
-    # A text file of item ids, one a line, that are not trained on; they get their codes as items of tomorrow would.
-    data.cold_items = ""
-    # Who took what after what, if the codes are to follow that as well as content, in either or both of two ways: by a
-    # second part of each vector (`data.collaborative_weight`), or by a loss (`model.contrastive_weight`,
-    # `model.alignment_weight`).
-    data.histories = histories = ConfigDict()
-    # "none"; "sequences": a text file, a line a user: the user, then items in time order; "interactions": .parquet or
-    # .csv, a row an interaction; or a named catalog, as of `data.source`, with the same path if none is given.
-    histories.source = "none"
-    histories.path = ""
-    # interactions: the columns.
-    histories.user_column = "user_id"
-    histories.item_column = "item_id"
-    histories.time_column = "timestamp"
-    # The variance of a second part of each vector, `data.collaborative_dimension` features from the co-occurrences in
-    # the histories, where the first's is 1; 0 for no second part.
-    data.collaborative_weight = 0.5
-    # movielens: who gets Semantic IDs, "item" or "user".
-    data.view = "item"
-    # movielens: "text", "collaborative" (truncated SVD of the ratings) or "text+collaborative" (one after the other).
-    data.vectors = "text"
-    # Of texts: "wordllama" (built in), the name of a sentence-transformers model (needs the [text] extra), or a
-    # function of yours, "module:function", from a list of texts to an array [n, D].
-    data.text_encoder = "wordllama"
-    # movielens and histories: how many singular vectors make a collaborative vector.
-    data.collaborative_dimension = 64
-    # movielens and histories: each user's last interactions left out, so that a leave-one-out test finds no leak.
-    data.collaborative_holdout = 2
-    # Where prepared data sets are kept. Empty: $SID_JAX_CACHE, or .cache/sid_jax in the home folder.
-    data.cache_dir = ""
-    # Scaling, in this order; fitted once on the whole corpus, saved with the model, applied by its encoder.
-    # Each vector to length 1: what counts is its direction, as in cosine similarity.
-    data.unit_norm = True
-    # Subtract the mean vector.
-    data.center = True
-    # "global": one divisor, so that a feature's mean square is 1. "feature": a divisor for each. "none".
-    data.standardize = "global"
-
-    config.model = model = ConfigDict()
-    # L: codes in an ID before it is made unique.
-    model.num_levels = 3
-    # K: codes a level; one number, or one for each level, as in (64, 128, 256).
-    model.codebook_size = FieldReference(256, field_type=object)
-    # "mlp"; "residual": x W + MLP(x), which starts as the projection onto the first Z principal axes; "identity": no
-    # network, the scaled vectors themselves are quantized.
-    model.encoder = "mlp"
-    # Z: features of the latent vector that is quantized.
-    model.latent_dimension = 32
-    # Widths of the encoder's hidden layers; the decoder has them the other way round.
-    model.hidden_dimensions = (512, 256, 128)
-    # "silu", "relu" or "gelu".
-    model.activation = "silu"
-    # Share of hidden activations dropped in training.
-    model.dropout = 0.0
-    # "ste" (straight-through), "rotation" (the rotation trick), "diveq", "gumbel_softmax", "simvq" (frozen codebooks
-    # under a learned map) or "ema" (codebooks by moving averages).
-    model.quantization_method = "ste"
-    # Gumbel-softmax: True sends the sampled codeword forward and the soft gradient back; False sends the soft mixture.
-    model.gumbel_hard = True
-    # Gumbel-softmax: temperature at the start and its floor.
-    model.temperature = 2.0
-    model.min_temperature = 0.05
-    # Gumbel-softmax: factor an update, for the exponential schedule.
-    model.temperature_decay = 0.9995
-    # Gumbel-softmax: size of the noise at the start, in units of the squared distance between neighboring codewords,
-    # as the temperature is. It ends at 0, so that the codes of the last step are the codes that are exported.
-    model.noise_scale = 0.2
-    # ema: decay of the moving averages, a step, while the learning rate is at its peak; nearer to 1 as that falls.
-    model.ema_decay = 0.99
-    # Weight of |residual - sg(codeword)|^2 (van den Oord et al., 1711.00937, eq. 3: beta).
-    model.commitment_weight = 0.25
-    # Weight of |sg(residual) - codeword|^2, which moves the codebooks.
-    model.codebook_weight = 1.0
-    # Weight of the loss that draws together the quantized vectors of items that are taken together in
-    # `data.histories`, in units of the vectors' squared length; content alone still says which codes an item gets.
-    model.contrastive_weight = 0.0
-    # Weight of the loss by which a linear map of the quantized vector is to tell the item's co-occurrence vector, of
-    # `data.collaborative_dimension` features, from those of other items; in the same units.
-    model.alignment_weight = 0.0
-    # The temperature of both, in cosines.
-    model.contrastive_temperature = 0.1
-
-    config.ids = ids = ConfigDict()
-    # How codes become IDs that no two items share: "relocate" (L codes: of those under one tuple all but one move to a
-    # free one nearby), "suffix" (a further token, as in TIGER), or "none" (they stay shared).
-    ids.unique = "relocate"
-    # relocate: how many items may share an ID.
-    ids.capacity = 1
-
-    config.train = train = ConfigDict()
-    train.num_epochs = 100
-    # Items a step, over all devices together.
-    train.batch_size = 1024
-    # Vectors of more bytes than these stay in their file, a .npy of float32, and are read as steps need them.
-    train.resident_bytes = 2**32
-    # Share of the difference between two others that is added to each item of a batch, until codes settle, so that what
-    # is learned holds for new items too; 0 for the items as they are.
-    train.augmentation = 0.0
-    # "float32", or "bfloat16": in encoder and decoder, products round their factors to bfloat16 and add up in float32,
-    # until codes settle. Weights, distances, codes and all that is exported are float32.
-    train.precision = "float32"
-    # "adamw" or "adagrad".
-    train.optimizer = "adamw"
-    train.learning_rate = 1e-3
-    # The rate's course after the warm-up: "cosine" to 0, or "constant".
-    train.learning_rate_schedule = "cosine"
-    train.warmup_epochs = 4.0
-    # AdamW only, on the kernels: never on biases or codebooks.
-    train.weight_decay = 1e-4
-    # Gradients are scaled down to this global norm, a guard against outliers; 0 leaves them alone.
-    train.gradient_clip_norm = 1000.0
-    # Gumbel-softmax: False keeps the temperature and the noise where they start.
-    train.temperature_annealing = True
-    # "exponential", "linear", "cosine" or "constant".
-    train.annealing_schedule = "exponential"
-    # Epochs between two updates of the temperature.
-    train.temperature_update_frequency = 1
-    # Lloyd iterations of the k-means that starts the codebooks, and the most items it looks at (a random sample).
-    train.kmeans_iterations = 25
-    train.kmeans_sample_items = 65_536
-    # A code that no item took for this many epochs starts anew at a residual that is badly served; 0 never.
-    train.revive_every_epochs = 1.0
-    # Share of the run, at its end, in which the encoder holds still while codebooks and decoder settle.
-    train.settle_share = 0.2
-    # No revival in the last part of the run, so that what is revived has time to settle.
-    train.revive_until = 0.9
-    # Steps in one compiled call; metrics are written once a call.
-    train.log_every_steps = 100
-    # The whole corpus is measured, and a checkpoint saved, this often and at the end.
-    train.eval_every_epochs = 10.0
-    # The checkpoint that export takes is the best by this: any name that an evaluation prints ("r2", "distinct_rate").
-    train.best_metric = "r2"
-    train.best_mode = "max"
-    # A project of Weights & Biases that metrics go to as well (needs the [wandb] extra); empty: none.
-    train.wandb = ""
-    # Checkpoints kept: the latest, and the best of the rest.
-    train.keep_checkpoints = 3
-    return config.lock()
+    """Returns the settings that hold wherever nothing else is said."""
+    return default_of(SETTINGS).lock()
 
 
 def check_config(config: ConfigDict) -> None:
     """Refuses a config with a value that no run could use.
 
     Raises:
-      UserError: with the field, its value, and what it may be.
+      UserError: with the setting, its value, and what it may be.
     """
-    check_values(config, _CHOICES, _RANGES)
+    check_values(config, SETTINGS)
     _check_sizes(config.model)
     _check_histories(config)
     if config.model.min_temperature > config.model.temperature:
@@ -204,68 +320,6 @@ def check_config(config: ConfigDict) -> None:
             f"config.model.min_temperature is {config.model.min_temperature}, above config.model.temperature="
             f"{config.model.temperature}"
         )
-
-
-_INFINITE = float("inf")
-_TINY = 1e-12
-
-_CHOICES: dict[str, Sequence[Any]] = {
-    "data.source": ("vectors", *CATALOGS),
-    "data.histories.source": ("none", "sequences", "interactions", *CATALOGS),
-    "data.on_bad_rows": ("error", "drop", "report"),
-    "data.view": ("item", "user"),
-    "data.vectors": ("text", "collaborative", "text+collaborative"),
-    "data.standardize": ("global", "feature", "none"),
-    "model.encoder": ("mlp", "residual", "identity"),
-    "model.activation": ("silu", "relu", "gelu"),
-    "model.quantization_method": ("ste", "rotation", "diveq", "gumbel_softmax", "simvq", "ema"),
-    "ids.unique": SCHEMES,
-    "train.precision": ("float32", "bfloat16"),
-    "train.optimizer": ("adamw", "adagrad"),
-    "train.learning_rate_schedule": ("cosine", "constant"),
-    "train.annealing_schedule": ("exponential", "linear", "cosine", "constant"),
-    "train.best_metric": ("r2", "mse", "cosine", "distinct_rate", "agreement"),
-    "train.best_mode": ("max", "min"),
-}
-
-_RANGES: dict[str, tuple[float, float]] = {
-    "seed": (0, 2**32 - 1),
-    "data.core": (0, _INFINITE),
-    "data.collaborative_dimension": (1, _INFINITE),
-    "data.collaborative_holdout": (0, _INFINITE),
-    "data.collaborative_weight": (0, _INFINITE),
-    "model.num_levels": (1, 64),
-    "model.latent_dimension": (1, _INFINITE),
-    "model.dropout": (0, 0.99),
-    "model.temperature": (_TINY, _INFINITE),
-    "model.min_temperature": (_TINY, _INFINITE),
-    "model.temperature_decay": (_TINY, 1),
-    "model.noise_scale": (0, _INFINITE),
-    "model.ema_decay": (0, 1),
-    "model.commitment_weight": (0, _INFINITE),
-    "model.codebook_weight": (0, _INFINITE),
-    "model.contrastive_weight": (0, _INFINITE),
-    "model.alignment_weight": (0, _INFINITE),
-    "model.contrastive_temperature": (_TINY, _INFINITE),
-    "ids.capacity": (1, _INFINITE),
-    "train.num_epochs": (_TINY, _INFINITE),
-    "train.batch_size": (1, _INFINITE),
-    "train.resident_bytes": (0, _INFINITE),
-    "train.augmentation": (0, _INFINITE),
-    "train.learning_rate": (0, _INFINITE),
-    "train.warmup_epochs": (0, _INFINITE),
-    "train.weight_decay": (0, _INFINITE),
-    "train.gradient_clip_norm": (0, _INFINITE),
-    "train.temperature_update_frequency": (1, _INFINITE),
-    "train.kmeans_iterations": (0, _INFINITE),
-    "train.kmeans_sample_items": (1, _INFINITE),
-    "train.revive_every_epochs": (0, _INFINITE),
-    "train.revive_until": (0, 1),
-    "train.settle_share": (0, 1),
-    "train.log_every_steps": (1, _INFINITE),
-    "train.eval_every_epochs": (_TINY, _INFINITE),
-    "train.keep_checkpoints": (1, _INFINITE),
-}
 
 
 def _check_histories(config: ConfigDict) -> None:

@@ -1,23 +1,155 @@
-"""What every config has in common: its fields by name, the check of their values, its saved form."""
+"""Settings declared once: default, meaning, choices and range; and what is derived from the declarations.
+
+A declaration is a nested dict of `Setting`s. A default config, the check of a config, and a listing for help and docs
+are derived from it.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 import math
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import FieldReference
 
 from sid_jax.errors import UserError
 
+_INFINITY = float("inf")
+_TINY = 1e-12
+POSITIVE = (_TINY, _INFINITY)
+NOT_NEGATIVE = (0.0, _INFINITY)
+ONE_OR_MORE = (1.0, _INFINITY)
+SHARE = (0.0, 1.0)
+POSITIVE_SHARE = (_TINY, 1.0)
+
+# Earlier names of settings. They are accepted, with a warning, for one version.
+RENAMED = {
+    "centre": "center",
+    "standardise": "standardize",
+    "held_out_path": "cold_items",
+    "unseen_slots": "cold_slots",
+}
+# Settings that no longer exist. Saved configs may still name them.
+_REMOVED = ("noise_decay", "noise_offset")
+# What held in a saved config that is older than the setting, where that is not today's default.
+_BEFORE = {"model.encoder": "mlp", "train.augmentation": 0.0}
+
+
+class RenamedSettingWarning(FutureWarning):
+    """A setting was given by an earlier name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One setting.
+
+    Attributes:
+      default: its value unless something else is said. Values have its type.
+      meaning: what it does, in plain sentences.
+      choices: the values that it may have; of a tuple, those that its elements may have. Empty: any.
+      range: the least and the most that a number may be.
+      any_type: whether values may have other types than the default.
+    """
+
+    default: Any
+    meaning: str
+    choices: Sequence[Any] = ()
+    range: tuple[float, float] | None = None
+    any_type: bool = False
+
+    def check(self, name: str, value: Any) -> None:
+        """Raises a UserError if the setting `config.NAME` may not be `value`."""
+        if self.choices and isinstance(self.default, tuple):
+            for each in value:
+                if each not in self.choices:
+                    raise UserError(f"config.{name} has {each!r}; it may have {', '.join(map(repr, self.choices))}")
+        elif self.choices and value not in self.choices:
+            raise UserError(f"config.{name} is {value!r}; it must be one of {', '.join(map(repr, self.choices))}")
+        if self.range is not None:
+            least, most = self.range
+            if not (isinstance(value, (int, float)) and math.isfinite(value) and least <= value <= most):
+                raise UserError(f"config.{name} is {value}; it must be from {least:g} to {most:g}")
+
+    def allowed(self) -> str:
+        """Returns the choices or the range as text; "" if any value will do."""
+        if self.choices:
+            return ", ".join(map(str, self.choices))
+        if self.range is None:
+            return ""
+        least, most = self.range
+        if math.isinf(most):
+            return "above 0" if least == _TINY else f"{least:g} or more"
+        return f"above 0, at most {most:g}" if least == _TINY else f"{least:.10g} to {most:.10g}"
+
+
+# A section's settings, and sections in it, by name.
+Declaration = Mapping[str, "Setting | Declaration"]
+
+
+class Settings(ConfigDict):
+    """A `ConfigDict` in which a setting may also be set by its earlier name, with a warning."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        """Sets a field, or the one that is its new name."""
+        if key in RENAMED and key not in self and RENAMED[key] in self:
+            key = _new_name(key)
+        super().__setitem__(key, value)
+
+
+def default_of(declaration: Declaration) -> Settings:
+    """Returns a config, not locked, in which every setting has its default."""
+    config = Settings()
+    for name, declared in declaration.items():
+        if not isinstance(declared, Setting):
+            config[name] = default_of(declared)
+        elif declared.any_type:
+            config[name] = FieldReference(declared.default, field_type=object)
+        else:
+            config[name] = declared.default
+    return config
+
+
+def declared_settings(declaration: Declaration, prefix: str = "") -> Iterator[tuple[str, Setting]]:
+    """Yields each setting with its name, `section.name`, in order."""
+    for name, declared in declaration.items():
+        if isinstance(declared, Setting):
+            yield f"{prefix}{name}", declared
+        else:
+            yield from declared_settings(declared, f"{prefix}{name}.")
+
+
+def check_values(config: ConfigDict, declaration: Declaration) -> None:
+    """Refuses a value that is not among its setting's choices, or not in its setting's range.
+
+    Raises:
+      UserError: with the setting, its value, and what it may be.
+    """
+    missing = {name for name, _ in declared_settings(declaration)} - set(field_names(config))
+    if missing:
+        raise UserError(f"config.{min(missing)} is missing: the config is of another kind, or of another version")
+    for name, setting in declared_settings(declaration):
+        setting.check(name, field_value(config, name))
+
 
 def fill(config: ConfigDict, content: dict[str, Any]) -> ConfigDict:
-    """Returns the config with the values of its saved form; lists become the tuples that they were.
+    """Returns the config with the values of its saved form.
+
+    Earlier names are read, and settings that no longer exist are passed over. A setting that is newer than the saved
+    form gets the value that held before there was one.
 
     Raises:
       KeyError: for a field that the config lacks.
     """
-    for name, value in _flat(content).items():
+    saved = {_current(name): value for name, value in _flat(content).items() if _last(name) not in _REMOVED}
+    for name in field_names(config):
+        for ending, value in _BEFORE.items():
+            if name not in saved and f".{name}".endswith(f".{ending}"):
+                saved[name] = value
+    for name, value in saved.items():
         set_field(config, name, tuple(value) if isinstance(value, list) else value)
     return config
 
@@ -29,29 +161,6 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, Any
         # A list and a tuple of the same numbers mean the same; a saved config has lists alone.
         values.update({name: tuple(value) for name, value in values.items() if isinstance(value, list)})
     return [(name, left.get(name), right.get(name)) for name in {**left, **right} if left.get(name) != right.get(name)]
-
-
-def check_values(
-    config: ConfigDict, choices: Mapping[str, Sequence[Any]], ranges: Mapping[str, tuple[float, float]]
-) -> None:
-    """Refuses a value that is not among its field's choices, or not in its field's range.
-
-    Args:
-      config: what to check.
-      choices: by field, `section.name`.
-      ranges: by field, the least and the most.
-
-    Raises:
-      UserError: with the field, its value, and what it may be.
-    """
-    for name, allowed in choices.items():
-        value = field_value(config, name)
-        if value not in allowed:
-            raise UserError(f"config.{name} is {value!r}; it must be one of {', '.join(map(repr, allowed))}")
-    for name, (least, most) in ranges.items():
-        value = field_value(config, name)
-        if not (math.isfinite(value) and least <= value <= most):
-            raise UserError(f"config.{name} is {value}; it must be from {least:g} to {most:g}")
 
 
 def field_names(config: ConfigDict) -> list[str]:
@@ -75,8 +184,35 @@ def set_field(config: ConfigDict, name: str, value: Any) -> None:
     section[field] = value
 
 
+def set_by_name(config: ConfigDict, name: str, value: Any) -> None:
+    """Sets the setting of this name: "train.learning_rate", or "learning_rate" if no other section has one.
+
+    An earlier name is accepted, with a warning. A NumPy number or a list counts as a number or a tuple.
+
+    Raises:
+      UserError: if no setting or several have the name, or the value is of another type.
+    """
+    full_name = _full_name(config, name)
+    value = value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
+    value = tuple(value) if isinstance(value, list) else value
+    old = field_value(config, full_name)
+    try:
+        set_field(config, full_name, value)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{full_name} is {value!r}; it must be of type {type(old).__name__}, as in {old!r}") from error
+
+
+def renamed_flag(argument: str) -> str:
+    """Returns `--config.section.name=value` with the setting's new name, and warns, if the name is an earlier one."""
+    flag, equals, value = argument.partition("=")
+    section, dot, name = flag.rpartition(".")
+    if not flag.lstrip("-").startswith("config.") or name not in RENAMED:
+        return argument
+    return f"{section}{dot}{_new_name(name)}{equals}{value}"
+
+
 def choose(arg: str, methods: Sequence[str], options: Sequence[str]) -> tuple[str, set[str]]:
-    """Reads a config file's argument, such as "gumbel" or "gumbel,quick": one method at most, any of the options.
+    """Reads a config's argument, such as "gumbel" or "gumbel,quick": one method at most, any of the options.
 
     Returns:
       The method, the first one if none is named, and the options named.
@@ -93,6 +229,43 @@ def choose(arg: str, methods: Sequence[str], options: Sequence[str]) -> tuple[st
             f"after a comma"
         )
     return (named or [methods[0]])[0], set(words) - set(named)
+
+
+def _full_name(config: ConfigDict, name: str) -> str:
+    known = field_names(config)
+    if _last(name) in RENAMED and name not in known:
+        name = name[: len(name) - len(_last(name))] + _new_name(_last(name))
+    if name in known:
+        return name
+    found = [each for each in known if each.endswith(f".{name}")]
+    if len(found) > 1:
+        raise UserError(f"{name} may be {' or '.join(found)}: give one of these names")
+    if not found:
+        names = {_last(each): each for each in known} | {each: each for each in known}
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"; did you mean {names[close[0]]}?" if close else ": docs/settings.md lists them"
+        raise UserError(f"there is no setting {name}{hint}")
+    return found[0]
+
+
+def _new_name(name: str) -> str:
+    new = RENAMED[name]
+    # From here to who set it, through `Settings.__setitem__` and ConfigDict's attributes.
+    warnings.warn(
+        f"the setting {name} is called {new} now; {name} is accepted for one version more",
+        RenamedSettingWarning,
+        stacklevel=4,
+    )
+    return new
+
+
+def _current(name: str) -> str:
+    section, dot, last = name.rpartition(".")
+    return f"{section}{dot}{RENAMED.get(last, last)}"
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
 
 
 def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:

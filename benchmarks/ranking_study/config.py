@@ -1,17 +1,23 @@
-"""Every setting of the ranker, its default, and the check that refuses a wrong one."""
+"""Every setting of the ranker, declared once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 from ml_collections import ConfigDict
 
-from sid_jax.config import default_config as quantizer_config
+from sid_jax.config import SETTINGS as QUANTIZER_SETTINGS
 from sid_jax.data.catalogs.names import MOVIELENS
 from sid_jax.errors import UserError
 from sid_jax.features.kinds import KINDS
-from sid_jax.settings import check_values
+from sid_jax.settings import (
+    NOT_NEGATIVE,
+    ONE_OR_MORE,
+    POSITIVE,
+    SHARE,
+    Declaration,
+    Setting,
+    check_values,
+    default_of,
+)
 
 # An item by its content vector, through a linear map that is learned with the rest.
 VECTORS = "vectors"
@@ -23,108 +29,103 @@ BASELINE = "random"
 UNCUT = "sentencepiece-uncut"
 
 
+SETTINGS: Declaration = {
+    "seed": Setting(
+        0,
+        "Everything random is a function of the seed, a stream's name and the step; run r has seed + r.",
+        range=(0, 2**31),
+    ),
+    "runs": Setting(
+        5,
+        "Runs: each has another share of cold items, makes its own IDs and trains its own rankers.",
+        range=ONE_OR_MORE,
+    ),
+    "ids": Setting(
+        TRAINED,
+        "rqvae: trained on the way in each run, by the section `quantizer`, without the cold items. Or an export's "
+        "folder or another file of IDs, the same for all runs; whether cold items had a part in them is then for you "
+        "to know.",
+    ),
+    "data": {
+        "source": Setting(
+            "movielens-100k",
+            "A MovieLens, whose ratings are the impressions; the task is to tell those with `liked_from` stars or "
+            "more.",
+            choices=MOVIELENS,
+        ),
+        "path": Setting("", "A copy of it, as a folder or a zip in GroupLens' layout."),
+        "cache_dir": Setting("", "Where prepared data sets are kept. Empty: the usual folder."),
+        "liked_from": Setting(4.0, "The stars of a rating that counts as liked.", range=NOT_NEGATIVE),
+        "until": Setting(
+            1.0,
+            "The share of the ratings that is used at all, in the order of time. Settings are chosen with the last "
+            "part left out.",
+            range=(0.01, 1),
+        ),
+        "train_share": Setting(
+            0.8, "The share of these that is trained on; the rest, all of it later, is the test.", range=(0.01, 0.99)
+        ),
+        "cold_share": Setting(
+            0.2,
+            "Cold items, in each run others as long as there are enough left; with a fifth, each item is cold once in "
+            "five runs.",
+            range=(0.01, 0.9),
+        ),
+        "window": Setting(20, "The most of a user's last ratings that are read.", range=ONE_OR_MORE),
+    },
+    # What IDs are made from: the quantizer's own settings.
+    "quantizer": {name: declared for name, declared in QUANTIZER_SETTINGS.items() if name != "seed"},
+    "sides": {
+        "kinds": Setting(
+            ("sentencepiece", UNCUT, "prefix", "window", BASELINE),
+            "What stands for an item, at each of the table sizes: kinds of `sid_jax.features`, or "
+            "sentencepiece-uncut, whose pieces are not cut in training.",
+            choices=(*KINDS, UNCUT),
+        ),
+        "rows": Setting((250, 500, 1000), "Table sizes."),
+        "whole": Setting(
+            ("unigram", "item", VECTORS),
+            "What stands for an item and has one size: unigram (a row a code), item (a row an item), vectors (no "
+            "table).",
+            choices=("unigram", "item", VECTORS),
+        ),
+        "window": Setting(2, "window: codes in an n-gram.", range=ONE_OR_MORE),
+        "cut_share": Setting(
+            0.25,
+            "sentencepiece: in training, the chance that no piece reaches from a code to the next, other ones at each "
+            "step.",
+            range=SHARE,
+        ),
+    },
+    "model": {
+        "features": Setting(8, "Features of an item's embedding.", range=ONE_OR_MORE),
+        "hidden": Setting((64,), "Widths of the hidden layers."),
+        "dropout": Setting(0.1, "Share of hidden activations dropped in training.", range=(0, 0.99)),
+        "initial_scale": Setting(0.02, "Standard deviation of the table's rows at the start.", range=NOT_NEGATIVE),
+    },
+    "train": {
+        "num_epochs": Setting(5.0, "Epochs of training.", range=POSITIVE),
+        "batch_size": Setting(512, "Impressions in a step.", range=ONE_OR_MORE),
+        "learning_rate": Setting(3e-3, "The learning rate.", range=NOT_NEGATIVE),
+        "weight_decay": Setting(0.1, "Weight decay of tables and kernels.", range=NOT_NEGATIVE),
+    },
+    "eval": {"bootstrap_samples": Setting(1000, "Resamples for the confidence intervals.", range=ONE_OR_MORE)},
+}
+
+
 def default_config() -> ConfigDict:
     """Returns the settings that hold wherever a config file says nothing else."""
-    config = ConfigDict()
-    # Everything random is a function of (seed, stream name, step); run r has seed + r.
-    config.seed = 0
-    # Runs: each holds another share of the items out, makes its own IDs and trains its own rankers.
-    config.runs = 5
-    # "rqvae": trained on the way in each run, by the section `quantizer`, without the cold items. Or an export's folder
-    # or another file of IDs, the same for all runs; whether cold items had a part in them is then for you to know.
-    config.ids = TRAINED
-
-    config.data = data = ConfigDict()
-    # A MovieLens, whose ratings are the impressions; the task is to tell those with `liked_from` stars or more.
-    data.source = "movielens-100k"
-    data.path = ""
-    data.cache_dir = ""
-    data.liked_from = 4.0
-    # Ratings that exist at all, in the order of time: 1.0 is all. Settings are chosen with the last part left out.
-    data.until = 1.0
-    # Of these, what is trained on; the rest, all of it later, is the test.
-    data.train_share = 0.8
-    # Items held out of everything that is trained, in each run others as long as there are enough left; with a fifth,
-    # five runs hold out each item once.
-    data.cold_share = 0.2
-    # The most of a user's last ratings that are looked at.
-    data.window = 20
-
-    # What IDs are made from: the quantizer's own settings.
-    config.quantizer = quantizer = quantizer_config().unlock()
-    del quantizer["seed"]
-
-    config.sides = sides = ConfigDict()
-    # What stands for an item, at each of these table sizes: kinds of `sid_jax.features` ("sentencepiece", "unigram",
-    # "prefix", "window", "random", "item"), or "sentencepiece-uncut", whose pieces are not cut in training.
-    sides.kinds = ("sentencepiece", UNCUT, "prefix", "window", BASELINE)
-    sides.rows = (250, 500, 1000)
-    # Those that have one size: "unigram" (a row a code), "item" (a row an item), "vectors" (no table).
-    sides.whole = ("unigram", "item", VECTORS)
-    # "window": codes an n-gram.
-    sides.window = 2
-    # "sentencepiece": in training, the chance that no piece reaches from a code to the next, other ones at each step.
-    sides.cut_share = 0.25
-
-    config.model = model = ConfigDict()
-    # Of an item's embedding.
-    model.features = 8
-    model.hidden = (64,)
-    # Of hidden activations.
-    model.dropout = 0.1
-    # Spread of the table's rows at the start.
-    model.initial_scale = 0.02
-
-    config.train = train = ConfigDict()
-    train.num_epochs = 5.0
-    train.batch_size = 512
-    train.learning_rate = 3e-3
-    # On tables and kernels.
-    train.weight_decay = 0.1
-
-    config.eval = evaluation = ConfigDict()
-    evaluation.bootstrap_samples = 1000
-    return config.lock()
+    return default_of(SETTINGS).lock()
 
 
 def check_config(config: ConfigDict) -> None:
     """Refuses a config with a value that no run could use.
 
     Raises:
-      UserError: with the field, its value, and what it may be.
+      UserError: with the setting, its value, and what it may be.
     """
-    check_values(config, _CHOICES, _RANGES)
-    for name, known in (("kinds", (*KINDS, UNCUT)), ("whole", ("unigram", "item", VECTORS))):
-        for each in config.sides[name]:
-            if each not in known:
-                raise UserError(f"config.sides.{name} has {each!r}; it may have {', '.join(map(repr, known))}")
+    check_values(config, SETTINGS)
     if config.sides.kinds and not config.sides.rows:
         raise UserError("config.sides.rows is empty; give a table size for config.sides.kinds, as in (500,)")
     if not (config.sides.kinds or config.sides.whole):
         raise UserError("config.sides.kinds and config.sides.whole are both empty: nothing is to be ranked by")
-
-
-_INFINITE = float("inf")
-_TINY = 1e-12
-
-_CHOICES: dict[str, Sequence[Any]] = {"data.source": MOVIELENS}
-
-_RANGES: dict[str, tuple[float, float]] = {
-    "seed": (0, 2**31),
-    "runs": (1, _INFINITE),
-    "data.liked_from": (0, _INFINITE),
-    "data.until": (0.01, 1),
-    "data.train_share": (0.01, 0.99),
-    "data.cold_share": (0.01, 0.9),
-    "data.window": (1, _INFINITE),
-    "sides.window": (1, _INFINITE),
-    "sides.cut_share": (0, 1),
-    "model.features": (1, _INFINITE),
-    "model.dropout": (0, 0.99),
-    "model.initial_scale": (0, _INFINITE),
-    "train.num_epochs": (_TINY, _INFINITE),
-    "train.batch_size": (1, _INFINITE),
-    "train.learning_rate": (0, _INFINITE),
-    "train.weight_decay": (0, _INFINITE),
-    "eval.bootstrap_samples": (1, _INFINITE),
-}
