@@ -63,6 +63,7 @@ def prepare_ours(batch: int, method: str, precision: str, from_file: bool = Fals
     import numpy as np
 
     from sid_jax.config import default_config
+    from sid_jax.presets import set_mlp
     from sid_jax.training.corpus import ResidentCorpus, StreamedCorpus, most_steps_a_call
     from sid_jax.training.recipe import Recipe
     from sid_jax.training.schedules import Durations
@@ -70,6 +71,7 @@ def prepare_ours(batch: int, method: str, precision: str, from_file: bool = Fals
     from sid_jax.training.state import abstract_model, begin, make_state
 
     config = default_config()
+    set_mlp(config)
     config.model.hidden_dimensions = _HIDDEN
     config.model.quantization_method = method
     config.train.batch_size = batch

@@ -8,24 +8,6 @@ ml100k, beauty: data and recommender are those of configs/recommend.py. The IDs 
 are an export's, whose vectors are then read from where they lay when it was made.
 """
 
-import runpy
-from pathlib import Path
+from sid_jax.presets import joint
 
-from ml_collections import ConfigDict
-
-from sid_jax.recommend.config import ESTIMATORS
-from sid_jax.settings import choose
-
-
-def get_config(arg: str = "ml100k") -> ConfigDict:
-    """Returns the settings; `arg` is "ml100k" or "beauty", and may add "gumbel", "ste" or "soft", and "quick"."""
-    data_set, options = choose(arg, ["ml100k", "beauty"], [*ESTIMATORS, "quick"])
-    quick = ",quick" if "quick" in options else ""
-    beside = runpy.run_path(str(Path(__file__).with_name("recommend.py")))
-    config = beside["get_config"](data_set + quick)
-    config.joint.estimator = next(iter(options - {"quick"}), "gumbel")
-    if data_set == "ml100k":
-        # A film has sixty ratings where a product has eleven reviews: what the recommender expects is worth more.
-        config.joint.target_gradient = 10.0
-        config.joint.temperature, config.joint.min_temperature = 1.0, 0.3
-    return config
+get_config = joint

@@ -1,21 +1,28 @@
-"""Every config file gives settings that can be used, whatever its argument."""
+"""Every config file gives settings that can be used, whatever its argument, and those that it always gave."""
 
 import importlib.util
+import json
 
 import pytest
 
-from sid_jax.config import check_config
+from sid_jax.config import check_config, default_config
 from sid_jax.data.catalogs.names import AMAZON_CATEGORIES, MOVIELENS_SIZES
 from sid_jax.errors import UserError
+from sid_jax.presets import PRESETS, preset
 from sid_jax.recommend.config import check_config as check_recommender
+from sid_jax.settings import differences
 from tests.commands import ROOT
 
 
-def get_config(name, argument):
+def get_config_of(name):
     spec = importlib.util.spec_from_file_location(name, ROOT / "configs" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.get_config(argument)
+    return module.get_config
+
+
+def get_config(name, argument):
+    return get_config_of(name)(argument)
 
 
 @pytest.mark.parametrize("length", ["", ",quick"])
@@ -81,3 +88,43 @@ def test_a_catalog_that_there_is_not(name, argument, message):
 
 def test_best_alone_is_the_long_run_of_the_default():
     assert get_config("embeddings", "best").to_dict() == get_config("embeddings", "ste,best").to_dict()
+
+
+# What each preset came to in version 0.1: the defaults then, and what a preset had instead.
+BEFORE = json.loads((ROOT / "tests" / "presets_0_1.json").read_text())
+# Only Gumbel-softmax reads them, whose defaults are those of the preset "embeddings:gumbel" now.
+OF_GUMBEL = {"model.temperature", "model.noise_scale", "train.annealing_schedule"}
+
+
+def flat(config):
+    return {name: new for name, _, new in differences({}, config.to_dict())}
+
+
+@pytest.mark.parametrize("name", BEFORE["presets"])
+def test_a_preset_trains_as_it_did_before_the_defaults_were_a_recipe(name):
+    kind = "recommend" if name.split(":")[0] in ("recommend", "joint") else "config"
+    before = BEFORE["defaults"][kind] | BEFORE["presets"][name]
+    before = {setting: tuple(value) if isinstance(value, list) else value for setting, value in before.items()}
+    now = flat(preset(name))
+    changed = {setting for setting in before if now[setting] != before[setting]}
+    assert changed <= (OF_GUMBEL if now.get("model.quantization_method") != "gumbel_softmax" else set())
+    assert set(now) - set(before) == set()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_config_file_is_the_preset_of_its_name(name):
+    assert preset(name).to_dict() == get_config_of(name)().to_dict()
+    assert preset(f"{name}:quick").to_dict() == get_config_of(name)("quick").to_dict()
+
+
+def test_the_default_is_the_recipe_for_vectors_of_any_origin():
+    assert preset("embeddings").to_dict() == default_config().to_dict()
+    gumbel = default_config()
+    gumbel.model.quantization_method, gumbel.train.augmentation = "gumbel_softmax", 0.15
+    assert preset("embeddings:gumbel").to_dict() == gumbel.to_dict()
+
+
+@pytest.mark.parametrize("name", ["movie", "", ":gumbel", "configs/ml100k"])
+def test_an_unknown_preset_is_refused_with_a_list(name):
+    with pytest.raises(UserError, match="there are embeddings, ml100k, movielens, amazon, recommend, joint"):
+        preset(name)

@@ -9,6 +9,7 @@ five runs another fifth of the films is cold.
 from ml_collections import ConfigDict
 
 from ranking_study.config import default_config
+from sid_jax.presets import set_few_items
 from sid_jax.settings import choose
 
 
@@ -17,14 +18,9 @@ def get_config(arg: str = "ml100k") -> ConfigDict:
     _, options = choose(arg, ["ml100k"], ["quick"])
     config = default_config()
     config.data.source = config.quantizer.data.source = "movielens-100k"
-    config.quantizer.model.num_levels = 3
+    set_few_items(config.quantizer, num_epochs=600)
     config.quantizer.model.codebook_size = 32
-    config.quantizer.model.hidden_dimensions = (512, 256)
-    config.quantizer.train.batch_size = 512
-    config.quantizer.train.learning_rate = 3e-3
     config.quantizer.train.num_epochs = 300
-    config.quantizer.train.warmup_epochs = 25.0
-    config.quantizer.train.revive_every_epochs = 10.0
     config.quantizer.train.eval_every_epochs = 100.0
     # Films of the same codes are the same to a ranker.
     config.quantizer.ids.unique = "none"

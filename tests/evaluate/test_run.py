@@ -17,6 +17,7 @@ from sid_jax.errors import UserError
 from sid_jax.evaluate.labels import read_labels
 from sid_jax.evaluate.run import Sources, evaluate_ids
 from sid_jax.export.run import export
+from sid_jax.presets import set_mlp
 from sid_jax.training.loop import train
 from tests.commands import refused, run
 
@@ -45,6 +46,7 @@ def folder(tmp_path_factory):
         pa.table({"item": np.arange(200), "kind": [f"kind {each}" for each in group]}), folder / "labels.csv"
     )
     config = default_config()
+    set_mlp(config)
     config.data.path = str(folder / "items.npy")
     config.model.update({"codebook_size": 8, "latent_dimension": 8, "hidden_dimensions": (16,), "encoder": "residual"})
     config.train.update({"batch_size": 40, "num_epochs": 5, "warmup_epochs": 1.0, "eval_every_epochs": 5.0})

@@ -13,12 +13,14 @@ from sid_jax.errors import UserError
 from sid_jax.export.load import load_export
 from sid_jax.export.run import export
 from sid_jax.ids.table import IdTable
+from sid_jax.presets import set_mlp
 from sid_jax.training.loop import train
 
 
 def small_run(folder, vectors):
     np.save(folder / "items.npy", vectors)
     config = default_config()
+    set_mlp(config)
     config.data.path = str(folder / "items.npy")
     config.model.update({"codebook_size": 8, "latent_dimension": 6, "hidden_dimensions": (24,)})
     config.train.update({"batch_size": 64, "num_epochs": 10, "warmup_epochs": 1.0, "eval_every_epochs": 10.0})

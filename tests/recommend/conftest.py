@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sid_jax.presets import set_mlp
 from sid_jax.recommend.config import default_config
 
 NUM_ITEMS = 40
@@ -55,6 +56,7 @@ def settings(world: Path) -> dict[str, object]:
 @pytest.fixture
 def config(settings: dict[str, object]):
     changed = default_config()
+    set_mlp(changed.quantizer)
     for name, value in settings.items():
         section, _, field = name.rpartition(".")
         (changed[section] if section else changed)[field] = str(value) if isinstance(value, Path) else value

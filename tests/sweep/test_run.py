@@ -11,6 +11,7 @@ from rich.console import Console
 
 from sid_jax.config import default_config
 from sid_jax.errors import UserError
+from sid_jax.presets import set_mlp
 from sid_jax.sweep import run as sweep_run
 from sid_jax.sweep.run import sweep
 from sid_jax.sweep.space import Between, OneOf
@@ -24,6 +25,7 @@ SPACE = {"train.learning_rate": Between(1e-4, 1e-1, log=True), "model.hidden_dim
 def config(tmp_path):
     np.save(tmp_path / "items.npy", np.random.default_rng(0).normal(size=(80, 6)).astype(np.float32))
     config = default_config()
+    set_mlp(config)
     config.data.path = str(tmp_path / "items.npy")
     config.model.update({"codebook_size": 4, "latent_dimension": 4, "num_levels": 2, "hidden_dimensions": (8,)})
     config.train.update({"batch_size": 40, "num_epochs": 2, "warmup_epochs": 0.5, "eval_every_epochs": 1.0})

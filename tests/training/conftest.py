@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sid_jax.config import default_config
+from sid_jax.presets import set_mlp
 
 
 @pytest.fixture
@@ -19,6 +20,7 @@ def config(corpus, tmp_path):
     """Settings of a small Gumbel-softmax run over the corpus, which lies in a file."""
     np.save(tmp_path / "corpus.npy", corpus)
     config = default_config()
+    set_mlp(config)
     config.data.path = str(tmp_path / "corpus.npy")
     config.model.update({"codebook_size": 16, "latent_dimension": 6, "hidden_dimensions": (24,)})
     config.model.quantization_method = "gumbel_softmax"

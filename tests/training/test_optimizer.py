@@ -7,6 +7,7 @@ from flax import nnx
 
 from sid_jax.config import default_config
 from sid_jax.models.rqvae import RQVAE
+from sid_jax.presets import set_mlp
 from sid_jax.training.optimizer import make_optimizer, reset_moments
 
 
@@ -18,6 +19,7 @@ def params():
 
 def optimizer_of(**train):
     config = default_config()
+    set_mlp(config)
     config.train.update(train)
     return make_optimizer(config.train, optax.constant_schedule(0.1))
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sid_jax.config import default_config
+from sid_jax.presets import set_mlp
 from sid_jax.training.schedules import Durations, learning_rate_schedule, noise_schedule, temperature_schedule
 
 
@@ -13,6 +14,7 @@ def durations(config, num_items=1000):
 
 def config_of(**train):
     config = default_config()
+    set_mlp(config)
     config.train.batch_size = 100
     config.train.num_epochs = 50
     config.train.update(train)

@@ -9,6 +9,7 @@ import pytest
 from ranking_study.config import default_config
 
 from sid_jax.data.catalogs.movielens.tables import build_movielens, text_column
+from sid_jax.presets import set_mlp
 
 NUM_ITEMS, NUM_USERS, NUM_KINDS = 60, 40, 4
 
@@ -77,6 +78,7 @@ def settings(world: Path) -> dict[str, object]:
 @pytest.fixture
 def config(settings):
     changed = default_config()
+    set_mlp(changed.quantizer)
     for name, value in settings.items():
         section, _, field = name.rpartition(".")
         (changed[section] if section else changed)[field] = value

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from sid_jax.config import default_config
 from sid_jax.export.run import export
+from sid_jax.presets import set_mlp
 from sid_jax.training.loop import train
 from tests.recommend.conftest import NUM_ITEMS
 
@@ -22,6 +23,7 @@ def tokenizer(tmp_path_factory) -> Path:
     vectors = random.normal(size=(8, 6))[np.arange(NUM_ITEMS) // 5] + 0.5 * random.normal(size=(NUM_ITEMS, 6))
     np.save(folder / "vectors.npy", vectors.astype(np.float32))
     config = default_config()
+    set_mlp(config)
     config.data.path = str(folder / "vectors.npy")
     config.model.num_levels, config.model.codebook_size = 2, 8
     config.model.latent_dimension, config.model.hidden_dimensions = 4, (16,)

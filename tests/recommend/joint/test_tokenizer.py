@@ -6,6 +6,7 @@ from rich.console import Console
 
 from sid_jax.config import default_config
 from sid_jax.export.run import export
+from sid_jax.presets import set_mlp
 from sid_jax.recommend.joint.tokenizer import load_tokenizer
 from sid_jax.training.loop import train
 
@@ -18,6 +19,7 @@ def test_what_histories_gave_an_export_is_found_again_where_its_files_now_are(jo
     np.save(old / "items.npy", np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32))
     (old / "histories.txt").write_text("".join(f"u{n} {n} {n + 1} {n + 2} 0 0\n" for n in range(38)))
     config = default_config()
+    set_mlp(config)
     config.data.path, config.data.histories.path = str(old / "items.npy"), str(old / "histories.txt")
     config.data.histories.source, config.data.collaborative_dimension = "sequences", 2
     config.data.collaborative_weight, config.model.alignment_weight = weight, 0.1
