@@ -26,7 +26,7 @@ from rich.table import Table
 
 from sid_jax import command
 from sid_jax.errors import UserError
-from sid_jax.export.load import load_export
+from sid_jax.export.artifact import load_export
 from sid_jax.export.manifest import read_manifest
 from sid_jax.json_file import write_json
 from sid_jax.recommend.compare import Compared, comparison_tables, write_comparison

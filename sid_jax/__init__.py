@@ -11,7 +11,7 @@ __all__ = ["ids", "load_export"]
 def __getattr__(name: str) -> Any:
     # Loaded when asked for: a program that wants one function of the library does not wait for the rest.
     if name == "load_export":
-        from sid_jax.export.load import load_export
+        from sid_jax.export.artifact import load_export
 
         return load_export
     if name == "ids":

@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from absl import logging
 
-from sid_jax.export.load import load_export
+from sid_jax.export.artifact import load_export
 from sid_jax.training.restore import restore_run
 from tests.commands import finish, start
 

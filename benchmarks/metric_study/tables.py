@@ -15,7 +15,7 @@ from rich.console import Console
 
 from metric_study import trees
 from metric_study.world import World
-from sid_jax.export.load import load_export
+from sid_jax.export.artifact import load_export
 from sid_jax.export.run import export
 from sid_jax.ids.unique import append_suffix
 from sid_jax.recommend.data.id_makers import kmeans_ids, lsh_ids, random_ids

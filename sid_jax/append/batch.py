@@ -15,7 +15,7 @@ from sid_jax.data.blocks import take_rows
 from sid_jax.data.checks import check_unique, not_finite
 from sid_jax.data.parts.vector_parts import VectorParts
 from sid_jax.errors import UserError
-from sid_jax.export.load import ITEMS_A_CALL, encode_vectors
+from sid_jax.export.encoder import ITEMS_A_CALL, encode_vectors
 from sid_jax.ids.convert import code_type
 from sid_jax.models.rqvae import RQVAE
 

@@ -14,10 +14,9 @@ import pyarrow.parquet as pq
 
 from sid_jax.append.items import Items, read_items
 from sid_jax.errors import UserError
-from sid_jax.export.codebooks import read_codebooks
 from sid_jax.export.manifest import manifest_hash, read_manifest
 from sid_jax.export.tables import table_files
-from sid_jax.export.weights import model_from_weights
+from sid_jax.export.weights import read_model
 from sid_jax.ids.relocate import tuple_keys
 from sid_jax.ids.unique import SCHEMES
 from sid_jax.models.rqvae import RQVAE
@@ -82,7 +81,7 @@ def read_published(folder: Path) -> Published:
     """
     manifest = read_manifest(folder, verify=True)
     _check_made(folder, manifest)
-    model = model_from_weights(*read_codebooks(folder))
+    model = read_model(folder, manifest["config"])
     num_levels, made = len(model.quantizer.levels), manifest["semantic_ids"]
     id_name, files = manifest["schema"]["id_column"], table_files(folder)
     items = read_items(files, id_name, made["length"], num_levels)

@@ -19,14 +19,13 @@ from sid_jax.data.bad_rows import treat_bad_rows
 from sid_jax.data.parts.vector_parts import VectorParts, list_parts
 from sid_jax.data.vector_set import LeftOut
 from sid_jax.errors import UserError
+from sid_jax.export.artifact import Export, write_files
 from sid_jax.export.atomic import atomic_folder, refuse_taken
-from sid_jax.export.files import model_hash, write_files
 from sid_jax.export.manifest import semantic_ids_section
-from sid_jax.export.measured import hand_on_training
+from sid_jax.export.measured import read_measured
+from sid_jax.export.tables import ROWS_A_FILE
+from sid_jax.export.weights import model_hash
 from sid_jax.training.restore import restore_model
-
-# Of an ID table in several files.
-_ROWS_A_FILE = 2**18
 
 
 def append(
@@ -134,7 +133,6 @@ def _write(folder: Path, published: Published, version: Version, drift: dict[str
     old, items = published.manifest, version.items
     moved = items.semantic_ids[:, : items.codes.shape[1]] != items.codes
     write_retired(folder, version.retired, version.removed_in, published.id_name, version.sizes)
-    hand_on_training(published.folder, folder)
     manifest = {
         "config": old["config"],
         "step": old.get("step"),
@@ -153,7 +151,15 @@ def _write(folder: Path, published: Published, version: Version, drift: dict[str
         "drift": drift,
     }
     table = items.table(published.id_name, version.sizes)
-    write_files(folder, table, published.model, manifest, rows_a_file=_ROWS_A_FILE if published.sharded else None)
+    measured = read_measured(published.folder)
+    version_made = Export(
+        manifest,
+        table,
+        published.model,
+        measured={"training": measured["training"]} if "training" in measured else {},
+        rows_a_file=ROWS_A_FILE if published.sharded else None,
+    )
+    write_files(version_made, folder)
 
 
 def _say(console: Console, published: Published, version: Version, drift: dict[str, Any], out: Path) -> None:

@@ -15,8 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from sid_jax.data.parts.vector_parts import VectorParts
-from sid_jax.export.codebooks import read_codebooks
-from sid_jax.export.weights import model_from_weights
+from sid_jax.export.weights import read_model
 from sid_jax.models.rqvae import RQVAE
 
 
@@ -86,7 +85,7 @@ class Job:
 
 @functools.lru_cache(1)
 def _load_model(folder: Path) -> RQVAE:
-    return model_from_weights(*read_codebooks(folder))
+    return read_model(folder)
 
 
 class ArrowIds:

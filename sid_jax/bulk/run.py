@@ -23,11 +23,10 @@ from sid_jax.data.parts.vector_parts import VectorParts, list_parts
 from sid_jax.errors import UserError
 from sid_jax.export.alignment import Alignment, find_alignment, read_alignment_target
 from sid_jax.export.atomic import atomic_folder, refuse_taken
-from sid_jax.export.files import write_model
-from sid_jax.export.load import ITEMS_A_CALL, encode_vectors
+from sid_jax.export.encoder import ITEMS_A_CALL, encode_vectors
 from sid_jax.export.manifest import semantic_ids_section, write_manifest
 from sid_jax.export.measured import write_measured
-from sid_jax.export.weights import model_info
+from sid_jax.export.weights import model_info, write_model
 from sid_jax.ids.convert import common_rows
 from sid_jax.ids.relocate import refuse_too_many
 from sid_jax.ids.table import IdTable
@@ -94,7 +93,7 @@ def export_files(
         job = Job(folder, parts, sizes, scheme, capacity, config.data.id_column, sample_every)
         made = Stages(job, engine or LocalEngine(), console).run()
         shutil.rmtree(job.scratch)
-        write_measured(folder, workdir)
+        write_measured(folder, {}, workdir)
         manifest = {
             "config": config.to_dict(),
             "step": step,

@@ -15,8 +15,8 @@ from sid_jax.data.vector_files import read_vector_files
 from sid_jax.errors import UserError
 from sid_jax.evaluate.labels import read_labels
 from sid_jax.evaluate.report import print_figures
+from sid_jax.export.artifact import load_export
 from sid_jax.export.id_tables import parse_id_source, read_id_table
-from sid_jax.export.load import load_export
 from sid_jax.ids.fidelity import fidelity_by_depth
 from sid_jax.ids.neighbors import nearest_items, neighbors_share_prefix
 from sid_jax.ids.quality import (

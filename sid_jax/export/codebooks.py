@@ -27,6 +27,7 @@ def write_codebooks(
     weights: Mapping[str, np.ndarray],
     scaling: Mapping[str, np.ndarray],
     info: dict[str, Any],
+    training: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Writes `codebooks.safetensors` and `codebooks.pt`; all arrays are float32 in them.
 
@@ -35,9 +36,10 @@ def write_codebooks(
       weights: by name, `encoder.network.0.weight` and so on; of each level `quantization_layers.0.embedding.weight`.
       scaling: "mean" and "scale", `[D]` each.
       info: what else it takes to use them, in plain Python that JSON knows: `unit_norm`, `activation`, …
+      training: arrays that only further training needs, by name; they are in the safetensors file alone.
     """
     # Serialized in memory, because its own writing of files hides a full disk in an error of another kind.
-    (folder / _SAFETENSORS).write_bytes(safetensors_bytes(weights, scaling, info))
+    (folder / _SAFETENSORS).write_bytes(safetensors_bytes({**weights, **(training or {})}, scaling, info))
     weights = {name: _float32(array) for name, array in weights.items()}
     scaling = {name: _float32(scaling[name]) for name in _SCALING}
     content = {"codebooks": _stacked(_codebooks(weights)), "scaling": scaling, "info": info, "state_dict": weights}

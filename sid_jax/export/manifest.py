@@ -17,11 +17,20 @@ from typing import Any
 import numpy as np
 
 from sid_jax.errors import UserError
+from sid_jax.settings import RENAMED
 
 FORMAT_VERSION = 1
 _NAME = "manifest.json"
 # A view of the rest, which may be made anew at any time.
 _NOT_LISTED = (_NAME, "report.html")
+_FRAME = ("format_version", "created", "versions", "files", "digest")
+# Figures by the names that earlier exports have for them.
+_RENAMED = {
+    "duplicate_floor": "max_distinct_rate",
+    "num_held_out": "num_cold",
+    "r2_held_out": "r2_cold",
+    **RENAMED,
+}
 _PACKAGES = ("sid_jax", "jax", "flax", "numpy")
 
 
@@ -46,7 +55,7 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
         "versions": {**{package: _version(package) for package in _PACKAGES}, "python": platform.python_version()},
     }
     files = {name: _describe(folder / name) for name in _other_files(folder)}
-    if taken := {*frame, "files", "digest"} & set(content):
+    if taken := set(_FRAME) & set(content):
         raise ValueError(f"the manifest has keys of its own called {', '.join(sorted(taken))}")
     # As whoever reads it will have it.
     manifest = json.loads(json.dumps({**frame, **content, "files": files}, allow_nan=False))
@@ -78,7 +87,13 @@ def read_manifest(folder: str | Path, *, verify: bool = False) -> dict[str, Any]
             raise UserError(f"{path} has {path.stat().st_size} bytes, {_NAME} says {wanted['bytes']}: export again")
         if verify and _describe(path) != wanted:
             raise UserError(f"{path} has changed since it was exported (SHA-256 differs): export again")
-    return manifest
+    return _with_names_of_today(manifest)
+
+
+def content_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a manifest without what `write_manifest` adds, and as a reader has it: lists where tuples were."""
+    content = {name: value for name, value in manifest.items() if name not in _FRAME}
+    return json.loads(json.dumps(content, allow_nan=False))
 
 
 def semantic_ids_section(
@@ -106,6 +121,12 @@ def semantic_ids_section(
 def manifest_hash(folder: Path) -> str:
     """Returns the SHA-256 of an export's manifest, which names that of every other file: the whole export's."""
     return hashlib.sha256((folder / _NAME).read_bytes()).hexdigest()
+
+
+def _with_names_of_today(content: Any) -> Any:
+    if not isinstance(content, dict):
+        return content
+    return {_RENAMED.get(name, name): _with_names_of_today(value) for name, value in content.items()}
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""From a trained run to the files that others use."""
+"""From a trained run to its export."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from jax.sharding import Mesh
 from rich.console import Console
 
 from sid_jax.export.alignment import Alignment, find_alignment, read_alignment_target
-from sid_jax.export.atomic import atomic_folder, refuse_taken
-from sid_jax.export.files import write_files
-from sid_jax.export.manifest import semantic_ids_section
-from sid_jax.export.measured import write_measured
+from sid_jax.export.artifact import Export, make_export, write_export
+from sid_jax.export.atomic import refuse_taken
+from sid_jax.export.manifest import content_of, semantic_ids_section
+from sid_jax.export.weights import model_info
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.convert import common_rows
 from sid_jax.ids.extend import extend_ids
+from sid_jax.ids.fidelity import report_figures
 from sid_jax.ids.quality import entropy, gini
 from sid_jax.ids.table import IdTable
 from sid_jax.ids.unique import make_unique
+from sid_jax.messages import Messages
 from sid_jax.quantize.health import max_distinct_rate
 from sid_jax.training.evaluate import Evaluation, evaluate, r2_of_codes
 from sid_jax.training.restore import TrainedRun, restore_run
@@ -51,88 +53,73 @@ def export(
     """
     refuse_taken(out)
     to = read_alignment_target(align_to)
-    export_run(restore_run(workdir, step), workdir, out, unique=unique, align_to=to, console=console)
+    made = make_export(restore_run(workdir, step), unique=unique, align_to=to)
+    write_export(made, out, records=workdir)
+    Messages.to_console(console).line(written(made, out))
 
 
-def export_run(
-    run: TrainedRun,
-    records: Path,
-    out: Path,
-    *,
-    unique: str | None = None,
-    align_to: IdTable | None = None,
-    about: Mapping[str, Any] | None = None,
-    console: Console | None = None,
-) -> None:
-    """Writes the export of a run at the state that it has; see `export`.
+def written(made: Export, out: Path) -> str:
+    """Returns what a command says of an export that it has written."""
+    return (
+        f"{len(made.table):,} Semantic IDs of step {made.manifest['step']:,} are in {out}: ids.parquet, ids.csv, "
+        f"trie.npz, codebooks.safetensors, codebooks.pt, manifest.json"
+    )
 
-    Args:
-      run: what to export.
-      records: the folder where it was written down how training went, for the report.
-      out: where to.
-      unique: as of `export`.
-      align_to: the IDs of an older model.
-      about: what the manifest is to say besides.
-      console: where to print; standard output if None.
-    """
-    console = console or Console()
-    mesh = all_devices()
-    floor = max_distinct_rate(run.data.vectors)
-    evaluation = evaluate(run.recipe, run.state, run.data.vectors, floor, mesh)
+
+def export_of_run(
+    run: TrainedRun, *, unique: str | None, align_to: IdTable | None, about: Mapping[str, Any] | None
+) -> Export:
+    """Returns the export of a run; as of `sid_jax.export.artifact.make_export`."""
+    mesh, data = all_devices(), run.data
+    most = max_distinct_rate(data.vectors)
+    evaluation = evaluate(run.recipe, run.state, data.vectors, most, mesh)
     alignment = None if align_to is None else _align(run, evaluation, align_to)
     if alignment is not None:
         run = run.renumbered(alignment.orders)
-        evaluation = evaluate(run.recipe, run.state, run.data.vectors, floor, mesh)
-    model, codes, sizes = run.model, evaluation.codes, evaluation.metrics["codebook_size"]
+        evaluation = evaluate(run.recipe, run.state, data.vectors, most, mesh)
+    codes, sizes = evaluation.codes, evaluation.metrics["codebook_size"]
     scheme, capacity = unique or run.config.ids.unique, run.config.ids.capacity
     semantic_ids = _semantic_ids(run, codes, sizes, scheme, capacity)
     final_codes = semantic_ids[:, : len(sizes)]
     if scheme == "suffix":
         sizes = [*sizes, int(semantic_ids[:, -1].max()) + 1]
     moved = final_codes != codes
-    with atomic_folder(out) as folder:
-        table = IdTable(
-            run.data.ids,
-            semantic_ids,
-            codes=codes,
-            sizes=sizes,
-            columns=run.data.columns,
-            id_name=run.data.id_name,
-            shared=True,
-            check=False,
-        )
-        write_measured(folder, records, model=model, codes=final_codes, vectors=run.data.vectors)
-        manifest = {
-            "config": run.config.to_dict(),
-            "step": run.step,
-            **({} if alignment is None else {"renumbered": alignment.record()}),
-            **(about or {}),
-            "data": {
-                "source": run.data.source,
-                "fingerprint": run.data.fingerprint(),
-                "num_items": len(run.data.ids),
-                "num_cold": 0 if run.data.cold is None else int(run.data.cold.sum()),
-                "num_left_out": run.data.left_out.num_rows,
-                "num_features": run.data.vectors.shape[1],
-            },
-            "semantic_ids": semantic_ids_section(scheme, capacity, sizes, moved.any(axis=1).mean(), moved.mean(axis=0)),
-            "schema": {"id_column": run.data.id_name, "columns": list(run.data.columns)},
-            "metrics": {
-                **evaluation.metrics,
-                "gini": gini(codes),
-                "entropy": entropy(codes),
-                "r2_unique": r2_of_codes(run.recipe, run.state, run.data.vectors, final_codes, mesh),
-                **_cold_figures(run, codes, mesh),
-            },
-        }
-        write_files(folder, table, model, manifest)
-    console.print(
-        f"{len(run.data.ids):,} Semantic IDs of step {run.step:,} are in {out}: ids.parquet, ids.csv, "
-        f"trie.npz, codebooks.safetensors, codebooks.pt, manifest.json",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+    table = IdTable(
+        data.ids,
+        semantic_ids.astype(np.int32),
+        codes=codes.astype(np.int32),
+        sizes=sizes,
+        columns=data.columns,
+        id_name=data.id_name,
+        shared=scheme == "none" or capacity > 1,
+        check=False,
     )
+    model = run.model
+    manifest = {
+        "config": run.config.to_dict(),
+        "step": run.step,
+        **({} if alignment is None else {"renumbered": alignment.record()}),
+        **(about or {}),
+        "data": {
+            "source": data.source,
+            "fingerprint": data.fingerprint(),
+            "num_items": len(data.ids),
+            "num_cold": 0 if data.cold is None else int(data.cold.sum()),
+            "num_left_out": data.left_out.num_rows,
+            "num_features": data.vectors.shape[1],
+        },
+        "semantic_ids": semantic_ids_section(scheme, capacity, sizes, moved.any(axis=1).mean(), moved.mean(axis=0)),
+        "schema": {"id_column": data.id_name, "columns": list(data.columns)},
+        "metrics": {
+            **evaluation.metrics,
+            "gini": gini(codes),
+            "entropy": entropy(codes),
+            "r2_unique": r2_of_codes(run.recipe, run.state, data.vectors, final_codes, mesh),
+            **_cold_figures(run, codes, mesh),
+        },
+        "codebooks": model_info(model),
+    }
+    return Export(content_of(manifest), table, model, measured=report_figures(model, final_codes, data.vectors))
 
 
 def _semantic_ids(run: TrainedRun, codes: np.ndarray, sizes: list[int], scheme: str, capacity: int) -> np.ndarray:

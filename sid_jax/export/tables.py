@@ -9,13 +9,15 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-_WHOLE = "ids.parquet"
+WHOLE_FILE = "ids.parquet"
+# Of an ID table in several files.
+ROWS_A_FILE = 2**18
 
 
 def write_table(folder: Path, table: pa.Table, *, rows: int | None = None) -> None:
     """Writes the ID table as `ids.parquet` and `ids.csv`, or as .parquet files of so many rows each."""
     if rows is None:
-        pq.write_table(table, folder / _WHOLE)
+        pq.write_table(table, folder / WHOLE_FILE)
         pyarrow.csv.write_csv(_without_lists(table), folder / "ids.csv")
         return
     count = max(1, -(-len(table) // rows))
@@ -30,7 +32,7 @@ def shard_name(number: int, count: int) -> str:
 
 def table_files(folder: Path) -> list[Path]:
     """Returns the files of an export's ID table, in the order of its rows: one, or many."""
-    return [folder / _WHOLE] if (folder / _WHOLE).exists() else sorted(folder.glob("ids-*-of-*.parquet"))
+    return [folder / WHOLE_FILE] if (folder / WHOLE_FILE).exists() else sorted(folder.glob("ids-*-of-*.parquet"))
 
 
 def _without_lists(table: pa.Table) -> pa.Table:

@@ -1,15 +1,17 @@
-"""The model's arrays under PyTorch's names and in its layout, and back."""
+"""A model as files and back: its arrays under PyTorch's names and in its layout."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from flax import nnx
 
-from sid_jax.data.scaling import Scaling
+from sid_jax.export.codebooks import read_codebooks, safetensors_bytes, write_codebooks
 from sid_jax.models.mlp import MLP
 from sid_jax.models.rqvae import RQVAE
 
@@ -46,15 +48,43 @@ def original_project_has(model: RQVAE) -> bool:
     )
 
 
+def training_arrays(model: RQVAE) -> dict[str, np.ndarray]:
+    """Returns what the model has for its training beside weights and codebooks, by name.
+
+    `quantizer.basis.0`, ... and `quantizer.transform.0`, ...: with "simvq", of which the codebooks are the products.
+    `quantizer.count.0`, ...: with "ema", the moving counts `[K]`. `aligner.weight`: `[C, Z]`.
+    """
+    quantizer, arrays = model.quantizer, dict[str, np.ndarray]()
+    groups = {"basis": quantizer.levels if len(quantizer.transforms) else (), "transform": quantizer.transforms}
+    for name, variables in {**groups, "count": quantizer.counts}.items():
+        arrays |= {f"quantizer.{name}.{level}": np.asarray(each[...]) for level, each in enumerate(variables)}
+    if model.aligner is not None:
+        arrays["aligner.weight"] = np.asarray(model.aligner.kernel[...]).T
+    return arrays
+
+
 def model_info(model: RQVAE) -> dict[str, Any]:
     """Returns what the arrays do not say of the model, as plain values."""
     return {
         "unit_norm": model.unit_norm,
         "activation": model.encoder.activation,
+        "dropout": model.encoder.dropout,
         "num_levels": len(model.quantizer.levels),
         "codebook_size": list(model.quantizer.codebook_sizes),
+        "quantization_method": model.quantizer.method,
         "original_project": original_project_has(model),
     }
+
+
+def write_model(folder: Path, model: RQVAE) -> None:
+    """Writes both codebook files."""
+    write_codebooks(folder, torch_weights(model), _scaling(model), model_info(model), training_arrays(model))
+
+
+def model_hash(model: RQVAE) -> str:
+    """Returns a SHA-256 over all that decides which codes a model assigns and what codes decode to."""
+    info = {name: model_info(model)[name] for name in ("unit_norm", "activation")}
+    return hashlib.sha256(safetensors_bytes(torch_weights(model), _scaling(model), info)).hexdigest()
 
 
 def model_from_weights(
@@ -62,33 +92,70 @@ def model_from_weights(
     weights: Mapping[str, np.ndarray],
     scaling: Mapping[str, np.ndarray],
     info: Mapping[str, Any],
+    config: Mapping[str, Any] | None = None,
 ) -> RQVAE:
-    """Returns the model that `torch_weights` and `model_info` came from.
+    """Returns the model that `write_model` was given; nothing is drawn or compiled.
 
     Args:
       codebooks: L of `[K, Z]`.
-      weights: encoder and decoder, by name.
+      weights: encoder, decoder and what `training_arrays` gives, by name.
       scaling: "mean" and "scale", `[D]` each.
       info: as from `model_info`.
+      config: the settings of the run, which know what the `info` of older exports does not say: method and dropout.
     """
-    widths = _widths(weights)
-    model = RQVAE(
-        len(scaling["mean"]),
-        [len(codebook) for codebook in codebooks],
-        latent_dimension=widths[-1] if widths else None,
-        hidden_dimensions=widths[1:-1],
-        activation=info["activation"],
-        shortcut=_shortcut_name("encoder") in weights,
-        unit_norm=info["unit_norm"],
-        rngs=nnx.Rngs(0),
+    widths, aligner = _widths(weights), weights.get("aligner.weight")
+    settings = {**(config or {}).get("model", {}), **info}
+    method = settings.get("quantization_method", "ste")
+    model = nnx.eval_shape(
+        lambda: RQVAE(
+            len(scaling["mean"]),
+            [len(codebook) for codebook in codebooks],
+            latent_dimension=widths[-1] if widths else None,
+            hidden_dimensions=widths[1:-1],
+            activation=info["activation"],
+            dropout=settings.get("dropout", 0.0),
+            shortcut=_shortcut_name("encoder") in weights,
+            unit_norm=info["unit_norm"],
+            collaborative_dimension=None if aligner is None else len(aligner),
+            quantization_method=method,
+            rngs=nnx.Rngs(0),
+        )
     )
-    _fill(model.encoder, "encoder", weights)
-    _fill(model.decoder, "decoder", weights)
-    model.quantizer.set_codebooks([jnp.asarray(codebook) for codebook in codebooks])
-    model.set_scaling(
-        Scaling(unit_norm=info["unit_norm"], mean=jnp.asarray(scaling["mean"]), scale=jnp.asarray(scaling["scale"]))
-    )
+    quantizer = {"levels": dict(enumerate(codebooks)), "initialized": np.array(True)}
+    if method == "simvq":
+        # An older export has the products alone: they are a basis under the identity.
+        identity = np.eye(codebooks[0].shape[1], dtype=np.float32)
+        quantizer["levels"] = _by_level(weights, "basis", codebooks)
+        quantizer["transforms"] = _by_level(weights, "transform", [identity] * len(codebooks))
+    elif method == "ema":
+        ones = [np.ones(len(codebook), np.float32) for codebook in codebooks]
+        quantizer["counts"] = _by_level(weights, "count", ones)
+    arrays = {
+        "encoder": _network(model.encoder, "encoder", weights),
+        "decoder": _network(model.decoder, "decoder", weights),
+        "quantizer": quantizer,
+        **({} if aligner is None else {"aligner": {"kernel": aligner.T}}),
+        **{name: scaling[name] for name in ("mean", "scale")},
+    }
+    nnx.update(model, jax.device_put(arrays))
     return model
+
+
+def read_model(folder: Path, config: Mapping[str, Any] | None = None) -> RQVAE:
+    """Returns the model of an export's folder; the manifest's config helps where the export is an older one.
+
+    Raises:
+      UserError: if `codebooks.safetensors` is missing or corrupt.
+    """
+    return model_from_weights(*read_codebooks(folder), config)
+
+
+def _scaling(model: RQVAE) -> dict[str, np.ndarray]:
+    return {"mean": np.asarray(model.mean[...]), "scale": np.asarray(model.scale[...])}
+
+
+def _by_level(weights: Mapping[str, np.ndarray], name: str, otherwise: Sequence[np.ndarray]) -> dict[int, np.ndarray]:
+    return {level: weights.get(f"quantizer.{name}.{level}", each) for level, each in enumerate(otherwise)}
 
 
 def _shortcut_name(part: str) -> str:
@@ -102,9 +169,11 @@ def _widths(weights: Mapping[str, np.ndarray]) -> list[int]:
     return [*(layer.shape[1] for layer in layers[:1]), *(layer.shape[0] for layer in layers)]
 
 
-def _fill(mlp: MLP, part: str, weights: Mapping[str, np.ndarray]) -> None:
-    for number, layer in enumerate(mlp.layers):
-        kernel, bias = (weights[f"{part}.network.{2 * number}.{name}"] for name in ("weight", "bias"))
-        nnx.update(layer, {"kernel": jnp.asarray(kernel.T), "bias": jnp.asarray(bias)})
-    if mlp.shortcut is not None:
-        nnx.update(mlp.shortcut, {"kernel": jnp.asarray(weights[_shortcut_name(part)].T)})
+def _network(mlp: MLP, part: str, weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    names = [f"{part}.network.{2 * number}" for number in range(len(mlp.layers))]
+    layers = {
+        number: {"kernel": weights[f"{name}.weight"].T, "bias": weights[f"{name}.bias"]}
+        for number, name in enumerate(names)
+    }
+    shortcut = {} if mlp.shortcut is None else {"shortcut": {"kernel": weights[_shortcut_name(part)].T}}
+    return {"layers": layers, **shortcut}

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sid_jax.export.files import write_files
-from sid_jax.export.load import ITEMS_A_CALL, encode_vectors
+from sid_jax.export.artifact import Export, write_export
+from sid_jax.export.encoder import ITEMS_A_CALL, encode_vectors
 from sid_jax.export.weights import model_from_weights
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.table import IdTable
@@ -53,9 +53,8 @@ def make_export(folder: Path, ids, vectors, *, scheme="relocate", capacity=1, co
         "schema": {"id_column": "item_id", "columns": list(columns or {})},
         "metrics": {"mse": error / vectors.size, "r2": 1 - error / spread},
     }
-    folder.mkdir()
     table = IdTable(ids, semantic_ids, codes=codes, sizes=sizes, columns=columns, shared=True)
-    write_files(folder, table, model, manifest, rows_a_file=7 if sharded else None)
+    write_export(Export(manifest, table, model, rows_a_file=7 if sharded else None), folder)
     return folder
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from sid_jax.append import drift
 from sid_jax.append.drift import Reference, add_up, code_shift, fit_of, in_words, reference_of, verdict
 from sid_jax.append.run import append
-from sid_jax.export.load import load_export
+from sid_jax.export.artifact import load_export
 from sid_jax.export.manifest import read_manifest
 from tests.append.conftest import made_vectors, make_export, write_vectors
 

@@ -15,8 +15,8 @@ from rich.console import Console
 
 from sid_jax.append.run import append
 from sid_jax.errors import UserError
+from sid_jax.export.artifact import load_export
 from sid_jax.export.atomic import atomic_folder
-from sid_jax.export.load import load_export
 from sid_jax.export.manifest import manifest_hash, read_manifest
 from tests.append.conftest import made_vectors, make_export, write_vectors
 from tests.commands import refused, run

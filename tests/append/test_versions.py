@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from sid_jax.append.run import append
-from sid_jax.export.load import load_export
+from sid_jax.export.artifact import load_export
 from sid_jax.export.manifest import read_manifest
 from tests.append.conftest import made_vectors, make_export, write_vectors
 

@@ -22,8 +22,8 @@ from sid_jax.bulk.engine import _do, _in_order
 from sid_jax.bulk.run import export_files
 from sid_jax.diff.run import diff
 from sid_jax.errors import UserError
+from sid_jax.export.artifact import load_export
 from sid_jax.export.id_tables import read_id_table
-from sid_jax.export.load import load_export
 from sid_jax.export.measured import read_measured
 from sid_jax.export.run import export
 from sid_jax.training.loop import train

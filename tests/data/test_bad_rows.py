@@ -15,7 +15,7 @@ from sid_jax.bulk import encode
 from sid_jax.bulk.run import export_files
 from sid_jax.data.vector_files import read_vector_files
 from sid_jax.errors import UserError
-from sid_jax.export.load import load_export
+from sid_jax.export.artifact import load_export
 from sid_jax.export.run import export
 from sid_jax.training.loop import train
 from tests.data.formats import write_lines, write_parquet

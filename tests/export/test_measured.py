@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from sid_jax.export.measured import identical_items, training_curves, write_measured
+from sid_jax.export.measured import training_curves, write_measured
+from sid_jax.ids.fidelity import identical_items
 from sid_jax.ids.yardstick import kmeans_r2, random_r2
 
 
@@ -16,7 +17,7 @@ def test_curves_are_thinned_and_have_no_number_that_json_has_not(tmp_path):
     curves = training_curves(tmp_path)["train"]
     assert len(curves["step"]) == 200 and (curves["step"][0], curves["step"][-1]) == (0, 999)
     assert curves["loss"][-1] is None and curves["usage/2"] == [0.5] * 200 and "kind" not in curves
-    write_measured(tmp_path, tmp_path)
+    write_measured(tmp_path, {}, tmp_path)
     assert json.loads((tmp_path / "report.json").read_text())["training"]["eval"] == {}
 
 

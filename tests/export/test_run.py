@@ -10,7 +10,7 @@ from rich.console import Console
 
 from sid_jax.config import default_config
 from sid_jax.errors import UserError
-from sid_jax.export.load import load_export
+from sid_jax.export.artifact import load_export
 from sid_jax.export.run import export
 from sid_jax.ids.table import IdTable
 from sid_jax.presets import set_mlp

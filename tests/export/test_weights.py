@@ -5,11 +5,19 @@ import pytest
 from flax import nnx
 
 from sid_jax.data.scaling import fit_scaling
-from sid_jax.errors import UserError
-from sid_jax.export.codebooks import read_codebooks, write_codebooks
-from sid_jax.export.load import Export
-from sid_jax.export.weights import model_from_weights, model_info, original_project_has, torch_weights
+from sid_jax.export.codebooks import write_codebooks
+from sid_jax.export.weights import (
+    model_hash,
+    model_info,
+    original_project_has,
+    read_model,
+    torch_weights,
+    write_model,
+)
 from sid_jax.models.rqvae import RQVAE
+from sid_jax.quantize.residual import QUANTIZATION_METHODS
+
+_NEW_INFO = ("quantization_method", "dropout")
 
 
 def make(sizes=(4, 4, 4), **kwargs):
@@ -45,12 +53,54 @@ def test_a_model_without_networks_comes_back(tmp_path):
     assert_comes_back(tmp_path, *make(latent_dimension=None))
 
 
+@pytest.mark.parametrize("method", QUANTIZATION_METHODS)
+def test_a_model_comes_back_as_it_was_trained(tmp_path, method):
+    model, vectors = make(quantization_method=method, dropout=0.25, collaborative_dimension=2)
+    random = np.random.default_rng(1)
+    draw = lambda array: jnp.asarray(random.normal(size=array.shape) ** 2, jnp.float32)  # noqa: E731
+    trained = [*model.quantizer.levels, *model.quantizer.transforms, *model.quantizer.counts, model.aligner.kernel]
+    for variable in trained:
+        variable[...] = draw(variable[...])
+    assert_comes_back(tmp_path, model, vectors)
+
+
+def test_a_model_of_an_older_export_has_the_method_of_its_config(tmp_path):
+    for method in QUANTIZATION_METHODS:
+        model, vectors = make(quantization_method=method, dropout=0.25)
+        model.quantizer.set_codebooks([level[...] for level in model.quantizer.levels])
+        info = {name: value for name, value in model_info(model).items() if name not in _NEW_INFO}
+        scaling = {"mean": np.asarray(model.mean[...]), "scale": np.asarray(model.scale[...])}
+        write_codebooks(tmp_path, torch_weights(model), scaling, info)
+        back = read_model(tmp_path, {"model": {"quantization_method": method, "dropout": 0.25}})
+        assert_same(model, back, vectors)
+        assert read_model(tmp_path).quantizer.method == "ste"
+
+
+def test_nothing_is_compiled_or_drawn_to_read_a_model(tmp_path, caplog):
+    write_model(tmp_path, make()[0])
+    jax.clear_caches()
+    with jax.log_compiles():
+        read_model(tmp_path)
+    assert not [record for record in caplog.records if "Compiling" in record.getMessage()]
+
+
+def test_the_hash_is_of_what_decides_codes_alone():
+    model, _ = make()
+    assert model_hash(model) == model_hash(make(quantization_method="ema", dropout=0.5)[0])
+    model.quantizer.levels[1][...] = model.quantizer.levels[1][...].at[0, 0].add(1e-6)
+    assert model_hash(model) != model_hash(make()[0]) != model_hash(make(activation="relu")[0])
+
+
 def assert_comes_back(tmp_path, model, vectors):
-    scaling = {"mean": np.asarray(model.mean[...]), "scale": np.asarray(model.scale[...])}
-    write_codebooks(tmp_path, torch_weights(model), scaling, model_info(model))
-    back = model_from_weights(*read_codebooks(tmp_path))
+    model.quantizer.initialized[...] = jnp.array(True)
+    write_model(tmp_path, model)
+    assert_same(model, read_model(tmp_path), vectors)
+
+
+def assert_same(model, back, vectors):
+    assert nnx.graphdef(model) == nnx.graphdef(back)
     for left, right in zip(jax.tree.leaves(nnx.state(model)), jax.tree.leaves(nnx.state(back)), strict=True):
-        assert left.dtype == bool or np.array_equal(left, right)
+        assert left.dtype == right.dtype and np.array_equal(left, right)
     codes = model.assign(vectors)
     np.testing.assert_array_equal(codes, back.assign(vectors))
     np.testing.assert_array_equal(model.reconstruct(codes), back.reconstruct(codes))
@@ -64,19 +114,3 @@ def test_what_the_original_project_has():
     assert not original_project_has(make((4, 8))[0])
     assert not original_project_has(make(latent_dimension=None)[0])
     assert not original_project_has(make(shortcut=True)[0])
-
-
-def test_an_export_encodes_any_number_of_vectors_and_refuses_others(monkeypatch):
-    model, vectors = make()
-    export = Export({"codebooks": {"num_levels": 3}}, table=None, model=model)
-    expected = np.asarray(model.assign(jnp.asarray(vectors)))
-    monkeypatch.setattr("sid_jax.export.load.ITEMS_A_CALL", 16)
-    for count in (0, 1, 16, 17, 50):
-        codes = export.encode(vectors[:count])
-        np.testing.assert_array_equal(codes, expected[:count])
-        assert codes.shape == (count, 3) and codes.dtype == np.int32
-    with pytest.raises(UserError, match=r"\[N, 6\]"):
-        export.encode(vectors[:, :5])
-    vectors[3, 2] = np.inf
-    with pytest.raises(UserError, match="row 3"):
-        export.encode(vectors)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from sid_jax.export.files import write_files
-from sid_jax.export.measured import write_measured
+from sid_jax.export.artifact import Export, write_export
+from sid_jax.ids.fidelity import report_figures
 from sid_jax.ids.table import IdTable
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.health import code_health, max_distinct_rate
@@ -54,8 +54,6 @@ def make_export(folder: Path, num_items: int, *, size: int = 16, titles: bool = 
     workdir = folder.with_name(f"{folder.name}-run")
     workdir.mkdir()
     (workdir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in _records()))
-    folder.mkdir()
-    write_measured(folder, workdir, model=model, codes=semantic_ids, vectors=vectors)
     metrics = {"num_items": num_items, "codebook_size": sizes, **code_health(codes, sizes, max_distinct_rate(vectors))}
     made = {"scheme": "relocate", "capacity": 1, "length": 3, "sizes": sizes, "moved": 1 / num_items}
     manifest = {
@@ -66,7 +64,8 @@ def make_export(folder: Path, num_items: int, *, size: int = 16, titles: bool = 
     }
     ids = np.array([f"item/{row}" for row in range(num_items)], object)
     table = IdTable(ids, semantic_ids, codes=codes, sizes=sizes, columns=columns, id_name="sku")
-    write_files(folder, table, model, manifest)
+    measured = report_figures(model, semantic_ids, vectors)
+    write_export(Export(manifest, table, model, measured=measured), folder, records=workdir)
     return folder
 
 

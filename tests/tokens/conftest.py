@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 from rich.console import Console
 
-from sid_jax.export.files import write_files
+from sid_jax.export.artifact import Export, write_export
 from sid_jax.ids.table import IdTable
 from sid_jax.ids.unique import append_suffix
 from sid_jax.models.rqvae import RQVAE
@@ -33,7 +33,6 @@ def made_ids(scheme):
 
 
 def make_export(folder, scheme):
-    folder.mkdir(parents=True)
     codes, semantic_ids = made_ids(scheme)
     sizes = [*SIZES, int(semantic_ids[:, -1].max()) + 1] if scheme == "suffix" else list(SIZES)
     words = ["Star", "Wars", "Toy", "Story", "The", "Return", "of", "Night"]
@@ -43,7 +42,7 @@ def make_export(folder, scheme):
     table = IdTable(np.arange(NUM_ITEMS), semantic_ids, codes=codes, sizes=sizes, columns=columns, shared=shared)
     made = {"scheme": scheme, "capacity": 1, "length": len(sizes), "sizes": sizes}
     schema = {"id_column": "item_id", "columns": ["title"]}
-    write_files(folder, table, small_model(), {"semantic_ids": made, "schema": schema})
+    write_export(Export({"semantic_ids": made, "schema": schema}, table, small_model()), folder)
 
 
 @pytest.fixture(scope="session")

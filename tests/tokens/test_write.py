@@ -11,7 +11,7 @@ from rich.console import Console
 from safetensors.numpy import load_file
 
 from sid_jax.errors import UserError
-from sid_jax.export.load import load_export
+from sid_jax.export.artifact import load_export
 from sid_jax.export.manifest import write_manifest
 from sid_jax.export.tables import shard_name
 from sid_jax.tokens.write import write_tokens

@@ -17,10 +17,11 @@ from flax import nnx
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from sid_jax.export.files import model_hash
+from sid_jax.export.artifact import make_export, write_export
+from sid_jax.export.encoder import encode_vectors
 from sid_jax.export.id_tables import read_id_table
-from sid_jax.export.load import encode_vectors
-from sid_jax.export.run import export_run
+from sid_jax.export.run import written
+from sid_jax.export.weights import model_hash
 from sid_jax.ids.table import IdTable
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.health import usage
@@ -147,7 +148,9 @@ class _JointRun:
             return
         run = with_model(tokenizer.config, tokenizer.data, self._quantizer(state))
         about = {"joint": {"steps": int(state.step), **self._config.joint.to_dict()}}
-        export_run(run, self._workdir / JOINT_FOLDER, out, about=about, console=self._console)
+        made = make_export(run, about=about)
+        write_export(made, out, records=self._workdir / JOINT_FOLDER)
+        self._console.print(written(made, out), markup=False, highlight=False, soft_wrap=True)
 
     def _restored(self, checkpoints: Checkpoints) -> JointState:
         start = on_every_device(self._start(), self._mesh)

@@ -12,7 +12,7 @@ from sid_jax.config import default_config
 from sid_jax.data.load import load_corpus
 from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
-from sid_jax.export.load import load_export
+from sid_jax.export.artifact import load_export
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.recommend.data.quantizer import quantizer_config, train_ids
 from sid_jax.settings import fill

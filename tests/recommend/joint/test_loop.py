@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from sid_jax.errors import UserError
-from sid_jax.export.load import load_export
+from sid_jax.export.artifact import load_export
 from sid_jax.export.manifest import read_manifest
 from sid_jax.recommend.joint import loop
 from sid_jax.recommend.joint.tokenizer import load_tokenizer

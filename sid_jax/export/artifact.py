@@ -1,0 +1,218 @@
+"""An export: a trained model, the ID table of a catalog, and what is known of both. In memory, and as a folder.
+
+Nothing here imports JAX until a model is asked for: a table of a saved export is read without it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from sid_jax.errors import UserError
+from sid_jax.export.atomic import atomic_folder
+from sid_jax.export.codebooks import read_codebooks
+from sid_jax.export.manifest import content_of, read_manifest, write_manifest
+from sid_jax.export.measured import read_measured, write_measured
+from sid_jax.export.tables import ROWS_A_FILE, WHOLE_FILE, table_files, write_table
+from sid_jax.ids.table import OWN_COLUMNS, IdTable
+
+if TYPE_CHECKING:
+    from sid_jax.export.encoder import Encoder
+    from sid_jax.models.rqvae import RQVAE
+    from sid_jax.training.restore import TrainedRun
+
+# Items that were removed from the catalog, whose Semantic IDs are kept; see `sid_jax.append`.
+RETIRED_FILE = "retired.parquet"
+# Figures that a display of the table shows.
+_SHOWN = ("r2", "distinct_rate", "max_distinct_rate")
+
+
+class Export:
+    """A trained model and the Semantic IDs that it gave a catalog.
+
+    Attributes:
+      manifest: settings, how the IDs were made, quality figures; see docs/export-format.md. That of a saved export also
+        has `created`, `versions`, `files` and `digest`.
+      table: items, Semantic IDs, codes and further columns.
+      retired: the same of items that were removed, whose Semantic IDs are kept, with a column `removed_in`; or None.
+      measured: figures for the report, as `sid_jax.export.measured` makes them.
+      rows_a_file: where the table is written in several files, how many rows each has; None for one file.
+      folder: where it was read from; None if it was made in memory.
+    """
+
+    def __init__(
+        self,
+        manifest: Mapping[str, Any],
+        table: IdTable,
+        model: RQVAE | Callable[[], RQVAE],
+        *,
+        retired: IdTable | None = None,
+        measured: Mapping[str, Any] | None = None,
+        rows_a_file: int | None = None,
+        folder: Path | None = None,
+    ):
+        """Takes the parts; a model may be a function that makes it, which is called when it is first needed."""
+        self.manifest, self.table, self.retired = dict(manifest), table, retired
+        self.measured, self.rows_a_file, self.folder = dict(measured or {}), rows_a_file, folder
+        self._model = model
+        metrics = self.metrics
+        table.figures |= {name: metrics[name] for name in _SHOWN if name in metrics}
+
+    @functools.cached_property
+    def model(self) -> RQVAE:
+        """The trained model, for a use of encoder or decoder inside your own `jit`."""
+        from sid_jax.models.rqvae import RQVAE
+
+        return self._model if isinstance(self._model, RQVAE) else self._model()
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Quality figures of the whole catalog; see docs/metrics.md."""
+        return self.manifest.get("metrics", {})
+
+    def encode(self, vectors: Any) -> np.ndarray:
+        """Returns the codes `[n, L]` int32 of vectors `[n, D]` of any real type, as they came: scaling is the model's.
+
+        Raises:
+          UserError: if they are not numbers, not of the D features that the model knows, or not finite.
+        """
+        return self._encoder.encode(vectors)
+
+    def decode(self, codes: Any) -> np.ndarray:
+        """Returns the vectors `[n, D]` float32 that codes `[n, L]` stand for, in the space of the (unit-norm) input.
+
+        Raises:
+          UserError: if they are not whole numbers, not of L levels, or a code is not below its level's K.
+        """
+        return self._encoder.decode(codes)
+
+    def __repr__(self) -> str:
+        """Returns one line."""
+        return f"Export({self.table!r})"
+
+    def _repr_html_(self) -> str:
+        """Returns what a notebook shows: that of the table."""
+        return self.table._repr_html_()
+
+    @functools.cached_property
+    def _encoder(self) -> Encoder:
+        from sid_jax.export.encoder import Encoder
+
+        return Encoder(self.model)
+
+
+def make_export(
+    run: TrainedRun,
+    *,
+    unique: str | None = None,
+    align_to: IdTable | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> Export:
+    """Returns the export of a run at the state that it has; nothing is written.
+
+    Args:
+      run: what to export.
+      unique: "relocate", "suffix" or "none"; None for what the run's config says.
+      align_to: the IDs of an older model: codes are renumbered so that few change.
+      about: what the manifest is to say besides.
+
+    Raises:
+      UserError: if IDs cannot be made unique, or no item is in `align_to`.
+    """
+    from sid_jax.export.run import export_of_run
+
+    return export_of_run(run, unique=unique, align_to=align_to, about=about)
+
+
+def write_export(export: Export, out: Path, *, records: Path | None = None) -> None:
+    """Writes an export as a folder, all or nothing: ID table, trie, codebooks, report data and, last, the manifest.
+
+    Args:
+      export: what to write.
+      out: where to; it must not exist, or be empty.
+      records: the folder where it was recorded how training went, for the report; None for what the export knows of it.
+
+    Raises:
+      UserError: if `out` cannot be written.
+    """
+    with atomic_folder(out) as folder:
+        write_files(export, folder, records=records)
+
+
+def write_files(export: Export, folder: Path, *, records: Path | None = None) -> None:
+    """Writes the files of `write_export` into a folder that exists, one after another."""
+    from sid_jax.export.trie_file import write_trie
+    from sid_jax.export.weights import model_info, write_model
+
+    write_table(folder, export.table.to_arrow(), rows=export.rows_a_file)
+    if export.rows_a_file is None:
+        write_trie(folder, export.table.semantic_ids, export.table.sizes)
+    if export.retired is not None:
+        pq.write_table(export.retired.to_arrow(), folder / RETIRED_FILE)
+    write_model(folder, export.model)
+    write_measured(folder, export.measured, records)
+    write_manifest(folder, {**content_of(export.manifest), "codebooks": model_info(export.model)})
+
+
+def load_export(folder: str | Path, *, verify: bool = False) -> Export:
+    """Loads an export; nothing but the folder is needed, nothing is written, trained or compiled.
+
+    Args:
+      folder: as `export.py --out` or `write_export` wrote it.
+      verify: whether to compare every file's SHA-256 with the manifest first.
+
+    Raises:
+      UserError: if a file is missing, damaged, or not what the manifest says.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder, verify=verify)
+    files, retired = table_files(folder), folder / RETIRED_FILE
+    stored = read_codebooks(folder)
+
+    def model() -> RQVAE:
+        from sid_jax.export.weights import model_from_weights
+
+        return model_from_weights(*stored, manifest.get("config"))
+
+    table = _read_table(files, manifest, folder, len(stored[0]))
+    return Export(
+        manifest,
+        table,
+        model,
+        retired=_read_table([retired], manifest, folder, len(stored[0])) if retired.exists() else None,
+        measured=read_measured(folder),
+        rows_a_file=None if files[:1] == [folder / WHOLE_FILE] else ROWS_A_FILE,
+        folder=folder,
+    )
+
+
+def _read_table(files: list[Path], manifest: Mapping[str, Any], folder: Path, num_levels: int) -> IdTable:
+    try:
+        rows = pa.concat_tables(pq.read_table(path) for path in files)
+        made, id_name = manifest["semantic_ids"], manifest["schema"]["id_column"]
+        return IdTable(
+            rows[id_name],
+            _matrix(rows["semantic_id"], made["length"]),
+            codes=_matrix(rows["codes"], num_levels),
+            sizes=made["sizes"],
+            columns=rows.drop_columns([id_name, *OWN_COLUMNS]),
+            name=folder.resolve().name,
+            id_name=id_name,
+            shared=made["scheme"] == "none" or made.get("capacity", 1) > 1,
+            check=False,
+        )
+    except (pa.ArrowException, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        raise UserError(
+            f"the ID table in {folder} cannot be read: {' '.join(str(error).split())[:200]}; export again"
+        ) from error
+
+
+def _matrix(lists: pa.ChunkedArray, length: int) -> np.ndarray:
+    return pc.list_flatten(lists).to_numpy().astype(np.int32).reshape(len(lists), length)

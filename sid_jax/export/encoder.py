@@ -1,0 +1,127 @@
+"""A model's two directions over batches of any size: vectors to codes, and codes to vectors.
+
+Batches are padded to a few fixed shapes, and a model's arrays are arguments of one compiled function for each
+direction: nothing is traced again for another batch size, or for another model of the same architecture.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from sid_jax.data.checks import check_finite
+from sid_jax.errors import UserError
+from sid_jax.models.rqvae import RQVAE
+
+# Vectors encoded at a time: what they need is to stay in a CPU's cache.
+ITEMS_A_CALL = 2048
+# What smaller batches are padded to.
+_SIZES = (1, 16, 128, 512)
+
+
+class _Architecture:
+    """What is static of a model. Its hash is computed once, since a call asks for it each time."""
+
+    def __init__(self, graphdef: nnx.GraphDef[RQVAE], structure: Any):
+        self.graphdef, self.structure = graphdef, structure
+        self._hash = hash((graphdef, structure))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if not isinstance(other, _Architecture):
+            return NotImplemented
+        return (self.graphdef, self.structure) == (other.graphdef, other.structure)
+
+    def model(self, arrays: tuple[jax.Array, ...]) -> RQVAE:
+        return nnx.merge(self.graphdef, jax.tree.unflatten(self.structure, arrays))
+
+
+class Encoder:
+    """Encodes and decodes with a model as it is now; a later change to the model's parameters is not seen."""
+
+    def __init__(self, model: RQVAE):
+        graphdef, state = nnx.split(model)
+        arrays, structure = jax.tree.flatten(state)
+        self._architecture, self._arrays = _Architecture(graphdef, structure), tuple(arrays)
+        self._num_features, self._sizes = model.mean.shape[0], np.array(model.quantizer.codebook_sizes)
+
+    def encode(self, vectors: Any) -> np.ndarray:
+        """Returns the codes `[n, L]` int32 of vectors `[n, D]` of any real type, as they came: scaling is the model's.
+
+        Raises:
+          UserError: if they are not numbers, not of the D features that the model knows, or not finite.
+        """
+        vectors = np.asarray(vectors)
+        if vectors.ndim != 2 or vectors.shape[1] != self._num_features:
+            raise UserError(f"vectors are {list(vectors.shape)}; this model encodes [n, {self._num_features}]")
+        if vectors.dtype != np.float32:
+            if vectors.dtype == bool or not jnp.issubdtype(vectors.dtype, np.number) or np.iscomplexobj(vectors):
+                raise UserError(f"vectors are of type {vectors.dtype}; give real numbers, such as float32")
+            with np.errstate(over="ignore"):
+                vectors = vectors.astype(np.float32)
+        if not np.isfinite(vectors).all():
+            check_finite(vectors, np.arange(len(vectors)), "vectors")
+        return self.codes_of(vectors)
+
+    def decode(self, codes: Any) -> np.ndarray:
+        """Returns the vectors `[n, D]` float32 that codes `[n, L]` stand for, in the space of the (unit-norm) input.
+
+        Raises:
+          UserError: if they are not whole numbers, not of L levels, or a code is not below its level's K.
+        """
+        codes = np.asarray(codes)
+        if codes.ndim != 2 or codes.shape[1] != len(self._sizes):
+            raise UserError(
+                f"codes are {list(codes.shape)}; this model decodes [n, {len(self._sizes)}], without a suffix that "
+                "makes Semantic IDs unique"
+            )
+        if codes.dtype.kind not in "iu":
+            raise UserError(f"codes are of type {codes.dtype}; give whole numbers, such as int32")
+        wrong = (codes < 0) | (codes >= self._sizes)
+        if wrong.any():
+            row, level = np.argwhere(wrong)[0]
+            raise UserError(
+                f"codes: row {row} (counted from 0) has the code {codes[row, level]} at level {level}; codes there are "
+                f"from 0 to {self._sizes[level] - 1}"
+            )
+        vectors = np.empty((len(codes), self._num_features), np.float32)
+        return self._in_batches(_decode, codes.astype(np.int32), vectors)
+
+    def codes_of(self, vectors: np.ndarray) -> np.ndarray:
+        """Returns the codes `[n, L]` int32 of vectors `[n, D]` float32, unchecked."""
+        return self._in_batches(_encode, vectors, np.empty((len(vectors), len(self._sizes)), np.int32))
+
+    def _in_batches(self, function: Any, inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        for start in range(0, len(inputs), ITEMS_A_CALL):
+            batch = inputs[start : start + ITEMS_A_CALL]
+            size = next((size for size in _SIZES if size >= len(batch)), ITEMS_A_CALL)
+            if size > len(batch):
+                batch = np.pad(batch, ((0, size - len(batch)), (0, 0)))
+            outputs[start : start + size] = np.asarray(function(self._architecture, self._arrays, batch))[
+                : len(inputs) - start
+            ]
+        return outputs
+
+
+def encode_vectors(model: RQVAE, vectors: np.ndarray) -> np.ndarray:
+    """Returns the codes `[n, L]` int32 of vectors `[n, D]` float32, unchecked."""
+    return Encoder(model).codes_of(vectors)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encode(architecture: _Architecture, arrays: tuple[jax.Array, ...], vectors: jax.Array) -> jax.Array:
+    return architecture.model(arrays).assign(vectors)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _decode(architecture: _Architecture, arrays: tuple[jax.Array, ...], codes: jax.Array) -> jax.Array:
+    return architecture.model(arrays).reconstruct(codes)
