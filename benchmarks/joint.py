@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
@@ -30,21 +30,19 @@ from sid_jax.export.artifact import load_export
 from sid_jax.export.manifest import read_manifest
 from sid_jax.json_file import write_json
 from sid_jax.recommend.compare import Compared, comparison_tables, write_comparison
-from sid_jax.recommend.config import check_config, default_config
+from sid_jax.recommend.config import SETTINGS, check_config, default_config
 from sid_jax.recommend.data.task import load_task
 from sid_jax.recommend.joint.loop import IDS_FOLDER, JOINT_FOLDER
 from sid_jax.recommend.run import ask_for_last_items, train_configured
 from sid_jax.recommend.training.loop import free_to_change
-from sid_jax.settings import field_names
 from sid_jax.training.records import read_records
 from sid_jax.training.workdir import claim_workdir
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "configs/joint.py with its argument; --config.name=value.")
+_CONFIG = command.config_flag(["joint"])
 _WORKDIR = flags.DEFINE_string("workdir", None, "For runs and figures.", required=True)
 _WAYS = flags.DEFINE_list("ways", ["frozen", "gumbel", "ste", "soft"], "Estimators; frozen is what the rest must beat.")
 _SEEDS = flags.DEFINE_integer("seeds", 5, "Trainings of each.")
 _VALIDATION = flags.DEFINE_boolean("validation", False, "Shows validation alone, as for a choice of settings.")
-flags.mark_flag_as_required("config")
 
 
 def main() -> None:
@@ -153,4 +151,4 @@ def _figures(runs: dict[str, list[dict[str, Any]]]) -> Table:
 
 
 if __name__ == "__main__":
-    command.run(main, field_names(default_config()))
+    command.run(main, __doc__, SETTINGS)

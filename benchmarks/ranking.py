@@ -12,10 +12,9 @@ from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
-from ranking_study.config import default_config
+from ranking_study.config import SETTINGS
 
 from sid_jax import command
-from sid_jax.settings import field_names
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file with get_config(), its argument after a colon; --config.name=value sets a field."
@@ -34,4 +33,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, field_names(default_config()))
+    command.run(main, __doc__, SETTINGS)

@@ -1,7 +1,7 @@
 """Quantizer and recommender trained together: IDs learn from who takes what after what, and are then frozen.
 
-python -m sid_jax.recommend --config=configs/joint.py:ml100k --workdir=runs/joint-ml100k
-python -m sid_jax.recommend --config=configs/joint.py:beauty --config.ids=exports/beauty \
+sid-jax recommend --config=joint:ml100k --workdir=runs/joint-ml100k
+sid-jax recommend --config=joint:beauty --config.ids=exports/beauty \
     --config.data.path=sequences.txt --workdir=runs/joint-beauty
 
 ml100k, beauty: data and recommender are those of configs/recommend.py. The IDs to start from are trained on the way, or

@@ -1,7 +1,7 @@
 """A generative recommender over Semantic IDs, tested leave-one-out.
 
-python -m sid_jax.recommend --config=configs/recommend.py:ml100k --workdir=runs/recommend-ml100k
-python -m sid_jax.recommend --config=configs/recommend.py:beauty --config.ids=exports/beauty \
+sid-jax recommend --config=recommend:ml100k --workdir=runs/recommend-ml100k
+sid-jax recommend --config=recommend:beauty --config.ids=exports/beauty \
     --config.data.path=sequences.txt --workdir=runs/recommend-beauty
 
 ml100k: from ratings to recommendations with titles; the IDs are trained on the way, on the films' titles and genres and

@@ -6,22 +6,42 @@ import difflib
 import logging as standard_logging
 import os
 import sys
+import textwrap
 import time
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
 
+from sid_jax import presets
 from sid_jax.cache import keep_compiled_programs
 from sid_jax.errors import UserError
+from sid_jax.settings import Declaration, RenamedSettingWarning, Setting, declared_settings, renamed_flag
+
+_WIDTH = 100
 
 
-def run(main: Callable[[], None], known: Sequence[str]) -> None:
+def config_flag(names: Iterable[str]) -> flags.FlagHolder[ConfigDict]:
+    """Defines the flag --config, which a command must be given: a preset, or a file with `get_config(arg)`.
+
+    Args:
+      names: the presets that suit the command, for its help.
+    """
+    about = f"A preset ({', '.join(names)}), or a .py file with get_config(arg); the argument comes after a colon."
+    config = config_flags.DEFINE_config_file("config", None, about)
+    flags.mark_flag_as_required("config")
+    return config
+
+
+def run(main: Callable[[], None], about: str | None, settings: Declaration | None = None) -> None:
     """Parses the flags and calls `main`; a mistake of the user's ends in one line on standard error and status 1.
 
     Args:
       main: what the command does.
-      known: the config's fields, as `sid_jax.settings.field_names` returns them.
+      about: what --help begins with: the docstring of the command's module.
+      settings: of its config, if it has one.
     """
 
     def without_words(words: list[str]) -> None:
@@ -29,16 +49,19 @@ def run(main: Callable[[], None], known: Sequence[str]) -> None:
             raise UserError(f"{words[0]!r} is not a flag; a setting is --config.name=value")
         main()
 
-    run_with_words(without_words, known)
+    run_with_words(without_words, about, settings)
 
 
-def run_with_words(main: Callable[[list[str]], None], known: Sequence[str]) -> None:
-    """As `run`, for a command that takes words which are no flags."""
+def run_with_words(main: Callable[[list[str]], None], about: str | None, settings: Declaration | None = None) -> None:
+    """As `run`, for a command that takes words which are no flags, before or after those that are."""
     keep_compiled_programs()
     # Libraries say a good deal, and log what they raise; what a person should see goes to the console.
     logging.set_verbosity(logging.FATAL)
     standard_logging.getLogger("asyncio").setLevel(standard_logging.CRITICAL)
-    app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: _parse(argv, known))
+    warnings.showwarning = _one_line(warnings.showwarning)
+    flags.FLAGS.set_gnu_getopt(True)
+    declared = dict(declared_settings(settings)) if settings else {}
+    app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: _parse(argv, about or "", declared))
 
 
 def _guarded(main: Callable[[list[str]], None], argv: Sequence[str]) -> None:
@@ -53,13 +76,71 @@ def _guarded(main: Callable[[list[str]], None], argv: Sequence[str]) -> None:
         _leave(f"{error.strerror}: {error.filename}" if error.strerror else _last_line(error))
 
 
-def _parse(argv: Sequence[str], known: Sequence[str]) -> list[str]:
+def _parse(argv: list[str], about: str, settings: Mapping[str, Setting]) -> list[str]:
+    if any(word in ("--help", "-help", "-h") for word in argv[1:]):
+        print(_help(about, settings))
+        sys.exit(0)
     try:
+        suitable = presets.RECOMMENDER if "quantizer.data.source" in settings else presets.QUANTIZER
+        # In place: the config's flag looks its settings up in sys.argv.
+        argv[1:] = _current_words(argv, suitable)
         return flags.FLAGS(argv)
     except UserError as error:
         _leave(str(error))
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        _leave(_unknown_field(argv, known) or _last_line(error))
+        _leave(_unknown_field(argv, list(settings)) or _last_line(error))
+
+
+def _current_words(argv: Sequence[str], suitable: Iterable[str]) -> list[str]:
+    """Returns the words after the first, with settings' new names, and a preset as a file with an argument.
+
+    --config=ml100k:gumbel becomes the path of `sid_jax.presets`, whose `get_config` takes "ml100k:gumbel".
+    """
+    words = [renamed_flag(word) for word in argv[1:]]
+    for place, word in enumerate(words):
+        flag, equals, value = word.partition("=")
+        if place and words[place - 1] in ("--config", "-config"):
+            flag, equals, value = "", "", word
+        elif flag not in ("--config", "-config"):
+            continue
+        name = value.partition(":")[0]
+        if name in presets.PRESETS and name not in suitable:
+            raise UserError(f"the preset {name} is for another command; for this one there are {', '.join(suitable)}")
+        if name and not name.endswith(".py") and "/" not in name:
+            words[place] = f"{flag}{equals}{presets.__file__}:{value}"
+    return words
+
+
+def _help(about: str, settings: Mapping[str, Setting]) -> str:
+    """Returns the command's own flags, and then its settings."""
+    lines = [about.strip(), "", "Flags:"]
+    for module, defined in flags.FLAGS.flags_by_module_dict().items():
+        if module.startswith("sid_jax") or module == sys.argv[0]:
+            for flag in defined:
+                default = "" if flag.default in (None, "", []) else f" Default: {flag.default_as_str}."
+                lines += [f"  --{flag.name}", *_indented(f"{flag.help}{default}")]
+    if settings:
+        lines += ["", "Settings, as in --config.train.batch_size=512:"]
+    for name, setting in settings.items():
+        allowed = f" ({setting.allowed()})" if setting.allowed() and len(setting.allowed()) < _WIDTH else ""
+        lines += [f"  --config.{name}={setting.default}", *_indented(setting.meaning + allowed)]
+    return "\n".join(lines)
+
+
+def _indented(text: str) -> list[str]:
+    return textwrap.wrap(" ".join(text.split()), _WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
+
+
+def _one_line(show: Callable[..., None]) -> Callable[..., None]:
+    """Returns `warnings.showwarning` such that a renamed setting is one line, without the code that set it."""
+
+    def show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, RenamedSettingWarning):
+            print(f"warning: {message}", file=sys.stderr, flush=True)
+        else:
+            show(message, category, *where, **more)
+
+    return show_warning
 
 
 def _unknown_field(argv: Sequence[str], known: Sequence[str]) -> str | None:

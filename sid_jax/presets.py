@@ -201,14 +201,14 @@ def _set_gumbel(config: ConfigDict) -> None:
     config.train.augmentation = 0.15
 
 
-PRESETS: dict[str, Callable[..., ConfigDict]] = {
+QUANTIZER: dict[str, Callable[..., ConfigDict]] = {
     "embeddings": embeddings,
     "ml100k": ml100k,
     "movielens": movielens,
     "amazon": amazon,
-    "recommend": recommend,
-    "joint": joint,
 }
+RECOMMENDER: dict[str, Callable[..., ConfigDict]] = {"recommend": recommend, "joint": joint}
+PRESETS = QUANTIZER | RECOMMENDER
 
 # This file is also one that `--config` takes: `sid_jax.cli` reads --config=ml100k:gumbel from it.
 get_config = preset

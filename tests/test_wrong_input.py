@@ -391,7 +391,7 @@ def test_the_commands_themselves(made, tmp_path):
             "row 17 (counted from 0, id 17) has nan",
         ),
         (["export.py", f"--workdir={made}/run", f"--input={tmp_path}/nan.npy", f"--out={tmp_path}/new"], "in 1 of 300"),
-        (["-m", "sid_jax.evaluate", f"--ids={tmp_path}/out"], "manifest.json is not JSON"),
+        (["-m", "sid_jax", "evaluate", f"--ids={tmp_path}/out"], "manifest.json is not JSON"),
     ):  # fmt: skip
         assert said in refused(run(*words))
         assert tree(tmp_path) == before

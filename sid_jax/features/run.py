@@ -113,7 +113,7 @@ def _read_fitted(folder: Path) -> tuple[str, Features, dict[str, Any]]:
     """Returns the kind, the features, and what the manifest says of the fit."""
     about = read_manifest(folder, verify=True).get("features")
     if not isinstance(about, dict) or about.get("kind") not in KINDS:
-        raise UserError(f"{folder} holds no features: make them with python -m sid_jax.features")
+        raise UserError(f"{folder} holds no features: make them with sid-jax features")
     fit = {name: about[name] for name in ("kind", "num_rows", "fitted_to") if name in about}
     return about["kind"], load_features(about["kind"], folder), fit
 

@@ -120,7 +120,7 @@ def load_recommender(
     vectors: str | Path | None = None,
     vector_ids: str | Path = "",
 ) -> Recommender:
-    """Loads what `python -m sid_jax.recommend --workdir` trained; the data it was trained on must still be there.
+    """Loads what `sid-jax recommend --workdir` trained; the data it was trained on must still be there.
 
     Args:
       workdir: the run's folder.
@@ -138,7 +138,7 @@ def load_recommender(
     # Written last: a run without it would be trained on, where it should be loaded.
     if not folders or not (workdir / RESULTS_FILE).exists():
         raise UserError(
-            f"{workdir} holds no finished recommender: train one with python -m sid_jax.recommend --workdir={workdir}"
+            f"{workdir} holds no finished recommender: train one with sid-jax recommend --workdir={workdir}"
         )
     config, _ = read_run(folders[0], default_config())
     check_config(config)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 # A part of the command, and why it is only checked.
 NOT_RUN = {
     "python3 -m venv": "the tests run in what it makes",
@@ -11,14 +13,14 @@ NOT_RUN = {
     "--coordinator_address=": "two processes at once: tests/training/test_processes.py",
     "--engine=ray": "a cluster: tests/bulk/test_run.py",
     "--compare": "half an hour: tests/recommend/test_commands.py",
-    "--config=configs/joint.py": "minutes: tests/recommend/joint",
+    "--config=joint": "minutes: tests/recommend/joint",
     "runs/cold": "a minute: tests/training/test_held_out.py and tests/recommend/unseen/test_cold_run.py",
     "benchmarks/": "minutes, and public peers",
     "--config=configs/movielens.py:1m": "a download of GroupLens'",
     "--config=configs/amazon.py": "a download of Amazon reviews",
     "--config.data.source=amazon": "a download of Amazon reviews",
     "--config.data.text_encoder=all-MiniLM-L6-v2": "a download of a model, and PyTorch",
-    "-m sid_jax.sweep": "thirty trainings: tests/sweep",
+    "sid-jax sweep": "thirty trainings: tests/sweep",
     "--workdir=sweeps/": "a trial of thirty: tests/sweep",
 }
 
@@ -28,7 +30,7 @@ RUN_BY = {
     "llm-tokens.md": "tests/tokens/test_docs.py",
 }
 
-# What makes a run short, by its config file: each is added unless the command sets it.
+# What makes a run short, by its preset: each is added unless the command sets it.
 _SMALL_MODEL = {
     "config.model.codebook_size": "16",
     "config.model.hidden_dimensions": "(16,)",
@@ -40,9 +42,9 @@ _SMALL_MODEL = {
     "config.train.revive_every_epochs": "0.0",
 }
 SMALL = {
-    "configs/embeddings.py": _SMALL_MODEL,
-    "configs/ml100k.py": {**_SMALL_MODEL, "config.model.codebook_size": "32", "config.train.batch_size": "512"},
-    "configs/recommend.py": {
+    "embeddings": _SMALL_MODEL,
+    "ml100k": {**_SMALL_MODEL, "config.model.codebook_size": "32", "config.train.batch_size": "512"},
+    "recommend": {
         "config.quantizer.model.hidden_dimensions": "(16,)",
         "config.quantizer.model.latent_dimension": "8",
         "config.quantizer.train.num_epochs": "2",
@@ -71,5 +73,5 @@ def small(words: list[str]) -> list[str]:
     """Returns the command with what makes its run short."""
     taken = {word.removeprefix("--").partition("=")[0] for word in words}
     config = next((word for word in words if word.startswith("--config=")), "")
-    added = SMALL.get(config.removeprefix("--config=").partition(":")[0], {})
+    added = SMALL.get(Path(config.removeprefix("--config=").partition(":")[0]).stem, {})
     return [*words, *(f"--{name}={value}" for name, value in added.items() if name not in taken)]

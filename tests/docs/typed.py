@@ -9,7 +9,7 @@ import sys
 import pytest
 from absl import app, flags
 
-from sid_jax import command
+from sid_jax import cli, command
 from tests.commands import ROOT
 
 # Lines of a shell that have no flags of ours.
@@ -17,7 +17,7 @@ _PLAIN = ["python -m pytest", "python3 -m venv", ".", "source"]
 
 
 def execute(words: list[str]) -> None:
-    """Runs `python WORDS` here, from the working directory; a mistake in it is an error."""
+    """Runs `sid-jax WORDS` or `python WORDS` here, from the working directory; a mistake in it is an error."""
     with pytest.MonkeyPatch.context() as patch:
         _run(words, patch)
 
@@ -34,12 +34,12 @@ def check(words: list[str]) -> None:
         for names in re.findall(r"\[(.*?)\]", typed):
             assert set(names.split(",")) <= set(extras), f"{typed}: the extras are {', '.join(extras)}"
     elif words[0] == "python" and words[1].startswith("benchmarks/"):
-        code = (ROOT / words[1]).read_text()
+        code = (ROOT / words[1]).read_text().replace("command.config_flag(", '"config"')
         for name in re.findall(r"--(\w+)", typed):
             assert re.search(rf"[\"'](--)?{name}[\"']", code), f"{words[1]} has no --{name}"
     elif _is_ours(words):
         # absl leaves a config file that is not there for whoever reads the config.
-        for file in re.findall(r"--config=([^: ]+)", typed):
+        for file in re.findall(r"--config=([^: ]+\.py)", typed):
             assert (ROOT / file).exists(), f"{typed}: there is no {file}"
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(command, "_guarded", lambda main, argv: None)
@@ -49,8 +49,7 @@ def check(words: list[str]) -> None:
 
 
 def _is_ours(words: list[str]) -> bool:
-    module = words[1:2] == ["-m"] and words[2].startswith("sid_jax.")
-    return words[0] == "python" and (module or words[1] in ("train.py", "export.py"))
+    return words[0] == "sid-jax" or (words[0] == "python" and words[1] in ("train.py", "export.py"))
 
 
 def _run(words: list[str], patch: pytest.MonkeyPatch) -> None:
@@ -64,9 +63,9 @@ def _run(words: list[str], patch: pytest.MonkeyPatch) -> None:
     patch.setattr(app._run_init, "done", True)
     before = set(flags.FLAGS)
     try:
-        if words[1] == "-m":
-            patch.setattr(sys, "argv", [words[2], *words[3:]])
-            runpy.run_module(words[2], run_name="__main__", alter_sys=True)
+        if words[0] == "sid-jax":
+            patch.setattr(sys, "argv", list(words))
+            cli.main()
         else:
             patch.setattr(sys, "argv", words[1:])
             runpy.run_path(str(ROOT / words[1]), run_name="__main__")
@@ -76,3 +75,6 @@ def _run(words: list[str], patch: pytest.MonkeyPatch) -> None:
         for name in set(flags.FLAGS) - before:
             delattr(flags.FLAGS, name)
         flags.FLAGS.unparse_flags()
+        # A subcommand defines its flags when it is imported, once in a process that is its own.
+        for name in [name for name in sys.modules if name.startswith("sid_jax.cli.")]:
+            delattr(cli, sys.modules.pop(name).__name__.rpartition(".")[2])

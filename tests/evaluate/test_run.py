@@ -130,7 +130,7 @@ def test_what_does_not_fit_is_refused(folder):
 
 
 def test_the_command_prints_and_writes_and_a_mistake_is_one_line(folder):
-    words = ["-m", "sid_jax.evaluate", f"--ids={folder / 'ids.csv'}", f"--vectors={folder / 'items.npy'}"]
+    words = ["-m", "sid_jax", "evaluate", f"--ids={folder / 'ids.csv'}", f"--vectors={folder / 'items.npy'}"]
     done = run(*words, f"--out={folder / 'figures.json'}")
     assert done.returncode == 0, done.stderr
     assert "near items share the prefix" in done.stdout and "200 items" in done.stdout

@@ -108,14 +108,14 @@ def test_impressions_that_say_nothing_are_refused(columns, words, tmp_path):
 
 def test_the_command_writes_and_refuses_in_one_line(versions, tmp_path):
     pq.write_table(pa.table({"item_id": NAMES[:9], "impressions": [50] * 9}), tmp_path / "seen.parquet")
-    words = ["-m", "sid_jax.features", f"--ids={versions / 'v1'}", f"--impressions={tmp_path / 'seen.parquet'}"]
+    words = ["-m", "sid_jax", "features", f"--ids={versions / 'v1'}", f"--impressions={tmp_path / 'seen.parquet'}"]
     done = run(*words, "--rows=20", f"--out={tmp_path / 'out'}")
     assert done.returncode == 0, done.stderr
     assert "30 items have" in done.stdout and (tmp_path / "out" / "pieces.model").exists()
     assert rows_by_item(tmp_path / "out").keys() == set(NAMES[:30])
     assert "give at least" in refused(run(*words, "--rows=3", f"--out={tmp_path / 'other'}"))
     assert not (tmp_path / "other").exists()
-    words = ["-m", "sid_jax.features", f"--ids={versions / 'v2'}", f"--fitted={tmp_path / 'out'}"]
+    words = ["-m", "sid_jax", "features", f"--ids={versions / 'v2'}", f"--fitted={tmp_path / 'out'}"]
     told = refused(run(*words, "--kind=prefix", "--nohashed", f"--out={tmp_path / 'other'}"))
     assert "--kind, --hashed" in told and "leave them out with --fitted" in told
 

@@ -115,6 +115,6 @@ def test_a_damaged_record_is_refused(small, tmp_path):
 
 
 def test_the_command(small, tmp_path):
-    assert run("-m", "sid_jax.report", small, f"--out={tmp_path / 'page.html'}").returncode == 0
+    assert run("-m", "sid_jax", "report", small, f"--out={tmp_path / 'page.html'}").returncode == 0
     assert "400 items have an ID each" in (tmp_path / "page.html").read_text()
-    assert "name one export" in refused(run("-m", "sid_jax.report"))
+    assert "name one export" in refused(run("-m", "sid_jax", "report"))

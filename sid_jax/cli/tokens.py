@@ -1,6 +1,6 @@
 """Writes an export's Semantic IDs as tokens of a language model.
 
-python -m sid_jax.tokens exports/ml100k --out=tokens/ml100k --vocabulary=128256
+sid-jax tokens exports/ml100k --out=tokens/ml100k --vocabulary=128256
 """
 
 from __future__ import annotations
@@ -22,16 +22,15 @@ _VOCABULARY = flags.DEFINE_integer(
 )
 
 
-def main(words: list[str]) -> None:
+def run() -> None:
+    """Runs the command with the flags of `sys.argv`."""
+    command.run_with_words(_main, __doc__)
+
+
+def _main(words: list[str]) -> None:
     """Writes what the flags name."""
     if len(words) != 1:
-        raise UserError("name one export: python -m sid_jax.tokens exports/NAME --out=DIR")
+        raise UserError("name one export: sid-jax tokens exports/NAME --out=DIR")
     from sid_jax.tokens.write import write_tokens
 
     write_tokens(Path(words[0]), Path(_OUT.value), pattern=_PATTERN.value, first_id=_VOCABULARY.value)
-
-
-if __name__ == "__main__":
-    # Flags may come after the export's name.
-    flags.FLAGS.set_gnu_getopt(True)
-    command.run_with_words(main, [])

@@ -1,7 +1,7 @@
 """Writes which rows of an embedding table stand for each item, by its Semantic ID.
 
-python -m sid_jax.features --ids=exports/v1 --rows=2000 --impressions=seen.parquet --out=features/v1
-python -m sid_jax.features --ids=exports/v2 --fitted=features/v1 --out=features/v2
+sid-jax features --ids=exports/v1 --rows=2000 --impressions=seen.parquet --out=features/v1
+sid-jax features --ids=exports/v2 --fitted=features/v1 --out=features/v2
 """
 
 from __future__ import annotations
@@ -28,7 +28,12 @@ _HASHED = flags.DEFINE_boolean("hashed", False, "N-grams: rows by a hash of all,
 _SEED = flags.DEFINE_integer("seed", 0, "With --kind=random: of the hash.", lower_bound=0)
 
 
-def main() -> None:
+def run() -> None:
+    """Runs the command with the flags of `sys.argv`."""
+    command.run(_main, __doc__)
+
+
+def _main() -> None:
     """Writes what the flags name."""
     if not (_ROWS.value or _FITTED.value):
         raise UserError("say how many rows the embedding table may have, --rows=2000, or name features by --fitted")
@@ -48,7 +53,3 @@ def main() -> None:
         hashed=_HASHED.value,
         seed=_SEED.value,
     )
-
-
-if __name__ == "__main__":
-    command.run(main, [])

@@ -1,8 +1,8 @@
 """Trains a generative recommender on Semantic IDs and tests it, or compares ID tables by it.
 
-python -m sid_jax.recommend --config=configs/recommend.py:ml100k --workdir=runs/recommend
-python -m sid_jax.recommend --config=configs/recommend.py:beauty --compare a/ids.parquet b/ids.parquet --minutes=10
-python -m sid_jax.recommend --config=configs/recommend.py:ml100k --draw_cold=100 --config.data.cold_items=cold.txt
+sid-jax recommend --config=recommend:ml100k --workdir=runs/recommend
+sid-jax recommend --config=recommend:beauty --compare a/ids.parquet b/ids.parquet --minutes=10
+sid-jax recommend --config=recommend:ml100k --draw_cold=100 --config.data.cold_items=cold.txt
 """
 
 from __future__ import annotations
@@ -10,16 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
-from sid_jax import command
+from sid_jax import command, presets
 from sid_jax.errors import UserError
-from sid_jax.recommend.config import default_config
-from sid_jax.settings import field_names
+from sid_jax.recommend.config import SETTINGS
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "A file in configs/, with its argument after a colon; --config.name=value sets a field."
-)
+_CONFIG = command.config_flag(presets.RECOMMENDER)
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder; one that holds this run already is resumed.")
 _COMPARE = flags.DEFINE_string("compare", None, "ID tables to compare, one after the other: files, folders, or kinds.")
 _MINUTES = flags.DEFINE_float("minutes", 10.0, "With --compare: the longest that a table's training may take.")
@@ -30,10 +26,14 @@ _DRAW_COLD = flags.DEFINE_float(
     "Draw items to be held out of all training, write them to config.data.cold_items, and stop: so many of those that "
     "are some user's last, or below 1 a share of them.",
 )
-flags.mark_flag_as_required("config")
 
 
-def main(words: list[str]) -> None:
+def run() -> None:
+    """Runs the command with the flags of `sys.argv`."""
+    command.run_with_words(_main, __doc__, SETTINGS)
+
+
+def _main(words: list[str]) -> None:
     """Does what the flags say."""
     if words and _COMPARE.value is None:
         raise UserError(f"{words[0]!r} is not a flag; a setting is --config.name=value")
@@ -54,9 +54,3 @@ def main(words: list[str]) -> None:
     from sid_jax.recommend.compare import compare
 
     compare(_CONFIG.value, [_COMPARE.value, *words], workdir, minutes=_MINUTES.value, num_seeds=_SEEDS.value)
-
-
-if __name__ == "__main__":
-    # Flags may come after the tables' names.
-    flags.FLAGS.set_gnu_getopt(True)
-    command.run_with_words(main, field_names(default_config()))

@@ -1,7 +1,7 @@
 """Measures anyone's Semantic IDs.
 
-python -m sid_jax.evaluate --ids=exports/items --vectors=items.parquet
-python -m sid_jax.evaluate --ids=letter.json+1 --vectors=items.npy --vector_ids=ids.txt --labels=items.jsonl:categories
+sid-jax evaluate --ids=exports/items --vectors=items.parquet
+sid-jax evaluate --ids=letter.json+1 --vectors=items.npy --vector_ids=ids.txt --labels=items.jsonl:categories
 """
 
 from __future__ import annotations
@@ -34,7 +34,12 @@ _OTHER = flags.DEFINE_string("other", None, "IDs of the same items after another
 _OUT = flags.DEFINE_string("out", None, "A .json file for the figures.")
 
 
-def main() -> None:
+def run() -> None:
+    """Runs the command with the flags of `sys.argv`."""
+    command.run(_main, __doc__)
+
+
+def _main() -> None:
     """Measures what the flags name."""
     from sid_jax.evaluate.run import Sources, evaluate_ids
 
@@ -51,7 +56,3 @@ def main() -> None:
         other=_OTHER.value,
     )
     evaluate_ids(sources, out=_OUT.value)
-
-
-if __name__ == "__main__":
-    command.run(main, [])

@@ -1,6 +1,6 @@
 """Searches a config's settings for distinct codes and a faithful reconstruction together.
 
-python -m sid_jax.sweep --config=configs/embeddings.py --config.data.path=items.parquet --workdir=sweeps/items
+sid-jax sweep --config=embeddings --config.data.path=items.parquet --workdir=sweeps/items
 """
 
 from __future__ import annotations
@@ -10,21 +10,22 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from sid_jax import command
-from sid_jax.config import default_config
-from sid_jax.settings import field_names
+from sid_jax import command, presets
+from sid_jax.config import SETTINGS
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "A file in configs/, with its argument after a colon; --config.name=value sets a field for good."
-)
+_CONFIG = command.config_flag(presets.QUANTIZER)
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "The sweep's folder; one that holds this sweep already is gone on with.", required=True
 )
 _TRIALS = flags.DEFINE_integer("trials", 20, "How many trials there shall be, those of earlier calls included.", 1)
-flags.mark_flag_as_required("config")
 
 
-def main() -> None:
+def run() -> None:
+    """Runs the command with the flags of `sys.argv`."""
+    command.run(_main, __doc__, SETTINGS)
+
+
+def _main() -> None:
     """Sweeps what the flags describe."""
     from sid_jax.sweep.run import sweep
     from sid_jax.sweep.space import load_space
@@ -33,7 +34,3 @@ def main() -> None:
     given = config_flags.get_override_values(flag)
     space = load_space(config_flags.get_config_filename(flag), _CONFIG.value, given)
     sweep(_CONFIG.value, space, Path(_WORKDIR.value), num_trials=_TRIALS.value)
-
-
-if __name__ == "__main__":
-    command.run(main, field_names(default_config()))

@@ -1,7 +1,7 @@
 """Writes the report of an export: one page that says what its IDs are worth.
 
-python -m sid_jax.report exports/items
-python -m sid_jax.report exports/items --out=items.html
+sid-jax report exports/items
+sid-jax report exports/items --out=items.html
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from sid_jax.errors import UserError
 _OUT = flags.DEFINE_string("out", None, "The page; by default report.html in the export's folder.")
 
 
-def main(words: list[str]) -> None:
+def run() -> None:
+    """Runs the command with the flags of `sys.argv`."""
+    command.run_with_words(_main, __doc__)
+
+
+def _main(words: list[str]) -> None:
     """Writes the report of the export that is named."""
     if len(words) != 1:
-        raise UserError(f"name one export, as in python -m sid_jax.report exports/items; found {len(words)} names")
+        raise UserError(f"name one export, as in sid-jax report exports/items; found {len(words)} names")
     from sid_jax.report.run import write_report
 
     write_report(Path(words[0]), Path(_OUT.value) if _OUT.value else None)
-
-
-if __name__ == "__main__":
-    command.run_with_words(main, [])

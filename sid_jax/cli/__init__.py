@@ -1,0 +1,53 @@
+"""The command `sid-jax`, with one file for each subcommand. Only the chosen one's is imported: flags are global."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import time
+
+COMMANDS = {
+    "train": "Train a quantizer on item vectors.",
+    "export": "Write the Semantic IDs and codebooks of a run, or the next version of an export.",
+    "evaluate": "Measure Semantic IDs, ours or anyone's.",
+    "report": "Write the report of an export, one page.",
+    "recommend": "Train and test a generative recommender on Semantic IDs.",
+    "tokens": "Write Semantic IDs as tokens of a language model.",
+    "features": "Write Semantic IDs as rows of a ranker's embedding table.",
+    "diff": "Compare the IDs of two exports.",
+    "sweep": "Search a config's settings for distinct codes and R^2 together.",
+}
+
+
+def main() -> None:
+    """Runs the subcommand that the first word names. Without one, or with --help, lists them."""
+    started = time.monotonic()
+    name, words = (sys.argv[1] if len(sys.argv) > 1 else "--help"), sys.argv[2:]
+    if name in ("--help", "-h", "help"):
+        print(_listing())
+    elif name == "--version":
+        from sid_jax import __version__
+
+        print(__version__)
+    elif name in COMMANDS:
+        sys.argv = [f"sid-jax {name}", *words]
+        subcommand = importlib.import_module(f"sid_jax.cli.{name}")
+        subcommand.run(started) if name == "train" else subcommand.run()
+    else:
+        sys.exit(f"error: there is no command {name!r}; there are {', '.join(COMMANDS)}")
+
+
+def _listing() -> str:
+    width = max(map(len, COMMANDS)) + 2
+    lines = [f"  {name:{width}}{what}" for name, what in COMMANDS.items()]
+    return "\n".join(
+        [
+            "Semantic IDs in JAX.",
+            "",
+            "sid-jax COMMAND FLAGS",
+            "",
+            *lines,
+            "",
+            "sid-jax COMMAND --help lists the command's flags and settings. sid-jax --version prints the version.",
+        ]
+    )

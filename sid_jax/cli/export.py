@@ -1,0 +1,151 @@
+"""Writes the Semantic IDs and the codebooks of a trained run.
+
+sid-jax export --workdir=runs/ml100k --out=exports/ml100k
+
+Of the items in --input, where it is given, and else of those that the run was trained on:
+
+sid-jax export --workdir=runs/items --input='new/*.parquet' --out=exports/new
+
+The next version of an export, with new items in it, in which no published ID moves:
+
+sid-jax export --append_to=exports/v1 --input=new.parquet --out=exports/v2
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from sid_jax import command
+from sid_jax.errors import UserError
+from sid_jax.ids.unique import SCHEMES
+
+if TYPE_CHECKING:
+    from sid_jax.bulk.engine import Engine
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder; --append_to can do without.")
+_OUT = flags.DEFINE_string("out", None, "The export's folder; it must not exist yet, or be empty.", required=True)
+_STEP = flags.DEFINE_integer("step", None, "The checkpoint's step; by default the best one of a finished run.")
+_UNIQUE = flags.DEFINE_enum(
+    "unique",
+    None,
+    SCHEMES,
+    "How IDs are made unique; by default as the run's config.ids.unique says.",
+)
+_INPUT = flags.DEFINE_multi_string(
+    "input",
+    [],
+    "Vectors to encode instead of the run's own: a file, of any kind that trains, a folder of them, or a pattern; of "
+    "any length, and may be given several times.",
+)
+_INPUT_IDS = flags.DEFINE_multi_string(
+    "input_ids", [], "For each file of --input without ids, a file with one a line; without, ids are row numbers."
+)
+_ON_BAD_ROWS = flags.DEFINE_enum(
+    "on_bad_rows",
+    None,
+    ["error", "drop", "report"],
+    "--input: what is done with rows that hold NaN or infinite values; by default as the run's config.data says.",
+)
+_APPEND_TO = flags.DEFINE_string(
+    "append_to",
+    None,
+    "An export of which --out is to be the next version: its items keep their IDs, those of --input get free ones by "
+    "its own model. With --workdir it is seen first that the run's model is the same.",
+)
+_REMOVE = flags.DEFINE_string(
+    "remove", None, "--append_to: a text file with the ids of items that leave, one a line; their IDs stay theirs."
+)
+_REUSE_REMOVED = flags.DEFINE_bool("reuse_removed", False, "--append_to: IDs of items that left may go to others.")
+_ALIGN_TO = flags.DEFINE_string(
+    "align_to",
+    None,
+    "After a new training: an export (or other IDs) of the old one, like which the new codes are numbered, so that as "
+    "few IDs as can be change.",
+)
+_REPORT = flags.DEFINE_bool(
+    "report",
+    None,
+    "Whether to write report.html, a page that says what the IDs are worth; by default it is, but for a new export of "
+    "--input, of which there may be millions of rows: `sid-jax report` makes it any time.",
+)
+_ENGINE = flags.DEFINE_enum(
+    "engine", "local", ["local", "ray"], "--input: who encodes, this machine or the workers of a Ray cluster."
+)
+_WORKERS = flags.DEFINE_integer("workers", 2, "--engine=ray: how many pieces are done at a time.", lower_bound=1)
+_CPUS = flags.DEFINE_float("cpus", 1.0, "--engine=ray: CPU cores of a worker.", lower_bound=0.0)
+_GPUS = flags.DEFINE_float("gpus", 0.0, "--engine=ray: GPUs of a worker.", lower_bound=0.0)
+
+
+def run() -> None:
+    """Runs the command with the flags of `sys.argv`."""
+    command.run(_main, __doc__)
+
+
+def _main() -> None:
+    """Exports what the flags name, and makes a report of it."""
+    out = Path(_OUT.value)
+    if _APPEND_TO.value is not None:
+        if _ALIGN_TO.value is not None:
+            raise UserError("--align_to renumbers codes, and --append_to moves no ID: give one of them")
+        _append(Path(_APPEND_TO.value), out)
+    else:
+        _export(out)
+    if _REPORT.value or (_REPORT.value is None and (_APPEND_TO.value is not None or not _INPUT.value)):
+        from sid_jax.report.run import write_report
+
+        write_report(out)
+
+
+def _export(out: Path) -> None:
+    if _REMOVE.value is not None or _REUSE_REMOVED.value:
+        raise UserError("--remove and --reuse_removed are of items of an export: name it by --append_to")
+    if _WORKDIR.value is None:
+        raise UserError("--workdir is missing: name the folder of a run, or an export to add to by --append_to")
+    workdir, step, unique = Path(_WORKDIR.value), _STEP.value, _UNIQUE.value
+    align_to = Path(_ALIGN_TO.value) if _ALIGN_TO.value is not None else None
+    if _INPUT.value:
+        from sid_jax.bulk.run import export_files
+
+        export_files(
+            workdir,
+            out,
+            _INPUT.value,
+            ids_paths=_INPUT_IDS.value,
+            step=step,
+            unique=unique,
+            align_to=align_to,
+            on_bad_rows=_ON_BAD_ROWS.value,
+            engine=_engine(),
+        )
+    else:
+        from sid_jax.export.run import export
+
+        export(workdir, out, step=step, unique=unique, align_to=align_to)
+
+
+def _append(export: Path, out: Path) -> None:
+    from sid_jax.append.run import append
+
+    if _ENGINE.value != "local":
+        raise UserError("--engine=ray is not for --append_to: leave it out")
+    append(
+        export,
+        out,
+        _INPUT.value,
+        ids_paths=_INPUT_IDS.value,
+        removed=Path(_REMOVE.value) if _REMOVE.value is not None else None,
+        reuse_removed=_REUSE_REMOVED.value,
+        workdir=Path(_WORKDIR.value) if _WORKDIR.value is not None else None,
+        step=_STEP.value,
+        unique=_UNIQUE.value,
+        on_bad_rows=_ON_BAD_ROWS.value,
+    )
+
+
+def _engine() -> Engine:
+    from sid_jax.bulk.engine import LocalEngine, RayEngine
+
+    return LocalEngine() if _ENGINE.value == "local" else RayEngine(_WORKERS.value, cpus=_CPUS.value, gpus=_GPUS.value)
