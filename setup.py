@@ -1,18 +1,39 @@
 """Packaging of sid_jax."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
+HERE = Path(__file__).parent
+# Read, not imported: a build has none of the dependencies.
+VERSION = re.search(r'^__version__ = "(.*)"$', (HERE / "sid_jax" / "__init__.py").read_text(), re.M)[1]
+
 setup(
     name="sid_jax",
-    version="0.1.0",
+    version=VERSION,
     description="Semantic IDs in JAX: from item vectors to short, unique tuples of codes that mean something",
-    long_description=Path(__file__).with_name("README.md").read_text(),
+    long_description=(HERE / "README.md").read_text(),
     long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "License :: OSI Approved :: Apache Software License",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+    keywords=["semantic ids", "rq-vae", "vector quantization", "generative retrieval", "recommender systems", "jax"],
     python_requires=">=3.11",
     packages=find_packages(include=["sid_jax", "sid_jax.*"]),
     package_data={"sid_jax": ["py.typed"], "sid_jax.report": ["page/*"]},
+    entry_points={"console_scripts": ["sid-jax = sid_jax.cli:main"]},
     install_requires=[
         "absl-py>=2.1",
         "array_record>=0.5.1",

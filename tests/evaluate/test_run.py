@@ -136,4 +136,4 @@ def test_the_command_prints_and_writes_and_a_mistake_is_one_line(folder):
     assert "near items share the prefix" in done.stdout and "200 items" in done.stdout
     written = json.loads((folder / "figures.json").read_text())
     assert written["ids"] == "ids" and written["num_items"] == 200
-    assert "no such file" in refused(run(*words[:2], f"--ids={folder / 'nothing.npy'}"))
+    assert "no such file" in refused(run(*words[:3], f"--ids={folder / 'nothing.npy'}"))
