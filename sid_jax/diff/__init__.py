@@ -1,0 +1,1 @@
+"""What became of items and their Semantic IDs between two tables."""

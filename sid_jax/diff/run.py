@@ -1,17 +1,88 @@
-"""Two tables of Semantic IDs side by side, for a person and as JSON."""
+"""What became of items and their Semantic IDs between two tables: figures, for a person and as JSON."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
-from sid_jax.diff.compare import compare
 from sid_jax.export.id_tables import parse_id_source, read_id_table
+from sid_jax.ids.convert import common_rows, comparable
+from sid_jax.ids.renumbering import best_orders, renumbered
 from sid_jax.ids.table import IdTable
 from sid_jax.json_file import write_json
+
+
+def compare(old: IdTable, new: IdTable) -> dict[str, Any]:
+    """Returns how two tables differ, as plain numbers ready for JSON.
+
+    Shares are of the items in both; None where there are none.
+
+    Returns:
+      num_old, num_new: items in each;
+      num_common, num_added, num_gone: in both, in the new one alone, in the old one alone;
+      num_changed, changed: items whose ID is another one now, and their share;
+      num_reassigned: IDs of the old table that name other items now, and not theirs;
+      lengths: codes of an ID in each; of different ones, each counts as changed, and the levels of both are compared;
+      code_changed: for each level the share of the items whose code there is another one (the first is the churn of
+        first codes);
+      prefix_kept: for each depth the share of the items whose first codes are all the same;
+      prefix_kept_renumbered: the same after the best renumbering of each level of the new IDs.
+    """
+    rows, others = common_rows(old.item_ids, new.item_ids)
+    before, after = old.semantic_ids[rows], new.semantic_ids[others]
+    levels = min(before.shape[1], after.shape[1])
+    same = before[:, :levels] == after[:, :levels]
+    changed = ~same.all(axis=1) | (before.shape[1] != after.shape[1])
+    return {
+        "num_old": len(old.item_ids),
+        "num_new": len(new.item_ids),
+        "num_common": len(rows),
+        "num_added": len(new.item_ids) - len(rows),
+        "num_gone": len(old.item_ids) - len(rows),
+        "num_changed": int(changed.sum()),
+        "changed": float(changed.mean()) if len(rows) else None,
+        "num_reassigned": _reassigned(old, new),
+        "lengths": [before.shape[1], after.shape[1]],
+        "code_changed": (1 - same.mean(axis=0)).tolist() if len(rows) else None,
+        "prefix_kept": _kept(same),
+        "prefix_kept_renumbered": _kept(_best(before[:, :levels], after[:, :levels]) == before[:, :levels]),
+    }
+
+
+def _kept(same: np.ndarray) -> list[float] | None:
+    return np.logical_and.accumulate(same, axis=1).mean(axis=0).tolist() if len(same) else None
+
+
+def _best(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    if not len(before):
+        return after
+    # Any whole number may be a code elsewhere: what is counted are those in use.
+    columns = [
+        np.unique(np.stack([level, now]), return_inverse=True) for level, now in zip(before.T, after.T, strict=True)
+    ]
+    dense = [where.reshape(2, -1) for _, where in columns]
+    sizes = [len(names) for names, _ in columns]
+    then, now = (np.stack([each[side] for each in dense], axis=1) for side in (0, 1))
+    best = renumbered(now, best_orders(then, now, sizes))
+    return np.stack([names[level] for (names, _), level in zip(columns, best.T, strict=True)], axis=1)
+
+
+def _reassigned(old: IdTable, new: IdTable) -> int:
+    """Returns how many old IDs are in the new table, where none of the items has them that had them before."""
+    if old.semantic_ids.shape[1] != new.semantic_ids.shape[1]:
+        return 0
+    together = np.concatenate([old.semantic_ids, new.semantic_ids])
+    names = np.unique(together, axis=0, return_inverse=True)[1].reshape(-1)
+    before, after = names[: len(old.item_ids)], names[len(old.item_ids) :]
+    have, wanted = comparable(old.item_ids, new.item_ids)
+    row = pc.fill_null(pc.index_in(have, value_set=wanted), -1).to_numpy()
+    still = before[(row >= 0) & (after[row] == before)]
+    return len(np.setdiff1d(np.intersect1d(before, after), still))
 
 
 def diff(old: str, new: str, *, out: str | None = None, console: Console | None = None) -> dict[str, Any]:

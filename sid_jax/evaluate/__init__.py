@@ -1,0 +1,1 @@
+"""Measures anyone's Semantic IDs."""

@@ -1,20 +1,29 @@
-"""Somebody's IDs, and what is known of the items, to figures."""
+"""Measures anyone's Semantic IDs: figures of a table, beside chance and bound, and the command that prints them."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.json as pa_json
+import pyarrow.parquet as pq
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from sid_jax.data.cooccurrence import cooccurrence_vectors, pair_counts
+from sid_jax.data.csv_columns import as_text, csv_names
+from sid_jax.data.histories import Histories
 from sid_jax.data.history_files import read_interactions, read_sequences
+from sid_jax.data.id_lists import catalog_rows
+from sid_jax.data.reason import reason
 from sid_jax.data.vector_files import read_vector_files
 from sid_jax.errors import UserError
-from sid_jax.evaluate.labels import read_labels
-from sid_jax.evaluate.report import print_figures
 from sid_jax.export.artifact import load_export
 from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.ids.fidelity import fidelity_by_depth
@@ -72,8 +81,7 @@ def evaluate_ids(sources: Sources, *, out: str | None = None, console: Console |
     """
     if sources.codebooks and not sources.vectors:
         raise UserError("--codebooks needs --vectors: what IDs stand for is compared with the items' vectors")
-    table = _read_ids(sources.ids)
-    vectors = None
+    table, vectors = read_id_table(*parse_id_source(sources.ids)), None
     if sources.vectors:
         data = read_vector_files(
             sources.vectors,
@@ -82,26 +90,55 @@ def evaluate_ids(sources: Sources, *, out: str | None = None, console: Console |
             ids_paths=[sources.vector_ids or ""],
         )
         table, vectors = table.align(data.ids), np.asarray(data.vectors, np.float32)
-    figures = _figures_of_ids(table.semantic_ids)
-    if vectors is not None:
-        figures |= _figures_of_vectors(table.semantic_ids, vectors)
-    if vectors is not None and sources.codebooks:
-        figures["by_depth"] = _by_depth(load_export(sources.codebooks).model, table.semantic_ids, vectors)
-    if sources.labels:
-        figures["label_purity"] = purity(table.semantic_ids, read_labels(sources.labels, table.item_ids))
-    if sources.histories:
-        figures |= _figures_of_histories(table, Path(sources.histories).expanduser(), sources.holdout)
-    if sources.other:
-        other = _read_ids(sources.other).align(table.item_ids)
-        figures["stability"] = stability(table.semantic_ids, other.semantic_ids)
+    figures = measure(
+        table,
+        vectors,
+        model=load_export(sources.codebooks).model if sources.codebooks else None,
+        labels=read_labels(sources.labels, table.item_ids) if sources.labels else None,
+        histories=_read_histories(sources, table.item_ids) if sources.histories else None,
+        other=read_id_table(*parse_id_source(sources.other)) if sources.other else None,
+    )
     if out:
         write_json(Path(out), {"ids": table.name, **figures})
-    print_figures(console or Console(), table.name, figures)
+    _print(console or Console(), table.name, figures)
     return figures
 
 
-def _read_ids(source: str) -> IdTable:
-    return read_id_table(*parse_id_source(source))
+def measure(
+    table: IdTable,
+    vectors: np.ndarray | None = None,
+    *,
+    model: RQVAE | None = None,
+    labels: Sequence[Sequence[str]] | None = None,
+    histories: Histories | None = None,
+    other: IdTable | None = None,
+) -> dict[str, Any]:
+    """Returns the figures of Semantic IDs by name, plain numbers and lists ready for JSON; see docs/metrics.md.
+
+    Args:
+      table: N items with their Semantic IDs `[N, L]`.
+      vectors: `[N, D]` float32, the items' vectors: adds the variance between prefixes and the nearest items.
+      model: decodes the IDs' first codes: adds R^2, MSE and cosine by depth; it needs the vectors.
+      labels: N lists of labels: adds the purity of prefixes.
+      histories: of users, over these items: adds what prefixes say of which items are taken together.
+      other: IDs of the same items after another training: adds the stability of the first codes.
+
+    Raises:
+      UserError: if the IDs or vectors do not fit the model, or an item is not in `other`.
+    """
+    figures = _figures_of_ids(table.semantic_ids)
+    if vectors is not None:
+        figures |= _figures_of_vectors(table.semantic_ids, vectors)
+    if vectors is not None and model is not None:
+        figures["by_depth"] = _by_depth(model, table.semantic_ids, vectors)
+    if labels is not None:
+        figures["label_purity"] = purity(table.semantic_ids, labels)
+    if histories is not None:
+        together = cooccurrence_vectors(pair_counts(histories), min(_TOGETHER_FEATURES, len(table.item_ids) - 1))
+        figures["together_beyond_chance"] = explained_beyond_chance(table.semantic_ids, together)
+    if other is not None:
+        figures["stability"] = stability(table.semantic_ids, other.align(table.item_ids).semantic_ids)
+    return figures
 
 
 def _figures_of_ids(semantic_ids: np.ndarray) -> dict[str, Any]:
@@ -138,15 +175,12 @@ def _figures_of_vectors(semantic_ids: np.ndarray, vectors: np.ndarray) -> dict[s
     }
 
 
-def _figures_of_histories(table: IdTable, path: Path, holdout: int) -> dict[str, Any]:
-    """Returns what prefixes say of who takes items together, without the last interactions of each user."""
-    if path.suffix in (".parquet", ".csv"):
-        histories = read_interactions(path, table.item_ids, *_HISTORY_COLUMNS)
-    else:
-        histories = read_sequences(path, table.item_ids)
-    counts = pair_counts(histories.without_last(holdout))
-    together = cooccurrence_vectors(counts, min(_TOGETHER_FEATURES, len(table.item_ids) - 1))
-    return {"together_beyond_chance": explained_beyond_chance(table.semantic_ids, together)}
+def _read_histories(sources: Sources, item_ids: np.ndarray) -> Histories:
+    """Reads the histories without the last interactions of each user."""
+    path = Path(sources.histories or "").expanduser()
+    read = read_interactions if path.suffix in (".parquet", ".csv") else read_sequences
+    columns = _HISTORY_COLUMNS if read is read_interactions else ()
+    return read(path, item_ids, *columns).without_last(sources.holdout)
 
 
 def _by_depth(model: RQVAE, semantic_ids: np.ndarray, vectors: np.ndarray) -> list[dict[str, float]]:
@@ -157,3 +191,119 @@ def _by_depth(model: RQVAE, semantic_ids: np.ndarray, vectors: np.ndarray) -> li
     if vectors.shape[1] != model.mean.shape[0]:
         raise UserError(f"the codebooks are of {model.mean.shape[0]} features, the vectors have {vectors.shape[1]}")
     return fidelity_by_depth(model, semantic_ids[:, : len(sizes)], vectors)
+
+
+def _read_csv(path: Path) -> pa.Table:
+    return pa_csv.read_csv(path, convert_options=as_text(csv_names(path)))
+
+
+_READERS: dict[str, Callable[[Path], pa.Table]] = {
+    ".parquet": pq.read_table,
+    ".csv": _read_csv,
+    ".jsonl": pa_json.read_json,
+}
+
+
+def read_labels(source: str, item_ids: np.ndarray) -> list[Sequence[str]]:
+    """Reads the labels of a catalog's items.
+
+    Args:
+      source: FILE:COLUMN. The file's first column has item ids; the labels are texts, lists of texts, or texts with
+        "|" between labels.
+      item_ids: `[N]`; ids are matched as text.
+
+    Returns:
+      N lists; an item that the file does not have has no label.
+
+    Raises:
+      UserError: if the file cannot be read, or has no such column.
+    """
+    name, colon, column = source.rpartition(":")
+    path = Path(name).expanduser()
+    if not colon or path.suffix not in _READERS or not path.is_file():
+        raise UserError(f"--labels={source}: give FILE:COLUMN with a .parquet, .csv or .jsonl file that is there")
+    try:
+        table = _READERS[path.suffix](path)
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path}: not a readable {path.suffix} file ({reason(error)}); write it anew") from error
+    if column not in table.column_names:
+        raise UserError(f"{path}: no column {column!r}; its columns are {', '.join(table.column_names)}")
+    rows = catalog_rows(map(str, table.column(0).to_pylist()), item_ids)
+    labels: list[Sequence[str]] = [()] * len(item_ids)
+    for row, value in zip(rows.tolist(), table[column].to_pylist(), strict=True):
+        if row >= 0:
+            labels[row] = _label_list(value)
+    return labels
+
+
+def _label_list(value: Any) -> Sequence[str]:
+    if value is None:
+        return ()
+    if isinstance(value, list):
+        return [str(each) for each in value if each is not None]
+    return [label for label in str(value).split("|") if label]
+
+
+def _print(console: Console, name: str, figures: dict[str, Any]) -> None:
+    """Prints what was measured: a figure of the whole table a row, and then a column for each depth of prefix."""
+    whole = Table(title=f"{escape(name)}: {figures['num_items']:,} items", title_justify="left")
+    for column in ("figure", "value", "beside it"):
+        whole.add_column(column, justify="right" if column == "value" else "left")
+    for row in _whole_rows(figures):
+        whole.add_row(*row)
+    console.print(whole)
+    by_depth = Table(title="By level, or by the prefix of so many codes", title_justify="left")
+    by_depth.add_column("figure")
+    for depth in range(1, figures["num_levels"] + 1):
+        by_depth.add_column(str(depth), justify="right")
+    for title, values in _rows_by_depth(figures):
+        by_depth.add_row(title, *values)
+    console.print(by_depth)
+
+
+def _whole_rows(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
+    floor = figures.get("max_distinct_rate")
+    rows = [
+        (
+            "distinct IDs / items",
+            f"{figures['distinct_rate']:.4f}",
+            "" if floor is None else f"distinct vectors / items {floor:.4f}",
+        ),
+        ("items in a collision", f"{figures['collision_share']:.2%}", f"largest bucket {figures['largest_bucket']}"),
+        ("Gini of bucket sizes", f"{figures['gini']:.4f}", "0 is even"),
+    ]
+    if "stability" in figures:
+        rows.append(("first codes equal to the others'", f"{figures['stability']:.2%}", "after the best renaming"))
+    return rows
+
+
+def _rows_by_depth(figures: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    def row(values: Sequence[Any], form: Callable[[Any], str]) -> list[str]:
+        return [form(value) for value in values]
+
+    def number(value: float) -> str:
+        return f"{value:.4f}"
+
+    rows = [
+        ("largest code", row(figures["largest_code"], str)),
+        ("codes in use", row(figures["usage"], lambda share: f"{share:.1%}")),
+        ("perplexity", row(figures["perplexity"], lambda value: f"{value:.1f}")),
+        ("entropy, bits", row(figures["entropy"], lambda value: f"{value:.2f}")),
+        ("prefixes in use", row(figures["prefixes"], lambda each: f"{each['in_use']:,}")),
+        ("there could be", row(figures["prefixes"], lambda each: f"{each['most']:,}")),
+    ]
+    if "explained_by_prefix" in figures:
+        rows.append(("variance between prefixes", row(figures["explained_by_prefix"], number)))
+        rows.append(("the same beyond chance", row(figures["explained_beyond_chance"], number)))
+        rows.append(("near items share the prefix", row(figures["neighbors_share_prefix"], number)))
+        rows.append(("any two items do", row(figures["chance_shares_prefix"], number)))
+    if "together_beyond_chance" in figures:
+        rows.append(("of who takes items together", row(figures["together_beyond_chance"], number)))
+    for name, title in (("r2", "R^2 of the decoded prefix"), ("mse", "its MSE, a feature"), ("cosine", "its cosine")):
+        form = (lambda value: f"{value:.3e}") if name == "mse" else number
+        if "by_depth" in figures:
+            rows.append((title, row([each[name] for each in figures["by_depth"]], form)))
+    if figures.get("label_purity"):
+        rows.append(("label purity", row([each["purity"] for each in figures["label_purity"]], number)))
+        rows.append(("by chance", row([each["chance"] for each in figures["label_purity"]], number)))
+    return rows
