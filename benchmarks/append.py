@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
-from sid_jax.diff.run import compare
+from sid_jax.diff import compare
 from sid_jax.export.id_tables import read_id_table
 from sid_jax.export.manifest import read_manifest
 

@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sid_jax.data.scaling import normalize
-from sid_jax.evaluate.run import read_labels
+from sid_jax.evaluate import read_labels
 from sid_jax.export.artifact import load_export
 from sid_jax.export.run import export
 from sid_jax.ids.quality import purity

@@ -21,7 +21,7 @@ from rich.console import Console
 from sid_jax import command
 from sid_jax.append.run import append
 from sid_jax.bulk.run import export_files
-from sid_jax.evaluate.run import Sources, evaluate_ids
+from sid_jax.evaluate import Sources, evaluate_ids
 from sid_jax.export.artifact import load_export
 from sid_jax.export.run import export
 from sid_jax.training.loop import train

@@ -20,7 +20,7 @@ def run() -> None:
 
 def _main(words: list[str]) -> None:
     """Compares the two tables that the words name."""
-    from sid_jax.diff.run import diff
+    from sid_jax.diff import diff
 
     if len(words) != 2:
         raise UserError(f"{len(words)} tables are named; name two, as in sid-jax diff exports/v1 exports/v2")

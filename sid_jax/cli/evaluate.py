@@ -41,7 +41,7 @@ def run() -> None:
 
 def _main() -> None:
     """Measures what the flags name."""
-    from sid_jax.evaluate.run import Sources, evaluate_ids
+    from sid_jax.evaluate import Sources, evaluate_ids
 
     sources = Sources(
         ids=_IDS.value,

@@ -20,7 +20,7 @@ from rich.console import Console
 from sid_jax.append.run import append
 from sid_jax.bulk.engine import _do, _in_order
 from sid_jax.bulk.run import export_files
-from sid_jax.diff.run import diff
+from sid_jax.diff import diff
 from sid_jax.errors import UserError
 from sid_jax.export.artifact import load_export
 from sid_jax.export.id_tables import read_id_table

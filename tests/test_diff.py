@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from sid_jax.diff.run import compare
+from sid_jax.diff import compare
 from sid_jax.ids.table import IdTable
 from tests.commands import refused, run
 

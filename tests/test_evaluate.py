@@ -14,7 +14,7 @@ from rich.console import Console
 
 from sid_jax.config import default_config
 from sid_jax.errors import UserError
-from sid_jax.evaluate.run import Sources, evaluate_ids, read_labels
+from sid_jax.evaluate import Sources, evaluate_ids, read_labels
 from sid_jax.export.run import export
 from sid_jax.presets import set_mlp
 from sid_jax.training.loop import train

@@ -1,1 +1,0 @@
-"""What became of items and their Semantic IDs between two tables."""

@@ -1,1 +1,0 @@
-"""Measures anyone's Semantic IDs."""
