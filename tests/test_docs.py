@@ -9,6 +9,7 @@ from sid_jax.config import default_config
 from sid_jax.recommend.config import default_config as recommender_config
 from sid_jax.settings import field_names
 from tests.commands import ROOT
+from tests.docs import settings_page
 
 ALL_FIELDS = [name for config in (default_config, recommender_config, ranker_config) for name in field_names(config())]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -18,7 +19,8 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 def test_every_setting_and_file_that_a_document_names_exists(document):
     text = document.read_text()
     settings = re.findall(r"--config\.([a-z_.]+)", text) + re.findall(r"`((?:data|model|train)\.[a-z_]+)`", text)
-    assert set(settings) - {"name", "train.py"} <= set(ALL_FIELDS)
+    sections = {name.rpartition(".")[0] for name in ALL_FIELDS}
+    assert set(settings) - {"name", "train.py"} <= set(ALL_FIELDS) | sections
     for link in re.findall(r"\]\(([^):#]+)\)", text):
         assert (document.parent / link).exists(), link
 
@@ -34,6 +36,10 @@ def test_the_readme_opens_with_the_two_commands():
         tests[0] in (ROOT / "README.md").read_text()
         and "grep -m1 'python -m pytest'" in (ROOT / ".ci" / "run").read_text()
     )
+
+
+def test_the_page_of_settings_is_what_the_settings_declare():
+    assert settings_page.PAGE.read_text() == settings_page.text(), "python -m tests.docs.settings_page writes it anew"
 
 
 def test_every_setting_is_read_by_something():

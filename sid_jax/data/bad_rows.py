@@ -18,7 +18,7 @@ from sid_jax.errors import UserError
 
 _ROWS_A_BLOCK = 8192
 _MOST_NAMED = 5
-_DROPPING = "train.py --config.data.on_bad_rows=drop, export.py --on_bad_rows=drop"
+_DROPPING = "sid-jax train --config.data.on_bad_rows=drop, sid-jax export --on_bad_rows=drop"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -103,7 +103,7 @@ def _read_parquet(files: Sequence[Path], id_column: str | None) -> _Content:
         id_column = id_column or (names or ["item_id"])[0]
         for name in (id_column, "semantic_id"):
             if names.count(name) != 1:
-                raise UserError(f"{path}: has {names.count(name)} columns {name!r}; give a table that export.py wrote")
+                raise UserError(f"{path}: has {names.count(name)} columns {name!r}; give one of an export")
         wanted = [name for name in names if name in (id_column, "semantic_id", "title")]
         table = pa.concat_tables(pq.read_table(each, columns=wanted) for each in files)
     except (OSError, pa.ArrowException) as error:

@@ -45,7 +45,7 @@ def print_front(console: Console, trials: Sequence[Trial], front: Sequence[Trial
     console.print(table)
     chosen = folder / str(front[-1].number)
     console.print(
-        f"Next, of whichever you choose: python export.py --workdir={chosen} --out=exports/{chosen.name}",
+        f"Next, of whichever you choose: sid-jax export --workdir={chosen} --out=exports/{chosen.name}",
         markup=False,
         highlight=False,
         soft_wrap=True,

@@ -98,7 +98,7 @@ class Reporter:
         print_summary(self._console, evaluation.metrics, step, seconds)
         if best_step not in (None, step):
             self._console.print(f"The best checkpoint is that of step {best_step:,}: export takes it.", highlight=False)
-        command = f"python export.py --workdir={self._workdir} --out=exports/{self._workdir.name}"
+        command = f"sid-jax export --workdir={self._workdir} --out=exports/{self._workdir.name}"
         self._console.print(f"Next: [bold]{escape(command)}[/bold]", highlight=False, soft_wrap=True)
 
     def _say(self, text: str) -> None:

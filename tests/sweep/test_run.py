@@ -92,7 +92,7 @@ def test_the_front_is_what_no_trial_beats(config, tmp_path, trainer):
     assert trainer.trained[0] == (0, 1e-3, (8,))
     kept = sorted(int(path.parent.name) for path in (tmp_path / "sweep" / "trials").glob("*/checkpoints"))
     assert kept == sorted(numbers(front))
-    assert f"export.py --workdir={tmp_path / 'sweep' / 'trials' / str(front[-1].number)}" in output
+    assert f"sid-jax export --workdir={tmp_path / 'sweep' / 'trials' / str(front[-1].number)}" in output
     assert "at most 0.9000" in output and "hidden_dimensions=(8,)" in output
     assert (tmp_path / "sweep" / "front.png").read_bytes().startswith(b"\x89PNG")
 

@@ -43,7 +43,7 @@ def test_a_run_writes_its_settings_metrics_and_checkpoints_and_tells_a_person(co
     told = console.export_text()
     for words in ("duplicate floor 1.0000", "codes in use", "perplexity", "R^2", "cosine", "largest bucket", "Next: "):
         assert words in told
-    assert f"python export.py --workdir={workdir}" in told
+    assert f"sid-jax export --workdir={workdir}" in told
 
 
 def test_in_mixed_precision_codes_are_as_good_and_those_of_training_are_those_of_export(config, tmp_path, console):

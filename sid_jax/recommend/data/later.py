@@ -55,7 +55,7 @@ def _refuse_another_table(old: IdTable, later: IdTable, ours: np.ndarray, theirs
     if levels != expected:
         raise UserError(
             f"{later.name}: its Semantic IDs have {levels} codes, those that the recommender was trained on "
-            f"{expected}; give a version that export.py --append_to made of these"
+            f"{expected}; give a version that sid-jax export --append_to made of these"
         )
     moved = np.flatnonzero((old.semantic_ids[ours] != later.semantic_ids[theirs]).any(axis=1))
     if len(moved):
@@ -63,7 +63,7 @@ def _refuse_another_table(old: IdTable, later: IdTable, ours: np.ndarray, theirs
         raise UserError(
             f"{later.name}: {len(moved)} items have other Semantic IDs than the recommender was trained on, the first "
             f"is {old.item_ids[[row]].tolist()[0]!r}, {later.semantic_ids[theirs[moved[0]]].tolist()} there and "
-            f"{old.semantic_ids[row].tolist()} in the run; give a version that export.py --append_to made of these"
+            f"{old.semantic_ids[row].tolist()} in the run; give a version that sid-jax export --append_to made of these"
         )
 
 

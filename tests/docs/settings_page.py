@@ -1,0 +1,51 @@
+"""docs/settings.md, from the declarations of the settings: `python -m tests.docs.settings_page` writes it anew."""
+
+from __future__ import annotations
+
+from sid_jax import config as quantizer
+from sid_jax.recommend import config as recommender
+from sid_jax.settings import Declaration, declared_settings
+from tests.commands import ROOT
+
+PAGE = ROOT / "docs" / "settings.md"
+
+
+def text() -> str:
+    """Returns what the page is to say."""
+    own = {name: declared for name, declared in recommender.SETTINGS.items() if name != "quantizer"}
+    return "\n".join(
+        [
+            "# Settings",
+            "",
+            "Every setting, its default, and what it may be. `--config.NAME=VALUE` sets one on the command line, and",
+            "[configs.md](configs.md) has other ways. `sid-jax train --help` lists the quantizer's too.",
+            "",
+            "Durations are in epochs, so that they hold for a catalog of any size.",
+            "",
+            "## Quantizer",
+            "",
+            *_table(quantizer.SETTINGS),
+            "",
+            "## Recommender",
+            "",
+            "The section `quantizer` has the settings above, but for `seed`, for the IDs that are made on the way.",
+            "",
+            *_table(own),
+            "",
+        ]
+    )
+
+
+def _table(declaration: Declaration) -> list[str]:
+    rows = []
+    for name, setting in declared_settings(declaration):
+        allowed = setting.allowed()
+        # The names of the catalogs would fill the page; data.md has them.
+        meaning = f"{setting.meaning} ({allowed})" if allowed and len(allowed) < 100 else setting.meaning
+        default = f"`{setting.default}`" if setting.default != "" else ""
+        rows.append(f"| `{name}` | {default} | {meaning.replace('|', chr(92) + '|')} |")
+    return ["| setting | default | meaning |", "|---|---|---|", *rows]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(text())
