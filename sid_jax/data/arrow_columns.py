@@ -67,11 +67,27 @@ def ids_from_numpy(ids: np.ndarray, where: str, *, first_row: int = 0) -> pa.Arr
     return plain_ids(pa.chunked_array([column]), where, first_row=first_row)
 
 
-def vectors_from_arrow(column: pa.ChunkedArray, where: str, *, first_row: int = 0) -> np.ndarray:
-    """Returns vectors `[n, D]` float32 from a column of lists of floats of one length; else as `plain_ids`."""
+def vectors_from_arrow(
+    column: pa.ChunkedArray, where: str, *, first_row: int = 0, integers: bool = False
+) -> np.ndarray:
+    """Returns vectors `[n, D]` float32 from a column of lists, or tensors `[D]`, of floats of one length.
+
+    Args:
+      column: the vectors.
+      where, first_row: as of `plain_ids`.
+      integers: whether lists of integers are vectors too.
+
+    Raises:
+      UserError: if the column holds something else, or a vector or a value in it is null.
+    """
+    if isinstance(column.type, pa.FixedShapeTensorType) and len(column.type.shape) == 1:
+        column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
     kind = column.type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    if not is_list or not pa.types.is_floating(kind.value_type):
+    is_number = is_list and (
+        pa.types.is_floating(kind.value_type) or (integers and pa.types.is_integer(kind.value_type))
+    )
+    if not is_number:
         raise UserError(f"{where}: expected lists of {FLOAT_TYPES}, found {kind}")
     _refuse_nulls(column, where, first_row)
     features, blocks = _common_length(column, where, first_row), []

@@ -19,12 +19,14 @@ class Histories:
       offsets: `[U + 1]` int64: user u's interactions are `items[offsets[u] : offsets[u + 1]]`.
       items: `[T]` int32 rows of `item_ids`, each user's in time order.
       item_ids: `[N]` the catalog's ids, int64 or object (str).
+      num_unknown: how many interactions were left out because their items are not in the catalog.
     """
 
     user_ids: np.ndarray
     offsets: np.ndarray
     items: np.ndarray
     item_ids: np.ndarray
+    num_unknown: int = 0
 
     def __len__(self) -> int:
         """Returns U."""
@@ -38,6 +40,10 @@ class Histories:
     def of(self, user_row: int) -> np.ndarray:
         """Returns `[n]` int32: one user's items, the oldest first."""
         return self.items[self.offsets[user_row] : self.offsets[user_row + 1]]
+
+    def user_of(self, place: int) -> int:
+        """Returns the row of the user whose interaction `items[place]` is."""
+        return int(np.searchsorted(self.offsets, place, side="right")) - 1
 
     def without_last(self, n: int) -> Histories:
         """Returns the histories without each user's last `n` interactions; a user with fewer has none left."""

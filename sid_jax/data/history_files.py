@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -18,15 +19,18 @@ from sid_jax.data.id_lists import catalog_rows, read_lines, refuse_strangers
 from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
 
+ON_UNKNOWN = ("error", "skip")
+
 _TIME_KINDS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_timestamp, pa.types.is_date)
 
 
-def read_sequences(path: Path, item_ids: np.ndarray) -> Histories:
+def read_sequences(path: Path, item_ids: np.ndarray, *, on_unknown: str = "error") -> Histories:
     """Reads a text file with a line for each user: the user's id, then item ids in time order, with blanks between.
 
     Args:
       path: UTF-8 text.
       item_ids: `[N]` ids of the catalog, int64 or object (str); an id in the file is matched against their text.
+      on_unknown: as of `refuse_or_skip`.
 
     Returns:
       The histories; user ids are kept as text.
@@ -42,13 +46,20 @@ def read_sequences(path: Path, item_ids: np.ndarray) -> Histories:
     _refuse_second_lines([words[0] for words in fields], path)
     offsets = offsets_of([len(words) - 1 for words in fields])
     words = list(chain.from_iterable(words[1:] for words in fields))
-    rows = catalog_rows(words, item_ids)
-    refuse_strangers(rows, item_ids, lambda place: f"{path}: line {_owner(offsets, place) + 1}: item {words[place]!r}")
-    return Histories(_text_ids(words[0] for words in fields), offsets, rows, item_ids)
+    histories = Histories(_text_ids(words[0] for words in fields), offsets, catalog_rows(words, item_ids), item_ids)
+    return refuse_or_skip(
+        histories, on_unknown, lambda place: f"{path}: line {histories.user_of(place) + 1}: item {words[place]!r}"
+    )
 
 
 def read_interactions(
-    path: Path, item_ids: np.ndarray, user_column: str, item_column: str, time_column: str
+    path: Path,
+    item_ids: np.ndarray,
+    user_column: str,
+    item_column: str,
+    time_column: str,
+    *,
+    on_unknown: str = "error",
 ) -> Histories:
     """Reads a table with a row for each interaction, in any order.
 
@@ -58,34 +69,87 @@ def read_interactions(
       user_column: strings or integers; in a .csv file, always strings.
       item_column: the same.
       time_column: numbers, dates or timestamps.
+      on_unknown: as of `refuse_or_skip`.
 
     Returns:
-      The histories: users in the order of their ids, interactions by time and, where times are equal, by their place in
-      the file.
+      The histories, as `histories_of_table` makes them.
 
     Raises:
       UserError: if the file is missing, damaged, empty or of another kind, a column is missing or of the wrong type, a
         value is null, or an item is not in the catalog.
     """
-    users, items, times = _read_columns(path, [user_column, item_column, time_column])
-    times_of_rows = _times(times, _where(path, time_column))
-    user_of_row, user_ids = _encoded(users, _where(path, user_column))
-    item_of_row, items_there = _encoded(items, _where(path, item_column))
+    names = (user_column, item_column, time_column)
+    return histories_of_table(_read_columns(path, names), item_ids, *names, where=str(path), on_unknown=on_unknown)
+
+
+def histories_of_table(
+    table: pa.Table,
+    item_ids: np.ndarray,
+    user_column: str,
+    item_column: str,
+    time_column: str | None,
+    *,
+    where: str,
+    on_unknown: str = "error",
+) -> Histories:
+    """Makes histories of a table with a row for each interaction, in any order.
+
+    Args:
+      table: with the columns, of the types that `read_interactions` names.
+      item_ids: `[N]` ids of the catalog, int64 or object (str); an item of the table is matched against their text.
+      user_column, item_column: their names.
+      time_column: its name; None if the rows are in time order.
+      where: what an error calls the table.
+      on_unknown: as of `refuse_or_skip`.
+
+    Returns:
+      The histories: users in the order of their ids, interactions by time and, where times are equal, by their place in
+      the table.
+
+    Raises:
+      UserError: if the table is empty, a column is of the wrong type, a value is null, or an item is not in the
+        catalog.
+    """
+    if not table.num_rows:
+        raise UserError(f"{where}: holds no rows; give a row for each interaction")
+    for name in filter(None, (user_column, item_column, time_column)):
+        _refuse_nulls(table[name], _column(where, name))
+    times = np.arange(len(table)) if time_column is None else _times(table[time_column], _column(where, time_column))
+    user_of_row, user_ids = _encoded(table[user_column], _column(where, user_column))
+    item_of_row, items_there = _encoded(table[item_column], _column(where, item_column))
     names = list(map(str, items_there.tolist()))
     rows = catalog_rows(names, item_ids)[item_of_row]
-    refuse_strangers(rows, item_ids, lambda row: f"{path}: {_row_from_0(row)}: item {names[item_of_row[row]]!r}")
+    if on_unknown == "error":  # Before the rows are sorted: an error names a row of the table.
+        refuse_strangers(rows, item_ids, lambda row: f"{where}: {_row_from_0(row)}: item {names[item_of_row[row]]!r}")
 
     by_id = np.argsort(user_ids, kind="stable")
     rank = np.empty(len(by_id), np.int64)
     rank[by_id] = np.arange(len(by_id))
-    # The sort is stable: what is equal stays in the order of the file.
-    order = np.lexsort((times_of_rows, rank[user_of_row]))
+    # The sort is stable: what is equal stays in the order of the table.
+    order = np.lexsort((times, rank[user_of_row]))
     counts = np.bincount(rank[user_of_row], minlength=len(user_ids))
-    return Histories(user_ids[by_id], offsets_of(counts), rows[order], item_ids)
+    return refuse_or_skip(Histories(user_ids[by_id], offsets_of(counts), rows[order], item_ids), on_unknown, str)
 
 
-def _owner(offsets: np.ndarray, place: int) -> int:
-    return int(np.searchsorted(offsets, place, side="right")) - 1
+def refuse_or_skip(histories: Histories, on_unknown: str, describe: Callable[[int], str]) -> Histories:
+    """Returns histories whose items are all in the catalog.
+
+    Args:
+      histories: with -1 for an item that is not in the catalog.
+      on_unknown: "error" refuses such items; "skip" leaves them out and counts them.
+      describe: as of `refuse_strangers`.
+
+    Raises:
+      UserError: if `on_unknown` is neither, or there are such items and it is "error".
+    """
+    if on_unknown not in ON_UNKNOWN:
+        raise UserError(f"on_unknown={on_unknown!r}: choose one of {', '.join(ON_UNKNOWN)}")
+    known = histories.items >= 0
+    if known.all():
+        return histories
+    if on_unknown == "error":
+        refuse_strangers(histories.items, histories.item_ids, describe)
+    return dataclasses.replace(histories.keep_interactions(known), num_unknown=int((~known).sum()))
 
 
 def _text_ids(names: Iterable[str]) -> np.ndarray:
@@ -101,16 +165,16 @@ def _refuse_second_lines(users: list[str], path: Path) -> None:
             )
 
 
-def _where(path: Path, column: str) -> str:
-    return f"{path}: column {column!r}"
+def _column(where: str, column: str) -> str:
+    return f"{where}: column {column!r}"
 
 
 def _row_from_0(row: int) -> str:
     return f"row {row} (counted from 0)"
 
 
-def _read_columns(path: Path, names: list[str]) -> list[pa.ChunkedArray]:
-    """Returns the columns, without nulls; the first two of a .csv file as strings, so that "007" stays what it is."""
+def _read_columns(path: Path, names: Sequence[str]) -> pa.Table:
+    """Returns the columns; the first two of a .csv file as strings, so that "007" stays what it is."""
     if len(set(names)) < len(names):
         raise UserError(f"{path}: users, items and times must be in different columns, not {', '.join(names)}")
     readers = {".parquet": (_parquet_names, _read_parquet), ".csv": (csv_names, _read_csv)}
@@ -124,14 +188,9 @@ def _read_columns(path: Path, names: list[str]) -> list[pa.ChunkedArray]:
         missing = [name for name in names if name not in there]
         if missing:
             raise UserError(f"{path}: no column {missing[0]!r}; its columns are {', '.join(there)}")
-        table = read(path, names)
+        return read(path, list(names))
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path}: not a readable {path.suffix} file ({reason(error)}); write it anew") from error
-    if not table.num_rows:
-        raise UserError(f"{path}: holds no rows; give a row for each interaction")
-    for name in names:
-        _refuse_nulls(table[name], _where(path, name))
-    return [table[name] for name in names]
 
 
 def _parquet_names(path: Path) -> list[str]:

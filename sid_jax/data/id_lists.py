@@ -32,6 +32,13 @@ def read_item_list(path: Path, item_ids: np.ndarray) -> np.ndarray:
     return named
 
 
+def check_cold(cold: np.ndarray, where: str) -> np.ndarray:
+    """Returns `[N]` bool, the items that are not trained on; raises UserError if they are all there are."""
+    if cold.all():
+        raise UserError(f"{where}: names every item, so that none is left to train on")
+    return cold
+
+
 def read_lines(path: Path) -> list[str]:
     """Returns the lines of a UTF-8 text file, without empty ones at its end.
 

@@ -19,8 +19,9 @@ from sid_jax.data.catalogs.vectors import (
     own_text_vectors,
 )
 from sid_jax.data.cooccurrence import cooccurrence_vectors, join_cooccurrences, pair_counts
+from sid_jax.data.histories import Histories
 from sid_jax.data.history_sources import load_histories
-from sid_jax.data.id_lists import read_item_list
+from sid_jax.data.id_lists import check_cold, read_item_list
 from sid_jax.data.partners import Partners
 from sid_jax.data.relations import Relations
 from sid_jax.data.scaling import normalize
@@ -63,56 +64,64 @@ def load_vectors(
     """
     for setting, choices in _CHOICES.items():
         _check_choice(setting, data_config[setting], choices)
-    data = _described_items(data_config, resident_bytes)
+    data = load_items(data_config, resident_bytes)
     if data_config.cold_items:
-        data = dataclasses.replace(data, cold=_cold(Path(data_config.cold_items).expanduser(), data.ids))
+        path = Path(data_config.cold_items).expanduser()
+        data = dataclasses.replace(data, cold=check_cold(read_item_list(path, data.ids), str(path)))
     if data_config.histories.source == "none":
         return data
-    return _with_cooccurrences(data, data_config, with_partners, with_collaborative)
+    return with_histories(data, None, data_config, with_partners=with_partners, with_collaborative=with_collaborative)
 
 
-def _described_items(data_config: ConfigDict, resident_bytes: int | None) -> VectorSet:
-    """Returns the items and their vectors, from whichever place `data.source` means."""
-    if data_config.source != "vectors":
-        return catalog_vectors(data_config)
-    if data_config.text_column:
-        return own_text_vectors(data_config)
-    data = _own_vectors(data_config, resident_bytes)
-    names = column_names(data_config.columns)
-    return dataclasses.replace(data, columns=_own_columns(data_config, names, data.ids)) if names else data
-
-
-def _with_cooccurrences(
-    data: VectorSet, data_config: ConfigDict, with_partners: bool, with_collaborative: bool
+def with_histories(
+    data: VectorSet,
+    histories: Histories | None,
+    data_config: ConfigDict,
+    *,
+    source: str = "",
+    with_partners: bool = False,
+    with_collaborative: bool = False,
 ) -> VectorSet:
-    """Returns the data with what the histories say: relations, and a second part of the vectors."""
+    """Returns the data with what histories say of it: relations, and a second part of the vectors.
+
+    Args:
+      data: the items.
+      histories: of these items; None for those that `data_config.histories` names.
+      data_config: the `data` part of the config.
+      source: where the histories came from, in words; for those that are given.
+      with_partners, with_collaborative: as of `load_vectors`.
+
+    Raises:
+      UserError: if there are no such histories, or they say nothing.
+    """
     if data.id_name == "user_id":
         raise UserError(
             "config.data.histories.source says which items go together; config.data.view=user is not of items"
         )
     settings = data_config.histories
-    histories = load_histories(
-        settings,
-        data.ids,
-        where="config.data.histories",
-        cache_dir=data_config.cache_dir,
-        core=data_config.core,
-        path=data_config.path if settings.source == data_config.source else "",
-    )
+    if histories is None:
+        source = settings.path or settings.source
+        histories = load_histories(
+            settings,
+            data.ids,
+            where="config.data.histories",
+            cache_dir=data_config.cache_dir,
+            core=data_config.core,
+            path=data_config.path if settings.source == data_config.source else "",
+        )
     weight, dimension = data_config.collaborative_weight, data_config.collaborative_dimension
     histories = histories.without_last(data_config.collaborative_holdout)
     if data.cold is not None:
         histories = histories.keep_interactions(~data.cold[histories.items])
     made_of = digest_of(data.fingerprint(), histories.fingerprint(), weight, dimension)
     counts = pair_counts(histories)
-    source = f"{data.source} and the co-occurrences of {settings.path or settings.source}"
     collaborative = None
     if weight or with_collaborative:
         collaborative = cooccurrence_vectors(counts, dimension)
     if with_partners or with_collaborative:
         partners = Partners.of(counts) if with_partners else None
         data = dataclasses.replace(data, relations=Relations(partners, collaborative if with_collaborative else None))
-    data = dataclasses.replace(data, source=source, made_of=made_of)
+    data = dataclasses.replace(data, source=f"{data.source} and the co-occurrences of {source}", made_of=made_of)
     if collaborative is None or not weight:
         return data
     vectors = join_cooccurrences(
@@ -124,11 +133,15 @@ def _with_cooccurrences(
     return dataclasses.replace(data, vectors=vectors)
 
 
-def _cold(path: Path, item_ids: np.ndarray) -> np.ndarray:
-    cold = read_item_list(path, item_ids)
-    if cold.all():
-        raise UserError(f"{path}: names every item, so that none is left to train on")
-    return cold
+def load_items(data_config: ConfigDict, resident_bytes: int | None) -> VectorSet:
+    """Returns the items and their vectors, from whichever place `data.source` means; all of them to be trained on."""
+    if data_config.source != "vectors":
+        return catalog_vectors(data_config)
+    if data_config.text_column:
+        return own_text_vectors(data_config)
+    data = _own_vectors(data_config, resident_bytes)
+    names = column_names(data_config.columns)
+    return dataclasses.replace(data, columns=_own_columns(data_config, names, data.ids)) if names else data
 
 
 def _own_vectors(data_config: ConfigDict, resident_bytes: int | None) -> VectorSet:

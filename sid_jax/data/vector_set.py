@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sid_jax.data.blocks import in_blocks
-from sid_jax.data.relations import Relations
+
+if TYPE_CHECKING:  # It imports JAX, which reading vectors does not need.
+    from sid_jax.data.relations import Relations
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,9 +7,10 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
-from sid_jax.data.arrow_columns import ids_from_numpy
+from sid_jax.data.arrow_columns import ids_as_array, ids_from_numpy
 from sid_jax.data.npy_file import open_npy
 from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
@@ -37,6 +38,12 @@ def id_offsets(ids_path: Path, starts: Sequence[int], num_rows: int, path: str) 
     if count != num_rows:
         raise UserError(f"{ids_path}: holds {count} ids, but {path} holds {num_rows} vectors; give one id a row")
     return offsets
+
+
+def read_ids(ids_path: Path, num_rows: int, path: str) -> np.ndarray:
+    """Returns all ids of a file, `[n]` int64 or object (str); else as `id_offsets`."""
+    offsets = id_offsets(ids_path, [0], num_rows, path)
+    return ids_as_array(IdReader(str(ids_path), offsets[0], 0).read(num_rows))
 
 
 def _line_offsets(ids_path: Path, starts: Sequence[int]) -> tuple[list[int], int]:

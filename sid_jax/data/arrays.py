@@ -1,0 +1,262 @@
+"""What a program has in memory as NumPy arrays and Arrow tables: ids, vectors, tables, of whichever library.
+
+No library but NumPy and Arrow is imported here: an object of pandas, PyTorch or JAX is known by what it can do.
+"""
+
+from __future__ import annotations
+
+import mmap
+import sys
+import uuid
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pyarrow as pa
+
+from sid_jax.data.arrow_columns import as_float32, ids_as_array, ids_from_arrow, ids_from_numpy, vectors_from_arrow
+from sid_jax.data.reason import reason, shown
+from sid_jax.errors import UserError
+
+_VECTORS = "an array [N, D], an Arrow or pandas column of lists, a table of numbers, a list of lists, or a path"
+_IDS = "expected ids that are strings or integers, all of one type"
+
+
+def as_vectors(vectors: Any, where: str) -> np.ndarray:
+    """Returns vectors as `[N, D]` float32, contiguous; values that are not finite stay.
+
+    Args:
+      vectors: an array `[N, D]` of NumPy, JAX or PyTorch, of any type of floats or integers; an Arrow or pandas column
+        of lists; an Arrow or pandas table of D columns of numbers; or a sequence of N sequences or arrays. Float32 is
+        not copied. A memory map of float32 stays mapped.
+      where: what an error calls them.
+
+    Raises:
+      UserError: if they are something else, a row is null, or rows differ in length.
+    """
+    vectors = _in_arrow(vectors, where)
+    if isinstance(vectors, pa.ChunkedArray):
+        if not len(vectors):
+            raise UserError(f"{where}: there are none; give at least one")
+        return vectors_from_arrow(vectors, where, integers=True)
+    if isinstance(vectors, pa.Table):
+        return _vectors_of_table(vectors, where)
+    array = _in_numpy(vectors)
+    if array is None or array.dtype == object:
+        if isinstance(vectors, (str, bytes, Mapping)) or not isinstance(vectors, Sized):
+            raise UserError(f"{where}: found {type(vectors).__name__}; give {_VECTORS}")
+        return _stacked(list(vectors) if array is None else array, where)  # type: ignore[call-overload]
+    if not _is_number(array.dtype):
+        raise UserError(f"{where}: expected numbers, found {array.dtype}; give float32")
+    if array.ndim != 2 or not array.size:
+        raise UserError(f"{where}: expected an array [N, D] with items and features, found shape {list(array.shape)}")
+    if isinstance(array, np.ma.MaskedArray):
+        array = np.ma.filled(array.astype(np.float32), np.nan)
+    return as_float32(_safely_mapped(array))
+
+
+def as_ids(ids: Any, where: str) -> np.ndarray:
+    """Returns ids as `[n]` int64 or object (str), exactly as they are.
+
+    Args:
+      ids: strings, integers or UUIDs, all of one type, in an array of NumPy, JAX or PyTorch, an Arrow or pandas column
+        (categories too), or a sequence. A UUID becomes text.
+      where: what an error calls them.
+
+    Raises:
+      UserError: if they are something else, or one is null.
+    """
+    ids = _in_arrow(ids, where)
+    if isinstance(ids, pa.ChunkedArray):
+        return ids_from_arrow(ids, where)
+    array = _in_numpy(ids)
+    if array is not None and array.ndim != 1:
+        raise UserError(f"{where}: expected ids [N], found shape {list(array.shape)}")
+    if array is not None and array.dtype.kind not in "OT":
+        return ids_as_array(ids_from_numpy(array, where))
+    if isinstance(ids, (str, bytes)) or not isinstance(ids, Iterable):
+        raise UserError(
+            f"{where}: found {type(ids).__name__}; give a list, an array or a column of strings or integers"
+        )
+    return _ids_of_list(list(ids), where)
+
+
+def as_table(table: Any, where: str) -> pa.Table:
+    """Returns a table as Arrow's, with its types.
+
+    Args:
+      table: of Arrow or pandas, or of a library whose tables Arrow can take, or a mapping of columns.
+      where: what an error calls it.
+
+    Raises:
+      UserError: if it is something else, columns differ in length, or one holds values of several types.
+    """
+    if isinstance(table, Mapping):
+        columns = {name: _as_column(values, f"{where}: column {name!r}") for name, values in table.items()}
+        lengths = {name: len(column) for name, column in columns.items()}
+        if len(set(lengths.values())) > 1:
+            raise UserError(f"{where}: the columns differ in length: {shown(lengths)}")
+        return pa.table(columns)
+    if _is_pandas(table, "DataFrame"):
+        names = list(map(str, table.columns))
+        if len(set(names)) < len(names):
+            raise UserError(f"{where}: several columns have the same name; it has {', '.join(names)}")
+        return as_table({name: table.iloc[:, place] for place, name in enumerate(names)}, where)
+    try:
+        found = pa.table(table)
+    except (TypeError, ValueError, pa.ArrowException) as error:
+        raise UserError(
+            f"{where}: found {type(table).__name__}; give an Arrow table, a pandas DataFrame or a mapping of columns"
+        ) from error
+    if len(set(found.column_names)) < found.num_columns:
+        raise UserError(f"{where}: several columns have the same name; it has {', '.join(found.column_names)}")
+    return found
+
+
+def is_table(value: Any) -> bool:
+    """Returns whether a value is a table of Arrow or pandas."""
+    return isinstance(value, (pa.Table, pa.RecordBatch)) or _is_pandas(value, "DataFrame")
+
+
+def _is_pandas(value: Any, *names: str) -> bool:
+    pandas = sys.modules.get("pandas")  # Who has such an object has imported it.
+    return pandas is not None and isinstance(value, tuple(getattr(pandas, name) for name in names))
+
+
+def _in_arrow(value: Any, where: str) -> Any:
+    """Returns what is Arrow's, or kept by pandas in a type that NumPy lacks, as a column or table of Arrow's."""
+    if isinstance(value, pa.Array):
+        return pa.chunked_array([value])
+    if isinstance(value, pa.RecordBatch):
+        return pa.Table.from_batches([value])
+    if _is_pandas(value, "Series", "Index") and not _is_plain(value.dtype):
+        return _as_column(value, where)
+    if _is_pandas(value, "DataFrame") and (
+        len(set(value.dtypes)) > 1 or not all(each.kind in "iuf" and _is_plain(each) for each in value.dtypes)
+    ):
+        return as_table(value, where)
+    return value
+
+
+def _is_plain(dtype: Any) -> bool:
+    """Returns whether a type of pandas is one of NumPy's, of numbers or of objects."""
+    return isinstance(dtype, np.dtype) and dtype.kind in "iufO"
+
+
+def _as_column(values: Any, where: str) -> pa.ChunkedArray:
+    if isinstance(values, pa.ChunkedArray):
+        return values
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise UserError(f"{where}: found {type(values).__name__}; give a list, an array or a column")
+    if not isinstance(values, pa.Array) and not _is_pandas(values, "Series", "Index"):
+        array = _in_numpy(values)
+        values = list(values) if array is None else array
+    try:
+        found = pa.array(values)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise UserError(
+            f"{where}: cannot be an Arrow column ({reason(error)}); give all its values one type"
+        ) from error
+    return found if isinstance(found, pa.ChunkedArray) else pa.chunked_array([found])
+
+
+def _in_numpy(value: Any) -> np.ndarray | None:
+    """Returns an array of any library as NumPy's, without a copy where memory is shared; None of what is no array."""
+    if isinstance(value, np.ndarray):
+        return value
+    if hasattr(value, "detach") and hasattr(value, "cpu"):
+        value = value.detach().cpu()
+        # PyTorch gives NumPy no bfloat16.
+        value = value.float() if str(value.dtype) == "torch.bfloat16" else value
+    if not hasattr(value, "__array__"):
+        return None
+    return np.asarray(value)
+
+
+def _is_number(dtype: np.dtype) -> bool:
+    if dtype.kind in "iuf":
+        return True
+    try:
+        return dtype.kind != "c" and bool(ml_dtypes.finfo(dtype))
+    except ValueError:
+        return False
+
+
+def _safely_mapped(array: np.ndarray) -> np.ndarray:
+    """Returns the array, in memory if it is mapped in a way in which its pages must not be given back.
+
+    Reading goes through `blocks.in_blocks`, which gives pages back: what was written to a private map would be lost.
+    """
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        if isinstance(base, np.memmap) and base.mode in ("r", "r+"):
+            return np.asarray(array)
+        base = base.base
+    return np.array(array) if isinstance(base, mmap.mmap) else array
+
+
+def _stacked(rows: Sequence[Any] | np.ndarray, where: str) -> np.ndarray:
+    """Returns N rows as `[N, D]` float32, each converted by itself: there is one copy and no other."""
+    if not len(rows):
+        raise UserError(f"{where}: there are none; give at least one")
+    stacked = np.empty((0, 0), np.float32)
+    for number, row in enumerate(rows):
+        values = _row(row, number, where)
+        if not number:
+            stacked = np.empty((len(rows), len(values)), np.float32)
+        if len(values) != stacked.shape[1]:
+            raise UserError(
+                f"{where}: row {number} (counted from 0) has {len(values)} values, but row 0 has {stacked.shape[1]}; "
+                "give all vectors one length"
+            )
+        with np.errstate(over="ignore"):
+            stacked[number] = values
+    return stacked
+
+
+def _row(row: Any, number: int, where: str) -> np.ndarray:
+    if row is None:
+        raise UserError(f"{where}: row {number} (counted from 0) is null; leave out such rows")
+    try:
+        array = _in_numpy(row)
+        array = np.asarray(row) if array is None else array
+        if array.dtype == object:  # As where a value is None.
+            array = array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"{where}: row {number} (counted from 0) is {shown(row)}; give lists of numbers") from error
+    if not _is_number(array.dtype) or array.ndim != 1 or not array.size:
+        raise UserError(f"{where}: row {number} (counted from 0) is {shown(row)}; give lists of numbers")
+    return array
+
+
+def _vectors_of_table(table: pa.Table, where: str) -> np.ndarray:
+    """Returns a table of numbers as `[N, D]`, null as NaN."""
+    if not table.num_rows or not table.num_columns:
+        raise UserError(f"{where}: a table of shape {list(table.shape)}; give at least one row and column")
+    vectors = np.empty(table.shape, np.float32)
+    for place, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
+        if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+            raise UserError(
+                f"{where}: column {name!r} of the table holds {column.type}; leave all columns out but those of numbers"
+            )
+        with np.errstate(over="ignore"):
+            vectors[:, place] = column.to_numpy()
+    return vectors
+
+
+def _ids_of_list(values: list[Any], where: str) -> np.ndarray:
+    values = [str(each) if isinstance(each, (str, uuid.UUID)) else each for each in values]
+    is_text = bool(values) and isinstance(values[0], str)
+    for row, each in enumerate(values):
+        is_id = isinstance(each, str) if is_text else isinstance(each, (int, np.integer)) and not isinstance(each, bool)
+        if not is_id:
+            raise UserError(f"{where}: row {row} (counted from 0) is {shown(each)}; {_IDS}")
+    try:
+        if is_text:
+            pa.array(values, pa.string())  # Lone surrogates are no text that can be written.
+        return np.array(values, dtype=object if is_text else np.int64)
+    except UnicodeEncodeError as error:
+        raise UserError(f"{where}: an id is not text that UTF-8 has ({reason(error)}); write the ids anew") from error
+    except OverflowError as error:
+        raise UserError(f"{where}: an id is too large for a 64-bit signed integer; give the ids as strings") from error

@@ -1,0 +1,311 @@
+"""Vectors, items and histories that a program has in memory, or a path to them, as what training takes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from ml_collections import ConfigDict
+
+from sid_jax.data.arrays import as_ids, as_table, as_vectors, is_table
+from sid_jax.data.blocks import in_blocks
+from sid_jax.data.checks import check_finite, check_unique, not_finite
+from sid_jax.data.histories import Histories, offsets_of
+from sid_jax.data.history_files import histories_of_table, read_interactions, read_sequences, refuse_or_skip
+from sid_jax.data.id_lists import catalog_rows, check_cold, read_item_list, refuse_strangers
+from sid_jax.data.parts.id_files import read_ids
+from sid_jax.data.reason import shown
+from sid_jax.data.vector_set import LeftOut, VectorSet
+from sid_jax.errors import UserError
+
+USER_COLUMN, ITEM_COLUMN, TIME_COLUMN = "user_id", "item_id", "timestamp"
+_MOST_NAMED = 5
+
+
+def vector_set(
+    vectors: Any,
+    item_ids: Any = None,
+    *,
+    columns: Any = None,
+    histories: Any = None,
+    cold: Any = None,
+    settings: ConfigDict,
+    on_unknown: str = "error",
+    with_partners: bool = False,
+    with_collaborative: bool = False,
+    resident_bytes: int | None = None,
+) -> VectorSet:
+    """Returns N items and their vectors: of the same content, the very set that `data.load.load_vectors` reads.
+
+    Args:
+      vectors: as of `arrays.as_vectors`; a table with the columns that `settings.vector_column` and
+        `settings.id_column` name; a mapping of item ids to vectors; or a path, as of `settings.path`. Arrays of float32
+        are not copied, so they must not change while they are in use.
+      item_ids: as of `arrays.as_ids`, or of a path, as of `settings.ids_path`; None for those that come with the
+        vectors, or else the numbers of the rows.
+      columns: what else is known of the items, as of `arrays.as_table`: a row an item, in the order of the items, or in
+        any order if a column is called `settings.id_column`.
+      histories: as of `as_histories`, for IDs that follow behavior too; None for those that `settings.histories` names.
+      cold: items that are not trained on: `[N]` bool, item ids, or a path, as of `settings.cold_items`.
+      settings: the `data` section of a config. Where something is given here, its settings of that are not used. With
+        `on_bad_rows="drop"` rows that are not finite are left out.
+      on_unknown: as of `as_histories`.
+      with_partners, with_collaborative, resident_bytes: as of `data.load.load_vectors`.
+
+    Raises:
+      UserError: if one of them is something else, an id occurs twice, lengths differ, or a value is not finite.
+    """
+    from sid_jax.data.load import with_histories  # It imports JAX.
+
+    from_path = isinstance(vectors, (str, Path))
+    if from_path:
+        data = _from_path(vectors, item_ids, settings, resident_bytes)
+    else:
+        data = _in_memory(vectors, item_ids, settings)
+    if columns is not None:
+        data = dataclasses.replace(data, columns=_columns(columns, data.ids, settings.id_column))
+    if cold is None and settings.cold_items:
+        cold = settings.cold_items
+    if cold is not None:
+        data = dataclasses.replace(data, cold=_cold(cold, data.ids))
+    if not from_path:
+        data = _finite(data, settings.on_bad_rows)
+    if histories is None and settings.histories.source == "none":
+        return data
+    source = ""
+    if histories is not None:
+        source = str(histories) if isinstance(histories, (str, Path)) else "histories in memory"
+        histories = as_histories(
+            histories,
+            data.ids,
+            on_unknown=on_unknown,
+            user_column=settings.histories.user_column,
+            item_column=settings.histories.item_column,
+            time_column=settings.histories.time_column,
+        )
+    return with_histories(
+        data,
+        histories,
+        settings,
+        source=source,
+        with_partners=with_partners,
+        with_collaborative=with_collaborative,
+    )
+
+
+def as_histories(
+    histories: Any,
+    item_ids: np.ndarray,
+    *,
+    on_unknown: str = "error",
+    user_column: str = USER_COLUMN,
+    item_column: str = ITEM_COLUMN,
+    time_column: str = TIME_COLUMN,
+) -> Histories:
+    """Returns who took which items of a catalog, in time order.
+
+    Args:
+      histories: a sequence of users' item ids, the oldest first, where a user's id is its place; a mapping of user ids
+        to item ids; an Arrow or pandas table with a row an interaction, in any order; `Histories` over any catalog; or
+        a path: of a .parquet or .csv file with a row an interaction, or of a text file with a line a user.
+      item_ids: `[N]` ids of the catalog, int64 or object (str); items are matched against their text.
+      on_unknown: what is done with items that are not in the catalog: "error" refuses them, "skip" leaves them out and
+        counts them in `Histories.num_unknown`.
+      user_column, item_column, time_column: of tables. A table in memory without `time_column` is taken to be in time
+        order if that has its default name and no other column holds times.
+
+    Raises:
+      UserError: if they are something else, a value is null, or an item is not in the catalog.
+    """
+    names = (user_column, item_column, time_column)
+    if isinstance(histories, (str, Path)):
+        path = Path(histories).expanduser()
+        if path.suffix in (".parquet", ".csv"):
+            return read_interactions(path, item_ids, *names, on_unknown=on_unknown)
+        return read_sequences(path, item_ids, on_unknown=on_unknown)
+    if isinstance(histories, Histories):
+        rows = catalog_rows(map(str, histories.item_ids.tolist()), item_ids)[histories.items]
+        found = dataclasses.replace(histories, items=rows, item_ids=item_ids)
+        return refuse_or_skip(
+            found, on_unknown, lambda place: f"histories: item {shown(histories.item_ids[histories.items[place]])}"
+        )
+    if is_table(histories):
+        return _of_table(histories, item_ids, names, on_unknown)
+    if isinstance(histories, Mapping):
+        return _of_lists(
+            as_ids(list(histories), "histories: the users"), list(histories.values()), item_ids, on_unknown
+        )
+    if not isinstance(histories, Sequence) and not hasattr(histories, "__array__"):
+        raise UserError(
+            f"histories: found {type(histories).__name__}; give a list of lists of item ids, a dict of users to such "
+            "lists, a table with a row an interaction, or a path"
+        )
+    return _of_lists(np.arange(len(histories)), list(histories), item_ids, on_unknown)
+
+
+def _from_path(path: Any, item_ids: Any, settings: ConfigDict, resident_bytes: int | None) -> VectorSet:
+    """Returns what the commands read of a path; ids may be given, as an array or by a path of their own."""
+    from sid_jax.data.load import load_items
+
+    named = {"source": "vectors", "path": str(path)}
+    if isinstance(item_ids, (str, Path)):
+        named["ids_path"] = str(item_ids)
+    own = settings.copy_and_resolve_references()
+    own.update(named)
+    data = load_items(own, resident_bytes)
+    if item_ids is None or isinstance(item_ids, (str, Path)):
+        return data
+    return dataclasses.replace(data, ids=_ids(item_ids, len(data.vectors)))
+
+
+def _in_memory(vectors: Any, item_ids: Any, settings: ConfigDict) -> VectorSet:
+    if is_table(vectors):
+        vectors, item_ids = _columns_of_table(vectors, item_ids, settings)
+    elif isinstance(vectors, Mapping):
+        if item_ids is not None:
+            raise UserError("vectors: a mapping of item ids to vectors has ids of its own; leave out item_ids")
+        vectors, item_ids = list(vectors.values()), list(vectors)
+    found = as_vectors(vectors, "vectors")
+    return VectorSet(ids=_ids(item_ids, len(found)), vectors=found, source="vectors in memory")
+
+
+def _columns_of_table(table: Any, item_ids: Any, settings: ConfigDict) -> tuple[Any, Any]:
+    """Returns the columns of vectors and ids of a table; all of it where it has no column of vectors."""
+    names = list(table.schema.names if isinstance(table, (pa.Table, pa.RecordBatch)) else table.columns)
+    if item_ids is None and settings.id_column in names:
+        item_ids = table[settings.id_column]
+        if settings.vector_column not in names:
+            raise UserError(
+                f"vectors: the table has a column {settings.id_column!r} but none {settings.vector_column!r} of lists; "
+                "give vectors and item_ids apart, or name the column by the setting data.vector_column"
+            )
+    return table[settings.vector_column] if settings.vector_column in names else table, item_ids
+
+
+def _ids(item_ids: Any, count: int) -> np.ndarray:
+    if item_ids is None:
+        return np.arange(count)
+    if isinstance(item_ids, (str, Path)):
+        ids = read_ids(Path(item_ids).expanduser(), count, "vectors")
+    else:
+        ids = as_ids(item_ids, "item_ids")
+    if len(ids) != count:
+        raise UserError(f"item_ids: holds {len(ids)} ids, but there are {count} vectors; give one id a row")
+    check_unique(ids, "item_ids")
+    return ids
+
+
+def _finite(data: VectorSet, on_bad_rows: str) -> VectorSet:
+    """Returns the data with finite vectors; other rows are left out or refused, as `data.on_bad_rows` says."""
+    if on_bad_rows != "drop":
+        check_finite(data.vectors, data.ids, "vectors")
+        return data
+    bad = np.concatenate([start + not_finite(block) for start, block in in_blocks(data.vectors)])
+    if not len(bad):
+        return data
+    if len(bad) == len(data.ids):
+        raise UserError(f"vectors: all {len(bad)} rows hold NaN or infinite values; mend them")
+    kept = np.ones(len(data.ids), bool)
+    kept[bad] = False
+    first = tuple(f"row {row} (id {shown(data.ids[row : row + 1].tolist()[0])})" for row in bad[:_MOST_NAMED].tolist())
+    return dataclasses.replace(
+        data,
+        ids=data.ids[kept],
+        vectors=data.vectors[kept],
+        columns={name: values[kept] for name, values in data.columns.items()},
+        cold=None if data.cold is None else check_cold(data.cold[kept], "cold"),
+        left_out=LeftOut(len(bad), len(kept), first),
+    )
+
+
+def _columns(columns: Any, ids: np.ndarray, id_column: str) -> dict[str, np.ndarray]:
+    """Returns further columns of the items, in the order of the items."""
+    from sid_jax.data.catalogs.vectors import exported_column
+
+    table = as_table(columns, "columns")
+    if id_column in table.column_names:
+        rows = catalog_rows(map(str, ids.tolist()), _column_ids(table, id_column))
+        if (rows < 0).any():
+            missing = ids[int(np.argmax(rows < 0))]
+            raise UserError(
+                f"columns: {int((rows < 0).sum())} of {len(ids)} items are not in column {id_column!r}, the first is "
+                f"{shown(missing)}; give a row for each item"
+            )
+        table = table.drop_columns([id_column]).take(pa.array(rows))
+    if len(table) != len(ids):
+        raise UserError(
+            f"columns: {len(table)} rows, but there are {len(ids)} items; give one row an item, or ids in a column "
+            f"{id_column!r}"
+        )
+    return {name: exported_column(table[name].to_pylist()) for name in table.column_names}
+
+
+def _column_ids(table: pa.Table, id_column: str) -> np.ndarray:
+    where = f"columns: column {id_column!r}"
+    ids = as_ids(table[id_column], where)
+    check_unique(ids, where)
+    return ids
+
+
+def _cold(cold: Any, ids: np.ndarray) -> np.ndarray | None:
+    """Returns `[N]` bool: which items are not trained on; None if there are none."""
+    if isinstance(cold, (str, Path)):
+        return check_cold(read_item_list(Path(cold).expanduser(), ids), str(cold))
+    mask = np.asarray(cold)
+    if mask.dtype == bool:
+        if mask.shape != ids.shape:
+            raise UserError(f"cold: a mask of shape {list(mask.shape)}, but there are {len(ids)} items")
+        return check_cold(mask.copy(), "cold") if mask.any() else None
+    names = as_ids(cold, "cold")
+    rows = catalog_rows(map(str, names.tolist()), ids)
+    refuse_strangers(rows, ids, lambda place: f"cold: item {shown(names[place : place + 1].tolist()[0])}")
+    found = np.zeros(len(ids), bool)
+    found[rows] = True
+    return check_cold(found, "cold") if found.any() else None
+
+
+def _of_lists(users: np.ndarray, lists: Sequence[Any], item_ids: np.ndarray, on_unknown: str) -> Histories:
+    """Returns histories of `[U]` users, each with a sequence of item ids."""
+    taken = [_items_of(each, user) for user, each in zip(users.tolist(), lists, strict=True)]
+    offsets = offsets_of([len(each) for each in taken])
+    names = as_ids(list(chain.from_iterable(taken)), "histories: the items") if offsets[-1] else np.empty(0, object)
+    encoded = pa.array(names).dictionary_encode()
+    rows = catalog_rows(map(str, encoded.dictionary.to_pylist()), item_ids)[encoded.indices.to_numpy()]
+    histories = Histories(users, offsets, rows, item_ids)
+
+    def describe(place: int) -> str:
+        return f"histories: user {shown(users[histories.user_of(place)])}: item {shown(names[place])}"
+
+    return refuse_or_skip(histories, on_unknown, describe)
+
+
+def _items_of(items: Any, user: int | str) -> list[Any]:
+    if isinstance(items, (str, bytes, Mapping)) or not hasattr(items, "__iter__"):
+        raise UserError(f"histories: user {shown(user)} has {shown(items)}; give each user a list of item ids")
+    return items.tolist() if hasattr(items, "tolist") else list(items)
+
+
+def _of_table(histories: Any, item_ids: np.ndarray, names: tuple[str, str, str], on_unknown: str) -> Histories:
+    table = as_table(histories, "histories")
+    user_column, item_column, time_column = names
+    there = table.column_names
+    if len(set(names)) < len(names):
+        raise UserError(f"histories: users, items and times must be in different columns, not {', '.join(names)}")
+    for name in names[:2] if time_column == TIME_COLUMN else names:
+        if name not in there:
+            raise UserError(f"histories: no column {name!r}; its columns are {', '.join(there)}")
+    timed = time_column if time_column in there else None
+    times = [field.name for field in table.schema if pa.types.is_temporal(field.type)]
+    if timed is None and times:
+        raise UserError(
+            f"histories: no column {time_column!r}, but {times[0]!r} holds times; name the column that rows are to be "
+            "sorted by time_column"
+        )
+    return histories_of_table(
+        table, item_ids, user_column, item_column, timed, where="histories", on_unknown=on_unknown
+    )
