@@ -33,9 +33,9 @@ from sid_jax.data.scaling import normalize
 from sid_jax.evaluate import read_labels
 from sid_jax.export.artifact import load_export
 from sid_jax.export.run import export
-from sid_jax.ids.quality import purity
 from sid_jax.json_file import write_json
-from sid_jax.quantize.health import distinct_rate, max_distinct_rate, usage
+from sid_jax.metrics.codes import distinct_rate, max_distinct_rate, usage
+from sid_jax.metrics.ids import purity
 from sid_jax.quantize.kmeans import kmeans
 from sid_jax.quantize.nearest import assign_codes, nearest_codes, sum_codewords
 from sid_jax.streams import stream_key
@@ -103,10 +103,12 @@ def main() -> None:
     for run in runs:
         if run["contestant"] in wanted:
             rows.setdefault(run["label"], []).append(run)
-    floor = max_distinct_rate(vectors)
-    Console(width=150).print(_table(rows, f"{arguments.vectors.name}: {len(vectors):,} items, floor {floor:.4f}"))
+    most = max_distinct_rate(vectors)
+    Console(width=150).print(
+        _table(rows, f"{arguments.vectors.name}: {len(vectors):,} items, distinct at most {most:.4f}")
+    )
     if arguments.out:
-        _plot(rows, floor, arguments.out)
+        _plot(rows, most, arguments.out)
 
 
 def _item_ids(path: Path) -> np.ndarray:
@@ -292,12 +294,12 @@ def _table(rows: dict[str, list[Run]], title: str) -> Table:
     return table
 
 
-def _plot(rows: dict[str, list[Run]], floor: float, path: Path) -> None:
+def _plot(rows: dict[str, list[Run]], most: float, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     for name, runs in rows.items():
         distinct, r2 = [run["distinct"] for run in runs], [run["r2"] for run in runs]
         axes.scatter(r2, distinct, s=36, marker="s" if name.startswith("sid_jax") else "o", label=name)
-    axes.axhline(floor, color="0.6", linewidth=1, linestyle="--", label="distinct vectors / items")
+    axes.axhline(most, color="0.6", linewidth=1, linestyle="--", label="at most")
     axes.set_xlabel("reconstruction R²")
     axes.set_ylabel("distinct codes / items")
     axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))

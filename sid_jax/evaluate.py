@@ -26,22 +26,20 @@ from sid_jax.data.vector_files import read_vector_files
 from sid_jax.errors import UserError
 from sid_jax.export.artifact import load_export
 from sid_jax.export.id_tables import parse_id_source, read_id_table
-from sid_jax.ids.fidelity import fidelity_by_depth
-from sid_jax.ids.neighbors import nearest_items, neighbors_share_prefix
-from sid_jax.ids.quality import (
-    entropy,
+from sid_jax.ids.table import IdTable
+from sid_jax.json_file import write_json
+from sid_jax.metrics.codes import code_figures, max_distinct_rate
+from sid_jax.metrics.ids import (
     explained_beyond_chance,
     explained_by_prefix,
-    gini,
+    neighbors_share_prefix,
     prefixes_in_use,
     purity,
     same_prefix_by_chance,
     stability,
 )
-from sid_jax.ids.table import IdTable
-from sid_jax.json_file import write_json
+from sid_jax.metrics.vectors import fidelity_by_depth, nearest_items
 from sid_jax.models.rqvae import RQVAE
-from sid_jax.quantize.health import collision_share, distinct_rate, largest_bucket, max_distinct_rate, perplexity, usage
 from sid_jax.streams import stream_rng
 
 _NEIGHBORS = 10
@@ -147,14 +145,8 @@ def _figures_of_ids(semantic_ids: np.ndarray) -> dict[str, Any]:
         "num_items": len(semantic_ids),
         "num_levels": semantic_ids.shape[1],
         "largest_code": [size - 1 for size in sizes],
-        "distinct_rate": distinct_rate(semantic_ids),
-        "collision_share": collision_share(semantic_ids),
-        "largest_bucket": largest_bucket(semantic_ids),
-        "gini": gini(semantic_ids),
-        # Of codes up to the largest that is there: a file does not say how many there could be.
-        "usage": usage(semantic_ids, sizes),
-        "perplexity": perplexity(semantic_ids, sizes),
-        "entropy": entropy(semantic_ids),
+        # Usage is of codes up to the largest that is there: a file does not say how many there could be.
+        **code_figures(semantic_ids, sizes),
         "prefixes": prefixes_in_use(semantic_ids, sizes),
     }
 
@@ -262,12 +254,12 @@ def _print(console: Console, name: str, figures: dict[str, Any]) -> None:
 
 
 def _whole_rows(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
-    floor = figures.get("max_distinct_rate")
+    most = figures.get("max_distinct_rate")
     rows = [
         (
             "distinct IDs / items",
             f"{figures['distinct_rate']:.4f}",
-            "" if floor is None else f"distinct vectors / items {floor:.4f}",
+            "" if most is None else f"at most {most:.4f}",
         ),
         ("items in a collision", f"{figures['collision_share']:.2%}", f"largest bucket {figures['largest_bucket']}"),
         ("Gini of bucket sizes", f"{figures['gini']:.4f}", "0 is even"),

@@ -47,7 +47,7 @@ def assert_same_but_for_ties(codes, exported, job, vectors):
 
 def test_training_ends_in_a_table_a_sample_and_the_next_command(job):
     folder, trained, exported = job
-    for words in ("1,682", "duplicate floor 0.9893", "codes in use", "Toy Story", f"--workdir={folder / 'run'}"):
+    for words in ("1,682", "at most 0.9893", "codes in use", "Toy Story", f"--workdir={folder / 'run'}"):
         assert words in trained.stdout
     assert trained.stderr == exported.stderr == ""
     assert "1,682 Semantic IDs" in exported.stdout

@@ -8,17 +8,16 @@ from metric_study.pairs import together_by_chance, together_share_prefix
 from metric_study.tables import Made
 from metric_study.world import World
 from sid_jax.data.histories import Histories
-from sid_jax.ids.neighbors import nearest_items, neighbors_share_prefix
-from sid_jax.ids.quality import (
-    entropy,
+from sid_jax.metrics.codes import distinct_rate, entropy, gini, largest_bucket, perplexity, usage
+from sid_jax.metrics.ids import (
     explained_beyond_chance,
-    gini,
+    neighbors_share_prefix,
     prefix_buckets,
     prefixes_in_use,
     purity,
     same_prefix_by_chance,
 )
-from sid_jax.quantize.health import distinct_rate, largest_bucket, perplexity, usage
+from sid_jax.metrics.vectors import nearest_items
 
 # Of the counts of pairs of prefixes: so many transitions from each are as if seen beforehand, by popularity alone. With
 # fewer, most tables would seem to say less than nothing.

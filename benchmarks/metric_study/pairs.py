@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from sid_jax.ids.quality import prefix_buckets
+from sid_jax.metrics.ids import prefix_buckets
 
 
 def together_share_prefix(semantic_ids: np.ndarray, counts: sparse.csr_array) -> list[float]:

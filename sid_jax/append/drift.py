@@ -14,10 +14,10 @@ from sid_jax.append.batch import Batch
 from sid_jax.append.items import Items
 from sid_jax.append.published import Published
 from sid_jax.append.version import Version
-from sid_jax.bulk.figures import figures_of_buckets
 from sid_jax.data.scaling import moments
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.relocate import tuple_keys
+from sid_jax.metrics.codes import code_figures
 from sid_jax.streams import stream_rng
 
 # Retraining is due if one of these is passed. Where each comes from is said in docs/daily-updates.md.
@@ -54,10 +54,7 @@ class Reference:
 
 def metrics_of(items: Items, sizes: Sequence[int]) -> dict[str, Any]:
     """Returns the manifest's figures of all codes; those that need the published items' vectors are not among them."""
-    buckets = np.unique(tuple_keys(items.codes, sizes), return_counts=True)[1]
-    counts = code_counts(items.codes, sizes)
-    figures = figures_of_buckets(len(items), counts, *np.unique(buckets, return_counts=True))
-    return {"num_items": len(items), "codebook_size": list(sizes), **figures}
+    return {"num_items": len(items), "codebook_size": list(sizes), **code_figures(items.codes, sizes)}
 
 
 def drift_of(published: Published, batch: Batch, version: Version) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from sid_jax.bulk.encode import encode_part
 from sid_jax.bulk.engine import Engine, LocalEngine, Stage
-from sid_jax.bulk.figures import code_figures, r2_of_moments
 from sid_jax.bulk.groups import count_group, gather_part, make_groups
 from sid_jax.bulk.ids import id_ranges, refuse_repeated_ids, repeated_hashes
 from sid_jax.bulk.job import Job
@@ -30,6 +29,8 @@ from sid_jax.export.weights import model_info, write_model
 from sid_jax.ids.convert import common_rows
 from sid_jax.ids.relocate import refuse_too_many
 from sid_jax.ids.table import IdTable
+from sid_jax.metrics.codes import figures_of_counts
+from sid_jax.metrics.vectors import r2_of_moments
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.training.restore import restore_model
 
@@ -171,6 +172,8 @@ class Stages:
         sizes = [*job.sizes, *suffixes]
         list(self._map("writing", write_part, [(number, num_placed, sizes) for number in numbers]))
         num_items = job.inputs.num_items
+        buckets = np.concatenate([each["bucket_sizes"] for each in shared], axis=1)
+        most = sum(each["distinct_vectors"] for each in shared) / num_items
         return {
             "semantic_ids": semantic_ids_section(
                 job.scheme,
@@ -182,7 +185,7 @@ class Stages:
             "metrics": {
                 "num_items": num_items,
                 "codebook_size": list(job.sizes),
-                **code_figures(num_items, counts, shared),
+                **figures_of_counts(counts, buckets[0], buckets[1], most),
                 **r2_of_moments(sum(part["moments"] for part in parts)),
             },
         }

@@ -18,12 +18,11 @@ from sid_jax.export.weights import model_info
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.convert import common_rows
 from sid_jax.ids.extend import extend_ids
-from sid_jax.ids.fidelity import report_figures
-from sid_jax.ids.quality import entropy, gini
 from sid_jax.ids.table import IdTable
 from sid_jax.ids.unique import make_unique
 from sid_jax.messages import Messages
-from sid_jax.quantize.health import max_distinct_rate
+from sid_jax.metrics.codes import max_distinct_rate
+from sid_jax.metrics.vectors import report_figures
 from sid_jax.training.evaluate import Evaluation, evaluate, r2_of_codes
 from sid_jax.training.restore import TrainedRun, restore_run
 from sid_jax.training.sharding import all_devices
@@ -112,8 +111,6 @@ def export_of_run(
         "schema": {"id_column": data.id_name, "columns": list(data.columns)},
         "metrics": {
             **evaluation.metrics,
-            "gini": gini(codes),
-            "entropy": entropy(codes),
             "r2_unique": r2_of_codes(run.recipe, run.state, data.vectors, final_codes, mesh),
             **_cold_figures(run, codes, mesh),
         },

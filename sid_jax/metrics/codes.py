@@ -1,6 +1,7 @@
-"""How good a set of codes is: figures of the whole corpus, never of a batch, a sample or a split.
+"""Figures of codes: use of the codebooks, collisions, balance. All are of all N items, at least 1.
 
-Each function takes all N items (at least 1). A *bucket* is the set of items that share one tuple of codes.
+A *bucket* is the set of items that share one tuple of codes. Figures of Semantic IDs, whoever made them, and of vectors
+are in `sid_jax.metrics.ids` and `sid_jax.metrics.vectors`.
 """
 
 from __future__ import annotations
@@ -12,14 +13,64 @@ import numpy as np
 
 from sid_jax.data.blocks import in_blocks
 
+_MOST_GROUPS = 50
+_MOST_ITEMS_OF_A_GROUP = 20
+
+
+def code_figures(codes: np.ndarray, sizes: Sequence[int], max_distinct_rate: float | None = None) -> dict[str, Any]:
+    """Returns all figures of codes under their names, as plain numbers and lists, ready for JSON.
+
+    Args:
+      codes: `[N, L]` int32.
+      sizes: K of each of the L levels.
+      max_distinct_rate: as the function of that name gives it for the vectors; None if it is not known.
+
+    Returns:
+      `distinct_rate`, `max_distinct_rate` where it is known, `collision_share`, `largest_bucket`, `usage`,
+      `perplexity`, `gini` and `entropy`; see the functions.
+
+    Raises:
+      ValueError: if there are not L sizes, or a code is not below its level's K.
+    """
+    return figures_of_counts(_code_counts(codes, sizes), *_buckets(codes), max_distinct_rate)
+
+
+def figures_of_counts(
+    counts: Sequence[np.ndarray],
+    bucket_sizes: np.ndarray,
+    how_many: np.ndarray,
+    max_distinct_rate: float | None = None,
+) -> dict[str, Any]:
+    """Returns `code_figures` from counts, which can be added up over parts of a catalog.
+
+    Args:
+      counts: for each level `[K]`, how many items have each code.
+      bucket_sizes: `[S]`, in any order, and a size may be there several times.
+      how_many: `[S]`, how many buckets have that size.
+      max_distinct_rate: as of `code_figures`.
+    """
+    bucket_sizes, where = np.unique(bucket_sizes, return_inverse=True)
+    how_many = np.bincount(where, how_many).astype(np.int64)
+    items = bucket_sizes * how_many
+    return {
+        "distinct_rate": float(how_many.sum() / items.sum()),
+        **({} if max_distinct_rate is None else {"max_distinct_rate": max_distinct_rate}),
+        "collision_share": float(items[bucket_sizes > 1].sum() / items.sum()),
+        "largest_bucket": int(bucket_sizes.max()),
+        "usage": usage_of_counts(counts),
+        "perplexity": perplexity_of_counts(counts),
+        "gini": _gini(bucket_sizes, how_many),
+        "entropy": entropy_of_counts(counts),
+    }
+
 
 def distinct_rate(codes: np.ndarray) -> float:
     """Returns the number of distinct tuples in codes `[N, L]`, divided by N; 1 if no two items collide."""
-    return len(_bucket_sizes(codes)) / len(codes)
+    return int(_buckets(codes)[1].sum()) / len(codes)
 
 
 def max_distinct_rate(vectors: np.ndarray) -> float:
-    """Returns the number of distinct rows in vectors `[N, D]`, divided by N: the highest `distinct_rate` there can be.
+    """Returns the number of distinct rows in vectors `[N, D]`, divided by N: an upper bound on `distinct_rate`.
 
     Items whose vectors are the same, byte for byte, get the same codes from any encoder.
     """
@@ -30,13 +81,21 @@ def max_distinct_rate(vectors: np.ndarray) -> float:
 
 def collision_share(codes: np.ndarray) -> float:
     """Returns the share of the N items whose tuple in codes `[N, L]` some other item has too."""
-    sizes = _bucket_sizes(codes)
-    return float(sizes[sizes > 1].sum() / len(codes))
+    sizes, how_many = _buckets(codes)
+    return float((sizes * how_many)[sizes > 1].sum() / len(codes))
 
 
 def largest_bucket(codes: np.ndarray) -> int:
     """Returns how many items share the most common tuple in codes `[N, L]`; 1 if no two items collide."""
-    return int(_bucket_sizes(codes).max())
+    return int(_buckets(codes)[0].max())
+
+
+def gini(codes: np.ndarray) -> float:
+    """Returns the Gini coefficient of the sizes of the buckets of codes `[N, L]` that are in use (FORGE, 2509.20904).
+
+    With n sizes in rising order it is `sum_i (2 i - n - 1) size_i / (n sum_i size_i)`: 0 if all are the same.
+    """
+    return _gini(*_buckets(codes))
 
 
 def usage(codes: np.ndarray, sizes: Sequence[int]) -> list[float]:
@@ -74,7 +133,17 @@ def perplexity(codes: np.ndarray, sizes: Sequence[int]) -> list[float]:
 
 def perplexity_of_counts(counts: Sequence[np.ndarray]) -> list[float]:
     """Returns `perplexity` from how often each code was taken: for each level `[K]` int."""
-    return [_exp_entropy(level[level > 0] / level.sum()) for level in counts]
+    return [float(np.exp(-np.sum(share * np.log(share)))) for share in _shares(counts)]
+
+
+def entropy(codes: np.ndarray) -> list[float]:
+    """Returns for each level of codes `[N, L]` the entropy of its codes in bits; log2 K is the most (2506.13695)."""
+    return entropy_of_counts([np.bincount(level) for level in codes.T])
+
+
+def entropy_of_counts(counts: Sequence[np.ndarray]) -> list[float]:
+    """Returns `entropy` from how often each code was taken: for each level `[K]` int."""
+    return [float(-np.sum(share * np.log2(share))) + 0.0 for share in _shares(counts)]
 
 
 def distinct_tuples(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -86,29 +155,28 @@ def distinct_tuples(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return tuples.view(codes.dtype).reshape(len(tuples), -1), counts
 
 
-def code_health(codes: np.ndarray, sizes: Sequence[int], floor: float) -> dict[str, Any]:
-    """Returns all figures of this module under their names, as plain numbers and lists, ready for JSON.
-
-    Args:
-      codes: `[N, L]` int32.
-      sizes: K of each of the L levels.
-      floor: `max_distinct_rate` of the vectors, which is the same for all codes that are ever learned for them.
-
-    Raises:
-      ValueError: if there are not L sizes, or a code is not below its level's K.
-    """
+def identical_items(vectors: np.ndarray) -> dict[str, Any]:
+    """Returns how many items have the vector of another one, in how many groups, and the rows of the largest groups."""
+    sizes, groups = groups_of_hashes(np.concatenate([row_hashes(block) for _, block in in_blocks(vectors)]))
     return {
-        "distinct_rate": distinct_rate(codes),
-        "max_distinct_rate": floor,
-        "collision_share": collision_share(codes),
-        "largest_bucket": largest_bucket(codes),
-        "usage": usage(codes, sizes),
-        "perplexity": perplexity(codes, sizes),
+        "num_items": int(sizes[sizes > 1].sum()),
+        "num_groups": int((sizes > 1).sum()),
+        "groups": [{"size": size, "rows": rows.tolist()} for size, rows in groups],
     }
 
 
-def _bucket_sizes(codes: np.ndarray) -> np.ndarray:
-    return distinct_tuples(codes)[1]
+def groups_of_hashes(hashes: np.ndarray) -> tuple[np.ndarray, list[tuple[int, np.ndarray]]]:
+    """Returns the sizes of the groups of equal hashes `[n]`, and the largest groups of more than one.
+
+    Returns:
+      `[G]`, the size of each group; and at most 50 groups, the largest first, each as its size and at most 20 rows.
+    """
+    order = np.argsort(hashes, kind="stable")
+    starts = np.flatnonzero(np.append(True, hashes[order][1:] != hashes[order][:-1]))
+    sizes = np.diff(np.append(starts, len(order)))
+    largest = [each for each in np.argsort(-sizes, kind="stable")[:_MOST_GROUPS] if sizes[each] > 1]
+    rows = [order[starts[each] :][: min(sizes[each], _MOST_ITEMS_OF_A_GROUP)] for each in largest]
+    return sizes, list(zip(sizes[largest].tolist(), rows, strict=True))
 
 
 def row_hashes(rows: np.ndarray) -> np.ndarray:
@@ -135,5 +203,19 @@ def _code_counts(codes: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
     return counts
 
 
-def _exp_entropy(shares: np.ndarray) -> float:
-    return float(np.exp(-np.sum(shares * np.log(shares))))
+def _buckets(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the sizes of buckets, in rising order, and how many buckets have each."""
+    return np.unique(distinct_tuples(codes)[1], return_counts=True)
+
+
+def _gini(sizes: np.ndarray, how_many: np.ndarray) -> float:
+    """Returns `gini` from sizes `[S]`, all different and in rising order, and how many buckets have each."""
+    ends = np.cumsum(how_many)
+    # Of the buckets from number a to b (counted from 1) the sum of 2 i - n - 1 is (b - a + 1)(a + b - n - 1).
+    weights = how_many * (2 * ends - how_many - ends[-1])
+    return float((weights * sizes).sum() / (ends[-1] * (how_many * sizes).sum()))
+
+
+def _shares(counts: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Returns for each level the shares of the items that the codes in use have."""
+    return [level[level > 0] / level.sum() for level in counts]

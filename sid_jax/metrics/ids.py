@@ -1,7 +1,6 @@
-"""What a set of Semantic IDs is worth, whoever made them: balance, use of prefixes, and what prefixes say of the items.
+"""Figures of Semantic IDs, whoever made them: prefixes in use, what prefixes say of items, and stability.
 
-Beside each figure stands what chance would give, or the most that there can be. All are over all N items. What concerns
-codes as a quantizer gives them (usage, perplexity, collisions) is in `sid_jax.quantize.health`.
+Beside each figure stands what chance would give, or the most that there can be. All are over all N items.
 """
 
 from __future__ import annotations
@@ -20,34 +19,6 @@ def prefix_buckets(semantic_ids: np.ndarray, depth: int) -> np.ndarray:
     if depth == 0:
         return np.zeros(len(semantic_ids), np.int64)
     return np.unique(semantic_ids[:, :depth], axis=0, return_inverse=True)[1].reshape(-1)
-
-
-def gini(semantic_ids: np.ndarray) -> float:
-    """Returns the Gini coefficient of how many items share each ID `[N, L]` that is in use (FORGE, 2509.20904).
-
-    With n sizes in rising order it is `sum_i (2 i - n - 1) size_i / (n sum_i size_i)`: 0 if all are the same.
-    """
-    sizes = np.bincount(prefix_buckets(semantic_ids, semantic_ids.shape[1]))
-    return gini_of_sizes(*np.unique(sizes, return_counts=True))
-
-
-def gini_of_sizes(sizes: np.ndarray, how_many: np.ndarray) -> float:
-    """Returns `gini` from sizes `[S]`, all different and in rising order, and how many IDs have each `[S]`."""
-    ends = np.cumsum(how_many)
-    # Of the IDs from number a to b (counted from 1) the sum of 2 i - n - 1 is (b - a + 1)(a + b - n - 1).
-    weights = how_many * (2 * ends - how_many - ends[-1])
-    return float((weights * sizes).sum() / (ends[-1] * (how_many * sizes).sum()))
-
-
-def entropy(codes: np.ndarray) -> list[float]:
-    """Returns for each level of codes `[N, L]` the entropy of its codes in bits; log2 K is the most (2506.13695)."""
-    return entropy_of_counts([np.bincount(level) for level in codes.T])
-
-
-def entropy_of_counts(counts: Sequence[np.ndarray]) -> list[float]:
-    """Returns `entropy` from how often each code was taken: for each level `[K]` int."""
-    shares = [level / level.sum() for level in counts]
-    return [float(-np.sum(share[share > 0] * np.log2(share[share > 0]))) + 0.0 for share in shares]
 
 
 def prefixes_in_use(semantic_ids: np.ndarray, sizes: Sequence[int]) -> list[dict[str, int]]:
@@ -160,3 +131,15 @@ def stability(semantic_ids: np.ndarray, others: np.ndarray) -> float:
     together = np.zeros((int(semantic_ids[:, 0].max()) + 1, int(others[:, 0].max()) + 1), np.int64)
     np.add.at(together, (semantic_ids[:, 0], others[:, 0]), 1)
     return float(together[linear_sum_assignment(together, maximize=True)].sum() / len(semantic_ids))
+
+
+def neighbors_share_prefix(semantic_ids: np.ndarray, neighbors: np.ndarray, asked: np.ndarray) -> list[float]:
+    """Returns for each depth the share of the neighbors that have the prefix of the item they are near to.
+
+    Args:
+      semantic_ids: `[N, L]`.
+      neighbors: `[M, C]` rows, as from `nearest_items`.
+      asked: `[M]` rows.
+    """
+    equal = semantic_ids[neighbors] == semantic_ids[asked][:, None]
+    return np.logical_and.accumulate(equal, axis=-1).mean(axis=(0, 1)).tolist()

@@ -1,78 +1,33 @@
-"""What the first codes of each ID keep of the items' vectors, depth by depth."""
+"""Figures of vectors: what codes keep of them, what plain methods would keep, and nearest neighbors."""
 
 from __future__ import annotations
 
+import functools
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.cluster.vq import kmeans2, vq
 
-from sid_jax.data.blocks import in_blocks, take_rows
+from sid_jax.data.blocks import take_rows
 from sid_jax.data.scaling import normalize
-from sid_jax.ids.quality import explained_by_prefix
-from sid_jax.ids.yardstick import kmeans_r2, random_r2
+from sid_jax.metrics.codes import identical_items
+from sid_jax.metrics.ids import explained_by_prefix
 from sid_jax.models.rqvae import RQVAE
-from sid_jax.quantize.health import row_hashes
 from sid_jax.streams import stream_rng
 
-# Items decoded at a time.
-_ITEMS_A_CALL = 8192
+# Items decoded at a time, and items whose neighbors are looked for at a time.
+_DECODED_A_CALL = 8192
+_ASKED_A_CALL = 1024
+_KMEANS_ITERATIONS = 10
 # Items that the report's fidelity is measured on, here and by residual k-means: beyond, a random sample.
 _MOST_ITEMS = 10_000
-_MOST_GROUPS = 50
-_MOST_ITEMS_OF_A_GROUP = 20
 
 # One program: operation by operation, an accelerator compiles each of them.
 _reconstruct = jax.jit(RQVAE.reconstruct)
-
-
-def fidelity_by_depth(model: RQVAE, codes: np.ndarray, vectors: np.ndarray) -> list[dict[str, float]]:
-    """Returns "r2", "mse" and "cosine" of what the first 1, 2, ... L codes decode to.
-
-    Args:
-      model: whose codebooks and decoder say what codes stand for.
-      codes: `[N, L]` integers, of L levels of the model.
-      vectors: `[N, D]` float32, as they came.
-    """
-    inputs = np.asarray(normalize(jnp.asarray(vectors), model.unit_norm))
-    spread = float(np.square(inputs - inputs.mean(axis=0, dtype=np.float64)).sum()) or 1.0
-    return [_fidelity(inputs, _decode(model, codes, depth), spread) for depth in range(1, codes.shape[1] + 1)]
-
-
-def _decode(model: RQVAE, codes: np.ndarray, depth: int) -> np.ndarray:
-    parts: Sequence[np.ndarray] = [
-        np.asarray(_reconstruct(model, jnp.asarray(codes[first : first + _ITEMS_A_CALL, :depth])))
-        for first in range(0, len(codes), _ITEMS_A_CALL)
-    ]
-    return np.concatenate(parts)
-
-
-def _fidelity(inputs: np.ndarray, reconstructions: np.ndarray, spread: float) -> dict[str, float]:
-    error = float(np.square(inputs - reconstructions, dtype=np.float64).sum())
-    norms = np.linalg.norm(inputs, axis=1) * np.linalg.norm(reconstructions, axis=1)
-    cosines = (inputs * reconstructions).sum(axis=1) / np.maximum(norms, 1e-12)
-    return {"r2": 1 - error / spread, "mse": error / inputs.size, "cosine": float(cosines.mean(dtype=np.float64))}
-
-
-def identical_items(vectors: np.ndarray) -> dict[str, Any]:
-    """Returns how many items have the vector of another one, in how many groups, and the rows of the largest groups."""
-    hashes = np.concatenate([row_hashes(block) for _, block in in_blocks(vectors)])
-    order = np.argsort(hashes, kind="stable")
-    starts = np.flatnonzero(np.append(True, hashes[order][1:] != hashes[order][:-1]))
-    sizes = np.diff(np.append(starts, len(order)))
-    largest = np.argsort(-sizes, kind="stable")[:_MOST_GROUPS]
-    rows = [order[starts[each] : starts[each] + sizes[each]][:_MOST_ITEMS_OF_A_GROUP] for each in largest]
-    return {
-        "num_items": int(sizes[sizes > 1].sum()),
-        "num_groups": int((sizes > 1).sum()),
-        "groups": [
-            {"size": int(sizes[each]), "rows": some.tolist()}
-            for each, some in zip(largest, rows, strict=True)
-            if sizes[each] > 1
-        ],
-    }
 
 
 def report_figures(model: RQVAE, codes: np.ndarray, vectors: np.ndarray) -> dict[str, Any]:
@@ -93,3 +48,106 @@ def _fidelity_of_sample(model: RQVAE, codes: np.ndarray, vectors: np.ndarray) ->
         "random_r2": random_r2(len(rows), sizes),
         "between_prefixes": explained_by_prefix(codes[rows], inputs),
     }
+
+
+def fidelity_by_depth(model: RQVAE, codes: np.ndarray, vectors: np.ndarray) -> list[dict[str, float]]:
+    """Returns "r2", "mse" and "cosine" of what the first 1, 2, ... L codes decode to.
+
+    Args:
+      model: whose codebooks and decoder say what codes stand for.
+      codes: `[N, L]` integers, of L levels of the model.
+      vectors: `[N, D]` float32, as they came.
+    """
+    inputs = np.asarray(normalize(jnp.asarray(vectors), model.unit_norm))
+    spread = float(np.square(inputs - inputs.mean(axis=0, dtype=np.float64)).sum()) or 1.0
+    return [_fidelity(inputs, _decode(model, codes, depth), spread) for depth in range(1, codes.shape[1] + 1)]
+
+
+def _decode(model: RQVAE, codes: np.ndarray, depth: int) -> np.ndarray:
+    parts: Sequence[np.ndarray] = [
+        np.asarray(_reconstruct(model, jnp.asarray(codes[first : first + _DECODED_A_CALL, :depth])))
+        for first in range(0, len(codes), _DECODED_A_CALL)
+    ]
+    return np.concatenate(parts)
+
+
+def _fidelity(inputs: np.ndarray, reconstructions: np.ndarray, spread: float) -> dict[str, float]:
+    error = float(np.square(inputs - reconstructions, dtype=np.float64).sum())
+    norms = np.linalg.norm(inputs, axis=1) * np.linalg.norm(reconstructions, axis=1)
+    cosines = (inputs * reconstructions).sum(axis=1) / np.maximum(norms, 1e-12)
+    return {"r2": 1 - error / spread, "mse": error / inputs.size, "cosine": float(cosines.mean(dtype=np.float64))}
+
+
+def r2_of_moments(moments: np.ndarray) -> dict[str, float]:
+    """Returns R^2, the squared error (a feature's mean) and how many items they are of.
+
+    Args:
+      moments: `[D + 3]`, of all items decoded: their number, squared error, squared distance to a fixed vector, and the
+        sum of what they are from that.
+    """
+    count, error, away, *sums = moments.tolist()
+    spread = away - float(np.square(sums).sum()) / count
+    return {
+        "r2_sampled": 1 - error / spread if spread > 0 else 0.0,
+        "mse_sampled": error / count / len(sums),
+        "num_sampled": int(count),
+    }
+
+
+def kmeans_r2(inputs: np.ndarray, sizes: Sequence[int]) -> list[float]:
+    """Returns R^2 by depth of residual k-means: k-means on the inputs `[N, D]`, then on what it leaves, and so on.
+
+    It is fitted on the inputs that it is measured on, from random items and in few iterations.
+    """
+    residual = inputs - inputs.mean(axis=0)
+    spread = float(np.square(residual, dtype=np.float64).sum()) or 1.0
+    found = []
+    for level, size in enumerate(sizes):
+        rng = stream_rng(0, f"yardstick/{level}")
+        with warnings.catch_warnings():
+            # Of a cluster that lost its items: it stays empty, which a baseline may do.
+            warnings.simplefilter("ignore", UserWarning)
+            centroids, _ = kmeans2(residual, min(size, len(residual)), _KMEANS_ITERATIONS, minit="points", rng=rng)
+        residual = residual - centroids[vq(residual, centroids)[0]]
+        found.append(1 - float(np.square(residual, dtype=np.float64).sum()) / spread)
+    return found
+
+
+def random_r2(num_items: int, sizes: Sequence[int]) -> list[float]:
+    """Returns R^2 by depth that codes drawn at random would reach with the best codebooks for them.
+
+    The means of K random groups of N items explain (K - 1) / (N - 1) of the variance in expectation; the next level's
+    do the same with what is left.
+    """
+    left, found = 1.0, []
+    for size in sizes:
+        left *= 1 - min(1.0, (size - 1) / max(num_items - 1, 1))
+        found.append(1 - left)
+    return found
+
+
+def nearest_items(vectors: np.ndarray, asked: np.ndarray, count: int) -> np.ndarray:
+    """Returns the `count` items whose vectors have the largest cosine with each asked item's, itself left out.
+
+    Args:
+      vectors: `[N, D]` float32.
+      asked: `[M]` rows.
+      count: at most N - 1.
+
+    Returns:
+      `[M, count]` int32 rows, the nearest first.
+    """
+    directions = jnp.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))
+    found = []
+    for first in range(0, len(asked), _ASKED_A_CALL):
+        rows = asked[first : first + _ASKED_A_CALL]
+        padded = np.pad(rows, (0, min(_ASKED_A_CALL, len(asked)) - len(rows)), mode="edge")
+        found.append(np.asarray(_nearest(directions, jnp.asarray(padded), count))[: len(rows)])
+    return np.concatenate(found)
+
+
+@functools.partial(jax.jit, static_argnames="count")
+def _nearest(directions: jax.Array, rows: jax.Array, count: int) -> jax.Array:
+    cosines = directions[rows] @ directions.T
+    itself = jax.nn.one_hot(rows, directions.shape[0], dtype=bool)
+    return jax.lax.top_k(jnp.where(itself, -jnp.inf, cosines), count)[1]

@@ -17,7 +17,7 @@ from sid_jax.export.codebooks import read_codebooks
 from sid_jax.export.manifest import read_manifest
 from sid_jax.export.measured import read_measured
 from sid_jax.export.tables import table_files
-from sid_jax.quantize.health import row_hashes
+from sid_jax.metrics.codes import groups_of_hashes, row_hashes
 
 _ROWS_A_BATCH = 65_536
 # Tuples of codes that are counted; of more, those whose hash falls into a share of the range, and the page says so.
@@ -102,13 +102,9 @@ def _prefix_counts(pairs: np.ndarray) -> dict[tuple[int, ...], int]:
 
 
 def _groups(rows: np.ndarray, hashes: np.ndarray) -> tuple[list[tuple[int, np.ndarray]], dict[int, int]]:
-    order = np.argsort(hashes, kind="stable")
-    starts = np.flatnonzero(np.append(True, hashes[order][1:] != hashes[order][:-1]))
-    sizes = np.diff(np.append(starts, len(order)))
-    largest = [each for each in np.argsort(-sizes, kind="stable")[:50] if sizes[each] > 1]
-    groups = [(int(sizes[each]), rows[order[starts[each] : starts[each] + min(sizes[each], 20)]]) for each in largest]
+    sizes, groups = groups_of_hashes(hashes)
     values, how_many = np.unique(sizes, return_counts=True)
-    return groups, dict(zip(values.tolist(), how_many.tolist(), strict=True))
+    return [(size, rows[chosen]) for size, chosen in groups], dict(zip(values.tolist(), how_many.tolist(), strict=True))
 
 
 def _num_rows(folder: Path) -> int:

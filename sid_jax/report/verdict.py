@@ -123,14 +123,14 @@ def _unique(manifest: dict[str, Any]) -> Figure:
 
 def _own_codes(manifest: dict[str, Any]) -> Figure:
     metrics = manifest["metrics"]
-    floor = metrics.get("max_distinct_rate", 1.0)
-    ceiling = f"; {percent(floor)} is the most, as some vectors are the same" if floor < 1 else ""
+    most = metrics.get("max_distinct_rate", 1.0)
+    ceiling = f"; {percent(most)} is the most, as some vectors are the same" if most < 1 else ""
     beside = (
         f"as many different codes as items, before IDs are made unique{ceiling}. "
         f"The most crowded codes have {metrics['largest_bucket']:,} item{'s' * (metrics['largest_bucket'] > 1)}"
     )
     remedy = "more codes a level (model.codebook_size), a level more, more latent features, or a longer run"
-    grade = _at_least(metrics["distinct_rate"] / floor, _OWN_CODES)
+    grade = _at_least(metrics["distinct_rate"] / most, _OWN_CODES)
     return Figure("Can the model tell items apart?", percent(metrics["distinct_rate"]), beside, grade, remedy)
 
 

@@ -22,19 +22,19 @@ def settings_text(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name.rpartition('.')[2]}={_short(value)}" for name, value in settings.items())
 
 
-def print_front(console: Console, trials: Sequence[Trial], front: Sequence[Trial], floor: float, folder: Path) -> None:
+def print_front(console: Console, trials: Sequence[Trial], front: Sequence[Trial], most: float, folder: Path) -> None:
     """Prints the front, the settings of its trials, and the next command.
 
     Args:
       console: where to.
       trials: all.
       front: the best, the most distinct last; at least one.
-      floor: no distinct rate can be above it.
+      most: the upper bound on the distinct rate.
       folder: of the trials' runs.
     """
     ended = [trial for trial in trials if trial.state != "running"]
     failed = sum(trial.state == "failed" for trial in ended)
-    title = f"No trial of {len(ended)} ({failed} failed) beats these; distinct codes / items is at most {floor:.4f}"
+    title = f"No trial of {len(ended)} ({failed} failed) beats these; distinct codes / items is at most {most:.4f}"
     table = Table(title=title, title_justify="left")
     for name in ("trial", "distinct", "R^2"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -53,7 +53,7 @@ def print_front(console: Console, trials: Sequence[Trial], front: Sequence[Trial
 
 
 def plot_front(
-    path: Path, trials: Sequence[Trial], front: Sequence[Trial], floor: float, own: Mapping[str, Any] | None
+    path: Path, trials: Sequence[Trial], front: Sequence[Trial], most: float, own: Mapping[str, Any] | None
 ) -> None:
     """Draws all complete trials and the front, as a PNG.
 
@@ -61,7 +61,7 @@ def plot_front(
       path: the file.
       trials: all.
       front: the best, the most distinct last; at least one.
-      floor: no distinct rate can be above it.
+      most: the upper bound on the distinct rate.
       own: the config's own settings, whose trial is marked; None if they were not tried.
     """
     # Without pyplot: no window, no state.
@@ -83,8 +83,8 @@ def plot_front(
         if place % every == 0 or place == len(front) - 1:
             axes.annotate(str(trial.number), (x[place], y[place]), (5, 5), textcoords="offset points", color=_RED)
     all_x = _columns(complete)[0]
-    if floor <= max(all_x) + max(max(all_x) - min(all_x), 0.01) / 2:
-        axes.axvline(floor, color=_GREY, linestyle=":", label="distinct vectors / items: no more is possible")
+    if most <= max(all_x) + max(max(all_x) - min(all_x), 0.01) / 2:
+        axes.axvline(most, color=_GREY, linestyle=":", label="the most that is possible")
     axes.set(xlabel="distinct codes / items", ylabel="reconstruction R²")
     axes.set_title(f"{len(complete)} trials; most faithful: {front[0].number}, most distinct: {front[-1].number}")
     axes.grid(color="#e5e7eb", linewidth=0.6)

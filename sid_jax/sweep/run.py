@@ -95,9 +95,9 @@ def sweep(
             raise UserError(
                 f"none of the {num_trials} trials in {workdir} succeeded: raise --trials, or search elsewhere"
             )
-        floor = _floor(workdir, front[0])
-        print_front(console, study.trials(), front, floor, workdir / TRIALS_FOLDER)
-        plot_front(workdir / PLOT_FILE, study.trials(), front, floor, own)
+        most = _max_distinct_rate(workdir, front[0])
+        print_front(console, study.trials(), front, most, workdir / TRIALS_FOLDER)
+        plot_front(workdir / PLOT_FILE, study.trials(), front, most, own)
         _say(console, f"The picture is {workdir / PLOT_FILE}")
         return front
 
@@ -135,7 +135,7 @@ def _figures(config: ConfigDict, folder: Path) -> dict[str, Any]:
     return max(read_records(folder, "eval"), key=lambda row: sign * row[metric])
 
 
-def _floor(workdir: Path, trial: Trial) -> float:
+def _max_distinct_rate(workdir: Path, trial: Trial) -> float:
     return read_records(trial_folder(workdir, trial), "eval")[-1]["max_distinct_rate"]
 
 

@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sid_jax.data.blocks import forget_pages
 from sid_jax.data.scaling import moments, normalize
-from sid_jax.quantize.health import code_health
+from sid_jax.metrics.codes import code_figures
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import code_margins
 from sid_jax.training.recipe import Recipe
@@ -34,7 +34,7 @@ class Evaluation:
 
     Attributes:
       codes: `[N, L]`, as export gives them, of the smallest unsigned type.
-      metrics: plain numbers and lists: those of `quantize.health`, `num_items` and `codebook_size`, and
+      metrics: plain numbers and lists: `num_items`, `codebook_size`, those of `sid_jax.metrics.codes.code_figures`, and
         r2: 1 - squared error / squared distance to the corpus' mean, both summed over items and features, in the space
           of the (unit-norm) input;
         mse: the squared error, a feature's mean;
@@ -48,14 +48,14 @@ class Evaluation:
     metrics: dict[str, Any]
 
 
-def evaluate(recipe: Recipe, state: TrainState, vectors: np.ndarray, floor: float, mesh: Mesh) -> Evaluation:
+def evaluate(recipe: Recipe, state: TrainState, vectors: np.ndarray, most: float, mesh: Mesh) -> Evaluation:
     """Measures every item of the corpus, and no item is dropped.
 
     Args:
       recipe: of the run.
       state: what to measure.
       vectors: `[N, D]` float32, as they came.
-      floor: `max_distinct_rate` of the vectors.
+      most: `max_distinct_rate` of the vectors.
       mesh: the devices, which share the items; each process gets the figures of all.
     """
     measure = functools.partial(_measure, recipe.at(int(state.step) - 1), state, mesh=mesh)
@@ -70,7 +70,7 @@ def evaluate(recipe: Recipe, state: TrainState, vectors: np.ndarray, floor: floa
     metrics = {
         "num_items": len(vectors),
         "codebook_size": sizes,
-        **code_health(codes, sizes, floor),
+        **code_figures(codes, sizes, most),
         "r2": 1 - error / _spread(vectors, recipe.unit_norm),
         "mse": error / vectors.size,
         "cosine": cosine / len(vectors),

@@ -14,7 +14,7 @@ from sid_jax.config import check_config, default_config
 from sid_jax.data.load import load_corpus
 from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
-from sid_jax.quantize.health import max_distinct_rate
+from sid_jax.metrics.codes import max_distinct_rate
 from sid_jax.training.checkpoints import CHECKPOINTS_FOLDER, Checkpoints
 from sid_jax.training.corpus import most_steps_a_call, open_corpus
 from sid_jax.training.evaluate import Evaluation, evaluate
@@ -56,7 +56,7 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
         fingerprint = data.fingerprint()
         left_out, data = data.left_out, data.trained()
         _refuse_too_few_items(config, data)
-        floor = _max_distinct_rate(data)
+        most = _max_distinct_rate(data)
         mesh = all_devices()
         refuse_uneven_batches(config.train.batch_size, mesh)
     claim_workdir(
@@ -90,7 +90,7 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
                 step += num_steps
                 reporter.trained(step, metrics)
                 if step % durations.eval_every_steps == 0 or step == durations.num_steps:
-                    evaluation = evaluate(recipe, state, data.vectors, floor, mesh)
+                    evaluation = evaluate(recipe, state, data.vectors, most, mesh)
                     with agreed():
                         _refuse_divergence(evaluation, step)
                     reporter.evaluated(step, evaluation.metrics)
@@ -103,7 +103,7 @@ def train(config: ConfigDict, workdir: Path, *, console: Console | None = None, 
             reporter.interrupted(step)
         else:
             checkpoints.wait()
-            evaluation = evaluation or evaluate(recipe, state, data.vectors, floor, mesh)
+            evaluation = evaluation or evaluate(recipe, state, data.vectors, most, mesh)
             reporter.finished(step, evaluation, best_step=checkpoints.best_step)
         return step == durations.num_steps
 
@@ -120,14 +120,14 @@ def _refuse_too_few_items(config: ConfigDict, data: VectorSet) -> None:
 
 
 def _max_distinct_rate(data: VectorSet) -> float:
-    """Returns the duplicate floor, after seeing that there is something to learn."""
-    floor = max_distinct_rate(data.vectors)
-    if round(floor * len(data.ids)) == 1:
+    """Returns `max_distinct_rate`, after seeing that there is something to learn."""
+    most = max_distinct_rate(data.vectors)
+    if round(most * len(data.ids)) == 1:
         raise UserError(
             f"{data.source}: all {len(data.ids)} vectors are the same, so that no ID could tell one item from another; "
             "see whether this is the file, and the column, of vectors"
         )
-    return floor
+    return most
 
 
 def _refuse_divergence(evaluation: Evaluation, step: int) -> None:

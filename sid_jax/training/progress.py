@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from sid_jax.data.vector_set import VectorSet
-from sid_jax.quantize.health import distinct_tuples
+from sid_jax.metrics.codes import distinct_tuples
 
 _SAMPLE_ITEMS = 10
 _SAMPLE_PREFIXES = 3
@@ -88,7 +88,7 @@ def _summary_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
         (
             "distinct codes / items",
             f"{metrics['distinct_rate']:.4f}",
-            f"duplicate floor {metrics['max_distinct_rate']:.4f}",
+            f"at most {metrics['max_distinct_rate']:.4f}",
         ),
         ("items in a collision", f"{metrics['collision_share']:.2%}", f"largest bucket {metrics['largest_bucket']}"),
         ("codes in use, by level", codes, f"of {sizes}"),

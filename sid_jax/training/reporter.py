@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from sid_jax.data.vector_set import VectorSet
-from sid_jax.quantize.health import perplexity_of_counts, usage_of_counts
+from sid_jax.metrics.codes import perplexity_of_counts, usage_of_counts
 from sid_jax.training.evaluate import Evaluation
 from sid_jax.training.processes import is_first
 from sid_jax.training.progress import ProgressBar, evaluation_text, print_samples, print_summary, steps_text

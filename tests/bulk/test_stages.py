@@ -14,9 +14,8 @@ from sid_jax.bulk.engine import LocalEngine
 from sid_jax.bulk.run import Stages
 from sid_jax.ids import relocate as relocate_module
 from sid_jax.ids.alternatives import CodeAlternatives
-from sid_jax.ids.quality import entropy, gini
 from sid_jax.ids.unique import make_unique
-from sid_jax.quantize.health import code_health, max_distinct_rate
+from sid_jax.metrics.codes import code_figures, entropy, gini, max_distinct_rate
 
 
 def vectors_with_repeats(num_items, features=6):
@@ -78,7 +77,7 @@ def test_ids_are_those_of_an_export_in_memory(make_job, sizes, scheme, capacity,
     assert about["sizes"] == [*sizes, *([int(semantic_ids[:, -1].max()) + 1] if scheme == "suffix" else [])]
     if uneven and scheme == "relocate":
         assert about["moved_by_level"][0] > 0.1
-    for name, value in code_health(codes, sizes, max_distinct_rate(vectors)).items():
+    for name, value in code_figures(codes, sizes, max_distinct_rate(vectors)).items():
         assert metrics[name] == pytest.approx(value), name
     assert metrics["gini"] == pytest.approx(gini(codes)) and metrics["entropy"] == pytest.approx(entropy(codes))
     error = np.square(vectors - job.model.reconstruct(codes)).sum()

@@ -8,10 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sid_jax.quantize.health import (
-    code_health,
+from sid_jax.metrics.codes import (
+    code_figures,
     collision_share,
     distinct_rate,
+    entropy,
+    figures_of_counts,
+    gini,
+    identical_items,
     largest_bucket,
     max_distinct_rate,
     perplexity,
@@ -45,7 +49,7 @@ def test_max_distinct_rate_counts_rows_that_differ_in_one_bit():
 
 
 def test_all_figures_are_ready_for_json():
-    figures = code_health(CODES, (4, 4), 0.75)
+    figures = code_figures(CODES, (4, 4), 0.75)
     assert json.loads(json.dumps(figures)) == figures
     assert figures["max_distinct_rate"] == 0.75
     assert set(figures) == {
@@ -55,7 +59,12 @@ def test_all_figures_are_ready_for_json():
         "largest_bucket",
         "usage",
         "perplexity",
+        "gini",
+        "entropy",
     }
+    assert "max_distinct_rate" not in code_figures(CODES, (4, 4))
+    for name, figure in (("gini", gini), ("entropy", entropy), ("distinct_rate", distinct_rate)):
+        assert figures[name] == figure(CODES)
     assert {type(value) for value in (*figures["usage"], *figures["perplexity"])} == {float}
 
 
@@ -72,3 +81,25 @@ def test_buckets_equal_a_count_of_tuples(tuples):
     assert distinct_rate(codes) == len(counts) / len(tuples)
     assert largest_bucket(codes) == max(counts.values())
     assert collision_share(codes) == sum(count for count in counts.values() if count > 1) / len(tuples)
+
+
+def test_identical_items_are_found():
+    vectors = np.arange(20, dtype=np.float32).reshape(10, 2)
+    vectors[[3, 8]], vectors[7] = vectors[1], vectors[0]
+    found = identical_items(vectors)
+    assert (found["num_items"], found["num_groups"]) == (5, 2)
+    assert [(each["size"], sorted(each["rows"])) for each in found["groups"]] == [(3, [1, 3, 8]), (2, [0, 7])]
+    assert identical_items(vectors[:3])["groups"] == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=50), st.integers(1, 49))
+def test_figures_of_parts_are_those_of_the_whole(tuples, cut):
+    codes = np.array(sorted(tuples), np.int32)
+    # A bucket lies in one part.
+    cut = np.flatnonzero(np.append((codes[1:] != codes[:-1]).any(axis=1), True))[min(cut, len(set(tuples))) - 1] + 1
+    parts = [part for part in np.split(codes, [cut]) if len(part)]
+    counts = [sum(np.bincount(part[:, level], minlength=4) for part in parts) for level in range(2)]
+    buckets = [np.unique(np.unique(part, axis=0, return_counts=True)[1], return_counts=True) for part in parts]
+    figures = figures_of_counts(counts, *np.concatenate(buckets, axis=1), 0.5)
+    for name, value in code_figures(codes, (4, 4), 0.5).items():
+        assert figures[name] == pytest.approx(value), name

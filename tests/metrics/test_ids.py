@@ -5,11 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sid_jax.ids.quality import (
-    entropy,
+from sid_jax.metrics.codes import entropy, gini
+from sid_jax.metrics.ids import (
     explained_beyond_chance,
     explained_by_prefix,
-    gini,
     prefix_buckets,
     prefixes_in_use,
     purity,

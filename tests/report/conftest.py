@@ -13,10 +13,10 @@ import pytest
 from flax import nnx
 
 from sid_jax.export.artifact import Export, write_export
-from sid_jax.ids.fidelity import report_figures
 from sid_jax.ids.table import IdTable
+from sid_jax.metrics.codes import code_figures, max_distinct_rate
+from sid_jax.metrics.vectors import report_figures
 from sid_jax.models.rqvae import RQVAE
-from sid_jax.quantize.health import code_health, max_distinct_rate
 
 # Things that a page could stumble over, if titles were anything but text to it.
 HOSTILE = [
@@ -54,7 +54,7 @@ def make_export(folder: Path, num_items: int, *, size: int = 16, titles: bool = 
     workdir = folder.with_name(f"{folder.name}-run")
     workdir.mkdir()
     (workdir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in _records()))
-    metrics = {"num_items": num_items, "codebook_size": sizes, **code_health(codes, sizes, max_distinct_rate(vectors))}
+    metrics = {"num_items": num_items, "codebook_size": sizes, **code_figures(codes, sizes, max_distinct_rate(vectors))}
     made = {"scheme": "relocate", "capacity": 1, "length": 3, "sizes": sizes, "moved": 1 / num_items}
     manifest = {
         "step": 490,

@@ -41,7 +41,7 @@ def test_a_run_writes_its_settings_metrics_and_checkpoints_and_tells_a_person(co
     assert list((workdir / "tensorboard").glob("events*"))
     assert json.loads((workdir / "run.json").read_text())["config"]["model"]["codebook_size"] == 16
     told = console.export_text()
-    for words in ("duplicate floor 1.0000", "codes in use", "perplexity", "R^2", "cosine", "largest bucket", "Next: "):
+    for words in ("at most 1.0000", "codes in use", "perplexity", "R^2", "cosine", "largest bucket", "Next: "):
         assert words in told
     assert f"sid-jax export --workdir={workdir}" in told
 

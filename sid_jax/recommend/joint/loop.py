@@ -23,8 +23,8 @@ from sid_jax.export.id_tables import read_id_table
 from sid_jax.export.run import written
 from sid_jax.export.weights import model_hash
 from sid_jax.ids.table import IdTable
+from sid_jax.metrics.codes import usage
 from sid_jax.models.rqvae import RQVAE
-from sid_jax.quantize.health import usage
 from sid_jax.recommend.config import default_config
 from sid_jax.recommend.data.packing import pack_rows
 from sid_jax.recommend.data.task import Task, load_split, make_task

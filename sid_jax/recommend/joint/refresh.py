@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sid_jax.errors import UserError
-from sid_jax.quantize.health import distinct_rate, usage
+from sid_jax.metrics.codes import distinct_rate, usage
 
 # Below this a person is told.
 _GOOD_USAGE = 0.95

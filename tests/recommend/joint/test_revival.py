@@ -6,8 +6,8 @@ from flax import nnx
 from ml_collections import FrozenConfigDict
 
 from sid_jax.config import default_config as quantizer_config
+from sid_jax.metrics.codes import usage
 from sid_jax.models.rqvae import RQVAE
-from sid_jax.quantize.health import usage
 from sid_jax.recommend import config
 from sid_jax.recommend.joint.revival import revive_unused
 from sid_jax.recommend.joint.step import JointRecipe

@@ -1,0 +1,1 @@
+"""What is measured of codes, Semantic IDs and reconstructions, each figure once."""
