@@ -9,10 +9,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 from ml_collections.config_dict import FieldReference
 
@@ -187,16 +189,16 @@ def set_field(config: ConfigDict, name: str, value: Any) -> None:
 def set_by_name(config: ConfigDict, name: str, value: Any) -> None:
     """Sets the setting of this name: "train.learning_rate", or "learning_rate" if no other section has one.
 
-    An earlier name is accepted, with a warning. A NumPy number or a list counts as a number or a tuple.
+    An earlier name is accepted, with a warning. NumPy numbers, lists and paths count as numbers, tuples and text.
 
     Raises:
       UserError: if no setting or several have the name, or the value is of another type.
     """
     full_name = _full_name(config, name)
-    value = value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
-    value = tuple(value) if isinstance(value, list) else value
-    old = field_value(config, full_name)
+    old, value = field_value(config, full_name), _plain(value)
     try:
+        if value is None:
+            raise TypeError("no setting may be None")
         set_field(config, full_name, value)
     except (TypeError, ValueError) as error:
         raise UserError(f"{full_name} is {value!r}; it must be of type {type(old).__name__}, as in {old!r}") from error
@@ -246,6 +248,15 @@ def _full_name(config: ConfigDict, name: str) -> str:
         hint = f"; did you mean {names[close[0]]}?" if close else ": docs/settings.md lists them"
         raise UserError(f"there is no setting {name}{hint}")
     return found[0]
+
+
+def _plain(value: Any) -> Any:
+    """Returns Python's own numbers, tuples and text for those of NumPy and others."""
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_plain, value))
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _new_name(name: str) -> str:

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,10 +77,10 @@ def test_a_setting_is_set_by_its_full_name_or_by_its_own_where_that_is_the_only_
     set_by_name(config, "train.learning_rate", 1)
     assert config.train.learning_rate == 1.0 and isinstance(config.train.learning_rate, float)
     set_by_name(config, "codebook_size", [np.int32(8), 16, 8])
-    assert config.model.codebook_size == (8, 16, 8)
+    assert config.model.codebook_size == (8, 16, 8) and {type(each) for each in config.model.codebook_size} == {int}
     set_by_name(config, "num_levels", np.int64(2))
     assert config.model.num_levels == 2 and type(config.model.num_levels) is int
-    set_by_name(config, "histories.path", "mine.txt")
+    set_by_name(config, "histories.path", Path("mine.txt"))
     assert config.data.histories.path == "mine.txt"
 
 
@@ -89,6 +90,7 @@ def test_a_setting_is_set_by_its_full_name_or_by_its_own_where_that_is_the_only_
         ("num_level", 3, "there is no setting num_level; did you mean model.num_levels?"),
         ("nothing.of_the_kind", 3, "there is no setting nothing.of_the_kind"),
         ("path", "x", "path may be data.histories.path or data.path"),
+        ("num_levels", None, "model.num_levels is None; it must be of type int, as in 3"),
         ("model.num_levels", "three", "model.num_levels is 'three'; it must be of type int, as in 3"),
         ("data", "x", "there is no setting data"),
     ],

@@ -9,13 +9,13 @@ import time
 COMMANDS = {
     "train": "Train a quantizer on item vectors.",
     "export": "Write the Semantic IDs and codebooks of a run, or the next version of an export.",
-    "evaluate": "Measure Semantic IDs, ours or anyone's.",
+    "evaluate": "Measure Semantic IDs, those of an export or anyone's.",
     "report": "Write the report of an export, one page.",
     "recommend": "Train and test a generative recommender on Semantic IDs.",
     "tokens": "Write Semantic IDs as tokens of a language model.",
     "features": "Write Semantic IDs as rows of a ranker's embedding table.",
     "diff": "Compare the IDs of two exports.",
-    "sweep": "Search a config's settings for distinct codes and R^2 together.",
+    "sweep": "Search settings for distinct codes and a low reconstruction error together.",
 }
 
 

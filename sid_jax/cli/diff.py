@@ -1,4 +1,4 @@
-"""Says what became of items and their Semantic IDs from one export, or other table, to another.
+"""Compares two exports, or other ID tables: which items have another Semantic ID, and which are new or gone.
 
 sid-jax diff exports/v1 exports/v2 --json=diff.json
 """
@@ -10,7 +10,7 @@ from absl import flags
 from sid_jax import command
 from sid_jax.errors import UserError
 
-_JSON = flags.DEFINE_string("json", None, "A .json file for the figures.")
+_JSON = flags.DEFINE_string("json", None, "Write the figures to this .json file.")
 
 
 def run() -> None:

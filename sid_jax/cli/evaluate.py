@@ -1,4 +1,4 @@
-"""Measures anyone's Semantic IDs.
+"""Measures Semantic IDs, those of an export or anyone's.
 
 sid-jax evaluate --ids=exports/items --vectors=items.parquet
 sid-jax evaluate --ids=letter.json+1 --vectors=items.npy --vector_ids=ids.txt --labels=items.jsonl:categories
@@ -13,25 +13,32 @@ from sid_jax import command
 _IDS = flags.DEFINE_string(
     "ids",
     None,
-    "An export's folder, or a .parquet, .csv, .json or .npy file; with +1 after it, 1 is added to its item ids.",
+    "The Semantic IDs: an export's folder, or a .parquet, .csv, .json or .npy file. +1 after the name adds 1 to item "
+    "ids.",
     required=True,
 )
 _VECTORS = flags.DEFINE_string(
-    "vectors", None, "Files of vectors, of any kind that trains: for what compares IDs with them."
+    "vectors", None, "The items' vectors, in files of any kind that `train` reads, to compare the IDs with."
 )
-_VECTOR_IDS = flags.DEFINE_string("vector_ids", None, "For vectors without ids: a file with an item id a line.")
-_ID_COLUMN = flags.DEFINE_string("id_column", "item_id", "The vectors' column of item ids.")
-_VECTOR_COLUMN = flags.DEFINE_string("vector_column", "vector", "The vectors' own column.")
-_CODEBOOKS = flags.DEFINE_string("codebooks", None, "An export's folder, whose decoder says what IDs stand for.")
-_LABELS = flags.DEFINE_string("labels", None, "FILE:COLUMN, a .parquet, .csv or .jsonl file with ids in column 1.")
+_VECTOR_IDS = flags.DEFINE_string("vector_ids", None, "For vectors without ids: a text file with one item id a line.")
+_ID_COLUMN = flags.DEFINE_string("id_column", "item_id", "The column of item ids in --vectors.")
+_VECTOR_COLUMN = flags.DEFINE_string("vector_column", "vector", "The column of vectors in --vectors.")
+_CODEBOOKS = flags.DEFINE_string("codebooks", None, "An export, whose decoder maps IDs back to vectors.")
+_LABELS = flags.DEFINE_string(
+    "labels",
+    None,
+    "FILE:COLUMN, categories of items: a .parquet, .csv or .jsonl file with item ids in its first column.",
+)
 _HISTORIES = flags.DEFINE_string(
     "histories",
     None,
-    "Who took what after what: a text file with a line a user, or a .parquet or .csv of interactions.",
+    "Interaction histories: a text file with one line for each user, or a .parquet or .csv file of interactions.",
 )
-_HOLDOUT = flags.DEFINE_integer("holdout", 2, "Each user's last interactions, left out as a test's.", lower_bound=0)
-_OTHER = flags.DEFINE_string("other", None, "IDs of the same items after another training: for the stability.")
-_OUT = flags.DEFINE_string("out", None, "A .json file for the figures.")
+_HOLDOUT = flags.DEFINE_integer(
+    "holdout", 2, "How many of each user's last interactions are left out, for a test.", lower_bound=0
+)
+_OTHER = flags.DEFINE_string("other", None, "IDs of the same items from another training, to measure stability.")
+_OUT = flags.DEFINE_string("out", None, "Write the figures to this .json file.")
 
 
 def run() -> None:
@@ -40,7 +47,7 @@ def run() -> None:
 
 
 def _main() -> None:
-    """Measures what the flags name."""
+    """Measures the IDs that the flags name."""
     from sid_jax.evaluate import Sources, evaluate_ids
 
     sources = Sources(

@@ -2,11 +2,11 @@
 
 sid-jax export --workdir=runs/ml100k --out=exports/ml100k
 
-Of the items in --input, where it is given, and else of those that the run was trained on:
+Of other items than those that the run was trained on:
 
 sid-jax export --workdir=runs/items --input='new/*.parquet' --out=exports/new
 
-The next version of an export, with new items in it, in which no published ID moves:
+The next version of an export, with new items; published IDs do not change:
 
 sid-jax export --append_to=exports/v1 --input=new.parquet --out=exports/v2
 """
@@ -25,58 +25,61 @@ from sid_jax.ids.unique import SCHEMES
 if TYPE_CHECKING:
     from sid_jax.bulk.engine import Engine
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder; --append_to can do without.")
-_OUT = flags.DEFINE_string("out", None, "The export's folder; it must not exist yet, or be empty.", required=True)
-_STEP = flags.DEFINE_integer("step", None, "The checkpoint's step; by default the best one of a finished run.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run; optional with --append_to.")
+_OUT = flags.DEFINE_string("out", None, "The folder to write. It must be empty, or not exist yet.", required=True)
+_STEP = flags.DEFINE_integer("step", None, "The step of the checkpoint. Default: the best one of a finished run.")
 _UNIQUE = flags.DEFINE_enum(
     "unique",
     None,
     SCHEMES,
-    "How IDs are made unique; by default as the run's config.ids.unique says.",
+    "How IDs become unique. Default: the run's config.ids.unique.",
 )
 _INPUT = flags.DEFINE_multi_string(
     "input",
     [],
-    "Vectors to encode instead of the run's own: a file, of any kind that trains, a folder of them, or a pattern; of "
-    "any length, and may be given several times.",
+    "Vectors to encode instead of the run's own: a file of any kind that `train` reads, a folder of files, or a "
+    "pattern. Files may be of any length, and the flag may be repeated.",
 )
 _INPUT_IDS = flags.DEFINE_multi_string(
-    "input_ids", [], "For each file of --input without ids, a file with one a line; without, ids are row numbers."
+    "input_ids", [], "For each file of --input without ids, a file with one id a line. Default: ids are row numbers."
 )
 _ON_BAD_ROWS = flags.DEFINE_enum(
     "on_bad_rows",
     None,
     ["error", "drop", "report"],
-    "--input: what is done with rows that hold NaN or infinite values; by default as the run's config.data says.",
+    "--input: what is done with rows that have NaN or infinite values. Default: the run's config.data.on_bad_rows.",
 )
 _APPEND_TO = flags.DEFINE_string(
     "append_to",
     None,
-    "An export of which --out is to be the next version: its items keep their IDs, those of --input get free ones by "
-    "its own model. With --workdir it is seen first that the run's model is the same.",
+    "An export, of which --out becomes the next version: its items keep their IDs, and those of --input get free "
+    "ones, by the export's own model. With --workdir the run's model is first checked to be the same.",
 )
 _REMOVE = flags.DEFINE_string(
-    "remove", None, "--append_to: a text file with the ids of items that leave, one a line; their IDs stay theirs."
+    "remove", None, "--append_to: a text file with the ids of items to remove, one a line. Their IDs stay reserved."
 )
-_REUSE_REMOVED = flags.DEFINE_bool("reuse_removed", False, "--append_to: IDs of items that left may go to others.")
+_REUSE_REMOVED = flags.DEFINE_bool("reuse_removed", False, "--append_to: give IDs of removed items to new items.")
 _ALIGN_TO = flags.DEFINE_string(
     "align_to",
     None,
-    "After a new training: an export (or other IDs) of the old one, like which the new codes are numbered, so that as "
-    "few IDs as can be change.",
+    "After a new training: an export, or other IDs, of the old one. Codes are numbered so that as few IDs as possible "
+    "change.",
 )
 _REPORT = flags.DEFINE_bool(
     "report",
     None,
-    "Whether to write report.html, a page that says what the IDs are worth; by default it is, but for a new export of "
-    "--input, of which there may be millions of rows: `sid-jax report` makes it any time.",
+    "Write report.html, a page on the quality of the IDs. Default: yes, but not for an export of --input, which may "
+    "have millions of rows. `sid-jax report` writes it at any time.",
 )
 _ENGINE = flags.DEFINE_enum(
-    "engine", "local", ["local", "ray"], "--input: who encodes, this machine or the workers of a Ray cluster."
+    "engine",
+    "local",
+    ["local", "ray"],
+    "--input: where items are encoded, on this machine or by the workers of a Ray cluster.",
 )
-_WORKERS = flags.DEFINE_integer("workers", 2, "--engine=ray: how many pieces are done at a time.", lower_bound=1)
-_CPUS = flags.DEFINE_float("cpus", 1.0, "--engine=ray: CPU cores of a worker.", lower_bound=0.0)
-_GPUS = flags.DEFINE_float("gpus", 0.0, "--engine=ray: GPUs of a worker.", lower_bound=0.0)
+_WORKERS = flags.DEFINE_integer("workers", 2, "--engine=ray: how many pieces are encoded at a time.", lower_bound=1)
+_CPUS = flags.DEFINE_float("cpus", 1.0, "--engine=ray: CPU cores of each worker.", lower_bound=0.0)
+_GPUS = flags.DEFINE_float("gpus", 0.0, "--engine=ray: GPUs of each worker.", lower_bound=0.0)
 
 
 def run() -> None:

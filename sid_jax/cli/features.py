@@ -1,4 +1,4 @@
-"""Writes which rows of an embedding table stand for each item, by its Semantic ID.
+"""Writes the rows of a ranker's embedding table that represent each item, by its Semantic ID.
 
 sid-jax features --ids=exports/v1 --rows=2000 --impressions=seen.parquet --out=features/v1
 sid-jax features --ids=exports/v2 --fitted=features/v1 --out=features/v2
@@ -13,19 +13,25 @@ from absl import flags
 from sid_jax import command
 from sid_jax.errors import UserError
 
-_IDS = flags.DEFINE_string("ids", None, "An export's folder, or a .parquet, .csv, .json or .npy file.", required=True)
-_OUT = flags.DEFINE_string("out", None, "The folder to write; it must not exist yet, or be empty.", required=True)
+_IDS = flags.DEFINE_string(
+    "ids", None, "The Semantic IDs: an export's folder, or a .parquet, .csv, .json or .npy file.", required=True
+)
+_OUT = flags.DEFINE_string("out", None, "The folder to write. It must be empty, or not exist yet.", required=True)
 _KIND = flags.DEFINE_string(
-    "kind", "sentencepiece", "sentencepiece; unigram, prefix or window (n-grams of codes); random (hashing); item."
+    "kind", "sentencepiece", "sentencepiece, unigram, prefix or window (n-grams of codes), random (hashing), or item."
 )
-_ROWS = flags.DEFINE_integer("rows", 0, "How many rows the embedding table may have.")
+_ROWS = flags.DEFINE_integer("rows", 0, "The most rows that the embedding table may have.")
 _IMPRESSIONS = flags.DEFINE_string(
-    "impressions", None, "A .parquet or .csv file that says how often items are seen, or has a row each time."
+    "impressions",
+    None,
+    "A .parquet or .csv file of impressions: a count for each item, or one row for each impression.",
 )
-_FITTED = flags.DEFINE_string("fitted", None, "Features made before: these items get theirs by the same rows.")
-_WINDOW = flags.DEFINE_integer("window", 2, "With --kind=window: codes an n-gram.")
-_HASHED = flags.DEFINE_boolean("hashed", False, "N-grams: rows by a hash of all, instead of for those most seen.")
-_SEED = flags.DEFINE_integer("seed", 0, "With --kind=random: of the hash.", lower_bound=0)
+_FITTED = flags.DEFINE_string("fitted", None, "Features written before. The items get theirs from the same table.")
+_WINDOW = flags.DEFINE_integer("window", 2, "--kind=window: codes in an n-gram.")
+_HASHED = flags.DEFINE_boolean(
+    "hashed", False, "n-grams: hash all of them into rows, instead of giving rows to the most frequent ones."
+)
+_SEED = flags.DEFINE_integer("seed", 0, "--kind=random: the seed of the hash.", lower_bound=0)
 
 
 def run() -> None:

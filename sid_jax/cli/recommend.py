@@ -1,4 +1,4 @@
-"""Trains a generative recommender on Semantic IDs and tests it, or compares ID tables by it.
+"""Trains and tests a generative recommender on Semantic IDs, or compares ID tables by what it recommends with them.
 
 sid-jax recommend --config=recommend:ml100k --workdir=runs/recommend
 sid-jax recommend --config=recommend:beauty --compare a/ids.parquet b/ids.parquet --minutes=10
@@ -16,15 +16,17 @@ from sid_jax.errors import UserError
 from sid_jax.recommend.config import SETTINGS
 
 _CONFIG = command.config_flag(presets.RECOMMENDER)
-_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder; one that holds this run already is resumed.")
-_COMPARE = flags.DEFINE_string("compare", None, "ID tables to compare, one after the other: files, folders, or kinds.")
-_MINUTES = flags.DEFINE_float("minutes", 10.0, "With --compare: the longest that a table's training may take.")
-_SEEDS = flags.DEFINE_integer("seeds", 3, "With --compare: how often each table is trained with.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run. A run that is there already is resumed.")
+_COMPARE = flags.DEFINE_string(
+    "compare", None, "ID tables to compare, one after the other: files, exports, or kinds as in config.ids."
+)
+_MINUTES = flags.DEFINE_float("minutes", 10.0, "--compare: the most minutes of each training.")
+_SEEDS = flags.DEFINE_integer("seeds", 3, "--compare: trainings with each table, each with another seed.")
 _DRAW_COLD = flags.DEFINE_float(
     "draw_cold",
     None,
-    "Draw items to be held out of all training, write them to config.data.cold_items, and stop: so many of those that "
-    "are some user's last, or below 1 a share of them.",
+    "Draw cold items, which are kept out of all training, write them to config.data.cold_items, and stop. A number of "
+    "those items that are some user's last, or a share of them if it is below 1.",
 )
 
 

@@ -1,4 +1,4 @@
-"""Writes the report of an export: one page that says what its IDs are worth.
+"""Writes the report of an export: one page on the quality of its IDs, which needs no network.
 
 sid-jax report exports/items
 sid-jax report exports/items --out=items.html
@@ -13,7 +13,7 @@ from absl import flags
 from sid_jax import command
 from sid_jax.errors import UserError
 
-_OUT = flags.DEFINE_string("out", None, "The page; by default report.html in the export's folder.")
+_OUT = flags.DEFINE_string("out", None, "The page to write. Default: report.html in the export's folder.")
 
 
 def run() -> None:

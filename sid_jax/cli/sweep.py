@@ -1,4 +1,4 @@
-"""Searches a config's settings for distinct codes and a faithful reconstruction together.
+"""Searches settings for distinct codes and a low reconstruction error together.
 
 sid-jax sweep --config=embeddings --config.data.path=items.parquet --workdir=sweeps/items
 """
@@ -15,9 +15,9 @@ from sid_jax.config import SETTINGS
 
 _CONFIG = command.config_flag(presets.QUANTIZER)
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "The sweep's folder; one that holds this sweep already is gone on with.", required=True
+    "workdir", None, "The folder of the sweep. A sweep that is there already is resumed.", required=True
 )
-_TRIALS = flags.DEFINE_integer("trials", 20, "How many trials there shall be, those of earlier calls included.", 1)
+_TRIALS = flags.DEFINE_integer("trials", 20, "The number of trials, including those of earlier calls.", 1)
 
 
 def run() -> None:

@@ -13,12 +13,14 @@ from sid_jax import command
 from sid_jax.errors import UserError
 from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
 
-_OUT = flags.DEFINE_string("out", None, "The folder to write; it must not exist yet, or be empty.", required=True)
+_OUT = flags.DEFINE_string("out", None, "The folder to write. It must be empty, or not exist yet.", required=True)
 _PATTERN = flags.DEFINE_string(
-    "pattern", DEFAULT_PATTERN, "What a token is called: {letter} or {level} for its level, and {code}."
+    "pattern", DEFAULT_PATTERN, "The name of a token, with {letter} or {level} for its level, and {code}."
 )
 _VOCABULARY = flags.DEFINE_integer(
-    "vocabulary", 0, "How many tokens the model's tokenizer has, len(tokenizer): new ones are numbered from there."
+    "vocabulary",
+    0,
+    "The number of tokens in the model's tokenizer, len(tokenizer). New tokens are numbered from there.",
 )
 
 

@@ -2,8 +2,8 @@
 
 sid-jax train --config=ml100k:gumbel --workdir=runs/ml100k
 
-On several hosts, or in several processes: the same command in each, with --distributed on Cloud TPU or under SLURM, and
-elsewhere with --coordinator_address, --num_processes and --process_id.
+On several hosts or in several processes, run the same command in each: with --distributed on Cloud TPU or under SLURM,
+and elsewhere with --coordinator_address, --num_processes and --process_id.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ from sid_jax.config import SETTINGS
 
 _CONFIG = command.config_flag(presets.QUANTIZER)
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "The run's folder; one that holds this run already is resumed.", required=True
+    "workdir", None, "The folder of the run. A run that is there already is resumed.", required=True
 )
 _DISTRIBUTED = flags.DEFINE_bool(
-    "distributed", False, "One of several processes that train as one, as Cloud TPU, SLURM or Open MPI started them."
+    "distributed",
+    False,
+    "This is one of several processes that train together, started by Cloud TPU, SLURM or Open MPI.",
 )
 _COORDINATOR_ADDRESS = flags.DEFINE_string(
-    "coordinator_address", None, "One of several processes, elsewhere: HOST:PORT of process 0."
+    "coordinator_address", None, "This is one of several processes, started by hand: HOST:PORT of process 0."
 )
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "The number of processes.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "The number of this process, from 0.")
 
 
 def run(started: float) -> None:
