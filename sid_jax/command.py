@@ -78,7 +78,7 @@ def _guarded(main: Callable[[list[str]], None], argv: Sequence[str]) -> None:
 
 def _parse(argv: list[str], about: str, settings: Mapping[str, Setting]) -> list[str]:
     if any(word in ("--help", "-help", "-h") for word in argv[1:]):
-        print(_help(about, settings))
+        _show(_help(about, settings))
         sys.exit(0)
     try:
         suitable = presets.RECOMMENDER if "quantizer.data.source" in settings else presets.QUANTIZER
@@ -109,6 +109,14 @@ def _current_words(argv: Sequence[str], suitable: Iterable[str]) -> list[str]:
         if name and not name.endswith(".py") and "/" not in name:
             words[place] = f"{flag}{equals}{presets.__file__}:{value}"
     return words
+
+
+def _show(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Its reader, such as `head`, has read enough. What is left must go somewhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _help(about: str, settings: Mapping[str, Setting]) -> str:

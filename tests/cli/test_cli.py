@@ -9,7 +9,7 @@ from sid_jax import __version__, presets
 from sid_jax.cli import COMMANDS
 from sid_jax.command import _current_words
 from sid_jax.errors import UserError
-from tests.commands import ROOT, refused, run
+from tests.commands import ROOT, refused, run, start
 
 
 def sid_jax(*words):
@@ -52,6 +52,12 @@ def test_help_is_the_commands_own_flags_and_then_its_settings(name):
         assert flags.startswith("  --config\n") and "recommend" in flags if name == "recommend" else "ml100k" in flags
         assert "--config.data.cold_items=\n" in settings and "--config.train.num_epochs=" in settings
     assert max(map(len, rest.splitlines())) <= 100
+
+
+def test_help_may_be_read_in_part():
+    process = start("-m", "sid_jax", "train", "--help")
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait(timeout=60)) == ("", 0)
 
 
 def test_help_imports_no_jax_and_neither_does_the_library_itself():
