@@ -24,6 +24,7 @@ from sid_jax.bulk.run import export_files
 from sid_jax.evaluate import Sources, evaluate_ids
 from sid_jax.export.artifact import load_export
 from sid_jax.export.run import export
+from sid_jax.messages import Messages
 from sid_jax.training.loop import train
 from tests.commands import refused, run
 from tests.data.formats import table, write_parquet, write_records, write_stream
@@ -46,6 +47,7 @@ from tests.wrong_files import (
 NAMES = [f"i{number}" for number in range(300)]
 LONG = "long " * 200_000
 QUIET = Console(file=io.StringIO())
+SILENT = Messages.silent()
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -250,7 +252,7 @@ def test_files_to_export(made, tmp_path, mistake, name):
     }
     make, *words = cases[name]
     path = str(make(tmp_path)["path"])
-    line = mistake(lambda: export_files(made / "run", tmp_path / "out", [path], console=QUIET))
+    line = mistake(lambda: export_files(made / "run", tmp_path / "out", [path], messages=SILENT))
     assert all(word in line for word in words), line
 
 
@@ -261,7 +263,8 @@ def test_files_that_the_model_cannot_encode(made, tmp_path, mistake):
         ("wide", "vectors have 13 features; the model encodes 12"),
         ("many", "600 items cannot each have"),
     ):
-        line = mistake(lambda: export_files(made / "run", tmp_path / "out", [f"{tmp_path}/{name}.npy"], console=QUIET))  # noqa: B023
+        path = f"{tmp_path}/{name}.npy"
+        line = mistake(lambda: export_files(made / "run", tmp_path / "out", [path], messages=SILENT))  # noqa: B023
         assert words in line
 
 
@@ -366,7 +369,7 @@ def test_exports_to_append_to(made, tmp_path, mistake, name):
     spoil, words = WRONG_EXPORTS[name]
     spoil(tmp_path / "out")
     write_parquet(tmp_path / "new.parquet", [1000, 1001], VECTORS[:2])
-    line = mistake(lambda: append(tmp_path / "out", tmp_path / "next", [f"{tmp_path}/new.parquet"], console=QUIET))
+    line = mistake(lambda: append(tmp_path / "out", tmp_path / "next", [f"{tmp_path}/new.parquet"], messages=SILENT))
     assert words in line
 
 

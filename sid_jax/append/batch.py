@@ -1,9 +1,11 @@
-"""The items of files that are appended: ids, vectors and codes, in the order of the ids."""
+"""The items that are appended: ids, vectors and codes in the order of the ids, from files or from memory."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,16 +14,36 @@ import pyarrow.parquet as pq
 
 from sid_jax.data.bad_rows import refuse_bad_rows
 from sid_jax.data.blocks import take_rows
-from sid_jax.data.checks import check_unique, not_finite
+from sid_jax.data.checks import check_finite, check_unique, not_finite
 from sid_jax.data.parts.vector_parts import VectorParts
+from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
-from sid_jax.export.encoder import ITEMS_A_CALL, encode_vectors
-from sid_jax.ids.convert import code_type
+from sid_jax.export.encoder import ITEMS_A_CALL, Encoder
+from sid_jax.ids.convert import arrow_ids, code_type, columns_table
 from sid_jax.models.rqvae import RQVAE
 
 _ROWS_A_BLOCK = 16_384
 # As Python writes whole numbers within int64, so that nothing is lost: "007" stays text.
 _WHOLE_NUMBER = "^(0|-?[1-9][0-9]{0,17})$"
+
+
+class PickedRows:
+    """Rows of vectors `[m, D]`, which may lie in a file, as an array `[n, D]` of which rows are asked for.
+
+    Args:
+      vectors: `[m, D]` float32.
+      order: `[n]`, which of them each row is.
+    """
+
+    def __init__(self, vectors: np.ndarray, order: np.ndarray):
+        self._vectors, self._order = vectors, order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
+        """Returns the vectors of rows `[k]`: `[k, D]` float32."""
+        return take_rows(self._vectors, self._order[rows])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,64 +53,44 @@ class Batch:
     Attributes:
       ids: `[n]` int64 or string, no two alike.
       codes: `[n, L]`.
-      vectors: `[n, D]`, read from the disk as they are asked for.
-      parts: where they come from; None for no items.
-      order: `[n]`, the row of `parts` that each was in.
+      source: `[m, D]` float32, the vectors of all m rows given.
+      order: `[n]`, the row that each item was in.
+      source_columns: returns further columns of the m rows under a schema.
+      where: what an error calls the source.
     """
 
     ids: pa.ChunkedArray
     codes: np.ndarray
-    vectors: SpilledVectors
-    parts: VectorParts | None
+    source: np.ndarray
     order: np.ndarray
+    source_columns: Callable[[pa.Schema], pa.Table]
+    where: str
 
     def __len__(self) -> int:
         """Returns n."""
         return len(self.order)
 
+    @property
+    def vectors(self) -> PickedRows:
+        """`[n, D]`, read as they are asked for."""
+        return PickedRows(self.source, self.order)
+
     def rows(self, chosen: np.ndarray) -> Batch:
-        """Returns the items with these numbers `[m]`."""
-        vectors = SpilledVectors(self.vectors.path, self.vectors.num_features, self.order[chosen])
+        """Returns the items with these numbers `[k]`."""
         ids = self.ids.take(pa.array(chosen))
-        return Batch(ids, self.codes[chosen], vectors, self.parts, self.order[chosen])
+        return dataclasses.replace(self, ids=ids, codes=self.codes[chosen], order=self.order[chosen])
 
     def columns(self, schema: pa.Schema) -> pa.Table:
-        """Returns columns of these names and types: null where the files have none.
+        """Returns columns of these names and types: null where the source has none.
 
         Raises:
-          UserError: if a file's column has values that the type does not fit.
+          UserError: if a column has values that the type does not fit.
         """
-        if not schema.names or self.parts is None:
-            return pa.table({field.name: pa.nulls(len(self), field.type) for field in schema}, schema=schema)
-        read = [_columns_of_part(self.parts, number, schema) for number in range(len(self.parts.parts))]
-        return pa.concat_tables(read).take(pa.array(self.order))
+        return self.source_columns(schema).take(pa.array(self.order)) if schema.names else pa.table({})
 
 
-class SpilledVectors:
-    """Vectors in a file of float32, rows of which are asked for as of an array `[n, D]`.
-
-    Args:
-      path: of the file, which holds `[m, D]` float32 and nothing else.
-      num_features: D.
-      order: `[n]`, which row of the file each is.
-    """
-
-    def __init__(self, path: Path, num_features: int, order: np.ndarray):
-        self.path, self.num_features, self._order = path, num_features, order
-        empty = not path.stat().st_size
-        flat = np.empty(0, np.float32) if empty else np.memmap(path, np.float32, "r")
-        self._rows = flat.reshape(-1, num_features)
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
-        """Returns the vectors of rows `[m]`: `[m, D]` float32."""
-        return take_rows(self._rows, self._order[rows])
-
-
-def read_batch(parts: VectorParts | None, model: RQVAE, kind: pa.DataType, scratch: Path) -> Batch:
-    """Reads and encodes all parts.
+def batch_of_files(parts: VectorParts | None, model: RQVAE, kind: pa.DataType, scratch: Path) -> Batch:
+    """Reads and encodes all parts, in memory that does not grow with their vectors.
 
     Args:
       parts: of the files; None for no items.
@@ -99,27 +101,84 @@ def read_batch(parts: VectorParts | None, model: RQVAE, kind: pa.DataType, scrat
     Raises:
       UserError: if a file cannot be read, an id is there twice or cannot be of that type, or a vector is not finite.
     """
-    ids: list[pa.Array] = []
-    codes = [np.empty((0, len(model.quantizer.levels)), code_type(model.quantizer.codebook_sizes))]
     path = scratch / "vectors.f32"
-    with path.open("wb") as file:
-        for number in range(0 if parts is None else len(parts.parts)):
-            assert parts is not None
-            for block_ids, vectors in parts.blocks(number, _ROWS_A_BLOCK):
-                if len(not_finite(vectors)):
-                    refuse_bad_rows(parts)
-                ids.append(as_kind(pa.chunked_array([block_ids]), kind, parts.parts[number].path).combine_chunks())
-                # Filled up, so that one program does for all, and a row's codes are the same wherever it stands.
-                filled = np.pad(vectors, ((0, -len(vectors) % ITEMS_A_CALL), (0, 0)))
-                codes.append(encode_vectors(model, filled)[: len(vectors)].astype(codes[0].dtype))
-                file.write(np.ascontiguousarray(vectors).data)
-    found = pa.chunked_array(ids, kind)
-    if pc.count_distinct(found).as_py() < len(found):
-        check_unique(np.array(found.to_pylist(), dtype=object), "--input")
+    numbers = range(0 if parts is None else len(parts.parts))
+
+    def blocks() -> Iterator[tuple[pa.ChunkedArray, np.ndarray]]:
+        with path.open("wb") as file:
+            for number in numbers:
+                assert parts is not None
+                for block_ids, vectors in parts.blocks(number, _ROWS_A_BLOCK):
+                    if len(not_finite(vectors)):
+                        refuse_bad_rows(parts)
+                    file.write(np.ascontiguousarray(vectors).data)
+                    yield as_kind(pa.chunked_array([block_ids]), kind, parts.parts[number].path), vectors
+
+    def columns(schema: pa.Schema) -> pa.Table:
+        tables = [_columns_of_part(parts, number, schema) for number in numbers if parts is not None]
+        return pa.concat_tables([schema.empty_table(), *tables])
+
+    ids, codes = _encoded(blocks(), model, kind)
+    flat = np.memmap(path, np.float32, "r") if path.stat().st_size else np.empty(0, np.float32)
+    return _in_order(ids, codes, flat.reshape(-1, model.mean.shape[0]), columns, "--input")
+
+
+def batch_of_arrays(item_ids: Any, vectors: Any, columns: Any, model: RQVAE, kind: pa.DataType) -> Batch:
+    """Encodes items in memory.
+
+    Args:
+      item_ids: `[n]`.
+      vectors: `[n, D]` real numbers.
+      columns: further columns, `[n]` each: an Arrow table, a DataFrame or a mapping; None for none.
+      model: gives the codes.
+      kind: as of `batch_of_files`.
+
+    Raises:
+      UserError: if shapes do not fit, an id is there twice or cannot be of that type, or a vector is not finite.
+    """
+    ids = as_kind(arrow_ids(item_ids), kind, "item_ids")
+    source, num_features = np.asarray(vectors), model.mean.shape[0]
+    if source.shape != (len(ids), num_features):
+        raise UserError(
+            f"vectors are {list(source.shape)}; {len(ids)} items of this export are [{len(ids)}, {num_features}]"
+        )
+    source = source.astype(np.float32, copy=False)
+    check_finite(source, ids.to_numpy(), "vectors")
+    given = columns if columns is None or isinstance(columns, (pa.Table, dict)) else pa.Table.from_pandas(columns)
+    table = columns_table(given, len(ids), ())
+    starts = range(0, len(ids), _ROWS_A_BLOCK)
+    blocks = ((ids.slice(each, _ROWS_A_BLOCK), source[each : each + _ROWS_A_BLOCK]) for each in starts)
+    found, codes = _encoded(blocks, model, kind)
+    return _in_order(found, codes, source, lambda schema: _under(schema, table, len(ids), "columns"), "item_ids")
+
+
+def _encoded(
+    blocks: Iterable[tuple[pa.ChunkedArray, np.ndarray]], model: RQVAE, kind: pa.DataType
+) -> tuple[pa.ChunkedArray, np.ndarray]:
+    """Returns the ids and the codes of blocks of ids and vectors."""
+    encoder, sizes = Encoder(model), model.quantizer.codebook_sizes
+    ids: list[pa.Array] = []
+    codes = [np.empty((0, len(sizes)), code_type(sizes))]
+    for block_ids, vectors in blocks:
+        ids += block_ids.chunks
+        # Filled up, so that one program does for all, and a row's codes are the same wherever it stands.
+        filled = np.pad(vectors, ((0, -len(vectors) % ITEMS_A_CALL), (0, 0)))
+        codes.append(encoder.codes_of(filled)[: len(vectors)].astype(codes[0].dtype))
+    return pa.chunked_array(ids, kind), np.concatenate(codes)
+
+
+def _in_order(
+    ids: pa.ChunkedArray,
+    codes: np.ndarray,
+    source: np.ndarray,
+    columns: Callable[[pa.Schema], pa.Table],
+    where: str,
+) -> Batch:
+    if pc.count_distinct(ids).as_py() < len(ids):
+        check_unique(np.array(ids.to_pylist(), dtype=object), where)
     # Arrow compares the bytes of strings, whose order in UTF-8 is that of the code points.
-    order = pc.sort_indices(found).to_numpy().astype(np.int64)
-    spilled = SpilledVectors(path, model.mean.shape[0], order)
-    return Batch(found.take(pa.array(order)), np.concatenate(codes)[order], spilled, parts, order)
+    order = pc.sort_indices(ids).to_numpy().astype(np.int64)
+    return Batch(ids.take(pa.array(order)), codes[order], source, order, columns, where)
 
 
 def as_kind(ids: pa.ChunkedArray, kind: pa.DataType, where: str) -> pa.ChunkedArray:
@@ -142,22 +201,26 @@ def as_kind(ids: pa.ChunkedArray, kind: pa.DataType, where: str) -> pa.ChunkedAr
 
 def _columns_of_part(parts: VectorParts, number: int, schema: pa.Schema) -> pa.Table:
     part = parts.parts[number]
-    path = Path(part.path)
-    there: list[str] = []
+    path, read = Path(part.path), pa.table({})
     if path.suffix == ".parquet":
         with pq.ParquetFile(path) as file:
             there = [name for name in schema.names if name in file.schema_arrow.names]
-            read = file.read_row_groups(list(range(*part.row_groups)), columns=there) if there else None
+            read = file.read_row_groups(list(range(*part.row_groups)), columns=there) if there else read
+    table = _under(schema, read, part.num_rows, str(path))
+    return table.take(pa.array(parts.kept(number))) if part.left_out else table
+
+
+def _under(schema: pa.Schema, table: pa.Table, num_rows: int, where: str) -> pa.Table:
+    """Returns a table's columns under a schema: null for one that it does not have."""
     columns = {}
     for field in schema:
-        columns[field.name] = pa.nulls(part.num_rows, field.type)
-        if field.name in there and read is not None:
+        columns[field.name] = pa.nulls(num_rows, field.type)
+        if field.name in table.column_names:
             try:
-                columns[field.name] = read[field.name].cast(field.type)
+                columns[field.name] = table[field.name].cast(field.type)
             except pa.ArrowException as error:
-                reason = " ".join(str(error).split())
                 raise UserError(
-                    f"{path}: column {field.name!r} cannot be of the published items' type {field.type}: {reason}"
+                    f"{where}: column {field.name!r} cannot be of the published items' type {field.type}: "
+                    f"{reason(error)}"
                 ) from error
-    table = pa.table(columns, schema=schema)
-    return table.take(pa.array(parts.kept(number))) if part.left_out else table
+    return pa.table(columns, schema=schema)

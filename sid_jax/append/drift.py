@@ -11,8 +11,7 @@ import numpy as np
 from scipy.spatial.distance import jensenshannon
 
 from sid_jax.append.batch import Batch
-from sid_jax.append.items import Items
-from sid_jax.append.published import Published
+from sid_jax.append.published import Published, raw_codes
 from sid_jax.append.version import Version
 from sid_jax.data.scaling import moments
 from sid_jax.ids.alternatives import CodeAlternatives
@@ -52,9 +51,9 @@ class Reference:
     r2_cold: float | None
 
 
-def metrics_of(items: Items, sizes: Sequence[int]) -> dict[str, Any]:
-    """Returns the manifest's figures of all codes; those that need the published items' vectors are not among them."""
-    return {"num_items": len(items), "codebook_size": list(sizes), **code_figures(items.codes, sizes)}
+def metrics_of(codes: np.ndarray, sizes: Sequence[int]) -> dict[str, Any]:
+    """Returns the manifest's figures of all codes `[N, L]`, but for those that need the published items' vectors."""
+    return {"num_items": len(codes), "codebook_size": list(sizes), **code_figures(codes, sizes)}
 
 
 def drift_of(published: Published, batch: Batch, version: Version) -> dict[str, Any]:
@@ -65,20 +64,21 @@ def drift_of(published: Published, batch: Batch, version: Version) -> dict[str, 
       batch: the items that are new.
       version: theirs and all others'.
     """
-    sizes, reference = published.model.quantizer.codebook_sizes, reference_of(published.manifest)
+    manifest, codes = published.export.manifest, raw_codes(published.items)
+    sizes, reference = published.export.model.quantizer.codebook_sizes, reference_of(manifest)
     new_items = None
     if len(batch):
         semantic_ids = version.items.semantic_ids[version.added][:, : len(sizes)]
         fit = fit_of(reference, *_errors(published, batch, semantic_ids))
-        taken = np.concatenate([published.items.codes, published.items.semantic_ids[:, : len(sizes)]])
+        taken = np.concatenate([codes, published.items.semantic_ids[:, : len(sizes)]])
         new_items = {
             "num_items": len(batch),
             **fit,
-            "code_shift": code_shift(code_counts(batch.codes, sizes), code_counts(published.items.codes, sizes)),
+            "code_shift": code_shift(code_counts(batch.codes, sizes), code_counts(codes, sizes)),
             "collide": float(np.isin(tuple_keys(batch.codes, sizes), tuple_keys(taken, sizes)).mean()),
             "moved": float((semantic_ids != batch.codes).any(axis=1).mean()),
         }
-    before = published.manifest.get("drift", {}).get("since_training")
+    before = manifest.get("drift", {}).get("since_training")
     drift = {
         "reference": None if reference is None else dataclasses.asdict(reference),
         "new_items": new_items,
@@ -217,15 +217,15 @@ def _errors(published: Published, batch: Batch, semantic_ids: np.ndarray) -> tup
     every = max(1, -(-len(batch) // _SAMPLED_ITEMS))
     rows = np.arange(0, len(batch), every)
     tuples = np.stack([batch.codes[rows], semantic_ids[rows]], axis=1).astype(np.int32)
-    errors = CodeAlternatives(published.model, batch.vectors).costs(rows, tuples)
-    _, variance = moments(batch.vectors[rows], published.model.unit_norm)
+    errors = CodeAlternatives(published.export.model, batch.vectors).costs(rows, tuples)
+    _, variance = moments(batch.vectors[rows], published.export.model.unit_norm)
     return errors, float(variance.sum())
 
 
 def _fill(published: Published, version: Version) -> float:
     """Returns the share of all Semantic IDs that are in use or kept."""
-    levels = published.model.quantizer.codebook_sizes
+    levels = published.export.model.quantizer.codebook_sizes
     if published.scheme == "relocate":
         return (len(version.items) + len(version.retired)) / (published.capacity * math.prod(levels))
-    codes = np.concatenate([version.items.codes, version.retired.codes])
+    codes = np.concatenate([raw_codes(version.items), raw_codes(version.retired)])
     return len(np.unique(tuple_keys(codes, levels))) / math.prod(levels)

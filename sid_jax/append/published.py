@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,67 +9,76 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from sid_jax.append.items import Items, read_items
 from sid_jax.errors import UserError
+from sid_jax.export.artifact import Export, load_export
 from sid_jax.export.manifest import manifest_hash, read_manifest
-from sid_jax.export.tables import table_files
-from sid_jax.export.weights import read_model
 from sid_jax.ids.relocate import tuple_keys
+from sid_jax.ids.table import IdTable
 from sid_jax.ids.unique import SCHEMES
-from sid_jax.models.rqvae import RQVAE
 
-RETIRED_FILE = "retired.parquet"
-# In its table, the version that an item was no longer in.
+# In the table of the retired, the version that an item was no longer in.
 REMOVED_IN = "removed_in"
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
 class Published:
     """One version.
 
     Attributes:
-      folder: the export's.
-      manifest: its manifest.
-      manifest_hash: what the next version calls it by.
-      version: its number; an export that was appended to none is the first.
+      export: what was published.
+      number: of the version; an export that was appended to none is the first.
       items: who has an ID.
       retired: who had one, and has it to come back to.
       removed_in: `[R]` int32, in which version each of these was gone.
-      model: what gave them their codes.
-      sharded: whether the table is in several files.
+      scheme: how its IDs were made unique.
+      capacity: how many items may share an ID.
+      sizes: how many codes there are at each level of a Semantic ID.
+
+    Raises:
+      UserError: if the manifest does not say how IDs were made, or the table is not as it says.
     """
 
-    folder: Path
-    manifest: dict[str, Any]
-    manifest_hash: str
-    version: int
-    items: Items
-    retired: Items
-    removed_in: np.ndarray
-    model: RQVAE
-    sharded: bool
+    def __init__(self, export: Export):
+        self._where = str(export.folder) if export.folder else "the export"
+        _check_made(export.manifest, self._where)
+        made = export.manifest["semantic_ids"]
+        self.export, self.number = export, export.manifest.get("version", {}).get("number", 1)
+        self.scheme, self.capacity, self.sizes = made["scheme"], made.get("capacity", 1), tuple(made["sizes"])
+        self.items, self.retired = export.table, export.table.take(np.arange(0))
+        self.removed_in = np.empty(0, np.int32)
+        if export.retired is not None:
+            columns = export.retired.columns
+            self.removed_in = columns[REMOVED_IN].to_numpy()
+            self.retired = export.retired.replace(columns=columns.drop_columns([REMOVED_IN]), check=False)
+        self._check_agreement()
 
     @property
-    def id_name(self) -> str:
-        """What the column of ids is called."""
-        return self.manifest["schema"]["id_column"]
+    def kind(self) -> pa.DataType:
+        """The type of the item ids, int64 or string."""
+        return self.items.arrow_ids.type
 
-    @property
-    def scheme(self) -> str:
-        """How its IDs were made unique."""
-        return self.manifest["semantic_ids"]["scheme"]
+    def lineage(self) -> dict[str, Any]:
+        """Returns what the next version's manifest calls this one by."""
+        folder = self.export.folder
+        if folder is None:
+            return {"name": self.items.name, "manifest_sha256": None}
+        return {"name": folder.resolve().name, "manifest_sha256": manifest_hash(folder)}
 
-    @property
-    def capacity(self) -> int:
-        """How many items may share an ID."""
-        return self.manifest["semantic_ids"].get("capacity", 1)
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """How many codes there are at each level of a Semantic ID."""
-        return tuple(self.manifest["semantic_ids"]["sizes"])
+    def _check_agreement(self) -> None:
+        """Refuses a table that the codebooks or the scheme do not allow, as after an edit by hand."""
+        sizes, codebooks = self.sizes, self.export.model.quantizer.codebook_sizes
+        where = f"the manifest and the other files of {self._where}"
+        if sizes[: len(codebooks)] != codebooks or len(sizes) != len(codebooks) + (self.scheme == "suffix"):
+            raise UserError(f"{where} disagree: IDs of {sizes} codes, codebooks of {codebooks}; export again")
+        both = joined([self.items, self.retired])
+        if (both.semantic_ids.max(axis=0, initial=0) >= sizes).any():
+            raise UserError(f"{where} disagree: a code is not below its level's {sizes}; export again")
+        if both.arrow_ids.null_count or pc.count_distinct(both.arrow_ids).as_py() < len(both):
+            raise UserError(f"{where} disagree: an item is there twice; export again")
+        if self.scheme != "none":
+            shared = np.unique(tuple_keys(both.semantic_ids, sizes), return_counts=True)[1].max(initial=0)
+            if shared > (self.capacity if self.scheme == "relocate" else 1):
+                raise UserError(f"{where} disagree: {shared} items share a Semantic ID; export again")
 
 
 def read_published(folder: Path) -> Published:
@@ -79,31 +87,34 @@ def read_published(folder: Path) -> Published:
     Raises:
       UserError: if a file is missing, damaged, edited, or not what the others say.
     """
-    manifest = read_manifest(folder, verify=True)
-    _check_made(folder, manifest)
-    model = read_model(folder, manifest["config"])
-    num_levels, made = len(model.quantizer.levels), manifest["semantic_ids"]
-    id_name, files = manifest["schema"]["id_column"], table_files(folder)
-    items = read_items(files, id_name, made["length"], num_levels)
-    retired, removed_in = items.rows(np.arange(0)), np.empty(0, np.int32)
-    if RETIRED_FILE in manifest["files"]:
-        read = read_items([folder / RETIRED_FILE], id_name, made["length"], num_levels)
-        removed_in = read.columns[REMOVED_IN].to_numpy()
-        retired = dataclasses.replace(read, columns=read.columns.drop_columns([REMOVED_IN]))
-    version = manifest.get("version", {}).get("number", 1)
-    hashed, sharded = manifest_hash(folder), files[0].name != "ids.parquet"
-    found = Published(folder, manifest, hashed, version, items, retired, removed_in, model, sharded)
-    _check_agreement(found)
-    return found
+    _check_made(read_manifest(folder, verify=True), str(folder))
+    return Published(load_export(folder))
 
 
-def write_retired(folder: Path, retired: Items, removed_in: np.ndarray, id_name: str, sizes: Sequence[int]) -> None:
-    """Writes the table of IDs that are nobody's and are kept."""
-    table = retired.table(id_name, sizes).to_arrow().append_column(REMOVED_IN, pa.array(removed_in.astype(np.int32)))
-    pq.write_table(table, folder / RETIRED_FILE)
+def joined(several: Sequence[IdTable]) -> IdTable:
+    """Returns the items of all, one after another; the first one's columns and types."""
+    first, names = several[0], several[0].columns.column_names
+    return first.replace(
+        item_ids=pa.chunked_array([chunk for each in several for chunk in each.arrow_ids.chunks], first.arrow_ids.type),
+        semantic_ids=np.concatenate([each.semantic_ids for each in several]),
+        codes=np.concatenate([raw_codes(each) for each in several]),
+        columns=pa.concat_tables([each.columns.select(names) for each in several]) if names else None,
+        check=False,
+    )
 
 
-def _check_made(folder: Path, manifest: Mapping[str, Any]) -> None:
+def raw_codes(table: IdTable) -> np.ndarray:
+    """Returns the codes `[N, L]` that the model gave the items of a table.
+
+    Raises:
+      UserError: if they are not known.
+    """
+    if table.codes is None:
+        raise UserError(f"{table.name}: does not say which codes its items had before IDs were made unique: export it")
+    return table.codes
+
+
+def _check_made(manifest: Mapping[str, Any], where: str) -> None:
     """Refuses a manifest that does not say what an append must know."""
     made, schema = manifest.get("semantic_ids"), manifest.get("schema")
     version = manifest.get("version", {})
@@ -122,27 +133,8 @@ def _check_made(folder: Path, manifest: Mapping[str, Any]) -> None:
         and _is_count(version.get("number", 1))
     )
     if not good:
-        raise UserError(f"{folder / 'manifest.json'} does not say how its IDs were made: export again")
+        raise UserError(f"the manifest of {where} does not say how its IDs were made: export again")
 
 
 def _is_count(value: Any) -> bool:
     return type(value) is int and value > 0
-
-
-def _check_agreement(found: Published) -> None:
-    """Refuses a table that the codebooks or the scheme do not allow, as after an edit by hand."""
-    sizes, codebooks = found.sizes, found.model.quantizer.codebook_sizes
-    where = f"{found.folder / 'manifest.json'} and the other files of {found.folder}"
-    if sizes[: len(codebooks)] != codebooks or len(sizes) != len(codebooks) + (found.scheme == "suffix"):
-        raise UserError(f"{where} disagree: IDs of {sizes} codes, codebooks of {codebooks}; export again")
-    for items in (found.items, found.retired):
-        if len(items) and (items.semantic_ids.max(axis=0) >= sizes).any():
-            raise UserError(f"{where} disagree: a code is not below its level's {sizes}; export again")
-    ids = pa.chunked_array([*found.items.ids.chunks, *found.retired.ids.chunks], found.items.ids.type)
-    if ids.null_count or pc.count_distinct(ids).as_py() < len(ids):
-        raise UserError(f"{where} disagree: an item is there twice; export again")
-    if found.scheme != "none":
-        taken = np.concatenate([found.items.semantic_ids, found.retired.semantic_ids])
-        shared = np.unique(tuple_keys(taken, sizes), return_counts=True)[1].max(initial=0)
-        if shared > (found.capacity if found.scheme == "relocate" else 1):
-            raise UserError(f"{where} disagree: {shared} items share a Semantic ID; export again")

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from sid_jax.append.batch import read_batch
+from sid_jax.append.batch import Batch, as_kind, batch_of_arrays, batch_of_files
 from sid_jax.append.drift import drift_of, in_words, metrics_of
-from sid_jax.append.published import Published, read_published, write_retired
-from sid_jax.append.version import Version, membership, next_version, read_removed
+from sid_jax.append.published import REMOVED_IN, Published, raw_codes, read_published
+from sid_jax.append.version import membership, next_version, read_removed
 from sid_jax.bulk.run import refuse_wrong_inputs
 from sid_jax.data.bad_rows import treat_bad_rows
 from sid_jax.data.parts.vector_parts import VectorParts, list_parts
@@ -21,11 +22,46 @@ from sid_jax.data.vector_set import LeftOut
 from sid_jax.errors import UserError
 from sid_jax.export.artifact import Export, write_files
 from sid_jax.export.atomic import atomic_folder, refuse_taken
-from sid_jax.export.manifest import semantic_ids_section
-from sid_jax.export.measured import read_measured
-from sid_jax.export.tables import ROWS_A_FILE
-from sid_jax.export.weights import model_hash
+from sid_jax.export.manifest import content_of, semantic_ids_section
+from sid_jax.export.weights import model_hash, model_info
+from sid_jax.ids.convert import arrow_ids
+from sid_jax.messages import Messages
 from sid_jax.training.restore import restore_model
+
+
+def append_items(
+    export: Export,
+    item_ids: Any,
+    vectors: Any,
+    *,
+    columns: Any = None,
+    remove: Collection[int | str] = (),
+    reuse_removed: bool = False,
+) -> Export:
+    """Returns the next version of an export; nothing is written.
+
+    Every item that was published and is not removed keeps its Semantic ID. New items get codes from the export's own
+    model, and IDs that are free by its scheme. An item that is removed has its ID to come back to: it is no other
+    item's unless asked for. The version is a function of the export and the items, whatever their order.
+
+    Args:
+      export: the version before.
+      item_ids: `[n]` integers or text, no two alike; items that the export has already keep their rows.
+      vectors: `[n, D]` real numbers.
+      columns: what else is known of them, `[n]` each: an Arrow table, a DataFrame or a mapping; None for none. Columns
+        that the export does not have are left out, and those missing here are null.
+      remove: ids of items that leave.
+      reuse_removed: whether IDs of items that have left may be given to others.
+
+    Raises:
+      UserError: if the export does not say how its IDs were made, if shapes do not fit or a vector is not finite, if an
+        item that is to leave is not there or is among the new ones, or if there are not enough free IDs.
+    """
+    published = Published(export)
+    batch = batch_of_arrays(item_ids, vectors, columns, export.model, published.kind)
+    leaving = as_kind(arrow_ids(list(remove)), published.kind, "remove")
+    data = {"source": "memory", "num_left_out": 0}
+    return _next_export(published, batch, leaving, "remove", data, reuse_removed=reuse_removed)
 
 
 def append(
@@ -40,13 +76,11 @@ def append(
     step: int | None = None,
     unique: str | None = None,
     on_bad_rows: str | None = None,
-    console: Console | None = None,
+    messages: Messages | None = None,
 ) -> None:
     """Writes the next version of an export, all or nothing; the export itself is only read.
 
-    Everybody who was published and is not removed keeps the ID. New items get codes from the export's own model, and
-    IDs that are free by its scheme. Who was removed has the ID to come back to: it is nobody else's unless asked for.
-    The version is a function of the export and the files' items, whatever the order of these.
+    It is the version that `append_items` gives, of items in files, whose vectors need not fit into memory.
 
     Args:
       export: a folder that `export.py` wrote.
@@ -60,13 +94,13 @@ def append(
       step: of its checkpoint; None for the export's.
       unique: the scheme, if it is to be compared with the export's.
       on_bad_rows: as of `sid_jax.data.bad_rows.treat_bad_rows`; None for what the export's config says.
-      console: where to print; standard output if None.
+      messages: where to say what was done; standard output if None.
 
     Raises:
       UserError: if the export is damaged or of another model or scheme, if an input cannot be used, if there are not
         enough free IDs, or `out` cannot be written.
     """
-    console = console or Console()
+    messages = messages or Messages.to_console()
     refuse_taken(out)
     if not inputs and removed is None:
         raise UserError("--append_to needs new items, --input=FILES, or items that leave, --remove=FILE")
@@ -80,34 +114,80 @@ def append(
         _refuse_other_model(published, workdir, step)
     parts, left_out = _list_inputs(published, inputs, ids_paths, on_bad_rows)
     if left_out.num_rows:
-        console.print(str(left_out), markup=False, highlight=False, soft_wrap=True)
-    kind = published.items.ids.type
-    leaving = read_removed(removed, kind)
+        messages.line(str(left_out))
+    leaving = read_removed(removed, published.kind)
     with atomic_folder(out) as folder:
         scratch = folder / "scratch"
         scratch.mkdir()
-        batch = read_batch(parts, published.model, kind, scratch)
-        who = membership(published.items.ids, published.retired.ids, batch.ids, leaving, str(removed))
-        version = next_version(published, batch, who, reuse_removed=reuse_removed)
-        drift = drift_of(published, batch.rows(np.flatnonzero(who.added)), version)
-        shutil.rmtree(scratch)
+        batch = batch_of_files(parts, published.export.model, published.kind, scratch)
         data = {"source": ", ".join(inputs), "num_left_out": left_out.num_rows}
-        _write(folder, published, version, drift, data)
-    _say(console, published, version, drift, out)
+        made = _next_export(published, batch, leaving, str(removed), data, reuse_removed=reuse_removed)
+        shutil.rmtree(scratch)
+        write_files(made, folder)
+    _say(messages, export, made, out)
+
+
+def _next_export(
+    published: Published,
+    batch: Batch,
+    leaving: pa.ChunkedArray,
+    where: str,
+    data: dict[str, Any],
+    *,
+    reuse_removed: bool,
+) -> Export:
+    """Returns the version after a published one.
+
+    Args:
+      published: the one before.
+      batch: items of the input.
+      leaving: ids of items that are to leave.
+      where: what an error calls these.
+      data: what the manifest says of the input.
+      reuse_removed: whether IDs of items that have left may be given to others.
+    """
+    who = membership(published, batch, pa.chunked_array([pc.unique(leaving)], published.kind), where)
+    version = next_version(published, batch, who, reuse_removed=reuse_removed)
+    before, items, codes = published.export, version.items, raw_codes(version.items)
+    moved = items.semantic_ids[:, : codes.shape[1]] != codes
+    manifest = {
+        "config": before.manifest["config"],
+        "step": before.manifest.get("step"),
+        **{name: before.manifest[name] for name in ("renumbered",) if name in before.manifest},
+        "version": {"number": published.number + 1, "parent": published.lineage(), **version.counts},
+        "data": {**data, "num_items": len(items), "num_features": before.model.mean.shape[0]},
+        "semantic_ids": semantic_ids_section(
+            published.scheme, published.capacity, version.sizes, moved.any(axis=1).mean(), moved.mean(axis=0)
+        ),
+        "schema": before.manifest["schema"],
+        "metrics": metrics_of(codes, before.model.quantizer.codebook_sizes),
+        "drift": drift_of(published, batch.rows(np.flatnonzero(who.added)), version),
+        "codebooks": model_info(before.model),
+    }
+    removed_in = pa.array(version.removed_in.astype(np.int32))
+    known = {name: version.retired.columns[name] for name in version.retired.columns.column_names}
+    return Export(
+        content_of(manifest),
+        items,
+        before.model,
+        retired=version.retired.replace(columns=pa.table({**known, REMOVED_IN: removed_in}), check=False),
+        measured={name: before.measured[name] for name in ("training",) if name in before.measured},
+        rows_a_file=before.rows_a_file,
+    )
 
 
 def _refuse_other_model(published: Published, workdir: Path, step: int | None) -> None:
     """Raises UserError unless a run's model, at the export's step or another one, is the export's to the last bit."""
-    wanted = published.manifest.get("step") if step is None else step
+    wanted = published.export.manifest.get("step") if step is None else step
     _, model, step = restore_model(workdir, wanted)
-    if "renumbered" in published.manifest:
-        model.quantizer.renumber([np.asarray(order) for order in published.manifest["renumbered"]["orders"]])
-    found, published_hash = model_hash(model), model_hash(published.model)
+    if "renumbered" in published.export.manifest:
+        model.quantizer.renumber([np.asarray(order) for order in published.export.manifest["renumbered"]["orders"]])
+    found, published_hash = model_hash(model), model_hash(published.export.model)
     if found != published_hash:
         raise UserError(
-            f"the model of {workdir} at step {step} (SHA-256 {found[:12]}) is not the one that {published.folder} was "
-            f"made by ({published_hash[:12]}): its codes would mean something else; leave --workdir out, since the "
-            "export has its own model, or name the run and --step that it came from"
+            f"the model of {workdir} at step {step} (SHA-256 {found[:12]}) is not the one that "
+            f"{published.export.folder} was made by ({published_hash[:12]}): its codes would mean something else; "
+            "leave --workdir out, since the export has its own model, or name the run and --step that it came from"
         )
 
 
@@ -116,7 +196,7 @@ def _list_inputs(
 ) -> tuple[VectorParts | None, LeftOut]:
     if not inputs:
         return None, LeftOut()
-    data = published.manifest["config"].get("data", {})
+    data = published.export.manifest["config"].get("data", {})
     names = {name: data[name] for name in ("id_column", "vector_column") if name in data}
     parts = list_parts(inputs, **names, ids_paths=ids_paths)
     if parts.ids_are_row_numbers:
@@ -125,51 +205,17 @@ def _list_inputs(
             "id a line by --input_ids"
         )
     histories = data.get("histories", {}).get("source", "none") != "none"
-    refuse_wrong_inputs(published.model, parts, bool(histories and data.get("collaborative_weight")))
+    refuse_wrong_inputs(published.export.model, parts, bool(histories and data.get("collaborative_weight")))
     return treat_bad_rows(parts, on_bad_rows or data.get("on_bad_rows", "error"))
 
 
-def _write(folder: Path, published: Published, version: Version, drift: dict[str, Any], data: dict[str, Any]) -> None:
-    old, items = published.manifest, version.items
-    moved = items.semantic_ids[:, : items.codes.shape[1]] != items.codes
-    write_retired(folder, version.retired, version.removed_in, published.id_name, version.sizes)
-    manifest = {
-        "config": old["config"],
-        "step": old.get("step"),
-        **{name: old[name] for name in ("renumbered",) if name in old},
-        "version": {
-            "number": published.version + 1,
-            "parent": {"name": published.folder.resolve().name, "manifest_sha256": published.manifest_hash},
-            **version.counts,
-        },
-        "data": {**data, "num_items": len(items), "num_features": published.model.mean.shape[0]},
-        "semantic_ids": semantic_ids_section(
-            published.scheme, published.capacity, version.sizes, moved.any(axis=1).mean(), moved.mean(axis=0)
-        ),
-        "schema": old["schema"],
-        "metrics": metrics_of(items, published.model.quantizer.codebook_sizes),
-        "drift": drift,
-    }
-    table = items.table(published.id_name, version.sizes)
-    measured = read_measured(published.folder)
-    version_made = Export(
-        manifest,
-        table,
-        published.model,
-        measured={"training": measured["training"]} if "training" in measured else {},
-        rows_a_file=ROWS_A_FILE if published.sharded else None,
-    )
-    write_files(version_made, folder)
-
-
-def _say(console: Console, published: Published, version: Version, drift: dict[str, Any], out: Path) -> None:
-    counts = version.counts
-    lines = [
-        f"Version {published.version + 1} of {published.folder} is in {out}: {len(version.items):,} Semantic IDs",
+def _say(messages: Messages, export: Path, made: Export, out: Path) -> None:
+    counts = made.manifest["version"]
+    for line in (
+        f"Version {counts['number']} of {export} is in {out}: {len(made.table):,} Semantic IDs",
         f"{counts['kept']:,} kept ({counts['already_there']:,} of them in the input too), {counts['added']:,} added, "
         f"{counts['removed']:,} removed, {counts['returned']:,} returned; {counts['moved']:,} published IDs moved; "
         f"{counts['retired']:,} IDs are kept for items that left",
-        *in_words(drift),
-    ]
-    for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        *in_words(made.manifest["drift"]),
+    ):
+        messages.line(line)

@@ -7,18 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from sid_jax.append.batch import Batch, as_kind
-from sid_jax.append.items import Items, joined, places
-from sid_jax.append.published import Published
+from sid_jax.append.published import Published, joined
 from sid_jax.data.id_lists import read_lines
 from sid_jax.errors import UserError
 from sid_jax.ids.alternatives import CodeAlternatives
-from sid_jax.ids.convert import code_type
+from sid_jax.ids.convert import places
 from sid_jax.ids.extend import extend_ids
 from sid_jax.ids.matching import first_in_group
 from sid_jax.ids.relocate import tuple_keys
+from sid_jax.ids.table import IdTable
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,31 +40,31 @@ class Membership:
         return (self.returns < 0) & (self.known < 0)
 
 
-def membership(
-    published: pa.ChunkedArray, retired: pa.ChunkedArray, batch: pa.ChunkedArray, removed: pa.ChunkedArray, where: str
-) -> Membership:
-    """Compares ids, all of one type, none twice in one of them.
+def membership(published: Published, batch: Batch, removed: pa.ChunkedArray, where: str) -> Membership:
+    """Compares the ids of a version and of a batch.
 
     Args:
-      published, retired, batch: ids of these items.
-      removed: ids of those who are to leave; of those who have left already too.
+      published: the version.
+      batch: items of the input.
+      removed: ids of those who are to leave, no two alike; of those who have left already too.
       where: what an error calls the list of these.
 
     Raises:
       UserError: if one who is to leave is in the batch, or was never there; or if nobody would be left.
     """
-    leaving, gone = places(removed, published), places(removed, retired)
+    there, retired = published.items.arrow_ids, published.retired.arrow_ids
+    leaving, gone = places(removed, there), places(removed, retired)
     _refuse(removed, (leaving < 0) & (gone < 0), where, "is not in the export: leave it out")
-    _refuse(removed, places(removed, batch) >= 0, where, "is in --input too: take it out of one of them")
-    kept = np.ones(len(published), bool)
+    _refuse(removed, places(removed, batch.ids) >= 0, where, f"is in {batch.where} too: take it out of one of them")
+    kept = np.ones(len(there), bool)
     kept[leaving[leaving >= 0]] = False
     if not kept.any() and not len(batch):
         raise UserError(f"{where}: names every item, so that none would be left")
-    return Membership(kept, places(batch, retired), places(batch, published))
+    return Membership(kept, places(batch.ids, retired), places(batch.ids, there))
 
 
 def read_removed(path: Path | None, kind: pa.DataType) -> pa.ChunkedArray:
-    """Returns the ids in a text file, one a line, as the type that an ID table has; each once.
+    """Returns the ids in a text file, one a line, as the type that an ID table has.
 
     Raises:
       UserError: if the file cannot be read, is empty, or has text where ids are whole numbers.
@@ -73,7 +72,7 @@ def read_removed(path: Path | None, kind: pa.DataType) -> pa.ChunkedArray:
     if path is None:
         return pa.chunked_array([], kind)
     lines = pa.chunked_array([pa.array([line.rstrip("\r") for line in read_lines(path)], pa.string())])
-    return pa.chunked_array([pc.unique(as_kind(lines, kind, str(path)))], kind)
+    return as_kind(lines, kind, str(path))
 
 
 def _refuse(ids: pa.ChunkedArray, wrong: np.ndarray, where: str, words: str) -> None:
@@ -95,9 +94,9 @@ class Version:
       counts: what the manifest says of who came and went.
     """
 
-    items: Items
+    items: IdTable
     added: np.ndarray
-    retired: Items
+    retired: IdTable
     removed_in: np.ndarray
     sizes: tuple[int, ...]
     counts: dict[str, int]
@@ -115,23 +114,23 @@ def next_version(published: Published, batch: Batch, who: Membership, *, reuse_r
     Raises:
       UserError: if there are not enough free IDs.
     """
-    staying, leaving = published.items.rows(who.kept), published.items.rows(~who.kept)
+    staying, leaving = published.items.take(who.kept), published.items.take(~who.kept)
     returning, coming = np.flatnonzero(who.returns >= 0), np.flatnonzero(who.added)
-    back = published.retired.rows(who.returns[returning])
+    back = published.retired.take(who.returns[returning])
     away = np.ones(len(published.retired), bool)
     away[who.returns[returning]] = False
-    retired = joined([published.retired.rows(away), leaving])
-    gone = np.full(len(leaving), published.version + 1, np.int32)
+    retired = joined([published.retired.take(away), leaving])
+    gone = np.full(len(leaving), published.number + 1, np.int32)
     removed_in = np.concatenate([published.removed_in[away], gone])
     there = joined([staying, back])
     new = _new_items(published, batch.rows(coming), there, retired, reuse_removed)
     # Who comes back stands among the new ones, in the order of the ids.
     order = np.argsort(np.concatenate([returning, coming]), kind="stable")
-    items = joined([staying, joined([back, new]).rows(order)])
+    items = joined([staying, joined([back, new]).take(order)])
     added = len(staying) + np.flatnonzero(order >= len(back))
     if reuse_removed:
         free = _still_free(published, items, retired)
-        retired, removed_in = retired.rows(free), removed_in[free]
+        retired, removed_in = retired.take(free), removed_in[free]
     sizes = list(published.sizes)
     if published.scheme == "suffix":
         sizes[-1] = max(sizes[-1], int(items.semantic_ids[:, -1].max(initial=0)) + 1)
@@ -144,11 +143,11 @@ def next_version(published: Published, batch: Batch, who: Membership, *, reuse_r
         "moved": count_moved(published.items, items),
         "retired": len(retired),
     }
-    return Version(items, added, retired, removed_in, tuple(sizes), counts)
+    return Version(items.replace(sizes=sizes), added, retired.replace(sizes=sizes), removed_in, tuple(sizes), counts)
 
 
-def _new_items(published: Published, batch: Batch, there: Items, retired: Items, reuse_removed: bool) -> Items:
-    codes, levels = batch.codes, published.model.quantizer.codebook_sizes
+def _new_items(published: Published, batch: Batch, there: IdTable, retired: IdTable, reuse_removed: bool) -> IdTable:
+    codes, levels = batch.codes, published.export.model.quantizer.codebook_sizes
     taken = there.semantic_ids if reuse_removed else np.concatenate([there.semantic_ids, retired.semantic_ids])
     semantic_ids = extend_ids(
         published.scheme,
@@ -156,20 +155,25 @@ def _new_items(published: Published, batch: Batch, there: Items, retired: Items,
         # They are in the order of their ids, which is all that matters of these.
         np.arange(len(batch)),
         levels,
-        CodeAlternatives(published.model, batch.vectors),
+        CodeAlternatives(published.export.model, batch.vectors),
         taken,
         capacity=published.capacity,
         reusable=retired.semantic_ids if reuse_removed else None,
     )
-    kind = code_type([*levels, int(semantic_ids.max(initial=0)) + 1])
-    return Items(batch.ids, codes, semantic_ids.astype(kind), batch.columns(there.columns.schema))
+    return there.replace(
+        item_ids=batch.ids,
+        semantic_ids=semantic_ids,
+        codes=codes.astype(np.int32),
+        columns=batch.columns(there.columns.schema),
+        check=False,
+    )
 
 
-def _still_free(published: Published, items: Items, retired: Items) -> np.ndarray:
+def _still_free(published: Published, items: IdTable, retired: IdTable) -> np.ndarray:
     """Returns `[R]` bool, the retired IDs that were not given again; of several alike, those that left last."""
     if published.scheme == "none":
         return np.ones(len(retired), bool)
-    sizes = (*published.model.quantizer.codebook_sizes, 2**31)[: retired.semantic_ids.shape[1]]
+    sizes = (*published.export.model.quantizer.codebook_sizes, 2**31)[: retired.semantic_ids.shape[1]]
     keys, has = tuple_keys(retired.semantic_ids, sizes), np.sort(tuple_keys(items.semantic_ids, sizes))
     capacity = published.capacity if published.scheme == "relocate" else 1
     room = capacity - (np.searchsorted(has, keys, "right") - np.searchsorted(has, keys))
@@ -177,8 +181,8 @@ def _still_free(published: Published, items: Items, retired: Items) -> np.ndarra
     return first_in_group(keys, np.zeros(len(keys)), newest, np.maximum(room, 0))
 
 
-def count_moved(before: Items, after: Items) -> int:
+def count_moved(before: IdTable, after: IdTable) -> int:
     """Returns how many items that are in both have another Semantic ID now."""
-    rows = places(before.ids, after.ids)
+    rows = places(before.arrow_ids, after.arrow_ids)
     there = rows >= 0
     return int((before.semantic_ids[there] != after.semantic_ids[rows[there]]).any(axis=1).sum())

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from sid_jax.bulk.encode import encode_part
 from sid_jax.bulk.engine import Engine, LocalEngine, Stage
@@ -29,6 +27,7 @@ from sid_jax.export.weights import model_info, write_model
 from sid_jax.ids.convert import common_rows
 from sid_jax.ids.relocate import refuse_too_many
 from sid_jax.ids.table import IdTable
+from sid_jax.messages import Messages
 from sid_jax.metrics.codes import figures_of_counts
 from sid_jax.metrics.vectors import r2_of_moments
 from sid_jax.models.rqvae import RQVAE
@@ -49,7 +48,7 @@ def export_files(
     align_to: Path | None = None,
     on_bad_rows: str | None = None,
     engine: Engine | None = None,
-    console: Console | None = None,
+    messages: Messages | None = None,
 ) -> None:
     """Writes the Semantic IDs of the vectors in files, by a run's model; all or nothing.
 
@@ -66,12 +65,12 @@ def export_files(
       align_to: IDs of an older model, as of `read_id_table`; codes are renumbered so that few change.
       on_bad_rows: as of `sid_jax.data.bad_rows.treat_bad_rows`; None for what the run's config says.
       engine: who does the work; this process if None.
-      console: where to print; standard output if None.
+      messages: where to say what was done; standard output if None.
 
     Raises:
       UserError: if the run cannot be restored, the files cannot be used, or `out` cannot be written.
     """
-    console = console or Console()
+    messages = messages or Messages.to_console()
     refuse_taken(out)
     to = read_alignment_target(align_to)
     config, model, step = restore_model(workdir, step)
@@ -82,7 +81,7 @@ def export_files(
     refuse_wrong_inputs(model, parts, config.data.collaborative_weight and config.data.histories.source != "none")
     parts, left_out = treat_bad_rows(parts, on_bad_rows or config.data.on_bad_rows)
     if left_out.num_rows:
-        console.print(str(left_out), markup=False, highlight=False, soft_wrap=True)
+        messages.line(str(left_out))
     if scheme == "relocate":
         refuse_too_many(parts.num_items, sizes, capacity)
     alignment = None if to is None else _align_parts(to, parts, model)
@@ -92,7 +91,7 @@ def export_files(
         write_model(folder, model)
         sample_every = max(1, parts.num_items // _SAMPLED_ITEMS)
         job = Job(folder, parts, sizes, scheme, capacity, config.data.id_column, sample_every)
-        made = Stages(job, engine or LocalEngine(), console).run()
+        made = Stages(job, engine or LocalEngine(), messages).run()
         shutil.rmtree(job.scratch)
         write_measured(folder, {}, workdir)
         manifest = {
@@ -110,12 +109,9 @@ def export_files(
             "codebooks": model_info(model),
         }
         write_manifest(folder, manifest)
-    console.print(
+    messages.line(
         f"{parts.num_items:,} Semantic IDs of step {step:,} are in {out}: {len(parts.parts)} "
-        f"file{'s' * (len(parts.parts) > 1)} ids-*.parquet, codebooks.safetensors, codebooks.pt, manifest.json",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+        f"file{'s' * (len(parts.parts) > 1)} ids-*.parquet, codebooks.safetensors, codebooks.pt, manifest.json"
     )
 
 
@@ -146,8 +142,8 @@ def _align_parts(to: IdTable, parts: VectorParts, model: RQVAE) -> Alignment:
 class Stages:
     """All stages of a job."""
 
-    def __init__(self, job: Job, engine: Engine, console: Console):
-        self._job, self._engine, self._console = job, engine, console
+    def __init__(self, job: Job, engine: Engine, messages: Messages):
+        self._job, self._engine, self._messages = job, engine, messages
 
     def run(self) -> dict[str, Any]:
         """Runs them, and returns what the manifest says of Semantic IDs and metrics."""
@@ -192,12 +188,9 @@ class Stages:
 
     def _map(self, words: str, stage: Stage, pieces: Sequence[Any], *, on_device: bool = False) -> list[Any]:
         """Returns what the pieces of a stage came to, while a bar shows how far it is."""
-        columns = (
-            TextColumn("{task.description:>16}"),
-            BarColumn(bar_width=24),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-        )
-        with Progress(*columns, console=self._console, disable=not self._console.is_terminal) as progress:
-            results = self._engine.map(stage, self._job, pieces, on_device=on_device)
-            return list(progress.track(results, total=len(pieces), description=words))
+        found = []
+        with self._messages.progress(f"{words:>16}", len(pieces)) as progress:
+            for result in self._engine.map(stage, self._job, pieces, on_device=on_device):
+                found.append(result)
+                progress.move(len(found))
+        return found

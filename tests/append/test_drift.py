@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pytest
-from rich.console import Console
 
 from sid_jax.append import drift
 from sid_jax.append.drift import Reference, add_up, code_shift, fit_of, in_words, reference_of, verdict
 from sid_jax.append.run import append
 from sid_jax.export.artifact import load_export
 from sid_jax.export.manifest import read_manifest
+from sid_jax.messages import Messages
 from tests.append.conftest import made_vectors, make_export, write_vectors
 
 REFERENCE = Reference(r2=0.7, spread=2.0, r2_cold=None)
@@ -84,13 +82,12 @@ def test_each_threshold_makes_retraining_due(passing, due, words):
 
 
 def test_new_items_that_are_unlike_all_others_make_it_due_and_the_sum_goes_on(tmp_path):
-    quiet = Console(file=io.StringIO())
     vectors = made_vectors(range(30))
     make_export(tmp_path / "v1", list(range(30)), vectors)
     like = [write_vectors(tmp_path / "like.parquet", [40], vectors[:1])]
-    append(tmp_path / "v1", tmp_path / "v2", like, console=quiet)
+    append(tmp_path / "v1", tmp_path / "v2", like, messages=Messages.silent())
     far = [write_vectors(tmp_path / "far.parquet", list(range(50, 60)), 20 + made_vectors(range(50, 60)))]
-    append(tmp_path / "v2", tmp_path / "v3", far, console=quiet)
+    append(tmp_path / "v2", tmp_path / "v3", far, messages=Messages.silent())
     first, second = (read_manifest(tmp_path / name)["drift"] for name in ("v2", "v3"))
     assert first["reference"] == second["reference"]
     assert first["new_items"]["collide"] == first["new_items"]["moved"] == 1.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import resource
 import signal
@@ -11,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
 
-from sid_jax.append.run import append
+from sid_jax.append.run import append, append_items
 from sid_jax.errors import UserError
-from sid_jax.export.artifact import load_export
+from sid_jax.export.artifact import load_export, write_export
 from sid_jax.export.atomic import atomic_folder
-from sid_jax.export.manifest import manifest_hash, read_manifest
+from sid_jax.export.manifest import content_of, manifest_hash, read_manifest
+from sid_jax.messages import Messages
 from tests.append.conftest import made_vectors, make_export, write_vectors
 from tests.commands import refused, run
 
-QUIET = Console(file=io.StringIO())
+SILENT = Messages.silent()
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +38,7 @@ def ids_of(folder):
 
 def refusal(*words, **kwargs):
     with pytest.raises(UserError) as caught:
-        append(*words, console=QUIET, **kwargs)
+        append(*words, messages=SILENT, **kwargs)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -47,7 +46,7 @@ def refusal(*words, **kwargs):
 def test_new_items_join_known_ones_keep_their_ids_and_the_chain_is_written_down(first, tmp_path):
     numbers = [40, 7, 31, 35]
     new = write_vectors(tmp_path / "new.parquet", numbers, made_vectors(numbers), title=["a", "b", "c", None])
-    append(first, tmp_path / "v2", [new], console=QUIET)
+    append(first, tmp_path / "v2", [new], messages=SILENT)
     before, after = ids_of(first), ids_of(tmp_path / "v2")
     assert list(after) == [*range(30), 31, 35, 40]
     assert {item: after[item] for item in before} == before
@@ -71,7 +70,7 @@ def test_new_items_join_known_ones_keep_their_ids_and_the_chain_is_written_down(
 
 def test_who_leaves_has_the_id_to_come_back_to(first, tmp_path):
     (tmp_path / "gone.txt").write_text("3\n4\n")
-    append(first, tmp_path / "v2", removed=tmp_path / "gone.txt", console=QUIET)
+    append(first, tmp_path / "v2", removed=tmp_path / "gone.txt", messages=SILENT)
     before, without = ids_of(first), ids_of(tmp_path / "v2")
     assert without == {item: before[item] for item in before if item not in (3, 4)}
     retired = pq.read_table(tmp_path / "v2" / "retired.parquet").to_pydict()
@@ -79,7 +78,7 @@ def test_who_leaves_has_the_id_to_come_back_to(first, tmp_path):
     assert list(map(tuple, retired["semantic_id"])) == [before[3], before[4]]
     # Its vector may be another one by now.
     back = write_vectors(tmp_path / "back.parquet", [50, 3], made_vectors([50, 51]))
-    append(tmp_path / "v2", tmp_path / "v3", [back], console=QUIET)
+    append(tmp_path / "v2", tmp_path / "v3", [back], messages=SILENT)
     after = ids_of(tmp_path / "v3")
     assert after[3] == before[3] and after[50] not in before.values()
     manifest = read_manifest(tmp_path / "v3")
@@ -98,7 +97,7 @@ def test_the_order_of_rows_and_files_does_not_matter(tmp_path, sharded):
             half = order[10 * part : 10 * part + 10]
             names = [f"sku-é{number}" for number in half]
             write_vectors(tmp_path / name / f"{part}.parquet", names, made_vectors(half))
-        append(tmp_path / "v1", tmp_path / f"v2-{name}", [str(tmp_path / name)], console=QUIET)
+        append(tmp_path / "v1", tmp_path / f"v2-{name}", [str(tmp_path / name)], messages=SILENT)
     one, other = tmp_path / "v2-there", tmp_path / "v2-back"
     assert len(ids_of(one)) == 40
     assert sorted(path.name for path in one.iterdir()) == sorted(path.name for path in other.iterdir())
@@ -112,7 +111,7 @@ def test_the_order_of_rows_and_files_does_not_matter(tmp_path, sharded):
 def test_ids_in_a_text_file_are_numbers_where_the_export_has_numbers(first, tmp_path):
     np.save(tmp_path / "new.npy", made_vectors([60, 61]))
     (tmp_path / "ids.txt").write_text("60\n61\n")
-    append(first, tmp_path / "v2", [f"{tmp_path}/new.npy"], ids_paths=[f"{tmp_path}/ids.txt"], console=QUIET)
+    append(first, tmp_path / "v2", [f"{tmp_path}/new.npy"], ids_paths=[f"{tmp_path}/ids.txt"], messages=SILENT)
     assert list(ids_of(tmp_path / "v2"))[-2:] == [60, 61]
     (tmp_path / "ids.txt").write_text("60\n061\n")
     words = refusal(first, tmp_path / "v3", [f"{tmp_path}/new.npy"], ids_paths=[f"{tmp_path}/ids.txt"])
@@ -156,7 +155,7 @@ def test_a_full_table_takes_the_ids_of_those_who_left_only_when_asked(tmp_path):
     (tmp_path / "gone.txt").write_text("17\n")
     new = [write_vectors(tmp_path / "new.parquet", [100], vectors[60:])]
     assert "only 0 are free" in refusal(tmp_path / "v1", tmp_path / "v2", new, removed=tmp_path / "gone.txt")
-    append(tmp_path / "v1", tmp_path / "v2", new, removed=tmp_path / "gone.txt", reuse_removed=True, console=QUIET)
+    append(tmp_path / "v1", tmp_path / "v2", new, removed=tmp_path / "gone.txt", reuse_removed=True, messages=SILENT)
     assert ids_of(tmp_path / "v2")[100] == ids_of(tmp_path / "v1")[17]
     assert read_manifest(tmp_path / "v2")["version"]["retired"] == 0
 
@@ -203,10 +202,10 @@ def test_neither_the_files_times_nor_what_the_manifest_calls_its_time_matter(fir
             return cls(1999, 1, 1, tzinfo=zone)
 
     new = [write_vectors(tmp_path / "new.parquet", [70], made_vectors([70]))]
-    append(first, tmp_path / "v2", new, console=QUIET)
+    append(first, tmp_path / "v2", new, messages=SILENT)
     monkeypatch.setattr(manifest.datetime, "datetime", Earlier)
-    append(first, tmp_path / "early", new, console=QUIET)
-    append(tmp_path / "early", tmp_path / "v3", new, console=QUIET)
+    append(first, tmp_path / "early", new, messages=SILENT)
+    append(tmp_path / "early", tmp_path / "v3", new, messages=SILENT)
     assert read_manifest(tmp_path / "early")["created"].startswith("1999")
     assert ids_of(tmp_path / "early") == ids_of(tmp_path / "v2") == ids_of(tmp_path / "v3")
     assert read_manifest(tmp_path / "v3")["version"]["number"] == 3
@@ -240,3 +239,54 @@ def test_the_command_appends_in_words_and_refuses_in_one_line(first, tmp_path):
         assert said in result.stdout
     assert "give one of them" in refused(run("export.py", *words, f"--align_to={first}"))
     assert "name it by --append_to" in refused(run("export.py", "--remove=x", f"--out={tmp_path}/v3"))
+
+
+def without_names(export):
+    """What a manifest says, but for names, times and files."""
+    manifest = content_of(export.manifest)
+    del manifest["data"]["source"]
+    manifest["version"]["parent"].pop("name")
+    return manifest
+
+
+@pytest.mark.parametrize("scheme", ["relocate", "suffix", "none"])
+def test_in_memory_the_next_version_is_what_the_command_writes(tmp_path, scheme):
+    titles = np.array([f"item {number}" for number in range(20)], dtype=object)
+    make_export(tmp_path / "v1", list(range(20)), made_vectors(range(20)), scheme=scheme, columns={"title": titles})
+    numbers, gone = [40, 7, 31, 3], [5, 9, 5]
+    new = write_vectors(tmp_path / "new.parquet", numbers, made_vectors(numbers), title=["a", "b", "c", None])
+    (tmp_path / "gone.txt").write_text("\n".join(map(str, gone)))
+    append(tmp_path / "v1", tmp_path / "v2", [new], removed=tmp_path / "gone.txt", messages=SILENT)
+    before = load_export(tmp_path / "v1")
+    columns = {"title": ["a", "b", "c", None], "color": [1, 2, 3, 4]}
+    made = append_items(before, numbers, made_vectors(numbers).tolist(), columns=columns, remove=gone)
+    wanted = load_export(tmp_path / "v2", verify=True)
+    assert made.table.to_arrow().equals(wanted.table.to_arrow())
+    assert made.retired.to_arrow().equals(wanted.retired.to_arrow())
+    assert without_names(made) == without_names(wanted)
+    write_export(made, tmp_path / "written")
+    names = [path.name for path in (tmp_path / "v2").iterdir() if path.name != "manifest.json"]
+    assert all((tmp_path / "v2" / name).read_bytes() == (tmp_path / "written" / name).read_bytes() for name in names)
+    # Who left comes back, from a version that was never written, as from one that was.
+    again, read = (append_items(each, [50, 9], made_vectors([50, 51])) for each in (made, wanted))
+    assert again.table.semantic_id(9) == before.table.semantic_id(9)
+    assert again.table.to_arrow().equals(read.table.to_arrow())
+    assert again.manifest["version"] == {
+        **read.manifest["version"], "parent": {"name": made.table.name, "manifest_sha256": None},
+    }  # fmt: skip
+    assert read.manifest["version"]["parent"] == {"name": "v2", "manifest_sha256": manifest_hash(tmp_path / "v2")}
+
+
+def test_what_cannot_be_appended_in_memory_is_said(first):
+    export, vectors = load_export(first), made_vectors([70, 71])
+    for words, given, more in (
+        (r"vectors are \[2, 5\]; 2 items of this export are \[2, 6\]", ([70, 71], vectors[:, :5]), {}),
+        ("has nan", ([70, 71], np.full((2, 6), np.nan)), {}),
+        ("id 70 is in row 0 and again in row 1", ([70, 70], vectors), {}),
+        ("item_ids: id 'x' is not a whole number", (["x", "7"], vectors), {}),
+        ("item 99 .* is not in the export", ([70, 71], vectors), {"remove": [99]}),
+        ("item 70 .* is in item_ids too|item 70 .* is not in the export", ([70, 71], vectors), {"remove": [70]}),
+        ("column 'title' cannot be of the published", ([70, 71], vectors), {"columns": {"title": [[1], [2]]}}),
+    ):
+        with pytest.raises(UserError, match=words):
+            append_items(export, *given, **more)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import io
 import tempfile
 from pathlib import Path
 
@@ -11,14 +10,14 @@ import numpy as np
 import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
 
 from sid_jax.append.run import append
 from sid_jax.export.artifact import load_export
 from sid_jax.export.manifest import read_manifest
+from sid_jax.messages import Messages
 from tests.append.conftest import made_vectors, make_export, write_vectors
 
-QUIET = Console(file=io.StringIO())
+SILENT = Messages.silent()
 # Items are few enough that the sixty places always do.
 ITEMS = st.sets(st.integers(0, 39), max_size=8)
 
@@ -66,7 +65,7 @@ def test_no_published_id_moves_none_is_given_twice_and_the_order_does_not_matter
                 new = [write_vectors(folder / "new.parquet", order, made_vectors(order))] if order else []
                 gone = folder / "gone.txt"
                 gone.write_text("\n".join(map(str, random.sample(sorted(going), len(going)))))
-                append(before, out, new, removed=gone if going else None, reuse_removed=reuse, console=QUIET)
+                append(before, out, new, removed=gone if going else None, reuse_removed=reuse, messages=SILENT)
             for path in after.iterdir():
                 if path.name != "manifest.json":
                     assert path.read_bytes() == (folder / "again" / path.name).read_bytes(), path.name
@@ -99,9 +98,9 @@ def test_a_suffix_that_was_ever_given_is_not_given_again_unless_asked(tmp_path):
     make_export(tmp_path / "v1", [0, 3, 6], made_vectors([0, 3, 6]), scheme="suffix")
     (tmp_path / "gone.txt").write_text("3\n6\n")
     new = [write_vectors(tmp_path / "new.parquet", [12, 9], made_vectors([12, 9]))]
-    append(tmp_path / "v1", tmp_path / "v2", removed=tmp_path / "gone.txt", console=QUIET)
-    append(tmp_path / "v2", tmp_path / "fresh", new, console=QUIET)
-    append(tmp_path / "v2", tmp_path / "reused", new, reuse_removed=True, console=QUIET)
+    append(tmp_path / "v1", tmp_path / "v2", removed=tmp_path / "gone.txt", messages=SILENT)
+    append(tmp_path / "v2", tmp_path / "fresh", new, messages=SILENT)
+    append(tmp_path / "v2", tmp_path / "reused", new, reuse_removed=True, messages=SILENT)
     assert [read(tmp_path / "v1")[0][item][3] for item in (0, 3, 6)] == [0, 1, 2]
     assert [read(tmp_path / "fresh")[0][item][3] for item in (0, 9, 12)] == [0, 3, 4]
     assert [read(tmp_path / "reused")[0][item][3] for item in (0, 9, 12)] == [0, 1, 2]
@@ -114,7 +113,7 @@ def test_a_suffix_that_outgrows_its_type_takes_a_wider_one(tmp_path):
     make_export(tmp_path / "v1", list(range(0, 768, 3)), made_vectors(range(0, 768, 3)), scheme="suffix")
     assert str(load_export(tmp_path / "v1").table.to_arrow()["semantic_id"].type) == "list<item: uint8>"
     new = [write_vectors(tmp_path / "new.parquet", [900], made_vectors([900]))]
-    append(tmp_path / "v1", tmp_path / "v2", new, console=QUIET)
+    append(tmp_path / "v1", tmp_path / "v2", new, messages=SILENT)
     table = load_export(tmp_path / "v2")
     assert str(table.table.to_arrow()["semantic_id"].type) == "list<item: uint16>"
     assert table.table.semantic_id(900)[3] == 256

@@ -26,11 +26,13 @@ from sid_jax.export.artifact import load_export
 from sid_jax.export.id_tables import read_id_table
 from sid_jax.export.measured import read_measured
 from sid_jax.export.run import export
+from sid_jax.messages import Messages
 from sid_jax.training.loop import train
 from tests.commands import environment, run
 from tests.export.test_run import small_run
 
 QUIET = Console(file=io.StringIO())
+SILENT = Messages.silent()
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,7 @@ def test_the_run_needs_neither_its_data_nor_one_file(trained, tmp_path):
             ids = [f"sku-{number}-{row}" for row in range(150)]
             lists = pa.array(list(vectors[150 * number :][:150]), pa.list_(pa.float32()))
             pq.write_table(pa.table({"item_id": ids, "vector": lists}), tmp_path / f"{number}.parquet")
-        export_files(trained / "run", tmp_path / "out", [f"{tmp_path}/*.parquet"], console=QUIET)
+        export_files(trained / "run", tmp_path / "out", [f"{tmp_path}/*.parquet"], messages=SILENT)
     finally:
         (tmp_path / "elsewhere.npy").rename(trained / "items.npy")
     loaded = load_export(tmp_path / "out")
@@ -99,7 +101,7 @@ def test_a_new_models_codes_are_numbered_like_an_old_ones_in_every_file(trained,
     wanted = renamed(tmp_path / "usual", tmp_path / "old.json")
     export(trained / "run", tmp_path / "aligned", align_to=tmp_path / "old.json", console=QUIET)
     inputs = [f"{trained}/items.npy"]
-    export_files(trained / "run", tmp_path / "files", inputs, align_to=tmp_path / "old.json", console=QUIET)
+    export_files(trained / "run", tmp_path / "files", inputs, align_to=tmp_path / "old.json", messages=SILENT)
     for name in ("aligned", "files"):
         loaded = load_export(tmp_path / name, verify=True)
         np.testing.assert_array_equal(loaded.table.semantic_ids, wanted)
@@ -124,7 +126,7 @@ def test_appending_takes_the_run_that_the_export_came_from_and_no_other(trained,
     vectors = np.random.default_rng(9).normal(size=(20, 12)).astype(np.float32)
     np.save(tmp_path / "new.npy", vectors)
     (tmp_path / "ids.txt").write_text("\n".join(map(str, range(300, 320))))
-    new = {"inputs": [f"{tmp_path}/new.npy"], "ids_paths": [f"{tmp_path}/ids.txt"], "console": QUIET}
+    new = {"inputs": [f"{tmp_path}/new.npy"], "ids_paths": [f"{tmp_path}/ids.txt"], "messages": SILENT}
     for name in ("v1", "aligned"):
         append(tmp_path / name, tmp_path / f"{name}-2", workdir=trained / "run", **new)
         before, after = load_export(tmp_path / name), load_export(tmp_path / f"{name}-2")
@@ -139,7 +141,7 @@ def test_appending_takes_the_run_that_the_export_came_from_and_no_other(trained,
     train(config, tmp_path / "other", console=QUIET)
     with pytest.raises(UserError, match=r"at step 5 .* is not the one that .* was made by .*leave --workdir out"):
         append(tmp_path / "v1", tmp_path / "v3", workdir=tmp_path / "other", step=5, **new)
-    export_files(trained / "run", tmp_path / "sharded", [f"{trained}/items.npy"], console=QUIET)
+    export_files(trained / "run", tmp_path / "sharded", [f"{trained}/items.npy"], messages=SILENT)
     append(tmp_path / "sharded", tmp_path / "sharded-2", **new)
     files = load_export(tmp_path / "sharded-2", verify=True)
     assert files.table.to_arrow().equals(load_export(tmp_path / "v1-2").table.to_arrow())
@@ -151,7 +153,7 @@ def test_a_run_that_does_not_say_how_large_its_data_was(trained, tmp_path):
     content = json.loads((trained / "run" / "run.json").read_text())
     (tmp_path / "run.json").write_text(json.dumps({k: v for k, v in content.items() if k != "data_shape"}))
     with pytest.raises(UserError, match="does not say how large the data was"):
-        export_files(tmp_path, tmp_path / "out", [f"{trained}/items.npy"], console=QUIET)
+        export_files(tmp_path, tmp_path / "out", [f"{trained}/items.npy"], messages=SILENT)
 
 
 # Each piece leaves a file named after its process when it begins, and takes half a second more.
@@ -184,7 +186,7 @@ def test_on_ray_with_a_worker_killed_the_table_is_the_same(trained, tmp_path):
     vectors = np.load(trained / "items.npy")
     for number in range(12):
         np.save(tmp_path / f"{number:02}.npy", vectors[25 * number : 25 * (number + 1)])
-    export_files(trained / "run", tmp_path / "local", [f"{tmp_path}/*.npy"], console=QUIET)
+    export_files(trained / "run", tmp_path / "local", [f"{tmp_path}/*.npy"], messages=SILENT)
     began = tmp_path / "began"
     began.mkdir()
     words = [sys.executable, "-c", _RAY, str(trained / "run"), str(tmp_path / "ray"), f"{tmp_path}/*.npy", str(began)]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
 
 from sid_jax.bulk import encode, groups
 from sid_jax.bulk.engine import LocalEngine
@@ -15,6 +12,7 @@ from sid_jax.bulk.run import Stages
 from sid_jax.ids import relocate as relocate_module
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.unique import make_unique
+from sid_jax.messages import Messages
 from sid_jax.metrics.codes import code_figures, entropy, gini, max_distinct_rate
 
 
@@ -25,7 +23,7 @@ def vectors_with_repeats(num_items, features=6):
 
 
 def run_stages(job):
-    return Stages(job, LocalEngine(), Console(file=io.StringIO())).run()
+    return Stages(job, LocalEngine(), Messages.silent()).run()
 
 
 def written(job):
@@ -119,6 +117,6 @@ def test_a_piece_that_is_done_again_writes_the_same(make_job):
     run_stages(job)
     once = written(job)
     again = make_job(vectors_with_repeats(300), (8, 8, 8))
-    Stages(again, Twice(), Console(file=io.StringIO())).run()
+    Stages(again, Twice(), Messages.silent()).run()
     for one, other in zip(once, written(again), strict=True):
         np.testing.assert_array_equal(one, other)

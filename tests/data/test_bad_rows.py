@@ -17,6 +17,7 @@ from sid_jax.data.vector_files import read_vector_files
 from sid_jax.errors import UserError
 from sid_jax.export.artifact import load_export
 from sid_jax.export.run import export
+from sid_jax.messages import Messages
 from sid_jax.training.loop import train
 from tests.data.formats import write_lines, write_parquet
 from tests.export.test_run import small_run
@@ -131,13 +132,13 @@ def test_other_files_are_treated_alike(trained, path, tmp_path, monkeypatch, cap
     monkeypatch.setattr(encode, "_ITEMS_A_CPU", 8)
     run, console = trained[0] / "run", Console(file=io.StringIO())
     export(run, tmp_path / "usual", console=console)
-    export_files(run, tmp_path / "dropped", [path], console=console)
+    export_files(run, tmp_path / "dropped", [path], messages=Messages.to_console(console))
     assert "3 of 303 rows" in console.file.getvalue()
     usual, dropped = load_export(tmp_path / "usual"), load_export(tmp_path / "dropped")
     assert dropped.table.to_arrow().equals(usual.table.to_arrow())
     assert dropped.manifest["data"]["num_left_out"] == 3 and dropped.manifest["data"]["num_items"] == 300
     for how, words in (("error", "in 3 of 303 rows: mend"), ("report", "which standard output lists")):
         with pytest.raises(UserError, match=words):
-            export_files(run, tmp_path / how, [path], on_bad_rows=how, console=console)
+            export_files(run, tmp_path / how, [path], on_bad_rows=how, messages=Messages.to_console(console))
         assert not (tmp_path / how).exists()
     assert len(capsys.readouterr().out.splitlines()) == 4

@@ -15,6 +15,7 @@ from sid_jax.errors import UserError
 from sid_jax.export.id_tables import read_id_table
 from sid_jax.features.kinds import KINDS
 from sid_jax.features.run import FEATURES_FILE, make_features, read_features, read_impressions, read_item_rows
+from sid_jax.messages import Messages
 from tests.append.conftest import made_vectors, make_export, write_vectors
 from tests.commands import refused, run
 
@@ -29,7 +30,7 @@ def versions(tmp_path_factory):
     make_export(folder / "v1", NAMES[:30], made_vectors(range(30)))
     later = write_vectors(folder / "later.parquet", NAMES[30:], made_vectors(range(30, 50), seed=1))
     (folder / "gone.txt").write_text("sku-3\nsku-4\n")
-    append(folder / "v1", folder / "v2", [later], removed=folder / "gone.txt", console=SILENT)
+    append(folder / "v1", folder / "v2", [later], removed=folder / "gone.txt", messages=Messages.silent())
     return folder
 
 
