@@ -14,10 +14,10 @@ from sid_jax.data.id_lists import read_lines
 from sid_jax.errors import UserError
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.convert import places
-from sid_jax.ids.extend import extend_ids
 from sid_jax.ids.matching import first_in_group
 from sid_jax.ids.relocate import tuple_keys
 from sid_jax.ids.table import IdTable
+from sid_jax.ids.unique import extend_ids
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

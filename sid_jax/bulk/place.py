@@ -23,7 +23,7 @@ from sid_jax.bulk.job import (
     whole_file,
     write_columns,
 )
-from sid_jax.export.tables import shard_name
+from sid_jax.export.artifact import shard_name
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.relocate import Placing, other_first_codes, places_of_first_code
 from sid_jax.ids.table import IdTable

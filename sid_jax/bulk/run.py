@@ -18,13 +18,13 @@ from sid_jax.bulk.place import admit_leaving, all_moves, place_group, write_part
 from sid_jax.data.bad_rows import treat_bad_rows
 from sid_jax.data.parts.vector_parts import VectorParts, list_parts
 from sid_jax.errors import UserError
-from sid_jax.export.alignment import Alignment, find_alignment, read_alignment_target
 from sid_jax.export.atomic import atomic_folder, refuse_taken
 from sid_jax.export.encoder import ITEMS_A_CALL, encode_vectors
-from sid_jax.export.manifest import semantic_ids_section, write_manifest
-from sid_jax.export.measured import write_measured
+from sid_jax.export.id_tables import read_id_table
+from sid_jax.export.manifest import semantic_ids_section, write_manifest, write_measured
 from sid_jax.export.weights import model_info, write_model
 from sid_jax.ids.convert import common_rows
+from sid_jax.ids.matching import Alignment, find_alignment
 from sid_jax.ids.relocate import refuse_too_many
 from sid_jax.ids.table import IdTable
 from sid_jax.messages import Messages
@@ -72,7 +72,7 @@ def export_files(
     """
     messages = messages or Messages.to_console()
     refuse_taken(out)
-    to = read_alignment_target(align_to)
+    to = None if align_to is None else read_id_table(align_to)
     config, model, step = restore_model(workdir, step)
     parts = list_parts(
         inputs, id_column=config.data.id_column, vector_column=config.data.vector_column, ids_paths=ids_paths

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv
 import pyarrow.parquet as pq
 
 from sid_jax.errors import UserError
 from sid_jax.export.atomic import atomic_folder
 from sid_jax.export.codebooks import read_codebooks
-from sid_jax.export.manifest import content_of, read_manifest, write_manifest
-from sid_jax.export.measured import read_measured, write_measured
-from sid_jax.export.tables import ROWS_A_FILE, WHOLE_FILE, table_files, write_table
+from sid_jax.export.manifest import content_of, read_manifest, read_measured, write_manifest, write_measured
 from sid_jax.ids.table import OWN_COLUMNS, IdTable
 
 if TYPE_CHECKING:
@@ -28,6 +27,9 @@ if TYPE_CHECKING:
     from sid_jax.models.rqvae import RQVAE
     from sid_jax.training.restore import TrainedRun
 
+# The ID table: one file, or several of so many rows.
+WHOLE_FILE = "ids.parquet"
+ROWS_A_FILE = 2**18
 # Items that were removed from the catalog, whose Semantic IDs are kept; see `sid_jax.append`.
 RETIRED_FILE = "retired.parquet"
 # Figures that a display of the table shows.
@@ -42,7 +44,7 @@ class Export:
         has `created`, `versions`, `files` and `digest`.
       table: items, Semantic IDs, codes and further columns.
       retired: the same of items that were removed, whose Semantic IDs are kept, with a column `removed_in`; or None.
-      measured: figures for the report, as `sid_jax.export.measured` makes them.
+      measured: figures for the report, as `sid_jax.metrics.vectors.report_figures` makes them.
       rows_a_file: where the table is written in several files, how many rows each has; None for one file.
       folder: where it was read from; None if it was made in memory.
     """
@@ -148,8 +150,8 @@ def write_export(export: Export, out: Path, *, records: Path | None = None) -> N
 
 def write_files(export: Export, folder: Path, *, records: Path | None = None) -> None:
     """Writes the files of `write_export` into a folder that exists, one after another."""
-    from sid_jax.export.trie_file import write_trie
     from sid_jax.export.weights import model_info, write_model
+    from sid_jax.ids.trie import write_trie
 
     write_table(folder, export.table.to_arrow(), rows=export.rows_a_file)
     if export.rows_a_file is None:
@@ -191,6 +193,36 @@ def load_export(folder: str | Path, *, verify: bool = False) -> Export:
         rows_a_file=None if files[:1] == [folder / WHOLE_FILE] else ROWS_A_FILE,
         folder=folder,
     )
+
+
+def write_table(folder: Path, table: pa.Table, *, rows: int | None = None) -> None:
+    """Writes the ID table as `ids.parquet` and `ids.csv`, or as .parquet files of so many rows each."""
+    if rows is None:
+        pq.write_table(table, folder / WHOLE_FILE)
+        pyarrow.csv.write_csv(_without_lists(table), folder / "ids.csv")
+        return
+    count = max(1, -(-len(table) // rows))
+    for number in range(count):
+        pq.write_table(table.slice(number * rows, rows), folder / shard_name(number, count))
+
+
+def shard_name(number: int, count: int) -> str:
+    """Returns what one of so many files of an ID table is called."""
+    return f"ids-{number:05}-of-{count:05}.parquet"
+
+
+def table_files(folder: Path) -> list[Path]:
+    """Returns the files of an export's ID table, in the order of its rows: one, or many."""
+    return [folder / WHOLE_FILE] if (folder / WHOLE_FILE).exists() else sorted(folder.glob("ids-*-of-*.parquet"))
+
+
+def _without_lists(table: pa.Table) -> pa.Table:
+    """Returns the table with lists as text, "12 4 91": CSV has none."""
+    for position, field in enumerate(table.schema):
+        if pa.types.is_list(field.type):
+            text = pc.binary_join(table[position].cast(pa.list_(pa.string())), " ")
+            table = table.set_column(position, field.name, text)
+    return table
 
 
 def _read_table(files: list[Path], manifest: Mapping[str, Any], folder: Path, num_levels: int) -> IdTable:

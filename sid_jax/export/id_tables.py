@@ -19,8 +19,8 @@ from sid_jax.data.csv_columns import as_text, csv_names
 from sid_jax.data.npy_file import open_npy
 from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
+from sid_jax.export.artifact import table_files
 from sid_jax.export.manifest import read_manifest
-from sid_jax.export.tables import table_files
 from sid_jax.ids.table import IdTable
 
 _LARGEST_CODE = np.iinfo(np.int32).max

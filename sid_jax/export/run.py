@@ -10,16 +10,16 @@ import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
-from sid_jax.export.alignment import Alignment, find_alignment, read_alignment_target
 from sid_jax.export.artifact import Export, make_export, write_export
 from sid_jax.export.atomic import refuse_taken
+from sid_jax.export.id_tables import read_id_table
 from sid_jax.export.manifest import content_of, semantic_ids_section
 from sid_jax.export.weights import model_info
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.convert import common_rows
-from sid_jax.ids.extend import extend_ids
+from sid_jax.ids.matching import Alignment, find_alignment
 from sid_jax.ids.table import IdTable
-from sid_jax.ids.unique import make_unique
+from sid_jax.ids.unique import extend_ids, make_unique
 from sid_jax.messages import Messages
 from sid_jax.metrics.codes import max_distinct_rate
 from sid_jax.metrics.vectors import report_figures
@@ -51,7 +51,7 @@ def export(
       UserError: if the run cannot be restored, or `out` cannot be written.
     """
     refuse_taken(out)
-    to = read_alignment_target(align_to)
+    to = None if align_to is None else read_id_table(align_to)
     made = make_export(restore_run(workdir, step), unique=unique, align_to=to)
     write_export(made, out, records=workdir)
     Messages.to_console(console).line(written(made, out))

@@ -1,8 +1,16 @@
-"""Who gets what when several want the same: deferred acceptance, vectorized over the items that ask."""
+"""Matchings: which items get which Semantic IDs, and which numbers of a new model's codes mean what old ones meant."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from sid_jax.errors import UserError
+from sid_jax.ids.table import IdTable
 
 
 def deferred_acceptance(wanted: np.ndarray, costs: np.ndarray, room: np.ndarray, rank: np.ndarray) -> np.ndarray:
@@ -58,3 +66,81 @@ def first_in_group(groups: np.ndarray, weights: np.ndarray, rank: np.ndarray, co
     first = np.empty(len(order), bool)
     first[order] = place < counts[order]
     return first
+
+
+def best_orders(old: np.ndarray, new: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
+    """Returns how to renumber new codes so that as many items as can be have the codes that they had.
+
+    It is done level by level. At the first, the numbers of old and new codes are matched one to one so that the most
+    items agree (Kuhn, The Hungarian Method for the Assignment Problem, 1955). A code of a deeper level says what is
+    left by the ones before it: it is matched by the items alone whose codes before it agree (by all, if none do). There
+    is one renumbering a level, since all prefixes share a level's codebook.
+
+    Args:
+      old: `[N, L]` codes that the items had; one that is not below the new K has no counterpart.
+      new: `[N, L]` codes that they have now.
+      sizes: K of each level of the new codes.
+
+    Returns:
+      For each level `[K]`, a permutation: number k goes to what is code `order[k]` now.
+    """
+    agree, orders = np.ones(len(new), bool), []
+    for level, size in enumerate(sizes):
+        matched = np.flatnonzero(agree) if agree.any() else np.arange(len(new))
+        matched = matched[old[matched, level] < size]
+        together = np.zeros((size, size), np.int64)
+        np.add.at(together, (old[matched, level], new[matched, level]), 1)
+        # Of matchings that are as good, one that leaves numbers as they are.
+        weights = together * (size + 1) + np.eye(size, dtype=np.int64)
+        orders.append(linear_sum_assignment(weights, maximize=True)[1].astype(np.int64))
+        agree &= renumbered(new[:, level : level + 1], orders[-1:])[:, 0] == old[:, level]
+    return orders
+
+
+def renumbered(codes: np.ndarray, orders: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns codes `[N, L]` under the numbers that permutations of `best_orders` give them; int32."""
+    columns = []
+    for level, order in zip(codes.T, orders, strict=True):
+        number = np.empty(len(order), np.int32)
+        number[order] = np.arange(len(order))
+        columns.append(number[level])
+    return np.stack(columns, axis=1)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Alignment:
+    """How a model's codes are renumbered.
+
+    Attributes:
+      to: the IDs that its own are to be like.
+      num_common: items of both, by which it was found.
+      orders: as `best_orders` gives them.
+    """
+
+    to: IdTable
+    num_common: int
+    orders: list[np.ndarray]
+
+    def record(self) -> dict[str, Any]:
+        """Returns what the manifest says of it."""
+        orders = [order.tolist() for order in self.orders]
+        return {"to": self.to.name, "num_common": self.num_common, "orders": orders}
+
+
+def find_alignment(to: IdTable, rows: np.ndarray, codes: np.ndarray, sizes: Sequence[int]) -> Alignment:
+    """Finds the renumbering by the items that both have.
+
+    Args:
+      to: the old IDs.
+      rows: `[n]`, where these items stand in them.
+      codes: `[n, L]`, of the new model.
+      sizes: K of each of its levels.
+
+    Raises:
+      UserError: if there are none.
+    """
+    if not len(rows):
+        raise UserError(f"--align_to: no item is in {to.name} too, so that nothing says which codes belong together")
+    levels = min(len(sizes), to.semantic_ids.shape[1])
+    orders = best_orders(to.semantic_ids[rows, :levels], codes[:, :levels], sizes[:levels])
+    return Alignment(to, len(rows), [*orders, *(np.arange(size) for size in sizes[levels:])])

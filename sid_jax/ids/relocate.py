@@ -15,7 +15,6 @@ import numpy as np
 
 from sid_jax.errors import UserError
 from sid_jax.ids.matching import deferred_acceptance, first_in_group
-from sid_jax.ids.occupancy import Occupancy
 
 # Tuples looked at for each item, at first and at last; four times as many each time for items that found no place.
 _FIRST_WIDTH, _LAST_WIDTH = 5, 80
@@ -318,3 +317,38 @@ def tuple_keys(codes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
         keys = (keys ^ level.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
         keys ^= keys >> np.uint64(29)
     return keys.view(np.int64)
+
+
+class Occupancy:
+    """How many items each tuple has.
+
+    What is added is kept apart from what was there from the start, which is never sorted again.
+
+    Args:
+      keys: `[M]` int64, the number of each item's tuple.
+      capacity: the most that are counted of one tuple; None for all.
+    """
+
+    def __init__(self, keys: np.ndarray, capacity: int | None = None):
+        names, counts = np.unique(keys, return_counts=True)
+        self._known = names, counts if capacity is None else np.minimum(counts, capacity)
+        self._added = names[:0], counts[:0]
+
+    def count(self, keys: np.ndarray) -> np.ndarray:
+        """Returns how many items the tuples with these numbers have, of the shape of `keys`."""
+        return _look_up(*self._known, keys) + _look_up(*self._added, keys)
+
+    def add(self, keys: np.ndarray, counts: np.ndarray | None = None) -> None:
+        """Counts items under the tuples with these numbers `[M]`: one for each, or so many."""
+        counts = np.ones(len(keys), np.int64) if counts is None else counts
+        names, where = np.unique(np.concatenate([self._added[0], keys]), return_inverse=True)
+        total = np.zeros(len(names), np.int64)
+        np.add.at(total, where, np.concatenate([self._added[1], counts]))
+        self._added = names, total
+
+
+def _look_up(names: np.ndarray, counts: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    if not len(names):
+        return np.zeros(keys.shape, np.int64)
+    place = np.minimum(np.searchsorted(names, keys), len(names) - 1)
+    return np.where(names[place] == keys, counts[place], 0)

@@ -1,13 +1,14 @@
-"""From codes, which several items may share, to Semantic IDs, which no two items share."""
+"""From codes, which several items may share, to Semantic IDs, which no two share: of all items, or of new ones."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from sid_jax.errors import UserError
-from sid_jax.ids.relocate import Alternatives, relocate
+from sid_jax.ids.relocate import Alternatives, Rows, relocate, tuple_keys
 
 # "relocate": L codes, where all but one of those who share a tuple move to a free one nearby; "suffix": one more token;
 # "none": the codes as they are.
@@ -84,3 +85,81 @@ def _refuse_duplicates(sorted_ids: np.ndarray) -> None:
     repeated = np.flatnonzero(sorted_ids[1:] == sorted_ids[:-1])
     if len(repeated):
         raise UserError(f"the id {sorted_ids[repeated[0]]!r} is there more than once: each item needs an id of its own")
+
+
+def extend_ids(
+    scheme: str,
+    codes: np.ndarray,
+    ids: Rows,
+    sizes: Sequence[int],
+    alternatives: Alternatives,
+    published: np.ndarray,
+    *,
+    capacity: int = 1,
+    reusable: np.ndarray | None = None,
+) -> np.ndarray:
+    """Returns the Semantic IDs of new items, none of which anybody else has or had.
+
+    The result is a function of the pairs (id, codes), of what is published and of the alternatives, not of the order of
+    the rows.
+
+    Args:
+      scheme: one of `sid_jax.ids.unique.SCHEMES`.
+      codes: `[N, L]` int32, of the new items.
+      ids: `[N]` their ids, all integers or all strings, no two alike.
+      sizes: K of each level.
+      alternatives: for "relocate", what a new item could have instead.
+      published: `[M, L']`, the Semantic IDs of all others, and those that are not to be given again.
+      capacity: for "relocate", how many items may share an ID.
+      reusable: `[R, L']`, Semantic IDs that were given once and may be given again; None for none.
+
+    Raises:
+      UserError: if there are more new items than free IDs.
+    """
+    reusable = published[:0] if reusable is None else reusable
+    if scheme == "relocate":
+        _refuse_full(len(codes), len(published), sizes, capacity)
+        return relocate(codes, ids, sizes, alternatives, capacity=capacity, taken=published)
+    return _with_unused_suffix(codes, ids, sizes, published, reusable) if scheme == "suffix" else codes.astype(np.int32)
+
+
+def _refuse_full(num_new: int, num_published: int, sizes: Sequence[int], capacity: int) -> None:
+    places = capacity * math.prod(sizes)
+    if num_published + num_new > places:
+        raise UserError(
+            f"{num_new:,} new items, but of {places:,} places of {len(sizes)} codes of {tuple(sizes)} only "
+            f"{max(0, places - num_published):,} are free: append fewer, give the IDs of removed items again with "
+            "--reuse_removed, or train with more codes or levels and export anew"
+        )
+
+
+def _with_unused_suffix(
+    codes: np.ndarray, ids: Rows, sizes: Sequence[int], published: np.ndarray, reusable: np.ndarray
+) -> np.ndarray:
+    """Returns codes and a number that no item of the same codes has or had, the lowest reusable ones first."""
+    rows = np.arange(len(codes))
+    if not len(codes):
+        return np.empty((0, codes.shape[1] + 1), np.int32)
+    # Of millions only those under the same codes matter. Tuples with the same hash are told apart here.
+    wanted = np.unique(tuple_keys(codes, sizes))
+    near = [each[_is_among(tuple_keys(each[:, :-1], sizes), wanted)] for each in (published, reusable)]
+    together = np.concatenate([codes, *(each[:, :-1] for each in near)]).astype(np.int32)
+    names, bucket = np.unique(together, axis=0, return_inverse=True)
+    own, used, free = np.split(bucket.reshape(-1), np.cumsum([len(codes), len(near[0])]))
+    following = np.zeros(len(names), np.int64)
+    numbers = np.concatenate([each[:, -1].astype(np.int64) for each in near])
+    np.maximum.at(following, np.concatenate([used, free]), numbers + 1)
+    # Reusable numbers bucket by bucket, in rising order.
+    order = np.lexsort((near[1][:, -1], free))
+    again, start = numbers[len(used) :][order], np.searchsorted(free[order], np.arange(len(names) + 1))
+    place, there = number_items(codes, ids[rows]), np.diff(start)
+    suffix = following[own] + place - there[own]
+    reuses = place < there[own]
+    suffix[reuses] = again[(start[own] + place)[reuses]]
+    return np.column_stack([codes.astype(np.int32), suffix.astype(np.int32)])
+
+
+def _is_among(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Returns whether each key is one of the wanted ones, which are sorted."""
+    place = np.minimum(np.searchsorted(wanted, keys), len(wanted) - 1)
+    return wanted[place] == keys

@@ -13,10 +13,9 @@ import pyarrow.parquet as pq
 
 from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
+from sid_jax.export.artifact import table_files
 from sid_jax.export.codebooks import read_codebooks
-from sid_jax.export.manifest import read_manifest
-from sid_jax.export.measured import read_measured
-from sid_jax.export.tables import table_files
+from sid_jax.export.manifest import read_manifest, read_measured
 from sid_jax.metrics.codes import groups_of_hashes, row_hashes
 
 _ROWS_A_BATCH = 65_536

@@ -16,13 +16,13 @@ from rich.console import Console
 from sid_jax.data.blocks import in_blocks
 from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
+from sid_jax.export.artifact import table_files
 from sid_jax.export.atomic import atomic_folder, refuse_taken
 from sid_jax.export.codebooks import read_codebooks
 from sid_jax.export.manifest import read_manifest
-from sid_jax.export.tables import table_files
-from sid_jax.export.trie_file import TRIE_FILE, write_trie
 from sid_jax.export.weights import model_from_weights
 from sid_jax.ids.convert import code_type
+from sid_jax.ids.trie import TRIE_FILE, write_trie
 from sid_jax.json_file import write_json
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.tokens.embeddings import level_slices, tally

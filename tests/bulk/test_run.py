@@ -24,7 +24,7 @@ from sid_jax.diff import diff
 from sid_jax.errors import UserError
 from sid_jax.export.artifact import load_export
 from sid_jax.export.id_tables import read_id_table
-from sid_jax.export.measured import read_measured
+from sid_jax.export.manifest import read_measured
 from sid_jax.export.run import export
 from sid_jax.messages import Messages
 from sid_jax.training.loop import train

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from sid_jax.errors import UserError
+from sid_jax.export.artifact import write_table
 from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.export.manifest import write_manifest
-from sid_jax.export.tables import write_table
 from sid_jax.ids.table import IdTable
 
 SEMANTIC_IDS = np.array([[12, 4, 0], [12, 4, 1], [255, 0, 0]], np.int32)

@@ -2,7 +2,7 @@
 
 import json
 
-from sid_jax.export.measured import training_curves, write_measured
+from sid_jax.export.manifest import training_curves, write_measured
 
 
 def test_curves_are_thinned_and_have_no_number_that_json_has_not(tmp_path):

@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from sid_jax.errors import UserError
-from sid_jax.export.tables import write_table
+from sid_jax.export.artifact import write_table
 from sid_jax.ids.table import IdTable
 
 CODES = np.array([[12, 4], [12, 4], [255, 0]], np.int32)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sid_jax.ids.renumbering import best_orders, renumbered
+from sid_jax.ids.matching import best_orders, renumbered
 
 
 def test_by_hand_and_deeper_levels_by_the_items_that_agree():

@@ -11,9 +11,8 @@ from rich.console import Console
 from safetensors.numpy import load_file
 
 from sid_jax.errors import UserError
-from sid_jax.export.artifact import load_export
+from sid_jax.export.artifact import load_export, shard_name
 from sid_jax.export.manifest import write_manifest
-from sid_jax.export.tables import shard_name
 from sid_jax.tokens.write import write_tokens
 from tests.commands import refused, run
 from tests.tokens.conftest import FIRST_ID, SIZES, made_ids, small_model

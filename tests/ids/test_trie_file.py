@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sid_jax.errors import UserError
-from sid_jax.export.trie_file import read_trie, write_trie
-from sid_jax.ids.trie import build_trie
+from sid_jax.ids.trie import build_trie, read_trie, write_trie
 
 IDS = np.array([[1, 0], [0, 2], [1, 0], [0, 0], [1, 1]], np.uint8)
 
