@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from sid_jax.errors import UserError
 from sid_jax.export.artifact import Export, load_export
 from sid_jax.export.manifest import manifest_hash, read_manifest
 from sid_jax.ids.relocate import tuple_keys
-from sid_jax.ids.table import IdTable
+from sid_jax.ids.table import IdTable, joined
 from sid_jax.ids.unique import SCHEMES
 
 # In the table of the retired, the version that an item was no longer in.
@@ -89,18 +89,6 @@ def read_published(folder: Path) -> Published:
     """
     _check_made(read_manifest(folder, verify=True), str(folder))
     return Published(load_export(folder))
-
-
-def joined(several: Sequence[IdTable]) -> IdTable:
-    """Returns the items of all, one after another; the first one's columns and types."""
-    first, names = several[0], several[0].columns.column_names
-    return first.replace(
-        item_ids=pa.chunked_array([chunk for each in several for chunk in each.arrow_ids.chunks], first.arrow_ids.type),
-        semantic_ids=np.concatenate([each.semantic_ids for each in several]),
-        codes=np.concatenate([raw_codes(each) for each in several]),
-        columns=pa.concat_tables([each.columns.select(names) for each in several]) if names else None,
-        check=False,
-    )
 
 
 def raw_codes(table: IdTable) -> np.ndarray:

@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow as pa
 
 from sid_jax.append.batch import Batch, as_kind
-from sid_jax.append.published import Published, joined
+from sid_jax.append.published import Published
 from sid_jax.data.id_lists import read_lines
 from sid_jax.errors import UserError
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.convert import places
 from sid_jax.ids.matching import first_in_group
 from sid_jax.ids.relocate import tuple_keys
-from sid_jax.ids.table import IdTable
+from sid_jax.ids.table import IdTable, joined
 from sid_jax.ids.unique import extend_ids
 
 

@@ -160,7 +160,8 @@ def write_files(export: Export, folder: Path, *, records: Path | None = None) ->
         pq.write_table(export.retired.to_arrow(), folder / RETIRED_FILE)
     write_model(folder, export.model)
     write_measured(folder, export.measured, records)
-    write_manifest(folder, {**content_of(export.manifest), "codebooks": model_info(export.model)})
+    schema = {"id_column": export.table.id_name, "columns": export.table.columns.column_names}
+    write_manifest(folder, {**content_of(export.manifest), "schema": schema, "codebooks": model_info(export.model)})
 
 
 def load_export(folder: str | Path, *, verify: bool = False) -> Export:

@@ -55,11 +55,7 @@ class Encoder:
         self._num_features, self._sizes = model.mean.shape[0], np.array(model.quantizer.codebook_sizes)
 
     def encode(self, vectors: Any) -> np.ndarray:
-        """Returns the codes `[n, L]` int32 of vectors `[n, D]` of any real type, as they came: scaling is the model's.
-
-        Raises:
-          UserError: if they are not numbers, not of the D features that the model knows, or not finite.
-        """
+        """Returns the codes `[n, L]` int32 of vectors `[n, D]`; see `sid_jax.export.artifact.Export.encode`."""
         vectors = np.asarray(vectors)
         if vectors.ndim != 2 or vectors.shape[1] != self._num_features:
             raise UserError(f"vectors are {list(vectors.shape)}; this model encodes [n, {self._num_features}]")
@@ -73,11 +69,7 @@ class Encoder:
         return self.codes_of(vectors)
 
     def decode(self, codes: Any) -> np.ndarray:
-        """Returns the vectors `[n, D]` float32 that codes `[n, L]` stand for, in the space of the (unit-norm) input.
-
-        Raises:
-          UserError: if they are not whole numbers, not of L levels, or a code is not below its level's K.
-        """
+        """Returns the vectors `[n, D]` float32 of codes `[n, L]`; see `sid_jax.export.artifact.Export.decode`."""
         codes = np.asarray(codes)
         if codes.ndim != 2 or codes.shape[1] != len(self._sizes):
             raise UserError(

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from sid_jax.data.checks import check_unique
 from sid_jax.data.csv_columns import as_text, csv_names
 from sid_jax.data.npy_file import open_npy
-from sid_jax.data.reason import reason
+from sid_jax.data.reason import reason, shown
 from sid_jax.errors import UserError
 from sid_jax.export.artifact import table_files
 from sid_jax.export.manifest import read_manifest
@@ -31,7 +31,6 @@ _WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 _WHOLE_CODE = re.compile(r"[0-9]{1,18}")
 # Only after a file's ending, since "beauty-2" is a good name for a folder.
 _SOURCE = re.compile(r"(?P<path>.+\.(?:json|npy|parquet|csv))(?P<offset>[+-][0-9]{1,18})", re.DOTALL)
-_LONGEST_SHOWN = 80
 
 # Item ids, codes not yet checked, titles.
 _Content = tuple[np.ndarray, np.ndarray, np.ndarray | None]
@@ -155,7 +154,7 @@ def _read_csv(path: Path) -> _Content:
     codes = [text.replace("-", " ").split() for text in table.column(1).to_pylist()]
     for item, each in zip(item_ids.tolist(), codes, strict=True):
         if not all(map(_WHOLE_CODE.fullmatch, each)):
-            raise UserError(f"{path}: item {item!r} has {_shown(' '.join(each))}; write codes as 12 4 91 or 12-4-91")
+            raise UserError(f"{path}: item {item!r} has {shown(' '.join(each))}; write codes as 12 4 91 or 12-4-91")
     _check_lengths(np.array([len(each) for each in codes], np.int64), item_ids, path)
     return item_ids, np.array([list(map(int, each)) for each in codes], object), None
 
@@ -189,7 +188,7 @@ def _read_json(path: Path) -> _Content:
         raise UserError(f'{path}: expected one object, {{"item": [codes], ...}}, found {type(content).__name__}')
     for item, codes in content:
         if not isinstance(codes, list):
-            raise UserError(f"{path}: item {item!r} has {_shown(codes)}; give each item a list of codes")
+            raise UserError(f"{path}: item {item!r} has {shown(codes)}; give each item a list of codes")
     item_ids = _numbers_if_whole([item for item, _ in content])
     _check_lengths(np.array([len(codes) for _, codes in content], np.int64), item_ids, path)
     # Python's numbers, of whatever size, until they are checked.
@@ -206,14 +205,8 @@ def _code(value: Any, item: str, path: Path) -> int:
         return value
     token = _TOKEN.fullmatch(value) if isinstance(value, str) else None
     if token is None:
-        raise UserError(f"{path}: item {item!r} has the code {_shown(value)}; write 183, or text such as <a_183>")
+        raise UserError(f"{path}: item {item!r} has the code {shown(value)}; write 183, or text such as <a_183>")
     return int(token[1])
-
-
-def _shown(value: Any) -> str:
-    """Returns any value as text on one line, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def _read_npy(path: Path) -> _Content:

@@ -409,14 +409,13 @@ class IdTable:
 
 def joined(tables: Sequence[IdTable]) -> IdTable:
     """Returns the rows of all tables, one after another; name, sizes, columns and types are the first one's."""
-    first = tables[0]
-    ids = pa.chunked_array([chunk for each in tables for chunk in each.arrow_ids.chunks], first.arrow_ids.type)
+    first, names = tables[0], tables[0].columns.column_names
     codes = [each.codes for each in tables if each.codes is not None]
     return first.replace(
-        item_ids=ids,
+        item_ids=pa.chunked_array([chunk for each in tables for chunk in each.arrow_ids.chunks], first.arrow_ids.type),
         semantic_ids=np.concatenate([each.semantic_ids for each in tables]),
         codes=np.concatenate(codes) if len(codes) == len(tables) else None,
-        columns=pa.concat_tables([each.columns for each in tables]) if first.columns.column_names else None,
+        columns=pa.concat_tables([each.columns.select(names) for each in tables]) if names else None,
         check=False,
     )
 

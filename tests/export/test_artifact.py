@@ -87,6 +87,15 @@ def test_an_export_that_was_written_and_loaded_is_the_one_in_memory(tmp_path, me
         assert (tmp_path / "copy" / "out" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
 
 
+def test_columns_that_were_added_are_saved(tmp_path):
+    export, _ = make(retired=False)
+    export.table = export.table.with_columns({"color": {"sku-3": "red"}})
+    write_export(export, tmp_path / "out")
+    loaded = load_export(tmp_path / "out")
+    assert loaded.manifest["schema"] == {"id_column": "sku", "columns": ["title", "year", "color"]}
+    assert loaded.table.columns["color"].to_pylist() == [None, None, None, "red", *[None] * (NUM_ITEMS - 4)]
+
+
 def test_a_table_in_several_files_comes_back(tmp_path):
     export, _ = make(rows_a_file=25)
     write_export(export, tmp_path / "out")

@@ -3,18 +3,22 @@
 import io
 import json
 
+import jax
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from flax import nnx
 from rich.console import Console
 
 from sid_jax.config import default_config
 from sid_jax.errors import UserError
-from sid_jax.export.artifact import load_export
+from sid_jax.export.artifact import load_export, make_export
+from sid_jax.export.manifest import content_of
 from sid_jax.export.run import export
 from sid_jax.ids.table import IdTable
 from sid_jax.presets import set_mlp
 from sid_jax.training.loop import train
+from sid_jax.training.restore import restore_run
 
 
 def small_run(folder, vectors):
@@ -88,7 +92,7 @@ def test_codes_are_the_same_under_each_scheme(exports):
         np.testing.assert_array_equal(exports[scheme][0], codes)
 
 
-@pytest.mark.parametrize(("encoder", "method"), [("identity", "ema"), ("mlp", "simvq")])
+@pytest.mark.parametrize(("encoder", "method"), [("identity", "ema"), ("mlp", "simvq"), ("residual", "gumbel_softmax")])
 def test_an_export_encodes_as_the_run_did_however_its_codebooks_were_held(tmp_path, encoder, method):
     vectors = np.random.default_rng(0).normal(size=(300, 12)).astype(np.float32)
     config = small_run(tmp_path, vectors)
@@ -97,7 +101,17 @@ def test_an_export_encodes_as_the_run_did_however_its_codebooks_were_held(tmp_pa
     console = Console(file=io.StringIO())
     train(config, tmp_path / "run", console=console)
     export(tmp_path / "run", tmp_path / "out", console=console)
-    loaded = load_export(tmp_path / "out")
+    loaded, run = load_export(tmp_path / "out"), restore_run(tmp_path / "run")
+    assert loaded.model.quantizer.method == method
+    made = make_export(run)
+    assert content_of(made.manifest) == content_of(loaded.manifest)
+    assert made.table.to_arrow().equals(loaded.table.to_arrow())
+    assert made.measured == {name: value for name, value in loaded.measured.items() if name != "training"}
+    for other in (run, made):
+        assert nnx.graphdef(loaded.model) == nnx.graphdef(other.model)
+        states = (jax.tree.leaves(nnx.state(each.model)) for each in (loaded, other))
+        for left, right in zip(*states, strict=True):
+            np.testing.assert_array_equal(left, right)
     codes = loaded.table.codes
     np.testing.assert_array_equal(loaded.encode(vectors), codes)
     error = np.square(vectors / np.linalg.norm(vectors, axis=1, keepdims=True) - loaded.model.reconstruct(codes)).sum()
