@@ -34,12 +34,13 @@ from sid_jax.evaluate import read_labels
 from sid_jax.export.artifact import load_export
 from sid_jax.export.run import export
 from sid_jax.json_file import write_json
+from sid_jax.messages import Messages
 from sid_jax.metrics.codes import distinct_rate, max_distinct_rate, usage
 from sid_jax.metrics.ids import purity
 from sid_jax.quantize.kmeans import kmeans
 from sid_jax.quantize.nearest import assign_codes, nearest_codes, sum_codewords
 from sid_jax.streams import stream_key
-from sid_jax.training.loop import train
+from sid_jax.training.quantizer import train
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (after the choice of what draws)
@@ -134,7 +135,7 @@ def _ours(method: str) -> Contestant:
             config = _config(method)
             config.seed, config.data.path = seed, str(folder / "items.npy")
             config.model.num_levels, config.model.codebook_size = levels, codes
-            train(config, folder / "run", console=quiet)
+            train(config, folder / "run", messages=Messages.silent())
             export(folder / "run", folder / "export", console=quiet)
             loaded = load_export(folder / "export")
         found = []

@@ -87,7 +87,7 @@ def prepare_ours(batch: int, method: str, precision: str, from_file: bool = Fals
         np.save(f"{folder}/vectors.npy", vectors)
         mapped = np.load(f"{folder}/vectors.npy", mmap_mode="r")
         config.train.resident_bytes = 0
-        a_call = min(num_steps, most_steps_a_call(config.train, mapped) or num_steps)
+        a_call = min(num_steps, most_steps_a_call(config.train, mapped.shape) or num_steps)
         corpus = StreamedCorpus(mapped, None, mesh, seed=0, batch_size=batch)
     else:
         a_call, corpus = num_steps, ResidentCorpus(vectors, None, mesh)

@@ -16,8 +16,9 @@ from sid_jax.config import default_config
 from sid_jax.errors import UserError
 from sid_jax.evaluate import Sources, evaluate_ids, read_labels
 from sid_jax.export.run import export
+from sid_jax.messages import Messages
 from sid_jax.presets import set_mlp
-from sid_jax.training.loop import train
+from sid_jax.training.quantizer import train
 from tests.commands import refused, run
 
 
@@ -50,7 +51,7 @@ def folder(tmp_path_factory):
     config.model.update({"codebook_size": 8, "latent_dimension": 8, "hidden_dimensions": (16,), "encoder": "residual"})
     config.train.update({"batch_size": 40, "num_epochs": 5, "warmup_epochs": 1.0, "eval_every_epochs": 5.0})
     console = Console(file=io.StringIO())
-    train(config, folder / "run", console=console)
+    train(config, folder / "run", messages=Messages.to_console(console))
     export(folder / "run", folder / "export", console=console)
     return folder
 

@@ -25,7 +25,7 @@ from sid_jax.evaluate import Sources, evaluate_ids
 from sid_jax.export.artifact import load_export
 from sid_jax.export.run import export
 from sid_jax.messages import Messages
-from sid_jax.training.loop import train
+from sid_jax.training.quantizer import train
 from tests.commands import refused, run
 from tests.data.formats import table, write_parquet, write_records, write_stream
 from tests.export.test_run import small_run
@@ -229,7 +229,7 @@ def test_files_to_train_on(tmp_path, mistake, name):
 def made(tmp_path_factory) -> Path:
     """A folder with a run, `run`, of `items.npy`, and its export, `out`."""
     folder = tmp_path_factory.mktemp("made")
-    train(small_run(folder, VECTORS), folder / "run", console=QUIET)
+    train(small_run(folder, VECTORS), folder / "run", messages=Messages.silent())
     export(folder / "run", folder / "out", console=QUIET)
     return folder
 

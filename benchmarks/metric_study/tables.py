@@ -18,9 +18,10 @@ from metric_study.world import World
 from sid_jax.export.artifact import load_export
 from sid_jax.export.run import export
 from sid_jax.ids.unique import append_suffix
+from sid_jax.messages import Messages
 from sid_jax.recommend.data.id_makers import kmeans_ids, lsh_ids, random_ids
 from sid_jax.settings import set_field
-from sid_jax.training.loop import train
+from sid_jax.training.quantizer import train
 
 # Kinds of tokenizers that the report looks at by themselves.
 CONTROLS, HISTORIES = "controls", "histories"
@@ -80,7 +81,7 @@ def _trained(family: str, model: str, unique: str = "relocate", config: str = "m
         for name, value in {**common, **settings}.items():
             set_field(chosen, name.replace("__", "."), value)
         chosen.train.eval_every_epochs = float(chosen.train.num_epochs)
-        train(chosen, run, console=quiet)
+        train(chosen, run, messages=Messages.silent())
         out = folder / f"{model}-{unique}"
         if not out.exists():
             export(run, out, unique=unique, console=quiet)

@@ -18,11 +18,12 @@ from sid_jax.export.run import export
 from sid_jax.features.kinds import fit_features
 from sid_jax.features.pieces import PieceFeatures
 from sid_jax.ids.table import IdTable
+from sid_jax.messages import Messages
 from sid_jax.recommend.data.item_vectors import content_vectors
 from sid_jax.recommend.data.quantizer import share_catalog
 from sid_jax.settings import fill
 from sid_jax.streams import stream_rng
-from sid_jax.training.loop import train
+from sid_jax.training.quantizer import train
 
 # How many ways of cutting there are to choose from.
 _CUT_ANEW = 32
@@ -110,7 +111,7 @@ def load_ids(config: ConfigDict, item_ids: np.ndarray, cold: np.ndarray, seed: i
         cold_file = folder / "cold.txt"
         cold_file.write_text("\n".join(map(str, item_ids[cold].tolist())) + "\n")
         silent = Console(file=io.StringIO())
-        train(_quantizer_config(config, seed, cold_file), folder / "quantizer", console=silent)
+        train(_quantizer_config(config, seed, cold_file), folder / "quantizer", messages=Messages.silent())
         export(folder / "quantizer", out, console=silent)
     return read_id_table(out).align(item_ids)
 

@@ -38,8 +38,8 @@ def run(started: float) -> None:
 
 def _main(started: float) -> None:
     """Trains the run that the flags describe."""
-    from sid_jax.training.loop import train
     from sid_jax.training.processes import join
+    from sid_jax.training.quantizer import train
 
     join(_DISTRIBUTED.value, _COORDINATOR_ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     train(_CONFIG.value, Path(_WORKDIR.value), started=started)

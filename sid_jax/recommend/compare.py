@@ -17,6 +17,7 @@ from rich.table import Table
 from sid_jax.errors import UserError
 from sid_jax.ids.table import IdTable
 from sid_jax.json_file import write_json
+from sid_jax.messages import Messages
 from sid_jax.recommend.config import check_config
 from sid_jax.recommend.data.task import Task, load_ids, load_split, make_task
 from sid_jax.recommend.evaluation.evaluate import PER_USER
@@ -182,7 +183,7 @@ def _train_seeds(config: ConfigDict, task: Task, workdir: Path, num_seeds: int, 
         seeded = config.copy_and_resolve_references()
         seeded.seed = config.seed + seed
         folder = workdir / f"{task.table.name}-seed{seeded.seed}"
-        trained = train_recommender(seeded, task, folder, console=console, quiet=True)
+        trained = train_recommender(seeded, task, folder, messages=Messages.to_console(console), quiet=True)
         if not trained.finished:
             return None
         evaluation = ask_for_last_items(seeded, task, trained.ranker)

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from sid_jax.json_file import write_json
+from sid_jax.messages import Messages
 from sid_jax.recommend.baselines.item_knn import ItemKNN
 from sid_jax.recommend.baselines.popularity import Popularity
 from sid_jax.recommend.baselines.semantic_knn import SemanticKNN
@@ -91,7 +92,7 @@ def train_configured(
         return train_jointly(config, workdir, console=console, name=name, quiet=quiet)
     task = task or load_task(config, workdir, console)
     folder = workdir / config.model.kind
-    return task, train_recommender(config, task, folder, console=console, name=name, quiet=quiet)
+    return task, train_recommender(config, task, folder, messages=Messages.to_console(console), name=name, quiet=quiet)
 
 
 def ask_for_last_items(config: ConfigDict, task: Task, ranker: Ranker) -> Evaluation:
@@ -148,7 +149,8 @@ def _baseline(
     if name == "semantic_knn":
         assert content is not None  # the test asks for it
         return SemanticKNN(content)
-    trained = train_recommender(sasrec_config(config), task, workdir / name, console=console, name="SASRec-CE")
+    messages = Messages.to_console(console)
+    trained = train_recommender(sasrec_config(config), task, workdir / name, messages=messages, name="SASRec-CE")
     return trained.ranker if trained.finished else None
 
 

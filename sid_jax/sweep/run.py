@@ -19,12 +19,13 @@ from sid_jax.data.load import load_corpus
 from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
 from sid_jax.json_file import write_json
+from sid_jax.messages import Messages
 from sid_jax.settings import differences
 from sid_jax.sweep.front import plot_front, print_front, settings_text
 from sid_jax.sweep.space import Space, describe, own_settings, with_settings
 from sid_jax.sweep.study import Study, Trial
 from sid_jax.training.checkpoints import CHECKPOINTS_FOLDER
-from sid_jax.training.loop import train
+from sid_jax.training.quantizer import train
 from sid_jax.training.records import read_records
 from sid_jax.training.workdir import FREE_TO_CHANGE
 
@@ -120,7 +121,7 @@ def _outcome(config: ConfigDict, trial: Trial, workdir: Path) -> dict[str, Any] 
         return f"its process died {_MOST_STARTS} times"
     try:
         changed = with_settings(config, trial.settings)
-        finished = train(changed, folder, console=Console(quiet=True))
+        finished = train(changed, folder, messages=Messages.silent())
     except Exception as error:  # Whatever a setting leads to, memory that is not there included.
         return reason(error)
     if not finished:

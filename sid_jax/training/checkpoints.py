@@ -1,4 +1,4 @@
-"""Checkpoints by Orbax: asynchronous, atomic, the latest and the best of the others kept."""
+"""Checkpoints of a run: on disk by Orbax (asynchronous, atomic, the latest and the best kept), or in memory."""
 
 from __future__ import annotations
 
@@ -17,6 +17,57 @@ from sid_jax.errors import UserError
 from sid_jax.training.processes import agreed
 
 CHECKPOINTS_FOLDER = "checkpoints"
+
+
+def open_checkpoints(workdir: Path | None, train: ConfigDict) -> Checkpoints | MemoryCheckpoints:
+    """Returns the checkpoints of a run: in its folder, or in memory if it has none."""
+    return Checkpoints(workdir / CHECKPOINTS_FOLDER, train) if workdir else MemoryCheckpoints(train)
+
+
+class MemoryCheckpoints:
+    """The best checkpoint of a run that writes nothing to disk, with the interface of `Checkpoints`.
+
+    Args:
+      train: the config's section, for what "best" means.
+    """
+
+    latest_step: int | None = None
+
+    def __init__(self, train: ConfigDict):
+        self._metric, self._sign = train.best_metric, -1 if train.best_mode == "min" else 1
+        self._best: tuple[float, int, Any] | None = None
+
+    def __enter__(self) -> MemoryCheckpoints:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def save(self, step: int, state: Any, metrics: dict[str, Any] | None) -> None:
+        """Copies a state to the host if it is the best so far, the later one of equals, as `Checkpoints` does."""
+        if metrics is None:
+            return
+        score = self._sign * metrics[self._metric]
+        if self._best is None or score >= self._best[0]:
+            self._best = score, step, jax.device_get(state)
+
+    def wait(self) -> None:
+        """Does nothing."""
+
+    @property
+    def best_step(self) -> int | None:
+        """The step that was best by the config's metric, or None if none was measured."""
+        return self._best and self._best[1]
+
+    def restore(self, step: int, like: Any) -> Any:
+        """Returns the best state, on the devices of `like`; `step` is `best_step`."""
+        if self._best is None or step != self._best[1]:
+            raise ValueError(f"there is no checkpoint of step {step} in memory, but one of step {self.best_step}")
+        return jax.tree.map(
+            lambda leaf, there: jax.make_array_from_callback(leaf.shape, there.sharding, leaf.__getitem__),
+            self._best[2],
+            like,
+        )
 
 
 class Checkpoints:

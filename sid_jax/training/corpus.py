@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -20,35 +21,42 @@ from sid_jax.streams import stream_key
 from sid_jax.training.objective import Companions, PartnerBatch
 from sid_jax.training.recipe import Recipe
 from sid_jax.training.scan import epoch_order
+from sid_jax.training.schedules import Durations
 from sid_jax.training.sharding import on_every_device, share_out
 from sid_jax.training.state import TrainState
 from sid_jax.training.step import Metrics, train_on_batches, train_steps
 
 # Of the vectors that a call of a streamed run is given. A few such blocks are in memory: at work, waiting, being read.
 _BLOCK_BYTES = 2**26
+_FLOAT_BYTES = 4
 
 
-def most_steps_a_call(train: ConfigDict, vectors: np.ndarray) -> int | None:
+def durations_of(train: ConfigDict, shape: tuple[int, int]) -> Durations:
+    """Returns the durations of a run over vectors `[N, D]` of that shape."""
+    return Durations.of(train, shape[0], most_steps_a_call(train, shape))
+
+
+def most_steps_a_call(train: ConfigDict, shape: tuple[int, int]) -> int | None:
     """Returns how many steps a call may take: as many as a block of streamed vectors lasts; None if they are resident.
 
     Args:
       train: the config's section.
-      vectors: `[N, D]` float32.
+      shape: of the vectors, `[N, D]` float32.
     """
-    if _fits(train, vectors):
+    if _fits(train, shape):
         return None
-    return max(1, _BLOCK_BYTES // (train.batch_size * vectors.shape[1] * vectors.itemsize))
+    return max(1, _BLOCK_BYTES // (train.batch_size * shape[1] * _FLOAT_BYTES))
 
 
 def open_corpus(config: ConfigDict, data: VectorSet, mesh: Mesh) -> ResidentCorpus | StreamedCorpus:
     """Returns the vectors as steps are given them; use it as a context."""
-    if _fits(config.train, data.vectors):
+    if _fits(config.train, data.vectors.shape):
         return ResidentCorpus(data.vectors, data.relations, mesh)
     return StreamedCorpus(data.vectors, data.relations, mesh, seed=config.seed, batch_size=config.train.batch_size)
 
 
-def _fits(train: ConfigDict, vectors: np.ndarray) -> bool:
-    return vectors.nbytes <= train.resident_bytes
+def _fits(train: ConfigDict, shape: tuple[int, ...]) -> bool:
+    return math.prod(shape) * _FLOAT_BYTES <= train.resident_bytes
 
 
 class ResidentCorpus:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flax import nnx
@@ -16,8 +17,8 @@ from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.training.checkpoints import CHECKPOINTS_FOLDER, Checkpoints
+from sid_jax.training.corpus import durations_of
 from sid_jax.training.recipe import Recipe
-from sid_jax.training.schedules import Durations
 from sid_jax.training.sharding import all_devices
 from sid_jax.training.state import TrainState, abstract_model, abstract_state
 from sid_jax.training.workdir import read_data_shape, read_run
@@ -33,6 +34,7 @@ class TrainedRun:
       recipe: what stayed the same from step to step.
       state: at `step`.
       step: the checkpoint's.
+      records: the rows of the metrics, of a run that keeps them in memory; of any other they are in its workdir.
     """
 
     config: ConfigDict
@@ -40,6 +42,7 @@ class TrainedRun:
     recipe: Recipe
     state: TrainState
     step: int
+    records: tuple[dict[str, Any], ...] = ()
 
     @property
     def model(self) -> RQVAE:
@@ -72,7 +75,7 @@ def restore_run(workdir: Path, step: int | None = None) -> TrainedRun:
         raise UserError(
             f"{data.source} is not what {workdir} was trained on: vectors, ids or histories have changed since"
         )
-    recipe, state, step = _restore(workdir, config, step, data.num_trained, data.vectors.shape[1])
+    recipe, state, step = _restore(workdir, config, step, (data.num_trained, data.vectors.shape[1]))
     return TrainedRun(config, data, recipe, state, step)
 
 
@@ -84,14 +87,14 @@ def restore_model(workdir: Path, step: int | None = None) -> tuple[ConfigDict, R
     """
     config, _ = read_run(workdir, default_config())
     check_config(config)
-    recipe, state, step = _restore(workdir, config, step, *read_data_shape(workdir))
+    recipe, state, step = _restore(workdir, config, step, read_data_shape(workdir))
     return config, recipe.model(state), step
 
 
 def _restore(
-    workdir: Path, config: ConfigDict, step: int | None, num_trained: int, num_features: int
+    workdir: Path, config: ConfigDict, step: int | None, shape: tuple[int, int]
 ) -> tuple[Recipe, TrainState, int]:
-    durations = Durations.of(config.train, num_trained)
+    durations, num_features = durations_of(config.train, shape), shape[1]
     recipe = Recipe.of(config, durations, abstract_model(config, num_features))
     folder = workdir / CHECKPOINTS_FOLDER
     if not folder.is_dir():

@@ -46,6 +46,12 @@ def on_every_device(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(put, tree)
 
 
+def abstract_on_every_device(shapes: Any, mesh: Mesh) -> Any:
+    """Returns a tree of shapes and types, each of an array that is on every device of the mesh."""
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), shapes)
+
+
 def share_out(shape: tuple[int, ...], mesh: Mesh, read: Callable[[Any], np.ndarray], *, axis: int = 0) -> jax.Array:
     """Returns an array of which each device of the mesh has its share along an axis.
 

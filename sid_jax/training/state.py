@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from sid_jax.data.blocks import take_rows
@@ -19,6 +19,7 @@ from sid_jax.data.scaling import apply_scaling, fit_scaling
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.kmeans import residual_kmeans
 from sid_jax.streams import stream_key
+from sid_jax.training.sharding import abstract_on_every_device
 
 
 @jax.tree_util.register_dataclass
@@ -135,6 +136,5 @@ def abstract_state(
     config: ConfigDict, optimizer: optax.GradientTransformation, num_features: int, mesh: Mesh
 ) -> TrainState:
     """Returns the shapes and types of a run's state, each to be on every device of the mesh."""
-    everywhere = NamedSharding(mesh, PartitionSpec())
     shapes = jax.eval_shape(lambda: make_state(abstract_model(config, num_features), optimizer))
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), shapes)
+    return abstract_on_every_device(shapes, mesh)

@@ -27,7 +27,7 @@ from sid_jax.export.id_tables import read_id_table
 from sid_jax.export.manifest import read_measured
 from sid_jax.export.run import export
 from sid_jax.messages import Messages
-from sid_jax.training.loop import train
+from sid_jax.training.quantizer import train
 from tests.commands import environment, run
 from tests.export.test_run import small_run
 
@@ -138,7 +138,7 @@ def test_appending_takes_the_run_that_the_export_came_from_and_no_other(trained,
         assert drift["reference"]["r2"] == pytest.approx(before.manifest["metrics"]["r2"])
     config = small_run(tmp_path, np.load(trained / "items.npy"))
     config.train.num_epochs = 1
-    train(config, tmp_path / "other", console=QUIET)
+    train(config, tmp_path / "other", messages=Messages.silent())
     with pytest.raises(UserError, match=r"at step 5 .* is not the one that .* was made by .*leave --workdir out"):
         append(tmp_path / "v1", tmp_path / "v3", workdir=tmp_path / "other", step=5, **new)
     export_files(trained / "run", tmp_path / "sharded", [f"{trained}/items.npy"], messages=SILENT)

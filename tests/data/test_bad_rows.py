@@ -18,7 +18,7 @@ from sid_jax.errors import UserError
 from sid_jax.export.artifact import load_export
 from sid_jax.export.run import export
 from sid_jax.messages import Messages
-from sid_jax.training.loop import train
+from sid_jax.training.quantizer import train
 from tests.data.formats import write_lines, write_parquet
 from tests.export.test_run import small_run
 
@@ -114,7 +114,7 @@ def trained(tmp_path_factory):
     folder, console = tmp_path_factory.mktemp("dropped"), Console(file=io.StringIO())
     config = small_run(folder, spoilt())
     config.data.on_bad_rows = "drop"
-    train(config, folder / "run", console=console)
+    train(config, folder / "run", messages=Messages.to_console(console))
     return folder, console.file.getvalue()
 
 

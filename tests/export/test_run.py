@@ -16,8 +16,9 @@ from sid_jax.export.artifact import load_export, make_export
 from sid_jax.export.manifest import content_of
 from sid_jax.export.run import export
 from sid_jax.ids.table import IdTable
+from sid_jax.messages import Messages
 from sid_jax.presets import set_mlp
-from sid_jax.training.loop import train
+from sid_jax.training.quantizer import train
 from sid_jax.training.restore import restore_run
 
 
@@ -39,7 +40,7 @@ def exports(tmp_path_factory):
     vectors[:10] = vectors[0]
     config = small_run(folder, vectors)
     console = Console(file=io.StringIO())
-    train(config, folder / "run", console=console)
+    train(config, folder / "run", messages=Messages.to_console(console))
     found = {}
     for scheme in ("relocate", "suffix", "none", None):
         out = folder / str(scheme)
@@ -99,7 +100,7 @@ def test_an_export_encodes_as_the_run_did_however_its_codebooks_were_held(tmp_pa
     config.model.update({"encoder": encoder, "quantization_method": method})
     config.train.num_epochs = 4
     console = Console(file=io.StringIO())
-    train(config, tmp_path / "run", console=console)
+    train(config, tmp_path / "run", messages=Messages.to_console(console))
     export(tmp_path / "run", tmp_path / "out", console=console)
     loaded, run = load_export(tmp_path / "out"), restore_run(tmp_path / "run")
     assert loaded.model.quantizer.method == method

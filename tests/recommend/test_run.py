@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from sid_jax.errors import UserError
+from sid_jax.messages import Messages
 from sid_jax.recommend.compare import compare
 from sid_jax.recommend.data.task import load_task
 from sid_jax.recommend.recommender import load_recommender
@@ -73,7 +74,7 @@ def test_the_other_models_learn_it_too_and_leave_out_what_was_seen(kind, config,
 
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(config, tmp_path, console, monkeypatch):
     task = load_task(config, tmp_path, console)
-    whole = loop.train_recommender(config, task, tmp_path / "whole", console=console)
+    whole = loop.train_recommender(config, task, tmp_path / "whole", messages=Messages.to_console(console))
     original, calls = loop.train_steps, []
 
     def interrupted(*args, **kwargs):
@@ -84,9 +85,9 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(config, tmp_path, conso
 
     with monkeypatch.context() as patched:
         patched.setattr(loop, "train_steps", interrupted)
-        stopped = loop.train_recommender(config, task, tmp_path / "stopped", console=console)
+        stopped = loop.train_recommender(config, task, tmp_path / "stopped", messages=Messages.to_console(console))
     assert not stopped.finished
-    resumed = loop.train_recommender(config, task, tmp_path / "stopped", console=console)
+    resumed = loop.train_recommender(config, task, tmp_path / "stopped", messages=Messages.to_console(console))
     assert resumed.finished and resumed.step == whole.step
     for one, other in zip(jax.tree.leaves(whole.ranker.params), jax.tree.leaves(resumed.ranker.params), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -105,8 +106,8 @@ def test_a_signal_during_the_last_validation_ends_the_program_and_the_run_is_who
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(loop, "evaluate", interrupted)
-        loop.train_recommender(config, task, tmp_path / "run", console=console)
-    again = loop.train_recommender(config, task, tmp_path / "run", console=console)
+        loop.train_recommender(config, task, tmp_path / "run", messages=Messages.to_console(console))
+    again = loop.train_recommender(config, task, tmp_path / "run", messages=Messages.to_console(console))
     assert again.finished and again.seconds == 0
 
 

@@ -7,13 +7,14 @@ import pytest
 from rich.console import Console
 
 from sid_jax.errors import UserError
+from sid_jax.messages import Messages
 from sid_jax.training import corpus as corpus_module
-from sid_jax.training import loop
+from sid_jax.training import quantizer
 from sid_jax.training.corpus import StreamedCorpus, most_steps_a_call
 from sid_jax.training.records import read_records
 from sid_jax.training.restore import restore_run
 from sid_jax.training.sharding import all_devices
-from tests.training.test_loop import same_state
+from tests.training.test_quantizer import same_state
 
 
 @pytest.fixture
@@ -35,9 +36,9 @@ def test_a_streamed_run_is_the_resident_one(config, tmp_path, console, weights):
     config.train.num_epochs = 8
     # The largest seed there is.
     config.seed = 2**32 - 1
-    loop.train(config, tmp_path / "resident", console=console)
+    quantizer.train(config, tmp_path / "resident", messages=Messages.to_console(console))
     config.train.resident_bytes = 0
-    loop.train(config, tmp_path / "streamed", console=console)
+    quantizer.train(config, tmp_path / "streamed", messages=Messages.to_console(console))
     np.testing.assert_allclose(losses(tmp_path / "streamed"), losses(tmp_path / "resident"), rtol=1e-4)
     one, other = (read_records(tmp_path / name, "eval")[-1] for name in ("resident", "streamed"))
     assert other["r2"] == pytest.approx(one["r2"], abs=1e-3)
@@ -47,7 +48,7 @@ def test_a_streamed_run_that_was_stopped_ends_as_one_that_was_not(config, tmp_pa
     # Blocks of three batches of 64 vectors of 12 features.
     monkeypatch.setattr(corpus_module, "_BLOCK_BYTES", 3 * 64 * 12 * 4)
     config.train.update({"num_epochs": 4, "eval_every_epochs": 1.0, "resident_bytes": 0})
-    loop.train(config, tmp_path / "whole", console=console)
+    quantizer.train(config, tmp_path / "whole", messages=Messages.to_console(console))
     assert len(losses(tmp_path / "whole")) == 7  # 20 steps, three at a time
 
     class Stopped(Exception):
@@ -63,16 +64,16 @@ def test_a_streamed_run_that_was_stopped_ends_as_one_that_was_not(config, tmp_pa
     with monkeypatch.context() as patch:
         patch.setattr(StreamedCorpus, "_read", failing)
         with pytest.raises(Stopped):
-            loop.train(config, tmp_path / "stopped", console=console)
-    loop.train(config, tmp_path / "stopped", console=console)
+            quantizer.train(config, tmp_path / "stopped", messages=Messages.to_console(console))
+    quantizer.train(config, tmp_path / "stopped", messages=Messages.to_console(console))
     assert same_state(*(restore_run(tmp_path / name).state for name in ("whole", "stopped")))
 
 
 def test_a_block_is_at_least_one_batch_and_reading_is_in_the_epochs_order(config, corpus):
-    assert most_steps_a_call(config.train, corpus) is None
+    assert most_steps_a_call(config.train, corpus.shape) is None
     config.train.update({"resident_bytes": corpus.nbytes - 1, "batch_size": 1024})
-    assert most_steps_a_call(config.train, corpus) == 2**26 // (1024 * 12 * 4)
-    assert most_steps_a_call(config.train, np.empty((10, 10**6), np.float32)) == 1
+    assert most_steps_a_call(config.train, corpus.shape) == 2**26 // (1024 * 12 * 4)
+    assert most_steps_a_call(config.train, (10, 10**6)) == 1
     with StreamedCorpus(corpus, None, all_devices(), seed=0, batch_size=64) as streamed:
         batches, companions = streamed._read(0, 5)
     assert companions is None and batches.shape == (5, 64, 12)
@@ -96,4 +97,4 @@ def test_the_rows_of_each_devices_share_are_read_apart(config, corpus, monkeypat
 def test_a_negative_size_is_refused(config, tmp_path, console):
     config.train.resident_bytes = -1
     with pytest.raises(UserError, match="train.resident_bytes is -1"):
-        loop.train(config, tmp_path / "run", console=console)
+        quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))

@@ -10,9 +10,10 @@ from rich.console import Console
 
 from sid_jax.errors import UserError
 from sid_jax.export.run import export
-from sid_jax.training import loop
+from sid_jax.messages import Messages
+from sid_jax.training import quantizer
 from sid_jax.training.restore import restore_run
-from tests.training.test_loop import same_state
+from tests.training.test_quantizer import same_state
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def test_what_is_held_out_does_not_matter_and_is_exported(config, corpus, tmp_pa
         changed[[3, 299]] *= factor
         np.save(tmp_path / f"{name}.npy", changed)
         config.data.path = str(tmp_path / f"{name}.npy")
-        loop.train(config, tmp_path / name, console=console)
+        quantizer.train(config, tmp_path / name, messages=Messages.to_console(console))
         states.append(restore_run(tmp_path / name).state)
     assert same_state(*states)
 
@@ -56,14 +57,14 @@ def test_another_choice_is_another_run(config, tmp_path, console):
     config.train.num_epochs = 1
     (tmp_path / "later.txt").write_text("3\n")
     config.data.cold_items = str(tmp_path / "later.txt")
-    loop.train(config, tmp_path / "run", console=console)
+    quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
     (tmp_path / "later.txt").write_text("4\n")
     with pytest.raises(UserError, match="other data"):
-        loop.train(config, tmp_path / "run", console=console)
+        quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
 
 
 def test_nothing_left_to_train_on_is_refused(config, corpus, tmp_path, console):
     (tmp_path / "all.txt").write_text("\n".join(map(str, range(len(corpus)))))
     config.data.cold_items = str(tmp_path / "all.txt")
     with pytest.raises(UserError, match="names every item"):
-        loop.train(config, tmp_path / "run", console=console)
+        quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))

@@ -12,7 +12,8 @@ from sid_jax.data.load import load_vectors
 from sid_jax.errors import UserError
 from sid_jax.export.id_tables import read_id_table
 from sid_jax.export.run import export
-from sid_jax.training import loop
+from sid_jax.messages import Messages
+from sid_jax.training import quantizer
 from sid_jax.training.restore import restore_run
 
 NUM_ITEMS = 300
@@ -55,7 +56,7 @@ def separation(codes):
 
 def test_first_codes_follow_who_takes_what(config, tmp_path, console):
     config.train.num_epochs = 10
-    loop.train(config, tmp_path / "run", console=console)
+    quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
     export(tmp_path / "run", tmp_path / "ids", console=console)
     assert separation(read_id_table(tmp_path / "ids").semantic_ids) > 0.8
 
@@ -80,7 +81,7 @@ def test_a_loss_has_codes_follow_what_content_only_hints_at(config, corpus, tmp_
         config.model[name] = weight
         if not weight:
             config.data.histories.source = "none"
-        loop.train(config, workdir, console=console)
+        quantizer.train(config, workdir, messages=Messages.to_console(console))
         config.data.histories.source = "sequences"
         # The codes are of the content alone: what was loaded is what lies in the file.
         run = restore_run(workdir)
@@ -93,20 +94,20 @@ def test_other_histories_are_another_run_and_a_loss_without_histories_is_refused
     config.data.collaborative_weight = 0.0
     config.model.contrastive_weight = 0.1
     config.train.num_epochs = 1
-    loop.train(config, tmp_path / "run", console=console)
+    quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
     write(config, [own_items(user) for user in range(1, 601)])
     with pytest.raises(UserError, match="other data"):
-        loop.train(config, tmp_path / "run", console=console)
+        quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
     config.model.encoder = "identity"
     with pytest.raises(UserError, match="no encoder"):
-        loop.train(config, tmp_path / "other", console=console)
+        quantizer.train(config, tmp_path / "other", messages=Messages.to_console(console))
     config.model.encoder = "mlp"
     config.data.histories.source = "none"
     with pytest.raises(UserError, match="say who takes what"):
-        loop.train(config, tmp_path / "other", console=console)
+        quantizer.train(config, tmp_path / "other", messages=Messages.to_console(console))
     config.data.histories.source, config.model.contrastive_weight = "sequences", 0.0
     with pytest.raises(UserError, match="nothing would follow"):
-        loop.train(config, tmp_path / "other", console=console)
+        quantizer.train(config, tmp_path / "other", messages=Messages.to_console(console))
 
 
 def test_last_items_and_held_out_ones_are_not_looked_at(config, tmp_path):

@@ -20,7 +20,7 @@ from sid_jax.training.processes import join
 from sid_jax.training.records import read_records
 from sid_jax.training.restore import restore_run
 from tests.commands import COMPILE_QUICKLY, refused, run, run_together, start_together
-from tests.training.test_loop import same_state
+from tests.training.test_quantizer import same_state
 
 
 @pytest.fixture(scope="module")

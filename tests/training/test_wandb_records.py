@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import http.server
-import io
 import json
 import sys
 import threading
 import types
 
-import numpy as np
 import pytest
-from rich.console import Console
 
-from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
-from sid_jax.training.loop import train
-from sid_jax.training.records import read_records
-from sid_jax.training.reporter import Reporter
-from sid_jax.training.schedules import Durations
-from sid_jax.training.wandb_records import WandbRecords, check_wandb
+from sid_jax.training.quantizer import train
+from sid_jax.training.records import WandbRecords, check_wandb, open_records, read_records
 
 
 class FakeRun:
@@ -142,26 +135,24 @@ def test_training_refuses_it_before_anything_else(config, tmp_path, monkeypatch)
     assert not (tmp_path / "run").exists()
 
 
-def report(config, workdir, corpus, step):
-    """A run's reporter over one call of two steps."""
-    data = VectorSet(np.arange(len(corpus)), corpus)
-    durations = Durations.of(config.train, len(corpus))
-    metrics = dict.fromkeys(("loss", "reconstruction_loss", "codebook_loss", "temperature"), np.ones(2))
-    with Reporter(Console(file=io.StringIO()), workdir, data, durations, step, 0.0, config) as reporter:
-        reporter.trained(step + 2, {**metrics, "counts": [np.array([3, 1])]})
+def report(config, workdir, step):
+    """A row of a run that starts at a step."""
+    for each in open_records(workdir, step, config, print):
+        each.write("train", step + 2, {"loss": 1.0})
+        each.close()
 
 
-def test_it_is_off_by_default_and_then_not_even_imported(config, corpus, tmp_path, monkeypatch):
+def test_it_is_off_by_default_and_then_not_even_imported(config, tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "wandb", raising=False)
-    report(config, tmp_path, corpus, 0)
+    report(config, tmp_path, 0)
     assert "wandb" not in sys.modules and not (tmp_path / "wandb").exists()
 
 
-def test_two_starts_of_a_run_are_one_run_in_the_real_package(config, corpus, tmp_path, monkeypatch):
+def test_two_starts_of_a_run_are_one_run_in_the_real_package(config, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     config.train.wandb = "films"
     for step in (0, 2):
-        report(config, tmp_path, corpus, step)
+        report(config, tmp_path, step)
     run_id = json.loads((tmp_path / "wandb.json").read_text())["id"]
     files = list((tmp_path / "wandb").glob("offline-run-*/run-*.wandb"))
     assert {file.name for file in files} == {f"run-{run_id}.wandb"} and all(file.stat().st_size for file in files)

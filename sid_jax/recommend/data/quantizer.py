@@ -10,8 +10,9 @@ from rich.console import Console
 from sid_jax.config import default_config
 from sid_jax.data.catalogs.names import CATALOGS
 from sid_jax.export.run import export
+from sid_jax.messages import Messages
 from sid_jax.settings import fill
-from sid_jax.training.loop import train
+from sid_jax.training.quantizer import train
 
 
 def quantizer_config(config: ConfigDict) -> ConfigDict:
@@ -48,6 +49,6 @@ def train_ids(config: ConfigDict, workdir: Path, console: Console) -> Path:
     """
     out = workdir / "ids"
     if not out.exists():
-        train(quantizer_config(config), workdir / "quantizer", console=console)
+        train(quantizer_config(config), workdir / "quantizer", messages=Messages.to_console(console))
         export(workdir / "quantizer", out, console=console)
     return out

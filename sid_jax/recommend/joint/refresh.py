@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from sid_jax.errors import UserError
 from sid_jax.metrics.codes import distinct_rate, usage
 
 # Below this a person is told.
@@ -56,16 +55,13 @@ class Refreshed:
             f"codes in use {used}{few}"
         )
 
-    def refuse_collapse(self, least: float, step: int) -> None:
-        """Refuses to go on where a level has lost its codes.
-
-        Raises:
-          UserError: with the level, and what helps.
-        """
+    def collapse(self, least: float, step: int) -> str:
+        """Returns why training cannot go on, and what helps, where a level has lost its codes; else nothing."""
         for level, share in enumerate(self.usage, start=1):
             if share < least:
-                raise UserError(
+                return (
                     f"codes have collapsed: {share:.0%} of those of level {level} are in use at step {step}, less than "
                     f"config.joint.min_usage={least}; raise config.joint.anchor_weight or balance_weight, or lower "
                     "encoder_rate and codebook_rate, in a new --workdir"
                 )
+        return ""

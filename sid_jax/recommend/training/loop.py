@@ -11,11 +11,11 @@ from typing import Any
 import jax
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
-from rich.console import Console
 
 from sid_jax.errors import UserError
+from sid_jax.messages import Messages
 from sid_jax.recommend.batch import user_numbers
 from sid_jax.recommend.config import MADE_IDS, default_config
 from sid_jax.recommend.data.packing import PackedRows, PrefixExamples, pack_rows, prefix_examples
@@ -24,12 +24,12 @@ from sid_jax.recommend.evaluation.evaluate import evaluate
 from sid_jax.recommend.models.build import build_model
 from sid_jax.recommend.models.catalog import Catalog, build_catalog
 from sid_jax.recommend.ranker import ModelRanker
-from sid_jax.recommend.training.reporter import Reporter
 from sid_jax.recommend.training.step import Recipe, TrainState, make_state, train_steps
 from sid_jax.streams import stream_rng
-from sid_jax.training.checkpoints import CHECKPOINTS_FOLDER, Checkpoints
-from sid_jax.training.interruption import Interruption
-from sid_jax.training.sharding import all_devices, on_every_device, refuse_uneven_batches
+from sid_jax.training.checkpoints import open_checkpoints
+from sid_jax.training.processes import agreed, from_first, is_first, noticing_loss
+from sid_jax.training.run_loop import Evaluated, Job, best_of, run
+from sid_jax.training.sharding import abstract_on_every_device, all_devices, on_every_device, refuse_uneven_batches
 from sid_jax.training.workdir import claim_workdir
 
 # What may change between two starts of a run: where things lie, and how the trained model is tested.
@@ -55,6 +55,8 @@ _FREE_WITH_GIVEN_IDS = tuple(
     f"quantizer.data.{name}" for name in ("source", "id_column", "vector_column", "text_column", "text_encoder")
 )
 
+_OF_EVERY_RUN = ("loss", "level_loss", "gradient_norm", "learning_rate")
+
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
@@ -73,23 +75,26 @@ class Trained:
     seconds: float
 
 
+@noticing_loss()
 def train_recommender(
     config: ConfigDict,
     task: Task,
-    workdir: Path,
+    workdir: Path | None,
     *,
-    console: Console,
+    messages: Messages,
     name: str = "",
     quiet: bool = False,
     begun: TrainState | None = None,
 ) -> Trained:
     """Trains until the config's last epoch, from the start or from where the workdir's last checkpoint stands.
 
+    Several processes train as one (see `sid_jax.training.processes`); the first of them prints.
+
     Args:
       config: as from `sid_jax.recommend.config`.
       task: what to learn from.
-      workdir: the run's folder.
-      console: where to print.
+      workdir: the run's folder; None writes nothing to disk.
+      messages: where text goes.
       name: of the recommender in tables; the model's kind if empty.
       quiet: prints no line for each validation.
       begun: the state to go on from where the workdir has no checkpoint; None starts with parameters drawn anew.
@@ -97,59 +102,102 @@ def train_recommender(
     Raises:
       UserError: for a workdir of another run, or a run that diverges.
     """
+    messages = messages if is_first() else Messages.silent()
     mesh = all_devices()
-    refuse_uneven_batches(config.train.batch_size, mesh)
-    claim_workdir(workdir, config, default_config(), task.fingerprint(), free_to_change=free_to_change(config))
-    examples = training_examples(config, task)
-    abstract = nnx.eval_shape(lambda: build_model(config, task.trie))
-    recipe = Recipe.of(config, len(jax.tree.leaves(examples)[0]), abstract)
-    lengths = recipe.lengths
-    examples, catalog = on_every_device((examples, build_catalog(task.table.semantic_ids, task.known)), mesh)
-    asked = _validation_users(config, task)
-    seconds = 0.0
-    with Checkpoints(workdir / CHECKPOINTS_FOLDER, config.train) as checkpoints:
-        if checkpoints.latest_step:
-            state = checkpoints.restore(checkpoints.latest_step, abstract_state(recipe, abstract, mesh))
-        else:
-            state = on_every_device(begun or make_state(build_model(config, task.trie), recipe.optimizer), mesh)
-        step = int(state.step)
-        with Reporter(console, workdir, task, recipe, step, quiet=quiet) as reporter, Interruption() as interruption:
-            while step < lengths.num_steps and not interruption.asked:
-                num_steps = min(lengths.log_every_steps, lengths.num_steps - step)
-                began = time.monotonic()
-                state, metrics = train_steps(recipe, state, examples, catalog, num_steps=num_steps, mesh=mesh)
-                step += num_steps
-                reporter.trained(step, metrics)
-                if step % lengths.eval_every_steps == 0 or step == lengths.num_steps:
-                    jax.block_until_ready(state)
-                    seconds += time.monotonic() - began
-                    refuse_divergence(metrics, step)
-                    evaluation = evaluate(
-                        _ranker(config, name, recipe, state, catalog, mesh),
-                        task.split.validation,
-                        window=config.model.window,
-                        batch_size=config.eval.batch_size,
-                        exclude_seen=config.eval.exclude_seen,
-                        users=asked,
-                    )
-                    reporter.evaluated(step, evaluation.metrics)
-                    checkpoints.save(step, state, evaluation.metrics)
-                else:
-                    seconds += time.monotonic() - began
-        if step < lengths.num_steps and step != checkpoints.latest_step:
-            checkpoints.save(step, state, None)
-        checkpoints.wait()
-        best = checkpoints.best_step
-        if best is not None and best != step:
-            state = checkpoints.restore(best, abstract_state(recipe, abstract, mesh))
-        finished = step >= lengths.num_steps
-        if finished:
-            interruption.pass_on()
-        else:
-            reporter.interrupted(step)
+    with agreed():
+        refuse_uneven_batches(config.train.batch_size, mesh)
+    if workdir:
+        claim_workdir(workdir, config, default_config(), task.fingerprint(), free_to_change=free_to_change(config))
+    job = _RecommenderJob(config, task, mesh, name=name, quiet=quiet, begun=begun)
+    with open_checkpoints(workdir, config.train) as checkpoints:
+        ended = run(job, checkpoints, workdir=workdir, messages=messages)
+        state, best = best_of(job, checkpoints, ended)
+    if ended.finished:
+        ended.interruption.pass_on()
     # Cold items were no candidates, so that nothing was learned against them; from here on they are.
     everything = on_every_device(build_catalog(task.table.semantic_ids, task.trie), mesh)
-    return Trained(_ranker(config, name, recipe, state, everything, mesh), best or 0, finished, seconds)
+    return Trained(job.ranker(state, everything), best or 0, ended.finished, ended.seconds)
+
+
+class _RecommenderJob(Job[TrainState]):
+    """A recommender's training as the run loop sees it."""
+
+    def __init__(self, config: ConfigDict, task: Task, mesh: Mesh, *, name: str, quiet: bool, begun: TrainState | None):
+        examples = training_examples(config, task)
+        self._model = nnx.eval_shape(lambda: build_model(config, task.trie))
+        self._recipe = Recipe.of(config, len(jax.tree.leaves(examples)[0]), self._model)
+        super().__init__(config, mesh, self._recipe.lengths)
+        self._task, self._name, self.quiet, self._begun = task, name or config.model.kind, quiet, begun
+        catalog = build_catalog(task.table.semantic_ids, task.known)
+        self._examples, self._catalog = on_every_device((examples, catalog), mesh)
+        self._asked, self._began = _validation_users(config, task), time.monotonic()
+
+    def abstract_state(self) -> TrainState:
+        shapes = jax.eval_shape(lambda: make_state(self._model, self._recipe.optimizer))
+        return abstract_on_every_device(shapes, self.mesh)
+
+    def begin(self) -> TrainState:
+        def make() -> TrainState:
+            return make_state(build_model(self.config, self._task.trie), self._recipe.optimizer)
+
+        return on_every_device(self._begun or from_first(make, self.abstract_state()), self.mesh)
+
+    def opening(self) -> str:
+        return opening(self._task)
+
+    def take_steps(self, state: TrainState, step: int, num_steps: int) -> tuple[TrainState, dict[str, Any]]:
+        return train_steps(self._recipe, state, self._examples, self._catalog, num_steps=num_steps, mesh=self.mesh)
+
+    def row(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        return metrics_row(metrics)
+
+    def evaluate(self, state: TrainState, step: int, row: dict[str, Any]) -> Evaluated[TrainState]:
+        refuse_divergence(row, step)
+        metrics = evaluate(
+            self.ranker(state, self._catalog),
+            self._task.split.validation,
+            window=self.config.model.window,
+            batch_size=self.config.eval.batch_size,
+            exclude_seen=self.config.eval.exclude_seen,
+            users=self._asked,
+        ).metrics
+        text = (
+            f"validation recall@10 {metrics['recall@10']:.4f} ndcg@10 {metrics['ndcg@10']:.4f}  "
+            f"{time.monotonic() - self._began:6.0f} s"
+        )
+        return Evaluated(state, metrics, text)
+
+    def ranker(self, state: TrainState, catalog: Catalog) -> ModelRanker:
+        """Returns the model of a state, to be asked for items of a catalog."""
+        return ModelRanker(
+            self._name,
+            self._recipe.graphdef,
+            state.params,
+            catalog,
+            num_beams=self.config.eval.num_beams,
+            mesh=self.mesh,
+        )
+
+
+def opening(task: Task) -> str:
+    """Returns in words what is trained on."""
+    table, distinct = task.table, len(np.unique(task.table.semantic_ids, axis=0))
+    return (
+        f"{len(task.split.train):,} users, {len(table.item_ids):,} items with {distinct:,} Semantic IDs of "
+        f"{table.semantic_ids.shape[1]} codes ({table.name})"
+    )
+
+
+def metrics_row(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Returns a call's metrics as plain numbers: means over its steps; the learning rate as it stood last."""
+    return {
+        "loss": float(np.mean(metrics["loss"])),
+        "level_loss": np.mean(metrics["level_loss"], axis=0).tolist(),
+        "gradient_norm": float(np.mean(metrics["gradient_norm"])),
+        "learning_rate": float(metrics["learning_rate"][-1]),
+        # What joint training has besides.
+        **{name: float(np.mean(values)) for name, values in metrics.items() if name not in _OF_EVERY_RUN},
+    }
 
 
 def free_to_change(config: ConfigDict) -> tuple[str, ...]:
@@ -166,26 +214,6 @@ def training_examples(config: ConfigDict, task: Task) -> PackedRows | PrefixExam
     return pack_rows(train, config.model.window, config.train.row_length)
 
 
-def abstract_state(recipe: Recipe, model: nnx.Module, mesh: Mesh) -> TrainState:
-    """Returns the shapes and types of a run's state, each to be on every device of the mesh."""
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    shapes = jax.eval_shape(lambda: make_state(model, recipe.optimizer))
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), shapes)
-
-
-def _ranker(
-    config: ConfigDict, name: str, recipe: Recipe, state: TrainState, catalog: Catalog, mesh: Mesh
-) -> ModelRanker:
-    return ModelRanker(
-        name or config.model.kind,
-        recipe.graphdef,
-        state.params,
-        catalog,
-        num_beams=config.eval.num_beams,
-        mesh=mesh,
-    )
-
-
 def _validation_users(config: ConfigDict, task: Task) -> np.ndarray | None:
     """Returns the users that are validated on, None for all: a sample of its own stream, the same for every table."""
     there, wanted = len(task.split.validation.targets), config.eval.validation_users
@@ -194,9 +222,9 @@ def _validation_users(config: ConfigDict, task: Task) -> np.ndarray | None:
     return np.sort(stream_rng(0, "validation_users").choice(there, wanted, replace=False))
 
 
-def refuse_divergence(metrics: dict[str, Any], step: int) -> None:
+def refuse_divergence(row: dict[str, Any], step: int) -> None:
     """Refuses to go on from a loss that is not finite."""
-    if not math.isfinite(float(np.mean(metrics["loss"]))):
+    if not math.isfinite(row["loss"]):
         raise UserError(
             f"training has diverged: the loss is not finite at step {step}; lower config.train.learning_rate, in a new "
             "--workdir"

@@ -10,8 +10,9 @@ from rich.console import Console
 
 from sid_jax.config import default_config
 from sid_jax.export.run import export
+from sid_jax.messages import Messages
 from sid_jax.presets import set_mlp
-from sid_jax.training.loop import train
+from sid_jax.training.quantizer import train
 from tests.recommend.conftest import NUM_ITEMS
 
 
@@ -29,7 +30,7 @@ def tokenizer(tmp_path_factory) -> Path:
     config.model.latent_dimension, config.model.hidden_dimensions = 4, (16,)
     config.train.batch_size, config.train.num_epochs, config.train.log_every_steps = 40, 40, 40
     quiet = Console(quiet=True)
-    train(config, folder / "run", console=quiet)
+    train(config, folder / "run", messages=Messages.silent())
     export(folder / "run", folder / "export", console=quiet)
     return folder / "export"
 

@@ -92,11 +92,11 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(joint_config, tmp_path,
 @pytest.mark.parametrize("rate", [0.0, 1e-3])
 def test_a_codeword_out_of_use_begins_anew_unless_the_codebooks_rate_is_0(rate, joint_config, tmp_path, console):
     joint_config.joint.codebook_rate = rate
-    joint_run = loop._JointRun(joint_config, tmp_path, load_tokenizer(joint_config, tmp_path, console), console, True)
-    state = joint_run._start()
+    job = loop._JointJob(joint_config, load_tokenizer(joint_config, tmp_path, console), True)
+    state = job._start()
     codebook = state.quantizer["quantizer"]["levels"][0]
     codebook[...] = codebook[...].at[3].set(1e3)
-    state, refreshed = joint_run._refresh(state, joint_run._tokenizer.data.vectors)
+    state, refreshed = job._refresh(state)
     after = state.quantizer["quantizer"]["levels"][0][...]
     assert (after[3] == 1e3).all() == (rate == 0)
     assert (refreshed.usage[0] < 1) == (rate == 0)

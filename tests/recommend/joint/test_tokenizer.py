@@ -6,9 +6,10 @@ from rich.console import Console
 
 from sid_jax.config import default_config
 from sid_jax.export.run import export
+from sid_jax.messages import Messages
 from sid_jax.presets import set_mlp
 from sid_jax.recommend.joint.tokenizer import load_tokenizer
-from sid_jax.training.loop import train
+from sid_jax.training.quantizer import train
 
 
 @pytest.mark.parametrize(("weight", "features"), [(0.5, 6 + 2), (0.0, 6)])
@@ -27,7 +28,7 @@ def test_what_histories_gave_an_export_is_found_again_where_its_files_now_are(jo
     config.model.latent_dimension, config.model.hidden_dimensions = 4, (16,)
     config.train.batch_size, config.train.num_epochs = 40, 2
     config.ids.unique = "suffix"
-    train(config, tmp_path / "run", console=quiet)
+    train(config, tmp_path / "run", messages=Messages.silent())
     export(tmp_path / "run", tmp_path / "ids", console=quiet)
     old.rename(new)
 

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on and when it is done."""
+"""What a person sees of the quantizer's training: lines, the table of figures, a sample of the codes."""
 
 from __future__ import annotations
 
@@ -6,47 +6,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from sid_jax.data.vector_set import VectorSet
+from sid_jax.messages import Messages
 from sid_jax.metrics.codes import distinct_tuples
 
 _SAMPLE_ITEMS = 10
 _SAMPLE_PREFIXES = 3
 _ITEMS_UNDER_A_PREFIX = 6
-
-
-class ProgressBar:
-    """A bar with the time left and the last metrics; nothing where there is no terminal."""
-
-    def __init__(self, console: Console, num_steps: int, step: int):
-        self._progress = Progress(
-            TextColumn("training"),
-            BarColumn(bar_width=24),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[shown]}"),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._task = self._progress.add_task("", total=num_steps, completed=step, shown="")
-
-    def start(self) -> None:
-        """Shows the bar."""
-        self._progress.start()
-
-    def stop(self) -> None:
-        """Leaves the bar as it stands."""
-        self._progress.stop()
-
-    def move(self, step: int, shown: str) -> None:
-        """Moves the bar on, with these words beside it."""
-        self._progress.update(self._task, completed=step, shown=shown)
 
 
 def steps_text(metrics: dict[str, Any], distinct: float | None) -> str:
@@ -58,26 +27,25 @@ def steps_text(metrics: dict[str, Any], distinct: float | None) -> str:
     )
 
 
-def evaluation_text(step: int, last: dict[str, Any], metrics: dict[str, Any]) -> str:
-    """Returns a line with the whole corpus' figures."""
+def evaluation_text(last: dict[str, Any], metrics: dict[str, Any]) -> str:
+    """Returns the whole corpus' figures, after those of the last steps, in a line."""
     return (
-        f"step {step:>6} epoch {last['epoch']:>6.1f}  loss {last['loss']:8.3f}  "
         f"reconstruction {last['reconstruction_loss']:8.3f}  codebook {last['codebook_loss']:7.3f}  "
         f"T {last['temperature']:.3f}  R2 {metrics['r2']:.4f}  "
         f"distinct {metrics['distinct_rate']:.4f}  in use {_percent_list(metrics['usage'])}"
     )
 
 
-def print_summary(console: Console, metrics: dict[str, Any], step: int, seconds: str) -> None:
-    """Prints the table of the whole corpus' figures, and the time."""
+def show_summary(messages: Messages, metrics: dict[str, Any], step: int, seconds: float, startup: float | None) -> None:
+    """Shows the table of the whole corpus' figures and the time, of which start-up took `startup` seconds."""
     table = Table(title=f"The corpus of {metrics['num_items']:,} items at step {step:,}", title_justify="left")
     table.add_column("figure")
     table.add_column("value", justify="right")
     table.add_column("beside it")
     for row in _summary_rows(metrics):
         table.add_row(*row)
-    table.add_row("time", seconds, "")
-    console.print(table)
+    table.add_row("time", f"{seconds:.1f} s" + (f", of which start-up {startup:.1f} s" if startup else ""), "")
+    messages.show(table)
 
 
 def _summary_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -101,8 +69,8 @@ def _summary_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
     ]
 
 
-def print_samples(console: Console, data: VectorSet, codes: np.ndarray) -> None:
-    """Prints some items with their codes, and the items under the prefixes that most of them share."""
+def show_samples(messages: Messages, data: VectorSet, codes: np.ndarray) -> None:
+    """Shows some items with their codes, and the items under the prefixes that most of them share."""
     names = data.columns.get("title", data.ids)
     items = Table(title="Some items and their codes", title_justify="left")
     items.add_column(data.id_name, justify="right")
@@ -111,18 +79,13 @@ def print_samples(console: Console, data: VectorSet, codes: np.ndarray) -> None:
     # Text is made of what is printed alone: of millions of items it would take more memory than training them.
     for row in np.linspace(0, len(codes) - 1, min(_SAMPLE_ITEMS, len(codes)), dtype=int):
         items.add_row(_text(data.ids[row]), "-".join(map(str, codes[row].tolist())), _text(names[row]))
-    console.print(items)
+    messages.show(items)
     depth = max(1, codes.shape[1] - 1)
     for prefix, count in _common_prefixes(codes[:, :depth]):
         rows = np.flatnonzero((codes[:, :depth] == prefix).all(axis=1))[:_ITEMS_UNDER_A_PREFIX]
         more = f" and {count - len(rows)} more" if count > len(rows) else ""
-        console.print(
-            f"[bold]{'-'.join(map(str, prefix.tolist()))}-*[/bold]  "
-            + "; ".join(_text(names[row]) for row in rows)
-            + more,
-            highlight=False,
-            soft_wrap=True,
-        )
+        found = "; ".join(_text(names[row]) for row in rows)
+        messages.show(f"[bold]{'-'.join(map(str, prefix.tolist()))}-*[/bold]  {found}{more}")
 
 
 def _text(value: object) -> str:

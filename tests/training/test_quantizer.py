@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
-from sid_jax.training import loop
+from sid_jax.messages import Messages
+from sid_jax.training import quantizer
 from sid_jax.training.corpus import ResidentCorpus
 from sid_jax.training.records import read_records
 from sid_jax.training.restore import restore_run
@@ -28,7 +31,7 @@ def same_state(left, right):
 
 def test_a_run_writes_its_settings_metrics_and_checkpoints_and_tells_a_person(config, tmp_path, console):
     workdir = tmp_path / "run"
-    loop.train(config, workdir, console=console)
+    quantizer.train(config, workdir, messages=Messages.to_console(console))
     trained, measured = read_records(workdir, "train"), read_records(workdir, "eval")
     assert [row["step"] for row in trained] == list(range(10, 101, 10))
     assert [row["step"] for row in measured] == [20, 40, 60, 80, 100]
@@ -53,7 +56,7 @@ def test_in_mixed_precision_codes_are_as_good_and_those_of_training_are_those_of
     measured = {}
     for precision in ("float32", "bfloat16"):
         config.train.precision = precision
-        loop.train(config, tmp_path / precision, console=console)
+        quantizer.train(config, tmp_path / precision, messages=Messages.to_console(console))
         measured[precision] = read_records(tmp_path / precision, "eval")[-1]
     assert measured["bfloat16"]["agreement"] == 1.0
     assert measured["bfloat16"]["r2"] != measured["float32"]["r2"]
@@ -80,14 +83,14 @@ def interrupt_after(monkeypatch, num_calls, number=signal.SIGTERM):
 def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(config, tmp_path, console, monkeypatch, number, method):
     config.model.quantization_method = method
     config.model.dropout = 0.1
-    loop.train(config, tmp_path / "whole", console=console)
+    quantizer.train(config, tmp_path / "whole", messages=Messages.to_console(console))
     with monkeypatch.context() as patch:
         interrupt_after(patch, 3, number)
-        loop.train(config, tmp_path / "halved", console=console)
+        quantizer.train(config, tmp_path / "halved", messages=Messages.to_console(console))
     assert "saved at step 30" in console.export_text()
     with pytest.raises(UserError, match="not finished .step 30 of 100."):
         restore_run(tmp_path / "halved")
-    loop.train(config, tmp_path / "halved", console=console)
+    quantizer.train(config, tmp_path / "halved", messages=Messages.to_console(console))
     whole, halved = (restore_run(tmp_path / name, step=100).state for name in ("whole", "halved"))
     assert same_state(whole, halved)
     # What was recorded twice stands once.
@@ -98,13 +101,15 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(config, tmp_path, co
 def test_the_handlers_of_before_are_back_after_a_run(config, tmp_path, console):
     before = signal.getsignal(signal.SIGTERM)
     config.train.num_epochs = 2
-    loop.train(config, tmp_path / "run", console=console)
+    quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
     assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_run_outside_the_main_thread_works(config, tmp_path, console):
     config.train.num_epochs = 2
-    thread = threading.Thread(target=loop.train, args=(config, tmp_path / "run"), kwargs={"console": console})
+    thread = threading.Thread(
+        target=quantizer.train, args=(config, tmp_path / "run"), kwargs={"messages": Messages.to_console(console)}
+    )
     thread.start()
     thread.join()
     assert restore_run(tmp_path / "run").step == 10
@@ -112,9 +117,9 @@ def test_a_run_outside_the_main_thread_works(config, tmp_path, console):
 
 def test_a_finished_run_is_told_again_and_not_touched(config, tmp_path, console):
     config.train.num_epochs = 2
-    loop.train(config, tmp_path / "run", console=console)
+    quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
     files = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.name == "metrics.jsonl"}
-    loop.train(config, tmp_path / "run", console=console)
+    quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
     assert {path: path.read_bytes() for path in files} == files
     assert console.export_text().count("Next: ") == 2
 
@@ -122,7 +127,7 @@ def test_a_finished_run_is_told_again_and_not_touched(config, tmp_path, console)
 def test_the_best_checkpoint_is_chosen_by_the_metric_named_and_export_takes_it(config, tmp_path, console):
     config.train.best_metric, config.train.best_mode = "mse", "min"
     config.train.keep_checkpoints = 2
-    loop.train(config, tmp_path / "run", console=console)
+    quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
     measured = read_records(tmp_path / "run", "eval")
     best = min(measured, key=lambda row: row["mse"])["step"]
     assert restore_run(tmp_path / "run").step == best
@@ -138,9 +143,9 @@ def test_a_clock_that_goes_back_changes_neither_the_best_nor_the_latest(config, 
         with lock:
             return float(next(clock))
 
-    monkeypatch.setattr(loop.time, "time", earlier)
+    monkeypatch.setattr(quantizer.time, "time", earlier)
     config.train.num_epochs = 12
-    loop.train(config, tmp_path / "run", console=console)
+    quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
     # Nor do the files' times.
     for path in (tmp_path / "run").rglob("*"):
         os.utime(path, (earlier(), earlier()))
@@ -149,35 +154,35 @@ def test_a_clock_that_goes_back_changes_neither_the_best_nor_the_latest(config, 
     assert restore_run(tmp_path / "run").step == best["step"]
     assert measured[-1]["step"] == 60
     # A run that is asked for again is finished, and nothing is trained anew.
-    loop.train(config, tmp_path / "run", console=console)
+    quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
     assert read_records(tmp_path / "run", "eval") == measured
 
 
 def test_a_run_of_before_a_setting_was_there_goes_on_if_it_stands_at_its_default(config, tmp_path, console):
     config.train.num_epochs = 2
-    loop.train(config, tmp_path / "run", console=console)
+    quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
     record = tmp_path / "run" / "run.json"
     content = json.loads(record.read_text())
     del content["config"]["train"]["augmentation"]
     record.write_text(json.dumps(content))
     config.train.augmentation = 0.5
     with pytest.raises(UserError, match=r"train.augmentation: 0.0 there, 0.5 now"):
-        loop.train(config, tmp_path / "run", console=console)
+        quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
     config.train.augmentation = 0.0
-    loop.train(config, tmp_path / "run", console=console)
+    quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
     assert json.loads(record.read_text())["config"]["train"]["augmentation"] == 0.0
 
 
 def test_other_data_in_an_old_workdir_is_refused_and_moved_data_is_not(config, corpus, tmp_path, console):
     config.train.num_epochs = 2
-    loop.train(config, tmp_path / "run", console=console)
+    quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
     moved = tmp_path / "moved.npy"
     Path(config.data.path).rename(moved)
     config.data.path = str(moved)
-    loop.train(config, tmp_path / "run", console=console)
+    quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
     np.save(moved, corpus + 1)
     with pytest.raises(UserError, match="other data"):
-        loop.train(config, tmp_path / "run", console=console)
+        quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
     with pytest.raises(UserError, match="have changed since"):
         restore_run(tmp_path / "run")
 
@@ -186,20 +191,20 @@ def test_a_folder_with_something_else_in_it_is_not_taken_for_a_workdir(config, t
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter1.tex").write_text("It was a dark and stormy night")
     with pytest.raises(UserError, match="is not empty"):
-        loop.train(config, tmp_path / "thesis", console=console)
+        quantizer.train(config, tmp_path / "thesis", messages=Messages.to_console(console))
     assert len(list((tmp_path / "thesis").iterdir())) == 1
 
 
 def test_a_batch_that_the_devices_cannot_share_is_refused(config, tmp_path):
     config.train.batch_size = 60
     with pytest.raises(UserError, match="multiple of 8"):
-        loop.train(config, tmp_path / "run")
+        quantizer.train(config, tmp_path / "run")
 
 
 def test_levels_of_different_sizes(config, tmp_path, console):
     config.model.codebook_size = (4, 8, 16)
     config.train.num_epochs = 2
-    loop.train(config, tmp_path / "run", console=console)
+    quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
     measured = read_records(tmp_path / "run", "eval")[-1]
     assert measured["codebook_size"] == [4, 8, 16]
     assert -1 < measured["r2"] <= 1
@@ -207,7 +212,7 @@ def test_levels_of_different_sizes(config, tmp_path, console):
 
 def test_a_damaged_checkpoint_is_one_clear_line(config, tmp_path, console):
     config.train.num_epochs = 2
-    loop.train(config, tmp_path / "run", console=console)
+    quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
     for path in (tmp_path / "run" / "checkpoints" / "10" / "default").rglob("*"):
         if path.is_file() and path.stat().st_size > 1000:
             path.write_bytes(path.read_bytes()[:100])
@@ -220,10 +225,10 @@ def test_a_full_disk_is_found_before_a_checkpoint_is_begun(config, tmp_path, con
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(UserError, match="disk of .* is full: 0 MB are free"):
-        loop.train(config, tmp_path / "run", console=console)
+        quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
     monkeypatch.undo()
-    loop.train(config, tmp_path / "run", console=console)
+    quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
     assert restore_run(tmp_path / "run").step == 100
 
 
@@ -231,7 +236,7 @@ def test_ids_that_look_like_markup_are_printed_as_they_are(config, corpus, tmp_p
     (tmp_path / "ids.txt").write_text("".join(f"[/bold]{row}[red]\n" for row in range(len(corpus))))
     config.data.ids_path = str(tmp_path / "ids.txt")
     config.train.num_epochs = 2
-    loop.train(config, tmp_path / "[run]", console=console)
+    quantizer.train(config, tmp_path / "[run]", messages=Messages.to_console(console))
     told = console.export_text()
     assert "[/bold]0[red]" in told and "[run]" in told
 
@@ -240,7 +245,7 @@ def test_ids_that_look_like_markup_are_printed_as_they_are(config, corpus, tmp_p
 def test_a_schedule_that_leaves_noise_at_the_end_is_warned_of(config, tmp_path, console, schedule, warned):
     config.train.annealing_schedule = schedule
     config.train.num_epochs = 2
-    loop.train(config, tmp_path / "run", console=console)
+    quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
     assert ("Warning: the temperature ends at 1.999" in console.export_text()) == warned
 
 
@@ -248,15 +253,57 @@ def test_a_run_that_diverges_is_one_line_and_no_checkpoint(config, tmp_path, con
     config.model.quantization_method = "ste"
     config.train.update({"learning_rate": 1e30, "warmup_epochs": 0.0})
     with pytest.raises(UserError, match="training has diverged"):
-        loop.train(config, tmp_path / "run", console=console)
+        quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
     assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
 
 
 def test_sizes_given_as_a_list_resume_and_one_size_in_a_tuple_is_not_one_level(config, tmp_path, console):
     config.train.num_epochs = 2
     config.model.codebook_size = [4, 8, 16]
-    loop.train(config, tmp_path / "run", console=console)
-    loop.train(config, tmp_path / "run", console=console)
+    quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
+    quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
     config.model.codebook_size = (8,)
     with pytest.raises(UserError, match="1 numbers, but config.model.num_levels is 3"):
-        loop.train(config, tmp_path / "other", console=console)
+        quantizer.train(config, tmp_path / "other", messages=Messages.to_console(console))
+
+
+@pytest.mark.parametrize("metric", ["r2", "distinct_rate"])
+def test_in_memory_a_run_is_that_of_the_command_bit_for_bit(config, corpus, tmp_path, console, metric):
+    config.train.best_metric = metric
+    config.train.num_epochs = 12
+    messages = Messages.to_console(console)
+    written = quantizer.train(config, tmp_path / "run", messages=messages)
+    restored = restore_run(tmp_path / "run")
+    in_memory = quantizer.train_quantizer(config, VectorSet(np.arange(len(corpus)), corpus), messages=messages)
+    assert written.step == restored.step == in_memory.step
+    assert same_state(written.state, restored.state) and same_state(in_memory.state, restored.state)
+    assert in_memory.recipe == restored.recipe
+    rows = read_records(tmp_path / "run", "train") + read_records(tmp_path / "run", "eval")
+    assert sorted(in_memory.records, key=lambda row: (row["kind"] == "eval", row["step"])) == rows
+
+
+def test_without_a_workdir_nothing_is_written_to_disk(config, corpus):
+    config.train.num_epochs = 4
+    opened = []
+    sys.addaudithook(lambda event, args: opened.append((event, args)) if recording and event in _WRITES else None)
+    recording = True
+    run = quantizer.train_quantizer(config, VectorSet(np.arange(len(corpus)), corpus), messages=Messages.silent())
+    recording = False
+    assert run.step == 20 and run.model.assign(corpus).shape == (300, 3)
+    assert [args for event, args in opened if event != "open" or _is_for_writing(*args)] == []
+
+
+_WRITES = ("open", "os.mkdir", "os.rename", "tempfile.mkdtemp", "tempfile.mkstemp")
+
+
+def _is_for_writing(path, mode, flags):
+    """The tests keep compiled programs, which is no part of a run."""
+    ours = str(path) != os.devnull and not str(path).startswith(str(jax.config.jax_compilation_cache_dir))
+    return ours and bool(flags & (os.O_WRONLY | os.O_RDWR))
+
+
+def test_an_interrupted_run_in_memory_gives_nothing(config, corpus, console, monkeypatch):
+    interrupt_after(monkeypatch, 3)
+    data = VectorSet(np.arange(len(corpus)), corpus)
+    assert quantizer.train_quantizer(config, data, messages=Messages.to_console(console)) is None
+    assert "Stopped at step 30 of 100." in console.export_text()

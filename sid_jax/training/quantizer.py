@@ -1,0 +1,214 @@
+"""Training of the quantizer: from a config and its files, or from vectors in memory, to a trained model."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from sid_jax.config import check_config, default_config
+from sid_jax.data.load import load_corpus
+from sid_jax.data.vector_set import VectorSet
+from sid_jax.errors import UserError
+from sid_jax.messages import Messages
+from sid_jax.metrics.codes import max_distinct_rate, perplexity_of_counts, usage_of_counts
+from sid_jax.training.checkpoints import open_checkpoints
+from sid_jax.training.corpus import ResidentCorpus, StreamedCorpus, durations_of, open_corpus
+from sid_jax.training.evaluate import Evaluation, evaluate
+from sid_jax.training.processes import agreed, from_first, is_first, noticing_loss
+from sid_jax.training.recipe import Recipe
+from sid_jax.training.records import check_wandb
+from sid_jax.training.restore import TrainedRun
+from sid_jax.training.run_loop import Evaluated, Job, best_of, run
+from sid_jax.training.sharding import all_devices, on_every_device, refuse_uneven_batches
+from sid_jax.training.state import TrainState, abstract_model, abstract_state, begin, level_sizes, make_state
+from sid_jax.training.summary import evaluation_text, show_samples, show_summary, steps_text
+from sid_jax.training.workdir import claim_workdir
+
+
+@noticing_loss()
+def train(
+    config: ConfigDict, workdir: Path, *, messages: Messages | None = None, started: float | None = None
+) -> TrainedRun | None:
+    """Trains on the files that the config names; see `train_quantizer`.
+
+    Args:
+      config: as from `sid_jax.config`, or a file in `configs/`.
+      workdir: the run's folder, for its settings, checkpoints and metrics.
+      messages: where text goes; to standard output if None.
+      started: `time.monotonic()` from which to count the start-up time; None for now.
+
+    Returns:
+      The run at its best checkpoint; None if it was asked to stop.
+
+    Raises:
+      UserError: for a config, data or a workdir that cannot be used.
+    """
+    started = started or time.monotonic()
+    with agreed():
+        check_config(config)
+        check_wandb(config.train.wandb)
+        data = load_corpus(config)
+    return train_quantizer(config, data, workdir=workdir, messages=messages, started=started)
+
+
+@noticing_loss()
+def train_quantizer(
+    config: ConfigDict,
+    data: VectorSet,
+    *,
+    workdir: Path | None = None,
+    messages: Messages | None = None,
+    started: float | None = None,
+) -> TrainedRun | None:
+    """Trains a quantizer on vectors until the config's last epoch.
+
+    With a workdir it starts where the last checkpoint stands. Killed at any moment and started again, a run ends bit
+    for bit where it would have ended; SIGTERM and Ctrl-C save and return. Without one nothing is written to disk, and
+    an interruption loses the run. Several processes train as one (see `training.processes`); the first of them prints.
+
+    Args:
+      config: as from `sid_jax.config`; what it says of files is not looked at.
+      data: the items. Those that are cold are not trained on.
+      workdir: the run's folder, for its settings, checkpoints and metrics; None keeps all in memory.
+      messages: where text goes; to standard output if None.
+      started: `time.monotonic()` from which to count the start-up time; None for now.
+
+    Returns:
+      The run at the checkpoint that is best by `train.best_metric`; None if it was asked to stop.
+
+    Raises:
+      UserError: for a config, data or a workdir that cannot be used, or a run that diverges.
+    """
+    started = started or time.monotonic()
+    messages = (messages or Messages.to_console()) if is_first() else Messages.silent()
+    with agreed():
+        check_config(config)
+        trained, mesh = data.trained(), all_devices()
+        _refuse_too_few_items(config, trained)
+        most = _max_distinct_rate(trained)
+        refuse_uneven_batches(config.train.batch_size, mesh)
+        fingerprint = data.fingerprint() if workdir else ""
+    if workdir:
+        shape, num_left_out = trained.vectors.shape, data.left_out.num_rows
+        claim_workdir(workdir, config, default_config(), fingerprint, data_shape=shape, num_left_out=num_left_out)
+    if data.left_out.num_rows:
+        messages.line(str(data.left_out))
+    job = _QuantizerJob(config, trained, most, mesh)
+    _warn_of_noise_at_the_end(job.recipe, messages)
+    with open_checkpoints(workdir, config.train) as checkpoints:
+        ended = run(job, checkpoints, workdir=workdir, messages=messages)
+        if not ended.finished:
+            return None
+        evaluation = job.evaluation or job.measure(ended.state)
+        startup = ended.first_steps and ended.first_steps - started
+        show_samples(messages, trained, evaluation.codes)
+        show_summary(messages, evaluation.metrics, ended.step, time.monotonic() - started, startup)
+        state, step = best_of(job, checkpoints, ended)
+        if step not in (None, ended.step):
+            messages.line(f"The best checkpoint is that of step {step:,}{': export takes it' * bool(workdir)}.")
+        if workdir:
+            messages.line(f"Next: sid-jax export --workdir={workdir} --out=exports/{workdir.name}")
+    return TrainedRun(config, data, job.recipe, state, step or ended.step, ended.records)
+
+
+class _QuantizerJob(Job[TrainState]):
+    """The quantizer's training as the run loop sees it."""
+
+    def __init__(self, config: ConfigDict, data: VectorSet, most: float, mesh: Mesh):
+        self._num_features = data.vectors.shape[1]
+        durations = durations_of(config.train, data.vectors.shape)
+        super().__init__(config, mesh, durations)
+        self._data, self._most = data, most
+        self.recipe = Recipe.of(config, durations, abstract_model(config, self._num_features))
+        self.evaluation: Evaluation | None = None
+        self._corpus: ResidentCorpus | StreamedCorpus
+
+    def __enter__(self) -> _QuantizerJob:
+        self._corpus = open_corpus(self.config, self._data, self.mesh).__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._corpus.__exit__()
+
+    def abstract_state(self) -> TrainState:
+        return abstract_state(self.config, self.recipe.optimizer, self._num_features, self.mesh)
+
+    def begin(self) -> TrainState:
+        def make() -> TrainState:
+            return make_state(begin(self.config, self._data.vectors), self.recipe.optimizer)
+
+        return on_every_device(from_first(make, self.abstract_state()), self.mesh)
+
+    def opening(self) -> str:
+        num_items, num_features = self._data.vectors.shape
+        return f"{num_items:,} vectors of {num_features} features ({self._data.source})"
+
+    def take_steps(self, state: TrainState, step: int, num_steps: int) -> tuple[TrainState, dict[str, Any]]:
+        return self._corpus.train_steps(self.recipe.at(step), state, step, num_steps)
+
+    def row(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        """Losses are means over the call's steps; schedules are as they stood last."""
+        counts = metrics.pop("counts")
+        scheduled = ("temperature", "noise_scale", "learning_rate")
+        row = {name: float(values[-1] if name in scheduled else np.mean(values)) for name, values in metrics.items()}
+        return {**row, "usage": usage_of_counts(counts), "perplexity": perplexity_of_counts(counts)}
+
+    def shown(self, row: dict[str, Any]) -> str:
+        return steps_text(row, self.evaluation.metrics["distinct_rate"] if self.evaluation else None)
+
+    def measure(self, state: TrainState) -> Evaluation:
+        """Returns the figures of the whole corpus."""
+        return evaluate(self.recipe, state, self._data.vectors, self._most, self.mesh)
+
+    def evaluate(self, state: TrainState, step: int, row: dict[str, Any]) -> Evaluated[TrainState]:
+        self.evaluation = self.measure(state)
+        with agreed():
+            _refuse_divergence(self.evaluation, step)
+        return Evaluated(state, self.evaluation.metrics, evaluation_text(row, self.evaluation.metrics))
+
+
+def _refuse_too_few_items(config: ConfigDict, data: VectorSet) -> None:
+    count, largest = len(data.ids), max(level_sizes(config.model))
+    if count < 2:
+        raise UserError(f"{data.source}: holds one item, and IDs are to tell items apart; give more")
+    if largest > count:
+        raise UserError(
+            f"config.model.codebook_size is {largest}, but there are only {count} items ({data.source}): no more "
+            f"codes than items can be in use; set --config.model.codebook_size to {count} or less"
+        )
+
+
+def _max_distinct_rate(data: VectorSet) -> float:
+    """Returns `max_distinct_rate`, after seeing that there is something to learn."""
+    most = max_distinct_rate(data.vectors)
+    if round(most * len(data.ids)) == 1:
+        raise UserError(
+            f"{data.source}: all {len(data.ids)} vectors are the same, so that no ID could tell one item from another; "
+            "see whether this is the file, and the column, of vectors"
+        )
+    return most
+
+
+def _refuse_divergence(evaluation: Evaluation, step: int) -> None:
+    if not math.isfinite(evaluation.metrics["r2"]):
+        raise UserError(
+            f"training has diverged: the reconstruction is not finite at step {step}; lower "
+            "config.train.learning_rate, in a new --workdir"
+        )
+
+
+def _warn_of_noise_at_the_end(recipe: Recipe, messages: Messages) -> None:
+    last = jnp.int32(recipe.durations.num_steps - 1)
+    if recipe.model_settings.quantization_method == "gumbel_softmax" and recipe.noise_scale(last) > 0:
+        messages.line(
+            f"Warning: the temperature ends at {float(recipe.temperature(last)):.3f}, above model.min_temperature, and "
+            "the noise with it: training codes will not be those of export. A smaller model.temperature_decay, or "
+            "train.annealing_schedule=cosine, reaches the floor."
+        )

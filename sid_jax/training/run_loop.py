@@ -1,0 +1,288 @@
+"""The loop that trains whatever is trained: restore, take steps, evaluate, save, grant an interruption, report."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import signal
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from sid_jax.errors import UserError
+from sid_jax.messages import Messages
+from sid_jax.training.checkpoints import Checkpoints, MemoryCheckpoints
+from sid_jax.training.processes import SharedFlag
+from sid_jax.training.records import open_records
+from sid_jax.training.schedules import Lengths
+
+
+class State(Protocol):
+    """What a job carries from step to step: a pytree with the number of steps done, an int32 scalar."""
+
+    @property
+    def step(self) -> jax.Array:
+        """Optimizer steps done."""
+
+
+S = TypeVar("S", bound=State)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluated(Generic[S]):
+    """What a job found at an evaluation.
+
+    Attributes:
+      state: to go on from.
+      figures: for the records and, under the kind "eval", for the checkpoint.
+      text: the figures in words.
+      problem: why training cannot go on; empty if it can.
+    """
+
+    state: S
+    figures: dict[str, Any]
+    text: str
+    problem: str = ""
+
+
+class Job(abc.ABC, Generic[S]):
+    """What a run loop trains. The loop uses it as a context while it takes steps.
+
+    Attributes:
+      config: the run's settings.
+      mesh: the devices.
+      lengths: in steps.
+      evaluate_every_steps: a multiple of `lengths.log_every_steps`; the last step is evaluated in any case.
+      kind: of an evaluation's records. The figures of "eval" choose the best checkpoint.
+      quiet: whether no line is printed at the start and at an evaluation.
+    """
+
+    kind = "eval"
+    quiet = False
+
+    def __init__(self, config: ConfigDict, mesh: Mesh, lengths: Lengths):
+        self.config, self.mesh, self.lengths = config, mesh, lengths
+        self.evaluate_every_steps = lengths.eval_every_steps
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    @abc.abstractmethod
+    def abstract_state(self) -> S:
+        """Returns the shapes and types of the state, and the devices that it is on."""
+
+    @abc.abstractmethod
+    def begin(self) -> S:
+        """Returns the state that a new run starts with, on every device."""
+
+    @abc.abstractmethod
+    def opening(self) -> str:
+        """Returns in words what is trained on."""
+
+    @abc.abstractmethod
+    def take_steps(self, state: S, step: int, num_steps: int) -> tuple[S, dict[str, Any]]:
+        """Takes steps from `step` on, which is the state's; returns the state and the metrics, still on the device."""
+
+    @abc.abstractmethod
+    def row(self, metrics: dict[str, Any]) -> dict[str, Any]:
+        """Returns the metrics of a call, as NumPy arrays, in plain numbers; "loss" is among them."""
+
+    def shown(self, row: dict[str, Any]) -> str:
+        """Returns the words beside the progress bar."""
+        return f"loss {row['loss']:.3f}"
+
+    @abc.abstractmethod
+    def evaluate(self, state: S, step: int, row: dict[str, Any]) -> Evaluated[S]:
+        """Evaluates a state; `row` is that of the last steps."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended(Generic[S]):
+    """How a run ended.
+
+    Attributes:
+      state: at the last step taken.
+      step: that step.
+      finished: whether it is the run's last.
+      seconds: how long this process trained, without evaluations.
+      first_steps: `time.monotonic()` when the first call had been dispatched; None if none was.
+      records: the rows that a run without a folder kept in memory.
+      interruption: the signal that came, if one did.
+    """
+
+    state: S
+    step: int
+    finished: bool
+    seconds: float
+    first_steps: float | None
+    records: tuple[dict[str, Any], ...]
+    interruption: Interruption
+
+
+def run(
+    job: Job[S], checkpoints: Checkpoints | MemoryCheckpoints, *, workdir: Path | None, messages: Messages
+) -> Ended[S]:
+    """Trains from the start, or from the latest checkpoint, to the last step; SIGTERM and Ctrl-C save and return.
+
+    Killed at any moment and started again, a run ends bit for bit where it would have ended.
+
+    Args:
+      job: what is trained.
+      checkpoints: its states.
+      workdir: for the metrics; None keeps them in memory.
+      messages: where text goes.
+
+    Raises:
+      UserError: if an evaluation finds that training cannot go on.
+    """
+    latest = checkpoints.latest_step
+    state = checkpoints.restore(latest, job.abstract_state()) if latest else job.begin()
+    step, lengths, seconds = int(state.step), job.lengths, 0.0
+    with job, _Reporter(job, workdir, messages, step) as reporter, Interruption() as interruption:
+        stop = SharedFlag(job.mesh)
+        while step < lengths.num_steps and not stop.raised(interruption.asked):
+            began = time.monotonic()
+            num_steps = min(lengths.log_every_steps, lengths.num_steps - step)
+            state, metrics = job.take_steps(state, step, num_steps)
+            step += num_steps
+            reporter.trained(step, metrics)
+            figures, last = None, step == lengths.num_steps
+            if last or step % job.evaluate_every_steps == 0:
+                jax.block_until_ready(state)
+                seconds += time.monotonic() - began
+                evaluated = job.evaluate(state, step, reporter.last_row())
+                state = evaluated.state
+                reporter.evaluated(step, evaluated)
+                if evaluated.problem:
+                    raise UserError(evaluated.problem)
+                figures = evaluated.figures if job.kind == "eval" else None
+            else:
+                seconds += time.monotonic() - began
+            if last or step % lengths.eval_every_steps == 0:
+                checkpoints.save(step, state, figures)
+    finished = step >= lengths.num_steps
+    if not finished and step != checkpoints.latest_step:
+        checkpoints.save(step, state, None)
+    checkpoints.wait()
+    if not finished:
+        kept = "Stopped and saved" if workdir else "Stopped"
+        goes_on = "; the same command goes on" if workdir else ""
+        messages.line(f"{kept} at step {step:,} of {lengths.num_steps:,}{goes_on}.")
+    return Ended(state, step, finished, seconds, reporter.first_steps, reporter.kept_rows, interruption)
+
+
+def best_of(job: Job[S], checkpoints: Checkpoints | MemoryCheckpoints, ended: Ended[S]) -> tuple[S, int | None]:
+    """Returns the state of the best checkpoint and its step; the last state and None if none was evaluated."""
+    best = checkpoints.best_step
+    if best is None or best == ended.step:
+        return ended.state, best
+    return checkpoints.restore(best, job.abstract_state()), best
+
+
+class _Reporter:
+    """Records metrics and shows progress. Use it as a context."""
+
+    def __init__(self, job: Job[Any], workdir: Path | None, messages: Messages, step: int):
+        self._job, self._messages = job, messages
+        self._records = open_records(workdir, step, job.config, messages.line)
+        self._bar = messages.progress("training", job.lengths.num_steps, completed=step)
+        self._pending: tuple[int, dict[str, Any]] | None = None
+        self._row: dict[str, Any] = {}
+        self.first_steps: float | None = None
+        if not job.quiet:
+            messages.line(_opening(job, step))
+
+    def __enter__(self) -> _Reporter:
+        self._bar.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.last_row()
+        self._bar.__exit__()
+        for records in self._records:
+            records.close()
+
+    @property
+    def kept_rows(self) -> tuple[dict[str, Any], ...]:
+        return tuple(row for records in self._records for row in records.rows)
+
+    def trained(self, step: int, metrics: dict[str, Any]) -> None:
+        """Takes the metrics of a call that the device is still at work on, and writes down those of the one before."""
+        self.first_steps = self.first_steps or time.monotonic()
+        self.last_row()
+        self._pending = (step, metrics)
+
+    def last_row(self) -> dict[str, Any]:
+        """Returns the metrics of the last call, written down: this waits for the device."""
+        if self._pending is not None:
+            step, metrics = self._pending
+            self._pending = None
+            epoch = step / self._job.lengths.steps_per_epoch
+            self._row = {"epoch": epoch, **self._job.row(jax.device_get(metrics))}
+            self._write("train", step, self._row)
+            self._bar.move(step, self._job.shown(self._row))
+        return self._row
+
+    def evaluated(self, step: int, evaluated: Evaluated[Any]) -> None:
+        """Writes down and prints the figures of an evaluation."""
+        self._write(self._job.kind, step, evaluated.figures)
+        if not self._job.quiet:
+            row = self._row
+            self._messages.line(f"step {step:>6} epoch {row['epoch']:>6.1f}  loss {row['loss']:8.3f}  {evaluated.text}")
+
+    def _write(self, kind: str, step: int, metrics: dict[str, Any]) -> None:
+        for records in self._records:
+            records.write(kind, step, metrics)
+
+
+def _opening(job: Job[Any], step: int) -> str:
+    devices = f"{jax.device_count()} {jax.devices()[0].device_kind} device{'s' * (jax.device_count() > 1)}"
+    devices += f" of {jax.process_count()} processes" * (jax.process_count() > 1)
+    resumed = f", resuming at step {step:,}" if step else ""
+    return (
+        f"{job.opening()}; {devices}; {job.lengths.num_steps:,} steps, {job.lengths.steps_per_epoch} an epoch{resumed}"
+    )
+
+
+class Interruption:
+    """Within its context, the first SIGTERM or SIGINT sets `asked`; a second one acts as it did before.
+
+    Outside the main thread, where Python sets no signal handlers, it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._came: int | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():
+            numbers = (signal.SIGTERM, signal.SIGINT)
+            self._before = {number: signal.signal(number, self._ask) for number in numbers}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    def pass_on(self) -> None:
+        """Lets the signal act as it did before, if one came: where a loop has ended and more is to follow."""
+        if self._came is not None:
+            signal.raise_signal(self._came)
+
+    def _ask(self, number: int, _: FrameType | None) -> None:
+        self.asked, self._came = True, number
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
