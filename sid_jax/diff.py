@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-from rich.console import Console
 from rich.table import Table
 
 from sid_jax.export.id_tables import parse_id_source, read_id_table
@@ -15,6 +14,7 @@ from sid_jax.ids.convert import common_rows, comparable
 from sid_jax.ids.matching import best_orders, renumbered
 from sid_jax.ids.table import IdTable
 from sid_jax.json_file import write_json
+from sid_jax.messages import Messages
 
 
 def compare(old: IdTable, new: IdTable) -> dict[str, Any]:
@@ -85,13 +85,13 @@ def _reassigned(old: IdTable, new: IdTable) -> int:
     return len(np.setdiff1d(np.intersect1d(before, after), still))
 
 
-def diff(old: str, new: str, *, out: str | None = None, console: Console | None = None) -> dict[str, Any]:
+def diff(old: str, new: str, *, out: str | None = None, messages: Messages | None = None) -> dict[str, Any]:
     """Prints and returns what became of items and their IDs.
 
     Args:
       old, new: as of `sid_jax.export.id_tables.read_id_table`.
       out: a .json file for the figures.
-      console: where to print; standard output if None.
+      messages: where to print; standard output if None.
 
     Raises:
       UserError: if a table cannot be read.
@@ -100,11 +100,11 @@ def diff(old: str, new: str, *, out: str | None = None, console: Console | None 
     figures = compare(before, after)
     if out is not None:
         write_json(Path(out), figures)
-    _print(console or Console(), before, after, figures)
+    _print(messages or Messages.to_console(), before, after, figures)
     return figures
 
 
-def _print(console: Console, old: IdTable, new: IdTable, figures: dict[str, Any]) -> None:
+def _print(messages: Messages, old: IdTable, new: IdTable, figures: dict[str, Any]) -> None:
     lines = [
         f"{old.name}, {figures['num_old']:,} items, and {new.name}, {figures['num_new']:,}: {figures['num_common']:,} "
         f"in both, {figures['num_added']:,} new, {figures['num_gone']:,} gone",
@@ -117,9 +117,9 @@ def _print(console: Console, old: IdTable, new: IdTable, figures: dict[str, Any]
     if figures["lengths"][0] != figures["lengths"][1]:
         lines.append("IDs had {} codes and have {} now: each counts as another one".format(*figures["lengths"]))
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        messages.line(line)
     if figures["num_common"]:
-        console.print(_levels(figures))
+        messages.show(_levels(figures))
 
 
 def _levels(figures: dict[str, Any]) -> Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.json as pa_json
 import pyarrow.parquet as pq
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -28,6 +26,7 @@ from sid_jax.export.artifact import load_export
 from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.ids.table import IdTable
 from sid_jax.json_file import write_json
+from sid_jax.messages import Messages
 from sid_jax.metrics.codes import code_figures, max_distinct_rate
 from sid_jax.metrics.ids import (
     explained_beyond_chance,
@@ -50,55 +49,56 @@ _TOGETHER_FEATURES = 64
 _HISTORY_COLUMNS = ("user_id", "item_id", "timestamp")
 
 
-@dataclasses.dataclass(frozen=True)
-class Sources:
-    """Where things lie, as the command's flags say; None for what there is not."""
-
-    ids: str
-    vectors: str | None = None
-    vector_ids: str | None = None
-    id_column: str = "item_id"
-    vector_column: str = "vector"
-    codebooks: str | None = None
-    labels: str | None = None
-    histories: str | None = None
-    holdout: int = 2
-    other: str | None = None
-
-
-def evaluate_ids(sources: Sources, *, out: str | None = None, console: Console | None = None) -> dict[str, Any]:
-    """Measures Semantic IDs, prints a table, and returns the figures.
+def evaluate_ids(
+    ids: str,
+    *,
+    vectors: str | None = None,
+    vector_ids: str | None = None,
+    id_column: str = "item_id",
+    vector_column: str = "vector",
+    codebooks: str | None = None,
+    labels: str | None = None,
+    histories: str | None = None,
+    holdout: int = 2,
+    other: str | None = None,
+    out: str | None = None,
+    messages: Messages | None = None,
+) -> dict[str, Any]:
+    """Measures Semantic IDs in files, prints a table, and returns the figures of `measure`.
 
     Args:
-      sources: what to measure; vectors, codebooks, labels, histories and a second set of IDs each allow more figures.
+      ids: what to measure, as of `parse_id_source`.
+      vectors, vector_ids, id_column, vector_column: as of `read_vector_files`, `vector_ids` a file with an id a line.
+      codebooks: an export's folder, whose decoder says what IDs stand for.
+      labels: as of `read_labels`.
+      histories: a file of sequences or interactions.
+      holdout: how many of each user's last interactions are left out.
+      other: IDs of the same items after another training.
       out: a .json file for the figures; None for none.
-      console: where to print; standard output if None.
+      messages: where to print; standard output if None.
 
     Raises:
       UserError: for a file that cannot be used.
     """
-    if sources.codebooks and not sources.vectors:
+    if codebooks and not vectors:
         raise UserError("--codebooks needs --vectors: what IDs stand for is compared with the items' vectors")
-    table, vectors = read_id_table(*parse_id_source(sources.ids)), None
-    if sources.vectors:
+    table, rows = read_id_table(*parse_id_source(ids)), None
+    if vectors:
         data = read_vector_files(
-            sources.vectors,
-            id_column=sources.id_column,
-            vector_column=sources.vector_column,
-            ids_paths=[sources.vector_ids or ""],
+            vectors, id_column=id_column, vector_column=vector_column, ids_paths=[vector_ids or ""]
         )
-        table, vectors = table.align(data.ids), np.asarray(data.vectors, np.float32)
+        table, rows = table.align(data.ids), np.asarray(data.vectors, np.float32)
     figures = measure(
         table,
-        vectors,
-        model=load_export(sources.codebooks).model if sources.codebooks else None,
-        labels=read_labels(sources.labels, table.item_ids) if sources.labels else None,
-        histories=_read_histories(sources, table.item_ids) if sources.histories else None,
-        other=read_id_table(*parse_id_source(sources.other)) if sources.other else None,
+        rows,
+        model=load_export(codebooks).model if codebooks else None,
+        labels=read_labels(labels, table.item_ids) if labels else None,
+        histories=_read_histories(histories, table.item_ids).without_last(holdout) if histories else None,
+        other=read_id_table(*parse_id_source(other)) if other else None,
     )
     if out:
         write_json(Path(out), {"ids": table.name, **figures})
-    _print(console or Console(), table.name, figures)
+    _print(messages or Messages.to_console(), table.name, figures)
     return figures
 
 
@@ -167,12 +167,11 @@ def _figures_of_vectors(semantic_ids: np.ndarray, vectors: np.ndarray) -> dict[s
     }
 
 
-def _read_histories(sources: Sources, item_ids: np.ndarray) -> Histories:
-    """Reads the histories without the last interactions of each user."""
-    path = Path(sources.histories or "").expanduser()
-    read = read_interactions if path.suffix in (".parquet", ".csv") else read_sequences
-    columns = _HISTORY_COLUMNS if read is read_interactions else ()
-    return read(path, item_ids, *columns).without_last(sources.holdout)
+def _read_histories(source: str, item_ids: np.ndarray) -> Histories:
+    path = Path(source).expanduser()
+    if path.suffix in (".parquet", ".csv"):
+        return read_interactions(path, item_ids, *_HISTORY_COLUMNS)
+    return read_sequences(path, item_ids)
 
 
 def _by_depth(model: RQVAE, semantic_ids: np.ndarray, vectors: np.ndarray) -> list[dict[str, float]]:
@@ -236,21 +235,21 @@ def _label_list(value: Any) -> Sequence[str]:
     return [label for label in str(value).split("|") if label]
 
 
-def _print(console: Console, name: str, figures: dict[str, Any]) -> None:
+def _print(messages: Messages, name: str, figures: dict[str, Any]) -> None:
     """Prints what was measured: a figure of the whole table a row, and then a column for each depth of prefix."""
     whole = Table(title=f"{escape(name)}: {figures['num_items']:,} items", title_justify="left")
     for column in ("figure", "value", "beside it"):
         whole.add_column(column, justify="right" if column == "value" else "left")
     for row in _whole_rows(figures):
         whole.add_row(*row)
-    console.print(whole)
+    messages.show(whole)
     by_depth = Table(title="By level, or by the prefix of so many codes", title_justify="left")
     by_depth.add_column("figure")
     for depth in range(1, figures["num_levels"] + 1):
         by_depth.add_column(str(depth), justify="right")
     for title, values in _rows_by_depth(figures):
         by_depth.add_row(title, *values)
-    console.print(by_depth)
+    messages.show(by_depth)
 
 
 def _whole_rows(figures: dict[str, Any]) -> list[tuple[str, str, str]]:

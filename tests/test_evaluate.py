@@ -14,7 +14,7 @@ from rich.console import Console
 
 from sid_jax.config import default_config
 from sid_jax.errors import UserError
-from sid_jax.evaluate import Sources, evaluate_ids, read_labels
+from sid_jax.evaluate import evaluate_ids, read_labels
 from sid_jax.export.run import export
 from sid_jax.messages import Messages
 from sid_jax.presets import set_mlp
@@ -58,7 +58,7 @@ def folder(tmp_path_factory):
 
 def figures(folder, ids, **more):
     sources = {name: str(folder / value) for name, value in more.items()}
-    return evaluate_ids(Sources(ids=str(folder / ids), **sources), console=Console(file=io.StringIO()))
+    return evaluate_ids(str(folder / ids), **sources, messages=Messages.silent())
 
 
 def test_every_kind_of_file_gives_the_same_figures(folder):
@@ -101,8 +101,8 @@ def test_histories_say_which_items_are_taken_together(folder):
     found = figures(folder, "ids.npy", histories="sequences.txt")["together_beyond_chance"]
     assert found[0] > 0.2 and found[1] == 0  # nothing beyond chance where each item has a prefix to itself
     assert figures(folder, "ids.npy", histories="interactions.csv")["together_beyond_chance"] == pytest.approx(found)
-    whole = Sources(ids=str(folder / "ids.npy"), histories=str(folder / "sequences.txt"), holdout=0)
-    assert evaluate_ids(whole, console=Console(file=io.StringIO()))["together_beyond_chance"][0] < found[0]
+    whole = {"histories": str(folder / "sequences.txt"), "holdout": 0, "messages": Messages.silent()}
+    assert evaluate_ids(str(folder / "ids.npy"), **whole)["together_beyond_chance"][0] < found[0]
     np.save(folder / "mixed.npy", np.random.default_rng(0).permutation(np.load(folder / "ids.npy")))
     assert abs(figures(folder, "mixed.npy", histories="sequences.txt")["together_beyond_chance"][0]) < 0.05
 

@@ -21,7 +21,7 @@ from rich.console import Console
 from sid_jax import command
 from sid_jax.append.run import append
 from sid_jax.bulk.run import export_files
-from sid_jax.evaluate import Sources, evaluate_ids
+from sid_jax.evaluate import evaluate_ids
 from sid_jax.export.artifact import load_export
 from sid_jax.export.run import export
 from sid_jax.messages import Messages
@@ -375,8 +375,8 @@ def test_exports_to_append_to(made, tmp_path, mistake, name):
 
 def test_vectors_and_ids_that_are_not_of_the_same_items(made, tmp_path, mistake):
     np.save(tmp_path / "more.npy", np.concatenate([VECTORS, VECTORS[:2] + 1]))
-    sources = Sources(ids=str(made / "out"), vectors=str(tmp_path / "more.npy"))
-    assert "2 of the catalog's 302 items have no Semantic ID there" in mistake(lambda: evaluate_ids(sources))
+    line = mistake(lambda: evaluate_ids(str(made / "out"), vectors=str(tmp_path / "more.npy")))
+    assert "2 of the catalog's 302 items have no Semantic ID there" in line
 
 
 # As a user types it.

@@ -157,7 +157,7 @@ def _next_export(
         "version": {"number": published.number + 1, "parent": published.lineage(), **version.counts},
         "data": {**data, "num_items": len(items), "num_features": before.model.mean.shape[0]},
         "semantic_ids": semantic_ids_section(
-            published.scheme, published.capacity, version.sizes, moved.any(axis=1).mean(), moved.mean(axis=0)
+            published.scheme, published.capacity, items.sizes, moved.any(axis=1).mean(), moved.mean(axis=0)
         ),
         "schema": before.manifest["schema"],
         "metrics": metrics_of(codes, before.model.quantizer.codebook_sizes),

@@ -90,7 +90,6 @@ class Version:
       added: `[n]`, rows of the items that nobody had heard of.
       retired: who has an ID to come back to.
       removed_in: `[R]` int32, in which version each of these was gone.
-      sizes: how many codes there are at each level of a Semantic ID.
       counts: what the manifest says of who came and went.
     """
 
@@ -98,7 +97,6 @@ class Version:
     added: np.ndarray
     retired: IdTable
     removed_in: np.ndarray
-    sizes: tuple[int, ...]
     counts: dict[str, int]
 
 
@@ -143,7 +141,7 @@ def next_version(published: Published, batch: Batch, who: Membership, *, reuse_r
         "moved": count_moved(published.items, items),
         "retired": len(retired),
     }
-    return Version(items.replace(sizes=sizes), added, retired.replace(sizes=sizes), removed_in, tuple(sizes), counts)
+    return Version(items.replace(sizes=sizes), added, retired.replace(sizes=sizes), removed_in, counts)
 
 
 def _new_items(published: Published, batch: Batch, there: IdTable, retired: IdTable, reuse_removed: bool) -> IdTable:

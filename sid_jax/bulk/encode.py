@@ -42,13 +42,13 @@ def encode_part(job: Job, part: int) -> dict[str, Any]:
             blocks.append((codes, hashes, moments))
     codes, hashes, moments = (np.concatenate(each) for each in zip(*blocks, strict=True))
     if not job.inputs.ids_are_row_numbers:
-        write_array(job.id_hashes(part), np.sort(hash_ids(pa.concat_arrays(ids))))
+        write_array(job.file("id_hashes", part), np.sort(hash_ids(pa.concat_arrays(ids))))
     order = np.argsort(codes[:, 0], kind="stable")
     rows = np.arange(len(codes), dtype=np.int32)
     items = Items(np.full_like(rows, part), rows, ArrowIds(pa.chunked_array(ids)), codes, hashes).rows(order)
-    write_columns(job.encoded(part), items.columns())
+    write_columns(job.file("encoded", part), items.columns())
     counts = [np.bincount(level, minlength=size) for level, size in zip(codes.T, job.sizes, strict=True)]
-    return {"counts": counts, "moments": _added_up(moments)}
+    return {"counts": counts, "moments": moments.sum(axis=0, dtype=np.float64)}
 
 
 def _encoded(
@@ -130,10 +130,6 @@ def _moments(model: RQVAE, vectors: jax.Array, codes: jax.Array, counted: jax.Ar
     counted = counted.astype(jnp.float32)
     scalars = [jnp.sum(counted), jnp.sum(counted * errors), jnp.sum(counted * jnp.sum(jnp.square(away), axis=1))]
     return jnp.concatenate([jnp.stack(scalars), counted @ away])
-
-
-def _added_up(moments: np.ndarray) -> np.ndarray:
-    return moments.sum(axis=0, dtype=np.float64)
 
 
 def _hash_factors(num_features: int) -> np.ndarray:

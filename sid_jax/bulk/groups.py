@@ -45,7 +45,7 @@ def load_items(job: Job, group: Group) -> Items:
     """Reads a group's items out of all parts."""
     found = []
     for part in range(len(job.inputs.parts)):
-        table = read_columns(job.encoded(part))
+        table = read_columns(job.file("encoded", part))
         first, end = np.searchsorted(table["code_0"].to_numpy(), [group.first, group.end])
         found.append(items_of(table.slice(first, end - first)))
     return joined(found)
@@ -57,7 +57,7 @@ def count_group(job: Job, group: Group) -> dict[str, Any]:
     _, where, sizes = np.unique(tuple_keys(items.codes, job.sizes), return_inverse=True, return_counts=True)
     most = {"none": len(where), "suffix": 1, "relocate": job.capacity}[job.scheme]
     rows = np.flatnonzero(sizes[where] > most)
-    write_columns(job.crowded(group.number), {"part": items.part[rows], "row": items.row[rows]})
+    write_columns(job.file("crowded", group.number), {"part": items.part[rows], "row": items.row[rows]})
     return {
         "bucket_sizes": np.unique(sizes, return_counts=True),
         "distinct_vectors": len(np.unique(items.vector_hash)),
@@ -79,7 +79,7 @@ class SpilledRows:
         self._place = np.full(len(part), -1, np.int64)
         for each in np.unique(part[known]).tolist():
             rows = known & (part == each)
-            self._place[rows] = np.searchsorted(np.load(job.crowded_rows(each)), row[rows])
+            self._place[rows] = np.searchsorted(np.load(job.file("crowded_rows", each)), row[rows])
 
     def __len__(self) -> int:
         return len(self._part)
@@ -89,7 +89,7 @@ class SpilledRows:
         vectors = np.empty((len(rows), self._job.inputs.num_features), np.float32)
         for part in np.unique(self._part[rows]).tolist():
             mine = np.flatnonzero(self._part[rows] == part)
-            path = self._job.crowded_vectors(part)
+            path = self._job.file("crowded_vectors", part)
             spilled = np.memmap(path, np.float32, "r").reshape(-1, vectors.shape[1])
             vectors[mine] = take_rows(spilled, self._place[rows[mine]])
         return vectors
@@ -98,10 +98,10 @@ class SpilledRows:
 def gather_part(job: Job, piece: tuple[int, Sequence[Group]]) -> None:
     """Third stage, a piece for each part: reads the vectors of its crowded rows once more, and keeps them."""
     part, groups = piece
-    tables = [of_part(read_columns(job.crowded(group.number)), part) for group in groups]
+    tables = [of_part(read_columns(job.file("crowded", group.number)), part) for group in groups]
     rows = np.sort(np.concatenate([table["row"].to_numpy() for table in tables]))
-    write_array(job.crowded_rows(part), rows)
-    path = job.crowded_vectors(part)
+    write_array(job.file("crowded_rows", part), rows)
+    path = job.file("crowded_vectors", part)
     with whole_file(path) as file:
         for vectors in job.inputs.rows(part, rows, 1024) if len(rows) else ():
             file.write(vectors.data)

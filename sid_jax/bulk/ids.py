@@ -49,7 +49,7 @@ def repeated_hashes(job: Job, piece: tuple[int, int]) -> np.ndarray:
     width = 2**64 // count
     found = []
     for part in range(len(job.inputs.parts)):
-        hashes = np.load(job.id_hashes(part), mmap_mode="r")
+        hashes = np.load(job.file("id_hashes", part), mmap_mode="r")
         last = (number + 1) * width - 1
         first, end = (
             np.searchsorted(hashes, np.uint64(number * width)),
@@ -66,7 +66,7 @@ def refuse_repeated_ids(job: Job, hashes: np.ndarray) -> None:
         return
     seen: dict[object, int] = {}
     for number in range(len(job.inputs.parts)):
-        table = read_columns(job.encoded(number))
+        table = read_columns(job.file("encoded", number))
         chosen = np.flatnonzero(np.isin(hash_ids(table["id"].combine_chunks()), hashes))
         for item, row in zip(
             table["id"].take(pa.array(chosen)).to_pylist(), table["row"].to_numpy()[chosen], strict=True

@@ -18,6 +18,23 @@ from sid_jax.data.parts.vector_parts import VectorParts
 from sid_jax.export.weights import read_model
 from sid_jax.models.rqvae import RQVAE
 
+# Kinds of files that stages leave for later ones, and their endings.
+FILES = {
+    # Of a part: ids and codes, sorted by first code, with the rows they stand in.
+    "encoded": ".arrow",
+    # Of a part: a hash of each id, sorted.
+    "id_hashes": ".npy",
+    # Of a group: the rows whose code tuple has more items than it may have.
+    "crowded": ".arrow",
+    # Of a part: such rows, sorted; and their vectors, in the same order, float32 and nothing else.
+    "crowded_rows": ".npy",
+    "crowded_vectors": ".f32",
+    # Of a group: what rows have instead of their codes, sorted by part.
+    "placed": ".arrow",
+    # Of a group: the rows whose first code has no place left.
+    "leaving": ".arrow",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Job:
@@ -54,33 +71,9 @@ class Job:
         """Where stages leave what later ones read; gone from the finished export."""
         return self.folder / "scratch"
 
-    def encoded(self, part: int) -> Path:
-        """A part's ids and codes, sorted by first code, with the rows they stand in."""
-        return self.scratch / "encoded" / f"{part:06}.arrow"
-
-    def id_hashes(self, part: int) -> Path:
-        """A hash of each id of a part, sorted."""
-        return self.scratch / "id_hashes" / f"{part:06}.npy"
-
-    def crowded(self, group: int) -> Path:
-        """The rows of a group of first codes whose code tuple has more items than it may have."""
-        return self.scratch / "crowded" / f"{group:06}.arrow"
-
-    def crowded_rows(self, part: int) -> Path:
-        """Such rows of a part, sorted."""
-        return self.scratch / "crowded_rows" / f"{part:06}.npy"
-
-    def crowded_vectors(self, part: int) -> Path:
-        """Their vectors, in the same order: float32 and nothing else."""
-        return self.scratch / "crowded_vectors" / f"{part:06}.f32"
-
-    def placed(self, group: int) -> Path:
-        """What rows of a group have instead of their codes, sorted by part."""
-        return self.scratch / "placed" / f"{group:06}.arrow"
-
-    def leaving(self, group: int) -> Path:
-        """The rows of a group whose first code has no place left."""
-        return self.scratch / "leaving" / f"{group:06}.arrow"
+    def file(self, kind: str, number: int) -> Path:
+        """Returns a file of a kind of FILES, of the part or the group of first codes with this number."""
+        return self.scratch / kind / f"{number:06}{FILES[kind]}"
 
 
 @functools.lru_cache(1)

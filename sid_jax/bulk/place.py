@@ -36,14 +36,16 @@ def place_group(job: Job, group: Group) -> dict[str, Any]:
     Who finds no place under the first code leaves it.
     """
     items = load_items(job, group)
-    crowded = _crowded(job, group, items)
+    rows, none = _found(items, read_columns(job.file("crowded", group.number))), np.zeros(job.sizes[0], np.int64)
     if job.scheme == "suffix":
-        return _number(job, group, items, crowded)
-    placing = _placing(job, items, crowded)
+        numbered = append_suffix(items.codes[rows], items.ids[rows])[:, -1:]
+        _write_places(job, group.number, items, rows, numbered)
+        return {**_moves(items.codes[:0], items.codes[:0], none), "suffixes": int(numbered.max(initial=0)) + 1}
+    placing = _placing(job, items, rows)
     leaving = placing.settle()
     moved = np.flatnonzero((placing.codes != items.codes).any(axis=1))
     _write_places(job, group.number, items, moved, placing.codes[moved])
-    write_columns(job.leaving(group.number), items.rows(leaving).columns())
+    write_columns(job.file("leaving", group.number), items.rows(leaving).columns())
     return _moves(
         items.codes[moved], placing.codes[moved], np.bincount(items.codes[leaving, 0], minlength=job.sizes[0])
     )
@@ -58,7 +60,7 @@ def admit_leaving(job: Job, groups: Sequence[Group], counts: np.ndarray, leaving
       counts: `[K]`, how many items each first code was chosen for.
       leaving: `[K]`, how many of them have no place there.
     """
-    homeless = joined([items_of(read_columns(job.leaving(group.number))) for group in groups])
+    homeless = joined([items_of(read_columns(job.file("leaving", group.number))) for group in groups])
     everyone = np.arange(len(homeless.part))
     vectors = SpilledRows(job, homeless.part, homeless.row, np.ones(len(everyone), bool))
     free = places_of_first_code(job.sizes, job.capacity) - (counts - leaving)
@@ -79,7 +81,7 @@ def _admit(
     there = _settled(job, group)
     items = joined([there, homeless.rows(coming)])
     new = len(there.part) + np.arange(len(coming))
-    placing = _placing(job, items, np.isin(np.arange(len(items.part)), new))
+    placing = _placing(job, items, new)
     placing.admit(new, first_codes)
     _write_places(job, number, items, new, placing.codes[new])
     return _moves(items.codes[new], placing.codes[new], np.zeros(job.sizes[0], np.int64))
@@ -88,7 +90,7 @@ def _admit(
 def _settled(job: Job, group: Group) -> Items:
     """Returns a group's items with the codes that they have by now, without those who leave."""
     items = load_items(job, group)
-    places, leaving = read_columns(job.placed(group.number)), read_columns(job.leaving(group.number))
+    places, leaving = read_columns(job.file("placed", group.number)), read_columns(job.file("leaving", group.number))
     codes = items.codes.copy()
     codes[_found(items, places)] = codes_of(places)
     stays = np.ones(len(codes), bool)
@@ -96,40 +98,25 @@ def _settled(job: Job, group: Group) -> Items:
     return dataclasses.replace(items, codes=codes).rows(np.flatnonzero(stays))
 
 
-def _crowded(job: Job, group: Group, items: Items) -> np.ndarray:
-    known = np.zeros(len(items.part), bool)
-    known[_found(items, read_columns(job.crowded(group.number)))] = True
-    return known
-
-
 def _found(items: Items, table: Any) -> np.ndarray:
     """Returns where a table's parts and rows are among the items."""
-    have, wanted = (_place(*pair) for pair in ((items.part, items.row), (table["part"], table["row"])))
+    pairs = ((items.part, items.row), (table["part"], table["row"]))
+    have, wanted = (np.asarray(part, np.int64) << 32 | np.asarray(row, np.int64) for part, row in pairs)
     order = np.argsort(have)
     return order[np.searchsorted(have, wanted, sorter=order)]
 
 
-def _place(part: Any, row: Any) -> np.ndarray:
-    return np.asarray(part, np.int64) << 32 | np.asarray(row, np.int64)
-
-
-def _placing(job: Job, items: Items, known: np.ndarray) -> Placing:
+def _placing(job: Job, items: Items, crowded: np.ndarray) -> Placing:
+    known = np.zeros(len(items.part), bool)
+    known[crowded] = True
     vectors = SpilledRows(job, items.part, items.row, known)
     return Placing(items.codes, items.ids, job.sizes, CodeAlternatives(job.model, vectors), job.capacity)
-
-
-def _number(job: Job, group: Group, items: Items, crowded: np.ndarray) -> dict[str, Any]:
-    rows = np.flatnonzero(crowded)
-    numbered = append_suffix(items.codes[rows], items.ids[rows])
-    _write_places(job, group.number, items, rows, numbered[:, -1:])
-    none = np.zeros(job.sizes[0], np.int64)
-    return {**_moves(items.codes[:0], items.codes[:0], none), "suffixes": int(numbered[:, -1].max(initial=0)) + 1}
 
 
 def _write_places(job: Job, number: int, items: Items, rows: np.ndarray, codes: np.ndarray) -> None:
     rows, codes = (each[np.argsort(items.part[rows], kind="stable")] for each in (rows, codes))
     columns = {"part": items.part[rows], "row": items.row[rows]}
-    write_columns(job.placed(number), {**columns, **code_columns(codes.astype(np.int32))})
+    write_columns(job.file("placed", number), {**columns, **code_columns(codes.astype(np.int32))})
 
 
 def _moves(before: np.ndarray, after: np.ndarray, leaving: np.ndarray) -> dict[str, Any]:
@@ -151,7 +138,7 @@ def write_part(job: Job, piece: tuple[int, int, Sequence[int]]) -> None:
       piece: which part, how many groups have been placed, and the sizes of a Semantic ID's levels.
     """
     part, num_placed, sizes = piece
-    items = items_of(read_columns(job.encoded(part)))
+    items = items_of(read_columns(job.file("encoded", part)))
     # Row r of the part is the rth of them.
     codes = np.empty_like(items.codes)
     codes[items.row] = items.codes
@@ -160,7 +147,7 @@ def write_part(job: Job, piece: tuple[int, int, Sequence[int]]) -> None:
     if job.scheme == "suffix":
         semantic_ids = np.pad(semantic_ids, ((0, 0), (0, 1)))
     for number in range(num_placed):
-        places = of_part(read_columns(job.placed(number)), part)
+        places = of_part(read_columns(job.file("placed", number)), part)
         levels = slice(-1, None) if job.scheme == "suffix" else slice(None)
         semantic_ids[places["row"].to_numpy(), levels] = codes_of(places)
     name = shard_name(part, len(job.inputs.parts))

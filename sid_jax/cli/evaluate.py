@@ -48,10 +48,10 @@ def run() -> None:
 
 def _main() -> None:
     """Measures the IDs that the flags name."""
-    from sid_jax.evaluate import Sources, evaluate_ids
+    from sid_jax.evaluate import evaluate_ids
 
-    sources = Sources(
-        ids=_IDS.value,
+    evaluate_ids(
+        _IDS.value,
         vectors=_VECTORS.value,
         vector_ids=_VECTOR_IDS.value,
         id_column=_ID_COLUMN.value,
@@ -61,5 +61,5 @@ def _main() -> None:
         histories=_HISTORIES.value,
         holdout=_HOLDOUT.value,
         other=_OTHER.value,
+        out=_OUT.value,
     )
-    evaluate_ids(sources, out=_OUT.value)

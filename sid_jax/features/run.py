@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
-from rich.console import Console
 
 from sid_jax.data.csv_columns import as_text, csv_names
 from sid_jax.data.reason import reason
@@ -23,6 +22,7 @@ from sid_jax.features.item_rows import ItemRows
 from sid_jax.features.kinds import KINDS, Features, fit_features, load_features
 from sid_jax.ids.convert import comparable
 from sid_jax.ids.table import IdTable
+from sid_jax.messages import Messages
 
 FEATURES_FILE = "features.parquet"
 _COUNTS = "impressions"
@@ -39,7 +39,7 @@ def make_features(
     window: int = 2,
     hashed: bool = False,
     seed: int = 0,
-    console: Console | None = None,
+    messages: Messages | None = None,
 ) -> None:
     """Writes the features of all items of an ID table, all or nothing.
 
@@ -52,7 +52,7 @@ def make_features(
       fitted: a folder that this wrote for other items, such as those of yesterday: its pieces, n-grams or hash are
         taken as they are, so that every row goes on to mean what it meant; the arguments that say how to fit are not.
       window, hashed, seed: as of `fit_features`.
-      console: where to print; standard output if None.
+      messages: where to print; standard output if None.
 
     Raises:
       UserError: for a file that cannot be used, too few rows, or `out` cannot be written.
@@ -77,12 +77,9 @@ def make_features(
         in_use = len(np.unique(rows.rows))
         figures = {"rows_in_use": in_use, "rows_an_item": float(rows.lengths.mean()), "most": int(rows.lengths.max())}
         write_manifest(folder, {"features": {**about, "made_of": _described(table), **figures}})
-    (console or Console()).print(
+    (messages or Messages.to_console()).line(
         f"{len(rows):,} items have {figures['rows_an_item']:.2f} of {features.num_rows:,} rows each, {in_use:,} in use "
-        f"({kind}); they are in {out}: {FEATURES_FILE}, and what gives new items theirs with --fitted={out}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+        f"({kind}); they are in {out}: {FEATURES_FILE}, and what gives new items theirs with --fitted={out}"
     )
 
 

@@ -12,9 +12,9 @@ from string import Template
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from sid_jax.errors import UserError
+from sid_jax.messages import Messages
 from sid_jax.report.gather import Gathered, gather, read_rows
 from sid_jax.report.layout import COLORS
 from sid_jax.report.shown import Shown, shown_items, title_of
@@ -27,13 +27,13 @@ _SCRIPTS = ("theme.js", "items.js", "search.js", "tree.js", "lists.js", "map.js"
 _GRADES = {"good": "good", "fair": "to watch", "weak": "weak", "none": "for information"}
 
 
-def write_report(folder: Path, out: Path | None = None, *, console: Console | None = None) -> Path:
+def write_report(folder: Path, out: Path | None = None, *, messages: Messages | None = None) -> Path:
     """Writes the report of an export; a page that is there is replaced in one step.
 
     Args:
       folder: as `export.py --out` wrote it.
       out: the page; None for `report.html` in the folder.
-      console: where to say so; standard output if None.
+      messages: where to say so; standard output if None.
 
     Returns:
       The page's path.
@@ -55,7 +55,7 @@ def write_report(folder: Path, out: Path | None = None, *, console: Console | No
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise UserError(f"cannot write {out}: {error.strerror}; name another page with --out") from error
-    (console or Console()).print(f"The report is {out}", markup=False, highlight=False, soft_wrap=True)
+    (messages or Messages.to_console()).line(f"The report is {out}")
     return out
 
 

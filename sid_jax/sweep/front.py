@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sid_jax.messages import Messages
 from sid_jax.sweep.study import Trial
 
 # Past so many trials on the front, only every other one and so on has its number in the picture.
@@ -22,11 +22,11 @@ def settings_text(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name.rpartition('.')[2]}={_short(value)}" for name, value in settings.items())
 
 
-def print_front(console: Console, trials: Sequence[Trial], front: Sequence[Trial], most: float, folder: Path) -> None:
+def print_front(messages: Messages, trials: Sequence[Trial], front: Sequence[Trial], most: float, folder: Path) -> None:
     """Prints the front, the settings of its trials, and the next command.
 
     Args:
-      console: where to.
+      messages: where to.
       trials: all.
       front: the best, the most distinct last; at least one.
       most: the upper bound on the distinct rate.
@@ -42,14 +42,9 @@ def print_front(console: Console, trials: Sequence[Trial], front: Sequence[Trial
     for trial in front:
         distinct_rate, r2 = trial.values or (0.0, 0.0)
         table.add_row(str(trial.number), f"{distinct_rate:.4f}", f"{r2:.4f}", escape(settings_text(trial.settings)))
-    console.print(table)
+    messages.show(table)
     chosen = folder / str(front[-1].number)
-    console.print(
-        f"Next, of whichever you choose: sid-jax export --workdir={chosen} --out=exports/{chosen.name}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    messages.line(f"Next, of whichever you choose: sid-jax export --workdir={chosen} --out=exports/{chosen.name}")
 
 
 def plot_front(

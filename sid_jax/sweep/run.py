@@ -37,7 +37,7 @@ _MOST_FAILURES = 3
 
 
 def sweep(
-    config: ConfigDict, space: Space, workdir: Path, *, num_trials: int, console: Console | None = None
+    config: ConfigDict, space: Space, workdir: Path, *, num_trials: int, messages: Messages | None = None
 ) -> list[Trial]:
     """Searches a space for distinctness and R^2 together, and prints and plots what no trial beats.
 
@@ -51,7 +51,7 @@ def sweep(
       space: what is searched.
       workdir: the sweep's folder.
       num_trials: how many trials there shall be, those of earlier calls and failed ones included.
-      console: where to print; standard output if None.
+      messages: where to print; standard output if None.
 
     Returns:
       The front, the most distinct trial last; nothing if the sweep was stopped.
@@ -60,7 +60,7 @@ def sweep(
       UserError: for a config, data or a folder that cannot be used; if Optuna or matplotlib is missing; if three trials
         in a row fail, or none succeeds.
     """
-    console = console or Console()
+    messages = messages or Messages.to_console()
     _check_installed()
     check_config(config)
     fingerprint = load_corpus(config).fingerprint()
@@ -71,20 +71,20 @@ def sweep(
         failures: list[str] = []
         while len([trial for trial in study.trials() if trial.state != "running"]) < num_trials:
             trial = study.next()
-            with console.status(f"trial {trial.number}: {settings_text(trial.settings)}"):
+            with messages.progress(f"trial {trial.number}: {settings_text(trial.settings)}", None, transient=True):
                 outcome = _outcome(config, trial, workdir)
             if outcome is None:
-                _say(console, f"Stopped in trial {trial.number}; the same command goes on.")
+                messages.line(f"Stopped in trial {trial.number}; the same command goes on.")
                 return []
             if isinstance(outcome, str):
                 study.fail(trial)
                 failures.append(outcome)
-                _say(console, f"trial {trial.number:>3}  failed: {outcome}  ({settings_text(trial.settings)})")
+                messages.line(f"trial {trial.number:>3}  failed: {outcome}  ({settings_text(trial.settings)})")
             else:
                 study.complete(trial, outcome["distinct_rate"], outcome["r2"])
                 failures.clear()
                 figures = f"distinct {outcome['distinct_rate']:.4f}  R2 {outcome['r2']:.4f}"
-                _say(console, f"trial {trial.number:>3}  {figures}  ({settings_text(trial.settings)})")
+                messages.line(f"trial {trial.number:>3}  {figures}  ({settings_text(trial.settings)})")
             _drop_checkpoints(workdir, study)
             if len(failures) == _MOST_FAILURES:
                 raise UserError(
@@ -97,9 +97,9 @@ def sweep(
                 f"none of the {num_trials} trials in {workdir} succeeded: raise --trials, or search elsewhere"
             )
         most = _max_distinct_rate(workdir, front[0])
-        print_front(console, study.trials(), front, most, workdir / TRIALS_FOLDER)
+        print_front(messages, study.trials(), front, most, workdir / TRIALS_FOLDER)
         plot_front(workdir / PLOT_FILE, study.trials(), front, most, own)
-        _say(console, f"The picture is {workdir / PLOT_FILE}")
+        messages.line(f"The picture is {workdir / PLOT_FILE}")
         return front
 
 
@@ -204,7 +204,3 @@ def _alone(workdir: Path) -> Iterator[None]:
         except BlockingIOError:
             raise UserError(f"another process is at work on the sweep in {workdir}; wait for it, or stop it") from None
         yield
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import safetensors.numpy
-from rich.console import Console
 
 from sid_jax.data.blocks import in_blocks
 from sid_jax.data.reason import reason
@@ -24,6 +23,7 @@ from sid_jax.export.weights import model_from_weights
 from sid_jax.ids.convert import code_type
 from sid_jax.ids.trie import TRIE_FILE, write_trie
 from sid_jax.json_file import write_json
+from sid_jax.messages import Messages
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.tokens.embeddings import level_slices, tally
 from sid_jax.tokens.vocabulary import DEFAULT_PATTERN, Vocabulary
@@ -41,7 +41,7 @@ def write_tokens(
     *,
     pattern: str = DEFAULT_PATTERN,
     first_id: int = 0,
-    console: Console | None = None,
+    messages: Messages | None = None,
 ) -> None:
     """Writes an export's IDs as tokens of a language model, all or nothing.
 
@@ -53,7 +53,7 @@ def write_tokens(
       out: where to; it must not exist, or be empty.
       pattern: of a token's text, as of `Vocabulary`.
       first_id: how many tokens the language model has.
-      console: where to print; standard output if None.
+      messages: where to print; standard output if None.
 
     Raises:
       UserError: if the export cannot be read, or `out` cannot be written; for a pattern that cannot be used.
@@ -64,23 +64,17 @@ def write_tokens(
     vocabulary = Vocabulary(sizes, first_id, pattern)
     codebooks, weights, scaling, info = read_codebooks(folder)
     with atomic_folder(out) as partial:
-        semantic_ids = np.concatenate(
-            [
-                _write_items(partial / path.name.replace("ids", "items", 1), path, id_column, vocabulary)
-                for path in table_files(folder)
-            ]
-        )
+        names = {path: path.name.replace("ids", "items", 1) for path in table_files(folder)}
+        written = [_write_items(partial / name, path, id_column, vocabulary) for path, name in names.items()]
+        semantic_ids = np.concatenate(written)
         model = model_from_weights(codebooks, weights, scaling, info)
         write_trie(partial, semantic_ids, sizes)
         _write_embeddings(partial, semantic_ids, sizes, codebooks, model)
         write_json(partial / TOKENS_FILE, _description(vocabulary, manifest, len(codebooks)))
     first, last = vocabulary.levels[0][0], vocabulary.levels[-1][-1]
-    (console or Console()).print(
+    (messages or Messages.to_console()).line(
         f"{len(vocabulary):,} tokens, {first} to {last}, and {len(semantic_ids):,} items in them are in {out}: "
-        f"{TOKENS_FILE}, items*.parquet, {TRIE_FILE}, {EMBEDDINGS_FILE}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+        f"{TOKENS_FILE}, items*.parquet, {TRIE_FILE}, {EMBEDDINGS_FILE}"
     )
 
 

@@ -1,6 +1,5 @@
 """From an ID table to features on the disk, and those of the items that come later."""
 
-import io
 import json
 
 import numpy as np
@@ -8,7 +7,6 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
 
 from sid_jax.append.run import append
 from sid_jax.errors import UserError
@@ -19,7 +17,7 @@ from sid_jax.messages import Messages
 from tests.append.conftest import made_vectors, make_export, write_vectors
 from tests.commands import refused, run
 
-SILENT = Console(file=io.StringIO())
+SILENT = Messages.silent()
 NAMES = [f"sku-{number}" for number in range(50)]
 
 
@@ -30,7 +28,7 @@ def versions(tmp_path_factory):
     make_export(folder / "v1", NAMES[:30], made_vectors(range(30)))
     later = write_vectors(folder / "later.parquet", NAMES[30:], made_vectors(range(30, 50), seed=1))
     (folder / "gone.txt").write_text("sku-3\nsku-4\n")
-    append(folder / "v1", folder / "v2", [later], removed=folder / "gone.txt", messages=Messages.silent())
+    append(folder / "v1", folder / "v2", [later], removed=folder / "gone.txt", messages=SILENT)
     return folder
 
 
@@ -41,8 +39,8 @@ def rows_by_item(folder):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_items_that_come_later_get_theirs_by_the_same_rows(kind, versions, tmp_path):
-    make_features(str(versions / "v1"), tmp_path / "f1", kind=kind, num_rows=40, console=SILENT)
-    make_features(str(versions / "v2"), tmp_path / "f2", fitted=tmp_path / "f1", console=SILENT)
+    make_features(str(versions / "v1"), tmp_path / "f1", kind=kind, num_rows=40, messages=SILENT)
+    make_features(str(versions / "v2"), tmp_path / "f2", fitted=tmp_path / "f1", messages=SILENT)
     first, second = rows_by_item(tmp_path / "f1"), rows_by_item(tmp_path / "f2")
     assert len(first) == 30 and len(second) == 48 and "sku-3" not in second
     assert all(rows == first[item] for item, rows in second.items() if item in first)
@@ -61,7 +59,7 @@ def test_items_that_come_later_get_theirs_by_the_same_rows(kind, versions, tmp_p
 def test_ids_are_kept_as_they_came_and_the_manifest_says_what_was_made(tmp_path):
     ids = np.array([[0, 1], [0, 2], [1, 1]])
     np.save(tmp_path / "ids.npy", ids)
-    make_features(str(tmp_path / "ids.npy"), tmp_path / "out", kind="prefix", num_rows=10, console=SILENT)
+    make_features(str(tmp_path / "ids.npy"), tmp_path / "out", kind="prefix", num_rows=10, messages=SILENT)
     table = pq.read_table(tmp_path / "out" / FEATURES_FILE)
     assert table.schema.field("item_id").type == pa.int64() and table.schema.field("rows").type == pa.list_(pa.int32())
     assert table["item_id"].to_pylist() == [0, 1, 2]
@@ -135,12 +133,12 @@ def test_what_cannot_be_made_is_refused(settings, words, versions, tmp_path):
     if "fitted" in settings:
         settings = {**settings, "fitted": versions / settings["fitted"]}
     with pytest.raises(UserError, match=words):
-        make_features(str(versions / "v1"), tmp_path / "out", console=SILENT, **settings)
+        make_features(str(versions / "v1"), tmp_path / "out", messages=SILENT, **settings)
     assert not (tmp_path / "out").exists()
 
 
 def test_features_that_were_edited_are_refused(versions, tmp_path):
-    make_features(str(versions / "v1"), tmp_path / "f1", kind="prefix", num_rows=40, console=SILENT)
+    make_features(str(versions / "v1"), tmp_path / "f1", kind="prefix", num_rows=40, messages=SILENT)
     (tmp_path / "f1" / "ngrams.json").write_text('{"num_rows": 90, "spans": [[0,1],[0,2],[0,3]]}')
     with pytest.raises(UserError, match="export again"):
-        make_features(str(versions / "v2"), tmp_path / "f2", fitted=tmp_path / "f1", console=SILENT)
+        make_features(str(versions / "v2"), tmp_path / "f2", fitted=tmp_path / "f1", messages=SILENT)

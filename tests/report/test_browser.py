@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 import sid_jax
+from sid_jax.messages import Messages
 from sid_jax.report.run import write_report
 from tests.report.conftest import HOSTILE, KINDS, make_export
 
@@ -19,7 +18,7 @@ MEGABYTE = 1_000_000
 
 @pytest.fixture(scope="module")
 def page(small, tmp_path_factory) -> Path:
-    return write_report(small, tmp_path_factory.mktemp("page") / "small.html", console=Console(file=io.StringIO()))
+    return write_report(small, tmp_path_factory.mktemp("page") / "small.html", messages=Messages.silent())
 
 
 @pytest.fixture(autouse=True)
@@ -193,7 +192,7 @@ def test_everything_has_a_name_for_who_does_not_see_it(browser, page):
 
 def test_a_hundred_thousand_items_stay_small_and_quick(browser, tmp_path):
     folder = make_export(tmp_path / "large", 100_000, size=64)
-    page = write_report(folder, console=Console(file=io.StringIO()))
+    page = write_report(folder, messages=Messages.silent())
     assert page.stat().st_size < 3 * MEGABYTE
     look(browser, page, phone=True)
     # The bar is 2 s on a machine with nothing else to do; it is to hold here by a wide margin.

@@ -14,6 +14,7 @@ from rich.console import Console
 import sid_jax
 from sid_jax.errors import UserError
 from sid_jax.export.manifest import read_manifest
+from sid_jax.messages import Messages
 from sid_jax.report import gather as gather_module
 from sid_jax.report import shown as shown_module
 from sid_jax.report.gather import gather
@@ -94,15 +95,16 @@ def test_few_codes_have_a_map_too(codes):
 
 def test_a_report_is_written_anew_and_the_export_stays_whole(small, tmp_path):
     console = Console(file=io.StringIO())
+    messages = Messages.to_console(console)
     (small / "report.html").write_text("an older one")
-    assert write_report(small, console=console) == small / "report.html"
+    assert write_report(small, messages=messages) == small / "report.html"
     assert (small / "report.html").stat().st_size > 1_000_000
     read_manifest(small, verify=True)
     (small / "report.html").unlink()
     with pytest.raises(UserError, match="No such file or directory; name another page with --out"):
-        write_report(small, tmp_path / "nowhere" / "report.html", console=console)
+        write_report(small, tmp_path / "nowhere" / "report.html", messages=messages)
     with pytest.raises(UserError, match="is not a finished export"):
-        write_report(tmp_path, console=console)
+        write_report(tmp_path, messages=messages)
 
 
 def test_a_damaged_record_is_refused(small, tmp_path):

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from sid_jax.config import default_config
 from sid_jax.errors import UserError
+from sid_jax.messages import Messages
 from sid_jax.presets import set_mlp
 from sid_jax.sweep import run as sweep_run
 from sid_jax.sweep.run import sweep
@@ -64,7 +65,7 @@ def trainer(monkeypatch):
 
 def go(config, workdir, num_trials, space=SPACE):
     console = Console(file=io.StringIO(), width=150)
-    front = sweep(config, space, workdir, num_trials=num_trials, console=console)
+    front = sweep(config, space, workdir, num_trials=num_trials, messages=Messages.to_console(console))
     return front, console.file.getvalue()
 
 

@@ -1,16 +1,15 @@
 """A small export of each scheme, made without training, and its tokens."""
 
 import functools
-import io
 
 import numpy as np
 import pytest
 from flax import nnx
-from rich.console import Console
 
 from sid_jax.export.artifact import Export, write_export
 from sid_jax.ids.table import IdTable
 from sid_jax.ids.unique import append_suffix
+from sid_jax.messages import Messages
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.tokens.write import write_tokens
 
@@ -52,5 +51,5 @@ def made(tmp_path_factory):
     for scheme in ("relocate", "suffix", "none"):
         make_export(folder / "exports" / scheme, scheme)
         out = folder / "tokens" / scheme
-        write_tokens(folder / "exports" / scheme, out, first_id=FIRST_ID, console=Console(file=io.StringIO()))
+        write_tokens(folder / "exports" / scheme, out, first_id=FIRST_ID, messages=Messages.silent())
     return folder

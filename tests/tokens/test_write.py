@@ -1,18 +1,17 @@
 from __future__ import annotations
 
-import io
 import json
 import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
 from safetensors.numpy import load_file
 
 from sid_jax.errors import UserError
 from sid_jax.export.artifact import load_export, shard_name
 from sid_jax.export.manifest import write_manifest
+from sid_jax.messages import Messages
 from sid_jax.tokens.write import write_tokens
 from tests.commands import refused, run
 from tests.tokens.conftest import FIRST_ID, SIZES, made_ids, small_model
@@ -64,7 +63,7 @@ def test_a_table_in_many_files_gives_as_many_with_the_same_rows(made, tmp_path):
         pq.write_table(rows, tmp_path / "export" / shard_name(number, 3))
     manifest = json.loads((export / "manifest.json").read_text())
     write_manifest(tmp_path / "export", {name: manifest[name] for name in ("semantic_ids", "schema", "codebooks")})
-    write_tokens(tmp_path / "export", tmp_path / "out", first_id=FIRST_ID, console=Console(file=io.StringIO()))
+    write_tokens(tmp_path / "export", tmp_path / "out", first_id=FIRST_ID, messages=Messages.silent())
     files = sorted((tmp_path / "out").glob("items*.parquet"))
     assert [file.name for file in files] == [f"items-0000{number}-of-00003.parquet" for number in range(3)]
     parts = [pq.read_table(file).to_pydict() for file in files]
