@@ -184,13 +184,9 @@ def _by_depth(model: RQVAE, semantic_ids: np.ndarray, vectors: np.ndarray) -> li
     return fidelity_by_depth(model, semantic_ids[:, : len(sizes)], vectors)
 
 
-def _read_csv(path: Path) -> pa.Table:
-    return pa_csv.read_csv(path, convert_options=as_text(csv_names(path)))
-
-
 _READERS: dict[str, Callable[[Path], pa.Table]] = {
     ".parquet": pq.read_table,
-    ".csv": _read_csv,
+    ".csv": lambda path: pa_csv.read_csv(path, convert_options=as_text(csv_names(path))),
     ".jsonl": pa_json.read_json,
 }
 

@@ -137,7 +137,8 @@ def batch_of_arrays(item_ids: Any, vectors: Any, columns: Any, model: RQVAE, kin
       UserError: if shapes do not fit, an id is there twice or cannot be of that type, or a vector is not finite.
     """
     ids = as_kind(arrow_ids(item_ids), kind, "item_ids")
-    source, num_features = np.asarray(vectors), model.mean.shape[0]
+    num_features = model.mean.shape[0]
+    source = np.asarray(vectors) if len(vectors) else np.empty((0, num_features), np.float32)
     if source.shape != (len(ids), num_features):
         raise UserError(
             f"vectors are {list(source.shape)}; {len(ids)} items of this export are [{len(ids)}, {num_features}]"

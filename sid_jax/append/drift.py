@@ -16,7 +16,7 @@ from sid_jax.append.version import Version
 from sid_jax.data.scaling import moments
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.relocate import tuple_keys
-from sid_jax.metrics.codes import code_figures
+from sid_jax.metrics.codes import code_counts, code_figures
 from sid_jax.streams import stream_rng
 
 # Retraining is due if one of these is passed. Where each comes from is said in docs/daily-updates.md.
@@ -205,11 +205,6 @@ def in_words(drift: Mapping[str, Any]) -> list[str]:
     reasons = "; ".join(f"{each['what']} is {each['value']:.3f}, more than {each['threshold']:.2f}" for each in due)
     lines.append(f"Retraining is due: {reasons}." if due else "Retraining is not due.")
     return lines
-
-
-def code_counts(codes: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
-    """Returns for each level `[K]`, how many items have each code."""
-    return [np.bincount(level, minlength=size) for level, size in zip(codes.T, sizes, strict=True)]
 
 
 def _errors(published: Published, batch: Batch, semantic_ids: np.ndarray) -> tuple[np.ndarray, float]:

@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 from sid_jax.append.batch import Batch, as_kind, batch_of_arrays, batch_of_files
 from sid_jax.append.drift import drift_of, in_words, metrics_of
 from sid_jax.append.published import REMOVED_IN, Published, raw_codes, read_published
-from sid_jax.append.version import membership, next_version, read_removed
+from sid_jax.append.version import membership, next_version
 from sid_jax.bulk.run import refuse_wrong_inputs
 from sid_jax.data.bad_rows import treat_bad_rows
+from sid_jax.data.id_lists import read_lines
 from sid_jax.data.parts.vector_parts import VectorParts, list_parts
 from sid_jax.data.vector_set import LeftOut
 from sid_jax.errors import UserError
@@ -115,7 +116,8 @@ def append(
     parts, left_out = _list_inputs(published, inputs, ids_paths, on_bad_rows)
     if left_out.num_rows:
         messages.line(str(left_out))
-    leaving = read_removed(removed, published.kind)
+    lines = [line.rstrip("\r") for line in read_lines(removed)] if removed else []
+    leaving = as_kind(arrow_ids(lines), published.kind, str(removed))
     with atomic_folder(out) as folder:
         scratch = folder / "scratch"
         scratch.mkdir()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from sid_jax.append.batch import Batch, as_kind
+from sid_jax.append.batch import Batch
 from sid_jax.append.published import Published
-from sid_jax.data.id_lists import read_lines
 from sid_jax.errors import UserError
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.convert import places
@@ -61,18 +59,6 @@ def membership(published: Published, batch: Batch, removed: pa.ChunkedArray, whe
     if not kept.any() and not len(batch):
         raise UserError(f"{where}: names every item, so that none would be left")
     return Membership(kept, places(batch.ids, retired), places(batch.ids, there))
-
-
-def read_removed(path: Path | None, kind: pa.DataType) -> pa.ChunkedArray:
-    """Returns the ids in a text file, one a line, as the type that an ID table has.
-
-    Raises:
-      UserError: if the file cannot be read, is empty, or has text where ids are whole numbers.
-    """
-    if path is None:
-        return pa.chunked_array([], kind)
-    lines = pa.chunked_array([pa.array([line.rstrip("\r") for line in read_lines(path)], pa.string())])
-    return as_kind(lines, kind, str(path))
 
 
 def _refuse(ids: pa.ChunkedArray, wrong: np.ndarray, where: str, words: str) -> None:

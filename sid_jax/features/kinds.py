@@ -82,8 +82,8 @@ def load_features(kind: str, folder: Path) -> Features:
     """
     readers: dict[str, Callable[[Path], Features]] = {
         "sentencepiece": load_pieces,
-        "random": load_random,
-        "item": load_items,
+        "random": lambda folder: RandomFeatures(**json.loads((folder / _RANDOM_FILE).read_text())),
+        "item": lambda folder: ItemFeatures(**json.loads((folder / _ITEMS_FILE).read_text())),
         **dict.fromkeys(NGRAMS, load_ngrams),
     }
     try:
@@ -109,13 +109,8 @@ class RandomFeatures:
         return ItemRows.of_padded((hash_ids(item_ids, self.seed) % np.uint64(self.num_rows)).astype(np.int32)[:, None])
 
     def save(self, folder: Path) -> None:
-        """Writes what `load_random` reads."""
+        """Writes what `load_features` reads."""
         (folder / _RANDOM_FILE).write_text(json.dumps({"num_rows": self.num_rows, "seed": self.seed}) + "\n")
-
-
-def load_random(folder: Path) -> RandomFeatures:
-    """Reads what `RandomFeatures.save` wrote."""
-    return RandomFeatures(**json.loads((folder / _RANDOM_FILE).read_text()))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -137,7 +132,7 @@ class ItemFeatures:
         return ItemRows.of_padded(rows[:, None])
 
     def save(self, folder: Path) -> None:
-        """Writes what `load_items` reads."""
+        """Writes what `load_features` reads."""
         (folder / _ITEMS_FILE).write_text(json.dumps({"num_rows": self.num_rows, "known": self.known}) + "\n")
 
 
@@ -145,11 +140,6 @@ def fit_items(item_ids: np.ndarray, impressions: np.ndarray, num_rows: int) -> I
     """Returns rows of their own for the items of `[N]` that are seen most; items that are never seen have none."""
     order = np.argsort(-impressions, kind="stable")[: num_rows - 1]
     return ItemFeatures(num_rows, list(map(str, item_ids[order[impressions[order] > 0]].tolist())))
-
-
-def load_items(folder: Path) -> ItemFeatures:
-    """Reads what `ItemFeatures.save` wrote."""
-    return ItemFeatures(**json.loads((folder / _ITEMS_FILE).read_text()))
 
 
 def hash_ids(item_ids: np.ndarray, seed: int) -> np.ndarray:

@@ -32,7 +32,7 @@ def code_figures(codes: np.ndarray, sizes: Sequence[int], max_distinct_rate: flo
     Raises:
       ValueError: if there are not L sizes, or a code is not below its level's K.
     """
-    return figures_of_counts(_code_counts(codes, sizes), *_buckets(codes), max_distinct_rate)
+    return figures_of_counts(code_counts(codes, sizes), *_buckets(codes), max_distinct_rate)
 
 
 def figures_of_counts(
@@ -108,7 +108,7 @@ def usage(codes: np.ndarray, sizes: Sequence[int]) -> list[float]:
     Raises:
       ValueError: if there are not L sizes, or a code is not below its level's K.
     """
-    return usage_of_counts(_code_counts(codes, sizes))
+    return usage_of_counts(code_counts(codes, sizes))
 
 
 def usage_of_counts(counts: Sequence[np.ndarray]) -> list[float]:
@@ -128,7 +128,7 @@ def perplexity(codes: np.ndarray, sizes: Sequence[int]) -> list[float]:
     Raises:
       ValueError: if there are not L sizes, or a code is not below its level's K.
     """
-    return perplexity_of_counts(_code_counts(codes, sizes))
+    return perplexity_of_counts(code_counts(codes, sizes))
 
 
 def perplexity_of_counts(counts: Sequence[np.ndarray]) -> list[float]:
@@ -193,7 +193,8 @@ def row_hashes(rows: np.ndarray) -> np.ndarray:
     return (sums[:, 0] & np.uint64(0xFFFFFFFF00000000)) | (sums[:, 1] >> np.uint64(32))
 
 
-def _code_counts(codes: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
+def code_counts(codes: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
+    """Returns for each level `[K]` how many of the items have each code; raises ValueError as `usage` does."""
     if len(sizes) != codes.shape[1]:
         raise ValueError(f"sizes are of {len(sizes)} levels, the codes of {codes.shape[1]}")
     counts = [np.bincount(level, minlength=size) for level, size in zip(codes.T, sizes, strict=True)]

@@ -74,7 +74,7 @@ def gather(folder: Path) -> Gathered:
 
 
 def _count(folder: Path, sizes: Sequence[int], id_sizes: Sequence[int]) -> tuple[Any, ...]:
-    one_in = -(-_num_rows(folder) // _MOST_TUPLES)
+    one_in = -(-sum(pq.read_metadata(path).num_rows for path in table_files(folder)) // _MOST_TUPLES)
     levels = [np.zeros(size, np.int64) for size in sizes]
     depth = 2 if len(id_sizes) > 1 and id_sizes[0] * id_sizes[1] <= _MOST_PAIRS else 1
     pairs = np.zeros(id_sizes[:depth], np.int64)
@@ -104,10 +104,6 @@ def _groups(rows: np.ndarray, hashes: np.ndarray) -> tuple[list[tuple[int, np.nd
     sizes, groups = groups_of_hashes(hashes)
     values, how_many = np.unique(sizes, return_counts=True)
     return [(size, rows[chosen]) for size, chosen in groups], dict(zip(values.tolist(), how_many.tolist(), strict=True))
-
-
-def _num_rows(folder: Path) -> int:
-    return sum(pq.read_metadata(path).num_rows for path in table_files(folder))
 
 
 def _batches(folder: Path) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:

@@ -1,0 +1,1 @@
+"""Searches a config's settings for distinct codes and a faithful reconstruction together."""

@@ -19,7 +19,8 @@ _GREY, _RED, _BLACK = "#8b95a1", "#c2410c", "#1f2937"
 
 def settings_text(settings: Mapping[str, Any]) -> str:
     """Returns settings in a few words, without their sections."""
-    return ", ".join(f"{name.rpartition('.')[2]}={_short(value)}" for name, value in settings.items())
+    short = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in settings.items()}
+    return ", ".join(f"{name.rpartition('.')[2]}={value}" for name, value in short.items())
 
 
 def print_front(messages: Messages, trials: Sequence[Trial], front: Sequence[Trial], most: float, folder: Path) -> None:
@@ -96,7 +97,3 @@ def _columns(trials: Iterable[Trial]) -> tuple[list[float], list[float]]:
     """Returns the distinct rates and the R^2 of complete trials."""
     values = [trial.values for trial in trials if trial.values]
     return [distinct_rate for distinct_rate, _ in values], [r2 for _, r2 in values]
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

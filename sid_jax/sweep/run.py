@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
-from rich.console import Console
 
 from sid_jax.config import check_config
 from sid_jax.data.load import load_corpus

@@ -11,7 +11,7 @@ import numpy as np
 
 from sid_jax.data.reason import reason
 from sid_jax.errors import UserError
-from sid_jax.sweep.space import Between, OneOf, Space
+from sid_jax.sweep.space import OneOf, Space
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +108,8 @@ class Study:
             if isinstance(values, OneOf):
                 made[name] = kinds.CategoricalDistribution([repr(value) for value in values.values])
             else:
-                kind: Callable[..., Any] = kinds.IntDistribution if _is_whole(values) else kinds.FloatDistribution
+                whole = isinstance(values.low, int) and isinstance(values.high, int)
+                kind: Callable[..., Any] = kinds.IntDistribution if whole else kinds.FloatDistribution
                 made[name] = kind(values.low, values.high, log=values.log)
         return made
 
@@ -122,7 +123,3 @@ class Study:
 
     def _stored(self, name: str, value: Any) -> Any:
         return repr(value) if isinstance(self._space[name], OneOf) else value
-
-
-def _is_whole(values: Between) -> bool:
-    return isinstance(values.low, int) and isinstance(values.high, int)

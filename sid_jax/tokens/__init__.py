@@ -1,0 +1,1 @@
+"""Semantic IDs as new tokens of a language model."""

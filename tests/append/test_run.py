@@ -277,6 +277,15 @@ def test_in_memory_the_next_version_is_what_the_command_writes(tmp_path, scheme)
     assert read.manifest["version"]["parent"] == {"name": "v2", "manifest_sha256": manifest_hash(tmp_path / "v2")}
 
 
+def test_in_memory_items_may_leave_where_none_come(first):
+    export = load_export(first)
+    made = append_items(export, [], [], remove=[3])
+    assert made.table.item_ids.tolist() == [item for item in range(30) if item != 3]
+    assert made.retired.item_ids.tolist() == [3] and made.manifest["drift"]["new_items"] is None
+    with pytest.raises(UserError, match="names every item"):
+        append_items(export, [], [], remove=range(30))
+
+
 def test_what_cannot_be_appended_in_memory_is_said(first):
     export, vectors = load_export(first), made_vectors([70, 71])
     for words, given, more in (
