@@ -120,7 +120,7 @@ def _of_ids(folder: Path) -> dict[str, Any]:
 
 def _of_joint_part(workdir: Path, start: Path) -> dict[str, Any]:
     rows = read_records(workdir / JOINT_FOLDER, "ids")
-    before, after = (np.stack(load_export(folder).rows["codes"].to_numpy()) for folder in (start, workdir / IDS_FOLDER))
+    before, after = (load_export(folder).table.codes for folder in (start, workdir / IDS_FOLDER))
     return {
         "changed": float((before != after).any(axis=1).mean()),
         "churn": [row["churn"] for row in rows],

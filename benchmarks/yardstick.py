@@ -26,15 +26,15 @@ def main() -> None:
     parser.add_argument("export", type=Path)
     parser.add_argument("--workdir", type=Path, required=True, help="the run that the export is of")
     arguments = parser.parse_args()
-    export = sid_jax.load_export(arguments.export)
+    export = sid_jax.load(arguments.export)
     config = read_run(arguments.workdir, default_config())[0]
     inputs = np.asarray(normalize(jnp.asarray(load_vectors(config.data).vectors), config.data.unit_norm))
-    sizes = export.manifest["metrics"]["codebook_size"]
+    sizes = export.metrics["codebook_size"]
     bits = [int(math.log2(size)) for size in sizes]
     if any(2**bit != size for bit, size in zip(bits, sizes, strict=True)):
         parser.error(f"faiss needs powers of 2 for the codebook sizes, not {sizes}")
 
-    codes = np.array(export.rows["codes"].to_pylist())
+    codes = export.table.codes
     report("this export", inputs, np.asarray(export.model.reconstruct(codes)), codes)
     sizes_in_bits = faiss.UInt64Vector()
     for bit in bits:

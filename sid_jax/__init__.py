@@ -1,21 +1,43 @@
-"""Semantic IDs in JAX: from item vectors to short, unique tuples of codes that mean something."""
+"""Semantic IDs for recommendation, in JAX: train an RQ-VAE on item vectors, assign unique codes, recommend with them.
+
+SemanticIdTokenizer    item vectors [N, D] to unique Semantic IDs: fit, encode, decode, append, save
+GenerativeRecommender  interaction histories to recommendations: fit, recommend, evaluate, save
+load                   reads a saved tokenizer (an export) or recommender from its folder
+IdTable                items and their Semantic IDs, with look-ups in both directions
+UserError              the exception for input that cannot be used, with a message of one line
+"""
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sid_jax.errors import UserError
+    from sid_jax.ids.table import IdTable
+    from sid_jax.loading import load
+    from sid_jax.recommender import GenerativeRecommender
+    from sid_jax.tokenizer import SemanticIdTokenizer
 
 __version__ = "0.2.0"
 
-__all__ = ["ids", "load_export"]
+__all__ = ["GenerativeRecommender", "IdTable", "SemanticIdTokenizer", "UserError", "__version__", "load"]
+
+# Imported when first used, so that `import sid_jax` takes milliseconds and does not import JAX.
+_MODULES = {
+    "GenerativeRecommender": "sid_jax.recommender",
+    "IdTable": "sid_jax.ids.table",
+    "SemanticIdTokenizer": "sid_jax.tokenizer",
+    "UserError": "sid_jax.errors",
+    "load": "sid_jax.loading",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded when asked for: a program that wants one function of the library does not wait for the rest.
-    if name == "load_export":
-        from sid_jax.export.artifact import load_export
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)
 
-        return load_export
-    if name == "ids":
-        return importlib.import_module("sid_jax.ids")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -196,6 +196,8 @@ def set_by_name(config: ConfigDict, name: str, value: Any) -> None:
     """
     full_name = _full_name(config, name)
     old, value = field_value(config, full_name), _plain(value)
+    if isinstance(old, int) and isinstance(value, float) and value.is_integer():
+        value = int(value)
     try:
         if value is None:
             raise TypeError("no setting may be None")

@@ -86,9 +86,8 @@ def _trained(family: str, model: str, unique: str = "relocate", config: str = "m
         if not out.exists():
             export(run, out, unique=unique, console=quiet)
         found = load_export(out)
-        codes = np.array(found.rows["codes"].to_pylist(), np.int32)
-        figures = found.manifest["metrics"]
-        return Made(codes, figures["codebook_size"], found.table.semantic_ids, figures["r2"])
+        figures = found.metrics
+        return Made(found.table.codes, figures["codebook_size"], found.table.semantic_ids, figures["r2"])
 
     return Tokenizer(family, make)
 

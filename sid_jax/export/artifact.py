@@ -95,6 +95,24 @@ class Export:
         """
         return self._encoder.decode(codes)
 
+    def with_table(self, table: IdTable) -> Export:
+        """Returns the export with another table of the same items and Semantic IDs, such as one with more columns.
+
+        Raises:
+          UserError: if items or Semantic IDs differ.
+        """
+        if table.fingerprint() != self.table.fingerprint():
+            raise UserError("the table must have the items and Semantic IDs of this export, in its order")
+        schema = {**self.manifest["schema"], "columns": list(table.columns.column_names)}
+        return Export(
+            {**self.manifest, "schema": schema},
+            table,
+            self._model,
+            retired=self.retired,
+            measured=self.measured,
+            rows_a_file=self.rows_a_file,
+        )
+
     def __repr__(self) -> str:
         """Returns one line."""
         return f"Export({self.table!r})"

@@ -1,0 +1,43 @@
+"""Reading what was saved: a tokenizer's export, or a recommender."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sid_jax.recommender import GenerativeRecommender
+    from sid_jax.tokenizer import SemanticIdTokenizer
+
+
+def load(folder: str | Path, *, verify: bool = False) -> SemanticIdTokenizer | GenerativeRecommender:
+    """Loads a tokenizer or a recommender from the folder that it was saved in. Nothing is trained or written.
+
+    Args:
+      folder: As `SemanticIdTokenizer.save`, `GenerativeRecommender.save` or the commands wrote it; for a recommender
+        also the workdir of a finished `sid-jax recommend`.
+      verify: Whether to compare the SHA-256 of every file with the manifest first.
+
+    Raises:
+      UserError: If the folder holds neither, or a file is missing or damaged.
+    """
+    path = Path(folder).expanduser()
+    for place in (path, path / "recommender"):
+        if _kind(place / "manifest.json") == "recommender":
+            from sid_jax.recommender import load_recommender
+
+            return load_recommender(place, verify=verify)
+    from sid_jax.export.artifact import load_export
+    from sid_jax.tokenizer import SemanticIdTokenizer
+
+    return SemanticIdTokenizer.from_export(load_export(path, verify=verify))
+
+
+def _kind(manifest: Path) -> str | None:
+    """Returns the kind of artifact that a manifest names, None where there is no readable manifest."""
+    try:
+        content = json.loads(manifest.read_text())
+    except (OSError, ValueError):
+        return None
+    return content.get("kind", "export") if isinstance(content, dict) else None

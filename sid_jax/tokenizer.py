@@ -1,0 +1,270 @@
+"""SemanticIdTokenizer: from an array of item vectors to unique Semantic IDs, in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sid_jax.errors import UserError
+from sid_jax.presets import preset as load_preset
+from sid_jax.settings import set_by_name
+
+if TYPE_CHECKING:
+    import numpy as np
+    from ml_collections import ConfigDict
+
+    from sid_jax.export.artifact import Export
+    from sid_jax.ids.table import IdTable
+    from sid_jax.models.rqvae import RQVAE
+
+_DEFAULT_PRESET = "embeddings"
+# Arguments of that preset, which may stand alone: preset="gumbel".
+_METHODS = ("ste", "gumbel", "rkmeans")
+
+
+class SemanticIdTokenizer:
+    """Learns Semantic IDs from item vectors with an RQ-VAE (Rajput et al., 2305.05065), and assigns them.
+
+    `fit` trains on N item vectors `[N, D]` and gives every item a unique tuple of codes. `encode` maps vectors to
+    codes, `decode` maps codes back to vectors, and `table` looks up items and IDs in both directions.
+
+        tokenizer = SemanticIdTokenizer(num_levels=3, codebook_size=256)
+        tokenizer.fit(vectors, item_ids=skus)
+        tokenizer.table.semantic_id("sku-42")  # (12, 4, 91)
+        tokenizer.save("exports/items")
+
+    Args:
+      preset: A named set of settings with its argument: "ste" (the default recipe), "gumbel" or "rkmeans", each also
+        with ",quick" after it, or a preset as the command line names it, such as "ml100k:gumbel".
+      settings: Any setting of `sid_jax.config` by its name, either in full, `**{"train.learning_rate": 1e-3}`, or
+        without the section where that is unambiguous, `learning_rate=1e-3`.
+
+    Raises:
+      UserError: If a preset or a setting does not exist, or a value is not allowed.
+    """
+
+    def __init__(self, preset: str = "ste", **settings: Any):
+        from sid_jax.config import check_config
+
+        name = f"{_DEFAULT_PRESET}:{preset}" if preset.split(",")[0] in (*_METHODS, "quick", "best") else preset
+        config = load_preset(name)
+        for setting, value in settings.items():
+            set_by_name(config, setting, value)
+        check_config(config)
+        self._config: ConfigDict = config
+        self._export: Export | None = None
+        self._records: Path | None = None
+
+    @classmethod
+    def from_export(cls, export: Export) -> SemanticIdTokenizer:
+        """Returns the fitted tokenizer of an export, with the settings that it was trained with."""
+        from sid_jax.config import default_config
+        from sid_jax.settings import fill
+
+        tokenizer = cls.__new__(cls)
+        tokenizer._config = fill(default_config(), export.manifest["config"])
+        tokenizer._export = export
+        tokenizer._records = None
+        return tokenizer
+
+    def fit(
+        self,
+        vectors: Any,
+        item_ids: Any = None,
+        *,
+        columns: Any = None,
+        histories: Any = None,
+        cold_items: Any = None,
+        workdir: str | Path | None = None,
+        verbose: bool = True,
+    ) -> SemanticIdTokenizer:
+        """Trains on item vectors and assigns every item a unique Semantic ID.
+
+        Args:
+          vectors: `[N, D]` floating point: a NumPy, JAX or torch (CPU) array, a memory map, an Arrow or pandas column
+            of lists, a list of lists, or a path that the commands accept. Scaling is part of the model.
+          item_ids: N distinct integers or strings; None numbers the items from 0 (or takes the ids of the file).
+          columns: Titles and other columns of the items: an Arrow table, a DataFrame or a mapping of N values each.
+          histories: Interaction histories that the IDs follow as well as content: a list of lists of item ids, a dict
+            from user to item ids, a table with one row per interaction, or a path.
+          cold_items: Ids (or an `[N]` bool mask) of items that are not trained on. They get IDs as new items would.
+          workdir: A folder for checkpoints and metrics. A run in it that was interrupted resumes bit for bit. None
+            keeps nothing on disk.
+          verbose: Whether to show progress, and to log messages to the logger "sid_jax".
+
+        Returns:
+          The tokenizer itself.
+
+        Raises:
+          UserError: If the input cannot be used. The message says what is wrong and where.
+          KeyboardInterrupt: If training was interrupted. With a workdir, calling `fit` again continues it.
+        """
+        from sid_jax.data.inputs import vector_set
+        from sid_jax.export.artifact import make_export
+        from sid_jax.messages import Messages
+        from sid_jax.training.quantizer import train_quantizer
+
+        config = self._config.copy_and_resolve_references()
+        data = vector_set(
+            vectors,
+            item_ids,
+            columns=columns,
+            histories=histories,
+            cold=cold_items,
+            settings=config.data,
+            with_partners=config.model.contrastive_weight > 0,
+            with_collaborative=config.model.alignment_weight > 0,
+            resident_bytes=config.train.resident_bytes,
+        )
+        records = None if workdir is None else Path(workdir).expanduser()
+        messages = Messages.to_logging(verbose=verbose)
+        run = train_quantizer(config, data, workdir=records, messages=messages)
+        if run is None:
+            raise KeyboardInterrupt("training was interrupted")
+        self._export, self._records = make_export(run), records
+        return self
+
+    @property
+    def config(self) -> ConfigDict:
+        """All settings, as a locked `ml_collections.ConfigDict`."""
+        return self._config
+
+    @property
+    def export(self) -> Export:
+        """The trained model, the ID table and the manifest, as `save` writes them.
+
+        Raises:
+          UserError: If the tokenizer is not fitted.
+        """
+        if self._export is None:
+            raise UserError("this SemanticIdTokenizer is not fitted: call fit(vectors), or load one with sid_jax.load")
+        return self._export
+
+    @property
+    def table(self) -> IdTable:
+        """The ID table: look-ups between items and Semantic IDs. Assign `table.with_columns(...)` to add columns."""
+        return self.export.table
+
+    @table.setter
+    def table(self, table: IdTable) -> None:
+        self._export = self.export.with_table(table)
+
+    @property
+    def model(self) -> RQVAE:
+        """The trained RQ-VAE, a Flax NNX module, for use inside your own `jit`."""
+        return self.export.model
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The quality figures of the manifest, over all items: distinct rate, R^2, codebook usage and others."""
+        return self.export.manifest["metrics"]
+
+    def encode(self, vectors: Any) -> np.ndarray:
+        """Returns the codes `[n, L]` int32 of vectors `[n, D]`. Codes are not made unique; `append` does that.
+
+        Raises:
+          UserError: If the vectors do not have D features, or are not finite.
+        """
+        return self.export.encode(vectors)
+
+    def decode(self, codes: Any) -> np.ndarray:
+        """Returns the vectors `[n, D]` float32 that codes `[n, L]` stand for, in the space of the (scaled) input.
+
+        Raises:
+          UserError: If the codes are not `[n, L]` integers within each level's codebook.
+        """
+        return self.export.decode(codes)
+
+    def append(
+        self,
+        item_ids: Any,
+        vectors: Any,
+        *,
+        columns: Any = None,
+        remove: Any = (),
+        reuse_removed: bool = False,
+    ) -> SemanticIdTokenizer:
+        """Adds new items to the table. Published Semantic IDs never change.
+
+        New items are encoded by the trained model and get free IDs under the scheme of the table. Items that are in the
+        table already keep their rows.
+
+        Args:
+          item_ids: n ids of the type of the table's.
+          vectors: `[n, D]`, as of `fit`.
+          columns: Titles and other columns of the new items, as of `fit`.
+          remove: Ids of items that leave the table. Their IDs stay reserved for them.
+          reuse_removed: Whether new items may get the IDs of removed ones.
+
+        Returns:
+          The tokenizer itself, with the next version of the table.
+
+        Raises:
+          UserError: If the input cannot be used, or there are not enough free IDs.
+        """
+        from sid_jax.append.run import append_items
+
+        self._export = append_items(
+            self.export, item_ids, vectors, columns=columns, remove=remove, reuse_removed=reuse_removed
+        )
+        return self
+
+    def evaluate(self, vectors: Any = None, *, labels: Any = None, histories: Any = None) -> dict[str, Any]:
+        """Returns figures of the IDs themselves, as `sid-jax evaluate` prints them; see docs/metrics.md.
+
+        Args:
+          vectors: `[N, D]` vectors of the table's items, in its order: adds what compares IDs with vectors.
+          labels: N lists of labels (genres, categories), in the table's order: adds the purity of prefixes.
+          histories: Interaction histories, as of `fit`: adds how well prefixes tell which items are taken together.
+
+        Raises:
+          UserError: If the input cannot be used.
+        """
+        from sid_jax.data.inputs import as_histories, vector_set
+        from sid_jax.evaluate import measure
+
+        table = self.table
+        if vectors is not None:
+            vectors = vector_set(vectors, table.item_ids, settings=self._config.data).vectors
+        if histories is not None:
+            histories = as_histories(histories, table.item_ids)
+        return measure(table, vectors, model=self.model, labels=labels, histories=histories)
+
+    def save(self, folder: str | Path, *, report: bool = False) -> Path:
+        """Writes the export: ID table, codebooks, trie and manifest. `sid_jax.load` reads it.
+
+        Args:
+          folder: Must not exist, or be empty. It appears whole or not at all.
+          report: Whether to write `report.html` as well.
+
+        Returns:
+          The folder.
+
+        Raises:
+          UserError: If the folder is taken or cannot be written.
+        """
+        from sid_jax.export.artifact import write_export
+
+        out = Path(folder).expanduser()
+        write_export(self.export, out, records=self._records)
+        if report:
+            from sid_jax.report.run import write_report
+
+            write_report(out)
+        return out
+
+    def __repr__(self) -> str:
+        model = self._config.model
+        shape = f"num_levels={model.num_levels}, codebook_size={model.codebook_size}"
+        if self._export is None:
+            return f"SemanticIdTokenizer({shape}, method={model.quantization_method!r}, not fitted)"
+        figures = self.metrics
+        shown = ", ".join(
+            f"{name}={figures[name]:.3f}" for name in ("distinct_rate", "r2") if isinstance(figures.get(name), float)
+        )
+        return f"SemanticIdTokenizer({shape}, method={model.quantization_method!r}, {len(self.table):,} items, {shown})"
+
+    def _repr_html_(self) -> str:
+        if self._export is None:
+            return f"<code>{self!r}</code>"
+        return f"<code>{self!r}</code>{self.table._repr_html_()}"
