@@ -14,14 +14,13 @@ import pyarrow.parquet as pq
 from rich.markup import escape
 from rich.table import Table
 
-from sid_jax.data.cooccurrence import cooccurrence_vectors, pair_counts
-from sid_jax.data.csv_columns import as_text, csv_names
+from sid_jax.data.collaborative import cooccurrence_vectors, pair_counts
 from sid_jax.data.histories import Histories
 from sid_jax.data.history_files import read_interactions, read_sequences
 from sid_jax.data.id_lists import catalog_rows
-from sid_jax.data.reason import reason
+from sid_jax.data.tables import as_text, csv_names
 from sid_jax.data.vector_files import read_vector_files
-from sid_jax.errors import UserError
+from sid_jax.errors import UserError, reason
 from sid_jax.export.artifact import load_export
 from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.ids.table import IdTable

@@ -15,7 +15,7 @@ def together_share_prefix(semantic_ids: np.ndarray, counts: sparse.csr_array) ->
 
     Args:
       semantic_ids: `[N, L]`.
-      counts: `[N, N]`, symmetric, as from `data.cooccurrence.pair_counts`; 0 for an item with itself.
+      counts: `[N, N]`, symmetric, as from `data.collaborative.pair_counts`; 0 for an item with itself.
     """
     pairs = counts.tocoo()
     rows, columns = pairs.coords

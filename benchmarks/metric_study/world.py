@@ -11,9 +11,9 @@ from scipy import sparse
 
 from sid_jax.config import default_config
 from sid_jax.data.catalogs.movielens.sources import load_movielens
-from sid_jax.data.cooccurrence import cooccurrence_vectors, pair_counts
+from sid_jax.data.collaborative import cooccurrence_vectors, pair_counts
 from sid_jax.data.histories import Histories, offsets_of
-from sid_jax.data.history_sources import movielens_histories
+from sid_jax.data.history_files import in_catalog
 from sid_jax.data.load import load_vectors
 from sid_jax.data.scaling import normalize
 from sid_jax.recommend.data.split import HeldOut
@@ -65,7 +65,7 @@ def load_world(path: str, num_known: int, folder: Path) -> World:
     settings = default_config().data
     settings.source, settings.path = "movielens-100k", path
     films = load_vectors(settings)
-    histories = movielens_histories(load_movielens(path), films.ids)
+    histories = in_catalog(load_movielens(path).histories(), films.ids, "film")
     histories = _last_of_each(histories, num_known + QUESTIONS)
     known = histories.without_last(QUESTIONS)
     pairs = pair_counts(known)

@@ -12,12 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sid_jax.data.bad_rows import refuse_bad_rows
-from sid_jax.data.blocks import take_rows
-from sid_jax.data.checks import check_finite, check_unique, not_finite
+from sid_jax.data.blocks import check_finite, not_finite, take_rows
+from sid_jax.data.id_lists import check_unique
 from sid_jax.data.parts.vector_parts import VectorParts
-from sid_jax.data.reason import reason
-from sid_jax.errors import UserError
+from sid_jax.data.vector_files import refuse_bad_rows
+from sid_jax.errors import UserError, reason
 from sid_jax.export.encoder import ITEMS_A_CALL, Encoder
 from sid_jax.ids.convert import arrow_ids, code_type, columns_table
 from sid_jax.models.rqvae import RQVAE

@@ -16,9 +16,9 @@ from sid_jax.append.drift import drift_of, in_words, metrics_of
 from sid_jax.append.published import REMOVED_IN, Published, raw_codes, read_published
 from sid_jax.append.version import membership, next_version
 from sid_jax.bulk.run import refuse_wrong_inputs
-from sid_jax.data.bad_rows import treat_bad_rows
 from sid_jax.data.id_lists import read_lines
 from sid_jax.data.parts.vector_parts import VectorParts, list_parts
+from sid_jax.data.vector_files import treat_bad_rows
 from sid_jax.data.vector_set import LeftOut
 from sid_jax.errors import UserError
 from sid_jax.export.artifact import Export, write_files
@@ -94,7 +94,7 @@ def append(
       workdir: the run that the export was made from, which is compared with it; the export suffices without.
       step: of its checkpoint; None for the export's.
       unique: the scheme, if it is to be compared with the export's.
-      on_bad_rows: as of `sid_jax.data.bad_rows.treat_bad_rows`; None for what the export's config says.
+      on_bad_rows: as of `sid_jax.data.vector_files.treat_bad_rows`; None for what the export's config says.
       messages: where to say what was done; standard output if None.
 
     Raises:

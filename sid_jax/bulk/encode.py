@@ -18,9 +18,9 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from sid_jax.bulk.ids import hash_ids
 from sid_jax.bulk.job import ArrowIds, Items, Job, write_array, write_columns
-from sid_jax.data.bad_rows import refuse_bad_rows
-from sid_jax.data.checks import not_finite
+from sid_jax.data.blocks import not_finite
 from sid_jax.data.scaling import normalize
+from sid_jax.data.vector_files import refuse_bad_rows
 from sid_jax.ids.convert import code_type
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.losses import squared_error

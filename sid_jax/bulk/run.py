@@ -15,8 +15,8 @@ from sid_jax.bulk.groups import count_group, gather_part, make_groups
 from sid_jax.bulk.ids import id_ranges, refuse_repeated_ids, repeated_hashes
 from sid_jax.bulk.job import Job
 from sid_jax.bulk.place import admit_leaving, all_moves, place_group, write_part
-from sid_jax.data.bad_rows import treat_bad_rows
 from sid_jax.data.parts.vector_parts import VectorParts, list_parts
+from sid_jax.data.vector_files import treat_bad_rows
 from sid_jax.errors import UserError
 from sid_jax.export.atomic import atomic_folder, refuse_taken
 from sid_jax.export.encoder import ITEMS_A_CALL, encode_vectors
@@ -63,7 +63,7 @@ def export_files(
       step: of the checkpoint; None takes the best one of a finished run.
       unique: "relocate", "suffix" or "none"; None for what the run's config says.
       align_to: IDs of an older model, as of `read_id_table`; codes are renumbered so that few change.
-      on_bad_rows: as of `sid_jax.data.bad_rows.treat_bad_rows`; None for what the run's config says.
+      on_bad_rows: as of `sid_jax.data.vector_files.treat_bad_rows`; None for what the run's config says.
       engine: who does the work; this process if None.
       messages: where to say what was done; standard output if None.
 

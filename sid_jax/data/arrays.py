@@ -16,8 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from sid_jax.data.arrow_columns import as_float32, ids_as_array, ids_from_arrow, ids_from_numpy, vectors_from_arrow
-from sid_jax.data.reason import reason, shown
-from sid_jax.errors import UserError
+from sid_jax.errors import UserError, reason, shown
 
 _VECTORS = "an array [N, D], an Arrow or pandas column of lists, a table of numbers, a list of lists, or a path"
 _IDS = "expected ids that are strings or integers, all of one type"

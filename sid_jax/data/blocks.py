@@ -1,4 +1,4 @@
-"""Going through an array that may lie in a file, and be larger than memory."""
+"""Going through an array that may lie in a file, and be larger than memory; and seeing that its values are finite."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import mmap
 from collections.abc import Iterator
 
 import numpy as np
+
+from sid_jax.errors import UserError, shown
 
 _ROWS = 16_384
 # Rows taken together from all over a file: with each, the system maps some 64 KiB of what lies about it.
@@ -41,3 +43,25 @@ def forget_pages(array: np.ndarray) -> None:
         base = base.base
     if isinstance(base, mmap.mmap):
         base.madvise(mmap.MADV_DONTNEED)
+
+
+def check_finite(vectors: np.ndarray, ids: np.ndarray, where: str) -> None:
+    """Raises UserError, naming the first bad row, unless all `[N, D]` vectors are finite."""
+    bad = np.concatenate([start + not_finite(block) for start, block in in_blocks(vectors)] or [np.empty(0, np.int64)])
+    if len(bad):
+        row = int(bad[0])
+        raise UserError(
+            f"{where}: {bad_value(vectors[row], row, ids[row : row + 1].tolist()[0])}; NaN or infinite values are in "
+            f"{len(bad)} of {len(vectors)} rows: mend them or leave these rows out"
+        )
+
+
+def not_finite(vectors: np.ndarray) -> np.ndarray:
+    """Returns which rows of `[n, D]` hold NaN or infinite values."""
+    return np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+
+
+def bad_value(vector: np.ndarray, row: int, item_id: object) -> str:
+    """Says where a vector `[D]` is not finite, in words."""
+    column = int(np.flatnonzero(~np.isfinite(vector))[0])
+    return f"row {row} (counted from 0, id {shown(item_id)}) has {vector[column]} as float32 in column {column}"

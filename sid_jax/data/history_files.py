@@ -13,11 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from sid_jax.data.csv_columns import as_text, csv_names
 from sid_jax.data.histories import Histories, offsets_of
 from sid_jax.data.id_lists import catalog_rows, read_lines, refuse_strangers
-from sid_jax.data.reason import reason
-from sid_jax.errors import UserError
+from sid_jax.data.tables import as_text, csv_names
+from sid_jax.errors import UserError, reason, shown
 
 ON_UNKNOWN = ("error", "skip")
 
@@ -150,6 +149,26 @@ def refuse_or_skip(histories: Histories, on_unknown: str, describe: Callable[[in
     if on_unknown == "error":
         refuse_strangers(histories.items, histories.item_ids, describe)
     return dataclasses.replace(histories.keep_interactions(known), num_unknown=int((~known).sum()))
+
+
+def in_catalog(histories: Histories, item_ids: np.ndarray, what: str, on_unknown: str = "error") -> Histories:
+    """Returns histories of any catalog as histories of one.
+
+    Args:
+      histories: whose items are matched by their ids' text.
+      item_ids: `[N]` ids of the catalog, in any order.
+      what: what an error calls an item, as "histories: item".
+      on_unknown: as of `refuse_or_skip`.
+
+    Raises:
+      UserError: if an item that somebody took is not in the catalog.
+    """
+    rows = catalog_rows(map(str, histories.item_ids.tolist()), item_ids)[histories.items]
+    return refuse_or_skip(
+        dataclasses.replace(histories, items=rows, item_ids=item_ids),
+        on_unknown,
+        lambda place: f"{what} {shown(histories.item_ids.tolist()[histories.items[place]])}",
+    )
 
 
 def _text_ids(names: Iterable[str]) -> np.ndarray:

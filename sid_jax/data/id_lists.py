@@ -1,4 +1,4 @@
-"""Items named in a text file, found in a catalog."""
+"""Item ids: no two alike, found in a catalog, and named in a text file."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from sid_jax.data.reason import reason
-from sid_jax.errors import UserError
+from sid_jax.errors import UserError, reason, shown
 
 
 def read_item_list(path: Path, item_ids: np.ndarray) -> np.ndarray:
@@ -74,3 +75,19 @@ def refuse_strangers(rows: np.ndarray, item_ids: np.ndarray, describe: Callable[
             f"{describe(int(strange[0]))} is not in the catalog, whose ids are like {str(item_ids[0])!r}; in all, "
             f"{len(strange)} of {len(rows)} items are not: leave them out, or add them to the catalog"
         )
+
+
+def check_unique(ids: np.ndarray, where: str) -> None:
+    """Raises UserError, naming the first id that came before and its two rows, unless all `[N]` ids differ."""
+    if ids.dtype.kind in "iu" and np.all(ids[1:] > ids[:-1]):
+        return  # As row numbers are: without a table of all of them.
+    if pc.count_distinct(pa.array(ids)).as_py() == len(ids):
+        return
+    first_row: dict[object, int] = {}
+    for row, item_id in enumerate(ids.tolist()):
+        if item_id in first_row:
+            raise UserError(
+                f"{where}: id {shown(item_id)} is in row {first_row[item_id]} and again in row {row} (rows count from "
+                "0); give each item one row"
+            )
+        first_row[item_id] = row

@@ -13,15 +13,13 @@ import pyarrow as pa
 from ml_collections import ConfigDict
 
 from sid_jax.data.arrays import as_ids, as_table, as_vectors, is_table
-from sid_jax.data.blocks import in_blocks
-from sid_jax.data.checks import check_finite, check_unique, not_finite
+from sid_jax.data.blocks import check_finite, in_blocks, not_finite
 from sid_jax.data.histories import Histories, offsets_of
-from sid_jax.data.history_files import histories_of_table, read_interactions, read_sequences, refuse_or_skip
-from sid_jax.data.id_lists import catalog_rows, check_cold, read_item_list, refuse_strangers
-from sid_jax.data.parts.id_files import read_ids
-from sid_jax.data.reason import shown
+from sid_jax.data.history_files import histories_of_table, in_catalog, read_interactions, read_sequences, refuse_or_skip
+from sid_jax.data.id_lists import catalog_rows, check_cold, check_unique, read_item_list, refuse_strangers
+from sid_jax.data.parts.files import read_ids
 from sid_jax.data.vector_set import LeftOut, VectorSet
-from sid_jax.errors import UserError
+from sid_jax.errors import UserError, shown
 
 USER_COLUMN, ITEM_COLUMN, TIME_COLUMN = "user_id", "item_id", "timestamp"
 _MOST_NAMED = 5
@@ -129,11 +127,7 @@ def as_histories(
             return read_interactions(path, item_ids, *names, on_unknown=on_unknown)
         return read_sequences(path, item_ids, on_unknown=on_unknown)
     if isinstance(histories, Histories):
-        rows = catalog_rows(map(str, histories.item_ids.tolist()), item_ids)[histories.items]
-        found = dataclasses.replace(histories, items=rows, item_ids=item_ids)
-        return refuse_or_skip(
-            found, on_unknown, lambda place: f"histories: item {shown(histories.item_ids[histories.items[place]])}"
-        )
+        return in_catalog(histories, item_ids, "histories: item", on_unknown)
     if is_table(histories):
         return _of_table(histories, item_ids, names, on_unknown)
     if isinstance(histories, Mapping):

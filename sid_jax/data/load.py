@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from sid_jax.data.catalogs.names import CATALOGS
-from sid_jax.data.catalogs.own_tables import read_own_tables
+from sid_jax.data.catalogs.amazon.sources import load_amazon
+from sid_jax.data.catalogs.movielens.sources import load_movielens
+from sid_jax.data.catalogs.names import AMAZON, CATALOGS, MOVIELENS, movielens_size
 from sid_jax.data.catalogs.vectors import (
     MOVIELENS_VECTORS,
     VIEWS,
@@ -18,13 +19,13 @@ from sid_jax.data.catalogs.vectors import (
     exported_column,
     own_text_vectors,
 )
-from sid_jax.data.cooccurrence import cooccurrence_vectors, join_cooccurrences, pair_counts
+from sid_jax.data.collaborative import cooccurrence_vectors, join_cooccurrences, pair_counts
 from sid_jax.data.histories import Histories
-from sid_jax.data.history_sources import load_histories
+from sid_jax.data.history_files import in_catalog, read_interactions, read_sequences
 from sid_jax.data.id_lists import check_cold, read_item_list
-from sid_jax.data.partners import Partners
-from sid_jax.data.relations import Relations
+from sid_jax.data.relations import Partners, Relations
 from sid_jax.data.scaling import normalize
+from sid_jax.data.tables import read_own_tables
 from sid_jax.data.vector_files import read_vector_files
 from sid_jax.data.vector_set import VectorSet, digest_of
 from sid_jax.errors import UserError
@@ -131,6 +132,37 @@ def with_histories(
         fitted=None if data.cold is None else ~data.cold,
     )
     return dataclasses.replace(data, vectors=vectors)
+
+
+def load_histories(
+    settings: ConfigDict, item_ids: np.ndarray, *, where: str, cache_dir: str, core: int, path: str = ""
+) -> Histories:
+    """Returns the histories that settings name: `source`, `path`, and the columns of an interactions' table.
+
+    Args:
+      settings: the section of the config that has them.
+      item_ids: `[N]` ids of the catalog.
+      where: the section's name, for messages.
+      cache_dir: where prepared data sets are kept.
+      core: of Amazon, as `load_amazon` takes it.
+      path: where a named catalog is, if `settings.path` does not say it.
+
+    Raises:
+      UserError: if there is no such data, or it cannot be used.
+    """
+    path = settings.path or path
+    if settings.source in MOVIELENS:
+        films = load_movielens(path, cache_dir, movielens_size(settings.source))
+        return in_catalog(films.histories(), item_ids, f"{films.source}: film")
+    if settings.source in AMAZON:
+        products = load_amazon(settings.source, path, cache_dir, core=core)
+        return in_catalog(products.histories, item_ids, f"{products.source}: item")
+    if not settings.path:
+        raise UserError(f"{where}.path is empty: pass --{where}.path=FILE with the users' histories")
+    file = Path(settings.path).expanduser()
+    if settings.source == "sequences":
+        return read_sequences(file, item_ids)
+    return read_interactions(file, item_ids, settings.user_column, settings.item_column, settings.time_column)
 
 
 def load_items(data_config: ConfigDict, resident_bytes: int | None) -> VectorSet:

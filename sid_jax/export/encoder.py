@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from sid_jax.data.checks import check_finite
+from sid_jax.data.blocks import check_finite
 from sid_jax.errors import UserError
 from sid_jax.models.rqvae import RQVAE
 

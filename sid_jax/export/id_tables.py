@@ -14,11 +14,10 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from sid_jax.data.checks import check_unique
-from sid_jax.data.csv_columns import as_text, csv_names
-from sid_jax.data.npy_file import open_npy
-from sid_jax.data.reason import reason, shown
-from sid_jax.errors import UserError
+from sid_jax.data.id_lists import check_unique
+from sid_jax.data.parts.arrays import open_npy
+from sid_jax.data.tables import as_text, csv_names
+from sid_jax.errors import UserError, reason, shown
 from sid_jax.export.artifact import table_files
 from sid_jax.export.manifest import read_manifest
 from sid_jax.ids.table import IdTable

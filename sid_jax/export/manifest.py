@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from sid_jax.data.reason import reason
-from sid_jax.errors import UserError
+from sid_jax.errors import UserError, reason
 from sid_jax.json_file import write_json
 from sid_jax.settings import RENAMED
 from sid_jax.training.records import read_records

@@ -21,8 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from sid_jax.data.reason import reason
-from sid_jax.errors import UserError
+from sid_jax.errors import UserError, reason
 from sid_jax.features.item_rows import ItemRows
 
 _MODEL_FILE, _SIZES_FILE = "pieces.model", "pieces.json"

@@ -12,9 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from sid_jax.data.csv_columns import as_text, csv_names
-from sid_jax.data.reason import reason
-from sid_jax.errors import UserError
+from sid_jax.data.tables import as_text, csv_names
+from sid_jax.errors import UserError, reason
 from sid_jax.export.atomic import atomic_folder, refuse_taken
 from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.export.manifest import read_manifest, write_manifest

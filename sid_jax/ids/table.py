@@ -16,7 +16,7 @@ from typing import Any, overload
 import numpy as np
 import pyarrow as pa
 
-from sid_jax.data.checks import check_unique
+from sid_jax.data.id_lists import check_unique
 from sid_jax.errors import UserError
 from sid_jax.ids.convert import (
     Codes,

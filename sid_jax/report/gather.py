@@ -11,8 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sid_jax.data.reason import reason
-from sid_jax.errors import UserError
+from sid_jax.errors import UserError, reason
 from sid_jax.export.artifact import table_files
 from sid_jax.export.codebooks import read_codebooks
 from sid_jax.export.manifest import read_manifest, read_measured

@@ -15,8 +15,7 @@ from ml_collections import ConfigDict
 
 from sid_jax.config import check_config
 from sid_jax.data.load import load_corpus
-from sid_jax.data.reason import reason
-from sid_jax.errors import UserError
+from sid_jax.errors import UserError, reason
 from sid_jax.json_file import write_json
 from sid_jax.messages import Messages
 from sid_jax.settings import differences

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sid_jax.data.reason import reason
-from sid_jax.errors import UserError
+from sid_jax.errors import UserError, reason
 from sid_jax.sweep.space import OneOf, Space
 
 

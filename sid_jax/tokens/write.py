@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 import safetensors.numpy
 
 from sid_jax.data.blocks import in_blocks
-from sid_jax.data.reason import reason
-from sid_jax.errors import UserError
+from sid_jax.errors import UserError, reason
 from sid_jax.export.artifact import table_files
 from sid_jax.export.atomic import atomic_folder, refuse_taken
 from sid_jax.export.codebooks import read_codebooks

@@ -14,8 +14,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from sid_jax.data.blocks import take_rows
-from sid_jax.data.partners import Partners, draw_partners
-from sid_jax.data.relations import Relations
+from sid_jax.data.relations import Partners, Relations, draw_partners
 from sid_jax.data.vector_set import VectorSet
 from sid_jax.streams import stream_key
 from sid_jax.training.objective import Companions, PartnerBatch

@@ -18,8 +18,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from sid_jax.data.reason import reason
-from sid_jax.errors import UserError
+from sid_jax.errors import UserError, reason
 from sid_jax.json_file import write_json
 from sid_jax.training.processes import is_first
 

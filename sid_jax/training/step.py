@@ -12,8 +12,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from sid_jax.data.partners import draw_partners
-from sid_jax.data.relations import Relations
+from sid_jax.data.relations import Relations, draw_partners
 from sid_jax.quantize.residual import QuantizerOutput
 from sid_jax.quantize.revival import count_codes
 from sid_jax.streams import stream_key

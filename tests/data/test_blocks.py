@@ -28,7 +28,7 @@ def test_a_mapped_file_takes_the_memory_of_a_block(tmp_path):
 import resource
 import numpy as np
 from sid_jax.data.blocks import in_blocks, take_rows
-from sid_jax.data.npy_file import open_npy
+from sid_jax.data.parts.arrays import open_npy
 vectors = np.asarray(open_npy(__import__("pathlib").Path({str(tmp_path / "v.npy")!r})))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 assert sum(float(block.sum()) for _, block in in_blocks(vectors)) == vectors.size

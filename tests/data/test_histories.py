@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from sid_jax.data.catalogs.movielens.tables import build_movielens
 from sid_jax.data.histories import Histories, keep_active
-from sid_jax.data.history_files import read_interactions, read_sequences
-from sid_jax.data.history_sources import movielens_histories
+from sid_jax.data.history_files import in_catalog, read_interactions, read_sequences
 from sid_jax.errors import UserError
 
 CATALOG = np.array([10, 20, 30, 40])
@@ -263,7 +262,9 @@ def test_every_movielens_rating_is_an_interaction():
     items = {"item_id": np.array([30, 20, 10, 40])}
     catalog = build_movielens(items, {"user_id": np.array([2, 3, 5])}, ratings, "made up")
     for item_ids in (np.array([10, 20, 30, 40]), np.array([30, 5, 10, 20]), np.array(["20", "10", "30"], dtype=object)):
-        histories = movielens_histories(catalog, item_ids)
+        histories = in_catalog(catalog.histories(), item_ids, "made up: film")
         assert histories.item_ids.tolist() == item_ids.tolist()
         assert {user: list(map(int, items)) for user, items in named(histories).items()} == {2: [10], 5: [20, 30, 10]}
-    assert "made up: film 20 is not in the catalog" in refusal(movielens_histories, catalog, np.array([10, 30]))
+    assert "made up: film 20 is not in the catalog" in refusal(
+        in_catalog, catalog.histories(), np.array([10, 30]), "made up: film"
+    )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from sid_jax.data import cooccurrence
+from sid_jax.data import collaborative
 from sid_jax.data.collaborative import truncated_svd
 from sid_jax.data.load import load_vectors
 from sid_jax.errors import UserError
@@ -132,7 +132,7 @@ def test_data_is_the_same_where_another_machine_rounds_otherwise(config, monkeyp
     """The last bits of a truncated SVD depend on the number of threads: a run is exported on another machine too."""
     config.data.collaborative_weight = weight
     here = load_vectors(config.data, with_collaborative=True)
-    monkeypatch.setattr(cooccurrence, "truncated_svd", lambda *args: truncated_svd(*args) * np.float32([1, 1.00001]))
+    monkeypatch.setattr(collaborative, "truncated_svd", lambda *args: truncated_svd(*args) * np.float32([1, 1.00001]))
     there = load_vectors(config.data, with_collaborative=True)
     assert (there.relations.collaborative != here.relations.collaborative).any()
     assert there.fingerprint() == here.fingerprint()

@@ -7,8 +7,7 @@ import pytest
 from jax.sharding import AxisType
 from scipy import sparse
 
-from sid_jax.data.partners import Partners
-from sid_jax.data.relations import Relations
+from sid_jax.data.relations import Partners, Relations
 from sid_jax.quantize.kmeans import residual_kmeans
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import assign_codes, sum_codewords

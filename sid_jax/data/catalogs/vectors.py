@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from sid_jax.data.catalogs.amazon.products import TEXT_COLUMNS
-from sid_jax.data.catalogs.amazon.sources import load_amazon
-from sid_jax.data.catalogs.movielens.editions import EDITIONS
-from sid_jax.data.catalogs.movielens.sources import load_movielens
+from sid_jax.data.blocks import check_finite
+from sid_jax.data.catalogs.amazon.sources import TEXT_COLUMNS, load_amazon
+from sid_jax.data.catalogs.movielens.sources import EDITIONS, load_movielens
 from sid_jax.data.catalogs.movielens.tables import MovieLens, item_texts, text_column, user_texts
 from sid_jax.data.catalogs.names import MOVIELENS, movielens_size
-from sid_jax.data.catalogs.own_tables import read_own_tables
-from sid_jax.data.checks import check_finite
 from sid_jax.data.collaborative import collaborative_vectors, join_side_by_side
+from sid_jax.data.tables import read_own_tables
 from sid_jax.data.text import template
 from sid_jax.data.text.encode import encode_texts
 from sid_jax.data.vector_set import VectorSet, digest_of

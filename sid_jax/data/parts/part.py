@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from sid_jax.data.reason import listed, reason
-from sid_jax.errors import UserError
+from sid_jax.errors import UserError, listed, reason
 
 
 @dataclasses.dataclass(frozen=True)

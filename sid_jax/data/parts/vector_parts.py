@@ -9,15 +9,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from sid_jax.data.parts.array_records import ArrayRecords
-from sid_jax.data.parts.arrow import Arrow
-from sid_jax.data.parts.find_files import ending, find_files, find_ids_files
-from sid_jax.data.parts.id_files import IdReader, id_offsets
-from sid_jax.data.parts.npy import Npy
-from sid_jax.data.parts.npz import Npz
-from sid_jax.data.parts.parquet import Parquet
+from sid_jax.data.parts.arrays import ArrayRecords, Npy, Npz, Safetensors
+from sid_jax.data.parts.files import IdReader, ending, find_files, find_ids_files, id_offsets
 from sid_jax.data.parts.part import Columns, Kind, Look, Part
-from sid_jax.data.parts.safetensors import Safetensors
+from sid_jax.data.parts.tables import Arrow, Parquet
 from sid_jax.errors import UserError
 
 # Rows of a part, but that a row group of a parquet file is not divided.

@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from sid_jax.data.reason import reason
-from sid_jax.errors import UserError
+from sid_jax.errors import UserError, reason
 
 # From a list of n texts to an array `[n, D]`.
 Encode = Callable[[list[str]], Any]

@@ -8,8 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sid_jax.data.histories import keep_active
-from sid_jax.data.history_sources import load_histories
-from sid_jax.data.load import load_vectors
+from sid_jax.data.load import load_histories, load_vectors
 from sid_jax.errors import UserError
 from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.recommend.config import MADE_IDS

@@ -12,9 +12,8 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from sid_jax.data.histories import item_counts, keep_active
-from sid_jax.data.history_sources import load_histories
 from sid_jax.data.id_lists import read_item_list
-from sid_jax.data.load import load_vectors
+from sid_jax.data.load import load_histories, load_vectors
 from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.ids.table import IdTable
 from sid_jax.ids.trie import Trie, build_trie

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sid_jax.data.catalogs.downloads import Download
+from sid_jax.data.catalogs.store import Download
 from tests.data.conftest import grouplens_files, write_zip
 
 # Nothing listens on the discard port.

@@ -110,7 +110,7 @@ def test_histories_of_another_catalog_are_refused(tmp_path: Path, settings: Conf
     settings.path = str(write_prepared(tmp_path / "prepared"))
     settings.histories.path = str(write_edition(tmp_path / "raw", "2014"))
     settings.core = 3
-    with pytest.raises(UserError, match="item B03 is not in the catalog, whose ids are like '1'"):
+    with pytest.raises(UserError, match="item 'B03' is not in the catalog, whose ids are like '1'"):
         load_vectors(settings)
 
 

@@ -1,0 +1,1 @@
+"""Amazon reviews and products, in every edition that their authors publish."""

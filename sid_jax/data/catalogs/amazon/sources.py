@@ -1,7 +1,8 @@
-"""Where Amazon's products come from: the user's copy, the prepared cache, the addresses that its authors give."""
+"""Amazon's products, and where they come from: the user's copy, the prepared cache, the authors' addresses."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import sys
@@ -13,15 +14,18 @@ import numpy as np
 import pyarrow as pa
 
 from sid_jax.cache import cache_folder
-from sid_jax.data.catalogs.amazon.metadata import read_metadata
-from sid_jax.data.catalogs.amazon.prepared_lines import is_prepared, read_prepared
-from sid_jax.data.catalogs.amazon.products import Products
-from sid_jax.data.catalogs.amazon.reviews import read_reviews
-from sid_jax.data.catalogs.downloads import Download, fetch
+from sid_jax.data.catalogs.amazon.files import read_metadata, read_reviews
 from sid_jax.data.catalogs.names import AMAZON_CATEGORIES, AmazonName
-from sid_jax.data.catalogs.store import prepare_folder, read_table, refuse_damage, write_tables
+from sid_jax.data.catalogs.store import Download, fetch, prepare_folder, read_table, refuse_damage, write_tables
 from sid_jax.data.histories import Histories, offsets_of
-from sid_jax.errors import UserError
+from sid_jax.data.history_files import read_sequences
+from sid_jax.data.tables import read_own_tables, read_records
+from sid_jax.errors import UserError, reason
+
+# What a product's text is made of, unless somebody asks for other columns.
+TEXT_COLUMNS = ("title", "brand", "categories")
+# Of what somebody has prepared, as many keep it.
+_ITEMS, _SEQUENCES, _IDS = "items.jsonl", "sequences.txt", ("item_id", "item")
 
 # Of reviews and metadata, by edition; the authors publish no digests of them.
 ADDRESSES = {
@@ -60,6 +64,26 @@ _DOWNLOAD_SECONDS = 4 * 3600
 _LOOKED_AT = 2**16
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Products:
+    """N products and U users.
+
+    Attributes:
+      items: a row a product, in the order of `histories.item_ids`: `item_id` and columns that describe it.
+      histories: users in the order of the reviews, each one's items in time order.
+      source: one line that says where the data came from.
+    """
+
+    items: pa.Table
+    histories: Histories
+    source: str
+
+    @property
+    def item_ids(self) -> np.ndarray:
+        """`[N]` object (str)."""
+        return self.histories.item_ids
+
+
 class _Files(NamedTuple):
     reviews: Path
     metadata: Path
@@ -69,9 +93,9 @@ def load_amazon(source: str, path: str = "", cache_dir: str = "", *, core: int =
     """Returns products with histories, from the first of these that applies.
 
     1. `path`, if the user names one: a folder with the files of reviews and metadata under their own names, in the
-       layout of any edition, gzipped or not; or one that somebody has prepared, as `read_prepared` reads it. If it does
-       not work, nothing else is tried. What is read from the first kind is kept in the cache, and found there until one
-       of the files changes.
+       layout of any edition, gzipped or not; or one that somebody has prepared, as `_read_prepared` reads it. If it
+       does not work, nothing else is tried. What is read from the first kind is kept in the cache, and found there
+       until one of the files changes.
     2. The prepared cache.
     3. The addresses that the data's authors give, through TensorFlow Datasets; then it is prepared into the cache.
 
@@ -85,8 +109,8 @@ def load_amazon(source: str, path: str = "", cache_dir: str = "", *, core: int =
       UserError: if the named folder or the cache is damaged, the cache cannot be written, or nothing can be reached.
     """
     name = AmazonName.of(source)
-    if path and is_prepared(Path(path).expanduser()):
-        return read_prepared(Path(path).expanduser())
+    if path and _is_prepared(Path(path).expanduser()):
+        return _read_prepared(Path(path).expanduser())
     files = _find(Path(path).expanduser(), name) if path else None
     folder = cache_folder(cache_dir) / f"{source}-core{core}-{_VERSION}"
     if files:
@@ -103,6 +127,33 @@ def load_amazon(source: str, path: str = "", cache_dir: str = "", *, core: int =
         )
     with refuse_damage(folder):
         return _read(folder, path)
+
+
+def _is_prepared(folder: Path) -> bool:
+    """Returns whether the folder holds both files."""
+    return (folder / _ITEMS).is_file() and (folder / _SEQUENCES).is_file()
+
+
+def _read_prepared(folder: Path) -> Products:
+    """Reads the folder; users and items are those that it has, in its order.
+
+    Args:
+      folder: with `items.jsonl`, an object an item: its id as `item_id` or `item`, and what describes it (`title`,
+        `brand`, `categories`, …; its `text`, where it has one); and `sequences.txt`, a line a user: the user, then
+        items in time order.
+
+    Raises:
+      UserError: if a file is damaged or empty, or a sequence names an item that is not there.
+    """
+    path = folder / _ITEMS
+    first = next(read_records(path), (0, {}))[1]
+    id_column = next((name for name in _IDS if name in first), _IDS[0])
+    ids, columns = read_own_tables(str(path), id_column, [name for name in first if name != id_column])
+    try:
+        items = pa.table({"item_id": ids, **columns})
+    except (pa.ArrowException, UnicodeError) as error:
+        raise UserError(f"{path}: a field is of several types ({reason(error)}); give all its values one") from error
+    return Products(items, read_sequences(folder / _SEQUENCES, ids), source=str(folder))
 
 
 def _find(folder: Path, name: AmazonName) -> _Files:

@@ -1,0 +1,1 @@
+"""MovieLens, in every size that GroupLens publishes."""

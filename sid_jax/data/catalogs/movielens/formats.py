@@ -1,36 +1,47 @@
-"""The two layouts that MovieLens-100K is found in, read into the one catalog."""
+"""The layouts that MovieLens is found in, read into the one catalog."""
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from sid_jax.data.catalogs.movielens.fields import integers, item_table, read_files, rows_of
-from sid_jax.data.catalogs.movielens.tables import MovieLens, Table, build_movielens, text_column
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+
+from sid_jax.data.catalogs.movielens.tables import (
+    DAMAGED,
+    EXPECTED,
+    MovieLens,
+    Table,
+    build_movielens,
+    integers,
+    item_table,
+    locate,
+    read_files,
+    rows_of,
+    text_column,
+    unreadable,
+)
+from sid_jax.errors import UserError, reason
 
 # The order of the flags in u.item, for copies that have no u.genre.
 GENRES = (
-    "unknown",
-    "Action",
-    "Adventure",
-    "Animation",
-    "Children's",
-    "Comedy",
-    "Crime",
-    "Documentary",
-    "Drama",
-    "Fantasy",
-    "Film-Noir",
-    "Horror",
-    "Musical",
-    "Mystery",
-    "Romance",
-    "Sci-Fi",
-    "Thriller",
-    "War",
-    "Western",
-)
+    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama",
+    "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+)  # fmt: skip
 
+# Of 1M's users.dat; an age stands for those up to the next one.
+_AGES = {"1": "under 18", "18": "18-24", "25": "25-34", "35": "35-44", "45": "45-49", "50": "50-55", "56": "56 or more"}
+_OCCUPATIONS = (
+    "other", "academic/educator", "artist", "clerical/admin", "college/grad student", "customer service",
+    "doctor/health care", "executive/managerial", "farmer", "homemaker", "K-12 student", "lawyer", "programmer",
+    "retired", "sales/marketing", "scientist", "self-employed", "technician/engineer", "tradesman/craftsman",
+    "unemployed", "writer",
+)  # fmt: skip
+_RATINGS = ("user_id", "item_id", "rating", "timestamp")
 _RECBOLE_FOLDER = "recbole/dataset_example/ml-100k/"
 
 
@@ -107,8 +118,145 @@ def _users(rows: list[list[str]], where: str, *, first_line: int = 1) -> Table:
 
 
 def _ratings(rows: list[list[str]], where: str, *, first_line: int = 1) -> Table:
-    names = ("user_id", "item_id", "rating", "timestamp")
     return {
         name: integers(list(column), f"{where}, {name}", first_line)
-        for name, column in zip(names, zip(*rows, strict=True), strict=True)
+        for name, column in zip(_RATINGS, zip(*rows, strict=True), strict=True)
     }
+
+
+def read_1m(path: Path) -> MovieLens:
+    """Reads 1M: movies.dat, users.dat and ratings.dat, latin-1, in a folder or zip, at its top or in `ml-1m/`.
+
+    Ages are groups, as text ("18-24"). Raises UserError if something is missing or damaged.
+    """
+    folder, whole_stars = "ml-1m/", pa.int64()
+    files = read_files(path, ["movies.dat", "users.dat"], optional=[], folder=folder)
+    return build_movielens(
+        _films_between_colons(files["movies.dat"].decode("latin-1"), f"{path}: movies.dat"),
+        _users_1m(rows_of(files["users.dat"].decode("latin-1"), "::", 5, f"{path}: users.dat"), f"{path}: users.dat"),
+        _ratings_between_colons(path, folder, whole_stars),
+        source=str(path),
+    )
+
+
+def read_10m(path: Path) -> MovieLens:
+    """Reads 10M: movies.dat and ratings.dat, UTF-8, in a folder or zip, at its top or in `ml-10M100K/`.
+
+    Of users their ids are known, of those who rated. Raises UserError if something is missing or damaged.
+    """
+    folder, half_stars = "ml-10M100K/", pa.float64()
+    text = _utf8(read_files(path, ["movies.dat"], optional=[], folder=folder)["movies.dat"], f"{path}: movies.dat")
+    ratings = _ratings_between_colons(path, folder, half_stars)
+    films = _films_between_colons(text, f"{path}: movies.dat")
+    return build_movielens(films, _users_of(ratings), ratings, source=str(path))
+
+
+def read_csv(path: Path, folder: str) -> MovieLens:
+    """Reads 20M, 25M, 32M and latest-small: movies.csv and ratings.csv, UTF-8, with titles between quotes.
+
+    Of users their ids are known, of those who rated.
+
+    Args:
+      path: a folder or zip that has the files at its top or in `folder`.
+      folder: as "ml-25m/".
+
+    Raises:
+      UserError: if the path, a file, a field or a value is missing or damaged.
+    """
+    where = f"{path}: movies.csv"
+    text = _utf8(read_files(path, ["movies.csv"], optional=[], folder=folder)["movies.csv"], where)
+    films = _films_of_csv(text, where)
+    names = ("userId", "movieId", "rating", "timestamp")
+    kinds = dict(zip(names, (pa.int64(), pa.int64(), pa.float64(), pa.int64()), strict=True))
+    options = pa_csv.ConvertOptions(column_types=kinds, include_columns=list(names))
+    columns = _arrow_columns(path, "ratings.csv", folder, convert_options=options)
+    ratings = dict(zip(_RATINGS, columns, strict=True))
+    return build_movielens(films, _users_of(ratings), ratings, source=str(path))
+
+
+def _films_between_colons(text: str, where: str) -> Table:
+    rows = []
+    for line, words in enumerate(text.rstrip("\r\n").split("\n"), 1):
+        # A title may have colons of its own.
+        number, _, rest = words.rstrip("\r").partition("::")
+        title, colons, genres = rest.rpartition("::")
+        if not colons:
+            raise UserError(f"{where}, line {line}: expected a number, a title and genres between '::'; {EXPECTED}")
+        rows.append((number, title, _genres(genres)))
+    ids, titles, genres_of = (list(column) for column in zip(*rows, strict=True))
+    return item_table(ids, titles, genres_of, where)
+
+
+def _films_of_csv(text: str, where: str) -> Table:
+    try:
+        header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    except (csv.Error, ValueError) as error:
+        raise UserError(f"{where}: cannot be read as CSV ({reason(error)}); {EXPECTED}") from error
+    if header != ["movieId", "title", "genres"] or not rows:
+        raise UserError(f"{where}: expected movieId,title,genres in line 1 and films after it; {EXPECTED}")
+    for line, row in enumerate(rows, 2):
+        if len(row) != 3:
+            raise UserError(f"{where}, line {line}: expected 3 fields, found {len(row)}; {EXPECTED}")
+    ids, titles, genres = (list(column) for column in zip(*rows, strict=True))
+    return item_table(ids, titles, list(map(_genres, genres)), where, first_line=2)
+
+
+def _genres(joined: str) -> list[str]:
+    return [] if joined == "(no genres listed)" else joined.split("|")
+
+
+def _users_1m(rows: list[list[str]], where: str) -> Table:
+    ids, genders, ages, occupations, zip_codes = (list(column) for column in zip(*rows, strict=True))
+    codes = integers(occupations, f"{where}, occupation", 1)
+    for line, (age, code) in enumerate(zip(ages, codes.tolist(), strict=True), 1):
+        if age not in _AGES or code >= len(_OCCUPATIONS):
+            raise UserError(f"{where}, line {line}: no age group is {age!r} or no occupation {code}; {EXPECTED}")
+    return {
+        "user_id": integers(ids, f"{where}, user id", 1),
+        "age": text_column([_AGES[age] for age in ages]),
+        "gender": text_column(genders),
+        "occupation": text_column([_OCCUPATIONS[code] for code in codes]),
+        "zip_code": text_column(zip_codes),
+    }
+
+
+def _users_of(ratings: Table) -> Table:
+    return {"user_id": np.unique(ratings["user_id"])}
+
+
+def _ratings_between_colons(path: Path, folder: str, stars: pa.DataType) -> Table:
+    # Between the two colons of "::" Arrow sees one more column, which is empty.
+    names = ["user_id", "", "item_id", " ", "rating", "  ", "timestamp"]
+    kinds = {"user_id": pa.int64(), "item_id": pa.int64(), "rating": stars, "timestamp": pa.int64()}
+    columns = _arrow_columns(
+        path,
+        "ratings.dat",
+        folder,
+        read_options=pa_csv.ReadOptions(column_names=names),
+        parse_options=pa_csv.ParseOptions(delimiter=":", quote_char=False),
+        convert_options=pa_csv.ConvertOptions(column_types=kinds, include_columns=list(_RATINGS)),
+    )
+    return dict(zip(_RATINGS, columns, strict=True))
+
+
+def _arrow_columns(path: Path, name: str, folder: str, **options: object) -> Sequence[np.ndarray]:
+    """Returns a file's columns of numbers, read from a folder or zip piece by piece."""
+    place = locate(path, [name], optional=[], folder=folder)[name]
+    try:
+        with place.open("rb") as file:
+            table = pa_csv.read_csv(file, **options)
+    except pa.ArrowException as error:
+        raise UserError(f"{path}: {name} is damaged ({reason(error)}); {EXPECTED}") from error
+    except DAMAGED as error:
+        raise unreadable(path, error) from error
+    for column in table.column_names:
+        if table[column].null_count:
+            raise UserError(f"{path}: {name} has no {column} in {table[column].null_count} rows; {EXPECTED}")
+    return [column.to_numpy() for column in table.columns]
+
+
+def _utf8(content: bytes, where: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where}: is not UTF-8 ({reason(error)}); {EXPECTED}") from error

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from typing import NamedTuple
+
+import pyarrow as pa
 
 from sid_jax.cache import cache_folder
-from sid_jax.data.catalogs.downloads import Download, check_digest, fetch, run_program
-from sid_jax.data.catalogs.movielens import parquet_cache
-from sid_jax.data.catalogs.movielens.editions import EDITIONS
-from sid_jax.data.catalogs.movielens.formats import read_recbole
+from sid_jax.data.catalogs.movielens.formats import read_1m, read_10m, read_csv, read_grouplens, read_recbole
 from sid_jax.data.catalogs.movielens.tables import MovieLens
-from sid_jax.data.catalogs.store import prepare_folder, refuse_damage
+from sid_jax.data.catalogs.store import (
+    Download,
+    check_digest,
+    fetch,
+    prepare_folder,
+    read_table,
+    refuse_damage,
+    run_program,
+    write_tables,
+)
 from sid_jax.errors import UserError
 
 RECBOLE = Download("recbole==1.2.1", "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407")
@@ -32,6 +41,62 @@ _LARGER_NOTICE = (
 _CACHE_NAME = "movielens-{size}-1"
 
 _REGISTRY_SECONDS = 60
+_HOST = "https://files.grouplens.org/datasets/movielens/"
+
+
+class Edition(NamedTuple):
+    """One size.
+
+    Attributes:
+      name: as it is called in messages.
+      counts: of films, users who rated, and ratings; None where GroupLens says that they will change.
+      download: the zip. Its digest is the one that TensorFlow Datasets knows it by, and for 10M and 32M, which that
+        does not know, the MD5 that GroupLens publishes beside it.
+      read: reads a folder or zip in its layout.
+      seconds: how long the download may take.
+    """
+
+    name: str
+    counts: tuple[int, int, int] | None
+    download: Download
+    read: Callable[[Path], MovieLens]
+    seconds: int
+
+
+def _edition(
+    size: str, counts: tuple[int, int, int] | None, digest: str, seconds: int, read: Callable[[Path], MovieLens] | None
+) -> Edition:
+    """Returns a size; its digest is an MD5 if it is that long; without a reader it is CSV."""
+    return Edition(
+        f"MovieLens-{size if size.startswith('latest') else size.upper()}",
+        counts,
+        Download(f"{_HOST}ml-{size}.zip", **{"md5" if len(digest) == 32 else "sha256": digest}),
+        read or functools.partial(read_csv, folder=f"ml-{size}/"),
+        seconds,
+    )
+
+
+_DIGESTS = {
+    "100k": "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
+    "1m": "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
+    "10m": "ce571fd55effeba0271552578f2648bd",
+    "20m": "96f243c338a8665f6bcc89c53edf6ee39162a846940de6b7c8c48aeada765ff3",
+    "25m": "8b21cfb7eb1706b4ec0aac894368d90acf26ebdfb6aced3ebd4ad5bd1eb9c6aa",
+    "32m": "d472be332d4daa821edc399621853b57",
+    "latest-small": "696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436",
+}
+EDITIONS = {
+    size: _edition(size, counts, _DIGESTS[size], seconds, read)
+    for size, counts, seconds, read in (
+        ("100k", (1682, 943, 100_000), 120, read_grouplens),
+        ("1m", (3883, 6040, 1_000_209), 300, read_1m),
+        ("10m", (10_681, 69_878, 10_000_054), 1800, read_10m),
+        ("20m", (27_278, 138_493, 20_000_263), 3600, None),
+        ("25m", (62_423, 162_541, 25_000_095), 3600, None),
+        ("32m", (87_585, 200_948, 32_000_204), 3600, None),
+        ("latest-small", None, 120, None),
+    )
+}
 
 
 def load_movielens(path: str = "", cache_dir: str = "", size: str = "100k") -> MovieLens:
@@ -56,7 +121,7 @@ def load_movielens(path: str = "", cache_dir: str = "", size: str = "100k") -> M
     if not folder.exists():
         _prepare(folder, size)
     with refuse_damage(folder):
-        return _complete(_cache_format(size).read_movielens(folder), size)
+        return _complete(_read_prepared(folder, size), size)
 
 
 def fetch_from_registry(folder: Path, wheel: Download) -> MovieLens:
@@ -105,19 +170,31 @@ def _places(size: str) -> list[tuple[str, Download, Callable[[Path], MovieLens]]
 
 
 def _prepare(folder: Path, size: str) -> None:
-    cache = _cache_format(size)
-    prepare_folder(folder, lambda scratch, unfinished: cache.write_movielens(_fetch(scratch, size), unfinished))
+    prepare_folder(folder, lambda scratch, unfinished: _write_prepared(_fetch(scratch, size), unfinished, size))
     name = EDITIONS[size].name
     notice = NOTICE if size == "100k" else _LARGER_NOTICE.format(name=name)
     print(notice, f"{name}: prepared in {folder}", sep="\n", file=sys.stderr)
 
 
-def _cache_format(size: str) -> ModuleType:
-    if size != "100k":
-        return parquet_cache
-    from sid_jax.data.catalogs.movielens import tfds_cache
+def _write_prepared(catalog: MovieLens, folder: Path, size: str) -> None:
+    """Writes a data set of TensorFlow Datasets for 100K, and else parquet, which is read fast in any size."""
+    if size == "100k":
+        from sid_jax.data.catalogs.movielens import tfds_cache
 
-    return tfds_cache
+        tfds_cache.write_movielens(catalog, folder)
+        return
+    tables = {"items": catalog.items, "users": catalog.users, "ratings": catalog.ratings}
+    write_tables(folder, {name: pa.table(table) for name, table in tables.items()}, {"source": catalog.source})
+
+
+def _read_prepared(folder: Path, size: str) -> MovieLens:
+    if size == "100k":
+        from sid_jax.data.catalogs.movielens import tfds_cache
+
+        return tfds_cache.read_movielens(folder)
+    tables = (read_table(folder, name) for name in ("items", "users", "ratings"))
+    items, users, ratings = ({name: table[name].to_numpy() for name in table.column_names} for table in tables)
+    return MovieLens(items, users, ratings, source=str(folder))
 
 
 def _complete(catalog: MovieLens, size: str) -> MovieLens:

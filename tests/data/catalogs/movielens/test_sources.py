@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from sid_jax.data.catalogs.downloads import Download
 from sid_jax.data.catalogs.movielens import sources
 from sid_jax.data.catalogs.movielens.formats import read_grouplens
 from sid_jax.data.catalogs.movielens.tables import MovieLens
+from sid_jax.data.catalogs.store import Download
 from sid_jax.errors import UserError
 from tests.data.catalogs.conftest import CLOSED
 from tests.data.conftest import assert_same_catalog, grouplens_files, write_folder

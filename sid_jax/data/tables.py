@@ -1,10 +1,14 @@
-"""Columns of a catalog of yours, from .parquet, .csv or .jsonl files."""
+"""Tables that describe items: .parquet, .csv and lines of JSON, read column by column or record by record."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ast
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -12,13 +16,86 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from sid_jax.data.arrow_columns import ids_from_arrow
-from sid_jax.data.catalogs.records import read_records
-from sid_jax.data.checks import check_unique
-from sid_jax.data.csv_columns import as_text, csv_names
-from sid_jax.data.parts.find_files import is_pattern
-from sid_jax.data.reason import reason
+from sid_jax.data.id_lists import check_unique
+from sid_jax.data.parts.files import is_pattern
 from sid_jax.data.text.template import clean
-from sid_jax.errors import UserError
+from sid_jax.errors import UserError, reason
+
+
+def csv_names(path: Path, parse_options: pa_csv.ParseOptions | None = None) -> list[str]:
+    """Returns the names of a file's columns, from its first line."""
+    with pa_csv.open_csv(path, parse_options=parse_options) as reader:
+        return reader.schema.names
+
+
+def as_text(names: Sequence[str], *, guessed: Sequence[str] = ()) -> pa_csv.ConvertOptions:
+    """Returns how Arrow is to read these columns and no others: as they stand, and null only where they are empty.
+
+    Args:
+      names: of columns of text.
+      guessed: of columns whose type Arrow is to find out, such as numbers and times.
+    """
+    return pa_csv.ConvertOptions(
+        include_columns=list(dict.fromkeys([*names, *guessed])),
+        column_types=dict.fromkeys(names, pa.string()),
+        null_values=[""],
+        strings_can_be_null=True,
+    )
+
+
+_GZIP = b"\x1f\x8b"
+
+
+def read_records(
+    path: Path, is_wanted: Callable[[bytes], bool] = lambda line: True
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields each record with the number of its line, from 1.
+
+    Args:
+      path: lines of JSON objects; or of Python dicts, as the metadata of 2014 is, which are read and never evaluated.
+      is_wanted: says of a line whether it is to be parsed.
+
+    Raises:
+      UserError: if the file is missing or damaged, or a line is no record.
+    """
+    number = 0
+    try:
+        with _open(path) as file:
+            for number, line in enumerate(file, 1):
+                if line.strip() and is_wanted(line):
+                    yield number, _parse(line, f"{path}: line {number}")
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(
+            f"{path}: cannot be read after line {number} ({reason(error)}); download it anew, or name another"
+        ) from error
+
+
+def _open(path: Path) -> BinaryIO:
+    file = path.open("rb")
+    start = file.read(2)
+    file.seek(0)
+    # By its content: browsers unpack a file and leave it its name.
+    return gzip.open(file) if start == _GZIP else file  # type: ignore[return-value]
+
+
+def _parse(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        record = _literal(line, where)
+    if not isinstance(record, dict):
+        raise UserError(f"{where} is no record, but {type(record).__name__}; give one object in braces a line")
+    return record
+
+
+def _literal(line: bytes, where: str) -> Any:
+    try:
+        return ast.literal_eval(line.decode().strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        raise UserError(
+            f"{where} is neither JSON nor a Python dict ({reason(error)}); download the file anew"
+        ) from error
+
 
 # By name, the values of all rows.
 Columns = dict[str, list[Any]]
@@ -44,7 +121,7 @@ def read_own_tables(path: str, id_column: str, names: Sequence[str]) -> tuple[np
     ids: list[np.ndarray] = []
     columns: Columns = {name: [] for name in names}
     for file in _files(path):
-        found, values = _read(file, id_column, list(columns))
+        found, values = _read_columns(file, id_column, list(columns))
         if not len(found):
             raise UserError(f"{file}: holds no rows")
         ids.append(found)
@@ -80,7 +157,7 @@ def _ending(path: Path) -> str:
     raise UserError(f"{path}: unknown kind of file {path.suffix!r}; give one of {', '.join(ENDINGS)}")
 
 
-def _read(path: Path, id_column: str, names: list[str]) -> tuple[np.ndarray, Columns]:
+def _read_columns(path: Path, id_column: str, names: list[str]) -> tuple[np.ndarray, Columns]:
     ending = _ending(path)
     if ending.startswith(".jsonl"):
         return _read_lines(path, id_column, names)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sid_jax.data.catalogs.amazon.reviews import read_reviews
+from sid_jax.data.catalogs.amazon.files import read_reviews
 from sid_jax.errors import UserError
 
 

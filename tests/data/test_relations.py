@@ -2,8 +2,8 @@ import jax
 import numpy as np
 import pytest
 
-from sid_jax.data.cooccurrence import pair_counts
-from sid_jax.data.partners import Partners, draw_partners
+from sid_jax.data.collaborative import pair_counts
+from sid_jax.data.relations import Partners, draw_partners
 from tests.data.test_histories import make
 
 
@@ -46,7 +46,7 @@ def test_more_pairs_than_whole_numbers_keep_their_shares():
 
 
 def test_weights_that_round_up_do_not_overflow_and_those_that_round_to_nothing_keep_the_items_share(monkeypatch):
-    monkeypatch.setattr("sid_jax.data.partners._LARGEST", 10)
+    monkeypatch.setattr("sid_jax.data.relations._LARGEST", 10)
     partners = Partners.of(pair_counts(make(*[[0, 1], [2, 3], [4, 5]] * 3, num_items=6)))
     # 18 pairs in 10 places: sums of 1.67, 3.33, 5, ...
     np.testing.assert_array_equal(partners.bounds, [0, 2, 3, 5, 7, 8, 10])

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sid_jax.data.catalogs import downloads
-from sid_jax.data.catalogs.downloads import Download, check_digest, fetch
+from sid_jax.data.catalogs import store
+from sid_jax.data.catalogs.store import Download, check_digest, fetch
 from sid_jax.errors import UserError
 from tests.data.catalogs.conftest import QuietHandler, serving
 
@@ -33,7 +33,7 @@ def test_an_address_that_is_not_there_is_refused(tmp_path: Path, served: Downloa
 
 
 def test_a_download_that_stalls_is_given_up(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(downloads, "_check_answers", lambda address: None)
+    monkeypatch.setattr(store, "_check_answers", lambda address: None)
     released = threading.Event()
 
     class Stalling(QuietHandler):

@@ -1,0 +1,308 @@
+"""Files of arrays: .npy, .npz, .safetensors and .array_record, opened without being read."""
+
+from __future__ import annotations
+
+import contextlib
+import lzma
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import ml_dtypes
+import numpy as np
+import pyarrow as pa
+from safetensors import SafetensorError, safe_open
+
+from sid_jax.data.arrow_columns import FLOAT_TYPES, as_float32, ids_from_numpy
+from sid_jax.data.blocks import forget_pages, take_rows
+from sid_jax.data.parts.part import Columns, Kind, Look, Part, even_parts, reading
+from sid_jax.errors import UserError, reason
+
+_BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+
+
+def open_npy(path: Path) -> np.memmap:
+    """Returns the array of a .npy file, memory-mapped: its pages are read when they are used.
+
+    Raises:
+      UserError: if the file is none; objects are never unpickled.
+    """
+    try:
+        with np.errstate(all="ignore"):  # Sizes that are too large are refused, without a warning before it.
+            return np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # Whatever a damaged header makes numpy raise.
+        raise UserError(
+            f"{path}: not a readable .npy array of numbers ({reason(error)}); save it anew with np.save"
+        ) from error
+
+
+def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Reads the header of a .npy file up to where its array begins.
+
+    Returns:
+      Shape, whether it lies column by column, and type.
+
+    Raises:
+      Exception: whatever a damaged one makes numpy raise.
+    """
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(stream)
+    if version not in readers:
+        raise ValueError(f"version {version} of the .npy format is not one of arrays of numbers")
+    return readers[version](stream)
+
+
+def check_vectors(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.dtype:
+    """Returns the type of an array that a file says it holds, after seeing that it is one of vectors.
+
+    NumPy, which knows no bfloat16, writes such an array as one of 2-byte voids: nothing else is written so.
+
+    Raises:
+      UserError: if it is something else.
+    """
+    if dtype == np.dtype("V2"):
+        dtype = _BFLOAT16
+    if dtype != _BFLOAT16 and (dtype.kind != "f" or dtype.itemsize > 8):
+        raise UserError(f"{path}: expected bfloat16, {FLOAT_TYPES}, found {dtype}; save the vectors as float32")
+    if len(shape) != 2 or shape[0] < 0 or shape[1] < 1:
+        raise UserError(f"{path}: expected an array [N, D] with items and features, found shape {list(shape)}")
+    return dtype
+
+
+def read_rows(path: Path, offset: int, rows: np.ndarray, dtype: np.dtype, num_features: int) -> np.ndarray:
+    """Returns rows `[m]` of an array `[n, num_features]` that lies row by row in a file, from a byte on.
+
+    They are read and not mapped: the pages of a map count as the process's memory until it is closed.
+    """
+    found, size = np.empty((len(rows), num_features), dtype), num_features * dtype.itemsize
+    with path.open("rb", buffering=0) as file:
+        for vector, row in zip(found.view(np.uint8), rows.tolist(), strict=True):
+            file.seek(offset + row * size)
+            file.readinto(vector)
+    return found
+
+
+class Npy(Kind):
+    """An array `[N, D]` of floats, without ids."""
+
+    def look(self, path: Path, columns: Columns, rows: int) -> Look:
+        """Returns what there is to know."""
+        num_items, num_features = _opened_npy(path).shape
+        return Look(num_features, even_parts(path, num_items, rows), has_ids=False)
+
+    def blocks(self, part: Part, columns: Columns, rows: int) -> Iterator[tuple[None, np.ndarray]]:
+        """Yields vectors."""
+        path, array = Path(part.path), _opened_npy(Path(part.path))
+        if not array.flags.c_contiguous:
+            for start in range(part.first_row, part.first_row + part.num_rows, rows):
+                yield None, as_float32(array[start : min(start + rows, part.first_row + part.num_rows)])
+                forget_pages(array)
+            return
+        with path.open("rb") as file:
+            # Not from the map, for the reason that `read_rows` has.
+            file.seek(array.offset + part.first_row * array.strides[0])
+            for start in range(0, part.num_rows, rows):
+                count = min(rows, part.num_rows - start)
+                block = np.fromfile(file, array.dtype, count * array.shape[1])
+                yield None, as_float32(block.reshape(-1, array.shape[1]))
+
+    def rows(self, part: Part, columns: Columns, wanted: np.ndarray, rows: int) -> Iterator[np.ndarray]:
+        """Yields chosen vectors."""
+        path, array = Path(part.path), _opened_npy(Path(part.path))
+        for first in range(0, len(wanted), rows):
+            chosen = part.first_row + wanted[first : first + rows]
+            if array.flags.c_contiguous:
+                yield as_float32(read_rows(path, array.offset, chosen, array.dtype, array.shape[1]))
+            else:
+                yield as_float32(take_rows(array, chosen))
+
+    def mapped(self, path: Path) -> np.ndarray | None:
+        """Returns all vectors of a file of float32, row by row."""
+        array = _opened_npy(path)
+        return np.asarray(array) if array.dtype == np.float32 and array.flags.c_contiguous else None
+
+
+def _opened_npy(path: Path) -> Any:
+    array = open_npy(path)
+    return array.view(check_vectors(path, array.dtype, array.shape))
+
+
+# Deflate shrinks nothing but zeros a thousandfold; vectors it hardly shrinks at all.
+_MOST_UNPACKED = 200
+
+
+class Npz(Kind):
+    """An array `[N, D]` of floats, and perhaps one `[N]` of whole numbers or strings, the ids; nothing is unpickled."""
+
+    def look(self, path: Path, columns: Columns, rows: int) -> Look:
+        """Returns what there is to know."""
+        with _opened_npz(path, columns) as (vectors, ids):
+            num_items, num_features = vectors.shape
+            return Look(num_features, even_parts(path, num_items, rows), has_ids=ids is not None)
+
+    def blocks(self, part: Part, columns: Columns, rows: int) -> Iterator[tuple[pa.Array | None, np.ndarray]]:
+        """Yields ids, where there are some, and vectors. What comes before the part is unpacked too."""
+        path = Path(part.path)
+        with _opened_npz(path, columns) as (vectors, ids):
+            vectors.skip(part.first_row)
+            if ids is not None:
+                ids.skip(part.first_row)
+            for start in range(0, part.num_rows, rows):
+                count, found = min(rows, part.num_rows - start), None
+                if ids is not None:
+                    found = ids_from_numpy(ids.read(count), f"{path}: ids", first_row=part.first_row + start)
+                yield found, as_float32(vectors.read(count))
+
+
+class _Array:
+    """An array in the archive, read from its first row to its last.
+
+    Args:
+      archive: it.
+      name: of the array.
+
+    Raises:
+      ValueError: if what the archive, and the array's header, say of its size does not go together.
+    """
+
+    def __init__(self, archive: zipfile.ZipFile, name: str):
+        info = archive.getinfo(f"{name}.npy")
+        if info.file_size > _MOST_UNPACKED * max(info.compress_size, 2**16):
+            raise ValueError(
+                f"{name} would unpack to {info.file_size} bytes from {info.compress_size}, as no vectors do; "
+                "np.savez does not pack them"
+            )
+        self._stream: IO[bytes] = archive.open(info)
+        self.shape, by_columns, self.dtype = read_header(self._stream)
+        if self.dtype.hasobject:
+            raise ValueError(f"{name} holds Python objects, which are never unpickled; save ids as np.array(ids, str)")
+        if by_columns and len(self.shape) > 1 and min(self.shape) > 1:
+            raise ValueError(f"{name} lies column by column; save np.ascontiguousarray({name})")
+        self._row_shape = self.shape[1:]
+        self._row_bytes = int(np.prod(self._row_shape, dtype=object)) * self.dtype.itemsize
+        size = self._stream.tell() + self.shape[0] * self._row_bytes if self.shape else -1
+        if size != info.file_size:
+            raise ValueError(f"{name} is {info.file_size} bytes long, but its header says {size}")
+
+    def skip(self, count: int) -> None:
+        self._stream.seek(count * self._row_bytes, 1)
+
+    def read(self, count: int) -> np.ndarray:
+        """Returns the next rows."""
+        content = self._stream.read(count * self._row_bytes)
+        return np.frombuffer(content, self.dtype).reshape(-1, *self._row_shape)
+
+
+@contextlib.contextmanager
+def _opened_npz(path: Path, columns: Columns) -> Iterator[tuple[_Array, _Array | None]]:
+    """Gives the two arrays, the second None where there is none."""
+    # What the three libraries below it raise, beside what `reading` knows of.
+    damage = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, SyntaxError)
+    with reading(path, ".npz", *damage), zipfile.ZipFile(path) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+        name = columns.find("vector_column", names, path)
+        id_name = columns.find_if_any("id_column", names, path)
+        vectors, ids = _Array(archive, name), _Array(archive, id_name) if id_name else None
+        vectors.dtype = check_vectors(path, vectors.dtype, vectors.shape)
+        if ids is not None and ids.shape != vectors.shape[:1]:
+            raise UserError(
+                f"{path}: holds ids of shape {list(ids.shape)}, but {vectors.shape[0]} vectors; give one id a row"
+            )
+        yield vectors, ids
+
+
+_TENSOR_TYPES = ("F16", "BF16", "F32", "F64")
+# The library takes up to 100 MB, and a few times as much memory to read them.
+_LONGEST_HEADER = 2**24
+
+
+class Safetensors(Kind):
+    """A tensor `[N, D]` of floats, and perhaps one `[N]` of whole numbers, the ids."""
+
+    def look(self, path: Path, columns: Columns, rows: int) -> Look:
+        """Returns what there is to know."""
+        with _opened_safetensors(path, columns) as (vectors, ids):
+            num_items, num_features = vectors.get_shape()
+            return Look(num_features, even_parts(path, num_items, rows), has_ids=ids is not None)
+
+    def blocks(self, part: Part, columns: Columns, rows: int) -> Iterator[tuple[pa.Array | None, np.ndarray]]:
+        """Yields ids, where there are some, and vectors."""
+        path, end = Path(part.path), part.first_row + part.num_rows
+        with _opened_safetensors(path, columns) as (vectors, ids):
+            for start in range(part.first_row, end, rows):
+                chosen = slice(start, min(start + rows, end))
+                found = None if ids is None else ids_from_numpy(ids[chosen], f"{path}: ids", first_row=start)
+                yield found, as_float32(vectors[chosen])
+
+
+@contextlib.contextmanager
+def _opened_safetensors(path: Path, columns: Columns) -> Iterator[tuple[Any, Any]]:
+    """Gives what rows of the two tensors can be taken from, the second None where there is none."""
+    with reading(path, ".safetensors"):
+        with path.open("rb") as content:
+            length = int.from_bytes(content.read(8), "little")
+        if length > _LONGEST_HEADER:
+            raise ValueError(f"a header of {length} bytes")
+        try:
+            file = safe_open(path, "np")
+        except SafetensorError as error:
+            raise ValueError(str(error)) from error
+        with file:
+            names = list(file.keys())
+            name = columns.find("vector_column", names, path)
+            id_name = columns.find_if_any("id_column", names, path)
+            vectors, ids = file.get_slice(name), file.get_slice(id_name) if id_name else None
+            _check_tensors(path, vectors, ids)
+            yield vectors, ids
+
+
+def _check_tensors(path: Path, vectors: Any, ids: Any) -> None:
+    kind, shape = vectors.get_dtype(), vectors.get_shape()
+    if kind not in _TENSOR_TYPES or len(shape) != 2 or shape[1] < 1:
+        raise UserError(f"{path}: expected a tensor [N, D] of bfloat16, {FLOAT_TYPES}, found {kind} {shape}")
+    if ids is not None and ids.get_shape() != shape[:1]:
+        raise UserError(f"{path}: holds ids of shape {ids.get_shape()}, but {shape[0]} vectors; give one id a row")
+
+
+class ArrayRecords(Kind):
+    """A record an item: the bytes of its vector, little-endian float32; without ids."""
+
+    def look(self, path: Path, columns: Columns, rows: int) -> Look:
+        """Returns what there is to know."""
+        with _opened_records(path) as reader:
+            count = reader.num_records()
+            size = len(reader.read([0])[0]) if count else 0
+        if size % 4 or (count and not size):
+            raise UserError(f"{path}: record 0 has {size} bytes; a vector is its float32 numbers, 4 bytes each")
+        return Look(size // 4, even_parts(path, count, rows), has_ids=False)
+
+    def blocks(self, part: Part, columns: Columns, rows: int) -> Iterator[tuple[None, np.ndarray]]:
+        """Yields vectors."""
+        for vectors in self.rows(part, columns, np.arange(part.num_rows), rows):
+            yield None, vectors
+
+    def rows(self, part: Part, columns: Columns, wanted: np.ndarray, rows: int) -> Iterator[np.ndarray]:
+        """Yields chosen vectors."""
+        path = Path(part.path)
+        with _opened_records(path) as reader:
+            for first in range(0, len(wanted), rows):
+                chosen = (part.first_row + wanted[first : first + rows]).tolist()
+                records = reader.read(chosen)
+                size = len(records[0])
+                for row, record in zip(chosen, records, strict=True):
+                    if len(record) != size:
+                        raise UserError(f"{path}: record {row} has {len(record)} bytes, but record {chosen[0]} {size}")
+                yield np.frombuffer(b"".join(records), "<f4").reshape(len(records), -1)
+
+
+@contextlib.contextmanager
+def _opened_records(path: Path) -> Iterator[Any]:
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    with reading(path, ".array_record"):
+        reader = ArrayRecordReader(str(path))
+        yield reader
+        # It speaks of some damage only now.
+        reader.close()
