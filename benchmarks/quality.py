@@ -12,11 +12,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib.util
-import io
 import json
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,22 +22,18 @@ from typing import Any
 import jax.numpy as jnp
 import matplotlib as mpl
 import numpy as np
-from ml_collections import ConfigDict
 from rich.console import Console
 from rich.table import Table
 
+from sid_jax import SemanticIdTokenizer
 from sid_jax.data.scaling import normalize
 from sid_jax.evaluate import read_labels
-from sid_jax.export.artifact import load_export
-from sid_jax.export.run import export
 from sid_jax.json_file import write_json
-from sid_jax.messages import Messages
 from sid_jax.metrics.codes import distinct_rate, max_distinct_rate, usage
 from sid_jax.metrics.ids import purity
 from sid_jax.quantize.kmeans import kmeans
 from sid_jax.quantize.nearest import assign_codes, nearest_codes, sum_codewords
 from sid_jax.streams import stream_key
-from sid_jax.training.quantizer import train
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (after the choice of what draws)
@@ -127,38 +120,18 @@ def _read(path: Path | None, about: dict[str, Any]) -> list[Run]:
 
 
 def _ours(method: str) -> Contestant:
+    """Returns the recipe for a user's own vectors, with any of the quantization methods."""
+    recipe = {"preset": method} if method in ("ste", "gumbel", "rkmeans") else {"quantization_method": method}
+
     def run(vectors: np.ndarray, levels: int, codes: int, seed: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
-        quiet = Console(file=io.StringIO())
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            np.save(folder / "items.npy", vectors)
-            config = _config(method)
-            config.seed, config.data.path = seed, str(folder / "items.npy")
-            config.model.num_levels, config.model.codebook_size = levels, codes
-            train(config, folder / "run", messages=Messages.silent())
-            export(folder / "run", folder / "export", console=quiet)
-            loaded = load_export(folder / "export")
-        found = []
-        for label, column in ((f"sid_jax {method}", "codes"), (f"sid_jax {method}, unique", "semantic_id")):
-            rows = np.array(loaded.rows[column].to_pylist(), np.int32)
-            found.append((label, rows, np.asarray(loaded.model.reconstruct(jnp.asarray(rows)))))
-        return found
+        tokenizer = SemanticIdTokenizer(**recipe, num_levels=levels, codebook_size=codes, seed=seed)
+        table = tokenizer.fit(vectors, verbose=False).table
+        return [
+            (f"sid_jax {method}", table.codes, tokenizer.decode(table.codes)),
+            (f"sid_jax {method}, unique", table.semantic_ids, tokenizer.decode(table.semantic_ids)),
+        ]
 
     return run
-
-
-def _config(method: str) -> ConfigDict:
-    """Returns the settings that a user's own vectors get, with any of the quantization methods."""
-    path = Path(__file__).parents[1] / "configs" / "embeddings.py"
-    spec = importlib.util.spec_from_file_location("embeddings", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if method in ("ste", "gumbel", "rkmeans"):
-        return module.get_config(method)
-    config = module.get_config()
-    config.model.quantization_method = method
-    return config
 
 
 def _kmeans(vectors: np.ndarray, levels: int, codes: int, seed: int) -> list[tuple[str, np.ndarray, np.ndarray]]:

@@ -123,7 +123,6 @@ def recommend(arg: str = "ml100k") -> ConfigDict:
         # Nobody rates a film twice; a beam must be wide enough that what a user has had leaves room for the rest.
         config.eval.num_beams = 200
     else:
-        set_mlp(config.quantizer)
         # Few interactions for the model's size: more dropout, and more epochs to learn in spite of it. With dropout .2
         # validation stands still after 20 epochs, 9 % lower.
         config.model.dropout = 0.35
