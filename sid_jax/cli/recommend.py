@@ -3,6 +3,9 @@
 sid-jax recommend --config=recommend:ml100k --workdir=runs/recommend
 sid-jax recommend --config=recommend:beauty --compare a/ids.parquet b/ids.parquet --minutes=10
 sid-jax recommend --config=recommend:ml100k --draw_cold=100 --config.data.cold_items=cold.txt
+
+Several processes train one recommender, on IDs that are there: the same command in each, with the flags of
+`sid-jax train` that name the processes.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from pathlib import Path
 from absl import flags
 
 from sid_jax import command, presets
+from sid_jax.cli import processes
 from sid_jax.errors import UserError
 from sid_jax.recommend.config import SETTINGS
 
@@ -48,6 +52,7 @@ def _main(words: list[str]) -> None:
     if _WORKDIR.value is None:
         raise UserError("Flag --workdir must have a value: the run's folder")
     workdir = Path(_WORKDIR.value)
+    processes.join()
     if _COMPARE.value is None:
         from sid_jax.recommend.run import run
 

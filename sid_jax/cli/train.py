@@ -13,22 +13,13 @@ from pathlib import Path
 from absl import flags
 
 from sid_jax import command, presets
+from sid_jax.cli import processes
 from sid_jax.config import SETTINGS
 
 _CONFIG = command.config_flag(presets.QUANTIZER)
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "The folder of the run. A run that is there already is resumed.", required=True
 )
-_DISTRIBUTED = flags.DEFINE_bool(
-    "distributed",
-    False,
-    "This is one of several processes that train together, started by Cloud TPU, SLURM or Open MPI.",
-)
-_COORDINATOR_ADDRESS = flags.DEFINE_string(
-    "coordinator_address", None, "This is one of several processes, started by hand: HOST:PORT of process 0."
-)
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "The number of processes.")
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "The number of this process, from 0.")
 
 
 def run(started: float) -> None:
@@ -38,8 +29,7 @@ def run(started: float) -> None:
 
 def _main(started: float) -> None:
     """Trains the run that the flags describe."""
-    from sid_jax.training.processes import join
     from sid_jax.training.quantizer import train
 
-    join(_DISTRIBUTED.value, _COORDINATOR_ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    processes.join()
     train(_CONFIG.value, Path(_WORKDIR.value), started=started)

@@ -9,12 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.models.beam_search import beam_search, generated_items
 from sid_jax.recommend.models.catalog import Catalog
 from sid_jax.recommend.models.sasrec import SASRec
+from sid_jax.training.processes import gathered
+from sid_jax.training.sharding import share_out
 
 
 class ModelRanker:
@@ -71,8 +73,8 @@ class ModelRanker:
             num_beams=self.num_beams,
         )
         if codes is not None:
-            self._count_invalid(np.asarray(codes)[:size])
-        return first_allowed(np.asarray(found)[:size], exclude, count)
+            self._count_invalid(gathered(codes)[:size])
+        return first_allowed(gathered(found)[:size], exclude, count)
 
     def over(self, catalog: Catalog) -> ModelRanker:
         """Returns the same model as what recommends from another catalog, which has items of the same table."""
@@ -82,7 +84,7 @@ class ModelRanker:
         """Returns the batch in equal shares on all devices, padded to what they can share."""
         padding = -len(batch.lengths) % self.mesh.size
         padded = jax.tree.map(lambda leaf: np.pad(leaf, ((0, padding),) + ((0, 0),) * (leaf.ndim - 1), "edge"), batch)
-        return jax.device_put(padded, NamedSharding(self.mesh, PartitionSpec("data")))
+        return jax.tree.map(lambda leaf: share_out(leaf.shape, self.mesh, leaf.__getitem__), padded)
 
     def _count_invalid(self, codes: np.ndarray) -> None:
         generated = codes.reshape(-1, codes.shape[-1])

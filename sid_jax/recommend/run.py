@@ -26,6 +26,7 @@ from sid_jax.recommend.evaluation.evaluate import PER_USER, Evaluation, evaluate
 from sid_jax.recommend.evaluation.report import print_evaluations, print_samples
 from sid_jax.recommend.joint.loop import train_jointly
 from sid_jax.recommend.training.loop import Trained, train_recommender
+from sid_jax.training.processes import agreed, is_first
 
 RESULTS_FILE = "results.json"
 
@@ -44,11 +45,12 @@ def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) ->
     Raises:
       UserError: for a config, data or a workdir that cannot be used.
     """
-    console = console or Console()
-    check_config(config)
-    task = load_task(config, workdir, console) if config.joint.estimator == "none" else None
-    # Vectors that are missing are better found before training than after.
-    content = _content(config, task)
+    console = (console or Console()) if is_first() else Console(quiet=True)
+    with agreed():
+        check_config(config)
+        task = load_task(config, workdir, console) if config.joint.estimator == "none" else None
+        # Vectors that are missing are better found before training than after.
+        content = _content(config, task)
     begun = train_configured(config, workdir, console, task=task)
     if begun is None or not begun[1].finished:
         return []
@@ -67,7 +69,8 @@ def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) ->
     evaluations = [ask_for_last_items(config, task, ranker) for ranker in rankers]
     slotted = [ask_for_last_items(config, task, ranker) for ranker in with_slots]
     validation = ask_for_cold_items(config, task, with_slots)
-    _write_results(workdir / RESULTS_FILE, config, task, trained, [*evaluations, *slotted], validation)
+    if is_first():
+        _write_results(workdir / RESULTS_FILE, config, task, trained, [*evaluations, *slotted], validation)
     print_samples(console, task, evaluations[0])
     print_evaluations(console, config, task, trained.ranker, evaluations, slotted)
     console.print(f"The figures are in {workdir / RESULTS_FILE}", markup=False, highlight=False, soft_wrap=True)

@@ -105,6 +105,23 @@ def gather_texts(text: str) -> list[str]:
     return [bytes(row).rstrip(b"\0").decode() for row in rows]
 
 
+def gathered(array: jax.Array) -> np.ndarray:
+    """Returns an array on the host, of which every process may hold a part."""
+    if jax.process_count() == 1:
+        return np.asarray(array)
+    return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+
+
+def refuse_several(what: str) -> None:
+    """Refuses to go on with what one process alone can do.
+
+    Raises:
+      UserError: if there are several.
+    """
+    if jax.process_count() > 1:
+        raise UserError(f"{what} is for one process: run the command once without --distributed or --num_processes")
+
+
 def from_first(make: Callable[[], Any], like: Any) -> Any:
     """Returns what the first process makes, to every process: a tree of NumPy arrays.
 

@@ -14,6 +14,7 @@ from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.cold.scores import BackOff, cold_scores, prefix_scores
 from sid_jax.recommend.models.catalog import Catalog
 from sid_jax.recommend.ranker import ModelRanker, first_allowed
+from sid_jax.training.processes import gathered
 from sid_jax.training.sharding import on_every_device
 
 # Beside as many as are asked for, so that some can be excluded.
@@ -48,7 +49,7 @@ class ColdRanker:
             num_beams=self._ranker.num_beams,
             count=min(count + _SPARE, len(self._unseen.items)),
         )
-        return first_allowed(np.asarray(found)[: len(batch.lengths)], exclude, count)
+        return first_allowed(gathered(found)[: len(batch.lengths)], exclude, count)
 
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "num_beams", "count"))

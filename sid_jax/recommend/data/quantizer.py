@@ -12,6 +12,7 @@ from sid_jax.data.catalogs.names import CATALOGS
 from sid_jax.export.run import export
 from sid_jax.messages import Messages
 from sid_jax.settings import fill
+from sid_jax.training.processes import refuse_several
 from sid_jax.training.quantizer import train
 
 
@@ -49,6 +50,7 @@ def train_ids(config: ConfigDict, workdir: Path, console: Console) -> Path:
     """
     out = workdir / "ids"
     if not out.exists():
+        refuse_several("Training IDs on the way")
         train(quantizer_config(config), workdir / "quantizer", messages=Messages.to_console(console))
         export(workdir / "quantizer", out, console=console)
     return out

@@ -48,7 +48,7 @@ from sid_jax.recommend.training.loop import (
 from sid_jax.recommend.training.step import Recipe, make_state
 from sid_jax.streams import stream_key
 from sid_jax.training.checkpoints import CHECKPOINTS_FOLDER, Checkpoints
-from sid_jax.training.processes import from_first
+from sid_jax.training.processes import agreed, from_first, refuse_several
 from sid_jax.training.restore import TrainedRun
 from sid_jax.training.run_loop import Evaluated, Job, run
 from sid_jax.training.sharding import abstract_on_every_device, all_devices, on_every_device, refuse_uneven_batches
@@ -78,6 +78,8 @@ def train_jointly(
     Raises:
       UserError: for data or a workdir that cannot be used, a run that diverges, or codes that collapse.
     """
+    with agreed():
+        refuse_several("Joint training")
     messages = Messages.to_console(console)
     job = _JointJob(config, load_tokenizer(config, workdir, console), quiet)
     state = _train(job, workdir / JOINT_FOLDER, messages)
