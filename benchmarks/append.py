@@ -103,7 +103,7 @@ def _table(rows: list[dict[str, Any]], title: str) -> Table:
         "by IDs": "{r2_unique:.3f}",
         "own mean": "{r2_own_mean:.3f}",
         "first version": "{r2_trained:.3f}",
-        "held out": "{r2_cold:.3f}",
+        "cold items": "{r2_cold:.3f}",
         "codes taken": "{collide:.1%}",
         "retrain": "{due}",
         "s": "{seconds:.1f}",
