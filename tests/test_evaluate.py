@@ -52,7 +52,7 @@ def folder(tmp_path_factory):
     config.train.update({"batch_size": 40, "num_epochs": 5, "warmup_epochs": 1.0, "eval_every_epochs": 5.0})
     console = Console(file=io.StringIO())
     train(config, folder / "run", messages=Messages.to_console(console))
-    export(folder / "run", folder / "export", console=console)
+    export(folder / "run", folder / "export", messages=Messages.silent())
     return folder
 
 

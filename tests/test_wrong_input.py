@@ -230,7 +230,7 @@ def made(tmp_path_factory) -> Path:
     """A folder with a run, `run`, of `items.npy`, and its export, `out`."""
     folder = tmp_path_factory.mktemp("made")
     train(small_run(folder, VECTORS), folder / "run", messages=Messages.silent())
-    export(folder / "run", folder / "out", console=QUIET)
+    export(folder / "run", folder / "out", messages=Messages.silent())
     return folder
 
 
@@ -303,7 +303,7 @@ def test_runs_to_export(made, tmp_path, mistake, name):
     shutil.copytree(made / "run", tmp_path / "run")
     spoil, words = WRONG_RUNS[name]
     spoil(tmp_path / "run")
-    assert words in mistake(lambda: export(tmp_path / "run", tmp_path / "new", console=QUIET))
+    assert words in mistake(lambda: export(tmp_path / "run", tmp_path / "new", messages=Messages.silent()))
 
 
 def test_a_run_to_go_on_with_other_settings_or_data(made, tmp_path, mistake):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import runpy
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from quality import CONTESTANTS
-from rich.console import Console
 
 from metric_study import trees
 from metric_study.world import World
@@ -68,7 +66,7 @@ def _trained(family: str, model: str, unique: str = "relocate", config: str = "m
     """
 
     def make(world: World, folder: Path) -> Made:
-        run, quiet = folder / model, Console(file=io.StringIO())
+        run = folder / model
         chosen = runpy.run_path(str(_CONFIGS / f"{config}.py"))["get_config"]()
         common = {
             "data__source": "movielens-100k",
@@ -84,7 +82,7 @@ def _trained(family: str, model: str, unique: str = "relocate", config: str = "m
         train(chosen, run, messages=Messages.silent())
         out = folder / f"{model}-{unique}"
         if not out.exists():
-            export(run, out, unique=unique, console=quiet)
+            export(run, out, unique=unique, messages=Messages.silent())
         found = load_export(out)
         figures = found.metrics
         return Made(found.table.codes, figures["codebook_size"], found.table.semantic_ids, figures["r2"])

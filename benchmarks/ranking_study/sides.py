@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
-from rich.console import Console
 
 from ranking_study.config import TRAINED, UNCUT, VECTORS
 from sid_jax.config import default_config
@@ -110,9 +108,8 @@ def load_ids(config: ConfigDict, item_ids: np.ndarray, cold: np.ndarray, seed: i
         folder.mkdir(parents=True, exist_ok=True)
         cold_file = folder / "cold.txt"
         cold_file.write_text("\n".join(map(str, item_ids[cold].tolist())) + "\n")
-        silent = Console(file=io.StringIO())
         train(_quantizer_config(config, seed, cold_file), folder / "quantizer", messages=Messages.silent())
-        export(folder / "quantizer", out, console=silent)
+        export(folder / "quantizer", out, messages=Messages.silent())
     return read_id_table(out).align(item_ids)
 
 

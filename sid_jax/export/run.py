@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
-from rich.console import Console
 
 from sid_jax.export.artifact import Export, make_export, write_export
 from sid_jax.export.atomic import refuse_taken
@@ -35,7 +34,7 @@ def export(
     step: int | None = None,
     unique: str | None = None,
     align_to: Path | None = None,
-    console: Console | None = None,
+    messages: Messages | None = None,
 ) -> None:
     """Writes the ID table, the codebooks and the manifest of a run, all or nothing.
 
@@ -45,7 +44,7 @@ def export(
       step: of the checkpoint; None takes the best one of a finished run.
       unique: "relocate", "suffix" or "none"; None for what the run's config says.
       align_to: IDs of an older model, as of `read_id_table`; codes are renumbered so that few change.
-      console: where to print; standard output if None.
+      messages: where to say what was done; standard output if None.
 
     Raises:
       UserError: if the run cannot be restored, or `out` cannot be written.
@@ -54,7 +53,7 @@ def export(
     to = None if align_to is None else read_id_table(align_to)
     made = make_export(restore_run(workdir, step), unique=unique, align_to=to)
     write_export(made, out, records=workdir)
-    Messages.to_console(console).line(written(made, out))
+    (messages or Messages.to_console()).line(written(made, out))
 
 
 def written(made: Export, out: Path) -> str:

@@ -48,7 +48,7 @@ def trained(tmp_path_factory):
 
 
 def test_an_export_of_the_runs_own_vectors_is_the_usual_one(trained, tmp_path):
-    export(trained / "run", tmp_path / "usual", console=QUIET)
+    export(trained / "run", tmp_path / "usual", messages=Messages.silent())
     words = [f"--workdir={trained}/run", f"--input={trained}/items.npy", f"--out={tmp_path}/files", "--report"]
     result = run("export.py", *words)
     assert result.returncode == 0, result.stderr
@@ -97,9 +97,9 @@ def renamed(source, out, seed=0):
 
 
 def test_a_new_models_codes_are_numbered_like_an_old_ones_in_every_file(trained, tmp_path):
-    export(trained / "run", tmp_path / "usual", console=QUIET)
+    export(trained / "run", tmp_path / "usual", messages=Messages.silent())
     wanted = renamed(tmp_path / "usual", tmp_path / "old.json")
-    export(trained / "run", tmp_path / "aligned", align_to=tmp_path / "old.json", console=QUIET)
+    export(trained / "run", tmp_path / "aligned", align_to=tmp_path / "old.json", messages=Messages.silent())
     inputs = [f"{trained}/items.npy"]
     export_files(trained / "run", tmp_path / "files", inputs, align_to=tmp_path / "old.json", messages=SILENT)
     for name in ("aligned", "files"):
@@ -116,13 +116,13 @@ def test_a_new_models_codes_are_numbered_like_an_old_ones_in_every_file(trained,
     assert diff(str(tmp_path / "old.json"), str(tmp_path / "aligned"), messages=SILENT)["num_changed"] == 0
     with pytest.raises(UserError, match="no item is in strangers too"):
         (tmp_path / "strangers.json").write_text('{"x": [1, 2, 3]}')
-        export(trained / "run", tmp_path / "none", align_to=tmp_path / "strangers.json", console=QUIET)
+        export(trained / "run", tmp_path / "none", align_to=tmp_path / "strangers.json", messages=Messages.silent())
 
 
 def test_appending_takes_the_run_that_the_export_came_from_and_no_other(trained, tmp_path):
-    export(trained / "run", tmp_path / "v1", console=QUIET)
+    export(trained / "run", tmp_path / "v1", messages=Messages.silent())
     renamed(tmp_path / "v1", tmp_path / "old.json")
-    export(trained / "run", tmp_path / "aligned", align_to=tmp_path / "old.json", console=QUIET)
+    export(trained / "run", tmp_path / "aligned", align_to=tmp_path / "old.json", messages=Messages.silent())
     vectors = np.random.default_rng(9).normal(size=(20, 12)).astype(np.float32)
     np.save(tmp_path / "new.npy", vectors)
     (tmp_path / "ids.txt").write_text("\n".join(map(str, range(300, 320))))

@@ -122,7 +122,7 @@ def test_a_run_and_its_export_say_what_was_left_out(trained, tmp_path):
     folder, said = trained
     assert "3 of 303 rows hold NaN or infinite values and are left out" in said
     assert json.loads((folder / "run" / "run.json").read_text())["num_left_out"] == 3
-    export(folder / "run", tmp_path / "out", console=Console(file=io.StringIO()))
+    export(folder / "run", tmp_path / "out", messages=Messages.silent())
     exported = load_export(tmp_path / "out")
     assert exported.table.item_ids.tolist() == KEPT
     assert exported.manifest["data"]["num_left_out"] == 3 and exported.manifest["data"]["num_items"] == 300
@@ -131,7 +131,7 @@ def test_a_run_and_its_export_say_what_was_left_out(trained, tmp_path):
 def test_other_files_are_treated_alike(trained, path, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(encode, "_ITEMS_A_CPU", 8)
     run, console = trained[0] / "run", Console(file=io.StringIO())
-    export(run, tmp_path / "usual", console=console)
+    export(run, tmp_path / "usual", messages=Messages.silent())
     export_files(run, tmp_path / "dropped", [path], messages=Messages.to_console(console))
     assert "3 of 303 rows" in console.file.getvalue()
     usual, dropped = load_export(tmp_path / "usual"), load_export(tmp_path / "dropped")

@@ -44,7 +44,7 @@ def exports(tmp_path_factory):
     found = {}
     for scheme in ("relocate", "suffix", "none", None):
         out = folder / str(scheme)
-        export(folder / "run", out, unique=scheme, console=console)
+        export(folder / "run", out, unique=scheme, messages=Messages.silent())
         loaded = load_export(out)
         assert len(loaded.table) == 300
         table = pq.read_table(out / "ids.parquet")
@@ -101,7 +101,7 @@ def test_an_export_encodes_as_the_run_did_however_its_codebooks_were_held(tmp_pa
     config.train.num_epochs = 4
     console = Console(file=io.StringIO())
     train(config, tmp_path / "run", messages=Messages.to_console(console))
-    export(tmp_path / "run", tmp_path / "out", console=console)
+    export(tmp_path / "run", tmp_path / "out", messages=Messages.silent())
     loaded, run = load_export(tmp_path / "out"), restore_run(tmp_path / "run")
     assert loaded.model.quantizer.method == method
     made = make_export(run)

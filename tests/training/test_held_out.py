@@ -36,7 +36,7 @@ def test_what_is_held_out_does_not_matter_and_is_exported(config, corpus, tmp_pa
     assert same_state(*states)
 
     for name, out in (("one", "other"), ("two", "out")):
-        export(tmp_path / name, tmp_path / out, console=console)
+        export(tmp_path / name, tmp_path / out, messages=Messages.silent())
     tables = [pq.read_table(tmp_path / out / "ids.parquet") for out in ("other", "out")]
     assert [len(table) for table in tables] == [300, 300]
     # They come after the others, whose IDs they move neither here nor there.

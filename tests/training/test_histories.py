@@ -57,7 +57,7 @@ def separation(codes):
 def test_first_codes_follow_who_takes_what(config, tmp_path, console):
     config.train.num_epochs = 10
     quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
-    export(tmp_path / "run", tmp_path / "ids", console=console)
+    export(tmp_path / "run", tmp_path / "ids", messages=Messages.silent())
     assert separation(read_id_table(tmp_path / "ids").semantic_ids) > 0.8
 
 

@@ -1,7 +1,6 @@
 """Several processes on this machine train as one, by the command that a user types in each."""
 
 import functools
-import io
 import json
 import signal
 import socket
@@ -10,11 +9,11 @@ import time
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
 
 from sid_jax.config import default_config
 from sid_jax.errors import UserError
 from sid_jax.export.run import export
+from sid_jax.messages import Messages
 from sid_jax.training import workdir as workdir_module
 from sid_jax.training.processes import join
 from sid_jax.training.records import read_records
@@ -91,7 +90,7 @@ def test_so_they_are_where_vectors_and_partners_are_read_from_their_file(trained
 
 def test_from_one_state_the_codes_are_the_same_on_all_processes_and_one_process_exports_them(trained, tmp_path):
     workdir = trained(2)
-    export(workdir, tmp_path / "export", console=Console(file=io.StringIO()))
+    export(workdir, tmp_path / "export", messages=Messages.silent())
     codes = np.array(pq.read_table(tmp_path / "export" / "ids.parquet")["codes"].to_pylist())
     ended = run_together(4, "-m", "tests.training.codes_of_run", f"--workdir={workdir}", f"--out={tmp_path}/of")
     assert [each.returncode for each in ended] == [0] * 4, ended

@@ -52,5 +52,5 @@ def train_ids(config: ConfigDict, workdir: Path, console: Console) -> Path:
     if not out.exists():
         refuse_several("Training IDs on the way")
         train(quantizer_config(config), workdir / "quantizer", messages=Messages.to_console(console))
-        export(workdir / "quantizer", out, console=console)
+        export(workdir / "quantizer", out, messages=Messages.to_console(console))
     return out

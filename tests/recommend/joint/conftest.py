@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from sid_jax.config import default_config
 from sid_jax.export.run import export
@@ -29,9 +28,8 @@ def tokenizer(tmp_path_factory) -> Path:
     config.model.num_levels, config.model.codebook_size = 2, 8
     config.model.latent_dimension, config.model.hidden_dimensions = 4, (16,)
     config.train.batch_size, config.train.num_epochs, config.train.log_every_steps = 40, 40, 40
-    quiet = Console(quiet=True)
     train(config, folder / "run", messages=Messages.silent())
-    export(folder / "run", folder / "export", console=quiet)
+    export(folder / "run", folder / "export", messages=Messages.silent())
     return folder / "export"
 
 

@@ -29,7 +29,7 @@ def test_what_histories_gave_an_export_is_found_again_where_its_files_now_are(jo
     config.train.batch_size, config.train.num_epochs = 40, 2
     config.ids.unique = "suffix"
     train(config, tmp_path / "run", messages=Messages.silent())
-    export(tmp_path / "run", tmp_path / "ids", console=quiet)
+    export(tmp_path / "run", tmp_path / "ids", messages=Messages.silent())
     old.rename(new)
 
     joint_config.ids = str(tmp_path / "ids")
