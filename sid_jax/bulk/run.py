@@ -24,7 +24,7 @@ from sid_jax.export.id_tables import read_id_table
 from sid_jax.export.manifest import semantic_ids_section, write_manifest, write_measured
 from sid_jax.export.weights import model_info, write_model
 from sid_jax.ids.convert import common_rows
-from sid_jax.ids.matching import Alignment, find_alignment
+from sid_jax.ids.matching import find_alignment
 from sid_jax.ids.relocate import refuse_too_many
 from sid_jax.ids.table import IdTable
 from sid_jax.messages import Messages
@@ -86,7 +86,7 @@ def export_files(
         refuse_too_many(parts.num_items, sizes, capacity)
     alignment = None if to is None else _align_parts(to, parts, model)
     if alignment is not None:
-        model.quantizer.renumber(alignment.orders)
+        model.quantizer.renumber([np.asarray(order) for order in alignment["orders"]])
     with atomic_folder(out) as folder:
         write_model(folder, model)
         sample_every = max(1, parts.num_items // _SAMPLED_ITEMS)
@@ -97,7 +97,7 @@ def export_files(
         manifest = {
             "config": config.to_dict(),
             "step": step,
-            **({} if alignment is None else {"renumbered": alignment.record()}),
+            **({} if alignment is None else {"renumbered": alignment}),
             "data": {
                 "source": ", ".join(inputs),
                 "num_items": parts.num_items,
@@ -125,7 +125,7 @@ def refuse_wrong_inputs(model: RQVAE, parts: VectorParts, has_second_part: bool)
         )
 
 
-def _align_parts(to: IdTable, parts: VectorParts, model: RQVAE) -> Alignment:
+def _align_parts(to: IdTable, parts: VectorParts, model: RQVAE) -> dict[str, Any]:
     """Finds the renumbering of a model that brings the parts' codes nearest to old IDs (see `find_alignment`).
 
     Only items that the old table has are kept in mind, so files may be of any length.

@@ -219,15 +219,11 @@ def _parse(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} is of format {found!r}, this sid_jax reads {FORMAT_VERSION}: use the one that wrote it"
         )
-    if not _is_file_list(manifest.get("files")):
+    files = manifest.get("files")
+    described = list(files.values()) if isinstance(files, dict) else [None]
+    if not all(isinstance(each, dict) and each.keys() == {"bytes", "sha256"} for each in described):
         raise UserError(f"{path} does not say of each file its bytes and sha256: it was edited; export again")
     return manifest
-
-
-def _is_file_list(files: Any) -> bool:
-    return isinstance(files, dict) and all(
-        isinstance(wanted, dict) and wanted.keys() == {"bytes", "sha256"} for wanted in files.values()
-    )
 
 
 def _other_files(folder: Path) -> list[str]:

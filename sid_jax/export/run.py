@@ -16,7 +16,7 @@ from sid_jax.export.manifest import content_of, semantic_ids_section
 from sid_jax.export.weights import model_info
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.convert import common_rows
-from sid_jax.ids.matching import Alignment, find_alignment
+from sid_jax.ids.matching import find_alignment
 from sid_jax.ids.table import IdTable
 from sid_jax.ids.unique import extend_ids, make_unique
 from sid_jax.messages import Messages
@@ -73,7 +73,7 @@ def export_of_run(
     evaluation = evaluate(run.recipe, run.state, data.vectors, most, mesh)
     alignment = None if align_to is None else _align(run, evaluation, align_to)
     if alignment is not None:
-        run = run.renumbered(alignment.orders)
+        run = run.renumbered([np.asarray(order) for order in alignment["orders"]])
         evaluation = evaluate(run.recipe, run.state, data.vectors, most, mesh)
     codes, sizes = evaluation.codes, evaluation.metrics["codebook_size"]
     scheme, capacity = unique or run.config.ids.unique, run.config.ids.capacity
@@ -96,7 +96,7 @@ def export_of_run(
     manifest = {
         "config": run.config.to_dict(),
         "step": run.step,
-        **({} if alignment is None else {"renumbered": alignment.record()}),
+        **({} if alignment is None else {"renumbered": alignment}),
         **(about or {}),
         "data": {
             "source": data.source,
@@ -119,7 +119,7 @@ def export_of_run(
 
 
 def _semantic_ids(run: TrainedRun, codes: np.ndarray, sizes: list[int], scheme: str, capacity: int) -> np.ndarray:
-    """Returns unique IDs; items that were held out of training get what the others leave, as items that come later."""
+    """Returns unique IDs; cold items get what the others leave, as items do that are appended."""
 
     def alternatives(rows: np.ndarray) -> CodeAlternatives:
         return CodeAlternatives(run.model, run.data.vectors if rows.all() else run.data.vectors[rows])
@@ -136,7 +136,7 @@ def _semantic_ids(run: TrainedRun, codes: np.ndarray, sizes: list[int], scheme: 
     return semantic_ids
 
 
-def _align(run: TrainedRun, evaluation: Evaluation, to: IdTable) -> Alignment:
+def _align(run: TrainedRun, evaluation: Evaluation, to: IdTable) -> dict[str, Any]:
     mine, theirs = common_rows(run.data.ids, to.item_ids)
     return find_alignment(to, theirs, evaluation.codes[mine], evaluation.metrics["codebook_size"])
 

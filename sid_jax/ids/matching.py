@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -107,34 +106,18 @@ def renumbered(codes: np.ndarray, orders: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Alignment:
-    """How a model's codes are renumbered.
-
-    Attributes:
-      to: the IDs that its own are to be like.
-      num_common: items of both, by which it was found.
-      orders: as `best_orders` gives them.
-    """
-
-    to: IdTable
-    num_common: int
-    orders: list[np.ndarray]
-
-    def record(self) -> dict[str, Any]:
-        """Returns what the manifest says of it."""
-        orders = [order.tolist() for order in self.orders]
-        return {"to": self.to.name, "num_common": self.num_common, "orders": orders}
-
-
-def find_alignment(to: IdTable, rows: np.ndarray, codes: np.ndarray, sizes: Sequence[int]) -> Alignment:
-    """Finds the renumbering by the items that both have.
+def find_alignment(to: IdTable, rows: np.ndarray, codes: np.ndarray, sizes: Sequence[int]) -> dict[str, Any]:
+    """Returns how a new model's codes are renumbered to be like old IDs, found by the items that both have.
 
     Args:
       to: the old IDs.
-      rows: `[n]`, where these items stand in them.
+      rows: `[n]`, the rows of these items in them.
       codes: `[n, L]`, of the new model.
       sizes: K of each of its levels.
+
+    Returns:
+      The manifest's section on it: "to", the name of the old IDs; "num_common", n; and "orders", as lists what
+      `best_orders` gives.
 
     Raises:
       UserError: if there are none.
@@ -143,4 +126,5 @@ def find_alignment(to: IdTable, rows: np.ndarray, codes: np.ndarray, sizes: Sequ
         raise UserError(f"--align_to: no item is in {to.name} too, so that nothing says which codes belong together")
     levels = min(len(sizes), to.semantic_ids.shape[1])
     orders = best_orders(to.semantic_ids[rows, :levels], codes[:, :levels], sizes[:levels])
-    return Alignment(to, len(rows), [*orders, *(np.arange(size) for size in sizes[levels:])])
+    orders += [np.arange(size) for size in sizes[levels:]]
+    return {"to": to.name, "num_common": len(rows), "orders": [order.tolist() for order in orders]}
