@@ -17,8 +17,7 @@ from ranking_study.model import RatingModel
 from ranking_study.ratings import Examples
 from ranking_study.sides import Side
 from sid_jax.streams import stream_key
-from sid_jax.training.scan import scan_steps
-from sid_jax.training.sharding import all_devices, on_every_device, refuse_uneven_batches
+from sid_jax.training.sharding import all_devices, on_every_device, refuse_uneven_batches, scan_steps
 
 # Ratings answered at a time.
 _RATINGS_A_CALL = 8192

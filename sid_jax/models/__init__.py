@@ -1,0 +1,1 @@
+"""The RQ-VAE as Flax NNX modules."""

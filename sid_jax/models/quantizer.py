@@ -10,10 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from sid_jax.models.statistic import Statistic
+from sid_jax.quantize.codebooks import basis_of, transform_basis
 from sid_jax.quantize.nearest import assign_codes, sum_codewords
 from sid_jax.quantize.residual import QuantizationMethod, QuantizerOutput, residual_quantize
-from sid_jax.quantize.simvq import basis_of, transform_basis
+
+
+class Statistic(nnx.Variable):
+    """A fitted number that checkpoints carry and optimizers leave alone: scaling, "codebooks are initialized"."""
 
 
 class ResidualQuantizer(nnx.Module):

@@ -12,8 +12,7 @@ from flax import nnx
 
 from sid_jax.data.scaling import Scaling, apply_scaling, invert_scaling
 from sid_jax.models.mlp import MLP, apply_linear
-from sid_jax.models.quantizer import ResidualQuantizer
-from sid_jax.models.statistic import Statistic
+from sid_jax.models.quantizer import ResidualQuantizer, Statistic
 from sid_jax.quantize.residual import QuantizationMethod, QuantizerOutput
 
 

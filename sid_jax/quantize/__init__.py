@@ -1,0 +1,1 @@
+"""Residual quantization as pure functions of arrays: nearest codes, estimators, losses, k-means."""

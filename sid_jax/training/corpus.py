@@ -19,9 +19,8 @@ from sid_jax.data.vector_set import VectorSet
 from sid_jax.streams import stream_key
 from sid_jax.training.objective import Companions, PartnerBatch
 from sid_jax.training.recipe import Recipe
-from sid_jax.training.scan import epoch_order
 from sid_jax.training.schedules import Durations
-from sid_jax.training.sharding import on_every_device, share_out
+from sid_jax.training.sharding import epoch_order, on_every_device, share_out
 from sid_jax.training.state import TrainState
 from sid_jax.training.step import Metrics, train_on_batches, train_steps
 

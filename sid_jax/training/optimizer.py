@@ -1,7 +1,8 @@
-"""The optimizer, and how it forgets what it knew of a codeword."""
+"""The optimizer, and codewords that move otherwise: to the mean of their residuals, and to a new start."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -10,7 +11,10 @@ import optax
 from flax import nnx
 from ml_collections import ConfigDict
 
+from sid_jax.quantize.codebooks import basis_of, move_codewords, revive_codewords
+from sid_jax.quantize.residual import QuantizerOutput
 from sid_jax.training.schedules import Schedule
+from sid_jax.training.state import TrainState
 
 # The settings of a config's section `train` that optimizer and learning rate are made of.
 OPTIMIZER_SETTINGS = ("optimizer", "learning_rate", "learning_rate_schedule", "weight_decay", "gradient_clip_norm")
@@ -56,3 +60,57 @@ def _kernels(params: Any) -> Any:
 def grad_norm(grads: nnx.State) -> jax.Array:
     """Returns the global L2 norm of the gradients, a scalar."""
     return optax.tree.norm(grads)
+
+
+def follow_means(state: TrainState, output: QuantizerOutput, decay: jax.Array) -> TrainState:
+    """Moves every codeword towards the mean of the batch's residuals that took it (see `move_codewords`)."""
+    params, statistics = _copied(state.params), _copied(state.statistics)
+    levels: Any = params["quantizer"]["levels"]
+    counts: Any = statistics["quantizer"]["counts"]
+    for level in range(len(state.taken)):
+        levels[level][...], counts[level][...] = move_codewords(
+            levels[level][...], counts[level][...], output.residuals[:, level], output.codes[:, level], decay
+        )
+    return dataclasses.replace(state, params=params, statistics=statistics)
+
+
+def revive_unused(
+    state: TrainState, output: QuantizerOutput, optimizer: optax.GradientTransformation, key: jax.Array
+) -> TrainState:
+    """Starts codes anew that no item took since the last revival, and forgets what was known of them.
+
+    Args:
+      state: `taken` says which codes those are; all are counted from 0 again.
+      output: of the step's batch, whose residuals are the new codewords.
+      optimizer: the one that the state belongs to.
+      key: PRNG key of the draw.
+    """
+    params, statistics = _copied(state.params), _copied(state.statistics)
+    quantizer: Any = params["quantizer"]
+    counts: Any = statistics["quantizer"].get("counts")
+    # A flag for each row of each parameter.
+    forget: Any = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[:1] + (1,) * (leaf.ndim - 1), bool), state.params)
+    for level, (taken, level_key) in enumerate(zip(state.taken, jax.random.split(key, len(state.taken)), strict=True)):
+        dead = taken == 0
+        codewords = quantizer["levels"][level]
+        residuals, errors = jax.lax.stop_gradient((output.residuals[:, level], output.commitment_loss[:, level]))
+        revived = revive_codewords(level_key, codewords[...], dead, residuals, errors)
+        if "transforms" in quantizer:
+            # The residual is to be the codeword, not its row in the basis.
+            in_basis = basis_of(revived, quantizer["transforms"][level][...])
+            revived = jnp.where(dead[:, None], in_basis, codewords[...])
+        if counts:
+            counts[level][...] = jnp.where(dead, 1.0, counts[level][...])
+        codewords[...] = revived
+        forget["quantizer"]["levels"][level][...] = dead[:, None]
+    return dataclasses.replace(
+        state,
+        params=params,
+        statistics=statistics,
+        opt_state=reset_moments(optimizer, state.opt_state, params, forget),
+        taken=tuple(jnp.zeros_like(taken) for taken in state.taken),
+    )
+
+
+def _copied(state: nnx.State) -> nnx.State:
+    return jax.tree.map(lambda leaf: leaf, state)

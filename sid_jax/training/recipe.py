@@ -15,7 +15,6 @@ from sid_jax.data.scaling import apply_scaling, normalize
 from sid_jax.models.rqvae import RQVAE, RQVAEOutput
 from sid_jax.quantize.residual import QuantizerOutput
 from sid_jax.streams import stream_key
-from sid_jax.training.augmentation import displaced
 from sid_jax.training.optimizer import OPTIMIZER_SETTINGS, make_optimizer
 from sid_jax.training.schedules import (
     Durations,
@@ -27,6 +26,21 @@ from sid_jax.training.schedules import (
     temperature_schedule,
 )
 from sid_jax.training.state import TrainState
+
+
+def displaced(vectors: jax.Array, share: jax.Array | float) -> jax.Array:
+    """Returns vectors `[B, D]` with a share of the difference between two others of them added to each.
+
+    As extrapolation in feature space does (DeVries and Taylor, 1702.05538, section 3.3), but along the difference of
+    two other items: what is added varies as items do, most where they differ most. A network that has only seen the
+    items themselves learns them by heart, and serves a new one worse than k-means would.
+
+    Args:
+      vectors: `[B, D]`, in random order: which two others it is follows from the place. Of fewer than three, one is the
+        vector itself.
+      share: 0 or more, may be traced.
+    """
+    return vectors + share * (jnp.roll(vectors, 1, axis=0) - jnp.roll(vectors, 2, axis=0))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,14 +13,13 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sid_jax.data.relations import Relations, draw_partners
+from sid_jax.quantize.codebooks import count_codes
 from sid_jax.quantize.residual import QuantizerOutput
-from sid_jax.quantize.revival import count_codes
 from sid_jax.streams import stream_key
-from sid_jax.training.codewords import follow_means, revive_unused
 from sid_jax.training.objective import Companions, PartnerBatch, batch_loss
-from sid_jax.training.optimizer import grad_norm
+from sid_jax.training.optimizer import follow_means, grad_norm, revive_unused
 from sid_jax.training.recipe import Recipe
-from sid_jax.training.scan import scan_steps
+from sid_jax.training.sharding import scan_steps
 from sid_jax.training.state import TrainState
 
 Metrics = dict[str, Any]

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sid_jax.models.matmul import matmul
+from sid_jax.models.mlp import matmul
 
 
 @pytest.mark.parametrize("shape", [(5, 3), (2, 7, 3), (2, 3, 4, 3)])

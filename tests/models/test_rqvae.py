@@ -5,8 +5,8 @@ import pytest
 from flax import nnx
 
 from sid_jax.data.scaling import Scaling, apply_scaling, fit_scaling, invert_scaling
+from sid_jax.models.quantizer import Statistic
 from sid_jax.models.rqvae import RQVAE
-from sid_jax.models.statistic import Statistic
 from sid_jax.quantize.nearest import assign_codes
 
 

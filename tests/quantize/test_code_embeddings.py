@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sid_jax.quantize.code_embeddings import code_embeddings
+from sid_jax.quantize.estimators import code_embeddings
 from sid_jax.quantize.nearest import assign_codes
 from sid_jax.quantize.residual import residual_quantize
 

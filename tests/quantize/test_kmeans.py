@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sid_jax.quantize.kmeans import fill_rows, kmeans, kmeans_plus_plus, lloyd, residual_kmeans
+from sid_jax.quantize.kmeans import centroids_by_splitting, fill_rows, kmeans, kmeans_plus_plus, lloyd, residual_kmeans
 from sid_jax.quantize.nearest import assign_codes, nearest_codes, sum_codewords
-from sid_jax.quantize.splitting import centroids_by_splitting
 
 
 def blobs(centers, each=30, seed=0):

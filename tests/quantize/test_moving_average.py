@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sid_jax.quantize.moving_average import move_codewords
+from sid_jax.quantize.codebooks import move_codewords
 from sid_jax.quantize.nearest import nearest_codes
 from sid_jax.quantize.residual import residual_quantize
 

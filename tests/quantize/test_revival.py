@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sid_jax.quantize.revival import count_codes, revive_codewords
+from sid_jax.quantize.codebooks import count_codes, revive_codewords
 
 
 def test_counts_by_hand_with_levels_of_different_sizes():

@@ -5,7 +5,7 @@ import pytest
 from flax import nnx
 
 from sid_jax.models.quantizer import ResidualQuantizer
-from sid_jax.quantize.simvq import basis_of, transform_basis
+from sid_jax.quantize.codebooks import basis_of, transform_basis
 
 
 def test_the_map_alone_learns():

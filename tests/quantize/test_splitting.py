@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sid_jax.quantize.kmeans import lloyd
-from sid_jax.quantize.splitting import centroids_by_splitting
+from sid_jax.quantize.kmeans import centroids_by_splitting, lloyd
 
 
 def test_the_worst_cluster_is_cut_across_its_length():

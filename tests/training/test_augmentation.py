@@ -2,8 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sid_jax.training.augmentation import displaced
-from sid_jax.training.recipe import Recipe
+from sid_jax.training.recipe import Recipe, displaced
 from sid_jax.training.schedules import Durations
 from sid_jax.training.state import abstract_model
 

@@ -13,9 +13,8 @@ from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import assign_codes, sum_codewords
 from sid_jax.training.evaluate import evaluate
 from sid_jax.training.recipe import Recipe
-from sid_jax.training.scan import epoch_order
 from sid_jax.training.schedules import Durations
-from sid_jax.training.sharding import on_every_device
+from sid_jax.training.sharding import epoch_order, on_every_device
 from sid_jax.training.state import abstract_model, begin, make_state
 from sid_jax.training.step import train_step, train_steps
 

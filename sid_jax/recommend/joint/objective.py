@@ -10,7 +10,7 @@ from flax import nnx
 
 from sid_jax.data.scaling import apply_scaling
 from sid_jax.models.rqvae import RQVAE
-from sid_jax.quantize.code_embeddings import code_embeddings
+from sid_jax.quantize.estimators import code_embeddings
 from sid_jax.quantize.losses import reconstruction_loss, squared_error
 from sid_jax.quantize.residual import QuantizerOutput, residual_quantize
 from sid_jax.recommend.data.packing import PackedRows

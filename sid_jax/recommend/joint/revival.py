@@ -11,8 +11,8 @@ import optax
 from flax import nnx
 
 from sid_jax.models.rqvae import RQVAE
+from sid_jax.quantize.codebooks import count_codes, revive_codewords
 from sid_jax.quantize.losses import squared_error
-from sid_jax.quantize.revival import count_codes, revive_codewords
 from sid_jax.recommend.joint.step import JointRecipe
 from sid_jax.training.optimizer import reset_moments
 
@@ -29,7 +29,7 @@ def revive_unused(
 ) -> tuple[nnx.State, optax.OptState]:
     """Puts the codewords of unused codes where items are badly served, and forgets what the optimizer knew of them.
 
-    As training does (`sid_jax.training.codewords`), but of codes that none of all items has.
+    As training does (`sid_jax.training.optimizer`), but of codes that none of all items has.
 
     Args:
       recipe: its `quantizer` and `optimizer`.

@@ -21,8 +21,8 @@ from sid_jax.recommend.joint.objective import joint_loss
 from sid_jax.recommend.training.step import Metrics, Recipe, TrainState
 from sid_jax.streams import stream_key
 from sid_jax.training.optimizer import grad_norm
-from sid_jax.training.scan import scan_steps
 from sid_jax.training.schedules import frozen
+from sid_jax.training.sharding import scan_steps
 
 # What of residual_quantize each estimator is.
 _CHOICES: dict[str, dict[str, Any]] = {

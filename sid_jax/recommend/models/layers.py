@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from sid_jax.models.matmul import matmul
+from sid_jax.models.mlp import matmul
 
 # Low enough that its exponential is 0, and finite, so that a row with nothing to attend to has no NaN.
 MASKED = -1e9

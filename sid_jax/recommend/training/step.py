@@ -16,8 +16,8 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from sid_jax.recommend.models.catalog import Catalog
 from sid_jax.streams import stream_key
 from sid_jax.training.optimizer import OPTIMIZER_SETTINGS, grad_norm, make_optimizer
-from sid_jax.training.scan import scan_steps
 from sid_jax.training.schedules import Lengths, Schedule, frozen, learning_rate_schedule
+from sid_jax.training.sharding import scan_steps
 
 Metrics = dict[str, Any]
 
