@@ -20,7 +20,6 @@ import numpy as np
 from sid_jax.errors import UserError, reason
 from sid_jax.json_file import write_json
 from sid_jax.settings import RENAMED
-from sid_jax.training.records import read_records
 
 FORMAT_VERSION = 1
 _NAME = "manifest.json"
@@ -160,6 +159,9 @@ def training_curves(workdir: Path) -> dict[str, dict[str, list[Any]]]:
 
     A number that is not finite is None; one for each level becomes `name/1`, `name/2`, …
     """
+    # Here, since it imports JAX, which a reader of an export does without.
+    from sid_jax.training.records import read_records
+
     return {kind: _columns(_thinned(read_records(workdir, kind))) for kind in ("train", "eval")}
 
 
