@@ -14,7 +14,7 @@ from sid_jax.errors import UserError
 from sid_jax.export.artifact import Export, load_export
 from sid_jax.export.manifest import manifest_hash, read_manifest
 from sid_jax.ids.relocate import tuple_keys
-from sid_jax.ids.table import IdTable, joined
+from sid_jax.ids.table import IdTable
 from sid_jax.ids.unique import SCHEMES
 
 # In the table of the retired, the version that an item was no longer in.
@@ -70,13 +70,15 @@ class Published:
         where = f"the manifest and the other files of {self._where}"
         if sizes[: len(codebooks)] != codebooks or len(sizes) != len(codebooks) + (self.scheme == "suffix"):
             raise UserError(f"{where} disagree: IDs of {sizes} codes, codebooks of {codebooks}; export again")
-        both = joined([self.items, self.retired])
-        if (both.semantic_ids.max(axis=0, initial=0) >= sizes).any():
+        tables = (self.items, self.retired)
+        if any((each.semantic_ids.max(axis=0, initial=0) >= sizes).any() for each in tables):
             raise UserError(f"{where} disagree: a code is not below its level's {sizes}; export again")
-        if both.arrow_ids.null_count or pc.count_distinct(both.arrow_ids).as_py() < len(both):
+        ids = pa.chunked_array([chunk for each in tables for chunk in each.arrow_ids.chunks], self.kind)
+        if ids.null_count or pc.count_distinct(ids).as_py() < len(ids):
             raise UserError(f"{where} disagree: an item is there twice; export again")
         if self.scheme != "none":
-            shared = np.unique(tuple_keys(both.semantic_ids, sizes), return_counts=True)[1].max(initial=0)
+            keys = np.concatenate([tuple_keys(each.semantic_ids, sizes) for each in tables])
+            shared = np.unique(keys, return_counts=True)[1].max(initial=0)
             if shared > (self.capacity if self.scheme == "relocate" else 1):
                 raise UserError(f"{where} disagree: {shared} items share a Semantic ID; export again")
 

@@ -98,7 +98,9 @@ def next_version(published: Published, batch: Batch, who: Membership, *, reuse_r
     Raises:
       UserError: if there are not enough free IDs.
     """
-    staying, leaving = published.items.take(who.kept), published.items.take(~who.kept)
+    # Of millions no copy is made where none leaves.
+    staying = published.items if who.kept.all() else published.items.take(who.kept)
+    leaving = published.items.take(~who.kept)
     returning, coming = np.flatnonzero(who.returns >= 0), np.flatnonzero(who.added)
     back = published.retired.take(who.returns[returning])
     away = np.ones(len(published.retired), bool)

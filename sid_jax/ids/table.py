@@ -410,6 +410,8 @@ class IdTable:
 def joined(tables: Sequence[IdTable]) -> IdTable:
     """Returns the rows of all tables, one after another; name, sizes, columns and types are the first one's."""
     first, names = tables[0], tables[0].columns.column_names
+    if not any(len(each) for each in tables[1:]):
+        return first
     codes = [each.codes for each in tables if each.codes is not None]
     return first.replace(
         item_ids=pa.chunked_array([chunk for each in tables for chunk in each.arrow_ids.chunks], first.arrow_ids.type),
