@@ -150,6 +150,8 @@ tokenizer.save({str(tmp_path / f"library-{preset}")!r})
         for name in ("codebooks.safetensors", "trie.npz"):
             assert (out / name).read_bytes() == (tmp_path / f"library-{preset}" / name).read_bytes()
         assert of_command.metrics == of_library.metrics
+        # The report's curves too, though the library kept no records on disk.
+        assert of_command.export.measured == of_library.export.measured
 
 
 def test_a_run_with_a_workdir_goes_on_where_it_was_and_gives_the_same_ids(tokenizer, vectors, skus, tmp_path):

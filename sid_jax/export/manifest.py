@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,7 @@ def manifest_hash(folder: Path) -> str:
 
 def write_measured(folder: Path, measured: Mapping[str, Any], records: Path | None = None) -> None:
     """Writes `report.json`: what was measured, and the curves of the training that a folder has records of."""
-    content = {**measured, **({} if records is None else {"training": training_curves(records)})}
+    content = {**measured, **({} if records is None else {"training": _curves_of(records)})}
     if content:
         write_json(folder / MEASURED_FILE, {"format_version": MEASURED_VERSION, **content})
 
@@ -154,30 +154,38 @@ def read_measured(folder: Path) -> dict[str, Any]:
     return measured
 
 
-def training_curves(workdir: Path) -> dict[str, dict[str, list[Any]]]:
+def training_curves(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, list[Any]]]:
     """Returns of each kind of record its numbers by name, each as a list over at most 200 steps, the last among them.
 
     A number that is not finite is None; one for each level becomes `name/1`, `name/2`, …
+
+    Args:
+      rows: records as of `sid_jax.training.records`.
     """
+    rows = list(rows)
+    return {kind: _columns(_thinned([row for row in rows if row["kind"] == kind])) for kind in ("train", "eval")}
+
+
+def _curves_of(workdir: Path) -> dict[str, dict[str, list[Any]]]:
     # Here, since it imports JAX, which a reader of an export does without.
     from sid_jax.training.records import read_records
 
-    return {kind: _columns(_thinned(read_records(workdir, kind))) for kind in ("train", "eval")}
+    return training_curves(row for kind in ("train", "eval") for row in read_records(workdir, kind))
 
 
-def _thinned(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _thinned(rows: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     if len(rows) <= _MOST_POINTS:
         return rows
     return [rows[number] for number in np.linspace(0, len(rows) - 1, _MOST_POINTS).round().astype(int)]
 
 
-def _columns(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     flat = [dict(_flat(row)) for row in rows]
     names = dict.fromkeys(name for row in flat for name in row)
     return {name: [row.get(name) for row in flat] for name in names}
 
 
-def _flat(row: dict[str, Any]) -> list[tuple[str, float | None]]:
+def _flat(row: Mapping[str, Any]) -> list[tuple[str, float | None]]:
     numbers: list[tuple[str, float | None]] = []
     for name, value in row.items():
         values = (

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from sid_jax.export.artifact import Export, make_export, write_export
 from sid_jax.export.atomic import refuse_taken
 from sid_jax.export.id_tables import read_id_table
-from sid_jax.export.manifest import content_of, semantic_ids_section
+from sid_jax.export.manifest import content_of, semantic_ids_section, training_curves
 from sid_jax.export.weights import model_info
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.convert import common_rows
@@ -115,7 +115,10 @@ def export_of_run(
         },
         "codebooks": model_info(model),
     }
-    return Export(content_of(manifest), table, model, measured=report_figures(model, final_codes, data.vectors))
+    measured = report_figures(model, final_codes, data.vectors)
+    if run.records:
+        measured["training"] = training_curves(run.records)
+    return Export(content_of(manifest), table, model, measured=measured)
 
 
 def _semantic_ids(run: TrainedRun, codes: np.ndarray, sizes: list[int], scheme: str, capacity: int) -> np.ndarray:
