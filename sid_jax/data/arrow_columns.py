@@ -22,10 +22,11 @@ def plain_ids(column: pa.ChunkedArray, where: str, *, first_row: int = 0) -> pa.
     Raises:
       UserError: if an id is null or no UTF-8, or the column holds something else.
     """
-    _refuse_nulls(column, where, first_row)
+    check_id_type(column.type, where)
+    refuse_nulls(column, where, first_row)
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-        _refuse_nulls(column, where, first_row)
+        refuse_nulls(column, where, first_row)
     if pa.types.is_integer(column.type):
         try:
             return column.cast(pa.int64()).combine_chunks()
@@ -33,14 +34,35 @@ def plain_ids(column: pa.ChunkedArray, where: str, *, first_row: int = 0) -> pa.
             raise UserError(
                 f"{where}: an id is too large for a 64-bit signed integer; write the ids as strings"
             ) from error
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        try:
-            # What writes the files need not have looked at the bytes.
-            column.validate(full=True)
-        except pa.ArrowInvalid as error:
-            raise UserError(f"{where}: an id from row {first_row} on is not UTF-8 text; write the ids anew") from error
-        return column.cast(pa.string()).combine_chunks()
-    raise UserError(f"{where}: expected ids that are strings or integers, found {column.type}")
+    try:
+        # What writes the files need not have looked at the bytes.
+        column.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{where}: an id from row {first_row} on is not UTF-8 text; write the ids anew") from error
+    return column.cast(pa.string()).combine_chunks()
+
+
+def check_id_type(kind: pa.DataType, where: str) -> None:
+    """Raises UserError unless a column of this type may hold ids: integers or strings, which may be categories."""
+    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+    texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    if not (pa.types.is_integer(plain) or any(is_text(plain) for is_text in texts)):
+        raise UserError(f"{where}: expected ids that are strings or integers, found {plain}")
+
+
+def encoded_ids(column: pa.ChunkedArray, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns `[T]` which id is in each row, and the distinct ids, int64 or object (str), as they first occur."""
+    check_id_type(column.type, where)
+    refuse_nulls(column, where)
+    if pa.types.is_dictionary(column.type):  # Which may have categories that no row has.
+        column = column.cast(column.type.value_type)
+    encoded = column.dictionary_encode().combine_chunks()
+    return encoded.indices.to_numpy(), ids_from_arrow(pa.chunked_array([encoded.dictionary]), where)
+
+
+def is_nested(kind: pa.DataType) -> bool:
+    """Returns whether a type is of lists, tensors, records or maps."""
+    return pa.types.is_nested(kind) or isinstance(kind, pa.FixedShapeTensorType)
 
 
 def ids_from_arrow(column: pa.ChunkedArray, where: str) -> np.ndarray:
@@ -89,7 +111,7 @@ def vectors_from_arrow(
     )
     if not is_number:
         raise UserError(f"{where}: expected lists of {FLOAT_TYPES}, found {kind}")
-    _refuse_nulls(column, where, first_row)
+    refuse_nulls(column, where, first_row)
     features, blocks = _common_length(column, where, first_row), []
     for chunk in column.chunks:
         blocks.append(as_float32(_block(chunk, features, where, first_row)))
@@ -97,7 +119,8 @@ def vectors_from_arrow(
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
-def _refuse_nulls(column: pa.ChunkedArray, where: str, first_row: int) -> None:
+def refuse_nulls(column: pa.ChunkedArray, where: str, first_row: int = 0) -> None:
+    """Raises UserError, naming the first row that is null and how many there are."""
     if column.null_count:
         row = first_row + pc.index(column.is_null(), True).as_py()
         raise UserError(

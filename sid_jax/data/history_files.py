@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
+from sid_jax.data.arrow_columns import encoded_ids, refuse_nulls
 from sid_jax.data.histories import Histories, offsets_of
 from sid_jax.data.id_lists import catalog_rows, read_lines, refuse_strangers
-from sid_jax.data.tables import as_text, csv_names
-from sid_jax.errors import UserError, reason, shown
+from sid_jax.data.tables import read_columns
+from sid_jax.errors import UserError, shown
 
 ON_UNKNOWN = ("error", "skip")
 
@@ -78,7 +76,10 @@ def read_interactions(
         value is null, or an item is not in the catalog.
     """
     names = (user_column, item_column, time_column)
-    return histories_of_table(_read_columns(path, names), item_ids, *names, where=str(path), on_unknown=on_unknown)
+    if len(set(names)) < len(names):
+        raise UserError(f"{path}: users, items and times must be in different columns, not {', '.join(names)}")
+    table = read_columns(path, names[:2], guessed=names[2:])
+    return histories_of_table(table, item_ids, *names, where=str(path), on_unknown=on_unknown)
 
 
 def histories_of_table(
@@ -111,11 +112,9 @@ def histories_of_table(
     """
     if not table.num_rows:
         raise UserError(f"{where}: holds no rows; give a row for each interaction")
-    for name in filter(None, (user_column, item_column, time_column)):
-        _refuse_nulls(table[name], _column(where, name))
     times = np.arange(len(table)) if time_column is None else _times(table[time_column], _column(where, time_column))
-    user_of_row, user_ids = _encoded(table[user_column], _column(where, user_column))
-    item_of_row, items_there = _encoded(table[item_column], _column(where, item_column))
+    user_of_row, user_ids = encoded_ids(table[user_column], _column(where, user_column))
+    item_of_row, items_there = encoded_ids(table[item_column], _column(where, item_column))
     names = list(map(str, items_there.tolist()))
     rows = catalog_rows(names, item_ids)[item_of_row]
     if on_unknown == "error":  # Before the rows are sorted: an error names a row of the table.
@@ -192,63 +191,11 @@ def _row_from_0(row: int) -> str:
     return f"row {row} (counted from 0)"
 
 
-def _read_columns(path: Path, names: Sequence[str]) -> pa.Table:
-    """Returns the columns; the first two of a .csv file as strings, so that "007" stays what it is."""
-    if len(set(names)) < len(names):
-        raise UserError(f"{path}: users, items and times must be in different columns, not {', '.join(names)}")
-    readers = {".parquet": (_parquet_names, _read_parquet), ".csv": (csv_names, _read_csv)}
-    if path.suffix not in readers:
-        raise UserError(f"{path}: unknown kind of file {path.suffix!r}; give one of {', '.join(readers)}")
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; give a .parquet or .csv file")
-    read_names, read = readers[path.suffix]
-    try:
-        there = read_names(path)
-        missing = [name for name in names if name not in there]
-        if missing:
-            raise UserError(f"{path}: no column {missing[0]!r}; its columns are {', '.join(there)}")
-        return read(path, list(names))
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path}: not a readable {path.suffix} file ({reason(error)}); write it anew") from error
-
-
-def _parquet_names(path: Path) -> list[str]:
-    return pq.read_schema(path).names
-
-
-def _read_parquet(path: Path, names: list[str]) -> pa.Table:
-    return pq.read_table(path, columns=names)
-
-
-def _read_csv(path: Path, names: list[str]) -> pa.Table:
-    return pa_csv.read_csv(path, convert_options=as_text(names[:2], guessed=names[2:]))
-
-
-def _refuse_nulls(column: pa.ChunkedArray, where: str) -> None:
-    if column.null_count:
-        row = pc.index(column.is_null(), True).as_py()
-        raise UserError(f"{where}: {_row_from_0(row)} is null, and {column.null_count} in all; leave out these rows")
-
-
-def _encoded(column: pa.ChunkedArray, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """Returns `[T]` which id is in each row, and the distinct ids, int64 or object (str)."""
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    if not (is_text or pa.types.is_integer(kind)):
-        raise UserError(f"{where}: expected ids that are strings or integers, found {kind}")
-    try:
-        plain = column.cast(kind if is_text else pa.int64())
-    except pa.ArrowInvalid as error:
-        raise UserError(f"{where}: an id is too large for a 64-bit signed integer; write the ids as strings") from error
-    encoded = plain.dictionary_encode().combine_chunks()
-    ids = encoded.dictionary
-    return encoded.indices.to_numpy(), _text_ids(ids.to_pylist()) if is_text else ids.to_numpy()
-
-
 def _times(column: pa.ChunkedArray, where: str) -> np.ndarray:
     kind = column.type
     if not any(is_kind(kind) for is_kind in _TIME_KINDS):
         raise UserError(f"{where}: expected times that are numbers, dates or timestamps, found {kind}")
+    refuse_nulls(column, where)
     times = column.to_numpy()
     unordered = np.flatnonzero(np.isnan(times)) if pa.types.is_floating(kind) else np.empty(0, np.int64)
     if len(unordered):

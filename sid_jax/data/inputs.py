@@ -18,6 +18,7 @@ from sid_jax.data.histories import Histories, offsets_of
 from sid_jax.data.history_files import histories_of_table, in_catalog, read_interactions, read_sequences, refuse_or_skip
 from sid_jax.data.id_lists import catalog_rows, check_cold, check_unique, read_item_list, refuse_strangers
 from sid_jax.data.parts.files import read_ids
+from sid_jax.data.tables import exported_column
 from sid_jax.data.vector_set import LeftOut, VectorSet
 from sid_jax.errors import UserError, shown
 
@@ -211,16 +212,14 @@ def _finite(data: VectorSet, on_bad_rows: str) -> VectorSet:
         data,
         ids=data.ids[kept],
         vectors=data.vectors[kept],
-        columns={name: values[kept] for name, values in data.columns.items()},
+        columns={name: values.filter(pa.array(kept)) for name, values in data.columns.items()},
         cold=None if data.cold is None else check_cold(data.cold[kept], "cold"),
         left_out=LeftOut(len(bad), len(kept), first),
     )
 
 
-def _columns(columns: Any, ids: np.ndarray, id_column: str) -> dict[str, np.ndarray]:
+def _columns(columns: Any, ids: np.ndarray, id_column: str) -> dict[str, pa.ChunkedArray]:
     """Returns further columns of the items, in the order of the items."""
-    from sid_jax.data.catalogs.vectors import exported_column
-
     table = as_table(columns, "columns")
     if id_column in table.column_names:
         rows = catalog_rows(map(str, ids.tolist()), _column_ids(table, id_column))
@@ -236,7 +235,7 @@ def _columns(columns: Any, ids: np.ndarray, id_column: str) -> dict[str, np.ndar
             f"columns: {len(table)} rows, but there are {len(ids)} items; give one row an item, or ids in a column "
             f"{id_column!r}"
         )
-    return {name: exported_column(table[name].to_pylist()) for name in table.column_names}
+    return {name: exported_column(table[name]) for name in table.column_names}
 
 
 def _column_ids(table: pa.Table, id_column: str) -> np.ndarray:

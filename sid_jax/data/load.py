@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from ml_collections import ConfigDict
 
 from sid_jax.data.catalogs.amazon.sources import load_amazon
@@ -16,7 +17,6 @@ from sid_jax.data.catalogs.vectors import (
     VIEWS,
     catalog_vectors,
     column_names,
-    exported_column,
     own_text_vectors,
 )
 from sid_jax.data.collaborative import cooccurrence_vectors, join_cooccurrences, pair_counts
@@ -25,7 +25,7 @@ from sid_jax.data.history_files import in_catalog, read_interactions, read_seque
 from sid_jax.data.id_lists import check_cold, read_item_list
 from sid_jax.data.relations import Partners, Relations
 from sid_jax.data.scaling import normalize
-from sid_jax.data.tables import read_own_tables
+from sid_jax.data.tables import exported_column, read_own_tables
 from sid_jax.data.vector_files import read_vector_files
 from sid_jax.data.vector_set import VectorSet, digest_of
 from sid_jax.errors import UserError
@@ -190,14 +190,14 @@ def _own_vectors(data_config: ConfigDict, resident_bytes: int | None) -> VectorS
     )
 
 
-def _own_columns(data_config: ConfigDict, names: list[str], ids: np.ndarray) -> dict[str, np.ndarray]:
+def _own_columns(data_config: ConfigDict, names: list[str], ids: np.ndarray) -> dict[str, pa.ChunkedArray]:
     """Returns further columns of the items, from the table that their vectors are in."""
     found, columns = read_own_tables(data_config.path, data_config.id_column, names)
     row_of = {item_id: row for row, item_id in enumerate(found.tolist())}
     if not row_of.keys() >= set(ids.tolist()):
         raise UserError(f"{data_config.path}: config.data.columns: some items are in no table with such columns")
-    rows = [row_of[item_id] for item_id in ids.tolist()]
-    return {name: exported_column([values[row] for row in rows]) for name, values in columns.items()}
+    rows = pa.array([row_of[item_id] for item_id in ids.tolist()])
+    return {name: exported_column(values).take(rows) for name, values in columns.items()}
 
 
 def _check_choice(setting: str, value: str, choices: tuple[str, ...]) -> None:

@@ -6,7 +6,8 @@ import ast
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,24 +16,114 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from sid_jax.data.arrow_columns import ids_from_arrow
+from sid_jax.data.arrow_columns import ids_from_arrow, is_nested
 from sid_jax.data.id_lists import check_unique
-from sid_jax.data.parts.files import is_pattern
-from sid_jax.data.text.template import clean
+from sid_jax.data.parts.files import ending, find_files
+from sid_jax.data.text.template import clean, value_text
 from sid_jax.errors import UserError, reason
+
+ENDINGS = (".parquet", ".csv", ".jsonl", ".jsonl.gz")
+
+_GZIP = b"\x1f\x8b"
+_SETTINGS = ": set --config.data.id_column, .text_column and .columns to some of these"
+
+# A column of N values: a `pa.ChunkedArray`, or a list of what JSON has, which need not be of one type.
+Values = Sequence[Any]
+
+
+def read_own_tables(path: str, id_column: str, names: Sequence[str]) -> tuple[np.ndarray, dict[str, Values]]:
+    """Reads ids and columns of N items.
+
+    Args:
+      path: a file; a folder of files of one kind, or a pattern such as "items/*.csv", in the order of their names.
+      id_column: strings or integers.
+      names: of further columns. In a .csv file all is text, so that "007" stays what it is.
+
+    Returns:
+      `[N]` ids, int64 or object (str), and each column's N values, null where there is none, or none in a .csv file.
+
+    Raises:
+      UserError: if there is no such file or column, a file is damaged or empty, or an id is null or occurs twice.
+    """
+    files = find_files(path, ENDINGS)
+    endings = sorted({ending(file, ENDINGS) for file in files})
+    if len(endings) > 1:
+        raise UserError(f"{path}: holds {' and '.join(endings)} files; name those that are the catalog")
+    read = [(_read_lines if ".jsonl" in file.name else _read_table)(file, id_column, names) for file in files]
+    for file, (ids, _) in zip(files, read, strict=True):
+        if not len(ids):
+            raise UserError(f"{file}: holds no rows")
+    if len({ids.dtype for ids, _ in read}) > 1:
+        raise UserError(f"{path}: ids are text in some files and numbers in others; give all of them one type")
+    joined = np.concatenate([ids for ids, _ in read])
+    check_unique(joined, path)
+    return joined, {name: _joined([columns[name] for _, columns in read]) for name in names}
+
+
+def exported_column(values: Values | np.ndarray) -> pa.ChunkedArray:
+    """Returns a column `[N]` as it goes into an export: of its own type, null where it is null.
+
+    Lists become text with commas between their entries, as do other values for which Arrow has no type together.
+    """
+    try:
+        column = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([pa.array(values)])
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        column = None
+    if column is None or is_nested(column.type):
+        texts = [None if value is None else value_text(value) for value in python_values(values)]
+        return pa.chunked_array([pa.array(texts, pa.string())])
+    # Of these two, one says nothing and few readers know the other.
+    return column.cast(pa.string()) if column.type in (pa.null(), pa.string_view()) else column
+
+
+def python_values(values: Values | np.ndarray) -> list[Any]:
+    """Returns a column's N values, None for null."""
+    return values.to_pylist() if isinstance(values, (pa.Array, pa.ChunkedArray)) else list(values)
+
+
+def read_columns(
+    path: Path, names: Sequence[str], *, guessed: Sequence[str] = (), advice: str = "", newlines: bool = False
+) -> pa.Table:
+    """Returns columns of a .parquet or .csv file.
+
+    Args:
+      path: the file.
+      names: of the columns; those of a .csv file are text.
+      guessed: of further columns whose type in a .csv file Arrow is to find out, such as numbers and times.
+      advice: what an error that a column is missing says besides.
+      newlines: whether values of a .csv file may have line breaks, which makes reading slower.
+
+    Raises:
+      UserError: if the file is missing or damaged, or has no such column.
+    """
+    if path.suffix not in (".parquet", ".csv"):
+        raise UserError(f"{path}: unknown kind of file {path.suffix!r}; give one of .parquet, .csv")
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give a .parquet or .csv file")
+    is_csv, wanted = path.suffix == ".csv", list(dict.fromkeys([*names, *guessed]))
+    form = pa_csv.ParseOptions(newlines_in_values=newlines)
+    try:
+        _check_columns(path, wanted, csv_names(path, form) if is_csv else pq.read_schema(path).names, advice)
+        if is_csv:
+            return pa_csv.read_csv(path, parse_options=form, convert_options=as_text(names, guessed=guessed))
+        return pq.read_table(path, columns=wanted)
+    except (OSError, pa.ArrowException, UnicodeError) as error:
+        raise UserError(
+            f"{path}: not a readable {path.suffix} file ({reason(error)}); write it anew, in UTF-8"
+        ) from error
 
 
 def csv_names(path: Path, parse_options: pa_csv.ParseOptions | None = None) -> list[str]:
-    """Returns the names of a file's columns, from its first line."""
+    """Returns the names of a .csv file's columns, from its first line."""
     with pa_csv.open_csv(path, parse_options=parse_options) as reader:
         return reader.schema.names
 
 
 def as_text(names: Sequence[str], *, guessed: Sequence[str] = ()) -> pa_csv.ConvertOptions:
-    """Returns how Arrow is to read these columns and no others: as they stand, and null only where they are empty.
+    """Returns how Arrow is to read these columns of a .csv file and no others: null only where they are empty.
 
     Args:
-      names: of columns of text.
+      names: of columns of text: "007" may be somebody's id, and is another one than 7.
       guessed: of columns whose type Arrow is to find out, such as numbers and times.
     """
     return pa_csv.ConvertOptions(
@@ -43,16 +134,14 @@ def as_text(names: Sequence[str], *, guessed: Sequence[str] = ()) -> pa_csv.Conv
     )
 
 
-_GZIP = b"\x1f\x8b"
-
-
 def read_records(
     path: Path, is_wanted: Callable[[bytes], bool] = lambda line: True
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yields each record with the number of its line, from 1.
+    """Yields each record of a file, which may be larger than memory, with the number of its line, from 1.
 
     Args:
-      path: lines of JSON objects; or of Python dicts, as the metadata of 2014 is, which are read and never evaluated.
+      path: lines of JSON objects, gzipped or not; or of Python dicts, as Amazon's metadata of 2014 are, which are read
+        and never evaluated.
       is_wanted: says of a line whether it is to be parsed.
 
     Raises:
@@ -68,6 +157,52 @@ def read_records(
         raise UserError(
             f"{path}: cannot be read after line {number} ({reason(error)}); download it anew, or name another"
         ) from error
+
+
+def _read_table(path: Path, id_column: str, names: Sequence[str]) -> tuple[np.ndarray, Mapping[str, Values]]:
+    table = read_columns(path, [id_column, *names], advice=_SETTINGS, newlines=True)
+    return ids_from_arrow(table[id_column], f"{path}: column {id_column!r}"), {name: table[name] for name in names}
+
+
+def _read_lines(path: Path, id_column: str, names: Sequence[str]) -> tuple[np.ndarray, Mapping[str, Values]]:
+    ids: list[str | int] = []
+    columns: dict[str, list[Any]] = {name: [] for name in names}
+    there: dict[str, None] = {}
+    for number, record in read_records(path):
+        there.update(dict.fromkeys(record))
+        item_id = record.get(id_column)
+        if isinstance(item_id, bool) or not isinstance(item_id, (str, int)) or clean(str(item_id)) != str(item_id):
+            _check_columns(path, [id_column], list(record), _SETTINGS)
+            raise UserError(f"{path}: line {number}: {id_column!r} is {item_id!r}; give text or a whole number")
+        if ids and isinstance(item_id, str) != isinstance(ids[0], str):
+            raise UserError(
+                f"{path}: line {number}: {id_column!r} is {item_id!r}, unlike the lines before; give all one type"
+            )
+        ids.append(item_id)
+        for name, column in columns.items():
+            column.append(record.get(name))
+    if ids:
+        _check_columns(path, names, list(there), _SETTINGS)
+    try:
+        return np.array(ids, dtype=object if ids and isinstance(ids[0], str) else np.int64), columns
+    except OverflowError as error:
+        raise UserError(f"{path}: {id_column!r} is too large for a 64-bit integer; write ids as text") from error
+
+
+def _joined(parts: list[Values]) -> Values:
+    """Returns one column of several files' columns."""
+    arrow = [part for part in parts if isinstance(part, pa.ChunkedArray)]
+    if len(arrow) == len(parts) and len({part.type for part in arrow}) == 1:
+        return pa.chunked_array([chunk for part in arrow for chunk in part.chunks], arrow[0].type)
+    return list(chain.from_iterable(map(python_values, parts)))
+
+
+def _check_columns(path: Path, wanted: Sequence[str], there: Sequence[str], advice: str) -> None:
+    missing = [name for name in wanted if name not in there]
+    if missing:
+        raise UserError(
+            f"{path}: no column {missing[0]!r}; its columns are {' '.join(', '.join(there).split())}{advice}"
+        )
 
 
 def _open(path: Path) -> BinaryIO:
@@ -95,122 +230,3 @@ def _literal(line: bytes, where: str) -> Any:
         raise UserError(
             f"{where} is neither JSON nor a Python dict ({reason(error)}); download the file anew"
         ) from error
-
-
-# By name, the values of all rows.
-Columns = dict[str, list[Any]]
-
-ENDINGS = (".parquet", ".csv", ".jsonl", ".jsonl.gz")
-
-
-def read_own_tables(path: str, id_column: str, names: Sequence[str]) -> tuple[np.ndarray, Columns]:
-    """Reads ids and columns of N items.
-
-    Args:
-      path: a file; a folder of files of one kind, or a pattern such as "items/*.csv", in the order of their names.
-      id_column: strings or integers.
-      names: of further columns: text, numbers, or lists of them. In a .csv file all is text, so that "007" stays what
-        it is.
-
-    Returns:
-      `[N]` ids, int64 or object (str), and each column's N values; None for what is null, or empty in a .csv file.
-
-    Raises:
-      UserError: if there is no such file or column, a file is damaged or empty, or an id is null or occurs twice.
-    """
-    ids: list[np.ndarray] = []
-    columns: Columns = {name: [] for name in names}
-    for file in _files(path):
-        found, values = _read_columns(file, id_column, list(columns))
-        if not len(found):
-            raise UserError(f"{file}: holds no rows")
-        ids.append(found)
-        for name, column in columns.items():
-            column += values[name]
-    if len({each.dtype for each in ids}) > 1:
-        raise UserError(f"{path}: ids are text in some files and numbers in others; give all of them one type")
-    joined = np.concatenate(ids)
-    check_unique(joined, path)
-    return joined, columns
-
-
-def _files(text: str) -> list[Path]:
-    path = Path(text).expanduser()
-    if path.is_dir():
-        found = sorted(each for each in path.iterdir() if each.name.endswith(ENDINGS))
-    elif is_pattern(path):
-        found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-    else:
-        found = [path] if path.is_file() else []
-    if not found:
-        raise UserError(f"{text}: no such file; give {', '.join(ENDINGS)} files, or a folder of them")
-    endings = {_ending(each) for each in found}
-    if len(endings) > 1:
-        raise UserError(f"{text}: holds {' and '.join(sorted(endings))} files; name those that are the catalog")
-    return found
-
-
-def _ending(path: Path) -> str:
-    for ending in ENDINGS:
-        if path.name.endswith(ending):
-            return ending
-    raise UserError(f"{path}: unknown kind of file {path.suffix!r}; give one of {', '.join(ENDINGS)}")
-
-
-def _read_columns(path: Path, id_column: str, names: list[str]) -> tuple[np.ndarray, Columns]:
-    ending = _ending(path)
-    if ending.startswith(".jsonl"):
-        return _read_lines(path, id_column, names)
-    wanted = list(dict.fromkeys([id_column, *names]))
-    try:
-        table = {".parquet": _read_parquet, ".csv": _read_csv}[ending](path, wanted)
-        ids = ids_from_arrow(table[id_column], f"{path}: column {id_column!r}")
-        return ids, {name: table[name].to_pylist() for name in names}
-    except (OSError, pa.ArrowException, UnicodeError) as error:
-        raise UserError(f"{path}: not a readable {ending} file ({reason(error)}); write it anew, in UTF-8") from error
-
-
-def _read_parquet(path: Path, wanted: list[str]) -> pa.Table:
-    _check_columns(path, wanted, pq.read_schema(path).names)
-    return pq.read_table(path, columns=wanted)
-
-
-def _read_csv(path: Path, wanted: list[str]) -> pa.Table:
-    parse = pa_csv.ParseOptions(newlines_in_values=True)
-    _check_columns(path, wanted, csv_names(path, parse))
-    return pa_csv.read_csv(path, parse_options=parse, convert_options=as_text(wanted))
-
-
-def _read_lines(path: Path, id_column: str, names: list[str]) -> tuple[np.ndarray, Columns]:
-    ids: list[str | int] = []
-    columns: Columns = {name: [] for name in names}
-    there: dict[str, None] = {}
-    for number, record in read_records(path):
-        there.update(dict.fromkeys(record))
-        item_id = record.get(id_column)
-        if isinstance(item_id, bool) or not isinstance(item_id, (str, int)) or clean(str(item_id)) != str(item_id):
-            _check_columns(path, [id_column], list(record))
-            raise UserError(f"{path}: line {number}: {id_column!r} is {item_id!r}; give text or a whole number")
-        if ids and isinstance(item_id, str) != isinstance(ids[0], str):
-            raise UserError(
-                f"{path}: line {number}: {id_column!r} is {item_id!r}, unlike the lines before; give all one type"
-            )
-        ids.append(item_id)
-        for name, column in columns.items():
-            column.append(record.get(name))
-    if ids:
-        _check_columns(path, names, list(there))
-    try:
-        return np.array(ids, dtype=object if ids and isinstance(ids[0], str) else np.int64), columns
-    except OverflowError as error:
-        raise UserError(f"{path}: {id_column!r} is too large for a 64-bit integer; write ids as text") from error
-
-
-def _check_columns(path: Path, wanted: list[str], there: Sequence[str]) -> None:
-    missing = [name for name in wanted if name not in there]
-    if missing:
-        known = " ".join(", ".join(there).split())
-        raise UserError(
-            f"{path}: no column {missing[0]!r}; it has {known}: set --config.data.id_column, .text_column "
-            "and .columns to some of these"
-        )

@@ -7,6 +7,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from sid_jax.data.blocks import in_blocks
 
@@ -44,7 +45,8 @@ class VectorSet:
       ids: `[N]` item ids, int64 or object (str), exactly as they came.
       vectors: `[N, D]` float32, finite, as they came: scaling belongs to the model.
       id_name: what an id is called in an exported table ("item_id", "user_id").
-      columns: further columns by name, each `[N]`; exported beside the IDs ("title", "year", "genres").
+      columns: further columns by name, each `[N]` of a type that is not nested; exported beside the IDs ("title",
+        "year", "genres").
       source: one line that says where the data came from.
       cold: `[N]` bool, items that are not trained on; None for none.
       relations: what histories say of the items that are trained on; None if no loss wants it.
@@ -56,7 +58,7 @@ class VectorSet:
     ids: np.ndarray
     vectors: np.ndarray
     id_name: str = "item_id"
-    columns: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    columns: dict[str, pa.ChunkedArray] = dataclasses.field(default_factory=dict)
     source: str = ""
     cold: np.ndarray | None = None
     relations: Relations | None = None
@@ -73,7 +75,7 @@ class VectorSet:
         if self.cold is None:
             return self
         kept = ~self.cold
-        columns = {name: values[kept] for name, values in self.columns.items()}
+        columns = {name: values.filter(pa.array(kept)) for name, values in self.columns.items()}
         relations = self.relations and self.relations.among(kept)
         return dataclasses.replace(
             self, ids=self.ids[kept], vectors=self.vectors[kept], columns=columns, cold=None, relations=relations

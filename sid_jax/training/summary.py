@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from rich.markup import escape
 from rich.table import Table
 
@@ -90,7 +91,8 @@ def show_samples(messages: Messages, data: VectorSet, codes: np.ndarray) -> None
 
 def _text(value: object) -> str:
     """Returns it as text of which no bracket is markup: titles are data."""
-    return escape(str(value))
+    found = value.as_py() if isinstance(value, pa.Scalar) else value
+    return escape("" if found is None else str(found))
 
 
 def _common_prefixes(prefixes: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:

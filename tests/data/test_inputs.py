@@ -149,7 +149,7 @@ def test_columns_come_in_the_items_order_or_by_their_ids(settings):
         pd.DataFrame({"item_id": IDS, "title": titles}).iloc[shuffled],
     ):
         found = vector_set(VECTORS, IDS, columns=columns, settings=settings)
-        assert list(found.columns["title"].tolist()) == titles
+        assert found.columns["title"].to_pylist() == titles
     with pytest.raises(UserError, match="29 rows"):
         vector_set(VECTORS, IDS, columns={"title": titles[1:]}, settings=settings)
     with pytest.raises(UserError, match="sku-0"):
@@ -206,7 +206,7 @@ def test_a_mistake_is_refused_in_one_line_that_names_the_place(vectors, ids, wor
 def test_rows_that_are_not_finite_may_be_left_out(settings):
     settings.on_bad_rows = "drop"
     found = vector_set(with_value(3, np.nan), IDS, columns={"title": IDS}, cold=["sku-4"], settings=settings)
-    assert found.ids.tolist() == found.columns["title"].tolist() == IDS[:3] + IDS[4:]
+    assert found.ids.tolist() == found.columns["title"].to_pylist() == IDS[:3] + IDS[4:]
     assert found.left_out.num_rows == 1 and found.cold.sum() == 1 and found.cold[3]
     np.testing.assert_array_equal(found.vectors, np.delete(VECTORS, 3, axis=0))
 

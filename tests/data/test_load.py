@@ -85,7 +85,7 @@ def test_films_as_text_vectors(films):
     assert films.vectors.shape == (1682, 256)
     assert films.vectors.dtype == np.float32
     assert films.id_name == "item_id"
-    assert {name: column[0] for name, column in films.columns.items()} == {
+    assert {name: column[0].as_py() for name, column in films.columns.items()} == {
         "title": "Toy Story",
         "year": "1995",
         "genres": "Animation|Children's|Comedy",
@@ -94,8 +94,8 @@ def test_films_as_text_vectors(films):
 
 def test_star_wars_is_near_its_sequels(films):
     unit = films.vectors / np.linalg.norm(films.vectors, axis=1, keepdims=True)
-    star_wars = films.columns["title"].tolist().index("Star Wars")
-    nearest = films.columns["title"][np.argsort(-unit @ unit[star_wars])[1:4]]
+    star_wars = films.columns["title"].to_pylist().index("Star Wars")
+    nearest = films.columns["title"].to_numpy()[np.argsort(-unit @ unit[star_wars])[1:4]]
     assert {"Return of the Jedi", "Empire Strikes Back, The"} <= set(nearest)
 
 
@@ -107,7 +107,7 @@ def test_folder_zip_and_registry_give_the_same_vectors(tmp_path: Path, films, re
         found = load_vectors(data_config(source="movielens-100k", path=str(path), cache_dir=str(tmp_path / "unused")))
         assert found.fingerprint() == films.fingerprint()
         for name, column in found.columns.items():
-            assert column.tolist() == films.columns[name].tolist()
+            assert column.to_pylist() == films.columns[name].to_pylist()
     assert [path.name for path in (tmp_path / "unused").iterdir()] == ["text"]  # Vectors of texts, and no copy.
 
 
@@ -127,7 +127,7 @@ def test_users(real_cache: Path):
     text = load_vectors(data_config(**settings))
     assert text.vectors.shape == (943, 256)
     assert text.id_name == "user_id"
-    assert {name: column[0] for name, column in text.columns.items()} == {
+    assert {name: column[0].as_py() for name, column in text.columns.items()} == {
         "age": 24,
         "gender": "M",
         "occupation": "technician",

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 import tracemalloc
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from sid_jax.data.tables import read_own_tables, read_records
+from sid_jax.data.tables import exported_column, python_values, read_own_tables, read_records
 from sid_jax.errors import UserError
 
 
@@ -81,8 +82,9 @@ def test_every_kind_of_file_gives_the_same(tmp_path: Path):
     for name in ("a.parquet", "a.csv", "a.jsonl", "a.jsonl.gz"):
         ids, columns = read_own_tables(str(tmp_path / name), "sku", ["title"])
         assert ids.tolist() == ["007", "NA", "x y"], name
-        assert columns == {"title": [row["title"] for row in ROWS]}, name
-    assert read_own_tables(str(tmp_path / "a.csv"), "sku", ["price"])[1] == {"price": ["3.5", None, "4"]}
+        assert python_values(columns["title"]) == [row["title"] for row in ROWS], name
+    _, columns = read_own_tables(str(tmp_path / "a.csv"), "sku", ["price"])
+    assert python_values(columns["price"]) == ["3.5", None, "4"]
 
 
 def test_several_files_in_the_order_of_their_names(tmp_path: Path):
@@ -104,12 +106,12 @@ def test_several_files_in_the_order_of_their_names(tmp_path: Path):
         ({"a.csv": b""}, "a.csv: not a readable .csv file"),
         ({"a.csv": b"id,t\n1,\xff\n"}, "a.csv: not a readable .csv file"),
         ({"a.csv": b"id,\xff\n1,x\n"}, "a.csv: not a readable .csv file"),
-        ({"a.csv": b'id,"t\n"\n1,x\n'}, "a.csv: no column 't'; it has id, t: set"),
+        ({"a.csv": b'id,"t\n"\n1,x\n'}, "a.csv: no column 't'; its columns are id, t: set"),
         ({"a.csv": b"id,t\n1,x,y\n"}, "a.csv: not a readable .csv file"),
         ({"a.parquet": b"PAR1"}, "a.parquet: not a readable .parquet file"),
-        ({"a.csv": b"id,u\n1,x\n"}, "a.csv: no column 't'; it has id, u"),
-        ({"a.jsonl": b'{"id": 1, "u": 2}'}, "a.jsonl: no column 't'; it has id, u"),
-        ({"a.jsonl": b'{"sku": 1, "t": 2}'}, "a.jsonl: no column 'id'; it has sku, t"),
+        ({"a.csv": b"id,u\n1,x\n"}, "a.csv: no column 't'; its columns are id, u"),
+        ({"a.jsonl": b'{"id": 1, "u": 2}'}, "a.jsonl: no column 't'; its columns are id, u"),
+        ({"a.jsonl": b'{"sku": 1, "t": 2}'}, "a.jsonl: no column 'id'; its columns are sku, t"),
         ({"a.jsonl": b'{"id": null, "t": 2}'}, "line 1: 'id' is None"),
         ({"a.jsonl": b'{"id": "\\ud800", "t": 2}'}, "line 1: 'id' is '.ud800'; give text"),
         ({"a.jsonl": b'{"id": 1, "t": 2}\n{"id": 1.5, "t": 2}'}, "line 2: 'id' is 1.5"),
@@ -127,3 +129,47 @@ def test_what_is_wrong_with_a_table_is_one_line(tmp_path: Path, files: dict[str,
     with pytest.raises(UserError, match=message) as refusal:
         read_own_tables(str(tmp_path), "id", ["t"])
     assert "\n" not in str(refusal.value)
+
+
+TYPED = {
+    "double": pa.array([1.5, None, -0.0]),
+    "bool": pa.array([True, None, False]),
+    "integer": pa.array([2**62, None, -1]),
+    "timestamp": pa.array([0, None, 10**15], pa.timestamp("us", "UTC")),
+    "date": pa.array([0, None, 20_000], pa.date32()),
+    "decimal": pa.array([Decimal("3.50"), None, Decimal("0.01")], pa.decimal128(10, 2)),
+    "text": pa.array(["", None, "007"]),
+    "category": pa.array(["red", None, "red"]).dictionary_encode(),
+}
+
+
+def test_columns_keep_their_types_and_what_is_null_stays_null(tmp_path: Path):
+    path = tmp_path / "items.parquet"
+    pq.write_table(pa.table({"id": ["a", "b", "c"], **TYPED}), path)
+    _, columns = read_own_tables(str(path), "id", list(TYPED))
+    for name, values in TYPED.items():
+        for column in (exported_column(columns[name]), exported_column(values)):
+            assert column.type == values.type, name
+            assert column.to_pylist() == values.to_pylist(), name
+
+
+def test_columns_of_several_files_may_differ_in_type(tmp_path: Path):
+    pq.write_table(pa.table({"id": ["a"], "price": [3]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"id": ["b"], "price": [2.5]}), tmp_path / "b.parquet")
+    column = exported_column(read_own_tables(str(tmp_path), "id", ["price"])[1]["price"])
+    assert (column.type, column.to_pylist()) == (pa.float64(), [3.0, 2.5])
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (pa.array([["red", "gloss"], [], None]), ["red, gloss", "", None]),
+        ([1, "a", None, 2.0, ["b", 3]], ["1", "a", None, "2", "b, 3"]),
+        (["\ud800", None], ["\ufffd", None]),
+        (pa.nulls(2), [None, None]),
+        (np.array(["x", "y"], object), ["x", "y"]),
+    ],
+)
+def test_what_has_no_type_of_its_own_in_a_table_is_text(values: object, expected: list[str | None]):
+    column = exported_column(values)
+    assert (column.type, column.to_pylist()) == (pa.string(), expected)

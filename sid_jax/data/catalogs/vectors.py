@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -11,10 +10,10 @@ from ml_collections import ConfigDict
 from sid_jax.data.blocks import check_finite
 from sid_jax.data.catalogs.amazon.sources import TEXT_COLUMNS, load_amazon
 from sid_jax.data.catalogs.movielens.sources import EDITIONS, load_movielens
-from sid_jax.data.catalogs.movielens.tables import MovieLens, item_texts, text_column, user_texts
+from sid_jax.data.catalogs.movielens.tables import MovieLens, item_texts, user_texts
 from sid_jax.data.catalogs.names import MOVIELENS, movielens_size
 from sid_jax.data.collaborative import collaborative_vectors, join_side_by_side
-from sid_jax.data.tables import read_own_tables
+from sid_jax.data.tables import Values, exported_column, python_values, read_own_tables
 from sid_jax.data.text import template
 from sid_jax.data.text.encode import encode_texts
 from sid_jax.data.vector_set import VectorSet, digest_of
@@ -49,20 +48,13 @@ def own_text_vectors(settings: ConfigDict) -> VectorSet:
     text_columns, exported = column_names(settings.text_column), column_names(settings.columns)
     wanted = list(dict.fromkeys([*text_columns, *exported]))
     ids, columns = read_own_tables(settings.path, settings.id_column, wanted)
-    texts = template.item_texts(text_columns, [columns[name] for name in text_columns])
+    texts = template.item_texts(text_columns, [python_values(columns[name]) for name in text_columns])
     return _described(ids, texts, {name: columns[name] for name in exported}, settings, settings.path)
 
 
 def column_names(setting: str) -> list[str]:
     """Returns the names in a setting such as "title,brand"."""
     return [name.strip() for name in setting.split(",") if name.strip()]
-
-
-def exported_column(values: Sequence[Any]) -> np.ndarray:
-    """Returns a column as it goes into an export: `[N]` numbers, or objects (str); lists are joined by commas."""
-    if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
-        return np.array(values)
-    return text_column([template.value_text(value) for value in values])
 
 
 def _amazon_vectors(settings: ConfigDict) -> VectorSet:
@@ -78,14 +70,13 @@ def _amazon_vectors(settings: ConfigDict) -> VectorSet:
     for name in (*text_columns, *exported):
         if name not in there:
             raise UserError(f"{products.source}: no column {name!r}; it has {', '.join(there)}")
-    columns = {name: products.items[name].to_pylist() for name in dict.fromkeys([*text_columns, *exported])}
-    texts = template.item_texts(text_columns, [columns[name] for name in text_columns])
-    shown = {name: columns[name] for name in exported}
+    texts = template.item_texts(text_columns, [products.items[name].to_pylist() for name in text_columns])
+    shown = {name: products.items[name] for name in exported}
     return _described(products.item_ids, texts, shown, settings, f"{settings.source} from {products.source}")
 
 
 def _described(
-    ids: np.ndarray, texts: list[str], columns: Mapping[str, Sequence[Any]], settings: ConfigDict, source: str
+    ids: np.ndarray, texts: list[str], columns: Mapping[str, Values], settings: ConfigDict, source: str
 ) -> VectorSet:
     if not any(texts):
         raise UserError(f"{source}: no item says anything in {settings.text_column}; name other columns")
@@ -117,7 +108,7 @@ def _movielens_vectors(settings: ConfigDict) -> VectorSet:
         ids=table[id_name],
         vectors=vectors,
         id_name=id_name,
-        columns={name: table[name] for name in exported},
+        columns={name: exported_column(table[name]) for name in exported},
         made_of=_made_of(parts, catalog, settings) if "collaborative" in parts else "",
         source=f"{name} ({settings.vectors} vectors of its {view}s) from {catalog.source}",
     )

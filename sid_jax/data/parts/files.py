@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,15 +45,12 @@ def find_ids_files(text: str) -> list[str]:
     return found
 
 
-def is_pattern(path: Path) -> bool:
-    """Returns whether a path is a pattern, and no file's own name."""
-    return not path.exists() and any(sign in str(path) for sign in "*?[")
-
-
-def ending(path: Path) -> str:
-    """Returns what tells a file's kind, "" if it is none."""
+def ending(path: Path, endings: Iterable[str] = ()) -> str:
+    """Returns what tells a file's kind: one of the endings, or what its name ends with; "" if it is none."""
     # Shards may be called items.array_record-00003-of-00010.
-    return ".array_record" if ".array_record" in path.name else path.suffix
+    if ".array_record" in path.name:
+        return ".array_record"
+    return next((each for each in endings if path.name.endswith(each)), path.suffix)
 
 
 def _names(text: str) -> list[str]:
@@ -68,7 +65,7 @@ def _find(name: str, endings: Sequence[str]) -> list[Path]:
     if not found:
         raise UserError(f"{name}: no such file; give {', '.join(endings)} files, or a folder of them")
     for each in found:
-        if ending(each) not in endings:
+        if ending(each, endings) not in endings:
             raise UserError(f"{each}: unknown kind of file {each.suffix!r}; give one of {', '.join(endings)}")
     return found
 
@@ -81,7 +78,7 @@ def _of_folder(folder: Path, endings: Sequence[str]) -> list[Path]:
         )
     if (folder / _DATASET).is_file():
         return _of_dataset(folder / _DATASET)
-    return sorted(each for each in folder.iterdir() if ending(each) in endings)
+    return sorted(each for each in folder.iterdir() if ending(each, endings) in endings)
 
 
 def _of_dataset(state: Path) -> list[Path]:

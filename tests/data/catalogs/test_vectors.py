@@ -44,8 +44,9 @@ def test_own_texts(own: ConfigDict):
     np.testing.assert_array_equal(data.vectors[0], encode_texts(["Title: Nail Lacquer; Tags: red, gloss"])[0])
     np.testing.assert_array_equal(data.vectors[0], data.vectors[1])
     assert not data.vectors[2].any()
-    assert data.columns["title"].tolist() == ["Nail Lacquer", "Nail Lacquer", ""]
-    assert data.columns["price"].tolist() == ["3.5", "4", ""]
+    assert data.columns["title"].to_pylist() == ["Nail Lacquer", "Nail Lacquer", None]
+    assert data.columns["price"].to_pylist() == [3.5, 4.0, None]
+    assert data.columns["price"].type == pa.float64()
     assert load_vectors(own).fingerprint() == data.fingerprint()
     own.text_column = "title"
     np.testing.assert_array_equal(load_vectors(own).vectors[0], encode_texts(["Nail Lacquer"])[0])
@@ -64,8 +65,8 @@ def test_columns_beside_own_vectors(tmp_path: Path, own: ConfigDict):
     pq.write_table(table.append_column("vector", pa.array([[1.0, 2.0]] * 3)).slice(0, 2), own.path)
     data = load_vectors(own)
     assert data.vectors.tolist() == [[1, 2], [1, 2]]
-    assert data.columns["price"].tolist() == [3.5, 4.0]
-    assert data.columns["tags"].tolist() == ["red, gloss"] * 2
+    assert data.columns["price"].to_pylist() == [3.5, 4.0]
+    assert data.columns["tags"].to_pylist() == ["red, gloss"] * 2
     np.save(tmp_path / "v.npy", np.eye(3, dtype=np.float32))
     own.path = str(tmp_path / "v.npy")
     with pytest.raises(UserError, match="v.npy: unknown kind of file '.npy'"):
@@ -79,7 +80,7 @@ def test_products(tmp_path: Path, settings: ConfigDict):
     assert data.ids.tolist() == ["B03", "B01", "B02"]
     text = "Title: Nail Lacquer & Care; Brand: OPI; Categories: Makeup, Nails, Hands"
     np.testing.assert_array_equal(data.vectors[1], encode_texts([text])[0])
-    assert {name: column[1] for name, column in data.columns.items()} == {
+    assert {name: column[1].as_py() for name, column in data.columns.items()} == {
         "title": "Nail Lacquer & Care",
         "brand": "OPI",
         "categories": "Makeup, Nails, Hands",
@@ -87,7 +88,7 @@ def test_products(tmp_path: Path, settings: ConfigDict):
     settings.text_column, settings.columns = "title,price", "price"
     data = load_vectors(settings)
     np.testing.assert_array_equal(data.vectors[1], encode_texts(["Title: Nail Lacquer & Care; Price: 3.5"])[0])
-    assert data.columns["price"].tolist() == [3.5] * 3
+    assert data.columns["price"].to_pylist() == [3.5] * 3
     settings.text_column = "name"
     with pytest.raises(UserError, match="no column 'name'; it has item_id, title, brand"):
         load_vectors(settings)
@@ -100,7 +101,7 @@ def test_products_with_their_own_histories_by_one_setting(tmp_path: Path, settin
     data = load_vectors(settings)
     assert data.ids.tolist() == [1, 2, 3]
     assert data.vectors.shape == (3, 256 + 1)
-    assert data.columns["title"].tolist() == ["Nail Lacquer", "", "Cream"]
+    assert data.columns["title"].to_pylist() == ["Nail Lacquer", "", "Cream"]
     settings.histories.source = "none"
     np.testing.assert_array_equal(load_vectors(settings).vectors[1], encode_texts(["Something else"])[0])
 
