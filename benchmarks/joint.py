@@ -76,7 +76,7 @@ def _claim(config: ConfigDict, workdir: Path, console: Console) -> None:
     check_config(config)
     if not Path(config.ids).is_dir():
         raise UserError(f"config.ids is {config.ids!r}; all ways start from one tokenizer: give an export's folder")
-    fingerprint = load_task(config, workdir, console).fingerprint()
+    fingerprint = load_task(config).fingerprint()
     varied = ("seed", "joint.estimator")
     claim_workdir(
         workdir / "settings", config, default_config(), fingerprint, free_to_change=(*free_to_change(config), *varied)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from metric_study.report import Judged
-from sid_jax.recommend.evaluation.intervals import mean_interval
+from sid_jax.recommend.evaluation.metrics import mean_interval
 
 _COLORS = {
     "sid_jax": "#1d4ed8",

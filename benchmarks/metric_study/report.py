@@ -12,7 +12,7 @@ from rich.table import Table
 
 from metric_study.correlation import rank_correlations, reliability
 from metric_study.tables import CONTROLS, DEFAULT, HISTORIES
-from sid_jax.recommend.evaluation.intervals import mean_interval, paired_difference
+from sid_jax.recommend.evaluation.metrics import mean_interval, paired_difference
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from sid_jax.data.histories import Histories, offsets_of
 from sid_jax.data.history_files import in_catalog
 from sid_jax.data.load import load_vectors
 from sid_jax.data.scaling import normalize
-from sid_jax.recommend.data.split import HeldOut
+from sid_jax.recommend.data.split import EvaluationExamples
 
 # The last items of each user, which nothing is learned from, and each of which is asked for. One question a user would
 # tell hardly any two tables apart.
@@ -47,7 +47,7 @@ class World:
     years: np.ndarray
     genres: list[list[str]]
     known: Histories
-    questions: HeldOut
+    questions: EvaluationExamples
     pairs: sparse.csr_array
     together: np.ndarray
 
@@ -85,7 +85,7 @@ def load_world(path: str, num_known: int, folder: Path) -> World:
     )
 
 
-def _questions(histories: Histories) -> HeldOut:
+def _questions(histories: Histories) -> EvaluationExamples:
     """Asks each user for the last items, each with all before it known: question after question, of all users each."""
     before = [histories.without_last(back) for back in range(1, QUESTIONS + 1)]
     asked = Histories(
@@ -95,7 +95,7 @@ def _questions(histories: Histories) -> HeldOut:
         item_ids=histories.item_ids,
     )
     targets = [histories.items[histories.offsets[1:] - back] for back in range(1, QUESTIONS + 1)]
-    return HeldOut(asked, np.concatenate(targets), left_out=0)
+    return EvaluationExamples(asked, np.concatenate(targets), left_out=0)
 
 
 def _last_of_each(histories: Histories, count: int) -> Histories:

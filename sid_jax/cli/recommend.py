@@ -44,7 +44,7 @@ def _main(words: list[str]) -> None:
     if words and _COMPARE.value is None:
         raise UserError(f"{words[0]!r} is not a flag; a setting is --config.name=value")
     if _DRAW_COLD.value is not None:
-        from sid_jax.recommend.data.cold_items import draw_cold_items
+        from sid_jax.recommend.data.split import draw_cold_items
 
         number = draw_cold_items(_CONFIG.value, _DRAW_COLD.value)
         print(f"{number:,} items are in {_CONFIG.value.data.cold_items}")

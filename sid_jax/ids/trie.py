@@ -216,6 +216,11 @@ def leaf_items(trie: Trie, leaves: jax.Array, count: int) -> jax.Array:
     Returns:
       `[B, count]` int32: rows of the ID table; -1 where there are no more.
     """
+    return leaf_places(trie, leaves, count)[0]
+
+
+def leaf_places(trie: Trie, leaves: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+    """Returns what `leaf_items` does, and `[B, count]` int32: where in `leaves` the leaf of each item is."""
     first, end = _ranges(trie.first_item, leaves)
     filled = jnp.cumsum(end - first, axis=1)
     slots = jnp.arange(count, dtype=jnp.int32)
@@ -224,7 +229,7 @@ def leaf_items(trie: Trie, leaves: jax.Array, count: int) -> jax.Array:
     leaf = jnp.minimum(leaf, leaves.shape[1] - 1)
     # The items of leaf m fill the slots up to filled[m], so that slot s is end[m] - (filled[m] - s) in the items.
     position = jnp.take_along_axis(end - filled, leaf, axis=1) + jnp.broadcast_to(slots, leaf.shape)
-    return jnp.where(there, trie.items.at[position].get(mode="clip"), -1)
+    return jnp.where(there, trie.items.at[position].get(mode="clip"), -1), leaf
 
 
 def _trie(

@@ -19,9 +19,10 @@ from sid_jax.ids.table import IdTable
 from sid_jax.json_file import write_json
 from sid_jax.messages import Messages
 from sid_jax.recommend.config import check_config
+from sid_jax.recommend.data.quantizer import train_ids
 from sid_jax.recommend.data.task import Task, load_ids, load_split, make_task
 from sid_jax.recommend.evaluation.evaluate import PER_USER
-from sid_jax.recommend.evaluation.intervals import mean_interval, paired_difference
+from sid_jax.recommend.evaluation.metrics import mean_interval, paired_difference
 from sid_jax.recommend.evaluation.report import figure, interval_text
 from sid_jax.recommend.models.build import build_model
 from sid_jax.recommend.models.catalog import build_catalog
@@ -110,7 +111,7 @@ def _refuse_what_it_leaves_out(config: ConfigDict) -> None:
         )
     if config.eval.cold_slots:
         raise UserError(
-            f"--compare tests without places for unseen items, but config.eval.cold_slots is "
+            f"--compare tests without places for cold items, but config.eval.cold_slots is "
             f"{config.eval.cold_slots}: leave it at 0, or run each table by itself"
         )
 
@@ -120,7 +121,8 @@ def _load_tasks(config: ConfigDict, sources: Sequence[str], workdir: Path, conso
     for source in sources:
         named = config.copy_and_resolve_references()
         named.ids = source
-        table = load_ids(named, workdir, console, catalog=tables[0].item_ids if tables else None)
+        trained_ids = train_ids(named, workdir, console) if source == "rqvae" else None
+        table = load_ids(named, trained_ids, catalog=tables[0].item_ids if tables else None)
         table = table.align(tables[0].item_ids) if tables else table
         tables.append(table.replace(name=_unused(table.name, [each.name for each in tables])))
     split = load_split(config, tables[0].item_ids)

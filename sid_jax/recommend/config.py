@@ -263,7 +263,7 @@ def check_config(config: ConfigDict) -> None:
         )
     if config.eval.cold_slots and not config.data.cold_items:
         raise UserError(
-            f"config.eval.cold_slots is {config.eval.cold_slots}, but no items are unseen: name some by "
+            f"config.eval.cold_slots is {config.eval.cold_slots}, but no items are cold: name some by "
             "--config.data.cold_items=FILE, which --draw_cold=400 draws"
         )
     if config.eval.cold_slots and config.model.kind == "sasrec":

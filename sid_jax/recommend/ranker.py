@@ -12,11 +12,18 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from sid_jax.recommend.batch import HistoryBatch
-from sid_jax.recommend.models.beam_search import beam_search, generated_items
+from sid_jax.recommend.models.beam_search import Generated, beam_search, generated_items, score_leaves
 from sid_jax.recommend.models.catalog import Catalog
-from sid_jax.recommend.models.sasrec import SASRec
+from sid_jax.recommend.models.history_encoder import SASRec
 from sid_jax.training.processes import gathered
-from sid_jax.training.sharding import share_out
+from sid_jax.training.sharding import on_every_device, share_out
+
+# Beams of a second search, where the first one found too few, as a multiple of the first one's.
+_WIDER = 8
+# With so many beams it is cheaper to score all IDs.
+_MOST_BEAMS = 2048
+# IDs that are scored together, which bounds the memory.
+_LEAVES_AT_ONCE = 4096
 
 
 class ModelRanker:
@@ -54,31 +61,81 @@ class ModelRanker:
         self.num_generated = self.num_invalid = 0
 
     def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:
-        """Returns the best items for each history.
+        """Returns the best items for each history: those that the beam search finds.
 
         Args:
           batch: B histories.
-          count: k, at most as many as there are beams.
+          count: k; a list has no more items than there are beams.
           exclude: `[B, S]` int32 items that no list may have, -1 for none.
 
         Returns:
           `[B, k]` int32 rows of the catalog, the best first; -1 where there are no more.
         """
+        return self._found(batch, count, exclude, self.num_beams)[0]
+
+    def full_lists(
+        self, batch: HistoryBatch, count: int, exclude: np.ndarray | None, window: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns lists as long as they can be: where too few are found, the search is done again with more beams.
+
+        Args:
+          batch, count, exclude: as of `recommend`.
+          window: W that histories are padded to when they are searched for again, so that this is one program.
+
+        Returns:
+          `[B, k]` int32 rows of the catalog, the best first; -1 where there are no more items. And `[B, k]` float32,
+          the log-probability of each item's Semantic ID, or of the item itself where the model knows no IDs.
+        """
         size = len(batch.lengths)
-        found, codes = _find(
-            self.graphdef,
-            self.params,
-            self.shared_out(batch),
-            self.catalog,
-            num_beams=self.num_beams,
-        )
-        if codes is not None:
-            self._count_invalid(gathered(codes)[:size])
-        return first_allowed(gathered(found)[:size], exclude, count)
+        if count <= self.num_beams:
+            found, scores = self._found(batch, count, exclude, self.num_beams)
+        else:
+            found, scores = np.full((size, count), -1, np.int32), np.full((size, count), -np.inf, np.float32)
+        left_out = self._num_excluded(exclude, np.flatnonzero((found < 0).any(axis=1)), size)
+        short = np.flatnonzero((found >= 0).sum(axis=1) < np.minimum(count, self._in_trie.sum() - left_out))
+        for start in range(0, len(short), self.mesh.size):
+            # As many as there are devices, which bounds the memory.
+            rows = np.resize(short[start : start + self.mesh.size], self.mesh.size)
+            items = np.pad(batch.items[rows], ((0, 0), (0, window - batch.items.shape[1])))
+            some = HistoryBatch(items, batch.lengths[rows], batch.users[rows])
+            num_beams = _WIDER * self.num_beams
+            if count + left_out[rows].max() > num_beams:
+                num_beams = self.catalog.trie.items.shape[0]
+            without = None if exclude is None else exclude[rows]
+            found[rows], scores[rows] = self._found(some, count, without, num_beams)
+        return found, scores
+
+    @functools.cached_property
+    def _in_trie(self) -> np.ndarray:
+        """`[N]` bool, the items that may be recommended."""
+        mask = np.zeros(len(self.catalog.semantic_ids), bool)
+        mask[np.asarray(self.catalog.trie.items)] = True
+        return mask
+
+    def _num_excluded(self, exclude: np.ndarray | None, rows: np.ndarray, size: int) -> np.ndarray:
+        """Returns `[size]`: how many items that may be recommended are excluded, of some rows; 0 of the others."""
+        counts = np.zeros(size, np.int64)
+        for row in rows if exclude is not None else ():
+            assert exclude is not None
+            counts[row] = self._in_trie[np.unique(exclude[row][exclude[row] >= 0])].sum()
+        return counts
+
+    def _found(
+        self, batch: HistoryBatch, count: int, exclude: np.ndarray | None, num_beams: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        size, histories = len(batch.lengths), self.shared_out(batch)
+        if num_beams > self.num_beams and num_beams >= min(_MOST_BEAMS, self.catalog.trie.first_item.shape[0] - 1):
+            found, scores = _rank_all(self.graphdef, self.params, histories, self.catalog)
+        else:
+            found, scores, codes = _find(self.graphdef, self.params, histories, self.catalog, num_beams=num_beams)
+            if codes is not None:
+                self._count_invalid(gathered(codes)[:size])
+        return first_allowed(gathered(found)[:size], gathered(scores)[:size], exclude, count)
 
     def over(self, catalog: Catalog) -> ModelRanker:
         """Returns the same model as what recommends from another catalog, which has items of the same table."""
-        return ModelRanker(self.name, self.graphdef, self.params, catalog, num_beams=self.num_beams, mesh=self.mesh)
+        there = on_every_device(catalog, self.mesh)
+        return ModelRanker(self.name, self.graphdef, self.params, there, num_beams=self.num_beams, mesh=self.mesh)
 
     def shared_out(self, batch: HistoryBatch) -> HistoryBatch:
         """Returns the batch in equal shares on all devices, padded to what they can share."""
@@ -91,7 +148,9 @@ class ModelRanker:
         # Where there are fewer IDs than beams, the beams left over have none.
         generated = generated[generated[:, 0] >= 0]
         self.num_generated += len(generated)
-        self.num_invalid += int((~np.isin(_as_numbers(generated, self.catalog.trie.sizes), self._known)).sum())
+        numbers = _as_numbers(generated, self.catalog.trie.sizes)
+        places = np.searchsorted(self._known, numbers).clip(max=len(self._known) - 1)
+        self.num_invalid += int((self._known[places] != numbers).sum())
 
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "num_beams"))
@@ -102,29 +161,61 @@ def _find(
     catalog: Catalog,
     *,
     num_beams: int,
-) -> tuple[jax.Array, jax.Array | None]:
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """Returns items `[B, M]`, the best first, their scores, and the codes that were generated, if any were."""
     model: Any = nnx.merge(graphdef, params)
     if isinstance(model, SASRec):
-        return jax.lax.top_k(model.scores(histories), min(num_beams, catalog.trie.items.shape[0]))[1], None
+        scores, items = jax.lax.top_k(_item_scores(model, histories), min(num_beams, catalog.trie.items.shape[0]))
+        return items, scores, None
     generated = beam_search(model, histories, catalog, num_beams)
     codes = jnp.where(generated.leaves[..., None] >= 0, generated.semantic_ids, -1)
-    return generated_items(generated, catalog.trie, num_beams), codes
+    return *generated_items(generated, catalog.trie, num_beams), codes
 
 
-def first_allowed(lists: np.ndarray, exclude: np.ndarray | None, count: int) -> np.ndarray:
-    """Returns the first `count` of each list that are not excluded, `[B, count]` int32; -1 where there are no more.
+@functools.partial(jax.jit, static_argnames="graphdef")
+def _rank_all(
+    graphdef: nnx.GraphDef[Any], params: nnx.State, histories: HistoryBatch, catalog: Catalog
+) -> tuple[jax.Array, jax.Array]:
+    """Returns all items `[B, n]`, the best first, and their scores."""
+    model: Any = nnx.merge(graphdef, params)
+    trie = catalog.trie
+    if isinstance(model, SASRec):
+        scores, items = jax.lax.top_k(_item_scores(model, histories), trie.items.shape[0])
+        return items, scores
+    scores = score_leaves(model, histories, catalog, _LEAVES_AT_ONCE)
+    best, leaves = jax.lax.top_k(scores, scores.shape[1])
+    return generated_items(Generated(leaves, best, leaves), trie, trie.items.shape[0])
+
+
+def _item_scores(model: SASRec, histories: HistoryBatch) -> jax.Array:
+    return jax.nn.log_softmax(model.scores(histories), axis=-1)
+
+
+def first_allowed(
+    lists: np.ndarray, scores: np.ndarray, exclude: np.ndarray | None, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the first `count` of each list that are not excluded, and their scores.
 
     Args:
       lists: `[B, M]` item rows, the best first, -1 for none.
+      scores: `[B, M]`.
       exclude: `[B, S]` item rows, -1 for none; None excludes nothing.
       count: k.
+
+    Returns:
+      `[B, count]` int32, -1 where there are no more; and `[B, count]` float32.
     """
     if exclude is not None:
-        excluded = (lists[:, :, None] == exclude[:, None, :]).any(axis=-1)
-        lists = np.where(excluded, -1, lists)
-        lists = np.take_along_axis(lists, np.argsort(lists < 0, axis=1, kind="stable"), axis=1)
-    lists = lists[:, :count].astype(np.int32)
-    return np.pad(lists, ((0, 0), (0, count - lists.shape[1])), constant_values=-1)
+        lists = lists.copy()
+        for row, unwanted in enumerate(exclude):
+            lists[row, np.isin(lists[row], unwanted)] = -1
+        order = np.argsort(lists < 0, axis=1, kind="stable")
+        lists, scores = (np.take_along_axis(each, order, axis=1) for each in (lists, scores))
+    room = ((0, 0), (0, max(0, count - lists.shape[1])))
+    return (
+        np.pad(lists[:, :count].astype(np.int32), room, constant_values=-1),
+        np.pad(scores[:, :count].astype(np.float32), room, constant_values=-np.inf),
+    )
 
 
 def _as_numbers(codes: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:

@@ -12,15 +12,14 @@ from rich.console import Console
 
 from sid_jax.json_file import write_json
 from sid_jax.messages import Messages
-from sid_jax.recommend.baselines.item_knn import ItemKNN
-from sid_jax.recommend.baselines.popularity import Popularity
-from sid_jax.recommend.baselines.semantic_knn import SemanticKNN
+from sid_jax.recommend.artifact import FOLDER, TrainedRecommender, named_params, publish_recommender
+from sid_jax.recommend.baselines import ItemKNN, Popularity, SemanticKNN
 from sid_jax.recommend.batch import Ranker
-from sid_jax.recommend.cold.content import content_settings, load_content, needs_content
+from sid_jax.recommend.cold.content import content_settings, load_content, names_content, needs_content
 from sid_jax.recommend.cold.rankers import slot_rankers
-from sid_jax.recommend.cold.slots import SlotRanker
 from sid_jax.recommend.config import check_config
-from sid_jax.recommend.data.split import HeldOut
+from sid_jax.recommend.data.quantizer import train_ids
+from sid_jax.recommend.data.split import EvaluationExamples
 from sid_jax.recommend.data.task import Task, load_task
 from sid_jax.recommend.evaluation.evaluate import PER_USER, Evaluation, evaluate
 from sid_jax.recommend.evaluation.report import print_evaluations, print_samples
@@ -34,9 +33,12 @@ RESULTS_FILE = "results.json"
 def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) -> list[Evaluation]:
     """Trains and tests a recommender; in a workdir that holds this run already, goes on with it.
 
+    Several processes train and test as one (see `sid_jax.training.processes`); the first of them prints and writes.
+
     Args:
       config: as from `sid_jax.recommend.config`, or a file in `configs/`.
-      workdir: for the trained model (in a folder named after its kind), IDs trained on the way, and `results.json`.
+      workdir: for the training (in a folder named after the model's kind), IDs trained on the way, the trained
+        recommender (in the folder `recommender`, as `sid_jax.load` reads it), and `results.json`.
       console: where to print; standard output if None.
 
     Returns:
@@ -48,7 +50,7 @@ def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) ->
     console = (console or Console()) if is_first() else Console(quiet=True)
     with agreed():
         check_config(config)
-        task = load_task(config, workdir, console) if config.joint.estimator == "none" else None
+        task = prepare_task(config, workdir, console) if config.joint.estimator == "none" else None
         # Vectors that are missing are better found before training than after.
         content = _content(config, task)
     begun = train_configured(config, workdir, console, task=task)
@@ -62,19 +64,35 @@ def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) ->
         if baseline is None:
             return []
         rankers.append(baseline)
-    with_slots: list[SlotRanker] = []
+    with_slots: list[Ranker] = []
     if config.eval.cold_slots:
         assert content is not None  # the test asks for it
-        with_slots = slot_rankers(config, task, trained.ranker, content)
+        with_slots = slot_rankers(config, task.candidates, trained.ranker, content)
     evaluations = [ask_for_last_items(config, task, ranker) for ranker in rankers]
     slotted = [ask_for_last_items(config, task, ranker) for ranker in with_slots]
     validation = ask_for_cold_items(config, task, with_slots)
-    if is_first():
-        _write_results(workdir / RESULTS_FILE, config, task, trained, [*evaluations, *slotted], validation)
+    figures = _results(config, task, trained, [*evaluations, *slotted], validation)
+    params = named_params(trained.ranker.params)
+    made = TrainedRecommender(config, task.candidates, params, content, trained.step, figures["test"][0])
+    with agreed():
+        if is_first():
+            publish_recommender(made, workdir / FOLDER)
+            write_json(workdir / RESULTS_FILE, {"config": config.to_dict(), **figures})
     print_samples(console, task, evaluations[0])
     print_evaluations(console, config, task, trained.ranker, evaluations, slotted)
-    console.print(f"The figures are in {workdir / RESULTS_FILE}", markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        f"The recommender is in {workdir / FOLDER}, the figures are in {workdir / RESULTS_FILE}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
     return [*evaluations, *slotted]
+
+
+def prepare_task(config: ConfigDict, workdir: Path, console: Console) -> Task:
+    """Returns the task of the config; IDs "rqvae" are trained in the workdir first, unless that was done before."""
+    trained_ids = train_ids(config, workdir, console) if config.ids == "rqvae" else None
+    return load_task(config, trained_ids)
 
 
 def train_configured(
@@ -88,12 +106,12 @@ def train_configured(
 ) -> tuple[Task, Trained] | None:
     """Returns the catalog and the recommender that the config asks for, trained on IDs that stay or jointly.
 
-    Nothing is returned if joint training was stopped before it had IDs. A task that is None is loaded; joint training
+    Nothing is returned if joint training was stopped before it had IDs. A task that is None is prepared; joint training
     makes its own.
     """
     if config.joint.estimator != "none":
         return train_jointly(config, workdir, console=console, name=name, quiet=quiet)
-    task = task or load_task(config, workdir, console)
+    task = task or prepare_task(config, workdir, console)
     folder = workdir / config.model.kind
     return task, train_recommender(config, task, folder, messages=Messages.to_console(console), name=name, quiet=quiet)
 
@@ -110,10 +128,10 @@ def ask_for_cold_items(config: ConfigDict, task: Task, rankers: Sequence[Ranker]
     return [_ask(config, ranker, validation, users) for ranker in rankers] if len(users) else []
 
 
-def _ask(config: ConfigDict, ranker: Ranker, held_out: HeldOut, users: np.ndarray | None) -> Evaluation:
+def _ask(config: ConfigDict, ranker: Ranker, examples: EvaluationExamples, users: np.ndarray | None) -> Evaluation:
     return evaluate(
         ranker,
-        held_out,
+        examples,
         window=config.model.window,
         batch_size=config.eval.batch_size,
         exclude_seen=config.eval.exclude_seen,
@@ -132,8 +150,9 @@ def sasrec_config(config: ConfigDict) -> ConfigDict:
 
 
 def _content(config: ConfigDict, task: Task | None) -> np.ndarray | None:
-    """Returns what items are like, if the test asks for it; while there is no task, sees that vectors are named."""
-    if not needs_content(config):
+    """Returns content vectors if the test or cold items need them; without a task, sees that vectors are named."""
+    has_cold = task is not None and task.candidates.has_cold and config.model.kind != "sasrec"
+    if not needs_content(config) and not (has_cold and names_content(config)):
         return None
     if task is None:
         content_settings(config)
@@ -157,17 +176,15 @@ def _baseline(
     return trained.ranker if trained.finished else None
 
 
-def _write_results(
-    path: Path,
+def _results(
     config: ConfigDict,
     task: Task,
     trained: Trained,
     evaluations: list[Evaluation],
     validation: list[Evaluation],
-) -> None:
+) -> dict[str, Any]:
     samples = config.eval.bootstrap_samples
     content: dict[str, Any] = {
-        "config": config.to_dict(),
         "step": trained.step,
         "invalid_ids": trained.ranker.num_invalid,
         "generated_ids": trained.ranker.num_generated,
@@ -178,7 +195,7 @@ def _write_results(
         for figures, each in zip(content["test"], evaluations, strict=True):
             figures |= {"cold": each.of_users(cold, samples), "others": each.of_users(~cold, samples)}
         content["validation_cold"] = [_figures(each, samples) for each in validation]
-    write_json(path, content)
+    return content
 
 
 def _figures(evaluation: Evaluation, samples: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ NOT_RUN = {
     "--engine=ray": "a cluster: tests/bulk/test_run.py",
     "--compare": "half an hour: tests/recommend/test_commands.py",
     "--config=joint": "minutes: tests/recommend/joint",
-    "runs/cold": "a minute: tests/training/test_held_out.py and tests/recommend/unseen/test_cold_run.py",
+    "runs/cold": "a minute: tests/training/test_held_out.py and tests/recommend/cold/test_cold_run.py",
     "benchmarks/": "minutes, and public peers",
     "--config=configs/movielens.py:1m": "a download of GroupLens'",
     "--config=configs/amazon.py": "a download of Amazon reviews",

@@ -13,9 +13,9 @@ from sid_jax.errors import UserError
 from sid_jax.messages import Messages
 from sid_jax.recommend.compare import compare
 from sid_jax.recommend.data.task import load_task
-from sid_jax.recommend.recommender import load_recommender
 from sid_jax.recommend.run import run
 from sid_jax.recommend.training import loop
+from sid_jax.recommender import load_recommender
 from sid_jax.training.records import read_records
 
 
@@ -48,10 +48,10 @@ def test_what_follows_is_learned_and_told(config, tmp_path, console):
     assert [each.item_id for each in recommender.recommend([7, 8, 9], 1)] == [10]
     assert recommender.recommend([7, 8, 9], 20, exclude_seen=False)[0].title is None
     assert {each.item_id for each in recommender.recommend([7, 8, 9], 20)}.isdisjoint([7, 8, 9])
-    for history, k, words in (([], 3, "history is empty"), ([99], 3, "99 is not in"), ([7], 21, "from 1 to 20")):
-        with pytest.raises(UserError, match=words):
-            recommender.recommend(history, k)
-    with pytest.raises(UserError, match="names none in config.data.cold_items"):
+    assert len(recommender.recommend([7], 21)) == 21
+    with pytest.raises(UserError, match="99 is not in"):
+        recommender.recommend([99], 3, on_unknown="error")
+    with pytest.raises(UserError, match="trained without config.data.cold_items"):
         recommender.recommend([7], 3, cold_slots=1)
     rows = read_records(tmp_path / "run" / "decoder", "eval")
     assert rows[-1]["recall@10"] > 0.9
@@ -65,7 +65,7 @@ def test_the_other_models_learn_it_too_and_leave_out_what_was_seen(kind, config,
     config.train.num_epochs = 6.0 if kind == "encoder_decoder" else 20.0
     config.eval.baselines = ()
     config.eval.exclude_seen = True
-    questions = load_task(config, tmp_path, console).split.test
+    questions = load_task(config).split.test
     (evaluation,) = run(config, tmp_path / "run", console=console)
     assert evaluation.metrics["recall@10"] > 0.6
     for user, found in enumerate(evaluation.lists):
@@ -73,7 +73,7 @@ def test_the_other_models_learn_it_too_and_leave_out_what_was_seen(kind, config,
 
 
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(config, tmp_path, console, monkeypatch):
-    task = load_task(config, tmp_path, console)
+    task = load_task(config)
     whole = loop.train_recommender(config, task, tmp_path / "whole", messages=Messages.to_console(console))
     original, calls = loop.train_steps, []
 
@@ -98,7 +98,7 @@ def test_a_signal_during_the_last_validation_ends_the_program_and_the_run_is_who
     config, tmp_path, console, monkeypatch
 ):
     config.train.num_epochs = 1.0
-    task, original = load_task(config, tmp_path, console), loop.evaluate
+    task, original = load_task(config), loop.evaluate
 
     def interrupted(*args, **kwargs):
         os.kill(os.getpid(), signal.SIGINT)
@@ -140,7 +140,7 @@ def test_what_cannot_be_used_is_refused(name, value, words, config, tmp_path, co
 
 @pytest.mark.parametrize(
     ("name", "value", "words"),
-    [("joint.estimator", "ste", "trains on IDs that stay"), ("eval.cold_slots", 1, "places for unseen items")],
+    [("joint.estimator", "ste", "trains on IDs that stay"), ("eval.cold_slots", 1, "places for cold items")],
 )
 def test_a_comparison_refuses_what_it_would_leave_out(name, value, words, config, tmp_path, console):
     section, field = name.split(".")

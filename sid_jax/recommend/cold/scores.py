@@ -1,14 +1,14 @@
-"""How likely an item is next that nobody has had: from what a model knows of others, in compiled code.
+"""Scores of cold items, from what a model knows of the items that it was trained on, in compiled code.
 
 A model that was trained without an item knows its ID's first codes, which other items have, and hardly its last. And it
-knows which other items to expect. Both are put together, for an unseen item u after a history h:
+knows which other items to expect. The score combines both, for a cold item u after a history h:
 
   score(u | h) = w log p(first codes of u | h) + log sum_i q(i | h) k(u | i)
 
 p is the model's. q is what is expected: over known items, the model's distribution (its beams), and by a given share
-the history's own items, the last counting most. k is what an item says of unseen ones: exp(b cosine of their vectors),
-divided by its sum over the unseen items, so that an item that is like many says little of each. The sum is the
-Nadaraya-Watson estimate of the distribution over unseen items, from that over known ones.
+the history's own items, the last counting most. k is what an item says of cold ones: exp(b cosine of their vectors),
+divided by its sum over the cold items, so that an item that is like many says little of each. The sum is the
+Nadaraya-Watson estimate of the distribution over cold items, from that over known ones.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sid_jax.recommend.models.beam_search import beam_search
 from sid_jax.recommend.models.catalog import Catalog
 from sid_jax.recommend.models.code_model import CodeModel
 
-# Users whose neighborhoods are in memory at once: each has a row of all unseen items for each item expected.
+# Users whose neighborhoods are in memory at once: each has a row of all cold items for each item expected.
 _USERS_AT_ONCE = 8
 
 
@@ -52,75 +52,73 @@ def cold_scores(
     model: CodeModel,
     histories: HistoryBatch,
     known: Catalog,
-    unseen: Trie,
+    cold: Trie,
     content: jax.Array,
     back_off: BackOff,
     num_beams: int,
 ) -> jax.Array:
-    """Returns a score for each unseen item, `[B, C]` float32, in the order of `unseen.items`.
+    """Returns a score for each cold item, `[B, C]` float32, in the order of `cold.items`.
 
     Args:
       model: trained.
       histories: of B users.
       known: the items that the model was trained on.
-      unseen: the trie of the C others.
+      cold: the trie of the C others.
       content: `[N, D]` float32 vectors of length 1 of all items.
       back_off: how.
       num_beams: IDs that the model's distribution is cut off after.
     """
     items, weights = _expected(model, histories, known, back_off, num_beams)
-    said = spread(items, weights, content, unseen.items, back_off.sharpness)
-    levels = min(back_off.prefix_levels, len(unseen.sizes))
-    return back_off.prefix_weight * prefix_scores(model, histories, known, unseen, levels) + said
+    said = spread(items, weights, content, cold.items, back_off.sharpness)
+    levels = min(back_off.prefix_levels, len(cold.sizes))
+    return back_off.prefix_weight * prefix_scores(model, histories, known, cold, levels) + said
 
 
 def spread(
-    items: jax.Array, weights: jax.Array, content: jax.Array, unseen: jax.Array, sharpness: float | jax.Array
+    items: jax.Array, weights: jax.Array, content: jax.Array, cold: jax.Array, sharpness: float | jax.Array
 ) -> jax.Array:
-    """Returns log sum_i q(i) k(u | i) for each unseen item, `[B, C]` float32.
+    """Returns log sum_i q(i) k(u | i) for each cold item, `[B, C]` float32.
 
     Args:
       items: `[B, M]` int32 rows.
       weights: `[B, M]` float32, q of each; 0 for a place that holds none.
       content: `[N, D]` float32 vectors of length 1.
-      unseen: `[C]` int32 rows.
+      cold: `[C]` int32 rows.
       sharpness: b.
     """
 
     def of_user(user: tuple[jax.Array, jax.Array]) -> jax.Array:
         rows, shares = user
-        cosines = jnp.matmul(content[rows], content[unseen].T, precision=jax.lax.Precision.HIGHEST)
+        cosines = jnp.matmul(content[rows], content[cold].T, precision=jax.lax.Precision.HIGHEST)
         likeness = jax.nn.log_softmax(sharpness * cosines, axis=-1)
         return jax.nn.logsumexp(likeness, axis=0, b=shares[:, None])
 
     return jax.lax.map(of_user, (items, weights), batch_size=_USERS_AT_ONCE)
 
 
-def prefix_scores(
-    model: CodeModel, histories: HistoryBatch, known: Catalog, unseen: Trie, num_levels: int
-) -> jax.Array:
-    """Returns log p of the first codes of each unseen item's ID, `[B, C]` float32, in the order of `unseen.items`.
+def prefix_scores(model: CodeModel, histories: HistoryBatch, known: Catalog, cold: Trie, num_levels: int) -> jax.Array:
+    """Returns log p of the first codes of each cold item's ID, `[B, C]` float32, in the order of `cold.items`.
 
     Each level's p is over all its K codes, since no one code is in question of an ID that nobody has had. All prefixes
-    of the unseen items are followed, none is cut off; items that share one share the work.
+    of the cold items are followed, none is cut off; items that share one share the work.
 
     Args:
-      model, histories, known, unseen: as of `cold_scores`.
+      model, histories, known, cold: as of `cold_scores`.
       num_levels: static, from 0 to L.
     """
     shared, beams = model.begin(histories, known)
     totals = jnp.zeros((histories.lengths.shape[0], 1))
     for level in range(num_levels):
         logits, beams = model.score(shared, beams, level)
-        parents, codes = _owners(unseen.first_child[level], len(unseen.codes[level])), unseen.codes[level]
+        parents, codes = _owners(cold.first_child[level], len(cold.codes[level])), cold.codes[level]
         totals = totals[:, parents] + jax.nn.log_softmax(logits, axis=-1)[:, parents, codes]
         if level + 1 < num_levels:
             everyone = (len(totals), len(codes))
             beams = model.extend(beams, level, jnp.broadcast_to(parents, everyone), jnp.broadcast_to(codes, everyone))
     # From each item's leaf up to its prefix of that many codes.
-    nodes = _owners(unseen.first_item, len(unseen.items))
-    for level in reversed(range(num_levels, len(unseen.sizes))):
-        nodes = _owners(unseen.first_child[level], len(unseen.codes[level]))[nodes]
+    nodes = _owners(cold.first_item, len(cold.items))
+    for level in reversed(range(num_levels, len(cold.sizes))):
+        nodes = _owners(cold.first_child[level], len(cold.codes[level]))[nodes]
     return totals[:, nodes]
 
 

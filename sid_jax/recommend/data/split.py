@@ -1,24 +1,30 @@
-"""What a recommender learns from and what it is asked: leave-one-out, and items that nobody has seen."""
+"""The leave-one-out split into training sequences, validation and test, and the draw of cold items."""
 
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
+from ml_collections import ConfigDict
 
-from sid_jax.data.histories import Histories
+from sid_jax.data.histories import Histories, keep_active
+from sid_jax.data.load import load_histories, load_vectors
 from sid_jax.errors import UserError
+from sid_jax.export.id_tables import parse_id_source, read_id_table
+from sid_jax.recommend.config import MADE_IDS
+from sid_jax.recommend.data.quantizer import quantizer_config
 from sid_jax.streams import stream_rng
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class HeldOut:
-    """Questions with their answers: E users' histories, and the item that came next.
+class EvaluationExamples:
+    """Examples to evaluate on: E users' histories, and of each the target, the item that came next.
 
     Attributes:
       histories: of the E users; each has at least one item.
       targets: `[E]` int32 rows of items, row for row with `histories`.
-      left_out: how many users are not asked, because nothing of their history is left.
+      left_out: how many users have no example, because nothing of their history is left.
     """
 
     histories: Histories
@@ -32,14 +38,14 @@ class Split:
 
     Attributes:
       train: U users; all that may be learned from. A user may have no item in it.
-      validation: the last item but one of each user, asked of what came before.
-      test: the last item of each user, asked of what came before: the validation's target too.
-      cold: `[N]` bool, items that occur as targets only.
+      validation: each user's last item but one, after what came before.
+      test: each user's last item, after what came before: the validation's target too.
+      cold: `[N]` bool, the items that the model does not train on; they occur as targets only.
     """
 
     train: Histories
-    validation: HeldOut
-    test: HeldOut
+    validation: EvaluationExamples
+    test: EvaluationExamples
     cold: np.ndarray
 
 
@@ -65,8 +71,8 @@ def leave_one_out(histories: Histories, cold: np.ndarray | None = None) -> Split
         )
     return Split(
         train=train,
-        validation=_held_out(histories, train, back=2),
-        test=_held_out(histories, _without_items(histories.without_last(1), cold), back=1),
+        validation=_examples(histories, train, back=2),
+        test=_examples(histories, _without_items(histories.without_last(1), cold), back=1),
         cold=cold,
     )
 
@@ -102,8 +108,54 @@ def _without_items(histories: Histories, unwanted: np.ndarray) -> Histories:
     return histories.keep_interactions(~unwanted[histories.items])
 
 
-def _held_out(histories: Histories, known: Histories, back: int) -> HeldOut:
+def _examples(histories: Histories, known: Histories, back: int) -> EvaluationExamples:
     """Asks what is known of each user, if anything, for the item `back` places from the end of the whole history."""
     asked = known.lengths > 0
     targets = histories.items[histories.offsets[1:][asked] - back]
-    return HeldOut(known.keep_users(asked), targets, left_out=int((~asked).sum()))
+    return EvaluationExamples(known.keep_users(asked), targets, left_out=int((~asked).sum()))
+
+
+def draw_cold_items(config: ConfigDict, amount: float) -> int:
+    """Writes items to be held out of all training into the file `config.data.cold_items`, one id a line.
+
+    They are a function of the histories and of `config.seed`. No IDs need be there yet: of those that are made on the
+    way, the catalog is that of `config.quantizer.data`.
+
+    Args:
+      config: as from `sid_jax.recommend.config`.
+      amount: as of `choose_cold_items`.
+
+    Returns:
+      How many there are.
+
+    Raises:
+      UserError: if the file has no name or is there already, or the data cannot be used.
+    """
+    if not config.data.cold_items:
+        raise UserError("--draw_cold needs a file to write to: --config.data.cold_items=cold.txt")
+    path = Path(config.data.cold_items).expanduser()
+    item_ids = _catalog(config)
+    histories = keep_active(
+        load_histories(
+            config.data, item_ids, where="config.data", cache_dir=config.data.cache_dir, core=config.data.core
+        ),
+        config.data.min_interactions,
+    )
+    cold = choose_cold_items(histories, amount, config.seed)
+    try:
+        # Refused where it is there, so that nobody's list is lost.
+        with path.open("x", encoding="utf-8") as file:
+            file.write("".join(f"{item}\n" for item in item_ids[cold].tolist()))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another file") from error
+    return int(cold.sum())
+
+
+def _catalog(config: ConfigDict) -> np.ndarray:
+    if config.ids == "rqvae" or config.ids in MADE_IDS:
+        settings = quantizer_config(config).data
+        settings.cold_items = ""  # which is yet to be drawn
+        settings.histories.source = "none"
+        return load_vectors(settings).ids
+    path, offset = parse_id_source(config.ids)
+    return read_id_table(path, offset).item_ids

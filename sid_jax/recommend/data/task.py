@@ -9,17 +9,17 @@ from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
-from rich.console import Console
 
-from sid_jax.data.histories import item_counts, keep_active
+from sid_jax.data.histories import Histories, item_counts, keep_active
 from sid_jax.data.id_lists import read_item_list
 from sid_jax.data.load import load_histories, load_vectors
 from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.ids.table import IdTable
-from sid_jax.ids.trie import Trie, build_trie
+from sid_jax.ids.trie import Trie
 from sid_jax.recommend.config import MADE_IDS
+from sid_jax.recommend.data.candidates import Candidates
 from sid_jax.recommend.data.id_makers import make_ids
-from sid_jax.recommend.data.quantizer import quantizer_config, train_ids
+from sid_jax.recommend.data.quantizer import quantizer_config
 from sid_jax.recommend.data.split import Split, leave_one_out
 
 
@@ -28,34 +28,48 @@ class Task:
     """A catalog and its users.
 
     Attributes:
-      table: the N items with their Semantic IDs.
+      candidates: the N items with their Semantic IDs; all of them may be recommended.
       split: the users' histories, in rows of the table.
-      trie: of the IDs that may be recommended, here all; items that share one are in the order of their popularity in
-        training.
-      known: the same without cold items: what a model is trained to tell apart.
     """
 
-    table: IdTable
+    candidates: Candidates
     split: Split
-    trie: Trie
-    known: Trie
+
+    @property
+    def table(self) -> IdTable:
+        """The N items."""
+        return self.candidates.table
+
+    @property
+    def trie(self) -> Trie:
+        """Of all IDs."""
+        return self.candidates.trie
+
+    @property
+    def known(self) -> Trie:
+        """Of the IDs of items that are not cold."""
+        return self.candidates.known
 
     def fingerprint(self) -> str:
         """Returns the SHA-256 of IDs and histories."""
         parts = [self.table.fingerprint(), self.split.train.fingerprint()]
-        parts += [cold.histories.fingerprint() for cold in (self.split.validation, self.split.test)]
+        parts += [examples.histories.fingerprint() for examples in (self.split.validation, self.split.test)]
         if self.split.cold.any():  # which say what a model learns to tell apart
             parts.append(self.split.cold.tobytes().hex())
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
-def load_task(config: ConfigDict, workdir: Path, console: Console) -> Task:
-    """Loads what the config names; IDs "rqvae" are trained first, in the workdir, if they are not there yet.
+def load_task(config: ConfigDict, trained_ids: Path | None = None) -> Task:
+    """Loads what the config names.
+
+    Args:
+      config: as from `sid_jax.recommend.config`.
+      trained_ids: the export that IDs "rqvae" are read from, as `data.quantizer.train_ids` returns it.
 
     Raises:
       UserError: for data that cannot be used.
     """
-    table = load_ids(config, workdir, console)
+    table = load_ids(config, trained_ids)
     return make_task(table, load_split(config, table.item_ids))
 
 
@@ -67,23 +81,21 @@ def make_task(table: IdTable, split: Split, sizes: Sequence[int] | None = None) 
       split: their histories.
       sizes: K of each level; None: one more than the level's largest code.
     """
-    popularity = item_counts(split.train)
-    trie = build_trie(table.semantic_ids, sizes, popularity)
-    known = build_trie(table.semantic_ids, trie.sizes, popularity, np.flatnonzero(~split.cold))
-    return Task(table, split, trie, known)
+    return Task(Candidates.of(table, item_counts(split.train), split.cold, sizes), split)
 
 
-def load_ids(config: ConfigDict, workdir: Path, console: Console, *, catalog: np.ndarray | None = None) -> IdTable:
-    """Returns the ID table that `config.ids` names, read or made.
+def load_ids(config: ConfigDict, trained_ids: Path | None = None, *, catalog: np.ndarray | None = None) -> IdTable:
+    """Returns the ID table that `config.ids` names, read or made without training.
 
     Args:
       config: as from `sid_jax.recommend.config`.
-      workdir: for IDs that are trained.
-      console: where their training prints.
+      trained_ids: as of `load_task`.
       catalog: `[N]` item ids that random IDs are for; None for those of the vectors.
     """
     if config.ids == "rqvae":
-        return read_id_table(train_ids(config, workdir, console))
+        if trained_ids is None:
+            raise ValueError("IDs 'rqvae' are trained first, and read from the export that was made of them")
+        return read_id_table(trained_ids)
     if config.ids in MADE_IDS:
         sizes = {"num_levels": config.made_levels, "num_codes": config.made_codes, "seed": config.seed}
         if config.ids == "random" and catalog is not None:
@@ -97,11 +109,14 @@ def load_ids(config: ConfigDict, workdir: Path, console: Console, *, catalog: np
 
 def load_split(config: ConfigDict, item_ids: np.ndarray) -> Split:
     """Returns the histories of `config.data` over the catalog `[N]`, divided."""
-    histories = keep_active(
-        load_histories(
-            config.data, item_ids, where="config.data", cache_dir=config.data.cache_dir, core=config.data.core
-        ),
-        config.data.min_interactions,
+    histories = load_histories(
+        config.data, item_ids, where="config.data", cache_dir=config.data.cache_dir, core=config.data.core
     )
-    cold = read_item_list(Path(config.data.cold_items).expanduser(), item_ids) if config.data.cold_items else None
-    return leave_one_out(histories, cold)
+    return divide(config, histories)
+
+
+def divide(config: ConfigDict, histories: Histories) -> Split:
+    """Returns histories without the users who have too few interactions, divided; `config.data` says who is cold."""
+    histories = keep_active(histories, config.data.min_interactions)
+    cold = config.data.cold_items
+    return leave_one_out(histories, read_item_list(Path(cold).expanduser(), histories.item_ids) if cold else None)

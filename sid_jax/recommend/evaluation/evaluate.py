@@ -9,9 +9,8 @@ import numpy as np
 
 from sid_jax.data.histories import Histories
 from sid_jax.recommend.batch import HistoryBatch, Ranker, user_numbers
-from sid_jax.recommend.data.split import HeldOut
-from sid_jax.recommend.evaluation.intervals import bootstrap_interval
-from sid_jax.recommend.evaluation.metrics import ndcg_at, ranks, recall_at, reciprocal_rank, summary
+from sid_jax.recommend.data.split import EvaluationExamples
+from sid_jax.recommend.evaluation.metrics import bootstrap_interval, ndcg_at, ranks, recall_at, reciprocal_rank, summary
 
 # Items in a list: the mean reciprocal rank is over these, the other figures over the first 5 or 10.
 LIST_LENGTH = 50
@@ -59,7 +58,7 @@ class Evaluation:
 
 def evaluate(
     ranker: Ranker,
-    held_out: HeldOut,
+    examples: EvaluationExamples,
     *,
     window: int,
     batch_size: int,
@@ -70,20 +69,20 @@ def evaluate(
 
     Args:
       ranker: the recommender.
-      held_out: the questions and their answers.
+      examples: histories and their targets.
       window: the most items of a history that are shown.
       batch_size: users asked at once.
       exclude_seen: whether items of the user's whole history are taken out of the list.
       users: `[n]` rows of the questions asked; None for all.
     """
-    users = np.arange(len(held_out.targets)) if users is None else users
+    users = np.arange(len(examples.targets)) if users is None else users
     lists = np.full((len(users), LIST_LENGTH), -1, np.int32)
-    for chosen, width in _by_length(held_out.histories.lengths[users], window, batch_size):
-        batch = _batch(held_out.histories, users[chosen], width)
-        exclude = _seen(held_out.histories, users[chosen]) if exclude_seen else None
+    for chosen, width in _by_length(examples.histories.lengths[users], window, batch_size):
+        batch = _batch(examples.histories, users[chosen], width)
+        exclude = _seen(examples.histories, users[chosen]) if exclude_seen else None
         lists[chosen] = ranker.recommend(batch, LIST_LENGTH, exclude)
-    targets = held_out.targets[users]
-    metrics = summary(lists, targets, len(held_out.histories.item_ids))
+    targets = examples.targets[users]
+    metrics = summary(lists, targets, len(examples.histories.item_ids))
     return Evaluation(ranker.name, lists, ranks(lists, targets), metrics)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import html
 from typing import Any
 
 import numpy as np
@@ -14,9 +16,79 @@ from sid_jax.recommend.data.task import Task
 from sid_jax.recommend.evaluation.evaluate import PER_USER, Evaluation
 from sid_jax.recommend.ranker import ModelRanker
 
+# What is said of each recommender on one line.
+_SHOWN = ("recall@10", "ndcg@10")
 _SAMPLE_USERS = 3
 _SAMPLE_HISTORY = 5
 _SAMPLE_LIST = 5
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EvaluationReport:
+    """The test of a recommender and of baselines, as text, as HTML and as numbers.
+
+    Attributes:
+      evaluations: the recommender's, and then those of the baselines.
+      num_items: N, the size of the catalog.
+      exclude_seen: whether items of a user's history were taken out of every list.
+      samples: of the bootstrap.
+    """
+
+    evaluations: tuple[Evaluation, ...]
+    num_items: int
+    exclude_seen: bool
+    samples: int
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The recommender's figures by name: recall@5, recall@10, ndcg@5, ndcg@10, mrr, coverage@10, entropy@10."""
+        return self.evaluations[0].metrics
+
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """The 95 % intervals of the recommender's figures that are means over users."""
+        return self._intervals(0)
+
+    @property
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """The baselines' figures, by the baseline's name."""
+        return {each.name: each.metrics for each in self.evaluations[1:]}
+
+    def figures(self, number: int) -> dict[str, Any]:
+        """Returns the figures and intervals of one of the evaluations, as a manifest has them."""
+        each = self.evaluations[number]
+        return {
+            "name": each.name,
+            "num_users": len(each.places),
+            **each.metrics,
+            "intervals": self._intervals(number),
+        }
+
+    def __repr__(self) -> str:
+        """Returns a line for each recommender."""
+        rows = [
+            f"{each.name}: "
+            + ", ".join(f"{name} {cell}" for name, cell in _column(each, self.samples) if name in _SHOWN)
+            for each in self.evaluations
+        ]
+        return "\n".join([f"EvaluationReport: {self._protocol()}", *rows])
+
+    def _repr_html_(self) -> str:
+        columns = [_column(each, self.samples) for each in self.evaluations]
+        head = "".join(f"<th>{html.escape(each.name)}</th>" for each in self.evaluations)
+        body = "".join(
+            f"<tr><td>{cells[0][0]}</td>{''.join(f'<td>{cell}</td>' for _, cell in cells)}</tr>"
+            for cells in zip(*columns, strict=True)
+        )
+        return f"<p>{html.escape(self._protocol())}</p><table><tr><th></th>{head}</tr>{body}</table>"
+
+    def _protocol(self) -> str:
+        seen = "excluded" if self.exclude_seen else "allowed"
+        users = len(self.evaluations[0].places)
+        return f"the last item of {users:,} users among {self.num_items:,} items, seen items {seen}; 95 % intervals"
+
+    def _intervals(self, number: int) -> dict[str, tuple[float, float]]:
+        return {name: self.evaluations[number].interval(name, self.samples) for name in PER_USER}
 
 
 def print_evaluations(
@@ -57,16 +129,16 @@ def print_evaluations(
 
 def print_samples(console: Console, task: Task, evaluation: Evaluation) -> None:
     """Prints what some users had last, what they are recommended, and what they took."""
-    held_out = task.split.test
-    for user in np.linspace(0, len(held_out.targets) - 1, min(_SAMPLE_USERS, len(held_out.targets)), dtype=int):
-        history = held_out.histories.of(user)[-_SAMPLE_HISTORY:]
+    examples = task.split.test
+    for user in np.linspace(0, len(examples.targets) - 1, min(_SAMPLE_USERS, len(examples.targets)), dtype=int):
+        history = examples.histories.of(user)[-_SAMPLE_HISTORY:]
         found = evaluation.lists[user][:_SAMPLE_LIST]
         lines = (
             ("after", history),
             ("recommended", found[found >= 0]),
-            ("was", held_out.targets[user : user + 1]),
+            ("was", examples.targets[user : user + 1]),
         )
-        console.print(f"[bold]user {escape(str(held_out.histories.user_ids[user]))}[/bold]", highlight=False)
+        console.print(f"[bold]user {escape(str(examples.histories.user_ids[user]))}[/bold]", highlight=False)
         for label, items in lines:
             names = "; ".join(item_name(task, item) for item in items)
             console.print(f"  {label:<11} {escape(names)}", highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The ID table while IDs change: arrays of one shape whatever the IDs are, so that new ones need no other program."""
+"""The ID table while IDs change, and the items of a batch: arrays of one shape whatever the IDs are."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sid_jax.recommend.data.packing import PackedRows
 from sid_jax.recommend.models.catalog import cross_entropy
 from sid_jax.recommend.models.layers import MASKED
 
@@ -70,3 +71,40 @@ def code_loss(logits: jax.Array, table: CodeTable, items: jax.Array, level: int)
     """Returns what `sid_jax.recommend.models.catalog.code_loss` does, `[...]`, of logits `[..., K]`."""
     allowed = allowed_codes(table, items, level, logits.shape[-1])
     return cross_entropy(jnp.where(allowed, logits.astype(jnp.float32), MASKED), table.codes[items, level])
+
+
+# The item of an empty place.
+_NONE = -1
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class BatchItems:
+    """The items of a batch of rows `[B, P]`, in U places, of which those left over hold the first item of all.
+
+    Attributes:
+      vectors: `[U, D]`.
+      counted: `[U]` bool, False for a place that is left over.
+      inputs, targets: `[B, P]` int32, the places of the batch's items.
+    """
+
+    vectors: jax.Array
+    counted: jax.Array
+    inputs: jax.Array
+    targets: jax.Array
+
+
+def most_items(examples: PackedRows, batch_size: int) -> int:
+    """Returns U, the most items that a batch of so many rows can have."""
+    sides = np.stack([examples.inputs, examples.targets], axis=1)
+    items = np.sort(np.where(examples.segments[:, None] > 0, sides, _NONE).reshape(len(sides), -1), axis=1)
+    a_row = int((np.diff(items, axis=1) > 0).sum(axis=1).max()) + 1
+    return min(a_row * batch_size, len(np.unique(items)))
+
+
+def items_of(batch: PackedRows, vectors: jax.Array, size: int) -> BatchItems:
+    """Returns the items of a batch, at most `size` (static), with their vectors out of `[N, D]`."""
+    taken = jnp.where(batch.segments > 0, jnp.stack([batch.inputs, batch.targets]), _NONE)
+    rows, places = jnp.unique(taken, size=size, fill_value=_NONE, return_inverse=True)
+    inputs, targets = places.reshape(taken.shape).astype(jnp.int32)
+    return BatchItems(vectors[jnp.maximum(rows, 0)], rows != _NONE, inputs, targets)

@@ -29,11 +29,10 @@ from sid_jax.metrics.codes import usage
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.recommend.config import default_config
 from sid_jax.recommend.data.packing import pack_rows
+from sid_jax.recommend.data.quantizer import train_ids
 from sid_jax.recommend.data.task import Task, load_split, make_task
-from sid_jax.recommend.joint.code_table import CodeTable, build_code_table
-from sid_jax.recommend.joint.items import most_items
-from sid_jax.recommend.joint.refresh import Refreshed
-from sid_jax.recommend.joint.revival import revive_unused
+from sid_jax.recommend.joint.code_table import CodeTable, build_code_table, most_items
+from sid_jax.recommend.joint.refresh import Refreshed, revive_unused
 from sid_jax.recommend.joint.step import JointRecipe, JointState, joint_steps
 from sid_jax.recommend.joint.tokenizer import load_tokenizer, parts, with_model
 from sid_jax.recommend.models.build import build_model
@@ -81,7 +80,8 @@ def train_jointly(
     with agreed():
         refuse_several("Joint training")
     messages = Messages.to_console(console)
-    job = _JointJob(config, load_tokenizer(config, workdir, console), quiet)
+    ids = train_ids(config, workdir, console) if config.ids == "rqvae" else Path(config.ids).expanduser()
+    job = _JointJob(config, load_tokenizer(config, ids), quiet)
     state = _train(job, workdir / JOINT_FOLDER, messages)
     if state is None:
         return None

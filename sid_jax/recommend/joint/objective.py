@@ -14,8 +14,7 @@ from sid_jax.quantize.estimators import code_embeddings
 from sid_jax.quantize.losses import reconstruction_loss, squared_error
 from sid_jax.quantize.residual import QuantizerOutput, residual_quantize
 from sid_jax.recommend.data.packing import PackedRows
-from sid_jax.recommend.joint.code_table import CodeTable, code_loss
-from sid_jax.recommend.joint.items import BatchItems
+from sid_jax.recommend.joint.code_table import BatchItems, CodeTable, code_loss
 from sid_jax.recommend.models.decoder import Decoder
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from flax import nnx
 from ml_collections import ConfigDict
-from rich.console import Console
 
 from sid_jax.config import default_config
 from sid_jax.data.load import load_corpus
@@ -14,7 +13,7 @@ from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
 from sid_jax.export.artifact import load_export
 from sid_jax.models.rqvae import RQVAE
-from sid_jax.recommend.data.quantizer import quantizer_config, train_ids
+from sid_jax.recommend.data.quantizer import quantizer_config
 from sid_jax.settings import fill
 from sid_jax.training.recipe import Recipe
 from sid_jax.training.restore import TrainedRun
@@ -22,15 +21,14 @@ from sid_jax.training.schedules import Durations
 from sid_jax.training.state import make_state
 
 
-def load_tokenizer(config: ConfigDict, workdir: Path, console: Console) -> TrainedRun:
-    """Returns the tokenizer of `config.ids`: an export's, or "rqvae", trained in the workdir first.
+def load_tokenizer(config: ConfigDict, folder: Path) -> TrainedRun:
+    """Returns the tokenizer of an export.
 
     Its vectors are made as the export's settings say; where their files lie now, `config.quantizer.data` may say.
 
     Raises:
       UserError: if there is no such export, it is not one of a trained run, or the vectors are not its own.
     """
-    folder = train_ids(config, workdir, console) if config.ids == "rqvae" else Path(config.ids).expanduser()
     if not folder.is_dir():
         raise UserError(f"config.ids is {config.ids!r}: joint training needs an export's folder, or 'rqvae'")
     export = load_export(folder)

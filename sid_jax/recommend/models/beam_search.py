@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from sid_jax.ids.trie import Trie, children, leaf_items
+from sid_jax.ids.trie import Trie, allowed_codes, children, leaf_places
 from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.models.catalog import Catalog
 from sid_jax.recommend.models.code_model import CodeModel
@@ -79,12 +79,48 @@ def beam_search(
     return Generated(generated, scores, jnp.where(scores > MASKED, nodes, -1))
 
 
-def generated_items(generated: Generated, trie: Trie, count: int) -> jax.Array:
-    """Returns the items under the generated IDs, `[B, count]` int32, the best first; -1 where there are no more.
+def generated_items(generated: Generated, trie: Trie, count: int) -> tuple[jax.Array, jax.Array]:
+    """Returns the items under the generated IDs, the best first, and their scores.
 
     Several items under one ID each take a place of their own, in the trie's order.
+
+    Returns:
+      `[B, count]` int32, -1 where there are no more; and `[B, count]` float32, the scores of their IDs.
     """
-    return leaf_items(trie, generated.leaves, count)
+    items, places = leaf_places(trie, generated.leaves, count)
+    return items, jnp.take_along_axis(generated.scores, places, axis=1)
+
+
+def score_leaves(model: CodeModel, histories: HistoryBatch, catalog: Catalog, leaves_at_once: int) -> jax.Array:
+    """Returns the log-probability of each ID of the trie, `[B, n_L]` float32: the score that a beam search gives it.
+
+    Args:
+      model: what scores the codes.
+      histories: of B users.
+      catalog: of the IDs.
+      leaves_at_once: IDs that are scored together, which bounds the memory; static.
+    """
+    trie = catalog.trie
+    shared, start = model.begin(histories, catalog)
+    batch, num_leaves = histories.lengths.shape[0], trie.first_item.shape[0] - 1
+    size = min(leaves_at_once, num_leaves)
+    chunks = jnp.arange(-(-num_leaves // size) * size, dtype=jnp.int32).reshape(-1, size)
+
+    def of_chunk(leaves: jax.Array) -> jax.Array:
+        items = trie.items[trie.first_item[jnp.minimum(leaves, num_leaves - 1)]]
+        beams, totals = start, jnp.zeros((batch, size))
+        for level in range(len(trie.sizes)):
+            logits, beams = model.score(shared, beams, level)
+            codes = jnp.broadcast_to(catalog.semantic_ids[items, level], (batch, size))
+            allowed = allowed_codes(trie, level, catalog.prefixes[items, level])[None]
+            scores = jax.nn.log_softmax(jnp.where(allowed, logits, MASKED), axis=-1)
+            totals = totals + jnp.take_along_axis(scores, codes[..., None], axis=-1)[..., 0]
+            if level + 1 < len(trie.sizes):
+                parents = jnp.arange(size, dtype=jnp.int32) if level else jnp.zeros(size, jnp.int32)
+                beams = model.extend(beams, level, jnp.broadcast_to(parents, (batch, size)), codes)
+        return totals
+
+    return jnp.swapaxes(jax.lax.map(of_chunk, chunks), 0, 1).reshape(batch, -1)[:, :num_leaves]
 
 
 def _flat(candidates: jax.Array) -> Any:

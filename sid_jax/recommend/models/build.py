@@ -11,8 +11,7 @@ from ml_collections import ConfigDict
 from sid_jax.ids.trie import Trie
 from sid_jax.recommend.models.decoder import Decoder
 from sid_jax.recommend.models.encoder_decoder import EncoderDecoder
-from sid_jax.recommend.models.history_encoder import HistoryEncoder
-from sid_jax.recommend.models.sasrec import SASRec
+from sid_jax.recommend.models.history_encoder import HistoryEncoder, SASRec
 from sid_jax.streams import stream_key
 
 

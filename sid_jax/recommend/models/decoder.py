@@ -11,8 +11,7 @@ from flax import nnx
 from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.data.packing import PackedRows
 from sid_jax.recommend.models.catalog import Catalog, code_loss
-from sid_jax.recommend.models.code_embedding import CodeEmbedding
-from sid_jax.recommend.models.code_model import Beams, choose_beams
+from sid_jax.recommend.models.code_model import Beams, CodeEmbedding, choose_beams
 from sid_jax.recommend.models.history_encoder import HistoryEncoder, last_hidden, padded_segments
 from sid_jax.recommend.models.layers import FeedForward, Linear, RMSNorm, add_last, dropout, split_key
 

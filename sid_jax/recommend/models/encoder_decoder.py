@@ -12,8 +12,7 @@ from flax import nnx
 from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.data.packing import PrefixExamples
 from sid_jax.recommend.models.catalog import Catalog, code_loss
-from sid_jax.recommend.models.code_embedding import CodeEmbedding
-from sid_jax.recommend.models.code_model import Beams, choose_beams
+from sid_jax.recommend.models.code_model import Beams, CodeEmbedding, choose_beams
 from sid_jax.recommend.models.layers import MASKED, Attention, DistanceBias, FeedForward, RMSNorm, dropout, split_key
 
 KeysValues = tuple[jax.Array, jax.Array]

@@ -12,13 +12,13 @@ from sid_jax.errors import UserError
 from sid_jax.recommend import run as run_module
 from sid_jax.recommend.cold.content import load_content
 from sid_jax.recommend.config import check_config
-from sid_jax.recommend.data.cold_items import draw_cold_items
+from sid_jax.recommend.data.split import draw_cold_items
 from sid_jax.recommend.data.task import load_task
 from sid_jax.recommend.models.build import build_model
 from sid_jax.recommend.models.catalog import build_catalog
-from sid_jax.recommend.recommender import load_recommender
 from sid_jax.recommend.run import run
 from sid_jax.recommend.training.loop import free_to_change, training_examples
+from sid_jax.recommender import load_recommender
 from tests.recommend.conftest import NUM_ITEMS
 
 COLD = [7, 20, 33]
@@ -46,7 +46,7 @@ def cold_config(config, world):
     return config
 
 
-def write_later(path, item_ids, semantic_ids):
+def write_newer(path, item_ids, semantic_ids):
     rows = [f"{item},{'-'.join(map(str, codes))}" for item, codes in zip(item_ids, semantic_ids.tolist(), strict=True)]
     path.with_suffix(".csv").write_text("\n".join(["item_id,sid", *rows]))
 
@@ -58,8 +58,8 @@ def test_cold_items_are_found_in_their_places(cold_config, world, tmp_path, cons
     assert [each.name for each in slotted] == ["decoder, back-off", "decoder, by ID", "semantic kNN"]
     figures = {each["name"]: each for each in results["test"]}
     for each in slotted:
-        unseen = np.isin(each.lists[:, :10], COLD)
-        assert unseen[:, 9].all() and not unseen[:, :9].any()
+        cold = np.isin(each.lists[:, :10], COLD)
+        assert cold[:, 9].all() and not cold[:, :9].any()
     assert figures["popularity"]["cold"]["recall@10"] == 0
     cold = figures["decoder, back-off"]["cold"]
     low, high = cold["intervals"]["recall@10"]
@@ -69,9 +69,11 @@ def test_cold_items_are_found_in_their_places(cold_config, world, tmp_path, cons
     assert [each["name"] for each in results["validation_cold"]] == [each.name for each in slotted]
     assert "R@10, cold" in console.file.getvalue()
 
-    # A recommender has places for unseen items whether or not the test had.
-    about = tmp_path / "run" / "decoder" / "run.json"
-    about.write_text(about.read_text().replace('"cold_slots": 1', '"cold_slots": 0'))
+    # What was saved suffices: nothing that it was trained on is read, and nothing is written.
+    (tmp_path / "run" / "decoder").rename(tmp_path / "gone")
+    for name in ("sequences.txt", "vectors.npy", "cold.txt"):
+        (world / name).rename(tmp_path / f"gone-{name}")
+    saved = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     recommender = load_recommender(tmp_path / "run")
     first, *_, last = (each.item_id for each in recommender.recommend([4, 5, 6], 5, cold_slots=1))
     assert (first, last) == (8, 7)
@@ -83,26 +85,29 @@ def test_cold_items_are_found_in_their_places(cold_config, world, tmp_path, cons
     # Later 40 and 41 come, between 13 and 14 and between 30 and 31, and 14 leaves, as does the cold 20.
     there = np.setdiff1d(np.arange(42), [14, 20])
     places = np.append(np.arange(NUM_ITEMS), [13.5, 30.5])[there]
-    write_later(tmp_path / "later", there, np.append(np.load(world / "ids.npy"), [[1, 5], [3, 6]], axis=0)[there])
+    write_newer(tmp_path / "newer", there, np.append(np.load(world / "ids.npy"), [[1, 5], [3, 6]], axis=0)[there])
     angles = 2 * np.pi * places / NUM_ITEMS
-    np.save(tmp_path / "later.npy", np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32))
-    np.save(tmp_path / "later-ids.npy", there)
-    later = load_recommender(
+    np.save(tmp_path / "newer.npy", np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32))
+    np.save(tmp_path / "newer-ids.npy", there)
+    newer = load_recommender(
         tmp_path / "run",
-        ids=tmp_path / "later.csv",
-        vectors=tmp_path / "later.npy",
-        vector_ids=tmp_path / "later-ids.npy",
+        ids=tmp_path / "newer.csv",
+        vectors=tmp_path / "newer.npy",
+        vector_ids=tmp_path / "newer-ids.npy",
     )
-    assert later.recommend([11, 12], 5, cold_slots=1)[-1].item_id == 40
-    assert later.recommend([28, 29], 5, cold_slots=1)[-1].item_id == 41
+    assert newer.recommend([11, 12], 5, cold_slots=1)[-1].item_id == 40
+    assert newer.recommend([28, 29], 5, cold_slots=1)[-1].item_id == 41
     # Its codes are those of 13, so that it is read as 13 is; and a history may have 14, which is not recommended.
-    read = [later.recommend([11, 12, item], 5, exclude_seen=False) for item in (13, 40)]
+    read = [newer.recommend([11, 12, item], 5, exclude_seen=False) for item in (13, 40)]
     assert read[0] == read[1]
-    assert later.recommend([13, 14], 1)[0].item_id == 15
-    everything = later.recommend([12, 13], 20, cold_slots=4)
+    assert newer.recommend([13, 14], 1)[0].item_id == 15
+    everything = newer.recommend([12, 13], 20, cold_slots=4)
     assert {7, 33, 40, 41} < {each.item_id for each in everything}
     assert {14, 20}.isdisjoint(each.item_id for each in everything)
-    assert str(world / "vectors.npy") in about.read_text()  # the run is as it was
+    # Without vectors, new items cannot be told apart; those that are there still can.
+    with pytest.raises(UserError, match="the recommender has none"):
+        load_recommender(tmp_path / "run", ids=tmp_path / "newer.csv").recommend([11], 5, cold_slots=1)
+    assert saved == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("slots", [0, 1])
@@ -145,7 +150,7 @@ def test_nothing_that_is_learned_knows_of_cold_items(cold_config, world, tmp_pat
         words = [line.split() for line in (world / "sequences.txt").read_text().splitlines()]
         lines = [" ".join([user, *(names.get(item, item) for item in items)]) for user, *items in words]
         (world / "sequences.txt").write_text("\n".join(lines))
-        task = load_task(cold_config, tmp_path, console)
+        task = load_task(cold_config)
         examples, content = (
             training_examples(cold_config, task),
             load_content(cold_config, task.table.item_ids, COLD_MASK),
@@ -160,7 +165,7 @@ def test_nothing_that_is_learned_knows_of_cold_items(cold_config, world, tmp_pat
     for one, other in zip(*seen, strict=True):
         np.testing.assert_array_equal(one, other)
     (world / "cold.txt").write_text("7\n20\n")
-    assert load_task(cold_config, tmp_path, console).fingerprint() != fingerprint
+    assert load_task(cold_config).fingerprint() != fingerprint
 
 
 def test_cold_items_are_drawn_into_a_file(cold_config, world):
@@ -179,7 +184,7 @@ def test_cold_items_are_drawn_into_a_file(cold_config, world):
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("data.cold_items", "", "no items are unseen: name some"),
+        ("data.cold_items", "", "no items are cold: name some"),
         ("model.kind", "sasrec", "which has no IDs"),
         ("joint.estimator", "ste", "leave one of the two out"),
         ("eval.cold_slots", 11, "from 0 to 10"),
@@ -193,7 +198,7 @@ def test_settings_that_cannot_be_are_refused(name, value, words, cold_config):
         check_config(cold_config)
 
 
-def test_without_vectors_unseen_items_cannot_be_told_apart(cold_config, world):
+def test_without_vectors_cold_items_cannot_be_told_apart(cold_config, world):
     everyone = np.arange(NUM_ITEMS)
     np.save(world / "few.npy", np.ones((30, 2), np.float32))
     for path, words in (

@@ -10,7 +10,7 @@ from sid_jax.recommend.batch import HistoryBatch, history_shares
 from sid_jax.recommend.cold.scores import BackOff, cold_scores, prefix_scores, spread
 from sid_jax.recommend.models.catalog import build_catalog
 
-# Items 0 to 3 are known, 4 to 6 unseen; 4 and 5 share their first code, and only 6 has the last code of a known item.
+# Items 0 to 3 are known, 4 to 6 cold; 4 and 5 share their first code, and only 6 has the last code of a known item.
 IDS = np.array([[0, 0], [0, 1], [1, 0], [2, 1], [1, 2], [1, 3], [2, 0]])
 FIRST = np.log([0.2, 0.5, 0.3])
 # After each first code; K = 4.
@@ -35,15 +35,15 @@ class Told:
 
 def worlds():
     known = build_catalog(IDS, build_trie(IDS, rows=np.arange(4)))
-    unseen = build_trie(IDS, known.trie.sizes, rows=np.arange(4, 7))
-    assert unseen.items.tolist() == [4, 5, 6]
+    cold = build_trie(IDS, known.trie.sizes, rows=np.arange(4, 7))
+    assert cold.items.tolist() == [4, 5, 6]
     histories = HistoryBatch(np.array([[3, 0, 0], [0, 2, 0]], np.int32), np.array([1, 2], np.int32), np.zeros(2))
-    return Told(), histories, known, unseen
+    return Told(), histories, known, cold
 
 
-def likeness(known: int, unseen: int, sharpness: float) -> float:
+def likeness(known: int, cold: int, sharpness: float) -> float:
     each = {item: math.exp(sharpness * math.cos(ANGLES[known] - ANGLES[item])) for item in (4, 5, 6)}
-    return each[unseen] / sum(each.values())
+    return each[cold] / sum(each.values())
 
 
 def test_a_history_says_less_the_older_it_is():
@@ -59,7 +59,7 @@ def test_prefixes_and_exact_ids_have_the_model_s_probability():
     np.testing.assert_array_equal(none, np.zeros((2, 3)))
 
 
-def test_what_known_items_say_of_unseen_ones_by_hand():
+def test_what_known_items_say_of_cold_ones_by_hand():
     items, weights = np.array([[0, 3], [2, 0]], np.int32), np.array([[0.25, 0.75], [1, 0]], np.float32)
     found = np.exp(spread(items, weights, jnp.asarray(CONTENT), jnp.array([4, 5, 6]), 3.0))
     wanted = [[0.25 * likeness(0, item, 3) + 0.75 * likeness(3, item, 3) for item in (4, 5, 6)]]
@@ -69,9 +69,9 @@ def test_what_known_items_say_of_unseen_ones_by_hand():
 
 
 def test_the_score_by_hand():
-    model, histories, known, unseen = worlds()
+    model, histories, known, cold = worlds()
     back_off = BackOff(sharpness=3.0, history_share=0.4, decay=0.5, prefix_weight=0.25, prefix_levels=1)
-    scores = cold_scores(model, histories, known, unseen, jnp.asarray(CONTENT), back_off, num_beams=10)
+    scores = cold_scores(model, histories, known, cold, jnp.asarray(CONTENT), back_off, num_beams=10)
     # Among known items alone: after code 0 it is 0 or 1, after 1 and 2 one each.
     model_says = {0: 0.2 * 0.5, 1: 0.2 * 0.5, 2: 0.5, 3: 0.3}
     for row, had in enumerate(({3: 1.0}, {0: 1 / 3, 2: 2 / 3})):

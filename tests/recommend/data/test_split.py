@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from sid_jax.data.histories import Histories, item_counts
 from sid_jax.errors import UserError
-from sid_jax.recommend.baselines.item_knn import cosine_neighbors
+from sid_jax.recommend.baselines import cosine_neighbors
 from sid_jax.recommend.data.packing import pack_rows, prefix_examples
-from sid_jax.recommend.data.split import HeldOut, choose_cold_items, leave_one_out
+from sid_jax.recommend.data.split import EvaluationExamples, choose_cold_items, leave_one_out
 from tests.data.test_histories import lists, make
 
 
@@ -18,7 +18,7 @@ def mask(*items: int, num_items: int = 10) -> np.ndarray:
     return np.isin(np.arange(num_items), items)
 
 
-def questions(part: HeldOut) -> dict[int, tuple[list[int], int]]:
+def questions(part: EvaluationExamples) -> dict[int, tuple[list[int], int]]:
     users = part.histories.user_ids.tolist()
     return dict(zip(users, zip(lists(part.histories), part.targets.tolist(), strict=True), strict=True))
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from sid_jax.recommend.config import check_config, default_config
 from sid_jax.recommend.data.quantizer import quantizer_config
@@ -31,7 +30,7 @@ def test_one_setting_names_the_catalog_of_ids_and_histories(tmp_path: Path):
     config.data.cache_dir = str(tmp_path / "cache")
     config.ids, config.made_levels, config.made_codes = "kmeans", 1, 2
     check_config(config)
-    task = load_task(config, tmp_path, Console(quiet=True))
+    task = load_task(config)
     assert task.table.item_ids.tolist() == list(range(7))
     assert task.table.titles.tolist() == list(WORDS)
     assert len(np.unique(task.table.semantic_ids, axis=0)) == 7

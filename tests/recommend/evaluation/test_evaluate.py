@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sid_jax.recommend.data.split import HeldOut
+from sid_jax.recommend.data.split import EvaluationExamples
 from sid_jax.recommend.evaluation.evaluate import LIST_LENGTH, evaluate
 from tests.data.test_histories import make
 
@@ -28,13 +28,13 @@ class Echo:
 SEQUENCES = [[1], [2, 3], [4, 5, 6, 7, 8, 9], [10, 11, 12], [13, 14, 15, 16, 17]]
 
 
-def held_out():
-    return HeldOut(make(*SEQUENCES, num_items=30), np.array([1, 2, 6, 20, 17], np.int32), 0)
+def examples():
+    return EvaluationExamples(make(*SEQUENCES, num_items=30), np.array([1, 2, 6, 20, 17], np.int32), 0)
 
 
 def test_each_user_is_asked_with_the_end_of_the_own_history_whatever_its_length():
     echo = Echo()
-    evaluation = evaluate(echo, held_out(), window=4, batch_size=2, exclude_seen=False)
+    evaluation = evaluate(echo, examples(), window=4, batch_size=2, exclude_seen=False)
     assert evaluation.lists.shape == (5, LIST_LENGTH)
     assert set(echo.shown) == {tuple(sequence[-4:]) for sequence in SEQUENCES}
     assert evaluation.places.tolist() == [1, 2, 4, 0, 1]
@@ -43,7 +43,7 @@ def test_each_user_is_asked_with_the_end_of_the_own_history_whatever_its_length(
 
 def test_a_sample_of_users_is_answered_in_its_order():
     users = np.array([0, 4])
-    evaluation = evaluate(Echo(), held_out(), window=4, batch_size=2, exclude_seen=False, users=users)
+    evaluation = evaluate(Echo(), examples(), window=4, batch_size=2, exclude_seen=False, users=users)
     assert evaluation.lists[:, 0].tolist() == [1, 17]
 
 
@@ -54,7 +54,7 @@ def test_what_was_seen_before_the_window_is_excluded_too():
             return super().recommend(batch, count, exclude)
 
     ranker = Everything()
-    evaluation = evaluate(ranker, held_out(), window=4, batch_size=5, exclude_seen=True)
+    evaluation = evaluate(ranker, examples(), window=4, batch_size=5, exclude_seen=True)
     assert (evaluation.places == 0).all()
     excluded = {
         tuple(row[row >= 0].tolist()) for block in ranker.shown if isinstance(block, np.ndarray) for row in block

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sid_jax.recommend.evaluation import intervals
-from sid_jax.recommend.evaluation.intervals import bootstrap_interval, mean_interval, paired_difference
+from sid_jax.recommend.evaluation import metrics
+from sid_jax.recommend.evaluation.metrics import bootstrap_interval, mean_interval, paired_difference
 
 
 def test_the_interval_is_as_wide_as_the_normal_law_says():
@@ -40,7 +40,7 @@ def test_the_same_seed_gives_the_same_interval():
 def test_what_is_drawn_in_blocks_covers_every_sample(monkeypatch: pytest.MonkeyPatch):
     values = np.random.default_rng(0).random(40)
     whole = bootstrap_interval(values, samples=1000)
-    monkeypatch.setattr(intervals, "_DRAWS", 40 * 7)
+    monkeypatch.setattr(metrics, "_DRAWS", 40 * 7)
     np.testing.assert_allclose(bootstrap_interval(values, samples=1000), whole, atol=0.02)
 
 

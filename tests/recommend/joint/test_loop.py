@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -16,8 +17,8 @@ from sid_jax.export.artifact import load_export
 from sid_jax.export.manifest import read_manifest
 from sid_jax.recommend.joint import loop
 from sid_jax.recommend.joint.tokenizer import load_tokenizer
-from sid_jax.recommend.recommender import load_recommender
 from sid_jax.recommend.run import run
+from sid_jax.recommender import load_recommender
 from sid_jax.training.records import read_records
 
 
@@ -92,7 +93,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(joint_config, tmp_path,
 @pytest.mark.parametrize("rate", [0.0, 1e-3])
 def test_a_codeword_out_of_use_begins_anew_unless_the_codebooks_rate_is_0(rate, joint_config, tmp_path, console):
     joint_config.joint.codebook_rate = rate
-    job = loop._JointJob(joint_config, load_tokenizer(joint_config, tmp_path, console), True)
+    job = loop._JointJob(joint_config, load_tokenizer(joint_config, Path(joint_config.ids)), True)
     state = job._start()
     codebook = state.quantizer["quantizer"]["levels"][0]
     codebook[...] = codebook[...].at[3].set(1e3)

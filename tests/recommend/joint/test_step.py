@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from rich.console import Console
 
 from sid_jax.errors import UserError
 from sid_jax.ids.table import IdTable
 from sid_jax.ids.trie import build_trie
 from sid_jax.recommend.data.packing import PackedRows, pack_rows
 from sid_jax.recommend.data.task import load_split, make_task
-from sid_jax.recommend.joint.code_table import CodeTable, build_code_table
-from sid_jax.recommend.joint.course import Course
-from sid_jax.recommend.joint.items import BatchItems, items_of, most_items
+from sid_jax.recommend.joint.code_table import BatchItems, CodeTable, build_code_table, items_of, most_items
 from sid_jax.recommend.joint.objective import _lack_of_information, joint_loss
-from sid_jax.recommend.joint.step import JointRecipe, JointState, joint_steps, make_quantizer_optimizer
+from sid_jax.recommend.joint.step import Course, JointRecipe, JointState, joint_steps, make_quantizer_optimizer
 from sid_jax.recommend.joint.tokenizer import load_tokenizer, parts
 from sid_jax.recommend.models.build import build_model
 from sid_jax.recommend.models.catalog import build_catalog
@@ -64,7 +62,7 @@ class Begun:
 
 @pytest.fixture
 def begun(joint_config, tmp_path):
-    run = load_tokenizer(joint_config, tmp_path, Console(quiet=True))
+    run = load_tokenizer(joint_config, Path(joint_config.ids))
     split = load_split(joint_config, run.data.ids)
     codes = run.model.assign(jnp.asarray(run.data.vectors))
     task = make_task(IdTable(run.data.ids, np.asarray(codes), shared=True), split, run.model.quantizer.codebook_sizes)

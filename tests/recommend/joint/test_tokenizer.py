@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from sid_jax.config import default_config
 from sid_jax.export.run import export
@@ -15,7 +14,7 @@ from sid_jax.training.quantizer import train
 @pytest.mark.parametrize(("weight", "features"), [(0.5, 6 + 2), (0.0, 6)])
 def test_what_histories_gave_an_export_is_found_again_where_its_files_now_are(joint_config, tmp_path, weight, features):
     """As a second part of the vectors, or as a loss alone; a recommender's config names neither."""
-    quiet, old, new = Console(quiet=True), tmp_path / "old", tmp_path / "new"
+    old, new = tmp_path / "old", tmp_path / "new"
     old.mkdir()
     np.save(old / "items.npy", np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32))
     (old / "histories.txt").write_text("".join(f"u{n} {n} {n + 1} {n + 2} 0 0\n" for n in range(38)))
@@ -35,7 +34,7 @@ def test_what_histories_gave_an_export_is_found_again_where_its_files_now_are(jo
     joint_config.ids = str(tmp_path / "ids")
     joint_config.quantizer.data.path = str(new / "items.npy")
     joint_config.quantizer.data.histories.path = str(new / "histories.txt")
-    run = load_tokenizer(joint_config, tmp_path, quiet)
+    run = load_tokenizer(joint_config, tmp_path / "ids")
     assert run.data.vectors.shape == (40, features)
     # From here on no loss on histories trains it, and a suffix would be a level that the recommender does not know.
     assert run.config.model.alignment_weight == 0

@@ -11,12 +11,11 @@ from flax import nnx
 from sid_jax.ids.trie import build_trie
 from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.data.packing import PackedRows, PrefixExamples
-from sid_jax.recommend.models.beam_search import beam_search, generated_items
+from sid_jax.recommend.models.beam_search import beam_search, generated_items, score_leaves
 from sid_jax.recommend.models.catalog import build_catalog
 from sid_jax.recommend.models.decoder import Decoder
 from sid_jax.recommend.models.encoder_decoder import EncoderDecoder
-from sid_jax.recommend.models.history_encoder import HistoryEncoder
-from sid_jax.recommend.models.sasrec import SASRec
+from sid_jax.recommend.models.history_encoder import HistoryEncoder, SASRec
 
 # Nine IDs of 3 codes out of 4 x 3 x 2 = 24; items 3 and 9 share one.
 IDS = np.array(
@@ -128,9 +127,20 @@ def test_an_unconstrained_beam_searches_all_codes():
     np.testing.assert_allclose(np.exp(np.asarray(found.scores)).sum(axis=1), 1, atol=1e-5)
 
 
+@pytest.mark.parametrize("make", [decoder, encoder_decoder])
+def test_all_ids_have_the_score_that_a_beam_search_gives_them(make):
+    model = make()
+    found = search(model, histories(), catalog(), 9)
+    # In chunks, the last of which is not full.
+    scores = jax.jit(score_leaves, static_argnums=3)(model, histories(), catalog(), 4)
+    leaves = np.asarray(found.leaves)
+    assert sorted(leaves[0].tolist()) == list(range(9))
+    np.testing.assert_allclose(np.take_along_axis(np.asarray(scores), leaves, axis=1), found.scores, atol=1e-5)
+
+
 def test_items_that_share_an_id_take_a_place_each():
     found = search(decoder(), histories(), catalog(), 12)
-    items = np.asarray(generated_items(found, catalog().trie, 12))
+    items = np.asarray(generated_items(found, catalog().trie, 12)[0])
     for row in items.tolist():
         assert sorted(row) == [-1, -1, *range(10)]
         assert row.index(9) == row.index(3) + 1

@@ -1,10 +1,7 @@
 """An equal second run of the recommender compiles nothing, its validation included."""
 
-import io
-
 import jax
 import pytest
-from rich.console import Console
 
 from sid_jax.messages import Messages
 from sid_jax.recommend.data.task import load_task
@@ -16,12 +13,11 @@ from tests.compilations import counting_compilations
 def test_a_second_training_with_the_same_settings_compiles_nothing(config, tmp_path, kind):
     config.model.kind = kind
     config.train.num_epochs = 1.0
-    silent = Console(file=io.StringIO())
     # Other tests may have compiled the same programs.
     jax.clear_caches()
     counts = []
     for number in range(2):
-        task = load_task(config, tmp_path, silent)
+        task = load_task(config)
         with counting_compilations() as compilations:
             train_recommender(
                 config.copy_and_resolve_references(), task, tmp_path / str(number), messages=Messages.silent()

@@ -5,28 +5,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sid_jax.recommend.batch import HistoryBatch
-from sid_jax.recommend.cold.slots import SlotRanker, with_cold
+from sid_jax.recommend.cold.rankers import SlotRanker, with_cold
 
 KNOWN = np.array([[1, 2, 3, 4, 5, 6]])
-UNSEEN = np.array([[90, 91, 92]])
+COLD = np.array([[90, 91, 92]])
 
 
-def test_of_every_so_many_places_the_last_are_for_unseen_items():
-    assert with_cold(KNOWN, UNSEEN, 6, slots=1, places=3).tolist() == [[1, 2, 90, 3, 4, 91]]
-    assert with_cold(KNOWN, UNSEEN, 6, slots=2, places=4).tolist() == [[1, 2, 90, 91, 3, 4]]
-    assert with_cold(KNOWN, UNSEEN, 4, slots=0, places=3).tolist() == [[1, 2, 3, 4]]
-    assert with_cold(KNOWN, UNSEEN, 3, slots=3, places=3).tolist() == [[90, 91, 92]]
+def test_of_every_so_many_places_the_last_are_for_cold_items():
+    assert with_cold(KNOWN, COLD, 6, slots=1, places=3).tolist() == [[1, 2, 90, 3, 4, 91]]
+    assert with_cold(KNOWN, COLD, 6, slots=2, places=4).tolist() == [[1, 2, 90, 91, 3, 4]]
+    assert with_cold(KNOWN, COLD, 4, slots=0, places=3).tolist() == [[1, 2, 3, 4]]
+    assert with_cold(KNOWN, COLD, 3, slots=3, places=3).tolist() == [[90, 91, 92]]
 
 
 def test_where_there_are_too_few_of_one_kind_the_others_move_up():
     assert with_cold(KNOWN, np.array([[90, -1]]), 6, slots=1, places=3).tolist() == [[1, 2, 90, 3, 4, 5]]
-    assert with_cold(np.array([[1, -1]]), UNSEEN, 5, slots=1, places=3).tolist() == [[1, 90, 91, 92, -1]]
+    assert with_cold(np.array([[1, -1]]), COLD, 5, slots=1, places=3).tolist() == [[1, 90, 91, 92, -1]]
 
 
 @given(st.integers(0, 12), st.integers(0, 6), st.integers(0, 5), st.integers(1, 12))
-def test_no_prefix_has_more_unseen_items_than_its_share(num_known: int, num_cold: int, slots: int, count: int):
-    known, unseen = np.arange(num_known)[None], 100 + np.arange(num_cold)[None]
-    (found,) = with_cold(known, unseen, count, slots, places=5).tolist()
+def test_no_prefix_has_more_cold_items_than_its_share(num_known: int, num_cold: int, slots: int, count: int):
+    known, cold = np.arange(num_known)[None], 100 + np.arange(num_cold)[None]
+    (found,) = with_cold(known, cold, count, slots, places=5).tolist()
     there = [item for item in found if item >= 0]
     assert len(found) == count and len(there) == min(count, num_known + num_cold)
     assert [item for item in there if item < 100] == list(range(sum(item < 100 for item in there)))

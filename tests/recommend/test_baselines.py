@@ -8,10 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sid_jax.data.histories import Histories, item_counts
-from sid_jax.recommend.baselines import item_knn
-from sid_jax.recommend.baselines.item_knn import ItemKNN, cosine_neighbors
-from sid_jax.recommend.baselines.popularity import Popularity, top_items
-from sid_jax.recommend.baselines.semantic_knn import SemanticKNN
+from sid_jax.recommend import baselines
+from sid_jax.recommend.baselines import ItemKNN, Popularity, SemanticKNN, cosine_neighbors, top_items
 from sid_jax.recommend.batch import HistoryBatch
 from tests.data.test_histories import make
 
@@ -119,7 +117,7 @@ def test_blocks_of_items_make_no_difference(monkeypatch: pytest.MonkeyPatch):
     random = np.random.default_rng(0)
     train = make(*(random.integers(0, 10, 6).tolist() for _ in range(20)))
     whole = cosine_neighbors(train, 4).toarray()
-    monkeypatch.setattr(item_knn, "_BLOCK_ITEMS", 3)
+    monkeypatch.setattr(baselines, "_BLOCK_ITEMS", 3)
     np.testing.assert_array_equal(cosine_neighbors(train, 4).toarray(), whole)
 
 

@@ -1,16 +1,12 @@
-"""A later version of a table: rows stay, new items follow, and another table is refused."""
+"""A newer version of a table: rows stay, new items follow, and another table is refused."""
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pytest
-from rich.console import Console
 
 from sid_jax.errors import UserError
 from sid_jax.ids.table import IdTable
-from sid_jax.recommend.data.later import with_later_table
 from sid_jax.recommend.data.task import load_task
 from tests.recommend.conftest import NUM_ITEMS
 
@@ -19,10 +15,10 @@ from tests.recommend.conftest import NUM_ITEMS
 def task(config, world, tmp_path):
     (world / "cold.txt").write_text("3\n5\n")
     config.data.cold_items = str(world / "cold.txt")
-    return load_task(config, tmp_path, Console(file=io.StringIO()))
+    return load_task(config)
 
 
-def later_table(task, items, new_codes, titles=None):
+def newer_table(task, items, new_codes, titles=None):
     """Items of the task as they are, then 100, 101, … with these codes; in reverse order."""
     ids = np.append(items, 100 + np.arange(len(new_codes)))
     codes = np.concatenate([task.table.semantic_ids[items], np.array(new_codes, np.int32).reshape(-1, 2)])
@@ -32,36 +28,36 @@ def later_table(task, items, new_codes, titles=None):
 
 def test_rows_stay_and_what_may_be_recommended_is_what_is_there(task):
     items = np.setdiff1d(np.arange(NUM_ITEMS), [4, 5])
-    later = with_later_table(task, later_table(task, items, [[2, 7], [0, 0]]))
-    np.testing.assert_array_equal(later.table.item_ids[:NUM_ITEMS], task.table.item_ids)
-    np.testing.assert_array_equal(later.table.semantic_ids[:NUM_ITEMS], task.table.semantic_ids)
-    new = zip(later.table.item_ids[NUM_ITEMS:].tolist(), later.table.semantic_ids[NUM_ITEMS:].tolist(), strict=True)
+    newer = task.candidates.with_newer_table(newer_table(task, items, [[2, 7], [0, 0]]))
+    np.testing.assert_array_equal(newer.table.item_ids[:NUM_ITEMS], task.table.item_ids)
+    np.testing.assert_array_equal(newer.table.semantic_ids[:NUM_ITEMS], task.table.semantic_ids)
+    new = zip(newer.table.item_ids[NUM_ITEMS:].tolist(), newer.table.semantic_ids[NUM_ITEMS:].tolist(), strict=True)
     assert dict(new) == {100: [2, 7], 101: [0, 0]}
-    named = later.table.item_ids[np.asarray(later.trie.items)]
+    named = newer.table.item_ids[np.asarray(newer.trie.items)]
     assert set(named) == {*items.tolist(), 100, 101}
-    assert set(later.table.item_ids[np.asarray(later.known.items)]) == set(items.tolist()) - {3}
-    assert set(later.table.item_ids[later.split.cold]) == {3, 5, 100, 101}
-    assert later.trie.sizes == later.known.sizes == task.trie.sizes
+    assert set(newer.table.item_ids[np.asarray(newer.known.items)]) == set(items.tolist()) - {3}
+    assert set(newer.table.item_ids[newer.cold]) == {3, 5, 100, 101}
+    assert newer.trie.sizes == newer.known.sizes == task.trie.sizes
 
 
 def test_titles_are_kept_and_come_along(task):
-    later = later_table(task, np.arange(NUM_ITEMS), [[0, 0]], np.array([f"t{row}" for row in range(41)], object))
-    assert with_later_table(task, later).table.titles.tolist() == [None] * NUM_ITEMS + ["t0"]
+    newer = newer_table(task, np.arange(NUM_ITEMS), [[0, 0]], np.array([f"t{row}" for row in range(41)], object))
+    assert task.candidates.with_newer_table(newer).table.titles.tolist() == [None] * NUM_ITEMS + ["t0"]
 
 
 def test_another_table_is_refused(task):
     everyone = np.arange(NUM_ITEMS)
     longer = IdTable(everyone, np.zeros((NUM_ITEMS, 3), np.int32), name="next", shared=True)
-    moved = later_table(task, everyone, [])
+    moved = newer_table(task, everyone, [])
     moved.semantic_ids[3] = 0
     for table, words in (
         (longer, "next: its Semantic IDs have 3 codes, those that the recommender was trained on 2"),
         (moved, r"next: 1 items have other Semantic IDs .* the first is 36, \[0, 0\] there and \[4, 4\] in the run"),
         (
-            later_table(task, everyone, [[0, 8]]),
+            newer_table(task, everyone, [[0, 8]]),
             r"1 new items have codes .* is 100, whose code 8 at level 1 .* below 8",
         ),
-        (later_table(task, [3], [[0, 0]]), "none of the items that the recommender was trained on"),
+        (newer_table(task, [3], [[0, 0]]), "none of the items that the recommender was trained on"),
     ):
         with pytest.raises(UserError, match=words):
-            with_later_table(task, table)
+            task.candidates.with_newer_table(table)

@@ -1,0 +1,228 @@
+"""A trained recommender as one self-contained folder, which is loaded without training data.
+
+`manifest.json` has the settings, the versions and each file's SHA-256; `ids.parquet` the ID table with titles;
+`model.safetensors` the parameters; `items.safetensors` what is known of the items besides: popularity counts, which of
+them are cold and, where cold items are recommended, their content vectors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import safetensors.numpy
+from ml_collections import ConfigDict
+from safetensors import SafetensorError
+
+from sid_jax.errors import UserError
+from sid_jax.export.atomic import atomic_folder
+from sid_jax.export.manifest import read_manifest, write_manifest
+from sid_jax.ids.table import OWN_COLUMNS, IdTable
+from sid_jax.recommend.config import default_config
+from sid_jax.recommend.data.candidates import Candidates
+from sid_jax.settings import fill
+
+if TYPE_CHECKING:
+    from sid_jax.recommend.ranker import ModelRanker
+
+KIND = "recommender"
+FOLDER = "recommender"
+_TABLE, _MODEL, _ITEMS = "ids.parquet", "model.safetensors", "items.safetensors"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainedRecommender:
+    """A trained model with all that it takes to recommend.
+
+    Attributes:
+      config: as from `sid_jax.recommend.config`.
+      candidates: the items.
+      params: the model's parameters by name, float32.
+      content: `[N, D]` float32 content vectors of length 1, by which cold items are scored; None if there are none.
+      step: the training step of the parameters.
+      figures: of the test, by recommender; empty if it was not tested.
+    """
+
+    config: ConfigDict
+    candidates: Candidates
+    params: dict[str, np.ndarray]
+    content: np.ndarray | None
+    step: int
+    figures: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @functools.cached_property
+    def ranker(self) -> ModelRanker:
+        """The model over all items that may be recommended; made when it is first used, without random weights.
+
+        Raises:
+          UserError: if the parameters are not those of the config's model.
+        """
+        # Here, because these imports take longer than all the rest of loading.
+        import jax
+        from flax import nnx
+
+        from sid_jax.recommend.models.build import build_model
+        from sid_jax.recommend.models.catalog import build_catalog
+        from sid_jax.recommend.ranker import ModelRanker
+        from sid_jax.training.sharding import all_devices, on_every_device
+
+        trie = self.candidates.trie
+        graphdef, abstract = nnx.split(nnx.eval_shape(lambda: build_model(self.config, trie)))
+        leaves, structure = jax.tree_util.tree_flatten_with_path(abstract)
+        shapes = {_name(path): leaf.shape for path, leaf in leaves}
+        if shapes != {name: array.shape for name, array in self.params.items()}:
+            raise UserError("the recommender's parameters are not those of its settings: train it again")
+        params = jax.tree.unflatten(structure, [self.params[name] for name in shapes])
+        mesh = all_devices()
+        params, catalog = on_every_device((params, build_catalog(self.candidates.table.semantic_ids, trie)), mesh)
+        return ModelRanker(
+            self.config.model.kind, graphdef, params, catalog, num_beams=self.config.eval.num_beams, mesh=mesh
+        )
+
+
+def named_params(params: Any) -> dict[str, np.ndarray]:
+    """Returns a model's parameters, as an `nnx.State`, by name: "encoder.blocks.0.attention.query.kernel"."""
+    import jax
+
+    return {_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+
+
+def write_recommender(trained: TrainedRecommender, folder: Path) -> None:
+    """Writes the folder, whole or not at all.
+
+    Raises:
+      UserError: if it is taken or cannot be written.
+    """
+    candidates = trained.candidates
+    items = {"popularity": candidates.popularity.astype(np.int64), "cold": candidates.cold.astype(np.uint8)}
+    if trained.content is not None:
+        items["content"] = trained.content.astype(np.float32)
+    with atomic_folder(folder) as partial:
+        table = candidates.table
+        pq.write_table(table.to_arrow(), partial / _TABLE)
+        for name, tensors in ((_MODEL, trained.params), (_ITEMS, items)):
+            # Serialized in memory, because its own writing of files hides a full disk in an error of another kind.
+            contiguous = {key: np.ascontiguousarray(array) for key, array in tensors.items()}
+            (partial / name).write_bytes(safetensors.numpy.save(contiguous))
+        write_manifest(
+            partial,
+            {
+                "kind": KIND,
+                "num_items": len(table),
+                "id_column": table.id_name,
+                "ids": {"name": table.name, "length": len(candidates.sizes), "sizes": list(candidates.sizes)},
+                "step": trained.step,
+                "metrics": trained.figures,
+                "config": trained.config.to_dict(),
+            },
+        )
+
+
+def publish_recommender(trained: TrainedRecommender, folder: Path) -> None:
+    """Writes the folder, or replaces what another training or other settings left there."""
+    if folder.exists():
+        try:
+            old = read_recommender(folder)
+        except UserError:
+            old = None
+        if old is not None and _same(old, trained):
+            return
+        away = folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(away, ignore_errors=True)
+        folder.rename(away)
+        write_recommender(trained, folder)
+        shutil.rmtree(away)
+        return
+    write_recommender(trained, folder)
+
+
+def read_recommender(folder: str | Path, *, verify: bool = False) -> TrainedRecommender:
+    """Reads what `write_recommender` wrote.
+
+    Args:
+      folder: the recommender's.
+      verify: whether to compare every file's SHA-256 with the manifest first.
+
+    Raises:
+      UserError: if a file is missing or damaged.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder, verify=verify)
+    if manifest.get("kind") != KIND:
+        raise UserError(f"{folder} holds no recommender, but an export: load it with sid_jax.load")
+    try:
+        config = fill(default_config(), manifest["config"])
+        table = _read_table(folder / _TABLE, manifest)
+        items = _read_tensors(folder / _ITEMS)
+        candidates = Candidates.of(table, items["popularity"], items["cold"].astype(bool), manifest["ids"]["sizes"])
+        params = _read_tensors(folder / _MODEL)
+        trained = TrainedRecommender(
+            config, candidates, params, items.get("content"), manifest["step"], manifest["metrics"]
+        )
+        if any(len(array) != len(table) for array in items.values()):
+            raise ValueError("its arrays differ in length")
+    except (
+        pa.ArrowException,
+        SafetensorError,
+        AttributeError,
+        BufferError,
+        KeyError,
+        TypeError,
+        ValueError,
+        OSError,
+    ) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"the recommender in {folder} cannot be read ({reason}): write it again") from error
+    return trained
+
+
+def _read_table(path: Path, manifest: dict[str, Any]) -> IdTable:
+    # Neither by `read_table` nor by `to_numpy`, which import pandas: that takes longer than all the rest.
+    with pq.ParquetFile(path) as file:
+        rows = file.read()
+    id_name, ids = manifest["id_column"], manifest["ids"]
+    codes = np.from_dlpack(pc.list_flatten(rows["semantic_id"]).combine_chunks())
+    codes = codes.astype(np.int32).reshape(len(rows), ids["length"])
+    own = [name for name in (id_name, *OWN_COLUMNS) if name in rows.column_names]
+    columns = rows.drop_columns(own)
+    return IdTable(
+        rows[id_name],
+        codes,
+        sizes=ids["sizes"],
+        columns=columns,
+        name=ids["name"],
+        id_name=id_name,
+        shared=True,
+        check=False,
+    )
+
+
+def _read_tensors(path: Path) -> dict[str, np.ndarray]:
+    return safetensors.numpy.load_file(path)
+
+
+def _same(one: TrainedRecommender, other: TrainedRecommender) -> bool:
+    """Returns whether two recommenders recommend the same."""
+    parts = [(each.candidates.popularity, each.candidates.cold, each.content) for each in (one, other)]
+    return (
+        one.config.to_dict() == other.config.to_dict()
+        and one.candidates.table.fingerprint() == other.candidates.table.fingerprint()
+        and one.params.keys() == other.params.keys()
+        and all(np.array_equal(array, other.params[name]) for name, array in one.params.items())
+        and all(
+            (mine is None) == (theirs is None) and (mine is None or np.array_equal(mine, theirs))
+            for mine, theirs in zip(*parts, strict=True)
+        )
+    )
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    """Returns where a parameter is in the model; the last entry of its path is the attribute `value` of all."""
+    return ".".join(str(entry.key) for entry in path if hasattr(entry, "key"))

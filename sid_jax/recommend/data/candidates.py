@@ -1,0 +1,148 @@
+"""The items that a recommender chooses among, on the host: their IDs, how popular they are, and which are cold."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from sid_jax.errors import UserError
+from sid_jax.ids.convert import common_rows
+from sid_jax.ids.table import IdTable
+from sid_jax.ids.trie import Trie, build_trie
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Candidates:
+    """A catalog of N items, of which some or all may be recommended. The tries are built when they are first used.
+
+    Attributes:
+      table: the items with their Semantic IDs.
+      popularity: `[N]` int64, interactions in training. Items that share an ID rank by it.
+      cold: `[N]` bool, the items that the model has not trained on.
+      sizes: K of each level, for the model.
+      available: `[n]` rows of the items that may be recommended.
+    """
+
+    table: IdTable
+    popularity: np.ndarray
+    cold: np.ndarray
+    sizes: tuple[int, ...]
+    available: np.ndarray
+
+    @classmethod
+    def of(
+        cls, table: IdTable, popularity: np.ndarray, cold: np.ndarray, sizes: Sequence[int] | None = None
+    ) -> Candidates:
+        """Returns the candidates of a table, all of which may be recommended.
+
+        Args:
+          table, popularity, cold: as the attributes.
+          sizes: K of each level; None: one more than the level's largest code.
+        """
+        known = tuple(sizes or (table.semantic_ids.max(axis=0) + 1).tolist())
+        return cls(table, popularity, cold, known, np.arange(len(table)))
+
+    @functools.cached_property
+    def trie(self) -> Trie:
+        """Of the IDs that may be recommended."""
+        return self._trie_of(self.available)
+
+    @functools.cached_property
+    def known(self) -> Trie:
+        """Of the IDs that may be recommended, without cold items: what a model is trained to tell apart."""
+        warm = self.available[~self.cold[self.available]]
+        return self.trie if len(warm) == len(self.available) else self._trie_of(warm)
+
+    @functools.cached_property
+    def cold_trie(self) -> Trie:
+        """Of the IDs of cold items that may be recommended; there must be some."""
+        return self._trie_of(self.available[self.cold[self.available]])
+
+    @property
+    def has_cold(self) -> bool:
+        """Whether a cold item may be recommended."""
+        return bool(self.cold[self.available].any())
+
+    def with_newer_table(self, newer: IdTable) -> Candidates:
+        """Returns the candidates of a newer version of the table, for a model that was trained on the older one.
+
+        Items of the older version keep their rows, so that histories may name them all. New ones follow, and are cold.
+        Only items of the newer version may be recommended.
+
+        Args:
+          newer: IDs of items that are there now, in any order.
+
+        Raises:
+          UserError: if it is no newer version of the same table, or has a code that the model does not know.
+        """
+        old = self.table
+        ours, theirs = common_rows(old.item_ids, newer.item_ids)
+        _refuse_another_table(old, newer, ours, theirs)
+        is_new = np.ones(len(newer), bool)
+        is_new[theirs] = False
+        new = np.flatnonzero(is_new)
+        _refuse_unknown_codes(newer, new, self.sizes)
+        if not (~self.cold[ours]).any():
+            raise UserError(f"{newer.name}: has none of the items that the recommender was trained on")
+        return Candidates(
+            _followed_by(old, newer, new),
+            np.pad(self.popularity, (0, len(new))),
+            np.pad(self.cold, (0, len(new)), constant_values=True),
+            self.sizes,
+            np.append(ours, np.arange(len(old), len(old) + len(new))),
+        )
+
+    def _trie_of(self, rows: np.ndarray) -> Trie:
+        # Kept from then on, it must be of numbers, also where it is first asked for inside a traced function.
+        with jax.ensure_compile_time_eval():
+            return build_trie(self.table.semantic_ids, self.sizes, self.popularity, rows)
+
+
+def _refuse_another_table(old: IdTable, newer: IdTable, ours: np.ndarray, theirs: np.ndarray) -> None:
+    levels, expected = newer.semantic_ids.shape[1], old.semantic_ids.shape[1]
+    if levels != expected:
+        raise UserError(
+            f"{newer.name}: its Semantic IDs have {levels} codes, those that the recommender was trained on "
+            f"{expected}; give a version that sid-jax export --append_to made of these"
+        )
+    moved = np.flatnonzero((old.semantic_ids[ours] != newer.semantic_ids[theirs]).any(axis=1))
+    if len(moved):
+        row = ours[moved[0]]
+        raise UserError(
+            f"{newer.name}: {len(moved)} items have other Semantic IDs than the recommender was trained on, the first "
+            f"is {old.item_ids[[row]].tolist()[0]!r}, {newer.semantic_ids[theirs[moved[0]]].tolist()} there and "
+            f"{old.semantic_ids[row].tolist()} in the run; give a version that sid-jax export --append_to made of these"
+        )
+
+
+def _refuse_unknown_codes(newer: IdTable, new: np.ndarray, sizes: tuple[int, ...]) -> None:
+    unknown = np.argwhere(newer.semantic_ids[new] >= np.array(sizes))
+    if len(unknown):
+        (row, level), number = unknown[0], len(np.unique(unknown[:, 0]))
+        raise UserError(
+            f"{newer.name}: {number} new items have codes that the recommender was not trained with, the first is "
+            f"{newer.item_ids[[new[row]]].tolist()[0]!r}, whose code {newer.semantic_ids[new[row], level]} at level "
+            f"{level} is not below {sizes[level]}; train on this version, or leave such items out"
+        )
+
+
+def _followed_by(old: IdTable, newer: IdTable, new: np.ndarray) -> IdTable:
+    titles = None
+    if old.titles is not None or newer.titles is not None:
+        titles = np.concatenate([_titles(old), _titles(newer)[new]])
+    return IdTable(
+        np.concatenate([old.item_ids, newer.item_ids[new]]),
+        np.concatenate([old.semantic_ids, newer.semantic_ids[new]]),
+        columns=None if titles is None else {"title": titles},
+        name=old.name,
+        id_name=old.id_name,
+        shared=True,
+    )
+
+
+def _titles(table: IdTable) -> np.ndarray:
+    return np.full(len(table), None) if table.titles is None else table.titles

@@ -1,0 +1,198 @@
+"""Lists of items for any number of histories of any length, by few compiled programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from sid_jax.errors import UserError
+from sid_jax.messages import LOGGER
+from sid_jax.recommend.artifact import TrainedRecommender
+from sid_jax.recommend.batch import HistoryBatch, user_numbers
+
+# Histories in a compiled call. Fewer are padded to the next of these, more are divided into calls of the last.
+_SIZES = (1, 16, 256)
+ON_UNKNOWN = ("skip", "error")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recommendation:
+    """A recommended item.
+
+    Attributes:
+      item_id: as in the ID table.
+      title: of the ID table; None where it has none.
+      score: the natural logarithm of a probability, 0 or less: that of the item's Semantic ID after the history, by the
+        model; after an empty history, the item's share of all interactions. A cold item's score in one of the places
+        for cold items is comparable with that of other cold items only.
+    """
+
+    item_id: int | str
+    title: str | None
+    score: float
+
+
+class Server:
+    """Recommends with a trained recommender.
+
+    Args:
+      trained: the recommender.
+
+    Attributes:
+      num_unknown: items of the histories of the last call that are not in the ID table, and were skipped.
+    """
+
+    def __init__(self, trained: TrainedRecommender):
+        self._trained, self._candidates = trained, trained.candidates
+        self.num_unknown = 0
+
+    def recommend(
+        self,
+        histories: Sequence[Any],
+        k: int,
+        *,
+        users: Sequence[int | str],
+        exclude_seen: bool,
+        cold_slots: int,
+        on_unknown: str,
+    ) -> list[list[Recommendation]]:
+        """Returns a list of up to k items for each history; see `sid_jax.recommender.GenerativeRecommender`.
+
+        Raises:
+          UserError: if k, cold_slots or on_unknown are out of range, or an item is unknown and may not be.
+        """
+        if not isinstance(k, (int, np.integer)) or k < 1:
+            raise UserError(f"k is {k!r}; it must be a number of items, 1 or more")
+        if on_unknown not in ON_UNKNOWN:
+            raise UserError(f"on_unknown is {on_unknown!r}; it must be 'skip' or 'error'")
+        if len(users) != len(histories):
+            raise UserError(f"there are {len(users)} users, but {len(histories)} histories; give one for each")
+        self._refuse_slots(cold_slots, k)
+        rows = [self._rows(history, on_unknown) for history in histories]
+        self.num_unknown = sum(map(len, histories)) - sum(map(len, rows))
+        if self.num_unknown:
+            LOGGER.warning(
+                "%d of %d items of the histories are not in the ID table, and were skipped",
+                self.num_unknown,
+                sum(map(len, histories)),
+            )
+        k = min(k, len(self._candidates.available))
+        found = np.full((len(rows), k), -1, np.int32)
+        scores = np.full((len(rows), k), -np.inf, np.float32)
+        lengths = np.array([len(each) for each in rows], np.int64)
+        if (lengths == 0).any():
+            found[lengths == 0], scores[lengths == 0] = self._popular(k)
+        for chosen, batch in self._batches(rows, lengths, users):
+            exclude = _side_by_side([rows[each] for each in chosen]) if exclude_seen else None
+            lists, points = self._find(batch, k, exclude, cold_slots)
+            # A chunk is padded with its own histories.
+            found[chosen], scores[chosen] = lists, points
+        return [self._named(*each) for each in zip(found, scores, strict=True)]
+
+    def _refuse_slots(self, slots: int, k: int) -> None:
+        if not 0 <= slots <= k:
+            raise UserError(f"cold_slots is {slots}; it must be from 0 to k, {k}")
+        if not slots:
+            return
+        if self._trained.config.model.kind == "sasrec" or not self._candidates.has_cold:
+            raise UserError(
+                "there are no cold items to recommend: the recommender was trained without config.data.cold_items, no "
+                "newer table has new ones, as load_recommender(..., ids=) takes it, or the model is a SASRec, which "
+                "knows no Semantic IDs"
+            )
+        if self._trained.content is None:
+            raise UserError(
+                "cold items are told apart by their content vectors, and the recommender has none: name them by "
+                "load_recommender(..., vectors=)"
+            )
+
+    @functools.cached_property
+    def _row_of(self) -> dict[str, int]:
+        return dict(zip(map(str, self._candidates.table.item_ids.tolist()), range(len(self._candidates.table))))  # noqa: B905
+
+    def _rows(self, history: Any, on_unknown: str) -> np.ndarray:
+        if isinstance(history, (str, bytes)) or not hasattr(history, "__iter__"):
+            raise UserError(f"a history is {history!r}; give a list of item ids")
+        found = [self._row_of.get(str(item), -1) for item in history]
+        if on_unknown == "error" and -1 in found:
+            raise UserError(
+                f"the item {list(history)[found.index(-1)]!r} is not in the ID table; leave it out, or pass "
+                "on_unknown='skip'"
+            )
+        rows = np.array(found, np.int32)
+        return rows[rows >= 0]
+
+    def _popular(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the k most popular items, `[k]`, ties in the order of the table, and their log-shares."""
+        there = self._candidates.available
+        counts = self._candidates.popularity[there]
+        order = np.argsort(-counts, kind="stable")[:k]
+        # One more for each item, so that nothing has the share 0.
+        return there[order].astype(np.int32), np.log((counts[order] + 1) / (counts.sum() + len(there)))
+
+    def _batches(
+        self, rows: list[np.ndarray], lengths: np.ndarray, users: Sequence[int | str]
+    ) -> Iterator[tuple[np.ndarray, HistoryBatch]]:
+        """Yields numbers of histories that are not empty, and the batch of them: few shapes, whatever there is."""
+        window, devices = self._trained.config.model.window, self._trained.ranker.mesh.size
+        sizes = sorted({-(-size // devices) * devices for size in _SIZES})
+        short = max(1, window // 4)
+        for width, group in (
+            (short, np.flatnonzero((lengths > 0) & (lengths <= short))),
+            (window, np.flatnonzero(lengths > short)),
+        ):
+            for start in range(0, len(group), sizes[-1]):
+                part = group[start : start + sizes[-1]]
+                chosen = np.resize(part, next(size for size in sizes if size >= len(part)))
+                items = np.zeros((len(chosen), width), np.int32)
+                for place, each in enumerate(chosen):
+                    last = rows[each][-width:]
+                    items[place, : len(last)] = last
+                numbers = user_numbers(np.array([users[int(each)] for each in chosen], object))
+                yield chosen, HistoryBatch(items, np.minimum(lengths[chosen], width).astype(np.int32), numbers)
+
+    def _find(
+        self, batch: HistoryBatch, k: int, exclude: np.ndarray | None, cold_slots: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        window = self._trained.config.model.window
+        if not cold_slots:
+            return self._trained.ranker.full_lists(batch, k, exclude, window)
+        from sid_jax.recommend.cold.rankers import slot_order
+
+        known_ranker, cold_ranker = self._by_kind
+        known, known_scores = known_ranker.full_lists(batch, k, exclude, window)
+        cold, cold_scores = cold_ranker.scored(batch, cold_slots, exclude)
+        order = slot_order(known, cold, cold_slots, places=k)[:, :k]
+        lists, scores = np.concatenate([known, cold], axis=1), np.concatenate([known_scores, cold_scores], axis=1)
+        return np.take_along_axis(lists, order, axis=1), np.take_along_axis(scores, order, axis=1)
+
+    @functools.cached_property
+    def _by_kind(self) -> tuple[Any, Any]:
+        from sid_jax.recommend.cold.rankers import rankers_by_kind
+
+        trained = self._trained
+        assert trained.content is not None  # refused before
+        return rankers_by_kind(trained.config, self._candidates, trained.ranker, trained.content)
+
+    def _named(self, rows: np.ndarray, scores: np.ndarray) -> list[Recommendation]:
+        table, there = self._candidates.table, rows >= 0
+        ids = table.item_ids[rows[there]].tolist()
+        titles = self._titles
+        named = [None] * len(ids) if titles is None else titles[rows[there]].tolist()
+        return [Recommendation(*each) for each in zip(ids, named, scores[there].tolist(), strict=True)]
+
+    @functools.cached_property
+    def _titles(self) -> np.ndarray | None:
+        return self._candidates.table.titles
+
+
+def _side_by_side(rows: list[np.ndarray]) -> np.ndarray:
+    """Returns `[B, S]` int32: each one's items, -1 where there are no more."""
+    items = np.full((len(rows), max(map(len, rows))), -1, np.int32)
+    for place, each in enumerate(rows):
+        items[place, : len(each)] = each
+    return items

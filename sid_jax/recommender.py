@@ -1,0 +1,411 @@
+"""GenerativeRecommender: from Semantic IDs and interaction histories to recommendations, in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sid_jax.errors import UserError
+from sid_jax.presets import preset as load_preset
+from sid_jax.settings import set_by_name
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+    from sid_jax.ids.table import IdTable
+    from sid_jax.recommend.artifact import TrainedRecommender
+    from sid_jax.recommend.data.task import Task
+    from sid_jax.recommend.evaluation.report import EvaluationReport
+    from sid_jax.recommend.serving import Recommendation, Server
+    from sid_jax.tokenizer import SemanticIdTokenizer
+
+_PRESET = "recommend"
+_IN_MEMORY = "in memory"
+# Where a setting's short name is looked for: not among those of a quantizer, or of a baseline.
+_SECTIONS = ("data", "model", "train", "eval", "backoff")
+
+
+class GenerativeRecommender:
+    """Recommends by generating the Semantic ID of the next item (TIGER, Rajput et al., 2305.05065).
+
+    `fit` trains a transformer on interaction histories. `recommend` searches the IDs that exist with a beam search, so
+    that only items of the table are recommended.
+
+        recommender = GenerativeRecommender(tokenizer).fit(histories)
+        recommender.recommend(["sku-7", "sku-42"], k=10)
+        recommender.save("exports/recommender")
+
+    Args:
+      tokenizer: the Semantic IDs: a fitted `SemanticIdTokenizer`, an `IdTable`, or a path that `sid_jax.load` or the
+        commands accept as IDs.
+      preset: a named set of settings with its argument: "beauty" (for sparse histories) or "ml100k" (for dense ones),
+        each also with ",quick" after it, or a preset as the command line names it, such as "recommend:beauty".
+      settings: any setting of `sid_jax.recommend.config` by its name, either in full,
+        `**{"train.learning_rate": 1e-3}`, or without the section where that is unambiguous, `num_beams=100`.
+
+    Raises:
+      UserError: if there are no such IDs, preset or setting, or a value is not allowed.
+    """
+
+    def __init__(self, tokenizer: SemanticIdTokenizer | IdTable | str | Path, preset: str = "beauty", **settings: Any):
+        from sid_jax.recommend.config import check_config
+
+        config = load_preset(preset if ":" in preset or preset == _PRESET else f"{_PRESET}:{preset}")
+        # The IDs and histories are given, not made from a catalog that a preset names.
+        for section in (config.data, config.quantizer.data):
+            section.source, section.path = ("sequences" if section is config.data else "vectors"), ""
+        config.quantizer.data.histories.source = "none"
+        config.ids = str(tokenizer) if isinstance(tokenizer, (str, Path)) else _IN_MEMORY
+        for setting, value in settings.items():
+            set_by_name(config, _full_name(config, setting), value)
+        check_config(config)
+        if config.joint.estimator != "none":
+            raise UserError(
+                f"joint.estimator is {config.joint.estimator!r}: joint training is done by the command, "
+                "sid-jax recommend --config=joint:beauty; load what it wrote by sid_jax.load"
+            )
+        self._config: ConfigDict = config
+        self._given_table: IdTable | None = _table_of(tokenizer)
+        self._trained: TrainedRecommender | None = None
+        self._server: Server | None = None
+        self._task: Task | None = None
+
+    @classmethod
+    def from_trained(cls, trained: TrainedRecommender) -> GenerativeRecommender:
+        """Returns the fitted recommender that has these parameters, items and settings."""
+        recommender = cls.__new__(cls)
+        recommender._config, recommender._given_table, recommender._task = trained.config, None, None
+        recommender._set(trained)
+        return recommender
+
+    def fit(
+        self,
+        histories: Any,
+        *,
+        on_unknown: str = "error",
+        workdir: str | Path | None = None,
+        verbose: bool = True,
+    ) -> GenerativeRecommender:
+        """Trains on interaction histories.
+
+        Each user's last item is left out for `evaluate`, and the one before it for the choice of the best checkpoint.
+        Users with fewer interactions than the setting `data.min_interactions` are left out.
+
+        Args:
+          histories: each user's item ids, the oldest first: a list of lists, a dict from user to item ids, a table with
+            one row per interaction (columns as the settings `data.user_column`, `item_column` and `time_column`), or a
+            path of a file that the commands accept.
+          on_unknown: what is done with items that the ID table does not have: "error" refuses them, "skip" leaves them
+            out.
+          workdir: a folder for checkpoints and metrics. A run in it that was interrupted resumes bit for bit. None
+            keeps nothing on disk.
+          verbose: whether to show progress, and to log messages to the logger "sid_jax".
+
+        Returns:
+          The recommender itself.
+
+        Raises:
+          UserError: if the histories cannot be used. The message says what is wrong and where.
+          KeyboardInterrupt: if training was interrupted. With a workdir, calling `fit` again continues it.
+        """
+        from sid_jax.data.inputs import as_histories
+        from sid_jax.messages import Messages
+        from sid_jax.recommend.artifact import TrainedRecommender, named_params
+        from sid_jax.recommend.cold.content import load_content, names_content
+        from sid_jax.recommend.data.task import divide, make_task
+        from sid_jax.recommend.training.loop import train_recommender
+
+        config, table = self._config.copy_and_resolve_references(), self.table
+        columns = {name: config.data[name] for name in ("user_column", "item_column", "time_column")}
+        given = as_histories(histories, table.item_ids, on_unknown=on_unknown, **columns)
+        messages = Messages.to_logging(verbose=verbose)
+        task = make_task(table, divide(config, given))
+        content = None
+        if task.candidates.has_cold and config.model.kind != "sasrec" and names_content(config):
+            content = load_content(config, table.item_ids, task.split.cold)
+        folder = None if workdir is None else Path(workdir).expanduser() / config.model.kind
+        run = train_recommender(config, task, folder, messages=messages)
+        if not run.finished:
+            raise KeyboardInterrupt("training was interrupted")
+        self._set(TrainedRecommender(config, task.candidates, named_params(run.ranker.params), content, run.step))
+        self._task = task
+        return self
+
+    @property
+    def config(self) -> ConfigDict:
+        """All settings, as a locked `ml_collections.ConfigDict`."""
+        return self._config
+
+    @property
+    def trained(self) -> TrainedRecommender:
+        """The trained parameters, items and settings, as `save` writes them.
+
+        Raises:
+          UserError: if the recommender is not fitted.
+        """
+        if self._trained is None:
+            raise UserError(
+                "this GenerativeRecommender is not fitted: call fit(histories), or load one with sid_jax.load"
+            )
+        return self._trained
+
+    @property
+    def table(self) -> IdTable:
+        """The ID table: items, titles and Semantic IDs."""
+        if self._given_table is not None:
+            return self._given_table
+        return self.trained.candidates.table
+
+    @property
+    def num_unknown(self) -> int:
+        """How many items of the histories of the last call were not in the ID table, and were skipped."""
+        return 0 if self._server is None else self._server.num_unknown
+
+    def recommend(
+        self,
+        history: Sequence[int | str],
+        k: int = 10,
+        *,
+        user: int | str = "",
+        exclude_seen: bool = True,
+        cold_slots: int = 0,
+        on_unknown: str = "skip",
+    ) -> list[Recommendation]:
+        """Returns the k items that are likeliest to come next, with titles and scores.
+
+        Args:
+          history: item ids, the oldest first, of any number; the last `model.window` of them are read. With none, or
+            none that is known, the most popular items are returned.
+          k: 1 or more; up to the size of the catalog.
+          user: the user's id, which only a model of the kind encoder_decoder looks at.
+          exclude_seen: whether items of the history are left out.
+          cold_slots: how many of the k places, the last ones, are for cold items, which the model has not trained on.
+          on_unknown: what is done with items that are not in the ID table: "skip" passes over them, counts them in
+            `num_unknown` and logs their number; "error" refuses them.
+
+        Returns:
+          The best first. There are fewer than k only where no more items may be recommended.
+
+        Raises:
+          UserError: if an argument is out of range, an item is unknown and may not be, or there are no cold items.
+        """
+        return self.recommend_batch(
+            [history],
+            k,
+            users=[user],
+            exclude_seen=exclude_seen,
+            cold_slots=cold_slots,
+            on_unknown=on_unknown,
+        )[0]
+
+    def recommend_batch(
+        self,
+        histories: Sequence[Sequence[int | str]] | Mapping[Any, Sequence[int | str]],
+        k: int = 10,
+        *,
+        users: Sequence[int | str] | None = None,
+        exclude_seen: bool = True,
+        cold_slots: int = 0,
+        on_unknown: str = "skip",
+    ) -> list[list[Recommendation]]:
+        """Returns what `recommend` does for each of many histories, in their order.
+
+        Histories are padded to a few fixed shapes, so that any number of them is served by few compiled programs.
+
+        Args:
+          histories: as of `recommend`, each; a mapping has the users' ids as its keys.
+          users: the ids of the users; None for those of a mapping, or for none.
+          k, exclude_seen, cold_slots, on_unknown: as of `recommend`.
+
+        Raises:
+          UserError: as of `recommend`.
+        """
+        if isinstance(histories, Mapping):
+            users, histories = list(histories) if users is None else users, list(histories.values())
+        server = self._server
+        if server is None:
+            server = self._server = _server_of(self.trained)
+        return server.recommend(
+            histories,
+            k,
+            users=[""] * len(histories) if users is None else users,
+            exclude_seen=exclude_seen,
+            cold_slots=cold_slots,
+            on_unknown=on_unknown,
+        )
+
+    def evaluate(self, histories: Any = None) -> EvaluationReport:
+        """Tests on each user's last item (leave-one-out) among all items of the catalog, beside two baselines.
+
+        Args:
+          histories: as of `fit`; None for those of `fit`. Popularity and item-kNN learn from them, without each user's
+            last two items.
+
+        Returns:
+          Recall, NDCG and MRR at item level over all users with 95 % bootstrap intervals, of the recommender, of
+          popularity and of item-kNN.
+
+        Raises:
+          UserError: if the recommender was loaded and no histories are given, or they cannot be used.
+        """
+        from sid_jax.data.histories import keep_active
+        from sid_jax.data.inputs import as_histories
+        from sid_jax.recommend.baselines import ItemKNN, Popularity
+        from sid_jax.recommend.data.split import leave_one_out
+        from sid_jax.recommend.data.task import Task
+        from sid_jax.recommend.evaluation.report import EvaluationReport
+        from sid_jax.recommend.run import ask_for_last_items
+
+        trained = self.trained
+        config, candidates = trained.config, trained.candidates
+        task = self._task
+        if histories is not None:
+            columns = {name: config.data[name] for name in ("user_column", "item_column", "time_column")}
+            given = as_histories(histories, candidates.table.item_ids, on_unknown="skip", **columns)
+            task = Task(candidates, leave_one_out(keep_active(given, config.data.min_interactions), candidates.cold))
+        if task is None:
+            raise UserError("a recommender that was loaded has no histories: call evaluate(histories)")
+        rankers = (trained.ranker, Popularity(task.split.train), ItemKNN(task.split.train))
+        report = EvaluationReport(
+            tuple(ask_for_last_items(config, task, ranker) for ranker in rankers),
+            num_items=len(candidates.table),
+            exclude_seen=config.eval.exclude_seen,
+            samples=config.eval.bootstrap_samples,
+        )
+        self._trained = dataclasses.replace(trained, figures=report.figures(0))
+        return report
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes a self-contained folder: parameters, ID table, settings, checksums. `sid_jax.load` reads it.
+
+        Args:
+          folder: must not exist, or be empty. It appears whole or not at all.
+
+        Returns:
+          The folder.
+
+        Raises:
+          UserError: if the folder is taken or cannot be written.
+        """
+        from sid_jax.recommend.artifact import write_recommender
+
+        out = Path(folder).expanduser()
+        write_recommender(self.trained, out)
+        return out
+
+    def __repr__(self) -> str:
+        """Returns one line: the model, the items and, where it was tested, the figures."""
+        kind = f"kind={self._config.model.kind!r}"
+        if self._trained is None:
+            return f"GenerativeRecommender({kind}, {len(self.table):,} items, not fitted)"
+        figures = "".join(
+            f", {name}={self._trained.figures[name]:.4f}"
+            for name in ("recall@10", "ndcg@10")
+            if name in self._trained.figures
+        )
+        return f"GenerativeRecommender({kind}, {len(self.table):,} items{figures})"
+
+    def _repr_html_(self) -> str:
+        """Returns what a notebook shows: the line of `repr`, and the ID table."""
+        return f"<code>{html.escape(repr(self))}</code>{self.table._repr_html_()}"
+
+    def _set(self, trained: TrainedRecommender) -> None:
+        self._trained, self._server = trained, None
+
+
+def load_recommender(
+    folder: str | Path,
+    *,
+    ids: str | Path | IdTable | None = None,
+    vectors: str | Path | None = None,
+    vector_ids: str | Path = "",
+    verify: bool = False,
+) -> GenerativeRecommender:
+    """Loads a recommender from its folder. Nothing is trained or written, and no training data is needed.
+
+    Args:
+      folder: as `GenerativeRecommender.save` wrote it; or the workdir of a finished `sid-jax recommend`, whose
+        recommender is in the folder `recommender`.
+      ids: a newer version of the ID table, as `sid-jax export --append_to` makes it. Its new items are cold ones, which
+        a history may have too; items that it no longer has are not recommended. None: the items trained on.
+      vectors: files with vectors of all items that may be recommended, as `config.data.path` of a quantizer names them,
+        by which cold items are scored; None: those that were saved.
+      vector_ids: where these have no ids of their own, as `config.data.ids_path` of a quantizer.
+      verify: whether to compare the SHA-256 of every file with the manifest first.
+
+    Raises:
+      UserError: if there is no recommender, a file is missing or damaged, `ids` is no newer version of its table, or an
+        item has no vector.
+    """
+    from sid_jax.recommend.artifact import FOLDER, read_recommender
+
+    path = Path(folder).expanduser()
+    if not (path / "manifest.json").exists() and (path / FOLDER).is_dir():
+        path = path / FOLDER
+    if not path.is_dir() or not (path / "manifest.json").exists():
+        raise UserError(
+            f"{folder} holds no finished recommender: train one with sid-jax recommend --workdir={folder}, which goes "
+            "on with a run that is there"
+        )
+    trained = read_recommender(path, verify=verify)
+    if ids is not None:
+        trained = _with_newer_table(trained, ids, folder)
+    if vectors is not None:
+        trained = dataclasses.replace(trained, content=_content_of_files(trained, vectors, vector_ids))
+    return GenerativeRecommender.from_trained(trained)
+
+
+def _with_newer_table(trained: TrainedRecommender, ids: str | Path | IdTable, folder: str | Path) -> TrainedRecommender:
+    import numpy as np
+
+    if trained.config.model.kind == "sasrec":
+        raise UserError(f"{folder} holds a SASRec, which knows no newer items: it looks at no Semantic IDs")
+    candidates = trained.candidates.with_newer_table(_table_of(ids))
+    content = trained.content
+    if content is not None:
+        # A new item has no vector among those that were saved.
+        added = len(candidates.table) - len(content)
+        content = None if added else np.asarray(content)
+    return dataclasses.replace(trained, candidates=candidates, content=content)
+
+
+def _content_of_files(trained: TrainedRecommender, vectors: str | Path, vector_ids: str | Path) -> Any:
+    from sid_jax.recommend.cold.content import load_content
+
+    config = trained.config.copy_and_resolve_references()
+    data = config.quantizer.data
+    if data.source != "vectors":  # files of a catalog have no newer items
+        data.source, data.text_column = "vectors", ""
+    data.path, data.ids_path = str(vectors), str(vector_ids)
+    candidates = trained.candidates
+    return load_content(config, candidates.table.item_ids, candidates.cold, candidates.available)
+
+
+def _full_name(config: ConfigDict, name: str) -> str:
+    """Returns a setting's name with its section, if one of the sections that matter here has it and no other."""
+    found = [section for section in _SECTIONS if "." not in name and name in config[section]]
+    return f"{found[0]}.{name}" if len(found) == 1 else name
+
+
+def _table_of(ids: Any) -> IdTable:
+    """Returns the ID table of a tokenizer or an export, of a path, or as it is given."""
+    from sid_jax.export.id_tables import parse_id_source, read_id_table
+    from sid_jax.ids.table import IdTable
+
+    if isinstance(ids, (str, Path)):
+        return read_id_table(*parse_id_source(str(ids)))
+    table = ids if isinstance(ids, IdTable) else getattr(ids, "table", None)
+    if not isinstance(table, IdTable):
+        raise UserError(
+            f"Semantic IDs are {type(ids).__name__}; give a fitted SemanticIdTokenizer, an IdTable or a path"
+        )
+    return table
+
+
+def _server_of(trained: TrainedRecommender) -> Server:
+    from sid_jax.recommend.serving import Server
+
+    return Server(trained)

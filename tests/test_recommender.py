@@ -1,0 +1,267 @@
+"""The public recommender: fitted in memory, asked in any way, saved and loaded, and the same as the command's."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from sid_jax.errors import UserError
+from sid_jax.ids.table import IdTable
+from sid_jax.recommend import ranker as ranker_module
+from sid_jax.recommend.run import run
+from sid_jax.recommend.training import loop
+from sid_jax.recommender import GenerativeRecommender, load_recommender
+from tests.compilations import counting_compilations
+
+NUM_ITEMS = 60
+IDS = np.stack([np.arange(NUM_ITEMS) // 8, np.arange(NUM_ITEMS) % 8], axis=1).astype(np.int32)
+# Two items share an ID.
+IDS[59] = IDS[58]
+SETTINGS = {
+    "features": 32,
+    "model.num_layers": 1,
+    "model.num_heads": 2,
+    "model.hidden": 64,
+    "code_hidden": 64,
+    "window": 12,
+    "model.dropout": 0.0,
+    "row_length": 16,
+    "train.batch_size": 8,
+    "train.num_epochs": 8.0,
+    "train.eval_every_epochs": 4.0,
+    "train.log_every_steps": 5,
+    "train.learning_rate": 1e-2,
+    "num_beams": 20,
+    "eval.batch_size": 64,
+    "eval.bootstrap_samples": 100,
+}
+
+
+def table() -> IdTable:
+    items = [f"sku-{number}" for number in range(NUM_ITEMS)]
+    return IdTable(items, IDS, columns={"title": [f"Item {number}" for number in range(NUM_ITEMS)]}, shared=True)
+
+
+def made_histories() -> dict[str, list[str]]:
+    """The next item is the one after the last."""
+    random = np.random.default_rng(0)
+    histories = {}
+    for user in range(160):
+        start, length = random.integers(NUM_ITEMS), random.integers(6, 12)
+        histories[f"u{user}"] = [f"sku-{item}" for item in (start + np.arange(length)) % NUM_ITEMS]
+    return histories
+
+
+@pytest.fixture(scope="module")
+def fitted() -> GenerativeRecommender:
+    return GenerativeRecommender(table(), **SETTINGS).fit(made_histories(), verbose=False)
+
+
+def ids_of(found) -> list[str]:
+    return [each.item_id for each in found]
+
+
+def test_what_comes_next_is_recommended_with_titles_and_scores(fitted):
+    found = fitted.recommend(["sku-3", "sku-4", "sku-5"], k=5)
+    assert (found[0].item_id, found[0].title) == ("sku-6", "Item 6")
+    scores = [each.score for each in found]
+    assert scores == sorted(scores, reverse=True) and 0 > scores[0] > scores[-1]
+    assert {"sku-3", "sku-4", "sku-5"}.isdisjoint(ids_of(found))
+    again = fitted.recommend(["sku-3", "sku-4", "sku-5"], k=20, exclude_seen=False)
+    assert set(ids_of(found)) < set(ids_of(again))
+
+
+def test_a_list_may_be_as_long_as_the_catalog(fitted, monkeypatch):
+    history = ["sku-3", "sku-4"]
+    everything = fitted.recommend(history, k=NUM_ITEMS, exclude_seen=False)
+    assert sorted(ids_of(everything)) == sorted(table().item_ids.tolist())
+    scores = [each.score for each in everything]
+    assert scores == sorted(scores, reverse=True)
+    # The two items with one ID stand together.
+    places = [ids_of(everything).index(item) for item in ("sku-58", "sku-59")]
+    assert abs(places[0] - places[1]) == 1 and scores[places[0]] == scores[places[1]]
+    np.testing.assert_allclose(np.exp(scores).sum() - np.exp(scores[places[0]]), 1, atol=1e-4)
+    short = fitted.recommend(history, k=20, exclude_seen=False)
+    assert ids_of(short) == ids_of(everything)[:20]
+    assert ids_of(fitted.recommend(history, k=30, exclude_seen=False)) == ids_of(everything)[:30]
+    assert len(fitted.recommend(history, k=1000)) == NUM_ITEMS - 2
+    # Where much is left out, the search is widened.
+    seen = ids_of(everything)[:25] * 2
+    rest = fitted.recommend(seen, k=10)
+    assert len(rest) == 10 and set(ids_of(rest)).isdisjoint(seen)
+    assert len(fitted.recommend(ids_of(everything), k=10)) == 0
+
+
+def test_histories_of_any_length_with_anything_in_them_are_served(fitted, caplog):
+    long = [f"sku-{number % NUM_ITEMS}" for number in range(200)]
+    assert fitted.recommend(long, k=3, exclude_seen=False)[0].item_id == "sku-20"
+    with caplog.at_level(logging.INFO, logger="sid_jax"):
+        found = fitted.recommend(["gone", "sku-5", "sku-6", "lost"], k=3)
+    assert found == fitted.recommend(["sku-5", "sku-6"], k=3)
+    assert "2 of 4 items of the histories are not in the ID table" in caplog.text
+    fitted.recommend_batch([["gone"], [], ["sku-1"]], k=1)
+    assert fitted.num_unknown == 1
+    popular = fitted.recommend([], k=NUM_ITEMS)
+    counts = fitted.trained.candidates.popularity
+    assert [counts[int(each.item_id[4:])] for each in popular] == sorted(counts.tolist(), reverse=True)
+    assert fitted.recommend(["gone"], k=5) == popular[:5]
+    for arguments, words in (
+        ({"history": ["sku-1", "gone"], "on_unknown": "error"}, "the item 'gone' is not in the ID table"),
+        ({"history": ["sku-1"], "on_unknown": "ask"}, "must be 'skip' or 'error'"),
+        ({"history": ["sku-1"], "k": 0}, "k is 0"),
+        ({"history": "sku-1"}, "give a list of item ids"),
+        ({"history": ["sku-1"], "k": 3, "cold_slots": 4}, "cold_slots is 4; it must be from 0 to k, 3"),
+        ({"history": ["sku-1"], "k": 3, "cold_slots": 1}, "there are no cold items"),
+    ):
+        with pytest.raises(UserError, match=words):
+            fitted.recommend(**arguments)
+
+
+def test_any_batch_size_is_served_by_few_programs(fitted):
+    jax.clear_caches()
+    random = np.random.default_rng(0)
+    histories = list(made_histories().values())
+    with counting_compilations() as compilations:
+        for size in [*random.integers(1, 40, 6), 300, 600]:
+            chosen = [histories[each][: random.integers(1, 12)] for each in random.integers(len(histories), size=size)]
+            found = fitted.recommend_batch(chosen, k=10)
+            assert [len(each) for each in found] == [10] * size
+    assert 0 < compilations.count <= 8
+    one_by_one = [fitted.recommend(each, k=10) for each in chosen[:5]]
+    assert list(map(ids_of, one_by_one)) == list(map(ids_of, found[:5]))
+
+
+def test_it_is_tested_beside_baselines(fitted):
+    report = fitted.evaluate()
+    assert report.metrics["recall@10"] > 0.8 > report.baselines["popularity"]["recall@10"]
+    assert set(report.baselines) == {"popularity", "item-kNN"}
+    low, high = report.intervals["recall@10"]
+    assert low <= report.metrics["recall@10"] <= high
+    assert "the last item of 160 users among 60 items, seen items excluded" in repr(report)
+    assert "item-kNN" in report._repr_html_() and "ndcg@10" in report._repr_html_()
+    assert "recall@10=" in repr(fitted) and len(repr(fitted)) < 120
+    assert "sku-0" in fitted._repr_html_()
+
+
+def test_the_command_and_the_class_give_identical_recommenders(fitted, tmp_path):
+    (tmp_path / "sequences.txt").write_text(
+        "".join(f"{user} {' '.join(items)}\n" for user, items in made_histories().items())
+    )
+    rows = [f"sku-{row},{'-'.join(map(str, codes))}" for row, codes in enumerate(IDS.tolist())]
+    (tmp_path / "ids.csv").write_text("\n".join(["item_id,sid", *rows]))
+    config = fitted.config.copy_and_resolve_references()
+    config.ids, config.data.path = str(tmp_path / "ids.csv"), str(tmp_path / "sequences.txt")
+    with Path(os.devnull).open("w") as nowhere:
+        evaluations = run(config, tmp_path / "run", console=Console(file=nowhere))
+        loaded = load_recommender(tmp_path / "run")
+        assert loaded.trained.params.keys() == fitted.trained.params.keys()
+        for name, array in fitted.trained.params.items():
+            np.testing.assert_array_equal(array, loaded.trained.params[name])
+        # Started again, a finished run leaves what is there.
+        before = (tmp_path / "run" / "recommender" / "manifest.json").read_bytes()
+        run(config, tmp_path / "run", console=Console(file=nowhere))
+    assert (tmp_path / "run" / "recommender" / "manifest.json").read_bytes() == before
+    report = fitted.evaluate()
+    assert report.metrics == evaluations[0].metrics
+    assert report.baselines["item-kNN"] == evaluations[2].metrics
+    history = ["sku-8", "sku-9"]
+    assert ids_of(loaded.recommend(history, 20)) == ids_of(fitted.recommend(history, 20))
+    assert json.loads(before)["metrics"]["recall@10"] == report.metrics["recall@10"]
+
+
+def test_a_saved_recommender_stands_alone(fitted, tmp_path, monkeypatch):
+    folder = fitted.save(tmp_path / "saved")
+    for path in (*folder.iterdir(), folder):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()}
+    monkeypatch.setattr(loop, "train_recommender", lambda *args, **kwargs: pytest.fail("trained"))
+    with counting_compilations() as compilations:
+        loaded = load_recommender(folder, verify=True)
+    assert compilations.count == 0
+    histories = list(made_histories().values())
+    assert loaded.recommend_batch(histories, 7) == fitted.recommend_batch(histories, 7)
+    assert loaded.recommend([], 7) == fitted.recommend([], 7)
+    assert loaded.config.to_dict() == fitted.config.to_dict()
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()} == before
+    with pytest.raises(UserError, match="has no histories: call evaluate"):
+        loaded.evaluate()
+    assert loaded.evaluate(made_histories()).metrics == fitted.evaluate().metrics
+    folder.chmod(0o755)
+    assert load_recommender(fitted.save(tmp_path / "again")).recommend(["sku-1"], 3) == fitted.recommend(["sku-1"], 3)
+    with pytest.raises(UserError, match="exists and is not empty"):
+        fitted.save(tmp_path / "again")
+
+
+@pytest.mark.parametrize("name", ["ids.parquet", "model.safetensors", "items.safetensors", "manifest.json"])
+def test_a_damaged_folder_is_refused_in_one_line(name, fitted, tmp_path):
+    path = fitted.save(tmp_path / "saved") / name
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :])
+    with pytest.raises(UserError) as damaged:
+        load_recommender(tmp_path / "saved", verify=True)
+    path.write_bytes(content[:middle])
+    with pytest.raises(UserError) as cut:
+        load_recommender(tmp_path / "saved")
+    path.unlink()
+    with pytest.raises(UserError) as missing:
+        load_recommender(tmp_path / "saved")
+    for error in (damaged, cut, missing):
+        assert "\n" not in str(error.value)
+
+
+def test_nothing_is_written_or_printed_unless_asked_for(fitted, tmp_path, monkeypatch, capfd, caplog):
+    monkeypatch.chdir(tmp_path)
+    settings = {**SETTINGS, "train.num_epochs": 1.0, "train.eval_every_epochs": 1.0}
+    with caplog.at_level(logging.INFO, logger="sid_jax"):
+        GenerativeRecommender(table(), **settings).fit(made_histories(), verbose=False)
+    assert capfd.readouterr() == ("", "") and not caplog.text
+    assert not list(tmp_path.iterdir())
+    recommender = GenerativeRecommender(table(), **settings)
+    with caplog.at_level(logging.INFO, logger="sid_jax"):
+        recommender.fit(list(made_histories().values()), workdir=tmp_path / "run")
+    assert "validation recall@10" in caplog.text
+    assert (tmp_path / "run" / "decoder" / "metrics.jsonl").exists()
+
+
+def test_training_that_was_interrupted_says_so(monkeypatch):
+    monkeypatch.setattr(loop, "train_recommender", lambda *args, **kwargs: loop.Trained(None, 0, False, 0.0))
+    recommender = GenerativeRecommender(table(), **SETTINGS)
+    with pytest.raises(KeyboardInterrupt):
+        recommender.fit(made_histories())
+    assert repr(recommender) == "GenerativeRecommender(kind='decoder', 60 items, not fitted)"
+    with pytest.raises(UserError, match="is not fitted: call fit"):
+        recommender.recommend(["sku-1"])
+
+
+def test_what_cannot_be_used_is_refused(tmp_path):
+    for make, words in (
+        (lambda: GenerativeRecommender(3), "give a fitted SemanticIdTokenizer, an IdTable or a path"),
+        (lambda: GenerativeRecommender(tmp_path / "no.parquet"), "no such file"),
+        (lambda: GenerativeRecommender(table(), preset="magic"), "unknown argument 'magic'"),
+        (lambda: GenerativeRecommender(table(), layers=3), "there is no setting layers"),
+        (lambda: GenerativeRecommender(table(), **{"joint.estimator": "ste"}), "joint training is done by the command"),
+        (lambda: load_recommender(tmp_path), "no finished recommender"),
+        (lambda: GenerativeRecommender(table(), **SETTINGS).fit([["sku-1"] * 6, ["other"] * 6]), "not in the"),
+    ):
+        with pytest.raises(UserError, match=words):
+            make()
+
+
+@pytest.mark.parametrize("kind", ["encoder_decoder", "sasrec"])
+def test_the_other_models_are_served_too(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(ranker_module, "_WIDER", 2)
+    settings = {**SETTINGS, "kind": kind, "head_features": 8, "train.num_epochs": 1.0, "train.eval_every_epochs": 1.0}
+    recommender = GenerativeRecommender(table(), **settings).fit(made_histories(), verbose=False)
+    loaded = load_recommender(recommender.save(tmp_path / "saved"))
+    ranking = loaded.recommend(["sku-1", "sku-2"], k=NUM_ITEMS, user="u1", exclude_seen=False)
+    assert len(set(ids_of(ranking))) == NUM_ITEMS
+    short, wider = (recommender.recommend(["sku-1", "sku-2"], k, user="u1", exclude_seen=False) for k in (20, 30))
+    assert ids_of(short) == ids_of(ranking)[:20] and ids_of(wider) == ids_of(ranking)[:30]
