@@ -14,10 +14,7 @@ FLOAT_TYPES = "float16, float32 or float64"
 def plain_ids(column: pa.ChunkedArray, where: str, *, first_row: int = 0) -> pa.Array:
     """Returns ids `[n]`, int64 or string, from a column of integers or strings, which may be categories.
 
-    Args:
-      column: the ids.
-      where: what an error calls it.
-      first_row: the number of its first row, from which an error counts.
+    An error calls the column `where` and counts rows from `first_row`.
 
     Raises:
       UserError: if an id is null or no UTF-8, or the column holds something else.

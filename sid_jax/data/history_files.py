@@ -58,22 +58,9 @@ def read_interactions(
     *,
     on_unknown: str = "error",
 ) -> Histories:
-    """Reads a table with a row for each interaction, in any order.
+    """Reads a .parquet or .csv file with a row for each interaction, in any order; else as `histories_of_table`.
 
-    Args:
-      path: a .parquet file, or a .csv file with the names of its columns in the first line.
-      item_ids: `[N]` ids of the catalog, int64 or object (str); an id in the file is matched against their text.
-      user_column: strings or integers; in a .csv file, always strings.
-      item_column: the same.
-      time_column: numbers, dates or timestamps.
-      on_unknown: as of `refuse_or_skip`.
-
-    Returns:
-      The histories, as `histories_of_table` makes them.
-
-    Raises:
-      UserError: if the file is missing, damaged, empty or of another kind, a column is missing or of the wrong type, a
-        value is null, or an item is not in the catalog.
+    Ids in a .csv file are strings. Raises UserError also if the file cannot be read or lacks a column.
     """
     names = (user_column, item_column, time_column)
     if len(set(names)) < len(names):
@@ -95,10 +82,10 @@ def histories_of_table(
     """Makes histories of a table with a row for each interaction, in any order.
 
     Args:
-      table: with the columns, of the types that `read_interactions` names.
+      table: with the columns.
       item_ids: `[N]` ids of the catalog, int64 or object (str); an item of the table is matched against their text.
-      user_column, item_column: their names.
-      time_column: its name; None if the rows are in time order.
+      user_column, item_column: of strings or integers.
+      time_column: of numbers, dates or timestamps; None if the rows are in time order.
       where: what an error calls the table.
       on_unknown: as of `refuse_or_skip`.
 

@@ -41,11 +41,7 @@ def check_cold(cold: np.ndarray, where: str) -> np.ndarray:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Returns the lines of a UTF-8 text file, without empty ones at its end.
-
-    Raises:
-      UserError: if the file cannot be read or holds nothing.
-    """
+    """Returns the lines of a UTF-8 file, without empty ones at its end; UserError if it is unreadable or empty."""
     try:
         text = path.read_text(encoding="utf-8-sig").rstrip()
     except (OSError, UnicodeDecodeError) as error:

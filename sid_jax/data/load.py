@@ -140,11 +140,9 @@ def load_histories(
     """Returns the histories that settings name: `source`, `path`, and the columns of an interactions' table.
 
     Args:
-      settings: the section of the config that has them.
+      settings: the section of the config that has them, called `where`.
       item_ids: `[N]` ids of the catalog.
-      where: the section's name, for messages.
-      cache_dir: where prepared data sets are kept.
-      core: of Amazon, as `load_amazon` takes it.
+      cache_dir, core: as of `load_amazon`.
       path: where a named catalog is, if `settings.path` does not say it.
 
     Raises:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from sid_jax.data.arrow_columns import ids_from_arrow, refuse_nulls
 from sid_jax.data.id_lists import check_unique
 from sid_jax.data.parts.arrays import open_npy
 from sid_jax.data.tables import as_text, csv_names
@@ -106,23 +107,10 @@ def _read_parquet(files: Sequence[Path], id_column: str | None) -> _Content:
         table = pa.concat_tables(pq.read_table(each, columns=wanted) for each in files)
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path}: not a readable .parquet file ({reason(error)}); write it anew") from error
-    item_ids = _ids_from_arrow(table[id_column], f"{path}: column {id_column!r}")
+    item_ids = ids_from_arrow(table[id_column], f"{path}: column {id_column!r}")
     codes = _codes_from_arrow(table["semantic_id"], item_ids, path)
     has_titles = names.count("title") == 1 and _is_text(_plain(table["title"]).type)
     return item_ids, codes, _objects(_plain(table["title"])) if has_titles else None
-
-
-def _ids_from_arrow(column: pa.ChunkedArray, where: str) -> np.ndarray:
-    column = _plain(column)
-    _refuse_nulls(column, where)
-    if _is_text(column.type):
-        return _objects(column)
-    if not pa.types.is_integer(column.type):
-        raise UserError(f"{where}: expected ids that are text or whole numbers, found {column.type}")
-    try:
-        return column.cast(pa.int64()).to_numpy()
-    except pa.ArrowInvalid as error:
-        raise UserError(f"{where}: an id is too large for a 64-bit signed integer; write the ids as text") from error
 
 
 def _codes_from_arrow(column: pa.ChunkedArray, item_ids: np.ndarray, path: Path) -> np.ndarray:
@@ -130,7 +118,7 @@ def _codes_from_arrow(column: pa.ChunkedArray, item_ids: np.ndarray, path: Path)
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     if not is_list or not pa.types.is_integer(kind.value_type):
         raise UserError(f"{where}: expected lists of whole numbers, found {kind}")
-    _refuse_nulls(column, where)
+    refuse_nulls(column, where)
     _check_lengths(pc.list_value_length(column).to_numpy(), item_ids, path)
     codes = pc.list_flatten(column)
     if codes.null_count:
@@ -148,7 +136,7 @@ def _read_csv(path: Path) -> _Content:
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path}: not a readable .csv file ({reason(error)}); write it anew") from error
     for column in (0, 1):
-        _refuse_nulls(table.column(column), f"{path}: column {table.column_names[column]!r}")
+        refuse_nulls(table.column(column), f"{path}: column {table.column_names[column]!r}")
     item_ids = _numbers_if_whole(table.column(0).to_pylist())
     codes = [text.replace("-", " ").split() for text in table.column(1).to_pylist()]
     for item, each in zip(item_ids.tolist(), codes, strict=True):
@@ -156,12 +144,6 @@ def _read_csv(path: Path) -> _Content:
             raise UserError(f"{path}: item {item!r} has {shown(' '.join(each))}; write codes as 12 4 91 or 12-4-91")
     _check_lengths(np.array([len(each) for each in codes], np.int64), item_ids, path)
     return item_ids, np.array([list(map(int, each)) for each in codes], object), None
-
-
-def _refuse_nulls(column: pa.ChunkedArray, where: str) -> None:
-    if column.null_count:
-        row = pc.index(column.is_null(), True).as_py()
-        raise UserError(f"{where}: row {row} (counted from 0) is null; leave out such rows")
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:

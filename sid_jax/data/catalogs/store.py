@@ -38,10 +38,7 @@ except Exception as error:
 class Download(NamedTuple):
     """A file somewhere else, by its address or pinned package, and the digest that says it is the right one.
 
-    Attributes:
-      address: of the file, or a package and its version.
-      sha256: "" if it is not known.
-      md5: "" if it is not known.
+    A digest that is not known is "".
     """
 
     address: str
@@ -50,16 +47,11 @@ class Download(NamedTuple):
 
 
 def fetch(folder: Path, download: Download, *, seconds: int) -> Path:
-    """Fetches a file with TensorFlow Datasets' download manager and returns its path.
-
-    Args:
-      folder: an empty folder for the file.
-      download: where it is.
-      seconds: after which it is given up.
+    """Fetches a file into an empty folder, with TensorFlow Datasets' download manager, and returns its path.
 
     Raises:
-      UserError: if the host does not answer in a few seconds, the download fails or takes too long, or the file is not
-        the expected one.
+      UserError: if the host does not answer in a few seconds, the download fails or takes longer than `seconds`, or the
+        file is not the expected one.
     """
     _check_answers(download.address)
     printed = run_program([sys.executable, "-P", "-c", _FETCHING, download.address, str(folder)], seconds)

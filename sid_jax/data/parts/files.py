@@ -23,15 +23,10 @@ _DATASET, _SPLITS = "state.json", "dataset_dict.json"
 def find_files(text: str, endings: Sequence[str]) -> list[Path]:
     """Returns the files that a text names: paths, folders or patterns, with commas between them.
 
-    Args:
-      text: what a user typed; a path that exists as it stands is taken as it stands.
-      endings: of the files' names.
-
-    Returns:
-      The files, those of a folder or pattern in the order of their names.
+    A path that exists as it stands is taken so. The files of a folder or pattern are in the order of their names.
 
     Raises:
-      UserError: if there are none, or one is of an unknown kind.
+      UserError: if there are none, or one has none of the endings.
     """
     return [path for name in _names(text) for path in _find(name, endings)]
 

@@ -47,15 +47,9 @@ class Columns:
     vector_column: str
 
     def find(self, setting: str, names: Sequence[str], path: Path) -> str:
-        """Returns which of a file's names a setting means; a default one also has a second form, as plurals are common.
+        """Returns which of a file's names a setting, "id_column" or "vector_column", means.
 
-        Args:
-          setting: "id_column" or "vector_column".
-          names: those there are.
-          path: the file.
-
-        Raises:
-          UserError: if there is none, or it is there twice.
+        A default one also has a second form, as plurals are common. Raises UserError if there is none, or two.
         """
         found = self.find_if_any(setting, names, path)
         if found is None:
@@ -127,13 +121,7 @@ def even_parts(path: Path, num_rows: int, rows: int) -> list[Part]:
 
 @contextlib.contextmanager
 def reading(path: Path, ending: str, *also: type[Exception]) -> Iterator[None]:
-    """Turns what a library says of a damaged file into one line.
-
-    Args:
-      path: the file.
-      ending: of its kind's names.
-      also: exceptions of the library's own.
-    """
+    """Turns what a library says of a damaged file, also by exceptions of its own, into one line."""
     damage = (OSError, ValueError, LookupError, TypeError, MemoryError, OverflowError, RuntimeError, pa.ArrowException)
     try:
         yield

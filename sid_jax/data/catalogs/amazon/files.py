@@ -62,11 +62,7 @@ def read_reviews(path: Path, *, core: int) -> Histories:
 
 
 def field(record: Mapping[str, Any], names: tuple[str, ...], where: str) -> str:
-    """Returns the first of the fields that is there.
-
-    Raises:
-      UserError: if none is, or it is no text that can be written.
-    """
+    """Returns the first of the fields that is there; raises UserError if none is, or it is no text to be written."""
     value = next((record[name] for name in names if name in record), None)
     if not isinstance(value, str) or not value or clean(value) != value:
         raise UserError(f"{where} has no {' or '.join(names)}; give the file as its authors publish it")

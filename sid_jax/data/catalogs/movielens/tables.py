@@ -124,11 +124,7 @@ _TITLE = re.compile(r"(?P<title>.*?)\s*\((?P<year>\d{4})\)(?:\s*\(V\))?")
 
 
 def locate(path: Path, names: list[str], *, optional: list[str], folder: str) -> dict[str, Path | zipfile.Path]:
-    """Returns where files are in a folder or zip that has them at its top or in `folder`.
-
-    Raises:
-      UserError: if the path cannot be read, or one of `names` is missing.
-    """
+    """Returns where files are in a folder or zip, at its top or in `folder`; UserError if one of `names` is not."""
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; {EXPECTED}")
     try:
@@ -162,11 +158,7 @@ def unreadable(path: Path, error: Exception) -> UserError:
 
 
 def rows_of(text: str, separator: str, width: int, where: str) -> list[list[str]]:
-    """Returns the fields of each line, after seeing that there are so many.
-
-    Raises:
-      UserError: with the line, if there are not.
-    """
+    """Returns the fields of each line; raises UserError, with the line, unless there are `width`."""
     # Not splitlines(): in latin-1 text it also breaks at bytes that are letters.
     rows = [line.rstrip("\r").split(separator) for line in text.rstrip("\r\n").split("\n")]
     for line, row in enumerate(rows, 1):
@@ -179,11 +171,7 @@ def rows_of(text: str, separator: str, width: int, where: str) -> list[list[str]
 def item_table(
     ids: list[str], full_titles: list[str], genres: list[list[str]], where: str, *, first_line: int = 1
 ) -> Table:
-    """Returns the films: ids, titles with years in brackets, names of genres, each `[N]`.
-
-    Raises:
-      UserError: with the line, if an id is not a whole number.
-    """
+    """Returns the films, of `[N]` ids, titles with years in brackets, and names of genres; else as `integers`."""
     titles, years = zip(*map(split_title, full_titles), strict=True)
     return {
         "item_id": integers(ids, f"{where}, item id", first_line),
@@ -200,11 +188,7 @@ def split_title(full_title: str) -> tuple[str, str]:
 
 
 def integers(values: list[str], where: str, first_line: int) -> np.ndarray:
-    """Returns the values as int64.
-
-    Raises:
-      UserError: with the line, if one is not a whole number.
-    """
+    """Returns the values as int64; raises UserError, with the line, if one is not a whole number."""
     for line, value in enumerate(values, first_line):
         if not value.isdecimal() or len(value) > 18:
             raise UserError(f"{where}, line {line}: expected a whole number, found {value!r}; {EXPECTED}")
