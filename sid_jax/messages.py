@@ -41,15 +41,15 @@ class Messages:
         """Returns messages that are logged by the logger "sid_jax"; for Python callers.
 
         Args:
-          verbose: True logs at level INFO, shows progress bars, and prints the log to standard error (in Jupyter, below
-            the cell) if nobody has configured a handler for it. False logs at level DEBUG, which nobody sees who has
-            not asked for it, and shows no progress.
+          verbose: True logs lines at level INFO, shows progress bars, and prints the log to standard error (in Jupyter,
+            below the cell) unless the caller has configured logging for that level. False logs at level DEBUG, and
+            shows no progress. Tables are logged at level DEBUG: callers have the figures as values.
         """
         if verbose:
             _print_unless_configured()
-        level = logging.INFO if verbose else logging.DEBUG
 
         def show(renderable: RenderableType, markup: bool) -> None:
+            level = logging.INFO if verbose and not markup else logging.DEBUG
             if LOGGER.isEnabledFor(level):
                 LOGGER.log(level, "%s", _as_text(renderable, markup))
 
@@ -125,10 +125,12 @@ def _log_console() -> Console:
 
 
 def _print_unless_configured() -> None:
-    if not LOGGER.hasHandlers():
-        LOGGER.addHandler(_ConsoleHandler(logging.INFO))
-    if LOGGER.level == logging.NOTSET and not LOGGER.isEnabledFor(logging.INFO):
-        LOGGER.setLevel(logging.INFO)
+    # A handler of the root logger says nothing: importing Orbax adds one, at level WARNING.
+    if LOGGER.handlers or LOGGER.isEnabledFor(logging.INFO):
+        return
+    LOGGER.addHandler(_ConsoleHandler(logging.INFO))
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
 
 
 def _as_text(renderable: RenderableType, markup: bool) -> str:

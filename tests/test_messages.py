@@ -12,7 +12,7 @@ from sid_jax.messages import Messages
 @pytest.fixture
 def logger(monkeypatch):
     """The logger as a process has it in which nobody has configured logging."""
-    bare = logging.Logger("sid_jax", logging.NOTSET)
+    bare = logging.Manager(logging.RootLogger(logging.WARNING)).getLogger("sid_jax")
     monkeypatch.setattr(messages, "LOGGER", bare)
     messages._log_console.cache_clear()
     return bare
@@ -42,11 +42,23 @@ def test_verbose_messages_are_logged_at_info_and_reach_standard_error(logger, ca
     logged.show(_table())
     captured = capsys.readouterr()
     assert captured.out == ""
-    lines = captured.err.splitlines()
-    assert lines[0] == "7 items [bold]"
-    assert any("figures" in line for line in lines[1:])
+    assert captured.err == "7 items [bold]\n"
     Messages.to_logging()
     assert len(logger.handlers) == 1
+
+
+def test_tables_are_logged_at_debug(logger, caplog):
+    logger.addHandler(caplog.handler)
+    logger.setLevel(logging.DEBUG)
+    Messages.to_logging().show(_table())
+    (record,) = caplog.records
+    assert record.levelname == "DEBUG" and "figures" in record.getMessage() and "R2" in record.getMessage()
+
+
+def test_a_default_handler_of_the_root_logger_does_not_print_lines_twice(logger, capsys):
+    logger.parent.addHandler(logging.StreamHandler())
+    Messages.to_logging().line("once")
+    assert capsys.readouterr().err == "once\n"
 
 
 def test_without_verbose_nothing_is_printed_even_after_a_verbose_caller(logger, capsys):

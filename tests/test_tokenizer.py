@@ -202,7 +202,10 @@ def test_batches_of_any_size_are_encoded_by_few_programs(tokenizer):
     assert len(compiled) <= 8
 
 
-def test_verbose_logs_messages_and_silence_is_silent(vectors, capfd, caplog):
+def test_verbose_logs_messages_and_silence_is_silent(vectors, capfd, caplog, monkeypatch):
+    # Whatever an earlier verbose call has set up in this process.
+    monkeypatch.setattr(logging.getLogger("sid_jax"), "handlers", [])
+    monkeypatch.setattr(logging.getLogger("sid_jax"), "propagate", True)
     with caplog.at_level(logging.INFO, logger="sid_jax"):
         sid_jax.SemanticIdTokenizer(**SETTINGS).fit(vectors)
     assert any("400 vectors of 16 features" in record.getMessage() for record in caplog.records)
