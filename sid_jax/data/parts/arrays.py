@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import lzma
 import zipfile
@@ -21,6 +22,11 @@ from sid_jax.data.parts.part import Columns, Kind, Look, Part, even_parts, readi
 from sid_jax.errors import UserError, reason
 
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+_TENSOR_TYPES = ("F16", "BF16", "F32", "F64")
+# Deflate shrinks nothing but zeros a thousandfold; vectors it hardly shrinks at all.
+_MOST_UNPACKED = 200
+# The library takes up to 100 MB, and a few times as much memory to read them.
+_LONGEST_HEADER = 2**24
 
 
 def open_npy(path: Path) -> np.memmap:
@@ -129,42 +135,58 @@ def _opened_npy(path: Path) -> Any:
     return array.view(check_vectors(path, array.dtype, array.shape))
 
 
-# Deflate shrinks nothing but zeros a thousandfold; vectors it hardly shrinks at all.
-_MOST_UNPACKED = 200
+class _NamedArrays(Kind):
+    """Arrays with names: vectors `[N, D]` and perhaps ids `[N]`."""
 
-
-class Npz(Kind):
-    """An array `[N, D]` of floats, and perhaps one `[N]` of whole numbers or strings, the ids; nothing is unpickled."""
+    @abc.abstractmethod
+    def opened(self, path: Path, columns: Columns) -> contextlib.AbstractContextManager[tuple[Any, Any]]:
+        """Gives both, the second None where there is none: of a `shape`, and `take(start, end)` gives rows in order."""
 
     def look(self, path: Path, columns: Columns, rows: int) -> Look:
         """Returns what there is to know."""
-        with _opened_npz(path, columns) as (vectors, ids):
+        with self._opened(path, columns) as (vectors, ids):
             num_items, num_features = vectors.shape
             return Look(num_features, even_parts(path, num_items, rows), has_ids=ids is not None)
 
     def blocks(self, part: Part, columns: Columns, rows: int) -> Iterator[tuple[pa.Array | None, np.ndarray]]:
-        """Yields ids, where there are some, and vectors. What comes before the part is unpacked too."""
-        path = Path(part.path)
-        with _opened_npz(path, columns) as (vectors, ids):
-            vectors.skip(part.first_row)
-            if ids is not None:
-                ids.skip(part.first_row)
-            for start in range(0, part.num_rows, rows):
-                count, found = min(rows, part.num_rows - start), None
+        """Yields ids, where there are some, and vectors."""
+        path, last = Path(part.path), part.first_row + part.num_rows
+        with self._opened(path, columns) as (vectors, ids):
+            for start in range(part.first_row, last, rows):
+                end, found = min(start + rows, last), None
                 if ids is not None:
-                    found = ids_from_numpy(ids.read(count), f"{path}: ids", first_row=part.first_row + start)
-                yield found, as_float32(vectors.read(count))
+                    found = ids_from_numpy(ids.take(start, end), f"{path}: ids", first_row=start)
+                yield found, as_float32(vectors.take(start, end))
+
+    @contextlib.contextmanager
+    def _opened(self, path: Path, columns: Columns) -> Iterator[tuple[Any, Any]]:
+        with self.opened(path, columns) as (vectors, ids):
+            if ids is not None and tuple(ids.shape) != (vectors.shape[0],):
+                found, expected = list(ids.shape), vectors.shape[0]
+                raise UserError(f"{path}: holds ids of shape {found}, but {expected} vectors; give one id a row")
+            yield vectors, ids
+
+
+class Npz(_NamedArrays):
+    """An array `[N, D]` of floats, and perhaps one `[N]` of whole numbers or strings, the ids; nothing is unpickled."""
+
+    def opened(self, path: Path, columns: Columns) -> contextlib.AbstractContextManager[tuple[Any, Any]]:
+        """Gives the two arrays."""
+        return _npz(path, columns)
+
+
+class Safetensors(_NamedArrays):
+    """A tensor `[N, D]` of floats, and perhaps one `[N]` of whole numbers, the ids."""
+
+    def opened(self, path: Path, columns: Columns) -> contextlib.AbstractContextManager[tuple[Any, Any]]:
+        """Gives the two tensors."""
+        return _safetensors(path, columns)
 
 
 class _Array:
-    """An array in the archive, read from its first row to its last.
+    """An array in an archive, read from its first row to its last; what lies between is unpacked too.
 
-    Args:
-      archive: it.
-      name: of the array.
-
-    Raises:
-      ValueError: if what the archive, and the array's header, say of its size does not go together.
+    Raises ValueError if what the archive, and the array's header, say of its size does not go together.
     """
 
     def __init__(self, archive: zipfile.ZipFile, name: str):
@@ -180,23 +202,21 @@ class _Array:
             raise ValueError(f"{name} holds Python objects, which are never unpickled; save ids as np.array(ids, str)")
         if by_columns and len(self.shape) > 1 and min(self.shape) > 1:
             raise ValueError(f"{name} lies column by column; save np.ascontiguousarray({name})")
-        self._row_shape = self.shape[1:]
+        self._row, self._row_shape = 0, self.shape[1:]
         self._row_bytes = int(np.prod(self._row_shape, dtype=object)) * self.dtype.itemsize
         size = self._stream.tell() + self.shape[0] * self._row_bytes if self.shape else -1
         if size != info.file_size:
             raise ValueError(f"{name} is {info.file_size} bytes long, but its header says {size}")
 
-    def skip(self, count: int) -> None:
-        self._stream.seek(count * self._row_bytes, 1)
-
-    def read(self, count: int) -> np.ndarray:
-        """Returns the next rows."""
-        content = self._stream.read(count * self._row_bytes)
+    def take(self, start: int, end: int) -> np.ndarray:
+        self._stream.seek((start - self._row) * self._row_bytes, 1)
+        self._row = end
+        content = self._stream.read((end - start) * self._row_bytes)
         return np.frombuffer(content, self.dtype).reshape(-1, *self._row_shape)
 
 
 @contextlib.contextmanager
-def _opened_npz(path: Path, columns: Columns) -> Iterator[tuple[_Array, _Array | None]]:
+def _npz(path: Path, columns: Columns) -> Iterator[tuple[_Array, _Array | None]]:
     """Gives the two arrays, the second None where there is none."""
     # What the three libraries below it raise, beside what `reading` knows of.
     damage = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, SyntaxError)
@@ -206,40 +226,20 @@ def _opened_npz(path: Path, columns: Columns) -> Iterator[tuple[_Array, _Array |
         id_name = columns.find_if_any("id_column", names, path)
         vectors, ids = _Array(archive, name), _Array(archive, id_name) if id_name else None
         vectors.dtype = check_vectors(path, vectors.dtype, vectors.shape)
-        if ids is not None and ids.shape != vectors.shape[:1]:
-            raise UserError(
-                f"{path}: holds ids of shape {list(ids.shape)}, but {vectors.shape[0]} vectors; give one id a row"
-            )
         yield vectors, ids
 
 
-_TENSOR_TYPES = ("F16", "BF16", "F32", "F64")
-# The library takes up to 100 MB, and a few times as much memory to read them.
-_LONGEST_HEADER = 2**24
+class _Tensor:
+    def __init__(self, rows: Any):
+        self._rows, self.shape = rows, rows.get_shape()
 
-
-class Safetensors(Kind):
-    """A tensor `[N, D]` of floats, and perhaps one `[N]` of whole numbers, the ids."""
-
-    def look(self, path: Path, columns: Columns, rows: int) -> Look:
-        """Returns what there is to know."""
-        with _opened_safetensors(path, columns) as (vectors, ids):
-            num_items, num_features = vectors.get_shape()
-            return Look(num_features, even_parts(path, num_items, rows), has_ids=ids is not None)
-
-    def blocks(self, part: Part, columns: Columns, rows: int) -> Iterator[tuple[pa.Array | None, np.ndarray]]:
-        """Yields ids, where there are some, and vectors."""
-        path, end = Path(part.path), part.first_row + part.num_rows
-        with _opened_safetensors(path, columns) as (vectors, ids):
-            for start in range(part.first_row, end, rows):
-                chosen = slice(start, min(start + rows, end))
-                found = None if ids is None else ids_from_numpy(ids[chosen], f"{path}: ids", first_row=start)
-                yield found, as_float32(vectors[chosen])
+    def take(self, start: int, end: int) -> np.ndarray:
+        return self._rows[start:end]
 
 
 @contextlib.contextmanager
-def _opened_safetensors(path: Path, columns: Columns) -> Iterator[tuple[Any, Any]]:
-    """Gives what rows of the two tensors can be taken from, the second None where there is none."""
+def _safetensors(path: Path, columns: Columns) -> Iterator[tuple[_Tensor, _Tensor | None]]:
+    """Gives the two tensors, the second None where there is none."""
     with reading(path, ".safetensors"):
         with path.open("rb") as content:
             length = int.from_bytes(content.read(8), "little")
@@ -253,17 +253,11 @@ def _opened_safetensors(path: Path, columns: Columns) -> Iterator[tuple[Any, Any
             names = list(file.keys())
             name = columns.find("vector_column", names, path)
             id_name = columns.find_if_any("id_column", names, path)
-            vectors, ids = file.get_slice(name), file.get_slice(id_name) if id_name else None
-            _check_tensors(path, vectors, ids)
-            yield vectors, ids
-
-
-def _check_tensors(path: Path, vectors: Any, ids: Any) -> None:
-    kind, shape = vectors.get_dtype(), vectors.get_shape()
-    if kind not in _TENSOR_TYPES or len(shape) != 2 or shape[1] < 1:
-        raise UserError(f"{path}: expected a tensor [N, D] of bfloat16, {FLOAT_TYPES}, found {kind} {shape}")
-    if ids is not None and ids.get_shape() != shape[:1]:
-        raise UserError(f"{path}: holds ids of shape {ids.get_shape()}, but {shape[0]} vectors; give one id a row")
+            rows = file.get_slice(name)
+            kind, shape = rows.get_dtype(), rows.get_shape()
+            if kind not in _TENSOR_TYPES or len(shape) != 2 or shape[1] < 1:
+                raise UserError(f"{path}: expected a tensor [N, D] of bfloat16, {FLOAT_TYPES}, found {kind} {shape}")
+            yield _Tensor(rows), _Tensor(file.get_slice(id_name)) if id_name else None
 
 
 class ArrayRecords(Kind):
