@@ -10,6 +10,11 @@ from sid_jax.data.catalogs.movielens.tables import MovieLens, Table
 from sid_jax.data.histories import Histories
 from sid_jax.errors import UserError
 
+# Items of a history up to this far apart count as taken together, the further the less.
+_WINDOW = 3
+# Frequent contexts count for less than in proportion (Levy, Goldberg and Dagan, TACL 2015, section 3.1).
+_CONTEXT_POWER = 0.75
+
 
 def collaborative_vectors(catalog: MovieLens, *, view: str, dimension: int, holdout: int) -> np.ndarray:
     """Returns `[N, D]` float32 vectors of the films (view "item") or users (view "user").
@@ -91,12 +96,6 @@ def _rating_matrix(catalog: MovieLens, ratings: Table) -> sparse.csr_array:
     columns = np.searchsorted(user_ids, ratings["user_id"])
     shape = (len(item_ids), len(user_ids))
     return sparse.coo_array((ratings["rating"].astype(np.float64), (rows, columns)), shape=shape).tocsr()
-
-
-# Items of a history up to this far apart count as taken together, the further the less.
-_WINDOW = 3
-# Frequent contexts count for less than in proportion (Levy, Goldberg and Dagan, TACL 2015, section 3.1).
-_CONTEXT_POWER = 0.75
 
 
 def pair_counts(histories: Histories) -> sparse.csr_array:

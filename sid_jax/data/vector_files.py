@@ -118,9 +118,6 @@ def _report(parts: VectorParts) -> None:
     )
 
 
-_ROWS_A_BLOCK = 8192
-
-
 def read_vector_files(
     path: str,
     *,

@@ -13,6 +13,8 @@ import pyarrow as pa
 
 from sid_jax.errors import UserError, listed, reason
 
+_SECOND_FORMS = {"item_id": "ids", "vector": "vectors"}
+
 
 @dataclasses.dataclass(frozen=True)
 class Part:
@@ -66,9 +68,6 @@ class Columns:
         if found is not None and names.count(found) > 1:
             raise UserError(f"{path}: has {names.count(found)} columns {found!r}; give each a name of its own")
         return found
-
-
-_SECOND_FORMS = {"item_id": "ids", "vector": "vectors"}
 
 
 @dataclasses.dataclass(frozen=True)

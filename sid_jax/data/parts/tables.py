@@ -12,6 +12,9 @@ import pyarrow.parquet as pq
 from sid_jax.data.arrow_columns import plain_ids, vectors_from_arrow
 from sid_jax.data.parts.part import Columns, Kind, Look, Part, even_parts, reading
 
+# A file for random access begins with it; one that was written as a stream does not.
+_MAGIC = b"ARROW1"
+
 
 class Parquet(Kind):
     """A table with a column of ids and one of vectors, lists or fixed-size lists."""
@@ -64,10 +67,6 @@ def _row_groups(path: Path, counts: list[int], rows: int) -> list[Part]:
             parts.append(Part(str(path), row, count, row_groups=(group, end)))
         group, row = end, row + count
     return parts
-
-
-# A file for random access begins with it; one that was written as a stream does not.
-_MAGIC = b"ARROW1"
 
 
 class Arrow(Kind):

@@ -26,6 +26,8 @@ from sid_jax.errors import UserError, reason
 # Texts in one call of the encoder, and how many are encoded before their vectors are kept.
 _BATCH = 512
 _KEPT_TOGETHER = 8192
+_DIGEST_BYTES = 20
+_ROWS = 8192
 
 
 def encode_texts(
@@ -140,10 +142,6 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task("", total=total)
         yield lambda count: bar.advance(task, count)
-
-
-_DIGEST_BYTES = 20
-_ROWS = 8192
 
 
 class VectorCache:

@@ -22,6 +22,22 @@ from sid_jax.errors import UserError
 _USER = ("reviewerID", "user_id")
 _TIME = ("unixReviewTime", "timestamp")
 ITEM = ("parent_asin", "asin")
+SCHEMA = pa.schema(
+    [
+        ("item_id", pa.string()),
+        ("title", pa.string()),
+        ("brand", pa.string()),
+        ("categories", pa.list_(pa.string())),
+        ("price", pa.float64()),
+        ("description", pa.string()),
+    ]
+)
+# As it stands in a line, so that a line of another item is not parsed.
+_NAMED = re.compile(rb"""["'](?:parent_)?asin["']\s*:\s*["']([^"']+)["']""")
+_TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
+_PRICE = re.compile(r"\$?\s*(\d[\d,]*(?:\.\d+)?)(?:\s*-\s*\$?\s*\d[\d,]*(?:\.\d+)?)?")
+# Pieces of a page's script that some titles of 2018 are.
+_NO_TITLE = "getTime"
 
 
 def read_reviews(path: Path, *, core: int) -> Histories:
@@ -105,25 +121,6 @@ def _histories(users: np.ndarray, items: np.ndarray, user_names: list[str], item
         items=rank[rows],
         item_ids=np.array([item_names[item] for item in found[by_appearance]], dtype=object),
     )
-
-
-SCHEMA = pa.schema(
-    [
-        ("item_id", pa.string()),
-        ("title", pa.string()),
-        ("brand", pa.string()),
-        ("categories", pa.list_(pa.string())),
-        ("price", pa.float64()),
-        ("description", pa.string()),
-    ]
-)
-
-# As it stands in a line, so that a line of another item is not parsed.
-_NAMED = re.compile(rb"""["'](?:parent_)?asin["']\s*:\s*["']([^"']+)["']""")
-_TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
-_PRICE = re.compile(r"\$?\s*(\d[\d,]*(?:\.\d+)?)(?:\s*-\s*\$?\s*\d[\d,]*(?:\.\d+)?)?")
-# Pieces of a page's script that some titles of 2018 are.
-_NO_TITLE = "getTime"
 
 
 def read_metadata(path: Path, item_ids: np.ndarray) -> tuple[pa.Table, int]:

@@ -18,6 +18,11 @@ from sid_jax.errors import UserError, reason
 Table = dict[str, np.ndarray]
 
 _GENDERS = {"M": "male", "F": "female"}
+EXPECTED = "give the folder or zip as GroupLens publishes it"
+# What a damaged zip makes its reader raise.
+DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
+# "(V)" marks a film that went straight to video.
+_TITLE = re.compile(r"(?P<title>.*?)\s*\((?P<year>\d{4})\)(?:\s*\(V\))?")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -114,13 +119,6 @@ def _refuse_strangers(ids: np.ndarray, known: np.ndarray, where: str) -> None:
             f"{where} name {ids[strange][0]}, which is in no row of the table it refers to; "
             "give the data as it was published"
         )
-
-
-EXPECTED = "give the folder or zip as GroupLens publishes it"
-# What a damaged zip makes its reader raise.
-DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
-# "(V)" marks a film that went straight to video.
-_TITLE = re.compile(r"(?P<title>.*?)\s*\((?P<year>\d{4})\)(?:\s*\(V\))?")
 
 
 def locate(path: Path, names: list[str], *, optional: list[str], folder: str) -> dict[str, Path | zipfile.Path]:
