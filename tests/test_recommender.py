@@ -199,7 +199,7 @@ def test_a_saved_recommender_stands_alone(fitted, tmp_path, monkeypatch):
         fitted.save(tmp_path / "again")
 
 
-@pytest.mark.parametrize("name", ["ids.parquet", "model.safetensors", "items.safetensors", "manifest.json"])
+@pytest.mark.parametrize("name", ["ids.parquet", "parameters.safetensors", "items.safetensors", "manifest.json"])
 def test_a_damaged_folder_is_refused_in_one_line(name, fitted, tmp_path):
     path = fitted.save(tmp_path / "saved") / name
     content = path.read_bytes()

@@ -1,7 +1,7 @@
 """A trained recommender as one self-contained folder, which is loaded without training data.
 
 `manifest.json` has the settings, the versions and each file's SHA-256; `ids.parquet` the ID table with titles;
-`model.safetensors` the parameters; `items.safetensors` what is known of the items besides: popularity counts, which of
+`parameters.safetensors` the parameters; `items.safetensors` what is known of the items besides: popularity counts, which of
 them are cold and, where cold items are recommended, their content vectors.
 """
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 KIND = "recommender"
 FOLDER = "recommender"
-_TABLE, _MODEL, _ITEMS = "ids.parquet", "model.safetensors", "items.safetensors"
+_TABLE, _MODEL, _ITEMS = "ids.parquet", "parameters.safetensors", "items.safetensors"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
