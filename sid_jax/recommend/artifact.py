@@ -1,8 +1,8 @@
 """A trained recommender as one self-contained folder, which is loaded without training data.
 
 `manifest.json` has the settings, the versions and each file's SHA-256; `ids.parquet` the ID table with titles;
-`parameters.safetensors` the parameters; `items.safetensors` what is known of the items besides: popularity counts, which of
-them are cold and, where cold items are recommended, their content vectors.
+`parameters.safetensors` the model's parameters; `items.safetensors` the items' popularity counts, which of them are
+cold and, where cold items are recommended, their content vectors.
 """
 
 from __future__ import annotations
