@@ -272,7 +272,7 @@ def _of_lists(users: np.ndarray, lists: Sequence[Any], item_ids: np.ndarray, on_
     histories = Histories(users, offsets, rows, item_ids)
 
     def describe(place: int) -> str:
-        return f"histories: user {shown(users[histories.user_of(place)])}: item {shown(names[place])}"
+        return f"histories: user {shown(users.tolist()[histories.user_of(place)])}: item {shown(names[place])}"
 
     return refuse_or_skip(histories, on_unknown, describe)
 

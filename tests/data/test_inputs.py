@@ -234,7 +234,7 @@ def test_lists_a_dict_and_a_table_are_the_same_histories(lists):
 
 def test_unknown_items_are_refused_or_skipped_and_counted():
     catalog = np.array(["a", "b", "c"], object)
-    with pytest.raises(UserError, match="'x'"):
+    with pytest.raises(UserError, match="user 0: item 'x'"):
         as_histories([["a", "x"], ["b"]], catalog)
     found = as_histories([["a", "x", "b", "y"], ["z"], ["c"]], catalog, on_unknown="skip")
     assert [found.of(user).tolist() for user in range(len(found))] == [[0, 1], [], [2]]
