@@ -41,20 +41,16 @@ def most_steps_a_call(train: ConfigDict, shape: tuple[int, int]) -> int | None:
       train: the config's section.
       shape: of the vectors, `[N, D]` float32.
     """
-    if _fits(train, shape):
+    if math.prod(shape) * _FLOAT_BYTES <= train.resident_bytes:
         return None
     return max(1, _BLOCK_BYTES // (train.batch_size * shape[1] * _FLOAT_BYTES))
 
 
 def open_corpus(config: ConfigDict, data: VectorSet, mesh: Mesh) -> ResidentCorpus | StreamedCorpus:
     """Returns the vectors as steps are given them; use it as a context."""
-    if _fits(config.train, data.vectors.shape):
+    if most_steps_a_call(config.train, data.vectors.shape) is None:
         return ResidentCorpus(data.vectors, data.relations, mesh)
     return StreamedCorpus(data.vectors, data.relations, mesh, seed=config.seed, batch_size=config.train.batch_size)
-
-
-def _fits(train: ConfigDict, shape: tuple[int, ...]) -> bool:
-    return math.prod(shape) * _FLOAT_BYTES <= train.resident_bytes
 
 
 class ResidentCorpus:
@@ -114,7 +110,7 @@ class StreamedCorpus:
         """Takes steps from `step` on, which is the state's; returns as `training.step.train_steps` does."""
         wanted = self._ahead.pop((step, num_steps), None) or self._reader.submit(self._read, step, num_steps)
         following = step + num_steps
-        count = min(num_steps, recipe.durations.num_steps - following)
+        count = min(num_steps, recipe.lengths.num_steps - following)
         if count > 0:
             self._ahead = {(following, count): self._reader.submit(self._read, following, count)}
         batches, companions = wanted.result()

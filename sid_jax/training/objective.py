@@ -1,4 +1,4 @@
-"""What a step makes smaller: the loss of a batch, the weighted sum of its terms."""
+"""The training loss of a batch: the weighted sum of its terms."""
 
 from __future__ import annotations
 
@@ -88,38 +88,21 @@ def _related_losses(
     companions: Companions,
     step: jax.Array,
 ) -> dict[str, tuple[float, jax.Array]]:
-    """Returns the weight and the value of each loss that histories have a part in, by name."""
-    losses = {}
+    """Returns the weight and the value of each loss that histories have a part in: means over the items they know."""
+    settings, items, losses = recipe.model_settings, companions.items, {}
+    temperature = settings.contrastive_temperature
     if companions.partners is not None:
-        partners = recipe.quantize(params, statistics, companions.partners.vectors, step)
-        value = _contrastive(recipe, batch.quantized, partners.quantized, companions.items, companions.partners)
-        losses["contrastive_loss"] = (recipe.model_settings.contrastive_weight, value)
+        partners = companions.partners
+        theirs = recipe.quantize(params, statistics, partners.vectors, step).quantized
+        there = contrastive_loss(batch.quantized, theirs, items, partners.items, temperature)
+        back = contrastive_loss(theirs, batch.quantized, partners.items, items, temperature)
+        losses["contrastive_loss"] = settings.contrastive_weight, _mean_where(partners.found, (there + back) / 2)
     if companions.collaborative is not None:
-        aligned = recipe.align(params, statistics, batch.quantized)
-        value = _alignment(recipe, aligned, companions.items, companions.collaborative)
-        losses["alignment_loss"] = (recipe.model_settings.alignment_weight, value)
+        aligned = recipe.merged(params, statistics).align(batch.quantized)
+        known = jnp.any(companions.collaborative != 0, axis=-1)
+        told = contrastive_loss(aligned, companions.collaborative, items, items, temperature, counted=known)
+        losses["alignment_loss"] = settings.alignment_weight, _mean_where(known, told)
     return losses
-
-
-def _contrastive(
-    recipe: Recipe, quantized: jax.Array, of_partners: jax.Array, items: jax.Array, partners: PartnerBatch
-) -> jax.Array:
-    """Returns the contrastive loss in both directions, as a mean over the items that have a partner."""
-    sides = (quantized, items), (of_partners, partners.items)
-    there, back = (
-        contrastive_loss(one, other, one_items, other_items, recipe.model_settings.contrastive_temperature)
-        for (one, one_items), (other, other_items) in (sides, sides[::-1])
-    )
-    return _mean_where(partners.found, (there + back) / 2)
-
-
-def _alignment(recipe: Recipe, aligned: jax.Array, items: jax.Array, collaborative: jax.Array) -> jax.Array:
-    """Returns how badly vectors `[B, C]` tell their item's co-occurrence vector, as a mean over those known."""
-    known = jnp.any(collaborative != 0, axis=-1)
-    losses = contrastive_loss(
-        aligned, collaborative, items, items, recipe.model_settings.contrastive_temperature, counted=known
-    )
-    return _mean_where(known, losses)
 
 
 def _mean_where(counted: jax.Array, values: jax.Array) -> jax.Array:

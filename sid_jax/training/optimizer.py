@@ -16,9 +16,6 @@ from sid_jax.quantize.residual import QuantizerOutput
 from sid_jax.training.schedules import Schedule
 from sid_jax.training.state import TrainState
 
-# The settings of a config's section `train` that optimizer and learning rate are made of.
-OPTIMIZER_SETTINGS = ("optimizer", "learning_rate", "learning_rate_schedule", "weight_decay", "gradient_clip_norm")
-
 
 def make_optimizer(train: ConfigDict, learning_rate: Schedule) -> optax.GradientTransformation:
     """Returns clipping by global norm followed by AdamW (weight decay on kernels alone) or Adagrad, as in TIGER."""

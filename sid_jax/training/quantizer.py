@@ -205,7 +205,7 @@ def _refuse_divergence(evaluation: Evaluation, step: int) -> None:
 
 
 def _warn_of_noise_at_the_end(recipe: Recipe, messages: Messages) -> None:
-    last = jnp.int32(recipe.durations.num_steps - 1)
+    last = jnp.int32(recipe.lengths.num_steps - 1)
     if recipe.model_settings.quantization_method == "gumbel_softmax" and recipe.noise_scale(last) > 0:
         messages.line(
             f"Warning: the temperature ends at {float(recipe.temperature(last)):.3f}, above model.min_temperature, and "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -15,14 +15,14 @@ from sid_jax.data.scaling import apply_scaling, normalize
 from sid_jax.models.rqvae import RQVAE, RQVAEOutput
 from sid_jax.quantize.residual import QuantizerOutput
 from sid_jax.streams import stream_key
-from sid_jax.training.optimizer import OPTIMIZER_SETTINGS, make_optimizer
+from sid_jax.training.optimizer import make_optimizer
 from sid_jax.training.schedules import (
     Durations,
+    Lengths,
     Schedule,
     frozen,
     learning_rate_schedule,
     noise_schedule,
-    rate_schedule,
     temperature_schedule,
 )
 from sid_jax.training.state import TrainState
@@ -44,8 +44,8 @@ def displaced(vectors: jax.Array, share: jax.Array | float) -> jax.Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
-    """What stays the same from step to step: hyperparameters, and the model's structure.
+class BaseRecipe:
+    """What stays the same from step to step, whatever is trained: hyperparameters, and the model's structure.
 
     It is a static argument of the compiled functions, hashed by value. Schedules and optimizer are built from it while
     they are traced.
@@ -53,61 +53,46 @@ class Recipe:
 
     graphdef: nnx.GraphDef[Any]
     seed: int
-    durations: Durations
-    model_settings: FrozenConfigDict
-    train_settings: FrozenConfigDict
-    unit_norm: bool
-    mixed: bool
+    lengths: Lengths
+    batch_size: int
+    settings: FrozenConfigDict
 
     @classmethod
-    def of(cls, config: ConfigDict, durations: Durations, model: RQVAE) -> Recipe:
-        """Returns the recipe of a config, for a model of its shape."""
-        return cls(
-            graphdef=nnx.graphdef(model),
-            seed=config.seed,
-            durations=durations,
-            model_settings=frozen(
-                config.model,
-                "quantization_method",
-                "temperature",
-                "min_temperature",
-                "temperature_decay",
-                "noise_scale",
-                "gumbel_hard",
-                "ema_decay",
-                "codebook_weight",
-                "commitment_weight",
-                "contrastive_weight",
-                "alignment_weight",
-                "contrastive_temperature",
-            ),
-            train_settings=frozen(
-                config.train,
-                *OPTIMIZER_SETTINGS,
-                "batch_size",
-                "augmentation",
-                "temperature_annealing",
-                "temperature_update_frequency",
-                "annealing_schedule",
-            ),
-            unit_norm=config.data.unit_norm,
-            mixed=config.train.precision == "bfloat16",
-        )
+    def make(cls, config: ConfigDict, lengths: Lengths, model: nnx.Module, **more: Any) -> Self:
+        """Returns the recipe of a config, for a model of its shape; `more` are a subclass' own fields."""
+        return cls(nnx.graphdef(model), config.seed, lengths, config.train.batch_size, frozen(config.train), **more)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:
         """The optimizer of the parameters."""
-        return make_optimizer(self.train_settings, self.learning_rate)
+        return make_optimizer(self.settings, self.learning_rate)
 
     @property
     def learning_rate(self) -> Schedule:
         """The learning rate as a function of the step."""
-        return learning_rate_schedule(self.train_settings, self.durations)
+        return learning_rate_schedule(self.settings, self.lengths)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe(BaseRecipe):
+    """What stays the same from step to step of the quantizer's training."""
+
+    lengths: Durations
+    model_settings: FrozenConfigDict
+    unit_norm: bool
+    mixed: bool
+
+    @classmethod
+    def of(cls, config: ConfigDict, lengths: Durations, model: RQVAE) -> Recipe:
+        """Returns the recipe of a config, for a model of its shape."""
+        mixed = config.train.precision == "bfloat16"
+        model_settings, unit_norm = frozen(config.model), config.data.unit_norm
+        return cls.make(config, lengths, model, model_settings=model_settings, unit_norm=unit_norm, mixed=mixed)
 
     @property
     def temperature(self) -> Schedule:
         """The temperature of the soft assignments as a function of the step."""
-        return temperature_schedule(self.model_settings, self.train_settings, self.durations)
+        return temperature_schedule(self.model_settings, self.settings, self.lengths)
 
     @property
     def noise_scale(self) -> Schedule:
@@ -117,12 +102,11 @@ class Recipe:
     @property
     def codeword_rate(self) -> Schedule:
         """1 minus the decay of the moving averages of the method "ema" as a function of the step."""
-        return rate_schedule(self.train_settings, self.durations, 1 - self.model_settings.ema_decay)
+        return learning_rate_schedule(self.settings, self.lengths, 1 - self.model_settings.ema_decay)
 
     def forward(self, params: nnx.State, statistics: nnx.State, batch: jax.Array, step: jax.Array) -> RQVAEOutput:
         """The pass that training makes at a step, with that step's temperature, noise and dropout."""
-        model = nnx.merge(self.graphdef, params, statistics)
-        return model(
+        return self.merged(params, statistics)(
             batch,
             key=stream_key(self.seed, "forward", step),
             decoder_gradient=jnp.where(self.settling(step), 0.0, 1.0),
@@ -132,14 +116,10 @@ class Recipe:
 
     def quantize(self, params: nnx.State, statistics: nnx.State, batch: jax.Array, step: jax.Array) -> QuantizerOutput:
         """Encoder and quantizer of such a pass, for further items of a step, with dropout and noise of their own."""
-        model = nnx.merge(self.graphdef, params, statistics)
+        model = self.merged(params, statistics)
         encoder_key, noise_key = jax.random.split(stream_key(self.seed, "partner_forward", step))
         latents = model.encoder(apply_scaling(model.scaling, batch), encoder_key, mixed=self.mixed)
         return model.quantizer(latents, key=noise_key, **self._choices(step))
-
-    def align(self, params: nnx.State, statistics: nnx.State, quantized: jax.Array) -> jax.Array:
-        """What quantized vectors `[B, Z]` say of their items' co-occurrence vectors, `[B, C]`."""
-        return nnx.merge(self.graphdef, params, statistics).align(quantized)
 
     def _choices(self, step: jax.Array) -> dict[str, Any]:
         return {
@@ -150,7 +130,7 @@ class Recipe:
 
     def augment(self, batch: jax.Array, step: jax.Array) -> jax.Array:
         """The batch as a step sees it: displaced until codes settle, and then as it is."""
-        augmentation = self.train_settings.augmentation
+        augmentation = self.settings.augmentation
         if not augmentation:
             return batch
         share = jnp.where(self.settling(step), 0.0, augmentation)
@@ -161,12 +141,16 @@ class Recipe:
 
         There codes are settled, and those of training are to be those of export.
         """
-        settled = self.mixed and step >= self.durations.settle_from_step
+        settled = self.mixed and step >= self.lengths.settle_from_step
         return dataclasses.replace(self, mixed=False) if settled else self
+
+    def merged(self, params: nnx.State, statistics: nnx.State) -> RQVAE:
+        """The model with these parameters."""
+        return nnx.merge(self.graphdef, params, statistics)
 
     def model(self, state: TrainState) -> RQVAE:
         """The model with the state's parameters."""
-        return nnx.merge(self.graphdef, state.params, state.statistics)
+        return self.merged(state.params, state.statistics)
 
     def settling(self, step: jax.Array) -> jax.Array:
         """Whether a step is in the last part of the run, where codes are settled.
@@ -175,4 +159,4 @@ class Recipe:
         and so does a codeword that the decoder pulls at: there a rounding error decides. Hence the encoder holds still
         at the end, the decoder only learns, and codewords move to the middle of their items, away from such ties.
         """
-        return step >= self.durations.settle_from_step
+        return step >= self.lengths.settle_from_step

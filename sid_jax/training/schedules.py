@@ -14,12 +14,12 @@ Schedule = Callable[[jax.Array], jax.Array]
 
 
 def frozen(section: ConfigDict, *names: str) -> FrozenConfigDict:
-    """Returns the named settings of a config's section, hashed and compared by value: a static argument of `jit`.
+    """Returns the named settings of a config's section, or all, hashed and compared by value: a static argument of jit.
 
     A schedule or an optimizer is compared by identity. As a static argument it would compile an equal run again, so
     they are built from such settings inside the compiled functions.
     """
-    return FrozenConfigDict({name: section[name] for name in names})
+    return FrozenConfigDict({name: section[name] for name in names or section})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,19 +89,12 @@ def temperature_schedule(model: ConfigDict, train: ConfigDict, durations: Durati
     update_steps = train.temperature_update_frequency * durations.steps_per_epoch
     num_updates = max(1, (durations.num_steps - 1) // update_steps)
 
-    def exponential(updates: jax.Array) -> jax.Array:
-        return start * jnp.power(jnp.float32(model.temperature_decay), updates)
-
-    def linear(updates: jax.Array) -> jax.Array:
-        return start + (floor - start) * updates / num_updates
-
-    def cosine(updates: jax.Array) -> jax.Array:
-        return floor + (start - floor) * 0.5 * (1 + jnp.cos(jnp.pi * updates / num_updates))
-
-    def constant(updates: jax.Array) -> jax.Array:
-        return jnp.full_like(updates, start)
-
-    courses = {"exponential": exponential, "linear": linear, "cosine": cosine, "constant": constant}
+    courses: dict[str, Schedule] = {
+        "exponential": lambda updates: start * jnp.power(jnp.float32(model.temperature_decay), updates),
+        "linear": lambda updates: start + (floor - start) * updates / num_updates,
+        "cosine": lambda updates: floor + (start - floor) * 0.5 * (1 + jnp.cos(jnp.pi * updates / num_updates)),
+        "constant": lambda updates: jnp.full_like(updates, start),
+    }
     course = courses[train.annealing_schedule]
 
     def temperature(step: jax.Array) -> jax.Array:
@@ -123,13 +116,12 @@ def noise_schedule(model: ConfigDict, temperature: Schedule) -> Schedule:
     return lambda step: model.noise_scale * (temperature(step) - floor) / (start - floor)
 
 
-def learning_rate_schedule(train: ConfigDict, lengths: Lengths) -> Schedule:
-    """Returns the learning rate: linear warm-up, then a cosine to 0 at the last step, or constant."""
-    return rate_schedule(train, lengths, train.learning_rate)
+def learning_rate_schedule(train: ConfigDict, lengths: Lengths, peak: float | None = None) -> Schedule:
+    """Returns the learning rate: linear warm-up, then a cosine to 0 at the last step, or constant.
 
-
-def rate_schedule(train: ConfigDict, lengths: Lengths, peak: float) -> Schedule:
-    """Returns the course of the learning rate, with another peak: for what is to slow down as that does."""
+    With another peak it is the course of something that is to slow down as the learning rate does.
+    """
+    peak = train.learning_rate if peak is None else peak
     warmup = min(lengths.warmup_steps, lengths.num_steps - 1)
     if train.learning_rate_schedule == "constant":
         after = optax.constant_schedule(peak)

@@ -78,7 +78,6 @@ def scan_steps(
     *,
     seed: int | jax.Array,
     num_examples: int,
-    steps_per_epoch: int,
     batch_size: int,
     num_steps: int,
     mesh: Mesh,
@@ -89,8 +88,7 @@ def scan_steps(
       take_step: returns the state after a step, and the step's metrics.
       state: has a `step`, an int32 scalar, from which the place in the epoch follows.
       seed: of the order; it may be traced.
-      num_examples: that an epoch goes through.
-      steps_per_epoch: batches that hold them all.
+      num_examples: that an epoch goes through, in the fewest batches that hold them all.
       batch_size: B.
       num_steps: how many steps.
       mesh: its "data" axis shares out each batch.
@@ -99,6 +97,7 @@ def scan_steps(
       The state and each metric, which has a leading axis of `num_steps`, on every device.
     """
     shared_out = NamedSharding(mesh, PartitionSpec("data"))
+    steps_per_epoch = -(-num_examples // batch_size)
 
     def order_of(step: jax.Array) -> jax.Array:
         return epoch_order(seed, step // steps_per_epoch, num_examples, steps_per_epoch * batch_size)

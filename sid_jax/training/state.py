@@ -65,12 +65,6 @@ def model_shape(config: ConfigDict, num_features: int) -> dict[str, Any]:
     }
 
 
-def build_model(config: ConfigDict, num_features: int) -> RQVAE:
-    """Returns a model of the config's shape for vectors of `num_features`, with parameters drawn from the seed."""
-    shape, key = model_shape(config, num_features), stream_key(config.seed, "params")
-    return nnx.merge(nnx.graphdef(abstract_model(config, num_features)), _draw_parameters(tuple(shape.items()), key))
-
-
 @functools.partial(jax.jit, static_argnames="shape")
 def _draw_parameters(shape: tuple[tuple[str, Any], ...], key: jax.Array) -> nnx.State:
     """One program, and not one for each shape of a parameter."""
@@ -78,14 +72,17 @@ def _draw_parameters(shape: tuple[tuple[str, Any], ...], key: jax.Array) -> nnx.
 
 
 def begin(config: ConfigDict, vectors: np.ndarray) -> RQVAE:
-    """Returns the model at step 0: scaling fitted on the corpus, codebooks filled by k-means over its latents.
+    """Returns the model at step 0: parameters drawn, scaling fitted, codebooks filled by k-means over the latents.
 
     Args:
       config: as from `sid_jax.config`.
       vectors: `[N, D]` float32, the corpus; the k-means looks at a random sample if it is large.
     """
     data, train = config.data, config.train
-    model = build_model(config, vectors.shape[1])
+    shape, key = model_shape(config, vectors.shape[1]), stream_key(config.seed, "params")
+    model = nnx.merge(
+        nnx.graphdef(abstract_model(config, vectors.shape[1])), _draw_parameters(tuple(shape.items()), key)
+    )
     model.set_scaling(fit_scaling(vectors, unit_norm=data.unit_norm, center=data.center, standardize=data.standardize))
     sample = vectors
     if len(vectors) > train.kmeans_sample_items:
@@ -94,7 +91,7 @@ def begin(config: ConfigDict, vectors: np.ndarray) -> RQVAE:
         )
         sample = take_rows(vectors, np.sort(np.asarray(chosen)))
     if config.model.encoder == "residual":
-        start_as_pca(model, sample)
+        _start_as_pca(model, sample)
     latents = _encode(model, jnp.asarray(sample))
     model.quantizer.set_codebooks(residual_kmeans(latents, model.quantizer.codebook_sizes, train.kmeans_iterations))
     return model
@@ -104,7 +101,7 @@ _encode = jax.jit(RQVAE.encode)
 _apply_scaling = jax.jit(apply_scaling)
 
 
-def start_as_pca(model: RQVAE, vectors: np.ndarray) -> None:
+def _start_as_pca(model: RQVAE, vectors: np.ndarray) -> None:
     """Makes the shortcuts of encoder and decoder the projection onto the first Z principal axes, and back.
 
     With no fewer latent features than input features that is a rotation, and the features left over start at 0.

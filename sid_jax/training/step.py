@@ -9,12 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sid_jax.data.relations import Relations, draw_partners
 from sid_jax.quantize.codebooks import count_codes
-from sid_jax.quantize.residual import QuantizerOutput
 from sid_jax.streams import stream_key
 from sid_jax.training.objective import Companions, PartnerBatch, batch_loss
 from sid_jax.training.optimizer import follow_means, grad_norm, revive_unused
@@ -41,7 +39,10 @@ def train_step(
         lambda params: batch_loss(recipe, params, state.statistics, inputs, companions, state.step), has_aux=True
     )(state.params)
     updates, opt_state = recipe.optimizer.update(grads, state.opt_state, state.params)
-    updates = _hold_encoder(updates, recipe.settling(state.step))
+    hold = recipe.settling(state.step)
+    updates = jax.tree_util.tree_map_with_path(
+        lambda path, update: jnp.where(hold, 0.0, update) if path[0].key == "encoder" else update, updates
+    )
     counts = count_codes(output.quantizer.codes, [taken.shape[0] for taken in state.taken])
     metrics = {
         "loss": loss,
@@ -62,22 +63,11 @@ def train_step(
     )
     if recipe.model_settings.quantization_method == "ema":
         state = follow_means(state, output.quantizer, decay=1 - recipe.codeword_rate(state.step - 1))
-    return _revive_when_due(recipe, state, output.quantizer), metrics
-
-
-def _revive_when_due(recipe: Recipe, state: TrainState, quantizer: QuantizerOutput) -> TrainState:
-    every = recipe.durations.revive_every_steps
-    if every == 0:
-        return state
-    due = (state.step % every == 0) & (state.step <= recipe.durations.revive_until_step)
-    key = stream_key(recipe.seed, "revival", state.step)
-    return jax.lax.cond(due, lambda: revive_unused(state, quantizer, recipe.optimizer, key), lambda: state)
-
-
-def _hold_encoder(updates: nnx.State, hold: jax.Array) -> nnx.State:
-    return jax.tree_util.tree_map_with_path(
-        lambda path, update: jnp.where(hold, 0.0, update) if path[0].key == "encoder" else update, updates
-    )
+    if every := recipe.lengths.revive_every_steps:
+        due = (state.step % every == 0) & (state.step <= recipe.lengths.revive_until_step)
+        key = stream_key(recipe.seed, "revival", state.step)
+        state = jax.lax.cond(due, lambda: revive_unused(state, output.quantizer, recipe.optimizer, key), lambda: state)
+    return state, metrics
 
 
 @functools.partial(jax.jit, static_argnames=("recipe", "num_steps", "mesh"), donate_argnames=("state",))
@@ -113,8 +103,7 @@ def train_steps(
         state,
         seed=recipe.seed,
         num_examples=vectors.shape[0],
-        steps_per_epoch=recipe.durations.steps_per_epoch,
-        batch_size=recipe.train_settings.batch_size,
+        batch_size=recipe.batch_size,
         num_steps=num_steps,
         mesh=mesh,
     )

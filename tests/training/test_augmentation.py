@@ -31,7 +31,7 @@ def test_items_are_as_they_are_once_codes_settle_and_at_length_1_before(config, 
     recipe = recipe_of(config, corpus, augmentation=0.5)
     batch = jnp.asarray(corpus[:8])
     unit = batch / jnp.linalg.norm(batch, axis=1, keepdims=True)
-    last = jnp.int32(recipe.durations.settle_from_step)
+    last = jnp.int32(recipe.lengths.settle_from_step)
     np.testing.assert_allclose(recipe.augment(batch, last), unit, atol=1e-6)
     np.testing.assert_allclose(recipe.augment(batch, last - 1), displaced(unit, 0.5), atol=1e-6)
     assert recipe_of(config, corpus, augmentation=0.0).augment(batch, last - 1) is batch

@@ -207,7 +207,7 @@ def test_agreement_is_whole_only_when_the_noise_is_gone(config, corpus):
     recipe, state = setup(config, corpus)
     state = dataclasses.replace(state, step=jnp.int32(1))
     noisy = evaluate(recipe, state, corpus, 1.0, mesh_of(1)).metrics["agreement"]
-    state = dataclasses.replace(state, step=jnp.int32(recipe.durations.num_steps))
+    state = dataclasses.replace(state, step=jnp.int32(recipe.lengths.num_steps))
     assert noisy < 0.9
     assert evaluate(recipe, state, corpus, 1.0, mesh_of(1)).metrics["agreement"] == 1.0
 

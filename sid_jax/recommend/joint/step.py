@@ -271,7 +271,6 @@ def joint_steps(
         state,
         seed=recipe.recommender.seed,
         num_examples=jax.tree.leaves(examples)[0].shape[0],
-        steps_per_epoch=recipe.recommender.lengths.steps_per_epoch,
         batch_size=recipe.recommender.batch_size,
         num_steps=num_steps,
         mesh=mesh,

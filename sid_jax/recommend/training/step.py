@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax.sharding import Mesh
-from ml_collections import ConfigDict, FrozenConfigDict
+from ml_collections import ConfigDict
 
 from sid_jax.recommend.models.catalog import Catalog
 from sid_jax.streams import stream_key
-from sid_jax.training.optimizer import OPTIMIZER_SETTINGS, grad_norm, make_optimizer
-from sid_jax.training.schedules import Lengths, Schedule, frozen, learning_rate_schedule
+from sid_jax.training.optimizer import grad_norm
+from sid_jax.training.recipe import BaseRecipe
+from sid_jax.training.schedules import Lengths
 from sid_jax.training.sharding import scan_steps
 
 Metrics = dict[str, Any]
@@ -38,36 +39,13 @@ class TrainState:
     opt_state: optax.OptState
 
 
-@dataclasses.dataclass(frozen=True)
-class Recipe:
+class Recipe(BaseRecipe):
     """What stays the same from step to step: a static argument of the compiled functions, hashed by value."""
-
-    graphdef: nnx.GraphDef[Any]
-    seed: int
-    lengths: Lengths
-    batch_size: int
-    settings: FrozenConfigDict
 
     @classmethod
     def of(cls, config: ConfigDict, num_examples: int, model: nnx.Module) -> Recipe:
         """Returns the recipe of a config, for a model of its shape."""
-        return cls(
-            graphdef=nnx.graphdef(model),
-            seed=config.seed,
-            lengths=Lengths.of(config.train, num_examples),
-            batch_size=config.train.batch_size,
-            settings=frozen(config.train, *OPTIMIZER_SETTINGS),
-        )
-
-    @property
-    def optimizer(self) -> optax.GradientTransformation:
-        """The optimizer of the parameters."""
-        return make_optimizer(self.settings, self.learning_rate)
-
-    @property
-    def learning_rate(self) -> Schedule:
-        """The learning rate as a function of the step."""
-        return learning_rate_schedule(self.settings, self.lengths)
+        return cls.make(config, Lengths.of(config.train, num_examples), model)
 
 
 def make_state(model: nnx.Module, optimizer: optax.GradientTransformation) -> TrainState:
@@ -122,7 +100,6 @@ def train_steps(
         state,
         seed=recipe.seed,
         num_examples=jax.tree.leaves(examples)[0].shape[0],
-        steps_per_epoch=recipe.lengths.steps_per_epoch,
         batch_size=recipe.batch_size,
         num_steps=num_steps,
         mesh=mesh,
