@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 from collections.abc import Sequence
 
 import jax
@@ -56,14 +55,7 @@ def beam_codes(latents: jax.Array, codebooks: Codebooks, width: int) -> tuple[ja
 def _walk(
     given: tuple[jax.Array, jax.Array], between: jax.Array, sizes: Sequence[int], width: int
 ) -> tuple[jax.Array, jax.Array]:
-    """The search itself.
-
-    Args:
-      given: `|c|^2 - 2 x.c` of every code of every level, `[B, sum K]`, and `|x|^2`, `[B, 1]`.
-      between: `2 c.c'` of all pairs of codes, `[sum K, sum K]`.
-      sizes: K of each level.
-      width: C.
-    """
+    """Searches, given `|c|^2 - 2 x.c` of all codes `[B, sum K]` and `|x|^2` `[B, 1]`; `between`: `2 c.c'` of pairs."""
     alone, distances = given
     codes = jnp.zeros((len(alone), 1, 0), jnp.int32)
     levels = [slice(*pair) for pair in itertools.pairwise(np.cumsum([0, *sizes]).tolist())]
@@ -92,8 +84,3 @@ def _best(scores: jax.Array, width: int) -> tuple[jax.Array, jax.Array, jax.Arra
 
 def _product(left: jax.Array, right: jax.Array) -> jax.Array:
     return jnp.matmul(left, right.T, precision=jax.lax.Precision.HIGHEST)
-
-
-def num_tuples(codebooks: Codebooks) -> int:
-    """Returns how many code tuples there are: the product of the levels' K."""
-    return math.prod(codebook.shape[0] for codebook in codebooks)

@@ -107,16 +107,12 @@ def code_margins(latents: jax.Array, codebooks: Codebooks) -> jax.Array:
     margins = []
     for codebook in codebooks:
         scores = code_scores(residuals, codebook)
-        best, second = jnp.moveaxis(jax.lax.top_k(_at_least_two(scores), 2)[0], -1, 0)
+        if codebook.shape[0] == 1:
+            scores = jnp.concatenate([scores, jnp.full_like(scores, -jnp.inf)], axis=-1)
+        best, second = jnp.moveaxis(jax.lax.top_k(scores, 2)[0], -1, 0)
         margins.append((best - second) / jnp.maximum(jnp.sum(jnp.square(residuals), axis=-1), 1e-30))
         residuals = residuals - codebook[nearest_codes(residuals, codebook)].astype(jnp.float32)
     return jnp.stack(margins, axis=-1)
-
-
-def _at_least_two(scores: jax.Array) -> jax.Array:
-    if scores.shape[-1] > 1:
-        return scores
-    return jnp.concatenate([scores, jnp.full_like(scores, -jnp.inf)], axis=-1)
 
 
 def sum_codewords(codes: jax.Array, codebooks: Codebooks) -> jax.Array:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -76,7 +76,7 @@ def residual_quantize(
     With "ste" the walk goes over raw codewords with stopped gradients, and one straight-through estimator is applied
     to their sum: the gradient of `quantized` with respect to `latents` is the identity whatever L. "rotation" and
     "diveq" walk in the same way, and have gradients of their own on the sum. "simvq" and "ema" are "ste" over codebooks
-    that move otherwise: those of `simvq.transform_basis`, and constants for `moving_average.move_codewords`. With
+    that move otherwise: those of `codebooks.transform_basis`, and constants for `codebooks.move_codewords`. With
     "gumbel_softmax" each level's assignment is relaxed, and the gradient is that of the soft walk, in which a level's
     residual knows what the levels before it took: it is the product rule's `I - prod(I - J_l)`, not a sum of L terms.
 
@@ -107,51 +107,56 @@ def residual_quantize(
     quantized = jnp.zeros_like(latents)
     steps = []
     for codebook, noise in zip(levels, noises, strict=True):
-        scores = code_scores(remaining, codebook)
-        # Temperature and noise are brought to the scores' unit, not the scores to theirs: dividing would round them,
-        # and a rounded score may tie where the assignment of codes sees none.
-        spacing = codebook_spacing(codebook)
-        level = _choose(scores, codebook, soft, noise, temperature * spacing, noise_scale * spacing, hard)
-        steps.append(_record(level, scores, residual, spacing, temperature, soft))
-        quantized = quantized + level.codeword
-        taken = jax.lax.stop_gradient(level.codeword)
+        steps.append(_take_code(remaining, residual, codebook, soft, noise, temperature, noise_scale, hard))
+        codeword = steps[-1]["codewords"]
+        quantized = quantized + codeword
+        taken = jax.lax.stop_gradient(codeword)
         residual = residual - taken
-        remaining = remaining - (level.codeword if soft and not stop_residual_gradient else taken)
+        remaining = remaining - (codeword if soft and not stop_residual_gradient else taken)
     if method in ("ste", "simvq", "ema"):
         quantized = straight_through(latents, quantized)
     elif method == "rotation":
         quantized = rotate_to(latents, quantized)
     elif method == "diveq":
         quantized = add_error(latents, quantized, key, noise_scale)
-    return _stack(steps, quantized)
+    fields: dict[str, Any] = {name: tuple(step[name] for step in steps) for name in steps[0]}
+    for name in ("codes", "nearest", "codebook_loss", "commitment_loss"):
+        fields[name] = jnp.stack(fields[name], axis=-1)
+    for name in ("residuals", "codewords"):
+        fields[name] = jnp.stack(fields[name], axis=-2)
+    return QuantizerOutput(quantized=quantized, **fields)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Choice:
-    """One level's choice: the code, the codeword with the estimator's gradient, and with the codebook's alone.
-
-    `weights` are those of the choice, with a gradient where the method has one.
-    """
-
-    code: jax.Array
-    weights: jax.Array
-    codeword: jax.Array
-    codeword_of_codebook: jax.Array
-
-
-def _choose(scores, codebook, soft, noise, temperature, noise_scale, hard) -> _Choice:
-    if not soft:
-        code = index_of_largest(scores)
-        weights = jax.nn.one_hot(code, codebook.shape[0], dtype=codebook.dtype)
+def _take_code(remaining, residual, codebook, soft, noise, temperature, noise_scale, hard) -> dict[str, jax.Array]:
+    """Returns a level's part of each field of `QuantizerOutput` but `quantized`."""
+    scores = code_scores(remaining, codebook)
+    # Temperature and noise are brought to the scores' unit, not the scores to theirs: dividing would round them, and a
+    # rounded score may tie where the assignment of codes sees none.
+    spacing = codebook_spacing(codebook)
+    unit = {"temperature": temperature * spacing, "noise_scale": noise_scale * spacing}
+    nearest = index_of_largest(scores)
+    if soft:
+        weights, code = gumbel_softmax(scores, noise=noise, hard=hard, **unit)
     else:
-        weights, code = gumbel_softmax(scores, noise=noise, temperature=temperature, noise_scale=noise_scale, hard=hard)
+        weights, code = jax.nn.one_hot(nearest, codebook.shape[0], dtype=codebook.dtype), nearest
     # The codebook loss speaks of the vector that went forward, and moves the codebook alone.
-    of_codebook = codewords_by_one_hot(jax.lax.stop_gradient(weights), codebook)
-    if not soft:
-        return _Choice(code, weights, of_codebook, of_codebook)
-    # The same product, with the gradient to the weights alone: so the codebook has one gradient to work out, not two.
-    of_weights = codewords_by_one_hot(weights, jax.lax.stop_gradient(codebook))
-    return _Choice(code, weights, of_codebook + (of_weights - jax.lax.stop_gradient(of_weights)), of_codebook)
+    codeword = of_codebook = codewords_by_one_hot(jax.lax.stop_gradient(weights), codebook)
+    if soft:
+        # The same product, with the gradient to the weights alone: so the codebook has one gradient to work out.
+        of_weights = codewords_by_one_hot(weights, jax.lax.stop_gradient(codebook))
+        codeword = of_codebook + (of_weights - jax.lax.stop_gradient(of_weights))
+    probabilities = jax.nn.softmax(scores / unit["temperature"], axis=-1)
+    return {
+        "codes": code,
+        "nearest": code == nearest,
+        "residuals": residual,
+        "codewords": codeword,
+        "logits": scores / spacing,
+        "probabilities": probabilities,
+        "weights": weights if soft else straight_through(probabilities, weights),
+        "codebook_loss": codebook_loss(residual, of_codebook),
+        "commitment_loss": commitment_loss(residual, of_codebook),
+    }
 
 
 def _gumbel_noises(key: jax.Array | None, shape: tuple[int, ...], sizes: Sequence[int]) -> list[jax.Array] | list[None]:
@@ -159,36 +164,3 @@ def _gumbel_noises(key: jax.Array | None, shape: tuple[int, ...], sizes: Sequenc
     if key is None:
         return [None] * len(sizes)
     return jnp.split(standard_gumbel(key, (*shape, sum(sizes))), list(np.cumsum(sizes[:-1])), axis=-1)
-
-
-def _record(level: _Choice, scores, residual, spacing, temperature, soft) -> dict[str, jax.Array]:
-    probabilities = jax.nn.softmax(scores / (temperature * spacing), axis=-1)
-    return {
-        "codes": level.code,
-        "nearest": level.code == index_of_largest(scores),
-        "residuals": residual,
-        "codewords": level.codeword,
-        "logits": scores / spacing,
-        "probabilities": probabilities,
-        "weights": level.weights if soft else straight_through(probabilities, level.weights),
-        "codebook_loss": codebook_loss(residual, level.codeword_of_codebook),
-        "commitment_loss": commitment_loss(residual, level.codeword_of_codebook),
-    }
-
-
-def _stack(steps: list[dict[str, jax.Array]], quantized: jax.Array) -> QuantizerOutput:
-    def along_levels(name: str, axis: int) -> jax.Array:
-        return jnp.stack([step[name] for step in steps], axis=axis)
-
-    return QuantizerOutput(
-        codes=along_levels("codes", -1),
-        nearest=along_levels("nearest", -1),
-        quantized=quantized,
-        residuals=along_levels("residuals", -2),
-        codewords=along_levels("codewords", -2),
-        logits=tuple(step["logits"] for step in steps),
-        probabilities=tuple(step["probabilities"] for step in steps),
-        weights=tuple(step["weights"] for step in steps),
-        codebook_loss=along_levels("codebook_loss", -1),
-        commitment_loss=along_levels("commitment_loss", -1),
-    )

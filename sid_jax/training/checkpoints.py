@@ -19,9 +19,13 @@ from sid_jax.training.processes import agreed
 CHECKPOINTS_FOLDER = "checkpoints"
 
 
-def open_checkpoints(workdir: Path | None, train: ConfigDict) -> Checkpoints | MemoryCheckpoints:
-    """Returns the checkpoints of a run: in its folder, or in memory if it has none."""
-    return Checkpoints(workdir / CHECKPOINTS_FOLDER, train) if workdir else MemoryCheckpoints(train)
+def open_checkpoints(
+    workdir: Path | None, train: ConfigDict
+) -> contextlib.AbstractContextManager[Checkpoints | MemoryCheckpoints]:
+    """Returns the checkpoints of a run, to be used as a context: in its folder, or in memory if it has none."""
+    if workdir is None:
+        return contextlib.nullcontext(MemoryCheckpoints(train))
+    return Checkpoints(workdir / CHECKPOINTS_FOLDER, train)
 
 
 class MemoryCheckpoints:
@@ -36,12 +40,6 @@ class MemoryCheckpoints:
     def __init__(self, train: ConfigDict):
         self._metric, self._sign = train.best_metric, -1 if train.best_mode == "min" else 1
         self._best: tuple[float, int, Any] | None = None
-
-    def __enter__(self) -> MemoryCheckpoints:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
     def save(self, step: int, state: Any, metrics: dict[str, Any] | None) -> None:
         """Copies a state to the host if it is the best so far, the later one of equals, as `Checkpoints` does."""
@@ -83,19 +81,22 @@ class Checkpoints:
 
     def __init__(self, folder: Path, train: ConfigDict, *, read_only: bool = False):
         self._folder = folder
-        self._metric, self._mode = train.best_metric, train.best_mode
+
+        def metric_of(metrics: dict[str, Any]) -> Any:
+            return metrics[train.best_metric]
+
         best = preservation_policy.BestN(
             n=max(1, train.keep_checkpoints - 1),
-            get_metric_fn=lambda metrics: metrics[self._metric],
-            reverse=self._mode == "min",
+            get_metric_fn=metric_of,
+            reverse=train.best_mode == "min",
             keep_checkpoints_without_metrics=False,
         )
         self._manager = ocp.CheckpointManager(
             folder.absolute(),
             item_handlers=ocp.StandardCheckpointHandler(),
             options=ocp.CheckpointManagerOptions(
-                best_fn=lambda metrics: metrics[self._metric],
-                best_mode=self._mode,
+                best_fn=metric_of,
+                best_mode=train.best_mode,
                 preservation_policy=preservation_policy.AnyPreservationPolicy([preservation_policy.LatestN(1), best]),
                 cleanup_tmp_directories=not read_only,
                 read_only=read_only,
@@ -106,13 +107,9 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            with self._saving():
-                self._manager.close()
-        else:
-            # What went wrong is on its way to the user already; a save that fails as well adds nothing.
-            with contextlib.suppress(UserError), self._saving():
-                self._manager.close()
+        # What went wrong is on its way to the user already; a save that fails as well adds nothing.
+        with contextlib.suppress(UserError) if kind else contextlib.nullcontext(), self._saving():
+            self._manager.close()
 
     def save(self, step: int, state: Any, metrics: dict[str, Any] | None) -> None:
         """Saves a state under its step, in the background; without metrics it can be the latest but not the best."""
@@ -180,19 +177,16 @@ class Checkpoints:
             raise UserError(f"cannot save a checkpoint in {self._folder}: {reason}") from error
 
     def _refuse_other_shapes(self, step: int, like: Any) -> None:
-        saved = dict(_shapes(self._manager.item_metadata(step)))
-        for name, shape in _shapes(like):
-            if name in saved and saved[name] != shape:
+        saved = _shapes(self._manager.item_metadata(step))
+        for name, shape in _shapes(like).items():
+            if saved.get(name, shape) != shape:
                 raise UserError(
                     f"the checkpoint {self._folder / str(step)} is of another model: {name} is {saved[name]} in it, "
                     f"{shape} by the config"
                 )
 
 
-def _shapes(tree: Any) -> list[tuple[str, tuple[int, ...]]]:
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return [("/".join(map(_entry, path)), tuple(leaf.shape)) for path, leaf in leaves if hasattr(leaf, "shape")]
-
-
-def _entry(entry: Any) -> str:
-    return str(next(getattr(entry, name) for name in ("key", "name", "idx") if hasattr(entry, name)))
+    named = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+    return {name: tuple(leaf.shape) for name, leaf in named.items() if hasattr(leaf, "shape")}

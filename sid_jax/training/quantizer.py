@@ -41,14 +41,7 @@ def train(
     Args:
       config: as from `sid_jax.config`, or a file in `configs/`.
       workdir: the run's folder, for its settings, checkpoints and metrics.
-      messages: where text goes; to standard output if None.
-      started: `time.monotonic()` from which to count the start-up time; None for now.
-
-    Returns:
-      The run at its best checkpoint; None if it was asked to stop.
-
-    Raises:
-      UserError: for a config, data or a workdir that cannot be used.
+      messages, started: as of `train_quantizer`, which also says what is returned and raised.
     """
     started = started or time.monotonic()
     with agreed():

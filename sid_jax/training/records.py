@@ -22,7 +22,6 @@ from sid_jax.errors import UserError, reason
 from sid_jax.json_file import write_json
 from sid_jax.training.processes import is_first
 
-RUN_ID_FILE = "wandb.json"
 # Seconds: for a sign of life of the server, for the start of a run, and for what is not yet sent at its end.
 _PROBE, _START, _END = 5, 30, 30
 
@@ -173,6 +172,9 @@ class WandbRecords:
 def _begin(project: str, workdir: Path, config: Mapping[str, Any], say: Callable[[str], None]) -> Any:
     import wandb
 
+    id_file = workdir / "wandb.json"
+    if not id_file.exists():
+        write_json(id_file, {"id": uuid.uuid4().hex[:12]})
     settings = wandb.Settings(init_timeout=_START, finish_timeout=_END, silent=True, console="off")
     mode: Any = None
     if "WANDB_MODE" not in os.environ:
@@ -184,7 +186,7 @@ def _begin(project: str, workdir: Path, config: Mapping[str, Any], say: Callable
             )
     run = wandb.init(
         project=project,
-        id=_run_id(workdir),
+        id=json.loads(id_file.read_text())["id"],
         name=workdir.name,
         dir=str(workdir),
         config=dict(config),
@@ -201,28 +203,15 @@ def _begin(project: str, workdir: Path, config: Mapping[str, Any], say: Callable
 def _mode(wandb: Any, settings: Any) -> str:
     """Returns "online" if there are a server and a key; nobody is asked for a key, which would hold up the run."""
     # What the environment and the user's files say of the server is known to the package's own settings alone.
-    if not _answers(wandb.setup(settings=settings).settings.base_url):
+    url = wandb.setup(settings=settings).settings.base_url
+    try:
+        # A refusal is an answer too.
+        with contextlib.suppress(urllib.error.HTTPError):
+            urllib.request.urlopen(url, timeout=_PROBE).close()
+    except (OSError, ValueError):
         return "offline"
     try:
         return "online" if wandb.login(prompt=False) else "offline"
     except wandb.Error:
         # A key that the server does not know, or a server that fell silent.
         return "offline"
-
-
-def _answers(url: str) -> bool:
-    try:
-        urllib.request.urlopen(url, timeout=_PROBE).close()
-    except urllib.error.HTTPError:
-        # A refusal is an answer too.
-        return True
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-def _run_id(workdir: Path) -> str:
-    path = workdir / RUN_ID_FILE
-    if not path.exists():
-        write_json(path, {"id": uuid.uuid4().hex[:12]})
-    return json.loads(path.read_text())["id"]

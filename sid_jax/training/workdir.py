@@ -63,7 +63,13 @@ def claim_workdir(
     with agreed():
         if is_first():
             about = {"data_shape": data_shape, "num_left_out": num_left_out} if data_shape else {}
-            _claim(workdir, config, defaults, fingerprint, about, free_to_change)
+            content = {"config": config.to_dict(), "data_fingerprint": fingerprint, **about}
+            try:
+                workdir.mkdir(parents=True, exist_ok=True)
+                _refuse_another_run(workdir, config, defaults, fingerprint, free_to_change)
+                write_json(workdir / RUN_FILE, content)
+            except OSError as error:
+                raise UserError(f"cannot write {workdir}: {error.strerror}; choose another --workdir") from error
     with agreed():
         if not (workdir / RUN_FILE).exists():
             raise UserError(f"{workdir} is not the folder that the first process has: it must be on a shared disk")
@@ -80,26 +86,6 @@ def _refuse_different_processes(config: ConfigDict, fingerprint: str, free_to_ch
             raise UserError(
                 f"process {number} has other data than process 0 (vectors, ids or histories differ): give all the same"
             )
-
-
-def _claim(
-    workdir: Path,
-    config: ConfigDict,
-    defaults: ConfigDict,
-    fingerprint: str,
-    about: dict[str, Any],
-    free_to_change: Sequence[str],
-) -> None:
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        if (workdir / RUN_FILE).exists():
-            _refuse_another_run(workdir, config, defaults, fingerprint, free_to_change)
-        elif any(path.name != f"{RUN_FILE}.partial" for path in workdir.iterdir()):
-            raise UserError(f"{workdir} is not empty and holds no run: choose another --workdir")
-        content = {"config": config.to_dict(), "data_fingerprint": fingerprint}
-        write_json(workdir / RUN_FILE, content | about)
-    except OSError as error:
-        raise UserError(f"cannot write {workdir}: {error.strerror}; choose another --workdir") from error
 
 
 def read_run(workdir: Path, config: ConfigDict) -> tuple[ConfigDict, str]:
@@ -145,6 +131,10 @@ def _read(workdir: Path) -> dict[str, Any]:
 def _refuse_another_run(
     workdir: Path, config: ConfigDict, defaults: ConfigDict, fingerprint: str, free_to_change: Sequence[str]
 ) -> None:
+    if not (workdir / RUN_FILE).exists():
+        if any(path.name != f"{RUN_FILE}.partial" for path in workdir.iterdir()):
+            raise UserError(f"{workdir} is not empty and holds no run: choose another --workdir")
+        return
     there, known_fingerprint = read_run(workdir, defaults)
     changed = [
         f"{name}: {old!r} there, {new!r} now"
