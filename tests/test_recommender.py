@@ -18,6 +18,7 @@ from sid_jax.recommend import ranker as ranker_module
 from sid_jax.recommend.run import run
 from sid_jax.recommend.training import loop
 from sid_jax.recommender import GenerativeRecommender, load_recommender
+from tests.commands import run as run_words
 from tests.compilations import counting_compilations
 
 NUM_ITEMS = 60
@@ -265,3 +266,14 @@ def test_the_other_models_are_served_too(kind, tmp_path, monkeypatch):
     assert len(set(ids_of(ranking))) == NUM_ITEMS
     short, wider = (recommender.recommend(["sku-1", "sku-2"], k, user="u1", exclude_seen=False) for k in (20, 30))
     assert ids_of(short) == ids_of(ranking)[:20] and ids_of(wider) == ids_of(ranking)[:30]
+
+
+def test_loading_imports_nothing_that_takes_long(fitted, tmp_path):
+    program = (
+        f"import sys, sid_jax; sid_jax.load({str(fitted.save(tmp_path / 'saved'))!r}); "
+        "print(sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    loaded = run_words("-c", program)
+    assert loaded.returncode == 0, loaded.stderr
+    for name in ("flax", "optax", "orbax", "pandas", "scipy", "tensorboardX", "tensorflow"):
+        assert f"'{name}'" not in loaded.stdout

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from sid_jax.errors import UserError
 from sid_jax.ids.table import IdTable
@@ -83,6 +82,9 @@ def best_orders(old: np.ndarray, new: np.ndarray, sizes: Sequence[int]) -> list[
     Returns:
       For each level `[K]`, a permutation: number k goes to what is code `order[k]` now.
     """
+    # Here, since it takes longer to import than everything else that loading an ID table does.
+    from scipy.optimize import linear_sum_assignment
+
     agree, orders = np.ones(len(new), bool), []
     for level, size in enumerate(sizes):
         matched = np.flatnonzero(agree) if agree.any() else np.arange(len(new))
