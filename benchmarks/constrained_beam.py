@@ -17,8 +17,8 @@ from sid_jax.ids.trie import build_trie
 from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.config import default_config
 from sid_jax.recommend.data.id_makers import make_ids
+from sid_jax.recommend.models import build_model
 from sid_jax.recommend.models.beam_search import beam_search
-from sid_jax.recommend.models.build import build_model
 from sid_jax.recommend.models.catalog import build_catalog
 
 

@@ -25,7 +25,7 @@ from sid_jax.ids.trie import Trie, build_trie
 from sid_jax.recommend.config import default_config
 from sid_jax.recommend.data.id_makers import make_ids
 from sid_jax.recommend.data.packing import PackedRows
-from sid_jax.recommend.models.build import build_model
+from sid_jax.recommend.models import build_model
 from sid_jax.recommend.models.catalog import Catalog, build_catalog
 from sid_jax.recommend.training.step import Recipe, make_state, train_steps
 from sid_jax.training.sharding import all_devices

@@ -114,7 +114,7 @@ class GenerativeRecommender:
         from sid_jax.data.inputs import as_histories
         from sid_jax.messages import Messages
         from sid_jax.recommend.artifact import TrainedRecommender, named_params
-        from sid_jax.recommend.cold.content import load_content, names_content
+        from sid_jax.recommend.cold.rankers import load_content, names_content
         from sid_jax.recommend.data.task import divide, make_task
         from sid_jax.recommend.training.loop import train_recommender
 
@@ -373,7 +373,7 @@ def _with_newer_table(trained: TrainedRecommender, ids: str | Path | IdTable, fo
 
 
 def _content_of_files(trained: TrainedRecommender, vectors: str | Path, vector_ids: str | Path) -> Any:
-    from sid_jax.recommend.cold.content import load_content
+    from sid_jax.recommend.cold.rankers import load_content
 
     config = trained.config.copy_and_resolve_references()
     data = config.quantizer.data

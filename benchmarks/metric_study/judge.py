@@ -16,7 +16,7 @@ from sid_jax.recommend.data.split import Split
 from sid_jax.recommend.data.task import Task, make_task
 from sid_jax.recommend.evaluation.evaluate import evaluate
 from sid_jax.recommend.evaluation.metrics import ndcg_at
-from sid_jax.recommend.models.build import build_model
+from sid_jax.recommend.models import build_model
 from sid_jax.recommend.models.catalog import build_catalog
 from sid_jax.recommend.ranker import ModelRanker
 from sid_jax.recommend.training.loop import training_examples

@@ -1,0 +1,1 @@
+"""Generative recommendation on Semantic IDs: data, models, training, evaluation, cold items, joint training."""

@@ -68,7 +68,7 @@ class TrainedRecommender:
         import jax
         from flax import nnx
 
-        from sid_jax.recommend.models.build import build_model
+        from sid_jax.recommend.models import build_model
         from sid_jax.recommend.models.catalog import build_catalog
         from sid_jax.recommend.ranker import ModelRanker
         from sid_jax.training.sharding import all_devices, on_every_device

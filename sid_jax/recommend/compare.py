@@ -24,7 +24,7 @@ from sid_jax.recommend.data.task import Task, load_ids, load_split, make_task
 from sid_jax.recommend.evaluation.evaluate import PER_USER
 from sid_jax.recommend.evaluation.metrics import mean_interval, paired_difference
 from sid_jax.recommend.evaluation.report import figure, interval_text
-from sid_jax.recommend.models.build import build_model
+from sid_jax.recommend.models import build_model
 from sid_jax.recommend.models.catalog import build_catalog
 from sid_jax.recommend.run import ask_for_last_items
 from sid_jax.recommend.training.loop import train_recommender, training_examples

@@ -15,8 +15,7 @@ from sid_jax.messages import Messages
 from sid_jax.recommend.artifact import FOLDER, TrainedRecommender, named_params, publish_recommender
 from sid_jax.recommend.baselines import ItemKNN, Popularity, SemanticKNN
 from sid_jax.recommend.batch import Ranker
-from sid_jax.recommend.cold.content import content_settings, load_content, names_content, needs_content
-from sid_jax.recommend.cold.rankers import slot_rankers
+from sid_jax.recommend.cold.rankers import content_settings, load_content, names_content, needs_content, slot_rankers
 from sid_jax.recommend.config import check_config
 from sid_jax.recommend.data.quantizer import train_ids
 from sid_jax.recommend.data.split import EvaluationExamples

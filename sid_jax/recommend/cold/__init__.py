@@ -1,0 +1,1 @@
+"""Recommending cold items: their scores, and lists with places for them."""

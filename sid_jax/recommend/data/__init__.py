@@ -1,0 +1,1 @@
+"""What a recommender learns from and recommends: IDs, candidates, histories, packed examples."""

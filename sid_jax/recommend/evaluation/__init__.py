@@ -1,0 +1,1 @@
+"""How good recommendations are: item-level metrics with intervals, and their tables."""

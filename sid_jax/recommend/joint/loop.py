@@ -31,11 +31,10 @@ from sid_jax.recommend.config import default_config
 from sid_jax.recommend.data.packing import pack_rows
 from sid_jax.recommend.data.quantizer import train_ids
 from sid_jax.recommend.data.task import Task, load_split, make_task
-from sid_jax.recommend.joint.code_table import CodeTable, build_code_table, most_items
-from sid_jax.recommend.joint.refresh import Refreshed, revive_unused
+from sid_jax.recommend.joint.code_table import CodeTable, Refreshed, build_code_table, most_items, revive_unused
 from sid_jax.recommend.joint.step import JointRecipe, JointState, joint_steps
 from sid_jax.recommend.joint.tokenizer import load_tokenizer, parts, with_model
-from sid_jax.recommend.models.build import build_model
+from sid_jax.recommend.models import build_model
 from sid_jax.recommend.training.loop import (
     Trained,
     free_to_change,

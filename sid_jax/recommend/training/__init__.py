@@ -1,0 +1,1 @@
+"""Training of a recommender: its step, and its job in the run loop."""

@@ -21,7 +21,7 @@ from sid_jax.recommend.config import MADE_IDS, default_config
 from sid_jax.recommend.data.packing import PackedRows, PrefixExamples, pack_rows, prefix_examples
 from sid_jax.recommend.data.task import Task
 from sid_jax.recommend.evaluation.evaluate import evaluate
-from sid_jax.recommend.models.build import build_model
+from sid_jax.recommend.models import build_model
 from sid_jax.recommend.models.catalog import Catalog, build_catalog
 from sid_jax.recommend.ranker import ModelRanker
 from sid_jax.recommend.training.step import Recipe, TrainState, make_state, train_steps

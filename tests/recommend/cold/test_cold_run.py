@@ -10,11 +10,11 @@ from rich.console import Console
 
 from sid_jax.errors import UserError
 from sid_jax.recommend import run as run_module
-from sid_jax.recommend.cold.content import load_content
+from sid_jax.recommend.cold.rankers import load_content
 from sid_jax.recommend.config import check_config
 from sid_jax.recommend.data.split import draw_cold_items
 from sid_jax.recommend.data.task import load_task
-from sid_jax.recommend.models.build import build_model
+from sid_jax.recommend.models import build_model
 from sid_jax.recommend.models.catalog import build_catalog
 from sid_jax.recommend.run import run
 from sid_jax.recommend.training.loop import free_to_change, training_examples

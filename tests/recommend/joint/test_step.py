@@ -20,7 +20,7 @@ from sid_jax.recommend.joint.code_table import BatchItems, CodeTable, build_code
 from sid_jax.recommend.joint.objective import _lack_of_information, joint_loss
 from sid_jax.recommend.joint.step import Course, JointRecipe, JointState, joint_steps, make_quantizer_optimizer
 from sid_jax.recommend.joint.tokenizer import load_tokenizer, parts
-from sid_jax.recommend.models.build import build_model
+from sid_jax.recommend.models import build_model
 from sid_jax.recommend.models.catalog import build_catalog
 from sid_jax.recommend.training.step import Recipe, make_state
 from sid_jax.training.schedules import Lengths
