@@ -1,6 +1,6 @@
 import numpy as np
 
-from sid_jax.recommend.joint.code_table import Refreshed
+from sid_jax.recommend.joint.loop import Refreshed
 
 
 def test_churn_and_usage_as_counted_by_hand():
