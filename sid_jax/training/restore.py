@@ -30,7 +30,7 @@ class TrainedRun:
 
     Attributes:
       config: the resolved settings it was trained with.
-      data: the corpus, the same as in training, with what was held out of it.
+      data: the corpus, the same as in training, with its cold items.
       recipe: what stayed the same from step to step.
       state: at `step`.
       step: the checkpoint's.

@@ -119,7 +119,7 @@ def kmeans_ids(
 
 
 def _with_suffix(codes: np.ndarray, item_ids: np.ndarray, cold: np.ndarray | None) -> np.ndarray:
-    """Returns unique IDs; suffixes of items that are held out follow those of the others, as if they came later."""
+    """Returns unique IDs; suffixes of cold items follow those of the others, as if they came later."""
     new = np.zeros(len(codes), bool) if cold is None else cold
     suffixes = np.empty(len(codes), np.int32)
     for kind in (~new, new):

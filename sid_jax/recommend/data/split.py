@@ -78,7 +78,7 @@ def leave_one_out(histories: Histories, cold: np.ndarray | None = None) -> Split
 
 
 def choose_cold_items(histories: Histories, amount: float, seed: int) -> np.ndarray:
-    """Draws items to be held out of all training (TIGER, 2305.05065, section 4.3: 5 % of the test items).
+    """Draws cold items, to be kept out of all training (TIGER, 2305.05065, section 4.3: 5 % of the test items).
 
     Args:
       histories: U users of N items.
@@ -116,7 +116,7 @@ def _examples(histories: Histories, known: Histories, back: int) -> EvaluationEx
 
 
 def draw_cold_items(config: ConfigDict, amount: float) -> int:
-    """Writes items to be held out of all training into the file `config.data.cold_items`, one id a line.
+    """Writes cold items, to be kept out of all training, into the file `config.data.cold_items`, one id a line.
 
     They are a function of the histories and of `config.seed`. No IDs need be there yet: of those that are made on the
     way, the catalog is that of `config.quantizer.data`.
