@@ -15,13 +15,9 @@ from jax.experimental.layout import Layout, with_layout_constraint
 def matmul(
     values: jax.Array, kernel: jax.Array, precision: jax.lax.Precision | None = None, *, mixed: bool = False
 ) -> jax.Array:
-    """Returns `[..., F] @ [F, G]`.
+    """Returns `[..., F] @ [F, G]`, with a precision that holds for the products of its gradients too.
 
-    Args:
-      values: `[..., F]`.
-      kernel: `[F, G]`.
-      precision: of the product, and of those of its gradients.
-      mixed: whether their factors, float32, are rounded to bfloat16 before; sums are float32 still.
+    If `mixed`, their factors, float32, are rounded to bfloat16 before; sums are float32 still.
     """
     rows = values.reshape(-1, values.shape[-1])
     return _matmul(rows, kernel, precision, mixed).reshape(*values.shape[:-1], kernel.shape[-1])
@@ -132,7 +128,9 @@ class MLP(nnx.Module):
         hidden = inputs
         for layer, layer_key in zip(self.layers[:-1], keys[:-1], strict=True):
             hidden = ACTIVATIONS[self.activation](apply_linear(layer, hidden, mixed=mixed))
-            hidden = _dropout(hidden, self.dropout, layer_key)
+            if layer_key is not None and self.dropout:
+                kept = jax.random.bernoulli(layer_key, 1.0 - self.dropout, hidden.shape)
+                hidden = jnp.where(kept, hidden / (1.0 - self.dropout), 0.0)
         outputs = apply_linear(self.layers[-1], hidden, mixed=mixed)
         return outputs if self.shortcut is None else outputs + apply_linear(self.shortcut, inputs, mixed=mixed)
 
@@ -143,10 +141,3 @@ def apply_linear(layer: nnx.Linear, inputs: jax.Array, *, mixed: bool = False) -
     if layer.bias is None:
         return outputs
     return outputs + jnp.broadcast_to(layer.bias[...], outputs.shape)
-
-
-def _dropout(hidden: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    if key is None or rate == 0.0:
-        return hidden
-    kept = jax.random.bernoulli(key, 1.0 - rate, hidden.shape)
-    return jnp.where(kept, hidden / (1.0 - rate), 0.0)

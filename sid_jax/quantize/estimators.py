@@ -13,11 +13,8 @@ from sid_jax.quantize.nearest import index_of_largest
 def straight_through(latents: jax.Array, quantized: jax.Array) -> jax.Array:
     """Returns `quantized`, bit for bit, with the gradient of the identity on `latents` (Bengio et al., 1308.3432).
 
-    Applied once, to the sum of all levels' codewords: then the encoder's gradient is right for any number of levels.
-
-    Args:
-      latents: `[..., Z]`, the vectors before quantization.
-      quantized: `[..., Z]`, the vectors after it.
+    Latents `[..., Z]` are the vectors before quantization, quantized `[..., Z]` those after it. Applied once, to the
+    sum of all levels' codewords: then the encoder's gradient is right for any number of levels.
     """
     return jax.lax.stop_gradient(quantized) + (latents - jax.lax.stop_gradient(latents))
 
@@ -76,11 +73,8 @@ def rotate_to(latents: jax.Array, quantized: jax.Array) -> jax.Array:
 
     The map `(|q| / |e|) R`, where R is the rotation in the plane of e and q that turns e towards q, takes e to q; it is
     a constant to gradients. So what pulls at q reaches e turned and scaled as q is, and not as if the two were in one
-    place. Without the rescaling the result would have the length of e, and be no sum of codewords.
-
-    Args:
-      latents: `[..., Z]`, the vectors before quantization.
-      quantized: `[..., Z]`, the vectors after it: the sum of all levels' codewords.
+    place. Without the rescaling the result would have the length of e, and be no sum of codewords. Latents e and
+    quantized q `[..., Z]` are as of `straight_through`.
     """
     fixed, target = jax.lax.stop_gradient((latents, quantized))
     latent_norm, target_norm = (_norm(each) for each in (fixed, target))

@@ -100,14 +100,18 @@ def residual_quantize(
     constant = stop_codebook_gradient or method == "ema"
     levels = [jax.lax.stop_gradient(c) if constant else c for c in codebooks]
     soft = method == "gumbel_softmax"
-    noises = _gumbel_noises(key if soft else None, latents.shape[:-1], [len(codebook) for codebook in levels])
-
+    noises: Sequence[jax.Array | None] = [None] * len(levels)
+    if soft and key is not None:
+        # Drawn at one go, which is several times as fast as level by level.
+        sizes = [len(codebook) for codebook in levels]
+        noise = standard_gumbel(key, (*latents.shape[:-1], sum(sizes)))
+        noises = jnp.split(noise, list(np.cumsum(sizes[:-1])), axis=-1)
     remaining = latents  # with the gradient of the soft walk
     residual = latents  # with the gradient of the identity, for the losses
     quantized = jnp.zeros_like(latents)
     steps = []
-    for codebook, noise in zip(levels, noises, strict=True):
-        steps.append(_take_code(remaining, residual, codebook, soft, noise, temperature, noise_scale, hard))
+    for codebook, level_noise in zip(levels, noises, strict=True):
+        steps.append(_take_code(remaining, residual, codebook, soft, level_noise, temperature, noise_scale, hard))
         codeword = steps[-1]["codewords"]
         quantized = quantized + codeword
         taken = jax.lax.stop_gradient(codeword)
@@ -157,10 +161,3 @@ def _take_code(remaining, residual, codebook, soft, noise, temperature, noise_sc
         "codebook_loss": codebook_loss(residual, of_codebook),
         "commitment_loss": commitment_loss(residual, of_codebook),
     }
-
-
-def _gumbel_noises(key: jax.Array | None, shape: tuple[int, ...], sizes: Sequence[int]) -> list[jax.Array] | list[None]:
-    """Returns the noise `[..., K]` of each level; drawn at one go, which is several times as fast as level by level."""
-    if key is None:
-        return [None] * len(sizes)
-    return jnp.split(standard_gumbel(key, (*shape, sum(sizes))), list(np.cumsum(sizes[:-1])), axis=-1)

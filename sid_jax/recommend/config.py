@@ -251,11 +251,7 @@ def default_config() -> ConfigDict:
 
 
 def check_config(config: ConfigDict) -> None:
-    """Refuses a config with a value that no run could use.
-
-    Raises:
-      UserError: with the setting, its value, and what it may be.
-    """
+    """Raises a UserError for a config with a value that no run could use, with what it may be."""
     check_values(config, SETTINGS)
     if config.model.features % config.model.num_heads:
         raise UserError(

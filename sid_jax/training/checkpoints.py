@@ -29,11 +29,7 @@ def open_checkpoints(
 
 
 class MemoryCheckpoints:
-    """The best checkpoint of a run that writes nothing to disk, with the interface of `Checkpoints`.
-
-    Args:
-      train: the config's section, for what "best" means.
-    """
+    """The best checkpoint of a run that writes nothing to disk, with the interface of `Checkpoints`."""
 
     latest_step: int | None = None
 

@@ -35,11 +35,9 @@ def durations_of(train: ConfigDict, shape: tuple[int, int]) -> Durations:
 
 
 def most_steps_a_call(train: ConfigDict, shape: tuple[int, int]) -> int | None:
-    """Returns how many steps a call may take: as many as a block of streamed vectors lasts; None if they are resident.
+    """Returns how many steps a call may take over vectors `[N, D]` float32 of that shape, as many as a block lasts.
 
-    Args:
-      train: the config's section.
-      shape: of the vectors, `[N, D]` float32.
+    It is None if the vectors are resident.
     """
     if math.prod(shape) * _FLOAT_BYTES <= train.resident_bytes:
         return None
@@ -54,13 +52,7 @@ def open_corpus(config: ConfigDict, data: VectorSet, mesh: Mesh) -> ResidentCorp
 
 
 class ResidentCorpus:
-    """All vectors on every device, where each call finds its batches by itself.
-
-    Args:
-      vectors: `[N, D]` float32.
-      relations: of the items; None if no loss wants them.
-      mesh: the devices.
-    """
+    """All vectors `[N, D]` float32 and relations, if a loss wants them, on every device; calls find their batches."""
 
     def __init__(self, vectors: np.ndarray, relations: Relations | None, mesh: Mesh):
         self._mesh = mesh
@@ -85,7 +77,8 @@ class StreamedCorpus:
 
     Args:
       vectors: `[N, D]` float32, memory-mapped.
-      relations, mesh: as of a `ResidentCorpus`.
+      relations: of the items; None if no loss wants them.
+      mesh: the devices.
       seed: of the order.
       batch_size: B.
     """
@@ -139,7 +132,6 @@ class StreamedCorpus:
         return self._order[1][position * self._batch_size :][: self._batch_size]
 
     def _share_out(self, numbers: np.ndarray) -> jax.Array:
-        """Returns `[S, B]` numbers, whose B is shared out over the devices."""
         return share_out(numbers.shape, self._mesh, numbers.__getitem__, axis=1)
 
     def _rows(self, vectors: np.ndarray, rows: np.ndarray) -> jax.Array:

@@ -49,14 +49,9 @@ class Evaluation:
 
 
 def evaluate(recipe: Recipe, state: TrainState, vectors: np.ndarray, most: float, mesh: Mesh) -> Evaluation:
-    """Measures every item of the corpus, and no item is dropped.
+    """Measures a state on every item of the corpus `[N, D]` float32, as it came; no item is dropped.
 
-    Args:
-      recipe: of the run.
-      state: what to measure.
-      vectors: `[N, D]` float32, as they came.
-      most: `max_distinct_rate` of the vectors.
-      mesh: the devices, which share the items; each process gets the figures of all.
+    The devices share the items, and each process gets the figures of all. `most` is `max_distinct_rate` of the vectors.
     """
     measure = functools.partial(_measure, recipe.at(int(state.step) - 1), state, mesh=mesh)
     sizes = [taken.shape[0] for taken in state.taken]

@@ -34,11 +34,7 @@ def reset_moments(
 
     A codeword that starts anew must not be thrown off by the momentum of the one that died.
 
-    Args:
-      optimizer: the one that the state belongs to.
-      opt_state: its state.
-      params: the parameters.
-      forget: bool arrays, in the structure of the parameters and broadcastable to them: True where to forget.
+    `forget` has bool arrays, in the structure of the parameters and broadcastable to them: True where to forget.
     """
     fresh = optimizer.init(params)
     masks = optax.tree.map_params(
@@ -52,11 +48,6 @@ def _kernels(params: Any) -> Any:
         return any(getattr(entry, "key", getattr(entry, "name", None)) == "kernel" for entry in path)
 
     return jax.tree_util.tree_map_with_path(is_kernel, params)
-
-
-def grad_norm(grads: nnx.State) -> jax.Array:
-    """Returns the global L2 norm of the gradients, a scalar."""
-    return optax.tree.norm(grads)
 
 
 def follow_means(state: TrainState, output: QuantizerOutput, decay: jax.Array) -> TrainState:
@@ -76,11 +67,8 @@ def revive_unused(
 ) -> TrainState:
     """Starts codes anew that no item took since the last revival, and forgets what was known of them.
 
-    Args:
-      state: `taken` says which codes those are; all are counted from 0 again.
-      output: of the step's batch, whose residuals are the new codewords.
-      optimizer: the one that the state belongs to.
-      key: PRNG key of the draw.
+    The state's `taken` says which codes those are; all are counted from 0 again. The residuals of the output, that of
+    the step's batch, are the new codewords; the key is of their draw.
     """
     params, statistics = _copied(state.params), _copied(state.statistics)
     quantizer: Any = params["quantizer"]

@@ -113,11 +113,7 @@ def gathered(array: jax.Array) -> np.ndarray:
 
 
 def refuse_several(what: str) -> None:
-    """Refuses to go on with what one process alone can do.
-
-    Raises:
-      UserError: if there are several.
-    """
+    """Raises a UserError if there are several processes, since one alone can do `what`."""
     if jax.process_count() > 1:
         raise UserError(f"{what} is for one process: run the command once without --distributed or --num_processes")
 
@@ -187,13 +183,10 @@ class SharedFlag:
         """
         if jax.process_count() == 1:
             return here
-        before, self._before = self._before, self._ask(here)
-        return before is not None and bool(before)
-
-    def _ask(self, here: bool) -> jax.Array:
         shared_out = NamedSharding(self._mesh, PartitionSpec("data"))
         flags = jax.make_array_from_callback((self._mesh.size,), shared_out, lambda _: np.array([here]))
-        return _any(flags, mesh=self._mesh)
+        before, self._before = self._before, _any(flags, mesh=self._mesh)
+        return before is not None and bool(before)
 
 
 @functools.partial(jax.jit, static_argnames="mesh")

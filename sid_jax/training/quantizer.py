@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from sid_jax.training.processes import agreed, from_first, is_first, noticing_lo
 from sid_jax.training.recipe import Recipe
 from sid_jax.training.records import check_wandb
 from sid_jax.training.restore import TrainedRun
-from sid_jax.training.run_loop import Evaluated, Job, best_of, run
+from sid_jax.training.run_loop import Evaluated, Job, best_of, refuse_divergence, run
 from sid_jax.training.sharding import all_devices, on_every_device, refuse_uneven_batches
 from sid_jax.training.state import TrainState, abstract_model, abstract_state, begin, level_sizes, make_state
 from sid_jax.training.summary import evaluation_text, show_samples, show_summary, steps_text
@@ -163,7 +162,7 @@ class _QuantizerJob(Job[TrainState]):
     def evaluate(self, state: TrainState, step: int, row: dict[str, Any]) -> Evaluated[TrainState]:
         self.evaluation = self.measure(state)
         with agreed():
-            _refuse_divergence(self.evaluation, step)
+            refuse_divergence(self.evaluation.metrics["r2"], step, "reconstruction")
         return Evaluated(state, self.evaluation.metrics, evaluation_text(row, self.evaluation.metrics))
 
 
@@ -187,14 +186,6 @@ def _max_distinct_rate(data: VectorSet) -> float:
             "see whether this is the file, and the column, of vectors"
         )
     return most
-
-
-def _refuse_divergence(evaluation: Evaluation, step: int) -> None:
-    if not math.isfinite(evaluation.metrics["r2"]):
-        raise UserError(
-            f"training has diverged: the reconstruction is not finite at step {step}; lower "
-            "config.train.learning_rate, in a new --workdir"
-        )
 
 
 def _warn_of_noise_at_the_end(recipe: Recipe, messages: Messages) -> None:

@@ -29,14 +29,7 @@ _PROBE, _START, _END = 5, 30, 30
 def open_records(
     workdir: Path | None, step: int, config: ConfigDict, say: Callable[[str], None]
 ) -> list[Records | WandbRecords | MemoryRecords]:
-    """Returns what takes a run's metrics, from `step` on.
-
-    Args:
-      workdir: the run's folder; None keeps the metrics in memory.
-      step: where the run starts or resumes.
-      config: the run's settings; `train.wandb` names a project.
-      say: takes a line for the user.
-    """
+    """Returns what takes a run's metrics, from `step` on: in its folder and where `train.wandb` says, or in memory."""
     if not is_first():
         return []
     if workdir is None:
@@ -118,11 +111,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def check_wandb(project: str) -> None:
-    """Refuses a project where the package is missing.
-
-    Raises:
-      UserError: if it is.
-    """
+    """Raises a UserError if a project is named and the package is missing."""
     if project and importlib.util.find_spec("wandb") is None:
         raise UserError(f"config.train.wandb is {project!r}, but wandb is not installed: run pip install -e '.[wandb]'")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import math
 import signal
 import threading
 import time
@@ -135,11 +136,7 @@ def run(
 
     Killed at any moment and started again, a run ends bit for bit where it would have ended.
 
-    Args:
-      job: what is trained.
-      checkpoints: its states.
-      workdir: for the metrics; None keeps them in memory.
-      messages: where text goes.
+    Metrics go to the workdir; None keeps them in memory.
 
     Raises:
       UserError: if an evaluation finds that training cannot go on.
@@ -156,17 +153,16 @@ def run(
             step += num_steps
             reporter.trained(step, metrics)
             figures, last = None, step == lengths.num_steps
-            if last or step % job.evaluate_every_steps == 0:
+            if evaluates := last or step % job.evaluate_every_steps == 0:
                 jax.block_until_ready(state)
-                seconds += time.monotonic() - began
+            seconds += time.monotonic() - began
+            if evaluates:
                 evaluated = job.evaluate(state, step, reporter.last_row())
                 state = evaluated.state
                 reporter.evaluated(step, evaluated)
                 if evaluated.problem:
                     raise UserError(evaluated.problem)
                 figures = evaluated.figures if job.kind == "eval" else None
-            else:
-                seconds += time.monotonic() - began
             if last or step % lengths.eval_every_steps == 0:
                 checkpoints.save(step, state, figures)
     finished = step >= lengths.num_steps
@@ -177,7 +173,8 @@ def run(
         kept = "Stopped and saved" if workdir else "Stopped"
         goes_on = "; the same command goes on" if workdir else ""
         messages.line(f"{kept} at step {step:,} of {lengths.num_steps:,}{goes_on}.")
-    return Ended(state, step, finished, seconds, reporter.first_steps, reporter.kept_rows, interruption)
+    rows = tuple(row for records in reporter.records for row in records.rows)
+    return Ended(state, step, finished, seconds, reporter.first_steps, rows, interruption)
 
 
 def best_of(job: Job[S], checkpoints: Checkpoints | MemoryCheckpoints, ended: Ended[S]) -> tuple[S, int | None]:
@@ -188,18 +185,31 @@ def best_of(job: Job[S], checkpoints: Checkpoints | MemoryCheckpoints, ended: En
     return checkpoints.restore(best, job.abstract_state()), best
 
 
+def refuse_divergence(value: float, step: int, what: str = "loss") -> None:
+    """Refuses to go on from a loss, or another figure, that is not finite."""
+    if not math.isfinite(value):
+        raise UserError(
+            f"training has diverged: the {what} is not finite at step {step}; lower config.train.learning_rate, in a "
+            "new --workdir"
+        )
+
+
 class _Reporter:
     """Records metrics and shows progress. Use it as a context."""
 
     def __init__(self, job: Job[Any], workdir: Path | None, messages: Messages, step: int):
         self._job, self._messages = job, messages
-        self._records = open_records(workdir, step, job.config, messages.line)
+        self.records = open_records(workdir, step, job.config, messages.line)
         self._bar = messages.progress("training", job.lengths.num_steps, completed=step)
         self._pending: tuple[int, dict[str, Any]] | None = None
         self._row: dict[str, Any] = {}
         self.first_steps: float | None = None
         if not job.quiet:
-            messages.line(_opening(job, step))
+            count, processes, lengths = jax.device_count(), jax.process_count(), job.lengths
+            devices = f"{count} {jax.devices()[0].device_kind} device{'s' * (count > 1)}"
+            devices += f" of {processes} processes" * (processes > 1)
+            steps = f"{lengths.num_steps:,} steps, {lengths.steps_per_epoch} an epoch"
+            messages.line(f"{job.opening()}; {devices}; {steps}{f', resuming at step {step:,}' if step else ''}")
 
     def __enter__(self) -> _Reporter:
         self._bar.__enter__()
@@ -208,12 +218,8 @@ class _Reporter:
     def __exit__(self, *_: object) -> None:
         self.last_row()
         self._bar.__exit__()
-        for records in self._records:
+        for records in self.records:
             records.close()
-
-    @property
-    def kept_rows(self) -> tuple[dict[str, Any], ...]:
-        return tuple(row for records in self._records for row in records.rows)
 
     def trained(self, step: int, metrics: dict[str, Any]) -> None:
         """Takes the metrics of a call that the device is still at work on, and writes down those of the one before."""
@@ -240,17 +246,8 @@ class _Reporter:
             self._messages.line(f"step {step:>6} epoch {row['epoch']:>6.1f}  loss {row['loss']:8.3f}  {evaluated.text}")
 
     def _write(self, kind: str, step: int, metrics: dict[str, Any]) -> None:
-        for records in self._records:
+        for records in self.records:
             records.write(kind, step, metrics)
-
-
-def _opening(job: Job[Any], step: int) -> str:
-    devices = f"{jax.device_count()} {jax.devices()[0].device_kind} device{'s' * (jax.device_count() > 1)}"
-    devices += f" of {jax.process_count()} processes" * (jax.process_count() > 1)
-    resumed = f", resuming at step {step:,}" if step else ""
-    return (
-        f"{job.opening()}; {devices}; {job.lengths.num_steps:,} steps, {job.lengths.steps_per_epoch} an epoch{resumed}"
-    )
 
 
 class Interruption:

@@ -24,11 +24,7 @@ def all_devices() -> Mesh:
 
 
 def refuse_uneven_batches(batch_size: int, mesh: Mesh) -> None:
-    """Refuses a batch that cannot be shared out evenly over the mesh.
-
-    Raises:
-      UserError: with the numbers that could.
-    """
+    """Raises a UserError for a batch that cannot be shared out evenly over the mesh."""
     if batch_size % mesh.size:
         raise UserError(
             f"config.train.batch_size is {batch_size}, which {mesh.size} devices cannot share evenly: make it a "

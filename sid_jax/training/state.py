@@ -74,9 +74,7 @@ def _draw_parameters(shape: tuple[tuple[str, Any], ...], key: jax.Array) -> nnx.
 def begin(config: ConfigDict, vectors: np.ndarray) -> RQVAE:
     """Returns the model at step 0: parameters drawn, scaling fitted, codebooks filled by k-means over the latents.
 
-    Args:
-      config: as from `sid_jax.config`.
-      vectors: `[N, D]` float32, the corpus; the k-means looks at a random sample if it is large.
+    The vectors are the corpus, `[N, D]` float32; the k-means looks at a random sample if it is large.
     """
     data, train = config.data, config.train
     shape, key = model_shape(config, vectors.shape[1]), stream_key(config.seed, "params")

@@ -15,7 +15,7 @@ from sid_jax.data.relations import Relations, draw_partners
 from sid_jax.quantize.codebooks import count_codes
 from sid_jax.streams import stream_key
 from sid_jax.training.objective import Companions, PartnerBatch, batch_loss
-from sid_jax.training.optimizer import follow_means, grad_norm, revive_unused
+from sid_jax.training.optimizer import follow_means, revive_unused
 from sid_jax.training.recipe import Recipe
 from sid_jax.training.sharding import scan_steps
 from sid_jax.training.state import TrainState
@@ -47,7 +47,7 @@ def train_step(
     metrics = {
         "loss": loss,
         **terms,
-        "gradient_norm": grad_norm(grads),
+        "gradient_norm": optax.tree.norm(grads),
         "agreement": jnp.mean(jnp.all(output.quantizer.nearest, axis=-1)),
         "temperature": recipe.temperature(state.step),
         "noise_scale": recipe.noise_scale(state.step),

@@ -54,11 +54,7 @@ def _summary_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
     perplexities = " / ".join(f"{value:.1f}" for value in metrics["perplexity"])
     sizes = " / ".join(map(str, metrics["codebook_size"]))
     return [
-        (
-            "distinct codes / items",
-            f"{metrics['distinct_rate']:.4f}",
-            f"at most {metrics['max_distinct_rate']:.4f}",
-        ),
+        ("distinct codes / items", f"{metrics['distinct_rate']:.4f}", f"at most {metrics['max_distinct_rate']:.4f}"),
         ("items in a collision", f"{metrics['collision_share']:.2%}", f"largest bucket {metrics['largest_bucket']}"),
         ("codes in use, by level", codes, f"of {sizes}"),
         ("perplexity, by level", perplexities, f"of {sizes}"),

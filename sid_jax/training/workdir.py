@@ -89,11 +89,7 @@ def _refuse_different_processes(config: ConfigDict, fingerprint: str, free_to_ch
 
 
 def read_run(workdir: Path, config: ConfigDict) -> tuple[ConfigDict, str]:
-    """Returns the resolved config and the data's fingerprint of a run.
-
-    Args:
-      workdir: the run's folder.
-      config: the default one of its kind, which is filled.
+    """Returns the resolved config, which is the default one of its kind, filled, and the data's fingerprint of a run.
 
     Raises:
       UserError: if there is no run in the workdir, or its record is damaged.

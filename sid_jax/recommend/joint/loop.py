@@ -45,7 +45,6 @@ from sid_jax.recommend.training.loop import (
     free_to_change,
     metrics_row,
     opening,
-    refuse_divergence,
     train_recommender,
 )
 from sid_jax.recommend.training.step import Recipe, make_state
@@ -54,7 +53,7 @@ from sid_jax.training.checkpoints import CHECKPOINTS_FOLDER, Checkpoints
 from sid_jax.training.optimizer import reset_moments
 from sid_jax.training.processes import agreed, from_first, refuse_several
 from sid_jax.training.restore import TrainedRun
-from sid_jax.training.run_loop import Evaluated, Job, run
+from sid_jax.training.run_loop import Evaluated, Job, refuse_divergence, run
 from sid_jax.training.sharding import abstract_on_every_device, all_devices, on_every_device, refuse_uneven_batches
 from sid_jax.training.workdir import claim_workdir
 
@@ -161,7 +160,7 @@ class _JointJob(Job[JointState]):
         return metrics_row(metrics)
 
     def evaluate(self, state: JointState, step: int, row: dict[str, Any]) -> Evaluated[JointState]:
-        refuse_divergence(row, step)
+        refuse_divergence(row["loss"], step)
         state, refreshed = self._refresh(state)
         self._table = None
         return Evaluated(

@@ -19,7 +19,6 @@ from sid_jax.recommend.joint.code_table import CodeTable, items_of
 from sid_jax.recommend.joint.objective import joint_loss
 from sid_jax.recommend.training.step import Metrics, Recipe, TrainState
 from sid_jax.streams import stream_key
-from sid_jax.training.optimizer import grad_norm
 from sid_jax.training.schedules import Lengths, Schedule, frozen
 from sid_jax.training.sharding import scan_steps
 
@@ -223,8 +222,8 @@ def joint_step(
     )
     of_quantizer, quantizer_opt = recipe.optimizer.update(grads["quantizer"], state.opt_state, state.quantizer)
     metrics |= {
-        "gradient_norm": grad_norm(grads["recommender"]),
-        "quantizer_gradient_norm": grad_norm(grads["quantizer"]),
+        "gradient_norm": optax.tree.norm(grads["recommender"]),
+        "quantizer_gradient_norm": optax.tree.norm(grads["quantizer"]),
         "learning_rate": recipe.recommender.learning_rate(state.step),
         "temperature": recipe.course.temperature(state.step),
         "noise_scale": jnp.asarray(recipe.choices(state.step)["noise_scale"]),

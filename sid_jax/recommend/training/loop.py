@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from sid_jax.errors import UserError
 from sid_jax.messages import Messages
 from sid_jax.recommend.batch import user_numbers
 from sid_jax.recommend.config import MADE_IDS, default_config
@@ -28,7 +26,7 @@ from sid_jax.recommend.training.step import Recipe, TrainState, make_state, trai
 from sid_jax.streams import stream_rng
 from sid_jax.training.checkpoints import open_checkpoints
 from sid_jax.training.processes import agreed, from_first, is_first, noticing_loss
-from sid_jax.training.run_loop import Evaluated, Job, best_of, run
+from sid_jax.training.run_loop import Evaluated, Job, best_of, refuse_divergence, run
 from sid_jax.training.sharding import abstract_on_every_device, all_devices, on_every_device, refuse_uneven_batches
 from sid_jax.training.workdir import claim_workdir
 
@@ -152,7 +150,7 @@ class _RecommenderJob(Job[TrainState]):
         return metrics_row(metrics)
 
     def evaluate(self, state: TrainState, step: int, row: dict[str, Any]) -> Evaluated[TrainState]:
-        refuse_divergence(row, step)
+        refuse_divergence(row["loss"], step)
         metrics = evaluate(
             self.ranker(state, self._catalog),
             self._task.split.validation,
@@ -220,12 +218,3 @@ def _validation_users(config: ConfigDict, task: Task) -> np.ndarray | None:
     if wanted == 0 or wanted >= there:
         return None
     return np.sort(stream_rng(0, "validation_users").choice(there, wanted, replace=False))
-
-
-def refuse_divergence(row: dict[str, Any], step: int) -> None:
-    """Refuses to go on from a loss that is not finite."""
-    if not math.isfinite(row["loss"]):
-        raise UserError(
-            f"training has diverged: the loss is not finite at step {step}; lower config.train.learning_rate, in a new "
-            "--workdir"
-        )

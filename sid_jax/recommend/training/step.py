@@ -15,7 +15,6 @@ from ml_collections import ConfigDict
 
 from sid_jax.recommend.models.catalog import Catalog
 from sid_jax.streams import stream_key
-from sid_jax.training.optimizer import grad_norm
 from sid_jax.training.recipe import BaseRecipe
 from sid_jax.training.schedules import Lengths
 from sid_jax.training.sharding import scan_steps
@@ -72,7 +71,7 @@ def train_step(recipe: Recipe, state: TrainState, batch: Any, catalog: Catalog) 
     metrics = {
         "loss": loss,
         "level_loss": level_losses,
-        "gradient_norm": grad_norm(grads),
+        "gradient_norm": optax.tree.norm(grads),
         "learning_rate": recipe.learning_rate(state.step),
     }
     return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state), metrics
