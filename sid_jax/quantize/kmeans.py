@@ -93,14 +93,17 @@ def kmeans_plus_plus(key: jax.Array, points: jax.Array, num_clusters: int) -> ja
     first_key, *keys = jax.random.split(key, num_clusters)
     first = points[jax.random.randint(first_key, (), 0, points.shape[0])]
 
+    def distances_to(centroid: jax.Array) -> jax.Array:
+        return squared_error(points, jnp.broadcast_to(centroid, points.shape))
+
     def draw(nearest: jax.Array, draw_key: jax.Array) -> tuple[jax.Array, jax.Array]:
         # log(0) is -inf: a point on a centroid is not drawn, unless all are.
         chosen = points[jax.random.categorical(draw_key, jnp.log(nearest))]
-        return jnp.minimum(nearest, _distances_to(points, chosen)), chosen
+        return jnp.minimum(nearest, distances_to(chosen)), chosen
 
     if not keys:
         return first[None]
-    _, rest = jax.lax.scan(draw, _distances_to(points, first), jnp.stack(keys))
+    _, rest = jax.lax.scan(draw, distances_to(first), jnp.stack(keys))
     return jnp.concatenate([first[None], rest])
 
 
@@ -139,17 +142,14 @@ def fill_rows(rows: jax.Array, empty: jax.Array, candidates: jax.Array, prioriti
 
 
 def kmeans(points: jax.Array, num_clusters: int, num_iterations: int, key: jax.Array | None = None) -> jax.Array:
-    """Returns centroids `[K, Z]` of points `[N, Z]` float32.
+    """Returns K centroids `[K, Z]` of points `[N, Z]` float32.
 
     Without a key there is no chance in them. Clusters are found by `centroids_by_splitting` along the few longest
     principal axes, and move on as more axes are shown. In many dimensions k-means stays near where it starts; so it
     starts with what most points differ in, and not with what tells single points apart.
 
-    Args:
-      points: to cluster.
-      num_clusters: K.
-      num_iterations: of Lloyd's, with all axes, and as many or 25 with each number of them before.
-      key: PRNG key of k-means++; then all axes are shown from the start.
+    Lloyd's iterations are `num_iterations` with all axes, and as many or 25 with each number of them before. With a key
+    centroids start by k-means++, and all axes are shown from the start.
     """
     if key is not None:
         return lloyd(points, kmeans_plus_plus(key, points, num_clusters), num_iterations)
@@ -190,7 +190,3 @@ def residual_kmeans(
         codebooks.append(kmeans(points, size, num_iterations, level_key))
         points = points - codebooks[-1][nearest_codes(points, codebooks[-1])]
     return codebooks
-
-
-def _distances_to(points: jax.Array, centroid: jax.Array) -> jax.Array:
-    return squared_error(points, jnp.broadcast_to(centroid, points.shape))

@@ -94,7 +94,7 @@ def sweep(
             raise UserError(
                 f"none of the {num_trials} trials in {workdir} succeeded: raise --trials, or search elsewhere"
             )
-        most = _max_distinct_rate(workdir, front[0])
+        most = read_records(trial_folder(workdir, front[0]), "eval")[-1]["max_distinct_rate"]
         print_front(messages, study.trials(), front, most, workdir / TRIALS_FOLDER)
         plot_front(workdir / PLOT_FILE, study.trials(), front, most, own)
         messages.line(f"The picture is {workdir / PLOT_FILE}")
@@ -132,10 +132,6 @@ def _figures(config: ConfigDict, folder: Path) -> dict[str, Any]:
     """Returns what was measured at the checkpoint that an export takes: the best one."""
     metric, sign = config.train.best_metric, 1 if config.train.best_mode == "max" else -1
     return max(read_records(folder, "eval"), key=lambda row: sign * row[metric])
-
-
-def _max_distinct_rate(workdir: Path, trial: Trial) -> float:
-    return read_records(trial_folder(workdir, trial), "eval")[-1]["max_distinct_rate"]
 
 
 def _drop_checkpoints(workdir: Path, study: Study) -> None:

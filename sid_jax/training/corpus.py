@@ -17,12 +17,11 @@ from sid_jax.data.blocks import take_rows
 from sid_jax.data.relations import Partners, Relations, draw_partners
 from sid_jax.data.vector_set import VectorSet
 from sid_jax.streams import stream_key
-from sid_jax.training.objective import Companions, PartnerBatch
 from sid_jax.training.recipe import Recipe
 from sid_jax.training.schedules import Durations
 from sid_jax.training.sharding import epoch_order, on_every_device, share_out
 from sid_jax.training.state import TrainState
-from sid_jax.training.step import Metrics, train_on_batches, train_steps
+from sid_jax.training.step import Companions, Metrics, PartnerBatch, train_on_batches, train_steps
 
 # Of the vectors that a call of a streamed run is given. A few such blocks are in memory: at work, waiting, being read.
 _BLOCK_BYTES = 2**26
