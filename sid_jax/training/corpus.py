@@ -143,7 +143,6 @@ _epoch_order = jax.jit(epoch_order, static_argnums=(0, 2, 3))
 
 
 def _gather(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Returns the vectors of rows `[S, B]`."""
     return take_rows(vectors, rows.reshape(-1)).reshape(*rows.shape, -1)
 
 

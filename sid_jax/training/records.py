@@ -121,12 +121,7 @@ class WandbRecords:
 
     A workdir is one run, whose id lies in it, so that a resumed run goes on there. Without an API key or a server that
     answers, the run is kept in the workdir, in `wandb/`, for `wandb sync` to send later; WANDB_MODE has the last word.
-
-    Args:
-      project: what it is called there.
-      workdir: the run's folder; it exists.
-      config: the run's settings.
-      say: takes a line for the user.
+    The workdir exists; `say` takes a line for the user.
     """
 
     rows: Sequence[dict[str, Any]] = ()

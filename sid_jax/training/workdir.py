@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from sid_jax.errors import UserError
+from sid_jax.errors import UserError, reason
 from sid_jax.json_file import write_json
 from sid_jax.settings import differences, fill
 from sid_jax.training.processes import agreed, gather_texts, is_first
@@ -98,7 +98,7 @@ def read_run(workdir: Path, config: ConfigDict) -> tuple[ConfigDict, str]:
     try:
         return fill(config, content["config"]), content["data_fingerprint"]
     except (KeyError, TypeError) as error:
-        raise UserError(f"{workdir / RUN_FILE} is damaged: {' '.join(str(error).split())}") from error
+        raise UserError(f"{workdir / RUN_FILE} is damaged: {reason(error)}") from error
 
 
 def read_data_shape(workdir: Path) -> tuple[int, int]:
@@ -121,7 +121,7 @@ def _read(workdir: Path) -> dict[str, Any]:
         content = json.loads(path.read_text())
         return {**content, **{name: content[name] for name in ("config", "data_fingerprint")}}
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path} is damaged: {reason(error)}") from error
 
 
 def _refuse_another_run(
