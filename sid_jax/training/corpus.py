@@ -21,7 +21,7 @@ from sid_jax.training.recipe import Recipe
 from sid_jax.training.schedules import Durations
 from sid_jax.training.sharding import epoch_order, on_every_device, share_out
 from sid_jax.training.state import TrainState
-from sid_jax.training.step import Companions, Metrics, PartnerBatch, train_on_batches, train_steps
+from sid_jax.training.step import Companions, Metrics, train_on_batches, train_steps
 
 # Of the vectors that a call of a streamed run is given. A few such blocks are in memory: at work, waiting, being read.
 _BLOCK_BYTES = 2**26
@@ -115,7 +115,7 @@ class StreamedCorpus:
         if self._partners is not None:
             drawn = _draw_for_steps(self._seed, self._partners, items, jnp.arange(step, step + num_steps))
             rows, found = map(np.asarray, drawn)
-            partners = PartnerBatch(self._share_out(rows), self._share_out(found), self._rows(self._vectors, rows))
+            partners = self._share_out(rows), self._share_out(found), self._rows(self._vectors, rows)
         if self._collaborative is not None:
             collaborative = self._rows(np.asarray(self._collaborative), items)
         if partners is None and collaborative is None:

@@ -28,33 +28,18 @@ Metrics = dict[str, Any]
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class PartnerBatch:
-    """For each item of a batch another that is taken with it.
-
-    Attributes:
-      items: `[B]` int32.
-      found: `[B]` bool; where it is False the partner is the item itself and does not count.
-      vectors: `[B, D]`, the partners' input vectors.
-    """
-
-    items: jax.Array
-    found: jax.Array
-    vectors: jax.Array
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
 class Companions:
     """What histories say of a batch's items.
 
     Attributes:
       items: `[B]` int32, the batch's items.
-      partners: None without a contrastive loss.
+      partners: for each item another `[B]` int32 that is taken with it, whether there is one `[B]` bool, and the
+        partners' input vectors `[B, D]`. Without one the partner is the item itself. None without a contrastive loss.
       collaborative: `[B, C]`, the items' co-occurrence vectors, zeros for one that has none; None without an alignment.
     """
 
     items: jax.Array
-    partners: PartnerBatch | None = None
+    partners: tuple[jax.Array, jax.Array, jax.Array] | None = None
     collaborative: jax.Array | None = None
 
 
@@ -104,11 +89,11 @@ def _related_losses(
     settings, items, losses = recipe.model_settings, companions.items, {}
     temperature = settings.contrastive_temperature
     if companions.partners is not None:
-        partners = companions.partners
-        theirs = recipe.quantize(params, statistics, partners.vectors, step).quantized
-        there = contrastive_loss(batch.quantized, theirs, items, partners.items, temperature)
-        back = contrastive_loss(theirs, batch.quantized, partners.items, items, temperature)
-        losses["contrastive_loss"] = settings.contrastive_weight, _mean_where(partners.found, (there + back) / 2)
+        partners, found, vectors = companions.partners
+        theirs = recipe.quantize(params, statistics, vectors, step).quantized
+        there = contrastive_loss(batch.quantized, theirs, items, partners, temperature)
+        back = contrastive_loss(theirs, batch.quantized, partners, items, temperature)
+        losses["contrastive_loss"] = settings.contrastive_weight, _mean_where(found, (there + back) / 2)
     if companions.collaborative is not None:
         aligned = recipe.merged(params, statistics).align(batch.quantized)
         known = jnp.any(companions.collaborative != 0, axis=-1)
@@ -131,8 +116,9 @@ def train_step(
     """
     inputs = recipe.augment(batch, state.step)
     if companions is not None and companions.partners is not None:
-        vectors = recipe.augment(companions.partners.vectors, state.step)
-        companions = dataclasses.replace(companions, partners=dataclasses.replace(companions.partners, vectors=vectors))
+        partners, found, vectors = companions.partners
+        vectors = recipe.augment(vectors, state.step)
+        companions = dataclasses.replace(companions, partners=(partners, found, vectors))
     (loss, (terms, output)), grads = jax.value_and_grad(
         lambda params: batch_loss(recipe, params, state.statistics, inputs, companions, state.step), has_aux=True
     )(state.params)
@@ -212,7 +198,7 @@ def _companions(
     partners = None
     if relations.partners is not None:
         rows, found = draw_partners(stream_key(recipe.seed, "partners", step), relations.partners, items)
-        partners = PartnerBatch(rows, found, vectors[rows])
+        partners = rows, found, vectors[rows]
     collaborative = None if relations.collaborative is None else jnp.asarray(relations.collaborative)[items]
     return Companions(items, partners, collaborative)
 
