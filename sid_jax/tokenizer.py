@@ -100,7 +100,7 @@ class SemanticIdTokenizer:
           KeyboardInterrupt: If training was interrupted. With a workdir, calling `fit` again continues it.
         """
         from sid_jax.data.inputs import vector_set
-        from sid_jax.export.artifact import make_export
+        from sid_jax.export.run import make_export
         from sid_jax.messages import Messages
         from sid_jax.training.quantizer import train_quantizer
 

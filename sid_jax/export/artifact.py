@@ -25,7 +25,6 @@ from sid_jax.ids.table import OWN_COLUMNS, IdTable
 if TYPE_CHECKING:
     from sid_jax.export.encoder import Encoder
     from sid_jax.models.rqvae import RQVAE
-    from sid_jax.training.restore import TrainedRun
 
 # The ID table: one file, or several of so many rows.
 WHOLE_FILE = "ids.parquet"
@@ -126,29 +125,6 @@ class Export:
         from sid_jax.export.encoder import Encoder
 
         return Encoder(self.model)
-
-
-def make_export(
-    run: TrainedRun,
-    *,
-    unique: str | None = None,
-    align_to: IdTable | None = None,
-    about: Mapping[str, Any] | None = None,
-) -> Export:
-    """Returns the export of a run at the state that it has; nothing is written.
-
-    Args:
-      run: what to export.
-      unique: "relocate", "suffix" or "none"; None for what the run's config says.
-      align_to: the IDs of an older model: codes are renumbered so that few change.
-      about: what the manifest is to say besides.
-
-    Raises:
-      UserError: if IDs cannot be made unique, or no item is in `align_to`.
-    """
-    from sid_jax.export.run import export_of_run
-
-    return export_of_run(run, unique=unique, align_to=align_to, about=about)
 
 
 def write_export(export: Export, out: Path, *, records: Path | None = None) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from sid_jax.export.artifact import Export, make_export, write_export
+from sid_jax.export.artifact import Export, write_export
 from sid_jax.export.atomic import refuse_taken
 from sid_jax.export.id_tables import read_id_table
 from sid_jax.export.manifest import content_of, semantic_ids_section, training_curves
@@ -64,10 +64,24 @@ def written(made: Export, out: Path) -> str:
     )
 
 
-def export_of_run(
-    run: TrainedRun, *, unique: str | None, align_to: IdTable | None, about: Mapping[str, Any] | None
+def make_export(
+    run: TrainedRun,
+    *,
+    unique: str | None = None,
+    align_to: IdTable | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> Export:
-    """Returns the export of a run; as of `sid_jax.export.artifact.make_export`."""
+    """Returns the export of a run at the state that it has; nothing is written.
+
+    Args:
+      run: what to export.
+      unique: "relocate", "suffix" or "none"; None for what the run's config says.
+      align_to: the IDs of an older model: codes are renumbered so that few change.
+      about: what the manifest is to say besides.
+
+    Raises:
+      UserError: if IDs cannot be made unique, or no item is in `align_to`.
+    """
     mesh, data = all_devices(), run.data
     most = max_distinct_rate(data.vectors)
     evaluation = evaluate(run.recipe, run.state, data.vectors, most, mesh)

@@ -12,9 +12,9 @@ from rich.console import Console
 
 from sid_jax.config import default_config
 from sid_jax.errors import UserError
-from sid_jax.export.artifact import load_export, make_export
+from sid_jax.export.artifact import load_export
 from sid_jax.export.manifest import content_of
-from sid_jax.export.run import export
+from sid_jax.export.run import export, make_export
 from sid_jax.ids.table import IdTable
 from sid_jax.messages import Messages
 from sid_jax.presets import set_mlp

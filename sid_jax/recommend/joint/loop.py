@@ -21,10 +21,10 @@ from flax import nnx
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from sid_jax.export.artifact import make_export, write_export
+from sid_jax.export.artifact import write_export
 from sid_jax.export.encoder import encode_vectors
 from sid_jax.export.id_tables import read_id_table
-from sid_jax.export.run import written
+from sid_jax.export.run import make_export, written
 from sid_jax.export.weights import model_hash
 from sid_jax.ids.table import IdTable
 from sid_jax.messages import Messages
