@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from sid_jax.json_file import write_json
+from sid_jax.whole_file import write_json
 
 # What a contestant does once it has prepared itself: a round, of so many items.
 Round = Callable[[], int]

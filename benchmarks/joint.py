@@ -28,7 +28,6 @@ from sid_jax import command
 from sid_jax.errors import UserError
 from sid_jax.export.artifact import load_export
 from sid_jax.export.manifest import read_manifest
-from sid_jax.json_file import write_json
 from sid_jax.recommend.compare import Compared, comparison_tables, write_comparison
 from sid_jax.recommend.config import SETTINGS, check_config, default_config
 from sid_jax.recommend.data.task import load_task
@@ -37,6 +36,7 @@ from sid_jax.recommend.run import ask_for_last_items, train_configured
 from sid_jax.recommend.training.loop import free_to_change
 from sid_jax.training.records import read_records
 from sid_jax.training.workdir import claim_workdir
+from sid_jax.whole_file import write_json
 
 _CONFIG = command.config_flag(["joint"])
 _WORKDIR = flags.DEFINE_string("workdir", None, "For runs and figures.", required=True)

@@ -28,12 +28,12 @@ from rich.table import Table
 from sid_jax import SemanticIdTokenizer
 from sid_jax.data.scaling import normalize
 from sid_jax.evaluate import read_labels
-from sid_jax.json_file import write_json
 from sid_jax.metrics.codes import distinct_rate, max_distinct_rate, usage
 from sid_jax.metrics.ids import purity
 from sid_jax.quantize.kmeans import kmeans
 from sid_jax.quantize.nearest import assign_codes, nearest_codes, sum_codewords
 from sid_jax.streams import stream_key
+from sid_jax.whole_file import write_json
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (after the choice of what draws)

@@ -23,7 +23,7 @@ from contest import Contestant, Round, contest
 from rich.console import Console
 from rich.table import Table
 
-from sid_jax.json_file import write_json
+from sid_jax.whole_file import write_json
 
 _ROOT = Path(__file__).parent.parent
 _ROWS_A_BLOCK = 2**16

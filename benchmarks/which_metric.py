@@ -33,7 +33,7 @@ from metric_study.tables import TOKENIZERS, Made  # noqa: E402
 from metric_study.world import World, load_world  # noqa: E402
 
 from sid_jax.errors import UserError  # noqa: E402
-from sid_jax.json_file import write_json  # noqa: E402
+from sid_jax.whole_file import write_json  # noqa: E402
 
 _SETTINGS_FILE, _FIGURES_FILE, _JUDGED_FILE = "settings.json", "figures.json", "judged.jsonl"
 

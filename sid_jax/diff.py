@@ -13,8 +13,8 @@ from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.ids.convert import common_rows, comparable
 from sid_jax.ids.matching import best_orders, renumbered
 from sid_jax.ids.table import IdTable
-from sid_jax.json_file import write_json
 from sid_jax.messages import Messages
+from sid_jax.whole_file import write_json
 
 
 def compare(old: IdTable, new: IdTable) -> dict[str, Any]:

@@ -24,7 +24,6 @@ from sid_jax.errors import UserError, reason
 from sid_jax.export.artifact import load_export
 from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.ids.table import IdTable
-from sid_jax.json_file import write_json
 from sid_jax.messages import Messages
 from sid_jax.metrics.codes import code_figures, max_distinct_rate
 from sid_jax.metrics.ids import (
@@ -39,6 +38,7 @@ from sid_jax.metrics.ids import (
 from sid_jax.metrics.vectors import fidelity_by_depth, nearest_items
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.streams import stream_rng
+from sid_jax.whole_file import write_json
 
 _NEIGHBORS = 10
 # The most items whose neighbors are looked for, among all: beyond, a random sample, and the figures say so.

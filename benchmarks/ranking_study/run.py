@@ -20,8 +20,8 @@ from ranking_study.sides import given_ids, load_ids, make_side, side_names
 from ranking_study.training import rank
 from sid_jax.data.catalogs.movielens.sources import load_movielens
 from sid_jax.data.catalogs.names import movielens_size
-from sid_jax.json_file import write_json
 from sid_jax.training.workdir import claim_workdir
+from sid_jax.whole_file import write_json
 
 RESULTS_FILE = "results.json"
 # What may change between two starts: where things lie, and which sides are asked for beside those that are done.

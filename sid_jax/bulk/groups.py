@@ -8,7 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from sid_jax.bulk.job import Items, Job, items_of, joined, of_part, read_columns, whole_file, write_array, write_columns
+from sid_jax.bulk.job import (
+    Items,
+    Job,
+    items_of,
+    joined,
+    of_part,
+    read_columns,
+    scratch_file,
+    write_array,
+    write_columns,
+)
 from sid_jax.data.blocks import take_rows
 from sid_jax.ids.relocate import tuple_keys
 
@@ -102,6 +112,6 @@ def gather_part(job: Job, piece: tuple[int, Sequence[Group]]) -> None:
     rows = np.sort(np.concatenate([table["row"].to_numpy() for table in tables]))
     write_array(job.file("crowded_rows", part), rows)
     path = job.file("crowded_vectors", part)
-    with whole_file(path) as file:
+    with scratch_file(path) as file:
         for vectors in job.inputs.rows(part, rows, 1024) if len(rows) else ():
             file.write(vectors.data)

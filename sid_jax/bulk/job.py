@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import os
-import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +15,7 @@ import pyarrow as pa
 from sid_jax.data.parts.vector_parts import VectorParts
 from sid_jax.export.weights import read_model
 from sid_jax.models.rqvae import RQVAE
+from sid_jax.whole_file import whole_file
 
 # Kinds of files that stages leave for later ones, and their endings.
 FILES = {
@@ -152,7 +151,7 @@ def codes_of(table: pa.Table) -> np.ndarray:
 def write_columns(path: Path, columns: Mapping[str, np.ndarray | pa.Array]) -> None:
     """Writes columns of one length as an Arrow table, whole or not at all."""
     table = pa.table(dict(columns))
-    with whole_file(path) as file, pa.ipc.new_file(file, table.schema) as writer:
+    with scratch_file(path) as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
 
 
@@ -164,19 +163,14 @@ def read_columns(path: Path) -> pa.Table:
 
 def write_array(path: Path, array: np.ndarray) -> None:
     """Writes one array as .npy."""
-    with whole_file(path) as file:
+    with scratch_file(path) as file:
         np.save(file, array)
 
 
-@contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Gives a file to write, which has its name when the block has ended well."""
+def scratch_file(path: Path) -> contextlib.AbstractContextManager[BinaryIO]:
+    """Gives a whole file to write: two workers may be at one piece, where one is taken for dead and is not."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Two workers may be at the same piece at once, where one is taken for dead and is not.
-    partial = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}")
-    with partial.open("wb") as file:
-        yield file
-    partial.rename(path)
+    return whole_file(path)
 
 
 def of_part(table: pa.Table, part: int) -> pa.Table:

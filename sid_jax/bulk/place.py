@@ -20,7 +20,6 @@ from sid_jax.bulk.job import (
     joined,
     of_part,
     read_columns,
-    whole_file,
     write_columns,
 )
 from sid_jax.export.artifact import shard_name
@@ -28,6 +27,7 @@ from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.relocate import Placing, other_first_codes, places_of_first_code
 from sid_jax.ids.table import IdTable
 from sid_jax.ids.unique import append_suffix
+from sid_jax.whole_file import whole_file
 
 
 def place_group(job: Job, group: Group) -> dict[str, Any]:

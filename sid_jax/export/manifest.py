@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from sid_jax.errors import UserError, reason
-from sid_jax.json_file import write_json
 from sid_jax.settings import RENAMED
+from sid_jax.whole_file import write_json
 
 FORMAT_VERSION = 1
 _NAME = "manifest.json"

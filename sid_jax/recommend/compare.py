@@ -16,7 +16,6 @@ from rich.table import Table
 
 from sid_jax.errors import UserError
 from sid_jax.ids.table import IdTable
-from sid_jax.json_file import write_json
 from sid_jax.messages import Messages
 from sid_jax.recommend.config import check_config
 from sid_jax.recommend.data.quantizer import train_ids
@@ -30,6 +29,7 @@ from sid_jax.recommend.run import ask_for_last_items
 from sid_jax.recommend.training.loop import train_recommender, training_examples
 from sid_jax.recommend.training.step import Recipe, make_state, train_steps
 from sid_jax.training.sharding import all_devices, on_every_device
+from sid_jax.whole_file import write_json
 
 PLAN_FILE = "plan.json"
 RESULTS_FILE = "comparison.json"

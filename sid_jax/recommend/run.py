@@ -10,7 +10,6 @@ import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from sid_jax.json_file import write_json
 from sid_jax.messages import Messages
 from sid_jax.recommend.artifact import FOLDER, TrainedRecommender, named_params, publish_recommender
 from sid_jax.recommend.baselines import ItemKNN, Popularity, SemanticKNN
@@ -25,6 +24,7 @@ from sid_jax.recommend.evaluation.report import print_evaluations, print_samples
 from sid_jax.recommend.joint.loop import train_jointly
 from sid_jax.recommend.training.loop import Trained, train_recommender
 from sid_jax.training.processes import agreed, is_first
+from sid_jax.whole_file import write_json
 
 RESULTS_FILE = "results.json"
 

@@ -19,6 +19,7 @@ from sid_jax.report.gather import Gathered, gather, read_rows
 from sid_jax.report.layout import COLORS
 from sid_jax.report.shown import Shown, shown_items, title_of
 from sid_jax.report.verdict import Figure, Verdict, percent, verdict
+from sid_jax.whole_file import whole_file
 
 REPORT_FILE = "report.html"
 
@@ -48,12 +49,10 @@ def write_report(folder: Path, out: Path | None = None, *, messages: Messages | 
     gathered = gather(folder)
     shown = shown_items(gathered)
     text = _page(gathered, verdict(gathered.manifest, gathered.measured), shown, plots(gathered, shown))
-    partial = out.with_name(f".{out.name}.partial")
     try:
-        partial.write_text(text, encoding="utf-8", newline="\n")
-        partial.replace(out)
+        with whole_file(out) as file:
+            file.write(text.encode())
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise UserError(f"cannot write {out}: {error.strerror}; name another page with --out") from error
     (messages or Messages.to_console()).line(f"The report is {out}")
     return out

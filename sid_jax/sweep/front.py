@@ -11,6 +11,7 @@ from rich.table import Table
 
 from sid_jax.messages import Messages
 from sid_jax.sweep.study import Trial
+from sid_jax.whole_file import whole_file
 
 # Past so many trials on the front, only every other one and so on has its number in the picture.
 _MOST_LABELS = 12
@@ -88,9 +89,8 @@ def plot_front(
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(0.08)
     axes.legend(loc="best", frameon=False, fontsize=9)
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, format="png")
-    partial.replace(path)
+    with whole_file(path) as file:
+        figure.savefig(file, format="png")
 
 
 def _columns(trials: Iterable[Trial]) -> tuple[list[float], list[float]]:

@@ -16,7 +16,6 @@ from ml_collections import ConfigDict
 from sid_jax.config import check_config
 from sid_jax.data.load import load_corpus
 from sid_jax.errors import UserError, reason
-from sid_jax.json_file import write_json
 from sid_jax.messages import Messages
 from sid_jax.settings import differences
 from sid_jax.sweep.front import plot_front, print_front, settings_text
@@ -26,6 +25,7 @@ from sid_jax.training.checkpoints import CHECKPOINTS_FOLDER
 from sid_jax.training.quantizer import train
 from sid_jax.training.records import read_records
 from sid_jax.training.workdir import FREE_TO_CHANGE
+from sid_jax.whole_file import write_json
 
 SWEEP_FILE, STUDY_FILE, PLOT_FILE, TRIALS_FOLDER = "sweep.json", "sweep.db", "front.png", "trials"
 # A trial whose process dies so often, as when it takes too much memory, is given up.

@@ -21,11 +21,11 @@ from sid_jax.export.manifest import read_manifest
 from sid_jax.export.weights import model_from_weights
 from sid_jax.ids.convert import code_type
 from sid_jax.ids.trie import TRIE_FILE, write_trie
-from sid_jax.json_file import write_json
 from sid_jax.messages import Messages
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.tokens.embeddings import level_slices, tally
 from sid_jax.tokens.vocabulary import DEFAULT_PATTERN, Vocabulary
+from sid_jax.whole_file import write_json
 
 TOKENS_FILE, EMBEDDINGS_FILE = "tokens.json", "embeddings.safetensors"
 # Rows of the ID table at a time.

@@ -19,8 +19,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from sid_jax.errors import UserError, reason
-from sid_jax.json_file import write_json
 from sid_jax.training.processes import is_first
+from sid_jax.whole_file import whole_file, write_json
 
 # Seconds: for a sign of life of the server, for the start of a run, and for what is not yet sent at its end.
 _PROBE, _START, _END = 5, 30, 30
@@ -70,9 +70,8 @@ class Records:
 
         path = workdir / "metrics.jsonl"
         kept = [line for line in _lines(path) if json.loads(line)["step"] <= step]
-        partial = path.with_name(f"{path.name}.partial")
-        partial.write_text("".join(kept))
-        partial.replace(path)
+        with whole_file(path) as file:
+            file.write("".join(kept).encode())
         self._file = path.open("a")
         self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
 

@@ -10,9 +10,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from sid_jax.errors import UserError, reason
-from sid_jax.json_file import write_json
 from sid_jax.settings import differences, fill
 from sid_jax.training.processes import agreed, gather_texts, is_first
+from sid_jax.whole_file import write_json
 
 RUN_FILE = "run.json"
 
@@ -128,7 +128,7 @@ def _refuse_another_run(
     workdir: Path, config: ConfigDict, defaults: ConfigDict, fingerprint: str, free_to_change: Sequence[str]
 ) -> None:
     if not (workdir / RUN_FILE).exists():
-        if any(path.name != f"{RUN_FILE}.partial" for path in workdir.iterdir()):
+        if any(not path.name.startswith(f".{RUN_FILE}.") for path in workdir.iterdir()):
             raise UserError(f"{workdir} is not empty and holds no run: choose another --workdir")
         return
     there, known_fingerprint = read_run(workdir, defaults)

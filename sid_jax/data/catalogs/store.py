@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sid_jax.errors import UserError, reason
-from sid_jax.json_file import write_json
+from sid_jax.whole_file import write_json
 
 _ANSWER_SECONDS = 5
 _MANIFEST = "manifest.json"
