@@ -8,7 +8,7 @@ from metric_study.pairs import together_by_chance, together_share_prefix
 from metric_study.tables import Made
 from metric_study.world import World
 from sid_jax.data.histories import Histories
-from sid_jax.metrics.codes import distinct_rate, entropy, gini, largest_bucket, perplexity, usage
+from sid_jax.metrics.codes import code_figures
 from sid_jax.metrics.ids import (
     explained_beyond_chance,
     neighbors_share_prefix,
@@ -33,7 +33,8 @@ def measure(world: World, made: Made) -> dict[str, float]:
     content, together = (explained_beyond_chance(ids, vectors) for vectors in (world.vectors, world.together))
     pairs, by_chance = together_share_prefix(ids, world.pairs), together_by_chance(ids, world.pairs)
     genres = purity(ids[:, :1], world.genres)[0]
-    bits = entropy(made.codes)
+    found = code_figures(made.codes, made.sizes)
+    bits = found["entropy"]
     in_use = [each["in_use"] for each in prefixes_in_use(ids, (ids.max(axis=0) + 1).tolist())]
     figures = {
         "R²": made.r2,
@@ -50,11 +51,11 @@ def measure(world: World, made: Made) -> dict[str, float]:
         "R² of co-occurrence, 2": together[depth - 1],
         "next item's bits, 1": next_bits(world.known, ids[:, :1]),
         "next item's bits, 2": next_bits(world.known, ids[:, :2]),
-        "distinct codes": distinct_rate(made.codes),
-        "largest bucket": float(largest_bucket(made.codes)),
-        "Gini of buckets": gini(made.codes),
-        "codes in use, least level": min(usage(made.codes, made.sizes)),
-        "perplexity / K, 1": perplexity(made.codes, made.sizes)[0] / made.sizes[0],
+        "distinct codes": found["distinct_rate"],
+        "largest bucket": found["largest_bucket"],
+        "Gini of buckets": found["gini"],
+        "codes in use, least level": min(found["usage"]),
+        "perplexity / K, 1": found["perplexity"][0] / made.sizes[0],
         "entropy, 1": bits[0],
         "entropy, all levels": sum(bits),
         "prefixes in use, 1": float(in_use[0]),

@@ -16,7 +16,7 @@ from sid_jax.append.version import Version
 from sid_jax.data.scaling import moments
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.relocate import tuple_keys
-from sid_jax.metrics.codes import code_counts, code_figures
+from sid_jax.metrics.codes import code_counts
 from sid_jax.streams import stream_rng
 
 # Retraining is due if one of these is passed. Where each comes from is said in docs/daily-updates.md.
@@ -51,19 +51,9 @@ class Reference:
     r2_cold: float | None
 
 
-def metrics_of(codes: np.ndarray, sizes: Sequence[int]) -> dict[str, Any]:
-    """Returns the manifest's figures of all codes `[N, L]`, but for those that need the published items' vectors."""
-    return {"num_items": len(codes), "codebook_size": list(sizes), **code_figures(codes, sizes)}
-
-
-def drift_of(published: Published, batch: Batch, version: Version) -> dict[str, Any]:
-    """Returns the drift report.
-
-    Args:
-      published: the version before.
-      batch: the items that are new.
-      version: theirs and all others'.
-    """
+def drift_of(published: Published, version: Version) -> dict[str, Any]:
+    """Returns the drift report of the version after a published one."""
+    batch = version.new
     manifest, codes = published.export.manifest, raw_codes(published.items)
     sizes, reference = published.export.model.quantizer.codebook_sizes, reference_of(manifest)
     new_items = None

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_jax.append.batch import Batch, as_kind, batch_of_arrays, batch_of_files
-from sid_jax.append.drift import drift_of, in_words, metrics_of
+from sid_jax.append.drift import drift_of, in_words
 from sid_jax.append.published import REMOVED_IN, Published, raw_codes, read_published
-from sid_jax.append.version import membership, next_version
+from sid_jax.append.version import next_version
 from sid_jax.bulk.run import refuse_wrong_inputs
 from sid_jax.data.id_lists import read_lines
 from sid_jax.data.parts.vector_parts import VectorParts, list_parts
@@ -27,6 +27,7 @@ from sid_jax.export.manifest import content_of, semantic_ids_section
 from sid_jax.export.weights import model_hash, model_info
 from sid_jax.ids.convert import arrow_ids
 from sid_jax.messages import Messages
+from sid_jax.metrics.codes import code_figures
 from sid_jax.training.restore import restore_model
 
 
@@ -138,20 +139,11 @@ def _next_export(
     *,
     reuse_removed: bool,
 ) -> Export:
-    """Returns the version after a published one.
-
-    Args:
-      published: the one before.
-      batch: items of the input.
-      leaving: ids of items that are to leave.
-      where: what an error calls these.
-      data: what the manifest says of the input.
-      reuse_removed: whether IDs of items that have left may be given to others.
-    """
-    who = membership(published, batch, pa.chunked_array([pc.unique(leaving)], published.kind), where)
-    version = next_version(published, batch, who, reuse_removed=reuse_removed)
+    """Returns the version after a published one; `data` is what the manifest says of the input."""
+    leaving = pa.chunked_array([pc.unique(leaving)], published.kind)
+    version = next_version(published, batch, leaving, where, reuse_removed=reuse_removed)
     before, items, codes = published.export, version.items, raw_codes(version.items)
-    moved = items.semantic_ids[:, : codes.shape[1]] != codes
+    moved, sizes = items.semantic_ids[:, : codes.shape[1]] != codes, before.model.quantizer.codebook_sizes
     manifest = {
         "config": before.manifest["config"],
         "step": before.manifest.get("step"),
@@ -162,8 +154,9 @@ def _next_export(
             published.scheme, published.capacity, items.sizes, moved.any(axis=1).mean(), moved.mean(axis=0)
         ),
         "schema": before.manifest["schema"],
-        "metrics": metrics_of(codes, before.model.quantizer.codebook_sizes),
-        "drift": drift_of(published, batch.rows(np.flatnonzero(who.added)), version),
+        # All but the figures that need the published items' vectors.
+        "metrics": {"num_items": len(codes), "codebook_size": list(sizes), **code_figures(codes, sizes)},
+        "drift": drift_of(published, version),
         "codebooks": model_info(before.model),
     }
     removed_in = pa.array(version.removed_in.astype(np.int32))

@@ -19,97 +19,58 @@ from sid_jax.ids.unique import extend_ids
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Membership:
-    """The rows of two versions' items, of the retired ones and of a batch.
-
-    Attributes:
-      kept: `[N]` bool, published items that stay; the others leave.
-      returns: `[n]` int64, of each item of the batch the row among the retired ones, or -1.
-      known: `[n]` int64, of each item of the batch the row among the published ones, or -1.
-    """
-
-    kept: np.ndarray
-    returns: np.ndarray
-    known: np.ndarray
-
-    @property
-    def added(self) -> np.ndarray:
-        """`[n]` bool, the items of the batch that nobody has heard of."""
-        return (self.returns < 0) & (self.known < 0)
-
-
-def membership(published: Published, batch: Batch, removed: pa.ChunkedArray, where: str) -> Membership:
-    """Compares the ids of a version and of a batch.
-
-    Args:
-      published: the version.
-      batch: items of the input.
-      removed: ids of those who are to leave, no two alike; of those who have left already too.
-      where: what an error calls the list of these.
-
-    Raises:
-      UserError: if one who is to leave is in the batch, or was never there; or if nobody would be left.
-    """
-    there, retired = published.items.arrow_ids, published.retired.arrow_ids
-    leaving, gone = places(removed, there), places(removed, retired)
-    _refuse(removed, (leaving < 0) & (gone < 0), where, "is not in the export: leave it out")
-    _refuse(removed, places(removed, batch.ids) >= 0, where, f"is in {batch.where} too: take it out of one of them")
-    kept = np.ones(len(there), bool)
-    kept[leaving[leaving >= 0]] = False
-    if not kept.any() and not len(batch):
-        raise UserError(f"{where}: names every item, so that none would be left")
-    return Membership(kept, places(batch.ids, retired), places(batch.ids, there))
-
-
-def _refuse(ids: pa.ChunkedArray, wrong: np.ndarray, where: str, words: str) -> None:
-    if wrong.any():
-        first = ids[int(np.flatnonzero(wrong)[0])].as_py()
-        raise UserError(f"{where}: item {first!r} (and {int(wrong.sum()) - 1} more) {words}")
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
 class Version:
     """One version.
 
     Attributes:
       items: those of the version before, in its order, and then those who come, in the order of their ids.
-      added: `[n]`, rows of the items that nobody had heard of.
+      new: the items of the batch that nobody had heard of.
+      added: `[n]`, their rows.
       retired: who has an ID to come back to.
       removed_in: `[R]` int32, in which version each of these was gone.
       counts: what the manifest says of who came and went.
     """
 
     items: IdTable
+    new: Batch
     added: np.ndarray
     retired: IdTable
     removed_in: np.ndarray
     counts: dict[str, int]
 
 
-def next_version(published: Published, batch: Batch, who: Membership, *, reuse_removed: bool) -> Version:
+def next_version(
+    published: Published, batch: Batch, removed: pa.ChunkedArray, where: str, *, reuse_removed: bool
+) -> Version:
     """Returns the version after a published one.
 
     Args:
       published: the one before.
       batch: items of the input.
-      who: of both, and of whom is to leave.
+      removed: ids of those who are to leave, no two alike; of those who have left already too.
+      where: what an error calls the list of these.
       reuse_removed: whether IDs of items that have left may be given to others.
 
     Raises:
-      UserError: if there are not enough free IDs.
+      UserError: if one who is to leave is in the batch, or was never there; if nobody would be left; or if there are
+        not enough free IDs.
     """
+    kept = _kept(published, batch, removed, where)
+    # Of each item of the batch, the row among the retired and among the published ones.
+    returns, known = places(batch.ids, published.retired.arrow_ids), places(batch.ids, published.items.arrow_ids)
     # Of millions no copy is made where none leaves.
-    staying = published.items if who.kept.all() else published.items.take(who.kept)
-    leaving = published.items.take(~who.kept)
-    returning, coming = np.flatnonzero(who.returns >= 0), np.flatnonzero(who.added)
-    back = published.retired.take(who.returns[returning])
+    staying = published.items if kept.all() else published.items.take(kept)
+    leaving = published.items.take(~kept)
+    returning, coming = np.flatnonzero(returns >= 0), np.flatnonzero((returns < 0) & (known < 0))
+    back = published.retired.take(returns[returning])
     away = np.ones(len(published.retired), bool)
-    away[who.returns[returning]] = False
+    away[returns[returning]] = False
     retired = joined([published.retired.take(away), leaving])
     gone = np.full(len(leaving), published.number + 1, np.int32)
     removed_in = np.concatenate([published.removed_in[away], gone])
     there = joined([staying, back])
-    new = _new_items(published, batch.rows(coming), there, retired, reuse_removed)
+    come = batch.rows(coming)
+    new = _new_items(published, come, there, retired, reuse_removed)
     # Who comes back stands among the new ones, in the order of the ids.
     order = np.argsort(np.concatenate([returning, coming]), kind="stable")
     items = joined([staying, joined([back, new]).take(order)])
@@ -122,14 +83,33 @@ def next_version(published: Published, batch: Batch, who: Membership, *, reuse_r
         sizes[-1] = max(sizes[-1], int(items.semantic_ids[:, -1].max(initial=0)) + 1)
     counts = {
         "kept": len(staying),
-        "already_there": int((who.known >= 0).sum()),
+        "already_there": int((known >= 0).sum()),
         "added": len(coming),
         "removed": len(leaving),
         "returned": len(returning),
-        "moved": count_moved(published.items, items),
+        "moved": _count_moved(published.items, items),
         "retired": len(retired),
     }
-    return Version(items.replace(sizes=sizes), added, retired.replace(sizes=sizes), removed_in, counts)
+    return Version(items.replace(sizes=sizes), come, added, retired.replace(sizes=sizes), removed_in, counts)
+
+
+def _kept(published: Published, batch: Batch, removed: pa.ChunkedArray, where: str) -> np.ndarray:
+    """Returns `[N]` bool, the published items that stay; the others leave."""
+    there = published.items.arrow_ids
+    leaving, gone = places(removed, there), places(removed, published.retired.arrow_ids)
+    _refuse(removed, (leaving < 0) & (gone < 0), where, "is not in the export: leave it out")
+    _refuse(removed, places(removed, batch.ids) >= 0, where, f"is in {batch.where} too: take it out of one of them")
+    kept = np.ones(len(there), bool)
+    kept[leaving[leaving >= 0]] = False
+    if not kept.any() and not len(batch):
+        raise UserError(f"{where}: names every item, so that none would be left")
+    return kept
+
+
+def _refuse(ids: pa.ChunkedArray, wrong: np.ndarray, where: str, words: str) -> None:
+    if wrong.any():
+        first = ids[int(np.flatnonzero(wrong)[0])].as_py()
+        raise UserError(f"{where}: item {first!r} (and {int(wrong.sum()) - 1} more) {words}")
 
 
 def _new_items(published: Published, batch: Batch, there: IdTable, retired: IdTable, reuse_removed: bool) -> IdTable:
@@ -167,7 +147,7 @@ def _still_free(published: Published, items: IdTable, retired: IdTable) -> np.nd
     return first_in_group(keys, np.zeros(len(keys)), newest, np.maximum(room, 0))
 
 
-def count_moved(before: IdTable, after: IdTable) -> int:
+def _count_moved(before: IdTable, after: IdTable) -> int:
     """Returns how many items that are in both have another Semantic ID now."""
     rows = places(before.arrow_ids, after.arrow_ids)
     there = rows >= 0

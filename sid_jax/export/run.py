@@ -22,7 +22,7 @@ from sid_jax.ids.unique import extend_ids, make_unique
 from sid_jax.messages import Messages
 from sid_jax.metrics.codes import max_distinct_rate
 from sid_jax.metrics.vectors import report_figures
-from sid_jax.training.evaluate import Evaluation, evaluate, r2_of_codes
+from sid_jax.training.evaluate import evaluate, r2_of_codes
 from sid_jax.training.restore import TrainedRun, restore_run
 from sid_jax.training.sharding import all_devices
 
@@ -85,8 +85,12 @@ def make_export(
     mesh, data = all_devices(), run.data
     most = max_distinct_rate(data.vectors)
     evaluation = evaluate(run.recipe, run.state, data.vectors, most, mesh)
-    alignment = None if align_to is None else _align(run, evaluation, align_to)
-    if alignment is not None:
+    renumbered = {}
+    if align_to is not None:
+        mine, theirs = common_rows(data.ids, align_to.item_ids)
+        renumbered["renumbered"] = alignment = find_alignment(
+            align_to, theirs, evaluation.codes[mine], evaluation.metrics["codebook_size"]
+        )
         run = run.renumbered([np.asarray(order) for order in alignment["orders"]])
         evaluation = evaluate(run.recipe, run.state, data.vectors, most, mesh)
     codes, sizes = evaluation.codes, evaluation.metrics["codebook_size"]
@@ -110,7 +114,7 @@ def make_export(
     manifest = {
         "config": run.config.to_dict(),
         "step": run.step,
-        **({} if alignment is None else {"renumbered": alignment}),
+        **renumbered,
         **(about or {}),
         "data": {
             "source": data.source,
@@ -151,11 +155,6 @@ def _semantic_ids(run: TrainedRun, codes: np.ndarray, sizes: list[int], scheme: 
         scheme, codes[new], run.data.ids[new], sizes, alternatives(new), first, capacity=capacity
     )
     return semantic_ids
-
-
-def _align(run: TrainedRun, evaluation: Evaluation, to: IdTable) -> dict[str, Any]:
-    mine, theirs = common_rows(run.data.ids, to.item_ids)
-    return find_alignment(to, theirs, evaluation.codes[mine], evaluation.metrics["codebook_size"])
 
 
 def _cold_figures(run: TrainedRun, codes: np.ndarray, mesh: Mesh) -> dict[str, float]:

@@ -205,7 +205,7 @@ def allowed_codes(trie: Trie, level: int, nodes: jax.Array) -> jax.Array:
     return mask.reshape(*nodes.shape, size)
 
 
-def leaf_items(trie: Trie, leaves: jax.Array, count: int) -> jax.Array:
+def leaf_places(trie: Trie, leaves: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
     """Returns the first items under leaves, leaf by leaf, for use in jit.
 
     Args:
@@ -214,13 +214,8 @@ def leaf_items(trie: Trie, leaves: jax.Array, count: int) -> jax.Array:
       count: static; how many items are wanted.
 
     Returns:
-      `[B, count]` int32: rows of the ID table; -1 where there are no more.
+      `[B, count]` int32 each: rows of the ID table, -1 where there are no more, and places of their leaves in `leaves`.
     """
-    return leaf_places(trie, leaves, count)[0]
-
-
-def leaf_places(trie: Trie, leaves: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-    """Returns what `leaf_items` does, and `[B, count]` int32: where in `leaves` the leaf of each item is."""
     first, end = _ranges(trie.first_item, leaves)
     filled = jnp.cumsum(end - first, axis=1)
     slots = jnp.arange(count, dtype=jnp.int32)

@@ -26,8 +26,11 @@ def code_figures(codes: np.ndarray, sizes: Sequence[int], max_distinct_rate: flo
       max_distinct_rate: as the function of that name gives it for the vectors; None if it is not known.
 
     Returns:
-      `distinct_rate`, `max_distinct_rate` where it is known, `collision_share`, `largest_bucket`, `usage`,
-      `perplexity`, `gini` and `entropy`; see the functions.
+      `distinct_rate`, the number of distinct tuples divided by N; `max_distinct_rate` where it is known;
+      `collision_share`, the share of the items whose tuple some other item has too; `largest_bucket`, how many items
+      share the most common tuple; `usage` and `perplexity`, as of the functions; `gini`, the Gini coefficient of the
+      sizes of the buckets in use (FORGE, 2509.20904); and `entropy`, for each level that of its codes in bits, of which
+      log2 K is the most (2506.13695).
 
     Raises:
       ValueError: if there are not L sizes, or a code is not below its level's K.
@@ -60,7 +63,7 @@ def figures_of_counts(
         "usage": usage_of_counts(counts),
         "perplexity": perplexity_of_counts(counts),
         "gini": _gini(bucket_sizes, how_many),
-        "entropy": entropy_of_counts(counts),
+        "entropy": [float(-np.sum(share * np.log2(share))) + 0.0 for share in _shares(counts)],
     }
 
 
@@ -77,25 +80,6 @@ def max_distinct_rate(vectors: np.ndarray) -> float:
     hashes = np.concatenate([row_hashes(block) for _, block in in_blocks(vectors)])
     hashes.sort()
     return (1 + np.count_nonzero(hashes[1:] != hashes[:-1])) / len(vectors)
-
-
-def collision_share(codes: np.ndarray) -> float:
-    """Returns the share of the N items whose tuple in codes `[N, L]` some other item has too."""
-    sizes, how_many = _buckets(codes)
-    return float((sizes * how_many)[sizes > 1].sum() / len(codes))
-
-
-def largest_bucket(codes: np.ndarray) -> int:
-    """Returns how many items share the most common tuple in codes `[N, L]`; 1 if no two items collide."""
-    return int(_buckets(codes)[0].max())
-
-
-def gini(codes: np.ndarray) -> float:
-    """Returns the Gini coefficient of the sizes of the buckets of codes `[N, L]` that are in use (FORGE, 2509.20904).
-
-    With n sizes in rising order it is `sum_i (2 i - n - 1) size_i / (n sum_i size_i)`: 0 if all are the same.
-    """
-    return _gini(*_buckets(codes))
 
 
 def usage(codes: np.ndarray, sizes: Sequence[int]) -> list[float]:
@@ -116,34 +100,15 @@ def usage_of_counts(counts: Sequence[np.ndarray]) -> list[float]:
     return [float(np.count_nonzero(level) / len(level)) for level in counts]
 
 
-def perplexity(codes: np.ndarray, sizes: Sequence[int]) -> list[float]:
+def perplexity_of_counts(counts: Sequence[np.ndarray]) -> list[float]:
     """Returns for each level `exp(-sum_k p_k ln p_k)`, with `p_k` the share of the items that have code k.
 
     It is K if all codes are equally common, and 1 if every item has the same.
 
     Args:
-      codes: `[N, L]` int32.
-      sizes: K of each of the L levels.
-
-    Raises:
-      ValueError: if there are not L sizes, or a code is not below its level's K.
+      counts: for each level `[K]`, how many items have each code.
     """
-    return perplexity_of_counts(code_counts(codes, sizes))
-
-
-def perplexity_of_counts(counts: Sequence[np.ndarray]) -> list[float]:
-    """Returns `perplexity` from how often each code was taken: for each level `[K]` int."""
     return [float(np.exp(-np.sum(share * np.log(share)))) for share in _shares(counts)]
-
-
-def entropy(codes: np.ndarray) -> list[float]:
-    """Returns for each level of codes `[N, L]` the entropy of its codes in bits; log2 K is the most (2506.13695)."""
-    return entropy_of_counts([np.bincount(level) for level in codes.T])
-
-
-def entropy_of_counts(counts: Sequence[np.ndarray]) -> list[float]:
-    """Returns `entropy` from how often each code was taken: for each level `[K]` int."""
-    return [float(-np.sum(share * np.log2(share))) + 0.0 for share in _shares(counts)]
 
 
 def distinct_tuples(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -210,7 +175,10 @@ def _buckets(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _gini(sizes: np.ndarray, how_many: np.ndarray) -> float:
-    """Returns `gini` from sizes `[S]`, all different and in rising order, and how many buckets have each."""
+    """Returns the Gini coefficient of sizes `[S]`, all different and in rising order, of which there are so many each.
+
+    With n sizes in rising order it is `sum_i (2 i - n - 1) size_i / (n sum_i size_i)`: 0 if all are the same.
+    """
     ends = np.cumsum(how_many)
     # Of the buckets from number a to b (counted from 1) the sum of 2 i - n - 1 is (b - a + 1)(a + b - n - 1).
     weights = how_many * (2 * ends - how_many - ends[-1])

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sid_jax.ids.trie import allowed_codes, build_trie, children, leaf_items
+from sid_jax.ids.trie import allowed_codes, build_trie, children, leaf_places
 
 IDS = np.array([[1, 0], [0, 2], [1, 0], [0, 0], [1, 1]], np.int32)
 
 
 # Compiled once a shape, where each operation on its own would be.
 jit_children, jit_allowed_codes = (jax.jit(each, static_argnames="level") for each in (children, allowed_codes))
-jit_leaf_items = jax.jit(leaf_items, static_argnames="count")
+jit_leaf_places = jax.jit(leaf_places, static_argnames="count")
 
 
 @st.composite
@@ -64,7 +64,7 @@ def test_a_single_item():
     child, codes, valid = jit_children(trie, 0, jnp.array([0]))
     assert (child.tolist(), codes.tolist(), valid.tolist()) == ([[0]], [[3]], [[True]])
     assert jit_allowed_codes(trie, 0, jnp.array(0)).tolist() == [False, False, False, True, False]
-    assert jit_leaf_items(trie, jnp.array([[0]]), 3).tolist() == [[0, -1, -1]]
+    assert jit_leaf_places(trie, jnp.array([[0]]), 3)[0].tolist() == [[0, -1, -1]]
 
 
 @settings(max_examples=40)
@@ -117,7 +117,7 @@ def test_items_under_leaves_come_leaf_by_leaf_until_there_are_no_more(table, cou
     trie = build_trie(semantic_ids, sizes, priority)
     ids = prefixes(semantic_ids, len(sizes))
     leaves = [[random.randrange(-1, len(ids)) for _ in range(4)] for _ in range(20)]
-    found = jit_leaf_items(trie, np.array(leaves), count)
+    found = jit_leaf_places(trie, np.array(leaves), count)[0]
     assert (found.shape, found.dtype) == ((20, count), jnp.int32)
     for row, beam in zip(found.tolist(), leaves, strict=True):
         items = [item for leaf in beam if leaf >= 0 for item in listed(semantic_ids, priority, ids[leaf])]
@@ -130,7 +130,7 @@ def test_a_walk_inside_jit_over_all_beams_meets_every_item():
         nodes = jnp.zeros((1, 1), jnp.int32)
         for level in range(len(trie.sizes)):
             nodes = children(trie, level, nodes)[0].reshape(1, -1)
-        return leaf_items(trie, nodes, 5)
+        return leaf_places(trie, nodes, 5)[0]
 
     assert walk(build_trie(IDS)).tolist() == [[3, 1, 0, 2, 4]]
 

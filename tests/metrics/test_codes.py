@@ -10,15 +10,10 @@ from hypothesis import strategies as st
 
 from sid_jax.metrics.codes import (
     code_figures,
-    collision_share,
     distinct_rate,
-    entropy,
     figures_of_counts,
-    gini,
     identical_items,
-    largest_bucket,
     max_distinct_rate,
-    perplexity,
     usage,
 )
 
@@ -27,18 +22,19 @@ CODES = np.array([[0, 0], [0, 0], [0, 0], [1, 2], [1, 3], [1, 3], [2, 0], [2, 1]
 
 def test_figures_by_hand():
     assert distinct_rate(CODES) == 5 / 8
-    assert collision_share(CODES) == 5 / 8
-    assert largest_bucket(CODES) == 3
+    figures = code_figures(CODES, (4, 4))
+    assert figures["distinct_rate"] == figures["collision_share"] == 5 / 8
+    assert figures["largest_bucket"] == 3
     assert usage(CODES, (4, 4)) == [3 / 4, 1.0]
     assert usage(CODES, (3, 8)) == [1.0, 1 / 2]
 
 
 def test_perplexity_by_hand():
-    even, alone = perplexity(np.array([[0, 7], [1, 7], [2, 7], [3, 7]], np.int32), (4, 8))
+    even, alone = code_figures(np.array([[0, 7], [1, 7], [2, 7], [3, 7]], np.int32), (4, 8))["perplexity"]
     assert even == pytest.approx(4.0)
     assert alone == 1.0
     # Shares 1/2, 1/4, 1/4: an entropy of 1.5 bits.
-    assert perplexity(np.array([[0], [0], [1], [2]], np.int32), (9,)) == [pytest.approx(2**1.5)]
+    assert code_figures(np.array([[0], [0], [1], [2]], np.int32), (9,))["perplexity"] == [pytest.approx(2**1.5)]
 
 
 def test_max_distinct_rate_counts_rows_that_differ_in_one_bit():
@@ -63,8 +59,11 @@ def test_all_figures_are_ready_for_json():
         "entropy",
     }
     assert "max_distinct_rate" not in code_figures(CODES, (4, 4))
-    for name, figure in (("gini", gini), ("entropy", entropy), ("distinct_rate", distinct_rate)):
-        assert figures[name] == figure(CODES)
+    assert figures["distinct_rate"] == distinct_rate(CODES)
+    # Sizes 1, 1, 1, 2, 3 of buckets: (-4 - 2 + 0 + 2 * 2 + 4 * 3) / (5 * 8). Shares 3, 3, 2 and 4, 1, 1, 2 of 8.
+    assert figures["gini"] == pytest.approx(1 / 4)
+    shares = [np.array([3, 3, 2]) / 8, np.array([4, 1, 1, 2]) / 8]
+    assert figures["entropy"] == pytest.approx([-(share * np.log2(share)).sum() for share in shares])
     assert {type(value) for value in (*figures["usage"], *figures["perplexity"])} == {float}
 
 
@@ -79,8 +78,10 @@ def test_buckets_equal_a_count_of_tuples(tuples):
     codes = np.array(tuples, np.int32)
     counts = Counter(tuples)
     assert distinct_rate(codes) == len(counts) / len(tuples)
-    assert largest_bucket(codes) == max(counts.values())
-    assert collision_share(codes) == sum(count for count in counts.values() if count > 1) / len(tuples)
+    figures = code_figures(codes, (4, 4))
+    assert figures["distinct_rate"] == distinct_rate(codes)
+    assert figures["largest_bucket"] == max(counts.values())
+    assert figures["collision_share"] == sum(count for count in counts.values() if count > 1) / len(tuples)
 
 
 def test_identical_items_are_found():

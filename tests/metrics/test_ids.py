@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sid_jax.metrics.codes import entropy, gini
+from sid_jax.metrics.codes import code_figures
 from sid_jax.metrics.ids import (
     explained_beyond_chance,
     explained_by_prefix,
@@ -24,9 +24,9 @@ def test_figures_by_hand():
     assert prefix_buckets(IDS, 1).tolist() == [0, 0, 0, 1]
     assert prefix_buckets(IDS, 2).tolist() == [0, 0, 1, 2]
     # Sizes 1, 1, 2: (-2 * 1 + 0 * 1 + 2 * 2) / (3 * 4).
-    assert gini(IDS) == pytest.approx(1 / 6)
+    assert code_figures(IDS, (3, 2))["gini"] == pytest.approx(1 / 6)
     # Shares 3/4, 1/4 and 1/2, 1/2.
-    assert entropy(IDS) == pytest.approx([2 - 0.75 * np.log2(3), 1.0])
+    assert code_figures(IDS, (3, 2))["entropy"] == pytest.approx([2 - 0.75 * np.log2(3), 1.0])
     assert prefixes_in_use(IDS, (3, 2)) == [{"in_use": 2, "most": 3}, {"in_use": 3, "most": 4}]
     # Of twelve ordered pairs six are within the first three items, and two are the first two.
     assert same_prefix_by_chance(IDS) == [pytest.approx(6 / 12), pytest.approx(2 / 12)]
