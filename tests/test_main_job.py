@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-import sid_jax
 from sid_jax.config import default_config
 from sid_jax.data.load import load_vectors
+from sid_jax.export.artifact import load_export
 from sid_jax.quantize.nearest import assign_codes, code_margins
 from sid_jax.training.workdir import read_run
 from tests.commands import ROOT, refused, run
@@ -38,7 +38,7 @@ def vectors(job):
 
 def assert_same_but_for_ties(codes, exported, job, vectors):
     """Another framework rounds otherwise, so that a code that wins by less than rounding may go to the second one."""
-    model = sid_jax.load_export(job[0] / "export").model
+    model = load_export(job[0] / "export").model
     margins = np.asarray(code_margins(model.encode(vectors), model.quantizer.codebooks)).min(axis=1)
     other = (codes != exported).any(axis=1)
     assert (margins[other] < 1e-5).all()
@@ -113,7 +113,7 @@ def test_numpy_gives_the_same_codes_for_every_film(job, vectors):
 
 
 def test_an_export_loads_encodes_and_looks_up_in_python(job, vectors):
-    export = sid_jax.load_export(job[0] / "export", verify=True)
+    export = load_export(job[0] / "export", verify=True)
     exported = export.table.codes
     np.testing.assert_array_equal(export.encode(vectors), exported)
     np.testing.assert_array_equal(export.encode(vectors[:5].astype(np.float64)), exported[:5])

@@ -8,7 +8,7 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-import sid_jax
+from sid_jax.export.artifact import load_export
 from sid_jax.messages import Messages
 from sid_jax.report.run import write_report
 from tests.report.conftest import HOSTILE, KINDS, make_export
@@ -76,7 +76,7 @@ def test_it_opens_with_the_verdict_and_draws_every_plot(browser, page, phone):
 
 def test_a_search_finds_the_item_and_its_neighbors(browser, page, small):
     look(browser, page)
-    table = sid_jax.load_export(small).table
+    table = load_export(small).table
     sid = "-".join(map(str, table.semantic_id("item/123")))
     for words in ("number 123", "item/123", sid):
         found = search(browser, words)
@@ -96,7 +96,7 @@ def test_a_search_finds_the_item_and_its_neighbors(browser, page, small):
 
 def test_the_tree_opens_down_to_the_items(browser, page, small):
     look(browser, page)
-    export = sid_jax.load_export(small)
+    export = load_export(small)
     roots = all_of(browser, "#tree > li > div > ul > li > details > summary")
     assert len(roots) == 16
     prefix = roots[0].find_element(By.CSS_SELECTOR, ".sid").text
@@ -116,7 +116,7 @@ def test_the_tree_opens_down_to_the_items(browser, page, small):
 
 def test_moved_crowded_and_identical_items_are_listed(browser, page, small):
     look(browser, page)
-    rows = sid_jax.load_export(small).table.to_arrow().to_pylist()
+    rows = load_export(small).table.to_arrow().to_pylist()
     moved = browser.find_element(By.ID, "moved").text
     assert moved.startswith("1 item had") and f"{'-'.join(map(str, rows[1]['codes']))} → {rows[1]['sid']}" in moved
     identical = browser.find_element(By.ID, "identical").text

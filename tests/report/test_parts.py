@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-import sid_jax
 from sid_jax.errors import UserError
+from sid_jax.export.artifact import load_export
 from sid_jax.export.manifest import read_manifest
 from sid_jax.messages import Messages
 from sid_jax.report import gather as gather_module
@@ -29,7 +29,7 @@ def unpacked(shown):
 
 
 def test_everything_is_counted(small):
-    gathered, export = gather(small), sid_jax.load_export(small)
+    gathered, export = gather(small), load_export(small)
     codes = export.table.codes
     assert gathered.num_items == 400
     for counts, level in zip(gathered.level_counts, codes.T, strict=True):
@@ -54,7 +54,7 @@ def test_the_page_carries_all_items_or_as_many_as_fit(small, monkeypatch):
     assert (shown.num_items, shown.title_column, shown.columns) == (400, "title", ["price", "kind"])
     sids = list(zip(*content["sids"], strict=True))
     assert sids == sorted(sids)
-    table = sid_jax.load_export(small).table
+    table = load_export(small).table
     assert all(table.semantic_id(item) == sid for item, sid in zip(content["ids"], sids, strict=True))
     assert [content["ids"][row] for row in content["moved"]] == ["item/1"]
     monkeypatch.setattr(shown_module, "_MOST_BYTES", len(shown.packed) // 2)

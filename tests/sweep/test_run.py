@@ -39,7 +39,7 @@ class Trainer:
     def __init__(self):
         self.trained, self.instead = [], {}
 
-    def __call__(self, config, folder, console):
+    def __call__(self, config, folder, messages):
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
         number, rate = int(folder.name), float(config.train.learning_rate)
         self.trained.append((number, rate, config.model.hidden_dimensions))
