@@ -38,10 +38,7 @@ def config_flag(names: Iterable[str]) -> flags.FlagHolder[ConfigDict]:
 def run(main: Callable[[], None], about: str | None, settings: Declaration | None = None) -> None:
     """Parses the flags and calls `main`; a mistake of the user's ends in one line on standard error and status 1.
 
-    Args:
-      main: what the command does.
-      about: what --help begins with: the docstring of the command's module.
-      settings: of its config, if it has one.
+    --help begins with `about`, the docstring of the command's module, and lists the settings of its config, if any.
     """
 
     def without_words(words: list[str]) -> None:

@@ -86,12 +86,9 @@ def _reassigned(old: IdTable, new: IdTable) -> int:
 
 
 def diff(old: str, new: str, *, out: str | None = None, messages: Messages | None = None) -> dict[str, Any]:
-    """Prints and returns what became of items and their IDs.
+    """Prints and returns what became of items and their IDs, and writes it to the .json file `out` if there is one.
 
-    Args:
-      old, new: as of `sid_jax.export.id_tables.read_id_table`.
-      out: a .json file for the figures.
-      messages: where to print; standard output if None.
+    Tables are as of `sid_jax.export.id_tables.read_id_table`.
 
     Raises:
       UserError: if a table cannot be read.

@@ -17,9 +17,7 @@ LOGGER = logging.getLogger("sid_jax")
 class Messages:
     """Takes lines, tables and progress. Make one with `to_console`, `to_logging` or `silent`.
 
-    Args:
-      show: takes a rich renderable; a string is rich markup.
-      console: where progress bars are drawn; None draws none.
+    `show` takes a rich renderable and whether a string is rich markup; without a console no progress bars are drawn.
     """
 
     def __init__(self, show: Callable[[RenderableType, bool], None], console: Console | None):

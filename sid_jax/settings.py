@@ -138,13 +138,10 @@ def check_values(config: ConfigDict, declaration: Declaration) -> None:
 
 
 def fill(config: ConfigDict, content: dict[str, Any]) -> ConfigDict:
-    """Returns the config with the values of its saved form.
+    """Returns the config with the values of its saved form; raises KeyError for a field that the config lacks.
 
     Earlier names are read, and settings that no longer exist are passed over. A setting that is newer than the saved
     form gets the value that held before there was one.
-
-    Raises:
-      KeyError: for a field that the config lacks.
     """
     saved = {_current(name): value for name, value in _flat(content).items() if _last(name) not in _REMOVED}
     for name in field_names(config):
@@ -216,13 +213,10 @@ def renamed_flag(argument: str) -> str:
 
 
 def choose(arg: str, methods: Sequence[str], options: Sequence[str]) -> tuple[str, set[str]]:
-    """Reads a config's argument, such as "gumbel" or "gumbel,quick": one method at most, any of the options.
-
-    Returns:
-      The method, the first one if none is named, and the options named.
+    """Returns the method, the first one if none is named, and the options of an argument such as "gumbel,quick".
 
     Raises:
-      UserError: for any other word.
+      UserError: for any other word, or for two methods.
     """
     words = [word for word in arg.split(",") if word]
     named = [word for word in words if word in methods]

@@ -89,13 +89,9 @@ class Batch:
 
 
 def batch_of_files(parts: VectorParts | None, model: RQVAE, kind: pa.DataType, scratch: Path) -> Batch:
-    """Reads and encodes all parts, in memory that does not grow with their vectors.
+    """Reads and encodes all parts, in memory that does not grow with their vectors, which go into a scratch folder.
 
-    Args:
-      parts: of the files; None for no items.
-      model: gives the codes.
-      kind: the type of the ids of the table that is appended to, int64 or string, to which theirs are brought.
-      scratch: a folder for the vectors.
+    `parts` are None for no items. `kind`, int64 or string, is the type of the ids of the table that is appended to.
 
     Raises:
       UserError: if a file cannot be read, an id is there twice or cannot be of that type, or a vector is not finite.
@@ -123,17 +119,10 @@ def batch_of_files(parts: VectorParts | None, model: RQVAE, kind: pa.DataType, s
 
 
 def batch_of_arrays(item_ids: Any, vectors: Any, columns: Any, model: RQVAE, kind: pa.DataType) -> Batch:
-    """Encodes items in memory.
-
-    Args:
-      item_ids: `[n]`.
-      vectors: `[n, D]` real numbers.
-      columns: further columns, `[n]` each: an Arrow table, a DataFrame or a mapping; None for none.
-      model: gives the codes.
-      kind: as of `batch_of_files`.
+    """Encodes items in memory: ids `[n]`, vectors `[n, D]` and further columns, `[n]` each, as of `append_items`.
 
     Raises:
-      UserError: if shapes do not fit, an id is there twice or cannot be of that type, or a vector is not finite.
+      UserError: if shapes do not fit, an id is there twice or cannot be of the type `kind`, or a vector is not finite.
     """
     ids = as_kind(arrow_ids(item_ids), kind, "item_ids")
     num_features = model.mean.shape[0]

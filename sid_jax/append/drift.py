@@ -97,12 +97,9 @@ def fit_of(reference: Reference | None, errors: np.ndarray, own_spread: float) -
 
     R^2 is 1 - (the new items' mean squared error) / (the spread of the items of the first version). With one
     denominator for both, two R^2 differ if and only if the errors do: a batch of one kind of items, whose own spread is
-    small, does not look worse for it, and one that lies far from all others does not look better.
-
-    Args:
-      reference: what to measure by; the new items' own spread if None.
-      errors: `[n, 2]`, squared errors, summed over features, of what codes and Semantic IDs stand for.
-      own_spread: the new items' mean squared distance to their own mean.
+    small, does not look worse for it, and one that lies far from all others does not look better. Errors are `[n, 2]`,
+    squared and summed over features, of codes and of Semantic IDs. `own_spread`, the new items' mean squared distance
+    to their own mean, takes the reference's place where there is none.
     """
     spread = (reference.spread if reference else own_spread) or 1.0
     r2, r2_unique = (1 - errors.mean(axis=0, dtype=np.float64) / spread).tolist()
@@ -112,14 +109,10 @@ def fit_of(reference: Reference | None, errors: np.ndarray, own_spread: float) -
 
 
 def code_shift(new: Sequence[np.ndarray], old: Sequence[np.ndarray]) -> list[dict[str, float]]:
-    """Returns for each level how far the new items' codes are from the old ones'.
+    """Returns for each level how far the new items' codes are from the old ones', of counts `[K]` for each level.
 
-    Args:
-      new, old: for each level `[K]`, how many items have each code.
-
-    Returns:
-      "distance", the Jensen-Shannon distance (base 2: 0 for the same shares, 1 for no code in common), and "by_chance",
-      what 99 of 100 draws of as many items from the old ones stay below.
+    "distance" is the Jensen-Shannon distance (base 2: 0 for the same shares, 1 for no code in common), and "by_chance"
+    what 99 of 100 draws of as many items from the old ones stay below.
     """
     random, found = stream_rng(0, "code_shift"), []
     for ours, theirs in zip(new, old, strict=True):
@@ -142,14 +135,11 @@ def add_up(before: Mapping[str, Any] | None, num_added: int, r2: float) -> dict[
 
 
 def verdict(drift: Mapping[str, Any], num_items: int) -> dict[str, Any]:
-    """Returns whether to train anew, and why.
+    """Returns "retraining_is_due", and "checks": of each "what", "value", "threshold" and "due".
 
     Args:
       drift: "reference", "new_items" (None for none) and "since_training".
       num_items: of the version, all together.
-
-    Returns:
-      "retraining_is_due", and "checks": of each "what", "value", "threshold" and "due".
     """
     reference, new, since = drift["reference"], drift["new_items"], drift["since_training"]
     checks: list[dict[str, Any]] = []

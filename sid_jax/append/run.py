@@ -87,9 +87,8 @@ def append(
     Args:
       export: a folder that `export.py` wrote.
       out: where to; it must not exist, or be empty.
-      inputs: files, folders or patterns of new vectors, as of `sid_jax.data.parts.vector_parts.list_parts`; none at all
-        where items are removed only. Items that the export has already keep their rows.
-      ids_paths: for files without ids of their own, a file with ids each.
+      inputs, ids_paths: files of new vectors, as of `sid_jax.bulk.run.export_files`; none at all where items are
+        removed only. Items that the export has already keep their rows.
       removed: a text file with the ids of items that leave, one a line.
       reuse_removed: whether IDs of items that have left may be given to others.
       workdir: the run that the export was made from, which is compared with it; the export suffices without.

@@ -68,7 +68,8 @@ def _encoded(
         # A sum may be infinite where no value is.
         if not finite[: len(ids)].all() and len(not_finite(vectors)):
             refuse_bad_rows(job.inputs)
-        return ids, codes[: len(ids)], _joined_hashes(hashes[: len(ids)]), moments[None]
+        high, low = hashes[: len(ids)].astype(np.uint64).T
+        return ids, codes[: len(ids)], high << np.uint64(32) | low, moments[None]
 
     for ids, vectors in blocks:
         padded = np.pad(vectors, ((0, size - len(vectors)), (0, 0))) if len(vectors) < size else vectors
@@ -134,10 +135,6 @@ def _moments(model: RQVAE, vectors: jax.Array, codes: jax.Array, counted: jax.Ar
 
 def _hash_factors(num_features: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 2**31, (num_features, 2), np.uint32) * np.uint32(2) + np.uint32(1)
-
-
-def _joined_hashes(hashes: np.ndarray) -> np.ndarray:
-    return hashes[:, 0].astype(np.uint64) << np.uint64(32) | hashes[:, 1].astype(np.uint64)
 
 
 @contextlib.contextmanager

@@ -29,11 +29,7 @@ class Engine(Protocol):
     def map(self, stage: Stage, job: Job, pieces: Sequence[Any], *, on_device: bool) -> Iterator[Any]:
         """Yields what each piece came to, in the order of the pieces.
 
-        Args:
-          stage: a function of a module.
-          job: whose.
-          pieces: what there is to do.
-          on_device: whether a piece is the model's work, which uses all of a machine.
+        The stage is a function of a module. With `on_device` a piece is the model's work, which uses all of a machine.
         """
 
 
@@ -45,30 +41,24 @@ class LocalEngine:
         if on_device:
             for piece in pieces:
                 yield stage(job, piece)
-                _give_back_memory()
+                _trim()(0)
             return
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as threads:
             for result in threads.map(lambda piece: stage(job, piece), pieces):
                 yield result
-                _give_back_memory()
-
-
-def _give_back_memory() -> None:
-    """Gives what is free in the C library's heap back to the system, where that is glibc's; else it does nothing.
-
-    Left to itself it keeps holes between what it has given out, and a process grows with the pieces that it has done.
-    """
-    trim = _trim()
-    if trim is not None:
-        trim(0)
+                _trim()(0)
 
 
 @functools.cache
-def _trim() -> ctypes._NamedFuncPointer | None:
+def _trim() -> Callable[[int], Any]:
+    """Returns what gives free memory of the C library's heap back to the system, where that is glibc's; else nothing.
+
+    Left to itself it keeps holes between what it has given out, and a process grows with the pieces that it has done.
+    """
     try:
         return ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError, TypeError):
-        return None
+        return lambda padding: None
 
 
 class RayEngine:

@@ -78,10 +78,7 @@ def count_group(job: Job, group: Group) -> dict[str, Any]:
 class SpilledRows:
     """Vectors of crowded items, read from the disk as they are asked for: rows of an array `[n, D]`, most of it void.
 
-    Args:
-      job: whose.
-      part, row: `[n]`, where each item stands.
-      known: `[n]` bool, which of them are crowded.
+    `part` and `row`, `[n]`, say where each item stands, and `known`, `[n]` bool, which of them are crowded.
     """
 
     def __init__(self, job: Job, part: np.ndarray, row: np.ndarray, known: np.ndarray):

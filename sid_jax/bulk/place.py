@@ -54,11 +54,8 @@ def place_group(job: Job, group: Group) -> dict[str, Any]:
 def admit_leaving(job: Job, groups: Sequence[Group], counts: np.ndarray, leaving: np.ndarray) -> list[dict[str, Any]]:
     """Gives places under other first codes to the rows that have none; it writes them as groups after the last.
 
-    Args:
-      job: whose.
-      groups: all of them, placed.
-      counts: `[K]`, how many items each first code was chosen for.
-      leaving: `[K]`, how many of them have no place there.
+    All groups are placed. `counts` `[K]` says for how many items each first code was chosen, `leaving` `[K]` how many
+    of them have no place there.
     """
     homeless = joined([items_of(read_columns(job.file("leaving", group.number))) for group in groups])
     everyone = np.arange(len(homeless.part))

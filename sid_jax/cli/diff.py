@@ -19,7 +19,6 @@ def run() -> None:
 
 
 def _main(words: list[str]) -> None:
-    """Compares the two tables that the words name."""
     from sid_jax.diff import diff
 
     if len(words) != 2:

@@ -47,7 +47,6 @@ def run() -> None:
 
 
 def _main() -> None:
-    """Measures the IDs that the flags name."""
     from sid_jax.evaluate import evaluate_ids
 
     evaluate_ids(

@@ -88,7 +88,6 @@ def run() -> None:
 
 
 def _main() -> None:
-    """Exports what the flags name, and makes a report of it."""
     out = Path(_OUT.value)
     if _APPEND_TO.value is not None:
         if _ALIGN_TO.value is not None:

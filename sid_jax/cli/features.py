@@ -40,7 +40,6 @@ def run() -> None:
 
 
 def _main() -> None:
-    """Writes what the flags name."""
     if not (_ROWS.value or _FITTED.value):
         raise UserError("say how many rows the embedding table may have, --rows=2000, or name features by --fitted")
     how = [f"--{flag.name}" for flag in (_KIND, _WINDOW, _HASHED, _SEED) if flag.present]

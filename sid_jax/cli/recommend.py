@@ -40,7 +40,6 @@ def run() -> None:
 
 
 def _main(words: list[str]) -> None:
-    """Does what the flags say."""
     if words and _COMPARE.value is None:
         raise UserError(f"{words[0]!r} is not a flag; a setting is --config.name=value")
     if _DRAW_COLD.value is not None:

@@ -22,7 +22,6 @@ def run() -> None:
 
 
 def _main(words: list[str]) -> None:
-    """Writes the report of the export that is named."""
     if len(words) != 1:
         raise UserError(f"name one export, as in sid-jax report exports/items; found {len(words)} names")
     from sid_jax.report.run import write_report

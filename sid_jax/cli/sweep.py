@@ -26,7 +26,6 @@ def run() -> None:
 
 
 def _main() -> None:
-    """Sweeps what the flags describe."""
     from sid_jax.sweep.run import sweep
     from sid_jax.sweep.space import load_space
 

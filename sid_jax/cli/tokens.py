@@ -30,7 +30,6 @@ def run() -> None:
 
 
 def _main(words: list[str]) -> None:
-    """Writes what the flags name."""
     if len(words) != 1:
         raise UserError("name one export: sid-jax tokens exports/NAME --out=DIR")
     from sid_jax.tokens.write import write_tokens

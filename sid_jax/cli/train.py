@@ -28,7 +28,6 @@ def run(started: float) -> None:
 
 
 def _main(started: float) -> None:
-    """Trains the run that the flags describe."""
     from sid_jax.training.quantizer import train
 
     processes.join()

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from sid_jax.errors import UserError
+from sid_jax.errors import UserError, reason
 from sid_jax.export.atomic import atomic_folder
 from sid_jax.export.codebooks import read_codebooks
 from sid_jax.export.manifest import content_of, read_manifest, read_measured, write_manifest, write_measured
@@ -236,9 +236,7 @@ def _read_table(files: list[Path], manifest: Mapping[str, Any], folder: Path, nu
             check=False,
         )
     except (pa.ArrowException, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        raise UserError(
-            f"the ID table in {folder} cannot be read: {' '.join(str(error).split())[:200]}; export again"
-        ) from error
+        raise UserError(f"the ID table in {folder} cannot be read: {reason(error)}; export again") from error
 
 
 def _matrix(lists: pa.ChunkedArray, length: int) -> np.ndarray:

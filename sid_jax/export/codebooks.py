@@ -15,7 +15,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
-from sid_jax.errors import UserError
+from sid_jax.errors import UserError, reason
 from sid_jax.export.torch_file import write_torch_file
 
 _SAFETENSORS = "codebooks.safetensors"
@@ -68,8 +68,7 @@ def read_codebooks(
         scaling = {name: tensors.pop(f"scaling.{name}") for name in _SCALING}
         codebooks = _take_codebooks(tensors)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} is corrupt ({type(error).__name__}: {reason}): export again") from error
+        raise UserError(f"{path} is corrupt ({type(error).__name__}: {reason(error)}): export again") from error
     return codebooks, tensors, scaling, info
 
 

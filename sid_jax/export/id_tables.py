@@ -33,7 +33,7 @@ _WHOLE_CODE = re.compile(r"[0-9]{1,18}")
 _SOURCE = re.compile(r"(?P<path>.+\.(?:json|npy|parquet|csv))(?P<offset>[+-][0-9]{1,18})", re.DOTALL)
 
 # Item ids, codes not yet checked, titles.
-_Content = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+_Content = tuple[np.ndarray, np.ndarray, pa.ChunkedArray | None]
 
 
 def parse_id_source(text: str) -> tuple[Path, int]:
@@ -109,8 +109,11 @@ def _read_parquet(files: Sequence[Path], id_column: str | None) -> _Content:
         raise UserError(f"{path}: not a readable .parquet file ({reason(error)}); write it anew") from error
     item_ids = ids_from_arrow(table[id_column], f"{path}: column {id_column!r}")
     codes = _codes_from_arrow(table["semantic_id"], item_ids, path)
-    has_titles = names.count("title") == 1 and _is_text(_plain(table["title"]).type)
-    return item_ids, codes, _objects(_plain(table["title"])) if has_titles else None
+    titles = table["title"] if names.count("title") == 1 else None
+    if titles is not None and pa.types.is_dictionary(titles.type):
+        titles = titles.cast(titles.type.value_type)
+    is_text = titles is not None and (pa.types.is_string(titles.type) or pa.types.is_large_string(titles.type))
+    return item_ids, codes, titles if is_text else None
 
 
 def _codes_from_arrow(column: pa.ChunkedArray, item_ids: np.ndarray, path: Path) -> np.ndarray:
@@ -144,19 +147,6 @@ def _read_csv(path: Path) -> _Content:
             raise UserError(f"{path}: item {item!r} has {shown(' '.join(each))}; write codes as 12 4 91 or 12-4-91")
     _check_lengths(np.array([len(each) for each in codes], np.int64), item_ids, path)
     return item_ids, np.array([list(map(int, each)) for each in codes], object), None
-
-
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Returns a column of categories as what they stand for."""
-    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
-
-
-def _objects(column: pa.ChunkedArray) -> np.ndarray:
-    return np.array(column.to_pylist(), dtype=object)
 
 
 def _read_json(path: Path) -> _Content:

@@ -104,14 +104,10 @@ def content_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
 def semantic_ids_section(
     scheme: str, capacity: int, sizes: Sequence[int], moved: float, moved_by_level: np.ndarray
 ) -> dict[str, Any]:
-    """Returns what a manifest says of how Semantic IDs were made.
+    """Returns what a manifest says of how Semantic IDs were made, with L levels of K `sizes`, a suffix's included.
 
-    Args:
-      scheme: one of `sid_jax.ids.unique.SCHEMES`.
-      capacity: how many items may share an ID under "relocate".
-      sizes: K of each level of a Semantic ID, a suffix's included.
-      moved: the share of the items whose ID differs from the codes that the model assigned.
-      moved_by_level: `[L]`, the same for each level of the codes.
+    `moved` is the share of the items whose ID differs from the codes that the model assigned; `moved_by_level` the same
+    for each level of the codes.
     """
     return {
         "scheme": scheme,
@@ -157,10 +153,8 @@ def read_measured(folder: Path) -> dict[str, Any]:
 def training_curves(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, list[Any]]]:
     """Returns of each kind of record its numbers by name, each as a list over at most 200 steps, the last among them.
 
-    A number that is not finite is None; one for each level becomes `name/1`, `name/2`, …
-
-    Args:
-      rows: records as of `sid_jax.training.records`.
+    A number that is not finite is None; one for each level becomes `name/1`, `name/2`, … Rows are as of
+    `sid_jax.training.records`.
     """
     rows = list(rows)
     return {kind: _columns(_thinned([row for row in rows if row["kind"] == kind])) for kind in ("train", "eval")}
@@ -188,16 +182,11 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 def _flat(row: Mapping[str, Any]) -> list[tuple[str, float | None]]:
     numbers: list[tuple[str, float | None]] = []
     for name, value in row.items():
-        values = (
-            {f"{name}/{level}": each for level, each in enumerate(value, 1)}
-            if isinstance(value, list)
-            else {name: value}
-        )
-        numbers += [
-            (key, each if math.isfinite(each) else None)
-            for key, each in values.items()
-            if isinstance(each, (int, float))
-        ]
+        several = isinstance(value, list)
+        pairs = [(f"{name}/{level}", each) for level, each in enumerate(value, 1)] if several else [(name, value)]
+        for key, each in pairs:
+            if isinstance(each, (int, float)):
+                numbers.append((key, each if math.isfinite(each) else None))
     return numbers
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jax.sharding import Mesh
 
 from sid_jax.export.artifact import Export, write_export
 from sid_jax.export.atomic import refuse_taken
@@ -110,7 +109,10 @@ def make_export(
         shared=scheme == "none" or capacity > 1,
         check=False,
     )
-    model = run.model
+    model, cold, cold_figures = run.model, data.cold, {}
+    if cold is not None and cold.sum() >= 2:
+        # What the codes keep of the items that were not trained on, against their mean.
+        cold_figures["r2_cold"] = r2_of_codes(run.recipe, run.state, data.vectors[cold], codes[cold], mesh)
     manifest = {
         "config": run.config.to_dict(),
         "step": run.step,
@@ -120,7 +122,7 @@ def make_export(
             "source": data.source,
             "fingerprint": data.fingerprint(),
             "num_items": len(data.ids),
-            "num_cold": 0 if data.cold is None else int(data.cold.sum()),
+            "num_cold": 0 if cold is None else int(cold.sum()),
             "num_left_out": data.left_out.num_rows,
             "num_features": data.vectors.shape[1],
         },
@@ -129,7 +131,7 @@ def make_export(
         "metrics": {
             **evaluation.metrics,
             "r2_unique": r2_of_codes(run.recipe, run.state, data.vectors, final_codes, mesh),
-            **_cold_figures(run, codes, mesh),
+            **cold_figures,
         },
         "codebooks": model_info(model),
     }
@@ -155,11 +157,3 @@ def _semantic_ids(run: TrainedRun, codes: np.ndarray, sizes: list[int], scheme: 
         scheme, codes[new], run.data.ids[new], sizes, alternatives(new), first, capacity=capacity
     )
     return semantic_ids
-
-
-def _cold_figures(run: TrainedRun, codes: np.ndarray, mesh: Mesh) -> dict[str, float]:
-    """Returns what the codes keep of the items that were not trained on, against their mean, if there are any."""
-    cold = run.data.cold
-    if cold is None or cold.sum() < 2:
-        return {}
-    return {"r2_cold": r2_of_codes(run.recipe, run.state, run.data.vectors[cold], codes[cold], mesh)}

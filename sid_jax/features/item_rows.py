@@ -47,10 +47,7 @@ class ItemRows:
         return self.rows[self.offsets[item] : self.offsets[item + 1]]
 
     def padded(self, width: int | None = None) -> np.ndarray:
-        """Returns `[N, W]` int32, filled up with -1.
-
-        Args:
-          width: W; None for the most that an item has.
+        """Returns `[N, W]` int32, filled up with -1; W is the most that an item has if no width is given.
 
         Raises:
           ValueError: if an item has more.

@@ -70,7 +70,8 @@ def fit_features(
     if kind == "random":
         return RandomFeatures(num_rows, seed)
     if kind == "item":
-        return fit_items(table.item_ids, seen, num_rows)
+        order = np.argsort(-seen, kind="stable")[: num_rows - 1]
+        return ItemFeatures(num_rows, list(map(str, table.item_ids[order[seen[order] > 0]].tolist())))
     return fit_ngrams(kind, table.semantic_ids, seen, num_rows, length=window, hashed=hashed)
 
 
@@ -115,7 +116,7 @@ class RandomFeatures:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ItemFeatures:
-    """A row of its own for each item, the most seen first; row 0 for all others.
+    """A row of its own for each item that is seen, the most seen first; row 0 for all others.
 
     Attributes:
       num_rows: R.
@@ -134,12 +135,6 @@ class ItemFeatures:
     def save(self, folder: Path) -> None:
         """Writes what `load_features` reads."""
         (folder / _ITEMS_FILE).write_text(json.dumps({"num_rows": self.num_rows, "known": self.known}) + "\n")
-
-
-def fit_items(item_ids: np.ndarray, impressions: np.ndarray, num_rows: int) -> ItemFeatures:
-    """Returns rows of their own for the items of `[N]` that are seen most; items that are never seen have none."""
-    order = np.argsort(-impressions, kind="stable")[: num_rows - 1]
-    return ItemFeatures(num_rows, list(map(str, item_ids[order[impressions[order] > 0]].tolist())))
 
 
 def hash_ids(item_ids: np.ndarray, seed: int) -> np.ndarray:

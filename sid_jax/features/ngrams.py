@@ -79,11 +79,10 @@ def fit_ngrams(
 
     Args:
       kind: "unigram": each code; "prefix": the first code, the first two, and so on to all; "window": any codes that
-        follow each other, of one length.
+        follow each other, so many as `length`.
       semantic_ids: `[N, L]` integers, 0 or more.
       impressions: `[N]`, how often each item is seen; n-grams of items that never are have no row.
       num_rows: R, row 0 among them.
-      length: of a window.
       hashed: whether to give rows by a hash instead, where n-grams that never occurred have one too.
 
     Raises:

@@ -22,14 +22,10 @@ _TUPLES_A_CALL = 2**12
 
 
 class CodeAlternatives:
-    """Finds tuples by beam search in the latent space: `sid_jax.ids.relocate.Alternatives` of a model.
+    """Finds tuples by beam search in the latent space: `sid_jax.ids.relocate.Alternatives` of a trained model.
 
     What a tuple costs is the squared error of the vector that it stands for, in the space of the (unit-norm) input; at
-    a rough guess, of the latent vector that it stands for.
-
-    Args:
-      model: trained.
-      vectors: `[N, D]` float32, as they came.
+    a rough guess, of the latent vector. The vectors are `[N, D]` float32, as they came.
     """
 
     def __init__(self, model: RQVAE, vectors: Rows):

@@ -131,12 +131,7 @@ def arrow_text(semantic_ids: np.ndarray) -> pa.Array:
 
 
 def columns_table(columns: pa.Table | Mapping[str, Any] | None, num_rows: int, taken: Sequence[str]) -> pa.Table:
-    """Returns columns `[N]` by name as one table.
-
-    Args:
-      columns: arrays of whatever kind.
-      num_rows: N.
-      taken: names that they cannot have.
+    """Returns columns `[N]` by name, of whatever kind, as one table; `taken` are names that they cannot have.
 
     Raises:
       ValueError: if a column is not `[N]`.
@@ -159,11 +154,7 @@ def columns_table(columns: pa.Table | Mapping[str, Any] | None, num_rows: int, t
 def matched_columns(given: Any, ids: pa.ChunkedArray, id_name: str, id_column: str | None) -> dict[str, Any]:
     """Returns columns by name, each with a value for each of the item ids `[N]`: null for one that it does not name.
 
-    Args:
-      given: as of `sid_jax.ids.table.IdTable.with_columns`.
-      ids: the table's.
-      id_name: the name of its column of ids.
-      id_column: the name of the given column of ids, if the caller gave one.
+    They are given as of `sid_jax.ids.table.IdTable.with_columns`, to a table whose own column of ids is `id_name`.
 
     Raises:
       UserError: as of `with_columns`.

@@ -109,20 +109,15 @@ def renumbered(codes: np.ndarray, orders: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def find_alignment(to: IdTable, rows: np.ndarray, codes: np.ndarray, sizes: Sequence[int]) -> dict[str, Any]:
-    """Returns how a new model's codes are renumbered to be like old IDs, found by the items that both have.
+    """Returns how a new model's codes `[n, L]`, of K `sizes`, are renumbered to be like old IDs of the same items.
 
     Args:
       to: the old IDs.
       rows: `[n]`, the rows of these items in them.
-      codes: `[n, L]`, of the new model.
-      sizes: K of each of its levels.
 
     Returns:
       The manifest's section on it: "to", the name of the old IDs; "num_common", n; and "orders", as lists what
-      `best_orders` gives.
-
-    Raises:
-      UserError: if there are none.
+      `best_orders` gives. Raises UserError if there are no such items.
     """
     if not len(rows):
         raise UserError(f"--align_to: no item is in {to.name} too, so that nothing says which codes belong together")

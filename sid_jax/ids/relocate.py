@@ -41,17 +41,11 @@ class Alternatives(Protocol):
     def tuples(
         self, rows: np.ndarray, own: np.ndarray, first_codes: np.ndarray, width: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns tuples under a first code.
-
-        Args:
-          rows: `[M]` items.
-          own: `[M, L]` int32, the tuples that they have.
-          first_codes: `[M]` int32, the first codes of those wanted.
-          width: how many are wanted.
+        """Returns tuples under first codes `[M]` for items `rows` `[M]` that have the tuples `own` `[M, L]`.
 
         Returns:
-          `[M, C, L]` int32, tuples that each item could have, all different, perhaps its own among them; what each
-          would cost, at a rough guess, `[M, C]` float32; what the own one would, `[M]` float32.
+          `[M, C, L]` int32, about `width` tuples that each item could have, all different, perhaps its own among them;
+          what each would cost, at a rough guess, `[M, C]` float32; what the own one would, `[M]` float32.
         """
 
     def costs(self, rows: np.ndarray, tuples: np.ndarray) -> np.ndarray:
@@ -119,16 +113,12 @@ def places_of_first_code(sizes: Sequence[int], capacity: int) -> int:
 
 
 def other_first_codes(rows: np.ndarray, ids: np.ndarray, free: np.ndarray, alternatives: Alternatives) -> np.ndarray:
-    """Chooses first codes with places left for items that found none under their own.
+    """Returns first codes with places left, `[M]` int32, for items that found none under their own.
 
     Args:
-      rows: `[M]` items, as the alternatives know them.
-      ids: `[M]`, their ids.
+      rows, ids: `[M]`, the items as the alternatives know them, and their ids.
       free: `[K]`, the places left under each first code; at least M in all.
       alternatives: what each first code would cost them.
-
-    Returns:
-      `[M]` int32.
     """
     free, rank, chosen = free.copy(), _rank(ids), np.empty(len(rows), np.int32)
     at_once = max(1, _TUPLES_AT_ONCE // len(free))
@@ -144,10 +134,7 @@ def other_first_codes(rows: np.ndarray, ids: np.ndarray, free: np.ndarray, alter
 class Placing:
     """The tuples that items have so far, as codes and as numbers, and how many items each tuple has.
 
-    The items are all those of some first codes: of one, of several, or of every one.
-
-    Args:
-      codes, ids, sizes, alternatives, capacity, taken: as of `relocate`.
+    The items are all those of some first codes: of one, of several, or of every one. The arguments are `relocate`'s.
     """
 
     def __init__(
@@ -320,13 +307,9 @@ def tuple_keys(codes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
 
 
 class Occupancy:
-    """How many items each tuple has.
+    """How many items each tuple has, by the numbers `[M]` of their tuples; at most `capacity` are counted of one.
 
     What is added is kept apart from what was there from the start, which is never sorted again.
-
-    Args:
-      keys: `[M]` int64, the number of each item's tuple.
-      capacity: the most that are counted of one tuple; None for all.
     """
 
     def __init__(self, keys: np.ndarray, capacity: int | None = None):

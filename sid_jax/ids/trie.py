@@ -127,12 +127,7 @@ def trie_of_arrays(
 
 
 def write_trie(folder: Path, semantic_ids: np.ndarray, sizes: Sequence[int]) -> None:
-    """Writes `trie.npz`; the same IDs give the same bytes.
-
-    Args:
-      folder: where to; it exists.
-      semantic_ids: `[N, L]` integers, of whatever scheme; several items may share one.
-      sizes: K of each of the L levels.
+    """Writes `trie.npz` for IDs `[N, L]` of K `sizes`, several of which may be alike; the same give the same bytes.
 
     Raises:
       ValueError: as `build_trie`.

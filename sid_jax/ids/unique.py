@@ -100,17 +100,11 @@ def extend_ids(
 ) -> np.ndarray:
     """Returns the Semantic IDs of new items, none of which anybody else has or had.
 
-    The result is a function of the pairs (id, codes), of what is published and of the alternatives, not of the order of
-    the rows.
+    They are a function of the pairs (id, codes), of `published` and of the alternatives, not of the order of the rows.
 
     Args:
-      scheme: one of `sid_jax.ids.unique.SCHEMES`.
-      codes: `[N, L]` int32, of the new items.
-      ids: `[N]` their ids, all integers or all strings, no two alike.
-      sizes: K of each level.
-      alternatives: for "relocate", what a new item could have instead.
+      scheme, codes, ids, sizes, alternatives, capacity: as of `make_unique`, of the new items.
       published: `[M, L']`, the Semantic IDs of all others, and those that are not to be given again.
-      capacity: for "relocate", how many items may share an ID.
       reusable: `[R, L']`, Semantic IDs that were given once and may be given again; None for none.
 
     Raises:

@@ -83,14 +83,10 @@ def max_distinct_rate(vectors: np.ndarray) -> float:
 
 
 def usage(codes: np.ndarray, sizes: Sequence[int]) -> list[float]:
-    """Returns for each level the share of its K codes that at least one item has.
-
-    Args:
-      codes: `[N, L]` int32.
-      sizes: K of each of the L levels.
+    """Returns for each level of codes `[N, L]` int32 the share of its K codes that at least one item has.
 
     Raises:
-      ValueError: if there are not L sizes, or a code is not below its level's K.
+      ValueError: if there are not L sizes K, or a code is not below its level's K.
     """
     return usage_of_counts(code_counts(codes, sizes))
 
@@ -103,10 +99,7 @@ def usage_of_counts(counts: Sequence[np.ndarray]) -> list[float]:
 def perplexity_of_counts(counts: Sequence[np.ndarray]) -> list[float]:
     """Returns for each level `exp(-sum_k p_k ln p_k)`, with `p_k` the share of the items that have code k.
 
-    It is K if all codes are equally common, and 1 if every item has the same.
-
-    Args:
-      counts: for each level `[K]`, how many items have each code.
+    It is K if all codes are equally common, and 1 if every item has the same. Counts are `[K]` for each level.
     """
     return [float(np.exp(-np.sum(share * np.log(share)))) for share in _shares(counts)]
 

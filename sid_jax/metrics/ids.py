@@ -33,15 +33,11 @@ def prefixes_in_use(semantic_ids: np.ndarray, sizes: Sequence[int]) -> list[dict
 
 
 def explained_by_prefix(semantic_ids: np.ndarray, vectors: np.ndarray) -> list[float]:
-    """Returns for each depth the share of the vectors' variance that lies between prefixes, not within them.
+    """Returns for each depth of IDs `[N, L]` the share of the variance of vectors `[N, D]` that lies between prefixes.
 
     It is the R^2 of each item's vector against the mean of the items under its prefix: the most that any decoder could
     reach that knows the prefix alone. It needs no codebook, so that IDs of different makers can be compared, and is 1
     where each item has a prefix to itself.
-
-    Args:
-      semantic_ids: `[N, L]`.
-      vectors: `[N, D]` float32.
     """
     centered = vectors - vectors.mean(axis=0, dtype=np.float64)
     total = float(np.square(centered).sum()) or 1.0
@@ -61,10 +57,6 @@ def explained_beyond_chance(semantic_ids: np.ndarray, vectors: np.ndarray) -> li
     P groups of N items have means that differ by chance alone: prefixes that are dealt out at random explain
     (P - 1) / (N - 1), whatever their sizes. So this is 0 on average for such and 1 at most, whatever P is: R^2 adjusted
     for the number of groups. Where each item has a prefix to itself there is nothing to tell, and it is 0.
-
-    Args:
-      semantic_ids: `[N, L]`.
-      vectors: `[N, D]` float32.
     """
     above = []
     for depth, explained in enumerate(explained_by_prefix(semantic_ids, vectors), start=1):
@@ -119,14 +111,10 @@ def _purity(bucket: np.ndarray, item: np.ndarray, label: np.ndarray, num_labels:
 
 
 def stability(semantic_ids: np.ndarray, others: np.ndarray) -> float:
-    """Returns the share of the items whose first codes are equal in two sets of IDs, after the best renaming of codes.
+    """Returns the share of N items whose first codes are equal in IDs `[N, L]` and `[N, L']`, after the best renaming.
 
     Codes have no order: a retrained quantizer may give the same groups other numbers. The renaming is the one-to-one
     matching that makes the most items agree (Kuhn, The Hungarian Method for the Assignment Problem, 1955).
-
-    Args:
-      semantic_ids: `[N, L]`.
-      others: `[N, L']`, of the same items.
     """
     together = np.zeros((int(semantic_ids[:, 0].max()) + 1, int(others[:, 0].max()) + 1), np.int64)
     np.add.at(together, (semantic_ids[:, 0], others[:, 0]), 1)
@@ -134,12 +122,9 @@ def stability(semantic_ids: np.ndarray, others: np.ndarray) -> float:
 
 
 def neighbors_share_prefix(semantic_ids: np.ndarray, neighbors: np.ndarray, asked: np.ndarray) -> list[float]:
-    """Returns for each depth the share of the neighbors that have the prefix of the item they are near to.
+    """Returns for each depth of IDs `[N, L]` the share of neighbors that have the prefix of the item they are near to.
 
-    Args:
-      semantic_ids: `[N, L]`.
-      neighbors: `[M, C]` rows, as from `nearest_items`.
-      asked: `[M]` rows.
+    The items are the rows `asked` `[M]`, their neighbors the rows `[M, C]`, as from `nearest_items`.
     """
     equal = semantic_ids[neighbors] == semantic_ids[asked][:, None]
     return np.logical_and.accumulate(equal, axis=-1).mean(axis=(0, 1)).tolist()

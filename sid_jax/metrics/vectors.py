@@ -32,31 +32,25 @@ _reconstruct = jax.jit(RQVAE.reconstruct)
 
 def report_figures(model: RQVAE, codes: np.ndarray, vectors: np.ndarray) -> dict[str, Any]:
     """Returns what the report says of vectors: what final codes `[N, L]` keep of them, and which are identical."""
-    return {"fidelity": _fidelity_of_sample(model, codes, vectors), "identical": identical_items(vectors)}
-
-
-def _fidelity_of_sample(model: RQVAE, codes: np.ndarray, vectors: np.ndarray) -> dict[str, Any]:
     rows = np.arange(len(vectors))
     if len(rows) > _MOST_ITEMS:
         rows = np.sort(stream_rng(0, "report/fidelity").choice(len(vectors), _MOST_ITEMS, replace=False))
     sample, sizes = take_rows(vectors, rows), model.quantizer.codebook_sizes
     inputs = np.asarray(normalize(jnp.asarray(sample), model.unit_norm))
-    return {
+    fidelity = {
         "num_items": len(rows),
         "r2": [each["r2"] for each in fidelity_by_depth(model, codes[rows].astype(np.int32), sample)],
         "kmeans_r2": kmeans_r2(inputs, sizes),
         "random_r2": random_r2(len(rows), sizes),
         "between_prefixes": explained_by_prefix(codes[rows], inputs),
     }
+    return {"fidelity": fidelity, "identical": identical_items(vectors)}
 
 
 def fidelity_by_depth(model: RQVAE, codes: np.ndarray, vectors: np.ndarray) -> list[dict[str, float]]:
-    """Returns "r2", "mse" and "cosine" of what the first 1, 2, ... L codes decode to.
+    """Returns "r2", "mse" and "cosine" of what the first 1, 2, ... L of codes `[N, L]` decode to, of vectors `[N, D]`.
 
-    Args:
-      model: whose codebooks and decoder say what codes stand for.
-      codes: `[N, L]` integers, of L levels of the model.
-      vectors: `[N, D]` float32, as they came.
+    The vectors are float32, as they came; the model's codebooks and decoder say what codes stand for.
     """
     inputs = np.asarray(normalize(jnp.asarray(vectors), model.unit_norm))
     spread = float(np.square(inputs - inputs.mean(axis=0, dtype=np.float64)).sum()) or 1.0
@@ -127,15 +121,12 @@ def random_r2(num_items: int, sizes: Sequence[int]) -> list[float]:
 
 
 def nearest_items(vectors: np.ndarray, asked: np.ndarray, count: int) -> np.ndarray:
-    """Returns the `count` items whose vectors have the largest cosine with each asked item's, itself left out.
+    """Returns rows `[M, count]` int32 whose vectors have the largest cosine with each asked item's, itself left out.
 
     Args:
       vectors: `[N, D]` float32.
       asked: `[M]` rows.
-      count: at most N - 1.
-
-    Returns:
-      `[M, count]` int32 rows, the nearest first.
+      count: at most N - 1; the nearest come first.
     """
     directions = jnp.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))
     found = []

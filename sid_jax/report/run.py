@@ -29,15 +29,12 @@ _GRADES = {"good": "good", "fair": "to watch", "weak": "weak", "none": "for info
 
 
 def write_report(folder: Path, out: Path | None = None, *, messages: Messages | None = None) -> Path:
-    """Writes the report of an export; a page that is there is replaced in one step.
+    """Writes the report of an export, and returns its path; a page that is there is replaced in one step.
 
     Args:
       folder: as `export.py --out` wrote it.
       out: the page; None for `report.html` in the folder.
       messages: where to say so; standard output if None.
-
-    Returns:
-      The page's path.
 
     Raises:
       UserError: if the folder is no finished export, or the page cannot be written.

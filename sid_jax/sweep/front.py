@@ -25,14 +25,9 @@ def settings_text(settings: Mapping[str, Any]) -> str:
 
 
 def print_front(messages: Messages, trials: Sequence[Trial], front: Sequence[Trial], most: float, folder: Path) -> None:
-    """Prints the front, the settings of its trials, and the next command.
+    """Prints the front, the best of all trials and the most distinct last, its settings, and the next command.
 
-    Args:
-      messages: where to.
-      trials: all.
-      front: the best, the most distinct last; at least one.
-      most: the upper bound on the distinct rate.
-      folder: of the trials' runs.
+    `most` is the upper bound on the distinct rate, `folder` that of the trials' runs.
     """
     ended = [trial for trial in trials if trial.state != "running"]
     failed = sum(trial.state == "failed" for trial in ended)
@@ -52,14 +47,9 @@ def print_front(messages: Messages, trials: Sequence[Trial], front: Sequence[Tri
 def plot_front(
     path: Path, trials: Sequence[Trial], front: Sequence[Trial], most: float, own: Mapping[str, Any] | None
 ) -> None:
-    """Draws all complete trials and the front, as a PNG.
+    """Draws all complete trials and the front, as of `print_front`, into a PNG file.
 
-    Args:
-      path: the file.
-      trials: all.
-      front: the best, the most distinct last; at least one.
-      most: the upper bound on the distinct rate.
-      own: the config's own settings, whose trial is marked; None if they were not tried.
+    The trial with the config's own settings is marked; `own` is None if they were not tried.
     """
     # Without pyplot: no window, no state.
     from matplotlib.figure import Figure

@@ -42,10 +42,7 @@ Space = Mapping[str, Between | OneOf]
 def load_space(config_file: str, config: ConfigDict, given: Mapping[str, Any]) -> Space:
     """Returns the space that a config file declares in a function `sweep_space(config)`, or else `default_space`.
 
-    Args:
-      config_file: as `--config` names it, perhaps with an argument after a colon.
-      config: the settings, which the space may depend on.
-      given: settings that the command line names: they stay as they are, and are not searched.
+    `config_file` may have an argument after a colon. What the command line names, `given`, is not searched.
 
     Raises:
       UserError: if the file declares what is no space or no setting, or nothing is left to search.

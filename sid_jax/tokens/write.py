@@ -19,7 +19,7 @@ from sid_jax.export.atomic import atomic_folder, refuse_taken
 from sid_jax.export.codebooks import read_codebooks
 from sid_jax.export.manifest import read_manifest
 from sid_jax.export.weights import model_from_weights
-from sid_jax.ids.convert import code_type
+from sid_jax.ids.convert import code_type, number_lists
 from sid_jax.ids.trie import TRIE_FILE, write_trie
 from sid_jax.messages import Messages
 from sid_jax.models.rqvae import RQVAE
@@ -45,14 +45,8 @@ def write_tokens(
     """Writes an export's IDs as tokens of a language model, all or nothing.
 
     The export may have its table in many files; each has one of the same rows here. The codes of all items are in
-    memory at once, a byte or two each, and the trie over them; nothing else grows with N.
-
-    Args:
-      folder: an export.
-      out: where to; it must not exist, or be empty.
-      pattern: of a token's text, as of `Vocabulary`.
-      first_id: how many tokens the language model has.
-      messages: where to print; standard output if None.
+    memory at once, a byte or two each, and the trie over them; nothing else grows with N. The pattern and `first_id`,
+    how many tokens the language model has, are `Vocabulary`'s. `out` must not exist, or be empty.
 
     Raises:
       UserError: if the export cannot be read, or `out` cannot be written; for a pattern that cannot be used.
@@ -69,7 +63,16 @@ def write_tokens(
         model = model_from_weights(codebooks, weights, scaling, info)
         write_trie(partial, semantic_ids, sizes)
         _write_embeddings(partial, semantic_ids, sizes, codebooks, model)
-        write_json(partial / TOKENS_FILE, _description(vocabulary, manifest, len(codebooks)))
+        description = {
+            "pattern": pattern,
+            "first_id": first_id,
+            "sizes": sizes,
+            "offsets": vocabulary.offsets,
+            "num_content_levels": len(codebooks),
+            "scheme": manifest["semantic_ids"].get("scheme"),
+            "added_tokens": vocabulary.added_tokens(),
+        }
+        write_json(partial / TOKENS_FILE, description)
     first, last = vocabulary.levels[0][0], vocabulary.levels[-1][-1]
     (messages or Messages.to_console()).line(
         f"{len(vocabulary):,} tokens, {first} to {last}, and {len(semantic_ids):,} items in them are in {out}: "
@@ -95,9 +98,8 @@ def _write_items(path: Path, source: Path, id_column: str, vocabulary: Vocabular
     with pq.ParquetWriter(path, schema) as writer:
         for ids, semantic_ids in _rows(source, id_column, len(vocabulary.sizes)):
             numbers = vocabulary.token_ids(semantic_ids)
-            ends = pa.array(np.arange(len(numbers) + 1, dtype=np.int32) * numbers.shape[1])
-            lists = pa.ListArray.from_arrays(ends, pa.array(numbers.ravel()))
-            writer.write_table(pa.table([ids, vocabulary.texts(semantic_ids), lists], schema=schema))
+            columns = [ids, vocabulary.texts(semantic_ids), number_lists(numbers)]
+            writer.write_table(pa.table(columns, schema=schema))
             found.append(semantic_ids.astype(found[0].dtype))
     return np.concatenate(found)
 
@@ -117,18 +119,6 @@ def _rows(path: Path, id_column: str, num_levels: int) -> Iterator[tuple[pa.Arra
             yield batch.column(id_column), codes.astype(np.int32).reshape(len(batch), num_levels)
     except (pa.ArrowException, KeyError, ValueError, OSError) as error:
         raise UserError(f"{path} cannot be read ({reason(error)}); export again") from error
-
-
-def _description(vocabulary: Vocabulary, manifest: dict[str, Any], num_content_levels: int) -> dict[str, Any]:
-    return {
-        "pattern": vocabulary.pattern,
-        "first_id": vocabulary.first_id,
-        "sizes": vocabulary.sizes,
-        "offsets": vocabulary.offsets,
-        "num_content_levels": num_content_levels,
-        "scheme": manifest["semantic_ids"].get("scheme"),
-        "added_tokens": vocabulary.added_tokens(),
-    }
 
 
 def _write_embeddings(
