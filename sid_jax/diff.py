@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 from rich.table import Table
 
 from sid_jax.export.id_tables import parse_id_source, read_id_table
-from sid_jax.ids.convert import common_rows, comparable
+from sid_jax.ids.convert import common_rows, comparable, places
 from sid_jax.ids.matching import best_orders, renumbered
 from sid_jax.ids.table import IdTable
 from sid_jax.messages import Messages
@@ -79,8 +78,7 @@ def _reassigned(old: IdTable, new: IdTable) -> int:
     together = np.concatenate([old.semantic_ids, new.semantic_ids])
     names = np.unique(together, axis=0, return_inverse=True)[1].reshape(-1)
     before, after = names[: len(old.item_ids)], names[len(old.item_ids) :]
-    have, wanted = comparable(old.item_ids, new.item_ids)
-    row = pc.fill_null(pc.index_in(have, value_set=wanted), -1).to_numpy()
+    row = places(*comparable(old.item_ids, new.item_ids))
     still = before[(row >= 0) & (after[row] == before)]
     return len(np.setdiff1d(np.intersect1d(before, after), still))
 

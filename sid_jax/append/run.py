@@ -15,10 +15,9 @@ from sid_jax.append.batch import Batch, as_kind, batch_of_arrays, batch_of_files
 from sid_jax.append.drift import drift_of, in_words
 from sid_jax.append.published import REMOVED_IN, Published, raw_codes, read_published
 from sid_jax.append.version import next_version
-from sid_jax.bulk.run import refuse_wrong_inputs
+from sid_jax.bulk.run import list_inputs
 from sid_jax.data.id_lists import read_lines
-from sid_jax.data.parts.vector_parts import VectorParts, list_parts
-from sid_jax.data.vector_files import treat_bad_rows
+from sid_jax.data.parts.vector_parts import VectorParts
 from sid_jax.data.vector_set import LeftOut
 from sid_jax.errors import UserError
 from sid_jax.export.artifact import Export, write_files
@@ -113,7 +112,11 @@ def append(
         )
     if workdir is not None:
         _refuse_other_model(published, workdir, step)
-    parts, left_out = _list_inputs(published, inputs, ids_paths, on_bad_rows)
+    parts: VectorParts | None = None
+    left_out, model = LeftOut(), published.export.model
+    if inputs:
+        settings = published.export.manifest["config"].get("data", {})
+        parts, left_out = list_inputs(settings, model, inputs, ids_paths, on_bad_rows, need_ids=True)
     if left_out.num_rows:
         messages.line(str(left_out))
     lines = [line.rstrip("\r") for line in read_lines(removed)] if removed else []
@@ -121,7 +124,7 @@ def append(
     with atomic_folder(out) as folder:
         scratch = folder / "scratch"
         scratch.mkdir()
-        batch = batch_of_files(parts, published.export.model, published.kind, scratch)
+        batch = batch_of_files(parts, model, published.kind, scratch)
         data = {"source": ", ".join(inputs), "num_left_out": left_out.num_rows}
         made = _next_export(published, batch, leaving, str(removed), data, reuse_removed=reuse_removed)
         shutil.rmtree(scratch)
@@ -183,24 +186,6 @@ def _refuse_other_model(published: Published, workdir: Path, step: int | None) -
             f"{published.export.folder} was made by ({published_hash[:12]}): its codes would mean something else; "
             "leave --workdir out, since the export has its own model, or name the run and --step that it came from"
         )
-
-
-def _list_inputs(
-    published: Published, inputs: Sequence[str], ids_paths: Sequence[str], on_bad_rows: str | None
-) -> tuple[VectorParts | None, LeftOut]:
-    if not inputs:
-        return None, LeftOut()
-    data = published.export.manifest["config"].get("data", {})
-    names = {name: data[name] for name in ("id_column", "vector_column") if name in data}
-    parts = list_parts(inputs, **names, ids_paths=ids_paths)
-    if parts.ids_are_row_numbers:
-        raise UserError(
-            f"{parts.parts[0].path}: has no ids, and row numbers would be those of other items; name a file with one "
-            "id a line by --input_ids"
-        )
-    histories = data.get("histories", {}).get("source", "none") != "none"
-    refuse_wrong_inputs(published.export.model, parts, bool(histories and data.get("collaborative_weight")))
-    return treat_bad_rows(parts, on_bad_rows or data.get("on_bad_rows", "error"))
 
 
 def _say(messages: Messages, export: Path, made: Export, out: Path) -> None:

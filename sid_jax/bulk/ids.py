@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from sid_jax.bulk.job import Job, read_columns
 from sid_jax.errors import UserError
+from sid_jax.ids.convert import mixed
 
 # Hashes compared together.
 _AT_ONCE = 2**22
@@ -18,7 +19,7 @@ def hash_ids(ids: pa.Array) -> np.ndarray:
     Integers never meet; two strings do with a chance of less than one in 2^50.
     """
     if pa.types.is_integer(ids.type):
-        return _mixed(ids.to_numpy().view(np.uint64))
+        return mixed(ids.to_numpy().view(np.uint64))
     _, offset_bytes, text = ids.buffers()
     offsets = np.frombuffer(offset_bytes, np.int32)[ids.offset :][: len(ids) + 1].astype(np.int64)
     characters = np.frombuffer(text or b"", np.uint8)[offsets[0] : offsets[-1]].astype(np.uint64) + np.uint64(1)
@@ -27,14 +28,7 @@ def hash_ids(ids: pa.Array) -> np.ndarray:
     factors = np.random.default_rng(0).integers(0, 2**63, int(lengths.max(initial=0)) + 1, np.uint64)
     sums = np.concatenate([[np.uint64(0)], np.cumsum(characters * (factors * np.uint64(2) + np.uint64(1))[place])])
     ends = offsets - offsets[0]
-    return _mixed(sums[ends[1:]] - sums[ends[:-1]])
-
-
-def _mixed(numbers: np.ndarray) -> np.ndarray:
-    """Returns numbers that are spread over all 64 bits, different for different ones (splitmix64's last step)."""
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        numbers = (numbers ^ (numbers >> np.uint64(shift))) * np.uint64(factor)
-    return numbers ^ (numbers >> np.uint64(31))
+    return mixed(sums[ends[1:]] - sums[ends[:-1]])
 
 
 def id_ranges(num_items: int) -> list[tuple[int, int]]:
@@ -50,11 +44,8 @@ def repeated_hashes(job: Job, piece: tuple[int, int]) -> np.ndarray:
     found = []
     for part in range(len(job.inputs.parts)):
         hashes = np.load(job.file("id_hashes", part), mmap_mode="r")
-        last = (number + 1) * width - 1
-        first, end = (
-            np.searchsorted(hashes, np.uint64(number * width)),
-            np.searchsorted(hashes, np.uint64(last), "right"),
-        )
+        first = np.searchsorted(hashes, np.uint64(number * width))
+        end = np.searchsorted(hashes, np.uint64((number + 1) * width - 1), "right")
         found.append(np.array(hashes[first:end]))
     hashes = np.sort(np.concatenate(found))
     return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])

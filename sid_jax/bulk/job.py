@@ -12,6 +12,7 @@ from typing import BinaryIO
 import numpy as np
 import pyarrow as pa
 
+from sid_jax.data.arrow_columns import ids_as_array
 from sid_jax.data.parts.vector_parts import VectorParts
 from sid_jax.export.weights import read_model
 from sid_jax.models.rqvae import RQVAE
@@ -90,8 +91,7 @@ class ArrowIds:
         return len(self.arrow)
 
     def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
-        found = self.arrow.take(pa.array(rows))
-        return found.to_numpy() if pa.types.is_integer(found.type) else np.array(found.to_pylist(), dtype=object)
+        return ids_as_array(self.arrow.take(pa.array(rows)))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from sid_jax.bulk.job import Job
 from sid_jax.bulk.place import admit_leaving, all_moves, place_group, write_part
 from sid_jax.data.parts.vector_parts import VectorParts, list_parts
 from sid_jax.data.vector_files import treat_bad_rows
+from sid_jax.data.vector_set import LeftOut
 from sid_jax.errors import UserError
 from sid_jax.export.atomic import atomic_folder, refuse_taken
 from sid_jax.export.encoder import ITEMS_A_CALL, encode_vectors
@@ -74,12 +75,8 @@ def export_files(
     refuse_taken(out)
     to = None if align_to is None else read_id_table(align_to)
     config, model, step = restore_model(workdir, step)
-    parts = list_parts(
-        inputs, id_column=config.data.id_column, vector_column=config.data.vector_column, ids_paths=ids_paths
-    )
+    parts, left_out = list_inputs(config.data.to_dict(), model, inputs, ids_paths, on_bad_rows)
     sizes, scheme, capacity = model.quantizer.codebook_sizes, unique or config.ids.unique, config.ids.capacity
-    refuse_wrong_inputs(model, parts, config.data.collaborative_weight and config.data.histories.source != "none")
-    parts, left_out = treat_bad_rows(parts, on_bad_rows or config.data.on_bad_rows)
     if left_out.num_rows:
         messages.line(str(left_out))
     if scheme == "relocate":
@@ -91,7 +88,7 @@ def export_files(
         write_model(folder, model)
         sample_every = max(1, parts.num_items // _SAMPLED_ITEMS)
         job = Job(folder, parts, sizes, scheme, capacity, config.data.id_column, sample_every)
-        made = Stages(job, engine or LocalEngine(), messages).run()
+        made = run_stages(job, engine or LocalEngine(), messages)
         shutil.rmtree(job.scratch)
         write_measured(folder, {}, workdir)
         manifest = {
@@ -115,14 +112,40 @@ def export_files(
     )
 
 
-def refuse_wrong_inputs(model: RQVAE, parts: VectorParts, has_second_part: bool) -> None:
-    """Raises UserError if vectors are not as long as those that the model knows, which histories may be part of."""
-    wanted = model.mean.shape[0]
+def list_inputs(
+    data: Mapping[str, Any],
+    model: RQVAE,
+    inputs: Sequence[str],
+    ids_paths: Sequence[str],
+    on_bad_rows: str | None,
+    *,
+    need_ids: bool = False,
+) -> tuple[VectorParts, LeftOut]:
+    """Returns the parts of files of vectors, without bad rows if these are to be left out, and which those are.
+
+    Args:
+      data: the config's section, for names of columns, and for what is done with bad rows if `on_bad_rows` is None.
+      model: what is to encode them.
+      inputs, ids_paths, on_bad_rows: as of `export_files`.
+      need_ids: whether files without ids, of which row numbers are the ids, are refused.
+
+    Raises:
+      UserError: if a file cannot be used, or vectors are not as long as those that the model knows.
+    """
+    names = {name: data[name] for name in ("id_column", "vector_column") if name in data}
+    parts, wanted = list_parts(inputs, **names, ids_paths=ids_paths), model.mean.shape[0]
+    if need_ids and parts.ids_are_row_numbers:
+        raise UserError(
+            f"{parts.parts[0].path}: has no ids, and row numbers would be those of other items; name a file with one "
+            "id a line by --input_ids"
+        )
     if parts.num_features != wanted:
-        hint = ", of which the last come from histories: give vectors that have them" if has_second_part else ""
+        histories = data.get("histories", {}).get("source", "none") != "none" and data.get("collaborative_weight")
+        hint = ", of which the last come from histories: give vectors that have them" if histories else ""
         raise UserError(
             f"{parts.parts[0].path}: vectors have {parts.num_features} features; the model encodes {wanted}{hint}"
         )
+    return treat_bad_rows(parts, on_bad_rows or data.get("on_bad_rows", "error"))
 
 
 def _align_parts(to: IdTable, parts: VectorParts, model: RQVAE) -> dict[str, Any]:
@@ -139,58 +162,53 @@ def _align_parts(to: IdTable, parts: VectorParts, model: RQVAE) -> dict[str, Any
     return find_alignment(to, np.concatenate(rows), np.concatenate(codes), model.quantizer.codebook_sizes)
 
 
-class Stages:
-    """All stages of a job."""
+def run_stages(job: Job, engine: Engine, messages: Messages) -> dict[str, Any]:
+    """Runs all stages of a job, and returns what the manifest says of Semantic IDs and metrics."""
 
-    def __init__(self, job: Job, engine: Engine, messages: Messages):
-        self._job, self._engine, self._messages = job, engine, messages
-
-    def run(self) -> dict[str, Any]:
-        """Runs them, and returns what the manifest says of Semantic IDs and metrics."""
-        job, numbers = self._job, range(len(self._job.inputs.parts))
-        parts = list(self._map("encoding", encode_part, numbers, on_device=True))
-        counts = [sum(part["counts"][level] for part in parts) for level in range(len(job.sizes))]
-        if not job.inputs.ids_are_row_numbers:
-            repeated = self._map("comparing ids", repeated_hashes, id_ranges(job.inputs.num_items))
-            refuse_repeated_ids(job, np.concatenate(list(repeated)))
-        groups = make_groups(counts[0])
-        shared = list(self._map("comparing codes", count_group, groups))
-        moves, num_placed = None, 0
-        if any(each["crowded"] for each in shared):
-            if job.scheme == "relocate":
-                list(self._map("reading again", gather_part, [(number, groups) for number in numbers]))
-            placed = list(self._map("placing", place_group, groups, on_device=True))
-            leaving = all_moves(placed)["leaving"]
-            if leaving.any():
-                placed += admit_leaving(job, groups, counts[0], leaving)
-            moves, num_placed = all_moves(placed), len(placed)
-        suffixes = [moves["suffixes"] if moves else 1] if job.scheme == "suffix" else []
-        sizes = [*job.sizes, *suffixes]
-        list(self._map("writing", write_part, [(number, num_placed, sizes) for number in numbers]))
-        num_items = job.inputs.num_items
-        buckets = np.concatenate([each["bucket_sizes"] for each in shared], axis=1)
-        most = sum(each["distinct_vectors"] for each in shared) / num_items
-        return {
-            "semantic_ids": semantic_ids_section(
-                job.scheme,
-                job.capacity,
-                sizes,
-                moves["moved"] / num_items if moves else 0.0,
-                moves["moved_by_level"] / num_items if moves else np.zeros(len(counts)),
-            ),
-            "metrics": {
-                "num_items": num_items,
-                "codebook_size": list(job.sizes),
-                **figures_of_counts(counts, buckets[0], buckets[1], most),
-                **r2_of_moments(sum(part["moments"] for part in parts)),
-            },
-        }
-
-    def _map(self, words: str, stage: Stage, pieces: Sequence[Any], *, on_device: bool = False) -> list[Any]:
+    def results(words: str, stage: Stage, pieces: Sequence[Any], *, on_device: bool = False) -> list[Any]:
         """Returns what the pieces of a stage came to, while a bar shows how far it is."""
         found = []
-        with self._messages.progress(f"{words:>16}", len(pieces)) as progress:
-            for result in self._engine.map(stage, self._job, pieces, on_device=on_device):
+        with messages.progress(f"{words:>16}", len(pieces)) as progress:
+            for result in engine.map(stage, job, pieces, on_device=on_device):
                 found.append(result)
                 progress.move(len(found))
         return found
+
+    numbers = range(len(job.inputs.parts))
+    parts = results("encoding", encode_part, numbers, on_device=True)
+    counts = [sum(part["counts"][level] for part in parts) for level in range(len(job.sizes))]
+    if not job.inputs.ids_are_row_numbers:
+        repeated = results("comparing ids", repeated_hashes, id_ranges(job.inputs.num_items))
+        refuse_repeated_ids(job, np.concatenate(list(repeated)))
+    groups = make_groups(counts[0])
+    shared = results("comparing codes", count_group, groups)
+    moves, num_placed = None, 0
+    if any(each["crowded"] for each in shared):
+        if job.scheme == "relocate":
+            results("reading again", gather_part, [(number, groups) for number in numbers])
+        placed = results("placing", place_group, groups, on_device=True)
+        leaving = all_moves(placed)["leaving"]
+        if leaving.any():
+            placed += admit_leaving(job, groups, counts[0], leaving)
+        moves, num_placed = all_moves(placed), len(placed)
+    suffixes = [moves["suffixes"] if moves else 1] if job.scheme == "suffix" else []
+    sizes = [*job.sizes, *suffixes]
+    results("writing", write_part, [(number, num_placed, sizes) for number in numbers])
+    num_items = job.inputs.num_items
+    buckets = np.concatenate([each["bucket_sizes"] for each in shared], axis=1)
+    most = sum(each["distinct_vectors"] for each in shared) / num_items
+    return {
+        "semantic_ids": semantic_ids_section(
+            job.scheme,
+            job.capacity,
+            sizes,
+            moves["moved"] / num_items if moves else 0.0,
+            moves["moved_by_level"] / num_items if moves else np.zeros(len(counts)),
+        ),
+        "metrics": {
+            "num_items": num_items,
+            "codebook_size": list(job.sizes),
+            **figures_of_counts(counts, buckets[0], buckets[1], most),
+            **r2_of_moments(sum(part["moments"] for part in parts)),
+        },
+    }

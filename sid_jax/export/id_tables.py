@@ -21,6 +21,7 @@ from sid_jax.data.tables import as_text, csv_names
 from sid_jax.errors import UserError, reason, shown
 from sid_jax.export.artifact import table_files
 from sid_jax.export.manifest import read_manifest
+from sid_jax.ids.convert import is_text
 from sid_jax.ids.table import IdTable
 
 _LARGEST_CODE = np.iinfo(np.int32).max
@@ -112,8 +113,7 @@ def _read_parquet(files: Sequence[Path], id_column: str | None) -> _Content:
     titles = table["title"] if names.count("title") == 1 else None
     if titles is not None and pa.types.is_dictionary(titles.type):
         titles = titles.cast(titles.type.value_type)
-    is_text = titles is not None and (pa.types.is_string(titles.type) or pa.types.is_large_string(titles.type))
-    return item_ids, codes, titles if is_text else None
+    return item_ids, codes, titles if titles is not None and is_text(titles.type) else None
 
 
 def _codes_from_arrow(column: pa.ChunkedArray, item_ids: np.ndarray, path: Path) -> np.ndarray:

@@ -17,11 +17,12 @@ import pyarrow.compute as pc
 
 from sid_jax.errors import UserError
 from sid_jax.features.item_rows import ItemRows
+from sid_jax.ids.convert import mixed
 
 NGRAMS = ("unigram", "prefix", "window")
 _KNOWN_FILE, _ABOUT_FILE = "ngrams.npy", "ngrams.json"
-# The finalizer of SplitMix64 (Steele, Lea and Flood, 2014).
-_STEP, _FIRST, _SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+# Of SplitMix64, as of `mixed`.
+_STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -138,11 +139,5 @@ def hash_numbers(numbers: np.ndarray) -> np.ndarray:
     """Returns a hash of each row of `[..., L]` integers, `[...]` uint64: the same on every machine."""
     state = np.zeros(numbers.shape[:-1], np.uint64)
     for each in np.moveaxis(numbers, -1, 0):
-        state = _mixed(state + _STEP + each.astype(np.int64).view(np.uint64))
+        state = mixed(state + _STEP + each.astype(np.int64).view(np.uint64))
     return state
-
-
-def _mixed(state: np.ndarray) -> np.ndarray:
-    state = (state ^ (state >> np.uint64(30))) * _FIRST
-    state = (state ^ (state >> np.uint64(27))) * _SECOND
-    return state ^ (state >> np.uint64(31))

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from sid_jax.data.arrow_columns import ids_as_array
 from sid_jax.data.tables import as_text, csv_names
 from sid_jax.errors import UserError, reason
 from sid_jax.export.atomic import atomic_folder, refuse_taken
@@ -99,10 +100,9 @@ def read_item_rows(folder: str | Path) -> tuple[np.ndarray, ItemRows]:
     """
     read_manifest(folder, verify=True)
     table = pq.read_table(Path(folder) / FEATURES_FILE)
-    ids, lists = table.column(0), table["rows"].combine_chunks()
-    item_ids = ids.to_numpy() if pa.types.is_integer(ids.type) else np.array(ids.to_pylist(), dtype=object)
+    lists = table["rows"].combine_chunks()
     # Copies, since Arrow's own arrays cannot be written to, of which PyTorch warns.
-    return item_ids, ItemRows(np.array(lists.offsets, np.int64), np.array(lists.values, np.int32))
+    return ids_as_array(table.column(0)), ItemRows(np.array(lists.offsets, np.int64), np.array(lists.values, np.int32))
 
 
 def _read_fitted(folder: Path) -> tuple[str, Features, dict[str, Any]]:

@@ -33,11 +33,23 @@ def arrow_ids(item_ids: Any) -> pa.ChunkedArray:
             return ids.cast(pa.string())
         if pa.types.is_integer(ids.type):
             return ids.cast(pa.int64())
-        if pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type):
+        if is_text(ids.type):
             return ids.cast(pa.string())
     except pa.ArrowException as error:
         raise UserError(f"item ids must be all whole numbers or all text ({' '.join(str(error).split())})") from error
     raise UserError(f"item ids must be all whole numbers or all text, not {ids.type}")
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Returns whether it is one of Arrow's types of text with offsets."""
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def mixed(numbers: np.ndarray) -> np.ndarray:
+    """Returns uint64 spread over 64 bits, different for different ones, by SplitMix64's last step (2014)."""
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        numbers = (numbers ^ (numbers >> np.uint64(shift))) * np.uint64(factor)
+    return numbers ^ (numbers >> np.uint64(31))
 
 
 def comparable(one: Any, other: Any) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:

@@ -27,6 +27,7 @@ from sid_jax.ids.convert import (
     code_type,
     columns_table,
     comparable,
+    is_text,
     matched_columns,
     number_lists,
     parse_semantic_id,
@@ -131,9 +132,7 @@ class IdTable:
         """`[N]` object (str or None), the column "title", or None if there is none of text."""
         if "title" not in self.columns.column_names:
             return None
-        kind = self.columns["title"].type
-        text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        return self.columns["title"].to_numpy() if text else None
+        return self.columns["title"].to_numpy() if is_text(self.columns["title"].type) else None
 
     @overload
     def semantic_id(self, item: Item) -> tuple[int, ...]: ...

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sid_jax.ids.convert import is_text
 from sid_jax.metrics.ids import prefix_buckets
 from sid_jax.report.gather import Gathered, matrix, read_rows
 from sid_jax.report.layout import Layout, lay_out
@@ -87,9 +88,7 @@ def _choose_columns(gathered: Gathered, table: pa.Table) -> tuple[str | None, li
     id_column = gathered.manifest["schema"]["id_column"]
     names = [name for name in table.column_names if name not in (*_IDS, id_column)]
     named = {name.lower(): name for name in reversed(names)}
-    texts = [
-        name for name in names if pa.types.is_string(table[name].type) or pa.types.is_large_string(table[name].type)
-    ]
+    texts = [name for name in names if is_text(table[name].type)]
     title = next((named[each] for each in _TITLES if each in named), texts[0] if texts else None)
     return title, [name for name in names if name != title][:_MOST_COLUMNS]
 
@@ -202,9 +201,8 @@ def _pairs(columns: Sequence[pa.ChunkedArray]) -> tuple[np.ndarray, pa.Array]:
 def _word_lists(column: pa.ChunkedArray) -> pa.Array | None:
     values = column.combine_chunks()
     if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
-        is_text = pa.types.is_string(values.type.value_type) or pa.types.is_large_string(values.type.value_type)
-        return pc.cast(values, pa.list_(pa.string())) if is_text else None
-    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+        return pc.cast(values, pa.list_(pa.string())) if is_text(values.type.value_type) else None
+    if not is_text(values.type):
         return None
     values = values.cast(pa.string())
     if pc.any(pc.match_substring(values, "|")).as_py():

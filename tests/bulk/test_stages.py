@@ -8,7 +8,7 @@ import pytest
 
 from sid_jax.bulk import encode, groups
 from sid_jax.bulk.engine import LocalEngine
-from sid_jax.bulk.run import Stages
+from sid_jax.bulk.run import run_stages
 from sid_jax.ids import relocate as relocate_module
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.unique import make_unique
@@ -22,8 +22,8 @@ def vectors_with_repeats(num_items, features=6):
     return vectors
 
 
-def run_stages(job):
-    return Stages(job, LocalEngine(), Messages.silent()).run()
+def run_here(job):
+    return run_stages(job, LocalEngine(), Messages.silent())
 
 
 def written(job):
@@ -59,7 +59,7 @@ def test_ids_are_those_of_an_export_in_memory(make_job, sizes, scheme, capacity,
     vectors = vectors_with_repeats(300)
     job = make_job(vectors, sizes, scheme=scheme, capacity=capacity, uneven=uneven)
     assert len(job.inputs.parts) == 5
-    made = run_stages(job)
+    made = run_here(job)
     ids, codes, semantic_ids = written(job)
     assert ids == list(range(300))
     np.testing.assert_array_equal(codes, job.model.assign(vectors))
@@ -87,7 +87,7 @@ def test_a_sample_is_every_so_manyth_item(make_job):
     vectors = vectors_with_repeats(300)
     job = make_job(vectors, (8, 8), scheme="none")
     object.__setattr__(job, "sample_every", 7)
-    metrics = run_stages(job)["metrics"]
+    metrics = run_here(job)["metrics"]
     sample = vectors[::7]
     error = np.square(sample - job.model.reconstruct(job.model.assign(sample))).sum()
     assert metrics["num_sampled"] == len(sample)
@@ -97,11 +97,11 @@ def test_a_sample_is_every_so_manyth_item(make_job):
 def test_codes_beyond_a_byte_have_two(make_job):
     vectors = vectors_with_repeats(300)
     job = make_job(vectors, (8, 8), scheme="suffix")
-    run_stages(job)
+    run_here(job)
     kinds = pq.read_schema(next(job.folder.glob("ids-*.parquet"))).types
     assert [str(kind.value_type) for kind in kinds[1:3]] == ["uint8", "uint8"]
     job = make_job(vectors, (300, 8))
-    run_stages(job)
+    run_here(job)
     kinds = pq.read_schema(next(job.folder.glob("ids-*.parquet"))).types
     assert [str(kind.value_type) for kind in kinds[1:3]] == ["uint16", "uint16"]
 
@@ -114,9 +114,9 @@ def test_a_piece_that_is_done_again_writes_the_same(make_job):
             list(super().map(stage, job, pieces[::-1], on_device=on_device))
             return super().map(stage, job, pieces, on_device=on_device)
 
-    run_stages(job)
+    run_here(job)
     once = written(job)
     again = make_job(vectors_with_repeats(300), (8, 8, 8))
-    Stages(again, Twice(), Messages.silent()).run()
+    run_stages(again, Twice(), Messages.silent())
     for one, other in zip(once, written(again), strict=True):
         np.testing.assert_array_equal(one, other)
