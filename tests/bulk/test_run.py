@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import pickle
@@ -15,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from rich.console import Console
 
 from sid_jax.append.run import append
 from sid_jax.bulk.engine import _do, _in_order
@@ -31,7 +29,6 @@ from sid_jax.training.quantizer import train
 from tests.commands import environment, run
 from tests.export.test_run import small_run
 
-QUIET = Console(file=io.StringIO())
 SILENT = Messages.silent()
 
 
@@ -42,7 +39,7 @@ def trained(tmp_path_factory):
     train(
         small_run(folder, np.random.default_rng(0).normal(size=(300, 12)).astype(np.float32)),
         folder / "run",
-        console=QUIET,
+        messages=Messages.silent(),
     )
     return folder
 
