@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from sid_jax.config import default_config
 from sid_jax.export.artifact import Export, write_export
 from sid_jax.ids.table import IdTable
 from sid_jax.ids.unique import append_suffix
@@ -41,7 +42,8 @@ def make_export(folder, scheme):
     table = IdTable(np.arange(NUM_ITEMS), semantic_ids, codes=codes, sizes=sizes, columns=columns, shared=shared)
     made = {"scheme": scheme, "capacity": 1, "length": len(sizes), "sizes": sizes}
     schema = {"id_column": "item_id", "columns": ["title"]}
-    write_export(Export({"semantic_ids": made, "schema": schema}, table, small_model()), folder)
+    manifest = {"config": default_config().to_dict(), "semantic_ids": made, "schema": schema}
+    write_export(Export(manifest, table, small_model()), folder)
 
 
 @pytest.fixture(scope="session")
