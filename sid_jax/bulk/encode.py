@@ -113,7 +113,8 @@ def _encode(
     model = jax.tree.unflatten(structure, leaves)
     codes = model.assign(vectors)
     bits = jax.lax.bitcast_convert_type(vectors, jnp.uint32)
-    hashes = jnp.sum(bits[..., None] * _hash_factors(vectors.shape[1])[None], axis=1, dtype=jnp.uint32)
+    odd = np.random.default_rng(0).integers(0, 2**31, (vectors.shape[1], 2), np.uint32) * np.uint32(2) + np.uint32(1)
+    hashes = jnp.sum(bits[..., None] * odd[None], axis=1, dtype=jnp.uint32)
     finite = jnp.isfinite(jnp.sum(jnp.abs(vectors), axis=1))
     rows = first_sampled + jnp.arange(-(-len(vectors) // sample_every)) * sample_every
     counted = rows < num_items
@@ -131,10 +132,6 @@ def _moments(model: RQVAE, vectors: jax.Array, codes: jax.Array, counted: jax.Ar
     counted = counted.astype(jnp.float32)
     scalars = [jnp.sum(counted), jnp.sum(counted * errors), jnp.sum(counted * jnp.sum(jnp.square(away), axis=1))]
     return jnp.concatenate([jnp.stack(scalars), counted @ away])
-
-
-def _hash_factors(num_features: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 2**31, (num_features, 2), np.uint32) * np.uint32(2) + np.uint32(1)
 
 
 @contextlib.contextmanager

@@ -82,7 +82,9 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
         raise UserError(f"{path}: {problem}; give an export's folder, or a {', '.join(readers)} file")
     item_ids, codes, titles = readers[path.suffix]()
     _check_codes(codes, item_ids, path)
-    item_ids = _shifted(item_ids, offset, path)
+    if offset and item_ids.dtype.kind != "i":
+        raise UserError(f"{path}: {offset:+d} cannot be added to ids that are text, such as {item_ids[0]!r}; leave it")
+    item_ids = item_ids + offset if offset else item_ids
     check_unique(item_ids, str(path))
     name = path.resolve().parent.name if path.name == "ids.parquet" or len(files) > 1 else path.stem
     columns = None if titles is None else {"title": titles}
@@ -212,9 +214,3 @@ def _check_codes(codes: np.ndarray, item_ids: np.ndarray, path: Path) -> None:
             f"{path}: item {item!r} (row {row}, counted from 0) has the code {codes[row, level]}; codes are "
             f"whole numbers from 0 to {_LARGEST_CODE}"
         )
-
-
-def _shifted(item_ids: np.ndarray, offset: int, path: Path) -> np.ndarray:
-    if offset and item_ids.dtype.kind != "i":
-        raise UserError(f"{path}: {offset:+d} cannot be added to ids that are text, such as {item_ids[0]!r}; leave it")
-    return item_ids + offset if offset else item_ids

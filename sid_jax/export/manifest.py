@@ -59,7 +59,8 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": {**{package: _version(package) for package in _PACKAGES}, "python": platform.python_version()},
     }
-    files = {name: _describe(folder / name) for name in _other_files(folder)}
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    files = {name: _describe(folder / name) for name in sorted(names) if name not in _NOT_LISTED}
     if taken := set(_FRAME) & set(content):
         raise ValueError(f"the manifest has keys of its own called {', '.join(sorted(taken))}")
     # As whoever reads it will have it.
@@ -126,7 +127,13 @@ def manifest_hash(folder: Path) -> str:
 
 def write_measured(folder: Path, measured: Mapping[str, Any], records: Path | None = None) -> None:
     """Writes `report.json`: what was measured, and the curves of the training that a folder has records of."""
-    content = {**measured, **({} if records is None else {"training": _curves_of(records)})}
+    content = dict(measured)
+    if records is not None:
+        # Here, since it imports JAX, which a reader of an export does without.
+        from sid_jax.training.records import read_records
+
+        rows = (row for kind in ("train", "eval") for row in read_records(records, kind))
+        content["training"] = training_curves(rows)
     if content:
         write_json(folder / MEASURED_FILE, {"format_version": MEASURED_VERSION, **content})
 
@@ -156,21 +163,13 @@ def training_curves(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, li
     A number that is not finite is None; one for each level becomes `name/1`, `name/2`, … Rows are as of
     `sid_jax.training.records`.
     """
-    rows = list(rows)
-    return {kind: _columns(_thinned([row for row in rows if row["kind"] == kind])) for kind in ("train", "eval")}
-
-
-def _curves_of(workdir: Path) -> dict[str, dict[str, list[Any]]]:
-    # Here, since it imports JAX, which a reader of an export does without.
-    from sid_jax.training.records import read_records
-
-    return training_curves(row for kind in ("train", "eval") for row in read_records(workdir, kind))
-
-
-def _thinned(rows: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    if len(rows) <= _MOST_POINTS:
-        return rows
-    return [rows[number] for number in np.linspace(0, len(rows) - 1, _MOST_POINTS).round().astype(int)]
+    found, rows = {}, list(rows)
+    for kind in ("train", "eval"):
+        own = [row for row in rows if row["kind"] == kind]
+        count = min(len(own), _MOST_POINTS)
+        chosen = np.linspace(0, len(own) - 1, count).round().astype(int)
+        found[kind] = _columns([own[number] for number in chosen])
+    return found
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -223,12 +222,6 @@ def _parse(path: Path) -> dict[str, Any]:
     if not all(isinstance(each, dict) and each.keys() == {"bytes", "sha256"} for each in described):
         raise UserError(f"{path} does not say of each file its bytes and sha256: it was edited; export again")
     return manifest
-
-
-def _other_files(folder: Path) -> list[str]:
-    paths = (path for path in folder.rglob("*") if path.is_file())
-    names = (path.relative_to(folder).as_posix() for path in paths)
-    return sorted(name for name in names if name not in _NOT_LISTED)
 
 
 def _describe(path: Path) -> dict[str, Any]:

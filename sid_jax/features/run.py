@@ -72,7 +72,8 @@ def make_features(
         about = {"kind": kind, "num_rows": num_rows, "fitted_to": fitted_to}
     rows = features.rows_of(table.item_ids, table.semantic_ids)
     with atomic_folder(out) as folder:
-        pq.write_table(_columns(table, id_column, rows), folder / FEATURES_FILE)
+        lists = pa.ListArray.from_arrays(pa.array(rows.offsets.astype(np.int32)), pa.array(rows.rows))
+        pq.write_table(pa.table({id_column: pa.array(table.item_ids), "rows": lists}), folder / FEATURES_FILE)
         features.save(folder)
         in_use = len(np.unique(rows.rows))
         figures = {"rows_in_use": in_use, "rows_an_item": float(rows.lengths.mean()), "most": int(rows.lengths.max())}
@@ -122,11 +123,6 @@ def _id_column(ids: str) -> str:
 
 def _described(table: IdTable) -> dict[str, Any]:
     return {"name": table.name, "fingerprint": table.fingerprint(), "num_items": len(table.item_ids)}
-
-
-def _columns(table: IdTable, id_column: str, rows: ItemRows) -> pa.Table:
-    lists = pa.ListArray.from_arrays(pa.array(rows.offsets.astype(np.int32)), pa.array(rows.rows))
-    return pa.table({id_column: pa.array(table.item_ids), "rows": lists})
 
 
 def read_impressions(path: Path, item_ids: np.ndarray, id_column: str = "item_id") -> np.ndarray:

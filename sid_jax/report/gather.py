@@ -86,8 +86,10 @@ def _count(folder: Path, sizes: Sequence[int], id_sizes: Sequence[int]) -> tuple
         kept = np.flatnonzero(hashed % np.uint64(one_in) == 0)
         rows.append(first + kept)
         hashes.append(hashed[kept])
-    groups, tuple_sizes = _groups(np.concatenate(rows), np.concatenate(hashes))
-    return levels, _prefix_counts(pairs), groups, tuple_sizes, one_in
+    (counted, groups), seen = groups_of_hashes(np.concatenate(hashes)), np.concatenate(rows)
+    tuple_rows = [(size, seen[chosen]) for size, chosen in groups]
+    tuple_sizes = dict(zip(*(each.tolist() for each in np.unique(counted, return_counts=True)), strict=True))
+    return levels, _prefix_counts(pairs), tuple_rows, tuple_sizes, one_in
 
 
 def _prefix_counts(pairs: np.ndarray) -> dict[tuple[int, ...], int]:
@@ -97,12 +99,6 @@ def _prefix_counts(pairs: np.ndarray) -> dict[tuple[int, ...], int]:
         counted |= dict(zip(map(tuple, places.tolist()), pairs[tuple(places.T)].tolist(), strict=True))
         pairs = pairs.sum(axis=-1)
     return counted
-
-
-def _groups(rows: np.ndarray, hashes: np.ndarray) -> tuple[list[tuple[int, np.ndarray]], dict[int, int]]:
-    sizes, groups = groups_of_hashes(hashes)
-    values, how_many = np.unique(sizes, return_counts=True)
-    return [(size, rows[chosen]) for size, chosen in groups], dict(zip(values.tolist(), how_many.tolist(), strict=True))
 
 
 def _batches(folder: Path) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:

@@ -61,7 +61,8 @@ class Study:
                 load_if_exists=True,
             )
             if first is not None and not self._study.trials:
-                self._study.enqueue_trial({name: self._stored(name, value) for name, value in first.items()})
+                texts = {name: repr(value) for name, value in first.items() if isinstance(space[name], OneOf)}
+                self._study.enqueue_trial({**first, **texts})
         except Exception as error:  # Whatever the layers of the database raise for a file that is none of theirs.
             raise UserError(
                 f"{path} cannot be used for a sweep ({type(error).__name__}: {reason(error)}): choose another --workdir"
@@ -119,6 +120,3 @@ class Study:
                 by_text = {repr(value): value for value in values.values} if isinstance(values, OneOf) else {}
                 found[name] = by_text.get(params[name], params[name])
         return found
-
-    def _stored(self, name: str, value: Any) -> Any:
-        return repr(value) if isinstance(self._space[name], OneOf) else value

@@ -93,8 +93,11 @@ def _described(manifest: dict[str, Any], folder: Path) -> tuple[tuple[int, ...],
 def _write_items(path: Path, source: Path, id_column: str, vocabulary: Vocabulary) -> np.ndarray:
     """Writes the tokens of the items in one file of the ID table, and returns their Semantic IDs `[n, L]`."""
     found = [np.empty((0, len(vocabulary.sizes)), code_type(vocabulary.sizes))]
-    fields = [(id_column, _id_type(source, id_column)), ("tokens", pa.string()), ("token_ids", pa.list_(pa.int32()))]
-    schema = pa.schema(fields)
+    try:
+        id_type = pq.read_schema(source).field(id_column).type
+    except (pa.ArrowException, KeyError, OSError) as error:
+        raise UserError(f"{source} cannot be read ({reason(error)}); export again") from error
+    schema = pa.schema([(id_column, id_type), ("tokens", pa.string()), ("token_ids", pa.list_(pa.int32()))])
     with pq.ParquetWriter(path, schema) as writer:
         for ids, semantic_ids in _rows(source, id_column, len(vocabulary.sizes)):
             numbers = vocabulary.token_ids(semantic_ids)
@@ -102,13 +105,6 @@ def _write_items(path: Path, source: Path, id_column: str, vocabulary: Vocabular
             writer.write_table(pa.table(columns, schema=schema))
             found.append(semantic_ids.astype(found[0].dtype))
     return np.concatenate(found)
-
-
-def _id_type(path: Path, id_column: str) -> pa.DataType:
-    try:
-        return pq.read_schema(path).field(id_column).type
-    except (pa.ArrowException, KeyError, OSError) as error:
-        raise UserError(f"{path} cannot be read ({reason(error)}); export again") from error
 
 
 def _rows(path: Path, id_column: str, num_levels: int) -> Iterator[tuple[pa.Array, np.ndarray]]:
