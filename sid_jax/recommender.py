@@ -225,13 +225,15 @@ class GenerativeRecommender:
         """
         if isinstance(histories, Mapping):
             users, histories = list(histories) if users is None else users, list(histories.values())
+        elif hasattr(histories, "__iter__") and not isinstance(histories, (str, bytes)):
+            histories = list(histories)
         server = self._server
         if server is None:
             server = self._server = _server_of(self.trained)
         return server.recommend(
             histories,
             k,
-            users=[""] * len(histories) if users is None else users,
+            users=users,
             exclude_seen=exclude_seen,
             cold_slots=cold_slots,
             on_unknown=on_unknown,
@@ -275,7 +277,9 @@ class GenerativeRecommender:
             exclude_seen=config.eval.exclude_seen,
             samples=config.eval.bootstrap_samples,
         )
-        self._trained = dataclasses.replace(trained, figures=report.figures(0))
+        if histories is None:
+            # The figures that `save` publishes are of all users.
+            self._trained = dataclasses.replace(trained, figures=report.figures(0))
         return report
 
     def save(self, folder: str | Path) -> Path:
@@ -311,6 +315,10 @@ class GenerativeRecommender:
     def _repr_html_(self) -> str:
         """Returns what a notebook shows: the line of `repr`, and the ID table."""
         return f"<code>{html.escape(repr(self))}</code>{self.table._repr_html_()}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Returns what is pickled: all but the compiled server, which holds devices and is made when it is needed."""
+        return {**self.__dict__, "_server": None}
 
     def _set(self, trained: TrainedRecommender) -> None:
         self._trained, self._server = trained, None

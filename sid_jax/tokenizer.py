@@ -46,9 +46,13 @@ class SemanticIdTokenizer:
     def __init__(self, preset: str = "ste", **settings: Any):
         from sid_jax.config import check_config
 
+        if not isinstance(preset, str):
+            raise UserError(f"preset is {preset!r}; it must be text, such as 'gumbel', and settings go by their names")
         name = f"{_DEFAULT_PRESET}:{preset}" if preset.split(",")[0] in (*_METHODS, "quick", "best") else preset
         config = load_preset(name)
         for setting, value in settings.items():
+            if setting in ("workdir", "verbose"):
+                raise UserError(f"{setting} is an argument of fit(), not a setting")
             set_by_name(config, setting, value)
         check_config(config)
         self._config: ConfigDict = config
@@ -177,8 +181,8 @@ class SemanticIdTokenizer:
 
     def append(
         self,
-        item_ids: Any,
-        vectors: Any,
+        item_ids: Any = (),
+        vectors: Any = (),
         *,
         columns: Any = None,
         remove: Any = (),
@@ -190,8 +194,8 @@ class SemanticIdTokenizer:
         table already keep their rows.
 
         Args:
-          item_ids: n ids of the type of the table's.
-          vectors: `[n, D]`, as of `fit`.
+          item_ids: n ids of the type of the table's; none if items are only removed.
+          vectors: `[n, D]`, an array or column as of `fit`.
           columns: Titles and other columns of the new items, as of `fit`.
           remove: Ids of items that leave the table. Their IDs stay reserved for them.
           reuse_removed: Whether new items may get the IDs of removed ones.
@@ -224,6 +228,8 @@ class SemanticIdTokenizer:
         from sid_jax.evaluate import measure
 
         table = self.table
+        if labels is not None and len(labels) != len(table):
+            raise UserError(f"labels are of {len(labels)} items, the table has {len(table)}; give each item a list")
         if vectors is not None:
             vectors = vector_set(vectors, table.item_ids, settings=self._config.data).vectors
         if histories is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import pickle
 from pathlib import Path
 
 import jax
@@ -277,3 +278,40 @@ def test_loading_imports_nothing_that_takes_long(fitted, tmp_path):
     assert loaded.returncode == 0, loaded.stderr
     for name in ("flax", "optax", "orbax", "pandas", "scipy", "tensorboardX", "tensorflow"):
         assert f"'{name}'" not in loaded.stdout
+
+
+def test_a_recommender_that_was_asked_can_be_pickled(fitted):
+    before = ids_of(fitted.recommend([fitted.table.item_ids[0]], k=3))
+    again = pickle.loads(pickle.dumps(fitted))
+    assert ids_of(again.recommend([fitted.table.item_ids[0]], k=3)) == before
+
+
+def test_figures_of_some_users_are_not_those_that_are_saved(fitted):
+    fitted.evaluate()
+    published = dict(fitted.trained.figures)
+    fitted.evaluate(dict(list(made_histories().items())[:10]))
+    assert fitted.trained.figures == published
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda recommender: recommender.recommend([["a"]]),
+        lambda recommender: recommender.recommend([1.5]),
+        lambda recommender: recommender.recommend(None),
+        lambda recommender: recommender.recommend_batch(None),
+        lambda recommender: recommender.recommend_batch("abc"),
+    ],
+)
+def test_histories_that_are_none_are_refused_in_one_line(fitted, use):
+    with pytest.raises(UserError) as error:
+        use(fitted)
+    assert "\n" not in str(error.value)
+
+
+def test_histories_may_be_generators_and_arrays(fitted):
+    items = fitted.table.item_ids[:3].tolist()
+    expected = ids_of(fitted.recommend(items, k=3))
+    assert ids_of(fitted.recommend((item for item in items), k=3)) == expected
+    assert ids_of(fitted.recommend(np.array(items), k=3)) == expected
+    assert [ids_of(each) for each in fitted.recommend_batch((items for _ in range(2)), k=3)] == [expected] * 2

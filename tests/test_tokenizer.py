@@ -1,10 +1,14 @@
+import copy
 import json
 import logging
+import pickle
 
 import jax
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
+import torch
 
 import sid_jax
 from sid_jax.errors import UserError
@@ -232,6 +236,48 @@ def test_mistakes_are_refused_in_one_line(vectors):
             use()
     with pytest.raises(UserError, match="codebook_size"):
         tokenizer.fit(vectors[:10], verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("use", "words"),
+    [
+        (lambda t, v: t.append([5], v[:1]), "whole numbers, such as 5"),
+        (lambda t, v: t.append("sku-900", v[:1]), "found str"),
+        (lambda t, v: t.append(["sku-900"], v[:2]), r"\[2, 16\]"),
+        (lambda t, v: t.append(["sku-900"], "items.npy"), "not a path"),
+        (lambda t, v: t.append(remove="sku-9"), "found str"),
+        (lambda t, v: t.append(remove=["sku-999"]), "sku-999"),
+        (lambda t, v: t.encode("items.npy"), "not a path"),
+        (lambda t, v: t.encode([[1.0, 2.0], [1.0]]), "row 1"),
+        (lambda t, v: t.encode(None), "NoneType"),
+        (lambda t, v: t.evaluate(labels=[["a"]]), "1 items"),
+        (lambda t, v: sid_jax.SemanticIdTokenizer(3), "preset is 3"),
+        (lambda t, v: sid_jax.SemanticIdTokenizer(verbose=False), "argument of fit"),
+    ],
+)
+def test_wrong_arguments_are_refused_in_one_line(tokenizer, vectors, use, words):
+    before = tokenizer.table
+    with pytest.raises(UserError, match=words) as error:
+        use(tokenizer, vectors)
+    assert "\n" not in str(error.value) and tokenizer.table is before
+
+
+def test_encode_takes_what_fit_takes(tokenizer, vectors):
+    expected = tokenizer.encode(vectors[:7])
+    for given in (
+        vectors[:7].tolist(),
+        torch.tensor(vectors[:7], requires_grad=True),
+        pa.array(vectors[:7].tolist(), pa.list_(pa.float32())),
+        pd.Series(list(vectors[:7])),
+        jax.numpy.asarray(vectors[:7]),
+    ):
+        np.testing.assert_array_equal(tokenizer.encode(given), expected)
+
+
+def test_it_can_be_copied_and_pickled(tokenizer, vectors):
+    for other in (copy.deepcopy(tokenizer), pickle.loads(pickle.dumps(tokenizer))):
+        np.testing.assert_array_equal(other.table.semantic_ids, tokenizer.table.semantic_ids)
+        np.testing.assert_array_equal(other.encode(vectors[:5]), tokenizer.encode(vectors[:5]))
 
 
 def test_it_shows_itself_in_a_line_and_in_a_notebook(tokenizer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sid_jax.data.arrays import as_ids, as_vectors
 from sid_jax.data.blocks import check_finite, not_finite, take_rows
 from sid_jax.data.id_lists import check_unique
 from sid_jax.data.parts.vector_parts import VectorParts
@@ -124,9 +126,11 @@ def batch_of_arrays(item_ids: Any, vectors: Any, columns: Any, model: RQVAE, kin
     Raises:
       UserError: if shapes do not fit, an id is there twice or cannot be of the type `kind`, or a vector is not finite.
     """
-    ids = as_kind(arrow_ids(item_ids), kind, "item_ids")
+    ids = ids_of_kind(item_ids, kind, "item_ids")
     num_features = model.mean.shape[0]
-    source = np.asarray(vectors) if len(vectors) else np.empty((0, num_features), np.float32)
+    if isinstance(vectors, (str, os.PathLike)):
+        raise UserError(f"vectors are {vectors!r}; give an array [{len(ids)}, {num_features}], not a path")
+    source = as_vectors(vectors, "vectors") if len(vectors) else np.empty((0, num_features), np.float32)
     if source.shape != (len(ids), num_features):
         raise UserError(
             f"vectors are {list(source.shape)}; {len(ids)} items of this export are [{len(ids)}, {num_features}]"
@@ -168,6 +172,23 @@ def _in_order(
     # Arrow compares the bytes of strings, whose order in UTF-8 is that of the code points.
     order = pc.sort_indices(ids).to_numpy().astype(np.int64)
     return Batch(ids.take(pa.array(order)), codes[order], source, order, columns, where)
+
+
+def ids_of_kind(item_ids: Any, kind: pa.DataType, where: str) -> pa.ChunkedArray:
+    """Returns ids in memory, which must be of the type that an ID table has: nothing is cast.
+
+    Raises:
+      UserError: if they are not ids, or whole numbers where the table has text, or text where it has whole numbers.
+    """
+    ids = as_ids(item_ids, where) if isinstance(item_ids, (str, bytes)) or len(item_ids) else np.empty(0, object)
+    found = arrow_ids(ids) if len(ids) else pa.chunked_array([pa.array([], kind)])
+    if found.type != kind:
+        named = {True: "whole numbers", False: "text"}
+        raise UserError(
+            f"{where} are {named[pa.types.is_integer(found.type)]}, such as {found[0].as_py()!r}, and the ids of the "
+            f"published items are {named[pa.types.is_integer(kind)]}: give ids of one kind"
+        )
+    return found
 
 
 def as_kind(ids: pa.ChunkedArray, kind: pa.DataType, where: str) -> pa.ChunkedArray:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sid_jax.append.batch import Batch, as_kind, batch_of_arrays, batch_of_files
+from sid_jax.append.batch import Batch, as_kind, batch_of_arrays, batch_of_files, ids_of_kind
 from sid_jax.append.drift import drift_of, in_words
 from sid_jax.append.published import REMOVED_IN, Published, raw_codes, read_published
 from sid_jax.append.version import next_version
@@ -60,7 +60,7 @@ def append_items(
     """
     published = Published(export)
     batch = batch_of_arrays(item_ids, vectors, columns, export.model, published.kind)
-    leaving = as_kind(arrow_ids(list(remove)), published.kind, "remove")
+    leaving = ids_of_kind(remove if isinstance(remove, str) else list(remove), published.kind, "remove")
     data = {"source": "memory", "num_left_out": 0}
     return _next_export(published, batch, leaving, "remove", data, reuse_removed=reuse_removed)
 

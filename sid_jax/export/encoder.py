@@ -7,6 +7,7 @@ direction: nothing is traced again for another batch size, or for another model 
 from __future__ import annotations
 
 import functools
+import os
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from sid_jax.data.arrays import as_vectors
 from sid_jax.data.blocks import check_finite
 from sid_jax.errors import UserError
 from sid_jax.models.rqvae import RQVAE
@@ -56,7 +58,12 @@ class Encoder:
 
     def encode(self, vectors: Any) -> np.ndarray:
         """Returns the codes `[n, L]` int32 of vectors `[n, D]`; see `sid_jax.export.artifact.Export.encode`."""
-        vectors = np.asarray(vectors)
+        if isinstance(vectors, (np.ndarray, jax.Array)):
+            vectors = np.asarray(vectors)
+        elif isinstance(vectors, (str, os.PathLike)):
+            raise UserError(f"vectors are {vectors!r}; give an array [n, {self._num_features}], not a path")
+        else:
+            vectors = as_vectors(vectors, "vectors")
         if vectors.ndim != 2 or vectors.shape[1] != self._num_features:
             raise UserError(f"vectors are {list(vectors.shape)}; this model encodes [n, {self._num_features}]")
         if vectors.dtype != np.float32:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -94,8 +95,19 @@ def parse_sid(text: str) -> tuple[int, ...]:
 
 
 def parse_semantic_id(semantic_id: Codes) -> tuple[int, ...]:
-    """Returns one Semantic ID or prefix as numbers."""
-    return parse_sid(semantic_id) if isinstance(semantic_id, str) else tuple(map(int, semantic_id))
+    """Returns one Semantic ID or prefix as numbers.
+
+    Raises:
+      UserError: if it is neither text such as "12-4-91" nor whole numbers.
+    """
+    if isinstance(semantic_id, str):
+        return parse_sid(semantic_id)
+    try:
+        return tuple(map(operator.index, semantic_id))
+    except TypeError as error:
+        raise UserError(
+            f'{semantic_id!r} is no Semantic ID; give whole numbers, as (12, 4, 91) or "12-4-91"'
+        ) from error
 
 
 def parse_semantic_ids(semantic_ids: Codes | Many) -> np.ndarray | None:
@@ -104,11 +116,11 @@ def parse_semantic_ids(semantic_ids: Codes | Many) -> np.ndarray | None:
     Raises:
       UserError: if they are not numbers, or not of one length.
     """
-    if isinstance(semantic_ids, str) or not len(semantic_ids):
+    if isinstance(semantic_ids, str) or not hasattr(semantic_ids, "__len__") or not len(semantic_ids):
         several = isinstance(semantic_ids, np.ndarray) and semantic_ids.ndim == 2
         return np.asarray(semantic_ids, np.int64) if several else None
     first = semantic_ids[0]
-    if isinstance(first, (int, np.integer)):
+    if isinstance(first, (int, float, np.generic)) and not isinstance(first, str):
         return None
     if isinstance(first, str):
         return _parse_sids(pa.array(semantic_ids, pa.string()))
@@ -157,7 +169,11 @@ def columns_table(columns: pa.Table | Mapping[str, Any] | None, num_rows: int, t
     if isinstance(columns, pa.Table):
         table = columns
     else:
-        table = pa.table({name: _column(name, values) for name, values in columns.items()})
+        given = {name: _column(name, values) for name, values in columns.items()}
+        lengths = {name: len(values) for name, values in given.items()}
+        if len(set(lengths.values())) > 1:
+            raise UserError(f"columns differ in length ({lengths}): give each a value for each item")
+        table = pa.table(given)
     if names and len(table) != num_rows:
         raise ValueError(f"columns have {len(table)} rows, the ID table has {num_rows}")
     return table

@@ -10,7 +10,7 @@ import hashlib
 import html
 import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, overload
 
 import numpy as np
@@ -111,6 +111,14 @@ class IdTable:
         """Returns N."""
         return len(self.semantic_ids)
 
+    def __contains__(self, item: object) -> bool:
+        """Returns whether an item has a Semantic ID here."""
+        return _is_id(item) and item in self._row_of
+
+    def __iter__(self) -> Iterator[Item]:
+        """Yields the item ids, in the order of the rows."""
+        return iter(self.item_ids.tolist())
+
     @functools.cached_property
     def item_ids(self) -> np.ndarray:
         """`[N]` int64 or object (str), no two alike."""
@@ -144,8 +152,10 @@ class IdTable:
         Raises:
           KeyError: if there is no such item.
         """
-        if isinstance(item, (int, str, np.integer)):
+        if item is None or isinstance(item, (int, float, str, bytes, np.generic)):
             return tuple(self.semantic_ids[self._row(item)].tolist())
+        if isinstance(item, np.ndarray) and item.ndim != 1:
+            raise UserError(f"items are an array of shape {list(item.shape)}; give one item, or a list of items")
         rows = self.rows_of(item)
         missing = np.flatnonzero(rows < 0)
         if len(missing):
@@ -216,6 +226,8 @@ class IdTable:
         Raises:
           KeyError: if there is no such item.
         """
+        if not isinstance(count, (int, np.integer)) or count < 0:
+            raise UserError(f"count is {count!r}; it must be a number of items, 0 or more")
         row = self._row(item)
         own = tuple(self.semantic_ids[row].tolist())
         found, shared = [np.empty(0, np.intp)], [np.empty(0, np.int64)]
@@ -237,7 +249,7 @@ class IdTable:
         try:
             wanted = arrow_ids(items)
         except UserError:
-            return np.array([self._row_of.get(item, -1) for item in items], np.int64)
+            return np.array([self._row_of.get(item, -1) if _is_id(item) else -1 for item in items], np.int64)
         if wanted.type != self.arrow_ids.type:
             return np.full(len(wanted), -1)
         return places(wanted, self.arrow_ids)
@@ -396,7 +408,8 @@ class IdTable:
         return first, np.where(possible, end, first)
 
     def _row(self, item: Item | np.integer) -> int:
-        row = self._row_of.get(item)
+        # Python has True == 1 == 1.0, but neither is an id.
+        row = self._row_of.get(item) if _is_id(item) else None
         if row is None:
             self._refuse_unknown(item)
         assert row is not None
@@ -435,3 +448,7 @@ def _sizes_text(sizes: Sequence[int]) -> str:
 
 def _figure(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _is_id(item: object) -> bool:
+    return isinstance(item, (int, str, np.integer)) and not isinstance(item, bool)

@@ -55,7 +55,7 @@ class Server:
         histories: Sequence[Any],
         k: int,
         *,
-        users: Sequence[int | str],
+        users: Sequence[int | str] | None,
         exclude_seen: bool,
         cold_slots: int,
         on_unknown: str,
@@ -65,10 +65,14 @@ class Server:
         Raises:
           UserError: if k, cold_slots or on_unknown are out of range, or an item is unknown and may not be.
         """
+        if isinstance(histories, (str, bytes)) or not hasattr(histories, "__iter__"):
+            raise UserError(f"histories are {histories!r}; give a list of lists of item ids")
+        histories = [_listed(history) for history in histories]
         if not isinstance(k, (int, np.integer)) or k < 1:
             raise UserError(f"k is {k!r}; it must be a number of items, 1 or more")
         if on_unknown not in ON_UNKNOWN:
             raise UserError(f"on_unknown is {on_unknown!r}; it must be 'skip' or 'error'")
+        users = [""] * len(histories) if users is None else users
         if len(users) != len(histories):
             raise UserError(f"there are {len(users)} users, but {len(histories)} histories; give one for each")
         self._refuse_slots(cold_slots, k)
@@ -115,8 +119,6 @@ class Server:
         return dict(zip(map(str, self._candidates.table.item_ids.tolist()), range(len(self._candidates.table))))  # noqa: B905
 
     def _rows(self, history: Any, on_unknown: str) -> np.ndarray:
-        if isinstance(history, (str, bytes)) or not hasattr(history, "__iter__"):
-            raise UserError(f"a history is {history!r}; give a list of item ids")
         found = [self._row_of.get(str(item), -1) for item in history]
         if on_unknown == "error" and -1 in found:
             raise UserError(
@@ -195,4 +197,15 @@ def _side_by_side(rows: list[np.ndarray]) -> np.ndarray:
     items = np.full((len(rows), max(map(len, rows))), -1, np.int32)
     for place, each in enumerate(rows):
         items[place, : len(each)] = each
+    return items
+
+
+def _listed(history: Any) -> list[Any]:
+    """Returns a history, of whatever kind of sequence, as a list of item ids."""
+    if isinstance(history, (str, bytes)) or not hasattr(history, "__iter__"):
+        raise UserError(f"a history is {history!r}; give a list of item ids")
+    items = history.tolist() if isinstance(history, np.ndarray) else list(history)
+    strange = [item for item in items if not isinstance(item, (int, str, np.integer))]
+    if strange:
+        raise UserError(f"a history has {strange[0]!r}; give a list of item ids, which are whole numbers or text")
     return items

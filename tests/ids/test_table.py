@@ -335,3 +335,36 @@ def test_a_table_is_shown_in_one_line_and_in_a_notebook_with_ten_items():
     ):
         assert words in page
     assert "256 x 4" in repr(IdTable(np.arange(20), semantic_ids[:, :2] % 4, sizes=(256, 4), shared=True))
+
+
+@pytest.mark.parametrize("wrong", [None, 1.0, True, [1], b"1", "1"])
+def test_what_is_no_id_of_the_table_has_no_semantic_id(wrong):
+    table = IdTable(np.array([1, 2]), np.array([[0, 1], [1, 0]], np.int32))
+    assert wrong not in table
+    assert table.rows_of([wrong]).tolist() == [-1]
+    if not isinstance(wrong, list):
+        with pytest.raises(KeyError):
+            table.semantic_id(wrong)
+        with pytest.raises(KeyError):
+            table.semantic_id([wrong])
+    assert 1 in table and np.int32(2) in table and 3 not in table
+    assert list(table) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda table: table.item((1.5, 2)),
+        lambda table: table.items(4),
+        lambda table: table.item(None),
+        lambda table: table.semantic_id(np.array([[1, 2]])),
+        lambda table: table.neighbors(1, -1),
+        lambda table: table.neighbors(1, 2.5),
+        lambda table: table.with_columns({"item_id": [1, 2], "price": [1.0]}),
+    ],
+)
+def test_wrong_arguments_are_refused_in_one_line(use):
+    table = IdTable(np.array([1, 2]), np.array([[0, 1], [1, 0]], np.int32))
+    with pytest.raises(UserError) as error:
+        use(table)
+    assert "\n" not in str(error.value)
