@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sid_jax.errors import UserError
+
 if TYPE_CHECKING:
     from sid_jax.recommender import GenerativeRecommender
     from sid_jax.tokenizer import SemanticIdTokenizer
@@ -23,6 +25,8 @@ def load(folder: str | Path, *, verify: bool = False) -> SemanticIdTokenizer | G
       UserError: If the folder holds neither, or a file is missing or damaged.
     """
     path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise UserError(f"{path}: no such folder; give one that save() or a command wrote")
     for place in (path, path / "recommender"):
         if _kind(place / "manifest.json") == "recommender":
             from sid_jax.recommender import load_recommender

@@ -300,7 +300,7 @@ def test_saved_and_loaded_from_a_read_only_folder(tokenizer, vectors, tmp_path):
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match="manifest.json is missing"):
         sid_jax.load(tmp_path)
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match="no such folder"):
         sid_jax.load(tmp_path / "missing")

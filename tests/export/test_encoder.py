@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from flax import nnx
 
 from sid_jax.data.scaling import fit_scaling
@@ -34,7 +35,6 @@ def test_vectors_of_any_real_type_are_encoded_and_decoded(kind):
     model, vectors = make()
     whole = np.round(vectors[:50])
     expected = np.asarray(model.assign(jnp.asarray(whole)))
-    torch = pytest.importorskip("torch") if kind == "torch" else None
     given = {
         "numpy": lambda: whole,
         "float64": lambda: whole.astype(np.float64),
