@@ -119,7 +119,9 @@ def _show(text: str) -> None:
 def _help(about: str, settings: Mapping[str, Setting]) -> str:
     """Returns the command's own flags, and then its settings."""
     lines = [about.strip(), "", "Flags:"]
-    for module, defined in flags.FLAGS.flags_by_module_dict().items():
+    by_module = flags.FLAGS.flags_by_module_dict()
+    # The flags of several processes, which few need, come last.
+    for module, defined in sorted(by_module.items(), key=lambda each: each[0].endswith(".processes")):
         if module.startswith("sid_jax") or module == sys.argv[0]:
             for flag in defined:
                 default = "" if flag.default in (None, "", []) else f" Default: {flag.default_as_str}."

@@ -51,7 +51,8 @@ def test_help_is_the_commands_own_flags_and_then_its_settings(name):
     has_config = name in ("train", "recommend", "sweep")
     assert set(re.findall(r"^  --(\w+)$", flags, re.M)) == own | ({"config"} if has_config else set())
     if has_config:
-        assert flags.startswith("  --config\n") and "recommend" in flags if name == "recommend" else "ml100k" in flags
+        assert flags.startswith("  --config\n")
+        assert ("recommend" if name == "recommend" else "ml100k") in flags
         assert "--config.data.cold_items=\n" in settings and "--config.train.num_epochs=" in settings
     assert max(map(len, rest.splitlines())) <= 100
 
