@@ -128,13 +128,13 @@ def test_a_command_and_the_library_give_identical_ids_and_nothing_is_written_bef
     for folder in folders:
         folder.mkdir()
     # The straight-through recipe is compared in tests/training/test_quantizer.py.
-    for preset in ("gumbel",):
-        workdir, out = tmp_path / f"run-{preset}", tmp_path / f"export-{preset}"
-        trained = run("train.py", f"--config=configs/embeddings.py:{preset}", *data, *flags, f"--workdir={workdir}")
-        assert trained.returncode == 0, trained.stderr
-        exported = run("export.py", f"--workdir={workdir}", f"--out={out}", "--report=false")
-        assert exported.returncode == 0, exported.stderr
-        script = f"""
+    preset = "gumbel"
+    workdir, out = tmp_path / f"run-{preset}", tmp_path / f"export-{preset}"
+    trained = run("train.py", f"--config=configs/embeddings.py:{preset}", *data, *flags, f"--workdir={workdir}")
+    assert trained.returncode == 0, trained.stderr
+    exported = run("export.py", f"--workdir={workdir}", f"--out={out}", "--report=false")
+    assert exported.returncode == 0, exported.stderr
+    script = f"""
 import os
 for name, folder in zip(("HOME", "TMPDIR"), {list(map(str, folders[:2]))!r}):
     os.environ[name] = folder
@@ -146,17 +146,17 @@ tokenizer.fit(vectors, item_ids={skus!r}, verbose=False)
 assert not any(os.listdir(folder) for folder in {list(map(str, folders))!r})
 tokenizer.save({str(tmp_path / f"library-{preset}")!r})
 """
-        in_memory = run("-c", script)
-        assert in_memory.returncode == 0, in_memory.stderr
-        assert in_memory.stdout == "" and in_memory.stderr == ""
-        of_command, of_library = sid_jax.load(out), sid_jax.load(tmp_path / f"library-{preset}")
-        np.testing.assert_array_equal(of_command.table.semantic_ids, of_library.table.semantic_ids)
-        assert of_command.table.item_ids.tolist() == of_library.table.item_ids.tolist() == skus
-        for name in ("codebooks.safetensors", "trie.npz"):
-            assert (out / name).read_bytes() == (tmp_path / f"library-{preset}" / name).read_bytes()
-        assert of_command.metrics == of_library.metrics
-        # The report's curves too, though the library kept no records on disk.
-        assert of_command.export.measured == of_library.export.measured
+    in_memory = run("-c", script)
+    assert in_memory.returncode == 0, in_memory.stderr
+    assert in_memory.stdout == "" and in_memory.stderr == ""
+    of_command, of_library = sid_jax.load(out), sid_jax.load(tmp_path / f"library-{preset}")
+    np.testing.assert_array_equal(of_command.table.semantic_ids, of_library.table.semantic_ids)
+    assert of_command.table.item_ids.tolist() == of_library.table.item_ids.tolist() == skus
+    for name in ("codebooks.safetensors", "trie.npz"):
+        assert (out / name).read_bytes() == (tmp_path / f"library-{preset}" / name).read_bytes()
+    assert of_command.metrics == of_library.metrics
+    # The report's curves too, though the library kept no records on disk.
+    assert of_command.export.measured == of_library.export.measured
 
 
 def test_a_run_with_a_workdir_goes_on_where_it_was_and_gives_the_same_ids(tokenizer, vectors, skus, tmp_path):

@@ -107,6 +107,7 @@ class RayEngine:
 
 def _do(stage: Stage, job: Job, batch: dict[str, np.ndarray]) -> dict[str, Any]:
     """Does the one piece of a batch, in a worker."""
+    # Only this job's own pieces and results are pickled, between its processes: nothing that a user hands in.
     try:
         result = (True, stage(job, pickle.loads(batch["piece"][0])))
     except UserError as error:
