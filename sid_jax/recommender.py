@@ -115,6 +115,7 @@ class GenerativeRecommender:
         from sid_jax.messages import Messages
         from sid_jax.recommend.artifact import TrainedRecommender, named_params
         from sid_jax.recommend.cold.rankers import load_content, names_content
+        from sid_jax.recommend.config import GENERATIVE
         from sid_jax.recommend.data.task import divide, make_task
         from sid_jax.recommend.training.loop import train_recommender
 
@@ -124,7 +125,7 @@ class GenerativeRecommender:
         messages = Messages.to_logging(verbose=verbose)
         task = make_task(table, divide(config, given))
         content = None
-        if task.candidates.has_cold and config.model.kind != "sasrec" and names_content(config):
+        if task.candidates.has_cold and config.model.kind in GENERATIVE and names_content(config):
             content = load_content(config, table.item_ids, task.split.cold)
         folder = None if workdir is None else Path(workdir).expanduser() / config.model.kind
         run = train_recommender(config, task, folder, messages=messages)
@@ -369,8 +370,13 @@ def load_recommender(
 def _with_newer_table(trained: TrainedRecommender, ids: str | Path | IdTable, folder: str | Path) -> TrainedRecommender:
     import numpy as np
 
-    if trained.config.model.kind == "sasrec":
-        raise UserError(f"{folder} holds a SASRec, which knows no newer items: it looks at no Semantic IDs")
+    from sid_jax.recommend.config import WITHOUT_IDS
+
+    kind = trained.config.model.kind
+    if kind in WITHOUT_IDS:
+        raise UserError(
+            f"{folder} holds a model of the kind {kind!r}, which knows no newer items: it looks at no Semantic IDs"
+        )
     candidates = trained.candidates.with_newer_table(_table_of(ids))
     content = trained.content
     if content is not None:

@@ -20,6 +20,10 @@ from sid_jax.settings import (
 )
 
 KINDS = ("decoder", "encoder_decoder", "sasrec")
+# Kinds that generate IDs code by code, as a list's places for cold items need.
+GENERATIVE = ("decoder", "encoder_decoder")
+# Kinds that look at no IDs, and so know no item that they were not trained with.
+WITHOUT_IDS = ("sasrec",)
 BASELINES = ("popularity", "item_knn", "semantic_knn", "sasrec")
 ESTIMATORS = ("gumbel", "ste", "soft")
 STOPPABLE = ("encoder", "codebooks")
@@ -262,9 +266,10 @@ def check_config(config: ConfigDict) -> None:
             f"config.eval.cold_slots is {config.eval.cold_slots}, but no items are cold: name some by "
             "--config.data.cold_items=FILE, which --draw_cold=400 draws"
         )
-    if config.eval.cold_slots and config.model.kind == "sasrec":
+    if config.eval.cold_slots and config.model.kind not in GENERATIVE:
         raise UserError(
-            "config.eval.cold_slots needs a model that generates IDs; config.model.kind is 'sasrec', which has no IDs"
+            f"config.eval.cold_slots needs a model that generates IDs; config.model.kind is {config.model.kind!r}, "
+            + ("which has no IDs" if config.model.kind in WITHOUT_IDS else "which scores items directly")
         )
     if config.train.row_length < config.model.window:
         raise UserError(

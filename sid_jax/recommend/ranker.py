@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.models.beam_search import Generated, beam_search, generated_items, score_leaves
 from sid_jax.recommend.models.catalog import Catalog
-from sid_jax.recommend.models.history_encoder import SASRec
+from sid_jax.recommend.models.item_model import ItemModel
 from sid_jax.training.processes import gathered
 from sid_jax.training.sharding import on_every_device, share_out
 
@@ -164,9 +164,8 @@ def _find(
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
     """Returns items `[B, M]`, the best first, their scores, and the codes that were generated, if any were."""
     model: Any = nnx.merge(graphdef, params)
-    if isinstance(model, SASRec):
-        scores, items = jax.lax.top_k(_item_scores(model, histories), min(num_beams, catalog.trie.items.shape[0]))
-        return items, scores, None
+    if isinstance(model, ItemModel):
+        return *_best_items(model, histories, catalog, min(num_beams, catalog.trie.items.shape[0])), None
     generated = beam_search(model, histories, catalog, num_beams)
     codes = jnp.where(generated.leaves[..., None] >= 0, generated.semantic_ids, -1)
     return *generated_items(generated, catalog.trie, num_beams), codes
@@ -179,16 +178,17 @@ def _rank_all(
     """Returns all items `[B, n]`, the best first, and their scores."""
     model: Any = nnx.merge(graphdef, params)
     trie = catalog.trie
-    if isinstance(model, SASRec):
-        scores, items = jax.lax.top_k(_item_scores(model, histories), trie.items.shape[0])
-        return items, scores
+    if isinstance(model, ItemModel):
+        return _best_items(model, histories, catalog, trie.items.shape[0])
     scores = score_leaves(model, histories, catalog, _LEAVES_AT_ONCE)
     best, leaves = jax.lax.top_k(scores, scores.shape[1])
     return generated_items(Generated(leaves, best, leaves), trie, trie.items.shape[0])
 
 
-def _item_scores(model: SASRec, histories: HistoryBatch) -> jax.Array:
-    return jax.nn.log_softmax(model.scores(histories), axis=-1)
+def _best_items(model: ItemModel, histories: HistoryBatch, catalog: Catalog, count: int) -> tuple[jax.Array, jax.Array]:
+    """Returns the items of the highest scores, `[B, count]`, and their log-probabilities among all of the trie."""
+    scores, places = jax.lax.top_k(jax.nn.log_softmax(model.scores(histories, catalog), axis=-1), count)
+    return catalog.trie.items[places], scores
 
 
 def first_allowed(

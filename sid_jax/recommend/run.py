@@ -15,7 +15,7 @@ from sid_jax.recommend.artifact import FOLDER, TrainedRecommender, named_params,
 from sid_jax.recommend.baselines import ItemKNN, Popularity, SemanticKNN
 from sid_jax.recommend.batch import Ranker
 from sid_jax.recommend.cold.rankers import content_settings, load_content, names_content, needs_content, slot_rankers
-from sid_jax.recommend.config import check_config
+from sid_jax.recommend.config import GENERATIVE, check_config
 from sid_jax.recommend.data.quantizer import train_ids
 from sid_jax.recommend.data.split import EvaluationExamples
 from sid_jax.recommend.data.task import Task, load_task
@@ -150,7 +150,7 @@ def sasrec_config(config: ConfigDict) -> ConfigDict:
 
 def _content(config: ConfigDict, task: Task | None) -> np.ndarray | None:
     """Returns content vectors if the test or cold items need them; without a task, sees that vectors are named."""
-    has_cold = task is not None and task.candidates.has_cold and config.model.kind != "sasrec"
+    has_cold = task is not None and task.candidates.has_cold and config.model.kind in GENERATIVE
     if not needs_content(config) and not (has_cold and names_content(config)):
         return None
     if task is None:

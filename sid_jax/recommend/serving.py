@@ -13,6 +13,7 @@ from sid_jax.errors import UserError
 from sid_jax.messages import LOGGER
 from sid_jax.recommend.artifact import TrainedRecommender
 from sid_jax.recommend.batch import HistoryBatch, user_numbers
+from sid_jax.recommend.config import GENERATIVE
 
 # Histories in a compiled call. Fewer are padded to the next of these, more are divided into calls of the last.
 _SIZES = (1, 16, 256)
@@ -102,11 +103,16 @@ class Server:
             raise UserError(f"cold_slots is {slots}; it must be from 0 to k, {k}")
         if not slots:
             return
-        if self._trained.config.model.kind == "sasrec" or not self._candidates.has_cold:
+        kind = self._trained.config.model.kind
+        if kind not in GENERATIVE:
             raise UserError(
-                "there are no cold items to recommend: the recommender was trained without config.data.cold_items, no "
-                "newer table has new ones, as load_recommender(..., ids=) takes it, or the model is a SASRec, which "
-                "knows no Semantic IDs"
+                f"there are no places for cold items in the lists of a model of the kind {kind!r}, which generates no "
+                "Semantic IDs: leave cold_slots at 0"
+            )
+        if not self._candidates.has_cold:
+            raise UserError(
+                "there are no cold items to recommend: the recommender was trained without config.data.cold_items, and "
+                "no newer table has new ones, as load_recommender(..., ids=) takes it"
             )
         if self._trained.content is None:
             raise UserError(

@@ -115,16 +115,18 @@ class SASRec(nnx.Module):
         """Returns the cross-entropy over items, summed over the targets, `[1]`, and the targets' weight."""
         del catalog
         hidden = self._read(batch.inputs, batch.segments, key)
-        losses = cross_entropy(self._score(hidden), batch.targets)
+        losses = cross_entropy(_products(hidden, self.items[...]), batch.targets)
         return jnp.sum(batch.weights * losses)[None], jnp.sum(batch.weights)
 
-    def scores(self, histories: HistoryBatch) -> jax.Array:
-        """Returns a score for every item, `[B, N]` float32."""
+    def scores(self, histories: HistoryBatch, catalog: Catalog) -> jax.Array:
+        """Returns the scores `[B, n]` float32 of the items that may be recommended, `catalog.trie.items`."""
         segments = padded_segments(histories.lengths, histories.items.shape[1])
-        return self._score(last_hidden(self._read(histories.items, segments, None), histories.lengths))
+        hidden = last_hidden(self._read(histories.items, segments, None), histories.lengths)
+        return _products(hidden, self.items[...][catalog.trie.items])
 
     def _read(self, items: jax.Array, segments: jax.Array, key: jax.Array | None) -> jax.Array:
         return self.encoder(self.items[...].astype(self.dtype)[items], segments, key)
 
-    def _score(self, hidden: jax.Array) -> jax.Array:
-        return (hidden @ self.items[...].T.astype(hidden.dtype)).astype(jnp.float32)
+
+def _products(hidden: jax.Array, items: jax.Array) -> jax.Array:
+    return (hidden @ items.T.astype(hidden.dtype)).astype(jnp.float32)

@@ -16,6 +16,8 @@ from sid_jax.recommend.models.catalog import build_catalog
 from sid_jax.recommend.models.decoder import Decoder
 from sid_jax.recommend.models.encoder_decoder import EncoderDecoder
 from sid_jax.recommend.models.history_encoder import HistoryEncoder, SASRec
+from sid_jax.recommend.ranker import ModelRanker
+from sid_jax.training.sharding import all_devices
 
 # Nine IDs of 3 codes out of 4 x 3 x 2 = 24; items 3 and 9 share one.
 IDS = np.array(
@@ -210,7 +212,23 @@ def test_bfloat16_activations_give_nearly_the_same_loss():
 
 def test_sasrec_scores_all_items_with_the_loss_it_learns_from():
     model = stirred(SASRec(10, encoder(), dtype=FLOAT32, rngs=nnx.Rngs(1)))
-    scores = jax.nn.log_softmax(model.scores(histories()))
+    place = catalog().trie.items.tolist().index(6)
+    scores = jax.nn.log_softmax(model.scores(histories(), catalog()))
     total, weight = loss(model, rows([1, 4, 7, 2], [0, 0, 0, 6], [1] * 4, [0, 0, 0, 1]), catalog(), None)
     assert weight == 1
-    assert float(total[0]) == pytest.approx(-float(scores[0, 6]), abs=1e-5)
+    assert float(total[0]) == pytest.approx(-float(scores[0, place]), abs=1e-5)
+
+
+def test_what_scores_all_items_recommends_those_of_the_trie_alone():
+    model = stirred(SASRec(10, encoder(), dtype=FLOAT32, rngs=nnx.Rngs(1)))
+    of_all = np.asarray(model.scores(histories(), catalog()))[:, np.argsort(catalog().trie.items)]
+    few = [1, 4, 5, 8]
+    catalog_of_few = build_catalog(IDS, build_trie(IDS, SIZES, rows=np.array(few)))
+    graphdef, params = nnx.split(model)
+    ranker = ModelRanker("few", graphdef, params, catalog_of_few, num_beams=9, mesh=all_devices())
+    batch = jax.tree.map(np.asarray, histories())
+    lists, scores = ranker.full_lists(batch, 9, None, 6)
+    for row in range(3):
+        expected = sorted(few, key=lambda item: -of_all[row, item])  # noqa: B023
+        assert lists[row].tolist() == [*expected, *[-1] * 5]
+        assert np.exp(scores[row, :4]).sum() == pytest.approx(1, abs=1e-5)

@@ -1,0 +1,32 @@
+"""The interface of a model that scores all items of a catalog directly, without generating their Semantic IDs."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+
+from sid_jax.recommend.batch import HistoryBatch
+from sid_jax.recommend.models.catalog import Catalog
+
+
+@runtime_checkable
+class ItemModel(Protocol):
+    """A model that scores items. What generates IDs instead is a `CodeModel`."""
+
+    def loss(self, batch: Any, catalog: Catalog, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+        """Returns the loss of each of the model's outputs, summed over the targets, and the targets' weight.
+
+        Args:
+          batch: of the examples that the model trains on.
+          catalog: whose items the batch names.
+          key: for dropout; None drops nothing.
+        """
+        ...
+
+    def scores(self, histories: HistoryBatch, catalog: Catalog) -> jax.Array:
+        """Returns scores `[B, n]` float32 of the n items that may be recommended, in the order of `catalog.trie.items`.
+
+        A softmax over them gives the items' probabilities.
+        """
+        ...
