@@ -91,6 +91,14 @@ _DATA: Declaration = {
         "the first part's is 1. 0: no second part.",
         range=NOT_NEGATIVE,
     ),
+    "parts": Setting(
+        "",
+        "Further parts of each item's vector, beside that of `data.source`, whose weight is 1: NAME=SOURCE*WEIGHT, "
+        "with commas between. SOURCE is a file of vectors with ids (FILE, or FILE.npy@IDS for ids in a file of their "
+        "own; raw:FILE if the vectors' length counts), or categories:COLUMN, number:COLUMN or text:COLUMN of the "
+        "catalog (or, as in categories:FILE:COLUMN, of another table). Parts are joined by id, and an item may lack "
+        "some, as in image=image.npy*0.5,genres=categories:genres*0.3.",
+    ),
     "view": Setting("item", "movielens: what gets Semantic IDs.", choices=("item", "user")),
     "vectors": Setting(
         "text",
@@ -222,6 +230,12 @@ _TRAIN: Declaration = {
         "stops learning. Without it a wide encoder learns some ten thousand items by heart, and serves new ones "
         "badly.",
         range=NOT_NEGATIVE,
+    ),
+    "part_dropout": Setting(
+        0.25,
+        "Share of the parts of an item's vector (`data.parts`) that are hidden from the encoder in training, until it "
+        "stops learning, so that it learns to cope with items that lack a part. One part is always seen.",
+        range=(0, 0.99),
     ),
     "precision": Setting(
         "float32",

@@ -35,7 +35,7 @@ from sid_jax.metrics.ids import (
     same_prefix_by_chance,
     stability,
 )
-from sid_jax.metrics.vectors import fidelity_by_depth, nearest_items
+from sid_jax.metrics.vectors import fidelity_by_depth, fidelity_by_part, figure_inputs, nearest_items
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.streams import stream_rng
 from sid_jax.whole_file import write_json
@@ -125,9 +125,13 @@ def measure(
     """
     figures = _figures_of_ids(table.semantic_ids)
     if vectors is not None:
-        figures |= _figures_of_vectors(table.semantic_ids, vectors)
+        inputs = vectors if model is None or model.layout is None else figure_inputs(model, vectors)
+        figures |= _figures_of_vectors(table.semantic_ids, inputs)
     if vectors is not None and model is not None:
         figures["by_depth"] = _by_depth(model, table.semantic_ids, vectors)
+        if model.layout is not None:
+            codes = table.semantic_ids[:, : len(model.quantizer.codebook_sizes)]
+            figures["r2_by_part"] = fidelity_by_part(model, codes, vectors)
     if labels is not None:
         figures["label_purity"] = purity(table.semantic_ids, labels)
     if histories is not None:
@@ -257,6 +261,10 @@ def _whole_rows(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
         ),
         ("items in a collision", f"{figures['collision_share']:.2%}", f"largest bucket {figures['largest_bucket']}"),
         ("Gini of bucket sizes", f"{figures['gini']:.4f}", "0 is even"),
+    ]
+    rows += [
+        (f"R^2 of {name}", f"{r2:.4f}", "over the items that have it")
+        for name, r2 in figures.get("r2_by_part", {}).items()
     ]
     if "stability" in figures:
         rows.append(("first codes equal to the others'", f"{figures['stability']:.2%}", "after the best renaming"))

@@ -10,6 +10,8 @@ from sid_jax.presets import preset as load_preset
 from sid_jax.settings import set_by_name
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     from ml_collections import ConfigDict
 
@@ -76,6 +78,7 @@ class SemanticIdTokenizer:
         vectors: Any,
         item_ids: Any = None,
         *,
+        weights: Mapping[str, float] | None = None,
         columns: Any = None,
         histories: Any = None,
         cold_items: Any = None,
@@ -86,8 +89,11 @@ class SemanticIdTokenizer:
 
         Args:
           vectors: `[N, D]` floating point: a NumPy, JAX or torch (CPU) array, a memory map, an Arrow or pandas column
-            of lists, a list of lists, or a path that the commands accept. Scaling is part of the model.
+            of lists, a list of lists, or a path that the commands accept. Scaling is part of the model. Or named
+            parts, `{"text": X, "image": Y, "genres": lists of labels, "price": numbers}`, in the order of the items or
+            as pairs `(values, ids)`; rows of NaN are of items that lack the part. See docs/data.md.
           item_ids: N distinct integers or strings; None numbers the items from 0 (or takes the ids of the file).
+          weights: What each part counts for, by name; 1 where none is given.
           columns: Titles and other columns of the items: an Arrow table, a DataFrame or a mapping of N values each.
           histories: Interaction histories that the IDs follow as well as content: a list of lists of item ids, a dict
             from user to item ids, a table with one row per interaction, or a path.
@@ -112,6 +118,7 @@ class SemanticIdTokenizer:
         data = vector_set(
             vectors,
             item_ids,
+            weights=weights,
             columns=columns,
             histories=histories,
             cold=cold_items,
@@ -166,6 +173,8 @@ class SemanticIdTokenizer:
     def encode(self, vectors: Any) -> np.ndarray:
         """Returns the codes `[n, L]` int32 of vectors `[n, D]`. Codes are not made unique; `append` does that.
 
+        Of a tokenizer with parts, any of them will do: `encode({"text": X})`.
+
         Raises:
           UserError: If the vectors do not have D features, or are not finite.
         """
@@ -195,7 +204,7 @@ class SemanticIdTokenizer:
 
         Args:
           item_ids: n ids of the type of the table's; none if items are only removed.
-          vectors: `[n, D]`, an array or column as of `fit`.
+          vectors: `[n, D]`, an array or column as of `fit`; or any of the parts, `{"text": X}`.
           columns: Titles and other columns of the new items, as of `fit`.
           remove: Ids of items that leave the table. Their IDs stay reserved for them.
           reuse_removed: Whether new items may get the IDs of removed ones.
@@ -217,13 +226,17 @@ class SemanticIdTokenizer:
         """Returns figures of the IDs themselves, as `sid-jax evaluate` prints them; see docs/metrics.md.
 
         Args:
-          vectors: `[N, D]` vectors of the table's items, in its order: adds what compares IDs with vectors.
+          vectors: `[N, D]` vectors of the table's items, in its order, or a mapping of parts: adds what compares IDs
+            with vectors.
           labels: N lists of labels (genres, categories), in the table's order: adds the purity of prefixes.
           histories: Interaction histories, as of `fit`: adds how well prefixes tell which items are taken together.
 
         Raises:
           UserError: If the input cannot be used.
         """
+        import numpy as np
+
+        from sid_jax.data.blocks import check_finite
         from sid_jax.data.inputs import as_histories, vector_set
         from sid_jax.evaluate import measure
 
@@ -231,7 +244,14 @@ class SemanticIdTokenizer:
         if labels is not None and len(labels) != len(table):
             raise UserError(f"labels are of {len(labels)} items, the table has {len(table)}; give each item a list")
         if vectors is not None:
-            vectors = vector_set(vectors, table.item_ids, settings=self._config.data).vectors
+            joined = self.export.join_parts(vectors)
+            if joined is vectors and self.model.layout is None:
+                vectors = vector_set(vectors, table.item_ids, settings=self._config.data).vectors
+            else:
+                vectors = np.asarray(joined, np.float32)
+                check_finite(vectors, table.item_ids, "vectors", self.model.layout)
+                if len(vectors) != len(table):
+                    raise UserError(f"vectors are of {len(vectors)} items, the table has {len(table)}")
         if histories is not None:
             histories = as_histories(histories, table.item_ids)
         return measure(table, vectors, model=self.model, labels=labels, histories=histories)

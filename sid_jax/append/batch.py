@@ -106,7 +106,7 @@ def batch_of_files(parts: VectorParts | None, model: RQVAE, kind: pa.DataType, s
             for number in numbers:
                 assert parts is not None
                 for block_ids, vectors in parts.blocks(number, _ROWS_A_BLOCK):
-                    if len(not_finite(vectors)):
+                    if len(not_finite(vectors, model.layout)):
                         refuse_bad_rows(parts)
                     file.write(np.ascontiguousarray(vectors).data)
                     yield as_kind(pa.chunked_array([block_ids]), kind, parts.parts[number].path), vectors
@@ -136,7 +136,7 @@ def batch_of_arrays(item_ids: Any, vectors: Any, columns: Any, model: RQVAE, kin
             f"vectors are {list(source.shape)}; {len(ids)} items of this export are [{len(ids)}, {num_features}]"
         )
     source = source.astype(np.float32, copy=False)
-    check_finite(source, ids.to_numpy(), "vectors")
+    check_finite(source, ids.to_numpy(), "vectors", model.layout)
     given = columns if columns is None or isinstance(columns, (pa.Table, dict)) else pa.Table.from_pandas(columns)
     table = columns_table(given, len(ids), ())
     starts = range(0, len(ids), _ROWS_A_BLOCK)

@@ -13,10 +13,10 @@ from scipy.spatial.distance import jensenshannon
 from sid_jax.append.batch import Batch
 from sid_jax.append.published import Published, raw_codes
 from sid_jax.append.version import Version
-from sid_jax.data.scaling import moments
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.relocate import tuple_keys
 from sid_jax.metrics.codes import code_counts
+from sid_jax.metrics.vectors import spread_by_part
 from sid_jax.streams import stream_rng
 
 # Retraining is due if one of these is passed. Where each comes from is said in docs/daily-updates.md.
@@ -193,8 +193,7 @@ def _errors(published: Published, batch: Batch, semantic_ids: np.ndarray) -> tup
     rows = np.arange(0, len(batch), every)
     tuples = np.stack([batch.codes[rows], semantic_ids[rows]], axis=1).astype(np.int32)
     errors = CodeAlternatives(published.export.model, batch.vectors).costs(rows, tuples)
-    _, variance = moments(batch.vectors[rows], published.export.model.unit_norm)
-    return errors, float(variance.sum())
+    return errors, float(spread_by_part(batch.vectors[rows], published.export.model.scaling).sum()) / len(rows)
 
 
 def _fill(published: Published, version: Version) -> float:

@@ -48,7 +48,7 @@ def append_items(
     Args:
       export: the version before.
       item_ids: `[n]` integers or text, no two alike; items that the export has already keep their rows.
-      vectors: `[n, D]` real numbers.
+      vectors: `[n, D]` real numbers, or a mapping, as of `Export.encode`.
       columns: what else is known of them, `[n]` each: an Arrow table, a DataFrame or a mapping; None for none. Columns
         that the export does not have are left out, and those missing here are null.
       remove: ids of items that leave.
@@ -59,7 +59,7 @@ def append_items(
         item that is to leave is not there or is among the new ones, or if there are not enough free IDs.
     """
     published = Published(export)
-    batch = batch_of_arrays(item_ids, vectors, columns, export.model, published.kind)
+    batch = batch_of_arrays(item_ids, export.join_parts(vectors), columns, export.model, published.kind)
     leaving = ids_of_kind(remove if isinstance(remove, str) else list(remove), published.kind, "remove")
     data = {"source": "memory", "num_left_out": 0}
     return _next_export(published, batch, leaving, "remove", data, reuse_removed=reuse_removed)
@@ -149,7 +149,7 @@ def _next_export(
     manifest = {
         "config": before.manifest["config"],
         "step": before.manifest.get("step"),
-        **{name: before.manifest[name] for name in ("renumbered",) if name in before.manifest},
+        **{name: content for name, content in before.manifest.items() if name in ("renumbered", "parts")},
         "version": {"number": published.number + 1, "parent": published.lineage(), **version.counts},
         "data": {**data, "num_items": len(items), "num_features": before.model.mean.shape[0]},
         "semantic_ids": semantic_ids_section(

@@ -19,7 +19,6 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from sid_jax.bulk.ids import hash_ids
 from sid_jax.bulk.job import ArrowIds, Items, Job, write_array, write_columns
 from sid_jax.data.blocks import not_finite
-from sid_jax.data.scaling import normalize
 from sid_jax.data.vector_files import refuse_bad_rows
 from sid_jax.ids.convert import code_type
 from sid_jax.models.rqvae import RQVAE
@@ -66,7 +65,7 @@ def _encoded(
         ids, vectors, results = waiting.popleft()
         codes, hashes, finite, moments = (np.asarray(each) for each in results)
         # A sum may be infinite where no value is.
-        if not finite[: len(ids)].all() and len(not_finite(vectors)):
+        if not finite[: len(ids)].all() and len(not_finite(vectors, job.inputs.layout)):
             refuse_bad_rows(job.inputs)
         high, low = hashes[: len(ids)].astype(np.uint64).T
         return ids, codes[: len(ids)], high << np.uint64(32) | low, moments[None]
@@ -126,9 +125,10 @@ def _encode(
 def _moments(model: RQVAE, vectors: jax.Array, codes: jax.Array, counted: jax.Array) -> jax.Array:
     """Returns `[D + 3]`: how many are counted, their squared error, squared distance to the model's mean, and the sum
     of what they are from it. From these, added up over all, comes R^2."""
-    inputs = normalize(vectors, model.unit_norm)
-    errors = squared_error(inputs, model.reconstruct(codes))
-    away = inputs - model.mean[...][None]
+    inputs, reconstructions = model.compared(vectors, codes)
+    errors = squared_error(inputs, reconstructions)
+    # Of vectors with parts the model's mean is 0 there, and so is a part that an item lacks.
+    away = inputs if model.layout is not None else inputs - model.mean[...][None]
     counted = counted.astype(jnp.float32)
     scalars = [jnp.sum(counted), jnp.sum(counted * errors), jnp.sum(counted * jnp.sum(jnp.square(away), axis=1))]
     return jnp.concatenate([jnp.stack(scalars), counted @ away])

@@ -139,7 +139,9 @@ def list_inputs(
             f"{parts.parts[0].path}: has no ids, and row numbers would be those of other items; name a file with one "
             "id a line by --input_ids"
         )
-    if parts.num_features != wanted:
+    if model.layout is not None:
+        parts = parts.under(model.layout)
+    elif parts.num_features != wanted:
         histories = data.get("histories", {}).get("source", "none") != "none" and data.get("collaborative_weight")
         hint = ", of which the last come from histories: give vectors that have them" if histories else ""
         raise UserError(

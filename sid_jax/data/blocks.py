@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from sid_jax.data.layout import Layout
 from sid_jax.errors import UserError, shown
 
 _ROWS = 16_384
@@ -45,20 +46,39 @@ def forget_pages(array: np.ndarray) -> None:
         base.madvise(mmap.MADV_DONTNEED)
 
 
-def check_finite(vectors: np.ndarray, ids: np.ndarray, where: str) -> None:
-    """Raises UserError, naming the first bad row, unless all `[N, D]` vectors are finite."""
-    bad = np.concatenate([start + not_finite(block) for start, block in in_blocks(vectors)] or [np.empty(0, np.int64)])
+def check_finite(vectors: np.ndarray, ids: np.ndarray, where: str, layout: Layout | None = None) -> None:
+    """Raises UserError, naming the first bad row, unless all `[N, D]` vectors are finite, as of `not_finite`."""
+    bad = bad_rows(vectors, layout)
     if len(bad):
         row = int(bad[0])
+        item_id = ids[row : row + 1].tolist()[0]
+        if layout is not None and np.isnan(vectors[row]).all():
+            raise UserError(
+                f"{where}: row {row} (counted from 0, id {shown(item_id)}) has none of the parts "
+                f"{', '.join(layout.names)}; an item must have one"
+            )
         raise UserError(
-            f"{where}: {bad_value(vectors[row], row, ids[row : row + 1].tolist()[0])}; NaN or infinite values are in "
+            f"{where}: {bad_value(vectors[row], row, item_id)}; NaN or infinite values are in "
             f"{len(bad)} of {len(vectors)} rows: mend them or leave these rows out"
         )
 
 
-def not_finite(vectors: np.ndarray) -> np.ndarray:
-    """Returns which rows of `[n, D]` hold NaN or infinite values."""
-    return np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+def bad_rows(vectors: np.ndarray, layout: Layout | None = None) -> np.ndarray:
+    """Returns which rows of `[N, D]`, which may lie in a file, `not_finite` finds."""
+    found = [start + not_finite(block, layout) for start, block in in_blocks(vectors)]
+    return np.concatenate(found or [np.empty(0, np.int64)])
+
+
+def not_finite(vectors: np.ndarray, layout: Layout | None = None) -> np.ndarray:
+    """Returns which rows of `[n, D]` hold NaN or infinite values.
+
+    Where vectors have parts, one that is NaN throughout is missing, which is none, as long as there is another one.
+    """
+    good = np.isfinite(vectors)
+    if layout is not None:
+        lacking = layout.lacking(vectors)
+        good |= (lacking & ~lacking.all(axis=1, keepdims=True))[:, layout.part_of_feature]
+    return np.flatnonzero(~good.all(axis=1))
 
 
 def bad_value(vector: np.ndarray, row: int, item_id: object) -> str:

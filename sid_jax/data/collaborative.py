@@ -153,28 +153,3 @@ def _positive_information(counts: sparse.csr_array) -> sparse.csr_array:
     information = np.log(pairs.data / totals[rows] * contexts.sum() / contexts[columns])
     kept = information > 0
     return sparse.csr_array((information[kept], (rows[kept], columns[kept])), shape=counts.shape)
-
-
-def join_cooccurrences(
-    vectors: np.ndarray, cooccurrences: np.ndarray, weight: float, fitted: np.ndarray | None = None
-) -> np.ndarray:
-    """Returns `[N, D + C]` float32: the vectors, and beside them the co-occurrence vectors, scaled.
-
-    An item without co-occurrences gets the others' mean there, which tells it from none of them.
-
-    Args:
-      vectors: `[N, D]` float32.
-      cooccurrences: `[N, C]` float32, zeros for an item that has none.
-      weight: the second part's variance over the first's.
-      fitted: `[N]` bool, the items that variances and means are taken of; None for all.
-    """
-    fitted = np.ones(len(vectors), bool) if fitted is None else fitted
-    known: np.ndarray = np.any(cooccurrences, axis=1)
-    filled = np.where(known[:, None], cooccurrences, cooccurrences[known & fitted].mean(axis=0))
-    spread = _variance(filled[fitted])
-    scale = np.sqrt(weight * _variance(vectors[fitted]) / spread) if spread else 0.0
-    return np.concatenate([vectors, scale * filled], axis=1).astype(np.float32)
-
-
-def _variance(vectors: np.ndarray) -> float:
-    return float(vectors.var(axis=0, dtype=np.float64).sum())

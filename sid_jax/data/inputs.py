@@ -13,10 +13,11 @@ import pyarrow as pa
 from ml_collections import ConfigDict
 
 from sid_jax.data.arrays import as_ids, as_table, as_vectors, is_table
-from sid_jax.data.blocks import check_finite, in_blocks, not_finite
+from sid_jax.data.blocks import bad_rows, check_finite
 from sid_jax.data.histories import Histories, offsets_of
 from sid_jax.data.history_files import histories_of_table, in_catalog, read_interactions, read_sequences, refuse_or_skip
 from sid_jax.data.id_lists import catalog_rows, check_cold, check_unique, read_item_list, refuse_strangers
+from sid_jax.data.join_parts import are_parts, set_of_parts
 from sid_jax.data.parts.files import read_ids
 from sid_jax.data.tables import exported_column
 from sid_jax.data.vector_set import LeftOut, VectorSet
@@ -34,6 +35,7 @@ def vector_set(
     histories: Any = None,
     cold: Any = None,
     settings: ConfigDict,
+    weights: Mapping[str, float] | None = None,
     on_unknown: str = "error",
     with_partners: bool = False,
     with_collaborative: bool = False,
@@ -43,8 +45,9 @@ def vector_set(
 
     Args:
       vectors: as of `arrays.as_vectors`; a table with the columns that `settings.vector_column` and
-        `settings.id_column` name; a mapping of item ids to vectors; or a path, as of `settings.path`. Arrays of float32
-        are not copied, so they must not change while they are in use.
+        `settings.id_column` name; a mapping of item ids to vectors; a mapping of names to parts, as of
+        `join_parts.set_of_parts`; or a path, as of `settings.path`. Arrays of float32 are not copied, so they must not
+        change while they are in use.
       item_ids: as of `arrays.as_ids`, or of a path, as of `settings.ids_path`; None for those that come with the
         vectors, or else the numbers of the rows.
       columns: what else is known of the items, as of `arrays.as_table`: a row an item, in the order of the items, or in
@@ -53,6 +56,7 @@ def vector_set(
       cold: items that are not trained on: `[N]` bool, item ids, or a path, as of `settings.cold_items`.
       settings: the `data` section of a config. Where something is given here, its settings of that are not used. With
         `on_bad_rows="drop"` rows that are not finite are left out.
+      weights: of parts, by name.
       on_unknown: as of `as_histories`.
       with_partners, with_collaborative, resident_bytes: as of `data.load.load_vectors`.
 
@@ -60,19 +64,26 @@ def vector_set(
       UserError: if one of them is something else, an id occurs twice, lengths differ, or a value is not finite.
     """
     from sid_jax.data.load import with_histories  # It imports JAX.
+    from sid_jax.data.named_parts import add_parts
 
     from_path = isinstance(vectors, (str, Path))
     if from_path:
         data = _from_path(vectors, item_ids, settings, resident_bytes)
+    elif are_parts(vectors):
+        data = set_of_parts(vectors, item_ids, weights, settings)
     else:
         data = _in_memory(vectors, item_ids, settings)
+    if weights and not are_parts(vectors):
+        raise UserError("weights are of parts: give vectors as a mapping of names to parts, {'text': X, 'image': Y}")
     if columns is not None:
         data = dataclasses.replace(data, columns=_columns(columns, data.ids, settings.id_column))
     if cold is None and settings.cold_items:
         cold = settings.cold_items
     if cold is not None:
         data = dataclasses.replace(data, cold=_cold(cold, data.ids))
-    if not from_path:
+    if settings.parts and not are_parts(vectors):
+        data = add_parts(data, settings)
+    if not from_path or data.layout is not None:
         data = _finite(data, settings.on_bad_rows)
     if histories is None and settings.histories.source == "none":
         return data
@@ -198,9 +209,9 @@ def _ids(item_ids: Any, count: int) -> np.ndarray:
 def _finite(data: VectorSet, on_bad_rows: str) -> VectorSet:
     """Returns the data with finite vectors; other rows are left out or refused, as `data.on_bad_rows` says."""
     if on_bad_rows != "drop":
-        check_finite(data.vectors, data.ids, "vectors")
+        check_finite(data.vectors, data.ids, "vectors", data.layout)
         return data
-    bad = np.concatenate([start + not_finite(block) for start, block in in_blocks(data.vectors)])
+    bad = bad_rows(data.vectors, data.layout)
     if not len(bad):
         return data
     if len(bad) == len(data.ids):

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from ml_collections import ConfigDict
 
+from sid_jax.data.blocks import check_finite
 from sid_jax.data.catalogs.amazon.sources import load_amazon
 from sid_jax.data.catalogs.movielens.sources import load_movielens
 from sid_jax.data.catalogs.names import AMAZON, CATALOGS, MOVIELENS, movielens_size
@@ -19,12 +20,12 @@ from sid_jax.data.catalogs.vectors import (
     column_names,
     own_text_vectors,
 )
-from sid_jax.data.collaborative import cooccurrence_vectors, join_cooccurrences, pair_counts
+from sid_jax.data.collaborative import cooccurrence_vectors, pair_counts
 from sid_jax.data.histories import Histories
 from sid_jax.data.history_files import in_catalog, read_interactions, read_sequences
 from sid_jax.data.id_lists import check_cold, read_item_list
+from sid_jax.data.named_parts import add_behavior, add_parts
 from sid_jax.data.relations import Partners, Relations
-from sid_jax.data.scaling import normalize
 from sid_jax.data.tables import exported_column, read_own_tables
 from sid_jax.data.vector_files import read_vector_files
 from sid_jax.data.vector_set import VectorSet, digest_of
@@ -65,7 +66,9 @@ def load_vectors(
     """
     for setting, choices in _CHOICES.items():
         _check_choice(setting, data_config[setting], choices)
-    data = load_items(data_config, resident_bytes)
+    data = add_parts(load_items(data_config, resident_bytes), data_config)
+    if data.layout is not None:
+        check_finite(data.vectors, data.ids, data.source, data.layout)
     if data_config.cold_items:
         path = Path(data_config.cold_items).expanduser()
         data = dataclasses.replace(data, cold=check_cold(read_item_list(path, data.ids), str(path)))
@@ -83,7 +86,7 @@ def with_histories(
     with_partners: bool = False,
     with_collaborative: bool = False,
 ) -> VectorSet:
-    """Returns the data with what histories say of it: relations, and a second part of the vectors.
+    """Returns the data with what histories say of it: relations, and one part more of the vectors.
 
     Args:
       data: the items.
@@ -125,13 +128,7 @@ def with_histories(
     data = dataclasses.replace(data, source=f"{data.source} and the co-occurrences of {source}", made_of=made_of)
     if collaborative is None or not weight:
         return data
-    vectors = join_cooccurrences(
-        np.asarray(normalize(data.vectors, data_config.unit_norm)),
-        collaborative,
-        weight,
-        fitted=None if data.cold is None else ~data.cold,
-    )
-    return dataclasses.replace(data, vectors=vectors)
+    return add_behavior(data, collaborative, data_config)
 
 
 def load_histories(
@@ -183,6 +180,7 @@ def _own_vectors(data_config: ConfigDict, resident_bytes: int | None) -> VectorS
         vector_column=data_config.vector_column,
         ids_paths=[data_config.ids_path],
         on_bad_rows=data_config.on_bad_rows,
+        nan_rows=bool(data_config.parts),
         resident_bytes=resident_bytes,
         cache_dir=data_config.cache_dir,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +12,13 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from sid_jax.data.blocks import in_blocks
+from sid_jax.data.layout import Layout
 from sid_jax.errors import UserError
 
 STANDARDIZE = ("global", "feature", "none")
 
 
-@functools.partial(jax.tree_util.register_dataclass, data_fields=["mean", "scale"], meta_fields=["unit_norm"])
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["mean", "scale"], meta_fields=["unit_norm", "layout"])
 @dataclasses.dataclass(frozen=True)
 class Scaling:
     """`(x - mean) / scale`, after x was brought to length 1 where `unit_norm` says so. A JAX pytree.
@@ -25,14 +27,19 @@ class Scaling:
       unit_norm: whether each vector is first divided by its length; static.
       mean: `[D]` float32, what is subtracted.
       scale: `[D]` float32, positive, what is divided by.
+      layout: the parts of a vector, each of which has a length of its own; a part that is missing, NaN, becomes 0, the
+        mean. None for vectors without parts. Static.
     """
 
     unit_norm: bool
     mean: jax.Array
     scale: jax.Array
+    layout: Layout | None = None
 
 
-def fit_scaling(vectors: np.ndarray, *, unit_norm: bool, center: bool, standardize: str) -> Scaling:
+def fit_scaling(
+    vectors: np.ndarray, *, unit_norm: bool, center: bool, standardize: str, layout: Layout | None = None
+) -> Scaling:
     """Returns the scaling that fits the corpus; sums are float64.
 
     Args:
@@ -41,14 +48,33 @@ def fit_scaling(vectors: np.ndarray, *, unit_norm: bool, center: bool, standardi
       center: subtract the mean vector.
       standardize: "global" divides by one number, so that the mean square of a feature is 1; "feature" divides each
         feature by its standard deviation; "none". A feature (or a corpus) that does not vary is divided by 1.
+      layout: the parts of the vectors. Each is standardized by itself, over the items that have it, and then scaled so
+        that its share of a vector's variance is its weight's share of all weights. None for vectors without parts.
 
     Raises:
       UserError: if `standardize` is none of the three.
     """
     if standardize not in STANDARDIZE:
         raise UserError(f"data.standardize={standardize!r}: choose one of {', '.join(STANDARDIZE)}")
-    mean, variance = moments(vectors, unit_norm)
+    mean, variance, _ = moments(vectors, unit_norm, layout)
     subtracted = mean if center else np.zeros_like(mean)
+    parts = [slice(None)] if layout is None else layout.slices
+    scale = np.concatenate([_divisors(mean[each], variance[each], subtracted[each], standardize) for each in parts])
+    if layout is not None:
+        total = sum(part.weight for part in layout.parts)
+        for part, each in zip(layout.parts, parts, strict=True):
+            share = part.weight / total * len(mean) / (1 if standardize == "none" else part.num_features)
+            scale[each] /= np.sqrt(share)
+    return Scaling(
+        unit_norm=unit_norm,
+        mean=jnp.asarray(subtracted, jnp.float32),
+        scale=jnp.asarray(scale, jnp.float32),
+        layout=layout,
+    )
+
+
+def _divisors(mean: np.ndarray, variance: np.ndarray, subtracted: np.ndarray, standardize: str) -> np.ndarray:
+    """Returns what features `[D]` are divided by."""
     size = variance + mean**2
     if standardize == "global":
         square = np.full_like(mean, np.mean(variance + (mean - subtracted) ** 2))
@@ -59,16 +85,19 @@ def fit_scaling(vectors: np.ndarray, *, unit_norm: bool, center: bool, standardi
     constant = square <= np.finfo(np.float32).eps ** 2 * size
     # Nor can what float32 has no normal number for divide.
     constant |= np.sqrt(square) < np.finfo(np.float32).tiny
-    return Scaling(
-        unit_norm=unit_norm,
-        mean=jnp.asarray(subtracted, jnp.float32),
-        scale=jnp.asarray(np.sqrt(np.where(constant, 1.0, square)), jnp.float32),
-    )
+    return np.asarray(np.sqrt(np.where(constant, 1.0, square)))
 
 
-def normalize(vectors: ArrayLike, unit_norm: bool) -> jax.Array:
-    """Returns the vectors `[..., D]`, divided by their lengths if `unit_norm`; zero vectors stay zero."""
+def normalize(vectors: ArrayLike, unit_norm: bool, layout: Layout | None = None) -> jax.Array:
+    """Returns the vectors `[..., D]`, divided by their lengths if `unit_norm`; zero vectors stay zero.
+
+    With a layout each part is divided by its own length, if it is one of those whose length does not count, and a part
+    that is NaN stays NaN.
+    """
     vectors = jnp.asarray(vectors)
+    if layout is not None:
+        blocks = zip(layout.parts, layout.slices, strict=True)
+        return jnp.concatenate([normalize(vectors[..., each], part.unit_norm) for part, each in blocks], axis=-1)
     if not unit_norm:
         return vectors
     # The largest entry is divided out first: squares of very large or small numbers leave float32's range. The length
@@ -81,8 +110,51 @@ def normalize(vectors: ArrayLike, unit_norm: bool) -> jax.Array:
 
 def apply_scaling(scaling: Scaling, vectors: ArrayLike) -> jax.Array:
     """Returns `[..., D]` scaled vectors of `[..., D]` raw ones; for use in jit, vmap and grad."""
-    inputs = normalize(vectors, scaling.unit_norm)
-    return (inputs - _to_rank(scaling.mean, inputs.ndim)) / _to_rank(scaling.scale, inputs.ndim)
+    inputs = normalize(vectors, scaling.unit_norm, scaling.layout)
+    scaled = (inputs - _to_rank(scaling.mean, inputs.ndim)) / _to_rank(scaling.scale, inputs.ndim)
+    return scaled if scaling.layout is None else jnp.where(jnp.isnan(scaled), 0.0, scaled)
+
+
+def dense_vectors(vectors: np.ndarray, layout: Layout | None) -> np.ndarray:
+    """Returns vectors `[N, D]` for who knows of no parts: as they are, or of parts, scaled by their weights.
+
+    A part that is missing is 0 there, the mean of the items that have it.
+    """
+    if layout is None:
+        return vectors
+    scaling = fit_scaling(vectors, unit_norm=True, center=True, standardize="global", layout=layout)
+    return np.array(apply_scaling(scaling, vectors))
+
+
+def present_parts(layout: Layout, vectors: jax.Array) -> jax.Array:
+    """Returns `[..., P]` bool, which parts of vectors `[..., D]` are there."""
+    return jnp.stack([~jnp.isnan(vectors[..., each.start]) for each in layout.slices], axis=-1)
+
+
+def fit_filler(layout: Layout, scaled: np.ndarray, there: np.ndarray, *, dropout: float) -> np.ndarray:
+    """Returns the linear map that fills in missing parts: `[D, D]` float32, from zero-filled vectors to each part.
+
+    It is the ridge regression of each part on the others, of which each is missing with the chance `dropout`. Second
+    moments are taken over the items that have both parts; parts that no item has together say nothing of each other.
+
+    Args:
+      layout: the parts.
+      scaled: `[N, D]` float32, 0 where a part is missing.
+      there: `[N, P]` bool, which parts are not.
+      dropout: below 1; of two parts it makes no difference.
+    """
+    both = (there.astype(np.float64).T @ there)[layout.part_of_feature][:, layout.part_of_feature]
+    moments = (scaled.T @ scaled).astype(np.float64) / np.maximum(both, 1)
+    filler = np.zeros(moments.shape, np.float32)
+    for number, part in enumerate(layout.slices):
+        others = np.flatnonzero(layout.part_of_feature != number)
+        of = layout.part_of_feature[others]
+        square = moments[np.ix_(others, others)] * np.where(of[:, None] == of, 1.0, 1.0 - dropout)
+        # As much as the moments of so many features, taken over so many items, are off by.
+        ridge = square.trace() / len(others) * (0.01 + len(others) / len(scaled))
+        square[np.diag_indices_from(square)] += ridge
+        filler[np.ix_(others, np.arange(part.start, part.stop))] = np.linalg.solve(square, moments[others, part])
+    return filler
 
 
 def invert_scaling(scaling: Scaling, scaled: ArrayLike) -> jax.Array:
@@ -96,12 +168,30 @@ def _to_rank(features: jax.Array, rank: int) -> jax.Array:
     return jnp.reshape(features, (1,) * (rank - 1) + (-1,))
 
 
-def moments(vectors: np.ndarray, unit_norm: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Returns each feature's mean and variance, `[D]` float64, in two passes: one pass loses small variances."""
-    mean = sum(_prepared(block, unit_norm).sum(axis=0) for _, block in in_blocks(vectors)) / len(vectors)
-    squares = (((_prepared(block, unit_norm) - mean) ** 2).sum(axis=0) for _, block in in_blocks(vectors))
-    variance = sum(squares) / len(vectors)
-    return np.asarray(mean), np.asarray(variance)
+def moments(
+    vectors: np.ndarray, unit_norm: bool, layout: Layout | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns each feature's mean, its variance, and how many items have it, `[D]` float64.
+
+    They are found in two passes: one pass loses small variances. With a layout, items that lack a part do not count for
+    its features; a part that no item has comes out as 0.
+    """
+    total = np.nansum if layout is not None else np.sum
+    blocks = functools.partial(_prepared_blocks, vectors, unit_norm, layout)
+    counts = sum(np.isfinite(block).sum(axis=0) for block in blocks()) if layout is not None else len(vectors)
+    counts = np.broadcast_to(np.asarray(counts, np.float64), vectors.shape[1:])
+    mean = sum(total(block, axis=0) for block in blocks()) / np.maximum(counts, 1)
+    variance = sum(total((block - mean) ** 2, axis=0) for block in blocks()) / np.maximum(counts, 1)
+    return np.asarray(mean), np.asarray(variance), counts
+
+
+def _prepared_blocks(vectors: np.ndarray, unit_norm: bool, layout: Layout | None) -> Iterator[np.ndarray]:
+    for _, block in in_blocks(vectors):
+        if layout is None:
+            yield _prepared(block, unit_norm)
+        else:
+            parts = zip(layout.parts, layout.slices, strict=True)
+            yield np.concatenate([_prepared(block[:, each], part.unit_norm) for part, each in parts], axis=1)
 
 
 def _prepared(block: np.ndarray, unit_norm: bool) -> np.ndarray:

@@ -78,7 +78,7 @@ def refuse_bad_rows(parts: VectorParts) -> None:
 def _bad_rows(parts: VectorParts) -> Iterator[_BadRow]:
     for number, part in enumerate(parts.parts):
         for first, ids, vectors in parts.all_rows(number, _ROWS_A_BLOCK):
-            for row in not_finite(vectors).tolist():
+            for row in not_finite(vectors, parts.layout).tolist():
                 place = first + row
                 yield _BadRow(number, place, part.path, part.first_row + place, ids[row].as_py(), vectors[row])
 
@@ -127,6 +127,7 @@ def read_vector_files(
     on_bad_rows: str = "error",
     resident_bytes: int | None = None,
     cache_dir: str = "",
+    nan_rows: bool = False,
 ) -> VectorSet:
     """Reads N items and their vectors.
 
@@ -140,12 +141,17 @@ def read_vector_files(
       on_bad_rows: as of `treat_bad_rows`.
       resident_bytes: the most that memory is to hold; None for all.
       cache_dir: as of `cache_folder`.
+      nan_rows: whether rows of NaN throughout stay, as those of items that lack a part.
 
     Raises:
       UserError: if a file is missing, damaged or of the wrong kind, two ids are the same, or a value is not finite.
     """
     parts = list_parts([path], id_column=id_column, vector_column=vector_column, ids_paths=ids_paths)
     parts, left_out = treat_bad_rows(parts, on_bad_rows)
+    if nan_rows:
+        rows, ids = _read(parts, nan_rows)
+        check_unique(ids, path)
+        return VectorSet(ids=ids, vectors=rows, source=path)
     vectors = parts.mapped()
     if vectors is not None:
         if any(len(not_finite(block)) for _, block in in_blocks(vectors)):
@@ -166,7 +172,7 @@ def _size_in_memory(parts: VectorParts) -> int:
     return 4 * parts.num_items * parts.num_features
 
 
-def _read(parts: VectorParts) -> tuple[np.ndarray, np.ndarray]:
+def _read(parts: VectorParts, nan_rows: bool = False) -> tuple[np.ndarray, np.ndarray]:
     try:
         vectors = np.empty((parts.num_items, parts.num_features), np.float32)
     except (MemoryError, ValueError) as error:
@@ -175,7 +181,7 @@ def _read(parts: VectorParts) -> tuple[np.ndarray, np.ndarray]:
             "memory; if there are so many, set --config.train.resident_bytes"
         ) from error
     found, row = [], 0
-    for ids, block in _checked(parts):
+    for ids, block in _checked(parts, nan_rows):
         vectors[row : row + len(block)] = block
         found.append(ids)
         row += len(block)
@@ -212,10 +218,10 @@ def _ids(parts: VectorParts) -> np.ndarray:
     return _joined([ids for number in range(len(parts.parts)) for ids in parts.ids(number, _ROWS_A_BLOCK)])
 
 
-def _checked(parts: VectorParts) -> Iterator[tuple[pa.Array, np.ndarray]]:
+def _checked(parts: VectorParts, nan_rows: bool = False) -> Iterator[tuple[pa.Array, np.ndarray]]:
     for number in range(len(parts.parts)):
         for ids, vectors in parts.blocks(number, _ROWS_A_BLOCK):
-            if len(not_finite(vectors)):
+            if len(not_finite(vectors[~np.isnan(vectors).all(axis=1)] if nan_rows else vectors)):
                 refuse_bad_rows(parts)
             yield ids, vectors
 

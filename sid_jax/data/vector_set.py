@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from sid_jax.data.blocks import in_blocks
+from sid_jax.data.layout import Layout
 
 if TYPE_CHECKING:  # It imports JAX, which reading vectors does not need.
     from sid_jax.data.relations import Relations
@@ -53,6 +54,8 @@ class VectorSet:
       left_out: what the files hold besides.
       made_of: the SHA-256 of what vectors and relations were computed from where a truncated SVD is in them, whose
         last bits differ with the machine and the number of threads; empty where vectors are as they came.
+      layout: the parts of the vectors, each NaN where an item lacks it; None for vectors without parts.
+      about_parts: what new items' parts are made by, a plain dict for each part; see `sid_jax.data.part_sources`.
     """
 
     ids: np.ndarray
@@ -64,6 +67,8 @@ class VectorSet:
     relations: Relations | None = None
     left_out: LeftOut = LeftOut()
     made_of: str = ""
+    layout: Layout | None = None
+    about_parts: tuple[dict[str, Any], ...] = ()
 
     @property
     def num_trained(self) -> int:
@@ -84,7 +89,7 @@ class VectorSet:
     def fingerprint(self) -> str:
         """Returns the SHA-256 over all but columns and source: equal if and only if what is trained on is."""
         digest = hashlib.sha256()
-        digest.update(f"{self.vectors.shape}{self.made_of}".encode())
+        digest.update(f"{self.vectors.shape}{self.made_of}{self.layout or ''}".encode())
         for _, block in in_blocks(self.vectors) if not self.made_of else ():
             digest.update(block.tobytes())
         for first, ids in in_blocks(self.ids):

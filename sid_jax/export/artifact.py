@@ -81,10 +81,26 @@ class Export:
     def encode(self, vectors: Any) -> np.ndarray:
         """Returns the codes `[n, L]` int32 of vectors `[n, D]` of any real type, as they came: scaling is the model's.
 
+        Of a model with parts they may be a mapping of some parts' names to their vectors or columns, `[n]` rows each.
+
         Raises:
           UserError: if they are not numbers, not of the D features that the model knows, or not finite.
         """
-        return self._encoder.encode(vectors)
+        return self._encoder.encode(self.join_parts(vectors))
+
+    def join_parts(self, vectors: Any) -> Any:
+        """Returns `[n, D]` float32 of a mapping of part names to values; what else is given as it is.
+
+        Raises:
+          UserError: if the model has no such parts.
+        """
+        if not isinstance(vectors, Mapping):
+            return vectors
+        if "parts" not in self.manifest:
+            raise UserError("vectors are given as named parts, but this model was trained on vectors without parts")
+        from sid_jax.data.join_parts import vectors_of_parts
+
+        return vectors_of_parts(self.manifest["parts"], vectors)
 
     def decode(self, codes: Any) -> np.ndarray:
         """Returns the vectors `[n, D]` float32 that codes `[n, L]` stand for, in the space of the (unit-norm) input.

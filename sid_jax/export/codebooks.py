@@ -19,6 +19,7 @@ from sid_jax.errors import UserError, reason
 from sid_jax.export.torch_file import write_torch_file
 
 _SAFETENSORS = "codebooks.safetensors"
+# Of every scaling; of vectors with parts there is a "filler" besides.
 _SCALING = ("mean", "scale")
 
 
@@ -34,14 +35,14 @@ def write_codebooks(
     Args:
       folder: where to; it exists.
       weights: by name, `encoder.network.0.weight` and so on; of each level `quantization_layers.0.embedding.weight`.
-      scaling: "mean" and "scale", `[D]` each.
+      scaling: "mean" and "scale", `[D]` each, and of vectors with parts "filler", `[D, D]`.
       info: what else it takes to use them, in plain Python that JSON knows: `unit_norm`, `activation`, …
       training: arrays that only further training needs, by name; they are in the safetensors file alone.
     """
     # Serialized in memory, because its own writing of files hides a full disk in an error of another kind.
     (folder / _SAFETENSORS).write_bytes(safetensors_bytes({**weights, **(training or {})}, scaling, info))
     weights = {name: _float32(array) for name, array in weights.items()}
-    scaling = {name: _float32(scaling[name]) for name in _SCALING}
+    scaling = {name: _float32(array) for name, array in scaling.items()}
     content = {"codebooks": _stacked(_codebooks(weights)), "scaling": scaling, "info": info, "state_dict": weights}
     write_torch_file(folder / "codebooks.pt", content)
 
@@ -52,8 +53,8 @@ def read_codebooks(
     """Reads `codebooks.safetensors`.
 
     Returns:
-      The L codebooks, `[K, Z]` float32 each; the encoder's and the decoder's weights by name; the scaling's "mean" and
-      "scale", `[D]` each; and `info`, with lists where tuples were.
+      The L codebooks, `[K, Z]` float32 each; the encoder's and the decoder's weights by name; the scaling, as of
+      `write_codebooks`; and `info`, with lists where tuples were.
 
     Raises:
       UserError: if the file is missing or corrupt.
@@ -65,7 +66,8 @@ def read_codebooks(
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a dict)
             info = json.loads(file.metadata()["info"])
-        scaling = {name: tensors.pop(f"scaling.{name}") for name in _SCALING}
+        there = [name for name in (*_SCALING, "filler") if name in _SCALING or f"scaling.{name}" in tensors]
+        scaling = {name: tensors.pop(f"scaling.{name}") for name in there}
         codebooks = _take_codebooks(tensors)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is corrupt ({type(error).__name__}: {reason(error)}): export again") from error
@@ -82,7 +84,7 @@ def safetensors_bytes(
         tensors = {"codebooks": stacked}
     else:
         tensors = {f"codebooks.{level}": codebook for level, codebook in enumerate(stacked)}
-    tensors |= {f"scaling.{name}": _float32(scaling[name]) for name in _SCALING}
+    tensors |= {f"scaling.{name}": _float32(array) for name, array in scaling.items()}
     # The codebooks' own names stay out: each array is there once.
     in_codebooks = {_codebook_name(level) for level in range(len(codebooks))}
     tensors |= {name: _float32(array) for name, array in weights.items() if name not in in_codebooks}

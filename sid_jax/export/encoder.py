@@ -55,6 +55,7 @@ class Encoder:
         arrays, structure = jax.tree.flatten(state)
         self._architecture, self._arrays = _Architecture(graphdef, structure), tuple(arrays)
         self._num_features, self._sizes = model.mean.shape[0], np.array(model.quantizer.codebook_sizes)
+        self._layout = model.layout
 
     def encode(self, vectors: Any) -> np.ndarray:
         """Returns the codes `[n, L]` int32 of vectors `[n, D]`; see `sid_jax.export.artifact.Export.encode`."""
@@ -72,7 +73,7 @@ class Encoder:
             with np.errstate(over="ignore"):
                 vectors = vectors.astype(np.float32)
         if not np.isfinite(vectors).all():
-            check_finite(vectors, np.arange(len(vectors)), "vectors")
+            check_finite(vectors, np.arange(len(vectors)), "vectors", self._layout)
         return self.codes_of(vectors)
 
     def decode(self, codes: Any) -> np.ndarray:

@@ -126,6 +126,7 @@ def make_export(
             "num_left_out": data.left_out.num_rows,
             "num_features": data.vectors.shape[1],
         },
+        **({"parts": list(data.about_parts)} if data.about_parts else {}),
         "semantic_ids": semantic_ids_section(scheme, capacity, sizes, moved.any(axis=1).mean(), moved.mean(axis=0)),
         "schema": {"id_column": data.id_name, "columns": list(data.columns)},
         "metrics": {

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from sid_jax.data.layout import Layout
 from sid_jax.export.codebooks import read_codebooks, safetensors_bytes, write_codebooks
 from sid_jax.models.mlp import MLP
 from sid_jax.models.rqvae import RQVAE
@@ -73,6 +74,7 @@ def model_info(model: RQVAE) -> dict[str, Any]:
         "codebook_size": list(model.quantizer.codebook_sizes),
         "quantization_method": model.quantizer.method,
         "original_project": original_project_has(model),
+        **({} if model.layout is None else {"parts": model.layout.to_dicts()}),
     }
 
 
@@ -83,7 +85,7 @@ def write_model(folder: Path, model: RQVAE) -> None:
 
 def model_hash(model: RQVAE) -> str:
     """Returns a SHA-256 over all that decides which codes a model assigns and what codes decode to."""
-    info = {name: model_info(model)[name] for name in ("unit_norm", "activation")}
+    info = {name: value for name, value in model_info(model).items() if name in ("unit_norm", "activation", "parts")}
     return hashlib.sha256(safetensors_bytes(torch_weights(model), _scaling(model), info)).hexdigest()
 
 
@@ -99,7 +101,7 @@ def model_from_weights(
     Args:
       codebooks: L of `[K, Z]`.
       weights: encoder, decoder and what `training_arrays` gives, by name.
-      scaling: "mean" and "scale", `[D]` each.
+      scaling: "mean" and "scale", `[D]` each, and of vectors with parts "filler", `[D, D]`.
       info: as from `model_info`.
       config: the settings of the run, which know what the `info` of older exports does not say: method and dropout.
     """
@@ -118,6 +120,7 @@ def model_from_weights(
             unit_norm=info["unit_norm"],
             collaborative_dimension=None if aligner is None else len(aligner),
             quantization_method=method,
+            layout=Layout.of_dicts(info["parts"]) if "parts" in info else None,
             rngs=nnx.Rngs(0),
         )
     )
@@ -135,7 +138,7 @@ def model_from_weights(
         "decoder": _network(model.decoder, "decoder", weights),
         "quantizer": quantizer,
         **({} if aligner is None else {"aligner": {"kernel": aligner.T}}),
-        **{name: scaling[name] for name in ("mean", "scale")},
+        **scaling,
     }
     nnx.update(model, jax.device_put(arrays))
     return model
@@ -151,7 +154,8 @@ def read_model(folder: Path, config: Mapping[str, Any] | None = None) -> RQVAE:
 
 
 def _scaling(model: RQVAE) -> dict[str, np.ndarray]:
-    return {"mean": np.asarray(model.mean[...]), "scale": np.asarray(model.scale[...])}
+    found = {"mean": np.asarray(model.mean[...]), "scale": np.asarray(model.scale[...])}
+    return found if model.filler is None else {**found, "filler": np.asarray(model.filler[...])}
 
 
 def _by_level(weights: Mapping[str, np.ndarray], name: str, otherwise: Sequence[np.ndarray]) -> dict[int, np.ndarray]:

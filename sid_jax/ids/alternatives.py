@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sid_jax.data.scaling import normalize
 from sid_jax.ids.relocate import Rows
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.beam import beam_codes
@@ -99,7 +98,7 @@ def _search(
 
 @jax.jit
 def _errors(model: RQVAE, vectors: jax.Array, tuples: jax.Array) -> jax.Array:
-    return squared_error(normalize(vectors, model.unit_norm)[:, None], model.reconstruct(tuples))
+    return squared_error(*model.compared(vectors[:, None], tuples))
 
 
 @jax.jit

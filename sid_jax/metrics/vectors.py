@@ -13,7 +13,8 @@ import numpy as np
 from scipy.cluster.vq import kmeans2, vq
 
 from sid_jax.data.blocks import take_rows
-from sid_jax.data.scaling import normalize
+from sid_jax.data.layout import Layout
+from sid_jax.data.scaling import Scaling, apply_scaling, moments, normalize
 from sid_jax.metrics.codes import identical_items
 from sid_jax.metrics.ids import explained_by_prefix
 from sid_jax.models.rqvae import RQVAE
@@ -27,7 +28,7 @@ _KMEANS_ITERATIONS = 10
 _MOST_ITEMS = 10_000
 
 # One program: operation by operation, an accelerator compiles each of them.
-_reconstruct = jax.jit(RQVAE.reconstruct)
+_compare = jax.jit(RQVAE.compared)
 
 
 def report_figures(model: RQVAE, codes: np.ndarray, vectors: np.ndarray) -> dict[str, Any]:
@@ -36,7 +37,7 @@ def report_figures(model: RQVAE, codes: np.ndarray, vectors: np.ndarray) -> dict
     if len(rows) > _MOST_ITEMS:
         rows = np.sort(stream_rng(0, "report/fidelity").choice(len(vectors), _MOST_ITEMS, replace=False))
     sample, sizes = take_rows(vectors, rows), model.quantizer.codebook_sizes
-    inputs = np.asarray(normalize(jnp.asarray(sample), model.unit_norm))
+    inputs = figure_inputs(model, sample)
     fidelity = {
         "num_items": len(rows),
         "r2": [each["r2"] for each in fidelity_by_depth(model, codes[rows].astype(np.int32), sample)],
@@ -52,17 +53,30 @@ def fidelity_by_depth(model: RQVAE, codes: np.ndarray, vectors: np.ndarray) -> l
 
     The vectors are float32, as they came; the model's codebooks and decoder say what codes stand for.
     """
-    inputs = np.asarray(normalize(jnp.asarray(vectors), model.unit_norm))
-    spread = float(np.square(inputs - inputs.mean(axis=0, dtype=np.float64)).sum()) or 1.0
-    return [_fidelity(inputs, _decode(model, codes, depth), spread) for depth in range(1, codes.shape[1] + 1)]
+    spread = float(spread_by_part(vectors, model.scaling).sum()) or 1.0
+    return [_fidelity(*_compared(model, vectors, codes[:, :depth]), spread) for depth in range(1, codes.shape[1] + 1)]
 
 
-def _decode(model: RQVAE, codes: np.ndarray, depth: int) -> np.ndarray:
-    parts: Sequence[np.ndarray] = [
-        np.asarray(_reconstruct(model, jnp.asarray(codes[first : first + _DECODED_A_CALL, :depth])))
-        for first in range(0, len(codes), _DECODED_A_CALL)
-    ]
-    return np.concatenate(parts)
+def fidelity_by_part(model: RQVAE, codes: np.ndarray, vectors: np.ndarray) -> dict[str, float]:
+    """Returns R^2 of what codes `[N, L]` decode to, of each part of vectors `[N, D]` of a model with parts."""
+    assert model.layout is not None
+    inputs, reconstructions = _compared(model, vectors, codes)
+    errors = np.square(inputs - reconstructions, dtype=np.float64).sum(axis=0)
+    return r2_by_part(model.layout, model.layout.sums_by_part(errors), spread_by_part(vectors, model.scaling))
+
+
+def figure_inputs(model: RQVAE, vectors: np.ndarray) -> np.ndarray:
+    """Returns `[N, D]` float32, vectors in the space of `RQVAE.compared`: 0 in the parts that an item lacks."""
+    if model.layout is None:
+        return np.asarray(normalize(jnp.asarray(vectors), model.unit_norm))
+    return np.asarray(apply_scaling(model.scaling, vectors))
+
+
+def _compared(model: RQVAE, vectors: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    blocks = [slice(first, first + _DECODED_A_CALL) for first in range(0, len(codes), _DECODED_A_CALL)]
+    pairs = [_compare(model, jnp.asarray(vectors[each]), jnp.asarray(codes[each])) for each in blocks]
+    inputs, reconstructions = (np.concatenate([np.asarray(each) for each in side]) for side in zip(*pairs, strict=True))
+    return inputs, reconstructions
 
 
 def _fidelity(inputs: np.ndarray, reconstructions: np.ndarray, spread: float) -> dict[str, float]:
@@ -85,6 +99,27 @@ def r2_of_moments(moments: np.ndarray) -> dict[str, float]:
         "r2_sampled": 1 - error / spread if spread > 0 else 0.0,
         "mse_sampled": error / count / len(sums),
         "num_sampled": int(count),
+    }
+
+
+def spread_by_part(vectors: np.ndarray, scaling: Scaling) -> np.ndarray:
+    """Returns the squared distance to the mean in the space of `RQVAE.compared`, summed over all items.
+
+    It is `[P]`, of each part over the items that have it; `[1]` of vectors without parts.
+    """
+    mean, variance, counts = moments(vectors, scaling.unit_norm, scaling.layout)
+    # What does not vary comes out of the sums as a rounding error rather than 0.
+    variance = np.where(variance <= np.finfo(np.float32).eps ** 2 * (variance + mean**2), 0.0, variance)
+    if scaling.layout is None:
+        return np.array([variance.sum() * len(vectors)])
+    return scaling.layout.sums_by_part(counts * variance / np.square(np.asarray(scaling.scale, np.float64)))
+
+
+def r2_by_part(layout: Layout, errors: np.ndarray, spreads: np.ndarray) -> dict[str, float]:
+    """Returns R^2 by part, of squared errors and distances to the mean `[P]`; 0 of a part that no item has."""
+    return {
+        name: 1 - error / spread if spread > 0 else 0.0
+        for name, error, spread in zip(layout.names, errors.tolist(), spreads.tolist(), strict=True)
     }
 
 

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from sid_jax.data.scaling import Scaling, apply_scaling, invert_scaling
-from sid_jax.models.mlp import MLP, apply_linear
+from sid_jax.data.layout import Layout
+from sid_jax.data.scaling import Scaling, apply_scaling, invert_scaling, normalize, present_parts
+from sid_jax.models.mlp import MLP, apply_linear, matmul
 from sid_jax.models.quantizer import ResidualQuantizer, Statistic
 from sid_jax.quantize.residual import QuantizationMethod, QuantizerOutput
 
@@ -25,11 +26,13 @@ class RQVAEOutput:
       targets: `[..., D]`, the scaled input, which the decoder is to give back.
       reconstructions: `[..., D]`, what it gave, in the same scaled space.
       quantizer: the quantizer's codes, gradients, soft assignments and losses.
+      present: `[..., D]` bool, the features of parts that the item has; None of vectors without parts.
     """
 
     targets: jax.Array
     reconstructions: jax.Array
     quantizer: QuantizerOutput
+    present: jax.Array | None = None
 
 
 class RQVAE(nnx.Module):
@@ -46,6 +49,7 @@ class RQVAE(nnx.Module):
       unit_norm: whether each input vector is brought to length 1 first.
       collaborative_dimension: C of the vectors that `align` is to find; None for no such map.
       quantization_method: how the quantizer is trained (see `ResidualQuantizer`).
+      layout: the parts of an input vector; None for vectors without parts.
       rngs: for the parameters.
     """
 
@@ -62,6 +66,7 @@ class RQVAE(nnx.Module):
         unit_norm: bool = False,
         collaborative_dimension: int | None = None,
         quantization_method: QuantizationMethod = "ste",
+        layout: Layout | None = None,
         rngs: nnx.Rngs,
     ):
         dimensions = (num_features, *hidden_dimensions, latent_dimension) if latent_dimension else (num_features,)
@@ -75,24 +80,40 @@ class RQVAE(nnx.Module):
             else None
         )
         self.unit_norm = unit_norm
+        self.layout = layout
         self.mean = Statistic(jnp.zeros(num_features))
         self.scale = Statistic(jnp.ones(num_features))
+        self.filler = nnx.data(Statistic(jnp.zeros((num_features, num_features))) if layout is not None else None)
 
     @property
     def scaling(self) -> Scaling:
         """The scaling between input space and the encoder."""
-        return Scaling(unit_norm=self.unit_norm, mean=self.mean[...], scale=self.scale[...])
+        return Scaling(self.unit_norm, self.mean[...], self.scale[...], self.layout)
 
     def set_scaling(self, scaling: Scaling) -> None:
-        """Takes over a fitted scaling; whether it brings vectors to length 1 was settled when the model was made."""
+        """Takes over a fitted scaling; parts, and whether they get length 1, were settled when the model was made."""
         if scaling.unit_norm != self.unit_norm:
             raise ValueError(f"the scaling has unit_norm={scaling.unit_norm}, the model {self.unit_norm}")
+        if scaling.layout != self.layout:
+            raise ValueError(f"the scaling has {scaling.layout}, the model {self.layout}")
         self.mean[...] = jnp.asarray(scaling.mean)
         self.scale[...] = jnp.asarray(scaling.scale)
 
     def encode(self, vectors: jax.Array) -> jax.Array:
         """Returns the latent vectors `[..., Z]` of input vectors `[..., D]`, as they came."""
-        return self.encoder(apply_scaling(self.scaling, vectors))
+        return self.encoder(self.inputs(vectors))
+
+    def inputs(self, vectors: jax.Array) -> jax.Array:
+        """Returns what the encoder is given of vectors `[..., D]`: scaled, parts that are missing filled in."""
+        scaled = apply_scaling(self.scaling, vectors)
+        return scaled if self.layout is None else self._filled(scaled, present_parts(self.layout, vectors))
+
+    def _filled(self, scaled: jax.Array, seen: jax.Array) -> jax.Array:
+        """Returns scaled vectors in which parts that are not seen, `[..., P]` bool, are what the others let expect."""
+        assert self.layout is not None and self.filler is not None
+        there = seen[..., self.layout.part_of_feature]
+        known = jnp.where(there, scaled, 0.0)
+        return jnp.where(there, scaled, matmul(known, self.filler[...], jax.lax.Precision.HIGHEST))
 
     def assign(self, vectors: jax.Array) -> jax.Array:
         """Returns the codes `[..., L]` int32 of input vectors `[..., D]`."""
@@ -105,6 +126,18 @@ class RQVAE(nnx.Module):
     def decode(self, latents: jax.Array) -> jax.Array:
         """Returns the vectors `[..., D]` that latent vectors `[..., Z]` stand for, in the same space."""
         return invert_scaling(self.scaling, self.decoder(latents))
+
+    def compared(self, vectors: jax.Array, codes: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns inputs and what codes `[..., L]` stand for, `[..., D]` each, in the space of all quality figures.
+
+        It is that of the (unit-norm) input. Of vectors with parts it is the scaled one, in which each part has its
+        weight; both are 0 in the parts that an item lacks, so that these count nowhere.
+        """
+        if self.layout is None:
+            return normalize(vectors, self.unit_norm), self.reconstruct(codes)
+        there = present_parts(self.layout, vectors)[..., self.layout.part_of_feature]
+        decoded = self.decoder(self.quantizer.lookup(codes))
+        return apply_scaling(self.scaling, vectors), jnp.where(there, decoded, 0.0)
 
     def align(self, quantized: jax.Array) -> jax.Array:
         """Returns what quantized vectors `[..., Z]` say of who takes the item, `[..., C]`: a linear map of them."""
@@ -119,6 +152,7 @@ class RQVAE(nnx.Module):
         key: jax.Array | None = None,
         decoder_gradient: jax.Array | float = 1.0,
         mixed: bool = False,
+        part_dropout: jax.Array | float = 0.0,
         **choices: Any,
     ) -> RQVAEOutput:
         """The pass that training differentiates.
@@ -129,11 +163,27 @@ class RQVAE(nnx.Module):
           decoder_gradient: factor on the gradient that the decoder sends to quantizer and encoder; may be traced.
           mixed: whether the products of encoder and decoder round their factors to bfloat16; codes are chosen in
             float32 whatever.
+          part_dropout: share of the parts of an item that the encoder does not see, but one that it always sees; may be
+            traced. The decoder is to give back all parts that the item has.
           **choices: those of `ResidualQuantizer`: temperature, noise_scale, hard, ...
         """
         encoder_key, noise_key, decoder_key = [None] * 3 if key is None else jax.random.split(key, 3)
-        targets = apply_scaling(self.scaling, vectors)
-        quantizer = self.quantizer(self.encoder(targets, encoder_key, mixed=mixed), key=noise_key, **choices)
+        targets = inputs = apply_scaling(self.scaling, vectors)
+        present = None
+        if self.layout is not None:
+            there = present_parts(self.layout, vectors)
+            present = there[..., self.layout.part_of_feature]
+            if key is not None:
+                there = _seen_parts(jax.random.fold_in(key, 1), there, part_dropout)
+            inputs = self._filled(targets, there)
+        quantizer = self.quantizer(self.encoder(inputs, encoder_key, mixed=mixed), key=noise_key, **choices)
         constant = jax.lax.stop_gradient(quantizer.quantized)
         quantized = constant + decoder_gradient * (quantizer.quantized - constant)
-        return RQVAEOutput(targets, self.decoder(quantized, decoder_key, mixed=mixed), quantizer)
+        return RQVAEOutput(targets, self.decoder(quantized, decoder_key, mixed=mixed), quantizer, present)
+
+
+def _seen_parts(key: jax.Array, there: jax.Array, dropout: jax.Array | float) -> jax.Array:
+    """Returns `[..., P]` bool, which of the parts that items have the encoder sees: always one, of others a share."""
+    chance = jnp.where(there, jax.random.uniform(key, there.shape), -1.0)
+    always = jax.nn.one_hot(jnp.argmax(chance, axis=-1), there.shape[-1], dtype=bool)
+    return there & ((chance >= dropout) | always)

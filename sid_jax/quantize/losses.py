@@ -20,8 +20,13 @@ def squared_error(left: jax.Array, right: jax.Array) -> jax.Array:
     return jnp.sum(jnp.square(left - right), axis=-1)
 
 
-def reconstruction_loss(targets: jax.Array, reconstructions: jax.Array) -> jax.Array:
-    """Returns `|x - x'|^2` of each item, `[..., D]` to `[...]`; targets are what the encoder was given, scaled."""
+def reconstruction_loss(targets: jax.Array, reconstructions: jax.Array, present: jax.Array | None = None) -> jax.Array:
+    """Returns `|x - x'|^2` of each item, `[..., D]` to `[...]`; targets are what the encoder was given, scaled.
+
+    Features that are not `present`, `[..., D]` bool, do not count.
+    """
+    if present is not None:
+        reconstructions = jnp.where(present, reconstructions, targets)
     return squared_error(jax.lax.stop_gradient(targets), reconstructions)
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sid_jax.data.blocks import forget_pages
-from sid_jax.data.scaling import moments, normalize
 from sid_jax.metrics.codes import code_figures
+from sid_jax.metrics.vectors import r2_by_part, spread_by_part
+from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import code_margins
 from sid_jax.training.recipe import Recipe
@@ -41,6 +42,7 @@ class Evaluation:
         cosine: the mean cosine between an input and its reconstruction;
         near_ties: the share of the items of which some code wins by less than 1e-5 of the residual's squared norm, so
           that rounding might choose another;
+        r2_by_part: of vectors with parts, r2 of each part by its name, over the items that have it;
         agreement: the share of the items to which the last training step's pass, with its noise, gives these codes.
     """
 
@@ -56,17 +58,21 @@ def evaluate(recipe: Recipe, state: TrainState, vectors: np.ndarray, most: float
     measure = functools.partial(_measure, recipe.at(int(state.step) - 1), state, mesh=mesh)
     sizes = [taken.shape[0] for taken in state.taken]
     codes = np.empty((len(vectors), len(sizes)), np.min_scalar_type(max(sizes) - 1))
-    sums: np.ndarray = np.zeros(4)
-    for start, (block_codes, *figures) in _in_blocks(measure, mesh, vectors):
+    sums: np.ndarray = np.zeros(3)
+    errors: np.ndarray = np.zeros(1)
+    for start, (block_codes, block_errors, *figures) in _in_blocks(measure, mesh, vectors):
         codes[start : start + len(block_codes)] = block_codes
         # Only codes are kept of each item: memory is to be flat in N.
+        errors = errors + block_errors.sum(axis=0, dtype=np.float64)
         sums += [figure.sum(dtype=np.float64) for figure in figures]
-    error, cosine, near_ties, agreement = sums.tolist()
+    error, (cosine, near_ties, agreement) = float(errors.sum()), sums.tolist()
+    spreads = spread_by_part(vectors, recipe.model(state).scaling)
     metrics = {
         "num_items": len(vectors),
         "codebook_size": sizes,
         **code_figures(codes, sizes, most),
-        "r2": 1 - error / _spread(vectors, recipe.unit_norm),
+        "r2": 1 - error / (float(spreads.sum()) or 1.0),
+        **({} if recipe.layout is None else {"r2_by_part": r2_by_part(recipe.layout, errors, spreads)}),
         "mse": error / vectors.size,
         "cosine": cosine / len(vectors),
         "near_ties": near_ties / len(vectors),
@@ -101,8 +107,7 @@ def _share_out_rows(array: np.ndarray, rows: np.ndarray, mesh: Mesh) -> jax.Arra
 def _measure(recipe: Recipe, state: TrainState, vectors: jax.Array, *, mesh: Mesh) -> tuple[jax.Array, ...]:
     model = recipe.model(state)
     codes = model.assign(vectors)
-    inputs = normalize(vectors, model.unit_norm)
-    reconstructions = model.reconstruct(codes)
+    inputs, reconstructions = model.compared(vectors, codes)
     norms = jnp.linalg.norm(inputs, axis=-1) * jnp.linalg.norm(reconstructions, axis=-1)
     cosines = jnp.sum(inputs * reconstructions, axis=-1) / jnp.maximum(norms, 1e-12)
     last_step = jnp.maximum(state.step - 1, 0)
@@ -110,7 +115,7 @@ def _measure(recipe: Recipe, state: TrainState, vectors: jax.Array, *, mesh: Mes
     margins = code_margins(model.encode(vectors), model.quantizer.codebooks)
     near_ties = jnp.min(margins, axis=-1) < _NEAR_TIE
     agreement = jnp.all(codes == as_in_training.quantizer.codes, axis=-1)
-    figures = codes, squared_error(inputs, reconstructions), cosines, near_ties, agreement
+    figures = codes, _errors_by_part(model, inputs, reconstructions), cosines, near_ties, agreement
     return jax.lax.with_sharding_constraint(figures, NamedSharding(mesh, PartitionSpec()))
 
 
@@ -118,19 +123,16 @@ def r2_of_codes(recipe: Recipe, state: TrainState, vectors: np.ndarray, codes: n
     """Returns R^2, as `evaluate` does, of what codes `[N, L]` stand for against the vectors `[N, D]`."""
     blocks = _in_blocks(functools.partial(_errors, recipe, state, mesh=mesh), mesh, vectors, codes)
     error = sum(float(errors.sum(dtype=np.float64)) for _, (errors,) in blocks)
-    return 1 - error / _spread(vectors, recipe.unit_norm)
+    return 1 - error / (float(spread_by_part(vectors, recipe.model(state).scaling).sum()) or 1.0)
 
 
 @functools.partial(jax.jit, static_argnames=("recipe", "mesh"))
 def _errors(recipe: Recipe, state: TrainState, vectors: jax.Array, codes: jax.Array, *, mesh: Mesh) -> tuple[jax.Array]:
-    model = recipe.model(state)
-    errors = squared_error(normalize(vectors, model.unit_norm), model.reconstruct(codes))
+    errors = squared_error(*recipe.model(state).compared(vectors, codes))
     return (jax.lax.with_sharding_constraint(errors, NamedSharding(mesh, PartitionSpec())),)
 
 
-def _spread(vectors: np.ndarray, unit_norm: bool) -> float:
-    """Returns the squared distance to the mean, summed over the corpus; never 0, so that equal items divide well."""
-    mean, variance = moments(vectors, unit_norm)
-    # What does not vary comes out of the sums as a rounding error rather than 0.
-    variance = np.where(variance <= np.finfo(np.float32).eps ** 2 * (variance + mean**2), 0.0, variance)
-    return float(variance.sum()) * len(vectors) or 1.0
+def _errors_by_part(model: RQVAE, inputs: jax.Array, reconstructions: jax.Array) -> jax.Array:
+    """Returns `[B, P]`, squared errors summed over the features of each part; `[B, 1]` of vectors without parts."""
+    slices = [slice(None)] if model.layout is None else model.layout.slices
+    return jnp.stack([squared_error(inputs[:, each], reconstructions[:, each]) for each in slices], axis=-1)

@@ -89,7 +89,15 @@ def train_quantizer(
         fingerprint = data.fingerprint() if workdir else ""
     if workdir:
         shape, num_left_out = trained.vectors.shape, data.left_out.num_rows
-        claim_workdir(workdir, config, default_config(), fingerprint, data_shape=shape, num_left_out=num_left_out)
+        claim_workdir(
+            workdir,
+            config,
+            default_config(),
+            fingerprint,
+            data_shape=shape,
+            num_left_out=num_left_out,
+            layout=data.layout,
+        )
     if data.left_out.num_rows:
         messages.line(str(data.left_out))
     job = _QuantizerJob(config, trained, most, mesh)
@@ -114,11 +122,11 @@ class _QuantizerJob(Job[TrainState]):
     """The quantizer's training as the run loop sees it."""
 
     def __init__(self, config: ConfigDict, data: VectorSet, most: float, mesh: Mesh):
-        self._num_features = data.vectors.shape[1]
+        self._num_features, self._layout = data.vectors.shape[1], data.layout
         durations = durations_of(config.train, data.vectors.shape)
         super().__init__(config, mesh, durations)
         self._data, self._most = data, most
-        self.recipe = Recipe.of(config, durations, abstract_model(config, self._num_features))
+        self.recipe = Recipe.of(config, durations, abstract_model(config, self._num_features, self._layout))
         self.evaluation: Evaluation | None = None
         self._corpus: ResidentCorpus | StreamedCorpus
 
@@ -130,11 +138,11 @@ class _QuantizerJob(Job[TrainState]):
         self._corpus.__exit__()
 
     def abstract_state(self) -> TrainState:
-        return abstract_state(self.config, self.recipe.optimizer, self._num_features, self.mesh)
+        return abstract_state(self.config, self.recipe.optimizer, self._num_features, self.mesh, self._layout)
 
     def begin(self) -> TrainState:
         def make() -> TrainState:
-            return make_state(begin(self.config, self._data.vectors), self.recipe.optimizer)
+            return make_state(begin(self.config, self._data.vectors, self._layout), self.recipe.optimizer)
 
         return on_every_device(from_first(make, self.abstract_state()), self.mesh)
 

@@ -11,7 +11,8 @@ import optax
 from flax import nnx
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from sid_jax.data.scaling import apply_scaling, normalize
+from sid_jax.data.layout import Layout
+from sid_jax.data.scaling import normalize
 from sid_jax.models.rqvae import RQVAE, RQVAEOutput
 from sid_jax.quantize.residual import QuantizerOutput
 from sid_jax.streams import stream_key
@@ -37,10 +38,11 @@ def displaced(vectors: jax.Array, share: jax.Array | float) -> jax.Array:
 
     Args:
       vectors: `[B, D]`, in random order: which two others it is follows from the place. Of fewer than three, one is the
-        vector itself.
+        vector itself. Where a vector is NaN it stays so, and nothing is added where another one is.
       share: 0 or more, may be traced.
     """
-    return vectors + share * (jnp.roll(vectors, 1, axis=0) - jnp.roll(vectors, 2, axis=0))
+    difference = jnp.roll(vectors, 1, axis=0) - jnp.roll(vectors, 2, axis=0)
+    return vectors + share * jnp.where(jnp.isnan(difference), 0.0, difference)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,13 +83,21 @@ class Recipe(BaseRecipe):
     model_settings: FrozenConfigDict
     unit_norm: bool
     mixed: bool
+    layout: Layout | None = None
 
     @classmethod
     def of(cls, config: ConfigDict, lengths: Durations, model: RQVAE) -> Recipe:
         """Returns the recipe of a config, for a model of its shape."""
         mixed = config.train.precision == "bfloat16"
-        model_settings, unit_norm = frozen(config.model), config.data.unit_norm
-        return cls.make(config, lengths, model, model_settings=model_settings, unit_norm=unit_norm, mixed=mixed)
+        return cls.make(
+            config,
+            lengths,
+            model,
+            model_settings=frozen(config.model),
+            unit_norm=config.data.unit_norm,
+            mixed=mixed,
+            layout=model.layout,
+        )
 
     @property
     def temperature(self) -> Schedule:
@@ -111,6 +121,7 @@ class Recipe(BaseRecipe):
             key=stream_key(self.seed, "forward", step),
             decoder_gradient=jnp.where(self.settling(step), 0.0, 1.0),
             mixed=self.mixed,
+            part_dropout=jnp.where(self.settling(step), 0.0, self.settings.part_dropout),
             **self._choices(step),
         )
 
@@ -118,7 +129,7 @@ class Recipe(BaseRecipe):
         """Encoder and quantizer of such a pass, for further items of a step, with dropout and noise of their own."""
         model = self.merged(params, statistics)
         encoder_key, noise_key = jax.random.split(stream_key(self.seed, "partner_forward", step))
-        latents = model.encoder(apply_scaling(model.scaling, batch), encoder_key, mixed=self.mixed)
+        latents = model.encoder(model.inputs(batch), encoder_key, mixed=self.mixed)
         return model.quantizer(latents, key=noise_key, **self._choices(step))
 
     def _choices(self, step: jax.Array) -> dict[str, Any]:
@@ -134,7 +145,7 @@ class Recipe(BaseRecipe):
         if not augmentation:
             return batch
         share = jnp.where(self.settling(step), 0.0, augmentation)
-        return displaced(normalize(batch, self.unit_norm), share)
+        return displaced(normalize(batch, self.unit_norm, self.layout), share)
 
     def at(self, step: int) -> Recipe:
         """The recipe for a call that starts at a step: in the last part of a run, nothing is rounded to bfloat16.

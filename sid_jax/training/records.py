@@ -89,11 +89,13 @@ class Records:
 
 
 def scalars(kind: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a row's numbers by the names that boards know them by; of a list, each level's."""
+    """Returns a row's numbers by the names that boards know them by; of a list each level's, of a dict each part's."""
     found: dict[str, Any] = {}
     for name, value in metrics.items():
         if isinstance(value, list):
             found |= {f"{kind}/{name}/level_{level}": each for level, each in enumerate(value, start=1)}
+        elif isinstance(value, dict):
+            found |= {f"{kind}/{name}/{part}": each for part, each in value.items()}
         else:
             found[f"{kind}/{name}"] = value
     return found

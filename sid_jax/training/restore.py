@@ -12,6 +12,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from sid_jax.config import check_config, default_config
+from sid_jax.data.layout import Layout
 from sid_jax.data.load import load_corpus
 from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
@@ -21,7 +22,7 @@ from sid_jax.training.corpus import durations_of
 from sid_jax.training.recipe import Recipe
 from sid_jax.training.sharding import all_devices
 from sid_jax.training.state import TrainState, abstract_model, abstract_state
-from sid_jax.training.workdir import read_data_shape, read_run
+from sid_jax.training.workdir import read_data_shape, read_layout, read_run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +76,7 @@ def restore_run(workdir: Path, step: int | None = None) -> TrainedRun:
         raise UserError(
             f"{data.source} is not what {workdir} was trained on: vectors, ids or histories have changed since"
         )
-    recipe, state, step = _restore(workdir, config, step, (data.num_trained, data.vectors.shape[1]))
+    recipe, state, step = _restore(workdir, config, step, (data.num_trained, data.vectors.shape[1]), data.layout)
     return TrainedRun(config, data, recipe, state, step)
 
 
@@ -87,21 +88,21 @@ def restore_model(workdir: Path, step: int | None = None) -> tuple[ConfigDict, R
     """
     config, _ = read_run(workdir, default_config())
     check_config(config)
-    recipe, state, step = _restore(workdir, config, step, read_data_shape(workdir))
+    recipe, state, step = _restore(workdir, config, step, read_data_shape(workdir), read_layout(workdir))
     return config, recipe.model(state), step
 
 
 def _restore(
-    workdir: Path, config: ConfigDict, step: int | None, shape: tuple[int, int]
+    workdir: Path, config: ConfigDict, step: int | None, shape: tuple[int, int], layout: Layout | None
 ) -> tuple[Recipe, TrainState, int]:
     durations, num_features = durations_of(config.train, shape), shape[1]
-    recipe = Recipe.of(config, durations, abstract_model(config, num_features))
+    recipe = Recipe.of(config, durations, abstract_model(config, num_features, layout))
     folder = workdir / CHECKPOINTS_FOLDER
     if not folder.is_dir():
         raise UserError(f"{workdir} has no checkpoint yet: run its train command again")
     with Checkpoints(folder, config.train, read_only=True) as checkpoints:
         step = _choose_step(workdir, checkpoints, step, durations.num_steps)
-        like = abstract_state(config, recipe.optimizer, num_features, all_devices())
+        like = abstract_state(config, recipe.optimizer, num_features, all_devices(), layout)
         return recipe, checkpoints.restore(step, like), step
 
 

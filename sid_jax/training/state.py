@@ -15,7 +15,8 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from sid_jax.data.blocks import take_rows
-from sid_jax.data.scaling import apply_scaling, fit_scaling
+from sid_jax.data.layout import Layout
+from sid_jax.data.scaling import apply_scaling, fit_filler, fit_scaling
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.kmeans import residual_kmeans
 from sid_jax.streams import stream_key
@@ -48,7 +49,7 @@ def level_sizes(model: ConfigDict) -> tuple[int, ...]:
     return tuple(size) if isinstance(size, (tuple, list)) else (size,) * model.num_levels
 
 
-def model_shape(config: ConfigDict, num_features: int) -> dict[str, Any]:
+def model_shape(config: ConfigDict, num_features: int, layout: Layout | None = None) -> dict[str, Any]:
     """Returns the arguments of the config's `RQVAE` for vectors of `num_features`, all but the random numbers."""
     model = config.model
     return {
@@ -62,6 +63,7 @@ def model_shape(config: ConfigDict, num_features: int) -> dict[str, Any]:
         "unit_norm": config.data.unit_norm,
         "collaborative_dimension": config.data.collaborative_dimension if model.alignment_weight else None,
         "quantization_method": model.quantization_method,
+        "layout": layout,
     }
 
 
@@ -71,23 +73,29 @@ def _draw_parameters(shape: tuple[tuple[str, Any], ...], key: jax.Array) -> nnx.
     return nnx.state(RQVAE(**dict(shape), rngs=nnx.Rngs(params=key)))
 
 
-def begin(config: ConfigDict, vectors: np.ndarray) -> RQVAE:
+def begin(config: ConfigDict, vectors: np.ndarray, layout: Layout | None = None) -> RQVAE:
     """Returns the model at step 0: parameters drawn, scaling fitted, codebooks filled by k-means over the latents.
 
     The vectors are the corpus, `[N, D]` float32; the k-means looks at a random sample if it is large.
     """
     data, train = config.data, config.train
-    shape, key = model_shape(config, vectors.shape[1]), stream_key(config.seed, "params")
+    shape, key = model_shape(config, vectors.shape[1], layout), stream_key(config.seed, "params")
     model = nnx.merge(
-        nnx.graphdef(abstract_model(config, vectors.shape[1])), _draw_parameters(tuple(shape.items()), key)
+        nnx.graphdef(abstract_model(config, vectors.shape[1], layout)), _draw_parameters(tuple(shape.items()), key)
     )
-    model.set_scaling(fit_scaling(vectors, unit_norm=data.unit_norm, center=data.center, standardize=data.standardize))
+    how = {"unit_norm": data.unit_norm, "center": data.center, "standardize": data.standardize}
+    model.set_scaling(fit_scaling(vectors, **how, layout=layout))
     sample = vectors
     if len(vectors) > train.kmeans_sample_items:
         chosen = jax.random.choice(
             stream_key(config.seed, "kmeans_sample"), len(vectors), (train.kmeans_sample_items,), replace=False
         )
         sample = take_rows(vectors, np.sort(np.asarray(chosen)))
+    if layout is not None:
+        scaled = np.asarray(_apply_scaling(model.scaling, jnp.asarray(sample)))
+        filler = fit_filler(layout, scaled, ~layout.lacking(sample), dropout=train.part_dropout)
+        assert model.filler is not None
+        model.filler[...] = jnp.asarray(filler)
     if config.model.encoder == "residual":
         _start_as_pca(model, sample)
     latents = _encode(model, jnp.asarray(sample))
@@ -97,6 +105,7 @@ def begin(config: ConfigDict, vectors: np.ndarray) -> RQVAE:
 
 _encode = jax.jit(RQVAE.encode)
 _apply_scaling = jax.jit(apply_scaling)
+_inputs = jax.jit(RQVAE.inputs)
 
 
 def _start_as_pca(model: RQVAE, vectors: np.ndarray) -> None:
@@ -104,7 +113,7 @@ def _start_as_pca(model: RQVAE, vectors: np.ndarray) -> None:
 
     With no fewer latent features than input features that is a rotation, and the features left over start at 0.
     """
-    scaled = np.asarray(_apply_scaling(model.scaling, jnp.asarray(vectors)), np.float64)
+    scaled = np.asarray(_inputs(model, jnp.asarray(vectors)), np.float64)
     _, axes = np.linalg.eigh(scaled.T @ scaled)
     encoding, decoding = model.encoder.shortcut, model.decoder.shortcut
     assert encoding is not None and decoding is not None
@@ -121,15 +130,19 @@ def make_state(model: RQVAE, optimizer: optax.GradientTransformation) -> TrainSt
     return TrainState(jnp.zeros((), jnp.int32), params, statistics, optimizer.init(params), taken)
 
 
-def abstract_model(config: ConfigDict, num_features: int) -> RQVAE:
+def abstract_model(config: ConfigDict, num_features: int, layout: Layout | None = None) -> RQVAE:
     """Returns the model's structure and shapes, without its arrays: nothing is drawn or compiled."""
-    shape = model_shape(config, num_features)
+    shape = model_shape(config, num_features, layout)
     return nnx.eval_shape(lambda: RQVAE(**shape, rngs=nnx.Rngs(0)))
 
 
 def abstract_state(
-    config: ConfigDict, optimizer: optax.GradientTransformation, num_features: int, mesh: Mesh
+    config: ConfigDict,
+    optimizer: optax.GradientTransformation,
+    num_features: int,
+    mesh: Mesh,
+    layout: Layout | None = None,
 ) -> TrainState:
     """Returns the shapes and types of a run's state, each to be on every device of the mesh."""
-    shapes = jax.eval_shape(lambda: make_state(abstract_model(config, num_features), optimizer))
+    shapes = jax.eval_shape(lambda: make_state(abstract_model(config, num_features, layout), optimizer))
     return abstract_on_every_device(shapes, mesh)

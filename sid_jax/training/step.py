@@ -59,7 +59,7 @@ def batch_loss(
     weights = recipe.model_settings
     output = recipe.forward(params, statistics, batch, step)
     terms = {
-        "reconstruction_loss": jnp.mean(reconstruction_loss(output.targets, output.reconstructions)),
+        "reconstruction_loss": jnp.mean(reconstruction_loss(output.targets, output.reconstructions, output.present)),
         "codebook_loss": jnp.mean(jnp.sum(output.quantizer.codebook_loss, axis=-1)),
         "commitment_loss": jnp.mean(jnp.sum(output.quantizer.commitment_loss, axis=-1)),
     }

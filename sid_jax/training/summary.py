@@ -59,6 +59,10 @@ def _summary_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("codes in use, by level", codes, f"of {sizes}"),
         ("perplexity, by level", perplexities, f"of {sizes}"),
         ("reconstruction R^2", f"{metrics['r2']:.4f}", "1 is exact"),
+        *(
+            (f"R^2 of {name}", f"{r2:.4f}", "over the items that have it")
+            for name, r2 in metrics.get("r2_by_part", {}).items()
+        ),
         ("reconstruction MSE", f"{metrics['mse']:.3e}", "a feature"),
         ("reconstruction cosine", f"{metrics['cosine']:.4f}", ""),
         ("items near a tie", f"{metrics['near_ties']:.2%}", "rounding might tip them"),

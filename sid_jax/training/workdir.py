@@ -9,6 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from sid_jax.data.layout import Layout
 from sid_jax.errors import UserError, reason
 from sid_jax.settings import differences, fill
 from sid_jax.training.processes import agreed, gather_texts, is_first
@@ -39,6 +40,7 @@ def claim_workdir(
     *,
     data_shape: tuple[int, int] | None = None,
     num_left_out: int = 0,
+    layout: Layout | None = None,
     free_to_change: Sequence[str] = FREE_TO_CHANGE,
 ) -> None:
     """Writes the resolved config and the data's fingerprint into a new workdir, or compares them with an old one's.
@@ -52,6 +54,7 @@ def claim_workdir(
       fingerprint: of its data.
       data_shape: items trained on and features of a vector, for who restores the model without the data.
       num_left_out: how many rows of the files were left out of the data.
+      layout: the parts of a vector, for who restores the model without the data; None for vectors without parts.
       free_to_change: settings that may differ from an old one's.
 
     Raises:
@@ -63,7 +66,8 @@ def claim_workdir(
     with agreed():
         if is_first():
             about = {"data_shape": data_shape, "num_left_out": num_left_out} if data_shape else {}
-            content = {"config": config.to_dict(), "data_fingerprint": fingerprint, **about}
+            parts = {} if layout is None else {"parts": layout.to_dicts()}
+            content = {"config": config.to_dict(), "data_fingerprint": fingerprint, **about, **parts}
             try:
                 workdir.mkdir(parents=True, exist_ok=True)
                 _refuse_another_run(workdir, config, defaults, fingerprint, free_to_change)
@@ -99,6 +103,12 @@ def read_run(workdir: Path, config: ConfigDict) -> tuple[ConfigDict, str]:
         return fill(config, content["config"]), content["data_fingerprint"]
     except (KeyError, TypeError) as error:
         raise UserError(f"{workdir / RUN_FILE} is damaged: {reason(error)}") from error
+
+
+def read_layout(workdir: Path) -> Layout | None:
+    """Returns the parts of the vectors that a run was trained on; None of vectors without parts."""
+    parts = _read(workdir).get("parts")
+    return None if parts is None else Layout.of_dicts(parts)
 
 
 def read_data_shape(workdir: Path) -> tuple[int, int]:

@@ -6,17 +6,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from sid_jax.config import default_config
 from sid_jax.data.catalogs.movielens.tables import MovieLens, build_movielens
 from sid_jax.data.collaborative import (
     _positive_information,
     collaborative_vectors,
     cooccurrence_vectors,
-    join_cooccurrences,
     join_side_by_side,
     leave_out_last,
     pair_counts,
     truncated_svd,
 )
+from sid_jax.data.named_parts import add_behavior
+from sid_jax.data.scaling import apply_scaling, fit_scaling
+from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
 from tests.data.test_histories import make
 
@@ -166,15 +169,22 @@ def test_histories_of_single_items_are_refused():
         pair_counts(make([0], [1], num_items=5))
 
 
-def test_the_second_part_has_its_share_of_the_variance_and_says_nothing_where_nothing_is_known():
+def test_the_part_of_behavior_has_its_share_of_the_variance_and_says_nothing_where_nothing_is_known():
     rng = np.random.default_rng(0)
     vectors, second = (rng.normal(size=(50, features)).astype(np.float32) for features in (6, 3))
     second[7] = 0
     fitted = np.arange(50) != 9
     vectors[9] *= 1000
-    joined = join_cooccurrences(vectors, second, 0.5, fitted)
-    np.testing.assert_array_equal(joined[:, :6], vectors)
-    variances = joined[fitted].var(axis=0)
-    assert variances[6:].sum() / variances[:6].sum() == pytest.approx(0.5, rel=1e-4)
+    data_config = default_config().data
+    data_config.unit_norm = False
+    data = VectorSet(np.arange(50), vectors, cold=~fitted)
+    joined = add_behavior(data, second, data_config)
+    np.testing.assert_array_equal(joined.vectors[:, :6], vectors)
+    assert np.isnan(joined.vectors[7, 6:]).all() and np.isfinite(joined.vectors[:, :6]).all()
+    assert [(part.name, part.weight) for part in joined.layout.parts] == [("vectors", 1.0), ("behavior", 0.5)]
+    trained = joined.trained()
+    scaling = fit_scaling(trained.vectors, unit_norm=False, center=True, standardize="global", layout=joined.layout)
+    scaled = np.asarray(apply_scaling(scaling, joined.vectors))
     known = fitted & (np.arange(50) != 7)
-    np.testing.assert_allclose(joined[7, 6:], joined[known, 6:].mean(axis=0), atol=1e-5)
+    assert scaled[known, 6:].var(axis=0).sum() / scaled[fitted, :6].var(axis=0).sum() == pytest.approx(0.5, rel=1e-4)
+    np.testing.assert_allclose(scaled[7, 6:], scaled[known, 6:].mean(axis=0), atol=1e-5)

@@ -10,9 +10,10 @@ import pytest
 import torch
 from flax import nnx
 
+from sid_jax.data.layout import ItemPart, Layout
 from sid_jax.data.scaling import fit_scaling
 from sid_jax.export.codebooks import write_codebooks
-from sid_jax.export.weights import model_info, torch_weights
+from sid_jax.export.weights import model_info, read_model, torch_weights, write_model
 from sid_jax.models.rqvae import RQVAE
 from tests.commands import ROOT
 
@@ -74,3 +75,18 @@ def test_the_documented_functions_take_what_the_original_project_has_not(page, t
     np.testing.assert_array_equal(codes.numpy(), model.assign(jnp.asarray(vectors)))
     decoded = names["vectors_of"](codes, str(tmp_path / "codebooks.pt"))
     np.testing.assert_allclose(decoded.numpy(), model.reconstruct(codes.numpy()), atol=1e-5)
+
+
+def test_the_documented_function_takes_items_that_lack_a_part(page, tmp_path):
+    names, _, vectors, _ = page
+    layout = Layout((ItemPart("text", 8, 1.0, True), ItemPart("price", 4, 0.5, False)))
+    vectors = vectors.copy()
+    vectors[:20, 8:] = vectors[20:35, :8] = np.nan
+    shape = {"latent_dimension": 6, "hidden_dimensions": (24,), "unit_norm": True, "layout": layout}
+    model = RQVAE(12, (8, 8), **shape, rngs=nnx.Rngs(0))
+    model.set_scaling(fit_scaling(vectors, unit_norm=True, center=True, standardize="global", layout=layout))
+    model.filler[...] = 0.3 * jnp.asarray(np.random.default_rng(1).normal(size=(12, 12)), jnp.float32)
+    write_model(tmp_path, model)
+    codes = names["semantic_codes"](torch.from_numpy(vectors), str(tmp_path / "codebooks.pt"))
+    np.testing.assert_array_equal(codes.numpy(), model.assign(jnp.asarray(vectors)))
+    np.testing.assert_array_equal(codes.numpy(), read_model(tmp_path).assign(jnp.asarray(vectors)))

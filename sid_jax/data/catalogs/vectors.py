@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -35,6 +36,26 @@ def catalog_vectors(settings: ConfigDict) -> VectorSet:
     if settings.source in MOVIELENS:
         return _movielens_vectors(settings)
     return _amazon_vectors(settings)
+
+
+def catalog_column(settings: ConfigDict, name: str) -> tuple[Any, np.ndarray]:
+    """Returns a column of the catalog that `settings.source` names, `[N]`, and the items' ids.
+
+    Raises:
+      UserError: if it cannot be had, or has no such column.
+    """
+    columns: Mapping[str, Any]
+    if settings.source in MOVIELENS:
+        catalog = load_movielens(settings.path, settings.cache_dir, movielens_size(settings.source))
+        columns = catalog.items if settings.view == "item" else catalog.users
+        ids, there = columns[f"{settings.view}_id"], list(columns)
+    else:
+        products = load_amazon(settings.source, settings.path, settings.cache_dir, core=settings.core)
+        ids, there = products.item_ids, products.items.column_names
+        columns = {each: products.items[each] for each in there if each == name}
+    if name not in columns:
+        raise UserError(f"{settings.source}: no column {name!r}; it has {', '.join(there)}")
+    return columns[name], ids
 
 
 def own_text_vectors(settings: ConfigDict) -> VectorSet:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from sid_jax.data.layout import Layout
 from sid_jax.data.parts.arrays import ArrayRecords, Npy, Npz, Safetensors
 from sid_jax.data.parts.files import IdReader, ending, find_files, find_ids_files, id_offsets
 from sid_jax.data.parts.part import Columns, Kind, Look, Part
@@ -37,12 +38,14 @@ class VectorParts:
       num_features: D.
       columns: of files that have some.
       ids_are_row_numbers: whether ids are the numbers of the rows, counted over all files.
+      layout: of vectors that consist of named parts, of which an item may lack some; None of others.
     """
 
     parts: tuple[Part, ...]
     num_features: int
     columns: Columns
     ids_are_row_numbers: bool
+    layout: Layout | None = None
 
     @property
     def num_rows(self) -> int:
@@ -53,6 +56,26 @@ class VectorParts:
     def num_items(self) -> int:
         """N: the rows but for those that are left out."""
         return self.num_rows - sum(len(part.left_out) for part in self.parts)
+
+    def under(self, layout: Layout) -> VectorParts:
+        """Returns the same as vectors of these parts: files have all of them, or the first one alone.
+
+        Raises:
+          UserError: if the vectors have another number of features.
+        """
+        first, wanted = layout.parts[0], layout.num_features
+        if self.num_features not in (first.num_features, wanted):
+            raise UserError(
+                f"{self.parts[0].path}: vectors have {self.num_features} features; give {wanted}, all parts "
+                f"({', '.join(layout.names)}) side by side, or the {first.num_features} of {first.name!r} alone"
+            )
+        return dataclasses.replace(self, layout=layout)
+
+    def _filled(self, vectors: np.ndarray) -> np.ndarray:
+        """Returns vectors with the parts that their file does not have: missing."""
+        width = vectors.shape[1] if self.layout is None else self.layout.num_features
+        missing = [(0, 0), (0, width - vectors.shape[1])]
+        return np.pad(vectors, missing, constant_values=np.nan) if width > vectors.shape[1] else vectors
 
     def blocks(self, number: int, rows: int) -> Iterator[tuple[pa.Array, np.ndarray]]:
         """Yields ids `[n]`, int64 or string, and vectors `[n, D]` float32 of a part, so many rows at a time.
@@ -90,7 +113,7 @@ class VectorParts:
                 ids = ids_file.read(len(vectors))
             elif ids is None:
                 ids = pa.array(np.arange(part.first_item + read, part.first_item + read + len(vectors)))
-            yield read, ids, vectors
+            yield read, ids, self._filled(vectors)
             read += len(vectors)
         if read < part.num_rows:
             raise UserError(
@@ -110,7 +133,7 @@ class VectorParts:
         part = self.parts[number]
         if part.left_out:
             wanted = self.kept(number)[wanted]
-        return _kind(part).rows(part, self.columns, wanted, rows)
+        return map(self._filled, _kind(part).rows(part, self.columns, wanted, rows))
 
     def row_number(self, number: int, row: int) -> int:
         """Returns which of all rows of all files a row of a part is, as `blocks` gives them."""

@@ -12,7 +12,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from sid_jax.data.load import load_vectors
-from sid_jax.data.scaling import apply_scaling, fit_scaling
+from sid_jax.data.scaling import apply_scaling, dense_vectors, fit_scaling
 from sid_jax.errors import UserError
 from sid_jax.ids.convert import comparable
 from sid_jax.ids.trie import Trie
@@ -254,7 +254,8 @@ def content_vectors(data_config: ConfigDict, item_ids: np.ndarray, available: np
       available: as of `load_content`.
 
     Returns:
-      `[N, D]` float32, as they came; NaN for items that are not available and have none.
+      `[N, D]` float32, as they came, or of parts as of `dense_vectors`; NaN for items that are not available and
+      have none.
 
     Raises:
       UserError: if there are no vectors, or an available item has none.
@@ -275,6 +276,6 @@ def content_vectors(data_config: ConfigDict, item_ids: np.ndarray, available: np
             f"config.quantizer.data has no vector of {missing.sum()} of {len(item_ids)} items, the first is "
             f"{item_ids[missing].tolist()[0]!r}: name the vectors that the IDs were made from, and of new items theirs"
         )
-    vectors = data.vectors[rows]
+    vectors = dense_vectors(data.vectors, data.layout)[rows]
     vectors[rows < 0] = np.nan
     return vectors

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from sid_jax.data.scaling import apply_scaling
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.estimators import code_embeddings
 from sid_jax.quantize.losses import reconstruction_loss, squared_error
@@ -45,7 +44,7 @@ def joint_loss(
     """
     quantizer: RQVAE = nnx.merge(recipe.quantizer, params["quantizer"], statistics)
     model: Decoder = nnx.merge(recipe.recommender.graphdef, params["recommender"])
-    inputs = apply_scaling(quantizer.scaling, items.vectors)
+    inputs = quantizer.inputs(items.vectors)
     latents = quantizer.encoder(inputs)
     # Twice, since the recommender's loss may be kept from parts that the anchor moves; what is the same is done once.
     anchored = residual_quantize(latents, quantizer.quantizer.codebooks, **recipe.choices(step))

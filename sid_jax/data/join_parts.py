@@ -1,0 +1,165 @@
+"""Items whose parts come from different places: joined by id, each part NaN where an item lacks it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from sid_jax.data.arrays import as_ids, is_table
+from sid_jax.data.id_lists import catalog_rows, check_unique
+from sid_jax.data.layout import Layout
+from sid_jax.data.part_sources import About, fit_part, part_vectors
+from sid_jax.data.vector_files import read_vector_files
+from sid_jax.data.vector_set import VectorSet
+from sid_jax.errors import UserError
+
+
+def are_parts(vectors: Any) -> bool:
+    """Returns whether a mapping is one of names to parts, and not one of item ids to vectors `[D]`."""
+    if not isinstance(vectors, Mapping) or not vectors or not all(isinstance(name, str) for name in vectors):
+        return False
+    first = next(iter(vectors.values()))
+    if isinstance(first, (str, Path, Mapping)) or is_table(first):
+        return True
+    if isinstance(first, tuple) and len(first) == 2 and all(hasattr(each, "__len__") for each in first):
+        return True
+    if getattr(first, "ndim", None) is not None:
+        return bool(first.ndim > 1)
+    inner = first[0] if isinstance(first, Sequence) and len(first) else None
+    return isinstance(inner, (str, list, tuple)) or bool(getattr(inner, "ndim", 0))
+
+
+def set_of_parts(
+    parts: Mapping[str, Any], item_ids: Any, weights: Mapping[str, float] | None, settings: ConfigDict
+) -> VectorSet:
+    """Returns N items of named parts in memory or in files.
+
+    Args:
+      parts: by name, each as of `part_sources.fit_part`, for all items in their order; or joined by id: a pair of
+        values and ids, a mapping of ids to values, a table or a path of vectors with ids.
+      item_ids: `[N]`; None for all ids that the parts have, or else row numbers.
+      weights: by name, 1 where none is given.
+      settings: the `data` section of a config.
+
+    Raises:
+      UserError: if a part cannot be used, or ids and rows do not fit together.
+    """
+    weights = dict(weights or {})
+    unknown = [name for name in weights if name not in parts]
+    if unknown:
+        raise UserError(f"weights: there is no part {unknown[0]!r}; the parts are {', '.join(parts)}")
+    given = {name: _values_and_ids(name, part, settings) for name, part in parts.items()}
+    ids = _ids_of(given, item_ids)
+    fitted = {}
+    for name, (values, own_ids) in given.items():
+        about, vectors = fit_part(name, values, weights.get(name, 1.0), unit_norm=settings.unit_norm)
+        fitted[name] = about, vectors if own_ids is None else at_ids(vectors, own_ids, ids, name)
+    return with_parts(VectorSet(ids=ids, vectors=np.empty((len(ids), 0)), source="parts in memory"), fitted)
+
+
+def with_parts(data: VectorSet, fitted: Mapping[str, tuple[About, np.ndarray]]) -> VectorSet:
+    """Returns the data with the vectors `[N, D_p]` of its parts side by side, each with what made it."""
+    about = tuple(each for each, _ in fitted.values())
+    layout = Layout.of_dicts(about)
+    vectors = layout.join({name: part for name, (_, part) in fitted.items()}, len(data.ids))
+    return dataclasses.replace(data, vectors=_silent_parts_missing(layout, vectors), layout=layout, about_parts=about)
+
+
+def vectors_of_parts(about: Sequence[About], given: Mapping[str, Any]) -> np.ndarray:
+    """Returns vectors `[n, D]` float32 of new items of some of the parts; the others are missing.
+
+    Raises:
+      UserError: if there is no such part, values are not of its kind, or they are not of equally many items.
+    """
+    layout = Layout.of_dicts(about)
+    known = {each["name"]: each for each in about}
+    vectors = {
+        name: part_vectors(known[name], values, f"part {name!r}") if name in known else np.empty((0, 0))
+        for name, values in given.items()
+    }
+    counts = {name: len(each) for name, each in vectors.items() if name in known}
+    if len(set(counts.values())) > 1:
+        raise UserError(f"the parts are of {counts} items; give all of them equally many rows")
+    return _silent_parts_missing(layout, layout.join(vectors, next(iter(counts.values()), 0)))
+
+
+def at_ids(vectors: np.ndarray, own_ids: np.ndarray, ids: np.ndarray, name: str) -> np.ndarray:
+    """Returns the vectors `[N, D_p]` of items, of vectors `[n, D_p]` with ids of their own; NaN where there is none.
+
+    Raises:
+      UserError: if no item has one.
+    """
+    places = catalog_rows(map(str, ids.tolist()), own_ids)
+    if (places < 0).all():
+        raise UserError(f"part {name!r}: none of its {len(own_ids)} ids is an item's; join parts by the same ids")
+    found = np.full((len(ids), vectors.shape[1]), np.nan, np.float32)
+    found[places >= 0] = vectors[places[places >= 0]]
+    return found
+
+
+def _silent_parts_missing(layout: Layout, vectors: np.ndarray) -> np.ndarray:
+    """Returns vectors in which a part that is 0, and would have length 1, is missing if the item has another part.
+
+    It has no direction: a text without words, or an item without a neighbor.
+    """
+    lacking = layout.lacking(vectors)
+    silent = np.stack(
+        [
+            ~vectors[:, each].any(axis=1) & part.unit_norm
+            for part, each in zip(layout.parts, layout.slices, strict=True)
+        ],
+        axis=1,
+    )
+    silent &= ~(lacking | silent).all(axis=1, keepdims=True)
+    vectors[silent[:, layout.part_of_feature]] = np.nan
+    return vectors
+
+
+def _values_and_ids(name: str, part: Any, settings: ConfigDict) -> tuple[Any, np.ndarray | None]:
+    where = f"part {name!r}"
+    if isinstance(part, (str, Path)):
+        data = read_vector_files(
+            str(part), id_column=settings.id_column, vector_column=settings.vector_column, nan_rows=True
+        )
+        return data.vectors, data.ids
+    if is_table(part):
+        for column in (settings.id_column, settings.vector_column):
+            if column not in list(getattr(part, "column_names", None) or part.columns):
+                raise UserError(f"{where}: the table has no column {column!r}; it must have ids and vectors")
+        part = part[settings.vector_column], part[settings.id_column]
+    elif isinstance(part, Mapping):
+        part = list(part.values()), list(part)
+    if not (isinstance(part, tuple) and len(part) == 2):
+        return part, None
+    values, ids = part[0], as_ids(part[1], f"{where}: ids")
+    check_unique(ids, f"{where}: ids")
+    if len(values) != len(ids):
+        raise UserError(f"{where}: {len(values)} values and {len(ids)} ids; give one id a row")
+    return values, ids
+
+
+def _ids_of(given: Mapping[str, tuple[Any, np.ndarray | None]], item_ids: Any) -> np.ndarray:
+    """Returns the ids of all items, after seeing that rows without ids are as many."""
+    with_ids = [ids for _, ids in given.values() if ids is not None]
+    counts = {name: len(values) for name, (values, ids) in given.items() if ids is None}
+    if item_ids is not None:
+        ids = as_ids(item_ids, "item_ids")
+        check_unique(ids, "item_ids")
+    elif with_ids and not counts:
+        if len({each.dtype for each in with_ids}) > 1:
+            raise UserError("ids of some parts are text and of others numbers; give all of them one type")
+        ids = np.array(list(dict.fromkeys(chain.from_iterable(each.tolist() for each in with_ids))), with_ids[0].dtype)
+    elif with_ids:
+        raise UserError(f"part {next(iter(counts))!r} has no ids, and others have; give item_ids, or ids for each part")
+    else:
+        ids = np.arange(next(iter(counts.values())))
+    for name, count in counts.items():
+        if count != len(ids):
+            raise UserError(f"part {name!r} has {count} rows, but there are {len(ids)} items; give one row an item")
+    return ids

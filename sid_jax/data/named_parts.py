@@ -1,0 +1,149 @@
+"""The parts that the setting `data.parts` names, beside the vectors that `data.source` gives."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from sid_jax.data.catalogs.vectors import catalog_column
+from sid_jax.data.join_parts import at_ids, with_parts
+from sid_jax.data.part_sources import About, fit_part
+from sid_jax.data.tables import python_values, read_own_tables
+from sid_jax.data.text import template
+from sid_jax.data.text.encode import encode_texts
+from sid_jax.data.vector_files import read_vector_files
+from sid_jax.data.vector_set import VectorSet
+from sid_jax.errors import UserError
+
+_EXAMPLE = "image=image.npy*0.5,genres=categories:genres*0.3,price=number:price*0.1"
+_PART = re.compile(
+    r"^(?P<name>\w+)=(?:(?P<kind>categories|number|text|raw):)?(?P<source>.+?)(?:\*(?P<weight>[0-9.]+))?$"
+)
+# The part that co-occurrences in histories are.
+BEHAVIOR = "behavior"
+
+
+class NamedPart(NamedTuple):
+    """A part as the setting names it: where it comes from, and what it counts for."""
+
+    name: str
+    kind: str
+    source: str
+    weight: float
+
+
+def parse_parts(setting: str) -> list[NamedPart]:
+    """Returns the parts of a setting such as "image=image.npy*0.5,genres=categories:genres*0.3".
+
+    Raises:
+      UserError: if it is not of that form, or two parts have one name.
+    """
+    parts: list[NamedPart] = []
+    for text in filter(None, map(str.strip, setting.split(","))):
+        found = _PART.match(text)
+        if not found:
+            raise UserError(f"config.data.parts has {text!r}; give NAME=SOURCE*WEIGHT, as in {_EXAMPLE}")
+        try:
+            weight = float(found["weight"] or 1)
+        except ValueError:
+            weight = 0.0
+        if weight <= 0:
+            raise UserError(f"config.data.parts: the weight of {found['name']!r} must be a number above 0")
+        if any(part.name == found["name"] for part in parts) or found["name"] == BEHAVIOR:
+            raise UserError(f"config.data.parts: there is another part {found['name']!r}; give each its own name")
+        parts.append(NamedPart(found["name"], found["kind"] or "vectors", found["source"], weight))
+    return parts
+
+
+def main_part(settings: ConfigDict) -> str:
+    """Returns what the part is called that `data.source` gives: "vectors", "text" or another of `data.vectors`."""
+    if settings.source == "vectors":
+        return "text" if settings.text_column else "vectors"
+    return str(settings.vectors)
+
+
+def add_parts(data: VectorSet, settings: ConfigDict) -> VectorSet:
+    """Returns the items with the parts of `settings.parts` beside their vectors, which are the first part.
+
+    Raises:
+      UserError: if a part cannot be read, or has nothing of these items.
+    """
+    named = parse_parts(settings.parts)
+    if not named:
+        return data
+    first = main_part(settings)
+    fitted = {first: fit_part(first, data.vectors, 1.0, unit_norm=settings.unit_norm)}
+    for part in named:
+        if part.name == first:
+            raise UserError(
+                f"config.data.parts: {first!r} is what the vectors of data.source are called; name it other"
+            )
+        fitted[part.name] = _read(part, data, settings)
+    joined = with_parts(data, fitted)
+    return dataclasses.replace(joined, source=f"{data.source} with {', '.join(part.name for part in named)}")
+
+
+def add_behavior(data: VectorSet, cooccurrences: np.ndarray, settings: ConfigDict) -> VectorSet:
+    """Returns the items with one part more: their co-occurrence vectors `[N, C]`, zeros for an item that lacks it."""
+    known = cooccurrences.any(axis=1, keepdims=True)
+    about, vectors = fit_part(
+        BEHAVIOR, np.where(known, cooccurrences, np.float32(np.nan)), settings.collaborative_weight, unit_norm=True
+    )
+    if data.layout is None:
+        first = main_part(settings)
+        fitted = {first: fit_part(first, data.vectors, 1.0, unit_norm=settings.unit_norm)}
+    else:
+        names, slices = data.layout.names, data.layout.slices
+        columns = (data.vectors[:, each] for each in slices)
+        fitted = dict(zip(names, zip(data.about_parts, columns, strict=True), strict=True))
+    return with_parts(data, {**fitted, BEHAVIOR: (about, vectors)})
+
+
+def _read(part: NamedPart, data: VectorSet, settings: ConfigDict) -> tuple[About, np.ndarray]:
+    where = f"config.data.parts: {part.name}"
+    values, own_ids = _vectors(part, settings) if part.kind in ("vectors", "raw") else _column(part, settings)
+    if part.kind == "text":
+        texts = template.item_texts([part.source], [python_values(values)])
+        values = encode_texts(texts, settings.text_encoder, cache_dir=settings.cache_dir)
+    if part.kind == "number":
+        values = [None if value is None or value == "" else _number(value, where) for value in python_values(values)]
+    if part.kind == "categories":
+        values = [value if value is None or isinstance(value, list) else str(value) for value in python_values(values)]
+    about, vectors = fit_part(
+        part.name, values, part.weight, unit_norm=part.kind == "text" or (part.kind == "vectors" and settings.unit_norm)
+    )
+    if own_ids is None:
+        if len(vectors) != len(data.ids):
+            raise UserError(
+                f"{where}: {len(vectors)} rows without ids, but there are {len(data.ids)} items: give it ids"
+            )
+        return about, vectors
+    return about, at_ids(vectors, own_ids, data.ids, part.name)
+
+
+def _vectors(part: NamedPart, settings: ConfigDict) -> tuple[np.ndarray, np.ndarray | None]:
+    path, _, ids_path = part.source.partition("@")
+    names = {"id_column": settings.id_column, "vector_column": settings.vector_column}
+    found = read_vector_files(path, **names, ids_paths=[ids_path], nan_rows=True)
+    numbered = not ids_path and np.array_equal(found.ids, np.arange(len(found.ids)))
+    return found.vectors, None if numbered else found.ids
+
+
+def _column(part: NamedPart, settings: ConfigDict) -> tuple[Any, np.ndarray]:
+    """Returns a column and its items' ids: of a file, FILE:COLUMN, or else of the catalog."""
+    path, _, column = part.source.rpartition(":")
+    if not path and settings.source != "vectors":
+        return catalog_column(settings, column)
+    ids, columns = read_own_tables(path or settings.path, settings.id_column, [column])
+    return columns[column], ids
+
+
+def _number(value: Any, where: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{where}: {value!r} is not a number") from error

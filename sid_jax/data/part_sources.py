@@ -1,0 +1,167 @@
+"""What the parts of items are made of: vectors, categories, numbers. Fitted once, and applied to new items as well."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from sid_jax.data.arrays import as_vectors
+from sid_jax.data.layout import ItemPart
+from sid_jax.errors import UserError, shown
+
+# A label that one item alone has says nothing of others. Of the rest, the most common ones get a feature each.
+_LEAST_ITEMS_OF_A_LABEL = 2
+_MOST_LABELS = 1024
+_QUANTILES = 101
+
+# A part as a manifest has it: the fields of `ItemPart`, its "kind", and what that kind needs.
+About = dict[str, Any]
+
+
+def fit_part(name: str, values: Any, weight: float, *, unit_norm: bool) -> tuple[About, np.ndarray]:
+    """Returns what makes a part, and the vectors `[N, D_p]` float32 that it makes: NaN where an item lacks the part.
+
+    Args:
+      name: of the part.
+      values: vectors, as of `arrays.as_vectors`, of which a row of NaN (or None in a list) is missing; or a column of N
+        labels or lists of labels, or of N numbers, of which None, an empty list and NaN are missing.
+      weight: of the part, above 0.
+      unit_norm: whether vectors are brought to length 1; of labels they always are, and numbers never.
+
+    Raises:
+      UserError: if the values are something else, or the weight is not above 0.
+    """
+    where = f"part {name!r}"
+    if not (isinstance(weight, (int, float)) and 0 < weight < float("inf")):
+        raise UserError(f"{where} has the weight {weight!r}; give a number above 0")
+    kind = _kind(values)
+    about: About = {"kind": kind}
+    if kind == "categories":
+        about |= _fit_categories(label_lists(values), where)
+    elif kind == "number":
+        about |= _fit_number(_numbers(values, where), where)
+    vectors = part_vectors(about, values, where)
+    unit_norm = kind == "categories" or (kind == "vectors" and unit_norm)
+    part = ItemPart(name, vectors.shape[1], float(weight), unit_norm)
+    return {**vars(part), **about}, vectors
+
+
+def part_vectors(about: About, values: Any, where: str) -> np.ndarray:
+    """Returns the vectors `[n, D_p]` float32 of a part of any items, NaN where an item lacks it.
+
+    Args:
+      about: as from `fit_part`.
+      values: as of `fit_part`; for a part of categories or numbers its vectors will do, too.
+      where: what an error calls the part.
+
+    Raises:
+      UserError: if the values are not of the part's kind.
+    """
+    kind = _kind(values)
+    if kind == "vectors":
+        return as_vectors(_with_missing_rows(values), where)
+    if kind != about["kind"]:
+        raise UserError(f"{where} is made of {about['kind']}, and {kind} are given")
+    if kind == "number":
+        numbers = _numbers(values, where)
+        ranks = np.interp(numbers, about["quantiles"], np.linspace(0, 1, len(about["quantiles"])))
+        return np.where(np.isnan(numbers), np.nan, ranks)[:, None].astype(np.float32)
+    column = {label: number for number, label in enumerate(about["labels"])}
+    vectors = np.zeros((len(values), len(column)), np.float32)
+    for row, labels in enumerate(label_lists(values)):
+        for place in (column[label] for label in labels if label in column):
+            vectors[row, place] = about["label_weights"][place]
+    return np.where(vectors.any(axis=1, keepdims=True), vectors, np.float32(np.nan))
+
+
+def label_lists(values: Any) -> list[Sequence[str]]:
+    """Returns N lists of labels, of texts (with "|" between labels), lists of texts, or None."""
+    return [_labels(value) for value in _listed(values)]
+
+
+def _labels(value: Any) -> Sequence[str]:
+    if value is None:
+        return ()
+    if isinstance(value, (list, tuple, set, frozenset, np.ndarray)):
+        return list(dict.fromkeys(str(each) for each in value if each is not None))
+    return list(dict.fromkeys(label.strip() for label in str(value).split("|") if label.strip()))
+
+
+def _fit_categories(lists: Sequence[Sequence[str]], where: str) -> About:
+    """Returns labels and weights: a rare label says more of an item than a common one, sqrt(log(1 + N / N_label))."""
+    counts = Counter(label for labels in lists for label in labels)
+    common = [(label, n) for label, n in counts.most_common(_MOST_LABELS) if n >= _LEAST_ITEMS_OF_A_LABEL]
+    if not common:
+        raise UserError(f"{where}: no two items share a label; leave the part out, or name another column")
+    known = sum(1 for labels in lists if labels)
+    weights = {label: float(np.sqrt(np.log1p(known / n))) for label, n in common}
+    labels = sorted(weights)
+    return {"labels": labels, "label_weights": [weights[label] for label in labels]}
+
+
+def _fit_number(numbers: np.ndarray, where: str) -> About:
+    known = numbers[np.isfinite(numbers)]
+    if not len(known) or known.min() == known.max():
+        raise UserError(f"{where}: the numbers do not differ; leave the part out, or name another column")
+    # Where many items have one number, several quantiles are the same: the last of them is the number's rank.
+    quantiles = np.quantile(known, np.linspace(0, 1, _QUANTILES))
+    return {"quantiles": quantiles.tolist()}
+
+
+def _numbers(values: Any, where: str) -> np.ndarray:
+    try:
+        numbers = np.array([np.nan if value is None else float(value) for value in _listed(values)])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{where}: {error}; give numbers, and None where there is none") from error
+    if np.isinf(numbers).any():
+        raise UserError(f"{where}: row {int(np.isinf(numbers).argmax())} (counted from 0) is infinite")
+    return numbers
+
+
+def _listed(values: Any) -> list[Any]:
+    if isinstance(values, (pa.Array, pa.ChunkedArray)):
+        return list(values.to_pylist())
+    return list(values.tolist() if hasattr(values, "tolist") else values)
+
+
+def _kind(values: Any) -> str:
+    """Returns "vectors", "categories" or "number", by the first values that say it."""
+    if isinstance(values, (pa.Array, pa.ChunkedArray)):
+        inner = values.type.value_type if pa.types.is_nested(values.type) else values.type
+        if pa.types.is_string(inner) or pa.types.is_large_string(inner):
+            return "categories"
+        return "vectors" if pa.types.is_nested(values.type) else "number"
+    if getattr(values, "ndim", 1) > 1:
+        return "vectors"
+    if getattr(getattr(values, "dtype", None), "kind", "O") in "iufb":
+        return "number"
+    for value in values if hasattr(values, "__iter__") and not isinstance(values, Mapping) else ():
+        if isinstance(value, str):
+            return "categories"
+        if isinstance(value, (set, frozenset)):
+            return "categories"
+        if isinstance(value, (list, tuple, np.ndarray)) or hasattr(value, "__array__"):
+            if not getattr(value, "ndim", 1):
+                return "number"
+            first = next((each for each in value if each is not None), None)
+            if isinstance(first, str):
+                return "categories"
+            if first is not None:
+                return "vectors"
+        elif value is not None:
+            return "number" if isinstance(value, (int, float, np.number)) else "vectors"
+    return "vectors"
+
+
+def _with_missing_rows(vectors: Any) -> Any:
+    """Returns vectors whose rows of None, in a list, are NaN."""
+    if not isinstance(vectors, list) or all(row is not None for row in vectors):
+        return vectors
+    length = next((len(row) for row in vectors if row is not None), 0)
+    if not length:
+        raise UserError(f"all vectors of a part are None: {shown(vectors)}")
+    return [[np.nan] * length if row is None else row for row in vectors]

@@ -1,0 +1,195 @@
+"""Items of several parts: what is scaled, masked, filled in and measured, and items that lack a part."""
+
+import jax.numpy as jnp
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from flax import nnx
+
+import sid_jax
+from sid_jax.config import default_config
+from sid_jax.data.inputs import vector_set
+from sid_jax.data.layout import ItemPart, Layout
+from sid_jax.data.load import load_vectors
+from sid_jax.data.scaling import apply_scaling, fit_filler, fit_scaling
+from sid_jax.errors import UserError
+from sid_jax.models.rqvae import RQVAE, _seen_parts
+from sid_jax.quantize.losses import reconstruction_loss
+
+N = 400
+GENRES = [["drama"], ["comedy", "crime"], ["crime"], []]
+
+
+@pytest.fixture(scope="module")
+def parts():
+    """Texts round 20 centers and images made of them, with genres and prices; some items lack some of them."""
+    random = np.random.default_rng(0)
+    kind = random.integers(0, 20, N)
+    text = random.normal(size=(20, 16))[kind] + 0.3 * random.normal(size=(N, 16))
+    image = text @ random.normal(size=(16, 8)) / 4 + 0.3 * random.normal(size=(N, 8))
+    return {
+        "text": text.astype(np.float32),
+        "image": image.astype(np.float32),
+        "genres": [GENRES[each % 4] for each in kind],
+        "price": [None if row % 7 == 0 else float(row) for row in range(N)],
+    }
+
+
+@pytest.fixture(scope="module")
+def lacking(parts):
+    text, image = parts["text"].copy(), parts["image"].copy()
+    image[:60] = text[60:120] = np.nan
+    return {**parts, "text": text, "image": image}
+
+
+@pytest.fixture(scope="module")
+def tokenizer(lacking):
+    settings = {"num_levels": 3, "codebook_size": 16, "latent_dimension": 8, "hidden_dimensions": (32,)}
+    training = {"batch_size": 64, "num_epochs": 20, "train.eval_every_epochs": 20.0, "log_every_steps": 20}
+    return sid_jax.SemanticIdTokenizer(**settings, **training).fit(
+        lacking, [f"sku-{row}" for row in range(N)], weights={"image": 0.5, "genres": 0.2, "price": 0.05}, verbose=False
+    )
+
+
+def test_an_item_that_lacks_a_part_has_its_complete_twins_first_code(tokenizer, parts):
+    complete = tokenizer.encode(parts)
+    for without in ("image", "text", "genres", "price"):
+        some = {name: part for name, part in parts.items() if name != without}
+        assert (tokenizer.encode(some)[:, 0] == complete[:, 0]).mean() >= 0.8, without
+    assert (tokenizer.encode({"text": parts["text"]})[:, 0] == complete[:, 0]).mean() >= 0.8
+
+
+def test_r2_is_that_of_each_part_over_the_items_that_have_it(tokenizer, lacking):
+    """By hand, of the text: its error over its spread, at length 1, of the 340 items that have one."""
+    figures, model = tokenizer.metrics, tokenizer.model
+    decoded = tokenizer.decode(tokenizer.encode(lacking))[:, :16]
+    there = np.isfinite(lacking["text"][:, 0])
+    text = lacking["text"][there] / np.linalg.norm(lacking["text"][there], axis=1, keepdims=True)
+    expected = 1 - np.square(text - decoded[there]).sum() / np.square(text - text.mean(axis=0)).sum()
+    assert figures["r2_by_part"]["text"] == pytest.approx(expected, abs=1e-4)
+    assert list(figures["r2_by_part"]) == ["text", "image", "genres", "price"]
+    # The whole is the mean by weights, where as many items have each part: near it here.
+    weights = [part.weight for part in model.layout.parts]
+    assert figures["r2"] == pytest.approx(np.average(list(figures["r2_by_part"].values()), weights=weights), abs=0.05)
+    measured = tokenizer.evaluate(lacking)
+    assert measured["r2_by_part"].keys() == figures["r2_by_part"].keys()
+    assert np.isfinite(measured["explained_by_prefix"]).all()
+
+
+def test_what_is_saved_takes_any_parts_and_appended_items_may_lack_some(tokenizer, parts, tmp_path):
+    loaded = sid_jax.load(tokenizer.save(tmp_path / "export"), verify=True)
+    for given in (parts, {"text": parts["text"]}, {"genres": [["crime"], ["unheard of"]], "image": parts["image"][:2]}):
+        np.testing.assert_array_equal(loaded.encode(given), tokenizer.encode(given))
+    loaded.append(["new-1", "new-2"], {"text": parts["text"][:2]})
+    np.testing.assert_array_equal(loaded.table.codes[-2:], tokenizer.encode({"text": parts["text"][:2]}))
+    again = sid_jax.load(loaded.save(tmp_path / "next"))
+    np.testing.assert_array_equal(again.encode({"image": parts["image"]}), tokenizer.encode({"image": parts["image"]}))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"audio": np.ones((3, 2))}, "no part 'audio'; the parts are text, image, genres, price"),
+        ({"text": np.ones((3, 5))}, r"part 'text' has shape \[3, 5\]; it must be \[3, 16\]"),
+        ({"text": np.ones((3, 16)), "image": np.ones((2, 8))}, "equally many rows"),
+        ({"text": np.full((3, 16), np.nan)}, "none of the parts text, image"),
+        ({"genres": [1.5, 2.0]}, "made of categories, and number are given"),
+    ],
+)
+def test_parts_that_cannot_be_encoded(tokenizer, given, message):
+    with pytest.raises(UserError, match=message):
+        tokenizer.encode(given)
+
+
+def test_a_part_that_is_nan_in_part_is_refused(lacking):
+    image = lacking["image"].copy()
+    image[70, 3] = np.nan
+    with pytest.raises(UserError, match="row 70 .* has nan as float32 in column"):
+        vector_set({"text": lacking["text"], "image": image}, settings=default_config().data)
+
+
+def test_parts_are_joined_by_id_and_what_says_nothing_is_missing():
+    text = {"a": [1.0, 0.0], "b": [0.0, 2.0], "c": [0.0, 0.0]}
+    image = (np.array([[3.0], [4.0]], np.float32), ["c", "d"])
+    data = vector_set({"text": text, "image": image}, weights={"image": 2}, settings=default_config().data)
+    assert data.ids.tolist() == ["a", "b", "c", "d"]
+    nan = np.nan
+    # The text of c has no direction.
+    np.testing.assert_array_equal(data.vectors, [[1, 0, nan], [0, 2, nan], [nan, nan, 3], [nan, nan, 4]])
+    assert [(part.name, part.weight) for part in data.layout.parts] == [("text", 1.0), ("image", 2.0)]
+    assert (
+        data.fingerprint() != vector_set({"text": text, "image": image}, settings=default_config().data).fingerprint()
+    )
+    with pytest.raises(UserError, match="weights: there is no part 'picture'"):
+        vector_set({"text": text}, weights={"picture": 1.0}, settings=default_config().data)
+
+
+def test_the_setting_reads_files_by_id_and_weighs_labels(tmp_path):
+    vectors = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    ids = ["w", "x", "y", "z"]
+    columns = {"item_id": ids, "vector": vectors.tolist(), "genres": ["a|b", "a", "a", None], "price": [1, 3, None, 2]}
+    pq.write_table(pa.table(columns), tmp_path / "items.parquet")
+    np.save(tmp_path / "image.npy", vectors[:2, :2])
+    (tmp_path / "image.txt").write_text("z\nw\n")
+    config = default_config()
+    config.data.path = str(tmp_path / "items.parquet")
+    config.data.parts = (
+        f"image={tmp_path}/image.npy@{tmp_path}/image.txt*0.5,genres=categories:genres,price=number:price"
+    )
+    data = load_vectors(config.data)
+    assert data.layout.names == ("vectors", "image", "genres", "price")
+    np.testing.assert_array_equal(data.vectors[[3, 0], 3:5], vectors[:2, :2])
+    assert np.isnan(data.vectors[1:3, 3:5]).all()
+    # Of three items with labels "a" has three; one alone has "b", which says nothing of others.
+    weight = np.sqrt(np.log(2))
+    np.testing.assert_allclose(data.vectors[:, 5], [weight, weight, weight, np.nan], rtol=1e-6)
+    np.testing.assert_allclose(data.vectors[:, 6], [0, 1, np.nan, 0.5], atol=1e-6)
+    for wrong in ("image", "image=a.npy*x*0", "vectors=a.npy", "image=none.npy"):
+        config.data.parts = wrong
+        with pytest.raises(UserError):
+            load_vectors(config.data)
+
+
+LAYOUT = Layout((ItemPart("one", 2, 3.0, False), ItemPart("two", 1, 1.0, False)))
+
+
+def test_weights_are_shares_of_the_variance_by_hand():
+    nan = np.nan
+    vectors = np.array([[1, 0, nan], [-1, 0, 10], [0, 2, 30], [0, -2, nan]], np.float32)
+    scaling = fit_scaling(vectors, unit_norm=False, center=True, standardize="global", layout=LAYOUT)
+    np.testing.assert_allclose(scaling.mean, [0, 0, 20])
+    # Variances .5 + 2 and 100; three features in all, of which three fourths and one fourth are theirs.
+    np.testing.assert_allclose(np.square(scaling.scale), [2.5 / 2.25, 2.5 / 2.25, 100 / 0.75], rtol=1e-6)
+    scaled = np.asarray(apply_scaling(scaling, vectors))
+    assert scaled[0, 2] == scaled[3, 2] == 0 and np.isfinite(scaled).all()
+
+
+def test_a_missing_part_is_filled_in_from_the_others_and_costs_nothing():
+    random = np.random.default_rng(0)
+    one = random.normal(size=(5000, 2))
+    scaled = np.column_stack([one, one @ [2.0, -1.0]]).astype(np.float32)
+    there = np.ones((5000, 2), bool)
+    there[:1000, 1] = False
+    filler = fit_filler(LAYOUT, np.where(there[:, [0, 0, 1]], scaled, 0), there, dropout=0.25)
+    np.testing.assert_allclose(filler[:2, 2], [2.0, -1.0], rtol=0.03)
+    assert not filler[:2, :2].any() and filler[2, 2] == 0
+    targets, given = jnp.array([[1.0, 2.0, 0.0]]), jnp.array([[1.5, 2.0, 9.0]])
+    present = jnp.array([[True, True, False]])
+    assert reconstruction_loss(targets, given, present).tolist() == [0.25]
+
+
+def test_one_part_of_an_item_is_always_seen_and_others_by_their_share(key):
+    there = jnp.tile(jnp.array([[True, True, False], [False, True, False]]), (2000, 1))
+    seen = np.asarray(_seen_parts(key, there, 0.4))
+    assert not (seen & ~np.asarray(there)).any() and seen.any(axis=1).all()
+    # Of two parts the one with the larger draw is seen; both are if the smaller one is above .4, too: .6^2.
+    assert seen[::2, :2].all(axis=1).mean() == pytest.approx(0.36, abs=0.03) and seen[1::2, 1].all()
+    assert (np.asarray(_seen_parts(key, there, 0.0)) == np.asarray(there)).all()
+
+
+def test_a_scaling_of_other_parts_is_refused():
+    model = RQVAE(3, (4, 4), latent_dimension=2, hidden_dimensions=(5,), layout=LAYOUT, rngs=nnx.Rngs(0))
+    vectors = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+    with pytest.raises(ValueError, match="Layout"):
+        model.set_scaling(fit_scaling(vectors, unit_norm=False, center=True, standardize="global"))
