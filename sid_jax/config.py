@@ -142,6 +142,13 @@ _MODEL: Declaration = {
     "codebook_size": Setting(
         256, "K: codes of a level; one number, or one for each level, as in (64, 128, 256).", any_type=True
     ),
+    "quantizer": Setting(
+        "residual",
+        "residual: each level quantizes what those before it leave. opq: optimized product quantization, each level "
+        "quantizes a part of the rotated vector of its own; it has no network, and takes `model.encoder=identity` and "
+        "`model.quantization_method=ema`.",
+        choices=("residual", "opq"),
+    ),
     "encoder": Setting(
         "residual",
         "mlp: an MLP. residual: x W + MLP(x), which starts as the projection onto the first Z principal axes. "
@@ -322,6 +329,7 @@ def check_config(config: ConfigDict) -> None:
     """Raises a UserError for a config with a value that no run could use, with what it may be."""
     check_values(config, SETTINGS)
     _check_sizes(config.model)
+    _check_product(config.model)
     _check_histories(config)
     if config.model.min_temperature > config.model.temperature:
         raise UserError(
@@ -349,6 +357,15 @@ def _check_histories(config: ConfigDict) -> None:
             "config.data.histories.source is given, but config.data.collaborative_weight and the weights "
             "config.model.contrastive_weight and .alignment_weight are 0: nothing would follow the histories"
         )
+
+
+def _check_product(model: ConfigDict) -> None:
+    for name, value in (("encoder", "identity"), ("quantization_method", "ema")) if model.quantizer == "opq" else ():
+        if model[name] != value:
+            raise UserError(
+                f"config.model.quantizer is 'opq', which has no network that could learn, but config.model.{name} is "
+                f"{model[name]!r}: set it to {value!r}, or begin with the preset embeddings:opq"
+            )
 
 
 def _check_sizes(model: ConfigDict) -> None:

@@ -35,13 +35,13 @@ def preset(name: str) -> ConfigDict:
 
 
 def embeddings(arg: str = "ste") -> ConfigDict:
-    """Returns the settings for vectors of your own; `arg` is "ste", "gumbel" or "rkmeans".
+    """Returns the settings for vectors of your own; `arg` is "ste", "gumbel", "rkmeans" or "opq".
 
     "quick" may be added for a short run, a first look, or "best" for a long one. "best" alone is the long run of "ste".
     """
-    method, options = choose(arg, ["ste", "gumbel", "rkmeans"], ["quick", "best"])
-    if method == "rkmeans" and "best" in options:
-        raise UserError(f"unknown argument {arg!r}: rkmeans has no long run, since it has settled after the short one")
+    method, options = choose(arg, ["ste", "gumbel", "rkmeans", "opq"], ["quick", "best"])
+    if method in ("rkmeans", "opq") and "best" in options:
+        raise UserError(f"unknown argument {arg!r}: {method} has no long run, since it has settled after the short one")
     config = default_config()
     if "quick" in options:
         _set_quick(config)
@@ -53,14 +53,20 @@ def embeddings(arg: str = "ste") -> ConfigDict:
         config.train.eval_every_epochs = 40.0
     if method == "gumbel":
         _set_gumbel(config)
-    if method == "rkmeans":
-        # Residual k-means: no network. It starts from Lloyd's iterations on a sample, and then sees every item.
+    if method in ("rkmeans", "opq"):
+        # k-means: no network. It starts from Lloyd's iterations on a sample, and then sees every item.
         config.model.encoder = "identity"
         config.model.quantization_method = "ema"
         config.train.augmentation = 0.0
         config.train.kmeans_iterations = 100
         config.train.num_epochs = 5
         config.train.warmup_epochs = 0.0
+    if method == "opq":
+        config.model.quantizer = "opq"
+        config.model.num_levels = 16
+        # Rotation and codewords have settled in the start; what follows is for items that it has not looked at.
+        config.train.kmeans_iterations = 25
+        config.train.num_epochs = 1
     return config
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _DEFAULT_PRESET = "embeddings"
 # Arguments of that preset, which may stand alone: preset="gumbel".
-_METHODS = ("ste", "gumbel", "rkmeans")
+_METHODS = ("ste", "gumbel", "rkmeans", "opq")
 
 
 class SemanticIdTokenizer:
@@ -36,8 +36,8 @@ class SemanticIdTokenizer:
         tokenizer.save("exports/items")
 
     Args:
-      preset: A named set of settings with its argument: "ste" (the default recipe), "gumbel" or "rkmeans", each also
-        with ",quick" after it, or a preset as the command line names it, such as "ml100k:gumbel".
+      preset: A named set of settings with its argument: "ste" (the default recipe), "gumbel", "rkmeans" or
+        "opq", each also with ",quick" after it, or a preset as the command line names it, such as "ml100k:gumbel".
       settings: Any setting of `sid_jax.config` by its name, either in full, `**{"train.learning_rate": 1e-3}`, or
         without the section where that is unambiguous, `learning_rate=1e-3`.
 

@@ -31,14 +31,14 @@ def test_movielens(method, length):
     check_config(get_config("ml100k", method + length))
 
 
-@pytest.mark.parametrize("method", ["ste", "gumbel", "rkmeans"])
+@pytest.mark.parametrize("method", ["ste", "gumbel", "rkmeans", "opq"])
 def test_a_users_own_vectors(method):
     usual, quick = (get_config("embeddings", method + length) for length in ("", ",quick"))
     check_config(usual)
     check_config(quick)
-    if method == "rkmeans":
+    if method in ("rkmeans", "opq"):
         with pytest.raises(UserError, match="no long run"):
-            get_config("embeddings", "rkmeans,best")
+            get_config("embeddings", f"{method},best")
     else:
         best = get_config("embeddings", f"{method},best")
         check_config(best)

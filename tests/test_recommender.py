@@ -257,7 +257,7 @@ def test_what_cannot_be_used_is_refused(tmp_path):
             make()
 
 
-@pytest.mark.parametrize("kind", ["encoder_decoder", "sasrec"])
+@pytest.mark.parametrize("kind", ["encoder_decoder", "parallel", "sasrec"])
 def test_the_other_models_are_served_too(kind, tmp_path, monkeypatch):
     monkeypatch.setattr(ranker_module, "_WIDER", 2)
     settings = {**SETTINGS, "kind": kind, "head_features": 8, "train.num_epochs": 1.0, "train.eval_every_epochs": 1.0}

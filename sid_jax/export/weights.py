@@ -73,6 +73,7 @@ def model_info(model: RQVAE) -> dict[str, Any]:
         "num_levels": len(model.quantizer.levels),
         "codebook_size": list(model.quantizer.codebook_sizes),
         "quantization_method": model.quantizer.method,
+        "product": model.quantizer.product,
         "original_project": original_project_has(model),
         **({} if model.layout is None else {"parts": model.layout.to_dicts()}),
     }
@@ -121,6 +122,7 @@ def model_from_weights(
             collaborative_dimension=None if aligner is None else len(aligner),
             quantization_method=method,
             layout=Layout.of_dicts(info["parts"]) if "parts" in info else None,
+            product=info.get("product", False),
             rngs=nnx.Rngs(0),
         )
     )

@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.experimental.layout import Layout, with_layout_constraint
+
+from sid_jax.models.quantizer import Statistic
 
 
 def matmul(
@@ -91,6 +94,7 @@ class MLP(nnx.Module):
       dropout: share of hidden activations dropped when a key is given.
       shortcut: whether the input also goes to the output by a linear map of its own. The layers then start with an
         output of 0, so that the whole starts as that map: `x W + MLP(x)`.
+      fitted: whether its numbers are fitted to the data and not learned; optimizers leave them alone.
       rngs: for the kernels (LeCun normal); biases start at 0.
     """
 
@@ -101,11 +105,15 @@ class MLP(nnx.Module):
         activation: str = "silu",
         dropout: float = 0.0,
         shortcut: bool = False,
+        fitted: bool = False,
         rngs: nnx.Rngs,
     ):
         self.layers = nnx.List(
             nnx.Linear(fan_in, fan_out, rngs=rngs) for fan_in, fan_out in itertools.pairwise(dimensions)
         )
+        given: Any = self.layers if fitted else ()
+        for layer in given:
+            layer.kernel, layer.bias = Statistic(layer.kernel[...]), Statistic(layer.bias[...])
         self.shortcut = nnx.data(
             nnx.Linear(dimensions[0], dimensions[-1], use_bias=False, rngs=rngs) if shortcut else None
         )

@@ -12,6 +12,7 @@ from flax import nnx
 
 from sid_jax.quantize.codebooks import basis_of, transform_basis
 from sid_jax.quantize.nearest import assign_codes, sum_codewords
+from sid_jax.quantize.product import only_parts
 from sid_jax.quantize.residual import QuantizationMethod, QuantizerOutput, residual_quantize
 
 
@@ -27,10 +28,13 @@ class ResidualQuantizer(nnx.Module):
       latent_dimension: Z.
       method: how it is trained. With "simvq" a codebook is a basis that stays, under a map that learns; with "ema" each
         code has a moving count.
+      product: whether each level has a part of the latent features to itself (`quantize.product.parts_of`), so that the
+        residual walk is product quantization.
       rngs: for the codewords, standard normal until k-means replaces them.
 
     Attributes:
-      levels: the L codebooks, `nnx.Param` of `[K, Z]` float32; with "simvq" their bases.
+      levels: the L codebooks, `nnx.Param` of `[K, Z]` float32; with "simvq" their bases. Of a product quantizer only
+        the features of a level's part count.
       transforms: with "simvq" the L maps, `nnx.Param` of `[Z, Z]`, which start as the identity.
       counts: with "ema" the moving counts, L of `[K]`.
       initialized: whether k-means (or a dump) has filled them; a checkpoint carries it.
@@ -42,12 +46,13 @@ class ResidualQuantizer(nnx.Module):
         latent_dimension: int,
         *,
         method: QuantizationMethod = "ste",
+        product: bool = False,
         rngs: nnx.Rngs,
     ):
         self.levels = nnx.List(
             nnx.Param(jax.random.normal(rngs.params(), (size, latent_dimension))) for size in codebook_sizes
         )
-        self.method = method
+        self.method, self.product = method, product
         transformed = codebook_sizes if method == "simvq" else ()
         self.transforms = nnx.List(nnx.Param(jnp.eye(latent_dimension)) for _ in transformed)
         counted = codebook_sizes if method == "ema" else ()
@@ -65,7 +70,8 @@ class ResidualQuantizer(nnx.Module):
         if self.method == "simvq":
             pairs = zip(self.levels, self.transforms, strict=True)
             return tuple(transform_basis(level[...], transform[...]) for level, transform in pairs)
-        return tuple(level[...] for level in self.levels)
+        codebooks = tuple(level[...] for level in self.levels)
+        return only_parts(codebooks) if self.product else codebooks
 
     def set_codebooks(self, codebooks: Sequence[jax.Array]) -> None:
         """Fills the L codebooks with arrays of the same shapes, and marks them as initialized.

@@ -50,6 +50,9 @@ class RQVAE(nnx.Module):
       collaborative_dimension: C of the vectors that `align` is to find; None for no such map.
       quantization_method: how the quantizer is trained (see `ResidualQuantizer`).
       layout: the parts of an input vector; None for vectors without parts.
+      product: whether it is optimized product quantization (`quantize.product`): encoder and decoder are a rotation and
+        its inverse, fitted with the codebooks, and each level has a part of the rotated vector to itself. Nothing else
+        is then made of `latent_dimension`, `hidden_dimensions` and `shortcut`.
       rngs: for the parameters.
     """
 
@@ -67,12 +70,17 @@ class RQVAE(nnx.Module):
         collaborative_dimension: int | None = None,
         quantization_method: QuantizationMethod = "ste",
         layout: Layout | None = None,
+        product: bool = False,
         rngs: nnx.Rngs,
     ):
         dimensions = (num_features, *hidden_dimensions, latent_dimension) if latent_dimension else (num_features,)
         network: dict[str, Any] = {"activation": activation, "dropout": dropout, "shortcut": shortcut}
+        if product:
+            dimensions, network = (num_features, num_features), {"fitted": True}
         self.encoder = MLP(dimensions, **network, rngs=rngs)
-        self.quantizer = ResidualQuantizer(codebook_sizes, dimensions[-1], method=quantization_method, rngs=rngs)
+        self.quantizer = ResidualQuantizer(
+            codebook_sizes, dimensions[-1], method=quantization_method, product=product, rngs=rngs
+        )
         self.decoder = MLP(dimensions[::-1], **network, rngs=rngs)
         self.aligner = nnx.data(
             nnx.Linear(dimensions[-1], collaborative_dimension, use_bias=False, rngs=rngs)
@@ -98,6 +106,11 @@ class RQVAE(nnx.Module):
             raise ValueError(f"the scaling has {scaling.layout}, the model {self.layout}")
         self.mean[...] = jnp.asarray(scaling.mean)
         self.scale[...] = jnp.asarray(scaling.scale)
+
+    def set_rotation(self, rotation: jax.Array) -> None:
+        """Makes encoder and decoder of a product quantizer a rotation `[D, D]` and its inverse."""
+        for network, kernel in ((self.encoder, rotation), (self.decoder, rotation.T)):
+            network.layers[0].kernel[...] = jnp.asarray(kernel)
 
     def encode(self, vectors: jax.Array) -> jax.Array:
         """Returns the latent vectors `[..., Z]` of input vectors `[..., D]`, as they came."""

@@ -19,7 +19,7 @@ from sid_jax.settings import (
     default_of,
 )
 
-KINDS = ("decoder", "encoder_decoder", "sasrec")
+KINDS = ("decoder", "encoder_decoder", "parallel", "sasrec")
 # Kinds that generate IDs code by code, as a list's places for cold items need.
 GENERATIVE = ("decoder", "encoder_decoder")
 # Kinds that look at no IDs, and so know no item that they were not trained with.
@@ -60,8 +60,9 @@ _DATA: Declaration = {
 _MODEL: Declaration = {
     "kind": Setting(
         "decoder",
-        "decoder: a Transformer that learns from every position of a history. encoder_decoder: TIGER's. sasrec: a "
-        "Transformer over items, without IDs.",
+        "decoder: a Transformer that learns from every position of a history. encoder_decoder: TIGER's. "
+        "parallel: RPG's, which predicts all codes of an ID at once, for IDs of opq. sasrec: a Transformer over items, "
+        "without IDs.",
         choices=KINDS,
     ),
     "features": Setting(128, "Features of the model.", range=ONE_OR_MORE),
@@ -70,6 +71,9 @@ _MODEL: Declaration = {
     "hidden": Setting(512, "Features inside the feed-forward layers.", range=ONE_OR_MORE),
     "code_hidden": Setting(
         512, "decoder: features inside the network that predicts an ID's codes one after the other.", range=ONE_OR_MORE
+    ),
+    "code_temperature": Setting(
+        0.03, "parallel: the temperature of the cosines between what is expected and the codes.", range=POSITIVE
     ),
     "window": Setting(50, "The most items of a history that are read, the latest.", range=ONE_OR_MORE),
     "dropout": Setting(0.2, "Dropout rate.", range=(0, 0.99)),
@@ -82,7 +86,7 @@ _TRAIN: Declaration = {
     "num_epochs": Setting(30.0, "Epochs of training.", range=POSITIVE),
     "batch_size": Setting(
         32,
-        "Rows of histories (decoder, sasrec) or examples (encoder_decoder) in a step, over all devices together.",
+        "Rows of histories, or examples (encoder_decoder), in a step, over all devices together.",
         range=ONE_OR_MORE,
     ),
     "row_length": Setting(64, "Items in a row, which several histories share.", range=ONE_OR_MORE),

@@ -178,6 +178,12 @@ def _refuse_too_few_items(config: ConfigDict, data: VectorSet) -> None:
     count, largest = len(data.ids), max(level_sizes(config.model))
     if count < 2:
         raise UserError(f"{data.source}: holds one item, and IDs are to tell items apart; give more")
+    levels, num_features = config.model.num_levels, data.vectors.shape[1]
+    if config.model.quantizer == "opq" and levels > num_features:
+        raise UserError(
+            f"config.model.num_levels is {levels}, but vectors have {num_features} features ({data.source}): opq gives "
+            f"each level features of its own; set --config.model.num_levels to {num_features} or less"
+        )
     if largest > count:
         raise UserError(
             f"config.model.codebook_size is {largest}, but there are only {count} items ({data.source}): no more "

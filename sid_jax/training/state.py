@@ -19,6 +19,7 @@ from sid_jax.data.layout import Layout
 from sid_jax.data.scaling import apply_scaling, fit_filler, fit_scaling
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.kmeans import residual_kmeans
+from sid_jax.quantize.product import product_kmeans
 from sid_jax.streams import stream_key
 from sid_jax.training.sharding import abstract_on_every_device
 
@@ -64,6 +65,7 @@ def model_shape(config: ConfigDict, num_features: int, layout: Layout | None = N
         "collaborative_dimension": config.data.collaborative_dimension if model.alignment_weight else None,
         "quantization_method": model.quantization_method,
         "layout": layout,
+        "product": model.quantizer == "opq",
     }
 
 
@@ -98,12 +100,19 @@ def begin(config: ConfigDict, vectors: np.ndarray, layout: Layout | None = None)
         model.filler[...] = jnp.asarray(filler)
     if config.model.encoder == "residual":
         _start_as_pca(model, sample)
-    latents = _encode(model, jnp.asarray(sample))
-    model.quantizer.set_codebooks(residual_kmeans(latents, model.quantizer.codebook_sizes, train.kmeans_iterations))
+    sizes = model.quantizer.codebook_sizes
+    if model.quantizer.product:
+        inputs = _inputs(model, jnp.asarray(sample))
+        rotation, codebooks = product_kmeans(inputs, sizes, train.kmeans_iterations)
+        model.set_rotation(jnp.asarray(rotation))
+    else:
+        codebooks = residual_kmeans(_encode(model, jnp.asarray(sample)), sizes, train.kmeans_iterations)
+    model.quantizer.set_codebooks(codebooks)
     return model
 
 
 _encode = jax.jit(RQVAE.encode)
+_inputs = jax.jit(RQVAE.inputs)
 _apply_scaling = jax.jit(apply_scaling)
 _inputs = jax.jit(RQVAE.inputs)
 

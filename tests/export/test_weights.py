@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from flax import nnx
 
 from sid_jax.data.scaling import fit_scaling
@@ -51,6 +52,21 @@ def test_a_model_comes_back_from_its_files_bit_for_bit(tmp_path, sizes, activati
 
 def test_a_model_without_networks_comes_back(tmp_path):
     assert_comes_back(tmp_path, *make(latent_dimension=None))
+
+
+def test_a_product_quantizer_comes_back_with_its_rotation_and_its_parts(tmp_path):
+    model, vectors = make(product=True, quantization_method="ema")
+    rotation, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(6, 6)))
+    model.set_rotation(jnp.asarray(rotation, jnp.float32))
+    model.quantizer.set_codebooks(model.quantizer.codebooks)
+    assert_comes_back(tmp_path, model, vectors)
+    dumped = torch.load(tmp_path / "codebooks.pt", weights_only=True)
+    # Six features, two of each level's own; the walk that PyTorch programs do finds the same codes.
+    of_level = np.repeat(np.eye(3, dtype=bool), 2, axis=1)[:, None]
+    codebooks = dumped["codebooks"].numpy()
+    np.testing.assert_array_equal(codebooks != 0, np.broadcast_to(of_level, codebooks.shape))
+    np.testing.assert_allclose(dumped["state_dict"]["encoder.network.0.weight"].numpy().T, rotation, atol=1e-6)
+    np.testing.assert_array_equal(dumped["state_dict"]["decoder.network.0.weight"].numpy().T, rotation.T.astype("f4"))
 
 
 @pytest.mark.parametrize("method", QUANTIZATION_METHODS)

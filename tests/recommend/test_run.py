@@ -57,7 +57,7 @@ def test_what_follows_is_learned_and_told(config, tmp_path, console):
     assert rows[-1]["recall@10"] > 0.9
 
 
-@pytest.mark.parametrize("kind", ["encoder_decoder", "sasrec"])
+@pytest.mark.parametrize("kind", ["encoder_decoder", "parallel", "sasrec"])
 def test_the_other_models_learn_it_too_and_leave_out_what_was_seen(kind, config, tmp_path, console):
     config.model.kind = kind
     config.model.head_features = 16

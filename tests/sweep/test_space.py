@@ -19,6 +19,7 @@ EMBEDDINGS = str(ROOT / "configs" / "embeddings.py")
         ("embeddings", "ste"),
         ("embeddings", "gumbel"),
         ("embeddings", "rkmeans"),
+        ("embeddings", "opq"),
         ("ml100k", "ste"),
         ("ml100k", "gumbel"),
         ("movielens", "1m"),

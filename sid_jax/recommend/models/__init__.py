@@ -12,6 +12,7 @@ from sid_jax.ids.trie import Trie
 from sid_jax.recommend.models.decoder import Decoder
 from sid_jax.recommend.models.encoder_decoder import EncoderDecoder
 from sid_jax.recommend.models.history_encoder import HistoryEncoder, SASRec
+from sid_jax.recommend.models.parallel import Parallel
 from sid_jax.streams import stream_key
 
 
@@ -44,4 +45,6 @@ def build_model(config: ConfigDict, trie: Trie) -> Any:
     encoder = HistoryEncoder(rngs=rngs, **shape)
     if model.kind == "sasrec":
         return SASRec(len(trie.items), encoder, dtype=dtype, rngs=rngs)
+    if model.kind == "parallel":
+        return Parallel(trie.sizes, encoder, temperature=model.code_temperature, dtype=dtype, rngs=rngs)
     return Decoder(trie.sizes, encoder, code_hidden=model.code_hidden, dropout=model.dropout, dtype=dtype, rngs=rngs)

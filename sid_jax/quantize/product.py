@@ -1,0 +1,131 @@
+"""Optimized product quantization: a rotation, and a codebook for each part of the rotated vector.
+
+It is written as residual quantization, level l for part l: outside of its part a codeword is 0, so that the walk over
+the levels finds each part's nearest codeword, and the sum of the codewords is the vector that their parts make up.
+
+References:
+  Jégou et al., Product Quantization for Nearest Neighbor Search, IEEE TPAMI 33(1), 2011.
+  Ge et al., Optimized Product Quantization for Approximate Nearest Neighbor Search, CVPR 2013.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sid_jax.quantize.kmeans import centroids_by_splitting, cluster_means, fill_rows
+from sid_jax.quantize.losses import squared_error
+from sid_jax.quantize.nearest import nearest_codes
+
+# Eigenvalues are told apart down to this share of the largest.
+_SMALLEST_SHARE = 1e-6
+
+
+def parts_of(num_features: int, num_parts: int) -> list[slice]:
+    """Returns the features of each part, one after the other; where they cannot be alike, the first ones have one more.
+
+    Raises:
+      ValueError: if there are fewer features than parts.
+    """
+    if num_features < num_parts:
+        raise ValueError(f"{num_features} features cannot be divided into {num_parts} parts")
+    size, left = divmod(num_features, num_parts)
+    ends = np.cumsum([size + (part < left) for part in range(num_parts)]).tolist()
+    return [slice(first, end) for first, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def only_parts(codebooks: Sequence[jax.Array]) -> tuple[jax.Array, ...]:
+    """Returns codebooks `[K, Z]` with 0 outside of each one's part."""
+    parts = parts_of(codebooks[0].shape[1], len(codebooks))
+    return tuple(
+        jnp.pad(codebook[:, part], ((0, 0), (part.start, codebook.shape[1] - part.stop)))
+        for part, codebook in zip(parts, codebooks, strict=True)
+    )
+
+
+def product_kmeans(
+    points: jax.Array, codebook_sizes: Sequence[int], num_iterations: int
+) -> tuple[np.ndarray, list[jax.Array]]:
+    """Returns the rotation and the codebooks of optimized product quantization (Ge et al., section 3.1).
+
+    The rotation starts as the parametric solution (section 3.2): principal axes, dealt out so that the variances of all
+    parts have about the same product. Then, in turn, codewords move by one of Lloyd's iterations in each part, and the
+    rotation becomes the one that brings the points nearest to their codewords (orthogonal Procrustes). There is no
+    chance in it.
+
+    Args:
+      points: `[N, Z]` float32, centered.
+      codebook_sizes: K of each of the L parts.
+      num_iterations: how often codewords move; the rotation moves between two of them.
+
+    Returns:
+      The rotation `[Z, Z]` float32, by which points are multiplied from the right, and L codebooks `[K, Z]` over the
+      rotated points, 0 outside of their parts.
+
+    Raises:
+      ValueError: if there are fewer features than parts.
+    """
+    parts = parts_of(points.shape[1], len(codebook_sizes))
+    rotation = balanced_axes(np.asarray(points), [part.stop - part.start for part in parts])
+    rotated = _rotated(points, rotation)
+    codewords = [
+        jnp.asarray(centroids_by_splitting(np.asarray(rotated[:, part]), size))
+        for part, size in zip(parts, codebook_sizes, strict=True)
+    ]
+    means: list[jax.Array] = []
+    for _ in range(num_iterations):
+        if means:
+            rotation = nearest_rotation(_inner(points, jnp.concatenate(means, axis=1)))
+            rotated = _rotated(points, rotation)
+        moved = [_move(rotated[:, part], each) for part, each in zip(parts, codewords, strict=True)]
+        codewords, means = [list(each) for each in zip(*moved, strict=True)]
+    outside = [((0, 0), (part.start, points.shape[1] - part.stop)) for part in parts]
+    return rotation, [jnp.pad(each, around) for each, around in zip(codewords, outside, strict=True)]
+
+
+def balanced_axes(points: np.ndarray, widths: Sequence[int]) -> np.ndarray:
+    """Returns the principal axes of points `[N, Z]` as columns, `[Z, Z]` float32, part by part.
+
+    The longest axis goes first, each to the part with the smallest product of variances so far that has room.
+
+    Args:
+      points: centered.
+      widths: features of each part; their sum is Z.
+    """
+    values, axes = np.linalg.eigh(points.T.astype(np.float64) @ points)
+    logs = np.log(np.maximum(values / max(values[-1], np.finfo(np.float64).tiny), _SMALLEST_SHARE))
+    # None below 0, so that an axis more never makes a product smaller.
+    logs -= logs.min()
+    chosen: list[list[int]] = [[] for _ in widths]
+    for axis in np.argsort(-logs, kind="stable").tolist():
+        room = [part for part, width in enumerate(widths) if len(chosen[part]) < width]
+        chosen[min(room, key=lambda part: logs[chosen[part]].sum())].append(axis)
+    return axes[:, np.concatenate(chosen)].astype(np.float32)
+
+
+def nearest_rotation(products: np.ndarray) -> np.ndarray:
+    """Returns the orthogonal matrix R `[Z, Z]` float32 with the least `|X R - Y|`, given `X^T Y` (Schönemann, 1966)."""
+    left, _, right = np.linalg.svd(np.asarray(products, np.float64))
+    return (left @ right).astype(np.float32)
+
+
+@jax.jit
+def _move(points: jax.Array, centroids: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns centroids `[K, Z]` after one of Lloyd's iterations, and of each point `[N, Z]` its cluster's mean."""
+    codes = nearest_codes(points, centroids)
+    means, counts = cluster_means(points, codes, len(centroids))
+    nearest = means[codes]
+    return fill_rows(means, counts == 0, points, squared_error(points, nearest)), nearest
+
+
+@jax.jit
+def _rotated(points: jax.Array, rotation: jax.Array) -> jax.Array:
+    return jnp.matmul(points, rotation, precision=jax.lax.Precision.HIGHEST)
+
+
+@jax.jit
+def _inner(points: jax.Array, others: jax.Array) -> jax.Array:
+    return jnp.matmul(points.T, others, precision=jax.lax.Precision.HIGHEST)

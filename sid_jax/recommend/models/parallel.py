@@ -1,0 +1,95 @@
+"""The parallel recommender: every code of the next item's ID predicted at once, and all items scored exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from sid_jax.recommend.batch import HistoryBatch
+from sid_jax.recommend.data.packing import PackedRows
+from sid_jax.recommend.models.catalog import Catalog, cross_entropy
+from sid_jax.recommend.models.history_encoder import HistoryEncoder, last_hidden, padded_segments
+
+
+class Parallel(nnx.Module):
+    """Predicts all codes of an ID independently of each other, from a causal transformer over items.
+
+    After Hou et al., RPG, 2506.05781. An item enters as the mean of its codes' embeddings. What is known after an item
+    goes through a head for each level, and the cosines of its output with the embeddings of the level's codes are the
+    logits of that code. The score of an item is the sum of its codes' log-probabilities (section 3.2 there). All items
+    are scored, which takes a sum of L numbers for each: no graph is needed to leave some out, and no beam search.
+
+    Args:
+      sizes: K of each of the L levels.
+      encoder: over items; its output is the width of everything here.
+      temperature: of the cosines.
+      dtype: of activations; parameters and logits are float32.
+      rngs: for the parameters.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        encoder: HistoryEncoder,
+        *,
+        temperature: float,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
+        features = encoder.features
+        self.codes = nnx.List(
+            nnx.Param(features**-0.5 * jax.random.normal(rngs.params(), (size, features))) for size in sizes
+        )
+        self.encoder = encoder
+        # The heads start as the identity: what is known is compared with the codes of every level.
+        self.heads = nnx.Param(jnp.zeros((len(sizes), features, features)))
+        self.temperature = temperature
+        self.dtype = dtype
+
+    def loss(self, batch: PackedRows, catalog: Catalog, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+        """Returns the codes' mean cross-entropy over the levels, summed over the targets, `[1]`, and their weight."""
+        known = self._read(catalog.semantic_ids[batch.inputs], batch.segments, key)
+        wanted = catalog.semantic_ids[batch.targets]
+        losses = [
+            jnp.sum(batch.weights * cross_entropy(logits, wanted[..., level]))
+            for level, logits in enumerate(self._logits(known))
+        ]
+        return jnp.mean(jnp.stack(losses))[None], jnp.sum(batch.weights)
+
+    def scores(self, histories: HistoryBatch, catalog: Catalog) -> jax.Array:
+        """Returns the sums of log-probabilities `[B, n]` float32 of the items that may be recommended."""
+        segments = padded_segments(histories.lengths, histories.items.shape[1])
+        known = self._read(catalog.semantic_ids[histories.items], segments, None)
+        codes = catalog.semantic_ids[catalog.trie.items]
+        total = jnp.zeros((len(codes), len(known)), jnp.float32)
+        for level, logits in enumerate(self._logits(last_hidden(known, histories.lengths))):
+            # An item's row of B numbers is added at once; `[B, n, L]` is never there.
+            total = total + jax.nn.log_softmax(logits).T[codes[:, level]]
+        return total.T
+
+    def _read(self, codes: jax.Array, segments: jax.Array, key: jax.Array | None) -> jax.Array:
+        """Returns what is known after each item of rows `[B, W]` with the codes `[B, W, L]`: `[B, W, F]`."""
+        embeddings = sum(
+            (table[...].astype(self.dtype)[codes[..., level]] for level, table in enumerate(self.codes)),
+            start=jnp.zeros((), self.dtype),
+        )
+        return self.encoder(embeddings / len(self.codes), segments, key)
+
+    def _logits(self, known: jax.Array) -> list[jax.Array]:
+        """Returns for each level the logits `[..., K]` float32 of its codes."""
+        heads = self.heads[...].astype(known.dtype)
+        logits = []
+        for level, table in enumerate(self.codes):
+            expected = _unit(known + nnx.silu(known @ heads[level]))
+            cosines = expected @ _unit(table[...]).T.astype(known.dtype)
+            logits.append(cosines.astype(jnp.float32) / self.temperature)
+        return logits
+
+
+def _unit(vectors: jax.Array) -> jax.Array:
+    wide = vectors.astype(jnp.float32)
+    squares = jnp.sum(jnp.square(wide), axis=-1, keepdims=True)
+    return (wide * jax.lax.rsqrt(jnp.maximum(squares, 1e-12))).astype(vectors.dtype)
