@@ -73,7 +73,7 @@ _MODEL: Declaration = {
         512, "decoder: features inside the network that predicts an ID's codes one after the other.", range=ONE_OR_MORE
     ),
     "code_temperature": Setting(
-        0.03, "parallel: the temperature of the cosines between what is expected and the codes.", range=POSITIVE
+        0.07, "parallel: the temperature of the cosines between what is expected and the codes.", range=POSITIVE
     ),
     "window": Setting(50, "The most items of a history that are read, the latest.", range=ONE_OR_MORE),
     "dropout": Setting(0.2, "Dropout rate.", range=(0, 0.99)),

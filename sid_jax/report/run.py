@@ -169,6 +169,12 @@ def _fidelity_note(gathered: Gathered) -> str:
     if not found:
         return "Not measured: the vectors were not at hand when this export was written."
     sample = "" if found["num_items"] == gathered.num_items else f", of {found['num_items']:,} items drawn at random"
+    if gathered.manifest.get("codebooks", {}).get("product"):
+        return (
+            f"R² of what the first codes of an ID decode to{sample}; 1 is the vector itself, 0 the mean of all. Each "
+            "code speaks of a part of the vector of its own, the first as finely as the last: a prefix is no topic, "
+            "but some parts of the vector."
+        )
     return (
         f"R² of what the first codes of an ID decode to{sample}; 1 is the vector itself, 0 the mean of all. "
         "The decoder was trained on whole IDs, and makes less of a prefix than could be made of it: at most the share "

@@ -112,7 +112,6 @@ def begin(config: ConfigDict, vectors: np.ndarray, layout: Layout | None = None)
 
 
 _encode = jax.jit(RQVAE.encode)
-_inputs = jax.jit(RQVAE.inputs)
 _apply_scaling = jax.jit(apply_scaling)
 _inputs = jax.jit(RQVAE.inputs)
 

@@ -17,7 +17,7 @@ from sid_jax.recommend.models.history_encoder import HistoryEncoder, last_hidden
 class Parallel(nnx.Module):
     """Predicts all codes of an ID independently of each other, from a causal transformer over items.
 
-    After Hou et al., RPG, 2506.05781. An item enters as the mean of its codes' embeddings. What is known after an item
+    After Hou et al., RPG, 2506.05781. An item enters as the sum of its codes' embeddings. What is known after an item
     goes through a head for each level, and the cosines of its output with the embeddings of the level's codes are the
     logits of that code. The score of an item is the sum of its codes' log-probabilities (section 3.2 there). All items
     are scored, which takes a sum of L numbers for each: no graph is needed to leave some out, and no beam search.
@@ -76,7 +76,7 @@ class Parallel(nnx.Module):
             (table[...].astype(self.dtype)[codes[..., level]] for level, table in enumerate(self.codes)),
             start=jnp.zeros((), self.dtype),
         )
-        return self.encoder(embeddings / len(self.codes), segments, key)
+        return self.encoder(embeddings, segments, key)
 
     def _logits(self, known: jax.Array) -> list[jax.Array]:
         """Returns for each level the logits `[..., K]` float32 of its codes."""

@@ -21,7 +21,7 @@ def by_hand(model, history):
     """Returns the score of every item after one history, code by code."""
     tables = [np.asarray(table[...], np.float64) for table in model.codes]
     embeddings = [
-        np.mean([table[code] for table, code in zip(tables, IDS[item], strict=True)], axis=0) for item in history
+        np.sum([table[code] for table, code in zip(tables, IDS[item], strict=True)], axis=0) for item in history
     ]
     known = model.encoder(jnp.asarray(np.array([embeddings]), jnp.float32), jnp.ones((1, len(history)), jnp.int32))
     known = np.asarray(known, np.float64)[0, -1]
