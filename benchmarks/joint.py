@@ -31,6 +31,7 @@ from sid_jax.export.manifest import read_manifest
 from sid_jax.recommend.compare import Compared, comparison_tables, write_comparison
 from sid_jax.recommend.config import SETTINGS, check_config, default_config
 from sid_jax.recommend.data.task import load_task
+from sid_jax.recommend.evaluation.evaluate import rule_name
 from sid_jax.recommend.joint.loop import IDS_FOLDER, JOINT_FOLDER
 from sid_jax.recommend.run import ask_for_last_items, train_configured
 from sid_jax.recommend.training.loop import free_to_change
@@ -58,7 +59,13 @@ def main() -> None:
     if _VALIDATION.value:
         return
     compared = [
-        Compared(way, np.stack([run["places"] for run in each]), [run["metrics"] for run in each], 0)
+        Compared(
+            way,
+            rule_name(_CONFIG.value.eval.exclude_seen),
+            np.stack([run["places"] for run in each]),
+            [run["metrics"] for run in each],
+            0,
+        )
         for way, each in runs.items()
     ]
     write_comparison(workdir / "joint.json", compared, _CONFIG.value.eval.bootstrap_samples)

@@ -249,7 +249,7 @@ class GenerativeRecommender:
 
         Returns:
           Recall, NDCG and MRR at item level over all users with 95 % bootstrap intervals, of the recommender, of
-          popularity and of item-kNN.
+          popularity and of item-kNN; by the rule of `eval.exclude_seen` for seen items, and in `other` by the other.
 
         Raises:
           UserError: if the recommender was loaded and no histories are given, or they cannot be used.
@@ -275,12 +275,11 @@ class GenerativeRecommender:
         report = EvaluationReport(
             tuple(ask_for_last_items(config, task, ranker) for ranker in rankers),
             num_items=len(candidates.table),
-            exclude_seen=config.eval.exclude_seen,
             samples=config.eval.bootstrap_samples,
         )
         if histories is None:
             # The figures that `save` publishes are of all users.
-            self._trained = dataclasses.replace(trained, figures=report.figures(0))
+            self._trained = dataclasses.replace(trained, figures=report.evaluations[0].figures(report.samples))
         return report
 
     def save(self, folder: str | Path) -> Path:

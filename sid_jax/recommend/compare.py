@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,7 +21,7 @@ from sid_jax.messages import Messages
 from sid_jax.recommend.config import check_config
 from sid_jax.recommend.data.quantizer import train_ids
 from sid_jax.recommend.data.task import Task, load_ids, load_split, make_task
-from sid_jax.recommend.evaluation.evaluate import PER_USER
+from sid_jax.recommend.evaluation.evaluate import PER_USER, Evaluation
 from sid_jax.recommend.evaluation.metrics import mean_interval, paired_difference
 from sid_jax.recommend.evaluation.report import figure, interval_text
 from sid_jax.recommend.models import build_model
@@ -40,19 +41,36 @@ _METRICS = ("recall@10", "ndcg@10")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Compared:
-    """What one ID table came to.
+    """What one ID table came to, by one rule for the items that a user has seen.
 
     Attributes:
       name: the table's.
+      rule: in words.
       places: `[S, E]` int32, where each user's target stood in the list of each seed, from 1; 0 if it did not.
       metrics: of each seed.
       num_invalid: IDs generated that no item has, of all seeds.
+      other: the same by the other rule; None if it was not asked for.
     """
 
     name: str
+    rule: str
     places: np.ndarray
     metrics: list[dict[str, float]]
     num_invalid: int
+    other: Compared | None = None
+
+    @classmethod
+    def of(cls, name: str, evaluations: Sequence[Evaluation], num_invalid: int) -> Compared:
+        """Returns what the tests of each seed came to."""
+        others = [each.other for each in evaluations if each.other is not None]
+        places, metrics = np.stack([each.places for each in evaluations]), [each.metrics for each in evaluations]
+        other = cls.of(name, others, num_invalid) if others else None
+        return cls(name, evaluations[0].rule, places, metrics, num_invalid, other)
+
+    @property
+    def rules(self) -> tuple[Compared, ...]:
+        """This, and what there is by the other rule."""
+        return (self,) if self.other is None else (self, self.other)
 
 
 def compare(
@@ -180,7 +198,7 @@ def _time_a_call(config: ConfigDict, task: Task) -> tuple[float, float]:
 
 
 def _train_seeds(config: ConfigDict, task: Task, workdir: Path, num_seeds: int, console: Console) -> Compared | None:
-    places, metrics, num_invalid = [], [], 0
+    evaluations, num_invalid = [], 0
     for seed in range(num_seeds):
         seeded = config.copy_and_resolve_references()
         seeded.seed = config.seed + seed
@@ -194,40 +212,47 @@ def _train_seeds(config: ConfigDict, task: Task, workdir: Path, num_seeds: int, 
             f"{figure(evaluation.metrics['ndcg@10'])}; trained {trained.seconds:.0f} s, best at step {trained.step:,}",
             highlight=False,
         )
-        places.append(evaluation.places)
-        metrics.append(evaluation.metrics)
+        evaluations.append(evaluation)
         num_invalid += trained.ranker.num_invalid
-    return Compared(task.table.name, np.stack(places), metrics, num_invalid)
+    return Compared.of(task.table.name, evaluations, num_invalid)
 
 
 def write_comparison(path: Path, results: list[Compared], samples: int) -> None:
-    """Writes the figures of each table, and its differences from the first, with intervals."""
-    content = [
-        {
-            "name": each.name,
-            "metrics": each.metrics,
-            "invalid_ids": each.num_invalid,
-            "intervals": {name: mean_interval(of(each.places), samples=samples) for name, of in PER_USER.items()},
-            "minus_first": {
-                name: paired_difference(of(each.places), of(results[0].places), samples=samples)
-                for name, of in PER_USER.items()
-            },
-        }
-        for each in results
-    ]
-    write_json(path, content)
+    """Writes the figures of each table, and its differences from the first, with intervals, by both rules."""
+    write_json(path, [_content(each, results[0], samples) for each in results])
+
+
+def _content(each: Compared, first: Compared, samples: int) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "name": each.name,
+        "rule": each.rule,
+        "metrics": each.metrics,
+        "invalid_ids": each.num_invalid,
+        "intervals": {name: mean_interval(of(each.places), samples=samples) for name, of in PER_USER.items()},
+        "minus_first": {
+            name: paired_difference(of(each.places), of(first.places), samples=samples) for name, of in PER_USER.items()
+        },
+    }
+    if each.other is not None and first.other is not None:
+        content[each.other.rule] = _content(each.other, first.other, samples)
+    return content
 
 
 def comparison_tables(results: list[Compared], config: ConfigDict, num_items: int) -> list[Table]:
-    """Returns the figures, and what each table's are above or below the first one's, user by user."""
+    """Returns the figures, and what each table's are above or below the first one's, user by user, by both rules."""
+    by_rule = zip(*(each.rules for each in results), strict=True)
+    return [table for each in by_rule for table in _tables_of_rule(each, config, num_items)]
+
+
+def _tables_of_rule(results: Sequence[Compared], config: ConfigDict, num_items: int) -> list[Table]:
     samples, first = config.eval.bootstrap_samples, results[0]
     num_seeds, num_users = first.places.shape
     figures = Table(
-        title=f"{num_seeds} seeds, {num_users:,} users, {num_items:,} items, "
+        title=f"{first.rule.capitalize()}: {num_seeds} seeds, {num_users:,} users, {num_items:,} items, "
         f"{config.train.num_epochs:.1f} epochs; 95 % intervals over users and seeds",
         title_justify="left",
     )
-    differences = Table(title=f"Minus {first.name}, paired by user", title_justify="left")
+    differences = Table(title=f"Minus {first.name}, paired by user, {first.rule}", title_justify="left")
     for table in (figures, differences):
         table.add_column("IDs")
         for metric in _METRICS:

@@ -19,7 +19,7 @@ from sid_jax.recommend.config import GENERATIVE, check_config
 from sid_jax.recommend.data.quantizer import train_ids
 from sid_jax.recommend.data.split import EvaluationExamples
 from sid_jax.recommend.data.task import Task, load_task
-from sid_jax.recommend.evaluation.evaluate import PER_USER, Evaluation, evaluate
+from sid_jax.recommend.evaluation.evaluate import Evaluation, evaluate
 from sid_jax.recommend.evaluation.report import print_evaluations, print_samples
 from sid_jax.recommend.joint.loop import train_jointly
 from sid_jax.recommend.training.loop import Trained, train_recommender
@@ -116,25 +116,25 @@ def train_configured(
 
 
 def ask_for_last_items(config: ConfigDict, task: Task, ranker: Ranker) -> Evaluation:
-    """Asks a recommender for every user's last item."""
-    return _ask(config, ranker, task.split.test, None)
+    """Asks a recommender for every user's last item, by the config's rule for seen items and by the other."""
+    return _ask(config, ranker, task.split.test, both_rules=True)
 
 
 def ask_for_cold_items(config: ConfigDict, task: Task, rankers: Sequence[Ranker]) -> list[Evaluation]:
     """Asks recommenders for each user's last item but one where it is cold, if it is for any: to choose settings by."""
     validation = task.split.validation
     users = np.flatnonzero(task.split.cold[validation.targets])
-    return [_ask(config, ranker, validation, users) for ranker in rankers] if len(users) else []
+    return [_ask(config, ranker, validation, users=users) for ranker in rankers] if len(users) else []
 
 
-def _ask(config: ConfigDict, ranker: Ranker, examples: EvaluationExamples, users: np.ndarray | None) -> Evaluation:
+def _ask(config: ConfigDict, ranker: Ranker, examples: EvaluationExamples, **which: Any) -> Evaluation:
     return evaluate(
         ranker,
         examples,
         window=config.model.window,
         batch_size=config.eval.batch_size,
         exclude_seen=config.eval.exclude_seen,
-        users=users,
+        **which,
     )
 
 
@@ -187,20 +187,13 @@ def _results(
         "step": trained.step,
         "invalid_ids": trained.ranker.num_invalid,
         "generated_ids": trained.ranker.num_generated,
-        "test": [_figures(each, samples) for each in evaluations],
+        "test": [each.figures(samples) for each in evaluations],
     }
     if task.split.cold.any():
         cold = task.split.cold[task.split.test.targets]
-        for figures, each in zip(content["test"], evaluations, strict=True):
-            figures |= {"cold": each.of_users(cold, samples), "others": each.of_users(~cold, samples)}
-        content["validation_cold"] = [_figures(each, samples) for each in validation]
+        for figures, evaluation in zip(content["test"], evaluations, strict=True):
+            for each in evaluation.rules:
+                by_rule = figures if each is evaluation else figures[each.rule]
+                by_rule |= {"cold": each.of_users(cold, samples), "others": each.of_users(~cold, samples)}
+        content["validation_cold"] = [each.figures(samples) for each in validation]
     return content
-
-
-def _figures(evaluation: Evaluation, samples: int) -> dict[str, Any]:
-    return {
-        "name": evaluation.name,
-        "num_users": len(evaluation.places),
-        **evaluation.metrics,
-        "intervals": {metric: evaluation.interval(metric, samples) for metric in PER_USER},
-    }

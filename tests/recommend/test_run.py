@@ -33,6 +33,7 @@ def test_what_follows_is_learned_and_told(config, tmp_path, console):
     assert results["invalid_ids"] == 0 < results["generated_ids"]
     low, high = results["test"][0]["intervals"]["recall@10"]
     assert low <= decoder.metrics["recall@10"] <= high
+    assert results["test"][0]["seen excluded"]["ndcg@10"] == decoder.other.metrics["ndcg@10"]
     told = console.export_text()
     for words in (
         "recall@10",
@@ -40,6 +41,8 @@ def test_what_follows_is_learned_and_told(config, tmp_path, console):
         "item-kNN",
         "IDs generated that no item has: 0",
         "may be recommended again",
+        "seen allowed",
+        "seen excluded",
     ):
         assert words in told
     with pytest.raises(UserError, match="no finished recommender"):

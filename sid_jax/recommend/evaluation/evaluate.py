@@ -11,6 +11,7 @@ from sid_jax.data.histories import Histories
 from sid_jax.recommend.batch import HistoryBatch, Ranker, user_numbers
 from sid_jax.recommend.data.split import EvaluationExamples
 from sid_jax.recommend.evaluation.metrics import bootstrap_interval, ndcg_at, ranks, recall_at, reciprocal_rank, summary
+from sid_jax.recommend.ranker import ModelRanker, first_allowed
 
 # Items in a list: the mean reciprocal rank is over these, the other figures over the first 5 or 10.
 LIST_LENGTH = 50
@@ -26,23 +27,50 @@ PER_USER = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a recommender answered to E questions.
+    """What a recommender answered to E questions, by one rule for the items that a user has seen.
 
     Attributes:
       name: the recommender's.
+      exclude_seen: whether items of a user's history were taken out of the list.
       lists: `[E, 50]` int32 rows of items, the best first, -1 for none.
       places: `[E]` int32, where in its list the target stands, from 1; 0 if it does not.
       metrics: means over users, and figures of all lists together.
+      other: the answers to the same questions by the other rule; None if it was not asked for.
     """
 
     name: str
+    exclude_seen: bool
     lists: np.ndarray
     places: np.ndarray
     metrics: dict[str, float]
+    other: Evaluation | None = None
+
+    @property
+    def rules(self) -> tuple[Evaluation, ...]:
+        """This evaluation, and the other rule's if there is one."""
+        return (self,) if self.other is None else (self, self.other)
+
+    @property
+    def rule(self) -> str:
+        """The rule in words."""
+        return rule_name(self.exclude_seen)
 
     def interval(self, metric: str, samples: int) -> tuple[float, float]:
         """Returns the 95 % bootstrap interval over users of a metric in `PER_USER`."""
         return bootstrap_interval(PER_USER[metric](self.places), samples=samples)
+
+    def figures(self, samples: int) -> dict[str, Any]:
+        """Returns the name, the metrics with their intervals and, under the name of its rule, the other rule's."""
+        content: dict[str, Any] = {
+            "name": self.name,
+            "num_users": len(self.places),
+            "rule": self.rule,
+            **self.metrics,
+            "intervals": {metric: self.interval(metric, samples) for metric in PER_USER},
+        }
+        if self.other is not None:
+            content[self.other.rule] = self.other.figures(samples)
+        return content
 
     def of_users(self, asked: np.ndarray, samples: int) -> dict[str, Any]:
         """Returns the figures of some users, `[E]` bool, with their intervals; none where there are no such users."""
@@ -56,6 +84,11 @@ class Evaluation:
         }
 
 
+def rule_name(exclude_seen: bool) -> str:
+    """Returns the name of a rule for the items of a user's history."""
+    return "seen excluded" if exclude_seen else "seen allowed"
+
+
 def evaluate(
     ranker: Ranker,
     examples: EvaluationExamples,
@@ -63,6 +96,7 @@ def evaluate(
     window: int,
     batch_size: int,
     exclude_seen: bool,
+    both_rules: bool = False,
     users: np.ndarray | None = None,
 ) -> Evaluation:
     """Asks a recommender for each user's next item among all items of the catalog.
@@ -73,17 +107,32 @@ def evaluate(
       window: the most items of a history that are shown.
       batch_size: users asked at once.
       exclude_seen: whether items of the user's whole history are taken out of the list.
+      both_rules: whether the answers by the other rule are wanted too.
       users: `[n]` rows of the questions asked; None for all.
     """
     users = np.arange(len(examples.targets)) if users is None else users
-    lists = np.full((len(users), LIST_LENGTH), -1, np.int32)
+    rules = (exclude_seen, not exclude_seen) if both_rules else (exclude_seen,)
+    lists = np.full((len(rules), len(users), LIST_LENGTH), -1, np.int32)
     for chosen, width in _by_length(examples.histories.lengths[users], window, batch_size):
         batch = _batch(examples.histories, users[chosen], width)
-        exclude = _seen(examples.histories, users[chosen]) if exclude_seen else None
-        lists[chosen] = ranker.recommend(batch, LIST_LENGTH, exclude)
+        lists[:, chosen] = _ask(ranker, batch, _seen(examples.histories, users[chosen]), rules)
     targets = examples.targets[users]
-    metrics = summary(lists, targets, len(examples.histories.item_ids))
-    return Evaluation(ranker.name, lists, ranks(lists, targets), metrics)
+    evaluation = None
+    for excluded, found in zip(rules[::-1], lists[::-1], strict=True):
+        metrics = summary(found, targets, len(examples.histories.item_ids))
+        evaluation = Evaluation(ranker.name, excluded, found, ranks(found, targets), metrics, evaluation)
+    assert evaluation is not None  # there is a rule
+    return evaluation
+
+
+def _ask(ranker: Ranker, batch: HistoryBatch, seen: np.ndarray, rules: tuple[bool, ...]) -> list[np.ndarray]:
+    """Returns the lists `[B, 50]` by each rule: whether the items `seen`, `[B, S]`, are excluded."""
+    if len(rules) > 1 and isinstance(ranker, ModelRanker):
+        # Its search is the same for both, and what is excluded is taken out afterwards.
+        found = ranker.recommend(batch, LIST_LENGTH + seen.shape[1])
+        allowed = first_allowed(found, np.zeros(found.shape, np.float32), seen, LIST_LENGTH)[0]
+        return [allowed if excluded else found[:, :LIST_LENGTH] for excluded in rules]
+    return [ranker.recommend(batch, LIST_LENGTH, seen if excluded else None) for excluded in rules]
 
 
 def _by_length(lengths: np.ndarray, window: int, batch_size: int) -> list[tuple[np.ndarray, int]]:

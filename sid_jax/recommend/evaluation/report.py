@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,17 +28,28 @@ _SAMPLE_LIST = 5
 class EvaluationReport:
     """The test of a recommender and of baselines, as text, as HTML and as numbers.
 
+    The figures are by the rule of `eval.exclude_seen`; those by the other rule are in `other`.
+
     Attributes:
       evaluations: the recommender's, and then those of the baselines.
       num_items: N, the size of the catalog.
-      exclude_seen: whether items of a user's history were taken out of every list.
       samples: of the bootstrap.
     """
 
     evaluations: tuple[Evaluation, ...]
     num_items: int
-    exclude_seen: bool
     samples: int
+
+    @property
+    def exclude_seen(self) -> bool:
+        """Whether items of a user's history were taken out of every list."""
+        return self.evaluations[0].exclude_seen
+
+    @property
+    def other(self) -> EvaluationReport | None:
+        """The same test by the other rule for seen items; None if it was not asked for."""
+        others = tuple(each.other for each in self.evaluations if each.other is not None)
+        return dataclasses.replace(self, evaluations=others) if others else None
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -47,33 +59,27 @@ class EvaluationReport:
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:
         """The 95 % intervals of the recommender's figures that are means over users."""
-        return self._intervals(0)
+        return {name: self.evaluations[0].interval(name, self.samples) for name in PER_USER}
 
     @property
     def baselines(self) -> dict[str, dict[str, float]]:
         """The baselines' figures, by the baseline's name."""
         return {each.name: each.metrics for each in self.evaluations[1:]}
 
-    def figures(self, number: int) -> dict[str, Any]:
-        """Returns the figures and intervals of one of the evaluations, as a manifest has them."""
-        each = self.evaluations[number]
-        return {
-            "name": each.name,
-            "num_users": len(each.places),
-            **each.metrics,
-            "intervals": self._intervals(number),
-        }
-
     def __repr__(self) -> str:
-        """Returns a line for each recommender."""
+        """Returns a line for each recommender, by each rule."""
         rows = [
             f"{each.name}: "
             + ", ".join(f"{name} {cell}" for name, cell in _column(each, self.samples) if name in _SHOWN)
             for each in self.evaluations
         ]
-        return "\n".join([f"EvaluationReport: {self._protocol()}", *rows])
+        lines = [f"EvaluationReport: {self._protocol()}", *rows]
+        return "\n".join(lines if self.other is None else [*lines, repr(self.other)])
 
     def _repr_html_(self) -> str:
+        return self._html() if self.other is None else self._html() + self.other._html()
+
+    def _html(self) -> str:
         columns = [_column(each, self.samples) for each in self.evaluations]
         head = "".join(f"<th>{html.escape(each.name)}</th>" for each in self.evaluations)
         body = "".join(
@@ -87,9 +93,6 @@ class EvaluationReport:
         users = len(self.evaluations[0].places)
         return f"the last item of {users:,} users among {self.num_items:,} items, seen items {seen}; 95 % intervals"
 
-    def _intervals(self, number: int) -> dict[str, tuple[float, float]]:
-        return {name: self.evaluations[number].interval(name, self.samples) for name in PER_USER}
-
 
 def print_evaluations(
     console: Console,
@@ -99,7 +102,9 @@ def print_evaluations(
     evaluations: list[Evaluation],
     with_slots: list[Evaluation],
 ) -> None:
-    """Prints a column for each recommender, and how it was tested; where items are cold, a table of all recommenders.
+    """Prints a column for each recommender, and how it was tested; where items are cold, tables of all recommenders.
+
+    Each has the figures by the config's rule for seen items first, and then those by the other.
 
     Args:
       console: where to.
@@ -114,11 +119,15 @@ def print_evaluations(
     table.add_column("figure")
     for each in evaluations:
         table.add_column(each.name, justify="right")
-    for row in zip(*(_column(each, config.eval.bootstrap_samples) for each in evaluations), strict=True):
-        table.add_row(row[0][0], *(cell for _, cell in row))
+    for by_rule in zip(*(each.rules for each in evaluations), strict=True):
+        table.add_row(f"[bold]{by_rule[0].rule}[/bold]")
+        for row in zip(*(_column(each, config.eval.bootstrap_samples) for each in by_rule), strict=True):
+            table.add_row(row[0][0], *(cell for _, cell in row))
+        table.add_section()
     console.print(table)
     if task.split.cold.any():
-        console.print(_cold_table(task, [*evaluations, *with_slots], config.eval.bootstrap_samples))
+        for by_rule in zip(*(each.rules for each in [*evaluations, *with_slots]), strict=True):
+            console.print(_cold_table(task, by_rule, config.eval.bootstrap_samples))
     if task.split.test.left_out:
         console.print(f"{task.split.test.left_out:,} users had only cold items, and were not asked.", highlight=False)
     if ranker.num_generated:
@@ -164,7 +173,7 @@ def _title(config: ConfigDict, task: Task) -> str:
     seen = "are taken out of every list" if config.eval.exclude_seen else "may be recommended again"
     return (
         f"Test: the last item of {len(task.split.test.targets):,} users among {len(task.table.item_ids):,} items; "
-        f"items seen {seen}; IDs: {task.table.name}"
+        f"in validation and samples, items seen {seen}; IDs: {task.table.name}"
     )
 
 
@@ -181,10 +190,11 @@ def _column(evaluation: Evaluation, samples: int) -> list[tuple[str, str]]:
     ]
 
 
-def _cold_table(task: Task, evaluations: list[Evaluation], samples: int) -> Table:
+def _cold_table(task: Task, evaluations: Sequence[Evaluation], samples: int) -> Table:
     cold = task.split.cold[task.split.test.targets]
     table = Table(
-        title=f"The {int(cold.sum()):,} users whose item was cold, in no history that was learned from, and the others",
+        title=f"The {int(cold.sum()):,} users whose item was cold, in no history that was learned from, and the "
+        f"others; {evaluations[0].rule}",
         title_justify="left",
     )
     for name in ("recommender", "R@10, cold", "N@10, cold", "R@50, cold", "R@10, others"):

@@ -47,6 +47,18 @@ def test_a_sample_of_users_is_answered_in_its_order():
     assert evaluation.lists[:, 0].tolist() == [1, 17]
 
 
+def test_both_rules_are_what_each_alone_is():
+    shown = {"window": 4, "batch_size": 2}
+    both = evaluate(Echo(), examples(), exclude_seen=True, both_rules=True, **shown)
+    assert both.other is not None and (both.rule, both.other.rule) == ("seen excluded", "seen allowed")
+    for each in both.rules:
+        alone = evaluate(Echo(), examples(), exclude_seen=each.exclude_seen, **shown)
+        np.testing.assert_array_equal(each.lists, alone.lists)
+        assert each.metrics == alone.metrics and alone.other is None
+    figures = both.figures(samples=10)
+    assert figures["recall@5"] == 0 < figures["seen allowed"]["recall@5"] == pytest.approx(0.8)
+
+
 def test_what_was_seen_before_the_window_is_excluded_too():
     class Everything(Echo):
         def recommend(self, batch, count, exclude=None):
