@@ -271,7 +271,7 @@ class GenerativeRecommender:
             task = Task(candidates, leave_one_out(keep_active(given, config.data.min_interactions), candidates.cold))
         if task is None:
             raise UserError("a recommender that was loaded has no histories: call evaluate(histories)")
-        rankers = (trained.ranker, Popularity(task.split.train), ItemKNN(task.split.train))
+        rankers = (trained.ranker, Popularity(task.split.train), ItemKNN.tuned(task.split.train))
         report = EvaluationReport(
             tuple(ask_for_last_items(config, task, ranker) for ranker in rankers),
             num_items=len(candidates.table),

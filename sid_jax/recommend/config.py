@@ -24,7 +24,7 @@ KINDS = ("decoder", "encoder_decoder", "parallel", "sasrec")
 GENERATIVE = ("decoder", "encoder_decoder")
 # Kinds that look at no IDs, and so know no item that they were not trained with.
 WITHOUT_IDS = ("sasrec",)
-BASELINES = ("popularity", "item_knn", "semantic_knn", "sasrec")
+BASELINES = ("popularity", "item_knn", "transitions", "semantic_knn", "sasrec")
 ESTIMATORS = ("gumbel", "ste", "soft")
 STOPPABLE = ("encoder", "codebooks")
 MADE_IDS = ("kmeans", "lsh", "random")
@@ -126,7 +126,8 @@ _EVAL: Declaration = {
     ),
     "baselines": Setting(
         ("popularity", "item_knn"),
-        "Baselines to compare with. semantic_knn is by the vectors of `quantizer.data`.",
+        "Baselines to compare with. transitions is a training-free graph of what follows what. semantic_knn is by the "
+        "vectors of `quantizer.data`.",
         choices=BASELINES,
     ),
     "bootstrap_samples": Setting(1000, "Resamples for the bootstrap confidence intervals.", range=ONE_OR_MORE),

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from sid_jax.messages import Messages
 from sid_jax.recommend.artifact import FOLDER, TrainedRecommender, named_params, publish_recommender
-from sid_jax.recommend.baselines import ItemKNN, Popularity, SemanticKNN
+from sid_jax.recommend.baselines import ItemKNN, Popularity, SemanticKNN, Transitions
 from sid_jax.recommend.batch import Ranker
 from sid_jax.recommend.cold.rankers import content_settings, load_content, names_content, needs_content, slot_rankers
 from sid_jax.recommend.config import GENERATIVE, check_config
@@ -166,7 +166,9 @@ def _baseline(
     if name == "popularity":
         return Popularity(task.split.train)
     if name == "item_knn":
-        return ItemKNN(task.split.train)
+        return ItemKNN.tuned(task.split.train)
+    if name == "transitions":
+        return Transitions(task.split.train)
     if name == "semantic_knn":
         assert content is not None  # the test asks for it
         return SemanticKNN(content)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sid_jax.data.histories import Histories, item_counts
 from sid_jax.recommend import baselines
-from sid_jax.recommend.baselines import ItemKNN, Popularity, SemanticKNN, cosine_neighbors, top_items
+from sid_jax.recommend.baselines import ItemKNN, Popularity, SemanticKNN, Transitions, cosine_neighbors, top_items
 from sid_jax.recommend.batch import HistoryBatch
 from tests.data.test_histories import make
 
@@ -80,6 +80,30 @@ def test_knn_sums_similarities_to_the_history():
         [1, -1],
         [-1, -1],
     ]
+
+
+def test_shrinkage_and_decay_by_hand():
+    found = cosine_neighbors(TRAIN, 4, 2.0).toarray()
+    assert found[0, 1] == pytest.approx(2 / (math.sqrt(6) + 2)) and found[2, 3] == pytest.approx(1 / (math.sqrt(3) + 2))
+    # After 1 comes 0 (.82) of the last item, or half of it, beside 3 (.58) of item 2.
+    asked = batch(*padded([2, 1], [1, 2]))
+    found = ItemKNN(TRAIN, decay=0.5).recommend(asked, 5, np.array([[1, 2], [1, 2]], np.int32))
+    assert found.tolist() == [[0, 3, -1, -1, -1], [0, 3, -1, -1, -1]]
+
+
+def test_what_follows_is_recommended_by_hand():
+    train = make([0, 1, 2], [0, 1], num_items=4)
+    # From 1: to 2 1 / sqrt(2), back to 0 .6 * 2 / (sqrt(2) * 2 ** .3) = .69. From 2: to 1 .6 / 2 ** .3, to 0 .9 of it.
+    transitions = Transitions(train)
+    asked = batch(*padded([1], [2], [1, 2], [3], [2, 2]))
+    assert transitions.recommend(asked, 3).tolist() == [
+        [2, 0, -1],
+        [1, 0, -1],
+        [0, 1, 2],
+        [-1, -1, -1],
+        [1, 0, -1],
+    ]
+    assert transitions.recommend(asked, 2, np.array([[2]] * 5, np.int32)).tolist()[0] == [0, -1]
 
 
 def test_a_repeated_item_counts_once():
