@@ -134,7 +134,7 @@ def recommend(arg: str = "ml100k") -> ConfigDict:
         config.model.dropout = 0.35
         config.train.num_epochs = 60.0
         config.train.eval_every_epochs = 10.0
-        config.sasrec.num_epochs = 60.0
+        config.sasrec.num_epochs = config.esasrec.num_epochs = 60.0
     # No user of these data meets an item twice, and those who use them take the seen ones out.
     config.eval.exclude_seen = True
     if "quick" in options:

@@ -95,8 +95,10 @@ BEFORE = json.loads((ROOT / "tests" / "presets_0_1.json").read_text())
 # Only Gumbel-softmax reads them, whose defaults are those of the preset "embeddings:gumbel" now.
 OF_GUMBEL = {"model.temperature", "model.noise_scale", "train.annealing_schedule"}
 
-# Settings that there were not, which change nothing where items have no parts.
-SINCE = {"data.parts", "train.part_dropout"}
+# Settings that there were not, which change nothing where items have no parts, blocks are as they were, and nobody asks
+# for the baseline.
+SINCE = {"data.parts", "train.part_dropout", "model.block"}
+SINCE |= {f"esasrec.{setting}" for setting in preset("recommend:beauty").esasrec}
 
 
 def flat(config):

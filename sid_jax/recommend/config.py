@@ -24,7 +24,7 @@ KINDS = ("decoder", "encoder_decoder", "parallel", "sasrec")
 GENERATIVE = ("decoder", "encoder_decoder")
 # Kinds that look at no IDs, and so know no item that they were not trained with.
 WITHOUT_IDS = ("sasrec",)
-BASELINES = ("popularity", "item_knn", "transitions", "semantic_knn", "sasrec")
+BASELINES = ("popularity", "item_knn", "transitions", "semantic_knn", "sasrec", "esasrec")
 ESTIMATORS = ("gumbel", "ste", "soft")
 STOPPABLE = ("encoder", "codebooks")
 MADE_IDS = ("kmeans", "lsh", "random")
@@ -77,6 +77,11 @@ _MODEL: Declaration = {
     ),
     "window": Setting(50, "The most items of a history that are read, the latest.", range=ONE_OR_MORE),
     "dropout": Setting(0.2, "Dropout rate.", range=(0, 0.99)),
+    "block": Setting(
+        "prenorm",
+        "Blocks of what reads items, of all but encoder_decoder. ligr: eSASRec's, with gates and SwiGLU.",
+        choices=("prenorm", "ligr"),
+    ),
     "head_features": Setting(64, "encoder_decoder: features of each attention head.", range=ONE_OR_MORE),
     "num_user_tokens": Setting(2000, "encoder_decoder: tokens that users share, by a hash.", range=ONE_OR_MORE),
     "dtype": Setting("float32", "The type of activations.", choices=("float32", "bfloat16")),
@@ -221,6 +226,20 @@ _JOINT: Declaration = {
     ),
 }
 
+
+def _baseline_settings(name: str) -> Declaration:
+    """Returns what differs from the sections above for SASRec or eSASRec as a baseline."""
+    return {
+        "features": Setting(128, f"{name} as a baseline: its features.", range=ONE_OR_MORE),
+        "num_layers": Setting(2, "Its layers.", range=NOT_NEGATIVE),
+        "num_heads": Setting(2, "Its attention heads.", range=ONE_OR_MORE),
+        "hidden": Setting(512, "Features inside its feed-forward layers.", range=ONE_OR_MORE),
+        "dropout": Setting(0.5, "Its dropout rate.", range=(0, 0.99)),
+        "num_epochs": Setting(30.0, "Its epochs of training.", range=POSITIVE),
+        "learning_rate": Setting(1e-3, "Its learning rate.", range=NOT_NEGATIVE),
+    }
+
+
 SETTINGS: Declaration = {
     "seed": Setting(
         0, "The seed. Everything random is a function of the seed, a stream's name and the step.", range=(0, 2**32 - 1)
@@ -241,16 +260,8 @@ SETTINGS: Declaration = {
     "eval": _EVAL,
     "backoff": _BACKOFF,
     "joint": _JOINT,
-    # SASRec as a baseline: what differs from the sections above.
-    "sasrec": {
-        "features": Setting(128, "SASRec as a baseline: its features.", range=ONE_OR_MORE),
-        "num_layers": Setting(2, "Its layers.", range=NOT_NEGATIVE),
-        "num_heads": Setting(2, "Its attention heads.", range=ONE_OR_MORE),
-        "hidden": Setting(512, "Features inside its feed-forward layers.", range=ONE_OR_MORE),
-        "dropout": Setting(0.5, "Its dropout rate.", range=(0, 0.99)),
-        "num_epochs": Setting(30.0, "Its epochs of training.", range=POSITIVE),
-        "learning_rate": Setting(1e-3, "Its learning rate.", range=NOT_NEGATIVE),
-    },
+    "sasrec": _baseline_settings("SASRec"),
+    "esasrec": _baseline_settings("eSASRec"),
 }
 
 

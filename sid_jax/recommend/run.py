@@ -138,13 +138,14 @@ def _ask(config: ConfigDict, ranker: Ranker, examples: EvaluationExamples, **whi
     )
 
 
-def sasrec_config(config: ConfigDict) -> ConfigDict:
-    """Returns the settings of SASRec as a baseline: those of the run, but for the section `sasrec`."""
+def sasrec_config(config: ConfigDict, name: str = "sasrec") -> ConfigDict:
+    """Returns the settings of SASRec or eSASRec as a baseline: those of the run, but for the section of its name."""
     changed = config.copy_and_resolve_references()
     changed.model.kind = "sasrec"
-    for name in config.sasrec:
-        section = changed.model if name in changed.model else changed.train
-        section[name] = config.sasrec[name]
+    changed.model.block = "ligr" if name == "esasrec" else "prenorm"
+    for setting, value in config[name].items():
+        section = changed.model if setting in changed.model else changed.train
+        section[setting] = value
     return changed
 
 
@@ -173,7 +174,8 @@ def _baseline(
         assert content is not None  # the test asks for it
         return SemanticKNN(content)
     messages = Messages.to_console(console)
-    trained = train_recommender(sasrec_config(config), task, workdir / name, messages=messages, name="SASRec-CE")
+    title = {"sasrec": "SASRec-CE", "esasrec": "eSASRec-CE"}[name]
+    trained = train_recommender(sasrec_config(config, name), task, workdir / name, messages=messages, name=title)
     return trained.ranker if trained.finished else None
 
 

@@ -42,7 +42,7 @@ def build_model(config: ConfigDict, trie: Trie) -> Any:
             rngs=rngs,
             **shape,
         )
-    encoder = HistoryEncoder(rngs=rngs, **shape)
+    encoder = HistoryEncoder(block=model.block, rngs=rngs, **shape)
     if model.kind == "sasrec":
         return SASRec(len(trie.items), encoder, dtype=dtype, rngs=rngs)
     if model.kind == "parallel":

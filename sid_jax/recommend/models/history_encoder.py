@@ -9,7 +9,17 @@ from flax import nnx
 from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.data.packing import PackedRows
 from sid_jax.recommend.models.catalog import Catalog, cross_entropy
-from sid_jax.recommend.models.layers import MASKED, Attention, DistanceBias, FeedForward, RMSNorm, dropout, split_key
+from sid_jax.recommend.models.layers import (
+    MASKED,
+    Attention,
+    DistanceBias,
+    FeedForward,
+    GatedFeedForward,
+    Linear,
+    RMSNorm,
+    dropout,
+    split_key,
+)
 
 
 class HistoryEncoder(nnx.Module):
@@ -22,6 +32,8 @@ class HistoryEncoder(nnx.Module):
       hidden: features inside each feed-forward layer.
       window: distances told apart.
       dropout: share dropped of the embeddings and of each branch's output.
+      block: "prenorm"; or "ligr", whose branches are multiplied with a sigmoid of the residual stream before they are
+        added to it, and whose feed-forward layer is SwiGLU (LiGR, 2502.03417; eSASRec, 2508.06450).
       rngs: for the kernels.
     """
 
@@ -34,11 +46,11 @@ class HistoryEncoder(nnx.Module):
         hidden: int,
         window: int,
         dropout: float,
+        block: str = "prenorm",
         rngs: nnx.Rngs,
     ):
-        self.blocks = nnx.List(
-            _Block(features, num_heads, hidden, window, dropout, rngs=rngs) for _ in range(num_layers)
-        )
+        make = _GatedBlock if block == "ligr" else _Block
+        self.blocks = nnx.List(make(features, num_heads, hidden, window, dropout, rngs=rngs) for _ in range(num_layers))
         self.norm = RMSNorm(features)
         self.features = features
         self.dropout = dropout
@@ -64,12 +76,14 @@ class HistoryEncoder(nnx.Module):
 
 
 class _Block(nnx.Module):
+    _FEED_FORWARD: type[FeedForward | GatedFeedForward] = FeedForward
+
     def __init__(self, features: int, num_heads: int, hidden: int, window: int, dropout: float, *, rngs: nnx.Rngs):
         self.attention_norm = RMSNorm(features)
         self.attention = Attention(features, num_heads, rngs=rngs)
         self.distance_bias = DistanceBias(num_heads, window)
         self.feed_forward_norm = RMSNorm(features)
-        self.feed_forward = FeedForward(features, hidden, rngs=rngs)
+        self.feed_forward = self._FEED_FORWARD(features, hidden, rngs=rngs)
         self.dropout = dropout
 
     def __call__(self, hidden: jax.Array, visible: jax.Array, key: jax.Array | None) -> jax.Array:
@@ -78,9 +92,25 @@ class _Block(nnx.Module):
         bias = jnp.where(visible[:, None], self.distance_bias(place, place)[None], MASKED)
         normed = self.attention_norm(hidden)
         attended = self.attention(*self.attention.queries_keys_values(normed), bias)
-        hidden = hidden + dropout(attended, self.dropout, attention_key)
+        hidden = hidden + self._gated(0, hidden, dropout(attended, self.dropout, attention_key))
         fed = self.feed_forward(self.feed_forward_norm(hidden))
-        return hidden + dropout(fed, self.dropout, feed_forward_key)
+        return hidden + self._gated(1, hidden, dropout(fed, self.dropout, feed_forward_key))
+
+    def _gated(self, branch: int, hidden: jax.Array, output: jax.Array) -> jax.Array:
+        """Returns what the attention (0) or the feed-forward layer (1) adds to the residual stream."""
+        del branch, hidden
+        return output
+
+
+class _GatedBlock(_Block):
+    _FEED_FORWARD = GatedFeedForward
+
+    def __init__(self, features: int, num_heads: int, hidden: int, window: int, dropout: float, *, rngs: nnx.Rngs):
+        super().__init__(features, num_heads, hidden, window, dropout, rngs=rngs)
+        self.gates = nnx.List(Linear(features, features, rngs=rngs) for _ in range(2))
+
+    def _gated(self, branch: int, hidden: jax.Array, output: jax.Array) -> jax.Array:
+        return jax.nn.sigmoid(self.gates[branch](hidden)) * output
 
 
 def last_hidden(hidden: jax.Array, lengths: jax.Array) -> jax.Array:

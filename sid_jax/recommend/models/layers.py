@@ -68,6 +68,22 @@ class FeedForward(nnx.Module):
         return self.down(gelu(self.up(inputs)))
 
 
+class GatedFeedForward(nnx.Module):
+    """SwiGLU: two linear maps, one through SiLU, whose product is mapped back (Shazeer, 2002.05202).
+
+    Arguments are those of `FeedForward`.
+    """
+
+    def __init__(self, features: int, hidden: int, *, rngs: nnx.Rngs):
+        self.gate = Linear(features, hidden, rngs=rngs)
+        self.up = Linear(features, hidden, rngs=rngs)
+        self.down = Linear(hidden, features, gain=_RESIDUAL_GAIN, rngs=rngs)
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Maps `[..., F]` to the same shape."""
+        return self.down(jax.nn.silu(self.gate(inputs)) * self.up(inputs))
+
+
 # Branches that are added to the residual stream start small, so that a deep stack starts near the identity.
 _RESIDUAL_GAIN = 0.3
 
