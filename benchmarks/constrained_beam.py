@@ -13,13 +13,14 @@ import time
 import jax
 import numpy as np
 
-from sid_jax.ids.trie import build_trie
+from sid_jax.ids.table import IdTable
 from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.config import default_config
+from sid_jax.recommend.data.candidates import Candidates
 from sid_jax.recommend.data.id_makers import make_ids
 from sid_jax.recommend.models import build_model
 from sid_jax.recommend.models.beam_search import beam_search
-from sid_jax.recommend.models.catalog import build_catalog
+from sid_jax.recommend.models.catalog import catalog_of
 
 
 def main() -> None:
@@ -33,8 +34,11 @@ def main() -> None:
 
     config = default_config()
     ids = make_ids("random", np.arange(arguments.items), None, num_levels=3, num_codes=256, seed=0).semantic_ids[:, :3]
-    trie = build_trie(ids, (256,) * 3)
-    model, catalog = build_model(config, trie), build_catalog(ids, trie)
+    nothing = np.zeros(len(ids), int)
+    candidates = Candidates.of(
+        IdTable(np.arange(len(ids)), ids, shared=True), nothing, nothing.astype(bool), (256,) * 3
+    )
+    model, catalog = build_model(config, candidates), catalog_of(candidates, candidates.trie)
     random = np.random.default_rng(0)
     batch = HistoryBatch(
         random.integers(0, arguments.items, (arguments.batch, 12)).astype(np.int32),

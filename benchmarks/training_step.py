@@ -21,12 +21,14 @@ from ml_collections import ConfigDict
 from torch import nn
 from torch.nn import functional
 
-from sid_jax.ids.trie import Trie, build_trie
+from sid_jax.ids.table import IdTable
+from sid_jax.ids.trie import Trie
 from sid_jax.recommend.config import default_config
+from sid_jax.recommend.data.candidates import Candidates
 from sid_jax.recommend.data.id_makers import make_ids
 from sid_jax.recommend.data.packing import PackedRows
 from sid_jax.recommend.models import build_model
-from sid_jax.recommend.models.catalog import Catalog, build_catalog
+from sid_jax.recommend.models.catalog import Catalog, catalog_of
 from sid_jax.recommend.training.step import Recipe, make_state, train_steps
 from sid_jax.training.sharding import all_devices
 
@@ -46,11 +48,15 @@ def main() -> None:
 
     config = default_config()
     ids = make_ids("random", np.arange(arguments.items), None, num_levels=3, num_codes=256, seed=0).semantic_ids[:, :3]
-    trie = build_trie(ids, (256,) * 3)
+    nothing = np.zeros(len(ids), int)
+    candidates = Candidates.of(
+        IdTable(np.arange(len(ids)), ids, shared=True), nothing, nothing.astype(bool), (256,) * 3
+    )
+    trie = candidates.trie
     examples = _random_rows(arguments.items, config)
-    catalog = build_catalog(ids, trie)
+    catalog = catalog_of(candidates, trie)
 
-    ours = _OurTrainer(config, trie, examples, catalog)
+    ours = _OurTrainer(config, candidates, examples, catalog)
     theirs = _TorchTrainer(config, trie, ours.model, examples, catalog)
     print(f"loss without dropout: ours {ours.loss():.6f}, PyTorch's {theirs.loss():.6f}")
     contestants: dict[str, Callable[[], None]] = {"sid_jax": ours.train, "PyTorch": theirs.train}
@@ -79,8 +85,8 @@ def _random_rows(num_items: int, config: ConfigDict) -> PackedRows:
 
 
 class _OurTrainer:
-    def __init__(self, config: ConfigDict, trie: Trie, examples: PackedRows, catalog: Catalog):
-        self.model = build_model(config, trie)
+    def __init__(self, config: ConfigDict, candidates: Candidates, examples: PackedRows, catalog: Catalog):
+        self.model = build_model(config, candidates)
         self._recipe = Recipe.of(config, len(examples.inputs), self.model)
         self._state = jax.tree.map(np.asarray, make_state(self.model, self._recipe.optimizer))
         self._examples, self._catalog, self._mesh = jax.device_put(examples), catalog, all_devices()

@@ -1,7 +1,8 @@
 """Semantic IDs for recommendation, in JAX: train an RQ-VAE on item vectors, assign unique codes, recommend with them.
 
 SemanticIdTokenizer    item vectors [N, D] to unique Semantic IDs: fit, encode, decode, append, save
-GenerativeRecommender  interaction histories to recommendations: fit, recommend, evaluate, save
+Recommender            interaction histories to recommendations, by scoring all items: fit, recommend, explain, save
+GenerativeRecommender  the same, by generating the Semantic ID of the next item
 load                   reads a saved tokenizer (an export) or recommender from its folder
 IdTable                items and their Semantic IDs, with look-ups in both directions
 UserError              the exception for input that cannot be used, with a message of one line
@@ -16,17 +17,26 @@ if TYPE_CHECKING:
     from sid_jax.errors import UserError
     from sid_jax.ids.table import IdTable
     from sid_jax.loading import load
-    from sid_jax.recommender import GenerativeRecommender
+    from sid_jax.recommender import GenerativeRecommender, Recommender
     from sid_jax.tokenizer import SemanticIdTokenizer
 
 __version__ = "0.2.0"
 
-__all__ = ["GenerativeRecommender", "IdTable", "SemanticIdTokenizer", "UserError", "__version__", "load"]
+__all__ = [
+    "GenerativeRecommender",
+    "IdTable",
+    "Recommender",
+    "SemanticIdTokenizer",
+    "UserError",
+    "__version__",
+    "load",
+]
 
 # Imported when first used, so that `import sid_jax` takes milliseconds and does not import JAX.
 _MODULES = {
     "GenerativeRecommender": "sid_jax.recommender",
     "IdTable": "sid_jax.ids.table",
+    "Recommender": "sid_jax.recommender",
     "SemanticIdTokenizer": "sid_jax.tokenizer",
     "UserError": "sid_jax.errors",
     "load": "sid_jax.loading",

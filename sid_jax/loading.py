@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from sid_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from sid_jax.recommender import GenerativeRecommender
+    from sid_jax.recommender import Recommender
     from sid_jax.tokenizer import SemanticIdTokenizer
 
 
-def load(folder: str | Path, *, verify: bool = False) -> SemanticIdTokenizer | GenerativeRecommender:
+def load(folder: str | Path, *, verify: bool = False) -> SemanticIdTokenizer | Recommender:
     """Loads a tokenizer or a recommender from the folder that it was saved in. Nothing is trained or written.
 
     Args:
-      folder: As `SemanticIdTokenizer.save`, `GenerativeRecommender.save` or the commands wrote it; for a recommender
+      folder: As `SemanticIdTokenizer.save`, `Recommender.save` or the commands wrote it; for a recommender
         also the workdir of a finished `sid-jax recommend`.
       verify: Whether to compare the SHA-256 of every file with the manifest first.
 

@@ -108,10 +108,14 @@ def amazon(arg: str = "beauty") -> ConfigDict:
 
 
 def recommend(arg: str = "ml100k") -> ConfigDict:
-    """Returns the settings of a recommender; `arg` is "ml100k" or "beauty", and may add "quick"."""
+    """Returns the settings of a recommender; `arg` is "ml100k" or "beauty", and may add "decoder" or "quick".
+
+    The two differ in where the data come from, and in the IDs that are trained on the way. The scorer has the same
+    settings for both: training ends by itself. "decoder" is the generative model, whose settings depend on the data.
+    """
     from sid_jax.recommend.config import default_config as default_recommender
 
-    data_set, options = choose(arg, ["ml100k", "beauty"], ["quick"])
+    data_set, options = choose(arg, ["ml100k", "beauty"], ["scorer", "decoder", "quick"])
     config = default_recommender()
     if data_set == "ml100k":
         config.data.source = config.quantizer.data.source = "movielens-100k"
@@ -119,6 +123,42 @@ def recommend(arg: str = "ml100k") -> ConfigDict:
         config.quantizer.data.histories.source = "movielens-100k"
         set_few_items(config.quantizer, num_epochs=600)
         config.quantizer.train.eval_every_epochs = 100.0
+    if "decoder" in options:
+        _set_decoder(config, data_set)
+    else:
+        set_scorer(config)
+    # No user of these data meets an item twice, and those who use them take the seen ones out.
+    config.eval.exclude_seen = True
+    if "quick" in options:
+        config.train.num_epochs = 2.0
+        _set_quick(config.quantizer)
+    return config
+
+
+def set_scorer(config: ConfigDict) -> None:
+    """Sets the model that scores all items, and training that ends by itself: one set of settings for any data."""
+    config.model.kind = "scorer"
+    config.model.features = 64
+    config.model.num_layers = 1
+    config.model.num_heads = 1
+    config.model.hidden = 256
+    config.model.dropout = 0.3
+    config.train.batch_size = 64
+    config.train.learning_rate = 2e-3
+    # A constant rate and an average of the parameters need no end that is known before: validation ends training.
+    config.train.learning_rate_schedule = "constant"
+    config.train.average_epochs = 3.0
+    config.train.num_epochs = 100.0
+    config.train.patience = 2
+    config.train.eval_every_epochs = 5.0
+    config.eval.validation_users = 0
+    for baseline in (config.sasrec, config.esasrec):
+        baseline.num_layers, baseline.num_epochs = 1, 100.0
+        baseline.learning_rate, baseline.label_smoothing = 2e-3, 0.1
+
+
+def _set_decoder(config: ConfigDict, data_set: str) -> None:
+    if data_set == "ml100k":
         # Small, as the data is: 1,682 films and 100,000 ratings.
         config.model.features = 64
         config.model.num_layers = 2
@@ -135,12 +175,6 @@ def recommend(arg: str = "ml100k") -> ConfigDict:
         config.train.num_epochs = 60.0
         config.train.eval_every_epochs = 10.0
         config.sasrec.num_epochs = config.esasrec.num_epochs = 60.0
-    # No user of these data meets an item twice, and those who use them take the seen ones out.
-    config.eval.exclude_seen = True
-    if "quick" in options:
-        config.train.num_epochs = 2.0
-        _set_quick(config.quantizer)
-    return config
 
 
 def joint(arg: str = "ml100k") -> ConfigDict:
@@ -148,7 +182,7 @@ def joint(arg: str = "ml100k") -> ConfigDict:
     from sid_jax.recommend.config import ESTIMATORS
 
     data_set, options = choose(arg, ["ml100k", "beauty"], [*ESTIMATORS, "quick"])
-    config = recommend(",".join([data_set, *(options & {"quick"})]))
+    config = recommend(",".join([data_set, "decoder", *(options & {"quick"})]))
     config.joint.estimator = next(iter(options - {"quick"}), "gumbel")
     if data_set == "ml100k":
         # A film has sixty ratings where a product has eleven reviews: what the recommender expects is worth more.

@@ -1,4 +1,4 @@
-"""GenerativeRecommender: from Semantic IDs and interaction histories to recommendations, in memory."""
+"""Recommender, GenerativeRecommender: from Semantic IDs and interaction histories to recommendations, in memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from sid_jax.errors import UserError
 from sid_jax.presets import preset as load_preset
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sid_jax.recommend.artifact import TrainedRecommender
     from sid_jax.recommend.data.task import Task
     from sid_jax.recommend.evaluation.report import EvaluationReport
-    from sid_jax.recommend.serving import Recommendation, Server
+    from sid_jax.recommend.serving import Explanation, Recommendation, Server
     from sid_jax.tokenizer import SemanticIdTokenizer
 
 _PRESET = "recommend"
@@ -28,13 +28,14 @@ _IN_MEMORY = "in memory"
 _SECTIONS = ("data", "model", "train", "eval", "backoff")
 
 
-class GenerativeRecommender:
-    """Recommends by generating the Semantic ID of the next item (TIGER, Rajput et al., 2305.05065).
+class Recommender:
+    """Recommends by scoring all items by their Semantic IDs, their content vectors and what was learned of each.
 
-    `fit` trains a transformer on interaction histories. `recommend` searches the IDs that exist with a beam search, so
-    that only items of the table are recommended.
+    `fit` trains a transformer on interaction histories. An item's vector is the sum of embeddings of its codes, a map
+    of its content vector and an embedding of its own; its score is the product with what the transformer knows of the
+    history. `GenerativeRecommender` generates IDs instead.
 
-        recommender = GenerativeRecommender(tokenizer).fit(histories)
+        recommender = Recommender(tokenizer).fit(histories, vectors=vectors)
         recommender.recommend(["sku-7", "sku-42"], k=10)
         recommender.save("exports/recommender")
 
@@ -50,10 +51,16 @@ class GenerativeRecommender:
       UserError: if there are no such IDs, preset or setting, or a value is not allowed.
     """
 
+    # The argument of the preset "recommend" that sets the model.
+    _MODEL = "scorer"
+
     def __init__(self, tokenizer: SemanticIdTokenizer | IdTable | str | Path, preset: str = "beauty", **settings: Any):
         from sid_jax.recommend.config import check_config
 
-        config = load_preset(preset if ":" in preset or preset == _PRESET else f"{_PRESET}:{preset}")
+        name = preset if ":" in preset or preset == _PRESET else f"{_PRESET}:{preset}"
+        config = load_preset(name)
+        if name != preset and not {"scorer", "decoder"} & set(preset.split(",")):
+            config = load_preset(f"{name},{self._MODEL}")
         # The IDs and histories are given, not made from a catalog that a preset names.
         for section in (config.data, config.quantizer.data):
             section.source, section.path = ("sequences" if section is config.data else "vectors"), ""
@@ -74,9 +81,12 @@ class GenerativeRecommender:
         self._task: Task | None = None
 
     @classmethod
-    def from_trained(cls, trained: TrainedRecommender) -> GenerativeRecommender:
+    def from_trained(cls, trained: TrainedRecommender) -> Recommender:
         """Returns the fitted recommender that has these parameters, items and settings."""
-        recommender = cls.__new__(cls)
+        from sid_jax.recommend.config import GENERATIVE
+
+        kind = GenerativeRecommender if trained.config.model.kind in GENERATIVE else Recommender
+        recommender = kind.__new__(kind)
         recommender._config, recommender._given_table, recommender._task = trained.config, None, None
         recommender._set(trained)
         return recommender
@@ -85,10 +95,11 @@ class GenerativeRecommender:
         self,
         histories: Any,
         *,
+        vectors: Any = None,
         on_unknown: str = "error",
         workdir: str | Path | None = None,
         verbose: bool = True,
-    ) -> GenerativeRecommender:
+    ) -> Self:
         """Trains on interaction histories.
 
         Each user's last item is left out for `evaluate`, and the one before it for the choice of the best checkpoint.
@@ -98,6 +109,9 @@ class GenerativeRecommender:
           histories: each user's item ids, the oldest first: a list of lists, a dict from user to item ids, a table with
             one row per interaction (columns as the settings `data.user_column`, `item_column` and `time_column`), or a
             path of a file that the commands accept.
+          vectors: content vectors of the items, for models and settings that use them (`model.kind="scorer"`, cold
+            items): `[N, D]` in the order of the ID table, or whatever `SemanticIdTokenizer.fit` takes as vectors with
+            ids. None: those of the setting `quantizer.data.path`, or none.
           on_unknown: what is done with items that the ID table does not have: "error" refuses them, "skip" leaves them
             out.
           workdir: a folder for checkpoints and metrics. A run in it that was interrupted resumes bit for bit. None
@@ -114,8 +128,6 @@ class GenerativeRecommender:
         from sid_jax.data.inputs import as_histories
         from sid_jax.messages import Messages
         from sid_jax.recommend.artifact import TrainedRecommender, named_params
-        from sid_jax.recommend.cold.rankers import load_content, names_content
-        from sid_jax.recommend.config import GENERATIVE
         from sid_jax.recommend.data.task import divide, make_task
         from sid_jax.recommend.training.loop import train_recommender
 
@@ -123,17 +135,30 @@ class GenerativeRecommender:
         columns = {name: config.data[name] for name in ("user_column", "item_column", "time_column")}
         given = as_histories(histories, table.item_ids, on_unknown=on_unknown, **columns)
         messages = Messages.to_logging(verbose=verbose)
-        task = make_task(table, divide(config, given))
-        content = None
-        if task.candidates.has_cold and config.model.kind in GENERATIVE and names_content(config):
-            content = load_content(config, table.item_ids, task.split.cold)
+        split = divide(config, given)
+        task = make_task(table, split, content=self._content(config, vectors, split.cold))
         folder = None if workdir is None else Path(workdir).expanduser() / config.model.kind
         run = train_recommender(config, task, folder, messages=messages)
         if not run.finished:
             raise KeyboardInterrupt("training was interrupted")
-        self._set(TrainedRecommender(config, task.candidates, named_params(run.ranker.params), content, run.step))
+        self._set(TrainedRecommender(config, task.candidates, named_params(run.ranker.params), run.step))
         self._task = task
         return self
+
+    def _content(self, config: ConfigDict, vectors: Any, cold: Any) -> Any:
+        """Returns the items' content vectors, `[N, D]` of length 1; None where there are none or nobody uses them."""
+        from sid_jax.data.arrays import is_table
+        from sid_jax.data.inputs import vector_set
+        from sid_jax.recommend.data.content import content_of, unit_content, uses_content, vectors_of
+
+        item_ids = self.table.item_ids
+        if vectors is None:
+            return content_of(config, item_ids, cold)
+        if not uses_content(config, bool(cold.any())):
+            return None
+        own_ids = is_table(vectors) or isinstance(vectors, (Mapping, str, Path))
+        given = vector_set(vectors, None if own_ids else item_ids, settings=config.quantizer.data)
+        return unit_content(vectors_of(given, item_ids), cold)
 
     @property
     def config(self) -> ConfigDict:
@@ -228,10 +253,7 @@ class GenerativeRecommender:
             users, histories = list(histories) if users is None else users, list(histories.values())
         elif hasattr(histories, "__iter__") and not isinstance(histories, (str, bytes)):
             histories = list(histories)
-        server = self._server
-        if server is None:
-            server = self._server = _server_of(self.trained)
-        return server.recommend(
+        return self._serve().recommend(
             histories,
             k,
             users=users,
@@ -239,6 +261,21 @@ class GenerativeRecommender:
             cold_slots=cold_slots,
             on_unknown=on_unknown,
         )
+
+    def explain(self, history: Sequence[int | str], item: int | str) -> Explanation:
+        """Says what an item's score after a history comes from: its codes, its content or what was learned of it alone.
+
+        Args:
+          history: as of `recommend`.
+          item: the id of an item that can be recommended.
+
+        Returns:
+          The score and the share of each part of the item's vector; see `Explanation`.
+
+        Raises:
+          UserError: if the model generates IDs, no item of the history is known, or the item cannot be recommended.
+        """
+        return self._serve().explain(history, item)
 
     def evaluate(self, histories: Any = None) -> EvaluationReport:
         """Tests on each user's last item (leave-one-out) among all items of the catalog, beside two baselines.
@@ -304,13 +341,13 @@ class GenerativeRecommender:
         """Returns one line: the model, the items and, where it was tested, the figures."""
         kind = f"kind={self._config.model.kind!r}"
         if self._trained is None:
-            return f"GenerativeRecommender({kind}, {len(self.table):,} items, not fitted)"
+            return f"{type(self).__name__}({kind}, {len(self.table):,} items, not fitted)"
         figures = "".join(
             f", {name}={self._trained.figures[name]:.4f}"
             for name in ("recall@10", "ndcg@10")
             if name in self._trained.figures
         )
-        return f"GenerativeRecommender({kind}, {len(self.table):,} items{figures})"
+        return f"{type(self).__name__}({kind}, {len(self.table):,} items{figures})"
 
     def _repr_html_(self) -> str:
         """Returns what a notebook shows: the line of `repr`, and the ID table."""
@@ -320,8 +357,28 @@ class GenerativeRecommender:
         """Returns what is pickled: all but the compiled server, which holds devices and is made when it is needed."""
         return {**self.__dict__, "_server": None}
 
+    def _serve(self) -> Server:
+        if self._server is None:
+            self._server = _server_of(self.trained)
+        return self._server
+
     def _set(self, trained: TrainedRecommender) -> None:
         self._trained, self._server = trained, None
+
+
+class GenerativeRecommender(Recommender):
+    """Recommends by generating the Semantic ID of the next item (TIGER, Rajput et al., 2305.05065).
+
+    `fit` trains a transformer on interaction histories. `recommend` searches the IDs that exist with a beam search, so
+    that only items of the table are recommended.
+
+        recommender = GenerativeRecommender(tokenizer).fit(histories)
+        recommender.recommend(["sku-7", "sku-42"], k=10)
+
+    Arguments and methods are those of `Recommender`.
+    """
+
+    _MODEL = "decoder"
 
 
 def load_recommender(
@@ -331,11 +388,11 @@ def load_recommender(
     vectors: str | Path | None = None,
     vector_ids: str | Path = "",
     verify: bool = False,
-) -> GenerativeRecommender:
+) -> Recommender:
     """Loads a recommender from its folder. Nothing is trained or written, and no training data is needed.
 
     Args:
-      folder: as `GenerativeRecommender.save` wrote it; or the workdir of a finished `sid-jax recommend`, whose
+      folder: as `Recommender.save` wrote it; or the workdir of a finished `sid-jax recommend`, whose
         recommender is in the folder `recommender`.
       ids: a newer version of the ID table, as `sid-jax export --append_to` makes it. Its new items are cold ones, which
         a history may have too; items that it no longer has are not recommended. None: the items trained on.
@@ -362,14 +419,13 @@ def load_recommender(
     if ids is not None:
         trained = _with_newer_table(trained, ids, folder)
     if vectors is not None:
-        trained = dataclasses.replace(trained, content=_content_of_files(trained, vectors, vector_ids))
-    return GenerativeRecommender.from_trained(trained)
+        content = _content_of_files(trained, vectors, vector_ids)
+        trained = dataclasses.replace(trained, candidates=dataclasses.replace(trained.candidates, content=content))
+    return Recommender.from_trained(trained)
 
 
 def _with_newer_table(trained: TrainedRecommender, ids: str | Path | IdTable, folder: str | Path) -> TrainedRecommender:
-    import numpy as np
-
-    from sid_jax.recommend.config import WITHOUT_IDS
+    from sid_jax.recommend.config import GENERATIVE, WITHOUT_IDS
 
     kind = trained.config.model.kind
     if kind in WITHOUT_IDS:
@@ -377,16 +433,14 @@ def _with_newer_table(trained: TrainedRecommender, ids: str | Path | IdTable, fo
             f"{folder} holds a model of the kind {kind!r}, which knows no newer items: it looks at no Semantic IDs"
         )
     candidates = trained.candidates.with_newer_table(_table_of(ids))
-    content = trained.content
-    if content is not None:
-        # A new item has no vector among those that were saved.
-        added = len(candidates.table) - len(content)
-        content = None if added else np.asarray(content)
-    return dataclasses.replace(trained, candidates=candidates, content=content)
+    if kind in GENERATIVE and len(candidates.table) > candidates.num_trained:
+        # Cold items are scored by nothing but their vectors, and new ones have none among those that were saved.
+        candidates = dataclasses.replace(candidates, content=None)
+    return dataclasses.replace(trained, candidates=candidates)
 
 
 def _content_of_files(trained: TrainedRecommender, vectors: str | Path, vector_ids: str | Path) -> Any:
-    from sid_jax.recommend.cold.rankers import load_content
+    from sid_jax.recommend.data.content import load_content
 
     config = trained.config.copy_and_resolve_references()
     data = config.quantizer.data

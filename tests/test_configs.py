@@ -66,7 +66,10 @@ def test_every_named_catalog(options):
 @pytest.mark.parametrize("estimator", ["", ",gumbel", ",ste", ",soft"])
 @pytest.mark.parametrize("data_set", ["ml100k", "beauty"])
 def test_joint_training_is_of_the_recommenders_config(data_set, estimator):
-    joint, beside = get_config("joint", f"{data_set}{estimator},quick"), get_config("recommend", f"{data_set},quick")
+    joint, beside = (
+        get_config("joint", f"{data_set}{estimator},quick"),
+        get_config("recommend", f"{data_set},decoder,quick"),
+    )
     check_recommender(joint)
     assert joint.joint.estimator == (estimator[1:] or "gumbel")
     joint.joint = beside.joint
@@ -94,11 +97,16 @@ def test_best_alone_is_the_long_run_of_the_default():
 BEFORE = json.loads((ROOT / "tests" / "presets_0_1.json").read_text())
 # Only Gumbel-softmax reads them, whose defaults are those of the preset "embeddings:gumbel" now.
 OF_GUMBEL = {"model.temperature", "model.noise_scale", "train.annealing_schedule"}
-
 # Settings that there were not, which change nothing where items have no parts, blocks are as they were, and nobody asks
 # for the baseline.
 SINCE = {"data.parts", "train.part_dropout", "model.block"}
 SINCE |= {f"esasrec.{setting}" for setting in preset("recommend:beauty").esasrec}
+# Settings of the scorer, and of training that ends by itself.
+ADDED = {
+    *(f"model.{name}" for name in ("item_parts", "content_hidden", "code_pairs", "item_dropout")),
+    "sasrec.label_smoothing",
+    *(f"train.{name}" for name in ("loss", "num_negatives", "label_smoothing", "patience", "average_epochs")),
+}
 
 
 def flat(config):
@@ -110,7 +118,8 @@ def test_a_preset_trains_as_it_did_before_the_defaults_were_a_recipe(name):
     kind = "recommend" if name.split(":")[0] in ("recommend", "joint") else "config"
     before = BEFORE["defaults"][kind] | BEFORE["presets"][name]
     before = {setting: tuple(value) if isinstance(value, list) else value for setting, value in before.items()}
-    now = flat(preset(name))
+    # The decoder was the default, and the one recommender for these data.
+    now = flat(preset(f"{name},decoder" if name.startswith("recommend:") else name))
     changed = {setting for setting in before if now[setting] != before[setting]}
     allowed = OF_GUMBEL if now.get("model.quantization_method") != "gumbel_softmax" else set()
     if kind == "recommend" and "beauty" in name:
@@ -120,7 +129,7 @@ def test_a_preset_trains_as_it_did_before_the_defaults_were_a_recipe(name):
         of_run = {"quantizer.train.num_epochs", "quantizer.train.warmup_epochs"} if "quick" in name else set()
         assert all(now[setting] == recipe[setting] for setting in allowed - of_run)
     assert changed <= allowed
-    assert {setting.removeprefix("quantizer.") for setting in set(now) - set(before)} <= SINCE
+    assert {setting.removeprefix("quantizer.") for setting in set(now) - set(before)} <= SINCE | ADDED
 
 
 @pytest.mark.parametrize("name", PRESETS)

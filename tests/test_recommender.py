@@ -15,10 +15,11 @@ from rich.console import Console
 
 from sid_jax.errors import UserError
 from sid_jax.ids.table import IdTable
+from sid_jax.loading import load
 from sid_jax.recommend import ranker as ranker_module
 from sid_jax.recommend.run import run
 from sid_jax.recommend.training import loop
-from sid_jax.recommender import GenerativeRecommender, load_recommender
+from sid_jax.recommender import GenerativeRecommender, Recommender, load_recommender
 from tests.commands import run as run_words
 from tests.compilations import counting_compilations
 
@@ -318,3 +319,76 @@ def test_histories_may_be_generators_and_arrays(fitted):
     assert ids_of(fitted.recommend((item for item in items), k=3)) == expected
     assert ids_of(fitted.recommend(np.array(items), k=3)) == expected
     assert [ids_of(each) for each in fitted.recommend_batch((items for _ in range(2)), k=3)] == [expected] * 2
+
+
+VECTORS = np.random.default_rng(7).normal(size=(NUM_ITEMS, 12)).astype(np.float32)
+SCORED = {
+    name: value for name, value in SETTINGS.items() if name not in ("code_hidden", "num_beams", "train.num_epochs")
+} | {"content_hidden": 16, "train.num_epochs": 40.0, "patience": 3}
+
+
+@pytest.fixture(scope="module")
+def scored() -> Recommender:
+    return Recommender(table(), **SCORED).fit(made_histories(), vectors=VECTORS, verbose=False)
+
+
+def test_a_recommender_scores_all_items(scored):
+    assert repr(scored).startswith("Recommender(kind='scorer', 60 items")
+    assert scored.recommend(["sku-3", "sku-4", "sku-5"], k=1)[0].item_id == "sku-6"
+    everything = scored.recommend(["sku-3"], k=NUM_ITEMS, exclude_seen=False)
+    assert sorted(ids_of(everything)) == sorted(table().item_ids.tolist())
+    np.testing.assert_allclose(np.exp([each.score for each in everything]).sum(), 1, atol=1e-4)
+    # A long history with much to leave out gives a full list.
+    assert len(scored.recommend([f"sku-{number}" for number in range(45)], k=15)) == 15
+
+
+def test_an_explanation_says_what_each_part_of_an_item_adds_to_its_score(scored):
+    history = ["sku-3", "sku-4", "sku-5"]
+    found = {each.item_id: each.score for each in scored.recommend(history, k=NUM_ITEMS, exclude_seen=False)}
+    told = [scored.explain(history, item) for item in ("sku-6", "sku-40")]
+    for each in told:
+        assert set(each.shares) == {"item", "codes", "content"}
+        assert each.score == pytest.approx(found[each.item_id], abs=1e-4)
+    # The shares' sums differ as the logits do.
+    first, second = (sum(each.shares.values()) for each in told)
+    assert first - second == pytest.approx(told[0].score - told[1].score, abs=1e-3)
+
+
+def test_what_cannot_be_explained_is_said(scored, fitted):
+    with pytest.raises(UserError, match="predicts codes"):
+        fitted.explain(["sku-3"], "sku-4")
+    with pytest.raises(UserError, match="no item of the history"):
+        scored.explain(["gone"], "sku-4")
+    with pytest.raises(UserError, match="'gone' is not among"):
+        scored.explain(["sku-3"], "gone")
+
+
+def test_a_scorer_is_saved_with_its_content_and_scores_new_items_by_their_codes_and_vectors(scored, tmp_path):
+    folder = scored.save(tmp_path / "scorer")
+    loaded = load(folder)
+    assert type(loaded) is Recommender
+    history = ["sku-3", "sku-4"]
+    assert loaded.recommend(history, k=9) == scored.recommend(history, k=9)
+    newer = IdTable([*table().item_ids, "new"], np.concatenate([IDS, [[2, 7]]]).astype(np.int32), shared=True)
+    with_new = load_recommender(folder, ids=newer)
+    everything = with_new.recommend(history, k=NUM_ITEMS + 1, exclude_seen=False)
+    assert "new" in ids_of(everything)
+    assert np.exp(next(each.score for each in everything if each.item_id == "new")) > 0
+
+
+def test_vectors_may_have_ids_of_their_own_or_be_missing():
+    order = np.random.default_rng(1).permutation(NUM_ITEMS)
+    quick = SCORED | {"train.num_epochs": 1.0}
+    items = table().item_ids
+    kinds = (VECTORS, {items[row]: VECTORS[row] for row in order.tolist()})
+    lists = [
+        Recommender(table(), **quick).fit(made_histories(), vectors=kind, verbose=False).recommend(["sku-3"], k=9)
+        for kind in kinds
+    ]
+    assert lists[0] == lists[1]
+    without = Recommender(table(), **quick).fit(made_histories(), verbose=False)
+    assert set(without.explain(["sku-3"], "sku-4").shares) == {"item", "codes"}
+    with pytest.raises(UserError, match="no vector of 1 of 60 items"):
+        Recommender(table(), **quick).fit(
+            made_histories(), vectors={items[row]: VECTORS[row] for row in range(59)}, verbose=False
+        )

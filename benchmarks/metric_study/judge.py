@@ -17,7 +17,7 @@ from sid_jax.recommend.data.task import Task, make_task
 from sid_jax.recommend.evaluation.evaluate import evaluate
 from sid_jax.recommend.evaluation.metrics import ndcg_at
 from sid_jax.recommend.models import build_model
-from sid_jax.recommend.models.catalog import build_catalog
+from sid_jax.recommend.models.catalog import catalog_of
 from sid_jax.recommend.ranker import ModelRanker
 from sid_jax.recommend.training.loop import training_examples
 from sid_jax.recommend.training.step import Recipe, make_state, train_steps
@@ -56,7 +56,7 @@ def judge(world: World, semantic_ids: np.ndarray, seed: int) -> np.ndarray:
 
 @functools.cache
 def _settings() -> ConfigDict:
-    config = runpy.run_path(str(_CONFIGS / "recommend.py"))["get_config"]("ml100k")
+    config = runpy.run_path(str(_CONFIGS / "recommend.py"))["get_config"]("ml100k,decoder")
     for name, value in _SETTINGS.items():
         set_field(config, name, value)
     return config
@@ -73,9 +73,9 @@ def _train(config: ConfigDict, task: Task, seed: int) -> ModelRanker:
     examples = training_examples(config, task)
     order = random.permutation(len(examples.inputs))
     examples = jax.tree.map(lambda leaf: leaf[order], examples)
-    model = build_model(seeded, task.trie)
+    model = build_model(seeded, task.candidates)
     recipe = Recipe.of(config, len(order), model)
-    catalog = build_catalog(task.table.semantic_ids, task.trie)
+    catalog = catalog_of(task.candidates, task.trie)
     state, examples, catalog = on_every_device((make_state(model, recipe.optimizer), examples, catalog), mesh)
     state, _ = train_steps(recipe, state, examples, catalog, num_steps=recipe.lengths.num_steps, mesh=mesh)
     return ModelRanker("decoder", recipe.graphdef, state.params, catalog, num_beams=config.eval.num_beams, mesh=mesh)

@@ -17,7 +17,7 @@ from sid_jax.features.kinds import fit_features
 from sid_jax.features.pieces import PieceFeatures
 from sid_jax.ids.table import IdTable
 from sid_jax.messages import Messages
-from sid_jax.recommend.cold.rankers import content_vectors
+from sid_jax.recommend.data.content import content_vectors
 from sid_jax.recommend.data.quantizer import share_catalog
 from sid_jax.settings import fill
 from sid_jax.streams import stream_rng

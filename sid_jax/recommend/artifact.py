@@ -2,7 +2,7 @@
 
 `manifest.json` has the settings, the versions and each file's SHA-256; `ids.parquet` the ID table with titles;
 `parameters.safetensors` the model's parameters; `items.safetensors` the items' popularity counts, which of them are
-cold and, where cold items are recommended, their content vectors.
+cold and, where the model or cold items ask for them, their content vectors.
 """
 
 from __future__ import annotations
@@ -45,7 +45,6 @@ class TrainedRecommender:
       config: as from `sid_jax.recommend.config`.
       candidates: the items.
       params: the model's parameters by name, float32.
-      content: `[N, D]` float32 content vectors of length 1, by which cold items are scored; None if there are none.
       step: the training step of the parameters.
       figures: of the test, by recommender; empty if it was not tested.
     """
@@ -53,7 +52,6 @@ class TrainedRecommender:
     config: ConfigDict
     candidates: Candidates
     params: dict[str, np.ndarray]
-    content: np.ndarray | None
     step: int
     figures: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -69,19 +67,22 @@ class TrainedRecommender:
         from flax import nnx
 
         from sid_jax.recommend.models import build_model
-        from sid_jax.recommend.models.catalog import build_catalog
+        from sid_jax.recommend.models.catalog import catalog_of
         from sid_jax.recommend.ranker import ModelRanker
         from sid_jax.training.sharding import all_devices, on_every_device
 
-        trie = self.candidates.trie
-        graphdef, abstract = nnx.split(nnx.eval_shape(lambda: build_model(self.config, trie)))
+        candidates = self.candidates
+        if self.config.model.kind == "scorer" and "items.content.kernel" not in self.params:
+            # Trained without content, which it then has no use for.
+            candidates = dataclasses.replace(candidates, content=None)
+        graphdef, abstract = nnx.split(nnx.eval_shape(lambda: build_model(self.config, candidates)))
         leaves, structure = jax.tree_util.tree_flatten_with_path(abstract)
         shapes = {_name(path): leaf.shape for path, leaf in leaves}
         if shapes != {name: array.shape for name, array in self.params.items()}:
             raise UserError("the recommender's parameters are not those of its settings: train it again")
         params = jax.tree.unflatten(structure, [self.params[name] for name in shapes])
         mesh = all_devices()
-        params, catalog = on_every_device((params, build_catalog(self.candidates.table.semantic_ids, trie)), mesh)
+        params, catalog = on_every_device((params, catalog_of(candidates, candidates.trie)), mesh)
         return ModelRanker(
             self.config.model.kind, graphdef, params, catalog, num_beams=self.config.eval.num_beams, mesh=mesh
         )
@@ -102,8 +103,8 @@ def write_recommender(trained: TrainedRecommender, folder: Path) -> None:
     """
     candidates = trained.candidates
     items = {"popularity": candidates.popularity.astype(np.int64), "cold": candidates.cold.astype(np.uint8)}
-    if trained.content is not None:
-        items["content"] = trained.content.astype(np.float32)
+    if candidates.content is not None:
+        items["content"] = candidates.content.astype(np.float32)
     with atomic_folder(folder) as partial:
         table = candidates.table
         pq.write_table(table.to_arrow(), partial / _TABLE)
@@ -161,11 +162,13 @@ def read_recommender(folder: str | Path, *, verify: bool = False) -> TrainedReco
         config = fill(default_config(), manifest["config"])
         table = _read_table(folder / _TABLE, manifest)
         items = _read_tensors(folder / _ITEMS)
-        candidates = Candidates.of(table, items["popularity"], items["cold"].astype(bool), manifest["ids"]["sizes"])
-        params = _read_tensors(folder / _MODEL)
-        trained = TrainedRecommender(
-            config, candidates, params, items.get("content"), manifest["step"], manifest["metrics"]
+        candidates = Candidates.of(
+            table, items["popularity"], items["cold"].astype(bool), manifest["ids"]["sizes"], items.get("content")
         )
+        params = _read_tensors(folder / _MODEL)
+        if config.model.kind == "sasrec" and "items" in params:  # as version 0.2 before the scorer wrote it
+            params["items.embedding"] = params.pop("items")
+        trained = TrainedRecommender(config, candidates, params, manifest["step"], manifest["metrics"])
         if any(len(array) != len(table) for array in items.values()):
             raise ValueError("its arrays differ in length")
     except (
@@ -210,7 +213,7 @@ def _read_tensors(path: Path) -> dict[str, np.ndarray]:
 
 def _same(one: TrainedRecommender, other: TrainedRecommender) -> bool:
     """Returns whether two recommenders recommend the same."""
-    parts = [(each.candidates.popularity, each.candidates.cold, each.content) for each in (one, other)]
+    parts = [(each.candidates.popularity, each.candidates.cold, each.candidates.content) for each in (one, other)]
     return (
         one.config.to_dict() == other.config.to_dict()
         and one.candidates.table.fingerprint() == other.candidates.table.fingerprint()

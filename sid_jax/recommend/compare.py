@@ -19,13 +19,14 @@ from sid_jax.errors import UserError
 from sid_jax.ids.table import IdTable
 from sid_jax.messages import Messages
 from sid_jax.recommend.config import check_config
+from sid_jax.recommend.data.content import content_of
 from sid_jax.recommend.data.quantizer import train_ids
 from sid_jax.recommend.data.task import Task, load_ids, load_split, make_task
 from sid_jax.recommend.evaluation.evaluate import PER_USER, Evaluation
 from sid_jax.recommend.evaluation.metrics import mean_interval, paired_difference
 from sid_jax.recommend.evaluation.report import figure, interval_text
 from sid_jax.recommend.models import build_model
-from sid_jax.recommend.models.catalog import build_catalog
+from sid_jax.recommend.models.catalog import catalog_of
 from sid_jax.recommend.run import ask_for_last_items
 from sid_jax.recommend.training.loop import train_recommender, training_examples
 from sid_jax.recommend.training.step import Recipe, make_state, train_steps
@@ -144,7 +145,8 @@ def _load_tasks(config: ConfigDict, sources: Sequence[str], workdir: Path, conso
         table = table.align(tables[0].item_ids) if tables else table
         tables.append(table.replace(name=_unused(table.name, [each.name for each in tables])))
     split = load_split(config, tables[0].item_ids)
-    return [make_task(table, split) for table in tables]
+    content = content_of(config, tables[0].item_ids, split.cold)
+    return [make_task(table, split, content=content) for table in tables]
 
 
 def _unused(name: str, taken: list[str]) -> str:
@@ -184,9 +186,9 @@ def _time_a_call(config: ConfigDict, task: Task) -> tuple[float, float]:
     """Returns the seconds that one call of many steps takes once it is compiled, and its length in epochs."""
     mesh = all_devices()
     examples = training_examples(config, task)
-    model = build_model(config, task.trie)
+    model = build_model(config, task.candidates)
     recipe = Recipe.of(config, len(jax.tree.leaves(examples)[0]), model)
-    catalog = build_catalog(task.table.semantic_ids, task.known)
+    catalog = catalog_of(task.candidates, task.known)
     state, examples, catalog = on_every_device((make_state(model, recipe.optimizer), examples, catalog), mesh)
     seconds = []
     for _ in range(2):

@@ -19,9 +19,14 @@ from sid_jax.settings import (
     default_of,
 )
 
-KINDS = ("decoder", "encoder_decoder", "parallel", "sasrec")
+KINDS = ("decoder", "encoder_decoder", "parallel", "scorer", "sasrec")
+ITEM_PARTS = ("item", "codes", "content")
 # Kinds that generate IDs code by code, as a list's places for cold items need.
 GENERATIVE = ("decoder", "encoder_decoder")
+# Kinds that can rank cold items among themselves, for the places that a list has for them.
+WITH_COLD_SLOTS = (*GENERATIVE, "scorer")
+# Kinds whose scores are sums over the parts of an item.
+EXPLAINED = ("scorer", "sasrec")
 # Kinds that look at no IDs, and so know no item that they were not trained with.
 WITHOUT_IDS = ("sasrec",)
 BASELINES = ("popularity", "item_knn", "transitions", "semantic_knn", "sasrec", "esasrec")
@@ -60,9 +65,10 @@ _DATA: Declaration = {
 _MODEL: Declaration = {
     "kind": Setting(
         "decoder",
-        "decoder: a Transformer that learns from every position of a history. encoder_decoder: TIGER's. "
-        "parallel: RPG's, which predicts all codes of an ID at once, for IDs of opq. sasrec: a Transformer over items, "
-        "without IDs.",
+        "decoder: a Transformer that generates Semantic IDs and learns from every position of a history. "
+        "encoder_decoder: TIGER's. parallel: RPG's, which predicts all codes of an ID at once, for IDs of opq. scorer: "
+        "a Transformer that scores all items by their Semantic IDs, content and embeddings. sasrec: the same over "
+        "items' embeddings alone, without IDs.",
         choices=KINDS,
     ),
     "features": Setting(128, "Features of the model.", range=ONE_OR_MORE),
@@ -82,6 +88,24 @@ _MODEL: Declaration = {
         "Blocks of what reads items, of all but encoder_decoder. ligr: eSASRec's, with gates and SwiGLU.",
         choices=("prenorm", "ligr"),
     ),
+    "item_parts": Setting(
+        ITEM_PARTS,
+        "scorer: what an item's vector is the sum of. item: an embedding of its own. codes: embeddings of its codes "
+        "and of the pair of its first two. content: a map of its content vector, one of `quantizer.data`; left out "
+        "where none are named.",
+        choices=ITEM_PARTS,
+    ),
+    "content_hidden": Setting(
+        256, "scorer: features of the hidden layer that maps content vectors. 0: a linear map.", range=NOT_NEGATIVE
+    ),
+    "code_pairs": Setting(
+        4096, "scorer: embeddings that the pairs of first two codes share, by a hash. 0: none.", range=NOT_NEGATIVE
+    ),
+    "item_dropout": Setting(
+        0.3,
+        "scorer: share of the items whose own embedding is left out in a training step, as new items have none.",
+        range=(0, 0.99),
+    ),
     "head_features": Setting(64, "encoder_decoder: features of each attention head.", range=ONE_OR_MORE),
     "num_user_tokens": Setting(2000, "encoder_decoder: tokens that users share, by a hash.", range=ONE_OR_MORE),
     "dtype": Setting("float32", "The type of activations.", choices=("float32", "bfloat16")),
@@ -89,9 +113,30 @@ _MODEL: Declaration = {
 
 _TRAIN: Declaration = {
     "num_epochs": Setting(30.0, "Epochs of training.", range=POSITIVE),
+    "patience": Setting(
+        0,
+        "Validations without a better one after which training ends. 0: it ends after `num_epochs`.",
+        range=NOT_NEGATIVE,
+    ),
+    "average_epochs": Setting(
+        0.0,
+        "Epochs over which an exponential moving average of the parameters is taken, which is then validated and kept. "
+        "0: none; the parameters themselves.",
+        range=NOT_NEGATIVE,
+    ),
+    "loss": Setting(
+        "auto",
+        "scorer, sasrec: the cross-entropy over all items (full), or over a sample of them in each step (sampled). "
+        "auto: sampled for more than 50,000 items.",
+        choices=("auto", "full", "sampled"),
+    ),
+    "num_negatives": Setting(4096, "scorer, sasrec: items in the sample.", range=ONE_OR_MORE),
+    "label_smoothing": Setting(
+        0.0, "scorer, sasrec: share of a target's probability that is spread over all items.", range=(0, 0.99)
+    ),
     "batch_size": Setting(
         32,
-        "Rows of histories, or examples (encoder_decoder), in a step, over all devices together.",
+        "Rows of histories, or examples of the encoder_decoder, in a step, over all devices together.",
         range=ONE_OR_MORE,
     ),
     "row_length": Setting(64, "Items in a row, which several histories share.", range=ONE_OR_MORE),
@@ -237,6 +282,7 @@ def _baseline_settings(name: str) -> Declaration:
         "dropout": Setting(0.5, "Its dropout rate.", range=(0, 0.99)),
         "num_epochs": Setting(30.0, "Its epochs of training.", range=POSITIVE),
         "learning_rate": Setting(1e-3, "Its learning rate.", range=NOT_NEGATIVE),
+        "label_smoothing": Setting(0.0, "Its label smoothing.", range=(0, 0.99)),
     }
 
 
@@ -282,7 +328,7 @@ def check_config(config: ConfigDict) -> None:
             f"config.eval.cold_slots is {config.eval.cold_slots}, but no items are cold: name some by "
             "--config.data.cold_items=FILE, which --draw_cold=400 draws"
         )
-    if config.eval.cold_slots and config.model.kind not in GENERATIVE:
+    if config.eval.cold_slots and config.model.kind not in WITH_COLD_SLOTS:
         raise UserError(
             f"config.eval.cold_slots needs a model that generates IDs; config.model.kind is {config.model.kind!r}, "
             + ("which has no IDs" if config.model.kind in WITHOUT_IDS else "which scores items directly")

@@ -71,7 +71,7 @@ class ModelRanker:
         Returns:
           `[B, k]` int32 rows of the catalog, the best first; -1 where there are no more.
         """
-        return self._found(batch, count, exclude, self.num_beams)[0]
+        return self.scored(batch, count, exclude)[0]
 
     def full_lists(
         self, batch: HistoryBatch, count: int, exclude: np.ndarray | None, window: int
@@ -87,7 +87,7 @@ class ModelRanker:
           the log-probability of each item's Semantic ID, or of the item itself where the model knows no IDs.
         """
         size = len(batch.lengths)
-        if count <= self.num_beams:
+        if count <= self.num_beams or self.scores_items:
             found, scores = self._found(batch, count, exclude, self.num_beams)
         else:
             found, scores = np.full((size, count), -1, np.int32), np.full((size, count), -np.inf, np.float32)
@@ -124,13 +124,49 @@ class ModelRanker:
         self, batch: HistoryBatch, count: int, exclude: np.ndarray | None, num_beams: int
     ) -> tuple[np.ndarray, np.ndarray]:
         size, histories = len(batch.lengths), self.shared_out(batch)
-        if num_beams > self.num_beams and num_beams >= min(_MOST_BEAMS, self.catalog.trie.first_item.shape[0] - 1):
+        everything = num_beams >= min(_MOST_BEAMS, self.catalog.trie.first_item.shape[0] - 1)
+        if self._vectors is not None:
+            # All items are scored: a list that is long enough for what is excluded costs no more.
+            num_beams = 1 << (count + (0 if exclude is None else exclude.shape[1]) - 1).bit_length()
+            everything = False
+        if num_beams > self.num_beams and everything:
             found, scores = _rank_all(self.graphdef, self.params, histories, self.catalog)
         else:
-            found, scores, codes = _find(self.graphdef, self.params, histories, self.catalog, num_beams=num_beams)
+            found, scores, codes = _find(
+                self.graphdef, self.params, histories, self.catalog, self._vectors, num_beams=num_beams
+            )
             if codes is not None:
                 self._count_invalid(gathered(codes)[:size])
         return first_allowed(gathered(found)[:size], gathered(scores)[:size], exclude, count)
+
+    @property
+    def scores_items(self) -> bool:
+        """Whether the model scores items, and does not generate IDs."""
+        return self._vectors is not None
+
+    def scored(
+        self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns what `recommend` does, and the scores `[B, k]` float32."""
+        return self._found(batch, count, exclude, self.num_beams)
+
+    @functools.cached_property
+    def _vectors(self) -> Any:
+        """The items' vectors of a model that scores items; None for one that generates IDs."""
+        return _item_vectors(self.graphdef, self.params, self.catalog)
+
+    def explain(self, batch: HistoryBatch, item: int) -> tuple[float, dict[str, float]]:
+        """Returns the log-probability of an item after the first history, and what each part adds to its logit.
+
+        Args:
+          batch: whose first history is asked with.
+          item: a row of the catalog, one that may be recommended.
+
+        Returns:
+          The log-probability, and by part of the item's vector what it adds, less its average over all items.
+        """
+        score, shares = _explain(self.graphdef, self.params, self.shared_out(batch), self.catalog, self._vectors, item)
+        return float(score), {part: float(share) for part, share in shares.items()}
 
     def over(self, catalog: Catalog) -> ModelRanker:
         """Returns the same model as what recommends from another catalog, which has items of the same table."""
@@ -153,19 +189,26 @@ class ModelRanker:
         self.num_invalid += int((self._known[places] != numbers).sum())
 
 
+@functools.partial(jax.jit, static_argnames="graphdef")
+def _item_vectors(graphdef: nnx.GraphDef[Any], params: nnx.State, catalog: Catalog) -> Any:
+    model: Any = nnx.merge(graphdef, params)
+    return model.item_vectors(catalog) if isinstance(model, ItemModel) else None
+
+
 @functools.partial(jax.jit, static_argnames=("graphdef", "num_beams"))
 def _find(
     graphdef: nnx.GraphDef[Any],
     params: nnx.State,
     histories: HistoryBatch,
     catalog: Catalog,
+    vectors: Any,
     *,
     num_beams: int,
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
     """Returns items `[B, M]`, the best first, their scores, and the codes that were generated, if any were."""
     model: Any = nnx.merge(graphdef, params)
     if isinstance(model, ItemModel):
-        return *_best_items(model, histories, catalog, min(num_beams, catalog.trie.items.shape[0])), None
+        return *_best_items(model, histories, catalog, vectors, min(num_beams, catalog.trie.items.shape[0])), None
     generated = beam_search(model, histories, catalog, num_beams)
     codes = jnp.where(generated.leaves[..., None] >= 0, generated.semantic_ids, -1)
     return *generated_items(generated, catalog.trie, num_beams), codes
@@ -178,16 +221,35 @@ def _rank_all(
     """Returns all items `[B, n]`, the best first, and their scores."""
     model: Any = nnx.merge(graphdef, params)
     trie = catalog.trie
-    if isinstance(model, ItemModel):
-        return _best_items(model, histories, catalog, trie.items.shape[0])
     scores = score_leaves(model, histories, catalog, _LEAVES_AT_ONCE)
     best, leaves = jax.lax.top_k(scores, scores.shape[1])
     return generated_items(Generated(leaves, best, leaves), trie, trie.items.shape[0])
 
 
-def _best_items(model: ItemModel, histories: HistoryBatch, catalog: Catalog, count: int) -> tuple[jax.Array, jax.Array]:
+@functools.partial(jax.jit, static_argnames="graphdef")
+def _explain(
+    graphdef: nnx.GraphDef[Any],
+    params: nnx.State,
+    histories: HistoryBatch,
+    catalog: Catalog,
+    vectors: Any,
+    item: jax.Array,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    model: Any = nnx.merge(graphdef, params)
+    scores = jax.nn.log_softmax(model.scores(histories, catalog, vectors)[0])
+    candidates = catalog.trie.items
+    there = candidates == item
+    known = model.read(histories, vectors)[0].astype(jnp.float32)
+    by_part = {part: parts @ known for part, parts in model.items.by_part(catalog).items()}
+    shares = {part: logits[item] - jnp.mean(logits[candidates]) for part, logits in by_part.items()}
+    return jnp.sum(jnp.where(there, scores, 0.0)), shares
+
+
+def _best_items(
+    model: ItemModel, histories: HistoryBatch, catalog: Catalog, vectors: Any, count: int
+) -> tuple[jax.Array, jax.Array]:
     """Returns the items of the highest scores, `[B, count]`, and their log-probabilities among all of the trie."""
-    scores, places = jax.lax.top_k(jax.nn.log_softmax(model.scores(histories, catalog), axis=-1), count)
+    scores, places = jax.lax.top_k(jax.nn.log_softmax(model.scores(histories, catalog, vectors), axis=-1), count)
     return catalog.trie.items[places], scores
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from sid_jax.messages import Messages
 from sid_jax.recommend.artifact import FOLDER, TrainedRecommender, named_params, publish_recommender
 from sid_jax.recommend.baselines import ItemKNN, Popularity, SemanticKNN, Transitions
 from sid_jax.recommend.batch import Ranker
-from sid_jax.recommend.cold.rankers import content_settings, load_content, names_content, needs_content, slot_rankers
-from sid_jax.recommend.config import GENERATIVE, check_config
+from sid_jax.recommend.cold.rankers import slot_rankers
+from sid_jax.recommend.config import check_config
+from sid_jax.recommend.data.content import content_of, content_settings, needs_content
 from sid_jax.recommend.data.quantizer import train_ids
 from sid_jax.recommend.data.split import EvaluationExamples
 from sid_jax.recommend.data.task import Task, load_task
@@ -49,30 +51,31 @@ def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) ->
     console = (console or Console()) if is_first() else Console(quiet=True)
     with agreed():
         check_config(config)
-        task = prepare_task(config, workdir, console) if config.joint.estimator == "none" else None
         # Vectors that are missing are better found before training than after.
-        content = _content(config, task)
+        if needs_content(config):
+            content_settings(config)
+        task = prepare_task(config, workdir, console) if config.joint.estimator == "none" else None
     begun = train_configured(config, workdir, console, task=task)
     if begun is None or not begun[1].finished:
         return []
     task, trained = begun
-    content = _content(config, task) if content is None else content
+    if config.joint.estimator != "none":
+        task = _with_content(config, task)
     rankers: list[Ranker] = [trained.ranker]
     for name in config.eval.baselines:
-        baseline = _baseline(name, config, task, content, workdir, console)
+        baseline = _baseline(name, config, task, workdir, console)
         if baseline is None:
             return []
         rankers.append(baseline)
     with_slots: list[Ranker] = []
     if config.eval.cold_slots:
-        assert content is not None  # the test asks for it
-        with_slots = slot_rankers(config, task.candidates, trained.ranker, content)
+        with_slots = slot_rankers(config, task.candidates, trained.ranker)
     evaluations = [ask_for_last_items(config, task, ranker) for ranker in rankers]
     slotted = [ask_for_last_items(config, task, ranker) for ranker in with_slots]
     validation = ask_for_cold_items(config, task, with_slots)
     figures = _results(config, task, trained, [*evaluations, *slotted], validation)
     params = named_params(trained.ranker.params)
-    made = TrainedRecommender(config, task.candidates, params, content, trained.step, figures["test"][0])
+    made = TrainedRecommender(config, task.candidates, params, trained.step, figures["test"][0])
     with agreed():
         if is_first():
             publish_recommender(made, workdir / FOLDER)
@@ -149,20 +152,13 @@ def sasrec_config(config: ConfigDict, name: str = "sasrec") -> ConfigDict:
     return changed
 
 
-def _content(config: ConfigDict, task: Task | None) -> np.ndarray | None:
-    """Returns content vectors if the test or cold items need them; without a task, sees that vectors are named."""
-    has_cold = task is not None and task.candidates.has_cold and config.model.kind in GENERATIVE
-    if not needs_content(config) and not (has_cold and names_content(config)):
-        return None
-    if task is None:
-        content_settings(config)
-        return None
-    return load_content(config, task.table.item_ids, task.split.cold)
+def _with_content(config: ConfigDict, task: Task) -> Task:
+    """Returns a task of joint training with the content vectors that the test asks for."""
+    content = content_of(config, task.table.item_ids, task.split.cold)
+    return dataclasses.replace(task, candidates=dataclasses.replace(task.candidates, content=content))
 
 
-def _baseline(
-    name: str, config: ConfigDict, task: Task, content: np.ndarray | None, workdir: Path, console: Console
-) -> Ranker | None:
+def _baseline(name: str, config: ConfigDict, task: Task, workdir: Path, console: Console) -> Ranker | None:
     """Returns a baseline that has learned what there is to learn, or None if it was stopped."""
     if name == "popularity":
         return Popularity(task.split.train)
@@ -171,8 +167,8 @@ def _baseline(
     if name == "transitions":
         return Transitions(task.split.train)
     if name == "semantic_knn":
-        assert content is not None  # the test asks for it
-        return SemanticKNN(content)
+        assert task.candidates.content is not None  # the test asks for it
+        return SemanticKNN(task.candidates.content)
     messages = Messages.to_console(console)
     title = {"sasrec": "SASRec-CE", "esasrec": "eSASRec-CE"}[name]
     trained = train_recommender(sasrec_config(config, name), task, workdir / name, messages=messages, name=title)

@@ -13,7 +13,7 @@ from sid_jax.errors import UserError
 from sid_jax.messages import LOGGER
 from sid_jax.recommend.artifact import TrainedRecommender
 from sid_jax.recommend.batch import HistoryBatch, user_numbers
-from sid_jax.recommend.config import GENERATIVE
+from sid_jax.recommend.config import EXPLAINED, WITH_COLD_SLOTS
 
 # Histories in a compiled call. Fewer are padded to the next of these, more are divided into calls of the last.
 _SIZES = (1, 16, 256)
@@ -35,6 +35,22 @@ class Recommendation:
     item_id: int | str
     title: str | None
     score: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """Why an item has its score after a history.
+
+    Attributes:
+      item_id: as in the ID table.
+      score: as of `Recommendation`.
+      shares: by the part of the item's vector ("item", "codes", "content"), what it adds to the item's logit, less what
+        it adds to the logits of all items on average. Their sum is how far the item's logit is above the average.
+    """
+
+    item_id: int | str
+    score: float
+    shares: dict[str, float]
 
 
 class Server:
@@ -61,7 +77,7 @@ class Server:
         cold_slots: int,
         on_unknown: str,
     ) -> list[list[Recommendation]]:
-        """Returns a list of up to k items for each history; see `sid_jax.recommender.GenerativeRecommender`.
+        """Returns a list of up to k items for each history; see `sid_jax.recommender.Recommender`.
 
         Raises:
           UserError: if k, cold_slots or on_unknown are out of range, or an item is unknown and may not be.
@@ -98,13 +114,34 @@ class Server:
             found[chosen], scores[chosen] = lists, points
         return [self._named(*each) for each in zip(found, scores, strict=True)]
 
+    def explain(self, history: Any, item: int | str) -> Explanation:
+        """Returns why an item has its score after a history; see `sid_jax.recommender.Recommender`.
+
+        Raises:
+          UserError: if the model generates IDs, no item of the history is known, or the item cannot be recommended.
+        """
+        kind = self._trained.config.model.kind
+        if kind not in EXPLAINED:
+            raise UserError(
+                f"a model of the kind {kind!r} predicts codes, whose scores have no parts: explain needs a Recommender "
+                "of the kind 'scorer'"
+            )
+        rows, wanted = self._rows(_listed(history), "skip"), self._row_of.get(str(item), -1)
+        if not len(rows):
+            raise UserError("no item of the history is in the ID table, so that no score follows from it")
+        if wanted not in self._candidates.available:
+            raise UserError(f"the item {item!r} is not among those that can be recommended")
+        _, batch = next(self._batches([rows], np.array([len(rows)]), [""]))
+        score, shares = self._trained.ranker.explain(batch, wanted)
+        return Explanation(self._candidates.table.item_ids[wanted : wanted + 1].tolist()[0], score, shares)
+
     def _refuse_slots(self, slots: int, k: int) -> None:
         if not 0 <= slots <= k:
             raise UserError(f"cold_slots is {slots}; it must be from 0 to k, {k}")
         if not slots:
             return
         kind = self._trained.config.model.kind
-        if kind not in GENERATIVE:
+        if kind not in WITH_COLD_SLOTS:
             raise UserError(
                 f"there are no places for cold items in the lists of a model of the kind {kind!r}, which generates no "
                 "Semantic IDs: leave cold_slots at 0"
@@ -114,7 +151,7 @@ class Server:
                 "there are no cold items to recommend: the recommender was trained without config.data.cold_items, and "
                 "no newer table has new ones, as load_recommender(..., ids=) takes it"
             )
-        if self._trained.content is None:
+        if self._candidates.content is None:
             raise UserError(
                 "cold items are told apart by their content vectors, and the recommender has none: name them by "
                 "load_recommender(..., vectors=)"
@@ -183,8 +220,7 @@ class Server:
         from sid_jax.recommend.cold.rankers import rankers_by_kind
 
         trained = self._trained
-        assert trained.content is not None  # refused before
-        return rankers_by_kind(trained.config, self._candidates, trained.ranker, trained.content)
+        return rankers_by_kind(trained.config, self._candidates, trained.ranker)
 
     def _named(self, rows: np.ndarray, scores: np.ndarray) -> list[Recommendation]:
         table, there = self._candidates.table, rows >= 0

@@ -62,10 +62,12 @@ class Job(abc.ABC, Generic[S]):
       evaluate_every_steps: a multiple of `lengths.log_every_steps`; the last step is evaluated in any case.
       kind: of an evaluation's records. The figures of "eval" choose the best checkpoint.
       quiet: whether no line is printed at the start and at an evaluation.
+      patience_steps: training ends where the best evaluation is so many steps ago; 0 never ends it before the last.
     """
 
     kind = "eval"
     quiet = False
+    patience_steps = 0
 
     def __init__(self, config: ConfigDict, mesh: Mesh, lengths: Lengths):
         self.config, self.mesh, self.lengths = config, mesh, lengths
@@ -144,9 +146,15 @@ def run(
     latest = checkpoints.latest_step
     state = checkpoints.restore(latest, job.abstract_state()) if latest else job.begin()
     step, lengths, seconds = int(state.step), job.lengths, 0.0
+
+    def over() -> bool:
+        # What is saved says it, so that a run that was killed ends where it would have ended.
+        best = checkpoints.best_step if job.patience_steps else None
+        return step >= lengths.num_steps or (best is not None and step - best >= job.patience_steps)
+
     with job, _Reporter(job, workdir, messages, step) as reporter, Interruption() as interruption:
         stop = SharedFlag(job.mesh)
-        while step < lengths.num_steps and not stop.raised(interruption.asked):
+        while not over() and not stop.raised(interruption.asked):
             began = time.monotonic()
             num_steps = min(lengths.log_every_steps, lengths.num_steps - step)
             state, metrics = job.take_steps(state, step, num_steps)
@@ -165,7 +173,7 @@ def run(
                 figures = evaluated.figures if job.kind == "eval" else None
             if last or step % lengths.eval_every_steps == 0:
                 checkpoints.save(step, state, figures)
-    finished = step >= lengths.num_steps
+    finished = over()
     if not finished and step != checkpoints.latest_step:
         checkpoints.save(step, state, None)
     checkpoints.wait()

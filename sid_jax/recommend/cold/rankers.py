@@ -1,4 +1,4 @@
-"""Lists with places for cold items: their content vectors, what ranks them, and TIGER's rule of how many a list has."""
+"""Lists with places for cold items: what ranks them, and TIGER's rule of how many a list has."""
 
 from __future__ import annotations
 
@@ -7,22 +7,16 @@ from typing import Any
 
 import jax
 import numpy as np
-import pyarrow.compute as pc
 from flax import nnx
 from ml_collections import ConfigDict
 
-from sid_jax.data.load import load_vectors
-from sid_jax.data.scaling import apply_scaling, dense_vectors, fit_scaling
-from sid_jax.errors import UserError
-from sid_jax.ids.convert import comparable
 from sid_jax.ids.trie import Trie
 from sid_jax.recommend.baselines import SemanticKNN
 from sid_jax.recommend.batch import HistoryBatch, Ranker
 from sid_jax.recommend.cold.scores import BackOff, cold_scores, prefix_scores
 from sid_jax.recommend.config import PLACES
 from sid_jax.recommend.data.candidates import Candidates
-from sid_jax.recommend.data.quantizer import quantizer_config
-from sid_jax.recommend.models.catalog import Catalog, build_catalog
+from sid_jax.recommend.models.catalog import Catalog, catalog_of
 from sid_jax.recommend.ranker import ModelRanker, first_allowed
 from sid_jax.training.processes import gathered
 from sid_jax.training.sharding import on_every_device
@@ -114,35 +108,42 @@ class SlotRanker:
         return with_cold(known, cold, count, self._slots, self._places)
 
 
-def slot_rankers(config: ConfigDict, candidates: Candidates, ranker: ModelRanker, content: np.ndarray) -> list[Ranker]:
-    """Returns the model with back-off and by exact IDs, and semantic kNN, all with `config.eval.cold_slots`.
+def slot_rankers(config: ConfigDict, candidates: Candidates, ranker: ModelRanker) -> list[Ranker]:
+    """Returns the model's ways to rank cold items, and semantic kNN, all with `config.eval.cold_slots`.
+
+    A model that generates IDs ranks them with back-off and by exact IDs, one that scores items by its scores.
 
     Args:
       config: as from `sid_jax.recommend.config`.
-      candidates: some of them cold.
+      candidates: some of them cold, with content.
       ranker: the trained model.
-      content: `[N, D]`, as of `load_content`.
     """
-    slots, cold = config.eval.cold_slots, candidates.cold
-    known, by_content = rankers_by_kind(config, candidates, ranker, content)
-    by_id = ColdRanker(known, candidates.cold_trie, content, None)
-    return [
-        SlotRanker(f"{ranker.name}, back-off", known, by_content, slots),
-        SlotRanker(f"{ranker.name}, by ID", known, by_id, slots),
-        SlotRanker(SemanticKNN.name, SemanticKNN(content, ~cold), SemanticKNN(content, cold), slots),
-    ]
+    slots, cold, content = config.eval.cold_slots, candidates.cold, candidates.content
+    assert content is not None  # asked for by the slots
+    known, of_cold = rankers_by_kind(config, candidates, ranker)
+    ways: list[Ranker] = [SlotRanker(f"{ranker.name}, with places", known, of_cold, slots)]
+    if not ranker.scores_items:
+        by_id = ColdRanker(known, candidates.cold_trie, content, None)
+        ways = [
+            SlotRanker(f"{ranker.name}, back-off", known, of_cold, slots),
+            SlotRanker(f"{ranker.name}, by ID", known, by_id, slots),
+        ]
+    return [*ways, SlotRanker(SemanticKNN.name, SemanticKNN(content, ~cold), SemanticKNN(content, cold), slots)]
 
 
 def rankers_by_kind(
-    config: ConfigDict, candidates: Candidates, ranker: ModelRanker, content: np.ndarray
-) -> tuple[ModelRanker, ColdRanker]:
-    """Returns the model over the items that it was trained on, and with back-off over the cold ones.
+    config: ConfigDict, candidates: Candidates, ranker: ModelRanker
+) -> tuple[ModelRanker, ColdRanker | ModelRanker]:
+    """Returns the model over the items that it was trained on, and over the cold ones, with back-off if it needs it.
 
     Args:
-      config, candidates, ranker, content: as of `slot_rankers`.
+      config, candidates, ranker: as of `slot_rankers`.
     """
-    known = ranker.over(build_catalog(candidates.table.semantic_ids, candidates.known))
-    return known, ColdRanker(known, candidates.cold_trie, content, BackOff(**config.backoff.to_dict()))
+    known = ranker.over(catalog_of(candidates, candidates.known))
+    if ranker.scores_items:
+        return known, ranker.over(catalog_of(candidates, candidates.cold_trie))
+    assert candidates.content is not None  # asked for by the slots
+    return known, ColdRanker(known, candidates.cold_trie, candidates.content, BackOff(**config.backoff.to_dict()))
 
 
 def with_cold(known: np.ndarray, cold: np.ndarray, count: int, slots: int, places: int = PLACES) -> np.ndarray:
@@ -185,97 +186,3 @@ def _places(number: int, first: int, width: int, places: int) -> np.ndarray:
         return np.arange(number) + np.iinfo(np.int32).max
     nth = np.arange(number)
     return nth // width * places + first + nth % width
-
-
-def needs_content(config: ConfigDict) -> bool:
-    """Returns whether a run's test needs content vectors."""
-    return bool(config.eval.cold_slots) or "semantic_knn" in config.eval.baselines
-
-
-def names_content(config: ConfigDict) -> bool:
-    """Returns whether `config.quantizer.data` names vectors."""
-    data = quantizer_config(config).data
-    return data.source != "vectors" or bool(data.path)
-
-
-def content_settings(config: ConfigDict) -> ConfigDict:
-    """Returns where the content vectors are, as the `data` section of a quantizer.
-
-    Raises:
-      UserError: if the config names none.
-    """
-    if not names_content(config):
-        raise UserError(
-            "cold items are told apart by their content, and config.quantizer.data names no vectors: pass "
-            "--config.quantizer.data.path=FILE, those that the IDs were made from"
-        )
-    settings = quantizer_config(config).data
-    # The caller says which items are cold; some of them may be gone.
-    settings.cold_items = ""
-    return settings
-
-
-def load_content(
-    config: ConfigDict, item_ids: np.ndarray, cold: np.ndarray, available: np.ndarray | None = None
-) -> np.ndarray:
-    """Returns the content vectors of `config.quantizer.data`, centered on items that are not cold, with length 1.
-
-    Args:
-      config: as from `sid_jax.recommend.config`.
-      item_ids: `[N]` ids of the catalog.
-      cold: `[N]` bool, items that the center does not depend on.
-      available: `[n]` rows of the items that may be recommended, and must have a vector; None for all. One that others
-        lack is 0, which has the same cosine with every item.
-
-    Returns:
-      `[N, D]` float32.
-
-    Raises:
-      UserError: if there are no vectors, or an available item has none.
-    """
-    vectors = content_vectors(content_settings(config), item_ids, available)
-    return unit_content(vectors, cold)
-
-
-def unit_content(vectors: np.ndarray, cold: np.ndarray) -> np.ndarray:
-    """Returns vectors `[N, D]` centered on items that are not cold, with length 1; a row with NaN becomes 0."""
-    fitted = ~cold & ~np.isnan(vectors).any(axis=1)
-    scaling = fit_scaling(vectors[fitted], unit_norm=True, center=True, standardize="none")
-    centered = np.nan_to_num(apply_scaling(scaling, vectors))
-    return centered / np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-
-
-def content_vectors(data_config: ConfigDict, item_ids: np.ndarray, available: np.ndarray | None = None) -> np.ndarray:
-    """Returns the vectors of a catalog's items, without what histories say of them.
-
-    Args:
-      data_config: the `data` section of a quantizer.
-      item_ids: `[N]` ids of the catalog; matched as text where one side has numbers and the other text.
-      available: as of `load_content`.
-
-    Returns:
-      `[N, D]` float32, as they came, or of parts as of `dense_vectors`; NaN for items that are not available and
-      have none.
-
-    Raises:
-      UserError: if there are no vectors, or an available item has none.
-    """
-    settings = data_config.copy_and_resolve_references()
-    # Histories say nothing of cold items.
-    settings.histories.source = "none"
-    data = load_vectors(settings)
-    have, wanted = comparable(data.ids, item_ids)
-    rows = pc.fill_null(pc.index_in(wanted, value_set=have), -1).to_numpy()
-    needed = np.ones(len(item_ids), bool)
-    if available is not None:
-        needed[:] = False
-        needed[available] = True
-    missing = (rows < 0) & needed
-    if missing.any():
-        raise UserError(
-            f"config.quantizer.data has no vector of {missing.sum()} of {len(item_ids)} items, the first is "
-            f"{item_ids[missing].tolist()[0]!r}: name the vectors that the IDs were made from, and of new items theirs"
-        )
-    vectors = dense_vectors(data.vectors, data.layout)[rows]
-    vectors[rows < 0] = np.nan
-    return vectors

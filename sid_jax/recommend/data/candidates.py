@@ -25,6 +25,8 @@ class Candidates:
       cold: `[N]` bool, the items that the model has not trained on.
       sizes: K of each level, for the model.
       available: `[n]` rows of the items that may be recommended.
+      num_trained: the first so many rows are those of the table that the model was trained on.
+      content: `[N, D]` float32 content vectors of length 1, or 0 for an item that has none; None if there are none.
     """
 
     table: IdTable
@@ -32,19 +34,26 @@ class Candidates:
     cold: np.ndarray
     sizes: tuple[int, ...]
     available: np.ndarray
+    num_trained: int
+    content: np.ndarray | None = None
 
     @classmethod
     def of(
-        cls, table: IdTable, popularity: np.ndarray, cold: np.ndarray, sizes: Sequence[int] | None = None
+        cls,
+        table: IdTable,
+        popularity: np.ndarray,
+        cold: np.ndarray,
+        sizes: Sequence[int] | None = None,
+        content: np.ndarray | None = None,
     ) -> Candidates:
         """Returns the candidates of a table, all of which may be recommended.
 
         Args:
-          table, popularity, cold: as the attributes.
+          table, popularity, cold, content: as the attributes.
           sizes: K of each level; None: one more than the level's largest code.
         """
         known = tuple(sizes or (table.semantic_ids.max(axis=0) + 1).tolist())
-        return cls(table, popularity, cold, known, np.arange(len(table)))
+        return cls(table, popularity, cold, known, np.arange(len(table)), len(table), content)
 
     @functools.cached_property
     def trie(self) -> Trie:
@@ -71,7 +80,7 @@ class Candidates:
         """Returns the candidates of a newer version of the table, for a model that was trained on the older one.
 
         Items of the older version keep their rows, so that histories may name them all. New ones follow, and are cold.
-        Only items of the newer version may be recommended.
+        Only items of the newer version may be recommended. New ones have no content vectors.
 
         Args:
           newer: IDs of items that are there now, in any order.
@@ -94,6 +103,9 @@ class Candidates:
             np.pad(self.cold, (0, len(new)), constant_values=True),
             self.sizes,
             np.append(ours, np.arange(len(old), len(old) + len(new))),
+            self.num_trained,
+            # New items have no vector among those that were saved.
+            None if self.content is None else np.pad(self.content, ((0, len(new)), (0, 0))),
         )
 
     def _trie_of(self, rows: np.ndarray) -> Trie:

@@ -18,6 +18,7 @@ from sid_jax.ids.table import IdTable
 from sid_jax.ids.trie import Trie
 from sid_jax.recommend.config import MADE_IDS
 from sid_jax.recommend.data.candidates import Candidates
+from sid_jax.recommend.data.content import content_of
 from sid_jax.recommend.data.id_makers import make_ids
 from sid_jax.recommend.data.quantizer import quantizer_config
 from sid_jax.recommend.data.split import Split, leave_one_out
@@ -50,12 +51,14 @@ class Task:
         """Of the IDs of items that are not cold."""
         return self.candidates.known
 
-    def fingerprint(self) -> str:
-        """Returns the SHA-256 of IDs and histories."""
+    def fingerprint(self, *, with_content: bool = False) -> str:
+        """Returns the SHA-256 of IDs and histories, and of the content vectors where a model trains on them."""
         parts = [self.table.fingerprint(), self.split.train.fingerprint()]
         parts += [examples.histories.fingerprint() for examples in (self.split.validation, self.split.test)]
         if self.split.cold.any():  # which say what a model learns to tell apart
             parts.append(self.split.cold.tobytes().hex())
+        if with_content and self.candidates.content is not None:
+            parts.append(hashlib.sha256(np.ascontiguousarray(self.candidates.content).tobytes()).hexdigest())
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
 
@@ -70,18 +73,22 @@ def load_task(config: ConfigDict, trained_ids: Path | None = None) -> Task:
       UserError: for data that cannot be used.
     """
     table = load_ids(config, trained_ids)
-    return make_task(table, load_split(config, table.item_ids))
+    split = load_split(config, table.item_ids)
+    return make_task(table, split, content=content_of(config, table.item_ids, split.cold))
 
 
-def make_task(table: IdTable, split: Split, sizes: Sequence[int] | None = None) -> Task:
+def make_task(
+    table: IdTable, split: Split, sizes: Sequence[int] | None = None, content: np.ndarray | None = None
+) -> Task:
     """Returns the task of a table and histories in its rows; items that share an ID rank by popularity in training.
 
     Args:
       table: the N items.
       split: their histories.
       sizes: K of each level; None: one more than the level's largest code.
+      content: `[N, D]` float32, as of `Candidates`.
     """
-    return Task(Candidates.of(table, item_counts(split.train), split.cold, sizes), split)
+    return Task(Candidates.of(table, item_counts(split.train), split.cold, sizes, content), split)
 
 
 def load_ids(config: ConfigDict, trained_ids: Path | None = None, *, catalog: np.ndarray | None = None) -> IdTable:

@@ -126,7 +126,7 @@ class _JointJob(Job[JointState]):
         self.split = load_split(config, tokenizer.data.ids)
         examples = pack_rows(self.split.train, config.model.window, config.train.row_length)
         self._task = self._task_of(encode_vectors(tokenizer.model, tokenizer.data.vectors))
-        model = nnx.eval_shape(lambda: build_model(config, self._task.trie))
+        model = nnx.eval_shape(lambda: build_model(config, self._task.candidates))
         self._recipe = JointRecipe.of(
             config,
             Recipe.of(config, len(examples.inputs), model),
@@ -179,7 +179,7 @@ class _JointJob(Job[JointState]):
     def _start(self) -> JointState:
         _, quantizer, statistics = parts(self._tokenizer.model)
         return JointState(
-            recommender=make_state(build_model(self.config, self._task.trie), self._recipe.recommender.optimizer),
+            recommender=make_state(build_model(self.config, self._task.candidates), self._recipe.recommender.optimizer),
             quantizer=quantizer,
             statistics=statistics,
             opt_state=self._recipe.optimizer.init(quantizer),

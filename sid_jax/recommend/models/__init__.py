@@ -8,23 +8,29 @@ import jax.numpy as jnp
 from flax import nnx
 from ml_collections import ConfigDict
 
-from sid_jax.ids.trie import Trie
+from sid_jax.recommend.data.candidates import Candidates
 from sid_jax.recommend.models.decoder import Decoder
 from sid_jax.recommend.models.encoder_decoder import EncoderDecoder
-from sid_jax.recommend.models.history_encoder import HistoryEncoder, SASRec
+from sid_jax.recommend.models.history_encoder import HistoryEncoder
+from sid_jax.recommend.models.item_vectors import ItemVectors
 from sid_jax.recommend.models.parallel import Parallel
+from sid_jax.recommend.models.scorer import Scorer
 from sid_jax.streams import stream_key
 
+# A catalog with more items is sampled, where the config says "auto".
+_MOST_ITEMS_IN_FULL = 50_000
 
-def build_model(config: ConfigDict, trie: Trie) -> Any:
+
+def build_model(config: ConfigDict, candidates: Candidates) -> Any:
     """Returns the config's model for a catalog, with parameters drawn from the seed.
 
     Args:
       config: as from `sid_jax.recommend.config`.
-      trie: of the catalog's IDs.
+      candidates: the catalog.
     """
     model = config.model
-    dtype, rngs = jnp.dtype(model.dtype), nnx.Rngs(params=stream_key(config.seed, "params"))
+    sizes, dtype = candidates.sizes, jnp.dtype(model.dtype)
+    rngs = nnx.Rngs(params=stream_key(config.seed, "params"))
     shape: dict[str, Any] = {
         "features": model.features,
         "num_layers": model.num_layers,
@@ -35,7 +41,7 @@ def build_model(config: ConfigDict, trie: Trie) -> Any:
     }
     if model.kind == "encoder_decoder":
         return EncoderDecoder(
-            trie.sizes,
+            sizes,
             head_features=model.head_features,
             num_user_tokens=model.num_user_tokens,
             dtype=dtype,
@@ -43,8 +49,40 @@ def build_model(config: ConfigDict, trie: Trie) -> Any:
             **shape,
         )
     encoder = HistoryEncoder(block=model.block, rngs=rngs, **shape)
-    if model.kind == "sasrec":
-        return SASRec(len(trie.items), encoder, dtype=dtype, rngs=rngs)
+    if model.kind == "decoder":
+        return Decoder(sizes, encoder, code_hidden=model.code_hidden, dropout=model.dropout, dtype=dtype, rngs=rngs)
     if model.kind == "parallel":
-        return Parallel(trie.sizes, encoder, temperature=model.code_temperature, dtype=dtype, rngs=rngs)
-    return Decoder(trie.sizes, encoder, code_hidden=model.code_hidden, dropout=model.dropout, dtype=dtype, rngs=rngs)
+        return Parallel(sizes, encoder, temperature=model.code_temperature, dtype=dtype, rngs=rngs)
+    content = candidates.content
+    # SASRec is the scorer that knows items by their number alone.
+    parts = ("item",) if model.kind == "sasrec" else scored_parts(config, content is not None)
+    items = ItemVectors(
+        parts,
+        candidates.num_trained,
+        sizes,
+        model.features,
+        content_features=0 if content is None else content.shape[1],
+        content_hidden=model.content_hidden,
+        num_pairs=model.code_pairs,
+        item_dropout=model.item_dropout if len(parts) > 1 else 0.0,
+        dropout=model.dropout,
+        rngs=rngs,
+    )
+    return Scorer(
+        items,
+        encoder,
+        num_negatives=num_negatives(config, candidates.num_trained),
+        label_smoothing=config.train.label_smoothing,
+        dtype=dtype,
+    )
+
+
+def scored_parts(config: ConfigDict, has_content: bool) -> tuple[str, ...]:
+    """Returns the parts of the scorer's item vectors: those of the config, without content where there is none."""
+    return tuple(part for part in config.model.item_parts if has_content or part != "content")
+
+
+def num_negatives(config: ConfigDict, num_items: int) -> int:
+    """Returns how many items the scorer's loss samples; 0 if it is over all items."""
+    sampled = num_items > _MOST_ITEMS_IN_FULL if config.train.loss == "auto" else config.train.loss == "sampled"
+    return min(config.train.num_negatives, num_items) if sampled else 0

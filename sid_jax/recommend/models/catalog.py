@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sid_jax.ids.trie import Trie, allowed_codes
+from sid_jax.recommend.data.candidates import Candidates
 from sid_jax.recommend.models.layers import MASKED
 
 
@@ -22,15 +23,28 @@ class Catalog:
       prefixes: `[N, L]` int32, the node of the trie that an item's first l codes lead to, for l from 0 to L - 1; 0 for
         an item that is not in the trie.
       trie: of the IDs that may be recommended, of all items or of some.
+      content: `[N, D]` float32 content vectors of length sqrt(D), 0 for an item that has none; None if no model asks
+        for them.
+      cold: `[N]` float32, 1 for an item that the model has not trained on; None if there are none.
     """
 
     semantic_ids: jax.Array
     prefixes: jax.Array
     trie: Trie
+    content: jax.Array | None = None
+    cold: jax.Array | None = None
 
 
-def build_catalog(semantic_ids: np.ndarray, trie: Trie) -> Catalog:
-    """Returns the catalog of `[N, L]` int32 Semantic IDs and the trie of all or some of them."""
+def build_catalog(
+    semantic_ids: np.ndarray, trie: Trie, content: np.ndarray | None = None, cold: np.ndarray | None = None
+) -> Catalog:
+    """Returns the catalog of `[N, L]` int32 Semantic IDs and the trie of all or some of them.
+
+    Args:
+      semantic_ids, trie: of the catalog.
+      content: `[N, D]` float32 of length 1, NaN for an item without a vector.
+      cold: `[N]` bool.
+    """
     # From each item's leaf up: a node's children are numbered one after the other.
     node = np.repeat(np.arange(len(trie.first_item) - 1), np.diff(trie.first_item))
     prefixes = np.zeros(semantic_ids.shape, np.int32)
@@ -38,7 +52,18 @@ def build_catalog(semantic_ids: np.ndarray, trie: Trie) -> Catalog:
         first_child = np.asarray(trie.first_child[level])
         node = np.repeat(np.arange(len(first_child) - 1), np.diff(first_child))[node]
         prefixes[np.asarray(trie.items), level] = node
-    return Catalog(jnp.asarray(semantic_ids), jnp.asarray(prefixes), trie)
+    return Catalog(
+        jnp.asarray(semantic_ids),
+        jnp.asarray(prefixes),
+        trie,
+        None if content is None else jnp.asarray(np.nan_to_num(content) * np.float32(content.shape[1] ** 0.5)),
+        jnp.asarray(cold, jnp.float32) if cold is not None and cold.any() else None,
+    )
+
+
+def catalog_of(candidates: Candidates, trie: Trie) -> Catalog:
+    """Returns the candidates as models see them, of which those in the trie may be recommended."""
+    return build_catalog(candidates.table.semantic_ids, trie, candidates.content, candidates.cold)
 
 
 def code_loss(logits: jax.Array, catalog: Catalog, items: jax.Array, level: int) -> jax.Array:

@@ -1,4 +1,4 @@
-"""The causal transformer over the items of histories, and SASRec, which knows items by their number, not their ID."""
+"""The causal transformer over the items of histories."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from sid_jax.recommend.batch import HistoryBatch
-from sid_jax.recommend.data.packing import PackedRows
-from sid_jax.recommend.models.catalog import Catalog, cross_entropy
 from sid_jax.recommend.models.layers import (
     MASKED,
     Attention,
@@ -121,42 +118,3 @@ def last_hidden(hidden: jax.Array, lengths: jax.Array) -> jax.Array:
 def padded_segments(lengths: jax.Array, window: int) -> jax.Array:
     """Returns `[B, window]` segments of rows with one left-aligned history each: 1 in it, 0 after it."""
     return (jnp.arange(window)[None] < lengths[:, None]).astype(jnp.int32)
-
-
-class SASRec(nnx.Module):
-    """A causal transformer over item embeddings that are also its output layer (Kang and McAuley, 1808.09781).
-
-    It is trained with the cross-entropy over the whole catalog in the place of the paper's one negative an item,
-    which makes it far stronger (Klenitskiy and Vasilev, 2309.07602).
-
-    Args:
-      num_items: N.
-      encoder: over items.
-      dtype: of activations.
-      rngs: for the item embeddings.
-    """
-
-    def __init__(self, num_items: int, encoder: HistoryEncoder, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.items = nnx.Param(0.02 * jax.random.normal(rngs.params(), (num_items, encoder.features)))
-        self.encoder = encoder
-        self.dtype = dtype
-
-    def loss(self, batch: PackedRows, catalog: Catalog, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        """Returns the cross-entropy over items, summed over the targets, `[1]`, and the targets' weight."""
-        del catalog
-        hidden = self._read(batch.inputs, batch.segments, key)
-        losses = cross_entropy(_products(hidden, self.items[...]), batch.targets)
-        return jnp.sum(batch.weights * losses)[None], jnp.sum(batch.weights)
-
-    def scores(self, histories: HistoryBatch, catalog: Catalog) -> jax.Array:
-        """Returns the scores `[B, n]` float32 of the items that may be recommended, `catalog.trie.items`."""
-        segments = padded_segments(histories.lengths, histories.items.shape[1])
-        hidden = last_hidden(self._read(histories.items, segments, None), histories.lengths)
-        return _products(hidden, self.items[...][catalog.trie.items])
-
-    def _read(self, items: jax.Array, segments: jax.Array, key: jax.Array | None) -> jax.Array:
-        return self.encoder(self.items[...].astype(self.dtype)[items], segments, key)
-
-
-def _products(hidden: jax.Array, items: jax.Array) -> jax.Array:
-    return (hidden @ items.T.astype(hidden.dtype)).astype(jnp.float32)

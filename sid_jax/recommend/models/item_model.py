@@ -24,7 +24,11 @@ class ItemModel(Protocol):
         """
         ...
 
-    def scores(self, histories: HistoryBatch, catalog: Catalog) -> jax.Array:
+    def item_vectors(self, catalog: Catalog) -> Any:
+        """Returns what `scores` needs of the items, a pytree: it is computed once for many requests."""
+        ...
+
+    def scores(self, histories: HistoryBatch, catalog: Catalog, vectors: Any) -> jax.Array:
         """Returns scores `[B, n]` float32 of the n items that may be recommended, in the order of `catalog.trie.items`.
 
         A softmax over them gives the items' probabilities.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -51,7 +52,7 @@ class Parallel(nnx.Module):
 
     def loss(self, batch: PackedRows, catalog: Catalog, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         """Returns the codes' mean cross-entropy over the levels, summed over the targets, `[1]`, and their weight."""
-        known = self._read(catalog.semantic_ids[batch.inputs], batch.segments, key)
+        known = self.encoder(self._embed(catalog.semantic_ids[batch.inputs]), batch.segments, key)
         wanted = catalog.semantic_ids[batch.targets]
         losses = [
             jnp.sum(batch.weights * cross_entropy(logits, wanted[..., level]))
@@ -59,10 +60,14 @@ class Parallel(nnx.Module):
         ]
         return jnp.mean(jnp.stack(losses))[None], jnp.sum(batch.weights)
 
-    def scores(self, histories: HistoryBatch, catalog: Catalog) -> jax.Array:
+    def item_vectors(self, catalog: Catalog) -> jax.Array:
+        """Returns the sums of the codes' embeddings `[N, F]`, which is what items are read as."""
+        return self._embed(catalog.semantic_ids)
+
+    def scores(self, histories: HistoryBatch, catalog: Catalog, vectors: jax.Array) -> jax.Array:
         """Returns the sums of log-probabilities `[B, n]` float32 of the items that may be recommended."""
         segments = padded_segments(histories.lengths, histories.items.shape[1])
-        known = self._read(catalog.semantic_ids[histories.items], segments, None)
+        known = self.encoder(vectors[histories.items], segments)
         codes = catalog.semantic_ids[catalog.trie.items]
         total = jnp.zeros((len(codes), len(known)), jnp.float32)
         for level, logits in enumerate(self._logits(last_hidden(known, histories.lengths))):
@@ -70,13 +75,11 @@ class Parallel(nnx.Module):
             total = total + jax.nn.log_softmax(logits).T[codes[:, level]]
         return total.T
 
-    def _read(self, codes: jax.Array, segments: jax.Array, key: jax.Array | None) -> jax.Array:
-        """Returns what is known after each item of rows `[B, W]` with the codes `[B, W, L]`: `[B, W, F]`."""
-        embeddings = sum(
-            (table[...].astype(self.dtype)[codes[..., level]] for level, table in enumerate(self.codes)),
-            start=jnp.zeros((), self.dtype),
+    def _embed(self, codes: jax.Array) -> jax.Array:
+        """Returns the sums of the embeddings of codes `[..., L]`: `[..., F]`."""
+        return functools.reduce(
+            jnp.add, (table[...].astype(self.dtype)[codes[..., level]] for level, table in enumerate(self.codes))
         )
-        return self.encoder(embeddings, segments, key)
 
     def _logits(self, known: jax.Array) -> list[jax.Array]:
         """Returns for each level the logits `[..., K]` float32 of its codes."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
@@ -20,7 +21,7 @@ from sid_jax.recommend.data.packing import PackedRows, PrefixExamples, pack_rows
 from sid_jax.recommend.data.task import Task
 from sid_jax.recommend.evaluation.evaluate import evaluate
 from sid_jax.recommend.models import build_model
-from sid_jax.recommend.models.catalog import Catalog, build_catalog
+from sid_jax.recommend.models.catalog import Catalog, catalog_of
 from sid_jax.recommend.ranker import ModelRanker
 from sid_jax.recommend.training.step import Recipe, TrainState, make_state, train_steps
 from sid_jax.streams import stream_rng
@@ -105,7 +106,8 @@ def train_recommender(
     with agreed():
         refuse_uneven_batches(config.train.batch_size, mesh)
     if workdir:
-        claim_workdir(workdir, config, default_config(), task.fingerprint(), free_to_change=free_to_change(config))
+        fingerprint = task.fingerprint(with_content=config.model.kind == "scorer")
+        claim_workdir(workdir, config, default_config(), fingerprint, free_to_change=free_to_change(config))
     job = _RecommenderJob(config, task, mesh, name=name, quiet=quiet, begun=begun)
     with open_checkpoints(workdir, config.train) as checkpoints:
         ended = run(job, checkpoints, workdir=workdir, messages=messages)
@@ -113,7 +115,7 @@ def train_recommender(
     if ended.finished:
         ended.interruption.pass_on()
     # Cold items were no candidates, so that nothing was learned against them; from here on they are.
-    everything = on_every_device(build_catalog(task.table.semantic_ids, task.trie), mesh)
+    everything = on_every_device(catalog_of(task.candidates, task.trie), mesh)
     return Trained(job.ranker(state, everything), best or 0, ended.finished, ended.seconds)
 
 
@@ -122,23 +124,31 @@ class _RecommenderJob(Job[TrainState]):
 
     def __init__(self, config: ConfigDict, task: Task, mesh: Mesh, *, name: str, quiet: bool, begun: TrainState | None):
         examples = training_examples(config, task)
-        self._model = nnx.eval_shape(lambda: build_model(config, task.trie))
+        self._model = nnx.eval_shape(lambda: build_model(config, task.candidates))
         self._recipe = Recipe.of(config, len(jax.tree.leaves(examples)[0]), self._model)
         super().__init__(config, mesh, self._recipe.lengths)
+        self.patience_steps = config.train.patience * self._recipe.lengths.eval_every_steps
         self._task, self._name, self.quiet, self._begun = task, name or config.model.kind, quiet, begun
-        catalog = build_catalog(task.table.semantic_ids, task.known)
+        catalog = catalog_of(task.candidates, task.known)
         self._examples, self._catalog = on_every_device((examples, catalog), mesh)
         self._asked, self._began = _validation_users(config, task), time.monotonic()
 
     def abstract_state(self) -> TrainState:
-        shapes = jax.eval_shape(lambda: make_state(self._model, self._recipe.optimizer))
+        shapes = jax.eval_shape(lambda: self._state_of(self._model))
         return abstract_on_every_device(shapes, self.mesh)
 
     def begin(self) -> TrainState:
         def make() -> TrainState:
-            return make_state(build_model(self.config, self._task.trie), self._recipe.optimizer)
+            return self._state_of(build_model(self.config, self._task.candidates))
 
-        return on_every_device(self._begun or from_first(make, self.abstract_state()), self.mesh)
+        if self._begun is None:
+            return on_every_device(from_first(make, self.abstract_state()), self.mesh)
+        averaged = self.config.train.average_epochs > 0
+        average = jax.tree.map(jnp.zeros_like, self._begun.params) if averaged else None
+        return on_every_device(dataclasses.replace(self._begun, average=average), self.mesh)
+
+    def _state_of(self, model: nnx.Module) -> TrainState:
+        return make_state(model, self._recipe.optimizer, averaged=self.config.train.average_epochs > 0)
 
     def opening(self) -> str:
         return opening(self._task)
@@ -170,7 +180,7 @@ class _RecommenderJob(Job[TrainState]):
         return ModelRanker(
             self._name,
             self._recipe.graphdef,
-            state.params,
+            state.used,
             catalog,
             num_beams=self.config.eval.num_beams,
             mesh=self.mesh,

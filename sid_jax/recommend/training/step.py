@@ -31,11 +31,18 @@ class TrainState:
       step: int32 scalar, optimizer steps done.
       params: of the model.
       opt_state: the optimizer's.
+      average: the exponential moving average of the parameters; None if none is kept.
     """
 
     step: jax.Array
     params: nnx.State
     opt_state: optax.OptState
+    average: nnx.State | None = None
+
+    @property
+    def used(self) -> nnx.State:
+        """The parameters that are validated and kept: the average, where there is one."""
+        return self.params if self.average is None else self.average
 
 
 class Recipe(BaseRecipe):
@@ -47,10 +54,12 @@ class Recipe(BaseRecipe):
         return cls.make(config, Lengths.of(config.train, num_examples), model)
 
 
-def make_state(model: nnx.Module, optimizer: optax.GradientTransformation) -> TrainState:
-    """Returns the state at step 0."""
+def make_state(model: nnx.Module, optimizer: optax.GradientTransformation, *, averaged: bool = False) -> TrainState:
+    """Returns the state at step 0; `averaged` says whether it keeps an average of the parameters."""
     params = nnx.state(model, nnx.Param)
-    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+    # The first step's parameters replace the zeros.
+    average = jax.tree.map(jnp.zeros_like, params) if averaged else None
+    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), average)
 
 
 def train_step(recipe: Recipe, state: TrainState, batch: Any, catalog: Catalog) -> tuple[TrainState, Metrics]:
@@ -74,7 +83,17 @@ def train_step(recipe: Recipe, state: TrainState, batch: Any, catalog: Catalog) 
         "gradient_norm": optax.tree.norm(grads),
         "learning_rate": recipe.learning_rate(state.step),
     }
-    return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state), metrics
+    params = optax.apply_updates(state.params, updates)
+    return TrainState(state.step + 1, params, opt_state, _averaged(recipe, state, params)), metrics
+
+
+def _averaged(recipe: Recipe, state: TrainState, params: nnx.State) -> nnx.State | None:
+    """Returns the average after a step: over `train.average_epochs`, and over less while there is less."""
+    if state.average is None:
+        return None
+    span = max(1.0, recipe.settings.average_epochs * recipe.lengths.steps_per_epoch)
+    rate = jnp.maximum(1.0 / span, 9.0 / (state.step + 9.0))
+    return jax.tree.map(lambda mean, new: mean + rate * (new - mean), state.average, params)
 
 
 @functools.partial(jax.jit, static_argnames=("recipe", "num_steps", "mesh"), donate_argnames=("state",))

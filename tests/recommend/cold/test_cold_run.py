@@ -10,8 +10,8 @@ from rich.console import Console
 
 from sid_jax.errors import UserError
 from sid_jax.recommend import run as run_module
-from sid_jax.recommend.cold.rankers import load_content
 from sid_jax.recommend.config import check_config
+from sid_jax.recommend.data.content import load_content
 from sid_jax.recommend.data.split import draw_cold_items
 from sid_jax.recommend.data.task import load_task
 from sid_jax.recommend.models import build_model
@@ -156,7 +156,7 @@ def test_nothing_that_is_learned_knows_of_cold_items(cold_config, world, tmp_pat
             load_content(cold_config, task.table.item_ids, COLD_MASK),
         )
         catalogs = [build_catalog(task.table.semantic_ids, trie) for trie in (task.known, task.trie)]
-        model = build_model(cold_config, task.trie)
+        model = build_model(cold_config, task.candidates)
         losses = [np.asarray(jax.jit(model.loss)(examples, each, None)[0]) for each in catalogs]
         seen.append((*jax.tree.leaves((examples, catalogs[0].trie)), losses[0], content[~COLD_MASK]))
         # Candidates that are never a target would be learned against.

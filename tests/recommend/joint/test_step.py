@@ -67,7 +67,7 @@ def begun(joint_config, tmp_path):
     codes = run.model.assign(jnp.asarray(run.data.vectors))
     task = make_task(IdTable(run.data.ids, np.asarray(codes), shared=True), split, run.model.quantizer.codebook_sizes)
     examples = pack_rows(split.train, joint_config.model.window, joint_config.train.row_length)
-    model = build_model(joint_config, task.trie)
+    model = build_model(joint_config, task.candidates)
     recommender = Recipe.of(joint_config, len(examples.inputs), model)
     graphdef, quantizer, statistics = parts(run.model)
     recipe = JointRecipe.of(joint_config, recommender, run.config, graphdef, most_items(examples, 8))

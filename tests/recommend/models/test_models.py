@@ -5,17 +5,21 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
 from sid_jax.ids.trie import build_trie
 from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.data.packing import PackedRows, PrefixExamples
+from sid_jax.recommend.models import item_softmax
 from sid_jax.recommend.models.beam_search import beam_search, generated_items, score_leaves
 from sid_jax.recommend.models.catalog import build_catalog
 from sid_jax.recommend.models.decoder import Decoder
 from sid_jax.recommend.models.encoder_decoder import EncoderDecoder
-from sid_jax.recommend.models.history_encoder import HistoryEncoder, SASRec
+from sid_jax.recommend.models.history_encoder import HistoryEncoder
+from sid_jax.recommend.models.item_vectors import PARTS, ItemVectors
+from sid_jax.recommend.models.scorer import Scorer
 from sid_jax.recommend.ranker import ModelRanker
 from sid_jax.training.sharding import all_devices
 
@@ -27,6 +31,7 @@ IDS = np.array(
 SIZES = (4, 3, 2)
 SHAPE = {"features": 16, "num_layers": 2, "num_heads": 2, "hidden": 32, "window": 6}
 FLOAT32 = jnp.dtype("float32")
+CONTENT = np.random.default_rng(5).normal(size=(len(IDS), 3)).astype(np.float32)
 
 
 search = jax.jit(beam_search, static_argnums=3, static_argnames="constrained")
@@ -41,6 +46,10 @@ def catalog():
     return build_catalog(IDS, build_trie(IDS, SIZES))
 
 
+def with_content(cold=None):
+    return build_catalog(IDS, build_trie(IDS, SIZES), CONTENT, cold)
+
+
 def encoder(dropout=0.0):
     return HistoryEncoder(dropout=dropout, rngs=nnx.Rngs(0), **SHAPE)
 
@@ -52,6 +61,23 @@ def decoder(dropout=0.0, dtype=FLOAT32):
 def encoder_decoder(dropout=0.0):
     sizes = {"head_features": 8, "num_user_tokens": 5, "dropout": dropout, "dtype": FLOAT32, **SHAPE}
     return stirred(EncoderDecoder(SIZES, rngs=nnx.Rngs(0), **sizes))
+
+
+def scorer(parts, dtype=FLOAT32, num_negatives=0, smoothing=0.0, dropout=0.0, num_pairs=5):
+    items = ItemVectors(
+        parts,
+        len(IDS),
+        SIZES,
+        SHAPE["features"],
+        content_features=CONTENT.shape[1],
+        content_hidden=8,
+        num_pairs=num_pairs,
+        item_dropout=dropout,
+        dropout=dropout,
+        rngs=nnx.Rngs(1),
+    )
+    settings = {"num_negatives": num_negatives, "label_smoothing": smoothing, "dtype": dtype}
+    return stirred(Scorer(items, encoder(dropout), **settings))
 
 
 def stirred(model):
@@ -211,17 +237,95 @@ def test_bfloat16_activations_give_nearly_the_same_loss():
 
 
 def test_sasrec_scores_all_items_with_the_loss_it_learns_from():
-    model = stirred(SASRec(10, encoder(), dtype=FLOAT32, rngs=nnx.Rngs(1)))
+    model = scorer(["item"])
     place = catalog().trie.items.tolist().index(6)
-    scores = jax.nn.log_softmax(model.scores(histories(), catalog()))
+    scores = jax.nn.log_softmax(model.scores(histories(), catalog(), model.item_vectors(catalog())))
     total, weight = loss(model, rows([1, 4, 7, 2], [0, 0, 0, 6], [1] * 4, [0, 0, 0, 1]), catalog(), None)
     assert weight == 1
     assert float(total[0]) == pytest.approx(-float(scores[0, place]), abs=1e-5)
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(FLOAT32, 1e-5), (jnp.dtype("bfloat16"), 0.03)])
+def test_the_loss_over_all_items_and_its_gradients_are_those_of_a_plain_cross_entropy(monkeypatch, dtype, tolerance):
+    # Three blocks of two places.
+    monkeypatch.setattr(item_softmax, "_BLOCK_BYTES", {"cpu": 4 * 2 * 2 * len(IDS)})
+    random = np.random.default_rng(0)
+    hidden, items = (jnp.asarray(random.normal(size=shape), jnp.float32) for shape in ((2, 6, 5), (len(IDS), 5)))
+    targets, weights = random.integers(0, len(IDS), (2, 6)), random.uniform(0, 2, (2, 6)).astype(np.float32)
+
+    def blocks(hidden, items):
+        return item_softmax.full_cross_entropy(hidden.astype(dtype), items, targets, weights, 0.1)
+
+    def plain(hidden, items):
+        wanted = optax.smooth_labels(jax.nn.one_hot(targets, len(IDS)), 0.1)
+        return jnp.sum(weights * optax.softmax_cross_entropy(hidden @ items.T, wanted))
+
+    (ours, grads), (theirs, expected) = (jax.value_and_grad(f, (0, 1))(hidden, items) for f in (blocks, plain))
+    assert float(ours) == pytest.approx(float(theirs), rel=tolerance)
+    for mine, other in zip(grads, expected, strict=True):
+        np.testing.assert_allclose(mine, other, atol=tolerance * np.abs(other).max())
+
+
+def test_a_sample_of_all_items_has_the_loss_over_all_items():
+    # Each item once, as often as it is expected: the estimate is exact, and a target in the sample counts once.
+    random = np.random.default_rng(0)
+    hidden, items = (jnp.asarray(random.normal(size=shape), jnp.float32) for shape in ((2, 3, 5), (len(IDS), 5)))
+    targets, weights = random.integers(0, len(IDS), (2, 3)), np.ones((2, 3), np.float32)
+    same = targets[..., None] == np.arange(len(IDS))
+    sampled = item_softmax.sampled_cross_entropy(
+        hidden, items[targets], items, same, jnp.zeros(len(IDS)), weights, smoothing=0.1
+    )
+    full = item_softmax.full_cross_entropy(hidden, items, targets, weights, 0.1)
+    assert float(sampled) == pytest.approx(float(full), rel=1e-5)
+
+
+def test_a_large_sample_comes_near_the_loss_over_all_items():
+    example = rows([1, 4, 7, 2], [4, 7, 2, 6], [1] * 4)
+    known = with_content()
+    full = loss(scorer(PARTS), example, known, None)[0]
+    sampled = [loss(scorer(PARTS, num_negatives=512), example, known, jax.random.key(seed))[0] for seed in range(8)]
+    np.testing.assert_allclose(np.mean(sampled, axis=0), full, rtol=0.05)
+
+
+def test_an_items_vector_is_the_sum_of_its_parts_and_a_cold_item_has_no_embedding_of_its_own():
+    known = with_content(cold=np.arange(len(IDS)) == 3)
+    model = scorer(PARTS).items
+    by_part = model.by_part(known)
+    np.testing.assert_allclose(model(known), sum(by_part.values()), rtol=1e-5)
+    np.testing.assert_array_equal(np.abs(by_part["item"]).sum(axis=1) == 0, np.arange(len(IDS)) == 3)
+    # Items 3 and 9 share an ID.
+    np.testing.assert_array_equal(by_part["codes"][3], by_part["codes"][9])
+    codes = [table[...] for table in model.codes]
+    assert float(np.abs(by_part["codes"][4] - codes[0][3] - codes[1][0] - codes[2][0]).max()) > 0.01  # the pair's
+    some = np.array([4, 4, 9])
+    for part, vectors in model.by_part(known, some).items():
+        np.testing.assert_allclose(vectors, by_part[part][some], rtol=1e-6)
+
+
+def test_pairs_have_a_row_each_where_there_are_enough():
+    model = scorer(["codes"], num_pairs=100).items
+    assert len(model.pairs[...]) == SIZES[0] * SIZES[1]
+    single = sum(table[...][IDS[:, level]] for level, table in enumerate(model.codes))
+    of_pairs = model(catalog()) - single
+    np.testing.assert_allclose(of_pairs, model.pairs[...][IDS[:, 0] * SIZES[1] + IDS[:, 1]], rtol=1e-4, atol=1e-6)
+
+
+def test_an_item_of_a_newer_table_is_scored_by_its_codes_and_content():
+    ids = np.concatenate([IDS, [[2, 1, 1]]]).astype(np.int32)
+    content = np.concatenate([CONTENT, [[0.5, 0.5, 0.5]]]).astype(np.float32)
+    newer = build_catalog(ids, build_trie(ids, SIZES), content, np.arange(11) == 10)
+    model = scorer(PARTS)
+    by_part = model.items.by_part(newer)
+    assert not np.any(by_part["item"][10])
+    np.testing.assert_allclose(model.item_vectors(newer)[10], by_part["codes"][10] + by_part["content"][10], rtol=1e-5)
+    assert model.scores(histories(), newer, model.item_vectors(newer)).shape == (3, 11)
+
+
 def test_what_scores_all_items_recommends_those_of_the_trie_alone():
-    model = stirred(SASRec(10, encoder(), dtype=FLOAT32, rngs=nnx.Rngs(1)))
-    of_all = np.asarray(model.scores(histories(), catalog()))[:, np.argsort(catalog().trie.items)]
+    model = scorer(["item"])
+    of_all = np.asarray(model.scores(histories(), catalog(), model.item_vectors(catalog())))[
+        :, np.argsort(catalog().trie.items)
+    ]
     few = [1, 4, 5, 8]
     catalog_of_few = build_catalog(IDS, build_trie(IDS, SIZES, rows=np.array(few)))
     graphdef, params = nnx.split(model)

@@ -9,7 +9,7 @@ from sid_jax.recommend.training.loop import train_recommender
 from tests.compilations import counting_compilations
 
 
-@pytest.mark.parametrize("kind", ["decoder", "sasrec"])
+@pytest.mark.parametrize("kind", ["decoder", "scorer"])
 def test_a_second_training_with_the_same_settings_compiles_nothing(config, tmp_path, kind):
     config.model.kind = kind
     config.train.num_epochs = 1.0

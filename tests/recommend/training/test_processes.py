@@ -17,7 +17,7 @@ def words(settings, workdir, *flags):
         "-m",
         "sid_jax",
         "recommend",
-        "--config=configs/recommend.py:beauty",
+        "--config=configs/recommend.py:beauty,decoder",
         *given,
         *flags,
         f"--workdir={workdir}",

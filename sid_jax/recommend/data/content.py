@@ -1,0 +1,137 @@
+"""Content vectors of a recommender's items: what they are called in the settings, read, centered and scaled."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow.compute as pc
+from ml_collections import ConfigDict
+
+from sid_jax.data.load import load_vectors
+from sid_jax.data.scaling import apply_scaling, dense_vectors, fit_scaling
+from sid_jax.data.vector_set import VectorSet
+from sid_jax.errors import UserError
+from sid_jax.ids.convert import comparable
+from sid_jax.recommend.config import GENERATIVE
+from sid_jax.recommend.data.quantizer import quantizer_config
+
+
+def content_of(config: ConfigDict, item_ids: np.ndarray, cold: np.ndarray) -> np.ndarray | None:
+    """Returns the content vectors that the model, cold items or the test ask for, as of `load_content`.
+
+    None where nothing asks for them, and where a model that can do without is to be trained and none are named.
+
+    Raises:
+      UserError: if the test needs vectors and there are none, or an item has none.
+    """
+    if not needs_content(config) and not (uses_content(config, bool(cold.any())) and names_content(config)):
+        return None
+    return load_content(config, item_ids, cold)
+
+
+def needs_content(config: ConfigDict) -> bool:
+    """Returns whether a run's test needs content vectors."""
+    return bool(config.eval.cold_slots) or "semantic_knn" in config.eval.baselines
+
+
+def uses_content(config: ConfigDict, has_cold: bool) -> bool:
+    """Returns whether the config's model reads content vectors, or scores cold items by them."""
+    if config.model.kind == "scorer":
+        return "content" in config.model.item_parts
+    return has_cold and config.model.kind in GENERATIVE
+
+
+def names_content(config: ConfigDict) -> bool:
+    """Returns whether `config.quantizer.data` names vectors."""
+    data = quantizer_config(config).data
+    return data.source != "vectors" or bool(data.path)
+
+
+def content_settings(config: ConfigDict) -> ConfigDict:
+    """Returns where the content vectors are, as the `data` section of a quantizer.
+
+    Raises:
+      UserError: if the config names none.
+    """
+    if not names_content(config):
+        raise UserError(
+            "cold items are told apart by their content, and config.quantizer.data names no vectors: pass "
+            "--config.quantizer.data.path=FILE, those that the IDs were made from"
+        )
+    settings = quantizer_config(config).data
+    # The caller says which items are cold; some of them may be gone.
+    settings.cold_items = ""
+    return settings
+
+
+def load_content(
+    config: ConfigDict, item_ids: np.ndarray, cold: np.ndarray, available: np.ndarray | None = None
+) -> np.ndarray:
+    """Returns the content vectors of `config.quantizer.data`, centered on items that are not cold, with length 1.
+
+    Args:
+      config: as from `sid_jax.recommend.config`.
+      item_ids: `[N]` ids of the catalog.
+      cold: `[N]` bool, items that the center does not depend on.
+      available: `[n]` rows of the items that may be recommended, and must have a vector; None for all. One that others
+        lack is 0, which has the same cosine with every item.
+
+    Returns:
+      `[N, D]` float32.
+
+    Raises:
+      UserError: if there are no vectors, or an available item has none.
+    """
+    vectors = content_vectors(content_settings(config), item_ids, available)
+    return unit_content(vectors, cold)
+
+
+def unit_content(vectors: np.ndarray, cold: np.ndarray) -> np.ndarray:
+    """Returns vectors `[N, D]` centered on items that are not cold, with length 1; a row with NaN becomes 0."""
+    fitted = ~cold & ~np.isnan(vectors).any(axis=1)
+    scaling = fit_scaling(vectors[fitted], unit_norm=True, center=True, standardize="none")
+    centered = np.nan_to_num(apply_scaling(scaling, vectors))
+    return centered / np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+
+
+def content_vectors(data_config: ConfigDict, item_ids: np.ndarray, available: np.ndarray | None = None) -> np.ndarray:
+    """Returns the vectors of a catalog's items, without what histories say of them.
+
+    Args:
+      data_config: the `data` section of a quantizer.
+      item_ids: `[N]` ids of the catalog; matched as text where one side has numbers and the other text.
+      available: as of `load_content`.
+
+    Returns:
+      `[N, D]` float32, as they came, or of parts as of `dense_vectors`; NaN for items that are not available and
+      have none.
+
+    Raises:
+      UserError: if there are no vectors, or an available item has none.
+    """
+    settings = data_config.copy_and_resolve_references()
+    # Histories say nothing of cold items.
+    settings.histories.source = "none"
+    return vectors_of(load_vectors(settings), item_ids, available)
+
+
+def vectors_of(data: VectorSet, item_ids: np.ndarray, available: np.ndarray | None = None) -> np.ndarray:
+    """Returns the vectors of a catalog's items among those of a set; arguments and result as of `content_vectors`.
+
+    Raises:
+      UserError: if an available item has none.
+    """
+    have, wanted = comparable(data.ids, item_ids)
+    rows = pc.fill_null(pc.index_in(wanted, value_set=have), -1).to_numpy()
+    needed = np.ones(len(item_ids), bool)
+    if available is not None:
+        needed[:] = False
+        needed[available] = True
+    missing = (rows < 0) & needed
+    if missing.any():
+        raise UserError(
+            f"config.quantizer.data has no vector of {missing.sum()} of {len(item_ids)} items, the first is "
+            f"{item_ids[missing].tolist()[0]!r}: name the vectors that the IDs were made from, and of new items theirs"
+        )
+    vectors = dense_vectors(data.vectors, data.layout)[rows]
+    vectors[rows < 0] = np.nan
+    return vectors

@@ -1,0 +1,144 @@
+"""The cross-entropy over a catalog's items: over all of them in blocks, or over a sample."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+# Logits of a block, in bytes: on a CPU what its cache holds, elsewhere enough to keep the device busy.
+_BLOCK_BYTES = {"cpu": 16 << 20}
+_OTHER_BLOCK_BYTES = 1 << 30
+# exp(60) is far from the largest float32, and a target that is e^60 less likely than another item is wrong enough.
+_MOST_ABOVE_TARGET = 60.0
+
+
+def full_cross_entropy(
+    hidden: jax.Array, items: jax.Array, targets: jax.Array, weights: jax.Array, smoothing: float
+) -> jax.Array:
+    """Returns the weighted sum of the cross-entropies over all items, a float32 scalar.
+
+    The products are computed in the type of `hidden`, with float32 sums; the rest is float32.
+
+    Args:
+      hidden: `[B, P, F]`, what is compared with the items.
+      items: `[N, F]`, the items' vectors.
+      targets: `[B, P]` int32.
+      weights: `[B, P]` float32, 0 for a place without a target. No gradient reaches them.
+      smoothing: the share of a target's probability that is spread over all items (Szegedy et al., 1512.00567).
+    """
+    logits = _target_logits(hidden, items, targets)
+    partition = _partition(hidden, items, weights, jax.lax.stop_gradient(logits))
+    wanted = (1 - smoothing) * jnp.sum(weights * logits)
+    if smoothing:
+        mean = jnp.mean(items.astype(jnp.float32), axis=0)
+        weighted = jnp.einsum("bp,bpf->f", weights, hidden.astype(jnp.float32))
+        wanted = wanted + smoothing * jnp.dot(weighted, mean)
+    return partition - wanted
+
+
+def sampled_cross_entropy(
+    hidden: jax.Array,
+    positives: jax.Array,
+    negatives: jax.Array,
+    same: jax.Array,
+    log_rates: jax.Array,
+    weights: jax.Array,
+    smoothing: float,
+) -> jax.Array:
+    """Returns the weighted sum of the cross-entropies over each target and the sampled items, a float32 scalar.
+
+    A sampled item's logit is lowered by the logarithm of how often it is expected in the sample, which makes the sum
+    over the sample an estimate of that over all items (Bengio and Senécal, 2008).
+
+    Args:
+      hidden: `[B, P, F]`, what is compared with the items.
+      positives: `[B, P, F]`, the targets' vectors.
+      negatives: `[S, F]`, the sampled items' vectors.
+      same: `[B, P, S]` bool, where the sampled item is the target, which then counts once.
+      log_rates: `[S]` float32, the logarithms of the expected numbers.
+      weights: `[B, P]` float32.
+      smoothing: the share of a target's probability that is spread over the sampled items.
+    """
+    target = jnp.sum(hidden.astype(jnp.float32) * positives.astype(jnp.float32), axis=-1)
+    products = jnp.einsum("bpf,sf->bps", hidden, negatives.astype(hidden.dtype), preferred_element_type=jnp.float32)
+    logits = jnp.where(same, -jnp.inf, products - log_rates[None, None])
+    total = jnp.logaddexp(jax.nn.logsumexp(logits, axis=-1), target)
+    wanted = (1 - smoothing) * target + smoothing * jnp.mean(products, axis=-1) if smoothing else target
+    return jnp.sum(weights * (total - wanted))
+
+
+def _target_logits(hidden: jax.Array, items: jax.Array, targets: jax.Array) -> jax.Array:
+    return jnp.sum(hidden.astype(jnp.float32) * items[targets].astype(jnp.float32), axis=-1)
+
+
+@jax.custom_vjp
+def _partition(hidden: jax.Array, items: jax.Array, weights: jax.Array, shift: jax.Array) -> jax.Array:
+    """Returns sum over the places of weight * logsumexp over the items of the logits.
+
+    The gradients with respect to `hidden` and `items` are computed together with the sum, block by block, since the
+    weights are known: each block's exponentials are used while they are in the cache, and never computed twice.
+
+    Args:
+      hidden: `[B, P, F]`.
+      items: `[N, F]`.
+      weights: `[B, P]`.
+      shift: `[B, P]`, near the largest logit of each place, as the target's is once the model has learned something.
+    """
+    return _partition_forward(hidden, items, weights, shift)[0]
+
+
+def _partition_forward(
+    hidden: jax.Array, items: jax.Array, weights: jax.Array, shift: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    rows, places, features = hidden.shape
+    width = _block_width(rows, places, len(items))
+    by_block = functools.partial(_blocks, width=width)
+    table = items.astype(hidden.dtype)
+    transposed = table.T
+    # The sum of the exponentials is one more column of the product with the items.
+    with_ones = jnp.concatenate([table, jnp.ones((len(table), 1), table.dtype)], axis=1)
+
+    def add_block(
+        totals: tuple[jax.Array, jax.Array], block: tuple[jax.Array, jax.Array, jax.Array]
+    ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+        total, items_gradient = totals
+        states, block_weights, block_shift = (each.reshape(rows * width, *each.shape[2:]) for each in block)
+        logits = jnp.matmul(states, transposed, preferred_element_type=jnp.float32)
+        powers = jnp.exp(jnp.minimum(logits - block_shift[:, None], _MOST_ABOVE_TARGET)).astype(table.dtype)
+        sums = jnp.matmul(powers, with_ones, preferred_element_type=jnp.float32)
+        normalizer = sums[:, features]
+        rates = block_weights / normalizer
+        scaled = (states.astype(jnp.float32) * rates[:, None]).astype(table.dtype)
+        items_gradient = items_gradient + jnp.matmul(scaled.T, powers, preferred_element_type=jnp.float32)
+        total = total + jnp.sum(block_weights * (block_shift + jnp.log(normalizer)))
+        return (total, items_gradient), (sums[:, :features] * rates[:, None]).reshape(rows, width, features)
+
+    start = (jnp.zeros(()), jnp.zeros((features, len(items))))
+    (total, items_gradient), gradients = jax.lax.scan(
+        add_block, start, (by_block(hidden), by_block(weights), by_block(shift))
+    )
+    hidden_gradient = jnp.moveaxis(gradients, 0, 1).reshape(hidden.shape)
+    return total, (hidden_gradient.astype(hidden.dtype), items_gradient.T.astype(items.dtype))
+
+
+def _partition_backward(gradients: tuple[jax.Array, jax.Array], cotangent: jax.Array) -> tuple[jax.Array | None, ...]:
+    hidden, items = gradients
+    return (cotangent * hidden).astype(hidden.dtype), (cotangent * items).astype(items.dtype), None, None
+
+
+_partition.defvjp(_partition_forward, _partition_backward)
+
+
+def _block_width(rows: int, places: int, num_items: int) -> int:
+    """Returns how many places of every row are in a block: a divisor of all of them."""
+    budget = _BLOCK_BYTES.get(jax.default_backend(), _OTHER_BLOCK_BYTES)
+    most = max(1, budget // (4 * rows * num_items))
+    return max(width for width in range(1, places + 1) if places % width == 0 and width <= most)
+
+
+def _blocks(values: jax.Array, width: int) -> jax.Array:
+    """Returns `[P / width, B, width, ...]` from `[B, P, ...]`: the rows stay whole, as devices share them."""
+    rows, places = values.shape[:2]
+    return jnp.moveaxis(values.reshape(rows, places // width, width, *values.shape[2:]), 1, 0)

@@ -1,0 +1,124 @@
+"""An item's vector in a recommender: the sum of its own embedding, those of its codes, and a map of its content."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from sid_jax.models.mlp import matmul
+from sid_jax.recommend.models.catalog import Catalog
+from sid_jax.recommend.models.layers import Linear, dropout, gelu, split_key
+
+PARTS = ("item", "codes", "content")
+# Standard deviations at the start: logits are then small, and content, which all items have, is heard first.
+_EMBEDDING_SCALE, _CONTENT_SCALE = 0.02, 0.04
+# Knuth's multiplicative hash.
+_HASH = 2654435761
+
+
+class ItemVectors(nnx.Module):
+    """Vectors of the items of a catalog, used for the items of a history and for the items that are scored.
+
+    Codes enter as in Singh et al. (2306.08121): each code has an embedding, and so has each pair of first two codes.
+
+    Args:
+      parts: which of `PARTS` there are.
+      num_items: N, items with an embedding of their own.
+      sizes: K of each of the L levels.
+      features: F.
+      content_features: D of the content vectors; 0 where there are none.
+      content_hidden: features of the hidden layer on the content; 0 maps it linearly.
+      num_pairs: rows that the pairs of first two codes share, by a hash; 0 has no pairs.
+      item_dropout: share of the items whose own embedding is left out in a training step: new items have none.
+      dropout: share dropped of the content's hidden layer.
+      rngs: for the parameters.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[str],
+        num_items: int,
+        sizes: Sequence[int],
+        features: int,
+        *,
+        content_features: int,
+        content_hidden: int,
+        num_pairs: int,
+        item_dropout: float,
+        dropout: float,
+        rngs: nnx.Rngs,
+    ):
+        def embeddings(rows: int) -> nnx.Param[jax.Array]:
+            return nnx.Param(_EMBEDDING_SCALE * jax.random.normal(rngs.params(), (rows, features)))
+
+        self.parts, self.features = tuple(parts), features
+        self.item_dropout, self.dropout = item_dropout, dropout
+        if "item" in parts:
+            self.embedding = embeddings(num_items)
+        if "codes" in parts:
+            self.codes = nnx.List(embeddings(size) for size in sizes)
+            # No more rows than there are pairs.
+            rows = min(num_pairs, sizes[0] * sizes[1]) if len(sizes) > 1 else 0
+            self.pairs = embeddings(rows) if rows else None
+        if "content" in parts:
+            inner = content_hidden or content_features
+            self.hidden = Linear(content_features, content_hidden, rngs=rngs) if content_hidden else None
+            self.content = Linear(inner, features, bias=False, gain=_CONTENT_SCALE, rngs=rngs)
+
+    def __call__(self, catalog: Catalog, rows: jax.Array | None = None, key: jax.Array | None = None) -> jax.Array:
+        """Returns the vectors `[n, F]` float32 of the items `rows`, `[n]` int32, or of all items if that is None.
+
+        Args:
+          catalog: of the items.
+          rows: which items.
+          key: for dropout; None drops nothing.
+        """
+        return functools.reduce(jnp.add, self.by_part(catalog, rows, key).values())
+
+    def by_part(
+        self, catalog: Catalog, rows: jax.Array | None = None, key: jax.Array | None = None
+    ) -> dict[str, jax.Array]:
+        """Returns the summands of `__call__` by the name of the part."""
+        item_key, content_key = split_key(key, 2)
+        ways = {
+            "item": lambda: self._own(catalog, rows, item_key),
+            "codes": lambda: self._of_codes(_chosen(catalog.semantic_ids, rows)),
+            "content": lambda: self._of_content(catalog, rows, content_key),
+        }
+        return {part: ways[part]() for part in self.parts}
+
+    def _own(self, catalog: Catalog, rows: jax.Array | None, key: jax.Array | None) -> jax.Array:
+        embedding = self.embedding[...]
+        number = len(catalog.semantic_ids) if rows is None else len(rows)
+        if rows is not None or number != len(embedding):
+            # Items of a newer table follow those that have an embedding.
+            places = jnp.arange(number) if rows is None else rows
+            embedding = embedding.at[places].get(mode="fill", fill_value=0.0)
+        there = jnp.ones((number, 1)) if catalog.cold is None else 1.0 - _chosen(catalog.cold, rows)[:, None]
+        kept = dropout(jnp.ones((number, 1)), self.item_dropout, key) > 0
+        return jnp.where(kept, embedding * there, 0.0)
+
+    def _of_codes(self, codes: jax.Array) -> jax.Array:
+        vectors = functools.reduce(jnp.add, (table[...][codes[:, level]] for level, table in enumerate(self.codes)))
+        if self.pairs is None:
+            return vectors
+        number = codes[:, 0].astype(jnp.uint32) * jnp.uint32(len(self.codes[1])) + codes[:, 1].astype(jnp.uint32)
+        rows, size = self.pairs[...], len(self.pairs)
+        if size < len(self.codes[0]) * len(self.codes[1]):
+            number = (number * jnp.uint32(_HASH)) >> jnp.uint32(7)
+        return vectors + rows[number % jnp.uint32(size)]
+
+    def _of_content(self, catalog: Catalog, rows: jax.Array | None, key: jax.Array | None) -> jax.Array:
+        assert catalog.content is not None  # built with content features
+        content = _chosen(catalog.content, rows)
+        if self.hidden is not None:
+            content = dropout(gelu(self.hidden(content)), self.dropout, key)
+        return matmul(content, self.content.kernel[...])
+
+
+def _chosen(values: jax.Array, rows: jax.Array | None) -> jax.Array:
+    return values if rows is None else values[rows]

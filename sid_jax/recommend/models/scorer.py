@@ -1,0 +1,96 @@
+"""A causal transformer that scores all items by their Semantic IDs, content and embeddings, or as SASRec does."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from sid_jax.recommend.batch import HistoryBatch
+from sid_jax.recommend.data.packing import PackedRows
+from sid_jax.recommend.models.catalog import Catalog
+from sid_jax.recommend.models.history_encoder import HistoryEncoder, last_hidden, padded_segments
+from sid_jax.recommend.models.item_softmax import full_cross_entropy, sampled_cross_entropy
+from sid_jax.recommend.models.item_vectors import ItemVectors
+from sid_jax.recommend.models.layers import split_key
+
+
+class Scorer(nnx.Module):
+    """A transformer over item vectors that are also its output layer (Kang and McAuley, 1808.09781).
+
+    It is trained with the cross-entropy over the whole catalog in the place of the paper's one negative an item,
+    which makes it far stronger (Klenitskiy and Vasilev, 2309.07602), or over a sample of the catalog.
+
+    Args:
+      items: the item vectors.
+      encoder: over items.
+      num_negatives: S, items sampled for each step; 0 takes all items.
+      label_smoothing: share of a target's probability that is spread over all items; over the sample if there is one.
+      dtype: of activations.
+    """
+
+    def __init__(
+        self,
+        items: ItemVectors,
+        encoder: HistoryEncoder,
+        *,
+        num_negatives: int,
+        label_smoothing: float,
+        dtype: jnp.dtype,
+    ):
+        self.items, self.encoder = items, encoder
+        self.num_negatives, self.label_smoothing = num_negatives, label_smoothing
+        self.dtype = dtype
+
+    def loss(self, batch: PackedRows, catalog: Catalog, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+        """Returns the cross-entropy over items, summed over the targets, `[1]`, and the targets' weight.
+
+        Args:
+          batch: rows with several histories each, every position of which has a target.
+          catalog: whose items the batch names.
+          key: for dropout and the sample; None drops nothing and samples by a fixed key.
+        """
+        loss = self._sampled_loss if self.num_negatives else self._full_loss
+        return loss(batch, catalog, key)[None], jnp.sum(batch.weights)
+
+    def item_vectors(self, catalog: Catalog) -> jax.Array:
+        """Returns the vectors `[N, F]` of all items, which `scores` takes: they are computed once for many requests."""
+        return self.items(catalog).astype(self.dtype)
+
+    def scores(self, histories: HistoryBatch, catalog: Catalog, vectors: jax.Array) -> jax.Array:
+        """Returns the scores `[B, n]` float32 of the items that may be recommended, `catalog.trie.items`."""
+        candidates = vectors[catalog.trie.items]
+        return jnp.matmul(self.read(histories, vectors), candidates.T, preferred_element_type=jnp.float32)
+
+    def read(self, histories: HistoryBatch, vectors: jax.Array) -> jax.Array:
+        """Returns what is known after each history, `[B, F]`; an item's score is its product with the item's vector."""
+        segments = padded_segments(histories.lengths, histories.items.shape[1])
+        return last_hidden(self.encoder(vectors[histories.items], segments), histories.lengths)
+
+    def _full_loss(self, batch: PackedRows, catalog: Catalog, key: jax.Array | None) -> jax.Array:
+        items_key, encoder_key = split_key(key, 2)
+        vectors = self.items(catalog, key=items_key)
+        hidden = self.encoder(vectors.astype(self.dtype)[batch.inputs], batch.segments, encoder_key)
+        return full_cross_entropy(hidden, vectors, batch.targets, batch.weights, self.label_smoothing)
+
+    def _sampled_loss(self, batch: PackedRows, catalog: Catalog, key: jax.Array | None) -> jax.Array:
+        items_key, encoder_key, sample_key = split_key(jax.random.key(0) if key is None else key, 3)
+        known = catalog.trie.items
+        assert sample_key is not None
+        drawn = known[jax.random.randint(sample_key, (self.num_negatives,), 0, len(known))]
+        rows = jnp.concatenate([batch.inputs.ravel(), batch.targets.ravel(), drawn])
+        # Only the vectors of items that occur in the step are computed.
+        vectors = self.items(catalog, rows, items_key if key is not None else None).astype(self.dtype)
+        places = batch.inputs.size
+        shape = (*batch.inputs.shape, self.items.features)
+        read, positives = vectors[:places].reshape(shape), vectors[places : 2 * places].reshape(shape)
+        hidden = self.encoder(read, batch.segments, encoder_key if key is not None else None)
+        return sampled_cross_entropy(
+            hidden,
+            positives,
+            vectors[2 * places :],
+            batch.targets[..., None] == drawn[None, None],
+            jnp.full(len(drawn), jnp.log(self.num_negatives / len(known))),
+            batch.weights,
+            self.label_smoothing,
+        )
