@@ -56,6 +56,7 @@ setup(
         "wordllama>=0.3.9",
     ],
     extras_require={
+        "bert": ["tokenizers>=0.20"],
         "cuda12": ["jax[cuda12]"],
         "cuda13": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],

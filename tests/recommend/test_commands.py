@@ -9,7 +9,14 @@ from tests.commands import COMPILE_QUICKLY, refused, run, start
 
 def words_of(settings, workdir):
     flags = [f"--config.{name}={value}" for name, value in settings.items()]
-    return ["-m", "sid_jax", "recommend", "--config=configs/recommend.py:beauty,decoder", *flags, f"--workdir={workdir}"]
+    return [
+        "-m",
+        "sid_jax",
+        "recommend",
+        "--config=configs/recommend.py:beauty,decoder",
+        *flags,
+        f"--workdir={workdir}",
+    ]
 
 
 def command(settings, workdir, *words):

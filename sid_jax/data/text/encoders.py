@@ -1,4 +1,4 @@
-"""What turns texts into vectors: the built-in encoder, a sentence-transformers model, or a function of yours."""
+"""What turns texts into vectors: the built-in encoder, a sentence encoder, or a function of yours."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from sid_jax.data.text import bert
 from sid_jax.errors import UserError, reason
 
 # From a list of n texts to an array `[n, D]`.
@@ -48,9 +49,9 @@ def find_encoder(encoder: str | Encode) -> Encoder:
 
     Args:
       encoder: "wordllama"; "module:function", a function of yours by its import path, which may lie in the current
-        folder; the name or folder of a sentence-transformers model; or a function itself. A function takes a list of n
-        texts and returns an array `[n, D]`. If it has a `version`, text or a number, vectors are kept under that, and
-        otherwise under its module's source.
+        folder; the folder of a BERT model, which JAX encodes; the name or folder of any other sentence-transformers
+        model; or a function itself. A function takes a list of n texts and returns an array `[n, D]`. If it has a
+        `version`, text or a number, vectors are kept under that, and otherwise under its module's source.
 
     Raises:
       UserError: if there is no such encoder.
@@ -61,7 +62,19 @@ def find_encoder(encoder: str | Encode) -> Encoder:
         return Encoder(encoder, f"wordllama {importlib.metadata.version('wordllama')}", _wordllama)
     if _IMPORT_PATH.fullmatch(encoder):
         return _function(_imported(encoder), encoder)
-    return Encoder(encoder, _model_identity(encoder), functools.partial(_sentence_transformers, encoder))
+    return _sentence_encoder(encoder)
+
+
+def _sentence_encoder(name: str) -> Encoder:
+    """Returns JAX's encoder for a folder that holds a BERT, and sentence-transformers' for any other name or folder."""
+    why, folder = "", Path(name).expanduser()
+    if folder.is_dir():
+        try:
+            settings = bert.read_settings(folder)
+            return Encoder(name, bert.identity(settings), functools.partial(bert.load_encoder, settings))
+        except bert.NotSupportedError as error:
+            why = f" that JAX does not encode ({error})"
+    return Encoder(name, _model_identity(name), functools.partial(_sentence_transformers, name, why))
 
 
 def _wordllama() -> Encode:
@@ -82,12 +95,12 @@ def _wordllama() -> Encode:
     return encode
 
 
-def _sentence_transformers(name: str) -> Encode:
+def _sentence_transformers(name: str, why: str) -> Encode:
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise UserError(
-            f"data.text_encoder={name} is a sentence-transformers model: run pip install -e .[text], "
+            f"data.text_encoder={name} is a sentence-transformers model{why}: run pip install -e .[text], "
             "or use the built-in wordllama"
         ) from error
     try:
