@@ -13,7 +13,7 @@ from sid_jax.errors import UserError
 from sid_jax.messages import LOGGER
 from sid_jax.recommend.artifact import TrainedRecommender
 from sid_jax.recommend.batch import HistoryBatch, user_numbers
-from sid_jax.recommend.config import EXPLAINED, WITH_COLD_SLOTS
+from sid_jax.recommend.config import EXPLAINED, GENERATIVE, WITH_COLD_SLOTS
 
 # Histories in a compiled call. Fewer are padded to the next of these, more are divided into calls of the last.
 _SIZES = (1, 16, 256)
@@ -151,7 +151,7 @@ class Server:
                 "there are no cold items to recommend: the recommender was trained without config.data.cold_items, and "
                 "no newer table has new ones, as load_recommender(..., ids=) takes it"
             )
-        if self._candidates.content is None:
+        if self._candidates.content is None and kind in GENERATIVE:
             raise UserError(
                 "cold items are told apart by their content vectors, and the recommender has none: name them by "
                 "load_recommender(..., vectors=)"

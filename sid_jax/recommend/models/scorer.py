@@ -71,7 +71,13 @@ class Scorer(nnx.Module):
         items_key, encoder_key = split_key(key, 2)
         vectors = self.items(catalog, key=items_key)
         hidden = self.encoder(vectors.astype(self.dtype)[batch.inputs], batch.segments, encoder_key)
-        return full_cross_entropy(hidden, vectors, batch.targets, batch.weights, self.label_smoothing)
+        targets = batch.targets
+        if catalog.cold is not None:
+            # Nothing is learned against items that are yet to come.
+            known = catalog.trie.items
+            targets = jnp.zeros(len(vectors), jnp.int32).at[known].set(jnp.arange(len(known), dtype=jnp.int32))[targets]
+            vectors = vectors[known]
+        return full_cross_entropy(hidden, vectors, targets, batch.weights, self.label_smoothing)
 
     def _sampled_loss(self, batch: PackedRows, catalog: Catalog, key: jax.Array | None) -> jax.Array:
         items_key, encoder_key, sample_key = split_key(jax.random.key(0) if key is None else key, 3)

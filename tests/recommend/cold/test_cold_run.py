@@ -110,6 +110,19 @@ def test_cold_items_are_found_in_their_places(cold_config, world, tmp_path, cons
     assert saved == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
 
 
+def test_a_scorer_ranks_cold_items_by_its_scores(cold_config, tmp_path, console):
+    cold_config.model.kind, cold_config.train.num_epochs = "scorer", 30.0
+    evaluations = run(cold_config, tmp_path / "run", console=console)
+    assert [each.name for each in evaluations] == ["scorer", "popularity", "scorer, with places", "semantic kNN"]
+    cold = np.isin(evaluations[2].lists[:, :10], COLD)
+    assert cold[:, 9].all() and not cold[:, :9].any()
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["test"][2]["cold"]["recall@10"] > 0.9
+    recommender = load_recommender(tmp_path / "run")
+    assert recommender.recommend([4, 5, 6], 5, cold_slots=1)[-1].item_id == 7
+    assert recommender.explain([4, 5, 6], 7).shares.keys() == {"item", "codes", "content"}
+
+
 @pytest.mark.parametrize("slots", [0, 1])
 def test_missing_vectors_are_found_before_anything_is_trained(
     slots, cold_config, world, tmp_path, console, monkeypatch

@@ -321,6 +321,24 @@ def test_an_item_of_a_newer_table_is_scored_by_its_codes_and_content():
     assert model.scores(histories(), newer, model.item_vectors(newer)).shape == (3, 11)
 
 
+def test_nothing_is_learned_against_a_cold_item():
+    cold, example = np.arange(len(IDS)) == 3, rows([1, 4, 7, 2], [4, 7, 2, 6], [1] * 4)
+    ids, content = IDS.copy(), CONTENT.copy()
+    ids[3], content[3] = [3, 0, 1], 9.0
+    losses = [
+        loss(
+            scorer(PARTS, smoothing=0.1),
+            example,
+            build_catalog(codes, build_trie(codes, SIZES, rows=np.flatnonzero(~cold)), of, cold),
+            None,
+        )[0]
+        for codes, of in ((IDS, CONTENT), (ids, content))
+    ]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-6)
+    everything = loss(scorer(PARTS, smoothing=0.1), example, with_content(), None)[0]
+    assert float(everything[0]) > float(losses[0][0])
+
+
 def test_what_scores_all_items_recommends_those_of_the_trie_alone():
     model = scorer(["item"])
     of_all = np.asarray(model.scores(histories(), catalog(), model.item_vectors(catalog())))[
