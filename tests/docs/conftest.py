@@ -33,7 +33,11 @@ def write_files(folder: Path) -> None:
     vectors = (random.normal(size=(20, 16))[group] + 0.3 * random.normal(size=(NUM_ITEMS, 16))).astype(np.float32)
     ids = np.arange(1, NUM_ITEMS + 1)
     table = pa.table({"item_id": ids, "vector": pa.array(list(vectors), pa.list_(pa.float32()))})
-    pq.write_table(table, folder / "items.parquet")
+    genres = pa.array([[f"kind {each}"] for each in group])
+    pq.write_table(table.append_column("genres", genres), folder / "items.parquet")
+    # Not all items have an image.
+    images = pa.array(list(vectors[:300, :8]), pa.list_(pa.float32()))
+    pq.write_table(pa.table({"item_id": ids[:300], "vector": images}), folder / "image.parquet")
     (folder / "new").mkdir()
     pq.write_table(table.slice(0, 100), folder / "new" / "first.parquet")
     come = pa.array(list(vectors[:20] + 0.01), pa.list_(pa.float32()))
