@@ -256,7 +256,8 @@ def _attention(joint: jax.Array, lengths: jax.Array, num_heads: int) -> jax.Arra
     highest = jax.lax.Precision.HIGHEST
     logits = jnp.einsum("bhtd,bhsd->bhts", queries * queries.shape[-1] ** -0.5, keys, precision=highest)
     seen = jnp.arange(length)[None] < lengths[:, None]
-    weights = jnp.exp(jnp.where(seen[:, None, None], logits - jnp.max(logits, axis=-1, keepdims=True), -jnp.inf))
+    logits = jnp.where(seen[:, None, None], logits, -jnp.inf)
+    weights = jnp.exp(logits - jnp.max(logits, axis=-1, keepdims=True))
     mixed = jnp.einsum("bhts,bhsd->bhtd", weights, values, precision=highest)
     mixed = mixed / jnp.sum(weights, axis=-1, keepdims=True)
     return jnp.moveaxis(mixed, 1, 2).reshape(batch, length, -1)
