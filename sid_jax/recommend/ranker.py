@@ -124,12 +124,13 @@ class ModelRanker:
         self, batch: HistoryBatch, count: int, exclude: np.ndarray | None, num_beams: int
     ) -> tuple[np.ndarray, np.ndarray]:
         size, histories = len(batch.lengths), self.shared_out(batch)
-        everything = num_beams >= min(_MOST_BEAMS, self.catalog.trie.first_item.shape[0] - 1)
-        if self._vectors is not None:
-            # All items are scored: a list that is long enough for what is excluded costs no more.
+        rank_all = False
+        if self.scores_items:
+            # A list that is long enough for what is excluded costs no more.
             num_beams = 1 << (count + (0 if exclude is None else exclude.shape[1]) - 1).bit_length()
-            everything = False
-        if num_beams > self.num_beams and everything:
+        elif num_beams > self.num_beams:
+            rank_all = num_beams >= min(_MOST_BEAMS, self.catalog.trie.first_item.shape[0] - 1)
+        if rank_all:
             found, scores = _rank_all(self.graphdef, self.params, histories, self.catalog)
         else:
             found, scores, codes = _find(
