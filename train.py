@@ -7,6 +7,10 @@ import time
 
 STARTED = time.monotonic()
 
+from sid_jax import signals  # noqa: E402
+
+signals.end_at_once()
+
 from sid_jax.cli import train  # noqa: E402  (the clock starts before the imports, which are part of the start-up time)
 
 if __name__ == "__main__":

@@ -5,10 +5,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from sid_jax.errors import UserError
+from sid_jax.paths import as_path
+
 
 def cache_folder(cache_dir: str = "") -> Path:
-    """Returns `cache_dir`, or else $SID_JAX_CACHE, or else `~/.cache/sid_jax`."""
-    return Path(cache_dir or os.environ.get("SID_JAX_CACHE") or "~/.cache/sid_jax").expanduser()
+    """Returns `cache_dir`, or else $SID_JAX_CACHE, or else `~/.cache/sid_jax`.
+
+    Raises:
+      UserError: where there is no home folder.
+    """
+    return as_path(cache_dir or os.environ.get("SID_JAX_CACHE") or "~/.cache/sid_jax")
 
 
 def keep_compiled_programs() -> None:
@@ -17,10 +24,10 @@ def keep_compiled_programs() -> None:
     It must come before JAX is imported. JAX's own variables go first, JAX_COMPILATION_CACHE_DIR among them. Where the
     folder cannot be made, nothing is kept.
     """
-    folder = cache_folder() / "compiled"
     try:
+        folder = cache_folder() / "compiled"
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
+    except (OSError, UserError):
         return
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
     # Programs of the start are many and small: each is worth keeping.

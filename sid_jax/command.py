@@ -8,6 +8,7 @@ import os
 import sys
 import textwrap
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
@@ -15,10 +16,14 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from sid_jax import presets
+from sid_jax import presets, signals
 from sid_jax.cache import keep_compiled_programs
-from sid_jax.errors import UserError
+from sid_jax.errors import UserError, reason
+from sid_jax.failures import in_one_line
 from sid_jax.settings import Declaration, RenamedSettingWarning, Setting, declared_settings, renamed_flag
+from sid_jax.standard_streams import keep_working_streams
+
+_DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of what went wrong, besides the line that says it.")
 
 _WIDTH = 100
 
@@ -51,31 +56,44 @@ def run(main: Callable[[], None], about: str | None, settings: Declaration | Non
 
 def run_with_words(main: Callable[[list[str]], None], about: str | None, settings: Declaration | None = None) -> None:
     """As `run`, for a command that takes words which are no flags, before or after those that are."""
+    signals.end_at_once()
+    keep_working_streams()
     keep_compiled_programs()
+    # Models and IDs are those of 32 bits, whatever the user's other programs want of JAX.
+    os.environ["JAX_ENABLE_X64"] = "0"
     # Libraries say a good deal, and log what they raise; what a person should see goes to the console.
     logging.set_verbosity(logging.FATAL)
     standard_logging.getLogger("asyncio").setLevel(standard_logging.CRITICAL)
     warnings.showwarning = _one_line(warnings.showwarning)
     flags.FLAGS.set_gnu_getopt(True)
     declared = dict(declared_settings(settings)) if settings else {}
-    app.run(lambda argv: _guarded(main, argv), flags_parser=lambda argv: _parse(argv, about or "", declared))
+
+    def call(argv: Sequence[str]) -> None:
+        _guarded(main, argv)
+        sys.stdout.flush()
+        # What is left is JAX's tidying up, which a signal would end with a traceback.
+        signals.end_at_once(0)
+
+    app.run(call, flags_parser=lambda argv: _parse(argv, about or "", declared))
 
 
 def _guarded(main: Callable[[list[str]], None], argv: Sequence[str]) -> None:
+    """Calls `main`; however it ends, the exit status and at most one line on standard error say it."""
     try:
-        main(list(argv[1:]))
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except UserError as error:
-        _leave(str(error))
-    except OSError as error:
-        # A full disk, a folder without permission: the system's own words, and where.
-        _leave(f"{error.strerror}: {error.filename}" if error.strerror else _last_line(error))
+        with signals.stopping():
+            main(list(argv[1:]))
+    except signals.Stopped as stopped:
+        print(stopped, file=sys.stderr, flush=True)
+        sys.exit(stopped.status)
+    except Exception as error:  # The one place where an exception of any kind becomes a line.
+        if flags.FLAGS.is_parsed() and _DEBUG.value:
+            traceback.print_exc()
+        _leave(in_one_line(error))
 
 
 def _parse(argv: list[str], about: str, settings: Mapping[str, Setting]) -> list[str]:
     if any(word in ("--help", "-help", "-h") for word in argv[1:]):
-        _show(_help(about, settings))
+        print(_help(about, settings))
         sys.exit(0)
     try:
         suitable = presets.RECOMMENDER if "quantizer.data.source" in settings else presets.QUANTIZER
@@ -86,6 +104,8 @@ def _parse(argv: list[str], about: str, settings: Mapping[str, Setting]) -> list
         _leave(str(error))
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         _leave(_unknown_field(argv, list(settings)) or _last_line(error))
+    except Exception as error:  # A config file is a program, which may raise anything.
+        _leave(f"--config cannot be loaded: {type(error).__name__}: {reason(error)}")
 
 
 def _current_words(argv: Sequence[str], suitable: Iterable[str]) -> list[str]:
@@ -108,14 +128,6 @@ def _current_words(argv: Sequence[str], suitable: Iterable[str]) -> list[str]:
     return words
 
 
-def _show(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        # Its reader, such as `head`, has read enough. What is left must go somewhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def _help(about: str, settings: Mapping[str, Setting]) -> str:
     """Returns the command's own flags, and then its settings."""
     lines = [about.strip(), "", "Flags:"]
@@ -123,7 +135,7 @@ def _help(about: str, settings: Mapping[str, Setting]) -> str:
     # The flags of several processes, which few need, come last.
     for module, defined in sorted(by_module.items(), key=lambda each: each[0].endswith(".processes")):
         if module.startswith("sid_jax") or module == sys.argv[0]:
-            for flag in defined:
+            for flag in sorted(defined, key=lambda flag: flag.name == _DEBUG.name):
                 default = "" if flag.default in (None, "", []) else f" Default: {flag.default_as_str}."
                 lines += [f"  --{flag.name}", *_indented(f"{flag.help}{default}")]
     if settings:

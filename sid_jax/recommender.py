@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from sid_jax.errors import UserError
+from sid_jax.precision import in_32_bits
 from sid_jax.presets import preset as load_preset
 from sid_jax.settings import set_by_name
 
@@ -91,6 +92,7 @@ class Recommender:
         recommender._set(trained)
         return recommender
 
+    @in_32_bits
     def fit(
         self,
         histories: Any,
@@ -190,6 +192,7 @@ class Recommender:
         """How many items of the histories of the last call were not in the ID table, and were skipped."""
         return 0 if self._server is None else self._server.num_unknown
 
+    @in_32_bits
     def recommend(
         self,
         history: Sequence[int | str],
@@ -227,6 +230,7 @@ class Recommender:
             on_unknown=on_unknown,
         )[0]
 
+    @in_32_bits
     def recommend_batch(
         self,
         histories: Sequence[Sequence[int | str]] | Mapping[Any, Sequence[int | str]],
@@ -262,6 +266,7 @@ class Recommender:
             on_unknown=on_unknown,
         )
 
+    @in_32_bits
     def explain(self, history: Sequence[int | str], item: int | str) -> Explanation:
         """Says what an item's score after a history comes from: its codes, its content or what was learned of it alone.
 
@@ -277,6 +282,7 @@ class Recommender:
         """
         return self._serve().explain(history, item)
 
+    @in_32_bits
     def evaluate(self, histories: Any = None) -> EvaluationReport:
         """Tests on each user's last item (leave-one-out) among all items of the catalog, beside two baselines.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sid_jax.errors import UserError
+from sid_jax.precision import in_32_bits
 from sid_jax.presets import preset as load_preset
 from sid_jax.settings import set_by_name
 
@@ -73,6 +74,7 @@ class SemanticIdTokenizer:
         tokenizer._records = None
         return tokenizer
 
+    @in_32_bits
     def fit(
         self,
         vectors: Any,
@@ -170,6 +172,7 @@ class SemanticIdTokenizer:
         """The quality figures of the manifest, over all items: distinct rate, R^2, codebook usage and others."""
         return self.export.manifest["metrics"]
 
+    @in_32_bits
     def encode(self, vectors: Any) -> np.ndarray:
         """Returns the codes `[n, L]` int32 of vectors `[n, D]`. Codes are not made unique; `append` does that.
 
@@ -180,6 +183,7 @@ class SemanticIdTokenizer:
         """
         return self.export.encode(vectors)
 
+    @in_32_bits
     def decode(self, codes: Any) -> np.ndarray:
         """Returns the vectors `[n, D]` float32 that codes `[n, L]` stand for, in the space of the (scaled) input.
 
@@ -188,6 +192,7 @@ class SemanticIdTokenizer:
         """
         return self.export.decode(codes)
 
+    @in_32_bits
     def append(
         self,
         item_ids: Any = (),
@@ -222,6 +227,7 @@ class SemanticIdTokenizer:
         )
         return self
 
+    @in_32_bits
     def evaluate(self, vectors: Any = None, *, labels: Any = None, histories: Any = None) -> dict[str, Any]:
         """Returns figures of the IDs themselves, as `sid-jax evaluate` prints them; see docs/metrics.md.
 

@@ -9,7 +9,7 @@ from tests.commands import ROOT, environment
 def test_the_cache_folder_is_the_settings_then_the_environments_then_home(monkeypatch, tmp_path: Path):
     monkeypatch.setenv("SID_JAX_CACHE", str(tmp_path / "environment"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert cache_folder("setting") == Path("setting")
+    assert cache_folder("setting") == Path.cwd() / "setting"
     assert cache_folder() == tmp_path / "environment"
     monkeypatch.delenv("SID_JAX_CACHE")
     assert cache_folder() == tmp_path / "home" / ".cache" / "sid_jax"

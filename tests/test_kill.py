@@ -26,13 +26,13 @@ def test_killed_and_started_again_it_ends_the_same(world, tmp_path, kill):
     kill_once(world, command, random.Random(kill).uniform(first, last), tmp_path)
 
 
-def test_sigterm_saves_and_ends_well_and_export_waits_for_the_rest(world, tmp_path):
+def test_sigterm_saves_and_ends_with_its_status_and_export_waits_for_the_rest(world, tmp_path):
     process = start(*world.words("train", tmp_path / "run"))
     while not list((tmp_path / "run").glob("metrics.jsonl")) or not (tmp_path / "run" / "metrics.jsonl").read_text():
         time.sleep(0.05)
     process.terminate()
     stdout, stderr = process.communicate()
-    assert process.returncode == 0, stderr
+    assert (process.returncode, stderr) == (143, "stopped by SIGTERM\n")
     assert "Stopped and saved at step" in stdout
     exported = run("export.py", f"--workdir={tmp_path / 'run'}", f"--out={tmp_path / 'out'}")
     assert exported.returncode != 0 and "is not finished" in exported.stderr

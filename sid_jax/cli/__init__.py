@@ -6,6 +6,8 @@ import importlib
 import sys
 import time
 
+from sid_jax import signals
+
 COMMANDS = {
     "train": "Train a quantizer on item vectors.",
     "export": "Write the Semantic IDs and codebooks of a run, or the next version of an export.",
@@ -22,6 +24,7 @@ COMMANDS = {
 def main() -> None:
     """Runs the subcommand that the first word names. Without one, or with --help, lists them."""
     started = time.monotonic()
+    signals.end_at_once()
     name, words = (sys.argv[1] if len(sys.argv) > 1 else "--help"), sys.argv[2:]
     if name in ("--help", "-h", "help"):
         print(_listing())

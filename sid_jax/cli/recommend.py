@@ -11,6 +11,7 @@ Several processes train one recommender, on IDs that are there: the same command
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -18,6 +19,7 @@ from sid_jax import command, presets
 from sid_jax.cli import processes
 from sid_jax.errors import UserError
 from sid_jax.recommend.config import SETTINGS
+from sid_jax.signals import training_stopped
 
 _CONFIG = command.config_flag(presets.RECOMMENDER)
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run. A run that is there already is resumed.")
@@ -55,8 +57,11 @@ def _main(words: list[str]) -> None:
     if _COMPARE.value is None:
         from sid_jax.recommend.run import run
 
-        run(_CONFIG.value, workdir)
-        return
-    from sid_jax.recommend.compare import compare
+        results: list[Any] = run(_CONFIG.value, workdir)
+    else:
+        from sid_jax.recommend.compare import compare
 
-    compare(_CONFIG.value, [_COMPARE.value, *words], workdir, minutes=_MINUTES.value, num_seeds=_SEEDS.value)
+        tables = [_COMPARE.value, *words]
+        results = compare(_CONFIG.value, tables, workdir, minutes=_MINUTES.value, num_seeds=_SEEDS.value)
+    if not results:
+        raise training_stopped()

@@ -12,6 +12,7 @@ from ml_collections import config_flags
 
 from sid_jax import command, presets
 from sid_jax.config import SETTINGS
+from sid_jax.signals import training_stopped
 
 _CONFIG = command.config_flag(presets.QUANTIZER)
 _WORKDIR = flags.DEFINE_string(
@@ -32,4 +33,5 @@ def _main() -> None:
     flag = flags.FLAGS["config"]
     given = config_flags.get_override_values(flag)
     space = load_space(config_flags.get_config_filename(flag), _CONFIG.value, given)
-    sweep(_CONFIG.value, space, Path(_WORKDIR.value), num_trials=_TRIALS.value)
+    if not sweep(_CONFIG.value, space, Path(_WORKDIR.value), num_trials=_TRIALS.value):
+        raise training_stopped()

@@ -15,6 +15,7 @@ from absl import flags
 from sid_jax import command, presets
 from sid_jax.cli import processes
 from sid_jax.config import SETTINGS
+from sid_jax.signals import training_stopped
 
 _CONFIG = command.config_flag(presets.QUANTIZER)
 _WORKDIR = flags.DEFINE_string(
@@ -31,4 +32,5 @@ def _main(started: float) -> None:
     from sid_jax.training.quantizer import train
 
     processes.join()
-    train(_CONFIG.value, Path(_WORKDIR.value), started=started)
+    if train(_CONFIG.value, Path(_WORKDIR.value), started=started) is None:
+        raise training_stopped()

@@ -21,6 +21,7 @@ from sid_jax.export.atomic import atomic_folder
 from sid_jax.export.codebooks import read_codebooks
 from sid_jax.export.manifest import content_of, read_manifest, read_measured, write_manifest, write_measured
 from sid_jax.ids.table import OWN_COLUMNS, IdTable
+from sid_jax.precision import in_32_bits
 
 if TYPE_CHECKING:
     from sid_jax.export.encoder import Encoder
@@ -78,6 +79,7 @@ class Export:
         """Quality figures of the whole catalog; see docs/metrics.md."""
         return self.manifest.get("metrics", {})
 
+    @in_32_bits
     def encode(self, vectors: Any) -> np.ndarray:
         """Returns the codes `[n, L]` int32 of vectors `[n, D]` of any real type, as they came: scaling is the model's.
 
@@ -102,6 +104,7 @@ class Export:
 
         return vectors_of_parts(self.manifest["parts"], vectors)
 
+    @in_32_bits
     def decode(self, codes: Any) -> np.ndarray:
         """Returns the vectors `[n, D]` float32 that codes `[n, L]` stand for, in the space of the (unit-norm) input.
 

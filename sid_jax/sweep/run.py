@@ -120,12 +120,12 @@ def _outcome(config: ConfigDict, trial: Trial, workdir: Path) -> dict[str, Any] 
     try:
         changed = with_settings(config, trial.settings)
         finished = train(changed, folder, messages=Messages.silent())
+        if finished:
+            return _figures(changed, folder)
     except Exception as error:  # Whatever a setting leads to, memory that is not there included.
         return reason(error)
-    if not finished:
-        _may_start(workdir, trial, asked_to_stop=True)
-        return None
-    return _figures(changed, folder)
+    _may_start(workdir, trial, asked_to_stop=True)
+    return None
 
 
 def _figures(config: ConfigDict, folder: Path) -> dict[str, Any]:

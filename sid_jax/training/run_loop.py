@@ -5,11 +5,8 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
-import signal
-import threading
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import jax
@@ -18,6 +15,7 @@ from ml_collections import ConfigDict
 
 from sid_jax.errors import UserError
 from sid_jax.messages import Messages
+from sid_jax.signals import Interruption
 from sid_jax.training.checkpoints import Checkpoints, MemoryCheckpoints
 from sid_jax.training.processes import SharedFlag
 from sid_jax.training.records import open_records
@@ -256,38 +254,3 @@ class _Reporter:
     def _write(self, kind: str, step: int, metrics: dict[str, Any]) -> None:
         for records in self.records:
             records.write(kind, step, metrics)
-
-
-class Interruption:
-    """Within its context, the first SIGTERM or SIGINT sets `asked`; a second one acts as it did before.
-
-    Outside the main thread, where Python sets no signal handlers, it does nothing.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._came: int | None = None
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> Interruption:
-        if threading.current_thread() is threading.main_thread():
-            numbers = (signal.SIGTERM, signal.SIGINT)
-            self._before = {number: signal.signal(number, self._ask) for number in numbers}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._restore()
-
-    def pass_on(self) -> None:
-        """Lets the signal act as it did before, if one came: where a loop has ended and more is to follow."""
-        if self._came is not None:
-            signal.raise_signal(self._came)
-
-    def _ask(self, number: int, _: FrameType | None) -> None:
-        self.asked, self._came = True, number
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}

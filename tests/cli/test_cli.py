@@ -49,7 +49,7 @@ def test_help_is_the_commands_own_flags_and_then_its_settings(name):
     text = "".join((ROOT / "sid_jax" / "cli" / f"{each}.py").read_text() for each in files)
     own = set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', text))
     has_config = name in ("train", "recommend", "sweep")
-    assert set(re.findall(r"^  --(\w+)$", flags, re.M)) == own | ({"config"} if has_config else set())
+    assert set(re.findall(r"^  --(\w+)$", flags, re.M)) == own | {"debug"} | ({"config"} if has_config else set())
     if has_config:
         assert flags.startswith("  --config\n")
         assert ("recommend" if name == "recommend" else "ml100k") in flags

@@ -112,7 +112,7 @@ def test_a_signal_to_one_stops_all_at_one_step_and_they_go_on_to_the_same_end(tr
     processes = started(folder, "stopped")
     processes[1].send_signal(signal.SIGTERM)
     told = [each.communicate(timeout=100) for each in processes]
-    assert [each.returncode for each in processes] == [0, 0], told
+    assert [each.returncode for each in processes] == [143, 143], told
     assert "Stopped and saved at step" in told[0][0]
     with pytest.raises(UserError, match="is not finished"):
         restore_run(folder / "stopped")

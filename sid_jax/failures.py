@@ -1,0 +1,44 @@
+"""What a command says, in one line, of an exception that ends it; `--debug` shows the traceback."""
+
+from __future__ import annotations
+
+import os
+
+from sid_jax.errors import UserError, reason
+
+_OUT_OF_MEMORY = (
+    "lower --config.train.batch_size (and for a large corpus --config.train.resident_bytes, above which vectors stay "
+    "on the host)"
+)
+
+
+def in_one_line(error: BaseException) -> str:
+    """Returns what went wrong and what to do, without a line break."""
+    if isinstance(error, UserError):
+        return str(error)
+    text = reason(error)
+    if "RESOURCE_EXHAUSTED" in text or "Out of memory" in text:
+        return f"the device's memory is full ({text}): {_OUT_OF_MEMORY}"
+    if isinstance(error, MemoryError):
+        return f"this machine's memory is full ({text}): {_OUT_OF_MEMORY}"
+    platforms = os.environ.get("JAX_PLATFORMS", "")
+    if _is_of_backends(error) and platforms not in ("", "cpu"):
+        return (
+            f"JAX_PLATFORMS is {platforms}, but JAX finds no such device here: install the JAX of that device and see "
+            "that its driver works, or unset JAX_PLATFORMS to use the CPU"
+        )
+    if isinstance(error, OSError):
+        # A full disk, a folder without permission: the system's own words, and where.
+        return f"{error.strerror}: {error.filename}" if error.strerror and error.filename else text
+    if isinstance(error, ImportError):
+        return f"a package is missing or broken ({text}): install the project's requirements again"
+    return f"unexpected {type(error).__name__}: {text}; the same command with --debug shows where"
+
+
+def _is_of_backends(error: BaseException) -> bool:
+    """Whether JAX has found no device: a RuntimeError that says so or, after another error before, an assertion."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = trace.tb_frame.f_code.co_filename if trace is not None else ""
+    return where.endswith("xla_bridge.py") and isinstance(error, (RuntimeError, AssertionError))

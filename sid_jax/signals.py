@@ -1,0 +1,154 @@
+"""What SIGINT, SIGTERM and SIGHUP do to a command: before its work, during it, and in training, which saves first."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+# Windows has no SIGHUP.
+_NUMBERS = [signal.Signals[name] for name in ("SIGTERM", "SIGINT", "SIGHUP") if name in signal.Signals.__members__]
+# Seconds until a signal whose exception was swallowed is raised once more.
+_AGAIN = 0.02
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal has asked the command to stop. Nothing but the end of a command catches it.
+
+    Attributes:
+      status: what the command exits with: 128 and the signal's number, 130 for Ctrl-C and 143 for SIGTERM.
+    """
+
+    def __init__(self, number: int = signal.SIGTERM):
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.status = 128 + number
+
+
+# The signal that has asked this command to stop, as long as it has not ended; and the last that asked a training to.
+_came: int | None = None
+_asked = int(signal.SIGTERM)
+
+
+def end_at_once(status: int | None = None) -> None:
+    """Has a signal end the process without a traceback, where there is nothing to save.
+
+    Args:
+      status: what the process exits with; None for 128 and the signal's number.
+    """
+    _handle(lambda number, _: os._exit(128 + number if status is None else status))
+
+
+@contextlib.contextmanager
+def stopping() -> Iterator[None]:
+    """A context in which the first signal raises `Stopped`, so that what is unfinished is removed.
+
+    A second signal ends the process at once, whatever it is doing.
+    """
+    global _came
+    before, hook = {number: signal.getsignal(number) for number in _NUMBERS}, sys.unraisablehook
+    _came = None
+
+    def not_swallowed(unraisable: Any) -> None:
+        # Python drops what is raised in a callback of the garbage collector, of which JAX has one.
+        if isinstance(unraisable.exc_value, Stopped):
+            _raise_soon()
+        else:
+            hook(unraisable)
+
+    sys.unraisablehook = not_swallowed
+    _handle(_raise)
+    try:
+        yield
+    finally:
+        _came, sys.unraisablehook = None, hook
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def refuse_to_go_on() -> None:
+    """Raises `Stopped` if a signal came whose exception a library swallowed: before something is published."""
+    if _came is not None:
+        raise Stopped(_came)
+
+
+def training_stopped() -> Stopped:
+    """Returns what a command raises where training was asked to stop: by SIGTERM, if another process was asked."""
+    return Stopped(_asked)
+
+
+class Interruption:
+    """Within its context, the first signal sets `asked`; a second one acts as it did before.
+
+    In a command a second one ends the process at once. Outside the main thread, where Python sets no signal handlers,
+    this does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._came: int | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():
+            self._before = _handle(self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def pass_on(self) -> None:
+        """Lets the signal act as it did before, if one came: where a loop has ended and more is to follow."""
+        if self._came is not None:
+            signal.raise_signal(self._came)
+
+    def _ask(self, number: int, _: FrameType | None) -> None:
+        global _asked
+        self.asked, self._came, _asked = True, number, number
+        for each, handler in self._before.items():
+            signal.signal(each, signal.SIG_DFL if handler is _raise else handler)
+
+
+def _handle(handler: Any) -> dict[signal.Signals, Any]:
+    """Sets a handler for each signal that is not ignored, as SIGHUP is under nohup; returns those of before."""
+    before = {number: signal.getsignal(number) for number in _NUMBERS}
+    before = {number: each for number, each in before.items() if each not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, handler)
+    return before
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    global _came
+    _came = _came or number
+    for each in _NUMBERS:
+        if signal.getsignal(each) is _raise:
+            signal.signal(each, signal.SIG_DFL)
+    _raise_here(frame)
+
+
+def _raise_here(frame: FrameType | None) -> None:
+    # An exception within the import of an extension module may be swallowed, or abort the process.
+    if _importing(frame):
+        _raise_soon()
+    else:
+        refuse_to_go_on()
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _raise_soon() -> None:
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, lambda _, frame: _raise_here(frame))
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN)

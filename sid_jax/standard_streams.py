@@ -1,0 +1,43 @@
+"""Standard output and standard error of a command, which cannot end its work."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+
+def keep_working_streams() -> None:
+    """Has what is printed never raise: a reader that has gone, a full disk, letters that the encoding lacks.
+
+    What cannot be written is dropped, and such letters are replaced.
+    """
+    sys.stdout, sys.stderr = _kept(sys.stdout), _kept(sys.stderr)
+
+
+def _kept(stream: TextIO | None) -> TextIO:
+    if stream is None:  # It was closed before the start.
+        return Path(os.devnull).open("w")
+    try:
+        descriptor = stream.fileno()
+    except (AttributeError, OSError):  # A notebook's, or a test's.
+        return stream
+    stream.flush()
+    line_buffering = stream.isatty() or stream is sys.stderr
+    raw = io.BufferedWriter(_Kept(descriptor, "w", closefd=False))
+    return io.TextIOWrapper(raw, stream.encoding, "replace", line_buffering=line_buffering)
+
+
+class _Kept(io.FileIO):
+    """A stream whose writes go nowhere from the first on that fails."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except BlockingIOError:
+            raise
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            return memoryview(data).nbytes
