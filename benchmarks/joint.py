@@ -36,7 +36,7 @@ from sid_jax.recommend.joint.loop import IDS_FOLDER, JOINT_FOLDER
 from sid_jax.recommend.run import ask_for_last_items, train_configured
 from sid_jax.recommend.training.loop import free_to_change
 from sid_jax.training.records import read_records
-from sid_jax.training.workdir import claim_workdir
+from sid_jax.training.workdir import claimed_workdir
 from sid_jax.whole_file import write_json
 
 _CONFIG = command.config_flag(["joint"])
@@ -85,9 +85,10 @@ def _claim(config: ConfigDict, workdir: Path, console: Console) -> None:
         raise UserError(f"config.ids is {config.ids!r}; all ways start from one tokenizer: give an export's folder")
     fingerprint = load_task(config).fingerprint()
     varied = ("seed", "joint.estimator")
-    claim_workdir(
+    with claimed_workdir(
         workdir / "settings", config, default_config(), fingerprint, free_to_change=(*free_to_change(config), *varied)
-    )
+    ):
+        pass
 
 
 def _run(config: ConfigDict, way: str, seed: int, workdir: Path, console: Console) -> dict[str, Any]:

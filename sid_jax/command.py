@@ -18,7 +18,7 @@ from ml_collections import ConfigDict, config_flags
 
 from sid_jax import presets, signals
 from sid_jax.cache import keep_compiled_programs
-from sid_jax.errors import UserError, reason
+from sid_jax.errors import DeviceWarning, UserError, reason
 from sid_jax.failures import in_one_line
 from sid_jax.settings import Declaration, RenamedSettingWarning, Setting, declared_settings, renamed_flag
 from sid_jax.standard_streams import keep_working_streams
@@ -63,7 +63,8 @@ def run_with_words(main: Callable[[list[str]], None], about: str | None, setting
     os.environ["JAX_ENABLE_X64"] = "0"
     # Libraries say a good deal, and log what they raise; what a person should see goes to the console.
     logging.set_verbosity(logging.FATAL)
-    standard_logging.getLogger("asyncio").setLevel(standard_logging.CRITICAL)
+    for name in ("asyncio", "jax._src.xla_bridge"):
+        standard_logging.getLogger(name).setLevel(standard_logging.CRITICAL)
     warnings.showwarning = _one_line(warnings.showwarning)
     flags.FLAGS.set_gnu_getopt(True)
     declared = dict(declared_settings(settings)) if settings else {}
@@ -151,10 +152,10 @@ def _indented(text: str) -> list[str]:
 
 
 def _one_line(show: Callable[..., None]) -> Callable[..., None]:
-    """Returns `warnings.showwarning` such that a renamed setting is one line, without the code that set it."""
+    """Returns `warnings.showwarning` such that a warning of ours is one line, without the code that it comes from."""
 
     def show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        if issubclass(category, RenamedSettingWarning):
+        if issubclass(category, (RenamedSettingWarning, DeviceWarning)):
             print(f"warning: {message}", file=sys.stderr, flush=True)
         else:
             show(message, category, *where, **more)

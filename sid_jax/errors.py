@@ -17,6 +17,10 @@ class UserError(Exception):
     """
 
 
+class DeviceWarning(UserWarning):
+    """A run uses another device than the one that JAX is installed for."""
+
+
 def reason(error: BaseException) -> str:
     """Returns the exception's message (or its kind, if it has none) as one line of at most 200 characters."""
     return " ".join(str(error).split())[:_LONGEST] or type(error).__name__

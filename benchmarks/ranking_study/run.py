@@ -20,7 +20,7 @@ from ranking_study.sides import given_ids, load_ids, make_side, side_names
 from ranking_study.training import rank
 from sid_jax.data.catalogs.movielens.sources import load_movielens
 from sid_jax.data.catalogs.names import movielens_size
-from sid_jax.training.workdir import claim_workdir
+from sid_jax.training.workdir import claimed_workdir
 from sid_jax.whole_file import write_json
 
 RESULTS_FILE = "results.json"
@@ -65,19 +65,19 @@ def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) ->
         train_share=data.train_share,
     )
     fingerprint = _fingerprint(config, ratings)
-    claim_workdir(workdir, config, default_config(), fingerprint, free_to_change=_FREE_TO_CHANGE)
-    sides = side_names(config)
-    cold = np.stack([cold_items(ratings, data.cold_share, number, config.seed) for number in range(config.runs)])
-    scores = [_run(config, ratings, cold[number], number, workdir, console) for number in range(config.runs)]
-    test = slice(ratings.num_train, None)
-    users, items, liked = ratings.users[test], ratings.items[test], ratings.liked[test]
-    draws = Draws.of(len(ratings.traits), len(ratings.item_ids), config.eval.bootstrap_samples)
-    results = {
-        side: measure(np.stack([each[side] for each in scores]), liked, users, items, cold, draws) for side in sides
-    }
-    write_json(workdir / RESULTS_FILE, _content(config, ratings, cold, results))
-    print_tables(console, results, about(ratings, cold))
-    console.print(f"The figures are in {workdir / RESULTS_FILE}", markup=False, highlight=False, soft_wrap=True)
+    with claimed_workdir(workdir, config, default_config(), fingerprint, free_to_change=_FREE_TO_CHANGE):
+        sides = side_names(config)
+        cold = np.stack([cold_items(ratings, data.cold_share, number, config.seed) for number in range(config.runs)])
+        scores = [_run(config, ratings, cold[number], number, workdir, console) for number in range(config.runs)]
+        test = slice(ratings.num_train, None)
+        users, items, liked = ratings.users[test], ratings.items[test], ratings.liked[test]
+        draws = Draws.of(len(ratings.traits), len(ratings.item_ids), config.eval.bootstrap_samples)
+        results = {
+            side: measure(np.stack([each[side] for each in scores]), liked, users, items, cold, draws) for side in sides
+        }
+        write_json(workdir / RESULTS_FILE, _content(config, ratings, cold, results))
+        print_tables(console, results, about(ratings, cold))
+        console.print(f"The figures are in {workdir / RESULTS_FILE}", markup=False, highlight=False, soft_wrap=True)
     return results
 
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from sid_jax.errors import UserError
+from sid_jax.locks import alone, is_free
+from sid_jax.signals import refuse_to_go_on
+
+_PARTIAL, _LOCK = ".partial", "-lock"
+# The file of an export by which it is known to be one.
+_LAST = "manifest.json"
+# What mounted buckets and overlays say to the renaming of a folder; and others to `fsync`.
+_NO_RENAME = {errno.EXDEV, errno.EMFILE, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+_NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 @contextlib.contextmanager
@@ -17,8 +26,8 @@ def atomic_folder(destination: str | Path) -> Iterator[Path]:
     """Gives a temporary folder to fill, which becomes the destination in one step when the block ends well.
 
     The folder, `.NAME.partial`, lies beside the destination, so that the last step is a rename within one file system.
-    If the block raises, it is removed. If the process is killed, it stays, and the next writer to the same destination
-    removes it: that no one is at work on it any more is known from a lock that dies with its process.
+    If the block raises, it is removed. If the process is killed, it stays, and the next writer beside it removes it:
+    that no one is at work on it any more is known from a lock that dies with its process.
 
     Args:
       destination: a folder that does not exist, or is empty; parents that are missing are made.
@@ -35,15 +44,16 @@ def atomic_folder(destination: str | Path) -> Iterator[Path]:
     try:
         refuse_taken(target)
         missing_parents += [parent for parent in target.parents if not parent.exists()]
-        partial = target.with_name(f".{target.name}.partial")
+        partial = target.with_name(f".{target.name}{_PARTIAL}")
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(target.with_name(f"{partial.name}-lock"), target):
+        _collect(target.parent)
+        with alone(target.with_name(f"{partial.name}{_LOCK}"), f"writing {target}"):
             _remove(partial)
             try:
                 partial.mkdir()
                 yield partial
                 _sync(partial)
-                partial.rename(target)
+                _publish(partial, target)
             finally:
                 _remove(partial)
         _sync_one(target.parent)
@@ -75,23 +85,38 @@ def refuse_taken(target: Path) -> None:
         raise UserError(f"{target} exists and is not empty; choose another folder, or remove it first")
 
 
-@contextlib.contextmanager
-def _locked(path: Path, target: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The writer before us may have removed the file between our opening and locking it.
-            ours = path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())
-        except BlockingIOError:
-            ours = False
-        if not ours:
-            raise UserError(
-                f"another process is writing {target} at this moment; wait for it, or choose another folder"
-            )
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+def _collect(parent: Path) -> None:
+    """Removes what writers to other destinations left in a folder when they were killed."""
+    for lock in parent.glob(f".*{_PARTIAL}{_LOCK}"):
+        with contextlib.suppress(OSError):
+            if is_free(lock):
+                _remove(lock.with_name(lock.name.removesuffix(_LOCK)))
+
+
+def _publish(partial: Path, target: Path) -> None:
+    """Gives a whole folder its name in one step, or copies it where the file system renames no folders.
+
+    Of a copy the manifest comes last, without which an export is none.
+    """
+    refuse_to_go_on()
+    try:
+        partial.rename(target)
+    except OSError as error:
+        if error.errno not in _NO_RENAME:
+            raise
+        _copy(partial, target)
+
+
+def _copy(partial: Path, target: Path) -> None:
+    target.mkdir(exist_ok=True)
+    try:
+        files = [path.relative_to(partial) for path in sorted(partial.rglob("*")) if path.is_file()]
+        for path in sorted(files, key=lambda path: path.name == _LAST):
+            (target / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(partial / path, target / path)
+    except BaseException:
+        _remove(target)
+        raise
 
 
 def _remove(partial: Path) -> None:
@@ -109,6 +134,9 @@ def _sync_one(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
     finally:
         os.close(descriptor)
 

@@ -31,6 +31,7 @@ from sid_jax.recommend.run import ask_for_last_items
 from sid_jax.recommend.training.loop import train_recommender, training_examples
 from sid_jax.recommend.training.step import Recipe, make_state, train_steps
 from sid_jax.training.sharding import all_devices, on_every_device
+from sid_jax.training.workdir import alone_in
 from sid_jax.whole_file import write_json
 
 PLAN_FILE = "plan.json"
@@ -108,6 +109,13 @@ def compare(
     _refuse_what_it_leaves_out(config)
     if minutes <= 0 or num_seeds < 1:
         raise UserError(f"--minutes={minutes:g} and --seeds={num_seeds} must be above 0")
+    with alone_in(workdir):
+        return _compare(config, sources, workdir, minutes, num_seeds, console)
+
+
+def _compare(
+    config: ConfigDict, sources: Sequence[str], workdir: Path, minutes: float, num_seeds: int, console: Console
+) -> list[Compared]:
     tasks = _load_tasks(config, sources, workdir, console)
     config = _budgeted(config, tasks, workdir, minutes, console)
     results = []

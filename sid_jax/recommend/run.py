@@ -26,6 +26,7 @@ from sid_jax.recommend.evaluation.report import print_evaluations, print_samples
 from sid_jax.recommend.joint.loop import train_jointly
 from sid_jax.recommend.training.loop import Trained, train_recommender
 from sid_jax.training.processes import agreed, is_first
+from sid_jax.training.workdir import alone_in
 from sid_jax.whole_file import write_json
 
 RESULTS_FILE = "results.json"
@@ -54,6 +55,12 @@ def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) ->
         # Vectors that are missing are better found before training than after.
         if needs_content(config):
             content_settings(config)
+    with alone_in(workdir):
+        return _run(config, workdir, console)
+
+
+def _run(config: ConfigDict, workdir: Path, console: Console) -> list[Evaluation]:
+    with agreed():
         task = prepare_task(config, workdir, console) if config.joint.estimator == "none" else None
     begun = train_configured(config, workdir, console, task=task)
     if begun is None or not begun[1].finished:

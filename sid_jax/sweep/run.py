@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import importlib.util
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +21,7 @@ from sid_jax.sweep.study import Study, Trial
 from sid_jax.training.checkpoints import CHECKPOINTS_FOLDER
 from sid_jax.training.quantizer import train
 from sid_jax.training.records import read_records
-from sid_jax.training.workdir import FREE_TO_CHANGE
+from sid_jax.training.workdir import FREE_TO_CHANGE, alone_in
 from sid_jax.whole_file import write_json
 
 SWEEP_FILE, STUDY_FILE, PLOT_FILE, TRIALS_FOLDER = "sweep.json", "sweep.db", "front.png", "trials"
@@ -62,8 +59,8 @@ def sweep(
     _check_installed()
     check_config(config)
     fingerprint = load_corpus(config).fingerprint()
-    _claim(workdir, config, space, fingerprint)
-    with _alone(workdir):
+    with alone_in(workdir):
+        _claim(workdir, config, space, fingerprint)
         own = own_settings(config, space)
         study = Study(workdir / STUDY_FILE, space, config.seed, own)
         failures: list[str] = []
@@ -146,10 +143,9 @@ def _claim(workdir: Path, config: ConfigDict, space: Space, fingerprint: str) ->
     path = workdir / SWEEP_FILE
     content = {"config": config.to_dict(), "space": describe(space), "data_fingerprint": fingerprint}
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
         if path.exists():
             _refuse_another_sweep(path, content)
-        elif any(workdir.iterdir()):
+        elif any(not path.name.startswith(".") for path in workdir.iterdir()):
             raise UserError(f"{workdir} is not empty and holds no sweep: choose another --workdir")
         write_json(path, {"starts": {}, **(_read(path) if path.exists() else {}), **content})
     except OSError as error:
@@ -187,14 +183,3 @@ def _may_start(workdir: Path, trial: Trial, *, asked_to_stop: bool = False) -> b
     content["starts"] = {str(trial.number): 0 if asked_to_stop else starts + 1}
     write_json(workdir / SWEEP_FILE, content)
     return may
-
-
-@contextlib.contextmanager
-def _alone(workdir: Path) -> Iterator[None]:
-    """Keeps a second process out of the sweep; the lock goes with the process that holds it."""
-    with (workdir / f"{SWEEP_FILE}-lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another process is at work on the sweep in {workdir}; wait for it, or stop it") from None
-        yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from sid_jax.training.run_loop import Evaluated, Job, best_of, refuse_divergence
 from sid_jax.training.sharding import all_devices, on_every_device, refuse_uneven_batches
 from sid_jax.training.state import TrainState, abstract_model, abstract_state, begin, level_sizes, make_state
 from sid_jax.training.summary import evaluation_text, show_samples, show_summary, steps_text
-from sid_jax.training.workdir import claim_workdir
+from sid_jax.training.workdir import claimed_workdir
 
 
 @noticing_loss()
@@ -87,9 +88,10 @@ def train_quantizer(
         most = _max_distinct_rate(trained)
         refuse_uneven_batches(config.train.batch_size, mesh)
         fingerprint = data.fingerprint() if workdir else ""
+    claim: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if workdir:
         shape, num_left_out = trained.vectors.shape, data.left_out.num_rows
-        claim_workdir(
+        claim = claimed_workdir(
             workdir,
             config,
             default_config(),
@@ -102,7 +104,7 @@ def train_quantizer(
         messages.line(str(data.left_out))
     job = _QuantizerJob(config, trained, most, mesh)
     _warn_of_noise_at_the_end(job.recipe, messages)
-    with open_checkpoints(workdir, config.train) as checkpoints:
+    with claim, open_checkpoints(workdir, config.train) as checkpoints:
         ended = run(job, checkpoints, workdir=workdir, messages=messages)
         if not ended.finished:
             return None

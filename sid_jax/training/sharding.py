@@ -5,6 +5,10 @@ The devices may be those of several processes, each of which puts on its own one
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import os
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -13,14 +17,34 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from sid_jax.errors import UserError
+from sid_jax.errors import DeviceWarning, UserError
 from sid_jax.streams import stream_key
+
+# The packages that JAX finds devices by.
+_PLUGINS = {
+    "CUDA": ("jax_cuda12_plugin", "jax_cuda13_plugin"),
+    "ROCm": ("jax_rocm60_plugin", "jax_rocm7_plugin"),
+    "TPU": ("libtpu",),
+}
 
 
 def all_devices() -> Mesh:
-    """Returns a mesh of all devices along "data"."""
+    """Returns a mesh of all devices along "data"; warns where these are CPUs and JAX is installed for others."""
+    _warn_of_the_cpu()
     # The axis type is named: under the default, Explicit, look-ups in a codebook raise a sharding error.
     return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+
+
+@functools.cache
+def _warn_of_the_cpu() -> None:
+    made_for = [name for name, plugins in _PLUGINS.items() if any(map(importlib.util.find_spec, plugins))]
+    if made_for and jax.default_backend() == "cpu" and not os.environ.get("JAX_PLATFORMS"):
+        warnings.warn(
+            f"JAX is installed for {made_for[0]} but finds no such device: this run uses the CPU. See that the driver "
+            "works, or set JAX_PLATFORMS=cpu",
+            DeviceWarning,
+            stacklevel=3,
+        )
 
 
 def refuse_uneven_batches(batch_size: int, mesh: Mesh) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from ml_collections import ConfigDict
 
 from sid_jax.data.layout import Layout
 from sid_jax.errors import UserError, reason
+from sid_jax.locks import LOCK_FILE, alone
 from sid_jax.settings import differences, fill
 from sid_jax.training.processes import agreed, gather_texts, is_first
 from sid_jax.whole_file import write_json
@@ -32,7 +34,8 @@ FREE_TO_CHANGE = (
 )
 
 
-def claim_workdir(
+@contextlib.contextmanager
+def claimed_workdir(
     workdir: Path,
     config: ConfigDict,
     defaults: ConfigDict,
@@ -42,10 +45,11 @@ def claim_workdir(
     num_left_out: int = 0,
     layout: Layout | None = None,
     free_to_change: Sequence[str] = FREE_TO_CHANGE,
-) -> None:
-    """Writes the resolved config and the data's fingerprint into a new workdir, or compares them with an old one's.
+) -> Iterator[None]:
+    """A context in which a workdir is this run's: no other process trains in it meanwhile.
 
-    Of several processes the first does, for all.
+    The resolved config and the data's fingerprint are written into a new workdir, or compared with an old one's. Of
+    several processes the first does, for all.
 
     Args:
       workdir: the run's folder.
@@ -58,25 +62,55 @@ def claim_workdir(
       free_to_change: settings that may differ from an old one's.
 
     Raises:
-      UserError: if the workdir belongs to a run with other settings or other data, or cannot be written; also if the
-        processes have different settings or data, or do not share the workdir.
+      UserError: if the workdir belongs to a run with other settings or other data, is in use, or cannot be written;
+        also if the processes have different settings or data, or do not share the workdir.
     """
     with agreed():
         _refuse_different_processes(config, fingerprint, free_to_change)
-    with agreed():
-        if is_first():
-            about = {"data_shape": data_shape, "num_left_out": num_left_out} if data_shape else {}
-            parts = {} if layout is None else {"parts": layout.to_dicts()}
-            content = {"config": config.to_dict(), "data_fingerprint": fingerprint, **about, **parts}
-            try:
-                workdir.mkdir(parents=True, exist_ok=True)
+    about = {"data_shape": data_shape, "num_left_out": num_left_out} if data_shape else {}
+    parts = {} if layout is None else {"parts": layout.to_dicts()}
+    content = {"config": config.to_dict(), "data_fingerprint": fingerprint, **about, **parts}
+    with alone_in(workdir):
+        with agreed():
+            if is_first():
                 _refuse_another_run(workdir, config, defaults, fingerprint, free_to_change)
-                write_json(workdir / RUN_FILE, content)
-            except OSError as error:
-                raise UserError(f"cannot write {workdir}: {error.strerror}; choose another --workdir") from error
-    with agreed():
-        if not (workdir / RUN_FILE).exists():
-            raise UserError(f"{workdir} is not the folder that the first process has: it must be on a shared disk")
+                with _writing(workdir):
+                    write_json(workdir / RUN_FILE, content)
+        with agreed():
+            if not (workdir / RUN_FILE).exists():
+                raise UserError(f"{workdir} is not the folder that the first process has: it must be on a shared disk")
+        yield
+
+
+@contextlib.contextmanager
+def alone_in(workdir: Path) -> Iterator[None]:
+    """A context in which no other command works in a folder, which is made; of several processes the first locks it.
+
+    Raises:
+      UserError: if another one does, or the folder cannot be written.
+    """
+    with contextlib.ExitStack() as lock:
+        with agreed():
+            if is_first():
+                with _writing(workdir):
+                    if not workdir.exists():
+                        workdir.mkdir(parents=True)
+                        lock.callback(_remove_if_empty, workdir)
+                    lock.enter_context(alone(workdir / LOCK_FILE, f"at work in {workdir}"))
+        yield
+
+
+@contextlib.contextmanager
+def _writing(workdir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write {workdir}: {error.strerror}; choose another --workdir") from error
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _refuse_different_processes(config: ConfigDict, fingerprint: str, free_to_change: Sequence[str]) -> None:
@@ -123,9 +157,15 @@ def read_data_shape(workdir: Path) -> tuple[int, int]:
     return shape[0], shape[1]
 
 
+def has_run(workdir: Path) -> bool:
+    """Whether a run has been begun in a folder."""
+    path = workdir / RUN_FILE
+    return path.exists() and path.stat().st_size > 0
+
+
 def _read(workdir: Path) -> dict[str, Any]:
     path = workdir / RUN_FILE
-    if not path.exists():
+    if not has_run(workdir):
         raise UserError(f"{workdir} holds no run ({RUN_FILE} is missing): train first, with --workdir={workdir}")
     try:
         content = json.loads(path.read_text())
@@ -137,8 +177,9 @@ def _read(workdir: Path) -> dict[str, Any]:
 def _refuse_another_run(
     workdir: Path, config: ConfigDict, defaults: ConfigDict, fingerprint: str, free_to_change: Sequence[str]
 ) -> None:
-    if not (workdir / RUN_FILE).exists():
-        if any(not path.name.startswith(f".{RUN_FILE}.") for path in workdir.iterdir()):
+    if not has_run(workdir):
+        # Hidden files, and a record that is empty, are what a process left that was killed or had no disk.
+        if any(not path.name.startswith(".") and path.name != RUN_FILE for path in workdir.iterdir()):
             raise UserError(f"{workdir} is not empty and holds no run: choose another --workdir")
         return
     there, known_fingerprint = read_run(workdir, defaults)

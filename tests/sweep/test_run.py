@@ -18,6 +18,7 @@ from sid_jax.sweep.run import sweep
 from sid_jax.sweep.space import Between, OneOf
 from sid_jax.sweep.study import Study
 from sid_jax.training.records import read_records
+from sid_jax.training.workdir import alone_in
 
 SPACE = {"train.learning_rate": Between(1e-4, 1e-1, log=True), "model.hidden_dimensions": OneOf((8,), (16,))}
 
@@ -157,7 +158,7 @@ def test_another_sweep_is_kept_out(config, tmp_path, trainer):
     (tmp_path / "broken.db").write_bytes(b"no database" * 100)
     with pytest.raises(UserError, match="broken.db cannot be used for a sweep"):
         Study(tmp_path / "broken.db", SPACE, 0, None)
-    with sweep_run._alone(tmp_path / "sweep"):
+    with alone_in(tmp_path / "sweep"):
         config.data.path = str(tmp_path / "again.npy")
         np.save(tmp_path / "again.npy", np.random.default_rng(0).normal(size=(80, 6)).astype(np.float32))
         with pytest.raises(UserError, match="another process is at work"):

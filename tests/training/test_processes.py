@@ -144,8 +144,9 @@ def test_different_settings_are_refused_with_the_first_that_differs(config, tmp_
     other.data.path, other.train.batch_size = "elsewhere.npy", 128
     theirs = json.dumps({"config": other.to_dict(), "data_fingerprint": "same"})
     monkeypatch.setattr(workdir_module, "gather_texts", lambda text: [text, theirs])
-    with pytest.raises(UserError, match="config.train.batch_size is 64 on process 0 and 128 on process 1"):
-        workdir_module.claim_workdir(tmp_path / "run", config, default_config(), "same")
+    claim = workdir_module.claimed_workdir(tmp_path / "run", config, default_config(), "same")
+    with pytest.raises(UserError, match="config.train.batch_size is 64 on process 0 and 128 on process 1"), claim:
+        pytest.fail("the workdir is claimed")
     assert not (tmp_path / "run").exists()
 
 

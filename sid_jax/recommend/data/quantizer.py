@@ -12,6 +12,7 @@ from sid_jax.data.catalogs.names import CATALOGS
 from sid_jax.export.run import export
 from sid_jax.messages import Messages
 from sid_jax.settings import fill
+from sid_jax.signals import training_stopped
 from sid_jax.training.processes import refuse_several
 from sid_jax.training.quantizer import train
 
@@ -51,6 +52,7 @@ def train_ids(config: ConfigDict, workdir: Path, console: Console) -> Path:
     out = workdir / "ids"
     if not out.exists():
         refuse_several("Training IDs on the way")
-        train(quantizer_config(config), workdir / "quantizer", messages=Messages.to_console(console))
+        if train(quantizer_config(config), workdir / "quantizer", messages=Messages.to_console(console)) is None:
+            raise training_stopped()
         export(workdir / "quantizer", out, messages=Messages.to_console(console))
     return out

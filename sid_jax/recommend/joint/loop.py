@@ -55,7 +55,7 @@ from sid_jax.training.processes import agreed, from_first, refuse_several
 from sid_jax.training.restore import TrainedRun
 from sid_jax.training.run_loop import Evaluated, Job, refuse_divergence, run
 from sid_jax.training.sharding import abstract_on_every_device, all_devices, on_every_device, refuse_uneven_batches
-from sid_jax.training.workdir import claim_workdir
+from sid_jax.training.workdir import claimed_workdir
 
 JOINT_FOLDER = "joint"
 IDS_FOLDER = "ids-joint"
@@ -104,8 +104,8 @@ def train_jointly(
 def _train(job: _JointJob, folder: Path, messages: Messages) -> JointState | None:
     """Returns the state where the quantizer is frozen; nothing if training was stopped before."""
     config = job.config
-    claim_workdir(folder, config, default_config(), job.fingerprint(), free_to_change=free_to_change(config))
-    with Checkpoints(folder / CHECKPOINTS_FOLDER, config.train) as checkpoints:
+    claim = claimed_workdir(folder, config, default_config(), job.fingerprint(), free_to_change=free_to_change(config))
+    with claim, Checkpoints(folder / CHECKPOINTS_FOLDER, config.train) as checkpoints:
         ended = run(job, checkpoints, workdir=folder, messages=messages)
     if not ended.finished:
         return None

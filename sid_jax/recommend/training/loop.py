@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from pathlib import Path
@@ -29,7 +30,7 @@ from sid_jax.training.checkpoints import open_checkpoints
 from sid_jax.training.processes import agreed, from_first, is_first, noticing_loss
 from sid_jax.training.run_loop import Evaluated, Job, best_of, refuse_divergence, run
 from sid_jax.training.sharding import abstract_on_every_device, all_devices, on_every_device, refuse_uneven_batches
-from sid_jax.training.workdir import claim_workdir
+from sid_jax.training.workdir import claimed_workdir
 
 # What may change between two starts of a run: where things lie, and how the trained model is tested.
 _FREE_TO_CHANGE = (
@@ -105,11 +106,12 @@ def train_recommender(
     mesh = all_devices()
     with agreed():
         refuse_uneven_batches(config.train.batch_size, mesh)
+    claim: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     if workdir:
         fingerprint = task.fingerprint(with_content=config.model.kind == "scorer")
-        claim_workdir(workdir, config, default_config(), fingerprint, free_to_change=free_to_change(config))
+        claim = claimed_workdir(workdir, config, default_config(), fingerprint, free_to_change=free_to_change(config))
     job = _RecommenderJob(config, task, mesh, name=name, quiet=quiet, begun=begun)
-    with open_checkpoints(workdir, config.train) as checkpoints:
+    with claim, open_checkpoints(workdir, config.train) as checkpoints:
         ended = run(job, checkpoints, workdir=workdir, messages=messages)
         state, best = best_of(job, checkpoints, ended)
     if ended.finished:
