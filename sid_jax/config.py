@@ -109,9 +109,9 @@ _DATA: Declaration = {
     "text_encoder": Setting(
         "wordllama",
         "The encoder of texts: wordllama (built in); the folder of a BERT such as all-MiniLM-L6-v2, with "
-        "model.safetensors and tokenizer.json, which runs in JAX (needs the [bert] extra); the name of a "
-        "sentence-transformers model (needs the [text] extra); or a function of your own, `module:function`, from a "
-        "list of texts to an array [n, D].",
+        "model.safetensors and tokenizer.json, which runs in JAX (needs the [bert] extra; FOLDER@bfloat16 in mixed "
+        "precision); the name of a sentence-transformers model (needs the [text] extra); or a function of your own, "
+        "`module:function`, from a list of texts to an array [n, D].",
     ),
     "collaborative_dimension": Setting(
         64, "movielens and histories: the number of singular vectors in a collaborative vector.", range=ONE_OR_MORE

@@ -22,8 +22,9 @@ from safetensors import SafetensorError, safe_open
 from sid_jax.errors import UserError, reason
 from sid_jax.models.mlp import matmul
 
-# Tokens in one call of the model, padding included. A text's length alone decides which program encodes it.
-_TOKENS = 1024
+# Tokens in one call of the model, padding included: a matrix product of so many rows is as fast on a core as a larger
+# one, and less of the last batch of a length is padding. A text's length alone decides which program encodes it.
+_TOKENS = 256
 _LENGTHS = (*range(8, 64, 8), *range(64, 128, 16), *range(128, 256, 32), *range(256, 1024, 64))
 _WEIGHTS, _TOKENIZER = "model.safetensors", "tokenizer.json"
 _ERRORS = (OSError, KeyError, TypeError, ValueError, SafetensorError)
@@ -42,6 +43,7 @@ class BertFolder:
       lower_case: whether texts are put in lower case before they are split into tokens.
       pooling: "mean" over the tokens, or "cls" for the first one.
       normalize: whether vectors are scaled to unit length.
+      mixed: whether factors of the linear maps are rounded to bfloat16; sums and all else are float32.
     """
 
     folder: Path
@@ -52,14 +54,19 @@ class BertFolder:
     lower_case: bool
     pooling: str
     normalize: bool
+    mixed: bool = False
 
 
 class NotSupportedError(Exception):
     """A folder's model is not one that JAX encodes; the message says why."""
 
 
-def read_settings(folder: Path) -> BertFolder:
+def read_settings(folder: Path, *, mixed: bool = False) -> BertFolder:
     """Reads the JSON files of a folder. Without `modules.json` it is a bare BERT: mean pooling, not normalized.
+
+    Args:
+      folder: as Hugging Face or sentence-transformers writes it.
+      mixed: as of `BertFolder`.
 
     Raises:
       NotSupportedError: if it lacks a file, or its model is another.
@@ -89,6 +96,7 @@ def read_settings(folder: Path) -> BertFolder:
         lower_case=bool(sentence.get("do_lower_case")),
         pooling=_pooling(_json(folder / modules[1]["path"] / "config.json", {}) if modules[1]["path"] else {}),
         normalize="Normalize" in kinds,
+        mixed=mixed,
     )
 
 
@@ -151,7 +159,7 @@ def _tokenizer(settings: BertFolder) -> Any:
 
 def read_weights(settings: BertFolder) -> dict[str, Any]:
     """Returns float32 arrays: "words" `[V, D]`, "positions" `[T, D]` with the first token type's vector added, "norm",
-    and for each of "layers" kernels `[in, out]`, those of queries, keys and values side by side.
+    and for each of "layers" kernels `[in, out]`, those of queries, keys and values side by side, bfloat16 if mixed.
 
     Raises:
       UserError: if the file is corrupt or lacks one of them.
@@ -169,7 +177,8 @@ def read_weights(settings: BertFolder) -> dict[str, Any]:
 
             def linear(*linear_names: str) -> tuple[np.ndarray, np.ndarray]:
                 kernel = np.concatenate([take(f"{name}.weight") for name in linear_names]).T
-                return np.ascontiguousarray(kernel), np.concatenate([take(f"{name}.bias") for name in linear_names])
+                kernel = np.ascontiguousarray(kernel, jnp.bfloat16 if settings.mixed else np.float32)
+                return kernel, np.concatenate([take(f"{name}.bias") for name in linear_names])
 
             def layer(at: str) -> dict[str, Any]:
                 return {
@@ -200,7 +209,7 @@ def encode_tokens(weights: dict[str, Any], tokens: list[list[int]], settings: Be
     vectors = np.empty((len(tokens), weights["words"].shape[1]), np.float32)
     by_length: dict[int, list[int]] = {}
     for row, each in enumerate(tokens):
-        length = min(size for size in (*_LENGTHS, len(each)) if size >= len(each))
+        length = next((size for size in _LENGTHS if size >= len(each)), len(each))
         by_length.setdefault(min(length, settings.max_tokens), []).append(row)
     for length, rows in sorted(by_length.items()):
         size = max(1, _TOKENS // length)
@@ -231,7 +240,7 @@ def _normed(values: jax.Array, norm: tuple[jax.Array, jax.Array], epsilon: float
 
 
 def _linear(layer: tuple[jax.Array, jax.Array], values: jax.Array) -> jax.Array:
-    outputs = matmul(values, layer[0], jax.lax.Precision.HIGHEST)
+    outputs = matmul(values, layer[0], jax.lax.Precision.HIGHEST, mixed=layer[0].dtype == jnp.bfloat16)
     return outputs + _as_row(layer[1], outputs)
 
 

@@ -26,6 +26,8 @@ Encode = Callable[[list[str]], Any]
 _IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 # A batch is padded to its longest text, so that a text of a megabyte must not have company.
 _LONG_TEXT = 4096
+# What stands after the folder of a BERT for products in mixed precision.
+_MIXED = "@bfloat16"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,9 +51,10 @@ def find_encoder(encoder: str | Encode) -> Encoder:
 
     Args:
       encoder: "wordllama"; "module:function", a function of yours by its import path, which may lie in the current
-        folder; the folder of a BERT model, which JAX encodes; the name or folder of any other sentence-transformers
-        model; or a function itself. A function takes a list of n texts and returns an array `[n, D]`. If it has a
-        `version`, text or a number, vectors are kept under that, and otherwise under its module's source.
+        folder; the folder of a BERT model, which JAX encodes ("folder@bfloat16" in mixed precision); the name or folder
+        of any other sentence-transformers model; or a function itself. A function takes a list of n texts and returns
+        an array `[n, D]`. If it has a `version`, text or a number, vectors are kept under that, and otherwise under its
+        module's source.
 
     Raises:
       UserError: if there is no such encoder.
@@ -67,13 +70,19 @@ def find_encoder(encoder: str | Encode) -> Encoder:
 
 def _sentence_encoder(name: str) -> Encoder:
     """Returns JAX's encoder for a folder that holds a BERT, and sentence-transformers' for any other name or folder."""
-    why, folder = "", Path(name).expanduser()
+    path, mixed = name.removesuffix(_MIXED), name.endswith(_MIXED)
+    why, folder = "", Path(path).expanduser()
     if folder.is_dir():
         try:
-            settings = bert.read_settings(folder)
+            settings = bert.read_settings(folder, mixed=mixed)
             return Encoder(name, bert.identity(settings), functools.partial(bert.load_encoder, settings))
         except bert.NotSupportedError as error:
             why = f" that JAX does not encode ({error})"
+    if mixed:
+        raise UserError(
+            f"data.text_encoder={name}: {_MIXED} is for the folder of a BERT, and {path} is "
+            f"{f'one{why}' if why else 'no folder'}; leave it out"
+        )
     return Encoder(name, _model_identity(name), functools.partial(_sentence_transformers, name, why))
 
 

@@ -14,6 +14,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertModel
 
+from sid_jax.data.text import bert
 from sid_jax.data.text.encoders import find_encoder
 from sid_jax.errors import UserError
 
@@ -61,6 +62,21 @@ def test_vectors_are_those_of_pytorch_and_do_not_depend_on_what_else_is_encoded(
     np.testing.assert_array_equal(encode(TEXTS[2:3]), found[2:3])
 
 
+def test_mixed_precision_rounds_the_factors_of_products_and_is_kept_apart(model):
+    exact, mixed = find_encoder(str(model)), find_encoder(f"{model}@bfloat16")
+    difference = np.abs(mixed.load()(TEXTS) - exact.load()(TEXTS))
+    assert 1e-5 < difference.max() < 0.05
+    assert mixed.identity != exact.identity
+
+
+def test_texts_of_about_one_length_share_a_program(model, monkeypatch):
+    shapes = []
+    encode_batch = bert._encode_batch
+    monkeypatch.setattr(bert, "_encode_batch", lambda *given: shapes.append(given[1].shape) or encode_batch(*given))
+    find_encoder(str(model)).load()([" ".join(WORDS[:length]) for length in range(1, 40)])
+    assert shapes == [(32, 8), (16, 16), (10, 24), (8, 32), (6, 40), (6, 40), (5, 48)]
+
+
 def test_vectors_are_kept_under_what_they_depend_on(model, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
@@ -97,6 +113,8 @@ def test_a_folder_of_another_model_is_left_to_sentence_transformers(model, tmp_p
         (changed / name).write_text(json.dumps(content))
     with pytest.raises(UserError, match=message):
         find_encoder(str(changed)).load()
+    with pytest.raises(UserError, match=f"@bfloat16 is for the folder of a BERT.*{message}"):
+        find_encoder(f"{changed}@bfloat16")
 
 
 def test_a_corrupt_file_is_named(model, tmp_path):
