@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from sid_jax.ids.convert import common_rows, comparable, places
 from sid_jax.ids.matching import best_orders, renumbered
 from sid_jax.ids.table import IdTable
 from sid_jax.messages import Messages
+from sid_jax.paths import file_to_write
 from sid_jax.whole_file import write_json
 
 
@@ -91,11 +91,12 @@ def diff(old: str, new: str, *, out: str | None = None, messages: Messages | Non
     Raises:
       UserError: if a table cannot be read.
     """
+    path = None if out is None else file_to_write(out)
     before, after = (read_id_table(*parse_id_source(source)) for source in (old, new))
     figures = compare(before, after)
-    if out is not None:
-        write_json(Path(out), figures)
     _print(messages or Messages.to_console(), before, after, figures)
+    if path is not None:
+        write_json(path, figures)
     return figures
 
 

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from sid_jax.data.collaborative import cooccurrence_vectors, pair_counts
 from sid_jax.data.histories import Histories
-from sid_jax.data.history_files import read_interactions, read_sequences
+from sid_jax.data.history_files import read_histories
 from sid_jax.data.id_lists import catalog_rows
 from sid_jax.data.tables import as_text, csv_names
 from sid_jax.data.vector_files import read_vector_files
@@ -37,6 +37,7 @@ from sid_jax.metrics.ids import (
 )
 from sid_jax.metrics.vectors import fidelity_by_depth, fidelity_by_part, figure_inputs, nearest_items
 from sid_jax.models.rqvae import RQVAE
+from sid_jax.paths import as_path, file_to_write
 from sid_jax.streams import stream_rng
 from sid_jax.whole_file import write_json
 
@@ -81,6 +82,7 @@ def evaluate_ids(
     """
     if codebooks and not vectors:
         raise UserError("--codebooks needs --vectors: what IDs stand for is compared with the items' vectors")
+    path = file_to_write(out) if out else None
     table, rows = read_id_table(*parse_id_source(ids)), None
     if vectors:
         data = read_vector_files(
@@ -92,12 +94,14 @@ def evaluate_ids(
         rows,
         model=load_export(codebooks).model if codebooks else None,
         labels=read_labels(labels, table.item_ids) if labels else None,
-        histories=_read_histories(histories, table.item_ids).without_last(holdout) if histories else None,
+        histories=read_histories(histories, table.item_ids, _HISTORY_COLUMNS).without_last(holdout)
+        if histories
+        else None,
         other=read_id_table(*parse_id_source(other)) if other else None,
     )
-    if out:
-        write_json(Path(out), {"ids": table.name, **figures})
     _print(messages or Messages.to_console(), table.name, figures)
+    if path:
+        write_json(path, {"ids": table.name, **figures})
     return figures
 
 
@@ -170,13 +174,6 @@ def _figures_of_vectors(semantic_ids: np.ndarray, vectors: np.ndarray) -> dict[s
     }
 
 
-def _read_histories(source: str, item_ids: np.ndarray) -> Histories:
-    path = Path(source).expanduser()
-    if path.suffix in (".parquet", ".csv"):
-        return read_interactions(path, item_ids, *_HISTORY_COLUMNS)
-    return read_sequences(path, item_ids)
-
-
 def _by_depth(model: RQVAE, semantic_ids: np.ndarray, vectors: np.ndarray) -> list[dict[str, float]]:
     """Returns R^2, MSE and cosine of what the first codes of each ID stand for, for each depth of the codebooks."""
     sizes = model.quantizer.codebook_sizes
@@ -209,7 +206,7 @@ def read_labels(source: str, item_ids: np.ndarray) -> list[Sequence[str]]:
       UserError: if the file cannot be read, or has no such column.
     """
     name, colon, column = source.rpartition(":")
-    path = Path(name).expanduser()
+    path = as_path(name)
     if not colon or path.suffix not in _READERS or not path.is_file():
         raise UserError(f"--labels={source}: give FILE:COLUMN with a .parquet, .csv or .jsonl file that is there")
     try:

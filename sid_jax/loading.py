@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sid_jax.errors import UserError
+from sid_jax.paths import as_path
 
 if TYPE_CHECKING:
     from sid_jax.recommender import Recommender
@@ -24,7 +25,7 @@ def load(folder: str | Path, *, verify: bool = False) -> SemanticIdTokenizer | R
     Raises:
       UserError: If the folder holds neither, or a file is missing or damaged.
     """
-    path = Path(folder).expanduser()
+    path = as_path(folder)
     if not path.is_dir():
         raise UserError(f"{path}: no such folder; give one that save() or a command wrote")
     for place in (path, path / "recommender"):

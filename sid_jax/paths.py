@@ -31,6 +31,24 @@ def as_path(text: str | os.PathLike[str]) -> Path:
         raise UserError(f"{text}: no home folder is known, see HOME; write the path without ~") from error
 
 
+def file_to_write(text: str | os.PathLike[str]) -> Path:
+    """Returns the path of a file that is to be written, whose folder is made: before the work that goes into it.
+
+    Raises:
+      UserError: as of `as_path`, and if it is a folder, or cannot be written.
+    """
+    path = as_path(text)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name a file in it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror} ({error.filename})") from error
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"cannot write {path}: its folder may not be written; name another file")
+    return path
+
+
 def typed(path: Path) -> str:
     """Returns a path as it may be pasted into a shell: quoted where it must be, short where it is in this folder."""
     path, here = path.absolute(), Path.cwd()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from sid_jax.errors import UserError
+from sid_jax.paths import as_path
 from sid_jax.precision import in_32_bits
 from sid_jax.presets import preset as load_preset
 from sid_jax.settings import set_by_name
@@ -139,7 +140,7 @@ class Recommender:
         messages = Messages.to_logging(verbose=verbose)
         split = divide(config, given)
         task = make_task(table, split, content=self._content(config, vectors, split.cold))
-        folder = None if workdir is None else Path(workdir).expanduser() / config.model.kind
+        folder = None if workdir is None else as_path(workdir) / config.model.kind
         run = train_recommender(config, task, folder, messages=messages)
         if not run.finished:
             raise KeyboardInterrupt("training was interrupted")
@@ -339,7 +340,7 @@ class Recommender:
         """
         from sid_jax.recommend.artifact import write_recommender
 
-        out = Path(folder).expanduser()
+        out = as_path(folder)
         write_recommender(self.trained, out)
         return out
 
@@ -413,7 +414,7 @@ def load_recommender(
     """
     from sid_jax.recommend.artifact import FOLDER, read_recommender
 
-    path = Path(folder).expanduser()
+    path = as_path(folder)
     if not (path / "manifest.json").exists() and (path / FOLDER).is_dir():
         path = path / FOLDER
     if not path.is_dir() or not (path / "manifest.json").exists():

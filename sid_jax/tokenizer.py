@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sid_jax.errors import UserError
+from sid_jax.paths import as_path
 from sid_jax.precision import in_32_bits
 from sid_jax.presets import preset as load_preset
 from sid_jax.settings import set_by_name
@@ -129,7 +130,7 @@ class SemanticIdTokenizer:
             with_collaborative=config.model.alignment_weight > 0,
             resident_bytes=config.train.resident_bytes,
         )
-        records = None if workdir is None else Path(workdir).expanduser()
+        records = None if workdir is None else as_path(workdir)
         messages = Messages.to_logging(verbose=verbose)
         run = train_quantizer(config, data, workdir=records, messages=messages)
         if run is None:
@@ -277,7 +278,7 @@ class SemanticIdTokenizer:
         """
         from sid_jax.export.artifact import write_export
 
-        out = Path(folder).expanduser()
+        out = as_path(folder)
         write_export(self.export, out, records=self._records)
         if report:
             from sid_jax.report.run import write_report

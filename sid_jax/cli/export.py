@@ -21,6 +21,7 @@ from absl import flags
 from sid_jax import command
 from sid_jax.errors import UserError
 from sid_jax.ids.unique import SCHEMES
+from sid_jax.paths import as_path
 
 if TYPE_CHECKING:
     from sid_jax.bulk.engine import Engine
@@ -88,11 +89,11 @@ def run() -> None:
 
 
 def _main() -> None:
-    out = Path(_OUT.value)
+    out = as_path(_OUT.value)
     if _APPEND_TO.value is not None:
         if _ALIGN_TO.value is not None:
             raise UserError("--align_to renumbers codes, and --append_to moves no ID: give one of them")
-        _append(Path(_APPEND_TO.value), out)
+        _append(as_path(_APPEND_TO.value), out)
     else:
         _export(out)
     if _REPORT.value or (_REPORT.value is None and (_APPEND_TO.value is not None or not _INPUT.value)):
@@ -106,8 +107,8 @@ def _export(out: Path) -> None:
         raise UserError("--remove and --reuse_removed are of items of an export: name it by --append_to")
     if _WORKDIR.value is None:
         raise UserError("--workdir is missing: name the folder of a run, or an export to add to by --append_to")
-    workdir, step, unique = Path(_WORKDIR.value), _STEP.value, _UNIQUE.value
-    align_to = Path(_ALIGN_TO.value) if _ALIGN_TO.value is not None else None
+    workdir, step, unique = as_path(_WORKDIR.value), _STEP.value, _UNIQUE.value
+    align_to = as_path(_ALIGN_TO.value) if _ALIGN_TO.value is not None else None
     if _INPUT.value:
         from sid_jax.bulk.run import export_files
 
@@ -138,9 +139,9 @@ def _append(export: Path, out: Path) -> None:
         out,
         _INPUT.value,
         ids_paths=_INPUT_IDS.value,
-        removed=Path(_REMOVE.value) if _REMOVE.value is not None else None,
+        removed=as_path(_REMOVE.value) if _REMOVE.value is not None else None,
         reuse_removed=_REUSE_REMOVED.value,
-        workdir=Path(_WORKDIR.value) if _WORKDIR.value is not None else None,
+        workdir=as_path(_WORKDIR.value) if _WORKDIR.value is not None else None,
         step=_STEP.value,
         unique=_UNIQUE.value,
         on_bad_rows=_ON_BAD_ROWS.value,

@@ -6,12 +6,11 @@ sid-jax features --ids=exports/v2 --fitted=features/v1 --out=features/v2
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from absl import flags
 
 from sid_jax import command
 from sid_jax.errors import UserError
+from sid_jax.paths import as_path
 
 _IDS = flags.DEFINE_string(
     "ids", None, "The Semantic IDs: an export's folder, or a .parquet, .csv, .json or .npy file.", required=True
@@ -49,11 +48,11 @@ def _main() -> None:
 
     make_features(
         _IDS.value,
-        Path(_OUT.value),
+        as_path(_OUT.value),
         kind=_KIND.value,
         num_rows=_ROWS.value,
-        impressions=Path(_IMPRESSIONS.value).expanduser() if _IMPRESSIONS.value else None,
-        fitted=Path(_FITTED.value).expanduser() if _FITTED.value else None,
+        impressions=as_path(_IMPRESSIONS.value) if _IMPRESSIONS.value else None,
+        fitted=as_path(_FITTED.value) if _FITTED.value else None,
         window=_WINDOW.value,
         hashed=_HASHED.value,
         seed=_SEED.value,

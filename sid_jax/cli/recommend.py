@@ -10,7 +10,6 @@ Several processes train one recommender, on IDs that are there: the same command
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -18,6 +17,7 @@ from absl import flags
 from sid_jax import command, presets
 from sid_jax.cli import processes
 from sid_jax.errors import UserError
+from sid_jax.paths import as_path
 from sid_jax.recommend.config import SETTINGS
 from sid_jax.signals import training_stopped
 
@@ -52,7 +52,7 @@ def _main(words: list[str]) -> None:
         return
     if _WORKDIR.value is None:
         raise UserError("Flag --workdir must have a value: the run's folder")
-    workdir = Path(_WORKDIR.value)
+    workdir = as_path(_WORKDIR.value)
     processes.join()
     if _COMPARE.value is None:
         from sid_jax.recommend.run import run

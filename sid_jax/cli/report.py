@@ -6,12 +6,11 @@ sid-jax report exports/items --out=items.html
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from absl import flags
 
 from sid_jax import command
 from sid_jax.errors import UserError
+from sid_jax.paths import as_path
 
 _OUT = flags.DEFINE_string("out", None, "The page to write. Default: report.html in the export's folder.")
 
@@ -26,4 +25,4 @@ def _main(words: list[str]) -> None:
         raise UserError(f"name one export, as in sid-jax report exports/items; found {len(words)} names")
     from sid_jax.report.run import write_report
 
-    write_report(Path(words[0]), Path(_OUT.value) if _OUT.value else None)
+    write_report(as_path(words[0]), as_path(_OUT.value) if _OUT.value else None)

@@ -5,12 +5,11 @@ sid-jax tokens exports/ml100k --out=tokens/ml100k --vocabulary=128256
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from absl import flags
 
 from sid_jax import command
 from sid_jax.errors import UserError
+from sid_jax.paths import as_path
 from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
 
 _OUT = flags.DEFINE_string("out", None, "The folder to write. It must be empty, or not exist yet.", required=True)
@@ -34,4 +33,4 @@ def _main(words: list[str]) -> None:
         raise UserError("name one export: sid-jax tokens exports/NAME --out=DIR")
     from sid_jax.tokens.write import write_tokens
 
-    write_tokens(Path(words[0]), Path(_OUT.value), pattern=_PATTERN.value, first_id=_VOCABULARY.value)
+    write_tokens(as_path(words[0]), as_path(_OUT.value), pattern=_PATTERN.value, first_id=_VOCABULARY.value)

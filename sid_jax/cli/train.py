@@ -8,13 +8,12 @@ and elsewhere with --coordinator_address, --num_processes and --process_id.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from absl import flags
 
 from sid_jax import command, presets
 from sid_jax.cli import processes
 from sid_jax.config import SETTINGS
+from sid_jax.paths import as_path
 from sid_jax.signals import training_stopped
 
 _CONFIG = command.config_flag(presets.QUANTIZER)
@@ -32,5 +31,5 @@ def _main(started: float) -> None:
     from sid_jax.training.quantizer import train
 
     processes.join()
-    if train(_CONFIG.value, Path(_WORKDIR.value), started=started) is None:
+    if train(_CONFIG.value, as_path(_WORKDIR.value), started=started) is None:
         raise training_stopped()

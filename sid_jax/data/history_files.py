@@ -13,8 +13,9 @@ import pyarrow as pa
 from sid_jax.data.arrow_columns import encoded_ids, refuse_nulls
 from sid_jax.data.histories import Histories, offsets_of
 from sid_jax.data.id_lists import catalog_rows, read_lines, refuse_strangers
-from sid_jax.data.tables import read_columns
+from sid_jax.data.tables import TABLE_ENDINGS, read_columns
 from sid_jax.errors import UserError, shown
+from sid_jax.paths import as_path
 
 ON_UNKNOWN = ("error", "skip")
 
@@ -58,7 +59,7 @@ def read_interactions(
     *,
     on_unknown: str = "error",
 ) -> Histories:
-    """Reads a .parquet or .csv file with a row for each interaction, in any order; else as `histories_of_table`.
+    """Reads .parquet or .csv files with a row for each interaction, in any order; else as `histories_of_table`.
 
     Ids in a .csv file are strings. Raises UserError also if the file cannot be read or lacks a column.
     """
@@ -67,6 +68,16 @@ def read_interactions(
         raise UserError(f"{path}: users, items and times must be in different columns, not {', '.join(names)}")
     table = read_columns(path, names[:2], guessed=names[2:])
     return histories_of_table(table, item_ids, *names, where=str(path), on_unknown=on_unknown)
+
+
+def read_histories(
+    text: str | Path, item_ids: np.ndarray, columns: tuple[str, str, str], *, on_unknown: str = "error"
+) -> Histories:
+    """Reads interactions from .parquet or .csv files or a folder of them, and otherwise sequences from a text file."""
+    path = as_path(text)
+    if path.suffix in TABLE_ENDINGS or path.is_dir():
+        return read_interactions(path, item_ids, *columns, on_unknown=on_unknown)
+    return read_sequences(path, item_ids, on_unknown=on_unknown)
 
 
 def histories_of_table(

@@ -15,13 +15,14 @@ from ml_collections import ConfigDict
 from sid_jax.data.arrays import as_ids, as_table, as_vectors, is_table
 from sid_jax.data.blocks import bad_rows, check_finite
 from sid_jax.data.histories import Histories, offsets_of
-from sid_jax.data.history_files import histories_of_table, in_catalog, read_interactions, read_sequences, refuse_or_skip
+from sid_jax.data.history_files import histories_of_table, in_catalog, read_histories, refuse_or_skip
 from sid_jax.data.id_lists import catalog_rows, check_cold, check_unique, read_item_list, refuse_strangers
 from sid_jax.data.join_parts import are_parts, set_of_parts
 from sid_jax.data.parts.files import read_ids
 from sid_jax.data.tables import exported_column
 from sid_jax.data.vector_set import LeftOut, VectorSet
 from sid_jax.errors import UserError, shown
+from sid_jax.paths import as_path
 
 USER_COLUMN, ITEM_COLUMN, TIME_COLUMN = "user_id", "item_id", "timestamp"
 _MOST_NAMED = 5
@@ -134,10 +135,7 @@ def as_histories(
     """
     names = (user_column, item_column, time_column)
     if isinstance(histories, (str, Path)):
-        path = Path(histories).expanduser()
-        if path.suffix in (".parquet", ".csv"):
-            return read_interactions(path, item_ids, *names, on_unknown=on_unknown)
-        return read_sequences(path, item_ids, on_unknown=on_unknown)
+        return read_histories(histories, item_ids, names, on_unknown=on_unknown)
     if isinstance(histories, Histories):
         return in_catalog(histories, item_ids, "histories: item", on_unknown)
     if is_table(histories):
@@ -197,7 +195,7 @@ def _ids(item_ids: Any, count: int) -> np.ndarray:
     if item_ids is None:
         return np.arange(count)
     if isinstance(item_ids, (str, Path)):
-        ids = read_ids(Path(item_ids).expanduser(), count, "vectors")
+        ids = read_ids(as_path(item_ids), count, "vectors")
     else:
         ids = as_ids(item_ids, "item_ids")
     if len(ids) != count:
@@ -259,7 +257,7 @@ def _column_ids(table: pa.Table, id_column: str) -> np.ndarray:
 def _cold(cold: Any, ids: np.ndarray) -> np.ndarray | None:
     """Returns `[N]` bool: which items are not trained on; None if there are none."""
     if isinstance(cold, (str, Path)):
-        return check_cold(read_item_list(Path(cold).expanduser(), ids), str(cold))
+        return check_cold(read_item_list(as_path(cold), ids), str(cold))
     mask = np.asarray(cold)
     if mask.dtype == bool:
         if mask.shape != ids.shape:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +29,7 @@ from sid_jax.data.tables import exported_column, read_own_tables
 from sid_jax.data.vector_files import read_vector_files
 from sid_jax.data.vector_set import VectorSet, digest_of
 from sid_jax.errors import UserError
+from sid_jax.paths import as_path
 
 _CHOICES = {"source": ("vectors", *CATALOGS), "view": VIEWS, "vectors": MOVIELENS_VECTORS}
 
@@ -70,7 +70,7 @@ def load_vectors(
     if data.layout is not None:
         check_finite(data.vectors, data.ids, data.source, data.layout)
     if data_config.cold_items:
-        path = Path(data_config.cold_items).expanduser()
+        path = as_path(data_config.cold_items)
         data = dataclasses.replace(data, cold=check_cold(read_item_list(path, data.ids), str(path)))
     if data_config.histories.source == "none":
         return data
@@ -154,7 +154,7 @@ def load_histories(
         return in_catalog(products.histories, item_ids, f"{products.source}: item")
     if not settings.path:
         raise UserError(f"{where}.path is empty: pass --{where}.path=FILE with the users' histories")
-    file = Path(settings.path).expanduser()
+    file = as_path(settings.path)
     if settings.source == "sequences":
         return read_sequences(file, item_ids)
     return read_interactions(file, item_ids, settings.user_column, settings.item_column, settings.time_column)

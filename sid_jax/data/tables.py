@@ -18,11 +18,14 @@ import pyarrow.parquet as pq
 
 from sid_jax.data.arrow_columns import ids_from_arrow, is_nested
 from sid_jax.data.id_lists import check_unique
-from sid_jax.data.parts.files import ending, find_files
+from sid_jax.data.listing import ending, find_files
 from sid_jax.data.text.template import clean, value_text
 from sid_jax.errors import UserError, reason
+from sid_jax.paths import as_path
 
 ENDINGS = (".parquet", ".csv", ".jsonl", ".jsonl.gz")
+# Of tables that are read column by column.
+TABLE_ENDINGS = (".parquet", ".csv")
 
 _GZIP = b"\x1f\x8b"
 _SETTINGS = ": set --config.data.id_column, .text_column and .columns to some of these"
@@ -82,12 +85,12 @@ def python_values(values: Values | np.ndarray) -> list[Any]:
 
 
 def read_columns(
-    path: Path, names: Sequence[str], *, guessed: Sequence[str] = (), advice: str = "", newlines: bool = False
+    path: str | Path, names: Sequence[str], *, guessed: Sequence[str] = (), advice: str = "", newlines: bool = False
 ) -> pa.Table:
-    """Returns columns of a .parquet or .csv file.
+    """Returns columns of .parquet or .csv files, one after another.
 
     Args:
-      path: the file.
+      path: of files, as of `find_files`.
       names: of the columns; those of a .csv file are text.
       guessed: of further columns whose type in a .csv file Arrow is to find out, such as numbers and times.
       advice: what an error that a column is missing says besides.
@@ -96,17 +99,25 @@ def read_columns(
     Raises:
       UserError: if the file is missing or damaged, or has no such column.
     """
-    if path.suffix not in (".parquet", ".csv"):
-        raise UserError(f"{path}: unknown kind of file {path.suffix!r}; give one of .parquet, .csv")
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; give a .parquet or .csv file")
+    kind = Path(path).suffix
+    if kind and kind not in TABLE_ENDINGS and not as_path(path).is_dir():
+        raise UserError(f"{path}: unknown kind of file {kind!r}; give one of {', '.join(TABLE_ENDINGS)}")
+    files = find_files(str(path), TABLE_ENDINGS)
+    tables = [_read_file(each, names, guessed, advice, newlines) for each in files]
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise UserError(f"{path}: its files' columns are of different types ({reason(error)})") from error
+
+
+def _read_file(path: Path, names: Sequence[str], guessed: Sequence[str], advice: str, newlines: bool) -> pa.Table:
     is_csv, wanted = path.suffix == ".csv", list(dict.fromkeys([*names, *guessed]))
     form = pa_csv.ParseOptions(newlines_in_values=newlines)
     try:
         _check_columns(path, wanted, csv_names(path, form) if is_csv else pq.read_schema(path).names, advice)
         if is_csv:
             return pa_csv.read_csv(path, parse_options=form, convert_options=as_text(names, guessed=guessed))
-        return pq.read_table(path, columns=wanted)
+        return pq.read_table(path, columns=wanted, partitioning=None)
     except (OSError, pa.ArrowException, UnicodeError) as error:
         raise UserError(
             f"{path}: not a readable {path.suffix} file ({reason(error)}); write it anew, in UTF-8"

@@ -21,6 +21,7 @@ from sid_jax.export.atomic import atomic_folder
 from sid_jax.export.codebooks import read_codebooks
 from sid_jax.export.manifest import content_of, read_manifest, read_measured, write_manifest, write_measured
 from sid_jax.ids.table import OWN_COLUMNS, IdTable
+from sid_jax.paths import as_path
 from sid_jax.precision import in_32_bits
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def load_export(folder: str | Path, *, verify: bool = False) -> Export:
     Raises:
       UserError: if a file is missing, damaged, or not what the manifest says.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     manifest = read_manifest(folder, verify=verify)
     files, retired = table_files(folder), folder / RETIRED_FILE
     stored = read_codebooks(folder)

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from sid_jax.errors import UserError, reason
 from sid_jax.export.torch_file import write_torch_file
+from sid_jax.paths import as_path
 
 _SAFETENSORS = "codebooks.safetensors"
 # Of every scaling; of vectors with parts there is a "filler" besides.
@@ -59,7 +60,7 @@ def read_codebooks(
     Raises:
       UserError: if the file is missing or corrupt.
     """
-    path = Path(folder) / _SAFETENSORS
+    path = as_path(folder) / _SAFETENSORS
     if not path.is_file():
         raise UserError(f"{path} is missing: {folder} is not a folder that an export wrote")
     try:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from sid_jax.data.arrow_columns import ids_from_arrow, refuse_nulls
 from sid_jax.data.id_lists import check_unique
+from sid_jax.data.listing import find_files
 from sid_jax.data.parts.arrays import open_npy
 from sid_jax.data.tables import as_text, csv_names
 from sid_jax.errors import UserError, reason, shown
@@ -23,6 +24,7 @@ from sid_jax.export.artifact import table_files
 from sid_jax.export.manifest import read_manifest
 from sid_jax.ids.convert import is_text
 from sid_jax.ids.table import IdTable
+from sid_jax.paths import as_path
 
 _LARGEST_CODE = np.iinfo(np.int32).max
 # LETTER (Wang et al., 2405.07314) and its kin write a code as a token whose letter tells the level.
@@ -43,7 +45,7 @@ def parse_id_source(text: str) -> tuple[Path, int]:
     Only a .json, .npy, .parquet or .csv file can be so followed; a path that exists as it stands is taken as it stands.
     """
     found = _SOURCE.fullmatch(text)
-    if found is None or Path(text).expanduser().exists():
+    if found is None or as_path(text).exists():
         return Path(text), 0
     return Path(found["path"]), int(found["offset"])
 
@@ -66,19 +68,21 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
       UserError: if the file is missing, damaged or of another kind; if there are no items, or two of one id; if the IDs
         are not of one length, or a code is not from 0 to 2^31 - 1; if ids are text and there is an offset.
     """
-    path = Path(path).expanduser()
-    id_column, files = None, [path]
-    if path.is_dir():
+    path, id_column = as_path(path), None
+    if path.is_dir() and ((path / "manifest.json").exists() or (path / "ids.parquet").exists()):
         id_column, files = _exported_id_column(path), table_files(path)
         path = files[0] if files else path / "ids.parquet"
+    else:
+        files = _table_files(path)
+        path = files[0]
     readers: dict[str, Callable[[], _Content]] = {
         ".parquet": lambda: _read_parquet(files, id_column),
-        ".csv": lambda: _read_csv(path),
+        ".csv": lambda: _read_csv(files),
         ".json": lambda: _read_json(path),
         ".npy": lambda: _read_npy(path),
     }
     if path.suffix not in readers or not path.is_file():
-        problem = f"unknown kind of file {path.suffix!r}" if path.exists() else "no such file or folder"
+        problem = f"unknown kind of file {path.suffix!r}" if path.is_file() else "no such file or folder"
         raise UserError(f"{path}: {problem}; give an export's folder, or a {', '.join(readers)} file")
     item_ids, codes, titles = readers[path.suffix]()
     _check_codes(codes, item_ids, path)
@@ -89,6 +93,17 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
     name = path.resolve().parent.name if path.name == "ids.parquet" or len(files) > 1 else path.stem
     columns = None if titles is None else {"title": titles}
     return IdTable(item_ids, codes.astype(np.int32), columns=columns, name=name, shared=True, check=False)
+
+
+def _table_files(path: Path) -> list[Path]:
+    """Returns the file of a table, or the several of one kind that a folder, a pattern or commas name."""
+    if path.is_file():
+        return [path]
+    several = path.is_dir() or bool(set("*?[,") & set(str(path)))
+    files = find_files(str(path), (".parquet", ".csv")) if several else []
+    if len({each.suffix for each in files}) > 1:
+        raise UserError(f"{path}: has .parquet and .csv files; name those of one kind")
+    return files or [path]
 
 
 def _exported_id_column(folder: Path) -> str:
@@ -131,7 +146,19 @@ def _codes_from_arrow(column: pa.ChunkedArray, item_ids: np.ndarray, path: Path)
     return codes.to_numpy().reshape(len(item_ids), -1)
 
 
-def _read_csv(path: Path) -> _Content:
+def _read_csv(files: Sequence[Path]) -> _Content:
+    path, table = files[0], pa.concat_tables(map(_csv_columns, files))
+    item_ids = _numbers_if_whole(table.column(0).to_pylist())
+    codes = [text.replace("-", " ").split() for text in table.column(1).to_pylist()]
+    for item, each in zip(item_ids.tolist(), codes, strict=True):
+        if not all(map(_WHOLE_CODE.fullmatch, each)):
+            raise UserError(f"{path}: item {item!r} has {shown(' '.join(each))}; write codes as 12 4 91 or 12-4-91")
+    _check_lengths(np.array([len(each) for each in codes], np.int64), item_ids, path)
+    return item_ids, np.array([list(map(int, each)) for each in codes], object), None
+
+
+def _csv_columns(path: Path) -> pa.Table:
+    """Returns the column of items and that of Semantic IDs, as text."""
     try:
         names = csv_names(path)
         name = next((name for name in ("semantic_id", "sid") if name in names[1:]), None)
@@ -142,13 +169,7 @@ def _read_csv(path: Path) -> _Content:
         raise UserError(f"{path}: not a readable .csv file ({reason(error)}); write it anew") from error
     for column in (0, 1):
         refuse_nulls(table.column(column), f"{path}: column {table.column_names[column]!r}")
-    item_ids = _numbers_if_whole(table.column(0).to_pylist())
-    codes = [text.replace("-", " ").split() for text in table.column(1).to_pylist()]
-    for item, each in zip(item_ids.tolist(), codes, strict=True):
-        if not all(map(_WHOLE_CODE.fullmatch, each)):
-            raise UserError(f"{path}: item {item!r} has {shown(' '.join(each))}; write codes as 12 4 91 or 12-4-91")
-    _check_lengths(np.array([len(each) for each in codes], np.int64), item_ids, path)
-    return item_ids, np.array([list(map(int, each)) for each in codes], object), None
+    return table.rename_columns(["item", "semantic_id"])
 
 
 def _read_json(path: Path) -> _Content:

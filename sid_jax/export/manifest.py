@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from sid_jax.errors import UserError, reason
+from sid_jax.paths import as_path
 from sid_jax.settings import RENAMED
 from sid_jax.whole_file import write_json
 
@@ -81,7 +82,7 @@ def read_manifest(folder: str | Path, *, verify: bool = False) -> dict[str, Any]
       UserError: if the manifest is missing, is not the JSON that an export writes, or is of another format version; or
         if a file is missing or has changed since.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     manifest = _parse(folder / _NAME)
     if verify and manifest.get("digest", _digest(manifest)) != _digest(manifest):
         raise UserError(f"{folder / _NAME} was edited since it was exported (its digest differs): export again")

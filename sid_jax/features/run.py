@@ -23,6 +23,7 @@ from sid_jax.features.kinds import KINDS, Features, fit_features, load_features
 from sid_jax.ids.convert import comparable
 from sid_jax.ids.table import IdTable
 from sid_jax.messages import Messages
+from sid_jax.paths import as_path
 
 FEATURES_FILE = "features.parquet"
 _COUNTS = "impressions"
@@ -90,7 +91,7 @@ def read_features(folder: str | Path) -> Features:
     Raises:
       UserError: if the folder is not what its manifest says.
     """
-    return _read_fitted(Path(folder))[1]
+    return _read_fitted(as_path(folder))[1]
 
 
 def read_item_rows(folder: str | Path) -> tuple[np.ndarray, ItemRows]:
@@ -100,7 +101,7 @@ def read_item_rows(folder: str | Path) -> tuple[np.ndarray, ItemRows]:
       UserError: if the folder is not what its manifest says.
     """
     read_manifest(folder, verify=True)
-    table = pq.read_table(Path(folder) / FEATURES_FILE)
+    table = pq.read_table(as_path(folder) / FEATURES_FILE)
     lists = table["rows"].combine_chunks()
     # Copies, since Arrow's own arrays cannot be written to, of which PyTorch warns.
     return ids_as_array(table.column(0)), ItemRows(np.array(lists.offsets, np.int64), np.array(lists.values, np.int32))
@@ -117,7 +118,7 @@ def _read_fitted(folder: Path) -> tuple[str, Features, dict[str, Any]]:
 
 def _id_column(ids: str) -> str:
     """Returns what an export calls its column of ids; "item_id" elsewhere."""
-    path = parse_id_source(ids)[0].expanduser()
+    path = as_path(parse_id_source(ids)[0])
     return read_manifest(path)["schema"]["id_column"] if path.is_dir() else "item_id"
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from sid_jax.errors import UserError, reason
 from sid_jax.ids.convert import code_type
+from sid_jax.paths import as_path
 
 TRIE_FILE = "trie.npz"
 
@@ -148,7 +149,7 @@ def read_trie(path: str | Path) -> Trie:
     Raises:
       UserError: if the file is missing, holds anything pickled, or is not the trie of an ID table.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file; give the {TRIE_FILE} of an export")
     try:

@@ -25,6 +25,7 @@ from sid_jax.errors import UserError
 from sid_jax.export.atomic import atomic_folder
 from sid_jax.export.manifest import read_manifest, write_manifest
 from sid_jax.ids.table import OWN_COLUMNS, IdTable
+from sid_jax.paths import as_path
 from sid_jax.recommend.config import default_config
 from sid_jax.recommend.data.candidates import Candidates
 from sid_jax.settings import fill
@@ -154,7 +155,7 @@ def read_recommender(folder: str | Path, *, verify: bool = False) -> TrainedReco
     Raises:
       UserError: if a file is missing or damaged.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     manifest = read_manifest(folder, verify=verify)
     if manifest.get("kind") != KIND:
         raise UserError(f"{folder} holds no recommender, but an export: load it with sid_jax.load")

@@ -15,6 +15,7 @@ import numpy as np
 
 from sid_jax.errors import UserError
 from sid_jax.messages import Messages
+from sid_jax.paths import file_to_write
 from sid_jax.report.gather import Gathered, gather, read_rows
 from sid_jax.report.layout import COLORS
 from sid_jax.report.shown import Shown, shown_items, title_of
@@ -42,7 +43,7 @@ def write_report(folder: Path, out: Path | None = None, *, messages: Messages | 
     # Here, because bokeh takes a second to import, which the rest of the package does without.
     from sid_jax.report.plots import plots
 
-    out = out or folder / REPORT_FILE
+    out = file_to_write(out or folder / REPORT_FILE)
     gathered = gather(folder)
     shown = shown_items(gathered)
     text = _page(gathered, verdict(gathered.manifest, gathered.measured), shown, plots(gathered, shown))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
 from sid_jax.messages import Messages
 from sid_jax.metrics.codes import max_distinct_rate, perplexity_of_counts, usage_of_counts
+from sid_jax.paths import typed
 from sid_jax.training.checkpoints import open_checkpoints
 from sid_jax.training.corpus import ResidentCorpus, StreamedCorpus, durations_of, open_corpus
 from sid_jax.training.evaluate import Evaluation, evaluate
@@ -116,7 +118,9 @@ def train_quantizer(
         if step not in (None, ended.step):
             messages.line(f"The best checkpoint is that of step {step:,}{': export takes it' * bool(workdir)}.")
         if workdir:
-            messages.line(f"Next: sid-jax export --workdir={workdir} --out=exports/{workdir.name}")
+            messages.line(
+                f"Next: sid-jax export --workdir={typed(workdir)} --out={shlex.quote(f'exports/{workdir.name}')}"
+            )
     return TrainedRun(config, data, job.recipe, state, step or ended.step, ended.records)
 
 

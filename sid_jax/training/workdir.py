@@ -11,6 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from sid_jax.data.layout import Layout
+from sid_jax.data.listing import whole_names
 from sid_jax.errors import UserError, reason
 from sid_jax.locks import LOCK_FILE, alone
 from sid_jax.settings import differences, fill
@@ -18,6 +19,9 @@ from sid_jax.training.processes import agreed, gather_texts, is_first
 from sid_jax.whole_file import write_json
 
 RUN_FILE = "run.json"
+
+# Settings that name files, in whichever section.
+_PATHS = ("path", "ids_path", "cold_items", "cache_dir")
 
 # Where the data lies may change between two starts of a run; that it is the same data is checked by its fingerprint.
 # How IDs are made unique is the export's business, and who is told of the run changes nothing in it.
@@ -69,7 +73,7 @@ def claimed_workdir(
         _refuse_different_processes(config, fingerprint, free_to_change)
     about = {"data_shape": data_shape, "num_left_out": num_left_out} if data_shape else {}
     parts = {} if layout is None else {"parts": layout.to_dicts()}
-    content = {"config": config.to_dict(), "data_fingerprint": fingerprint, **about, **parts}
+    content = {"config": _with_whole_paths(config.to_dict()), "data_fingerprint": fingerprint, **about, **parts}
     with alone_in(workdir):
         with agreed():
             if is_first():
@@ -124,6 +128,17 @@ def _refuse_different_processes(config: ConfigDict, fingerprint: str, free_to_ch
             raise UserError(
                 f"process {number} has other data than process 0 (vectors, ids or histories differ): give all the same"
             )
+
+
+def _with_whole_paths(settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns settings whose paths mean the same from another working directory, as an export may be started from."""
+    whole: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            whole[name] = _with_whole_paths(value)
+        else:
+            whole[name] = whole_names(value) if name in _PATHS and isinstance(value, str) else value
+    return whole
 
 
 def read_run(workdir: Path, config: ConfigDict) -> tuple[ConfigDict, str]:
@@ -185,7 +200,7 @@ def _refuse_another_run(
     there, known_fingerprint = read_run(workdir, defaults)
     changed = [
         f"{name}: {old!r} there, {new!r} now"
-        for name, old, new in differences(there.to_dict(), config.to_dict())
+        for name, old, new in differences(_with_whole_paths(there.to_dict()), _with_whole_paths(config.to_dict()))
         if name not in free_to_change
     ]
     if changed:

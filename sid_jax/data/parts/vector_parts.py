@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from sid_jax.data.layout import Layout
+from sid_jax.data.listing import ending, find_files, find_ids_files
 from sid_jax.data.parts.arrays import ArrayRecords, Npy, Npz, Safetensors
-from sid_jax.data.parts.files import IdReader, ending, find_files, find_ids_files, id_offsets
+from sid_jax.data.parts.files import IdReader, id_offsets
 from sid_jax.data.parts.part import Columns, Kind, Look, Part
 from sid_jax.data.parts.tables import Arrow, Parquet
 from sid_jax.errors import UserError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -12,6 +11,7 @@ from sid_jax.data.histories import Histories, keep_active
 from sid_jax.data.load import load_histories, load_vectors
 from sid_jax.errors import UserError
 from sid_jax.export.id_tables import parse_id_source, read_id_table
+from sid_jax.paths import file_to_write
 from sid_jax.recommend.config import MADE_IDS
 from sid_jax.recommend.data.quantizer import quantizer_config
 from sid_jax.streams import stream_rng
@@ -133,7 +133,7 @@ def draw_cold_items(config: ConfigDict, amount: float) -> int:
     """
     if not config.data.cold_items:
         raise UserError("--draw_cold needs a file to write to: --config.data.cold_items=cold.txt")
-    path = Path(config.data.cold_items).expanduser()
+    path = file_to_write(config.data.cold_items)
     item_ids = _catalog(config)
     histories = keep_active(
         load_histories(

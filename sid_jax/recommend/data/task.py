@@ -16,6 +16,7 @@ from sid_jax.data.load import load_histories, load_vectors
 from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.ids.table import IdTable
 from sid_jax.ids.trie import Trie
+from sid_jax.paths import as_path
 from sid_jax.recommend.config import MADE_IDS
 from sid_jax.recommend.data.candidates import Candidates
 from sid_jax.recommend.data.content import content_of
@@ -126,4 +127,4 @@ def divide(config: ConfigDict, histories: Histories) -> Split:
     """Returns histories without the users who have too few interactions, divided; `config.data` says who is cold."""
     histories = keep_active(histories, config.data.min_interactions)
     cold = config.data.cold_items
-    return leave_one_out(histories, read_item_list(Path(cold).expanduser(), histories.item_ids) if cold else None)
+    return leave_one_out(histories, read_item_list(as_path(cold), histories.item_ids) if cold else None)

@@ -30,6 +30,7 @@ from sid_jax.ids.table import IdTable
 from sid_jax.messages import Messages
 from sid_jax.metrics.codes import distinct_rate, usage
 from sid_jax.models.rqvae import RQVAE
+from sid_jax.paths import as_path
 from sid_jax.quantize.codebooks import count_codes, revive_codewords
 from sid_jax.quantize.losses import squared_error
 from sid_jax.recommend.config import default_config
@@ -84,7 +85,7 @@ def train_jointly(
     with agreed():
         refuse_several("Joint training")
     messages = Messages.to_console(console)
-    ids = train_ids(config, workdir, console) if config.ids == "rqvae" else Path(config.ids).expanduser()
+    ids = train_ids(config, workdir, console) if config.ids == "rqvae" else as_path(config.ids)
     job = _JointJob(config, load_tokenizer(config, ids), quiet)
     state = _train(job, workdir / JOINT_FOLDER, messages)
     if state is None:

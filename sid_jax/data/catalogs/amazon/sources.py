@@ -21,6 +21,7 @@ from sid_jax.data.histories import Histories, offsets_of
 from sid_jax.data.history_files import read_sequences
 from sid_jax.data.tables import read_own_tables, read_records
 from sid_jax.errors import UserError, reason
+from sid_jax.paths import as_path
 
 # What a product's text is made of, unless somebody asks for other columns.
 TEXT_COLUMNS = ("title", "brand", "categories")
@@ -109,9 +110,9 @@ def load_amazon(source: str, path: str = "", cache_dir: str = "", *, core: int =
       UserError: if the named folder or the cache is damaged, the cache cannot be written, or nothing can be reached.
     """
     name = AmazonName.of(source)
-    if path and _is_prepared(Path(path).expanduser()):
-        return _read_prepared(Path(path).expanduser())
-    files = _find(Path(path).expanduser(), name) if path else None
+    if path and _is_prepared(as_path(path)):
+        return _read_prepared(as_path(path))
+    files = _find(as_path(path), name) if path else None
     folder = cache_folder(cache_dir) / f"{source}-core{core}-{_VERSION}"
     if files:
         folder = folder.with_name(f"{folder.name}-{_digest(files)}")

@@ -25,6 +25,7 @@ from sid_jax.data.catalogs.store import (
     write_tables,
 )
 from sid_jax.errors import UserError
+from sid_jax.paths import as_path
 
 RECBOLE = Download("recbole==1.2.1", "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407")
 
@@ -116,7 +117,7 @@ def load_movielens(path: str = "", cache_dir: str = "", size: str = "100k") -> M
       UserError: if the named path or the cache is damaged, the cache cannot be written, or no source can be reached.
     """
     if path:
-        return _complete(EDITIONS[size].read(Path(path).expanduser()), size)
+        return _complete(EDITIONS[size].read(as_path(path)), size)
     folder = cache_folder(cache_dir) / _CACHE_NAME.format(size=size)
     if not folder.exists():
         _prepare(folder, size)
