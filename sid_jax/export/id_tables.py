@@ -28,7 +28,9 @@ from sid_jax.paths import as_path
 
 _LARGEST_CODE = np.iinfo(np.int32).max
 # LETTER (Wang et al., 2405.07314) and its kin write a code as a token whose letter tells the level.
-_TOKEN = re.compile(r"<[A-Za-z]+_([0-9]{1,18})>")
+_TOKEN = re.compile(r"<(?:[A-Za-z]+_)+([0-9]{1,18})>")
+# Between codes of a .csv file: ours, and those of a list as pandas writes it.
+_BETWEEN_CODES = re.compile(r"[-,\[\]()\s]+")
 # As Python writes whole numbers, so that nothing is lost ("007" stays text), and within int64.
 _WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")
 _WHOLE_CODE = re.compile(r"[0-9]{1,18}")
@@ -149,7 +151,7 @@ def _codes_from_arrow(column: pa.ChunkedArray, item_ids: np.ndarray, path: Path)
 def _read_csv(files: Sequence[Path]) -> _Content:
     path, table = files[0], pa.concat_tables(map(_csv_columns, files))
     item_ids = _numbers_if_whole(table.column(0).to_pylist())
-    codes = [text.replace("-", " ").split() for text in table.column(1).to_pylist()]
+    codes = [_BETWEEN_CODES.sub(" ", text).split() for text in table.column(1).to_pylist()]
     for item, each in zip(item_ids.tolist(), codes, strict=True):
         if not all(map(_WHOLE_CODE.fullmatch, each)):
             raise UserError(f"{path}: item {item!r} has {shown(' '.join(each))}; write codes as 12 4 91 or 12-4-91")
