@@ -10,13 +10,11 @@ import math
 from pathlib import Path
 
 import faiss
-import jax.numpy as jnp
 import numpy as np
 
 import sid_jax
 from sid_jax.config import default_config
 from sid_jax.data.load import load_vectors
-from sid_jax.data.scaling import normalize
 from sid_jax.training.workdir import read_run
 
 
@@ -28,14 +26,15 @@ def main() -> None:
     arguments = parser.parse_args()
     export = sid_jax.load(arguments.export)
     config = read_run(arguments.workdir, default_config())[0]
-    inputs = np.asarray(normalize(jnp.asarray(load_vectors(config.data).vectors), config.data.unit_norm))
+    vectors = load_vectors(config.data).vectors
     sizes = export.metrics["codebook_size"]
     bits = [int(math.log2(size)) for size in sizes]
     if any(2**bit != size for bit, size in zip(bits, sizes, strict=True)):
         parser.error(f"faiss needs powers of 2 for the codebook sizes, not {sizes}")
 
     codes = export.table.codes
-    report("this export", inputs, np.asarray(export.model.reconstruct(codes)), codes)
+    inputs, reconstructions = map(np.array, export.model.compared(vectors, codes))
+    report("this export", inputs, reconstructions, codes)
     sizes_in_bits = faiss.UInt64Vector()
     for bit in bits:
         sizes_in_bits.push_back(bit)

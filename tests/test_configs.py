@@ -118,8 +118,11 @@ def test_a_preset_trains_as_it_did_before_the_defaults_were_a_recipe(name):
     kind = "recommend" if name.split(":")[0] in ("recommend", "joint") else "config"
     before = BEFORE["defaults"][kind] | BEFORE["presets"][name]
     before = {setting: tuple(value) if isinstance(value, list) else value for setting, value in before.items()}
+    # The IDs of few films follow genres and ratings too, unless told otherwise.
+    few = name.startswith(("ml100k", "movielens:1m", "movielens:latest-small"))
     # The decoder was the default, and the one recommender for these data.
-    now = flat(preset(f"{name},decoder" if name.startswith("recommend:") else name))
+    then = "text" if few else "decoder" if name.startswith("recommend:") else ""
+    now = flat(preset(f"{name},{then}" if then else name))
     changed = {setting for setting in before if now[setting] != before[setting]}
     allowed = OF_GUMBEL if now.get("model.quantization_method") != "gumbel_softmax" else set()
     if kind == "recommend" and "beauty" in name:
@@ -130,6 +133,14 @@ def test_a_preset_trains_as_it_did_before_the_defaults_were_a_recipe(name):
         assert all(now[setting] == recipe[setting] for setting in allowed - of_run)
     assert changed <= allowed
     assert {setting.removeprefix("quantizer.") for setting in set(now) - set(before)} <= SINCE | ADDED
+
+
+@pytest.mark.parametrize("name", ["ml100k:gumbel", "movielens:1m", "movielens:latest-small,quick"])
+def test_few_films_have_text_genres_and_behavior_unless_told_otherwise(name):
+    changed = {field for field, *_ in differences(preset(f"{name},text").to_dict(), preset(name).to_dict())}
+    assert changed == {"data.parts", "data.histories.source", "data.collaborative_weight"}
+    assert preset(name).data.histories.source == preset(name).data.source
+    assert not preset("movielens:25m").data.parts
 
 
 @pytest.mark.parametrize("name", PRESETS)

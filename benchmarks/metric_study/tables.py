@@ -67,7 +67,8 @@ def _trained(family: str, model: str, unique: str = "relocate", config: str = "m
 
     def make(world: World, folder: Path) -> Made:
         run = folder / model
-        chosen = runpy.run_path(str(_CONFIGS / f"{config}.py"))["get_config"]()
+        get_config = runpy.run_path(str(_CONFIGS / f"{config}.py"))["get_config"]
+        chosen = get_config("text") if config == "ml100k" else get_config()
         common = {
             "data__source": "movielens-100k",
             "data__path": world.path,

@@ -55,8 +55,9 @@ def vector_set(
         any order if a column is called `settings.id_column`.
       histories: as of `as_histories`, for IDs that follow behavior too; None for those that `settings.histories` names.
       cold: items that are not trained on: `[N]` bool, item ids, or a path, as of `settings.cold_items`.
-      settings: the `data` section of a config. Where something is given here, its settings of that are not used. With
-        `on_bad_rows="drop"` rows that are not finite are left out.
+      settings: the `data` section of a config. Where something is given here, its settings of that are not used; nor
+        are parts and histories of a named catalog where vectors are. With `on_bad_rows="drop"` rows that are not finite
+        are left out.
       weights: of parts, by name.
       on_unknown: as of `as_histories`.
       with_partners, with_collaborative, resident_bytes: as of `data.load.load_vectors`.
@@ -82,11 +83,12 @@ def vector_set(
         cold = settings.cold_items
     if cold is not None:
         data = dataclasses.replace(data, cold=_cold(cold, data.ids))
-    if settings.parts and not are_parts(vectors):
+    of_catalog = settings.source != "vectors"
+    if settings.parts and not are_parts(vectors) and not of_catalog:
         data = add_parts(data, settings)
     if not from_path or data.layout is not None:
         data = _finite(data, settings.on_bad_rows)
-    if histories is None and settings.histories.source == "none":
+    if histories is None and (settings.histories.source == "none" or settings.histories.source == settings.source):
         return data
     source = ""
     if histories is not None:

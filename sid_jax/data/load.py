@@ -100,7 +100,8 @@ def with_histories(
     """
     if data.id_name == "user_id":
         raise UserError(
-            "config.data.histories.source says which items go together; config.data.view=user is not of items"
+            "config.data.histories.source says which items go together; config.data.view=user is not of items: set it "
+            "to none (the preset ml100k:text does)"
         )
     settings = data_config.histories
     if histories is None:

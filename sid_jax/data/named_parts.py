@@ -75,6 +75,11 @@ def add_parts(data: VectorSet, settings: ConfigDict) -> VectorSet:
     named = parse_parts(settings.parts)
     if not named:
         return data
+    if data.id_name == "user_id":
+        raise UserError(
+            "config.data.parts are of items, and config.data.view=user is not: leave them empty, as the preset "
+            "ml100k:text does"
+        )
     first = main_part(settings)
     fitted = {first: fit_part(first, data.vectors, 1.0, unit_norm=settings.unit_norm)}
     for part in named:

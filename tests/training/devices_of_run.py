@@ -19,7 +19,7 @@ from sid_jax.training.step import train_steps
 
 def compare(method: str, cache_dir: str) -> None:
     """Trains for 100 steps on each, and raises AssertionError if losses, or codes from one state, are not the same."""
-    config = get_config(method)
+    config = get_config(f"{method},text")
     config.data.cache_dir = cache_dir
     vectors = load_vectors(config.data).vectors
     durations = Durations.of(config.train, len(vectors))
