@@ -11,6 +11,7 @@ from scipy import sparse
 
 from sid_jax.data.histories import Histories, item_counts
 from sid_jax.recommend.batch import HistoryBatch, history_shares
+from sid_jax.recommend.data.transitions import transition_graph
 
 
 class Popularity:
@@ -126,31 +127,14 @@ class Transitions:
     _DECAY = 0.65
 
     def __init__(self, train: Histories):
-        counts = np.maximum(item_counts(train), 1)
-        from_items, to_items = (sparse.diags_array(counts**-power) for power in (self._FROM_POWER, self._TO_POWER))
-        forward = _transitions(train, self._GAP_DECAY)
-        self._graph = sparse.csr_array(from_items @ (forward + self._BACK * forward.T) @ to_items)
+        self._graph = transition_graph(
+            train, gap_decay=self._GAP_DECAY, back=self._BACK, from_power=self._FROM_POWER, to_power=self._TO_POWER
+        )
 
     def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:
         """Returns the items with the highest sums, `[B, count]` int32, ties to the lowest; -1 where nothing follows."""
         scores = _recent(batch, self._graph.shape[0], self._DECAY) @ self._graph
         return top_items(scores.toarray(), count, exclude)
-
-
-# Places between two items from which on no transition is counted: .9 to this power is nearly 0.
-_LONGEST_GAP = 60
-
-
-def _transitions(train: Histories, gap_decay: float) -> sparse.csr_array:
-    """Returns `[N, N]` float64: how often an item comes after another, `gap_decay` ** the number of places between."""
-    users = np.repeat(np.arange(len(train)), train.lengths)
-    graph = sparse.csr_array((len(train.item_ids),) * 2)
-    for gap in range(1, min(int(train.lengths.max(initial=0)), _LONGEST_GAP + 1)):
-        first = np.flatnonzero(users[:-gap] == users[gap:])
-        one, other = train.items[first], train.items[first + gap]
-        weights = np.where(one == other, 0.0, gap_decay ** (gap - 1))
-        graph = graph + sparse.csr_array((weights, (one, other)), shape=graph.shape)
-    return graph
 
 
 def cosine_neighbors(train: Histories, num_neighbors: int, shrinkage: float = 0.0) -> sparse.csr_array:

@@ -1,0 +1,47 @@
+"""The graph of which items follow which in histories."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from sid_jax.data.histories import Histories, item_counts
+
+# Places between two items from which on no transition is counted: .9 to this power is nearly 0.
+_LONGEST_GAP = 60
+
+
+def transition_graph(
+    train: Histories, *, gap_decay: float, back: float, from_power: float, to_power: float, next_bonus: float = 0.0
+) -> sparse.csr_array:
+    """Returns how strongly each item speaks for each other one to follow it, `[N, N]` float64.
+
+    The strength is (forward + back * backward) / (count of the one ** from_power * count of the other ** to_power),
+    where each pair of a history counts `gap_decay` ** the number of places between. An item never follows itself.
+
+    Args:
+      train: histories of N items.
+      gap_decay: how much less a transition counts for each place between.
+      back: how much one that goes back counts, as a share of one that goes forward.
+      from_power, to_power: what items' numbers of interactions are raised to.
+      next_bonus: added to the count of an item that comes directly after another.
+    """
+    counts = np.maximum(item_counts(train), 1)
+    from_items, to_items = (sparse.diags_array(counts**-power) for power in (from_power, to_power))
+    forward = _pairs(train, 1, _LONGEST_GAP, gap_decay)
+    graph = forward + back * forward.T
+    if next_bonus:
+        graph = graph + next_bonus * _pairs(train, 1, 1, gap_decay)
+    return sparse.csr_array(from_items @ graph @ to_items)
+
+
+def _pairs(train: Histories, first_gap: int, last_gap: int, gap_decay: float) -> sparse.csr_array:
+    """Returns `[N, N]` float64: how often an item comes after another, `gap_decay` ** the number of places between."""
+    users = np.repeat(np.arange(len(train)), train.lengths)
+    graph = sparse.csr_array((len(train.item_ids),) * 2)
+    for gap in range(first_gap, min(int(train.lengths.max(initial=0)), last_gap + 1)):
+        first = np.flatnonzero(users[:-gap] == users[gap:])
+        one, other = train.items[first], train.items[first + gap]
+        weights = np.where(one == other, 0.0, gap_decay ** (gap - 1))
+        graph = graph + sparse.csr_array((weights, (one, other)), shape=graph.shape)
+    return graph
