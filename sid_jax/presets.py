@@ -152,16 +152,20 @@ def set_scorer(config: ConfigDict) -> None:
     """Sets the model that scores all items, and training that ends by itself: one set of settings for any data."""
     config.model.kind = "scorer"
     config.model.features = 64
-    config.model.num_layers = 1
-    config.model.num_heads = 1
+    config.model.num_layers = 2
+    config.model.num_heads = 2
     config.model.hidden = 256
+    config.model.content_hidden = 0
+    config.model.item_dropout = 0.2
+    config.model.members = 2
     config.model.dropout = 0.3
+    config.train.label_smoothing = 0.05
     config.train.batch_size = 64
     config.train.learning_rate = 2e-3
     # A constant rate and an average of the parameters need no end that is known before: validation ends training.
     config.train.learning_rate_schedule = "constant"
     config.train.average_epochs = 3.0
-    config.train.num_epochs = 100.0
+    config.train.num_epochs = 36.0
     config.train.patience = 2
     config.train.eval_every_epochs = 5.0
     config.eval.validation_users = 0

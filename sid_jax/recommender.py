@@ -35,7 +35,8 @@ class Recommender:
 
     `fit` trains a transformer on interaction histories. An item's vector is the sum of embeddings of its codes, a map
     of its content vector and an embedding of its own; its score is the product with what the transformer knows of the
-    history. `GenerativeRecommender` generates IDs instead.
+    history. What followed the history's items in training, similar content and popularity are added to the scores, with
+    weights that the validation finds. `GenerativeRecommender` generates IDs instead.
 
         recommender = Recommender(tokenizer).fit(histories, vectors=vectors)
         recommender.recommend(["sku-7", "sku-42"], k=10)
@@ -144,7 +145,7 @@ class Recommender:
         run = train_recommender(config, task, folder, messages=messages)
         if not run.finished:
             raise KeyboardInterrupt("training was interrupted")
-        self._set(TrainedRecommender(config, task.candidates, named_params(run.ranker.params), run.step))
+        self._set(TrainedRecommender(config, run.candidates, named_params(run.ranker.params), run.step))
         self._task = task
         return self
 
@@ -276,7 +277,7 @@ class Recommender:
           item: the id of an item that can be recommended.
 
         Returns:
-          The score and the share of each part of the item's vector; see `Explanation`.
+          The score and the share of each part of the item's vector and each term; see `Explanation`.
 
         Raises:
           UserError: if the model generates IDs, no item of the history is known, or the item cannot be recommended.

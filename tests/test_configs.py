@@ -103,7 +103,7 @@ SINCE = {"data.parts", "train.part_dropout", "model.block"}
 SINCE |= {f"esasrec.{setting}" for setting in preset("recommend:beauty").esasrec}
 # Settings of the scorer, and of training that ends by itself.
 ADDED = {
-    *(f"model.{name}" for name in ("item_parts", "content_hidden", "code_pairs", "item_dropout")),
+    *(f"model.{name}" for name in ("item_parts", "content_hidden", "code_pairs", "item_dropout", "members", "blend")),
     "sasrec.label_smoothing",
     *(f"train.{name}" for name in ("loss", "num_negatives", "label_smoothing", "patience", "average_epochs")),
 }

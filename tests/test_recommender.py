@@ -17,6 +17,7 @@ from sid_jax.errors import UserError
 from sid_jax.ids.table import IdTable
 from sid_jax.loading import load
 from sid_jax.recommend import ranker as ranker_module
+from sid_jax.recommend.config import TERMS
 from sid_jax.recommend.run import run
 from sid_jax.recommend.training import loop
 from sid_jax.recommender import GenerativeRecommender, Recommender, load_recommender
@@ -347,7 +348,7 @@ def test_an_explanation_says_what_each_part_of_an_item_adds_to_its_score(scored)
     found = {each.item_id: each.score for each in scored.recommend(history, k=NUM_ITEMS, exclude_seen=False)}
     told = [scored.explain(history, item) for item in ("sku-6", "sku-40")]
     for each in told:
-        assert set(each.shares) == {"item", "codes", "content"}
+        assert set(each.shares) == {"item", "codes", "content", *TERMS}
         assert each.score == pytest.approx(found[each.item_id], abs=1e-4)
     # The shares' sums differ as the logits do.
     first, second = (sum(each.shares.values()) for each in told)

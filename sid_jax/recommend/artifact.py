@@ -2,7 +2,7 @@
 
 `manifest.json` has the settings, the versions and each file's SHA-256; `ids.parquet` the ID table with titles;
 `parameters.safetensors` the model's parameters; `items.safetensors` the items' popularity counts, which of them are
-cold and, where the model or cold items ask for them, their content vectors.
+cold and, where the model or cold items ask for them, their content vectors; and what is blended into scores.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from sid_jax.export.manifest import read_manifest, write_manifest
 from sid_jax.ids.table import OWN_COLUMNS, IdTable
 from sid_jax.paths import as_path
 from sid_jax.recommend.config import default_config
+from sid_jax.recommend.data.blend import Blend
 from sid_jax.recommend.data.candidates import Candidates
 from sid_jax.settings import fill
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 KIND = "recommender"
 FOLDER = "recommender"
 _TABLE, _MODEL, _ITEMS = "ids.parquet", "parameters.safetensors", "items.safetensors"
+# Before the names of a blend's arrays among those of the items.
+_BLEND = "blend."
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -73,7 +76,9 @@ class TrainedRecommender:
         from sid_jax.training.sharding import all_devices, on_every_device
 
         candidates = self.candidates
-        if self.config.model.kind == "scorer" and "items.content.kernel" not in self.params:
+        mapped = any(name.endswith("items.content.kernel") for name in self.params)
+        blends = candidates.blend is not None and candidates.blend.projection is not None
+        if self.config.model.kind == "scorer" and not mapped and not blends:
             # Trained without content, which it then has no use for.
             candidates = dataclasses.replace(candidates, content=None)
         graphdef, abstract = nnx.split(nnx.eval_shape(lambda: build_model(self.config, candidates)))
@@ -103,9 +108,7 @@ def write_recommender(trained: TrainedRecommender, folder: Path) -> None:
       UserError: if it is taken or cannot be written.
     """
     candidates = trained.candidates
-    items = {"popularity": candidates.popularity.astype(np.int64), "cold": candidates.cold.astype(np.uint8)}
-    if candidates.content is not None:
-        items["content"] = candidates.content.astype(np.float32)
+    items = _items_of(candidates)
     with atomic_folder(folder) as partial:
         table = candidates.table
         pq.write_table(table.to_arrow(), partial / _TABLE)
@@ -125,6 +128,18 @@ def write_recommender(trained: TrainedRecommender, folder: Path) -> None:
                 "config": trained.config.to_dict(),
             },
         )
+
+
+def _items_of(candidates: Candidates) -> dict[str, np.ndarray]:
+    items: dict[str, np.ndarray] = {
+        "popularity": candidates.popularity.astype(np.int64),
+        "cold": candidates.cold.astype(np.uint8),
+    }
+    if candidates.content is not None:
+        items["content"] = candidates.content.astype(np.float32)
+    if candidates.blend is not None:
+        items |= {f"{_BLEND}{name}": array for name, array in candidates.blend.arrays().items()}
+    return items
 
 
 def publish_recommender(trained: TrainedRecommender, folder: Path) -> None:
@@ -162,10 +177,11 @@ def read_recommender(folder: str | Path, *, verify: bool = False) -> TrainedReco
     try:
         config = fill(default_config(), manifest["config"])
         table = _read_table(folder / _TABLE, manifest)
-        items = _read_tensors(folder / _ITEMS)
+        items, blend = _read_items(folder / _ITEMS)
         candidates = Candidates.of(
             table, items["popularity"], items["cold"].astype(bool), manifest["ids"]["sizes"], items.get("content")
         )
+        candidates = dataclasses.replace(candidates, blend=blend)
         params = _read_tensors(folder / _MODEL)
         if config.model.kind == "sasrec" and "items" in params:  # as version 0.2 before the scorer wrote it
             params["items.embedding"] = params.pop("items")
@@ -208,22 +224,28 @@ def _read_table(path: Path, manifest: dict[str, Any]) -> IdTable:
     )
 
 
+def _read_items(path: Path) -> tuple[dict[str, np.ndarray], Blend | None]:
+    """Returns the arrays with a row for each item, and the blend if there is one."""
+    arrays = _read_tensors(path)
+    items = {name: array for name, array in arrays.items() if not name.startswith(_BLEND)}
+    blend = {name.removeprefix(_BLEND): array for name, array in arrays.items() if name.startswith(_BLEND)}
+    return items, Blend.from_arrays(blend) if blend else None
+
+
 def _read_tensors(path: Path) -> dict[str, np.ndarray]:
     return safetensors.numpy.load_file(path)
 
 
 def _same(one: TrainedRecommender, other: TrainedRecommender) -> bool:
     """Returns whether two recommenders recommend the same."""
-    parts = [(each.candidates.popularity, each.candidates.cold, each.candidates.content) for each in (one, other)]
+    parts = [_items_of(each.candidates) for each in (one, other)]
     return (
         one.config.to_dict() == other.config.to_dict()
         and one.candidates.table.fingerprint() == other.candidates.table.fingerprint()
         and one.params.keys() == other.params.keys()
         and all(np.array_equal(array, other.params[name]) for name, array in one.params.items())
-        and all(
-            (mine is None) == (theirs is None) and (mine is None or np.array_equal(mine, theirs))
-            for mine, theirs in zip(*parts, strict=True)
-        )
+        and parts[0].keys() == parts[1].keys()
+        and all(np.array_equal(array, parts[1][name]) for name, array in parts[0].items())
     )
 
 

@@ -21,6 +21,8 @@ from sid_jax.settings import (
 
 KINDS = ("decoder", "encoder_decoder", "parallel", "scorer", "sasrec")
 ITEM_PARTS = ("item", "codes", "content")
+# What is blended into a model's scores.
+TERMS = ("transitions", "content", "popularity")
 # Kinds that generate IDs code by code, as a list's places for cold items need.
 GENERATIVE = ("decoder", "encoder_decoder")
 # Kinds that can rank cold items among themselves, for the places that a list has for them.
@@ -29,7 +31,9 @@ WITH_COLD_SLOTS = (*GENERATIVE, "scorer")
 EXPLAINED = ("scorer", "sasrec")
 # Kinds that look at no IDs, and so know no item that they were not trained with.
 WITHOUT_IDS = ("sasrec",)
-BASELINES = ("popularity", "item_knn", "transitions", "semantic_knn", "sasrec", "esasrec")
+BASELINES = ("popularity", "item_knn", "transitions", "semantic_knn", "sasrec", "sasrec_content", "esasrec")
+# Those that are by the vectors of `quantizer.data`.
+OF_CONTENT = ("semantic_knn", "sasrec_content")
 ESTIMATORS = ("gumbel", "ste", "soft")
 STOPPABLE = ("encoder", "codebooks")
 MADE_IDS = ("kmeans", "lsh", "random")
@@ -106,6 +110,16 @@ _MODEL: Declaration = {
         "scorer: share of the items whose own embedding is left out in a training step, as new items have none.",
         range=(0, 0.99),
     ),
+    "members": Setting(
+        1, "scorer: models that are trained side by side, whose scores are averaged.", range=ONE_OR_MORE
+    ),
+    "blend": Setting(
+        TERMS,
+        "scorer: terms that are added to the scores after training, weighed by the validation. transitions: items that "
+        "follow those of the history in training, a graph without parameters. content: the cosine of content vectors "
+        "with those of the history. popularity: the logarithm of interactions in training.",
+        choices=TERMS,
+    ),
     "head_features": Setting(64, "encoder_decoder: features of each attention head.", range=ONE_OR_MORE),
     "num_user_tokens": Setting(2000, "encoder_decoder: tokens that users share, by a hash.", range=ONE_OR_MORE),
     "dtype": Setting("float32", "The type of activations.", choices=("float32", "bfloat16")),
@@ -177,7 +191,7 @@ _EVAL: Declaration = {
     "baselines": Setting(
         ("popularity", "item_knn"),
         "Baselines to compare with. transitions is a training-free graph of what follows what. semantic_knn is by the "
-        "vectors of `quantizer.data`.",
+        "vectors of `quantizer.data`, and sasrec_content a SASRec over a map of them, without embeddings of items.",
         choices=BASELINES,
     ),
     "bootstrap_samples": Setting(1000, "Resamples for the bootstrap confidence intervals.", range=ONE_OR_MORE),

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.models.beam_search import Generated, beam_search, generated_items, score_leaves
 from sid_jax.recommend.models.catalog import Catalog
+from sid_jax.recommend.models.evidence import blended, terms
 from sid_jax.recommend.models.item_model import ItemModel
 from sid_jax.training.processes import gathered
 from sid_jax.training.sharding import on_every_device, share_out
@@ -134,7 +135,7 @@ class ModelRanker:
             found, scores = _rank_all(self.graphdef, self.params, histories, self.catalog)
         else:
             found, scores, codes = _find(
-                self.graphdef, self.params, histories, self.catalog, self._vectors, num_beams=num_beams
+                self.graphdef, self.params, histories, self.catalog, self.vectors, num_beams=num_beams
             )
             if codes is not None:
                 self._count_invalid(gathered(codes)[:size])
@@ -143,7 +144,7 @@ class ModelRanker:
     @property
     def scores_items(self) -> bool:
         """Whether the model scores items, and does not generate IDs."""
-        return self._vectors is not None
+        return self.vectors is not None
 
     def scored(
         self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None
@@ -152,7 +153,7 @@ class ModelRanker:
         return self._found(batch, count, exclude, self.num_beams)
 
     @functools.cached_property
-    def _vectors(self) -> Any:
+    def vectors(self) -> Any:
         """The items' vectors of a model that scores items; None for one that generates IDs."""
         return _item_vectors(self.graphdef, self.params, self.catalog)
 
@@ -164,9 +165,10 @@ class ModelRanker:
           item: a row of the catalog, one that may be recommended.
 
         Returns:
-          The log-probability, and by part of the item's vector what it adds, less its average over all items.
+          The log-probability, and by part of the item's vector and term of the blend what it adds, less its average
+          over all items.
         """
-        score, shares = _explain(self.graphdef, self.params, self.shared_out(batch), self.catalog, self._vectors, item)
+        score, shares = _explain(self.graphdef, self.params, self.shared_out(batch), self.catalog, self.vectors, item)
         return float(score), {part: float(share) for part, share in shares.items()}
 
     def over(self, catalog: Catalog) -> ModelRanker:
@@ -174,9 +176,9 @@ class ModelRanker:
         there = on_every_device(catalog, self.mesh)
         return ModelRanker(self.name, self.graphdef, self.params, there, num_beams=self.num_beams, mesh=self.mesh)
 
-    def shared_out(self, batch: HistoryBatch) -> HistoryBatch:
-        """Returns the batch in equal shares on all devices, padded to what they can share."""
-        padding = -len(batch.lengths) % self.mesh.size
+    def shared_out(self, batch: Any) -> Any:
+        """Returns arrays with a leading axis B in equal shares on all devices, padded to what they can share."""
+        padding = -len(jax.tree.leaves(batch)[0]) % self.mesh.size
         padded = jax.tree.map(lambda leaf: np.pad(leaf, ((0, padding),) + ((0, 0),) * (leaf.ndim - 1), "edge"), batch)
         return jax.tree.map(lambda leaf: share_out(leaf.shape, self.mesh, leaf.__getitem__), padded)
 
@@ -237,21 +239,33 @@ def _explain(
     item: jax.Array,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     model: Any = nnx.merge(graphdef, params)
-    scores = jax.nn.log_softmax(model.scores(histories, catalog, vectors)[0])
-    candidates = catalog.trie.items
-    there = candidates == item
-    known = model.read(histories, vectors)[0].astype(jnp.float32)
-    by_part = {part: parts @ known for part, parts in model.items.by_part(catalog).items()}
-    shares = {part: logits[item] - jnp.mean(logits[candidates]) for part, logits in by_part.items()}
-    return jnp.sum(jnp.where(there, scores, 0.0)), shares
+    candidates, evidence = catalog.trie.items, catalog.evidence
+    place = jnp.argmax(candidates == item)
+    added = {part: logits[:, candidates] for part, logits in model.by_part(histories, catalog, vectors).items()}
+    if evidence is not None:
+        added = {part: evidence.weights[0] * logits for part, logits in added.items()}
+        every = terms(histories, evidence, candidates).items()
+        for weight, (name, term) in zip(evidence.weights[1:], every, strict=True):
+            # Content counts in two ways: by a part of the items' vectors and by a term.
+            added[name] = added.get(name, 0.0) + weight * term
+    shares = {name: logits[0, place] - jnp.mean(logits[0]) for name, logits in added.items()}
+    return _log_probabilities(model, histories, catalog, vectors)[0, place], shares
 
 
 def _best_items(
     model: ItemModel, histories: HistoryBatch, catalog: Catalog, vectors: Any, count: int
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the items of the highest scores, `[B, count]`, and their log-probabilities among all of the trie."""
-    scores, places = jax.lax.top_k(jax.nn.log_softmax(model.scores(histories, catalog, vectors), axis=-1), count)
+    scores, places = jax.lax.top_k(_log_probabilities(model, histories, catalog, vectors), count)
     return catalog.trie.items[places], scores
+
+
+def _log_probabilities(model: ItemModel, histories: HistoryBatch, catalog: Catalog, vectors: Any) -> jax.Array:
+    """Returns the items' log-probabilities `[B, n]`: of the model, or of the blend where the catalog has evidence."""
+    scores = jax.nn.log_softmax(model.scores(histories, catalog, vectors), axis=-1)
+    if catalog.evidence is None:
+        return scores
+    return jax.nn.log_softmax(blended(scores, histories, catalog.evidence, catalog.trie.items), axis=-1)
 
 
 def first_allowed(

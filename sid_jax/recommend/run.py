@@ -76,13 +76,13 @@ def _run(config: ConfigDict, workdir: Path, console: Console) -> list[Evaluation
         rankers.append(baseline)
     with_slots: list[Ranker] = []
     if config.eval.cold_slots:
-        with_slots = slot_rankers(config, task.candidates, trained.ranker)
+        with_slots = slot_rankers(config, trained.candidates, trained.ranker)
     evaluations = [ask_for_last_items(config, task, ranker) for ranker in rankers]
     slotted = [ask_for_last_items(config, task, ranker) for ranker in with_slots]
     validation = ask_for_cold_items(config, task, with_slots)
     figures = _results(config, task, trained, [*evaluations, *slotted], validation)
     params = named_params(trained.ranker.params)
-    made = TrainedRecommender(config, task.candidates, params, trained.step, figures["test"][0])
+    made = TrainedRecommender(config, trained.candidates, params, trained.step, figures["test"][0])
     with agreed():
         if is_first():
             publish_recommender(made, workdir / FOLDER)
@@ -149,11 +149,14 @@ def _ask(config: ConfigDict, ranker: Ranker, examples: EvaluationExamples, **whi
 
 
 def sasrec_config(config: ConfigDict, name: str = "sasrec") -> ConfigDict:
-    """Returns the settings of SASRec or eSASRec as a baseline: those of the run, but for the section of its name."""
+    """Returns the settings of SASRec, one over content or eSASRec as a baseline: the run's, but for its section."""
     changed = config.copy_and_resolve_references()
     changed.model.kind = "sasrec"
+    if name == "sasrec_content":
+        changed.model.kind, changed.model.item_parts = "scorer", ("content",)
+        changed.model.blend, changed.model.members = (), 1
     changed.model.block = "ligr" if name == "esasrec" else "prenorm"
-    for setting, value in config[name].items():
+    for setting, value in config["esasrec" if name == "esasrec" else "sasrec"].items():
         section = changed.model if setting in changed.model else changed.train
         section[setting] = value
     return changed
@@ -177,7 +180,7 @@ def _baseline(name: str, config: ConfigDict, task: Task, workdir: Path, console:
         assert task.candidates.content is not None  # the test asks for it
         return SemanticKNN(task.candidates.content)
     messages = Messages.to_console(console)
-    title = {"sasrec": "SASRec-CE", "esasrec": "eSASRec-CE"}[name]
+    title = {"sasrec": "SASRec-CE", "sasrec_content": "SASRec-CE of content", "esasrec": "eSASRec-CE"}[name]
     trained = train_recommender(sasrec_config(config, name), task, workdir / name, messages=messages, name=title)
     return trained.ranker if trained.finished else None
 

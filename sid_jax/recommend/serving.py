@@ -44,8 +44,9 @@ class Explanation:
     Attributes:
       item_id: as in the ID table.
       score: as of `Recommendation`.
-      shares: by the part of the item's vector ("item", "codes", "content"), what it adds to the item's logit, less what
-        it adds to the logits of all items on average. Their sum is how far the item's logit is above the average.
+      shares: by the part of the item's vector ("item", "codes", "content") and the term of the blend ("transitions",
+        "content", "popularity"), what it adds to the item's logit, less what it adds to the logits of all items on
+        average. Their sum is how far the item's logit is above the average.
     """
 
     item_id: int | str

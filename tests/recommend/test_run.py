@@ -134,7 +134,11 @@ def test_a_workdir_of_other_ids_is_refused(config, world, tmp_path, console):
         ("data.path", "", "config.data.path is empty"),
         ("ids", "nowhere.npy", "nowhere.npy: no such file"),
         ("train.row_length", 4, "a row must hold the longest history"),
-        ("eval.baselines", ("magic",), "'popularity', 'item_knn', 'transitions', 'semantic_knn', 'sasrec', 'esasrec'"),
+        (
+            "eval.baselines",
+            ("magic",),
+            "'popularity', 'item_knn', 'transitions', 'semantic_knn', 'sasrec', 'sasrec_content', 'esasrec'",
+        ),
         ("model.num_heads", 3, "which 3 heads cannot share"),
         ("train.batch_size", 9, "8 devices cannot share evenly"),
     ],

@@ -13,6 +13,7 @@ from sid_jax.errors import UserError
 from sid_jax.ids.convert import common_rows
 from sid_jax.ids.table import IdTable
 from sid_jax.ids.trie import Trie, build_trie
+from sid_jax.recommend.data.blend import Blend
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,6 +28,7 @@ class Candidates:
       available: `[n]` rows of the items that may be recommended.
       num_trained: the first so many rows are those of the table that the model was trained on.
       content: `[N, D]` float32 content vectors of length 1, or 0 for an item that has none; None if there are none.
+      blend: what is added to a model's scores of items; None if nothing is.
     """
 
     table: IdTable
@@ -36,6 +38,7 @@ class Candidates:
     available: np.ndarray
     num_trained: int
     content: np.ndarray | None = None
+    blend: Blend | None = None
 
     @classmethod
     def of(
@@ -106,6 +109,7 @@ class Candidates:
             self.num_trained,
             # New items have no vector among those that were saved.
             None if self.content is None else np.pad(self.content, ((0, len(new)), (0, 0))),
+            None if self.blend is None else self.blend.with_more_items(len(new)),
         )
 
     def _trie_of(self, rows: np.ndarray) -> Trie:

@@ -11,7 +11,7 @@ from sid_jax.data.scaling import apply_scaling, dense_vectors, fit_scaling
 from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
 from sid_jax.ids.convert import comparable
-from sid_jax.recommend.config import GENERATIVE
+from sid_jax.recommend.config import GENERATIVE, OF_CONTENT
 from sid_jax.recommend.data.quantizer import quantizer_config
 
 
@@ -30,13 +30,13 @@ def content_of(config: ConfigDict, item_ids: np.ndarray, cold: np.ndarray) -> np
 
 def needs_content(config: ConfigDict) -> bool:
     """Returns whether a run's test needs content vectors."""
-    return bool(config.eval.cold_slots) or "semantic_knn" in config.eval.baselines
+    return bool(config.eval.cold_slots) or not set(OF_CONTENT).isdisjoint(config.eval.baselines)
 
 
 def uses_content(config: ConfigDict, has_cold: bool) -> bool:
     """Returns whether the config's model reads content vectors, or scores cold items by them."""
     if config.model.kind == "scorer":
-        return "content" in config.model.item_parts
+        return "content" in (*config.model.item_parts, *config.model.blend)
     return has_cold and config.model.kind in GENERATIVE
 
 

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from sid_jax.recommend.data.candidates import Candidates
 from sid_jax.recommend.models.decoder import Decoder
 from sid_jax.recommend.models.encoder_decoder import EncoderDecoder
+from sid_jax.recommend.models.ensemble import Ensemble
 from sid_jax.recommend.models.history_encoder import HistoryEncoder
 from sid_jax.recommend.models.item_vectors import ItemVectors
 from sid_jax.recommend.models.parallel import Parallel
@@ -48,18 +49,32 @@ def build_model(config: ConfigDict, candidates: Candidates) -> Any:
             rngs=rngs,
             **shape,
         )
-    encoder = HistoryEncoder(block=model.block, rngs=rngs, **shape)
+
+    def make_encoder() -> HistoryEncoder:
+        return HistoryEncoder(block=model.block, rngs=rngs, **shape)
+
     if model.kind == "decoder":
-        return Decoder(sizes, encoder, code_hidden=model.code_hidden, dropout=model.dropout, dtype=dtype, rngs=rngs)
+        return Decoder(
+            sizes, make_encoder(), code_hidden=model.code_hidden, dropout=model.dropout, dtype=dtype, rngs=rngs
+        )
     if model.kind == "parallel":
-        return Parallel(sizes, encoder, temperature=model.code_temperature, dtype=dtype, rngs=rngs)
-    content = candidates.content
-    # SASRec is the scorer that knows items by their number alone.
-    parts = ("item",) if model.kind == "sasrec" else scored_parts(config, content is not None)
+        return Parallel(sizes, make_encoder(), temperature=model.code_temperature, dtype=dtype, rngs=rngs)
+    if model.kind == "sasrec":
+        # The scorer that knows items by their number alone.
+        return _build_scorer(config, candidates, ("item",), make_encoder(), rngs)
+    parts = scored_parts(config, candidates.content is not None)
+    members = [_build_scorer(config, candidates, parts, make_encoder(), rngs) for _ in range(model.members)]
+    return members[0] if len(members) == 1 else Ensemble(members)
+
+
+def _build_scorer(
+    config: ConfigDict, candidates: Candidates, parts: tuple[str, ...], encoder: HistoryEncoder, rngs: nnx.Rngs
+) -> Scorer:
+    model, content = config.model, candidates.content
     items = ItemVectors(
         parts,
         candidates.num_trained,
-        sizes,
+        candidates.sizes,
         model.features,
         content_features=0 if content is None else content.shape[1],
         content_hidden=model.content_hidden,
@@ -73,7 +88,7 @@ def build_model(config: ConfigDict, candidates: Candidates) -> Any:
         encoder,
         num_negatives=num_negatives(config, candidates.num_trained),
         label_smoothing=config.train.label_smoothing,
-        dtype=dtype,
+        dtype=jnp.dtype(model.dtype),
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from sid_jax.ids.trie import Trie, allowed_codes
 from sid_jax.recommend.data.candidates import Candidates
+from sid_jax.recommend.models.evidence import Evidence
 from sid_jax.recommend.models.layers import MASKED
 
 
@@ -26,6 +27,7 @@ class Catalog:
       content: `[N, D]` float32 content vectors of length sqrt(D), 0 for an item that has none; None if no model asks
         for them.
       cold: `[N]` float32, 1 for an item that the model has not trained on; None if there are none.
+      evidence: what is added to a model's scores of items; None if nothing is.
     """
 
     semantic_ids: jax.Array
@@ -33,6 +35,7 @@ class Catalog:
     trie: Trie
     content: jax.Array | None = None
     cold: jax.Array | None = None
+    evidence: Evidence | None = None
 
 
 def build_catalog(
@@ -63,7 +66,11 @@ def build_catalog(
 
 def catalog_of(candidates: Candidates, trie: Trie) -> Catalog:
     """Returns the candidates as models see them, of which those in the trie may be recommended."""
-    return build_catalog(candidates.table.semantic_ids, trie, candidates.content, candidates.cold)
+    catalog = build_catalog(candidates.table.semantic_ids, trie, candidates.content, candidates.cold)
+    if candidates.blend is None:
+        return catalog
+    evidence = Evidence.of(candidates.blend, candidates.content, candidates.popularity)
+    return dataclasses.replace(catalog, evidence=evidence)
 
 
 def code_loss(logits: jax.Array, catalog: Catalog, items: jax.Array, level: int) -> jax.Array:

@@ -67,6 +67,11 @@ class Scorer(nnx.Module):
         segments = padded_segments(histories.lengths, histories.items.shape[1])
         return last_hidden(self.encoder(vectors[histories.items], segments), histories.lengths)
 
+    def by_part(self, histories: HistoryBatch, catalog: Catalog, vectors: jax.Array) -> dict[str, jax.Array]:
+        """Returns what each part of all items' vectors adds to their scores, `[B, N]` float32, by the part's name."""
+        known = self.read(histories, vectors).astype(jnp.float32)
+        return {part: known @ own.T for part, own in self.items.by_part(catalog).items()}
+
     def _full_loss(self, batch: PackedRows, catalog: Catalog, key: jax.Array | None) -> jax.Array:
         items_key, encoder_key = split_key(key, 2)
         vectors = self.items(catalog, key=items_key)

@@ -18,12 +18,14 @@ from ml_collections import ConfigDict
 from sid_jax.messages import Messages
 from sid_jax.recommend.batch import user_numbers
 from sid_jax.recommend.config import MADE_IDS, default_config
+from sid_jax.recommend.data.candidates import Candidates
 from sid_jax.recommend.data.packing import PackedRows, PrefixExamples, pack_rows, prefix_examples
 from sid_jax.recommend.data.task import Task
 from sid_jax.recommend.evaluation.evaluate import evaluate
 from sid_jax.recommend.models import build_model
 from sid_jax.recommend.models.catalog import Catalog, catalog_of
 from sid_jax.recommend.ranker import ModelRanker
+from sid_jax.recommend.training.blend import fit_blend, make_blend
 from sid_jax.recommend.training.step import Recipe, TrainState, make_state, train_steps
 from sid_jax.streams import stream_rng
 from sid_jax.training.checkpoints import open_checkpoints
@@ -41,6 +43,7 @@ _FREE_TO_CHANGE = (
     "quantizer.data.ids_path",
     "quantizer.data.histories.path",
     "quantizer.data.cache_dir",
+    "model.blend",
     "eval.baselines",
     "eval.bootstrap_samples",
     "eval.cold_slots",
@@ -64,12 +67,14 @@ class Trained:
 
     Attributes:
       ranker: the model, to be asked.
+      candidates: the task's items, with the terms that are blended into the model's scores.
       step: of the checkpoint; 0 if the run was interrupted before there was one.
       finished: whether the run has come to its end.
       seconds: how long this process trained, without validation.
     """
 
     ranker: ModelRanker
+    candidates: Candidates
     step: int
     finished: bool
     seconds: float
@@ -116,9 +121,10 @@ def train_recommender(
         state, best = best_of(job, checkpoints, ended)
     if ended.finished:
         ended.interruption.pass_on()
+    candidates = job.blended(state) if ended.finished and config.model.kind == "scorer" else task.candidates
     # Cold items were no candidates, so that nothing was learned against them; from here on they are.
-    everything = on_every_device(catalog_of(task.candidates, task.trie), mesh)
-    return Trained(job.ranker(state, everything), best or 0, ended.finished, ended.seconds)
+    everything = on_every_device(catalog_of(candidates, task.trie), mesh)
+    return Trained(job.ranker(state, everything), candidates, best or 0, ended.finished, ended.seconds)
 
 
 class _RecommenderJob(Job[TrainState]):
@@ -176,6 +182,18 @@ class _RecommenderJob(Job[TrainState]):
             f"{time.monotonic() - self._began:6.0f} s"
         )
         return Evaluated(state, metrics, text)
+
+    def blended(self, state: TrainState) -> Candidates:
+        """Returns the items with the config's terms, weighed by the validation."""
+        task, config = self._task, self.config
+        blend = make_blend(task.split.train, task.candidates.content, config.model.blend)
+        if not blend.names:
+            return task.candidates
+        candidates = dataclasses.replace(task.candidates, blend=blend)
+        ranker = self.ranker(state, on_every_device(catalog_of(candidates, task.known), self.mesh))
+        rules = {"window": config.model.window, "exclude_seen": config.eval.exclude_seen}
+        blend = fit_blend(blend, ranker, task.split.validation, **rules)
+        return dataclasses.replace(candidates, blend=blend)
 
     def ranker(self, state: TrainState, catalog: Catalog) -> ModelRanker:
         """Returns the model of a state, to be asked for items of a catalog."""

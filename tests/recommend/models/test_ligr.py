@@ -43,3 +43,6 @@ def test_the_baselines_have_their_own_sections_and_blocks():
     gated = sasrec_config(config, "esasrec")
     assert (gated.model.kind, gated.model.block, gated.model.features) == ("sasrec", "ligr", 96)
     assert gated.train.num_epochs == 7 and sasrec_config(config).train.num_epochs == config.sasrec.num_epochs
+    of_content = sasrec_config(config, "sasrec_content").model
+    assert (of_content.kind, of_content.item_parts, of_content.blend) == ("scorer", ("content",), ())
+    assert of_content.features == config.sasrec.features

@@ -17,6 +17,7 @@ from sid_jax.recommend.models.beam_search import beam_search, generated_items, s
 from sid_jax.recommend.models.catalog import build_catalog
 from sid_jax.recommend.models.decoder import Decoder
 from sid_jax.recommend.models.encoder_decoder import EncoderDecoder
+from sid_jax.recommend.models.ensemble import Ensemble
 from sid_jax.recommend.models.history_encoder import HistoryEncoder
 from sid_jax.recommend.models.item_vectors import PARTS, ItemVectors
 from sid_jax.recommend.models.scorer import Scorer
@@ -354,3 +355,20 @@ def test_what_scores_all_items_recommends_those_of_the_trie_alone():
         expected = sorted(few, key=lambda item: -of_all[row, item])  # noqa: B023
         assert lists[row].tolist() == [*expected, *[-1] * 5]
         assert np.exp(scores[row, :4]).sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_an_ensemble_averages_its_members():
+    members = [scorer(PARTS), scorer(["codes"])]
+    model, asked, known = Ensemble(members), histories(), with_content()
+    vectors = model.item_vectors(known)
+    assert vectors.shape == (len(IDS), 2 * SHAPE["features"])
+    each = [member.scores(asked, known, member.item_vectors(known)) for member in members]
+    np.testing.assert_allclose(model.scores(asked, known, vectors), (each[0] + each[1]) / 2, atol=1e-4)
+    example = rows([1, 4, 7], [4, 7, 2], [1, 1, 1])
+    losses = [loss(member, example, known, None)[0] for member in members]
+    np.testing.assert_allclose(loss(model, example, known, None)[0], (losses[0] + losses[1]) / 2, rtol=1e-5)
+    # What is dropped differs from member to member.
+    dropping = Ensemble([scorer(PARTS, dropout=0.5), scorer(PARTS, dropout=0.5)])
+    twice = [member.loss(example, known, jax.random.key(0))[0] for member in dropping.members]
+    np.testing.assert_array_equal(*twice)
+    assert abs(dropping.loss(example, known, jax.random.key(0))[0] - twice[0]) > 1e-4

@@ -1,0 +1,59 @@
+"""Several scorers, trained side by side, whose scores are averaged."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from sid_jax.recommend.batch import HistoryBatch
+from sid_jax.recommend.data.packing import PackedRows
+from sid_jax.recommend.models.catalog import Catalog
+from sid_jax.recommend.models.layers import split_key
+from sid_jax.recommend.models.scorer import Scorer
+
+
+class Ensemble(nnx.Module):
+    """A deep ensemble (Lakshminarayanan et al., 1612.01474) of scorers that differ in their first parameters.
+
+    An average of products is a product of longer vectors: all items are scored by one matrix product.
+
+    Args:
+      members: M scorers of F features each.
+    """
+
+    def __init__(self, members: Sequence[Scorer]):
+        self.members = nnx.List(members)
+
+    def loss(self, batch: PackedRows, catalog: Catalog, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+        """Returns the average of the members' losses, summed over the targets, `[1]`, and the targets' weight."""
+        keys = split_key(key, len(self.members))
+        losses = [member.loss(batch, catalog, each) for member, each in zip(self.members, keys, strict=True)]
+        return _average([loss for loss, _ in losses]), losses[0][1]
+
+    def item_vectors(self, catalog: Catalog) -> jax.Array:
+        """Returns the members' vectors of all items side by side, `[N, M * F]`."""
+        return jnp.concatenate([member.item_vectors(catalog) for member in self.members], axis=1)
+
+    def scores(self, histories: HistoryBatch, catalog: Catalog, vectors: jax.Array) -> jax.Array:
+        """Returns the averages of the members' scores, `[B, n]` float32, as of `Scorer`."""
+        candidates = vectors[catalog.trie.items]
+        read = [member.read(histories, own) for member, own in self._own(vectors)]
+        products = jnp.matmul(jnp.concatenate(read, axis=1), candidates.T, preferred_element_type=jnp.float32)
+        return products / len(self.members)
+
+    def by_part(self, histories: HistoryBatch, catalog: Catalog, vectors: jax.Array) -> dict[str, jax.Array]:
+        """Returns the averages of the members' summands of all items' scores, as of `Scorer`."""
+        found = [member.by_part(histories, catalog, own) for member, own in self._own(vectors)]
+        return {part: _average([each[part] for each in found]) for part in found[0]}
+
+    def _own(self, vectors: jax.Array) -> list[tuple[Scorer, jax.Array]]:
+        """Returns the members and the vectors `[N, F]` of each."""
+        return list(zip(self.members, jnp.split(vectors, len(self.members), axis=1), strict=True))
+
+
+def _average(arrays: Sequence[jax.Array]) -> jax.Array:
+    return functools.reduce(jnp.add, arrays) / len(arrays)

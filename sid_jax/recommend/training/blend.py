@@ -1,0 +1,192 @@
+"""A blend from training histories, and its weights: those under which the validation's targets are likeliest."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from scipy import sparse
+
+from sid_jax.data.histories import Histories
+from sid_jax.recommend.batch import HistoryBatch, user_numbers
+from sid_jax.recommend.data.blend import NOBODY, Blend
+from sid_jax.recommend.data.split import EvaluationExamples
+from sid_jax.recommend.data.transitions import transition_graph
+from sid_jax.recommend.models.catalog import Catalog
+from sid_jax.recommend.models.evidence import terms
+from sid_jax.recommend.models.layers import MASKED
+from sid_jax.recommend.ranker import ModelRanker
+from sid_jax.streams import stream_rng
+from sid_jax.training.processes import gathered
+
+# Chosen on the validation of Amazon Beauty and MovieLens-100K, one set for both.
+_GRAPH = {"gap_decay": 0.9, "back": 0.6, "from_power": 0.5, "to_power": 0.5, "next_bonus": 1.0}
+# Items kept that each item speaks for, the strongest: fewer where there are many items, which bounds the memory.
+_FOLLOWERS, _FOLLOWERS_OF_ALL = (128, 512), 2**21
+# Features kept of the content, the first principal ones.
+_MOST_FEATURES = 128
+# A few weights need no more users than these, nor more scores in all.
+_MOST_USERS, _MOST_SCORES = 2048, 2**27
+# Scores in a compiled call, which bounds the memory.
+_SCORES_AT_ONCE = 2**20
+_MOST_ITERATIONS, _LEAST_GAIN = 20, 1e-5
+
+# Histories, targets, items that are no candidates, and what each row counts.
+_Batch = tuple[HistoryBatch, Any, Any, Any]
+
+
+def make_blend(train: Histories, content: np.ndarray | None, chosen: tuple[str, ...]) -> Blend:
+    """Returns terms that count for nothing yet.
+
+    Args:
+      train: what is learned from, of N items.
+      content: `[N, D]` float32 content vectors of length 1; None leaves their term out.
+      chosen: of `TERMS`.
+    """
+    followers = strengths = projection = None
+    if "transitions" in chosen:
+        most = int(np.clip(_FOLLOWERS_OF_ALL // len(train.item_ids), *_FOLLOWERS))
+        followers, strengths = _strongest(transition_graph(train, **_GRAPH), most)
+    if "content" in chosen and content is not None:
+        projection = _principal(content, _MOST_FEATURES)
+    blend = Blend(np.zeros(0, np.float32), followers, strengths, projection, "popularity" in chosen)
+    return blend.weighed(np.eye(1 + len(blend.names), dtype=np.float32)[0])
+
+
+def fit_blend(
+    blend: Blend, ranker: ModelRanker, examples: EvaluationExamples, *, window: int, exclude_seen: bool
+) -> Blend:
+    """Returns the blend with the weights that maximize the log-likelihood of the targets, by Newton's method.
+
+    The log-likelihood of a softmax is concave in the weights. A unit Gaussian around the model's score alone holds them
+    where there are few users.
+
+    Args:
+      blend: the terms.
+      ranker: the trained model, over a catalog with these terms and no other items than it was trained with.
+      examples: histories and targets that the model has not learned from.
+      window: the most items of a history that are read.
+      exclude_seen: whether items of a user's history are no candidates.
+    """
+    batches = _batches(ranker, examples, window, exclude_seen)
+    start = weights = np.eye(len(blend.weights))[0]
+    if not batches:
+        return blend
+    best, gradient, curvature = _objective(ranker, batches, weights, start)
+    step = np.ones(0)
+    for _ in range(_MOST_ITERATIONS):
+        step = np.linalg.solve(curvature, gradient) if step.size == 0 else step / 2
+        value, *derivatives = _objective(ranker, batches, weights + step, start)
+        if value > best:
+            gain, best, weights = value - best, value, weights + step
+            gradient, curvature = derivatives
+            step = np.ones(0)
+            if gain < _LEAST_GAIN * abs(best):
+                break
+    return blend.weighed(weights)
+
+
+def _strongest(graph: sparse.csr_array, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the columns and values `[N, k]` of each row's largest entries, k of them at most `most`."""
+    rows = np.repeat(np.arange(graph.shape[0]), np.diff(graph.indptr))
+    order = np.lexsort((graph.indices, -graph.data, rows))
+    place = np.arange(len(rows)) - graph.indptr[rows]
+    kept = (place < most) & (graph.data[order] > 0)
+    width = int(place[kept].max(initial=0)) + 1
+    followers = np.full((graph.shape[0], width), NOBODY, np.int32)
+    strengths = np.zeros((graph.shape[0], width), np.float32)
+    followers[rows[kept], place[kept]] = graph.indices[order][kept]
+    strengths[rows[kept], place[kept]] = graph.data[order][kept]
+    return followers, strengths
+
+
+def _principal(content: np.ndarray, most: int) -> np.ndarray:
+    """Returns the map `[D, d]` to the first principal directions of vectors that are centered."""
+    features = content.shape[1]
+    if features <= most:
+        return np.eye(features, dtype=np.float32)
+    _, directions = np.linalg.eigh(content.T @ content)
+    return np.ascontiguousarray(directions[:, ::-1][:, :most], dtype=np.float32)
+
+
+def _batches(ranker: ModelRanker, examples: EvaluationExamples, window: int, exclude_seen: bool) -> list[_Batch]:
+    """Returns batches of one shape."""
+    catalog, histories = ranker.catalog, examples.histories
+    candidates = np.asarray(catalog.trie.items)
+    lengths = histories.lengths
+    width = int(lengths.max(initial=1))
+    seen, _ = histories.padded(np.arange(len(lengths)), width)
+    seen = np.where((np.arange(width) < lengths[:, None]) & exclude_seen, seen, -1)
+    usable = np.isin(examples.targets, candidates) & (seen != examples.targets[:, None]).all(axis=1)
+    users = np.flatnonzero(usable)
+    most = min(_MOST_USERS, max(1, _MOST_SCORES // len(candidates)))
+    if len(users) > most:
+        users = np.sort(stream_rng(0, "blend_users").choice(users, most, replace=False))
+    size = int(np.clip(_SCORES_AT_ONCE // len(candidates), 1, 256))
+    size = -(-size // ranker.mesh.size) * ranker.mesh.size
+    batches = []
+    for first in range(0, len(users), size):
+        part = users[first : first + size]
+        chosen = np.resize(part, size)
+        items, counts = histories.padded(chosen, window)
+        batch = (
+            HistoryBatch(items, counts, user_numbers(histories.user_ids[chosen])),
+            examples.targets[chosen].astype(np.int32),
+            seen[chosen].astype(np.int32),
+            (np.arange(size) < len(part)).astype(np.float32),
+        )
+        batches.append(ranker.shared_out(batch))
+    return batches
+
+
+def _objective(
+    ranker: ModelRanker, batches: list[_Batch], weights: np.ndarray, start: np.ndarray
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Returns the penalized log-likelihood, its gradient `[T]`, and minus its second derivatives `[T, T]`."""
+    sums = [
+        _moments(ranker.graphdef, ranker.params, ranker.catalog, ranker.vectors, weights.astype(np.float32), *batch)
+        for batch in batches
+    ]
+    value, gradient, curvature = (
+        np.sum([gathered(each).astype(np.float64) for each in part], axis=0) for part in zip(*sums, strict=True)
+    )
+    away = weights - start
+    return float(value - away @ away / 2), gradient - away, curvature + np.eye(len(weights))
+
+
+@functools.partial(jax.jit, static_argnames="graphdef")
+def _moments(
+    graphdef: nnx.GraphDef[Any],
+    params: nnx.State,
+    catalog: Catalog,
+    vectors: Any,
+    weights: jax.Array,
+    histories: HistoryBatch,
+    targets: jax.Array,
+    unwanted: jax.Array,
+    counts: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    assert catalog.evidence is not None  # it is what is weighed
+    model: Any = nnx.merge(graphdef, params)
+    items = catalog.trie.items
+    scores = jax.nn.log_softmax(model.scores(histories, catalog, vectors))
+    added = terms(histories, catalog.evidence, items).values()
+    features = jnp.stack([scores, *(jnp.broadcast_to(term, scores.shape) for term in added)])
+    rows = jnp.arange(len(targets))
+    # Where an item stands among the candidates; out of bounds for one that is none.
+    places = jnp.full(len(catalog.semantic_ids), len(items), jnp.int32).at[items].set(jnp.arange(len(items)))
+    masked = jnp.where(unwanted >= 0, places[unwanted], len(items))
+    mask = jnp.zeros_like(scores).at[rows[:, None], masked].set(MASKED, mode="drop")
+    log_probabilities = jax.nn.log_softmax(jnp.tensordot(weights, features, 1) + mask)
+    probabilities = jnp.exp(log_probabilities)
+    expected = jnp.einsum("tbn,bn->tb", features, probabilities)
+    target = places[targets]
+    centered = features - expected[:, :, None]
+    weighed = centered * (probabilities * counts[:, None])[None]
+    curvature = jnp.einsum("tbn,sbn->ts", weighed, centered)
+    value = jnp.sum(counts * log_probabilities[rows, target])
+    return value, jnp.sum(counts[None] * centered[:, rows, target], axis=1), curvature
