@@ -3,10 +3,14 @@
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
 from tests.commands import COMPILE_QUICKLY
+
+# A shell starts what runs in the background with SIGINT ignored, and commands that tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What one test has compiled the next one need not, nor a command that it runs; gone with the session.
 _COMPILED = tempfile.mkdtemp(prefix="sid_jax-compiled-")

@@ -239,7 +239,7 @@ def test_nothing_is_written_or_printed_unless_asked_for(fitted, tmp_path, monkey
 
 
 def test_training_that_was_interrupted_says_so(monkeypatch):
-    monkeypatch.setattr(loop, "train_recommender", lambda *args, **kwargs: loop.Trained(None, 0, False, 0.0))
+    monkeypatch.setattr(loop, "train_recommender", lambda *args, **kwargs: loop.Trained(None, None, 0, False, 0.0))
     recommender = GenerativeRecommender(table(), **SETTINGS)
     with pytest.raises(KeyboardInterrupt):
         recommender.fit(made_histories())
@@ -388,7 +388,7 @@ def test_vectors_may_have_ids_of_their_own_or_be_missing():
     ]
     assert lists[0] == lists[1]
     without = Recommender(table(), **quick).fit(made_histories(), verbose=False)
-    assert set(without.explain(["sku-3"], "sku-4").shares) == {"item", "codes"}
+    assert set(without.explain(["sku-3"], "sku-4").shares) == {"item", "codes", "transitions", "popularity"}
     with pytest.raises(UserError, match="no vector of 1 of 60 items"):
         Recommender(table(), **quick).fit(
             made_histories(), vectors={items[row]: VECTORS[row] for row in range(59)}, verbose=False

@@ -24,22 +24,22 @@ OTHERS = multiprocessing.get_context("spawn")
 NO_ONE = 2**22 - 3  # A process id that is hardly ever given.
 
 
-def hold(path, works, taken, go):
+def hold(path, works, told):
     """What the other process does: it takes a lock and works until it is told to go."""
     with alone(Path(path), "at work"):
-        taken.set()
-        go.wait(30)
-    del works
+        works.send(True)
+        told.poll(30)
 
 
 @contextlib.contextmanager
 def another_process(path):
-    taken, go = OTHERS.Event(), OTHERS.Event()
-    process = OTHERS.Process(target=hold, args=(str(path), True, taken, go))
+    # Pipes, because a process that is killed while it waits for an Event leaves it locked.
+    (works, from_it), (to_it, told) = OTHERS.Pipe(), OTHERS.Pipe()
+    process = OTHERS.Process(target=hold, args=(str(path), from_it, told))
     process.start()
-    assert taken.wait(30)
+    assert works.poll(30)
     yield process
-    go.set()
+    to_it.send(True)
     process.join()
 
 

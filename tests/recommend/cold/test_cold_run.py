@@ -10,7 +10,7 @@ from rich.console import Console
 
 from sid_jax.errors import UserError
 from sid_jax.recommend import run as run_module
-from sid_jax.recommend.config import check_config
+from sid_jax.recommend.config import TERMS, check_config
 from sid_jax.recommend.data.content import load_content
 from sid_jax.recommend.data.split import draw_cold_items
 from sid_jax.recommend.data.task import load_task
@@ -120,7 +120,7 @@ def test_a_scorer_ranks_cold_items_by_its_scores(cold_config, tmp_path, console)
     assert results["test"][2]["cold"]["recall@10"] > 0.9
     recommender = load_recommender(tmp_path / "run")
     assert recommender.recommend([4, 5, 6], 5, cold_slots=1)[-1].item_id == 7
-    assert recommender.explain([4, 5, 6], 7).shares.keys() == {"item", "codes", "content"}
+    assert recommender.explain([4, 5, 6], 7).shares.keys() == {"item", "codes", "content", *TERMS}
 
 
 @pytest.mark.parametrize("slots", [0, 1])
