@@ -262,10 +262,10 @@ def _best_items(
 
 def _log_probabilities(model: ItemModel, histories: HistoryBatch, catalog: Catalog, vectors: Any) -> jax.Array:
     """Returns the items' log-probabilities `[B, n]`: of the model, or of the blend where the catalog has evidence."""
-    scores = jax.nn.log_softmax(model.scores(histories, catalog, vectors), axis=-1)
-    if catalog.evidence is None:
-        return scores
-    return jax.nn.log_softmax(blended(scores, histories, catalog.evidence, catalog.trie.items), axis=-1)
+    scores = model.scores(histories, catalog, vectors)
+    if catalog.evidence is not None:
+        scores = blended(scores, histories, catalog.evidence, catalog.trie.items)
+    return jax.nn.log_softmax(scores, axis=-1)
 
 
 def first_allowed(

@@ -173,7 +173,7 @@ def _moments(
     assert catalog.evidence is not None  # it is what is weighed
     model: Any = nnx.merge(graphdef, params)
     items = catalog.trie.items
-    scores = jax.nn.log_softmax(model.scores(histories, catalog, vectors))
+    scores = model.scores(histories, catalog, vectors)
     added = terms(histories, catalog.evidence, items).values()
     features = jnp.stack([scores, *(jnp.broadcast_to(term, scores.shape) for term in added)])
     rows = jnp.arange(len(targets))
