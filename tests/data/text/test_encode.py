@@ -313,7 +313,7 @@ def test_the_longest_unused_go_first(tmp_path: Path):
         size = path.stat().st_size
         os.utime(path, (1000, 1000 + len(before)))
     assert cache.find(["used"])[0].all()
-    bounded = VectorCache(tmp_path, "encoder", max_bytes=3 * size)
+    bounded = VectorCache(tmp_path, "encoder", max_bytes=3 * size + size // 2)
     add(bounded, ["newest"])
     assert bounded.find(["old", "used", "new", "newest"])[0].tolist() == [False, True, True, True]
     add(VectorCache(tmp_path, "encoder", max_files=1), ["last"])
