@@ -24,7 +24,6 @@ from sid_jax.ids.convert import (
     Many,
     arrow_ids,
     arrow_text,
-    code_type,
     columns_table,
     comparable,
     is_text,
@@ -320,12 +319,15 @@ class IdTable:
         return self.replace(columns=added)
 
     def to_arrow(self) -> pa.Table:
-        """Returns the table as an export writes it: item ids, `codes`, `semantic_id`, `sid`, and the columns."""
-        kind = code_type(self.sizes)
+        """Returns the table as an export writes it: item ids, `codes`, `semantic_id`, `sid`, and the columns.
+
+        Codes are int32 however few there are: readers add offsets to them, for which uint8 has no room, and embedding
+        layers take signed numbers.
+        """
         own = {self.id_name: self._given_ids if isinstance(self._given_ids, pa.ChunkedArray) else self.arrow_ids}
         if self.codes is not None:
-            own["codes"] = number_lists(self.codes.astype(kind))
-        own |= {"semantic_id": number_lists(self.semantic_ids.astype(kind)), "sid": arrow_text(self.semantic_ids)}
+            own["codes"] = number_lists(self.codes.astype(np.int32))
+        own |= {"semantic_id": number_lists(self.semantic_ids.astype(np.int32)), "sid": arrow_text(self.semantic_ids)}
         return pa.table({**own, **{name: self.columns[name] for name in self.columns.column_names}})
 
     def fingerprint(self) -> str:

@@ -94,16 +94,16 @@ def test_a_sample_is_every_so_manyth_item(make_job):
     assert metrics["r2_sampled"] == pytest.approx(1 - error / np.square(sample - sample.mean(axis=0)).sum(), abs=1e-5)
 
 
-def test_codes_beyond_a_byte_have_two(make_job):
+def test_codes_are_int32_within_a_byte_and_beyond_it(make_job):
     vectors = vectors_with_repeats(300)
     job = make_job(vectors, (8, 8), scheme="suffix")
     run_here(job)
     kinds = pq.read_schema(next(job.folder.glob("ids-*.parquet"))).types
-    assert [str(kind.value_type) for kind in kinds[1:3]] == ["uint8", "uint8"]
+    assert [str(kind.value_type) for kind in kinds[1:3]] == ["int32", "int32"]
     job = make_job(vectors, (300, 8))
     run_here(job)
     kinds = pq.read_schema(next(job.folder.glob("ids-*.parquet"))).types
-    assert [str(kind.value_type) for kind in kinds[1:3]] == ["uint16", "uint16"]
+    assert [str(kind.value_type) for kind in kinds[1:3]] == ["int32", "int32"]
 
 
 def test_a_piece_that_is_done_again_writes_the_same(make_job):

@@ -36,8 +36,8 @@ def test_parquet_has_every_column_in_its_type(tmp_path):
     assert table.schema.names == ["item_id", "codes", "semantic_id", "sid", "title", "year"]
     assert [str(kind).replace("element", "item") for kind in table.schema.types] == [
         "int64",
-        "list<item: uint8>",
-        "list<item: uint8>",
+        "list<item: int32>",
+        "list<item: int32>",
         "string",
         "string",
         "int64",

@@ -264,7 +264,7 @@ def test_rows_are_taken_and_joined():
     arrow = both.to_arrow()
     assert arrow.column_names == ["item_id", "codes", "semantic_id", "sid", "title"]
     assert arrow["sid"].to_pylist() == ["3-200-0", "12-4-0", "12-4-1"]
-    assert str(arrow["codes"].type) == "list<item: uint16>"
+    assert str(arrow["codes"].type) == "list<item: int32>"
     assert joined([IdTable(IDS[:1], SEMANTIC_IDS[:1]), IdTable(IDS[1:], SEMANTIC_IDS[1:])]).semantic_id("c") == (
         3,
         200,
