@@ -24,9 +24,12 @@ from sid_jax.export.artifact import table_files
 from sid_jax.export.manifest import read_manifest
 from sid_jax.ids.convert import is_text
 from sid_jax.ids.table import IdTable
+from sid_jax.messages import LOGGER
 from sid_jax.paths import as_path
 
 _LARGEST_CODE = np.iinfo(np.int32).max
+# No tokenizer has IDs of so many codes: such a table is on its side, or something else.
+_MOST_LEVELS = 256
 # LETTER (Wang et al., 2405.07314) and its kin write a code as a token whose letter tells the level.
 _TOKEN = re.compile(r"<(?:[A-Za-z]+_)+([0-9]{1,18})>")
 # Between codes of a .csv file: ours, and those of a list as pandas writes it.
@@ -60,7 +63,8 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
         lists in the column `semantic_id` and perhaps titles in the column `title`; a .csv file with the item ids in its
         first column and the Semantic IDs in the column `semantic_id`, as "12 4 91", or `sid`, as "12-4-91"; a .json
         file, `{item: [183, 70]}` or `{item: ["<a_183>", "<b_70>"]}` (items are numbers if all are whole numbers); or a
-        .npy file of whole numbers `[N, L]` (items are row numbers).
+        .npy file of whole numbers `[N, L]` (items are row numbers; `[L, N]` of more than 256 items is turned, with a
+        warning).
       offset: added to item ids that are whole numbers, as where a file counts items from 0 and a catalog from 1.
 
     Returns:
@@ -209,6 +213,9 @@ def _read_npy(path: Path) -> _Content:
     codes = open_npy(path)
     if codes.ndim != 2 or codes.dtype.kind not in "iu":
         raise UserError(f"{path}: expected whole numbers [N, L], found {codes.dtype} {list(codes.shape)}")
+    if codes.shape[1] > _MOST_LEVELS >= len(codes):
+        LOGGER.warning("%s: read as %d items of %d codes, on its side: [L, N], not [N, L]", path, *codes.shape[::-1])
+        codes = codes.T
     item_ids = np.arange(len(codes), dtype=np.int64)
     _check_lengths(np.full(len(codes), codes.shape[1]), item_ids, path)
     return item_ids, codes, None
@@ -224,8 +231,9 @@ def _check_lengths(lengths: np.ndarray, item_ids: np.ndarray, path: Path) -> Non
             f"{path}: item {one!r} has {lengths[0]} codes, but item {other!r} has {lengths[uneven[0]]}; mixed ID "
             "lengths break every fixed-length decoder: give all items the same number of codes"
         )
-    if not lengths[0]:
-        raise UserError(f"{path}: the Semantic IDs have no codes")
+    if not 0 < lengths[0] <= _MOST_LEVELS:
+        number = f"{lengths[0]:,}" if lengths[0] else "no"
+        raise UserError(f"{path}: the Semantic IDs have {number} codes; give each item 1 to {_MOST_LEVELS} codes")
 
 
 def _check_codes(codes: np.ndarray, item_ids: np.ndarray, path: Path) -> None:

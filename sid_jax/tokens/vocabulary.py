@@ -92,7 +92,8 @@ class Vocabulary:
     def parse(self, text: str) -> list[tuple[int, ...]]:
         """Returns the Semantic IDs in a text, such as a language model's answer: each run of L tokens, level by level.
 
-        What stands between them is passed over, and so is a token without the others of its ID.
+        The tokens of an ID may have white space or commas between them. Other text is passed over, and so is a token
+        without the others of its ID.
         """
         return [tuple(map(self._code_of.__getitem__, found.groups())) for found in self._whole_id.finditer(text)]
 
@@ -102,7 +103,7 @@ class Vocabulary:
 
     @functools.cached_property
     def _whole_id(self) -> re.Pattern[str]:
-        return re.compile("".join(f"({'|'.join(map(re.escape, level))})" for level in self.levels))
+        return re.compile(r"[\s,]*".join(f"({'|'.join(map(re.escape, level))})" for level in self.levels))
 
 
 def _letters(level: int) -> str:

@@ -1,10 +1,16 @@
 """Semantic IDs as other programs, and our own commands, write them."""
 
 import json
+import os
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from sid_jax.errors import UserError
 from sid_jax.export.id_tables import read_id_table
+from sid_jax.precision import in_32_bits
+from sid_jax.tokens.vocabulary import Vocabulary
 
 
 @pytest.mark.parametrize("written", ["[1 2 3]", '"[1, 2, 3]"', '"(1, 2, 3)"', "1 2 3", "1-2-3"])
@@ -17,3 +23,34 @@ def test_an_export_that_pandas_wrote_again_as_csv_is_read(tmp_path, written):
 def test_tokens_that_a_pattern_with_a_prefix_wrote_are_read(tmp_path, token):
     (tmp_path / "ids.json").write_text(json.dumps({"1": [token.format(340), token.format(2)]}))
     assert read_id_table(tmp_path / "ids.json").semantic_ids.tolist() == [[340, 2]]
+
+
+def test_an_array_on_its_side_is_turned(tmp_path, caplog):
+    codes = np.random.default_rng(0).integers(0, 8, (4, 12_101))
+    np.save(tmp_path / "ids.npy", codes)
+    assert read_id_table(tmp_path / "ids.npy").semantic_ids.tolist() == codes.T.tolist()
+    assert "read as 12101 items of 4 codes" in caplog.text
+    np.save(tmp_path / "few.npy", codes[:, :5])
+    assert len(read_id_table(tmp_path / "few.npy")) == 4
+
+
+def test_ids_of_thousands_of_codes_are_refused(tmp_path):
+    (tmp_path / "ids.json").write_text(json.dumps({"1": [0] * 2000, "2": [1] * 2000}))
+    with pytest.raises(UserError, match="have 2,000 codes; give each item 1 to 256"):
+        read_id_table(tmp_path / "ids.json")
+
+
+@pytest.mark.parametrize("between", ["", " ", "\n", ", ", ","])
+def test_tokens_are_found_whatever_a_language_model_puts_between_them(between):
+    vocabulary = Vocabulary((4, 4, 4))
+    tokens = ["<a_3>", "<b_0>", "<c_2>"]
+    assert vocabulary.parse(f"I suggest {between.join(tokens)}, or <a_1> and <b_2>") == [(3, 0, 2)]
+    assert vocabulary.parse(between.join(tokens * 2)) == [(3, 0, 2)] * 2
+
+
+def test_a_forked_worker_is_told_and_does_not_hang(monkeypatch):
+    encode = in_32_bits(lambda: jnp.zeros(3).sum())
+    encode()
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    with pytest.raises(UserError, match="multiprocessing_context='spawn'"):
+        encode()
