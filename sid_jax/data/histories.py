@@ -20,6 +20,7 @@ class Histories:
       items: `[T]` int32 rows of `item_ids`, each user's in time order.
       item_ids: `[N]` the catalog's ids, int64 or object (str).
       num_unknown: how many interactions were left out because their items are not in the catalog.
+      num_tied: how many interactions had the time of another one of the same user, of all that were read.
     """
 
     user_ids: np.ndarray
@@ -27,6 +28,7 @@ class Histories:
     items: np.ndarray
     item_ids: np.ndarray
     num_unknown: int = 0
+    num_tied: int = 0
 
     def __len__(self) -> int:
         """Returns U."""

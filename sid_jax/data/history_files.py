@@ -101,8 +101,8 @@ def histories_of_table(
       on_unknown: as of `refuse_or_skip`.
 
     Returns:
-      The histories: users in the order of their ids, interactions by time and, where times are equal, by their place in
-      the table.
+      The histories: users in the order of their ids, interactions by time and, where times are equal, by the item's id:
+      the order of the rows says nothing. Without a time column they stay in the order of the rows.
 
     Raises:
       UserError: if the table is empty, a column is of the wrong type, a value is null, or an item is not in the
@@ -118,13 +118,11 @@ def histories_of_table(
     if on_unknown == "error":  # Before the rows are sorted: an error names a row of the table.
         refuse_strangers(rows, item_ids, lambda row: f"{where}: {_row_from_0(row)}: item {names[item_of_row[row]]!r}")
 
-    by_id = np.argsort(user_ids, kind="stable")
-    rank = np.empty(len(by_id), np.int64)
-    rank[by_id] = np.arange(len(by_id))
-    # The sort is stable: what is equal stays in the order of the table.
-    order = np.lexsort((times, rank[user_of_row]))
-    counts = np.bincount(rank[user_of_row], minlength=len(user_ids))
-    return refuse_or_skip(Histories(user_ids[by_id], offsets_of(counts), rows[order], item_ids), on_unknown, str)
+    by_id, rank = _ranked(user_ids)
+    order = np.lexsort((_ranked(items_there)[1][item_of_row], times, rank[user_of_row]))
+    offsets = offsets_of(np.bincount(rank[user_of_row], minlength=len(user_ids)))
+    histories = Histories(user_ids[by_id], offsets, rows[order], item_ids, num_tied=_num_tied(times[order], offsets))
+    return refuse_or_skip(histories, on_unknown, str)
 
 
 def refuse_or_skip(histories: Histories, on_unknown: str, describe: Callable[[int], str]) -> Histories:
@@ -166,6 +164,21 @@ def in_catalog(histories: Histories, item_ids: np.ndarray, what: str, on_unknown
         on_unknown,
         lambda place: f"{what} {shown(histories.item_ids.tolist()[histories.items[place]])}",
     )
+
+
+def _ranked(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the order of distinct ids, and the place of each in it."""
+    order = np.argsort(ids, kind="stable")
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    return order, rank
+
+
+def _num_tied(times: np.ndarray, offsets: np.ndarray) -> int:
+    """Returns how many times of runs in order are those of a neighbor in the same run."""
+    same = np.concatenate([[False], times[1:] == times[:-1], [False]])
+    same[offsets] = False
+    return int((same[1:] | same[:-1]).sum())
 
 
 def _text_ids(names: Iterable[str]) -> np.ndarray:

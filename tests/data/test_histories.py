@@ -161,9 +161,10 @@ def save(tmp_path: Path, **columns: object) -> Path:
     return path
 
 
-def test_interactions_are_sorted_by_user_and_time_and_place(tmp_path: Path):
+def test_interactions_are_sorted_by_user_and_time_and_item(tmp_path: Path):
     histories = read_interactions(save(tmp_path, rating=[1] * 5, **SHUFFLED), CATALOG, *COLUMNS)
-    assert named(histories) == {9: [30, 20, 10], 10: [40, 20]}
+    assert named(histories) == {9: [20, 30, 10], 10: [40, 20]}
+    assert histories.num_tied == 2
     assert histories.user_ids.dtype == np.int64
     assert histories.items.dtype == np.int32
 
@@ -200,7 +201,7 @@ def test_csv_times_may_be_dates(tmp_path: Path):
 def test_files_of_both_kinds_and_python_agree(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, ...]]):
     tmp_path = tmp_path_factory.mktemp("interactions")
     wanted: dict[object, list[object]] = {}
-    for user, item, _ in sorted(rows, key=lambda row: (row[0], row[2])):
+    for user, item, _ in sorted(rows, key=lambda row: (row[0], row[2], row[1])):
         wanted.setdefault(user, []).append(int(CATALOG[item]))
     users, items, times = (list(column) for column in zip(*rows, strict=True))
     parquet = save(tmp_path, user=users, item=CATALOG[items].tolist(), time=times)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -30,6 +31,17 @@ class EvaluationExamples:
     histories: Histories
     targets: np.ndarray
     left_out: int
+
+    @functools.cached_property
+    def num_seen_targets(self) -> int:
+        """How many targets are in their own history: a list without the items of the history never has them."""
+        user_of = np.repeat(np.arange(len(self.targets)), self.histories.lengths)
+        return len(np.unique(user_of[self.histories.items == self.targets[user_of]]))
+
+    @property
+    def mostly_seen(self) -> bool:
+        """Whether most targets are in their own history."""
+        return 2 * self.num_seen_targets > len(self.targets)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,6 +87,20 @@ def leave_one_out(histories: Histories, cold: np.ndarray | None = None) -> Split
         test=_examples(histories, _without_items(histories.without_last(1), cold), back=1),
         cold=cold,
     )
+
+
+def refuse_seen_targets(split: Split) -> None:
+    """Refuses a test without the items of users' histories where most targets are such items.
+
+    Raises:
+      UserError: if they are.
+    """
+    test = split.test
+    if test.mostly_seen:
+        raise UserError(
+            f"{test.num_seen_targets:,} of {len(test.targets):,} users' last items are items that they had before, "
+            "which config.eval.exclude_seen=True takes out of every list: set --config.eval.exclude_seen=False"
+        )
 
 
 def choose_cold_items(histories: Histories, amount: float, seed: int) -> np.ndarray:

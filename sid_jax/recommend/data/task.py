@@ -22,7 +22,7 @@ from sid_jax.recommend.data.candidates import Candidates
 from sid_jax.recommend.data.content import content_of
 from sid_jax.recommend.data.id_makers import make_ids
 from sid_jax.recommend.data.quantizer import quantizer_config
-from sid_jax.recommend.data.split import Split, leave_one_out
+from sid_jax.recommend.data.split import Split, leave_one_out, refuse_seen_targets
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -124,7 +124,14 @@ def load_split(config: ConfigDict, item_ids: np.ndarray) -> Split:
 
 
 def divide(config: ConfigDict, histories: Histories) -> Split:
-    """Returns histories without the users who have too few interactions, divided; `config.data` says who is cold."""
+    """Returns histories without the users who have too few interactions, divided; `config.data` says who is cold.
+
+    Raises:
+      UserError: if nothing is left to learn from, or most targets of the test can be in no list.
+    """
     histories = keep_active(histories, config.data.min_interactions)
     cold = config.data.cold_items
-    return leave_one_out(histories, read_item_list(as_path(cold), histories.item_ids) if cold else None)
+    split = leave_one_out(histories, read_item_list(as_path(cold), histories.item_ids) if cold else None)
+    if config.eval.exclude_seen:
+        refuse_seen_targets(split)
+    return split

@@ -148,7 +148,7 @@ class _JointJob(Job[JointState]):
         return on_every_device(from_first(self._start, self.abstract_state()), self.mesh)
 
     def opening(self) -> str:
-        return opening(self._task)
+        return opening(self.config, self._task)
 
     def take_steps(self, state: JointState, step: int, num_steps: int) -> tuple[JointState, dict[str, Any]]:
         # The table follows from the state's codes, which change where it is evaluated alone.

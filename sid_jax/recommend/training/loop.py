@@ -139,6 +139,7 @@ class _RecommenderJob(Job[TrainState]):
         self._task, self._name, self.quiet, self._begun = task, name or config.model.kind, quiet, begun
         catalog = catalog_of(task.candidates, task.known)
         self._examples, self._catalog = on_every_device((examples, catalog), mesh)
+        self._excludes_seen = validation_excludes_seen(config, task)
         self._asked, self._began = _validation_users(config, task), time.monotonic()
 
     def abstract_state(self) -> TrainState:
@@ -159,7 +160,7 @@ class _RecommenderJob(Job[TrainState]):
         return make_state(model, self._recipe.optimizer, averaged=self.config.train.average_epochs > 0)
 
     def opening(self) -> str:
-        return opening(self._task)
+        return opening(self.config, self._task)
 
     def take_steps(self, state: TrainState, step: int, num_steps: int) -> tuple[TrainState, dict[str, Any]]:
         return train_steps(self._recipe, state, self._examples, self._catalog, num_steps=num_steps, mesh=self.mesh)
@@ -174,7 +175,7 @@ class _RecommenderJob(Job[TrainState]):
             self._task.split.validation,
             window=self.config.model.window,
             batch_size=self.config.eval.batch_size,
-            exclude_seen=self.config.eval.exclude_seen,
+            exclude_seen=self._excludes_seen,
             users=self._asked,
         ).metrics
         text = (
@@ -191,7 +192,7 @@ class _RecommenderJob(Job[TrainState]):
             return task.candidates
         candidates = dataclasses.replace(task.candidates, blend=blend)
         ranker = self.ranker(state, on_every_device(catalog_of(candidates, task.known), self.mesh))
-        rules = {"window": config.model.window, "exclude_seen": config.eval.exclude_seen}
+        rules = {"window": config.model.window, "exclude_seen": self._excludes_seen}
         blend = fit_blend(blend, ranker, task.split.validation, **rules)
         return dataclasses.replace(candidates, blend=blend)
 
@@ -207,13 +208,30 @@ class _RecommenderJob(Job[TrainState]):
         )
 
 
-def opening(task: Task) -> str:
-    """Returns in words what is trained on."""
+def opening(config: ConfigDict, task: Task) -> str:
+    """Returns in words what is trained on, and which targets no list can have."""
     table, distinct = task.table, len(np.unique(task.table.semantic_ids, axis=0))
-    return (
+    lines = [
         f"{len(task.split.train):,} users, {len(table.item_ids):,} items with {distinct:,} Semantic IDs of "
         f"{table.semantic_ids.shape[1]} codes ({table.name})"
-    )
+    ]
+    train = task.split.train
+    if train.num_tied:
+        lines.append(f"{train.num_tied:,} interactions have the time of another one of their user: ordered by item id")
+    for name, examples in (("validation", task.split.validation), ("test", task.split.test)):
+        if config.eval.exclude_seen and examples.num_seen_targets:
+            lines.append(
+                f"{examples.num_seen_targets:,} of {len(examples.targets):,} {name} targets are items that their users "
+                "had before: with seen items excluded, no list has them"
+            )
+    if config.eval.exclude_seen and not validation_excludes_seen(config, task):
+        lines.append("The validation allows seen items, because most of its targets are such items")
+    return "\n".join(lines)
+
+
+def validation_excludes_seen(config: ConfigDict, task: Task) -> bool:
+    """Returns whether validation excludes seen items: as the test does, unless most of its targets are seen items."""
+    return config.eval.exclude_seen and not task.split.validation.mostly_seen
 
 
 def metrics_row(metrics: dict[str, Any]) -> dict[str, Any]:
