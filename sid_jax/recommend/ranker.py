@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.models.beam_search import Generated, beam_search, generated_items, score_leaves
-from sid_jax.recommend.models.catalog import Catalog
+from sid_jax.recommend.models.catalog import Catalog, candidate_mask
 from sid_jax.recommend.models.evidence import blended, terms
 from sid_jax.recommend.models.item_model import ItemModel
 from sid_jax.training.processes import gathered
@@ -240,32 +240,36 @@ def _explain(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     model: Any = nnx.merge(graphdef, params)
     candidates, evidence = catalog.trie.items, catalog.evidence
-    place = jnp.argmax(candidates == item)
-    added = {part: logits[:, candidates] for part, logits in model.by_part(histories, catalog, vectors).items()}
+    added = model.by_part(histories, catalog, vectors)
     if evidence is not None:
         added = {part: evidence.weights[0] * logits for part, logits in added.items()}
-        every = terms(histories, evidence, candidates).items()
+        every = terms(histories, evidence).items()
         for weight, (name, term) in zip(evidence.weights[1:], every, strict=True):
             # Content counts in two ways: by a part of the items' vectors and by a term.
             added[name] = added.get(name, 0.0) + weight * term
-    shares = {name: logits[0, place] - jnp.mean(logits[0]) for name, logits in added.items()}
-    return _log_probabilities(model, histories, catalog, vectors)[0, place], shares
+    shares = {name: logits[0, item] - jnp.mean(logits[0, candidates]) for name, logits in added.items()}
+    scores = _masked_scores(model, histories, catalog, vectors)[0]
+    return scores[item] - jax.nn.logsumexp(scores), shares
 
 
 def _best_items(
     model: ItemModel, histories: HistoryBatch, catalog: Catalog, vectors: Any, count: int
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the items of the highest scores, `[B, count]`, and their log-probabilities among all of the trie."""
-    scores, places = jax.lax.top_k(_log_probabilities(model, histories, catalog, vectors), count)
-    return catalog.trie.items[places], scores
+    scores = _masked_scores(model, histories, catalog, vectors)
+    best, items = jax.lax.top_k(scores, count)
+    return items, best - jax.nn.logsumexp(scores, axis=-1, keepdims=True)
 
 
-def _log_probabilities(model: ItemModel, histories: HistoryBatch, catalog: Catalog, vectors: Any) -> jax.Array:
-    """Returns the items' log-probabilities `[B, n]`: of the model, or of the blend where the catalog has evidence."""
+def _masked_scores(model: ItemModel, histories: HistoryBatch, catalog: Catalog, vectors: Any) -> jax.Array:
+    """Returns all items' scores `[B, N]`: of the model, or of the blend where the catalog has evidence.
+
+    Of items that may not be recommended they are so low that a softmax gives them nothing.
+    """
     scores = model.scores(histories, catalog, vectors)
     if catalog.evidence is not None:
-        scores = blended(scores, histories, catalog.evidence, catalog.trie.items)
-    return jax.nn.log_softmax(scores, axis=-1)
+        scores = blended(scores, histories, catalog.evidence)
+    return scores + candidate_mask(catalog)
 
 
 def first_allowed(

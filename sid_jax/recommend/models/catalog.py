@@ -73,6 +73,11 @@ def catalog_of(candidates: Candidates, trie: Trie) -> Catalog:
     return dataclasses.replace(catalog, evidence=evidence)
 
 
+def candidate_mask(catalog: Catalog) -> jax.Array:
+    """Returns `[1, N]` float32 to be added to scores: 0 for the items that may be recommended, `MASKED` for others."""
+    return jnp.full((1, len(catalog.semantic_ids)), MASKED).at[0, catalog.trie.items].set(0.0)
+
+
 def code_loss(logits: jax.Array, catalog: Catalog, items: jax.Array, level: int) -> jax.Array:
     """Returns minus the log-probability of the items' codes of one level, among those that may follow their prefix.
 

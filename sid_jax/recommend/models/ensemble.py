@@ -39,11 +39,11 @@ class Ensemble(nnx.Module):
         return jnp.concatenate([member.item_vectors(catalog) for member in self.members], axis=1)
 
     def scores(self, histories: HistoryBatch, catalog: Catalog, vectors: jax.Array) -> jax.Array:
-        """Returns the averages of the members' scores, `[B, n]` float32, as of `Scorer`."""
-        candidates = vectors[catalog.trie.items]
+        """Returns the averages of the members' scores, `[B, N]` float32, as of `Scorer`."""
         read = [member.read(histories, own) for member, own in self._own(vectors)]
-        products = jnp.matmul(jnp.concatenate(read, axis=1), candidates.T, preferred_element_type=jnp.float32)
-        return products / len(self.members)
+        # The few histories are divided, not their many scores.
+        known = jnp.concatenate(read, axis=1) / len(self.members)
+        return jnp.matmul(known, vectors.T, preferred_element_type=jnp.float32)
 
     def by_part(self, histories: HistoryBatch, catalog: Catalog, vectors: jax.Array) -> dict[str, jax.Array]:
         """Returns the averages of the members' summands of all items' scores, as of `Scorer`."""

@@ -52,32 +52,29 @@ class Evidence:
         )
 
 
-def blended(scores: jax.Array, histories: HistoryBatch, evidence: Evidence, items: jax.Array) -> jax.Array:
-    """Returns the weighted sum of the model's scores and the terms, `[B, n]` float32.
+def blended(scores: jax.Array, histories: HistoryBatch, evidence: Evidence) -> jax.Array:
+    """Returns the weighted sum of the model's scores and the terms, `[B, N]` float32.
 
     Args:
-      scores: `[B, n]`, the model's.
+      scores: `[B, N]`, the model's.
       histories: B of them.
       evidence: of the catalog.
-      items: `[n]` int32, the items that are scored.
     """
     weights = evidence.weights
-    added = [
-        weight * term for weight, term in zip(weights[1:], terms(histories, evidence, items).values(), strict=True)
-    ]
+    added = [weight * term for weight, term in zip(weights[1:], terms(histories, evidence).values(), strict=True)]
     return functools.reduce(jnp.add, added, weights[0] * scores)
 
 
-def terms(histories: HistoryBatch, evidence: Evidence, items: jax.Array) -> dict[str, jax.Array]:
-    """Returns the terms that are there by name, each `[B, n]` or `[1, n]` float32; arguments as of `blended`."""
+def terms(histories: HistoryBatch, evidence: Evidence) -> dict[str, jax.Array]:
+    """Returns the terms that are there by name, each `[B, N]` or `[1, N]` float32; arguments as of `blended`."""
     found: dict[str, jax.Array] = {}
     transitions, content, popularity = TERMS
     if evidence.followers is not None and evidence.strengths is not None:
-        found[transitions] = _transitions(histories, evidence.followers, evidence.strengths)[:, items]
+        found[transitions] = _transitions(histories, evidence.followers, evidence.strengths)
     if evidence.profiles is not None:
-        found[content] = _content(histories, evidence.profiles, items)
+        found[content] = _content(histories, evidence.profiles)
     if evidence.log_popularity is not None:
-        found[popularity] = evidence.log_popularity[items][None]
+        found[popularity] = evidence.log_popularity[None]
     return found
 
 
@@ -92,12 +89,12 @@ def _transitions(histories: HistoryBatch, followers: jax.Array, strengths: jax.A
     return jnp.log1p(num_items * sums / jnp.where(total > 0, total, 1.0))
 
 
-def _content(histories: HistoryBatch, profiles: jax.Array, items: jax.Array) -> jax.Array:
-    """Returns the cosine `[B, n]` between the sum of the last items' content and each item's."""
+def _content(histories: HistoryBatch, profiles: jax.Array) -> jax.Array:
+    """Returns the cosine `[B, N]` between the sum of the last items' content and each item's."""
     last, weights = _last_items(histories, _CONTENT_DECAY)
     user = jnp.einsum("bw,bwd->bd", weights, profiles[last])
     length = jnp.linalg.norm(user, axis=1, keepdims=True)
-    return (user / jnp.where(length > 0, length, 1.0)) @ profiles[items].T
+    return (user / jnp.where(length > 0, length, 1.0)) @ profiles.T
 
 
 def _last_items(histories: HistoryBatch, decay: float) -> tuple[jax.Array, jax.Array]:

@@ -29,8 +29,8 @@ class ItemModel(Protocol):
         ...
 
     def scores(self, histories: HistoryBatch, catalog: Catalog, vectors: Any) -> jax.Array:
-        """Returns scores `[B, n]` float32 of the n items that may be recommended, in the order of `catalog.trie.items`.
+        """Returns scores `[B, N]` float32 of all items.
 
-        A softmax over them gives the items' probabilities.
+        A softmax over those that may be recommended gives the items' probabilities.
         """
         ...

@@ -65,13 +65,13 @@ class Parallel(nnx.Module):
         return self._embed(catalog.semantic_ids)
 
     def scores(self, histories: HistoryBatch, catalog: Catalog, vectors: jax.Array) -> jax.Array:
-        """Returns the sums of log-probabilities `[B, n]` float32 of the items that may be recommended."""
+        """Returns the sums of log-probabilities `[B, N]` float32 of all items."""
         segments = padded_segments(histories.lengths, histories.items.shape[1])
         known = self.encoder(vectors[histories.items], segments)
-        codes = catalog.semantic_ids[catalog.trie.items]
+        codes = catalog.semantic_ids
         total = jnp.zeros((len(codes), len(known)), jnp.float32)
         for level, logits in enumerate(self._logits(last_hidden(known, histories.lengths))):
-            # An item's row of B numbers is added at once; `[B, n, L]` is never there.
+            # An item's row of B numbers is added at once; `[B, N, L]` is never there.
             total = total + jax.nn.log_softmax(logits).T[codes[:, level]]
         return total.T
 

@@ -58,9 +58,8 @@ class Scorer(nnx.Module):
         return self.items(catalog).astype(self.dtype)
 
     def scores(self, histories: HistoryBatch, catalog: Catalog, vectors: jax.Array) -> jax.Array:
-        """Returns the scores `[B, n]` float32 of the items that may be recommended, `catalog.trie.items`."""
-        candidates = vectors[catalog.trie.items]
-        return jnp.matmul(self.read(histories, vectors), candidates.T, preferred_element_type=jnp.float32)
+        """Returns the scores `[B, N]` float32 of all items."""
+        return jnp.matmul(self.read(histories, vectors), vectors.T, preferred_element_type=jnp.float32)
 
     def read(self, histories: HistoryBatch, vectors: jax.Array) -> jax.Array:
         """Returns what is known after each history, `[B, F]`; an item's score is its product with the item's vector."""

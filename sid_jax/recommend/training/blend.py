@@ -16,7 +16,7 @@ from sid_jax.recommend.batch import HistoryBatch, user_numbers
 from sid_jax.recommend.data.blend import NOBODY, Blend
 from sid_jax.recommend.data.split import EvaluationExamples
 from sid_jax.recommend.data.transitions import transition_graph
-from sid_jax.recommend.models.catalog import Catalog
+from sid_jax.recommend.models.catalog import Catalog, candidate_mask
 from sid_jax.recommend.models.evidence import terms
 from sid_jax.recommend.models.layers import MASKED
 from sid_jax.recommend.ranker import ModelRanker
@@ -172,21 +172,17 @@ def _moments(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     assert catalog.evidence is not None  # it is what is weighed
     model: Any = nnx.merge(graphdef, params)
-    items = catalog.trie.items
     scores = model.scores(histories, catalog, vectors)
-    added = terms(histories, catalog.evidence, items).values()
+    added = terms(histories, catalog.evidence).values()
     features = jnp.stack([scores, *(jnp.broadcast_to(term, scores.shape) for term in added)])
     rows = jnp.arange(len(targets))
-    # Where an item stands among the candidates; out of bounds for one that is none.
-    places = jnp.full(len(catalog.semantic_ids), len(items), jnp.int32).at[items].set(jnp.arange(len(items)))
-    masked = jnp.where(unwanted >= 0, places[unwanted], len(items))
-    mask = jnp.zeros_like(scores).at[rows[:, None], masked].set(MASKED, mode="drop")
+    masked = jnp.where(unwanted >= 0, unwanted, scores.shape[1])
+    mask = jnp.broadcast_to(candidate_mask(catalog), scores.shape).at[rows[:, None], masked].set(MASKED, mode="drop")
     log_probabilities = jax.nn.log_softmax(jnp.tensordot(weights, features, 1) + mask)
     probabilities = jnp.exp(log_probabilities)
     expected = jnp.einsum("tbn,bn->tb", features, probabilities)
-    target = places[targets]
     centered = features - expected[:, :, None]
     weighed = centered * (probabilities * counts[:, None])[None]
     curvature = jnp.einsum("tbn,sbn->ts", weighed, centered)
-    value = jnp.sum(counts * log_probabilities[rows, target])
-    return value, jnp.sum(counts[None] * centered[:, rows, target], axis=1), curvature
+    value = jnp.sum(counts * log_probabilities[rows, targets])
+    return value, jnp.sum(counts[None] * centered[:, rows, targets], axis=1), curvature

@@ -239,11 +239,10 @@ def test_bfloat16_activations_give_nearly_the_same_loss():
 
 def test_sasrec_scores_all_items_with_the_loss_it_learns_from():
     model = scorer(["item"])
-    place = catalog().trie.items.tolist().index(6)
     scores = jax.nn.log_softmax(model.scores(histories(), catalog(), model.item_vectors(catalog())))
     total, weight = loss(model, rows([1, 4, 7, 2], [0, 0, 0, 6], [1] * 4, [0, 0, 0, 1]), catalog(), None)
     assert weight == 1
-    assert float(total[0]) == pytest.approx(-float(scores[0, place]), abs=1e-5)
+    assert float(total[0]) == pytest.approx(-float(scores[0, 6]), abs=1e-5)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(FLOAT32, 1e-5), (jnp.dtype("bfloat16"), 0.03)])
@@ -342,9 +341,7 @@ def test_nothing_is_learned_against_a_cold_item():
 
 def test_what_scores_all_items_recommends_those_of_the_trie_alone():
     model = scorer(["item"])
-    of_all = np.asarray(model.scores(histories(), catalog(), model.item_vectors(catalog())))[
-        :, np.argsort(catalog().trie.items)
-    ]
+    of_all = np.asarray(model.scores(histories(), catalog(), model.item_vectors(catalog())))
     few = [1, 4, 5, 8]
     catalog_of_few = build_catalog(IDS, build_trie(IDS, SIZES, rows=np.array(few)))
     graphdef, params = nnx.split(model)
