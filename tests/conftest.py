@@ -9,8 +9,10 @@ from pathlib import Path
 
 from tests.commands import COMPILE_QUICKLY
 
-# A shell starts what runs in the background with SIGINT ignored, and commands that tests start would inherit that.
+# A shell starts what runs in the background with SIGINT ignored, nohup with SIGHUP, and commands that tests start would
+# inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # What one test has compiled the next one need not, nor a command that it runs; gone with the session.
 _COMPILED = tempfile.mkdtemp(prefix="sid_jax-compiled-")
@@ -33,6 +35,26 @@ from sid_jax.data.catalogs.movielens.sources import load_movielens
 # A first call compiles, which no deadline a call allows for.
 hypothesis.settings.register_profile("sid_jax", deadline=None)
 hypothesis.settings.load_profile("sid_jax")
+
+
+# Files that take a minute or more, each in one process: begun last, one would run while the other process waits.
+_LONG_FILES = (
+    "tests/docs/test_pages.py",
+    "tests/training/test_processes.py",
+    "tests/test_recommender.py",
+    "tests/training/test_quantizer.py",
+    "tests/training/test_step.py",
+    "tests/test_kill.py",
+    "tests/test_main_job.py",
+    "tests/recommend/test_commands.py",
+    "tests/recommend/test_run.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the long files first."""
+    rank = {name: place for place, name in enumerate(_LONG_FILES)}
+    items.sort(key=lambda item: rank.get(item.location[0], len(rank)))
 
 
 @pytest.fixture(autouse=True, scope="session")
