@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,8 +15,9 @@ from jax.sharding import Mesh
 from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.models.beam_search import Generated, beam_search, generated_items, score_leaves
 from sid_jax.recommend.models.catalog import Catalog, candidate_mask
-from sid_jax.recommend.models.evidence import blended, terms
+from sid_jax.recommend.models.evidence import blended, hear, terms
 from sid_jax.recommend.models.item_model import ItemModel
+from sid_jax.recommend.models.layers import MASKED
 from sid_jax.training.processes import gathered
 from sid_jax.training.sharding import on_every_device, share_out
 
@@ -25,6 +27,8 @@ _WIDER = 8
 _MOST_BEAMS = 2048
 # IDs that are scored together, which bounds the memory.
 _LEAVES_AT_ONCE = 4096
+# Items that are scored together: their scores stay in the cache of a CPU, and memory does not grow with the catalog.
+_ITEMS_AT_ONCE = 16_384
 
 
 class ModelRanker:
@@ -243,12 +247,12 @@ def _explain(
     added = model.by_part(histories, catalog, vectors)
     if evidence is not None:
         added = {part: evidence.weights[0] * logits for part, logits in added.items()}
-        every = terms(histories, evidence).items()
+        every = terms(hear(histories, evidence), evidence, 0, len(catalog.semantic_ids)).items()
         for weight, (name, term) in zip(evidence.weights[1:], every, strict=True):
             # Content counts in two ways: by a part of the items' vectors and by a term.
             added[name] = added.get(name, 0.0) + weight * term
     shares = {name: logits[0, item] - jnp.mean(logits[0, candidates]) for name, logits in added.items()}
-    scores = _masked_scores(model, histories, catalog, vectors)[0]
+    scores = _scores_of(model, histories, catalog, vectors)(0, len(catalog.semantic_ids))[0]
     return scores[item] - jax.nn.logsumexp(scores), shares
 
 
@@ -256,20 +260,48 @@ def _best_items(
     model: ItemModel, histories: HistoryBatch, catalog: Catalog, vectors: Any, count: int
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the items of the highest scores, `[B, count]`, and their log-probabilities among all of the trie."""
-    scores = _masked_scores(model, histories, catalog, vectors)
-    best, items = jax.lax.top_k(scores, count)
-    return items, best - jax.nn.logsumexp(scores, axis=-1, keepdims=True)
+    scores_of, num_items = _scores_of(model, histories, catalog, vectors), len(catalog.semantic_ids)
+    if num_items <= _ITEMS_AT_ONCE or count > _ITEMS_AT_ONCE // 4:
+        scores = scores_of(0, num_items)
+        best, items = jax.lax.top_k(scores, count)
+        return items, best - jax.nn.logsumexp(scores, axis=-1, keepdims=True)
+
+    def best_of_block(first: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        # The last block begins earlier, with items that the one before it has had.
+        start = jnp.minimum(first, num_items - _ITEMS_AT_ONCE)
+        new = (start + jnp.arange(_ITEMS_AT_ONCE) >= first)[None]
+        scores = jnp.where(new, scores_of(start, _ITEMS_AT_ONCE), MASKED)
+        best, places = jax.lax.top_k(scores, count)
+        return best, start + places, jax.nn.logsumexp(scores, axis=-1, keepdims=True)
+
+    found = jax.lax.map(best_of_block, jnp.arange(0, num_items, _ITEMS_AT_ONCE))
+    scores, items, totals = (jnp.moveaxis(each, 0, 1).reshape(each.shape[1], -1) for each in found)
+    best, places = jax.lax.top_k(scores, count)
+    return jnp.take_along_axis(items, places, axis=1), best - jax.nn.logsumexp(totals, axis=-1, keepdims=True)
 
 
-def _masked_scores(model: ItemModel, histories: HistoryBatch, catalog: Catalog, vectors: Any) -> jax.Array:
-    """Returns all items' scores `[B, N]`: of the model, or of the blend where the catalog has evidence.
+def _scores_of(
+    model: ItemModel, histories: HistoryBatch, catalog: Catalog, vectors: Any
+) -> Callable[[jax.Array | int, int], jax.Array]:
+    """Returns what gives the scores `[B, n]` of n items from a first one on.
 
-    Of items that may not be recommended they are so low that a softmax gives them nothing.
+    They are those of the model, or of the blend where the catalog has evidence; of items that may not be recommended,
+    so low that a softmax gives them nothing.
     """
-    scores = model.scores(histories, catalog, vectors)
-    if catalog.evidence is not None:
-        scores = blended(scores, histories, catalog.evidence)
-    return scores + candidate_mask(catalog)
+    known, mask = model.read(histories, vectors), candidate_mask(catalog)
+    heard = None if catalog.evidence is None else hear(histories, catalog.evidence)
+
+    def scores_of(first: jax.Array | int, count: int) -> jax.Array:
+        scores = model.scores(known, jax.tree.map(lambda all_: _part(all_, first, count), vectors))
+        if catalog.evidence is not None and heard is not None:
+            scores = blended(scores, heard, catalog.evidence, first)
+        return scores + _part(mask, first, count)[None]
+
+    return scores_of
+
+
+def _part(rows: jax.Array, first: jax.Array | int, count: int) -> jax.Array:
+    return jax.lax.dynamic_slice_in_dim(rows, first, count)
 
 
 def first_allowed(

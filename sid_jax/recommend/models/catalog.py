@@ -74,8 +74,8 @@ def catalog_of(candidates: Candidates, trie: Trie) -> Catalog:
 
 
 def candidate_mask(catalog: Catalog) -> jax.Array:
-    """Returns `[1, N]` float32 to be added to scores: 0 for the items that may be recommended, `MASKED` for others."""
-    return jnp.full((1, len(catalog.semantic_ids)), MASKED).at[0, catalog.trie.items].set(0.0)
+    """Returns `[N]` float32 to be added to scores: 0 for the items that may be recommended, `MASKED` for others."""
+    return jnp.full(len(catalog.semantic_ids), MASKED).at[catalog.trie.items].set(0.0)
 
 
 def code_loss(logits: jax.Array, catalog: Catalog, items: jax.Array, level: int) -> jax.Array:

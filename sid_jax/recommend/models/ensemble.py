@@ -38,11 +38,13 @@ class Ensemble(nnx.Module):
         """Returns the members' vectors of all items side by side, `[N, M * F]`."""
         return jnp.concatenate([member.item_vectors(catalog) for member in self.members], axis=1)
 
-    def scores(self, histories: HistoryBatch, catalog: Catalog, vectors: jax.Array) -> jax.Array:
-        """Returns the averages of the members' scores, `[B, N]` float32, as of `Scorer`."""
-        read = [member.read(histories, own) for member, own in self._own(vectors)]
-        # The few histories are divided, not their many scores.
-        known = jnp.concatenate(read, axis=1) / len(self.members)
+    def read(self, histories: HistoryBatch, vectors: jax.Array) -> jax.Array:
+        """Returns what the members know after each history side by side, `[B, M * F]`, divided by M."""
+        known = [member.read(histories, own) for member, own in self._own(vectors)]
+        return jnp.concatenate(known, axis=1) / len(self.members)
+
+    def scores(self, known: jax.Array, vectors: jax.Array) -> jax.Array:
+        """Returns the averages of the members' scores, `[B, n]` float32, as of `Scorer`."""
         return jnp.matmul(known, vectors.T, preferred_element_type=jnp.float32)
 
     def by_part(self, histories: HistoryBatch, catalog: Catalog, vectors: jax.Array) -> dict[str, jax.Array]:

@@ -52,49 +52,73 @@ class Evidence:
         )
 
 
-def blended(scores: jax.Array, histories: HistoryBatch, evidence: Evidence) -> jax.Array:
-    """Returns the weighted sum of the model's scores and the terms, `[B, N]` float32.
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Heard:
+    """What the last items of B histories say, by the terms that are there.
+
+    Attributes:
+      followers: `[B, w * k]` int32 items that the last items speak for.
+      shares: `[B, w * k]` float32, each one's share of all that they say, times N.
+      profile: `[B, d]` float32, the direction of the sum of their content.
+    """
+
+    followers: jax.Array | None
+    shares: jax.Array | None
+    profile: jax.Array | None
+
+
+def hear(histories: HistoryBatch, evidence: Evidence) -> Heard:
+    """Returns what the last items of histories say."""
+    followers = shares = profile = None
+    if evidence.followers is not None and evidence.strengths is not None:
+        last, weights = _last_items(histories, _TRANSITIONS_DECAY)
+        said = (weights[..., None] * evidence.strengths[last]).reshape(len(last), -1)
+        total = jnp.sum(said, axis=1, keepdims=True)
+        followers = evidence.followers[last].reshape(len(last), -1)
+        shares = said * (len(evidence.followers) / jnp.where(total > 0, total, 1.0))
+    if evidence.profiles is not None:
+        last, weights = _last_items(histories, _CONTENT_DECAY)
+        profile = jnp.einsum("bw,bwd->bd", weights, evidence.profiles[last])
+        length = jnp.linalg.norm(profile, axis=1, keepdims=True)
+        profile = profile / jnp.where(length > 0, length, 1.0)
+    return Heard(followers, shares, profile)
+
+
+def blended(scores: jax.Array, heard: Heard, evidence: Evidence, first: jax.Array | int = 0) -> jax.Array:
+    """Returns the weighted sum of the model's scores and the terms, `[B, n]` float32.
 
     Args:
-      scores: `[B, N]`, the model's.
-      histories: B of them.
+      scores: `[B, n]`, the model's, of the items from `first` on.
+      heard: of the histories.
       evidence: of the catalog.
+      first: the first item.
     """
     weights = evidence.weights
-    added = [weight * term for weight, term in zip(weights[1:], terms(histories, evidence).values(), strict=True)]
-    return functools.reduce(jnp.add, added, weights[0] * scores)
+    added = terms(heard, evidence, first, scores.shape[1]).values()
+    weighed = [weight * term for weight, term in zip(weights[1:], added, strict=True)]
+    return functools.reduce(jnp.add, weighed, weights[0] * scores)
 
 
-def terms(histories: HistoryBatch, evidence: Evidence) -> dict[str, jax.Array]:
-    """Returns the terms that are there by name, each `[B, N]` or `[1, N]` float32; arguments as of `blended`."""
+def terms(heard: Heard, evidence: Evidence, first: jax.Array | int, count: int) -> dict[str, jax.Array]:
+    """Returns the terms by name, each `[B, n]` or `[1, n]` float32, of the n = `count` items from `first` on.
+
+    `transitions` is log(1 + N * share), of an item's share of all that the last items say; `content` the cosine between
+    the sum of the last items' content and the item's; `popularity` is `log_popularity`.
+    """
     found: dict[str, jax.Array] = {}
     transitions, content, popularity = TERMS
-    if evidence.followers is not None and evidence.strengths is not None:
-        found[transitions] = _transitions(histories, evidence.followers, evidence.strengths)
-    if evidence.profiles is not None:
-        found[content] = _content(histories, evidence.profiles)
+    if heard.followers is not None and heard.shares is not None:
+        rows = jnp.arange(len(heard.shares))[:, None]
+        # Those before are out of bounds too: a negative place would count from the end.
+        places = jnp.where(heard.followers >= first, heard.followers - first, count)
+        sums = jnp.zeros((len(heard.shares), count)).at[rows, places].add(heard.shares, mode="drop")
+        found[transitions] = jnp.log1p(sums)
+    if evidence.profiles is not None and heard.profile is not None:
+        found[content] = heard.profile @ jax.lax.dynamic_slice_in_dim(evidence.profiles, first, count).T
     if evidence.log_popularity is not None:
-        found[popularity] = evidence.log_popularity[None]
+        found[popularity] = jax.lax.dynamic_slice_in_dim(evidence.log_popularity, first, count)[None]
     return found
-
-
-def _transitions(histories: HistoryBatch, followers: jax.Array, strengths: jax.Array) -> jax.Array:
-    """Returns log(1 + N * share), `[B, N]`, of each item's share of all that the last items speak for."""
-    last, weights = _last_items(histories, _TRANSITIONS_DECAY)
-    size, num_items = len(last), len(followers)
-    heard = (weights[..., None] * strengths[last]).reshape(size, -1)
-    rows = jnp.arange(size)[:, None]
-    sums = jnp.zeros((size, num_items)).at[rows, followers[last].reshape(size, -1)].add(heard, mode="drop")
-    total = jnp.sum(heard, axis=1, keepdims=True)
-    return jnp.log1p(num_items * sums / jnp.where(total > 0, total, 1.0))
-
-
-def _content(histories: HistoryBatch, profiles: jax.Array) -> jax.Array:
-    """Returns the cosine `[B, N]` between the sum of the last items' content and each item's."""
-    last, weights = _last_items(histories, _CONTENT_DECAY)
-    user = jnp.einsum("bw,bwd->bd", weights, profiles[last])
-    length = jnp.linalg.norm(user, axis=1, keepdims=True)
-    return (user / jnp.where(length > 0, length, 1.0)) @ profiles.T
 
 
 def _last_items(histories: HistoryBatch, decay: float) -> tuple[jax.Array, jax.Array]:

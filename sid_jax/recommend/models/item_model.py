@@ -25,12 +25,23 @@ class ItemModel(Protocol):
         ...
 
     def item_vectors(self, catalog: Catalog) -> Any:
-        """Returns what `scores` needs of the items, a pytree: it is computed once for many requests."""
+        """Returns what the model knows of the items, a pytree of arrays `[N, ...]`: computed once for many requests."""
         ...
 
-    def scores(self, histories: HistoryBatch, catalog: Catalog, vectors: Any) -> jax.Array:
-        """Returns scores `[B, N]` float32 of all items.
+    def read(self, histories: HistoryBatch, vectors: Any) -> Any:
+        """Returns what is known after each history, a pytree of arrays `[B, ...]`.
 
-        A softmax over those that may be recommended gives the items' probabilities.
+        Args:
+          histories: B of them.
+          vectors: as `item_vectors` gives them.
+        """
+        ...
+
+    def scores(self, known: Any, vectors: Any) -> jax.Array:
+        """Returns scores `[B, n]` float32; a softmax over all that may be recommended gives the items' probabilities.
+
+        Args:
+          known: as `read` gives it.
+          vectors: of the n items to be scored, rows of what `item_vectors` gives.
         """
         ...

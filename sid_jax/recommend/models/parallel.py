@@ -60,19 +60,23 @@ class Parallel(nnx.Module):
         ]
         return jnp.mean(jnp.stack(losses))[None], jnp.sum(batch.weights)
 
-    def item_vectors(self, catalog: Catalog) -> jax.Array:
-        """Returns the sums of the codes' embeddings `[N, F]`, which is what items are read as."""
-        return self._embed(catalog.semantic_ids)
+    def item_vectors(self, catalog: Catalog) -> tuple[jax.Array, jax.Array]:
+        """Returns the sums of the codes' embeddings `[N, F]`, which items are read as, and the codes `[N, L]`."""
+        return self._embed(catalog.semantic_ids), catalog.semantic_ids
 
-    def scores(self, histories: HistoryBatch, catalog: Catalog, vectors: jax.Array) -> jax.Array:
-        """Returns the sums of log-probabilities `[B, N]` float32 of all items."""
+    def read(self, histories: HistoryBatch, vectors: tuple[jax.Array, jax.Array]) -> list[jax.Array]:
+        """Returns the log-probabilities `[B, K]` of each level's codes after each history."""
         segments = padded_segments(histories.lengths, histories.items.shape[1])
-        known = self.encoder(vectors[histories.items], segments)
-        codes = catalog.semantic_ids
-        total = jnp.zeros((len(codes), len(known)), jnp.float32)
-        for level, logits in enumerate(self._logits(last_hidden(known, histories.lengths))):
-            # An item's row of B numbers is added at once; `[B, N, L]` is never there.
-            total = total + jax.nn.log_softmax(logits).T[codes[:, level]]
+        known = last_hidden(self.encoder(vectors[0][histories.items], segments), histories.lengths)
+        return [jax.nn.log_softmax(logits) for logits in self._logits(known)]
+
+    def scores(self, known: list[jax.Array], vectors: tuple[jax.Array, jax.Array]) -> jax.Array:
+        """Returns the sums of the codes' log-probabilities `[B, n]` float32."""
+        codes = vectors[1]
+        total = jnp.zeros((len(codes), len(known[0])), jnp.float32)
+        for level, chances in enumerate(known):
+            # An item's row of B numbers is added at once; `[B, n, L]` is never there.
+            total = total + chances.T[codes[:, level]]
         return total.T
 
     def _embed(self, codes: jax.Array) -> jax.Array:

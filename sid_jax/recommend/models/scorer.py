@@ -54,17 +54,17 @@ class Scorer(nnx.Module):
         return loss(batch, catalog, key)[None], jnp.sum(batch.weights)
 
     def item_vectors(self, catalog: Catalog) -> jax.Array:
-        """Returns the vectors `[N, F]` of all items, which `scores` takes: they are computed once for many requests."""
+        """Returns the vectors `[N, F]` of all items: they are computed once for many requests."""
         return self.items(catalog).astype(self.dtype)
-
-    def scores(self, histories: HistoryBatch, catalog: Catalog, vectors: jax.Array) -> jax.Array:
-        """Returns the scores `[B, N]` float32 of all items."""
-        return jnp.matmul(self.read(histories, vectors), vectors.T, preferred_element_type=jnp.float32)
 
     def read(self, histories: HistoryBatch, vectors: jax.Array) -> jax.Array:
         """Returns what is known after each history, `[B, F]`; an item's score is its product with the item's vector."""
         segments = padded_segments(histories.lengths, histories.items.shape[1])
         return last_hidden(self.encoder(vectors[histories.items], segments), histories.lengths)
+
+    def scores(self, known: jax.Array, vectors: jax.Array) -> jax.Array:
+        """Returns the scores `[B, n]` float32 of the items that have these vectors `[n, F]`."""
+        return jnp.matmul(known, vectors.T, preferred_element_type=jnp.float32)
 
     def by_part(self, histories: HistoryBatch, catalog: Catalog, vectors: jax.Array) -> dict[str, jax.Array]:
         """Returns what each part of all items' vectors adds to their scores, `[B, N]` float32, by the part's name."""

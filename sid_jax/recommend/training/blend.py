@@ -17,7 +17,7 @@ from sid_jax.recommend.data.blend import NOBODY, Blend
 from sid_jax.recommend.data.split import EvaluationExamples
 from sid_jax.recommend.data.transitions import transition_graph
 from sid_jax.recommend.models.catalog import Catalog, candidate_mask
-from sid_jax.recommend.models.evidence import terms
+from sid_jax.recommend.models.evidence import hear, terms
 from sid_jax.recommend.models.layers import MASKED
 from sid_jax.recommend.ranker import ModelRanker
 from sid_jax.streams import stream_rng
@@ -172,12 +172,14 @@ def _moments(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     assert catalog.evidence is not None  # it is what is weighed
     model: Any = nnx.merge(graphdef, params)
-    scores = model.scores(histories, catalog, vectors)
-    added = terms(histories, catalog.evidence).values()
+    scores = model.scores(model.read(histories, vectors), vectors)
+    added = terms(hear(histories, catalog.evidence), catalog.evidence, 0, scores.shape[1]).values()
     features = jnp.stack([scores, *(jnp.broadcast_to(term, scores.shape) for term in added)])
     rows = jnp.arange(len(targets))
     masked = jnp.where(unwanted >= 0, unwanted, scores.shape[1])
-    mask = jnp.broadcast_to(candidate_mask(catalog), scores.shape).at[rows[:, None], masked].set(MASKED, mode="drop")
+    mask = (
+        jnp.broadcast_to(candidate_mask(catalog)[None], scores.shape).at[rows[:, None], masked].set(MASKED, mode="drop")
+    )
     log_probabilities = jax.nn.log_softmax(jnp.tensordot(weights, features, 1) + mask)
     probabilities = jnp.exp(log_probabilities)
     expected = jnp.einsum("tbn,bn->tb", features, probabilities)

@@ -90,6 +90,11 @@ def stirred(model):
     return nnx.merge(graphdef, jax.tree.unflatten(structure, moved))
 
 
+def all_scores(model, batch, known):
+    vectors = model.item_vectors(known)
+    return model.scores(model.read(batch, vectors), vectors)
+
+
 def histories():
     items = np.array([[1, 4, 7, 2, 0, 0], [5, 0, 0, 0, 0, 0], [9, 8, 7, 6, 5, 4]], np.int32)
     return HistoryBatch(jnp.asarray(items), jnp.array([4, 1, 6]), jnp.array([0, 1, 2]))
@@ -239,7 +244,7 @@ def test_bfloat16_activations_give_nearly_the_same_loss():
 
 def test_sasrec_scores_all_items_with_the_loss_it_learns_from():
     model = scorer(["item"])
-    scores = jax.nn.log_softmax(model.scores(histories(), catalog(), model.item_vectors(catalog())))
+    scores = jax.nn.log_softmax(all_scores(model, histories(), catalog()))
     total, weight = loss(model, rows([1, 4, 7, 2], [0, 0, 0, 6], [1] * 4, [0, 0, 0, 1]), catalog(), None)
     assert weight == 1
     assert float(total[0]) == pytest.approx(-float(scores[0, 6]), abs=1e-5)
@@ -318,7 +323,7 @@ def test_an_item_of_a_newer_table_is_scored_by_its_codes_and_content():
     by_part = model.items.by_part(newer)
     assert not np.any(by_part["item"][10])
     np.testing.assert_allclose(model.item_vectors(newer)[10], by_part["codes"][10] + by_part["content"][10], rtol=1e-5)
-    assert model.scores(histories(), newer, model.item_vectors(newer)).shape == (3, 11)
+    assert all_scores(model, histories(), newer).shape == (3, 11)
 
 
 def test_nothing_is_learned_against_a_cold_item():
@@ -341,7 +346,7 @@ def test_nothing_is_learned_against_a_cold_item():
 
 def test_what_scores_all_items_recommends_those_of_the_trie_alone():
     model = scorer(["item"])
-    of_all = np.asarray(model.scores(histories(), catalog(), model.item_vectors(catalog())))
+    of_all = np.asarray(all_scores(model, histories(), catalog()))
     few = [1, 4, 5, 8]
     catalog_of_few = build_catalog(IDS, build_trie(IDS, SIZES, rows=np.array(few)))
     graphdef, params = nnx.split(model)
@@ -359,8 +364,8 @@ def test_an_ensemble_averages_its_members():
     model, asked, known = Ensemble(members), histories(), with_content()
     vectors = model.item_vectors(known)
     assert vectors.shape == (len(IDS), 2 * SHAPE["features"])
-    each = [member.scores(asked, known, member.item_vectors(known)) for member in members]
-    np.testing.assert_allclose(model.scores(asked, known, vectors), (each[0] + each[1]) / 2, atol=1e-4)
+    each = [all_scores(member, asked, known) for member in members]
+    np.testing.assert_allclose(all_scores(model, asked, known), (each[0] + each[1]) / 2, atol=1e-4)
     example = rows([1, 4, 7], [4, 7, 2], [1, 1, 1])
     losses = [loss(member, example, known, None)[0] for member in members]
     np.testing.assert_allclose(loss(model, example, known, None)[0], (losses[0] + losses[1]) / 2, rtol=1e-5)

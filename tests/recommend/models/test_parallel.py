@@ -36,7 +36,8 @@ def by_hand(model, history):
 
 
 def scores(model, batch, known):
-    return model.scores(batch, known, model.item_vectors(known))
+    vectors = model.item_vectors(known)
+    return model.scores(model.read(batch, vectors), vectors)
 
 
 def test_a_score_is_the_sum_of_the_log_probabilities_of_the_codes():

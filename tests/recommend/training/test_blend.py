@@ -13,6 +13,7 @@ from flax import nnx
 
 from sid_jax.data.histories import Histories
 from sid_jax.ids.table import IdTable
+from sid_jax.recommend import ranker as ranker_module
 from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.config import TERMS
 from sid_jax.recommend.data.blend import NOBODY, Blend
@@ -20,7 +21,7 @@ from sid_jax.recommend.data.candidates import Candidates
 from sid_jax.recommend.data.split import EvaluationExamples
 from sid_jax.recommend.data.transitions import transition_graph
 from sid_jax.recommend.models.catalog import catalog_of
-from sid_jax.recommend.models.evidence import Evidence, blended, terms
+from sid_jax.recommend.models.evidence import Evidence, blended, hear, terms
 from sid_jax.recommend.ranker import ModelRanker
 from sid_jax.recommend.training.blend import fit_blend, make_blend
 from sid_jax.training.sharding import all_devices
@@ -60,7 +61,8 @@ def test_terms_are_those_of_hand_arithmetic():
         True,
     )
     evidence = Evidence.of(blend, content, np.array([7, 0, 1, 2]))
-    found = {name: np.asarray(term) for name, term in terms(batch_of([0, 1], [3]), evidence).items()}
+    heard = hear(batch_of([0, 1], [3]), evidence)
+    found = {name: np.asarray(term) for name, term in terms(heard, evidence, 0, 4).items()}
     assert tuple(found) == TERMS
     # The last item, 1, speaks for item 2 with 2; the one before it with .65 of its 1, and of 3 for item 1.
     shares = np.array([0, 0.65 * 3, 2 + 0.65, 0]) / (2 + 0.65 * 4)
@@ -70,7 +72,7 @@ def test_terms_are_those_of_hand_arithmetic():
     np.testing.assert_allclose(found["popularity"], [np.log([8, 1, 2, 3])], rtol=1e-6)
     scores = np.arange(8, dtype=np.float32).reshape(2, 4)
     expected = 0.5 * scores + 2 * found["transitions"] + 3 * found["content"] + 4 * found["popularity"]
-    np.testing.assert_allclose(blended(scores, batch_of([0, 1], [3]), evidence), expected, rtol=1e-6)
+    np.testing.assert_allclose(blended(scores, heard, evidence), expected, rtol=1e-6)
 
 
 class Noise(nnx.Module):
@@ -85,8 +87,11 @@ class Noise(nnx.Module):
     def item_vectors(self, catalog):
         return self.table[...]
 
-    def scores(self, histories, catalog, vectors):
-        return vectors[histories.items[:, 0]]
+    def read(self, histories, vectors):
+        return histories.items[:, 0]
+
+    def scores(self, known, vectors):
+        return vectors.T[known]
 
 
 @pytest.fixture(scope="module")
@@ -123,12 +128,25 @@ def test_what_follows_outweighs_a_model_that_knows_nothing(fitted):
     assert hits[0] < 0.2 and hits[1] > 0.8
 
 
+def test_large_catalogs_are_scored_in_blocks_with_the_same_lists_and_scores(fitted, monkeypatch):
+    _, after, ranker, examples = fitted
+    batch = batch_of(*[examples.histories.of(row) for row in range(24)])
+    found = []
+    for size in (ranker_module._ITEMS_AT_ONCE, 16):
+        monkeypatch.setattr(ranker_module, "_ITEMS_AT_ONCE", size)
+        ranker_module._find.clear_cache()
+        found.append(ranker(after).scored(batch, 3))
+    ranker_module._find.clear_cache()
+    np.testing.assert_array_equal(found[1][0], found[0][0])
+    np.testing.assert_allclose(found[1][1], found[0][1], rtol=1e-5)
+
+
 def test_the_weights_are_those_that_another_optimizer_finds(fitted):
     blend, after, ranker, examples = fitted
     asked = ranker(blend)
     batch = batch_of(*[examples.histories.of(row) for row in range(200)])
-    scores = jax.nn.log_softmax(asked.vectors[batch.items[:, 0]])
-    every = [scores, *terms(batch, asked.catalog.evidence).values()]
+    scores = jax.nn.log_softmax(asked.vectors.T[batch.items[:, 0]])
+    every = [scores, *terms(hear(batch, asked.catalog.evidence), asked.catalog.evidence, 0, N).values()]
     features = np.stack([np.broadcast_to(each, scores.shape) for each in every]).astype(np.float64)
     seen = np.zeros((200, N), bool)
     for row in range(200):
