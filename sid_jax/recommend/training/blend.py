@@ -177,9 +177,7 @@ def _moments(
     features = jnp.stack([scores, *(jnp.broadcast_to(term, scores.shape) for term in added)])
     rows = jnp.arange(len(targets))
     masked = jnp.where(unwanted >= 0, unwanted, scores.shape[1])
-    mask = (
-        jnp.broadcast_to(candidate_mask(catalog)[None], scores.shape).at[rows[:, None], masked].set(MASKED, mode="drop")
-    )
+    mask = jnp.zeros_like(scores).at[rows[:, None], masked].set(MASKED, mode="drop") + candidate_mask(catalog)[None]
     log_probabilities = jax.nn.log_softmax(jnp.tensordot(weights, features, 1) + mask)
     probabilities = jnp.exp(log_probabilities)
     expected = jnp.einsum("tbn,bn->tb", features, probabilities)
