@@ -178,9 +178,15 @@ def _by_depth(model: RQVAE, semantic_ids: np.ndarray, vectors: np.ndarray) -> li
     """Returns R^2, MSE and cosine of what the first codes of each ID stand for, for each depth of the codebooks."""
     sizes = model.quantizer.codebook_sizes
     if semantic_ids.shape[1] < len(sizes) or (semantic_ids[:, : len(sizes)].max(axis=0) >= sizes).any():
-        raise UserError(f"the codebooks have {len(sizes)} levels of {sizes} codes, which the IDs do not fit")
+        raise UserError(
+            f"the IDs do not fit the codebooks, {len(sizes)} levels of {sizes} codes: name by --codebooks the export "
+            "that the IDs come from"
+        )
     if vectors.shape[1] != model.mean.shape[0]:
-        raise UserError(f"the codebooks are of {model.mean.shape[0]} features, the vectors have {vectors.shape[1]}")
+        raise UserError(
+            f"the vectors have {vectors.shape[1]} features, the codebooks' {model.mean.shape[0]}: name by --vectors "
+            "those that the IDs were made from"
+        )
     return fidelity_by_depth(model, semantic_ids[:, : len(sizes)], vectors)
 
 

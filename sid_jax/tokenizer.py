@@ -258,7 +258,9 @@ class SemanticIdTokenizer:
                 vectors = np.asarray(joined, np.float32)
                 check_finite(vectors, table.item_ids, "vectors", self.model.layout)
                 if len(vectors) != len(table):
-                    raise UserError(f"vectors are of {len(vectors)} items, the table has {len(table)}")
+                    raise UserError(
+                        f"vectors are of {len(vectors)} items, the table has {len(table)}; give one an item"
+                    )
         if histories is not None:
             histories = as_histories(histories, table.item_ids)
         return measure(table, vectors, model=self.model, labels=labels, histories=histories)

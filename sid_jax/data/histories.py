@@ -124,7 +124,7 @@ def keep_active(histories: Histories, min_interactions: int) -> Histories:
     if not active.any():
         raise UserError(
             f"no user has {min_interactions} interactions or more (the most is {histories.lengths.max(initial=0)}); "
-            "ask for fewer"
+            "set config.data.min_interactions lower, or give longer histories"
         )
     return histories.keep_users(active)
 

@@ -100,7 +100,9 @@ class Export:
         if not isinstance(vectors, Mapping):
             return vectors
         if "parts" not in self.manifest:
-            raise UserError("vectors are given as named parts, but this model was trained on vectors without parts")
+            raise UserError(
+                "vectors are named parts, but this model was trained on vectors without parts: give an array"
+            )
         from sid_jax.data.join_parts import vectors_of_parts
 
         return vectors_of_parts(self.manifest["parts"], vectors)

@@ -138,7 +138,10 @@ def _parse_sids(texts: pa.Array) -> np.ndarray:
     lengths = pc.list_value_length(lists).to_numpy()
     uneven = np.flatnonzero(lengths != lengths[0])
     if len(uneven):
-        raise UserError(f"{texts[int(uneven[0])]} has {lengths[uneven[0]]} codes, {texts[0]} has {lengths[0]}")
+        raise UserError(
+            f"{texts[int(uneven[0])]} has {lengths[uneven[0]]} codes, {texts[0]} has {lengths[0]}: give all Semantic "
+            "IDs one length"
+        )
     return lists.flatten().cast(pa.int64()).to_numpy().reshape(len(lists), -1)
 
 

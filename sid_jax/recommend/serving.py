@@ -129,9 +129,9 @@ class Server:
             )
         rows, wanted = self._rows(_listed(history), "skip"), self._row_of.get(str(item), -1)
         if not len(rows):
-            raise UserError("no item of the history is in the ID table, so that no score follows from it")
+            raise UserError("no item of the history is in the ID table; give one with items that are")
         if wanted not in self._candidates.available:
-            raise UserError(f"the item {item!r} is not among those that can be recommended")
+            raise UserError(f"the item {item!r} cannot be recommended; explain an item that recommend() returns")
         _, batch = next(self._batches([rows], np.array([len(rows)]), [""]))
         score, shares = self._trained.ranker.explain(batch, wanted)
         return Explanation(self._candidates.table.item_ids[wanted : wanted + 1].tolist()[0], score, shares)

@@ -44,7 +44,10 @@ class Vocabulary:
     def __post_init__(self) -> None:
         _check_pattern(self.pattern, len(self.sizes))
         if not 0 <= self.first_id <= _LARGEST_ID - sum(self.sizes):
-            raise UserError(f"a vocabulary of {self.first_id} and {sum(self.sizes)} new tokens: ids must fit 31 bits")
+            raise UserError(
+                f"first_id is {self.first_id}; with {sum(self.sizes)} new tokens it must be from 0 to "
+                f"{_LARGEST_ID - sum(self.sizes)}, so that token ids fit 31 bits"
+            )
 
     def __len__(self) -> int:
         """Returns T."""

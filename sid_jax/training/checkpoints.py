@@ -151,7 +151,10 @@ class Checkpoints:
             return self._manager.restore(step, args=ocp.args.StandardRestore(like))
         except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
             reason = " ".join(str(error).split())[:300]
-            raise UserError(f"the checkpoint {self._folder / str(step)} cannot be restored: {reason}") from error
+            raise UserError(
+                f"the checkpoint {self._folder / str(step)} cannot be restored ({reason}); remove that folder, and the "
+                "same command goes on from the one before"
+            ) from error
 
     def _refuse_full_disk(self, state: Any) -> None:
         """Sees to it beforehand that a checkpoint fits: a write that fails midway is noisier, and no better."""
@@ -170,7 +173,9 @@ class Checkpoints:
             yield
         except (OSError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split()).rpartition(": ")[2]
-            raise UserError(f"cannot save a checkpoint in {self._folder}: {reason}") from error
+            raise UserError(
+                f"cannot save a checkpoint in {self._folder}: {reason}; mend that, and the same command goes on"
+            ) from error
 
     def _refuse_other_shapes(self, step: int, like: Any) -> None:
         saved = _shapes(self._manager.item_metadata(step))

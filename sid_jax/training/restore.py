@@ -74,7 +74,8 @@ def restore_run(workdir: Path, step: int | None = None) -> TrainedRun:
     data = load_corpus(config)
     if data.fingerprint() != fingerprint:
         raise UserError(
-            f"{data.source} is not what {workdir} was trained on: vectors, ids or histories have changed since"
+            f"{data.source} is not what {workdir} was trained on: vectors, ids or histories have changed since; bring "
+            "back the files of then, or train in a new --workdir"
         )
     recipe, state, step = _restore(workdir, config, step, (data.num_trained, data.vectors.shape[1]), data.layout)
     return TrainedRun(config, data, recipe, state, step)

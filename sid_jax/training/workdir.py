@@ -123,7 +123,9 @@ def _refuse_different_processes(config: ConfigDict, fingerprint: str, free_to_ch
     for number, other in enumerate(others, start=1):
         for name, old, new in differences(first["config"], other["config"]):
             if name not in free_to_change:
-                raise UserError(f"config.{name} is {old!r} on process 0 and {new!r} on process {number}")
+                raise UserError(
+                    f"config.{name} is {old!r} on process 0 and {new!r} on process {number}: give all the same"
+                )
         if other["data_fingerprint"] != first["data_fingerprint"]:
             raise UserError(
                 f"process {number} has other data than process 0 (vectors, ids or histories differ): give all the same"
@@ -151,7 +153,7 @@ def read_run(workdir: Path, config: ConfigDict) -> tuple[ConfigDict, str]:
     try:
         return fill(config, content["config"]), content["data_fingerprint"]
     except (KeyError, TypeError) as error:
-        raise UserError(f"{workdir / RUN_FILE} is damaged: {reason(error)}") from error
+        raise UserError(f"{workdir / RUN_FILE} is damaged ({reason(error)}); choose another --workdir") from error
 
 
 def read_layout(workdir: Path) -> Layout | None:
@@ -186,7 +188,7 @@ def _read(workdir: Path) -> dict[str, Any]:
         content = json.loads(path.read_text())
         return {**content, **{name: content[name] for name in ("config", "data_fingerprint")}}
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged: {reason(error)}") from error
+        raise UserError(f"{path} is damaged ({reason(error)}); choose another --workdir") from error
 
 
 def _refuse_another_run(

@@ -99,7 +99,10 @@ class Candidates:
         new = np.flatnonzero(is_new)
         _refuse_unknown_codes(newer, new, self.sizes)
         if not (~self.cold[ours]).any():
-            raise UserError(f"{newer.name}: has none of the items that the recommender was trained on")
+            raise UserError(
+                f"{newer.name}: has none of the items that the recommender was trained on; give a later version of its "
+                "ID table"
+            )
         return Candidates(
             _followed_by(old, newer, new),
             np.pad(self.popularity, (0, len(new))),
