@@ -22,6 +22,8 @@ _FIRST_WIDTH, _LAST_WIDTH = 5, 80
 _JUDGED = 2
 # Tuples of all items looked at together: bounds the memory, whatever N.
 _TUPLES_AT_ONCE = 2**21
+# Of two sorted runs of added tuples the earlier one is more than so many times as long.
+_RUN_RATIO = 4
 # Tuples that int64 can number.
 _LARGEST = 2**62
 
@@ -309,25 +311,35 @@ def tuple_keys(codes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
 class Occupancy:
     """How many items each tuple has, by the numbers `[M]` of their tuples; at most `capacity` are counted of one.
 
-    What is added is kept apart from what was there from the start, which is never sorted again.
+    What was there from the start is never sorted again. What is added lies in sorted runs, each several times as long
+    as the next: many small additions cost little more than one large one.
     """
 
     def __init__(self, keys: np.ndarray, capacity: int | None = None):
         names, counts = np.unique(keys, return_counts=True)
         self._known = names, counts if capacity is None else np.minimum(counts, capacity)
-        self._added = names[:0], counts[:0]
+        self._added: list[tuple[np.ndarray, np.ndarray]] = []
 
     def count(self, keys: np.ndarray) -> np.ndarray:
         """Returns how many items the tuples with these numbers have, of the shape of `keys`."""
-        return _look_up(*self._known, keys) + _look_up(*self._added, keys)
+        found = _look_up(*self._known, keys)
+        for run in self._added:
+            found = found + _look_up(*run, keys)
+        return found
 
     def add(self, keys: np.ndarray, counts: np.ndarray | None = None) -> None:
         """Counts items under the tuples with these numbers `[M]`: one for each, or so many."""
-        counts = np.ones(len(keys), np.int64) if counts is None else counts
-        names, where = np.unique(np.concatenate([self._added[0], keys]), return_inverse=True)
-        total = np.zeros(len(names), np.int64)
-        np.add.at(total, where, np.concatenate([self._added[1], counts]))
-        self._added = names, total
+        run = _summed(keys, np.ones(len(keys), np.int64) if counts is None else counts)
+        while self._added and len(self._added[-1][0]) <= _RUN_RATIO * len(run[0]):
+            names, earlier = self._added.pop()
+            run = _summed(np.concatenate([names, run[0]]), np.concatenate([earlier, run[1]]))
+        self._added.append(run)
+
+
+def _summed(names: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the distinct names in rising order, and the sum of the counts of each."""
+    distinct, where = np.unique(names, return_inverse=True)
+    return distinct, np.bincount(where, counts, len(distinct)).astype(np.int64)
 
 
 def _look_up(names: np.ndarray, counts: np.ndarray, keys: np.ndarray) -> np.ndarray:

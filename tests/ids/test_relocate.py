@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sid_jax.errors import UserError
 from sid_jax.ids import relocate as relocate_module
-from sid_jax.ids.relocate import Placing, relocate
+from sid_jax.ids.relocate import Occupancy, Placing, relocate
 
 
 def numbered(sizes):
@@ -146,3 +146,15 @@ def test_who_leaves_a_full_first_code_goes_to_the_nearest_with_room():
     moved = relocate(codes, np.arange(5), sizes, Line(positions, sizes))
     # Of the two at 3 one goes to 2, the last place there. So the one of the two at 0 that has to leave lands at 4.
     assert moved.tolist() == [[0, 0], [2, 0], [0, 1], [1, 0], [1, 1]]
+
+
+keys_of_31 = st.lists(st.integers(0, 30), max_size=12)
+
+
+@given(keys_of_31, st.lists(keys_of_31, max_size=12))
+def test_items_are_counted_however_they_are_added(known, added):
+    occupancy, expected = Occupancy(np.array(known, np.int64), 2), np.minimum(np.bincount(known, minlength=31), 2)
+    for keys in added:
+        occupancy.add(np.array(keys, np.int64))
+        expected += np.bincount(keys, minlength=31)
+        assert occupancy.count(np.arange(31)).tolist() == expected.tolist()
