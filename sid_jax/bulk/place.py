@@ -148,6 +148,7 @@ def write_part(job: Job, piece: tuple[int, int, Sequence[int]]) -> None:
         levels = slice(-1, None) if job.scheme == "suffix" else slice(None)
         semantic_ids[places["row"].to_numpy(), levels] = codes_of(places)
     name = shard_name(part, len(job.inputs.parts))
+    (job.folder / name).parent.mkdir(exist_ok=True)
     with whole_file(job.folder / name) as file:
         table = IdTable(ids, semantic_ids, codes=codes, sizes=sizes, id_name=job.id_name, check=False)
         pq.write_table(table.to_arrow(), file)

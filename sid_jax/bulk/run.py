@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from sid_jax.bulk.encode import encode_part
 from sid_jax.bulk.engine import Engine, LocalEngine, Stage
@@ -19,17 +21,21 @@ from sid_jax.data.parts.vector_parts import VectorParts, list_parts
 from sid_jax.data.vector_files import treat_bad_rows
 from sid_jax.data.vector_set import LeftOut
 from sid_jax.errors import UserError
-from sid_jax.export.atomic import atomic_folder, refuse_taken
+from sid_jax.export.artifact import WHOLE_FILE, table_files
+from sid_jax.export.atomic import atomic_folder
 from sid_jax.export.encoder import ITEMS_A_CALL, encode_vectors
 from sid_jax.export.id_tables import read_id_table
 from sid_jax.export.manifest import semantic_ids_section, write_manifest, write_measured
-from sid_jax.export.weights import model_info, write_model
+from sid_jax.export.retry import REQUEST, Finish, earlier_request, is_the_same, request_digest
+from sid_jax.export.weights import model_hash, model_info, write_model
 from sid_jax.ids.convert import common_rows
 from sid_jax.ids.matching import find_alignment
+from sid_jax.ids.reassigned import num_reassigned_of_blocks, words_of_reassigned
 from sid_jax.ids.relocate import refuse_too_many
 from sid_jax.ids.table import IdTable
 from sid_jax.messages import Messages
 from sid_jax.metrics.codes import figures_of_counts
+from sid_jax.metrics.crowding import crowding_line
 from sid_jax.metrics.vectors import r2_of_moments
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.training.restore import restore_model
@@ -49,6 +55,7 @@ def export_files(
     align_to: Path | None = None,
     on_bad_rows: str | None = None,
     engine: Engine | None = None,
+    finish: Finish | None = None,
     messages: Messages | None = None,
 ) -> None:
     """Writes the Semantic IDs of the vectors in files, by a run's model; all or nothing.
@@ -58,7 +65,7 @@ def export_files(
 
     Args:
       workdir: the run's folder; its own data are not read.
-      out: where to; it must not exist, or be empty.
+      out: where to; it must not exist, be empty, or hold this very export, of which nothing is then written.
       inputs: files, folders or patterns, as of `sid_jax.data.parts.vector_parts.list_parts`.
       ids_paths: for files without ids of their own, a file with ids each.
       step: of the checkpoint; None takes the best one of a finished run.
@@ -66,19 +73,23 @@ def export_files(
       align_to: IDs of an older model, as of `read_id_table`; codes are renumbered so that few change.
       on_bad_rows: as of `sid_jax.data.vector_files.treat_bad_rows`; None for what the run's config says.
       engine: who does the work; this process if None.
+      finish: as of `sid_jax.export.artifact.write_export`; of an export that is there already too.
       messages: where to say what was done; standard output if None.
 
     Raises:
       UserError: if the run cannot be restored, the files cannot be used, or `out` cannot be written.
     """
-    messages = messages or Messages.to_console()
-    refuse_taken(out)
+    messages, earlier = messages or Messages.to_console(), earlier_request(out)
     to = None if align_to is None else read_id_table(align_to)
     config, model, step = restore_model(workdir, step)
     parts, left_out = list_inputs(config.data.to_dict(), model, inputs, ids_paths, on_bad_rows)
     sizes, scheme, capacity = model.quantizer.codebook_sizes, unique or config.ids.unique, config.ids.capacity
     if left_out.num_rows:
         messages.line(str(left_out))
+    settings = [step, scheme, capacity, config.data.id_column, to and to.fingerprint(), _about_files(parts)]
+    request = request_digest(settings, model_hash(model))
+    if is_the_same(out, earlier, request, finish, messages):
+        return
     if scheme == "relocate":
         refuse_too_many(parts.num_items, sizes, capacity)
     alignment = None if to is None else _align_parts(to, parts, model)
@@ -91,10 +102,13 @@ def export_files(
         made = run_stages(job, engine or LocalEngine(), messages)
         shutil.rmtree(job.scratch)
         write_measured(folder, {}, workdir)
+        if to is not None and alignment is not None:
+            alignment["num_reassigned"] = num_reassigned_of_blocks(to, _written_ids(folder, job.id_name))
         manifest = {
             "config": config.to_dict(),
             "step": step,
             **({} if alignment is None else {"renumbered": alignment}),
+            REQUEST: request,
             "data": {
                 "source": ", ".join(inputs),
                 "num_items": parts.num_items,
@@ -106,10 +120,30 @@ def export_files(
             "codebooks": model_info(model),
         }
         write_manifest(folder, manifest)
+        if finish is not None:
+            finish(folder)
     messages.line(
-        f"{parts.num_items:,} Semantic IDs of step {step:,} are in {out}: {len(parts.parts)} "
-        f"file{'s' * (len(parts.parts) > 1)} ids-*.parquet, codebooks.safetensors, codebooks.pt, manifest.json"
+        f"{parts.num_items:,} Semantic IDs of step {step:,} are in {out}: {WHOLE_FILE}, a folder of {len(parts.parts)} "
+        f"file{'s' * (len(parts.parts) > 1)}, codebooks.safetensors, codebooks.pt, manifest.json"
     )
+    if crowded := crowding_line(made["metrics"], made["semantic_ids"]["moved"]):
+        messages.line(crowded)
+    if alignment is not None:
+        messages.line(words_of_reassigned(alignment))
+
+
+def _about_files(parts: VectorParts) -> list[Any]:
+    """Returns which files the vectors are in and which rows are left out: as long as it is the same, so are they."""
+    paths = sorted({path for part in parts.parts for path in (part.path, part.ids_path) if path})
+    files = [[path, Path(path).stat().st_size, Path(path).stat().st_mtime_ns] for path in paths]
+    return [files, parts.columns.vector_column, [[part.first_item, *part.left_out] for part in parts.parts]]
+
+
+def _written_ids(folder: Path, id_name: str) -> Iterator[tuple[pa.ChunkedArray, np.ndarray]]:
+    """Yields item ids and Semantic IDs, file by file."""
+    for path in table_files(folder):
+        table = pq.read_table(path, columns=[id_name, "semantic_id"])
+        yield table[id_name], np.stack(table["semantic_id"].to_numpy()).astype(np.int32)
 
 
 def list_inputs(
@@ -119,7 +153,7 @@ def list_inputs(
     ids_paths: Sequence[str],
     on_bad_rows: str | None,
     *,
-    need_ids: bool = False,
+    for_append: bool = False,
 ) -> tuple[VectorParts, LeftOut]:
     """Returns the parts of files of vectors, without bad rows if these are to be left out, and which those are.
 
@@ -127,14 +161,16 @@ def list_inputs(
       data: the config's section, for names of columns, and for what is done with bad rows if `on_bad_rows` is None.
       model: what is to encode them.
       inputs, ids_paths, on_bad_rows: as of `export_files`.
-      need_ids: whether files without ids, of which row numbers are the ids, are refused.
+      for_append: whether files without ids, of which row numbers are the ids, are refused, and none need have a row.
 
     Raises:
       UserError: if a file cannot be used, or vectors are not as long as those that the model knows.
     """
     names = {name: data[name] for name in ("id_column", "vector_column") if name in data}
-    parts, wanted = list_parts(inputs, **names, ids_paths=ids_paths), model.mean.shape[0]
-    if need_ids and parts.ids_are_row_numbers:
+    parts, wanted = list_parts(inputs, **names, ids_paths=ids_paths, allow_empty=for_append), model.mean.shape[0]
+    if not parts.parts:
+        return parts, LeftOut()
+    if for_append and parts.ids_are_row_numbers:
         raise UserError(
             f"{parts.parts[0].path}: has no ids, and row numbers would be those of other items; name a file with one "
             "id a line by --input_ids"
@@ -147,7 +183,7 @@ def list_inputs(
         raise UserError(
             f"{parts.parts[0].path}: vectors have {parts.num_features} features; the model encodes {wanted}{hint}"
         )
-    return treat_bad_rows(parts, on_bad_rows or data.get("on_bad_rows", "error"))
+    return treat_bad_rows(parts, on_bad_rows or data.get("on_bad_rows", "error"), allow_empty=for_append)
 
 
 def _align_parts(to: IdTable, parts: VectorParts, model: RQVAE) -> dict[str, Any]:

@@ -28,11 +28,13 @@ if TYPE_CHECKING:
     from sid_jax.export.encoder import Encoder
     from sid_jax.models.rqvae import RQVAE
 
-# The ID table: one file, or several of so many rows.
+# The ID table: one file, or a folder of several, of so many rows, that any reader of parquet takes as one table.
 WHOLE_FILE = "ids.parquet"
 ROWS_A_FILE = 2**18
 # Items that were removed from the catalog, whose Semantic IDs are kept; see `sid_jax.append`.
 RETIRED_FILE = "retired.parquet"
+# Semantic IDs that items had before they moved to others, which are kept as well.
+FORMER_FILE = "former.parquet"
 # Figures that a display of the table shows.
 _SHOWN = ("r2", "distinct_rate", "max_distinct_rate")
 
@@ -45,6 +47,8 @@ class Export:
         has `created`, `versions`, `files` and `digest`.
       table: items, Semantic IDs, codes and further columns.
       retired: the same of items that were removed, whose Semantic IDs are kept, with a column `removed_in`; or None.
+      former: Semantic IDs that items had before they moved, with a column `moved_in`, an item as often as it did; or
+        None.
       measured: figures for the report, as `sid_jax.metrics.vectors.report_figures` makes them.
       rows_a_file: where the table is written in several files, how many rows each has; None for one file.
       folder: where it was read from; None if it was made in memory.
@@ -57,12 +61,13 @@ class Export:
         model: RQVAE | Callable[[], RQVAE],
         *,
         retired: IdTable | None = None,
+        former: IdTable | None = None,
         measured: Mapping[str, Any] | None = None,
         rows_a_file: int | None = None,
         folder: Path | None = None,
     ):
         """Takes the parts; a model may be a function that makes it, which is called when it is first needed."""
-        self.manifest, self.table, self.retired = dict(manifest), table, retired
+        self.manifest, self.table, self.retired, self.former = dict(manifest), table, retired, former
         self.measured, self.rows_a_file, self.folder = dict(measured or {}), rows_a_file, folder
         self._model = model
         metrics = self.metrics
@@ -130,6 +135,7 @@ class Export:
             table,
             self._model,
             retired=self.retired,
+            former=self.former,
             measured=self.measured,
             rows_a_file=self.rows_a_file,
         )
@@ -149,19 +155,24 @@ class Export:
         return Encoder(self.model)
 
 
-def write_export(export: Export, out: Path, *, records: Path | None = None) -> None:
+def write_export(
+    export: Export, out: Path, *, records: Path | None = None, finish: Callable[[Path], None] | None = None
+) -> None:
     """Writes an export as a folder, all or nothing: ID table, trie, codebooks, report data and, last, the manifest.
 
     Args:
       export: what to write.
       out: where to; it must not exist, or be empty.
       records: the folder where it was recorded how training went, for the report; None for what the export knows of it.
+      finish: what is done with the folder once these files are in it, before it gets its name.
 
     Raises:
       UserError: if `out` cannot be written.
     """
     with atomic_folder(out) as folder:
         write_files(export, folder, records=records)
+        if finish is not None:
+            finish(folder)
 
 
 def write_files(export: Export, folder: Path, *, records: Path | None = None) -> None:
@@ -172,8 +183,9 @@ def write_files(export: Export, folder: Path, *, records: Path | None = None) ->
     write_table(folder, export.table.to_arrow(), rows=export.rows_a_file)
     if export.rows_a_file is None:
         write_trie(folder, export.table.semantic_ids, export.table.sizes)
-    if export.retired is not None:
-        pq.write_table(export.retired.to_arrow(), folder / RETIRED_FILE)
+    for kept, name in ((export.retired, RETIRED_FILE), (export.former, FORMER_FILE)):
+        if kept is not None:
+            pq.write_table(kept.to_arrow(), folder / name)
     write_model(folder, export.model)
     write_measured(folder, export.measured, records)
     schema = {"id_column": export.table.id_name, "columns": export.table.columns.column_names}
@@ -192,20 +204,23 @@ def load_export(folder: str | Path, *, verify: bool = False) -> Export:
     """
     folder = as_path(folder)
     manifest = read_manifest(folder, verify=verify)
-    files, retired = table_files(folder), folder / RETIRED_FILE
-    stored = read_codebooks(folder)
+    files, stored = table_files(folder), read_codebooks(folder)
 
     def model() -> RQVAE:
         from sid_jax.export.weights import model_from_weights
 
         return model_from_weights(*stored, manifest.get("config"))
 
+    def kept(name: str) -> IdTable | None:
+        return _read_table([folder / name], manifest, folder, len(stored[0])) if (folder / name).exists() else None
+
     table = _read_table(files, manifest, folder, len(stored[0]))
     return Export(
         manifest,
         table,
         model,
-        retired=_read_table([retired], manifest, folder, len(stored[0])) if retired.exists() else None,
+        retired=kept(RETIRED_FILE),
+        former=kept(FORMER_FILE),
         measured=read_measured(folder),
         rows_a_file=None if files[:1] == [folder / WHOLE_FILE] else ROWS_A_FILE,
         folder=folder,
@@ -213,24 +228,27 @@ def load_export(folder: str | Path, *, verify: bool = False) -> Export:
 
 
 def write_table(folder: Path, table: pa.Table, *, rows: int | None = None) -> None:
-    """Writes the ID table as `ids.parquet` and `ids.csv`, or as .parquet files of so many rows each."""
+    """Writes the ID table as `ids.parquet` and `ids.csv`, or as .parquet files of so many rows each in a folder."""
     if rows is None:
         pq.write_table(table, folder / WHOLE_FILE)
         pyarrow.csv.write_csv(_without_lists(table), folder / "ids.csv")
         return
     count = max(1, -(-len(table) // rows))
+    (folder / WHOLE_FILE).mkdir()
     for number in range(count):
         pq.write_table(table.slice(number * rows, rows), folder / shard_name(number, count))
 
 
 def shard_name(number: int, count: int) -> str:
-    """Returns what one of so many files of an ID table is called."""
-    return f"ids-{number:05}-of-{count:05}.parquet"
+    """Returns the path, in an export, of one of so many files of an ID table."""
+    return f"{WHOLE_FILE}/ids-{number:05}-of-{count:05}.parquet"
 
 
 def table_files(folder: Path) -> list[Path]:
     """Returns the files of an export's ID table, in the order of its rows: one, or many."""
-    return [folder / WHOLE_FILE] if (folder / WHOLE_FILE).exists() else sorted(folder.glob("ids-*-of-*.parquet"))
+    whole, several = folder / WHOLE_FILE, "ids-*-of-*.parquet"
+    # Exports of before have their files beside the others.
+    return [whole] if whole.is_file() else sorted(whole.glob(several)) or sorted(folder.glob(several))
 
 
 def _without_lists(table: pa.Table) -> pa.Table:

@@ -20,7 +20,7 @@ from sid_jax.data.listing import find_files
 from sid_jax.data.parts.arrays import open_npy
 from sid_jax.data.tables import as_text, csv_names
 from sid_jax.errors import UserError, reason, shown
-from sid_jax.export.artifact import table_files
+from sid_jax.export.artifact import WHOLE_FILE, table_files
 from sid_jax.export.manifest import read_manifest
 from sid_jax.ids.convert import is_text
 from sid_jax.ids.table import IdTable
@@ -96,7 +96,10 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
         raise UserError(f"{path}: {offset:+d} cannot be added to ids that are text, such as {item_ids[0]!r}; leave it")
     item_ids = item_ids + offset if offset else item_ids
     check_unique(item_ids, str(path))
-    name = path.resolve().parent.name if path.name == "ids.parquet" or len(files) > 1 else path.stem
+    folder = path.resolve().parent
+    in_folder = folder.name == WHOLE_FILE
+    several = path.name == WHOLE_FILE or in_folder or len(files) > 1
+    name = (folder.parent if in_folder else folder).name if several else path.stem
     columns = None if titles is None else {"title": titles}
     return IdTable(item_ids, codes.astype(np.int32), columns=columns, name=name, shared=True, check=False)
 

@@ -14,7 +14,7 @@ import safetensors.numpy
 
 from sid_jax.data.blocks import in_blocks
 from sid_jax.errors import UserError, reason
-from sid_jax.export.artifact import table_files
+from sid_jax.export.artifact import WHOLE_FILE, table_files
 from sid_jax.export.atomic import atomic_folder, refuse_taken
 from sid_jax.export.codebooks import read_codebooks
 from sid_jax.export.manifest import read_manifest
@@ -27,7 +27,7 @@ from sid_jax.tokens.embeddings import level_slices, tally
 from sid_jax.tokens.vocabulary import DEFAULT_PATTERN, Vocabulary
 from sid_jax.whole_file import write_json
 
-TOKENS_FILE, EMBEDDINGS_FILE = "tokens.json", "embeddings.safetensors"
+TOKENS_FILE, ITEMS_FILE, EMBEDDINGS_FILE = "tokens.json", "items.parquet", "embeddings.safetensors"
 # Rows of the ID table at a time.
 _ROWS = 65_536
 # Tokens decoded at a time.
@@ -57,7 +57,11 @@ def write_tokens(
     vocabulary = Vocabulary(sizes, first_id, pattern)
     codebooks, weights, scaling, info = read_codebooks(folder)
     with atomic_folder(out) as partial:
-        names = {path: path.name.replace("ids", "items", 1) for path in table_files(folder)}
+        files = table_files(folder)
+        # Several in a folder of their own, which any reader of parquet takes as one table.
+        place = partial / ITEMS_FILE if len(files) > 1 or files[0].name != WHOLE_FILE else partial
+        place.mkdir(exist_ok=True)
+        names = {path: place.relative_to(partial) / path.name.replace("ids", "items", 1) for path in files}
         written = [_write_items(partial / name, path, id_column, vocabulary) for path, name in names.items()]
         semantic_ids = np.concatenate(written)
         model = model_from_weights(codebooks, weights, scaling, info)
@@ -76,7 +80,7 @@ def write_tokens(
     first, last = vocabulary.levels[0][0], vocabulary.levels[-1][-1]
     (messages or Messages.to_console()).line(
         f"{len(vocabulary):,} tokens, {first} to {last}, and {len(semantic_ids):,} items in them are in {out}: "
-        f"{TOKENS_FILE}, items*.parquet, {TRIE_FILE}, {EMBEDDINGS_FILE}"
+        f"{TOKENS_FILE}, {ITEMS_FILE}, {TRIE_FILE}, {EMBEDDINGS_FILE}"
     )
 
 

@@ -27,7 +27,7 @@ def run_here(job):
 
 
 def written(job):
-    tables = [pq.read_table(path) for path in sorted(job.folder.glob("ids-*.parquet"))]
+    tables = [pq.read_table(path) for path in sorted(job.folder.glob("ids.parquet/ids-*.parquet"))]
     ids, codes, semantic_ids = (
         [row for table in tables for row in table[name].to_pylist()] for name in ("item_id", "codes", "semantic_id")
     )
@@ -98,11 +98,11 @@ def test_codes_are_int32_within_a_byte_and_beyond_it(make_job):
     vectors = vectors_with_repeats(300)
     job = make_job(vectors, (8, 8), scheme="suffix")
     run_here(job)
-    kinds = pq.read_schema(next(job.folder.glob("ids-*.parquet"))).types
+    kinds = pq.read_schema(next(job.folder.glob("ids.parquet/ids-*.parquet"))).types
     assert [str(kind.value_type) for kind in kinds[1:3]] == ["int32", "int32"]
     job = make_job(vectors, (300, 8))
     run_here(job)
-    kinds = pq.read_schema(next(job.folder.glob("ids-*.parquet"))).types
+    kinds = pq.read_schema(next(job.folder.glob("ids.parquet/ids-*.parquet"))).types
     assert [str(kind.value_type) for kind in kinds[1:3]] == ["int32", "int32"]
 
 
