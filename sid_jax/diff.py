@@ -8,8 +8,9 @@ import numpy as np
 from rich.table import Table
 
 from sid_jax.export.id_tables import parse_id_source, read_id_table
-from sid_jax.ids.convert import common_rows, comparable, places
+from sid_jax.ids.convert import common_rows
 from sid_jax.ids.matching import best_orders, renumbered
+from sid_jax.ids.reassigned import num_reassigned
 from sid_jax.ids.table import IdTable
 from sid_jax.messages import Messages
 from sid_jax.paths import file_to_write
@@ -45,7 +46,7 @@ def compare(old: IdTable, new: IdTable) -> dict[str, Any]:
         "num_gone": len(old.item_ids) - len(rows),
         "num_changed": int(changed.sum()),
         "changed": float(changed.mean()) if len(rows) else None,
-        "num_reassigned": _reassigned(old, new),
+        "num_reassigned": num_reassigned(old, new),
         "lengths": [before.shape[1], after.shape[1]],
         "code_changed": (1 - same.mean(axis=0)).tolist() if len(rows) else None,
         "prefix_kept": _kept(same),
@@ -69,18 +70,6 @@ def _best(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     then, now = (np.stack([each[side] for each in dense], axis=1) for side in (0, 1))
     best = renumbered(now, best_orders(then, now, sizes))
     return np.stack([names[level] for (names, _), level in zip(columns, best.T, strict=True)], axis=1)
-
-
-def _reassigned(old: IdTable, new: IdTable) -> int:
-    """Returns how many old IDs are in the new table, where none of the items has them that had them before."""
-    if old.semantic_ids.shape[1] != new.semantic_ids.shape[1]:
-        return 0
-    together = np.concatenate([old.semantic_ids, new.semantic_ids])
-    names = np.unique(together, axis=0, return_inverse=True)[1].reshape(-1)
-    before, after = names[: len(old.item_ids)], names[len(old.item_ids) :]
-    row = places(*comparable(old.item_ids, new.item_ids))
-    still = before[(row >= 0) & (after[row] == before)]
-    return len(np.setdiff1d(np.intersect1d(before, after), still))
 
 
 def diff(old: str, new: str, *, out: str | None = None, messages: Messages | None = None) -> dict[str, Any]:

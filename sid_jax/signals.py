@@ -32,6 +32,8 @@ class Stopped(KeyboardInterrupt):
 # The signal that has asked this command to stop, as long as it has not ended; and the last that asked a training to.
 _came: int | None = None
 _asked = int(signal.SIGTERM)
+# Whether the command's work is done once a folder has been published, and whether it is.
+_ends_published, _done = False, False
 
 
 def end_at_once(status: int | None = None) -> None:
@@ -49,9 +51,9 @@ def stopping() -> Iterator[None]:
 
     A second signal ends the process at once, whatever it is doing.
     """
-    global _came
+    global _came, _ends_published, _done
     before, hook = {number: signal.getsignal(number) for number in _NUMBERS}, sys.unraisablehook
-    _came = None
+    _came, _ends_published, _done = None, False, False
 
     def not_swallowed(unraisable: Any) -> None:
         # Python drops what is raised in a callback of the garbage collector, of which JAX has one.
@@ -70,9 +72,21 @@ def stopping() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def end_with_publication() -> None:
+    """Says that the command's work is done as soon as a folder is published: a signal after that comes too late."""
+    global _ends_published
+    _ends_published = True
+
+
+def has_published() -> None:
+    """Says that a folder has been published; see `end_with_publication`."""
+    global _done
+    _done = _ends_published
+
+
 def refuse_to_go_on() -> None:
     """Raises `Stopped` if a signal came whose exception a library swallowed: before something is published."""
-    if _came is not None:
+    if _came is not None and not _done:
         raise Stopped(_came)
 
 
@@ -104,7 +118,7 @@ class Interruption:
 
     def pass_on(self) -> None:
         """Lets the signal act as it did before, if one came: where a loop has ended and more is to follow."""
-        if self._came is not None:
+        if self._came is not None and not _done:
             signal.raise_signal(self._came)
 
     def _ask(self, number: int, _: FrameType | None) -> None:
@@ -125,7 +139,11 @@ def _handle(handler: Any) -> dict[signal.Signals, Any]:
 
 def _raise(number: int, frame: FrameType | None) -> None:
     global _came
+    if _done and _came is not None:
+        os._exit(0)
     _came = _came or number
+    if _done:
+        return
     for each in _NUMBERS:
         if signal.getsignal(each) is _raise:
             signal.signal(each, signal.SIG_DFL)

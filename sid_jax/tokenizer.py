@@ -202,11 +202,13 @@ class SemanticIdTokenizer:
         columns: Any = None,
         remove: Any = (),
         reuse_removed: bool = False,
+        on_known: str = "keep",
+        on_returned: str = "accept",
     ) -> SemanticIdTokenizer:
-        """Adds new items to the table. Published Semantic IDs never change.
+        """Adds new items to the table. Published Semantic IDs never change unless `on_known="move"`.
 
         New items are encoded by the trained model and get free IDs under the scheme of the table. Items that are in the
-        table already keep their rows.
+        table already take over what is in `columns`.
 
         Args:
           item_ids: n ids of the type of the table's; none if items are only removed.
@@ -214,6 +216,9 @@ class SemanticIdTokenizer:
           columns: Titles and other columns of the new items, as of `fit`.
           remove: Ids of items that leave the table. Their IDs stay reserved for them.
           reuse_removed: Whether new items may get the IDs of removed ones.
+          on_known: "keep", "move" or "error", as of `sid_jax.append.version.Policy`: what is done with items that the
+            table has already.
+          on_returned: "accept" or "error", as there: what is done with items that were removed earlier.
 
         Returns:
           The tokenizer itself, with the next version of the table.
@@ -224,7 +229,14 @@ class SemanticIdTokenizer:
         from sid_jax.append.run import append_items
 
         self._export = append_items(
-            self.export, item_ids, vectors, columns=columns, remove=remove, reuse_removed=reuse_removed
+            self.export,
+            item_ids,
+            vectors,
+            columns=columns,
+            remove=remove,
+            reuse_removed=reuse_removed,
+            on_known=on_known,
+            on_returned=on_returned,
         )
         return self
 
@@ -280,12 +292,13 @@ class SemanticIdTokenizer:
         """
         from sid_jax.export.artifact import write_export
 
-        out = as_path(folder)
-        write_export(self.export, out, records=self._records)
+        out, finish = as_path(folder), None
         if report:
-            from sid_jax.report.run import write_report
+            from sid_jax.messages import Messages
+            from sid_jax.report.run import report_of
 
-            write_report(out)
+            finish = report_of(out, Messages.to_logging())
+        write_export(self.export, out, records=self._records, finish=finish)
         return out
 
     def __repr__(self) -> str:

@@ -100,18 +100,18 @@ def kill_once(world: World, command: str, share: float, folder: Path) -> str:
     process.kill()
     process.communicate()
     left = "had ended" if process.returncode == 0 else "killed"
-    if command == "train" or not out.exists():
-        again = start(*world.words(command, out))
-        while process_runs(again):
-            _look(command, out)
-        ended = finish(again)
-        assert ended.returncode == 0, f"{command}, after a kill: {ended.stderr}"
-        assert [path.name for path in folder.iterdir()] == ["out"], "something was left beside what was made"
+    again = start(*world.words(command, out))
+    while process_runs(again):
+        _look(command, out)
+    ended = finish(again)
+    assert ended.returncode == 0, f"{command}, after a kill: {ended.stderr}"
+    assert [path.name for path in folder.iterdir()] == ["out"], "something was left beside what was made"
     _look(command, out)
     if command == "train":
         assert _same_run(world.folder / "train", out), "the run is not the one that nothing disturbed"
     else:
         assert _content(out) == _content(world.folder / command), "the export is not the one that nothing disturbed"
+        assert (out / "report.html").exists(), "the report is missing"
     assert _content(world.folder / "export") == published, "what was published has changed"
     return left
 

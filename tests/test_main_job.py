@@ -149,7 +149,7 @@ def test_an_export_loads_encodes_and_looks_up_in_python(job, vectors):
 def test_export_refuses_a_folder_that_is_taken_and_a_step_that_is_not_there(job):
     folder = job[0]
     before = {path.name: path.read_bytes() for path in (folder / "export").iterdir()}
-    line = refused(run("export.py", f"--workdir={folder / 'run'}", f"--out={folder / 'export'}"))
+    line = refused(run("export.py", f"--workdir={folder / 'run'}", f"--out={folder / 'export'}", "--unique=suffix"))
     assert "exists and is not empty" in line
     assert {path.name: path.read_bytes() for path in (folder / "export").iterdir()} == before
     line = refused(run("export.py", f"--workdir={folder / 'run'}", f"--out={folder / 'other'}", "--step=7"))

@@ -1,4 +1,4 @@
-"""What a version's manifest says of its codes, of how its new items fit the model, and of when to train anew."""
+"""What a version's manifest says of its codes, and of how new and known items fit the model."""
 
 from __future__ import annotations
 
@@ -12,24 +12,14 @@ from scipy.spatial.distance import jensenshannon
 
 from sid_jax.append.batch import Batch
 from sid_jax.append.published import Published, raw_codes
+from sid_jax.append.verdict import verdict
 from sid_jax.append.version import Version
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.relocate import tuple_keys
-from sid_jax.metrics.codes import code_counts
+from sid_jax.metrics.codes import code_counts, code_figures
+from sid_jax.metrics.crowding import remedy
 from sid_jax.metrics.vectors import spread_by_part
 from sid_jax.streams import stream_rng
-
-# Retraining is due if one of these is passed. Where each comes from is said in docs/daily-updates.md.
-# R^2 that the catalog has lost, since training, by items that fit less well than those trained on.
-CATALOG_R2_LOST = 0.02
-# R^2 of new items below that of cold items, which the model has not trained on.
-BELOW_COLD = 0.05
-# The same below that of items trained on, where there were no cold items.
-BELOW_TRAINED = 0.20
-# Jensen-Shannon distance of the new items' first codes from the old ones', above what chance gives.
-CODE_SHIFT = 0.10
-# Share of the new items that got another tuple than their codes.
-MOVED = 0.50
 
 _DRAWS = 100
 # New items decoded to see how well codes serve.
@@ -68,14 +58,26 @@ def drift_of(published: Published, version: Version) -> dict[str, Any]:
             "collide": float(np.isin(tuple_keys(batch.codes, sizes), tuple_keys(taken, sizes)).mean()),
             "moved": float((semantic_ids != batch.codes).any(axis=1).mean()),
         }
-    before = manifest.get("drift", {}).get("since_training")
+    before = manifest.get("drift", {})
     drift = {
         "reference": None if reference is None else dataclasses.asdict(reference),
         "new_items": new_items,
-        "since_training": add_up(before, len(batch), new_items["r2"] if new_items else 0.0),
+        "known_items": _known_items(published, version, reference),
+        "since_training": add_up(before.get("since_training"), len(batch), new_items),
         "fill": _fill(published, version),
     }
-    return {**drift, "verdict": verdict(drift, len(version.items))}
+    metrics = {"num_items": len(version.items), **code_figures(raw_codes(version.items), sizes)}
+    if published.scheme == "relocate":
+        given = len(version.items) + len(version.retired) + len(version.former)
+        drift["free"] = published.capacity * math.prod(sizes) - given
+    judged = verdict(
+        drift,
+        len(version.items),
+        number=published.number + 1,
+        before=before.get("verdict"),
+        remedy=remedy(metrics, sizes),
+    )
+    return {**drift, "verdict": judged}
 
 
 def reference_of(manifest: Mapping[str, Any]) -> Reference | None:
@@ -127,64 +129,28 @@ def _distance(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.nan_to_num(jensenshannon(one, other, 2)))
 
 
-def add_up(before: Mapping[str, Any] | None, num_added: int, r2: float) -> dict[str, Any]:
-    """Returns how many items came since training, and their R^2, from the last version's sum and the new items'."""
-    num_before, r2_before = (before["num_items"], before["r2"] or 0.0) if before else (0, 0.0)
-    total = num_before + num_added
-    return {"num_items": total, "r2": (num_before * r2_before + num_added * r2) / total if total else None}
+def add_up(before: Mapping[str, Any] | None, num_added: int, new_items: Mapping[str, float] | None) -> dict[str, Any]:
+    """Returns how many items came since training, their R^2, and the share that got others than their codes.
 
-
-def verdict(drift: Mapping[str, Any], num_items: int) -> dict[str, Any]:
-    """Returns "retraining_is_due", and "checks": of each "what", "value", "threshold" and "due".
-
-    Args:
-      drift: "reference", "new_items" (None for none) and "since_training".
-      num_items: of the version, all together.
+    They are means over the items, from the last version's and the new items' own; None where there are none.
     """
-    reference, new, since = drift["reference"], drift["new_items"], drift["since_training"]
-    checks: list[dict[str, Any]] = []
-
-    def check(what: str, value: float, threshold: float) -> None:
-        checks.append({"what": what, "value": value, "threshold": threshold, "due": bool(value > threshold)})
-
-    if reference and since["num_items"]:
-        share = min(1.0, since["num_items"] / num_items)
-        check("R^2 that the catalog lost since training", share * (reference["r2"] - since["r2"]), CATALOG_R2_LOST)
-    if reference and new:
-        # What the draw of the items may have made of it is no reason.
-        least = new["r2"] + 2 * new["r2_standard_error"]
-        if reference["r2_cold"] is None:
-            check("R^2 of new items below those trained on", reference["r2"] - least, BELOW_TRAINED)
-        else:
-            check("R^2 of new items below cold items", reference["r2_cold"] - least, BELOW_COLD)
-    if new:
-        first = new["code_shift"][0]
-        check("shift of the first codes above chance", first["distance"] - first["by_chance"], CODE_SHIFT)
-        check("share of new items that got others than their codes", new["moved"], MOVED)
-    return {"retraining_is_due": any(each["due"] for each in checks), "checks": checks}
+    num_before = before["num_items"] if before else 0
+    total, found = num_before + num_added, {}
+    for name in ("r2", "moved"):
+        earlier = (before.get(name) if before else 0.0) or 0.0
+        new = new_items[name] if new_items else 0.0
+        found[name] = (num_before * earlier + num_added * new) / total if total else None
+    return {"num_items": total, **found}
 
 
-def in_words(drift: Mapping[str, Any]) -> list[str]:
-    """Returns the report as lines."""
-    reference, new = drift["reference"], drift["new_items"]
-    lines = []
-    if new:
-        of_old = f", {reference['r2']:.3f} of the items trained on" if reference else ""
-        cold = reference and reference["r2_cold"]
-        of_old += f", {cold:.3f} of cold items" if cold is not None else ""
-        lines.append(
-            f"R^2 of the new items: {new['r2']:.3f} by their codes, {new['r2_unique']:.3f} by their IDs{of_old}"
-        )
-        shift = ", ".join(f"{level['distance']:.2f} ({level['by_chance']:.2f})" for level in new["code_shift"])
-        lines.append(f"their codes' distance from the old ones', level by level (by chance): {shift}")
-        lines.append(
-            f"{new['collide']:.1%} have the codes of a published item, {new['moved']:.1%} got others; "
-            f"{drift['fill']:.2%} of all IDs are in use or kept"
-        )
-    due = [each for each in drift["verdict"]["checks"] if each["due"]]
-    reasons = "; ".join(f"{each['what']} is {each['value']:.3f}, more than {each['threshold']:.2f}" for each in due)
-    lines.append(f"Retraining is due: {reasons}." if due else "Retraining is not due.")
-    return lines
+def _known_items(published: Published, version: Version, reference: Reference | None) -> dict[str, Any] | None:
+    """Returns how well the IDs of known items say what their vectors are by now; None if there are none."""
+    if not len(version.known):
+        return None
+    levels = len(published.export.model.quantizer.codebook_sizes)
+    semantic_ids = version.items.semantic_ids[version.known_rows][:, :levels]
+    fit = fit_of(reference, *_errors(published, version.known, semantic_ids))
+    return {"num_items": len(version.known), "changed": version.counts["changed"], **fit}
 
 
 def _errors(published: Published, batch: Batch, semantic_ids: np.ndarray) -> tuple[np.ndarray, float]:
@@ -200,6 +166,8 @@ def _fill(published: Published, version: Version) -> float:
     """Returns the share of all Semantic IDs that are in use or kept."""
     levels = published.export.model.quantizer.codebook_sizes
     if published.scheme == "relocate":
-        return (len(version.items) + len(version.retired)) / (published.capacity * math.prod(levels))
+        return (len(version.items) + len(version.retired) + len(version.former)) / (
+            published.capacity * math.prod(levels)
+        )
     codes = np.concatenate([raw_codes(version.items), raw_codes(version.retired)])
     return len(np.unique(tuple_keys(codes, levels))) / math.prod(levels)

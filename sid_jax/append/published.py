@@ -17,8 +17,9 @@ from sid_jax.ids.relocate import tuple_keys
 from sid_jax.ids.table import IdTable
 from sid_jax.ids.unique import SCHEMES
 
-# In the table of the retired, the version that an item was no longer in.
-REMOVED_IN = "removed_in"
+# In the table of the retired, the version that an item was no longer in; and in that of former IDs, the version in
+# which its item had another one.
+REMOVED_IN, MOVED_IN = "removed_in", "moved_in"
 
 
 class Published:
@@ -30,6 +31,8 @@ class Published:
       items: who has an ID.
       retired: who had one, and has it to come back to.
       removed_in: `[R]` int32, in which version each of these was gone.
+      former: IDs that items had before they moved to others, without columns; an item is there as often as it moved.
+      moved_in: `[F]` int32, in which version each of these was given up.
       scheme: how its IDs were made unique.
       capacity: how many items may share an ID.
       sizes: how many codes there are at each level of a Semantic ID.
@@ -50,6 +53,13 @@ class Published:
             columns = export.retired.columns
             self.removed_in = columns[REMOVED_IN].to_numpy()
             self.retired = export.retired.replace(columns=columns.drop_columns([REMOVED_IN]), check=False)
+        self.former, self.moved_in = (
+            self.items.take(np.arange(0)).replace(columns=None, check=False),
+            self.removed_in[:0],
+        )
+        if export.former is not None:
+            self.moved_in = export.former.columns[MOVED_IN].to_numpy()
+            self.former = export.former.replace(columns=None, check=False)
         self._check_agreement()
 
     @property
@@ -70,14 +80,14 @@ class Published:
         where = f"the manifest and the other files of {self._where}"
         if sizes[: len(codebooks)] != codebooks or len(sizes) != len(codebooks) + (self.scheme == "suffix"):
             raise UserError(f"{where} disagree: IDs of {sizes} codes, codebooks of {codebooks}; export again")
-        tables = (self.items, self.retired)
-        if any((each.semantic_ids.max(axis=0, initial=0) >= sizes).any() for each in tables):
+        tables, given = (self.items, self.retired), (self.items, self.retired, self.former)
+        if any((each.semantic_ids.max(axis=0, initial=0) >= sizes).any() for each in given):
             raise UserError(f"{where} disagree: a code is not below its level's {sizes}; export again")
         ids = pa.chunked_array([chunk for each in tables for chunk in each.arrow_ids.chunks], self.kind)
         if ids.null_count or pc.count_distinct(ids).as_py() < len(ids):
             raise UserError(f"{where} disagree: an item is there twice; export again")
         if self.scheme != "none":
-            keys = np.concatenate([tuple_keys(each.semantic_ids, sizes) for each in tables])
+            keys = np.concatenate([tuple_keys(each.semantic_ids, sizes) for each in given])
             shared = np.unique(keys, return_counts=True)[1].max(initial=0)
             if shared > (self.capacity if self.scheme == "relocate" else 1):
                 raise UserError(f"{where} disagree: {shared} items share a Semantic ID; export again")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import shutil
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -12,22 +14,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_jax.append.batch import Batch, as_kind, batch_of_arrays, batch_of_files, ids_of_kind
-from sid_jax.append.drift import drift_of, in_words
-from sid_jax.append.published import REMOVED_IN, Published, raw_codes, read_published
-from sid_jax.append.version import next_version
+from sid_jax.append.drift import drift_of
+from sid_jax.append.published import MOVED_IN, REMOVED_IN, Published, raw_codes, read_published
+from sid_jax.append.version import Policy, next_version
+from sid_jax.append.words import words_of_version
 from sid_jax.bulk.run import list_inputs
 from sid_jax.data.id_lists import read_lines
 from sid_jax.data.parts.vector_parts import VectorParts
 from sid_jax.data.vector_set import LeftOut
 from sid_jax.errors import UserError
 from sid_jax.export.artifact import Export, write_files
-from sid_jax.export.atomic import atomic_folder, refuse_taken
+from sid_jax.export.atomic import partial_folder, publish
 from sid_jax.export.manifest import content_of, semantic_ids_section
+from sid_jax.export.retry import REQUEST, Finish, earlier_request, is_the_same, request_digest
 from sid_jax.export.weights import model_hash, model_info
 from sid_jax.ids.convert import arrow_ids
+from sid_jax.ids.table import IdTable
 from sid_jax.messages import Messages
 from sid_jax.metrics.codes import code_figures
 from sid_jax.training.restore import restore_model
+
+_ROWS = 2**16
 
 
 def append_items(
@@ -38,31 +45,38 @@ def append_items(
     columns: Any = None,
     remove: Collection[int | str] = (),
     reuse_removed: bool = False,
+    on_known: str = "keep",
+    on_returned: str = "accept",
 ) -> Export:
     """Returns the next version of an export; nothing is written.
 
-    Every item that was published and is not removed keeps its Semantic ID. New items get codes from the export's own
-    model, and IDs that are free by its scheme. An item that is removed has its ID to come back to: it is no other
-    item's unless asked for. The version is a function of the export and the items, whatever their order.
+    Every item that was published and is not removed keeps its Semantic ID, unless `on_known` says otherwise. New items
+    get codes from the export's own model, and IDs that are free by its scheme. An item that is removed has its ID to
+    come back to: it is no other item's unless asked for. The version is a function of the export and the items,
+    whatever their order.
 
     Args:
       export: the version before.
-      item_ids: `[n]` integers or text, no two alike; items that the export has already keep their rows.
+      item_ids: `[n]` integers or text, no two alike; those of items that the export has already too.
       vectors: `[n, D]` real numbers, or a mapping, as of `Export.encode`.
       columns: what else is known of them, `[n]` each: an Arrow table, a DataFrame or a mapping; None for none. Columns
-        that the export does not have are left out, and those missing here are null.
+        that the export does not have are left out, and those missing here are null. Items that the export has already
+        take over what is not null.
       remove: ids of items that leave.
-      reuse_removed: whether IDs of items that have left may be given to others.
+      reuse_removed, on_known, on_returned: as of `sid_jax.append.version.Policy`.
 
     Raises:
       UserError: if the export does not say how its IDs were made, if shapes do not fit or a vector is not finite, if an
-        item that is to leave is not there or is among the new ones, or if there are not enough free IDs.
+        item that is to leave is not there or is among those that stay, if an item is refused by `on_known` or
+        `on_returned`, or if there are not enough free IDs.
     """
+    policy = Policy(reuse_removed, on_known, on_returned)
     published = Published(export)
     batch = batch_of_arrays(item_ids, export.join_parts(vectors), columns, export.model, published.kind)
     leaving = ids_of_kind(remove if isinstance(remove, str) else list(remove), published.kind, "remove")
     data = {"source": "memory", "num_left_out": 0}
-    return _next_export(published, batch, leaving, "remove", data, reuse_removed=reuse_removed)
+    request = _request(published, batch, leaving, policy)
+    return _next_export(published, batch, leaving, "remove", data, policy, request)
 
 
 def append(
@@ -73,10 +87,13 @@ def append(
     ids_paths: Sequence[str] = (),
     removed: Path | None = None,
     reuse_removed: bool = False,
+    on_known: str = "keep",
+    on_returned: str = "accept",
     workdir: Path | None = None,
     step: int | None = None,
     unique: str | None = None,
     on_bad_rows: str | None = None,
+    finish: Finish | None = None,
     messages: Messages | None = None,
 ) -> None:
     """Writes the next version of an export, all or nothing; the export itself is only read.
@@ -85,23 +102,24 @@ def append(
 
     Args:
       export: a folder that `export.py` wrote.
-      out: where to; it must not exist, or be empty.
+      out: where to; it must not exist, be empty, or hold this very version, of which nothing is then written.
       inputs, ids_paths: files of new vectors, as of `sid_jax.bulk.run.export_files`; none at all where items are
-        removed only. Items that the export has already keep their rows.
-      removed: a text file with the ids of items that leave, one a line.
-      reuse_removed: whether IDs of items that have left may be given to others.
+        removed only. They may be without rows.
+      removed: a text file with the ids of items that leave, one a line; it may be empty.
+      reuse_removed, on_known, on_returned: as of `sid_jax.append.version.Policy`.
       workdir: the run that the export was made from, which is compared with it; the export suffices without.
       step: of its checkpoint; None for the export's.
       unique: the scheme, if it is to be compared with the export's.
       on_bad_rows: as of `sid_jax.data.vector_files.treat_bad_rows`; None for what the export's config says.
+      finish: as of `sid_jax.export.artifact.write_export`; of a version that is there already too.
       messages: where to say what was done; standard output if None.
 
     Raises:
       UserError: if the export is damaged or of another model or scheme, if an input cannot be used, if there are not
         enough free IDs, or `out` cannot be written.
     """
-    messages = messages or Messages.to_console()
-    refuse_taken(out)
+    messages, policy = messages or Messages.to_console(), Policy(reuse_removed, on_known, on_returned)
+    earlier = earlier_request(out)
     if not inputs and removed is None:
         raise UserError("--append_to needs new items, --input=FILES, or items that leave, --remove=FILE")
     published = read_published(export)
@@ -116,20 +134,38 @@ def append(
     left_out, model = LeftOut(), published.export.model
     if inputs:
         settings = published.export.manifest["config"].get("data", {})
-        parts, left_out = list_inputs(settings, model, inputs, ids_paths, on_bad_rows, need_ids=True)
+        parts, left_out = list_inputs(settings, model, inputs, ids_paths, on_bad_rows, for_append=True)
     if left_out.num_rows:
         messages.line(str(left_out))
-    lines = [line.rstrip("\r") for line in read_lines(removed)] if removed else []
+    lines = [line.rstrip("\r") for line in read_lines(removed, allow_empty=True)] if removed else []
     leaving = as_kind(arrow_ids(lines), published.kind, str(removed))
-    with atomic_folder(out) as folder:
+    with partial_folder(out) as folder:
         scratch = folder / "scratch"
         scratch.mkdir()
         batch = batch_of_files(parts, model, published.kind, scratch)
+        request = _request(published, batch, leaving, policy)
+        if is_the_same(out, earlier, request, finish, messages):
+            return
         data = {"source": ", ".join(inputs), "num_left_out": left_out.num_rows}
-        made = _next_export(published, batch, leaving, str(removed), data, reuse_removed=reuse_removed)
+        made = _next_export(published, batch, leaving, str(removed), data, policy, request)
         shutil.rmtree(scratch)
         write_files(made, folder)
-    _say(messages, export, made, out)
+        if finish is not None:
+            finish(folder)
+        publish(folder, out)
+    for line in words_of_version(published, made, export, out):
+        messages.line(line)
+
+
+def _request(published: Published, batch: Batch, leaving: pa.ChunkedArray, policy: Policy) -> str:
+    """Returns what the version is a function of, whatever the order of rows and files."""
+    parent = published.lineage()["manifest_sha256"] or published.export.table.fingerprint()
+    blocks = (batch.vectors[np.arange(first, min(first + _ROWS, len(batch)))] for first in range(0, len(batch), _ROWS))
+    vectors = [hashlib.sha256(block.astype("<f4").tobytes()).hexdigest() for block in blocks]
+    columns = batch.columns(published.items.columns.schema)
+    left = pc.unique(leaving) if len(leaving) else leaving
+    gone = pa.chunked_array([pc.take(left, pc.sort_indices(left))], published.kind) if len(leaving) else leaving
+    return request_digest(parent, dataclasses.asdict(policy), batch.ids, vectors, columns, gone)
 
 
 def _next_export(
@@ -138,12 +174,12 @@ def _next_export(
     leaving: pa.ChunkedArray,
     where: str,
     data: dict[str, Any],
-    *,
-    reuse_removed: bool,
+    policy: Policy,
+    request: str,
 ) -> Export:
     """Returns the version after a published one; `data` is what the manifest says of the input."""
     leaving = pa.chunked_array([pc.unique(leaving)], published.kind)
-    version = next_version(published, batch, leaving, where, reuse_removed=reuse_removed)
+    version = next_version(published, batch, leaving, where, policy)
     before, items, codes = published.export, version.items, raw_codes(version.items)
     moved, sizes = items.semantic_ids[:, : codes.shape[1]] != codes, before.model.quantizer.codebook_sizes
     manifest = {
@@ -151,6 +187,7 @@ def _next_export(
         "step": before.manifest.get("step"),
         **{name: content for name, content in before.manifest.items() if name in ("renumbered", "parts")},
         "version": {"number": published.number + 1, "parent": published.lineage(), **version.counts},
+        REQUEST: request,
         "data": {**data, "num_items": len(items), "num_features": before.model.mean.shape[0]},
         "semantic_ids": semantic_ids_section(
             published.scheme, published.capacity, items.sizes, moved.any(axis=1).mean(), moved.mean(axis=0)
@@ -161,16 +198,20 @@ def _next_export(
         "drift": drift_of(published, version),
         "codebooks": model_info(before.model),
     }
-    removed_in = pa.array(version.removed_in.astype(np.int32))
-    known = {name: version.retired.columns[name] for name in version.retired.columns.column_names}
     return Export(
         content_of(manifest),
         items,
         before.model,
-        retired=version.retired.replace(columns=pa.table({**known, REMOVED_IN: removed_in}), check=False),
+        retired=_with_versions(version.retired, REMOVED_IN, version.removed_in),
+        former=_with_versions(version.former, MOVED_IN, version.moved_in) if len(version.former) else None,
         measured={name: before.measured[name] for name in ("training",) if name in before.measured},
         rows_a_file=before.rows_a_file,
     )
+
+
+def _with_versions(table: IdTable, name: str, versions: np.ndarray) -> IdTable:
+    known = {name: table.columns[name] for name in table.columns.column_names}
+    return table.replace(columns=pa.table({**known, name: pa.array(versions.astype(np.int32))}), check=False)
 
 
 def _refuse_other_model(published: Published, workdir: Path, step: int | None) -> None:
@@ -186,15 +227,3 @@ def _refuse_other_model(published: Published, workdir: Path, step: int | None) -
             f"{published.export.folder} was made by ({published_hash[:12]}): its codes would mean something else; "
             "leave --workdir out, since the export has its own model, or name the run and --step that it came from"
         )
-
-
-def _say(messages: Messages, export: Path, made: Export, out: Path) -> None:
-    counts = made.manifest["version"]
-    for line in (
-        f"Version {counts['number']} of {export} is in {out}: {len(made.table):,} Semantic IDs",
-        f"{counts['kept']:,} kept ({counts['already_there']:,} of them in the input too), {counts['added']:,} added, "
-        f"{counts['removed']:,} removed, {counts['returned']:,} returned; {counts['moved']:,} published IDs moved; "
-        f"{counts['retired']:,} IDs are kept for items that left",
-        *in_words(made.manifest["drift"]),
-    ):
-        messages.line(line)

@@ -1,4 +1,4 @@
-"""The next version: who stays, with the ID of before, who leaves, who comes and who comes back."""
+"""The next version: who stays, with the ID of before, who leaves, who comes, who comes back, and who moves if asked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from sid_jax.append.batch import Batch
-from sid_jax.append.published import Published
+from sid_jax.append.published import Published, raw_codes
 from sid_jax.errors import UserError
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.convert import places
@@ -16,6 +16,34 @@ from sid_jax.ids.matching import first_in_group
 from sid_jax.ids.relocate import tuple_keys
 from sid_jax.ids.table import IdTable, joined
 from sid_jax.ids.unique import extend_ids
+
+ON_KNOWN, ON_RETURNED = ("keep", "move", "error"), ("accept", "error")
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """What is done with items that have, or had, an ID.
+
+    Attributes:
+      reuse_removed: whether IDs of items that have left, or moved, may be given to others.
+      on_known: of items of the input that have an ID: "keep" leaves it as it is, whatever their vector is by now;
+        "move" gives those whose codes are others now a new ID, and nobody else the old one; "error" refuses them.
+      on_returned: of items of the input that were removed earlier: "accept" gives them their old ID; "error" refuses
+        them, as where the input could be an old file.
+
+    Raises:
+      UserError: for another word.
+    """
+
+    reuse_removed: bool = False
+    on_known: str = "keep"
+    on_returned: str = "accept"
+
+    def __post_init__(self) -> None:
+        """Checks the words."""
+        for name, words in (("on_known", ON_KNOWN), ("on_returned", ON_RETURNED)):
+            if getattr(self, name) not in words:
+                raise UserError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(words)}")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,121 +54,224 @@ class Version:
       items: those of the version before, in its order, and then those who come, in the order of their ids.
       new: the items of the batch that nobody had heard of.
       added: `[n]`, their rows.
+      known: the items of the batch that were there before, or had been.
+      known_rows: `[k]`, their rows.
       retired: who has an ID to come back to.
       removed_in: `[R]` int32, in which version each of these was gone.
+      former: IDs that items had before they moved, an item as often as it did.
+      moved_in: `[F]` int32, in which version each of these was given up.
       counts: what the manifest says of who came and went.
     """
 
     items: IdTable
     new: Batch
     added: np.ndarray
+    known: Batch
+    known_rows: np.ndarray
     retired: IdTable
     removed_in: np.ndarray
+    former: IdTable
+    moved_in: np.ndarray
     counts: dict[str, int]
 
 
-def next_version(
-    published: Published, batch: Batch, removed: pa.ChunkedArray, where: str, *, reuse_removed: bool
-) -> Version:
+def next_version(published: Published, batch: Batch, removed: pa.ChunkedArray, where: str, policy: Policy) -> Version:
     """Returns the version after a published one.
 
     Args:
       published: the one before.
-      batch: items of the input.
+      batch: items of the input. One that is to leave, and is not in the export, came and went: it is left out.
       removed: ids of those who are to leave, no two alike; of those who have left already too.
       where: what an error calls the list of these.
-      reuse_removed: whether IDs of items that have left may be given to others.
+      policy: what is done with items that have, or had, an ID.
 
     Raises:
-      UserError: if one who is to leave is in the batch, or was never there; if nobody would be left; or if there are
-        not enough free IDs.
+      UserError: if one who is to leave is in the batch, or was never there; if the policy refuses an item; if nobody
+        would be left; or if there are not enough free IDs.
     """
+    gone_again = (places(batch.ids, removed) >= 0) & (places(batch.ids, published.items.arrow_ids) < 0)
     kept = _kept(published, batch, removed, where)
+    batch = batch.rows(np.flatnonzero(~gone_again)) if gone_again.any() else batch
     # Of each item of the batch, the row among the retired and among the published ones.
     returns, known = places(batch.ids, published.retired.arrow_ids), places(batch.ids, published.items.arrow_ids)
+    _refuse_by_policy(published, batch, known, returns, policy)
+    returning, coming = np.flatnonzero(returns >= 0), np.flatnonzero((returns < 0) & (known < 0))
+    there = np.flatnonzero(known >= 0)
     # Of millions no copy is made where none leaves.
     staying = published.items if kept.all() else published.items.take(kept)
-    leaving = published.items.take(~kept)
-    returning, coming = np.flatnonzero(returns >= 0), np.flatnonzero((returns < 0) & (known < 0))
-    back = published.retired.take(returns[returning])
+    leaving, back = published.items.take(~kept), published.retired.take(returns[returning])
+    rows = (np.cumsum(kept) - 1)[known[there]]
+    values = batch.columns(published.items.columns.schema)
+    staying, num_updated = _with_columns(staying, rows, values, there)
+    back, num_updated_back = _with_columns(back, np.arange(len(back)), values, returning)
+
     away = np.ones(len(published.retired), bool)
     away[returns[returning]] = False
     retired = joined([published.retired.take(away), leaving])
     gone = np.full(len(leaving), published.number + 1, np.int32)
     removed_in = np.concatenate([published.removed_in[away], gone])
-    there = joined([staying, back])
+
+    # Those who were there and those who are back, with their places in the batch.
+    had, placed = joined([staying, back]), np.concatenate([rows, len(staying) + np.arange(len(back))])
+    of_batch = np.concatenate([there, returning])
+    changed = (raw_codes(had)[placed] != batch.codes[of_batch]).any(axis=1)
+    moving = np.flatnonzero(changed) if policy.on_known == "move" else np.empty(0, np.int64)
+    given_up = had.take(placed[moving])
+    former = joined([published.former, given_up.replace(columns=None, check=False)])
+    moved_in = np.concatenate([published.moved_in, np.full(len(moving), published.number + 1, np.int32)])
+
+    order = np.argsort(np.concatenate([of_batch[moving], coming]), kind="stable")
+    placing = batch.rows(np.concatenate([of_batch[moving], coming])[order])
+    stays = np.ones(len(had), bool)
+    stays[placed[moving]] = False
+    semantic_ids = np.empty((len(order), had.semantic_ids.shape[1]), np.int32)
+    semantic_ids[order] = _new_ids(published, placing, had.semantic_ids[stays], _given(retired, former), policy)
+    had = _with_ids(had, placed[moving], semantic_ids[: len(moving)], batch.codes[of_batch[moving]])
     come = batch.rows(coming)
-    new = _new_items(published, come, there, retired, reuse_removed)
+    new = had.replace(
+        item_ids=come.ids,
+        semantic_ids=semantic_ids[len(moving) :],
+        codes=come.codes.astype(np.int32),
+        columns=values.take(pa.array(coming)) if values.column_names else None,
+        check=False,
+    )
     # Who comes back stands among the new ones, in the order of the ids.
     order = np.argsort(np.concatenate([returning, coming]), kind="stable")
-    items = joined([staying, joined([back, new]).take(order)])
-    added = len(staying) + np.flatnonzero(order >= len(back))
-    if reuse_removed:
-        free = _still_free(published, items, retired)
-        retired, removed_in = retired.take(free), removed_in[free]
+    after = joined([had.take(np.arange(len(staying), len(had))), new]).take(order)
+    items = joined([had.take(np.arange(len(staying))) if len(back) else had, after])
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    if policy.reuse_removed:
+        free = _still_free(published, items, _given(retired, former))
+        free_retired, free_former = free[: len(retired)], free[len(retired) :]
+        retired, removed_in = retired.take(free_retired), removed_in[free_retired]
+        former, moved_in = former.take(free_former), moved_in[free_former]
     sizes = list(published.sizes)
     if published.scheme == "suffix":
         sizes[-1] = max(sizes[-1], int(items.semantic_ids[:, -1].max(initial=0)) + 1)
     counts = {
         "kept": len(staying),
-        "already_there": int((known >= 0).sum()),
+        "already_there": len(there),
         "added": len(coming),
         "removed": len(leaving),
         "returned": len(returning),
+        "came_and_went": int(gone_again.sum()),
+        "changed": int(changed.sum()),
+        "columns_updated": num_updated + num_updated_back,
         "moved": _count_moved(published.items, items),
         "retired": len(retired),
     }
-    return Version(items.replace(sizes=sizes), come, added, retired.replace(sizes=sizes), removed_in, counts)
+    return Version(
+        items=items.replace(sizes=sizes),
+        new=come,
+        added=len(staying) + place[len(back) :],
+        known=batch.rows(of_batch),
+        known_rows=np.concatenate([rows, len(staying) + place[: len(back)]]),
+        retired=retired.replace(sizes=sizes),
+        removed_in=removed_in,
+        former=former.replace(sizes=sizes),
+        moved_in=moved_in,
+        counts=counts,
+    )
 
 
 def _kept(published: Published, batch: Batch, removed: pa.ChunkedArray, where: str) -> np.ndarray:
     """Returns `[N]` bool, the published items that stay; the others leave."""
-    there = published.items.arrow_ids
+    there, of_batch = published.items.arrow_ids, places(removed, batch.ids)
     leaving, gone = places(removed, there), places(removed, published.retired.arrow_ids)
-    _refuse(removed, (leaving < 0) & (gone < 0), where, "is not in the export: leave it out")
-    _refuse(removed, places(removed, batch.ids) >= 0, where, f"is in {batch.where} too: take it out of one of them")
+    _refuse(removed, (leaving < 0) & (gone < 0) & (of_batch < 0), f"{where}: {{}} is not in the export: leave it out")
+    words = f"{where}: {{}} is in {batch.where} too: take it out of one of them"
+    _refuse(removed, (leaving >= 0) & (of_batch >= 0), words)
     kept = np.ones(len(there), bool)
     kept[leaving[leaving >= 0]] = False
-    if not kept.any() and not len(batch):
+    if not kept.any() and (of_batch >= 0).sum() == len(batch):
         raise UserError(f"{where}: names every item, so that none would be left")
     return kept
 
 
-def _refuse(ids: pa.ChunkedArray, wrong: np.ndarray, where: str, words: str) -> None:
+def _refuse_by_policy(
+    published: Published, batch: Batch, known: np.ndarray, returns: np.ndarray, policy: Policy
+) -> None:
+    flag = "--" * batch.where.startswith("--")
+    if policy.on_known == "error":
+        words = f"{{}} is in the export already: leave it out, or say what happens to it by {flag}on_known=keep or move"
+        _refuse(batch.ids, known >= 0, f"{batch.where}: {words}")
+    if policy.on_returned == "error" and (returns >= 0).any():
+        versions = sorted(set(published.removed_in[returns[returns >= 0]].tolist()))
+        words = (
+            f"{{}} was removed earlier (in version {', '.join(map(str, versions))}): see whether this is an old file; "
+            f"if they are to come back with their old IDs, {flag}on_returned=accept"
+        )
+        _refuse(batch.ids, returns >= 0, f"{batch.where}: {words}")
+
+
+def _refuse(ids: pa.ChunkedArray, wrong: np.ndarray, words: str) -> None:
     if wrong.any():
         first = ids[int(np.flatnonzero(wrong)[0])].as_py()
-        raise UserError(f"{where}: item {first!r} (and {int(wrong.sum()) - 1} more) {words}")
+        raise UserError(words.replace("{}", f"item {first!r} (and {int(wrong.sum()) - 1} more)", 1))
 
 
-def _new_items(published: Published, batch: Batch, there: IdTable, retired: IdTable, reuse_removed: bool) -> IdTable:
-    codes, levels = batch.codes, published.export.model.quantizer.codebook_sizes
-    taken = there.semantic_ids if reuse_removed else np.concatenate([there.semantic_ids, retired.semantic_ids])
-    semantic_ids = extend_ids(
+def _with_columns(table: IdTable, rows: np.ndarray, values: pa.Table, chosen: np.ndarray) -> tuple[IdTable, int]:
+    """Returns a table with new values of its columns, and in how many rows there are some.
+
+    What is null is not known, and takes nothing away.
+
+    Args:
+      table: N items.
+      rows: `[k]`, those that the values may be of.
+      values: columns of the same names and types.
+      chosen: `[k]`, which of these each row has.
+    """
+    columns, updated = table.columns, np.zeros(len(rows), bool)
+    for position, name in enumerate(columns.column_names if len(rows) else ()):
+        new, old = values[name].take(pa.array(chosen)), columns[name].take(pa.array(rows))
+        differs = [each is not None and each != was for each, was in zip(new.to_pylist(), old.to_pylist(), strict=True)]
+        where = np.flatnonzero(differs)
+        if len(where):
+            source = np.arange(len(table))
+            source[rows[where]] = len(table) + where
+            both = pa.chunked_array([*columns[name].chunks, *new.chunks], new.type).unify_dictionaries()
+            columns = columns.set_column(position, columns.schema.field(name), both.take(pa.array(source)))
+            updated[where] = True
+    return (table.replace(columns=columns) if updated.any() else table), int(updated.sum())
+
+
+def _with_ids(table: IdTable, rows: np.ndarray, semantic_ids: np.ndarray, codes: np.ndarray) -> IdTable:
+    """Returns a table with other Semantic IDs `[k, L']` and codes `[k, L]` in some rows `[k]`."""
+    if not len(rows):
+        return table
+    all_ids, all_codes = table.semantic_ids.copy(), raw_codes(table).copy()
+    all_ids[rows], all_codes[rows] = semantic_ids, codes
+    return table.replace(semantic_ids=all_ids, codes=all_codes, check=False)
+
+
+def _given(retired: IdTable, former: IdTable) -> np.ndarray:
+    """Returns the Semantic IDs that items had and have no longer, `[R + F, L']`."""
+    return np.concatenate([retired.semantic_ids, former.semantic_ids])
+
+
+def _new_ids(published: Published, batch: Batch, in_use: np.ndarray, kept: np.ndarray, policy: Policy) -> np.ndarray:
+    """Returns Semantic IDs for a batch that nobody has, `in_use`, and, unless they may be reused, nobody had."""
+    levels = published.export.model.quantizer.codebook_sizes
+    return extend_ids(
         published.scheme,
-        codes,
+        batch.codes,
         # They are in the order of their ids, which is all that matters of these.
         np.arange(len(batch)),
         levels,
         CodeAlternatives(published.export.model, batch.vectors),
-        taken,
+        in_use if policy.reuse_removed else np.concatenate([in_use, kept]),
         capacity=published.capacity,
-        reusable=retired.semantic_ids if reuse_removed else None,
-    )
-    return there.replace(
-        item_ids=batch.ids,
-        semantic_ids=semantic_ids,
-        codes=codes.astype(np.int32),
-        columns=batch.columns(there.columns.schema),
-        check=False,
+        reusable=kept if policy.reuse_removed else None,
     )
 
 
-def _still_free(published: Published, items: IdTable, retired: IdTable) -> np.ndarray:
-    """Returns `[R]` bool, the retired IDs that were not given again; of several alike, those that left last."""
+def _still_free(published: Published, items: IdTable, kept: np.ndarray) -> np.ndarray:
+    """Returns `[R]` bool, the IDs kept that were not given again; of several alike, those that were given up last."""
     if published.scheme == "none":
-        return np.ones(len(retired), bool)
-    sizes = (*published.export.model.quantizer.codebook_sizes, 2**31)[: retired.semantic_ids.shape[1]]
-    keys, has = tuple_keys(retired.semantic_ids, sizes), np.sort(tuple_keys(items.semantic_ids, sizes))
+        return np.ones(len(kept), bool)
+    sizes = (*published.export.model.quantizer.codebook_sizes, 2**31)[: kept.shape[1]]
+    keys, has = tuple_keys(kept, sizes), np.sort(tuple_keys(items.semantic_ids, sizes))
     capacity = published.capacity if published.scheme == "relocate" else 1
     room = capacity - (np.searchsorted(has, keys, "right") - np.searchsorted(has, keys))
     newest = -np.arange(len(keys))

@@ -18,16 +18,23 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from sid_jax import command
+from sid_jax import command, signals
 from sid_jax.errors import UserError
 from sid_jax.ids.unique import SCHEMES
+from sid_jax.messages import Messages
 from sid_jax.paths import as_path
 
 if TYPE_CHECKING:
     from sid_jax.bulk.engine import Engine
+    from sid_jax.export.retry import Finish
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run; optional with --append_to.")
-_OUT = flags.DEFINE_string("out", None, "The folder to write. It must be empty, or not exist yet.", required=True)
+_OUT = flags.DEFINE_string(
+    "out",
+    None,
+    "The folder to write: empty, new, or what the same command wrote before.",
+    required=True,
+)
 _STEP = flags.DEFINE_integer("step", None, "The step of the checkpoint. Default: the best one of a finished run.")
 _UNIQUE = flags.DEFINE_enum(
     "unique",
@@ -59,6 +66,21 @@ _APPEND_TO = flags.DEFINE_string(
 _REMOVE = flags.DEFINE_string(
     "remove", None, "--append_to: a text file with the ids of items to remove, one a line. Their IDs stay reserved."
 )
+_ON_KNOWN = flags.DEFINE_enum(
+    "on_known",
+    "keep",
+    ["keep", "move", "error"],
+    "--append_to: what happens to items of --input that have an ID: keep leaves it as it is, and says how many have "
+    "another vector by now; move gives those whose codes are others now a new ID, and lists the old one; error refuses "
+    "them.",
+)
+_ON_RETURNED = flags.DEFINE_enum(
+    "on_returned",
+    "accept",
+    ["accept", "error"],
+    "--append_to: what happens to items of --input that were removed earlier: accept gives them their old ID, error "
+    "refuses them, as where the input may be an old file.",
+)
 _REUSE_REMOVED = flags.DEFINE_bool("reuse_removed", False, "--append_to: give IDs of removed items to new items.")
 _ALIGN_TO = flags.DEFINE_string(
     "align_to",
@@ -89,22 +111,28 @@ def run() -> None:
 
 
 def _main() -> None:
-    out = as_path(_OUT.value)
+    signals.end_with_publication()
+    out, finish = as_path(_OUT.value), None
+    if _REPORT.value or (_REPORT.value is None and (_APPEND_TO.value is not None or not _INPUT.value)):
+        from sid_jax.report.run import report_of
+
+        finish = report_of(out, Messages.to_console())
     if _APPEND_TO.value is not None:
         if _ALIGN_TO.value is not None:
             raise UserError("--align_to renumbers codes, and --append_to moves no ID: give one of them")
-        _append(as_path(_APPEND_TO.value), out)
+        _append(as_path(_APPEND_TO.value), out, finish)
     else:
-        _export(out)
-    if _REPORT.value or (_REPORT.value is None and (_APPEND_TO.value is not None or not _INPUT.value)):
-        from sid_jax.report.run import write_report
+        _export(out, finish)
+    report = out / "report.html"
+    if finish is not None and report.exists():
+        Messages.to_console().line(f"The report is {report}")
 
-        write_report(out)
 
-
-def _export(out: Path) -> None:
-    if _REMOVE.value is not None or _REUSE_REMOVED.value:
-        raise UserError("--remove and --reuse_removed are of items of an export: name it by --append_to")
+def _export(out: Path, finish: Finish | None) -> None:
+    if _REMOVE.value is not None or _REUSE_REMOVED.value or _ON_KNOWN.present or _ON_RETURNED.present:
+        raise UserError(
+            "--remove, --reuse_removed, --on_known and --on_returned are of items of an export: name it by --append_to"
+        )
     if _WORKDIR.value is None:
         raise UserError("--workdir is missing: name the folder of a run, or an export to add to by --append_to")
     workdir, step, unique = as_path(_WORKDIR.value), _STEP.value, _UNIQUE.value
@@ -122,14 +150,15 @@ def _export(out: Path) -> None:
             align_to=align_to,
             on_bad_rows=_ON_BAD_ROWS.value,
             engine=_engine(),
+            finish=finish,
         )
     else:
         from sid_jax.export.run import export
 
-        export(workdir, out, step=step, unique=unique, align_to=align_to)
+        export(workdir, out, step=step, unique=unique, align_to=align_to, finish=finish)
 
 
-def _append(export: Path, out: Path) -> None:
+def _append(export: Path, out: Path, finish: Finish | None) -> None:
     from sid_jax.append.run import append
 
     if _ENGINE.value != "local":
@@ -141,10 +170,13 @@ def _append(export: Path, out: Path) -> None:
         ids_paths=_INPUT_IDS.value,
         removed=as_path(_REMOVE.value) if _REMOVE.value is not None else None,
         reuse_removed=_REUSE_REMOVED.value,
+        on_known=_ON_KNOWN.value,
+        on_returned=_ON_RETURNED.value,
         workdir=as_path(_WORKDIR.value) if _WORKDIR.value is not None else None,
         step=_STEP.value,
         unique=_UNIQUE.value,
         on_bad_rows=_ON_BAD_ROWS.value,
+        finish=finish,
     )
 
 

@@ -40,15 +40,15 @@ def check_cold(cold: np.ndarray, where: str) -> np.ndarray:
     return cold
 
 
-def read_lines(path: Path) -> list[str]:
+def read_lines(path: Path, *, allow_empty: bool = False) -> list[str]:
     """Returns the lines of a UTF-8 file, without empty ones at its end; UserError if it is unreadable or empty."""
     try:
         text = path.read_text(encoding="utf-8-sig").rstrip()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as UTF-8 text ({reason(error)}); give a text file") from error
-    if not text:
+    if not text and not allow_empty:
         raise UserError(f"{path}: is empty; give a file with a line for each entry")
-    return text.split("\n")
+    return text.split("\n") if text else []
 
 
 def catalog_rows(names: Iterable[str], item_ids: np.ndarray) -> np.ndarray:

@@ -12,9 +12,11 @@ from sid_jax.paths import as_path
 
 # What Hugging Face's `datasets` write beside their files: of a data set, and of one with several splits.
 _DATASET, _SPLITS = "state.json", "dataset_dict.json"
+# What Spark writes into a folder that it has finished, of a table without rows too.
+_SUCCESS = "_SUCCESS"
 
 
-def find_files(text: str, endings: Sequence[str]) -> list[Path]:
+def find_files(text: str, endings: Sequence[str], *, allow_empty: bool = False) -> list[Path]:
     """Returns the files that a text names: paths, folders or patterns, with commas between them.
 
     A path that exists as it stands is taken so. The files of a folder or pattern are in the order of their names. Of a
@@ -22,9 +24,10 @@ def find_files(text: str, endings: Sequence[str]) -> list[Path]:
     as in date=2026-01-31 are looked into.
 
     Raises:
-      UserError: if there are none, or one has none of the endings.
+      UserError: if there are none (with `allow_empty`, a folder that Spark has finished may have none), or one has none
+        of the endings.
     """
-    return [path for name in _names(text) for path in _find(name, endings)]
+    return [path for name in _names(text) for path in _find(name, endings, allow_empty)]
 
 
 def find_ids_files(text: str) -> list[str]:
@@ -55,10 +58,10 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()] or [text]
 
 
-def _find(name: str, endings: Sequence[str]) -> list[Path]:
+def _find(name: str, endings: Sequence[str], allow_empty: bool) -> list[Path]:
     path = as_path(name)
     found = _of_folder(path, endings) if path.is_dir() else [path] if path.exists() else _matching(path)
-    if not found:
+    if not found and not (allow_empty and (path / _SUCCESS).exists()):
         raise UserError(f"{path}: no such file; give {', '.join(endings)} files, or a folder of them")
     for each in found:
         if ending(each, endings) not in endings:

@@ -44,7 +44,7 @@ class _BadRow:
         return f"{self.path}: {bad_value(self.vector, self.row, self.item_id)}"
 
 
-def treat_bad_rows(parts: VectorParts, how: str) -> tuple[VectorParts, LeftOut]:
+def treat_bad_rows(parts: VectorParts, how: str, *, allow_empty: bool = False) -> tuple[VectorParts, LeftOut]:
     """Does with rows that are not finite what the setting says, before anything else is done.
 
     Args:
@@ -52,12 +52,13 @@ def treat_bad_rows(parts: VectorParts, how: str) -> tuple[VectorParts, LeftOut]:
       how: "error" does nothing yet: who reads the rows finds them, and calls `refuse_bad_rows`, so that nothing is
         read twice. "drop" reads all rows, and returns the parts without the bad ones. "report" reads all rows, prints
         the bad ones, if there are any, as CSV, and refuses them.
+      allow_empty: whether no row need be left.
 
     Raises:
       UserError: if there are bad rows and they are to be reported, or no others; or if a row cannot be read.
     """
     if how == "drop":
-        return _without(parts)
+        return _without(parts, allow_empty)
     if how == "report":
         _report(parts)
     return parts, LeftOut()
@@ -83,7 +84,7 @@ def _bad_rows(parts: VectorParts) -> Iterator[_BadRow]:
                 yield _BadRow(number, place, part.path, part.first_row + place, ids[row].as_py(), vectors[row])
 
 
-def _without(parts: VectorParts) -> tuple[VectorParts, LeftOut]:
+def _without(parts: VectorParts, allow_empty: bool) -> tuple[VectorParts, LeftOut]:
     left_out: list[list[int]] = [[] for _ in parts.parts]
     first: list[str] = []
     for bad in _bad_rows(parts):
@@ -95,7 +96,7 @@ def _without(parts: VectorParts) -> tuple[VectorParts, LeftOut]:
         for part, rows in zip(parts.parts, left_out, strict=True)
         if len(rows) < part.num_rows
     )
-    if not kept:
+    if not kept and not allow_empty:
         raise UserError(f"{parts.parts[0].path}: all {parts.num_rows} rows hold NaN or infinite values; mend them")
     return dataclasses.replace(parts, parts=kept), LeftOut(sum(map(len, left_out)), parts.num_rows, tuple(first))
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from sid_jax.errors import UserError
 from sid_jax.locks import alone, is_free
-from sid_jax.signals import refuse_to_go_on
+from sid_jax.signals import Interruption, has_published, refuse_to_go_on
 
 _PARTIAL, _LOCK = ".partial", "-lock"
-# The file of an export by which it is known to be one.
-_LAST = "manifest.json"
+# The file of an export by which it is known to be one; and what marks a copy of a folder that is not whole yet.
+_LAST, _COPYING = "manifest.json", ".copying"
 # What mounted buckets and overlays say to the renaming of a folder; and others to `fsync`.
 _NO_RENAME = {errno.EXDEV, errno.EMFILE, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
@@ -39,10 +39,18 @@ def atomic_folder(destination: str | Path) -> Iterator[Path]:
       UserError: if the destination is taken or cannot be written, if another process is writing it, or if the block
         raises an OSError, as it does when the disk is full.
     """
+    refuse_taken(Path(destination))
+    with partial_folder(destination) as partial:
+        yield partial
+        publish(partial, destination)
+
+
+@contextlib.contextmanager
+def partial_folder(destination: str | Path) -> Iterator[Path]:
+    """As `atomic_folder`, but the folder is removed at the end unless the block calls `publish`."""
     target = Path(destination).resolve()
     missing_parents: list[Path] = []
     try:
-        refuse_taken(target)
         missing_parents += [parent for parent in target.parents if not parent.exists()]
         partial = target.with_name(f".{target.name}{_PARTIAL}")
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -52,11 +60,8 @@ def atomic_folder(destination: str | Path) -> Iterator[Path]:
             try:
                 partial.mkdir()
                 yield partial
-                _sync(partial)
-                _publish(partial, target)
             finally:
                 _remove(partial)
-        _sync_one(target.parent)
     except OSError as error:
         raise UserError(f"cannot write {target}: {_reason(error)}") from error
     finally:
@@ -64,6 +69,29 @@ def atomic_folder(destination: str | Path) -> Iterator[Path]:
         for parent in missing_parents:
             with contextlib.suppress(OSError):
                 parent.rmdir()
+
+
+def publish(partial: Path, destination: str | Path) -> None:
+    """Gives the folder of `partial_folder` its name in one step, or copies it where the file system renames no folders.
+
+    Of a copy the manifest comes last, without which an export is none.
+    """
+    target = Path(destination).resolve()
+    _sync(partial)
+    refuse_to_go_on()
+    with Interruption() as interruption:
+        if renamed := _renamed(partial, target):
+            has_published()
+    interruption.pass_on()
+    if not renamed:
+        _copy(partial, target)
+        has_published()
+    _sync_one(target.parent)
+
+
+def is_taken(target: Path) -> bool:
+    """Whether there is something in a folder, other than a copy that a process left unfinished when it was killed."""
+    return target.is_dir() and any(target.iterdir()) and not (target / _COPYING).exists()
 
 
 def refuse_taken(target: Path) -> None:
@@ -81,7 +109,7 @@ def refuse_taken(target: Path) -> None:
         raise UserError(f"{target} is a file; choose another folder")
     elif target.is_mount():
         raise UserError(f"{target} is a mount point, which cannot be replaced; choose a folder inside it")
-    elif any(target.iterdir()):
+    elif is_taken(target):
         raise UserError(f"{target} exists and is not empty; choose another folder, or remove it first")
 
 
@@ -93,27 +121,28 @@ def _collect(parent: Path) -> None:
                 _remove(lock.with_name(lock.name.removesuffix(_LOCK)))
 
 
-def _publish(partial: Path, target: Path) -> None:
-    """Gives a whole folder its name in one step, or copies it where the file system renames no folders.
-
-    Of a copy the manifest comes last, without which an export is none.
-    """
-    refuse_to_go_on()
+def _renamed(partial: Path, target: Path) -> bool:
+    """Whether the file system has renamed the folder; False if it renames none."""
     try:
+        if (target / _COPYING).exists():
+            shutil.rmtree(target)
         partial.rename(target)
     except OSError as error:
         if error.errno not in _NO_RENAME:
             raise
-        _copy(partial, target)
+        return False
+    return True
 
 
 def _copy(partial: Path, target: Path) -> None:
     target.mkdir(exist_ok=True)
+    (target / _COPYING).touch()
     try:
         files = [path.relative_to(partial) for path in sorted(partial.rglob("*")) if path.is_file()]
         for path in sorted(files, key=lambda path: path.name == _LAST):
             (target / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(partial / path, target / path)
+        (target / _COPYING).unlink()
     except BaseException:
         _remove(target)
         raise

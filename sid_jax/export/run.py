@@ -7,19 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from sid_jax.export.artifact import Export, write_export
-from sid_jax.export.atomic import refuse_taken
 from sid_jax.export.id_tables import read_id_table
 from sid_jax.export.manifest import content_of, semantic_ids_section, training_curves
-from sid_jax.export.weights import model_info
+from sid_jax.export.retry import REQUEST, Finish, earlier_request, is_the_same, request_digest
+from sid_jax.export.weights import model_hash, model_info
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.convert import common_rows
 from sid_jax.ids.matching import find_alignment
+from sid_jax.ids.reassigned import num_reassigned, words_of_reassigned
 from sid_jax.ids.table import IdTable
 from sid_jax.ids.unique import extend_ids, make_unique
 from sid_jax.messages import Messages
 from sid_jax.metrics.codes import max_distinct_rate
+from sid_jax.metrics.crowding import crowding_line
 from sid_jax.metrics.vectors import report_figures
 from sid_jax.training.evaluate import evaluate, r2_of_codes
 from sid_jax.training.restore import TrainedRun, restore_run
@@ -33,26 +36,36 @@ def export(
     step: int | None = None,
     unique: str | None = None,
     align_to: Path | None = None,
+    finish: Finish | None = None,
     messages: Messages | None = None,
 ) -> None:
     """Writes the ID table, the codebooks and the manifest of a run, all or nothing.
 
     Args:
       workdir: the run's folder.
-      out: where to; it must not exist, or be empty.
+      out: where to; it must not exist, be empty, or hold this very export, of which nothing is then written.
       step: of the checkpoint; None takes the best one of a finished run.
       unique: "relocate", "suffix" or "none"; None for what the run's config says.
       align_to: IDs of an older model, as of `read_id_table`; codes are renumbered so that few change.
+      finish: as of `write_export`; of an export that is there already too.
       messages: where to say what was done; standard output if None.
 
     Raises:
       UserError: if the run cannot be restored, or `out` cannot be written.
     """
-    refuse_taken(out)
-    to = None if align_to is None else read_id_table(align_to)
-    made = make_export(restore_run(workdir, step), unique=unique, align_to=to)
-    write_export(made, out, records=workdir)
-    (messages or Messages.to_console()).line(written(made, out))
+    messages, earlier = messages or Messages.to_console(), earlier_request(out)
+    to, run = None if align_to is None else read_id_table(align_to), restore_run(workdir, step)
+    settings = [run.step, unique or run.config.ids.unique, run.config.ids.capacity, to and to.fingerprint()]
+    request = request_digest(settings, model_hash(run.model), run.data.fingerprint(), pa.table(run.data.columns))
+    if is_the_same(out, earlier, request, finish, messages):
+        return
+    made = make_export(run, unique=unique, align_to=to, about={REQUEST: request})
+    write_export(made, out, records=workdir, finish=finish)
+    messages.line(written(made, out))
+    if crowded := crowding_line(made.metrics, made.manifest["semantic_ids"]["moved"]):
+        messages.line(crowded)
+    if to is not None:
+        messages.line(words_of_reassigned(made.manifest["renumbered"]))
 
 
 def written(made: Export, out: Path) -> str:
@@ -109,6 +122,8 @@ def make_export(
         shared=scheme == "none" or capacity > 1,
         check=False,
     )
+    if align_to is not None:
+        renumbered["renumbered"]["num_reassigned"] = num_reassigned(align_to, table)
     model, cold, cold_figures = run.model, data.cold, {}
     if cold is not None and cold.sum() >= 2:
         # What the codes keep of the items that were not trained on, against their mean.

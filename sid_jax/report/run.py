@@ -6,7 +6,7 @@ import base64
 import hashlib
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from sid_jax.errors import UserError
+from sid_jax.failures import in_one_line
 from sid_jax.messages import Messages
-from sid_jax.paths import file_to_write
+from sid_jax.paths import file_to_write, typed
 from sid_jax.report.gather import Gathered, gather, read_rows
 from sid_jax.report.layout import COLORS
 from sid_jax.report.shown import Shown, shown_items, title_of
@@ -40,30 +41,57 @@ def write_report(folder: Path, out: Path | None = None, *, messages: Messages | 
     Raises:
       UserError: if the folder is no finished export, or the page cannot be written.
     """
-    # Here, because bokeh takes a second to import, which the rest of the package does without.
-    from sid_jax.report.plots import plots
-
     out = file_to_write(out or folder / REPORT_FILE)
-    gathered = gather(folder)
-    shown = shown_items(gathered)
-    text = _page(gathered, verdict(gathered.manifest, gathered.measured), shown, plots(gathered, shown))
     try:
-        with whole_file(out) as file:
-            file.write(text.encode())
+        _write(folder, out, folder.resolve().name)
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror}; name another page with --out") from error
     (messages or Messages.to_console()).line(f"The report is {out}")
     return out
 
 
-def _page(gathered: Gathered, judged: Verdict, shown: Shown, plots: dict[str, Any]) -> str:
+def report_of(destination: Path, messages: Messages) -> Callable[[Path], None]:
+    """Returns what writes the report into the folder of an export that is being made, or that lacks it.
+
+    An export is complete without its report: whatever keeps the page from being written is one warning.
+
+    Args:
+      destination: where the export will be, by which the page calls it.
+      messages: where to say so.
+    """
+
+    def finish(folder: Path) -> None:
+        if (folder / REPORT_FILE).exists():
+            return
+        try:
+            _write(folder, folder / REPORT_FILE, destination.resolve().name)
+        except Exception as error:  # Of any kind: the export is not to be lost over a page that can be made anew.
+            messages.line(
+                f"Warning: the export is complete, but its report cannot be written ({in_one_line(error)}): "
+                f"sid-jax report {typed(destination)} writes it"
+            )
+
+    return finish
+
+
+def _write(folder: Path, out: Path, name: str) -> None:
+    # Here, because bokeh takes a second to import, which the rest of the package does without.
+    from sid_jax.report.plots import plots
+
+    gathered = gather(folder)
+    shown = shown_items(gathered)
+    text = _page(name, gathered, verdict(gathered.manifest, gathered.measured), shown, plots(gathered, shown))
+    with whole_file(out) as file:
+        file.write(text.encode())
+
+
+def _page(name: str, gathered: Gathered, judged: Verdict, shown: Shown, plots: dict[str, Any]) -> str:
     """Returns the report as HTML that needs no other file and no network."""
     from bokeh.resources import Resources
 
     library = "\n".join(Resources(mode="inline", components=["bokeh"], minified=True).js_raw)
     script = "".join((_PARTS / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     scripts = [_safe_script(library), _safe_script(f'"use strict";\n(() => {{\n{script}}})();\n')]
-    name = gathered.folder.resolve().name
     return Template((_PARTS / "report.html").read_text(encoding="utf-8")).substitute(
         policy=_policy(scripts),
         name=html.escape(name),

@@ -214,11 +214,16 @@ def _cold_items(manifest: dict[str, Any]) -> list[Figure]:
 
 def _appended(manifest: dict[str, Any]) -> list[Figure]:
     drift = manifest.get("drift", {})
-    new, due = drift.get("new_items"), drift.get("verdict", {}).get("retraining_is_due", False)
+    new, judged = drift.get("new_items"), drift.get("verdict", {})
+    due = judged.get("retraining_is_due", False)
+    if not new and due:
+        return [
+            Figure("Do the items since training fit?", "no", "by a version before", "fair", judged.get("remedy") or "")
+        ]
     if not new:
         return []
     beside = f"of the variance of the {new['num_items']:,} items that this version added (R²)"
-    reasons = [each["what"] for each in drift["verdict"]["checks"] if each["due"]]
+    reasons = [each["what"] for each in judged.get("standing", judged["checks"]) if each.get("due", True)]
     remedy = f"to train anew, because of the {' and the '.join(reasons)}"
     value = percent(max(new["r2_unique"], 0))
     return [Figure("Do the added items fit?", value, beside, "fair" if due else "good", remedy)]

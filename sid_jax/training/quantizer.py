@@ -19,6 +19,7 @@ from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
 from sid_jax.messages import Messages
 from sid_jax.metrics.codes import max_distinct_rate, perplexity_of_counts, usage_of_counts
+from sid_jax.metrics.crowding import crowding_line
 from sid_jax.paths import typed
 from sid_jax.training.checkpoints import open_checkpoints
 from sid_jax.training.corpus import ResidentCorpus, StreamedCorpus, durations_of, open_corpus
@@ -114,6 +115,8 @@ def train_quantizer(
         startup = ended.first_steps and ended.first_steps - started
         show_samples(messages, trained, evaluation.codes)
         show_summary(messages, evaluation.metrics, ended.step, time.monotonic() - started, startup)
+        if crowded := crowding_line(evaluation.metrics):
+            messages.line(crowded)
         state, step = best_of(job, checkpoints, ended)
         if step not in (None, ended.step):
             messages.line(f"The best checkpoint is that of step {step:,}{': export takes it' * bool(workdir)}.")

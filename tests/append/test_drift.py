@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sid_jax.append import drift
-from sid_jax.append.drift import Reference, add_up, code_shift, fit_of, in_words, reference_of, verdict
+from sid_jax.append.drift import Reference, add_up, code_shift, fit_of, reference_of
 from sid_jax.append.run import append
+from sid_jax.append.verdict import in_words, verdict
 from sid_jax.export.artifact import load_export
 from sid_jax.export.manifest import read_manifest
 from sid_jax.messages import Messages
@@ -43,10 +43,12 @@ def test_codes_of_the_same_items_have_not_shifted_and_others_have():
 
 
 def test_items_since_training_add_up():
-    first = add_up(None, 10, 0.5)
-    assert first == {"num_items": 10, "r2": 0.5}
-    assert add_up(first, 30, 0.9) == {"num_items": 40, "r2": pytest.approx(0.8)}
-    assert add_up(None, 0, 0.0) == {"num_items": 0, "r2": None}
+    first = add_up(None, 10, {"r2": 0.5, "moved": 0.2})
+    assert first == {"num_items": 10, "r2": 0.5, "moved": 0.2}
+    second = {"num_items": 40, "r2": pytest.approx(0.8), "moved": pytest.approx(0.5)}
+    assert add_up(first, 30, {"r2": 0.9, "moved": 0.6}) == second
+    assert add_up(first, 0, None) == first
+    assert add_up(None, 0, None) == {"num_items": 0, "r2": None, "moved": None}
 
 
 def case(*, r2=0.7, noise=0.0, since=(10, 0.7), shift=0.0, moved=0.0, cold=None):
@@ -100,4 +102,4 @@ def test_new_items_that_are_unlike_all_others_make_it_due_and_the_sum_goes_on(tm
     spread = np.square(vectors - vectors.mean(axis=0)).sum(axis=1).mean()
     assert second["new_items"]["r2"] == pytest.approx(1 - error / spread, rel=1e-4)
     assert second["fill"] == pytest.approx(41 / 60)
-    assert drift.in_words(second)[-1].startswith("Retraining is due: ")
+    assert in_words(second)[-1].startswith("Retraining is due: ")

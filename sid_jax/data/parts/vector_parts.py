@@ -156,6 +156,7 @@ def list_parts(
     vector_column: str = "vector",
     ids_paths: Sequence[str] = (),
     rows: int = _ROWS_A_PART,
+    allow_empty: bool = False,
 ) -> VectorParts:
     """Looks at the files, without reading them, and cuts them into parts.
 
@@ -166,12 +167,13 @@ def list_parts(
       ids_paths: for each file without ids of its own a text file with one id a line, or a .npy file; or patterns; none,
         or empty text, if ids are row numbers.
       rows: of a part, but that no row group of a parquet file is divided.
+      allow_empty: whether the files may hold no rows at all; there are then no parts.
 
     Raises:
       UserError: if there is no such file, or one is not of vectors as long as those of the first one.
     """
     columns = Columns(id_column, vector_column)
-    files = [path for each in inputs for path in find_files(each, list(_KINDS))]
+    files = [path for each in inputs for path in find_files(each, list(_KINDS), allow_empty=allow_empty)]
     looks = {path: _look(path, columns, rows) for path in files}
     ids_of = _match_ids(looks, [path for each in ids_paths for path in find_ids_files(each)])
     parts: list[Part] = []
@@ -185,7 +187,7 @@ def list_parts(
         parts += _with_ids(look.parts, ids_of.get(path, ""), num_rows)
         num_features = look.num_features if look.parts else num_features
         num_rows += sum(part.num_rows for part in look.parts)
-    if not parts:
+    if not parts and not allow_empty:
         raise UserError(f"{inputs[0]}: holds no rows")
     ids_are_row_numbers = not ids_of and not any(look.has_ids for look in looks.values())
     return VectorParts(tuple(parts), num_features, columns, ids_are_row_numbers)

@@ -1,0 +1,49 @@
+"""Old Semantic IDs that name other items in a new table, which whoever still uses the old ones takes for theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from sid_jax.ids.convert import comparable, places
+from sid_jax.ids.table import IdTable
+
+
+def num_reassigned(old: IdTable, new: IdTable) -> int:
+    """Returns how many old IDs are in the new table, where none of the items has them that had them before."""
+    return num_reassigned_of_blocks(old, [(new.arrow_ids, new.semantic_ids)])
+
+
+def num_reassigned_of_blocks(old: IdTable, blocks: Iterable[tuple[pa.ChunkedArray, np.ndarray]]) -> int:
+    """Returns the same of a new table in blocks of item ids `[n]` and Semantic IDs `[n, L]`."""
+    before = _as_bytes(old.semantic_ids)
+    names = np.unique(before)
+    given, still = np.zeros(len(names), bool), np.zeros(len(names), bool)
+    for item_ids, semantic_ids in blocks:
+        if semantic_ids.shape[1] != old.semantic_ids.shape[1]:
+            return 0
+        after = _as_bytes(semantic_ids)
+        name = np.minimum(np.searchsorted(names, after), len(names) - 1)
+        there = names[name] == after
+        given[name[there]] = True
+        have, wanted = comparable(old.arrow_ids, item_ids)
+        row = places(wanted, have)
+        still[name[there & (row >= 0) & (before[row] == after)]] = True
+    return int((given & ~still).sum())
+
+
+def words_of_reassigned(alignment: Mapping[str, Any]) -> str:
+    """Returns what a command says of old IDs that name other items, by a manifest's section on `renumbered`."""
+    return (
+        f"Warning: {alignment['num_reassigned']:,} IDs of {alignment['to']} name other items now. Who keeps old IDs "
+        "must replace all of them at one time; sid-jax diff OLD NEW says how many items have another ID"
+    )
+
+
+def _as_bytes(semantic_ids: np.ndarray) -> np.ndarray:
+    """Returns `[N, L]` as `[N]` strings of bytes, by which they are compared."""
+    semantic_ids = np.ascontiguousarray(semantic_ids, ">i4")
+    return semantic_ids.view(f"S{4 * semantic_ids.shape[1]}").reshape(-1)
