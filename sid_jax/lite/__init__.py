@@ -1,0 +1,17 @@
+"""An export without JAX: codes of vectors, look-ups and free Semantic IDs, with NumPy alone.
+
+    from sid_jax import lite
+
+    tokenizer = lite.load("exports/items")
+    tokenizer.encode(vectors)          # [n, L] int32, the codes that JAX gives
+    tokenizer.table.semantic_id(17)    # (12, 4, 91)
+    tokenizer.free_id(vector)          # a Semantic ID for an item that has none yet
+
+It imports neither JAX nor the rest of sid_jax. `pip install ./sid_jax/lite` installs it alone, as `sid_jax_lite`.
+"""
+
+from .model import Model
+from .table import Table
+from .tokenizer import LiteTokenizer, load
+
+__all__ = ["LiteTokenizer", "Model", "Table", "load"]

@@ -1,0 +1,101 @@
+"""A free Semantic ID for one new item, as an append would give it to that item alone."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+
+from .model import Model
+
+# Tuples looked at under the first code, at first and at last, and how many of the free ones are judged by what they
+# stand for.
+_WIDTHS, _JUDGED = (5, 20, 80), 2
+
+
+def free_tuple(model: Model, vector: np.ndarray, taken: Counter[tuple[int, ...]], capacity: int) -> tuple[int, ...]:
+    """Returns the item's own codes where there is room, else the free tuple that stands for the nearest vector.
+
+    Tuples under the item's own first code are tried, those nearest to its latent vector first; where all that were
+    looked at are taken, those that follow its own in numerical order; and where the first code has no room at all,
+    other first codes, the nearest first.
+
+    Args:
+      model: of the export.
+      vector: `[D]` float32.
+      taken: how many items have each tuple.
+      capacity: how many may share one.
+
+    Raises:
+      ValueError: if there is no room at all.
+    """
+    latent = model.latents(vector[None])
+    own = tuple(model.assign(latent)[0].tolist())
+    if taken[own] < capacity:
+        return own
+    for first in _first_codes(model, latent, own[0]):
+        found = _near(model, vector, latent[0] - model.codebooks[0][first], first, taken, capacity)
+        found = found or next((each for each in _following(own, first, model.sizes) if taken[each] < capacity), None)
+        if found:
+            return found
+    raise ValueError(
+        f"all places of {len(model.sizes)} codes of {model.sizes} are taken: train with more codes or levels"
+    )
+
+
+def _near(
+    model: Model, vector: np.ndarray, left_over: np.ndarray, first: int, taken: Counter[tuple[int, ...]], capacity: int
+) -> tuple[int, ...] | None:
+    for width in _WIDTHS:
+        found = [(first, *each) for each in _beam(left_over, model.codebooks[1:], width)]
+        free = [each for each in found if taken[each] < capacity][:_JUDGED]
+        if free:
+            return free[int(np.argmin(_errors(model, vector, np.array(free))))]
+    return None
+
+
+def _errors(model: Model, vector: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Returns the squared errors `[n]` of what codes `[n, L]` stand for, over the parts that the item has."""
+    wanted = model.scaled(vector[None])
+    difference = model.decoded(codes) - wanted
+    if not model.has_parts:
+        difference = difference * model.scale
+    return np.nansum(np.square(difference), axis=1)
+
+
+def _first_codes(model: Model, latent: np.ndarray, own: int) -> Iterator[int]:
+    """Yields the own first code, then the others by what the greedy walk under each leaves of a latent vector."""
+    yield own
+    left_over = latent - model.codebooks[0]
+    for codebook in model.codebooks[1:]:
+        left_over = left_over - codebook[np.argmin(_distances(left_over, codebook), axis=1)]
+    order = np.argsort(np.square(left_over).sum(axis=1), kind="stable").tolist()
+    yield from (code for code in order if code != own)
+
+
+def _beam(latent: np.ndarray, codebooks: list[np.ndarray], width: int) -> list[tuple[int, ...]]:
+    """Returns up to so many code tuples of small distance to a latent vector `[Z]`, the nearest first."""
+    tuples: list[tuple[int, ...]] = [()]
+    left_over = latent[None]
+    for codebook in codebooks:
+        distances = _distances(left_over, codebook)
+        best = np.argsort(distances, axis=None, kind="stable")[:width]
+        parents, codes = np.unravel_index(best, distances.shape)
+        tuples = [(*tuples[parent], code) for parent, code in zip(parents.tolist(), codes.tolist(), strict=True)]
+        left_over = left_over[parents] - codebook[codes]
+    return tuples
+
+
+def _distances(left_over: np.ndarray, codebook: np.ndarray) -> np.ndarray:
+    """Returns the squared distances `[n, K]` of vectors `[n, Z]` to the codewords `[K, Z]`."""
+    own = np.square(left_over).sum(axis=1, keepdims=True)
+    return own - 2 * (left_over @ codebook.T) + np.square(codebook).sum(axis=1)
+
+
+def _following(own: tuple[int, ...], first: int, sizes: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Yields all tuples under a first code, from the own later codes on in numerical order and round again."""
+    every = list(itertools.islice(itertools.product(*map(range, sizes[1:])), 2**20))
+    start = every.index(own[1:]) if own[1:] in every else 0
+    yield from ((first, *rest) for rest in every[start:] + every[:start])

@@ -1,0 +1,39 @@
+"""A reader of safetensors files."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_TYPES = {"F32": "<f4", "F64": "<f8", "I32": "<i4", "I64": "<i8", "U8": "u1", "BOOL": "?"}
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Returns the arrays by name, read-only, and the metadata.
+
+    The file is the length of a header as a little-endian uint64, the header in JSON, and the arrays one after another.
+
+    Raises:
+      ValueError: if the file is damaged.
+      OSError: if it cannot be read.
+    """
+    content = path.read_bytes()
+    try:
+        start = 8 + int.from_bytes(content[:8], "little")
+        header: dict[str, Any] = json.loads(content[8:start])
+        metadata = header.pop("__metadata__", {})
+        return {name: _array(content, start, about) for name, about in header.items()}, metadata
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no safetensors file of numbers, or damaged ({error}): export again") from error
+
+
+def _array(content: bytes, start: int, about: dict[str, Any]) -> np.ndarray:
+    first, end = about["data_offsets"]
+    kind, shape = np.dtype(_TYPES[about["dtype"]]), about["shape"]
+    if end - first != kind.itemsize * math.prod(shape):
+        raise ValueError(f"an array {shape} has {end - first} bytes")
+    return np.frombuffer(content, kind, math.prod(shape), start + first).reshape(shape)

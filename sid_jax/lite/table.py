@@ -1,0 +1,106 @@
+"""The items of an export and their Semantic IDs."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+MANIFEST, RETIRED = "manifest.json", "retired.parquet"
+
+
+class Table:
+    """N items and their Semantic IDs.
+
+    Args:
+      item_ids: N of them, int or str, each once.
+      semantic_ids: `[N, L]` int32.
+
+    Attributes:
+      item_ids, semantic_ids: as given.
+    """
+
+    def __init__(self, item_ids: Sequence[int | str], semantic_ids: np.ndarray):
+        self.item_ids, self.semantic_ids = item_ids, semantic_ids
+
+    @classmethod
+    def read(cls, folder: Path) -> Table:
+        """Reads the ID table of an export's folder: `ids.csv`, or Parquet files, which take pyarrow.
+
+        Raises:
+          ValueError: if the table is damaged, or in Parquet files and pyarrow is not installed.
+          OSError: if it cannot be read.
+        """
+        if (folder / "ids.csv").exists():
+            return cls(*_read_csv(folder / "ids.csv"))
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        names = [name for name in manifest["files"] if name.endswith(".parquet") and name != RETIRED]
+        return cls(*read_parquet([folder / name for name in sorted(names)], manifest["schema"]["id_column"]))
+
+    def __len__(self) -> int:
+        """Returns N."""
+        return len(self.item_ids)
+
+    def semantic_id(self, item: int | str) -> tuple[int, ...]:
+        """Returns an item's Semantic ID.
+
+        Raises:
+          KeyError: if there is no such item.
+        """
+        return tuple(self.semantic_ids[self._rows[item]].tolist())
+
+    def items(self, prefix: Sequence[int]) -> list[int | str]:
+        """Returns the items whose Semantic IDs begin with these codes, in the order of their Semantic IDs."""
+        first, end = 0, len(self)
+        for level, code in enumerate(prefix):
+            column = self._sorted[first:end, level]
+            first, end = (first + int(np.searchsorted(column, code, side)) for side in ("left", "right"))
+        return [self.item_ids[row] for row in self._order[first:end].tolist()]
+
+    @functools.cached_property
+    def _rows(self) -> dict[int | str, int]:
+        return {item: row for row, item in enumerate(self.item_ids)}
+
+    @functools.cached_property
+    def _order(self) -> np.ndarray:
+        return np.lexsort(self.semantic_ids.T[::-1])
+
+    @functools.cached_property
+    def _sorted(self) -> np.ndarray:
+        return self.semantic_ids[self._order]
+
+
+def read_parquet(files: Sequence[Path], id_column: str) -> tuple[list[int | str], np.ndarray]:
+    """Returns the item ids and Semantic IDs `[N, L]` int32 of Parquet files.
+
+    Raises:
+      ValueError: if pyarrow is not installed.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise ValueError(f"{files[0].parent} has its ID table in Parquet files: pip install pyarrow") from error
+    table = pa.concat_tables(pq.read_table(file, columns=[id_column, "semantic_id"]) for file in files)
+    codes = table["semantic_id"].combine_chunks()
+    return table[id_column].to_pylist(), codes.flatten().to_numpy().astype(np.int32).reshape(len(table), -1)
+
+
+def _read_csv(path: Path) -> tuple[list[int | str], np.ndarray]:
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = csv.reader(file)
+        try:
+            column = next(rows).index("sid")
+            pairs = [(row[0], row[column].split("-")) for row in rows]
+            codes = np.array([code for _, code in pairs], np.int32).reshape(len(pairs), -1)
+        except (ValueError, IndexError, StopIteration, csv.Error) as error:
+            raise ValueError(f"{path} is no ID table of an export ({error}): export again") from error
+    # Ids that are text stand in double quotes there, and numbers without.
+    with path.open("rb") as file:
+        file.readline()
+        is_text = file.read(1) == b'"'
+    return [item if is_text else int(item) for item, _ in pairs], codes

@@ -1,0 +1,82 @@
+"""Model and table of an export, loaded together."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .free_ids import free_tuple
+from .model import Model
+from .table import MANIFEST, RETIRED, Table, read_parquet
+
+
+class LiteTokenizer:
+    """Encodes vectors, looks up items and finds free Semantic IDs.
+
+    Args:
+      model: of the export.
+      table: of the export.
+      manifest: of the export.
+      retired: `[M, L]`, Semantic IDs that are kept for items that left.
+
+    Attributes:
+      model, table: as given.
+    """
+
+    def __init__(self, model: Model, table: Table, manifest: Mapping[str, Any], retired: np.ndarray | None = None):
+        self.model, self.table = model, table
+        self._made, self._retired = manifest["semantic_ids"], retired
+
+    def encode(self, vectors: Any) -> np.ndarray:
+        """Returns the codes `[n, L]` int32 of vectors `[n, D]`, or `[L]` of one vector; see `Model.encode`."""
+        return self.model.encode(vectors)
+
+    def decode(self, codes: Any) -> np.ndarray:
+        """Returns the vectors `[n, D]` float32 that codes `[n, L]` stand for; see `Model.decode`."""
+        return self.model.decode(codes)
+
+    def free_id(self, vector: Any) -> tuple[int, ...]:
+        """Returns a Semantic ID that no item has, for an item with this vector `[D]`, as an append would give it.
+
+        It is not written anywhere: the next append publishes it, if no other new item wants it.
+
+        Raises:
+          ValueError: if the vector is not of the model's shape, or no Semantic ID is free.
+        """
+        codes = tuple(self.encode(vector).tolist())
+        if self._made["scheme"] == "none":
+            return codes
+        if self._made["scheme"] == "suffix":
+            last = max((each[-1] for each in self._taken if each[:-1] == codes), default=-1)
+            return (*codes, last + 1)
+        vector = np.asarray(vector, np.float32)
+        return free_tuple(self.model, vector, self._taken, self._made.get("capacity", 1))
+
+    @functools.cached_property
+    def _taken(self) -> Counter[tuple[int, ...]]:
+        rows = self.table.semantic_ids.tolist() + ([] if self._retired is None else self._retired.tolist())
+        return Counter(map(tuple, rows))
+
+
+def load(folder: str | os.PathLike[str]) -> LiteTokenizer:
+    """Reads an export's folder.
+
+    Raises:
+      ValueError: if it is damaged or not an export, or in Parquet files and pyarrow is not installed.
+      OSError: if it cannot be read.
+    """
+    path = Path(folder).expanduser()
+    if not (path / MANIFEST).exists():
+        raise ValueError(f"{path} is not an export: it has no {MANIFEST}")
+    manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    retired = None
+    if (path / RETIRED).exists():
+        retired = read_parquet([path / RETIRED], manifest["schema"]["id_column"])[1]
+    return LiteTokenizer(Model.read(path), Table.read(path), manifest, retired)

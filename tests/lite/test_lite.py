@@ -1,0 +1,141 @@
+"""An export read with NumPy alone: the same codes, the same look-ups, the same free IDs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sid_jax import SemanticIdTokenizer, lite, load
+from sid_jax.data.layout import ItemPart, Layout
+from sid_jax.export.encoder import Encoder
+from sid_jax.export.weights import write_model
+from sid_jax.lite.safetensors import read_safetensors
+from sid_jax.models.rqvae import RQVAE
+
+LAYOUT = Layout((ItemPart("text", 8), ItemPart("price", 4, 2.0, False)))
+KINDS = {
+    "residual": {"shortcut": True, "unit_norm": True},
+    "gelu": {"activation": "gelu", "hidden_dimensions": (24, 16)},
+    "relu": {"activation": "relu", "quantization_method": "simvq"},
+    "identity": {"latent_dimension": None},
+    "opq": {"product": True},
+    "parts": {"layout": LAYOUT},
+}
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    return np.random.default_rng(0).normal(size=(400, 12)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def fitted(vectors, tmp_path_factory):
+    """A crowded export of 400 items in 512 places, whose ids are text that CSV has to quote, and its folder."""
+    ids = [f'item "{row}",\nü' for row in range(len(vectors))]
+    settings = {
+        "num_levels": 3,
+        "codebook_size": 8,
+        "num_epochs": 2.0,
+        "latent_dimension": 4,
+        "hidden_dimensions": (16,),
+    }
+    tokenizer = SemanticIdTokenizer(**settings).fit(vectors, item_ids=ids, verbose=False)
+    return tokenizer, tokenizer.save(tmp_path_factory.mktemp("lite") / "export")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_codes_and_vectors_are_those_of_jax(kind, vectors, tmp_path):
+    settings = {"latent_dimension": 6, "hidden_dimensions": (16,), **KINDS[kind]}
+    sizes = (8, 5) if kind == "gelu" else (8, 8)
+    model = RQVAE(12, sizes, **settings, rngs=nnx.Rngs(1))
+    drawn = np.random.default_rng(1)
+    for number, codebook in enumerate(model.quantizer.levels):
+        codebook[...] = jax.numpy.asarray(drawn.normal(size=codebook.shape) / (number + 1), jax.numpy.float32)
+    model.mean[...], model.scale[...] = drawn.normal(size=12).astype(np.float32), np.full(12, 1.5, np.float32)
+    if kind == "parts":
+        model.filler[...] = jax.numpy.asarray(drawn.normal(size=(12, 12)) / 4, jax.numpy.float32)
+        vectors = vectors.copy()
+        vectors[::3, :8], vectors[1::3, 8:] = np.nan, np.nan
+    write_model(tmp_path, model)
+    read, encoder = lite.Model.read(tmp_path), Encoder(model)
+    codes = encoder.encode(vectors)
+    assert read.sizes == sizes
+    np.testing.assert_array_equal(read.encode(vectors), codes)
+    np.testing.assert_array_equal(read.encode(vectors[5]), codes[5])
+    np.testing.assert_allclose(read.decode(codes), encoder.decode(codes), rtol=1e-4, atol=1e-5)
+
+
+def test_an_item_leads_to_its_id_and_a_prefix_to_its_items(fitted):
+    tokenizer, folder = fitted
+    read, table = lite.load(folder), tokenizer.table
+    assert len(read.table) == 400 and read.table.item_ids == table.item_ids.tolist()
+    np.testing.assert_array_equal(read.table.semantic_ids, table.semantic_ids)
+    item = table.item_ids[7]
+    own = read.table.semantic_id(item)
+    assert own == table.semantic_id(item) and read.table.items(own) == [item]
+    under = {
+        each for each, codes in zip(table.item_ids, table.semantic_ids.tolist(), strict=True) if codes[0] == own[0]
+    }
+    assert set(read.table.items(own[:1])) == under and len(read.table.items(())) == 400
+    with pytest.raises(KeyError):
+        read.table.semantic_id("nobody")
+
+
+def test_a_free_id_is_what_an_append_gives(fitted):
+    folder = fitted[1]
+    read = lite.load(folder)
+    new = np.random.default_rng(2).normal(size=(12, 12)).astype(np.float32)
+    moved = 0
+    for vector in new:
+        found = read.free_id(vector)
+        appended = load(folder).append(["new"], vector[None])
+        assert found == appended.table.semantic_id("new")
+        moved += found != tuple(read.encode(vector).tolist())
+    assert moved > 3
+
+
+def test_it_needs_neither_jax_nor_sid_jax(fitted, tmp_path):
+    # As `pip install ./sid_jax/lite` puts it there.
+    (tmp_path / "sid_jax_lite").symlink_to(Path(lite.__file__).parent)
+    blocked = ("sid_jax", "jax", "flax", "pyarrow", "safetensors", "scipy", "absl", "ml_collections")
+    program = (
+        f"import sys\nfor name in {blocked}: sys.modules[name] = None\n"
+        f"import sid_jax_lite as lite\nprint(lite.load({str(fitted[1])!r}).encode([[0.5] * 12]).shape)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False)
+    assert (done.stdout, done.stderr) == ("(1, 3)\n", "")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        (np.zeros((2, 11)), r"\[2, 11\]; this model encodes \[n, 12\]"),
+        (np.full((1, 12), np.nan), "NaN or infinite"),
+        (np.full((1, 12), "1"), "give real numbers"),
+    ],
+)
+def test_vectors_that_make_no_sense_are_refused(fitted, wrong, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        lite.load(fitted[1]).encode(wrong)
+
+
+def test_a_folder_that_is_no_export_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="has no manifest.json"):
+        lite.load(tmp_path)
+
+
+@given(st.data())
+def test_a_damaged_file_is_refused(fitted, tmp_path_factory, data):
+    content = (fitted[1] / "codebooks.safetensors").read_bytes()
+    path = tmp_path_factory.mktemp("damaged") / "codebooks.safetensors"
+    path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+    with pytest.raises(ValueError, match="export again"):
+        read_safetensors(path)
