@@ -17,6 +17,7 @@ from sid_jax.data.arrays import as_ids, as_vectors
 from sid_jax.data.blocks import check_finite, not_finite, take_rows
 from sid_jax.data.id_lists import check_unique
 from sid_jax.data.parts.vector_parts import VectorParts
+from sid_jax.data.tables import TABLE_ENDINGS, table_with
 from sid_jax.data.vector_files import refuse_bad_rows
 from sid_jax.errors import UserError, reason
 from sid_jax.export.encoder import ITEMS_A_CALL, Encoder
@@ -216,6 +217,8 @@ def _columns_of_part(parts: VectorParts, number: int, schema: pa.Schema) -> pa.T
         with pq.ParquetFile(path) as file:
             there = [name for name in schema.names if name in file.schema_arrow.names]
             read = file.read_row_groups(list(range(*part.row_groups)), columns=there) if there else read
+    elif path.suffix in TABLE_ENDINGS and schema.names:
+        read = table_with(path, schema.names).slice(part.first_row, part.num_rows)
     table = _under(schema, read, part.num_rows, str(path))
     return table.take(pa.array(parts.kept(number))) if part.left_out else table
 

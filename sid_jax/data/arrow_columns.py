@@ -11,19 +11,21 @@ from sid_jax.errors import UserError
 FLOAT_TYPES = "float16, float32 or float64"
 
 
-def plain_ids(column: pa.ChunkedArray, where: str, *, first_row: int = 0) -> pa.Array:
-    """Returns ids `[n]`, int64 or string, from a column of integers or strings, which may be categories.
+# What ids may be written as, and the plain type that each is read as.
+_TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+_BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
 
-    An error calls the column `where` and counts rows from `first_row`.
+
+def plain_ids(column: pa.ChunkedArray, where: str, *, first_row: int = 0) -> pa.Array:
+    """Returns ids `[n]`, int64 or string, from a column of integers or text of any type.
+
+    Text may be in bytes, and UUIDs become text; integers may be decimals; either may be categories. An error calls the
+    column `where` and counts rows from `first_row`.
 
     Raises:
       UserError: if an id is null or no UTF-8, or the column holds something else.
     """
-    check_id_type(column.type, where)
-    refuse_nulls(column, where, first_row)
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-        refuse_nulls(column, where, first_row)
+    column = _plain(column, where, first_row)
     if pa.types.is_integer(column.type):
         try:
             return column.cast(pa.int64()).combine_chunks()
@@ -39,21 +41,30 @@ def plain_ids(column: pa.ChunkedArray, where: str, *, first_row: int = 0) -> pa.
     return column.cast(pa.string()).combine_chunks()
 
 
-def check_id_type(kind: pa.DataType, where: str) -> None:
-    """Raises UserError unless a column of this type may hold ids: integers or strings, which may be categories."""
-    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
-    texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-    if not (pa.types.is_integer(plain) or any(is_text(plain) for is_text in texts)):
-        raise UserError(f"{where}: expected ids that are strings or integers, found {plain}")
+def _plain(column: pa.ChunkedArray, where: str, first_row: int = 0) -> pa.ChunkedArray:
+    """Returns ids as integers or text of one of Arrow's types for it, without nulls."""
+    refuse_nulls(column, where, first_row)
+    kind = column.type
+    if pa.types.is_dictionary(kind):  # Which may have a null among its categories, or some that no row has.
+        return _plain(column.cast(kind.value_type), where, first_row)
+    if isinstance(kind, pa.UuidType):
+        return pa.chunked_array([pa.array([str(each.as_py()) for each in column], pa.string())])
+    try:
+        if any(is_bytes(kind) for is_bytes in _BYTES):
+            return column.cast(pa.binary()).cast(pa.string())
+        if pa.types.is_decimal(kind):
+            return column.cast(pa.int64())
+    except pa.ArrowInvalid as error:
+        wanted = "whole numbers" if pa.types.is_decimal(kind) else "UTF-8 text"
+        raise UserError(f"{where}: ids of the type {kind} are not all {wanted}; write the ids anew") from error
+    if not (pa.types.is_integer(kind) or any(is_text(kind) for is_text in _TEXTS)):
+        raise UserError(f"{where}: expected ids that are strings or integers, found {kind}")
+    return column
 
 
 def encoded_ids(column: pa.ChunkedArray, where: str) -> tuple[np.ndarray, np.ndarray]:
     """Returns `[T]` which id is in each row, and the distinct ids, int64 or object (str), as they first occur."""
-    check_id_type(column.type, where)
-    refuse_nulls(column, where)
-    if pa.types.is_dictionary(column.type):  # Which may have categories that no row has.
-        column = column.cast(column.type.value_type)
-    encoded = column.dictionary_encode().combine_chunks()
+    encoded = _plain(column, where).dictionary_encode().combine_chunks()
     return encoded.indices.to_numpy(), ids_from_arrow(pa.chunked_array([encoded.dictionary]), where)
 
 
@@ -87,33 +98,58 @@ def ids_from_numpy(ids: np.ndarray, where: str, *, first_row: int = 0) -> pa.Arr
 
 
 def vectors_from_arrow(
-    column: pa.ChunkedArray, where: str, *, first_row: int = 0, integers: bool = False
+    column: pa.ChunkedArray, where: str, *, first_row: int = 0, integers: bool = False, num_features: int | None = None
 ) -> np.ndarray:
-    """Returns vectors `[n, D]` float32 from a column of lists, or tensors `[D]`, of floats of one length.
+    """Returns vectors `[n, D]` float32 from a column of lists, or tensors `[D]`, of floats or decimals of one length.
 
     Args:
       column: the vectors.
       where, first_row: as of `plain_ids`.
       integers: whether lists of integers are vectors too.
+      num_features: D of the column's file; None for that of the first vector. With it, what is no vector comes as a row
+        that is not finite: a null or a null value as NaN, a vector of another length as infinite.
 
     Raises:
-      UserError: if the column holds something else, or a vector or a value in it is null.
+      UserError: if the column holds something else; without `num_features`, also if a vector or a value in it is null,
+        or a vector has another length.
     """
+    column = _lists_of_numbers(column, where, integers)
+    if num_features is None:
+        refuse_nulls(column, where, first_row)
+        num_features = _common_length(column, where, first_row)
+        refuse_null_values(column, where, first_row, num_features)
+    blocks = [as_float32(_block(chunk, num_features)) for chunk in column.chunks]
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def usual_length(column: pa.ChunkedArray, where: str) -> int:
+    """Returns the length that most vectors of a column have, 0 if it has none that are not empty.
+
+    Raises:
+      UserError: if the column holds something else.
+    """
+    lengths = pc.drop_null(pc.list_value_length(_lists_of_numbers(column, where))).to_numpy()
+    lengths = lengths[lengths > 0]
+    return int(np.bincount(lengths).argmax()) if len(lengths) else 0
+
+
+def _lists_of_numbers(column: pa.ChunkedArray, where: str, integers: bool = False) -> pa.ChunkedArray:
+    """Returns a column of lists of floats or integers."""
     if isinstance(column.type, pa.FixedShapeTensorType) and len(column.type.shape) == 1:
         column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
     kind = column.type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    is_number = is_list and (
-        pa.types.is_floating(kind.value_type) or (integers and pa.types.is_integer(kind.value_type))
-    )
-    if not is_number:
+    if is_list and pa.types.is_decimal(kind.value_type):
+        return column.cast(pa.large_list(pa.float64()))
+    if pa.types.is_struct(kind):
+        fields = ", ".join(field.name for field in kind)
+        raise UserError(
+            f"{where}: expected lists of {FLOAT_TYPES}, found records with {fields}; write the field of numbers as a "
+            "column of its own (in Spark, vector_to_array)"
+        )
+    if not (is_list and (pa.types.is_floating(kind.value_type) or (integers and pa.types.is_integer(kind.value_type)))):
         raise UserError(f"{where}: expected lists of {FLOAT_TYPES}, found {kind}")
-    refuse_nulls(column, where, first_row)
-    features, blocks = _common_length(column, where, first_row), []
-    for chunk in column.chunks:
-        blocks.append(as_float32(_block(chunk, features, where, first_row)))
-        first_row += len(chunk)
-    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+    return column
 
 
 def refuse_nulls(column: pa.ChunkedArray, where: str, first_row: int = 0) -> None:
@@ -138,16 +174,30 @@ def _common_length(column: pa.ChunkedArray, where: str, first_row: int) -> int:
     return int(lengths[0])
 
 
-def _block(chunk: pa.Array, features: int, where: str, first_row: int) -> np.ndarray:
-    """Returns the chunk as `[n, D]`, without a copy."""
-    values = chunk.flatten()
+def refuse_null_values(column: pa.ChunkedArray, where: str, first_row: int, features: int) -> None:
+    """Raises UserError if a value in vectors `[n, D]` is null."""
+    values = pa.chunked_array([chunk.flatten() for chunk in column.chunks])
     if values.null_count:
         row = first_row + pc.index(values.is_null(), True).as_py() // features
         raise UserError(
             f"{where}: {values.null_count} values inside the vectors are null, the first in row {row} (counted from "
             "0); fill them in or leave out the rows"
         )
-    return values.to_numpy().reshape(-1, features)
+
+
+def _block(chunk: pa.Array, features: int) -> np.ndarray:
+    """Returns the chunk as `[n, D]`, without a copy where all are vectors of this length."""
+    lengths = pc.fill_null(pc.list_value_length(chunk), -1)
+    good = pc.and_(chunk.is_valid(), pc.equal(lengths, features))
+    if good.true_count == len(chunk):
+        return chunk.flatten().to_numpy(zero_copy_only=False).reshape(-1, features)
+    block = np.full((len(chunk), features), np.nan)
+    is_other = pc.and_(chunk.is_valid(), pc.invert(good)).to_numpy(zero_copy_only=False)
+    block[is_other] = np.inf
+    block[good.to_numpy(zero_copy_only=False)] = (
+        chunk.filter(good).flatten().to_numpy(zero_copy_only=False).reshape(-1, features)
+    )
+    return block
 
 
 def as_float32(array: np.ndarray) -> np.ndarray:

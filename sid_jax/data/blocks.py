@@ -83,5 +83,11 @@ def not_finite(vectors: np.ndarray, layout: Layout | None = None) -> np.ndarray:
 
 def bad_value(vector: np.ndarray, row: int, item_id: object) -> str:
     """Says where a vector `[D]` is not finite, in words."""
+    named = f"row {row} (counted from 0, id {shown(item_id)})"
+    # As a reader of tables marks what is no vector.
+    if np.isnan(vector).all():
+        return f"{named} holds no vector: it is null, or NaN throughout"
+    if np.isinf(vector).all():
+        return f"{named} holds no vector of {len(vector)} values: it is of another length, or infinite throughout"
     column = int(np.flatnonzero(~np.isfinite(vector))[0])
-    return f"row {row} (counted from 0, id {shown(item_id)}) has {vector[column]} as float32 in column {column}"
+    return f"{named} has {vector[column]} as float32 in column {column}"

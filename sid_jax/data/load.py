@@ -23,9 +23,11 @@ from sid_jax.data.collaborative import cooccurrence_vectors, pair_counts
 from sid_jax.data.histories import Histories
 from sid_jax.data.history_files import in_catalog, read_interactions, read_sequences
 from sid_jax.data.id_lists import check_cold, read_item_list
+from sid_jax.data.listing import ending, find_files
 from sid_jax.data.named_parts import add_behavior, add_parts
+from sid_jax.data.parts.vector_parts import VECTOR_ENDINGS
 from sid_jax.data.relations import Partners, Relations
-from sid_jax.data.tables import exported_column, read_own_tables
+from sid_jax.data.tables import TABLE_ENDINGS, exported_column, read_own_tables
 from sid_jax.data.vector_files import read_vector_files
 from sid_jax.data.vector_set import VectorSet, digest_of
 from sid_jax.errors import UserError
@@ -175,6 +177,11 @@ def load_items(data_config: ConfigDict, resident_bytes: int | None) -> VectorSet
 def _own_vectors(data_config: ConfigDict, resident_bytes: int | None) -> VectorSet:
     if not data_config.path:
         raise UserError("data.path is empty: pass --config.data.path=FILE with your vectors, or several files of them")
+    if data_config.path.endswith((".csv", ".jsonl", ".jsonl.gz")):
+        raise UserError(
+            f"{data_config.path}: files of this kind have no vectors; name the columns of text to be encoded by "
+            "--config.data.text_column"
+        )
     return read_vector_files(
         data_config.path,
         id_column=data_config.id_column,
@@ -189,6 +196,13 @@ def _own_vectors(data_config: ConfigDict, resident_bytes: int | None) -> VectorS
 
 def _own_columns(data_config: ConfigDict, names: list[str], ids: np.ndarray) -> dict[str, pa.ChunkedArray]:
     """Returns further columns of the items, from the table that their vectors are in."""
+    files = find_files(data_config.path, VECTOR_ENDINGS)
+    without = next((each for each in files if ending(each) not in TABLE_ENDINGS), None)
+    if without is not None:
+        raise UserError(
+            f"{without}: has no columns for config.data.columns, which are read from {', '.join(TABLE_ENDINGS)} files: "
+            "leave it empty, or give the vectors in a table"
+        )
     found, columns = read_own_tables(data_config.path, data_config.id_column, names)
     row_of = {item_id: row for row, item_id in enumerate(found.tolist())}
     if not row_of.keys() >= set(ids.tolist()):

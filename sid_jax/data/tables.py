@@ -1,4 +1,4 @@
-"""Tables that describe items: .parquet, .csv and lines of JSON, read column by column or record by record."""
+"""Tables that describe items: Parquet, Arrow, CSV and lines of JSON, read column by column or record by record."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ import pyarrow.parquet as pq
 from sid_jax.data.arrow_columns import ids_from_arrow, is_nested
 from sid_jax.data.id_lists import check_unique
 from sid_jax.data.listing import ending, find_files
+from sid_jax.data.parts.part import reading
+from sid_jax.data.parts.tables import arrow_opener
 from sid_jax.data.text.template import clean, value_text
 from sid_jax.errors import UserError, reason
 from sid_jax.paths import as_path
 
-ENDINGS = (".parquet", ".csv", ".jsonl", ".jsonl.gz")
+ENDINGS = (".parquet", ".feather", ".arrow", ".csv", ".jsonl", ".jsonl.gz")
 # Of tables that are read column by column.
-TABLE_ENDINGS = (".parquet", ".csv")
+TABLE_ENDINGS = (".parquet", ".feather", ".arrow", ".csv")
+_ARROW = (".feather", ".arrow")
 
 _GZIP = b"\x1f\x8b"
 _SETTINGS = ": set --config.data.id_column, .text_column and .columns to some of these"
@@ -87,7 +90,7 @@ def python_values(values: Values | np.ndarray) -> list[Any]:
 def read_columns(
     path: str | Path, names: Sequence[str], *, guessed: Sequence[str] = (), advice: str = "", newlines: bool = False
 ) -> pa.Table:
-    """Returns columns of .parquet or .csv files, one after another.
+    """Returns columns of files of tables, one after another.
 
     Args:
       path: of files, as of `find_files`.
@@ -114,6 +117,8 @@ def _read_file(path: Path, names: Sequence[str], guessed: Sequence[str], advice:
     is_csv, wanted = path.suffix == ".csv", list(dict.fromkeys([*names, *guessed]))
     form = pa_csv.ParseOptions(newlines_in_values=newlines)
     try:
+        if path.suffix in _ARROW:
+            return _read_arrow(path, wanted, advice)
         _check_columns(path, wanted, csv_names(path, form) if is_csv else pq.read_schema(path).names, advice)
         if is_csv:
             return pa_csv.read_csv(path, parse_options=form, convert_options=as_text(names, guessed=guessed))
@@ -122,6 +127,25 @@ def _read_file(path: Path, names: Sequence[str], guessed: Sequence[str], advice:
         raise UserError(
             f"{path}: not a readable {path.suffix} file ({reason(error)}); write it anew, in UTF-8"
         ) from error
+
+
+def table_with(path: Path, names: Sequence[str]) -> pa.Table:
+    """Returns those columns of these names that an Arrow file has.
+
+    Raises:
+      UserError: if it cannot be read.
+    """
+    with reading(path, "Arrow"), pa.memory_map(str(path)) as source, arrow_opener(path)(source) as reader:
+        there = [name for name in names if name in reader.schema.names]
+    return _read_file(path, there, (), "", False) if there else pa.table({})
+
+
+def _read_arrow(path: Path, names: Sequence[str], advice: str) -> pa.Table:
+    with pa.memory_map(str(path)) as source, arrow_opener(path)(source) as reader:
+        _check_columns(path, names, reader.schema.names, advice)
+        table = reader.read_all().select(names)
+        table.validate(full=True)
+        return table
 
 
 def csv_names(path: Path, parse_options: pa_csv.ParseOptions | None = None) -> list[str]:

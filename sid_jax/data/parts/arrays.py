@@ -39,6 +39,11 @@ def open_npy(path: Path) -> np.memmap:
         with np.errstate(all="ignore"):  # Sizes that are too large are refused, without a warning before it.
             return np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # Whatever a damaged header makes numpy raise.
+        if "Python objects" in str(error):
+            raise UserError(
+                f"{path}: holds Python objects, as of a pandas column of text, which are not read; save it anew as "
+                "np.save(path, array.astype(str)), or of vectors np.stack(array)"
+            ) from error
         raise UserError(
             f"{path}: not a readable .npy array of numbers ({reason(error)}); save it anew with np.save"
         ) from error

@@ -29,6 +29,7 @@ class Part:
       ids_path: the file with its ids, if they are not in the file itself; empty if ids are row numbers.
       ids_offset: where the first one begins: in bytes, or in a .npy file in rows.
       left_out: rows that are passed over, counted from `first_row`, in rising order.
+      num_features: D of the file, where its rows need not have as many.
     """
 
     path: str
@@ -39,14 +40,21 @@ class Part:
     ids_path: str = ""
     ids_offset: int = 0
     left_out: tuple[int, ...] = ()
+    num_features: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """What the columns (or arrays, or tensors) of a file that has some are called."""
+    """What the columns (or arrays, or tensors) of a file that has some are called.
+
+    Attributes:
+      id_column, vector_column: the names.
+      ids_elsewhere: whether ids come from files of their own, so that a table need not have them.
+    """
 
     id_column: str
     vector_column: str
+    ids_elsewhere: bool = False
 
     def find(self, setting: str, names: Sequence[str], path: Path) -> str:
         """Returns which of a file's names a setting, "id_column" or "vector_column", means.
@@ -60,6 +68,11 @@ class Columns:
                 f"{listed(names) or 'its names, which it lacks'}"
             )
         return found
+
+    def find_ids(self, names: Sequence[str], path: Path) -> str | None:
+        """Returns the name of a table's ids, None if they are elsewhere or it has its vectors alone."""
+        others = set(names) - {self.find("vector_column", names, path)}
+        return (self.find_if_any if self.ids_elsewhere or not others else self.find)("id_column", names, path)
 
     def find_if_any(self, setting: str, names: Sequence[str], path: Path) -> str | None:
         """Returns what `find` does, but None if there is none."""
@@ -113,9 +126,12 @@ class Kind(abc.ABC):
         return None
 
 
-def even_parts(path: Path, num_rows: int, rows: int) -> list[Part]:
+def even_parts(path: Path, num_rows: int, rows: int, num_features: int | None = None) -> list[Part]:
     """Cuts a file into parts of so many rows."""
-    return [Part(str(path), start, min(rows, num_rows - start)) for start in range(0, num_rows, rows)]
+    return [
+        Part(str(path), start, min(rows, num_rows - start), num_features=num_features)
+        for start in range(0, num_rows, rows)
+    ]
 
 
 @contextlib.contextmanager

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sid_jax.data.arrow_columns import plain_ids, vectors_from_arrow
+from sid_jax.data.arrow_columns import plain_ids, usual_length, vectors_from_arrow
 from sid_jax.data.parts.part import Columns, Kind, Look, Part, even_parts, reading
+from sid_jax.errors import UserError
 
 # A file for random access begins with it; one that was written as a stream does not.
 _MAGIC = b"ARROW1"
+# Rows of which the usual length is that of the file's vectors.
+_LOOKED_AT = 64
 
 
 class Parquet(Kind):
@@ -22,27 +26,25 @@ class Parquet(Kind):
     def look(self, path: Path, columns: Columns, rows: int) -> Look:
         """Returns what there is to know."""
         with reading(path, ".parquet"), _opened(path) as file:
-            _, name = _names(file, columns, path)
+            ids, name = _names(file, columns, path)
             counts = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-            head = next(file.iter_batches(1, columns=[name], use_threads=False), None)
-            if head is None:
-                return Look(0, [], has_ids=True)
-            vectors = vectors_from_arrow(pa.chunked_array([head.column(0)]), f"{path}: column {name!r}")
-            return Look(vectors.shape[1], _row_groups(path, counts, rows), has_ids=True)
+            heads = file.iter_batches(_LOOKED_AT, columns=[name], use_threads=False)
+            head = ([each.column(0)] for each in heads)
+            num_features = _num_features(map(pa.chunked_array, head), f"{path}: column {name!r}")
+            parts = _row_groups(path, counts, rows, num_features) if num_features else []
+            return Look(num_features, parts, has_ids=ids is not None)
 
-    def blocks(self, part: Part, columns: Columns, rows: int) -> Iterator[tuple[pa.Array, np.ndarray]]:
+    def blocks(self, part: Part, columns: Columns, rows: int) -> Iterator[tuple[pa.Array | None, np.ndarray]]:
         """Yields ids and vectors."""
         path, start = Path(part.path), part.first_row
         with reading(path, ".parquet"), _opened(path) as file:
-            names = _names(file, columns, path)
-            ids, vectors = (f"{path}: column {name!r}" for name in names)
-            groups = list(range(*part.row_groups))
-            for batch in file.iter_batches(rows, row_groups=groups, columns=list(names), use_threads=False):
+            id_name, name = _names(file, columns, path)
+            groups, names = list(range(*part.row_groups)), [each for each in (id_name, name) if each is not None]
+            for batch in file.iter_batches(rows, row_groups=groups, columns=names, use_threads=False):
                 table = pa.Table.from_batches([batch])
-                yield (
-                    plain_ids(table[names[0]], ids, first_row=start),
-                    vectors_from_arrow(table[names[1]], vectors, first_row=start),
-                )
+                ids = plain_ids(table[id_name], f"{path}: column {id_name!r}", first_row=start) if id_name else None
+                where = f"{path}: column {name!r}"
+                yield ids, vectors_from_arrow(table[name], where, first_row=start, num_features=part.num_features)
                 start += len(batch)
 
 
@@ -51,12 +53,29 @@ def _opened(path: Path) -> pq.ParquetFile:
     return pq.ParquetFile(path, buffer_size=2**20, pre_buffer=False, page_checksum_verification=True)
 
 
-def _names(file: pq.ParquetFile, columns: Columns, path: Path) -> tuple[str, str]:
+def _names(file: pq.ParquetFile, columns: Columns, path: Path) -> tuple[str | None, str]:
     names = file.schema_arrow.names
-    return columns.find("id_column", names, path), columns.find("vector_column", names, path)
+    return columns.find_ids(names, path), columns.find("vector_column", names, path)
 
 
-def _row_groups(path: Path, counts: list[int], rows: int) -> list[Part]:
+def _num_features(batches: Iterable[pa.ChunkedArray], where: str) -> int:
+    """Returns how many values most vectors have of the first rows in which there is one; 0 if there are no rows.
+
+    Raises:
+      UserError: if there are rows, but no vector.
+    """
+    num_rows = 0
+    for batch in batches:
+        num_features = usual_length(batch, where)
+        if num_features:
+            return num_features
+        num_rows += len(batch)
+    if num_rows:
+        raise UserError(f"{where}: none of {num_rows:,} rows holds a vector; see whether this is the column of vectors")
+    return 0
+
+
+def _row_groups(path: Path, counts: list[int], rows: int, num_features: int) -> list[Part]:
     parts, group, row = [], 0, 0
     while group < len(counts):
         end, count = group + 1, counts[group]
@@ -64,7 +83,7 @@ def _row_groups(path: Path, counts: list[int], rows: int) -> list[Part]:
             count += counts[end]
             end += 1
         if count:
-            parts.append(Part(str(path), row, count, row_groups=(group, end)))
+            parts.append(Part(str(path), row, count, row_groups=(group, end), num_features=num_features))
         group, row = end, row + count
     return parts
 
@@ -75,36 +94,49 @@ class Arrow(Kind):
     def look(self, path: Path, columns: Columns, rows: int) -> Look:
         """Returns what there is to know."""
         with reading(path, "Arrow"):
+            id_name, name = _arrow_names(path, columns)
             # Of a compressed file the ids alone are unpacked to count them.
-            count = sum(len(batch) for batch in _batches(path, columns, "id_column"))
-            for batch in _batches(path, columns, "vector_column"):
-                if len(batch):
-                    vectors = vectors_from_arrow(*_column(batch.slice(0, 1), columns, "vector_column", path))
-                    return Look(vectors.shape[1], even_parts(path, count, rows), has_ids=True)
-            return Look(0, [], has_ids=True)
+            count = sum(len(batch) for batch in _batches(path, id_name or name))
+            heads = (_column(each.slice(0, _LOOKED_AT), name, path)[0] for each in _batches(path, name))
+            num_features = _num_features(heads, f"{path}: column {name!r}")
+            parts = even_parts(path, count, rows, num_features) if num_features else []
+            return Look(num_features, parts, has_ids=id_name is not None)
 
-    def blocks(self, part: Part, columns: Columns, rows: int) -> Iterator[tuple[pa.Array, np.ndarray]]:
+    def blocks(self, part: Part, columns: Columns, rows: int) -> Iterator[tuple[pa.Array | None, np.ndarray]]:
         """Yields ids and vectors."""
         path, end, row = Path(part.path), part.first_row + part.num_rows, 0
         with reading(path, "Arrow"):
-            for batch in _batches(path, columns, "id_column", "vector_column"):
+            id_name, name = _arrow_names(path, columns)
+            for batch in _batches(path, *(each for each in (id_name, name) if each is not None)):
                 first, after = max(part.first_row - row, 0), min(end - row, len(batch))
                 for start in range(first, after, rows):
                     some, number = batch.slice(start, min(rows, after - start)), row + start
-                    ids = plain_ids(*_column(some, columns, "id_column", path), first_row=number)
-                    yield ids, vectors_from_arrow(*_column(some, columns, "vector_column", path), first_row=number)
+                    ids = plain_ids(*_column(some, id_name, path), first_row=number) if id_name else None
+                    vectors, where = _column(some, name, path)
+                    yield ids, vectors_from_arrow(vectors, where, first_row=number, num_features=part.num_features)
                 row += len(batch)
                 if row >= end:
                     return
 
 
-def _batches(path: Path, columns: Columns, *settings: str) -> Iterator[pa.RecordBatch]:
-    """Yields all batches with some of the columns, memory-mapped where they are not compressed."""
+def _arrow_names(path: Path, columns: Columns) -> tuple[str | None, str]:
+    with pa.memory_map(str(path)) as source:
+        names = arrow_opener(path)(source).schema.names
+    return columns.find_ids(names, path), columns.find("vector_column", names, path)
+
+
+def arrow_opener(path: Path) -> Callable[..., Any]:
+    """Returns what opens a file of Arrow's: for random access, or as a stream."""
     with path.open("rb") as file:
-        open_reader = pa.ipc.open_file if file.read(len(_MAGIC)) == _MAGIC else pa.ipc.open_stream
+        return pa.ipc.open_file if file.read(len(_MAGIC)) == _MAGIC else pa.ipc.open_stream
+
+
+def _batches(path: Path, *wanted: str) -> Iterator[pa.RecordBatch]:
+    """Yields all batches with some of the columns, memory-mapped where they are not compressed."""
+    open_reader = arrow_opener(path)
     with pa.memory_map(str(path)) as source:
         names = open_reader(source).schema.names
-        chosen = [names.index(columns.find(setting, names, path)) for setting in settings]
+        chosen = [names.index(name) for name in wanted]
         source.seek(0)
         reader = open_reader(source, options=pa.ipc.IpcReadOptions(included_fields=chosen, use_threads=False))
         if open_reader is pa.ipc.open_stream:
@@ -113,9 +145,8 @@ def _batches(path: Path, columns: Columns, *settings: str) -> Iterator[pa.Record
             yield from (reader.get_batch(number) for number in range(reader.num_record_batches))
 
 
-def _column(batch: pa.RecordBatch, columns: Columns, setting: str, path: Path) -> tuple[pa.ChunkedArray, str]:
+def _column(batch: pa.RecordBatch, name: str, path: Path) -> tuple[pa.ChunkedArray, str]:
     """Returns a column whose offsets have been seen to stay within it, and what an error calls it."""
-    name = columns.find(setting, batch.schema.names, path)
     column = batch.column(batch.schema.names.index(name))
     column.validate(full=True)
     return pa.chunked_array([column]), f"{path}: column {name!r}"

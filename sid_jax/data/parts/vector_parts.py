@@ -28,6 +28,8 @@ _KINDS: dict[str, Kind] = {
     ".safetensors": Safetensors(),
     ".array_record": ArrayRecords(),
 }
+# What files of vectors end with.
+VECTOR_ENDINGS = tuple(_KINDS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +174,7 @@ def list_parts(
     Raises:
       UserError: if there is no such file, or one is not of vectors as long as those of the first one.
     """
-    columns = Columns(id_column, vector_column)
+    columns = Columns(id_column, vector_column, ids_elsewhere=any(ids_paths))
     files = [path for each in inputs for path in find_files(each, list(_KINDS), allow_empty=allow_empty)]
     looks = {path: _look(path, columns, rows) for path in files}
     ids_of = _match_ids(looks, [path for each in ids_paths for path in find_ids_files(each)])

@@ -53,9 +53,9 @@ def read_grouplens(path: Path) -> MovieLens:
     files = read_files(path, ["u.item", "u.data", "u.user"], optional=["u.genre"], folder="ml-100k/")
     genres = _genre_names(files["u.genre"]) if "u.genre" in files else GENRES
     return build_movielens(
-        _grouplens_items(files["u.item"].decode("latin-1"), genres, f"{path}: u.item"),
-        _users(rows_of(files["u.user"].decode("latin-1"), "|", 5, f"{path}: u.user"), f"{path}: u.user"),
-        _ratings(rows_of(files["u.data"].decode("latin-1"), "\t", 4, f"{path}: u.data"), f"{path}: u.data"),
+        _grouplens_items(_text(files["u.item"]), genres, f"{path}: u.item"),
+        _users(rows_of(_text(files["u.user"]), "|", 5, f"{path}: u.user"), f"{path}: u.user"),
+        _ratings(rows_of(_text(files["u.data"]), "\t", 4, f"{path}: u.data"), f"{path}: u.data"),
         source=str(path),
     )
 
@@ -81,7 +81,7 @@ def read_recbole(path: Path) -> MovieLens:
 
 
 def _genre_names(content: bytes) -> tuple[str, ...]:
-    return tuple(line.split("|")[0] for line in content.decode("latin-1").split("\n") if line.strip())
+    return tuple(line.split("|")[0] for line in _text(content).split("\n") if line.strip())
 
 
 def _grouplens_items(text: str, genres: Sequence[str], where: str) -> Table:
@@ -122,8 +122,8 @@ def read_1m(path: Path) -> MovieLens:
     folder, whole_stars = "ml-1m/", pa.int64()
     files = read_files(path, ["movies.dat", "users.dat"], optional=[], folder=folder)
     return build_movielens(
-        _films_between_colons(files["movies.dat"].decode("latin-1"), f"{path}: movies.dat"),
-        _users_1m(rows_of(files["users.dat"].decode("latin-1"), "::", 5, f"{path}: users.dat"), f"{path}: users.dat"),
+        _films_between_colons(_text(files["movies.dat"]), f"{path}: movies.dat"),
+        _users_1m(rows_of(_text(files["users.dat"]), "::", 5, f"{path}: users.dat"), f"{path}: users.dat"),
         _ratings_between_colons(path, folder, whole_stars),
         source=str(path),
     )
@@ -236,6 +236,17 @@ def _arrow_columns(path: Path, name: str, folder: str, **options: object) -> Seq
         if table[column].null_count:
             raise UserError(f"{path}: {name} has no {column} in {table[column].null_count} rows; {EXPECTED}")
     return [column.to_numpy() for column in table.columns]
+
+
+def _text(content: bytes) -> str:
+    """Returns text that GroupLens wrote in Latin-1, or that somebody saved again as UTF-8.
+
+    A title in Latin-1 with a letter beyond ASCII is no UTF-8: such a letter would have to be followed by others.
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
 
 
 def _utf8(content: bytes, where: str) -> str:

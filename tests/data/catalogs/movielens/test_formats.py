@@ -43,7 +43,9 @@ def test_every_layout_gives_the_same_catalog(tmp_path: Path):
     write_folder(tmp_path / "nested" / "ml-100k", files)
     without_genres = {name: content for name, content in files.items() if name != "u.genre"}
     windows = {name: content.replace(b"\n", b"\r\n") for name, content in files.items()}
+    saved_again = {name: content.decode("latin-1").encode("utf-8-sig") for name, content in files.items()}
     for other in (
+        read_grouplens(write_folder(tmp_path / "utf8", saved_again)),
         read_grouplens(tmp_path / "nested"),
         read_grouplens(write_zip(tmp_path / "nested.zip", files)),
         read_grouplens(write_zip(tmp_path / "top.zip", files, inside="")),

@@ -1,0 +1,166 @@
+"""Tables of vectors as pandas, polars, Spark, BigQuery and databases write them."""
+
+import decimal
+import uuid
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet as pq
+import pytest
+
+from sid_jax.append.batch import _columns_of_part
+from sid_jax.data.histories import Histories
+from sid_jax.data.history_files import read_interactions
+from sid_jax.data.load import load_vectors
+from sid_jax.data.parts.vector_parts import list_parts
+from sid_jax.errors import UserError
+from sid_jax.presets import preset
+
+VECTORS = np.arange(12, dtype=np.float32).reshape(4, 3) / 8
+LISTS = pa.array(list(VECTORS))
+TEXTS = ["007", "7", "ä", "b"]
+
+
+def save(path, **columns):
+    table = pa.table(columns)
+    if path.suffix == ".parquet":
+        pq.write_table(table, path)
+    else:
+        pyarrow.feather.write_feather(table, path)
+    return path
+
+
+def read(path, **settings):
+    config = preset("embeddings")
+    config.data.path = str(path)
+    for name, value in settings.items():
+        config.data[name] = value
+    return load_vectors(config.data)
+
+
+def decimals(values):
+    return [decimal.Decimal(str(value)) for value in values]
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".feather"])
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        (pa.array(TEXTS).cast(pa.string_view()), TEXTS),
+        (pa.array(TEXTS).cast(pa.binary_view()), TEXTS),
+        (pa.array(TEXTS).cast(pa.large_binary()), TEXTS),
+        (pa.array([b"ab", b"cd", b"ef", b"gh"], pa.binary(2)), ["ab", "cd", "ef", "gh"]),
+        (pa.array(TEXTS).dictionary_encode(), TEXTS),
+        (pa.array(decimals([7, 8, 9, 10]), pa.decimal128(20, 0)), [7, 8, 9, 10]),
+        (pa.array([uuid.UUID(int=n).bytes for n in range(4)], pa.uuid()), [str(uuid.UUID(int=n)) for n in range(4)]),
+    ],
+    ids=["string_view", "binary_view", "large_binary", "fixed_size_binary", "categories", "decimal", "uuid"],
+)
+def test_ids_are_of_any_type_of_text_or_whole_numbers(tmp_path, ids, expected, suffix):
+    found = read(save(tmp_path / f"items{suffix}", item_id=ids, vector=LISTS))
+    assert found.ids.tolist() == expected
+    np.testing.assert_array_equal(found.vectors, VECTORS)
+
+
+def test_histories_take_ids_of_the_same_types(tmp_path):
+    items = pa.array([uuid.UUID(int=n).bytes for n in (2, 0)], pa.uuid())
+    path = save(tmp_path / "i.parquet", user=pa.array([b"u", b"u"]), item=items, time=[1, 2])
+    histories = read_interactions(
+        path, np.array([str(uuid.UUID(int=n)) for n in range(4)], object), "user", "item", "time"
+    )
+    assert isinstance(histories, Histories) and histories.of(0).tolist() == [2, 0]
+
+
+def test_ids_that_are_no_text_are_refused(tmp_path):
+    path = save(tmp_path / "items.parquet", item_id=pa.array([b"\xff", b"b", b"c", b"d"]), vector=LISTS)
+    with pytest.raises(UserError, match="ids of the type binary are not all UTF-8 text"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    "vectors",
+    [
+        pa.FixedShapeTensorArray.from_numpy_ndarray(VECTORS),
+        pa.array([decimals(row) for row in VECTORS], pa.list_(pa.decimal128(10, 3))),
+        LISTS.cast(pa.large_list(pa.float64())),
+        LISTS.cast(pa.list_(pa.float16(), 3)),
+    ],
+    ids=["tensor", "decimal", "large_list", "fixed_size_list"],
+)
+def test_vectors_are_lists_of_any_type_of_real_numbers(tmp_path, vectors):
+    found = read(save(tmp_path / "items.feather", item_id=[1, 2, 3, 4], vector=vectors))
+    np.testing.assert_allclose(found.vectors, VECTORS, atol=1e-3)
+
+
+def test_records_around_vectors_are_refused_with_what_to_do(tmp_path):
+    records = pa.array([{"type": 1, "values": row.tolist()} for row in VECTORS])
+    with pytest.raises(UserError, match=r"records with type, values; .* \(in Spark, vector_to_array\)"):
+        read(save(tmp_path / "items.parquet", item_id=[1, 2, 3, 4], vector=records))
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".feather"])
+def test_a_row_that_is_no_vector_is_a_bad_row(tmp_path, suffix, capsys):
+    rows = [None, [1.0, 2.0], [], [1.0, None, 3.0], [1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]] + [
+        [0.0] * 3
+    ] * 9000
+    path = save(tmp_path / f"items{suffix}", item_id=range(len(rows)), vector=pa.array(rows, pa.list_(pa.float32())))
+    with pytest.raises(UserError, match=r"row 0 .* holds no vector: it is null.* in 4 of 9007 rows"):
+        read(path)
+    with pytest.raises(UserError, match="in 4 of 9007 rows, which standard output lists"):
+        read(path, on_bad_rows="report")
+    assert [line.split(",")[1] for line in capsys.readouterr().out.splitlines()] == ["row", "0", "1", "2", "3"]
+    kept = read(path, on_bad_rows="drop")
+    assert kept.ids.tolist() == list(range(4, 9007)) and kept.vectors[1].tolist() == [4, 5, 6]
+    assert kept.left_out.num_rows == 4
+
+
+def test_a_column_without_any_vector_is_refused(tmp_path):
+    with pytest.raises(UserError, match="none of 4 rows holds a vector"):
+        read(
+            save(tmp_path / "items.parquet", item_id=[1, 2, 3, 4], vector=pa.array([None] * 4, pa.list_(pa.float32())))
+        )
+
+
+def test_a_table_of_vectors_alone_has_row_numbers_or_a_file_of_ids(tmp_path):
+    path = save(tmp_path / "items.parquet", vector=LISTS)
+    assert read(path).ids.tolist() == [0, 1, 2, 3]
+    (tmp_path / "ids.txt").write_text("a\nb\nc\nd")
+    assert read(path, ids_path=str(tmp_path / "ids.txt")).ids.tolist() == ["a", "b", "c", "d"]
+    # Another column may well have the ids.
+    with pytest.raises(UserError, match="set --config.data.id_column to one of sku, vector"):
+        read(save(tmp_path / "named.parquet", sku=[1, 2, 3, 4], vector=LISTS))
+
+
+def test_other_columns_keep_their_type_in_files_of_every_kind(tmp_path):
+    columns = {
+        "price": pa.array([1.5, None, 2.0, 4.0]),
+        "sold": pa.array([True, None, False, True]),
+        "cost": pa.array(decimals(["1.25", "2.50"]) + [None, None], pa.decimal128(8, 2)),
+        "since": pa.array([0, 1, None, 3], pa.timestamp("ms")),
+    }
+    for suffix in (".parquet", ".feather"):
+        path = save(tmp_path / f"items{suffix}", item_id=[1, 2, 3, 4], vector=LISTS, **columns)
+        found = read(path, columns=",".join(columns)).columns
+        assert {name: column.combine_chunks() for name, column in found.items()} == columns
+        # An append reads those that the published items have.
+        schema = pa.schema([("since", pa.timestamp("ms")), ("price", pa.float64()), ("title", pa.string())])
+        table = _columns_of_part(list_parts([str(path)]), 0, schema)
+        assert table["price"].to_pylist() == [1.5, None, 2.0, 4.0] and table["title"].null_count == 4
+        assert table["since"].combine_chunks() == columns["since"]
+
+
+def test_files_without_columns_or_vectors_are_told_from_unknown_ones(tmp_path):
+    np.save(tmp_path / "items.npy", VECTORS)
+    with pytest.raises(UserError, match=r"items.npy: has no columns for config.data.columns"):
+        read(tmp_path / "items.npy", columns="title")
+    (tmp_path / "items.jsonl").write_text('{"item_id": 1, "title": "a"}')
+    with pytest.raises(UserError, match="name the columns of text to be encoded by --config.data.text_column"):
+        read(tmp_path / "items.jsonl")
+
+
+def test_ids_that_pandas_saved_as_objects_are_refused_with_what_to_do(tmp_path):
+    np.save(tmp_path / "items.npy", VECTORS)
+    np.save(tmp_path / "ids.npy", np.array(TEXTS, object), allow_pickle=True)
+    with pytest.raises(UserError, match=r"save it anew as np.save\(path, array.astype\(str\)\)"):
+        read(tmp_path / "items.npy", ids_path=str(tmp_path / "ids.npy"))
