@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from sid_jax.data.arrays import as_ids, as_vectors
 from sid_jax.data.blocks import check_finite, not_finite, take_rows
 from sid_jax.data.id_lists import check_unique
+from sid_jax.data.part_columns import columns_of_part, under_schema
 from sid_jax.data.parts.vector_parts import VectorParts
-from sid_jax.data.tables import TABLE_ENDINGS, table_with
 from sid_jax.data.vector_files import refuse_bad_rows
-from sid_jax.errors import UserError, reason
+from sid_jax.errors import UserError
 from sid_jax.export.encoder import ITEMS_A_CALL, Encoder
 from sid_jax.ids.convert import arrow_ids, code_type, columns_table
 from sid_jax.models.rqvae import RQVAE
@@ -113,7 +112,7 @@ def batch_of_files(parts: VectorParts | None, model: RQVAE, kind: pa.DataType, s
                     yield as_kind(pa.chunked_array([block_ids]), kind, parts.parts[number].path), vectors
 
     def columns(schema: pa.Schema) -> pa.Table:
-        tables = [_columns_of_part(parts, number, schema) for number in numbers if parts is not None]
+        tables = [columns_of_part(parts, number, schema) for number in numbers if parts is not None]
         return pa.concat_tables([schema.empty_table(), *tables])
 
     ids, codes = _encoded(blocks(), model, kind)
@@ -143,7 +142,7 @@ def batch_of_arrays(item_ids: Any, vectors: Any, columns: Any, model: RQVAE, kin
     starts = range(0, len(ids), _ROWS_A_BLOCK)
     blocks = ((ids.slice(each, _ROWS_A_BLOCK), source[each : each + _ROWS_A_BLOCK]) for each in starts)
     found, codes = _encoded(blocks, model, kind)
-    return _in_order(found, codes, source, lambda schema: _under(schema, table, len(ids), "columns"), "item_ids")
+    return _in_order(found, codes, source, lambda schema: under_schema(schema, table, len(ids), "columns"), "item_ids")
 
 
 def _encoded(
@@ -208,32 +207,3 @@ def as_kind(ids: pa.ChunkedArray, kind: pa.DataType, where: str) -> pa.ChunkedAr
                 "give ids of one kind"
             )
     return ids.cast(kind)
-
-
-def _columns_of_part(parts: VectorParts, number: int, schema: pa.Schema) -> pa.Table:
-    part = parts.parts[number]
-    path, read = Path(part.path), pa.table({})
-    if path.suffix == ".parquet":
-        with pq.ParquetFile(path) as file:
-            there = [name for name in schema.names if name in file.schema_arrow.names]
-            read = file.read_row_groups(list(range(*part.row_groups)), columns=there) if there else read
-    elif path.suffix in TABLE_ENDINGS and schema.names:
-        read = table_with(path, schema.names).slice(part.first_row, part.num_rows)
-    table = _under(schema, read, part.num_rows, str(path))
-    return table.take(pa.array(parts.kept(number))) if part.left_out else table
-
-
-def _under(schema: pa.Schema, table: pa.Table, num_rows: int, where: str) -> pa.Table:
-    """Returns a table's columns under a schema: null for one that it does not have."""
-    columns = {}
-    for field in schema:
-        columns[field.name] = pa.nulls(num_rows, field.type)
-        if field.name in table.column_names:
-            try:
-                columns[field.name] = table[field.name].cast(field.type)
-            except pa.ArrowException as error:
-                raise UserError(
-                    f"{where}: column {field.name!r} cannot be of the published items' type {field.type}: "
-                    f"{reason(error)}"
-                ) from error
-    return pa.table(columns, schema=schema)

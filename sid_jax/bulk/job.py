@@ -51,6 +51,7 @@ class Job:
       capacity: how many items may share an ID.
       id_name: what the column of ids is called.
       sample_every: of so many items one is decoded, to see how well codes serve.
+      columns: names and types of the further columns that the ID table has.
     """
 
     folder: Path
@@ -60,6 +61,7 @@ class Job:
     capacity: int
     id_name: str
     sample_every: int
+    columns: pa.Schema = pa.schema([])  # noqa: RUF009 (it cannot be changed)
 
     @property
     def model(self) -> RQVAE:

@@ -22,6 +22,7 @@ from sid_jax.bulk.job import (
     read_columns,
     write_columns,
 )
+from sid_jax.data.part_columns import columns_of_part
 from sid_jax.export.artifact import shard_name
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.relocate import Placing, other_first_codes, places_of_first_code
@@ -150,5 +151,7 @@ def write_part(job: Job, piece: tuple[int, int, Sequence[int]]) -> None:
     name = shard_name(part, len(job.inputs.parts))
     (job.folder / name).parent.mkdir(exist_ok=True)
     with whole_file(job.folder / name) as file:
-        table = IdTable(ids, semantic_ids, codes=codes, sizes=sizes, id_name=job.id_name, check=False)
+        own = {"codes": codes, "sizes": sizes, "id_name": job.id_name, "check": False}
+        columns = columns_of_part(job.inputs, part, job.columns) if job.columns.names else None
+        table = IdTable(ids, semantic_ids, **own, columns=columns)
         pq.write_table(table.to_arrow(), file)

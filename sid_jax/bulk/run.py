@@ -17,6 +17,8 @@ from sid_jax.bulk.groups import count_group, gather_part, make_groups
 from sid_jax.bulk.ids import id_ranges, refuse_repeated_ids, repeated_hashes
 from sid_jax.bulk.job import Job
 from sid_jax.bulk.place import admit_leaving, all_moves, place_group, write_part
+from sid_jax.data.catalogs.vectors import column_names
+from sid_jax.data.part_columns import schema_of_parts
 from sid_jax.data.parts.vector_parts import VectorParts, list_parts
 from sid_jax.data.vector_files import treat_bad_rows
 from sid_jax.data.vector_set import LeftOut
@@ -86,7 +88,12 @@ def export_files(
     sizes, scheme, capacity = model.quantizer.codebook_sizes, unique or config.ids.unique, config.ids.capacity
     if left_out.num_rows:
         messages.line(str(left_out))
-    settings = [step, scheme, capacity, config.data.id_column, to and to.fingerprint(), _about_files(parts)]
+    names = column_names(config.data.columns)
+    columns = schema_of_parts(parts, names)
+    if missing := [name for name in names if name not in columns.names]:
+        messages.line(f"No file has a column {', '.join(missing)} (config.data.columns): the table is without")
+    written = [config.data.id_column, *columns.names]
+    settings = [step, scheme, capacity, written, to and to.fingerprint(), _about_files(parts)]
     request = request_digest(settings, model_hash(model))
     if is_the_same(out, earlier, request, finish, messages):
         return
@@ -98,7 +105,7 @@ def export_files(
     with atomic_folder(out) as folder:
         write_model(folder, model)
         sample_every = max(1, parts.num_items // _SAMPLED_ITEMS)
-        job = Job(folder, parts, sizes, scheme, capacity, config.data.id_column, sample_every)
+        job = Job(folder, parts, sizes, scheme, capacity, config.data.id_column, sample_every, columns)
         made = run_stages(job, engine or LocalEngine(), messages)
         shutil.rmtree(job.scratch)
         write_measured(folder, {}, workdir)
@@ -116,7 +123,7 @@ def export_files(
                 "num_features": parts.num_features,
             },
             **made,
-            "schema": {"id_column": job.id_name, "columns": []},
+            "schema": {"id_column": job.id_name, "columns": columns.names},
             "codebooks": model_info(model),
         }
         write_manifest(folder, manifest)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import feather
 
 from sid_jax.bulk import encode, groups
 from sid_jax.bulk.engine import LocalEngine
 from sid_jax.bulk.run import run_stages
+from sid_jax.data.part_columns import schema_of_parts
+from sid_jax.export.artifact import table_files
 from sid_jax.ids import relocate as relocate_module
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.unique import make_unique
@@ -120,3 +126,20 @@ def test_a_piece_that_is_done_again_writes_the_same(make_job):
     run_stages(again, Twice(), Messages.silent())
     for one, other in zip(once, written(again), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_further_columns_of_the_files_are_in_the_table(make_job, tmp_path):
+    vectors = vectors_with_repeats(100)
+    first, second = (pa.array(list(part), pa.list_(pa.float32())) for part in np.split(vectors, [60]))
+    priced = pa.table({"item_id": range(60), "vector": first, "price": [None, 1.5] * 30, "tags": [["a", "b"]] * 60})
+    pq.write_table(priced, tmp_path / "1.parquet", row_group_size=25)
+    feather.write_feather(
+        pa.table({"item_id": range(60, 100), "vector": second, "tags": [None] * 40}), tmp_path / "2.feather"
+    )
+    job = make_job(vectors, (8, 8), scheme="suffix", inputs=[str(tmp_path / "1.parquet"), str(tmp_path / "2.feather")])
+    job = dataclasses.replace(job, columns=schema_of_parts(job.inputs, ["price", "tags", "nowhere"]))
+    run_here(job)
+    table = pa.concat_tables(map(pq.read_table, table_files(job.folder)))
+    assert table["item_id"].to_pylist() == list(range(100))
+    assert table["price"].to_pylist() == [None, 1.5] * 30 + [None] * 40
+    assert table["tags"].to_pylist() == ["a, b"] * 60 + [None] * 40 and "nowhere" not in table.column_names

@@ -9,10 +9,10 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
-from sid_jax.append.batch import _columns_of_part
 from sid_jax.data.histories import Histories
 from sid_jax.data.history_files import read_interactions
 from sid_jax.data.load import load_vectors
+from sid_jax.data.part_columns import columns_of_part
 from sid_jax.data.parts.vector_parts import list_parts
 from sid_jax.errors import UserError
 from sid_jax.presets import preset
@@ -145,7 +145,7 @@ def test_other_columns_keep_their_type_in_files_of_every_kind(tmp_path):
         assert {name: column.combine_chunks() for name, column in found.items()} == columns
         # An append reads those that the published items have.
         schema = pa.schema([("since", pa.timestamp("ms")), ("price", pa.float64()), ("title", pa.string())])
-        table = _columns_of_part(list_parts([str(path)]), 0, schema)
+        table = columns_of_part(list_parts([str(path)]), 0, schema)
         assert table["price"].to_pylist() == [1.5, None, 2.0, 4.0] and table["title"].null_count == 4
         assert table["since"].combine_chunks() == columns["since"]
 

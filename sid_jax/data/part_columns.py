@@ -1,0 +1,66 @@
+"""Further columns of the items in files of vectors, part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sid_jax.data.parts.vector_parts import VectorParts
+from sid_jax.data.tables import TABLE_ENDINGS, exported_column, table_with
+from sid_jax.errors import UserError, reason
+
+
+def columns_of_part(parts: VectorParts, number: int, schema: pa.Schema) -> pa.Table:
+    """Returns columns of the rows of a part, but those that are left out: null where its file has none.
+
+    Raises:
+      UserError: if the file cannot be read, or has a column of another type.
+    """
+    part = parts.parts[number]
+    path, read = Path(part.path), pa.table({})
+    if path.suffix == ".parquet":
+        with pq.ParquetFile(path) as file:
+            there = [name for name in schema.names if name in file.schema_arrow.names]
+            read = file.read_row_groups(list(range(*part.row_groups)), columns=there) if there else read
+    elif path.suffix in TABLE_ENDINGS and schema.names:
+        read = table_with(path, schema.names).slice(part.first_row, part.num_rows)
+    table = under_schema(schema, read, part.num_rows, str(path))
+    return table.take(pa.array(parts.kept(number))) if part.left_out else table
+
+
+def schema_of_parts(parts: VectorParts, names: Sequence[str]) -> pa.Schema:
+    """Returns the types that an export writes columns in, by the first file that has each; none for one that none has.
+
+    Raises:
+      UserError: if a file cannot be read.
+    """
+    found: dict[str, pa.DataType] = {}
+    for path in dict.fromkeys(Path(part.path) for part in parts.parts):
+        missing = [name for name in names if name not in found]
+        if missing and path.suffix in TABLE_ENDINGS:
+            head = pq.read_schema(path).empty_table() if path.suffix == ".parquet" else table_with(path, missing)
+            found |= {name: exported_column(head[name]).type for name in missing if name in head.column_names}
+    return pa.schema([(name, found[name]) for name in names if name in found])
+
+
+def under_schema(schema: pa.Schema, table: pa.Table, num_rows: int, where: str) -> pa.Table:
+    """Returns a table's columns under a schema: null for one that it does not have.
+
+    Raises:
+      UserError: if a column cannot be of the schema's type.
+    """
+    columns = {}
+    for field in schema:
+        columns[field.name] = pa.nulls(num_rows, field.type)
+        if field.name in table.column_names:
+            try:
+                columns[field.name] = exported_column(table[field.name]).cast(field.type)
+            except pa.ArrowException as error:
+                raise UserError(
+                    f"{where}: column {field.name!r} cannot be of the published items' type {field.type}: "
+                    f"{reason(error)}"
+                ) from error
+    return pa.table(columns, schema=schema)
