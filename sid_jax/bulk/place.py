@@ -151,7 +151,6 @@ def write_part(job: Job, piece: tuple[int, int, Sequence[int]]) -> None:
     name = shard_name(part, len(job.inputs.parts))
     (job.folder / name).parent.mkdir(exist_ok=True)
     with whole_file(job.folder / name) as file:
-        own = {"codes": codes, "sizes": sizes, "id_name": job.id_name, "check": False}
         columns = columns_of_part(job.inputs, part, job.columns) if job.columns.names else None
-        table = IdTable(ids, semantic_ids, **own, columns=columns)
+        table = IdTable(ids, semantic_ids, codes=codes, sizes=sizes, columns=columns, id_name=job.id_name, check=False)
         pq.write_table(table.to_arrow(), file)
