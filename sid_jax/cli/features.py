@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from absl import flags
 
-from sid_jax import command
+from sid_jax import command, signals
 from sid_jax.errors import UserError
 from sid_jax.paths import as_path
 
 _IDS = flags.DEFINE_string(
     "ids", None, "The Semantic IDs: an export's folder, or a .parquet, .csv, .json or .npy file.", required=True
 )
-_OUT = flags.DEFINE_string("out", None, "The folder to write. It must be empty, or not exist yet.", required=True)
+_OUT = flags.DEFINE_string(
+    "out", None, "The folder to write: empty, new, or what the same command wrote before.", required=True
+)
 _KIND = flags.DEFINE_string(
     "kind", "sentencepiece", "sentencepiece, unigram, prefix or window (n-grams of codes), random (hashing), or item."
 )
@@ -46,6 +48,7 @@ def _main() -> None:
         raise UserError(f"{', '.join(how)}: {_FITTED.value} was made with its own; leave them out with --fitted")
     from sid_jax.features.run import make_features
 
+    signals.end_with_publication()
     make_features(
         _IDS.value,
         as_path(_OUT.value),

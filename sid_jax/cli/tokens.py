@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from absl import flags
 
-from sid_jax import command
+from sid_jax import command, signals
 from sid_jax.errors import UserError
 from sid_jax.paths import as_path
 from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
 
-_OUT = flags.DEFINE_string("out", None, "The folder to write. It must be empty, or not exist yet.", required=True)
+_OUT = flags.DEFINE_string(
+    "out", None, "The folder to write: empty, new, or what the same command wrote before.", required=True
+)
 _PATTERN = flags.DEFINE_string(
     "pattern", DEFAULT_PATTERN, "The name of a token, with {letter} or {level} for its level, and {code}."
 )
@@ -33,4 +35,5 @@ def _main(words: list[str]) -> None:
         raise UserError("name one export: sid-jax tokens exports/NAME --out=DIR")
     from sid_jax.tokens.write import write_tokens
 
+    signals.end_with_publication()
     write_tokens(as_path(words[0]), as_path(_OUT.value), pattern=_PATTERN.value, first_id=_VOCABULARY.value)

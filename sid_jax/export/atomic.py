@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import filecmp
 import os
 import shutil
 from collections.abc import Iterator
@@ -89,13 +90,35 @@ def publish(partial: Path, destination: str | Path) -> None:
     _sync_one(target.parent)
 
 
+def publish_once(partial: Path, destination: str | Path) -> bool:
+    """As `publish`; where the same files are there already, as for a retry, nothing is done, and False is returned.
+
+    Raises:
+      UserError: if others are there.
+    """
+    target = Path(destination).resolve()
+    if is_taken(target):
+        ours, theirs = ({path.relative_to(each): path for path in _files(each)} for each in (partial, target))
+        # A manifest says when it was written.
+        same = ours.keys() == theirs.keys() and all(
+            filecmp.cmp(path, theirs[name], shallow=False) for name, path in ours.items() if path.name != _LAST
+        )
+        if same:
+            return False
+        refuse_taken(target)
+    publish(partial, destination)
+    return True
+
+
 def is_taken(target: Path) -> bool:
     """Whether there is something in a folder, other than a copy that a process left unfinished when it was killed."""
     return target.is_dir() and any(target.iterdir()) and not (target / _COPYING).exists()
 
 
-def refuse_taken(target: Path) -> None:
+def refuse_taken(target: Path, unless: str = "") -> None:
     """Refuses a destination that `atomic_folder` could not replace, before any work goes into it.
+
+    A folder with a file of the name `unless` is not refused yet: it may be what `publish_once` finds to be the same.
 
     Raises:
       UserError: if it is a file, a mount point or a folder that is not empty, or if one of its parents is a file.
@@ -109,7 +132,7 @@ def refuse_taken(target: Path) -> None:
         raise UserError(f"{target} is a file; choose another folder")
     elif target.is_mount():
         raise UserError(f"{target} is a mount point, which cannot be replaced; choose a folder inside it")
-    elif is_taken(target):
+    elif is_taken(target) and not (unless and (target / unless).is_file()):
         raise UserError(f"{target} exists and is not empty; choose another folder, or remove it first")
 
 
@@ -138,7 +161,7 @@ def _copy(partial: Path, target: Path) -> None:
     target.mkdir(exist_ok=True)
     (target / _COPYING).touch()
     try:
-        files = [path.relative_to(partial) for path in sorted(partial.rglob("*")) if path.is_file()]
+        files = [path.relative_to(partial) for path in _files(partial)]
         for path in sorted(files, key=lambda path: path.name == _LAST):
             (target / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(partial / path, target / path)
@@ -146,6 +169,10 @@ def _copy(partial: Path, target: Path) -> None:
     except BaseException:
         _remove(target)
         raise
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*")) if path.is_file()]
 
 
 def _remove(partial: Path) -> None:

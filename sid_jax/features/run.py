@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from sid_jax.data.arrow_columns import ids_as_array
 from sid_jax.data.tables import as_text, csv_names
 from sid_jax.errors import UserError, reason
-from sid_jax.export.atomic import atomic_folder, refuse_taken
+from sid_jax.export.atomic import partial_folder, publish_once, refuse_taken
 from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.export.manifest import read_manifest, write_manifest
 from sid_jax.features.item_rows import ItemRows
@@ -46,7 +46,7 @@ def make_features(
 
     Args:
       ids: where the IDs are, as `parse_id_source` reads it.
-      out: where to; it must not exist, or be empty.
+      out: where to; it must not exist, be empty, or hold the same.
       kind: one of `kinds.KINDS`.
       num_rows: R, how many rows the embedding table may have.
       impressions: a table of how often items are seen; None for all alike.
@@ -58,7 +58,7 @@ def make_features(
     Raises:
       UserError: for a file that cannot be used, too few rows, or `out` cannot be written.
     """
-    refuse_taken(out)
+    refuse_taken(out, unless=FEATURES_FILE)
     table, id_column = read_id_table(*parse_id_source(ids)), _id_column(ids)
     if fitted is not None:
         if impressions is not None or num_rows:
@@ -72,13 +72,14 @@ def make_features(
         fitted_to = {**_described(table), "num_impressions": None if seen is None else int(seen.sum())}
         about = {"kind": kind, "num_rows": num_rows, "fitted_to": fitted_to}
     rows = features.rows_of(table.item_ids, table.semantic_ids)
-    with atomic_folder(out) as folder:
+    with partial_folder(out) as folder:
         lists = pa.ListArray.from_arrays(pa.array(rows.offsets.astype(np.int32)), pa.array(rows.rows))
         pq.write_table(pa.table({id_column: pa.array(table.item_ids), "rows": lists}), folder / FEATURES_FILE)
         features.save(folder)
         in_use = len(np.unique(rows.rows))
         figures = {"rows_in_use": in_use, "rows_an_item": float(rows.lengths.mean()), "most": int(rows.lengths.max())}
         write_manifest(folder, {"features": {**about, "made_of": _described(table), **figures}})
+        publish_once(folder, out)
     (messages or Messages.to_console()).line(
         f"{len(rows):,} items have {figures['rows_an_item']:.2f} of {features.num_rows:,} rows each, {in_use:,} in use "
         f"({kind}); they are in {out}: {FEATURES_FILE}, and what gives new items theirs with --fitted={out}"

@@ -15,7 +15,7 @@ import safetensors.numpy
 from sid_jax.data.blocks import in_blocks
 from sid_jax.errors import UserError, reason
 from sid_jax.export.artifact import WHOLE_FILE, table_files
-from sid_jax.export.atomic import atomic_folder, refuse_taken
+from sid_jax.export.atomic import partial_folder, publish_once, refuse_taken
 from sid_jax.export.codebooks import read_codebooks
 from sid_jax.export.manifest import read_manifest
 from sid_jax.export.weights import model_from_weights
@@ -46,17 +46,18 @@ def write_tokens(
 
     The export may have its table in many files; each has one of the same rows here. The codes of all items are in
     memory at once, a byte or two each, and the trie over them; nothing else grows with N. The pattern and `first_id`,
-    how many tokens the language model has, are `Vocabulary`'s. `out` must not exist, or be empty.
+    how many tokens the language model has, are `Vocabulary`'s. `out` must not exist, be empty, or hold
+    the same.
 
     Raises:
       UserError: if the export cannot be read, or `out` cannot be written; for a pattern that cannot be used.
     """
-    refuse_taken(out)
+    refuse_taken(out, unless=TOKENS_FILE)
     manifest = read_manifest(folder)
     sizes, id_column = _described(manifest, folder)
     vocabulary = Vocabulary(sizes, first_id, pattern)
     codebooks, weights, scaling, info = read_codebooks(folder)
-    with atomic_folder(out) as partial:
+    with partial_folder(out) as partial:
         files = table_files(folder)
         # Several in a folder of their own, which any reader of parquet takes as one table.
         place = partial / ITEMS_FILE if len(files) > 1 or files[0].name != WHOLE_FILE else partial
@@ -77,6 +78,7 @@ def write_tokens(
             "added_tokens": vocabulary.added_tokens(),
         }
         write_json(partial / TOKENS_FILE, description)
+        publish_once(partial, out)
     first, last = vocabulary.levels[0][0], vocabulary.levels[-1][-1]
     (messages or Messages.to_console()).line(
         f"{len(vocabulary):,} tokens, {first} to {last}, and {len(semantic_ids):,} items in them are in {out}: "
