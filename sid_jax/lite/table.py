@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-MANIFEST, RETIRED = "manifest.json", "retired.parquet"
+MANIFEST = "manifest.json"
+# Semantic IDs that items had before they were removed, or moved to others.
+KEPT = ("retired.parquet", "former.parquet")
 
 
 class Table:
@@ -38,7 +40,7 @@ class Table:
         if (folder / "ids.csv").exists():
             return cls(*_read_csv(folder / "ids.csv"))
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        names = [name for name in manifest["files"] if name.endswith(".parquet") and name != RETIRED]
+        names = [name for name in manifest["files"] if name.endswith(".parquet") and name not in KEPT]
         return cls(*read_parquet([folder / name for name in sorted(names)], manifest["schema"]["id_column"]))
 
     def __len__(self) -> int:

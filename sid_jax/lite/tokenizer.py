@@ -14,7 +14,7 @@ import numpy as np
 
 from .free_ids import free_tuple
 from .model import Model
-from .table import MANIFEST, RETIRED, Table, read_parquet
+from .table import KEPT, MANIFEST, Table, read_parquet
 
 
 class LiteTokenizer:
@@ -76,7 +76,7 @@ def load(folder: str | os.PathLike[str]) -> LiteTokenizer:
     if not (path / MANIFEST).exists():
         raise ValueError(f"{path} is not an export: it has no {MANIFEST}")
     manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    retired = None
-    if (path / RETIRED).exists():
-        retired = read_parquet([path / RETIRED], manifest["schema"]["id_column"])[1]
+    kept, retired = [path / name for name in KEPT if (path / name).exists()], None
+    if kept:
+        retired = read_parquet(kept, manifest["schema"]["id_column"])[1]
     return LiteTokenizer(Model.read(path), Table.read(path), manifest, retired)

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from sid_jax import SemanticIdTokenizer, UserError, load, signals
+from sid_jax import SemanticIdTokenizer, UserError, lite, load, signals
 from sid_jax.append.run import append, append_items
 from sid_jax.append.verdict import in_words, verdict
 from sid_jax.bulk.run import export_files
@@ -257,6 +257,8 @@ def test_a_known_item_that_moves_gets_a_new_id_and_nobody_else_the_old_one(tmp_p
     np.testing.assert_array_equal(
         load_export(tmp_path / "v2").table.codes[[4, 9]], load(tmp_path / "v1").encode(changed[[4, 9]])
     )
+    taken = lite.load(tmp_path / "v2")
+    assert len(taken.table) == 20 and {before[4], before[9]} <= taken._taken.keys()
     # Again it changes nothing; and the old IDs are kept for good, in memory as in files.
     night(tmp_path / "v2", tmp_path / "v3", known, on_known="move")
     assert ids_of(tmp_path / "v3") == after
