@@ -57,6 +57,7 @@ def run(main: Callable[[], None], about: str | None, settings: Declaration | Non
 def run_with_words(main: Callable[[list[str]], None], about: str | None, settings: Declaration | None = None) -> None:
     """As `run`, for a command that takes words which are no flags, before or after those that are."""
     signals.end_at_once()
+    signals.ignore_when_ending()
     keep_working_streams()
     keep_compiled_programs()
     # Models and IDs are those of 32 bits, whatever the user's other programs want of JAX.

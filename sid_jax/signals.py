@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -40,9 +41,17 @@ def end_at_once(status: int | None = None) -> None:
     """Has a signal end the process without a traceback, where there is nothing to save.
 
     Args:
-      status: what the process exits with; None for 128 and the signal's number.
+      status: what the process exits with; None for 128 and the signal's number, or 0 if the work is done.
     """
-    _handle(lambda number, _: os._exit(128 + number if status is None else status))
+    _handle(lambda number, _: os._exit((0 if _done else 128 + number) if status is None else status))
+
+
+def ignore_when_ending() -> None:
+    """Has signals ignored while Python takes itself down: it takes our handlers away, and a signal would end it.
+
+    To be called before what else is to be done at the exit is registered, which is done first.
+    """
+    atexit.register(_handle, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
