@@ -145,7 +145,7 @@ def test_what_cannot_be_appended_is_refused_in_one_line_and_nothing_is_left(firs
     bad = made_vectors([70, 71])
     bad[1, 2] = np.nan
     assert "row 1 (counted from 0, id 71) has nan" in refusal(first, out, new([70, 71], bad))
-    assert "column 'title' cannot be" in refusal(first, out, new([70], made_vectors([70]), title=[[b"\xff"]]))
+    assert "column 'title' cannot be" in refusal(first, out, new([70], made_vectors([70]), title=[b"\xff"]))
     many = np.random.default_rng(0).normal(size=(31, 6)).astype(np.float32)
     words = refusal(first, out, new(range(100, 131), many))
     assert "31 new items, but of 60 places" in words and "only 30 are free" in words and "--reuse_removed" in words
@@ -293,13 +293,14 @@ def test_what_cannot_be_appended_in_memory_is_said(first):
     export, vectors = load_export(first), made_vectors([70, 71])
     for words, given, more in (
         (r"vectors are \[2, 5\]; 2 items of this export are \[2, 6\]", ([70, 71], vectors[:, :5]), {}),
-        ("has nan", ([70, 71], np.full((2, 6), np.nan)), {}),
+        ("has nan", ([70, 71], np.where(np.eye(2, 6), np.nan, 0)), {}),
+        ("holds no vector: it is null, or NaN throughout", ([70, 71], np.full((2, 6), np.nan)), {}),
         ("id 70 is in row 0 and again in row 1", ([70, 70], vectors), {}),
         ("item_ids are text, such as 'x', .* are whole numbers", (["x", "7"], vectors), {}),
         ("item_ids are text, such as '7', .* are whole numbers", (["7", "8"], vectors), {}),
         ("item 99 .* is not in the export", ([70, 71], vectors), {"remove": [99]}),
         ("item 7 .* is in item_ids too", ([7, 71], vectors), {"remove": [7]}),
-        ("column 'title' cannot be of the published", ([70, 71], vectors), {"columns": {"title": [[1], [2]]}}),
+        ("column 'title' cannot be of the published", ([70, 71], vectors), {"columns": {"title": [b"\xff", b"\xfe"]}}),
     ):
         with pytest.raises(UserError, match=words):
             append_items(export, *given, **more)
