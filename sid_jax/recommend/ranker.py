@@ -215,7 +215,7 @@ def _find(
     """Returns items `[B, M]`, the best first, their scores, and the codes that were generated, if any were."""
     model: Any = nnx.merge(graphdef, params)
     if isinstance(model, ItemModel):
-        return *_best_items(model, histories, catalog, vectors, min(num_beams, catalog.trie.items.shape[0])), None
+        return *best_items(model, histories, catalog, vectors, min(num_beams, catalog.trie.items.shape[0])), None
     generated = beam_search(model, histories, catalog, num_beams)
     codes = jnp.where(generated.leaves[..., None] >= 0, generated.semantic_ids, -1)
     return *generated_items(generated, catalog.trie, num_beams), codes
@@ -252,15 +252,15 @@ def _explain(
             # Content counts in two ways: by a part of the items' vectors and by a term.
             added[name] = added.get(name, 0.0) + weight * term
     shares = {name: logits[0, item] - jnp.mean(logits[0, candidates]) for name, logits in added.items()}
-    scores = _scores_of(model, histories, catalog, vectors)(0, len(catalog.semantic_ids))[0]
+    scores = scores_of_items(model, histories, catalog, vectors)(0, len(catalog.semantic_ids))[0]
     return scores[item] - jax.nn.logsumexp(scores), shares
 
 
-def _best_items(
+def best_items(
     model: ItemModel, histories: HistoryBatch, catalog: Catalog, vectors: Any, count: int
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the items of the highest scores, `[B, count]`, and their log-probabilities among all of the trie."""
-    scores_of, num_items = _scores_of(model, histories, catalog, vectors), len(catalog.semantic_ids)
+    scores_of, num_items = scores_of_items(model, histories, catalog, vectors), len(catalog.semantic_ids)
     if num_items <= _ITEMS_AT_ONCE or count > _ITEMS_AT_ONCE // 4:
         scores = scores_of(0, num_items)
         best, items = jax.lax.top_k(scores, count)
@@ -280,7 +280,7 @@ def _best_items(
     return jnp.take_along_axis(items, places, axis=1), best - jax.nn.logsumexp(totals, axis=-1, keepdims=True)
 
 
-def _scores_of(
+def scores_of_items(
     model: ItemModel, histories: HistoryBatch, catalog: Catalog, vectors: Any
 ) -> Callable[[jax.Array | int, int], jax.Array]:
     """Returns what gives the scores `[B, n]` of n items from a first one on.

@@ -13,10 +13,11 @@ from ml_collections import ConfigDict
 from sid_jax.ids.trie import Trie
 from sid_jax.recommend.baselines import SemanticKNN
 from sid_jax.recommend.batch import HistoryBatch, Ranker
-from sid_jax.recommend.cold.scores import BackOff, cold_scores, prefix_scores
+from sid_jax.recommend.cold.scores import BackOff, cold_scores, cold_scores_of_items, prefix_scores
 from sid_jax.recommend.config import PLACES
 from sid_jax.recommend.data.candidates import Candidates
 from sid_jax.recommend.models.catalog import Catalog, catalog_of
+from sid_jax.recommend.models.item_model import ItemModel
 from sid_jax.recommend.ranker import ModelRanker, first_allowed
 from sid_jax.training.processes import gathered
 from sid_jax.training.sharding import on_every_device
@@ -32,7 +33,8 @@ class ColdRanker:
       ranker: the model, over the items that it was trained on.
       cold: the trie of the cold items.
       content: `[N, D]` float32 vectors of length 1 of all items.
-      back_off: how they are scored; None: by the log-probability of their exact IDs, which the model never saw.
+      back_off: how they are scored; None: by the log-probability of their exact IDs, which the model never saw, for a
+        model that generates IDs.
     """
 
     def __init__(self, ranker: ModelRanker, cold: Trie, content: np.ndarray, back_off: BackOff | None):
@@ -54,6 +56,7 @@ class ColdRanker:
             self._ranker.params,
             self._ranker.shared_out(batch),
             self._ranker.catalog,
+            self._ranker.vectors,
             self._cold,
             self._content,
             self._back_off,
@@ -70,6 +73,7 @@ def _find_cold(
     params: nnx.State,
     histories: HistoryBatch,
     known: Catalog,
+    vectors: Any,
     cold: Trie,
     content: jax.Array,
     back_off: BackOff | None,
@@ -78,7 +82,10 @@ def _find_cold(
     count: int,
 ) -> tuple[jax.Array, jax.Array]:
     model: Any = nnx.merge(graphdef, params)
-    if back_off is None:
+    if isinstance(model, ItemModel):
+        assert back_off is not None  # there is no exact ID to go by
+        scores = cold_scores_of_items(model, histories, known, vectors, cold, content, back_off, num_beams)
+    elif back_off is None:
         scores = prefix_scores(model, histories, known, cold, len(cold.sizes))
     else:
         scores = cold_scores(model, histories, known, cold, content, back_off, num_beams)
@@ -111,7 +118,7 @@ class SlotRanker:
 def slot_rankers(config: ConfigDict, candidates: Candidates, ranker: ModelRanker) -> list[Ranker]:
     """Returns the model's ways to rank cold items, and semantic kNN, all with `config.eval.cold_slots`.
 
-    A model that generates IDs ranks them with back-off and by exact IDs, one that scores items by its scores.
+    It ranks them with back-off, and by exact IDs or, if it scores items, by its scores.
 
     Args:
       config: as from `sid_jax.recommend.config`.
@@ -121,27 +128,23 @@ def slot_rankers(config: ConfigDict, candidates: Candidates, ranker: ModelRanker
     slots, cold, content = config.eval.cold_slots, candidates.cold, candidates.content
     assert content is not None  # asked for by the slots
     known, of_cold = rankers_by_kind(config, candidates, ranker)
-    ways: list[Ranker] = [SlotRanker(f"{ranker.name}, with places", known, of_cold, slots)]
-    if not ranker.scores_items:
-        by_id = ColdRanker(known, candidates.cold_trie, content, None)
-        ways = [
-            SlotRanker(f"{ranker.name}, back-off", known, of_cold, slots),
-            SlotRanker(f"{ranker.name}, by ID", known, by_id, slots),
-        ]
+    plain: Ranker = ColdRanker(known, candidates.cold_trie, content, None)
+    if ranker.scores_items:
+        plain = ranker.over(catalog_of(candidates, candidates.cold_trie))
+    ways = [
+        SlotRanker(f"{ranker.name}, back-off", known, of_cold, slots),
+        SlotRanker(f"{ranker.name}, {'by score' if ranker.scores_items else 'by ID'}", known, plain, slots),
+    ]
     return [*ways, SlotRanker(SemanticKNN.name, SemanticKNN(content, ~cold), SemanticKNN(content, cold), slots)]
 
 
-def rankers_by_kind(
-    config: ConfigDict, candidates: Candidates, ranker: ModelRanker
-) -> tuple[ModelRanker, ColdRanker | ModelRanker]:
-    """Returns the model over the items that it was trained on, and over the cold ones, with back-off if it needs it.
+def rankers_by_kind(config: ConfigDict, candidates: Candidates, ranker: ModelRanker) -> tuple[ModelRanker, ColdRanker]:
+    """Returns the model over the items that it was trained on, and over the cold ones, with back-off.
 
     Args:
       config, candidates, ranker: as of `slot_rankers`.
     """
     known = ranker.over(catalog_of(candidates, candidates.known))
-    if ranker.scores_items:
-        return known, ranker.over(catalog_of(candidates, candidates.cold_trie))
     assert candidates.content is not None  # asked for by the slots
     return known, ColdRanker(known, candidates.cold_trie, candidates.content, BackOff(**config.backoff.to_dict()))
 

@@ -5,8 +5,9 @@ knows which other items to expect. The score combines both, for a cold item u af
 
   score(u | h) = w log p(first codes of u | h) + log sum_i q(i | h) k(u | i)
 
-p is the model's. q is what is expected: over known items, the model's distribution (its beams), and by a given share
-the history's own items, the last counting most. k is what an item says of cold ones: exp(b cosine of their vectors),
+p is the model's; of one that scores items it is p(u | h) among the cold ones, by their codes and content. q is what is
+expected: over known items, the best of the model's distribution, and by a given share the history's own items, the last
+counting most. k is what an item says of cold ones: exp(b cosine of their vectors),
 divided by its sum over the cold items, so that an item that is like many says little of each. The sum is the
 Nadaraya-Watson estimate of the distribution over cold items, from that over known ones.
 """
@@ -14,6 +15,7 @@ Nadaraya-Watson estimate of the distribution over cold items, from that over kno
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +25,8 @@ from sid_jax.recommend.batch import HistoryBatch, history_shares
 from sid_jax.recommend.models.beam_search import beam_search
 from sid_jax.recommend.models.catalog import Catalog
 from sid_jax.recommend.models.code_model import CodeModel
+from sid_jax.recommend.models.item_model import ItemModel
+from sid_jax.recommend.ranker import best_items, scores_of_items
 
 # Users whose neighborhoods are in memory at once: each has a row of all cold items for each item expected.
 _USERS_AT_ONCE = 8
@@ -72,6 +76,31 @@ def cold_scores(
     said = spread(items, weights, content, cold.items, back_off.sharpness)
     levels = min(back_off.prefix_levels, len(cold.sizes))
     return back_off.prefix_weight * prefix_scores(model, histories, known, cold, levels) + said
+
+
+def cold_scores_of_items(
+    model: ItemModel,
+    histories: HistoryBatch,
+    known: Catalog,
+    vectors: Any,
+    cold: Trie,
+    content: jax.Array,
+    back_off: BackOff,
+    num_best: int,
+) -> jax.Array:
+    """Returns a score for each cold item, `[B, C]` float32, as `cold_scores`, of a model that scores items.
+
+    Args:
+      model, histories, known, cold, content, back_off: as of `cold_scores`.
+      vectors: of all items, as the model's `item_vectors` gives them.
+      num_best: known items that the model's distribution is cut off after.
+    """
+    best, scores = best_items(model, histories, known, vectors, min(num_best, known.trie.items.shape[0]))
+    items, weights = _with_history(best, jax.nn.softmax(scores, axis=1), histories, back_off)
+    among_cold = dataclasses.replace(known, trie=cold)
+    own = scores_of_items(model, histories, among_cold, vectors)(0, len(content))[:, cold.items]
+    said = spread(items, weights, content, cold.items, back_off.sharpness)
+    return back_off.prefix_weight * jax.nn.log_softmax(own, axis=1) + said
 
 
 def spread(
@@ -130,10 +159,17 @@ def _expected(
     there = generated.leaves >= 0
     beams = known.trie.items[known.trie.first_item[jnp.maximum(generated.leaves, 0)]]
     expected = jax.nn.softmax(jnp.where(there, generated.scores, -jnp.inf), axis=1)
+    return _with_history(beams, expected, histories, back_off)
+
+
+def _with_history(
+    items: jax.Array, expected: jax.Array, histories: HistoryBatch, back_off: BackOff
+) -> tuple[jax.Array, jax.Array]:
+    """Returns expected items and those of the history, `[B, M + W]`, and the shares of both."""
     had = history_shares(histories.lengths, histories.items.shape[1], back_off.decay)
     share = back_off.history_share
     return (
-        jnp.concatenate([beams, histories.items], axis=1),
+        jnp.concatenate([items, histories.items], axis=1),
         jnp.concatenate([(1 - share) * expected, share * had], axis=1),
     )
 

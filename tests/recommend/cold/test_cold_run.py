@@ -110,10 +110,12 @@ def test_cold_items_are_found_in_their_places(cold_config, world, tmp_path, cons
     assert saved == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
 
 
-def test_a_scorer_ranks_cold_items_by_its_scores(cold_config, tmp_path, console):
+def test_a_scorer_ranks_cold_items_by_what_it_expects(cold_config, tmp_path, console):
     cold_config.model.kind, cold_config.train.num_epochs = "scorer", 30.0
     evaluations = run(cold_config, tmp_path / "run", console=console)
-    assert [each.name for each in evaluations] == ["scorer", "popularity", "scorer, with places", "semantic kNN"]
+    assert [each.name for each in evaluations] == [
+        "scorer", "popularity", "scorer, back-off", "scorer, by score", "semantic kNN",
+    ]  # fmt: skip
     cold = np.isin(evaluations[2].lists[:, :10], COLD)
     assert cold[:, 9].all() and not cold[:, :9].any()
     results = json.loads((tmp_path / "run" / "results.json").read_text())

@@ -7,7 +7,7 @@ import numpy as np
 
 from sid_jax.ids.trie import build_trie
 from sid_jax.recommend.batch import HistoryBatch, history_shares
-from sid_jax.recommend.cold.scores import BackOff, cold_scores, prefix_scores, spread
+from sid_jax.recommend.cold.scores import BackOff, cold_scores, cold_scores_of_items, prefix_scores, spread
 from sid_jax.recommend.models.catalog import build_catalog
 
 # Items 0 to 3 are known, 4 to 6 cold; 4 and 5 share their first code, and only 6 has the last code of a known item.
@@ -66,6 +66,42 @@ def test_what_known_items_say_of_cold_ones_by_hand():
     wanted += [[likeness(2, item, 3) for item in (4, 5, 6)]]
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+
+
+class Scored:
+    """A model that gives items 0 to 6 these chances, whatever the history."""
+
+    CHANCES = np.array([0.3, 0.1, 0.15, 0.05, 0.2, 0.12, 0.08], np.float32)
+
+    def loss(self, batch, catalog, key):
+        raise NotImplementedError
+
+    def item_vectors(self, catalog):
+        return jnp.log(self.CHANCES)
+
+    def read(self, histories, vectors):
+        return jnp.zeros(len(histories.lengths))
+
+    def scores(self, known, vectors):
+        return known[:, None] + vectors[None]
+
+
+def test_the_score_of_a_model_that_scores_items_by_hand():
+    _, histories, known, cold = worlds()
+    back_off = BackOff(sharpness=3.0, history_share=0.4, decay=0.5, prefix_weight=0.25, prefix_levels=1)
+    vectors = Scored().item_vectors(known)
+    given = (Scored(), histories, known, vectors, cold, jnp.asarray(CONTENT), back_off)
+    scores = cold_scores_of_items(*given, num_best=3)
+    # Of the known items 0 to 3 the best three are expected.
+    expected = {item: Scored.CHANCES[item] / 0.55 for item in (0, 1, 2)}
+    for row, had in enumerate(({3: 1.0}, {0: 1 / 3, 2: 2 / 3})):
+        for column, item in enumerate((4, 5, 6)):
+            said = sum(
+                (0.6 * expected.get(known, 0) + 0.4 * had.get(known, 0)) * likeness(known, item, 3)
+                for known in range(4)
+            )
+            wanted = 0.25 * math.log(Scored.CHANCES[item] / 0.4) + math.log(said)
+            assert abs(scores[row, column] - wanted) < 1e-5
 
 
 def test_the_score_by_hand():
