@@ -46,7 +46,7 @@ def _plain(column: pa.ChunkedArray, where: str, first_row: int = 0) -> pa.Chunke
     refuse_nulls(column, where, first_row)
     kind = column.type
     if pa.types.is_dictionary(kind):  # Which may have a null among its categories, or some that no row has.
-        return _plain(column.cast(kind.value_type), where, first_row)
+        return _plain(_decoded(column), where, first_row)
     if isinstance(kind, pa.UuidType):
         return pa.chunked_array([pa.array([str(each.as_py()) for each in column], pa.string())])
     try:
@@ -58,8 +58,18 @@ def _plain(column: pa.ChunkedArray, where: str, first_row: int = 0) -> pa.Chunke
         wanted = "whole numbers" if pa.types.is_decimal(kind) else "UTF-8 text"
         raise UserError(f"{where}: ids of the type {kind} are not all {wanted}; write the ids anew") from error
     if not (pa.types.is_integer(kind) or any(is_text(kind) for is_text in _TEXTS)):
-        raise UserError(f"{where}: expected ids that are strings or integers, found {kind}")
+        # Which pandas makes of integers among which one is missing.
+        hint = "; write whole numbers or text" if pa.types.is_floating(kind) else ""
+        raise UserError(f"{where}: expected ids that are strings or integers, found {kind}{hint}")
     return column
+
+
+def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Returns categories as their values: texts of the view types, as polars has them, which Arrow cannot take, too."""
+    kind = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}.get(
+        column.type.value_type, column.type.value_type
+    )
+    return pa.chunked_array([chunk.dictionary.cast(kind).take(chunk.indices) for chunk in column.chunks], kind)
 
 
 def encoded_ids(column: pa.ChunkedArray, where: str) -> tuple[np.ndarray, np.ndarray]:
