@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,16 @@ from sid_jax.export.atomic import partial_folder, publish_once, refuse_taken
 from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.export.manifest import read_manifest, write_manifest
 from sid_jax.features.item_rows import ItemRows
-from sid_jax.features.kinds import KINDS, Features, fit_features, load_features
-from sid_jax.ids.convert import comparable
+from sid_jax.features.kinds import IDENTITIES, KINDS, Features, fit_features, load_features
+from sid_jax.ids.convert import common_rows, comparable
 from sid_jax.ids.table import IdTable
-from sid_jax.messages import Messages
+from sid_jax.messages import LOGGER, Messages
 from sid_jax.paths import as_path
 
 FEATURES_FILE = "features.parquet"
 _COUNTS = "impressions"
+# The share of items with other IDs from which on they are of another training, not of a few items that moved.
+_MOST_MOVED = 0.1
 
 
 def make_features(
@@ -70,8 +72,11 @@ def make_features(
         seen = None if impressions is None else read_impressions(impressions, table.item_ids, id_column)
         features = fit_features(kind, table, num_rows, impressions=seen, window=window, hashed=hashed, seed=seed)
         fitted_to = {**_described(table), "num_impressions": None if seen is None else int(seen.sum())}
+        fitted_to |= {"codebooks": codebooks} if (codebooks := _codebooks_of(ids)) else {}
         about = {"kind": kind, "num_rows": num_rows, "fitted_to": fitted_to}
     rows = features.rows_of(table.item_ids, table.semantic_ids)
+    if fitted is not None and kind not in IDENTITIES:
+        _refuse_other_training(table.item_ids, rows, ids, fitted, about)
     with partial_folder(out) as folder:
         lists = pa.ListArray.from_arrays(pa.array(rows.offsets.astype(np.int32)), pa.array(rows.rows))
         pq.write_table(pa.table({id_column: pa.array(table.item_ids), "rows": lists}), folder / FEATURES_FILE)
@@ -115,6 +120,36 @@ def _read_fitted(folder: Path) -> tuple[str, Features, dict[str, Any]]:
         raise UserError(f"{folder} holds no features: make them with sid-jax features")
     fit = {name: about[name] for name in ("kind", "num_rows", "fitted_to") if name in about}
     return about["kind"], load_features(about["kind"], folder), fit
+
+
+def _codebooks_of(ids: str) -> str | None:
+    """Returns the SHA-256 of an export's model, which all versions of a catalog share; None of other ID tables."""
+    path = as_path(parse_id_source(ids)[0])
+    files = read_manifest(path).get("files", {}) if path.is_dir() and (path / "manifest.json").exists() else {}
+    return files.get("codebooks.safetensors", {}).get("sha256")
+
+
+def _refuse_other_training(
+    item_ids: np.ndarray, rows: ItemRows, ids: str, fitted: Path, about: Mapping[str, Any]
+) -> None:
+    """Refuses IDs by another training than those of features: by the rows of the items that are in both, if any are.
+
+    Without such items the codebooks tell it, if both tables came from exports. A few items may have moved since, which
+    is a warning.
+    """
+    before_ids, before = read_item_rows(fitted)
+    new, old = common_rows(item_ids, before_ids)
+    pairs = zip(new.tolist(), old.tolist(), strict=True)
+    num_other = sum(not np.array_equal(rows.of(mine), before.of(theirs)) for mine, theirs in pairs)
+    here, there = _codebooks_of(ids), about.get("fitted_to", {}).get("codebooks")
+    remedy = "codes mean something else by another training: make features anew, without --fitted"
+    if not len(new) and here and there and here != there:
+        raise UserError(f"--fitted={fitted}: the codebooks of {ids} are others (SHA-256 {here[:12]}); {remedy}")
+    words = f"--fitted={fitted}: {num_other:,} of the {len(new):,} items that are in both have other rows by their IDs"
+    if num_other > _MOST_MOVED * len(new):
+        raise UserError(f"{words} of now; {remedy}")
+    if num_other:
+        LOGGER.warning("%s of now", words)
 
 
 def _id_column(ids: str) -> str:

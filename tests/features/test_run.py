@@ -142,3 +142,20 @@ def test_features_that_were_edited_are_refused(versions, tmp_path):
     (tmp_path / "f1" / "ngrams.json").write_text('{"num_rows": 90, "spans": [[0,1],[0,2],[0,3]]}')
     with pytest.raises(UserError, match="export again"):
         make_features(str(versions / "v2"), tmp_path / "f2", fitted=tmp_path / "f1", messages=SILENT)
+
+
+def test_ids_of_another_training_get_no_rows_of_the_features_of_before(versions, tmp_path, caplog):
+    make_features(str(versions / "v1"), tmp_path / "f1", num_rows=40, messages=SILENT)
+    make_export(tmp_path / "other", NAMES[:30], made_vectors(range(30)), seed=1)
+    for ids in (tmp_path / "other", tmp_path / "other" / "ids.csv"):
+        with pytest.raises(UserError, match="of the 30 items that are in both have other rows.*without --fitted"):
+            make_features(str(ids), tmp_path / "f2", fitted=tmp_path / "f1", messages=SILENT)
+    # Without an item in both the codebooks tell it.
+    make_export(tmp_path / "new", NAMES[30:], made_vectors(range(20)), seed=1)
+    with pytest.raises(UserError, match="the codebooks of .*new are others"):
+        make_features(str(tmp_path / "new"), tmp_path / "f2", fitted=tmp_path / "f1", messages=SILENT)
+    moved = read_id_table(versions / "v1").semantic_ids.copy()
+    moved[[0, 1]] = moved[[1, 0]]
+    (tmp_path / "moved.json").write_text(json.dumps(dict(zip(NAMES, moved.tolist(), strict=False))))
+    make_features(str(tmp_path / "moved.json"), tmp_path / "f3", fitted=tmp_path / "f1", messages=SILENT)
+    assert "2 of the 30 items that are in both have other rows by their IDs of now" in caplog.text
