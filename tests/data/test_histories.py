@@ -240,7 +240,7 @@ def test_columns_are_refused_by_name(tmp_path: Path):
 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path: Path):
-    assert "unknown kind of file '.json'; give one of .parquet, .csv" in refusal(
+    assert "unknown kind of file '.json'; give one of .parquet, .feather, .arrow, .csv" in refusal(
         read_interactions, tmp_path / "i.json", CATALOG, *COLUMNS
     )
     assert "no such file" in refusal(read_interactions, tmp_path / "i.csv", CATALOG, *COLUMNS)

@@ -100,7 +100,7 @@ def test_several_files_in_the_order_of_their_names(tmp_path: Path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "no such file; give .parquet, .csv, .jsonl"),
+        ({}, "no such file; give .parquet, .feather, .arrow, .csv, .jsonl"),
         ({"a.jsonl": b""}, "a.jsonl: holds no rows"),
         ({"a.csv": b"id,t\n"}, "a.csv: holds no rows"),
         ({"a.csv": b""}, "a.csv: not a readable .csv file"),
