@@ -69,7 +69,7 @@ def test_columns_beside_own_vectors(tmp_path: Path, own: ConfigDict):
     assert data.columns["tags"].to_pylist() == ["red, gloss"] * 2
     np.save(tmp_path / "v.npy", np.eye(3, dtype=np.float32))
     own.path = str(tmp_path / "v.npy")
-    with pytest.raises(UserError, match="v.npy: unknown kind of file '.npy'"):
+    with pytest.raises(UserError, match="v.npy: has no columns for config.data.columns"):
         load_vectors(own)
 
 
