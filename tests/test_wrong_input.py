@@ -88,7 +88,7 @@ WRONG_FILES: dict[str, tuple[Files, str]] = {
     "no file": (lambda folder: {"path": f"{folder}/a.npy"}, "a.npy: no such file; give .npy, .npz, .parquet"),
     "no file of a pattern": (lambda folder: {"path": f"{folder}/new-*.npy"}, "new-*.npy: no such file"),
     "no name": (lambda folder: {"path": ""}, "data.path is empty: pass --config.data.path=FILE"),
-    "unknown kind": (file("a.csv", Path.touch), "a.csv: unknown kind of file '.csv'; give one of .npy, .npz, .parquet"),
+    "unknown kind": (file("a.tsv", Path.touch), "a.tsv: unknown kind of file '.tsv'; give one of .npy, .npz, .parquet"),
     **{
         f"empty {ending}": (file(f"a{ending}", Path.touch), f"a{ending}: is empty; write it anew")
         for ending in (".npy", ".npz", ".parquet", ".arrow", ".feather", ".safetensors", ".array_record")
@@ -117,11 +117,11 @@ WRONG_FILES: dict[str, tuple[Files, str]] = {
     "no dimension": (npy(VECTORS[:, :0]), "found shape [300, 0]"),
     "ragged rows": (
         parquet(["a", "b"], [[1.0, 2.0], [3.0]]),
-        "a.parquet: column 'vector': row 1 (counted from 0) has 1 values, but row 0 has 2; give all vectors one length",
+        "a.parquet: row 1 (counted from 0, id 'b') holds no vector of 2 values: it is of another length",
     ),
     "ragged row groups": (
         parquet(["a", "b"], [[1.0, 2.0], [3.0]], row_group_size=1),
-        "row 1 (counted from 0) has 1 values, but row 0 has 2",
+        "row 1 (counted from 0, id 'b') holds no vector of 2 values: it is of another length",
     ),
     "ragged records": (
         file("a.array_record", lambda path: write_records(path, [VECTORS[0], VECTORS[1, :3]])),
@@ -174,10 +174,10 @@ WRONG_FILES: dict[str, tuple[Files, str]] = {
         "none.txt: No such file or directory; give a file with one id a line",
     ),
     "null id": (parquet(["a", None, "c"], LISTS), "column 'item_id': row 1 (counted from 0) is null, and 1 in all"),
-    "null vector": (parquet(["a", "b"], [[1.0], None]), "column 'vector': row 1 (counted from 0) is null"),
+    "null vector": (parquet(["a", "b"], [[1.0], None]), "row 1 (counted from 0, id 'b') holds no vector: it is null"),
     "null value": (
-        parquet(["a", "b"], [[1.0], [None]]),
-        "1 values inside the vectors are null, the first in row 1 (counted from 0)",
+        parquet(["a", "b"], [[1.0, 2.0], [3.0, None]]),
+        "row 1 (counted from 0, id 'b') has nan as float32 in column 1",
     ),
     "null in categories": (
         parquet(pa.array(["a", None, "b"]).dictionary_encode(), LISTS),
@@ -206,7 +206,7 @@ WRONG_FILES: dict[str, tuple[Files, str]] = {
     "wrong dtype, text": (npy(np.array([["a"]])), "found <U1"),
     "wrong dtype, parquet": (parquet(["a", "b"], [[1], [2]]), f"expected lists of {FLOATS}, found list<"),
     "wrong dtype, no lists": (parquet(["a", "b"], [1.0, 2.0]), f"expected lists of {FLOATS}, found double"),
-    "empty lists": (parquet(["a", "b"], pa.array([[], []], pa.list_(pa.float32()))), "the vectors are empty"),
+    "empty lists": (parquet(["a", "b"], pa.array([[], []], pa.list_(pa.float32()))), "none of 2 rows holds a vector"),
     "wrong dtype of ids": (parquet([1.5, 2.5], [[1.0], [2.0]]), "expected ids that are strings or integers, found"),
     "ids beyond 64 bits": (parquet(pa.array([1, 2**64 - 1], "uint64"), [[1.0], [2.0]]), "too large for a 64-bit"),
     "several splits": (dataset_of_two_splits, "set: holds several splits; name one, as in", "set/SPLIT: train"),
@@ -247,7 +247,7 @@ def test_files_to_export(made, tmp_path, mistake, name):
         ),
         "ragged row groups": (
             parquet(["a", "b"], [[1.0] * 12, [3.0]], row_group_size=1),
-            "row 1 (counted from 0) has 1",
+            "row 1 (counted from 0, id 'b') holds no vector of 12 values",
         ),
     }
     make, *words = cases[name]

@@ -133,14 +133,14 @@ def vectors_from_arrow(
 
 
 def usual_length(column: pa.ChunkedArray, where: str) -> int:
-    """Returns the length that most vectors of a column have, 0 if it has none that are not empty.
+    """Returns the length that most vectors of a column have, the first of several, 0 if all are empty or null.
 
     Raises:
       UserError: if the column holds something else.
     """
     lengths = pc.drop_null(pc.list_value_length(_lists_of_numbers(column, where))).to_numpy()
     lengths = lengths[lengths > 0]
-    return int(np.bincount(lengths).argmax()) if len(lengths) else 0
+    return int(lengths[np.bincount(lengths)[lengths].argmax()]) if len(lengths) else 0
 
 
 def _lists_of_numbers(column: pa.ChunkedArray, where: str, integers: bool = False) -> pa.ChunkedArray:
