@@ -65,6 +65,12 @@ _DATA: Declaration = {
         "left out. report: refused, all are listed on standard output, as CSV.",
         choices=("error", "drop", "report"),
     ),
+    "on_unknown": Setting(
+        "error",
+        "What is done with items of histories and of `data.cold_items` that are not in the catalog. error: refused, "
+        "with the likely cause. drop: left out, with a warning that counts them.",
+        choices=("error", "drop"),
+    ),
     "cold_items": Setting(
         "",
         "A text file of item ids, one a line, that the model is not trained on. They get their codes as new items "

@@ -17,14 +17,14 @@ from rich.table import Table
 from sid_jax.data.collaborative import cooccurrence_vectors, pair_counts
 from sid_jax.data.histories import Histories
 from sid_jax.data.history_files import read_histories
-from sid_jax.data.id_lists import catalog_rows
+from sid_jax.data.id_lists import catalog_rows, dropped, known_items
 from sid_jax.data.tables import as_text, csv_names
 from sid_jax.data.vector_files import read_vector_files
-from sid_jax.errors import UserError, reason
+from sid_jax.errors import UserError, reason, shown
 from sid_jax.export.artifact import load_export
 from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.ids.table import IdTable
-from sid_jax.messages import Messages
+from sid_jax.messages import LOGGER, Messages
 from sid_jax.metrics.codes import code_figures, max_distinct_rate
 from sid_jax.metrics.ids import (
     explained_beyond_chance,
@@ -56,6 +56,8 @@ def evaluate_ids(
     vector_ids: str | None = None,
     id_column: str = "item_id",
     vector_column: str = "vector",
+    on_bad_rows: str = "error",
+    on_unknown: str = "error",
     codebooks: str | None = None,
     labels: str | None = None,
     histories: str | None = None,
@@ -69,6 +71,9 @@ def evaluate_ids(
     Args:
       ids: what to measure, as of `parse_id_source`.
       vectors, vector_ids, id_column, vector_column: as of `read_vector_files`, `vector_ids` a file with an id a line.
+      on_bad_rows: as of `treat_bad_rows`.
+      on_unknown: of items of the vectors or histories that have no Semantic ID: "error" refuses them, "drop" leaves
+        them out with a warning that counts them.
       codebooks: an export's folder, whose decoder says what IDs stand for.
       labels: as of `read_labels`.
       histories: a file of sequences or interactions.
@@ -86,15 +91,34 @@ def evaluate_ids(
     table, rows = read_id_table(*parse_id_source(ids)), None
     if vectors:
         data = read_vector_files(
-            vectors, id_column=id_column, vector_column=vector_column, ids_paths=[vector_ids or ""]
+            vectors,
+            id_column=id_column,
+            vector_column=vector_column,
+            ids_paths=[vector_ids or ""],
+            on_bad_rows=on_bad_rows,
+            option="--on_bad_rows=drop",
         )
-        table, rows = table.align(data.ids), np.asarray(data.vectors, np.float32)
+        if data.left_out.num_rows:
+            LOGGER.warning("%s", data.left_out)
+        kept = np.ones(len(data.ids), bool)
+        if dropped(on_unknown):
+            places_there = catalog_rows(map(str, data.ids.tolist()), table.item_ids)
+            kept = known_items(
+                places_there,
+                table.item_ids,
+                on_unknown,
+                lambda row: f"{vectors}: row {row} (counted from 0): item {shown(data.ids.tolist()[row])}",
+                data.ids.tolist(),
+            )
+        table, rows = table.align(data.ids[kept]), np.asarray(data.vectors, np.float32)[kept]
     figures = measure(
         table,
         rows,
         model=load_export(codebooks).model if codebooks else None,
         labels=read_labels(labels, table.item_ids) if labels else None,
-        histories=read_histories(histories, table.item_ids, _HISTORY_COLUMNS).without_last(holdout)
+        histories=read_histories(
+            histories, table.item_ids, _HISTORY_COLUMNS, on_unknown=on_unknown, option="--on_unknown=drop"
+        ).without_last(holdout)
         if histories
         else None,
         other=read_id_table(*parse_id_source(other)) if other else None,

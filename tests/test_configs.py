@@ -99,7 +99,7 @@ BEFORE = json.loads((ROOT / "tests" / "presets_0_1.json").read_text())
 OF_GUMBEL = {"model.temperature", "model.noise_scale", "train.annealing_schedule"}
 # Settings that there were not, which change nothing where items have no parts, blocks are as they were, and nobody asks
 # for the baseline.
-SINCE = {"data.parts", "train.part_dropout", "model.block"}
+SINCE = {"data.parts", "data.on_unknown", "train.part_dropout", "model.block"}
 SINCE |= {f"esasrec.{setting}" for setting in preset("recommend:beauty").esasrec}
 # Settings of the scorer, and of training that ends by itself.
 ADDED = {

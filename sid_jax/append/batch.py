@@ -90,10 +90,10 @@ class Batch:
         return self.source_columns(schema).take(pa.array(self.order)) if schema.names else pa.table({})
 
 
-def batch_of_files(parts: VectorParts | None, model: RQVAE, kind: pa.DataType, scratch: Path) -> Batch:
+def batch_of_files(parts: VectorParts | None, model: RQVAE, there: pa.ChunkedArray, scratch: Path) -> Batch:
     """Reads and encodes all parts, in memory that does not grow with their vectors, which go into a scratch folder.
 
-    `parts` are None for no items. `kind`, int64 or string, is the type of the ids of the table that is appended to.
+    `parts` are None for no items. `there` `[N]`, int64 or string, are the ids of the table that is appended to.
 
     Raises:
       UserError: if a file cannot be read, an id is there twice or cannot be of that type, or a vector is not finite.
@@ -107,26 +107,27 @@ def batch_of_files(parts: VectorParts | None, model: RQVAE, kind: pa.DataType, s
                 assert parts is not None
                 for block_ids, vectors in parts.blocks(number, _ROWS_A_BLOCK):
                     if len(not_finite(vectors, model.layout)):
-                        refuse_bad_rows(parts)
+                        refuse_bad_rows(parts, "--on_bad_rows=drop")
                     file.write(np.ascontiguousarray(vectors).data)
-                    yield as_kind(pa.chunked_array([block_ids]), kind, parts.parts[number].path), vectors
+                    yield as_kind(pa.chunked_array([block_ids]), there, parts.parts[number].path), vectors
 
     def columns(schema: pa.Schema) -> pa.Table:
         tables = [columns_of_part(parts, number, schema) for number in numbers if parts is not None]
         return pa.concat_tables([schema.empty_table(), *tables])
 
-    ids, codes = _encoded(blocks(), model, kind)
+    ids, codes = _encoded(blocks(), model, there.type)
     flat = np.memmap(path, np.float32, "r") if path.stat().st_size else np.empty(0, np.float32)
     return _in_order(ids, codes, flat.reshape(-1, model.mean.shape[0]), columns, "--input")
 
 
-def batch_of_arrays(item_ids: Any, vectors: Any, columns: Any, model: RQVAE, kind: pa.DataType) -> Batch:
+def batch_of_arrays(item_ids: Any, vectors: Any, columns: Any, model: RQVAE, there: pa.ChunkedArray) -> Batch:
     """Encodes items in memory: ids `[n]`, vectors `[n, D]` and further columns, `[n]` each, as of `append_items`.
 
     Raises:
-      UserError: if shapes do not fit, an id is there twice or cannot be of the type `kind`, or a vector is not finite.
+      UserError: if shapes do not fit, an id is there twice or is not of the type of the published ids `there`, or a
+        vector is not finite.
     """
-    ids = ids_of_kind(item_ids, kind, "item_ids")
+    ids = ids_of_kind(item_ids, there, "item_ids")
     num_features = model.mean.shape[0]
     if isinstance(vectors, (str, os.PathLike)):
         raise UserError(f"vectors are {vectors!r}; give an array [{len(ids)}, {num_features}], not a path")
@@ -141,7 +142,7 @@ def batch_of_arrays(item_ids: Any, vectors: Any, columns: Any, model: RQVAE, kin
     table = columns_table(given, len(ids), ())
     starts = range(0, len(ids), _ROWS_A_BLOCK)
     blocks = ((ids.slice(each, _ROWS_A_BLOCK), source[each : each + _ROWS_A_BLOCK]) for each in starts)
-    found, codes = _encoded(blocks, model, kind)
+    found, codes = _encoded(blocks, model, there.type)
     return _in_order(found, codes, source, lambda schema: under_schema(schema, table, len(ids), "columns"), "item_ids")
 
 
@@ -174,36 +175,49 @@ def _in_order(
     return Batch(ids.take(pa.array(order)), codes[order], source, order, columns, where)
 
 
-def ids_of_kind(item_ids: Any, kind: pa.DataType, where: str) -> pa.ChunkedArray:
-    """Returns ids in memory, which must be of the type that an ID table has: nothing is cast.
+def ids_of_kind(item_ids: Any, there: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
+    """Returns ids in memory, which must be of the type of the published ids `there`: nothing is cast.
 
     Raises:
       UserError: if they are not ids, or whole numbers where the table has text, or text where it has whole numbers.
     """
     ids = as_ids(item_ids, where) if isinstance(item_ids, (str, bytes)) or len(item_ids) else np.empty(0, object)
-    found = arrow_ids(ids) if len(ids) else pa.chunked_array([pa.array([], kind)])
-    if found.type != kind:
-        named = {True: "whole numbers", False: "text"}
-        raise UserError(
-            f"{where} are {named[pa.types.is_integer(found.type)]}, such as {found[0].as_py()!r}, and the ids of the "
-            f"published items are {named[pa.types.is_integer(kind)]}: give ids of one kind"
-        )
+    found = arrow_ids(ids) if len(ids) else pa.chunked_array([pa.array([], there.type)])
+    if found.type != there.type:
+        raise UserError(_two_kinds(found, there, where))
     return found
 
 
-def as_kind(ids: pa.ChunkedArray, kind: pa.DataType, where: str) -> pa.ChunkedArray:
-    """Returns ids, int64 or string, as the one that an ID table has.
+def as_kind(ids: pa.ChunkedArray, there: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
+    """Returns ids in files, int64 or string, in the type of the published ids `there`, if no id can mean two items.
+
+    Text is read as whole numbers where all of it is written as these are, and numbers as text where all published text
+    is written so: 49 is no "000049".
 
     Raises:
-      UserError: if they are text and the table's are whole numbers, and one of them is none.
+      UserError: if the types differ otherwise.
     """
-    if ids.type == kind:
+    if ids.type == there.type:
         return ids
-    if pa.types.is_integer(kind):
-        strange = pc.index(pc.match_substring_regex(ids, _WHOLE_NUMBER), False).as_py()
-        if strange >= 0:
-            raise UserError(
-                f"{where}: id {ids[strange].as_py()!r} is not a whole number, as those of the published items are: "
-                "give ids of one kind"
-            )
-    return ids.cast(kind)
+    numbers = pa.types.is_integer(there.type)
+    strange = pc.index(pc.match_substring_regex(ids if numbers else there, _WHOLE_NUMBER), False).as_py()
+    if strange < 0:
+        return ids.cast(there.type)
+    if numbers:
+        raise UserError(
+            f"{where}: id {ids[strange].as_py()!r} is not a whole number, as those of the published items are, such as "
+            f"{there[0].as_py()}: give ids of one kind"
+        )
+    raise UserError(_two_kinds(ids, there.slice(strange), f"{where}: ids"))
+
+
+def _two_kinds(ids: pa.ChunkedArray, there: pa.ChunkedArray, where: str) -> str:
+    """Says of which kinds two arrays of ids are, with the first of each."""
+    named = {True: "whole numbers", False: "text"}
+    (kind, example), (published, other) = (
+        (named[pa.types.is_integer(each.type)], each[0].as_py() if len(each) else None) for each in (ids, there)
+    )
+    return (
+        f"{where} are {kind}, such as {example!r}, and the ids of the published items are {published}, such "
+        f"as {other!r}: give ids of one kind, written as the published ones"
+    )

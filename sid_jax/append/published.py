@@ -63,6 +63,11 @@ class Published:
         self._check_agreement()
 
     @property
+    def ids(self) -> pa.ChunkedArray:
+        """`[N]` int64 or string, who has an ID."""
+        return self.items.arrow_ids
+
+    @property
     def kind(self) -> pa.DataType:
         """The type of the item ids, int64 or string."""
         return self.items.arrow_ids.type

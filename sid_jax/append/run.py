@@ -19,7 +19,7 @@ from sid_jax.append.published import MOVED_IN, REMOVED_IN, Published, raw_codes,
 from sid_jax.append.version import Policy, next_version
 from sid_jax.append.words import words_of_version
 from sid_jax.bulk.run import list_inputs
-from sid_jax.data.id_lists import read_lines
+from sid_jax.data.id_lists import read_id_list
 from sid_jax.data.parts.vector_parts import VectorParts
 from sid_jax.data.vector_set import LeftOut
 from sid_jax.errors import UserError
@@ -47,6 +47,7 @@ def append_items(
     reuse_removed: bool = False,
     on_known: str = "keep",
     on_returned: str = "accept",
+    on_unknown: str = "error",
 ) -> Export:
     """Returns the next version of an export; nothing is written.
 
@@ -63,17 +64,17 @@ def append_items(
         that the export does not have are left out, and those missing here are null. Items that the export has already
         take over what is not null.
       remove: ids of items that leave.
-      reuse_removed, on_known, on_returned: as of `sid_jax.append.version.Policy`.
+      reuse_removed, on_known, on_returned, on_unknown: as of `sid_jax.append.version.Policy`.
 
     Raises:
       UserError: if the export does not say how its IDs were made, if shapes do not fit or a vector is not finite, if an
         item that is to leave is not there or is among those that stay, if an item is refused by `on_known` or
         `on_returned`, or if there are not enough free IDs.
     """
-    policy = Policy(reuse_removed, on_known, on_returned)
+    policy = Policy(reuse_removed, on_known, on_returned, on_unknown)
     published = Published(export)
-    batch = batch_of_arrays(item_ids, export.join_parts(vectors), columns, export.model, published.kind)
-    leaving = ids_of_kind(remove if isinstance(remove, str) else list(remove), published.kind, "remove")
+    batch = batch_of_arrays(item_ids, export.join_parts(vectors), columns, export.model, published.ids)
+    leaving = ids_of_kind(remove if isinstance(remove, str) else list(remove), published.ids, "remove")
     data = {"source": "memory", "num_left_out": 0}
     request = _request(published, batch, leaving, policy)
     return _next_export(published, batch, leaving, "remove", data, policy, request)
@@ -89,6 +90,7 @@ def append(
     reuse_removed: bool = False,
     on_known: str = "keep",
     on_returned: str = "accept",
+    on_unknown: str = "error",
     workdir: Path | None = None,
     step: int | None = None,
     unique: str | None = None,
@@ -106,7 +108,7 @@ def append(
       inputs, ids_paths: files of new vectors, as of `sid_jax.bulk.run.export_files`; none at all where items are
         removed only. They may be without rows.
       removed: a text file with the ids of items that leave, one a line; it may be empty.
-      reuse_removed, on_known, on_returned: as of `sid_jax.append.version.Policy`.
+      reuse_removed, on_known, on_returned, on_unknown: as of `sid_jax.append.version.Policy`.
       workdir: the run that the export was made from, which is compared with it; the export suffices without.
       step: of its checkpoint; None for the export's.
       unique: the scheme, if it is to be compared with the export's.
@@ -118,7 +120,7 @@ def append(
       UserError: if the export is damaged or of another model or scheme, if an input cannot be used, if there are not
         enough free IDs, or `out` cannot be written.
     """
-    messages, policy = messages or Messages.to_console(), Policy(reuse_removed, on_known, on_returned)
+    messages, policy = messages or Messages.to_console(), Policy(reuse_removed, on_known, on_returned, on_unknown)
     earlier = earlier_request(out)
     if not inputs and removed is None:
         raise UserError("--append_to needs new items, --input=FILES, or items that leave, --remove=FILE")
@@ -137,12 +139,12 @@ def append(
         parts, left_out = list_inputs(settings, model, inputs, ids_paths, on_bad_rows, for_append=True)
     if left_out.num_rows:
         messages.line(str(left_out))
-    lines = [line.rstrip("\r") for line in read_lines(removed, allow_empty=True)] if removed else []
-    leaving = as_kind(arrow_ids(lines), published.kind, str(removed))
+    lines = read_id_list(removed, allow_empty=True) if removed else []
+    leaving = as_kind(arrow_ids(lines), published.ids, str(removed))
     with partial_folder(out) as folder:
         scratch = folder / "scratch"
         scratch.mkdir()
-        batch = batch_of_files(parts, model, published.kind, scratch)
+        batch = batch_of_files(parts, model, published.ids, scratch)
         request = _request(published, batch, leaving, policy)
         if is_the_same(out, earlier, request, finish, messages):
             return

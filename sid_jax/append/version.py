@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from sid_jax.append.batch import Batch
 from sid_jax.append.published import Published, raw_codes
+from sid_jax.data.id_lists import dropped, likely_cause
 from sid_jax.errors import UserError
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.convert import places
@@ -16,6 +17,7 @@ from sid_jax.ids.matching import first_in_group
 from sid_jax.ids.relocate import tuple_keys
 from sid_jax.ids.table import IdTable, joined
 from sid_jax.ids.unique import extend_ids
+from sid_jax.messages import LOGGER
 
 ON_KNOWN, ON_RETURNED = ("keep", "move", "error"), ("accept", "error")
 
@@ -30,6 +32,8 @@ class Policy:
         "move" gives those whose codes are others now a new ID, and nobody else the old one; "error" refuses them.
       on_returned: of items of the input that were removed earlier: "accept" gives them their old ID; "error" refuses
         them, as where the input could be an old file.
+      on_unknown: of items that are to leave and were never there: "error" refuses them, "drop" passes over them with a
+        warning that counts them.
 
     Raises:
       UserError: for another word.
@@ -38,12 +42,14 @@ class Policy:
     reuse_removed: bool = False
     on_known: str = "keep"
     on_returned: str = "accept"
+    on_unknown: str = "error"
 
     def __post_init__(self) -> None:
         """Checks the words."""
         for name, words in (("on_known", ON_KNOWN), ("on_returned", ON_RETURNED)):
             if getattr(self, name) not in words:
                 raise UserError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(words)}")
+        dropped(self.on_unknown)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,6 +95,7 @@ def next_version(published: Published, batch: Batch, removed: pa.ChunkedArray, w
       UserError: if one who is to leave is in the batch, or was never there; if the policy refuses an item; if nobody
         would be left; or if there are not enough free IDs.
     """
+    removed = _known_removals(published, batch, removed, where, policy)
     gone_again = (places(batch.ids, removed) >= 0) & (places(batch.ids, published.items.arrow_ids) < 0)
     kept = _kept(published, batch, removed, where)
     batch = batch.rows(np.flatnonzero(~gone_again)) if gone_again.any() else batch
@@ -175,11 +182,29 @@ def next_version(published: Published, batch: Batch, removed: pa.ChunkedArray, w
     )
 
 
+def _known_removals(
+    published: Published, batch: Batch, removed: pa.ChunkedArray, where: str, policy: Policy
+) -> pa.ChunkedArray:
+    """Returns those who are to leave and were ever there, or are in the batch; the others are refused, or left out."""
+    among = (published.ids, published.retired.arrow_ids, batch.ids)
+    unknown = np.all([places(removed, ids) < 0 for ids in among], axis=0)
+    if not unknown.any():
+        return removed
+    names = removed.filter(pa.array(unknown))
+    first = f"item {names[0].as_py()!r} (and {len(names) - 1} more) is not in the export"
+    found = places(removed, published.ids)
+    cause = likely_cause(list(map(str, names.to_pylist())), found[found >= 0], published.items.item_ids)
+    if not dropped(policy.on_unknown):
+        option = ("--" if batch.where.startswith("--") else "") + "on_unknown=drop"
+        raise UserError(f"{where}: {first}: {cause or f'leave it out ({option})'}")
+    LOGGER.warning("%s: %s, and was passed over%s", where, first, f"; {cause}" if cause else "")
+    return removed.filter(pa.array(~unknown))
+
+
 def _kept(published: Published, batch: Batch, removed: pa.ChunkedArray, where: str) -> np.ndarray:
     """Returns `[N]` bool, the published items that stay; the others leave."""
     there, of_batch = published.items.arrow_ids, places(removed, batch.ids)
-    leaving, gone = places(removed, there), places(removed, published.retired.arrow_ids)
-    _refuse(removed, (leaving < 0) & (gone < 0) & (of_batch < 0), f"{where}: {{}} is not in the export: leave it out")
+    leaving = places(removed, there)
     words = f"{where}: {{}} is in {batch.where} too: take it out of one of them"
     _refuse(removed, (leaving >= 0) & (of_batch >= 0), words)
     kept = np.ones(len(there), bool)

@@ -66,7 +66,7 @@ def _encoded(
         codes, hashes, finite, moments = (np.asarray(each) for each in results)
         # A sum may be infinite where no value is.
         if not finite[: len(ids)].all() and len(not_finite(vectors, job.inputs.layout)):
-            refuse_bad_rows(job.inputs)
+            refuse_bad_rows(job.inputs, "--on_bad_rows=drop")
         high, low = hashes[: len(ids)].astype(np.uint64).T
         return ids, codes[: len(ids)], high << np.uint64(32) | low, moments[None]
 

@@ -190,7 +190,8 @@ def list_inputs(
         raise UserError(
             f"{parts.parts[0].path}: vectors have {parts.num_features} features; the model encodes {wanted}{hint}"
         )
-    return treat_bad_rows(parts, on_bad_rows or data.get("on_bad_rows", "error"), allow_empty=for_append)
+    how = on_bad_rows or data.get("on_bad_rows", "error")
+    return treat_bad_rows(parts, how, allow_empty=for_append, option="--on_bad_rows=drop")
 
 
 def _align_parts(to: IdTable, parts: VectorParts, model: RQVAE) -> dict[str, Any]:

@@ -23,6 +23,19 @@ _VECTORS = flags.DEFINE_string(
 _VECTOR_IDS = flags.DEFINE_string("vector_ids", None, "For vectors without ids: a text file with one item id a line.")
 _ID_COLUMN = flags.DEFINE_string("id_column", "item_id", "The column of item ids in --vectors.")
 _VECTOR_COLUMN = flags.DEFINE_string("vector_column", "vector", "The column of vectors in --vectors.")
+_ON_BAD_ROWS = flags.DEFINE_enum(
+    "on_bad_rows",
+    "error",
+    ["error", "drop", "report"],
+    "--vectors: what is done with rows that are no vectors, or have NaN or infinite values.",
+)
+_ON_UNKNOWN = flags.DEFINE_enum(
+    "on_unknown",
+    "error",
+    ["error", "drop"],
+    "What is done with items of --vectors and --histories that have no Semantic ID: error refuses them, drop leaves "
+    "them out.",
+)
 _CODEBOOKS = flags.DEFINE_string("codebooks", None, "An export, whose decoder maps IDs back to vectors.")
 _LABELS = flags.DEFINE_string(
     "labels",
@@ -55,6 +68,8 @@ def _main() -> None:
         vector_ids=_VECTOR_IDS.value,
         id_column=_ID_COLUMN.value,
         vector_column=_VECTOR_COLUMN.value,
+        on_bad_rows=_ON_BAD_ROWS.value,
+        on_unknown=_ON_UNKNOWN.value,
         codebooks=_CODEBOOKS.value,
         labels=_LABELS.value,
         histories=_HISTORIES.value,

@@ -81,6 +81,13 @@ _ON_RETURNED = flags.DEFINE_enum(
     "--append_to: what happens to items of --input that were removed earlier: accept gives them their old ID, error "
     "refuses them, as where the input may be an old file.",
 )
+_ON_UNKNOWN = flags.DEFINE_enum(
+    "on_unknown",
+    "error",
+    ["error", "drop"],
+    "--remove: what happens to ids that no version had: error refuses them, with the likely cause, drop "
+    "passes over them.",
+)
 _REUSE_REMOVED = flags.DEFINE_bool("reuse_removed", False, "--append_to: give IDs of removed items to new items.")
 _ALIGN_TO = flags.DEFINE_string(
     "align_to",
@@ -172,6 +179,7 @@ def _append(export: Path, out: Path, finish: Finish | None) -> None:
         reuse_removed=_REUSE_REMOVED.value,
         on_known=_ON_KNOWN.value,
         on_returned=_ON_RETURNED.value,
+        on_unknown=_ON_UNKNOWN.value,
         workdir=as_path(_WORKDIR.value) if _WORKDIR.value is not None else None,
         step=_STEP.value,
         unique=_UNIQUE.value,

@@ -12,23 +12,21 @@ import pyarrow as pa
 
 from sid_jax.data.arrow_columns import encoded_ids, refuse_nulls
 from sid_jax.data.histories import Histories, offsets_of
-from sid_jax.data.id_lists import catalog_rows, read_lines, refuse_strangers
+from sid_jax.data.id_lists import Names, catalog_rows, known_items, read_lines
 from sid_jax.data.tables import TABLE_ENDINGS, read_columns
 from sid_jax.errors import UserError, shown
 from sid_jax.paths import as_path
 
-ON_UNKNOWN = ("error", "skip")
-
 _TIME_KINDS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_timestamp, pa.types.is_date)
 
 
-def read_sequences(path: Path, item_ids: np.ndarray, *, on_unknown: str = "error") -> Histories:
+def read_sequences(path: Path, item_ids: np.ndarray, *, on_unknown: str = "error", option: str = "") -> Histories:
     """Reads a text file with a line for each user: the user's id, then item ids in time order, with blanks between.
 
     Args:
       path: UTF-8 text.
       item_ids: `[N]` ids of the catalog, int64 or object (str); an id in the file is matched against their text.
-      on_unknown: as of `refuse_or_skip`.
+      on_unknown, option: as of `known_items`.
 
     Returns:
       The histories; user ids are kept as text.
@@ -45,8 +43,12 @@ def read_sequences(path: Path, item_ids: np.ndarray, *, on_unknown: str = "error
     offsets = offsets_of([len(words) - 1 for words in fields])
     words = list(chain.from_iterable(words[1:] for words in fields))
     histories = Histories(_text_ids(words[0] for words in fields), offsets, catalog_rows(words, item_ids), item_ids)
-    return refuse_or_skip(
-        histories, on_unknown, lambda place: f"{path}: line {histories.user_of(place) + 1}: item {words[place]!r}"
+    return without_unknown(
+        histories,
+        on_unknown,
+        lambda place: f"{path}: line {histories.user_of(place) + 1}: item {words[place]!r}",
+        words,
+        option,
     )
 
 
@@ -58,6 +60,7 @@ def read_interactions(
     time_column: str,
     *,
     on_unknown: str = "error",
+    option: str = "",
 ) -> Histories:
     """Reads .parquet or .csv files with a row for each interaction, in any order; else as `histories_of_table`.
 
@@ -67,17 +70,22 @@ def read_interactions(
     if len(set(names)) < len(names):
         raise UserError(f"{path}: users, items and times must be in different columns, not {', '.join(names)}")
     table = read_columns(path, names[:2], guessed=names[2:])
-    return histories_of_table(table, item_ids, *names, where=str(path), on_unknown=on_unknown)
+    return histories_of_table(table, item_ids, *names, where=str(path), on_unknown=on_unknown, option=option)
 
 
 def read_histories(
-    text: str | Path, item_ids: np.ndarray, columns: tuple[str, str, str], *, on_unknown: str = "error"
+    text: str | Path,
+    item_ids: np.ndarray,
+    columns: tuple[str, str, str],
+    *,
+    on_unknown: str = "error",
+    option: str = "",
 ) -> Histories:
     """Reads interactions from .parquet or .csv files or a folder of them, and otherwise sequences from a text file."""
     path = as_path(text)
     if path.suffix in TABLE_ENDINGS or path.is_dir():
-        return read_interactions(path, item_ids, *columns, on_unknown=on_unknown)
-    return read_sequences(path, item_ids, on_unknown=on_unknown)
+        return read_interactions(path, item_ids, *columns, on_unknown=on_unknown, option=option)
+    return read_sequences(path, item_ids, on_unknown=on_unknown, option=option)
 
 
 def histories_of_table(
@@ -89,6 +97,7 @@ def histories_of_table(
     *,
     where: str,
     on_unknown: str = "error",
+    option: str = "",
 ) -> Histories:
     """Makes histories of a table with a row for each interaction, in any order.
 
@@ -98,7 +107,7 @@ def histories_of_table(
       user_column, item_column: of strings or integers.
       time_column: of numbers, dates or timestamps; None if the rows are in time order.
       where: what an error calls the table.
-      on_unknown: as of `refuse_or_skip`.
+      on_unknown, option: as of `known_items`.
 
     Returns:
       The histories: users in the order of their ids, interactions by time and, where times are equal, by the item's id:
@@ -115,54 +124,66 @@ def histories_of_table(
     item_of_row, items_there = encoded_ids(table[item_column], _column(where, item_column))
     names = list(map(str, items_there.tolist()))
     rows = catalog_rows(names, item_ids)[item_of_row]
-    if on_unknown == "error":  # Before the rows are sorted: an error names a row of the table.
-        refuse_strangers(rows, item_ids, lambda row: f"{where}: {_row_from_0(row)}: item {names[item_of_row[row]]!r}")
+    # Before the rows are sorted: an error names a row of the table.
+    known = known_items(
+        rows,
+        item_ids,
+        on_unknown,
+        lambda row: f"{where}: {_row_from_0(row)}: item {names[item_of_row[row]]!r}",
+        lambda row: names[item_of_row[row]],
+        option,
+    )
 
     by_id, rank = _ranked(user_ids)
     order = np.lexsort((_ranked(items_there)[1][item_of_row], times, rank[user_of_row]))
     offsets = offsets_of(np.bincount(rank[user_of_row], minlength=len(user_ids)))
     histories = Histories(user_ids[by_id], offsets, rows[order], item_ids, num_tied=_num_tied(times[order], offsets))
-    return refuse_or_skip(histories, on_unknown, str)
+    return _keeping(histories, known[order])
 
 
-def refuse_or_skip(histories: Histories, on_unknown: str, describe: Callable[[int], str]) -> Histories:
+def without_unknown(
+    histories: Histories, on_unknown: str, describe: Callable[[int], str], names: Names, option: str = ""
+) -> Histories:
     """Returns histories whose items are all in the catalog.
 
     Args:
       histories: with -1 for an item that is not in the catalog.
-      on_unknown: "error" refuses such items; "skip" leaves them out and counts them.
-      describe: as of `refuse_strangers`.
+      on_unknown, describe, names, option: as of `known_items`.
 
     Raises:
-      UserError: if `on_unknown` is neither, or there are such items and it is "error".
+      UserError: as of `known_items`.
     """
-    if on_unknown not in ON_UNKNOWN:
-        raise UserError(f"on_unknown={on_unknown!r}: choose one of {', '.join(ON_UNKNOWN)}")
-    known = histories.items >= 0
+    return _keeping(histories, known_items(histories.items, histories.item_ids, on_unknown, describe, names, option))
+
+
+def _keeping(histories: Histories, known: np.ndarray) -> Histories:
     if known.all():
         return histories
-    if on_unknown == "error":
-        refuse_strangers(histories.items, histories.item_ids, describe)
     return dataclasses.replace(histories.keep_interactions(known), num_unknown=int((~known).sum()))
 
 
-def in_catalog(histories: Histories, item_ids: np.ndarray, what: str, on_unknown: str = "error") -> Histories:
+def in_catalog(
+    histories: Histories, item_ids: np.ndarray, what: str, on_unknown: str = "error", option: str = ""
+) -> Histories:
     """Returns histories of any catalog as histories of one.
 
     Args:
       histories: whose items are matched by their ids' text.
       item_ids: `[N]` ids of the catalog, in any order.
       what: what an error calls an item, as "histories: item".
-      on_unknown: as of `refuse_or_skip`.
+      on_unknown, option: as of `known_items`.
 
     Raises:
       UserError: if an item that somebody took is not in the catalog.
     """
-    rows = catalog_rows(map(str, histories.item_ids.tolist()), item_ids)[histories.items]
-    return refuse_or_skip(
+    names = histories.item_ids.tolist()
+    rows = catalog_rows(map(str, names), item_ids)[histories.items]
+    return without_unknown(
         dataclasses.replace(histories, items=rows, item_ids=item_ids),
         on_unknown,
-        lambda place: f"{what} {shown(histories.item_ids.tolist()[histories.items[place]])}",
+        lambda place: f"{what} {shown(names[histories.items[place]])}",
+        lambda place: names[histories.items[place]],
+        option,
     )
 
 

@@ -15,8 +15,8 @@ from ml_collections import ConfigDict
 from sid_jax.data.arrays import as_ids, as_table, as_vectors, is_table
 from sid_jax.data.blocks import bad_rows, check_finite
 from sid_jax.data.histories import Histories, offsets_of
-from sid_jax.data.history_files import histories_of_table, in_catalog, read_histories, refuse_or_skip
-from sid_jax.data.id_lists import catalog_rows, check_cold, check_unique, read_item_list, refuse_strangers
+from sid_jax.data.history_files import histories_of_table, in_catalog, read_histories, without_unknown
+from sid_jax.data.id_lists import UNKNOWN_OPTION, catalog_rows, check_cold, check_unique, known_items, read_item_list
 from sid_jax.data.join_parts import are_parts, set_of_parts
 from sid_jax.data.parts.files import read_ids
 from sid_jax.data.tables import exported_column
@@ -26,6 +26,7 @@ from sid_jax.paths import as_path
 
 USER_COLUMN, ITEM_COLUMN, TIME_COLUMN = "user_id", "item_id", "timestamp"
 _MOST_NAMED = 5
+_DROPPING = 'on_unknown="drop"'
 
 
 def vector_set(
@@ -82,7 +83,7 @@ def vector_set(
     if cold is None and settings.cold_items:
         cold = settings.cold_items
     if cold is not None:
-        data = dataclasses.replace(data, cold=_cold(cold, data.ids))
+        data = dataclasses.replace(data, cold=_cold(cold, data.ids, settings.on_unknown))
     of_catalog = settings.source != "vectors"
     if settings.parts and not are_parts(vectors) and not of_catalog:
         data = add_parts(data, settings)
@@ -127,8 +128,8 @@ def as_histories(
         to item ids; an Arrow or pandas table with a row an interaction, in any order; `Histories` over any catalog; or
         a path: of a .parquet or .csv file with a row an interaction, or of a text file with a line a user.
       item_ids: `[N]` ids of the catalog, int64 or object (str); items are matched against their text.
-      on_unknown: what is done with items that are not in the catalog: "error" refuses them, "skip" leaves them out and
-        counts them in `Histories.num_unknown`.
+      on_unknown: what is done with items that are not in the catalog: "error" refuses them, "drop" (or "skip") leaves
+        them out and counts them in `Histories.num_unknown`.
       user_column, item_column, time_column: of tables. A table in memory without `time_column` is taken to be in time
         order if that has its default name and no other column holds times.
 
@@ -137,9 +138,9 @@ def as_histories(
     """
     names = (user_column, item_column, time_column)
     if isinstance(histories, (str, Path)):
-        return read_histories(histories, item_ids, names, on_unknown=on_unknown)
+        return read_histories(histories, item_ids, names, on_unknown=on_unknown, option=_DROPPING)
     if isinstance(histories, Histories):
-        return in_catalog(histories, item_ids, "histories: item", on_unknown)
+        return in_catalog(histories, item_ids, "histories: item", on_unknown, _DROPPING)
     if is_table(histories):
         return _of_table(histories, item_ids, names, on_unknown)
     if isinstance(histories, Mapping):
@@ -256,10 +257,10 @@ def _column_ids(table: pa.Table, id_column: str) -> np.ndarray:
     return ids
 
 
-def _cold(cold: Any, ids: np.ndarray) -> np.ndarray | None:
+def _cold(cold: Any, ids: np.ndarray, on_unknown: str) -> np.ndarray | None:
     """Returns `[N]` bool: which items are not trained on; None if there are none."""
     if isinstance(cold, (str, Path)):
-        return check_cold(read_item_list(as_path(cold), ids), str(cold))
+        return check_cold(read_item_list(as_path(cold), ids, on_unknown, UNKNOWN_OPTION), str(cold))
     mask = np.asarray(cold)
     if mask.dtype == bool:
         if mask.shape != ids.shape:
@@ -267,9 +268,10 @@ def _cold(cold: Any, ids: np.ndarray) -> np.ndarray | None:
         return check_cold(mask.copy(), "cold") if mask.any() else None
     names = as_ids(cold, "cold")
     rows = catalog_rows(map(str, names.tolist()), ids)
-    refuse_strangers(rows, ids, lambda place: f"cold: item {shown(names[place : place + 1].tolist()[0])}")
+    texts = names.tolist()
+    known = known_items(rows, ids, on_unknown, lambda place: f"cold: item {shown(texts[place])}", texts, UNKNOWN_OPTION)
     found = np.zeros(len(ids), bool)
-    found[rows] = True
+    found[rows[known]] = True
     return check_cold(found, "cold") if found.any() else None
 
 
@@ -285,7 +287,7 @@ def _of_lists(users: np.ndarray, lists: Sequence[Any], item_ids: np.ndarray, on_
     def describe(place: int) -> str:
         return f"histories: user {shown(users.tolist()[histories.user_of(place)])}: item {shown(names[place])}"
 
-    return refuse_or_skip(histories, on_unknown, describe)
+    return without_unknown(histories, on_unknown, describe, names, _DROPPING)
 
 
 def _items_of(items: Any, user: int | str) -> list[Any]:
@@ -311,5 +313,5 @@ def _of_table(histories: Any, item_ids: np.ndarray, names: tuple[str, str, str],
             "sorted by time_column"
         )
     return histories_of_table(
-        table, item_ids, user_column, item_column, timed, where="histories", on_unknown=on_unknown
+        table, item_ids, user_column, item_column, timed, where="histories", on_unknown=on_unknown, option=_DROPPING
     )

@@ -22,7 +22,7 @@ from sid_jax.data.catalogs.vectors import (
 from sid_jax.data.collaborative import cooccurrence_vectors, pair_counts
 from sid_jax.data.histories import Histories
 from sid_jax.data.history_files import in_catalog, read_interactions, read_sequences
-from sid_jax.data.id_lists import check_cold, read_item_list
+from sid_jax.data.id_lists import UNKNOWN_OPTION, check_cold, read_item_list
 from sid_jax.data.listing import ending, find_files
 from sid_jax.data.named_parts import add_behavior, add_parts
 from sid_jax.data.parts.vector_parts import VECTOR_ENDINGS
@@ -73,7 +73,8 @@ def load_vectors(
         check_finite(data.vectors, data.ids, data.source, data.layout)
     if data_config.cold_items:
         path = as_path(data_config.cold_items)
-        data = dataclasses.replace(data, cold=check_cold(read_item_list(path, data.ids), str(path)))
+        named = read_item_list(path, data.ids, data_config.on_unknown, UNKNOWN_OPTION)
+        data = dataclasses.replace(data, cold=check_cold(named, str(path)))
     if data_config.histories.source == "none":
         return data
     return with_histories(data, None, data_config, with_partners=with_partners, with_collaborative=with_collaborative)
@@ -114,6 +115,7 @@ def with_histories(
             where="config.data.histories",
             cache_dir=data_config.cache_dir,
             core=data_config.core,
+            on_unknown=data_config.on_unknown,
             path=data_config.path if settings.source == data_config.source else "",
         )
     weight, dimension = data_config.collaborative_weight, data_config.collaborative_dimension
@@ -135,7 +137,14 @@ def with_histories(
 
 
 def load_histories(
-    settings: ConfigDict, item_ids: np.ndarray, *, where: str, cache_dir: str, core: int, path: str = ""
+    settings: ConfigDict,
+    item_ids: np.ndarray,
+    *,
+    where: str,
+    cache_dir: str,
+    core: int,
+    on_unknown: str = "error",
+    path: str = "",
 ) -> Histories:
     """Returns the histories that settings name: `source`, `path`, and the columns of an interactions' table.
 
@@ -143,6 +152,7 @@ def load_histories(
       settings: the section of the config that has them, called `where`.
       item_ids: `[N]` ids of the catalog.
       cache_dir, core: as of `load_amazon`.
+      on_unknown: as of `known_items`.
       path: where a named catalog is, if `settings.path` does not say it.
 
     Raises:
@@ -151,16 +161,17 @@ def load_histories(
     path = settings.path or path
     if settings.source in MOVIELENS:
         films = load_movielens(path, cache_dir, movielens_size(settings.source))
-        return in_catalog(films.histories(), item_ids, f"{films.source}: film")
+        return in_catalog(films.histories(), item_ids, f"{films.source}: film", on_unknown, UNKNOWN_OPTION)
     if settings.source in AMAZON:
         products = load_amazon(settings.source, path, cache_dir, core=core)
-        return in_catalog(products.histories, item_ids, f"{products.source}: item")
+        return in_catalog(products.histories, item_ids, f"{products.source}: item", on_unknown, UNKNOWN_OPTION)
     if not settings.path:
         raise UserError(f"{where}.path is empty: pass --{where}.path=FILE with the users' histories")
     file = as_path(settings.path)
     if settings.source == "sequences":
-        return read_sequences(file, item_ids)
-    return read_interactions(file, item_ids, settings.user_column, settings.item_column, settings.time_column)
+        return read_sequences(file, item_ids, on_unknown=on_unknown, option=UNKNOWN_OPTION)
+    columns = settings.user_column, settings.item_column, settings.time_column
+    return read_interactions(file, item_ids, *columns, on_unknown=on_unknown, option=UNKNOWN_OPTION)
 
 
 def load_items(data_config: ConfigDict, resident_bytes: int | None) -> VectorSet:

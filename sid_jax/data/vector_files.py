@@ -28,7 +28,8 @@ from sid_jax.errors import UserError, shown
 
 _ROWS_A_BLOCK = 8192
 _MOST_NAMED = 5
-_DROPPING = "sid-jax train --config.data.on_bad_rows=drop, sid-jax export --on_bad_rows=drop"
+# What leaves bad rows out in the commands that have a config.
+_DROPPING = "--config.data.on_bad_rows=drop"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +45,9 @@ class _BadRow:
         return f"{self.path}: {bad_value(self.vector, self.row, self.item_id)}"
 
 
-def treat_bad_rows(parts: VectorParts, how: str, *, allow_empty: bool = False) -> tuple[VectorParts, LeftOut]:
+def treat_bad_rows(
+    parts: VectorParts, how: str, *, allow_empty: bool = False, option: str = _DROPPING
+) -> tuple[VectorParts, LeftOut]:
     """Does with rows that are not finite what the setting says, before anything else is done.
 
     Args:
@@ -53,6 +56,7 @@ def treat_bad_rows(parts: VectorParts, how: str, *, allow_empty: bool = False) -
         read twice. "drop" reads all rows, and returns the parts without the bad ones. "report" reads all rows, prints
         the bad ones, if there are any, as CSV, and refuses them.
       allow_empty: whether no row need be left.
+      option: what drops bad rows, as an error is to name it.
 
     Raises:
       UserError: if there are bad rows and they are to be reported, or no others; or if a row cannot be read.
@@ -60,19 +64,19 @@ def treat_bad_rows(parts: VectorParts, how: str, *, allow_empty: bool = False) -
     if how == "drop":
         return _without(parts, allow_empty)
     if how == "report":
-        _report(parts)
+        _report(parts, option)
     return parts, LeftOut()
 
 
-def refuse_bad_rows(parts: VectorParts) -> None:
-    """Raises UserError, naming the first bad row and how many there are; nothing if there are none."""
+def refuse_bad_rows(parts: VectorParts, option: str = _DROPPING) -> None:
+    """Raises UserError, naming the first bad row, how many there are and the option to drop them; nothing for none."""
     found = _bad_rows(parts)
     first = next(found, None)
     if first is not None:
         count = 1 + sum(1 for _ in found)
         raise UserError(
             f"{first}; NaN or infinite values are in {count} of {parts.num_rows} rows: mend them, or leave them out "
-            f"({_DROPPING})"
+            f"({option})"
         )
 
 
@@ -101,7 +105,7 @@ def _without(parts: VectorParts, allow_empty: bool) -> tuple[VectorParts, LeftOu
     return dataclasses.replace(parts, parts=kept), LeftOut(sum(map(len, left_out)), parts.num_rows, tuple(first))
 
 
-def _report(parts: VectorParts) -> None:
+def _report(parts: VectorParts, option: str) -> None:
     found = _bad_rows(parts)
     first = next(found, None)
     if first is None:
@@ -115,7 +119,7 @@ def _report(parts: VectorParts) -> None:
         writer.writerow([bad.path, bad.row, bad.item_id, len(columns), columns[0], value])
     raise UserError(
         f"NaN or infinite values are in {count} of {parts.num_rows} rows, which standard output lists: mend them, or "
-        f"leave them out ({_DROPPING})"
+        f"leave them out ({option})"
     )
 
 
@@ -129,6 +133,7 @@ def read_vector_files(
     resident_bytes: int | None = None,
     cache_dir: str = "",
     nan_rows: bool = False,
+    option: str = _DROPPING,
 ) -> VectorSet:
     """Reads N items and their vectors.
 
@@ -139,7 +144,7 @@ def read_vector_files(
     Args:
       path: files, folders or patterns, with commas between them; their kinds are those of `list_parts`.
       id_column, vector_column, ids_paths: as of `list_parts`.
-      on_bad_rows: as of `treat_bad_rows`.
+      on_bad_rows, option: as of `treat_bad_rows`.
       resident_bytes: the most that memory is to hold; None for all.
       cache_dir: as of `cache_folder`.
       nan_rows: whether rows of NaN throughout stay, as those of items that lack a part.
@@ -148,21 +153,21 @@ def read_vector_files(
       UserError: if a file is missing, damaged or of the wrong kind, two ids are the same, or a value is not finite.
     """
     parts = list_parts([path], id_column=id_column, vector_column=vector_column, ids_paths=ids_paths)
-    parts, left_out = treat_bad_rows(parts, on_bad_rows)
+    parts, left_out = treat_bad_rows(parts, on_bad_rows, option=option)
     if nan_rows:
-        rows, ids = _read(parts, nan_rows)
+        rows, ids = _read(parts, option, nan_rows)
         check_unique(ids, path)
         return VectorSet(ids=ids, vectors=rows, source=path)
     vectors = parts.mapped()
     if vectors is not None:
         if any(len(not_finite(block)) for _, block in in_blocks(vectors)):
-            refuse_bad_rows(parts)
+            refuse_bad_rows(parts, option)
         ids = _ids(parts)
     elif resident_bytes is None or _size_in_memory(parts) <= resident_bytes:
-        vectors, ids = _read(parts)
+        vectors, ids = _read(parts, option)
     else:
         file = cache_folder(cache_dir) / "vectors" / f"{_name(parts)}.npy"
-        ids = _ids(parts) if file.exists() else _write(parts, file)
+        ids = _ids(parts) if file.exists() else _write(parts, file, option)
         vectors = np.asarray(open_npy(file))
     check_unique(ids, f"{path}, without the rows left out" if left_out.num_rows else path)
     return VectorSet(ids=ids, vectors=vectors, source=path, left_out=left_out)
@@ -173,7 +178,7 @@ def _size_in_memory(parts: VectorParts) -> int:
     return 4 * parts.num_items * parts.num_features
 
 
-def _read(parts: VectorParts, nan_rows: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def _read(parts: VectorParts, option: str, nan_rows: bool = False) -> tuple[np.ndarray, np.ndarray]:
     try:
         vectors = np.empty((parts.num_items, parts.num_features), np.float32)
     except (MemoryError, ValueError) as error:
@@ -182,14 +187,14 @@ def _read(parts: VectorParts, nan_rows: bool = False) -> tuple[np.ndarray, np.nd
             "memory; if there are so many, set --config.train.resident_bytes"
         ) from error
     found, row = [], 0
-    for ids, block in _checked(parts, nan_rows):
+    for ids, block in _checked(parts, option, nan_rows):
         vectors[row : row + len(block)] = block
         found.append(ids)
         row += len(block)
     return vectors, _joined(found)
 
 
-def _write(parts: VectorParts, path: Path) -> np.ndarray:
+def _write(parts: VectorParts, path: Path, option: str) -> np.ndarray:
     """Writes the file, whole or not at all, and returns the ids."""
     # Several processes of one run may come here at the same time.
     found, partial = [], path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}")
@@ -198,7 +203,7 @@ def _write(parts: VectorParts, path: Path) -> np.ndarray:
         with partial.open("wb") as file:
             header = {"descr": "<f4", "fortran_order": False, "shape": (parts.num_items, parts.num_features)}
             np.lib.format.write_array_header_1_0(file, header)
-            for ids, block in _checked(parts):
+            for ids, block in _checked(parts, option):
                 file.write(np.ascontiguousarray(block, "<f4").data)
                 found.append(ids)
         partial.rename(path)
@@ -219,11 +224,11 @@ def _ids(parts: VectorParts) -> np.ndarray:
     return _joined([ids for number in range(len(parts.parts)) for ids in parts.ids(number, _ROWS_A_BLOCK)])
 
 
-def _checked(parts: VectorParts, nan_rows: bool = False) -> Iterator[tuple[pa.Array, np.ndarray]]:
+def _checked(parts: VectorParts, option: str, nan_rows: bool = False) -> Iterator[tuple[pa.Array, np.ndarray]]:
     for number in range(len(parts.parts)):
         for ids, vectors in parts.blocks(number, _ROWS_A_BLOCK):
             if len(not_finite(vectors[~np.isnan(vectors).all(axis=1)] if nan_rows else vectors)):
-                refuse_bad_rows(parts)
+                refuse_bad_rows(parts, option)
             yield ids, vectors
 
 

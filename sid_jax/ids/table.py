@@ -16,7 +16,7 @@ from typing import Any, overload
 import numpy as np
 import pyarrow as pa
 
-from sid_jax.data.id_lists import check_unique
+from sid_jax.data.id_lists import check_unique, likely_cause
 from sid_jax.errors import UserError
 from sid_jax.ids.convert import (
     Codes,
@@ -288,10 +288,12 @@ class IdTable:
         missing = np.flatnonzero(rows < 0)
         if len(missing):
             first = item_ids.tolist()[missing[0]]
+            unknown = [str(item_ids[row]) for row in missing[:1000].tolist()]
+            cause = likely_cause(unknown, rows[rows >= 0], self.item_ids)
             raise UserError(
                 f"{self.name}: {len(missing)} of the catalog's {len(item_ids)} items have no Semantic ID there, the "
-                f"first is {first!r}; make IDs for all items, or if items are numbered from elsewhere, add the "
-                "difference to the file's name, as in FILE.json+1"
+                f"first is {first!r}{cause and f' ({cause})'}; make IDs for all items, or if items are numbered from "
+                "elsewhere, add the difference to the file's name, as in FILE.json+1"
             )
         return self.take(rows).replace(item_ids=item_ids, check=False)
 

@@ -56,6 +56,12 @@ _DATA: Declaration = {
         5, "amazon: users and items with fewer interactions are left out of the catalog.", range=NOT_NEGATIVE
     ),
     "min_interactions": Setting(5, "Users with fewer interactions are left out.", range=(3, float("inf"))),
+    "on_unknown": Setting(
+        "error",
+        "What is done with items of histories and of `data.cold_items` that are not in the catalog. error: refused, "
+        "with the likely cause. drop: left out, with a warning that counts them.",
+        choices=("error", "drop"),
+    ),
     "cold_items": Setting(
         "",
         "A text file of item ids, one a line, that are kept out of everything that is trained on or read, and are "

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sid_jax.data.id_lists import likely_cause
 from sid_jax.errors import UserError
 from sid_jax.messages import LOGGER
 from sid_jax.recommend.artifact import TrainedRecommender
@@ -17,7 +18,7 @@ from sid_jax.recommend.config import EXPLAINED, GENERATIVE, WITH_COLD_SLOTS
 
 # Histories in a compiled call. Fewer are padded to the next of these, more are divided into calls of the last.
 _SIZES = (1, 16, 256)
-ON_UNKNOWN = ("skip", "error")
+ON_UNKNOWN = ("skip", "drop", "error")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,9 +166,12 @@ class Server:
     def _rows(self, history: Any, on_unknown: str) -> np.ndarray:
         found = [self._row_of.get(str(item), -1) for item in history]
         if on_unknown == "error" and -1 in found:
+            rows, names = np.array(found), list(history)
+            unknown = [str(name) for name, row in zip(names, found, strict=True) if row < 0]
+            cause = likely_cause(unknown, rows[rows >= 0], self._candidates.table.item_ids)
             raise UserError(
-                f"the item {list(history)[found.index(-1)]!r} is not in the ID table; leave it out, or pass "
-                "on_unknown='skip'"
+                f"the item {names[found.index(-1)]!r} is not in the ID table; "
+                + (cause or "leave it out, or pass on_unknown='skip'")
             )
         rows = np.array(found, np.int32)
         return rows[rows >= 0]

@@ -30,6 +30,7 @@ FREE_TO_CHANGE = (
     "data.ids_path",
     "data.cold_items",
     "data.on_bad_rows",
+    "data.on_unknown",
     "data.cache_dir",
     "data.histories.path",
     "ids.unique",

@@ -27,7 +27,7 @@ def quantizer_config(config: ConfigDict) -> ConfigDict:
     settings.seed = config.seed
     share_catalog(settings.data, config.data)
     if config.data.cold_items:
-        settings.data.cold_items = config.data.cold_items
+        settings.data.cold_items, settings.data.on_unknown = config.data.cold_items, config.data.on_unknown
     return settings
 
 

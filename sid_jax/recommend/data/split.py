@@ -163,7 +163,12 @@ def draw_cold_items(config: ConfigDict, amount: float) -> int:
     item_ids = _catalog(config)
     histories = keep_active(
         load_histories(
-            config.data, item_ids, where="config.data", cache_dir=config.data.cache_dir, core=config.data.core
+            config.data,
+            item_ids,
+            where="config.data",
+            cache_dir=config.data.cache_dir,
+            core=config.data.core,
+            on_unknown=config.data.on_unknown,
         ),
         config.data.min_interactions,
     )

@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sid_jax.data.histories import Histories, item_counts, keep_active
-from sid_jax.data.id_lists import read_item_list
+from sid_jax.data.id_lists import UNKNOWN_OPTION, read_item_list
 from sid_jax.data.load import load_histories, load_vectors
 from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.ids.table import IdTable
@@ -118,7 +118,12 @@ def load_ids(config: ConfigDict, trained_ids: Path | None = None, *, catalog: np
 def load_split(config: ConfigDict, item_ids: np.ndarray) -> Split:
     """Returns the histories of `config.data` over the catalog `[N]`, divided."""
     histories = load_histories(
-        config.data, item_ids, where="config.data", cache_dir=config.data.cache_dir, core=config.data.core
+        config.data,
+        item_ids,
+        where="config.data",
+        cache_dir=config.data.cache_dir,
+        core=config.data.core,
+        on_unknown=config.data.on_unknown,
     )
     return divide(config, histories)
 
@@ -131,7 +136,10 @@ def divide(config: ConfigDict, histories: Histories) -> Split:
     """
     histories = keep_active(histories, config.data.min_interactions)
     cold = config.data.cold_items
-    split = leave_one_out(histories, read_item_list(as_path(cold), histories.item_ids) if cold else None)
+    on_unknown = config.data.on_unknown
+    split = leave_one_out(
+        histories, read_item_list(as_path(cold), histories.item_ids, on_unknown, UNKNOWN_OPTION) if cold else None
+    )
     if config.eval.exclude_seen:
         refuse_seen_targets(split)
     return split

@@ -38,8 +38,10 @@ from sid_jax.training.workdir import claimed_workdir
 _FREE_TO_CHANGE = (
     "ids",
     "data.path",
+    "data.on_unknown",
     "data.cache_dir",
     "quantizer.data.path",
+    "quantizer.data.on_unknown",
     "quantizer.data.ids_path",
     "quantizer.data.histories.path",
     "quantizer.data.cache_dir",

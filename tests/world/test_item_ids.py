@@ -1,0 +1,136 @@
+"""Item ids that do not match, for whatever reason: the cause is told, and nothing matches that is not the same item."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sid_jax.append.run import append
+from sid_jax.data.history_files import read_interactions, read_sequences
+from sid_jax.data.id_lists import read_item_list
+from sid_jax.data.inputs import as_histories
+from sid_jax.errors import UserError
+from sid_jax.evaluate import evaluate_ids
+from sid_jax.export.artifact import load_export
+from sid_jax.ids.table import IdTable
+from sid_jax.messages import Messages
+from tests.append.conftest import made_vectors, make_export, write_vectors
+
+SILENT = Messages.silent()
+PADDED = [f"{number:06}" for number in range(40, 50)]
+NUMBERS = np.arange(10)
+
+
+@pytest.fixture(scope="module")
+def padded(tmp_path_factory):
+    """An export of items with zero-padded text ids."""
+    return make_export(tmp_path_factory.mktemp("padded") / "v1", PADDED, made_vectors(range(10)))
+
+
+def test_whole_numbers_are_not_appended_to_zero_padded_text(padded, tmp_path):
+    new = write_vectors(tmp_path / "new.parquet", range(40, 50), made_vectors(range(10)))
+    with pytest.raises(UserError, match="ids are whole numbers, such as 40, .* are text, such as '000040'"):
+        append(padded, tmp_path / "v2", [new], messages=SILENT)
+    assert not (tmp_path / "v2").exists()
+
+
+def test_whole_numbers_are_appended_to_text_that_is_written_as_they_are(tmp_path):
+    make_export(tmp_path / "v1", [str(number) for number in range(10)], made_vectors(range(10)))
+    new = write_vectors(tmp_path / "new.parquet", [9, 10], made_vectors([9, 10]))
+    append(tmp_path / "v1", tmp_path / "v2", [new], messages=SILENT)
+    assert load_export(tmp_path / "v2").table.item_ids.tolist() == [str(number) for number in range(11)]
+
+
+@pytest.mark.parametrize(
+    ("given", "catalog", "words"),
+    [
+        (["49", "48"], np.array(PADDED, object), "'49' differs from '000049' by leading zeros"),
+        (["007", "1"], NUMBERS, "'007' differs from 7 by leading zeros"),
+        (["1.0", "2.0"], NUMBERS, "'1.0' differs from 1 by a decimal point"),
+        (["A", "b"], np.array(["a", "b"], object), "'A' differs from 'a' by blanks or capitals"),
+        (["10", "1", "2"], NUMBERS, "numbered from 1, and the catalog from 0, .* leave nothing out"),
+        (["0", "1", "2"], np.arange(1, 11), "numbered from 0, and the catalog from 1, .* leave nothing out"),
+        (["B07", "B08"], NUMBERS, "none is, .* of another kind, text here and numbers there"),
+        (["x", "1", "2"], NUMBERS, r"1 of 3 items are not: leave them out \(on_unknown=\"drop\"\), or add them"),
+        # Whoever names the first item too counts as the catalog does.
+        (["10", "0", "1"], NUMBERS, "leave them out"),
+    ],
+    ids=[
+        "zero_padding",
+        "zero_padding_of_text",
+        "decimals",
+        "capitals",
+        "from_1",
+        "from_0",
+        "all_unknown",
+        "few",
+        "last",
+    ],  # fmt: skip
+)
+def test_causes_of_unknown_ids_are_told_apart(given, catalog, words):
+    with pytest.raises(UserError, match=words):
+        as_histories([given], catalog)
+
+
+def test_every_reader_tells_the_cause_and_drops_if_asked(padded, tmp_path, caplog):
+    ids = np.array(PADDED, object)
+    sequences, table, listed = tmp_path / "s.txt", tmp_path / "i.csv", tmp_path / "ids.txt"
+
+    def write(*items):
+        sequences.write_text("u " + " ".join(items))
+        table.write_text("user,item,time\n" + "".join(f"u,{item},{n}\n" for n, item in enumerate(items)))
+        listed.write_text("\n".join(items))
+
+    readers = (
+        lambda **how: read_sequences(sequences, ids, **how),
+        lambda **how: read_interactions(table, ids, "user", "item", "time", **how),
+        lambda **how: as_histories({"u": sequences.read_text().split()[1:]}, ids, **how),
+        lambda **how: read_item_list(listed, ids, **how),
+        lambda **how: append(padded, tmp_path / "v2", removed=listed, messages=SILENT, **how),
+        lambda **how: evaluate_ids(str(padded), histories=str(sequences), holdout=0, messages=SILENT, **how),
+    )
+    for read in readers:
+        write("49", "000041", "42")
+        with pytest.raises(UserError, match="'49' differs from '000049' by leading zeros"):
+            read()
+        write("x", "000041", "000042", "000043")
+        for how in ("drop", "skip"):
+            caplog.clear()
+            found = read(on_unknown=how)
+            assert "'x'" in caplog.text, read
+            if how == "drop" and hasattr(found, "num_unknown"):
+                assert found.num_unknown == 1 and found.items.tolist() == [1, 2, 3]
+            if isinstance(found, np.ndarray):
+                assert np.flatnonzero(found).tolist() == [1, 2, 3]
+            (tmp_path / "v2").exists() and (tmp_path / "v2").rename(tmp_path / how)
+        write("x", "y")
+        if read is not readers[4]:
+            with pytest.raises(UserError, match="none is, so they seem to be ids of another kind"):
+                read(on_unknown="drop")
+    assert load_export(tmp_path / "drop").table.item_ids.tolist() == ["000040", *PADDED[4:]]
+
+
+def test_lists_of_ids_may_have_blanks_and_other_line_ends(padded, tmp_path):
+    (tmp_path / "ids.txt").write_bytes(b"\xef\xbb\xbf 000041\r\n000042 \r\n\t000043\r\n\r\n")
+    named = read_item_list(tmp_path / "ids.txt", np.array(PADDED, object))
+    assert np.flatnonzero(named).tolist() == [1, 2, 3]
+    append(padded, tmp_path / "v2", removed=tmp_path / "ids.txt", messages=SILENT)
+    assert load_export(tmp_path / "v2").table.item_ids.tolist() == ["000040", *PADDED[4:]]
+
+
+def test_ids_for_another_catalog_are_refused_with_the_cause():
+    table = IdTable(NUMBERS, np.arange(20).reshape(10, 2) % 10, shared=True)
+    with pytest.raises(UserError, match=r"numbered from 1, and the catalog from 0.*FILE.json\+1"):
+        table.align(np.arange(1, 11))
+
+
+def test_bad_rows_and_unknown_items_are_dropped_in_evaluate(padded, tmp_path, caplog):
+    vectors = made_vectors(range(11))
+    vectors[3] = np.nan
+    path = write_vectors(tmp_path / "items.parquet", [*PADDED, "x"], vectors)
+    with pytest.raises(UserError, match=r"leave them out \(--on_bad_rows=drop\)$"):
+        evaluate_ids(str(padded), vectors=path, messages=SILENT)
+    with pytest.raises(UserError, match="the first is 'x'"):
+        evaluate_ids(str(padded), vectors=path, on_bad_rows="drop", messages=SILENT)
+    figures = evaluate_ids(str(padded), vectors=path, on_bad_rows="drop", on_unknown="drop", messages=SILENT)
+    assert figures["num_items"] == 9 and "1 of 11 rows" in caplog.text and "1 of 10 items" in caplog.text
