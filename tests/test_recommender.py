@@ -360,7 +360,7 @@ def test_what_cannot_be_explained_is_said(scored, fitted):
         fitted.explain(["sku-3"], "sku-4")
     with pytest.raises(UserError, match="no item of the history"):
         scored.explain(["gone"], "sku-4")
-    with pytest.raises(UserError, match="'gone' is not among"):
+    with pytest.raises(UserError, match="'gone' cannot be recommended"):
         scored.explain(["sku-3"], "gone")
 
 
