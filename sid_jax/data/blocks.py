@@ -81,6 +81,12 @@ def not_finite(vectors: np.ndarray, layout: Layout | None = None) -> np.ndarray:
     return np.flatnonzero(~good.all(axis=1))
 
 
+def zero_rows(vectors: np.ndarray) -> np.ndarray:
+    """Returns which rows of `[N, D]`, which may lie in a file, are 0 throughout."""
+    found = [start + np.flatnonzero(~block.any(axis=1)) for start, block in in_blocks(vectors)]
+    return np.concatenate(found or [np.empty(0, np.int64)])
+
+
 def bad_value(vector: np.ndarray, row: int, item_id: object) -> str:
     """Says where a vector `[D]` is not finite, in words."""
     named = f"row {row} (counted from 0, id {shown(item_id)})"

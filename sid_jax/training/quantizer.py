@@ -14,9 +14,10 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from sid_jax.config import check_config, default_config
+from sid_jax.data.blocks import zero_rows
 from sid_jax.data.load import load_corpus
 from sid_jax.data.vector_set import VectorSet
-from sid_jax.errors import UserError
+from sid_jax.errors import UserError, shown
 from sid_jax.messages import Messages
 from sid_jax.metrics.codes import max_distinct_rate, perplexity_of_counts, usage_of_counts
 from sid_jax.metrics.crowding import crowding_line
@@ -105,6 +106,7 @@ def train_quantizer(
         )
     if data.left_out.num_rows:
         messages.line(str(data.left_out))
+    _warn_of_zeros(data, messages)
     job = _QuantizerJob(config, trained, most, mesh)
     _warn_of_noise_at_the_end(job.recipe, messages)
     with claim, open_checkpoints(workdir, config.train) as checkpoints:
@@ -209,6 +211,16 @@ def _max_distinct_rate(data: VectorSet) -> float:
             "see whether this is the file, and the column, of vectors"
         )
     return most
+
+
+def _warn_of_zeros(data: VectorSet, messages: Messages) -> None:
+    rows = zero_rows(data.vectors)
+    if len(rows):
+        item = shown(data.ids[rows[:1]].tolist()[0])
+        messages.line(
+            f"Warning: {len(rows):,} of {len(data.ids):,} vectors are 0 throughout, the first in row {rows[0]} "
+            f"(counted from 0, id {item}): they get IDs as items do; leave them out if they are padding"
+        )
 
 
 def _warn_of_noise_at_the_end(recipe: Recipe, messages: Messages) -> None:

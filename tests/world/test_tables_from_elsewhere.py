@@ -1,6 +1,7 @@
 """Tables of vectors as pandas, polars, Spark, BigQuery and databases write them."""
 
 import decimal
+import io
 import uuid
 
 import numpy as np
@@ -8,14 +9,18 @@ import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from sid_jax.data.histories import Histories
 from sid_jax.data.history_files import read_interactions
 from sid_jax.data.load import load_vectors
 from sid_jax.data.part_columns import columns_of_part
 from sid_jax.data.parts.vector_parts import list_parts
+from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
+from sid_jax.messages import Messages
 from sid_jax.presets import preset
+from sid_jax.training.quantizer import _warn_of_zeros
 
 VECTORS = np.arange(12, dtype=np.float32).reshape(4, 3) / 8
 LISTS = pa.array(list(VECTORS))
@@ -164,3 +169,13 @@ def test_ids_that_pandas_saved_as_objects_are_refused_with_what_to_do(tmp_path):
     np.save(tmp_path / "ids.npy", np.array(TEXTS, object), allow_pickle=True)
     with pytest.raises(UserError, match=r"save it anew as np.save\(path, array.astype\(str\)\)"):
         read(tmp_path / "items.npy", ids_path=str(tmp_path / "ids.npy"))
+
+
+def test_rows_of_padding_are_told_of():
+    vectors = np.concatenate([np.zeros((1, 3), np.float32), VECTORS + 1, np.zeros((1, 3), np.float32)])
+    told = Console(file=io.StringIO(), width=200)
+    _warn_of_zeros(VectorSet(np.arange(6) + 7, vectors), Messages.to_console(told))
+    assert "2 of 6 vectors are 0 throughout, the first in row 0 (counted from 0, id 7)" in told.file.getvalue()
+    silent = Console(file=io.StringIO())
+    _warn_of_zeros(VectorSet(np.arange(4), VECTORS + 1), Messages.to_console(silent))
+    assert not silent.file.getvalue()
