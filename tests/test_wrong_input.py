@@ -245,6 +245,8 @@ def test_files_to_export(made, tmp_path, mistake, name):
             file("a.parquet", lambda path: write_parquet(path, [*NAMES[:5], "i1"], VECTORS[:6])),
             "id 'i1' is in row 1 and again in row 5 of all rows of --input",
         ),
+        # Of the options that leave rows out, the one of this command.
+        "NaN": (*WRONG_FILES["NaN"][:2], "leave them out (--on_bad_rows=drop)"),
         "ragged row groups": (
             parquet(["a", "b"], [[1.0] * 12, [3.0]], row_group_size=1),
             "row 1 (counted from 0, id 'b') holds no vector of 12 values",
