@@ -132,7 +132,9 @@ def test_the_output_of_a_spark_job_is_read_as_histories(tmp_path):
         histories = read_histories(str(name), ITEMS, COLUMNS)
         assert histories.user_ids.tolist() == ["ann", "bob"] and histories.items.tolist() == [2, 0, 1, 3]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"empty: no such file; give \.parquet, \.csv files, or a folder"):
+    with pytest.raises(
+        UserError, match=r"empty: no such file; give \.parquet, \.feather, \.arrow, \.csv files, or a folder"
+    ):
         read_histories(tmp_path / "empty", ITEMS, COLUMNS)
 
 
