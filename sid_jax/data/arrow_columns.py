@@ -25,7 +25,7 @@ def plain_ids(column: pa.ChunkedArray, where: str, *, first_row: int = 0) -> pa.
     Raises:
       UserError: if an id is null or no UTF-8, or the column holds something else.
     """
-    column = _plain(column, where, first_row)
+    column = integers_or_text(column, where, first_row)
     if pa.types.is_integer(column.type):
         try:
             return column.cast(pa.int64()).combine_chunks()
@@ -41,12 +41,16 @@ def plain_ids(column: pa.ChunkedArray, where: str, *, first_row: int = 0) -> pa.
     return column.cast(pa.string()).combine_chunks()
 
 
-def _plain(column: pa.ChunkedArray, where: str, first_row: int = 0) -> pa.ChunkedArray:
-    """Returns ids as integers or text of one of Arrow's types for it, without nulls."""
+def integers_or_text(column: pa.ChunkedArray, where: str, first_row: int = 0) -> pa.ChunkedArray:
+    """Returns ids as integers or text of one of Arrow's types for it; the one list of types that ids may have.
+
+    Raises:
+      UserError: if an id is null, or the column holds something else.
+    """
     refuse_nulls(column, where, first_row)
     kind = column.type
     if pa.types.is_dictionary(kind):  # Which may have a null among its categories, or some that no row has.
-        return _plain(_decoded(column), where, first_row)
+        return integers_or_text(_decoded(column), where, first_row)
     if isinstance(kind, pa.UuidType):
         return pa.chunked_array([pa.array([str(each.as_py()) for each in column], pa.string())])
     try:
@@ -74,7 +78,7 @@ def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def encoded_ids(column: pa.ChunkedArray, where: str) -> tuple[np.ndarray, np.ndarray]:
     """Returns `[T]` which id is in each row, and the distinct ids, int64 or object (str), as they first occur."""
-    encoded = _plain(column, where).dictionary_encode().combine_chunks()
+    encoded = integers_or_text(column, where).dictionary_encode().combine_chunks()
     return encoded.indices.to_numpy(), ids_from_arrow(pa.chunked_array([encoded.dictionary]), where)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sid_jax.data.arrow_columns import integers_or_text
 from sid_jax.errors import UserError
 
 # A Semantic ID or a prefix of one: numbers, or text such as "12-4-91-0".
@@ -23,19 +24,16 @@ def arrow_ids(item_ids: Any) -> pa.ChunkedArray:
     """Returns item ids `[N]`, integers or text in whatever container, as int64 or string.
 
     Raises:
-      UserError: if they are neither.
+      UserError: if they are neither, or one is null.
     """
     try:
         ids = item_ids if isinstance(item_ids, (pa.Array, pa.ChunkedArray)) else pa.array(item_ids)
         ids = pa.chunked_array([ids]) if isinstance(ids, pa.Array) else ids
-        if pa.types.is_dictionary(ids.type):
-            ids = ids.cast(ids.type.value_type)
         if not len(ids) and pa.types.is_null(ids.type):
             return ids.cast(pa.string())
-        if pa.types.is_integer(ids.type):
-            return ids.cast(pa.int64())
-        if is_text(ids.type):
-            return ids.cast(pa.string())
+        if not pa.types.is_floating(ids.type):
+            ids = integers_or_text(ids, "item ids")
+            return ids.cast(pa.int64() if pa.types.is_integer(ids.type) else pa.string())
     except pa.ArrowException as error:
         raise UserError(f"item ids must be all whole numbers or all text ({' '.join(str(error).split())})") from error
     raise UserError(f"item ids must be all whole numbers or all text, not {ids.type}")

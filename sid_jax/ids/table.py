@@ -91,7 +91,7 @@ class IdTable:
             name, or no one type fits a column.
         """
         # NumPy would turn an Arrow column into an array to count its dimensions, which imports pandas.
-        flat = isinstance(item_ids, pa.ChunkedArray) or np.ndim(item_ids) == 1
+        flat = isinstance(item_ids, (pa.Array, pa.ChunkedArray)) or np.ndim(item_ids) == 1
         if semantic_ids.ndim != 2 or len(item_ids) != len(semantic_ids) or not flat:
             raise ValueError(
                 f"item_ids must be [N] and semantic_ids [N, L], not {np.shape(item_ids)} and {semantic_ids.shape}"

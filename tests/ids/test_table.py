@@ -368,3 +368,12 @@ def test_wrong_arguments_are_refused_in_one_line(use):
     with pytest.raises(UserError) as error:
         use(table)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [pa.string_view(), pa.binary(), pa.large_string()])
+def test_items_are_named_by_text_of_any_of_arrows_types(kind):
+    ids = pa.array(["a", "b", "c"]).cast(kind)
+    for named in (ids, pa.DictionaryArray.from_arrays(pa.array([2, 0, 1]), pa.array(["b", "c", "a"]).cast(kind))):
+        table = IdTable(named, SEMANTIC_IDS)
+        assert table.item_ids.tolist() == ["a", "b", "c"]
+        assert table.semantic_id(pa.array(["c"]).cast(kind)).tolist() == [SEMANTIC_IDS[2].tolist()]
