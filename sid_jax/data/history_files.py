@@ -62,7 +62,7 @@ def read_interactions(
     on_unknown: str = "error",
     option: str = "",
 ) -> Histories:
-    """Reads .parquet or .csv files with a row for each interaction, in any order; else as `histories_of_table`.
+    """Reads files of tables with a row for each interaction, in any order; else as `histories_of_table`.
 
     Ids in a .csv file are strings. Raises UserError also if the file cannot be read or lacks a column.
     """
@@ -81,7 +81,7 @@ def read_histories(
     on_unknown: str = "error",
     option: str = "",
 ) -> Histories:
-    """Reads interactions from .parquet or .csv files or a folder of them, and otherwise sequences from a text file."""
+    """Reads interactions from files of tables or a folder of them, and otherwise sequences from a text file."""
     path = as_path(text)
     if path.suffix in TABLE_ENDINGS or path.is_dir():
         return read_interactions(path, item_ids, *columns, on_unknown=on_unknown, option=option)

@@ -141,6 +141,22 @@ def _examples(histories: Histories, known: Histories, back: int) -> EvaluationEx
     return EvaluationExamples(known.keep_users(asked), targets, left_out=int((~asked).sum()))
 
 
+def configured_histories(config: ConfigDict, item_ids: np.ndarray) -> Histories:
+    """Returns all histories of `config.data` over the catalog `[N]`.
+
+    Raises:
+      UserError: if they cannot be used.
+    """
+    return load_histories(
+        config.data,
+        item_ids,
+        where="config.data",
+        cache_dir=config.data.cache_dir,
+        core=config.data.core,
+        on_unknown=config.data.on_unknown,
+    )
+
+
 def draw_cold_items(config: ConfigDict, amount: float) -> int:
     """Writes cold items, to be kept out of all training, into the file `config.data.cold_items`, one id a line.
 
@@ -161,17 +177,7 @@ def draw_cold_items(config: ConfigDict, amount: float) -> int:
         raise UserError("--draw_cold needs a file to write to: --config.data.cold_items=cold.txt")
     path = file_to_write(config.data.cold_items)
     item_ids = _catalog(config)
-    histories = keep_active(
-        load_histories(
-            config.data,
-            item_ids,
-            where="config.data",
-            cache_dir=config.data.cache_dir,
-            core=config.data.core,
-            on_unknown=config.data.on_unknown,
-        ),
-        config.data.min_interactions,
-    )
+    histories = keep_active(configured_histories(config, item_ids), config.data.min_interactions)
     cold = choose_cold_items(histories, amount, config.seed)
     try:
         # Refused where it is there, so that nobody's list is lost.

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from sid_jax.data.histories import Histories, item_counts, keep_active
 from sid_jax.data.id_lists import UNKNOWN_OPTION, read_item_list
-from sid_jax.data.load import load_histories, load_vectors
+from sid_jax.data.load import load_vectors
 from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.ids.table import IdTable
 from sid_jax.ids.trie import Trie
@@ -22,7 +22,7 @@ from sid_jax.recommend.data.candidates import Candidates
 from sid_jax.recommend.data.content import content_of
 from sid_jax.recommend.data.id_makers import make_ids
 from sid_jax.recommend.data.quantizer import quantizer_config
-from sid_jax.recommend.data.split import Split, leave_one_out, refuse_seen_targets
+from sid_jax.recommend.data.split import Split, configured_histories, leave_one_out, refuse_seen_targets
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -117,15 +117,7 @@ def load_ids(config: ConfigDict, trained_ids: Path | None = None, *, catalog: np
 
 def load_split(config: ConfigDict, item_ids: np.ndarray) -> Split:
     """Returns the histories of `config.data` over the catalog `[N]`, divided."""
-    histories = load_histories(
-        config.data,
-        item_ids,
-        where="config.data",
-        cache_dir=config.data.cache_dir,
-        core=config.data.core,
-        on_unknown=config.data.on_unknown,
-    )
-    return divide(config, histories)
+    return divide(config, configured_histories(config, item_ids))
 
 
 def divide(config: ConfigDict, histories: Histories) -> Split:
