@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections import Counter
 from collections.abc import Iterator
 
@@ -96,6 +96,12 @@ def _distances(left_over: np.ndarray, codebook: np.ndarray) -> np.ndarray:
 
 def _following(own: tuple[int, ...], first: int, sizes: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
     """Yields all tuples under a first code, from the own later codes on in numerical order and round again."""
-    every = list(itertools.islice(itertools.product(*map(range, sizes[1:])), 2**20))
-    start = every.index(own[1:]) if own[1:] in every else 0
-    yield from ((first, *rest) for rest in every[start:] + every[:start])
+    total, start = math.prod(sizes[1:]), 0
+    for code, size in zip(own[1:], sizes[1:], strict=True):
+        start = start * size + code
+    for step in range(total):
+        number, codes = (start + step) % total, []
+        for size in reversed(sizes[1:]):
+            number, code = divmod(number, size)
+            codes.append(code)
+        yield (first, *reversed(codes))

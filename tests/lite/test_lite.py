@@ -1,5 +1,6 @@
 """An export read with NumPy alone: the same codes, the same look-ups, the same free IDs."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from sid_jax import SemanticIdTokenizer, lite, load
 from sid_jax.data.layout import ItemPart, Layout
 from sid_jax.export.encoder import Encoder
 from sid_jax.export.weights import write_model
+from sid_jax.lite.free_ids import _following
 from sid_jax.lite.safetensors import read_safetensors
 from sid_jax.models.rqvae import RQVAE
 
@@ -99,6 +101,14 @@ def test_a_free_id_is_what_an_append_gives(fitted):
         assert found == appended.table.semantic_id("new")
         moved += found != tuple(read.encode(vector).tolist())
     assert moved > 3
+
+
+def test_places_that_follow_come_once_each_and_round_again():
+    every = list(itertools.product([2], range(3), range(4), range(2)))
+    own = every.index((2, 1, 3, 0))
+    assert list(_following((0, 1, 3, 0), 2, (5, 3, 4, 2))) == every[own:] + every[:own]
+    # Of however many there are, no more are made than are asked for.
+    assert next(_following((0, *[65_535] * 7), 1, (65_536,) * 8)) == (1, *[65_535] * 7)
 
 
 def test_it_needs_neither_jax_nor_sid_jax(fitted, tmp_path):
