@@ -277,20 +277,24 @@ class SemanticIdTokenizer:
             histories = as_histories(histories, table.item_ids)
         return measure(table, vectors, model=self.model, labels=labels, histories=histories)
 
-    def save(self, folder: str | Path, *, report: bool = False) -> Path:
+    def save(self, folder: str | Path, *, report: bool = False, onnx: bool = False, stablehlo: bool = False) -> Path:
         """Writes the export: ID table, codebooks, trie and manifest. `sid_jax.load` reads it.
 
         Args:
           folder: Must not exist, or be empty. It appears whole or not at all.
           report: Whether to write `report.html` as well.
+          onnx: Whether to write the encoder as `encoder.onnx` as well, for ONNX Runtime. A tokenizer that was loaded
+            with such a file writes it in any case.
+          stablehlo: The same for `encoder.stablehlo`, for JAX on CPU, CUDA or TPU.
 
         Returns:
           The folder.
 
         Raises:
-          UserError: If the folder is taken or cannot be written.
+          UserError: If the folder is taken or cannot be written, or the package `onnx` is not installed.
         """
         from sid_jax.export.artifact import write_export
+        from sid_jax.export.programs import chosen_programs
 
         out, finish = as_path(folder), None
         if report:
@@ -298,7 +302,8 @@ class SemanticIdTokenizer:
             from sid_jax.report.run import report_of
 
             finish = report_of(out, Messages.to_logging())
-        write_export(self.export, out, records=self._records, finish=finish)
+        programs = chosen_programs(onnx=onnx, stablehlo=stablehlo)
+        write_export(self.export, out, records=self._records, programs=programs, finish=finish)
         return out
 
     def __repr__(self) -> str:

@@ -26,6 +26,7 @@ from sid_jax.errors import UserError
 from sid_jax.export.artifact import Export, write_files
 from sid_jax.export.atomic import partial_folder, publish
 from sid_jax.export.manifest import content_of, semantic_ids_section
+from sid_jax.export.programs import check_programs
 from sid_jax.export.retry import REQUEST, Finish, earlier_request, is_the_same, request_digest
 from sid_jax.export.weights import model_hash, model_info
 from sid_jax.ids.convert import arrow_ids
@@ -95,6 +96,7 @@ def append(
     step: int | None = None,
     unique: str | None = None,
     on_bad_rows: str | None = None,
+    programs: Collection[str] = (),
     finish: Finish | None = None,
     messages: Messages | None = None,
 ) -> None:
@@ -113,18 +115,22 @@ def append(
       step: of its checkpoint; None for the export's.
       unique: the scheme, if it is to be compared with the export's.
       on_bad_rows: as of `sid_jax.data.vector_files.treat_bad_rows`; None for what the export's config says.
+      programs: what the encoder is written as besides, and besides those that the export has; see
+        `sid_jax.export.programs`.
       finish: as of `sid_jax.export.artifact.write_export`; of a version that is there already too.
       messages: where to say what was done; standard output if None.
 
     Raises:
       UserError: if the export is damaged or of another model or scheme, if an input cannot be used, if there are not
-        enough free IDs, or `out` cannot be written.
+        enough free IDs, or `out` or a program cannot be written.
     """
     messages, policy = messages or Messages.to_console(), Policy(reuse_removed, on_known, on_returned, on_unknown)
     earlier = earlier_request(out)
     if not inputs and removed is None:
         raise UserError("--append_to needs new items, --input=FILES, or items that leave, --remove=FILE")
     published = read_published(export)
+    had = published.export.programs
+    programs = check_programs({*had, *programs})
     if unique not in (None, published.scheme):
         raise UserError(
             f"{export} makes IDs unique by {published.scheme!r}: to append by {unique!r} would mix IDs of two kinds; "
@@ -145,13 +151,13 @@ def append(
         scratch = folder / "scratch"
         scratch.mkdir()
         batch = batch_of_files(parts, model, published.ids, scratch)
-        request = _request(published, batch, leaving, policy)
+        request = _request(published, batch, leaving, policy, [name for name in programs if name not in had])
         if is_the_same(out, earlier, request, finish, messages):
             return
         data = {"source": ", ".join(inputs), "num_left_out": left_out.num_rows}
         made = _next_export(published, batch, leaving, str(removed), data, policy, request)
         shutil.rmtree(scratch)
-        write_files(made, folder)
+        write_files(made, folder, programs=programs)
         if finish is not None:
             finish(folder)
         publish(folder, out)
@@ -159,7 +165,9 @@ def append(
         messages.line(line)
 
 
-def _request(published: Published, batch: Batch, leaving: pa.ChunkedArray, policy: Policy) -> str:
+def _request(
+    published: Published, batch: Batch, leaving: pa.ChunkedArray, policy: Policy, programs: Sequence[str] = ()
+) -> str:
     """Returns what the version is a function of, whatever the order of rows and files."""
     parent = published.lineage()["manifest_sha256"] or published.export.table.fingerprint()
     blocks = (batch.vectors[np.arange(first, min(first + _ROWS, len(batch)))] for first in range(0, len(batch), _ROWS))
@@ -167,7 +175,7 @@ def _request(published: Published, batch: Batch, leaving: pa.ChunkedArray, polic
     columns = batch.columns(published.items.columns.schema)
     left = pc.unique(leaving) if len(leaving) else leaving
     gone = pa.chunked_array([pc.take(left, pc.sort_indices(left))], published.kind) if len(leaving) else leaving
-    return request_digest(parent, dataclasses.asdict(policy), batch.ids, vectors, columns, gone)
+    return request_digest(parent, dataclasses.asdict(policy), batch.ids, vectors, columns, gone, *programs)
 
 
 def _next_export(
@@ -208,6 +216,7 @@ def _next_export(
         former=_with_versions(version.former, MOVED_IN, version.moved_in) if len(version.former) else None,
         measured={name: before.measured[name] for name in ("training",) if name in before.measured},
         rows_a_file=before.rows_a_file,
+        programs=before.programs,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from sid_jax.export.atomic import atomic_folder
 from sid_jax.export.encoder import ITEMS_A_CALL, encode_vectors
 from sid_jax.export.id_tables import read_id_table
 from sid_jax.export.manifest import semantic_ids_section, write_manifest, write_measured
+from sid_jax.export.programs import check_programs, model_files
 from sid_jax.export.retry import REQUEST, Finish, earlier_request, is_the_same, request_digest
 from sid_jax.export.weights import model_hash, model_info, write_model
 from sid_jax.ids.convert import common_rows
@@ -56,6 +57,7 @@ def export_files(
     unique: str | None = None,
     align_to: Path | None = None,
     on_bad_rows: str | None = None,
+    programs: Collection[str] = (),
     engine: Engine | None = None,
     finish: Finish | None = None,
     messages: Messages | None = None,
@@ -74,14 +76,15 @@ def export_files(
       unique: "relocate", "suffix" or "none"; None for what the run's config says.
       align_to: IDs of an older model, as of `read_id_table`; codes are renumbered so that few change.
       on_bad_rows: as of `sid_jax.data.vector_files.treat_bad_rows`; None for what the run's config says.
+      programs: what the encoder is written as besides; see `sid_jax.export.programs`.
       engine: who does the work; this process if None.
       finish: as of `sid_jax.export.artifact.write_export`; of an export that is there already too.
       messages: where to say what was done; standard output if None.
 
     Raises:
-      UserError: if the run cannot be restored, the files cannot be used, or `out` cannot be written.
+      UserError: if the run cannot be restored, the files cannot be used, or `out` or a program cannot be written.
     """
-    messages, earlier = messages or Messages.to_console(), earlier_request(out)
+    messages, programs, earlier = messages or Messages.to_console(), check_programs(programs), earlier_request(out)
     to = None if align_to is None else read_id_table(align_to)
     config, model, step = restore_model(workdir, step)
     parts, left_out = list_inputs(config.data.to_dict(), model, inputs, ids_paths, on_bad_rows)
@@ -94,7 +97,7 @@ def export_files(
         messages.line(f"No file has a column {', '.join(missing)} (config.data.columns): the table is without")
     written = [config.data.id_column, *columns.names]
     settings = [step, scheme, capacity, written, to and to.fingerprint(), _about_files(parts)]
-    request = request_digest(settings, model_hash(model))
+    request = request_digest(settings, model_hash(model), *programs)
     if is_the_same(out, earlier, request, finish, messages):
         return
     if scheme == "relocate":
@@ -103,7 +106,7 @@ def export_files(
     if alignment is not None:
         model.quantizer.renumber([np.asarray(order) for order in alignment["orders"]])
     with atomic_folder(out) as folder:
-        write_model(folder, model)
+        write_model(folder, model, programs)
         sample_every = max(1, parts.num_items // _SAMPLED_ITEMS)
         job = Job(folder, parts, sizes, scheme, capacity, config.data.id_column, sample_every, columns)
         made = run_stages(job, engine or LocalEngine(), messages)
@@ -131,7 +134,7 @@ def export_files(
             finish(folder)
     messages.line(
         f"{parts.num_items:,} Semantic IDs of step {step:,} are in {out}: {WHOLE_FILE}, a folder of {len(parts.parts)} "
-        f"file{'s' * (len(parts.parts) > 1)}, codebooks.safetensors, codebooks.pt, manifest.json"
+        f"file{'s' * (len(parts.parts) > 1)}, {', '.join(model_files(programs))}, manifest.json"
     )
     if crowded := crowding_line(made["metrics"], made["semantic_ids"]["moved"]):
         messages.line(crowded)

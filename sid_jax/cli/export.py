@@ -13,6 +13,7 @@ sid-jax export --append_to=exports/v1 --input=new.parquet --out=exports/v2
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from absl import flags
 
 from sid_jax import command, signals
 from sid_jax.errors import UserError
+from sid_jax.export.programs import chosen_programs
 from sid_jax.ids.unique import SCHEMES
 from sid_jax.messages import Messages
 from sid_jax.paths import as_path
@@ -101,6 +103,12 @@ _REPORT = flags.DEFINE_bool(
     "Write report.html, a page on the quality of the IDs. Default: yes, but not for an export of --input, which may "
     "have millions of rows. `sid-jax report` writes it at any time.",
 )
+_ONNX = flags.DEFINE_bool(
+    "onnx", False, "Write the encoder as encoder.onnx too, for ONNX Runtime: vectors [n, D] to codes [n, L]."
+)
+_STABLEHLO = flags.DEFINE_bool(
+    "stablehlo", False, "Write the encoder as encoder.stablehlo too, for JAX on CPU, CUDA or TPU without sid_jax."
+)
 _ENGINE = flags.DEFINE_enum(
     "engine",
     "local",
@@ -120,6 +128,7 @@ def run() -> None:
 def _main() -> None:
     signals.end_with_publication()
     out, finish = as_path(_OUT.value), None
+    programs = chosen_programs(onnx=_ONNX.value, stablehlo=_STABLEHLO.value)
     if _REPORT.value or (_REPORT.value is None and (_APPEND_TO.value is not None or not _INPUT.value)):
         from sid_jax.report.run import report_of
 
@@ -127,15 +136,15 @@ def _main() -> None:
     if _APPEND_TO.value is not None:
         if _ALIGN_TO.value is not None:
             raise UserError("--align_to renumbers codes, and --append_to moves no ID: give one of them")
-        _append(as_path(_APPEND_TO.value), out, finish)
+        _append(as_path(_APPEND_TO.value), out, programs, finish)
     else:
-        _export(out, finish)
+        _export(out, programs, finish)
     report = out / "report.html"
     if finish is not None and report.exists():
         Messages.to_console().line(f"The report is {report}")
 
 
-def _export(out: Path, finish: Finish | None) -> None:
+def _export(out: Path, programs: Collection[str], finish: Finish | None) -> None:
     if _REMOVE.value is not None or _REUSE_REMOVED.value or _ON_KNOWN.present or _ON_RETURNED.present:
         raise UserError(
             "--remove, --reuse_removed, --on_known and --on_returned are of items of an export: name it by --append_to"
@@ -156,16 +165,17 @@ def _export(out: Path, finish: Finish | None) -> None:
             unique=unique,
             align_to=align_to,
             on_bad_rows=_ON_BAD_ROWS.value,
+            programs=programs,
             engine=_engine(),
             finish=finish,
         )
     else:
         from sid_jax.export.run import export
 
-        export(workdir, out, step=step, unique=unique, align_to=align_to, finish=finish)
+        export(workdir, out, step=step, unique=unique, align_to=align_to, programs=programs, finish=finish)
 
 
-def _append(export: Path, out: Path, finish: Finish | None) -> None:
+def _append(export: Path, out: Path, programs: Collection[str], finish: Finish | None) -> None:
     from sid_jax.append.run import append
 
     if _ENGINE.value != "local":
@@ -184,6 +194,7 @@ def _append(export: Path, out: Path, finish: Finish | None) -> None:
         step=_STEP.value,
         unique=_UNIQUE.value,
         on_bad_rows=_ON_BAD_ROWS.value,
+        programs=programs,
         finish=finish,
     )
 

@@ -6,7 +6,7 @@ Nothing here imports JAX until a model is asked for: a table of a saved export i
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from sid_jax.errors import UserError, reason
 from sid_jax.export.atomic import atomic_folder
 from sid_jax.export.codebooks import read_codebooks
 from sid_jax.export.manifest import content_of, read_manifest, read_measured, write_manifest, write_measured
+from sid_jax.export.programs import check_programs, programs_of
 from sid_jax.ids.table import OWN_COLUMNS, IdTable
 from sid_jax.paths import as_path
 from sid_jax.precision import in_32_bits
@@ -51,6 +52,7 @@ class Export:
         None.
       measured: figures for the report, as `sid_jax.metrics.vectors.report_figures` makes them.
       rows_a_file: where the table is written in several files, how many rows each has; None for one file.
+      programs: what the encoder is written as besides; see `sid_jax.export.programs`.
       folder: where it was read from; None if it was made in memory.
     """
 
@@ -64,11 +66,13 @@ class Export:
         former: IdTable | None = None,
         measured: Mapping[str, Any] | None = None,
         rows_a_file: int | None = None,
+        programs: Collection[str] = (),
         folder: Path | None = None,
     ):
         """Takes the parts; a model may be a function that makes it, which is called when it is first needed."""
         self.manifest, self.table, self.retired, self.former = dict(manifest), table, retired, former
         self.measured, self.rows_a_file, self.folder = dict(measured or {}), rows_a_file, folder
+        self.programs = tuple(programs)
         self._model = model
         metrics = self.metrics
         table.figures |= {name: metrics[name] for name in _SHOWN if name in metrics}
@@ -138,6 +142,7 @@ class Export:
             former=self.former,
             measured=self.measured,
             rows_a_file=self.rows_a_file,
+            programs=self.programs,
         )
 
     def __repr__(self) -> str:
@@ -156,26 +161,33 @@ class Export:
 
 
 def write_export(
-    export: Export, out: Path, *, records: Path | None = None, finish: Callable[[Path], None] | None = None
+    export: Export,
+    out: Path,
+    *,
+    records: Path | None = None,
+    programs: Collection[str] = (),
+    finish: Callable[[Path], None] | None = None,
 ) -> None:
-    """Writes an export as a folder, all or nothing: ID table, trie, codebooks, report data and, last, the manifest.
+    """Writes an export as a folder, all or nothing: ID table, trie, model, report data and, last, the manifest.
 
     Args:
       export: what to write.
       out: where to; it must not exist, or be empty.
       records: the folder where it was recorded how training went, for the report; None for what the export knows of it.
+      programs: what the encoder is written as besides, and besides the export's own `programs`.
       finish: what is done with the folder once these files are in it, before it gets its name.
 
     Raises:
-      UserError: if `out` cannot be written.
+      UserError: if `out` cannot be written, or a program of the encoder cannot.
     """
+    programs = check_programs({*export.programs, *programs})
     with atomic_folder(out) as folder:
-        write_files(export, folder, records=records)
+        write_files(export, folder, records=records, programs=programs)
         if finish is not None:
             finish(folder)
 
 
-def write_files(export: Export, folder: Path, *, records: Path | None = None) -> None:
+def write_files(export: Export, folder: Path, *, records: Path | None = None, programs: Collection[str] = ()) -> None:
     """Writes the files of `write_export` into a folder that exists, one after another."""
     from sid_jax.export.weights import model_info, write_model
     from sid_jax.ids.trie import write_trie
@@ -186,7 +198,7 @@ def write_files(export: Export, folder: Path, *, records: Path | None = None) ->
     for kept, name in ((export.retired, RETIRED_FILE), (export.former, FORMER_FILE)):
         if kept is not None:
             pq.write_table(kept.to_arrow(), folder / name)
-    write_model(folder, export.model)
+    write_model(folder, export.model, programs)
     write_measured(folder, export.measured, records)
     schema = {"id_column": export.table.id_name, "columns": export.table.columns.column_names}
     write_manifest(folder, {**content_of(export.manifest), "schema": schema, "codebooks": model_info(export.model)})
@@ -223,6 +235,7 @@ def load_export(folder: str | Path, *, verify: bool = False) -> Export:
         former=kept(FORMER_FILE),
         measured=read_measured(folder),
         rows_a_file=None if files[:1] == [folder / WHOLE_FILE] else ROWS_A_FILE,
+        programs=programs_of(manifest),
         folder=folder,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 from sid_jax.export.artifact import Export, write_export
 from sid_jax.export.id_tables import read_id_table
 from sid_jax.export.manifest import content_of, semantic_ids_section, training_curves
+from sid_jax.export.programs import check_programs, model_files
 from sid_jax.export.retry import REQUEST, Finish, earlier_request, is_the_same, request_digest
 from sid_jax.export.weights import model_hash, model_info
 from sid_jax.ids.alternatives import CodeAlternatives
@@ -36,6 +37,7 @@ def export(
     step: int | None = None,
     unique: str | None = None,
     align_to: Path | None = None,
+    programs: Collection[str] = (),
     finish: Finish | None = None,
     messages: Messages | None = None,
 ) -> None:
@@ -47,32 +49,34 @@ def export(
       step: of the checkpoint; None takes the best one of a finished run.
       unique: "relocate", "suffix" or "none"; None for what the run's config says.
       align_to: IDs of an older model, as of `read_id_table`; codes are renumbered so that few change.
+      programs: what the encoder is written as besides; see `sid_jax.export.programs`.
       finish: as of `write_export`; of an export that is there already too.
       messages: where to say what was done; standard output if None.
 
     Raises:
-      UserError: if the run cannot be restored, or `out` cannot be written.
+      UserError: if the run cannot be restored, or `out` or a program cannot be written.
     """
-    messages, earlier = messages or Messages.to_console(), earlier_request(out)
+    messages, programs, earlier = messages or Messages.to_console(), check_programs(programs), earlier_request(out)
     to, run = None if align_to is None else read_id_table(align_to), restore_run(workdir, step)
     settings = [run.step, unique or run.config.ids.unique, run.config.ids.capacity, to and to.fingerprint()]
-    request = request_digest(settings, model_hash(run.model), run.data.fingerprint(), pa.table(run.data.columns))
+    parts = settings, model_hash(run.model), run.data.fingerprint(), pa.table(run.data.columns)
+    request = request_digest(*parts, *programs)
     if is_the_same(out, earlier, request, finish, messages):
         return
     made = make_export(run, unique=unique, align_to=to, about={REQUEST: request})
-    write_export(made, out, records=workdir, finish=finish)
-    messages.line(written(made, out))
+    write_export(made, out, records=workdir, programs=programs, finish=finish)
+    messages.line(written(made, out, programs))
     if crowded := crowding_line(made.metrics, made.manifest["semantic_ids"]["moved"]):
         messages.line(crowded)
     if to is not None:
         messages.line(words_of_reassigned(made.manifest["renumbered"]))
 
 
-def written(made: Export, out: Path) -> str:
+def written(made: Export, out: Path, programs: Collection[str] = ()) -> str:
     """Returns what a command says of an export that it has written."""
     return (
         f"{len(made.table):,} Semantic IDs of step {made.manifest['step']:,} are in {out}: ids.parquet, ids.csv, "
-        f"trie.npz, codebooks.safetensors, codebooks.pt, manifest.json"
+        f"trie.npz, {', '.join(model_files(programs))}, manifest.json"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from flax import nnx
 
 from sid_jax.data.layout import Layout
 from sid_jax.export.codebooks import read_codebooks, safetensors_bytes, write_codebooks
+from sid_jax.export.programs import write_programs
 from sid_jax.models.mlp import MLP
 from sid_jax.models.rqvae import RQVAE
 
@@ -79,15 +80,16 @@ def model_info(model: RQVAE) -> dict[str, Any]:
     }
 
 
-def write_model(folder: Path, model: RQVAE) -> None:
-    """Writes both codebook files."""
-    write_codebooks(folder, torch_weights(model), _scaling(model), model_info(model), training_arrays(model))
+def write_model(folder: Path, model: RQVAE, programs: Collection[str] = ()) -> None:
+    """Writes both codebook files, and the programs of `sid_jax.export.programs` that are named."""
+    write_codebooks(folder, torch_weights(model), scaling_of(model), model_info(model), training_arrays(model))
+    write_programs(folder, model, programs)
 
 
 def model_hash(model: RQVAE) -> str:
     """Returns a SHA-256 over all that decides which codes a model assigns and what codes decode to."""
     info = {name: value for name, value in model_info(model).items() if name in ("unit_norm", "activation", "parts")}
-    return hashlib.sha256(safetensors_bytes(torch_weights(model), _scaling(model), info)).hexdigest()
+    return hashlib.sha256(safetensors_bytes(torch_weights(model), scaling_of(model), info)).hexdigest()
 
 
 def model_from_weights(
@@ -155,7 +157,8 @@ def read_model(folder: Path, config: Mapping[str, Any] | None = None) -> RQVAE:
     return model_from_weights(*read_codebooks(folder), config)
 
 
-def _scaling(model: RQVAE) -> dict[str, np.ndarray]:
+def scaling_of(model: RQVAE) -> dict[str, np.ndarray]:
+    """Returns "mean" and "scale", `[D]` each, and of vectors with parts "filler", `[D, D]`."""
     found = {"mean": np.asarray(model.mean[...]), "scale": np.asarray(model.scale[...])}
     return found if model.filler is None else {**found, "filler": np.asarray(model.filler[...])}
 

@@ -26,7 +26,7 @@ from sid_jax.training.state import TrainState
 _ITEMS_A_CALL = 2048
 
 # A hundred times float32's rounding: what a hidden layer or two make of it.
-_NEAR_TIE = 1e-5
+NEAR_TIE = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _measure(recipe: Recipe, state: TrainState, vectors: jax.Array, *, mesh: Mes
     last_step = jnp.maximum(state.step - 1, 0)
     as_in_training = recipe.forward(state.params, state.statistics, vectors, last_step)
     margins = code_margins(model.encode(vectors), model.quantizer.codebooks)
-    near_ties = jnp.min(margins, axis=-1) < _NEAR_TIE
+    near_ties = jnp.min(margins, axis=-1) < NEAR_TIE
     agreement = jnp.all(codes == as_in_training.quantizer.codes, axis=-1)
     figures = codes, _errors_by_part(model, inputs, reconstructions), cosines, near_ties, agreement
     return jax.lax.with_sharding_constraint(figures, NamedSharding(mesh, PartitionSpec()))

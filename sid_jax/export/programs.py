@@ -1,0 +1,64 @@
+"""The encoder as a program that runs without this package: which files there are, and their writing."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sid_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from sid_jax.models.rqvae import RQVAE
+
+# The file of an export that each is in, and the package besides JAX that it takes to write it.
+PROGRAMS = {"onnx": "encoder.onnx", "stablehlo": "encoder.stablehlo"}
+_PACKAGES = {"onnx": "onnx"}
+
+
+def chosen_programs(*, onnx: bool = False, stablehlo: bool = False) -> tuple[str, ...]:
+    """Returns the names of the programs that were asked for.
+
+    Raises:
+      UserError: if a package that it takes is not installed.
+    """
+    wanted = {"onnx": onnx, "stablehlo": stablehlo}
+    return check_programs(name for name in PROGRAMS if wanted[name])
+
+
+def check_programs(names: Iterable[str]) -> tuple[str, ...]:
+    """Returns the names of programs, each once, in the order of `PROGRAMS`, after seeing that they can be written.
+
+    Raises:
+      UserError: if a package that it takes is not installed.
+    """
+    names = set(names)
+    for name in names & set(_PACKAGES):
+        if importlib.util.find_spec(_PACKAGES[name]) is None:
+            raise UserError(f"{PROGRAMS[name]} is written by the package {name}: pip install 'sid_jax[{name}]'")
+    return tuple(name for name in PROGRAMS if name in names)
+
+
+def programs_of(manifest: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the names of the programs that an export has by its manifest."""
+    return tuple(name for name, file in PROGRAMS.items() if file in manifest["files"])
+
+
+def model_files(names: Iterable[str]) -> list[str]:
+    """Returns the files of an export that hold its model, if it has the programs of these names."""
+    return ["codebooks.safetensors", "codebooks.pt", *(PROGRAMS[name] for name in names)]
+
+
+def write_programs(folder: Path, model: RQVAE, names: Iterable[str]) -> None:
+    """Writes the programs of a model into a folder that exists.
+
+    Raises:
+      UserError: as of `check_programs` and `sid_jax.export.onnx_file.onnx_bytes`.
+    """
+    for name in check_programs(names):
+        if name == "onnx":
+            from sid_jax.export.onnx_file import onnx_bytes as content
+        else:
+            from sid_jax.export.stablehlo import stablehlo_bytes as content
+        (folder / PROGRAMS[name]).write_bytes(content(model))

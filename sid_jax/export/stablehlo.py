@@ -1,0 +1,72 @@
+"""The encoder as StableHLO: compiled by whichever JAX loads it, on CPU, CUDA or TPU, without this package."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+
+from sid_jax.errors import UserError, reason
+from sid_jax.export.manifest import read_manifest
+from sid_jax.export.programs import PROGRAMS
+from sid_jax.models.rqvae import RQVAE
+from sid_jax.paths import as_path
+from sid_jax.precision import in_32_bits
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+@contextlib.contextmanager
+def _no_locations() -> Iterator[None]:
+    """Keeps the paths and lines of this machine's Python out of what JAX writes."""
+    before = jax.config.jax_traceback_in_locations_limit  # type: ignore[attr-defined]
+    jax.config.update("jax_traceback_in_locations_limit", 0)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_traceback_in_locations_limit", before)
+
+
+@in_32_bits
+def stablehlo_bytes(model: RQVAE) -> bytes:
+    """Returns the content of `encoder.stablehlo`: vectors `[n, D]` float32 to codes `[n, L]` int32, of any n.
+
+    It is written for all of `PLATFORMS` on any machine. The weights are part of it, and it is the same for
+    the same model.
+    """
+    shape = (*jax.export.symbolic_shape("n"), model.mean.shape[0])
+    vectors = jax.ShapeDtypeStruct(shape, jnp.float32)
+    with _no_locations():
+        return bytes(jax.export.export(jax.jit(model.assign), platforms=PLATFORMS)(vectors).serialize())
+
+
+def load_encoder(folder: str | Path) -> Callable[[jax.Array | np.ndarray], jax.Array]:
+    """Returns the function of an export's `encoder.stablehlo`: vectors `[n, D]` float32 to codes `[n, L]` int32.
+
+    It works inside `jit`, and outside is compiled once a batch size. Of vectors with parts, a part that an item lacks
+    is NaN. Values are not checked.
+
+    Args:
+      folder: of an export that was written with `--stablehlo`.
+
+    Raises:
+      UserError: if the export has no such file, it has changed since, or this JAX cannot read it.
+    """
+    path = as_path(folder) / PROGRAMS["stablehlo"]
+    wanted = read_manifest(path.parent)["files"].get(path.name)
+    if wanted is None:
+        raise UserError(f"{path.parent} has no {path.name}: export with --stablehlo")
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != wanted["sha256"]:
+        raise UserError(f"{path} has changed since it was exported (SHA-256 differs): export again")
+    try:
+        exported = jax.export.deserialize(bytearray(content))
+    except (NotImplementedError, ValueError) as error:
+        raise UserError(f"{path} cannot be read by JAX {jax.__version__} ({reason(error)}): export again") from error
+    return jax.jit(exported.call)
