@@ -21,6 +21,7 @@ from sid_jax.export.atomic import atomic_folder
 from sid_jax.export.codebooks import read_codebooks
 from sid_jax.export.manifest import content_of, read_manifest, read_measured, write_manifest, write_measured
 from sid_jax.export.programs import check_programs, programs_of
+from sid_jax.ids.convert import numbers_of
 from sid_jax.ids.table import OWN_COLUMNS, IdTable
 from sid_jax.paths import as_path
 from sid_jax.precision import in_32_bits
@@ -275,7 +276,8 @@ def _without_lists(table: pa.Table) -> pa.Table:
 
 def _read_table(files: list[Path], manifest: Mapping[str, Any], folder: Path, num_levels: int) -> IdTable:
     try:
-        rows = pa.concat_tables(pq.read_table(path) for path in files)
+        # By `read_table` pandas is imported, which takes longer than all the rest.
+        rows = pa.concat_tables(pq.ParquetFile(path).read() for path in files)
         made, id_name = manifest["semantic_ids"], manifest["schema"]["id_column"]
         return IdTable(
             rows[id_name],
@@ -293,4 +295,4 @@ def _read_table(files: list[Path], manifest: Mapping[str, Any], folder: Path, nu
 
 
 def _matrix(lists: pa.ChunkedArray, length: int) -> np.ndarray:
-    return pc.list_flatten(lists).to_numpy().astype(np.int32).reshape(len(lists), length)
+    return numbers_of(pc.list_flatten(lists)).astype(np.int32).reshape(len(lists), length)

@@ -131,7 +131,7 @@ def _read_parquet(files: Sequence[Path], id_column: str | None) -> _Content:
             if names.count(name) != 1:
                 raise UserError(f"{path}: has {names.count(name)} columns {name!r}; give one of an export")
         wanted = [name for name in names if name in (id_column, "semantic_id", "title")]
-        table = pa.concat_tables(pq.read_table(each, columns=wanted) for each in files)
+        table = pa.concat_tables(pq.ParquetFile(each).read(wanted) for each in files)
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path}: not a readable .parquet file ({reason(error)}); write it anew") from error
     item_ids = ids_from_arrow(table[id_column], f"{path}: column {id_column!r}")

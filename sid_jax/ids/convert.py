@@ -66,7 +66,12 @@ def common_rows(one: Any, other: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def places(ids: pa.ChunkedArray, among: pa.ChunkedArray) -> np.ndarray:
     """Returns where each id `[n]` is among others of its type: `[n]` int64, -1 for one that is not."""
-    return pc.fill_null(pc.index_in(ids, value_set=among), -1).to_numpy().astype(np.int64)
+    return numbers_of(pc.fill_null(pc.index_in(ids, value_set=among), -1)).astype(np.int64)
+
+
+def numbers_of(values: pa.ChunkedArray) -> np.ndarray:
+    """Returns numbers of which none is null, `[N]`, read-only: without pandas, which Arrow's `to_numpy` imports."""
+    return np.from_dlpack(values.combine_chunks())
 
 
 def code_type(sizes: Sequence[int]) -> np.dtype:

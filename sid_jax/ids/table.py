@@ -29,6 +29,7 @@ from sid_jax.ids.convert import (
     is_text,
     matched_columns,
     number_lists,
+    numbers_of,
     parse_semantic_id,
     parse_semantic_ids,
     places,
@@ -122,7 +123,9 @@ class IdTable:
     def item_ids(self) -> np.ndarray:
         """`[N]` int64 or object (str), no two alike."""
         ids = self._given_ids
-        return ids if isinstance(ids, np.ndarray) else ids.to_numpy()
+        if isinstance(ids, np.ndarray):
+            return ids
+        return numbers_of(ids) if pa.types.is_integer(ids.type) else np.array(ids.to_pylist(), object)
 
     @functools.cached_property
     def arrow_ids(self) -> pa.ChunkedArray:

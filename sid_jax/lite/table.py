@@ -87,9 +87,10 @@ def read_parquet(files: Sequence[Path], id_column: str) -> tuple[list[int | str]
         import pyarrow.parquet as pq
     except ImportError as error:
         raise ValueError(f"{files[0].parent} has its ID table in Parquet files: pip install pyarrow") from error
-    table = pa.concat_tables(pq.read_table(file, columns=[id_column, "semantic_id"]) for file in files)
-    codes = table["semantic_id"].combine_chunks()
-    return table[id_column].to_pylist(), codes.flatten().to_numpy().astype(np.int32).reshape(len(table), -1)
+    table = pa.concat_tables(pq.ParquetFile(file).read([id_column, "semantic_id"]) for file in files)
+    codes = table["semantic_id"].combine_chunks().flatten()
+    # Neither `read_table` nor `to_numpy`, which import pandas where it is installed.
+    return table[id_column].to_pylist(), np.from_dlpack(codes).astype(np.int32).reshape(len(table), -1)
 
 
 def _read_csv(path: Path) -> tuple[list[int | str], np.ndarray]:

@@ -130,7 +130,7 @@ def test_look_ups_in_a_saved_export_do_not_import_jax(tmp_path):
     code = (
         "import sys; from sid_jax.export.artifact import load_export; export = load_export(sys.argv[1]);"
         "assert export.table.semantic_id('sku-9') == (1, 1) and export.metrics['r2'] == 0.5; repr(export);"
-        "assert not {'jax', 'flax', 'torch', 'scipy'} & set(sys.modules)"
+        "assert not {'jax', 'flax', 'torch', 'scipy', 'pandas'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "out")], check=True, env=os.environ)
 
