@@ -35,6 +35,7 @@ from safetensors.numpy import save_file
 from sid_jax.data.parts.vector_parts import list_parts
 from sid_jax.data.vector_files import read_vector_files
 from sid_jax.errors import UserError
+from sid_jax.export.torch_file import write_torch_file
 
 _MINUTES = flags.DEFINE_float("minutes", 10.0, "How long.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of all that is random.")
@@ -97,6 +98,8 @@ def _write_seeds(folder: Path) -> None:
         if dtype != ">f8":
             save_file({"vectors": vectors.astype(dtype), "ids": np.arange(60)}, folder / f"{name}.safetensors")
     np.save(folder / "columns.npy", np.asfortranarray(vectors))
+    write_torch_file(folder / "alone.pt", vectors)
+    write_torch_file(folder / "named.pt", {"vectors": vectors, "about": ["text", 1, None, True]})
     for name, ids, kind in (
         ("list", pa.array(names), pa.list_(pa.float32())),
         ("fixed", pa.array(np.arange(60)), pa.list_(pa.float64(), 4)),

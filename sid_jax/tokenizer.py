@@ -306,6 +306,44 @@ class SemanticIdTokenizer:
         write_export(self.export, out, records=self._records, programs=programs, finish=finish)
         return out
 
+    def to(
+        self,
+        tool: str,
+        folder: str | Path,
+        *,
+        histories: Any = None,
+        items: Any = None,
+        vocabulary: int = 0,
+        on_unknown: str = "error",
+    ) -> Path:
+        """Writes the table in the files of another tool, such as "minionerec" or "grid": docs/formats.md lists them.
+
+        Args:
+          tool: The tool's name.
+          folder: Must not exist, or be empty. Its name is that of the data set in names of files.
+          histories: Interaction histories, as of `fit`, for tools that have files of them. Splits are leave-one-out.
+          items: Titles and other columns of items, as of `IdTable.with_columns`, or a path to a table of items.
+          vocabulary: How many tokens the language model has, for tools that take token ids.
+          on_unknown: "error" or "drop": what is done with items of histories that are not in the table.
+
+        Returns:
+          The folder.
+
+        Raises:
+          UserError: If there is no such tool, if its files cannot express the IDs, or if the input cannot be used.
+        """
+        from sid_jax.formats.convert import convert
+
+        return convert(
+            self.table,
+            tool,
+            folder,
+            histories=histories,
+            items=items,
+            vocabulary=vocabulary,
+            on_unknown=on_unknown,
+        )
+
     def __repr__(self) -> str:
         model = self._config.model
         shape = f"num_levels={model.num_levels}, codebook_size={model.codebook_size}"

@@ -15,6 +15,7 @@ COMMANDS = {
     "report": "Write the report of an export, one page.",
     "recommend": "Train and test a generative recommender on Semantic IDs.",
     "tokens": "Write Semantic IDs as tokens of a language model.",
+    "convert": "Write Semantic IDs, histories and items in the files of another tool.",
     "features": "Write Semantic IDs as rows of a ranker's embedding table.",
     "diff": "Compare the IDs of two exports.",
     "sweep": "Search settings for distinct codes and a low reconstruction error together.",

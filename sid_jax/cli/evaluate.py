@@ -13,8 +13,8 @@ from sid_jax import command
 _IDS = flags.DEFINE_string(
     "ids",
     None,
-    "The Semantic IDs: an export's folder, or a .parquet, .csv, .json or .npy file. +1 after the name adds 1 to item "
-    "ids.",
+    "The Semantic IDs: an export's folder, a .parquet, .csv, .json, .npy or .pt file, or another tool's, as of "
+    "docs/formats.md. +1 after the name adds 1 to item ids.",
     required=True,
 )
 _VECTORS = flags.DEFINE_string(
@@ -45,7 +45,7 @@ _LABELS = flags.DEFINE_string(
 _HISTORIES = flags.DEFINE_string(
     "histories",
     None,
-    "Interaction histories: a text file with one line for each user, or a .parquet or .csv file of interactions.",
+    "Interaction histories: a text file with one line for each user, a table of interactions, or an inter.json.",
 )
 _HOLDOUT = flags.DEFINE_integer(
     "holdout", 2, "How many of each user's last interactions are left out, for a test.", lower_bound=0

@@ -1,22 +1,30 @@
-"""Histories in files: a line a user, or a row an interaction."""
+"""Histories in files: a line or a list a user, or a row an interaction."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from sid_jax.data.arrow_columns import encoded_ids, refuse_nulls
+from sid_jax.data.arrays import as_ids
+from sid_jax.data.arrow_columns import encoded_ids, plain_ids, refuse_nulls
 from sid_jax.data.histories import Histories, offsets_of
-from sid_jax.data.id_lists import Names, catalog_rows, known_items, read_lines
-from sid_jax.data.tables import TABLE_ENDINGS, read_columns
+from sid_jax.data.id_lists import Names, catalog_rows, known_items, numbers_if_whole, read_lines
+from sid_jax.data.listing import ending
+from sid_jax.data.numbered import ids_beside, ids_of_numbers
+from sid_jax.data.parts.part import reading
+from sid_jax.data.tables import TABLE_ENDINGS, column_names, read_columns
 from sid_jax.errors import UserError, shown
 from sid_jax.paths import as_path
 
+# Columns of lists of items, a row a user.
+_LISTS = ("sequence_data", "item_id_list")
 _TIME_KINDS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_timestamp, pa.types.is_date)
 
 
@@ -64,11 +72,17 @@ def read_interactions(
 ) -> Histories:
     """Reads files of tables with a row for each interaction, in any order; else as `histories_of_table`.
 
-    Ids in a .csv file are strings. Raises UserError also if the file cannot be read or lacks a column.
+    Ids in a .csv file are strings. A column `sequence_data` of lists, of items in time order, as GRID and NVIDIA's
+    recipe have it, or RecBole's `item_id_list`, stands for items and times where there are none; of a user with several
+    rows the longest counts. Raises UserError also if the file cannot be read or lacks a column.
     """
     names = (user_column, item_column, time_column)
     if len(set(names)) < len(names):
         raise UserError(f"{path}: users, items and times must be in different columns, not {', '.join(names)}")
+    there = column_names(path) if path.is_file() and ending(path, TABLE_ENDINGS) in TABLE_ENDINGS else []
+    listed = [name for name in _LISTS if name in there and time_column not in there]
+    if listed:
+        return _read_lists(path, item_ids, user_column, listed[0], there, on_unknown, option)
     table = read_columns(path, names[:2], guessed=names[2:])
     return histories_of_table(table, item_ids, *names, where=str(path), on_unknown=on_unknown, option=option)
 
@@ -81,11 +95,100 @@ def read_histories(
     on_unknown: str = "error",
     option: str = "",
 ) -> Histories:
-    """Reads interactions from files of tables or a folder of them, and otherwise sequences from a text file."""
+    """Reads histories from a file of any kind: by its ending, and by what its columns are.
+
+    Files of tables, or a folder of them, are as of `read_interactions`; a .json file is `{user: [items in time
+    order]}`, as MiniOneRec's and LC-Rec's `inter.json`; any other one is text, as of `read_sequences`.
+    """
     path = as_path(text)
-    if path.suffix in TABLE_ENDINGS or path.is_dir():
+    if path.suffix == ".json":
+        return _read_json(path, item_ids, on_unknown, option)
+    if ending(path, TABLE_ENDINGS) in TABLE_ENDINGS or path.is_dir():
         return read_interactions(path, item_ids, *columns, on_unknown=on_unknown, option=option)
     return read_sequences(path, item_ids, on_unknown=on_unknown, option=option)
+
+
+def _read_json(path: Path, item_ids: np.ndarray, on_unknown: str, option: str) -> Histories:
+    with reading(path, ".json"):
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    if not isinstance(content, dict) or not all(isinstance(items, list) for items in content.values()):
+        raise UserError(f'{path}: expected one object, {{"user": [items in time order], ...}}')
+    return _of_numbered(path, list(content), list(content.values()), item_ids, on_unknown, option)
+
+
+def _read_lists(
+    path: Path,
+    item_ids: np.ndarray,
+    user_column: str,
+    list_column: str,
+    there: Sequence[str],
+    on_unknown: str,
+    option: str,
+) -> Histories:
+    following = ["item_id"] if list_column == "item_id_list" and "item_id" in there else []
+    table = read_columns(path, [user_column, list_column, *following])
+    if not table.num_rows:
+        raise UserError(f"{path}: holds no rows; give a row for each user")
+    users = plain_ids(table[user_column], _column(str(path), user_column)).to_pylist()
+    last = [[item] for item in table["item_id"].to_pylist()] if following else [[]] * len(users)
+    longest: dict[int | str, list[int | str]] = {}
+    for user, items, more in zip(users, table[list_column].to_pylist(), last, strict=True):
+        if not isinstance(items, (list, type(None))):
+            raise UserError(f"{_column(str(path), list_column)}: expected lists of items, found {shown(items)}")
+        if len(items or ()) + len(more) > len(longest.get(user, ())):
+            longest[user] = [*(items or ()), *more]
+    return _of_numbered(path, list(longest), list(longest.values()), item_ids, on_unknown, option)
+
+
+def _of_numbered(
+    path: Path,
+    users: list[int | str],
+    lists: Sequence[list[int | str]],
+    item_ids: np.ndarray,
+    on_unknown: str,
+    option: str,
+) -> Histories:
+    """Makes histories of lists of items, which may be numbers that a list of ids beside the file explains."""
+    beside = ids_beside(path)
+    if beside is not None:
+        numbers = numbers_if_whole([str(item) for items in lists for item in items])
+        ends = np.cumsum([len(items) for items in lists])[:-1]
+        lists = [each.tolist() for each in np.split(ids_of_numbers(path, numbers), ends)]
+    return histories_of_lists(as_ids(users, f"{path}: the users"), lists, item_ids, on_unknown, str(path), option)
+
+
+def histories_of_lists(
+    users: np.ndarray, lists: Sequence[Any], item_ids: np.ndarray, on_unknown: str, where: str, option: str = ""
+) -> Histories:
+    """Returns histories of `[U]` users, each with a sequence of item ids in time order.
+
+    Args:
+      users: int64 or object (str).
+      lists: U sequences of ids, all integers or all text.
+      item_ids: `[N]` ids of the catalog; items are matched against their text.
+      where: what an error calls the lists.
+      on_unknown, option: as of `known_items`.
+
+    Raises:
+      UserError: if a user has something else, or an item is not in the catalog.
+    """
+    taken = [_items_of(each, user, where) for user, each in zip(users.tolist(), lists, strict=True)]
+    offsets = offsets_of([len(each) for each in taken])
+    names = as_ids(list(chain.from_iterable(taken)), f"{where}: the items") if offsets[-1] else np.empty(0, object)
+    encoded = pa.array(names).dictionary_encode()
+    rows = catalog_rows(map(str, encoded.dictionary.to_pylist()), item_ids)[encoded.indices.to_numpy()]
+    histories = Histories(users, offsets, rows, item_ids)
+
+    def describe(place: int) -> str:
+        return f"{where}: user {shown(users.tolist()[histories.user_of(place)])}: item {shown(names[place])}"
+
+    return without_unknown(histories, on_unknown, describe, names, option)
+
+
+def _items_of(items: Any, user: int | str, where: str) -> list[Any]:
+    if isinstance(items, (str, bytes, Mapping)) or not hasattr(items, "__iter__"):
+        raise UserError(f"{where}: user {shown(user)} has {shown(items)}; give each user a list of item ids")
+    return items.tolist() if hasattr(items, "tolist") else list(items)
 
 
 def histories_of_table(

@@ -27,6 +27,7 @@ _SPELLINGS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("blanks or capitals", lambda text: text.strip().casefold()),
 )
 _MOST_COMPARED = 10_000
+# As Python writes whole numbers, so that nothing is lost, and within int64.
 _NUMBER = re.compile("0|-?[1-9][0-9]{0,17}")
 
 
@@ -75,6 +76,12 @@ def read_lines(path: Path, *, allow_empty: bool = False) -> list[str]:
     if not text and not allow_empty:
         raise UserError(f"{path}: is empty; give a file with a line for each entry")
     return text.split("\n") if text else []
+
+
+def numbers_if_whole(ids: Sequence[str]) -> np.ndarray:
+    """Returns ids `[n]` as int64 if Python would write each of them so ("007" stays text), else as object (str)."""
+    whole = all(map(_NUMBER.fullmatch, ids))
+    return np.array([int(item) for item in ids], np.int64) if whole else np.array(ids, dtype=object)
 
 
 def catalog_rows(names: Iterable[str], item_ids: np.ndarray) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ from ml_collections import ConfigDict
 
 from sid_jax.data.arrays import as_ids, as_table, as_vectors, is_table
 from sid_jax.data.blocks import bad_rows, check_finite
-from sid_jax.data.histories import Histories, offsets_of
-from sid_jax.data.history_files import histories_of_table, in_catalog, read_histories, without_unknown
+from sid_jax.data.histories import Histories
+from sid_jax.data.history_files import histories_of_lists, histories_of_table, in_catalog, read_histories
 from sid_jax.data.id_lists import UNKNOWN_OPTION, catalog_rows, check_cold, check_unique, known_items, read_item_list
 from sid_jax.data.join_parts import are_parts, set_of_parts
 from sid_jax.data.parts.files import read_ids
@@ -144,15 +143,15 @@ def as_histories(
     if is_table(histories):
         return _of_table(histories, item_ids, names, on_unknown)
     if isinstance(histories, Mapping):
-        return _of_lists(
-            as_ids(list(histories), "histories: the users"), list(histories.values()), item_ids, on_unknown
-        )
+        users, lists = as_ids(list(histories), "histories: the users"), list(histories.values())
+        return histories_of_lists(users, lists, item_ids, on_unknown, "histories", _DROPPING)
     if not isinstance(histories, Sequence) and not hasattr(histories, "__array__"):
         raise UserError(
             f"histories: found {type(histories).__name__}; give a list of lists of item ids, a dict of users to such "
             "lists, a table with a row an interaction, or a path"
         )
-    return _of_lists(np.arange(len(histories)), list(histories), item_ids, on_unknown)
+    users, lists = np.arange(len(histories)), list(histories)
+    return histories_of_lists(users, lists, item_ids, on_unknown, "histories", _DROPPING)
 
 
 def _from_path(path: Any, item_ids: Any, settings: ConfigDict, resident_bytes: int | None) -> VectorSet:
@@ -273,27 +272,6 @@ def _cold(cold: Any, ids: np.ndarray, on_unknown: str) -> np.ndarray | None:
     found = np.zeros(len(ids), bool)
     found[rows[known]] = True
     return check_cold(found, "cold") if found.any() else None
-
-
-def _of_lists(users: np.ndarray, lists: Sequence[Any], item_ids: np.ndarray, on_unknown: str) -> Histories:
-    """Returns histories of `[U]` users, each with a sequence of item ids."""
-    taken = [_items_of(each, user) for user, each in zip(users.tolist(), lists, strict=True)]
-    offsets = offsets_of([len(each) for each in taken])
-    names = as_ids(list(chain.from_iterable(taken)), "histories: the items") if offsets[-1] else np.empty(0, object)
-    encoded = pa.array(names).dictionary_encode()
-    rows = catalog_rows(map(str, encoded.dictionary.to_pylist()), item_ids)[encoded.indices.to_numpy()]
-    histories = Histories(users, offsets, rows, item_ids)
-
-    def describe(place: int) -> str:
-        return f"histories: user {shown(users.tolist()[histories.user_of(place)])}: item {shown(names[place])}"
-
-    return without_unknown(histories, on_unknown, describe, names, _DROPPING)
-
-
-def _items_of(items: Any, user: int | str) -> list[Any]:
-    if isinstance(items, (str, bytes, Mapping)) or not hasattr(items, "__iter__"):
-        raise UserError(f"histories: user {shown(user)} has {shown(items)}; give each user a list of item ids")
-    return items.tolist() if hasattr(items, "tolist") else list(items)
 
 
 def _of_table(histories: Any, item_ids: np.ndarray, names: tuple[str, str, str], on_unknown: str) -> Histories:

@@ -1,4 +1,4 @@
-"""Tables that describe items: Parquet, Arrow, CSV and lines of JSON, read column by column or record by record."""
+"""Tables that describe items: Parquet, Arrow, CSV, RecBole's and JSON, read column by column or record by record."""
 
 from __future__ import annotations
 
@@ -13,22 +13,29 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from sid_jax.data.arrow_columns import ids_from_arrow, is_nested
-from sid_jax.data.id_lists import check_unique
+from sid_jax.data.id_lists import check_unique, numbers_if_whole
 from sid_jax.data.listing import ending, find_files
+from sid_jax.data.numbered import ids_of_numbers
 from sid_jax.data.parts.part import reading
 from sid_jax.data.parts.tables import arrow_opener
 from sid_jax.data.text.template import clean, value_text
 from sid_jax.errors import UserError, reason
 from sid_jax.paths import as_path
 
-ENDINGS = (".parquet", ".feather", ".arrow", ".csv", ".jsonl", ".jsonl.gz")
 # Of tables that are read column by column.
-TABLE_ENDINGS = (".parquet", ".feather", ".arrow", ".csv")
+TABLE_ENDINGS = (".parquet", ".feather", ".arrow", ".csv", ".csv.gz", ".inter", ".item")
+ENDINGS = (*TABLE_ENDINGS[:4], ".jsonl", ".jsonl.gz", *TABLE_ENDINGS[4:], ".json", ".json.gz")
+# A folder of tables may well have others of these beside them.
+_NOT_OF_FOLDERS = (".inter", ".item", ".json", ".json.gz")
 _ARROW = (".feather", ".arrow")
+# RecBole's: columns between tabs, each with its type in the header, as in item_id:token.
+_ATOMIC = (".inter", ".item")
+_ATOMIC_TYPES = {"float": pa.float64(), "token_seq": pa.list_(pa.string()), "float_seq": pa.list_(pa.float64())}
 
 _GZIP = b"\x1f\x8b"
 _SETTINGS = ": set --config.data.id_column, .text_column and .columns to some of these"
@@ -51,11 +58,11 @@ def read_own_tables(path: str, id_column: str, names: Sequence[str]) -> tuple[np
     Raises:
       UserError: if there is no such file or column, a file is damaged or empty, or an id is null or occurs twice.
     """
-    files = find_files(path, ENDINGS)
+    files = find_files(path, _endings(path, ENDINGS))
     endings = sorted({ending(file, ENDINGS) for file in files})
     if len(endings) > 1:
         raise UserError(f"{path}: holds {' and '.join(endings)} files; name those that are the catalog")
-    read = [(_read_lines if ".jsonl" in file.name else _read_table)(file, id_column, names) for file in files]
+    read = [_reader(endings[0])(file, id_column, names) for file in files]
     for file, (ids, _) in zip(files, read, strict=True):
         if not len(ids):
             raise UserError(f"{file}: holds no rows")
@@ -103,9 +110,9 @@ def read_columns(
       UserError: if the file is missing or damaged, or has no such column.
     """
     kind = Path(path).suffix
-    if kind and kind not in TABLE_ENDINGS and not as_path(path).is_dir():
+    if kind and ending(Path(path), TABLE_ENDINGS) not in TABLE_ENDINGS and not as_path(path).is_dir():
         raise UserError(f"{path}: unknown kind of file {kind!r}; give one of {', '.join(TABLE_ENDINGS)}")
-    files = find_files(str(path), TABLE_ENDINGS)
+    files = find_files(str(path), _endings(path, TABLE_ENDINGS))
     tables = [_read_file(each, names, guessed, advice, newlines) for each in files]
     try:
         return pa.concat_tables(tables, promote_options="permissive")
@@ -113,10 +120,54 @@ def read_columns(
         raise UserError(f"{path}: its files' columns are of different types ({reason(error)})") from error
 
 
+def _endings(path: str | Path, endings: Sequence[str]) -> list[str]:
+    return [each for each in endings if each not in _NOT_OF_FOLDERS or not as_path(path).is_dir()]
+
+
+def column_names(path: Path) -> list[str]:
+    """Returns the names of the columns of one file with one of the `ENDINGS`; of JSON, those that some record has.
+
+    Raises:
+      UserError: if it cannot be read.
+    """
+    kind = ending(path, ENDINGS)
+    if kind not in TABLE_ENDINGS:
+        records = (record for _, record in (read_records(path) if ".jsonl" in kind else _read_object(path)))
+        return list(dict.fromkeys(name for record in records for name in record))
+    with reading(path, kind):
+        if kind in _ATOMIC:
+            return list(_atomic_types(path))
+        if kind in _ARROW:
+            with pa.memory_map(str(path)) as source, arrow_opener(path)(source) as reader:
+                return reader.schema.names
+        return pq.read_schema(path).names if kind == ".parquet" else csv_names(path)
+
+
+def _atomic_types(path: Path) -> dict[str, str]:
+    """Returns the type of each column of RecBole's files by its name."""
+    names = csv_names(path, pa_csv.ParseOptions(delimiter="\t"))
+    return {name.rpartition(":")[0] or name: name.rpartition(":")[2] if ":" in name else "token" for name in names}
+
+
+def _read_atomic(path: Path, wanted: Sequence[str], advice: str) -> pa.Table:
+    types, form = _atomic_types(path), pa_csv.ParseOptions(delimiter="\t", newlines_in_values=True)
+    _check_columns(path, wanted, list(types), advice)
+    there = dict(zip(types, csv_names(path, form), strict=True))
+    table = pa_csv.read_csv(path, parse_options=form, convert_options=as_text([there[name] for name in wanted]))
+    columns = {name: table[there[name]] for name in wanted}
+    for name, column in columns.items():
+        kind = _ATOMIC_TYPES.get(types[name])
+        column = pc.split_pattern(column, " ") if types[name].endswith("_seq") else column
+        columns[name] = column if kind is None else column.cast(kind)
+    return pa.table(columns)
+
+
 def _read_file(path: Path, names: Sequence[str], guessed: Sequence[str], advice: str, newlines: bool) -> pa.Table:
-    is_csv, wanted = path.suffix == ".csv", list(dict.fromkeys([*names, *guessed]))
+    is_csv, wanted = ".csv" in path.suffixes[-2:], list(dict.fromkeys([*names, *guessed]))
     form = pa_csv.ParseOptions(newlines_in_values=newlines)
     try:
+        if path.suffix in _ATOMIC:
+            return _read_atomic(path, wanted, advice)
         if path.suffix in _ARROW:
             return _read_arrow(path, wanted, advice)
         _check_columns(path, wanted, csv_names(path, form) if is_csv else pq.read_schema(path).names, advice)
@@ -194,16 +245,36 @@ def read_records(
         ) from error
 
 
+def _read_object(path: Path, id_column: str = "item_id") -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields each record of `{id: {name: value}}`, as an `item.json` is, with its number, from 1; gzipped or not.
+
+    Ids are numbers if all are whole numbers, and then may be those of a list beside the file.
+    """
+    with reading(path, ".json", EOFError, zlib.error), _open(path) as file:
+        content = json.loads(file.read())
+    if not isinstance(content, dict) or not all(isinstance(record, dict) for record in content.values()):
+        raise UserError(
+            f'{path}: expected one object, {{"item": {{"title": "..."}}, ...}}; give one, or lines of objects'
+        )
+    ids = ids_of_numbers(path, numbers_if_whole(list(content)))
+    for number, (item_id, record) in enumerate(zip(ids.tolist(), content.values(), strict=True), 1):
+        yield number, {**record, id_column: item_id}
+
+
+def _reader(kind: str) -> Callable[[Path, str, Sequence[str]], tuple[np.ndarray, Mapping[str, Values]]]:
+    return _read_table if kind in TABLE_ENDINGS else _read_records
+
+
 def _read_table(path: Path, id_column: str, names: Sequence[str]) -> tuple[np.ndarray, Mapping[str, Values]]:
     table = read_columns(path, [id_column, *names], advice=_SETTINGS, newlines=True)
     return ids_from_arrow(table[id_column], f"{path}: column {id_column!r}"), {name: table[name] for name in names}
 
 
-def _read_lines(path: Path, id_column: str, names: Sequence[str]) -> tuple[np.ndarray, Mapping[str, Values]]:
+def _read_records(path: Path, id_column: str, names: Sequence[str]) -> tuple[np.ndarray, Mapping[str, Values]]:
     ids: list[str | int] = []
     columns: dict[str, list[Any]] = {name: [] for name in names}
     there: dict[str, None] = {}
-    for number, record in read_records(path):
+    for number, record in read_records(path) if ".jsonl" in path.name else _read_object(path, id_column):
         there.update(dict.fromkeys(record))
         item_id = record.get(id_column)
         if isinstance(item_id, bool) or not isinstance(item_id, (str, int)) or clean(str(item_id)) != str(item_id):

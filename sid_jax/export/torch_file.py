@@ -29,8 +29,8 @@ _STORAGES = {
 }
 
 
-def write_torch_file(path: str | Path, content: dict[str, Any]) -> None:
-    """Writes a dict as PyTorch's `torch.save` would; the same content gives the same bytes.
+def write_torch_file(path: str | Path, content: dict[str, Any] | np.ndarray) -> None:
+    """Writes a dict, or an array alone, as PyTorch's `torch.save` would; the same content gives the same bytes.
 
     Args:
       path: the file; one that is there is written over.
@@ -70,7 +70,7 @@ class _PickleWriter:
         self.arrays: list[np.ndarray] = []
         self._opcodes = bytearray()
 
-    def dump(self, content: dict[str, Any]) -> bytes:
+    def dump(self, content: dict[str, Any] | np.ndarray) -> bytes:
         self._opcodes += pickle.PROTO + b"\x02"
         self._value(content, "content")
         self._opcodes += pickle.STOP

@@ -313,8 +313,8 @@ SETTINGS: Declaration = {
     "ids": Setting(
         "rqvae",
         "The Semantic IDs: an export's folder, an ids.parquet, a .json as LETTER publishes it (with +1 after its name "
-        "if it counts items from 0 and the histories from 1), or a .npy file; or made here from the catalog: rqvae "
-        "(trains a quantizer, by the section `quantizer`), kmeans (residual k-means), lsh, random.",
+        "if it counts items from 0 and the histories from 1), a .npy or .pt file, or another tool's; or made here from "
+        "the catalog: rqvae (trains a quantizer, by the section `quantizer`), kmeans (residual k-means), lsh, random.",
     ),
     "made_levels": Setting(3, "kmeans, lsh, random: codes in an ID.", range=(1, 16)),
     "made_codes": Setting(256, "kmeans, lsh, random: codes of a level.", range=(2, 2**16)),

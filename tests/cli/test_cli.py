@@ -24,7 +24,7 @@ def test_alone_it_lists_its_commands_with_a_line_each(words):
     assert dict(listed) == COMMANDS
     files = {path.stem for path in (ROOT / "sid_jax" / "cli").glob("*.py")} - {"__init__", "processes"}
     assert files == set(COMMANDS) == {
-        "train", "export", "evaluate", "report", "recommend", "tokens", "features", "diff", "sweep"
+        "train", "export", "evaluate", "report", "recommend", "tokens", "convert", "features", "diff", "sweep"
     }  # fmt: skip
 
 

@@ -133,7 +133,7 @@ def test_the_output_of_a_spark_job_is_read_as_histories(tmp_path):
         assert histories.user_ids.tolist() == ["ann", "bob"] and histories.items.tolist() == [2, 0, 1, 3]
     (tmp_path / "empty").mkdir()
     with pytest.raises(
-        UserError, match=r"empty: no such file; give \.parquet, \.feather, \.arrow, \.csv files, or a folder"
+        UserError, match=r"empty: no such file; give \.parquet, \.feather, \.arrow, \.csv, \.csv\.gz files, or a folder"
     ):
         read_histories(tmp_path / "empty", ITEMS, COLUMNS)
 

@@ -1,4 +1,4 @@
-"""Files of arrays: .npy, .npz, .safetensors and .array_record, opened without being read."""
+"""Files of arrays: .npy, .pt, .npz, .safetensors and .array_record, opened without being read."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from sid_jax.data.arrow_columns import FLOAT_TYPES, as_float32, ids_from_numpy
 from sid_jax.data.blocks import forget_pages, take_rows
 from sid_jax.data.parts.part import Columns, Kind, Look, Part, even_parts, reading
+from sid_jax.data.parts.torch_tensors import open_tensor
 from sid_jax.errors import UserError, reason
 
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
@@ -98,14 +99,19 @@ def read_rows(path: Path, offset: int, rows: np.ndarray, dtype: np.dtype, num_fe
 class Npy(Kind):
     """An array `[N, D]` of floats, without ids."""
 
+    def opened(self, path: Path) -> Any:
+        """Returns the array, mapped."""
+        array = open_npy(path)
+        return array.view(check_vectors(path, array.dtype, array.shape))
+
     def look(self, path: Path, columns: Columns, rows: int) -> Look:
         """Returns what there is to know."""
-        num_items, num_features = _opened_npy(path).shape
+        num_items, num_features = self.opened(path).shape
         return Look(num_features, even_parts(path, num_items, rows), has_ids=False)
 
     def blocks(self, part: Part, columns: Columns, rows: int) -> Iterator[tuple[None, np.ndarray]]:
         """Yields vectors."""
-        path, array = Path(part.path), _opened_npy(Path(part.path))
+        path, array = Path(part.path), self.opened(Path(part.path))
         if not array.flags.c_contiguous:
             for start in range(part.first_row, part.first_row + part.num_rows, rows):
                 yield None, as_float32(array[start : min(start + rows, part.first_row + part.num_rows)])
@@ -121,7 +127,7 @@ class Npy(Kind):
 
     def rows(self, part: Part, columns: Columns, wanted: np.ndarray, rows: int) -> Iterator[np.ndarray]:
         """Yields chosen vectors."""
-        path, array = Path(part.path), _opened_npy(Path(part.path))
+        path, array = Path(part.path), self.opened(Path(part.path))
         for first in range(0, len(wanted), rows):
             chosen = part.first_row + wanted[first : first + rows]
             if array.flags.c_contiguous:
@@ -131,13 +137,18 @@ class Npy(Kind):
 
     def mapped(self, path: Path) -> np.ndarray | None:
         """Returns all vectors of a file of float32, row by row."""
-        array = _opened_npy(path)
+        array = self.opened(path)
         return np.asarray(array) if array.dtype == np.float32 and array.flags.c_contiguous else None
 
 
-def _opened_npy(path: Path) -> Any:
-    array = open_npy(path)
-    return array.view(check_vectors(path, array.dtype, array.shape))
+class TorchTensor(Npy):
+    """A tensor `[N, D]` of floats, without ids, as `torch.save` writes it."""
+
+    def opened(self, path: Path) -> Any:
+        """Returns the tensor, mapped."""
+        _, tensor = open_tensor(path)
+        check_vectors(path, tensor.dtype, tensor.shape)
+        return tensor
 
 
 class _NamedArrays(Kind):

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from sid_jax.data.layout import Layout
 from sid_jax.data.listing import ending, find_files, find_ids_files
-from sid_jax.data.parts.arrays import ArrayRecords, Npy, Npz, Safetensors
+from sid_jax.data.parts.arrays import ArrayRecords, Npy, Npz, Safetensors, TorchTensor
 from sid_jax.data.parts.files import IdReader, id_offsets
 from sid_jax.data.parts.part import Columns, Kind, Look, Part
 from sid_jax.data.parts.tables import Arrow, Parquet
@@ -27,6 +27,7 @@ _KINDS: dict[str, Kind] = {
     ".feather": Arrow(),
     ".safetensors": Safetensors(),
     ".array_record": ArrayRecords(),
+    ".pt": TorchTensor(),
 }
 # What files of vectors end with.
 VECTOR_ENDINGS = tuple(_KINDS)

@@ -1,0 +1,57 @@
+"""Writes Semantic IDs, with histories and items, in the files of another tool; docs/formats.md lists the tools.
+
+sid-jax convert exports/beauty --to=minionerec --out=data/Beauty --histories=sequences.txt --items=items.jsonl
+"""
+
+from __future__ import annotations
+
+from absl import flags
+
+from sid_jax import command, signals
+from sid_jax.errors import UserError
+
+_TO = flags.DEFINE_string("to", None, "The tool: minionerec, lcrec, letter, grid, nvidia, ...", required=True)
+_OUT = flags.DEFINE_string(
+    "out", None, "The folder to write: empty or new. Its name is the data set's in names of files.", required=True
+)
+_HISTORIES = flags.DEFINE_string(
+    "histories",
+    None,
+    "Interaction histories: a text file with one line for each user, a table of interactions, or an inter.json.",
+)
+_ITEMS = flags.DEFINE_string(
+    "items", None, "Titles, descriptions and other columns of items: a table, lines of JSON, or an item.json."
+)
+_ON_UNKNOWN = flags.DEFINE_enum(
+    "on_unknown",
+    "error",
+    ["error", "drop"],
+    "--histories: what is done with items that have no Semantic ID: error refuses them, drop leaves them out.",
+)
+_VOCABULARY = flags.DEFINE_integer(
+    "vocabulary", 0, "For files of token ids: the number of tokens in the model's tokenizer, len(tokenizer)."
+)
+
+
+def run() -> None:
+    """Runs the command with the flags of `sys.argv`."""
+    command.run_with_words(_main, __doc__)
+
+
+def _main(words: list[str]) -> None:
+    from sid_jax.formats.convert import convert
+    from sid_jax.messages import Messages
+
+    if len(words) != 1:
+        raise UserError("name one export, or file of IDs: sid-jax convert exports/NAME --to=TOOL --out=DIR")
+    signals.end_with_publication()
+    convert(
+        words[0],
+        _TO.value,
+        _OUT.value,
+        histories=_HISTORIES.value,
+        items=_ITEMS.value,
+        vocabulary=_VOCABULARY.value,
+        on_unknown=_ON_UNKNOWN.value,
+        messages=Messages.to_console(),
+    )

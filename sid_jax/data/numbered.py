@@ -1,0 +1,55 @@
+"""What the numbers of items in another tool's files mean: a list of our ids that lies beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sid_jax.data.arrow_columns import ids_from_arrow
+from sid_jax.data.parts.part import reading
+from sid_jax.errors import UserError
+
+ITEM_IDS_FILE, USER_IDS_FILE = "item_ids.parquet", "user_ids.parquet"
+
+
+def write_ids(path: Path, ids: Any) -> None:
+    """Writes ids `[N]`, integers or text, in the order of their numbers: the columns `number` and `item_id`."""
+    pq.write_table(pa.table({"number": np.arange(len(ids)), path.stem.removesuffix("s"): ids}), path)
+
+
+def ids_beside(path: Path) -> np.ndarray | None:
+    """Returns the ids `[N]` of the items that the files in a file's folder number; None if there is no list of them.
+
+    Raises:
+      UserError: if the list is damaged, or its rows are not in the order of their numbers.
+    """
+    file = path.parent / ITEM_IDS_FILE
+    if path == file or not file.is_file():
+        return None
+    with reading(file, ".parquet"):
+        table = pq.ParquetFile(file).read(["number", "item_id"])
+        if not np.array_equal(table["number"].to_numpy(), np.arange(len(table))):
+            raise ValueError("its numbers are not 0, 1, 2, ...")
+    return ids_from_arrow(table["item_id"], f"{file}: column 'item_id'")
+
+
+def ids_of_numbers(path: Path, numbers: np.ndarray) -> np.ndarray:
+    """Returns the ids of items `[n]` that a file numbers: the numbers themselves where no list lies beside it.
+
+    Raises:
+      UserError: if the list has no such item.
+    """
+    ids = ids_beside(path) if numbers.dtype.kind == "i" else None
+    if ids is None:
+        return numbers
+    wrong = numbers[(numbers < 0) | (numbers >= len(ids))]
+    if len(wrong):
+        raise UserError(
+            f"{path}: item {wrong[0]} is not one of the {len(ids)} in {ITEM_IDS_FILE} beside it; they are of different "
+            "catalogs: leave that file out"
+        )
+    return ids[numbers]

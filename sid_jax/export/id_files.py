@@ -1,0 +1,309 @@
+"""Semantic IDs in files of any kind that holds them: ours, and those of other tools, told apart by what is in them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from sid_jax.data.arrow_columns import ids_from_arrow, refuse_nulls
+from sid_jax.data.id_lists import numbers_if_whole
+from sid_jax.data.listing import ending
+from sid_jax.data.numbered import ids_beside, ids_of_numbers
+from sid_jax.data.parts.arrays import open_npy
+from sid_jax.data.parts.part import reading
+from sid_jax.data.parts.torch_tensors import open_tensor
+from sid_jax.data.tables import as_text, csv_names, read_columns, read_records
+from sid_jax.errors import UserError, reason, shown
+from sid_jax.ids.convert import is_text
+from sid_jax.messages import LOGGER
+
+# What the offsets of tokens are in, beside files of token ids; see `sid_jax.formats`.
+VOCABULARY_FILE = "vocabulary.json"
+# No tokenizer has IDs of so many codes: such a table is on its side, or something else.
+_MOST_LEVELS = 256
+# LETTER (Wang et al., 2405.07314) and its kin write a code as a token whose letter tells the level; OpenOneRec has
+# <s_a_12>, RecTokens <item_L0_C12>.
+_TOKEN = re.compile(r"<(?:[A-Za-z]+_)+(?:L[0-9]+_C)?([0-9]{1,18})>")
+# Between codes of a .csv file: ours, and those of a list as pandas writes it.
+_BETWEEN_CODES = re.compile(r"[-,\[\]()\s]+")
+_WHOLE_CODE = re.compile(r"[0-9]{1,18}")
+# In .parquet files, the first that is there: ours, TorchEasyRec's, OpenOneRec's and predictions of both.
+_CODE_COLUMNS = ("semantic_id", "codebook", "codes", "sid")
+# FlashRec's keys.
+_JOINED = re.compile(r"[0-9]{1,18}(,[0-9]{1,18})+")
+# xLLM's records.
+_RECORD = np.dtype([("item", "<i8"), ("tokens", "<i4", (3,))])
+
+# Item ids, codes not yet checked, titles.
+Content = tuple[np.ndarray, np.ndarray, pa.ChunkedArray | None]
+READABLE = (".parquet", ".csv", ".json", ".jsonl", ".npy", ".npz", ".pt", ".bin", ".item", ".sem_ids")
+_STARTS = {b"PAR1": ".parquet", b"\x93NUM": ".npy", b"PK\x03\x04": ".pt"}
+
+
+def kind_of(path: Path) -> str:
+    """Returns which of `READABLE` a file is, by its name, or by how it begins; "" if it is none."""
+    kind = ending(path)
+    if kind == ".sem_ids":
+        return ".json"
+    if kind in READABLE:
+        return kind
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError:
+        return ""
+    return _STARTS.get(start, ".json" if start[:1] == b"{" else "")
+
+
+def read_ids(files: Sequence[Path], id_column: str | None = None) -> Content:
+    """Reads items and their codes from files of one kind, as of `sid_jax.export.id_tables.read_id_table`.
+
+    Args:
+      files: one, or several .parquet or .csv files, one after another.
+      id_column: of .parquet files; None for the first.
+    """
+    path = files[0]
+    readers: dict[str, Callable[[], Content]] = {
+        ".parquet": lambda: _read_parquet(files, id_column),
+        ".csv": lambda: _read_csv(files),
+        ".json": lambda: _read_json(path),
+        ".jsonl": lambda: _read_jsonl(path),
+        ".npy": lambda: _read_npy(path),
+        ".npz": lambda: _read_npz(path),
+        ".pt": lambda: _read_pt(path),
+        ".bin": lambda: _read_records(path),
+        ".item": lambda: _read_item(path),
+    }
+    return readers[kind_of(path)]()
+
+
+def _read_parquet(files: Sequence[Path], id_column: str | None) -> Content:
+    path = files[0]
+    try:
+        schema = pq.read_schema(path)
+        names = schema.names
+        exported, id_column = id_column is not None, id_column or (names or ["item_id"])[0]
+        lists = (
+            name for name in _CODE_COLUMNS if names.count(name) == 1 and pa.types.is_nested(schema.field(name).type)
+        )
+        code_column = "semantic_id" if "semantic_id" in names else next(lists, "semantic_id")
+        for name in (id_column, code_column):
+            if names.count(name) != 1:
+                raise UserError(f"{path}: has {names.count(name)} columns {name!r}; give one of an export")
+        wanted = [name for name in names if name in (id_column, code_column, "title")]
+        table = pa.concat_tables(pq.ParquetFile(each).read(wanted) for each in files)
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path}: not a readable .parquet file ({reason(error)}); write it anew") from error
+    item_ids = ids_from_arrow(table[id_column], f"{path}: column {id_column!r}")
+    codes = _codes_from_arrow(table[code_column], item_ids, f"{path}: column {code_column!r}", path)
+    titles = table["title"] if names.count("title") == 1 else None
+    if titles is not None and pa.types.is_dictionary(titles.type):
+        titles = titles.cast(titles.type.value_type)
+    item_ids = item_ids if exported else ids_of_numbers(path, item_ids)
+    return item_ids, codes, titles if titles is not None and is_text(titles.type) else None
+
+
+def _codes_from_arrow(column: pa.ChunkedArray, item_ids: np.ndarray, where: str, path: Path) -> np.ndarray:
+    kind = column.type
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    if not is_list or not pa.types.is_integer(kind.value_type):
+        raise UserError(f"{where}: expected lists of whole numbers, found {kind}")
+    refuse_nulls(column, where)
+    _check_lengths(pc.list_value_length(column).to_numpy(), item_ids, path)
+    codes = pc.list_flatten(column)
+    if codes.null_count:
+        raise UserError(f"{where}: {codes.null_count} codes are null; give every item all its codes")
+    return codes.to_numpy().reshape(len(item_ids), -1)
+
+
+def _read_csv(files: Sequence[Path]) -> Content:
+    path, table = files[0], pa.concat_tables(map(_csv_columns, files))
+    item_ids = numbers_if_whole(table.column(0).to_pylist())
+    codes = [_BETWEEN_CODES.sub(" ", text).split() for text in table.column(1).to_pylist()]
+    for item, each in zip(item_ids.tolist(), codes, strict=True):
+        if not all(map(_WHOLE_CODE.fullmatch, each)):
+            raise UserError(f"{path}: item {item!r} has {shown(' '.join(each))}; write codes as 12 4 91 or 12-4-91")
+    _check_lengths(np.array([len(each) for each in codes], np.int64), item_ids, path)
+    return item_ids, np.array([list(map(int, each)) for each in codes], object), None
+
+
+def _csv_columns(path: Path) -> pa.Table:
+    """Returns the column of items and that of Semantic IDs, as text."""
+    try:
+        names = csv_names(path)
+        name = next((name for name in ("semantic_id", "sid") if name in names[1:]), None)
+        if name is None:
+            raise UserError(f"{path}: no column 'semantic_id' or 'sid' after the first; its columns are {names}")
+        table = pa_csv.read_csv(path, convert_options=as_text([names[0], name]))
+    except (OSError, pa.ArrowException, UnicodeError) as error:
+        raise UserError(f"{path}: not a readable .csv file ({reason(error)}); write it anew") from error
+    for column in (0, 1):
+        refuse_nulls(table.column(column), f"{path}: column {table.column_names[column]!r}")
+    return table.rename_columns(["item", "semantic_id"])
+
+
+def _read_json(path: Path) -> Content:
+    try:
+        # Objects as tuples of pairs: a dict would hide that an item is there twice.
+        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=tuple)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not a readable .json file ({reason(error)}); write it anew") from error
+    if not isinstance(content, tuple):
+        raise UserError(f'{path}: expected one object, {{"item": [codes], ...}}, found {type(content).__name__}')
+    for item, codes in content:
+        if not isinstance(codes, list):
+            raise UserError(f"{path}: item {item!r} has {shown(codes)}; give each item a list of codes")
+    if content and all(_JOINED.fullmatch(key) and each and _is_named(each[0]) for key, each in content):
+        return _of_keys(path, content)
+    item_ids = numbers_if_whole([item for item, _ in content])
+    _check_lengths(np.array([len(codes) for _, codes in content], np.int64), item_ids, path)
+    # Python's numbers, of whatever size, until they are checked.
+    codes = np.array([[_code(each, item, path) for each in codes] for item, codes in content], object)
+    return ids_of_numbers(path, item_ids), codes, None
+
+
+def _is_named(value: Any) -> bool:
+    return isinstance(value, tuple) and bool(value) and value[0][0] == "pid"
+
+
+def _of_keys(path: Path, content: tuple[tuple[str, list[Any]], ...]) -> Content:
+    """Reads FlashRec's `{"12,4,91": [{"pid": item}, ...]}`."""
+    if not all(map(_is_named, (each for _, items in content for each in items))):
+        raise UserError(f'{path}: expected lists of {{"pid": item}} under each Semantic ID')
+    item_ids = _plain_ids([each[0][1] for _, items in content for each in items], path)
+    codes = [list(map(int, key.split(","))) for key, items in content for _ in items]
+    _check_lengths(np.array(list(map(len, codes)), np.int64), item_ids, path)
+    return item_ids, np.array(codes, object), None
+
+
+def _plain_ids(ids: list[Any], path: Path) -> np.ndarray:
+    if not ids or all(type(item) is str for item in ids):
+        return np.array(ids, object)
+    if all(type(item) is int and abs(item) < 2**63 for item in ids):
+        return np.array(ids, np.int64)
+    raise UserError(f"{path}: items are not all whole numbers, or all text; give all one type")
+
+
+def _read_jsonl(path: Path) -> Content:
+    """Reads NVIDIA's catalog, `{"item_id": ..., "token_ids": [...]}` in each line."""
+    records = [record for _, record in read_records(path)]
+    for number, record in enumerate(records, 1):
+        tokens = record.get("token_ids")
+        if "item_id" not in record or not isinstance(tokens, list) or not all(type(each) is int for each in tokens):
+            raise UserError(f'{path}: record {number} is no {{"item_id": ..., "token_ids": [numbers]}}; write it anew')
+    item_ids = _plain_ids([record["item_id"] for record in records], path)
+    _check_lengths(np.array([len(record["token_ids"]) for record in records], np.int64), item_ids, path)
+    return item_ids, _without_offsets(path, np.array([record["token_ids"] for record in records], object)), None
+
+
+def _without_offsets(path: Path, token_ids: np.ndarray) -> np.ndarray:
+    """Returns the codes `[N, L]` of token ids: these themselves where no vocabulary lies beside the file."""
+    file = path.with_name(VOCABULARY_FILE)
+    if not file.is_file():
+        return token_ids
+    with reading(file, ".json"):
+        offsets = json.loads(file.read_text(encoding="utf-8"))["offsets"]
+        if len(offsets) != token_ids.shape[1] or not all(type(each) is int for each in offsets):
+            raise ValueError(f"it has not an offset for each of {token_ids.shape[1]} levels")
+    return token_ids - np.array(offsets, token_ids.dtype)
+
+
+def _read_records(path: Path) -> Content:
+    """Reads xLLM's records: an item's number as int64, then three token ids as int32."""
+    if not path.stat().st_size or path.stat().st_size % _RECORD.itemsize:
+        raise UserError(
+            f"{path}: has {path.stat().st_size} bytes, which are no records of {_RECORD.itemsize}: an int64 item and "
+            "three int32 token ids"
+        )
+    records = np.fromfile(path, _RECORD)
+    codes = _without_offsets(path, records["tokens"].astype(np.int64))
+    return ids_of_numbers(path, records["item"].astype(np.int64)), codes, None
+
+
+def _read_npz(path: Path) -> Content:
+    """Reads what lies beside STATIC's arrays: Semantic IDs in their order, and the number of each one's item."""
+    with reading(path, ".npz"), np.load(path, allow_pickle=False) as arrays:
+        names = ("semantic_ids", "item_numbers")
+        if not set(names) <= set(arrays.files):
+            raise ValueError(f"it has no {' and '.join(names)}, but {', '.join(arrays.files)}")
+        codes, numbers = (arrays[name] for name in names)
+    if codes.ndim != 2 or {codes.dtype.kind, numbers.dtype.kind} - set("iu") or numbers.shape != codes.shape[:1]:
+        raise UserError(f"{path}: expected whole numbers, semantic_ids [N, L] and item_numbers [N]; write it anew")
+    _check_lengths(np.full(len(codes), codes.shape[1]), numbers, path)
+    order = np.argsort(numbers, kind="stable")
+    return ids_of_numbers(path, numbers[order].astype(np.int64)), codes[order], None
+
+
+def _read_pt(path: Path) -> Content:
+    """Reads a tensor of whole numbers: `[L, N]`, levels first, as GRID and NVIDIA's recipe have it, or `[N, L]`."""
+    name, codes = open_tensor(path)
+    if codes.ndim != 2 or codes.dtype.kind not in "iu":
+        raise UserError(
+            f"{path}: expected a tensor of whole numbers, [L, N] or [N, L], found {codes.dtype} {list(codes.shape)}"
+        )
+    ids = ids_beside(path)
+    rows, columns = codes.shape
+    if ids is not None and (rows == len(ids)) != (columns == len(ids)):
+        levels_first = columns == len(ids)
+    else:
+        # RecTokens takes [N, L]; a tensor without a name is levels first unless it is longer than wide.
+        levels_first = name != "codes" and (rows <= columns or columns == 1)
+    codes = codes.T if levels_first else codes
+    numbers = np.arange(len(codes))
+    _check_lengths(np.full(len(codes), codes.shape[1]), numbers, path)
+    return ids_of_numbers(path, numbers), np.array(codes), None
+
+
+def _read_item(path: Path) -> Content:
+    """Reads RecBole's items with their tokens in a column `sid:token_seq`."""
+    table = read_columns(path, ["item_id", "sid"])
+    item_ids = numbers_if_whole(table["item_id"].to_pylist())
+    tokens = [each or [] for each in table["sid"].to_pylist()]
+    _check_lengths(np.array(list(map(len, tokens)), np.int64), item_ids, path)
+    codes = [[_code(each, item, path) for each in row] for item, row in zip(item_ids.tolist(), tokens, strict=True)]
+    return item_ids, np.array(codes, object), None
+
+
+def _code(value: Any, item: str, path: Path) -> int:
+    if type(value) is int:
+        return value
+    token = _TOKEN.fullmatch(value) if isinstance(value, str) else None
+    if token is None:
+        raise UserError(f"{path}: item {item!r} has the code {shown(value)}; write 183, or text such as <a_183>")
+    return int(token[1])
+
+
+def _read_npy(path: Path) -> Content:
+    codes = open_npy(path)
+    if codes.ndim != 2 or codes.dtype.kind not in "iu":
+        raise UserError(f"{path}: expected whole numbers [N, L], found {codes.dtype} {list(codes.shape)}")
+    if codes.shape[1] > _MOST_LEVELS >= len(codes):
+        LOGGER.warning("%s: read as %d items of %d codes, on its side: [L, N], not [N, L]", path, *codes.shape[::-1])
+        codes = codes.T
+    item_ids = np.arange(len(codes), dtype=np.int64)
+    _check_lengths(np.full(len(codes), codes.shape[1]), item_ids, path)
+    return ids_of_numbers(path, item_ids), codes, None
+
+
+def _check_lengths(lengths: np.ndarray, item_ids: np.ndarray, path: Path) -> None:
+    if not len(lengths):
+        raise UserError(f"{path}: holds no items")
+    uneven = np.flatnonzero(lengths != lengths[0])
+    if len(uneven):
+        one, other = item_ids[[0, uneven[0]]].tolist()
+        raise UserError(
+            f"{path}: item {one!r} has {lengths[0]} codes, but item {other!r} has {lengths[uneven[0]]}; mixed ID "
+            "lengths break every fixed-length decoder: give all items the same number of codes"
+        )
+    if not 0 < lengths[0] <= _MOST_LEVELS:
+        number = f"{lengths[0]:,}" if lengths[0] else "no"
+        raise UserError(f"{path}: the Semantic IDs have {number} codes; give each item 1 to {_MOST_LEVELS} codes")

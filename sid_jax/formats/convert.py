@@ -1,0 +1,166 @@
+"""Writes an export, or any Semantic IDs, in the files of another tool, whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from sid_jax.data.histories import Histories
+from sid_jax.data.inputs import as_histories
+from sid_jax.data.listing import find_files
+from sid_jax.data.tables import ENDINGS, column_names, exported_column, read_own_tables
+from sid_jax.errors import UserError
+from sid_jax.export.artifact import load_export
+from sid_jax.export.atomic import atomic_folder, refuse_taken
+from sid_jax.export.id_tables import parse_id_source, read_id_table
+from sid_jax.formats.content import LEAST_INTERACTIONS, Content
+from sid_jax.formats.flashrec import write_flashrec
+from sid_jax.formats.grid import write_grid
+from sid_jax.formats.lcrec import write_lcrec
+from sid_jax.formats.letter import write_letter
+from sid_jax.formats.minionerec import write_minionerec
+from sid_jax.formats.nvidia import write_nvidia
+from sid_jax.formats.openonerec import write_openonerec
+from sid_jax.formats.recbole import write_recbole
+from sid_jax.formats.rectokens import write_rectokens
+from sid_jax.formats.rpg import write_rpg
+from sid_jax.formats.static import write_static
+from sid_jax.formats.torch_rechub import write_torch_rechub
+from sid_jax.formats.torcheasyrec import write_torcheasyrec
+from sid_jax.formats.xllm import write_xllm
+from sid_jax.ids.table import OWN_COLUMNS, IdTable
+from sid_jax.messages import Messages
+from sid_jax.paths import as_path
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """The files of a tool.
+
+    Attributes:
+      write: fills a folder.
+      histories: whether it has files of histories.
+      levels: L, if it takes IDs of no other length.
+      shared: whether several items may have one ID.
+    """
+
+    write: Callable[[Path, Content], None]
+    histories: bool = True
+    levels: int | None = None
+    shared: bool = False
+
+
+FORMATS = {
+    "minionerec": Format(write_minionerec, levels=3),
+    "lcrec": Format(write_lcrec),
+    "letter": Format(write_letter, shared=True),
+    "grid": Format(write_grid, histories=False),
+    "nvidia": Format(write_nvidia),
+    "openonerec": Format(write_openonerec, levels=3, shared=True),
+    "recbole": Format(write_recbole, shared=True),
+    "rectokens": Format(write_rectokens, histories=False),
+    "torch-rechub": Format(write_torch_rechub, shared=True),
+    "rpg": Format(write_rpg, shared=True),
+    "xllm": Format(write_xllm, histories=False, levels=3, shared=True),
+    "flashrec": Format(write_flashrec, histories=False, shared=True),
+    "static": Format(write_static, histories=False),
+    "torcheasyrec": Format(write_torcheasyrec, histories=False, shared=True),
+}
+
+
+def convert(
+    source: str | Path | IdTable,
+    to: str,
+    out: str | Path,
+    *,
+    histories: Any = None,
+    items: Any = None,
+    vocabulary: int = 0,
+    on_unknown: str = "error",
+    messages: Messages | None = None,
+) -> Path:
+    """Writes Semantic IDs in another tool's files.
+
+    Args:
+      source: a table, an export's folder, or a file of IDs as of `read_id_table`.
+      to: one of `FORMATS`.
+      out: the folder; it must not exist, or be empty. Its name is that of the data set in names of files.
+      histories: as of `SemanticIdTokenizer.fit`, or a path. Users with fewer than 3 interactions are left out.
+      items: titles and other columns of items, as of `IdTable.with_columns`, or a path to a table of items.
+      vocabulary: how many tokens the language model has, for tools that take token ids.
+      on_unknown: of histories' items that are not in the table: "error" refuses them, "drop" leaves them out.
+      messages: where to say what was written; nothing if None.
+
+    Returns:
+      The folder.
+
+    Raises:
+      UserError: if there is no such tool, if its files cannot express these IDs, or if an input cannot be used.
+    """
+    if to not in FORMATS:
+        raise UserError(f"there is no format {to!r}; there are {', '.join(FORMATS)}")
+    form, folder = FORMATS[to], as_path(out)
+    refuse_taken(folder)
+    table = source if isinstance(source, IdTable) else _read_table(str(source))
+    _check(table, to, histories)
+    table = table if items is None else _with_items(table, items)
+    taken, left_out = _histories(histories, table, on_unknown)
+    content = Content(table, taken, folder.name, folder, vocabulary)
+    with atomic_folder(folder) as partial:
+        form.write(partial, content)
+    if messages is not None:
+        users = "" if taken is None else f" and {len(taken):,} users"
+        rest = f"; {left_out:,} users with fewer than {LEAST_INTERACTIONS} items are left out" if left_out else ""
+        messages.line(f"{len(table):,} items{users} are in {folder}, for {to}{rest}")
+    return folder
+
+
+def _read_table(source: str) -> IdTable:
+    path, offset = parse_id_source(source)
+    folder = as_path(path)
+    is_export = folder.is_dir() and (folder / "manifest.json").is_file()
+    return load_export(folder).table if is_export else read_id_table(path, offset)
+
+
+def _check(table: IdTable, to: str, histories: Any) -> None:
+    form, levels = FORMATS[to], table.semantic_ids.shape[1]
+    if not len(table):
+        raise UserError(f"{table.name}: holds no items; there is nothing to write")
+    if form.levels not in (None, levels):
+        raise UserError(f"{to} takes IDs of {form.levels} codes, and these have {levels}: make IDs of {form.levels}")
+    if histories is not None and not form.histories:
+        raise UserError(f"{to} has no file of histories: leave them out")
+    if not form.shared:
+        try:
+            table.replace(shared=False)
+        except UserError as error:
+            raise UserError(f"{to} takes IDs of one item each: {error}") from error
+
+
+def _with_items(table: IdTable, items: Any) -> IdTable:
+    if not isinstance(items, (str, Path)):
+        return table.with_columns(items)
+    first = find_files(str(items), ENDINGS)[0]
+    names = column_names(first)
+    id_column = next((name for name in (table.id_name, "item_id") if name in names), names[0] if names else "item_id")
+    ids, columns = read_own_tables(str(items), id_column, [name for name in names if name != id_column])
+    taken = (table.id_name, *OWN_COLUMNS)
+    kept = {name: exported_column(values) for name, values in columns.items() if name not in taken}
+    return table.with_columns(pa.table({id_column: ids, **kept}), id_column=id_column)
+
+
+def _histories(histories: Any, table: IdTable, on_unknown: str) -> tuple[Histories | None, int]:
+    """Returns the histories of users who have enough, and how many have not."""
+    if histories is None:
+        return None, 0
+    taken = as_histories(histories, table.item_ids, on_unknown=on_unknown)
+    enough = taken.lengths >= LEAST_INTERACTIONS
+    if not enough.any():
+        raise UserError(
+            f"no user has {LEAST_INTERACTIONS} items or more, to train on, validate and test: give longer histories"
+        )
+    return taken.keep_users(enough), int((~enough).sum())

@@ -1,0 +1,72 @@
+"""STATIC (Su et al., 2602.22647): the prefixes as one transition table, the first levels dense and the rest in CSR."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sid_jax.errors import UserError
+from sid_jax.formats.content import Content
+
+_DENSE_LEVELS = 2
+
+
+def write_static(folder: Path, content: Content) -> None:
+    """Writes `static_index.npz`: the arrays that `build_static_index` returns, and the IDs in order with their items.
+
+    The vocabulary is one for all levels, as large as the largest codebook: a token is a code.
+    """
+    if content.table.semantic_ids.shape[1] < 2:
+        raise UserError("STATIC has no index of IDs of one code: give IDs of two levels or more")
+    content.write_numbers(folder)
+    order = np.lexsort(content.table.semantic_ids.T[::-1])
+    ids = content.table.semantic_ids[order]
+    arrays: dict[str, Any] = {**static_index(ids, max(content.table.sizes)), "semantic_ids": ids, "item_numbers": order}
+    np.savez(folder / "static_index.npz", **arrays)
+
+
+def static_index(ids: np.ndarray, vocab_size: int) -> dict[str, np.ndarray]:
+    """Returns the arrays of the index.
+
+    State 0 is the root and where an ID ends; 1 + c is the prefix of the one code c; longer prefixes follow, depth by
+    depth, in their order.
+
+    Args:
+      ids: `[N, L]` in order, none twice; L is 2 or more.
+      vocab_size: V, more than any code.
+
+    Returns:
+      `packed_csr` `[T + V, 2]` (token, next state) of all T transitions but the root's, `indptr` `[states + 2]`,
+      `layer_max_branches` `[L]`, `start_mask` `[V]`, and `dense_mask` and `dense_states`, `[V, V]` or, of L = 2, `[V]`.
+    """
+    levels = ids.shape[1]
+    is_new = np.ones(ids.shape, bool)
+    is_new[1:] = np.logical_or.accumulate(ids[1:] != ids[:-1], axis=1)
+    states, counts = [ids[:, 0].astype(np.int64) + 1], [vocab_size + 1]
+    for depth in range(1, levels - 1):
+        states.append(sum(counts) - 1 + np.cumsum(is_new[:, depth]))
+        counts.append(int(is_new[:, depth].sum()))
+    states.append(np.zeros(len(ids), np.int64))
+    edges = [
+        np.stack([states[depth - 1][new], ids[new, depth], states[depth][new]], axis=1)
+        for depth, new in enumerate(is_new.T[1:], start=1)
+    ]
+    parents, tokens, children = np.concatenate(edges).T
+    children_of = np.bincount(parents, minlength=sum(counts))
+    ends = np.concatenate([[0], np.cumsum(children_of)])
+    padding = np.tile(np.array([[vocab_size, 0]]), (vocab_size, 1))
+    start_mask = np.isin(np.arange(vocab_size), ids[:, 0])
+    of_depth = np.split(children_of, np.cumsum(counts)[:-1])
+    dense = min(_DENSE_LEVELS, levels - 1)
+    dense_states = np.zeros((vocab_size,) * dense, np.int32)
+    dense_states[tuple(ids[:, :dense].T)] = states[dense - 1]
+    return {
+        "packed_csr": np.concatenate([np.stack([tokens, children], axis=1), padding]).astype(np.int32),
+        "indptr": np.append(ends, ends[-1] + vocab_size).astype(np.int32),
+        "layer_max_branches": np.array([start_mask.sum(), *(each.max() for each in of_depth)], np.int32),
+        "start_mask": start_mask,
+        "dense_mask": dense_states > 0,
+        "dense_states": dense_states,
+    }

@@ -1,0 +1,17 @@
+"""torch-rechub's TIGER: `semantic_ids.json` and `inter.json`, with items and users numbered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sid_jax.formats.content import Content, write_plain_json
+from sid_jax.formats.lcrec import numbered
+from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
+
+
+def write_torch_rechub(folder: Path, content: Content) -> None:
+    """Writes tokens and whole histories by number; its data set leaves out each user's last two items."""
+    content.write_numbers(folder)
+    write_plain_json(folder / "semantic_ids.json", numbered(content.tokens(DEFAULT_PATTERN)))
+    if content.histories is not None:
+        write_plain_json(folder / "inter.json", numbered(content.sequences))

@@ -1,0 +1,18 @@
+"""JD xLLM: the binary vocabulary of constrained decoding, an int64 item and three int32 token ids a record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from sid_jax.formats.content import Content
+
+
+def write_xllm(folder: Path, content: Content) -> None:
+    """Writes `rec_vocab.bin`, little-endian; items that share an ID each have a record."""
+    records = np.empty(len(content.table), [("item", "<i8"), ("tokens", "<i4", (3,))])
+    records["item"] = content.integer_ids(folder)
+    records["tokens"] = content.vocabulary.token_ids(content.table.semantic_ids)
+    records.tofile(folder / "rec_vocab.bin")
+    content.write_vocabulary(folder)
