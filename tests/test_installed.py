@@ -66,7 +66,7 @@ def test_its_command_trains_and_exports_in_an_empty_folder(unpacked, tmp_path):
 
     def command(*words):
         begin = [sys.executable, "-c", "import sid_jax.cli; print(sid_jax.__file__); sid_jax.cli.main()"]
-        variables = environment() | {"PYTHONPATH": str(unpacked), "PYTHONSAFEPATH": "1"}
+        variables = environment(flags="") | {"PYTHONPATH": str(unpacked), "PYTHONSAFEPATH": "1"}
         result = subprocess.run([*begin, *words], cwd=tmp_path, env=variables, capture_output=True, text=True)
         assert result.returncode == 0, result.stderr
         # Not the repository's.

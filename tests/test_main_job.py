@@ -23,7 +23,7 @@ def job(request, real_cache, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param.replace(",", "-"))
     trained = run(
         "train.py", f"--config=configs/ml100k.py:{request.param},quick", f"--config.data.cache_dir={real_cache}",
-        f"--workdir={folder / 'run'}",
+        f"--workdir={folder / 'run'}", flags="",
     )  # fmt: skip
     assert trained.returncode == 0, trained.stderr
     exported = run("export.py", f"--workdir={folder / 'run'}", f"--out={folder / 'export'}")

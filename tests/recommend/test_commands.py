@@ -4,7 +4,7 @@ import json
 import signal
 import time
 
-from tests.commands import COMPILE_QUICKLY, refused, run, start
+from tests.commands import refused, run, start
 
 
 def words_of(settings, workdir):
@@ -20,7 +20,7 @@ def words_of(settings, workdir):
 
 
 def command(settings, workdir, *words):
-    return run(*words_of(settings, workdir), *words, flags=COMPILE_QUICKLY)
+    return run(*words_of(settings, workdir), *words)
 
 
 def test_the_command_trains_and_prints_and_a_mistake_is_one_line(settings, tmp_path):
@@ -48,7 +48,7 @@ def test_tables_are_compared_under_one_recommender(settings, world, tmp_path):
 def test_killed_and_started_again_it_comes_to_the_same_figures(settings, tmp_path):
     settings = {**settings, "model.dropout": 0.1, "train.num_epochs": 40.0, "train.eval_every_epochs": 2.0}
     assert command(settings, tmp_path / "whole").returncode == 0
-    process = start(*words_of(settings, tmp_path / "killed"), flags=COMPILE_QUICKLY)
+    process = start(*words_of(settings, tmp_path / "killed"))
     checkpoints = tmp_path / "killed" / "decoder" / "checkpoints"
     while not (checkpoints.is_dir() and any(path.name.isdigit() for path in checkpoints.iterdir())):
         assert process.poll() is None

@@ -18,7 +18,7 @@ from sid_jax.training import workdir as workdir_module
 from sid_jax.training.processes import join
 from sid_jax.training.records import read_records
 from sid_jax.training.restore import restore_run
-from tests.commands import COMPILE_QUICKLY, refused, run, run_together, start_together
+from tests.commands import refused, run, run_together, start_together
 from tests.training.test_quantizer import same_state
 
 
@@ -55,7 +55,7 @@ def trained(folder):
     @functools.cache
     def workdir(num_processes, name="run", *flags):
         command = words(folder, f"{name}-{num_processes}", *flags)
-        ended = [run(*command, flags=COMPILE_QUICKLY)] if num_processes == 1 else run_together(num_processes, *command)
+        ended = [run(*command)] if num_processes == 1 else run_together(num_processes, *command)
         assert [(each.returncode, each.stderr) for each in ended] == [(0, "")] * num_processes
         assert "reconstruction R^2" in ended[0].stdout
         # A line each of the library that connects them.

@@ -20,7 +20,7 @@ from sid_jax.data.load import load_vectors
 from sid_jax.errors import UserError
 from sid_jax.export.id_tables import read_id_table
 from tests.benchmarks.ranking_study.conftest import made_catalog
-from tests.commands import COMPILE_QUICKLY, refused
+from tests.commands import refused
 from tests.commands import run as run_command
 
 
@@ -131,7 +131,7 @@ def test_the_command_prints_a_table_and_a_mistake_is_one_line(settings, tmp_path
     settings = {**settings, "train.num_epochs": 1.0, "sides.kinds": "('prefix',)", "sides.rows": "(20,)"}
     flags = [f"--config.{name}={value}" for name, value in settings.items()]
     words = ["benchmarks/ranking.py", "--config=benchmarks/ranking_study/ml100k.py:ml100k,quick", *flags]
-    done = run_command(*words, f"--workdir={tmp_path / 'run'}", flags=COMPILE_QUICKLY)
+    done = run_command(*words, f"--workdir={tmp_path / 'run'}")
     assert done.returncode == 0, done.stderr
     assert "prefixes, 20 rows" in done.stdout and (tmp_path / "run" / "results.json").exists()
     assert "'bigram'" in refused(run_command(*words, "--config.sides.kinds=('bigram',)", f"--workdir={tmp_path / 'b'}"))

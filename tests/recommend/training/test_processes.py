@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sid_jax.training.records import read_records
-from tests.commands import COMPILE_QUICKLY, refused, run, run_together
+from tests.commands import refused, run, run_together
 
 
 def words(settings, workdir, *flags):
@@ -25,7 +25,7 @@ def words(settings, workdir, *flags):
 
 
 def test_the_result_is_that_of_one_process_with_as_many_devices(settings, tmp_path):
-    one = run(*words(settings, tmp_path / "one"), num_devices=2, flags=COMPILE_QUICKLY)
+    one = run(*words(settings, tmp_path / "one"), num_devices=2)
     assert one.returncode == 0, one.stderr
     first, second = run_together(2, *words(settings, tmp_path / "two"))
     assert (first.returncode, second.returncode) == (0, 0), (first.stderr, second.stderr)
