@@ -1,4 +1,4 @@
-"""Several code tuples for each vector, the best first, where the greedy walk gives one."""
+"""Beam search over the levels: the nearest code tuples of each vector, where greedy assignment gives one."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ import numpy as np
 
 from sid_jax.quantize.nearest import Codebooks, largest_few
 
-# Up to so many are found one after another, which takes less time than sorting.
+# Up to this width, repeated argmax is faster than sorting.
 _FEW = 8
-# Vectors searched for together: what they need stays in a core's cache.
+# Vectors searched together, so that the intermediate arrays stay in a core's cache.
 _ROWS_TOGETHER = 256
 
 
 @functools.partial(jax.jit, static_argnames="width")
 def beam_codes(latents: jax.Array, codebooks: Codebooks, width: int) -> tuple[jax.Array, jax.Array]:
-    """Returns code tuples of small distance to each vector, found by a beam search over the levels.
+    """Returns the code tuples nearest to each vector, found by beam search over the levels.
 
-    At each level the tuples so far that are nearest to the vector go on (Babenko and Lempitsky, Additive Quantization,
-    CVPR 2014, section 3.2). The greedy walk of `assign_codes` is the beam of width 1.
+    Each level keeps the partial tuples that are nearest to the vector (Babenko and Lempitsky, Additive Quantization,
+    CVPR 2014, section 3.2). Width 1 is the greedy assignment of `assign_codes`.
 
     Args:
       latents: `[B, Z]`.
       codebooks: L arrays `[K, Z]`, or one `[L, K, Z]`.
-      width: static; tuples wanted and kept at each level.
+      width: beam width: number of tuples kept at each level and returned; static.
 
     Returns:
-      `[B, C, L]` int32, each tuple once, the nearest first, and `[B, C]` float32, the squared distances of their sums
-      to the vector; C is the width, or the number of tuples there are if that is less.
+      Code tuples `[B, C, L]` int32, distinct and nearest first, and the squared distances `[B, C]` float32 from each
+      vector to the sum of a tuple's codewords. C is the width, or the number of possible tuples if that is smaller.
     """
     latents = latents.astype(jnp.float32)
     stacked = jnp.concatenate([codebook.astype(jnp.float32) for codebook in codebooks])
     # With these two products no residual is needed: |x - c1 - c2|^2 = |x|^2 + (|c1|^2 - 2 x.c1) + (|c2|^2 - 2 x.c2)
-    # + 2 c1.c2, so that a tuple costs additions, and not a product of its own.
+    # + 2 c1.c2. Each tuple then costs only additions, not a matrix product of its own.
     between = 2 * _product(stacked, stacked)
     inner = jnp.diagonal(between)[None] / 2 - 2 * _product(latents, stacked)
     distances = jnp.sum(jnp.square(latents), axis=-1, keepdims=True)
@@ -55,7 +55,10 @@ def beam_codes(latents: jax.Array, codebooks: Codebooks, width: int) -> tuple[ja
 def _walk(
     given: tuple[jax.Array, jax.Array], between: jax.Array, sizes: Sequence[int], width: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Searches, given `|c|^2 - 2 x.c` of all codes `[B, sum K]` and `|x|^2` `[B, 1]`; `between`: `2 c.c'` of pairs."""
+    """Runs the beam search.
+
+    `given` holds `|c|^2 - 2 x.c` of all codes `[B, sum K]` and `|x|^2` `[B, 1]`; `between` holds `2 c.c'` of all pairs.
+    """
     alone, distances = given
     codes = jnp.zeros((len(alone), 1, 0), jnp.int32)
     levels = [slice(*pair) for pair in itertools.pairwise(np.cumsum([0, *sizes]).tolist())]
@@ -71,12 +74,12 @@ def _walk(
 
 
 def _best(scores: jax.Array, width: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns the highest of scores `[B, C, K]`, at most `width`, and where they are along C and along K: `[B, C']`."""
+    """Returns the top `width` of scores `[B, C, K]` and their indices along C and along K, `[B, C']` each."""
     rows, parents, size = scores.shape
     if width > _FEW:
         best, place = jax.lax.top_k(scores.reshape(rows, -1), min(width, parents * size))
         return best, place // size, place % size
-    # The best of each parent first: what is the best of all is among them.
+    # The overall top-k is among the top-k of each parent.
     best, code = largest_few(scores, min(width, size))
     best, place = largest_few(best.reshape(rows, -1), min(width, parents * best.shape[-1]))
     return best, place // code.shape[-1], jnp.take_along_axis(code.reshape(rows, -1), place, axis=1)

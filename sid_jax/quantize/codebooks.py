@@ -1,4 +1,4 @@
-"""Codebooks that change otherwise than by gradients on their codewords: moving averages, revival, and SimVQ's map."""
+"""Codebook updates other than gradients on codewords: moving averages (EMA), dead-code revival, SimVQ's linear map."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from sid_jax.quantize.nearest import codewords_by_one_hot
 def move_codewords(
     codebook: jax.Array, counts: jax.Array, residuals: jax.Array, codes: jax.Array, decay: jax.Array | float
 ) -> tuple[jax.Array, jax.Array]:
-    """Moves each codeword towards the mean of the batch's residuals that took it.
+    """Moves each codeword towards the mean of the batch's residuals assigned to it (EMA update).
 
     With moving averages N of a code's count and m of its sum of residuals, the codeword is m / N (van den Oord et al.,
-    1711.00937, appendix A.1). Here m is not kept, since it is N times the codeword. A code that nobody took stays.
+    1711.00937, appendix A.1). Here m is not stored, since it is N times the codeword. A code without residuals in the
+    batch keeps its codeword.
 
     Args:
       codebook: `[K, Z]`.
-      counts: `[K]` float32, N; any positive start, as 1.
-      residuals: `[B, Z]`, what the level was given.
-      codes: `[B]` int32, what the residuals took.
-      decay: of the averages, a batch; may be traced.
+      counts: `[K]` float32, N; starts at any positive value, such as 1.
+      residuals: `[B, Z]`, the level's input.
+      codes: `[B]` int32, the code assigned to each residual.
+      decay: decay of the moving averages per batch; may be traced.
 
     Returns:
-      The codebook `[K, Z]` and the counts `[K]`, moved.
+      The updated codebook `[K, Z]` and counts `[K]`.
     """
     taken = jax.nn.one_hot(codes, codebook.shape[0], dtype=codebook.dtype)
     new_counts = decay * counts + (1 - decay) * jnp.sum(taken, axis=0)
@@ -36,7 +37,7 @@ def move_codewords(
 
 
 def count_codes(codes: jax.Array, codebook_sizes: Sequence[int]) -> tuple[jax.Array, ...]:
-    """Returns how often each code stands in codes `[B, L]`: for each level `[K]` int32."""
+    """Returns how often each code occurs in codes `[B, L]`: for each level `[K]` int32."""
     return tuple(
         jnp.sum(jax.nn.one_hot(codes[:, level], size, dtype=jnp.int32), axis=0)
         for level, size in enumerate(codebook_sizes)
@@ -46,17 +47,17 @@ def count_codes(codes: jax.Array, codebook_sizes: Sequence[int]) -> tuple[jax.Ar
 def revive_codewords(
     key: jax.Array, codebook: jax.Array, dead: jax.Array, residuals: jax.Array, errors: jax.Array
 ) -> jax.Array:
-    """Puts dead codewords on residuals drawn from a batch, without repetition, in proportion to their errors.
+    """Replaces dead codewords by residuals of a batch, sampled without replacement in proportion to their errors.
 
-    After Dhariwal et al., Jukebox, 2005.00341, section 3.1 (random restarts); drawn by error, so that a code starts
-    where one is missed. Weighted sampling without replacement by Efraimidis and Spirakis' keys, in the log domain.
+    After Dhariwal et al., Jukebox, 2005.00341, section 3.1 (random restarts). Sampling by error starts a code where the
+    codebook fits worst. The weighted sampling uses the keys of Efraimidis and Spirakis, in the log domain.
 
     Args:
       key: PRNG key of the draw.
       codebook: `[K, Z]`.
       dead: `[K]` bool, the codewords to replace.
-      residuals: `[B, Z]`, what the level was given.
-      errors: `[B]`, the squared distance that the level left.
+      residuals: `[B, Z]`, the level's input.
+      errors: `[B]`, the squared distance from each residual to its codeword.
 
     Returns:
       The codebook `[K, Z]` with the dead rows replaced.
@@ -66,15 +67,15 @@ def revive_codewords(
 
 
 def transform_basis(basis: jax.Array, transform: jax.Array) -> jax.Array:
-    """Returns the codebook `sg(C) W`: `[K, Z]` of a basis `[K, Z]` and a map `[Z, Z]`, which alone has a gradient.
+    """Returns SimVQ's codebook `sg(C) W`, `[K, Z]`, of a basis `[K, Z]` and a linear map `[Z, Z]`.
 
-    Every code that is taken moves W, and W moves every code, so that none is left behind.
+    Only the map has a gradient. Every code in use moves W, and W moves every code, so that no code goes stale.
     """
     return jnp.matmul(jax.lax.stop_gradient(basis), transform, precision=jax.lax.Precision.HIGHEST)
 
 
 def basis_of(codewords: jax.Array, transform: jax.Array) -> jax.Array:
-    """Returns the rows `[M, Z]` which `transform_basis` makes these codewords `[M, Z]` of, but for rounding.
+    """Returns the basis rows `[M, Z]` of codewords `[M, Z]`: the inverse of `transform_basis`, up to rounding.
 
     The map must be invertible; it starts as the identity.
     """

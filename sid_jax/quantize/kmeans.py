@@ -1,4 +1,4 @@
-"""k-means on the device: where it begins, Lloyd iterations, and both level by level for residual codebooks.
+"""k-means on the device: initialization, Lloyd iterations, and residual k-means, which runs both level by level.
 
 References:
   Liu et al., Improved Residual Vector Quantization, 1509.05195 (subspaces first, and then warm starts).
@@ -21,16 +21,16 @@ import scipy.linalg
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import nearest_codes
 
-# Power iterations towards an axis. It need not be exact: a cut along any long axis is a good one.
+# Power iterations for the longest axis. It need not be exact: a cut along any long axis is good enough.
 _ITERATIONS = 16
 
 
 def centroids_by_splitting(points: np.ndarray, num_clusters: int) -> np.ndarray:
     """Returns starting centroids by PCA-Part (Su and Dy, Intelligent Data Analysis 11(4), 2007, section 3).
 
-    All points are one cluster at first. The cluster with the largest sum of squared distances to its mean is cut at its
-    mean, across the axis along which it is longest, until there are K. So the start depends on the points alone: codes
-    of two runs that differ in their seed, or in a few items, have more in common than from random starts.
+    All points are one cluster at first. The cluster with the largest sum of squared distances to its mean is split at
+    its mean, across its longest axis, until there are K. The start depends on the points alone: codes of two runs that
+    differ in their seed, or in a few items, agree more than from random starts.
 
     Args:
       points: `[N, Z]` float32.
@@ -39,7 +39,7 @@ def centroids_by_splitting(points: np.ndarray, num_clusters: int) -> np.ndarray:
     Returns:
       `[K, Z]` float32. With fewer than K distinct points some centroids are equal.
     """
-    # The negative error first: a heap hands out its smallest entry. The number settles ties.
+    # Entries begin with the negative error, since a heap pops its smallest entry; the first row number breaks ties.
     clusters = [(-_error(points), 0, np.arange(len(points)))]
     done: list[np.ndarray] = []
     while len(clusters) + len(done) < num_clusters and clusters:
@@ -78,17 +78,18 @@ def _error(points: np.ndarray) -> float:
     return float(np.square(points - points.mean(axis=0)).sum())
 
 
-# How many of the longest principal axes clusters are found along, before all.
+# Numbers of longest principal axes that k-means uses in turn before all features.
 _AXES_SHOWN = (8, 16, 32, 64)
-# Iterations along those, at most: they only make a start.
+# Most Lloyd iterations with each of these: they only initialize the next.
 _ITERATIONS_SHOWN = 25
 
 
 @functools.partial(jax.jit, static_argnames=("num_clusters",))
 def kmeans_plus_plus(key: jax.Array, points: jax.Array, num_clusters: int) -> jax.Array:
-    """Draws starting centroids `[K, Z]` from points `[N, Z]`, each with a chance by its squared distance to the others.
+    """Draws starting centroids `[K, Z]` from points `[N, Z]` with k-means++.
 
-    Points that are all drawn already, as when fewer than K are distinct, are drawn again.
+    The probability of a point is proportional to its squared distance to the nearest centroid drawn so far. Points
+    repeat if fewer than K are distinct.
     """
     first_key, *keys = jax.random.split(key, num_clusters)
     first = points[jax.random.randint(first_key, (), 0, points.shape[0])]
@@ -97,7 +98,7 @@ def kmeans_plus_plus(key: jax.Array, points: jax.Array, num_clusters: int) -> ja
         return squared_error(points, jnp.broadcast_to(centroid, points.shape))
 
     def draw(nearest: jax.Array, draw_key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        # log(0) is -inf: a point on a centroid is not drawn, unless all are.
+        # log(0) is -inf: a point that equals a centroid is not drawn, unless all points do.
         chosen = points[jax.random.categorical(draw_key, jnp.log(nearest))]
         return jnp.minimum(nearest, distances_to(chosen)), chosen
 
@@ -109,9 +110,10 @@ def kmeans_plus_plus(key: jax.Array, points: jax.Array, num_clusters: int) -> ja
 
 @functools.partial(jax.jit, static_argnames=("num_iterations",))
 def lloyd(points: jax.Array, centroids: jax.Array, num_iterations: int) -> jax.Array:
-    """Moves centroids `[K, Z]` to the means of their points `[N, Z]`, `num_iterations` times.
+    """Runs Lloyd iterations: moves centroids `[K, Z]` to the means of their points `[N, Z]`, `num_iterations` times.
 
-    A centroid without points is put on the point that is served worst, the next one on the second worst, and so on.
+    A centroid without points moves to the point with the largest error, the next such centroid to the second largest,
+    and so on.
     """
 
     def iterate(_: int, centroids: jax.Array) -> jax.Array:
@@ -124,7 +126,7 @@ def lloyd(points: jax.Array, centroids: jax.Array, num_iterations: int) -> jax.A
 
 @functools.partial(jax.jit, static_argnames=("num_clusters",))
 def cluster_means(points: jax.Array, codes: jax.Array, num_clusters: int) -> tuple[jax.Array, jax.Array]:
-    """Returns the mean `[K, Z]` of each code's points `[N, Z]`, 0 without any, and how many there are `[K]`."""
+    """Returns the mean `[K, Z]` of each code's points `[N, Z]`, 0 for a code without points, and the counts `[K]`."""
     one_hot = jax.nn.one_hot(codes, num_clusters, dtype=points.dtype)
     counts = jnp.sum(one_hot, axis=0)
     sums = jnp.matmul(one_hot.T, points, precision=jax.lax.Precision.HIGHEST)
@@ -132,9 +134,10 @@ def cluster_means(points: jax.Array, codes: jax.Array, num_clusters: int) -> tup
 
 
 def fill_rows(rows: jax.Array, empty: jax.Array, candidates: jax.Array, priorities: jax.Array) -> jax.Array:
-    """Replaces rows `[K, Z]` where `empty` `[K]` by the candidates `[N, Z]` of the highest priorities `[N]`, in order.
+    """Replaces rows `[K, Z]` where `empty` `[K]` is True by the candidates `[N, Z]` of the highest priorities `[N]`.
 
-    With more empty rows than candidates, candidates are used again.
+    The first empty row gets the candidate of the highest priority, and so on. With more empty rows than candidates,
+    candidates repeat.
     """
     _, best = jax.lax.top_k(priorities, min(rows.shape[0], candidates.shape[0]))
     rank = jnp.cumsum(empty) - 1
@@ -144,12 +147,12 @@ def fill_rows(rows: jax.Array, empty: jax.Array, candidates: jax.Array, prioriti
 def kmeans(points: jax.Array, num_clusters: int, num_iterations: int, key: jax.Array | None = None) -> jax.Array:
     """Returns K centroids `[K, Z]` of points `[N, Z]` float32.
 
-    Without a key there is no chance in them. Clusters are found by `centroids_by_splitting` along the few longest
-    principal axes, and move on as more axes are shown. In many dimensions k-means stays near where it starts; so it
-    starts with what most points differ in, and not with what tells single points apart.
+    Without a key the result is deterministic. Centroids start with `centroids_by_splitting` along the few longest
+    principal axes, and are refined with more axes in turn. In many dimensions k-means stays near its start; so it
+    starts with the directions of largest variance, not with those that separate single points.
 
-    Lloyd's iterations are `num_iterations` with all axes, and as many or 25 with each number of them before. With a key
-    centroids start by k-means++, and all axes are shown from the start.
+    Lloyd's iterations are `num_iterations` with all features, and at most 25 with each smaller number of axes. With a
+    key centroids start by k-means++ with all features.
     """
     if key is not None:
         return lloyd(points, kmeans_plus_plus(key, points, num_clusters), num_iterations)
@@ -162,14 +165,14 @@ def kmeans(points: jax.Array, num_clusters: int, num_iterations: int, key: jax.A
 
 
 def _along_longest_axes(points: jax.Array) -> list[jax.Array]:
-    """Returns the points' coordinates along few principal axes, more, and yet more, as far as they have as many."""
+    """Returns the points' coordinates along the 8, 16, 32 and 64 longest principal axes, while fewer than Z."""
     numbers = [number for number in _AXES_SHOWN if number < points.shape[1]]
     if not numbers:
         return []
     covariance = np.asarray(_covariance(points), np.float64)
     last = len(covariance) - 1
     _, axes = scipy.linalg.eigh(covariance, subset_by_index=[last + 1 - numbers[-1], last])
-    # The longest first.
+    # `eigh` sorts in ascending order; reversed, the longest axis is first.
     along = jnp.matmul(points, jnp.asarray(axes[:, ::-1], points.dtype), precision=jax.lax.Precision.HIGHEST)
     return [along[:, :number] for number in numbers]
 
@@ -183,7 +186,7 @@ def _covariance(points: jax.Array) -> jax.Array:
 def residual_kmeans(
     points: jax.Array, codebook_sizes: Sequence[int], num_iterations: int, key: jax.Array | None = None
 ) -> list[jax.Array]:
-    """Returns L codebooks `[K, Z]` for points `[N, Z]`: k-means on the points, then on what it leaves, and so on."""
+    """Returns L codebooks `[K, Z]` for points `[N, Z]`: k-means on the points, then on its residuals, and so on."""
     keys = [None] * len(codebook_sizes) if key is None else jax.random.split(key, len(codebook_sizes))
     codebooks = []
     for level_key, size in zip(keys, codebook_sizes, strict=True):

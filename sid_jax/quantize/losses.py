@@ -1,9 +1,9 @@
-"""The terms of the RQ-VAE's loss. Each sums over features; the caller takes the mean over items.
+"""Loss terms of the RQ-VAE. Each is a sum over features; the caller takes the mean over items.
 
 References:
   van den Oord et al., Neural Discrete Representation Learning, 1711.00937, eq. 3.
   van den Oord et al., Representation Learning with Contrastive Predictive Coding, 1807.03748, eq. 4: InfoNCE.
-  PLUM, 2510.07784: InfoNCE on the quantized vectors of items that are taken together.
+  PLUM, 2510.07784: InfoNCE on the quantized vectors of items that co-occur in histories.
   Wang et al., Learnable Item Tokenization for Generative Recommendation (LETTER), 2405.07314: InfoNCE between an item's
     quantized vector and its collaborative one.
   Rajput et al., Recommender Systems with Generative Retrieval, 2305.05065, section 3.1.
@@ -21,9 +21,9 @@ def squared_error(left: jax.Array, right: jax.Array) -> jax.Array:
 
 
 def reconstruction_loss(targets: jax.Array, reconstructions: jax.Array, present: jax.Array | None = None) -> jax.Array:
-    """Returns `|x - x'|^2` of each item, `[..., D]` to `[...]`; targets are what the encoder was given, scaled.
+    """Returns `|x - x'|^2` of each item, `[..., D]` to `[...]`; targets are the scaled input vectors.
 
-    Features that are not `present`, `[..., D]` bool, do not count.
+    Features where `present`, `[..., D]` bool, is False do not count.
     """
     if present is not None:
         reconstructions = jnp.where(present, reconstructions, targets)
@@ -31,12 +31,12 @@ def reconstruction_loss(targets: jax.Array, reconstructions: jax.Array, present:
 
 
 def codebook_loss(residuals: jax.Array, codewords: jax.Array) -> jax.Array:
-    """Returns `|sg(r) - e|^2`, `[..., Z]` to `[...]`: it moves the codewords to the residuals and nothing else."""
+    """Returns `|sg(r) - e|^2`, `[..., Z]` to `[...]`: its gradient moves only the codewords, towards the residuals."""
     return squared_error(jax.lax.stop_gradient(residuals), codewords)
 
 
 def commitment_loss(residuals: jax.Array, codewords: jax.Array) -> jax.Array:
-    """Returns `|r - sg(e)|^2`, `[..., Z]` to `[...]`: it moves the encoder to the codewords and nothing else."""
+    """Returns `|r - sg(e)|^2`, `[..., Z]` to `[...]`: its gradient moves only the encoder, towards the codewords."""
     return squared_error(residuals, jax.lax.stop_gradient(codewords))
 
 
@@ -48,16 +48,16 @@ def contrastive_loss(
     temperature: float,
     counted: jax.Array | None = None,
 ) -> jax.Array:
-    """Returns how badly each vector tells its own partner from the partners of the others: `[B]`, 0 or more.
+    """Returns the InfoNCE loss of each vector and its partner, with the other partners as negatives: `[B]`, 0 or more.
 
-    InfoNCE on cosines: `-log(exp(cos(z_i, p_i) / t) / sum_j exp(cos(z_i, p_j) / t))`. Another's partner does not count
-    where it is a right one too: the vector's own partner, the item itself, or a partner of the same item.
+    With cosines, `-log(exp(cos(z_i, p_i) / t) / sum_j exp(cos(z_i, p_j) / t))`. The partner of row j is no negative for
+    row i if it is the same item as row i's partner, if it is item i itself, or if both rows have the same item.
 
     Args:
       vectors, partners: `[B, Z]`.
-      items, partner_items: `[B]`, whose vectors they are.
+      items, partner_items: `[B]`, the items of these vectors.
       temperature: t, above 0.
-      counted: `[B]` bool, the partners that other vectors are to be told from; None for all.
+      counted: `[B]` bool, the partners that serve as negatives of other rows; None for all.
     """
     cosines = jnp.matmul(_unit_length(vectors), _unit_length(partners).T, precision=jax.lax.Precision.HIGHEST)
     right = (
@@ -72,6 +72,6 @@ def contrastive_loss(
 
 
 def _unit_length(vectors: jax.Array) -> jax.Array:
-    """Returns vectors at length 1; one that is 0 stays so, with a gradient of 0."""
+    """Returns vectors scaled to length 1; a zero vector stays zero, with a gradient of 0."""
     squares = jnp.sum(jnp.square(vectors), axis=-1, keepdims=True)
     return vectors * jnp.where(squares > 0, jax.lax.rsqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)

@@ -1,4 +1,4 @@
-"""The one way in which a code is chosen: float32 inner products at the highest precision, ties to the lowest index."""
+"""Assignment of codes, in one place: float32 inner products at the highest precision, ties to the lowest index."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Codebooks = Sequence[jax.Array] | jax.Array
 
 
 def code_scores(residuals: jax.Array, codebook: jax.Array) -> jax.Array:
-    """Returns how well each code serves each residual: `2 r.c - |c|^2`, `[..., K]` float32.
+    """Returns the score of each code for each residual, `2 r.c - |c|^2`: `[..., K]` float32, highest for the nearest.
 
-    The squared distance is `|r|^2` minus this. `|r|^2` is left out because it is the same for every code, so that it
+    The squared distance is `|r|^2` minus the score. `|r|^2` is left out because it is the same for every code: it
     cannot change the order, and adding it would only round the scores.
 
     Args:
@@ -25,7 +25,7 @@ def code_scores(residuals: jax.Array, codebook: jax.Array) -> jax.Array:
     codebook = codebook.astype(jnp.float32)
     inner = jnp.matmul(residuals, codebook.T, precision=jax.lax.Precision.HIGHEST)
     norms = jnp.sum(codebook * codebook, axis=-1)
-    # Rank promotion is spelled out, since a caller may have made it an error.
+    # The broadcast is explicit, since a caller may have set `jax_numpy_rank_promotion` to "raise".
     return 2.0 * inner - jnp.broadcast_to(norms, inner.shape)
 
 
@@ -36,11 +36,11 @@ def squared_distances(residuals: jax.Array, codebook: jax.Array) -> jax.Array:
 
 
 def codebook_spacing(codebook: jax.Array) -> jax.Array:
-    """Returns the mean squared distance from a codeword `[K, Z]` to the one nearest to it, a constant to gradients.
+    """Returns the mean squared distance from each codeword of `[K, Z]` to its nearest other one, without a gradient.
 
-    It is the unit in which a soft assignment measures distances. A temperature then means the same at every level, on
-    every data set and at every stage of training, though latent vectors grow and residuals shrink. It is 1 where there
-    is no such distance: for a single codeword, or if all are the same.
+    Soft assignments measure distances in this unit. A temperature then means the same at every level, on every data set
+    and at every stage of training, though latent vectors grow and residuals shrink. The spacing is 1 for a single
+    codeword, or if all codewords are equal.
     """
     size = codebook.shape[0]
     codebook = jax.lax.stop_gradient(codebook)
@@ -50,25 +50,25 @@ def codebook_spacing(codebook: jax.Array) -> jax.Array:
 
 
 def index_of_largest(scores: jax.Array) -> jax.Array:
-    """Returns where the largest of scores `[..., K]` is: `[...]` int32, the lowest index of equal ones.
+    """Returns the argmax of scores `[..., K]`: `[...]` int32, the lowest index of equal scores.
 
-    It is `argmax`, which XLA for CPUs does one number after the other, by two reductions that it does many at a time.
+    XLA does not vectorize `argmax` on CPUs; the two max reductions used here are vectorized.
     """
     size = scores.shape[-1]
-    # Small whole numbers are exact in float32, and their largest is found faster than that of int32.
+    # Small integers are exact in float32, whose max reduction is faster than that of int32.
     from_the_end = jnp.arange(size, 0, -1, dtype=jnp.float32)
     is_largest = scores == jnp.max(scores, axis=-1, keepdims=True)
     last = jnp.max(jnp.where(is_largest, jnp.broadcast_to(from_the_end, scores.shape), 0.0), axis=-1)
-    # With a NaN among them nothing is largest: any index will do, but it must be one.
+    # With a NaN among the scores none equals the maximum; the index must still be in range.
     return jnp.minimum(size - last, size - 1).astype(jnp.int32)
 
 
 def largest_few(scores: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-    """Returns the `count` largest of scores `[..., K]` and where they are, `[..., count]`: as `jax.lax.top_k` does."""
+    """Returns the `count` largest of scores `[..., K]` and their indices, `[..., count]` each, like `jax.lax.top_k`."""
     places = jnp.arange(scores.shape[-1])
     values, indices = [], []
     for _ in range(count):
-        # Or else XLA would work out what is left anew each time.
+        # Without the barrier XLA would recompute the remaining scores in each iteration.
         scores = jax.lax.optimization_barrier(scores)
         values.append(jnp.max(scores, axis=-1))
         indices.append(index_of_largest(scores))
@@ -83,10 +83,10 @@ def nearest_codes(residuals: jax.Array, codebook: jax.Array) -> jax.Array:
 
 
 def assign_codes(latents: jax.Array, codebooks: Codebooks) -> jax.Array:
-    """Returns the codes of latent vectors `[..., Z]` by the greedy walk over the levels: `[..., L]` int32.
+    """Returns the codes of latent vectors `[..., Z]`, assigned greedily level by level: `[..., L]` int32.
 
-    Each level takes the codeword nearest to what the levels before it left over (Zeghidour et al., 2107.03312,
-    algorithm 1). Training, evaluation, export and recommenders all come here for their codes.
+    Each level takes the codeword nearest to the residual of the levels before it (Zeghidour et al., 2107.03312,
+    algorithm 1). Training, evaluation, export and recommenders all assign codes with this function.
     """
     residuals = latents.astype(jnp.float32)
     codes = []
@@ -97,11 +97,11 @@ def assign_codes(latents: jax.Array, codebooks: Codebooks) -> jax.Array:
 
 
 def code_margins(latents: jax.Array, codebooks: Codebooks) -> jax.Array:
-    """Returns by how much each code of `assign_codes` wins: `[..., L]` float32, 0 or more, for latents `[..., Z]`.
+    """Returns the margin of each code that `assign_codes` gives latents `[..., Z]`: `[..., L]` float32, 0 or more.
 
-    It is the squared distance to the second nearest codeword less that to the nearest, divided by the residual's
-    squared norm. Where it is near float32's rounding, 1e-7, another machine or framework may choose the other code. A
-    level of a single code wins by infinity.
+    The margin is the squared distance to the second nearest codeword minus that to the nearest, divided by the
+    residual's squared norm. Where it is near float32's rounding error, 1e-7, another machine or framework may choose
+    the other code. It is infinite at a level with a single code.
     """
     residuals = latents.astype(jnp.float32)
     margins = []
@@ -116,7 +116,7 @@ def code_margins(latents: jax.Array, codebooks: Codebooks) -> jax.Array:
 
 
 def sum_codewords(codes: jax.Array, codebooks: Codebooks) -> jax.Array:
-    """Returns the quantized latent vectors `[..., Z]` that codes `[..., L]` stand for: the sum of their codewords."""
+    """Returns the quantized latent vectors `[..., Z]` of codes `[..., L]`: the sums of their codewords."""
     return sum(
         (codebook[codes[..., level]] for level, codebook in enumerate(codebooks)),
         start=jnp.zeros((), codebooks[0].dtype),
@@ -124,9 +124,9 @@ def sum_codewords(codes: jax.Array, codebooks: Codebooks) -> jax.Array:
 
 
 def codewords_by_one_hot(one_hot: jax.Array, codebook: jax.Array) -> jax.Array:
-    """Returns the codewords `[..., Z]` under one-hot (or soft) assignments `[..., K]`, exact for one-hot ones.
+    """Returns the codewords `[..., Z]` of one-hot (or soft) assignments `[..., K]`; exact for one-hot ones.
 
-    A product and not a look-up: its gradient is a product too, the same on every run, where the gradient of a look-up
-    is a scatter whose order of additions an accelerator does not promise.
+    It is a matrix product, not a look-up: the gradient is then a matrix product too, and the same in every run. The
+    gradient of a look-up is a scatter, whose order of additions is not deterministic on accelerators.
     """
     return jnp.matmul(one_hot, codebook, precision=jax.lax.Precision.HIGHEST)

@@ -1,7 +1,7 @@
 """Optimized product quantization: a rotation, and a codebook for each part of the rotated vector.
 
-It is written as residual quantization, level l for part l: outside of its part a codeword is 0, so that the walk over
-the levels finds each part's nearest codeword, and the sum of the codewords is the vector that their parts make up.
+It is expressed as residual quantization with level l for part l. A codeword is 0 outside its part. So the greedy
+assignment finds each part's nearest codeword, and the sum of the codewords is the concatenation of their parts.
 
 References:
   Jégou et al., Product Quantization for Nearest Neighbor Search, IEEE TPAMI 33(1), 2011.
@@ -20,12 +20,12 @@ from sid_jax.quantize.kmeans import centroids_by_splitting, cluster_means, fill_
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import nearest_codes
 
-# Eigenvalues are told apart down to this share of the largest.
+# Eigenvalues below this share of the largest count as this share.
 _SMALLEST_SHARE = 1e-6
 
 
 def parts_of(num_features: int, num_parts: int) -> list[slice]:
-    """Returns the features of each part, one after the other; where they cannot be alike, the first ones have one more.
+    """Returns the slice of features of each part; if they cannot be equal in size, the first ones have one more.
 
     Raises:
       ValueError: if there are fewer features than parts.
@@ -38,7 +38,7 @@ def parts_of(num_features: int, num_parts: int) -> list[slice]:
 
 
 def only_parts(codebooks: Sequence[jax.Array]) -> tuple[jax.Array, ...]:
-    """Returns codebooks `[K, Z]` with 0 outside of each one's part."""
+    """Returns codebooks `[K, Z]`, each set to 0 outside its part of the features."""
     parts = parts_of(codebooks[0].shape[1], len(codebooks))
     return tuple(
         jnp.pad(codebook[:, part], ((0, 0), (part.start, codebook.shape[1] - part.stop)))
@@ -51,19 +51,18 @@ def product_kmeans(
 ) -> tuple[np.ndarray, list[jax.Array]]:
     """Returns the rotation and the codebooks of optimized product quantization (Ge et al., section 3.1).
 
-    The rotation starts as the parametric solution (section 3.2): principal axes, dealt out so that the variances of all
-    parts have about the same product. Then, in turn, codewords move by one of Lloyd's iterations in each part, and the
-    rotation becomes the one that brings the points nearest to their codewords (orthogonal Procrustes). There is no
-    chance in it.
+    The rotation starts as the parametric solution (section 3.2): principal axes, allocated so that the product of
+    variances is about the same in all parts. Two updates then alternate: one Lloyd iteration in each part, and the
+    rotation that brings the points nearest to their codewords (orthogonal Procrustes). The result is deterministic.
 
     Args:
       points: `[N, Z]` float32, centered.
       codebook_sizes: K of each of the L parts.
-      num_iterations: how often codewords move; the rotation moves between two of them.
+      num_iterations: number of Lloyd iterations; the rotation is updated between two of them.
 
     Returns:
-      The rotation `[Z, Z]` float32, by which points are multiplied from the right, and L codebooks `[K, Z]` over the
-      rotated points, 0 outside of their parts.
+      The rotation `[Z, Z]` float32, by which points are multiplied from the right, and L codebooks `[K, Z]` for the
+      rotated points, 0 outside their parts.
 
     Raises:
       ValueError: if there are fewer features than parts.
@@ -87,9 +86,10 @@ def product_kmeans(
 
 
 def balanced_axes(points: np.ndarray, widths: Sequence[int]) -> np.ndarray:
-    """Returns the principal axes of points `[N, Z]` as columns, `[Z, Z]` float32, part by part.
+    """Returns the principal axes of points `[N, Z]` as columns, `[Z, Z]` float32, ordered by part.
 
-    The longest axis goes first, each to the part with the smallest product of variances so far that has room.
+    Axes are allocated in order of decreasing variance, each to the part with room whose product of variances is
+    smallest so far.
 
     Args:
       points: centered.
@@ -97,7 +97,7 @@ def balanced_axes(points: np.ndarray, widths: Sequence[int]) -> np.ndarray:
     """
     values, axes = np.linalg.eigh(points.T.astype(np.float64) @ points)
     logs = np.log(np.maximum(values / max(values[-1], np.finfo(np.float64).tiny), _SMALLEST_SHARE))
-    # None below 0, so that an axis more never makes a product smaller.
+    # No logarithm is below 0, so that an additional axis never reduces a product.
     logs -= logs.min()
     chosen: list[list[int]] = [[] for _ in widths]
     for axis in np.argsort(-logs, kind="stable").tolist():
@@ -107,14 +107,14 @@ def balanced_axes(points: np.ndarray, widths: Sequence[int]) -> np.ndarray:
 
 
 def nearest_rotation(products: np.ndarray) -> np.ndarray:
-    """Returns the orthogonal matrix R `[Z, Z]` float32 with the least `|X R - Y|`, given `X^T Y` (Schönemann, 1966)."""
+    """Returns the orthogonal R `[Z, Z]` float32 that minimizes `|X R - Y|`, given `X^T Y` (Schönemann, 1966)."""
     left, _, right = np.linalg.svd(np.asarray(products, np.float64))
     return (left @ right).astype(np.float32)
 
 
 @jax.jit
 def _move(points: jax.Array, centroids: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns centroids `[K, Z]` after one of Lloyd's iterations, and of each point `[N, Z]` its cluster's mean."""
+    """Returns centroids `[K, Z]` after one Lloyd iteration, and the mean of each point's cluster `[N, Z]`."""
     codes = nearest_codes(points, centroids)
     means, counts = cluster_means(points, codes, len(centroids))
     nearest = means[codes]

@@ -1,6 +1,6 @@
-"""The residual quantizer in training: the walk over the levels, with gradients, soft assignments and losses.
+"""Residual quantization in training: level-by-level assignment with gradients, soft assignments and losses.
 
-It is a pure function of arrays: it works inside anyone's `jit`, `grad`, `vmap` and `scan`, in any framework.
+It is a pure function of arrays: it works inside `jit`, `grad`, `vmap` and `scan`, in any JAX framework.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ QUANTIZATION_METHODS: tuple[str, ...] = get_args(QuantizationMethod)
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class QuantizerOutput:
-    """What the quantizer made of latent vectors `[..., Z]`.
+    """Output of the quantizer for latent vectors `[..., Z]`.
 
     Attributes:
-      codes: `[..., L]` int32, the codes that went forward.
+      codes: `[..., L]` int32, the codes used in the forward pass.
       nearest: `[..., L]` bool, whether each is the nearest code to its residual (False where noise chose another).
       quantized: `[..., Z]`, the sum of the codewords, with the estimator's gradient to latents and codebooks.
-      residuals: `[..., L, Z]`, what each level was given; the first is the latent vector itself.
-      codewords: `[..., L, Z]`, what each level took from it.
+      residuals: `[..., L, Z]`, the input of each level; the first is the latent vector itself.
+      codewords: `[..., L, Z]`, the codeword that each level subtracts from its input.
       logits: for each level `[..., K]`, `(2 r.c - |c|^2) / spacing`: minus the squared distances in units of the
-        codebook's spacing, but for a term that all codes of a level have in common. With gradients.
+        codebook's spacing, up to a term that is the same for all codes of a level. With gradients.
       probabilities: for each level `[..., K]`, the soft assignment `softmax(logits / temperature)`, without noise.
-      weights: for each level `[..., K]`, the assignment that went forward: one-hot at the code, with the gradient of
-        the soft one; with `hard=False` the soft one itself. They are for the tables of a model (`code_embeddings`).
+      weights: for each level `[..., K]`, the assignment used in the forward pass: one-hot, with the gradient of the
+        soft assignment; with `hard=False` the soft assignment itself. `code_embeddings` multiplies tables with them.
       codebook_loss: `[..., L]`, `|sg(residual) - codeword|^2`.
       commitment_loss: `[..., L]`, `|residual - sg(codeword)|^2`.
     """
@@ -71,29 +71,30 @@ def residual_quantize(
     stop_residual_gradient: bool = False,
     stop_codebook_gradient: bool = False,
 ) -> QuantizerOutput:
-    """Quantizes latent vectors level by level and returns all that a loss may want.
+    """Quantizes latent vectors level by level and returns codes, assignments and losses.
 
-    With "ste" the walk goes over raw codewords with stopped gradients, and one straight-through estimator is applied
-    to their sum: the gradient of `quantized` with respect to `latents` is the identity whatever L. "rotation" and
-    "diveq" walk in the same way, and have gradients of their own on the sum. "simvq" and "ema" are "ste" over codebooks
-    that move otherwise: those of `codebooks.transform_basis`, and constants for `codebooks.move_codewords`. With
-    "gumbel_softmax" each level's assignment is relaxed, and the gradient is that of the soft walk, in which a level's
-    residual knows what the levels before it took: it is the product rule's `I - prod(I - J_l)`, not a sum of L terms.
+    With "ste" each level subtracts its nearest codeword without a gradient, and one straight-through estimator is
+    applied to the sum of codewords: the gradient of `quantized` with respect to `latents` is the identity for any L.
+    "rotation" and "diveq" assign codes in the same way, and apply their own estimators to the sum. "simvq" and "ema"
+    are "ste" with other codebook updates: "simvq" takes the codebooks of `codebooks.transform_basis`, and "ema" keeps
+    the codebooks constant to gradients for `codebooks.move_codewords`. With "gumbel_softmax" each level's assignment is
+    relaxed, and residuals have the gradient of the codewords before them: the Jacobian is `I - prod(I - J_l)`, by the
+    product rule, not a sum of L terms.
 
     Args:
       latents: `[..., Z]` float32.
       codebooks: L arrays `[K, Z]`, or one `[L, K, Z]`.
       method: "ste", "rotation" (`estimators.rotate_to`), "diveq" (`estimators.add_error`), "gumbel_softmax", "simvq" or
         "ema".
-      key: PRNG key of the noise of "gumbel_softmax" and "diveq"; None draws none.
-      temperature: of the soft assignments; above 0, may be traced.
-      noise_scale: of the noise; may be traced.
-      hard: with "gumbel_softmax", whether the sampled codeword goes forward (True) or the soft mixture.
-      stop_residual_gradient: with "gumbel_softmax", whether a level takes the codewords before it as constants.
-      stop_codebook_gradient: whether the codebooks are constants, as a frozen tokenizer's are.
+      key: PRNG key of the noise of "gumbel_softmax" and "diveq"; None adds no noise.
+      temperature: temperature of the soft assignments; above 0, may be traced.
+      noise_scale: scale of the noise; may be traced.
+      hard: with "gumbel_softmax", whether the forward pass uses the sampled codeword (True) or the soft mixture.
+      stop_residual_gradient: with "gumbel_softmax", whether a level treats the codewords before it as constants.
+      stop_codebook_gradient: whether the codebooks are constants to gradients, as in a frozen tokenizer.
 
     Raises:
-      ValueError: if the method has no such name.
+      ValueError: if the method is unknown.
     """
     if method not in QUANTIZATION_METHODS:
         raise ValueError(f"method is {method!r}; it must be one of {', '.join(QUANTIZATION_METHODS)}")
@@ -102,11 +103,11 @@ def residual_quantize(
     soft = method == "gumbel_softmax"
     noises: Sequence[jax.Array | None] = [None] * len(levels)
     if soft and key is not None:
-        # Drawn at one go, which is several times as fast as level by level.
+        # One draw for all levels is several times as fast as one draw per level.
         sizes = [len(codebook) for codebook in levels]
         noise = standard_gumbel(key, (*latents.shape[:-1], sum(sizes)))
         noises = jnp.split(noise, list(np.cumsum(sizes[:-1])), axis=-1)
-    remaining = latents  # with the gradient of the soft walk
+    remaining = latents  # with the gradient of the soft assignments
     residual = latents  # with the gradient of the identity, for the losses
     quantized = jnp.zeros_like(latents)
     steps = []
@@ -132,10 +133,10 @@ def residual_quantize(
 
 
 def _take_code(remaining, residual, codebook, soft, noise, temperature, noise_scale, hard) -> dict[str, jax.Array]:
-    """Returns a level's part of each field of `QuantizerOutput` but `quantized`."""
+    """Returns one level's part of each field of `QuantizerOutput` except `quantized`."""
     scores = code_scores(remaining, codebook)
-    # Temperature and noise are brought to the scores' unit, not the scores to theirs: dividing would round them, and a
-    # rounded score may tie where the assignment of codes sees none.
+    # Temperature and noise are converted to the scores' unit, not the other way round: division would round the scores,
+    # and rounded scores may tie where `assign_codes` sees no tie.
     spacing = codebook_spacing(codebook)
     unit = {"temperature": temperature * spacing, "noise_scale": noise_scale * spacing}
     nearest = index_of_largest(scores)
@@ -143,10 +144,10 @@ def _take_code(remaining, residual, codebook, soft, noise, temperature, noise_sc
         weights, code = gumbel_softmax(scores, noise=noise, hard=hard, **unit)
     else:
         weights, code = jax.nn.one_hot(nearest, codebook.shape[0], dtype=codebook.dtype), nearest
-    # The codebook loss speaks of the vector that went forward, and moves the codebook alone.
+    # The codebook loss uses the codeword of the forward pass, with a gradient to the codebook alone.
     codeword = of_codebook = codewords_by_one_hot(jax.lax.stop_gradient(weights), codebook)
     if soft:
-        # The same product, with the gradient to the weights alone: so the codebook has one gradient to work out.
+        # The same product with a gradient to the weights alone, so that the codebook's gradient is computed only once.
         of_weights = codewords_by_one_hot(weights, jax.lax.stop_gradient(codebook))
         codeword = of_codebook + (of_weights - jax.lax.stop_gradient(of_weights))
     probabilities = jax.nn.softmax(scores / unit["temperature"], axis=-1)
