@@ -1,6 +1,6 @@
 """Killed without warning at any moment, and started again, commands end where they would have ended.
 
-`python -m tests.kills --kills=100` does it a hundred times.
+`python -m tests.trials --by=kill --times=100` does it a hundred times.
 """
 
 import random
@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.commands import run, start
-from tests.kills import kill_once, make_world
+from tests.trials import kill_once, make_world
 
 # Of each kill the command, and between which shares of its time; in the first half it mostly starts up.
 KILLS = [("train", 0.3, 0.6), ("train", 0.6, 1.0), ("export", 0.5, 1.0), ("append", 0.5, 1.0)]
@@ -17,7 +17,7 @@ KILLS = [("train", 0.3, 0.6), ("train", 0.6, 1.0), ("export", 0.5, 1.0), ("appen
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    return make_world(tmp_path_factory.mktemp("world"))
+    return make_world(tmp_path_factory.mktemp("world"), ("train", "export", "append"))
 
 
 @pytest.mark.parametrize("kill", range(len(KILLS)))
