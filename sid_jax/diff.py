@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from sid_jax.data.id_lists import likely_cause, some_unknown
 from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.ids.convert import common_rows
 from sid_jax.ids.matching import best_orders, renumbered
@@ -101,10 +102,19 @@ def _print(messages: Messages, old: IdTable, new: IdTable, figures: dict[str, An
         )
     if figures["lengths"][0] != figures["lengths"][1]:
         lines.append("IDs had {} codes and have {} now: each counts as another one".format(*figures["lengths"]))
+    if cause := _likely_cause(old, new):
+        lines.append(f"Items of one table alone may only be named otherwise in the other: {cause}")
     for line in lines:
         messages.line(line)
     if figures["num_common"]:
         messages.show(_levels(figures))
+
+
+def _likely_cause(old: IdTable, new: IdTable) -> str:
+    """Returns why items of the new table may not be found in the old one; "" if nothing but their absence shows."""
+    rows, others = common_rows(old.item_ids, new.item_ids)
+    unknown = some_unknown(new.item_ids, others)
+    return likely_cause(unknown, rows, old.item_ids) if unknown else ""
 
 
 def _levels(figures: dict[str, Any]) -> Table:

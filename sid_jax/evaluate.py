@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.json as pa_json
-import pyarrow.parquet as pq
 from rich.markup import escape
 from rich.table import Table
 
+from sid_jax.data.arrow_columns import ids_from_arrow
 from sid_jax.data.collaborative import cooccurrence_vectors, pair_counts
 from sid_jax.data.histories import Histories
 from sid_jax.data.history_files import read_histories
 from sid_jax.data.id_lists import catalog_rows, dropped, known_items
-from sid_jax.data.tables import as_text, csv_names
+from sid_jax.data.tables import read_whole_tables
 from sid_jax.data.vector_files import read_vector_files
-from sid_jax.errors import UserError, reason, shown
+from sid_jax.errors import UserError, shown
 from sid_jax.export.artifact import load_export
 from sid_jax.export.id_tables import parse_id_source, read_id_table
+from sid_jax.ids.convert import comparable, places
 from sid_jax.ids.table import IdTable
 from sid_jax.messages import LOGGER, Messages
 from sid_jax.metrics.codes import code_figures, max_distinct_rate
@@ -37,7 +34,7 @@ from sid_jax.metrics.ids import (
 )
 from sid_jax.metrics.vectors import fidelity_by_depth, fidelity_by_part, figure_inputs, nearest_items
 from sid_jax.models.rqvae import RQVAE
-from sid_jax.paths import as_path, file_to_write
+from sid_jax.paths import file_to_write
 from sid_jax.streams import stream_rng
 from sid_jax.whole_file import write_json
 
@@ -214,38 +211,30 @@ def _by_depth(model: RQVAE, semantic_ids: np.ndarray, vectors: np.ndarray) -> li
     return fidelity_by_depth(model, semantic_ids[:, : len(sizes)], vectors)
 
 
-_READERS: dict[str, Callable[[Path], pa.Table]] = {
-    ".parquet": pq.read_table,
-    ".csv": lambda path: pa_csv.read_csv(path, convert_options=as_text(csv_names(path))),
-    ".jsonl": pa_json.read_json,
-}
-
-
 def read_labels(source: str, item_ids: np.ndarray) -> list[Sequence[str]]:
     """Reads the labels of a catalog's items.
 
     Args:
-      source: FILE:COLUMN. The file's first column has item ids; the labels are texts, lists of texts, or texts with
-        "|" between labels.
-      item_ids: `[N]`; ids are matched as text.
+      source: FILE:COLUMN, where FILE is as of `find_files`. The first column has item ids; the labels are texts, lists
+        of texts, or texts with "|" between labels.
+      item_ids: `[N]`; matched as text where one side has numbers and the other text.
 
     Returns:
-      N lists; an item that the file does not have has no label.
+      N lists; an item that the file does not have has no label. Items that are not among the N are left out, with a
+      warning that counts them.
 
     Raises:
-      UserError: if the file cannot be read, or has no such column.
+      UserError: if the file cannot be read, has no such column, or none of its items is among the N.
     """
     name, colon, column = source.rpartition(":")
-    path = as_path(name)
-    if not colon or path.suffix not in _READERS or not path.is_file():
-        raise UserError(f"--labels={source}: give FILE:COLUMN with a .parquet, .csv or .jsonl file that is there")
-    try:
-        table = _READERS[path.suffix](path)
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path}: not a readable {path.suffix} file ({reason(error)}); write it anew") from error
+    if not colon or not name:
+        raise UserError(f"--labels={source}: give FILE:COLUMN with a .parquet, .csv, .feather or .jsonl file")
+    table = read_whole_tables(name)
     if column not in table.column_names:
-        raise UserError(f"{path}: no column {column!r}; its columns are {', '.join(table.column_names)}")
-    rows = catalog_rows(map(str, table.column(0).to_pylist()), item_ids)
+        raise UserError(f"{name}: no column {column!r}; its columns are {', '.join(table.column_names)}")
+    ids = ids_from_arrow(table.column(0), f"{name}: column {table.column_names[0]!r}")
+    rows = places(*comparable(ids, item_ids))
+    known_items(rows, item_ids, "drop", lambda row: f"{name}: {str(ids[row])!r}", ids)
     labels: list[Sequence[str]] = [()] * len(item_ids)
     for row, value in zip(rows.tolist(), table[column].to_pylist(), strict=True):
         if row >= 0:

@@ -18,6 +18,7 @@ from sid_jax.bulk.ids import id_ranges, refuse_repeated_ids, repeated_hashes
 from sid_jax.bulk.job import Job
 from sid_jax.bulk.place import admit_leaving, all_moves, place_group, write_part
 from sid_jax.data.catalogs.vectors import column_names
+from sid_jax.data.id_lists import some_unknown
 from sid_jax.data.part_columns import schema_of_parts
 from sid_jax.data.parts.vector_parts import VectorParts, list_parts
 from sid_jax.data.vector_files import treat_bad_rows
@@ -203,12 +204,14 @@ def _align_parts(to: IdTable, parts: VectorParts, model: RQVAE) -> dict[str, Any
     Only items that the old table has are kept in mind, so files may be of any length.
     """
     rows, codes = [], []
+    unknown: list[str] = []
     for number in range(len(parts.parts)):
         for ids, vectors in parts.blocks(number, 8 * ITEMS_A_CALL):
             mine, theirs = common_rows(np.asarray(ids), to.item_ids)
             rows.append(theirs)
             codes.append(encode_vectors(model, vectors[mine]))
-    return find_alignment(to, np.concatenate(rows), np.concatenate(codes), model.quantizer.codebook_sizes)
+            unknown = unknown or some_unknown(np.asarray(ids), mine)
+    return find_alignment(to, np.concatenate(rows), np.concatenate(codes), model.quantizer.codebook_sizes, unknown)
 
 
 def run_stages(job: Job, engine: Engine, messages: Messages) -> dict[str, Any]:

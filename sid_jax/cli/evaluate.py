@@ -40,7 +40,7 @@ _CODEBOOKS = flags.DEFINE_string("codebooks", None, "An export, whose decoder ma
 _LABELS = flags.DEFINE_string(
     "labels",
     None,
-    "FILE:COLUMN, categories of items: a .parquet, .csv or .jsonl file with item ids in its first column.",
+    "FILE:COLUMN, categories of items: .parquet, .csv, .feather or .jsonl files with item ids in their first column.",
 )
 _HISTORIES = flags.DEFINE_string(
     "histories",

@@ -25,7 +25,7 @@ _ROWS = flags.DEFINE_integer("rows", 0, "The most rows that the embedding table 
 _IMPRESSIONS = flags.DEFINE_string(
     "impressions",
     None,
-    "A .parquet or .csv file of impressions: a count for each item, or one row for each impression.",
+    "Tables of impressions (.parquet, .csv, .feather, .jsonl): a count for each item, or one row for each impression.",
 )
 _FITTED = flags.DEFINE_string("fitted", None, "Features written before. The items get theirs from the same table.")
 _WINDOW = flags.DEFINE_integer("window", 2, "--kind=window: codes in an n-gram.")
@@ -54,7 +54,7 @@ def _main() -> None:
         as_path(_OUT.value),
         kind=_KIND.value,
         num_rows=_ROWS.value,
-        impressions=as_path(_IMPRESSIONS.value) if _IMPRESSIONS.value else None,
+        impressions=_IMPRESSIONS.value or None,
         fitted=as_path(_FITTED.value) if _FITTED.value else None,
         window=_WINDOW.value,
         hashed=_HASHED.value,

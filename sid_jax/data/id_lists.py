@@ -138,6 +138,11 @@ def dropped(on_unknown: str) -> bool:
     return on_unknown != "error"
 
 
+def some_unknown(ids: np.ndarray, known: np.ndarray) -> list[str]:
+    """Returns ids `[n]` in other rows than the `known` ones, as text for `likely_cause`; of very many not all."""
+    return list(map(str, np.delete(ids, known)[:_MOST_COMPARED].tolist()))
+
+
 def likely_cause(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray) -> str:
     """Returns why ids may not be in a catalog, and what to do; "" where nothing but their absence can be told.
 

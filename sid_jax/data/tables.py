@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
+import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 
 from sid_jax.data.arrow_columns import ids_from_arrow, is_nested
@@ -113,7 +114,37 @@ def read_columns(
     if kind and ending(Path(path), TABLE_ENDINGS) not in TABLE_ENDINGS and not as_path(path).is_dir():
         raise UserError(f"{path}: unknown kind of file {kind!r}; give one of {', '.join(TABLE_ENDINGS)}")
     files = find_files(str(path), _endings(path, TABLE_ENDINGS))
-    tables = [_read_file(each, names, guessed, advice, newlines) for each in files]
+    return _one_table(path, [_read_file(each, names, guessed, advice, newlines) for each in files])
+
+
+def read_whole_tables(path: str | Path, *, guessed: Sequence[str] = ()) -> pa.Table:
+    """Returns all columns of files of tables, one after another; a column that a file lacks is null there.
+
+    Args:
+      path: of files, as of `find_files`; .jsonl too.
+      guessed: of columns whose type in a .csv file Arrow is to find out; the others are text.
+
+    Raises:
+      UserError: if a file is missing, damaged or empty, or a column has types that do not go together.
+    """
+    tables = []
+    for file in find_files(str(path), _endings(path, (*TABLE_ENDINGS, ".jsonl"))):
+        tables.append(_read_whole(file, guessed))
+        if not tables[-1].num_columns or not len(tables[-1]):
+            raise UserError(f"{file}: is empty; give a table with a column of item ids")
+    return _one_table(path, tables)
+
+
+def _read_whole(path: Path, guessed: Sequence[str]) -> pa.Table:
+    if path.suffix == ".jsonl":
+        with reading(path, path.suffix):
+            return pa_json.read_json(path)
+    names = column_names(path)
+    there = [name for name in guessed if name in names]
+    return _read_file(path, [name for name in names if name not in there], there, "", False)
+
+
+def _one_table(path: str | Path, tables: Sequence[pa.Table]) -> pa.Table:
     try:
         return pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from sid_jax.data.id_lists import some_unknown
 from sid_jax.export.artifact import Export, write_export
 from sid_jax.export.id_tables import read_id_table
 from sid_jax.export.manifest import content_of, semantic_ids_section, training_curves
@@ -105,7 +106,11 @@ def make_export(
     if align_to is not None:
         mine, theirs = common_rows(data.ids, align_to.item_ids)
         renumbered["renumbered"] = alignment = find_alignment(
-            align_to, theirs, evaluation.codes[mine], evaluation.metrics["codebook_size"]
+            align_to,
+            theirs,
+            evaluation.codes[mine],
+            evaluation.metrics["codebook_size"],
+            some_unknown(data.ids, mine),
         )
         run = run.renumbered([np.asarray(order) for order in alignment["orders"]])
         evaluation = evaluate(run.recipe, run.state, data.vectors, most, mesh)

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from sid_jax.data.id_lists import likely_cause
 from sid_jax.errors import UserError
 from sid_jax.ids.table import IdTable
+from sid_jax.messages import LOGGER
 
 
 def deferred_acceptance(wanted: np.ndarray, costs: np.ndarray, room: np.ndarray, rank: np.ndarray) -> np.ndarray:
@@ -108,19 +110,27 @@ def renumbered(codes: np.ndarray, orders: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack(columns, axis=1)
 
 
-def find_alignment(to: IdTable, rows: np.ndarray, codes: np.ndarray, sizes: Sequence[int]) -> dict[str, Any]:
+def find_alignment(
+    to: IdTable, rows: np.ndarray, codes: np.ndarray, sizes: Sequence[int], unknown: Sequence[str] = ()
+) -> dict[str, Any]:
     """Returns how a new model's codes `[n, L]`, of K `sizes`, are renumbered to be like old IDs of the same items.
 
     Args:
       to: the old IDs.
       rows: `[n]`, the rows of these items in them.
+      unknown: ids of new items that the old IDs lack, some or all: a warning says where they only seem to be new.
 
     Returns:
       The manifest's section on it: "to", the name of the old IDs; "num_common", n; and "orders", as lists what
       `best_orders` gives. Raises UserError if there are no such items.
     """
+    cause = likely_cause(unknown, rows, to.item_ids) if unknown else ""
     if not len(rows):
-        raise UserError(f"--align_to: no item is in {to.name} too, so that nothing says which codes belong together")
+        raise UserError(
+            f"--align_to: no item is in {to.name} too, so that nothing says which codes belong together; {cause}"
+        )
+    if cause:
+        LOGGER.warning("--align_to: items that %s lacks may only be named otherwise: %s", to.name, cause)
     levels = min(len(sizes), to.semantic_ids.shape[1])
     orders = best_orders(to.semantic_ids[rows, :levels], codes[:, :levels], sizes[:levels])
     orders += [np.arange(size) for size in sizes[levels:]]

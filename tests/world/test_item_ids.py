@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from sid_jax.append.run import append
 from sid_jax.data.history_files import read_interactions, read_sequences
-from sid_jax.data.id_lists import read_item_list
+from sid_jax.data.id_lists import read_item_list, some_unknown
 from sid_jax.data.inputs import as_histories
+from sid_jax.diff import diff
 from sid_jax.errors import UserError
-from sid_jax.evaluate import evaluate_ids
+from sid_jax.evaluate import evaluate_ids, read_labels
 from sid_jax.export.artifact import load_export
+from sid_jax.features.run import read_impressions
+from sid_jax.ids.matching import find_alignment
 from sid_jax.ids.table import IdTable
 from sid_jax.messages import Messages
 from tests.append.conftest import made_vectors, make_export, write_vectors
@@ -134,3 +141,33 @@ def test_bad_rows_and_unknown_items_are_dropped_in_evaluate(padded, tmp_path, ca
         evaluate_ids(str(padded), vectors=path, on_bad_rows="drop", messages=SILENT)
     figures = evaluate_ids(str(padded), vectors=path, on_bad_rows="drop", on_unknown="drop", messages=SILENT)
     assert figures["num_items"] == 9 and "1 of 11 rows" in caplog.text and "1 of 10 items" in caplog.text
+
+
+def test_of_two_tables_that_write_ids_otherwise_that_is_said(padded, tmp_path, caplog):
+    old = load_export(padded).table
+    # Of ten items, nine are written without zeros.
+    mixed = np.array([*(name.lstrip("0") for name in PADDED[:9]), PADDED[9]], object)
+    json_ids = dict(zip(mixed.tolist(), old.semantic_ids.tolist(), strict=True))
+    (tmp_path / "new.json").write_text(json.dumps(json_ids))
+    told = []
+    messages = Messages(lambda shown, markup: told.append(str(shown)), None)
+    diff(str(padded), str(tmp_path / "new.json"), messages=messages)
+    assert "'40' differs from '000040' by leading zeros" in " ".join(told)
+    codes, sizes = old.semantic_ids[9:], [1 + int(old.semantic_ids.max())] * old.semantic_ids.shape[1]
+    find_alignment(old, np.array([9]), codes, sizes, some_unknown(mixed, np.array([9])))
+    assert "'40' differs from '000040' by leading zeros" in caplog.text
+
+
+def test_labels_and_impressions_come_in_several_files_and_strangers_are_counted(tmp_path, caplog):
+    for name, item, kind, count in (("a", "000040", "x", 3), ("b", "000041", "y|z", 4), ("c", "q", "z", 5)):
+        table = pa.table({"item_id": [item], "kind": [kind], "impressions": [count]})
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    catalog = np.array(PADDED[:3], object)
+    assert list(map(list, read_labels(f"{tmp_path}/*.parquet:kind", catalog))) == [["x"], ["y", "z"], []]
+    assert "'q' is not in the catalog; in all, 1 of 3 items are not, and were left out" in caplog.text
+    caplog.clear()
+    assert read_impressions(f"{tmp_path}/a.parquet,{tmp_path}/c.parquet", catalog).tolist() == [3, 0, 0]
+    assert "'q' is not in the catalog; in all, 1 of 2 items are not, and were left out" in caplog.text
+    for read in (read_impressions, lambda path, ids: read_labels(f"{path}:kind", ids)):
+        with pytest.raises(UserError, match="'000040' differs from '40' by leading zeros"):
+            read(f"{tmp_path}/a.parquet", np.array(["40"], object))
