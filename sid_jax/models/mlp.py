@@ -1,4 +1,4 @@
-"""The multi-layer perceptron that encoder and decoder are made of."""
+"""The multi-layer perceptron (MLP) used as encoder and as decoder."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from sid_jax.models.quantizer import Statistic
 def matmul(
     values: jax.Array, kernel: jax.Array, precision: jax.lax.Precision | None = None, *, mixed: bool = False
 ) -> jax.Array:
-    """Returns `[..., F] @ [F, G]`, with a precision that holds for the products of its gradients too.
+    """Returns `[..., F] @ [F, G]`; the precision also applies to the matrix products of the gradients.
 
-    If `mixed`, their factors, float32, are rounded to bfloat16 before; sums are float32 still.
+    If `mixed`, float32 factors are rounded to bfloat16 before each product; sums stay float32.
     """
     rows = values.reshape(-1, values.shape[-1])
     return _matmul(rows, kernel, precision, mixed).reshape(*values.shape[:-1], kernel.shape[-1])
@@ -44,7 +44,7 @@ def _matmul_backward(
     rows, kernel = kept
     grads = _written_once(_factor(grads, mixed))
     product = _product(precision, mixed)
-    # The kernel as it lies in memory, without a transposed copy.
+    # This contraction uses the kernel in its own memory order, without a transposed copy.
     of_rows = jax.lax.dot_general(grads, kernel, (((1,), (1,)), ((), ())), **product.keywords)
     return of_rows, product(_transposed(rows), grads)
 
@@ -59,16 +59,17 @@ def _product(precision: jax.lax.Precision | None, mixed: bool) -> functools.part
 
 
 def _written_once(values: jax.Array) -> jax.Array:
-    """Returns the values, which XLA for CPUs would else compute anew, by columns, wherever they are transposed."""
+    """Returns the values behind a barrier: XLA for CPUs would otherwise recompute them wherever they are transposed."""
     return jax.lax.optimization_barrier(values) if jax.default_backend() == "cpu" else values
 
 
 def _transposed(rows: jax.Array) -> jax.Array:
-    """Returns `[T, F].T`, in CPU memory in that order: XLA's product is slow if it must read its left side by columns.
+    """Returns the transpose of rows `[T, F]`, on CPUs materialized in row-major order.
 
-    Without the constraint XLA leaves the rows where they are and transposes no more than their description.
+    XLA's matrix product on CPUs is slow if it reads its left factor by columns. Without the layout constraint XLA only
+    changes the strides and does not move the data.
     """
-    # Of several devices each would be given all rows: the constraint is beyond what XLA knows how to share out.
+    # With several devices the constraint cannot be sharded: each device would get all rows.
     if jax.default_backend() != "cpu" or jax.device_count() > 1:
         return rows.T
     return with_layout_constraint(rows.T, Layout((0, 1)))
@@ -80,21 +81,21 @@ _matmul.defvjp(_matmul_forward, _matmul_backward)
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "silu": nnx.silu,
     "relu": nnx.relu,
-    # The exact one, as PyTorch's default is.
+    # The exact form, which is PyTorch's default.
     "gelu": functools.partial(nnx.gelu, approximate=False),
 }
 
 
 class MLP(nnx.Module):
-    """Linear layers with an activation, and dropout if asked for, between them; none after the last.
+    """Linear layers with an activation and optional dropout between them; neither follows the last layer.
 
     Args:
-      dimensions: features of the input, of each hidden layer, and of the output; a single one makes it the identity.
+      dimensions: features of the input, of each hidden layer, and of the output; a single entry makes it the identity.
       activation: a name in `ACTIVATIONS`.
       dropout: share of hidden activations dropped when a key is given.
-      shortcut: whether the input also goes to the output by a linear map of its own. The layers then start with an
-        output of 0, so that the whole starts as that map: `x W + MLP(x)`.
-      fitted: whether its numbers are fitted to the data and not learned; optimizers leave them alone.
+      shortcut: whether a linear map of the input is added to the output: `x W + MLP(x)`. The last layer's kernel then
+        starts at 0, so that the module starts as that linear map.
+      fitted: whether kernels and biases are fitted to the data, not trained; optimizers leave them alone.
       rngs: for the kernels (LeCun normal); biases start at 0.
     """
 
@@ -127,8 +128,8 @@ class MLP(nnx.Module):
 
         Args:
           inputs: float32.
-          key: PRNG key of the dropout; None drops nothing.
-          mixed: whether products round their factors to bfloat16 (see `matmul`).
+          key: PRNG key of the dropout; None disables dropout.
+          mixed: whether matrix products round their factors to bfloat16 (see `matmul`).
         """
         if not self.layers:
             return inputs
@@ -144,7 +145,7 @@ class MLP(nnx.Module):
 
 
 def apply_linear(layer: nnx.Linear, inputs: jax.Array, *, mixed: bool = False) -> jax.Array:
-    """Returns `[..., D] @ kernel + bias`, unless mixed at the highest precision: training encodes as export does."""
+    """Returns `[..., D] @ kernel + bias` at the highest precision, unless `mixed`, so that training matches export."""
     outputs = matmul(inputs, layer.kernel[...], jax.lax.Precision.HIGHEST, mixed=mixed)
     if layer.bias is None:
         return outputs

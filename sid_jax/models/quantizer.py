@@ -1,4 +1,4 @@
-"""The module that holds the codebooks."""
+"""The Flax NNX module that holds the codebooks."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from sid_jax.quantize.residual import QuantizationMethod, QuantizerOutput, resid
 
 
 class Statistic(nnx.Variable):
-    """A fitted number that checkpoints carry and optimizers leave alone: scaling, "codebooks are initialized"."""
+    """A fitted variable, saved in checkpoints and not updated by optimizers: scaling, moving counts, "initialized"."""
 
 
 class ResidualQuantizer(nnx.Module):
-    """L codebooks over latent vectors of Z features. The mathematics is in `sid_jax.quantize`.
+    """L codebooks for latent vectors of Z features. The mathematics is in `sid_jax.quantize`.
 
     Args:
       codebook_sizes: K of each level; L is their number.
       latent_dimension: Z.
-      method: how it is trained. With "simvq" a codebook is a basis that stays, under a map that learns; with "ema" each
-        code has a moving count.
-      product: whether each level has a part of the latent features to itself (`quantize.product.parts_of`), so that the
-        residual walk is product quantization.
-      rngs: for the codewords, standard normal until k-means replaces them.
+      method: training method. With "simvq" a codebook is a fixed basis times a trained linear map; with "ema" each code
+        has a moving count.
+      product: whether each level has its own part of the latent features (`quantize.product.parts_of`), which makes
+        residual quantization product quantization.
+      rngs: random numbers of the codewords, which are standard normal until k-means replaces them.
 
     Attributes:
-      levels: the L codebooks, `nnx.Param` of `[K, Z]` float32; with "simvq" their bases. Of a product quantizer only
-        the features of a level's part count.
+      levels: the L codebooks, `nnx.Param` of `[K, Z]` float32; with "simvq" their bases. In a product quantizer only
+        the features of a level's part are used.
       transforms: with "simvq" the L maps, `nnx.Param` of `[Z, Z]`, which start as the identity.
       counts: with "ema" the moving counts, L of `[K]`.
-      initialized: whether k-means (or a dump) has filled them; a checkpoint carries it.
+      initialized: whether the codebooks have been set by `set_codebooks`; saved in checkpoints.
     """
 
     def __init__(
@@ -74,10 +74,10 @@ class ResidualQuantizer(nnx.Module):
         return only_parts(codebooks) if self.product else codebooks
 
     def set_codebooks(self, codebooks: Sequence[jax.Array]) -> None:
-        """Fills the L codebooks with arrays of the same shapes, and marks them as initialized.
+        """Sets the L codebooks to arrays of the same shapes, and marks them as initialized.
 
         Raises:
-          ValueError: if a shape is not the level's.
+          ValueError: if an array's shape differs from that of its level's codebook.
         """
         for number, (level, codebook) in enumerate(zip(self.levels, codebooks, strict=True)):
             if level.shape != codebook.shape:
@@ -87,7 +87,7 @@ class ResidualQuantizer(nnx.Module):
         self.initialized[...] = jnp.array(True)
 
     def renumber(self, orders: Sequence[np.ndarray]) -> None:
-        """Gives codes other numbers: of each level with its order `[K]`, code k becomes what code `order[k]` was."""
+        """Renumbers the codes of each level by its order `[K]`: code k becomes the former code `order[k]`."""
         for level, order in zip(self.levels, orders, strict=True):
             level[...] = level[...][order]
         for count, order in zip(self.counts, orders, strict=False):
@@ -102,5 +102,5 @@ class ResidualQuantizer(nnx.Module):
         return sum_codewords(codes, self.codebooks)
 
     def __call__(self, latents: jax.Array, **choices: Any) -> QuantizerOutput:
-        """Quantizes latent vectors `[..., Z]`; the choices are those of `quantize.residual.residual_quantize`."""
+        """Quantizes latent vectors `[..., Z]`; `choices` are arguments of `quantize.residual.residual_quantize`."""
         return residual_quantize(latents, self.codebooks, method=self.method, **choices)

@@ -20,13 +20,13 @@ from sid_jax.quantize.residual import QuantizationMethod, QuantizerOutput
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class RQVAEOutput:
-    """What a forward pass in training gives.
+    """Output of a training forward pass.
 
     Attributes:
-      targets: `[..., D]`, the scaled input, which the decoder is to give back.
-      reconstructions: `[..., D]`, what it gave, in the same scaled space.
+      targets: `[..., D]`, the scaled input, the decoder's target.
+      reconstructions: `[..., D]`, the decoder's output, in the same scaled space.
       quantizer: the quantizer's codes, gradients, soft assignments and losses.
-      present: `[..., D]` bool, the features of parts that the item has; None of vectors without parts.
+      present: `[..., D]` bool, the features of parts that the item has; None for vectors without parts.
     """
 
     targets: jax.Array
@@ -41,19 +41,19 @@ class RQVAE(nnx.Module):
     Args:
       num_features: D, features of an input vector.
       codebook_sizes: K of each of the L levels.
-      latent_dimension: Z; None for no networks at all: what is quantized is the scaled input itself.
+      latent_dimension: Z; None for no encoder and decoder: the scaled input itself is quantized.
       hidden_dimensions: widths of the encoder's hidden layers; the decoder's are reversed.
       activation: "silu", "relu" or "gelu".
       dropout: share of hidden activations dropped in training.
       shortcut: whether encoder and decoder have a linear map beside their layers (see `MLP`).
-      unit_norm: whether each input vector is brought to length 1 first.
-      collaborative_dimension: C of the vectors that `align` is to find; None for no such map.
-      quantization_method: how the quantizer is trained (see `ResidualQuantizer`).
+      unit_norm: whether each input vector is scaled to length 1 first.
+      collaborative_dimension: C, features of the output of `align`; None for no such map.
+      quantization_method: training method of the quantizer (see `ResidualQuantizer`).
       layout: the parts of an input vector; None for vectors without parts.
       product: whether it is optimized product quantization (`quantize.product`): encoder and decoder are a rotation and
-        its inverse, fitted with the codebooks, and each level has a part of the rotated vector to itself. Nothing else
-        is then made of `latent_dimension`, `hidden_dimensions` and `shortcut`.
-      rngs: for the parameters.
+        its inverse, fitted with the codebooks, and each level quantizes its own part of the rotated vector.
+        `latent_dimension`, `hidden_dimensions` and `shortcut` are then ignored.
+      rngs: random numbers of the parameters.
     """
 
     def __init__(
@@ -95,11 +95,11 @@ class RQVAE(nnx.Module):
 
     @property
     def scaling(self) -> Scaling:
-        """The scaling between input space and the encoder."""
+        """The scaling of input vectors before the encoder."""
         return Scaling(self.unit_norm, self.mean[...], self.scale[...], self.layout)
 
     def set_scaling(self, scaling: Scaling) -> None:
-        """Takes over a fitted scaling; parts, and whether they get length 1, were settled when the model was made."""
+        """Sets mean and scale from a fitted scaling, whose `unit_norm` and layout must be those of the model."""
         if scaling.unit_norm != self.unit_norm:
             raise ValueError(f"the scaling has unit_norm={scaling.unit_norm}, the model {self.unit_norm}")
         if scaling.layout != self.layout:
@@ -108,21 +108,21 @@ class RQVAE(nnx.Module):
         self.scale[...] = jnp.asarray(scaling.scale)
 
     def set_rotation(self, rotation: jax.Array) -> None:
-        """Makes encoder and decoder of a product quantizer a rotation `[D, D]` and its inverse."""
+        """Sets encoder and decoder of a product quantizer to a rotation `[D, D]` and its inverse."""
         for network, kernel in ((self.encoder, rotation), (self.decoder, rotation.T)):
             network.layers[0].kernel[...] = jnp.asarray(kernel)
 
     def encode(self, vectors: jax.Array) -> jax.Array:
-        """Returns the latent vectors `[..., Z]` of input vectors `[..., D]`, as they came."""
+        """Returns the latent vectors `[..., Z]` of unscaled input vectors `[..., D]`."""
         return self.encoder(self.inputs(vectors))
 
     def inputs(self, vectors: jax.Array) -> jax.Array:
-        """Returns what the encoder is given of vectors `[..., D]`: scaled, parts that are missing filled in."""
+        """Returns the encoder's inputs for vectors `[..., D]`: scaled, with missing parts filled in."""
         scaled = apply_scaling(self.scaling, vectors)
         return scaled if self.layout is None else self._filled(scaled, present_parts(self.layout, vectors))
 
     def _filled(self, scaled: jax.Array, seen: jax.Array) -> jax.Array:
-        """Returns scaled vectors in which parts that are not seen, `[..., P]` bool, are what the others let expect."""
+        """Returns scaled vectors whose parts not in `seen`, `[..., P]` bool, are predicted linearly from the others."""
         assert self.layout is not None and self.filler is not None
         there = seen[..., self.layout.part_of_feature]
         known = jnp.where(there, scaled, 0.0)
@@ -133,18 +133,18 @@ class RQVAE(nnx.Module):
         return self.quantizer.assign(self.encode(vectors))
 
     def reconstruct(self, codes: jax.Array) -> jax.Array:
-        """Returns the vectors `[..., D]` that codes `[..., L]` stand for, in the space of the (unit-norm) input."""
+        """Returns the reconstructions `[..., D]` of codes `[..., L]`, in the (unit-norm) input space."""
         return self.decode(self.quantizer.lookup(codes))
 
     def decode(self, latents: jax.Array) -> jax.Array:
-        """Returns the vectors `[..., D]` that latent vectors `[..., Z]` stand for, in the same space."""
+        """Returns the reconstructions `[..., D]` of latent vectors `[..., Z]`, in the (unit-norm) input space."""
         return invert_scaling(self.scaling, self.decoder(latents))
 
     def compared(self, vectors: jax.Array, codes: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Returns inputs and what codes `[..., L]` stand for, `[..., D]` each, in the space of all quality figures.
+        """Returns inputs and reconstructions of codes `[..., L]`, `[..., D]` each, in the space of all quality metrics.
 
-        It is that of the (unit-norm) input. Of vectors with parts it is the scaled one, in which each part has its
-        weight; both are 0 in the parts that an item lacks, so that these count nowhere.
+        This is the space of the (unit-norm) input. For vectors with parts it is the scaled space, in which each part
+        has its weight; both results are 0 in the parts that an item lacks, so that those do not count.
         """
         if self.layout is None:
             return normalize(vectors, self.unit_norm), self.reconstruct(codes)
@@ -153,7 +153,7 @@ class RQVAE(nnx.Module):
         return apply_scaling(self.scaling, vectors), jnp.where(there, decoded, 0.0)
 
     def align(self, quantized: jax.Array) -> jax.Array:
-        """Returns what quantized vectors `[..., Z]` say of who takes the item, `[..., C]`: a linear map of them."""
+        """Maps quantized vectors `[..., Z]` linearly to the space of the collaborative vectors, `[..., C]`."""
         if self.aligner is None:
             raise ValueError("the model has no collaborative_dimension")
         return apply_linear(self.aligner, quantized)
@@ -168,17 +168,17 @@ class RQVAE(nnx.Module):
         part_dropout: jax.Array | float = 0.0,
         **choices: Any,
     ) -> RQVAEOutput:
-        """The pass that training differentiates.
+        """Runs the training forward pass.
 
         Args:
-          vectors: `[..., D]`, as they came.
-          key: PRNG key of dropout and Gumbel noise; None runs without either.
-          decoder_gradient: factor on the gradient that the decoder sends to quantizer and encoder; may be traced.
-          mixed: whether the products of encoder and decoder round their factors to bfloat16; codes are chosen in
-            float32 whatever.
-          part_dropout: share of the parts of an item that the encoder does not see, but one that it always sees; may be
-            traced. The decoder is to give back all parts that the item has.
-          **choices: those of `ResidualQuantizer`: temperature, noise_scale, hard, ...
+          vectors: `[..., D]`, unscaled.
+          key: PRNG key of dropout and of the quantizer's noise; None disables both.
+          decoder_gradient: factor on the gradient from the decoder to quantizer and encoder; may be traced.
+          mixed: whether matrix products of encoder and decoder round their factors to bfloat16; codes are assigned in
+            float32 in any case.
+          part_dropout: share of an item's parts that is hidden from the encoder; at least one stays visible; may be
+            traced. The decoder reconstructs all parts that the item has.
+          **choices: arguments of `residual_quantize`: temperature, noise_scale, hard, ...
         """
         encoder_key, noise_key, decoder_key = [None] * 3 if key is None else jax.random.split(key, 3)
         targets = inputs = apply_scaling(self.scaling, vectors)
@@ -196,7 +196,7 @@ class RQVAE(nnx.Module):
 
 
 def _seen_parts(key: jax.Array, there: jax.Array, dropout: jax.Array | float) -> jax.Array:
-    """Returns `[..., P]` bool, which of the parts that items have the encoder sees: always one, of others a share."""
+    """Returns `[..., P]` bool, the parts that the encoder sees after part dropout: at least one of those present."""
     chance = jnp.where(there, jax.random.uniform(key, there.shape), -1.0)
     always = jax.nn.one_hot(jnp.argmax(chance, axis=-1), there.shape[-1], dtype=bool)
     return there & ((chance >= dropout) | always)
