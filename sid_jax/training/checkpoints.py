@@ -1,4 +1,4 @@
-"""Checkpoints of a run: on disk by Orbax (asynchronous, atomic, the latest and the best kept), or in memory."""
+"""Checkpoints of a run: on disk with Orbax (asynchronous, atomic; keeps the latest and the best), or in memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHECKPOINTS_FOLDER = "checkpoints"
 def open_checkpoints(
     workdir: Path | None, train: ConfigDict
 ) -> contextlib.AbstractContextManager[Checkpoints | MemoryCheckpoints]:
-    """Returns the checkpoints of a run, to be used as a context: in its folder, or in memory if it has none."""
+    """Returns the checkpoints of a run as a context manager: on disk in the workdir, or in memory without one."""
     if workdir is None:
         return contextlib.nullcontext(MemoryCheckpoints(train))
     return Checkpoints(workdir / CHECKPOINTS_FOLDER, train)
@@ -38,7 +38,7 @@ class MemoryCheckpoints:
         self._best: tuple[float, int, Any] | None = None
 
     def save(self, step: int, state: Any, metrics: dict[str, Any] | None) -> None:
-        """Copies a state to the host if it is the best so far, the later one of equals, as `Checkpoints` does."""
+        """Copies a state to the host if it is the best so far; of equal ones the later is kept, as in `Checkpoints`."""
         if metrics is None:
             return
         score = self._sign * metrics[self._metric]
@@ -65,14 +65,14 @@ class MemoryCheckpoints:
 
 
 class Checkpoints:
-    """The checkpoints of one run. Use it as a context: leaving it waits for the last save.
+    """The checkpoints of one run on disk. Use it as a context manager: leaving it waits for the last save.
 
     Several processes share the folder, and save and restore together.
 
     Args:
-      folder: where they are, or will be.
-      train: the config's section, for what "best" means and how many are kept.
-      read_only: whether to leave the folder alone, in which a run may be saving at this moment.
+      folder: the checkpoints' folder; need not exist yet.
+      train: the config's section "train", which names the metric and mode of "best" and the number of checkpoints kept.
+      read_only: whether never to write to the folder, because a run may be saving in it.
     """
 
     def __init__(self, folder: Path, train: ConfigDict, *, read_only: bool = False):
@@ -103,12 +103,12 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # What went wrong is on its way to the user already; a save that fails as well adds nothing.
+        # If an error is being raised already, a failed save must not replace it.
         with contextlib.suppress(UserError) if kind else contextlib.nullcontext(), self._saving():
             self._manager.close()
 
     def save(self, step: int, state: Any, metrics: dict[str, Any] | None) -> None:
-        """Saves a state under its step, in the background; without metrics it can be the latest but not the best."""
+        """Saves a state under its step in the background; without metrics it can be the latest but never the best."""
         scalars = None if metrics is None else {k: v for k, v in metrics.items() if isinstance(v, (int, float))}
         with agreed():
             self._refuse_full_disk(state)
@@ -116,13 +116,13 @@ class Checkpoints:
             self._manager.save(step, args=ocp.args.StandardSave(state), metrics=scalars, force=True)
 
     def wait(self) -> None:
-        """Returns when what was saved is on the disk."""
+        """Waits until all saves are on disk."""
         with self._saving():
             self._manager.wait_until_finished()
 
     @property
     def steps(self) -> list[int]:
-        """The steps that there are checkpoints of, in order."""
+        """The steps of the checkpoints on disk, in ascending order."""
         return sorted(self._manager.all_steps())
 
     @property
@@ -136,15 +136,15 @@ class Checkpoints:
         return self._manager.best_step()
 
     def restore(self, step: int, like: Any) -> Any:
-        """Restores a step straight to where it belongs.
+        """Restores the checkpoint of a step directly onto its devices.
 
         Args:
           step: one of `steps`.
-          like: a state of `jax.ShapeDtypeStruct`s with shardings: shapes, types and devices of what is restored. The
+          like: a state of `jax.ShapeDtypeStruct`s with shardings: shapes, dtypes and devices of the restored state. The
             checkpoint may have been saved from any number of devices.
 
         Raises:
-          UserError: if the checkpoint is damaged, or of a model of another shape.
+          UserError: if the checkpoint is damaged, or belongs to a model of another shape.
         """
         try:
             self._refuse_other_shapes(step, like)
@@ -157,7 +157,7 @@ class Checkpoints:
             ) from error
 
     def _refuse_full_disk(self, state: Any) -> None:
-        """Sees to it beforehand that a checkpoint fits: a write that fails midway is noisier, and no better."""
+        """Raises a UserError if the disk has no room for a checkpoint, since a write that fails midway is noisier."""
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free = shutil.disk_usage(self._folder).free
         if free < 2 * needed:
@@ -168,7 +168,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _saving(self) -> Iterator[None]:
-        """Turns a failed write, which may be that of a save before, into one line: full disk, no permission."""
+        """Turns a failed write, perhaps of an earlier save, into a UserError of one line: full disk, no permission."""
         try:
             yield
         except (OSError, ValueError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""Where a step's vectors come from: from the device, if they fit, or from their file, read ahead of the steps."""
+"""The source of a step's vectors: device memory if they fit, otherwise their file, read ahead in the background."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from sid_jax.training.sharding import epoch_order, on_every_device, share_out
 from sid_jax.training.state import TrainState
 from sid_jax.training.step import Companions, Metrics, train_on_batches, train_steps
 
-# Of the vectors that a call of a streamed run is given. A few such blocks are in memory: at work, waiting, being read.
+# Size of the vectors of one call of a streamed run. A few such blocks are in memory: in use, waiting, being read.
 _BLOCK_BYTES = 2**26
 _FLOAT_BYTES = 4
 
 
 def durations_of(train: ConfigDict, shape: tuple[int, int]) -> Durations:
-    """Returns the durations of a run over vectors `[N, D]` of that shape."""
+    """Returns the durations of a run on vectors of shape `[N, D]`."""
     return Durations.of(train, shape[0], most_steps_a_call(train, shape))
 
 
 def most_steps_a_call(train: ConfigDict, shape: tuple[int, int]) -> int | None:
-    """Returns how many steps a call may take over vectors `[N, D]` float32 of that shape, as many as a block lasts.
+    """Returns the most steps of a compiled call on float32 vectors of shape `[N, D]`, as many as one block holds.
 
     It is None if the vectors are resident.
     """
@@ -44,14 +44,14 @@ def most_steps_a_call(train: ConfigDict, shape: tuple[int, int]) -> int | None:
 
 
 def open_corpus(config: ConfigDict, data: VectorSet, mesh: Mesh) -> ResidentCorpus | StreamedCorpus:
-    """Returns the vectors as steps are given them; use it as a context."""
+    """Returns the corpus that gives steps their vectors, resident or streamed; use it as a context manager."""
     if most_steps_a_call(config.train, data.vectors.shape) is None:
         return ResidentCorpus(data.vectors, data.relations, mesh)
     return StreamedCorpus(data.vectors, data.relations, mesh, seed=config.seed, batch_size=config.train.batch_size)
 
 
 class ResidentCorpus:
-    """All vectors `[N, D]` float32 and relations, if a loss wants them, on every device; calls find their batches."""
+    """A corpus on every device: vectors `[N, D]` float32, and relations if a loss needs them."""
 
     def __init__(self, vectors: np.ndarray, relations: Relations | None, mesh: Mesh):
         self._mesh = mesh
@@ -69,22 +69,22 @@ class ResidentCorpus:
 
 
 class StreamedCorpus:
-    """Vectors that stay in their file: the batches of a resident corpus, in its order, read while steps are taken.
+    """A corpus that stays in its file: the same batches in the same order as a resident corpus, read during training.
 
-    A process reads only what its own devices are given. Of what it holds, only the order of an epoch (4 bytes an
-    item) and the relations grow with N. Use it as a context.
+    A process reads only the rows of its own devices. In memory, only the order of an epoch (4 bytes per item) and the
+    relations grow with N. Use it as a context manager.
 
     Args:
       vectors: `[N, D]` float32, memory-mapped.
-      relations: of the items; None if no loss wants them.
+      relations: relations of the items; None if no loss needs them.
       mesh: the devices.
-      seed: of the order.
+      seed: seed of the epochs' order.
       batch_size: B.
     """
 
     def __init__(self, vectors: np.ndarray, relations: Relations | None, mesh: Mesh, *, seed: int, batch_size: int):
         self._vectors, self._mesh, self._seed, self._batch_size = vectors, mesh, seed, batch_size
-        # On a device of this process: it is drawn from them beside the steps, where no collective may be called.
+        # On one device of this process: partners are drawn in the reader thread, which may not run collectives.
         self._partners = jax.tree.map(jnp.asarray, relations and relations.partners)
         self._collaborative = None if relations is None else relations.collaborative
         self._steps_per_epoch = -(-len(vectors) // batch_size)
@@ -134,7 +134,7 @@ class StreamedCorpus:
         return share_out(numbers.shape, self._mesh, numbers.__getitem__, axis=1)
 
     def _rows(self, vectors: np.ndarray, rows: np.ndarray) -> jax.Array:
-        """Returns the vectors `[S, B, D]` of rows `[S, B]`, of which this process reads those of its devices."""
+        """Returns the vectors `[S, B, D]` of rows `[S, B]`, sharded; this process reads only its devices' rows."""
         shape = (*rows.shape, vectors.shape[1])
         return share_out(shape, self._mesh, lambda index: _gather(vectors, rows[index[:2]]), axis=1)
 
@@ -148,7 +148,7 @@ def _gather(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnames="seed")
 def _draw_for_steps(seed: int, partners: Partners, items: jax.Array, steps: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns what `draw_partners` draws for items `[S, B]` at each of S steps."""
+    """Returns the result of `draw_partners` for items `[S, B]` at each of S steps."""
     return jax.vmap(lambda step, batch: draw_partners(stream_key(seed, "partners", step), partners, batch))(
         steps, items
     )

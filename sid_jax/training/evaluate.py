@@ -1,4 +1,4 @@
-"""Measuring a state over the whole corpus: codes, reconstruction, and training codes against exported ones."""
+"""Evaluation of a state on the whole corpus: codes, reconstruction, and agreement of training and export codes."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ from sid_jax.training.recipe import Recipe
 from sid_jax.training.sharding import share_out
 from sid_jax.training.state import TrainState
 
-# Items measured at a time: what they need is to stay in a CPU's cache.
+# Items per call, so that intermediate arrays stay in a CPU's cache.
 _ITEMS_A_CALL = 2048
 
-# A hundred times float32's rounding: what a hidden layer or two make of it.
+# A hundred times float32's rounding error: its size after one or two hidden layers.
 NEAR_TIE = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What the whole corpus looks like under one state.
+    """Codes and metrics of the whole corpus under one state.
 
     Attributes:
-      codes: `[N, L]`, as export gives them, of the smallest unsigned type.
+      codes: `[N, L]`, the codes that export assigns, in the smallest unsigned dtype.
       metrics: plain numbers and lists: `num_items`, `codebook_size`, those of `sid_jax.metrics.codes.code_figures`, and
         r2: 1 - squared error / squared distance to the corpus' mean, both summed over items and features, in the space
           of the (unit-norm) input;
-        mse: the squared error, a feature's mean;
+        mse: the mean squared error per feature;
         cosine: the mean cosine between an input and its reconstruction;
-        near_ties: the share of the items of which some code wins by less than 1e-5 of the residual's squared norm, so
-          that rounding might choose another;
-        r2_by_part: of vectors with parts, r2 of each part by its name, over the items that have it;
-        agreement: the share of the items to which the last training step's pass, with its noise, gives these codes.
+        near_ties: the share of items with a code whose margin is below 1e-5 of the residual's squared norm, so that
+          rounding might choose another code;
+        r2_by_part: for vectors with parts, r2 of each part by its name, over the items that have it;
+        agreement: the share of items that get these codes in the forward pass of the last training step, with noise.
     """
 
     codes: np.ndarray
@@ -51,9 +51,10 @@ class Evaluation:
 
 
 def evaluate(recipe: Recipe, state: TrainState, vectors: np.ndarray, most: float, mesh: Mesh) -> Evaluation:
-    """Measures a state on every item of the corpus `[N, D]` float32, as it came; no item is dropped.
+    """Evaluates a state on every item of the unscaled corpus `[N, D]` float32; no item is dropped.
 
-    The devices share the items, and each process gets the figures of all. `most` is `max_distinct_rate` of the vectors.
+    Items are sharded over the devices; every process gets the metrics of all items. `most` is the `max_distinct_rate`
+    of the vectors.
     """
     measure = functools.partial(_measure, recipe.at(int(state.step) - 1), state, mesh=mesh)
     sizes = [taken.shape[0] for taken in state.taken]
@@ -62,7 +63,7 @@ def evaluate(recipe: Recipe, state: TrainState, vectors: np.ndarray, most: float
     errors: np.ndarray = np.zeros(1)
     for start, (block_codes, block_errors, *figures) in _in_blocks(measure, mesh, vectors):
         codes[start : start + len(block_codes)] = block_codes
-        # Only codes are kept of each item: memory is to be flat in N.
+        # Only the codes of each item are kept, so that memory hardly grows with N.
         errors = errors + block_errors.sum(axis=0, dtype=np.float64)
         sums += [figure.sum(dtype=np.float64) for figure in figures]
     error, (cosine, near_ties, agreement) = float(errors.sum()), sums.tolist()
@@ -84,10 +85,10 @@ def evaluate(recipe: Recipe, state: TrainState, vectors: np.ndarray, most: float
 def _in_blocks(
     measure: Callable[..., tuple[jax.Array, ...]], mesh: Mesh, *arrays: np.ndarray
 ) -> Iterator[tuple[int, list[np.ndarray]]]:
-    """Yields what `measure` makes of arrays `[N, ...]`, given to it block by block, each shared out over the devices.
+    """Yields the results of `measure` on arrays `[N, ...]` block by block, each with the number of its first item.
 
-    With each block comes the number of its first item. The last one is padded with its last item, so that one compiled
-    program does for all.
+    Blocks are sharded over the devices. The last block is padded with its last item, so that all blocks share one
+    compiled program.
     """
     num_items = len(arrays[0])
     size = -(-min(_ITEMS_A_CALL, num_items) // mesh.size) * mesh.size
@@ -120,7 +121,7 @@ def _measure(recipe: Recipe, state: TrainState, vectors: jax.Array, *, mesh: Mes
 
 
 def r2_of_codes(recipe: Recipe, state: TrainState, vectors: np.ndarray, codes: np.ndarray, mesh: Mesh) -> float:
-    """Returns R^2, as `evaluate` does, of what codes `[N, L]` stand for against the vectors `[N, D]`."""
+    """Returns R^2, as in `evaluate`, between vectors `[N, D]` and the reconstructions of their codes `[N, L]`."""
     blocks = _in_blocks(functools.partial(_errors, recipe, state, mesh=mesh), mesh, vectors, codes)
     error = sum(float(errors.sum(dtype=np.float64)) for _, (errors,) in blocks)
     return 1 - error / (float(spread_by_part(vectors, recipe.model(state).scaling).sum()) or 1.0)
@@ -133,6 +134,6 @@ def _errors(recipe: Recipe, state: TrainState, vectors: jax.Array, codes: jax.Ar
 
 
 def _errors_by_part(model: RQVAE, inputs: jax.Array, reconstructions: jax.Array) -> jax.Array:
-    """Returns `[B, P]`, squared errors summed over the features of each part; `[B, 1]` of vectors without parts."""
+    """Returns `[B, P]`, squared errors summed over the features of each part; `[B, 1]` for vectors without parts."""
     slices = [slice(None)] if model.layout is None else model.layout.slices
     return jnp.stack([squared_error(inputs[:, each], reconstructions[:, each]) for each in slices], axis=-1)

@@ -1,4 +1,4 @@
-"""The optimizer, and codewords that move otherwise: to the mean of their residuals, and to a new start."""
+"""The optimizer, and codebook updates outside the optimizer: EMA and revival of unused codes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sid_jax.training.state import TrainState
 
 
 def make_optimizer(train: ConfigDict, learning_rate: Schedule) -> optax.GradientTransformation:
-    """Returns clipping by global norm followed by AdamW (weight decay on kernels alone) or Adagrad, as in TIGER."""
+    """Returns gradient clipping by global norm, then AdamW (weight decay on kernels only) or Adagrad, as in TIGER."""
     if train.optimizer == "adagrad":
         rule = optax.adagrad(learning_rate)
     else:
@@ -30,11 +30,11 @@ def make_optimizer(train: ConfigDict, learning_rate: Schedule) -> optax.Gradient
 def reset_moments(
     optimizer: optax.GradientTransformation, opt_state: optax.OptState, params: Any, forget: Any
 ) -> optax.OptState:
-    """Returns the optimizer's state with the moments of some parameters back at their start.
+    """Returns the optimizer's state with the moments of some parameters reset to their initial values.
 
-    A codeword that starts anew must not be thrown off by the momentum of the one that died.
+    A revived codeword must not inherit the momentum of the dead one.
 
-    `forget` has bool arrays, in the structure of the parameters and broadcastable to them: True where to forget.
+    `forget` has bool arrays in the structure of the parameters, broadcastable to them: True where to reset.
     """
     fresh = optimizer.init(params)
     masks = optax.tree.map_params(
@@ -51,7 +51,7 @@ def _kernels(params: Any) -> Any:
 
 
 def follow_means(state: TrainState, output: QuantizerOutput, decay: jax.Array) -> TrainState:
-    """Moves every codeword towards the mean of the batch's residuals that took it (see `move_codewords`)."""
+    """Moves every codeword towards the mean of the batch's residuals assigned to it (see `move_codewords`)."""
     params, statistics = _copied(state.params), _copied(state.statistics)
     levels: Any = params["quantizer"]["levels"]
     counts: Any = statistics["quantizer"]["counts"]
@@ -65,15 +65,15 @@ def follow_means(state: TrainState, output: QuantizerOutput, decay: jax.Array) -
 def revive_unused(
     state: TrainState, output: QuantizerOutput, optimizer: optax.GradientTransformation, key: jax.Array
 ) -> TrainState:
-    """Starts codes anew that no item took since the last revival, and forgets what was known of them.
+    """Revives codes that were not assigned since the last revival, and resets their optimizer moments and counts.
 
-    The state's `taken` says which codes those are; all are counted from 0 again. The residuals of the output, that of
-    the step's batch, are the new codewords; the key is of their draw.
+    The state's `taken` counts the assignments; it is reset to 0 for all codes. New codewords are drawn with `key` from
+    the residuals in `output`, which is that of the step's batch.
     """
     params, statistics = _copied(state.params), _copied(state.statistics)
     quantizer: Any = params["quantizer"]
     counts: Any = statistics["quantizer"].get("counts")
-    # A flag for each row of each parameter.
+    # One flag per row of each parameter.
     forget: Any = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[:1] + (1,) * (leaf.ndim - 1), bool), state.params)
     for level, (taken, level_key) in enumerate(zip(state.taken, jax.random.split(key, len(state.taken)), strict=True)):
         dead = taken == 0
@@ -81,7 +81,7 @@ def revive_unused(
         residuals, errors = jax.lax.stop_gradient((output.residuals[:, level], output.commitment_loss[:, level]))
         revived = revive_codewords(level_key, codewords[...], dead, residuals, errors)
         if "transforms" in quantizer:
-            # The residual is to be the codeword, not its row in the basis.
+            # The new residual is a codeword; the parameter holds rows of the basis.
             in_basis = basis_of(revived, quantizer["transforms"][level][...])
             revived = jnp.where(dead[:, None], in_basis, codewords[...])
         if counts:

@@ -1,8 +1,8 @@
-"""Several processes that train as one: how they join, and what they have to agree on.
+"""Multi-process training: joining the processes, and sharing what only one of them knows.
 
-Each runs the whole program on its own devices, with one mesh over the devices of all. They take the same turns because
-they have the same settings, data and figures; what only one of them knows, such as a signal or a mistake in its file,
-it tells the others here, since all must call the same collectives.
+Each process runs the whole program on its own devices, with one mesh over the devices of all. All processes take the
+same decisions because they have the same settings, data and metrics. What only one process knows, such as a signal or
+an error in its file, is shared here, since all must call the same collectives.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ def join(
     num_processes: int | None = None,
     process_id: int | None = None,
 ) -> None:
-    """Makes this process one of those that train as one; does nothing if nothing is asked for.
+    """Joins this process to a multi-process run; does nothing without arguments.
 
-    It comes before any use of JAX's devices.
+    Call it before any use of JAX's devices.
 
     Args:
-      distributed: whether to ask the surroundings (Cloud TPU, SLURM, Open MPI) for all of what follows.
+      distributed: whether to get all other arguments from the environment (Cloud TPU, SLURM, Open MPI).
       coordinator_address: HOST:PORT of process 0, where the processes find each other.
-      num_processes: how many there are.
-      process_id: which this one is, from 0.
+      num_processes: number of processes.
+      process_id: number of this process, from 0.
 
     Raises:
-      UserError: if these do not fit together, or the processes do not find each other.
+      UserError: if the arguments are inconsistent, or the processes do not find each other.
     """
     named = {"coordinator_address": coordinator_address, "num_processes": num_processes, "process_id": process_id}
     _refuse_misfits(distributed, named)
@@ -49,11 +49,12 @@ def join(
     if coordinator_address and process_id == 0:
         _refuse_taken_port(coordinator_address)
     if hasattr(jax.config, "jax_enable_preemption_service"):
-        # A signal is the `Interruption`'s: JAX's own handler would swallow one that comes before there is any.
+        # `Interruption` handles signals; JAX's own handler would swallow a signal that comes before it is installed.
         jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(coordinator_address, num_processes, process_id)
-        # CPUs' collectives want all processes at the first of them within 30 seconds, as they are now but not later on.
+        # On CPUs the first collective must be reached by all processes within 30 seconds, which holds here but not
+        # later.
         multihost_utils.sync_global_devices("joined")
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
@@ -82,7 +83,7 @@ def _refuse_misfits(distributed: bool, named: dict[str, Any]) -> None:
 
 
 def _refuse_taken_port(address: str) -> None:
-    """Refuses a port that is not free, on which JAX's own service would end in a segmentation fault."""
+    """Raises a UserError if a port is not free, since JAX's own service would end in a segmentation fault."""
     try:
         socket.create_server(("", int(address.rpartition(":")[2]))).close()
     except (OSError, OverflowError) as error:
@@ -92,40 +93,40 @@ def _refuse_taken_port(address: str) -> None:
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes what needs writing once, and speaks to the user."""
+    """Whether this is process 0, which alone writes files and prints messages."""
     return jax.process_index() == 0
 
 
 def gather_texts(text: str) -> list[str]:
-    """Returns the text of every process, in their order."""
+    """Returns the texts of all processes, in the order of the processes."""
     content = np.frombuffer(text.encode(), np.uint8)
     longest = int(multihost_utils.process_allgather(np.int32(len(content))).max())
-    # One zero at least: an array of no bytes cannot be gathered.
+    # At least one zero byte: an empty array cannot be gathered.
     rows = multihost_utils.process_allgather(np.pad(content, (0, longest + 1 - len(content))))
     return [bytes(row).rstrip(b"\0").decode() for row in rows]
 
 
 def gathered(array: jax.Array) -> np.ndarray:
-    """Returns an array on the host, of which every process may hold a part."""
+    """Returns a whole array on the host, even if it is sharded over several processes."""
     if jax.process_count() == 1:
         return np.asarray(array)
     return np.asarray(multihost_utils.process_allgather(array, tiled=True))
 
 
 def refuse_several(what: str) -> None:
-    """Raises a UserError if there are several processes, since one alone can do `what`."""
+    """Raises a UserError if there are several processes, since `what` works with a single one only."""
     if jax.process_count() > 1:
         raise UserError(f"{what} is for one process: run the command once without --distributed or --num_processes")
 
 
 def from_first(make: Callable[[], Any], like: Any) -> Any:
-    """Returns what the first process makes, to every process: a tree of NumPy arrays.
+    """Returns a tree of NumPy arrays that the first process computes, broadcast to every process.
 
-    Made on each, it might differ in a last bit, since another host's linear algebra may round otherwise.
+    Computed on each process, it might differ in the last bit, since linear algebra may round differently per host.
 
     Args:
-      make: called on the first process alone.
-      like: the tree's shapes and types.
+      make: computes the tree; called on the first process only.
+      like: the tree's shapes and dtypes.
     """
     tree = make() if is_first() else jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
     return multihost_utils.broadcast_one_to_all(tree)
@@ -133,7 +134,7 @@ def from_first(make: Callable[[], Any], like: Any) -> Any:
 
 @contextlib.contextmanager
 def agreed() -> Iterator[None]:
-    """A context out of which all processes go on, or none: a mistake that one of them finds is raised on all."""
+    """A context manager that raises an error of any process on all processes, so that either all continue or none."""
     mistake: UserError | OSError | None = None
     try:
         yield
@@ -142,7 +143,7 @@ def agreed() -> Iterator[None]:
     if jax.process_count() > 1:
         mistakes = gather_texts(str(mistake or ""))
         if any(mistakes):
-            # In good order, or the first process to leave would have JAX abort the others before they say why.
+            # Without an orderly shutdown, JAX aborts the other processes before they print the error.
             jax.distributed.shutdown()
             number = next(number for number, text in enumerate(mistakes) if text)
             mistake = mistake or UserError(f"process {number} has stopped: {mistakes[number]}")
@@ -152,7 +153,7 @@ def agreed() -> Iterator[None]:
 
 @contextlib.contextmanager
 def noticing_loss() -> Iterator[None]:
-    """Turns the error of a collective on CPUs, to which another process came no more, into one line."""
+    """A context manager that turns the error of a CPU collective after the loss of a process into a UserError."""
     try:
         yield
     except (RuntimeError, ValueError) as error:
@@ -165,7 +166,7 @@ def noticing_loss() -> Iterator[None]:
 
 
 class SharedFlag:
-    """A flag that each process may raise, and that all see raised at the same moment.
+    """A flag that any process may raise, and that all processes see raised at the same step.
 
     Args:
       mesh: the devices of all processes.
@@ -176,10 +177,10 @@ class SharedFlag:
         self._before: jax.Array | None = None
 
     def raised(self, here: bool) -> bool:
-        """Whether any process had raised it when this was asked last; all ask equally often.
+        """Returns whether any process had raised the flag at the previous call; all processes call it equally often.
 
-        Of one process it is the flag as it is. Of several the answer is one turn old: that to the question of now
-        stands in line behind what the devices are at work on, and nobody is to wait for them.
+        With a single process it returns `here`. With several, the answer is one call old: the current one is queued
+        behind the devices' running work, and waiting for it would stall training.
         """
         if jax.process_count() == 1:
             return here

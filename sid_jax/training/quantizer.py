@@ -1,4 +1,4 @@
-"""Training of the quantizer: from a config and its files, or from vectors in memory, to a trained model."""
+"""Trains the quantizer, from a config and its files or from vectors in memory."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ from sid_jax.training.workdir import claimed_workdir
 def train(
     config: ConfigDict, workdir: Path, *, messages: Messages | None = None, started: float | None = None
 ) -> TrainedRun | None:
-    """Trains on the files that the config names; see `train_quantizer`.
+    """Trains a quantizer on the files that the config names; returns and raises as `train_quantizer`.
 
     Args:
-      config: as from `sid_jax.config`, or a file in `configs/`.
+      config: from `sid_jax.config`, or from a file in `configs/`.
       workdir: the run's folder, for its settings, checkpoints and metrics.
-      messages, started: as of `train_quantizer`, which also says what is returned and raised.
+      messages, started: see `train_quantizer`.
     """
     started = started or time.monotonic()
     with agreed():
@@ -66,22 +66,23 @@ def train_quantizer(
 ) -> TrainedRun | None:
     """Trains a quantizer on vectors until the config's last epoch.
 
-    With a workdir it starts where the last checkpoint stands. Killed at any moment and started again, a run ends bit
-    for bit where it would have ended; SIGTERM and Ctrl-C save and return. Without one nothing is written to disk, and
-    an interruption loses the run. Several processes train as one (see `training.processes`); the first of them prints.
+    With a workdir, training resumes from the last checkpoint. A run that is killed and started again ends bit for bit
+    where it would have ended; SIGTERM and Ctrl-C save a checkpoint and return. Without a workdir nothing is written to
+    disk, and an interruption loses the run. Several processes train as one (see `training.processes`); the first one
+    prints.
 
     Args:
-      config: as from `sid_jax.config`; what it says of files is not looked at.
-      data: the items. Those that are cold are not trained on.
-      workdir: the run's folder, for its settings, checkpoints and metrics; None keeps all in memory.
-      messages: where text goes; to standard output if None.
+      config: from `sid_jax.config`; its settings of files are ignored.
+      data: the items. Cold items are not trained on.
+      workdir: the run's folder, for its settings, checkpoints and metrics; None keeps everything in memory.
+      messages: where text is printed; standard output if None.
       started: `time.monotonic()` from which to count the start-up time; None for now.
 
     Returns:
-      The run at the checkpoint that is best by `train.best_metric`; None if it was asked to stop.
+      The run at the checkpoint that is best by `train.best_metric`; None if it was interrupted.
 
     Raises:
-      UserError: for a config, data or a workdir that cannot be used, or a run that diverges.
+      UserError: if the config, the data or the workdir cannot be used, or if training diverges.
     """
     started = started or time.monotonic()
     messages = (messages or Messages.to_console()) if is_first() else Messages.silent()
@@ -130,7 +131,7 @@ def train_quantizer(
 
 
 class _QuantizerJob(Job[TrainState]):
-    """The quantizer's training as the run loop sees it."""
+    """The run loop's job that trains the quantizer."""
 
     def __init__(self, config: ConfigDict, data: VectorSet, most: float, mesh: Mesh):
         self._num_features, self._layout = data.vectors.shape[1], data.layout
@@ -165,7 +166,7 @@ class _QuantizerJob(Job[TrainState]):
         return self._corpus.train_steps(self.recipe.at(step), state, step, num_steps)
 
     def row(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        """Losses are means over the call's steps; schedules are as they stood last."""
+        """Returns means over the call's steps for losses, and the last step's values for schedules."""
         counts = metrics.pop("counts")
         scheduled = ("temperature", "noise_scale", "learning_rate")
         row = {name: float(values[-1] if name in scheduled else np.mean(values)) for name, values in metrics.items()}
@@ -175,7 +176,7 @@ class _QuantizerJob(Job[TrainState]):
         return steps_text(row, self.evaluation.metrics["distinct_rate"] if self.evaluation else None)
 
     def measure(self, state: TrainState) -> Evaluation:
-        """Returns the figures of the whole corpus."""
+        """Returns the evaluation on the whole corpus."""
         return evaluate(self.recipe, state, self._data.vectors, self._most, self.mesh)
 
     def evaluate(self, state: TrainState, step: int, row: dict[str, Any]) -> Evaluated[TrainState]:
@@ -203,7 +204,7 @@ def _refuse_too_few_items(config: ConfigDict, data: VectorSet) -> None:
 
 
 def _max_distinct_rate(data: VectorSet) -> float:
-    """Returns `max_distinct_rate`, after seeing that there is something to learn."""
+    """Returns the `max_distinct_rate` of the vectors; raises a UserError if all vectors are equal."""
     most = max_distinct_rate(data.vectors)
     if round(most * len(data.ids)) == 1:
         raise UserError(

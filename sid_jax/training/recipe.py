@@ -1,4 +1,4 @@
-"""What of a run stays the same from step to step, and the passes through the model that training makes with it."""
+"""Static parts of a training run (hyperparameters, schedules, optimizer, model structure) and its forward passes."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from sid_jax.training.state import TrainState
 
 
 def displaced(vectors: jax.Array, share: jax.Array | float) -> jax.Array:
-    """Returns vectors `[B, D]` with a share of the difference between two others of them added to each.
+    """Augments vectors `[B, D]`: adds to each a share of the difference between two other vectors of the batch.
 
-    As extrapolation in feature space does (DeVries and Taylor, 1702.05538, section 3.3), but along the difference of
-    two other items: what is added varies as items do, most where they differ most. A network that has only seen the
-    items themselves learns them by heart, and serves a new one worse than k-means would.
+    It is like extrapolation in feature space (DeVries and Taylor, 1702.05538, section 3.3), but along the difference of
+    two other items: the offset varies most in the directions in which items differ most. A network trained only on the
+    items themselves overfits them, and reconstructs new items worse than k-means does.
 
     Args:
-      vectors: `[B, D]`, in random order: which two others it is follows from the place. Of fewer than three, one is the
-        vector itself. Where a vector is NaN it stays so, and nothing is added where another one is.
+      vectors: `[B, D]`, in random order: the two other vectors are chosen by position. With fewer than three vectors,
+        one is the vector itself. NaN features stay NaN; where the difference is NaN, nothing is added.
       share: 0 or more, may be traced.
     """
     difference = jnp.roll(vectors, 1, axis=0) - jnp.roll(vectors, 2, axis=0)
@@ -47,10 +47,10 @@ def displaced(vectors: jax.Array, share: jax.Array | float) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class BaseRecipe:
-    """What stays the same from step to step, whatever is trained: hyperparameters, and the model's structure.
+    """Static parts of any training run: hyperparameters and the model's structure.
 
-    It is a static argument of the compiled functions, hashed by value. Schedules and optimizer are built from it while
-    they are traced.
+    It is a static argument of compiled functions, hashed by value. Schedules and optimizer are built from it during
+    tracing.
     """
 
     graphdef: nnx.GraphDef[Any]
@@ -61,7 +61,7 @@ class BaseRecipe:
 
     @classmethod
     def make(cls, config: ConfigDict, lengths: Lengths, model: nnx.Module, **more: Any) -> Self:
-        """Returns the recipe of a config, for a model of its shape; `more` are a subclass' own fields."""
+        """Returns the recipe of a config and its model; `more` are a subclass' own fields."""
         return cls(nnx.graphdef(model), config.seed, lengths, config.train.batch_size, frozen(config.train), **more)
 
     @property
@@ -77,7 +77,7 @@ class BaseRecipe:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe(BaseRecipe):
-    """What stays the same from step to step of the quantizer's training."""
+    """Static parts of the quantizer's training run."""
 
     lengths: Durations
     model_settings: FrozenConfigDict
@@ -87,7 +87,7 @@ class Recipe(BaseRecipe):
 
     @classmethod
     def of(cls, config: ConfigDict, lengths: Durations, model: RQVAE) -> Recipe:
-        """Returns the recipe of a config, for a model of its shape."""
+        """Returns the recipe of a config and its model."""
         mixed = config.train.precision == "bfloat16"
         return cls.make(
             config,
@@ -111,11 +111,11 @@ class Recipe(BaseRecipe):
 
     @property
     def codeword_rate(self) -> Schedule:
-        """1 minus the decay of the moving averages of the method "ema" as a function of the step."""
+        """1 minus the EMA decay of the method "ema" as a function of the step."""
         return learning_rate_schedule(self.settings, self.lengths, 1 - self.model_settings.ema_decay)
 
     def forward(self, params: nnx.State, statistics: nnx.State, batch: jax.Array, step: jax.Array) -> RQVAEOutput:
-        """The pass that training makes at a step, with that step's temperature, noise and dropout."""
+        """Runs the training forward pass of a step, with that step's temperature, noise and dropout."""
         return self.merged(params, statistics)(
             batch,
             key=stream_key(self.seed, "forward", step),
@@ -126,7 +126,7 @@ class Recipe(BaseRecipe):
         )
 
     def quantize(self, params: nnx.State, statistics: nnx.State, batch: jax.Array, step: jax.Array) -> QuantizerOutput:
-        """Encoder and quantizer of such a pass, for further items of a step, with dropout and noise of their own."""
+        """Runs encoder and quantizer on further items of a step, with dropout and noise of their own."""
         model = self.merged(params, statistics)
         encoder_key, noise_key = jax.random.split(stream_key(self.seed, "partner_forward", step))
         latents = model.encoder(model.inputs(batch), encoder_key, mixed=self.mixed)
@@ -140,7 +140,7 @@ class Recipe(BaseRecipe):
         }
 
     def augment(self, batch: jax.Array, step: jax.Array) -> jax.Array:
-        """The batch as a step sees it: displaced until codes settle, and then as it is."""
+        """Returns the batch of a step, augmented by `displaced` until codes settle and unchanged after that."""
         augmentation = self.settings.augmentation
         if not augmentation:
             return batch
@@ -148,26 +148,27 @@ class Recipe(BaseRecipe):
         return displaced(normalize(batch, self.unit_norm, self.layout), share)
 
     def at(self, step: int) -> Recipe:
-        """The recipe for a call that starts at a step: in the last part of a run, nothing is rounded to bfloat16.
+        """Returns the recipe for a call that starts at a step: without bfloat16 in the last part of a run.
 
-        There codes are settled, and those of training are to be those of export.
+        In that part codes are settled, and training codes must equal export codes.
         """
         settled = self.mixed and step >= self.lengths.settle_from_step
         return dataclasses.replace(self, mixed=False) if settled else self
 
     def merged(self, params: nnx.State, statistics: nnx.State) -> RQVAE:
-        """The model with these parameters."""
+        """Returns the model with these parameters and statistics."""
         return nnx.merge(self.graphdef, params, statistics)
 
     def model(self, state: TrainState) -> RQVAE:
-        """The model with the state's parameters."""
+        """Returns the model with the state's parameters."""
         return self.merged(state.params, state.statistics)
 
     def settling(self, step: jax.Array) -> jax.Array:
-        """Whether a step is in the last part of the run, where codes are settled.
+        """Returns whether a step is in the last part of the run, in which codes settle.
 
-        A latent vector that is pushed out of the cell of either of two codes comes to rest on the border between them,
-        and so does a codeword that the decoder pulls at: there a rounding error decides. Hence the encoder holds still
-        at the end, the decoder only learns, and codewords move to the middle of their items, away from such ties.
+        A latent vector that is pushed out of the cells of two codes in turn comes to rest on the border between them,
+        where rounding decides its code; a codeword pulled by the decoder causes the same. So in the last part the
+        encoder is frozen, the decoder sends no gradient to the codebooks, and codewords move to the mean of their
+        items, away from such ties.
         """
         return step >= self.lengths.settle_from_step

@@ -1,6 +1,6 @@
-"""What a run writes down: metrics as JSON lines, for TensorBoard and for Weights & Biases, or in memory.
+"""Records of a run's metrics: as JSON lines, for TensorBoard and for Weights & Biases, or in memory.
 
-They are the same after a kill and a resume. Of several processes the first alone records.
+They are the same after a kill and a resume. With several processes only the first one records.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from sid_jax.errors import UserError, reason
 from sid_jax.training.processes import is_first
 from sid_jax.whole_file import whole_file, write_json
 
-# Seconds: for a sign of life of the server, for the start of a run, and for what is not yet sent at its end.
+# Timeouts of Weights & Biases in seconds: server check, start of a run, sending the rest at its end.
 _PROBE, _START, _END = 5, 30, 30
-# Seconds between two times that TensorBoard's events are written to the disk.
+# Seconds between two flushes of TensorBoard's events to disk.
 _FLUSH = 30.0
 
 METRICS_FILE = "metrics.jsonl"
 
 
 class Records(Protocol):
-    """What takes the metrics of a run, and never ends it."""
+    """A sink for the metrics of a run, whose failures never end the run."""
 
     rows: Sequence[dict[str, Any]]
 
@@ -46,7 +46,7 @@ class Records(Protocol):
 
 
 def open_records(workdir: Path | None, step: int, config: ConfigDict, say: Callable[[str], None]) -> list[Records]:
-    """Returns what takes a run's metrics, from `step` on: in its folder and where `train.wandb` says, or in memory."""
+    """Returns a run's records from `step` on: files in the workdir and `train.wandb`'s project, or in memory."""
     if not is_first():
         return []
     if workdir is None:
@@ -58,7 +58,7 @@ def open_records(workdir: Path | None, step: int, config: ConfigDict, say: Calla
 
 
 class MemoryRecords:
-    """Metrics of a run that has no folder: `rows`, as `metrics.jsonl` has them."""
+    """Keeps the metrics of a run without a workdir in `rows`, in the format of `metrics.jsonl`."""
 
     def __init__(self) -> None:
         self._kept: list[dict[str, Any]] = []
@@ -73,11 +73,11 @@ class MemoryRecords:
 
 
 class _Harmless(abc.ABC):
-    """What takes metrics and may fail: that is said once, and training goes on without it.
+    """Base of records that may fail: a failure is reported once, and training continues without them.
 
     Args:
-      name: what a person knows it by.
-      say: takes a line for the user.
+      name: the name shown to the user.
+      say: prints a line for the user.
     """
 
     rows: Sequence[dict[str, Any]] = ()
@@ -112,7 +112,7 @@ class _Harmless(abc.ABC):
     def _harmless(self, consequence: str) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # Libraries' own errors are of many kinds, and none is worth a run.
+        except Exception as error:  # Libraries raise errors of many kinds, and none may end a run.
             self._works = False
             self._say(f"{self._name}: {reason(error)}; {consequence}")
 
@@ -121,9 +121,9 @@ class FileRecords(_Harmless):
     """Writes metrics to `metrics.jsonl` in the workdir.
 
     Args:
-      workdir: the run's folder; it exists.
-      step: where the run starts or resumes: what was recorded past it is dropped, since it will be recorded again.
-      say: takes a line for the user.
+      workdir: the run's folder, which must exist.
+      step: the step at which the run starts or resumes; later rows are dropped, since they will be recorded again.
+      say: prints a line for the user.
     """
 
     def __init__(self, workdir: Path, step: int, say: Callable[[str], None]):
@@ -145,10 +145,10 @@ class FileRecords(_Harmless):
 
 
 class BoardRecords(_Harmless):
-    """Writes metrics for TensorBoard to a folder; events past `step` are told to be void.
+    """Writes metrics for TensorBoard to a folder, and marks earlier events past `step` as void.
 
-    They are written by this thread. A `SummaryWriter` has one of its own, which dies of a full disk unnoticed, after
-    which its queue fills and whoever writes waits forever.
+    Events are written in the calling thread. A `SummaryWriter` has its own thread, which dies silently on a full disk;
+    its queue then fills up and writing blocks forever.
     """
 
     def __init__(self, folder: Path, step: int, say: Callable[[str], None]):
@@ -156,7 +156,7 @@ class BoardRecords(_Harmless):
         super().__init__(f"TensorBoard in {folder}", say)
 
     def _open(self) -> None:
-        # Here, since it takes a second or two where PyTorch is installed, and of several processes one needs it.
+        # Imported here, since it takes a second or two with PyTorch installed, and only the first process needs it.
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import SessionLog
 
@@ -183,7 +183,7 @@ class BoardRecords(_Harmless):
 
 
 def scalars(kind: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a row's numbers by the names that boards know them by; of a list each level's, of a dict each part's."""
+    """Returns a row's numbers by their tags on boards; lists have one tag per level, dicts one per part."""
     found: dict[str, Any] = {}
     for name, value in metrics.items():
         if isinstance(value, list):
@@ -201,7 +201,7 @@ def read_records(workdir: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def _lines(path: Path) -> list[str]:
-    """Returns the whole lines of the file: a kill may have cut the last one short."""
+    """Returns the complete lines of the file, without a last line that a kill cut short."""
     return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")] if path.exists() else []
 
 
@@ -212,11 +212,11 @@ def check_wandb(project: str) -> None:
 
 
 class WandbRecords(_Harmless):
-    """Writes metrics to a run of a project.
+    """Writes metrics to a run of a Weights & Biases project.
 
-    A workdir is one run, whose id lies in it, so that a resumed run goes on there. Without an API key or a server that
-    answers, the run is kept in the workdir, in `wandb/`, for `wandb sync` to send later; WANDB_MODE has the last word.
-    The workdir exists; `say` takes a line for the user.
+    Each workdir is one run, whose id is stored in it, so that a resumed run continues there. Without an API key or a
+    reachable server the run is kept in `wandb/` in the workdir, for `wandb sync` to send later; WANDB_MODE overrides
+    this. The workdir must exist; `say` prints a line for the user.
     """
 
     def __init__(self, project: str, workdir: Path, config: Mapping[str, Any], say: Callable[[str], None]):
@@ -227,11 +227,11 @@ class WandbRecords(_Harmless):
         self._run = self._begin()
 
     def _write(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
-        # Against its own step: what is written again after a kill falls on the same place.
+        # "step" is the x axis of all plots, so that rows written again after a kill lie at the same place.
         self._run.log({"step": step, **scalars(kind, metrics)})
 
     def _close(self) -> None:
-        # Within half a minute, whether or not all has been sent; the rest is in the workdir, for wandb sync.
+        # This returns within half a minute; what was not sent stays in the workdir, for wandb sync.
         self._run.finish()
 
 
@@ -267,11 +267,11 @@ def _begin(project: str, workdir: Path, config: Mapping[str, Any], say: Callable
 
 
 def _mode(wandb: Any, settings: Any) -> str:
-    """Returns "online" if there are a server and a key; nobody is asked for a key, which would hold up the run."""
-    # What the environment and the user's files say of the server is known to the package's own settings alone.
+    """Returns "online" if there are a server and an API key; never prompts for a key, which would block the run."""
+    # The package's own settings combine environment variables and the user's files.
     url = wandb.setup(settings=settings).settings.base_url
     try:
-        # A refusal is an answer too.
+        # An HTTP error also shows that the server answers.
         with contextlib.suppress(urllib.error.HTTPError):
             urllib.request.urlopen(url, timeout=_PROBE).close()
     except (OSError, ValueError):
@@ -279,5 +279,5 @@ def _mode(wandb: Any, settings: Any) -> str:
     try:
         return "online" if wandb.login(prompt=False) else "offline"
     except wandb.Error:
-        # A key that the server does not know, or a server that fell silent.
+        # The server rejected the key, or stopped answering.
         return "offline"

@@ -1,4 +1,4 @@
-"""A trained run, back from its workdir."""
+"""Restores a trained run or its model from a workdir."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class TrainedRun:
 
     Attributes:
       config: the resolved settings it was trained with.
-      data: the corpus, the same as in training, with its cold items.
-      recipe: what stayed the same from step to step.
-      state: at `step`.
-      step: the checkpoint's.
-      records: the rows of the metrics, of a run that keeps them in memory; of any other they are in its workdir.
+      data: the corpus of the training, with its cold items.
+      recipe: static parts of the run.
+      state: the state at `step`.
+      step: the step of the checkpoint.
+      records: the rows of metrics of a run in memory; a run with a workdir has them in its files.
     """
 
     config: ConfigDict
@@ -51,7 +51,7 @@ class TrainedRun:
         return self.recipe.model(self.state)
 
     def renumbered(self, orders: Sequence[np.ndarray]) -> TrainedRun:
-        """Returns the run with other numbers for its codes (see `ResidualQuantizer.renumber`), fit to be measured."""
+        """Returns the run with renumbered codes (see `ResidualQuantizer.renumber`); it can be evaluated."""
         model = self.model
         model.quantizer.renumber(orders)
         params, statistics = nnx.state(model, nnx.Param, ...)
@@ -59,15 +59,15 @@ class TrainedRun:
 
 
 def restore_run(workdir: Path, step: int | None = None) -> TrainedRun:
-    """Restores a run onto all devices there are, whatever their number was in training.
+    """Restores a run onto all available devices, whose number may differ from training.
 
     Args:
       workdir: the run's folder.
-      step: of the checkpoint; None takes the best one of a finished run.
+      step: the step of the checkpoint; None takes the best one of a finished run.
 
     Raises:
-      UserError: if there is no run, no such checkpoint, if the run is not finished and no step is named, or if the
-        data is not what the run was trained on.
+      UserError: if there is no run or no such checkpoint, if the run is not finished and no step is given, or if the
+        data has changed since training.
     """
     config, fingerprint = read_run(workdir, default_config())
     check_config(config)
@@ -82,10 +82,10 @@ def restore_run(workdir: Path, step: int | None = None) -> TrainedRun:
 
 
 def restore_model(workdir: Path, step: int | None = None) -> tuple[ConfigDict, RQVAE, int]:
-    """Restores a run's config and model, and says at which step; its data need not be there any more.
+    """Restores a run's config, model and step, without needing its data.
 
     Raises:
-      UserError: as `restore_run`, but for the data.
+      UserError: as `restore_run`, except for the data.
     """
     config, _ = read_run(workdir, default_config())
     check_config(config)

@@ -1,4 +1,4 @@
-"""The loop that trains whatever is trained: restore, take steps, evaluate, save, grant an interruption, report."""
+"""The run loop of every training: restores, takes steps, evaluates, saves, handles interruptions and reports."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from sid_jax.training.schedules import Lengths
 
 
 class State(Protocol):
-    """What a job carries from step to step: a pytree with the number of steps done, an int32 scalar."""
+    """Training state of a job: a pytree with the number of steps done as an int32 scalar."""
 
     @property
     def step(self) -> jax.Array:
-        """Optimizer steps done."""
+        """Number of optimizer steps done."""
 
 
 S = TypeVar("S", bound=State)
@@ -35,13 +35,13 @@ S = TypeVar("S", bound=State)
 
 @dataclasses.dataclass(frozen=True)
 class Evaluated(Generic[S]):
-    """What a job found at an evaluation.
+    """Result of a job's evaluation.
 
     Attributes:
-      state: to go on from.
-      figures: for the records and, under the kind "eval", for the checkpoint.
-      text: the figures in words.
-      problem: why training cannot go on; empty if it can.
+      state: the state to continue from.
+      figures: metrics for the records and, under the kind "eval", for the checkpoint.
+      text: the metrics as text for the user.
+      problem: why training cannot continue; empty if it can.
     """
 
     state: S
@@ -51,16 +51,16 @@ class Evaluated(Generic[S]):
 
 
 class Job(abc.ABC, Generic[S]):
-    """What a run loop trains. The loop uses it as a context while it takes steps.
+    """A training task for the run loop, which uses it as a context manager while it takes steps.
 
     Attributes:
       config: the run's settings.
       mesh: the devices.
-      lengths: in steps.
+      lengths: lengths of the run in steps.
       evaluate_every_steps: a multiple of `lengths.log_every_steps`; the last step is evaluated in any case.
-      kind: of an evaluation's records. The figures of "eval" choose the best checkpoint.
-      quiet: whether no line is printed at the start and at an evaluation.
-      patience_steps: training ends where the best evaluation is so many steps ago; 0 never ends it before the last.
+      kind: kind of the rows that evaluations record. The metrics of "eval" choose the best checkpoint.
+      quiet: whether to print no line at the start and at evaluations.
+      patience_steps: early stopping: steps without a better evaluation after which training ends; 0 disables it.
     """
 
     kind = "eval"
@@ -79,45 +79,45 @@ class Job(abc.ABC, Generic[S]):
 
     @abc.abstractmethod
     def abstract_state(self) -> S:
-        """Returns the shapes and types of the state, and the devices that it is on."""
+        """Returns the shapes, dtypes and shardings of the state."""
 
     @abc.abstractmethod
     def begin(self) -> S:
-        """Returns the state that a new run starts with, on every device."""
+        """Returns the initial state of a new run, on every device."""
 
     @abc.abstractmethod
     def opening(self) -> str:
-        """Returns in words what is trained on."""
+        """Returns a description of the training data for the user."""
 
     @abc.abstractmethod
     def take_steps(self, state: S, step: int, num_steps: int) -> tuple[S, dict[str, Any]]:
-        """Takes steps from `step` on, which is the state's; returns the state and the metrics, still on the device."""
+        """Takes steps from `step`, the state's step, on; returns the state and the metrics, still on the device."""
 
     @abc.abstractmethod
     def row(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        """Returns the metrics of a call, as NumPy arrays, in plain numbers; "loss" is among them."""
+        """Converts the metrics of a call from NumPy arrays to plain numbers, among them "loss"."""
 
     def shown(self, row: dict[str, Any]) -> str:
-        """Returns the words beside the progress bar."""
+        """Returns the text beside the progress bar."""
         return f"loss {row['loss']:.3f}"
 
     @abc.abstractmethod
     def evaluate(self, state: S, step: int, row: dict[str, Any]) -> Evaluated[S]:
-        """Evaluates a state; `row` is that of the last steps."""
+        """Evaluates a state; `row` has the metrics of the last steps."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Ended(Generic[S]):
-    """How a run ended.
+    """Outcome of a run.
 
     Attributes:
-      state: at the last step taken.
-      step: that step.
-      finished: whether it is the run's last.
+      state: the state at the last step taken.
+      step: the last step taken.
+      finished: whether the run is complete, at its last step or by early stopping.
       seconds: how long this process trained, without evaluations.
-      first_steps: `time.monotonic()` when the first call had been dispatched; None if none was.
-      records: the rows that a run without a folder kept in memory.
-      interruption: the signal that came, if one did.
+      first_steps: `time.monotonic()` after the first call was dispatched; None if there was none.
+      records: the rows of metrics that a run without a workdir kept in memory.
+      interruption: records the signal, if one arrived.
     """
 
     state: S
@@ -134,19 +134,18 @@ def run(
 ) -> Ended[S]:
     """Trains from the start, or from the latest checkpoint, to the last step; SIGTERM and Ctrl-C save and return.
 
-    Killed at any moment and started again, a run ends bit for bit where it would have ended.
-
-    Metrics go to the workdir; None keeps them in memory.
+    A run that is killed and started again ends bit for bit where it would have ended. Metrics go to the workdir; None
+    keeps them in memory.
 
     Raises:
-      UserError: if an evaluation finds that training cannot go on.
+      UserError: if an evaluation finds that training cannot continue.
     """
     latest = checkpoints.latest_step
     state = checkpoints.restore(latest, job.abstract_state()) if latest else job.begin()
     step, lengths, seconds = int(state.step), job.lengths, 0.0
 
     def over() -> bool:
-        # What is saved says it, so that a run that was killed ends where it would have ended.
+        # Decided by the saved checkpoints, so that a killed and resumed run ends at the same step.
         best = checkpoints.best_step if job.patience_steps else None
         return step >= lengths.num_steps or (best is not None and step - best >= job.patience_steps)
 
@@ -192,7 +191,7 @@ def best_of(job: Job[S], checkpoints: Checkpoints | MemoryCheckpoints, ended: En
 
 
 def refuse_divergence(value: float, step: int, what: str = "loss") -> None:
-    """Refuses to go on from a loss, or another figure, that is not finite."""
+    """Raises a UserError if a loss, or another metric, is not finite."""
     if not math.isfinite(value):
         raise UserError(
             f"training has diverged: the {what} is not finite at step {step}; lower config.train.learning_rate, in a "
@@ -201,7 +200,7 @@ def refuse_divergence(value: float, step: int, what: str = "loss") -> None:
 
 
 class _Reporter:
-    """Records metrics and shows progress. Use it as a context."""
+    """Records metrics and shows progress. Use it as a context manager."""
 
     def __init__(self, job: Job[Any], workdir: Path | None, messages: Messages, step: int):
         self._job, self._messages = job, messages
@@ -228,13 +227,13 @@ class _Reporter:
             records.close()
 
     def trained(self, step: int, metrics: dict[str, Any]) -> None:
-        """Takes the metrics of a call that the device is still at work on, and writes down those of the one before."""
+        """Takes the metrics of a call that is still running on the device, and records those of the call before."""
         self.first_steps = self.first_steps or time.monotonic()
         self.last_row()
         self._pending = (step, metrics)
 
     def last_row(self) -> dict[str, Any]:
-        """Returns the metrics of the last call, written down: this waits for the device."""
+        """Records and returns the metrics of the last call; this waits for the device."""
         if self._pending is not None:
             step, metrics = self._pending
             self._pending = None
@@ -245,7 +244,7 @@ class _Reporter:
         return self._row
 
     def evaluated(self, step: int, evaluated: Evaluated[Any]) -> None:
-        """Writes down and prints the figures of an evaluation."""
+        """Records and prints the metrics of an evaluation."""
         self._write(self._job.kind, step, evaluated.figures)
         if not self._job.quiet:
             row = self._row

@@ -1,4 +1,4 @@
-"""What changes with the step: temperature, noise and learning rate, all traced functions of it."""
+"""Schedules of temperature, noise and learning rate, all traced functions of the step, and lengths in steps."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Schedule = Callable[[jax.Array], jax.Array]
 def frozen(section: ConfigDict, *names: str) -> FrozenConfigDict:
     """Returns the named settings of a config's section, or all, hashed and compared by value: a static argument of jit.
 
-    A schedule or an optimizer is compared by identity. As a static argument it would compile an equal run again, so
-    they are built from such settings inside the compiled functions.
+    Schedules and optimizers are compared by identity: as static arguments they would make an equal run compile again.
+    So they are built from such settings inside the compiled functions.
     """
     return FrozenConfigDict({name: section[name] for name in names or section})
 
 
 @dataclasses.dataclass(frozen=True)
 class Lengths:
-    """Lengths in steps, converted from the config's epochs in this one place.
+    """Lengths of a run in steps, converted from the config's epochs in this one place.
 
-    An epoch is the fewest whole batches that hold every example; the last batch is filled up with examples of the same
-    epoch, so that all batches have one size and no example is left out.
+    An epoch is the smallest number of whole batches that contains every example. The last batch is filled with examples
+    of the same epoch, so that all batches have the same size and no example is left out.
     """
 
     steps_per_epoch: int
@@ -38,9 +38,9 @@ class Lengths:
 
     @classmethod
     def of(cls, train: ConfigDict, num_examples: int, most_steps_a_call: int | None = None) -> Lengths:
-        """Returns the lengths of a run over so many examples; evaluations fall on the end of a compiled call.
+        """Returns the lengths of a run over `num_examples`; evaluations fall on the end of a compiled call.
 
-        A call takes `train.log_every_steps`, or fewer if there is a number that it may not exceed.
+        A call takes `train.log_every_steps` steps, but at most `most_steps_a_call`.
         """
         steps_per_epoch = -(-num_examples // train.batch_size)
         num_steps = max(1, round(train.num_epochs * steps_per_epoch))
@@ -64,11 +64,11 @@ class Durations(Lengths):
 
     @classmethod
     def of(cls, train: ConfigDict, num_examples: int, most_steps_a_call: int | None = None) -> Durations:
-        """Returns the durations of a run over so many items; see `Lengths.of`."""
+        """Returns the durations of a run over `num_examples` items; see `Lengths.of`."""
         lengths = Lengths.of(train, num_examples, most_steps_a_call)
         settle_from = round((1 - train.settle_share) * lengths.num_steps)
         if train.precision != "float32":
-            # The precision changes between two calls.
+            # The precision can only change between two calls.
             settle_from -= settle_from % lengths.log_every_steps
         return cls(
             **dataclasses.asdict(lengths),
@@ -105,10 +105,10 @@ def temperature_schedule(model: ConfigDict, train: ConfigDict, durations: Durati
 
 
 def noise_schedule(model: ConfigDict, temperature: Schedule) -> Schedule:
-    """Returns the scale of the Gumbel noise: it falls as the temperature does, to exactly 0 where that is at its floor.
+    """Returns the scale of the Gumbel noise: it falls with the temperature, and is exactly 0 at its minimum.
 
-    A sample is the best code by score plus noise whatever the temperature, so codes become those of export only if the
-    noise goes, not the temperature alone.
+    The sampled code maximizes score plus noise at any temperature. So training codes equal export codes only if the
+    noise goes to 0, not the temperature alone.
     """
     start, floor = model.temperature, model.min_temperature
     if start <= floor:
@@ -119,7 +119,7 @@ def noise_schedule(model: ConfigDict, temperature: Schedule) -> Schedule:
 def learning_rate_schedule(train: ConfigDict, lengths: Lengths, peak: float | None = None) -> Schedule:
     """Returns the learning rate: linear warm-up, then a cosine to 0 at the last step, or constant.
 
-    With another peak it is the course of something that is to slow down as the learning rate does.
+    With another `peak` it is the schedule of another rate that follows the learning rate, such as that of the EMA.
     """
     peak = train.learning_rate if peak is None else peak
     warmup = min(lengths.warmup_steps, lengths.num_steps - 1)
@@ -127,6 +127,6 @@ def learning_rate_schedule(train: ConfigDict, lengths: Lengths, peak: float | No
         after = optax.constant_schedule(peak)
     else:
         after = optax.cosine_decay_schedule(peak, lengths.num_steps - warmup)
-    # The first step already learns: the ramp reaches the full rate at step `warmup`.
+    # The ramp starts above 0, so that the first step already trains; it reaches the peak at step `warmup`.
     ramp = optax.linear_schedule(peak / (warmup + 1), peak, warmup)
     return optax.join_schedules([ramp, after], [warmup])

@@ -1,6 +1,6 @@
-"""The devices: one mesh with one named axis, batches shared out over it, and many steps in one compiled call.
+"""Sharding over devices: a mesh with the axis "data", batches sharded over it, many steps in one compiled call.
 
-The devices may be those of several processes, each of which puts on its own ones what belongs there.
+The devices may belong to several processes; each process places the shards of its own devices.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from sid_jax.errors import DeviceWarning, UserError
 from sid_jax.streams import stream_key
 
-# The packages that JAX finds devices by.
+# The packages that give JAX access to each kind of device.
 _PLUGINS = {
     "CUDA": ("jax_cuda12_plugin", "jax_cuda13_plugin"),
     "ROCm": ("jax_rocm60_plugin", "jax_rocm7_plugin"),
@@ -29,9 +29,9 @@ _PLUGINS = {
 
 
 def all_devices() -> Mesh:
-    """Returns a mesh of all devices along "data"; warns where these are CPUs and JAX is installed for others."""
+    """Returns a mesh of all devices along "data"; warns if they are CPUs though JAX is installed for accelerators."""
     _warn_of_the_cpu()
-    # The axis type is named: under the default, Explicit, look-ups in a codebook raise a sharding error.
+    # The default axis type, Explicit, would make look-ups in a codebook raise a sharding error.
     return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
 
 
@@ -48,7 +48,7 @@ def _warn_of_the_cpu() -> None:
 
 
 def refuse_uneven_batches(batch_size: int, mesh: Mesh) -> None:
-    """Raises a UserError for a batch that cannot be shared out evenly over the mesh."""
+    """Raises a UserError if the batch size is no multiple of the number of devices in the mesh."""
     if batch_size % mesh.size:
         raise UserError(
             f"config.train.batch_size is {batch_size}, which {mesh.size} devices cannot share evenly: make it a "
@@ -57,37 +57,37 @@ def refuse_uneven_batches(batch_size: int, mesh: Mesh) -> None:
 
 
 def on_every_device(tree: Any, mesh: Mesh) -> Any:
-    """Returns the arrays of a tree, copied to every device of the mesh; each process must have the same."""
+    """Returns a tree's arrays replicated on every device of the mesh; all processes must have the same values."""
     everywhere = NamedSharding(mesh, PartitionSpec())
 
     def put(leaf: Any) -> jax.Array:
         array = np.asarray(leaf)
-        # `device_put` would send the array to the other processes, to compare it with theirs.
+        # `device_put` would send the array to the other processes to compare the values.
         return jax.make_array_from_callback(array.shape, everywhere, array.__getitem__)
 
     return jax.tree.map(put, tree)
 
 
 def abstract_on_every_device(shapes: Any, mesh: Mesh) -> Any:
-    """Returns a tree of shapes and types, each of an array that is on every device of the mesh."""
+    """Returns a tree of `jax.ShapeDtypeStruct`s of arrays replicated on every device of the mesh."""
     everywhere = NamedSharding(mesh, PartitionSpec())
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), shapes)
 
 
 def share_out(shape: tuple[int, ...], mesh: Mesh, read: Callable[[Any], np.ndarray], *, axis: int = 0) -> jax.Array:
-    """Returns an array of which each device of the mesh has its share along an axis.
+    """Returns an array sharded over the devices of the mesh along an axis.
 
     Args:
-      shape: of the whole.
-      mesh: its size divides the axis.
-      read: returns the part at an index, a tuple of slices; it is asked only for the shares of this process' devices.
-      axis: the one that is shared out.
+      shape: shape of the whole array.
+      mesh: the devices, whose number divides the axis.
+      read: returns the shard at an index, a tuple of slices; called only for the shards of this process' devices.
+      axis: the sharded axis.
     """
     return jax.make_array_from_callback(shape, NamedSharding(mesh, PartitionSpec(*[None] * axis, "data")), read)
 
 
 def epoch_order(seed: int | jax.Array, epoch: jax.Array, num_examples: int, length: int) -> jax.Array:
-    """Returns the examples of an epoch in their order, `[length]` int32; the head is repeated at the end."""
+    """Returns the shuffled examples of an epoch, `[length]` int32; the first ones repeat at the end to fill it."""
     order = jax.random.permutation(stream_key(seed, "shuffle", epoch), num_examples)
     return order[jnp.arange(length) % num_examples]
 
@@ -102,19 +102,19 @@ def scan_steps(
     num_steps: int,
     mesh: Mesh,
 ) -> tuple[Any, Any]:
-    """Calls `take_step(state, examples [B] int32)` many times; for use inside a jit.
+    """Calls `take_step(state, examples [B] int32)` for `num_steps` steps with `lax.scan`; for use inside a jit.
 
     Args:
       take_step: returns the state after a step, and the step's metrics.
-      state: has a `step`, an int32 scalar, from which the place in the epoch follows.
-      seed: of the order; it may be traced.
-      num_examples: that an epoch goes through, in the fewest batches that hold them all.
+      state: has a `step`, an int32 scalar, which determines the position in the epoch.
+      seed: seed of the shuffled order; may be traced.
+      num_examples: examples per epoch, in the smallest number of batches that contains them all.
       batch_size: B.
-      num_steps: how many steps.
-      mesh: its "data" axis shares out each batch.
+      num_steps: number of steps.
+      mesh: the devices; each batch is sharded over the axis "data".
 
     Returns:
-      The state and each metric, which has a leading axis of `num_steps`, on every device.
+      The state and the metrics, each with a leading axis of `num_steps`, replicated on every device.
     """
     shared_out = NamedSharding(mesh, PartitionSpec("data"))
     steps_per_epoch = -(-num_examples // batch_size)

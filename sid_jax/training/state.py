@@ -1,4 +1,4 @@
-"""What training carries from step to step, and how it begins."""
+"""The training state of the quantizer and its initialization."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from sid_jax.training.sharding import abstract_on_every_device
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """All that a checkpoint holds; nothing random is in it (see `sid_jax.streams`).
+    """The training state, as saved in checkpoints; it holds no random state (see `sid_jax.streams`).
 
     Attributes:
-      step: int32 scalar, optimizer steps done.
+      step: int32 scalar, number of optimizer steps done.
       params: encoder, codebooks and decoder.
       statistics: scaling, whether the codebooks are initialized, moving counts.
-      opt_state: the optimizer's.
-      taken: for each level `[K]` int32, how often each code was taken since the last revival.
+      opt_state: the optimizer's state.
+      taken: for each level `[K]` int32, how often each code was assigned since the last revival.
     """
 
     step: jax.Array
@@ -45,13 +45,13 @@ class TrainState:
 
 
 def level_sizes(model: ConfigDict) -> tuple[int, ...]:
-    """Returns K of each of the L levels; the config has one number for all, or one for each."""
+    """Returns K of each of the L levels; the config has one number for all levels, or one per level."""
     size = model.codebook_size
     return tuple(size) if isinstance(size, (tuple, list)) else (size,) * model.num_levels
 
 
 def model_shape(config: ConfigDict, num_features: int, layout: Layout | None = None) -> dict[str, Any]:
-    """Returns the arguments of the config's `RQVAE` for vectors of `num_features`, all but the random numbers."""
+    """Returns the arguments of the config's `RQVAE` for vectors of `num_features`, except `rngs`."""
     model = config.model
     return {
         "num_features": num_features,
@@ -71,14 +71,14 @@ def model_shape(config: ConfigDict, num_features: int, layout: Layout | None = N
 
 @functools.partial(jax.jit, static_argnames="shape")
 def _draw_parameters(shape: tuple[tuple[str, Any], ...], key: jax.Array) -> nnx.State:
-    """One program, and not one for each shape of a parameter."""
+    """Draws all parameters in one compiled program, not one per parameter shape."""
     return nnx.state(RQVAE(**dict(shape), rngs=nnx.Rngs(params=key)))
 
 
 def begin(config: ConfigDict, vectors: np.ndarray, layout: Layout | None = None) -> RQVAE:
-    """Returns the model at step 0: parameters drawn, scaling fitted, codebooks filled by k-means over the latents.
+    """Returns the model at step 0: parameters drawn, scaling fitted, codebooks from k-means on the latent vectors.
 
-    The vectors are the corpus, `[N, D]` float32; the k-means looks at a random sample if it is large.
+    The vectors are the corpus, `[N, D]` float32; k-means uses a random sample of `train.kmeans_sample_items`.
     """
     data, train = config.data, config.train
     shape, key = model_shape(config, vectors.shape[1], layout), stream_key(config.seed, "params")
@@ -117,9 +117,9 @@ _inputs = jax.jit(RQVAE.inputs)
 
 
 def _start_as_pca(model: RQVAE, vectors: np.ndarray) -> None:
-    """Makes the shortcuts of encoder and decoder the projection onto the first Z principal axes, and back.
+    """Sets the shortcuts of encoder and decoder to the projection onto the first Z principal axes, and its transpose.
 
-    With no fewer latent features than input features that is a rotation, and the features left over start at 0.
+    With Z >= D this is a rotation, and the remaining Z - D latent features start at 0.
     """
     scaled = np.asarray(_inputs(model, jnp.asarray(vectors)), np.float64)
     _, axes = np.linalg.eigh(scaled.T @ scaled)
@@ -132,7 +132,7 @@ def _start_as_pca(model: RQVAE, vectors: np.ndarray) -> None:
 
 
 def make_state(model: RQVAE, optimizer: optax.GradientTransformation) -> TrainState:
-    """Returns the state at step 0 of a model that has begun."""
+    """Returns the state at step 0 of an initialized model."""
     params, statistics = nnx.state(model, nnx.Param, ...)
     taken = tuple(jnp.zeros(size, jnp.int32) for size in model.quantizer.codebook_sizes)
     return TrainState(jnp.zeros((), jnp.int32), params, statistics, optimizer.init(params), taken)
@@ -151,6 +151,6 @@ def abstract_state(
     mesh: Mesh,
     layout: Layout | None = None,
 ) -> TrainState:
-    """Returns the shapes and types of a run's state, each to be on every device of the mesh."""
+    """Returns the shapes and dtypes of a run's state, replicated on every device of the mesh."""
     shapes = jax.eval_shape(lambda: make_state(abstract_model(config, num_features, layout), optimizer))
     return abstract_on_every_device(shapes, mesh)

@@ -29,13 +29,14 @@ Metrics = dict[str, Any]
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Companions:
-    """What histories say of a batch's items.
+    """Inputs from interaction histories for the items of a batch.
 
     Attributes:
       items: `[B]` int32, the batch's items.
-      partners: for each item another `[B]` int32 that is taken with it, whether there is one `[B]` bool, and the
-        partners' input vectors `[B, D]`. Without one the partner is the item itself. None without a contrastive loss.
-      collaborative: `[B, C]`, the items' co-occurrence vectors, zeros for one that has none; None without an alignment.
+      partners: for each item a co-occurring item `[B]` int32, whether it has one `[B]` bool, and the partners' input
+        vectors `[B, D]`. An item without one is its own partner. None without a contrastive loss.
+      collaborative: `[B, C]`, the items' co-occurrence vectors, zeros for an item without one; None without an
+        alignment loss.
     """
 
     items: jax.Array
@@ -51,10 +52,11 @@ def batch_loss(
     companions: Companions | None,
     step: jax.Array,
 ) -> tuple[jax.Array, tuple[dict[str, jax.Array], RQVAEOutput]]:
-    """Returns the loss of a batch `[B, D]`, a scalar, its terms by name, and what the model made of the batch.
+    """Returns the training loss of a batch `[B, D]`, a scalar, its terms by name, and the model's output.
 
-    Each term is a mean over the items of the whole batch, of sums over features, so that it means the same whatever the
-    batch size and the number of devices. Those of histories alone grow with the batch, of which they tell one from all.
+    Each term is a mean over the items of the whole batch, of sums over features, so that it does not depend on the
+    batch size and the number of devices. Only the contrastive terms of histories grow with the batch, whose items are
+    their negatives.
     """
     weights = recipe.model_settings
     output = recipe.forward(params, statistics, batch, step)
@@ -85,7 +87,7 @@ def _related_losses(
     companions: Companions,
     step: jax.Array,
 ) -> dict[str, tuple[float, jax.Array]]:
-    """Returns the weight and the value of each loss that histories have a part in: means over the items they know."""
+    """Returns weight and value of each loss from histories, a mean over the items that occur in the histories."""
     settings, items, losses = recipe.model_settings, companions.items, {}
     temperature = settings.contrastive_temperature
     if companions.partners is not None:
@@ -111,8 +113,8 @@ def train_step(
 ) -> tuple[TrainState, Metrics]:
     """Takes one optimizer step on a batch of input vectors `[B, D]`.
 
-    In the metrics, `agreement` is the share of items whose codes are all the nearest ones (as export takes them), and
-    `counts` how often each code was taken; the losses are those of `batch_loss`.
+    In the metrics, `agreement` is the share of items whose codes are all the nearest ones (as export assigns them), and
+    `counts` is how often each code was assigned; the losses are those of `batch_loss`.
     """
     inputs = recipe.augment(batch, state.step)
     if companions is not None and companions.partners is not None:
@@ -169,11 +171,11 @@ def train_steps(
     Args:
       recipe, state: the state is donated.
       vectors: `[N, D]`, the corpus, on every device.
-      relations: of its items, on every device; None if no loss wants them.
-      num_steps, mesh: as of `scan_steps`.
+      relations: relations of its items, on every device; None if no loss needs them.
+      num_steps, mesh: see `scan_steps`.
 
     Returns:
-      The state, and each metric with a leading axis of `num_steps`; `counts` are summed over it.
+      The state, and the metrics, each with a leading axis of `num_steps`; `counts` are summed over it.
     """
 
     def take_step(state: TrainState, items: jax.Array) -> tuple[TrainState, Metrics]:
@@ -207,9 +209,9 @@ def _companions(
 def train_on_batches(
     recipe: Recipe, state: TrainState, batches: jax.Array, companions: Companions | None = None, *, mesh: Mesh
 ) -> tuple[TrainState, Metrics]:
-    """Takes a step on each of the batches `[S, B, D]`, whose B is shared out over the mesh's "data" axis.
+    """Takes one step on each of the batches `[S, B, D]`, whose axis B is sharded over the mesh's axis "data".
 
-    Companions have a leading axis of S too. It returns what `train_steps` does.
+    Companions have a leading axis of S too. Returns the same as `train_steps`.
     """
 
     def take_step(state: TrainState, given: tuple[jax.Array, Companions | None]) -> tuple[TrainState, Metrics]:

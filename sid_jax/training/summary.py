@@ -1,4 +1,4 @@
-"""What a person sees of the quantizer's training: lines, the table of figures, a sample of the codes."""
+"""Text output of the quantizer's training: progress lines, the table of metrics, a sample of the codes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ITEMS_UNDER_A_PREFIX = 6
 
 
 def steps_text(metrics: dict[str, Any], distinct: float | None) -> str:
-    """Returns the metrics of the last steps in a few words."""
+    """Returns the metrics of the last steps as text beside the progress bar."""
     return (
         f"loss {metrics['loss']:.2f} (reconstruction {metrics['reconstruction_loss']:.2f}, "
         f"codebook {metrics['codebook_loss']:.2f}) T {metrics['temperature']:.2f} "
@@ -29,7 +29,7 @@ def steps_text(metrics: dict[str, Any], distinct: float | None) -> str:
 
 
 def evaluation_text(last: dict[str, Any], metrics: dict[str, Any]) -> str:
-    """Returns the whole corpus' figures, after those of the last steps, in a line."""
+    """Returns one line with the losses of the last steps and the metrics of the whole corpus."""
     return (
         f"reconstruction {last['reconstruction_loss']:8.3f}  codebook {last['codebook_loss']:7.3f}  "
         f"T {last['temperature']:.3f}  R2 {metrics['r2']:.4f}  "
@@ -38,7 +38,7 @@ def evaluation_text(last: dict[str, Any], metrics: dict[str, Any]) -> str:
 
 
 def show_summary(messages: Messages, metrics: dict[str, Any], step: int, seconds: float, startup: float | None) -> None:
-    """Shows the table of the whole corpus' figures and the time, of which start-up took `startup` seconds."""
+    """Prints the table of the whole corpus' metrics and the time, of which start-up took `startup` seconds."""
     table = Table(title=f"The corpus of {metrics['num_items']:,} items at step {step:,}", title_justify="left")
     table.add_column("figure")
     table.add_column("value", justify="right")
@@ -71,13 +71,13 @@ def _summary_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def show_samples(messages: Messages, data: VectorSet, codes: np.ndarray) -> None:
-    """Shows some items with their codes, and the items under the prefixes that most of them share."""
+    """Prints some items with their codes, and items under the most common prefixes."""
     names = data.columns.get("title", data.ids)
     items = Table(title="Some items and their codes", title_justify="left")
     items.add_column(data.id_name, justify="right")
     items.add_column("codes")
     items.add_column("")
-    # Text is made of what is printed alone: of millions of items it would take more memory than training them.
+    # Only the printed rows are converted to text: the text of millions of items would need more memory than training.
     for row in np.linspace(0, len(codes) - 1, min(_SAMPLE_ITEMS, len(codes)), dtype=int):
         items.add_row(_text(data.ids[row]), "-".join(map(str, codes[row].tolist())), _text(names[row]))
     messages.show(items)
@@ -90,13 +90,13 @@ def show_samples(messages: Messages, data: VectorSet, codes: np.ndarray) -> None
 
 
 def _text(value: object) -> str:
-    """Returns it as text of which no bracket is markup: titles are data."""
+    """Returns a value as text with brackets escaped, since titles must not be read as markup."""
     found = value.as_py() if isinstance(value, pa.Scalar) else value
     return escape("" if found is None else str(found))
 
 
 def _common_prefixes(prefixes: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
-    """Yields those of `[N, l]` that most items share, and how many do."""
+    """Yields the most common prefixes of `[N, l]`, and how many items share each."""
     tuples, counts = distinct_tuples(prefixes)
     for each in np.argsort(-counts, kind="stable")[:_SAMPLE_PREFIXES]:
         yield tuples[each], int(counts[each])

@@ -1,4 +1,4 @@
-"""The folder of a run: what made it is written down first, and another run is kept out of it."""
+"""The workdir of a run: records its settings and data, and rejects another run in the same folder."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from sid_jax.whole_file import write_json
 
 RUN_FILE = "run.json"
 
-# Settings that name files, in whichever section.
+# Settings that name files, in any section.
 _PATHS = ("path", "ids_path", "cold_items", "cache_dir")
 
-# Where the data lies may change between two starts of a run; that it is the same data is checked by its fingerprint.
-# How IDs are made unique is the export's business, and who is told of the run changes nothing in it.
+# The data may move between two starts of a run, since its fingerprint is checked. `ids.*` matters only in export, and
+# `train.wandb` does not affect training.
 FREE_TO_CHANGE = (
     "data.path",
     "data.ids_path",
@@ -51,20 +51,20 @@ def claimed_workdir(
     layout: Layout | None = None,
     free_to_change: Sequence[str] = FREE_TO_CHANGE,
 ) -> Iterator[None]:
-    """A context in which a workdir is this run's: no other process trains in it meanwhile.
+    """A context manager that claims a workdir for this run: no other command can train in it meanwhile.
 
-    The resolved config and the data's fingerprint are written into a new workdir, or compared with an old one's. Of
-    several processes the first does, for all.
+    The resolved config and the data's fingerprint are written into a new workdir, or compared with those of an existing
+    run. With several processes the first one does this for all.
 
     Args:
       workdir: the run's folder.
-      config: of the run.
-      defaults: the default config of its kind: what an old one's settings were that it did not know by name.
-      fingerprint: of its data.
-      data_shape: items trained on and features of a vector, for who restores the model without the data.
+      config: the run's config.
+      defaults: the default config of its kind, which fills in settings that an older run did not record.
+      fingerprint: fingerprint of the data.
+      data_shape: number of items trained on and of features per vector, used to restore the model without the data.
       num_left_out: how many rows of the files were left out of the data.
-      layout: the parts of a vector, for who restores the model without the data; None for vectors without parts.
-      free_to_change: settings that may differ from an old one's.
+      layout: the parts of a vector, used to restore the model without the data; None for vectors without parts.
+      free_to_change: settings that may differ from those of the existing run.
 
     Raises:
       UserError: if the workdir belongs to a run with other settings or other data, is in use, or cannot be written;
@@ -89,10 +89,10 @@ def claimed_workdir(
 
 @contextlib.contextmanager
 def alone_in(workdir: Path) -> Iterator[None]:
-    """A context in which no other command works in a folder, which is made; of several processes the first locks it.
+    """A context manager that creates and locks a folder against other commands; the first process holds the lock.
 
     Raises:
-      UserError: if another one does, or the folder cannot be written.
+      UserError: if another command has locked the folder, or it cannot be written.
     """
     with contextlib.ExitStack() as lock:
         with agreed():
@@ -134,7 +134,7 @@ def _refuse_different_processes(config: ConfigDict, fingerprint: str, free_to_ch
 
 
 def _with_whole_paths(settings: dict[str, Any]) -> dict[str, Any]:
-    """Returns settings whose paths mean the same from another working directory, as an export may be started from."""
+    """Returns settings with absolute paths, since export may be started from another working directory."""
     whole: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, dict):
@@ -145,7 +145,7 @@ def _with_whole_paths(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_run(workdir: Path, config: ConfigDict) -> tuple[ConfigDict, str]:
-    """Returns the resolved config, which is the default one of its kind, filled, and the data's fingerprint of a run.
+    """Returns a run's resolved config and its data's fingerprint; `config` is the default config of its kind.
 
     Raises:
       UserError: if there is no run in the workdir, or its record is damaged.
@@ -158,16 +158,16 @@ def read_run(workdir: Path, config: ConfigDict) -> tuple[ConfigDict, str]:
 
 
 def read_layout(workdir: Path) -> Layout | None:
-    """Returns the parts of the vectors that a run was trained on; None of vectors without parts."""
+    """Returns the parts of the vectors that a run was trained on; None for vectors without parts."""
     parts = _read(workdir).get("parts")
     return None if parts is None else Layout.of_dicts(parts)
 
 
 def read_data_shape(workdir: Path) -> tuple[int, int]:
-    """Returns how many items a run was trained on, and how many features their vectors have.
+    """Returns the number of items that a run was trained on, and the number of features of their vectors.
 
     Raises:
-      UserError: if there is no run, or it is of a version that did not write this down.
+      UserError: if there is no run, or its version did not record this.
     """
     shape = _read(workdir).get("data_shape")
     if not (isinstance(shape, list) and len(shape) == 2 and all(isinstance(size, int) for size in shape)):
@@ -176,7 +176,7 @@ def read_data_shape(workdir: Path) -> tuple[int, int]:
 
 
 def has_run(workdir: Path) -> bool:
-    """Whether a run has been begun in a folder."""
+    """Returns whether a folder holds a run, finished or not."""
     path = workdir / RUN_FILE
     return path.exists() and path.stat().st_size > 0
 
@@ -196,7 +196,7 @@ def _refuse_another_run(
     workdir: Path, config: ConfigDict, defaults: ConfigDict, fingerprint: str, free_to_change: Sequence[str]
 ) -> None:
     if not has_run(workdir):
-        # Hidden files, and a record that is empty, are what a process left that was killed or had no disk.
+        # Hidden files and an empty record are left by a process that was killed or had no disk space.
         if any(not path.name.startswith(".") and path.name != RUN_FILE for path in workdir.iterdir()):
             raise UserError(f"{workdir} is not empty and holds no run: choose another --workdir")
         return
