@@ -1,0 +1,180 @@
+"""One vector to its codes in five runtimes: installed size, seconds until the first codes, and milliseconds a vector.
+
+python benchmarks/serving.py --export=exports/items --vectors=vectors.npy
+
+Each runtime is a process of its own with one thread, and the processes take turns. The installed size is that of the
+package and of all that it requires, without compiled Python. PyTorch runs the function of docs/pytorch.md, but reads
+the file once. Without --vectors the export's own codes are decoded, and these vectors are encoded. Needs the `test`
+extra.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+_ONE_THREAD = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    "JAX_PLATFORMS": "cpu",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
+    "PYTHONPATH": str(ROOT),
+}
+# Turns a batch [n, D] float32 into codes [n, L].
+Encode = Callable[[Any], Any]
+
+
+def read_lite(folder: Path) -> Encode:
+    """Returns `encode` of `sid_jax.lite`."""
+    from sid_jax import lite
+
+    return lite.load(folder).encode
+
+
+def read_onnx(folder: Path) -> Encode:
+    """Returns a call of ONNX Runtime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(folder / "encoder.onnx", options, providers=["CPUExecutionProvider"])
+    return lambda vectors: session.run(["codes"], {"vectors": vectors})[0]
+
+
+def read_stablehlo(folder: Path) -> Encode:
+    """Returns the compiled StableHLO, by JAX alone."""
+    import jax
+    import jax.export
+    import numpy as np
+
+    call = jax.jit(jax.export.deserialize(bytearray((folder / "encoder.stablehlo").read_bytes())).call)
+    return lambda vectors: np.asarray(call(vectors))
+
+
+def read_jax(folder: Path) -> Encode:
+    """Returns `encode` of the loaded tokenizer."""
+    import sid_jax
+
+    return sid_jax.load(folder).encode
+
+
+def read_torch(folder: Path) -> Encode:
+    """Returns the function of docs/pytorch.md, which reads its file once."""
+    import torch
+
+    names: dict[str, Any] = {}
+    exec(re.search(r"```python\n(.*?)```", (ROOT / "docs" / "pytorch.md").read_text(), re.S)[1], names)
+    dump = torch.load(folder / "codebooks.pt", weights_only=True)
+    names["torch"].load = lambda *_, **__: dump
+    torch.set_num_threads(1)
+    return torch.inference_mode()(lambda vectors: names["semantic_codes"](torch.from_numpy(vectors), "").numpy())
+
+
+# What reads an export, and the package that has to be installed.
+RUNTIMES: dict[str, tuple[Callable[[Path], Encode], str]] = {
+    "NumPy: sid_jax.lite": (read_lite, "numpy"),
+    "ONNX Runtime": (read_onnx, "onnxruntime"),
+    "JAX: StableHLO": (read_stablehlo, "jax"),
+    "JAX: sid_jax": (read_jax, "sid_jax"),
+    "PyTorch": (read_torch, "torch"),
+}
+
+
+def measure(name: str, folder: Path, vectors_file: Path, codes_file: Path, calls: int) -> dict[str, float]:
+    """Returns the figures of one runtime in this process, and writes the codes of all vectors."""
+    began = time.perf_counter()
+    encode = RUNTIMES[name][0](folder)
+    loaded = time.perf_counter() - began
+    import numpy as np
+
+    vectors = np.load(vectors_file)
+    began = time.perf_counter()
+    encode(vectors[:1])
+    first, durations = time.perf_counter() - began, []
+    for call in range(calls):
+        one = vectors[call % len(vectors)][None]
+        began = time.perf_counter()
+        encode(one)
+        durations.append(time.perf_counter() - began)
+    np.save(codes_file, encode(vectors))
+    p50, p99 = np.percentile(durations, [50, 99]) * 1e3
+    return {"load": loaded, "first": first, "p50": float(p50), "p99": float(p99)}
+
+
+def installed_megabytes(package: str) -> float:
+    """Returns the size of a package and all that it requires."""
+    from packaging.requirements import Requirement
+
+    waiting, sizes = [package], {}
+    while waiting:
+        name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
+        if name in sizes:
+            continue
+        distribution = metadata.distribution(name)
+        files = (Path(str(distribution.locate_file(file))) for file in distribution.files or ())
+        sizes[name] = sum(file.stat().st_size for file in files if file.suffix != ".pyc" and file.is_file())
+        required = map(Requirement, distribution.requires or ())
+        waiting += [each.name for each in required if each.marker is None or each.marker.evaluate({"extra": ""})]
+    return sum(sizes.values()) / 1e6
+
+
+def main() -> None:
+    """Prints a row for each runtime."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--export", type=Path, required=True)
+    parser.add_argument("--vectors", type=Path, help="a .npy file [n, D]")
+    parser.add_argument("--calls", type=int, default=2_000, help="of one vector, in each process")
+    parser.add_argument("--rounds", type=int, default=5, help="processes for each runtime")
+    parser.add_argument("--measure", choices=RUNTIMES, help="of the processes that are started: which runtime")
+    parser.add_argument("--codes", type=Path, help="of these processes: where the codes are written")
+    arguments = parser.parse_args()
+    if arguments.measure:
+        given = arguments.measure, arguments.export, arguments.vectors, arguments.codes, arguments.calls
+        print(json.dumps(measure(*given)))
+        return
+    import numpy as np
+
+    import sid_jax
+
+    with tempfile.TemporaryDirectory() as scratch:
+        tokenizer = sid_jax.load(arguments.export)
+        folder = tokenizer.save(Path(scratch) / "export", onnx=True, stablehlo=True)
+        given = arguments.vectors or Path(scratch) / "given.npy"
+        vectors = np.load(given) if arguments.vectors else tokenizer.decode(tokenizer.table.codes)
+        np.save(Path(scratch) / "vectors.npy", vectors.astype(np.float32))
+        runs: dict[str, list[dict[str, float]]] = {name: [] for name in RUNTIMES}
+        for _ in range(arguments.rounds):
+            for number, name in enumerate(RUNTIMES):
+                words = [f"--export={folder}", f"--vectors={scratch}/vectors.npy", f"--codes={scratch}/{number}.npy"]
+                command = [sys.executable, __file__, f"--measure={name}", f"--calls={arguments.calls}", *words]
+                done = subprocess.run(command, env={**os.environ, **_ONE_THREAD}, stdout=subprocess.PIPE, check=True)
+                runs[name].append(json.loads(done.stdout))
+        codes = [np.load(f"{scratch}/{number}.npy") for number in range(len(RUNTIMES))]
+    wanted = codes[list(RUNTIMES).index("JAX: sid_jax")]
+    print(f"{len(vectors):,} vectors of {vectors.shape[1]} features, {arguments.rounds} processes each, medians\n")
+    print(
+        "| runtime | installed, MB | import and load, s | first codes, s | p50, ms | p99, ms | items with other codes |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for (name, (_, package)), found in zip(RUNTIMES.items(), codes, strict=True):
+        load, first, p50, p99 = (
+            statistics.median(run[figure] for run in runs[name]) for figure in ("load", "first", "p50", "p99")
+        )
+        other = int((found != wanted).any(axis=1).sum())
+        size = installed_megabytes(package)
+        print(f"| {name} | {size:,.0f} | {load:.2f} | {load + first:.2f} | {p50:.3f} | {p99:.3f} | {other} |")
+
+
+if __name__ == "__main__":
+    main()
