@@ -1,7 +1,7 @@
-"""Figures of codes: use of the codebooks, collisions, balance. All are of all N items, at least 1.
+"""Metrics of codes: codebook usage, collisions, balance. All are over all N items, at least 1.
 
-A *bucket* is the set of items that share one tuple of codes. Figures of Semantic IDs, whoever made them, and of vectors
-are in `sid_jax.metrics.ids` and `sid_jax.metrics.vectors`.
+A *bucket* is the set of items that share one tuple of codes. Metrics of Semantic IDs of any origin, and of vectors, are
+in `sid_jax.metrics.ids` and `sid_jax.metrics.vectors`.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ _MOST_ITEMS_OF_A_GROUP = 20
 
 
 def code_figures(codes: np.ndarray, sizes: Sequence[int], max_distinct_rate: float | None = None) -> dict[str, Any]:
-    """Returns all figures of codes under their names, as plain numbers and lists, ready for JSON.
+    """Returns all metrics of codes by name, as plain numbers and lists, ready for JSON.
 
     Args:
       codes: `[N, L]` int32.
       sizes: K of each of the L levels.
-      max_distinct_rate: as the function of that name gives it for the vectors; None if it is not known.
+      max_distinct_rate: the result of `max_distinct_rate` for the vectors; None if unknown.
 
     Returns:
-      `distinct_rate`, the number of distinct tuples divided by N; `max_distinct_rate` where it is known;
-      `collision_share`, the share of the items whose tuple some other item has too; `largest_bucket`, how many items
-      share the most common tuple; `usage` and `perplexity`, as of the functions; `gini`, the Gini coefficient of the
-      sizes of the buckets in use (FORGE, 2509.20904); and `entropy`, for each level that of its codes in bits, of which
-      log2 K is the most (2506.13695).
+      `distinct_rate`, the number of distinct tuples divided by N; `max_distinct_rate` if known; `collision_share`, the
+      share of items whose tuple another item has too; `largest_bucket`, the number of items with the most common tuple;
+      `usage` and `perplexity` (see `usage` and `perplexity_of_counts`); `gini`, the Gini coefficient of the sizes of
+      the buckets in use (FORGE, 2509.20904); and `entropy`, for each level the entropy of its codes in bits, at most
+      log2 K (2506.13695).
 
     Raises:
       ValueError: if there are not L sizes, or a code is not below its level's K.
@@ -44,13 +44,13 @@ def figures_of_counts(
     how_many: np.ndarray,
     max_distinct_rate: float | None = None,
 ) -> dict[str, Any]:
-    """Returns `code_figures` from counts, which can be added up over parts of a catalog.
+    """Returns `code_figures` from counts, which can be summed over parts of a catalog.
 
     Args:
       counts: for each level `[K]`, how many items have each code.
-      bucket_sizes: `[S]`, in any order, and a size may be there several times.
+      bucket_sizes: `[S]`, in any order; sizes may repeat.
       how_many: `[S]`, how many buckets have that size.
-      max_distinct_rate: as of `code_figures`.
+      max_distinct_rate: see `code_figures`.
     """
     bucket_sizes, where = np.unique(bucket_sizes, return_inverse=True)
     how_many = np.bincount(where, how_many).astype(np.int64)
@@ -83,7 +83,7 @@ def max_distinct_rate(vectors: np.ndarray) -> float:
 
 
 def usage(codes: np.ndarray, sizes: Sequence[int]) -> list[float]:
-    """Returns for each level of codes `[N, L]` int32 the share of its K codes that at least one item has.
+    """Returns codebook usage: for each level of codes `[N, L]` int32 the share of its K codes that some item has.
 
     Raises:
       ValueError: if there are not L sizes K, or a code is not below its level's K.
@@ -92,29 +92,29 @@ def usage(codes: np.ndarray, sizes: Sequence[int]) -> list[float]:
 
 
 def usage_of_counts(counts: Sequence[np.ndarray]) -> list[float]:
-    """Returns `usage` from how often each code was taken: for each level `[K]` int."""
+    """Returns `usage` from the counts of each code: for each level `[K]` int."""
     return [float(np.count_nonzero(level) / len(level)) for level in counts]
 
 
 def perplexity_of_counts(counts: Sequence[np.ndarray]) -> list[float]:
-    """Returns for each level `exp(-sum_k p_k ln p_k)`, with `p_k` the share of the items that have code k.
+    """Returns the perplexity of each level's codes, `exp(-sum_k p_k ln p_k)`; `p_k` is the share of items with code k.
 
-    It is K if all codes are equally common, and 1 if every item has the same. Counts are `[K]` for each level.
+    It is K if all codes are equally common, and 1 if every item has the same code. Counts are `[K]` for each level.
     """
     return [float(np.exp(-np.sum(share * np.log(share)))) for share in _shares(counts)]
 
 
 def distinct_tuples(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the M distinct rows of codes `[N, l]`, `[M, l]`, and how often each is there, `[M]`."""
+    """Returns the M distinct rows of codes `[N, l]`, `[M, l]`, and how often each occurs, `[M]`."""
     codes = np.ascontiguousarray(codes)
-    # Rows compared as bytes sort ten times faster than by number.
+    # Sorting rows as bytes is ten times faster than sorting them as numbers.
     as_bytes = codes.view(np.dtype((np.void, codes.itemsize * codes.shape[1])))
     tuples, counts = np.unique(as_bytes, return_counts=True)
     return tuples.view(codes.dtype).reshape(len(tuples), -1), counts
 
 
 def identical_items(vectors: np.ndarray) -> dict[str, Any]:
-    """Returns how many items have the vector of another one, in how many groups, and the rows of the largest groups."""
+    """Returns how many items share their vector with another one, in how many groups, and the largest groups' rows."""
     sizes, groups = groups_of_hashes(np.concatenate([row_hashes(block) for _, block in in_blocks(vectors)]))
     return {
         "num_items": int(sizes[sizes > 1].sum()),
@@ -138,10 +138,11 @@ def groups_of_hashes(hashes: np.ndarray) -> tuple[np.ndarray, list[tuple[int, np
 
 
 def row_hashes(rows: np.ndarray) -> np.ndarray:
-    """Returns `[n]` uint64, a hash of each row's bytes: rows that are the same have the same, others do not.
+    """Returns `[n]` uint64, a hash of each row's bytes: equal for equal rows, and practically never for others.
 
-    It is made of the upper halves of two sums of the row's words times random odd numbers, modulo 2^64. In each of them
-    rows that differ meet with a chance of 2^-31 at most, so that two of ten million do with one of about 1e-5.
+    It combines the upper halves of two sums of the row's words times random odd numbers, modulo 2^64. Different rows
+    collide in each half with a probability of at most 2^-31, so that any collision among ten million rows has a
+    probability of about 1e-5.
     """
     words = np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), -1)
     words = np.pad(words, ((0, 0), (0, -words.shape[1] % 4))).view(np.uint32).astype(np.uint64)
@@ -163,21 +164,21 @@ def code_counts(codes: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
 
 
 def _buckets(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the sizes of buckets, in rising order, and how many buckets have each."""
+    """Returns the distinct sizes of buckets in ascending order, and how many buckets have each."""
     return np.unique(distinct_tuples(codes)[1], return_counts=True)
 
 
 def _gini(sizes: np.ndarray, how_many: np.ndarray) -> float:
-    """Returns the Gini coefficient of sizes `[S]`, all different and in rising order, of which there are so many each.
+    """Returns the Gini coefficient of distinct sizes `[S]` in ascending order, each of which occurs `how_many` times.
 
-    With n sizes in rising order it is `sum_i (2 i - n - 1) size_i / (n sum_i size_i)`: 0 if all are the same.
+    For n sizes in ascending order it is `sum_i (2 i - n - 1) size_i / (n sum_i size_i)`: 0 if all are equal.
     """
     ends = np.cumsum(how_many)
-    # Of the buckets from number a to b (counted from 1) the sum of 2 i - n - 1 is (b - a + 1)(a + b - n - 1).
+    # For the buckets a to b (counted from 1) the sum of 2 i - n - 1 is (b - a + 1)(a + b - n - 1).
     weights = how_many * (2 * ends - how_many - ends[-1])
     return float((weights * sizes).sum() / (ends[-1] * (how_many * sizes).sum()))
 
 
 def _shares(counts: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Returns for each level the shares of the items that the codes in use have."""
+    """Returns for each level the share of items with each code in use."""
     return [level[level > 0] / level.sum() for level in counts]

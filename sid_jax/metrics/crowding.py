@@ -1,4 +1,4 @@
-"""Whether a table of codes is too small for its items, and how much larger a model's would have to be."""
+"""Detects too few code tuples for the number of items, and estimates how many levels or codes are needed."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# Distinct tuples of codes for each distinct vector, below which a table is called crowded; weak by docs/report.md.
+# Distinct code tuples per distinct vector below which codes are called crowded; docs/report.md rates this as weak.
 CROWDED = 0.75
-# So many times as many tuples relieve a table only as if it had this power of it, since items are not spread evenly. On
-# Amazon Beauty the power was 0.15 to 0.48 for a level more, and 0.34 for 8 times as many codes in each of 3 levels.
+# M times as many tuples help only as much as M ** _POWER times, since items are not spread evenly. On Amazon Beauty the
+# power was 0.15 to 0.48 for one more level, and 0.34 for 8 times as many codes in each of 3 levels.
 _POWER = 0.25
-# Of a level's codes; and items that there are at least for each, so that it can be learned.
+# Most codes per level, and fewest items per code, which a code needs to be learned.
 _MOST_CODES, _ITEMS_A_CODE = 65_536, 8
 
 
 def is_crowded(metrics: Mapping[str, Any]) -> bool:
-    """Whether codes are too few to tell the items apart, by the figures of `sid_jax.metrics.codes.code_figures`."""
+    """Returns whether there are too few code tuples for the items, from the metrics of `code_figures`."""
     return _own_share(metrics) < CROWDED
 
 
 def remedy(metrics: Mapping[str, Any], sizes: Sequence[int]) -> str:
-    """Returns which settings would have codes, of levels of K `sizes` now, tell the items apart, by an estimate."""
+    """Returns flags that would make codes distinct enough, by an estimate; `sizes` has the current K of each level."""
     relief = _load(_own_share(metrics)) / _load(CROWDED)
     levels = max(1, math.ceil(math.log(max(relief, 1)) / (_POWER * math.log(max(sizes[-1], 2)))))
     more_levels = f"--config.model.num_levels={len(sizes) + levels}"
@@ -32,11 +32,11 @@ def remedy(metrics: Mapping[str, Any], sizes: Sequence[int]) -> str:
 
 
 def crowding_line(metrics: Mapping[str, Any], moved: float = 0.0) -> str | None:
-    """Returns a warning that the codes of a catalog cannot tell its items apart; None if they can.
+    """Returns a warning that there are too few code tuples for a catalog's items; None if there are enough.
 
     Args:
-      metrics: of a training or an export.
-      moved: the share of the items whose Semantic ID is not the codes that the model gave.
+      metrics: metrics of a training or an export.
+      moved: the share of items whose Semantic ID differs from the codes that the model assigned.
     """
     if not is_crowded(metrics):
         return None
@@ -53,9 +53,9 @@ def _own_share(metrics: Mapping[str, Any]) -> float:
 
 
 def _load(share: float) -> float:
-    """Returns how many items a tuple there are, if so large a share of the items has distinct ones by chance.
+    """Returns the number of items per tuple at which random assignment gives this ratio of distinct tuples to items.
 
-    N items at random over M tuples have M (1 - exp(-N / M)) distinct ones.
+    N items assigned at random to M tuples have M (1 - exp(-N / M)) distinct ones.
     """
     low, high = 1e-6, 1 / max(share, 1e-6)
     for _ in range(60):

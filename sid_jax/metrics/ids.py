@@ -1,6 +1,6 @@
-"""Figures of Semantic IDs, whoever made them: prefixes in use, what prefixes say of items, and stability.
+"""Metrics of Semantic IDs of any origin: prefixes in use, information of prefixes about items, and stability.
 
-Beside each figure stands what chance would give, or the most that there can be. All are over all N items.
+Each metric has a chance level or an upper bound beside it. All are over all N items.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sid_jax.streams import stream_rng
 
 
 def prefix_buckets(semantic_ids: np.ndarray, depth: int) -> np.ndarray:
-    """Returns for each item which prefix of `depth` codes it has: `[N]`, numbered from 0 in lexicographic order."""
+    """Returns the number of each item's prefix of `depth` codes: `[N]`, from 0 in lexicographic order."""
     if depth == 0:
         return np.zeros(len(semantic_ids), np.int64)
     return np.unique(semantic_ids[:, :depth], axis=0, return_inverse=True)[1].reshape(-1)
@@ -33,11 +33,11 @@ def prefixes_in_use(semantic_ids: np.ndarray, sizes: Sequence[int]) -> list[dict
 
 
 def explained_by_prefix(semantic_ids: np.ndarray, vectors: np.ndarray) -> list[float]:
-    """Returns for each depth of IDs `[N, L]` the share of the variance of vectors `[N, D]` that lies between prefixes.
+    """Returns for each depth of IDs `[N, L]` the share of the variance of vectors `[N, D]` explained by the prefix.
 
-    It is the R^2 of each item's vector against the mean of the items under its prefix: the most that any decoder could
-    reach that knows the prefix alone. It needs no codebook, so that IDs of different makers can be compared, and is 1
-    where each item has a prefix to itself.
+    It is the R^2 of predicting each item's vector by the mean of the items with its prefix, an upper bound for any
+    decoder that knows only the prefix. It needs no codebook, so that IDs of any origin can be compared. It is 1 where
+    each item has its own prefix.
     """
     centered = vectors - vectors.mean(axis=0, dtype=np.float64)
     total = float(np.square(centered).sum()) or 1.0
@@ -52,11 +52,11 @@ def explained_by_prefix(semantic_ids: np.ndarray, vectors: np.ndarray) -> list[f
 
 
 def explained_beyond_chance(semantic_ids: np.ndarray, vectors: np.ndarray) -> list[float]:
-    """Returns for each depth what `explained_by_prefix` is above chance, as a share of what it could be above it.
+    """Returns for each depth `explained_by_prefix` corrected for chance: R^2 adjusted for the number of prefixes.
 
-    P groups of N items have means that differ by chance alone: prefixes that are dealt out at random explain
-    (P - 1) / (N - 1), whatever their sizes. So this is 0 on average for such and 1 at most, whatever P is: R^2 adjusted
-    for the number of groups. Where each item has a prefix to itself there is nothing to tell, and it is 0.
+    The means of P random groups of N items explain (P - 1) / (N - 1) in expectation, whatever the group sizes. The
+    result is (explained - chance) / (1 - chance): 0 on average for random prefixes, and at most 1, for any P. Where
+    each item has its own prefix it is undefined and set to 0.
     """
     above = []
     for depth, explained in enumerate(explained_by_prefix(semantic_ids, vectors), start=1):
@@ -66,25 +66,25 @@ def explained_beyond_chance(semantic_ids: np.ndarray, vectors: np.ndarray) -> li
 
 
 def same_prefix_by_chance(semantic_ids: np.ndarray) -> list[float]:
-    """Returns for each depth the chance that two different items, drawn at random, have the same prefix."""
+    """Returns for each depth the probability that two different random items have the same prefix."""
     pairs = max(len(semantic_ids) * (len(semantic_ids) - 1), 1)
     sizes = [np.bincount(prefix_buckets(semantic_ids, depth)) for depth in range(1, semantic_ids.shape[1] + 1)]
     return [float((size * (size - 1.0)).sum() / pairs) for size in sizes]
 
 
 def purity(semantic_ids: np.ndarray, labels: Sequence[Sequence[str]], *, shuffles: int = 5) -> list[dict[str, float]]:
-    """Returns for each depth the share of the items that have the most common label of their prefix, and by chance.
+    """Returns the purity of prefixes at each depth: the share of items with their prefix's most common label.
 
-    An item may have several labels, as a film has genres; items without one are left out. By chance is the mean over
-    so many random exchanges of the items' labels, with the prefixes as they are: small buckets are pure by themselves.
+    An item may have several labels, as a film has genres; items without labels are left out. The chance level is the
+    mean purity over random permutations of the labels among items, since small buckets are pure by chance.
 
     Args:
       semantic_ids: `[N, L]`.
-      labels: N lists.
-      shuffles: how many exchanges.
+      labels: N lists of labels.
+      shuffles: number of permutations.
 
     Returns:
-      For each depth "purity" and "chance"; nothing if no item has a label.
+      For each depth "purity" and "chance"; an empty list if no item has a label.
     """
     labeled = np.array([len(each) > 0 for each in labels])
     if not labeled.any():
@@ -111,10 +111,10 @@ def _purity(bucket: np.ndarray, item: np.ndarray, label: np.ndarray, num_labels:
 
 
 def stability(semantic_ids: np.ndarray, others: np.ndarray) -> float:
-    """Returns the share of N items whose first codes are equal in IDs `[N, L]` and `[N, L']`, after the best renaming.
+    """Returns the share of N items with equal first codes in IDs `[N, L]` and `[N, L']`, after the best renumbering.
 
-    Codes have no order: a retrained quantizer may give the same groups other numbers. The renaming is the one-to-one
-    matching that makes the most items agree (Kuhn, The Hungarian Method for the Assignment Problem, 1955).
+    Code numbers are arbitrary: a retrained quantizer may number the same groups differently. The renumbering is the
+    one-to-one matching with the most agreeing items (Kuhn, The Hungarian Method for the Assignment Problem, 1955).
     """
     together = np.zeros((int(semantic_ids[:, 0].max()) + 1, int(others[:, 0].max()) + 1), np.int64)
     np.add.at(together, (semantic_ids[:, 0], others[:, 0]), 1)
@@ -122,9 +122,9 @@ def stability(semantic_ids: np.ndarray, others: np.ndarray) -> float:
 
 
 def neighbors_share_prefix(semantic_ids: np.ndarray, neighbors: np.ndarray, asked: np.ndarray) -> list[float]:
-    """Returns for each depth of IDs `[N, L]` the share of neighbors that have the prefix of the item they are near to.
+    """Returns for each depth of IDs `[N, L]` the share of neighbors that have the same prefix as their item.
 
-    The items are the rows `asked` `[M]`, their neighbors the rows `[M, C]`, as from `nearest_items`.
+    The items are the rows `asked` `[M]`; their neighbors are the rows `[M, C]` from `nearest_items`.
     """
     equal = semantic_ids[neighbors] == semantic_ids[asked][:, None]
     return np.logical_and.accumulate(equal, axis=-1).mean(axis=(0, 1)).tolist()

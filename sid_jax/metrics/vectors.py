@@ -1,4 +1,4 @@
-"""Figures of vectors: what codes keep of them, what plain methods would keep, and nearest neighbors."""
+"""Metrics of vectors: fidelity of their reconstruction from codes, baselines for it, and nearest neighbors."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from sid_jax.metrics.ids import explained_by_prefix
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.streams import stream_rng
 
-# Items decoded at a time, and items whose neighbors are looked for at a time.
+# Items per call when decoding, and when searching for neighbors.
 _DECODED_A_CALL = 8192
 _ASKED_A_CALL = 1024
 _KMEANS_ITERATIONS = 10
-# Items that the report's fidelity is measured on, here and by residual k-means: beyond, a random sample.
+# Most items on which the report measures fidelity, of codes and of residual k-means; of more, a random sample.
 _MOST_ITEMS = 10_000
 
-# One program: operation by operation, an accelerator compiles each of them.
+# Compiled as one program: run eagerly, an accelerator would compile each operation.
 _compare = jax.jit(RQVAE.compared)
 
 
 def report_figures(model: RQVAE, codes: np.ndarray, vectors: np.ndarray) -> dict[str, Any]:
-    """Returns what the report says of vectors: what final codes `[N, L]` keep of them, and which are identical."""
+    """Returns the report's metrics of vectors: their fidelity under final codes `[N, L]`, and identical vectors."""
     rows = np.arange(len(vectors))
     if len(rows) > _MOST_ITEMS:
         rows = np.sort(stream_rng(0, "report/fidelity").choice(len(vectors), _MOST_ITEMS, replace=False))
@@ -49,16 +49,16 @@ def report_figures(model: RQVAE, codes: np.ndarray, vectors: np.ndarray) -> dict
 
 
 def fidelity_by_depth(model: RQVAE, codes: np.ndarray, vectors: np.ndarray) -> list[dict[str, float]]:
-    """Returns "r2", "mse" and "cosine" of what the first 1, 2, ... L of codes `[N, L]` decode to, of vectors `[N, D]`.
+    """Returns "r2", "mse" and "cosine" of the reconstructions of vectors `[N, D]` from the first 1, 2, ... L codes.
 
-    The vectors are float32, as they came; the model's codebooks and decoder say what codes stand for.
+    The vectors are float32, unscaled; the codes are `[N, L]`, decoded with the model's codebooks and decoder.
     """
     spread = float(spread_by_part(vectors, model.scaling).sum()) or 1.0
     return [_fidelity(*_compared(model, vectors, codes[:, :depth]), spread) for depth in range(1, codes.shape[1] + 1)]
 
 
 def fidelity_by_part(model: RQVAE, codes: np.ndarray, vectors: np.ndarray) -> dict[str, float]:
-    """Returns R^2 of what codes `[N, L]` decode to, of each part of vectors `[N, D]` of a model with parts."""
+    """Returns R^2 of the reconstructions from codes `[N, L]` for each part of vectors `[N, D]` with parts."""
     assert model.layout is not None
     inputs, reconstructions = _compared(model, vectors, codes)
     errors = np.square(inputs - reconstructions, dtype=np.float64).sum(axis=0)
@@ -87,11 +87,11 @@ def _fidelity(inputs: np.ndarray, reconstructions: np.ndarray, spread: float) ->
 
 
 def r2_of_moments(moments: np.ndarray) -> dict[str, float]:
-    """Returns R^2, the squared error (a feature's mean) and how many items they are of.
+    """Returns R^2, the mean squared error per feature, and the number of items, from moments.
 
     Args:
-      moments: `[D + 3]`, of all items decoded: their number, squared error, squared distance to a fixed vector, and the
-        sum of what they are from that.
+      moments: `[D + 3]`, sums over all decoded items: their number, squared errors, squared distances to a fixed
+        vector, and differences from that vector.
     """
     count, error, away, *sums = moments.tolist()
     spread = away - float(np.square(sums).sum()) / count
@@ -105,10 +105,10 @@ def r2_of_moments(moments: np.ndarray) -> dict[str, float]:
 def spread_by_part(vectors: np.ndarray, scaling: Scaling) -> np.ndarray:
     """Returns the squared distance to the mean in the space of `RQVAE.compared`, summed over all items.
 
-    It is `[P]`, of each part over the items that have it; `[1]` of vectors without parts.
+    It is `[P]`, for each part over the items that have it; `[1]` for vectors without parts.
     """
     mean, variance, counts = moments(vectors, scaling.unit_norm, scaling.layout)
-    # What does not vary comes out of the sums as a rounding error rather than 0.
+    # The computed variance of a constant feature is a rounding error, not exactly 0.
     variance = np.where(variance <= np.finfo(np.float32).eps ** 2 * (variance + mean**2), 0.0, variance)
     if scaling.layout is None:
         return np.array([variance.sum() * len(vectors)])
@@ -116,7 +116,7 @@ def spread_by_part(vectors: np.ndarray, scaling: Scaling) -> np.ndarray:
 
 
 def r2_by_part(layout: Layout, errors: np.ndarray, spreads: np.ndarray) -> dict[str, float]:
-    """Returns R^2 by part, of squared errors and distances to the mean `[P]`; 0 of a part that no item has."""
+    """Returns R^2 by part from squared errors and spreads (`spread_by_part`) `[P]`; 0 for a part that no item has."""
     return {
         name: 1 - error / spread if spread > 0 else 0.0
         for name, error, spread in zip(layout.names, errors.tolist(), spreads.tolist(), strict=True)
@@ -124,9 +124,9 @@ def r2_by_part(layout: Layout, errors: np.ndarray, spreads: np.ndarray) -> dict[
 
 
 def kmeans_r2(inputs: np.ndarray, sizes: Sequence[int]) -> list[float]:
-    """Returns R^2 by depth of residual k-means: k-means on the inputs `[N, D]`, then on what it leaves, and so on.
+    """Returns R^2 by depth of residual k-means: k-means on the inputs `[N, D]`, then on its residuals, and so on.
 
-    It is fitted on the inputs that it is measured on, from random items and in few iterations.
+    It is fitted on the inputs on which it is evaluated, from random items and in few iterations.
     """
     residual = inputs - inputs.mean(axis=0)
     spread = float(np.square(residual, dtype=np.float64).sum()) or 1.0
@@ -134,7 +134,7 @@ def kmeans_r2(inputs: np.ndarray, sizes: Sequence[int]) -> list[float]:
     for level, size in enumerate(sizes):
         rng = stream_rng(0, f"yardstick/{level}")
         with warnings.catch_warnings():
-            # Of a cluster that lost its items: it stays empty, which a baseline may do.
+            # SciPy warns of a cluster without items; an empty cluster is acceptable in a baseline.
             warnings.simplefilter("ignore", UserWarning)
             centroids, _ = kmeans2(residual, min(size, len(residual)), _KMEANS_ITERATIONS, minit="points", rng=rng)
         residual = residual - centroids[vq(residual, centroids)[0]]
@@ -143,10 +143,10 @@ def kmeans_r2(inputs: np.ndarray, sizes: Sequence[int]) -> list[float]:
 
 
 def random_r2(num_items: int, sizes: Sequence[int]) -> list[float]:
-    """Returns R^2 by depth that codes drawn at random would reach with the best codebooks for them.
+    """Returns the expected R^2 by depth of random codes with the best codebooks for them.
 
-    The means of K random groups of N items explain (K - 1) / (N - 1) of the variance in expectation; the next level's
-    do the same with what is left.
+    The means of K random groups of N items explain (K - 1) / (N - 1) of the variance in expectation; those of the next
+    level explain the same share of the rest.
     """
     left, found = 1.0, []
     for size in sizes:
@@ -156,12 +156,12 @@ def random_r2(num_items: int, sizes: Sequence[int]) -> list[float]:
 
 
 def nearest_items(vectors: np.ndarray, asked: np.ndarray, count: int) -> np.ndarray:
-    """Returns rows `[M, count]` int32 whose vectors have the largest cosine with each asked item's, itself left out.
+    """Returns the nearest neighbors of items by cosine, without the item itself: rows `[M, count]` int32.
 
     Args:
       vectors: `[N, D]` float32.
-      asked: `[M]` rows.
-      count: at most N - 1; the nearest come first.
+      asked: `[M]`, rows of the items whose neighbors are returned.
+      count: number of neighbors, at most N - 1; nearest first.
     """
     directions = jnp.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))
     found = []
