@@ -1,4 +1,4 @@
-"""From codes to unique Semantic IDs, and look-ups in them."""
+"""Makes codes unique Semantic IDs, and provides look-ups in the ID table."""
 
 from sid_jax.ids.table import IdTable
 

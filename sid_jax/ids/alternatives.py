@@ -1,4 +1,4 @@
-"""The code tuples that an item could have instead of its own, and how far each lands from its vector."""
+"""Alternative code tuples for an item, and the reconstruction error of each."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from sid_jax.quantize.beam import beam_codes
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import assign_codes, sum_codewords
 
-# Tuples judged at a time: bounds the memory that activations take.
+# Tuples per call, which bounds the memory of the activations.
 _TUPLES_A_CALL = 2**12
 
 
 class CodeAlternatives:
     """Finds tuples by beam search in the latent space: `sid_jax.ids.relocate.Alternatives` of a trained model.
 
-    What a tuple costs is the squared error of the vector that it stands for, in the space of the (unit-norm) input; at
-    a rough guess, of the latent vector. The vectors are `[N, D]` float32, as they came.
+    The cost of a tuple is the squared error of its reconstruction in the (unit-norm) input space; the approximate cost
+    is the squared error of the latent vector. The vectors are `[N, D]` float32, unscaled.
     """
 
     def __init__(self, model: RQVAE, vectors: Rows):
@@ -33,7 +33,7 @@ class CodeAlternatives:
     def tuples(
         self, rows: np.ndarray, own: np.ndarray, first_codes: np.ndarray, width: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns tuples under a first code, nearest first, what they cost, and what the own one costs."""
+        """Returns tuples under a first code, nearest first, their approximate costs, and that of the own tuple."""
 
         def search(vectors: jax.Array, own: jax.Array, first_codes: jax.Array) -> tuple[jax.Array, ...]:
             return _search(self._model, vectors, own, first_codes, width)
@@ -42,19 +42,19 @@ class CodeAlternatives:
         return tuples, costs, own_costs
 
     def costs(self, rows: np.ndarray, tuples: np.ndarray) -> np.ndarray:
-        """Returns the squared errors of what tuples decode to."""
+        """Returns the squared errors of the reconstructions of tuples."""
         size = _TUPLES_A_CALL // tuples.shape[1]
         return self._in_parts(lambda *given: (_errors(self._model, *given),), size, rows, tuples)[0]
 
     def first_codes(self, rows: np.ndarray) -> np.ndarray:
-        """Returns what the greedy walk under each first code leaves of the latent vectors."""
+        """Returns the squared error of the latent vectors after greedy assignment under each first code."""
         size = _TUPLES_A_CALL // self._model.quantizer.codebook_sizes[0]
         return self._in_parts(lambda vectors: (_compare_first_codes(self._model, vectors),), size, rows)[0]
 
     def _in_parts(
         self, function: Callable[..., tuple[jax.Array, ...]], size: int, rows: np.ndarray, *arrays: np.ndarray
     ) -> list[np.ndarray]:
-        """Calls a function on the vectors of so many rows at a time, and puts together what it returns."""
+        """Calls a function on the vectors of `size` rows at a time, and concatenates the results."""
         size = max(1, size)
         parts: list[list[np.ndarray]] = []
         waiting: collections.deque[tuple[int, tuple[jax.Array, ...]]] = collections.deque()
@@ -65,7 +65,8 @@ class CodeAlternatives:
 
         first = 0
         while first < len(rows):
-            # Two sizes are two programs; what is left over is done in the smaller one, and the last call filled up.
+            # Only two batch sizes, so that two programs are compiled: the rest takes the smaller one, padded at the
+            # end.
             step = size if len(rows) - first >= size else max(1, size // 8)
             chosen = [each[first : first + step] for each in (rows, *arrays)]
             missing = step - len(chosen[0])
@@ -73,7 +74,7 @@ class CodeAlternatives:
             found = function(jnp.asarray(self._vectors[padded[0]]), *map(jnp.asarray, padded[1:]))
             waiting.append((step - missing, found))
             first += step
-            # While the device is at work, the next call's vectors are read.
+            # The next call's vectors are read while the device computes.
             if len(waiting) > 1:
                 finish()
         while waiting:

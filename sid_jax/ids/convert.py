@@ -1,4 +1,4 @@
-"""Item ids, Semantic IDs and columns between Python, NumPy and Arrow."""
+"""Conversion of item ids, Semantic IDs and columns between Python, NumPy and Arrow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Many: TypeAlias = list[Any] | np.ndarray
 
 
 def arrow_ids(item_ids: Any) -> pa.ChunkedArray:
-    """Returns item ids `[N]`, integers or text in whatever container, as int64 or string.
+    """Returns item ids `[N]`, integers or text in any container, as an Arrow array of int64 or string.
 
     Raises:
       UserError: if they are neither, or one is null.
@@ -40,56 +40,56 @@ def arrow_ids(item_ids: Any) -> pa.ChunkedArray:
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Returns whether it is one of Arrow's types of text with offsets."""
+    """Returns whether an Arrow type is string or large_string."""
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def mixed(numbers: np.ndarray) -> np.ndarray:
-    """Returns uint64 spread over 64 bits, different for different ones, by SplitMix64's last step (2014)."""
+    """Mixes the bits of uint64 numbers with the last step of SplitMix64 (2014), which is a bijection."""
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         numbers = (numbers ^ (numbers >> np.uint64(shift))) * np.uint64(factor)
     return numbers ^ (numbers >> np.uint64(31))
 
 
 def comparable(one: Any, other: Any) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
-    """Returns two arrays of item ids in one type: numbers if both are numbers, else text."""
+    """Converts two arrays of item ids to the same type: numbers if both are numbers, else text."""
     one, other = arrow_ids(one), arrow_ids(other)
     return (one, other) if one.type == other.type else (one.cast(pa.string()), other.cast(pa.string()))
 
 
 def common_rows(one: Any, other: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the rows `[n]` of two arrays of item ids in which the items of both stand, in the order of the first."""
+    """Returns the rows `[n]` in each of two arrays of item ids of the items in both, in the order of the first."""
     found = places(*comparable(one, other))
     rows = np.flatnonzero(found >= 0)
     return rows, found[rows]
 
 
 def places(ids: pa.ChunkedArray, among: pa.ChunkedArray) -> np.ndarray:
-    """Returns where each id `[n]` is among others of its type: `[n]` int64, -1 for one that is not."""
+    """Returns the index of each id `[n]` in another array of the same type: `[n]` int64, -1 for a missing id."""
     return numbers_of(pc.fill_null(pc.index_in(ids, value_set=among), -1)).astype(np.int64)
 
 
 def numbers_of(values: pa.ChunkedArray) -> np.ndarray:
-    """Returns numbers of which none is null, `[N]`, read-only: without pandas, which Arrow's `to_numpy` imports."""
+    """Converts numbers without nulls to a read-only NumPy array `[N]`, without importing pandas as `to_numpy` does."""
     return np.from_dlpack(values.combine_chunks())
 
 
 def code_type(sizes: Sequence[int]) -> np.dtype:
-    """Returns the smallest unsigned type that holds the codes of levels of these sizes."""
+    """Returns the smallest unsigned dtype for the codes of levels with these sizes K."""
     return np.min_scalar_type(max(sizes) - 1)
 
 
 def sid_text(semantic_ids: np.ndarray | Sequence[Sequence[int]]) -> np.ndarray:
-    """Writes Semantic IDs `[N, L]` as text, "12-4-91-0": `[N]` object (str), which cuts nothing short."""
+    """Formats Semantic IDs `[N, L]` as text, "12-4-91-0": `[N]` object (str), which does not truncate."""
     rows = semantic_ids.tolist() if isinstance(semantic_ids, np.ndarray) else semantic_ids
     return np.array(["-".join(map(str, row)) for row in rows], dtype=object)
 
 
 def parse_sid(text: str) -> tuple[int, ...]:
-    """Reads what `sid_text` writes; an empty text is the empty prefix.
+    """Parses the text of `sid_text`; an empty text is the empty prefix.
 
     Raises:
-      UserError: if it is not numbers with hyphens between them.
+      UserError: if it is not numbers separated by hyphens.
     """
     parts = text.split("-") if text else []
     if not all(part.isascii() and part.isdigit() for part in parts):
@@ -98,10 +98,10 @@ def parse_sid(text: str) -> tuple[int, ...]:
 
 
 def parse_semantic_id(semantic_id: Codes) -> tuple[int, ...]:
-    """Returns one Semantic ID or prefix as numbers.
+    """Converts one Semantic ID or prefix to a tuple of integers.
 
     Raises:
-      UserError: if it is neither text such as "12-4-91" nor whole numbers.
+      UserError: if it is neither text such as "12-4-91" nor integers.
     """
     if isinstance(semantic_id, str):
         return parse_sid(semantic_id)
@@ -114,10 +114,10 @@ def parse_semantic_id(semantic_id: Codes) -> tuple[int, ...]:
 
 
 def parse_semantic_ids(semantic_ids: Codes | Many) -> np.ndarray | None:
-    """Returns several Semantic IDs as `[n, L]` int64, or None if it is a single one.
+    """Converts several Semantic IDs to `[n, L]` int64; returns None for a single one.
 
     Raises:
-      UserError: if they are not numbers, or not of one length.
+      UserError: if they are not numbers, or differ in length.
     """
     if isinstance(semantic_ids, str) or not hasattr(semantic_ids, "__len__") or not len(semantic_ids):
         several = isinstance(semantic_ids, np.ndarray) and semantic_ids.ndim == 2
@@ -149,23 +149,23 @@ def _parse_sids(texts: pa.Array) -> np.ndarray:
 
 
 def number_lists(rows: np.ndarray) -> pa.ListArray:
-    """Returns `[N, L]` integers as a list for each row."""
+    """Converts `[N, L]` integers to an Arrow array with one list per row."""
     offsets = pa.array(np.arange(len(rows) + 1) * rows.shape[1], pa.int32())
     return pa.ListArray.from_arrays(offsets, pa.array(rows.ravel()))
 
 
 def arrow_text(semantic_ids: np.ndarray) -> pa.Array:
-    """Returns what `sid_text` does, as an Arrow array."""
+    """Formats Semantic IDs as `sid_text` does, as an Arrow array."""
     levels = [pa.array(np.ascontiguousarray(level)).cast(pa.string()) for level in semantic_ids.T]
     return pc.binary_join_element_wise(*levels, "-")
 
 
 def columns_table(columns: pa.Table | Mapping[str, Any] | None, num_rows: int, taken: Sequence[str]) -> pa.Table:
-    """Returns columns `[N]` by name, of whatever kind, as one table; `taken` are names that they cannot have.
+    """Converts columns `[N]` by name, in any container, to one Arrow table; `taken` are reserved names.
 
     Raises:
       ValueError: if a column is not `[N]`.
-      UserError: if a name is taken, or no one type fits a column.
+      UserError: if a name is taken, or the values of a column have no common type.
     """
     columns = {} if columns is None else columns
     names = columns.column_names if isinstance(columns, pa.Table) else list(columns)
@@ -186,12 +186,12 @@ def columns_table(columns: pa.Table | Mapping[str, Any] | None, num_rows: int, t
 
 
 def matched_columns(given: Any, ids: pa.ChunkedArray, id_name: str, id_column: str | None) -> dict[str, Any]:
-    """Returns columns by name, each with a value for each of the item ids `[N]`: null for one that it does not name.
+    """Returns columns by name, each matched to the item ids `[N]`: null for an item that `given` does not name.
 
-    They are given as of `sid_jax.ids.table.IdTable.with_columns`, to a table whose own column of ids is `id_name`.
+    `given` is the argument of `sid_jax.ids.table.IdTable.with_columns`; `id_name` is the table's own column of ids.
 
     Raises:
-      UserError: as of `with_columns`.
+      UserError: as `with_columns`.
     """
     if isinstance(given, Mapping) and all(isinstance(values, Mapping) for values in given.values()):
         return {
@@ -210,7 +210,7 @@ def matched_columns(given: Any, ids: pa.ChunkedArray, id_name: str, id_column: s
 
 
 def _matched(values: pa.ChunkedArray | pa.Array, keys: pa.ChunkedArray, ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Returns the value of each item, by the ids that the values belong to."""
+    """Returns the value of each of `ids`, given the ids `keys` of the values."""
     if pc.count_distinct(keys).as_py() < len(keys):
         counts = pc.value_counts(keys)
         twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))[0]

@@ -1,4 +1,4 @@
-"""Matchings: which items get which Semantic IDs, and which numbers of a new model's codes mean what old ones meant."""
+"""Matchings: of items to places under Semantic IDs, and of a new model's code numbers to those of an old one."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ from sid_jax.messages import LOGGER
 
 
 def deferred_acceptance(wanted: np.ndarray, costs: np.ndarray, room: np.ndarray, rank: np.ndarray) -> np.ndarray:
-    """Gives M items one place each, or none.
+    """Assigns M items to at most one place each by deferred acceptance.
 
-    Each asks for the cheapest place first, and for its next when it is sent away; a place keeps those of whom asks who
-    would lose most by going on to their next (Gale and Shapley, College Admissions and the
-    Stability of Marriage, 1962).
-    The result does not depend on the order of the items.
+    Each item applies to its cheapest place first, and to its next one when it is rejected. A place keeps the applicants
+    whose next place would cost them most in addition (Gale and Shapley, College Admissions and the Stability of
+    Marriage, 1962). The result does not depend on the order of the items.
 
     Args:
-      wanted: `[M, C]` int64, names of places, each once in a row.
-      costs: `[M, C]`, infinite for what cannot be had.
-      room: `[M, C]`, how many items each place can take; a place is the same everywhere.
+      wanted: `[M, C]` int64, names of places, distinct within a row.
+      costs: `[M, C]`, infinite where an item cannot have the place.
+      room: `[M, C]`, capacity of each place; the same wherever the place occurs.
       rank: `[M]`, the lower one wins a tie.
 
     Returns:
-      `[M]`, the column that each item got, or -1.
+      `[M]`, the column of each item's place, or -1.
     """
     by_cost = np.argsort(costs, axis=1, kind="stable")
     costs = np.take_along_axis(costs, by_cost, axis=1)
@@ -40,7 +39,7 @@ def deferred_acceptance(wanted: np.ndarray, costs: np.ndarray, room: np.ndarray,
     room_of[tuples] = np.take_along_axis(room, by_cost, axis=1)
 
     last = np.isfinite(costs).sum(axis=1)
-    asking = np.zeros(len(costs), np.int64)  # The place in its own order that each item asks for, or has.
+    asking = np.zeros(len(costs), np.int64)  # Index, in each item's own order, of the place it applies to or has.
     has = np.zeros(len(costs), bool)
     while True:
         free = np.flatnonzero(~has & (asking < last))
@@ -58,7 +57,7 @@ def deferred_acceptance(wanted: np.ndarray, costs: np.ndarray, room: np.ndarray,
 
 
 def first_in_group(groups: np.ndarray, weights: np.ndarray, rank: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Returns `[M]` bool: who is among the `counts` of its group with the highest weights, ties to the lower rank."""
+    """Returns `[M]` bool, the `counts` highest weights of each group; the lower rank wins a tie."""
     order = np.lexsort((rank, -weights, groups))
     in_order = groups[order]
     starts = np.flatnonzero(np.concatenate([[True], in_order[1:] != in_order[:-1]])) if len(order) else order
@@ -69,22 +68,22 @@ def first_in_group(groups: np.ndarray, weights: np.ndarray, rank: np.ndarray, co
 
 
 def best_orders(old: np.ndarray, new: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
-    """Returns how to renumber new codes so that as many items as can be have the codes that they had.
+    """Returns the renumbering of new codes that lets the most items keep their old codes, level by level.
 
-    It is done level by level. At the first, the numbers of old and new codes are matched one to one so that the most
-    items agree (Kuhn, The Hungarian Method for the Assignment Problem, 1955). A code of a deeper level says what is
-    left by the ones before it: it is matched by the items alone whose codes before it agree (by all, if none do). There
-    is one renumbering a level, since all prefixes share a level's codebook.
+    At the first level old and new codes are matched one to one so that the most items agree (Kuhn, The Hungarian Method
+    for the Assignment Problem, 1955). A code of a deeper level quantizes the residual of the codes before it: it is
+    matched using only the items whose earlier codes agree (all items, if none do). There is one renumbering per level,
+    since all prefixes share a level's codebook.
 
     Args:
-      old: `[N, L]` codes that the items had; one that is not below the new K has no counterpart.
-      new: `[N, L]` codes that they have now.
+      old: `[N, L]`, the items' old codes; a code that is not below the new K has no counterpart.
+      new: `[N, L]`, the items' new codes.
       sizes: K of each level of the new codes.
 
     Returns:
-      For each level `[K]`, a permutation: number k goes to what is code `order[k]` now.
+      For each level a permutation `[K]`: the new code `order[k]` gets the number k.
     """
-    # Here, since it takes longer to import than everything else that loading an ID table does.
+    # Imported here, since it takes longer than all else that loading an ID table imports.
     from scipy.optimize import linear_sum_assignment
 
     agree, orders = np.ones(len(new), bool), []
@@ -93,7 +92,7 @@ def best_orders(old: np.ndarray, new: np.ndarray, sizes: Sequence[int]) -> list[
         matched = matched[old[matched, level] < size]
         together = np.zeros((size, size), np.int64)
         np.add.at(together, (old[matched, level], new[matched, level]), 1)
-        # Of matchings that are as good, one that leaves numbers as they are.
+        # The identity matrix breaks ties in favor of unchanged numbers.
         weights = together * (size + 1) + np.eye(size, dtype=np.int64)
         orders.append(linear_sum_assignment(weights, maximize=True)[1].astype(np.int64))
         agree &= renumbered(new[:, level : level + 1], orders[-1:])[:, 0] == old[:, level]
@@ -101,7 +100,7 @@ def best_orders(old: np.ndarray, new: np.ndarray, sizes: Sequence[int]) -> list[
 
 
 def renumbered(codes: np.ndarray, orders: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns codes `[N, L]` under the numbers that permutations of `best_orders` give them; int32."""
+    """Returns codes `[N, L]` renumbered by the permutations of `best_orders`; int32."""
     columns = []
     for level, order in zip(codes.T, orders, strict=True):
         number = np.empty(len(order), np.int32)
@@ -113,16 +112,22 @@ def renumbered(codes: np.ndarray, orders: Sequence[np.ndarray]) -> np.ndarray:
 def find_alignment(
     to: IdTable, rows: np.ndarray, codes: np.ndarray, sizes: Sequence[int], unknown: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Returns how a new model's codes `[n, L]`, of K `sizes`, are renumbered to be like old IDs of the same items.
+    """Returns the renumbering of a new model's codes that agrees best with the old IDs of the same items.
 
     Args:
       to: the old IDs.
-      rows: `[n]`, the rows of these items in them.
-      unknown: ids of new items that the old IDs lack, some or all: a warning says where they only seem to be new.
+      rows: `[n]`, the rows of the common items in the old IDs.
+      codes: `[n, L]`, the new codes of these items.
+      sizes: K of each level of the new codes.
+      unknown: ids of items that the old IDs lack, some or all; a warning says if they may be the same items under other
+        ids.
 
     Returns:
-      The manifest's section on it: "to", the name of the old IDs; "num_common", n; and "orders", as lists what
-      `best_orders` gives. Raises UserError if there are no such items.
+      The manifest's section on it: "to", the name of the old IDs; "num_common", n; and "orders", the result of
+      `best_orders` as lists.
+
+    Raises:
+      UserError: if there are no common items.
     """
     cause = likely_cause(unknown, rows, to.item_ids) if unknown else ""
     if not len(rows):

@@ -1,4 +1,4 @@
-"""Old Semantic IDs that name other items in a new table, which whoever still uses the old ones takes for theirs."""
+"""Counts old Semantic IDs that name other items in a new table, which mislead consumers that still use old IDs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from sid_jax.ids.table import IdTable
 
 
 def num_reassigned(old: IdTable, new: IdTable) -> int:
-    """Returns how many old IDs are in the new table, where none of the items has them that had them before."""
+    """Returns how many old IDs are in the new table, but not at any item that had them before."""
     return num_reassigned_of_blocks(old, [(new.arrow_ids, new.semantic_ids)])
 
 
 def num_reassigned_of_blocks(old: IdTable, blocks: Iterable[tuple[pa.ChunkedArray, np.ndarray]]) -> int:
-    """Returns the same of a new table in blocks of item ids `[n]` and Semantic IDs `[n, L]`."""
+    """Returns `num_reassigned` for a new table in blocks of item ids `[n]` and Semantic IDs `[n, L]`."""
     before = _as_bytes(old.semantic_ids)
     names = np.unique(before)
     given, still = np.zeros(len(names), bool), np.zeros(len(names), bool)
@@ -36,7 +36,7 @@ def num_reassigned_of_blocks(old: IdTable, blocks: Iterable[tuple[pa.ChunkedArra
 
 
 def words_of_reassigned(alignment: Mapping[str, Any]) -> str:
-    """Returns what a command says of old IDs that name other items, by a manifest's section on `renumbered`."""
+    """Returns a command's warning of old IDs that name other items, from a manifest's section on the alignment."""
     return (
         f"Warning: {alignment['num_reassigned']:,} IDs of {alignment['to']} name other items now. Who keeps old IDs "
         "must replace all of them at one time; sid-jax diff OLD NEW says how many items have another ID"
@@ -44,6 +44,6 @@ def words_of_reassigned(alignment: Mapping[str, Any]) -> str:
 
 
 def _as_bytes(semantic_ids: np.ndarray) -> np.ndarray:
-    """Returns `[N, L]` as `[N]` strings of bytes, by which they are compared."""
+    """Converts `[N, L]` to `[N]` byte strings for comparison."""
     semantic_ids = np.ascontiguousarray(semantic_ids, ">i4")
     return semantic_ids.view(f"S{4 * semantic_ids.shape[1]}").reshape(-1)

@@ -1,8 +1,8 @@
-"""Unique Semantic IDs of L codes: of the items under one code tuple, all but as many as may stay move to a free one.
+"""Relocation: makes Semantic IDs of L codes unique by moving items of crowded code tuples to free tuples nearby.
 
-Items move under the first code that they have. So each first code is a task of its own, which needs none of the other
-items: a catalog of any size is done by parts, and comes out the same. Only where a first code has more items than
-places do some of them leave it, when all others have their places.
+Items keep their first code. So each first code is an independent task, and a catalog of any size can be processed in
+parts with the same result. Only if a first code has more items than places, some of them move to other first codes,
+after all others have their places.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ import numpy as np
 from sid_jax.errors import UserError
 from sid_jax.ids.matching import deferred_acceptance, first_in_group
 
-# Tuples looked at for each item, at first and at last; four times as many each time for items that found no place.
+# Alternative tuples per item, in the first and in the last round; each round tries four times as many as the one
+# before.
 _FIRST_WIDTH, _LAST_WIDTH = 5, 80
-# Of those that are free, how many are judged by what they really cost.
+# Number of free alternatives whose exact cost is computed.
 _JUDGED = 2
-# Tuples of all items looked at together: bounds the memory, whatever N.
+# Alternative tuples of all items processed together, which bounds the memory for any N.
 _TUPLES_AT_ONCE = 2**21
-# Of two sorted runs of added tuples the earlier one is more than so many times as long.
+# Each sorted run of added tuples is more than this many times as long as the next run.
 _RUN_RATIO = 4
-# Tuples that int64 can number.
+# The most tuples that are numbered in int64; beyond, they are hashed.
 _LARGEST = 2**62
 
 
 class Rows(Protocol):
-    """An array of which rows are asked for: NumPy's, or what reads them from a disk as they are asked for."""
+    """An array indexed by rows: a NumPy array, or a reader that loads rows from disk on demand."""
 
     def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
         """Returns the rows `[M]`."""
@@ -38,7 +39,7 @@ class Rows(Protocol):
 
 
 class Alternatives(Protocol):
-    """What items could have instead of their tuples, and at what cost."""
+    """Alternative code tuples of items, and their costs."""
 
     def tuples(
         self, rows: np.ndarray, own: np.ndarray, first_codes: np.ndarray, width: int
@@ -46,15 +47,15 @@ class Alternatives(Protocol):
         """Returns tuples under first codes `[M]` for items `rows` `[M]` that have the tuples `own` `[M, L]`.
 
         Returns:
-          `[M, C, L]` int32, about `width` tuples that each item could have, all different, perhaps its own among them;
-          what each would cost, at a rough guess, `[M, C]` float32; what the own one would, `[M]` float32.
+          `[M, C, L]` int32, about `width` distinct tuples per item, perhaps including its own; their approximate costs,
+          `[M, C]` float32; the approximate cost of the item's own tuple, `[M]` float32.
         """
 
     def costs(self, rows: np.ndarray, tuples: np.ndarray) -> np.ndarray:
-        """Returns what tuples `[M, C, L]` really cost the items `[M]`, `[M, C]` float32."""
+        """Returns the exact costs of tuples `[M, C, L]` for items `[M]`: `[M, C]` float32."""
 
     def first_codes(self, rows: np.ndarray) -> np.ndarray:
-        """Returns what each of the K first codes would cost items `[M]`, at a rough guess, `[M, K]` float32."""
+        """Returns the approximate cost of each of the K first codes for items `[M]`: `[M, K]` float32."""
 
 
 def relocate(
@@ -66,20 +67,20 @@ def relocate(
     capacity: int = 1,
     taken: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Gives each item a code tuple that it shares with fewer than `capacity` others, near to what its own stands for.
+    """Makes code tuples unique: gives each item a tuple, near its own, that at most `capacity` items have.
 
-    An item that is alone under its tuple keeps it. Of those who share one, the items stay whose next best free tuple
-    would cost them most; the others move to free tuples under the same first code, and where several want the same one,
-    it goes again to whom the next best would cost most. Where the first code has no place left, they move to another
-    one. So the result is a function of the pairs (id, codes) and the alternatives, not of the order of the rows.
+    An item that is alone under its tuple keeps it. Where items share a tuple, those stay whose best free alternative
+    costs most; the others move to free tuples under the same first code. If several items want the same tuple, it goes
+    to the one whose next best would cost most. If the first code has no place left, items move to another first code.
+    The result is a function of the pairs (id, codes) and the alternatives, not of the order of the rows.
 
     Args:
       codes: `[N, L]` int32.
-      ids: `[N]` item ids, all integers or all strings, no two alike; they settle ties.
+      ids: `[N]` item ids, all integers or all strings, distinct; they break ties.
       sizes: K of each level.
-      alternatives: what an item could have instead, and at what cost.
+      alternatives: finds alternative tuples and their costs.
       capacity: how many items may share a tuple.
-      taken: `[M, L]`, the tuples of others, who were there before and do not move; None for none.
+      taken: `[M, L]`, tuples of other items that do not move; None for none.
 
     Returns:
       `[N, L]` int32.
@@ -110,17 +111,17 @@ def refuse_too_many(num_items: int, sizes: Sequence[int], capacity: int) -> None
 
 
 def places_of_first_code(sizes: Sequence[int], capacity: int) -> int:
-    """Returns how many items there can be under one first code."""
+    """Returns the number of places under one first code."""
     return capacity * math.prod(sizes[1:])
 
 
 def other_first_codes(rows: np.ndarray, ids: np.ndarray, free: np.ndarray, alternatives: Alternatives) -> np.ndarray:
-    """Returns first codes with places left, `[M]` int32, for items that found none under their own.
+    """Returns first codes with free places, `[M]` int32, for items that found no place under their own first code.
 
     Args:
-      rows, ids: `[M]`, the items as the alternatives know them, and their ids.
-      free: `[K]`, the places left under each first code; at least M in all.
-      alternatives: what each first code would cost them.
+      rows, ids: `[M]`, the rows of the items for `alternatives`, and their ids.
+      free: `[K]`, free places under each first code; at least M in total.
+      alternatives: gives the cost of each first code.
     """
     free, rank, chosen = free.copy(), _rank(ids), np.empty(len(rows), np.int32)
     at_once = max(1, _TUPLES_AT_ONCE // len(free))
@@ -134,9 +135,9 @@ def other_first_codes(rows: np.ndarray, ids: np.ndarray, free: np.ndarray, alter
 
 
 class Placing:
-    """The tuples that items have so far, as codes and as numbers, and how many items each tuple has.
+    """Placement of items: their tuples so far, as codes and as numbers, and the number of items per tuple.
 
-    The items are all those of some first codes: of one, of several, or of every one. The arguments are `relocate`'s.
+    The items are all items of one, several or all first codes. The arguments are those of `relocate`.
     """
 
     def __init__(
@@ -153,25 +154,25 @@ class Placing:
         self._ids, self._rank = ids, np.zeros(len(ids), np.int64)
         self._occupancy = Occupancy(tuple_keys(codes[:0] if taken is None else taken, sizes), capacity)
         names, self._bucket, counts = np.unique(self.keys, return_inverse=True, return_counts=True)
-        # How many of each tuple's items may stay; the others are not counted.
+        # How many items of each tuple may stay; the occupancy counts only these.
         self._staying = np.minimum(counts, capacity - self._occupancy.count(names))
         self._crowded = counts > self._staying
         self._occupancy.add(names, self._staying)
 
     def settle(self) -> np.ndarray:
-        """Places all who cannot stay where they are, and returns the rows whose first code has no place left."""
+        """Places all items that cannot keep their tuple, and returns the rows whose first code has no place left."""
         crowded = np.flatnonzero(self._crowded[self._bucket])
         return self._find_places(crowded, self.codes[:, 0].copy(), some_stay=True)
 
     def admit(self, rows: np.ndarray, first_codes: np.ndarray) -> None:
-        """Places rows `[M]` that have no place yet under the first codes `[M]`, which have as many left."""
+        """Places rows `[M]` without a place under the first codes `[M]`, which must have enough free places."""
         wanted = self.codes[:, 0].copy()
         wanted[rows] = first_codes
         if len(self._find_places(rows, wanted, some_stay=False)):
             raise ValueError("there are more items than places under a first code that was to admit them")
 
     def _find_places(self, rows: np.ndarray, first_codes: np.ndarray, some_stay: bool) -> np.ndarray:
-        # Ids settle ties; those of items that are alone under their tuples are never looked at.
+        # Ids break ties. Only those of crowded items are read.
         self._rank[rows] = _rank(self._ids[rows])
         width = _FIRST_WIDTH
         while width <= _LAST_WIDTH and len(rows):
@@ -181,11 +182,11 @@ class Placing:
         return self._fill_up(rows, first_codes[rows]) if len(rows) else rows
 
     def _place(self, rows: np.ndarray, first_codes: np.ndarray, width: int, some_stay: bool) -> np.ndarray:
-        """Moves rows to free tuples, but for those of each tuple who may stay, and returns those who found none."""
+        """Moves rows to free tuples, except those that may stay, and returns the rows that found none."""
         codes, costs, own_costs = self._alternatives.tuples(rows, self.codes[rows], first_codes, width)
         keys = tuple_keys(codes, self._sizes)
         room = self._room(keys)
-        # Nobody asks for the tuple that is the own: those who stay are counted there already.
+        # An item's own tuple is no alternative: the items that stay are already counted there.
         can_have = (room > 0) & (keys != self.keys[rows, None])
         costs = np.where(can_have, costs - own_costs[:, None].astype(np.float64), np.inf)
         if some_stay:
@@ -194,7 +195,7 @@ class Placing:
             rows, codes, keys, room, costs = (each[moving] for each in (rows, codes, keys, room, costs))
         if not len(rows):
             return rows
-        # Only the best few are worth a closer look.
+        # Exact costs are computed only for the best few.
         best = np.argsort(costs, axis=1, kind="stable")[:, :_JUDGED]
         keys, room, costs = (np.take_along_axis(each, best, axis=1) for each in (keys, room, costs))
         codes = np.take_along_axis(codes, best[..., None], axis=1)
@@ -207,10 +208,10 @@ class Placing:
     def _parts(
         self, rows: np.ndarray, first_codes: np.ndarray, most: int, *, whole_buckets: bool
     ) -> Iterator[np.ndarray]:
-        """Cuts rows into parts of at most so many, but for the items of one tuple if those are not to be parted.
+        """Cuts rows into parts of at most `most` rows; with `whole_buckets` the items of one tuple stay together.
 
-        A first code is cut by itself, and first codes are put together only whole: what one part does to the next does
-        not depend on which other first codes are there.
+        A part holds either whole first codes or a piece of a single one, so that the result for a first code does not
+        depend on which other first codes are present.
         """
         order = rows[np.lexsort((self._rank[rows], self.keys[rows], first_codes[rows]))]
         for part in _joined(_runs(order, first_codes[order]), most):
@@ -222,14 +223,14 @@ class Placing:
                 yield from (part[first : first + most] for first in range(0, len(part), most))
 
     def _fill_up(self, rows: np.ndarray, first_codes: np.ndarray) -> np.ndarray:
-        """Gives rows the tuples with room that follow their own in the order of their numbers, from the last level on.
+        """Gives rows the next tuples with room after their own, in the order of tuple numbers within the first code.
 
-        It is for more items alike than the widest beam has tuples. It returns the rows whose first code is full.
+        It is used for more equal items than the widest beam has tuples. Returns the rows whose first code is full.
         """
         wanted = self.codes[rows]
         wanted[:, 0] = first_codes
         order = np.lexsort((self._rank[rows], self.keys[rows], first_codes))
-        # Equal tuples lie together, and none of them looks through the places again that the others have filled.
+        # Items with equal tuples are handled together, so that the places they fill are not searched again.
         left = [np.empty(0, np.intp)]
         for bucket in _runs(order, tuple_keys(wanted[order], self._sizes)):
             found = [np.empty((0, len(self._sizes)), np.int32)]
@@ -252,18 +253,18 @@ class Placing:
 
 def _rank(ids: np.ndarray) -> np.ndarray:
     rank = np.empty(len(ids), np.int64)
-    # Python sorts strings twice as fast as NumPy sorts an array of them.
+    # Python sorts a list of strings twice as fast as NumPy sorts an array of them.
     rank[sorted(range(len(ids)), key=ids.tolist().__getitem__)] = np.arange(len(ids))
     return rank
 
 
 def _runs(values: np.ndarray, names: np.ndarray) -> list[np.ndarray]:
-    """Cuts values where the name beside them changes."""
+    """Splits values where `names` changes."""
     return np.split(values, np.flatnonzero(names[1:] != names[:-1]) + 1) if len(values) else []
 
 
 def _joined(runs: list[np.ndarray], most: int) -> Iterator[np.ndarray]:
-    """Puts runs together as long as they are no more than so many; one that is larger stays alone."""
+    """Joins consecutive runs into parts of at most `most` values; a larger run is a part of its own."""
     part: list[np.ndarray] = []
     for run in runs:
         if part and sum(map(len, part)) + len(run) > most:
@@ -275,9 +276,9 @@ def _joined(runs: list[np.ndarray], most: int) -> Iterator[np.ndarray]:
 
 
 def _following(code: np.ndarray, sizes: Sequence[int], count: int) -> Iterator[np.ndarray]:
-    """Yields a tuple and all after it under its first code, `[n, L]` at a time, in numerical order and round again.
+    """Yields a tuple and all others under its first code, `[n, L]` at a time, in cyclic numerical order.
 
-    More leading codes stay if the tuples of the levels behind them are more than can be numbered.
+    More leading codes stay fixed if the tuples of the remaining levels cannot be numbered in int64.
     """
     fixed = 1
     while math.prod(sizes[fixed:]) > _LARGEST:
@@ -292,9 +293,9 @@ def _following(code: np.ndarray, sizes: Sequence[int], count: int) -> Iterator[n
 
 
 def tuple_keys(codes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-    """Returns `[...]` int64, a number for each tuple `[..., L]`: its place in lexicographic order.
+    """Returns `[...]` int64, the number of each tuple `[..., L]` in lexicographic order.
 
-    Where there are more tuples than numbers it is a hash, whose rare collisions make a free tuple look taken.
+    If there are too many tuples for int64 it is a hash, whose rare collisions make a free tuple look taken.
     """
     keys = np.zeros(codes.shape[:-1], np.uint64)
     levels = np.moveaxis(codes, -1, 0)
@@ -309,10 +310,10 @@ def tuple_keys(codes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
 
 
 class Occupancy:
-    """How many items each tuple has, by the numbers `[M]` of their tuples; at most `capacity` are counted of one.
+    """Counts the items of each tuple, given the numbers `[M]` of their tuples; initial counts are at most `capacity`.
 
-    What was there from the start is never sorted again. What is added lies in sorted runs, each several times as long
-    as the next: many small additions cost little more than one large one.
+    The initial tuples are never sorted again. Added tuples are kept in sorted runs, each several times as long as the
+    next, so that many small additions cost little more than one large one.
     """
 
     def __init__(self, keys: np.ndarray, capacity: int | None = None):
@@ -321,14 +322,14 @@ class Occupancy:
         self._added: list[tuple[np.ndarray, np.ndarray]] = []
 
     def count(self, keys: np.ndarray) -> np.ndarray:
-        """Returns how many items the tuples with these numbers have, of the shape of `keys`."""
+        """Returns the number of items of the tuples with these numbers, in the shape of `keys`."""
         found = _look_up(*self._known, keys)
         for run in self._added:
             found = found + _look_up(*run, keys)
         return found
 
     def add(self, keys: np.ndarray, counts: np.ndarray | None = None) -> None:
-        """Counts items under the tuples with these numbers `[M]`: one for each, or so many."""
+        """Adds items to the tuples with these numbers `[M]`: `counts` each, or one."""
         run = _summed(keys, np.ones(len(keys), np.int64) if counts is None else counts)
         while self._added and len(self._added[-1][0]) <= _RUN_RATIO * len(run[0]):
             names, earlier = self._added.pop()
@@ -337,7 +338,7 @@ class Occupancy:
 
 
 def _summed(names: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the distinct names in rising order, and the sum of the counts of each."""
+    """Returns the distinct names in ascending order, and the sum of the counts of each."""
     distinct, where = np.unique(names, return_inverse=True)
     return distinct, np.bincount(where, counts, len(distinct)).astype(np.int64)
 

@@ -1,6 +1,6 @@
-"""The ID table: items, their Semantic IDs and what else is known of them, with look-ups in both directions.
+"""The ID table: items, their Semantic IDs and further columns, with look-ups in both directions.
 
-It needs NumPy and Arrow alone, and builds its indices when a look-up first asks for them.
+It needs only NumPy and Arrow, and builds its indices at the first look-up.
 """
 
 from __future__ import annotations
@@ -36,25 +36,24 @@ from sid_jax.ids.convert import (
     sid_text,
 )
 
-# The columns of an ID table that are not a catalog's: raw codes, Semantic ID, Semantic ID as text.
+# The ID table's own columns, besides those of a catalog: raw codes, Semantic ID, Semantic ID as text.
 OWN_COLUMNS = ("codes", "semantic_id", "sid")
 
 _ITEMS_SHOWN = 10
 
 
 class IdTable:
-    """N items and their Semantic IDs, row for row.
+    """The ID table: N items and their Semantic IDs, row for row.
 
-    Semantic IDs and prefixes are given as numbers, `(12, 4, 91, 0)`, or as text, "12-4-91-0". What is well-formed but
-    not in the table is a `KeyError`, as in a dict; what could never be an ID or a prefix of this table is a
-    `UserError`.
+    Semantic IDs and prefixes are given as numbers, `(12, 4, 91, 0)`, or as text, "12-4-91-0". A well-formed ID that is
+    not in the table raises a `KeyError`, as in a dict; a malformed ID or prefix raises a `UserError`.
 
     Attributes:
       semantic_ids: `[N, L]` int32, 0 or more.
-      codes: `[N, L']` int32, the codes that the model assigned before they were made unique; None if unknown.
+      codes: `[N, L']` int32, the codes that the model assigned, before they were made unique; None if unknown.
       sizes: K of each of the L levels.
       columns: further columns (title, genres, ...), N rows.
-      name: what a report calls these IDs.
+      name: name of these IDs in reports and messages.
       id_name: the name of the column of item ids in files.
       shared: whether several items may have one Semantic ID.
       figures: quality figures by name, for display.
@@ -77,21 +76,21 @@ class IdTable:
         """Makes a table.
 
         Args:
-          item_ids: `[N]`, all integers or all text, no two alike.
+          item_ids: `[N]`, all integers or all text, distinct.
           semantic_ids: `[N, L]` integers.
           codes: `[N, L']` integers; None if unknown.
           sizes: K of each level; None for one more than the level's largest code.
           columns: further columns by name, `[N]` each; None for none.
-          name, id_name, shared, figures: as the attributes.
-          check: whether repeated item ids, and Semantic IDs of several items where these are not shared, are refused
-            now rather than by the first look-up.
+          name, id_name, shared, figures: see the attributes.
+          check: whether to reject repeated item ids, and repeated Semantic IDs unless `shared`, now rather than at the
+            first look-up.
 
         Raises:
-          ValueError: if the shapes do not fit.
-          UserError: if two items have one id, or one Semantic ID though these are not shared; if two columns have one
-            name, or no one type fits a column.
+          ValueError: if the shapes do not match.
+          UserError: if two items have the same id, or the same Semantic ID and `shared` is False; if two columns have
+            the same name, or the values of a column have no common type.
         """
-        # NumPy would turn an Arrow column into an array to count its dimensions, which imports pandas.
+        # `np.ndim` would convert an Arrow column to an array, which imports pandas.
         flat = isinstance(item_ids, (pa.Array, pa.ChunkedArray)) or np.ndim(item_ids) == 1
         if semantic_ids.ndim != 2 or len(item_ids) != len(semantic_ids) or not flat:
             raise ValueError(
@@ -112,7 +111,7 @@ class IdTable:
         return len(self.semantic_ids)
 
     def __contains__(self, item: object) -> bool:
-        """Returns whether an item has a Semantic ID here."""
+        """Returns whether an item is in the table."""
         return _is_id(item) and item in self._row_of
 
     def __iter__(self) -> Iterator[Item]:
@@ -121,7 +120,7 @@ class IdTable:
 
     @functools.cached_property
     def item_ids(self) -> np.ndarray:
-        """`[N]` int64 or object (str), no two alike."""
+        """`[N]` int64 or object (str), the distinct item ids."""
         ids = self._given_ids
         if isinstance(ids, np.ndarray):
             return ids
@@ -134,12 +133,12 @@ class IdTable:
 
     @functools.cached_property
     def sizes(self) -> tuple[int, ...]:
-        """K of each of the L levels; where it is not known, one more than the level's largest code."""
+        """K of each of the L levels; if unknown, one more than the level's largest code."""
         return self._sizes or tuple((self.semantic_ids.max(axis=0, initial=0) + 1).tolist())
 
     @property
     def titles(self) -> np.ndarray | None:
-        """`[N]` object (str or None), the column "title", or None if there is none of text."""
+        """`[N]` object (str or None), the column "title"; None if there is no such column of text."""
         if "title" not in self.columns.column_names:
             return None
         return self.columns["title"].to_numpy() if is_text(self.columns["title"].type) else None
@@ -149,10 +148,10 @@ class IdTable:
     @overload
     def semantic_id(self, item: Many) -> np.ndarray: ...
     def semantic_id(self, item: Item | Many) -> tuple[int, ...] | np.ndarray:
-        """Returns the Semantic ID of an item, L numbers; of n items, `[n, L]` int32.
+        """Returns the Semantic ID of an item as a tuple of L numbers, or of n items as `[n, L]` int32.
 
         Raises:
-          KeyError: if there is no such item.
+          KeyError: if an item is not in the table.
         """
         if item is None or isinstance(item, (int, float, str, bytes, np.generic)):
             return tuple(self.semantic_ids[self._row(item)].tolist())
@@ -169,11 +168,11 @@ class IdTable:
     @overload
     def item(self, semantic_id: Many) -> Item | np.ndarray: ...
     def item(self, semantic_id: Codes | Many) -> Item | np.ndarray:
-        """Returns the id of the item that has this Semantic ID; of n Semantic IDs, `[n]` of the type of `item_ids`.
+        """Returns the id of the item with a Semantic ID, or for n Semantic IDs `[n]` ids of the type of `item_ids`.
 
         Raises:
-          KeyError: if no item has it.
-          UserError: if it is not L numbers, or several items share it: `items` returns them.
+          KeyError: if no item has the Semantic ID.
+          UserError: if it is not L numbers, or several items share it (`items` returns them all).
         """
         many = parse_semantic_ids(semantic_id)
         wanted = np.array([parse_semantic_id(semantic_id)], np.int64) if many is None else many
@@ -196,13 +195,13 @@ class IdTable:
         """Returns the ids of the items whose Semantic ID begins with a prefix, in the order of their Semantic IDs.
 
         Args:
-          prefix: at most L numbers; none at all is the prefix of every item.
+          prefix: at most L numbers; an empty prefix matches every item.
 
         Returns:
-          `[n]`, of the type of `item_ids`; empty if there are none.
+          `[n]`, of the type of `item_ids`; empty if no item matches.
 
         Raises:
-          UserError: if the prefix is not numbers, or more than L of them.
+          UserError: if the prefix is not numbers, or longer than L.
         """
         wanted, levels = parse_semantic_id(prefix), self.semantic_ids.shape[1]
         if len(wanted) > levels:
@@ -213,32 +212,32 @@ class IdTable:
         return self.item_ids[self._order[first:end]]
 
     def neighbors(self, item: Item, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the items that share the longest prefixes with an item: those first whose first codes are its own.
+        """Returns the items with the longest common prefixes with an item, longest first.
 
-        Items that share equally many codes come in the order of their Semantic IDs, and those of one ID in the order of
-        the table's rows. Codes are names: which of two other codes is the nearer one they do not say.
+        Items with an equally long common prefix come in the order of their Semantic IDs, and those with the same ID in
+        the order of rows. Code numbers carry no distance: they do not tell which of two other codes is nearer.
 
         Args:
-          item: an id.
-          count: at most so many; fewer if fewer items have the first code.
+          item: an item id.
+          count: maximum number of neighbors; fewer are returned if fewer items share the first code.
 
         Returns:
-          `[n]` ids, of the type of `item_ids`, and `[n]` int64: how many codes each shares, L down to 1.
+          `[n]` ids, of the type of `item_ids`, and `[n]` int64, the length of each common prefix, from L down to 1.
 
         Raises:
-          KeyError: if there is no such item.
+          KeyError: if the item is not in the table.
         """
         if not isinstance(count, (int, np.integer)) or count < 0:
             raise UserError(f"count is {count!r}; it must be a number of items, 0 or more")
         row = self._row(item)
         own = tuple(self.semantic_ids[row].tolist())
         found, shared = [np.empty(0, np.intp)], [np.empty(0, np.int64)]
-        # Where the items that share more codes begin and end: none yet.
+        # Range of the items with a longer common prefix, in sorted order; empty at first.
         begin, end = [self._run(own)[0]] * 2
         for depth in range(len(own), 0, -1):
             first, last = self._run(own[:depth])
             wanted = count - sum(map(len, found))
-            # One more on either side than is wanted, since the item itself is among them and is left out.
+            # One more than needed on either side, since the item itself is among them and is removed.
             sides = ((low, min(high, low + wanted + 1)) for low, high in ((first, begin), (end, last)))
             rows = np.concatenate([self._order[low:high] for low, high in sides])
             found.append(rows[rows != row][:wanted])
@@ -247,7 +246,7 @@ class IdTable:
         return self.item_ids[np.concatenate(found)], np.concatenate(shared)
 
     def rows_of(self, items: Many) -> np.ndarray:
-        """Returns the row of each of n items: `[n]` int64, -1 for one that is not in the table."""
+        """Returns the row of each of n items: `[n]` int64, -1 for an item that is not in the table."""
         try:
             wanted = arrow_ids(items)
         except UserError:
@@ -266,7 +265,7 @@ class IdTable:
         return IdTable(**{**kept, **changes})
 
     def take(self, rows: np.ndarray) -> IdTable:
-        """Returns the rows with these numbers, no number twice, or those where a mask `[N]` is true."""
+        """Returns the table with only some rows, given by distinct row numbers or by a mask `[N]`."""
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows
         ids = self._given_ids
         return self.replace(
@@ -278,10 +277,10 @@ class IdTable:
         )
 
     def align(self, item_ids: np.ndarray) -> IdTable:
-        """Returns the rows of a catalog's items, in the catalog's order and under its ids; other items are left out.
+        """Returns the table with only a catalog's items, in the catalog's order and under its ids.
 
         Args:
-          item_ids: `[n]` integers or str. They are matched as text where one side has numbers and the other text.
+          item_ids: `[n]` integers or str. They are matched as text if one side has numbers and the other text.
 
         Raises:
           UserError: if an item of the catalog is not in the table.
@@ -301,17 +300,17 @@ class IdTable:
         return self.take(rows).replace(item_ids=item_ids, check=False)
 
     def with_columns(self, columns: Any, *, id_column: str | None = None) -> IdTable:
-        """Returns the table with further columns, matched by item id; a column of a name that is there is replaced.
+        """Returns the table with further columns, matched by item id; existing columns of the same name are replaced.
 
         Args:
           columns: an Arrow table, a pandas DataFrame or a mapping of columns, one of which holds item ids, in any order
-            (a DataFrame's index will do); or a mapping from column names to mappings from item id to value. Items that
-            it does not name get null; rows of items that are not in the table are ignored.
-          id_column: the column of item ids; None for the one called `id_name`, and if there is none, the first.
+            (a DataFrame's index also works); or a mapping from column names to mappings from item id to value. Items
+            without a value get null; values of items that are not in the table are ignored.
+          id_column: the column of item ids; None for the one called `id_name`, or the first column if there is none.
 
         Raises:
-          UserError: if the column of ids is missing or has an id twice, if no item is in both, if a column has a name
-            that the table uses itself, or if no one type fits its values.
+          UserError: if the column of ids is missing or repeats an id, if no item is in both, if a column has the name
+            of one of the table's own, or if its values have no common type.
         """
         added = self.columns
         for name, values in matched_columns(columns, self.arrow_ids, self.id_name, id_column).items():
@@ -324,10 +323,10 @@ class IdTable:
         return self.replace(columns=added)
 
     def to_arrow(self) -> pa.Table:
-        """Returns the table as an export writes it: item ids, `codes`, `semantic_id`, `sid`, and the columns.
+        """Returns the table in the format of an export: item ids, `codes`, `semantic_id`, `sid`, and the columns.
 
-        Codes are int32 however few there are: readers add offsets to them, for which uint8 has no room, and embedding
-        layers take signed numbers.
+        Codes are int32 for any K: readers add offsets to them, which would overflow uint8, and embedding layers take
+        signed integers.
         """
         own = {self.id_name: self._given_ids if isinstance(self._given_ids, pa.ChunkedArray) else self.arrow_ids}
         if self.codes is not None:
@@ -336,7 +335,7 @@ class IdTable:
         return pa.table({**own, **{name: self.columns[name] for name in self.columns.column_names}})
 
     def fingerprint(self) -> str:
-        """Returns the SHA-256 over items and Semantic IDs: equal if and only if these are, whatever name and titles."""
+        """Returns the SHA-256 of item ids and Semantic IDs, which does not depend on the name and other columns."""
         digest = hashlib.sha256()
         digest.update(json.dumps([self.semantic_ids.shape, self.item_ids.tolist()]).encode())
         digest.update(np.ascontiguousarray(self.semantic_ids, dtype="<i4").tobytes())
@@ -348,7 +347,7 @@ class IdTable:
         return f"IdTable({self.name!r}: {len(self):,} items, Semantic IDs of {_sizes_text(self.sizes)} codes{names})"
 
     def _repr_html_(self) -> str:
-        """Returns what a notebook shows: sizes, figures and ten items."""
+        """Returns the HTML for notebooks: sizes, figures and ten items."""
         distinct = int((self._sorted[:, 1:] != self._sorted[:, :-1]).any(axis=0).sum()) + min(len(self), 1)
         figures = {"distinct Semantic IDs": distinct, **self.figures}
         lines = [
@@ -374,13 +373,13 @@ class IdTable:
 
     @functools.cached_property
     def _order(self) -> np.ndarray:
-        """`[N]`, the rows in the order of their Semantic IDs, those of one ID in that of the rows."""
+        """`[N]`, the rows sorted by Semantic ID; rows with the same ID keep their order."""
         return np.lexsort(self.semantic_ids.T[::-1])
 
     @functools.cached_property
     def _sorted(self) -> np.ndarray:
-        """`[L, N]`, the Semantic IDs in order."""
-        # Level by level, so that what lies under a prefix is, in the level after it, one sorted run of memory.
+        """`[L, N]`, the sorted Semantic IDs."""
+        # Stored by level: the next codes under a prefix are then one sorted, contiguous run of memory.
         levels = np.ascontiguousarray(self.semantic_ids[self._order].T)
         shared = np.flatnonzero((levels[:, 1:] == levels[:, :-1]).all(axis=0))
         if len(shared) and not self.shared:
@@ -394,14 +393,14 @@ class IdTable:
         return _as_bytes(self._sorted.T)
 
     def _run(self, prefix: tuple[int, ...]) -> tuple[int, int]:
-        """Returns where in the sorted order the items under a prefix begin and end."""
+        """Returns begin and end of the items under a prefix in the sorted order."""
         first, end = 0, len(self)
         for level, code in zip(self._sorted, prefix, strict=False):
             first, end = bisect_left(level, code, first, end), bisect_right(level, code, first, end)
         return first, end
 
     def _runs(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns where in the sorted order the items with Semantic IDs `[n, L]` begin and end, `[n]` each."""
+        """Returns begin and end of the items with each of the Semantic IDs `[n, L]` in the sorted order, `[n]` each."""
         if len(wanted) == 1:
             run = self._run(tuple(wanted[0].tolist()))
             return np.array(run[:1]), np.array(run[1:])
@@ -415,7 +414,7 @@ class IdTable:
         return first, np.where(possible, end, first)
 
     def _row(self, item: Item | np.integer) -> int:
-        # Python has True == 1 == 1.0, but neither is an id.
+        # In Python True == 1 == 1.0, but bools and floats are no ids.
         row = self._row_of.get(item) if _is_id(item) else None
         if row is None:
             self._refuse_unknown(item)
@@ -429,7 +428,7 @@ class IdTable:
 
 
 def joined(tables: Sequence[IdTable]) -> IdTable:
-    """Returns the rows of all tables, one after another; name, sizes, columns and types are the first one's."""
+    """Concatenates tables; name, sizes, columns and types are those of the first one."""
     first, names = tables[0], tables[0].columns.column_names
     if not any(len(each) for each in tables[1:]):
         return first
@@ -444,12 +443,12 @@ def joined(tables: Sequence[IdTable]) -> IdTable:
 
 
 def _as_bytes(semantic_ids: np.ndarray) -> np.ndarray:
-    """Returns `[N, L]` as `[N]` strings of bytes, whose order is that of the numbers."""
+    """Converts `[N, L]` to `[N]` byte strings, which sort like the numbers."""
     return np.ascontiguousarray(semantic_ids, ">i4").view(np.dtype((np.void, 4 * semantic_ids.shape[1]))).reshape(-1)
 
 
 def _sizes_text(sizes: Sequence[int]) -> str:
-    """Returns "3 x 256", or "256 x 256 x 4" where levels differ in K."""
+    """Returns "3 x 256", or "256 x 256 x 4" if levels differ in K."""
     return f"{len(sizes)} x {sizes[0]}" if len(set(sizes)) == 1 else " x ".join(map(str, sizes))
 
 

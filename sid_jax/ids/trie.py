@@ -1,7 +1,7 @@
-"""The prefix trie of an ID table as flat arrays, so that a beam search inside `jit` stays on IDs that exist.
+"""The prefix trie of an ID table as flat arrays, which constrains a beam search inside `jit` to existing IDs.
 
-Each depth is a compressed sparse row (CSR) matrix of edges, so that one step for a whole beam is a few gathers: STATIC
-(Su et al., Vectorizing the Trie, 2602.22647).
+The edges of each depth are a compressed sparse row (CSR) matrix, so that one step of a whole beam is a few gathers:
+STATIC (Su et al., Vectorizing the Trie, 2602.22647).
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ TRIE_FILE = "trie.npz"
 )
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trie:
-    """The prefixes of N items' Semantic IDs of L codes, a node each. A JAX pytree.
+    """The prefix trie of N items' Semantic IDs of L codes, with one node per prefix. A JAX pytree.
 
-    Depth 0 is the root alone, depth L has a leaf for each distinct ID; n_l is the number of nodes of depth l. The nodes
-    of a depth are numbered from 0 in the lexicographic order of their prefixes.
+    Depth 0 is the root; depth L has a leaf for each distinct ID; n_l is the number of nodes of depth l. The nodes of a
+    depth are numbered from 0 in the lexicographic order of their prefixes.
 
     Attributes:
       first_child: L arrays `[n_l + 1]` int32: the children of node v of depth l are the nodes `first_child[l][v]` up to
@@ -42,7 +42,7 @@ class Trie:
       codes: L arrays `[n_{l+1}]` int32: the code on the edge into each node of depth l + 1.
       first_item: `[n_L + 1]` int32: the items of leaf v are `items[first_item[v]:first_item[v + 1]]`.
       items: `[N]` int32, rows of the ID table.
-      max_children: of each depth but the last, the most children that a node has; static.
+      max_children: the maximum number of children of a node, for each depth but the last; static.
       sizes: K of each level; static.
     """
 
@@ -65,12 +65,12 @@ def build_trie(
     Args:
       semantic_ids: `[N, L]` int32; several items may have the same ID.
       sizes: K of each level; None: one more than the level's largest code.
-      priority: `[N]`; the items under one ID are listed from the highest to the lowest, those alike by row. None: all
-        are alike.
-      rows: `[M]`, the rows whose items are in it, by their numbers in the whole table; None: all.
+      priority: `[N]`; the items under one ID are sorted from the highest to the lowest priority, ties by row. None
+        sorts by row.
+      rows: `[M]`, rows of the table to include; items keep their row numbers of the whole table. None: all.
 
     Raises:
-      ValueError: if a shape does not fit, there are no items or levels, or a code is below 0 or not below its K.
+      ValueError: if a shape does not match, there are no items or levels, or a code is below 0 or not below its K.
     """
     semantic_ids = np.asarray(semantic_ids)
     if semantic_ids.ndim != 2 or 0 in semantic_ids.shape:
@@ -83,7 +83,7 @@ def build_trie(
             raise ValueError("none of the rows is one of the table")
     in_order = semantic_ids[order]
     changes = in_order[1:] != in_order[:-1]
-    # Where in the sorted table the items of each node begin, depth by depth; an end is put after the last.
+    # The first row of each node in the sorted table, depth by depth; `ends` adds the end of the last node.
     starts, is_start = [np.zeros(1, np.intp)], np.arange(len(order)) == 0
     for level in range(len(sizes)):
         is_start[1:] |= changes[:, level]
@@ -101,7 +101,7 @@ def trie_of_arrays(
     items: np.ndarray,
     sizes: Sequence[int],
 ) -> Trie:
-    """Returns the trie that has these arrays, of whatever integer types; see `Trie`.
+    """Returns a trie made of its arrays, of any integer dtypes; see `Trie`.
 
     Raises:
       ValueError: if they are not the arrays of a trie.
@@ -128,7 +128,7 @@ def trie_of_arrays(
 
 
 def write_trie(folder: Path, semantic_ids: np.ndarray, sizes: Sequence[int]) -> None:
-    """Writes `trie.npz` for IDs `[N, L]` of K `sizes`, several of which may be alike; the same give the same bytes.
+    """Writes `trie.npz` for IDs `[N, L]`, which may repeat, and K of each level; equal IDs give equal bytes.
 
     Raises:
       ValueError: as `build_trie`.
@@ -144,10 +144,10 @@ def write_trie(folder: Path, semantic_ids: np.ndarray, sizes: Sequence[int]) -> 
 
 
 def read_trie(path: str | Path) -> Trie:
-    """Reads what `write_trie` wrote.
+    """Reads a trie that `write_trie` wrote.
 
     Raises:
-      UserError: if the file is missing, holds anything pickled, or is not the trie of an ID table.
+      UserError: if the file is missing, contains pickled objects, or is not the trie of an ID table.
     """
     path = as_path(path)
     if not path.is_file():
@@ -172,12 +172,12 @@ def children(trie: Trie, level: int, nodes: jax.Array) -> tuple[jax.Array, jax.A
 
     Args:
       trie: the trie.
-      level: static; how many codes have been chosen.
+      level: number of codes chosen so far; static.
       nodes: `[...]` int32, numbers of nodes of that depth; -1 is no node and has no children.
 
     Returns:
       `[..., max_children[level]]` each: the children's numbers, int32, -1 past the last child; the codes on the edges
-      to them, int32, 0 past the last; and whether there is a child, bool.
+      to them, int32, 0 past the last child; and whether there is a child, bool.
     """
     first, end = _ranges(trie.first_child[level], nodes)
     shape = (*nodes.shape, trie.max_children[level])
@@ -188,14 +188,14 @@ def children(trie: Trie, level: int, nodes: jax.Array) -> tuple[jax.Array, jax.A
 
 
 def allowed_codes(trie: Trie, level: int, nodes: jax.Array) -> jax.Array:
-    """Returns which codes lead on from nodes `[...]` of depth `level` (static): `[..., K]` bool, for use in jit.
+    """Returns the mask of codes that continue nodes `[...]` of depth `level` (static): `[..., K]` bool, for use in jit.
 
-    A node of -1 is none, and nothing leads on from it.
+    A node of -1 is no node and has no such codes.
     """
     _, codes, valid = children(trie, level, nodes.reshape(-1))
     size = trie.sizes[level]
     rows = jax.lax.broadcasted_iota(jnp.int32, codes.shape, 0)
-    # What is no child is sent to a column past the last, and so dropped.
+    # Missing children are scattered to a column past the last one, and so dropped.
     columns = jnp.where(valid, codes, size)
     mask = jnp.zeros((len(codes), size), bool).at[rows, columns].set(True, mode="drop")
     return mask.reshape(*nodes.shape, size)
@@ -207,10 +207,11 @@ def leaf_places(trie: Trie, leaves: jax.Array, count: int) -> tuple[jax.Array, j
     Args:
       trie: the trie.
       leaves: `[B, M]` int32, numbers of nodes of depth L, the best first; -1 is no leaf and has no items.
-      count: static; how many items are wanted.
+      count: number of items to return; static.
 
     Returns:
-      `[B, count]` int32 each: rows of the ID table, -1 where there are no more, and places of their leaves in `leaves`.
+      `[B, count]` int32 each: rows of the ID table, -1 past the last item, and the positions of their leaves in
+      `leaves`.
     """
     first, end = _ranges(trie.first_item, leaves)
     filled = jnp.cumsum(end - first, axis=1)
@@ -218,7 +219,7 @@ def leaf_places(trie: Trie, leaves: jax.Array, count: int) -> tuple[jax.Array, j
     leaf = jax.vmap(lambda each: jnp.searchsorted(each, slots, side="right"))(filled)
     there = leaf < leaves.shape[1]
     leaf = jnp.minimum(leaf, leaves.shape[1] - 1)
-    # The items of leaf m fill the slots up to filled[m], so that slot s is end[m] - (filled[m] - s) in the items.
+    # The items of leaf m fill the slots up to filled[m], so that slot s is at end[m] - (filled[m] - s) in the items.
     position = jnp.take_along_axis(end - filled, leaf, axis=1) + jnp.broadcast_to(slots, leaf.shape)
     return jnp.where(there, trie.items.at[position].get(mode="clip"), -1), leaf
 
@@ -254,18 +255,18 @@ def _checked_sizes(semantic_ids: np.ndarray, sizes: Sequence[int] | None) -> tup
 
 
 def _sorted_rows(semantic_ids: np.ndarray, priority: np.ndarray | None) -> np.ndarray:
-    """Returns the rows in the order of their IDs, those of one ID by falling priority and then by row."""
+    """Returns the rows sorted by ID, those with the same ID by descending priority and then by row."""
     if priority is None:
         return np.lexsort(semantic_ids.T[::-1])
     if np.shape(priority) != semantic_ids.shape[:1]:
         raise ValueError(f"priority must be [N] with N = {len(semantic_ids)}, not {np.shape(priority)}")
-    # Turned round before and after a stable sort: negated priorities would not do for unsigned numbers.
+    # Reversed before and after a stable sort, since unsigned priorities cannot be negated.
     falling = len(semantic_ids) - 1 - np.argsort(np.asarray(priority)[::-1], kind="stable")[::-1]
     return falling[np.lexsort(semantic_ids[falling].T[::-1])]
 
 
 def _ranges(firsts: jax.Array, nodes: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns where the children or items of nodes `[...]` begin and end; nothing lies between for a node of -1."""
+    """Returns begin and end of the children or items of nodes `[...]`; the range is empty for a node of -1."""
     first = firsts[jnp.maximum(nodes, 0)]
     return first, jnp.where(nodes < 0, first, firsts[nodes + 1])
 

@@ -1,4 +1,4 @@
-"""From codes, which several items may share, to Semantic IDs, which no two share: of all items, or of new ones."""
+"""Makes unique Semantic IDs from codes that items may share, for all items or for new items."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from sid_jax.errors import UserError
 from sid_jax.ids.relocate import Alternatives, Rows, relocate, tuple_keys
 
-# "relocate": L codes, where all but one of those who share a tuple move to a free one nearby; "suffix": one more token;
-# "none": the codes as they are.
+# "relocate": L codes; of the items that share a tuple, all but one move to a free tuple nearby. "suffix": one extra
+# token. "none": the codes themselves.
 SCHEMES = ("relocate", "suffix", "none")
 
 
@@ -24,14 +24,14 @@ def make_unique(
     *,
     capacity: int = 1,
 ) -> np.ndarray:
-    """Returns the Semantic IDs that a scheme makes of codes.
+    """Returns the Semantic IDs of items, made from their codes by a scheme.
 
     Args:
       scheme: one of `SCHEMES`.
       codes: `[N, L]` int32.
-      ids: `[N]` item ids, all integers or all strings, no two alike.
+      ids: `[N]` item ids, all integers or all strings, distinct.
       sizes: K of each level.
-      alternatives: for "relocate", what an item could have instead.
+      alternatives: for "relocate", finds alternative tuples and their costs.
       capacity: for "relocate", how many items may share an ID.
 
     Raises:
@@ -46,31 +46,31 @@ def append_suffix(codes: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """Makes codes unique by one extra token (Rajput et al., 2305.05065, section 3.1).
 
     Items with the same codes are numbered 0, 1, 2, … in the order of their ids: integers by value, strings by code
-    point. So the result is a function of the pairs (id, codes), not of the order of the rows. Every item gets the
-    token, alone or not, because decoders of fixed length need one length for the whole table.
+    point. The result is a function of the pairs (id, codes), not of the order of the rows. Every item gets the token,
+    even if its codes are unique, because decoders of fixed length need one length for the whole table.
 
     Args:
       codes: `[N, L]` int32.
-      ids: `[N]` item ids, all integers or all strings, no two alike.
+      ids: `[N]` item ids, all integers or all strings, distinct.
 
     Returns:
       `[N, L + 1]` int32, the codes and then the extra token, in the order of `codes`.
 
     Raises:
-      ValueError: if the shapes do not fit.
+      ValueError: if the shapes do not match.
       UserError: if two items have the same id.
     """
     return np.column_stack([codes.astype(np.int32), number_items(codes, ids)])
 
 
 def number_items(codes: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Returns `[N]` int32, the extra token alone; as of `append_suffix`."""
+    """Returns `[N]` int32, only the extra token of `append_suffix`."""
     if codes.ndim != 2 or ids.shape != codes.shape[:1]:
         raise ValueError(f"codes must be [N, L] and ids [N], not {codes.shape} and {ids.shape}")
-    # Python sorts strings twice as fast as NumPy sorts an array of them.
+    # Python sorts a list of strings twice as fast as NumPy sorts an array of them.
     by_id = np.array(sorted(range(len(ids)), key=ids.tolist().__getitem__), dtype=np.intp)
     _refuse_duplicates(ids[by_id])
-    # A stable sort by the codes on top of it leaves each bucket in the order of the ids.
+    # A stable sort by codes after it keeps each bucket in the order of the ids.
     order = by_id[np.lexsort(codes[by_id].T[::-1])]
     in_order = codes[order]
     starts = np.ones(len(codes), bool)
@@ -98,14 +98,14 @@ def extend_ids(
     capacity: int = 1,
     reusable: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Returns the Semantic IDs of new items, none of which anybody else has or had.
+    """Returns the Semantic IDs of new items, distinct from all published ones.
 
     They are a function of the pairs (id, codes), of `published` and of the alternatives, not of the order of the rows.
 
     Args:
-      scheme, codes, ids, sizes, alternatives, capacity: as of `make_unique`, of the new items.
-      published: `[M, L']`, the Semantic IDs of all others, and those that are not to be given again.
-      reusable: `[R, L']`, Semantic IDs that were given once and may be given again; None for none.
+      scheme, codes, ids, sizes, alternatives, capacity: see `make_unique`; codes and ids are those of the new items.
+      published: `[M, L']`, the Semantic IDs of all other items, and those that must not be given again.
+      reusable: `[R, L']`, Semantic IDs that were given before and may be given again; None for none.
 
     Raises:
       UserError: if there are more new items than free IDs.
@@ -130,11 +130,11 @@ def _refuse_full(num_new: int, num_published: int, sizes: Sequence[int], capacit
 def _with_unused_suffix(
     codes: np.ndarray, ids: Rows, sizes: Sequence[int], published: np.ndarray, reusable: np.ndarray
 ) -> np.ndarray:
-    """Returns codes and a number that no item of the same codes has or had, the lowest reusable ones first."""
+    """Returns codes with an extra token unused by items of the same codes; the lowest reusable ones are given first."""
     rows = np.arange(len(codes))
     if not len(codes):
         return np.empty((0, codes.shape[1] + 1), np.int32)
-    # Of millions only those under the same codes matter. Tuples with the same hash are told apart here.
+    # Of millions of published IDs, keep only those with the same codes; hash collisions are resolved below.
     wanted = np.unique(tuple_keys(codes, sizes))
     near = [each[_is_among(tuple_keys(each[:, :-1], sizes), wanted)] for each in (published, reusable)]
     together = np.concatenate([codes, *(each[:, :-1] for each in near)]).astype(np.int32)
@@ -143,7 +143,7 @@ def _with_unused_suffix(
     following = np.zeros(len(names), np.int64)
     numbers = np.concatenate([each[:, -1].astype(np.int64) for each in near])
     np.maximum.at(following, np.concatenate([used, free]), numbers + 1)
-    # Reusable numbers bucket by bucket, in rising order.
+    # Reusable numbers bucket by bucket, in ascending order.
     order = np.lexsort((near[1][:, -1], free))
     again, start = numbers[len(used) :][order], np.searchsorted(free[order], np.arange(len(names) + 1))
     place, there = number_items(codes, ids[rows]), np.diff(start)
@@ -154,6 +154,6 @@ def _with_unused_suffix(
 
 
 def _is_among(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Returns whether each key is one of the wanted ones, which are sorted."""
+    """Returns whether each key is one of the sorted wanted keys."""
     place = np.minimum(np.searchsorted(wanted, keys), len(wanted) - 1)
     return wanted[place] == keys
