@@ -327,6 +327,30 @@ class Recommender:
             self._trained = dataclasses.replace(trained, figures=report.evaluations[0].figures(report.samples))
         return report
 
+    def with_catalog(
+        self,
+        ids: str | Path | IdTable | SemanticIdTokenizer,
+        *,
+        vectors: str | Path | None = None,
+        vector_ids: str | Path = "",
+    ) -> Recommender:
+        """Returns the same model over a newer version of its ID table; this recommender stays as it is.
+
+        Nothing is trained. The first calls of the new one compile, since its catalog has another size: make one of each
+        kind before it takes over in a service.
+
+        Args:
+          ids: the newer table, as the `ids` of `load_recommender`, or a tokenizer that has it.
+          vectors, vector_ids: as of `load_recommender`.
+
+        Raises:
+          UserError: as of `load_recommender`.
+        """
+        trained = _with_newer_table(self.trained, ids)
+        if vectors is not None:
+            trained = _with_content_of_files(trained, vectors, vector_ids)
+        return Recommender.from_trained(trained)
+
     def save(self, folder: str | Path) -> Path:
         """Writes a self-contained folder: parameters, ID table, settings, checksums. `sid_jax.load` reads it.
 
@@ -425,20 +449,19 @@ def load_recommender(
         )
     trained = read_recommender(path, verify=verify)
     if ids is not None:
-        trained = _with_newer_table(trained, ids, folder)
+        trained = _with_newer_table(trained, ids)
     if vectors is not None:
-        content = _content_of_files(trained, vectors, vector_ids)
-        trained = dataclasses.replace(trained, candidates=dataclasses.replace(trained.candidates, content=content))
+        trained = _with_content_of_files(trained, vectors, vector_ids)
     return Recommender.from_trained(trained)
 
 
-def _with_newer_table(trained: TrainedRecommender, ids: str | Path | IdTable, folder: str | Path) -> TrainedRecommender:
+def _with_newer_table(trained: TrainedRecommender, ids: Any) -> TrainedRecommender:
     from sid_jax.recommend.config import GENERATIVE, WITHOUT_IDS
 
     kind = trained.config.model.kind
     if kind in WITHOUT_IDS:
         raise UserError(
-            f"{folder} holds a model of the kind {kind!r}, which knows no newer items: it looks at no Semantic IDs"
+            f"the recommender is a model of the kind {kind!r}, which knows no newer items: it looks at no Semantic IDs"
         )
     candidates = trained.candidates.with_newer_table(_table_of(ids))
     if kind in GENERATIVE and len(candidates.table) > candidates.num_trained:
@@ -447,7 +470,9 @@ def _with_newer_table(trained: TrainedRecommender, ids: str | Path | IdTable, fo
     return dataclasses.replace(trained, candidates=candidates)
 
 
-def _content_of_files(trained: TrainedRecommender, vectors: str | Path, vector_ids: str | Path) -> Any:
+def _with_content_of_files(
+    trained: TrainedRecommender, vectors: str | Path, vector_ids: str | Path
+) -> TrainedRecommender:
     from sid_jax.recommend.data.content import load_content
 
     config = trained.config.copy_and_resolve_references()
@@ -456,7 +481,8 @@ def _content_of_files(trained: TrainedRecommender, vectors: str | Path, vector_i
         data.source, data.text_column = "vectors", ""
     data.path, data.ids_path = str(vectors), str(vector_ids)
     candidates = trained.candidates
-    return load_content(config, candidates.table.item_ids, candidates.cold, candidates.available)
+    content = load_content(config, candidates.table.item_ids, candidates.cold, candidates.available)
+    return dataclasses.replace(trained, candidates=dataclasses.replace(candidates, content=content))
 
 
 def _full_name(config: ConfigDict, name: str) -> str:

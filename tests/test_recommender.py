@@ -371,8 +371,18 @@ def test_a_scorer_is_saved_with_its_content_and_scores_new_items_by_their_codes_
     history = ["sku-3", "sku-4"]
     assert loaded.recommend(history, k=9) == scored.recommend(history, k=9)
     newer = IdTable([*table().item_ids, "new"], np.concatenate([IDS, [[2, 7]]]).astype(np.int32), shared=True)
-    with_new = load_recommender(folder, ids=newer)
+    with_new, before = load_recommender(folder, ids=newer), scored.recommend(history, k=9)
     everything = with_new.recommend(history, k=NUM_ITEMS + 1, exclude_seen=False)
+    # Swapped while the old one serves on.
+    swapped = scored.with_catalog(newer)
+    assert swapped.recommend(history, k=NUM_ITEMS + 1, exclude_seen=False) == everything
+    assert scored.recommend(history, k=9) == before and "new" not in scored.table
+    again = swapped.with_catalog(
+        IdTable(
+            [*newer.item_ids, "newest"], np.concatenate([newer.semantic_ids, [[3, 7]]]).astype(np.int32), shared=True
+        )
+    )
+    assert {"new", "newest"} <= set(ids_of(again.recommend(history, k=NUM_ITEMS + 2, exclude_seen=False)))
     assert "new" in ids_of(everything)
     assert np.exp(next(each.score for each in everything if each.item_id == "new")) > 0
 
