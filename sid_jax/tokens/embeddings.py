@@ -1,7 +1,7 @@
-"""What a new token's embedding begins as: content instead of noise.
+"""Initial embeddings of new tokens, from the content of their items.
 
-The usual start, the mean of the old embeddings, makes all new tokens one point, from which fine-tuning moves them only
-in part (Chen et al., 2604.02324). A code says what its items have in common, so its token starts there.
+The usual initialization, the mean of the old embeddings, makes all new tokens equal, and fine-tuning separates them
+only in part (Chen et al., 2604.02324). Here a code's token starts from what its items have in common.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ def initial_embeddings(
     num_content_levels: int | None = None,
     seed: int = 0,
 ) -> np.ndarray:
-    """Returns an embedding for each token, such that the tokens of an ID together say what its item's embedding does.
+    """Returns an initial embedding for each token, such that the tokens of an ID together approximate its item's.
 
-    A first code's token is the mean of the embeddings of the items that have the code. A later one's is the mean of all
-    items plus the mean of what the tokens before it have left of its items' embeddings, as the codes themselves are of
-    residuals: the plain mean over a later code's items would be nearly the same for all codes, since they are spread
-    over all first codes. A token that says nothing of content, because no item has its code or because it is an extra
-    one that tells items apart, is drawn round the mean of all with the spread of the others.
+    The token of a first code is the mean of the embeddings of the items with that code. The token of a later code is
+    the mean of all items plus the mean residual of its items after the tokens before it, since codes quantize
+    residuals. The plain mean over a later code's items would be nearly the same for all codes, since its items have all
+    first codes. A token without content, because no item has its code or because it is the extra token that tells items
+    apart, is drawn at random around the mean of all, with the spread of the other tokens.
 
     Args:
       semantic_ids: `[N, L]` integers.
       sizes: K of each level; T is their sum.
-      item_embeddings: `[N, E]`, for instance the mean of the language model's embeddings of an item's text; it may lie
-        in a file (`np.load(path, mmap_mode="r")`) and is gone through once.
-      vocabulary_embeddings: `[V, E]`, the language model's own. With them, new tokens spread round the same mean, and
-        each level as far from it, as the old ones: a mean of many embeddings is shorter than one of them.
-      num_content_levels: how many levels are of content; None: all. With the scheme "suffix" the last is not.
-      seed: of what is drawn.
+      item_embeddings: `[N, E]`, for instance the mean of the language model's embeddings of an item's text; it may be
+        memory-mapped (`np.load(path, mmap_mode="r")`) and is read once.
+      vocabulary_embeddings: `[V, E]`, those of the language model. With them, new tokens have the mean of the old ones,
+        and each level has their spread: means of many embeddings alone would be too short.
+      num_content_levels: number of levels with content; None: all. With the scheme "suffix" the last level has none.
+      seed: seed of the random tokens.
 
     Returns:
       `[T, E]` float32, in the order of `sid_jax.tokens.vocabulary.Vocabulary`.
 
     Raises:
-      ValueError: if shapes do not fit.
+      ValueError: if shapes do not match.
     """
     if semantic_ids.shape != (len(item_embeddings), len(sizes)) or not len(semantic_ids):
         raise ValueError(
@@ -75,15 +75,15 @@ def initial_embeddings(
 def tally(
     blocks: Iterable[tuple[np.ndarray, np.ndarray | None]], sizes: Sequence[int]
 ) -> tuple[scipy.sparse.csr_array, np.ndarray]:
-    """Counts which tokens go together, and sums up the vectors of the items under each.
+    """Counts the items of each pair of tokens, and sums the vectors of the items with each token.
 
     Args:
-      blocks: Semantic IDs `[n, L]` and vectors `[n, E]` of some items at a time; None where there are no vectors.
+      blocks: Semantic IDs `[n, L]` and vectors `[n, E]`, or None without vectors, of blocks of items.
       sizes: K of each level.
 
     Returns:
-      `[T, T]` sparse float64, how many items have both tokens, on the diagonal how many have the token; and `[T, E]`
-      float64, E = 0 without vectors.
+      Counts `[T, T]` sparse float64, the number of items with both tokens, and on the diagonal of those with the token;
+      and sums `[T, E]` float64, E = 0 without vectors.
     """
     total = sum(sizes)
     together, sums = scipy.sparse.csr_array((total, total)), np.zeros((total, 0))
@@ -99,7 +99,7 @@ def tally(
 
 
 def level_slices(sizes: Sequence[int]) -> list[slice]:
-    """Returns where each level's tokens stand among all."""
+    """Returns the slice of each level's tokens among all tokens."""
     ends = np.cumsum(sizes).tolist()
     return [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
 
@@ -107,19 +107,19 @@ def level_slices(sizes: Sequence[int]) -> list[slice]:
 def _residual_means(
     together: scipy.sparse.csr_array, sums: np.ndarray, sizes: Sequence[int], num_content_levels: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns for each token the mean of what those of the levels before leave, `[T, E]`, and whether it has one."""
+    """Returns for each token the mean residual after the levels before, `[T, E]`, and whether it has content `[T]`."""
     counts = together.diagonal()
     means = np.zeros_like(sums)
     residuals = sums - counts[:, None] * (sums[: sizes[0]].sum(axis=0) / counts[: sizes[0]].sum())
     is_content = np.zeros(len(sums), bool)
     for level in level_slices(sizes)[:num_content_levels]:
         is_content[level] = counts[level] > 0
-        # Summed over a token's items, what the tokens of a level before take away is a sum over the pairs of both.
+        # Summed over a token's items, the means of the earlier tokens are a sum over pairs of tokens.
         left = residuals[level] - together[level, : level.start] @ means[: level.start]
         means[level] = left / np.maximum(counts[level], 1)[:, None]
     return means, is_content
 
 
 def _spread(deviations: np.ndarray) -> float:
-    """Returns the root mean square length."""
+    """Returns the root mean square length of vectors `[n, E]`; 0 without any."""
     return float(np.sqrt(np.square(deviations).sum(axis=1).mean())) if len(deviations) else 0.0

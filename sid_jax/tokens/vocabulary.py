@@ -1,4 +1,4 @@
-"""Semantic IDs as tokens of a language model: a new token for each code of each level, as text and as a number."""
+"""The vocabulary of Semantic IDs for a language model: one new token per code and level, as text and as token id."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from sid_jax.errors import UserError
 
-# As LC-Rec (Zheng et al., 2311.09049) and LETTER (Wang et al., 2405.07314) write them.
+# The format of LC-Rec (Zheng et al., 2311.09049) and LETTER (Wang et al., 2405.07314).
 DEFAULT_PATTERN = "<{letter}_{code}>"
 _FIELDS = ("letter", "level", "code")
 _LARGEST_ID = np.iinfo(np.int32).max
@@ -22,19 +22,19 @@ _LARGEST_ID = np.iinfo(np.int32).max
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-    """The tokens of L levels of K codes, in the order of levels and codes: T in all.
+    """The T tokens of L levels of K codes, in the order of levels and codes.
 
-    The token of code c of level l is number `offsets[l] + c`, and its text is the pattern with {letter} a, b, …, z, aa,
-    ab, … for the level, or {level} 1, 2, …, and {code} c.
+    The token of code c of level l has the token id `offsets[l] + c`. Its text is the pattern with {letter} replaced by
+    a, b, …, z, aa, ab, … or {level} by 1, 2, … for the level, and {code} by c.
 
     Attributes:
-      sizes: K of each level; the last is that of the extra token where the scheme has one.
-      first_id: how many tokens the language model has already, which is the number of the first new one.
-      pattern: of the text.
+      sizes: K of each level; the last one is that of the extra token if the scheme has one.
+      first_id: number of tokens of the language model, which is the token id of the first new one.
+      pattern: pattern of the tokens' text.
 
     Raises:
-      UserError: for a pattern that gives two tokens one text, or a text that could be split differently beside other
-        text.
+      UserError: if the pattern gives two tokens the same text, or a text that a tokenizer could split differently
+        beside other text.
     """
 
     sizes: tuple[int, ...]
@@ -55,7 +55,7 @@ class Vocabulary:
 
     @property
     def offsets(self) -> tuple[int, ...]:
-        """The number of each level's first token."""
+        """The token id of each level's first token."""
         return tuple((self.first_id + np.cumsum([0, *self.sizes[:-1]])).tolist())
 
     @functools.cached_property
@@ -69,34 +69,33 @@ class Vocabulary:
     def added_tokens(self) -> list[dict[str, Any]]:
         """Returns each token as an entry of the `added_tokens` in a `tokenizer.json`.
 
-        With these flags, no text beside a token matters. A token is not `special`, because special ones are left out by
-        `decode(..., skip_special_tokens=True)`.
+        With these flags, text beside a token does not affect it. Tokens are not `special`, because
+        `decode(..., skip_special_tokens=True)` removes special tokens.
         """
         flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
         texts = (text for level in self.levels for text in level)
         return [{"id": number, "content": text, **flags} for number, text in enumerate(texts, start=self.first_id)]
 
     def token_ids(self, semantic_ids: np.ndarray) -> np.ndarray:
-        """Returns the numbers of the tokens, `[N, L]` int32, of Semantic IDs `[N, L]`."""
+        """Returns the token ids `[N, L]` int32 of Semantic IDs `[N, L]`."""
         return (semantic_ids + np.array(self.offsets)).astype(np.int32)
 
     def semantic_ids(self, token_ids: np.ndarray) -> np.ndarray:
-        """Returns the Semantic IDs `[..., L]` int32 of tokens `[..., L]`; -1 where a token is none of its level's."""
+        """Returns the Semantic IDs `[..., L]` int32 of token ids `[..., L]`; -1 where it is no token of its level."""
         codes = np.asarray(token_ids, np.int64) - np.array(self.offsets)
         return np.where((codes >= 0) & (codes < np.array(self.sizes)), codes, -1).astype(np.int32)
 
     def texts(self, semantic_ids: np.ndarray) -> pa.Array:
-        """Returns `<a_12><b_4><c_91>` for each of the Semantic IDs `[N, L]`: `[N]` strings of any length."""
+        """Returns the text of Semantic IDs `[N, L]`, such as `<a_12><b_4><c_91>`: `[N]` strings."""
         parts = [
             pa.array(texts).take(pa.array(codes)) for texts, codes in zip(self.levels, semantic_ids.T, strict=True)
         ]
         return pc.binary_join_element_wise(*parts, "")
 
     def parse(self, text: str) -> list[tuple[int, ...]]:
-        """Returns the Semantic IDs in a text, such as a language model's answer: each run of L tokens, level by level.
+        """Parses the Semantic IDs in a text, such as a language model's answer: each run of L tokens in level order.
 
-        The tokens of an ID may have white space or commas between them. Other text is passed over, and so is a token
-        without the others of its ID.
+        The tokens of an ID may be separated by white space or commas. Other text and incomplete IDs are ignored.
         """
         return [tuple(map(self._code_of.__getitem__, found.groups())) for found in self._whole_id.finditer(text)]
 
@@ -116,10 +115,10 @@ def _letters(level: int) -> str:
 
 
 def _check_pattern(pattern: str, num_levels: int) -> None:
-    """Refuses a pattern of which a tokenizer could see less or more than one token a code.
+    """Raises a UserError for a pattern of which a tokenizer might not see exactly one token per code.
 
-    A tokenizer takes the longest token at the first place where one begins. So what stands before or after a token does
-    not matter if its first and its last character stand nowhere else in any token.
+    A tokenizer takes the longest token at the first position where one begins. So text before or after a token does not
+    matter if the token's first and last characters occur nowhere else in any token.
     """
     wrong = _fault(pattern, num_levels)
     if wrong:

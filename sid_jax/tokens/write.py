@@ -1,4 +1,4 @@
-"""From an export to what a language model's people need: new tokens, items in them, the trie, first embeddings."""
+"""Writes an export for a language model: new tokens, the items' tokens, the trie, data for initial embeddings."""
 
 from __future__ import annotations
 
@@ -44,13 +44,12 @@ def write_tokens(
 ) -> None:
     """Writes an export's IDs as tokens of a language model, all or nothing.
 
-    The export may have its table in many files; each has one of the same rows here. The codes of all items are in
-    memory at once, a byte or two each, and the trie over them; nothing else grows with N. The pattern and `first_id`,
-    how many tokens the language model has, are `Vocabulary`'s. `out` must not exist, be empty, or hold
-    the same.
+    If the export's table is in several files, each of them gets a file with the same rows. The codes of all items, one
+    or two bytes per code, and their trie are in memory; nothing else grows with N. `pattern` and `first_id` are those
+    of `Vocabulary`. `out` must not exist, be empty, or hold the same files.
 
     Raises:
-      UserError: if the export cannot be read, or `out` cannot be written; for a pattern that cannot be used.
+      UserError: if the export cannot be read, `out` cannot be written, or the pattern cannot be used.
     """
     refuse_taken(out, unless=TOKENS_FILE)
     manifest = read_manifest(folder)
@@ -59,7 +58,7 @@ def write_tokens(
     codebooks, weights, scaling, info = read_codebooks(folder)
     with partial_folder(out) as partial:
         files = table_files(folder)
-        # Several in a folder of their own, which any reader of parquet takes as one table.
+        # Several files go into a folder of their own, which readers of parquet treat as one table.
         place = partial / ITEMS_FILE if len(files) > 1 or files[0].name != WHOLE_FILE else partial
         place.mkdir(exist_ok=True)
         names = {path: place.relative_to(partial) / path.name.replace("ids", "items", 1) for path in files}
@@ -97,7 +96,7 @@ def _described(manifest: dict[str, Any], folder: Path) -> tuple[tuple[int, ...],
 
 
 def _write_items(path: Path, source: Path, id_column: str, vocabulary: Vocabulary) -> np.ndarray:
-    """Writes the tokens of the items in one file of the ID table, and returns their Semantic IDs `[n, L]`."""
+    """Writes the tokens of the items of one ID table file, and returns their Semantic IDs `[n, L]`."""
     found = [np.empty((0, len(vocabulary.sizes)), code_type(vocabulary.sizes))]
     try:
         id_type = pq.read_schema(source).field(id_column).type
@@ -114,7 +113,7 @@ def _write_items(path: Path, source: Path, id_column: str, vocabulary: Vocabular
 
 
 def _rows(path: Path, id_column: str, num_levels: int) -> Iterator[tuple[pa.Array, np.ndarray]]:
-    """Yields the ids and the Semantic IDs `[n, L]` int32 of a file of the ID table, some rows at a time."""
+    """Yields the item ids and Semantic IDs `[n, L]` int32 of one ID table file in batches."""
     try:
         for batch in pq.ParquetFile(path).iter_batches(_ROWS, columns=[id_column, "semantic_id"]):
             codes = batch.column("semantic_id").flatten().to_numpy()
@@ -126,12 +125,12 @@ def _rows(path: Path, id_column: str, num_levels: int) -> Iterator[tuple[pa.Arra
 def _write_embeddings(
     folder: Path, semantic_ids: np.ndarray, sizes: tuple[int, ...], codebooks: list[np.ndarray], model: RQVAE
 ) -> None:
-    """Writes each token's codeword, and the vector that the decoder makes of the mean of its items' codewords' sums."""
+    """Writes each token's codeword, and the decoded mean of its items' quantized vectors."""
     codewords = np.concatenate(codebooks)
     content = slice(0, len(codewords))
     together, _ = tally(((rows, None) for _, rows in in_blocks(semantic_ids)), sizes)
     counts = together.diagonal()
-    # The sum over a token's items of the sums of their codewords is a sum over the pairs of tokens.
+    # Summed over a token's items, the quantized vectors are a sum over pairs of tokens.
     latents = together[:, content] @ codewords / np.maximum(counts, 1)[:, None]
     first = level_slices(sizes)[0]
     latents[counts == 0] = (latents[first] * counts[first, None]).sum(axis=0) / len(semantic_ids)
