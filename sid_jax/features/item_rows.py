@@ -1,4 +1,4 @@
-"""Which rows of an embedding table stand for each item, and their sum inside anyone's `jit`."""
+"""The rows of an embedding table for each item, and their sum inside a `jit`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ItemRows:
-    """The table's rows of N items, each of which has one or more.
+    """The embedding table's rows of N items, one or more per item.
 
     Attributes:
       offsets: `[N + 1]` int64; item i has the rows `rows[offsets[i] : offsets[i + 1]]`.
@@ -23,13 +23,13 @@ class ItemRows:
 
     @classmethod
     def of_padded(cls, rows: np.ndarray) -> ItemRows:
-        """Returns the rows of `[N, W]`, without what is negative."""
+        """Makes `ItemRows` of an array `[N, W]`, in which negative entries are padding."""
         there = rows >= 0
         return cls(np.concatenate([[0], np.cumsum(there.sum(axis=1))]), rows[there].astype(np.int32))
 
     @classmethod
     def of_lists(cls, lists: list[list[int]]) -> ItemRows:
-        """Returns the rows of N lists."""
+        """Makes `ItemRows` of N lists of rows."""
         offsets = np.concatenate([[0], np.cumsum([len(each) for each in lists], dtype=np.int64)])
         return cls(offsets, np.fromiter((row for each in lists for row in each), np.int32, offsets[-1]))
 
@@ -39,7 +39,7 @@ class ItemRows:
 
     @property
     def lengths(self) -> np.ndarray:
-        """How many rows each item has, `[N]` int64."""
+        """The number of rows of each item, `[N]` int64."""
         return np.diff(self.offsets)
 
     def of(self, item: int) -> np.ndarray:
@@ -47,7 +47,7 @@ class ItemRows:
         return self.rows[self.offsets[item] : self.offsets[item + 1]]
 
     def padded(self, width: int | None = None) -> np.ndarray:
-        """Returns `[N, W]` int32, filled up with -1; W is the most that an item has if no width is given.
+        """Returns the rows as `[N, W]` int32, padded with -1; by default W is the maximum number of rows of an item.
 
         Raises:
           ValueError: if an item has more.
@@ -66,8 +66,8 @@ def embed_items(table: jax.Array, rows: jax.Array, *, mean: bool = False) -> jax
 
     Args:
       table: `[R, E]`, the parameters.
-      rows: `[..., W]` integers, as `ItemRows.padded` gives them; what is negative counts as nothing.
-      mean: whether to divide by how many rows there are.
+      rows: `[..., W]` integers, from `ItemRows.padded`; negative entries are ignored.
+      mean: whether to divide by the number of rows.
 
     Returns:
       `[..., E]`, zeros for an item without rows.

@@ -1,4 +1,4 @@
-"""The kinds of features there are, fitted to the items of today and kept for those of tomorrow."""
+"""The kinds of features: fitting them to items, and loading them for later items."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from sid_jax.features.ngrams import NGRAMS, fit_ngrams, load_ngrams
 from sid_jax.features.pieces import fit_pieces, load_pieces
 from sid_jax.ids.table import IdTable
 
-# By an item's id alone, which says nothing of content: what Semantic IDs are compared with.
+# Features of the item id alone, without content: the baselines for Semantic IDs.
 IDENTITIES = ("random", "item")
 _RANDOM_FILE, _ITEMS_FILE = "random.json", "items.json"
 KINDS = ("sentencepiece", *NGRAMS, *IDENTITIES)
 
 
 class Features(Protocol):
-    """From an item to rows of an embedding table."""
+    """A map from items to rows of an embedding table."""
 
     @property
     def num_rows(self) -> int:
-        """R, how many rows the table has; no row is R or more."""
+        """R, the number of rows of the table; all rows are below R."""
 
     def rows_of(self, item_ids: np.ndarray, semantic_ids: np.ndarray) -> ItemRows:
         """Returns the rows of items `[N]` with their Semantic IDs `[N, L]`."""
 
     def save(self, folder: Path) -> None:
-        """Writes what makes it."""
+        """Writes the features to a folder."""
 
 
 def fit_features(
@@ -47,20 +47,20 @@ def fit_features(
     hashed: bool = False,
     seed: int = 0,
 ) -> Features:
-    """Returns features of a kind that fit into a table of so many rows.
+    """Fits features of a kind to an ID table, for an embedding table of R rows.
 
     Args:
       kind: one of KINDS.
       table: the items and their Semantic IDs.
       num_rows: R.
-      impressions: `[N]` whole numbers, how often each item is seen: what is seen often gets rows of its own; None for
-        all alike. An item without any has no part in the fit.
-      window: "window": codes an n-gram.
-      hashed: n-grams: whether rows are given by a hash.
-      seed: "random": of the hash.
+      impressions: `[N]` integers, how often each item is seen: frequent ones get their own rows; None weights all items
+        equally. Items without impressions are not used in the fit.
+      window: for "window": number of codes per n-gram.
+      hashed: for n-grams: whether rows are given by a hash.
+      seed: for "random": seed of the hash.
 
     Raises:
-      UserError: if the rows are too few, or SentencePiece is wanted and missing.
+      UserError: if there are too few rows, or SentencePiece is needed and missing.
     """
     if num_rows < 2:
         raise UserError(f"--rows={num_rows}: give at least 2")
@@ -76,10 +76,10 @@ def fit_features(
 
 
 def load_features(kind: str, folder: Path) -> Features:
-    """Reads what the `save` of features of this kind wrote.
+    """Loads features that `save` of the same kind wrote.
 
     Raises:
-      UserError: if it cannot be read.
+      UserError: if they cannot be read.
     """
     readers: dict[str, Callable[[Path], Features]] = {
         "sentencepiece": load_pieces,
@@ -95,11 +95,11 @@ def load_features(kind: str, folder: Path) -> Features:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RandomFeatures:
-    """Random hashing: a row by the hash of the id, which items share as chance will have it.
+    """Random hashing: each item has the row of its id's hash; items share rows at random.
 
     Attributes:
       num_rows: R.
-      seed: of the hash.
+      seed: seed of the hash.
     """
 
     num_rows: int
@@ -116,7 +116,7 @@ class RandomFeatures:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ItemFeatures:
-    """A row of its own for each item that is seen, the most seen first; row 0 for all others.
+    """One row per item with impressions, most frequent first; row 0 is shared by all others.
 
     Attributes:
       num_rows: R.
@@ -138,7 +138,7 @@ class ItemFeatures:
 
 
 def hash_ids(item_ids: np.ndarray, seed: int) -> np.ndarray:
-    """Returns a hash of each of `[N]` ids as text, `[N]` uint64: the same on every machine."""
+    """Returns a hash of each of `[N]` ids as text, `[N]` uint64, the same on every machine."""
     salt = seed.to_bytes(8, "little")
     digests = (hashlib.blake2b(str(each).encode(), digest_size=8, salt=salt).digest() for each in item_ids.tolist())
     return np.frombuffer(b"".join(digests), "<u8").astype(np.uint64)

@@ -1,8 +1,7 @@
-"""N-grams of codes as rows: single codes, prefixes, and windows (Singh et al., 2306.08121, section 3).
+"""N-grams of codes as features: single codes, prefixes, and windows (Singh et al., 2306.08121, section 3).
 
-An n-gram is L numbers: its codes at their levels, and -1 at the levels of which it says nothing. (7, 2, -1) is the
-prefix of two codes, and what begins with another level is another n-gram, since a code's number says nothing without
-its level.
+An n-gram is represented by L numbers: its codes at their levels, and -1 at all other levels. (7, 2, -1) is a prefix of
+two codes. The same codes at other levels are another n-gram, since a code number has no meaning without its level.
 """
 
 from __future__ import annotations
@@ -21,18 +20,18 @@ from sid_jax.ids.convert import mixed
 
 NGRAMS = ("unigram", "prefix", "window")
 _KNOWN_FILE, _ABOUT_FILE = "ngrams.npy", "ngrams.json"
-# Of SplitMix64, as of `mixed`.
+# The increment of SplitMix64 (see `mixed`).
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NgramFeatures:
-    """Rows by n-gram: those most seen have a row each, or all share them by a hash.
+    """Rows by n-gram: the most frequent n-grams have one row each, or all share the rows by a hash.
 
     Attributes:
       num_rows: R.
-      spans: the levels that each of an item's n-grams is of, (first, last + 1).
-      known: `[V, L]` int32 n-grams; the v-th has row v + 1. Row 0 is of items all of whose n-grams are unknown. None if
+      spans: the levels (first, last + 1) of each of an item's n-grams.
+      known: `[V, L]` int32 n-grams; the v-th has row v + 1. Row 0 is for items whose n-grams are all unknown. None if
         rows are given by a hash.
     """
 
@@ -41,12 +40,12 @@ class NgramFeatures:
     known: np.ndarray | None
 
     def rows_of(self, item_ids: np.ndarray, semantic_ids: np.ndarray) -> ItemRows:
-        """Returns the rows of items `[N]` with their Semantic IDs `[N, L]`, without those of unknown n-grams.
+        """Returns the rows of items `[N]` by their Semantic IDs `[N, L]`; unknown n-grams have no row.
 
         Raises:
-          UserError: if the IDs are of another length.
+          UserError: if the IDs have another length.
         """
-        # The last n-gram of any kind ends with the ID.
+        # For every kind the last n-gram ends at the last level.
         num_levels = self.spans[-1][1]
         if semantic_ids.shape[1] != num_levels:
             raise UserError(
@@ -76,15 +75,16 @@ def fit_ngrams(
     length: int = 2,
     hashed: bool = False,
 ) -> NgramFeatures:
-    """Returns the rows of the n-grams that occur, the most seen first, as many as there are rows for.
+    """Fits n-gram features: the most frequent n-grams that occur get one row each, up to R - 1 of them.
 
     Args:
-      kind: "unigram": each code; "prefix": the first code, the first two, and so on to all; "window": any codes that
-        follow each other, so many as `length`.
+      kind: "unigram": each code; "prefix": the first code, the first two, and so on to all; "window": any `length`
+        consecutive codes.
       semantic_ids: `[N, L]` integers, 0 or more.
-      impressions: `[N]`, how often each item is seen; n-grams of items that never are have no row.
-      num_rows: R, row 0 among them.
-      hashed: whether to give rows by a hash instead, where n-grams that never occurred have one too.
+      impressions: `[N]`, how often each item is seen; n-grams only of items without impressions have no row.
+      num_rows: R, including row 0.
+      length: number of codes of a window.
+      hashed: whether to give rows by a hash instead, so that n-grams that did not occur have a row too.
 
     Raises:
       UserError: if a window is longer than an ID.
@@ -100,14 +100,14 @@ def fit_ngrams(
 
 
 def load_ngrams(folder: Path) -> NgramFeatures:
-    """Reads what `NgramFeatures.save` wrote."""
+    """Loads features that `NgramFeatures.save` wrote."""
     about = json.loads((folder / _ABOUT_FILE).read_text())
     known = np.load(folder / _KNOWN_FILE, allow_pickle=False) if (folder / _KNOWN_FILE).exists() else None
     return NgramFeatures(about["num_rows"], tuple((first, end) for first, end in about["spans"]), known)
 
 
 def ngrams_of(semantic_ids: np.ndarray, spans: tuple[tuple[int, int], ...]) -> np.ndarray:
-    """Returns the n-grams of each item, `[N, S, L]` int32, -1 outside of an n-gram's levels."""
+    """Returns the n-grams of each item, `[N, S, L]` int32, -1 outside an n-gram's levels."""
     found = np.full((len(semantic_ids), len(spans), semantic_ids.shape[1]), -1, np.int32)
     for place, (first, end) in enumerate(spans):
         found[:, place, first:end] = semantic_ids[:, first:end]
@@ -124,7 +124,7 @@ def _spans(kind: str, num_levels: int, length: int) -> tuple[tuple[int, int], ..
 
 
 def _places(wanted: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Returns the row of `known [V, L]` that each of `wanted [n, L]` is, -1 for none."""
+    """Returns the index of each of `wanted [n, L]` in `known [V, L]`, -1 if it is missing."""
     found = pc.index_in(_as_bytes(wanted), value_set=_as_bytes(known))
     return pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int32)
 
@@ -136,7 +136,7 @@ def _as_bytes(numbers: np.ndarray) -> pa.Array:
 
 
 def hash_numbers(numbers: np.ndarray) -> np.ndarray:
-    """Returns a hash of each row of `[..., L]` integers, `[...]` uint64: the same on every machine."""
+    """Returns a hash of each row of `[..., L]` integers, `[...]` uint64, the same on every machine."""
     state = np.zeros(numbers.shape[:-1], np.uint64)
     for each in np.moveaxis(numbers, -1, 0):
         state = mixed(state + _STEP + each.astype(np.int64).view(np.uint64))

@@ -1,11 +1,11 @@
-"""SentencePiece on code sequences: codes that are often seen together are one piece (Singh et al., 2306.08121).
+"""SentencePiece on code sequences: codes that often occur together become one piece (Singh et al., 2306.08121).
 
-Each code of each level is a character of its own, an ID a sentence, and what counts is how often its item is seen. So
-a piece is a run of codes at certain levels: what is seen often gets a piece of its own, and what is rare is spelled
-with shorter ones, down to single codes, which it shares with its like.
+Each code of each level is a character, each ID is a sentence, and sentences are weighted by impressions. So a piece is
+a run of codes at certain levels. Frequent runs get their own piece; rare ones are composed of shorter pieces, down to
+single codes, which similar items share.
 
-The pieces are byte-pair merges. The library's other way, the unigram language model, looks for substrings that repeat,
-of which IDs have few: most items are alone with all of theirs.
+Pieces come from byte-pair encoding. The library's unigram language model needs repeated substrings, of which IDs have
+few: most items share none of their longer substrings.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from sid_jax.errors import UserError, reason
 from sid_jax.features.item_rows import ItemRows
 
 _MODEL_FILE, _SIZES_FILE = "pieces.model", "pieces.json"
-# Private-use characters, planes 15 and 16: no text has them, and nothing splits or normalizes them.
+# Private-use characters, planes 15 and 16, which SentencePiece neither splits nor normalizes.
 _FIRST_CHARACTER, _PLANE = 0xF0000, 65_534
-# The last two places of a plane are no characters.
+# The last two code points of a plane are noncharacters.
 _GAP = 2
-# For a code that is at no level: never trained on.
+# Stands for a code at or above its level's size, which training never saw.
 _STRANGE = 0xE000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PieceFeatures:
-    """Rows by piece; row 0 is of codes that training never saw.
+    """Rows by piece; row 0 is for codes that training never saw.
 
     Attributes:
-      num_rows: R, at least as many as there are pieces.
-      sizes: of each level, what all codes are below.
-      model: SentencePiece's, as its library writes it.
+      num_rows: R, at least the number of pieces.
+      sizes: for each level an upper bound that all codes are below.
+      model: the serialized SentencePiece model.
     """
 
     num_rows: int
@@ -48,7 +48,7 @@ class PieceFeatures:
     model: bytes
 
     def codes(self) -> np.ndarray:
-        """Returns what each of P pieces stands for, `[P, L]` int32: codes at their levels, -1 at all others."""
+        """Returns the codes of each of P pieces, `[P, L]` int32: codes at their levels, -1 at all others."""
         processor = _processor(self.model, "the trained model")
         found = np.full((processor.get_piece_size(), len(self.sizes)), -1, np.int32)
         starts = _starts(self.sizes)
@@ -62,14 +62,14 @@ class PieceFeatures:
         """Returns the rows of items `[N]` by their Semantic IDs `[N, L]`, in the order of the codes.
 
         Args:
-          item_ids: not looked at.
-          semantic_ids: whole numbers, 0 or more.
-          cuts: `[N, L - 1]` bool, True where no piece may reach from a code to the next. With random ones, other ones
-            at each step of a training, the rows of short pieces are learned from items that have a long one, too, and
-            so serve an item that comes later and has none (as subword regularization does, Kudo, 1804.10959).
+          item_ids: ignored.
+          semantic_ids: integers, 0 or more.
+          cuts: `[N, L - 1]` bool, True where no piece may span a code and the next one. With new random cuts at each
+            training step, the rows of short pieces are also trained on items that have longer ones, and so work for
+            later items (like subword regularization, Kudo, 1804.10959).
 
         Raises:
-          UserError: if the IDs are of another length.
+          UserError: if the IDs have another length.
         """
         if semantic_ids.shape[1] != len(self.sizes):
             raise UserError(
@@ -84,21 +84,21 @@ class PieceFeatures:
         return ItemRows.of_lists([[row for _ in each for row in next(encoded)] for each in parts])
 
     def save(self, folder: Path) -> None:
-        """Writes what `load_pieces` reads: the library's own model file, and the sizes."""
+        """Writes the files of `load_pieces`: the library's own model file, and the sizes."""
         (folder / _MODEL_FILE).write_bytes(self.model)
         (folder / _SIZES_FILE).write_text(json.dumps({"num_rows": self.num_rows, "sizes": self.sizes}) + "\n")
 
 
 def fit_pieces(semantic_ids: np.ndarray, impressions: np.ndarray, num_rows: int) -> PieceFeatures:
-    """Trains pieces, as many as there are rows for, or fewer if there are no more.
+    """Trains SentencePiece pieces, one per row, or fewer if the IDs do not give more.
 
     Args:
       semantic_ids: `[N, L]` integers, 0 or more.
-      impressions: `[N]` whole numbers, how often each item is seen; one that never is has no part in the training.
-      num_rows: R, row 0 among them.
+      impressions: `[N]` integers, how often each item is seen; items without impressions are not used.
+      num_rows: R, including row 0.
 
     Raises:
-      UserError: if there are fewer rows than codes in use, if nothing is seen, or without the library.
+      UserError: if there are too few rows for the codes in use, no item has impressions, or the library is missing.
     """
     seen = impressions > 0
     characters = sum(len(np.unique(level)) for level in semantic_ids[seen].T)
@@ -124,10 +124,10 @@ def fit_pieces(semantic_ids: np.ndarray, impressions: np.ndarray, num_rows: int)
 
 
 def load_pieces(folder: Path) -> PieceFeatures:
-    """Reads what `PieceFeatures.save` wrote.
+    """Loads features that `PieceFeatures.save` wrote.
 
     Raises:
-      UserError: if the model is not SentencePiece's, or without the library.
+      UserError: if the file is no SentencePiece model, or the library is missing.
     """
     model = (folder / _MODEL_FILE).read_bytes()
     _processor(model, str(folder / _MODEL_FILE))
@@ -135,7 +135,7 @@ def load_pieces(folder: Path) -> PieceFeatures:
     return PieceFeatures(about["num_rows"], tuple(about["sizes"]), model)
 
 
-# The characters are codes, not text: nothing is normalized, split or left out. One thread gives the same each time.
+# Characters are codes, not text: nothing is normalized, split or dropped. One thread makes training deterministic.
 _SETTINGS: dict[str, Any] = {
     "input_format": "tsv",
     "model_type": "bpe",
@@ -173,7 +173,7 @@ def _processor(model: bytes, where: str) -> Any:
 
 
 def _sentences(semantic_ids: np.ndarray, sizes: Sequence[int]) -> list[str]:
-    """Returns each of `[N, L]` IDs as L characters."""
+    """Converts IDs `[N, L]` to N strings of L characters."""
     if sum(sizes) > 2 * _PLANE:
         raise UserError(f"the IDs have {sum(sizes):,} codes at all levels; pieces can be of {2 * _PLANE:,} at most")
     numbers = semantic_ids.astype(np.int64) + _starts(sizes)
@@ -188,7 +188,7 @@ def _cut(text: str, places: np.ndarray) -> list[str]:
 
 
 def _number(character: str) -> int:
-    """Returns which code of all levels' a character is."""
+    """Returns the number, among the codes of all levels, that a character stands for."""
     number = ord(character) - _FIRST_CHARACTER
     return number - _GAP if number >= _PLANE else number
 

@@ -1,4 +1,4 @@
-"""From an ID table to a table of features: which rows of an embedding table stand for each item."""
+"""Makes features of an ID table: the rows of an embedding table for each item."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from sid_jax.paths import as_path
 
 FEATURES_FILE = "features.parquet"
 _COUNTS = "impressions"
-# The share of items with other IDs from which on they are of another training, not of a few items that moved.
+# A larger share of items with changed IDs means IDs of another training, not a few items that moved.
 _MOST_MOVED = 0.1
 
 
@@ -46,18 +46,19 @@ def make_features(
     """Writes the features of all items of an ID table, all or nothing.
 
     Args:
-      ids: where the IDs are, as `parse_id_source` reads it.
-      out: where to; it must not exist, be empty, or hold the same.
+      ids: the source of the IDs, in the format of `parse_id_source`.
+      out: the output folder; it must not exist, be empty, or hold the same files.
       kind: one of `kinds.KINDS`.
-      num_rows: R, how many rows the embedding table may have.
-      impressions: a table of how often items are seen; None for all alike.
-      fitted: a folder that this wrote for other items, such as those of yesterday: its pieces, n-grams or hash are
-        taken as they are, so that every row goes on to mean what it meant; the arguments that say how to fit are not.
-      window, hashed, seed: as of `fit_features`.
+      num_rows: R, the number of rows of the embedding table.
+      impressions: a table of how often items are seen; None weights all items equally.
+      fitted: a folder that this function wrote for other items, such as those of yesterday. Its pieces, n-grams or hash
+        are reused, so that every row keeps its meaning. `num_rows` and `impressions` must then not be given, and the
+        other arguments of the fit are ignored.
+      window, hashed, seed: see `fit_features`.
       messages: where to print; standard output if None.
 
     Raises:
-      UserError: for a file that cannot be used, too few rows, or `out` cannot be written.
+      UserError: if a file cannot be used, there are too few rows, or `out` cannot be written.
     """
     refuse_taken(out, unless=FEATURES_FILE)
     table, id_column = read_id_table(*parse_id_source(ids)), _id_column(ids)
@@ -91,29 +92,29 @@ def make_features(
 
 
 def read_features(folder: str | Path) -> Features:
-    """Returns the features that `make_features` fitted, which give rows to any item with a Semantic ID.
+    """Loads the features that `make_features` fitted, which give rows to any item with a Semantic ID.
 
     Raises:
-      UserError: if the folder is not what its manifest says.
+      UserError: if the folder does not match its manifest.
     """
     return _read_fitted(as_path(folder))[1]
 
 
 def read_item_rows(folder: str | Path) -> tuple[np.ndarray, ItemRows]:
-    """Returns the items `[N]` of a folder that `make_features` wrote, and their rows.
+    """Loads the items `[N]` of a folder that `make_features` wrote, and their rows.
 
     Raises:
-      UserError: if the folder is not what its manifest says.
+      UserError: if the folder does not match its manifest.
     """
     read_manifest(folder, verify=True)
     table = pq.read_table(as_path(folder) / FEATURES_FILE)
     lists = table["rows"].combine_chunks()
-    # Copies, since Arrow's own arrays cannot be written to, of which PyTorch warns.
+    # Copies, since PyTorch warns of Arrow's read-only arrays.
     return ids_as_array(table.column(0)), ItemRows(np.array(lists.offsets, np.int64), np.array(lists.values, np.int32))
 
 
 def _read_fitted(folder: Path) -> tuple[str, Features, dict[str, Any]]:
-    """Returns the kind, the features, and what the manifest says of the fit."""
+    """Returns the kind, the features, and the manifest's entries on the fit."""
     about = read_manifest(folder, verify=True).get("features")
     if not isinstance(about, dict) or about.get("kind") not in KINDS:
         raise UserError(f"{folder} holds no features: make them with sid-jax features")
@@ -122,7 +123,7 @@ def _read_fitted(folder: Path) -> tuple[str, Features, dict[str, Any]]:
 
 
 def _codebooks_of(ids: str) -> str | None:
-    """Returns the SHA-256 of an export's model, which all versions of a catalog share; None of other ID tables."""
+    """Returns the SHA-256 of an export's model, which all versions of a catalog share; None for other ID tables."""
     path = as_path(parse_id_source(ids)[0])
     files = read_manifest(path).get("files", {}) if path.is_dir() and (path / "manifest.json").exists() else {}
     return files.get("codebooks.safetensors", {}).get("sha256")
@@ -131,10 +132,10 @@ def _codebooks_of(ids: str) -> str | None:
 def _refuse_other_training(
     item_ids: np.ndarray, rows: ItemRows, ids: str, fitted: Path, about: Mapping[str, Any]
 ) -> None:
-    """Refuses IDs by another training than those of features: by the rows of the items that are in both, if any are.
+    """Raises a UserError if IDs come from another training than the features, judged by the rows of common items.
 
-    Without such items the codebooks tell it, if both tables came from exports. A few items may have moved since, which
-    is a warning.
+    Without common items the codebooks are compared, if both tables came from exports. A few items may have moved since,
+    which is only a warning.
     """
     before_ids, before = read_item_rows(fitted)
     new, old = common_rows(item_ids, before_ids)
@@ -152,7 +153,7 @@ def _refuse_other_training(
 
 
 def _id_column(ids: str) -> str:
-    """Returns what an export calls its column of ids; "item_id" elsewhere."""
+    """Returns the name of an export's column of item ids; "item_id" for other sources."""
     path = as_path(parse_id_source(ids)[0])
     return read_manifest(path)["schema"]["id_column"] if path.is_dir() else "item_id"
 
@@ -162,18 +163,18 @@ def _described(table: IdTable) -> dict[str, Any]:
 
 
 def read_impressions(path: str | Path, item_ids: np.ndarray, id_column: str = "item_id") -> np.ndarray:
-    """Returns how often each of `[N]` items is seen, `[N]` int64; 0 for an item that the file does not have.
+    """Reads the impressions of `[N]` items, `[N]` int64; 0 for an item that is not in the file.
 
     Args:
-      path: .parquet, .csv, .feather or .jsonl files, as of `find_files`. With a column `impressions`, whole numbers, a
-        row says how often an item was seen, and several rows of an item are added up; without, each row is one
-        impression. Items that are not among the N are left out, with a warning that counts them. The ids of a .csv file
-        are text, as they stand there.
-      item_ids: `[N]`; matched as text where one side has numbers and the other text.
-      id_column: of the item ids in the file; its first column if it has none of this name.
+      path: .parquet, .csv, .feather or .jsonl files, in the format of `find_files`. With a column `impressions` of
+        integers, a row gives how often an item was seen, and several rows of an item are summed; without that column,
+        each row is one impression. Items that are not among the N are dropped, with a warning that counts them. The ids
+        of a .csv file are read as text.
+      item_ids: `[N]`; matched as text if one side has numbers and the other text.
+      id_column: the column of item ids in the file; the first column if there is none of this name.
 
     Raises:
-      UserError: if the file cannot be read, a number is negative or none, or none of its items is among the N.
+      UserError: if the file cannot be read, a count is negative or missing, or none of its items is among the N.
     """
     table = read_whole_tables(path, guessed=(_COUNTS,))
     ids_name = _ids_name(table.column_names, id_column)
