@@ -1,4 +1,4 @@
-"""What a report is made of, read from an export's folder in memory that does not grow with N."""
+"""Reads the data of a report from an export's folder, in memory that does not grow with N."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from sid_jax.export.manifest import read_manifest, read_measured
 from sid_jax.metrics.codes import groups_of_hashes, row_hashes
 
 _ROWS_A_BATCH = 65_536
-# Tuples of codes that are counted; of more, those whose hash falls into a share of the range, and the page says so.
+# Most items whose tuples are counted exactly; of more, a share is sampled by hash, which the page states.
 _MOST_TUPLES = 1_000_000
-# The most pairs of first and second code for which a count is kept.
+# Most pairs of first and second code for which counts are kept.
 _MOST_PAIRS = 2**17
 
 
 @dataclasses.dataclass(frozen=True)
 class Gathered:
-    """An export, counted; N items, L levels.
+    """Counts and metrics of an export of N items and L levels.
 
     Attributes:
-      folder: where it lies.
-      manifest: `manifest.json`.
-      measured: `report.json`, or empty where there is none.
-      codebooks: L of `[K, Z]`.
-      level_counts: of each level how many items have each code, `[K]`.
-      prefix_counts: items under each prefix of one code of the Semantic IDs, and of two: `{(12,): 40, (12, 4): 3, …}`.
-      tuple_rows: groups of rows that have the same codes, the largest first: at most 50 groups of at most 20.
-      tuple_sizes: how many tuples of codes have 1, 2, 3, … items: `{1: 900, 2: 30}`.
-      tuples_seen: one in so many tuples was counted for the two above.
+      folder: the export's folder.
+      manifest: content of `manifest.json`.
+      measured: content of `report.json`, or empty without it.
+      codebooks: L codebooks `[K, Z]`.
+      level_counts: for each level the number of items with each code, `[K]`.
+      prefix_counts: number of items for each prefix of one or two codes of the Semantic IDs: `{(12,): 40, (12, 4): 3}`.
+      tuple_rows: groups of rows with the same codes, the largest first: at most 50 groups of at most 20 rows.
+      tuple_sizes: number of code tuples with 1, 2, 3, … items: `{1: 900, 2: 30}`.
+      tuples_seen: sampling: one in this many tuples was counted for the two attributes above.
     """
 
     folder: Path
@@ -57,10 +57,10 @@ class Gathered:
 
 
 def gather(folder: Path) -> Gathered:
-    """Counts what is in an export's folder.
+    """Reads and counts an export's folder.
 
     Raises:
-      UserError: if it is no finished export, or a file of it cannot be read.
+      UserError: if it is no finished export, or one of its files cannot be read.
     """
     manifest = read_manifest(folder)
     codebooks = read_codebooks(folder)[0]
@@ -102,7 +102,7 @@ def _prefix_counts(pairs: np.ndarray) -> dict[tuple[int, ...], int]:
 
 
 def _batches(folder: Path) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Yields codes `[n, L]` and Semantic IDs `[n, L']`, with the number of the first row."""
+    """Yields batches of codes `[n, L]` and Semantic IDs `[n, L']`, each with the number of its first row."""
     first = 0
     for path in table_files(folder):
         for batch in pq.ParquetFile(path).iter_batches(_ROWS_A_BATCH, columns=["codes", "semantic_id"]):
@@ -112,12 +112,12 @@ def _batches(folder: Path) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
 
 
 def matrix(lists: pa.Array) -> np.ndarray:
-    """Returns lists of one length as an array `[n, L]`."""
+    """Converts lists of equal length to an array `[n, L]`."""
     return lists.flatten().to_numpy(zero_copy_only=False).reshape(len(lists), -1)
 
 
 def read_rows(gathered: Gathered, rows: np.ndarray) -> pa.Table:
-    """Returns rows of the ID table, by number, in rising order without repetition, with all columns but `sid`."""
+    """Returns rows of the ID table by number, in ascending order without duplicates, with all columns but `sid`."""
     rows, pieces, first = np.unique(rows), [], 0
     for path in table_files(gathered.folder):
         file = pq.ParquetFile(path)

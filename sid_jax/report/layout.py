@@ -1,8 +1,8 @@
-"""A map of the codes: the first codes as islands in the plane, and each item on the island of its first code.
+"""Layout of the map of codes: first codes are islands in the plane, and each item is on the island of its first code.
 
-Islands are put by t-SNE of the first level's codewords (van der Maaten and Hinton, Visualizing Data using t-SNE, JMLR
-9, 2008), so that neighbors on the map are neighbors among codewords. On its island an item stands where the sum of
-its further codewords points to, along the two longest principal axes of these sums.
+Islands are placed by t-SNE of the first level's codewords (van der Maaten and Hinton, Visualizing Data using t-SNE,
+JMLR 9, 2008), so that neighbors on the map are neighbors among codewords. On its island an item is placed by the sum of
+its further codewords, projected onto the two longest principal axes of these codewords.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 from scipy.stats import rankdata
 
-# Readable on white and on black; near islands of the map take different ones.
+# Readable on white and on black; nearby islands of the map have different colors.
 COLORS = ("#4c8df6", "#f28e2b", "#2ca25f", "#e15759", "#9467bd", "#17a2b8", "#d4a017", "#e377c2", "#8c6d4f")
-# More first codes than these are put by principal axes alone: t-SNE takes K squared.
+# More first codes are placed by principal axes alone, since t-SNE costs K squared.
 _MOST_ISLANDS = 1024
 _PERPLEXITY = 20.0
-# An island's radius (two standard deviations of its items), as a share of the way to the next one.
+# An island's radius (two standard deviations of its items), relative to the distance to the nearest island.
 _RADIUS = 0.55
 _NEIGHBORS = 6
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where codes lie on the map.
+    """Positions of codes on the map.
 
     Attributes:
-      islands: `[K, 2]`, the first codes' places.
-      colors: `[K]` int, a number from 0 for each first code; near islands have different ones.
-      radii: `[K]`, how far an island reaches.
-      further: the codewords of the further levels in the plane of their sums, `[K, 2]` each.
+      islands: `[K, 2]`, positions of the first codes.
+      colors: `[K]` int, a color number from 0 for each first code; nearby islands have different ones.
+      radii: `[K]`, radius of each island.
+      further: the codewords of the further levels, projected onto the plane, `[K, 2]` each.
     """
 
     islands: np.ndarray
@@ -42,18 +42,18 @@ class Layout:
     further: list[np.ndarray]
 
     def places(self, semantic_ids: np.ndarray) -> np.ndarray:
-        """Returns the places `[N, 2]` of Semantic IDs `[N, L]` or longer."""
+        """Returns the positions `[N, 2]` of Semantic IDs `[N, L]` or longer."""
         first = semantic_ids[:, 0]
         if not self.further:
             return self.islands[first]
         offsets = sum(words[semantic_ids[:, level]] for level, words in enumerate(self.further, start=1))
         size = np.sqrt(np.mean(np.square(offsets))) or 1.0
-        # Drawn in smoothly, so that none strays to the next island.
+        # tanh limits the offset smoothly, so that no item reaches the next island.
         return self.islands[first] + np.tanh(offsets / (2 * size)) * self.radii[first][:, None]
 
 
 def lay_out(codebooks: Sequence[np.ndarray], num_colors: int = len(COLORS)) -> Layout:
-    """Returns the map of codebooks, L of `[K, Z]`."""
+    """Returns the layout of L codebooks `[K, Z]`."""
     islands = _spread(_embed(np.asarray(codebooks[0], np.float64)))
     tree = cKDTree(islands)
     distances, near = tree.query(islands, k=min(_NEIGHBORS + 1, len(islands)))
@@ -65,13 +65,13 @@ def lay_out(codebooks: Sequence[np.ndarray], num_colors: int = len(COLORS)) -> L
 
 
 def _embed(points: np.ndarray) -> np.ndarray:
-    """Returns places `[K, 2]` for points `[K, Z]`."""
+    """Embeds points `[K, Z]` in the plane, `[K, 2]`."""
     start = _principal(points)
     if not 8 <= len(points) <= _MOST_ISLANDS:
         return start
     near = _joint_probabilities(points, min(_PERPLEXITY, (len(points) - 1) / 3))
     places = start / (start.std() or 1.0) * 1e-2
-    # Exaggerated at first, so that clusters come together before they spread.
+    # Early exaggeration, so that clusters form before they spread.
     for exaggeration, iterations in ((4.0, 60), (1.0, 200)):
         found = minimize(
             _divergence, places.ravel(), (near * exaggeration,), "L-BFGS-B", jac=True, options={"maxiter": iterations}
@@ -81,9 +81,9 @@ def _embed(points: np.ndarray) -> np.ndarray:
 
 
 def _spread(places: np.ndarray) -> np.ndarray:
-    """Returns places from -1 to 1 each way, midway between where they are and where their ranks would put them.
+    """Returns positions from -1 to 1 on each axis: the mean of the scaled positions and of their scaled ranks.
 
-    What is left of what stays left; but the empty sea between groups of islands is not as wide.
+    This keeps the order on each axis and narrows the empty space between groups of islands.
     """
     ranks = rankdata(places, axis=0) / len(places) * 2 - 1
     low, high = places.min(axis=0), places.max(axis=0)
@@ -97,7 +97,7 @@ def _principal(points: np.ndarray) -> np.ndarray:
 
 
 def _joint_probabilities(points: np.ndarray, perplexity: float) -> np.ndarray:
-    """Returns p `[K, K]`: Gaussians about each point, of the width that gives it this perplexity, made symmetric."""
+    """Returns t-SNE's p `[K, K]`: symmetrized Gaussians around each point, whose widths give this perplexity."""
     squares = np.square(points).sum(axis=1)
     distances = np.maximum(squares[:, None] + squares[None] - 2 * points @ points.T, 0)
     np.fill_diagonal(distances, np.inf)
@@ -114,7 +114,7 @@ def _joint_probabilities(points: np.ndarray, perplexity: float) -> np.ndarray:
 
 
 def _divergence(flat: np.ndarray, near: np.ndarray) -> tuple[float, np.ndarray]:
-    """Returns KL(p || q) up to a constant, q by Student's t with one degree of freedom, and its gradient."""
+    """Returns KL(p || q) up to a constant, with q from Student's t with one degree of freedom, and its gradient."""
     places = flat.reshape(-1, 2)
     squares = np.square(places).sum(axis=1)
     kernel = 1 / (1 + np.maximum(squares[:, None] + squares[None] - 2 * places @ places.T, 0))
@@ -127,11 +127,11 @@ def _divergence(flat: np.ndarray, near: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def _colors(near: np.ndarray, num_colors: int) -> np.ndarray:
-    """Returns colors `[K]` such that islands have others than their neighbors, as far as there are enough."""
+    """Returns colors `[K]` that differ between neighboring islands as far as there are enough colors."""
     colors = np.full(len(near), -1)
     for island, beside in enumerate(near):
         taken = np.bincount(colors[beside][colors[beside] >= 0], minlength=num_colors)
-        # Of the colors that fewest neighbors have, another one for each island, so that all are used.
+        # Rotate among the colors that the fewest neighbors have, so that all colors are used.
         fewest = np.flatnonzero(taken == taken.min())
         colors[island] = fewest[island % len(fewest)]
     return colors

@@ -1,4 +1,4 @@
-"""The report's plots, as the JSON that Bokeh's JavaScript draws; their colors of text and lines are the page's."""
+"""The report's plots, as JSON for Bokeh's JavaScript; the page sets the colors of text and lines."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from sid_jax.report.gather import Gathered
 from sid_jax.report.layout import COLORS
 from sid_jax.report.shown import Shown
 
-# Cells of a heat strip: of more codes, so many lie in one.
+# Most cells of a heat strip; with more codes, a cell covers several codes.
 _MOST_CELLS = 512
 _LARGEST_BAR = 10
 _CEILING = "any decoder, at most"
-# What has fewer is no curve.
+# Fewest points that are drawn as a curve.
 _FEWEST_POINTS = 3
 
 
 def plots(gathered: Gathered, shown: Shown) -> dict[str, Any]:
-    """Returns each plot by the id of the element that it is drawn in; those there are no figures for are not there."""
+    """Returns each plot by the id of its HTML element; plots without data are left out."""
     drawn = {
         "plot-usage": _usage(gathered),
         "plot-buckets": _buckets(gathered),
@@ -134,7 +134,7 @@ def _buckets(gathered: Gathered) -> figure:
 
 
 def _short(count: int) -> str:
-    """Returns a number as four characters at most, which a bar has room for on a phone."""
+    """Formats a number in at most four characters, which fit above a bar on a phone."""
     for unit, name in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if count >= unit:
             return f"{count / unit:.1f}{name}" if count < 10 * unit else f"{count // unit}{name}"
@@ -169,7 +169,7 @@ def _fidelity(gathered: Gathered) -> figure | None:
 
 
 def _map(shown: Shown) -> figure:
-    # Both are filled by the page, which has the items.
+    # The page fills both, since it has the items.
     points = ColumnDataSource({name: [] for name in ("x", "y", "color", "title", "sid")}, name="points")
     labels = ColumnDataSource({name: [] for name in ("x", "y", "words")}, name="labels")
     low, high = shown.layout.islands.min(axis=0) - 0.08, shown.layout.islands.max(axis=0) + 0.08
@@ -178,7 +178,7 @@ def _map(shown: Shown) -> figure:
     plot.text("x", "y", "words", source=labels, text_align="center", text_font_size="12px", padding=2)
     plot.axis.visible = plot.grid.visible = False
     plot.add_tools(HoverTool(renderers=[dots], tooltips=[("", "@title"), ("ID", "@sid")], visible=False))
-    # None is active on a phone, where a finger on the map is to scroll the page.
+    # No tool is active at first, so that a finger on the map scrolls the page on a phone.
     plot.add_tools(BoxZoomTool(), PanTool(), WheelZoomTool(), ResetTool())
     plot.toolbar_location = "above"
     plot.toolbar.logo = plot.toolbar.active_drag = plot.toolbar.active_scroll = None
@@ -231,6 +231,6 @@ def _legend_above(plot: figure) -> None:
     legend.orientation = "horizontal"
     legend.border_line_color = legend.background_fill_color = None
     legend.label_text_font_size = "12px"
-    # Two by two, which a phone is wide enough for.
+    # Two columns fit the width of a phone.
     legend.ncols = 2 if len(legend.items) > 3 else 3
     legend.padding, legend.spacing, legend.margin = 0, 10, 4

@@ -1,4 +1,4 @@
-"""The report of an export: one page of template, style and script from `page/`, Bokeh's JavaScript and the data."""
+"""Writes the report of an export: one HTML page of the files in `page/`, Bokeh's JavaScript and the data."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _GRADES = {"good": "good", "fair": "to watch", "weak": "weak", "none": "for info
 
 
 def write_report(folder: Path, out: Path | None = None, *, messages: Messages | None = None) -> Path:
-    """Writes the report of an export, and returns its path; a page that is there is replaced in one step.
+    """Writes the report of an export, and returns its path; an existing page is replaced atomically.
 
     Args:
-      folder: as `export.py --out` wrote it.
-      out: the page; None for `report.html` in the folder.
-      messages: where to say so; standard output if None.
+      folder: an export's folder, from `export.py --out`.
+      out: path of the page; None for `report.html` in the folder.
+      messages: where to print; standard output if None.
 
     Raises:
       UserError: if the folder is no finished export, or the page cannot be written.
@@ -51,13 +51,13 @@ def write_report(folder: Path, out: Path | None = None, *, messages: Messages | 
 
 
 def report_of(destination: Path, messages: Messages) -> Callable[[Path], None]:
-    """Returns what writes the report into the folder of an export that is being made, or that lacks it.
+    """Returns a function that writes the report into the folder of a new export, unless it has one.
 
-    An export is complete without its report: whatever keeps the page from being written is one warning.
+    An export is complete without its report: a failure to write the page is only a warning.
 
     Args:
-      destination: where the export will be, by which the page calls it.
-      messages: where to say so.
+      destination: the final path of the export, which names it on the page.
+      messages: where to print the warning.
     """
 
     def finish(folder: Path) -> None:
@@ -65,7 +65,7 @@ def report_of(destination: Path, messages: Messages) -> Callable[[Path], None]:
             return
         try:
             _write(folder, folder / REPORT_FILE, destination.resolve().name)
-        except Exception as error:  # Of any kind: the export is not to be lost over a page that can be made anew.
+        except Exception as error:  # Of any kind, since the export must not be lost over a page that can be made again.
             messages.line(
                 f"Warning: the export is complete, but its report cannot be written ({in_one_line(error)}): "
                 f"sid-jax report {typed(destination)} writes it"
@@ -75,7 +75,7 @@ def report_of(destination: Path, messages: Messages) -> Callable[[Path], None]:
 
 
 def _write(folder: Path, out: Path, name: str) -> None:
-    # Here, because bokeh takes a second to import, which the rest of the package does without.
+    # Imported here, because bokeh takes a second to import and only the report needs it.
     from sid_jax.report.plots import plots
 
     gathered = gather(folder)
@@ -86,7 +86,7 @@ def _write(folder: Path, out: Path, name: str) -> None:
 
 
 def _page(name: str, gathered: Gathered, judged: Verdict, shown: Shown, plots: dict[str, Any]) -> str:
-    """Returns the report as HTML that needs no other file and no network."""
+    """Returns the report as self-contained HTML, which needs no other file and no network."""
     from bokeh.resources import Resources
 
     library = "\n".join(Resources(mode="inline", components=["bokeh"], minified=True).js_raw)
@@ -131,7 +131,7 @@ def _data(gathered: Gathered, shown: Shown) -> dict[str, Any]:
 
 
 def _groups(gathered: Gathered, shown: Shown) -> dict[str, Any]:
-    """Returns the items of the tuples that most share, and those whose vectors are the same."""
+    """Returns the items of the most crowded code tuples, and groups of items with identical vectors."""
     identical = gathered.measured.get("identical")
     same = [(each["size"], each["rows"]) for each in identical["groups"]] if identical else []
     crowded = [(size, rows.tolist()) for size, rows in gathered.tuple_rows]
@@ -230,7 +230,7 @@ def _buckets_note(gathered: Gathered) -> str:
 
 
 def _policy(scripts: Sequence[str]) -> str:
-    """Returns a Content-Security-Policy: these scripts by their hashes, no others, and nothing from any network."""
+    """Returns a Content-Security-Policy that allows only these scripts, by their hashes, and no network access."""
     digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
     return (
@@ -240,10 +240,10 @@ def _policy(scripts: Sequence[str]) -> str:
 
 
 def _safe_script(text: str) -> str:
-    """Returns JavaScript that cannot end its element."""
+    """Escapes JavaScript so that it cannot end its script element."""
     return text.replace("\r\n", "\n").replace("</script", r"<\/script").replace("<!--", r"<\!--")
 
 
 def _safe_json(content: Any) -> str:
-    """Returns JSON that cannot end its element, whatever texts are in it."""
+    """Serializes JSON so that no text in it can end its script element."""
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).replace("<", r"\u003c")

@@ -1,4 +1,4 @@
-"""The items that the page carries, as many as its size allows, and the words that tell what a prefix's items share."""
+"""The items in the report's page, as many as its size allows, and characteristic words of prefixes."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ from sid_jax.report.gather import Gathered, matrix, read_rows
 from sid_jax.report.layout import Layout, lay_out
 from sid_jax.streams import stream_rng
 
-# Bytes of the page that items may take, packed: with the plotting library the page stays below 3 MB.
+# Most bytes of packed items in the page: with the plotting library the page stays below 3 MB.
 _MOST_BYTES = 1_400_000
-# Items that are looked at, to begin with.
+# Most items to start from.
 _MOST_ITEMS = 120_000
-# Points on the map: more are one blot, and slow on a phone.
+# Most points on the map: more would overlap, and be slow on a phone.
 _MOST_POINTS = 6_000
-# Columns beside the title, and characters of a value.
+# Most columns besides the title, and most characters of a value.
 _MOST_COLUMNS = 4
 _MOST_CHARACTERS = 160
 _TITLES = ("title", "name", "item_title", "product_title")
 _IDS = ("codes", "semantic_id", "sid")
 _WORDS_A_PREFIX = 3
 _FEWEST_ITEMS = 4
-# Of the prefix's items have a word that is named.
+# Smallest share of a prefix's items that must have a word.
 _SMALLEST_SHARE = 0.2
 _MOST_DEPTH = 2
-# Common in English titles, and telling of nothing.
+# Common in English titles, without information about an item.
 _FUNCTION_WORDS = ("a", "an", "and", "at", "by", "for", "from", "in", "is", "of", "on", "or", "the", "to", "with")
 
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-    """Items in the order of their Semantic IDs, as the page knows them.
+    """The items in the page, in the order of their Semantic IDs.
 
     Attributes:
-      num_items: how many there are.
-      title_column: which column titles come from; None where ids have to do.
-      columns: the others.
+      num_items: number of items.
+      title_column: the column of titles; None if the page shows item ids instead.
+      columns: the other columns.
       packed: base64 of gzip of JSON, which the page unpacks.
-      layout: places and colors of the first codes on the map.
+      layout: positions and colors of the first codes on the map.
     """
 
     num_items: int
@@ -59,7 +59,7 @@ class Shown:
 
 
 def shown_items(gathered: Gathered) -> Shown:
-    """Chooses the items, finds what their codes have in common, and packs all for the page."""
+    """Samples the items, finds characteristic words of their prefixes, and packs both for the page."""
     total = gathered.num_items
     order = np.arange(total)
     if total > _MOST_ITEMS:
@@ -67,7 +67,7 @@ def shown_items(gathered: Gathered) -> Shown:
     table = read_rows(gathered, order)
     title, columns = _choose_columns(gathered, table)
     layout = lay_out(gathered.codebooks)
-    # Whoever is among the first n of it is among the first n + 1, so that a smaller page has a part of a larger one.
+    # Samples are prefixes of one permutation, so that the items of a smaller page are a subset of a larger one's.
     order = stream_rng(0, "report/items/fewer").permutation(len(table))
     count = len(order)
     while True:
@@ -79,7 +79,7 @@ def shown_items(gathered: Gathered) -> Shown:
 
 
 def title_of(table: pa.Table, row: int, title: str | None, id_column: str) -> str:
-    """Returns what an item is called: its title, or its id where it has none."""
+    """Returns the title of an item, or its id if it has no title."""
     found = _text(table[title][row].as_py()) if title else ""
     return found or _text(table[id_column][row].as_py())
 
@@ -125,7 +125,7 @@ def _texts(column: pa.ChunkedArray) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    """Returns any value as a short text on one line."""
+    """Formats any value as a short text on one line."""
     if value is None:
         return ""
     if isinstance(value, list):
@@ -135,14 +135,17 @@ def _text(value: Any) -> str:
 
 
 def telling_words(semantic_ids: np.ndarray, columns: Sequence[pa.ChunkedArray]) -> dict[str, list[str]]:
-    """Returns up to three words for each prefix of one code or two, "12" or "12-4", that has at least four items.
+    """Returns up to three characteristic words for each prefix of one or two codes with at least four items.
 
-    A word's weight is p ln(p / q), with p its share of the items under the prefix and q that of the items under the
-    prefix without its last code: the part that it has in the two's Kullback-Leibler divergence.
+    A word's weight is p ln(p / q), its contribution to a Kullback-Leibler divergence: p is its share of the items under
+    the prefix, and q its share of the items under the prefix without its last code.
 
     Args:
-      semantic_ids: `[N, L]`, in rising order.
-      columns: N values each. Texts are cut into words, unless they have "|" between labels; lists are labels already.
+      semantic_ids: `[N, L]`, in ascending order.
+      columns: N values each. Texts are split into words, or at "|" if they contain it; lists are lists of labels.
+
+    Returns:
+      Words by prefix, written as "12" or "12-4".
     """
     items, words = _pairs(columns)
     if not len(items):
@@ -183,7 +186,7 @@ def _best(
 
 
 def _pairs(columns: Sequence[pa.ChunkedArray]) -> tuple[np.ndarray, pa.Array]:
-    """Returns items `[n]` and their words `[n]`, of all columns that have any."""
+    """Returns pairs of items `[n]` and their words `[n]`, from all columns with words."""
     items, words = [], []
     for column in columns:
         lists = _word_lists(column)
@@ -207,7 +210,7 @@ def _word_lists(column: pa.ChunkedArray) -> pa.Array | None:
     values = values.cast(pa.string())
     if pc.any(pc.match_substring(values, "|")).as_py():
         return pc.split_pattern(values, "|")
-    # Numbers say little of what items are.
+    # Columns of numbers hardly describe items.
     if not pc.any(pc.match_substring_regex(values, r"\pL")).as_py():
         return None
     plain = pc.replace_substring_regex(pc.utf8_lower(values), r"[^\pL\pN'&+-]+", " ")

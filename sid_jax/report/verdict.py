@@ -1,4 +1,4 @@
-"""The verdict: each figure judged by a threshold that docs/report.md states, and one sentence of them all."""
+"""The verdict of a report: each figure graded by the thresholds in docs/report.md, and a summary."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Any, Literal
 
 Grade = Literal["good", "fair", "weak", "none"]
 
-# At least as much is good, at least as much is fair, and what is below is weak.
+# Thresholds: at least the first is good, at least the second is fair, below is weak.
 _OWN_CODES = (0.90, 0.75)
 _USAGE = (0.95, 0.80)
 _BELOW_YARDSTICK = (-0.01, -0.05)
 _AGREEMENT = (0.999, 0.98)
 _COLD_ITEMS = (0.75, 0.50)
 _EVENNESS = (0.50, 0.25)
-# What R^2 loses by moves, so that less than this is good.
+# Thresholds on the change of R^2 by relocation.
 _COST_OF_MOVES = (-0.01, -0.03)
 
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """One thing that a person asks of IDs, and the answer.
+    """One figure of the report, presented as a question and its answer.
 
     Attributes:
-      question: a short one, as a title.
+      question: a short question, used as the title.
       value: the figure.
-      beside: what it is of, and what it is to be compared with.
-      grade: "good", "fair", "weak", or "none" where nothing says what would be good.
-      remedy: what to do where it is not good.
+      beside: what the figure measures, and what to compare it with.
+      grade: "good", "fair", "weak", or "none" if there is no threshold.
+      remedy: what to do if the grade is not good.
     """
 
     question: str
@@ -40,13 +40,13 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What the page opens with.
+    """The verdict at the top of the page.
 
     Attributes:
-      grade: the lowest of its figures.
-      headline: in a few words.
-      summary: a sentence or three, with the figures that matter most.
-      figures: all of them.
+      grade: the lowest grade of the figures.
+      headline: the verdict in a few words.
+      summary: one to three sentences with the most important figures.
+      figures: all figures.
     """
 
     grade: Grade
@@ -56,7 +56,7 @@ class Verdict:
 
 
 def verdict(manifest: dict[str, Any], measured: dict[str, Any]) -> Verdict:
-    """Judges an export by its manifest and by what was measured when it was made."""
+    """Returns the verdict on an export, from its manifest and the content of `report.json`."""
     figures = [
         _unique(manifest),
         _own_codes(manifest),
@@ -74,7 +74,7 @@ def verdict(manifest: dict[str, Any], measured: dict[str, Any]) -> Verdict:
 
 
 def percent(share: float) -> str:
-    """Returns a share in per cent, rounded down, so that 100 % is all of them."""
+    """Formats a share as a percentage, rounded down, so that 100 % means all."""
     if share in (0, 1):
         return f"{share:.0%}".replace("%", "\u00a0%")
     shown = math.floor(share * 1000 + 1e-9) / 10
@@ -158,7 +158,7 @@ def _kept(manifest: dict[str, Any], measured: dict[str, Any]) -> Figure:
 def _usage(manifest: dict[str, Any]) -> Figure:
     metrics = manifest["metrics"]
     sizes, num_items = metrics["codebook_size"], metrics["num_items"]
-    # Ten items cannot use more than ten codes.
+    # Usage relative to what is possible: N items cannot use more than N codes.
     possible = [used / min(1.0, num_items / size) for used, size in zip(metrics["usage"], sizes, strict=True)]
     each = " · ".join(percent(used) for used in metrics["usage"])
     remedy = "revive codes more often (train.revive_every_epochs), a longer run, or fewer codes a level"
