@@ -1,1 +1,1 @@
-"""Searches a config's settings for distinct codes and a faithful reconstruction together."""
+"""Hyperparameter search over a config's settings, for distinct codes and high R^2 together."""

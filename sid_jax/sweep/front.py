@@ -1,4 +1,4 @@
-"""The front of a sweep, the trials that no other one beats, as a table and as a picture."""
+"""The Pareto front of a sweep, the trials that no other trial dominates, as a table and as a picture."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from sid_jax.messages import Messages
 from sid_jax.sweep.study import Trial
 from sid_jax.whole_file import whole_file
 
-# Past so many trials on the front, only every other one and so on has its number in the picture.
+# Most labels in the picture: with more trials on the front, only every n-th one is labeled with its number.
 _MOST_LABELS = 12
 _GREY, _RED, _BLACK = "#8b95a1", "#c2410c", "#1f2937"
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
-    """Returns settings in a few words, without their sections."""
+    """Formats settings as short text, without their sections."""
     short = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in settings.items()}
     return ", ".join(f"{name.rpartition('.')[2]}={value}" for name, value in short.items())
 
 
 def print_front(messages: Messages, trials: Sequence[Trial], front: Sequence[Trial], most: float, folder: Path) -> None:
-    """Prints the front, the best of all trials and the most distinct last, its settings, and the next command.
+    """Prints the trials of the front with their settings, the most distinct one last, and the next command.
 
-    `most` is the upper bound on the distinct rate, `folder` that of the trials' runs.
+    `most` is the upper bound on the distinct rate, `folder` the folder of the trials' runs.
     """
     ended = [trial for trial in trials if trial.state != "running"]
     failed = sum(trial.state == "failed" for trial in ended)
@@ -47,18 +47,18 @@ def print_front(messages: Messages, trials: Sequence[Trial], front: Sequence[Tri
 def plot_front(
     path: Path, trials: Sequence[Trial], front: Sequence[Trial], most: float, own: Mapping[str, Any] | None
 ) -> None:
-    """Draws all complete trials and the front, as of `print_front`, into a PNG file.
+    """Plots all complete trials and the front in a PNG file; the arguments are those of `print_front`.
 
-    The trial with the config's own settings is marked; `own` is None if they were not tried.
+    The trial with the config's own settings, `own`, is marked; None if they were not tried.
     """
-    # Without pyplot: no window, no state.
+    # Figure without pyplot, which has global state and may open a window.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, 5), dpi=150, layout="constrained")
     axes = figure.subplots()
     complete = [trial for trial in trials if trial.values]
     axes.scatter(*_columns(trial for trial in complete if trial not in front), color=_GREY, s=28, label="trials")
-    # Steps, because what lies between two trials has not been reached.
+    # Drawn as steps, because values between two trials have not been reached.
     x, y = _columns(front)
     axes.plot(x, y, drawstyle="steps-pre", color=_RED, linewidth=1.2, marker="o", markersize=6, label="the front")
     marked = _columns(trial for trial in complete if trial.settings == own)
@@ -66,7 +66,7 @@ def plot_front(
         axes.scatter(*marked, marker="s", s=90, facecolors="none", edgecolors=_BLACK, label="the config's own settings")
     every = -(-len(front) // _MOST_LABELS)
     for place, trial in enumerate(front):
-        # The ends are the best of either kind, and always have their number.
+        # Both ends, the best trials by either metric, are always labeled.
         if place % every == 0 or place == len(front) - 1:
             axes.annotate(str(trial.number), (x[place], y[place]), (5, 5), textcoords="offset points", color=_RED)
     all_x = _columns(complete)[0]

@@ -1,4 +1,4 @@
-"""A sweep from config to front: trial after trial, each a run of its own in the sweep's folder."""
+"""Runs a sweep from config to Pareto front: one trial after the other, each a training run in the sweep's folder."""
 
 from __future__ import annotations
 
@@ -25,35 +25,34 @@ from sid_jax.training.workdir import FREE_TO_CHANGE, alone_in
 from sid_jax.whole_file import write_json
 
 SWEEP_FILE, STUDY_FILE, PLOT_FILE, TRIALS_FOLDER = "sweep.json", "sweep.db", "front.png", "trials"
-# A trial whose process dies so often, as when it takes too much memory, is given up.
+# A trial whose process dies this often, for instance by lack of memory, is given up.
 _MOST_STARTS = 3
-# So many failures in a row are not the settings' fault.
+# This many failures in a row are not caused by the settings.
 _MOST_FAILURES = 3
 
 
 def sweep(
     config: ConfigDict, space: Space, workdir: Path, *, num_trials: int, messages: Messages | None = None
 ) -> list[Trial]:
-    """Searches a space for distinctness and R^2 together, and prints and plots what no trial beats.
+    """Searches a space for high distinct rate and R^2 together, and prints and plots the Pareto front.
 
-    Both are measured on the items that are trained on, all of them, at the checkpoint that an export would take; the
-    cold items of `data.cold_items` are not looked at. A sweep that was stopped or killed goes on: a trial that had
-    begun from its last checkpoint. A trial that fails is written down as failed. Checkpoints are kept of the front's
-    trials alone.
+    Both are evaluated on all items that are trained on, at the checkpoint that an export would take; the cold items of
+    `data.cold_items` are not used. A sweep that was stopped or killed resumes, an unfinished trial from its last
+    checkpoint. A trial that fails is recorded as failed. Only the checkpoints of trials on the front are kept.
 
     Args:
-      config: settings of all trials, but for those that are searched.
-      space: what is searched.
+      config: settings of all trials, except those that are searched.
+      space: the search space.
       workdir: the sweep's folder.
-      num_trials: how many trials there shall be, those of earlier calls and failed ones included.
+      num_trials: total number of trials, including those of earlier calls and failed ones.
       messages: where to print; standard output if None.
 
     Returns:
-      The front, the most distinct trial last; nothing if the sweep was stopped.
+      The front, the most distinct trial last; an empty list if the sweep was interrupted.
 
     Raises:
-      UserError: for a config, data or a folder that cannot be used; if Optuna or matplotlib is missing; if three trials
-        in a row fail, or none succeeds.
+      UserError: if the config, the data or the folder cannot be used, if Optuna or matplotlib is missing, if three
+        trials in a row fail, or if none succeeds.
     """
     messages = messages or Messages.to_console()
     _check_installed()
@@ -110,7 +109,7 @@ def trial_folder(workdir: Path, trial: Trial) -> Path:
 
 
 def _outcome(config: ConfigDict, trial: Trial, workdir: Path) -> dict[str, Any] | str | None:
-    """Returns the figures of a trial, or why it failed, or None if it was asked to stop."""
+    """Runs a trial; returns its metrics, or why it failed, or None if it was interrupted."""
     folder = trial_folder(workdir, trial)
     if not _may_start(workdir, trial):
         return f"its process died {_MOST_STARTS} times"
@@ -119,14 +118,14 @@ def _outcome(config: ConfigDict, trial: Trial, workdir: Path) -> dict[str, Any] 
         finished = train(changed, folder, messages=Messages.silent())
         if finished:
             return _figures(changed, folder)
-    except Exception as error:  # Whatever a setting leads to, memory that is not there included.
+    except Exception as error:  # A setting may cause any error, such as lack of memory.
         return reason(error)
     _may_start(workdir, trial, asked_to_stop=True)
     return None
 
 
 def _figures(config: ConfigDict, folder: Path) -> dict[str, Any]:
-    """Returns what was measured at the checkpoint that an export takes: the best one."""
+    """Returns the metrics at the best checkpoint, which an export takes."""
     metric, sign = config.train.best_metric, 1 if config.train.best_mode == "max" else -1
     return max(read_records(folder, "eval"), key=lambda row: sign * row[metric])
 
@@ -139,7 +138,7 @@ def _drop_checkpoints(workdir: Path, study: Study) -> None:
 
 
 def _claim(workdir: Path, config: ConfigDict, space: Space, fingerprint: str) -> None:
-    """Writes down what is swept, or compares it with what was."""
+    """Records the sweep's config, space and data, or compares them with the record."""
     path = workdir / SWEEP_FILE
     content = {"config": config.to_dict(), "space": describe(space), "data_fingerprint": fingerprint}
     try:
@@ -176,7 +175,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _may_start(workdir: Path, trial: Trial, *, asked_to_stop: bool = False) -> bool:
-    """Counts how often a trial was begun and not heard of again; returns whether it may be begun once more."""
+    """Counts starts of a trial that did not end; returns whether it may be started once more."""
     content = _read(workdir / SWEEP_FILE)
     starts = content["starts"].get(str(trial.number), 0)
     may = starts < _MOST_STARTS

@@ -1,4 +1,4 @@
-"""What a sweep searches: settings and the values that they may have, declared by a config file or round its own."""
+"""The search space of a sweep: settings and their candidate values, declared by a config file or derived from it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FUNCTION = "sweep_space"
 
 @dataclasses.dataclass(frozen=True)
 class Between:
-    """A number from `low` to `high`, both included: a whole one if both are. With `log`, factors are equally likely."""
+    """A number from `low` to `high`, inclusive; an integer if both are. With `log`, it is sampled log-uniformly."""
 
     low: float
     high: float
@@ -27,7 +27,7 @@ class Between:
 
 @dataclasses.dataclass(frozen=True)
 class OneOf:
-    """One of some values, of any type that a setting has."""
+    """One of several values, of any type that a setting may have."""
 
     values: tuple[Any, ...]
 
@@ -35,17 +35,17 @@ class OneOf:
         object.__setattr__(self, "values", values)
 
 
-# From a setting's name, "train.learning_rate", to its values.
+# Maps the name of a setting, such as "train.learning_rate", to its candidate values.
 Space = Mapping[str, Between | OneOf]
 
 
 def load_space(config_file: str, config: ConfigDict, given: Mapping[str, Any]) -> Space:
     """Returns the space that a config file declares in a function `sweep_space(config)`, or else `default_space`.
 
-    `config_file` may have an argument after a colon. What the command line names, `given`, is not searched.
+    `config_file` may have an argument after a colon. Settings in `given`, from the command line, are not searched.
 
     Raises:
-      UserError: if the file declares what is no space or no setting, or nothing is left to search.
+      UserError: if the declaration is no space or names an unknown setting, or if nothing is left to search.
     """
     path = Path(config_file.partition(":")[0])
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -70,7 +70,7 @@ def load_space(config_file: str, config: ConfigDict, given: Mapping[str, Any]) -
 
 
 def default_space(config: ConfigDict) -> Space:
-    """Returns values round a config's own, of the settings that decide how such a run goes: see docs/sweep.md."""
+    """Returns ranges around a config's own values, for the settings that matter most (see docs/sweep.md)."""
     model, train = config.model, config.train
     space: dict[str, Between | OneOf] = {
         "train.learning_rate": _around(train.learning_rate, 4),
@@ -85,7 +85,7 @@ def default_space(config: ConfigDict) -> Space:
         "train.settle_share": Between(0.1, 0.4),
     }
     if model.quantization_method == "gumbel_softmax":
-        # Not so high that a schedule which reaches the floor at the end would miss it, nor below the floor.
+        # Not below the minimum, and not so high that the schedule fails to reach the minimum at the end.
         low, high = max(model.min_temperature, model.temperature / 2), 2 * model.temperature
         space["model.temperature"] = Between(low, high, log=True)
         space["model.noise_scale"] = _around(model.noise_scale, 3)
@@ -93,7 +93,7 @@ def default_space(config: ConfigDict) -> Space:
 
 
 def _around(value: float, factor: float) -> Between:
-    """Returns what is up to so many times smaller or larger; round 1 where the value itself is 0."""
+    """Returns the range from `value / factor` to `value * factor`; around 1 if the value is 0."""
     middle = value or 1.0
     return Between(middle / factor, middle * factor, log=True)
 
@@ -102,7 +102,7 @@ def with_settings(config: ConfigDict, settings: Mapping[str, Any]) -> ConfigDict
     """Returns a copy of the config with these settings.
 
     Raises:
-      UserError: if a value is not of its setting's type.
+      UserError: if a value has not the type of its setting.
     """
     changed = config.copy_and_resolve_references()
     for name, value in settings.items():
@@ -114,13 +114,13 @@ def with_settings(config: ConfigDict, settings: Mapping[str, Any]) -> ConfigDict
 
 
 def own_settings(config: ConfigDict, space: Space) -> dict[str, Any] | None:
-    """Returns what the config itself has of a space; None if that lies outside it."""
+    """Returns the config's own values of the settings in a space; None if one lies outside the space."""
     own = {name: field_value(config, name) for name in space}
     return own if all(_holds(space[name], value) for name, value in own.items()) else None
 
 
 def describe(space: Space) -> dict[str, str]:
-    """Returns a space as text, equal if and only if the spaces are."""
+    """Converts a space to text, which is equal if and only if the spaces are."""
     return {name: repr(values) for name, values in space.items()}
 
 

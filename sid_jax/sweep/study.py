@@ -1,4 +1,4 @@
-"""Trials and what they came to, in an SQLite file that outlives the process: what is tried next follows from it."""
+"""Trials and their results, in an SQLite file that outlives the process and determines the next trial."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from sid_jax.sweep.space import OneOf, Space
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """A trial.
+    """A trial of a sweep.
 
     Attributes:
-      number: from 0.
-      settings: by name, those that are searched.
-      values: distinct_rate and r2; None if it has not ended, or failed.
+      number: number of the trial, from 0.
+      settings: values of the searched settings, by name.
+      values: distinct_rate and r2; None if the trial is running or failed.
       state: "running", "complete" or "failed".
     """
 
@@ -31,23 +31,23 @@ class Trial:
 
 
 class Study:
-    """The trials of one sweep, one after the other.
+    """The trials of one sweep, in sequence.
 
-    What is tried next is a function of the seed, the trial's number and the trials before it. So a sweep that was
-    stopped goes on as if it had not been.
+    The settings of the next trial are a function of the seed, its number and the trials before it. So a sweep that was
+    stopped continues exactly as if it had not been.
 
     Args:
-      path: the SQLite file; it is made if it is not there.
-      space: what is searched.
-      seed: of the sampler.
+      path: the SQLite file; created if it does not exist.
+      space: the search space.
+      seed: seed of the sampler.
       first: settings of the first trial, or None.
 
     Raises:
-      UserError: if the file is not one of a sweep.
+      UserError: if the file is not the file of a sweep.
     """
 
     def __init__(self, path: Path, space: Space, seed: int, first: Mapping[str, Any] | None):
-        # Here, because it is an extra, which the rest of the package does without.
+        # Imported here, because Optuna is an optional dependency.
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -63,13 +63,13 @@ class Study:
             if first is not None and not self._study.trials:
                 texts = {name: repr(value) for name, value in first.items() if isinstance(space[name], OneOf)}
                 self._study.enqueue_trial({**first, **texts})
-        except Exception as error:  # Whatever the layers of the database raise for a file that is none of theirs.
+        except Exception as error:  # The database layers raise errors of many kinds for a foreign file.
             raise UserError(
                 f"{path} cannot be used for a sweep ({type(error).__name__}: {reason(error)}): choose another --workdir"
             ) from error
 
     def next(self) -> Trial:
-        """Returns the trial that was begun and has not ended, if there is one, or else begins a new one."""
+        """Returns the running trial if there is one, or else starts a new one."""
         running = [trial for trial in self.trials() if trial.state == "running"]
         if running:
             return running[0]
@@ -79,15 +79,15 @@ class Study:
         return Trial(begun.number, self._settings(begun.params), None, "running")
 
     def complete(self, trial: Trial, distinct_rate: float, r2: float) -> None:
-        """Writes down what a trial came to."""
+        """Records the results of a trial."""
         self._study.tell(trial.number, (distinct_rate, r2))
 
     def fail(self, trial: Trial) -> None:
-        """Writes down that a trial came to nothing."""
+        """Records that a trial failed."""
         self._study.tell(trial.number, state=self._optuna.trial.TrialState.FAIL)
 
     def trials(self) -> list[Trial]:
-        """Returns all trials that were begun."""
+        """Returns all trials that were started."""
         states = self._optuna.trial.TrialState
         names = {states.RUNNING: "running", states.COMPLETE: "complete", states.FAIL: "failed"}
         return [
@@ -97,7 +97,7 @@ class Study:
         ]
 
     def front(self) -> list[Trial]:
-        """Returns the trials that no other one beats: as good in both figures, better in one. Distinct rate rises."""
+        """Returns the Pareto front, the trials that no other one dominates, by ascending distinct rate."""
         best = {each.number for each in self._study.best_trials}
         return sorted((each for each in self.trials() if each.number in best), key=lambda each: each.values or ())
 
