@@ -90,7 +90,9 @@ def read_parquet(files: Sequence[Path], id_column: str) -> tuple[list[int | str]
     table = pa.concat_tables(pq.ParquetFile(file).read([id_column, "semantic_id"]) for file in files)
     codes = table["semantic_id"].combine_chunks().flatten()
     # Neither `read_table` nor `to_numpy`, which import pandas where it is installed.
-    return table[id_column].to_pylist(), np.from_dlpack(codes).astype(np.int32).reshape(len(table), -1)
+    numbers = np.from_dlpack(codes).astype(np.int32)
+    # An append from which no item left writes a table without rows.
+    return table[id_column].to_pylist(), numbers.reshape(len(table), -1) if len(table) else numbers.reshape(0, 0)
 
 
 def _read_csv(path: Path) -> tuple[list[int | str], np.ndarray]:

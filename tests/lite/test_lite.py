@@ -81,6 +81,17 @@ def test_a_free_id_is_what_an_append_gives(fitted):
     assert moved > 3
 
 
+def test_versions_are_read_whether_items_left_or_not(fitted, tmp_path):
+    folder, new = fitted[1], np.random.default_rng(3).normal(size=(2, 12)).astype(np.float32)
+    one = load(folder).append(["new"], new[:1])
+    gone = one.table.item_ids[5]
+    left = one.table.semantic_id(gone)
+    assert lite.load(one.save(tmp_path / "v2")).table.semantic_id("new") == one.table.semantic_id("new")
+    again = one.append(["newer"], new[1:], remove=[gone])
+    read = lite.load(again.save(tmp_path / "v3"))
+    assert read.table.item_ids == again.table.item_ids.tolist() and read._taken[left] == 1
+
+
 def test_places_that_follow_come_once_each_and_round_again():
     every = list(itertools.product([2], range(3), range(4), range(2)))
     own = every.index((2, 1, 3, 0))
