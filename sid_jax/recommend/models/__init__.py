@@ -1,4 +1,4 @@
-"""The models that recommend, and the one that a config names."""
+"""The recommender models, and a function that builds the config's one."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from sid_jax.recommend.models.parallel import Parallel
 from sid_jax.recommend.models.scorer import Scorer
 from sid_jax.streams import stream_key
 
-# A catalog with more items is sampled, where the config says "auto".
+# With train.loss "auto", the loss of a larger catalog is over a sample of its items.
 _MOST_ITEMS_IN_FULL = 50_000
 
 
 def build_model(config: ConfigDict, candidates: Candidates) -> Any:
-    """Returns the config's model for a catalog, with parameters drawn from the seed.
+    """Builds the config's model for a catalog, with parameters drawn from the seed.
 
     Args:
-      config: as from `sid_jax.recommend.config`.
+      config: from `sid_jax.recommend.config`.
       candidates: the catalog.
     """
     model = config.model
@@ -60,7 +60,7 @@ def build_model(config: ConfigDict, candidates: Candidates) -> Any:
     if model.kind == "parallel":
         return Parallel(sizes, make_encoder(), temperature=model.code_temperature, dtype=dtype, rngs=rngs)
     if model.kind == "sasrec":
-        # The scorer that knows items by their number alone.
+        # The scorer with item embeddings alone.
         return _build_scorer(config, candidates, ("item",), make_encoder(), rngs)
     parts = scored_parts(config, candidates.content is not None)
     members = [_build_scorer(config, candidates, parts, make_encoder(), rngs) for _ in range(model.members)]
@@ -93,11 +93,11 @@ def _build_scorer(
 
 
 def scored_parts(config: ConfigDict, has_content: bool) -> tuple[str, ...]:
-    """Returns the parts of the scorer's item vectors: those of the config, without content where there is none."""
+    """Returns the parts of the scorer's item vectors: those of the config, without "content" if there is none."""
     return tuple(part for part in config.model.item_parts if has_content or part != "content")
 
 
 def num_negatives(config: ConfigDict, num_items: int) -> int:
-    """Returns how many items the scorer's loss samples; 0 if it is over all items."""
+    """Returns the number of items that the scorer's loss samples; 0 if it is over all items."""
     sampled = num_items > _MOST_ITEMS_IN_FULL if config.train.loss == "auto" else config.train.loss == "sampled"
     return min(config.train.num_negatives, num_items) if sampled else 0

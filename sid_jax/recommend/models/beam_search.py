@@ -1,4 +1,4 @@
-"""Beam search over Semantic IDs in one compiled call, held to the IDs that exist by the prefix trie of their table."""
+"""Beam search over Semantic IDs in one compiled call, constrained to existing IDs by the prefix trie of their table."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from sid_jax.recommend.models.layers import MASKED
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Generated:
-    """What a beam search found, the best first.
+    """Result of a beam search, the best first.
 
     Attributes:
       semantic_ids: `[B, M, L]` int32.
-      scores: `[B, M]` float32, log-probabilities of the IDs; -1e9 and below where there are fewer than M of them.
-      leaves: `[B, M]` int32, the ID's number in the trie; -1 where there is none, or the search had no trie.
+      scores: `[B, M]` float32, log-probabilities of the IDs; -1e9 and below where there are fewer than M IDs.
+      leaves: `[B, M]` int32, the ID's leaf in the trie; -1 where there is none, or the search was not constrained.
     """
 
     semantic_ids: jax.Array
@@ -39,18 +39,18 @@ def beam_search(
     *,
     constrained: bool = True,
 ) -> Generated:
-    """Generates the `num_beams` likeliest IDs after each history.
+    """Generates the M most likely IDs after each history.
 
-    Constrained, the candidates of a beam are the children of its prefix in the trie, a gather from CSR arrays, so that
-    no ID is ever generated that no item has. STATIC (2602.22647) masks all K logits by such arrays; here what does not
-    exist is no candidate to begin with, and the choice is among fewer.
+    In a constrained search the candidates of a beam are the children of its prefix in the trie, a gather from CSR
+    arrays, so that only existing IDs are generated. STATIC (2602.22647) masks all K logits with such arrays; here
+    codes without an item are no candidates, so that top-k has fewer scores to sort.
 
     Args:
-      model: what scores the codes.
-      histories: of B users.
-      catalog: of the IDs that may be generated.
+      model: the model that scores the codes.
+      histories: the histories of B users.
+      catalog: the catalog, whose trie holds the IDs that may be generated.
       num_beams: M.
-      constrained: False lets every code follow every other, as a search without a table does.
+      constrained: False allows every code after every prefix.
     """
     trie = catalog.trie
     shared, beams = model.begin(histories, catalog)
@@ -82,23 +82,23 @@ def beam_search(
 def generated_items(generated: Generated, trie: Trie, count: int) -> tuple[jax.Array, jax.Array]:
     """Returns the items under the generated IDs, the best first, and their scores.
 
-    Several items under one ID each take a place of their own, in the trie's order.
+    Items that share an ID follow each other in the trie's order.
 
     Returns:
-      `[B, count]` int32, -1 where there are no more; and `[B, count]` float32, the scores of their IDs.
+      Items `[B, count]` int32, -1 past the last one; and `[B, count]` float32, the scores of their IDs.
     """
     items, places = leaf_places(trie, generated.leaves, count)
     return items, jnp.take_along_axis(generated.scores, places, axis=1)
 
 
 def score_leaves(model: CodeModel, histories: HistoryBatch, catalog: Catalog, leaves_at_once: int) -> jax.Array:
-    """Returns the log-probability of each ID of the trie, `[B, n_L]` float32: the score that a beam search gives it.
+    """Returns the log-probability of every ID of the trie, `[B, n_L]` float32, equal to its score in a beam search.
 
     Args:
-      model: what scores the codes.
-      histories: of B users.
-      catalog: of the IDs.
-      leaves_at_once: IDs that are scored together, which bounds the memory; static.
+      model: the model that scores the codes.
+      histories: the histories of B users.
+      catalog: the catalog, whose trie holds the IDs.
+      leaves_at_once: number of IDs scored together, which bounds the memory; static.
     """
     trie = catalog.trie
     shared, start = model.begin(histories, catalog)

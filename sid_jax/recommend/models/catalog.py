@@ -1,4 +1,4 @@
-"""The catalog as models see it: each item's Semantic ID, and which codes may follow each prefix."""
+"""The catalog as input of models: each item's Semantic ID, and the codes that may follow each prefix."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from sid_jax.recommend.models.layers import MASKED
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Catalog:
-    """N items.
+    """A catalog of N items, as a pytree.
 
     Attributes:
       semantic_ids: `[N, L]` int32.
-      prefixes: `[N, L]` int32, the node of the trie that an item's first l codes lead to, for l from 0 to L - 1; 0 for
-        an item that is not in the trie.
-      trie: of the IDs that may be recommended, of all items or of some.
-      content: `[N, D]` float32 content vectors of length sqrt(D), 0 for an item that has none; None if no model asks
-        for them.
+      prefixes: `[N, L]` int32, the trie node of an item's first l codes, for l from 0 to L - 1; 0 for an item that is
+        not in the trie.
+      trie: the trie of the IDs that may be recommended, of all items or of some.
+      content: `[N, D]` float32 content vectors of length sqrt(D), 0 for an item without one; None if no model uses
+        them.
       cold: `[N]` float32, 1 for an item that the model has not trained on; None if there are none.
-      evidence: what is added to a model's scores of items; None if nothing is.
+      evidence: terms that are added to a model's scores of items; None if there are none.
     """
 
     semantic_ids: jax.Array
@@ -41,14 +41,15 @@ class Catalog:
 def build_catalog(
     semantic_ids: np.ndarray, trie: Trie, content: np.ndarray | None = None, cold: np.ndarray | None = None
 ) -> Catalog:
-    """Returns the catalog of `[N, L]` int32 Semantic IDs and the trie of all or some of them.
+    """Builds the catalog of Semantic IDs and the trie of all or some of them.
 
     Args:
-      semantic_ids, trie: of the catalog.
+      semantic_ids: `[N, L]` int32.
+      trie: the trie of the items that may be recommended.
       content: `[N, D]` float32 of length 1, NaN for an item without a vector.
-      cold: `[N]` bool.
+      cold: `[N]` bool, the items that the model has not trained on.
     """
-    # From each item's leaf up: a node's children are numbered one after the other.
+    # From each item's leaf upwards: the children of a node have consecutive numbers.
     node = np.repeat(np.arange(len(trie.first_item) - 1), np.diff(trie.first_item))
     prefixes = np.zeros(semantic_ids.shape, np.int32)
     for level in reversed(range(semantic_ids.shape[1])):
@@ -65,7 +66,7 @@ def build_catalog(
 
 
 def catalog_of(candidates: Candidates, trie: Trie) -> Catalog:
-    """Returns the candidates as models see them, of which those in the trie may be recommended."""
+    """Returns the catalog of candidates; items in the trie may be recommended."""
     catalog = build_catalog(candidates.table.semantic_ids, trie, candidates.content, candidates.cold)
     if candidates.blend is None:
         return catalog
@@ -74,26 +75,26 @@ def catalog_of(candidates: Candidates, trie: Trie) -> Catalog:
 
 
 def candidate_mask(catalog: Catalog) -> jax.Array:
-    """Returns `[N]` float32 to be added to scores: 0 for the items that may be recommended, `MASKED` for others."""
+    """Returns `[N]` float32 to add to scores: 0 for items that may be recommended, `MASKED` for all others."""
     return jnp.full(len(catalog.semantic_ids), MASKED).at[catalog.trie.items].set(0.0)
 
 
 def code_loss(logits: jax.Array, catalog: Catalog, items: jax.Array, level: int) -> jax.Array:
-    """Returns minus the log-probability of the items' codes of one level, among those that may follow their prefix.
+    """Returns the cross-entropy of the items' codes at one level, over the codes that may follow their prefix.
 
-    So the sum over levels is minus the log-probability of an item, over the items that there are: nothing is learned
-    of, or lost to, IDs that nobody has.
+    The sum over levels is minus the log-probability of an item's ID among existing IDs: no probability goes to IDs
+    without an item.
 
     Args:
       logits: `[..., K]`.
-      catalog: of the items.
+      catalog: the catalog of the items.
       items: `[...]` int32.
-      level: static.
+      level: the level of the codes; static.
 
     Returns:
       `[...]` float32.
     """
-    # The empty prefix is everybody's: one row of the mask for all.
+    # All items share the empty prefix: one row of the mask is enough.
     nodes = catalog.prefixes[items, level] if level else jnp.zeros((1,) * items.ndim, jnp.int32)
     allowed = allowed_codes(catalog.trie, level, nodes)
     logits = jnp.where(allowed, logits.astype(jnp.float32), MASKED)
@@ -101,7 +102,7 @@ def code_loss(logits: jax.Array, catalog: Catalog, items: jax.Array, level: int)
 
 
 def cross_entropy(logits: jax.Array, classes: jax.Array) -> jax.Array:
-    """Returns -log softmax(logits)[class] in float32, `[...]`, from logits `[..., K]` and classes `[...]`."""
+    """Returns the cross-entropy `-log softmax(logits)[class]`, `[...]` float32; logits `[..., K]`, classes `[...]`."""
     logits = logits.astype(jnp.float32)
     chosen = jnp.take_along_axis(logits, classes[..., None], axis=-1)[..., 0]
     return jax.nn.logsumexp(logits, axis=-1) - chosen

@@ -13,33 +13,34 @@ from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.models.catalog import Catalog
 from sid_jax.recommend.models.layers import add_last
 
-# A pytree whose leaves have the axes [B, M, ...]: what a model knows of M beams.
+# A model's state of M beams: a pytree whose leaves have the axes [B, M, ...].
 Beams = Any
 
 
 class CodeModel(Protocol):
-    """A model that scores the next code of an ID, given a history and the codes before it."""
+    """A generative model: scores the next code of an ID, given a history and the codes before it."""
 
     def loss(self, batch: Any, catalog: Catalog, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         """Returns the cross-entropy of each level's codes, summed over the targets, `[L]`, and the targets' weight.
 
         Args:
-          batch: of the examples that the model trains on.
-          catalog: whose items the batch names.
-          key: for dropout; None drops nothing.
+          batch: a batch of training examples, of the type that the model trains on.
+          catalog: the catalog of the batch's items.
+          key: PRNG key of dropout; None disables dropout.
         """
         ...
 
     def begin(self, histories: HistoryBatch, catalog: Catalog) -> tuple[Any, Beams]:
-        """Reads the histories, once.
+        """Encodes the histories, once per search.
 
         Returns:
-          What all beams of a user share, leading axis B, and what is known of one empty beam, leading axes `[B, 1]`.
+          The state that all beams of a user share, leading axis B, and the state of one empty beam, leading axes
+          `[B, 1]`.
         """
         ...
 
     def score(self, shared: Any, beams: Beams, level: int) -> tuple[jax.Array, Beams]:
-        """Returns the logits `[B, M, K]` float32 of the next code, and the beams with what was computed kept."""
+        """Returns the logits `[B, M, K]` float32 of the next code, and the beams with updated caches."""
         ...
 
     def extend(self, beams: Beams, level: int, parents: jax.Array, codes: jax.Array) -> Beams:
@@ -48,18 +49,18 @@ class CodeModel(Protocol):
 
 
 def choose_beams(beams: Beams, parents: jax.Array) -> Beams:
-    """Returns the beams `[B, M', ...]` that `parents` `[B, M']` names, from leaves `[B, M, ...]`."""
+    """Gathers the beams with the indices `parents` `[B, M']`, from leaves `[B, M, ...]` to `[B, M', ...]`."""
     return jax.tree.map(lambda leaf: jax.vmap(lambda row, chosen: row[chosen])(leaf, parents), beams)
 
 
 class CodeEmbedding(nnx.Module):
-    """The embeddings, and the logits that are their products with a hidden vector.
+    """Code embeddings of each level, also used as the output layer: logits are their products with hidden vectors.
 
     Args:
       sizes: K of each of the L levels.
       features: F.
-      dtype: of the embeddings that are looked up; the parameters are float32.
-      rngs: for the embeddings.
+      dtype: dtype of looked-up embeddings; the parameters are float32.
+      rngs: random numbers of the embeddings.
     """
 
     def __init__(self, sizes: Sequence[int], features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
@@ -71,13 +72,13 @@ class CodeEmbedding(nnx.Module):
         self.biases = nnx.List(nnx.Param(jnp.zeros(size)) for size in self.sizes)
 
     def code(self, level: int, codes: jax.Array) -> jax.Array:
-        """Returns `[..., F]` for codes `[...]` of one level."""
+        """Returns the embeddings `[..., F]` of codes `[...]` of one level."""
         return self.levels[level][...].astype(self.dtype)[codes]
 
     def codes(self, semantic_ids: jax.Array) -> jax.Array:
-        """Returns `[..., L, F]` for Semantic IDs `[..., L]`."""
+        """Returns the embeddings `[..., L, F]` of Semantic IDs `[..., L]`."""
         return jnp.stack([self.code(level, semantic_ids[..., level]) for level in range(len(self.sizes))], axis=-2)
 
     def logits(self, hidden: jax.Array, level: int) -> jax.Array:
-        """Returns `[..., K]` for `[..., F]`."""
+        """Returns the logits `[..., K]` of a level's codes for hidden vectors `[..., F]`."""
         return add_last(hidden @ self.levels[level][...].T.astype(hidden.dtype), self.biases[level][...])

@@ -1,4 +1,4 @@
-"""The decoder-only recommender: one position an item, then a small network that spells the next item's ID."""
+"""The decoder-only recommender: one position per item, and a small network that generates the next item's codes."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from sid_jax.recommend.models.layers import FeedForward, Linear, RMSNorm, add_la
 
 
 class Decoder(nnx.Module):
-    """Generates Semantic IDs from a causal transformer over items.
+    """Generates Semantic IDs with a causal transformer over items.
 
-    An item enters as the sum of its codes' embeddings, so that a history of W items takes W positions, not W L. What is
-    known after an item spells the next one's ID: at each level a feed-forward network sees it together with the codes
-    chosen so far, and its output is compared with the embeddings of the level's codes. So each position of a history is
-    trained on, and a beam costs a small network alone: the transformer never runs again while an ID is spelled.
+    An item's input is the sum of its codes' embeddings, so that a history of W items has W positions, not W L. The
+    hidden state after an item generates the next item's ID: at each level a feed-forward network gets it together with
+    the codes so far, and the products of its output with the embeddings of the level's codes are the logits. So every
+    position of a history is a training target, and a beam only costs the small network: the transformer does not run
+    again during generation.
 
-    The split of a transformer into one over items and a small one over an item's codes is that of RQ-Transformer (Lee
-    et al., 2203.01941, section 3.2), with a feed-forward network in the place of its depth transformer.
+    The split into a transformer over items and a small one over an item's codes is that of RQ-Transformer (Lee et al.,
+    2203.01941, section 3.2), with a feed-forward network instead of its depth transformer.
 
     Args:
       sizes: K of each of the L levels.
-      encoder: over items; its output is the width of everything here.
-      code_hidden: features inside the network that spells IDs.
+      encoder: transformer over items; its number of features is that of the whole model.
+      code_hidden: hidden features of the feed-forward network.
       dropout: share dropped of that network's output.
-      dtype: of activations; parameters, norms and logits are float32.
-      rngs: for the parameters.
+      dtype: dtype of activations; parameters, norms and logits are float32.
+      rngs: random numbers of the parameters.
     """
 
     def __init__(
@@ -60,9 +61,9 @@ class Decoder(nnx.Module):
         """Returns the cross-entropy of each level's codes, summed over the targets, `[L]`, and the targets' weight.
 
         Args:
-          batch: rows with several histories each, every position of which has a target.
-          catalog: whose items the batch names.
-          key: for dropout; None drops nothing.
+          batch: packed rows of histories, with a target at every position.
+          catalog: the catalog of the batch's items.
+          key: PRNG key of dropout; None disables dropout.
         """
         read = self._embed(catalog.semantic_ids[batch.inputs])
         codes = catalog.semantic_ids[batch.targets]
@@ -80,14 +81,14 @@ class Decoder(nnx.Module):
         loss_of_level: Callable[[jax.Array, int], jax.Array],
         key: jax.Array | None,
     ) -> tuple[jax.Array, jax.Array]:
-        """Returns what `loss` does, for items that enter in another way than by a look-up of their codes.
+        """Returns the same as `loss`, for given input embeddings, codes of the targets and loss of a level.
 
         Args:
           read: `[B, P, F]`, the embeddings of the batch's inputs.
-          batch: its segments and weights.
-          codes: `[B, P, L]` int32, the targets', by which their IDs are spelled.
-          loss_of_level: the loss `[B, P]` of logits `[B, P, K]` at a level.
-          key: for dropout; None drops nothing.
+          batch: provides segments and weights.
+          codes: `[B, P, L]` int32, the codes of the targets, which are inputs of the later levels (teacher forcing).
+          loss_of_level: returns the loss `[B, P]` of logits `[B, P, K]` at a level.
+          key: PRNG key of dropout; None disables dropout.
         """
         encoder_key, *speller_keys = split_key(key, 1 + len(self.embedding.sizes))
         known = self.encoder(read, batch.segments, encoder_key)
@@ -99,14 +100,14 @@ class Decoder(nnx.Module):
         return jnp.stack(losses), jnp.sum(batch.weights)
 
     def begin(self, histories: HistoryBatch, catalog: Catalog) -> tuple[jax.Array, Beams]:
-        """Returns what is known after each history, `[B, F]`, and a beam without codes: their embeddings' sum."""
+        """Returns the hidden state after each history, `[B, F]`, and an empty beam: a sum of no code embeddings."""
         segments = padded_segments(histories.lengths, histories.items.shape[1])
         read = self._embed(catalog.semantic_ids[histories.items])
         known = last_hidden(self.encoder(read, segments), histories.lengths)
         return known, jnp.zeros_like(known)[:, None]
 
     def score(self, shared: jax.Array, beams: Beams, level: int) -> tuple[jax.Array, Beams]:
-        """Returns the logits `[B, M, K]` of the next code, and the beams as they are."""
+        """Returns the logits `[B, M, K]` of the next code, and the unchanged beams."""
         output = self._spell(shared[:, None], beams, level, None)
         return self.embedding.logits(output, level).astype(jnp.float32), beams
 
@@ -115,12 +116,12 @@ class Decoder(nnx.Module):
         return choose_beams(beams, parents) + self.embedding.code(level, codes)
 
     def _embed(self, codes: jax.Array) -> jax.Array:
-        """Returns `[..., F]`, what an item with the codes `[..., L]` enters as."""
+        """Returns the input embedding `[..., F]` of items with the codes `[..., L]`."""
         return jnp.sum(self.embedding.codes(codes), axis=-2)
 
     def _spell(self, known: jax.Array, chosen: jax.Array, level: int, key: jax.Array | None) -> jax.Array:
-        """Returns what is compared with the codes of a level, from what is known and the sum of the codes chosen."""
+        """Returns a level's output vector, from the hidden state and the sum of the embeddings of the codes so far."""
         state = add_last(known, self.level[...][level])
-        if level:  # before the first level nothing is chosen
+        if level:  # At the first level there are no codes before.
             state = state + self.prefix(chosen)
         return self.out_norm(state + dropout(self.speller(self.norm(state)), self.dropout, key))

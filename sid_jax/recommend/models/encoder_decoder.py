@@ -19,24 +19,24 @@ KeysValues = tuple[jax.Array, jax.Array]
 
 
 class EncoderDecoder(nnx.Module):
-    """Reads a history code by code after a token for the user, and generates the next item's codes one after the other.
+    """Encodes a user token and the codes of a history, and generates the next item's codes autoregressively.
 
-    As in the paper, section 3.2 and 4: users share a limited number of tokens, the encoder sees W L codes, the decoder
-    attends to them and to the codes before; relative position biases and pre-norm blocks are T5's (Raffel et al.,
-    1910.10683). Biases tell each distance apart where T5 has buckets of them.
+    As in the paper, sections 3.2 and 4: users share a limited number of tokens, the encoder gets W L codes, and the
+    decoder attends to them and to the codes before. Relative position biases and pre-norm blocks are those of T5
+    (Raffel et al., 1910.10683), with one bias per distance instead of T5's buckets of distances.
 
     Args:
       sizes: K of each of the L levels.
       features: F.
-      num_layers: blocks of the encoder, and of the decoder.
-      num_heads: of each attention.
-      head_features: of each head.
-      hidden: features inside each feed-forward layer.
-      num_user_tokens: how many tokens users share.
-      window: most items of a history that are looked at.
+      num_layers: number of blocks of the encoder, and of the decoder.
+      num_heads: number of heads of each attention layer.
+      head_features: features of each head.
+      hidden: hidden features of each feed-forward layer.
+      num_user_tokens: number of tokens that users share.
+      window: maximum history length; older items are dropped.
       dropout: share dropped of embeddings and of each branch's output.
-      dtype: of activations.
-      rngs: for the parameters.
+      dtype: dtype of activations.
+      rngs: random numbers of the parameters.
     """
 
     def __init__(
@@ -74,9 +74,9 @@ class EncoderDecoder(nnx.Module):
         """Returns the cross-entropy of each level, summed over the targets, `[L]`, and the number of targets.
 
         Args:
-          batch: histories, each with the item that came next.
-          catalog: whose items the batch names.
-          key: for dropout; None drops nothing.
+          batch: histories, each with its next item as the target.
+          catalog: the catalog of the batch's items.
+          key: PRNG key of dropout; None disables dropout.
         """
         encoder_key, decoder_key = split_key(key, 2)
         memory = self._encode(HistoryBatch(batch.histories, batch.lengths, batch.users), catalog, encoder_key)
@@ -108,7 +108,7 @@ class EncoderDecoder(nnx.Module):
 
     def score(self, shared: Any, beams: Beams, level: int) -> tuple[jax.Array, Beams]:
         """Returns the logits `[B, M, K]` of the next code, and the beams with this step's keys and values cached."""
-        # One position a beam: [B, M, 1, F]; what is cached of the positions before it: [B, M, level, H, E].
+        # One position per beam: [B, M, 1, F]; the cache of the positions before it: [B, M, level, H, E].
         inputs, caches = beams
         hidden = inputs[:, :, None]
         bias = self.decoder_bias(jnp.array([level]), jnp.arange(level + 1))[None, None]
@@ -122,7 +122,7 @@ class EncoderDecoder(nnx.Module):
         return logits.astype(jnp.float32), (inputs, grown)
 
     def extend(self, beams: Beams, level: int, parents: jax.Array, codes: jax.Array) -> Beams:
-        """Returns beams whose next input is the code just chosen, each with its parent's cache."""
+        """Returns beams whose next input is the chosen code, each with its parent's cache."""
         _, caches = beams
         return self.embedding.code(level, codes), choose_beams(caches, parents)
 

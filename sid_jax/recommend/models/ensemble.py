@@ -1,4 +1,4 @@
-"""Several scorers, trained side by side, whose scores are averaged."""
+"""An ensemble of scorers, trained together, whose scores are averaged."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from sid_jax.recommend.models.scorer import Scorer
 
 
 class Ensemble(nnx.Module):
-    """A deep ensemble (Lakshminarayanan et al., 1612.01474) of scorers that differ in their first parameters.
+    """A deep ensemble (Lakshminarayanan et al., 1612.01474) of scorers that differ in their initial parameters.
 
-    An average of products is a product of longer vectors: all items are scored by one matrix product.
+    The average of the members' products is one product of concatenated vectors: one matrix product scores all items.
 
     Args:
       members: M scorers of F features each.
@@ -35,25 +35,25 @@ class Ensemble(nnx.Module):
         return _average([loss for loss, _ in losses]), losses[0][1]
 
     def item_vectors(self, catalog: Catalog) -> jax.Array:
-        """Returns the members' vectors of all items side by side, `[N, M * F]`."""
+        """Returns the members' vectors of all items, concatenated: `[N, M * F]`."""
         return jnp.concatenate([member.item_vectors(catalog) for member in self.members], axis=1)
 
     def read(self, histories: HistoryBatch, vectors: jax.Array) -> jax.Array:
-        """Returns what the members know after each history side by side, `[B, M * F]`, divided by M."""
+        """Returns the members' hidden states after each history, concatenated and divided by M: `[B, M * F]`."""
         known = [member.read(histories, own) for member, own in self._own(vectors)]
         return jnp.concatenate(known, axis=1) / len(self.members)
 
     def scores(self, known: jax.Array, vectors: jax.Array) -> jax.Array:
-        """Returns the averages of the members' scores, `[B, n]` float32, as of `Scorer`."""
+        """Returns the averages of the members' scores, `[B, n]` float32 (see `Scorer.scores`)."""
         return jnp.matmul(known, vectors.T, preferred_element_type=jnp.float32)
 
     def by_part(self, histories: HistoryBatch, catalog: Catalog, vectors: jax.Array) -> dict[str, jax.Array]:
-        """Returns the averages of the members' summands of all items' scores, as of `Scorer`."""
+        """Returns the averages of the members' score contributions by part (see `Scorer.by_part`)."""
         found = [member.by_part(histories, catalog, own) for member, own in self._own(vectors)]
         return {part: _average([each[part] for each in found]) for part in found[0]}
 
     def _own(self, vectors: jax.Array) -> list[tuple[Scorer, jax.Array]]:
-        """Returns the members and the vectors `[N, F]` of each."""
+        """Returns the members, each with its own vectors `[N, F]`."""
         return list(zip(self.members, jnp.split(vectors, len(self.members), axis=1), strict=True))
 
 

@@ -1,4 +1,4 @@
-"""The terms that are added to a model's scores of items: evidence that it need not have learned."""
+"""Terms that are added to a model's scores of items: item transitions, content similarity and popularity."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.config import TERMS
 from sid_jax.recommend.data.blend import Blend
 
-# How much less an item of the history counts than the one after it, and how many of the last ones count at all:
-# what goes before them weighs less than .65 ** 20. Chosen as the constants of `Blend`.
+# Decay of the weight per item back in the history for each term, and the number of last items used: older ones have
+# transition weights below .65 ** 20. Chosen as the constants of the blend were.
 _TRANSITIONS_DECAY, _CONTENT_DECAY, _LAST_ITEMS = 0.65, 0.8, 20
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """What terms of N items are computed from; None where a term is not there.
+    """Data of the terms of N items; None for a term that is not used.
 
     Attributes:
-      weights, followers, strengths: as of `Blend`.
-      profiles: `[N, d]` float32, projected content of length 1; 0 for an item that has none.
+      weights, followers, strengths: see `Blend`.
+      profiles: `[N, d]` float32, projected content of length 1; 0 for an item without content.
       log_popularity: `[N]` float32, log(1 + interactions in training).
     """
 
@@ -37,7 +37,7 @@ class Evidence:
 
     @classmethod
     def of(cls, blend: Blend, content: np.ndarray | None, popularity: np.ndarray) -> Evidence:
-        """Returns a blend's evidence for items with content vectors `[N, D]` and counts `[N]`."""
+        """Returns a blend's evidence for items with content vectors `[N, D]` and interaction counts `[N]`."""
         profiles = None
         if blend.projection is not None and content is not None:
             projected = np.nan_to_num(content) @ blend.projection
@@ -55,12 +55,12 @@ class Evidence:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Heard:
-    """What the last items of B histories say, by the terms that are there.
+    """Evidence from the last items of B histories; None for a term that is not used.
 
     Attributes:
-      followers: `[B, w * k]` int32 items that the last items speak for.
-      shares: `[B, w * k]` float32, each one's share of all that they say, times N.
-      profile: `[B, d]` float32, the direction of the sum of their content.
+      followers: `[B, w * k]` int32, the followers of the last items in the transition graph.
+      shares: `[B, w * k]` float32, the share of each in the total weight of the followers, times N.
+      profile: `[B, d]` float32, the weighted sum of the last items' content, of length 1.
     """
 
     followers: jax.Array | None
@@ -69,7 +69,7 @@ class Heard:
 
 
 def hear(histories: HistoryBatch, evidence: Evidence) -> Heard:
-    """Returns what the last items of histories say."""
+    """Computes the evidence from the last items of histories."""
     followers = shares = profile = None
     if evidence.followers is not None and evidence.strengths is not None:
         last, weights = _last_items(histories, _TRANSITIONS_DECAY)
@@ -89,9 +89,9 @@ def blended(scores: jax.Array, heard: Heard, evidence: Evidence, first: jax.Arra
     """Returns the weighted sum of the model's scores and the terms, `[B, n]` float32.
 
     Args:
-      scores: `[B, n]`, the model's, of the items from `first` on.
-      heard: of the histories.
-      evidence: of the catalog.
+      scores: `[B, n]`, the model's scores of the n items from `first` on.
+      heard: evidence from the histories.
+      evidence: evidence of the catalog.
       first: the first item.
     """
     weights = evidence.weights
@@ -103,14 +103,14 @@ def blended(scores: jax.Array, heard: Heard, evidence: Evidence, first: jax.Arra
 def terms(heard: Heard, evidence: Evidence, first: jax.Array | int, count: int) -> dict[str, jax.Array]:
     """Returns the terms by name, each `[B, n]` or `[1, n]` float32, of the n = `count` items from `first` on.
 
-    `transitions` is log(1 + N * share), of an item's share of all that the last items say; `content` the cosine between
-    the sum of the last items' content and the item's; `popularity` is `log_popularity`.
+    `transitions` is log(1 + N * share), with an item's share in the total weight of the followers; `content` is the
+    cosine between the history's profile and the item's content; `popularity` is `log_popularity`.
     """
     found: dict[str, jax.Array] = {}
     transitions, content, popularity = TERMS
     if heard.followers is not None and heard.shares is not None:
         rows = jnp.arange(len(heard.shares))[:, None]
-        # Those before are out of bounds too: a negative place would count from the end.
+        # Items before `first` must be out of bounds too: a negative index would count from the end.
         places = jnp.where(heard.followers >= first, heard.followers - first, count)
         sums = jnp.zeros((len(heard.shares), count)).at[rows, places].add(heard.shares, mode="drop")
         found[transitions] = jnp.log1p(sums)
@@ -122,7 +122,7 @@ def terms(heard: Heard, evidence: Evidence, first: jax.Array | int, count: int) 
 
 
 def _last_items(histories: HistoryBatch, decay: float) -> tuple[jax.Array, jax.Array]:
-    """Returns the last items of histories, the last one first, and their weights, 0 where there is none: `[B, w]`."""
+    """Returns the last items of histories, last one first, and their weights, 0 for missing items: `[B, w]` each."""
     width = min(_LAST_ITEMS, histories.items.shape[1])
     age = jnp.arange(width)[None]
     places = histories.lengths[:, None] - 1 - age

@@ -20,18 +20,18 @@ from sid_jax.recommend.models.layers import (
 
 
 class HistoryEncoder(nnx.Module):
-    """Pre-norm transformer blocks with a learned bias by distance, over rows that may hold several histories.
+    """A causal pre-norm transformer with a learned bias per distance, over rows that may hold several histories.
 
     Args:
-      features: F, of the item embeddings and of the output.
-      num_layers: blocks.
-      num_heads: of each attention.
-      hidden: features inside each feed-forward layer.
-      window: distances told apart.
+      features: F, features of the item embeddings and of the output.
+      num_layers: number of blocks.
+      num_heads: number of heads of each attention layer.
+      hidden: hidden features of each feed-forward layer.
+      window: number of distances with a bias of their own.
       dropout: share dropped of the embeddings and of each branch's output.
-      block: "prenorm"; or "ligr", whose branches are multiplied with a sigmoid of the residual stream before they are
-        added to it, and whose feed-forward layer is SwiGLU (LiGR, 2502.03417; eSASRec, 2508.06450).
-      rngs: for the kernels.
+      block: "prenorm"; or "ligr", whose branches are multiplied by a sigmoid gate of the residual stream before they
+        are added to it, and whose feed-forward layer is SwiGLU (LiGR, 2502.03417; eSASRec, 2508.06450).
+      rngs: random numbers of the kernels.
     """
 
     def __init__(
@@ -53,12 +53,13 @@ class HistoryEncoder(nnx.Module):
         self.dropout = dropout
 
     def __call__(self, embeddings: jax.Array, segments: jax.Array, key: jax.Array | None = None) -> jax.Array:
-        """Maps item embeddings to what is known after each item.
+        """Maps item embeddings to the hidden state after each item.
 
         Args:
           embeddings: `[B, W, F]`.
-          segments: `[B, W]` int32, equal for the items of one history; a position sees those before it and itself.
-          key: for dropout; None drops nothing.
+          segments: `[B, W]` int32, equal for the items of one history; a position attends to itself and the positions
+            of its history before it.
+          key: PRNG key of dropout; None disables dropout.
 
         Returns:
           `[B, W, F]`.
@@ -94,7 +95,7 @@ class _Block(nnx.Module):
         return hidden + self._gated(1, hidden, dropout(fed, self.dropout, feed_forward_key))
 
     def _gated(self, branch: int, hidden: jax.Array, output: jax.Array) -> jax.Array:
-        """Returns what the attention (0) or the feed-forward layer (1) adds to the residual stream."""
+        """Returns the output of the attention (0) or feed-forward (1) branch, to be added to the residual stream."""
         del branch, hidden
         return output
 
@@ -111,10 +112,10 @@ class _GatedBlock(_Block):
 
 
 def last_hidden(hidden: jax.Array, lengths: jax.Array) -> jax.Array:
-    """Returns what is known after the last item of each history, `[B, F]`, from `[B, W, F]` and lengths `[B]`."""
+    """Returns the hidden state after the last item of each history, `[B, F]`, from `[B, W, F]` and lengths `[B]`."""
     return jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], axis=1)[:, 0]
 
 
 def padded_segments(lengths: jax.Array, window: int) -> jax.Array:
-    """Returns `[B, window]` segments of rows with one left-aligned history each: 1 in it, 0 after it."""
+    """Returns segments `[B, window]` of rows with one left-aligned history each: 1 for its items, 0 for padding."""
     return (jnp.arange(window)[None] < lengths[:, None]).astype(jnp.int32)

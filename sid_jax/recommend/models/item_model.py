@@ -12,36 +12,36 @@ from sid_jax.recommend.models.catalog import Catalog
 
 @runtime_checkable
 class ItemModel(Protocol):
-    """A model that scores items. What generates IDs instead is a `CodeModel`."""
+    """A model that scores items. Models that generate IDs instead are `CodeModel`s."""
 
     def loss(self, batch: Any, catalog: Catalog, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         """Returns the loss of each of the model's outputs, summed over the targets, and the targets' weight.
 
         Args:
-          batch: of the examples that the model trains on.
-          catalog: whose items the batch names.
-          key: for dropout; None drops nothing.
+          batch: a batch of training examples, of the type that the model trains on.
+          catalog: the catalog of the batch's items.
+          key: PRNG key of dropout; None disables dropout.
         """
         ...
 
     def item_vectors(self, catalog: Catalog) -> Any:
-        """Returns what the model knows of the items, a pytree of arrays `[N, ...]`: computed once for many requests."""
+        """Returns the model's representation of the items, arrays `[N, ...]` computed once for many requests."""
         ...
 
     def read(self, histories: HistoryBatch, vectors: Any) -> Any:
-        """Returns what is known after each history, a pytree of arrays `[B, ...]`.
+        """Returns the hidden state after each history, a pytree of arrays `[B, ...]`.
 
         Args:
-          histories: B of them.
-          vectors: as `item_vectors` gives them.
+          histories: B histories.
+          vectors: the result of `item_vectors`.
         """
         ...
 
     def scores(self, known: Any, vectors: Any) -> jax.Array:
-        """Returns scores `[B, n]` float32; a softmax over all that may be recommended gives the items' probabilities.
+        """Returns scores `[B, n]` float32; a softmax over all items that may be recommended gives their probabilities.
 
         Args:
-          known: as `read` gives it.
-          vectors: of the n items to be scored, rows of what `item_vectors` gives.
+          known: the result of `read`.
+          vectors: rows of the result of `item_vectors`, of the n items to score.
         """
         ...

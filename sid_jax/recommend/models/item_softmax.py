@@ -1,4 +1,4 @@
-"""The cross-entropy over a catalog's items: over all of them in blocks, or over a sample."""
+"""Softmax cross-entropy over a catalog's items: over all items block by block, or over a sample of them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import functools
 import jax
 import jax.numpy as jnp
 
-# Logits of a block, in bytes: on a CPU what its cache holds, elsewhere enough to keep the device busy.
+# Size of a block's logits in bytes: on CPUs the size of the cache, elsewhere enough to keep the device busy.
 _BLOCK_BYTES = {"cpu": 16 << 20}
 _OTHER_BLOCK_BYTES = 1 << 30
-# exp(60) is far from the largest float32, and a target that is e^60 less likely than another item is wrong enough.
+# Logits are clipped at this much above the target's, so that exp cannot overflow float32; a target that is e^60 times
+# less likely than another item has a large loss in any case.
 _MOST_ABOVE_TARGET = 60.0
 
 
@@ -19,13 +20,13 @@ def full_cross_entropy(
 ) -> jax.Array:
     """Returns the weighted sum of the cross-entropies over all items, a float32 scalar.
 
-    The products are computed in the type of `hidden`, with float32 sums; the rest is float32.
+    The products are computed in the dtype of `hidden`, with float32 sums; the rest is float32.
 
     Args:
-      hidden: `[B, P, F]`, what is compared with the items.
+      hidden: `[B, P, F]`, hidden states, whose products with the items' vectors are the logits.
       items: `[N, F]`, the items' vectors.
       targets: `[B, P]` int32.
-      weights: `[B, P]` float32, 0 for a place without a target. No gradient reaches them.
+      weights: `[B, P]` float32, 0 for a position without a target; constant to gradients.
       smoothing: the share of a target's probability that is spread over all items (Szegedy et al., 1512.00567).
     """
     logits = _target_logits(hidden, items, targets)
@@ -49,15 +50,15 @@ def sampled_cross_entropy(
 ) -> jax.Array:
     """Returns the weighted sum of the cross-entropies over each target and the sampled items, a float32 scalar.
 
-    A sampled item's logit is lowered by the logarithm of how often it is expected in the sample, which makes the sum
-    over the sample an estimate of that over all items (Bengio and Senécal, 2008).
+    The logarithm of a sampled item's expected count in the sample is subtracted from its logit, so that the sum of
+    exponentials over the sample estimates the sum over all items (Bengio and Senécal, 2008).
 
     Args:
-      hidden: `[B, P, F]`, what is compared with the items.
+      hidden: `[B, P, F]`, hidden states, whose products with the items' vectors are the logits.
       positives: `[B, P, F]`, the targets' vectors.
       negatives: `[S, F]`, the sampled items' vectors.
-      same: `[B, P, S]` bool, where the sampled item is the target, which then counts once.
-      log_rates: `[S]` float32, the logarithms of the expected numbers.
+      same: `[B, P, S]` bool, whether the sampled item is the target, which must count only once.
+      log_rates: `[S]` float32, the logarithms of the expected counts.
       weights: `[B, P]` float32.
       smoothing: the share of a target's probability that is spread over the sampled items.
     """
@@ -75,16 +76,16 @@ def _target_logits(hidden: jax.Array, items: jax.Array, targets: jax.Array) -> j
 
 @jax.custom_vjp
 def _partition(hidden: jax.Array, items: jax.Array, weights: jax.Array, shift: jax.Array) -> jax.Array:
-    """Returns sum over the places of weight * logsumexp over the items of the logits.
+    """Returns the sum over positions of weight * logsumexp of the logits over all items.
 
-    The gradients with respect to `hidden` and `items` are computed together with the sum, block by block, since the
-    weights are known: each block's exponentials are used while they are in the cache, and never computed twice.
+    The gradients with respect to `hidden` and `items` are computed together with the sum, block by block, which is
+    possible because the weights are known. So each block's exponentials are used while in cache, and computed once.
 
     Args:
       hidden: `[B, P, F]`.
       items: `[N, F]`.
       weights: `[B, P]`.
-      shift: `[B, P]`, near the largest logit of each place, as the target's is once the model has learned something.
+      shift: `[B, P]`, subtracted before exp: a value near each position's largest logit, here the target's logit.
     """
     return _partition_forward(hidden, items, weights, shift)[0]
 
@@ -97,7 +98,7 @@ def _partition_forward(
     by_block = functools.partial(_blocks, width=width)
     table = items.astype(hidden.dtype)
     transposed = table.T
-    # The sum of the exponentials is one more column of the product with the items.
+    # A column of ones makes the sum of the exponentials one more column of the product with the items.
     with_ones = jnp.concatenate([table, jnp.ones((len(table), 1), table.dtype)], axis=1)
 
     def add_block(
@@ -132,13 +133,13 @@ _partition.defvjp(_partition_forward, _partition_backward)
 
 
 def _block_width(rows: int, places: int, num_items: int) -> int:
-    """Returns how many places of every row are in a block: a divisor of all of them."""
+    """Returns the number of positions of every row in a block, a divisor of the number of positions."""
     budget = _BLOCK_BYTES.get(jax.default_backend(), _OTHER_BLOCK_BYTES)
     most = max(1, budget // (4 * rows * num_items))
     return max(width for width in range(1, places + 1) if places % width == 0 and width <= most)
 
 
 def _blocks(values: jax.Array, width: int) -> jax.Array:
-    """Returns `[P / width, B, width, ...]` from `[B, P, ...]`: the rows stay whole, as devices share them."""
+    """Reshapes `[B, P, ...]` to `[P / width, B, width, ...]`: blocks span all rows, which are sharded over devices."""
     rows, places = values.shape[:2]
     return jnp.moveaxis(values.reshape(rows, places // width, width, *values.shape[2:]), 1, 0)

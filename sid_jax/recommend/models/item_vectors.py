@@ -1,4 +1,4 @@
-"""An item's vector in a recommender: the sum of its own embedding, those of its codes, and a map of its content."""
+"""Item vectors of a recommender: sums of item embeddings, code embeddings, and a map of content vectors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sid_jax.recommend.models.catalog import Catalog
 from sid_jax.recommend.models.layers import Linear, dropout, gelu, split_key
 
 PARTS = ("item", "codes", "content")
-# Standard deviations at the start: logits are then small, and content, which all items have, is heard first.
+# Initial standard deviations: logits start small, and content, which all items have, dominates at first.
 _EMBEDDING_SCALE, _CONTENT_SCALE = 0.02, 0.04
 # Knuth's multiplicative hash.
 _HASH = 2654435761
@@ -23,19 +23,19 @@ _HASH = 2654435761
 class ItemVectors(nnx.Module):
     """Vectors of the items of a catalog, used for the items of a history and for the items that are scored.
 
-    Codes enter as in Singh et al. (2306.08121): each code has an embedding, and so has each pair of first two codes.
+    Codes are embedded as in Singh et al. (2306.08121): one embedding per code, and one per pair of first two codes.
 
     Args:
-      parts: which of `PARTS` there are.
-      num_items: N, items with an embedding of their own.
+      parts: the parts of the sum, out of `PARTS`.
+      num_items: N, number of items with an item embedding.
       sizes: K of each of the L levels.
       features: F.
-      content_features: D of the content vectors; 0 where there are none.
+      content_features: D of the content vectors; 0 if there are none.
       content_hidden: features of the hidden layer on the content; 0 maps it linearly.
-      num_pairs: rows that the pairs of first two codes share, by a hash; 0 has no pairs.
-      item_dropout: share of the items whose own embedding is left out in a training step: new items have none.
+      num_pairs: number of embeddings that pairs of first two codes share by a hash; 0 disables pairs.
+      item_dropout: share of items whose item embedding is dropped in a training step, since new items have none.
       dropout: share dropped of the content's hidden layer.
-      rngs: for the parameters.
+      rngs: random numbers of the parameters.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class ItemVectors(nnx.Module):
             self.embedding = embeddings(num_items)
         if "codes" in parts:
             self.codes = nnx.List(embeddings(size) for size in sizes)
-            # No more rows than there are pairs.
+            # At most one row per pair.
             rows = min(num_pairs, sizes[0] * sizes[1]) if len(sizes) > 1 else 0
             self.pairs = embeddings(rows) if rows else None
         if "content" in parts:
@@ -70,19 +70,19 @@ class ItemVectors(nnx.Module):
             self.content = Linear(inner, features, bias=False, gain=_CONTENT_SCALE, rngs=rngs)
 
     def __call__(self, catalog: Catalog, rows: jax.Array | None = None, key: jax.Array | None = None) -> jax.Array:
-        """Returns the vectors `[n, F]` float32 of the items `rows`, `[n]` int32, or of all items if that is None.
+        """Returns the vectors `[n, F]` float32 of items.
 
         Args:
-          catalog: of the items.
-          rows: which items.
-          key: for dropout; None drops nothing.
+          catalog: the catalog of the items.
+          rows: `[n]` int32, rows of the items; None for all items.
+          key: PRNG key of dropout; None disables dropout.
         """
         return functools.reduce(jnp.add, self.by_part(catalog, rows, key).values())
 
     def by_part(
         self, catalog: Catalog, rows: jax.Array | None = None, key: jax.Array | None = None
     ) -> dict[str, jax.Array]:
-        """Returns the summands of `__call__` by the name of the part."""
+        """Returns the summands of `__call__`, by the name of the part."""
         item_key, content_key = split_key(key, 2)
         ways = {
             "item": lambda: self._own(catalog, rows, item_key),
@@ -95,7 +95,7 @@ class ItemVectors(nnx.Module):
         embedding = self.embedding[...]
         number = len(catalog.semantic_ids) if rows is None else len(rows)
         if rows is not None or number != len(embedding):
-            # Items of a newer table follow those that have an embedding.
+            # Items added by a newer ID table come last and have no item embedding: they get 0.
             places = jnp.arange(number) if rows is None else rows
             embedding = embedding.at[places].get(mode="fill", fill_value=0.0)
         there = jnp.ones((number, 1)) if catalog.cold is None else 1.0 - _chosen(catalog.cold, rows)[:, None]

@@ -1,4 +1,4 @@
-"""What the recommenders are built of: linear maps, norms, attention, dropout."""
+"""Layers of the recommenders: linear maps, norms, attention, dropout."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from flax import nnx
 
 from sid_jax.models.mlp import matmul
 
-# Low enough that its exponential is 0, and finite, so that a row with nothing to attend to has no NaN.
+# Low enough that its exponential is 0, and finite, so that a fully masked row does not become NaN.
 MASKED = -1e9
 
 
 class Linear(nnx.Module):
-    """A linear map; its parameters are float32, the product has the type of its input.
+    """A linear layer with float32 parameters; the product has the dtype of its input.
 
     Args:
       fan_in: features of the input.
       fan_out: features of the output.
-      bias: whether it adds one.
-      gain: factor on the kernel's standard deviation, 1 / sqrt(fan_in).
-      rngs: for the kernel.
+      bias: whether to add a bias.
+      gain: factor on the kernel's initial standard deviation, 1 / sqrt(fan_in).
+      rngs: random numbers of the kernel.
     """
 
     def __init__(self, fan_in: int, fan_out: int, *, bias: bool = True, gain: float = 1.0, rngs: nnx.Rngs):
@@ -34,29 +34,29 @@ class Linear(nnx.Module):
 
 
 class RMSNorm(nnx.Module):
-    """Divides by the root mean square of the features, in float32 (Zhang and Sennrich, 1910.07467).
+    """RMSNorm: divides by the root mean square of the features, in float32 (Zhang and Sennrich, 1910.07467).
 
     Args:
-      features: of the input.
+      features: F, features of the input.
     """
 
     def __init__(self, features: int):
         self.scale = nnx.Param(jnp.ones(features))
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Maps `[..., F]` to the same shape and type."""
+        """Maps `[..., F]` to the same shape and dtype."""
         wide = inputs.astype(jnp.float32)
         normed = wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + 1e-6)
         return (normed * jnp.expand_dims(self.scale[...], tuple(range(inputs.ndim - 1)))).astype(inputs.dtype)
 
 
 class FeedForward(nnx.Module):
-    """Two linear maps with an activation between them.
+    """Two linear layers with GELU between them.
 
     Args:
-      features: of input and output.
-      hidden: between the two.
-      rngs: for the kernels.
+      features: features of input and output.
+      hidden: hidden features.
+      rngs: random numbers of the kernels.
     """
 
     def __init__(self, features: int, hidden: int, *, rngs: nnx.Rngs):
@@ -69,9 +69,9 @@ class FeedForward(nnx.Module):
 
 
 class GatedFeedForward(nnx.Module):
-    """SwiGLU: two linear maps, one through SiLU, whose product is mapped back (Shazeer, 2002.05202).
+    """SwiGLU: the product of two linear maps, one of them through SiLU, is mapped back (Shazeer, 2002.05202).
 
-    Arguments are those of `FeedForward`.
+    The arguments are those of `FeedForward`.
     """
 
     def __init__(self, features: int, hidden: int, *, rngs: nnx.Rngs):
@@ -89,13 +89,13 @@ _RESIDUAL_GAIN = 0.3
 
 
 class Attention(nnx.Module):
-    """Multi-head attention; where its queries and keys come from is the caller's business.
+    """Multi-head attention; the caller computes queries, keys and values from their sources.
 
     Args:
-      features: of queries' and keys' sources, and of the output.
+      features: features of the sources and of the output.
       num_heads: H.
-      head_features: of each head; features / num_heads if None.
-      rngs: for the kernels.
+      head_features: E, features of each head; features / num_heads if None.
+      rngs: random numbers of the kernels.
     """
 
     def __init__(self, features: int, num_heads: int, head_features: int | None = None, *, rngs: nnx.Rngs):
@@ -107,7 +107,7 @@ class Attention(nnx.Module):
         self.out = Linear(inner, features, bias=False, gain=_RESIDUAL_GAIN, rngs=rngs)
 
     def queries_keys_values(self, source: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        """Returns the queries `[..., T, H, E]`, and keys and values, of one source, in one product."""
+        """Returns queries `[..., T, H, E]`, and keys and values, of the same source, with one matrix product."""
         kernel = jnp.concatenate([self.query.kernel[...], self.key_value.kernel[...]], axis=1)
         queries, keys, values = self._by_head(matmul(source, kernel.astype(source.dtype)), 3)
         return queries, (keys, values)
@@ -129,15 +129,15 @@ class Attention(nnx.Module):
         """Attends from queries `[..., T, H, E]` to keys and values `[..., S, H, E]`; returns `[..., T, F]`.
 
         Args:
-          queries: as `queries` returns them.
-          keys_values: as `keys_values` returns them; leading axes as those of the queries, or 1.
-          bias: `[..., H, T, S]` float32, added to the logits, leading axes of 1 where it is the same for all; `MASKED`
-            where there is nothing to see.
+          queries: the result of `queries`.
+          keys_values: the result of `keys_values`; leading axes equal those of the queries, or are 1.
+          bias: `[..., H, T, S]` float32, added to the logits; leading axes may be 1; `MASKED` where a query must not
+            attend to a key.
         """
         keys, values = keys_values
         queries = queries * self.head_features**-0.5
         logits = jnp.einsum("...thd,...shd->...hts", queries, keys, preferred_element_type=jnp.float32) + bias
-        # The softmax's division comes after the sum over the values, which has fewer numbers than there are logits.
+        # The softmax's division is applied to the sum over values, which has fewer elements than the logits.
         top = jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
         weights = jnp.exp(logits - top)
         total = jnp.swapaxes(jnp.sum(weights, axis=-1), -1, -2)[..., None]
@@ -147,12 +147,12 @@ class Attention(nnx.Module):
 
 
 class DistanceBias(nnx.Module):
-    """A learned bias on attention logits for each head and distance, the same for all beyond the last one.
+    """A learned bias on attention logits for each head and distance.
 
     Args:
       num_heads: H.
-      num_distances: how many are told apart, 0 to num_distances - 1.
-      both_ways: whether keys may come after the query, as in an encoder; their distances are learned apart.
+      num_distances: number of distances with a bias of their own; larger distances share the last one.
+      both_ways: whether keys may come after the query, as in an encoder; their distances have separate biases.
     """
 
     def __init__(self, num_heads: int, num_distances: int, *, both_ways: bool = False):
@@ -171,15 +171,15 @@ class DistanceBias(nnx.Module):
 
 @jax.custom_vjp
 def gelu(values: jax.Array) -> jax.Array:
-    """Hendrycks and Gimpel's activation (1606.08415), by its tanh form.
+    """The GELU activation in its tanh form (Hendrycks and Gimpel, 1606.08415).
 
-    Its gradient works from the inputs again: a second tanh takes less time than keeping the first.
+    Its gradient recomputes tanh from the inputs, which takes less time than storing the first one.
     """
     return nnx.gelu(values)
 
 
 def _gelu_backward(values: jax.Array, grads: jax.Array) -> tuple[jax.Array, ...]:
-    # Behind a barrier, so that XLA does not keep the first tanh after all.
+    # The barrier prevents XLA from storing the first tanh.
     return jax.vjp(nnx.gelu, jax.lax.optimization_barrier(values))[1](grads)
 
 
@@ -187,17 +187,17 @@ gelu.defvjp(lambda values: (nnx.gelu(values), values), _gelu_backward)
 
 
 def add_last(values: jax.Array, vector: jax.Array) -> jax.Array:
-    """Adds a vector `[F]` to each of `[..., F]`, in the type of the values."""
+    """Adds a vector `[F]` to each of `[..., F]`, in the dtype of the values."""
     return values + jnp.expand_dims(vector.astype(values.dtype), tuple(range(values.ndim - 1)))
 
 
 def split_key(key: jax.Array | None, count: int) -> list[jax.Array | None]:
-    """Returns so many keys, or as often None, which stands for no dropout."""
+    """Splits a key into `count` keys; None, for no dropout, gives a list of None."""
     return [None] * count if key is None else list(jax.random.split(key, count))
 
 
 def dropout(values: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """Sets a share of the values to 0 and scales up the rest; without a key, or at rate 0, nothing happens."""
+    """Sets a share of the values to 0 and scales up the rest; does nothing without a key or at rate 0."""
     if key is None or rate == 0.0:
         return values
     kept = _random_bits(key, values.shape) >= jnp.uint32(round(rate * 2**32))
@@ -205,10 +205,10 @@ def dropout(values: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
 
 
 def _random_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Returns uint32 bits as a hash (MurmurHash3's finalizer) of each place and the key.
+    """Returns uint32 random bits: a hash (MurmurHash3's finalizer) of each position and the key.
 
-    It needs a tenth of the time of jax.random's generators, which on a CPU would be a fifth of a training step, and is
-    the same however the array is shared out over devices.
+    This takes a tenth of the time of jax.random's generators, which on a CPU would take a fifth of a training step. The
+    bits do not depend on the sharding over devices.
     """
     seed = jax.random.key_data(key)
     place = jnp.zeros(shape, jnp.uint32)

@@ -1,4 +1,4 @@
-"""The parallel recommender: every code of the next item's ID predicted at once, and all items scored exactly."""
+"""The parallel recommender: predicts all codes of the next item's ID at once, and scores all items exactly."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from sid_jax.recommend.models.history_encoder import HistoryEncoder, last_hidden
 class Parallel(nnx.Module):
     """Predicts all codes of an ID independently of each other, from a causal transformer over items.
 
-    After Hou et al., RPG, 2506.05781. An item enters as the sum of its codes' embeddings. What is known after an item
-    goes through a head for each level, and the cosines of its output with the embeddings of the level's codes are the
-    logits of that code. The score of an item is the sum of its codes' log-probabilities (section 3.2 there). All items
-    are scored, which takes a sum of L numbers for each: no graph is needed to leave some out, and no beam search.
+    After Hou et al., RPG, 2506.05781. An item's input is the sum of its codes' embeddings. The hidden state after an
+    item goes through one head per level; the logits of a level's codes are the cosines of the head's output with their
+    embeddings, divided by the temperature. The score of an item is the sum of its codes' log-probabilities (section 3.2
+    there). All items are scored, at the cost of a sum of L numbers each, so that neither the paper's graph of items nor
+    a beam search is needed.
 
     Args:
       sizes: K of each of the L levels.
-      encoder: over items; its output is the width of everything here.
-      temperature: of the cosines.
-      dtype: of activations; parameters and logits are float32.
-      rngs: for the parameters.
+      encoder: transformer over items; its number of features is that of the whole model.
+      temperature: temperature of the cosines.
+      dtype: dtype of activations; parameters and logits are float32.
+      rngs: random numbers of the parameters.
     """
 
     def __init__(
@@ -45,13 +46,13 @@ class Parallel(nnx.Module):
             nnx.Param(features**-0.5 * jax.random.normal(rngs.params(), (size, features))) for size in sizes
         )
         self.encoder = encoder
-        # The heads start as the identity: what is known is compared with the codes of every level.
+        # Heads are residual and start as the identity.
         self.heads = nnx.Param(jnp.zeros((len(sizes), features, features)))
         self.temperature = temperature
         self.dtype = dtype
 
     def loss(self, batch: PackedRows, catalog: Catalog, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        """Returns the codes' mean cross-entropy over the levels, summed over the targets, `[1]`, and their weight."""
+        """Returns the mean cross-entropy over levels, summed over the targets, `[1]`, and the targets' weight."""
         known = self.encoder(self._embed(catalog.semantic_ids[batch.inputs]), batch.segments, key)
         wanted = catalog.semantic_ids[batch.targets]
         losses = [
@@ -61,7 +62,7 @@ class Parallel(nnx.Module):
         return jnp.mean(jnp.stack(losses))[None], jnp.sum(batch.weights)
 
     def item_vectors(self, catalog: Catalog) -> tuple[jax.Array, jax.Array]:
-        """Returns the sums of the codes' embeddings `[N, F]`, which items are read as, and the codes `[N, L]`."""
+        """Returns the items' input embeddings `[N, F]`, sums of code embeddings, and their codes `[N, L]`."""
         return self._embed(catalog.semantic_ids), catalog.semantic_ids
 
     def read(self, histories: HistoryBatch, vectors: tuple[jax.Array, jax.Array]) -> list[jax.Array]:
@@ -75,7 +76,7 @@ class Parallel(nnx.Module):
         codes = vectors[1]
         total = jnp.zeros((len(codes), len(known[0])), jnp.float32)
         for level, chances in enumerate(known):
-            # An item's row of B numbers is added at once; `[B, n, L]` is never there.
+            # Added level by level, so that `[B, n, L]` is never materialized.
             total = total + chances.T[codes[:, level]]
         return total.T
 

@@ -1,4 +1,4 @@
-"""A causal transformer that scores all items by their Semantic IDs, content and embeddings, or as SASRec does."""
+"""The scorer: a causal transformer that scores all items by Semantic IDs, content and item embeddings, or as SASRec."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from sid_jax.recommend.models.layers import split_key
 
 
 class Scorer(nnx.Module):
-    """A transformer over item vectors that are also its output layer (Kang and McAuley, 1808.09781).
+    """A transformer over item vectors, which are also its output layer (SASRec, Kang and McAuley, 1808.09781).
 
-    It is trained with the cross-entropy over the whole catalog in the place of the paper's one negative an item,
-    which makes it far stronger (Klenitskiy and Vasilev, 2309.07602), or over a sample of the catalog.
+    It is trained with the cross-entropy over the whole catalog, or a sample of it, instead of the paper's one negative
+    per item. This makes it much stronger (Klenitskiy and Vasilev, 2309.07602).
 
     Args:
       items: the item vectors.
-      encoder: over items.
-      num_negatives: S, items sampled for each step; 0 takes all items.
-      label_smoothing: share of a target's probability that is spread over all items; over the sample if there is one.
-      dtype: of activations.
+      encoder: transformer over items.
+      num_negatives: S, number of items sampled per step; 0 takes all items.
+      label_smoothing: share of a target's probability that is spread over all items, or over the sample.
+      dtype: dtype of activations.
     """
 
     def __init__(
@@ -46,28 +46,28 @@ class Scorer(nnx.Module):
         """Returns the cross-entropy over items, summed over the targets, `[1]`, and the targets' weight.
 
         Args:
-          batch: rows with several histories each, every position of which has a target.
-          catalog: whose items the batch names.
-          key: for dropout and the sample; None drops nothing and samples by a fixed key.
+          batch: packed rows of histories, with a target at every position.
+          catalog: the catalog of the batch's items.
+          key: PRNG key of dropout and the sample; None disables dropout and samples with a fixed key.
         """
         loss = self._sampled_loss if self.num_negatives else self._full_loss
         return loss(batch, catalog, key)[None], jnp.sum(batch.weights)
 
     def item_vectors(self, catalog: Catalog) -> jax.Array:
-        """Returns the vectors `[N, F]` of all items: they are computed once for many requests."""
+        """Returns the vectors `[N, F]` of all items, computed once for many requests."""
         return self.items(catalog).astype(self.dtype)
 
     def read(self, histories: HistoryBatch, vectors: jax.Array) -> jax.Array:
-        """Returns what is known after each history, `[B, F]`; an item's score is its product with the item's vector."""
+        """Returns the hidden state after each history, `[B, F]`; its products with item vectors are the scores."""
         segments = padded_segments(histories.lengths, histories.items.shape[1])
         return last_hidden(self.encoder(vectors[histories.items], segments), histories.lengths)
 
     def scores(self, known: jax.Array, vectors: jax.Array) -> jax.Array:
-        """Returns the scores `[B, n]` float32 of the items that have these vectors `[n, F]`."""
+        """Returns the scores `[B, n]` float32 of the items with these vectors `[n, F]`."""
         return jnp.matmul(known, vectors.T, preferred_element_type=jnp.float32)
 
     def by_part(self, histories: HistoryBatch, catalog: Catalog, vectors: jax.Array) -> dict[str, jax.Array]:
-        """Returns what each part of all items' vectors adds to their scores, `[B, N]` float32, by the part's name."""
+        """Returns the contribution of each part of the item vectors to all scores, `[B, N]` float32, by part name."""
         known = self.read(histories, vectors).astype(jnp.float32)
         return {part: known @ own.T for part, own in self.items.by_part(catalog).items()}
 
@@ -77,7 +77,7 @@ class Scorer(nnx.Module):
         hidden = self.encoder(vectors.astype(self.dtype)[batch.inputs], batch.segments, encoder_key)
         targets = batch.targets
         if catalog.cold is not None:
-            # Nothing is learned against items that are yet to come.
+            # Cold items are excluded from the softmax, so that training does not lower their scores.
             known = catalog.trie.items
             targets = jnp.zeros(len(vectors), jnp.int32).at[known].set(jnp.arange(len(known), dtype=jnp.int32))[targets]
             vectors = vectors[known]
