@@ -9,19 +9,26 @@ from typing import Any
 from sid_jax.formats.content import Content, write_plain_json
 from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
 
+_FIELDS = ("title", "description", "brand", "categories")
 
-def write_lcrec(folder: Path, content: Content) -> None:
-    """Writes tokens, texts and whole histories by number; LC-Rec itself leaves out each user's last two items."""
+
+def write_lcrec(folder: Path, content: Content, **texts: list[str]) -> None:
+    """Writes tokens, texts and whole histories by number; LC-Rec itself leaves out each user's last two items.
+
+    Args:
+      folder: to be filled.
+      content: of the files.
+      **texts: each item's text of a field, instead of the content's.
+    """
     content.write_numbers(folder)
     write_plain_json(folder / f"{content.name}.index.json", numbered(content.tokens(DEFAULT_PATTERN)))
-    fields = ("title", "description", "brand", "categories")
-    texts = zip(*map(content.texts, fields), strict=True)
-    items = {str(number): dict(zip(fields, each, strict=True)) for number, each in enumerate(texts)}
+    rows = zip(*(texts.get(field) or content.texts(field) for field in _FIELDS), strict=True)
+    items = numbered([dict(zip(_FIELDS, row, strict=True)) for row in rows])
     write_plain_json(folder / f"{content.name}.item.json", items)
     if content.histories is not None:
         write_plain_json(folder / f"{content.name}.inter.json", numbered(content.sequences))
 
 
-def numbered(rows: Sequence[list[Any]]) -> dict[str, list[Any]]:
+def numbered(rows: Sequence[Any]) -> dict[str, Any]:
     """Returns rows by their numbers as text."""
     return {str(number): row for number, row in enumerate(rows)}

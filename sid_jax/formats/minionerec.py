@@ -18,10 +18,10 @@ _COLUMNS = (
 
 def write_minionerec(folder: Path, content: Content) -> None:
     """Writes what its `convert_dataset.py` reads, and what that writes, in the folders that it writes to."""
-    write_lcrec(folder, content)
-    sids = ["".join(tokens) for tokens in content.tokens(DEFAULT_PATTERN)]
     # What its own script writes for a title that is missing; pandas would read an empty one as a number.
     titles = [one_line(title) or f"Item_{number}" for number, title in enumerate(content.texts("title"))]
+    write_lcrec(folder, content, title=titles)
+    sids = ["".join(tokens) for tokens in content.tokens(DEFAULT_PATTERN)]
     (folder / "info").mkdir()
     lines = (f"{sid}\t{title}\t{number}\n" for number, (sid, title) in enumerate(zip(sids, titles, strict=True)))
     (folder / "info" / f"{content.name}.txt").write_text("".join(lines), encoding="utf-8")
