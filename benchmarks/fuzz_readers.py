@@ -39,6 +39,7 @@ from sid_jax.export.torch_file import write_torch_file
 
 _MINUTES = flags.DEFINE_float("minutes", 10.0, "How long.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of all that is random.")
+_KIND = flags.DEFINE_string("kind", "", "Of files with this ending alone, such as .pt.")
 _KEEP = flags.DEFINE_string(
     "keep", "fuzz_findings", "A folder for the files that were findings; made if there are any."
 )
@@ -245,6 +246,7 @@ def main(_: list[str]) -> None:
     findings: list[tuple[str, str]] = []
     with tempfile.TemporaryDirectory() as scratch:
         seeds, words = write_seeds(Path(scratch, "seeds")), Path(scratch, "words")
+        seeds = [seed for seed in seeds if _KIND.value in ("", seed.suffix)]
         for seed in seeds:
             if seed.suffix != ".array_record":  # Whose library has threads.
                 read_all(seed)  # What is imported now need not be by every process.

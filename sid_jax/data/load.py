@@ -190,7 +190,7 @@ def load_items(data_config: ConfigDict, resident_bytes: int | None) -> VectorSet
 def _own_vectors(data_config: ConfigDict, resident_bytes: int | None) -> VectorSet:
     if not data_config.path:
         raise UserError("data.path is empty: pass --config.data.path=FILE with your vectors, or several files of them")
-    if data_config.path.endswith((".csv", ".jsonl", ".jsonl.gz")):
+    if data_config.path.endswith((".csv", ".csv.gz", ".item", ".json", ".json.gz", ".jsonl", ".jsonl.gz")):
         raise UserError(
             f"{data_config.path}: files of this kind have no vectors; name the columns of text to be encoded by "
             "--config.data.text_column"

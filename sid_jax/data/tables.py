@@ -121,14 +121,14 @@ def read_whole_tables(path: str | Path, *, guessed: Sequence[str] = ()) -> pa.Ta
     """Returns all columns of files of tables, one after another; a column that a file lacks is null there.
 
     Args:
-      path: of files, as of `find_files`; .jsonl too.
+      path: of files, as of `find_files`, with one of the `ENDINGS`.
       guessed: of columns whose type in a .csv file Arrow is to find out; the others are text.
 
     Raises:
       UserError: if a file is missing, damaged or empty, or a column has types that do not go together.
     """
     tables = []
-    for file in find_files(str(path), _endings(path, (*TABLE_ENDINGS, ".jsonl"))):
+    for file in find_files(str(path), _endings(path, ENDINGS)):
         tables.append(_read_whole(file, guessed))
         if not tables[-1].num_columns or not len(tables[-1]):
             raise UserError(f"{file}: is empty; give a table with a column of item ids")
@@ -140,6 +140,10 @@ def _read_whole(path: Path, guessed: Sequence[str]) -> pa.Table:
         with reading(path, path.suffix):
             return pa_json.read_json(path)
     names = column_names(path)
+    if ending(path, ENDINGS) not in TABLE_ENDINGS:
+        ids, columns = _read_records(path, names[0], names[1:])
+        with reading(path, path.suffix):
+            return pa.table({names[0]: ids, **{name: pa.array(python_values(each)) for name, each in columns.items()}})
     there = [name for name in guessed if name in names]
     return _read_file(path, [name for name in names if name not in there], there, "", False)
 
@@ -289,7 +293,7 @@ def _read_object(path: Path, id_column: str = "item_id") -> Iterator[tuple[int, 
         )
     ids = ids_of_numbers(path, numbers_if_whole(list(content)))
     for number, (item_id, record) in enumerate(zip(ids.tolist(), content.values(), strict=True), 1):
-        yield number, {**record, id_column: item_id}
+        yield number, {id_column: item_id, **{name: value for name, value in record.items() if name != id_column}}
 
 
 def _reader(kind: str) -> Callable[[Path, str, Sequence[str]], tuple[np.ndarray, Mapping[str, Values]]]:

@@ -1,0 +1,286 @@
+"""Two items and two users, whose files are written out by hand as each tool documents them; and what is refused."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from sid_jax.data.history_files import read_histories
+from sid_jax.data.tables import column_names, read_own_tables
+from sid_jax.errors import UserError
+from sid_jax.evaluate import read_labels
+from sid_jax.export.id_tables import parse_id_source, read_id_table
+from sid_jax.formats.convert import FORMATS, convert
+from sid_jax.ids.table import IdTable
+
+TABLE = IdTable(
+    ["b7", "a1"],
+    np.array([[1, 0, 2], [0, 3, 2]], np.int32),
+    sizes=(4, 4, 4),
+    columns={"title": ['Say "x"', None], "price": [1.5, None]},
+    name="shop",
+)
+TAKEN = {"ann": ["b7", "a1", "b7", "a1"], "bob": ["a1", "b7", "a1"], "cy": ["a1"]}
+COLUMNS = ("user_id", "item_id", "timestamp")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("written")
+    return {
+        tool: convert(TABLE, tool, folder / tool / "D", histories=TAKEN if form.histories else None, vocabulary=100)
+        for tool, form in FORMATS.items()
+    }
+
+
+def json_of(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+INDEX = {"0": ["<a_1>", "<b_0>", "<c_2>"], "1": ["<a_0>", "<b_3>", "<c_2>"]}
+INTER = {"0": [0, 1, 0, 1], "1": [1, 0, 1]}
+
+
+@pytest.mark.parametrize("tool", ["lcrec", "letter", "minionerec"])
+def test_lcrec_and_its_kin(written, tool: str):
+    assert json_of(written[tool] / "D.index.json") == INDEX
+    assert json_of(written[tool] / "D.inter.json") == INTER
+    none = "Item_1" if tool == "minionerec" else ""
+    rest = {"description": "", "brand": "", "categories": ""}
+    assert json_of(written[tool] / "D.item.json") == {"0": {"title": 'Say "x"', **rest}, "1": {"title": none, **rest}}
+    assert pq.read_table(written[tool] / "item_ids.parquet").to_pylist() == [
+        {"number": 0, "item_id": "b7"},
+        {"number": 1, "item_id": "a1"},
+    ]
+    assert pq.read_table(written[tool] / "user_ids.parquet")["user_id"].to_pylist() == ["ann", "bob"]
+
+
+def test_minionerec(written):
+    header = "user_id:token\titem_id_list:token_seq\titem_id:token\n"
+    inter = {name: (written["minionerec"] / f"D.{name}.inter").read_text() for name in ("train", "valid", "test")}
+    assert inter == {
+        "train": f"{header}0\t0\t1\n",
+        "valid": f"{header}0\t0 1\t0\n1\t1\t0\n",
+        "test": f"{header}0\t0 1 0\t1\n1\t1 0\t1\n",
+    }
+    assert (written["minionerec"] / "info" / "D.txt").read_text() == (
+        '<a_1><b_0><c_2>\tSay "x"\t0\n<a_0><b_3><c_2>\tItem_1\t1\n'
+    )
+    assert (written["minionerec"] / "train" / "D.csv").read_text() == (
+        "user_id,history_item_title,item_title,history_item_id,item_id,history_item_sid,item_sid\n"
+        'A0,"[\'Say ""x""\']",Item_1,[0],1,[\'<a_1><b_0><c_2>\'],<a_0><b_3><c_2>\n'
+    )
+
+
+def test_tensors(written):
+    levels = [[1, 0], [0, 3], [2, 2]]
+    for path in (written["grid"] / "semantic_ids.pt", written["nvidia"] / "item-sid-mapping.pt"):
+        tensor = torch.load(path, weights_only=True)
+        assert tensor.dtype == torch.int64 and tensor.tolist() == levels
+    catalog = torch.load(written["rectokens"] / "catalog.pt", weights_only=True)
+    assert catalog["codes"].tolist() == [[1, 0, 2], [0, 3, 2]]
+    assert (catalog["num_levels"], catalog["codebook_size"]) == (3, 4)
+    items = {
+        "0": ["<item_L0_C1>", "<item_L1_C0>", "<item_L2_C2>"],
+        "1": ["<item_L0_C0>", "<item_L1_C3>", "<item_L2_C2>"],
+    }
+    assert json_of(written["rectokens"] / "items.json") == items
+
+
+def test_nvidia(written):
+    assert pq.read_table(written["nvidia"] / "training.parquet").to_pylist() == [
+        {"user_id": 0, "sequence_data": [0, 1], "sequence_length": 2},
+        {"user_id": 1, "sequence_data": [1], "sequence_length": 1},
+    ]
+    lines = (written["nvidia"] / "catalog.jsonl").read_text().splitlines()
+    assert list(map(json.loads, lines)) == [
+        {"item_id": "b7", "token_ids": [101, 104, 110], "metadata": {"title": 'Say "x"'}},
+        {"item_id": "a1", "token_ids": [100, 107, 110], "metadata": {}},
+    ]
+    about = {"first_id": 100, "sizes": [4, 4, 4], "offsets": [100, 104, 108]}
+    assert json_of(written["nvidia"] / "vocabulary.json") == about
+
+
+def test_openonerec(written):
+    assert pq.read_table(written["openonerec"] / "pid2sid.parquet").to_pylist() == [
+        {"pid": 0, "sid": [1, 0, 2]},
+        {"pid": 1, "sid": [0, 3, 2]},
+    ]
+    tokens = (written["openonerec"] / "tokens.txt").read_text().split()
+    assert tokens[:5] == ["<s_a_0>", "<s_a_1>", "<s_a_2>", "<s_a_3>", "<s_b_0>"]
+    assert len(tokens) == 14 and tokens[-2:] == ["<|sid_begin|>", "<|sid_end|>"]
+    one, other = (f"<|sid_begin|>{each}<|sid_end|>" for each in ("<s_a_1><s_b_0><s_c_2>", "<s_a_0><s_b_3><s_c_2>"))
+    said = {}
+    for split in ("train", "valid", "test"):
+        table = pq.read_table(written["openonerec"] / f"{split}.parquet").to_pylist()
+        chats = [[part["content"][0]["text"] for part in json.loads(row["messages"])] for row in table]
+        said[split] = [("".join(chat[1].splitlines()[1:-1]), chat[2]) for chat in chats]
+    assert said == {
+        "train": [(one, other)],
+        "valid": [(one + other, one), (other, one)],
+        "test": [(one + other + one, other), (other + one, other)],
+    }
+
+
+def test_recbole(written):
+    assert (written["recbole"] / "D.inter").read_text() == (
+        "user_id:token\titem_id:token\ttimestamp:float\nann\tb7\t0\nann\ta1\t1\nann\tb7\t2\nann\ta1\t3\n"
+        "bob\ta1\t0\nbob\tb7\t1\nbob\ta1\t2\n"
+    )
+    assert (written["recbole"] / "D.item").read_text() == (
+        "item_id:token\tsid:token_seq\ttitle:token_seq\tprice:float\n"
+        'b7\t<a_1> <b_0> <c_2>\t"Say ""x"""\t1.5\na1\t<a_0> <b_3> <c_2>\t\t\n'
+    )
+
+
+def test_services(written):
+    assert (written["xllm"] / "rec_vocab.bin").read_bytes() == struct.pack(
+        "<qiiiqiii", 0, 101, 104, 110, 1, 100, 107, 110
+    )
+    assert json_of(written["flashrec"] / "sid2vid.json") == {"1,0,2": [{"pid": "b7"}], "0,3,2": [{"pid": "a1"}]}
+    assert json_of(written["torch-rechub"] / "semantic_ids.json") == INDEX
+    assert json_of(written["torch-rechub"] / "inter.json") == INTER
+
+
+def test_rpg(written):
+    (codes,) = written["rpg"].glob("*_OPQ3,IVF1,PQ3x2.sem_ids")
+    assert json_of(codes) == {"b7": [1, 0, 2], "a1": [0, 3, 2]}
+    assert json_of(written["rpg"] / "all_item_seqs.json") == {user: TAKEN[user] for user in ("ann", "bob")}
+    mapping = json_of(written["rpg"] / "id_mapping.json")
+    assert (mapping["id2item"], mapping["item2id"]) == (["[PAD]", "b7", "a1"], {"[PAD]": 0, "b7": 1, "a1": 2})
+    assert (mapping["id2user"], mapping["user2id"]) == (["[PAD]", "ann", "bob"], {"[PAD]": 0, "ann": 1, "bob": 2})
+    assert json_of(written["rpg"] / "metadata.sentence.json") == {"b7": 'Say "x"', "a1": ""}
+
+
+def test_static(written):
+    index = np.load(written["static"] / "static_index.npz")
+    # States: the root, a prefix for each of 4 codes, then (0, 3) and (1, 0).
+    assert index["packed_csr"].tolist() == [[3, 5], [0, 6], [2, 0], [2, 0]] + [[4, 0]] * 4
+    assert index["indptr"].tolist() == [0, 0, 1, 2, 2, 2, 3, 4, 8]
+    assert index["layer_max_branches"].tolist() == [2, 1, 1]
+    assert index["start_mask"].tolist() == [True, True, False, False]
+    assert np.argwhere(index["dense_mask"]).tolist() == [[0, 3], [1, 0]]
+    assert index["dense_states"][[0, 1], [3, 0]].tolist() == [5, 6]
+    assert index["semantic_ids"].tolist() == [[0, 3, 2], [1, 0, 2]] and index["item_numbers"].tolist() == [1, 0]
+
+
+def test_torcheasyrec(written):
+    folder = written["torcheasyrec"] / "v1"
+    assert pq.read_table(folder / "item_to_sid").to_pylist()[1] == {
+        "item_id": "a1",
+        "origin_codebook": [0, 3, 2],
+        "codebook": [0, 3, 2],
+        "offset_codebook": [0, 7, 10],
+        "index": 1,
+    }
+    assert pq.read_table(folder / "sid_to_items").to_pylist()[0] == {
+        "codebook": [0, 3, 2],
+        "offset_codebook": [0, 7, 10],
+        "itemids": ["a1"],
+    }
+    manifest = json_of(folder / "manifest.json")
+    assert len(manifest.pop("bundle_uuid")) == 32
+    entry = {"save_type": "parquet", "rows": 2}
+    assert manifest == {
+        "codebook": [4, 4, 4],
+        "capacity": 1,
+        "max_observed_items_per_sid": 1,
+        "artifacts": {name: {**entry, "location": str(folder / name)} for name in ("item_to_sid", "sid_to_items")},
+        "item_id_type": "string",
+    }
+
+
+@pytest.mark.parametrize(
+    ("to", "changes", "more", "words"),
+    [
+        ("minionrec", {}, {}, "no format 'minionrec'; there are minionerec, lcrec"),
+        ("minionerec", {"semantic_ids": np.array([[1, 0], [0, 1]])}, {}, "takes IDs of 3 codes, and these have 2"),
+        ("xllm", {"semantic_ids": np.array([[1], [0]])}, {}, "takes IDs of 3 codes, and these have 1"),
+        ("static", {"semantic_ids": np.array([[1], [0]])}, {}, "no index of IDs of one code"),
+        ("grid", {"semantic_ids": np.array([[1, 0], [1, 0]])}, {}, "one item each: items 'b7' and 'a1' have the same"),
+        ("flashrec", {}, {"histories": TAKEN}, "flashrec has no file of histories"),
+        ("lcrec", {}, {"histories": {"ann": ["b7", "a1"]}}, "no user has 3 items or more"),
+        ("lcrec", {}, {"histories": {"ann": ["b7", "a1", "zz"]}}, "item 'zz' is not in the catalog"),
+        ("recbole", {"item_ids": ["a\tb", "c"]}, {}, "item 'a\\tb' cannot be a token of RecBole"),
+        ("recbole", {"item_ids": ["", "c"]}, {}, "item '' cannot be a token of RecBole"),
+        ("recbole", {"columns": {"sid ": ["x", "y"]}}, {}, "two columns 'sid'"),
+    ],
+)
+def test_what_a_format_cannot_express_is_refused_in_one_line(tmp_path: Path, to: str, changes, more, words: str):
+    table = TABLE.replace(sizes=None, shared=True, **changes)
+    with pytest.raises(UserError) as error:
+        convert(table, to, tmp_path / "D", **more)
+    assert words in str(error.value) and "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_items_may_be_left_out_and_a_taken_folder_is_refused(tmp_path: Path):
+    taken = {"ann": ["b7", "zz", "a1", "b7"]}
+    folder = convert(TABLE, "lcrec", tmp_path / "D", histories=taken, on_unknown="drop")
+    assert json_of(folder / "D.inter.json") == {"0": [0, 1, 0]}
+    with pytest.raises(UserError, match="exists and is not empty"):
+        convert(TABLE, "lcrec", tmp_path / "D")
+
+
+def test_items_come_from_a_file(tmp_path: Path):
+    lines = [{"sku": "a1", "name": "New", "genres": ["x", "y"], "sid": "mine"}, {"sku": "zz", "name": "?"}]
+    (tmp_path / "items.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    folder = convert(TABLE.replace(columns={}), "lcrec", tmp_path / "D", items=str(tmp_path / "items.jsonl"))
+    found = json_of(folder / "D.item.json")
+    assert (found["1"]["title"], found["1"]["categories"], found["0"]["title"]) == ("New", "x, y", "")
+
+
+def test_files_that_others_write_are_read(tmp_path: Path):
+    ids = np.array([3, 5], np.int64)
+    (tmp_path / "D.inter").write_text(
+        "user_id:token\titem_id:token\trating:float\ttimestamp:float\nu\t5\t1\t2.5\nu\t3\t2\t1e9\nv\t3\t1\t7\n"
+    )
+    (tmp_path / "D.item").write_text(
+        "item_id:token\tsize:float\tkinds:token_seq\tbox:float_seq\n3\t1.5\ta b\t1 2\n5\t\t\t\n"
+    )
+    (tmp_path / "inter.json").write_text('{"u": [5, 3], "v": ["3"]}')
+    pq.write_table(
+        pa.table({"user_id": ["u", "v", "u"], "sequence_data": [[5], [3], [5, 3]]}), tmp_path / "lists.parquet"
+    )
+    (tmp_path / "D.train.inter").write_text(
+        "user_id:token\titem_id_list:token_seq\titem_id:token\nu\t5\t3\nu\t\t5\nv\t\t3\n"
+    )
+    for name in ("D.inter", "inter.json", "lists.parquet", "D.train.inter"):
+        histories = read_histories(tmp_path / name, ids, COLUMNS)
+        found = {user: histories.of(row).tolist() for row, user in enumerate(histories.user_ids.tolist())}
+        assert found == {"u": [1, 0], "v": [0]}, name
+    assert column_names(tmp_path / "D.item") == ["item_id", "size", "kinds", "box"]
+    found, columns = read_own_tables(str(tmp_path / "D.item"), "item_id", ["size", "kinds", "box"])
+    assert found.tolist() == ["3", "5"] and columns["size"].to_pylist() == [1.5, None]
+    assert columns["kinds"].to_pylist() == [["a", "b"], None] and columns["box"].to_pylist() == [[1.0, 2.0], None]
+    assert read_labels(f"{tmp_path / 'D.item'}:kinds", ids) == [["a", "b"], ()]
+
+
+def test_a_table_on_its_side_is_noticed(tmp_path: Path):
+    wide = torch.arange(900).reshape(3, 300)
+    for name, tensor in (("wide", wide), ("tall", wide.T)):
+        torch.save(tensor, tmp_path / f"{name}.pt")
+        table = read_id_table(*parse_id_source(f"{tmp_path / name}.pt+1"))
+        assert table.semantic_ids.tolist() == wide.T.tolist() and table.item_ids.tolist() == list(range(1, 301))
+    torch.save(torch.tensor([[1], [2], [3]]), tmp_path / "one.pt")
+    assert read_id_table(tmp_path / "one.pt").semantic_ids.tolist() == [[1, 2, 3]]
+    torch.save(wide.float(), tmp_path / "float.pt")
+    with pytest.raises(UserError, match="expected a tensor of whole numbers"):
+        read_id_table(tmp_path / "float.pt")
+    (tmp_path / "wide.pt").rename(tmp_path / "wide")
+    assert len(read_id_table(tmp_path / "wide")) == 300
+
+
+def test_a_list_of_ids_of_another_catalog_is_refused(tmp_path: Path):
+    convert(TABLE, "lcrec", tmp_path / "D")
+    (tmp_path / "D" / "other.json").write_text('{"7": [1, 2]}')
+    with pytest.raises(UserError, match="item 7 is not one of the 2 in item_ids.parquet beside it"):
+        read_id_table(tmp_path / "D" / "other.json")
