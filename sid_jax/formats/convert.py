@@ -58,7 +58,7 @@ FORMATS = {
     "minionerec": Format(write_minionerec, levels=3),
     "lcrec": Format(write_lcrec),
     "letter": Format(write_letter, shared=True),
-    "grid": Format(write_grid, histories=False),
+    "grid": Format(write_grid),
     "nvidia": Format(write_nvidia),
     "openonerec": Format(write_openonerec, levels=3, shared=True),
     "recbole": Format(write_recbole, shared=True),

@@ -1,4 +1,4 @@
-"""GRID (snap-research) and MaskGR: the Semantic IDs as a tensor `[L, N]`, one column an item, its number."""
+"""GRID (snap-research) and MaskGR: Semantic IDs as a tensor `[L, N]`, a column an item, and histories as TFRecords."""
 
 from __future__ import annotations
 
@@ -8,12 +8,24 @@ import numpy as np
 
 from sid_jax.export.torch_file import write_torch_file
 from sid_jax.formats.content import Content
+from sid_jax.formats.tfrecord import write_tfrecords
 
 
 def write_grid(folder: Path, content: Content) -> None:
-    """Writes `semantic_ids.pt`, int64. The digit that separates equal IDs is the last row where a scheme has one."""
+    """Writes `semantic_ids.pt`, int64, and sequences that end in their target, as TFRecords in the folders it names.
+
+    The digit that separates equal IDs is the last row where a scheme has one. The training's sequences are without each
+    user's last two items.
+    """
     content.write_numbers(folder)
     write_levels(folder / "semantic_ids.pt", content)
+    for name, left_out in (("training", 2), ("evaluation", 1), ("testing", 0)) if content.histories is not None else ():
+        (folder / name).mkdir()
+        examples = (
+            {"user_id": [user], "sequence_data": items[: len(items) - left_out]}
+            for user, items in enumerate(content.sequences)
+        )
+        write_tfrecords(folder / name / "0.tfrecord.gz", examples)
 
 
 def write_levels(path: Path, content: Content) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from sid_jax.errors import UserError
 from sid_jax.evaluate import read_labels
 from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.formats.convert import FORMATS, convert
+from sid_jax.formats.tfrecord import crc32c, write_tfrecords
 from sid_jax.ids.table import IdTable
 
 TABLE = IdTable(
@@ -246,7 +249,7 @@ def test_files_that_others_write_are_read(tmp_path: Path):
     (tmp_path / "D.item").write_text(
         "item_id:token\tsize:float\tkinds:token_seq\tbox:float_seq\n3\t1.5\ta b\t1 2\n5\t\t\t\n"
     )
-    (tmp_path / "inter.json").write_text('{"u": [5, 3], "v": ["3"]}')
+    (tmp_path / "inter.json").write_text('{"u": [5, 3], "v": [3]}')
     pq.write_table(
         pa.table({"user_id": ["u", "v", "u"], "sequence_data": [[5], [3], [5, 3]]}), tmp_path / "lists.parquet"
     )
@@ -284,3 +287,32 @@ def test_a_list_of_ids_of_another_catalog_is_refused(tmp_path: Path):
     (tmp_path / "D" / "other.json").write_text('{"7": [1, 2]}')
     with pytest.raises(UserError, match="item 7 is not one of the 2 in item_ids.parquet beside it"):
         read_id_table(tmp_path / "D" / "other.json")
+
+
+def test_tfrecords_are_those_of_tensorflow(tmp_path: Path):
+    # The check value of CRC-32C, and Example{features{feature{"a": {int64_list{300}}}}} as protoc encodes it.
+    assert crc32c(b"123456789") == 0xE3069283
+    write_tfrecords(tmp_path / "a.tfrecord.gz", [{"a": [300]}])
+    data = bytes.fromhex("0a0d0a0b0a016112061a040a02ac02")
+    with gzip.open(tmp_path / "a.tfrecord.gz") as file:
+        length, check = struct.unpack("<QI", file.read(12))
+        content, last = file.read(length), struct.unpack("<I", file.read(4))[0]
+        assert (length, content, file.read()) == (15, data, b"")
+    for part, masked in ((struct.pack("<Q", 15), check), (data, last)):
+        turned = (masked - 0xA282EAD8) & 0xFFFFFFFF
+        assert (turned >> 17 | turned << 15) & 0xFFFFFFFF == crc32c(part)
+
+
+def test_grid_has_the_splits_in_folders(written):
+    found = {}
+    for name in ("training", "evaluation", "testing"):
+        with gzip.open(written["grid"] / name / "0.tfrecord.gz") as file:
+            content = file.read()
+        # Field 3 of a feature, its int64_list, has field 1, the values, a byte each.
+        starts = [match.end() for match in re.finditer(rb"sequence_data\x12.\x1a.\x0a.", content, re.S)]
+        found[name] = [list(content[start : start + content[start - 1]]) for start in starts]
+    assert found == {
+        "training": [[0, 1], [1]],
+        "evaluation": [[0, 1, 0], [1, 0]],
+        "testing": [[0, 1, 0, 1], [1, 0, 1]],
+    }
