@@ -1,1 +1,1 @@
-"""Training of a recommender: its step, and its job in the run loop."""
+"""Training of a recommender: the training step, the job of the run loop, and the blend."""

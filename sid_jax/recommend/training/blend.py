@@ -1,4 +1,4 @@
-"""A blend from training histories, and its weights: those under which the validation's targets are likeliest."""
+"""Builds a blend from training histories, and fits its weights by maximum likelihood on the validation targets."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from sid_jax.recommend.ranker import ModelRanker
 from sid_jax.streams import stream_rng
 from sid_jax.training.processes import gathered
 
-# Chosen on the validation of Amazon Beauty and MovieLens-100K, one set for both.
+# Parameters of the transition graph: one set, chosen on the validation of both Amazon Beauty and MovieLens-100K.
 _GRAPH = {"gap_decay": 0.9, "back": 0.6, "from_power": 0.5, "to_power": 0.5, "next_bonus": 1.0}
-# Items kept that each item speaks for, the strongest: fewer where there are many items, which bounds the memory.
+# Bounds on the strongest followers kept per item, and the number kept of all items, which bounds the memory.
 _FOLLOWERS, _FOLLOWERS_OF_ALL = (128, 512), 2**21
-# Features kept of the content, the first principal ones.
+# Most principal components kept of the content.
 _MOST_FEATURES = 128
-# A few weights need no more users than these, nor more scores in all.
+# Most users, and most scores in all, for fitting the few weights.
 _MOST_USERS, _MOST_SCORES = 2048, 2**27
-# Scores in a compiled call, which bounds the memory.
+# Scores per compiled call, which bounds the memory.
 _SCORES_AT_ONCE = 2**20
 _MOST_ITERATIONS, _LEAST_GAIN = 20, 1e-5
 
-# Histories, targets, items that are no candidates, and what each row counts.
+# Histories, targets, items excluded from the candidates, and the weight of each row.
 _Batch = tuple[HistoryBatch, Any, Any, Any]
 
 
 def make_blend(train: Histories, content: np.ndarray | None, chosen: tuple[str, ...]) -> Blend:
-    """Returns terms that count for nothing yet.
+    """Builds a blend whose terms have weight 0.
 
     Args:
-      train: what is learned from, of N items.
-      content: `[N, D]` float32 content vectors of length 1; None leaves their term out.
-      chosen: of `TERMS`.
+      train: training histories of N items.
+      content: `[N, D]` float32 content vectors of length 1; None leaves out the term "content".
+      chosen: the terms to use, out of `TERMS`.
     """
     followers = strengths = projection = None
     if "transitions" in chosen:
@@ -60,17 +60,17 @@ def make_blend(train: Histories, content: np.ndarray | None, chosen: tuple[str, 
 def fit_blend(
     blend: Blend, ranker: ModelRanker, examples: EvaluationExamples, *, window: int, exclude_seen: bool
 ) -> Blend:
-    """Returns the blend with the weights that maximize the log-likelihood of the targets, by Newton's method.
+    """Fits the weights of a blend: maximizes the log-likelihood of the targets by Newton's method.
 
-    The log-likelihood of a softmax is concave in the weights. A unit Gaussian around the model's score alone holds them
-    where there are few users.
+    The log-likelihood of a softmax is concave in the weights. A unit Gaussian prior around the model's score alone
+    regularizes them if there are few users.
 
     Args:
       blend: the terms.
-      ranker: the trained model, over a catalog with these terms and no other items than it was trained with.
-      examples: histories and targets that the model has not learned from.
-      window: the most items of a history that are read.
-      exclude_seen: whether items of a user's history are no candidates.
+      ranker: the trained model, over a catalog with these terms and only the items that it was trained on.
+      examples: histories and targets that the model was not trained on.
+      window: maximum history length; older items are dropped.
+      exclude_seen: whether items of a user's history are excluded from the candidates.
     """
     batches = _batches(ranker, examples, window, exclude_seen)
     start = weights = np.eye(len(blend.weights))[0]
@@ -91,7 +91,7 @@ def fit_blend(
 
 
 def _strongest(graph: sparse.csr_array, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the columns and values `[N, k]` of each row's largest entries, k of them at most `most`."""
+    """Returns the columns and values `[N, k]` of each row's largest entries, with k at most `most`."""
     rows = np.repeat(np.arange(graph.shape[0]), np.diff(graph.indptr))
     order = np.lexsort((graph.indices, -graph.data, rows))
     place = np.arange(len(rows)) - graph.indptr[rows]
@@ -105,7 +105,7 @@ def _strongest(graph: sparse.csr_array, most: int) -> tuple[np.ndarray, np.ndarr
 
 
 def _principal(content: np.ndarray, most: int) -> np.ndarray:
-    """Returns the map `[D, d]` to the first principal directions of vectors that are centered."""
+    """Returns the projection `[D, d]` of centered vectors onto their first principal directions."""
     features = content.shape[1]
     if features <= most:
         return np.eye(features, dtype=np.float32)
@@ -114,7 +114,7 @@ def _principal(content: np.ndarray, most: int) -> np.ndarray:
 
 
 def _batches(ranker: ModelRanker, examples: EvaluationExamples, window: int, exclude_seen: bool) -> list[_Batch]:
-    """Returns batches of one shape."""
+    """Returns batches of equal shape of the users whose target is a candidate, or a sample of them."""
     catalog, histories = ranker.catalog, examples.histories
     candidates = np.asarray(catalog.trie.items)
     lengths = histories.lengths

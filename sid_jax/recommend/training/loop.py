@@ -1,4 +1,4 @@
-"""A recommender's run from task to trained model: mesh, model, state, steps, validation."""
+"""Trains a recommender on a task: model, state, steps, validation, blend."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from sid_jax.training.run_loop import Evaluated, Job, best_of, refuse_divergence
 from sid_jax.training.sharding import abstract_on_every_device, all_devices, on_every_device, refuse_uneven_batches
 from sid_jax.training.workdir import claimed_workdir
 
-# What may change between two starts of a run: where things lie, and how the trained model is tested.
+# Settings that may change between two starts of a run: locations of data, and how the trained model is tested.
 _FREE_TO_CHANGE = (
     "ids",
     "data.path",
@@ -55,7 +55,7 @@ _FREE_TO_CHANGE = (
     "backoff.prefix_levels",
     "backoff.prefix_weight",
 )
-# Where IDs are given, the quantizer's data say nothing but what items are like.
+# With given IDs, the quantizer's data are only used for content vectors.
 _FREE_WITH_GIVEN_IDS = tuple(
     f"quantizer.data.{name}" for name in ("source", "id_column", "vector_column", "text_column", "text_encoder")
 )
@@ -65,13 +65,13 @@ _OF_EVERY_RUN = ("loss", "level_loss", "gradient_norm", "learning_rate")
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """A run at its best checkpoint.
+    """A trained recommender at its best checkpoint.
 
     Attributes:
-      ranker: the model, to be asked.
+      ranker: the trained model.
       candidates: the task's items, with the terms that are blended into the model's scores.
-      step: of the checkpoint; 0 if the run was interrupted before there was one.
-      finished: whether the run has come to its end.
+      step: the step of the checkpoint; 0 if the run was interrupted before there was one.
+      finished: whether the run is complete.
       seconds: how long this process trained, without validation.
     """
 
@@ -93,21 +93,21 @@ def train_recommender(
     quiet: bool = False,
     begun: TrainState | None = None,
 ) -> Trained:
-    """Trains until the config's last epoch, from the start or from where the workdir's last checkpoint stands.
+    """Trains a recommender until the config's last epoch, from the start or from the workdir's last checkpoint.
 
-    Several processes train as one (see `sid_jax.training.processes`); the first of them prints.
+    Several processes train as one (see `sid_jax.training.processes`); the first one prints.
 
     Args:
-      config: as from `sid_jax.recommend.config`.
-      task: what to learn from.
+      config: from `sid_jax.recommend.config`.
+      task: the catalog and its histories.
       workdir: the run's folder; None writes nothing to disk.
-      messages: where text goes.
-      name: of the recommender in tables; the model's kind if empty.
-      quiet: prints no line for each validation.
-      begun: the state to go on from where the workdir has no checkpoint; None starts with parameters drawn anew.
+      messages: where text is printed.
+      name: name of the recommender in tables; the model's kind if empty.
+      quiet: whether to print no line per validation.
+      begun: the initial state if the workdir has no checkpoint; None starts with new random parameters.
 
     Raises:
-      UserError: for a workdir of another run, or a run that diverges.
+      UserError: if the workdir belongs to another run, or training diverges.
     """
     messages = messages if is_first() else Messages.silent()
     mesh = all_devices()
@@ -124,13 +124,13 @@ def train_recommender(
     if ended.finished:
         ended.interruption.pass_on()
     candidates = job.blended(state) if ended.finished and config.model.kind == "scorer" else task.candidates
-    # Cold items were no candidates, so that nothing was learned against them; from here on they are.
+    # Cold items were no candidates in training, so that it did not lower their scores; now they are candidates.
     everything = on_every_device(catalog_of(candidates, task.trie), mesh)
     return Trained(job.ranker(state, everything), candidates, best or 0, ended.finished, ended.seconds)
 
 
 class _RecommenderJob(Job[TrainState]):
-    """A recommender's training as the run loop sees it."""
+    """The run loop's job that trains a recommender."""
 
     def __init__(self, config: ConfigDict, task: Task, mesh: Mesh, *, name: str, quiet: bool, begun: TrainState | None):
         examples = training_examples(config, task)
@@ -187,7 +187,7 @@ class _RecommenderJob(Job[TrainState]):
         return Evaluated(state, metrics, text)
 
     def blended(self, state: TrainState) -> Candidates:
-        """Returns the items with the config's terms, weighed by the validation."""
+        """Returns the candidates with the config's blend, whose weights are fitted on the validation."""
         task, config = self._task, self.config
         blend = make_blend(task.split.train, task.candidates.content, config.model.blend)
         if not blend.names:
@@ -199,7 +199,7 @@ class _RecommenderJob(Job[TrainState]):
         return dataclasses.replace(candidates, blend=blend)
 
     def ranker(self, state: TrainState, catalog: Catalog) -> ModelRanker:
-        """Returns the model of a state, to be asked for items of a catalog."""
+        """Returns a ranker of the state's model over a catalog."""
         return ModelRanker(
             self._name,
             self._recipe.graphdef,
@@ -211,7 +211,7 @@ class _RecommenderJob(Job[TrainState]):
 
 
 def opening(config: ConfigDict, task: Task) -> str:
-    """Returns in words what is trained on, and which targets no list can have."""
+    """Describes the training data for the user, and the number of targets that no list can contain."""
     table, distinct = task.table, len(np.unique(task.table.semantic_ids, axis=0))
     lines = [
         f"{len(task.split.train):,} users, {len(table.item_ids):,} items with {distinct:,} Semantic IDs of "
@@ -232,18 +232,18 @@ def opening(config: ConfigDict, task: Task) -> str:
 
 
 def validation_excludes_seen(config: ConfigDict, task: Task) -> bool:
-    """Returns whether validation excludes seen items: as the test does, unless most of its targets are seen items."""
+    """Returns whether validation excludes seen items: like the test, unless most of its targets are seen items."""
     return config.eval.exclude_seen and not task.split.validation.mostly_seen
 
 
 def metrics_row(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Returns a call's metrics as plain numbers: means over its steps; the learning rate as it stood last."""
+    """Returns a call's metrics as plain numbers: means over its steps, and the learning rate of its last step."""
     return {
         "loss": float(np.mean(metrics["loss"])),
         "level_loss": np.mean(metrics["level_loss"], axis=0).tolist(),
         "gradient_norm": float(np.mean(metrics["gradient_norm"])),
         "learning_rate": float(metrics["learning_rate"][-1]),
-        # What joint training has besides.
+        # Additional metrics of joint training.
         **{name: float(np.mean(values)) for name, values in metrics.items() if name not in _OF_EVERY_RUN},
     }
 
@@ -255,7 +255,7 @@ def free_to_change(config: ConfigDict) -> tuple[str, ...]:
 
 
 def training_examples(config: ConfigDict, task: Task) -> PackedRows | PrefixExamples:
-    """Returns packed rows, or for an encoder-decoder one example for each next item."""
+    """Returns the training examples: packed rows, or for an encoder-decoder one example per next item."""
     train = task.split.train
     if config.model.kind == "encoder_decoder":
         return prefix_examples(train, config.model.window, user_numbers(train.user_ids))
@@ -263,7 +263,7 @@ def training_examples(config: ConfigDict, task: Task) -> PackedRows | PrefixExam
 
 
 def _validation_users(config: ConfigDict, task: Task) -> np.ndarray | None:
-    """Returns the users that are validated on, None for all: a sample of its own stream, the same for every table."""
+    """Returns the rows of the users to validate on, a fixed random sample for every ID table; None for all users."""
     there, wanted = len(task.split.validation.targets), config.eval.validation_users
     if wanted == 0 or wanted >= there:
         return None

@@ -1,4 +1,4 @@
-"""One optimizer step of a recommender as a pure function, and many of them as one compiled call."""
+"""One optimizer step of a recommender as a pure function, and many steps as one compiled call."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Metrics = dict[str, Any]
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """All that a checkpoint holds; nothing random is in it.
+    """The training state, as saved in checkpoints; it holds no random state.
 
     Attributes:
-      step: int32 scalar, optimizer steps done.
-      params: of the model.
-      opt_state: the optimizer's.
-      average: the exponential moving average of the parameters; None if none is kept.
+      step: int32 scalar, number of optimizer steps done.
+      params: parameters of the model.
+      opt_state: the optimizer's state.
+      average: exponential moving average of the parameters; None if none is kept.
     """
 
     step: jax.Array
@@ -41,21 +41,21 @@ class TrainState:
 
     @property
     def used(self) -> nnx.State:
-        """The parameters that are validated and kept: the average, where there is one."""
+        """The parameters for validation and the final model: the average if there is one."""
         return self.params if self.average is None else self.average
 
 
 class Recipe(BaseRecipe):
-    """What stays the same from step to step: a static argument of the compiled functions, hashed by value."""
+    """Static parts of a recommender's training run: a static argument of compiled functions, hashed by value."""
 
     @classmethod
     def of(cls, config: ConfigDict, num_examples: int, model: nnx.Module) -> Recipe:
-        """Returns the recipe of a config, for a model of its shape."""
+        """Returns the recipe of a config and its model."""
         return cls.make(config, Lengths.of(config.train, num_examples), model)
 
 
 def make_state(model: nnx.Module, optimizer: optax.GradientTransformation, *, averaged: bool = False) -> TrainState:
-    """Returns the state at step 0; `averaged` says whether it keeps an average of the parameters."""
+    """Returns the state at step 0; `averaged` is whether it keeps an average of the parameters."""
     params = nnx.state(model, nnx.Param)
     # The first step's parameters replace the zeros.
     average = jax.tree.map(jnp.zeros_like, params) if averaged else None
@@ -63,7 +63,7 @@ def make_state(model: nnx.Module, optimizer: optax.GradientTransformation, *, av
 
 
 def train_step(recipe: Recipe, state: TrainState, batch: Any, catalog: Catalog) -> tuple[TrainState, Metrics]:
-    """Takes one optimizer step on a batch of examples, of the kind that the model trains on.
+    """Takes one optimizer step on a batch of training examples, of the type that the model trains on.
 
     The loss is the sum over the L levels of the mean cross-entropy over the batch's targets: minus the log-probability
     of an ID.
@@ -88,7 +88,7 @@ def train_step(recipe: Recipe, state: TrainState, batch: Any, catalog: Catalog) 
 
 
 def _averaged(recipe: Recipe, state: TrainState, params: nnx.State) -> nnx.State | None:
-    """Returns the average after a step: over `train.average_epochs`, and over less while there is less."""
+    """Returns the moving average of parameters after a step, over `train.average_epochs`, or fewer at the start."""
     if state.average is None:
         return None
     span = max(1.0, recipe.settings.average_epochs * recipe.lengths.steps_per_epoch)
@@ -103,15 +103,15 @@ def train_steps(
     """Takes many steps in one compiled call, each on the next batch of the epoch's order.
 
     Args:
-      recipe: what stays the same.
-      state: donated.
+      recipe: static parts of the run.
+      state: the state; donated.
       examples: a pytree whose leaves have a leading axis over the examples, on every device.
-      catalog: whose items they name, on every device.
-      num_steps: how many.
-      mesh: its "data" axis shares out each batch.
+      catalog: the catalog of the examples' items, on every device.
+      num_steps: number of steps.
+      mesh: the devices; each batch is sharded over the axis "data".
 
     Returns:
-      The state, and each metric with a leading axis of `num_steps`.
+      The state, and the metrics, each with a leading axis of `num_steps`.
     """
     return scan_steps(
         lambda state, chosen: train_step(recipe, state, jax.tree.map(lambda leaf: leaf[chosen], examples), catalog),
