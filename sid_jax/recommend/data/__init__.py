@@ -1,1 +1,1 @@
-"""What a recommender learns from and recommends: IDs, candidates, histories, packed examples."""
+"""Data of a recommender: IDs, candidates, histories, content vectors, packed training examples."""

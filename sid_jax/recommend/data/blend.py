@@ -1,4 +1,4 @@
-"""What is blended into a model's scores: which items follow which, similar content, and popularity, on the host."""
+"""The terms that are blended into a model's scores, on the host: transitions, content similarity and popularity."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import numpy as np
 
 from sid_jax.recommend.config import TERMS
 
-# Stands for no item: no table has so many.
+# Padding instead of an item: larger than any row of a table.
 NOBODY = np.iinfo(np.int32).max
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Blend:
-    """How much each term counts beside the model's own score, and what the terms are computed from.
+    """Weights of the model's score and of T terms, and the data of the terms.
 
     Attributes:
-      weights: `[1 + T]` float32, of the model's score and of each term that is there, in the order of `TERMS`.
-      followers: `[N, k]` int32, the items that each item speaks for, `NOBODY` where there are no more.
-      strengths: `[N, k]` float32, how much; 0 where there are no more. Both None without the term "transitions".
-      projection: `[D, d]` float32, of content vectors; None without the term "content".
-      popularity: whether there is the term "popularity".
+      weights: `[1 + T]` float32, of the model's score and of each used term, in the order of `TERMS`.
+      followers: `[N, k]` int32, the strongest followers of each item in the transition graph, padded with `NOBODY`.
+      strengths: `[N, k]` float32, their strengths, padded with 0. Both are None without the term "transitions".
+      projection: `[D, d]` float32, projection of content vectors; None without the term "content".
+      popularity: whether the term "popularity" is used.
     """
 
     weights: np.ndarray
@@ -32,7 +32,7 @@ class Blend:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The terms that are there."""
+        """The names of the used terms."""
         there = (self.followers is not None, self.projection is not None, self.popularity)
         return tuple(name for name, is_there in zip(TERMS, there, strict=True) if is_there)
 
@@ -41,7 +41,7 @@ class Blend:
         return dataclasses.replace(self, weights=weights.astype(np.float32))
 
     def with_more_items(self, number: int) -> Blend:
-        """Returns the blend of a catalog with `number` more items, after which nothing follows."""
+        """Returns the blend of a catalog with `number` more items, which have no followers."""
         if self.followers is None or self.strengths is None:
             return self
         room = ((0, number), (0, 0))
@@ -52,14 +52,14 @@ class Blend:
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Returns what a file keeps of it, by name."""
+        """Returns the blend as arrays by name, for a file."""
         named = {"weights": self.weights, "popularity": np.array([self.popularity], np.uint8)}
         others = {"followers": self.followers, "strengths": self.strengths, "projection": self.projection}
         return named | {name: array for name, array in others.items() if array is not None}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Blend:
-        """Returns the blend that `arrays` described."""
+        """Makes a blend from the result of `arrays`."""
         return cls(
             arrays["weights"],
             arrays.get("followers"),

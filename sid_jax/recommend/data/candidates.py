@@ -1,4 +1,4 @@
-"""The items that a recommender chooses among, on the host: their IDs, how popular they are, and which are cold."""
+"""The candidate items of a recommender, on the host: their IDs, popularity, content, and which are cold."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from sid_jax.recommend.data.blend import Blend
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Candidates:
-    """A catalog of N items, of which some or all may be recommended. The tries are built when they are first used.
+    """A catalog of N items, of which some or all may be recommended. The tries are built at first use.
 
     Attributes:
       table: the items with their Semantic IDs.
-      popularity: `[N]` int64, interactions in training. Items that share an ID rank by it.
+      popularity: `[N]` int64, number of interactions in training. Items that share an ID are ranked by it.
       cold: `[N]` bool, the items that the model has not trained on.
       sizes: K of each level, for the model.
       available: `[n]` rows of the items that may be recommended.
-      num_trained: the first so many rows are those of the table that the model was trained on.
-      content: `[N, D]` float32 content vectors of length 1, or 0 for an item that has none; None if there are none.
-      blend: what is added to a model's scores of items; None if nothing is.
+      num_trained: number of items of the table that the model was trained with; they are the first rows.
+      content: `[N, D]` float32 content vectors of length 1, or 0 for an item without one; None if there are none.
+      blend: terms that are added to a model's scores of items; None if there are none.
     """
 
     table: IdTable
@@ -49,10 +49,10 @@ class Candidates:
         sizes: Sequence[int] | None = None,
         content: np.ndarray | None = None,
     ) -> Candidates:
-        """Returns the candidates of a table, all of which may be recommended.
+        """Makes the candidates of a table, all of which may be recommended.
 
         Args:
-          table, popularity, cold, content: as the attributes.
+          table, popularity, cold, content: see the attributes.
           sizes: K of each level; None: one more than the level's largest code.
         """
         known = tuple(sizes or (table.semantic_ids.max(axis=0) + 1).tolist())
@@ -60,18 +60,18 @@ class Candidates:
 
     @functools.cached_property
     def trie(self) -> Trie:
-        """Of the IDs that may be recommended."""
+        """The trie of the IDs that may be recommended."""
         return self._trie_of(self.available)
 
     @functools.cached_property
     def known(self) -> Trie:
-        """Of the IDs that may be recommended, without cold items: what a model is trained to tell apart."""
+        """The trie of the IDs that may be recommended, without cold items: the candidates in training."""
         warm = self.available[~self.cold[self.available]]
         return self.trie if len(warm) == len(self.available) else self._trie_of(warm)
 
     @functools.cached_property
     def cold_trie(self) -> Trie:
-        """Of the IDs of cold items that may be recommended; there must be some."""
+        """The trie of the IDs of cold items that may be recommended; there must be at least one."""
         return self._trie_of(self.available[self.cold[self.available]])
 
     @property
@@ -82,14 +82,14 @@ class Candidates:
     def with_newer_table(self, newer: IdTable) -> Candidates:
         """Returns the candidates of a newer version of the table, for a model that was trained on the older one.
 
-        Items of the older version keep their rows, so that histories may name them all. New ones follow, and are cold.
-        Only items of the newer version may be recommended. New ones have no content vectors.
+        Items of the older version keep their rows, so that histories may contain all of them. New items come after
+        them, are cold, and have no content vectors. Only items of the newer version may be recommended.
 
         Args:
-          newer: IDs of items that are there now, in any order.
+          newer: the current items and their IDs, in any order.
 
         Raises:
-          UserError: if it is no newer version of the same table, or has a code that the model does not know.
+          UserError: if it is not a newer version of the same table, or has a code that the model does not know.
         """
         old = self.table
         ours, theirs = common_rows(old.item_ids, newer.item_ids)
@@ -110,13 +110,13 @@ class Candidates:
             self.sizes,
             np.append(ours, np.arange(len(old), len(old) + len(new))),
             self.num_trained,
-            # New items have no vector among those that were saved.
+            # The saved content has no vectors of new items.
             None if self.content is None else np.pad(self.content, ((0, len(new)), (0, 0))),
             None if self.blend is None else self.blend.with_more_items(len(new)),
         )
 
     def _trie_of(self, rows: np.ndarray) -> Trie:
-        # Kept from then on, it must be of numbers, also where it is first asked for inside a traced function.
+        # The trie is cached, so it must hold concrete arrays even if it is first used inside a traced function.
         with jax.ensure_compile_time_eval():
             return build_trie(self.table.semantic_ids, self.sizes, self.popularity, rows)
 

@@ -1,4 +1,4 @@
-"""Content vectors of a recommender's items: what they are called in the settings, read, centered and scaled."""
+"""Content vectors of a recommender's items: found by the settings, read, centered and scaled."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from sid_jax.recommend.data.quantizer import quantizer_config
 
 
 def content_of(config: ConfigDict, item_ids: np.ndarray, cold: np.ndarray) -> np.ndarray | None:
-    """Returns the content vectors that the model, cold items or the test ask for, as of `load_content`.
+    """Loads the content vectors with `load_content` if the model, cold items or the test use them.
 
-    None where nothing asks for them, and where a model that can do without is to be trained and none are named.
+    Returns None if nothing uses them, or if the config names none and the test does not need them.
 
     Raises:
       UserError: if the test needs vectors and there are none, or an item has none.
@@ -47,10 +47,10 @@ def names_content(config: ConfigDict) -> bool:
 
 
 def content_settings(config: ConfigDict) -> ConfigDict:
-    """Returns where the content vectors are, as the `data` section of a quantizer.
+    """Returns the settings of the content vectors, the `data` section of a quantizer.
 
     Raises:
-      UserError: if the config names none.
+      UserError: if the config names no vectors.
     """
     if not names_content(config):
         raise UserError(
@@ -58,7 +58,7 @@ def content_settings(config: ConfigDict) -> ConfigDict:
             "--config.quantizer.data.path=FILE, those that the IDs were made from"
         )
     settings = quantizer_config(config).data
-    # The caller says which items are cold; some of them may be gone.
+    # The caller knows which items are cold; the file may name items that no longer exist.
     settings.cold_items = ""
     return settings
 
@@ -66,14 +66,14 @@ def content_settings(config: ConfigDict) -> ConfigDict:
 def load_content(
     config: ConfigDict, item_ids: np.ndarray, cold: np.ndarray, available: np.ndarray | None = None
 ) -> np.ndarray:
-    """Returns the content vectors of `config.quantizer.data`, centered on items that are not cold, with length 1.
+    """Loads the content vectors of `config.quantizer.data`, centered on items that are not cold, with length 1.
 
     Args:
-      config: as from `sid_jax.recommend.config`.
+      config: from `sid_jax.recommend.config`.
       item_ids: `[N]` ids of the catalog.
-      cold: `[N]` bool, items that the center does not depend on.
-      available: `[n]` rows of the items that may be recommended, and must have a vector; None for all. One that others
-        lack is 0, which has the same cosine with every item.
+      cold: `[N]` bool, items that are left out of the center.
+      available: `[n]` rows of the items that may be recommended, and must have a vector; None for all. A missing vector
+        of another item is 0, which has the same cosine with every item.
 
     Returns:
       `[N, D]` float32.
@@ -86,7 +86,7 @@ def load_content(
 
 
 def unit_content(vectors: np.ndarray, cold: np.ndarray) -> np.ndarray:
-    """Returns vectors `[N, D]` centered on items that are not cold, with length 1; a row with NaN becomes 0."""
+    """Centers vectors `[N, D]` on items that are not cold, and scales them to length 1; a row with NaN becomes 0."""
     fitted = ~cold & ~np.isnan(vectors).any(axis=1)
     scaling = fit_scaling(vectors[fitted], unit_norm=True, center=True, standardize="none")
     centered = np.nan_to_num(apply_scaling(scaling, vectors))
@@ -94,28 +94,28 @@ def unit_content(vectors: np.ndarray, cold: np.ndarray) -> np.ndarray:
 
 
 def content_vectors(data_config: ConfigDict, item_ids: np.ndarray, available: np.ndarray | None = None) -> np.ndarray:
-    """Returns the vectors of a catalog's items, without what histories say of them.
+    """Loads the vectors of a catalog's items, without collaborative vectors of histories.
 
     Args:
       data_config: the `data` section of a quantizer.
-      item_ids: `[N]` ids of the catalog; matched as text where one side has numbers and the other text.
-      available: as of `load_content`.
+      item_ids: `[N]` ids of the catalog; matched as text if one side has numbers and the other text.
+      available: see `load_content`.
 
     Returns:
-      `[N, D]` float32, as they came, or of parts as of `dense_vectors`; NaN for items that are not available and
-      have none.
+      `[N, D]` float32, unscaled, or for vectors with parts the result of `dense_vectors`; NaN for items that are not
+      available and have no vector.
 
     Raises:
       UserError: if there are no vectors, or an available item has none.
     """
     settings = data_config.copy_and_resolve_references()
-    # Histories say nothing of cold items.
+    # Histories have no information about cold items.
     settings.histories.source = "none"
     return vectors_of(load_vectors(settings), item_ids, available)
 
 
 def vectors_of(data: VectorSet, item_ids: np.ndarray, available: np.ndarray | None = None) -> np.ndarray:
-    """Returns the vectors of a catalog's items among those of a set; arguments and result as of `content_vectors`.
+    """Returns the vectors of a catalog's items from a vector set; other arguments and result as in `content_vectors`.
 
     Raises:
       UserError: if an available item has none.

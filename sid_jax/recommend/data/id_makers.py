@@ -1,4 +1,4 @@
-"""Semantic IDs made without training, which learned ones are compared with."""
+"""Baseline Semantic IDs made without training: random, LSH and residual k-means."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sid_jax.streams import stream_key
 KINDS = ("random", "lsh", "kmeans")
 
 _KMEANS_ITERATIONS = 25
-# The most items that k-means looks at; codes are given to all.
+# Most items that k-means is fitted on; codes are assigned to all.
 _KMEANS_SAMPLE_ITEMS = 65_536
 
 
@@ -31,7 +31,7 @@ def make_ids(
     seed: int,
     cold: np.ndarray | None = None,
 ) -> IdTable:
-    """Returns unique IDs of a catalog, L codes and a suffix, named after their kind.
+    """Makes unique IDs of a catalog, L codes and a suffix; the table is named after their kind.
 
     Args:
       kind: "random", "lsh" or "kmeans".
@@ -39,12 +39,13 @@ def make_ids(
       vectors: `[N, D]` float32, finite; random IDs need none.
       num_levels: L, codes before the suffix.
       num_codes: K of each level.
-      seed: whatever is drawn is a function of it.
-      cold: `[N]` bool, items that centroids must not be fitted to; None for none.
+      seed: seed of all random draws.
+      cold: `[N]` bool, items that are left out of any fit; None for none.
 
     Raises:
-      ValueError: if the shapes do not fit.
-      UserError: if there is no such kind, it needs vectors and there are none, two items have one id, or K does not do.
+      ValueError: if the shapes do not match.
+      UserError: if the kind is unknown, it needs vectors and there are none, two items have the same id, or K is
+        invalid.
     """
     if kind not in KINDS:
         raise UserError(f"no IDs are called {kind!r}; choose one of {', '.join(KINDS)}")
@@ -62,7 +63,7 @@ def make_ids(
 
 
 def random_ids(num_items: int, num_levels: int, num_codes: int, seed: int) -> np.ndarray:
-    """Returns codes that say nothing of the items, each drawn evenly from K: `[N, L]` int32."""
+    """Returns random codes, uniform over K: `[N, L]` int32."""
     key = stream_key(seed, "random_ids")
     return np.array(jax.random.randint(key, (num_items, num_levels), 0, num_codes, jnp.int32))
 
@@ -72,15 +73,15 @@ def lsh_ids(
 ) -> np.ndarray:
     """Returns codes by locality-sensitive hashing (Rajput et al., 2305.05065, section 4.2): `[N, L]` int32.
 
-    Each level has log2(K) random hyperplanes through the middle of the corpus; the sides of them on which an item lies
-    are the bits of its code, the first hyperplane's the lowest.
+    Each level has log2(K) random hyperplanes through the center of the corpus. The bits of an item's code are the sides
+    of the hyperplanes on which it lies; the first hyperplane gives the lowest bit.
 
     Args:
       vectors: `[N, D]` float32.
       num_levels: L.
       num_codes: K, a power of two.
-      seed: of the hyperplanes.
-      cold: as in `make_ids`.
+      seed: seed of the hyperplanes.
+      cold: see `make_ids`.
 
     Raises:
       UserError: if K is no power of two.
@@ -98,14 +99,14 @@ def lsh_ids(
 def kmeans_ids(
     vectors: np.ndarray, num_levels: int, num_codes: int, seed: int, cold: np.ndarray | None = None
 ) -> np.ndarray:
-    """Returns codes by residual k-means, level by level on what the levels before left over: `[N, L]` int32.
+    """Returns codes by residual k-means, level by level on the residuals of the levels before: `[N, L]` int32.
 
     Args:
       vectors: `[N, D]` float32.
       num_levels: L.
       num_codes: K.
-      seed: of the sample and of the starting centroids.
-      cold: as in `make_ids`.
+      seed: seed of the sample and of the starting centroids.
+      cold: see `make_ids`.
     """
     points = _points(vectors, cold)
     sample = points if cold is None else points[~cold]
@@ -119,7 +120,7 @@ def kmeans_ids(
 
 
 def _with_suffix(codes: np.ndarray, item_ids: np.ndarray, cold: np.ndarray | None) -> np.ndarray:
-    """Returns unique IDs; suffixes of cold items follow those of the others, as if they came later."""
+    """Appends suffixes to codes; those of cold items are numbered after the others, as if they came later."""
     new = np.zeros(len(codes), bool) if cold is None else cold
     suffixes = np.empty(len(codes), np.int32)
     for kind in (~new, new):
@@ -131,7 +132,7 @@ def _with_suffix(codes: np.ndarray, item_ids: np.ndarray, cold: np.ndarray | Non
 
 
 def _points(vectors: np.ndarray, cold: np.ndarray | None) -> jax.Array:
-    """Returns the vectors `[N, D]` at length 1 and then centered, as a quantizer sees them by default."""
+    """Scales vectors `[N, D]` to length 1 and then centers them, like a quantizer's default scaling."""
     vectors = np.asarray(vectors, np.float32)
     fitted = vectors if cold is None else vectors[~cold]
     return apply_scaling(fit_scaling(fitted, unit_norm=True, center=True, standardize="none"), vectors)

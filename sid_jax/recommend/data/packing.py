@@ -1,4 +1,4 @@
-"""Training examples: sequences packed side by side into rows, or one example for each next item."""
+"""Training examples of recommenders: histories packed into rows, or one example per next item."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from sid_jax.recommend.batch import Array
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class PackedRows:
-    """R rows of P places, filled with pieces of users' sequences.
+    """R rows of P positions, filled with pieces of users' histories.
 
     Attributes:
-      inputs: `[R, P]` int32 items; 0 where a place is empty.
-      targets: `[R, P]` int32, the item that came after each input; 0 where a place is empty.
-      segments: `[R, P]` int32: 0 an empty place, 1, 2, … which piece of the row a place belongs to. Attention must not
-        cross from one piece to another.
-      weights: `[R, P]` float32: 1 where the target is to be learned, 0 where the input is there as history alone.
+      inputs: `[R, P]` int32 items; 0 at an empty position.
+      targets: `[R, P]` int32, the next item after each input; 0 at an empty position.
+      segments: `[R, P]` int32, the number of the piece in its row, from 1; 0 at an empty position. Attention must not
+        cross pieces.
+      weights: `[R, P]` float32: 1 if the target counts in the loss, 0 if the input is only context.
     """
 
     inputs: Array
@@ -34,10 +34,10 @@ class PackedRows:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class PrefixExamples:
-    """E examples of a history and the item that came next.
+    """E examples, each a history and its next item.
 
     Attributes:
-      histories: `[E, W]` int32 items from the left, padded with 0.
+      histories: `[E, W]` int32 items, left-aligned, padded with 0.
       lengths: `[E]` int32.
       users: `[E]` int32, a number for each user.
       targets: `[E]` int32.
@@ -51,7 +51,7 @@ class PrefixExamples:
 
 @dataclasses.dataclass(frozen=True)
 class _Pieces:
-    """M pieces, each `[M]`: where one begins in `items`, how many inputs it has, how many are history alone."""
+    """M pieces, `[M]` each: the start in `items`, the number of inputs, and how many of them are only context."""
 
     starts: np.ndarray
     lengths: np.ndarray
@@ -59,16 +59,16 @@ class _Pieces:
 
 
 def pack_rows(train: Histories, window: int, row_length: int) -> PackedRows:
-    """Packs what there is to learn into rows, so that hardly a place is empty.
+    """Packs training histories into rows with few empty positions.
 
     A user's n items give the inputs s[0 : n - 1] with the targets s[1 : n]. More inputs than the window are cut into
-    pieces of `window`, half a window apart. Where pieces overlap, the earlier one has more history, so that there the
-    later one's weights are 0: every target is learned once, from the last `window / 2` items at least.
+    pieces of `window`, half a window apart. Where pieces overlap, the earlier one has more context, so that the later
+    one's weights are 0 there: every target counts once, with a context of at least the last `window / 2` items.
 
     Args:
-      train: U users.
-      window: the most inputs in a piece.
-      row_length: P, not below the window.
+      train: histories of U users.
+      window: maximum number of inputs in a piece.
+      row_length: P, at least the window.
 
     Raises:
       UserError: if a row is too short for a piece.
@@ -97,11 +97,11 @@ def pack_rows(train: Histories, window: int, row_length: int) -> PackedRows:
 
 
 def prefix_examples(train: Histories, window: int, users: np.ndarray) -> PrefixExamples:
-    """Returns an example for each item that came after another: the history so far, and that item.
+    """Returns one example per item with an item before it: the history so far, and that item as the target.
 
     Args:
-      train: U users.
-      window: W, the most items of history: the last ones.
+      train: histories of U users.
+      window: W, maximum history length; older items are dropped.
       users: `[U]` int32, a number for each user.
     """
     first = np.repeat(train.offsets[:-1], train.lengths)
@@ -126,16 +126,16 @@ def _cut(train: Histories, window: int) -> _Pieces:
 
 
 def _best_fit_decreasing(lengths: np.ndarray, row_length: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Gives each piece a place, the long ones first, each in the fullest row that it fits into.
+    """Packs pieces into rows by best-fit decreasing: longest first, each in the fullest row that it fits into.
 
-    Pieces of one length and rows with the same free space are all alike, so that they are dealt with together.
+    Pieces of equal length and rows with equal free space are interchangeable, and are processed together.
 
     Args:
       lengths: `[M]`, from 1 to `row_length`.
-      row_length: places in a row.
+      row_length: positions in a row.
 
     Returns:
-      `[M]` the row of each piece, `[M]` its first column, and how many rows there are.
+      `[M]` the row of each piece, `[M]` its first column, and the number of rows.
     """
     rows, columns, num_rows = np.empty_like(lengths), np.empty_like(lengths), 0
     rows_by_space = [np.empty(0, np.int64) for _ in range(row_length + 1)]
@@ -159,7 +159,7 @@ def _best_fit_decreasing(lengths: np.ndarray, row_length: int) -> tuple[np.ndarr
 
 
 def _rank_in_row(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Returns `[M]`: 0 for the first piece of its row, 1 for the next, …"""
+    """Returns `[M]`, the index of each piece in its row, from 0."""
     order = np.lexsort((columns, rows))
     in_order = rows[order]
     ranks = np.empty_like(rows)

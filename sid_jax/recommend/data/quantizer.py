@@ -1,4 +1,4 @@
-"""Semantic IDs trained on the spot, for a recommender that is given a catalog and no IDs."""
+"""Trains Semantic IDs for a recommender whose config names a catalog but no IDs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from sid_jax.training.quantizer import train
 
 
 def quantizer_config(config: ConfigDict) -> ConfigDict:
-    """Returns the quantizer's settings.
+    """Returns the quantizer's settings in a recommender's config.
 
-    It shares the seed, does not train on items that are to be found cold, and takes the histories' catalog where it
-    has no data of its own, or the same.
+    They have the recommender's seed and cold items. The catalog of the histories is filled in if the quantizer names no
+    data of its own, or the same catalog.
     """
     settings = fill(default_config(), config.quantizer.to_dict())
     settings.seed = config.seed
@@ -32,7 +32,7 @@ def quantizer_config(config: ConfigDict) -> ConfigDict:
 
 
 def share_catalog(data: ConfigDict, of_histories: ConfigDict) -> None:
-    """Fills in what the quantizer's `data` does not say of a catalog that the histories' `data` names already."""
+    """Fills in settings of the quantizer's `data` from the catalog that the histories' `data` names."""
     data.cache_dir = data.cache_dir or of_histories.cache_dir
     if of_histories.source not in CATALOGS:
         return
@@ -44,7 +44,7 @@ def share_catalog(data: ConfigDict, of_histories: ConfigDict) -> None:
 
 
 def train_ids(config: ConfigDict, workdir: Path, console: Console) -> Path:
-    """Trains the quantizer of `config.quantizer` and exports its IDs, unless that was done before.
+    """Trains the quantizer of `config.quantizer` and exports its IDs, unless the export exists.
 
     Returns:
       The export's folder, `<workdir>/ids`.

@@ -1,4 +1,4 @@
-"""The leave-one-out split into training sequences, validation and test, and the draw of cold items."""
+"""The leave-one-out split of histories into training, validation and test, and the draw of cold items."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from sid_jax.streams import stream_rng
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EvaluationExamples:
-    """Examples to evaluate on: E users' histories, and of each the target, the item that came next.
+    """Evaluation examples: the histories of E users, each with its next item as the target.
 
     Attributes:
-      histories: of the E users; each has at least one item.
+      histories: histories of the E users, with at least one item each.
       targets: `[E]` int32 rows of items, row for row with `histories`.
-      left_out: how many users have no example, because nothing of their history is left.
+      left_out: number of users without an example, because nothing of their history is left.
     """
 
     histories: Histories
@@ -34,25 +34,25 @@ class EvaluationExamples:
 
     @functools.cached_property
     def num_seen_targets(self) -> int:
-        """How many targets are in their own history: a list without the items of the history never has them."""
+        """Number of targets that occur in their own history: lists that exclude seen items never contain them."""
         user_of = np.repeat(np.arange(len(self.targets)), self.histories.lengths)
         return len(np.unique(user_of[self.histories.items == self.targets[user_of]]))
 
     @property
     def mostly_seen(self) -> bool:
-        """Whether most targets are in their own history."""
+        """Whether most targets occur in their own history."""
         return 2 * self.num_seen_targets > len(self.targets)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-    """Histories, divided for training and evaluation.
+    """Histories, split for training and evaluation.
 
     Attributes:
-      train: U users; all that may be learned from. A user may have no item in it.
-      validation: each user's last item but one, after what came before.
-      test: each user's last item, after what came before: the validation's target too.
-      cold: `[N]` bool, the items that the model does not train on; they occur as targets only.
+      train: the training histories of U users; a user may have no items in it.
+      validation: each user's last but one item as the target, with the items before it as the history.
+      test: each user's last item as the target, with the items before it, including the validation's target.
+      cold: `[N]` bool, the items that the model does not train on; they occur only as targets.
     """
 
     train: Histories
@@ -62,17 +62,17 @@ class Split:
 
 
 def leave_one_out(histories: Histories, cold: np.ndarray | None = None) -> Split:
-    """Splits each user's history in time, as TIGER does (Rajput et al., 2305.05065, section 4).
+    """Splits each user's history by TIGER's leave-one-out protocol (Rajput et al., 2305.05065, section 4).
 
-    Cold items are taken out of the training sequences and out of every history that a model is asked with, as if nobody
-    had seen them before; targets stay what they are. A user of whose history nothing is left is not asked.
+    Cold items are removed from the training histories and from all evaluation histories, as if nobody had interacted
+    with them before; targets are unchanged. Users whose history becomes empty are not evaluated.
 
     Args:
-      histories: U users of N items.
+      histories: histories of U users over N items.
       cold: `[N]` bool; None for no cold items.
 
     Raises:
-      UserError: if no user is left with two items to learn from.
+      UserError: if no user has two items left to train on.
     """
     cold = np.zeros(len(histories.item_ids), bool) if cold is None else cold
     train = _without_items(histories.without_last(2), cold)
@@ -90,10 +90,10 @@ def leave_one_out(histories: Histories, cold: np.ndarray | None = None) -> Split
 
 
 def refuse_seen_targets(split: Split) -> None:
-    """Refuses a test without the items of users' histories where most targets are such items.
+    """Checks that most test targets are not in their own history, for a test that excludes seen items.
 
     Raises:
-      UserError: if they are.
+      UserError: if most targets are seen items.
     """
     test = split.test
     if test.mostly_seen:
@@ -104,19 +104,19 @@ def refuse_seen_targets(split: Split) -> None:
 
 
 def choose_cold_items(histories: Histories, amount: float, seed: int) -> np.ndarray:
-    """Draws cold items, to be kept out of all training (TIGER, 2305.05065, section 4.3: 5 % of the test items).
+    """Draws cold items, which are left out of all training (TIGER, 2305.05065, section 4.3: 5 % of the test items).
 
     Args:
-      histories: U users of N items.
-      amount: below 1, a share of the distinct items that are some user's last, of which at least one item is drawn;
-        from 1 on, how many of them.
+      histories: histories of U users over N items.
+      amount: below 1, a share of the distinct last items of users, rounded to at least one item; from 1 on, the number
+        of items.
       seed: the same seed draws the same items.
 
     Returns:
       `[N]` bool.
 
     Raises:
-      UserError: if the amount is not above 0, or there are not so many items and one more.
+      UserError: if the amount is not above 0, or not below the number of distinct last items.
     """
     targets = np.unique(histories.items[histories.offsets[1:][histories.lengths > 0] - 1])
     if not 0 < amount < max(1, len(targets)):
@@ -135,14 +135,14 @@ def _without_items(histories: Histories, unwanted: np.ndarray) -> Histories:
 
 
 def _examples(histories: Histories, known: Histories, back: int) -> EvaluationExamples:
-    """Asks what is known of each user, if anything, for the item `back` places from the end of the whole history."""
+    """Returns examples with the histories in `known` and the item `back` places from the end of the whole history."""
     asked = known.lengths > 0
     targets = histories.items[histories.offsets[1:][asked] - back]
     return EvaluationExamples(known.keep_users(asked), targets, left_out=int((~asked).sum()))
 
 
 def configured_histories(config: ConfigDict, item_ids: np.ndarray) -> Histories:
-    """Returns all histories of `config.data` over the catalog `[N]`.
+    """Loads all histories of `config.data` over the catalog `[N]`.
 
     Raises:
       UserError: if they cannot be used.
@@ -158,20 +158,20 @@ def configured_histories(config: ConfigDict, item_ids: np.ndarray) -> Histories:
 
 
 def draw_cold_items(config: ConfigDict, amount: float) -> int:
-    """Writes cold items, to be kept out of all training, into the file `config.data.cold_items`, one id a line.
+    """Draws cold items and writes them to the file `config.data.cold_items`, one id per line.
 
-    They are a function of the histories and of `config.seed`. No IDs need be there yet: of those that are made on the
-    way, the catalog is that of `config.quantizer.data`.
+    They are a function of the histories and of `config.seed`. IDs that the run makes itself need not exist yet: the
+    catalog is then that of `config.quantizer.data`.
 
     Args:
-      config: as from `sid_jax.recommend.config`.
-      amount: as of `choose_cold_items`.
+      config: from `sid_jax.recommend.config`.
+      amount: see `choose_cold_items`.
 
     Returns:
-      How many there are.
+      The number of cold items.
 
     Raises:
-      UserError: if the file has no name or is there already, or the data cannot be used.
+      UserError: if the config names no file, the file exists already, or the data cannot be used.
     """
     if not config.data.cold_items:
         raise UserError("--draw_cold needs a file to write to: --config.data.cold_items=cold.txt")
@@ -180,7 +180,7 @@ def draw_cold_items(config: ConfigDict, amount: float) -> int:
     histories = keep_active(configured_histories(config, item_ids), config.data.min_interactions)
     cold = choose_cold_items(histories, amount, config.seed)
     try:
-        # Refused where it is there, so that nobody's list is lost.
+        # Mode "x" fails if the file exists, so that an existing list is not overwritten.
         with path.open("x", encoding="utf-8") as file:
             file.write("".join(f"{item}\n" for item in item_ids[cold].tolist()))
     except OSError as error:
@@ -191,7 +191,7 @@ def draw_cold_items(config: ConfigDict, amount: float) -> int:
 def _catalog(config: ConfigDict) -> np.ndarray:
     if config.ids == "rqvae" or config.ids in MADE_IDS:
         settings = quantizer_config(config).data
-        settings.cold_items = ""  # which is yet to be drawn
+        settings.cold_items = ""  # The file does not exist yet.
         settings.histories.source = "none"
         return load_vectors(settings).ids
     path, offset = parse_id_source(config.ids)

@@ -1,4 +1,4 @@
-"""What the config asks for, loaded: a catalog with IDs and titles, and histories divided for training and tests."""
+"""Loads a recommendation task: a catalog with IDs and titles, and histories split for training and evaluation."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from sid_jax.recommend.data.split import Split, configured_histories, leave_one_
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Task:
-    """A catalog and its users.
+    """A recommendation task: a catalog and its users' histories.
 
     Attributes:
       candidates: the N items with their Semantic IDs; all of them may be recommended.
-      split: the users' histories, in rows of the table.
+      split: the users' split histories, whose items are rows of the table.
     """
 
     candidates: Candidates
@@ -39,24 +39,24 @@ class Task:
 
     @property
     def table(self) -> IdTable:
-        """The N items."""
+        """The ID table of the N items."""
         return self.candidates.table
 
     @property
     def trie(self) -> Trie:
-        """Of all IDs."""
+        """The trie of all IDs."""
         return self.candidates.trie
 
     @property
     def known(self) -> Trie:
-        """Of the IDs of items that are not cold."""
+        """The trie of the IDs of items that are not cold."""
         return self.candidates.known
 
     def fingerprint(self, *, with_content: bool = False) -> str:
-        """Returns the SHA-256 of IDs and histories, and of the content vectors where a model trains on them."""
+        """Returns the SHA-256 of IDs and histories, and of the content vectors if `with_content`."""
         parts = [self.table.fingerprint(), self.split.train.fingerprint()]
         parts += [examples.histories.fingerprint() for examples in (self.split.validation, self.split.test)]
-        if self.split.cold.any():  # which say what a model learns to tell apart
+        if self.split.cold.any():  # Cold items are no candidates in training.
             parts.append(self.split.cold.tobytes().hex())
         if with_content and self.candidates.content is not None:
             parts.append(hashlib.sha256(np.ascontiguousarray(self.candidates.content).tobytes()).hexdigest())
@@ -64,14 +64,14 @@ class Task:
 
 
 def load_task(config: ConfigDict, trained_ids: Path | None = None) -> Task:
-    """Loads what the config names.
+    """Loads the task of a config.
 
     Args:
-      config: as from `sid_jax.recommend.config`.
-      trained_ids: the export that IDs "rqvae" are read from, as `data.quantizer.train_ids` returns it.
+      config: from `sid_jax.recommend.config`.
+      trained_ids: the export with the IDs of "rqvae", from `data.quantizer.train_ids`.
 
     Raises:
-      UserError: for data that cannot be used.
+      UserError: if the data cannot be used.
     """
     table = load_ids(config, trained_ids)
     split = load_split(config, table.item_ids)
@@ -81,24 +81,24 @@ def load_task(config: ConfigDict, trained_ids: Path | None = None) -> Task:
 def make_task(
     table: IdTable, split: Split, sizes: Sequence[int] | None = None, content: np.ndarray | None = None
 ) -> Task:
-    """Returns the task of a table and histories in its rows; items that share an ID rank by popularity in training.
+    """Makes a task of a table and its histories; items that share an ID are ranked by popularity in training.
 
     Args:
       table: the N items.
       split: their histories.
       sizes: K of each level; None: one more than the level's largest code.
-      content: `[N, D]` float32, as of `Candidates`.
+      content: `[N, D]` float32, see `Candidates`.
     """
     return Task(Candidates.of(table, item_counts(split.train), split.cold, sizes, content), split)
 
 
 def load_ids(config: ConfigDict, trained_ids: Path | None = None, *, catalog: np.ndarray | None = None) -> IdTable:
-    """Returns the ID table that `config.ids` names, read or made without training.
+    """Returns the ID table that `config.ids` names, read from a file or made without training.
 
     Args:
-      config: as from `sid_jax.recommend.config`.
-      trained_ids: as of `load_task`.
-      catalog: `[N]` item ids that random IDs are for; None for those of the vectors.
+      config: from `sid_jax.recommend.config`.
+      trained_ids: see `load_task`.
+      catalog: `[N]` item ids for random IDs; None for the ids of the vectors.
     """
     if config.ids == "rqvae":
         if trained_ids is None:
@@ -116,15 +116,15 @@ def load_ids(config: ConfigDict, trained_ids: Path | None = None, *, catalog: np
 
 
 def load_split(config: ConfigDict, item_ids: np.ndarray) -> Split:
-    """Returns the histories of `config.data` over the catalog `[N]`, divided."""
+    """Loads the histories of `config.data` over the catalog `[N]`, and splits them."""
     return divide(config, configured_histories(config, item_ids))
 
 
 def divide(config: ConfigDict, histories: Histories) -> Split:
-    """Returns histories without the users who have too few interactions, divided; `config.data` says who is cold.
+    """Splits histories, without users who have too few interactions; `config.data` names the cold items.
 
     Raises:
-      UserError: if nothing is left to learn from, or most targets of the test can be in no list.
+      UserError: if nothing is left to train on, or most test targets are seen items that the test excludes.
     """
     histories = keep_active(histories, config.data.min_interactions)
     cold = config.data.cold_items

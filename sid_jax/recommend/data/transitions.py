@@ -1,4 +1,4 @@
-"""The graph of which items follow which in histories."""
+"""The transition graph: how often items follow each other in histories."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from scipy import sparse
 
 from sid_jax.data.histories import Histories, item_counts
 
-# Places between two items from which on no transition is counted: .9 to this power is nearly 0.
+# Longest distance between two items of a counted transition: .9 to this power is nearly 0.
 _LONGEST_GAP = 60
 
 
 def transition_graph(
     train: Histories, *, gap_decay: float, back: float, from_power: float, to_power: float, next_bonus: float = 0.0
 ) -> sparse.csr_array:
-    """Returns how strongly each item speaks for each other one to follow it, `[N, N]` float64.
+    """Returns the transition graph, `[N, N]` float64: the strength of each item as a follower of each other item.
 
     The strength is (forward + back * backward) / (count of the one ** from_power * count of the other ** to_power),
-    where each pair of a history counts `gap_decay` ** the number of places between. An item never follows itself.
+    where each pair of a history counts `gap_decay` ** (number of items between). An item never follows itself.
 
     Args:
       train: histories of N items.
-      gap_decay: how much less a transition counts for each place between.
-      back: how much one that goes back counts, as a share of one that goes forward.
-      from_power, to_power: what items' numbers of interactions are raised to.
-      next_bonus: added to the count of an item that comes directly after another.
+      gap_decay: decay of a transition's weight per item in between.
+      back: weight of backward transitions relative to forward ones.
+      from_power, to_power: exponents of the items' interaction counts.
+      next_bonus: added to the count of an item that directly follows another.
     """
     counts = np.maximum(item_counts(train), 1)
     from_items, to_items = (sparse.diags_array(counts**-power) for power in (from_power, to_power))
@@ -36,7 +36,7 @@ def transition_graph(
 
 
 def _pairs(train: Histories, first_gap: int, last_gap: int, gap_decay: float) -> sparse.csr_array:
-    """Returns `[N, N]` float64: how often an item comes after another, `gap_decay` ** the number of places between."""
+    """Returns `[N, N]` float64: counts of items after others, each weighted by `gap_decay` ** (items between)."""
     users = np.repeat(np.arange(len(train)), train.lengths)
     graph = sparse.csr_array((len(train.item_ids),) * 2)
     for gap in range(first_gap, min(int(train.lengths.max(initial=0)), last_gap + 1)):
