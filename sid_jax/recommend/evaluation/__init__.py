@@ -1,1 +1,1 @@
-"""How good recommendations are: item-level metrics with intervals, and their tables."""
+"""Evaluation of recommenders: item-level metrics with bootstrap intervals, and their tables."""

@@ -1,4 +1,4 @@
-"""Asking a recommender what comes next for every user, and measuring what it says."""
+"""Evaluates a recommender on the next item of every user."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sid_jax.recommend.data.split import EvaluationExamples
 from sid_jax.recommend.evaluation.metrics import bootstrap_interval, ndcg_at, ranks, recall_at, reciprocal_rank, summary
 from sid_jax.recommend.ranker import ModelRanker, first_allowed
 
-# Items in a list: the mean reciprocal rank is over these, the other figures over the first 5 or 10.
+# Length of a recommendation list: the mean reciprocal rank is over all of it, other metrics over the first 5 or 10.
 LIST_LENGTH = 50
-# The figures that are means over users, and so have an interval.
+# The metrics that are means over users, and so have a bootstrap interval.
 PER_USER = {
     "recall@5": lambda places: recall_at(places, 5),
     "recall@10": lambda places: recall_at(places, 10),
@@ -27,15 +27,15 @@ PER_USER = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a recommender answered to E questions, by one rule for the items that a user has seen.
+    """A recommender's lists and metrics for E users, under one rule for seen items.
 
     Attributes:
-      name: the recommender's.
-      exclude_seen: whether items of a user's history were taken out of the list.
+      name: name of the recommender.
+      exclude_seen: whether items of a user's history were excluded from the list.
       lists: `[E, 50]` int32 rows of items, the best first, -1 for none.
-      places: `[E]` int32, where in its list the target stands, from 1; 0 if it does not.
-      metrics: means over users, and figures of all lists together.
-      other: the answers to the same questions by the other rule; None if it was not asked for.
+      places: `[E]` int32, rank of the target in its list, from 1; 0 if it is not in the list.
+      metrics: means over users, and metrics of all lists together.
+      other: the evaluation of the same users under the other rule; None if it was not made.
     """
 
     name: str
@@ -47,12 +47,12 @@ class Evaluation:
 
     @property
     def rules(self) -> tuple[Evaluation, ...]:
-        """This evaluation, and the other rule's if there is one."""
+        """This evaluation, and that of the other rule if there is one."""
         return (self,) if self.other is None else (self, self.other)
 
     @property
     def rule(self) -> str:
-        """The rule in words."""
+        """The name of the rule for seen items."""
         return rule_name(self.exclude_seen)
 
     def interval(self, metric: str, samples: int) -> tuple[float, float]:
@@ -60,7 +60,7 @@ class Evaluation:
         return bootstrap_interval(PER_USER[metric](self.places), samples=samples)
 
     def figures(self, samples: int) -> dict[str, Any]:
-        """Returns the name, the metrics with their intervals and, under the name of its rule, the other rule's."""
+        """Returns the metrics with their intervals, and those of the other rule under that rule's name."""
         content: dict[str, Any] = {
             "name": self.name,
             "num_users": len(self.places),
@@ -73,7 +73,7 @@ class Evaluation:
         return content
 
     def of_users(self, asked: np.ndarray, samples: int) -> dict[str, Any]:
-        """Returns the figures of some users, `[E]` bool, with their intervals; none where there are no such users."""
+        """Returns the metrics of a subset of users, `[E]` bool, with their intervals; no metrics for no users."""
         if not asked.any():
             return {"num_users": 0}
         each = {metric: of(self.places[asked]) for metric, of in PER_USER.items()}
@@ -85,7 +85,7 @@ class Evaluation:
 
 
 def rule_name(exclude_seen: bool) -> str:
-    """Returns the name of a rule for the items of a user's history."""
+    """Returns the name of a rule for seen items, the items of a user's history."""
     return "seen excluded" if exclude_seen else "seen allowed"
 
 
@@ -99,16 +99,16 @@ def evaluate(
     both_rules: bool = False,
     users: np.ndarray | None = None,
 ) -> Evaluation:
-    """Asks a recommender for each user's next item among all items of the catalog.
+    """Evaluates a recommender on each user's next item, ranked among all items of the catalog.
 
     Args:
       ranker: the recommender.
       examples: histories and their targets.
-      window: the most items of a history that are shown.
-      batch_size: users asked at once.
-      exclude_seen: whether items of the user's whole history are taken out of the list.
-      both_rules: whether the answers by the other rule are wanted too.
-      users: `[n]` rows of the questions asked; None for all.
+      window: maximum history length; older items are dropped.
+      batch_size: users per batch.
+      exclude_seen: whether items of the user's whole history are excluded from the list.
+      both_rules: whether to evaluate under the other rule for seen items too.
+      users: `[n]` rows of the examples to evaluate; None for all.
     """
     users = np.arange(len(examples.targets)) if users is None else users
     rules = (exclude_seen, not exclude_seen) if both_rules else (exclude_seen,)
@@ -126,9 +126,9 @@ def evaluate(
 
 
 def _ask(ranker: Ranker, batch: HistoryBatch, seen: np.ndarray, rules: tuple[bool, ...]) -> list[np.ndarray]:
-    """Returns the lists `[B, 50]` by each rule: whether the items `seen`, `[B, S]`, are excluded."""
+    """Returns the lists `[B, 50]` under each rule: whether the items `seen`, `[B, S]`, are excluded."""
     if len(rules) > 1 and isinstance(ranker, ModelRanker):
-        # Its search is the same for both, and what is excluded is taken out afterwards.
+        # One search serves both rules: excluded items are removed from longer lists afterwards.
         found = ranker.recommend(batch, LIST_LENGTH + seen.shape[1])
         allowed = first_allowed(found, np.zeros(found.shape, np.float32), seen, LIST_LENGTH)[0]
         return [allowed if excluded else found[:, :LIST_LENGTH] for excluded in rules]
@@ -136,9 +136,9 @@ def _ask(ranker: Ranker, batch: HistoryBatch, seen: np.ndarray, rules: tuple[boo
 
 
 def _by_length(lengths: np.ndarray, window: int, batch_size: int) -> list[tuple[np.ndarray, int]]:
-    """Returns batches of users and their width: short histories are not padded to the length of long ones.
+    """Returns batches of users and their width, so that short histories are not padded to the length of long ones.
 
-    There are two widths, so that little is compiled, and all batches have one size: the last of a width repeats users.
+    There are only two widths and one batch size, to limit compilation; the last batch of a width repeats users.
     """
     short = max(1, window // 4)
     batches = []

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-# The longest list that a summary asks for.
+# The longest cut-off of a summary's metrics.
 _LONGEST = 10
 
 
 def ranks(lists: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Returns where each user's target is in the user's list.
+    """Returns the rank of each user's target in the user's list.
 
     Args:
       lists: `[U, k]` int32 rows of items, the best first, -1 for none.
       targets: `[U]` int32.
 
     Returns:
-      `[U]` int32, counted from 1; 0 if the target is not in the list.
+      `[U]` int32, from 1; 0 if the target is not in the list.
 
     Raises:
-      ValueError: if an item is in a list twice, so that one recommendation would count as two.
+      ValueError: if a list has an item twice, which would count one recommendation as two.
     """
     _refuse_repetitions(lists)
     hits = (lists == targets[:, None]) & (lists >= 0)
@@ -27,32 +27,32 @@ def ranks(lists: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def recall_at(ranks: np.ndarray, k: int) -> np.ndarray:
-    """Returns `[U]` float64: 1 if the target is among the first k, or else 0. With one target it is the hit rate."""
+    """Returns recall@k, `[U]` float64: 1 if the target is among the first k, or else 0; the hit rate for one target."""
     return _within(ranks, k).astype(np.float64)
 
 
 def ndcg_at(ranks: np.ndarray, k: int) -> np.ndarray:
-    """Returns `[U]` float64: 1 / log2(rank + 1) among the first k, or else 0.
+    """Returns NDCG@k, `[U]` float64: 1 / log2(rank + 1) if the target is among the first k, or else 0.
 
-    With one target the ideal gain is 1, and so is the divisor (Järvelin and Kekäläinen, 2002).
+    With one target the ideal gain, the divisor, is 1 (Järvelin and Kekäläinen, 2002).
     """
     return np.where(_within(ranks, k), 1 / np.log2(np.maximum(ranks, 1) + 1), 0.0)
 
 
 def reciprocal_rank(ranks: np.ndarray) -> np.ndarray:
-    """Returns `[U]` float64: 1 / rank, or 0 if the target is not in the list."""
+    """Returns the reciprocal rank, `[U]` float64: 1 / rank, or 0 if the target is not in the list."""
     return np.where(ranks > 0, 1 / np.maximum(ranks, 1), 0.0)
 
 
 def coverage(lists: np.ndarray, num_items: int) -> float:
-    """Returns the share of `num_items` items that are in anyone's list; `lists` is `[U, k]`, -1 for none."""
+    """Returns the catalog coverage: the share of `num_items` items that are in some list of `[U, k]`, -1 for none."""
     return len(np.unique(lists[lists >= 0])) / num_items
 
 
 def entropy(lists: np.ndarray) -> float:
-    """Returns the Shannon entropy, in bits, of the items that fill the lists `[U, k]`, -1 for none.
+    """Returns the Shannon entropy, in bits, of the items in lists `[U, k]`, -1 for none.
 
-    It is 0 if all places hold one item, and log2(n) if n items fill equally many places each.
+    It is 0 if all entries are the same item, and log2(n) if n items occur equally often.
     """
     _, counts = np.unique(lists[lists >= 0], return_counts=True)
     shares = counts / counts.sum()
@@ -60,7 +60,7 @@ def entropy(lists: np.ndarray) -> float:
 
 
 def summary(lists: np.ndarray, targets: np.ndarray, num_items: int) -> dict[str, float]:
-    """Returns the means over users, and what the lists are like together.
+    """Returns the metrics of recommendation lists: means over users, coverage and entropy.
 
     Args:
       lists: `[U, k]` int32 rows of items, the best first, -1 for none; k is 10 or more.
@@ -68,10 +68,10 @@ def summary(lists: np.ndarray, targets: np.ndarray, num_items: int) -> dict[str,
       num_items: N, the size of the catalog.
 
     Returns:
-      recall@5, recall@10, ndcg@5, ndcg@10, mrr (over all k places), coverage@10 and entropy@10.
+      recall@5, recall@10, ndcg@5, ndcg@10, mrr (over the whole list), coverage@10 and entropy@10.
 
     Raises:
-      ValueError: if there is no user, the lists are too short, or an item is in a list twice.
+      ValueError: if there are no users, the lists are too short, or a list has an item twice.
     """
     if not len(lists) or lists.shape[1] < _LONGEST:
         raise ValueError(f"lists must be [U, k] with k from {_LONGEST} on, not {list(lists.shape)}")
@@ -99,19 +99,19 @@ def _refuse_repetitions(lists: np.ndarray) -> None:
         )
 
 
-# Draws held in memory at once: some tens of megabytes.
+# Bootstrap draws held in memory at once: tens of megabytes.
 _DRAWS = 2_000_000
 
 
 def bootstrap_interval(
     values: np.ndarray, *, seed: int = 0, samples: int = 1000, level: float = 0.95
 ) -> tuple[float, float]:
-    """Returns the interval of the mean over users.
+    """Returns the bootstrap interval of the mean over users.
 
     Args:
       values: `[U]`, a metric for each user.
       seed: the same seed gives the same interval.
-      samples: how often the users are drawn anew, with replacement.
+      samples: number of bootstrap samples of users, drawn with replacement.
       level: the share of resampled means inside the interval.
     """
     return _percentiles(_resampled_means(values[None], np.random.default_rng(seed), samples)[:, 0], level)
@@ -120,15 +120,15 @@ def bootstrap_interval(
 def mean_interval(
     values: np.ndarray, *, seed: int = 0, samples: int = 1000, level: float = 0.95
 ) -> tuple[float, float, float]:
-    """Returns the mean of one recommender over its seeds and users, and the interval's two ends.
+    """Returns the mean of one recommender over training seeds and users, and its bootstrap interval's two ends.
 
-    Users and seeds are both drawn anew: the interval is of "another training, asked by other users". The users drawn
-    are the same for every seed, as they were in the experiment. Few seeds show less than their whole spread (of the
-    variance, (S - 1) / S), and one seed shows none.
+    Both users and seeds are resampled: the interval covers another training, evaluated on other users. Each sample has
+    the same users for every seed, as in the experiment. Few seeds underestimate the variance between seeds, by the
+    factor (S - 1) / S; one seed shows none of it.
 
     Args:
       values: `[S, U]`, a metric for each training seed and user.
-      seed, samples, level: as for `bootstrap_interval`.
+      seed, samples, level: see `bootstrap_interval`.
     """
     random = np.random.default_rng(seed)
     means = _over_drawn_seeds(_resampled_means(values, random, samples), random)
@@ -138,15 +138,15 @@ def mean_interval(
 def paired_difference(
     a: np.ndarray, b: np.ndarray, *, seed: int = 0, samples: int = 1000, level: float = 0.95
 ) -> tuple[float, float, float]:
-    """Returns the mean of `a` minus the mean of `b`, and the interval's two ends, from the same users.
+    """Returns the mean of `a` minus the mean of `b` on the same users, and its paired bootstrap interval's two ends.
 
-    A user who is hard for one recommender is mostly hard for the other: each sample draws one set of users for both.
-    Seeds are drawn for each on its own, because two trainings have nothing in common for having the same seed. See
-    `mean_interval` for what few seeds can show.
+    A user who is hard for one recommender is usually hard for the other, so each sample has the same users for both.
+    Seeds are resampled separately, because two trainings with the same seed have nothing in common. See `mean_interval`
+    on the variance between few seeds.
 
     Args:
-      a, b: `[S, U]`, a metric for each training seed and user; the S may differ.
-      seed, samples, level: as for `bootstrap_interval`.
+      a, b: `[S, U]`, a metric for each training seed and user; S may differ.
+      seed, samples, level: see `bootstrap_interval`.
 
     Raises:
       ValueError: if the users differ in number.
@@ -160,7 +160,7 @@ def paired_difference(
 
 
 def _resampled_means(values: np.ndarray, random: np.random.Generator, samples: int) -> np.ndarray:
-    """Returns `[samples, S]`: the mean of each row of `[S, U]` over users drawn anew, the same for all rows."""
+    """Returns `[samples, S]`: the mean of each row of `[S, U]` over resampled users, the same for all rows."""
     num_users = values.shape[1]
     at_once = max(1, _DRAWS // num_users)
     blocks = []
@@ -171,7 +171,7 @@ def _resampled_means(values: np.ndarray, random: np.random.Generator, samples: i
 
 
 def _over_drawn_seeds(means: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Returns `[samples]`: the mean of each row of `[samples, S]` over seeds drawn anew."""
+    """Returns `[samples]`: the mean of each row of `[samples, S]` over resampled seeds."""
     drawn = random.integers(means.shape[1], size=means.shape)
     return np.take_along_axis(means, drawn, axis=1).mean(axis=1)
 

@@ -1,4 +1,4 @@
-"""What a person sees of a test: tables with intervals, and lists with titles."""
+"""Text output of a recommender's test: tables with intervals, and recommendation lists with titles."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sid_jax.recommend.data.task import Task
 from sid_jax.recommend.evaluation.evaluate import PER_USER, Evaluation
 from sid_jax.recommend.ranker import ModelRanker
 
-# What is said of each recommender on one line.
+# The metrics in the one-line summary of a recommender.
 _SHOWN = ("recall@10", "ndcg@10")
 _SAMPLE_USERS = 3
 _SAMPLE_HISTORY = 5
@@ -26,14 +26,14 @@ _SAMPLE_LIST = 5
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EvaluationReport:
-    """The test of a recommender and of baselines, as text, as HTML and as numbers.
+    """Test results of a recommender and of baselines, as text, as HTML and as numbers.
 
-    The figures are by the rule of `eval.exclude_seen`; those by the other rule are in `other`.
+    The metrics follow the rule of `eval.exclude_seen`; those of the other rule are in `other`.
 
     Attributes:
-      evaluations: the recommender's, and then those of the baselines.
+      evaluations: the evaluation of the recommender, and then those of the baselines.
       num_items: N, the size of the catalog.
-      samples: of the bootstrap.
+      samples: number of bootstrap samples.
     """
 
     evaluations: tuple[Evaluation, ...]
@@ -42,32 +42,32 @@ class EvaluationReport:
 
     @property
     def exclude_seen(self) -> bool:
-        """Whether items of a user's history were taken out of every list."""
+        """Whether items of a user's history were excluded from every list."""
         return self.evaluations[0].exclude_seen
 
     @property
     def other(self) -> EvaluationReport | None:
-        """The same test by the other rule for seen items; None if it was not asked for."""
+        """The results under the other rule for seen items; None if it was not evaluated."""
         others = tuple(each.other for each in self.evaluations if each.other is not None)
         return dataclasses.replace(self, evaluations=others) if others else None
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The recommender's figures by name: recall@5, recall@10, ndcg@5, ndcg@10, mrr, coverage@10, entropy@10."""
+        """The recommender's metrics by name: recall@5, recall@10, ndcg@5, ndcg@10, mrr, coverage@10, entropy@10."""
         return self.evaluations[0].metrics
 
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """The 95 % intervals of the recommender's figures that are means over users."""
+        """The 95 % bootstrap intervals of the recommender's metrics that are means over users."""
         return {name: self.evaluations[0].interval(name, self.samples) for name in PER_USER}
 
     @property
     def baselines(self) -> dict[str, dict[str, float]]:
-        """The baselines' figures, by the baseline's name."""
+        """The baselines' metrics, by the name of the baseline."""
         return {each.name: each.metrics for each in self.evaluations[1:]}
 
     def __repr__(self) -> str:
-        """Returns a line for each recommender, by each rule."""
+        """Returns one line per recommender and rule."""
         rows = [
             f"{each.name}: "
             + ", ".join(f"{name} {cell}" for name, cell in _column(each, self.samples) if name in _SHOWN)
@@ -102,17 +102,17 @@ def print_evaluations(
     evaluations: list[Evaluation],
     with_slots: list[Evaluation],
 ) -> None:
-    """Prints a column for each recommender, and how it was tested; where items are cold, tables of all recommenders.
+    """Prints a table with one column per recommender, and tables of the users with cold targets if items are cold.
 
-    Each has the figures by the config's rule for seen items first, and then those by the other.
+    Metrics under the config's rule for seen items come first, then those under the other rule.
 
     Args:
-      console: where to.
-      config: of the run.
-      task: what was asked.
+      console: where to print.
+      config: the run's config.
+      task: the task.
       ranker: the trained model.
-      evaluations: of it and of the baselines.
-      with_slots: of those whose lists have places for cold items.
+      evaluations: evaluations of the model and of the baselines.
+      with_slots: evaluations of the rankers whose lists have slots for cold items.
     """
     console.print(_title(config, task), markup=False, highlight=False, soft_wrap=True)
     table = Table()
@@ -137,7 +137,7 @@ def print_evaluations(
 
 
 def print_samples(console: Console, task: Task, evaluation: Evaluation) -> None:
-    """Prints what some users had last, what they are recommended, and what they took."""
+    """Prints for some users the last items of the history, the recommended items and the target."""
     examples = task.split.test
     for user in np.linspace(0, len(examples.targets) - 1, min(_SAMPLE_USERS, len(examples.targets)), dtype=int):
         history = examples.histories.of(user)[-_SAMPLE_HISTORY:]
@@ -154,18 +154,18 @@ def print_samples(console: Console, task: Task, evaluation: Evaluation) -> None:
 
 
 def item_name(task: Task, item: int) -> str:
-    """Returns an item's title, or its id where it has none."""
+    """Returns an item's title, or its id if it has no title."""
     titles = task.table.titles
     return str(task.table.item_ids[item] if titles is None or not titles[item] else titles[item])
 
 
 def figure(value: float) -> str:
-    """Returns a share as recommenders' tables have it: .0648."""
+    """Formats a share for tables of recommenders: .0648."""
     return f"{value:.4f}".removeprefix("0")
 
 
 def interval_text(low: float, high: float) -> str:
-    """Returns an interval's ends."""
+    """Formats an interval by its ends."""
     return f"{figure(low)}–{figure(high)}"
 
 
@@ -178,7 +178,7 @@ def _title(config: ConfigDict, task: Task) -> str:
 
 
 def _column(evaluation: Evaluation, samples: int) -> list[tuple[str, str]]:
-    """Returns names and figures; those that are means over users with their 95 % interval."""
+    """Returns names and formatted metrics; means over users have their 95 % interval."""
     metrics = evaluation.metrics
     means = [
         (name, f"{figure(metrics[name])} ({interval_text(*evaluation.interval(name, samples))})") for name in PER_USER
