@@ -1,4 +1,4 @@
-"""The ID table while IDs change, and the items of a batch: arrays of one shape whatever the IDs are."""
+"""The ID table during joint training, and the items of a batch: arrays whose shapes do not depend on the IDs."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _BITS = 32
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class CodeTable:
-    """The codes of N items, and which codes follow each prefix, a bit a code.
+    """The codes of N items, and the codes that follow each prefix, as bit masks.
 
-    A trie's arrays are as long as it has nodes, and a program knows their lengths; here there is room for the most
-    prefixes that there can be, N K / 8 bytes a level.
+    The shapes of a trie's arrays depend on its number of nodes, so that new IDs would need another compilation. Here
+    there is room for the maximum number of prefixes, at most N K / 8 bytes per level.
 
     Attributes:
       codes: `[N, L]` int32.
       prefixes: `[N, L]` int32, the number of an item's first l codes among the prefixes of that length.
-      followers: L arrays `[min(N, K_1 ... K_l), ceil(K / 32)]` uint32: bit k of a prefix says whether k follows it.
+      followers: L arrays `[min(N, K_1 ... K_l), ceil(K / 32)]` uint32: bit k is set if code k follows the prefix.
     """
 
     codes: jax.Array
@@ -37,7 +37,7 @@ class CodeTable:
 
 
 def build_code_table(codes: np.ndarray, sizes: Sequence[int]) -> CodeTable:
-    """Returns the table of codes `[N, L]` int32; `sizes` are K of each level."""
+    """Builds the table of codes `[N, L]` int32; `sizes` are K of each level."""
     prefixes, followers = np.zeros_like(codes), []
     for level, size in enumerate(sizes):
         if level:
@@ -51,15 +51,15 @@ def build_code_table(codes: np.ndarray, sizes: Sequence[int]) -> CodeTable:
 
 
 def allowed_codes(table: CodeTable, items: jax.Array, level: int, size: int) -> jax.Array:
-    """Returns which of a level's K codes follow the prefixes of items: `[..., K]` bool, one row for all at the first.
+    """Returns the mask of codes that follow the prefixes of items: `[..., K]` bool; one row for all at the first level.
 
     Args:
-      table: of the IDs.
+      table: the table of the IDs.
       items: `[...]` int32.
-      level: static.
-      size: K, static.
+      level: the level of the codes; static.
+      size: K; static.
     """
-    # The empty prefix is everybody's: one row for all.
+    # All items share the empty prefix: one row is enough.
     prefixes = table.prefixes[items, level] if level else jnp.zeros((1,) * items.ndim, jnp.int32)
     words = table.followers[level][prefixes][..., None]
     places = jnp.arange(_BITS, dtype=jnp.uint32).reshape((1,) * (words.ndim - 1) + (_BITS,))
@@ -68,24 +68,24 @@ def allowed_codes(table: CodeTable, items: jax.Array, level: int, size: int) -> 
 
 
 def code_loss(logits: jax.Array, table: CodeTable, items: jax.Array, level: int) -> jax.Array:
-    """Returns what `sid_jax.recommend.models.catalog.code_loss` does, `[...]`, of logits `[..., K]`."""
+    """Returns the cross-entropy `[...]` of logits `[..., K]`, like `sid_jax.recommend.models.catalog.code_loss`."""
     allowed = allowed_codes(table, items, level, logits.shape[-1])
     return cross_entropy(jnp.where(allowed, logits.astype(jnp.float32), MASKED), table.codes[items, level])
 
 
-# The item of an empty place.
+# The item at an empty position.
 _NONE = -1
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class BatchItems:
-    """The items of a batch of rows `[B, P]`, in U places, of which those left over hold the first item of all.
+    """The distinct items of a batch of rows `[B, P]`, padded to U with the catalog's first item.
 
     Attributes:
-      vectors: `[U, D]`.
-      counted: `[U]` bool, False for a place that is left over.
-      inputs, targets: `[B, P]` int32, the places of the batch's items.
+      vectors: `[U, D]`, the items' input vectors.
+      counted: `[U]` bool, False for padding.
+      inputs, targets: `[B, P]` int32, indices of the batch's items in `vectors`.
     """
 
     vectors: jax.Array
@@ -95,7 +95,7 @@ class BatchItems:
 
 
 def most_items(examples: PackedRows, batch_size: int) -> int:
-    """Returns U, the most items that a batch of so many rows can have."""
+    """Returns U, an upper bound on the number of distinct items in a batch of `batch_size` rows."""
     sides = np.stack([examples.inputs, examples.targets], axis=1)
     items = np.sort(np.where(examples.segments[:, None] > 0, sides, _NONE).reshape(len(sides), -1), axis=1)
     a_row = int((np.diff(items, axis=1) > 0).sum(axis=1).max()) + 1
@@ -103,7 +103,7 @@ def most_items(examples: PackedRows, batch_size: int) -> int:
 
 
 def items_of(batch: PackedRows, vectors: jax.Array, size: int) -> BatchItems:
-    """Returns the items of a batch, at most `size` (static), with their vectors out of `[N, D]`."""
+    """Returns the distinct items of a batch, padded to `size` (static), with their vectors from `[N, D]`."""
     taken = jnp.where(batch.segments > 0, jnp.stack([batch.inputs, batch.targets]), _NONE)
     rows, places = jnp.unique(taken, size=size, fill_value=_NONE, return_inverse=True)
     inputs, targets = places.reshape(taken.shape).astype(jnp.int32)

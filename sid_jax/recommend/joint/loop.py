@@ -1,7 +1,7 @@
-"""A joint run: a trained tokenizer learns on inside the recommender, is frozen and exported, and the recommender ends.
+"""Joint training: a trained tokenizer is trained further with the recommender, then frozen and exported.
 
-The joint part has a folder of its own, `joint`; its end is an export, `ids-joint`. From there on it is the ordinary
-training on IDs that stay (`sid_jax.recommend.training.loop`), begun with the recommender as it then is.
+The joint part has its own folder, `joint`, and ends with an export, `ids-joint`. After it the recommender is trained on
+the final IDs as usual (`sid_jax.recommend.training.loop`), starting from its state at the end of the joint part.
 """
 
 from __future__ import annotations
@@ -65,22 +65,22 @@ IDS_FOLDER = "ids-joint"
 def train_jointly(
     config: ConfigDict, workdir: Path, *, console: Console, name: str = "", quiet: bool = False
 ) -> tuple[Task, Trained] | None:
-    """Trains until the config's last epoch, from the start or from where the workdir's last checkpoint stands.
+    """Trains tokenizer and recommender jointly, from the start or from the workdir's last checkpoint.
 
-    Killed at any moment and started again, a run ends bit for bit where it would have ended.
+    A run that is killed and started again ends bit for bit where it would have ended.
 
     Args:
-      config: as from `sid_jax.recommend.config`, with `joint.estimator` other than "none".
-      workdir: for the tokenizer if it is trained on the way, the joint part, its export, and the recommender.
+      config: from `sid_jax.recommend.config`, with `joint.estimator` other than "none".
+      workdir: folder for the joint part, its export, the recommender, and the tokenizer if it is trained first.
       console: where to print.
-      name: of the recommender in tables; the model's kind if empty.
-      quiet: prints no line for each validation.
+      name: name of the recommender in tables; the model's kind if empty.
+      quiet: whether to print no line per validation.
 
     Returns:
-      The catalog with its final IDs, and the recommender; nothing if the joint part was stopped.
+      The task with its final IDs, and the recommender; None if the joint part was interrupted.
 
     Raises:
-      UserError: for data or a workdir that cannot be used, a run that diverges, or codes that collapse.
+      UserError: if the data or the workdir cannot be used, training diverges, or codes collapse.
     """
     with agreed():
         refuse_several("Joint training")
@@ -103,7 +103,7 @@ def train_jointly(
 
 
 def _train(job: _JointJob, folder: Path, messages: Messages) -> JointState | None:
-    """Returns the state where the quantizer is frozen; nothing if training was stopped before."""
+    """Trains the joint part; returns its final state, or None if it was interrupted."""
     config = job.config
     claim = claimed_workdir(folder, config, default_config(), job.fingerprint(), free_to_change=free_to_change(config))
     with claim, Checkpoints(folder / CHECKPOINTS_FOLDER, config.train) as checkpoints:
@@ -115,7 +115,7 @@ def _train(job: _JointJob, folder: Path, messages: Messages) -> JointState | Non
 
 
 class _JointJob(Job[JointState]):
-    """The joint part of a run as the run loop sees it; an evaluation is the ID table anew."""
+    """The run loop's job of the joint part; an evaluation refreshes the ID table."""
 
     kind = "ids"
 
@@ -151,7 +151,7 @@ class _JointJob(Job[JointState]):
         return opening(self.config, self._task)
 
     def take_steps(self, state: JointState, step: int, num_steps: int) -> tuple[JointState, dict[str, Any]]:
-        # The table follows from the state's codes, which change where it is evaluated alone.
+        # The table depends on the state's codes, which change only in an evaluation.
         self._table = self._table or on_every_device(build_code_table(np.asarray(state.codes), self.sizes), self.mesh)
         return joint_steps(
             self._recipe, state, self._examples, self._vectors, self._table, num_steps=num_steps, mesh=self.mesh
@@ -169,7 +169,7 @@ class _JointJob(Job[JointState]):
         )
 
     def frozen(self, state: JointState) -> TrainedRun:
-        """Returns the quantizer as a run that is to be exported."""
+        """Returns the trained quantizer as a run for export."""
         return with_model(self._tokenizer.config, self._tokenizer.data, self._quantizer(state))
 
     def fingerprint(self) -> str:
@@ -188,7 +188,7 @@ class _JointJob(Job[JointState]):
         )
 
     def _refresh(self, state: JointState) -> tuple[JointState, Refreshed]:
-        """Returns the state with the codes that its quantizer gives; codes that went out of use begin anew."""
+        """Returns the state with codes from its current quantizer, after reviving unused codes."""
         before, codes = np.asarray(state.codes), self._codes(state)
         settling = self._recipe.course.noiseless(int(state.step)) or not self.config.joint.codebook_rate
         if settling or min(usage(codes, self.sizes)) == 1:
@@ -221,18 +221,18 @@ class _JointJob(Job[JointState]):
         return make_task(IdTable(data.ids, codes, columns=columns, name="joint", shared=True), self.split, self.sizes)
 
 
-# Below this a person is told.
+# Codebook usage below which the line of a refresh says so.
 _GOOD_USAGE = 0.95
 
 
 @dataclasses.dataclass(frozen=True)
 class Refreshed:
-    """What a refreshment came to.
+    """Metrics of a refresh of the ID table.
 
     Attributes:
-      churn: the share of the items whose ID changed.
-      churn_by_level: of those whose code of each level changed.
-      usage: of each level the share of its codes that some item has.
+      churn: the share of items whose ID changed.
+      churn_by_level: for each level, the share of items whose code changed.
+      usage: for each level, the share of its codes that some item has.
       distinct_rate: distinct tuples / items.
     """
 
@@ -253,11 +253,11 @@ class Refreshed:
         )
 
     def record(self) -> dict[str, Any]:
-        """Returns the figures by name, for the records."""
+        """Returns the metrics by name, for the records."""
         return dataclasses.asdict(self)
 
     def line(self) -> str:
-        """Returns what a person reads."""
+        """Returns the metrics as a line for the user."""
         levels = " / ".join(f"{share:.1%}" for share in self.churn_by_level)
         used = "/".join(f"{share:.0%}" for share in self.usage)
         few = "  few codes are in use" if min(self.usage) < _GOOD_USAGE else ""
@@ -267,7 +267,7 @@ class Refreshed:
         )
 
     def collapse(self, least: float, step: int) -> str:
-        """Returns why training cannot go on, and what helps, where a level has lost its codes; else nothing."""
+        """Returns an error message if the usage of a level is below `least`; else an empty text."""
         for level, share in enumerate(self.usage, start=1):
             if share < least:
                 return (
@@ -288,16 +288,16 @@ def revive_unused(
     codes: jax.Array,
     key: jax.Array,
 ) -> tuple[nnx.State, optax.OptState]:
-    """Puts the codewords of unused codes where items are badly served, and forgets what the optimizer knew of them.
+    """Revives unused codes at residuals with large errors, and resets their optimizer moments.
 
-    As training does (`sid_jax.training.optimizer`), but of codes that none of all items has.
+    This is like `sid_jax.training.optimizer.revive_unused`, for codes that no item of the catalog has.
 
     Args:
-      recipe: its `quantizer` and `optimizer`.
-      params, statistics: of the RQ-VAE.
-      opt_state: of its parameters' optimizer.
-      vectors: `[N, D]`, all items.
-      codes: `[N, L]` int32, theirs.
+      recipe: provides `quantizer` and `optimizer`.
+      params, statistics: parameters and statistics of the RQ-VAE.
+      opt_state: state of its optimizer.
+      vectors: `[N, D]`, the vectors of all items.
+      codes: `[N, L]` int32, the codes of all items.
       key: PRNG key of the draw.
     """
     model: RQVAE = nnx.merge(recipe.quantizer, params, statistics)

@@ -1,4 +1,4 @@
-"""What a joint step makes smaller: the recommender's loss on live codes, and the quantizer's own, as an anchor."""
+"""The loss of joint training: the recommender's loss on current codes, plus the quantizer's own loss as an anchor."""
 
 from __future__ import annotations
 
@@ -26,27 +26,28 @@ def joint_loss(
     table: CodeTable,
     step: jax.Array,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Returns the loss of a step, a scalar, and its parts by name.
+    """Returns the loss of a joint training step, a scalar, and its terms by name.
 
-    An item enters the recommender as the sum of its codes' embeddings, each the product of the live assignment with the
-    recommender's table: so its loss teaches both. What the recommender is to say are the codes of the ID table; they
-    stay for some steps, so that it has something to learn. An item's assignment is drawn, besides, to the codes that
-    the recommender expects where the item comes next.
+    An item's input to the recommender is the sum of its codes' embeddings, each the product of the current assignment
+    with the recommender's table, so that the recommender's loss trains both. The recommender's targets are the codes of
+    the ID table, which are fixed between two refreshes, so that targets are stable. In addition, a term pulls an item's
+    assignment towards the codes that the recommender expects where the item is the target.
 
     Args:
       recipe: a `sid_jax.recommend.joint.step.JointRecipe`.
-      params: of the "recommender" and of the "quantizer".
+      params: parameters by name, "recommender" and "quantizer".
       statistics: the quantizer's scaling.
-      batch: rows with several histories each.
-      items: that the batch has.
-      table: the IDs.
-      step: traced.
+      batch: packed rows of histories.
+      items: the items of the batch.
+      table: the current IDs.
+      step: the step; traced.
     """
     quantizer: RQVAE = nnx.merge(recipe.quantizer, params["quantizer"], statistics)
     model: Decoder = nnx.merge(recipe.recommender.graphdef, params["recommender"])
     inputs = quantizer.inputs(items.vectors)
     latents = quantizer.encoder(inputs)
-    # Twice, since the recommender's loss may be kept from parts that the anchor moves; what is the same is done once.
+    # Quantized twice, since stop_gradient may block the recommender's loss, but not the anchor, from some parameters.
+    # XLA computes the common part once.
     anchored = residual_quantize(latents, quantizer.quantizer.codebooks, **recipe.choices(step))
     seen = residual_quantize(
         jax.lax.stop_gradient(latents) if "encoder" in recipe.stop_gradient else latents,
@@ -80,8 +81,8 @@ def _recommender_loss(
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the cross-entropy of each level's codes, summed over the targets, `[L]`, and the targets' weight.
 
-    What draws the targets' first codes is added to it: a sum that is always 0, with the gradient of minus the
-    information that their soft assignments share with what was read. It moves these alone.
+    It includes the term on the targets' first codes: its value is always 0, and its gradient is that of minus the
+    mutual information of their soft assignments with the histories. Only the assignments get this gradient.
     """
     tables = [table[...] for table in model.embedding.levels]
     embeddings = jnp.sum(code_embeddings(seen.weights, tables), axis=-2).astype(model.embedding.dtype)
@@ -100,9 +101,8 @@ def _recommender_loss(
 def _lack_of_information(logits: jax.Array, weights: jax.Array) -> jax.Array:
     """Returns `log p(k) - log p(k | history)` of each code, `[B, P, K]`, from logits and the targets' weights `[B, P]`.
 
-    Were it minus `log p(k | history)` alone, items would be drawn to the codes that are common, and the fewer codes
-    there are the better they would be told: so plain joint training collapses. What codes and histories have in common
-    is greatest with all codes in use.
+    With `-log p(k | history)` alone, items would be pulled to common codes, since fewer codes are easier to predict: so
+    plain joint training collapses. The mutual information of codes and histories is greatest with all codes in use.
     """
     log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
     shares = jnp.exp(log_probabilities) * (weights / jnp.sum(weights))[..., None]
@@ -118,7 +118,7 @@ def _anchor(
     codebook_weight: float,
     commitment_weight: float,
 ) -> dict[str, jax.Array]:
-    """Returns the quantizer's own loss as a share of the vectors' squared length, and its terms."""
+    """Returns the quantizer's own loss, divided by the vectors' mean squared length, and its terms."""
     reconstructions = quantizer.decoder(output.quantized)
     length = jnp.maximum(_mean(squared_error(inputs, jnp.zeros_like(inputs)), counted), 1e-12)
     terms = {
@@ -135,9 +135,9 @@ def _anchor(
 
 
 def _unevenness(probabilities: tuple[jax.Array, ...], counted: jax.Array) -> jax.Array:
-    """Returns log K less the entropy of the batch's mean assignment, a mean over levels: 0 if all codes are as likely.
+    """Returns log K minus the entropy of the batch's mean assignment, averaged over levels; 0 for uniform usage.
 
-    UniGRec's (2601.17438) codeword uniformity: the Kullback-Leibler divergence from the uniform distribution.
+    This is UniGRec's (2601.17438) codeword uniformity: the Kullback-Leibler divergence from the uniform distribution.
     """
     means = [jnp.sum(level * counted[:, None], axis=0) / jnp.sum(counted) for level in probabilities]
     return jnp.mean(jnp.stack([jnp.sum(mean * jnp.log(jnp.maximum(mean, 1e-20) * len(mean))) for mean in means]))

@@ -1,4 +1,4 @@
-"""One step of joint training as a pure function, many of them as one compiled call, and their schedules."""
+"""One step of joint training as a pure function, many steps as one compiled call, and their schedules."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from sid_jax.streams import stream_key
 from sid_jax.training.schedules import Lengths, Schedule, frozen
 from sid_jax.training.sharding import scan_steps
 
-# From here on, as a share of the joint part, there is no noise: codes settle as export takes them.
+# Share of the joint part after which there is no noise, so that training codes become those of export.
 _NOISELESS_FROM = 0.8
 
 
 @dataclasses.dataclass(frozen=True)
 class Course:
-    """The joint part of a run.
+    """Schedules of the joint part of a run.
 
     Attributes:
-      freeze_step: steps that it has; the quantizer is frozen from there on.
-      warmup_steps: until the quantizer's rates are reached.
-      settings: of `config.joint`.
+      freeze_step: number of steps of the joint part, after which the quantizer is frozen.
+      warmup_steps: warm-up steps of the quantizer's learning rates.
+      settings: settings of `config.joint`.
     """
 
     freeze_step: int
@@ -42,10 +42,10 @@ class Course:
 
     @classmethod
     def of(cls, joint: ConfigDict, lengths: Lengths) -> Course:
-        """Returns the course of `config.joint` in a run of these lengths; it ends with a compiled call.
+        """Returns the course of `config.joint` in a run of these lengths; it ends at the end of a compiled call.
 
         Raises:
-          UserError: if no call is left for the recommender to learn the final IDs in.
+          UserError: if no step is left to train the recommender on the final IDs.
         """
         calls = max(1, round(joint.share * lengths.num_steps / lengths.log_every_steps))
         freeze_step = calls * lengths.log_every_steps
@@ -74,17 +74,17 @@ class Course:
         return jnp.asarray(step, jnp.float32) / self.freeze_step
 
     def noiseless(self, step: int) -> bool:
-        """Whether codes are settling at a step: they are no longer sampled, nor begun anew."""
+        """Returns whether codes settle at a step: without noise, and without revival of unused codes."""
         return step >= _NOISELESS_FROM * self.freeze_step
 
     def rate(self, peak: float) -> Schedule:
-        """Returns a learning rate that rises to its peak, and is 0 where the quantizer is frozen."""
+        """Returns a learning rate schedule: warm-up to the peak, then a cosine to 0 when the quantizer is frozen."""
         ramp = optax.linear_schedule(peak / (self.warmup_steps + 1), peak, self.warmup_steps)
         fall = optax.cosine_decay_schedule(peak, self.freeze_step - self.warmup_steps)
         return optax.join_schedules([ramp, fall], [self.warmup_steps])
 
 
-# What of residual_quantize each estimator is.
+# Arguments of residual_quantize for each estimator.
 _CHOICES: dict[str, dict[str, Any]] = {
     "ste": {"method": "ste"},
     "gumbel": {"method": "gumbel_softmax", "hard": True},
@@ -95,14 +95,14 @@ _CHOICES: dict[str, dict[str, Any]] = {
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class JointState:
-    """All that a checkpoint of the joint part holds; nothing random is in it.
+    """The training state of the joint part, as saved in checkpoints; it holds no random state.
 
     Attributes:
-      recommender: its state, with the step.
-      quantizer: the parameters of encoder, codebooks and decoder.
+      recommender: state of the recommender, with the step.
+      quantizer: parameters of encoder, codebooks and decoder.
       statistics: the quantizer's scaling.
-      opt_state: of the quantizer's optimizer.
-      codes: `[N, L]` int32, the items' codes as the ID table has them.
+      opt_state: state of the quantizer's optimizer.
+      codes: `[N, L]` int32, the items' codes in the ID table.
     """
 
     recommender: TrainState
@@ -113,24 +113,24 @@ class JointState:
 
     @property
     def step(self) -> jax.Array:
-        """Steps done, int32 scalar."""
+        """Number of steps done, int32 scalar."""
         return self.recommender.step
 
 
 @dataclasses.dataclass(frozen=True)
 class JointRecipe:
-    """What stays the same from step to step: a static argument of the compiled functions, hashed by value.
+    """Static parts of joint training: a static argument of compiled functions, hashed by value.
 
     Attributes:
-      recommender: as it is without joint training.
+      recommender: the recommender's recipe, the same as without joint training.
       quantizer: the structure of the RQ-VAE.
-      rates: of the groups of its parameters: encoder, codebooks, decoder.
-      course: of the joint part.
+      rates: learning rates of the RQ-VAE's parameter groups: encoder, codebooks, decoder.
+      course: schedules of the joint part.
       estimator: "gumbel", "ste" or "soft".
-      stop_gradient: groups that the recommender's loss does not reach.
-      most_items: U, that a batch can have.
-      anchor_weight, balance_weight, target_gradient: of the parts of the loss.
-      codebook_weight, commitment_weight: of the quantizer's own terms.
+      stop_gradient: parameter groups without a gradient from the recommender's loss.
+      most_items: U, the most distinct items of a batch.
+      anchor_weight, balance_weight, target_gradient: weights of the loss terms.
+      codebook_weight, commitment_weight: weights of the quantizer's own loss terms.
     """
 
     recommender: Recipe
@@ -178,7 +178,7 @@ class JointRecipe:
         return make_quantizer_optimizer(self.rates, self.course)
 
     def choices(self, step: jax.Array) -> dict[str, Any]:
-        """Returns how `residual_quantize` is to choose codes at a step."""
+        """Returns the arguments of `residual_quantize` at a step."""
         noisy = self.estimator == "gumbel"
         return {
             **_CHOICES[self.estimator],
@@ -188,12 +188,12 @@ class JointRecipe:
         }
 
     def dropout_key(self, step: jax.Array) -> jax.Array:
-        """Returns the key of the recommender's dropout, the one it has without joint training too."""
+        """Returns the PRNG key of the recommender's dropout, the same as without joint training."""
         return stream_key(self.recommender.seed, "dropout", step)
 
 
 def make_quantizer_optimizer(joint: ConfigDict, course: Course) -> optax.GradientTransformation:
-    """Returns Adam with the rate of each group of the RQ-VAE's parameters; a group of rate 0 holds still."""
+    """Returns Adam with a learning rate per group of the RQ-VAE's parameters; a group with rate 0 is frozen."""
     rates = {"encoder": joint.encoder_rate, "quantizer": joint.codebook_rate, "decoder": joint.decoder_rate}
     rules = {
         name: optax.scale_by_learning_rate(course.rate(rate)) if rate else optax.set_to_zero()
@@ -204,14 +204,14 @@ def make_quantizer_optimizer(joint: ConfigDict, course: Course) -> optax.Gradien
         return path[0].key
 
     by_group = optax.multi_transform(rules, lambda params: jax.tree_util.tree_map_with_path(group_of, params))
-    # Moments are of each number by itself, whatever its group.
+    # Adam's moments are element-wise, so that they need no grouping.
     return optax.chain(optax.scale_by_adam(), by_group)
 
 
 def joint_step(
     recipe: JointRecipe, state: JointState, batch: PackedRows, vectors: jax.Array, table: CodeTable
 ) -> tuple[JointState, Metrics]:
-    """Takes one step of both optimizers on a batch of rows, with the gradient of one loss."""
+    """Takes one step of both optimizers on a batch of rows, with the gradients of one joint loss."""
     items = items_of(batch, vectors, recipe.most_items)
     params = {"recommender": state.recommender.params, "quantizer": state.quantizer}
     (_, metrics), grads = jax.value_and_grad(
@@ -252,16 +252,16 @@ def joint_steps(
 ) -> tuple[JointState, Metrics]:
     """Takes many steps in one compiled call, as `sid_jax.recommend.training.step.train_steps` does.
 
-    Another ID table needs no other program.
+    Another ID table does not need another compilation.
 
     Args:
-      recipe: what stays the same.
-      state: donated.
+      recipe: static parts of the run.
+      state: the state; donated.
       examples: packed rows, on every device.
-      vectors: `[N, D]` of all items, on every device.
-      table: the IDs, on every device.
-      num_steps: how many.
-      mesh: its "data" axis shares out each batch.
+      vectors: `[N, D]`, the vectors of all items, on every device.
+      table: the current IDs, on every device.
+      num_steps: number of steps.
+      mesh: the devices; each batch is sharded over the axis "data".
     """
     return scan_steps(
         lambda state, chosen: joint_step(

@@ -22,12 +22,12 @@ from sid_jax.training.state import make_state
 
 
 def load_tokenizer(config: ConfigDict, folder: Path) -> TrainedRun:
-    """Returns the tokenizer of an export.
+    """Loads the tokenizer of an export, with its vectors.
 
-    Its vectors are made as the export's settings say; where their files lie now, `config.quantizer.data` may say.
+    The vectors are made by the export's settings; `config.quantizer.data` may name the files' current location.
 
     Raises:
-      UserError: if there is no such export, it is not one of a trained run, or the vectors are not its own.
+      UserError: if there is no such export, it is not of a trained run, or the vectors differ from the export's.
     """
     if not folder.is_dir():
         raise UserError(f"config.ids is {config.ids!r}: joint training needs an export's folder, or 'rqvae'")
@@ -47,12 +47,12 @@ def load_tokenizer(config: ConfigDict, folder: Path) -> TrainedRun:
 
 
 def with_model(settings: ConfigDict, data: VectorSet, model: RQVAE) -> TrainedRun:
-    """Returns a finished run that has this model, to be measured and exported as any other.
+    """Makes a finished run with this model, which can be evaluated and exported.
 
     Args:
-      settings: the quantizer's.
+      settings: the quantizer's settings.
       data: the corpus.
-      model: with the codebooks that it shows, as an export has them.
+      model: the model, with final codebooks as in an export.
     """
     durations = Durations.of(settings.train, data.num_trained)
     recipe = Recipe.of(settings, durations, model)
@@ -61,13 +61,13 @@ def with_model(settings: ConfigDict, data: VectorSet, model: RQVAE) -> TrainedRu
 
 
 def parts(model: RQVAE) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
-    """Returns a model's structure, its parameters, and what of it no optimizer moves."""
+    """Splits a model into its structure, its parameters, and its statistics."""
     graphdef, params, *others = nnx.split(model, nnx.Param, ...)
     return graphdef, params, others[0]
 
 
 def _find_moved(data: ConfigDict, now: ConfigDict) -> None:
-    """Takes over where the files are, and how they are to be read; what is made of them stays."""
+    """Updates the locations of files, and how they are read, but no setting that changes the vectors."""
     for name in ("path", "ids_path", "id_column", "vector_column") if now.path and now.source == data.source else ():
         data[name] = now[name]
     data.cache_dir = now.cache_dir or data.cache_dir
@@ -76,9 +76,9 @@ def _find_moved(data: ConfigDict, now: ConfigDict) -> None:
 
 
 def _as_exported(settings: ConfigDict) -> None:
-    """An export has the codebooks that export took codes from, whatever trained them, and no map to other vectors."""
+    """Adjusts the training settings to an export's model: final codebooks for any method, no loss from histories."""
     settings.model.quantization_method = "ste"
     settings.model.contrastive_weight = settings.model.alignment_weight = 0.0
-    # The recommender goes on with the levels that it learned: there is no suffix.
+    # A suffix would add a level that the recommender was not trained on.
     if settings.ids.unique == "suffix":
         settings.ids.unique = "relocate"
