@@ -1,1 +1,1 @@
-"""Recommending cold items: their scores, and lists with places for them."""
+"""Recommendation of cold items: their scores, and lists with slots for them."""

@@ -1,4 +1,4 @@
-"""Lists with places for cold items: what ranks them, and TIGER's rule of how many a list has."""
+"""Rankers of cold items, and lists with slots for them by TIGER's rule."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from sid_jax.recommend.ranker import ModelRanker, first_allowed
 from sid_jax.training.processes import gathered
 from sid_jax.training.sharding import on_every_device
 
-# Beside as many as are asked for, so that some can be excluded.
+# Items searched beyond the requested number, so that some can be excluded.
 _SPARE = 50
 
 
 class ColdRanker:
-    """Lists of cold items alone.
+    """Ranks cold items only.
 
     Args:
       ranker: the model, over the items that it was trained on.
       cold: the trie of the cold items.
       content: `[N, D]` float32 vectors of length 1 of all items.
-      back_off: how they are scored; None: by the log-probability of their exact IDs, which the model never saw, for a
-        model that generates IDs.
+      back_off: parameters of the back-off score; None, for a model that generates IDs, scores items by the
+        log-probability of their full IDs, which the model never saw.
     """
 
     def __init__(self, ranker: ModelRanker, cold: Trie, content: np.ndarray, back_off: BackOff | None):
@@ -49,8 +49,8 @@ class ColdRanker:
     def scored(
         self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns what `recommend` does, and their scores `[B, count]` float32."""
-        # A power of two: few programs, whatever is asked for.
+        """Returns the result of `recommend`, and the items' scores `[B, count]` float32."""
+        # The count is rounded up to a power of two, so that few programs are compiled.
         found, scores = _find_cold(
             self._ranker.graphdef,
             self._ranker.params,
@@ -94,13 +94,13 @@ def _find_cold(
 
 
 class SlotRanker:
-    """Lists of known items in which some places are for cold ones.
+    """Ranks known items, with slots for cold items.
 
     Args:
-      name: for tables.
-      known: recommends known items.
-      cold: recommends cold items.
-      slots: of every `places` places, those for cold items.
+      name: name in tables.
+      known: the ranker of known items.
+      cold: the ranker of cold items.
+      slots: number of slots for cold items in every `places` places of a list.
       places: 1 or more.
     """
 
@@ -116,13 +116,13 @@ class SlotRanker:
 
 
 def slot_rankers(config: ConfigDict, candidates: Candidates, ranker: ModelRanker) -> list[Ranker]:
-    """Returns the model's ways to rank cold items, and semantic kNN, all with `config.eval.cold_slots`.
+    """Returns rankers with `config.eval.cold_slots`: two of the model, and semantic kNN.
 
-    It ranks them with back-off, and by exact IDs or, if it scores items, by its scores.
+    The model ranks cold items by back-off scores, and by full IDs or, if it scores items, by its own scores.
 
     Args:
-      config: as from `sid_jax.recommend.config`.
-      candidates: some of them cold, with content.
+      config: from `sid_jax.recommend.config`.
+      candidates: candidates with cold items and content.
       ranker: the trained model.
     """
     slots, cold, content = config.eval.cold_slots, candidates.cold, candidates.content
@@ -139,10 +139,10 @@ def slot_rankers(config: ConfigDict, candidates: Candidates, ranker: ModelRanker
 
 
 def rankers_by_kind(config: ConfigDict, candidates: Candidates, ranker: ModelRanker) -> tuple[ModelRanker, ColdRanker]:
-    """Returns the model over the items that it was trained on, and over the cold ones, with back-off.
+    """Returns the model's ranker of the items that it was trained on, and its back-off ranker of cold items.
 
     Args:
-      config, candidates, ranker: as of `slot_rankers`.
+      config, candidates, ranker: see `slot_rankers`.
     """
     known = ranker.over(catalog_of(candidates, candidates.known))
     assert candidates.content is not None  # asked for by the slots
@@ -150,20 +150,20 @@ def rankers_by_kind(config: ConfigDict, candidates: Candidates, ranker: ModelRan
 
 
 def with_cold(known: np.ndarray, cold: np.ndarray, count: int, slots: int, places: int = PLACES) -> np.ndarray:
-    """Returns lists in which of every `places` places the last `slots` are for cold items, and the others for known.
+    """Merges lists of known and cold items: the last `slots` of every `places` places are for cold items.
 
-    TIGER's rule (Rajput et al., 2305.05065, section 4.3). Where there are too few of one kind, those that follow move
-    up: up to `slots` of the first `places` are cold unless there are too few known items.
+    This is TIGER's rule (Rajput et al., 2305.05065, section 4.3). If there are too few items of one kind, later items
+    move up: at most `slots` of the first `places` are cold, unless there are too few known items.
 
     Args:
       known: `[B, M]` int32, the best first, -1 for none.
-      cold: `[B, n]` int32, the same.
-      count: k.
+      cold: `[B, n]` int32, the best first, -1 for none.
+      count: k, length of the lists.
       slots: from 0 to `places`.
       places: 1 or more.
 
     Returns:
-      `[B, k]` int32; -1 where there are no more.
+      `[B, k]` int32; -1 past the last item.
     """
     order = slot_order(known, cold, slots, places)[:, :count]
     lists = np.take_along_axis(np.concatenate([known, cold], axis=1), order, axis=1).astype(np.int32)
@@ -171,7 +171,7 @@ def with_cold(known: np.ndarray, cold: np.ndarray, count: int, slots: int, place
 
 
 def slot_order(known: np.ndarray, cold: np.ndarray, slots: int, places: int) -> np.ndarray:
-    """Returns the order `[B, M + n]` of known and cold items, joined side by side, by the rule of `with_cold`."""
+    """Returns the order `[B, M + n]` of the concatenated known and cold items by the rule of `with_cold`."""
     together = np.concatenate([known, cold], axis=1)
     place = np.concatenate(
         [
@@ -183,9 +183,9 @@ def slot_order(known: np.ndarray, cold: np.ndarray, slots: int, places: int) -> 
 
 
 def _places(number: int, first: int, width: int, places: int) -> np.ndarray:
-    """Returns `[number]` int64: where each item of a kind stands, which has `width` of every so many places."""
+    """Returns the places `[number]` int64 of items that have `width` of every `places` places, from `first` on."""
     if not width:
-        # After everything that has a place.
+        # After all items that have a place.
         return np.arange(number) + np.iinfo(np.int32).max
     nth = np.arange(number)
     return nth // width * places + first + nth % width

@@ -1,15 +1,15 @@
-"""Scores of cold items, from what a model knows of the items that it was trained on, in compiled code.
+"""Back-off scores of cold items, computed in jit from a model's predictions for the items that it was trained on.
 
-A model that was trained without an item knows its ID's first codes, which other items have, and hardly its last. And it
-knows which other items to expect. The score combines both, for a cold item u after a history h:
+A model that was trained without an item has learned its ID's first codes from other items, but hardly the last ones. It
+also predicts which known items come next. The score of a cold item u after a history h combines both:
 
   score(u | h) = w log p(first codes of u | h) + log sum_i q(i | h) k(u | i)
 
-p is the model's; of one that scores items it is p(u | h) among the cold ones, by their codes and content. q is what is
-expected: over known items, the best of the model's distribution, and by a given share the history's own items, the last
-counting most. k is what an item says of cold ones: exp(b cosine of their vectors),
-divided by its sum over the cold items, so that an item that is like many says little of each. The sum is the
-Nadaraya-Watson estimate of the distribution over cold items, from that over known ones.
+p is the model's probability of the codes; for a model that scores items it is p(u | h) among the cold items. q is a
+distribution over known items: the top of the model's distribution, mixed with the items of the history, of which later
+ones weigh more. k is the similarity weight exp(b * cosine) of the items' content vectors, normalized over the cold
+items, so that an item that is similar to many has little weight for each. The sum is the Nadaraya-Watson estimate of
+the distribution over cold items.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from sid_jax.recommend.models.code_model import CodeModel
 from sid_jax.recommend.models.item_model import ItemModel
 from sid_jax.recommend.ranker import best_items, scores_of_items
 
-# Users whose neighborhoods are in memory at once: each has a row of all cold items for each item expected.
+# Users processed together, which bounds the memory: each has a matrix of expected items by cold items.
 _USERS_AT_ONCE = 8
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class BackOff:
-    """How the two parts are put together; numbers that are traced, but for the levels.
+    """Parameters of the back-off score; all but the levels are traced.
 
     Attributes:
-      sharpness: b.
-      history_share: of q.
-      decay: how much less an item of the history says than the one after it.
-      prefix_weight: w.
-      prefix_levels: how many first codes; static.
+      sharpness: b, factor on the cosines.
+      history_share: weight of the history's items in q.
+      decay: decay of the weight per item back in the history.
+      prefix_weight: w, weight of the first codes' log-probability.
+      prefix_levels: number of first codes; static.
     """
 
     sharpness: float
@@ -61,16 +61,16 @@ def cold_scores(
     back_off: BackOff,
     num_beams: int,
 ) -> jax.Array:
-    """Returns a score for each cold item, `[B, C]` float32, in the order of `cold.items`.
+    """Returns the back-off score of each cold item, `[B, C]` float32, in the order of `cold.items`.
 
     Args:
-      model: trained.
-      histories: of B users.
-      known: the items that the model was trained on.
-      cold: the trie of the C others.
+      model: the trained model.
+      histories: the histories of B users.
+      known: the catalog of the items that the model was trained on.
+      cold: the trie of the C cold items.
       content: `[N, D]` float32 vectors of length 1 of all items.
-      back_off: how.
-      num_beams: IDs that the model's distribution is cut off after.
+      back_off: parameters of the score.
+      num_beams: number of IDs to which the model's distribution is truncated.
     """
     items, weights = _expected(model, histories, known, back_off, num_beams)
     said = spread(items, weights, content, cold.items, back_off.sharpness)
@@ -88,12 +88,12 @@ def cold_scores_of_items(
     back_off: BackOff,
     num_best: int,
 ) -> jax.Array:
-    """Returns a score for each cold item, `[B, C]` float32, as `cold_scores`, of a model that scores items.
+    """Returns the back-off score of each cold item, `[B, C]` float32, for a model that scores items.
 
     Args:
-      model, histories, known, cold, content, back_off: as of `cold_scores`.
-      vectors: of all items, as the model's `item_vectors` gives them.
-      num_best: known items that the model's distribution is cut off after.
+      model, histories, known, cold, content, back_off: see `cold_scores`.
+      vectors: the result of the model's `item_vectors` for all items.
+      num_best: number of known items to which the model's distribution is truncated.
     """
     best, scores = best_items(model, histories, known, vectors, min(num_best, known.trie.items.shape[0]))
     items, weights = _with_history(best, jax.nn.softmax(scores, axis=1), histories, back_off)
@@ -110,7 +110,7 @@ def spread(
 
     Args:
       items: `[B, M]` int32 rows.
-      weights: `[B, M]` float32, q of each; 0 for a place that holds none.
+      weights: `[B, M]` float32, q of each item; 0 for padding.
       content: `[N, D]` float32 vectors of length 1.
       cold: `[C]` int32 rows.
       sharpness: b.
@@ -128,12 +128,12 @@ def spread(
 def prefix_scores(model: CodeModel, histories: HistoryBatch, known: Catalog, cold: Trie, num_levels: int) -> jax.Array:
     """Returns log p of the first codes of each cold item's ID, `[B, C]` float32, in the order of `cold.items`.
 
-    Each level's p is over all its K codes, since no one code is in question of an ID that nobody has had. All prefixes
-    of the cold items are followed, none is cut off; items that share one share the work.
+    Each level's softmax is over all K codes, since the codes of a new ID are not limited to those of known IDs. All
+    prefixes of the cold items are scored, without pruning; items that share a prefix share its computation.
 
     Args:
-      model, histories, known, cold: as of `cold_scores`.
-      num_levels: static, from 0 to L.
+      model, histories, known, cold: see `cold_scores`.
+      num_levels: number of first codes, from 0 to L; static.
     """
     shared, beams = model.begin(histories, known)
     totals = jnp.zeros((histories.lengths.shape[0], 1))
@@ -144,7 +144,7 @@ def prefix_scores(model: CodeModel, histories: HistoryBatch, known: Catalog, col
         if level + 1 < num_levels:
             everyone = (len(totals), len(codes))
             beams = model.extend(beams, level, jnp.broadcast_to(parents, everyone), jnp.broadcast_to(codes, everyone))
-    # From each item's leaf up to its prefix of that many codes.
+    # From each item's leaf up to its prefix of `num_levels` codes.
     nodes = _owners(cold.first_item, len(cold.items))
     for level in reversed(range(num_levels, len(cold.sizes))):
         nodes = _owners(cold.first_child[level], len(cold.codes[level]))[nodes]
@@ -154,7 +154,7 @@ def prefix_scores(model: CodeModel, histories: HistoryBatch, known: Catalog, col
 def _expected(
     model: CodeModel, histories: HistoryBatch, known: Catalog, back_off: BackOff, num_beams: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns items `[B, M + W]` and q of each: of beams, the first item under each ID, and of the history."""
+    """Returns items `[B, M + W]`, the first item of each beam's ID and the items of the history, and q of each."""
     generated = beam_search(model, histories, known, num_beams)
     there = generated.leaves >= 0
     beams = known.trie.items[known.trie.first_item[jnp.maximum(generated.leaves, 0)]]
@@ -165,7 +165,7 @@ def _expected(
 def _with_history(
     items: jax.Array, expected: jax.Array, histories: HistoryBatch, back_off: BackOff
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns expected items and those of the history, `[B, M + W]`, and the shares of both."""
+    """Returns expected items and those of the history, `[B, M + W]`, and their weights q."""
     had = history_shares(histories.lengths, histories.items.shape[1], back_off.decay)
     share = back_off.history_share
     return (
@@ -175,5 +175,5 @@ def _with_history(
 
 
 def _owners(firsts: jax.Array, number: int) -> jax.Array:
-    """Returns `[number]` int32: in which run `firsts[v] : firsts[v + 1]` each place is."""
+    """Returns `[number]` int32, the v whose range `firsts[v] : firsts[v + 1]` contains each index."""
     return jnp.searchsorted(firsts, jnp.arange(number), side="right").astype(jnp.int32) - 1
