@@ -1,4 +1,4 @@
-"""How every command begins and ends: flags in, the library called, one clear line on a user's mistake."""
+"""The frame of every command: parses flags, calls the library, and prints a user's error as one line."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _WIDTH = 100
 
 
 def config_flag(names: Iterable[str]) -> flags.FlagHolder[ConfigDict]:
-    """Defines the flag --config, which a command must be given: a preset, or a file with `get_config(arg)`.
+    """Defines the required flag --config: a preset, or a file with `get_config(arg)`.
 
     Args:
-      names: the presets that suit the command, for its help.
+      names: the presets for this command, shown in its help.
     """
     about = f"A preset ({', '.join(names)}), or a .py file with get_config(arg); the argument comes after a colon."
     config = config_flags.DEFINE_config_file("config", None, about)
@@ -41,7 +41,7 @@ def config_flag(names: Iterable[str]) -> flags.FlagHolder[ConfigDict]:
 
 
 def run(main: Callable[[], None], about: str | None, settings: Declaration | None = None) -> None:
-    """Parses the flags and calls `main`; a mistake of the user's ends in one line on standard error and status 1.
+    """Parses the flags and calls `main`; a user's error prints one line on standard error and exits with status 1.
 
     --help begins with `about`, the docstring of the command's module, and lists the settings of its config, if any.
     """
@@ -55,14 +55,14 @@ def run(main: Callable[[], None], about: str | None, settings: Declaration | Non
 
 
 def run_with_words(main: Callable[[list[str]], None], about: str | None, settings: Declaration | None = None) -> None:
-    """As `run`, for a command that takes words which are no flags, before or after those that are."""
+    """Like `run`, for a command with positional arguments, before or after the flags."""
     signals.end_at_once()
     signals.ignore_when_ending()
     keep_working_streams()
     keep_compiled_programs()
-    # Models and IDs are those of 32 bits, whatever the user's other programs want of JAX.
+    # Models and IDs need 32 bits, also if the user's environment enables 64 bits for other programs.
     os.environ["JAX_ENABLE_X64"] = "0"
-    # Libraries say a good deal, and log what they raise; what a person should see goes to the console.
+    # Libraries log much, and log the errors that they raise; messages for the user go to the console.
     logging.set_verbosity(logging.FATAL)
     for name in ("asyncio", "jax._src.xla_bridge"):
         standard_logging.getLogger(name).setLevel(standard_logging.CRITICAL)
@@ -73,21 +73,21 @@ def run_with_words(main: Callable[[list[str]], None], about: str | None, setting
     def call(argv: Sequence[str]) -> None:
         _guarded(main, argv)
         sys.stdout.flush()
-        # What is left is JAX's tidying up, which a signal would end with a traceback.
+        # Only JAX's cleanup is left, in which a signal would print a traceback.
         signals.end_at_once(0)
 
     app.run(call, flags_parser=lambda argv: _parse(argv, about or "", declared))
 
 
 def _guarded(main: Callable[[list[str]], None], argv: Sequence[str]) -> None:
-    """Calls `main`; however it ends, the exit status and at most one line on standard error say it."""
+    """Calls `main`, and reports any failure by the exit status and at most one line on standard error."""
     try:
         with signals.stopping():
             main(list(argv[1:]))
     except signals.Stopped as stopped:
         print(stopped, file=sys.stderr, flush=True)
         sys.exit(stopped.status)
-    except Exception as error:  # The one place where an exception of any kind becomes a line.
+    except Exception as error:  # The one place where an exception of any kind becomes a one-line message.
         if flags.FLAGS.is_parsed() and _DEBUG.value:
             traceback.print_exc()
         _leave(in_one_line(error))
@@ -99,7 +99,7 @@ def _parse(argv: list[str], about: str, settings: Mapping[str, Setting]) -> list
         sys.exit(0)
     try:
         suitable = presets.RECOMMENDER if "quantizer.data.source" in settings else presets.QUANTIZER
-        # In place: the config's flag looks its settings up in sys.argv.
+        # Changed in place, since the config's flag reads its settings from sys.argv.
         argv[1:] = _current_words(argv, suitable)
         return flags.FLAGS(argv)
     except UserError as error:
@@ -111,7 +111,7 @@ def _parse(argv: list[str], about: str, settings: Mapping[str, Setting]) -> list
 
 
 def _current_words(argv: Sequence[str], suitable: Iterable[str]) -> list[str]:
-    """Returns the words after the first, with settings' new names, and a preset as a file with an argument.
+    """Returns the arguments after the first, with renamed settings replaced, and a preset replaced by a config file.
 
     --config=ml100k:gumbel becomes the path of `sid_jax.presets`, whose `get_config` takes "ml100k:gumbel".
     """
@@ -131,10 +131,10 @@ def _current_words(argv: Sequence[str], suitable: Iterable[str]) -> list[str]:
 
 
 def _help(about: str, settings: Mapping[str, Setting]) -> str:
-    """Returns the command's own flags, and then its settings."""
+    """Returns the help text: the command's own flags, and then its settings."""
     lines = [about.strip(), "", "Flags:"]
     by_module = flags.FLAGS.flags_by_module_dict()
-    # The flags of several processes, which few need, come last.
+    # The flags of multi-process runs, which few users need, come last.
     for module, defined in sorted(by_module.items(), key=lambda each: each[0].endswith(".processes")):
         if module.startswith("sid_jax") or module == sys.argv[0]:
             for flag in sorted(defined, key=lambda flag: flag.name == _DEBUG.name):
@@ -153,7 +153,7 @@ def _indented(text: str) -> list[str]:
 
 
 def _one_line(show: Callable[..., None]) -> Callable[..., None]:
-    """Returns `warnings.showwarning` such that a warning of ours is one line, without the code that it comes from."""
+    """Wraps `warnings.showwarning` to print this package's warnings as one line, without their source code."""
 
     def show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
         if issubclass(category, (RenamedSettingWarning, DeviceWarning)):
@@ -165,7 +165,7 @@ def _one_line(show: Callable[..., None]) -> Callable[..., None]:
 
 
 def _unknown_field(argv: Sequence[str], known: Sequence[str]) -> str | None:
-    """Returns what is wrong with the first `--config.a.b` that no config has, or None if all are known."""
+    """Returns an error message for the first unknown `--config.a.b`, or None if all are known."""
     for argument in argv:
         name = argument.lstrip("-").partition("=")[0]
         if not name.startswith("config.") or name.removeprefix("config.") in known:
@@ -180,15 +180,15 @@ def _unknown_field(argv: Sequence[str], known: Sequence[str]) -> str | None:
 
 
 def _last_line(error: Exception) -> str:
-    """Returns the line that matters: a config file that cannot be loaded comes with a traceback, which ends in it."""
+    """Returns the last line of an error, since the error of a config file that fails to load contains a traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"--config cannot be loaded: {lines[-1]}" if len(lines) > 1 else str(error)
 
 
 def _leave(message: str) -> NoReturn:
-    # A library's thread may be in the middle of a line of its own: the message is to stand on one by itself.
+    # A library's thread may be printing a line; the pause keeps the message on a line of its own.
     time.sleep(0.1)
     print(f"error: {message}", file=sys.stderr, flush=True)
     sys.stdout.flush()
-    # At once: a library's threads, on their way out of a save that failed, would print tracebacks of their own.
+    # Exit without cleanup: after a failed save, a library's threads would print tracebacks.
     os._exit(1)

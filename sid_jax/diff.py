@@ -1,4 +1,4 @@
-"""What became of items and their Semantic IDs between two tables: figures, for a person and as JSON."""
+"""Compares two ID tables: items added and removed, and changed Semantic IDs, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -19,19 +19,18 @@ from sid_jax.whole_file import write_json
 
 
 def compare(old: IdTable, new: IdTable) -> dict[str, Any]:
-    """Returns how two tables differ, as plain numbers ready for JSON.
+    """Returns the differences between two tables, as plain numbers ready for JSON.
 
-    Shares are of the items in both; None where there are none.
+    Shares are of the items in both tables; None if there are none.
 
     Returns:
-      num_old, num_new: items in each;
-      num_common, num_added, num_gone: in both, in the new one alone, in the old one alone;
-      num_changed, changed: items whose ID is another one now, and their share;
-      num_reassigned: IDs of the old table that name other items now, and not theirs;
-      lengths: codes of an ID in each; of different ones, each counts as changed, and the levels of both are compared;
-      code_changed: for each level the share of the items whose code there is another one (the first is the churn of
-        first codes);
-      prefix_kept: for each depth the share of the items whose first codes are all the same;
+      num_old, num_new: number of items in each table;
+      num_common, num_added, num_gone: number of items in both, only in the new, and only in the old table;
+      num_changed, changed: number of common items with another ID, and their share;
+      num_reassigned: number of old IDs that now name other items than before;
+      lengths: codes per ID in each table; if they differ, every ID counts as changed, and common levels are compared;
+      code_changed: for each level the share of items with another code (the first is the churn of first codes);
+      prefix_kept: for each depth the share of items with the same prefix;
       prefix_kept_renumbered: the same after the best renumbering of each level of the new IDs.
     """
     rows, others = common_rows(old.item_ids, new.item_ids)
@@ -62,7 +61,7 @@ def _kept(same: np.ndarray) -> list[float] | None:
 def _best(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     if not len(before):
         return after
-    # Any whole number may be a code elsewhere: what is counted are those in use.
+    # IDs of other tools may have any integers as codes, so that codes in use are numbered first.
     columns = [
         np.unique(np.stack([level, now]), return_inverse=True) for level, now in zip(before.T, after.T, strict=True)
     ]
@@ -74,9 +73,9 @@ def _best(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 def diff(old: str, new: str, *, out: str | None = None, messages: Messages | None = None) -> dict[str, Any]:
-    """Prints and returns what became of items and their IDs, and writes it to the .json file `out` if there is one.
+    """Compares two tables, prints and returns the result of `compare`, and writes it to the .json file `out` if given.
 
-    Tables are as of `sid_jax.export.id_tables.read_id_table`.
+    Tables are read by `sid_jax.export.id_tables.read_id_table`.
 
     Raises:
       UserError: if a table cannot be read.

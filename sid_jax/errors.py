@@ -1,4 +1,4 @@
-"""The one exception that stands for a mistake a user can mend, and words for the one line that it says."""
+"""UserError, the exception for errors that a user can fix, and helpers for its one-line message."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _MOST_NAMES = 20
 
 
 class UserError(Exception):
-    """Bad input, refused before any work.
+    """Input that cannot be used, rejected before any work.
 
-    The message is one line that says what is wrong, where, and what to do. The commands print it to standard error
-    without a traceback and leave with a status that is not 0.
+    The message is one line that says what is wrong, where, and what to do. Commands print it to standard error without
+    a traceback, and exit with a nonzero status.
     """
 
 
 class DeviceWarning(UserWarning):
-    """A run uses another device than the one that JAX is installed for."""
+    """Warns that a run uses another device than the one that JAX is installed for."""
 
 
 def reason(error: BaseException) -> str:
@@ -27,13 +27,13 @@ def reason(error: BaseException) -> str:
 
 
 def shown(value: object) -> str:
-    """Returns any value as Python writes it, on one line and cut where it is long: an id may be a whole text."""
+    """Returns the `repr` of a value, cut to 80 characters, since an id may be a long text."""
     text = repr(value)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def listed(names: Iterable[str]) -> str:
-    """Returns names on one line, the first 20."""
+    """Returns the first 20 names on one line, and the number of the others."""
     names = list(names)
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     return ", ".join(" ".join(name.split())[:_LONGEST_SHOWN] for name in names[:_MOST_NAMES]) + more

@@ -1,4 +1,4 @@
-"""Measures anyone's Semantic IDs: figures of a table, beside chance and bound, and the command that prints them."""
+"""Evaluates Semantic IDs of any origin: metrics beside chance levels and bounds, and the command that prints them."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ from sid_jax.streams import stream_rng
 from sid_jax.whole_file import write_json
 
 _NEIGHBORS = 10
-# The most items whose neighbors are looked for, among all: beyond, a random sample, and the figures say so.
+# Most items whose neighbors among all items are searched; of more, a random sample, whose size is in the figures.
 _MOST_ASKED = 20_000
-# As a config's `data.collaborative_dimension`, and the columns of `data.histories`, are by default.
+# The defaults of a config's `data.collaborative_dimension` and of the columns of `data.histories`.
 _TOGETHER_FEATURES = 64
 _HISTORY_COLUMNS = ("user_id", "item_id", "timestamp")
 
@@ -63,24 +63,25 @@ def evaluate_ids(
     out: str | None = None,
     messages: Messages | None = None,
 ) -> dict[str, Any]:
-    """Measures Semantic IDs in files, prints a table, and returns the figures of `measure`.
+    """Evaluates Semantic IDs in files, prints a table, and returns the metrics of `measure`.
 
     Args:
-      ids: what to measure, as of `parse_id_source`.
-      vectors, vector_ids, id_column, vector_column: as of `read_vector_files`, `vector_ids` a file with an id a line.
-      on_bad_rows: as of `treat_bad_rows`.
-      on_unknown: of items of the vectors or histories that have no Semantic ID: "error" refuses them, "drop" leaves
-        them out with a warning that counts them.
-      codebooks: an export's folder, whose decoder says what IDs stand for.
-      labels: as of `read_labels`.
+      ids: source of the IDs, see `parse_id_source`.
+      vectors, vector_ids, id_column, vector_column: see `read_vector_files`; `vector_ids` is a file with one id per
+      line.
+      on_bad_rows: see `treat_bad_rows`.
+      on_unknown: for items of the vectors or histories without a Semantic ID: "error" rejects them, "drop" drops them
+        with a warning that counts them.
+      codebooks: an export's folder, whose decoder reconstructs vectors from IDs.
+      labels: see `read_labels`.
       histories: a file of sequences or interactions.
-      holdout: how many of each user's last interactions are left out.
+      holdout: number of each user's last interactions that are left out.
       other: IDs of the same items after another training.
-      out: a .json file for the figures; None for none.
+      out: a .json file for the metrics; None for none.
       messages: where to print; standard output if None.
 
     Raises:
-      UserError: for a file that cannot be used.
+      UserError: if a file cannot be used.
     """
     if codebooks and not vectors:
         raise UserError("--codebooks needs --vectors: what IDs stand for is compared with the items' vectors")
@@ -135,18 +136,18 @@ def measure(
     histories: Histories | None = None,
     other: IdTable | None = None,
 ) -> dict[str, Any]:
-    """Returns the figures of Semantic IDs by name, plain numbers and lists ready for JSON; see docs/metrics.md.
+    """Returns the metrics of Semantic IDs by name, plain numbers and lists ready for JSON; see docs/metrics.md.
 
     Args:
       table: N items with their Semantic IDs `[N, L]`.
-      vectors: `[N, D]` float32, the items' vectors: adds the variance between prefixes and the nearest items.
-      model: decodes the IDs' first codes: adds R^2, MSE and cosine by depth; it needs the vectors.
+      vectors: `[N, D]` float32, the items' vectors: adds explained variance by prefix, and neighbors that share it.
+      model: decodes the IDs' first codes: adds R^2, MSE and cosine by depth; needs the vectors.
       labels: N lists of labels: adds the purity of prefixes.
-      histories: of users, over these items: adds what prefixes say of which items are taken together.
+      histories: interaction histories over these items: adds explained variance of co-occurrence by prefix.
       other: IDs of the same items after another training: adds the stability of the first codes.
 
     Raises:
-      UserError: if the IDs or vectors do not fit the model, or an item is not in `other`.
+      UserError: if the IDs or vectors do not match the model, or an item is not in `other`.
     """
     figures = _figures_of_ids(table.semantic_ids)
     if vectors is not None:
@@ -173,7 +174,7 @@ def _figures_of_ids(semantic_ids: np.ndarray) -> dict[str, Any]:
         "num_items": len(semantic_ids),
         "num_levels": semantic_ids.shape[1],
         "largest_code": [size - 1 for size in sizes],
-        # Usage is of codes up to the largest that is there: a file does not say how many there could be.
+        # Usage is relative to the largest code in use, since files of IDs do not name K.
         **code_figures(semantic_ids, sizes),
         "prefixes": prefixes_in_use(semantic_ids, sizes),
     }
@@ -196,7 +197,7 @@ def _figures_of_vectors(semantic_ids: np.ndarray, vectors: np.ndarray) -> dict[s
 
 
 def _by_depth(model: RQVAE, semantic_ids: np.ndarray, vectors: np.ndarray) -> list[dict[str, float]]:
-    """Returns R^2, MSE and cosine of what the first codes of each ID stand for, for each depth of the codebooks."""
+    """Returns R^2, MSE and cosine of the reconstructions from the first codes of each ID, by depth."""
     sizes = model.quantizer.codebook_sizes
     if semantic_ids.shape[1] < len(sizes) or (semantic_ids[:, : len(sizes)].max(axis=0) >= sizes).any():
         raise UserError(
@@ -215,13 +216,13 @@ def read_labels(source: str, item_ids: np.ndarray) -> list[Sequence[str]]:
     """Reads the labels of a catalog's items.
 
     Args:
-      source: FILE:COLUMN, where FILE is as of `find_files`. The first column has item ids; the labels are texts, lists
-        of texts, or texts with "|" between labels.
-      item_ids: `[N]`; matched as text where one side has numbers and the other text.
+      source: FILE:COLUMN, with FILE in the format of `find_files`. The first column has item ids; the labels are texts,
+        lists of texts, or texts with "|" between labels.
+      item_ids: `[N]`; matched as text if one side has numbers and the other text.
 
     Returns:
-      N lists; an item that the file does not have has no label. Items that are not among the N are left out, with a
-      warning that counts them.
+      N lists; empty for an item that is not in the file. Items that are not among the N are dropped, with a warning
+      that counts them.
 
     Raises:
       UserError: if the file cannot be read, has no such column, or none of its items is among the N.
@@ -251,7 +252,7 @@ def _label_list(value: Any) -> Sequence[str]:
 
 
 def _print(messages: Messages, name: str, figures: dict[str, Any]) -> None:
-    """Prints what was measured: a figure of the whole table a row, and then a column for each depth of prefix."""
+    """Prints the metrics: a table with one row per metric of all IDs, and a table with one column per depth."""
     whole = Table(title=f"{escape(name)}: {figures['num_items']:,} items", title_justify="left")
     for column in ("figure", "value", "beside it"):
         whole.add_column(column, justify="right" if column == "value" else "left")

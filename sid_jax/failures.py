@@ -1,4 +1,4 @@
-"""What a command says, in one line, of an exception that ends it; `--debug` shows the traceback."""
+"""The one-line error message of a command for any exception; `--debug` shows the traceback."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OUT_OF_MEMORY = (
 
 
 def in_one_line(error: BaseException) -> str:
-    """Returns what went wrong and what to do, without a line break."""
+    """Returns a one-line message for an exception: what went wrong and what to do."""
     if isinstance(error, UserError):
         return str(error)
     text = reason(error)
@@ -28,7 +28,7 @@ def in_one_line(error: BaseException) -> str:
             "that its driver works, or unset JAX_PLATFORMS to use the CPU"
         )
     if isinstance(error, OSError):
-        # A full disk, a folder without permission: the system's own words, and where.
+        # For example a full disk or a missing permission: the system's message and the file.
         return f"{error.strerror}: {error.filename}" if error.strerror and error.filename else text
     if isinstance(error, ImportError):
         return f"a package is missing or broken ({text}): install the project's requirements again"
@@ -36,7 +36,7 @@ def in_one_line(error: BaseException) -> str:
 
 
 def _is_of_backends(error: BaseException) -> bool:
-    """Whether JAX has found no device: a RuntimeError that says so or, after another error before, an assertion."""
+    """Returns whether JAX found no device: a RuntimeError, or an AssertionError after an earlier failure."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -1,4 +1,4 @@
-"""JAX does not survive a fork: a child lacks its threads, and a call would wait for them forever."""
+"""Detects the use of JAX in a forked process: the child lacks JAX's threads, so that calls would hang."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _first_user: int | None = None
 
 
 def refuse_in_forked_child() -> None:
-    """Notes that this process uses JAX; to be called before each use.
+    """Records that this process uses JAX; call it before each use.
 
     Raises:
-      UserError: if the process was forked from one that had used it.
+      UserError: if the process was forked from one that had used JAX.
     """
     global _first_user
     if _first_user not in (None, os.getpid()):

@@ -1,4 +1,4 @@
-"""Reading what was saved: a tokenizer's export, or a recommender."""
+"""Loads a saved tokenizer (an export) or recommender."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def load(folder: str | Path, *, verify: bool = False) -> SemanticIdTokenizer | R
 
 
 def _kind(manifest: Path) -> str | None:
-    """Returns the kind of artifact that a manifest names, None where there is no readable manifest."""
+    """Returns the kind of artifact that a manifest names; None without a readable manifest."""
     try:
         content = json.loads(manifest.read_text())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""One process at a time in a folder: a lock that dies with its process, and says whose it is."""
+"""File locks for folders: one process at a time; a lock is released with its process and names its owner."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ try:
 except ImportError:  # On Windows.
     fcntl = None  # type: ignore[assignment]
 
-# In a folder that one process at a time works in.
+# Name of the lock in a folder.
 LOCK_FILE = ".lock"
 
-# What file systems without locks say: Lustre, some network disks, mounted buckets.
+# Errors of file systems without locks: Lustre, some network disks, mounted buckets.
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
 
 
 @contextlib.contextmanager
 def alone(path: Path, what: str) -> Iterator[None]:
-    """A context that one process at a time is in; the lock is a file, which is gone afterwards.
+    """A context manager that only one process at a time can enter, by a lock file that is removed at the end.
 
-    A process that is killed leaves the file, and the next one takes it over: the system frees the lock itself. Where
-    the file system has no locks, the file is the lock, and is taken over if its process was on this machine and is no
-    more.
+    A killed process leaves the file, but the system releases its lock, so that the next process takes the file over. On
+    a file system without locks the existence of the file is the lock; it is taken over if its owner ran on this machine
+    and has ended.
 
     Args:
-      path: of the file, in a folder that exists.
-      what: the work, as in "another process is writing exports/items".
+      path: path of the lock file, in an existing folder.
+      what: description of the work, as in "another process is writing exports/items".
 
     Raises:
-      UserError: if another process has it.
+      UserError: if another process has the lock.
     """
     file = _take(path)
     if file is None:
@@ -54,7 +54,7 @@ def alone(path: Path, what: str) -> Iterator[None]:
 
 
 def is_free(path: Path) -> bool:
-    """Whether a lock's file was left by a process that is no more; whoever asks then has removed it."""
+    """Returns whether no running process holds a lock; removes its file if so."""
     file = _take(path)
     if file is not None:
         path.unlink(missing_ok=True)
@@ -63,7 +63,7 @@ def is_free(path: Path) -> bool:
 
 
 def _take(path: Path) -> IO[str] | None:
-    """Returns the file of the lock, which is this process's; None if it is another's."""
+    """Takes the lock and returns its open file; None if another process has it."""
     file = path.open("a+")
     try:
         if _is_ours(file, path):
@@ -87,9 +87,9 @@ def _is_ours(file: IO[str], path: Path) -> bool:
             raise
         if _is_stale(path):
             file.truncate(0)
-        # Of several that write at a time the first is the owner.
+        # If several processes write at the same time, the first line names the owner.
         return _written(file, path)
-    # The process before may have removed the file between our opening and locking it.
+    # The previous owner may have removed the file between our opening and locking it.
     if not (path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())):
         return False
     file.truncate(0)
@@ -97,7 +97,7 @@ def _is_ours(file: IO[str], path: Path) -> bool:
 
 
 def _written(file: IO[str], path: Path) -> bool:
-    """Whether the first line of the file is ours, once we have written one."""
+    """Writes a line that names this process, and returns whether it is the first line of the file."""
     ours = {
         "host": socket.gethostname(), "process": os.getpid(), "since": time.strftime("%F %T"), "key": uuid.uuid4().hex
     }  # fmt: skip
@@ -107,7 +107,7 @@ def _written(file: IO[str], path: Path) -> bool:
 
 
 def _is_stale(path: Path) -> bool:
-    """Whether the process that the file names was on this machine and is no more."""
+    """Returns whether the file's owner ran on this machine and has ended."""
     owner = _read(path)
     if owner.get("host") != socket.gethostname():
         return False

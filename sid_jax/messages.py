@@ -1,4 +1,4 @@
-"""Where text for a person goes: to a console, to `logging`, or nowhere; and progress bars."""
+"""Output for the user, to a console, to `logging`, or nowhere; and progress bars."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ LOGGER = logging.getLogger("sid_jax")
 
 
 class Messages:
-    """Takes lines, tables and progress. Make one with `to_console`, `to_logging` or `silent`.
+    """Prints lines, tables and progress. Make one with `to_console`, `to_logging` or `silent`.
 
-    `show` takes a rich renderable and whether a string is rich markup; without a console no progress bars are drawn.
+    `show` prints a rich renderable, given whether a string is rich markup; without a console there are no progress
+    bars.
     """
 
     def __init__(self, show: Callable[[RenderableType, bool], None], console: Console | None):
@@ -25,7 +26,7 @@ class Messages:
 
     @classmethod
     def to_console(cls, console: Console | None = None) -> Messages:
-        """Returns messages that are printed, to standard output if no console is given; for commands."""
+        """Returns messages that are printed to a console, by default standard output; for commands."""
         console = console or Console()
 
         def show(renderable: RenderableType, markup: bool) -> None:
@@ -55,33 +56,33 @@ class Messages:
 
     @classmethod
     def silent(cls) -> Messages:
-        """Returns messages that nobody sees."""
+        """Returns messages that print nothing."""
         return cls(lambda renderable, markup: None, None)
 
     def line(self, text: str) -> None:
-        """Takes a line of plain text, which is neither wrapped nor read as markup."""
+        """Prints a line of plain text, without wrapping and markup."""
         self._show(text, False)
 
     def show(self, renderable: RenderableType) -> None:
-        """Takes a table or anything else that rich can render; a string is rich markup."""
+        """Prints a table or another rich renderable; a string is rich markup."""
         self._show(renderable, True)
 
     def progress(
         self, title: str, total: int | None, *, completed: int = 0, transient: bool = False
     ) -> ProgressDisplay:
-        """Returns a progress bar, to be used as a context; it is drawn on a terminal and in Jupyter only.
+        """Returns a progress bar as a context manager; it is shown only on a terminal and in Jupyter.
 
         Args:
-          title: what is going on.
-          total: the number that `move` counts up to; None where it is not known.
-          completed: where it starts.
-          transient: whether it is removed at the end.
+          title: text before the bar.
+          total: the number at which the bar is full; None if unknown.
+          completed: the number at the start.
+          transient: whether to remove the bar at the end.
         """
         return ProgressDisplay(self._console, title, total, completed, transient)
 
 
 class ProgressDisplay:
-    """A progress bar with the time that is left; see `Messages.progress`."""
+    """A progress bar with the remaining time; see `Messages.progress`."""
 
     def __init__(self, console: Console | None, title: str, total: int | None, completed: int, transient: bool):
         self._progress = Progress(
@@ -106,12 +107,12 @@ class ProgressDisplay:
         self._progress.stop()
 
     def move(self, completed: int, shown: str = "") -> None:
-        """Moves the bar to a number, with some words beside it."""
+        """Moves the bar to a number, and sets the text beside it."""
         self._progress.update(self._task, completed=completed, shown=shown)
 
 
 class _ConsoleHandler(logging.Handler):
-    """Prints records by the console that draws the progress bars, so that neither breaks the other."""
+    """Prints log records with the console of the progress bars, so that neither breaks the other."""
 
     def emit(self, record: logging.LogRecord) -> None:
         _log_console().print(self.format(record), markup=False, highlight=False, soft_wrap=True)
@@ -123,7 +124,7 @@ def _log_console() -> Console:
 
 
 def _print_unless_configured() -> None:
-    # A handler of the root logger says nothing: importing Orbax adds one, at level WARNING.
+    # A root handler does not mean that the caller configured logging: importing Orbax adds one, at level WARNING.
     if LOGGER.handlers or LOGGER.isEnabledFor(logging.INFO):
         return
     LOGGER.addHandler(_ConsoleHandler(logging.INFO))

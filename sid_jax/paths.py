@@ -1,4 +1,4 @@
-"""Paths as people type them: the one reader of every path in a flag, a setting or an argument."""
+"""Parsing and formatting of user paths: every path in a flag, setting or argument is read here."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 
 from sid_jax.errors import UserError
 
-# `Path` makes one slash of two.
+# One slash is enough, since `Path` collapses "//" to "/".
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
 
 def as_path(text: str | os.PathLike[str]) -> Path:
-    """Returns a path with `~` expanded, absolute, so that it means the same from another working directory.
+    """Returns an absolute path with `~` expanded, which does not depend on the working directory.
 
     Raises:
-      UserError: for the address of a bucket or a site, or `~` where no home folder is known.
+      UserError: if it is the address of a bucket or a site, or has `~` and no home folder is known.
     """
     text = os.fspath(text).removeprefix("file://")
     if (address := _ADDRESS.match(text)) and not Path(text).exists():
@@ -32,10 +32,10 @@ def as_path(text: str | os.PathLike[str]) -> Path:
 
 
 def file_to_write(text: str | os.PathLike[str]) -> Path:
-    """Returns the path of a file that is to be written, whose folder is made: before the work that goes into it.
+    """Returns the path of an output file and creates its folder, to fail before any work if it cannot be written.
 
     Raises:
-      UserError: as of `as_path`, and if it is a folder, or cannot be written.
+      UserError: as `as_path`, and if it is a folder, or cannot be written.
     """
     path = as_path(text)
     if path.is_dir():
@@ -50,6 +50,6 @@ def file_to_write(text: str | os.PathLike[str]) -> Path:
 
 
 def typed(path: Path) -> str:
-    """Returns a path as it may be pasted into a shell: quoted where it must be, short where it is in this folder."""
+    """Returns a path for pasting into a shell: quoted if needed, and relative if it is in the working directory."""
     path, here = path.absolute(), Path.cwd()
     return shlex.quote(str(path.relative_to(here) if path != here and path.is_relative_to(here) else path))

@@ -1,4 +1,4 @@
-"""How public functions use JAX: in 32 bits, whatever `jax_enable_x64` is, and not in a forked process."""
+"""A decorator for public functions: computes in 32 bits for any `jax_enable_x64`, and not in a forked process."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ T = TypeVar("T")
 
 
 def in_32_bits(function: Callable[P, T]) -> Callable[P, T]:
-    """Has JAX compute in 32 bits within a function: in 64 bits random numbers, and so models, would be others.
+    """Makes JAX compute in 32 bits within a function, since 64 bits would change random numbers, and so models.
 
-    The function raises UserError in a forked process, where it would hang.
+    In a forked process, where JAX would hang, the function raises a UserError.
     """
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        import jax  # Not above: it takes seconds, and what is decorated may never be called.
+        import jax  # Imported here: it takes seconds, and the decorated function may never be called.
 
         refuse_in_forked_child()
         with jax.enable_x64(False):

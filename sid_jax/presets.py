@@ -1,7 +1,7 @@
 """Named sets of settings: `preset("ml100k:gumbel")` is what `--config=ml100k:gumbel` names on the command line.
 
-A preset starts from the defaults, which are the recipe for vectors of any origin, and says what differs. The files in
-`configs/` are the same presets, as files that `--config` takes and that can be copied.
+A preset changes some of the defaults, which are the recommended settings for vectors of any origin. The files in
+`configs/` are the same presets, as files for `--config` that can be copied.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sid_jax.data.catalogs.names import AMAZON_CATEGORIES, AMAZON_EDITIONS, MOVI
 from sid_jax.errors import UserError
 from sid_jax.settings import choose
 
-# The films of those MovieLens that have few; the others have 10,681 to 87,585.
+# Number of films of the small MovieLens data sets; the others have 10,681 to 87,585.
 _FEW_FILMS = {"100k": 1682, "1m": 3883, "latest-small": 9742}
 
 
@@ -23,10 +23,11 @@ def preset(name: str) -> ConfigDict:
     """Returns the settings of a preset.
 
     Args:
-      name: a name of `PRESETS`, and an argument after a colon: "embeddings", "ml100k:gumbel,quick", "recommend:beauty".
+      name: a name in `PRESETS`, with an optional argument after a colon: "embeddings", "ml100k:gumbel,quick",
+        "recommend:beauty".
 
     Raises:
-      UserError: if there is no such preset, or it has no such argument.
+      UserError: if the preset or its argument is unknown.
     """
     name, colon, argument = name.partition(":")
     if name not in PRESETS:
@@ -35,9 +36,9 @@ def preset(name: str) -> ConfigDict:
 
 
 def embeddings(arg: str = "ste") -> ConfigDict:
-    """Returns the settings for vectors of your own; `arg` is "ste", "gumbel", "rkmeans" or "opq".
+    """Returns the settings for your own vectors; `arg` is "ste", "gumbel", "rkmeans" or "opq".
 
-    "quick" may be added for a short run, a first look, or "best" for a long one. "best" alone is the long run of "ste".
+    Add "quick" for a short first run, or "best" for a long one. "best" alone is the long run of "ste".
     """
     method, options = choose(arg, ["ste", "gumbel", "rkmeans", "opq"], ["quick", "best"])
     if method in ("rkmeans", "opq") and "best" in options:
@@ -46,7 +47,7 @@ def embeddings(arg: str = "ste") -> ConfigDict:
     if "quick" in options:
         _set_quick(config)
     if "best" in options:
-        # Twice as wide, with dropout, and ten minutes instead of one: R^2 of trained and of new items is higher.
+        # Twice as wide, with dropout, ten minutes instead of one: higher R^2 of both trained and new items.
         config.model.hidden_dimensions = (2048, 256)
         config.model.dropout = 0.1
         config.train.num_epochs = 120
@@ -54,7 +55,7 @@ def embeddings(arg: str = "ste") -> ConfigDict:
     if method == "gumbel":
         _set_gumbel(config)
     if method in ("rkmeans", "opq"):
-        # k-means: no network. It starts from Lloyd's iterations on a sample, and then sees every item.
+        # k-means without a network: it starts with Lloyd iterations on a sample, and then trains on every item.
         config.model.encoder = "identity"
         config.model.quantization_method = "ema"
         config.train.augmentation = 0.0
@@ -64,7 +65,7 @@ def embeddings(arg: str = "ste") -> ConfigDict:
     if method == "opq":
         config.model.quantizer = "opq"
         config.model.num_levels = 16
-        # Rotation and codewords have settled in the start; what follows is for items that it has not looked at.
+        # Rotation and codewords converge in the initialization on a sample; one epoch adds the other items.
         config.train.kmeans_iterations = 25
         config.train.num_epochs = 1
     return config
@@ -73,17 +74,17 @@ def embeddings(arg: str = "ste") -> ConfigDict:
 def ml100k(arg: str = "ste") -> ConfigDict:
     """Returns the settings for MovieLens-100K; `arg` is "ste" or "gumbel", and may add "text" and "quick".
 
-    Vectors have three parts: text, genres, and who watches what. With "text" they are of titles, years and genres as
-    words alone.
+    Vectors have three parts: text, genres, and collaborative vectors of the ratings. With "text" they are text
+    embeddings of titles, years and genres alone.
     """
     choose(arg, ["ste", "gumbel"], ["text", "quick"])
     return movielens(f"100k,{arg}")
 
 
 def movielens(arg: str = "100k") -> ConfigDict:
-    """Returns the settings for a MovieLens; `arg` is its size, and may add "ste" or "gumbel", "text", and "quick".
+    """Returns the settings for a MovieLens data set; `arg` is its size, and may add "ste" or "gumbel", "text", "quick".
 
-    Of the sizes with few films vectors have the parts of `ml100k`; of the others they are of texts alone.
+    For the sizes with few films vectors have the parts of `ml100k`; for the others they are text embeddings alone.
     """
     size, options = choose(arg, MOVIELENS_SIZES, ["ste", "gumbel", "text", "quick"])
     config = default_config()
@@ -92,8 +93,8 @@ def movielens(arg: str = "100k") -> ConfigDict:
         _set_options(config, options)
         return config
     if "text" not in options:
-        # By words alone, "Murder, My Sweet" is near "Murder in the First". The weights were chosen on validation: as
-        # good as 2 for behavior (ndcg@10 .108, text alone .096), and with purer first codes (.990 and .970).
+        # With text alone, "Murder, My Sweet" is near "Murder in the First". The weights were chosen on validation: as
+        # good as 2 for collaborative vectors (ndcg@10 .108, text alone .096), with purer first codes (.990 and .970).
         config.data.parts = "genres=categories:genres*1.0"
         config.data.histories.source = config.data.source
         config.data.collaborative_weight = 1.5
@@ -103,13 +104,13 @@ def movielens(arg: str = "100k") -> ConfigDict:
         config.train.num_epochs, config.train.warmup_epochs = 20, 2.0
     if "gumbel" in options:
         config.model.quantization_method = "gumbel_softmax"
-        # From 2.0 to 0.05 in the first four fifths of the run; the rest of it has no noise.
+        # From 2.0 to 0.05 in the first 80 % of the run; the rest has no noise.
         config.model.temperature_decay = (0.05 / 2.0) ** (1 / (0.8 * config.train.num_epochs))
     return config
 
 
 def amazon(arg: str = "beauty") -> ConfigDict:
-    """Returns the settings for Amazon's products; `arg` is a category, and may add an edition, "gumbel" and "quick"."""
+    """Returns the settings for Amazon products; `arg` is a category, and may add an edition, "gumbel" and "quick"."""
     category, options = choose(arg, list(AMAZON_CATEGORIES), [*AMAZON_EDITIONS, "ste", "gumbel", "quick"])
     editions = options & set(AMAZON_EDITIONS)
     if len(editions) > 1:
@@ -123,8 +124,8 @@ def amazon(arg: str = "beauty") -> ConfigDict:
 def recommend(arg: str = "ml100k") -> ConfigDict:
     """Returns the settings of a recommender; `arg` is "ml100k" or "beauty", and may add "decoder" or "quick".
 
-    The two differ in where the data come from, and in the IDs that are trained on the way. The scorer has the same
-    settings for both: training ends by itself. "decoder" is the generative model, whose settings depend on the data.
+    The two differ in the source of the data, and in the quantizer that makes the IDs. The scorer has the same settings
+    for both, with early stopping. "decoder" is the generative model, whose settings depend on the data.
     """
     from sid_jax.recommend.config import default_config as default_recommender
 
@@ -132,7 +133,7 @@ def recommend(arg: str = "ml100k") -> ConfigDict:
     config = default_recommender()
     if data_set == "ml100k":
         config.data.source = config.quantizer.data.source = "movielens-100k"
-        # Titles and genres say little of films beside who watches what: ndcg@10 is .0867 with it, .0773 without.
+        # Titles and genres describe films less well than ratings do: ndcg@10 is .0867 with ratings, .0773 without.
         config.quantizer.data.histories.source = "movielens-100k"
         set_few_items(config.quantizer, num_epochs=600)
         config.quantizer.train.eval_every_epochs = 100.0
@@ -140,7 +141,7 @@ def recommend(arg: str = "ml100k") -> ConfigDict:
         _set_decoder(config, data_set)
     else:
         set_scorer(config)
-    # No user of these data meets an item twice, and those who use them take the seen ones out.
+    # In these data sets no user has an item twice, and published results exclude seen items.
     config.eval.exclude_seen = True
     if "quick" in options:
         config.train.num_epochs = 2.0
@@ -149,7 +150,7 @@ def recommend(arg: str = "ml100k") -> ConfigDict:
 
 
 def set_scorer(config: ConfigDict) -> None:
-    """Sets the model that scores all items, and training that ends by itself: one set of settings for any data."""
+    """Sets the scorer and training with early stopping: one set of settings for any data."""
     config.model.kind = "scorer"
     config.model.features = 64
     config.model.num_layers = 2
@@ -162,7 +163,8 @@ def set_scorer(config: ConfigDict) -> None:
     config.train.label_smoothing = 0.05
     config.train.batch_size = 64
     config.train.learning_rate = 2e-3
-    # A constant rate and an average of the parameters need no end that is known before: validation ends training.
+    # A constant learning rate with averaged parameters does not depend on the number of epochs: validation ends
+    # training.
     config.train.learning_rate_schedule = "constant"
     config.train.average_epochs = 3.0
     config.train.num_epochs = 36.0
@@ -176,18 +178,18 @@ def set_scorer(config: ConfigDict) -> None:
 
 def _set_decoder(config: ConfigDict, data_set: str) -> None:
     if data_set == "ml100k":
-        # Small, as the data is: 1,682 films and 100,000 ratings.
+        # A small model for small data: 1,682 films and 100,000 ratings.
         config.model.features = 64
         config.model.num_layers = 2
         config.model.num_heads = 2
         config.model.hidden = 256
         config.model.code_hidden = 256
         config.train.num_epochs = 15.0
-        # Nobody rates a film twice; a beam must be wide enough that what a user has had leaves room for the rest.
+        # No user rates a film twice, so that the beam must also have room for items that are excluded as seen.
         config.eval.num_beams = 200
     else:
-        # Few interactions for the model's size: more dropout, and more epochs to learn in spite of it. With dropout .2
-        # validation stands still after 20 epochs, 9 % lower.
+        # Few interactions for the model's size: more dropout, and more epochs to compensate for it. With dropout .2
+        # validation stops improving after 20 epochs, 9 % lower.
         config.model.dropout = 0.35
         config.train.num_epochs = 60.0
         config.train.eval_every_epochs = 10.0
@@ -202,14 +204,14 @@ def joint(arg: str = "ml100k") -> ConfigDict:
     config = recommend(",".join([data_set, "decoder", *(options & {"quick"})]))
     config.joint.estimator = next(iter(options - {"quick"}), "gumbel")
     if data_set == "ml100k":
-        # A film has sixty ratings where a product has eleven reviews: what the recommender expects is worth more.
+        # Films have sixty ratings on average, products only eleven: the recommender's expectations are more reliable.
         config.joint.target_gradient = 10.0
         config.joint.temperature, config.joint.min_temperature = 1.0, 0.3
     return config
 
 
 def set_mlp(config: ConfigDict) -> None:
-    """Sets a plain MLP instead of the residual encoder; it starts from nothing and trains longer, at a lower rate."""
+    """Sets a plain MLP instead of the residual encoder; it starts at random and trains longer, at a lower rate."""
     config.model.encoder = "mlp"
     config.model.latent_dimension = 32
     config.model.hidden_dimensions = (512, 256, 128)
@@ -217,23 +219,23 @@ def set_mlp(config: ConfigDict) -> None:
     config.train.learning_rate = 1e-3
     config.train.num_epochs = 100
     config.train.eval_every_epochs = 10.0
-    # More of both than where the encoder starts with the principal axes.
+    # Both are higher than for the residual encoder, which starts from the principal axes.
     config.model.temperature = 2.0
     config.model.noise_scale = 0.2
     config.train.annealing_schedule = "exponential"
 
 
 def set_few_items(config: ConfigDict, num_epochs: int) -> None:
-    """Sets what suits a few thousand items: a plain MLP, small codebooks, and so many epochs."""
+    """Sets the recipe for a few thousand items: a plain MLP, small codebooks, and `num_epochs`."""
     set_mlp(config)
-    # 13 films of MovieLens-100K share a first code on average, and three codes tell apart nearly all that can be told
-    # apart.
+    # On MovieLens-100K 13 films share a first code on average, and three codes distinguish nearly all films that have
+    # different vectors.
     config.model.codebook_size = 128
     config.model.hidden_dimensions = (512, 256)
     config.train.batch_size = 512
     config.train.learning_rate = 3e-3
     config.train.num_epochs = num_epochs
-    # A warm-up of a hundred steps: until codes have settled, a fast encoder makes items change them back and forth.
+    # A warm-up of about a hundred steps: early on, a fast encoder would make items change codes back and forth.
     config.train.warmup_epochs = num_epochs / 24
     config.train.revive_every_epochs = num_epochs / 60
     config.train.eval_every_epochs = num_epochs / 12
@@ -253,7 +255,7 @@ def _set_quick(config: ConfigDict) -> None:
 
 def _set_gumbel(config: ConfigDict) -> None:
     config.model.quantization_method = "gumbel_softmax"
-    # The noise teaches something of what lies round the items already.
+    # Less augmentation, since the Gumbel noise already has a similar effect.
     config.train.augmentation = 0.15
 
 
@@ -266,5 +268,5 @@ QUANTIZER: dict[str, Callable[..., ConfigDict]] = {
 RECOMMENDER: dict[str, Callable[..., ConfigDict]] = {"recommend": recommend, "joint": joint}
 PRESETS = QUANTIZER | RECOMMENDER
 
-# This file is also one that `--config` takes: `sid_jax.cli` reads --config=ml100k:gumbel from it.
+# This file is also a config file for `--config`: `sid_jax.cli` reads --config=ml100k:gumbel from it.
 get_config = preset

@@ -1,4 +1,4 @@
-"""Recommender, GenerativeRecommender: from Semantic IDs and interaction histories to recommendations, in memory."""
+"""Recommender, GenerativeRecommender: trained on Semantic IDs and interaction histories, in memory."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 _PRESET = "recommend"
 _IN_MEMORY = "in memory"
-# Where a setting's short name is looked for: not among those of a quantizer, or of a baseline.
+# The sections in which a setting's short name is searched, without those of the quantizer and of baselines.
 _SECTIONS = ("data", "model", "train", "eval", "backoff")
 
 
 class Recommender:
-    """Recommends by scoring all items by their Semantic IDs, their content vectors and what was learned of each.
+    """Recommends items by scoring all of them by Semantic IDs, content vectors and item embeddings.
 
-    `fit` trains a transformer on interaction histories. An item's vector is the sum of embeddings of its codes, a map
-    of its content vector and an embedding of its own; its score is the product with what the transformer knows of the
-    history. What followed the history's items in training, similar content and popularity are added to the scores, with
-    weights that the validation finds. `GenerativeRecommender` generates IDs instead.
+    `fit` trains a transformer on interaction histories. An item's vector is the sum of its code embeddings, a map of
+    its content vector, and an item embedding; its score is the product with the transformer's hidden state after the
+    history. Item transitions, content similarity and popularity are added to the scores, with weights fitted on the
+    validation. `GenerativeRecommender` generates IDs instead.
 
         recommender = Recommender(tokenizer).fit(histories, vectors=vectors)
         recommender.recommend(["sku-7", "sku-42"], k=10)
@@ -85,7 +85,7 @@ class Recommender:
 
     @classmethod
     def from_trained(cls, trained: TrainedRecommender) -> Recommender:
-        """Returns the fitted recommender that has these parameters, items and settings."""
+        """Returns a fitted recommender with these parameters, items and settings."""
         from sid_jax.recommend.config import GENERATIVE
 
         kind = GenerativeRecommender if trained.config.model.kind in GENERATIVE else Recommender
@@ -111,13 +111,12 @@ class Recommender:
 
         Args:
           histories: each user's item ids, the oldest first: a list of lists, a dict from user to item ids, a table with
-            one row per interaction (columns as the settings `data.user_column`, `item_column` and `time_column`), or a
-            path of a file that the commands accept.
+            one row per interaction (with the columns in the settings `data.user_column`, `item_column` and
+            `time_column`), or the path of a file that the commands accept.
           vectors: content vectors of the items, for models and settings that use them (`model.kind="scorer"`, cold
-            items): `[N, D]` in the order of the ID table, or whatever `SemanticIdTokenizer.fit` takes as vectors with
-            ids. None: those of the setting `quantizer.data.path`, or none.
-          on_unknown: what is done with items that the ID table does not have: "error" refuses them, "skip" leaves them
-            out.
+            items): `[N, D]` in the order of the ID table, or any vectors with ids that `SemanticIdTokenizer.fit`
+            accepts. None: those of the setting `quantizer.data.path`, or none.
+          on_unknown: for items that are not in the ID table: "error" rejects them, "skip" drops them.
           workdir: a folder for checkpoints and metrics. A run in it that was interrupted resumes bit for bit. None
             keeps nothing on disk.
           verbose: whether to show progress, and to log messages to the logger "sid_jax".
@@ -150,7 +149,7 @@ class Recommender:
         return self
 
     def _content(self, config: ConfigDict, vectors: Any, cold: Any) -> Any:
-        """Returns the items' content vectors, `[N, D]` of length 1; None where there are none or nobody uses them."""
+        """Returns the items' content vectors, `[N, D]` of length 1; None if there are none or the model uses none."""
         from sid_jax.data.arrays import is_table
         from sid_jax.data.inputs import vector_set
         from sid_jax.recommend.data.content import content_of, unit_content, uses_content, vectors_of
@@ -171,7 +170,7 @@ class Recommender:
 
     @property
     def trained(self) -> TrainedRecommender:
-        """The trained parameters, items and settings, as `save` writes them.
+        """The trained parameters, items and settings, which `save` writes.
 
         Raises:
           UserError: if the recommender is not fitted.
@@ -191,7 +190,7 @@ class Recommender:
 
     @property
     def num_unknown(self) -> int:
-        """How many items of the histories of the last call were not in the ID table, and were skipped."""
+        """Number of items in the histories of the last call that were not in the ID table and were skipped."""
         return 0 if self._server is None else self._server.num_unknown
 
     @in_32_bits
@@ -205,20 +204,20 @@ class Recommender:
         cold_slots: int = 0,
         on_unknown: str = "skip",
     ) -> list[Recommendation]:
-        """Returns the k items that are likeliest to come next, with titles and scores.
+        """Returns the k most likely next items, with titles and scores.
 
         Args:
-          history: item ids, the oldest first, of any number; the last `model.window` of them are read. With none, or
-            none that is known, the most popular items are returned.
+          history: any number of item ids, the oldest first; the last `model.window` of them are used. Without known
+            items the most popular items are returned.
           k: 1 or more; up to the size of the catalog.
-          user: the user's id, which only a model of the kind encoder_decoder looks at.
-          exclude_seen: whether items of the history are left out.
-          cold_slots: how many of the k places, the last ones, are for cold items, which the model has not trained on.
-          on_unknown: what is done with items that are not in the ID table: "skip" passes over them, counts them in
-            `num_unknown` and logs their number; "error" refuses them.
+          user: the user's id, used only by models of the kind encoder_decoder.
+          exclude_seen: whether items of the history are excluded.
+          cold_slots: number of the k places, the last ones, for cold items, which the model has not trained on.
+          on_unknown: for items that are not in the ID table: "skip" drops them, counts them in `num_unknown` and logs
+            their number; "error" rejects them.
 
         Returns:
-          The best first. There are fewer than k only where no more items may be recommended.
+          The best items first; fewer than k only if no more items may be recommended.
 
         Raises:
           UserError: if an argument is out of range, an item is unknown and may not be, or there are no cold items.
@@ -243,17 +242,17 @@ class Recommender:
         cold_slots: int = 0,
         on_unknown: str = "skip",
     ) -> list[list[Recommendation]]:
-        """Returns what `recommend` does for each of many histories, in their order.
+        """Returns the recommendations of `recommend` for each of many histories, in their order.
 
-        Histories are padded to a few fixed shapes, so that any number of them is served by few compiled programs.
+        Histories are padded to a few fixed shapes, so that any number of them needs only few compiled programs.
 
         Args:
-          histories: as of `recommend`, each; a mapping has the users' ids as its keys.
-          users: the ids of the users; None for those of a mapping, or for none.
-          k, exclude_seen, cold_slots, on_unknown: as of `recommend`.
+          histories: a history as in `recommend` for each user; the keys of a mapping are user ids.
+          users: the user ids; None for the keys of a mapping, or for none.
+          k, exclude_seen, cold_slots, on_unknown: see `recommend`.
 
         Raises:
-          UserError: as of `recommend`.
+          UserError: as `recommend`.
         """
         if isinstance(histories, Mapping):
             users, histories = list(histories) if users is None else users, list(histories.values())
@@ -270,14 +269,14 @@ class Recommender:
 
     @in_32_bits
     def explain(self, history: Sequence[int | str], item: int | str) -> Explanation:
-        """Says what an item's score after a history comes from: its codes, its content or what was learned of it alone.
+        """Explains an item's score after a history by the contributions of its codes, content and item embedding.
 
         Args:
-          history: as of `recommend`.
+          history: see `recommend`.
           item: the id of an item that can be recommended.
 
         Returns:
-          The score and the share of each part of the item's vector and each term; see `Explanation`.
+          The score and the contribution of each part of the item's vector and each term; see `Explanation`.
 
         Raises:
           UserError: if the model generates IDs, no item of the history is known, or the item cannot be recommended.
@@ -286,15 +285,16 @@ class Recommender:
 
     @in_32_bits
     def evaluate(self, histories: Any = None) -> EvaluationReport:
-        """Tests on each user's last item (leave-one-out) among all items of the catalog, beside two baselines.
+        """Evaluates on each user's last item (leave-one-out) among all items of the catalog, beside two baselines.
 
         Args:
-          histories: as of `fit`; None for those of `fit`. Popularity and item-kNN learn from them, without each user's
-            last two items.
+          histories: as for `fit`; None for those of `fit`. The baselines, popularity and item-kNN, are fitted on them
+            without each user's last two items.
 
         Returns:
-          Recall, NDCG and MRR at item level over all users with 95 % bootstrap intervals, of the recommender, of
-          popularity and of item-kNN; by the rule of `eval.exclude_seen` for seen items, and in `other` by the other.
+          Recall, NDCG and MRR at item level over all users with 95 % bootstrap intervals, for the recommender,
+          popularity and item-kNN, under the rule of `eval.exclude_seen` for seen items; `other` has those under the
+          other rule.
 
         Raises:
           UserError: if the recommender was loaded and no histories are given, or they cannot be used.
@@ -323,7 +323,7 @@ class Recommender:
             samples=config.eval.bootstrap_samples,
         )
         if histories is None:
-            # The figures that `save` publishes are of all users.
+            # `save` writes these metrics, over all users.
             self._trained = dataclasses.replace(trained, figures=report.evaluations[0].figures(report.samples))
         return report
 
@@ -334,17 +334,17 @@ class Recommender:
         vectors: str | Path | None = None,
         vector_ids: str | Path = "",
     ) -> Recommender:
-        """Returns the same model over a newer version of its ID table; this recommender stays as it is.
+        """Returns the same model over a newer version of its ID table; this recommender is unchanged.
 
-        Nothing is trained. The first calls of the new one compile, since its catalog has another size: make one of each
-        kind before it takes over in a service.
+        Nothing is trained. The first calls of the new recommender compile, since its catalog has another size: in a
+        service, make one call of each kind before switching to it.
 
         Args:
-          ids: the newer table, as the `ids` of `load_recommender`, or a tokenizer that has it.
-          vectors, vector_ids: as of `load_recommender`.
+          ids: the newer table, see `ids` of `load_recommender`, or a tokenizer with it.
+          vectors, vector_ids: see `load_recommender`.
 
         Raises:
-          UserError: as of `load_recommender`.
+          UserError: as `load_recommender`.
         """
         trained = _with_newer_table(self.trained, ids)
         if vectors is not None:
@@ -355,7 +355,7 @@ class Recommender:
         """Writes a self-contained folder: parameters, ID table, settings, checksums. `sid_jax.load` reads it.
 
         Args:
-          folder: must not exist, or be empty. It appears whole or not at all.
+          folder: must not exist, or be empty. It is written atomically.
 
         Returns:
           The folder.
@@ -370,7 +370,7 @@ class Recommender:
         return out
 
     def __repr__(self) -> str:
-        """Returns one line: the model, the items and, where it was tested, the figures."""
+        """Returns one line: the model, the number of items and, if it was evaluated, the metrics."""
         kind = f"kind={self._config.model.kind!r}"
         if self._trained is None:
             return f"{type(self).__name__}({kind}, {len(self.table):,} items, not fitted)"
@@ -382,11 +382,11 @@ class Recommender:
         return f"{type(self).__name__}({kind}, {len(self.table):,} items{figures})"
 
     def _repr_html_(self) -> str:
-        """Returns what a notebook shows: the line of `repr`, and the ID table."""
+        """Returns the HTML for notebooks: the line of `repr`, and the ID table."""
         return f"<code>{html.escape(repr(self))}</code>{self.table._repr_html_()}"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Returns what is pickled: all but the compiled server, which holds devices and is made when it is needed."""
+        """Returns the state for pickling, without the server, which holds device arrays and is made on demand."""
         return {**self.__dict__, "_server": None}
 
     def _serve(self) -> Server:
@@ -401,8 +401,8 @@ class Recommender:
 class GenerativeRecommender(Recommender):
     """Recommends by generating the Semantic ID of the next item (TIGER, Rajput et al., 2305.05065).
 
-    `fit` trains a transformer on interaction histories. `recommend` searches the IDs that exist with a beam search, so
-    that only items of the table are recommended.
+    `fit` trains a transformer on interaction histories. `recommend` runs a beam search over existing IDs, so that only
+    items of the table are recommended.
 
         recommender = GenerativeRecommender(tokenizer).fit(histories)
         recommender.recommend(["sku-7", "sku-42"], k=10)
@@ -424,13 +424,13 @@ def load_recommender(
     """Loads a recommender from its folder. Nothing is trained or written, and no training data is needed.
 
     Args:
-      folder: as `Recommender.save` wrote it; or the workdir of a finished `sid-jax recommend`, whose
+      folder: a folder that `Recommender.save` wrote; or the workdir of a finished `sid-jax recommend`, whose
         recommender is in the folder `recommender`.
-      ids: a newer version of the ID table, as `sid-jax export --append_to` makes it. Its new items are cold ones, which
-        a history may have too; items that it no longer has are not recommended. None: the items trained on.
-      vectors: files with vectors of all items that may be recommended, as `config.data.path` of a quantizer names them,
-        by which cold items are scored; None: those that were saved.
-      vector_ids: where these have no ids of their own, as `config.data.ids_path` of a quantizer.
+      ids: a newer version of the ID table, made by `sid-jax export --append_to`. Its new items are cold, and may occur
+        in histories; items that it no longer has are not recommended. None: the items trained on.
+      vectors: files with vectors of all items that may be recommended, used to score cold items, in the format of a
+        quantizer's `config.data.path`; None: the saved vectors.
+      vector_ids: ids of these vectors if the files have none, in the format of a quantizer's `config.data.ids_path`.
       verify: whether to compare the SHA-256 of every file with the manifest first.
 
     Raises:
@@ -465,7 +465,7 @@ def _with_newer_table(trained: TrainedRecommender, ids: Any) -> TrainedRecommend
         )
     candidates = trained.candidates.with_newer_table(_table_of(ids))
     if kind in GENERATIVE and len(candidates.table) > candidates.num_trained:
-        # Cold items are scored by nothing but their vectors, and new ones have none among those that were saved.
+        # Cold items are scored by their vectors, and the saved vectors have none of new items.
         candidates = dataclasses.replace(candidates, content=None)
     return dataclasses.replace(trained, candidates=candidates)
 
@@ -477,7 +477,7 @@ def _with_content_of_files(
 
     config = trained.config.copy_and_resolve_references()
     data = config.quantizer.data
-    if data.source != "vectors":  # files of a catalog have no newer items
+    if data.source != "vectors":  # The files of a catalog do not have newer items.
         data.source, data.text_column = "vectors", ""
     data.path, data.ids_path = str(vectors), str(vector_ids)
     candidates = trained.candidates
@@ -486,13 +486,13 @@ def _with_content_of_files(
 
 
 def _full_name(config: ConfigDict, name: str) -> str:
-    """Returns a setting's name with its section, if one of the sections that matter here has it and no other."""
+    """Returns a setting's name with its section, if exactly one of `_SECTIONS` has it."""
     found = [section for section in _SECTIONS if "." not in name and name in config[section]]
     return f"{found[0]}.{name}" if len(found) == 1 else name
 
 
 def _table_of(ids: Any) -> IdTable:
-    """Returns the ID table of a tokenizer or an export, of a path, or as it is given."""
+    """Returns the ID table of a tokenizer, an export or a path, or the given table itself."""
     from sid_jax.export.id_tables import parse_id_source, read_id_table
     from sid_jax.ids.table import IdTable
 

@@ -1,7 +1,7 @@
-"""Settings declared once: default, meaning, choices and range; and what is derived from the declarations.
+"""Declarations of settings (default, meaning, choices, range), and configs, checks and help derived from them.
 
-A declaration is a nested dict of `Setting`s. A default config, the check of a config, and a listing for help and docs
-are derived from it.
+A declaration is a nested dict of `Setting`s. The default config, the check of a config, and the listing in help and
+docs are derived from it.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ RENAMED = {
 }
 # Settings that no longer exist. Saved configs may still name them.
 _REMOVED = ("noise_decay", "noise_offset")
-# What held in a saved config that is older than the setting, where that is not today's default.
+# Values for settings that a saved config lacks because it is older, if they differ from today's default.
 _BEFORE = {"model.encoder": "mlp", "train.augmentation": 0.0}
 
 
 class RenamedSettingWarning(FutureWarning):
-    """A setting was given by an earlier name."""
+    """Warns that a setting was given by an earlier name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +50,10 @@ class Setting:
     """One setting.
 
     Attributes:
-      default: its value unless something else is said. Values have its type.
-      meaning: what it does, in plain sentences.
-      choices: the values that it may have; of a tuple, those that its elements may have. Empty: any.
-      range: the least and the most that a number may be.
+      default: the default value; values have its type.
+      meaning: description for help and docs.
+      choices: allowed values, or for a tuple the allowed elements; empty allows any.
+      range: minimum and maximum of a number.
       any_type: whether values may have other types than the default.
     """
 
@@ -77,7 +77,7 @@ class Setting:
                 raise UserError(f"config.{name} is {value}; it must be from {least:g} to {most:g}")
 
     def allowed(self) -> str:
-        """Returns the choices or the range as text; "" if any value will do."""
+        """Returns the choices or the range as text; "" if any value is allowed."""
         if self.choices:
             return ", ".join(map(str, self.choices))
         if self.range is None:
@@ -93,17 +93,17 @@ Declaration = Mapping[str, "Setting | Declaration"]
 
 
 class Settings(ConfigDict):
-    """A `ConfigDict` in which a setting may also be set by its earlier name, with a warning."""
+    """A `ConfigDict` whose settings can also be set by an earlier name, with a warning."""
 
     def __setitem__(self, key: str, value: Any) -> None:
-        """Sets a field, or the one that is its new name."""
+        """Sets a field; an earlier name sets the field of the new name."""
         if key in RENAMED and key not in self and RENAMED[key] in self:
             key = _new_name(key)
         super().__setitem__(key, value)
 
 
 def default_of(declaration: Declaration) -> Settings:
-    """Returns a config, not locked, in which every setting has its default."""
+    """Returns an unlocked config with the default of every setting."""
     config = Settings()
     for name, declared in declaration.items():
         if not isinstance(declared, Setting):
@@ -116,7 +116,7 @@ def default_of(declaration: Declaration) -> Settings:
 
 
 def declared_settings(declaration: Declaration, prefix: str = "") -> Iterator[tuple[str, Setting]]:
-    """Yields each setting with its name, `section.name`, in order."""
+    """Yields the name `section.name` and the declaration of each setting, in order."""
     for name, declared in declaration.items():
         if isinstance(declared, Setting):
             yield f"{prefix}{name}", declared
@@ -125,10 +125,10 @@ def declared_settings(declaration: Declaration, prefix: str = "") -> Iterator[tu
 
 
 def check_values(config: ConfigDict, declaration: Declaration) -> None:
-    """Refuses a value that is not among its setting's choices, or not in its setting's range.
+    """Checks that every value is among its setting's choices and within its setting's range.
 
     Raises:
-      UserError: with the setting, its value, and what it may be.
+      UserError: if a value is not allowed; it names the setting, its value and the allowed ones.
     """
     missing = {name for name, _ in declared_settings(declaration)} - set(field_names(config))
     if missing:
@@ -138,10 +138,10 @@ def check_values(config: ConfigDict, declaration: Declaration) -> None:
 
 
 def fill(config: ConfigDict, content: dict[str, Any]) -> ConfigDict:
-    """Returns the config with the values of its saved form; raises KeyError for a field that the config lacks.
+    """Fills a config with the values of its saved form; raises KeyError for a field that the config lacks.
 
-    Earlier names are read, and settings that no longer exist are passed over. A setting that is newer than the saved
-    form gets the value that held before there was one.
+    Earlier names are accepted, and settings that no longer exist are ignored. A setting that is newer than the saved
+    form gets the value that reproduces the behavior before it existed.
     """
     saved = {_current(name): value for name, value in _flat(content).items() if _last(name) not in _REMOVED}
     for name in field_names(config):
@@ -157,7 +157,7 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, Any
     """Returns the fields in which two configs, as dicts, differ: name, old value, new value."""
     left, right = _flat(old), _flat(new)
     for values in (left, right):
-        # A list and a tuple of the same numbers mean the same; a saved config has lists alone.
+        # A saved config has lists instead of tuples.
         values.update({name: tuple(value) for name, value in values.items() if isinstance(value, list)})
     return [(name, left.get(name), right.get(name)) for name in {**left, **right} if left.get(name) != right.get(name)]
 
@@ -184,12 +184,13 @@ def set_field(config: ConfigDict, name: str, value: Any) -> None:
 
 
 def set_by_name(config: ConfigDict, name: str, value: Any) -> None:
-    """Sets the setting of this name: "train.learning_rate", or "learning_rate" if no other section has one.
+    """Sets a setting by its name: "train.learning_rate", or "learning_rate" if no other section has one.
 
-    An earlier name is accepted, with a warning. NumPy numbers, lists and paths count as numbers, tuples and text.
+    An earlier name is accepted, with a warning. NumPy numbers, lists and paths are converted to numbers, tuples and
+    text.
 
     Raises:
-      UserError: if no setting or several have the name, or the value is of another type.
+      UserError: if no setting or several have the name, or the value has another type.
     """
     full_name = _full_name(config, name)
     old, value = field_value(config, full_name), _plain(value)
@@ -213,10 +214,10 @@ def renamed_flag(argument: str) -> str:
 
 
 def choose(arg: str, methods: Sequence[str], options: Sequence[str]) -> tuple[str, set[str]]:
-    """Returns the method, the first one if none is named, and the options of an argument such as "gumbel,quick".
+    """Parses a preset's argument such as "gumbel,quick" into its method, by default the first, and its options.
 
     Raises:
-      UserError: for any other word, or for two methods.
+      UserError: if a word is unknown, or there are two methods.
     """
     words = [word for word in arg.split(",") if word]
     named = [word for word in words if word in methods]
@@ -247,7 +248,7 @@ def _full_name(config: ConfigDict, name: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Returns Python's own numbers, tuples and text for those of NumPy and others."""
+    """Converts NumPy numbers, lists and paths to Python numbers, tuples and text."""
     if isinstance(value, (list, tuple)):
         return tuple(map(_plain, value))
     if isinstance(value, os.PathLike):
@@ -257,7 +258,7 @@ def _plain(value: Any) -> Any:
 
 def _new_name(name: str) -> str:
     new = RENAMED[name]
-    # From here to who set it, through `Settings.__setitem__` and ConfigDict's attributes.
+    # The stack level of the caller's assignment, through `Settings.__setitem__` and ConfigDict's attributes.
     warnings.warn(
         f"the setting {name} is called {new} now; {name} is accepted for one version more",
         RenamedSettingWarning,

@@ -1,4 +1,4 @@
-"""What SIGINT, SIGTERM and SIGHUP do to a command: before its work, during it, and in training, which saves first."""
+"""Handling of SIGINT, SIGTERM and SIGHUP in commands: before and during the work, and in training, which saves."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing import Any
 
 # Windows has no SIGHUP.
 _NUMBERS = [signal.Signals[name] for name in ("SIGTERM", "SIGINT", "SIGHUP") if name in signal.Signals.__members__]
-# Seconds until a signal whose exception was swallowed is raised once more.
+# Seconds until a signal whose exception was swallowed is raised again.
 _AGAIN = 0.02
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal has asked the command to stop. Nothing but the end of a command catches it.
+    """Raised when a signal stops the command; caught only at the end of a command.
 
     Attributes:
-      status: what the command exits with: 128 and the signal's number, 130 for Ctrl-C and 143 for SIGTERM.
+      status: the exit status of the command, 128 plus the signal's number: 130 for Ctrl-C and 143 for SIGTERM.
     """
 
     def __init__(self, number: int = signal.SIGTERM):
@@ -30,42 +30,42 @@ class Stopped(KeyboardInterrupt):
         self.status = 128 + number
 
 
-# The signal that has asked this command to stop, as long as it has not ended; and the last that asked a training to.
+# The signal that stops this command, while it is running; and the last signal that interrupted a training.
 _came: int | None = None
 _asked = int(signal.SIGTERM)
-# Whether the command's work is done once a folder has been published, and whether it is.
+# Whether publishing a folder completes the command's work, and whether the work is complete.
 _ends_published, _done = False, False
 
 
 def end_at_once(status: int | None = None) -> None:
-    """Has a signal end the process without a traceback, where there is nothing to save.
+    """Makes signals end the process at once without a traceback, for times when there is nothing to save.
 
     Args:
-      status: what the process exits with; None for 128 and the signal's number, or 0 if the work is done.
+      status: the exit status; None for 128 plus the signal's number, or 0 if the work is done.
     """
     _handle(lambda number, _: os._exit((0 if _done else 128 + number) if status is None else status))
 
 
 def ignore_when_ending() -> None:
-    """Has signals ignored while Python takes itself down: it takes our handlers away, and a signal would end it.
+    """Ignores signals while Python shuts down, when it has removed the handlers and a signal would kill the process.
 
-    To be called before what else is to be done at the exit is registered, which is done first.
+    Call it before other exit functions are registered, since exit functions run in reverse order.
     """
     atexit.register(_handle, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
 def stopping() -> Iterator[None]:
-    """A context in which the first signal raises `Stopped`, so that what is unfinished is removed.
+    """A context manager in which the first signal raises `Stopped`, so that unfinished output is removed.
 
-    A second signal ends the process at once, whatever it is doing.
+    A second signal ends the process at once.
     """
     global _came, _ends_published, _done
     before, hook = {number: signal.getsignal(number) for number in _NUMBERS}, sys.unraisablehook
     _came, _ends_published, _done = None, False, False
 
     def not_swallowed(unraisable: Any) -> None:
-        # Python drops what is raised in a callback of the garbage collector, of which JAX has one.
+        # Python drops exceptions that are raised in a callback of the garbage collector, and JAX has such a callback.
         if isinstance(unraisable.exc_value, Stopped):
             _raise_soon()
         else:
@@ -82,33 +82,33 @@ def stopping() -> Iterator[None]:
 
 
 def end_with_publication() -> None:
-    """Says that the command's work is done as soon as a folder is published: a signal after that comes too late."""
+    """Declares that publishing a folder completes the command's work, so that later signals do not stop it."""
     global _ends_published
     _ends_published = True
 
 
 def has_published() -> None:
-    """Says that a folder has been published; see `end_with_publication`."""
+    """Records that a folder has been published; see `end_with_publication`."""
     global _done
     _done = _ends_published
 
 
 def refuse_to_go_on() -> None:
-    """Raises `Stopped` if a signal came whose exception a library swallowed: before something is published."""
+    """Raises `Stopped` if a library swallowed the exception of a signal; called before anything is published."""
     if _came is not None and not _done:
         raise Stopped(_came)
 
 
 def training_stopped() -> Stopped:
-    """Returns what a command raises where training was asked to stop: by SIGTERM, if another process was asked."""
+    """Returns the exception for an interrupted training, with the last signal, or SIGTERM if another process got it."""
     return Stopped(_asked)
 
 
 class Interruption:
-    """Within its context, the first signal sets `asked`; a second one acts as it did before.
+    """A context manager in which the first signal only sets `asked`; a second signal acts as outside the context.
 
-    In a command a second one ends the process at once. Outside the main thread, where Python sets no signal handlers,
-    this does nothing.
+    In a command a second signal ends the process at once. Outside the main thread, where Python cannot set signal
+    handlers, this does nothing.
     """
 
     def __init__(self) -> None:
@@ -126,7 +126,7 @@ class Interruption:
             signal.signal(number, handler)
 
     def pass_on(self) -> None:
-        """Lets the signal act as it did before, if one came: where a loop has ended and more is to follow."""
+        """Raises the received signal again, if any; called after a loop when the command has more work to do."""
         if self._came is not None and not _done:
             signal.raise_signal(self._came)
 
@@ -138,7 +138,7 @@ class Interruption:
 
 
 def _handle(handler: Any) -> dict[signal.Signals, Any]:
-    """Sets a handler for each signal that is not ignored, as SIGHUP is under nohup; returns those of before."""
+    """Sets a handler for each signal that is not ignored (as SIGHUP is under nohup); returns the previous handlers."""
     before = {number: signal.getsignal(number) for number in _NUMBERS}
     before = {number: each for number, each in before.items() if each not in (signal.SIG_IGN, None)}
     for number in before:
@@ -160,7 +160,7 @@ def _raise(number: int, frame: FrameType | None) -> None:
 
 
 def _raise_here(frame: FrameType | None) -> None:
-    # An exception within the import of an extension module may be swallowed, or abort the process.
+    # An exception during the import of an extension module may be swallowed, or abort the process.
     if _importing(frame):
         _raise_soon()
     else:

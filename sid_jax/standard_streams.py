@@ -1,4 +1,4 @@
-"""Standard output and standard error of a command, which cannot end its work."""
+"""Standard output and standard error of a command that never raise, so that they cannot end its work."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, TextIO
 
 
 def keep_working_streams() -> None:
-    """Has what is printed never raise: a reader that has gone, a full disk, letters that the encoding lacks.
+    """Makes printing never raise: for a closed pipe, a full disk, or characters that the encoding lacks.
 
-    What cannot be written is dropped, and such letters are replaced.
+    Output that cannot be written is dropped, and such characters are replaced.
     """
     sys.stdout, sys.stderr = _kept(sys.stdout), _kept(sys.stderr)
 
@@ -31,7 +31,7 @@ def _kept(stream: TextIO | None) -> TextIO:
 
 
 class _Kept(io.FileIO):
-    """A stream whose writes go nowhere from the first on that fails."""
+    """A stream that discards all output after the first write that fails."""
 
     def write(self, data: Any, /) -> int:
         try:

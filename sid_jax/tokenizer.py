@@ -1,4 +1,4 @@
-"""SemanticIdTokenizer: from an array of item vectors to unique Semantic IDs, in memory."""
+"""SemanticIdTokenizer: trains unique Semantic IDs on an array of item vectors, in memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sid_jax.models.rqvae import RQVAE
 
 _DEFAULT_PRESET = "embeddings"
-# Arguments of that preset, which may stand alone: preset="gumbel".
+# Arguments of that preset that may be given alone: preset="gumbel".
 _METHODS = ("ste", "gumbel", "rkmeans", "opq")
 
 
@@ -94,9 +94,9 @@ class SemanticIdTokenizer:
           vectors: `[N, D]` floating point: a NumPy, JAX or torch (CPU) array, a memory map, an Arrow or pandas column
             of lists, a list of lists, or a path that the commands accept. Scaling is part of the model. Or named
             parts, `{"text": X, "image": Y, "genres": lists of labels, "price": numbers}`, in the order of the items or
-            as pairs `(values, ids)`; rows of NaN are of items that lack the part. See docs/data.md.
+            as pairs `(values, ids)`; items that lack a part have rows of NaN. See docs/data.md.
           item_ids: N distinct integers or strings; None numbers the items from 0 (or takes the ids of the file).
-          weights: What each part counts for, by name; 1 where none is given.
+          weights: Weight of each part, by name; 1 by default.
           columns: Titles and other columns of the items: an Arrow table, a DataFrame or a mapping of N values each.
           histories: Interaction histories that the IDs follow as well as content: a list of lists of item ids, a dict
             from user to item ids, a table with one row per interaction, or a path.
@@ -145,7 +145,7 @@ class SemanticIdTokenizer:
 
     @property
     def export(self) -> Export:
-        """The trained model, the ID table and the manifest, as `save` writes them.
+        """The trained model, the ID table and the manifest, which `save` writes.
 
         Raises:
           UserError: If the tokenizer is not fitted.
@@ -170,14 +170,14 @@ class SemanticIdTokenizer:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The quality figures of the manifest, over all items: distinct rate, R^2, codebook usage and others."""
+        """The quality metrics in the manifest, over all items: distinct rate, R^2, codebook usage and others."""
         return self.export.manifest["metrics"]
 
     @in_32_bits
     def encode(self, vectors: Any) -> np.ndarray:
         """Returns the codes `[n, L]` int32 of vectors `[n, D]`. Codes are not made unique; `append` does that.
 
-        Of a tokenizer with parts, any of them will do: `encode({"text": X})`.
+        For a tokenizer with parts, any subset of them is enough: `encode({"text": X})`.
 
         Raises:
           UserError: If the vectors do not have D features, or are not finite.
@@ -186,7 +186,7 @@ class SemanticIdTokenizer:
 
     @in_32_bits
     def decode(self, codes: Any) -> np.ndarray:
-        """Returns the vectors `[n, D]` float32 that codes `[n, L]` stand for, in the space of the (scaled) input.
+        """Returns the reconstructed vectors `[n, D]` float32 of codes `[n, L]`, in the space of the (scaled) input.
 
         Raises:
           UserError: If the codes are not `[n, L]` integers within each level's codebook.
@@ -207,18 +207,18 @@ class SemanticIdTokenizer:
     ) -> SemanticIdTokenizer:
         """Adds new items to the table. Published Semantic IDs never change unless `on_known="move"`.
 
-        New items are encoded by the trained model and get free IDs under the scheme of the table. Items that are in the
-        table already take over what is in `columns`.
+        New items are encoded by the trained model and get free IDs under the scheme of the table. Items that are
+        already in the table are updated from `columns`.
 
         Args:
-          item_ids: n ids of the type of the table's; none if items are only removed.
-          vectors: `[n, D]`, an array or column as of `fit`; or any of the parts, `{"text": X}`.
-          columns: Titles and other columns of the new items, as of `fit`.
-          remove: Ids of items that leave the table. Their IDs stay reserved for them.
+          item_ids: n ids of the same type as those of the table; empty if items are only removed.
+          vectors: `[n, D]`, an array or column as for `fit`; or any of the parts, `{"text": X}`.
+          columns: Titles and other columns of the new items, as for `fit`.
+          remove: Ids of items to remove from the table. Their IDs stay reserved for them.
           reuse_removed: Whether new items may get the IDs of removed ones.
-          on_known: "keep", "move" or "error", as of `sid_jax.append.version.Policy`: what is done with items that the
-            table has already.
-          on_returned: "accept" or "error", as there: what is done with items that were removed earlier.
+          on_known: "keep", "move" or "error" for items that are already in the table, see
+            `sid_jax.append.version.Policy`.
+          on_returned: "accept" or "error" for items that were removed earlier.
 
         Returns:
           The tokenizer itself, with the next version of the table.
@@ -242,13 +242,13 @@ class SemanticIdTokenizer:
 
     @in_32_bits
     def evaluate(self, vectors: Any = None, *, labels: Any = None, histories: Any = None) -> dict[str, Any]:
-        """Returns figures of the IDs themselves, as `sid-jax evaluate` prints them; see docs/metrics.md.
+        """Returns the metrics of the IDs that `sid-jax evaluate` prints; see docs/metrics.md.
 
         Args:
-          vectors: `[N, D]` vectors of the table's items, in its order, or a mapping of parts: adds what compares IDs
-            with vectors.
+          vectors: `[N, D]` vectors of the table's items, in its order, or a mapping of parts: adds metrics that compare
+            IDs with vectors.
           labels: N lists of labels (genres, categories), in the table's order: adds the purity of prefixes.
-          histories: Interaction histories, as of `fit`: adds how well prefixes tell which items are taken together.
+          histories: Interaction histories, as for `fit`: adds how well prefixes explain co-occurrence of items.
 
         Raises:
           UserError: If the input cannot be used.
@@ -281,7 +281,7 @@ class SemanticIdTokenizer:
         """Writes the export: ID table, codebooks, trie and manifest. `sid_jax.load` reads it.
 
         Args:
-          folder: Must not exist, or be empty. It appears whole or not at all.
+          folder: Must not exist, or be empty. It is written atomically.
           report: Whether to write `report.html` as well.
           onnx: Whether to write the encoder as `encoder.onnx` as well, for ONNX Runtime. A tokenizer that was loaded
             with such a file writes it in any case.
@@ -320,11 +320,11 @@ class SemanticIdTokenizer:
 
         Args:
           tool: The tool's name.
-          folder: Must not exist, or be empty. Its name is that of the data set in names of files.
-          histories: Interaction histories, as of `fit`, for tools that have files of them. Splits are leave-one-out.
-          items: Titles and other columns of items, as of `IdTable.with_columns`, or a path to a table of items.
-          vocabulary: How many tokens the language model has, for tools that take token ids.
-          on_unknown: "error" or "drop": what is done with items of histories that are not in the table.
+          folder: Must not exist, or be empty. Its name is used as the data set's name in file names.
+          histories: Interaction histories, as for `fit`, for tools that have files of them. Splits are leave-one-out.
+          items: Titles and other columns of items, as for `IdTable.with_columns`, or a path to a table of items.
+          vocabulary: Number of tokens of the language model, for tools that use token ids.
+          on_unknown: "error" or "drop" for items of histories that are not in the table.
 
         Returns:
           The folder.

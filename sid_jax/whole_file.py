@@ -1,4 +1,4 @@
-"""Files that are whole or not there: a reader never sees half of one, and no two writers meet in one."""
+"""Atomic writes of files: a reader never sees a partial file, and concurrent writers do not interfere."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import numpy as np
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Gives a file to write, `.NAME.RANDOM.partial`, which becomes `path` in one step when the block has ended well.
+    """A context manager that writes to `.NAME.RANDOM.partial`, and renames it to `path` if the block succeeds.
 
     Raises:
-      OSError: if it cannot be written; what was there before is then untouched.
+      OSError: if it cannot be written; an existing file is then untouched.
     """
-    # A name of its own for each writer: several threads, processes and machines may write one path at a time.
+    # A unique name per writer: several threads, processes and machines may write the same path at the same time.
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.partial")
     try:
         with partial.open("wb") as file:
@@ -31,7 +31,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes a whole JSON file; NumPy's arrays and numbers become plain ones. Raises OSError as `whole_file` does."""
+    """Writes a JSON file atomically, with NumPy arrays and numbers as plain ones. Raises OSError as `whole_file`."""
     text = json.dumps(content, indent=2, default=_plain) + "\n"
     with whole_file(path) as file:
         file.write(text.encode())
