@@ -69,6 +69,8 @@ setup(
         "bench": ["faiss-cpu", "matplotlib", "semantic-id", "torch==2.13.0", "vector-quantize-pytorch"],
         "test": [
             "faiss-cpu",
+            "fastapi>=0.115",
+            "httpx",
             "hypothesis",
             "matplotlib>=3.8",
             "mypy",

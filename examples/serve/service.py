@@ -1,0 +1,169 @@
+"""A service over an export and a recommender: look-ups, codes of new items, recommendations, and a new catalog.
+
+RECOMMENDER=exports/recommender CATALOG=exports/latest uvicorn --app-dir examples/serve service:app
+
+`CATALOG` is an export, or a link to the newest one. `POST /reload` reads it anew and puts it in place of the old
+catalog while requests are answered; do not let anyone outside reach it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from fastapi import FastAPI, HTTPException, Request
+from pydantic import BaseModel, Field
+
+import sid_jax
+from sid_jax import lite
+from sid_jax.recommender import Recommender
+
+# Users answered by one compiled call. The library pads fewer to 1 or to 16.
+TOGETHER = 16
+Item = int | str
+
+
+class History(BaseModel):
+    """What a user did, the oldest first, and how many items are wanted."""
+
+    history: Annotated[list[Item], Field(max_length=1_000)]
+    k: Annotated[int, Field(ge=1, le=100)] = 10
+
+
+class Vector(BaseModel):
+    """The vector of an item that may be new."""
+
+    vector: list[float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Catalog:
+    """One version of the catalog: a request sees one of them from its beginning to its end."""
+
+    name: str
+    tokenizer: lite.LiteTokenizer
+    recommender: Recommender
+
+    @classmethod
+    def read(cls, recommender: Recommender, folder: Path) -> Catalog:
+        """Reads an export, and has all programs compiled that requests will need."""
+        folder = folder.resolve()
+        catalog = cls(folder.name, lite.load(folder), recommender.with_catalog(folder))
+        catalog.tokenizer.table.items(())
+        items, length = recommender.table.item_ids[:256].tolist(), 1
+        while length <= 2 * recommender.config.model.window:
+            for size in (1, TOGETHER):
+                catalog.recommender.recommend_batch([items[:length]] * size)
+            length *= 2
+        return catalog
+
+
+class Service:
+    """The current catalog, and users who wait for recommendations."""
+
+    def __init__(self, recommender: Path, catalog: Path):
+        trained = sid_jax.load(recommender)
+        assert isinstance(trained, Recommender), f"{recommender} holds no recommender"
+        self._trained, self._folder, self._reloading = trained, catalog, threading.Lock()
+        self.catalog = Catalog.read(trained, catalog)
+        self._waiting: asyncio.Queue[tuple[History, asyncio.Future[dict]]] = asyncio.Queue()
+
+    def reload(self) -> Catalog:
+        """Puts the newest catalog in place of the one that serves; requests under way end with theirs."""
+        with self._reloading:
+            if self._folder.resolve().name != self.catalog.name:
+                self.catalog = Catalog.read(self._trained, self._folder)
+            return self.catalog
+
+    async def recommend(self, asked: History) -> dict:
+        """Returns what a user is recommended, once it is their turn."""
+        answer: asyncio.Future[dict] = asyncio.get_running_loop().create_future()
+        await self._waiting.put((asked, answer))
+        return await answer
+
+    async def answer(self) -> None:
+        """Answers users for ever, those together who came while others were answered."""
+        while True:
+            users = [await self._waiting.get()]
+            while len(users) < TOGETHER and not self._waiting.empty():
+                users.append(self._waiting.get_nowait())
+            histories, answers = zip(*users, strict=True)
+            try:
+                found = await asyncio.to_thread(_recommend, self.catalog, histories)
+            except Exception as error:  # Of any kind: the next users are to be answered.
+                found = [error] * len(users)
+            for each, answer in zip(found, answers, strict=True):
+                if answer.cancelled():
+                    continue
+                if isinstance(each, Exception):
+                    answer.set_exception(each)
+                else:
+                    answer.set_result(each)
+
+
+def _recommend(catalog: Catalog, asked: tuple[History, ...]) -> list[dict]:
+    most = max(each.k for each in asked)
+    lists = catalog.recommender.recommend_batch([each.history for each in asked], most)
+    return [
+        {"catalog": catalog.name, "items": [dataclasses.asdict(item) for item in items[: each.k]]}
+        for each, items in zip(asked, lists, strict=True)
+    ]
+
+
+def make_app(recommender: Path, catalog: Path) -> FastAPI:
+    """Returns the service of a recommender's folder and an export's."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.service = await asyncio.to_thread(Service, recommender, catalog)
+        answering = asyncio.create_task(app.state.service.answer())
+        yield
+        answering.cancel()
+
+    app = FastAPI(lifespan=lifespan)
+
+    @app.get("/health")
+    async def health(request: Request) -> dict:
+        serving: Catalog = request.app.state.service.catalog
+        return {"catalog": serving.name, "items": len(serving.tokenizer.table)}
+
+    @app.get("/items/{item}")
+    async def item(item: str, request: Request) -> dict:
+        table = request.app.state.service.catalog.tokenizer.table
+        for each in (item, int(item) if item.isdecimal() else item):
+            with contextlib.suppress(KeyError):
+                return {"item_id": each, "semantic_id": table.semantic_id(each)}
+        raise HTTPException(404, f"there is no item {item}")
+
+    @app.post("/encode")
+    def encode(asked: Vector, request: Request) -> dict:
+        tokenizer = request.app.state.service.catalog.tokenizer
+        try:
+            vector = np.array(asked.vector, np.float32)
+            return {"codes": tokenizer.encode(vector).tolist(), "free_id": tokenizer.free_id(vector)}
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from error
+
+    @app.post("/recommend")
+    async def recommend(asked: History, request: Request) -> dict:
+        return await request.app.state.service.recommend(asked)
+
+    @app.post("/reload")
+    def reload(request: Request) -> dict:
+        try:
+            return {"catalog": request.app.state.service.reload().name}
+        except (sid_jax.UserError, ValueError, OSError) as error:
+            raise HTTPException(409, f"the catalog that serves goes on: {error}") from error
+
+    return app
+
+
+if "RECOMMENDER" in os.environ:
+    app = make_app(Path(os.environ["RECOMMENDER"]), Path(os.environ["CATALOG"]))
