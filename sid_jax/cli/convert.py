@@ -10,7 +10,13 @@ from absl import flags
 from sid_jax import command, signals
 from sid_jax.errors import UserError
 
-_TO = flags.DEFINE_string("to", None, "The tool: minionerec, lcrec, letter, grid, nvidia, ...", required=True)
+_TO = flags.DEFINE_string(
+    "to",
+    None,
+    "The tool: minionerec, lcrec, letter, grid, nvidia, openonerec, recbole, rectokens, torch-rechub, rpg, xllm, "
+    "flashrec, static or torcheasyrec.",
+    required=True,
+)
 _OUT = flags.DEFINE_string(
     "out", None, "The folder to write: empty or new. Its name is the data set's in names of files.", required=True
 )

@@ -24,6 +24,8 @@ def write_ids(path: Path, ids: Any) -> None:
 def ids_beside(path: Path) -> np.ndarray | None:
     """Returns the ids `[N]` of the items that the files in a file's folder number; None if there is no list of them.
 
+    A file of that name without numbers is somebody's own, and no such list.
+
     Raises:
       UserError: if the list is damaged, or its rows are not in the order of their numbers.
     """
@@ -31,7 +33,10 @@ def ids_beside(path: Path) -> np.ndarray | None:
     if path == file or not file.is_file():
         return None
     with reading(file, ".parquet"):
-        table = pq.ParquetFile(file).read(["number", "item_id"])
+        parquet = pq.ParquetFile(file)
+        if not {"number", "item_id"} <= set(parquet.schema_arrow.names):
+            return None
+        table = parquet.read(["number", "item_id"])
         if not np.array_equal(table["number"].to_numpy(), np.arange(len(table))):
             raise ValueError("its numbers are not 0, 1, 2, ...")
     return ids_from_arrow(table["item_id"], f"{file}: column 'item_id'")

@@ -155,7 +155,8 @@ def _refuse_other_training(
 def _id_column(ids: str) -> str:
     """Returns the name of an export's column of item ids; "item_id" for other sources."""
     path = as_path(parse_id_source(ids)[0])
-    return read_manifest(path)["schema"]["id_column"] if path.is_dir() else "item_id"
+    is_export = path.is_dir() and (path / "manifest.json").exists()
+    return read_manifest(path)["schema"]["id_column"] if is_export else "item_id"
 
 
 def _described(table: IdTable) -> dict[str, Any]:

@@ -287,6 +287,9 @@ def test_a_list_of_ids_of_another_catalog_is_refused(tmp_path: Path):
     (tmp_path / "D" / "other.json").write_text('{"7": [1, 2]}')
     with pytest.raises(UserError, match="item 7 is not one of the 2 in item_ids.parquet beside it"):
         read_id_table(tmp_path / "D" / "other.json")
+    # Somebody's own file of that name says nothing of numbers.
+    pq.write_table(pa.table({"item_id": ["x"]}), tmp_path / "D" / "item_ids.parquet")
+    assert read_id_table(tmp_path / "D" / "other.json").item_ids.tolist() == [7]
 
 
 def test_tfrecords_are_those_of_tensorflow(tmp_path: Path):
