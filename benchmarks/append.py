@@ -1,11 +1,11 @@
-"""New items day by day: does any published ID move, is every one unique, and how well are the new items served?
+"""Benchmark of daily updates: whether published IDs move, whether all IDs are unique, and R^2 of the new items.
 
 python benchmarks/append.py --vectors=items.npy --folder=runs/append --trained=11000 --batches=10 --batch=1000
 
-The rows are shuffled; the first are trained on (with configs/embeddings.py and what --flags add) and exported, and each
-batch of those after them is appended to the version before. R^2 of a batch is in terms of the items trained on, as
-docs/daily-updates.md says, by its codes and by its IDs, and against its own mean. A folder that holds the run already
-is gone on with. Moved are IDs that are not those of the version before or of the first.
+The rows are shuffled. The first ones are trained on (with configs/embeddings.py and --flags) and exported; each batch
+of the others is appended to the version before. R^2 of a batch is relative to the items trained on, as
+docs/daily-updates.md explains, from its codes and from its IDs, and against its own mean. A folder that holds the run
+is resumed. Moved counts IDs that differ from the version before or from the first version.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ROOT = Path(__file__).parent.parent
 
 
 def main() -> None:
-    """Trains, appends and prints a row for each version."""
+    """Trains, appends and prints one row per version."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vectors", type=Path, required=True, help=".npy, [N, D]")
     parser.add_argument("--folder", type=Path, required=True, help="for the run, the versions and their inputs")
@@ -83,7 +83,7 @@ def _figures(first: Path, before: Path, after: Path) -> dict[str, Any]:
         **drift["new_items"],
         "version": manifest["version"]["number"],
         "items": len(new.item_ids),
-        # Counted anew from the files, and against the first version too.
+        # Counted from the files, against the version before and the first version.
         "moved": compare(old, new)["num_changed"] + compare(read_id_table(first), new)["num_changed"],
         "unique": len(np.unique(new.semantic_ids, axis=0)) / len(new.item_ids),
         "r2_trained": drift["reference"]["r2"],

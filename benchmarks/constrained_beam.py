@@ -1,4 +1,4 @@
-"""Beam search held to the IDs that exist, against the same beam over all codes, side by side in one process.
+"""Speed of beam search constrained to existing IDs, beside the same search over all codes, in one process.
 
 python benchmarks/constrained_beam.py --items=12000 --beams=50
 """
@@ -24,7 +24,7 @@ from sid_jax.recommend.models.catalog import catalog_of
 
 
 def main() -> None:
-    """Prints the seconds of both, the median of alternating rounds, and their ratio."""
+    """Prints the median time of both over alternating rounds, and their ratio."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--items", type=int, default=12_000)
     parser.add_argument("--beams", type=int, default=50)

@@ -1,4 +1,4 @@
-"""Contestants in processes of their own, timed in turns: each has its own memory, and none works while another does."""
+"""Times contestants in alternating rounds, each in its own process, so that only one works at a time."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from rich.table import Table
 
 from sid_jax.whole_file import write_json
 
-# What a contestant does once it has prepared itself: a round, of so many items.
+# One round of a prepared contestant; returns the number of items.
 Round = Callable[[], int]
 
 
 class Contestant(NamedTuple):
-    """A function, of a module, that prepares and returns a round, and what it is to be called with."""
+    """A module-level function that prepares and returns a round, and its arguments."""
 
     prepare: Callable[..., Round]
     arguments: Sequence[Any] = ()
-    # Floating-point operations an item, for the share of the machine's rate; 0 for none.
+    # Floating-point operations per item, for comparison with the machine's rate; 0 if unknown.
     operations: float = 0.0
 
 
 class Result(NamedTuple):
-    """What a contestant came to: the median over rounds, and the most memory that its process had."""
+    """Result of a contestant: medians over rounds, and the peak memory of its process."""
 
     items_per_second: float
     gigaflops: float
@@ -39,7 +39,7 @@ class Result(NamedTuple):
 
 
 def contest(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, Result]:
-    """Lets all prepare and warm up, and then take turns, `rounds` times."""
+    """Prepares and warms up all contestants, and then times them in turn, `rounds` times."""
     context = multiprocessing.get_context("spawn")
     pipes, processes = {}, []
     for name, contestant in contestants.items():
@@ -48,7 +48,7 @@ def contest(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, Res
         process.start()
         far_end.close()
         processes.append(process)
-        # One after the other, so that nobody warms up while another is timed.
+        # One after the other, so that no warm-up overlaps with a timed round.
         _expect(pipes[name], name)
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds):
@@ -69,7 +69,7 @@ def contest(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, Res
 def report(
     title: str, results: Mapping[str, Result], matmul: Result | None, out: Path | None, about: Mapping[str, Any]
 ) -> None:
-    """Prints a row for each contestant, beside the first and the machine's matrix product, and writes it as JSON."""
+    """Prints one row per contestant, relative to the first one and to the machine's matrix product; writes JSON."""
     first = next(iter(results.values()))
     columns = ["", "items/s", "of the first", "GFLOP/s", "of the matrix product", "peak memory"]
     table = Table(*columns, title=title, title_justify="left")
@@ -107,7 +107,7 @@ def _work(pipe: Connection, contestant: Contestant) -> None:
         began = time.perf_counter()
         items = run()
         pipe.send(items / (time.perf_counter() - began))
-    # Linux counts it in kibibytes.
+    # On Linux ru_maxrss is in KiB.
     pipe.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
@@ -129,7 +129,7 @@ def _prepare_matmul(rows: int, inner: int, columns: int, kind: str) -> Round:
         def once(_: int, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             left, total = carry
             product = jnp.matmul(left, right, preferred_element_type=jnp.float32)
-            # The next product waits for this one, so that none is left out.
+            # The barrier makes each product depend on the one before, so that XLA computes all of them.
             return jax.lax.optimization_barrier((left, jnp.maximum(total, product)))
 
         start = jnp.zeros((rows, columns), jnp.float32)

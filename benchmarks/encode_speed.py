@@ -1,9 +1,9 @@
-"""Codes of vectors by residual quantization beside faiss: items a second, the share of the machine's rate, memory.
+"""Speed of residual quantization, beside faiss: items per second, share of the machine's rate, memory.
 
 python benchmarks/encode_speed.py --beam=1 --json=encode.json
 
-768 features, 3 codebooks of 256, no encoder. Codebooks are faiss's, trained on the same random vectors round centers;
-both give codes for them. faiss is timed with and without its look-up tables (`use_beam_LUT`). Needs the `bench` extra.
+768 features, 3 codebooks of 256, no encoder. Both use codebooks that faiss trained on the same vectors, random ones
+around centers. faiss is timed with and without its look-up tables (`use_beam_LUT`). Needs the `bench` extra.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ITEMS, _TRAINED = 65_536, 16_384
 
 
 def main() -> None:
-    """Prints a row for each contestant."""
+    """Prints one row per contestant."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--beam", type=int, default=1, help="tuples kept at each level; 1 is the greedy walk")
     parser.add_argument("--batch", type=int, default=2048, help="vectors in one of our calls")
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     beam = arguments.beam
-    # Each vector against each code: what a walk needs, and a beam if it has the codes' products with each other.
+    # Products of each vector with each code: all that greedy assignment needs, and a beam with cached code products.
     operations = 2.0 * _FEATURES * 2**_BITS * _LEVELS
     contestants = {
         "sid_jax": Contestant(prepare_ours, (beam, arguments.batch), operations),
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def prepare_ours(beam: int, batch: int) -> Round:
-    """Returns a round of sid_jax over all vectors, codes brought back to the host."""
+    """Returns a round of sid_jax over all vectors, with codes copied to the host."""
     import jax
 
     from sid_jax.quantize.beam import beam_codes
@@ -96,7 +96,7 @@ def _codebooks() -> np.ndarray:
 
 
 def _vectors() -> np.ndarray:
-    """Returns `[N, D]` float32 at length 1, round two thousand centers."""
+    """Returns `[N, D]` float32 of length 1, in clusters around two thousand centers."""
     random = np.random.default_rng(0)
     centers = random.normal(size=(2048, _FEATURES)).astype(np.float32)
     vectors = centers[random.integers(0, len(centers), _ITEMS)]

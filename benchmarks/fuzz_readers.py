@@ -1,10 +1,10 @@
-"""Damages files of vectors at random, and sees that each is read or refused in one line.
+"""Fuzz test of the readers: damages files of vectors at random, and checks that each is read or rejected in one line.
 
 python benchmarks/fuzz_readers.py --minutes=10 --seed=0
 
-Every damaged file is read by a process of its own, whole and in pieces. What is neither vectors nor one `UserError` of
+Each damaged file is read in its own process, whole and in pieces. Any outcome other than vectors or a `UserError` of
 one line is a finding: another exception, a crash, more than 20 seconds, or more than half a GiB of memory. Findings are
-kept in --keep, each with what was seen, and the status is then 1. The same seed damages the same files in the same way.
+kept in --keep with a description, and the exit status is then 1. The same seed damages the same files in the same way.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _KEEP = flags.DEFINE_string(
 
 _SECONDS = 20
 _MEMORY = 2**29
-# So much address space at most: what asks for more is refused it, and must say so.
+# Limit of the address space: larger allocations fail, and readers must report that.
 _ADDRESS_SPACE = 2**33
 _NUMBERS = (
     0,
@@ -69,9 +69,9 @@ _NUMBERS = (
 
 
 def write_seeds(folder: Path) -> list[Path]:
-    """Writes whole files of every kind, and returns them.
+    """Writes valid files of every kind, and returns their paths.
 
-    Another process does: libraries' threads, once begun here, would be missing in the processes that read.
+    A child process writes them, since threads of libraries that were started here would be missing in forked readers.
     """
     folder.mkdir()
     child = os.fork()
@@ -123,7 +123,7 @@ def _write_seeds(folder: Path) -> None:
 
 
 def damage(content: bytes, other: bytes, rng: random.Random) -> bytes:
-    """Returns a file's content, changed a little, or with a piece of another file's."""
+    """Returns a file's content with small random changes, or with a piece of another file."""
     ways: list[Callable[[bytearray, bytes, random.Random], None]] = [
         _flip,
         _flip,
@@ -141,7 +141,7 @@ def damage(content: bytes, other: bytes, rng: random.Random) -> bytes:
 
 
 def _place(content: bytearray, rng: random.Random) -> int:
-    """Returns any place, but more often one near either end, where formats say what follows."""
+    """Returns a random position, more often near either end, where formats have their headers."""
     reach = min(len(content), rng.choice((64, 600, len(content))))
     place = rng.randrange(reach)
     return place if rng.random() < 0.5 else len(content) - 1 - place
@@ -155,7 +155,7 @@ def _flip(content: bytearray, other: bytes, rng: random.Random) -> None:
 def _number(content: bytearray, other: bytes, rng: random.Random) -> None:
     size, place = rng.choice((1, 2, 4, 8)), _place(content, rng)
     if rng.random() < 0.3:
-        # A digit of a header in words.
+        # A digit in a text header.
         digits = [at for at, byte in enumerate(content[:400]) if chr(byte).isdigit()]
         if digits:
             at = rng.choice(digits)
@@ -184,7 +184,7 @@ def _splice(content: bytearray, other: bytes, rng: random.Random) -> None:
 
 
 def read_all(path: Path) -> None:
-    """Reads a file as the commands do: whole, and in pieces."""
+    """Reads a file like the commands do, whole and in pieces."""
     whole = read_vector_files(str(path))
     parts = list_parts([str(path)], rows=16)
     pieces = [vectors for number in range(len(parts.parts)) for _, vectors in parts.blocks(number, 7)]
@@ -194,7 +194,7 @@ def read_all(path: Path) -> None:
 
 
 def watched(path: Path, words: Path) -> str | None:
-    """Reads a file in a process of its own; returns what is to be found fault with, if anything."""
+    """Reads a file in a child process; returns a description of the finding, or None."""
     child = os.fork()
     if not child:
         _read_and_exit(path, words)
@@ -219,7 +219,7 @@ def watched(path: Path, words: Path) -> str | None:
 def _read_and_exit(path: Path, words: Path) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # What libraries print of their own is no concern here.
+    # Discard output that libraries print themselves.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     status = 0
     try:
@@ -239,7 +239,7 @@ def _memory_here() -> int:
 
 
 def main(_: list[str]) -> None:
-    """Fuzzes, and says what came of it."""
+    """Runs the fuzz test and prints the findings."""
     rng, end = random.Random(_SEED.value), time.monotonic() + 60 * _MINUTES.value
     tried: collections.Counter[str] = collections.Counter()
     read: collections.Counter[str] = collections.Counter()
@@ -248,8 +248,8 @@ def main(_: list[str]) -> None:
         seeds, words = write_seeds(Path(scratch, "seeds")), Path(scratch, "words")
         seeds = [seed for seed in seeds if _KIND.value in ("", seed.suffix)]
         for seed in seeds:
-            if seed.suffix != ".array_record":  # Whose library has threads.
-                read_all(seed)  # What is imported now need not be by every process.
+            if seed.suffix != ".array_record":  # Its library starts threads.
+                read_all(seed)  # Imports modules once, before the child processes are forked.
         while time.monotonic() < end:
             seed = rng.choice(seeds)
             other = rng.choice([each for each in seeds if each.suffix == seed.suffix])

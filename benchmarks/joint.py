@@ -1,13 +1,12 @@
-"""Joint training beside IDs that stay: the same recommender, the same epochs and users, several seeds.
+"""Joint training compared with fixed IDs: the same recommender, epochs and users, over several seeds.
 
 python benchmarks/joint.py --config=configs/joint.py:ml100k --config.ids=exports/ml100k --workdir=runs/joint-ml100k
 python benchmarks/joint.py --config=configs/joint.py:beauty --config.ids=exports/beauty --workdir=runs/joint-beauty \
     --config.data.path=sequences.txt
 
-Every way starts from the same export; "frozen" keeps its IDs. Of each run the best checkpoint by validation is asked
-for every user's last item. Differences are paired by user, with 95 % intervals over users and seeds. A run's figures
-are in WORKDIR as soon as it has ended, and it is not run again: the same command goes on, and one with other settings
-is refused.
+All ways start from the same export; "frozen" keeps its IDs. The best checkpoint of each run by validation is tested on
+every user's last item. Differences are paired by user, with 95 % intervals over users and seeds. The metrics of a
+finished run are kept in WORKDIR: the same command resumes with the other runs, and other settings are rejected.
 """
 
 from __future__ import annotations
@@ -47,10 +46,10 @@ _VALIDATION = flags.DEFINE_boolean("validation", False, "Shows validation alone,
 
 
 def main() -> None:
-    """Trains what is not there yet, and prints the tables."""
+    """Trains the missing runs, and prints the tables."""
     console, workdir = Console(), Path(_WORKDIR.value)
     _claim(_CONFIG.value, workdir, console)
-    # Seed by seed, so that a comparison that is stopped has all ways of the seeds that it has.
+    # Seed by seed, so that a stopped comparison has all ways for the finished seeds.
     runs: dict[str, list[dict[str, Any]]] = {way: [] for way in _WAYS.value}
     for seed in range(_SEEDS.value):
         for way in _WAYS.value:
@@ -75,10 +74,10 @@ def main() -> None:
 
 
 def _claim(config: ConfigDict, workdir: Path, console: Console) -> None:
-    """Keeps figures of other settings or other data out of the workdir; those of before there was a record may stay.
+    """Records the settings and data of a workdir, or compares them with its record.
 
     Raises:
-      UserError: if they are others than in the workdir's record, or cannot be used.
+      UserError: if they differ from the record, or cannot be used.
     """
     check_config(config)
     if not Path(config.ids).is_dir():
@@ -92,7 +91,7 @@ def _claim(config: ConfigDict, workdir: Path, console: Console) -> None:
 
 
 def _run(config: ConfigDict, way: str, seed: int, workdir: Path, console: Console) -> dict[str, Any]:
-    """Returns a run's figures: those written down, or of a run that is done now."""
+    """Returns a run's metrics, from its file or by training it now."""
     name = f"{way}-seed{seed}"
     path = workdir / f"{name}.json"
     if not path.exists():
@@ -116,7 +115,7 @@ def _run(config: ConfigDict, way: str, seed: int, workdir: Path, console: Consol
             **({} if way == "frozen" else _of_joint_part(workdir / name, Path(config.ids))),
         }
         write_json(path, figures)
-        # Checkpoints of thirty runs would fill a disk.
+        # The checkpoints of many runs would fill the disk.
         shutil.rmtree(workdir / name)
     return json.loads(path.read_text())
 
@@ -138,7 +137,7 @@ def _of_joint_part(workdir: Path, start: Path) -> dict[str, Any]:
 
 
 def _figures(runs: dict[str, list[dict[str, Any]]]) -> Table:
-    """Returns means over seeds of what is not a test: validation, the IDs, the time; of usage the least of all."""
+    """Returns a table of means over seeds: validation, metrics of the IDs, time; for usage the minimum."""
     table = Table(title="Means over seeds; usage is the least of all seeds and levels", title_justify="left")
     for name in ("way", "validation ndcg@10", "usage", "in training", "distinct", "R2", "changed", "agreement", "s"):
         table.add_column(name, justify="right")

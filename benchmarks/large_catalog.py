@@ -1,4 +1,4 @@
-"""The scorer on a large made catalog: memory while it trains, seconds to the end of a blend, users served a second.
+"""The scorer on a large synthetic catalog: memory in training, seconds of training and blend, users served per second.
 
 python benchmarks/large_catalog.py --items 300000 --interactions 3000000
 """
@@ -18,7 +18,7 @@ from sid_jax.messages import LOGGER
 
 
 def main() -> None:
-    """Prints the resident memory after each part, how long training and the blend took, and users a second."""
+    """Prints the resident memory after each part, the time of training and blend, and users served per second."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--items", type=int, default=300_000)
     parser.add_argument("--interactions", type=int, default=3_000_000)
@@ -37,7 +37,7 @@ def main() -> None:
     recommender.fit(histories, vectors=content, verbose=False)
     _print_memory(f"trained and blended in {time.perf_counter() - began:.0f} s")
     asked = [each[:-1] for each in histories[: arguments.users]]
-    recommender.recommend_batch(asked, k=10)  # compiles
+    recommender.recommend_batch(asked, k=10)  # Compiles.
     _print_memory("first lists")
     began = time.perf_counter()
     recommender.recommend_batch(asked, k=10)
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def _made_world(num_items: int, num_interactions: int, features: int) -> tuple[IdTable, np.ndarray, list[list[int]]]:
-    """Returns IDs, content vectors and histories: users stay near a cluster, whose popular items they take."""
+    """Makes IDs, content vectors and histories: each user prefers one cluster and its popular items."""
     random = np.random.default_rng(0)
     num_clusters = 1024
     cluster = np.sort(random.integers(num_clusters, size=num_items))
@@ -57,7 +57,7 @@ def _made_world(num_items: int, num_interactions: int, features: int) -> tuple[I
     first, size = np.searchsorted(cluster, np.arange(num_clusters)), np.bincount(cluster, minlength=num_clusters)
     lengths = 5 + random.geometric(0.2, size=num_interactions // 10)
     home = np.repeat(random.integers(num_clusters, size=len(lengths)), lengths)
-    # One interaction in five is of another cluster.
+    # One interaction in five is with another cluster.
     taken = np.where(random.random(len(home)) < 0.2, random.integers(num_clusters, size=len(home)), home)
     items = first[taken] + (random.random(len(home)) ** 2 * size[taken]).astype(np.int64)
     histories = [each.tolist() for each in np.split(items, np.cumsum(lengths)[:-1])]

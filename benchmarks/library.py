@@ -1,9 +1,9 @@
-"""What a call of the library costs: imports, compilations, encoding one vector, loading artifacts.
+"""Costs of library calls: imports, compilations, encoding one vector, loading artifacts.
 
 python benchmarks/library.py
 python benchmarks/library.py --recommender=exports/recommender
 
-Without --export and --recommender, artifacts of made items are trained for a moment first. Each line is one process or
+Without --export and --recommender, artifacts of synthetic items are trained briefly first. Each line is one process or
 the median of many calls, on this machine.
 """
 
@@ -29,7 +29,7 @@ _RECOMMENDER = flags.DEFINE_string("recommender", None, "A saved recommender; No
 _ITEMS = flags.DEFINE_integer("items", 12_101, "How many items are made.")
 _FEATURES = flags.DEFINE_integer("features", 384, "Of each made vector.")
 
-# The peak of the process itself: getrusage's is at least that of the process that started it.
+# Reads the peak memory of the process itself; that of getrusage is at least that of the parent process.
 _LOAD = """
 import re, time
 import jax
@@ -44,7 +44,7 @@ print(seconds, int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read
 
 @contextlib.contextmanager
 def count_compilations() -> Iterator[list[str]]:
-    """Collects an entry for each program that XLA compiles in the context."""
+    """A context manager that collects one entry per program that XLA compiles."""
     compiled: list[str] = []
 
     def listen(name: str, *_: object, **__: object) -> None:
@@ -59,7 +59,7 @@ def count_compilations() -> Iterator[list[str]]:
 
 
 def made_vectors(num_items: int, num_features: int, seed: int = 0) -> np.ndarray:
-    """Returns `[N, D]` float32 vectors in N / 20 clusters."""
+    """Returns random vectors `[N, D]` float32 in N / 20 clusters."""
     random = np.random.default_rng(seed)
     centers = random.normal(size=(max(2, num_items // 20), num_features))
     noise = 0.5 * random.normal(size=(num_items, num_features))
@@ -116,7 +116,7 @@ def encode_figures(tokenizer: sid_jax.SemanticIdTokenizer) -> dict[str, str]:
 
 
 def fit_figures() -> dict[str, str]:
-    """Returns the compilations of a first and of a second fit with the same settings and shapes."""
+    """Returns the number of compilations of a first and of a second fit with the same settings and shapes."""
     vectors, counts = made_vectors(2_000, 32), []
     for seed in (0, 1):
         with count_compilations() as compiled:
@@ -126,7 +126,7 @@ def fit_figures() -> dict[str, str]:
 
 
 def made_artifacts(folder: Path) -> tuple[Path, Path]:
-    """Trains a tokenizer and a recommender for a moment, and returns their folders."""
+    """Trains a tokenizer and a recommender briefly, and returns their folders."""
     vectors = made_vectors(_ITEMS.value, _FEATURES.value)
     tokenizer = sid_jax.SemanticIdTokenizer("ste,quick", num_epochs=1.0).fit(vectors, verbose=False)
     random = np.random.default_rng(0)

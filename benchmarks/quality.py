@@ -1,11 +1,11 @@
-"""Codes of sid_jax and of public peers for the same vectors: how distinct and faithful, how many in use, how fast.
+"""Quality of codes of sid_jax and of public peers on the same vectors: distinct rate, R^2, codebook usage, time.
 
 python benchmarks/quality.py --vectors=items.npy --levels=3 --codes=256 --seeds=0,1 --out=quality.png
 
-Needs the `bench` extra. Vectors are brought to length 1 first, for all. R^2 is over all items and features, against the
-mean; before repair, but for the row "unique". A peer's settings are its own defaults where it has some. What --json
-holds already, of the same vectors, labels, levels and codes, is not run again: a comparison that was stopped goes on,
-and further contestants or seeds join it.
+Needs the `bench` extra. All methods get vectors of length 1. R^2 is over all items and features, against the mean, of
+the codes before they are made unique, except in the row "unique". A peer has its own default settings where it has
+some. Runs on the same vectors, labels, levels and codes that --json holds are not repeated: a stopped comparison
+resumes, and further contestants or seeds are added.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ from sid_jax.whole_file import write_json
 mpl.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (after the choice of what draws)
 
-# Of the k-means that ours is compared with: starts of a level, and iterations of a start.
+# The k-means baseline: number of starts per level, and of iterations per start.
 _STARTS = 4
 _ITERATIONS = 200
 
-# From vectors, L, K and a seed to names, codes `[N, L]` and reconstructions `[N, D]`.
+# Maps vectors, L, K and a seed to names, codes `[N, L]` and reconstructions `[N, D]`.
 Contestant = Callable[[np.ndarray, int, int, int], list[tuple[str, np.ndarray, np.ndarray]]]
-# What one contestant came to with one seed.
+# Results of one contestant with one seed.
 Run = dict[str, Any]
 
 
 def main() -> None:
-    """Prints a row for each contestant, over all seeds, and draws distinctness against R^2."""
+    """Prints one row per contestant over all seeds, and plots the distinct rate against R^2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vectors", type=Path, required=True, help=".npy, [N, D]")
     parser.add_argument("--levels", type=int, default=3)
@@ -120,7 +120,7 @@ def _read(path: Path | None, about: dict[str, Any]) -> list[Run]:
 
 
 def _ours(method: str) -> Contestant:
-    """Returns the recipe for a user's own vectors, with any of the quantization methods."""
+    """Returns this project's default settings with one of the quantization methods."""
     recipe = {"preset": method} if method in ("ste", "gumbel", "rkmeans") else {"quantization_method": method}
 
     def run(vectors: np.ndarray, levels: int, codes: int, seed: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
@@ -135,7 +135,7 @@ def _ours(method: str) -> Contestant:
 
 
 def _kmeans(vectors: np.ndarray, levels: int, codes: int, seed: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """Each level takes the best of several starts by k-means++, of which every one is run until it moves no more."""
+    """Residual k-means: each level takes the best of several k-means++ starts, each run to convergence."""
     remaining, books = jnp.asarray(vectors), []
     for level in range(levels):
         found = [
@@ -233,9 +233,9 @@ def _r2(vectors: np.ndarray, reconstructions: np.ndarray) -> float:
 
 
 def _table(rows: dict[str, list[Run]], title: str) -> Table:
-    """Returns the means over the seeds, and of R^2 and of the codes in use also the lowest of any seed.
+    """Returns a table of means over seeds, and for R^2 and codebook usage also the lowest value of any seed.
 
-    Purity is the share of the items with the most common label of their first code.
+    Purity is the share of items with the most common label of their first code.
     """
     table = Table(title=title, title_justify="left")
     for column in (

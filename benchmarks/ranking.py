@@ -1,9 +1,9 @@
-"""Trains rankers with Semantic IDs as features, and tests them beside random hashing, item ids and vectors.
+"""Trains rankers with Semantic IDs as features, and compares them with random hashing, item ids and vectors.
 
 python benchmarks/ranking.py --config=benchmarks/ranking_study/ml100k.py --workdir=runs/ranking
 
-MovieLens-100K: who likes which film, for films that the ranker was trained on and for cold ones. A workdir that holds
-some of the runs already is resumed.
+The task is to predict likes on MovieLens-100K, for films that the ranker was trained on and for cold films. A workdir
+that holds some of the runs is resumed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ flags.mark_flag_as_required("config")
 
 
 def main() -> None:
-    """Does what the flags say."""
+    """Runs the study with the settings of the flags."""
     from ranking_study.run import run
 
     run(_CONFIG.value, Path(_WORKDIR.value))

@@ -1,10 +1,10 @@
-"""From files to unique IDs, and from files to a model, at growing N: time, memory, and what of the speed is left.
+"""Scaling of export and training from files with N: time, memory, and speed relative to the encoder in memory.
 
 python benchmarks/scale.py --items=1000000,2000000,4000000 --folder=runs/scale
 python benchmarks/scale.py --train --items=1000000,4000000 --folder=runs/scale
 
-Vectors are made, with a structure of many small clusters on a curved surface; a model is trained on the first of them;
-each export, or training, is a process of its own, as a user starts it. What is in the folder already is used again.
+Vectors are synthetic: many small clusters on a curved surface. A model is trained on the first of them. Each export, or
+training, is a separate process, as a user would start it. Vectors in the folder are reused.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def prepare_encoder(workdir: Path, path: Path) -> Round:
-    """Returns a round of the encoder over vectors in memory, a call after another, as a program of one's own has it."""
+    """Returns a round of the encoder over vectors in memory, one call per batch, like a user's own program."""
     import jax
     import jax.numpy as jnp
 
@@ -96,7 +96,7 @@ def _made_vectors(path: Path, num_items: int, features: int) -> Path:
 
 
 def _block(number: int, features: int) -> np.ndarray:
-    """Returns the vectors of a block: the same whatever N is."""
+    """Returns the vectors of a block, which do not depend on N."""
     world = np.random.default_rng(0)
     centers = world.normal(size=(20_000, 48)).astype(np.float32)
     inner, outer = (world.normal(size=shape).astype(np.float32) for shape in ((48, 256), (256, features)))
@@ -135,7 +135,7 @@ def _exported(folder: Path, workdir: Path, vectors: Path, num_items: int, flags:
 
 
 def _trained_on(folder: Path, vectors: Path, num_items: int, flags: list[str]) -> dict[str, float]:
-    """Trains on vectors that stay in their file."""
+    """Trains on vectors that are streamed from their file."""
     workdir = folder / "training"
     shutil.rmtree(workdir, ignore_errors=True)
     settings = {"data.path": vectors, "train.num_epochs": 1, "train.warmup_epochs": 0.1, "train.resident_bytes": 0}
@@ -147,7 +147,7 @@ def _trained_on(folder: Path, vectors: Path, num_items: int, flags: list[str]) -
 def _timed(words: list[str]) -> dict[str, float]:
     began = time.perf_counter()
     process = subprocess.Popen([sys.executable, *words], cwd=_ROOT)
-    # wait4 tells what this one process used, and not the most of all so far.
+    # wait4 returns the usage of this process alone, not the maximum over all child processes.
     _, status, used = os.wait4(process.pid, 0)
     if status:
         raise SystemExit("the command has failed; its error is above")

@@ -1,10 +1,10 @@
-"""Texts into vectors by a BERT: sid_jax, in float32 and in mixed precision, beside sentence-transformers.
+"""Speed of text encoding with a BERT model: sid_jax in float32 and in mixed precision, beside sentence-transformers.
 
 python benchmarks/text_speed.py --threads=1 --json=texts.json
 
-Without `--model` the model has the shape of all-MiniLM-L6-v2 with random weights, and texts are made, as long as titles
-of products with their categories: 8 to 224 words, 37 in the median. Both rates and the largest difference between
-vectors are of the same texts. Needs the `bert` and `text` extras.
+Without `--model` the model has the shape of all-MiniLM-L6-v2 and random weights. Texts are synthetic, as long as
+product titles with their categories: 8 to 224 words, median 37. Rates and the largest difference between vectors are
+measured on the same texts. Needs the `bert` and `text` extras.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 from contest import Contestant, Round, contest, report
 
-# Fixed by all-MiniLM-L6-v2, but for the vocabulary: a text's words are looked up, and no more.
+# The shape of all-MiniLM-L6-v2, except for the vocabulary, whose size does not matter, since words are only looked up.
 _SHAPE = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
 _WORDS, _TOKENS = 8192, 256
 
 
 def main() -> None:
-    """Prints a row for each contestant, and by how much vectors differ."""
+    """Prints one row per contestant, and the differences between vectors."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="the folder of a BERT; one is made without it")
     parser.add_argument("--texts", type=int, default=512)
@@ -60,7 +60,7 @@ def prepare_ours(model: str, num_texts: int) -> Round:
 
 
 def prepare_torch(model: str, num_texts: int, threads: int) -> Round:
-    """Returns a round of sentence-transformers over all texts, with its own batches."""
+    """Returns a round of sentence-transformers over all texts, with its own batching."""
     import torch
     from sentence_transformers import SentenceTransformer
 
@@ -75,7 +75,7 @@ def prepare_torch(model: str, num_texts: int, threads: int) -> Round:
 
 
 def print_differences(model: str, num_texts: int) -> None:
-    """Prints the largest difference in a feature, and the lowest cosine, to sentence-transformers' vectors."""
+    """Prints the largest difference of a feature from sentence-transformers' vectors, and the lowest cosine to them."""
     from sentence_transformers import SentenceTransformer
 
     from sid_jax.data.text.encoders import find_encoder
@@ -90,14 +90,14 @@ def print_differences(model: str, num_texts: int) -> None:
 
 
 def make_texts(number: int) -> list[str]:
-    """Returns texts of random words, as long as those of Amazon's products."""
+    """Returns texts of random words, as long as those of Amazon products."""
     random = np.random.default_rng(0)
     lengths = np.clip(random.lognormal(np.log(36), 0.25, number), 8, 224).astype(int)
     return [" ".join(f"word{word}" for word in random.integers(0, _WORDS, length)) for length in lengths]
 
 
 def make_model(folder: Path) -> Path:
-    """Returns the folder, with a model of random weights as sentence-transformers reads it."""
+    """Writes a model with random weights in the format of sentence-transformers, and returns the folder."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import BertConfig, BertModel, PreTrainedTokenizerFast

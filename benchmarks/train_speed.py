@@ -1,9 +1,10 @@
-"""Training of the RQ-VAE beside the same model in PyTorch: items a second, the share of the machine's rate, memory.
+"""Training speed of the RQ-VAE, beside the same model in PyTorch: items per second, share of machine rate, memory.
 
 python benchmarks/train_speed.py --batch=1024 --method=ste --json=train.json
 
-The model is 768-512-256-128-32 with 3 codebooks of 256, under AdamW. PyTorch's loop is a plain one: vectors in memory,
-no look at a loss within a round, all threads; as it is, and through torch.compile (which needs a C++ compiler).
+The model is 768-512-256-128-32 with 3 codebooks of 256, trained with AdamW. PyTorch has a plain training loop: vectors
+in memory, no synchronization with losses within a round, all threads; eager, and with torch.compile (which needs a C++
+compiler).
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from contest import Contestant, Round, contest, matmul_rate, report
 
 _ITEMS, _FEATURES, _LATENT, _LEVELS, _CODES = 32_768, 768, 32, 3, 256
 _HIDDEN = (512, 256, 128)
-# Items in a round, about: a second or so of work.
+# Approximate number of items per round: about a second of work.
 _ITEMS_A_ROUND = 65_536
 
 
 def main() -> None:
-    """Prints a row for each contestant."""
+    """Prints one row per contestant."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--method", choices=["ste", "gumbel_softmax"], default="ste")
@@ -46,17 +47,17 @@ def main() -> None:
 
 
 def _operations() -> float:
-    """Returns the products' floating-point operations for an item: forward, and the gradients of what needs one."""
+    """Returns the floating-point operations of the matrix products per item, forward and backward."""
     widths = (_FEATURES, *_HIDDEN, _LATENT)
     network = 2 * sum(2 * fan_in * fan_out for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True))
     first = 2 * widths[0] * widths[1]
-    # Each code's score, and its codeword by a one-hot product; the latter's gradient to the codebook.
+    # Scores of all codes, the codeword by a one-hot product, and its gradient to the codebook.
     quantizer = 3 * 2 * _LEVELS * _CODES * _LATENT
     return 3 * network - first + quantizer
 
 
 def prepare_ours(batch: int, method: str, precision: str, from_file: bool = False) -> Round:
-    """Returns a round of sid_jax's compiled steps over vectors on the device, or over those of a mapped file."""
+    """Returns a round of sid_jax's compiled steps on vectors on the device, or in a memory-mapped file."""
     import tempfile
 
     import jax
@@ -104,7 +105,7 @@ def prepare_ours(batch: int, method: str, precision: str, from_file: bool = Fals
 
 
 def prepare_torch(batch: int, method: str, threads: int, compiled: bool) -> Round:
-    """Returns a round of PyTorch's steps over vectors in memory."""
+    """Returns a round of PyTorch's steps on vectors in memory."""
     import itertools
 
     import torch

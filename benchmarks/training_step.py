@@ -1,9 +1,9 @@
-"""A training step of the default recommender against the same model, with the same weights, in PyTorch.
+"""Speed of a training step of the default recommender, beside the same model with the same weights in PyTorch.
 
 python benchmarks/training_step.py
 
-Needs PyTorch, from the `test` extra. Both train on the same batches of random histories; the losses without dropout are
-compared first, so that it is the same model indeed.
+Needs PyTorch, from the `test` extra. Both train on the same batches of random histories. The losses without dropout are
+compared first, to show that the models are the same.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from sid_jax.recommend.models.catalog import Catalog, catalog_of
 from sid_jax.recommend.training.step import Recipe, make_state, train_steps
 from sid_jax.training.sharding import all_devices
 
-# Steps in one of our calls, and between two looks at PyTorch's clock.
+# Steps per call of sid_jax, and per timing of PyTorch.
 _STEPS_PER_ROUND = 5
 
 
 def main() -> None:
-    """Prints the largest difference of the losses, and the milliseconds a step: the median of alternating rounds."""
+    """Prints both losses without dropout, and the milliseconds per step, the median over alternating rounds."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--items", type=int, default=12_000)
     parser.add_argument("--rounds", type=int, default=7)
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def _random_rows(num_items: int, config: ConfigDict) -> PackedRows:
-    """Returns rows of histories of eight items, which is what Amazon Beauty's come to."""
+    """Returns packed rows of random histories of eight items, about the length of those of Amazon Beauty."""
     random, train = np.random.default_rng(0), config.train
     num_rows = train.batch_size * _STEPS_PER_ROUND
     items = random.integers(0, num_items, (num_rows, train.row_length + 1)).astype(np.int32)
@@ -137,7 +137,7 @@ class _TorchEncoderBlock(nn.Module):
 
 
 class _TorchDecoder(nn.Module):
-    """`sid_jax.recommend.models.decoder.Decoder` and its loss, written as one writes it in PyTorch."""
+    """`sid_jax.recommend.models.decoder.Decoder` and its loss, in idiomatic PyTorch."""
 
     def __init__(self, sizes: tuple[int, ...], model: ConfigDict):
         super().__init__()
@@ -233,7 +233,7 @@ class _TorchTrainer:
 
 
 def _prefix_masks(catalog: Catalog) -> list[torch.Tensor]:
-    """Returns which codes may follow each prefix, a table `[n, K]` bool for each level."""
+    """Returns for each level the mask `[n, K]` bool of codes that may follow each prefix."""
     masks = []
     for level, size in enumerate(catalog.trie.sizes):
         mask = torch.zeros(len(catalog.trie.first_child[level]) - 1, size, dtype=torch.bool)

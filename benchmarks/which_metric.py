@@ -1,11 +1,11 @@
-"""Which figure of a table of Semantic IDs says what a recommender will make of it? Dozens of tables, one recommender.
+"""Which metric of Semantic IDs predicts a recommender's quality? A study of dozens of ID tables with one recommender.
 
 python benchmarks/which_metric.py --data=ml-100k.zip --folder=runs/which-metric --seeds=0,1,2 --out=which-metric.webp
 
-Makes each table of benchmarks/metric_study/tables.py once, measures it, trains one recommender on it with each seed,
-asks every user of MovieLens-100K for the last ten items, and prints how well each figure ranks the tables as NDCG@10
-does. A folder that holds some of it is gone on with, unless that is of another --known; --minutes=0 only reports. Needs
-the `bench` extra.
+Makes each table of benchmarks/metric_study/tables.py once, computes its metrics, trains a recommender on it with each
+seed, tests it on the last ten items of every user of MovieLens-100K, and prints the rank correlation of each metric
+with NDCG@10. A folder that holds some results is resumed, unless they have another --known; --minutes=0 only reports.
+Needs the `bench` extra.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 from sid_jax.cache import keep_compiled_programs
 
-# Before JAX is imported: further seeds of a table are not compiled again.
+# Called before JAX is imported, so that further seeds of a table are not compiled again.
 keep_compiled_programs()
 
 import numpy as np  # noqa: E402
@@ -39,7 +39,7 @@ _SETTINGS_FILE, _FIGURES_FILE, _JUDGED_FILE = "settings.json", "figures.json", "
 
 
 def main() -> None:
-    """Makes, measures and judges what is wanted and not there yet, and reports all that is there."""
+    """Makes and evaluates the requested tables that are missing, and reports all results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="", help="MovieLens-100K, a folder or zip; empty looks where train.py does")
     parser.add_argument("--folder", type=Path, required=True, help="for runs, tables and what they came to")
@@ -65,10 +65,10 @@ def main() -> None:
 
 
 def _claim(folder: Path, known: int) -> None:
-    """Writes down what tables and figures are made from, or compares it; a folder without a record is taken as it is.
+    """Records `known` in the folder, or compares it with the record; a folder without a record is accepted.
 
     Raises:
-      UserError: if the folder's are made from another number of items.
+      UserError: if the folder's results have another number of known items.
     """
     path = folder / _SETTINGS_FILE
     there = json.loads(path.read_text())["known"] if path.exists() else known
@@ -78,7 +78,7 @@ def _claim(folder: Path, known: int) -> None:
 
 
 def _work(load: Callable[[], World], folder: Path, names: list[str], seeds: list[int], deadline: float) -> None:
-    """Judges each table with the first seed, then each with the second, and so on: what is there is always of all."""
+    """Evaluates all tables with the first seed, then all with the second, and so on, until the deadline."""
     done = {(each["table"], each["seed"]) for each in _judged(folder)}
     waiting = [(name, seed) for seed in seeds for name in names if (name, seed) not in done]
     if not waiting or time.monotonic() >= deadline:
@@ -103,7 +103,7 @@ def _work(load: Callable[[], World], folder: Path, names: list[str], seeds: list
 
 
 def _table(world: World, folder: Path, name: str) -> Made:
-    """Returns a table from the folder, or makes it."""
+    """Loads a table from the folder, or makes it."""
     path = folder / "tables" / f"{name}.npz"
     if path.exists():
         with np.load(path) as arrays:
@@ -117,7 +117,7 @@ def _table(world: World, folder: Path, name: str) -> Made:
 
 
 def _figures(load: Callable[[], World], folder: Path, names: list[str]) -> dict[str, dict[str, float]]:
-    """Returns what was measured of tables that were made, and measures what was not."""
+    """Returns the metrics of tables, read from the file or computed if missing."""
     path = folder / _FIGURES_FILE
     figures = json.loads(path.read_text()) if path.exists() else {}
     missing = [name for name in names if name not in figures]
@@ -128,21 +128,21 @@ def _figures(load: Callable[[], World], folder: Path, names: list[str]) -> dict[
 
 
 def _judged(folder: Path) -> list[dict[str, Any]]:
-    """Returns the whole lines: a kill may have cut the last one short."""
+    """Returns the complete lines of results, without a last line that a kill cut short."""
     path = folder / _JUDGED_FILE
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def _drop_torn_line(path: Path) -> None:
-    """Cuts off what a kill left of a last line, so that the next one begins where a line begins."""
+    """Removes an incomplete last line that a kill left, so that the next result starts on a new line."""
     if path.exists():
         with path.open("rb+") as file:
             file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def _read(load: Callable[[], World], folder: Path, names: list[str], seeds: list[int]) -> list[Judged]:
-    """Returns the tables that were judged at least once."""
+    """Returns the tables that were evaluated at least once, with their results."""
     found: dict[str, list[list[float]]] = {}
     for row in _judged(folder):
         if row["table"] in names and row["seed"] in seeds:

@@ -1,4 +1,4 @@
-"""Residual k-means as the yardstick for an export: faiss ResidualQuantizer, greedy, same L and K, same vectors.
+"""Compares an export with residual k-means: faiss ResidualQuantizer, greedy, with the same L, K and vectors.
 
 python benchmarks/yardstick.py exports/ml100k --workdir=runs/ml100k    (needs faiss-cpu, which is in the [test] extra)
 """

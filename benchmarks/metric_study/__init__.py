@@ -1,1 +1,1 @@
-"""The pieces of `benchmarks/which_metric.py`."""
+"""The parts of `benchmarks/which_metric.py`."""

@@ -1,4 +1,4 @@
-"""Does a figure of ID tables rank them as a recommender does? Rank correlations, and how far they can be trusted."""
+"""Rank correlations between a metric of ID tables and a recommender's results on them, and their reliability."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from scipy.stats import rankdata
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RankCorrelations:
-    """Of M figures with one outcome, over T tables.
+    """Rank correlations of M metrics with one outcome over T tables.
 
     Attributes:
-      spearman, kendall: `[M]`; of Kendall's tau the form for ties, b. 0 for a figure that is the same for all tables.
-      spearman_draws, kendall_draws: `[samples, M]`, the same of data drawn anew, as `rank_correlations` says. All M are
-        of the same draws, so that differences between figures have draws too.
+      spearman, kendall: `[M]`, Spearman's rho and Kendall's tau-b; 0 for a metric that is equal for all tables.
+      spearman_draws, kendall_draws: `[samples, M]`, the same on bootstrap samples (see `rank_correlations`). All M use
+        the same samples, so that differences between metrics have samples too.
     """
 
     spearman: np.ndarray
@@ -28,20 +28,20 @@ class RankCorrelations:
 def rank_correlations(
     figures: np.ndarray, outcomes: Sequence[np.ndarray], *, seed: int = 0, samples: int = 1000
 ) -> RankCorrelations:
-    """Returns how well each figure ranks ID tables as the recommender's outcomes do.
+    """Returns the rank correlations of metrics of ID tables with a recommender's outcomes on them.
 
-    Each sample draws tables, users and, of each table, seeds anew, with replacement: the spread is that of "other
-    tables, other users, another training". An outcome has noise as it stands, and each sample adds as much again, so
-    that intervals of noisy outcomes lie nearer to 0 than they should, never further from it.
+    Each bootstrap sample draws tables, users and, for each table, seeds with replacement, so that the spread covers
+    other tables, other users and another training. Outcomes are noisy, and each sample adds the same noise again, so
+    that intervals of noisy outcomes are biased towards 0, never away from it.
 
     Args:
       figures: `[M, T]`.
       outcomes: T arrays `[S, U]`, a metric for each training seed and user; S may differ, the users are the same.
-      seed: the same seed gives the same draws.
-      samples: how many.
+      seed: the same seed gives the same samples.
+      samples: number of bootstrap samples.
 
     Raises:
-      ValueError: if there are fewer than two tables, or the shapes do not fit.
+      ValueError: if there are fewer than two tables, or the shapes do not match.
     """
     num_users = {each.shape[1] for each in outcomes}
     if figures.ndim != 2 or figures.shape[1] != len(outcomes) or len(outcomes) < 2 or len(num_users) != 1:
@@ -57,17 +57,17 @@ def rank_correlations(
 
 
 def reliability(outcomes: Sequence[np.ndarray], *, seed: int = 0, samples: int = 200) -> float:
-    """Returns Spearman's correlation of the tables' outcomes with the same measured again, from other users and seeds.
+    """Returns the split-half reliability: Spearman's correlation of the outcomes with a repeated measurement.
 
-    It is the mean over random halves of the users, brought to all of them (Spearman and Brown, 1910: 2 r / (1 + r)).
-    Its root is about the most that any figure of the tables can correlate with these outcomes. Of tables with several
-    seeds each half also has its own, so that luck in training counts as noise too; it is then rather too low, since a
-    half has half the seeds. With one seed it is too high.
+    It is the mean over random halves of the users, corrected to all users (Spearman and Brown, 1910: 2 r / (1 + r)).
+    Its square root is about the maximum correlation of any metric with these outcomes. For tables with several seeds
+    each half has its own seeds, so that the variance of training counts as noise too. The estimate is then rather too
+    low, since a half has half the seeds; with one seed it is too high.
 
     Args:
       outcomes: T arrays `[S, U]`.
       seed: the same seed gives the same halves.
-      samples: how many divisions.
+      samples: number of random splits.
     """
     random = np.random.default_rng(seed)
     num_users, found = outcomes[0].shape[1], []
@@ -88,7 +88,7 @@ def _half_means(outcome: np.ndarray, users: np.ndarray, random: np.random.Genera
 
 
 def _drawn_means(outcomes: Sequence[np.ndarray], random: np.random.Generator, samples: int) -> np.ndarray:
-    """Returns `[samples, T]`: each table's mean over users and seeds drawn anew, the users the same for all tables."""
+    """Returns `[samples, T]`: each table's mean over resampled users and seeds, with the same users for all tables."""
     num_users = outcomes[0].shape[1]
     times = random.multinomial(num_users, np.full(num_users, 1 / num_users), size=samples)
     columns = []
@@ -100,14 +100,14 @@ def _drawn_means(outcomes: Sequence[np.ndarray], random: np.random.Generator, sa
 
 
 def _spearman(figures: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """Returns `[M]` from figures `[M, T]` and means `[T]`: Pearson's correlation of the ranks, ties at their middle."""
+    """Returns Spearman's rho `[M]` of figures `[M, T]` with means `[T]`; ties have their mean rank."""
     ranks, mean_ranks = rankdata(figures, axis=1), rankdata(means)
     middle = (len(means) + 1) / 2
     return _cosine(ranks - middle, mean_ranks - middle)
 
 
 def _kendall(figures: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """Returns tau-b `[M]`: over all pairs of tables, whether both are in the same order (Kendall, 1945)."""
+    """Returns Kendall's tau-b `[M]`, over all pairs of tables (Kendall, 1945)."""
     pairs = np.triu_indices(len(means), 1)
     signs = np.sign(figures[:, pairs[0]] - figures[:, pairs[1]])
     return _cosine(signs, np.sign(means[pairs[0]] - means[pairs[1]]))

@@ -1,4 +1,4 @@
-"""What can be said of a table without a recommender: the figures that are to be tested, each a number."""
+"""The metrics under test: numbers that describe an ID table without a recommender."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from sid_jax.metrics.ids import (
 )
 from sid_jax.metrics.vectors import nearest_items
 
-# Of the counts of pairs of prefixes: so many transitions from each are as if seen beforehand, by popularity alone. With
-# fewer, most tables would seem to say less than nothing.
+# Dirichlet prior on transitions: pseudo-counts per prefix, distributed by popularity. With fewer, most tables would
+# have negative information.
 _PRIOR = 500.0
 
 
 def measure(world: World, made: Made) -> dict[str, float]:
-    """Returns every figure of a table by its name; "1" and "2" are of the first code, and of the first two."""
+    """Returns all metrics of a table by name; "1" and "2" are metrics of the first code, and of the first two codes."""
     ids, depth = made.semantic_ids, min(2, made.semantic_ids.shape[1])
     asked = np.arange(len(ids))
     near = neighbors_share_prefix(ids, nearest_items(world.vectors, asked, 10), asked)
@@ -66,13 +66,13 @@ def measure(world: World, made: Made) -> dict[str, float]:
 
 
 def next_bits(histories: Histories, prefixes: np.ndarray) -> float:
-    """Returns how many bits a prefix says of the next item, beyond what is popular: log2 P(next | prefix) / P(next).
+    """Returns the mean information of a prefix about the next item in bits: log2 P(next | prefix) / P(next).
 
-    The item under its prefix is as likely as it is popular there, so that only the prefixes count. Their chances are
-    counted in the histories of every other user and asked of the rest, and the other way round.
+    Within a prefix, items are weighted by popularity, so that only prefixes matter. Probabilities are estimated on half
+    of the users and evaluated on the other half, and vice versa.
 
     Args:
-      histories: of the items.
+      histories: histories of the items.
       prefixes: `[N, l]`.
     """
     bucket = prefix_buckets(prefixes, prefixes.shape[1])
@@ -85,7 +85,7 @@ def next_bits(histories: Histories, prefixes: np.ndarray) -> float:
 
 
 def _gains(before: np.ndarray, after: np.ndarray, fitted: np.ndarray, count: int) -> np.ndarray:
-    """Returns the gain of each transition that is not fitted, in bits, under a Dirichlet prior on the next prefix."""
+    """Returns the gain in bits of each transition not in `fitted`, with a Dirichlet prior on the next prefix."""
     popular = np.bincount(after[fitted], minlength=count) + 1.0
     popular /= popular.sum()
     seen = np.bincount(before[fitted], minlength=count)

@@ -1,4 +1,4 @@
-"""The recommender that judges a table: one setting for all, and many questions a user."""
+"""The recommender that evaluates an ID table: the same settings for all tables, several test items per user."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from sid_jax.streams import stream_rng
 from sid_jax.training.sharding import all_devices, on_every_device
 
 _CONFIGS = Path(__file__).parents[2] / "configs"
-# What makes a run cheap, so that dozens of tables can be judged several times. Trained for less long, random IDs do as
-# well as any; with more beams, the figures are the same.
+# Settings for cheap runs, so that dozens of tables can be evaluated several times. With shorter training, random IDs
+# are as good as any; more beams give the same results.
 _SETTINGS = {
     "model.num_layers": 1,
     "model.hidden": 128,
@@ -39,7 +39,7 @@ _SETTINGS = {
 
 
 def judge(world: World, semantic_ids: np.ndarray, seed: int) -> np.ndarray:
-    """Trains a recommender on a table `[N, L]` and returns NDCG@10 for each user, `[U]`, a mean over the questions."""
+    """Trains a recommender on a table `[N, L]` and returns each user's NDCG@10, `[U]`, averaged over test items."""
     config = _settings()
     table = IdTable(world.item_ids, semantic_ids, name="judged", shared=True)
     split = Split(world.known, world.questions, world.questions, np.zeros(len(world.item_ids), bool))
@@ -63,9 +63,9 @@ def _settings() -> ConfigDict:
 
 
 def _train(config: ConfigDict, task: Task, seed: int) -> ModelRanker:
-    """Trains to the last epoch; the seed says the first weights and the order of the examples.
+    """Trains to the last epoch; the seed sets the initial weights and the order of the examples.
 
-    Dropout and what else is compiled in has one seed, so that a table's further seeds are not compiled again.
+    Dropout and other compiled random streams use one fixed seed, so that further seeds of a table do not recompile.
     """
     mesh, random = all_devices(), stream_rng(seed, "which_metric")
     seeded = config.copy_and_resolve_references()

@@ -1,4 +1,4 @@
-"""Do items that the same users take together share prefixes?"""
+"""Metrics of whether items that co-occur in histories share prefixes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from sid_jax.metrics.ids import prefix_buckets
 
 
 def together_share_prefix(semantic_ids: np.ndarray, counts: sparse.csr_array) -> list[float]:
-    """Returns for each depth the share of the pairs of items taken together that have the same prefix.
+    """Returns for each depth the share of co-occurring pairs of items that have the same prefix.
 
-    A pair counts as often as it is taken together.
+    Pairs are weighted by their number of co-occurrences.
 
     Args:
       semantic_ids: `[N, L]`.
-      counts: `[N, N]`, symmetric, as from `data.collaborative.pair_counts`; 0 for an item with itself.
+      counts: `[N, N]`, symmetric, from `data.collaborative.pair_counts`; 0 for an item with itself.
     """
     pairs = counts.tocoo()
     rows, columns = pairs.coords
@@ -28,9 +28,9 @@ def together_share_prefix(semantic_ids: np.ndarray, counts: sparse.csr_array) ->
 
 
 def together_by_chance(semantic_ids: np.ndarray, counts: sparse.csr_array) -> list[float]:
-    """Returns `together_share_prefix` as it would be if popularity alone said what is taken together.
+    """Returns the chance level of `together_share_prefix`, if co-occurrence depended on popularity alone.
 
-    Both items of a pair are then drawn from all, each as often as it is in a pair at all, and never the same one twice.
+    Both items of a pair are drawn from all items, in proportion to their number of pairs, and are never equal.
 
     Args:
       semantic_ids: `[N, L]`.

@@ -1,4 +1,4 @@
-"""The study as a picture: how well each figure ranks the tables, and the tables themselves by some of them."""
+"""The study's figure: rank correlations of all metrics, and scatter plots of the tables for some of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _GROUPS = {"all": "#8b95a1", "content alone": "#1d4ed8"}
 
 
 def draw(judged: list[Judged], summary: dict[str, Any], path: Path) -> None:
-    """Draws the correlations of all figures beside the tables by four of them, as the file's kind of picture."""
+    """Plots the correlations of all metrics, and the tables by four of them, in the format of the file's ending."""
     figure = Figure(figsize=(13, 8), dpi=110, layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1.25))
     _draw_correlations(left.subplots(), summary["groups"])
@@ -65,7 +65,7 @@ def _draw_tables(axes: Axes, judged: list[Judged], name: str) -> None:
         axes.vlines(x, intervals[:, 1], intervals[:, 2], color=color, linewidth=0.8, alpha=0.35)
         axes.scatter(x, intervals[:, 0], s=22, color=color, label=family)
     if name == "R² of co-occurrence, 1":
-        # Tables of content alone are near 0, those that know histories are not.
+        # Tables made from content alone are near 0, those made with histories are not.
         axes.set_xscale("symlog", linthresh=0.02)
         axes.set_xticks(ticks := [0, 0.02, 0.05, 0.1, 0.2, 0.5], map(str, ticks))
     axes.set_xlabel(name)

@@ -1,4 +1,4 @@
-"""How well each figure ranks the tables as the recommender does: of all tables, and of those that one might choose."""
+"""The study's report: rank correlation of each metric with the recommender's NDCG, for groups of tables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sid_jax.recommend.evaluation.metrics import mean_interval, paired_differenc
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Judged:
-    """A table, its figures, and NDCG@10 of each seed and user, `[S, U]`."""
+    """A table, its metrics, and NDCG@10 of each seed and user, `[S, U]`."""
 
     name: str
     family: str
@@ -25,8 +25,8 @@ class Judged:
     ndcg: np.ndarray
 
 
-# Which tables a correlation is over: all; those that one might choose; of these, those that know content alone; and of
-# them, those that have a decoder, and so R² too.
+# Groups of tables for correlations: all; realistic choices; of these, tables made from content alone; and of those,
+# tables with a decoder, and so with R².
 GROUPS: dict[str, Callable[[Judged], bool]] = {
     "all": lambda each: True,
     "no controls": lambda each: each.family != CONTROLS,
@@ -37,7 +37,7 @@ _FEWEST = 5
 
 
 def report(judged: list[Judged]) -> dict[str, Any]:
-    """Prints a row for each table and one for each figure, and returns both."""
+    """Prints one row per table and one per metric, and returns both."""
     default = next((each for each in judged if each.name == DEFAULT), judged[0])
     tables = [_row(each, default) for each in sorted(judged, key=lambda each: -each.ndcg.mean())]
     members = {name: [each for each in judged if belongs(each)] for name, belongs in GROUPS.items()}
@@ -63,7 +63,7 @@ def _row(each: Judged, default: Judged) -> dict[str, Any]:
 
 
 def _correlations(judged: list[Judged]) -> dict[str, Any]:
-    """Returns the correlations and their intervals of each figure that all the tables have."""
+    """Returns the correlations, with intervals, of each metric that all the tables have."""
     ndcg = [each.ndcg for each in judged]
     names = [name for name in judged[0].figures if all(np.isfinite(each.figures[name]) for each in judged)]
     found = rank_correlations(np.array([[each.figures[name] for each in judged] for name in names]), ndcg)

@@ -1,4 +1,4 @@
-"""The tokenizers of the study: this project's, of many settings, public ones, plain ones, and controls."""
+"""The tokenizers of the study: this project's with many settings, public peers, simple baselines, and controls."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from sid_jax.recommend.data.id_makers import kmeans_ids, lsh_ids, random_ids
 from sid_jax.settings import set_field
 from sid_jax.training.quantizer import train
 
-# Kinds of tokenizers that the report looks at by themselves.
+# Families of tokenizers that the report treats separately.
 CONTROLS, HISTORIES = "controls", "histories"
 
 _CONFIGS = Path(__file__).parents[2] / "configs"
-# A third of what configs/ml100k.py has, so that all of them are trained in minutes; one has all.
+# A third of the epochs of configs/ml100k.py, so that each training takes minutes; one tokenizer has all epochs.
 _EPOCHS = 200
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Made:
-    """What a tokenizer made of N items.
+    """A tokenizer's IDs of N items.
 
     Attributes:
       codes: `[N, L]` int32, before they were made unique.
       sizes: K of each level.
       semantic_ids: `[N, L']` int32.
-      r2: of what the codes decode to, against the vectors that they were made from; NaN where nothing decodes them.
+      r2: R^2 of the vectors' reconstruction from codes; NaN without a decoder.
     """
 
     codes: np.ndarray
@@ -48,19 +48,19 @@ class Made:
 
 @dataclasses.dataclass(frozen=True)
 class Tokenizer:
-    """How a table is made, from the world and a folder for what is trained on the way, and what kind it is."""
+    """A tokenizer's family, and a function that makes its table from the world, with a folder for trainings."""
 
     family: str
     make: Callable[[World, Path], Made]
 
 
 def _trained(family: str, model: str, unique: str = "relocate", config: str = "ml100k", **settings: Any) -> Tokenizer:
-    """Returns this project's quantizer with some settings; tokenizers of one model share its training.
+    """Returns this project's quantizer with some settings; tokenizers with the same model share its training.
 
     Args:
-      family: of the tokenizer.
-      model: the name of the run.
-      unique: how IDs are made unique.
+      family: family of the tokenizer.
+      model: name of the training run.
+      unique: scheme that makes IDs unique.
       config: a file in `configs/`.
       **settings: `section__field=value`.
     """
@@ -73,7 +73,7 @@ def _trained(family: str, model: str, unique: str = "relocate", config: str = "m
             "data__source": "movielens-100k",
             "data__path": world.path,
             "data__histories__path": str(world.folder / "known.txt"),
-            # What is asked for is not in that file.
+            # The file does not contain the test items.
             "data__collaborative_holdout": 0,
             "train__num_epochs": _EPOCHS,
         }
@@ -104,7 +104,7 @@ def _peer(contestant: str) -> Tokenizer:
 
 
 def _plain(family: str, codes_of: Callable[[World], np.ndarray], sizes: Sequence[int] | None = None) -> Tokenizer:
-    """Returns a tokenizer that trains nothing; its codes get a suffix, and sizes are those in use if none are given."""
+    """Returns a tokenizer without training; codes get a suffix, and sizes default to one more than the largest code."""
 
     def make(world: World, folder: Path) -> Made:
         codes = codes_of(world).astype(np.int32)
@@ -119,7 +119,7 @@ def _suffixed(world: World, codes: np.ndarray, sizes: Sequence[int], r2: float =
 
 
 def _shuffled(world: World, folder: Path) -> Made:
-    """The default's IDs, dealt out to the films at random: the same trie, and nothing that it could mean."""
+    """Assigns the IDs of the default tokenizer to films at random: the same trie without any meaning."""
     made = TOKENIZERS["ste"].make(world, folder)
     order = np.random.default_rng(0).permutation(len(world.item_ids))
     return Made(made.codes[order], made.sizes, made.semantic_ids[order])
@@ -138,7 +138,7 @@ def _by_popularity(world: World) -> np.ndarray:
     return np.stack([rank // 144, rank // 12 % 12, rank % 12], axis=1)
 
 
-# What the others are compared with: configs/ml100k.py, but for the number of epochs.
+# The baseline of comparisons: configs/ml100k.py with fewer epochs.
 DEFAULT = "ste"
 TOKENIZERS = {
     "ste": _trained("sid_jax", "ste"),
@@ -165,7 +165,7 @@ TOKENIZERS = {
     "ste-3x512": _trained("sid_jax", "3x512", model__codebook_size=512),
     "balanced-tree": _plain("plain", lambda world: trees.balanced(world.vectors, 12, 3), [12] * 3),
     "kmeans-tree": _plain("plain", lambda world: trees.kmeans_tree(world.vectors, 12, 3), [12] * 3),
-    # More than its name: no k-means start either, a commitment weight of 50 instead of .25, and a suffix.
+    # It also differs by having no k-means initialization, a commitment weight of 50 instead of .25, and a suffix.
     "ste-no-revival": _trained(
         "sid_jax",
         "no-revival",
@@ -175,7 +175,7 @@ TOKENIZERS = {
         train__kmeans_iterations=0,
     ),
     "ste-5-epochs": _trained("sid_jax", "early", train__num_epochs=5, train__warmup_epochs=1.0),
-    # Not another encoder alone: configs/embeddings.py, 3 x 256, with a learning rate and much else of its own.
+    # It differs by more than the encoder: configs/embeddings.py, 3 x 256, has its own learning rate and other settings.
     "ste-residual": _trained(
         "sid_jax", "residual", "relocate", "embeddings", train__num_epochs=300, train__batch_size=512
     ),

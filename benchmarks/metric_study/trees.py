@@ -1,4 +1,4 @@
-"""Codes that no residual quantizer makes: trees of clusters, and products."""
+"""Codes from other methods than residual quantization: cluster trees and product quantization."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from collections.abc import Callable
 import numpy as np
 from scipy.cluster.vq import kmeans2
 
-# From the vectors `[n, D]` under a node and K to the child of each, `[n]`.
+# Maps the vectors `[n, D]` under a node, and K, to the child of each, `[n]`.
 _Split = Callable[[np.ndarray, int], np.ndarray]
 
 
 def balanced(vectors: np.ndarray, num_codes: int, num_levels: int) -> np.ndarray:
-    """Returns codes of a tree that cuts each node, along its first principal axis, into K parts of equal size."""
+    """Returns codes of a tree that splits each node along its first principal axis into K parts of equal size."""
     return _tree(vectors, num_codes, num_levels, _cut_evenly)
 
 
 def kmeans_tree(vectors: np.ndarray, num_codes: int, num_levels: int) -> np.ndarray:
-    """Returns codes of hierarchical k-means, as DSI's document ids are made (Tay et al., 2202.06991, section 3.2)."""
+    """Returns codes of hierarchical k-means, like DSI's document ids (Tay et al., 2202.06991, section 3.2)."""
     return _tree(vectors, num_codes, num_levels, _cluster)
 
 
 def product(vectors: np.ndarray, num_levels: int, num_codes: int) -> np.ndarray:
-    """Returns codes of a product quantizer: k-means of each of L parts of the features by itself."""
+    """Returns codes of product quantization: k-means on each of L parts of the features separately."""
     return np.stack([_cluster(part, num_codes) for part in np.split(vectors, num_levels, axis=1)], axis=1)
 
 
@@ -49,6 +49,6 @@ def _cluster(vectors: np.ndarray, num_codes: int) -> np.ndarray:
     if len(vectors) <= num_codes:
         return np.arange(len(vectors))
     with warnings.catch_warnings():
-        # Of a cluster that lost its items.
+        # SciPy warns of clusters without items.
         warnings.simplefilter("ignore", UserWarning)
         return kmeans2(vectors, num_codes, 25, minit="++", rng=np.random.default_rng(0))[1]

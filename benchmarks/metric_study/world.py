@@ -1,4 +1,4 @@
-"""MovieLens-100K as the study sees it: films, what is known of their users, and what these are asked."""
+"""The study's data from MovieLens-100K: films, training histories of users, and test examples."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from sid_jax.data.load import load_vectors
 from sid_jax.data.scaling import normalize
 from sid_jax.recommend.data.split import EvaluationExamples
 
-# The last items of each user, which nothing is learned from, and each of which is asked for. One question a user would
-# tell hardly any two tables apart.
+# Number of last items per user that are test targets and not trained on. One target per user would hardly distinguish
+# any two tables.
 QUESTIONS = 10
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class World:
-    """N films and U users.
+    """The study's data of N films and U users.
 
     Attributes:
-      path: of MovieLens, "" for wherever the library finds it.
-      folder: with `known.txt`, what is known of users as a tokenizer reads it.
+      path: path of MovieLens; "" lets the library find it.
+      folder: folder of `known.txt`, the training histories in a format for tokenizers.
       item_ids: `[N]`.
-      vectors: `[N, D]` float32 of length 1, of titles, years and genres.
+      vectors: `[N, D]` float32 of length 1, text embeddings of titles, years and genres.
       years: `[N]` object (str).
       genres: N lists.
-      known: of each user the items before the last `QUESTIONS`: all that tables, figures and models may see.
-      questions: U users `QUESTIONS` times: what came before one of these items, and the item.
-      pairs: `[N, N]`, how often films are taken together in what is known.
-      together: `[N, C]` float32, vectors of that.
+      known: each user's items before the last `QUESTIONS`, the training histories for tables, metrics and models.
+      questions: `QUESTIONS` test examples for each of U users: the items before one of the last items, and that item.
+      pairs: `[N, N]`, co-occurrence counts of films in the training histories.
+      together: `[N, C]` float32, co-occurrence vectors.
     """
 
     path: str
@@ -53,14 +53,14 @@ class World:
 
 
 def load_world(path: str, num_known: int, folder: Path) -> World:
-    """Returns the world from a copy of MovieLens-100K.
+    """Loads the study's data from a copy of MovieLens-100K.
 
-    What a user rated before the items that are known is not in it: nobody takes it out of what is recommended.
+    Earlier ratings of a user than the known items are not in it, so that they are not excluded from recommendations.
 
     Args:
-      path: of the copy.
-      num_known: items of each user that are known at most, the last ones before those that are asked for.
-      folder: for `known.txt`.
+      path: path of the copy.
+      num_known: maximum number of known items of each user, the last ones before the test targets.
+      folder: folder for `known.txt`.
     """
     settings = default_config().data
     settings.source, settings.path = "movielens-100k", path
@@ -86,7 +86,7 @@ def load_world(path: str, num_known: int, folder: Path) -> World:
 
 
 def _questions(histories: Histories) -> EvaluationExamples:
-    """Asks each user for the last items, each with all before it known: question after question, of all users each."""
+    """Returns test examples of each user's last items, with all items before as the history, ordered by position."""
     before = [histories.without_last(back) for back in range(1, QUESTIONS + 1)]
     asked = Histories(
         user_ids=np.concatenate([each.user_ids for each in before]),

@@ -1,1 +1,1 @@
-"""The pieces of `benchmarks/ranking.py`: rankers with Semantic IDs as features, on MovieLens."""
+"""The parts of `benchmarks/ranking.py`: rankers with Semantic IDs as features, on MovieLens."""

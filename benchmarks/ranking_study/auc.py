@@ -1,4 +1,4 @@
-"""The chance that a like is ranked above what is not liked, and how far that can be trusted."""
+"""AUC, the probability that a liked item is ranked above one that is not liked, with bootstrap samples."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from sid_jax.streams import stream_rng
 
-# Numbers held in memory at once: some tens of megabytes.
+# Numbers held in memory at once: tens of megabytes.
 _NUMBERS = 2_000_000
 
 
@@ -18,15 +18,15 @@ def auc(scores: np.ndarray, liked: np.ndarray, weights: np.ndarray | None = None
     Args:
       scores: `[n]`.
       liked: `[n]` bool.
-      weights: `[S, n]`, how often each rating counts; None for once.
+      weights: `[S, n]`, the weight of each rating; None for 1.
 
     Returns:
-      `[S]` float64 (`[1]` without weights), NaN where there are no likes or nothing else.
+      `[S]` float64 (`[1]` without weights), NaN if all ratings are likes, or none are.
     """
     order = np.argsort(scores, kind="stable")
     weights = np.ones((1, len(scores))) if weights is None else weights[:, order]
     ordered = scores[order]
-    # Where each run of equal scores begins.
+    # Start of each run of equal scores.
     starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))[: len(scores)]
     positive = np.add.reduceat(weights * liked[order], starts, axis=1)
     negative = np.add.reduceat(weights, starts, axis=1) - positive
@@ -38,14 +38,14 @@ def auc(scores: np.ndarray, liked: np.ndarray, weights: np.ndarray | None = None
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Draws:
-    """Users and items drawn with replacement, S times: what a test might have been (Owen, 2007, 0712.1111).
+    """S bootstrap samples of users and items (Owen, 2007, 0712.1111).
 
-    A rating counts as often as its user was drawn, times its item. So a user's ratings go together, and an item's: many
-    ratings of few items say less of items than as many of different ones.
+    The weight of a rating is the product of the counts of its user and its item. So the ratings of a user, or of an
+    item, are resampled together, since many ratings of few items are less evidence than as many of different items.
 
     Attributes:
-      of_users: `[S, U]` how often each was drawn.
-      of_items: `[S, N]`.
+      of_users: `[S, U]`, how often each user was drawn.
+      of_items: `[S, N]`, how often each item was drawn.
     """
 
     of_users: np.ndarray
@@ -53,7 +53,7 @@ class Draws:
 
     @classmethod
     def of(cls, num_users: int, num_items: int, samples: int, seed: int = 0) -> Draws:
-        """Draws them; the same arguments give the same draws."""
+        """Draws the samples; the same arguments give the same samples."""
         counts = [
             stream_rng(seed, name).multinomial(size, np.full(size, 1 / size), samples).astype(np.uint16)
             for name, size in (("users", num_users), ("items", num_items))
@@ -61,7 +61,7 @@ class Draws:
         return cls(*counts)
 
     def auc(self, scores: np.ndarray, liked: np.ndarray, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Returns the AUC of each draw, `[S]`, of `[n]` ratings with the rows of their users and items."""
+        """Returns the AUC of each sample, `[S]`, for `[n]` ratings with the rows of their users and items."""
         at_once = max(1, _NUMBERS // len(scores))
         found = []
         for start in range(0, len(self.of_users), at_once):

@@ -1,4 +1,4 @@
-"""From the answers of all runs to figures: AUC by slice of the test, and what is above what."""
+"""AUC by slice of the test from the scores of all runs, and paired differences between sides."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Measured:
     """The AUC of one side in one slice of the test.
 
     Attributes:
-      runs: `[R]`, of each run.
-      drawn: `[S, R]`, of each draw of users and items.
+      runs: `[R]`, the AUC of each run.
+      drawn: `[S, R]`, the AUC of each bootstrap sample and run.
     """
 
     runs: np.ndarray
@@ -26,7 +26,7 @@ class Measured:
 
     @property
     def mean(self) -> float:
-        """Over the runs."""
+        """The mean over the runs."""
         return float(np.nanmean(self.runs))
 
     def interval(self) -> tuple[float, float]:
@@ -42,16 +42,16 @@ class Measured:
 def measure(
     scores: np.ndarray, liked: np.ndarray, users: np.ndarray, items: np.ndarray, cold: np.ndarray, draws: Draws
 ) -> dict[str, Measured]:
-    """Measures one side.
+    """Returns the AUC of one side by slice of the test.
 
     Args:
-      scores: `[R, T]`, of each run.
-      liked, users, items: `[T]`, of the test.
-      cold: `[R, N]` bool, the items that each run held out.
-      draws: the same for all sides.
+      scores: `[R, T]`, the scores of each run.
+      liked, users, items: `[T]`, the test ratings.
+      cold: `[R, N]` bool, the cold items of each run.
+      draws: the bootstrap samples, the same for all sides.
 
     Returns:
-      By slice: "all" of the test, its "seen" items and its "cold" ones.
+      The AUC by slice: "all" of the test, its "seen" items and its "cold" items.
     """
     masks = {"all": np.ones((len(scores), len(items)), bool), "seen": ~cold[:, items], "cold": cold[:, items]}
     measured = {}
@@ -65,7 +65,7 @@ def measure(
 
 
 def _over_drawn_runs(values: np.ndarray) -> np.ndarray:
-    """Returns the means of `[S, R]` over runs drawn anew, `[S]`; the same runs for the same shape."""
+    """Returns the means of `[S, R]` over resampled runs, `[S]`; the same shape gives the same runs."""
     drawn = stream_rng(0, "runs").integers(values.shape[1], size=values.shape)
     return np.nanmean(np.take_along_axis(values, drawn, axis=1), axis=1)
 

@@ -19,11 +19,11 @@ from sid_jax.settings import (
     default_of,
 )
 
-# An item by its content vector, through a linear map that is learned with the rest.
+# Items by their content vectors, through a trained linear map.
 VECTORS = "vectors"
-# IDs that are trained on the way.
+# IDs that each run trains itself.
 TRAINED = "rqvae"
-# What the others of as many rows are compared with.
+# The baseline for sides with the same number of rows.
 BASELINE = "random"
 # SentencePiece without cuts in training.
 UNCUT = "sentencepiece-uncut"
@@ -73,7 +73,7 @@ SETTINGS: Declaration = {
         ),
         "window": Setting(20, "The most of a user's last ratings that are read.", range=ONE_OR_MORE),
     },
-    # What IDs are made from: the quantizer's own settings.
+    # The settings of the quantizer that makes the IDs.
     "quantizer": {name: declared for name, declared in QUANTIZER_SETTINGS.items() if name != "seed"},
     "sides": {
         "kinds": Setting(
@@ -114,15 +114,15 @@ SETTINGS: Declaration = {
 
 
 def default_config() -> ConfigDict:
-    """Returns the settings that hold wherever a config file says nothing else."""
+    """Returns the default settings, as a locked config."""
     return default_of(SETTINGS).lock()
 
 
 def check_config(config: ConfigDict) -> None:
-    """Refuses a config with a value that no run could use.
+    """Checks the values of a config.
 
     Raises:
-      UserError: with the setting, its value, and what it may be.
+      UserError: if a value cannot be used; it names the setting, its value and the allowed ones.
     """
     check_values(config, SETTINGS)
     if config.sides.kinds and not config.sides.rows:

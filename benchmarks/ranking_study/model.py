@@ -1,4 +1,4 @@
-"""A small ranker: the chance that a user likes an item, from what stands for it and what the user rated before."""
+"""A small ranking model: predicts whether a user likes an item, from the item's features and the user's ratings."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _TRAIT_FEATURES = 4
 
 
 class RatingModel(nnx.Module):
-    """Embeddings of the item, of what the user liked and of what not, their products, and a network over them.
+    """An MLP on embeddings of the item, of the user's liked and disliked items, and on their products.
 
-    The same embeddings serve the item that is asked for and those of the user's history, as a ranker's ids do.
+    The target item and the items of the user's history share their embeddings.
 
     Args:
-      num_rows: of the embedding table; 0 for vectors in its place.
-      num_inputs: D of the vectors, where there is no table.
+      num_rows: rows of the embedding table; 0 for vectors instead of a table.
+      num_inputs: D of the vectors, if there is no table.
       features: E.
-      trait_sizes: of the users' traits.
+      trait_sizes: number of values of each user trait.
       hidden: widths of the network's layers.
-      dropout: of hidden activations.
-      initial_scale: spread of the table's rows.
-      rngs: for all parameters.
+      dropout: share of hidden activations dropped in training.
+      initial_scale: initial standard deviation of the table's rows.
+      rngs: random numbers of all parameters.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class RatingModel(nnx.Module):
         rngs: nnx.Rngs,
     ):
         shape = (num_rows or num_inputs, features)
-        # Vectors have a mean square of 1 a feature; so their embeddings spread as rows do.
+        # Vectors have a mean square of 1 per feature, so that with this scale their embeddings spread like rows.
         scale = initial_scale if num_rows else initial_scale / num_inputs**0.5
         self.table = nnx.Param(scale * jax.random.normal(rngs.params(), shape))
         self.traits = nnx.List(
@@ -59,9 +59,9 @@ class RatingModel(nnx.Module):
         """Returns the log-odds of a like, `[B]`.
 
         Args:
-          inputs: what stands for the N items, `[N, W]` rows or `[N, D]` vectors.
-          asked: B ratings; `liked` is not looked at.
-          key: of the dropout; None drops nothing.
+          inputs: the features of the N items, `[N, W]` rows or `[N, D]` vectors.
+          asked: B ratings; `liked` is ignored.
+          key: PRNG key of dropout; None disables dropout.
         """
         items = embed_items(self.table[...], jnp.asarray(inputs)) if self.has_table else inputs @ self.table[...]
         item = items[asked.items]
@@ -74,6 +74,6 @@ class RatingModel(nnx.Module):
 
 
 def _mean(past: jax.Array, chosen: jax.Array | np.ndarray) -> jax.Array:
-    """Returns the mean of the chosen ones of `[B, H, E]`, zeros where there are none."""
+    """Returns the mean of the chosen embeddings of `[B, H, E]`, zeros if none are chosen."""
     weights = chosen / jnp.maximum(chosen.sum(axis=1, keepdims=True), 1)
     return jnp.einsum("bh,bhe->be", weights, past)

@@ -1,4 +1,4 @@
-"""Ratings in the order of time, and what was known of a user before each."""
+"""Ratings in the order of time, and the user's features before each rating."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sid_jax.data.catalogs.movielens.tables import MovieLens
 from sid_jax.errors import UserError
 from sid_jax.streams import stream_rng
 
-# A user's mean is drawn to the one of all by so many ratings.
+# Strength of the shrinkage of a user's mean to the global mean, in ratings.
 _PRIOR = 5.0
 _YEARS_A_GROUP = 10
 
@@ -23,12 +23,12 @@ class Ratings:
 
     Attributes:
       item_ids: `[N]`.
-      users: `[R]` int32, rows.
-      items: `[R]` int32, rows.
+      users: `[R]` int32, rows of users.
+      items: `[R]` int32, rows of items.
       liked: `[R]` bool.
       times: `[R]` int64, seconds.
-      traits: `[U, F]` int32, what is known of each user, as numbers; F may be 0.
-      num_train: the first so many are trained on, the others are the test.
+      traits: `[U, F]` int32, categorical features of each user; F may be 0.
+      num_train: number of training ratings, which are the first; the others are the test.
     """
 
     item_ids: np.ndarray
@@ -41,11 +41,11 @@ class Ratings:
 
     @property
     def trait_sizes(self) -> tuple[int, ...]:
-        """What the numbers of each trait are below."""
+        """The number of values of each trait."""
         return tuple((self.traits.max(axis=0) + 1).tolist()) if self.traits.size else ()
 
     def fingerprint(self) -> str:
-        """Returns the SHA-256 of all of it."""
+        """Returns the SHA-256 of all arrays."""
         digest = hashlib.sha256("\n".join(map(str, [self.num_train, *self.item_ids.tolist()])).encode())
         for each in (self.users, self.items, self.liked, self.times, self.traits):
             digest.update(np.ascontiguousarray(each).tobytes())
@@ -55,15 +55,15 @@ class Ratings:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """B ratings to tell, with what was known of their users before. Arrays of NumPy or JAX.
+    """B ratings to predict, with features of their users before. NumPy or JAX arrays.
 
     Attributes:
       items: `[B]` int32, rows of the catalog.
-      liked: `[B]` bool, what is to be told.
-      history: `[B, H]` int32, the items that the user rated last, the latest first; -1 where there are no more.
+      liked: `[B]` bool, the target.
+      history: `[B, H]` int32, the items that the user rated last, the latest first; padded with -1.
       history_liked: `[B, H]` bool.
-      figures: `[B, 2]` float32: the share of the user's ratings so far that were likes, drawn to that of all, less that
-        of all; and the logarithm of one more than their number.
+      figures: `[B, 2]` float32: the share of likes in the user's ratings so far, shrunk to the global share, minus the
+        global share; and log(1 + number of ratings).
       traits: `[B, F]` int32.
     """
 
@@ -76,13 +76,13 @@ class Examples:
 
 
 def make_ratings(catalog: MovieLens, *, liked_from: float, until: float, train_share: float) -> Ratings:
-    """Returns the ratings of a catalog, divided in time.
+    """Returns the ratings of a catalog, split in time into training and test.
 
     Args:
       catalog: MovieLens.
-      liked_from: stars.
-      until: the share of all ratings, the earliest, that there are.
-      train_share: the share of these that are trained on.
+      liked_from: the stars from which on a rating is a like.
+      until: the share of all ratings, the earliest, that is used.
+      train_share: the share of these that is trained on.
 
     Raises:
       UserError: if either part has only likes or none.
@@ -110,14 +110,14 @@ def make_ratings(catalog: MovieLens, *, liked_from: float, until: float, train_s
 
 
 def cold_items(ratings: Ratings, share: float, run: int, seed: int) -> np.ndarray:
-    """Returns the items that a run holds out, `[N]` bool: its share of all, and those that nobody rated in time.
+    """Returns the cold items of a run, `[N]` bool: a share of all items, and items without training ratings.
 
-    Items are dealt into as many parts of that share as there is room for, of which each run holds out the next, and
-    then dealt anew.
+    Items are divided at random into as many parts of that share as fit. Consecutive runs take consecutive parts as
+    cold, and then a new division.
     """
     num_items = len(ratings.item_ids)
     parts = int(1 / share)
-    # Parts go round and round, the last of them cut short where they do not make up all: that one is never held out.
+    # If the parts do not cover all items, the remainder is a smaller part that is never cold.
     part_of = stream_rng(seed + run // parts, "cold_items").permutation(num_items) % (1 / share) // 1
     dealt = part_of == run % parts
     rated = np.zeros(num_items, bool)
@@ -126,23 +126,23 @@ def cold_items(ratings: Ratings, share: float, run: int, seed: int) -> np.ndarra
 
 
 def make_examples(ratings: Ratings, cold: np.ndarray, window: int) -> Examples:
-    """Returns an example for each of R ratings, trained on or not, as if nobody had ever rated a cold item.
+    """Returns an example for each of R ratings, training and test, with ratings of cold items removed from histories.
 
-    What is known of a user is of earlier seconds alone: ratings of the same second were given together.
+    Features of a user come from earlier seconds only, since ratings of the same second were given together.
 
     Args:
-      ratings: R of them.
+      ratings: R ratings.
       cold: `[N]` bool.
       window: H.
     """
     known = ~cold[ratings.items]
-    # A user's ratings side by side, the earliest first.
+    # Sorted by user, and by time within a user.
     order = np.lexsort((np.arange(len(known)), ratings.times, ratings.users))
     users, times = ratings.users[order], ratings.times[order]
     same = (users[1:] == users[:-1]) & (times[1:] == times[:-1])
     first_of_second = np.maximum.accumulate(np.where(np.concatenate([[True], ~same]), np.arange(len(order)), 0))
     first_of_user = np.searchsorted(users, users, side="left")
-    # The places of known ratings, and how many of them lie before each place.
+    # The positions of known ratings, and the number of known ratings before each position.
     places = np.flatnonzero(known[order])
     before = np.concatenate([[0], np.cumsum(known[order])])
     begin, end = before[first_of_user], before[first_of_second]
@@ -166,7 +166,7 @@ def make_examples(ratings: Ratings, cold: np.ndarray, window: int) -> Examples:
 
 
 def _traits(catalog: MovieLens) -> np.ndarray:
-    """Returns what MovieLens-100K and 1M say of their users, each value a number."""
+    """Returns the categorical user features of MovieLens-100K and 1M as numbers."""
     users = catalog.users
     columns = [users[name] for name in ("age", "gender", "occupation") if name in users]
     if columns and columns[0].dtype.kind in "iu":

@@ -1,4 +1,4 @@
-"""What a person sees of the rankers: AUC by slice, and what is above random hashing."""
+"""Tables of the rankers: AUC by slice, and differences from random hashing."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _TITLES = {
 
 
 def side_title(kind: str, rows: int) -> str:
-    """Returns what a table calls a side."""
+    """Returns the title of a side in tables."""
     return f"{_TITLES[kind]}, {rows:,} rows" if rows else _TITLES[kind]
 
 
 def print_tables(console: Console, results: dict[tuple[str, int], dict[str, Measured]], about: dict[str, Any]) -> None:
-    """Prints the AUC of each side, and at each table size what it is above random hashing."""
+    """Prints the AUC of each side, and its difference from random hashing at the same table size."""
     cold = f"{about['num_tested_cold']:,.0f} of them of {about['num_cold_items']:,.0f} cold items"
     console.print(
         f"{about['num_runs']} runs; each tests {about['num_tested']:,} ratings, {cold}, after training on "

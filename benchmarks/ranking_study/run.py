@@ -1,4 +1,4 @@
-"""One command's work: rankers by each kind of item features, tested on later ratings, of cold items too."""
+"""Runs the study: trains a ranker for each kind of item features, and tests it on later ratings and cold items."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sid_jax.training.workdir import claimed_workdir
 from sid_jax.whole_file import write_json
 
 RESULTS_FILE = "results.json"
-# What may change between two starts: where things lie, and which sides are asked for beside those that are done.
+# Settings that may change between two starts: locations of data, and the requested sides.
 _FREE_TO_CHANGE = (
     "ids",
     "data.path",
@@ -37,23 +37,23 @@ _FREE_TO_CHANGE = (
     "eval.bootstrap_samples",
 )
 
-# By kind and rows, then by slice of the test.
+# Results by kind and rows, then by slice of the test.
 Results = dict[tuple[str, int], dict[str, Measured]]
 
 
 def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) -> Results:
-    """Trains and tests all rankers that a config asks for; in a workdir that holds some of them, goes on.
+    """Trains and tests all rankers of a config; resumes a workdir that holds some of them.
 
     Args:
-      config: as from `ranking_study.config`, or a file in `configs/`.
-      workdir: for each run's IDs and each ranker's answers, and `results.json`.
+      config: from `ranking_study.config`, or from a config file.
+      workdir: folder for each run's IDs, each ranker's scores, and `results.json`.
       console: where to print; standard output if None.
 
     Returns:
-      What each kind of features came to.
+      The results of each kind of features.
 
     Raises:
-      UserError: for a config, data or a workdir that cannot be used.
+      UserError: if the config, the data or the workdir cannot be used.
     """
     console = console or Console()
     check_config(config)
@@ -84,7 +84,7 @@ def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) ->
 def _run(
     config: ConfigDict, ratings: Ratings, cold: np.ndarray, number: int, workdir: Path, console: Console
 ) -> dict[tuple[str, int], np.ndarray]:
-    """Returns the answers of one run's rankers, by side, `[T]` each: read where they are there, else made."""
+    """Returns the scores `[T]` of one run's rankers by side, read from files if they exist, or computed."""
     folder, seed = workdir / f"run{number}", config.seed + number
     sides = side_names(config)
     files = {side: folder / f"{side[0]}-{side[1]}.npy" for side in sides}
@@ -111,7 +111,7 @@ def _run(
 
 
 def _write(path: Path, scores: np.ndarray) -> None:
-    """Writes a ranker's answers in one step."""
+    """Writes a ranker's scores atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
@@ -120,7 +120,7 @@ def _write(path: Path, scores: np.ndarray) -> None:
 
 
 def about(ratings: Ratings, cold: np.ndarray) -> dict[str, Any]:
-    """Returns how large things are: of all, and on average over the runs."""
+    """Returns the sizes of the data, in total and on average over the runs."""
     test = ratings.items[ratings.num_train :]
     return {
         "num_runs": len(cold),

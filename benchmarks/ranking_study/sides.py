@@ -1,4 +1,4 @@
-"""What stands for an item in a ranker: rows of an embedding table, or a vector."""
+"""Item features of a ranker (a "side" of the comparison): rows of an embedding table, or vectors."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from sid_jax.settings import fill
 from sid_jax.streams import stream_rng
 from sid_jax.training.quantizer import train
 
-# How many ways of cutting there are to choose from.
+# Number of random cuttings to choose from in training.
 _CUT_ANEW = 32
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Side:
-    """The items of a ranker.
+    """Item features of a ranker.
 
     Attributes:
       num_rows: R of the table; 0 if there is none.
-      inputs: `[N, W]` int32 rows, -1 for none; or `[N, D]` float32 vectors where there is no table.
-      trained: `[S, N, ...]`, what is trained on in their place, one of the S at each step.
+      inputs: `[N, W]` int32 rows, padded with -1; or `[N, D]` float32 vectors if there is no table.
+      trained: `[S, N, ...]`, S alternatives of `inputs`, one of which each training step uses.
     """
 
     num_rows: int
@@ -43,21 +43,21 @@ class Side:
 
 
 def side_names(config: ConfigDict) -> list[tuple[str, int]]:
-    """Returns which sides a config asks for: the kind, and the rows, 0 for a kind of one size."""
+    """Returns the sides of a config: the kind, and the number of rows, 0 for a kind with one size."""
     sized = [(kind, rows) for rows in config.sides.rows for kind in config.sides.kinds]
     return sized + [(kind, 0) for kind in config.sides.whole]
 
 
 def make_side(config: ConfigDict, kind: str, num_rows: int, table: IdTable, impressions: np.ndarray, seed: int) -> Side:
-    """Returns one side; items without impressions have no part in what is fitted.
+    """Makes one side; items without impressions are not used in the fit.
 
     Args:
-      config: as from `ranking_study.config`.
-      kind: as from `side_names`.
-      num_rows: the same.
+      config: from `ranking_study.config`.
+      kind: from `side_names`.
+      num_rows: from `side_names`.
       table: the Semantic IDs of the N items.
       impressions: `[N]`, how often each item is trained on.
-      seed: of random hashing.
+      seed: seed of random hashing.
 
     Raises:
       UserError: if an item has no vector, or features cannot be fitted.
@@ -67,7 +67,7 @@ def make_side(config: ConfigDict, kind: str, num_rows: int, table: IdTable, impr
         scaling = fit_scaling(vectors[impressions > 0], unit_norm=True, center=True, standardize="global")
         scaled = np.asarray(apply_scaling(scaling, vectors))
         return Side(0, scaled, scaled[None])
-    # With as many rows as there are items, or codes, each has one of its own.
+    # As many rows as there are items, or codes, so that each has its own row.
     most = {"item": len(table.item_ids) + 1, "unigram": int((table.semantic_ids.max(axis=0) + 1).sum()) + 1}
     features = fit_features(
         "sentencepiece" if kind == UNCUT else kind,
@@ -84,7 +84,7 @@ def make_side(config: ConfigDict, kind: str, num_rows: int, table: IdTable, impr
 
 
 def _cut_at_random(features: PieceFeatures, table: IdTable, share: float, seed: int) -> np.ndarray:
-    """Returns rows of pieces that do not reach over random cuts, `[S, N, L]`."""
+    """Returns rows of pieces that do not span random cuts, `[S, N, L]`."""
     random, num_levels = stream_rng(seed, "cuts"), table.semantic_ids.shape[1]
     shape = (_CUT_ANEW, len(table.item_ids), num_levels - 1)
     return np.stack(
@@ -96,10 +96,10 @@ def _cut_at_random(features: PieceFeatures, table: IdTable, share: float, seed: 
 
 
 def load_ids(config: ConfigDict, item_ids: np.ndarray, cold: np.ndarray, seed: int, folder: Path) -> IdTable:
-    """Returns the Semantic IDs of the catalog `[N]`; trained ones first, without the cold items, in the folder.
+    """Returns the Semantic IDs of the catalog `[N]`, after training them without the cold items if the config says so.
 
     Raises:
-      UserError: if an item has none.
+      UserError: if an item has no ID.
     """
     if config.ids != TRAINED:
         return given_ids(config, item_ids)
@@ -117,7 +117,7 @@ def given_ids(config: ConfigDict, item_ids: np.ndarray) -> IdTable:
     """Returns the Semantic IDs of the catalog `[N]` that `config.ids` names.
 
     Raises:
-      UserError: if they cannot be read, or an item has none.
+      UserError: if they cannot be read, or an item has no ID.
     """
     return read_id_table(*parse_id_source(config.ids)).align(item_ids)
 

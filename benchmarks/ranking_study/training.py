@@ -1,4 +1,4 @@
-"""A ranker's training in one compiled call, and its answers."""
+"""Training of a ranker in one compiled call, and its scores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ranking_study.sides import Side
 from sid_jax.streams import stream_key
 from sid_jax.training.sharding import all_devices, on_every_device, refuse_uneven_batches, scan_steps
 
-# Ratings answered at a time.
+# Ratings scored per call.
 _RATINGS_A_CALL = 8192
 
 
@@ -35,12 +35,12 @@ def rank(
     """Trains a ranker and returns its log-odds of a like for each rating of the test, `[T]` float32.
 
     Args:
-      config: as from `ranking_study.config`.
-      side: what stands for an item.
-      trait_sizes: of the users' traits.
-      train: what is learned from.
-      test: what is asked; `liked` is not looked at.
-      seed: of parameters, order and dropout.
+      config: from `ranking_study.config`.
+      side: the item features.
+      trait_sizes: number of values of each user trait.
+      train: the training examples.
+      test: the test examples; `liked` is ignored.
+      seed: seed of parameters, order and dropout.
     """
     mesh = all_devices()
     refuse_uneven_batches(config.train.batch_size, mesh)
@@ -98,7 +98,7 @@ def _train(
     num_steps: int,
     mesh: Mesh,
 ) -> nnx.State:
-    # Built here, from static arguments that are compared by value: the same training is compiled once.
+    # Built here from static arguments, which are compared by value, so that an equal training is compiled only once.
     schedule = optax.cosine_decay_schedule(learning_rate, num_steps)
     optimizer = optax.adamw(schedule, weight_decay=weight_decay, mask=_matrices)
 
