@@ -1,12 +1,12 @@
-"""What item embeddings, Semantic IDs and content vectors each add to the scorer, and what the choice of IDs adds.
+"""Ablation of the scorer's item vectors: item embeddings, Semantic IDs and content vectors, and several ID tables.
 
 python benchmarks/item_parts.py --config=configs/recommend.py:beauty --config.data.path=sequences.txt \
     --config.quantizer.data.path=items.npy --config.quantizer.data.ids_path=ids.txt \
     --ids=exports/items,kmeans,letter.json+1,random --num_seeds=3 --workdir=runs/parts
 
-The scorer is trained once for each set of parts with the first ID table, and with codes alone and with all parts for
-each further table; one member and no blend, so that what differs is the item's vector. Targets of the test are also
-grouped by how often they occur in training. A workdir that holds some of the runs already is resumed.
+The scorer is trained for each set of parts with the first ID table, and with codes alone and with all parts for each
+further table. It has one member and no blend, so that only the item vectors differ. Test targets are also grouped by
+their number of occurrences in training. A workdir that holds some of the runs is resumed.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _GROUPS = (4, 9, 29)
 
 
 def main() -> None:
-    """Trains what the workdir lacks, and prints the tables."""
+    """Trains the missing runs, and prints the tables."""
     config, workdir, console = _CONFIG.value, Path(_WORKDIR.value), Console(width=120)
     config.model.members, config.model.blend, config.eval.baselines = 1, (), ()
     tasks = _load_tasks(config, _IDS.value)

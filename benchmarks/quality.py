@@ -36,7 +36,7 @@ from sid_jax.streams import stream_key
 from sid_jax.whole_file import write_json
 
 mpl.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402  (after the choice of what draws)
+import matplotlib.pyplot as plt  # noqa: E402  (after the choice of the backend)
 
 # The k-means baseline: number of starts per level, and of iterations per start.
 _STARTS = 4

@@ -1,11 +1,10 @@
-"""One vector to its codes in five runtimes: installed size, seconds until the first codes, and milliseconds a vector.
+"""Assigning codes to one vector in five runtimes: installed size, seconds to the first codes, milliseconds per vector.
 
 python benchmarks/serving.py --export=exports/items --vectors=vectors.npy
 
-Each runtime is a process of its own with one thread, and the processes take turns. The installed size is that of the
-package and of all that it requires, without compiled Python. PyTorch runs the function of docs/pytorch.md, but reads
-the file once. Without --vectors the export's own codes are decoded, and these vectors are encoded. Needs the `test`
-extra.
+Each runtime is a separate process with one thread, and the processes are timed in turn. The installed size is that of
+the package and its dependencies, without compiled Python. PyTorch runs the function of docs/pytorch.md, but reads the
+file once. Without --vectors the export's own codes are decoded, and these vectors are encoded. Needs the `test` extra.
 """
 
 from __future__ import annotations
@@ -81,7 +80,7 @@ def read_torch(folder: Path) -> Encode:
     return torch.inference_mode()(lambda vectors: names["semantic_codes"](torch.from_numpy(vectors), "").numpy())
 
 
-# What reads an export, and the package that has to be installed.
+# For each runtime the function that reads an export, and the package to install.
 RUNTIMES: dict[str, tuple[Callable[[Path], Encode], str]] = {
     "NumPy: sid_jax.lite": (read_lite, "numpy"),
     "ONNX Runtime": (read_onnx, "onnxruntime"),
@@ -130,7 +129,7 @@ def installed_megabytes(package: str) -> float:
 
 
 def main() -> None:
-    """Prints a row for each runtime."""
+    """Prints one row per runtime."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--export", type=Path, required=True)
     parser.add_argument("--vectors", type=Path, help="a .npy file [n, D]")

@@ -334,7 +334,7 @@ def default_config() -> ConfigDict:
 
 
 def check_config(config: ConfigDict) -> None:
-    """Raises a UserError for a config with a value that no run could use, with what it may be."""
+    """Raises a UserError if a value of the config cannot be used, and names the allowed values."""
     check_values(config, SETTINGS)
     _check_sizes(config.model)
     _check_product(config.model)

@@ -1,4 +1,4 @@
-"""Named sets of settings: `preset("ml100k:gumbel")` is what `--config=ml100k:gumbel` names on the command line.
+"""Presets, named sets of settings: `preset("ml100k:gumbel")` returns those of `--config=ml100k:gumbel`.
 
 A preset changes some of the defaults, which are the recommended settings for vectors of any origin. The files in
 `configs/` are the same presets, as files for `--config` that can be copied.

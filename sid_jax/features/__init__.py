@@ -1,1 +1,1 @@
-"""Rows of a ranker's embedding table that stand for items, by their Semantic IDs."""
+"""Item features from Semantic IDs: rows of a ranking model's embedding table."""

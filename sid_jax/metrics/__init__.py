@@ -1,1 +1,1 @@
-"""What is measured of codes, Semantic IDs and reconstructions, each figure once."""
+"""Metrics of codes, Semantic IDs and reconstructions, each computed in one place."""

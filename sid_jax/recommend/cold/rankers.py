@@ -83,7 +83,7 @@ def _find_cold(
 ) -> tuple[jax.Array, jax.Array]:
     model: Any = nnx.merge(graphdef, params)
     if isinstance(model, ItemModel):
-        assert back_off is not None  # there is no exact ID to go by
+        assert back_off is not None  # Such a model has no probabilities of IDs.
         scores = cold_scores_of_items(model, histories, known, vectors, cold, content, back_off, num_beams)
     elif back_off is None:
         scores = prefix_scores(model, histories, known, cold, len(cold.sizes))

@@ -221,7 +221,7 @@ class _JointJob(Job[JointState]):
         return make_task(IdTable(data.ids, codes, columns=columns, name="joint", shared=True), self.split, self.sizes)
 
 
-# Codebook usage below which the line of a refresh says so.
+# If the usage of a level is below this, the line of a refresh points it out.
 _GOOD_USAGE = 0.95
 
 

@@ -170,7 +170,7 @@ def _moments(
     unwanted: jax.Array,
     counts: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    assert catalog.evidence is not None  # it is what is weighed
+    assert catalog.evidence is not None  # The weights are those of the evidence's terms.
     model: Any = nnx.merge(graphdef, params)
     scores = model.scores(model.read(histories, vectors), vectors)
     added = terms(hear(histories, catalog.evidence), catalog.evidence, 0, scores.shape[1]).values()
