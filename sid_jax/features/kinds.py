@@ -110,7 +110,7 @@ class RandomFeatures:
         return ItemRows.of_padded((hash_ids(item_ids, self.seed) % np.uint64(self.num_rows)).astype(np.int32)[:, None])
 
     def save(self, folder: Path) -> None:
-        """Writes what `load_features` reads."""
+        """Writes the file that `load_features` reads."""
         (folder / _RANDOM_FILE).write_text(json.dumps({"num_rows": self.num_rows, "seed": self.seed}) + "\n")
 
 
@@ -133,7 +133,7 @@ class ItemFeatures:
         return ItemRows.of_padded(rows[:, None])
 
     def save(self, folder: Path) -> None:
-        """Writes what `load_features` reads."""
+        """Writes the file that `load_features` reads."""
         (folder / _ITEMS_FILE).write_text(json.dumps({"num_rows": self.num_rows, "known": self.known}) + "\n")
 
 

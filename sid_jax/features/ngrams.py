@@ -60,7 +60,7 @@ class NgramFeatures:
         return ItemRows.of_padded(rows)
 
     def save(self, folder: Path) -> None:
-        """Writes what `load_ngrams` reads."""
+        """Writes the files that `load_ngrams` reads."""
         (folder / _ABOUT_FILE).write_text(json.dumps({"num_rows": self.num_rows, "spans": self.spans}) + "\n")
         if self.known is not None:
             np.save(folder / _KNOWN_FILE, self.known)

@@ -93,7 +93,7 @@ def _refuse_taken_port(address: str) -> None:
 
 
 def is_first() -> bool:
-    """Whether this is process 0, which alone writes files and prints messages."""
+    """Returns whether this is process 0, which alone prints messages and writes files that are written once."""
     return jax.process_index() == 0
 
 

@@ -131,7 +131,7 @@ def train_quantizer(
 
 
 class _QuantizerJob(Job[TrainState]):
-    """The run loop's job that trains the quantizer."""
+    """The job of the run loop that trains the quantizer."""
 
     def __init__(self, config: ConfigDict, data: VectorSet, most: float, mesh: Mesh):
         self._num_features, self._layout = data.vectors.shape[1], data.layout

@@ -42,7 +42,7 @@ class Records(Protocol):
         """Takes one row; `kind` is "train" (of the steps since the last) or "eval" (of the whole corpus)."""
 
     def close(self) -> None:
-        """Writes out what is left."""
+        """Flushes and closes."""
 
 
 def open_records(workdir: Path | None, step: int, config: ConfigDict, say: Callable[[str], None]) -> list[Records]:
@@ -103,7 +103,7 @@ class _Harmless(abc.ABC):
                 self._write(kind, step, metrics)
 
     def close(self) -> None:
-        """Writes out what is left."""
+        """Flushes and closes."""
         if self._works:
             with self._harmless("the last rows may be missing there"):
                 self._close()

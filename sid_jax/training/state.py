@@ -78,7 +78,7 @@ def _draw_parameters(shape: tuple[tuple[str, Any], ...], key: jax.Array) -> nnx.
 def begin(config: ConfigDict, vectors: np.ndarray, layout: Layout | None = None) -> RQVAE:
     """Returns the model at step 0: parameters drawn, scaling fitted, codebooks from k-means on the latent vectors.
 
-    The vectors are the corpus, `[N, D]` float32; k-means uses a random sample of `train.kmeans_sample_items`.
+    The vectors are the corpus, `[N, D]` float32; k-means uses a random sample if N exceeds `train.kmeans_sample_items`.
     """
     data, train = config.data, config.train
     shape, key = model_shape(config, vectors.shape[1], layout), stream_key(config.seed, "params")
