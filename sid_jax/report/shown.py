@@ -6,7 +6,7 @@ import base64
 import dataclasses
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ from sid_jax.streams import stream_rng
 _MOST_BYTES = 1_400_000
 # Most items to start from.
 _MOST_ITEMS = 120_000
+# Items that are packed to estimate how many fit.
+_SAMPLES = (12_000, 24_000)
 # Most points on the map: more would overlap, and be slow on a phone.
 _MOST_POINTS = 6_000
 # Most columns besides the title, and most characters of a value.
@@ -69,13 +71,25 @@ def shown_items(gathered: Gathered) -> Shown:
     layout = lay_out(gathered.codebooks)
     # Samples are prefixes of one permutation, so that the items of a smaller page are a subset of a larger one's.
     order = stream_rng(0, "report/items/fewer").permutation(len(table))
-    count = len(order)
-    while True:
+
+    def pack(count: int) -> str:
         content = _content(gathered, table.take(pa.array(np.sort(order[:count]))), title, columns, layout)
-        packed = base64.b64encode(gzip.compress(json.dumps(content, ensure_ascii=False).encode(), 9, mtime=0)).decode()
-        if len(packed) <= _MOST_BYTES:
-            return Shown(count, title, columns, packed, layout)
+        return base64.b64encode(gzip.compress(json.dumps(content, ensure_ascii=False).encode(), 6, mtime=0)).decode()
+
+    count = _most_that_fit(len(order), pack)
+    while len(packed := pack(count)) > _MOST_BYTES:
         count = int(count * min(0.97 * _MOST_BYTES / len(packed), 0.95))
+    return Shown(count, title, columns, packed, layout)
+
+
+def _most_that_fit(num_items: int, pack: Callable[[int], str]) -> int:
+    """Estimates the number of items that fit in the page, from the packed sizes of two small samples."""
+    few, more = _SAMPLES
+    if num_items <= more:
+        return num_items
+    small, large = len(pack(few)), len(pack(more))
+    bytes_per_item = (large - small) / (more - few)
+    return int(np.clip(more + (_MOST_BYTES - large) / bytes_per_item, more, num_items))
 
 
 def title_of(table: pa.Table, row: int, title: str | None, id_column: str) -> str:
