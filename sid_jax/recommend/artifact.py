@@ -1,8 +1,8 @@
-"""A trained recommender as one self-contained folder, which is loaded without training data.
+"""A trained recommender as one self-contained folder, which is loaded without the training data.
 
-`manifest.json` has the settings, the versions and each file's SHA-256; `ids.parquet` the ID table with titles;
-`parameters.safetensors` the model's parameters; `items.safetensors` the items' popularity counts, which of them are
-cold and, where the model or cold items ask for them, their content vectors; and what is blended into scores.
+`manifest.json` holds the settings, the versions and each file's SHA-256; `ids.parquet` the ID table with titles;
+`parameters.safetensors` the model's parameters. `items.safetensors` holds the items' popularity counts, the mask of cold
+items, the content vectors if the model or cold items need them, and the arrays of the blend if there is one.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ if TYPE_CHECKING:
 KIND = "recommender"
 FOLDER = "recommender"
 _TABLE, _MODEL, _ITEMS = "ids.parquet", "parameters.safetensors", "items.safetensors"
-# Before the names of a blend's arrays among those of the items.
+# Prefix of the names of the blend's arrays among the item arrays.
 _BLEND = "blend."
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainedRecommender:
-    """A trained model with all that it takes to recommend.
+    """A trained model with everything that it needs to recommend.
 
     Attributes:
-      config: as from `sid_jax.recommend.config`.
+      config: from `sid_jax.recommend.config`.
       candidates: the items.
       params: the model's parameters by name, float32.
       step: the training step of the parameters.
-      figures: of the test, by recommender; empty if it was not tested.
+      figures: test metrics of the recommender; empty if it was not tested.
     """
 
     config: ConfigDict
@@ -61,12 +61,12 @@ class TrainedRecommender:
 
     @functools.cached_property
     def ranker(self) -> ModelRanker:
-        """The model over all items that may be recommended; made when it is first used, without random weights.
+        """The model over all items that may be recommended; built on first use, without random weights.
 
         Raises:
-          UserError: if the parameters are not those of the config's model.
+          UserError: if the parameters do not fit the config's model.
         """
-        # Here, because these imports take longer than all the rest of loading.
+        # Imported here, because these imports take longer than the rest of loading.
         import jax
         from flax import nnx
 
@@ -79,7 +79,7 @@ class TrainedRecommender:
         mapped = any(name.endswith("items.content.kernel") for name in self.params)
         blends = candidates.blend is not None and candidates.blend.projection is not None
         if self.config.model.kind == "scorer" and not mapped and not blends:
-            # Trained without content, which it then has no use for.
+            # The model was trained without content, and does not use it.
             candidates = dataclasses.replace(candidates, content=None)
         graphdef, abstract = nnx.split(nnx.eval_shape(lambda: build_model(self.config, candidates)))
         leaves, structure = jax.tree_util.tree_flatten_with_path(abstract)
@@ -102,10 +102,10 @@ def named_params(params: Any) -> dict[str, np.ndarray]:
 
 
 def write_recommender(trained: TrainedRecommender, folder: Path) -> None:
-    """Writes the folder, whole or not at all.
+    """Writes the folder, all or nothing.
 
     Raises:
-      UserError: if it is taken or cannot be written.
+      UserError: if the folder is taken or cannot be written.
     """
     candidates = trained.candidates
     items = _items_of(candidates)
@@ -113,7 +113,7 @@ def write_recommender(trained: TrainedRecommender, folder: Path) -> None:
         table = candidates.table
         pq.write_table(table.to_arrow(), partial / _TABLE)
         for name, tensors in ((_MODEL, trained.params), (_ITEMS, items)):
-            # Serialized in memory, because its own writing of files hides a full disk in an error of another kind.
+            # Serialized in memory, because safetensors' own file writing hides a full disk in another kind of error.
             contiguous = {key: np.ascontiguousarray(array) for key, array in tensors.items()}
             (partial / name).write_bytes(safetensors.numpy.save(contiguous))
         write_manifest(
@@ -143,7 +143,7 @@ def _items_of(candidates: Candidates) -> dict[str, np.ndarray]:
 
 
 def publish_recommender(trained: TrainedRecommender, folder: Path) -> None:
-    """Writes the folder, or replaces what another training or other settings left there."""
+    """Writes the folder; replaces a recommender of another training run or other settings."""
     if folder.exists():
         try:
             old = read_recommender(folder)
@@ -161,10 +161,10 @@ def publish_recommender(trained: TrainedRecommender, folder: Path) -> None:
 
 
 def read_recommender(folder: str | Path, *, verify: bool = False) -> TrainedRecommender:
-    """Reads what `write_recommender` wrote.
+    """Reads a folder that `write_recommender` wrote.
 
     Args:
-      folder: the recommender's.
+      folder: the recommender's folder.
       verify: whether to compare every file's SHA-256 with the manifest first.
 
     Raises:
@@ -204,7 +204,7 @@ def read_recommender(folder: str | Path, *, verify: bool = False) -> TrainedReco
 
 
 def _read_table(path: Path, manifest: dict[str, Any]) -> IdTable:
-    # Neither by `read_table` nor by `to_numpy`, which import pandas: that takes longer than all the rest.
+    # Not with `read_table` or `to_numpy`, which import pandas: that takes longer than the rest of reading.
     with pq.ParquetFile(path) as file:
         rows = file.read()
     id_name, ids = manifest["id_column"], manifest["ids"]
@@ -225,7 +225,7 @@ def _read_table(path: Path, manifest: dict[str, Any]) -> IdTable:
 
 
 def _read_items(path: Path) -> tuple[dict[str, np.ndarray], Blend | None]:
-    """Returns the arrays with a row for each item, and the blend if there is one."""
+    """Returns the arrays with one row per item, and the blend if there is one."""
     arrays = _read_tensors(path)
     items = {name: array for name, array in arrays.items() if not name.startswith(_BLEND)}
     blend = {name.removeprefix(_BLEND): array for name, array in arrays.items() if name.startswith(_BLEND)}
@@ -237,7 +237,7 @@ def _read_tensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def _same(one: TrainedRecommender, other: TrainedRecommender) -> bool:
-    """Returns whether two recommenders recommend the same."""
+    """Returns whether two recommenders have the same settings, ID table, parameters and item arrays."""
     parts = [_items_of(each.candidates) for each in (one, other)]
     return (
         one.config.to_dict() == other.config.to_dict()
@@ -250,5 +250,5 @@ def _same(one: TrainedRecommender, other: TrainedRecommender) -> bool:
 
 
 def _name(path: tuple[Any, ...]) -> str:
-    """Returns where a parameter is in the model; the last entry of its path is the attribute `value` of all."""
+    """Returns a parameter's path in the model as a dotted name, without the last entry, the attribute `value`."""
     return ".".join(str(entry.key) for entry in path if hasattr(entry, "key"))

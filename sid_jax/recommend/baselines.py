@@ -1,7 +1,7 @@
-"""Baselines of a recommender: what is popular, what the same users take, what follows, and what is similar in content.
+"""Baselines of a recommender: popularity, item-kNN, transitions between items, and similarity of content.
 
-The constants of what is learned from users were chosen on the validation of Amazon Beauty and MovieLens-100K, one set
-for both.
+The constants of the baselines learned from users were chosen on the validation of Amazon Beauty and MovieLens-100K, one
+set for both.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sid_jax.recommend.data.transitions import transition_graph
 
 
 class Popularity:
-    """Recommends what was interacted with most often in training."""
+    """Recommends the items with the most interactions in training."""
 
     name = "popularity"
 
@@ -23,7 +23,7 @@ class Popularity:
         self._scores = item_counts(train)
 
     def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:
-        """Returns the most popular items, `[B, count]` int32: the same for everybody but for what is excluded."""
+        """Returns the most popular items, `[B, count]` int32; lists differ between users only by exclusion."""
         return top_items(np.tile(self._scores, (len(batch.lengths), 1)), count, exclude)
 
 
@@ -31,7 +31,7 @@ def top_items(scores: np.ndarray, k: int, exclude: np.ndarray | None = None) -> 
     """Returns each row's items with the highest scores, ties to the lowest item.
 
     Args:
-      scores: `[B, N]`; what scores 0 is not recommended. Overwritten where items are excluded.
+      scores: `[B, N]`; items with score 0 are not recommended. Excluded items are set to 0 in place.
       k: items in a list.
       exclude: `[B, S]` int32 items not to recommend, -1 for none.
 
@@ -43,7 +43,7 @@ def top_items(scores: np.ndarray, k: int, exclude: np.ndarray | None = None) -> 
         scores[rows, exclude[rows, columns]] = 0
     num_items = scores.shape[1]
     size = min(k, num_items)
-    # All that tie at the k-th place go on to the sort: a partition alone would keep any of them, not the lowest items.
+    # Keep all items that tie at the k-th place for the sort: a partition alone would keep any of them, not the lowest.
     least = np.partition(scores, num_items - size, axis=1)[:, num_items - size, None]
     rows, items = np.nonzero((scores >= least) & (scores > 0))
     order = np.lexsort((items, -scores[rows, items], rows))
@@ -55,18 +55,18 @@ def top_items(scores: np.ndarray, k: int, exclude: np.ndarray | None = None) -> 
     return lists
 
 
-# Items whose neighbors are looked for at once, which bounds the memory.
+# Items whose neighbors are computed together, which bounds the memory.
 _BLOCK_ITEMS = 512
 
 
 class ItemKNN:
-    """Recommends what is most similar to the items of a history.
+    """Recommends the items that are most similar to the items of a history, by shared users.
 
     Args:
-      train: U users of N items.
-      num_neighbors: the most similar items that each item speaks for.
-      shrinkage: as of `cosine_neighbors`.
-      decay: how much less an item of the history counts than the one after it; 1: all count alike.
+      train: the histories of U users over N items.
+      num_neighbors: number of most similar items kept for each item.
+      shrinkage: see `cosine_neighbors`.
+      decay: weight of an item of the history relative to the item after it; 1 weighs all items equally.
     """
 
     name = "item-kNN"
@@ -77,11 +77,11 @@ class ItemKNN:
 
     @classmethod
     def tuned(cls, train: Histories) -> ItemKNN:
-        """Returns the baseline of all tables, which is far above that of plain cosines."""
+        """Returns the tuned baseline that the tables report, which is far better than plain cosines."""
         return cls(train, 1000, shrinkage=10.0, decay=0.6)
 
     def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:
-        """Returns the items with the highest sums of similarities to a history's items, repeated ones counted once.
+        """Returns the items with the highest sums of similarities to a history's items; repeated items count once.
 
         Args:
           batch: B histories.
@@ -89,7 +89,7 @@ class ItemKNN:
           exclude: `[B, S]` int32 items not to recommend, -1 for none.
 
         Returns:
-          `[B, k]` int32, ties to the lowest item, -1 where nothing more is similar to any item of the history.
+          `[B, k]` int32, ties to the lowest item; -1 where no other item is similar to any item of the history.
         """
         return top_items(
             (_recent(batch, self._similarities.shape[0], self._decay) @ self._similarities).toarray(), count, exclude
@@ -97,7 +97,7 @@ class ItemKNN:
 
 
 def _recent(batch: HistoryBatch, num_items: int, decay: float) -> sparse.csr_array:
-    """Returns `[B, N]` weights of the items of histories: `decay` ** age, of repeated items that of the last."""
+    """Returns weights `[B, N]` of the histories' items: `decay` ** age; a repeated item has the age of its last place."""
     items, lengths = np.asarray(batch.items), np.asarray(batch.lengths)[:, None]
     age = lengths - 1 - np.arange(items.shape[1])
     weights = np.where(age >= 0, float(decay) ** np.maximum(age, 0), 0.0)
@@ -107,23 +107,24 @@ def _recent(batch: HistoryBatch, num_items: int, decay: float) -> sparse.csr_arr
 
 
 class Transitions:
-    """Recommends what follows the items of a history: a graph of transitions, without any training.
+    """Recommends the items that follow the items of a history, with a transition graph and no training.
 
-    It follows TGH (An Embarrassingly Simple Graph Heuristic, 2605.07125), which takes what is one to three transitions
-    from a history's last items, ordered by content and by counts of transitions. Here transitions alone count: those to
-    items further on too, less with each place between, those back less, and those to popular items less; and all of the
-    history counts, the last item most. A second step in the graph made no difference in validation.
+    It follows TGH (An Embarrassingly Simple Graph Heuristic, 2605.07125), which takes the items one to three transitions
+    from a history's last items, ordered by content and by transition counts. Here only transitions count. They include
+    transitions to items further on, with a weight that falls with each place in between; backward transitions have a
+    lower weight, and so have transitions to popular items. All items of the history count, the last one most. A second
+    step in the graph made no difference in validation.
 
     Args:
-      train: U users of N items.
+      train: the histories of U users over N items.
     """
 
     name = "transitions"
-    # How much less a transition counts for each place between, and one that goes back.
+    # Factor on a transition's weight for each place in between, and for a backward transition.
     _GAP_DECAY, _BACK = 0.9, 0.6
-    # What an item's number of interactions is raised to, before transitions from it and to it are divided by it.
+    # Powers of an item's number of interactions, by which transitions from the item and to the item are divided.
     _FROM_POWER, _TO_POWER = 0.5, 0.3
-    # How much less an item of the history counts than the one after it.
+    # Weight of an item of the history relative to the item after it.
     _DECAY = 0.65
 
     def __init__(self, train: Histories):
@@ -132,7 +133,7 @@ class Transitions:
         )
 
     def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:
-        """Returns the items with the highest sums, `[B, count]` int32, ties to the lowest; -1 where nothing follows."""
+        """Returns the items with the highest sums, `[B, count]` int32, ties to the lowest; -1 if no more items follow."""
         scores = _recent(batch, self._graph.shape[0], self._DECAY) @ self._graph
         return top_items(scores.toarray(), count, exclude)
 
@@ -140,16 +141,16 @@ class Transitions:
 def cosine_neighbors(train: Histories, num_neighbors: int, shrinkage: float = 0.0) -> sparse.csr_array:
     """Returns the similarities of each item to its nearest neighbors.
 
-    The similarity of two items is the cosine of their columns in the matrix of who interacted with what, which holds 1
-    for any number of times: users of both / (sqrt(users of one * users of the other) + shrinkage).
+    The similarity of two items is the cosine of their columns in the binary user-item matrix, with shrinkage:
+    users of both / (sqrt(users of one * users of the other) + shrinkage).
 
     Args:
-      train: U users of N items.
-      num_neighbors: kept for each item; ties to the lowest item.
-      shrinkage: in users; similarities that few users speak for become smaller.
+      train: the histories of U users over N items.
+      num_neighbors: neighbors kept for each item; ties to the lowest item.
+      shrinkage: in users; reduces similarities that rest on few users.
 
     Returns:
-      `[N, N]` float64: row i has the neighbors of item i, never i itself.
+      `[N, N]` float64: row i holds the neighbors of item i, never i itself.
     """
     users = np.repeat(np.arange(len(train)), train.lengths)
     matrix = _binary_matrix(users, train.items, (len(train), len(train.item_ids)))
@@ -165,11 +166,11 @@ def cosine_neighbors(train: Histories, num_neighbors: int, shrinkage: float = 0.
 def _nearest(
     shared: sparse.csr_array, first_item: int, num_users: np.ndarray, num_neighbors: int, shrinkage: float
 ) -> sparse.csr_array:
-    """Returns the nearest neighbors of a block of items, from `[n, N]` numbers of users shared with each item."""
+    """Returns the nearest neighbors of a block of items, from `[n, N]` counts of users shared with each item."""
     table = shared.tocoo()
     others = table.row + first_item != table.col
     rows, columns, counts = table.row[others], table.col[others], table.data[others]
-    # From whole numbers in one step, so that what is equal comes out equal, and ties are ties.
+    # Computed from whole numbers in one step, so that equal similarities are exactly equal and ties are found.
     similarities = counts / (np.sqrt(num_users[rows + first_item] * num_users[columns]) + shrinkage)
     order = np.lexsort((columns, -similarities, rows))
     rows, columns, similarities = rows[order], columns[order], similarities[order]
@@ -184,15 +185,18 @@ def _binary_matrix(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]
     return matrix
 
 
-# How much less an item counts than the one after it. Chosen on the validation of Amazon Beauty, among the last item
-# alone, the mean of 3, 5 and all, the nearest of 5 and all, and decays from .3 to .9, of which .5 to .8 are alike.
+# Weight of an item relative to the item after it. Chosen on the validation of Amazon Beauty, among the last item alone,
+# the mean of the last 3, 5 and all, the nearest to any of the last 5 and all, and decays from .3 to .9 (.5 to .8 are
+# about equal).
 _DECAY = 0.7
 
 
 class SemanticKNN:
-    """Recommends the items whose vectors have the highest cosine with a mean of the history's, the last counting most.
+    """Recommends the items whose vectors have the highest cosine with a weighted mean of the history's vectors.
 
-    TIGER's baseline for cold items (Rajput et al., 2305.05065, section 4.3).
+    The last item has the highest weight.
+
+    This is TIGER's baseline for cold items (Rajput et al., 2305.05065, section 4.3).
 
     Args:
       content: `[N, D]` float32 vectors of length 1.
@@ -208,7 +212,7 @@ class SemanticKNN:
         """Returns the nearest items, `[B, count]` int32, ties to the lowest; -1 where there are no more."""
         weights = np.asarray(history_shares(batch.lengths, batch.items.shape[1], _DECAY))
         asked = np.einsum("bw,bwd->bd", weights, self._content[np.asarray(batch.items)])
-        # A mean of vectors of length 1 is no longer than they: what is added makes every score positive, since what
-        # scores 0 is not recommended.
+        # The mean of unit vectors has at most length 1: adding 2 makes every score positive, since items with score 0
+        # are not recommended.
         scores = asked @ self._content.T + 2
         return top_items(scores if self._among is None else scores * self._among, count, exclude)

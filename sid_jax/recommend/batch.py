@@ -1,4 +1,4 @@
-"""A batch of users' histories, as everything that recommends is asked with."""
+"""A batch of interaction histories, the input of every recommender, and the protocol of recommenders."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Of NumPy on the host, of JAX inside a compiled function.
+# A NumPy array on the host, a JAX array inside a compiled function.
 Array = Any
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class HistoryBatch:
-    """B histories.
+    """A batch of B interaction histories.
 
     Attributes:
       items: `[B, W]` int32 rows of the catalog, the oldest first, left-aligned.
-      lengths: `[B]` int32, how many of the W count; 1 or more.
-      users: `[B]` int32, 0 or more: a number for each user, which a few may share.
+      lengths: `[B]` int32, the number of valid items of the W; 1 or more.
+      users: `[B]` int32, 0 or more: a number for each user; a few users may share one.
     """
 
     items: Array
@@ -31,7 +31,7 @@ class HistoryBatch:
 
 
 class Ranker(Protocol):
-    """Anything that recommends."""
+    """The protocol of everything that recommends: models and baselines."""
 
     name: str
 
@@ -39,9 +39,9 @@ class Ranker(Protocol):
         """Returns the best items for each history.
 
         Args:
-          batch: of numpy arrays.
+          batch: B histories, as NumPy arrays.
           count: k.
-          exclude: `[B, S]` int32 items that the list may not have, -1 for none.
+          exclude: `[B, S]` int32 items that the list may not contain, -1 for none.
 
         Returns:
           `[B, k]` int32 rows of the catalog, the best first, no item twice; -1 where there are no more.
@@ -50,12 +50,12 @@ class Ranker(Protocol):
 
 
 def history_shares(lengths: Array, window: int, decay: float | jax.Array) -> jax.Array:
-    """Returns `[B, window]` float32, weights of histories' items that sum to 1: each is `decay` times the next one's.
+    """Returns weights `[B, window]` float32 of histories' items that sum to 1; each is `decay` times the next one's.
 
     Args:
-      lengths: `[B]` int32, how many of the items, from the left, count.
-      window: places.
-      decay: above 0; 1 weighs all alike.
+      lengths: `[B]` int32, the number of valid items, from the left.
+      window: number of places.
+      decay: above 0; 1 weighs all items equally.
     """
     age = jnp.asarray(lengths)[:, None] - 1 - jnp.arange(window)[None]
     weights = jnp.where(age >= 0, jnp.asarray(decay, jnp.float32) ** jnp.maximum(age, 0), 0.0)
@@ -63,5 +63,5 @@ def history_shares(lengths: Array, window: int, decay: float | jax.Array) -> jax
 
 
 def user_numbers(user_ids: np.ndarray) -> np.ndarray:
-    """Returns `[U]` int32 for `[U]` user ids: a hash of an id's text, so that it is the same in every data set."""
+    """Returns `[U]` int32 for `[U]` user ids: a hash of the id's text, which is the same in every data set."""
     return np.array([zlib.crc32(str(user).encode()) & 0x7FFFFFFF for user in user_ids.tolist()], np.int32)

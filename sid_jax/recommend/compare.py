@@ -1,4 +1,4 @@
-"""The judge: the same recommender trained on several ID tables, and tested on the same users."""
+"""Comparison of ID tables: the same recommender is trained on each table and tested on the same users."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ from sid_jax.whole_file import write_json
 
 PLAN_FILE = "plan.json"
 RESULTS_FILE = "comparison.json"
-# Evaluations in a run: the best of them by validation is tested.
+# Evaluations per run; the best one by validation is tested.
 _EVALUATIONS = 3
 _METRICS = ("recall@10", "ndcg@10")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Compared:
-    """What one ID table came to, by one rule for the items that a user has seen.
+    """Test results of one ID table under one rule for seen items (excluded or allowed).
 
     Attributes:
-      name: the table's.
-      rule: in words.
-      places: `[S, E]` int32, where each user's target stood in the list of each seed, from 1; 0 if it did not.
-      metrics: of each seed.
-      num_invalid: IDs generated that no item has, of all seeds.
-      other: the same by the other rule; None if it was not asked for.
+      name: the table's name.
+      rule: the rule, in words.
+      places: `[S, E]` int32, the rank of each user's target in the list of each seed, from 1; 0 if it is not listed.
+      metrics: the metrics of each seed.
+      num_invalid: number of generated IDs that belong to no item, over all seeds.
+      other: the results under the other rule; None if it was not evaluated.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Compared:
 
     @classmethod
     def of(cls, name: str, evaluations: Sequence[Evaluation], num_invalid: int) -> Compared:
-        """Returns what the tests of each seed came to."""
+        """Returns the results of the evaluations of all seeds."""
         others = [each.other for each in evaluations if each.other is not None]
         places, metrics = np.stack([each.places for each in evaluations]), [each.metrics for each in evaluations]
         other = cls.of(name, others, num_invalid) if others else None
@@ -71,7 +71,7 @@ class Compared:
 
     @property
     def rules(self) -> tuple[Compared, ...]:
-        """This, and what there is by the other rule."""
+        """These results, followed by those under the other rule if there are any."""
         return (self,) if self.other is None else (self, self.other)
 
 
@@ -84,25 +84,25 @@ def compare(
     num_seeds: int,
     console: Console | None = None,
 ) -> list[Compared]:
-    """Trains the config's recommender on each ID table, and prints a table with intervals.
+    """Trains the config's recommender on each ID table, and prints a comparison with intervals.
 
-    All tables are trained on for equally many epochs: as many as the slowest of them takes within the minutes. That is
-    measured once and written down, so that a comparison that was stopped goes on as it was begun. Each table and seed
-    has its own run in the workdir; users and training examples are the same for all.
+    All tables are trained for the same number of epochs: as many as the slowest one completes in the given minutes. That
+    number is measured once and saved, so that an interrupted comparison continues with it. Each table and seed has its
+    own run in the workdir; users and training examples are the same for all.
 
     Args:
-      config: as from `sid_jax.recommend.config`; the number of epochs follows from the minutes.
-      sources: what `config.ids` may be, of each table; the first one's items are the catalog.
-      workdir: for the runs and `comparison.json`.
-      minutes: of training a run, at most.
+      config: from `sid_jax.recommend.config`; its number of epochs is replaced.
+      sources: a value of `config.ids` for each table; the items of the first table are the catalog.
+      workdir: folder for the runs and `comparison.json`.
+      minutes: maximum training time of one run.
       num_seeds: S.
       console: where to print; standard output if None.
 
     Returns:
-      What each table came to; nothing if the comparison was stopped.
+      The results of each table; an empty list if the comparison was interrupted.
 
     Raises:
-      UserError: for a config, data or a workdir that cannot be used.
+      UserError: if the config, the data or the workdir cannot be used.
     """
     console = console or Console()
     check_config(config)
@@ -166,7 +166,7 @@ def _unused(name: str, taken: list[str]) -> str:
 
 
 def _budgeted(config: ConfigDict, tasks: list[Task], workdir: Path, minutes: float, console: Console) -> ConfigDict:
-    """Returns the config with the epochs that the minutes allow, as they were decided when the comparison began."""
+    """Returns the config with the number of epochs that the minutes allow, or the number saved by an earlier start."""
     plan = workdir / PLAN_FILE
     config = config.copy_and_resolve_references()
     if plan.exists():
@@ -179,7 +179,7 @@ def _budgeted(config: ConfigDict, tasks: list[Task], workdir: Path, minutes: flo
         config.train.num_epochs = decided["num_epochs"]
     else:
         timed = [_time_a_call(config, task) for task in tasks]
-        # Whole calls: a last one with fewer steps would be compiled for itself, in every run.
+        # Whole calls only: a shorter last call would be compiled separately in every run.
         calls = max(1, int(minutes * 60 / max(seconds for seconds, _ in timed)))
         config.train.num_epochs = calls * timed[0][1]
         workdir.mkdir(parents=True, exist_ok=True)
@@ -191,7 +191,7 @@ def _budgeted(config: ConfigDict, tasks: list[Task], workdir: Path, minutes: flo
 
 
 def _time_a_call(config: ConfigDict, task: Task) -> tuple[float, float]:
-    """Returns the seconds that one call of many steps takes once it is compiled, and its length in epochs."""
+    """Returns the seconds of one compiled call of many steps, without compilation, and its length in epochs."""
     mesh = all_devices()
     examples = training_examples(config, task)
     model = build_model(config, task.candidates)
@@ -228,7 +228,7 @@ def _train_seeds(config: ConfigDict, task: Task, workdir: Path, num_seeds: int, 
 
 
 def write_comparison(path: Path, results: list[Compared], samples: int) -> None:
-    """Writes the figures of each table, and its differences from the first, with intervals, by both rules."""
+    """Writes each table's metrics and its paired differences from the first table, with intervals, by both rules."""
     write_json(path, [_content(each, results[0], samples) for each in results])
 
 
@@ -249,7 +249,7 @@ def _content(each: Compared, first: Compared, samples: int) -> dict[str, Any]:
 
 
 def comparison_tables(results: list[Compared], config: ConfigDict, num_items: int) -> list[Table]:
-    """Returns the figures, and what each table's are above or below the first one's, user by user, by both rules."""
+    """Returns tables of the metrics, and of the differences from the first ID table paired by user, by both rules."""
     by_rule = zip(*(each.rules for each in results), strict=True)
     return [table for each in by_rule for table in _tables_of_rule(each, config, num_items)]
 

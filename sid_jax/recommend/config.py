@@ -1,4 +1,4 @@
-"""Every setting of a recommender, declared once."""
+"""Every setting of a recommender, declared once: default, meaning, choices and range."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from sid_jax.settings import (
 
 KINDS = ("decoder", "encoder_decoder", "parallel", "scorer", "sasrec")
 ITEM_PARTS = ("item", "codes", "content")
-# What is blended into a model's scores.
+# Terms that are blended into a model's scores.
 TERMS = ("transitions", "content", "popularity")
-# Kinds that generate IDs code by code, as a list's places for cold items need.
+# Kinds that generate IDs code by code; places for cold items in a list need it.
 GENERATIVE = ("decoder", "encoder_decoder")
-# Kinds that can rank cold items among themselves, for the places that a list has for them.
+# Kinds that can rank cold items among themselves, for a list's places for cold items.
 WITH_COLD_SLOTS = (*GENERATIVE, "scorer")
 # Kinds whose scores are sums over the parts of an item.
 EXPLAINED = ("scorer", "sasrec")
-# Kinds that look at no IDs, and so know no item that they were not trained with.
+# Kinds that use no IDs, and so cannot recommend items that they were not trained on.
 WITHOUT_IDS = ("sasrec",)
 BASELINES = ("popularity", "item_knn", "transitions", "semantic_knn", "sasrec", "sasrec_content", "esasrec")
-# Those that are by the vectors of `quantizer.data`.
+# Baselines that use the vectors of `quantizer.data`.
 OF_CONTENT = ("semantic_knn", "sasrec_content")
 ESTIMATORS = ("gumbel", "ste", "soft")
 STOPPABLE = ("encoder", "codebooks")
 MADE_IDS = ("kmeans", "lsh", "random")
-# The places of a list of which `eval.cold_slots` are for cold items.
+# Length of a list of which `eval.cold_slots` places are for cold items.
 PLACES = 10
 
 _DATA: Declaration = {
@@ -210,7 +210,7 @@ _EVAL: Declaration = {
     ),
 }
 
-# How a cold item is scored: from items that the model expects and that the user had, to those that are like them.
+# A cold item's score comes from items that the model predicts and items of the history, weighted by similarity to it.
 _BACKOFF: Declaration = {
     "sharpness": Setting(
         10.0, "The weight of an item for the score of a cold one is exp(sharpness * cosine).", range=(0, 1000)
@@ -293,7 +293,7 @@ _JOINT: Declaration = {
 
 
 def _baseline_settings(name: str) -> Declaration:
-    """Returns what differs from the sections above for SASRec or eSASRec as a baseline."""
+    """Returns the settings in which the baseline SASRec or eSASRec differs from the sections above."""
     return {
         "features": Setting(128, f"{name} as a baseline: its features.", range=ONE_OR_MORE),
         "num_layers": Setting(2, "Its layers.", range=NOT_NEGATIVE),
@@ -319,7 +319,7 @@ SETTINGS: Declaration = {
     "made_levels": Setting(3, "kmeans, lsh, random: codes in an ID.", range=(1, 16)),
     "made_codes": Setting(256, "kmeans, lsh, random: codes of a level.", range=(2, 2**16)),
     "data": _DATA,
-    # What IDs are made from, where they are made here. Checked when the quantizer is trained.
+    # Settings of the quantizer, used if IDs are trained here. They are checked when the quantizer is trained.
     "quantizer": {name: declared for name, declared in QUANTIZER_SETTINGS.items() if name != "seed"},
     "model": _MODEL,
     "train": _TRAIN,
@@ -337,7 +337,7 @@ def default_config() -> ConfigDict:
 
 
 def check_config(config: ConfigDict) -> None:
-    """Raises a UserError for a config with a value that no run could use, with what it may be."""
+    """Raises a UserError that lists the valid values if the config has a value that no run could use."""
     check_values(config, SETTINGS)
     if config.model.features % config.model.num_heads:
         raise UserError(

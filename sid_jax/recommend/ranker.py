@@ -1,4 +1,4 @@
-"""A trained model as something that recommends: histories in, lists of items out."""
+"""Recommendation lists from a trained model: by beam search over Semantic IDs, or from the scores of all items."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from sid_jax.recommend.models.layers import MASKED
 from sid_jax.training.processes import gathered
 from sid_jax.training.sharding import on_every_device, share_out
 
-# Beams of a second search, where the first one found too few, as a multiple of the first one's.
+# Beams of the second search, which runs if the first one found too few items, as a multiple of the first one's beams.
 _WIDER = 8
-# With so many beams it is cheaper to score all IDs.
+# From this number of beams on it is cheaper to score all IDs.
 _MOST_BEAMS = 2048
-# IDs that are scored together, which bounds the memory.
+# IDs scored together, which bounds the memory.
 _LEAVES_AT_ONCE = 4096
-# Items that are scored together: their scores stay in the cache of a CPU, and memory does not grow with the catalog.
+# Items scored together: their scores stay in a CPU's cache, and memory does not grow with the catalog.
 _ITEMS_AT_ONCE = 16_384
 
 
 class ModelRanker:
-    """Lists of items by beam search, or by the scores of all items where the model has those.
+    """Recommends with a trained model: by beam search, or by the scores of all items if the model scores items.
 
     Args:
-      name: for tables.
+      name: name of the model in tables.
       graphdef: the model's structure.
       params: its parameters, on every device of the mesh.
-      catalog: the same.
-      num_beams: IDs followed at once.
-      mesh: of the devices that share a batch.
+      catalog: the catalog, on every device of the mesh.
+      num_beams: beams of the search, as a number of IDs.
+      mesh: the devices that share a batch.
 
     Attributes:
       name, graphdef, params, catalog, num_beams, mesh: as given.
-      num_generated: IDs generated so far.
-      num_invalid: how many of them no item has.
+      num_generated: number of IDs generated so far.
+      num_invalid: number of generated IDs that belong to no item.
     """
 
     def __init__(
@@ -66,12 +66,12 @@ class ModelRanker:
         self.num_generated = self.num_invalid = 0
 
     def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:
-        """Returns the best items for each history: those that the beam search finds.
+        """Returns the best items for each history, without a second search if the beam search finds fewer than k.
 
         Args:
           batch: B histories.
-          count: k; a list has no more items than there are beams.
-          exclude: `[B, S]` int32 items that no list may have, -1 for none.
+          count: k; a list of a model that generates IDs has at most as many items as there are beams.
+          exclude: `[B, S]` int32 items that no list may contain, -1 for none.
 
         Returns:
           `[B, k]` int32 rows of the catalog, the best first; -1 where there are no more.
@@ -81,15 +81,15 @@ class ModelRanker:
     def full_lists(
         self, batch: HistoryBatch, count: int, exclude: np.ndarray | None, window: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns lists as long as they can be: where too few are found, the search is done again with more beams.
+        """Returns lists that are as long as possible: if too few items are found, a search with more beams is done.
 
         Args:
-          batch, count, exclude: as of `recommend`.
-          window: W that histories are padded to when they are searched for again, so that this is one program.
+          batch, count, exclude: see `recommend`.
+          window: W, the length to which histories are padded for the second search, so that it is compiled once.
 
         Returns:
-          `[B, k]` int32 rows of the catalog, the best first; -1 where there are no more items. And `[B, k]` float32,
-          the log-probability of each item's Semantic ID, or of the item itself where the model knows no IDs.
+          `[B, k]` int32 rows of the catalog, the best first, -1 where there are no more items; and `[B, k]` float32, the
+          log-probability of each item's Semantic ID, or of the item itself if the model scores items.
         """
         size = len(batch.lengths)
         if count <= self.num_beams or self.scores_items:
@@ -99,7 +99,7 @@ class ModelRanker:
         left_out = self._num_excluded(exclude, np.flatnonzero((found < 0).any(axis=1)), size)
         short = np.flatnonzero((found >= 0).sum(axis=1) < np.minimum(count, self._in_trie.sum() - left_out))
         for start in range(0, len(short), self.mesh.size):
-            # As many as there are devices, which bounds the memory.
+            # One history per device, which bounds the memory.
             rows = np.resize(short[start : start + self.mesh.size], self.mesh.size)
             items = np.pad(batch.items[rows], ((0, 0), (0, window - batch.items.shape[1])))
             some = HistoryBatch(items, batch.lengths[rows], batch.users[rows])
@@ -112,13 +112,13 @@ class ModelRanker:
 
     @functools.cached_property
     def _in_trie(self) -> np.ndarray:
-        """`[N]` bool, the items that may be recommended."""
+        """Mask `[N]` bool of the items that may be recommended."""
         mask = np.zeros(len(self.catalog.semantic_ids), bool)
         mask[np.asarray(self.catalog.trie.items)] = True
         return mask
 
     def _num_excluded(self, exclude: np.ndarray | None, rows: np.ndarray, size: int) -> np.ndarray:
-        """Returns `[size]`: how many items that may be recommended are excluded, of some rows; 0 of the others."""
+        """Returns `[size]`: for the given rows the number of excluded items that are in the trie; 0 for other rows."""
         counts = np.zeros(size, np.int64)
         for row in rows if exclude is not None else ():
             assert exclude is not None
@@ -131,7 +131,7 @@ class ModelRanker:
         size, histories = len(batch.lengths), self.shared_out(batch)
         rank_all = False
         if self.scores_items:
-            # A list that is long enough for what is excluded costs no more.
+            # Enough items that `count` are left after the exclusion; a power of two, so that few shapes are compiled.
             num_beams = 1 << (count + (0 if exclude is None else exclude.shape[1]) - 1).bit_length()
         elif num_beams > self.num_beams:
             rank_all = num_beams >= min(_MOST_BEAMS, self.catalog.trie.first_item.shape[0] - 1)
@@ -147,48 +147,48 @@ class ModelRanker:
 
     @property
     def scores_items(self) -> bool:
-        """Whether the model scores items, and does not generate IDs."""
+        """Whether the model scores items instead of generating IDs."""
         return self.vectors is not None
 
     def scored(
         self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns what `recommend` does, and the scores `[B, k]` float32."""
+        """Returns the lists of `recommend` and their scores `[B, k]` float32."""
         return self._found(batch, count, exclude, self.num_beams)
 
     @functools.cached_property
     def vectors(self) -> Any:
-        """The items' vectors of a model that scores items; None for one that generates IDs."""
+        """The item vectors of a model that scores items; None for a model that generates IDs."""
         return _item_vectors(self.graphdef, self.params, self.catalog)
 
     def explain(self, batch: HistoryBatch, item: int) -> tuple[float, dict[str, float]]:
-        """Returns the log-probability of an item after the first history, and what each part adds to its logit.
+        """Returns the log-probability of an item after the first history, and the contribution of each part to it.
 
         Args:
-          batch: whose first history is asked with.
-          item: a row of the catalog, one that may be recommended.
+          batch: only its first history is used.
+          item: a row of the catalog; the item must be one that may be recommended.
 
         Returns:
-          The log-probability, and by part of the item's vector and term of the blend what it adds, less its average
-          over all items.
+          The log-probability; and by name the contribution to the item's logit of each part of the item's vector and each
+          term of the blend, minus the average contribution over all items that may be recommended.
         """
         score, shares = _explain(self.graphdef, self.params, self.shared_out(batch), self.catalog, self.vectors, item)
         return float(score), {part: float(share) for part, share in shares.items()}
 
     def over(self, catalog: Catalog) -> ModelRanker:
-        """Returns the same model as what recommends from another catalog, which has items of the same table."""
+        """Returns the same model with another catalog, whose items have the same ID table."""
         there = on_every_device(catalog, self.mesh)
         return ModelRanker(self.name, self.graphdef, self.params, there, num_beams=self.num_beams, mesh=self.mesh)
 
     def shared_out(self, batch: Any) -> Any:
-        """Returns arrays with a leading axis B in equal shares on all devices, padded to what they can share."""
+        """Returns arrays with a leading axis B sharded equally over all devices, padded to a multiple of their number."""
         padding = -len(jax.tree.leaves(batch)[0]) % self.mesh.size
         padded = jax.tree.map(lambda leaf: np.pad(leaf, ((0, padding),) + ((0, 0),) * (leaf.ndim - 1), "edge"), batch)
         return jax.tree.map(lambda leaf: share_out(leaf.shape, self.mesh, leaf.__getitem__), padded)
 
     def _count_invalid(self, codes: np.ndarray) -> None:
         generated = codes.reshape(-1, codes.shape[-1])
-        # Where there are fewer IDs than beams, the beams left over have none.
+        # If there are fewer IDs than beams, the remaining beams hold no ID.
         generated = generated[generated[:, 0] >= 0]
         self.num_generated += len(generated)
         numbers = _as_numbers(generated, self.catalog.trie.sizes)
@@ -212,7 +212,7 @@ def _find(
     *,
     num_beams: int,
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """Returns items `[B, M]`, the best first, their scores, and the codes that were generated, if any were."""
+    """Returns items `[B, M]`, the best first, their scores, and the generated codes (None if the model scores items)."""
     model: Any = nnx.merge(graphdef, params)
     if isinstance(model, ItemModel):
         return *best_items(model, histories, catalog, vectors, min(num_beams, catalog.trie.items.shape[0])), None
@@ -249,7 +249,7 @@ def _explain(
         added = {part: evidence.weights[0] * logits for part, logits in added.items()}
         every = terms(hear(histories, evidence), evidence, 0, len(catalog.semantic_ids)).items()
         for weight, (name, term) in zip(evidence.weights[1:], every, strict=True):
-            # Content counts in two ways: by a part of the items' vectors and by a term.
+            # "content" names both a part of the item vectors and a term of the blend; the two are added.
             added[name] = added.get(name, 0.0) + weight * term
     shares = {name: logits[0, item] - jnp.mean(logits[0, candidates]) for name, logits in added.items()}
     scores = scores_of_items(model, histories, catalog, vectors)(0, len(catalog.semantic_ids))[0]
@@ -259,7 +259,7 @@ def _explain(
 def best_items(
     model: ItemModel, histories: HistoryBatch, catalog: Catalog, vectors: Any, count: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the items of the highest scores, `[B, count]`, and their log-probabilities among all of the trie."""
+    """Returns the items with the highest scores, `[B, count]`, and their log-probabilities among all of the trie."""
     scores_of, num_items = scores_of_items(model, histories, catalog, vectors), len(catalog.semantic_ids)
     if num_items <= _ITEMS_AT_ONCE or count > _ITEMS_AT_ONCE // 4:
         scores = scores_of(0, num_items)
@@ -267,7 +267,7 @@ def best_items(
         return items, best - jax.nn.logsumexp(scores, axis=-1, keepdims=True)
 
     def best_of_block(first: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        # The last block begins earlier, with items that the one before it has had.
+        # The last block starts earlier so that it is full; items that the block before it covers are masked.
         start = jnp.minimum(first, num_items - _ITEMS_AT_ONCE)
         new = (start + jnp.arange(_ITEMS_AT_ONCE) >= first)[None]
         scores = jnp.where(new, scores_of(start, _ITEMS_AT_ONCE), MASKED)
@@ -283,10 +283,10 @@ def best_items(
 def scores_of_items(
     model: ItemModel, histories: HistoryBatch, catalog: Catalog, vectors: Any
 ) -> Callable[[jax.Array | int, int], jax.Array]:
-    """Returns what gives the scores `[B, n]` of n items from a first one on.
+    """Returns a function (first, n) that computes the scores `[B, n]` of n items, starting at item `first`.
 
-    They are those of the model, or of the blend where the catalog has evidence; of items that may not be recommended,
-    so low that a softmax gives them nothing.
+    The scores are the model's, or those of the blend if the catalog has evidence. Items that may not be recommended get
+    a score so low that a softmax gives them probability 0.
     """
     known, mask = model.read(histories, vectors), candidate_mask(catalog)
     heard = None if catalog.evidence is None else hear(histories, catalog.evidence)
@@ -307,7 +307,7 @@ def _part(rows: jax.Array, first: jax.Array | int, count: int) -> jax.Array:
 def first_allowed(
     lists: np.ndarray, scores: np.ndarray, exclude: np.ndarray | None, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the first `count` of each list that are not excluded, and their scores.
+    """Returns the first `count` items of each list that are not excluded, and their scores.
 
     Args:
       lists: `[B, M]` item rows, the best first, -1 for none.
@@ -332,7 +332,7 @@ def first_allowed(
 
 
 def _as_numbers(codes: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
-    """Returns a number for each ID `[n, L]`, equal for equal IDs alone: Python's integers, which do not overflow."""
+    """Returns a unique number for each ID `[n, L]`, as Python integers if 64 bits could overflow."""
     numbers = np.zeros(len(codes), object if np.prod([float(size) for size in sizes]) > 2**62 else np.int64)
     for level, size in enumerate(sizes):
         numbers = numbers * size + codes[:, level]

@@ -1,4 +1,4 @@
-"""One command's work: train a recommender, test it beside the baselines, and show what it recommends."""
+"""The work of the command `recommend`: trains a recommender, tests it beside baselines, and prints sample lists."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ RESULTS_FILE = "results.json"
 
 
 def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) -> list[Evaluation]:
-    """Trains and tests a recommender; in a workdir that holds this run already, goes on with it.
+    """Trains and tests a recommender; resumes the run if the workdir holds it already.
 
-    Several processes train and test as one (see `sid_jax.training.processes`); the first of them prints and writes.
+    Several processes train and test as one (see `sid_jax.training.processes`); the first one prints and writes.
 
     Args:
-      config: as from `sid_jax.recommend.config`, or a file in `configs/`.
-      workdir: for the training (in a folder named after the model's kind), IDs trained on the way, the trained
-        recommender (in the folder `recommender`, as `sid_jax.load` reads it), and `results.json`.
+      config: from `sid_jax.recommend.config`, or from a file in `configs/`.
+      workdir: folder for the training run (in a folder named after the model's kind), IDs that the run trains, the
+        trained recommender (in the folder `recommender`, which `sid_jax.load` reads), and `results.json`.
       console: where to print; standard output if None.
 
     Returns:
-      The test of the recommender and of each baseline; nothing if the run was stopped.
+      The test results of the recommender and of each baseline; an empty list if the run was interrupted.
 
     Raises:
-      UserError: for a config, data or a workdir that cannot be used.
+      UserError: if the config, the data or the workdir cannot be used.
     """
     console = (console or Console()) if is_first() else Console(quiet=True)
     with agreed():
         check_config(config)
-        # Vectors that are missing are better found before training than after.
+        # Find missing vectors before training, not after it.
         if needs_content(config):
             content_settings(config)
     with alone_in(workdir):
@@ -99,7 +99,7 @@ def _run(config: ConfigDict, workdir: Path, console: Console) -> list[Evaluation
 
 
 def prepare_task(config: ConfigDict, workdir: Path, console: Console) -> Task:
-    """Returns the task of the config; IDs "rqvae" are trained in the workdir first, unless that was done before."""
+    """Returns the config's task; for IDs "rqvae" the quantizer is first trained in the workdir, unless it was already."""
     trained_ids = train_ids(config, workdir, console) if config.ids == "rqvae" else None
     return load_task(config, trained_ids)
 
@@ -113,9 +113,9 @@ def train_configured(
     name: str = "",
     quiet: bool = False,
 ) -> tuple[Task, Trained] | None:
-    """Returns the catalog and the recommender that the config asks for, trained on IDs that stay or jointly.
+    """Trains the config's recommender, on fixed IDs or jointly; returns its task and the trained model.
 
-    Nothing is returned if joint training was stopped before it had IDs. A task that is None is prepared; joint training
+    Returns None if joint training was interrupted before it had IDs. A task that is None is prepared; joint training
     makes its own.
     """
     if config.joint.estimator != "none":
@@ -126,12 +126,12 @@ def train_configured(
 
 
 def ask_for_last_items(config: ConfigDict, task: Task, ranker: Ranker) -> Evaluation:
-    """Asks a recommender for every user's last item, by the config's rule for seen items and by the other."""
+    """Evaluates a recommender on every user's last item, by the config's rule for seen items and by the other rule."""
     return _ask(config, ranker, task.split.test, both_rules=True)
 
 
 def ask_for_cold_items(config: ConfigDict, task: Task, rankers: Sequence[Ranker]) -> list[Evaluation]:
-    """Asks recommenders for each user's last item but one where it is cold, if it is for any: to choose settings by."""
+    """Evaluates recommenders on the users whose second-to-last item is cold, for choosing settings; [] if none is."""
     validation = task.split.validation
     users = np.flatnonzero(task.split.cold[validation.targets])
     return [_ask(config, ranker, validation, users=users) for ranker in rankers] if len(users) else []
@@ -149,7 +149,7 @@ def _ask(config: ConfigDict, ranker: Ranker, examples: EvaluationExamples, **whi
 
 
 def sasrec_config(config: ConfigDict, name: str = "sasrec") -> ConfigDict:
-    """Returns the settings of SASRec, one over content or eSASRec as a baseline: the run's, but for its section."""
+    """Returns the settings of a SASRec, content SASRec or eSASRec baseline: the run's, overridden by its section."""
     changed = config.copy_and_resolve_references()
     changed.model.kind = "sasrec"
     if name == "sasrec_content":
@@ -163,13 +163,13 @@ def sasrec_config(config: ConfigDict, name: str = "sasrec") -> ConfigDict:
 
 
 def _with_content(config: ConfigDict, task: Task) -> Task:
-    """Returns a task of joint training with the content vectors that the test asks for."""
+    """Returns a task of joint training with the content vectors that the test needs."""
     content = content_of(config, task.table.item_ids, task.split.cold)
     return dataclasses.replace(task, candidates=dataclasses.replace(task.candidates, content=content))
 
 
 def _baseline(name: str, config: ConfigDict, task: Task, workdir: Path, console: Console) -> Ranker | None:
-    """Returns a baseline that has learned what there is to learn, or None if it was stopped."""
+    """Returns a baseline, trained if it needs training; None if its training was interrupted."""
     if name == "popularity":
         return Popularity(task.split.train)
     if name == "item_knn":

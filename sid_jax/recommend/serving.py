@@ -1,4 +1,4 @@
-"""Lists of items for any number of histories of any length, by few compiled programs."""
+"""Recommendation lists for any number of histories of any length, with few compiled shapes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sid_jax.recommend.artifact import TrainedRecommender
 from sid_jax.recommend.batch import HistoryBatch, user_numbers
 from sid_jax.recommend.config import EXPLAINED, GENERATIVE, WITH_COLD_SLOTS
 
-# Histories in a compiled call. Fewer are padded to the next of these, more are divided into calls of the last.
+# Histories per compiled call: a batch is padded to the next of these sizes, or split into calls of the largest.
 _SIZES = (1, 16, 256)
 ON_UNKNOWN = ("skip", "drop", "error")
 
@@ -27,10 +27,10 @@ class Recommendation:
 
     Attributes:
       item_id: as in the ID table.
-      title: of the ID table; None where it has none.
-      score: the natural logarithm of a probability, 0 or less: that of the item's Semantic ID after the history, by the
-        model; after an empty history, the item's share of all interactions. A cold item's score in one of the places
-        for cold items is comparable with that of other cold items only.
+      title: from the ID table; None if the table has no titles.
+      score: a natural log-probability, 0 or less: the model's log-probability of the item's Semantic ID after the
+        history; after an empty history, the log of the item's share of all interactions. The score of a cold item in a
+        place for cold items is comparable only with scores of other cold items.
     """
 
     item_id: int | str
@@ -44,10 +44,10 @@ class Explanation:
 
     Attributes:
       item_id: as in the ID table.
-      score: as of `Recommendation`.
-      shares: by the part of the item's vector ("item", "codes", "content") and the term of the blend ("transitions",
-        "content", "popularity"), what it adds to the item's logit, less what it adds to the logits of all items on
-        average. Their sum is how far the item's logit is above the average.
+      score: see `Recommendation`.
+      shares: by part of the item's vector ("item", "codes", "content") and term of the blend ("transitions", "content",
+        "popularity"): its contribution to the item's logit, minus its average contribution over all items. The sum of
+        the shares is the difference between the item's logit and the average logit.
     """
 
     item_id: int | str
@@ -56,13 +56,13 @@ class Explanation:
 
 
 class Server:
-    """Recommends with a trained recommender.
+    """Serves recommendations from a trained recommender.
 
     Args:
       trained: the recommender.
 
     Attributes:
-      num_unknown: items of the histories of the last call that are not in the ID table, and were skipped.
+      num_unknown: number of items in the histories of the last call that were skipped, being absent from the ID table.
     """
 
     def __init__(self, trained: TrainedRecommender):
@@ -82,7 +82,7 @@ class Server:
         """Returns a list of up to k items for each history; see `sid_jax.recommender.Recommender`.
 
         Raises:
-          UserError: if k, cold_slots or on_unknown are out of range, or an item is unknown and may not be.
+          UserError: if k, cold_slots or on_unknown is out of range, or an item is unknown and `on_unknown` is "error".
         """
         if isinstance(histories, (str, bytes)) or not hasattr(histories, "__iter__"):
             raise UserError(f"histories are {histories!r}; give a list of lists of item ids")
@@ -112,7 +112,7 @@ class Server:
         for chosen, batch in self._batches(rows, lengths, users):
             exclude = _side_by_side([rows[each] for each in chosen]) if exclude_seen else None
             lists, points = self._find(batch, k, exclude, cold_slots)
-            # A chunk is padded with its own histories.
+            # A batch is padded with its own histories, whose lists are simply written again.
             found[chosen], scores[chosen] = lists, points
         return [self._named(*each) for each in zip(found, scores, strict=True)]
 
@@ -181,13 +181,13 @@ class Server:
         there = self._candidates.available
         counts = self._candidates.popularity[there]
         order = np.argsort(-counts, kind="stable")[:k]
-        # One more for each item, so that nothing has the share 0.
+        # Add one to each count, so that no share is 0.
         return there[order].astype(np.int32), np.log((counts[order] + 1) / (counts.sum() + len(there)))
 
     def _batches(
         self, rows: list[np.ndarray], lengths: np.ndarray, users: Sequence[int | str]
     ) -> Iterator[tuple[np.ndarray, HistoryBatch]]:
-        """Yields numbers of histories that are not empty, and the batch of them: few shapes, whatever there is."""
+        """Yields the row numbers of non-empty histories and their batch, padded to one of a few shapes."""
         window, devices = self._trained.config.model.window, self._trained.ranker.mesh.size
         sizes = sorted({-(-size // devices) * devices for size in _SIZES})
         short = max(1, window // 4)
@@ -240,7 +240,7 @@ class Server:
 
 
 def _side_by_side(rows: list[np.ndarray]) -> np.ndarray:
-    """Returns `[B, S]` int32: each one's items, -1 where there are no more."""
+    """Returns `[B, S]` int32: the items of each row, padded with -1."""
     items = np.full((len(rows), max(map(len, rows))), -1, np.int32)
     for place, each in enumerate(rows):
         items[place, : len(each)] = each
@@ -248,7 +248,7 @@ def _side_by_side(rows: list[np.ndarray]) -> np.ndarray:
 
 
 def _listed(history: Any) -> list[Any]:
-    """Returns a history, of whatever kind of sequence, as a list of item ids."""
+    """Returns a history, given as any kind of sequence, as a list of item ids."""
     if isinstance(history, (str, bytes)) or not hasattr(history, "__iter__"):
         raise UserError(f"a history is {history!r}; give a list of item ids")
     items = history.tolist() if isinstance(history, np.ndarray) else list(history)
