@@ -97,7 +97,7 @@ class ItemKNN:
 
 
 def _recent(batch: HistoryBatch, num_items: int, decay: float) -> sparse.csr_array:
-    """Returns weights `[B, N]` of the histories' items: `decay` ** age; a repeated item has the age of its last place."""
+    """Returns weights `[B, N]` of histories' items: `decay` ** age, where a repeated item has the age of its last place."""
     items, lengths = np.asarray(batch.items), np.asarray(batch.lengths)[:, None]
     age = lengths - 1 - np.arange(items.shape[1])
     weights = np.where(age >= 0, float(decay) ** np.maximum(age, 0), 0.0)
@@ -109,11 +109,11 @@ def _recent(batch: HistoryBatch, num_items: int, decay: float) -> sparse.csr_arr
 class Transitions:
     """Recommends the items that follow the items of a history, with a transition graph and no training.
 
-    It follows TGH (An Embarrassingly Simple Graph Heuristic, 2605.07125), which takes the items one to three transitions
-    from a history's last items, ordered by content and by transition counts. Here only transitions count. They include
-    transitions to items further on, with a weight that falls with each place in between; backward transitions have a
-    lower weight, and so have transitions to popular items. All items of the history count, the last one most. A second
-    step in the graph made no difference in validation.
+    It follows TGH (An Embarrassingly Simple Graph Heuristic, 2605.07125), which takes the items one to three
+    transitions from a history's last items, ordered by content and by transition counts. Here only transitions count.
+    They include transitions to items further on, with a weight that falls with each place in between; backward
+    transitions have a lower weight, and so have transitions to popular items. All items of the history count, the last
+    one most. A second step in the graph made no difference in validation.
 
     Args:
       train: the histories of U users over N items.
@@ -133,7 +133,7 @@ class Transitions:
         )
 
     def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:
-        """Returns the items with the highest sums, `[B, count]` int32, ties to the lowest; -1 if no more items follow."""
+        """Returns the items with the highest sums, `[B, count]` int32, ties to the lowest; -1 if no more follow."""
         scores = _recent(batch, self._graph.shape[0], self._DECAY) @ self._graph
         return top_items(scores.toarray(), count, exclude)
 

@@ -86,9 +86,9 @@ def compare(
 ) -> list[Compared]:
     """Trains the config's recommender on each ID table, and prints a comparison with intervals.
 
-    All tables are trained for the same number of epochs: as many as the slowest one completes in the given minutes. That
-    number is measured once and saved, so that an interrupted comparison continues with it. Each table and seed has its
-    own run in the workdir; users and training examples are the same for all.
+    All tables are trained for the same number of epochs: as many as the slowest one completes in the given minutes.
+    That number is measured once and saved, so that an interrupted comparison continues with it. Each table and seed has
+    its own run in the workdir; users and training examples are the same for all.
 
     Args:
       config: from `sid_jax.recommend.config`; its number of epochs is replaced.

@@ -88,8 +88,8 @@ class ModelRanker:
           window: W, the length to which histories are padded for the second search, so that it is compiled once.
 
         Returns:
-          `[B, k]` int32 rows of the catalog, the best first, -1 where there are no more items; and `[B, k]` float32, the
-          log-probability of each item's Semantic ID, or of the item itself if the model scores items.
+          `[B, k]` int32 rows of the catalog, the best first, -1 where there are no more items; and `[B, k]` float32,
+          the log-probability of each item's Semantic ID, or of the item itself if the model scores items.
         """
         size = len(batch.lengths)
         if count <= self.num_beams or self.scores_items:
@@ -169,8 +169,8 @@ class ModelRanker:
           item: a row of the catalog; the item must be one that may be recommended.
 
         Returns:
-          The log-probability; and by name the contribution to the item's logit of each part of the item's vector and each
-          term of the blend, minus the average contribution over all items that may be recommended.
+          The log-probability; and by name the contribution to the item's logit of each part of the item's vector and
+          each term of the blend, minus the average contribution over all items that may be recommended.
         """
         score, shares = _explain(self.graphdef, self.params, self.shared_out(batch), self.catalog, self.vectors, item)
         return float(score), {part: float(share) for part, share in shares.items()}
@@ -181,7 +181,7 @@ class ModelRanker:
         return ModelRanker(self.name, self.graphdef, self.params, there, num_beams=self.num_beams, mesh=self.mesh)
 
     def shared_out(self, batch: Any) -> Any:
-        """Returns arrays with a leading axis B sharded equally over all devices, padded to a multiple of their number."""
+        """Returns arrays with leading axis B sharded equally over all devices, padded to a multiple of their number."""
         padding = -len(jax.tree.leaves(batch)[0]) % self.mesh.size
         padded = jax.tree.map(lambda leaf: np.pad(leaf, ((0, padding),) + ((0, 0),) * (leaf.ndim - 1), "edge"), batch)
         return jax.tree.map(lambda leaf: share_out(leaf.shape, self.mesh, leaf.__getitem__), padded)
@@ -212,7 +212,7 @@ def _find(
     *,
     num_beams: int,
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """Returns items `[B, M]`, the best first, their scores, and the generated codes (None if the model scores items)."""
+    """Returns items `[B, M]`, the best first, their scores, and generated codes (None if the model scores items)."""
     model: Any = nnx.merge(graphdef, params)
     if isinstance(model, ItemModel):
         return *best_items(model, histories, catalog, vectors, min(num_beams, catalog.trie.items.shape[0])), None

@@ -99,7 +99,7 @@ def _run(config: ConfigDict, workdir: Path, console: Console) -> list[Evaluation
 
 
 def prepare_task(config: ConfigDict, workdir: Path, console: Console) -> Task:
-    """Returns the config's task; for IDs "rqvae" the quantizer is first trained in the workdir, unless it was already."""
+    """Returns the config's task; for IDs "rqvae" a quantizer is trained in the workdir first, unless it was already."""
     trained_ids = train_ids(config, workdir, console) if config.ids == "rqvae" else None
     return load_task(config, trained_ids)
 
