@@ -1,6 +1,6 @@
-"""An export: a trained model, the ID table of a catalog, and what is known of both. In memory, and as a folder.
+"""An export, in memory and as a folder: a trained model, the ID table of a catalog, and the manifest of both.
 
-Nothing here imports JAX until a model is asked for: a table of a saved export is read without it.
+JAX is imported only when a model is needed: the table of a saved export is read without it.
 """
 
 from __future__ import annotations
@@ -30,31 +30,30 @@ if TYPE_CHECKING:
     from sid_jax.export.encoder import Encoder
     from sid_jax.models.rqvae import RQVAE
 
-# The ID table: one file, or a folder of several, of so many rows, that any reader of parquet takes as one table.
+# The ID table: one file, or a folder of several files of this many rows, which any Parquet reader takes as one table.
 WHOLE_FILE = "ids.parquet"
 ROWS_A_FILE = 2**18
-# Items that were removed from the catalog, whose Semantic IDs are kept; see `sid_jax.append`.
+# Items that were removed from the catalog and keep their Semantic IDs; see `sid_jax.append`.
 RETIRED_FILE = "retired.parquet"
-# Semantic IDs that items had before they moved to others, which are kept as well.
+# Former Semantic IDs of items that moved to other ones, which are kept as well.
 FORMER_FILE = "former.parquet"
-# Figures that a display of the table shows.
+# Figures that the display of a table shows.
 _SHOWN = ("r2", "distinct_rate", "max_distinct_rate")
 
 
 class Export:
-    """A trained model and the Semantic IDs that it gave a catalog.
+    """A trained model and the Semantic IDs that it assigned to a catalog.
 
     Attributes:
-      manifest: settings, how the IDs were made, quality figures; see docs/export-format.md. That of a saved export also
-        has `created`, `versions`, `files` and `digest`.
+      manifest: settings, how the IDs were made, quality figures; see docs/export-format.md. The manifest of a saved
+        export also has `created`, `versions`, `files` and `digest`.
       table: items, Semantic IDs, codes and further columns.
-      retired: the same of items that were removed, whose Semantic IDs are kept, with a column `removed_in`; or None.
-      former: Semantic IDs that items had before they moved, with a column `moved_in`, an item as often as it did; or
-        None.
-      measured: figures for the report, as `sid_jax.metrics.vectors.report_figures` makes them.
-      rows_a_file: where the table is written in several files, how many rows each has; None for one file.
-      programs: what the encoder is written as besides; see `sid_jax.export.programs`.
-      folder: where it was read from; None if it was made in memory.
+      retired: a table of removed items, whose Semantic IDs are kept, with a column `removed_in`; or None.
+      former: former Semantic IDs of items that moved, with a column `moved_in` and one row for each move; or None.
+      measured: figures for the report, from `sid_jax.metrics.vectors.report_figures`.
+      rows_a_file: rows per file if the table is written as several files; None for one file.
+      programs: further formats of the encoder to write; see `sid_jax.export.programs`.
+      folder: the folder that it was read from; None if it was made in memory.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class Export:
         programs: Collection[str] = (),
         folder: Path | None = None,
     ):
-        """Takes the parts; a model may be a function that makes it, which is called when it is first needed."""
+        """Takes the parts; `model` may be a function that makes the model, called when it is first needed."""
         self.manifest, self.table, self.retired, self.former = dict(manifest), table, retired, former
         self.measured, self.rows_a_file, self.folder = dict(measured or {}), rows_a_file, folder
         self.programs = tuple(programs)
@@ -80,7 +79,7 @@ class Export:
 
     @functools.cached_property
     def model(self) -> RQVAE:
-        """The trained model, for a use of encoder or decoder inside your own `jit`."""
+        """The trained model, for using its encoder or decoder inside your own `jit`."""
         from sid_jax.models.rqvae import RQVAE
 
         return self._model if isinstance(self._model, RQVAE) else self._model()
@@ -92,17 +91,17 @@ class Export:
 
     @in_32_bits
     def encode(self, vectors: Any) -> np.ndarray:
-        """Returns the codes `[n, L]` int32 of vectors `[n, D]` of any real type, as they came: scaling is the model's.
+        """Returns the codes `[n, L]` int32 of unscaled vectors `[n, D]` of any real dtype; the model scales them.
 
-        Of a model with parts they may be a mapping of some parts' names to their vectors or columns, `[n]` rows each.
+        For a model with parts, `vectors` may be a mapping of part names to their vectors or columns, `[n]` rows each.
 
         Raises:
-          UserError: if they are not numbers, not of the D features that the model knows, or not finite.
+          UserError: if the vectors are not numbers, do not have the model's D features, or are not finite.
         """
         return self._encoder.encode(self.join_parts(vectors))
 
     def join_parts(self, vectors: Any) -> Any:
-        """Returns `[n, D]` float32 of a mapping of part names to values; what else is given as it is.
+        """Returns a mapping of part names to values as `[n, D]` float32; any other value is returned unchanged.
 
         Raises:
           UserError: if the model has no such parts.
@@ -119,15 +118,15 @@ class Export:
 
     @in_32_bits
     def decode(self, codes: Any) -> np.ndarray:
-        """Returns the vectors `[n, D]` float32 that codes `[n, L]` stand for, in the space of the (unit-norm) input.
+        """Returns the decoded vectors `[n, D]` float32 of codes `[n, L]`, in the space of the (unit-norm) input.
 
         Raises:
-          UserError: if they are not whole numbers, not of L levels, or a code is not below its level's K.
+          UserError: if the codes are not whole numbers, do not have L levels, or a code is not below its level's K.
         """
         return self._encoder.decode(codes)
 
     def with_table(self, table: IdTable) -> Export:
-        """Returns the export with another table of the same items and Semantic IDs, such as one with more columns.
+        """Returns the export with another table of the same items and Semantic IDs, for example with more columns.
 
         Raises:
           UserError: if items or Semantic IDs differ.
@@ -147,11 +146,11 @@ class Export:
         )
 
     def __repr__(self) -> str:
-        """Returns one line."""
+        """Returns a summary of one line."""
         return f"Export({self.table!r})"
 
     def _repr_html_(self) -> str:
-        """Returns what a notebook shows: that of the table."""
+        """Returns the table's HTML, for notebooks."""
         return self.table._repr_html_()
 
     @functools.cached_property
@@ -173,13 +172,13 @@ def write_export(
 
     Args:
       export: what to write.
-      out: where to; it must not exist, or be empty.
-      records: the folder where it was recorded how training went, for the report; None for what the export knows of it.
-      programs: what the encoder is written as besides, and besides the export's own `programs`.
-      finish: what is done with the folder once these files are in it, before it gets its name.
+      out: destination; must not exist, or be empty.
+      records: the folder with the records of the training run, for the report; None to use the export's own figures.
+      programs: further formats of the encoder to write, in addition to the export's own `programs`.
+      finish: called with the folder once these files are in it, before it gets its name.
 
     Raises:
-      UserError: if `out` cannot be written, or a program of the encoder cannot.
+      UserError: if `out` or a program of the encoder cannot be written.
     """
     programs = check_programs({*export.programs, *programs})
     with atomic_folder(out) as folder:
@@ -189,7 +188,7 @@ def write_export(
 
 
 def write_files(export: Export, folder: Path, *, records: Path | None = None, programs: Collection[str] = ()) -> None:
-    """Writes the files of `write_export` into a folder that exists, one after another."""
+    """Writes the files of `write_export` into an existing folder, one after another."""
     from sid_jax.export.weights import model_info, write_model
     from sid_jax.ids.trie import write_trie
 
@@ -206,14 +205,14 @@ def write_files(export: Export, folder: Path, *, records: Path | None = None, pr
 
 
 def load_export(folder: str | Path, *, verify: bool = False) -> Export:
-    """Loads an export; nothing but the folder is needed, nothing is written, trained or compiled.
+    """Loads an export from its folder alone; nothing is written, trained or compiled.
 
     Args:
-      folder: as `export.py --out` or `write_export` wrote it.
+      folder: written by `export.py --out` or `write_export`.
       verify: whether to compare every file's SHA-256 with the manifest first.
 
     Raises:
-      UserError: if a file is missing, damaged, or not what the manifest says.
+      UserError: if a file is missing or damaged, or contradicts the manifest.
     """
     folder = as_path(folder)
     manifest = read_manifest(folder, verify=verify)
@@ -242,7 +241,7 @@ def load_export(folder: str | Path, *, verify: bool = False) -> Export:
 
 
 def write_table(folder: Path, table: pa.Table, *, rows: int | None = None) -> None:
-    """Writes the ID table as `ids.parquet` and `ids.csv`, or as .parquet files of so many rows each in a folder."""
+    """Writes the ID table as `ids.parquet` and `ids.csv`, or as a folder of .parquet files of `rows` rows each."""
     if rows is None:
         pq.write_table(table, folder / WHOLE_FILE)
         pyarrow.csv.write_csv(_without_lists(table), folder / "ids.csv")
@@ -254,19 +253,19 @@ def write_table(folder: Path, table: pa.Table, *, rows: int | None = None) -> No
 
 
 def shard_name(number: int, count: int) -> str:
-    """Returns the path, in an export, of one of so many files of an ID table."""
+    """Returns the path, within an export, of file `number` of the `count` files of an ID table."""
     return f"{WHOLE_FILE}/ids-{number:05}-of-{count:05}.parquet"
 
 
 def table_files(folder: Path) -> list[Path]:
-    """Returns the files of an export's ID table, in the order of its rows: one, or many."""
+    """Returns the files of an export's ID table, in the order of its rows: one or several."""
     whole, several = folder / WHOLE_FILE, "ids-*-of-*.parquet"
-    # Exports of before have their files beside the others.
+    # Older exports have the files of the table beside the others.
     return [whole] if whole.is_file() else sorted(whole.glob(several)) or sorted(folder.glob(several))
 
 
 def _without_lists(table: pa.Table) -> pa.Table:
-    """Returns the table with lists as text, "12 4 91": CSV has none."""
+    """Returns the table with lists as text, "12 4 91", since CSV has no lists."""
     for position, field in enumerate(table.schema):
         if pa.types.is_list(field.type):
             text = pc.binary_join(table[position].cast(pa.list_(pa.string())), " ")
@@ -276,7 +275,7 @@ def _without_lists(table: pa.Table) -> pa.Table:
 
 def _read_table(files: list[Path], manifest: Mapping[str, Any], folder: Path, num_levels: int) -> IdTable:
     try:
-        # By `read_table` pandas is imported, which takes longer than all the rest.
+        # `read_table` would import pandas, which takes longer than the rest of reading.
         rows = pa.concat_tables(pq.ParquetFile(path).read() for path in files)
         made, id_name = manifest["semantic_ids"], manifest["schema"]["id_column"]
         return IdTable(

@@ -1,4 +1,4 @@
-"""A folder that is there whole or not at all."""
+"""Writes a folder atomically: it exists completely or not at all."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from sid_jax.locks import alone, is_free
 from sid_jax.signals import Interruption, has_published, refuse_to_go_on
 
 _PARTIAL, _LOCK = ".partial", "-lock"
-# The file of an export by which it is known to be one; and what marks a copy of a folder that is not whole yet.
+# The file that completes an export; and the file that marks an unfinished copy of a folder.
 _LAST, _COPYING = "manifest.json", ".copying"
-# What mounted buckets and overlays say to the renaming of a folder; and others to `fsync`.
+# Errors of mounted buckets and overlays for the renaming of a folder, and errors of other file systems for `fsync`.
 _NO_RENAME = {errno.EXDEV, errno.EMFILE, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 @contextlib.contextmanager
 def atomic_folder(destination: str | Path) -> Iterator[Path]:
-    """Gives a temporary folder to fill, which becomes the destination in one step when the block ends well.
+    """Yields a temporary folder, which is renamed to the destination if the block succeeds.
 
     The folder, `.NAME.partial`, lies beside the destination, so that the last step is a rename within one file system.
-    If the block raises, it is removed. If the process is killed, it stays, and the next writer beside it removes it:
-    that no one is at work on it any more is known from a lock that dies with its process.
+    If the block raises, it is removed. If the process is killed, the folder stays, and the next writer beside it
+    removes it: a lock that is released when its process dies shows that the folder is abandoned.
 
     Args:
-      destination: a folder that does not exist, or is empty; parents that are missing are made.
+      destination: a folder that does not exist or is empty; missing parents are created.
 
     Yields:
       The temporary folder, empty.
@@ -48,7 +48,7 @@ def atomic_folder(destination: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def partial_folder(destination: str | Path) -> Iterator[Path]:
-    """As `atomic_folder`, but the folder is removed at the end unless the block calls `publish`."""
+    """Like `atomic_folder`, but the folder is removed at the end unless the block calls `publish`."""
     target = Path(destination).resolve()
     missing_parents: list[Path] = []
     try:
@@ -66,16 +66,16 @@ def partial_folder(destination: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"cannot write {target}: {_reason(error)}") from error
     finally:
-        # Parents made in vain go again; one that has something in it, be it the destination, refuses to.
+        # Remove the parents that were created and are still empty; `rmdir` fails for the others.
         for parent in missing_parents:
             with contextlib.suppress(OSError):
                 parent.rmdir()
 
 
 def publish(partial: Path, destination: str | Path) -> None:
-    """Gives the folder of `partial_folder` its name in one step, or copies it where the file system renames no folders.
+    """Renames the folder of `partial_folder` to the destination, or copies it if the file system renames no folders.
 
-    Of a copy the manifest comes last, without which an export is none.
+    A copy gets its manifest last, since an export without a manifest is incomplete.
     """
     target = Path(destination).resolve()
     _sync(partial)
@@ -91,15 +91,15 @@ def publish(partial: Path, destination: str | Path) -> None:
 
 
 def publish_once(partial: Path, destination: str | Path) -> bool:
-    """As `publish`; where the same files are there already, as for a retry, nothing is done, and False is returned.
+    """Like `publish`, but returns False and writes nothing if the same files are there already, as in a retry.
 
     Raises:
-      UserError: if others are there.
+      UserError: if other files are there.
     """
     target = Path(destination).resolve()
     if is_taken(target):
         ours, theirs = ({path.relative_to(each): path for path in _files(each)} for each in (partial, target))
-        # A manifest says when it was written.
+        # A manifest has the time at which it was written.
         same = ours.keys() == theirs.keys() and all(
             filecmp.cmp(path, theirs[name], shallow=False) for name, path in ours.items() if path.name != _LAST
         )
@@ -111,14 +111,14 @@ def publish_once(partial: Path, destination: str | Path) -> bool:
 
 
 def is_taken(target: Path) -> bool:
-    """Whether there is something in a folder, other than a copy that a process left unfinished when it was killed."""
+    """Returns whether a folder has content other than the unfinished copy of a killed process."""
     return target.is_dir() and any(target.iterdir()) and not (target / _COPYING).exists()
 
 
 def refuse_taken(target: Path, unless: str = "") -> None:
-    """Refuses a destination that `atomic_folder` could not replace, before any work goes into it.
+    """Rejects a destination that `atomic_folder` could not replace, before any work is done.
 
-    A folder with a file of the name `unless` is not refused yet: it may be what `publish_once` finds to be the same.
+    A folder with a file named `unless` is accepted for now, since `publish_once` may find it to be the same.
 
     Raises:
       UserError: if it is a file, a mount point or a folder that is not empty, or if one of its parents is a file.
@@ -137,7 +137,7 @@ def refuse_taken(target: Path, unless: str = "") -> None:
 
 
 def _collect(parent: Path) -> None:
-    """Removes what writers to other destinations left in a folder when they were killed."""
+    """Removes the temporary folders that killed writers to other destinations left in a folder."""
     for lock in parent.glob(f".*{_PARTIAL}{_LOCK}"):
         with contextlib.suppress(OSError):
             if is_free(lock):
@@ -145,7 +145,7 @@ def _collect(parent: Path) -> None:
 
 
 def _renamed(partial: Path, target: Path) -> bool:
-    """Whether the file system has renamed the folder; False if it renames none."""
+    """Renames the folder; returns False if the file system cannot rename folders."""
     try:
         if (target / _COPYING).exists():
             shutil.rmtree(target)
@@ -181,7 +181,7 @@ def _remove(partial: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Sees to it that what is in the folder is on the disk before the folder gets its final name."""
+    """Flushes the folder's content to disk before the folder gets its final name."""
     for path in (*folder.rglob("*"), folder):
         _sync_one(path)
 
@@ -198,6 +198,6 @@ def _sync_one(path: Path) -> None:
 
 
 def _reason(error: OSError) -> str:
-    # Some libraries put more than the reason into their errors' texts, over several lines; the number says it all.
+    # Some libraries put long texts of several lines into their errors; the error number is enough.
     reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
     return f"{reason} ({error.filename})" if error.filename else reason

@@ -1,7 +1,7 @@
-"""The trained model as files: safetensors, and PyTorch's own format written without PyTorch.
+"""The trained model as files: safetensors, and PyTorch's own format, written without PyTorch.
 
-Weights go by the names, and lie in the layout, that PyTorch gives a model with an `encoder.network` and a
-`decoder.network` (Sequential of Linear layers, `[out, in]`) and `quantization_layers` of embeddings (`[K, Z]`).
+Weights have the names and the layout of a PyTorch model with an `encoder.network` and a `decoder.network` (Sequential
+of Linear layers, `[out, in]`) and `quantization_layers` of embeddings (`[K, Z]`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sid_jax.export.torch_file import write_torch_file
 from sid_jax.paths import as_path
 
 _SAFETENSORS = "codebooks.safetensors"
-# Of every scaling; of vectors with parts there is a "filler" besides.
+# Arrays of every scaling; vectors with parts also have a "filler".
 _SCALING = ("mean", "scale")
 
 
@@ -31,16 +31,16 @@ def write_codebooks(
     info: dict[str, Any],
     training: Mapping[str, np.ndarray] | None = None,
 ) -> None:
-    """Writes `codebooks.safetensors` and `codebooks.pt`; all arrays are float32 in them.
+    """Writes `codebooks.safetensors` and `codebooks.pt`, with all arrays as float32.
 
     Args:
-      folder: where to; it exists.
-      weights: by name, `encoder.network.0.weight` and so on; of each level `quantization_layers.0.embedding.weight`.
-      scaling: "mean" and "scale", `[D]` each, and of vectors with parts "filler", `[D, D]`.
-      info: what else it takes to use them, in plain Python that JSON knows: `unit_norm`, `activation`, …
-      training: arrays that only further training needs, by name; they are in the safetensors file alone.
+      folder: an existing folder.
+      weights: by name: `encoder.network.0.weight` and so on; `quantization_layers.0.embedding.weight` for each level.
+      scaling: "mean" and "scale", `[D]` each, and for vectors with parts "filler", `[D, D]`.
+      info: the rest of what using them requires, as plain values that JSON knows: `unit_norm`, `activation`, …
+      training: arrays that only further training needs, by name; only the safetensors file has them.
     """
-    # Serialized in memory, because its own writing of files hides a full disk in an error of another kind.
+    # Serialized in memory, because safetensors' own file writing hides a full disk in another kind of error.
     (folder / _SAFETENSORS).write_bytes(safetensors_bytes({**weights, **(training or {})}, scaling, info))
     weights = {name: _float32(array) for name, array in weights.items()}
     scaling = {name: _float32(array) for name, array in scaling.items()}
@@ -54,8 +54,8 @@ def read_codebooks(
     """Reads `codebooks.safetensors`.
 
     Returns:
-      The L codebooks, `[K, Z]` float32 each; the encoder's and the decoder's weights by name; the scaling, as of
-      `write_codebooks`; and `info`, with lists where tuples were.
+      The L codebooks, `[K, Z]` float32 each; the encoder's and the decoder's weights by name; the scaling, see
+      `write_codebooks`; and `info`, with lists instead of tuples.
 
     Raises:
       UserError: if the file is missing or corrupt.
@@ -78,7 +78,7 @@ def read_codebooks(
 def safetensors_bytes(
     weights: Mapping[str, np.ndarray], scaling: Mapping[str, np.ndarray], info: dict[str, Any]
 ) -> bytes:
-    """Returns the content of `codebooks.safetensors`, the same for the same model; as of `write_codebooks`."""
+    """Returns the content of `codebooks.safetensors`, the same for the same model; see `write_codebooks`."""
     codebooks = list(map(_float32, _codebooks(weights)))
     stacked = _stacked(codebooks)
     if isinstance(stacked, np.ndarray):
@@ -86,15 +86,15 @@ def safetensors_bytes(
     else:
         tensors = {f"codebooks.{level}": codebook for level, codebook in enumerate(stacked)}
     tensors |= {f"scaling.{name}": _float32(array) for name, array in scaling.items()}
-    # The codebooks' own names stay out: each array is there once.
+    # The codebooks' PyTorch names are left out, so that each array is stored once.
     in_codebooks = {_codebook_name(level) for level in range(len(codebooks))}
     tensors |= {name: _float32(array) for name, array in weights.items() if name not in in_codebooks}
-    # One entry, because safetensors does not keep the order of several, and the same model is to give the same bytes.
+    # One entry, because safetensors does not keep the order of several, and the same model must give the same bytes.
     return safetensors.numpy.save(tensors, metadata={"info": json.dumps(info)})
 
 
 def _float32(array: np.ndarray) -> np.ndarray:
-    # safetensors writes the memory as it lies, so that anything not contiguous would come back scrambled.
+    # safetensors writes the memory as it is, so that an array that is not contiguous would come back scrambled.
     return np.ascontiguousarray(array, dtype=np.float32)
 
 
@@ -110,7 +110,7 @@ def _codebooks(weights: Mapping[str, np.ndarray]) -> list[np.ndarray]:
 
 
 def _stacked(codebooks: list[np.ndarray]) -> np.ndarray | list[np.ndarray]:
-    """Returns one array `[L, K, Z]` if every level has the same K, else the list."""
+    """Returns one array `[L, K, Z]` if every level has the same K, otherwise the list."""
     return np.stack(codebooks) if len({codebook.shape for codebook in codebooks}) == 1 else codebooks
 
 

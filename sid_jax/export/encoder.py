@@ -1,7 +1,7 @@
-"""A model's two directions over batches of any size: vectors to codes, and codes to vectors.
+"""Encoding and decoding with a model, for batches of any size: vectors to codes, and codes to vectors.
 
-Batches are padded to a few fixed shapes, and a model's arrays are arguments of one compiled function for each
-direction: nothing is traced again for another batch size, or for another model of the same architecture.
+Batches are padded to a few fixed shapes, and the model's arrays are arguments of one compiled function per direction.
+So nothing is traced again for another batch size, or for another model of the same architecture.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from sid_jax.data.blocks import check_finite
 from sid_jax.errors import UserError
 from sid_jax.models.rqvae import RQVAE
 
-# Vectors encoded at a time: what they need is to stay in a CPU's cache.
+# Vectors per call, so that intermediate arrays stay in a CPU's cache.
 ITEMS_A_CALL = 2048
-# What smaller batches are padded to.
+# Sizes that smaller batches are padded to.
 _SIZES = (1, 16, 128, 512)
 
 
 class _Architecture:
-    """What is static of a model. Its hash is computed once, since a call asks for it each time."""
+    """The static part of a model. Its hash is computed once, since every call needs it."""
 
     def __init__(self, graphdef: nnx.GraphDef[RQVAE], structure: Any):
         self.graphdef, self.structure = graphdef, structure
@@ -48,7 +48,7 @@ class _Architecture:
 
 
 class Encoder:
-    """Encodes and decodes with a model as it is now; a later change to the model's parameters is not seen."""
+    """Encodes and decodes with the current parameters of a model; later changes to the model have no effect."""
 
     def __init__(self, model: RQVAE):
         graphdef, state = nnx.split(model)

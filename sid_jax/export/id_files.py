@@ -1,4 +1,4 @@
-"""Semantic IDs in files of any kind that holds them: ours, and those of other tools, told apart by what is in them."""
+"""Reads Semantic IDs from files of many formats, ours and those of other tools; the content tells which it is."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ from sid_jax.errors import UserError, reason, shown
 from sid_jax.ids.convert import is_text
 from sid_jax.messages import LOGGER
 
-# What the offsets of tokens are in, beside files of token ids; see `sid_jax.formats`.
+# Holds the offsets of token ids, beside files of token ids; see `sid_jax.formats`.
 VOCABULARY_FILE = "vocabulary.json"
-# No tokenizer has IDs of so many codes: such a table is on its side, or something else.
+# No tokenizer has IDs of more codes: such a table is transposed, or something else.
 _MOST_LEVELS = 256
-# LETTER (Wang et al., 2405.07314) and its kin write a code as a token whose letter tells the level; OpenOneRec has
-# <s_a_12>, RecTokens <item_L0_C12>.
+# LETTER (Wang et al., 2405.07314) and related tools write a code as a token whose letter names the level, <a_12>;
+# OpenOneRec writes <s_a_12>, RecTokens <item_L0_C12>.
 _TOKEN = re.compile(r"<(?:[A-Za-z]+_)+(?:L[0-9]+_C)?([0-9]{1,18})>")
-# Between codes of a .csv file: ours, and those of a list as pandas writes it.
+# Separators between the codes of a .csv file: ours, and those of a list as pandas writes it.
 _BETWEEN_CODES = re.compile(r"[-,\[\]()\s]+")
 _WHOLE_CODE = re.compile(r"[0-9]{1,18}")
-# In .parquet files, the first that is there: ours, TorchEasyRec's, OpenOneRec's and predictions of both.
+# Columns of codes in .parquet files, in order of preference: ours, TorchEasyRec's, OpenOneRec's, predictions of both.
 _CODE_COLUMNS = ("semantic_id", "codebook", "codes", "sid")
-# FlashRec's keys.
+# A key of FlashRec: codes joined by commas.
 _JOINED = re.compile(r"[0-9]{1,18}(,[0-9]{1,18})+")
-# xLLM's records.
+# A record of xLLM.
 _RECORD = np.dtype([("item", "<i8"), ("tokens", "<i4", (3,))])
 
-# Item ids, codes not yet checked, titles.
+# Item ids, codes (not yet checked), titles.
 Content = tuple[np.ndarray, np.ndarray, pa.ChunkedArray | None]
 READABLE = (".parquet", ".csv", ".json", ".jsonl", ".npy", ".npz", ".pt", ".bin", ".item", ".sem_ids")
 _STARTS = {b"PAR1": ".parquet", b"\x93NUM": ".npy", b"PK\x03\x04": ".pt"}
 
 
 def kind_of(path: Path) -> str:
-    """Returns which of `READABLE` a file is, by its name, or by how it begins; "" if it is none."""
+    """Returns which of `READABLE` a file is, by its name or else by its first bytes; "" if it is none of them."""
     kind = ending(path)
     if kind == ".sem_ids":
         return ".json"
@@ -65,11 +65,11 @@ def kind_of(path: Path) -> str:
 
 
 def read_ids(files: Sequence[Path], id_column: str | None = None) -> Content:
-    """Reads items and their codes from files of one kind, as of `sid_jax.export.id_tables.read_id_table`.
+    """Reads items and their codes from files of one kind; see `sid_jax.export.id_tables.read_id_table`.
 
     Args:
-      files: one, or several .parquet or .csv files, one after another.
-      id_column: of .parquet files; None for the first.
+      files: one file, or several .parquet or .csv files, which are concatenated.
+      id_column: id column of .parquet files; None for the first column.
     """
     path = files[0]
     readers: dict[str, Callable[[], Content]] = {
@@ -137,7 +137,7 @@ def _read_csv(files: Sequence[Path]) -> Content:
 
 
 def _csv_columns(path: Path) -> pa.Table:
-    """Returns the column of items and that of Semantic IDs, as text."""
+    """Returns the columns of items and Semantic IDs, as text."""
     try:
         names = csv_names(path)
         name = next((name for name in ("semantic_id", "sid") if name in names[1:]), None)
@@ -153,7 +153,7 @@ def _csv_columns(path: Path) -> pa.Table:
 
 def _read_json(path: Path) -> Content:
     try:
-        # Objects as tuples of pairs: a dict would hide that an item is there twice.
+        # Objects are read as tuples of pairs: a dict would hide duplicate items.
         content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=tuple)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a readable .json file ({reason(error)}); write it anew") from error
@@ -166,7 +166,7 @@ def _read_json(path: Path) -> Content:
         return _of_keys(path, content)
     item_ids = numbers_if_whole([item for item, _ in content])
     _check_lengths(np.array([len(codes) for _, codes in content], np.int64), item_ids, path)
-    # Python's numbers, of whatever size, until they are checked.
+    # Python integers of any size, until they are checked.
     codes = np.array([[_code(each, item, path) for each in codes] for item, codes in content], object)
     return ids_of_numbers(path, item_ids), codes, None
 
@@ -194,7 +194,7 @@ def _plain_ids(ids: list[Any], path: Path) -> np.ndarray:
 
 
 def _read_jsonl(path: Path) -> Content:
-    """Reads NVIDIA's catalog, `{"item_id": ..., "token_ids": [...]}` in each line."""
+    """Reads NVIDIA's catalog, with one object `{"item_id": ..., "token_ids": [...]}` per line."""
     records = [record for _, record in read_records(path)]
     for number, record in enumerate(records, 1):
         tokens = record.get("token_ids")
@@ -206,7 +206,7 @@ def _read_jsonl(path: Path) -> Content:
 
 
 def _without_offsets(path: Path, token_ids: np.ndarray) -> np.ndarray:
-    """Returns the codes `[N, L]` of token ids: these themselves where no vocabulary lies beside the file."""
+    """Returns the codes `[N, L]` of token ids: the token ids themselves if there is no vocabulary beside the file."""
     file = path.with_name(VOCABULARY_FILE)
     if not file.is_file():
         return token_ids
@@ -230,7 +230,7 @@ def _read_records(path: Path) -> Content:
 
 
 def _read_npz(path: Path) -> Content:
-    """Reads what lies beside STATIC's arrays: Semantic IDs in their order, and the number of each one's item."""
+    """Reads the .npz beside STATIC's arrays: sorted Semantic IDs, and the item number of each."""
     with reading(path, ".npz"), np.load(path, allow_pickle=False) as arrays:
         names = ("semantic_ids", "item_numbers")
         if not set(names) <= set(arrays.files):
@@ -244,7 +244,7 @@ def _read_npz(path: Path) -> Content:
 
 
 def _read_pt(path: Path) -> Content:
-    """Reads a tensor of whole numbers: `[L, N]`, levels first, as GRID and NVIDIA's recipe have it, or `[N, L]`."""
+    """Reads an integer tensor: `[L, N]`, levels first, as GRID and NVIDIA's recipe write it, or `[N, L]`."""
     name, codes = open_tensor(path)
     if codes.ndim != 2 or codes.dtype.kind not in "iu":
         raise UserError(
@@ -255,7 +255,8 @@ def _read_pt(path: Path) -> Content:
     if ids is not None and (rows == len(ids)) != (columns == len(ids)):
         levels_first = columns == len(ids)
     else:
-        # RecTokens takes [N, L]; a tensor without a name is levels first unless it is longer than wide.
+        # RecTokens, which names its tensor "codes", uses [N, L]; any other tensor is levels first unless it is longer
+        # than wide.
         levels_first = name != "codes" and (rows <= columns or columns == 1)
     codes = codes.T if levels_first else codes
     numbers = np.arange(len(codes))
@@ -264,7 +265,7 @@ def _read_pt(path: Path) -> Content:
 
 
 def _read_item(path: Path) -> Content:
-    """Reads RecBole's items with their tokens in a column `sid:token_seq`."""
+    """Reads RecBole's items, with their tokens in a column `sid:token_seq`."""
     table = read_columns(path, ["item_id", "sid"])
     item_ids = numbers_if_whole(table["item_id"].to_pylist())
     tokens = [each or [] for each in table["sid"].to_pylist()]

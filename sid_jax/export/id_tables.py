@@ -1,4 +1,4 @@
-"""Semantic IDs from anywhere: an export's, another project's, or a plain array, read and brought to one catalog."""
+"""Reads Semantic IDs of an export, another project or a plain array as one ID table."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from sid_jax.ids.table import IdTable
 from sid_jax.paths import as_path
 
 _LARGEST_CODE = np.iinfo(np.int32).max
-# Only after a file's ending, since "beauty-2" is a good name for a folder.
+# An offset is read only after a file ending, since "beauty-2" may be the name of a folder.
 _SOURCE = re.compile(
     rf"(?P<path>.+\.(?:{'|'.join(each[1:] for each in READABLE)}))(?P<offset>[+-][0-9]{{1,18}})", re.DOTALL
 )
 
 
 def parse_id_source(text: str) -> tuple[Path, int]:
-    """Reads a path that may be followed by what to add to the item ids: "letter.json+1" is (letter.json, 1).
+    """Reads a path with an optional offset of the item ids: "letter.json+1" is (letter.json, 1).
 
-    Only a file with one of the endings `READABLE` can be so followed; a path that exists is taken as it stands.
+    Only a file with one of the endings `READABLE` can have an offset; a path that exists is taken as it is.
     """
     found = _SOURCE.fullmatch(text)
     if found is None or as_path(text).exists():
@@ -39,20 +39,21 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
 
     Args:
       path: a folder that `export.py` wrote; a .parquet file with the item ids in its first column, the Semantic IDs as
-        lists in the column `semantic_id` and perhaps titles in the column `title`; a .csv file with the item ids in its
-        first column and the Semantic IDs in the column `semantic_id`, as "12 4 91", or `sid`, as "12-4-91"; a .json
+        lists in the column `semantic_id` and optional titles in the column `title`; a .csv file with the item ids in
+        its first column and the Semantic IDs in the column `semantic_id`, as "12 4 91", or `sid`, as "12-4-91"; a .json
         file, `{item: [183, 70]}` or `{item: ["<a_183>", "<b_70>"]}` (items are numbers if all are whole numbers); a
-        .npy file of whole numbers `[N, L]` (items are row numbers; `[L, N]` of more than 256 items is turned, with a
-        warning); a .pt tensor `[L, N]` or `[N, L]`, the longer side being items; or what `sid_jax.formats` writes for
-        another tool. Items that these number get the ids of an `item_ids.parquet` that lies beside them.
-      offset: added to item ids that are whole numbers, as where a file counts items from 0 and a catalog from 1.
+        .npy file of whole numbers `[N, L]` (items are row numbers; `[L, N]` with more than 256 items is transposed,
+        with a warning); a .pt tensor `[L, N]` or `[N, L]`, whose longer side is the items; or a file that
+        `sid_jax.formats` writes for another tool. Item numbers are replaced by the ids of an `item_ids.parquet` beside
+        the file, if there is one.
+      offset: added to integer item ids, for example if a file counts items from 0 and a catalog from 1.
 
     Returns:
-      The table, named after the file, or after the folder of an `ids.parquet`.
+      The table, named after the file; a table of an `ids.parquet` or of several files is named after its folder.
 
     Raises:
-      UserError: if the file is missing, damaged or of another kind; if there are no items, or two of one id; if the IDs
-        are not of one length, or a code is not from 0 to 2^31 - 1; if ids are text and there is an offset.
+      UserError: if the file is missing, damaged or of another kind; if there are no items, or an id occurs twice; if
+        IDs differ in length, or a code is not from 0 to 2^31 - 1; if ids are text and there is an offset.
     """
     path, id_column = as_path(path), None
     if path.is_dir() and ((path / "manifest.json").exists() or (path / "ids.parquet").exists()):
@@ -79,7 +80,7 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
 
 
 def _table_files(path: Path) -> list[Path]:
-    """Returns the file of a table, or the several of one kind that a folder, a pattern or commas name."""
+    """Returns the file of a table, or the files of one kind that a folder, a pattern or a list with commas names."""
     if path.is_file():
         return [path]
     several = path.is_dir() or bool(set("*?[,") & set(str(path)))

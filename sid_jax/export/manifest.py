@@ -1,4 +1,4 @@
-"""The manifest of an export: what made it, what it is worth, and what each file must be.
+"""The manifest of an export: its settings and versions, its quality figures, and size and SHA-256 of each file.
 
 It is written last. A folder without one is not a finished export.
 """
@@ -24,10 +24,10 @@ from sid_jax.whole_file import write_json
 
 FORMAT_VERSION = 1
 _NAME = "manifest.json"
-# A view of the rest, which may be made anew at any time.
+# Not listed, since it is a view of the other files that may be rebuilt at any time.
 _NOT_LISTED = (_NAME, "report.html")
 _FRAME = ("format_version", "created", "versions", "files", "digest")
-# Figures by the names that earlier exports have for them.
+# Names of figures in older exports, and their current names.
 _RENAMED = {
     "duplicate_floor": "max_distinct_rate",
     "num_held_out": "num_cold",
@@ -41,19 +41,19 @@ _PACKAGES = ("sid_jax", "jax", "flax", "numpy")
 
 
 def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
-    """Writes `manifest.json`: the content given, framed by what every export says of itself.
+    """Writes `manifest.json`: the given content, and the entries that every manifest has.
 
-    In front of the content come `format_version`, `created` (UTC) and `versions`; after it comes `files`, the size and
-    the SHA-256 of every other file in the folder but the report, which must all be written by then, and `digest`, the
+    Before the content come `format_version`, `created` (UTC) and `versions`. After it come `files`, the size and the
+    SHA-256 of every other file in the folder except the report, which must all be written by then, and `digest`, the
     SHA-256 of the manifest itself.
 
     Args:
       folder: the export.
-      content: what JSON knows, under other keys than those five.
+      content: values that JSON knows, under keys other than these five.
 
     Raises:
-      ValueError: if the content has one of those keys, or a number that is not finite.
-      TypeError: if the content is not what JSON knows.
+      ValueError: if the content has one of these keys, or a number that is not finite.
+      TypeError: if the content has a value that JSON does not know.
     """
     frame: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
@@ -64,23 +64,23 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
     files = {name: _describe(folder / name) for name in sorted(names) if name not in _NOT_LISTED}
     if taken := set(_FRAME) & set(content):
         raise ValueError(f"the manifest has keys of its own called {', '.join(sorted(taken))}")
-    # As whoever reads it will have it.
+    # As it is read back from JSON, for example with lists instead of tuples.
     manifest = json.loads(json.dumps({**frame, **content, "files": files}, allow_nan=False))
     text = json.dumps({**manifest, "digest": _digest(manifest)}, indent=2, ensure_ascii=False)
     (folder / _NAME).write_text(text + "\n", encoding="utf-8")
 
 
 def read_manifest(folder: str | Path, *, verify: bool = False) -> dict[str, Any]:
-    """Reads an export's manifest and sees whether the folder is what it says.
+    """Reads an export's manifest and checks the folder's files against it.
 
     Args:
       folder: the export.
-      verify: whether to read every file and compare its SHA-256, and the manifest's own; without, sizes alone are
-        compared.
+      verify: whether to read every file and compare its SHA-256, and the manifest's own digest; otherwise only the
+        sizes are compared.
 
     Raises:
-      UserError: if the manifest is missing, is not the JSON that an export writes, or is of another format version; or
-        if a file is missing or has changed since.
+      UserError: if the manifest is missing, is not the JSON that an export writes, or has another format version; or
+        if a file is missing or has changed since the export.
     """
     folder = as_path(folder)
     manifest = _parse(folder / _NAME)
@@ -98,7 +98,7 @@ def read_manifest(folder: str | Path, *, verify: bool = False) -> dict[str, Any]
 
 
 def content_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a manifest without what `write_manifest` adds, and as a reader has it: lists where tuples were."""
+    """Returns a manifest without the entries that `write_manifest` adds, as it is read back from JSON."""
     content = {name: value for name, value in manifest.items() if name not in _FRAME}
     return json.loads(json.dumps(content, allow_nan=False))
 
@@ -106,10 +106,10 @@ def content_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
 def semantic_ids_section(
     scheme: str, capacity: int, sizes: Sequence[int], moved: float, moved_by_level: np.ndarray
 ) -> dict[str, Any]:
-    """Returns what a manifest says of how Semantic IDs were made, with L levels of K `sizes`, a suffix's included.
+    """Returns the manifest's section on how Semantic IDs were made; `sizes` are the K of each level, suffix included.
 
-    `moved` is the share of the items whose ID differs from the codes that the model assigned; `moved_by_level` the same
-    for each level of the codes.
+    `moved` is the share of items whose ID differs from the codes that the model assigned; `moved_by_level` is the same
+    share for each level of the codes.
     """
     return {
         "scheme": scheme,
@@ -122,15 +122,15 @@ def semantic_ids_section(
 
 
 def manifest_hash(folder: Path) -> str:
-    """Returns the SHA-256 of an export's manifest, which names that of every other file: the whole export's."""
+    """Returns the SHA-256 of an export's manifest, which identifies the export, since it lists all files' SHA-256."""
     return hashlib.sha256((folder / _NAME).read_bytes()).hexdigest()
 
 
 def write_measured(folder: Path, measured: Mapping[str, Any], records: Path | None = None) -> None:
-    """Writes `report.json`: what was measured, and the curves of the training that a folder has records of."""
+    """Writes `report.json`: the measured figures, and the training curves of a folder with records."""
     content = dict(measured)
     if records is not None:
-        # Here, since it imports JAX, which a reader of an export does without.
+        # Imported here, since it imports JAX, which a reader of an export does without.
         from sid_jax.training.records import read_records
 
         rows = (row for kind in ("train", "eval") for row in read_records(records, kind))
@@ -140,7 +140,7 @@ def write_measured(folder: Path, measured: Mapping[str, Any], records: Path | No
 
 
 def read_measured(folder: Path) -> dict[str, Any]:
-    """Returns what `report.json` holds; nothing of an export that has none.
+    """Returns the content of `report.json`; an empty dict if the export has none.
 
     Raises:
       UserError: if it cannot be read, or is of another format.
@@ -159,10 +159,10 @@ def read_measured(folder: Path) -> dict[str, Any]:
 
 
 def training_curves(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, list[Any]]]:
-    """Returns of each kind of record its numbers by name, each as a list over at most 200 steps, the last among them.
+    """Returns the training curves: for each kind of record its numbers by name, as lists over at most 200 steps.
 
-    A number that is not finite is None; one for each level becomes `name/1`, `name/2`, … Rows are as of
-    `sid_jax.training.records`.
+    The last step is always included. A number that is not finite is None; a list with one number per level becomes
+    `name/1`, `name/2`, … Rows are those of `sid_jax.training.records`.
     """
     found, rows = {}, list(rows)
     for kind in ("train", "eval"):
@@ -197,7 +197,7 @@ def _with_names_of_today(content: Any) -> Any:
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:
-    """Returns the SHA-256 of what a manifest says, however it is laid out; exports before there were any have none."""
+    """Returns the SHA-256 of a manifest's content, whatever its layout; older exports have no digest."""
     content = {name: value for name, value in manifest.items() if name != "digest"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -234,5 +234,5 @@ def _version(package: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        # Run from a checkout, without having been installed.
+        # The package runs from a checkout and is not installed.
         return "not installed"

@@ -13,20 +13,20 @@ from sid_jax.errors import UserError
 from sid_jax.export.weights import scaling_of, torch_weights
 from sid_jax.models.rqvae import RQVAE
 
-# What ONNX Runtime reads from version 1.14 on.
+# Readable by ONNX Runtime from version 1.14 on.
 OPSET, IR_VERSION = 18, 8
-# Protocol Buffers end here.
+# The largest size of a Protocol Buffers message, with some room.
 _MOST_BYTES = 2**31 - 2**20
 
 
 def onnx_bytes(model: RQVAE) -> bytes:
     """Returns the content of `encoder.onnx`, the same for the same model.
 
-    The graph has one input, `vectors` `[n, D]` float32 as they came, of any n, and one output, `codes` `[n, L]` int32.
-    Of vectors with parts, a part that an item lacks is NaN. Values are not checked: other NaN give any code.
+    The graph has one input, unscaled `vectors` `[n, D]` float32 for any n, and one output, `codes` `[n, L]` int32.
+    For vectors with parts, a part that an item lacks is NaN. Values are not checked: other NaNs give arbitrary codes.
 
     Raises:
-      UserError: if the model has 2 GB or more, which an ONNX file cannot hold.
+      UserError: if the model has 2 GB or more, the limit of an ONNX file.
     """
     graph = _Graph()
     weights = {name: graph.constant(name, array) for name, array in torch_weights(model).items()}
@@ -46,7 +46,7 @@ def onnx_bytes(model: RQVAE) -> bytes:
 
 
 class _Graph:
-    """Nodes and constants, put together one after another. Each node is called by its only output."""
+    """Builds an ONNX graph node by node. Each node has one output, whose name is the node's name."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
@@ -75,7 +75,7 @@ class _Graph:
 
 
 def _normalized(graph: _Graph, model: RQVAE) -> str:
-    """Adds what `sid_jax.data.scaling.normalize` does to the vectors."""
+    """Adds the equivalent of `sid_jax.data.scaling.normalize`, and returns the normalized vectors."""
     if model.layout is None:
         return _unit(graph, "vectors") if model.unit_norm else "vectors"
     parts, ends = model.layout.parts, [each.stop for each in model.layout.slices]
@@ -90,7 +90,7 @@ def _normalized(graph: _Graph, model: RQVAE) -> str:
 
 def _unit(graph: _Graph, vectors: str) -> str:
     axis, zero, one = graph.constant("features", [1], np.int64), graph.constant("zero", 0.0), graph.constant("one", 1.0)
-    # The largest entry is divided out first: squares of very large or small numbers leave float32's range.
+    # Divide by the largest entry first: squares of very large or small numbers leave float32's range.
     largest = graph.node("ReduceMax", graph.node("Abs", vectors), axis, keepdims=1)
     shrunk = graph.node("Div", vectors, graph.node("Where", graph.node("Greater", largest, zero), largest, one))
     square = graph.node("ReduceSum", graph.node("Mul", shrunk, shrunk), axis, keepdims=1)
@@ -111,7 +111,7 @@ def _network(graph: _Graph, model: RQVAE, weights: dict[str, str], inputs: str) 
 
 
 def _codes(graph: _Graph, latents: str, codebooks: Sequence[np.ndarray]) -> str:
-    """Adds the walk of `sid_jax.quantize.nearest.assign_codes`, and returns the codes `[n, L]` int64."""
+    """Adds the residual quantization of `sid_jax.quantize.nearest.assign_codes`; returns the codes `[n, L]` int64."""
     left_over, codes = latents, []
     for level, codebook in enumerate(codebooks):
         name = graph.constant(f"quantization_layers.{level}.embedding.weight", codebook)

@@ -1,4 +1,4 @@
-"""The encoder as a program that runs without this package: which files there are, and their writing."""
+"""The encoder as programs that run without this package (ONNX, StableHLO): their files, and writing them."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from sid_jax.errors import UserError
 if TYPE_CHECKING:
     from sid_jax.models.rqvae import RQVAE
 
-# The file of an export that each is in, and the package besides JAX that it takes to write it.
+# The file of each program in an export, and the package that writing it needs besides JAX.
 PROGRAMS = {"onnx": "encoder.onnx", "stablehlo": "encoder.stablehlo"}
 _PACKAGES = {"onnx": "onnx"}
 
 
 def chosen_programs(*, onnx: bool = False, stablehlo: bool = False) -> tuple[str, ...]:
-    """Returns the names of the programs that were asked for.
+    """Returns the names of the requested programs.
 
     Raises:
-      UserError: if a package that it takes is not installed.
+      UserError: if a package that a program needs is not installed.
     """
     wanted = {"onnx": onnx, "stablehlo": stablehlo}
     return check_programs(name for name in PROGRAMS if wanted[name])
 
 
 def check_programs(names: Iterable[str]) -> tuple[str, ...]:
-    """Returns the names of programs, each once, in the order of `PROGRAMS`, after seeing that they can be written.
+    """Returns the distinct names of programs in the order of `PROGRAMS`, after checking that they can be written.
 
     Raises:
-      UserError: if a package that it takes is not installed.
+      UserError: if a package that a program needs is not installed.
     """
     names = set(names)
     for name in names & set(_PACKAGES):
@@ -41,20 +41,20 @@ def check_programs(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def programs_of(manifest: Mapping[str, Any]) -> tuple[str, ...]:
-    """Returns the names of the programs that an export has by its manifest."""
+    """Returns the names of the programs that an export's manifest lists."""
     return tuple(name for name, file in PROGRAMS.items() if file in manifest["files"])
 
 
 def model_files(names: Iterable[str]) -> list[str]:
-    """Returns the files of an export that hold its model, if it has the programs of these names."""
+    """Returns the model files of an export that has the programs with these names."""
     return ["codebooks.safetensors", "codebooks.pt", *(PROGRAMS[name] for name in names)]
 
 
 def write_programs(folder: Path, model: RQVAE, names: Iterable[str]) -> None:
-    """Writes the programs of a model into a folder that exists.
+    """Writes the programs of a model into an existing folder.
 
     Raises:
-      UserError: as of `check_programs` and `sid_jax.export.onnx_file.onnx_bytes`.
+      UserError: see `check_programs` and `sid_jax.export.onnx_file.onnx_bytes`.
     """
     for name in check_programs(names):
         if name == "onnx":

@@ -1,4 +1,4 @@
-"""The same command again, as a scheduler's retry runs it: an export that is there is recognized by its inputs."""
+"""Retries of a command, for example by a scheduler: an existing export is recognized by a digest of its inputs."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from sid_jax.export.atomic import is_taken, refuse_taken
 from sid_jax.export.manifest import read_manifest
 from sid_jax.messages import Messages
 
-# In a manifest, a SHA-256 of all inputs and settings that the export is a function of.
+# Key in the manifest: the SHA-256 of all inputs and settings that determine the export.
 REQUEST = "request_sha256"
-# What completes a folder of an export before it gets its name, such as by the report.
+# A function that completes an export's folder before it gets its name, for example by adding the report.
 Finish = Callable[[Path], None]
 _ROWS_A_BLOCK = 2**16
 
 
 def request_digest(*parts: Any) -> str:
-    """Returns the SHA-256 of inputs and settings: Arrow tables by their values, all else as JSON writes it."""
+    """Returns the SHA-256 of inputs and settings: Arrow tables by their values, anything else by its JSON."""
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, (pa.Table, pa.ChunkedArray)):
@@ -38,10 +38,10 @@ def request_digest(*parts: Any) -> str:
 
 
 def earlier_request(out: Path) -> str | None:
-    """Returns the request that an export at `out` was made of; None if nothing is there.
+    """Returns the request digest of the export at `out`; None if nothing is there.
 
     Raises:
-      UserError: if the folder is taken by anything else, or could not be written.
+      UserError: if the folder is taken by anything else, or cannot be written.
     """
     if not is_taken(out) or not (out / "manifest.json").is_file():
         refuse_taken(out)
@@ -53,7 +53,7 @@ def earlier_request(out: Path) -> str | None:
 
 
 def is_the_same(out: Path, earlier: str | None, request: str, finish: Finish | None, messages: Messages) -> bool:
-    """Whether the export that was asked for is there already; it is then completed by `finish`.
+    """Returns whether the requested export is there already; if so, `finish` completes it.
 
     Raises:
       UserError: if another export is there.

@@ -1,4 +1,4 @@
-"""From a trained run to its export."""
+"""Exports a trained run: ID table, codebooks and manifest."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def export(
 
     Args:
       workdir: the run's folder.
-      out: where to; it must not exist, be empty, or hold this very export, of which nothing is then written.
-      step: of the checkpoint; None takes the best one of a finished run.
-      unique: "relocate", "suffix" or "none"; None for what the run's config says.
-      align_to: IDs of an older model, as of `read_id_table`; codes are renumbered so that few change.
-      programs: what the encoder is written as besides; see `sid_jax.export.programs`.
-      finish: as of `write_export`; of an export that is there already too.
-      messages: where to say what was done; standard output if None.
+      out: destination; must not exist, be empty, or hold this very export, in which case nothing is written.
+      step: step of the checkpoint; None takes the best one of a finished run.
+      unique: "relocate", "suffix" or "none"; None for the setting of the run's config.
+      align_to: IDs of an older model, see `read_id_table`; codes are renumbered so that few IDs change.
+      programs: further formats of the encoder to write; see `sid_jax.export.programs`.
+      finish: see `write_export`; also called for an export that is there already.
+      messages: where text is printed; standard output if None.
 
     Raises:
       UserError: if the run cannot be restored, or `out` or a program cannot be written.
@@ -74,7 +74,7 @@ def export(
 
 
 def written(made: Export, out: Path, programs: Collection[str] = ()) -> str:
-    """Returns what a command says of an export that it has written."""
+    """Returns the message of a command that has written an export."""
     return (
         f"{len(made.table):,} Semantic IDs of step {made.manifest['step']:,} are in {out}: ids.parquet, ids.csv, "
         f"trie.npz, {', '.join(model_files(programs))}, manifest.json"
@@ -88,13 +88,13 @@ def make_export(
     align_to: IdTable | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> Export:
-    """Returns the export of a run at the state that it has; nothing is written.
+    """Returns the export of a run in its current state; nothing is written.
 
     Args:
-      run: what to export.
-      unique: "relocate", "suffix" or "none"; None for what the run's config says.
-      align_to: the IDs of an older model: codes are renumbered so that few change.
-      about: what the manifest is to say besides.
+      run: the trained run.
+      unique: "relocate", "suffix" or "none"; None for the setting of the run's config.
+      align_to: IDs of an older model: codes are renumbered so that few IDs change.
+      about: further entries of the manifest.
 
     Raises:
       UserError: if IDs cannot be made unique, or no item is in `align_to`.
@@ -135,7 +135,7 @@ def make_export(
         renumbered["renumbered"]["num_reassigned"] = num_reassigned(align_to, table)
     model, cold, cold_figures = run.model, data.cold, {}
     if cold is not None and cold.sum() >= 2:
-        # What the codes keep of the items that were not trained on, against their mean.
+        # R^2 of the codes on the items that were not trained on, relative to the mean of these items.
         cold_figures["r2_cold"] = r2_of_codes(run.recipe, run.state, data.vectors[cold], codes[cold], mesh)
     manifest = {
         "config": run.config.to_dict(),
@@ -167,7 +167,7 @@ def make_export(
 
 
 def _semantic_ids(run: TrainedRun, codes: np.ndarray, sizes: list[int], scheme: str, capacity: int) -> np.ndarray:
-    """Returns unique IDs; cold items get what the others leave, as items do that are appended."""
+    """Returns unique IDs; cold items get IDs that the other items leave free, as appended items do."""
 
     def alternatives(rows: np.ndarray) -> CodeAlternatives:
         return CodeAlternatives(run.model, run.data.vectors if rows.all() else run.data.vectors[rows])

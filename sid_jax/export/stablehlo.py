@@ -1,4 +1,4 @@
-"""The encoder as StableHLO: compiled by whichever JAX loads it, on CPU, CUDA or TPU, without this package."""
+"""The encoder as a StableHLO program that any JAX loads and compiles, on CPU, CUDA or TPU, without this package."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 @contextlib.contextmanager
 def _no_locations() -> Iterator[None]:
-    """Keeps the paths and lines of this machine's Python out of what JAX writes."""
+    """Keeps file paths and line numbers of this machine's Python out of the serialized program."""
     before = jax.config.jax_traceback_in_locations_limit  # type: ignore[attr-defined]
     jax.config.update("jax_traceback_in_locations_limit", 0)
     try:
@@ -35,10 +35,10 @@ def _no_locations() -> Iterator[None]:
 
 @in_32_bits
 def stablehlo_bytes(model: RQVAE) -> bytes:
-    """Returns the content of `encoder.stablehlo`: vectors `[n, D]` float32 to codes `[n, L]` int32, of any n.
+    """Returns the content of `encoder.stablehlo`: vectors `[n, D]` float32 to codes `[n, L]` int32, for any n.
 
-    It is written for all of `PLATFORMS` on any machine. The weights are part of it, and it is the same for
-    the same model.
+    The program runs on all of `PLATFORMS`, whichever machine wrote it. It contains the weights. The same model gives
+    the same bytes.
     """
     shape = (*jax.export.symbolic_shape("n"), model.mean.shape[0])
     vectors = jax.ShapeDtypeStruct(shape, jnp.float32)
@@ -49,14 +49,14 @@ def stablehlo_bytes(model: RQVAE) -> bytes:
 def load_encoder(folder: str | Path) -> Callable[[jax.Array | np.ndarray], jax.Array]:
     """Returns the function of an export's `encoder.stablehlo`: vectors `[n, D]` float32 to codes `[n, L]` int32.
 
-    It works inside `jit`, and outside is compiled once a batch size. Of vectors with parts, a part that an item lacks
+    It works inside `jit`; outside it is compiled once per batch size. For vectors with parts, a part that an item lacks
     is NaN. Values are not checked.
 
     Args:
-      folder: of an export that was written with `--stablehlo`.
+      folder: an export that was written with `--stablehlo`.
 
     Raises:
-      UserError: if the export has no such file, it has changed since, or this JAX cannot read it.
+      UserError: if the export has no such file, the file has changed since the export, or this JAX cannot read it.
     """
     path = as_path(folder) / PROGRAMS["stablehlo"]
     wanted = read_manifest(path.parent)["files"].get(path.name)

@@ -1,9 +1,9 @@
-"""Writes the `.pt` files that `torch.load(path, weights_only=True)` reads, without PyTorch.
+"""Writes `.pt` files that `torch.load(path, weights_only=True)` reads, without PyTorch.
 
-Such a file is a zip archive, nothing compressed, all in one folder: `data.pkl` holds the structure as a pickle in which
-a tensor is a call of `torch._utils._rebuild_tensor_v2` on a storage, and each storage's bytes are an entry `data/0`,
-`data/1`, … The pickle is put together here opcode by opcode (protocol 2, https://docs.python.org/3/library/pickletools),
-since Python's own pickler would need torch's classes at hand.
+Such a file is an uncompressed zip archive with everything in one folder. `data.pkl` holds the structure as a pickle, in
+which a tensor is a call of `torch._utils._rebuild_tensor_v2` on a storage. The bytes of each storage are an entry
+`data/0`, `data/1`, … The pickle is assembled opcode by opcode (protocol 2,
+https://docs.python.org/3/library/pickletools), since Python's own pickler would need torch's classes.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 _FOLDER = "archive"
-# Where PyTorch's own writer lets each entry's bytes begin, so that they can be used in place under `mmap=True`.
+# Alignment of each entry's bytes in PyTorch's own writer, so that `mmap=True` can use them in place.
 _ALIGNMENT = 64
-# A zip entry's header, before its name and its extra fields, each of which begins with 4 bytes.
+# Size of a zip entry's header without its name and extra fields; each extra field begins with 4 bytes.
 _HEADER_BYTES = 30
 _STORAGES = {
     np.dtype(np.float32): "FloatStorage",
@@ -30,15 +30,15 @@ _STORAGES = {
 
 
 def write_torch_file(path: str | Path, content: dict[str, Any] | np.ndarray) -> None:
-    """Writes a dict, or an array alone, as PyTorch's `torch.save` would; the same content gives the same bytes.
+    """Writes a dict or a single array as PyTorch's `torch.save` does; the same content gives the same bytes.
 
     Args:
-      path: the file; one that is there is written over.
-      content: under str keys float32, int32 and int64 arrays of any shape, which become tensors, and plain str, int,
-        float, bool, None, lists, tuples and dicts of these. NumPy's scalars are not plain: torch refuses them.
+      path: the file; an existing one is overwritten.
+      content: a dict with str keys of float32, int32 and int64 arrays of any shape, which become tensors, and of plain
+        str, int, float, bool, None, lists, tuples and dicts of these. NumPy scalars are rejected: torch refuses them.
 
     Raises:
-      TypeError: if it holds anything else; the message names the key.
+      TypeError: if the content has any other value; the message names its key.
     """
     writer = _PickleWriter()
     pickled = writer.dump(content)
@@ -47,7 +47,7 @@ def write_torch_file(path: str | Path, content: dict[str, Any] | np.ndarray) -> 
         entries |= {f"data/{number}": _little_endian(array) for number, array in enumerate(writer.arrays)}
         entries["version"] = b"3\n"
         for name, data in entries.items():
-            # A ZipInfo of its own, and not just a name, has a fixed timestamp.
+            # A new ZipInfo has a fixed timestamp, unlike a bare name.
             entry = zipfile.ZipInfo(f"{_FOLDER}/{name}")
             entry.extra = _padding(file.tell(), entry.filename)
             archive.writestr(entry, data)
@@ -58,13 +58,13 @@ def _little_endian(array: np.ndarray) -> bytes:
 
 
 def _padding(header: int, name: str) -> bytes:
-    """Returns an extra field that makes the bytes of the entry whose header begins here begin at a multiple of 64."""
+    """Returns an extra field that aligns an entry's bytes to a multiple of 64, for a header at this position."""
     length = -(header + _HEADER_BYTES + len(name) + 4) % _ALIGNMENT
     return struct.pack("<2sH", b"FB", length) + bytes(length)
 
 
 class _PickleWriter:
-    """Puts a pickle together, and gathers the arrays that it refers to."""
+    """Writes a pickle, and collects the arrays that it refers to."""
 
     def __init__(self) -> None:
         self.arrays: list[np.ndarray] = []
@@ -77,7 +77,7 @@ class _PickleWriter:
         return bytes(self._opcodes)
 
     def _value(self, value: Any, where: str) -> None:
-        # By exact type: np.float64 is a float and np.str_ is a str to isinstance, but not to torch.
+        # By exact type: np.float64 and np.str_ pass isinstance for float and str, but torch rejects them.
         kind = type(value)
         if value is None:
             self._opcodes += pickle.NONE

@@ -1,4 +1,4 @@
-"""A model as files and back: its arrays under PyTorch's names and in its layout."""
+"""Converts a model to arrays with PyTorch's names and layout, and back."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from sid_jax.export.programs import write_programs
 from sid_jax.models.mlp import MLP
 from sid_jax.models.rqvae import RQVAE
 
-# What the original PyTorch project has between its layers, in one version or another.
+# Activations between the layers of the original PyTorch project, by version.
 _ORIGINAL_ACTIVATIONS = ("silu", "relu")
 
 
 def torch_weights(model: RQVAE) -> dict[str, np.ndarray]:
-    """Returns every weight by the original PyTorch project's names, linear layers as `[out, in]`.
+    """Returns every weight by its name in the original PyTorch project, linear layers as `[out, in]`.
 
-    Its layers stand in a Sequential with an activation between two of them: layer i of ours is its number 2 i. What it
-    does not have, the shortcut of a residual encoder, is `encoder.shortcut.weight`.
+    The original's layers are in a Sequential with an activation between each two: our layer i is its module 2 i. The
+    shortcut of a residual encoder, which the original lacks, is `encoder.shortcut.weight`.
     """
     weights: dict[str, np.ndarray] = {}
     for part, mlp in (("encoder", model.encoder), ("decoder", model.decoder)):
@@ -51,10 +51,10 @@ def original_project_has(model: RQVAE) -> bool:
 
 
 def training_arrays(model: RQVAE) -> dict[str, np.ndarray]:
-    """Returns what the model has for its training beside weights and codebooks, by name.
+    """Returns the arrays that only training needs, besides weights and codebooks, by name.
 
-    `quantizer.basis.0`, ... and `quantizer.transform.0`, ...: with "simvq", of which the codebooks are the products.
-    `quantizer.count.0`, ...: with "ema", the moving counts `[K]`. `aligner.weight`: `[C, Z]`.
+    `quantizer.basis.0`, ... and `quantizer.transform.0`, ...: for "simvq", whose codebooks are the products of the two.
+    `quantizer.count.0`, ...: for "ema", the moving counts `[K]`. `aligner.weight`: `[C, Z]`.
     """
     quantizer, arrays = model.quantizer, dict[str, np.ndarray]()
     groups = {"basis": quantizer.levels if len(quantizer.transforms) else (), "transform": quantizer.transforms}
@@ -66,7 +66,7 @@ def training_arrays(model: RQVAE) -> dict[str, np.ndarray]:
 
 
 def model_info(model: RQVAE) -> dict[str, Any]:
-    """Returns what the arrays do not say of the model, as plain values."""
+    """Returns the model's settings that the arrays do not show, as plain values."""
     return {
         "unit_norm": model.unit_norm,
         "activation": model.encoder.activation,
@@ -81,13 +81,13 @@ def model_info(model: RQVAE) -> dict[str, Any]:
 
 
 def write_model(folder: Path, model: RQVAE, programs: Collection[str] = ()) -> None:
-    """Writes both codebook files, and the programs of `sid_jax.export.programs` that are named."""
+    """Writes both codebook files, and the named programs of `sid_jax.export.programs`."""
     write_codebooks(folder, torch_weights(model), scaling_of(model), model_info(model), training_arrays(model))
     write_programs(folder, model, programs)
 
 
 def model_hash(model: RQVAE) -> str:
-    """Returns a SHA-256 over all that decides which codes a model assigns and what codes decode to."""
+    """Returns a SHA-256 over everything that determines the codes of a model and their decoded vectors."""
     info = {name: value for name, value in model_info(model).items() if name in ("unit_norm", "activation", "parts")}
     return hashlib.sha256(safetensors_bytes(torch_weights(model), scaling_of(model), info)).hexdigest()
 
@@ -99,14 +99,14 @@ def model_from_weights(
     info: Mapping[str, Any],
     config: Mapping[str, Any] | None = None,
 ) -> RQVAE:
-    """Returns the model that `write_model` was given; nothing is drawn or compiled.
+    """Returns the model that `write_model` was given; no random weights are drawn and nothing is compiled.
 
     Args:
-      codebooks: L of `[K, Z]`.
-      weights: encoder, decoder and what `training_arrays` gives, by name.
-      scaling: "mean" and "scale", `[D]` each, and of vectors with parts "filler", `[D, D]`.
-      info: as from `model_info`.
-      config: the settings of the run, which know what the `info` of older exports does not say: method and dropout.
+      codebooks: L arrays `[K, Z]`.
+      weights: encoder, decoder and `training_arrays`, by name.
+      scaling: "mean" and "scale", `[D]` each, and for vectors with parts "filler", `[D, D]`.
+      info: from `model_info`.
+      config: the run's settings, for entries that `info` lacks in older exports: method and dropout.
     """
     widths, aligner = _widths(weights), weights.get("aligner.weight")
     settings = {**(config or {}).get("model", {}), **info}
@@ -130,7 +130,7 @@ def model_from_weights(
     )
     quantizer = {"levels": dict(enumerate(codebooks)), "initialized": np.array(True)}
     if method == "simvq":
-        # An older export has the products alone: they are a basis under the identity.
+        # An older export has the products only: they become the basis, with the identity as transform.
         identity = np.eye(codebooks[0].shape[1], dtype=np.float32)
         quantizer["levels"] = _by_level(weights, "basis", codebooks)
         quantizer["transforms"] = _by_level(weights, "transform", [identity] * len(codebooks))
@@ -149,7 +149,7 @@ def model_from_weights(
 
 
 def read_model(folder: Path, config: Mapping[str, Any] | None = None) -> RQVAE:
-    """Returns the model of an export's folder; the manifest's config helps where the export is an older one.
+    """Returns the model of an export's folder; `config` is the manifest's, which older exports need.
 
     Raises:
       UserError: if `codebooks.safetensors` is missing or corrupt.
@@ -158,7 +158,7 @@ def read_model(folder: Path, config: Mapping[str, Any] | None = None) -> RQVAE:
 
 
 def scaling_of(model: RQVAE) -> dict[str, np.ndarray]:
-    """Returns "mean" and "scale", `[D]` each, and of vectors with parts "filler", `[D, D]`."""
+    """Returns "mean" and "scale", `[D]` each, and for vectors with parts "filler", `[D, D]`."""
     found = {"mean": np.asarray(model.mean[...]), "scale": np.asarray(model.scale[...])}
     return found if model.filler is None else {**found, "filler": np.asarray(model.filler[...])}
 
@@ -172,7 +172,7 @@ def _shortcut_name(part: str) -> str:
 
 
 def _widths(weights: Mapping[str, np.ndarray]) -> list[int]:
-    """Returns D, the hidden widths, and Z, from the encoder's layers; nothing if it has none."""
+    """Returns D, the hidden widths and Z from the encoder's layers; an empty list if it has none."""
     depth = sum(name.startswith("encoder.network.") and name.endswith(".weight") for name in weights)
     layers = [weights[f"encoder.network.{2 * number}.weight"] for number in range(depth)]
     return [*(layer.shape[1] for layer in layers[:1]), *(layer.shape[0] for layer in layers)]

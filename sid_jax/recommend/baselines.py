@@ -97,7 +97,7 @@ class ItemKNN:
 
 
 def _recent(batch: HistoryBatch, num_items: int, decay: float) -> sparse.csr_array:
-    """Returns weights `[B, N]` of histories' items: `decay` ** age, where a repeated item has the age of its last place."""
+    """Returns weights `[B, N]` of histories' items: `decay` ** age; of a repeated item its last place counts."""
     items, lengths = np.asarray(batch.items), np.asarray(batch.lengths)[:, None]
     age = lengths - 1 - np.arange(items.shape[1])
     weights = np.where(age >= 0, float(decay) ** np.maximum(age, 0), 0.0)
