@@ -1,4 +1,4 @@
-"""The items that are appended: ids, vectors and codes in the order of the ids, from files or from memory."""
+"""The appended items: ids, vectors and codes in the order of the ids, from files or from memory."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from sid_jax.ids.convert import arrow_ids, code_type, columns_table
 from sid_jax.models.rqvae import RQVAE
 
 _ROWS_A_BLOCK = 16_384
-# As Python writes whole numbers within int64, so that nothing is lost: "007" stays text.
+# Whole numbers within int64 as Python writes them, so that conversion is lossless: "007" stays text.
 _WHOLE_NUMBER = "^(0|-?[1-9][0-9]{0,17})$"
 
 
 class PickedRows:
-    """Rows of vectors `[m, D]`, which may lie in a file, as an array `[n, D]` of which rows are asked for.
+    """Rows of vectors `[m, D]`, which may lie in a file, as an array `[n, D]` whose rows are read on request.
 
     Args:
       vectors: `[m, D]` float32.
-      order: `[n]`, which of them each row is.
+      order: `[n]`, the row of `vectors` for each row of the array.
     """
 
     def __init__(self, vectors: np.ndarray, order: np.ndarray):
@@ -49,15 +49,15 @@ class PickedRows:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Batch:
-    """n items in the order of their ids, integers by value and strings by code point, whatever that of their rows was.
+    """n items sorted by id: integers by value, strings by code point, whatever the order of the input rows.
 
     Attributes:
-      ids: `[n]` int64 or string, no two alike.
+      ids: `[n]` int64 or string, all distinct.
       codes: `[n, L]`.
-      source: `[m, D]` float32, the vectors of all m rows given.
-      order: `[n]`, the row that each item was in.
-      source_columns: returns further columns of the m rows under a schema.
-      where: what an error calls the source.
+      source: `[m, D]` float32, the vectors of all m input rows.
+      order: `[n]`, the input row of each item.
+      source_columns: returns further columns of the m input rows under a schema.
+      where: name of the source in error messages.
     """
 
     ids: pa.ChunkedArray
@@ -73,30 +73,30 @@ class Batch:
 
     @property
     def vectors(self) -> PickedRows:
-        """`[n, D]`, read as they are asked for."""
+        """Vectors `[n, D]`, read on request."""
         return PickedRows(self.source, self.order)
 
     def rows(self, chosen: np.ndarray) -> Batch:
-        """Returns the items with these numbers `[k]`."""
+        """Returns the batch of the items at positions `chosen`, `[k]`."""
         ids = self.ids.take(pa.array(chosen))
         return dataclasses.replace(self, ids=ids, codes=self.codes[chosen], order=self.order[chosen])
 
     def columns(self, schema: pa.Schema) -> pa.Table:
-        """Returns columns of these names and types: null where the source has none.
+        """Returns columns with the schema's names and types; a column that the source lacks is null.
 
         Raises:
-          UserError: if a column has values that the type does not fit.
+          UserError: if a column has values that do not fit the type.
         """
         return self.source_columns(schema).take(pa.array(self.order)) if schema.names else pa.table({})
 
 
 def batch_of_files(parts: VectorParts | None, model: RQVAE, there: pa.ChunkedArray, scratch: Path) -> Batch:
-    """Reads and encodes all parts, in memory that does not grow with their vectors, which go into a scratch folder.
+    """Reads and encodes all parts; vectors go into a file in `scratch`, so that memory does not grow with them.
 
-    `parts` are None for no items. `there` `[N]`, int64 or string, are the ids of the table that is appended to.
+    `parts` is None for no items. `there` `[N]`, int64 or string, are the ids of the table that is appended to.
 
     Raises:
-      UserError: if a file cannot be read, an id is there twice or cannot be of that type, or a vector is not finite.
+      UserError: if a file cannot be read, an id occurs twice or does not fit that type, or a vector is not finite.
     """
     path = scratch / "vectors.f32"
     numbers = range(0 if parts is None else len(parts.parts))
@@ -121,10 +121,10 @@ def batch_of_files(parts: VectorParts | None, model: RQVAE, there: pa.ChunkedArr
 
 
 def batch_of_arrays(item_ids: Any, vectors: Any, columns: Any, model: RQVAE, there: pa.ChunkedArray) -> Batch:
-    """Encodes items in memory: ids `[n]`, vectors `[n, D]` and further columns, `[n]` each, as of `append_items`.
+    """Encodes items in memory: ids `[n]`, vectors `[n, D]` and further columns, `[n]` each; see `append_items`.
 
     Raises:
-      UserError: if shapes do not fit, an id is there twice or is not of the type of the published ids `there`, or a
+      UserError: if shapes do not fit, an id occurs twice or does not have the type of the published ids `there`, or a
         vector is not finite.
     """
     ids = ids_of_kind(item_ids, there, "item_ids")
@@ -155,7 +155,7 @@ def _encoded(
     codes = [np.empty((0, len(sizes)), code_type(sizes))]
     for block_ids, vectors in blocks:
         ids += block_ids.chunks
-        # Filled up, so that one program does for all, and a row's codes are the same wherever it stands.
+        # Pad to the full block, so that one program is compiled, and a row's codes do not depend on its position.
         filled = np.pad(vectors, ((0, -len(vectors) % ITEMS_A_CALL), (0, 0)))
         codes.append(encoder.codes_of(filled)[: len(vectors)].astype(codes[0].dtype))
     return pa.chunked_array(ids, kind), np.concatenate(codes)
@@ -176,10 +176,10 @@ def _in_order(
 
 
 def ids_of_kind(item_ids: Any, there: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
-    """Returns ids in memory, which must be of the type of the published ids `there`: nothing is cast.
+    """Returns ids in memory, which must have the type of the published ids `there`: nothing is cast.
 
     Raises:
-      UserError: if they are not ids, or whole numbers where the table has text, or text where it has whole numbers.
+      UserError: if they are not ids, or are whole numbers and the table has text, or text and it has whole numbers.
     """
     ids = as_ids(item_ids, where) if isinstance(item_ids, (str, bytes)) or len(item_ids) else np.empty(0, object)
     found = arrow_ids(ids) if len(ids) else pa.chunked_array([pa.array([], there.type)])
@@ -189,13 +189,13 @@ def ids_of_kind(item_ids: Any, there: pa.ChunkedArray, where: str) -> pa.Chunked
 
 
 def as_kind(ids: pa.ChunkedArray, there: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
-    """Returns ids in files, int64 or string, in the type of the published ids `there`, if no id can mean two items.
+    """Returns ids from files, int64 or string, in the type of the published ids `there`, if the cast is unambiguous.
 
-    Text is read as whole numbers where all of it is written as these are, and numbers as text where all published text
-    is written so: 49 is no "000049".
+    Text is cast to whole numbers if all of it is written like whole numbers, and numbers to text if all published text
+    is: 49 is not "000049".
 
     Raises:
-      UserError: if the types differ otherwise.
+      UserError: if the types differ in another way.
     """
     if ids.type == there.type:
         return ids
@@ -212,7 +212,7 @@ def as_kind(ids: pa.ChunkedArray, there: pa.ChunkedArray, where: str) -> pa.Chun
 
 
 def _two_kinds(ids: pa.ChunkedArray, there: pa.ChunkedArray, where: str) -> str:
-    """Says of which kinds two arrays of ids are, with the first of each."""
+    """Returns an error message that names the types of two arrays of ids, with the first id of each."""
     named = {True: "whole numbers", False: "text"}
     (kind, example), (published, other) = (
         (named[pa.types.is_integer(each.type)], each[0].as_py() if len(each) else None) for each in (ids, there)

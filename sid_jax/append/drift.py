@@ -1,4 +1,4 @@
-"""What a version's manifest says of its codes, and of how new and known items fit the model."""
+"""The drift report in a version's manifest: code metrics, and how well new and known items fit the model."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from sid_jax.metrics.vectors import spread_by_part
 from sid_jax.streams import stream_rng
 
 _DRAWS = 100
-# New items decoded to see how well codes serve.
+# Items of the sample that is decoded to measure how well codes represent new items.
 _SAMPLED_ITEMS = 2**16
 
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """What the model was worth on the items of the first version, which is what new ones are measured by.
+    """Quality of the model on the items of the first version, the reference for new items.
 
     Attributes:
-      r2: R^2 of those items, against their mean.
-      spread: their mean squared distance to that mean, summed over features.
-      r2_cold: R^2 of cold items; None without any.
+      r2: R^2 of these items, relative to their mean.
+      spread: their mean squared distance to their mean, summed over features.
+      r2_cold: R^2 of cold items; None if there were none.
     """
 
     r2: float
@@ -42,7 +42,7 @@ class Reference:
 
 
 def drift_of(published: Published, version: Version) -> dict[str, Any]:
-    """Returns the drift report of the version after a published one."""
+    """Returns the drift report of the version that follows a published one."""
     batch = version.new
     manifest, codes = published.export.manifest, raw_codes(published.items)
     sizes, reference = published.export.model.quantizer.codebook_sizes, reference_of(manifest)
@@ -81,7 +81,7 @@ def drift_of(published: Published, version: Version) -> dict[str, Any]:
 
 
 def reference_of(manifest: Mapping[str, Any]) -> Reference | None:
-    """Returns the reference that a version's manifest hands on, or a first one's figures; None if it has none."""
+    """Returns the reference from a version's drift report or from the first version's figures; None without either."""
     if "drift" in manifest:
         handed_on = manifest["drift"]["reference"]
         return None if handed_on is None else Reference(**handed_on)
@@ -95,13 +95,13 @@ def reference_of(manifest: Mapping[str, Any]) -> Reference | None:
 
 
 def fit_of(reference: Reference | None, errors: np.ndarray, own_spread: float) -> dict[str, Any]:
-    """Returns how well new items are served, in the reference's terms.
+    """Returns how well the codes represent new items, relative to the reference.
 
     R^2 is 1 - (the new items' mean squared error) / (the spread of the items of the first version). With one
-    denominator for both, two R^2 differ if and only if the errors do: a batch of one kind of items, whose own spread is
-    small, does not look worse for it, and one that lies far from all others does not look better. Errors are `[n, 2]`,
-    squared and summed over features, of codes and of Semantic IDs. `own_spread`, the new items' mean squared distance
-    to their own mean, takes the reference's place where there is none.
+    denominator for both, two R^2 differ if and only if the errors do: a batch of similar items, whose own spread is
+    small, does not look worse, and a batch far from all other items does not look better. `errors` are `[n, 2]`,
+    squared errors summed over features, of codes and of Semantic IDs. `own_spread`, the new items' mean squared
+    distance to their own mean, is used if there is no reference.
     """
     spread = (reference.spread if reference else own_spread) or 1.0
     r2, r2_unique = (1 - errors.mean(axis=0, dtype=np.float64) / spread).tolist()
@@ -111,10 +111,10 @@ def fit_of(reference: Reference | None, errors: np.ndarray, own_spread: float) -
 
 
 def code_shift(new: Sequence[np.ndarray], old: Sequence[np.ndarray]) -> list[dict[str, float]]:
-    """Returns for each level how far the new items' codes are from the old ones', of counts `[K]` for each level.
+    """Returns for each level the distance between new and old items' codes, from counts `[K]` for each level.
 
-    "distance" is the Jensen-Shannon distance (base 2: 0 for the same shares, 1 for no code in common), and "by_chance"
-    what 99 of 100 draws of as many items from the old ones stay below.
+    "distance" is the Jensen-Shannon distance (base 2: 0 for equal shares, 1 for no code in common). "by_chance" is the
+    99th percentile of the distance over random draws of as many items from the old ones.
     """
     random, found = stream_rng(0, "code_shift"), []
     for ours, theirs in zip(new, old, strict=True):
@@ -125,14 +125,14 @@ def code_shift(new: Sequence[np.ndarray], old: Sequence[np.ndarray]) -> list[dic
 
 
 def _distance(one: np.ndarray, other: np.ndarray) -> float:
-    # Of equal shares rounding makes the root of a number just below 0.
+    # For equal shares, rounding can give the square root of a number just below 0, which is NaN.
     return float(np.nan_to_num(jensenshannon(one, other, 2)))
 
 
 def add_up(before: Mapping[str, Any] | None, num_added: int, new_items: Mapping[str, float] | None) -> dict[str, Any]:
-    """Returns how many items came since training, their R^2, and the share that got others than their codes.
+    """Returns the number of items added since training, their R^2, and the share whose ID differs from their codes.
 
-    They are means over the items, from the last version's and the new items' own; None where there are none.
+    R^2 and share are means over these items, from the previous version's values and the new items'; None for no items.
     """
     num_before = before["num_items"] if before else 0
     total, found = num_before + num_added, {}
@@ -144,7 +144,7 @@ def add_up(before: Mapping[str, Any] | None, num_added: int, new_items: Mapping[
 
 
 def _known_items(published: Published, version: Version, reference: Reference | None) -> dict[str, Any] | None:
-    """Returns how well the IDs of known items say what their vectors are by now; None if there are none."""
+    """Returns how well the IDs of known items represent their current vectors; None if there are no known items."""
     if not len(version.known):
         return None
     levels = len(published.export.model.quantizer.codebook_sizes)
@@ -154,7 +154,7 @@ def _known_items(published: Published, version: Version, reference: Reference | 
 
 
 def _errors(published: Published, batch: Batch, semantic_ids: np.ndarray) -> tuple[np.ndarray, float]:
-    """Returns squared errors `[n, 2]` of codes and IDs, and the mean squared distance to the mean: of a sample."""
+    """Returns, for a sample, squared errors `[n, 2]` of codes and IDs, and the mean squared distance to the mean."""
     every = max(1, -(-len(batch) // _SAMPLED_ITEMS))
     rows = np.arange(0, len(batch), every)
     tuples = np.stack([batch.codes[rows], semantic_ids[rows]], axis=1).astype(np.int32)

@@ -1,4 +1,4 @@
-"""An export as a version of a catalog that lives: who is in it, who was, and what gave them their IDs."""
+"""An export as one version of a changing catalog: current items, retired items, and how their IDs were made."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from sid_jax.ids.relocate import tuple_keys
 from sid_jax.ids.table import IdTable
 from sid_jax.ids.unique import SCHEMES
 
-# In the table of the retired, the version that an item was no longer in; and in that of former IDs, the version in
-# which its item had another one.
+# Columns with version numbers: in the table of retired items, the first version without the item; in the table of
+# former IDs, the first version in which the item has another ID.
 REMOVED_IN, MOVED_IN = "removed_in", "moved_in"
 
 
 class Published:
-    """One version.
+    """One published version of a catalog.
 
     Attributes:
-      export: what was published.
-      number: of the version; an export that was appended to none is the first.
-      items: who has an ID.
-      retired: who had one, and has it to come back to.
-      removed_in: `[R]` int32, in which version each of these was gone.
-      former: IDs that items had before they moved to others, without columns; an item is there as often as it moved.
-      moved_in: `[F]` int32, in which version each of these was given up.
-      scheme: how its IDs were made unique.
-      capacity: how many items may share an ID.
-      sizes: how many codes there are at each level of a Semantic ID.
+      export: the export of the version.
+      number: the version's number; an export that was not made by an append is version 1.
+      items: the items with an ID.
+      retired: removed items, which get their old ID back if they return.
+      removed_in: `[R]` int32, the first version without each retired item.
+      former: IDs of items that moved to other IDs, without further columns; one row for each move.
+      moved_in: `[F]` int32, the version in which each former ID was given up.
+      scheme: the scheme that makes IDs unique.
+      capacity: the number of items that may share an ID.
+      sizes: the number of codes at each level of a Semantic ID.
 
     Raises:
-      UserError: if the manifest does not say how IDs were made, or the table is not as it says.
+      UserError: if the manifest does not say how IDs were made, or contradicts the table.
     """
 
     def __init__(self, export: Export):
@@ -64,7 +64,7 @@ class Published:
 
     @property
     def ids(self) -> pa.ChunkedArray:
-        """`[N]` int64 or string, who has an ID."""
+        """Ids `[N]`, int64 or string, of the items with an ID."""
         return self.items.arrow_ids
 
     @property
@@ -73,14 +73,14 @@ class Published:
         return self.items.arrow_ids.type
 
     def lineage(self) -> dict[str, Any]:
-        """Returns what the next version's manifest calls this one by."""
+        """Returns how the next version's manifest identifies this one: its name and its manifest's SHA-256."""
         folder = self.export.folder
         if folder is None:
             return {"name": self.items.name, "manifest_sha256": None}
         return {"name": folder.resolve().name, "manifest_sha256": manifest_hash(folder)}
 
     def _check_agreement(self) -> None:
-        """Refuses a table that the codebooks or the scheme do not allow, as after an edit by hand."""
+        """Rejects a table that contradicts the codebooks or the scheme, for example after an edit by hand."""
         sizes, codebooks = self.sizes, self.export.model.quantizer.codebook_sizes
         where = f"the manifest and the other files of {self._where}"
         if sizes[: len(codebooks)] != codebooks or len(sizes) != len(codebooks) + (self.scheme == "suffix"):
@@ -99,20 +99,20 @@ class Published:
 
 
 def read_published(folder: Path) -> Published:
-    """Reads an export, every byte of it, and sees that it agrees with itself.
+    """Reads an export, verifying every file's SHA-256 and the agreement of its parts.
 
     Raises:
-      UserError: if a file is missing, damaged, edited, or not what the others say.
+      UserError: if a file is missing, damaged or edited, or contradicts the others.
     """
     _check_made(read_manifest(folder, verify=True), str(folder))
     return Published(load_export(folder))
 
 
 def raw_codes(table: IdTable) -> np.ndarray:
-    """Returns the codes `[N, L]` that the model gave the items of a table.
+    """Returns the codes `[N, L]` that the model assigned to the items of a table.
 
     Raises:
-      UserError: if they are not known.
+      UserError: if the table does not have them.
     """
     if table.codes is None:
         raise UserError(f"{table.name}: does not say which codes its items had before IDs were made unique: export it")
@@ -120,7 +120,7 @@ def raw_codes(table: IdTable) -> np.ndarray:
 
 
 def _check_made(manifest: Mapping[str, Any], where: str) -> None:
-    """Refuses a manifest that does not say what an append must know."""
+    """Rejects a manifest that lacks an entry that an append needs."""
     made, schema = manifest.get("semantic_ids"), manifest.get("schema")
     version = manifest.get("version", {})
     good = (

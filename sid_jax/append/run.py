@@ -1,4 +1,4 @@
-"""From one version of a catalog to the next: new items get free IDs, and no published ID ever moves."""
+"""Makes the next version of a catalog: new items get free IDs, and no published ID changes unless requested."""
 
 from __future__ import annotations
 
@@ -52,25 +52,25 @@ def append_items(
 ) -> Export:
     """Returns the next version of an export; nothing is written.
 
-    Every item that was published and is not removed keeps its Semantic ID, unless `on_known` says otherwise. New items
-    get codes from the export's own model, and IDs that are free by its scheme. An item that is removed has its ID to
-    come back to: it is no other item's unless asked for. The version is a function of the export and the items,
-    whatever their order.
+    Every published item that is not removed keeps its Semantic ID, unless `on_known` says otherwise. New items get
+    codes from the export's own model, and free IDs by its scheme. The ID of a removed item is kept for its return: no
+    other item gets it, unless `reuse_removed` is set. The version is a function of the export and the items, whatever
+    their order.
 
     Args:
-      export: the version before.
-      item_ids: `[n]` integers or text, no two alike; those of items that the export has already too.
-      vectors: `[n, D]` real numbers, or a mapping, as of `Export.encode`.
-      columns: what else is known of them, `[n]` each: an Arrow table, a DataFrame or a mapping; None for none. Columns
-        that the export does not have are left out, and those missing here are null. Items that the export has already
-        take over what is not null.
-      remove: ids of items that leave.
-      reuse_removed, on_known, on_returned, on_unknown: as of `sid_jax.append.version.Policy`.
+      export: the previous version.
+      item_ids: `[n]` integers or text, all distinct; may include items that the export already has.
+      vectors: `[n, D]` real numbers, or a mapping; see `Export.encode`.
+      columns: further columns of the items, `[n]` each: an Arrow table, a DataFrame or a mapping; None for none.
+        Columns that the export does not have are ignored, and columns that are missing here are null. For items that
+        the export already has, values that are not null replace the old ones.
+      remove: ids of the items to remove.
+      reuse_removed, on_known, on_returned, on_unknown: see `sid_jax.append.version.Policy`.
 
     Raises:
       UserError: if the export does not say how its IDs were made, if shapes do not fit or a vector is not finite, if an
-        item that is to leave is not there or is among those that stay, if an item is refused by `on_known` or
-        `on_returned`, or if there are not enough free IDs.
+        item to remove is unknown or also among the given items, if `on_known` or `on_returned` rejects an item, or if
+        there are not enough free IDs.
     """
     policy = Policy(reuse_removed, on_known, on_returned, on_unknown)
     published = Published(export)
@@ -102,27 +102,26 @@ def append(
 ) -> None:
     """Writes the next version of an export, all or nothing; the export itself is only read.
 
-    It is the version that `append_items` gives, of items in files, whose vectors need not fit into memory.
+    It is the same version as `append_items` returns, for items in files, whose vectors need not fit into memory.
 
     Args:
       export: a folder that `export.py` wrote.
-      out: where to; it must not exist, be empty, or hold this very version, of which nothing is then written.
-      inputs, ids_paths: files of new vectors, as of `sid_jax.bulk.run.export_files`; none at all where items are
-        removed only. They may be without rows.
-      removed: a text file with the ids of items that leave, one a line; it may be empty.
-      reuse_removed, on_known, on_returned, on_unknown: as of `sid_jax.append.version.Policy`.
-      workdir: the run that the export was made from, which is compared with it; the export suffices without.
-      step: of its checkpoint; None for the export's.
-      unique: the scheme, if it is to be compared with the export's.
-      on_bad_rows: as of `sid_jax.data.vector_files.treat_bad_rows`; None for what the export's config says.
-      programs: what the encoder is written as besides, and besides those that the export has; see
-        `sid_jax.export.programs`.
-      finish: as of `sid_jax.export.artifact.write_export`; of a version that is there already too.
-      messages: where to say what was done; standard output if None.
+      out: destination; must not exist, be empty, or hold this very version, in which case nothing is written.
+      inputs, ids_paths: files of new vectors, see `sid_jax.bulk.run.export_files`; none if items are only removed. They
+        may have no rows.
+      removed: a text file with the ids of the items to remove, one per line; may be empty.
+      reuse_removed, on_known, on_returned, on_unknown: see `sid_jax.append.version.Policy`.
+      workdir: the run that the export was made from, only to check that its model is the export's; optional.
+      step: step of the run's checkpoint; None for the export's.
+      unique: the scheme, only to check that it is the export's.
+      on_bad_rows: see `sid_jax.data.vector_files.treat_bad_rows`; None for the setting of the export's config.
+      programs: further formats of the encoder to write, in addition to the export's; see `sid_jax.export.programs`.
+      finish: see `sid_jax.export.artifact.write_export`; also called for a version that is there already.
+      messages: where text is printed; standard output if None.
 
     Raises:
-      UserError: if the export is damaged or of another model or scheme, if an input cannot be used, if there are not
-        enough free IDs, or `out` or a program cannot be written.
+      UserError: if the export is damaged or has another model or scheme, if an input cannot be used, if there are not
+        enough free IDs, or if `out` or a program cannot be written.
     """
     messages, policy = messages or Messages.to_console(), Policy(reuse_removed, on_known, on_returned, on_unknown)
     earlier = earlier_request(out)
@@ -168,7 +167,7 @@ def append(
 def _request(
     published: Published, batch: Batch, leaving: pa.ChunkedArray, policy: Policy, programs: Sequence[str] = ()
 ) -> str:
-    """Returns what the version is a function of, whatever the order of rows and files."""
+    """Returns the digest of everything that determines the version, independent of the order of rows and files."""
     parent = published.lineage()["manifest_sha256"] or published.export.table.fingerprint()
     blocks = (batch.vectors[np.arange(first, min(first + _ROWS, len(batch)))] for first in range(0, len(batch), _ROWS))
     vectors = [hashlib.sha256(block.astype("<f4").tobytes()).hexdigest() for block in blocks]
@@ -187,7 +186,7 @@ def _next_export(
     policy: Policy,
     request: str,
 ) -> Export:
-    """Returns the version after a published one; `data` is what the manifest says of the input."""
+    """Returns the version after a published one; `data` is the manifest's section on the input."""
     leaving = pa.chunked_array([pc.unique(leaving)], published.kind)
     version = next_version(published, batch, leaving, where, policy)
     before, items, codes = published.export, version.items, raw_codes(version.items)
@@ -203,7 +202,7 @@ def _next_export(
             published.scheme, published.capacity, items.sizes, moved.any(axis=1).mean(), moved.mean(axis=0)
         ),
         "schema": before.manifest["schema"],
-        # All but the figures that need the published items' vectors.
+        # All figures except those that need the published items' vectors.
         "metrics": {"num_items": len(codes), "codebook_size": list(sizes), **code_figures(codes, sizes)},
         "drift": drift_of(published, version),
         "codebooks": model_info(before.model),
@@ -226,7 +225,7 @@ def _with_versions(table: IdTable, name: str, versions: np.ndarray) -> IdTable:
 
 
 def _refuse_other_model(published: Published, workdir: Path, step: int | None) -> None:
-    """Raises UserError unless a run's model, at the export's step or another one, is the export's to the last bit."""
+    """Raises UserError unless a run's model, at the export's step or `step`, equals the export's model bit for bit."""
     wanted = published.export.manifest.get("step") if step is None else step
     _, model, step = restore_model(workdir, wanted)
     if "renumbered" in published.export.manifest:

@@ -1,27 +1,27 @@
-"""When to train anew: a verdict on the items that came since training, which holds from version to version."""
+"""Decides whether retraining is due, from the items added since training; a reason stands until the next training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-# Retraining is due if one of these is passed. Where each comes from is said in docs/daily-updates.md.
-# R^2 that the catalog has lost, since training, by items that fit less well than those trained on.
+# Retraining is due if one of these thresholds is exceeded. docs/daily-updates.md explains each of them.
+# R^2 that the catalog has lost since training, because added items fit less well than the items trained on.
 CATALOG_R2_LOST = 0.02
-# R^2 of new items below that of cold items, which the model has not trained on.
+# R^2 of cold items, which were not trained on, minus R^2 of new items.
 BELOW_COLD = 0.05
-# The same below that of items trained on, where there were no cold items.
+# R^2 of items trained on minus R^2 of new items, if there were no cold items.
 BELOW_TRAINED = 0.20
-# Jensen-Shannon distance of the new items' first codes from the old ones', above what chance gives.
+# Jensen-Shannon distance of the new items' first codes from the old items', minus the distance by chance.
 CODE_SHIFT = 0.10
-# Share of the new items that got another tuple than their codes.
+# Share of the new items whose ID differs from their codes.
 MOVED = 0.50
-# Share of all IDs that are in use or kept, where there are no others.
+# Share of all IDs that are in use or kept, if the number of IDs is limited.
 FILL = 0.90
-# Fewer new items say nothing by themselves, but count among those since training.
+# Fewer new items than this are not judged by themselves, but count among the items since training.
 _FEWEST = 10
 
-# Why a threshold is passed: the items are others than those trained on, or there are too few codes.
+# Cause of an exceeded threshold: the items differ from those trained on, or there are too few codes.
 _DRIFT, _CROWDED = "drift", "crowded"
 
 
@@ -33,28 +33,29 @@ def verdict(
     before: Mapping[str, Any] | None = None,
     remedy: str = "more levels or codes",
 ) -> dict[str, Any]:
-    """Returns whether retraining is due, why, and what it comes to.
+    """Returns whether retraining is due, the reasons, and the expected gain and cost.
 
-    A reason stands until the catalog is trained on anew: a night without new items does not make up for it.
+    A reason stands until the catalog is trained again: a later version without new items does not remove it.
 
     Args:
-      drift: "reference", "new_items" (None for none), "since_training", "fill" and, where IDs can run out, "free".
-      num_items: of the version, all together.
-      number: of the version.
-      before: the verdict of the version before; None for none.
+      drift: "reference", "new_items" (None for none), "since_training", "fill" and, if IDs can run out, "free".
+      num_items: number of all items of the version.
+      number: number of the version.
+      before: the verdict of the previous version; None if there is none.
       remedy: the settings that would give a crowded table enough codes.
 
     Returns:
       retraining_is_due: whether there is a standing reason;
-      due_since: the version of the first one, or None;
-      checks: of this version, of each "what", "value", "threshold", "due" and "cause", "drift" or "crowded";
-      standing: those that are due, here or in a version before, of each "what", "value", "threshold", "cause", and
-        "version", the first in which it was due, with the largest value since;
+      due_since: the version of the first standing reason, or None;
+      checks: the checks of this version, each with "what", "value", "threshold", "due" and "cause" ("drift" or
+        "crowded");
+      standing: the checks that are due in this or an earlier version, each with "what", "value" (the largest so far),
+        "threshold", "cause", and "version", the first version in which it was due;
       remedy: what to do, in words, or None;
-      r2_to_gain: R^2 that the catalog has lost since training, which training anew can bring back at most, or None;
-      ids_to_change: how many IDs training anew changes at most: all;
-      new_items_until_due: how many more items such as those since training until the lost R^2 makes retraining due;
-        None if it never does, or is due.
+      r2_to_gain: R^2 that the catalog has lost since training, the most that retraining can restore; or None;
+      ids_to_change: the most IDs that retraining can change: all;
+      new_items_until_due: number of further items like those since training after which the lost R^2 makes retraining
+        due; None if that never happens, or retraining is due.
     """
     checks = _checks(drift, num_items)
     earlier = _standing(before, number - 1)
@@ -80,7 +81,7 @@ def verdict(
 
 
 def in_words(drift: Mapping[str, Any]) -> list[str]:
-    """Returns a drift report as lines, of which the last is the verdict."""
+    """Returns a drift report as lines; the last one is the verdict."""
     reference, new = drift["reference"], drift["new_items"]
     lines = []
     if new:
@@ -124,7 +125,7 @@ def _checks(drift: Mapping[str, Any], num_items: int) -> list[dict[str, Any]]:
         check("R^2 that the catalog lost since training", lost, CATALOG_R2_LOST, _DRIFT)
     enough = new is not None and new.get("num_items", _FEWEST) >= _FEWEST
     if reference and enough:
-        # What the draw of the items may have made of it is no reason.
+        # Two standard errors, so that the random draw of the items is no reason.
         least = new["r2"] + 2 * new["r2_standard_error"]
         if reference["r2_cold"] is None:
             check("R^2 of new items below those trained on", reference["r2"] - least, BELOW_TRAINED, _DRIFT)
@@ -144,7 +145,7 @@ def _checks(drift: Mapping[str, Any], num_items: int) -> list[dict[str, Any]]:
 
 
 def _standing(before: Mapping[str, Any] | None, number: int) -> list[dict[str, Any]]:
-    """Returns the standing reasons of the verdict of the version before, which may have none written down."""
+    """Returns the standing reasons of the previous verdict; an older verdict lists none, so its due checks are used."""
     if before is None:
         return []
     if "standing" in before:
@@ -159,7 +160,7 @@ def _standing(before: Mapping[str, Any] | None, number: int) -> list[dict[str, A
 
 
 def _lost(drift: Mapping[str, Any], num_items: int) -> float | None:
-    """Returns the R^2 that the catalog has lost since training; None if it is not known."""
+    """Returns the R^2 that the catalog has lost since training; None if it is unknown."""
     reference, since = drift["reference"], drift["since_training"]
     if not reference or not since["num_items"]:
         return None
@@ -173,7 +174,7 @@ def _until_due(drift: Mapping[str, Any], num_items: int) -> int | None:
     gap = reference["r2"] - since["r2"]
     if gap <= CATALOG_R2_LOST:
         return None
-    # Of the catalog the share of the items since training is to be the threshold by the gap.
+    # Retraining is due when the share of items since training in the catalog is threshold / gap.
     share, old = CATALOG_R2_LOST / gap, max(num_items - since["num_items"], 0)
     return max(1, round(old * share / (1 - share)) - since["num_items"])
 

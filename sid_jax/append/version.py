@@ -1,4 +1,4 @@
-"""The next version: who stays, with the ID of before, who leaves, who comes, who comes back, and who moves if asked."""
+"""Builds the next version of a catalog: items that stay, leave, are added, return, or move to another ID."""
 
 from __future__ import annotations
 
@@ -24,19 +24,20 @@ ON_KNOWN, ON_RETURNED = ("keep", "move", "error"), ("accept", "error")
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-    """What is done with items that have, or had, an ID.
+    """How items that have, or had, an ID are treated.
 
     Attributes:
-      reuse_removed: whether IDs of items that have left, or moved, may be given to others.
-      on_known: of items of the input that have an ID: "keep" leaves it as it is, whatever their vector is by now;
-        "move" gives those whose codes are others now a new ID, and nobody else the old one; "error" refuses them.
-      on_returned: of items of the input that were removed earlier: "accept" gives them their old ID; "error" refuses
-        them, as where the input could be an old file.
-      on_unknown: of items that are to leave and were never there: "error" refuses them, "drop" passes over them with a
+      reuse_removed: whether IDs of items that were removed, or moved, may be given to other items.
+      on_known: for input items that have an ID: "keep" leaves the ID as it is, whatever the item's current vector;
+        "move" gives an item whose codes have changed a new ID, and gives its old ID to no other item; "error" rejects
+        such items.
+      on_returned: for input items that were removed earlier: "accept" gives them their old ID; "error" rejects them,
+        for example because the input could be an old file.
+      on_unknown: for items to remove that were never in the catalog: "error" rejects them, "drop" ignores them with a
         warning that counts them.
 
     Raises:
-      UserError: for another word.
+      UserError: if a value is not one of these.
     """
 
     reuse_removed: bool = False
@@ -45,7 +46,7 @@ class Policy:
     on_unknown: str = "error"
 
     def __post_init__(self) -> None:
-        """Checks the words."""
+        """Checks the values."""
         for name, words in (("on_known", ON_KNOWN), ("on_returned", ON_RETURNED)):
             if getattr(self, name) not in words:
                 raise UserError(f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(words)}")
@@ -54,19 +55,19 @@ class Policy:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Version:
-    """One version.
+    """The items of a new version, and the changes since the previous one.
 
     Attributes:
-      items: those of the version before, in its order, and then those who come, in the order of their ids.
-      new: the items of the batch that nobody had heard of.
-      added: `[n]`, their rows.
-      known: the items of the batch that were there before, or had been.
-      known_rows: `[k]`, their rows.
-      retired: who has an ID to come back to.
-      removed_in: `[R]` int32, in which version each of these was gone.
-      former: IDs that items had before they moved, an item as often as it did.
-      moved_in: `[F]` int32, in which version each of these was given up.
-      counts: what the manifest says of who came and went.
+      items: the remaining items of the previous version, in its order, then added and returned items, sorted by id.
+      new: the items of the batch that were never in the catalog.
+      added: `[n]`, the rows of the new items in `items`.
+      known: the items of the batch that were in the previous version, or earlier.
+      known_rows: `[k]`, the rows of the known items in `items`.
+      retired: removed items, which get their old ID back if they return.
+      removed_in: `[R]` int32, the first version without each retired item.
+      former: IDs of items that moved, one row for each move.
+      moved_in: `[F]` int32, the version in which each former ID was given up.
+      counts: the manifest's counts of items by what happened to them.
     """
 
     items: IdTable
@@ -85,26 +86,26 @@ def next_version(published: Published, batch: Batch, removed: pa.ChunkedArray, w
     """Returns the version after a published one.
 
     Args:
-      published: the one before.
-      batch: items of the input. One that is to leave, and is not in the export, came and went: it is left out.
-      removed: ids of those who are to leave, no two alike; of those who have left already too.
-      where: what an error calls the list of these.
-      policy: what is done with items that have, or had, an ID.
+      published: the previous version.
+      batch: items of the input. An item that is also to be removed, and is not in the export, is left out.
+      removed: ids of the items to remove, all distinct; may include items that were removed before.
+      where: name of the list of removed items in error messages.
+      policy: how items that have, or had, an ID are treated.
 
     Raises:
-      UserError: if one who is to leave is in the batch, or was never there; if the policy refuses an item; if nobody
-        would be left; or if there are not enough free IDs.
+      UserError: if an item to remove is also in the batch, or was never in the catalog; if the policy rejects an item;
+        if no item would be left; or if there are not enough free IDs.
     """
     removed = _known_removals(published, batch, removed, where, policy)
     gone_again = (places(batch.ids, removed) >= 0) & (places(batch.ids, published.items.arrow_ids) < 0)
     kept = _kept(published, batch, removed, where)
     batch = batch.rows(np.flatnonzero(~gone_again)) if gone_again.any() else batch
-    # Of each item of the batch, the row among the retired and among the published ones.
+    # For each item of the batch, its row among the retired and among the published items; -1 for none.
     returns, known = places(batch.ids, published.retired.arrow_ids), places(batch.ids, published.items.arrow_ids)
     _refuse_by_policy(published, batch, known, returns, policy)
     returning, coming = np.flatnonzero(returns >= 0), np.flatnonzero((returns < 0) & (known < 0))
     there = np.flatnonzero(known >= 0)
-    # Of millions no copy is made where none leaves.
+    # Without removals the table, which may have millions of rows, is not copied.
     staying = published.items if kept.all() else published.items.take(kept)
     leaving, back = published.items.take(~kept), published.retired.take(returns[returning])
     rows = (np.cumsum(kept) - 1)[known[there]]
@@ -118,7 +119,7 @@ def next_version(published: Published, batch: Batch, removed: pa.ChunkedArray, w
     gone = np.full(len(leaving), published.number + 1, np.int32)
     removed_in = np.concatenate([published.removed_in[away], gone])
 
-    # Those who were there and those who are back, with their places in the batch.
+    # The staying and returning items of the batch, with their positions in `had`.
     had, placed = joined([staying, back]), np.concatenate([rows, len(staying) + np.arange(len(back))])
     of_batch = np.concatenate([there, returning])
     changed = (raw_codes(had)[placed] != batch.codes[of_batch]).any(axis=1)
@@ -142,7 +143,7 @@ def next_version(published: Published, batch: Batch, removed: pa.ChunkedArray, w
         columns=values.take(pa.array(coming)) if values.column_names else None,
         check=False,
     )
-    # Who comes back stands among the new ones, in the order of the ids.
+    # Returned items are sorted by id together with the new ones.
     order = np.argsort(np.concatenate([returning, coming]), kind="stable")
     after = joined([had.take(np.arange(len(staying), len(had))), new]).take(order)
     items = joined([had.take(np.arange(len(staying))) if len(back) else had, after])
@@ -185,7 +186,7 @@ def next_version(published: Published, batch: Batch, removed: pa.ChunkedArray, w
 def _known_removals(
     published: Published, batch: Batch, removed: pa.ChunkedArray, where: str, policy: Policy
 ) -> pa.ChunkedArray:
-    """Returns those who are to leave and were ever there, or are in the batch; the others are refused, or left out."""
+    """Returns the items to remove that are, or were, in the catalog or the batch; rejects or drops the others."""
     among = (published.ids, published.retired.arrow_ids, batch.ids)
     unknown = np.all([places(removed, ids) < 0 for ids in among], axis=0)
     if not unknown.any():
@@ -202,7 +203,7 @@ def _known_removals(
 
 
 def _kept(published: Published, batch: Batch, removed: pa.ChunkedArray, where: str) -> np.ndarray:
-    """Returns `[N]` bool, the published items that stay; the others leave."""
+    """Returns a mask `[N]` bool of the published items that stay."""
     there, of_batch = published.items.arrow_ids, places(removed, batch.ids)
     leaving = places(removed, there)
     words = f"{where}: {{}} is in {batch.where} too: take it out of one of them"
@@ -237,15 +238,15 @@ def _refuse(ids: pa.ChunkedArray, wrong: np.ndarray, words: str) -> None:
 
 
 def _with_columns(table: IdTable, rows: np.ndarray, values: pa.Table, chosen: np.ndarray) -> tuple[IdTable, int]:
-    """Returns a table with new values of its columns, and in how many rows there are some.
+    """Returns a table with new values in its columns, and the number of rows that changed.
 
-    What is null is not known, and takes nothing away.
+    A null means an unknown value, and does not replace an old one.
 
     Args:
       table: N items.
-      rows: `[k]`, those that the values may be of.
-      values: columns of the same names and types.
-      chosen: `[k]`, which of these each row has.
+      rows: `[k]`, the rows to update.
+      values: columns with the same names and types.
+      chosen: `[k]`, the row of `values` for each of these.
     """
     columns, updated = table.columns, np.zeros(len(rows), bool)
     for position, name in enumerate(columns.column_names if len(rows) else ()):
@@ -262,7 +263,7 @@ def _with_columns(table: IdTable, rows: np.ndarray, values: pa.Table, chosen: np
 
 
 def _with_ids(table: IdTable, rows: np.ndarray, semantic_ids: np.ndarray, codes: np.ndarray) -> IdTable:
-    """Returns a table with other Semantic IDs `[k, L']` and codes `[k, L]` in some rows `[k]`."""
+    """Returns a table with new Semantic IDs `[k, L']` and codes `[k, L]` in the given rows `[k]`."""
     if not len(rows):
         return table
     all_ids, all_codes = table.semantic_ids.copy(), raw_codes(table).copy()
@@ -271,17 +272,17 @@ def _with_ids(table: IdTable, rows: np.ndarray, semantic_ids: np.ndarray, codes:
 
 
 def _given(retired: IdTable, former: IdTable) -> np.ndarray:
-    """Returns the Semantic IDs that items had and have no longer, `[R + F, L']`."""
+    """Returns the Semantic IDs that items once had and have no longer, `[R + F, L']`."""
     return np.concatenate([retired.semantic_ids, former.semantic_ids])
 
 
 def _new_ids(published: Published, batch: Batch, in_use: np.ndarray, kept: np.ndarray, policy: Policy) -> np.ndarray:
-    """Returns Semantic IDs for a batch that nobody has, `in_use`, and, unless they may be reused, nobody had."""
+    """Returns Semantic IDs for a batch that are not in use and, unless IDs may be reused, never were."""
     levels = published.export.model.quantizer.codebook_sizes
     return extend_ids(
         published.scheme,
         batch.codes,
-        # They are in the order of their ids, which is all that matters of these.
+        # Only the order of the ids matters, and the items are sorted by id.
         np.arange(len(batch)),
         levels,
         CodeAlternatives(published.export.model, batch.vectors),
@@ -292,7 +293,7 @@ def _new_ids(published: Published, batch: Batch, in_use: np.ndarray, kept: np.nd
 
 
 def _still_free(published: Published, items: IdTable, kept: np.ndarray) -> np.ndarray:
-    """Returns `[R]` bool, the IDs kept that were not given again; of several alike, those that were given up last."""
+    """Returns `[R]` bool, the kept IDs that were not reused; of several equal ones, those that were given up last."""
     if published.scheme == "none":
         return np.ones(len(kept), bool)
     sizes = (*published.export.model.quantizer.codebook_sizes, 2**31)[: kept.shape[1]]
@@ -304,7 +305,7 @@ def _still_free(published: Published, items: IdTable, kept: np.ndarray) -> np.nd
 
 
 def _count_moved(before: IdTable, after: IdTable) -> int:
-    """Returns how many items that are in both have another Semantic ID now."""
+    """Returns the number of items in both tables whose Semantic ID differs."""
     rows = places(before.arrow_ids, after.arrow_ids)
     there = rows >= 0
     return int((before.semantic_ids[there] != after.semantic_ids[rows[there]]).any(axis=1).sum())

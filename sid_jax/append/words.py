@@ -1,4 +1,4 @@
-"""What an append says to a person: who came and went, what became of known items, and how the new ones fit."""
+"""Messages of an append: counts of added and removed items, changes of known items, and how the new items fit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_NAMED = 3
 
 
 def words_of_version(published: Published, made: Export, export: Path, out: Path) -> Iterator[str]:
-    """Yields lines on the version `made` at `out`, after the published one of `export`."""
+    """Yields lines about the version `made` at `out`, which follows the published version of `export`."""
     counts = made.manifest["version"]
     yield f"Version {counts['number']} of {export} is in {out}: {len(made.table):,} Semantic IDs"
     yield (
