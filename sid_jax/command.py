@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import logging as standard_logging
 import os
+import re
 import sys
 import textwrap
 import time
@@ -105,7 +106,7 @@ def _parse(argv: list[str], about: str, settings: Mapping[str, Setting]) -> list
     except UserError as error:
         _leave(str(error))
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        _leave(_unknown_field(argv, list(settings)) or _last_line(error))
+        _leave(_unknown_field(argv, list(settings)) or _missing_flag(str(error)) or _last_line(error))
     except Exception as error:  # A config file is a program, which may raise anything.
         _leave(f"--config cannot be loaded: {type(error).__name__}: {reason(error)}")
 
@@ -177,6 +178,12 @@ def _unknown_field(argv: Sequence[str], known: Sequence[str]) -> str | None:
         hint = f"; did you mean config.{close[0]}?" if close else ""
         return f"there is no config.{name}{hint} Known here: {', '.join(beside)}"
     return None
+
+
+def _missing_flag(message: str) -> str:
+    """Returns the message for a required flag that was not given, or "" if the error is another one."""
+    found = re.match(r"flag --(\w+)=None: .* must have a value other than None", message)
+    return f"--{found[1]} is missing, and has no default; --help lists the flags" if found else ""
 
 
 def _last_line(error: Exception) -> str:
