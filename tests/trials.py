@@ -135,6 +135,7 @@ def fill_disk_once(world: World, command: str, share: float, folder: Path) -> st
         out = disk / "out"
         process = start(*world.words(command, out))
         _wait_and_look(world, command, share, out, process)
+        had_ended = process.poll() is not None
         ballast = disk / "ballast"
         with contextlib.suppress(OSError), ballast.open("wb") as file:
             while True:
@@ -147,6 +148,8 @@ def fill_disk_once(world: World, command: str, share: float, folder: Path) -> st
         assert again.returncode == 0, f"{command}, with room again: {again.stderr}"
         _assert_undisturbed(world, command, out)
     assert _content(world.folder / "export") == published, "what was published has changed"
+    if had_ended:
+        return "had ended"
     return "ended in one line" if ended.returncode else "did not need the room"
 
 
@@ -159,6 +162,7 @@ def join_once(world: World, command: str, share: float, folder: Path) -> str:
     out, published = folder / "out", _content(world.folder / "export")
     first = start(*world.words(command, out))
     _wait_and_look(world, command, share, out, first)
+    had_ended = first.poll() is not None
     second = start(*world.words(command, out))
     both = [_finish(first), _finish(second)]
     for ended in both:
@@ -167,7 +171,7 @@ def join_once(world: World, command: str, share: float, folder: Path) -> str:
     _assert_undisturbed(world, command, out)
     assert _content(world.folder / "export") == published, "what was published has changed"
     refused = [number for number, ended in zip(("first", "second"), both, strict=True) if ended.returncode]
-    return f"the {refused[0]} was refused" if refused else "one after the other"
+    return f"the {refused[0]} was refused" if refused else "had ended" if had_ended else "both ended well"
 
 
 def process_runs(process: subprocess.Popen[str]) -> bool:
