@@ -1,6 +1,6 @@
-"""What a program has in memory as NumPy arrays and Arrow tables: ids, vectors, tables, of whichever library.
+"""Converts ids, vectors and tables in memory, of any library, to NumPy arrays and Arrow tables.
 
-No library but NumPy and Arrow is imported here: an object of pandas, PyTorch or JAX is known by what it can do.
+Only NumPy and Arrow are imported here: objects of pandas, PyTorch and JAX are recognized by their methods.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _IDS = "expected ids that are strings or integers, all of one type"
 
 
 def as_vectors(vectors: Any, where: str) -> np.ndarray:
-    """Returns vectors as `[N, D]` float32, contiguous; values that are not finite stay.
+    """Returns vectors as `[N, D]` float32, contiguous; values that are not finite are kept.
 
     Args:
-      vectors: an array `[N, D]` of NumPy, JAX or PyTorch, of any type of floats or integers; an Arrow or pandas column
-        of lists; an Arrow or pandas table of D columns of numbers; or a sequence of N sequences or arrays. Float32 is
-        not copied. A memory map of float32 stays mapped.
-      where: what an error calls them.
+      vectors: an array `[N, D]` of NumPy, JAX or PyTorch, of any float or integer dtype; an Arrow or pandas column of
+        lists; an Arrow or pandas table of D numeric columns; or a sequence of N sequences or arrays. Float32 arrays are
+        not copied, and a memory map of float32 stays mapped.
+      where: name of the vectors in error messages.
 
     Raises:
-      UserError: if they are something else, a row is null, or rows differ in length.
+      UserError: if the vectors have another form, a row is null, or rows differ in length.
     """
     vectors = _in_arrow(vectors, where)
     if isinstance(vectors, pa.ChunkedArray):
@@ -56,15 +56,15 @@ def as_vectors(vectors: Any, where: str) -> np.ndarray:
 
 
 def as_ids(ids: Any, where: str) -> np.ndarray:
-    """Returns ids as `[n]` int64 or object (str), exactly as they are.
+    """Returns ids as `[n]` int64 or object (str), unchanged.
 
     Args:
       ids: strings, integers or UUIDs, all of one type, in an array of NumPy, JAX or PyTorch, an Arrow or pandas column
         (categories too), or a sequence. A UUID becomes text.
-      where: what an error calls them.
+      where: name of the ids in error messages.
 
     Raises:
-      UserError: if they are something else, or one is null.
+      UserError: if the ids have another form, or one is null.
     """
     ids = _in_arrow(ids, where)
     if isinstance(ids, pa.ChunkedArray):
@@ -82,14 +82,14 @@ def as_ids(ids: Any, where: str) -> np.ndarray:
 
 
 def as_table(table: Any, where: str) -> pa.Table:
-    """Returns a table as Arrow's, with its types.
+    """Returns a table as an Arrow table, with its types.
 
     Args:
-      table: of Arrow or pandas, or of a library whose tables Arrow can take, or a mapping of columns.
-      where: what an error calls it.
+      table: a table of Arrow, pandas, or a library whose tables Arrow accepts; or a mapping of columns.
+      where: name of the table in error messages.
 
     Raises:
-      UserError: if it is something else, columns differ in length, or one holds values of several types.
+      UserError: if the table has another form, columns differ in length, or a column has values of several types.
     """
     if isinstance(table, Mapping):
         columns = {name: _as_column(values, f"{where}: column {name!r}") for name, values in table.items()}
@@ -114,17 +114,17 @@ def as_table(table: Any, where: str) -> pa.Table:
 
 
 def is_table(value: Any) -> bool:
-    """Returns whether a value is a table of Arrow or pandas."""
+    """Returns whether a value is an Arrow or pandas table."""
     return isinstance(value, (pa.Table, pa.RecordBatch)) or _is_pandas(value, "DataFrame")
 
 
 def _is_pandas(value: Any, *names: str) -> bool:
-    pandas = sys.modules.get("pandas")  # Who has such an object has imported it.
+    pandas = sys.modules.get("pandas")  # A caller with a pandas object has imported pandas.
     return pandas is not None and isinstance(value, tuple(getattr(pandas, name) for name in names))
 
 
 def _in_arrow(value: Any, where: str) -> Any:
-    """Returns what is Arrow's, or kept by pandas in a type that NumPy lacks, as a column or table of Arrow's."""
+    """Returns Arrow data, and pandas data of a type that NumPy lacks, as an Arrow column or table; others unchanged."""
     if isinstance(value, pa.Array):
         return pa.chunked_array([value])
     if isinstance(value, pa.RecordBatch):
@@ -139,7 +139,7 @@ def _in_arrow(value: Any, where: str) -> Any:
 
 
 def _is_plain(dtype: Any) -> bool:
-    """Returns whether a type of pandas is one of NumPy's, of numbers or of objects."""
+    """Returns whether a pandas dtype is a NumPy dtype of numbers or objects."""
     return isinstance(dtype, np.dtype) and dtype.kind in "iufO"
 
 
@@ -161,12 +161,12 @@ def _as_column(values: Any, where: str) -> pa.ChunkedArray:
 
 
 def _in_numpy(value: Any) -> np.ndarray | None:
-    """Returns an array of any library as NumPy's, without a copy where memory is shared; None of what is no array."""
+    """Returns any library's array as a NumPy array, without a copy if memory can be shared; None if it is no array."""
     if isinstance(value, np.ndarray):
         return value
     if hasattr(value, "detach") and hasattr(value, "cpu"):
         value = value.detach().cpu()
-        # PyTorch gives NumPy no bfloat16.
+        # NumPy has no bfloat16.
         value = value.float() if str(value.dtype) == "torch.bfloat16" else value
     if not hasattr(value, "__array__"):
         return None
@@ -183,9 +183,9 @@ def _is_number(dtype: np.dtype) -> bool:
 
 
 def _safely_mapped(array: np.ndarray) -> np.ndarray:
-    """Returns the array, in memory if it is mapped in a way in which its pages must not be given back.
+    """Returns the array itself, or a copy in memory if it is mapped so that giving back its pages would lose data.
 
-    Reading goes through `blocks.in_blocks`, which gives pages back: what was written to a private map would be lost.
+    Reading uses `blocks.in_blocks`, which gives pages back: changes to a private map would be lost.
     """
     base: Any = array
     while isinstance(base, np.ndarray):
@@ -196,7 +196,7 @@ def _safely_mapped(array: np.ndarray) -> np.ndarray:
 
 
 def _stacked(rows: Sequence[Any] | np.ndarray, where: str) -> np.ndarray:
-    """Returns N rows as `[N, D]` float32, each converted by itself: there is one copy and no other."""
+    """Returns N rows as `[N, D]` float32; rows are converted one by one, so that there is only one copy."""
     if not len(rows):
         raise UserError(f"{where}: there are none; give at least one")
     stacked = np.empty((0, 0), np.float32)
@@ -220,7 +220,7 @@ def _row(row: Any, number: int, where: str) -> np.ndarray:
     try:
         array = _in_numpy(row)
         array = np.asarray(row) if array is None else array
-        if array.dtype == object:  # As where a value is None.
+        if array.dtype == object:  # For example if a value is None.
             array = array.astype(np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{where}: row {number} (counted from 0) is {shown(row)}; give lists of numbers") from error
@@ -230,7 +230,7 @@ def _row(row: Any, number: int, where: str) -> np.ndarray:
 
 
 def _vectors_of_table(table: pa.Table, where: str) -> np.ndarray:
-    """Returns a table of numbers as `[N, D]`, null as NaN."""
+    """Returns a table of numbers as `[N, D]`, with NaN for null."""
     if not table.num_rows or not table.num_columns:
         raise UserError(f"{where}: a table of shape {list(table.shape)}; give at least one row and column")
     vectors = np.empty(table.shape, np.float32)
@@ -253,7 +253,7 @@ def _ids_of_list(values: list[Any], where: str) -> np.ndarray:
             raise UserError(f"{where}: row {row} (counted from 0) is {shown(each)}; {_IDS}")
     try:
         if is_text:
-            pa.array(values, pa.string())  # Lone surrogates are no text that can be written.
+            pa.array(values, pa.string())  # Fails for lone surrogates, which UTF-8 cannot encode.
         return np.array(values, dtype=object if is_text else np.int64)
     except UnicodeEncodeError as error:
         raise UserError(f"{where}: an id is not text that UTF-8 has ({reason(error)}); write the ids anew") from error

@@ -1,4 +1,4 @@
-"""Ids and vectors in Arrow's columns, as NumPy's arrays."""
+"""Converts ids and vectors in Arrow columns to NumPy arrays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sid_jax.errors import UserError
 FLOAT_TYPES = "float16, float32 or float64"
 
 
-# What ids may be written as, and the plain type that each is read as.
+# Types of ids that are text, and types of bytes that may hold text.
 _TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 _BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
 
@@ -19,11 +19,11 @@ _BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view,
 def plain_ids(column: pa.ChunkedArray, where: str, *, first_row: int = 0) -> pa.Array:
     """Returns ids `[n]`, int64 or string, from a column of integers or text of any type.
 
-    Text may be in bytes, and UUIDs become text; integers may be decimals; either may be categories. An error calls the
-    column `where` and counts rows from `first_row`.
+    Text may be stored as bytes, UUIDs become text, integers may be stored as decimals, and all may be categories. In
+    errors, the column is called `where` and rows are counted from `first_row`.
 
     Raises:
-      UserError: if an id is null or no UTF-8, or the column holds something else.
+      UserError: if an id is null or not UTF-8, or the column has another type.
     """
     column = integers_or_text(column, where, first_row)
     if pa.types.is_integer(column.type):
@@ -34,7 +34,7 @@ def plain_ids(column: pa.ChunkedArray, where: str, *, first_row: int = 0) -> pa.
                 f"{where}: an id is too large for a 64-bit signed integer; write the ids as strings"
             ) from error
     try:
-        # What writes the files need not have looked at the bytes.
+        # The program that wrote the file need not have checked the bytes.
         column.validate(full=True)
     except pa.ArrowInvalid as error:
         raise UserError(f"{where}: an id from row {first_row} on is not UTF-8 text; write the ids anew") from error
@@ -42,14 +42,14 @@ def plain_ids(column: pa.ChunkedArray, where: str, *, first_row: int = 0) -> pa.
 
 
 def integers_or_text(column: pa.ChunkedArray, where: str, first_row: int = 0) -> pa.ChunkedArray:
-    """Returns ids as integers or text of one of Arrow's types for it; the one list of types that ids may have.
+    """Returns ids as Arrow integers or text; the only list of the types that ids may have.
 
     Raises:
-      UserError: if an id is null, or the column holds something else.
+      UserError: if an id is null, or the column has another type.
     """
     refuse_nulls(column, where, first_row)
     kind = column.type
-    if pa.types.is_dictionary(kind):  # Which may have a null among its categories, or some that no row has.
+    if pa.types.is_dictionary(kind):  # Its categories may include a null, or values that no row has.
         return integers_or_text(_decoded(column), where, first_row)
     if isinstance(kind, pa.UuidType):
         return pa.chunked_array([pa.array([str(each.as_py()) for each in column], pa.string())])
@@ -62,14 +62,14 @@ def integers_or_text(column: pa.ChunkedArray, where: str, first_row: int = 0) ->
         wanted = "whole numbers" if pa.types.is_decimal(kind) else "UTF-8 text"
         raise UserError(f"{where}: ids of the type {kind} are not all {wanted}; write the ids anew") from error
     if not (pa.types.is_integer(kind) or any(is_text(kind) for is_text in _TEXTS)):
-        # Which pandas makes of integers among which one is missing.
+        # pandas converts integers to floats if one is missing.
         hint = "; write whole numbers or text" if pa.types.is_floating(kind) else ""
         raise UserError(f"{where}: expected ids that are strings or integers, found {kind}{hint}")
     return column
 
 
 def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Returns categories as their values: texts of the view types, as polars has them, which Arrow cannot take, too."""
+    """Returns categories as their values; Arrow's `take` lacks the view types that polars writes, so these are cast."""
     kind = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}.get(
         column.type.value_type, column.type.value_type
     )
@@ -77,28 +77,28 @@ def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def encoded_ids(column: pa.ChunkedArray, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """Returns `[T]` which id is in each row, and the distinct ids, int64 or object (str), as they first occur."""
+    """Returns the index `[T]` of each row's id, and the distinct ids, int64 or object (str), in order of occurrence."""
     encoded = integers_or_text(column, where).dictionary_encode().combine_chunks()
     return encoded.indices.to_numpy(), ids_from_arrow(pa.chunked_array([encoded.dictionary]), where)
 
 
 def is_nested(kind: pa.DataType) -> bool:
-    """Returns whether a type is of lists, tensors, records or maps."""
+    """Returns whether a type consists of lists, tensors, structs or maps."""
     return pa.types.is_nested(kind) or isinstance(kind, pa.FixedShapeTensorType)
 
 
 def ids_from_arrow(column: pa.ChunkedArray, where: str) -> np.ndarray:
-    """Returns ids `[n]`, int64 or object (str); else as `plain_ids`."""
+    """Returns ids `[n]`, int64 or object (str); raises as `plain_ids`."""
     return ids_as_array(plain_ids(column, where))
 
 
 def ids_as_array(ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """Returns ids, int64 or string, as an array `[n]`, int64 or object (str)."""
+    """Returns Arrow ids, int64 or string, as an array `[n]`, int64 or object (str)."""
     return ids.to_numpy() if pa.types.is_integer(ids.type) else np.array(ids.to_pylist(), dtype=object)
 
 
 def ids_from_numpy(ids: np.ndarray, where: str, *, first_row: int = 0) -> pa.Array:
-    """Returns ids `[n]`, int64 or string, from an array of integers or strings; else as `plain_ids`."""
+    """Returns ids `[n]`, int64 or string, from a NumPy array of integers or strings; raises as `plain_ids`."""
     if ids.dtype.kind == "U":
         try:
             column = pa.array(ids.tolist(), pa.string())
@@ -114,18 +114,18 @@ def ids_from_numpy(ids: np.ndarray, where: str, *, first_row: int = 0) -> pa.Arr
 def vectors_from_arrow(
     column: pa.ChunkedArray, where: str, *, first_row: int = 0, integers: bool = False, num_features: int | None = None
 ) -> np.ndarray:
-    """Returns vectors `[n, D]` float32 from a column of lists, or tensors `[D]`, of floats or decimals of one length.
+    """Returns vectors `[n, D]` float32 from a column of lists or tensors `[D]` of floats or decimals.
 
     Args:
       column: the vectors.
-      where, first_row: as of `plain_ids`.
-      integers: whether lists of integers are vectors too.
-      num_features: D of the column's file; None for that of the first vector. With it, what is no vector comes as a row
-        that is not finite: a null or a null value as NaN, a vector of another length as infinite.
+      where, first_row: see `plain_ids`.
+      integers: whether lists of integers are accepted, too.
+      num_features: D of the column's file; None for the length of the first vector. If it is given, invalid rows become
+        rows that are not finite: NaN for a null or a null value, infinite for a vector of another length.
 
     Raises:
-      UserError: if the column holds something else; without `num_features`, also if a vector or a value in it is null,
-        or a vector has another length.
+      UserError: if the column has another type; without `num_features`, also if a vector or a value in it is null, or a
+        vector has another length.
     """
     column = _lists_of_numbers(column, where, integers)
     if num_features is None:
@@ -137,10 +137,10 @@ def vectors_from_arrow(
 
 
 def usual_length(column: pa.ChunkedArray, where: str) -> int:
-    """Returns the length that most vectors of a column have, the first of several, 0 if all are empty or null.
+    """Returns the most frequent length of a column's vectors (of several, the first), 0 if all are empty or null.
 
     Raises:
-      UserError: if the column holds something else.
+      UserError: if the column has another type.
     """
     lengths = pc.drop_null(pc.list_value_length(_lists_of_numbers(column, where))).to_numpy()
     lengths = lengths[lengths > 0]
@@ -148,7 +148,7 @@ def usual_length(column: pa.ChunkedArray, where: str) -> int:
 
 
 def _lists_of_numbers(column: pa.ChunkedArray, where: str, integers: bool = False) -> pa.ChunkedArray:
-    """Returns a column of lists of floats or integers."""
+    """Returns a column of lists of floats or integers; raises UserError for another type."""
     if isinstance(column.type, pa.FixedShapeTensorType) and len(column.type.shape) == 1:
         column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
     kind = column.type
@@ -167,7 +167,7 @@ def _lists_of_numbers(column: pa.ChunkedArray, where: str, integers: bool = Fals
 
 
 def refuse_nulls(column: pa.ChunkedArray, where: str, first_row: int = 0) -> None:
-    """Raises UserError, naming the first row that is null and how many there are."""
+    """Raises UserError with the first null row and the number of null rows, if there are any."""
     if column.null_count:
         row = first_row + pc.index(column.is_null(), True).as_py()
         raise UserError(
@@ -200,7 +200,7 @@ def refuse_null_values(column: pa.ChunkedArray, where: str, first_row: int, feat
 
 
 def _block(chunk: pa.Array, features: int) -> np.ndarray:
-    """Returns the chunk as `[n, D]`, without a copy where all are vectors of this length."""
+    """Returns the chunk as `[n, D]`, without a copy if all rows are vectors of length D."""
     lengths = pc.fill_null(pc.list_value_length(chunk), -1)
     good = pc.and_(chunk.is_valid(), pc.equal(lengths, features))
     if good.true_count == len(chunk):
@@ -216,5 +216,5 @@ def _block(chunk: pa.Array, features: int) -> np.ndarray:
 
 def as_float32(array: np.ndarray) -> np.ndarray:
     """Returns the array as contiguous float32, itself if it is that already."""
-    with np.errstate(over="ignore"):  # A float64 too large for float32 becomes infinite, which is refused by its row.
+    with np.errstate(over="ignore"):  # A float64 beyond float32's range becomes infinite; checks reject its row later.
         return np.ascontiguousarray(array, dtype=np.float32)

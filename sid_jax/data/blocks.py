@@ -1,4 +1,4 @@
-"""Going through an array that may lie in a file, and be larger than memory; and seeing that its values are finite."""
+"""Iterates over arrays that may lie in a file and exceed memory, and checks that their values are finite."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from sid_jax.data.layout import Layout
 from sid_jax.errors import UserError, shown
 
 _ROWS = 16_384
-# Rows taken together from all over a file: with each, the system maps some 64 KiB of what lies about it.
+# Scattered rows read together: for each row, the system maps about 64 KiB around it.
 _SCATTERED_ROWS = 1024
 
 
 def in_blocks(array: np.ndarray, rows: int = _ROWS) -> Iterator[tuple[int, np.ndarray]]:
-    """Yields the rows of `[N, ...]` so many at a time, each block with the number of its first row."""
+    """Yields the rows of `[N, ...]` in blocks of `rows`, each with the number of its first row."""
     for first in range(0, len(array), rows):
         yield first, array[first : first + rows]
         forget_pages(array)
 
 
 def take_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Returns the rows `[M]` of `[N, ...]`, in their order, read from the file's beginning to its end."""
+    """Returns the given rows `[M]` of `[N, ...]`, in their order; they are read in file order."""
     taken = np.empty((len(rows), *array.shape[1:]), array.dtype)
     order = np.argsort(rows, kind="stable")
     for first in range(0, len(order), _SCATTERED_ROWS):
@@ -34,10 +34,10 @@ def take_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def forget_pages(array: np.ndarray) -> None:
-    """Gives back the memory that was taken by what has been read of a mapped file; nothing for another array.
+    """Releases the memory of pages that were read of a memory-mapped array; does nothing for other arrays.
 
-    Pages that were looked at count as the process's memory for as long as the file is mapped. What is needed again
-    comes from the system's cache.
+    Pages that were read count as the process's memory as long as the file is mapped. If they are needed again, the
+    system's cache has them.
     """
     base: object = array
     while isinstance(base, np.ndarray):
@@ -47,7 +47,7 @@ def forget_pages(array: np.ndarray) -> None:
 
 
 def check_finite(vectors: np.ndarray, ids: np.ndarray, where: str, layout: Layout | None = None) -> None:
-    """Raises UserError, naming the first bad row, unless all `[N, D]` vectors are finite, as of `not_finite`."""
+    """Raises UserError with the first bad row unless all `[N, D]` vectors are finite; see `not_finite`."""
     bad = bad_rows(vectors, layout)
     if len(bad):
         row = int(bad[0])
@@ -64,15 +64,15 @@ def check_finite(vectors: np.ndarray, ids: np.ndarray, where: str, layout: Layou
 
 
 def bad_rows(vectors: np.ndarray, layout: Layout | None = None) -> np.ndarray:
-    """Returns which rows of `[N, D]`, which may lie in a file, `not_finite` finds."""
+    """Returns the rows of `[N, D]`, which may lie in a file, that are not finite; see `not_finite`."""
     found = [start + not_finite(block, layout) for start, block in in_blocks(vectors)]
     return np.concatenate(found or [np.empty(0, np.int64)])
 
 
 def not_finite(vectors: np.ndarray, layout: Layout | None = None) -> np.ndarray:
-    """Returns which rows of `[n, D]` hold NaN or infinite values.
+    """Returns the rows of `[n, D]` that hold NaN or infinite values.
 
-    Where vectors have parts, one that is NaN throughout is missing, which is none, as long as there is another one.
+    With a layout, a part that is all NaN is missing and not an error, as long as the item has another part.
     """
     good = np.isfinite(vectors)
     if layout is not None:
@@ -82,15 +82,15 @@ def not_finite(vectors: np.ndarray, layout: Layout | None = None) -> np.ndarray:
 
 
 def zero_rows(vectors: np.ndarray) -> np.ndarray:
-    """Returns which rows of `[N, D]`, which may lie in a file, are 0 throughout."""
+    """Returns the rows of `[N, D]`, which may lie in a file, that are all 0."""
     found = [start + np.flatnonzero(~block.any(axis=1)) for start, block in in_blocks(vectors)]
     return np.concatenate(found or [np.empty(0, np.int64)])
 
 
 def bad_value(vector: np.ndarray, row: int, item_id: object) -> str:
-    """Says where a vector `[D]` is not finite, in words."""
+    """Returns a description of the values of a vector `[D]` that are not finite."""
     named = f"row {row} (counted from 0, id {shown(item_id)})"
-    # As a reader of tables marks what is no vector.
+    # Readers of tables mark an invalid vector by all NaN or all infinite.
     if np.isnan(vector).all():
         return f"{named} holds no vector: it is null, or NaN throughout"
     if np.isinf(vector).all():

@@ -1,4 +1,4 @@
-"""Vectors from who took what: truncated SVDs of the rating matrix, and of co-occurrences in histories."""
+"""Collaborative vectors: truncated SVDs of the rating matrix, and of co-occurrences in interaction histories."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from sid_jax.data.catalogs.movielens.tables import MovieLens, Table
 from sid_jax.data.histories import Histories
 from sid_jax.errors import UserError
 
-# Items of a history up to this far apart count as taken together, the further the less.
+# Items of a history up to this many places apart count as taken together, with a weight of 1 / distance.
 _WINDOW = 3
-# Frequent contexts count for less than in proportion (Levy, Goldberg and Dagan, TACL 2015, section 3.1).
+# Frequent contexts have less than proportional weight (Levy, Goldberg and Dagan, TACL 2015, section 3.1).
 _CONTEXT_POWER = 0.75
 
 
@@ -20,11 +20,11 @@ def collaborative_vectors(catalog: MovieLens, *, view: str, dimension: int, hold
     """Returns `[N, D]` float32 vectors of the films (view "item") or users (view "user").
 
     Args:
-      catalog: whose ratings fill the matrix, films by users or users by films; what is not rated is 0.
+      catalog: its ratings fill the matrix, films by users or users by films; a missing rating is 0.
       view: "item" or "user".
       dimension: D, below the matrix's smaller side.
-      holdout: how many of each user's last ratings are left out. A leave-one-out recommender is tested on a user's last
-        rating and validated on the one before: vectors that had seen them would tell it the answer.
+      holdout: number of each user's last ratings that are left out. A leave-one-out recommender is tested on a user's
+        last rating and validated on the one before: vectors that include these ratings would leak the answer.
 
     Raises:
       UserError: if the dimension or the holdout does not fit the data.
@@ -38,7 +38,7 @@ def leave_out_last(ratings: Table, holdout: int) -> Table:
     """Returns the ratings without each user's last `holdout` rows.
 
     Args:
-      ratings: `[R]` columns, sorted by user and time.
+      ratings: columns `[R]`, sorted by user and time.
       holdout: 0 or more.
 
     Raises:
@@ -53,15 +53,15 @@ def leave_out_last(ratings: Table, holdout: int) -> Table:
 
 
 def truncated_svd(matrix: sparse.csr_array, dimension: int) -> np.ndarray:
-    """Returns the rows of U S, the best rank-D picture of the matrix's rows (Eckart and Young, 1936).
+    """Returns the rows of U S, the best rank-D approximation of the matrix's rows (Eckart and Young, 1936).
 
     Args:
       matrix: `[N, M]`.
       dimension: D, from 1 to min(N, M) - 1.
 
     Returns:
-      `[N, D]` float32, the largest singular value first. A singular vector's sign is arbitrary: here the entry that is
-      largest in size is positive. Rows that are all 0 stay 0.
+      `[N, D]` float32, the largest singular value first. The sign of a singular vector is arbitrary: here the entry
+      with the largest absolute value is positive. Rows that are all 0 stay 0.
 
     Raises:
       UserError: if the dimension is out of its range.
@@ -69,7 +69,7 @@ def truncated_svd(matrix: sparse.csr_array, dimension: int) -> np.ndarray:
     smaller_side = min(matrix.shape)
     if not 1 <= dimension < smaller_side:
         raise UserError(f"data.collaborative_dimension={dimension}: give a number from 1 to {smaller_side - 1}")
-    # A start vector of its own makes the iteration, and so every bit of the result, the same in each run.
+    # A fixed start vector makes the iteration, and so every bit of the result, the same in each run.
     start = np.random.default_rng(0).standard_normal(smaller_side)
     left, singular_values, _ = svds(matrix.astype(np.float64), k=dimension, v0=start)
     order = np.argsort(-singular_values, kind="stable")
@@ -81,8 +81,8 @@ def truncated_svd(matrix: sparse.csr_array, dimension: int) -> np.ndarray:
 def join_side_by_side(parts: list[np.ndarray]) -> np.ndarray:
     """Returns the parts as one `[N, D1 + D2 + ...]` float32 array, each scaled to a mean square norm of 1.
 
-    The scales of text vectors and of singular vectors have nothing to do with each other: joined as they are, the part
-    with the larger numbers alone would decide which items are near.
+    The scales of text vectors and of singular vectors are unrelated: without scaling, the part with the larger numbers
+    alone would decide which items are near.
 
     Args:
       parts: arrays `[N, Di]`, not all 0.
@@ -99,12 +99,12 @@ def _rating_matrix(catalog: MovieLens, ratings: Table) -> sparse.csr_array:
 
 
 def pair_counts(histories: Histories) -> sparse.csr_array:
-    """Returns how often the N items are taken together: `[N, N]` float64, symmetric.
+    """Returns co-occurrence counts of the N items in histories: `[N, N]` float64, symmetric.
 
     Two items of one history count 1 / distance, as in GloVe, if they are at most three places apart.
 
     Raises:
-      UserError: if nobody has two items.
+      UserError: if no user has two items.
     """
     users, items = np.repeat(np.arange(len(histories)), histories.lengths), histories.items
     num_items = len(histories.item_ids)
@@ -123,7 +123,7 @@ def pair_counts(histories: Histories) -> sparse.csr_array:
 
 
 def cooccurrence_vectors(counts: sparse.csr_array, dimension: int) -> np.ndarray:
-    """Returns `[N, C]` float32 vectors of length 1 that are near for items which the same users take one after another.
+    """Returns `[N, C]` float32 vectors of length 1, which are near for items that users take one after another.
 
     They are the truncated SVD of the positive pointwise mutual information of items and their neighbors in histories,
     `U sqrt(S)` (Levy and Goldberg, Neural Word Embedding as Implicit Matrix Factorization, NIPS 2014, sections 3.3 and
@@ -138,14 +138,14 @@ def cooccurrence_vectors(counts: sparse.csr_array, dimension: int) -> np.ndarray
     """
     information = _positive_information(counts)
     vectors = truncated_svd(information, dimension)
-    # Its rows are U S: the length of a column is its singular value.
+    # The rows of the truncated SVD are U S: the norm of a column is its singular value.
     vectors /= np.sqrt(np.maximum(np.linalg.norm(vectors, axis=0), np.finfo(np.float32).tiny))
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
 
 
 def _positive_information(counts: sparse.csr_array) -> sparse.csr_array:
-    """Returns log P(i, j) / (P(i) P(j)) where it is above 0, with the context's probability raised to a power."""
+    """Returns log P(i, j) / (P(i) P(j)) where it is above 0, with the context's distribution raised to a power."""
     totals = counts.sum(axis=1)
     contexts = totals**_CONTEXT_POWER
     pairs = counts.tocoo()

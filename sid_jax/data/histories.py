@@ -1,4 +1,4 @@
-"""Who interacted with what, in time order: each user's history."""
+"""Interaction histories: each user's items in time order."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from sid_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Histories:
-    """U users and the T interactions that they have together, user after user.
+    """The interaction histories of U users, with T interactions in total, concatenated user by user.
 
     Attributes:
-      user_ids: `[U]` int64 or object (str), as they came; no two alike.
+      user_ids: `[U]` int64 or object (str), unchanged and distinct.
       offsets: `[U + 1]` int64: user u's interactions are `items[offsets[u] : offsets[u + 1]]`.
       items: `[T]` int32 rows of `item_ids`, each user's in time order.
       item_ids: `[N]` the catalog's ids, int64 or object (str).
-      num_unknown: how many interactions were left out because their items are not in the catalog.
-      num_tied: how many interactions had the time of another one of the same user, of all that were read.
+      num_unknown: number of interactions that were left out because their items are not in the catalog.
+      num_tied: number of interactions, of all that were read, with the same time as another one of the same user.
     """
 
     user_ids: np.ndarray
@@ -36,29 +36,29 @@ class Histories:
 
     @property
     def lengths(self) -> np.ndarray:
-        """`[U]` int64: how many interactions each user has."""
+        """The number of interactions of each user, `[U]` int64."""
         return np.diff(self.offsets)
 
     def of(self, user_row: int) -> np.ndarray:
-        """Returns `[n]` int32: one user's items, the oldest first."""
+        """Returns one user's items `[n]` int32, the oldest first."""
         return self.items[self.offsets[user_row] : self.offsets[user_row + 1]]
 
     def user_of(self, place: int) -> int:
-        """Returns the row of the user whose interaction `items[place]` is."""
+        """Returns the row of the user of the interaction `items[place]`."""
         return int(np.searchsorted(self.offsets, place, side="right")) - 1
 
     def without_last(self, n: int) -> Histories:
-        """Returns the histories without each user's last `n` interactions; a user with fewer has none left."""
+        """Returns the histories without each user's last `n` interactions; a user may have none left."""
         ends = np.repeat(self.offsets[1:], self.lengths)
         return self.keep_interactions(np.arange(len(self.items)) < ends - n)
 
     def keep_interactions(self, kept: np.ndarray) -> Histories:
-        """Returns the same users with the interactions that `[T]` bool says; some may have none left."""
+        """Returns the same users with the interactions of a mask `[T]` bool; a user may have none left."""
         kept_before = np.concatenate([[0], np.cumsum(kept)])
         return dataclasses.replace(self, offsets=kept_before[self.offsets], items=self.items[kept])
 
     def keep_users(self, kept: np.ndarray) -> Histories:
-        """Returns the users that `[U]` bool says, with all their interactions."""
+        """Returns the users of a mask `[U]` bool, with all their interactions."""
         return dataclasses.replace(
             self,
             user_ids=self.user_ids[kept],
@@ -67,19 +67,19 @@ class Histories:
         )
 
     def padded(self, rows: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the last items of some users, side by side.
+        """Returns the last items of some users as a padded array.
 
         Args:
           rows: `[B]` rows of users.
-          window: W, the most items of a user.
+          window: W, the maximum number of items per user.
 
         Returns:
-          `[B, W]` int32 items, the oldest first, from the left, 0 where there are no more; and `[B]` int32 lengths.
+          `[B, W]` int32 items, the oldest first, left-aligned and padded with 0; and `[B]` int32 lengths.
         """
         return last_items(self.items, self.offsets[rows], self.offsets[rows + 1], window)
 
     def fingerprint(self) -> str:
-        """Returns the SHA-256 over all arrays: equal if and only if the histories are."""
+        """Returns the SHA-256 of all arrays, which identifies the histories."""
         digest = hashlib.sha256()
         digest.update(f"{len(self)} {len(self.item_ids)} {self.user_ids.dtype} {self.item_ids.dtype}".encode())
         for numbers in (self.offsets, self.items):
@@ -98,11 +98,11 @@ def last_items(items: np.ndarray, first: np.ndarray, ends: np.ndarray, window: i
       window: W.
 
     Returns:
-      `[B, W]` int32 from the left, padded with 0; and `[B]` int32 lengths.
+      `[B, W]` int32, left-aligned and padded with 0; and `[B]` int32 lengths.
     """
     lengths = np.minimum(ends - first, window)
     padded = np.zeros((len(lengths), window), np.int32)
-    # Column by column: W is small, and an index of all places at once would take twice the memory of the result.
+    # Column by column: W is small, and an index of all positions at once would take twice the memory of the result.
     for column in range(window):
         there = lengths > column
         padded[there, column] = items[(ends - lengths + column)[there]]
@@ -110,15 +110,15 @@ def last_items(items: np.ndarray, first: np.ndarray, ends: np.ndarray, window: i
 
 
 def item_counts(histories: Histories) -> np.ndarray:
-    """Returns `[N]` int64: how often each item was interacted with."""
+    """Returns the number of interactions with each item, `[N]` int64."""
     return np.bincount(histories.items, minlength=len(histories.item_ids))
 
 
 def keep_active(histories: Histories, min_interactions: int) -> Histories:
-    """Drops the users with fewer interactions (TIGER, 2305.05065, section 4: fewer than 5).
+    """Drops users with fewer interactions than `min_interactions` (TIGER, 2305.05065, section 4: fewer than 5).
 
     Raises:
-      UserError: if nobody is left.
+      UserError: if no user is left.
     """
     active = histories.lengths >= min_interactions
     if not active.any():
@@ -130,5 +130,5 @@ def keep_active(histories: Histories, min_interactions: int) -> Histories:
 
 
 def offsets_of(counts: np.ndarray | list[int]) -> np.ndarray:
-    """Returns `[U + 1]` int64: where the runs of so many begin, one after the other, and where the last one ends."""
+    """Returns `[U + 1]` int64: the start of each of U consecutive runs with these lengths, and the end of the last."""
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])

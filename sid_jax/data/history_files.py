@@ -1,4 +1,4 @@
-"""Histories in files: a line or a list a user, or a row an interaction."""
+"""Reads interaction histories from files: one line or list per user, or one row per interaction."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from sid_jax.data.tables import TABLE_ENDINGS, column_names, read_columns
 from sid_jax.errors import UserError, shown
 from sid_jax.paths import as_path
 
-# Columns of lists of items, a row a user.
+# Columns with a list of items in each user's row.
 _LISTS = ("sequence_data", "item_id_list")
 _TIME_KINDS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_timestamp, pa.types.is_date)
 
 
 def read_sequences(path: Path, item_ids: np.ndarray, *, on_unknown: str = "error", option: str = "") -> Histories:
-    """Reads a text file with a line for each user: the user's id, then item ids in time order, with blanks between.
+    """Reads a text file with one line per user: the user's id, then item ids in time order, separated by spaces.
 
     Args:
       path: UTF-8 text.
-      item_ids: `[N]` ids of the catalog, int64 or object (str); an id in the file is matched against their text.
-      on_unknown, option: as of `known_items`.
+      item_ids: `[N]` ids of the catalog, int64 or object (str); ids in the file are matched by their text.
+      on_unknown, option: see `known_items`.
 
     Returns:
       The histories; user ids are kept as text.
 
     Raises:
-      UserError: if the file is missing, empty or not text, a line has no item, two lines are of one user, or an item is
-        not in the catalog.
+      UserError: if the file is missing, empty or not text, a line has no item, a user has two lines, or an item is not
+        in the catalog.
     """
     fields = [line.split() for line in read_lines(path)]
     for number, words in enumerate(fields, 1):
@@ -70,11 +70,11 @@ def read_interactions(
     on_unknown: str = "error",
     option: str = "",
 ) -> Histories:
-    """Reads files of tables with a row for each interaction, in any order; else as `histories_of_table`.
+    """Reads files of tables with one row per interaction, in any order; see `histories_of_table`.
 
-    Ids in a .csv file are strings. A column `sequence_data` of lists, of items in time order, as GRID and NVIDIA's
-    recipe have it, or RecBole's `item_id_list`, stands for items and times where there are none; of a user with several
-    rows the longest counts. Raises UserError also if the file cannot be read or lacks a column.
+    Ids in a .csv file are strings. If there is no time column, a column of item lists in time order is read instead:
+    `sequence_data`, as GRID and NVIDIA's recipe write it, or RecBole's `item_id_list`. If a user has several rows, the
+    longest list is taken. Also raises UserError if the file cannot be read or lacks a column.
     """
     names = (user_column, item_column, time_column)
     if len(set(names)) < len(names):
@@ -95,10 +95,10 @@ def read_histories(
     on_unknown: str = "error",
     option: str = "",
 ) -> Histories:
-    """Reads histories from a file of any kind: by its ending, and by what its columns are.
+    """Reads histories from a file of any kind, which its ending and its columns tell.
 
-    Files of tables, or a folder of them, are as of `read_interactions`; a .json file is `{user: [items in time
-    order]}`, as MiniOneRec's and LC-Rec's `inter.json`; any other one is text, as of `read_sequences`.
+    A table file, or a folder of them, is read by `read_interactions`. A .json file is `{user: [items in time order]}`,
+    such as the `inter.json` of MiniOneRec and LC-Rec. Any other file is text, read by `read_sequences`.
     """
     path = as_path(text)
     if path.suffix == ".json":
@@ -148,7 +148,7 @@ def _of_numbered(
     on_unknown: str,
     option: str,
 ) -> Histories:
-    """Makes histories of lists of items, which may be numbers that a list of ids beside the file explains."""
+    """Returns histories of lists of items; item numbers are replaced by the ids of a list beside the file, if any."""
     beside = ids_beside(path)
     if beside is not None:
         numbers = numbers_if_whole([str(item) for items in lists for item in items])
@@ -160,17 +160,17 @@ def _of_numbered(
 def histories_of_lists(
     users: np.ndarray, lists: Sequence[Any], item_ids: np.ndarray, on_unknown: str, where: str, option: str = ""
 ) -> Histories:
-    """Returns histories of `[U]` users, each with a sequence of item ids in time order.
+    """Returns the histories of `[U]` users, each given as a sequence of item ids in time order.
 
     Args:
       users: int64 or object (str).
       lists: U sequences of ids, all integers or all text.
-      item_ids: `[N]` ids of the catalog; items are matched against their text.
-      where: what an error calls the lists.
-      on_unknown, option: as of `known_items`.
+      item_ids: `[N]` ids of the catalog; items are matched by their text.
+      where: name of the lists in error messages.
+      on_unknown, option: see `known_items`.
 
     Raises:
-      UserError: if a user has something else, or an item is not in the catalog.
+      UserError: if a user's items are not a list of ids, or an item is not in the catalog.
     """
     taken = [_items_of(each, user, where) for user, each in zip(users.tolist(), lists, strict=True)]
     offsets = offsets_of([len(each) for each in taken])
@@ -202,23 +202,22 @@ def histories_of_table(
     on_unknown: str = "error",
     option: str = "",
 ) -> Histories:
-    """Makes histories of a table with a row for each interaction, in any order.
+    """Returns the histories of a table with one row per interaction, in any order.
 
     Args:
-      table: with the columns.
-      item_ids: `[N]` ids of the catalog, int64 or object (str); an item of the table is matched against their text.
-      user_column, item_column: of strings or integers.
-      time_column: of numbers, dates or timestamps; None if the rows are in time order.
-      where: what an error calls the table.
-      on_unknown, option: as of `known_items`.
+      table: the table of interactions.
+      item_ids: `[N]` ids of the catalog, int64 or object (str); items of the table are matched by their text.
+      user_column, item_column: columns of strings or integers.
+      time_column: column of numbers, dates or timestamps; None if the rows are in time order.
+      where: name of the table in error messages.
+      on_unknown, option: see `known_items`.
 
     Returns:
-      The histories: users in the order of their ids, interactions by time and, where times are equal, by the item's id:
-      the order of the rows says nothing. Without a time column they stay in the order of the rows.
+      The histories: users in the order of their ids, interactions sorted by time and, for equal times, by item id, so
+      that the order of the rows has no effect. Without a time column they stay in the order of the rows.
 
     Raises:
-      UserError: if the table is empty, a column is of the wrong type, a value is null, or an item is not in the
-        catalog.
+      UserError: if the table is empty, a column has the wrong type, a value is null, or an item is not in the catalog.
     """
     if not table.num_rows:
         raise UserError(f"{where}: holds no rows; give a row for each interaction")
@@ -227,7 +226,7 @@ def histories_of_table(
     item_of_row, items_there = encoded_ids(table[item_column], _column(where, item_column))
     names = list(map(str, items_there.tolist()))
     rows = catalog_rows(names, item_ids)[item_of_row]
-    # Before the rows are sorted: an error names a row of the table.
+    # Checked before the rows are sorted, since errors name rows of the table.
     known = known_items(
         rows,
         item_ids,
@@ -247,14 +246,14 @@ def histories_of_table(
 def without_unknown(
     histories: Histories, on_unknown: str, describe: Callable[[int], str], names: Names, option: str = ""
 ) -> Histories:
-    """Returns histories whose items are all in the catalog.
+    """Returns histories without the items that are not in the catalog.
 
     Args:
-      histories: with -1 for an item that is not in the catalog.
-      on_unknown, describe, names, option: as of `known_items`.
+      histories: -1 marks an item that is not in the catalog.
+      on_unknown, describe, names, option: see `known_items`.
 
     Raises:
-      UserError: as of `known_items`.
+      UserError: see `known_items`.
     """
     return _keeping(histories, known_items(histories.items, histories.item_ids, on_unknown, describe, names, option))
 
@@ -268,16 +267,16 @@ def _keeping(histories: Histories, known: np.ndarray) -> Histories:
 def in_catalog(
     histories: Histories, item_ids: np.ndarray, what: str, on_unknown: str = "error", option: str = ""
 ) -> Histories:
-    """Returns histories of any catalog as histories of one.
+    """Converts histories over any catalog to histories over another one.
 
     Args:
-      histories: whose items are matched by their ids' text.
+      histories: the histories; their items are matched by the text of their ids.
       item_ids: `[N]` ids of the catalog, in any order.
-      what: what an error calls an item, as "histories: item".
-      on_unknown, option: as of `known_items`.
+      what: name of an item in error messages, such as "histories: item".
+      on_unknown, option: see `known_items`.
 
     Raises:
-      UserError: if an item that somebody took is not in the catalog.
+      UserError: if an item of a history is not in the catalog and `on_unknown` is "error".
     """
     names = histories.item_ids.tolist()
     rows = catalog_rows(map(str, names), item_ids)[histories.items]
@@ -291,7 +290,7 @@ def in_catalog(
 
 
 def _ranked(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the order of distinct ids, and the place of each in it."""
+    """Returns the sort order of distinct ids, and each id's rank in it."""
     order = np.argsort(ids, kind="stable")
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
@@ -299,14 +298,14 @@ def _ranked(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _num_tied(times: np.ndarray, offsets: np.ndarray) -> int:
-    """Returns how many times of runs in order are those of a neighbor in the same run."""
+    """Returns the number of times that equal a neighbor's, within sorted runs that begin at `offsets`."""
     same = np.concatenate([[False], times[1:] == times[:-1], [False]])
     same[offsets] = False
     return int((same[1:] | same[:-1]).sum())
 
 
 def _text_ids(names: Iterable[str]) -> np.ndarray:
-    return np.array(list(names), dtype=object)  # Objects, which numpy cannot cut to a fixed width.
+    return np.array(list(names), dtype=object)  # Objects, so that NumPy does not truncate strings to a fixed width.
 
 
 def _refuse_second_lines(users: list[str], path: Path) -> None:

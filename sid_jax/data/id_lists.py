@@ -1,4 +1,4 @@
-"""Item ids: no two alike, found in a catalog, and named in a text file."""
+"""Lists of item ids: checking that they are distinct, finding them in a catalog, and reading them from text files."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ import pyarrow.compute as pc
 from sid_jax.errors import UserError, reason, shown
 from sid_jax.messages import LOGGER
 
-# `[n]` names of items, or what gives one by its place.
+# `[n]` names of items, or a function from position to name.
 Names: TypeAlias = Sequence[Any] | np.ndarray | Callable[[int], Any]
 
 ON_UNKNOWN = ("error", "drop")
-# What leaves out unknown items in the commands that have a config.
+# The option that drops unknown items in commands with a config.
 UNKNOWN_OPTION = "--config.data.on_unknown=drop"
-# How ids of one item come to be written in two ways, by what makes them alike again.
+# Common differences in the spelling of one id, and functions that remove them.
 _SPELLINGS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("leading zeros", lambda text: text.lstrip("0") or "0"),
     ("a decimal point", lambda text: text.removesuffix(".0")),
     ("blanks or capitals", lambda text: text.strip().casefold()),
 )
 _MOST_COMPARED = 10_000
-# As Python writes whole numbers, so that nothing is lost, and within int64.
+# Whole numbers within int64 as Python writes them, so that conversion is lossless.
 _NUMBER = re.compile("0|-?[1-9][0-9]{0,17}")
 
 
 def read_item_list(path: Path, item_ids: np.ndarray, on_unknown: str = "error", option: str = "") -> np.ndarray:
-    """Reads which items a UTF-8 text file names, one id a line.
+    """Returns a mask of the items that a UTF-8 text file names, with one id per line.
 
     Args:
       path: the file.
-      item_ids: `[N]` ids of the catalog, int64 or object (str); an id in the file is matched against their text.
-      on_unknown, option: as of `known_items`.
+      item_ids: `[N]` ids of the catalog, int64 or object (str); ids in the file are matched by their text.
+      on_unknown, option: see `known_items`.
 
     Returns:
       `[N]` bool.
 
     Raises:
-      UserError: if the file is missing or empty, or an item is not in the catalog and may not be left out.
+      UserError: if the file is missing or empty, or an item is not in the catalog and `on_unknown` is "error".
     """
     names = read_id_list(path)
     rows = catalog_rows(names, item_ids)
@@ -56,19 +56,19 @@ def read_item_list(path: Path, item_ids: np.ndarray, on_unknown: str = "error", 
 
 
 def read_id_list(path: Path, *, allow_empty: bool = False) -> list[str]:
-    """Returns the ids in a UTF-8 file, one a line, without blanks around them; else as `read_lines`."""
+    """Returns the ids in a UTF-8 file, one per line, without surrounding spaces; raises as `read_lines`."""
     return [line.strip() for line in read_lines(path, allow_empty=allow_empty)]
 
 
 def check_cold(cold: np.ndarray, where: str) -> np.ndarray:
-    """Returns `[N]` bool, the items that are not trained on; raises UserError if they are all there are."""
+    """Returns the mask `[N]` bool of items that are not trained on; raises UserError if it covers all items."""
     if cold.all():
         raise UserError(f"{where}: names every item, so that none is left to train on")
     return cold
 
 
 def read_lines(path: Path, *, allow_empty: bool = False) -> list[str]:
-    """Returns the lines of a UTF-8 file, without empty ones at its end; UserError if it is unreadable or empty."""
+    """Returns the lines of a UTF-8 file, without empty lines at its end; UserError if it is unreadable or empty."""
     try:
         text = path.read_text(encoding="utf-8-sig").rstrip()
     except (OSError, UnicodeDecodeError) as error:
@@ -79,13 +79,13 @@ def read_lines(path: Path, *, allow_empty: bool = False) -> list[str]:
 
 
 def numbers_if_whole(ids: Sequence[str]) -> np.ndarray:
-    """Returns ids `[n]` as int64 if Python would write each of them so ("007" stays text), else as object (str)."""
+    """Returns ids `[n]` as int64 if all are written as Python writes integers ("007" is not), else as object (str)."""
     whole = all(map(_NUMBER.fullmatch, ids))
     return np.array([int(item) for item in ids], np.int64) if whole else np.array(ids, dtype=object)
 
 
 def catalog_rows(names: Iterable[str], item_ids: np.ndarray) -> np.ndarray:
-    """Returns the rows of `[N]` item ids whose text the n names are: `[n]` int32, -1 for a name that is none."""
+    """Returns the row of each of n names among `[N]` item ids, by their text: `[n]` int32, -1 for an unknown name."""
     row_of = {str(item_id): row for row, item_id in enumerate(item_ids.tolist())}
     return np.fromiter((row_of.get(name, -1) for name in names), np.int32)
 
@@ -98,18 +98,18 @@ def known_items(
     names: Names,
     option: str = "",
 ) -> np.ndarray:
-    """Returns `[n]` bool, which of n items are in the catalog.
+    """Returns a mask `[n]` bool of the items that are in the catalog; the others raise an error or a warning.
 
     Args:
       rows: `[n]` from `catalog_rows`.
       item_ids: `[N]` ids of the catalog.
-      on_unknown: "error" refuses other items; "drop", or "skip", leaves them out and says how many in a warning.
-      describe: from a place in `rows` to words: the file, the line or row, and the item's name.
-      names: the items' names `[n]`, or what gives one by its place.
-      option: what leaves unknown items out, as an error is to name it.
+      on_unknown: "error" rejects unknown items; "drop", or "skip", leaves them out and logs their number.
+      describe: returns, for a position in `rows`, the file, the line or row, and the item's name.
+      names: the items' names `[n]`, or a function from position to name.
+      option: the option that drops unknown items, named in the error.
 
     Raises:
-      UserError: if `on_unknown` is neither; or if there are other items, and it is "error" or there are no others.
+      UserError: if `on_unknown` is invalid; if an item is unknown and it is "error"; or if all items are unknown.
     """
     is_dropped = dropped(on_unknown)
     known = rows >= 0
@@ -132,23 +132,23 @@ def known_items(
 
 
 def dropped(on_unknown: str) -> bool:
-    """Returns whether unknown items are left out; UserError for a word that says neither that nor "error"."""
+    """Returns whether unknown items are dropped rather than rejected; raises UserError for an invalid value."""
     if on_unknown not in (*ON_UNKNOWN, "skip"):
         raise UserError(f"on_unknown={on_unknown!r}: choose one of {', '.join(ON_UNKNOWN)}")
     return on_unknown != "error"
 
 
 def some_unknown(ids: np.ndarray, known: np.ndarray) -> list[str]:
-    """Returns ids `[n]` in other rows than the `known` ones, as text for `likely_cause`; of very many not all."""
+    """Returns the ids `[n]` outside of the rows `known`, as text for `likely_cause`; at most 10,000 of them."""
     return list(map(str, np.delete(ids, known)[:_MOST_COMPARED].tolist()))
 
 
 def likely_cause(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray) -> str:
-    """Returns why ids may not be in a catalog, and what to do; "" where nothing but their absence can be told.
+    """Returns the likely reason why ids are not in a catalog, and what to do; "" if no reason is found.
 
     Args:
       unknown: distinct ids that are not in the catalog, as text, at least one.
-      found: `[n]` rows of the catalog that were named beside these.
+      found: `[n]` rows of the catalog of the ids that were found in it.
       item_ids: `[N]` ids of the catalog, int64 or object (str).
     """
     ids = item_ids.tolist()
@@ -169,7 +169,7 @@ def likely_cause(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray
 
 
 def _other_base(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray) -> str:
-    """Says that ids are numbered from another first one, if the last is unknown and the first is not named."""
+    """Returns an explanation if ids seem to be counted from another number than the catalog's; otherwise ""."""
     texts = item_ids.tolist()
     if len(unknown) > 1 or not len(found) or not all(_NUMBER.fullmatch(str(text)) for text in texts):
         return ""
@@ -187,9 +187,9 @@ def _other_base(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray)
 
 
 def check_unique(ids: np.ndarray, where: str) -> None:
-    """Raises UserError, naming the first id that came before and its two rows, unless all `[N]` ids differ."""
+    """Raises UserError with the first duplicate id and its two rows, unless all `[N]` ids are distinct."""
     if ids.dtype.kind in "iu" and np.all(ids[1:] > ids[:-1]):
-        return  # As row numbers are: without a table of all of them.
+        return  # Ascending, as row numbers are: no hash table of all ids is needed.
     if pc.count_distinct(pa.array(ids)).as_py() == len(ids):
         return
     first_row: dict[object, int] = {}

@@ -1,4 +1,4 @@
-"""Vectors, items and histories that a program has in memory, or a path to them, as what training takes."""
+"""Converts vectors, items and histories in memory, or a path to them, into the `VectorSet` that training takes."""
 
 from __future__ import annotations
 
@@ -42,28 +42,28 @@ def vector_set(
     with_collaborative: bool = False,
     resident_bytes: int | None = None,
 ) -> VectorSet:
-    """Returns N items and their vectors: of the same content, the very set that `data.load.load_vectors` reads.
+    """Returns N items and their vectors; the same content in files gives the same set with `data.load.load_vectors`.
 
     Args:
-      vectors: as of `arrays.as_vectors`; a table with the columns that `settings.vector_column` and
-        `settings.id_column` name; a mapping of item ids to vectors; a mapping of names to parts, as of
-        `join_parts.set_of_parts`; or a path, as of `settings.path`. Arrays of float32 are not copied, so they must not
+      vectors: see `arrays.as_vectors`; or a table with the columns that `settings.vector_column` and
+        `settings.id_column` name; a mapping of item ids to vectors; a mapping of names to parts, see
+        `join_parts.set_of_parts`; or a path, see `settings.path`. Float32 arrays are not copied, so they must not
         change while they are in use.
-      item_ids: as of `arrays.as_ids`, or of a path, as of `settings.ids_path`; None for those that come with the
-        vectors, or else the numbers of the rows.
-      columns: what else is known of the items, as of `arrays.as_table`: a row an item, in the order of the items, or in
-        any order if a column is called `settings.id_column`.
-      histories: as of `as_histories`, for IDs that follow behavior too; None for those that `settings.histories` names.
-      cold: items that are not trained on: `[N]` bool, item ids, or a path, as of `settings.cold_items`.
-      settings: the `data` section of a config. Where something is given here, its settings of that are not used; nor
-        are parts and histories of a named catalog where vectors are. With `on_bad_rows="drop"` rows that are not finite
-        are left out.
-      weights: of parts, by name.
-      on_unknown: as of `as_histories`.
-      with_partners, with_collaborative, resident_bytes: as of `data.load.load_vectors`.
+      item_ids: see `arrays.as_ids`; or a path, see `settings.ids_path`; None for the ids that come with the vectors, or
+        else the row numbers.
+      columns: further columns of the items, see `arrays.as_table`: one row per item, in the order of the items, or in
+        any order if there is a column `settings.id_column`.
+      histories: interaction histories, see `as_histories`, for IDs that also follow behavior; None for those that
+        `settings.histories` names.
+      cold: items that are not trained on: `[N]` bool, item ids, or a path, see `settings.cold_items`.
+      settings: the `data` section of a config. Arguments replace its settings; vectors also replace parts and histories
+        of a named catalog. With `on_bad_rows="drop"`, rows that are not finite are left out.
+      weights: weights of parts, by name.
+      on_unknown: see `as_histories`.
+      with_partners, with_collaborative, resident_bytes: see `data.load.load_vectors`.
 
     Raises:
-      UserError: if one of them is something else, an id occurs twice, lengths differ, or a value is not finite.
+      UserError: if an argument has another form, an id occurs twice, lengths differ, or a value is not finite.
     """
     from sid_jax.data.load import with_histories  # It imports JAX.
     from sid_jax.data.named_parts import add_parts
@@ -120,20 +120,21 @@ def as_histories(
     item_column: str = ITEM_COLUMN,
     time_column: str = TIME_COLUMN,
 ) -> Histories:
-    """Returns who took which items of a catalog, in time order.
+    """Returns the interaction histories over the items of a catalog, in time order.
 
     Args:
-      histories: a sequence of users' item ids, the oldest first, where a user's id is its place; a mapping of user ids
-        to item ids; an Arrow or pandas table with a row an interaction, in any order; `Histories` over any catalog; or
-        a path: of a .parquet or .csv file with a row an interaction, or of a text file with a line a user.
-      item_ids: `[N]` ids of the catalog, int64 or object (str); items are matched against their text.
-      on_unknown: what is done with items that are not in the catalog: "error" refuses them, "drop" (or "skip") leaves
+      histories: a sequence of users' item ids, the oldest first, where a user's id is its position; a mapping of user
+        ids to item ids; an Arrow or pandas table with one row per interaction, in any order; `Histories` over any
+        catalog; or the path of a .parquet or .csv file with one row per interaction, or of a text file with one line
+        per user.
+      item_ids: `[N]` ids of the catalog, int64 or object (str); items are matched by their text.
+      on_unknown: how items that are not in the catalog are treated: "error" rejects them, "drop" (or "skip") leaves
         them out and counts them in `Histories.num_unknown`.
-      user_column, item_column, time_column: of tables. A table in memory without `time_column` is taken to be in time
-        order if that has its default name and no other column holds times.
+      user_column, item_column, time_column: columns of tables. If a table in memory lacks the default `time_column` and
+        no other column holds times, its rows are taken to be in time order.
 
     Raises:
-      UserError: if they are something else, a value is null, or an item is not in the catalog.
+      UserError: if the histories have another form, a value is null, or an item is not in the catalog.
     """
     names = (user_column, item_column, time_column)
     if isinstance(histories, (str, Path)):
@@ -155,7 +156,7 @@ def as_histories(
 
 
 def _from_path(path: Any, item_ids: Any, settings: ConfigDict, resident_bytes: int | None) -> VectorSet:
-    """Returns what the commands read of a path; ids may be given, as an array or by a path of their own."""
+    """Returns the vectors that commands read from a path; ids may be given as an array or as a path of their own."""
     from sid_jax.data.load import load_items
 
     named = {"source": "vectors", "path": str(path)}
@@ -181,7 +182,7 @@ def _in_memory(vectors: Any, item_ids: Any, settings: ConfigDict) -> VectorSet:
 
 
 def _columns_of_table(table: Any, item_ids: Any, settings: ConfigDict) -> tuple[Any, Any]:
-    """Returns the columns of vectors and ids of a table; all of it where it has no column of vectors."""
+    """Returns the columns of vectors and ids of a table; a table without a column of vectors is returned whole."""
     names = list(table.schema.names if isinstance(table, (pa.Table, pa.RecordBatch)) else table.columns)
     if item_ids is None and settings.id_column in names:
         item_ids = table[settings.id_column]
@@ -207,7 +208,7 @@ def _ids(item_ids: Any, count: int) -> np.ndarray:
 
 
 def _finite(data: VectorSet, on_bad_rows: str) -> VectorSet:
-    """Returns the data with finite vectors; other rows are left out or refused, as `data.on_bad_rows` says."""
+    """Returns the data with finite vectors; other rows are left out or rejected, as `data.on_bad_rows` says."""
     if on_bad_rows != "drop":
         check_finite(data.vectors, data.ids, "vectors", data.layout)
         return data
@@ -257,7 +258,7 @@ def _column_ids(table: pa.Table, id_column: str) -> np.ndarray:
 
 
 def _cold(cold: Any, ids: np.ndarray, on_unknown: str) -> np.ndarray | None:
-    """Returns `[N]` bool: which items are not trained on; None if there are none."""
+    """Returns a mask `[N]` bool of the items that are not trained on; None if there are none."""
     if isinstance(cold, (str, Path)):
         return check_cold(read_item_list(as_path(cold), ids, on_unknown, UNKNOWN_OPTION), str(cold))
     mask = np.asarray(cold)

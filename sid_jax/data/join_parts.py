@@ -1,4 +1,4 @@
-"""Items whose parts come from different places: joined by id, each part NaN where an item lacks it."""
+"""Joins item parts from different sources by id; a part that an item lacks is NaN."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sid_jax.errors import UserError
 
 
 def are_parts(vectors: Any) -> bool:
-    """Returns whether a mapping is one of names to parts, and not one of item ids to vectors `[D]`."""
+    """Returns whether a mapping is one of names to parts, rather than of item ids to vectors `[D]`."""
     if not isinstance(vectors, Mapping) or not vectors or not all(isinstance(name, str) for name in vectors):
         return False
     first = next(iter(vectors.values()))
@@ -38,13 +38,13 @@ def are_parts(vectors: Any) -> bool:
 def set_of_parts(
     parts: Mapping[str, Any], item_ids: Any, weights: Mapping[str, float] | None, settings: ConfigDict
 ) -> VectorSet:
-    """Returns N items of named parts in memory or in files.
+    """Returns N items with named parts that are in memory or in files.
 
     Args:
-      parts: by name, each as of `part_sources.fit_part`, for all items in their order; or joined by id: a pair of
-        values and ids, a mapping of ids to values, a table or a path of vectors with ids.
-      item_ids: `[N]`; None for all ids that the parts have, or else row numbers.
-      weights: by name, 1 where none is given.
+      parts: by name, each either for all items in their order, see `part_sources.fit_part`; or joined by id: a pair of
+        values and ids, a mapping of ids to values, a table, or a path of vectors with ids.
+      item_ids: `[N]`; None for the union of the parts' ids, or the row numbers if no part has ids.
+      weights: weights of parts by name; 1 for a part without one.
       settings: the `data` section of a config.
 
     Raises:
@@ -64,7 +64,7 @@ def set_of_parts(
 
 
 def with_parts(data: VectorSet, fitted: Mapping[str, tuple[About, np.ndarray]]) -> VectorSet:
-    """Returns the data with the vectors `[N, D_p]` of its parts side by side, each with what made it."""
+    """Returns the data with the parts' vectors `[N, D_p]` concatenated, and with each part's description."""
     about = tuple(each for each, _ in fitted.values())
     layout = Layout.of_dicts(about)
     vectors = layout.join({name: part for name, (_, part) in fitted.items()}, len(data.ids))
@@ -72,10 +72,10 @@ def with_parts(data: VectorSet, fitted: Mapping[str, tuple[About, np.ndarray]]) 
 
 
 def vectors_of_parts(about: Sequence[About], given: Mapping[str, Any]) -> np.ndarray:
-    """Returns vectors `[n, D]` float32 of new items of some of the parts; the others are missing.
+    """Returns vectors `[n, D]` float32 of new items from some of the parts; the other parts are missing (NaN).
 
     Raises:
-      UserError: if there is no such part, values are not of its kind, or they are not of equally many items.
+      UserError: if a name is not a part, values are not of its kind, or numbers of rows differ.
     """
     layout = Layout.of_dicts(about)
     known = {each["name"]: each for each in about}
@@ -90,10 +90,10 @@ def vectors_of_parts(about: Sequence[About], given: Mapping[str, Any]) -> np.nda
 
 
 def at_ids(vectors: np.ndarray, own_ids: np.ndarray, ids: np.ndarray, name: str) -> np.ndarray:
-    """Returns the vectors `[N, D_p]` of items, of vectors `[n, D_p]` with ids of their own; NaN where there is none.
+    """Returns vectors `[N, D_p]` of the items `ids`, from vectors `[n, D_p]` with ids `own_ids`; NaN if there is none.
 
     Raises:
-      UserError: if no item has one.
+      UserError: if no item has a vector.
     """
     places = catalog_rows(map(str, ids.tolist()), own_ids)
     if (places < 0).all():
@@ -104,9 +104,9 @@ def at_ids(vectors: np.ndarray, own_ids: np.ndarray, ids: np.ndarray, name: str)
 
 
 def _silent_parts_missing(layout: Layout, vectors: np.ndarray) -> np.ndarray:
-    """Returns vectors in which a part that is 0, and would have length 1, is missing if the item has another part.
+    """Marks a part that is all 0 and is scaled to unit length as missing, unless the item has no other part.
 
-    It has no direction: a text without words, or an item without a neighbor.
+    A zero vector has no direction: for example, a text without words, or an item without neighbors.
     """
     lacking = layout.lacking(vectors)
     silent = np.stack(
@@ -145,7 +145,7 @@ def _values_and_ids(name: str, part: Any, settings: ConfigDict) -> tuple[Any, np
 
 
 def _ids_of(given: Mapping[str, tuple[Any, np.ndarray | None]], item_ids: Any) -> np.ndarray:
-    """Returns the ids of all items, after seeing that rows without ids are as many."""
+    """Returns the ids of all items, after checking the number of rows of parts without ids."""
     with_ids = [ids for _, ids in given.values() if ids is not None]
     counts = {name: len(values) for name, (values, ids) in given.items() if ids is None}
     if item_ids is not None:

@@ -1,4 +1,4 @@
-"""Item vectors that consist of named parts: which features are whose, and what each part counts for."""
+"""Layout of item vectors that consist of named parts: each part's features, weight and normalization."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class ItemPart:
     """One part of every item's vector.
 
     Attributes:
-      name: as in "text" or "image".
+      name: for example "text" or "image".
       num_features: D_p.
       weight: the part's share of the variance of a scaled vector, relative to the other parts' weights.
-      unit_norm: whether the part's vectors are brought to length 1.
+      unit_norm: whether the part's vectors are scaled to length 1.
     """
 
     name: str
@@ -31,9 +31,9 @@ class ItemPart:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """P parts that lie side by side in vectors `[N, D]`. Where an item lacks a part, all features of the part are NaN.
+    """P parts that are concatenated in vectors `[N, D]`. If an item lacks a part, all features of the part are NaN.
 
-    It is hashed by value, so that it may be a static argument of compiled functions.
+    The layout is hashed by value, so that it may be a static argument of compiled functions.
 
     Attributes:
       parts: in the order of the features.
@@ -43,48 +43,48 @@ class Layout:
 
     @classmethod
     def of_dicts(cls, parts: Sequence[Mapping[str, Any]]) -> Layout:
-        """Returns the layout that `to_dicts` was asked of; further entries are passed over."""
+        """Returns the layout from the result of `to_dicts`; further entries are ignored."""
         names = [field.name for field in dataclasses.fields(ItemPart)]
         return cls(tuple(ItemPart(**{name: part[name] for name in names}) for part in parts))
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """Returns plain values that JSON knows."""
+        """Returns the parts as plain values that JSON knows."""
         return [dataclasses.asdict(part) for part in self.parts]
 
     @property
     def num_features(self) -> int:
-        """D, of all parts together."""
+        """D, the number of features of all parts together."""
         return sum(part.num_features for part in self.parts)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The P names."""
+        """The names of the P parts."""
         return tuple(part.name for part in self.parts)
 
     @functools.cached_property
     def slices(self) -> tuple[slice, ...]:
-        """Where the features of each part are."""
+        """The slice of features of each part."""
         ends = np.cumsum([part.num_features for part in self.parts]).tolist()
         return tuple(slice(end - part.num_features, end) for end, part in zip(ends, self.parts, strict=True))
 
     @functools.cached_property
     def part_of_feature(self) -> np.ndarray:
-        """`[D]` int32, the number of the part that each feature is of."""
+        """Index `[D]` int32 of each feature's part."""
         return np.repeat(np.arange(len(self.parts), dtype=np.int32), [part.num_features for part in self.parts])
 
     def sums_by_part(self, features: np.ndarray) -> np.ndarray:
-        """Returns `[P]`, the sums of `[D]` over the features of each part."""
+        """Returns `[P]`, the sums of the values `[D]` over the features of each part."""
         return np.array([features[each].sum(dtype=np.float64) for each in self.slices])
 
     def lacking(self, vectors: np.ndarray) -> np.ndarray:
-        """Returns `[n, P]` bool, which parts of vectors `[n, D]` are missing: NaN throughout."""
+        """Returns a mask `[n, P]` bool of the parts that vectors `[n, D]` lack: those that are all NaN."""
         return np.stack([np.isnan(vectors[:, each]).all(axis=1) for each in self.slices], axis=1)
 
     def join(self, given: Mapping[str, np.ndarray], num_items: int) -> np.ndarray:
-        """Returns vectors `[n, D]` float32 of some parts, `[n, D_p]` each; the parts that are not given are missing.
+        """Returns vectors `[n, D]` float32 from some parts, `[n, D_p]` each; the other parts are missing (NaN).
 
         Raises:
-          UserError: if there is no such part, or one has another shape.
+          UserError: if no part is given, a name is not a part, or a part has the wrong shape.
         """
         unknown = [name for name in given if name not in self.names]
         if unknown or not given:

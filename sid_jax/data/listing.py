@@ -1,4 +1,4 @@
-"""Which files a user's text names: paths, folders, patterns, and several of them."""
+"""Finds the files that a user's text names: paths, folders, patterns, or several of them."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from sid_jax.data.parts.part import reading
 from sid_jax.errors import UserError, listed
 from sid_jax.paths import as_path
 
-# What Hugging Face's `datasets` write beside their files: of a data set, and of one with several splits.
+# Files that Hugging Face's `datasets` writes into a data set, and into a data set with several splits.
 _DATASET, _SPLITS = "state.json", "dataset_dict.json"
-# What Spark writes into a folder that it has finished, of a table without rows too.
+# The file that Spark writes into a finished folder, also for a table without rows.
 _SUCCESS = "_SUCCESS"
 
 
 def find_files(text: str, endings: Sequence[str], *, allow_empty: bool = False) -> list[Path]:
-    """Returns the files that a text names: paths, folders or patterns, with commas between them.
+    """Returns the files that a text names: paths, folders or patterns, separated by commas.
 
-    A path that exists as it stands is taken so. The files of a folder or pattern are in the order of their names. Of a
-    folder, hidden files and those that begin with "_", as Spark writes them, are left out; folders in it that are named
-    as in date=2026-01-31 are looked into.
+    A path that exists is taken as it is. The files of a folder or pattern are sorted by name. In a folder, hidden files
+    and files that begin with "_", as Spark writes them, are ignored; subfolders named like date=2026-01-31 are searched
+    too.
 
     Raises:
-      UserError: if there are none (with `allow_empty`, a folder that Spark has finished may have none), or one has none
-        of the endings.
+      UserError: if there are no files (with `allow_empty`, a folder that Spark has finished may be empty), or a file
+        has none of the endings.
     """
     return [path for name in _names(text) for path in _find(name, endings, allow_empty)]
 
 
 def find_ids_files(text: str) -> list[str]:
-    """Returns the files of ids that a text names; none for no text, a path itself if none is there."""
+    """Returns the files of ids that a text names; [] for an empty text; a path without a file is returned as it is."""
     found = []
     for name in _names(text) if text else []:
         path = as_path(name)
@@ -40,12 +40,12 @@ def find_ids_files(text: str) -> list[str]:
 
 
 def whole_names(text: str) -> str:
-    """Returns the paths and patterns that a text names so that they mean the same from another working directory."""
+    """Returns the paths and patterns of a text in a form that is valid from any working directory."""
     return ",".join(str(as_path(name)) for name in _names(text)) if text else ""
 
 
 def ending(path: Path, endings: Iterable[str] = ()) -> str:
-    """Returns what tells a file's kind: one of the endings, or what its name ends with; "" if it is none."""
+    """Returns a file's kind: the one of `endings` that its name has, otherwise its suffix; "" if it has none."""
     # Shards may be called items.array_record-00003-of-00010.
     if ".array_record" in path.name:
         return ".array_record"
@@ -89,11 +89,11 @@ def _of_folder(folder: Path, endings: Sequence[str]) -> list[Path]:
 
 
 def _of_dataset(state: Path) -> list[Path]:
-    """Returns the files of a data set that was saved to a folder, in its order."""
+    """Returns the files of a data set that Hugging Face's `datasets` saved to a folder, in its order."""
     with reading(state, "JSON"):
         content = json.loads(state.read_text(encoding="utf-8"))
         names = [each["filename"] for each in content["_data_files"]]
-        # None of an older version's row numbers in a further file, and nothing from outside the folder.
+        # Neither the separate files of row numbers of an older version nor files outside the folder are supported.
         if content.get("_indices_data_files") or any(Path(name).name != name for name in names):
             raise ValueError("it names more than the files of one folder: load it, flatten_indices(), save_to_disk()")
     return [state.with_name(name) for name in names]

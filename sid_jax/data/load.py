@@ -1,4 +1,4 @@
-"""What `config.data` asks for, as ids and vectors."""
+"""Loads the ids and vectors that `config.data` specifies."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _CHOICES = {"source": ("vectors", *CATALOGS), "view": VIEWS, "vectors": MOVIELEN
 
 
 def load_corpus(config: ConfigDict) -> VectorSet:
-    """Returns what `load_vectors` does, with the relations that the config's losses want."""
+    """Returns the items of `load_vectors`, with the relations that the config's losses need."""
     model = config.model
     return load_vectors(
         config.data,
@@ -57,14 +57,14 @@ def load_vectors(
     """Returns the N items that get Semantic IDs, with `[N, D]` float32 finite vectors.
 
     Args:
-      data_config: the `data` part of the config.
-      with_partners: whether to say who is taken with whom, from `data.histories`.
-      with_collaborative: whether to give the co-occurrence vectors of `data.histories` beside the vectors too.
-      resident_bytes: own vectors that are larger stay in a file, which is mapped; None reads all but a .npy of float32
-        into memory.
+      data_config: the `data` section of the config.
+      with_partners: whether to add the co-occurring items of `data.histories`, as partners.
+      with_collaborative: whether to add the co-occurrence vectors of `data.histories` as relations, too.
+      resident_bytes: own vectors that are larger stay in a memory-mapped file; None reads everything but a .npy of
+        float32 into memory.
 
     Raises:
-      UserError: if a setting has no such choice, or the data is missing, damaged or not finite.
+      UserError: if a setting has an invalid value, or the data is missing, damaged or not finite.
     """
     for setting, choices in _CHOICES.items():
         _check_choice(setting, data_config[setting], choices)
@@ -89,17 +89,17 @@ def with_histories(
     with_partners: bool = False,
     with_collaborative: bool = False,
 ) -> VectorSet:
-    """Returns the data with what histories say of it: relations, and one part more of the vectors.
+    """Returns the data with relations from interaction histories, and with a part of co-occurrence vectors.
 
     Args:
       data: the items.
-      histories: of these items; None for those that `data_config.histories` names.
-      data_config: the `data` part of the config.
-      source: where the histories came from, in words; for those that are given.
-      with_partners, with_collaborative: as of `load_vectors`.
+      histories: histories over these items; None for those that `data_config.histories` names.
+      data_config: the `data` section of the config.
+      source: description of the source of given histories.
+      with_partners, with_collaborative: see `load_vectors`.
 
     Raises:
-      UserError: if there are no such histories, or they say nothing.
+      UserError: if there are no such histories, or they have no co-occurrences.
     """
     if data.id_name == "user_id":
         raise UserError(
@@ -146,14 +146,14 @@ def load_histories(
     on_unknown: str = "error",
     path: str = "",
 ) -> Histories:
-    """Returns the histories that settings name: `source`, `path`, and the columns of an interactions' table.
+    """Returns the histories that settings name by `source`, `path`, and the columns of a table of interactions.
 
     Args:
-      settings: the section of the config that has them, called `where`.
+      settings: the config's section with these settings, which errors call `where`.
       item_ids: `[N]` ids of the catalog.
-      cache_dir, core: as of `load_amazon`.
-      on_unknown: as of `known_items`.
-      path: where a named catalog is, if `settings.path` does not say it.
+      cache_dir, core: see `load_amazon`.
+      on_unknown: see `known_items`.
+      path: path of a named catalog, if `settings.path` is empty.
 
     Raises:
       UserError: if there is no such data, or it cannot be used.
@@ -177,7 +177,7 @@ def load_histories(
 
 
 def load_items(data_config: ConfigDict, resident_bytes: int | None) -> VectorSet:
-    """Returns the items and their vectors, from whichever place `data.source` means; all of them to be trained on."""
+    """Returns the items and their vectors from the source that `data.source` names; none of them is cold."""
     if data_config.source != "vectors":
         return catalog_vectors(data_config)
     if data_config.text_column:
@@ -208,7 +208,7 @@ def _own_vectors(data_config: ConfigDict, resident_bytes: int | None) -> VectorS
 
 
 def _own_columns(data_config: ConfigDict, names: list[str], ids: np.ndarray) -> dict[str, pa.ChunkedArray]:
-    """Returns further columns of the items, from the table that their vectors are in."""
+    """Returns further columns of the items, from the table that holds their vectors."""
     files = find_files(data_config.path, VECTOR_ENDINGS)
     without = next((each for each in files if ending(each) not in TABLE_ENDINGS), None)
     if without is not None:

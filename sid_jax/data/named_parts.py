@@ -1,4 +1,4 @@
-"""The parts that the setting `data.parts` names, beside the vectors that `data.source` gives."""
+"""The item parts that the setting `data.parts` names, in addition to the vectors of `data.source`."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _EXAMPLE = "image=image.npy*0.5,genres=categories:genres*0.3,price=number:price*
 _PART = re.compile(
     r"^(?P<name>\w+)=(?:(?P<kind>categories|number|text|raw):)?(?P<source>.+?)(?:\*(?P<weight>[0-9.]+))?$"
 )
-# The part that co-occurrences in histories are.
+# Name of the part made of co-occurrences in histories.
 BEHAVIOR = "behavior"
 
 
 class NamedPart(NamedTuple):
-    """A part as the setting names it: where it comes from, and what it counts for."""
+    """A part as the setting names it: its source and its weight."""
 
     name: str
     kind: str
@@ -40,7 +40,7 @@ def parse_parts(setting: str) -> list[NamedPart]:
     """Returns the parts of a setting such as "image=image.npy*0.5,genres=categories:genres*0.3".
 
     Raises:
-      UserError: if it is not of that form, or two parts have one name.
+      UserError: if it does not have that form, or two parts have the same name.
     """
     parts: list[NamedPart] = []
     for text in filter(None, map(str.strip, setting.split(","))):
@@ -60,17 +60,17 @@ def parse_parts(setting: str) -> list[NamedPart]:
 
 
 def main_part(settings: ConfigDict) -> str:
-    """Returns what the part is called that `data.source` gives: "vectors", "text" or another of `data.vectors`."""
+    """Returns the name of the part from `data.source`: "vectors", "text" or another value of `data.vectors`."""
     if settings.source == "vectors":
         return "text" if settings.text_column else "vectors"
     return str(settings.vectors)
 
 
 def add_parts(data: VectorSet, settings: ConfigDict) -> VectorSet:
-    """Returns the items with the parts of `settings.parts` beside their vectors, which are the first part.
+    """Returns the items with the parts of `settings.parts` after their vectors, which become the first part.
 
     Raises:
-      UserError: if a part cannot be read, or has nothing of these items.
+      UserError: if a part cannot be read, or has no values for these items.
     """
     named = parse_parts(settings.parts)
     if not named:
@@ -93,7 +93,7 @@ def add_parts(data: VectorSet, settings: ConfigDict) -> VectorSet:
 
 
 def add_behavior(data: VectorSet, cooccurrences: np.ndarray, settings: ConfigDict) -> VectorSet:
-    """Returns the items with one part more: their co-occurrence vectors `[N, C]`, zeros for an item that lacks it."""
+    """Returns the items with one more part: their co-occurrence vectors `[N, C]`; zeros mean that an item lacks it."""
     known = cooccurrences.any(axis=1, keepdims=True)
     about, vectors = fit_part(
         BEHAVIOR, np.where(known, cooccurrences, np.float32(np.nan)), settings.collaborative_weight, unit_norm=True
@@ -139,7 +139,7 @@ def _vectors(part: NamedPart, settings: ConfigDict) -> tuple[np.ndarray, np.ndar
 
 
 def _column(part: NamedPart, settings: ConfigDict) -> tuple[Any, np.ndarray]:
-    """Returns a column and its items' ids: of a file, FILE:COLUMN, or else of the catalog."""
+    """Returns a column and its items' ids, from a file (FILE:COLUMN) or else from the catalog."""
     path, _, column = part.source.rpartition(":")
     if not path and settings.source != "vectors":
         return catalog_column(settings, column)

@@ -1,4 +1,4 @@
-"""What the numbers of items in another tool's files mean: a list of our ids that lies beside them."""
+"""The list of our ids beside another tool's files, which says what their item numbers mean."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ ITEM_IDS_FILE, USER_IDS_FILE = "item_ids.parquet", "user_ids.parquet"
 
 
 def write_ids(path: Path, ids: Any) -> None:
-    """Writes ids `[N]`, integers or text, in the order of their numbers: the columns `number` and `item_id`."""
+    """Writes ids `[N]`, integers or text, in the order of their numbers, with the columns `number` and `item_id`."""
     pq.write_table(pa.table({"number": np.arange(len(ids)), path.stem.removesuffix("s"): ids}), path)
 
 
 def ids_beside(path: Path) -> np.ndarray | None:
-    """Returns the ids `[N]` of the items that the files in a file's folder number; None if there is no list of them.
+    """Returns the ids `[N]` of the items that are numbered in a file, from the list beside it; None without a list.
 
-    A file of that name without numbers is somebody's own, and no such list.
+    A file with the list's name but without its columns is the user's own, and is ignored.
 
     Raises:
       UserError: if the list is damaged, or its rows are not in the order of their numbers.
@@ -43,10 +43,10 @@ def ids_beside(path: Path) -> np.ndarray | None:
 
 
 def ids_of_numbers(path: Path, numbers: np.ndarray) -> np.ndarray:
-    """Returns the ids of items `[n]` that a file numbers: the numbers themselves where no list lies beside it.
+    """Returns the ids of item numbers `[n]` in a file; the numbers themselves if no list of ids is beside it.
 
     Raises:
-      UserError: if the list has no such item.
+      UserError: if a number is not in the list.
     """
     ids = ids_beside(path) if numbers.dtype.kind == "i" else None
     if ids is None:

@@ -1,4 +1,4 @@
-"""Further columns of the items in files of vectors, part by part."""
+"""Further columns of the items, read from files of vectors part by part."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from sid_jax.errors import UserError, reason
 
 
 def columns_of_part(parts: VectorParts, number: int, schema: pa.Schema) -> pa.Table:
-    """Returns columns of the rows of a part, but those that are left out: null where its file has none.
+    """Returns the columns of `schema` for the kept rows of a part; a column that its file lacks is null.
 
     Raises:
-      UserError: if the file cannot be read, or has a column of another type.
+      UserError: if the file cannot be read, or a column does not fit the schema's type.
     """
     part = parts.parts[number]
     path, read = Path(part.path), pa.table({})
@@ -32,7 +32,7 @@ def columns_of_part(parts: VectorParts, number: int, schema: pa.Schema) -> pa.Ta
 
 
 def schema_of_parts(parts: VectorParts, names: Sequence[str]) -> pa.Schema:
-    """Returns the types that an export writes columns in, by the first file that has each; none for one that none has.
+    """Returns the export types of columns, from the first file that has each; a column that no file has is left out.
 
     Raises:
       UserError: if a file cannot be read.
@@ -47,10 +47,10 @@ def schema_of_parts(parts: VectorParts, names: Sequence[str]) -> pa.Schema:
 
 
 def under_schema(schema: pa.Schema, table: pa.Table, num_rows: int, where: str) -> pa.Table:
-    """Returns a table's columns under a schema: null for one that it does not have.
+    """Returns a table's columns under a schema; a column that the table lacks is null.
 
     Raises:
-      UserError: if a column cannot be of the schema's type.
+      UserError: if a column cannot be cast to the schema's type.
     """
     columns = {}
     for field in schema:

@@ -1,4 +1,4 @@
-"""What the parts of items are made of: vectors, categories, numbers. Fitted once, and applied to new items as well."""
+"""Converts values of item parts (vectors, categories, numbers) to vectors; fitted once, then applied to new items."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from sid_jax.data.arrays import as_vectors
 from sid_jax.data.layout import ItemPart
 from sid_jax.errors import UserError, shown
 
-# A label that one item alone has says nothing of others. Of the rest, the most common ones get a feature each.
+# A label of a single item carries no information about others. The most common of the rest get a feature each.
 _LEAST_ITEMS_OF_A_LABEL = 2
 _MOST_LABELS = 1024
 _QUANTILES = 101
 
-# A part as a manifest has it: the fields of `ItemPart`, its "kind", and what that kind needs.
+# The description of a part in a manifest: the fields of `ItemPart`, "kind", and what the kind needs.
 About = dict[str, Any]
 
 
 def fit_part(name: str, values: Any, weight: float, *, unit_norm: bool) -> tuple[About, np.ndarray]:
-    """Returns what makes a part, and the vectors `[N, D_p]` float32 that it makes: NaN where an item lacks the part.
+    """Fits a part: returns its description and its vectors `[N, D_p]` float32, NaN where an item lacks the part.
 
     Args:
-      name: of the part.
-      values: vectors, as of `arrays.as_vectors`, of which a row of NaN (or None in a list) is missing; or a column of N
-        labels or lists of labels, or of N numbers, of which None, an empty list and NaN are missing.
-      weight: of the part, above 0.
-      unit_norm: whether vectors are brought to length 1; of labels they always are, and numbers never.
+      name: the part's name.
+      values: vectors, see `arrays.as_vectors`, where a row of NaN (or None in a list) is missing; or a column of N
+        labels or lists of labels, or of N numbers, where None, an empty list and NaN are missing.
+      weight: the part's weight, above 0.
+      unit_norm: whether vectors are scaled to length 1; vectors of labels always are, numbers never.
 
     Raises:
-      UserError: if the values are something else, or the weight is not above 0.
+      UserError: if the values have another form, or the weight is not above 0.
     """
     where = f"part {name!r}"
     if not (isinstance(weight, (int, float)) and 0 < weight < float("inf")):
@@ -51,12 +51,12 @@ def fit_part(name: str, values: Any, weight: float, *, unit_norm: bool) -> tuple
 
 
 def part_vectors(about: About, values: Any, where: str) -> np.ndarray:
-    """Returns the vectors `[n, D_p]` float32 of a part of any items, NaN where an item lacks it.
+    """Returns the vectors `[n, D_p]` float32 of a part for any items, NaN where an item lacks it.
 
     Args:
-      about: as from `fit_part`.
-      values: as of `fit_part`; for a part of categories or numbers its vectors will do, too.
-      where: what an error calls the part.
+      about: from `fit_part`.
+      values: see `fit_part`; a part of categories or numbers also accepts its vectors.
+      where: name of the part in error messages.
 
     Raises:
       UserError: if the values are not of the part's kind.
@@ -79,7 +79,7 @@ def part_vectors(about: About, values: Any, where: str) -> np.ndarray:
 
 
 def label_lists(values: Any) -> list[Sequence[str]]:
-    """Returns N lists of labels, of texts (with "|" between labels), lists of texts, or None."""
+    """Returns N lists of labels from texts (with "|" between labels), lists of texts, or None."""
     return [_labels(value) for value in _listed(values)]
 
 
@@ -92,7 +92,7 @@ def _labels(value: Any) -> Sequence[str]:
 
 
 def _fit_categories(lists: Sequence[Sequence[str]], where: str) -> About:
-    """Returns labels and weights: a rare label says more of an item than a common one, sqrt(log(1 + N / N_label))."""
+    """Returns labels and weights sqrt(log(1 + N / N_label)): a rare label is more informative than a common one."""
     counts = Counter(label for labels in lists for label in labels)
     common = [(label, n) for label, n in counts.most_common(_MOST_LABELS) if n >= _LEAST_ITEMS_OF_A_LABEL]
     if not common:
@@ -107,7 +107,7 @@ def _fit_number(numbers: np.ndarray, where: str) -> About:
     known = numbers[np.isfinite(numbers)]
     if not len(known) or known.min() == known.max():
         raise UserError(f"{where}: the numbers do not differ; leave the part out, or name another column")
-    # Where many items have one number, several quantiles are the same: the last of them is the number's rank.
+    # If many items have the same number, several quantiles are equal: the last of them is the number's rank.
     quantiles = np.quantile(known, np.linspace(0, 1, _QUANTILES))
     return {"quantiles": quantiles.tolist()}
 
@@ -129,7 +129,7 @@ def _listed(values: Any) -> list[Any]:
 
 
 def _kind(values: Any) -> str:
-    """Returns "vectors", "categories" or "number", by the first values that say it."""
+    """Returns "vectors", "categories" or "number", from the type or the first values that determine it."""
     if isinstance(values, (pa.Array, pa.ChunkedArray)):
         inner = values.type.value_type if pa.types.is_nested(values.type) else values.type
         if pa.types.is_string(inner) or pa.types.is_large_string(inner):
@@ -158,7 +158,7 @@ def _kind(values: Any) -> str:
 
 
 def _with_missing_rows(vectors: Any) -> Any:
-    """Returns vectors whose rows of None, in a list, are NaN."""
+    """Returns vectors in which rows of None, in a list, are rows of NaN."""
     if not isinstance(vectors, list) or all(row is not None for row in vectors):
         return vectors
     length = next((len(row) for row in vectors if row is not None), 0)

@@ -1,4 +1,4 @@
-"""What histories say of the items, in the two forms that a loss may want; and drawing partners in a compiled step."""
+"""Relations of items from interaction histories, for losses, and the drawing of partners in a compiled step."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
 
-# Weights are whole numbers, so that sums of millions of them are exact: a pair of neighbors counts 6, a pair two apart
-# 3, three apart 2.
+# Weights are whole numbers, so that sums of millions of them are exact: a pair of neighbors counts 6, a pair two places
+# apart 3, three places apart 2.
 _UNIT = 6.0
 _LARGEST = 2**31 - 1
 
@@ -18,12 +18,12 @@ _LARGEST = 2**31 - 1
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Partners:
-    """For each of N items the items that it is taken with, and how often: E pairs, item after item.
+    """The co-occurring items of each of N items, with weights: E pairs, grouped by item.
 
     Attributes:
       rows: `[E]` int32, the partners.
-      ends: `[E]` int32, the sum of all pairs' weights up to this one's.
-      bounds: `[N + 1]` int32: the sums of an item's pairs go on from `bounds[i]` to `bounds[i + 1]`.
+      ends: `[E]` int32, the cumulative sum of the pairs' weights, including the pair's own.
+      bounds: `[N + 1]` int32: item i's pairs cover the range of sums from `bounds[i]` to `bounds[i + 1]`.
     """
 
     rows: jax.Array | np.ndarray
@@ -32,22 +32,22 @@ class Partners:
 
     @classmethod
     def of(cls, counts: sparse.csr_array) -> Partners:
-        """Returns the pairs of `[N, N]` co-occurrence counts, as `data.collaborative.pair_counts` has them."""
+        """Returns the pairs of `[N, N]` co-occurrence counts from `data.collaborative.pair_counts`."""
         sums = np.cumsum(counts.data, dtype=np.float64)
-        # The sums are rounded, not the weights: where the unit is small, each item still has its share of them.
+        # The sums are rounded, not the weights: if the unit is small, each item still keeps its share.
         ends = np.rint(min(_UNIT, _LARGEST / sums[-1]) * sums).astype(np.int32)
         bounds = np.concatenate([[0], ends])[counts.indptr]
         return cls(counts.indices.astype(np.int32), ends, bounds.astype(np.int32))
 
     def among(self, kept: np.ndarray) -> Partners:
-        """Returns the pairs as rows of the items that `[N]` bool keeps; the others must be in no pair."""
+        """Returns the pairs with rows renumbered to the items of a mask `[N]` bool; other items must have no pairs."""
         new_row = np.cumsum(kept) - 1
         bounds = np.append(np.asarray(self.bounds)[:-1][kept], self.bounds[-1])
         return Partners(new_row[self.rows].astype(np.int32), self.ends, bounds)
 
 
 def draw_partners(key: jax.Array, partners: Partners, items: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Draws a partner for each item, with a chance in proportion to how often they are taken together.
+    """Draws a partner for each item, with a probability proportional to their co-occurrences.
 
     Args:
       key: PRNG key.
@@ -55,7 +55,7 @@ def draw_partners(key: jax.Array, partners: Partners, items: jax.Array) -> tuple
       items: `[B]` int32.
 
     Returns:
-      `[B]` int32, the item itself where it has none, and `[B]` bool, whether it has one.
+      `[B]` int32 partners, or the item itself if it has none, and `[B]` bool, whether it has any.
     """
     bounds = jnp.asarray(partners.bounds)
     low, high = bounds[items], bounds[items + 1]
@@ -69,19 +69,19 @@ def draw_partners(key: jax.Array, partners: Partners, items: jax.Array) -> tuple
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Relations:
-    """Who belongs with whom, of N items.
+    """Relations of N items from interaction histories.
 
     Attributes:
-      partners: who is taken with whom, and how often; None if no loss wants it.
-      collaborative: `[N, C]` float32, co-occurrence vectors, zeros for an item that has none; None if no loss wants
-        them.
+      partners: co-occurring items and their weights; None if no loss needs them.
+      collaborative: `[N, C]` float32 co-occurrence vectors, zeros for an item without co-occurrences; None if no loss
+        needs them.
     """
 
     partners: Partners | None = None
     collaborative: jax.Array | np.ndarray | None = None
 
     def among(self, kept: np.ndarray) -> Relations:
-        """Returns the relations of the items that `[N]` bool keeps; the others must have none."""
+        """Returns the relations of the items of a mask `[N]` bool; the other items must have none."""
         return Relations(
             partners=self.partners and self.partners.among(kept),
             collaborative=None if self.collaborative is None else self.collaborative[kept],

@@ -1,4 +1,4 @@
-"""Scaling of vectors: fitted once on the corpus, kept with the model, undone by its inverse."""
+"""Scaling of vectors: fitted once on the corpus, stored with the model, and invertible."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ STANDARDIZE = ("global", "feature", "none")
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["mean", "scale"], meta_fields=["unit_norm", "layout"])
 @dataclasses.dataclass(frozen=True)
 class Scaling:
-    """`(x - mean) / scale`, after x was brought to length 1 where `unit_norm` says so. A JAX pytree.
+    """`(x - mean) / scale`, where x is first scaled to length 1 if `unit_norm`. A JAX pytree.
 
     Attributes:
       unit_norm: whether each vector is first divided by its length; static.
-      mean: `[D]` float32, what is subtracted.
-      scale: `[D]` float32, positive, what is divided by.
-      layout: the parts of a vector, each of which has a length of its own; a part that is missing, NaN, becomes 0, the
-        mean. None for vectors without parts. Static.
+      mean: `[D]` float32, subtracted.
+      scale: `[D]` float32, positive, the divisor.
+      layout: the parts of a vector, each normalized by itself; a missing part (NaN) becomes 0, the mean. None for
+        vectors without parts. Static.
     """
 
     unit_norm: bool
@@ -40,19 +40,20 @@ class Scaling:
 def fit_scaling(
     vectors: np.ndarray, *, unit_norm: bool, center: bool, standardize: str, layout: Layout | None = None
 ) -> Scaling:
-    """Returns the scaling that fits the corpus; sums are float64.
+    """Returns the scaling fitted to the corpus; sums are float64.
 
     Args:
       vectors: `[N, D]` float32.
       unit_norm: divide each vector by its length.
       center: subtract the mean vector.
       standardize: "global" divides by one number, so that the mean square of a feature is 1; "feature" divides each
-        feature by its standard deviation; "none". A feature (or a corpus) that does not vary is divided by 1.
-      layout: the parts of the vectors. Each is standardized by itself, over the items that have it, and then scaled so
-        that its share of a vector's variance is its weight's share of all weights. None for vectors without parts.
+        feature by its standard deviation; "none" does not divide. A constant feature (or corpus) is divided by 1.
+      layout: the parts of the vectors. Each part is standardized by itself, over the items that have it, and then
+        scaled so that its share of a vector's variance is its weight's share of all weights. None for vectors without
+        parts.
 
     Raises:
-      UserError: if `standardize` is none of the three.
+      UserError: if `standardize` is not one of these.
     """
     if standardize not in STANDARDIZE:
         raise UserError(f"data.standardize={standardize!r}: choose one of {', '.join(STANDARDIZE)}")
@@ -74,16 +75,16 @@ def fit_scaling(
 
 
 def _divisors(mean: np.ndarray, variance: np.ndarray, subtracted: np.ndarray, standardize: str) -> np.ndarray:
-    """Returns what features `[D]` are divided by."""
+    """Returns the divisors of features `[D]`."""
     size = variance + mean**2
     if standardize == "global":
         square = np.full_like(mean, np.mean(variance + (mean - subtracted) ** 2))
         size = np.full_like(mean, size.mean())
     else:
         square = variance if standardize == "feature" else np.ones_like(mean)
-    # What does not vary comes out of the sums as a rounding error rather than 0.
+    # The computed variance of a constant feature is a rounding error rather than 0.
     constant = square <= np.finfo(np.float32).eps ** 2 * size
-    # Nor can what float32 has no normal number for divide.
+    # Numbers below float32's normal range cannot be divisors.
     constant |= np.sqrt(square) < np.finfo(np.float32).tiny
     return np.asarray(np.sqrt(np.where(constant, 1.0, square)))
 
@@ -91,8 +92,7 @@ def _divisors(mean: np.ndarray, variance: np.ndarray, subtracted: np.ndarray, st
 def normalize(vectors: ArrayLike, unit_norm: bool, layout: Layout | None = None) -> jax.Array:
     """Returns the vectors `[..., D]`, divided by their lengths if `unit_norm`; zero vectors stay zero.
 
-    With a layout each part is divided by its own length, if it is one of those whose length does not count, and a part
-    that is NaN stays NaN.
+    With a layout, each part whose `unit_norm` is set is divided by its own length, and a part that is NaN stays NaN.
     """
     vectors = jnp.asarray(vectors)
     if layout is not None:
@@ -100,8 +100,8 @@ def normalize(vectors: ArrayLike, unit_norm: bool, layout: Layout | None = None)
         return jnp.concatenate([normalize(vectors[..., each], part.unit_norm) for part, each in blocks], axis=-1)
     if not unit_norm:
         return vectors
-    # The largest entry is divided out first: squares of very large or small numbers leave float32's range. The length
-    # does not depend on it, so it needs no gradient.
+    # Divide by the largest entry first: squares of very large or small numbers leave float32's range. The result does
+    # not depend on it, so it needs no gradient.
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(vectors), axis=-1, keepdims=True))
     shrunk = vectors / jnp.where(largest > 0, largest, 1)
     square = jnp.sum(shrunk**2, axis=-1, keepdims=True)
@@ -109,16 +109,16 @@ def normalize(vectors: ArrayLike, unit_norm: bool, layout: Layout | None = None)
 
 
 def apply_scaling(scaling: Scaling, vectors: ArrayLike) -> jax.Array:
-    """Returns `[..., D]` scaled vectors of `[..., D]` raw ones; for use in jit, vmap and grad."""
+    """Returns the scaled vectors `[..., D]` of unscaled ones `[..., D]`; works in jit, vmap and grad."""
     inputs = normalize(vectors, scaling.unit_norm, scaling.layout)
     scaled = (inputs - _to_rank(scaling.mean, inputs.ndim)) / _to_rank(scaling.scale, inputs.ndim)
     return scaled if scaling.layout is None else jnp.where(jnp.isnan(scaled), 0.0, scaled)
 
 
 def dense_vectors(vectors: np.ndarray, layout: Layout | None) -> np.ndarray:
-    """Returns vectors `[N, D]` for who knows of no parts: as they are, or of parts, scaled by their weights.
+    """Returns vectors `[N, D]` for methods that do not know parts: unchanged, or with parts scaled by their weights.
 
-    A part that is missing is 0 there, the mean of the items that have it.
+    A missing part is 0, the mean of the items that have it.
     """
     if layout is None:
         return vectors
@@ -127,21 +127,22 @@ def dense_vectors(vectors: np.ndarray, layout: Layout | None) -> np.ndarray:
 
 
 def present_parts(layout: Layout, vectors: jax.Array) -> jax.Array:
-    """Returns `[..., P]` bool, which parts of vectors `[..., D]` are there."""
+    """Returns a mask `[..., P]` bool of the parts that vectors `[..., D]` have."""
     return jnp.stack([~jnp.isnan(vectors[..., each.start]) for each in layout.slices], axis=-1)
 
 
 def fit_filler(layout: Layout, scaled: np.ndarray, there: np.ndarray, *, dropout: float) -> np.ndarray:
     """Returns the linear map that fills in missing parts: `[D, D]` float32, from zero-filled vectors to each part.
 
-    It is the ridge regression of each part on the others, of which each is missing with the chance `dropout`. Second
-    moments are taken over the items that have both parts; parts that no item has together say nothing of each other.
+    It is the ridge regression of each part on the other parts, each of which is missing with probability `dropout`.
+    Second moments are taken over the items that have both parts; parts that no item has together do not predict each
+    other.
 
     Args:
       layout: the parts.
       scaled: `[N, D]` float32, 0 where a part is missing.
-      there: `[N, P]` bool, which parts are not.
-      dropout: below 1; of two parts it makes no difference.
+      there: `[N, P]` bool, the parts that items have.
+      dropout: below 1; has no effect with two parts.
     """
     both = (there.astype(np.float64).T @ there)[layout.part_of_feature][:, layout.part_of_feature]
     moments = (scaled.T @ scaled).astype(np.float64) / np.maximum(both, 1)
@@ -150,7 +151,7 @@ def fit_filler(layout: Layout, scaled: np.ndarray, there: np.ndarray, *, dropout
         others = np.flatnonzero(layout.part_of_feature != number)
         of = layout.part_of_feature[others]
         square = moments[np.ix_(others, others)] * np.where(of[:, None] == of, 1.0, 1.0 - dropout)
-        # As much as the moments of so many features, taken over so many items, are off by.
+        # The size of the sampling error of the moments of so many features over so many items.
         ridge = square.trace() / len(others) * (0.01 + len(others) / len(scaled))
         square[np.diag_indices_from(square)] += ridge
         filler[np.ix_(others, np.arange(part.start, part.stop))] = np.linalg.solve(square, moments[others, part])
@@ -158,23 +159,23 @@ def fit_filler(layout: Layout, scaled: np.ndarray, there: np.ndarray, *, dropout
 
 
 def invert_scaling(scaling: Scaling, scaled: ArrayLike) -> jax.Array:
-    """Returns `[..., D]` vectors as they were before mean and scale; a vector's own length does not come back."""
+    """Returns the vectors `[..., D]` before mean and scale were applied; unit normalization is not undone."""
     scaled = jnp.asarray(scaled)
     return scaled * _to_rank(scaling.scale, scaled.ndim) + _to_rank(scaling.mean, scaled.ndim)
 
 
 def _to_rank(features: jax.Array, rank: int) -> jax.Array:
-    """Returns `[D]` as `[1, ..., D]`: promoted in so many words, since a caller may have made promotion an error."""
+    """Returns `[D]` as `[1, ..., D]`: reshaped explicitly, since a caller may forbid implicit rank promotion."""
     return jnp.reshape(features, (1,) * (rank - 1) + (-1,))
 
 
 def moments(
     vectors: np.ndarray, unit_norm: bool, layout: Layout | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns each feature's mean, its variance, and how many items have it, `[D]` float64.
+    """Returns each feature's mean, variance, and number of items that have it, `[D]` float64.
 
-    They are found in two passes: one pass loses small variances. With a layout, items that lack a part do not count for
-    its features; a part that no item has comes out as 0.
+    Two passes are used, since a single pass loses small variances. With a layout, items that lack a part do not count
+    for its features; a part that no item has gives 0.
     """
     total = np.nansum if layout is not None else np.sum
     blocks = functools.partial(_prepared_blocks, vectors, unit_norm, layout)

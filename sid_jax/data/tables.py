@@ -1,4 +1,4 @@
-"""Tables that describe items: Parquet, Arrow, CSV, RecBole's and JSON, read column by column or record by record."""
+"""Reads tables that describe items, by column or by record: Parquet, Arrow, CSV, RecBole's files and JSON."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from sid_jax.data.text.template import clean, value_text
 from sid_jax.errors import UserError, reason
 from sid_jax.paths import as_path
 
-# Of tables that are read column by column.
+# Endings of tables that are read by column.
 TABLE_ENDINGS = (".parquet", ".feather", ".arrow", ".csv", ".csv.gz", ".inter", ".item")
 ENDINGS = (*TABLE_ENDINGS[:4], ".jsonl", ".jsonl.gz", *TABLE_ENDINGS[4:], ".json", ".json.gz")
-# A folder of tables may well have others of these beside them.
+# Ignored in a folder of tables, which may contain other files with these endings.
 _NOT_OF_FOLDERS = (".inter", ".item", ".json", ".json.gz")
 _ARROW = (".feather", ".arrow")
-# RecBole's: columns between tabs, each with its type in the header, as in item_id:token.
+# RecBole's tab-separated files, with the type of each column in the header, as in item_id:token.
 _ATOMIC = (".inter", ".item")
 _ATOMIC_TYPES = {"float": pa.float64(), "token_seq": pa.list_(pa.string()), "float_seq": pa.list_(pa.float64())}
 
 _GZIP = b"\x1f\x8b"
 _SETTINGS = ": set --config.data.id_column, .text_column and .columns to some of these"
 
-# A column of N values: a `pa.ChunkedArray`, or a list of what JSON has, which need not be of one type.
+# A column of N values: a `pa.ChunkedArray`, or a list of JSON values, which may be of several types.
 Values = Sequence[Any]
 
 
@@ -49,12 +49,12 @@ def read_own_tables(path: str, id_column: str, names: Sequence[str]) -> tuple[np
     """Reads ids and columns of N items.
 
     Args:
-      path: a file; a folder of files of one kind, or a pattern such as "items/*.csv", in the order of their names.
-      id_column: strings or integers.
-      names: of further columns. In a .csv file all is text, so that "007" stays what it is.
+      path: a file; a folder of files of one kind, or a pattern such as "items/*.csv", both sorted by name.
+      id_column: column of strings or integers.
+      names: further columns. Columns of a .csv file are text, so that "007" is kept.
 
     Returns:
-      `[N]` ids, int64 or object (str), and each column's N values, null where there is none, or none in a .csv file.
+      `[N]` ids, int64 or object (str), and N values per column, null where a value is missing or a .csv field is empty.
 
     Raises:
       UserError: if there is no such file or column, a file is damaged or empty, or an id is null or occurs twice.
@@ -75,9 +75,9 @@ def read_own_tables(path: str, id_column: str, names: Sequence[str]) -> tuple[np
 
 
 def exported_column(values: Values | np.ndarray) -> pa.ChunkedArray:
-    """Returns a column `[N]` as it goes into an export: of its own type, null where it is null.
+    """Returns a column `[N]` in its form in an export: its own type, with nulls.
 
-    Lists become text with commas between their entries, as do other values for which Arrow has no type together.
+    Lists become text with commas between their entries, and so do values that have no common Arrow type.
     """
     try:
         column = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([pa.array(values)])
@@ -86,7 +86,7 @@ def exported_column(values: Values | np.ndarray) -> pa.ChunkedArray:
     if column is None or is_nested(column.type):
         texts = [None if value is None else value_text(value) for value in python_values(values)]
         return pa.chunked_array([pa.array(texts, pa.string())])
-    # Of these two, one says nothing and few readers know the other.
+    # pa.null() has no information, and few readers support pa.string_view().
     return column.cast(pa.string()) if column.type in (pa.null(), pa.string_view()) else column
 
 
@@ -98,14 +98,14 @@ def python_values(values: Values | np.ndarray) -> list[Any]:
 def read_columns(
     path: str | Path, names: Sequence[str], *, guessed: Sequence[str] = (), advice: str = "", newlines: bool = False
 ) -> pa.Table:
-    """Returns columns of files of tables, one after another.
+    """Returns columns of table files, concatenated.
 
     Args:
-      path: of files, as of `find_files`.
-      names: of the columns; those of a .csv file are text.
-      guessed: of further columns whose type in a .csv file Arrow is to find out, such as numbers and times.
-      advice: what an error that a column is missing says besides.
-      newlines: whether values of a .csv file may have line breaks, which makes reading slower.
+      path: files, see `find_files`.
+      names: the columns; in a .csv file they are read as text.
+      guessed: further columns whose type in a .csv file Arrow infers, such as numbers and times.
+      advice: appended to the error for a missing column.
+      newlines: whether values of a .csv file may contain line breaks, which makes reading slower.
 
     Raises:
       UserError: if the file is missing or damaged, or has no such column.
@@ -118,14 +118,14 @@ def read_columns(
 
 
 def read_whole_tables(path: str | Path, *, guessed: Sequence[str] = ()) -> pa.Table:
-    """Returns all columns of files of tables, one after another; a column that a file lacks is null there.
+    """Returns all columns of table files, concatenated; a column that a file lacks is null there.
 
     Args:
-      path: of files, as of `find_files`, with one of the `ENDINGS`.
-      guessed: of columns whose type in a .csv file Arrow is to find out; the others are text.
+      path: files with one of the `ENDINGS`, see `find_files`.
+      guessed: columns whose type in a .csv file Arrow infers; the others are text.
 
     Raises:
-      UserError: if a file is missing, damaged or empty, or a column has types that do not go together.
+      UserError: if a file is missing, damaged or empty, or a column's types in the files are incompatible.
     """
     tables = []
     for file in find_files(str(path), _endings(path, ENDINGS)):
@@ -160,10 +160,10 @@ def _endings(path: str | Path, endings: Sequence[str]) -> list[str]:
 
 
 def column_names(path: Path) -> list[str]:
-    """Returns the names of the columns of one file with one of the `ENDINGS`; of JSON, those that some record has.
+    """Returns the column names of a file with one of the `ENDINGS`; for JSON, the names in any record.
 
     Raises:
-      UserError: if it cannot be read.
+      UserError: if the file cannot be read.
     """
     kind = ending(path, ENDINGS)
     if kind not in TABLE_ENDINGS:
@@ -179,7 +179,7 @@ def column_names(path: Path) -> list[str]:
 
 
 def _atomic_types(path: Path) -> dict[str, str]:
-    """Returns the type of each column of RecBole's files by its name."""
+    """Returns the type of each column of a RecBole file, by name."""
     names = csv_names(path, pa_csv.ParseOptions(delimiter="\t"))
     return {name.rpartition(":")[0] or name: name.rpartition(":")[2] if ":" in name else "token" for name in names}
 
@@ -216,10 +216,10 @@ def _read_file(path: Path, names: Sequence[str], guessed: Sequence[str], advice:
 
 
 def table_with(path: Path, names: Sequence[str]) -> pa.Table:
-    """Returns those columns of these names that an Arrow file has.
+    """Returns the columns with these names that an Arrow file has; names that it lacks are ignored.
 
     Raises:
-      UserError: if it cannot be read.
+      UserError: if the file cannot be read.
     """
     with reading(path, "Arrow"), pa.memory_map(str(path)) as source, arrow_opener(path)(source) as reader:
         there = [name for name in names if name in reader.schema.names]
@@ -241,11 +241,11 @@ def csv_names(path: Path, parse_options: pa_csv.ParseOptions | None = None) -> l
 
 
 def as_text(names: Sequence[str], *, guessed: Sequence[str] = ()) -> pa_csv.ConvertOptions:
-    """Returns how Arrow is to read these columns of a .csv file and no others: null only where they are empty.
+    """Returns Arrow's options for reading only these columns of a .csv file, with null for empty fields alone.
 
     Args:
-      names: of columns of text: "007" may be somebody's id, and is another one than 7.
-      guessed: of columns whose type Arrow is to find out, such as numbers and times.
+      names: columns of text: "007" may be an id, and differs from 7.
+      guessed: columns whose type Arrow infers, such as numbers and times.
     """
     return pa_csv.ConvertOptions(
         include_columns=list(dict.fromkeys([*names, *guessed])),
@@ -258,15 +258,15 @@ def as_text(names: Sequence[str], *, guessed: Sequence[str] = ()) -> pa_csv.Conv
 def read_records(
     path: Path, is_wanted: Callable[[bytes], bool] = lambda line: True
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yields each record of a file, which may be larger than memory, with the number of its line, from 1.
+    """Yields each record of a file with its line number, from 1; the file may be larger than memory.
 
     Args:
-      path: lines of JSON objects, gzipped or not; or of Python dicts, as Amazon's metadata of 2014 are, which are read
-        and never evaluated.
-      is_wanted: says of a line whether it is to be parsed.
+      path: one JSON object per line, gzipped or not; or one Python dict per line, as in Amazon's metadata of 2014,
+        which is parsed and never evaluated.
+      is_wanted: returns whether a line is to be parsed.
 
     Raises:
-      UserError: if the file is missing or damaged, or a line is no record.
+      UserError: if the file is missing or damaged, or a line is not a record.
     """
     number = 0
     try:
@@ -281,9 +281,9 @@ def read_records(
 
 
 def _read_object(path: Path, id_column: str = "item_id") -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yields each record of `{id: {name: value}}`, as an `item.json` is, with its number, from 1; gzipped or not.
+    """Yields each record of `{id: {name: value}}`, such as an `item.json`, gzipped or not, with its number, from 1.
 
-    Ids are numbers if all are whole numbers, and then may be those of a list beside the file.
+    Ids are integers if all are whole numbers; these are replaced by the ids of a list beside the file, if there is one.
     """
     with reading(path, ".json", EOFError, zlib.error), _open(path) as file:
         content = json.loads(file.read())
@@ -331,7 +331,7 @@ def _read_records(path: Path, id_column: str, names: Sequence[str]) -> tuple[np.
 
 
 def _joined(parts: list[Values]) -> Values:
-    """Returns one column of several files' columns."""
+    """Returns the concatenation of one column of several files."""
     arrow = [part for part in parts if isinstance(part, pa.ChunkedArray)]
     if len(arrow) == len(parts) and len({part.type for part in arrow}) == 1:
         return pa.chunked_array([chunk for part in arrow for chunk in part.chunks], arrow[0].type)
@@ -350,7 +350,7 @@ def _open(path: Path) -> BinaryIO:
     file = path.open("rb")
     start = file.read(2)
     file.seek(0)
-    # By its content: browsers unpack a file and leave it its name.
+    # Decided by the content, since browsers unpack a file without changing its name.
     return gzip.open(file) if start == _GZIP else file  # type: ignore[return-value]
 
 

@@ -1,4 +1,4 @@
-"""A user's own vectors, from files of any kind and number, as one set; bad rows are refused, left out or listed."""
+"""Reads a user's own vectors, from any number of files of any kind; bad rows are rejected, dropped or listed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from sid_jax.errors import UserError, shown
 
 _ROWS_A_BLOCK = 8192
 _MOST_NAMED = 5
-# What leaves bad rows out in the commands that have a config.
+# The option that drops bad rows in commands with a config.
 _DROPPING = "--config.data.on_bad_rows=drop"
 
 
@@ -48,18 +48,18 @@ class _BadRow:
 def treat_bad_rows(
     parts: VectorParts, how: str, *, allow_empty: bool = False, option: str = _DROPPING
 ) -> tuple[VectorParts, LeftOut]:
-    """Does with rows that are not finite what the setting says, before anything else is done.
+    """Treats rows that are not finite as the setting says, before any other work.
 
     Args:
       parts: all rows.
-      how: "error" does nothing yet: who reads the rows finds them, and calls `refuse_bad_rows`, so that nothing is
-        read twice. "drop" reads all rows, and returns the parts without the bad ones. "report" reads all rows, prints
-        the bad ones, if there are any, as CSV, and refuses them.
-      allow_empty: whether no row need be left.
-      option: what drops bad rows, as an error is to name it.
+      how: "error" does nothing here: the reader of the rows finds bad ones and calls `refuse_bad_rows`, so that nothing
+        is read twice. "drop" reads all rows, and returns the parts without the bad ones. "report" reads all rows,
+        prints bad ones as CSV, and raises if there are any.
+      allow_empty: whether the result may have no rows.
+      option: the option that drops bad rows, named in errors.
 
     Raises:
-      UserError: if there are bad rows and they are to be reported, or no others; or if a row cannot be read.
+      UserError: if there are bad rows and `how` is "report"; if all rows are bad; or if a row cannot be read.
     """
     if how == "drop":
         return _without(parts, allow_empty)
@@ -69,7 +69,7 @@ def treat_bad_rows(
 
 
 def refuse_bad_rows(parts: VectorParts, option: str = _DROPPING) -> None:
-    """Raises UserError, naming the first bad row, how many there are and the option to drop them; nothing for none."""
+    """Raises UserError with the first bad row, the number of bad rows and the option to drop them, if there are any."""
     found = _bad_rows(parts)
     first = next(found, None)
     if first is not None:
@@ -137,20 +137,20 @@ def read_vector_files(
 ) -> VectorSet:
     """Reads N items and their vectors.
 
-    One .npy file of float32 stays memory-mapped: its pages are read when they are used. Other vectors that are larger
-    than `resident_bytes` are written once into `vectors` in the cache folder, as such a file, which random access
-    needs, and stay there for the next start.
+    A single .npy file of float32 stays memory-mapped: its pages are read when they are used. Other vectors, if they are
+    larger than `resident_bytes`, are written once as such a file, which allows random access, to the folder `vectors`
+    of the cache, and are reused by the next start.
 
     Args:
-      path: files, folders or patterns, with commas between them; their kinds are those of `list_parts`.
-      id_column, vector_column, ids_paths: as of `list_parts`.
-      on_bad_rows, option: as of `treat_bad_rows`.
-      resident_bytes: the most that memory is to hold; None for all.
-      cache_dir: as of `cache_folder`.
-      nan_rows: whether rows of NaN throughout stay, as those of items that lack a part.
+      path: files, folders or patterns, separated by commas; `list_parts` lists the kinds.
+      id_column, vector_column, ids_paths: see `list_parts`.
+      on_bad_rows, option: see `treat_bad_rows`.
+      resident_bytes: most bytes of vectors in memory; None for no limit.
+      cache_dir: see `cache_folder`.
+      nan_rows: whether rows of only NaN are kept, as rows of items that lack a part.
 
     Raises:
-      UserError: if a file is missing, damaged or of the wrong kind, two ids are the same, or a value is not finite.
+      UserError: if a file is missing, damaged or of the wrong kind, an id occurs twice, or a value is not finite.
     """
     parts = list_parts([path], id_column=id_column, vector_column=vector_column, ids_paths=ids_paths)
     parts, left_out = treat_bad_rows(parts, on_bad_rows, option=option)
@@ -174,7 +174,7 @@ def read_vector_files(
 
 
 def _size_in_memory(parts: VectorParts) -> int:
-    """Returns the bytes of all vectors as float32."""
+    """Returns the size in bytes of all vectors as float32."""
     return 4 * parts.num_items * parts.num_features
 
 
@@ -195,8 +195,8 @@ def _read(parts: VectorParts, option: str, nan_rows: bool = False) -> tuple[np.n
 
 
 def _write(parts: VectorParts, path: Path, option: str) -> np.ndarray:
-    """Writes the file, whole or not at all, and returns the ids."""
-    # Several processes of one run may come here at the same time.
+    """Writes the file of vectors, all or nothing, and returns the ids."""
+    # The temporary name is unique, since several processes of one run may write at the same time.
     found, partial = [], path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -240,7 +240,7 @@ def _joined(found: list[pa.Array]) -> np.ndarray:
 
 
 def _name(parts: VectorParts) -> str:
-    """Returns a name that is another one as soon as a file has changed, or other rows are left out."""
+    """Returns a cache name that changes if a file changes or other rows are dropped."""
     files = {part.path: Path(part.path).stat() for part in parts.parts}
     about = [[str(Path(path).resolve()), each.st_size, each.st_mtime_ns] for path, each in files.items()]
     left_out = [[part.first_item, *part.left_out] for part in parts.parts if part.left_out]

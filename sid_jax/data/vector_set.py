@@ -1,4 +1,4 @@
-"""What the rest of the system knows of the data: ids, vectors, and the columns that describe the items."""
+"""The data set that training and export use: ids, vectors, and columns that describe the items."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import pyarrow as pa
 from sid_jax.data.blocks import in_blocks
 from sid_jax.data.layout import Layout
 
-if TYPE_CHECKING:  # It imports JAX, which reading vectors does not need.
+if TYPE_CHECKING:  # Imports JAX, which reading vectors does not need.
     from sid_jax.data.relations import Relations
 
 
 @dataclasses.dataclass(frozen=True)
 class LeftOut:
-    """Rows of a user's files that are left out, since they hold NaN or infinite values.
+    """Rows of a user's files that are left out because they hold NaN or infinite values.
 
     Attributes:
-      num_rows: how many.
-      out_of: of so many.
-      first: the first few, in words.
+      num_rows: number of such rows.
+      out_of: number of all rows.
+      first: descriptions of the first few.
     """
 
     num_rows: int = 0
@@ -40,22 +40,22 @@ class LeftOut:
 
 @dataclasses.dataclass(frozen=True)
 class VectorSet:
-    """N items and their vectors, row for row.
+    """N items and their vectors, in the same order.
 
     Attributes:
-      ids: `[N]` item ids, int64 or object (str), exactly as they came.
-      vectors: `[N, D]` float32, finite, as they came: scaling belongs to the model.
-      id_name: what an id is called in an exported table ("item_id", "user_id").
-      columns: further columns by name, each `[N]` of a type that is not nested; exported beside the IDs ("title",
+      ids: `[N]` item ids, int64 or object (str), unchanged.
+      vectors: `[N, D]` float32, finite and unscaled; the model scales them.
+      id_name: name of the id column in an exported table ("item_id", "user_id").
+      columns: further columns by name, `[N]` each, of types that are not nested; exported beside the IDs ("title",
         "year", "genres").
       source: one line that says where the data came from.
       cold: `[N]` bool, items that are not trained on; None for none.
-      relations: what histories say of the items that are trained on; None if no loss wants it.
-      left_out: what the files hold besides.
-      made_of: the SHA-256 of what vectors and relations were computed from where a truncated SVD is in them, whose
-        last bits differ with the machine and the number of threads; empty where vectors are as they came.
-      layout: the parts of the vectors, each NaN where an item lacks it; None for vectors without parts.
-      about_parts: what new items' parts are made by, a plain dict for each part; see `sid_jax.data.part_sources`.
+      relations: relations of the trained items from interaction histories; None if no loss needs them.
+      left_out: rows of the files that were left out.
+      made_of: the SHA-256 of the inputs of vectors and relations if these contain a truncated SVD, whose last bits vary
+        with the machine and the number of threads; "" if there is no SVD.
+      layout: the parts of the vectors, each NaN if an item lacks it; None for vectors without parts.
+      about_parts: for each part a plain dict by which new items' values are converted; see `sid_jax.data.part_sources`.
     """
 
     ids: np.ndarray
@@ -72,7 +72,7 @@ class VectorSet:
 
     @property
     def num_trained(self) -> int:
-        """How many items are trained on."""
+        """The number of items that are trained on."""
         return len(self.ids) if self.cold is None else int((~self.cold).sum())
 
     def trained(self) -> VectorSet:
@@ -87,7 +87,7 @@ class VectorSet:
         )
 
     def fingerprint(self) -> str:
-        """Returns the SHA-256 over all but columns and source: equal if and only if what is trained on is."""
+        """Returns the SHA-256 of everything but columns and source, which identifies the training data."""
         digest = hashlib.sha256()
         digest.update(f"{self.vectors.shape}{self.made_of}{self.layout or ''}".encode())
         for _, block in in_blocks(self.vectors) if not self.made_of else ():
@@ -100,7 +100,7 @@ class VectorSet:
 
 
 def digest_of(*parts: object) -> str:
-    """Returns the SHA-256 of arrays, byte for byte, and of other values as they are written."""
+    """Returns the SHA-256 of arrays, by their bytes, and of other values, by their text."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(np.ascontiguousarray(part).tobytes() if isinstance(part, np.ndarray) else f"\n{part}\n".encode())

@@ -1,1 +1,1 @@
-"""Catalogs that have a name, prepared once and kept in the cache."""
+"""Named catalogs (MovieLens, Amazon), prepared once and kept in the cache."""

@@ -1,4 +1,4 @@
-"""The catalogs that have a name, which every setting called `source` takes."""
+"""The named catalogs, which every setting called `source` accepts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 MOVIELENS_SIZES = ("100k", "1m", "10m", "20m", "25m", "32m", "latest-small")
 AMAZON_EDITIONS = ("2014", "2018", "2023")
-# In each edition, in the order of the editions, what the files are called.
+# The names of the categories' files, in the order of the editions.
 AMAZON_CATEGORIES = {
     "beauty": ("Beauty", "All_Beauty", "All_Beauty"),
     "sports": ("Sports_and_Outdoors",) * 3,
@@ -21,7 +21,7 @@ CATALOGS = MOVIELENS + AMAZON
 
 
 class AmazonName(NamedTuple):
-    """What a name such as "amazon-2014-beauty" says."""
+    """The parts of a name such as "amazon-2014-beauty"."""
 
     edition: str
     category: str
@@ -34,10 +34,10 @@ class AmazonName(NamedTuple):
 
     @property
     def files(self) -> str:
-        """What the category is called in the names of the edition's files."""
+        """The category's name in the edition's file names."""
         return AMAZON_CATEGORIES[self.category][AMAZON_EDITIONS.index(self.edition)]
 
 
 def movielens_size(source: str) -> str:
-    """Returns "1m" of "movielens-1m"."""
+    """Returns "1m" for "movielens-1m"."""
     return source.removeprefix("movielens-")

@@ -1,4 +1,4 @@
-"""What is fetched from elsewhere, in limited time and checked; and prepared catalogs in the cache."""
+"""Downloads with a time limit and a checksum, and the cache of prepared catalogs."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from sid_jax.whole_file import write_json
 
 _ANSWER_SECONDS = 5
 _MANIFEST = "manifest.json"
-# A program of its own, because TensorFlow Datasets' download has no time limit: only the end of its process stops a
-# stalled one. Whatever it raises, the caller goes on without this source and says why.
+# A separate program, because TensorFlow Datasets' download has no time limit: a stalled download ends only with its
+# process. Whatever it raises, the caller reports it and continues without this source.
 _FETCHING = """
 import sys
 import tensorflow_datasets as tfds
@@ -36,9 +36,9 @@ except Exception as error:
 
 
 class Download(NamedTuple):
-    """A file somewhere else, by its address or pinned package, and the digest that says it is the right one.
+    """A remote file: its address or pinned package, and the digest that identifies it.
 
-    A digest that is not known is "".
+    An unknown digest is "".
     """
 
     address: str
@@ -47,7 +47,7 @@ class Download(NamedTuple):
 
 
 def fetch(folder: Path, download: Download, *, seconds: int) -> Path:
-    """Fetches a file into an empty folder, with TensorFlow Datasets' download manager, and returns its path.
+    """Downloads a file into an empty folder with TensorFlow Datasets' download manager, and returns its path.
 
     Raises:
       UserError: if the host does not answer in a few seconds, the download fails or takes longer than `seconds`, or the
@@ -61,7 +61,7 @@ def fetch(folder: Path, download: Download, *, seconds: int) -> Path:
 
 
 def check_digest(path: Path, download: Download) -> None:
-    """Raises UserError unless the file has the digest of the download, where one is known."""
+    """Raises UserError unless the file has the download's digests, as far as they are known."""
     for name, expected in (("sha256", download.sha256), ("md5", download.md5)):
         if not expected:
             continue
@@ -72,7 +72,7 @@ def check_digest(path: Path, download: Download) -> None:
 
 
 def run_program(command: list[str], seconds: int) -> str:
-    """Returns what the command printed, or raises UserError with the last line of its complaint."""
+    """Returns the command's standard output; raises UserError with the last line of its standard error if it fails."""
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, timeout=seconds
@@ -87,7 +87,7 @@ def run_program(command: list[str], seconds: int) -> str:
 
 
 def _check_answers(address: str) -> None:
-    """Asks before the download does, which would go on trying for minutes without a network."""
+    """Raises UserError if the host does not answer; without a network, the download itself would retry for minutes."""
     request = urllib.request.Request(address, method="HEAD")
     try:
         urllib.request.urlopen(request, timeout=_ANSWER_SECONDS).close()
@@ -96,23 +96,23 @@ def _check_answers(address: str) -> None:
 
 
 def prepare_folder(folder: Path, write: Callable[[Path, Path], None]) -> None:
-    """Writes beside `folder` and then renames: it is complete or absent, whoever else prepares it or is killed.
+    """Prepares a folder under a temporary name and renames it, so that it is complete or absent at any moment.
 
     Args:
-      folder: what is prepared; if another process is the first, its folder stays.
-      write: given an empty scratch folder and the folder, not there yet, that it is to make; both are in the cache.
+      folder: the folder to prepare; if another process finishes first, its folder stays.
+      write: called with an empty scratch folder and the path of the folder to make; both are in the cache.
 
     Raises:
       UserError: if the cache cannot be written.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # Made before anything is fetched, so that a folder that cannot be written to is refused at once.
+        # Created before anything is fetched, so that a folder without write permission fails at once.
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
             unfinished = Path(scratch) / folder.name
             write(Path(scratch), unfinished)
             _rename_unless_there(unfinished, folder)
-    except (OSError, RuntimeError) as error:  # Of the two, array_record raises the second.
+    except (OSError, RuntimeError) as error:  # array_record raises RuntimeError.
         raise UserError(
             f"{folder.parent}: the data cannot be kept there ({reason(error)}); "
             "name another folder by --config.data.cache_dir or $SID_JAX_CACHE"
@@ -120,7 +120,7 @@ def prepare_folder(folder: Path, write: Callable[[Path, Path], None]) -> None:
 
 
 def write_tables(folder: Path, tables: Mapping[str, pa.Table], about: Mapping[str, Any]) -> None:
-    """Makes the folder with `NAME.parquet` for each table, and last a manifest of their rows and what else is known."""
+    """Creates the folder with `NAME.parquet` for each table, and last a manifest with their row counts and `about`."""
     folder.mkdir()
     for name, table in tables.items():
         pq.write_table(table, folder / f"{name}.parquet", compression="zstd", write_page_checksum=True)
@@ -129,7 +129,7 @@ def write_tables(folder: Path, tables: Mapping[str, pa.Table], about: Mapping[st
 
 
 def read_table(folder: Path, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """Returns a table, or some of its columns; for use within `refuse_damage`, since a damaged file raises anything."""
+    """Returns a table, or some of its columns. Use it within `refuse_damage`: a damaged file may raise any error."""
     rows = json.loads((folder / _MANIFEST).read_text())["rows"][name]
     path = folder / f"{name}.parquet"
     table = pq.read_table(path, columns=None if columns is None else list(columns), page_checksum_verification=True)
@@ -140,7 +140,7 @@ def read_table(folder: Path, name: str, columns: Sequence[str] | None = None) ->
 
 @contextlib.contextmanager
 def refuse_damage(folder: Path) -> Iterator[None]:
-    """Turns whatever damaged files make their readers raise into one line that says what to do."""
+    """Turns any error from reading damaged files into a UserError that says what to do."""
     try:
         yield
     except Exception as error:

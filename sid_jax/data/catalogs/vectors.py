@@ -1,4 +1,4 @@
-"""Items that are described in words, as ids and vectors: MovieLens, Amazon, or a catalog of your own."""
+"""Vectors of described items: from MovieLens, Amazon, or a catalog of your own."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _AMAZON_COLUMNS = ("title", "brand", "categories")
 
 
 def catalog_vectors(settings: ConfigDict) -> VectorSet:
-    """Returns the items of the catalog that `settings.source` names.
+    """Returns the items of the named catalog `settings.source`.
 
     Raises:
-      UserError: if it cannot be had, or has nothing that a setting asks for.
+      UserError: if the catalog cannot be read or fetched, or lacks a requested column.
     """
     if settings.source in MOVIELENS:
         return _movielens_vectors(settings)
@@ -39,10 +39,10 @@ def catalog_vectors(settings: ConfigDict) -> VectorSet:
 
 
 def catalog_column(settings: ConfigDict, name: str) -> tuple[Any, np.ndarray]:
-    """Returns a column of the catalog that `settings.source` names, `[N]`, and the items' ids.
+    """Returns a column `[N]` of the named catalog `settings.source`, and the items' ids.
 
     Raises:
-      UserError: if it cannot be had, or has no such column.
+      UserError: if the catalog cannot be read or fetched, or has no such column.
     """
     columns: Mapping[str, Any]
     if settings.source in MOVIELENS:
@@ -59,10 +59,10 @@ def catalog_column(settings: ConfigDict, name: str) -> tuple[Any, np.ndarray]:
 
 
 def own_text_vectors(settings: ConfigDict) -> VectorSet:
-    """Returns the items of `settings.path`, a table with the columns that `settings.text_column` names.
+    """Returns the items of the table `settings.path`, with vectors encoded from the columns `settings.text_column`.
 
     Raises:
-      UserError: if it cannot be read, or no item says anything.
+      UserError: if the table cannot be read, or all texts are empty.
     """
     if not settings.path:
         raise UserError("data.path is empty: pass --config.data.path=FILE with your items and their texts")
@@ -136,7 +136,7 @@ def _movielens_vectors(settings: ConfigDict) -> VectorSet:
 
 
 def _made_of(parts: dict[str, np.ndarray], catalog: MovieLens, settings: ConfigDict) -> str:
-    """Returns the SHA-256 of texts' vectors and ratings, and of what is done with these."""
+    """Returns the SHA-256 of text vectors, ratings and the settings that turn ratings into vectors."""
     texts = [parts["text"]] if "text" in parts else []
     how = settings.view, settings.collaborative_dimension, settings.collaborative_holdout
     return digest_of(*how, *catalog.ratings.values(), *texts)

@@ -1,4 +1,4 @@
-"""Files of arrays: .npy, .pt, .npz, .safetensors and .array_record, opened without being read."""
+"""Files of arrays (.npy, .pt, .npz, .safetensors, .array_record), which are opened without reading all of them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from sid_jax.errors import UserError, reason
 
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 _TENSOR_TYPES = ("F16", "BF16", "F32", "F64")
-# Deflate shrinks nothing but zeros a thousandfold; vectors it hardly shrinks at all.
+# Deflate shrinks only zeros a thousandfold, and vectors hardly at all.
 _MOST_UNPACKED = 200
-# The library takes up to 100 MB, and a few times as much memory to read them.
+# The library accepts headers of up to 100 MB, which take several times as much memory to parse.
 _LONGEST_HEADER = 2**24
 
 
@@ -34,12 +34,12 @@ def open_npy(path: Path) -> np.memmap:
     """Returns the array of a .npy file, memory-mapped: its pages are read when they are used.
 
     Raises:
-      UserError: if the file is none; objects are never unpickled.
+      UserError: if the file is not a .npy array of numbers; objects are never unpickled.
     """
     try:
-        with np.errstate(all="ignore"):  # Sizes that are too large are refused, without a warning before it.
+        with np.errstate(all="ignore"):  # Too large sizes raise an error; a warning before it would be noise.
             return np.lib.format.open_memmap(path, mode="r")
-    except Exception as error:  # Whatever a damaged header makes numpy raise.
+    except Exception as error:  # NumPy may raise anything for a damaged header.
         if "Python objects" in str(error):
             raise UserError(
                 f"{path}: holds Python objects, as of a pandas column of text, which are not read; save it anew as "
@@ -51,13 +51,13 @@ def open_npy(path: Path) -> np.memmap:
 
 
 def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Reads the header of a .npy file up to where its array begins.
+    """Reads the header of a .npy file, up to the start of its array.
 
     Returns:
-      Shape, whether it lies column by column, and type.
+      Shape, whether the order is column by column, and dtype.
 
     Raises:
-      Exception: whatever a damaged one makes numpy raise.
+      Exception: any error that NumPy raises for a damaged header.
     """
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     version = np.lib.format.read_magic(stream)
@@ -67,12 +67,12 @@ def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
 
 
 def check_vectors(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.dtype:
-    """Returns the type of an array that a file says it holds, after seeing that it is one of vectors.
+    """Returns the dtype of a file's array, after checking that it is an array of vectors.
 
-    NumPy, which knows no bfloat16, writes such an array as one of 2-byte voids: nothing else is written so.
+    NumPy lacks bfloat16 and writes such an array as 2-byte voids; nothing else is written that way.
 
     Raises:
-      UserError: if it is something else.
+      UserError: if it is not an array of vectors.
     """
     if dtype == np.dtype("V2"):
         dtype = _BFLOAT16
@@ -84,9 +84,9 @@ def check_vectors(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.dty
 
 
 def read_rows(path: Path, offset: int, rows: np.ndarray, dtype: np.dtype, num_features: int) -> np.ndarray:
-    """Returns rows `[m]` of an array `[n, num_features]` that lies row by row in a file, from a byte on.
+    """Returns rows `[m]` of an array `[n, num_features]` that a file holds row by row from byte `offset` on.
 
-    They are read and not mapped: the pages of a map count as the process's memory until it is closed.
+    They are read instead of mapped: the pages of a map count as the process's memory until it is closed.
     """
     found, size = np.empty((len(rows), num_features), dtype), num_features * dtype.itemsize
     with path.open("rb", buffering=0) as file:
@@ -100,12 +100,12 @@ class Npy(Kind):
     """An array `[N, D]` of floats, without ids."""
 
     def opened(self, path: Path) -> Any:
-        """Returns the array, mapped."""
+        """Returns the memory-mapped array."""
         array = open_npy(path)
         return array.view(check_vectors(path, array.dtype, array.shape))
 
     def look(self, path: Path, columns: Columns, rows: int) -> Look:
-        """Returns what there is to know."""
+        """Inspects the file."""
         num_items, num_features = self.opened(path).shape
         return Look(num_features, even_parts(path, num_items, rows), has_ids=False)
 
@@ -118,7 +118,7 @@ class Npy(Kind):
                 forget_pages(array)
             return
         with path.open("rb") as file:
-            # Not from the map, for the reason that `read_rows` has.
+            # Read instead of mapped, for the reason given in `read_rows`.
             file.seek(array.offset + part.first_row * array.strides[0])
             for start in range(0, part.num_rows, rows):
                 count = min(rows, part.num_rows - start)
@@ -126,7 +126,7 @@ class Npy(Kind):
                 yield None, as_float32(block.reshape(-1, array.shape[1]))
 
     def rows(self, part: Part, columns: Columns, wanted: np.ndarray, rows: int) -> Iterator[np.ndarray]:
-        """Yields chosen vectors."""
+        """Yields the vectors of the wanted rows."""
         path, array = Path(part.path), self.opened(Path(part.path))
         for first in range(0, len(wanted), rows):
             chosen = part.first_row + wanted[first : first + rows]
@@ -136,36 +136,36 @@ class Npy(Kind):
                 yield as_float32(take_rows(array, chosen))
 
     def mapped(self, path: Path) -> np.ndarray | None:
-        """Returns all vectors of a file of float32, row by row."""
+        """Returns all vectors if the file holds contiguous float32."""
         array = self.opened(path)
         return np.asarray(array) if array.dtype == np.float32 and array.flags.c_contiguous else None
 
 
 class TorchTensor(Npy):
-    """A tensor `[N, D]` of floats, without ids, as `torch.save` writes it."""
+    """A tensor `[N, D]` of floats without ids, as `torch.save` writes it."""
 
     def opened(self, path: Path) -> Any:
-        """Returns the tensor, mapped."""
+        """Returns the memory-mapped tensor."""
         _, tensor = open_tensor(path)
         check_vectors(path, tensor.dtype, tensor.shape)
         return tensor
 
 
 class _NamedArrays(Kind):
-    """Arrays with names: vectors `[N, D]` and perhaps ids `[N]`."""
+    """Named arrays: vectors `[N, D]` and optional ids `[N]`."""
 
     @abc.abstractmethod
     def opened(self, path: Path, columns: Columns) -> contextlib.AbstractContextManager[tuple[Any, Any]]:
-        """Gives both, the second None where there is none: of a `shape`, and `take(start, end)` gives rows in order."""
+        """Yields vectors and ids (None without ids); each has a `shape`, and `take(start, end)` reads rows in order."""
 
     def look(self, path: Path, columns: Columns, rows: int) -> Look:
-        """Returns what there is to know."""
+        """Inspects the file."""
         with self._opened(path, columns) as (vectors, ids):
             num_items, num_features = vectors.shape
             return Look(num_features, even_parts(path, num_items, rows), has_ids=ids is not None)
 
     def blocks(self, part: Part, columns: Columns, rows: int) -> Iterator[tuple[pa.Array | None, np.ndarray]]:
-        """Yields ids, where there are some, and vectors."""
+        """Yields ids, if there are any, and vectors."""
         path, last = Path(part.path), part.first_row + part.num_rows
         with self._opened(path, columns) as (vectors, ids):
             for start in range(part.first_row, last, rows):
@@ -184,25 +184,25 @@ class _NamedArrays(Kind):
 
 
 class Npz(_NamedArrays):
-    """An array `[N, D]` of floats, and perhaps one `[N]` of whole numbers or strings, the ids; nothing is unpickled."""
+    """An array `[N, D]` of floats, and optional ids `[N]`, whole numbers or strings; nothing is unpickled."""
 
     def opened(self, path: Path, columns: Columns) -> contextlib.AbstractContextManager[tuple[Any, Any]]:
-        """Gives the two arrays."""
+        """Yields the two arrays."""
         return _npz(path, columns)
 
 
 class Safetensors(_NamedArrays):
-    """A tensor `[N, D]` of floats, and perhaps one `[N]` of whole numbers, the ids."""
+    """A tensor `[N, D]` of floats, and optional ids `[N]`, whole numbers."""
 
     def opened(self, path: Path, columns: Columns) -> contextlib.AbstractContextManager[tuple[Any, Any]]:
-        """Gives the two tensors."""
+        """Yields the two tensors."""
         return _safetensors(path, columns)
 
 
 class _Array:
-    """An array in an archive, read from its first row to its last; what lies between is unpacked too.
+    """An array in a zip archive, read sequentially; rows between two reads are unpacked, too.
 
-    Raises ValueError if what the archive, and the array's header, say of its size does not go together.
+    Raises ValueError if the archive's and the header's sizes contradict each other.
     """
 
     def __init__(self, archive: zipfile.ZipFile, name: str):
@@ -233,8 +233,8 @@ class _Array:
 
 @contextlib.contextmanager
 def _npz(path: Path, columns: Columns) -> Iterator[tuple[_Array, _Array | None]]:
-    """Gives the two arrays, the second None where there is none."""
-    # What the three libraries below it raise, beside what `reading` knows of.
+    """Yields the two arrays; the second is None without ids."""
+    # Errors of zipfile, zlib and lzma, in addition to those that `reading` handles.
     damage = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, SyntaxError)
     with reading(path, ".npz", *damage), zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
@@ -255,7 +255,7 @@ class _Tensor:
 
 @contextlib.contextmanager
 def _safetensors(path: Path, columns: Columns) -> Iterator[tuple[_Tensor, _Tensor | None]]:
-    """Gives the two tensors, the second None where there is none."""
+    """Yields the two tensors; the second is None without ids."""
     with reading(path, ".safetensors"):
         with path.open("rb") as content:
             length = int.from_bytes(content.read(8), "little")
@@ -277,10 +277,10 @@ def _safetensors(path: Path, columns: Columns) -> Iterator[tuple[_Tensor, _Tenso
 
 
 class ArrayRecords(Kind):
-    """A record an item: the bytes of its vector, little-endian float32; without ids."""
+    """One record per item: the bytes of its vector, little-endian float32, without ids."""
 
     def look(self, path: Path, columns: Columns, rows: int) -> Look:
-        """Returns what there is to know."""
+        """Inspects the file."""
         with _opened_records(path) as reader:
             count = reader.num_records()
             size = len(reader.read([0])[0]) if count else 0
@@ -294,7 +294,7 @@ class ArrayRecords(Kind):
             yield None, vectors
 
     def rows(self, part: Part, columns: Columns, wanted: np.ndarray, rows: int) -> Iterator[np.ndarray]:
-        """Yields chosen vectors."""
+        """Yields the vectors of the wanted rows."""
         path = Path(part.path)
         with _opened_records(path) as reader:
             for first in range(0, len(wanted), rows):
@@ -314,5 +314,5 @@ def _opened_records(path: Path) -> Iterator[Any]:
     with reading(path, ".array_record"):
         reader = ArrayRecordReader(str(path))
         yield reader
-        # It speaks of some damage only now.
+        # Some damage is reported only on closing.
         reader.close()

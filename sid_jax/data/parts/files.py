@@ -1,4 +1,4 @@
-"""Ids in files of their own: one a line, or an array."""
+"""Ids in separate files: one per line, or an array."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from sid_jax.errors import UserError, reason
 
 
 def id_offsets(ids_path: Path, starts: Sequence[int], num_rows: int, path: str) -> list[int]:
-    """Returns where the ids of rows with these numbers begin: in bytes, or in a .npy file in rows.
+    """Returns the positions of the ids of given rows: in bytes, or for a .npy file in rows.
 
     Args:
       ids_path: the file of ids.
-      starts: numbers of rows, in rising order, counted from 0.
-      num_rows: how many ids there must be.
+      starts: row numbers, ascending, counted from 0.
+      num_rows: the required number of ids.
       path: the file of vectors that the ids belong to.
 
     Raises:
-      UserError: if it cannot be read, a line is empty, or there are more or fewer.
+      UserError: if the file cannot be read, a line is empty, or the number of ids is not `num_rows`.
     """
     if ids_path.suffix == ".npy":
         array = open_npy(ids_path)
@@ -40,13 +40,13 @@ def id_offsets(ids_path: Path, starts: Sequence[int], num_rows: int, path: str) 
 
 
 def read_ids(ids_path: Path, num_rows: int, path: str) -> np.ndarray:
-    """Returns all ids of a file, `[n]` int64 or object (str); else as `id_offsets`."""
+    """Returns all ids of a file, `[n]` int64 or object (str); raises as `id_offsets`."""
     offsets = id_offsets(ids_path, [0], num_rows, path)
     return ids_as_array(IdReader(str(ids_path), offsets[0], 0).read(num_rows))
 
 
 def _line_offsets(ids_path: Path, starts: Sequence[int]) -> tuple[list[int], int]:
-    """Returns where lines begin, in bytes, and how many there are in all."""
+    """Returns the byte offsets of the lines `starts`, and the number of all lines."""
     offsets, wanted, count, position = [], iter([*starts, -1]), 0, 0
     following = next(wanted)
     try:
@@ -64,12 +64,12 @@ def _line_offsets(ids_path: Path, starts: Sequence[int]) -> tuple[list[int], int
 
 
 class IdReader:
-    """Reads ids in their order.
+    """Reads the ids of a file in order.
 
     Args:
       ids_path: the file.
-      offset: where the first one begins, as of `id_offsets`.
-      row: its number, from which an error counts.
+      offset: position of the first id, see `id_offsets`.
+      row: row number of the first id, for errors.
     """
 
     def __init__(self, ids_path: str, offset: int, row: int):
@@ -79,7 +79,7 @@ class IdReader:
         self._taken = 0
 
     def read(self, count: int) -> pa.Array:
-        """Returns the next ids, int64 or string.
+        """Returns the next `count` ids, int64 or string.
 
         Raises:
           UserError: if they are not UTF-8, or neither integers nor strings.

@@ -1,4 +1,4 @@
-"""A part of a file of vectors, and what a kind of file must be able to do."""
+"""Parts of files of vectors, and the interface of a kind of file."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _SECOND_FORMS = {"item_id": "ids", "vector": "vectors"}
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Some rows of a file, one after another.
+    """A range of consecutive rows of a file.
 
     Attributes:
       path: the file.
-      first_row: in the file.
-      num_rows: how many.
-      first_item: how many rows come before it in all files.
-      row_groups: of a parquet file, from and to (not included).
-      ids_path: the file with its ids, if they are not in the file itself; empty if ids are row numbers.
-      ids_offset: where the first one begins: in bytes, or in a .npy file in rows.
-      left_out: rows that are passed over, counted from `first_row`, in rising order.
-      num_features: D of the file, where its rows need not have as many.
+      first_row: number of its first row in the file.
+      num_rows: number of rows.
+      first_item: number of rows before it, over all files.
+      row_groups: for a parquet file, the first row group and the one after the last.
+      ids_path: the file with its ids, if they are not in the file itself; "" if ids are row numbers.
+      ids_offset: position of the first id: in bytes, or for a .npy file in rows.
+      left_out: rows that are skipped, counted from `first_row`, in ascending order.
+      num_features: D of the file, if its rows may have different lengths.
     """
 
     path: str
@@ -45,11 +45,11 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """What the columns (or arrays, or tensors) of a file that has some are called.
+    """Names of the columns (or arrays, or tensors) of ids and vectors in files that have named ones.
 
     Attributes:
       id_column, vector_column: the names.
-      ids_elsewhere: whether ids come from files of their own, so that a table need not have them.
+      ids_elsewhere: whether ids come from separate files, so that a table need not have them.
     """
 
     id_column: str
@@ -57,9 +57,9 @@ class Columns:
     ids_elsewhere: bool = False
 
     def find(self, setting: str, names: Sequence[str], path: Path) -> str:
-        """Returns which of a file's names a setting, "id_column" or "vector_column", means.
+        """Returns the name in a file for a setting, "id_column" or "vector_column".
 
-        A default one also has a second form, as plurals are common. Raises UserError if there is none, or two.
+        For a default name, the plural is accepted, too. Raises UserError if there is no such name, or it occurs twice.
         """
         found = self.find_if_any(setting, names, path)
         if found is None:
@@ -70,12 +70,12 @@ class Columns:
         return found
 
     def find_ids(self, names: Sequence[str], path: Path) -> str | None:
-        """Returns the name of a table's ids, None if they are elsewhere or it has its vectors alone."""
+        """Returns the name of a table's ids; None if they are in separate files or the table has only vectors."""
         others = set(names) - {self.find("vector_column", names, path)}
         return (self.find_if_any if self.ids_elsewhere or not others else self.find)("id_column", names, path)
 
     def find_if_any(self, setting: str, names: Sequence[str], path: Path) -> str | None:
-        """Returns what `find` does, but None if there is none."""
+        """Like `find`, but returns None if there is no such name."""
         wanted = getattr(self, setting)
         found = next((name for name in (wanted, _SECOND_FORMS.get(wanted, wanted)) if name in names), None)
         if found is not None and names.count(found) > 1:
@@ -85,12 +85,12 @@ class Columns:
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """What a look at a file says, without reading it.
+    """The result of inspecting a file without reading its rows.
 
     Attributes:
       num_features: D.
-      parts: none if it holds no rows.
-      has_ids: whether it has ids of its own.
+      parts: the parts; empty if the file has no rows.
+      has_ids: whether the file has ids of its own.
     """
 
     num_features: int
@@ -99,20 +99,20 @@ class Look:
 
 
 class Kind(abc.ABC):
-    """A kind of file. What is damaged, or holds something else, is a UserError that names the file."""
+    """Interface of a kind of file. A damaged file, or one with other content, raises a UserError that names it."""
 
     @abc.abstractmethod
     def look(self, path: Path, columns: Columns, rows: int) -> Look:
-        """Returns what there is to know before reading; the parts are of about so many rows."""
+        """Inspects a file; its parts have about `rows` rows each."""
 
     @abc.abstractmethod
     def blocks(self, part: Part, columns: Columns, rows: int) -> Iterator[tuple[pa.Array | None, np.ndarray]]:
-        """Yields ids `[n]`, int64 or string (None without any), and vectors `[n, D]` float32, so many at a time."""
+        """Yields ids `[n]`, int64 or string (None without ids), and vectors `[n, D]` float32, `rows` at a time."""
 
     def rows(self, part: Part, columns: Columns, wanted: np.ndarray, rows: int) -> Iterator[np.ndarray]:
-        """Yields the vectors of rows that are counted from the part's first and sorted, so many at a time.
+        """Yields the vectors of the sorted rows `wanted`, counted from the part's first row, at most `rows` at a time.
 
-        All are read, unless a kind knows better.
+        All rows are read, unless a subclass can do better.
         """
         start = 0
         for _, vectors in self.blocks(part, columns, rows):
@@ -122,12 +122,12 @@ class Kind(abc.ABC):
             start += len(vectors)
 
     def mapped(self, path: Path) -> np.ndarray | None:
-        """Returns all vectors, memory-mapped, if they lie in the file as they are used; else None."""
+        """Returns all vectors, memory-mapped, if the file holds them as contiguous float32; otherwise None."""
         return None
 
 
 def even_parts(path: Path, num_rows: int, rows: int, num_features: int | None = None) -> list[Part]:
-    """Cuts a file into parts of so many rows."""
+    """Splits a file into parts of at most `rows` rows."""
     return [
         Part(str(path), start, min(rows, num_rows - start), num_features=num_features)
         for start in range(0, num_rows, rows)
@@ -136,7 +136,7 @@ def even_parts(path: Path, num_rows: int, rows: int, num_features: int | None = 
 
 @contextlib.contextmanager
 def reading(path: Path, ending: str, *also: type[Exception]) -> Iterator[None]:
-    """Turns what a library says of a damaged file, also by exceptions of its own, into one line."""
+    """Turns the errors that a library raises for a damaged file, and those in `also`, into a UserError."""
     damage = (OSError, ValueError, LookupError, TypeError, MemoryError, OverflowError, RuntimeError, pa.ArrowException)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Files of tables: parquet, and Arrow's own format as Feather and Hugging Face's `datasets` write it."""
+"""Table files of vectors: Parquet, and Arrow as Feather and Hugging Face's `datasets` write it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from sid_jax.data.arrow_columns import plain_ids, usual_length, vectors_from_arr
 from sid_jax.data.parts.part import Columns, Kind, Look, Part, even_parts, reading
 from sid_jax.errors import UserError
 
-# A file for random access begins with it; one that was written as a stream does not.
+# The first bytes of an Arrow file for random access; a stream begins otherwise.
 _MAGIC = b"ARROW1"
-# Rows of which the usual length is that of the file's vectors.
+# Rows whose most frequent vector length is taken as D.
 _LOOKED_AT = 64
 
 
 class Parquet(Kind):
-    """A table with a column of ids and one of vectors, lists or fixed-size lists."""
+    """A Parquet table with a column of ids and a column of vectors, as lists or fixed-size lists."""
 
     def look(self, path: Path, columns: Columns, rows: int) -> Look:
-        """Returns what there is to know."""
+        """Inspects the file."""
         with reading(path, ".parquet"), _opened(path) as file:
             ids, name = _names(file, columns, path)
             counts = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
@@ -49,7 +49,7 @@ class Parquet(Kind):
 
 
 def _opened(path: Path) -> pq.ParquetFile:
-    # Page by page, since a row group may be large.
+    # Read page by page, since a row group may be large.
     return pq.ParquetFile(path, buffer_size=2**20, pre_buffer=False, page_checksum_verification=True)
 
 
@@ -59,7 +59,7 @@ def _names(file: pq.ParquetFile, columns: Columns, path: Path) -> tuple[str | No
 
 
 def _num_features(batches: Iterable[pa.ChunkedArray], where: str) -> int:
-    """Returns how many values most vectors have of the first rows in which there is one; 0 if there are no rows.
+    """Returns the most frequent vector length in the first batch that has a vector; 0 if there are no rows.
 
     Raises:
       UserError: if there are rows, but no vector.
@@ -89,13 +89,13 @@ def _row_groups(path: Path, counts: list[int], rows: int, num_features: int) -> 
 
 
 class Arrow(Kind):
-    """A table with a column of ids and one of vectors, lists or fixed-size lists, as a file or as a stream."""
+    """An Arrow table, a file or a stream, with a column of ids and one of vectors, as lists or fixed-size lists."""
 
     def look(self, path: Path, columns: Columns, rows: int) -> Look:
-        """Returns what there is to know."""
+        """Inspects the file."""
         with reading(path, "Arrow"):
             id_name, name = _arrow_names(path, columns)
-            # Of a compressed file the ids alone are unpacked to count them.
+            # Count the rows by the ids, since a compressed column of vectors would be unpacked.
             count = sum(len(batch) for batch in _batches(path, id_name or name))
             heads = (_column(each.slice(0, _LOOKED_AT), name, path)[0] for each in _batches(path, name))
             num_features = _num_features(heads, f"{path}: column {name!r}")
@@ -126,13 +126,13 @@ def _arrow_names(path: Path, columns: Columns) -> tuple[str | None, str]:
 
 
 def arrow_opener(path: Path) -> Callable[..., Any]:
-    """Returns what opens a file of Arrow's: for random access, or as a stream."""
+    """Returns the function that opens an Arrow file: for random access, or as a stream."""
     with path.open("rb") as file:
         return pa.ipc.open_file if file.read(len(_MAGIC)) == _MAGIC else pa.ipc.open_stream
 
 
 def _batches(path: Path, *wanted: str) -> Iterator[pa.RecordBatch]:
-    """Yields all batches with some of the columns, memory-mapped where they are not compressed."""
+    """Yields all batches with some of the columns, memory-mapped unless they are compressed."""
     open_reader = arrow_opener(path)
     with pa.memory_map(str(path)) as source:
         names = open_reader(source).schema.names
@@ -146,7 +146,7 @@ def _batches(path: Path, *wanted: str) -> Iterator[pa.RecordBatch]:
 
 
 def _column(batch: pa.RecordBatch, name: str, path: Path) -> tuple[pa.ChunkedArray, str]:
-    """Returns a column whose offsets have been seen to stay within it, and what an error calls it."""
+    """Returns a column after validating it (offsets within bounds), and its name in error messages."""
     column = batch.column(batch.schema.names.index(name))
     column.validate(full=True)
     return pa.chunked_array([column]), f"{path}: column {name!r}"

@@ -1,8 +1,8 @@
-"""Tensors of `.pt` files, read without PyTorch, and without unpickling anything.
+"""Reads the tensors of `.pt` files without PyTorch, and without unpickling anything.
 
-`torch.save` writes a zip archive, nothing compressed: the bytes of each storage, and a pickle of the structure, in
-which a tensor is a call of `torch._utils._rebuild_tensor_v2` on one. The few opcodes that such a pickle needs are
-followed here; every other one, and every other name, is refused, and nothing is called.
+`torch.save` writes an uncompressed zip archive with the bytes of each storage and a pickle of the structure, in which a
+tensor is a call of `torch._utils._rebuild_tensor_v2` on a storage. This module interprets the few opcodes that such a
+pickle needs; every other opcode and every other name is rejected, and nothing is called.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _DTYPES: dict[str, Any] = {
 _TENSOR, _PARAMETER, _ORDERED = "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter", "OrderedDict"
 _NAMES = {_TENSOR: _TENSOR, _PARAMETER: _PARAMETER, "collections OrderedDict": _ORDERED}
 _NAMES |= {f"torch {name}": name for name in _DTYPES}
-# Of a structure with a hundred thousand tensors.
+# Enough for a structure with a hundred thousand tensors.
 _LONGEST_PICKLE = 2**24
 _MOST_AXES = 8
-# A zip entry's header: its signature, 22 bytes, and the lengths of its name and its extra fields.
+# A zip entry's header: signature, 22 bytes, and the lengths of the name and the extra fields.
 _HEADER = struct.Struct("<4s22xHH")
 _VALUES = ("BINUNICODE", "SHORT_BINUNICODE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT")
 _CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
@@ -61,13 +61,13 @@ class _Tensor:
 
 
 def open_tensor(path: Path) -> tuple[str, np.ndarray]:
-    """Returns the tensor of a `.pt` file, mapped, and its name: "" if it stands alone.
+    """Returns the tensor of a `.pt` file, memory-mapped, and its name; the name of a bare tensor is "".
 
     Args:
-      path: what `torch.save(tensor, path)` wrote, or the same of a dict that has one tensor.
+      path: written by `torch.save(tensor, path)`, or by `torch.save` of a dict with one tensor.
 
     Raises:
-      UserError: if the file is none, is damaged, or holds anything but numbers, text and tensors.
+      UserError: if the file is not a `.pt` file, is damaged, or holds anything but numbers, text and tensors.
     """
     with reading(path, ".pt", zipfile.BadZipFile, struct.error, EOFError):
         with path.open("rb") as file:
@@ -92,7 +92,7 @@ def _tensors_of(value: Any) -> dict[str, _Tensor]:
 
 
 def _structure_of(archive: zipfile.ZipFile) -> tuple[str, bytes]:
-    """Returns the folder in the archive that all lies in, and the pickle."""
+    """Returns the archive's folder that holds all entries, and the pickle."""
     names = [name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl"]
     if len(names) != 1:
         raise ValueError(f"it has {len(names)} entries data.pkl")
@@ -107,7 +107,7 @@ def _structure_of(archive: zipfile.ZipFile) -> tuple[str, bytes]:
 
 
 class _Machine:
-    """Follows the opcodes of a pickle of tensors (https://docs.python.org/3/library/pickletools); calls nothing."""
+    """Interprets the opcodes of a pickle of tensors (https://docs.python.org/3/library/pickletools); calls nothing."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -115,7 +115,7 @@ class _Machine:
         self._memo: dict[int, Any] = {}
 
     def run(self, pickled: bytes) -> Any:
-        """Returns the value: None, bool, int, float, str, list, tuple and dict of these, and `_Tensor`."""
+        """Returns the value: None, bool, int, float, str, `_Tensor`, and lists, tuples and dicts of these."""
         for opcode, argument, _ in pickletools.genops(pickled):
             if opcode.name == "STOP":
                 return self._stack.pop()
@@ -204,7 +204,7 @@ class _Machine:
 
 
 def _storage(reference: Any) -> _Storage:
-    """Returns the storage that `("storage", class, key, device, number of elements)` names."""
+    """Returns the storage that a reference `("storage", class, key, device, number of elements)` names."""
     if not isinstance(reference, tuple) or len(reference) != 5:
         raise ValueError("it names a storage in an unknown way")
     kind, dtype, key, _, count = reference
@@ -228,7 +228,7 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any) -> _Tensor:
 
 
 def _array(path: Path, archive: zipfile.ZipFile, folder: str, tensor: _Tensor) -> np.ndarray:
-    """Returns the numbers of a tensor: a memory map, or a view of one where they do not lie row by row."""
+    """Returns the numbers of a tensor: a memory map, or a strided view of one if rows are not contiguous."""
     storage, dtype = tensor.storage, tensor.storage.dtype
     if not math.prod(tensor.shape):
         return np.empty(tensor.shape, dtype)

@@ -1,4 +1,4 @@
-"""Files of vectors of any length, as parts that are read one block after another: memory does not grow with N."""
+"""Files of vectors of any size, as parts that are read block by block: memory does not grow with N."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sid_jax.data.parts.part import Columns, Kind, Look, Part
 from sid_jax.data.parts.tables import Arrow, Parquet
 from sid_jax.errors import UserError
 
-# Rows of a part, but that a row group of a parquet file is not divided.
+# Rows of a part; a row group of a parquet file is not split.
 _ROWS_A_PART = 2**18
 _KINDS: dict[str, Kind] = {
     ".npy": Npy(),
@@ -29,20 +29,20 @@ _KINDS: dict[str, Kind] = {
     ".array_record": ArrayRecords(),
     ".pt": TorchTensor(),
 }
-# What files of vectors end with.
+# Endings of files of vectors.
 VECTOR_ENDINGS = tuple(_KINDS)
 
 
 @dataclasses.dataclass(frozen=True)
 class VectorParts:
-    """All parts, and how they are read.
+    """All parts of the given files, and how they are read.
 
     Attributes:
       parts: in the order of the rows.
       num_features: D.
-      columns: of files that have some.
-      ids_are_row_numbers: whether ids are the numbers of the rows, counted over all files.
-      layout: of vectors that consist of named parts, of which an item may lack some; None of others.
+      columns: names of columns, for files that have them.
+      ids_are_row_numbers: whether ids are row numbers, counted over all files.
+      layout: layout of vectors that consist of named parts, some of which an item may lack; None for other vectors.
     """
 
     parts: tuple[Part, ...]
@@ -53,19 +53,19 @@ class VectorParts:
 
     @property
     def num_rows(self) -> int:
-        """How many rows the files have."""
+        """The number of rows of all files."""
         return sum(part.num_rows for part in self.parts)
 
     @property
     def num_items(self) -> int:
-        """N: the rows but for those that are left out."""
+        """N, the number of rows that are not left out."""
         return self.num_rows - sum(len(part.left_out) for part in self.parts)
 
     def under(self, layout: Layout) -> VectorParts:
-        """Returns the same as vectors of these parts: files have all of them, or the first one alone.
+        """Returns the same rows as vectors of a layout: the files have all of its parts, or only the first.
 
         Raises:
-          UserError: if the vectors have another number of features.
+          UserError: if the vectors have a different number of features.
         """
         first, wanted = layout.parts[0], layout.num_features
         if self.num_features not in (first.num_features, wanted):
@@ -76,16 +76,16 @@ class VectorParts:
         return dataclasses.replace(self, layout=layout)
 
     def _filled(self, vectors: np.ndarray) -> np.ndarray:
-        """Returns vectors with the parts that their file does not have: missing."""
+        """Returns vectors padded with NaN for the parts that their file does not have."""
         width = vectors.shape[1] if self.layout is None else self.layout.num_features
         missing = [(0, 0), (0, width - vectors.shape[1])]
         return np.pad(vectors, missing, constant_values=np.nan) if width > vectors.shape[1] else vectors
 
     def blocks(self, number: int, rows: int) -> Iterator[tuple[pa.Array, np.ndarray]]:
-        """Yields ids `[n]`, int64 or string, and vectors `[n, D]` float32 of a part, so many rows at a time.
+        """Yields ids `[n]`, int64 or string, and vectors `[n, D]` float32 of a part, at most `rows` rows at a time.
 
         Raises:
-          UserError: if the file cannot be read or is not what it was, or an id or a vector is null.
+          UserError: if the file cannot be read or has changed, or an id or a vector is null.
         """
         part = self.parts[number]
         for first, ids, vectors in self.all_rows(number, rows):
@@ -96,7 +96,7 @@ class VectorParts:
                 yield ids, vectors
 
     def ids(self, number: int, rows: int) -> Iterator[pa.Array]:
-        """Yields the ids of `blocks` alone, without reading the vectors where ids have a file of their own."""
+        """Yields only the ids of `blocks`; vectors are not read if the ids have a file of their own."""
         part = self.parts[number]
         if not part.ids_path:
             yield from (ids for ids, _ in self.blocks(number, rows))
@@ -107,7 +107,7 @@ class VectorParts:
             yield ids.take(pa.array(_kept(part, first, len(ids)))) if part.left_out else ids
 
     def all_rows(self, number: int, rows: int) -> Iterator[tuple[int, pa.Array, np.ndarray]]:
-        """Yields what `blocks` does, of the rows that are left out too, after the place of the first in the part."""
+        """Like `blocks`, but also yields rows that are left out, and first each block's position in the part."""
         part = self.parts[number]
         ids_file = IdReader(part.ids_path, part.ids_offset, part.first_row) if part.ids_path else None
         read = 0
@@ -126,13 +126,13 @@ class VectorParts:
             )
 
     def kept(self, number: int) -> np.ndarray:
-        """Returns the places, in a part, of the rows that `blocks` gives."""
+        """Returns the positions, in a part, of the rows that `blocks` yields."""
         return _kept(self.parts[number], 0, self.parts[number].num_rows)
 
     def rows(self, number: int, wanted: np.ndarray, rows: int) -> Iterator[np.ndarray]:
-        """Yields the vectors `[n, D]` float32 of some rows of a part, which are counted as `blocks` gives them.
+        """Yields the vectors `[n, D]` float32 of some rows of a part, numbered as `blocks` yields them.
 
-        They are sorted, and at most `rows` come at a time.
+        `wanted` is sorted, and at most `rows` vectors are yielded at a time.
         """
         part = self.parts[number]
         if part.left_out:
@@ -140,12 +140,12 @@ class VectorParts:
         return map(self._filled, _kind(part).rows(part, self.columns, wanted, rows))
 
     def row_number(self, number: int, row: int) -> int:
-        """Returns which of all rows of all files a row of a part is, as `blocks` gives them."""
+        """Returns the row number over all files of a row of a part, which is numbered as `blocks` yields it."""
         part = self.parts[number]
         return part.first_item + int(self.kept(number)[row] if part.left_out else row)
 
     def mapped(self) -> np.ndarray | None:
-        """Returns all vectors, memory-mapped, if they are one file's and lie there as they are used; else None."""
+        """Returns all vectors, memory-mapped, if they are one file of contiguous float32; otherwise None."""
         paths = {part.path for part in self.parts}
         if len(paths) > 1 or self.num_items < self.num_rows:
             return None
@@ -161,19 +161,19 @@ def list_parts(
     rows: int = _ROWS_A_PART,
     allow_empty: bool = False,
 ) -> VectorParts:
-    """Looks at the files, without reading them, and cuts them into parts.
+    """Inspects the files, without reading their rows, and splits them into parts.
 
     Args:
-      inputs: files, folders of them (one may be a data set that Hugging Face's `datasets` saved), or patterns such as
-        "items/*.parquet", also with commas between; the files of each folder and pattern in the order of their names.
-      id_column, vector_column: of files that have columns, or named arrays.
-      ids_paths: for each file without ids of its own a text file with one id a line, or a .npy file; or patterns; none,
-        or empty text, if ids are row numbers.
-      rows: of a part, but that no row group of a parquet file is divided.
-      allow_empty: whether the files may hold no rows at all; there are then no parts.
+      inputs: files, folders (including a data set that Hugging Face's `datasets` saved), or patterns such as
+        "items/*.parquet", also several separated by commas; the files of a folder or pattern are sorted by name.
+      id_column, vector_column: names in files that have columns or named arrays.
+      ids_paths: for each file without ids of its own, a text file with one id per line, or a .npy file; patterns are
+        accepted; none, or "", if ids are row numbers.
+      rows: rows of a part; a row group of a parquet file is not split.
+      allow_empty: whether the files may hold no rows at all; the result then has no parts.
 
     Raises:
-      UserError: if there is no such file, or one is not of vectors as long as those of the first one.
+      UserError: if there is no such file, or vectors of two files differ in length.
     """
     columns = Columns(id_column, vector_column, ids_elsewhere=any(ids_paths))
     files = [path for each in inputs for path in find_files(each, list(_KINDS), allow_empty=allow_empty)]
@@ -205,7 +205,7 @@ def _look(path: Path, columns: Columns, rows: int) -> Look:
 
 
 def _match_ids(looks: dict[Path, Look], ids_paths: Sequence[str]) -> dict[Path, str]:
-    """Returns the file of ids of each file that has none of its own; none at all if ids are row numbers."""
+    """Returns the file of ids for each file without ids of its own; empty if ids are row numbers."""
     without = [path for path, look in looks.items() if not look.has_ids]
     if ids_paths and len(ids_paths) != len(without):
         raise UserError(f"there are {len(ids_paths)} files of ids for {len(without)} files without ids of their own")
@@ -225,7 +225,7 @@ def _with_ids(parts: list[Part], ids_path: str, first_item: int) -> list[Part]:
 
 
 def _kept(part: Part, first: int, count: int) -> np.ndarray:
-    """Returns the places, among so many rows from the part's `first` on, of those that are not left out."""
+    """Returns the positions, among the `count` rows from the part's row `first` on, of rows that are not left out."""
     left_out = np.array(part.left_out, np.int64) - first
     return np.delete(np.arange(count), left_out[(left_out >= 0) & (left_out < count)])
 

@@ -1,6 +1,6 @@
 """Sentence encoders of BERT's architecture (Devlin et al., 1810.04805), such as all-MiniLM-L6-v2, in JAX.
 
-A model is a folder in the layout of Hugging Face and sentence-transformers. Nothing of PyTorch is needed.
+A model is a folder in the layout of Hugging Face and sentence-transformers. PyTorch is not needed.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from safetensors import SafetensorError, safe_open
 from sid_jax.errors import UserError, reason
 from sid_jax.models.mlp import matmul
 
-# Tokens in one call of the model, padding included: a matrix product of so many rows is as fast on a core as a larger
-# one, and less of the last batch of a length is padding. A text's length alone decides which program encodes it.
+# Tokens per call of the model, including padding. On one CPU core, a matrix product with this many rows is as fast per
+# row as a larger one, and the last batch of a length has less padding. Only a text's length decides its program.
 _TOKENS = 256
 _LENGTHS = (*range(8, 64, 8), *range(64, 128, 16), *range(128, 256, 32), *range(256, 1024, 64))
 _WEIGHTS, _TOKENIZER = "model.safetensors", "tokenizer.json"
@@ -32,18 +32,18 @@ _ERRORS = (OSError, KeyError, TypeError, ValueError, SafetensorError)
 
 @dataclasses.dataclass(frozen=True)
 class BertFolder:
-    """A folder's settings.
+    """The settings of a model's folder.
 
     Attributes:
-      folder: where `model.safetensors` and `tokenizer.json` are.
-      num_heads: of the attention.
-      num_layers: of the encoder.
+      folder: the folder with `model.safetensors` and `tokenizer.json`.
+      num_heads: number of attention heads.
+      num_layers: number of encoder layers.
       epsilon: added to the variance in a layer norm.
-      max_tokens: what a text is cut to, [CLS] and [SEP] included.
-      lower_case: whether texts are put in lower case before they are split into tokens.
-      pooling: "mean" over the tokens, or "cls" for the first one.
+      max_tokens: length to which texts are truncated, [CLS] and [SEP] included.
+      lower_case: whether texts are lowercased before tokenization.
+      pooling: "mean" over the tokens, or "cls" for the first token.
       normalize: whether vectors are scaled to unit length.
-      mixed: whether factors of the linear maps are rounded to bfloat16; sums and all else are float32.
+      mixed: whether the factors of linear maps are rounded to bfloat16; sums and everything else are float32.
     """
 
     folder: Path
@@ -58,18 +58,18 @@ class BertFolder:
 
 
 class NotSupportedError(Exception):
-    """A folder's model is not one that JAX encodes; the message says why."""
+    """Raised if JAX cannot encode with a folder's model; the message says why."""
 
 
 def read_settings(folder: Path, *, mixed: bool = False) -> BertFolder:
-    """Reads the JSON files of a folder. Without `modules.json` it is a bare BERT: mean pooling, not normalized.
+    """Reads the JSON files of a model's folder. Without `modules.json` it is a bare BERT: mean pooling, not normalized.
 
     Args:
       folder: as Hugging Face or sentence-transformers writes it.
-      mixed: as of `BertFolder`.
+      mixed: see `BertFolder`.
 
     Raises:
-      NotSupportedError: if it lacks a file, or its model is another.
+      NotSupportedError: if the folder lacks a file, or its model is not supported.
     """
     modules = _json(folder / "modules.json", [{"type": "Transformer", "path": ""}, {"type": "Pooling", "path": ""}])
     kinds = [str(module["type"]).rpartition(".")[2] for module in modules]
@@ -117,7 +117,7 @@ def _pooling(config: dict[str, Any]) -> str:
 
 
 def identity(settings: BertFolder) -> str:
-    """Returns what the vectors depend on: a digest of the weights, the tokenizer and the settings."""
+    """Returns the key of cached vectors: a digest of the weights, the tokenizer and the settings."""
     digest = hashlib.sha256(repr(dataclasses.replace(settings, folder=Path())).encode())
     for name in (_WEIGHTS, _TOKENIZER):
         with (settings.folder / name).open("rb") as file:
@@ -126,7 +126,7 @@ def identity(settings: BertFolder) -> str:
 
 
 def load_encoder(settings: BertFolder) -> Callable[[list[str]], np.ndarray]:
-    """Returns the function from n texts to `[n, D]` float32; no vector depends on what else is in the call.
+    """Returns a function from n texts to `[n, D]` float32; a text's vector does not depend on the other texts.
 
     Raises:
       UserError: if the tokenizers package is not installed, or a file is corrupt.
@@ -158,11 +158,13 @@ def _tokenizer(settings: BertFolder) -> Any:
 
 
 def read_weights(settings: BertFolder) -> dict[str, Any]:
-    """Returns float32 arrays: "words" `[V, D]`, "positions" `[T, D]` with the first token type's vector added, "norm",
-    and for each of "layers" kernels `[in, out]`, those of queries, keys and values side by side, bfloat16 if mixed.
+    """Returns a model's weights as float32 arrays.
+
+    They are "words" `[V, D]`, "positions" `[T, D]` with the first token type's vector added, "norm", and for each of
+    "layers" kernels `[in, out]` (queries, keys and values concatenated), bfloat16 if mixed.
 
     Raises:
-      UserError: if the file is corrupt or lacks one of them.
+      UserError: if the file is corrupt or lacks an array.
     """
     path = settings.folder / _WEIGHTS
     try:
@@ -202,9 +204,9 @@ def read_weights(settings: BertFolder) -> dict[str, Any]:
 
 
 def encode_tokens(weights: dict[str, Any], tokens: list[list[int]], settings: BertFolder) -> np.ndarray:
-    """Returns `[n, D]` float32 vectors of n lists of token ids, none of which is empty.
+    """Returns `[n, D]` float32 vectors of n non-empty lists of token ids.
 
-    Texts of about one length share a batch of a fixed shape, so that few programs are compiled.
+    Texts of similar length share a batch of a fixed shape, so that few programs are compiled.
     """
     vectors = np.empty((len(tokens), weights["words"].shape[1]), np.float32)
     by_length: dict[int, list[int]] = {}
@@ -224,7 +226,7 @@ def encode_tokens(weights: dict[str, Any], tokens: list[list[int]], settings: Be
 
 
 def _encode_batch(weights: dict[str, Any], ids: np.ndarray, lengths: np.ndarray, settings: BertFolder) -> np.ndarray:
-    """Maps ids `[B, T]` to `[B, D]`; each layer is one call of the same program."""
+    """Maps ids `[B, T]` to vectors `[B, D]`; all layers call the same compiled function."""
     embedded = weights["words"][ids] + weights["positions"][None, : ids.shape[1]]
     hidden = _normed(embedded, weights["norm"], settings.epsilon)
     for layer in weights["layers"]:
@@ -250,7 +252,7 @@ def _as_row(vector: jax.Array, values: jax.Array) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnums=(3, 4))
 def _layer(layer: dict[str, Any], hidden: jax.Array, lengths: jax.Array, num_heads: int, epsilon: float) -> jax.Array:
-    """Maps `[B, T, D]` to the same shape: attention and feed-forward, each with its norm after the sum."""
+    """Maps `[B, T, D]` to the same shape: attention and feed-forward, each with post-layer normalization."""
     attended = _linear(layer["out"], _attention(_linear(layer["attend"], hidden), lengths, num_heads))
     hidden = _normed(hidden + attended, layer["out_norm"], epsilon)
     up = _linear(layer["up"], hidden)
@@ -259,7 +261,7 @@ def _layer(layer: dict[str, Any], hidden: jax.Array, lengths: jax.Array, num_hea
 
 
 def _attention(joint: jax.Array, lengths: jax.Array, num_heads: int) -> jax.Array:
-    """Maps queries, keys and values side by side, `[B, T, 3 D]`, to `[B, T, D]`."""
+    """Maps concatenated queries, keys and values, `[B, T, 3 D]`, to `[B, T, D]`."""
     batch, length, _ = joint.shape
     queries, keys, values = jnp.moveaxis(joint.reshape(batch, length, 3, num_heads, -1), (2, 3), (0, 2))
     highest = jax.lax.Precision.HIGHEST

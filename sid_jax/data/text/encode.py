@@ -1,4 +1,4 @@
-"""Texts into vectors: one function, whichever encoder is behind it, and a cache of what was encoded before."""
+"""Encodes texts as vectors with any encoder, and caches the vectors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sid_jax.data.text.encoders import Encode, Encoder, find_encoder
 from sid_jax.data.text.template import clean
 from sid_jax.errors import UserError, reason
 
-# Texts in one call of the encoder, and how many are encoded before their vectors are kept.
+# Texts per call of the encoder, and texts that are encoded before their vectors are cached.
 _BATCH = 512
 _KEPT_TOGETHER = 8192
 _DIGEST_BYTES = 20
@@ -33,18 +33,18 @@ _ROWS = 8192
 def encode_texts(
     texts: Sequence[str], encoder: str | Encode = "wordllama", *, cache_dir: str | None = None
 ) -> np.ndarray:
-    """Returns `[N, D]` float32 vectors, not normalized: scaling belongs to the model.
+    """Returns `[N, D]` float32 vectors of texts, not normalized: the model does the scaling.
 
-    A text that occurs more than once is encoded once. A bar shows how far it is, on a terminal.
+    Equal texts are encoded once. On a terminal, a progress bar is shown.
 
     Args:
-      texts: N texts, of any length; U+FFFD takes the place of a lone surrogate.
-      encoder: "wordllama" (D = 256; in its package, so that nothing is downloaded), or as `find_encoder` takes it.
-      cache_dir: where vectors are kept and looked for, in `text` below it; "" for the usual cache folder, as of
-        `cache_folder`; None to keep nothing.
+      texts: N texts, of any length; a lone surrogate is replaced by U+FFFD.
+      encoder: "wordllama" (D = 256; part of its package, so that nothing is downloaded), or see `find_encoder`.
+      cache_dir: vectors are cached in its subfolder `text`; "" for the default cache folder, see `cache_folder`; None
+        for no cache.
 
     Raises:
-      UserError: if there is no such encoder, or it returns something else than a finite array `[n, D]`.
+      UserError: if there is no such encoder, or it does not return a finite array `[n, D]`.
     """
     unique = list(dict.fromkeys(map(clean, texts)))
     if not unique:
@@ -67,7 +67,7 @@ def encode_texts(
 def _encode_missing(
     encoder: Encoder, texts: list[str], missing: np.ndarray, vectors: np.ndarray | None, cache: VectorCache | None
 ) -> np.ndarray:
-    """Returns `[N, D]` vectors with the rows `missing` filled in, and has the cache keep them as they come."""
+    """Returns `[N, D]` vectors with the rows `missing` filled in; new vectors are cached as they are computed."""
     encode = encoder.load()
     with _progress(len(missing)) as advance:
         for start in range(0, len(missing), _KEPT_TOGETHER):
@@ -93,7 +93,7 @@ def _call(name: str, encode: Encode, texts: list[str]) -> Any:
         return encode(texts)
     except (UserError, KeyboardInterrupt, MemoryError):
         raise
-    except Exception as error:  # Whatever somebody's function, or a model, raises.
+    except Exception as error:  # A user's function, or a model, may raise anything.
         raise UserError(
             f"data.text_encoder={name} failed on {len(texts)} texts ({type(error).__name__}: {reason(error)}); it must "
             "take a list of texts and return an array [n, D]"
@@ -101,7 +101,7 @@ def _call(name: str, encode: Encode, texts: list[str]) -> Any:
 
 
 def _checked(name: str, texts: list[str], result: Any, size: int | None) -> np.ndarray:
-    """Returns what an encoder returned as `[n, D]` float32, where D is `size` unless that is None."""
+    """Returns an encoder's result as `[n, D]` float32, after checking it; D must be `size` unless that is None."""
     where = f"data.text_encoder={name}"
     try:
         array = np.asarray(result)
@@ -125,7 +125,7 @@ def _checked(name: str, texts: list[str], result: Any, size: int | None) -> np.n
 
 
 def _keep(cache: VectorCache, texts: list[str], vectors: np.ndarray) -> VectorCache | None:
-    """Returns the cache, or None if it cannot keep anything: what is encoded is of use all the same."""
+    """Adds vectors to the cache; returns None instead of the cache if they cannot be written, which is no error."""
     try:
         cache.add(texts, vectors)
     except OSError as error:
@@ -136,7 +136,7 @@ def _keep(cache: VectorCache, texts: list[str], vectors: np.ndarray) -> VectorCa
 
 @contextlib.contextmanager
 def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, and nothing elsewhere; gives the function that moves it on."""
+    """Shows a progress bar on a terminal, and nothing elsewhere; yields the function that advances it."""
     console = Console(stderr=True)
     columns = (TextColumn("encoding texts"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
@@ -145,17 +145,16 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
 
 
 class VectorCache:
-    """The vectors of one encoder: parquet files of text digests and vectors, in a folder of their own.
+    """The cached vectors of one encoder: parquet files of text digests and vectors in a folder.
 
-    Every call of `add` writes one more file, under a temporary name first, so that a reader sees it whole or not at
-    all, whoever else writes or is killed; two processes that encode the same text keep it twice. A file that cannot be
-    read counts as absent. Over `max_bytes` or `max_files` in all encoders' folders together, the files go first that
-    were not used for the longest time.
+    Every call of `add` writes one new file, under a temporary name first, so that readers see it completely or not at
+    all. Two processes that encode the same text cache it twice. A file that cannot be read counts as absent. If the
+    folders of all encoders together exceed `max_bytes` or `max_files`, the least recently used files are removed.
 
     Args:
       root: the folder of all encoders.
-      identity: what the vectors depend on besides the text.
-      max_bytes, max_files: the most that is kept.
+      identity: everything that the vectors depend on besides the text.
+      max_bytes, max_files: limits of all encoders' folders together.
     """
 
     def __init__(self, root: Path, identity: str, *, max_bytes: int = 2**33, max_files: int = 4096):
@@ -164,10 +163,10 @@ class VectorCache:
         self._max_bytes, self._max_files = max_bytes, max_files
 
     def find(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray | None]:
-        """Returns `[n]` bool, which texts are known, and their vectors `[n, D]` float32; None if none is known.
+        """Returns a mask `[n]` bool of the cached texts, and vectors `[n, D]` float32; None if no text is cached.
 
         Args:
-          texts: no two alike.
+          texts: distinct texts.
         """
         rows = {_digest(text): row for row, text in enumerate(texts)}
         known, vectors = np.zeros(len(texts), bool), None
@@ -182,7 +181,7 @@ class VectorCache:
         return known, vectors
 
     def add(self, texts: Sequence[str], vectors: np.ndarray) -> None:
-        """Keeps `[n, D]` float32 vectors.
+        """Caches `[n, D]` float32 vectors.
 
         Raises:
           OSError: if they cannot be written.
@@ -202,7 +201,7 @@ class VectorCache:
         self._forget()
 
     def _forget(self) -> None:
-        """Removes what is over the bounds, and what a killed writer left long ago."""
+        """Removes the files that exceed the limits, and old temporary files of killed writers."""
         files = []
         for path in self._root.glob("*/*"):
             with contextlib.suppress(OSError):  # Another process may have removed it.
@@ -222,7 +221,7 @@ def _digest(text: str) -> bytes:
 
 
 def _read_vectors(path: Path, rows: dict[bytes, int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields, block by block, the rows that are wanted and their vectors."""
+    """Yields, block by block, the wanted rows and their vectors."""
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         for batch in file.iter_batches(_ROWS):
             places = np.array([rows.get(digest, -1) for digest in batch.column("digest").to_pylist()])

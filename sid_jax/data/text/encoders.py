@@ -1,4 +1,4 @@
-"""What turns texts into vectors: the built-in encoder, a sentence encoder, or a function of yours."""
+"""Text encoders: the built-in one, a sentence encoder, or a function of yours."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ import numpy as np
 from sid_jax.data.text import bert
 from sid_jax.errors import UserError, reason
 
-# From a list of n texts to an array `[n, D]`.
+# A function from a list of n texts to an array `[n, D]`.
 Encode = Callable[[list[str]], Any]
 
 _IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-# A batch is padded to its longest text, so that a text of a megabyte must not have company.
+# A longer text is encoded alone, since a batch is padded to its longest text.
 _LONG_TEXT = 4096
-# What stands after the folder of a BERT for products in mixed precision.
+# Suffix of the folder of a BERT for mixed-precision products.
 _MIXED = "@bfloat16"
 
 
 @dataclasses.dataclass(frozen=True)
 class Encoder:
-    """An encoder, and what tells it apart from every other.
+    """An encoder and its identity.
 
     Attributes:
-      name: as the user gave it, for messages.
-      identity: what its vectors depend on besides the text: its name and version. Vectors are kept under it; None if
-        it is not known, so that they are not kept.
-      load: returns the function; called when there is something to encode, not before.
+      name: the name that the user gave it, for messages.
+      identity: everything that its vectors depend on besides the text, such as name and version; the key of cached
+        vectors. None if it is unknown, so that vectors are not cached.
+      load: returns the function; called only when there is something to encode.
     """
 
     name: str
@@ -47,14 +47,14 @@ class Encoder:
 
 
 def find_encoder(encoder: str | Encode) -> Encoder:
-    """Returns the encoder that a setting or a program names.
+    """Returns the encoder that a setting or a program specifies.
 
     Args:
-      encoder: "wordllama"; "module:function", a function of yours by its import path, which may lie in the current
-        folder; the folder of a BERT model, which JAX encodes ("folder@bfloat16" in mixed precision); the name or folder
-        of any other sentence-transformers model; or a function itself. A function takes a list of n texts and returns
-        an array `[n, D]`. If it has a `version`, text or a number, vectors are kept under that, and otherwise under its
-        module's source.
+      encoder: "wordllama"; "module:function", the import path of a function of yours, which may lie in the current
+        folder; the folder of a BERT model, which is encoded in JAX ("folder@bfloat16" in mixed precision); the name or
+        folder of any other sentence-transformers model; or a function. A function takes a list of n texts and returns
+        an array `[n, D]`. Its vectors are cached under its attribute `version` (text or a number) if it has one,
+        otherwise under its module's source.
 
     Raises:
       UserError: if there is no such encoder.
@@ -69,7 +69,7 @@ def find_encoder(encoder: str | Encode) -> Encoder:
 
 
 def _sentence_encoder(name: str) -> Encoder:
-    """Returns JAX's encoder for a folder that holds a BERT, and sentence-transformers' for any other name or folder."""
+    """Returns JAX's encoder for a folder with a BERT, and sentence-transformers' for any other name or folder."""
     path, mixed = name.removesuffix(_MIXED), name.endswith(_MIXED)
     why, folder = "", Path(path).expanduser()
     if folder.is_dir():
@@ -93,7 +93,7 @@ def _wordllama() -> Encode:
     model = wordllama.WordLlama.load(cache_dir=folder, disable_download=True)
 
     def encode(texts: list[str]) -> np.ndarray:
-        # Vectors do not depend on what else is in a batch, bit for bit.
+        # Encode long texts alone; a text's vector does not depend on its batch, bit for bit.
         vectors = np.empty((len(texts), model.embedding.shape[1]), np.float32)
         short = [row for row, text in enumerate(texts) if len(text) <= _LONG_TEXT]
         vectors[short] = model.embed([texts[row] for row in short])
@@ -123,7 +123,7 @@ def _sentence_transformers(name: str, why: str) -> Encode:
 
 
 def _model_identity(name: str) -> str:
-    """Returns the name and the library's version; of a folder, also which files are in it."""
+    """Returns a key of the name and the library's version; for a folder, a digest of its files' names, sizes, times."""
     try:
         version = importlib.metadata.version("sentence-transformers")
     except importlib.metadata.PackageNotFoundError:
@@ -138,12 +138,12 @@ def _model_identity(name: str) -> str:
 
 def _imported(path: str) -> Encode:
     module_name, _, name = path.partition(":")
-    # As `python -m` would: what lies in the folder where the command was started can be imported.
+    # Like `python -m`: modules in the current folder can be imported.
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     try:
         found = getattr(importlib.import_module(module_name), name)
-    except Exception as error:  # Whatever the module raises while it is imported.
+    except Exception as error:  # An imported module may raise anything.
         raise UserError(
             f"data.text_encoder={path} cannot be imported ({type(error).__name__}: {reason(error)}); it must be "
             "module:function, where Python finds the module"
@@ -158,13 +158,13 @@ def _function(encode: Encode, name: str) -> Encoder:
 
 
 def _function_identity(encode: Encode) -> str | None:
-    """Returns the function's place and its version, or a digest of its module's source; None if there is neither."""
+    """Returns the function's import path with its version or a digest of its module's source; None without either."""
     module = sys.modules.get(getattr(encode, "__module__", None) or "")
     place = f"{getattr(module, '__name__', '')}:{getattr(encode, '__qualname__', type(encode).__name__)}"
     version = getattr(encode, "version", None)
     if isinstance(version, (str, int, float)):
         return f"{place} version {version}"
-    # What a closure holds, or an object, is in no source.
+    # The values in a closure or an object are not part of the source.
     if module is None or not inspect.isfunction(encode) or encode.__closure__ or encode.__name__ == "<lambda>":
         return None
     try:

@@ -1,4 +1,4 @@
-"""What an item says of itself, as one text."""
+"""Builds one text from the fields that describe an item."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def join_fields(fields: Iterable[tuple[str, Any]]) -> str:
     """Returns "Title: Nail Lacquer; Brand: OPI; Categories: Makeup, Nails" from names and values.
 
-    A name is written with a capital letter and blanks for underscores. A list is joined by commas. What is empty or
-    None is left out with its name.
+    A name is written with a capital letter and with spaces for underscores. A list is joined by commas. A value that is
+    empty or None is left out with its name.
     """
     parts = ((name, value_text(value)) for name, value in fields)
     return "; ".join(f"{name[:1].upper()}{name[1:].replace('_', ' ')}: {text}" for name, text in parts if text)
 
 
 def value_text(value: Any) -> str:
-    """Returns a value in words: "" for None, a list's entries with commas between, a number without a needless ".0"."""
+    """Returns a value as text: "" for None, a list's entries joined by commas, a whole float without ".0"."""
     if value is None:
         return ""
     if isinstance(value, (list, tuple)):
@@ -29,11 +29,11 @@ def value_text(value: Any) -> str:
 
 
 def item_texts(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> list[str]:
-    """Returns a text for each item: the one column as it is, or several by `join_fields`.
+    """Returns a text for each item: a single column as it is, or several joined by `join_fields`.
 
     Args:
-      names: of the columns.
-      columns: each with N values.
+      names: names of the columns.
+      columns: the columns, with N values each.
     """
     if len(columns) == 1:
         return [value_text(value) for value in columns[0]]
@@ -41,9 +41,9 @@ def item_texts(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> list[s
 
 
 def clean(text: str) -> str:
-    """Returns the text without lone surrogates, which are no characters and have no UTF-8: U+FFFD stands for each.
+    """Replaces each lone surrogate by U+FFFD, since it is not a character and cannot be encoded as UTF-8.
 
-    JSON may have them, as halves of an emoji that was cut in two.
+    JSON may contain lone surrogates, as halves of an emoji that was cut in two.
     """
     if not _SURROGATE.search(text):
         return text

@@ -1,1 +1,1 @@
-"""Amazon reviews and products, in every edition that their authors publish."""
+"""Amazon reviews and product metadata, in every edition that their authors publish."""

@@ -1,4 +1,4 @@
-"""Files of Amazon reviews and metadata: who reviewed what and when, and what is said of each item."""
+"""Reads files of Amazon reviews (interaction histories) and of product metadata."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sid_jax.data.tables import read_records
 from sid_jax.data.text.template import clean
 from sid_jax.errors import UserError
 
-# 2014 and 2018; 2023, whose items are the parents of variants such as colors.
+# Names of fields in 2014 and 2018, and in 2023, where an item is the parent of variants such as colors.
 _USER = ("reviewerID", "user_id")
 _TIME = ("unixReviewTime", "timestamp")
 ITEM = ("parent_asin", "asin")
@@ -32,27 +32,27 @@ SCHEMA = pa.schema(
         ("description", pa.string()),
     ]
 )
-# As it stands in a line, so that a line of another item is not parsed.
+# Finds the item id in a raw line, so that lines of other items need not be parsed.
 _NAMED = re.compile(rb"""["'](?:parent_)?asin["']\s*:\s*["']([^"']+)["']""")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 _PRICE = re.compile(r"\$?\s*(\d[\d,]*(?:\.\d+)?)(?:\s*-\s*\$?\s*\d[\d,]*(?:\.\d+)?)?")
-# Pieces of a page's script that some titles of 2018 are.
+# Some titles of 2018 are pieces of a page's script, which contain this.
 _NO_TITLE = "getTime"
 
 
 def read_reviews(path: Path, *, core: int) -> Histories:
-    """Reads a file of reviews, one a line.
+    """Reads a file of reviews, one per line.
 
-    A user who reviewed an item more than once counts once for it, by the earliest review. Users and items with fewer
-    than `core` interactions are then left out, again and again, until there are none (the k-core).
+    A user who reviewed an item several times has one interaction with it, at the time of the earliest review. Users and
+    items with fewer than `core` interactions are removed repeatedly until none is left (the k-core).
 
     Args:
       path: in the layout of 2014, 2018 or 2023.
-      core: k; 0 or 1 keeps all.
+      core: k; 0 or 1 keeps everything.
 
     Returns:
-      The histories: users in the order in which the file first names them; each user's items by time, and in the
-      file's order where times are equal; the catalog's items in the order in which the histories name them.
+      The histories: users in the order of their first review in the file; each user's items by time, and in file order
+      if times are equal; the catalog's items in the order in which the histories first name them.
 
     Raises:
       UserError: if the file is damaged, a review has no user, item or time, or nothing is left.
@@ -78,7 +78,7 @@ def read_reviews(path: Path, *, core: int) -> Histories:
 
 
 def field(record: Mapping[str, Any], names: tuple[str, ...], where: str) -> str:
-    """Returns the first of the fields that is there; raises UserError if none is, or it is no text to be written."""
+    """Returns the first of the fields that the record has; raises UserError if none is there, or it is not text."""
     value = next((record[name] for name in names if name in record), None)
     if not isinstance(value, str) or not value or clean(value) != value:
         raise UserError(f"{where} has no {' or '.join(names)}; give the file as its authors publish it")
@@ -93,14 +93,14 @@ def _time(record: Mapping[str, Any], where: str) -> int:
 
 
 def _earliest(users: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the interactions, sorted by user and time, without those with an item that came before."""
+    """Returns the interactions, sorted by user and time, keeping only the first with each item."""
     pairs = users.astype(np.int64) * (int(items.max()) + 1) + items
     first = np.sort(np.unique(pairs, return_index=True)[1])
     return users[first], items[first]
 
 
 def _core(users: np.ndarray, items: np.ndarray, core: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the largest part in which every user and every item has `core` interactions or more."""
+    """Returns the k-core: the largest part in which every user and every item has `core` interactions or more."""
     while len(users):
         kept = (np.bincount(users)[users] >= core) & (np.bincount(items)[items] >= core)
         if kept.all():
@@ -124,16 +124,16 @@ def _histories(users: np.ndarray, items: np.ndarray, user_names: list[str], item
 
 
 def read_metadata(path: Path, item_ids: np.ndarray) -> tuple[pa.Table, int]:
-    """Reads what is said of some items, and forgets the others line by line.
+    """Reads the metadata of the given items; records of other items are skipped line by line.
 
     Args:
       path: in the layout of 2014, 2018 or 2023.
       item_ids: `[N]` object (str).
 
     Returns:
-      A table with `SCHEMA`, an item a row in the order of `item_ids`, and how many items the file says something of.
-      Of an item that it names twice the first record counts; what it does not know is empty. Categories are without the
-      root of each path, which all items share; text is without HTML; a price is the lower end of a range.
+      A table with `SCHEMA`, one row per item in the order of `item_ids`, and the number of items with a record in the
+      file. If an item has two records, the first one counts; unknown fields are empty. Categories are without the root
+      of each path, which all items share; text is without HTML; a price range becomes its lower end.
 
     Raises:
       UserError: if the file is damaged.
@@ -175,7 +175,7 @@ def _categories(record: Mapping[str, Any]) -> list[str]:
     paths = record.get("categories") or record.get("category") or []
     if not isinstance(paths, (list, tuple)):
         return []
-    # 2014 has a list of paths, later editions one path.
+    # 2014 has a list of paths, later editions a single path.
     paths = paths if paths and isinstance(paths[0], (list, tuple)) else [paths]
     names = [_plain(name) for path in paths if isinstance(path, (list, tuple)) for name in path[1:]]
     return [name for name in names if name]

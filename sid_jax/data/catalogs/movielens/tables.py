@@ -1,4 +1,4 @@
-"""The MovieLens catalog in memory, and what the files of all its sizes have in common."""
+"""The MovieLens catalog in memory, and helpers that the readers of all its sizes share."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ import numpy as np
 from sid_jax.data.histories import Histories, offsets_of
 from sid_jax.errors import UserError, reason
 
-# Columns by name, all of one length.
+# Columns by name, all of the same length.
 Table = dict[str, np.ndarray]
 
 _GENDERS = {"M": "male", "F": "female"}
 EXPECTED = "give the folder or zip as GroupLens publishes it"
-# What a damaged zip makes its reader raise.
+# Errors of the reader of a damaged zip.
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
-# "(V)" marks a film that went straight to video.
+# "(V)" marks a film that was released directly on video.
 _TITLE = re.compile(r"(?P<title>.*?)\s*\((?P<year>\d{4})\)(?:\s*\(V\))?")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MovieLens:
-    """Films, users and ratings, the same whichever source they came from.
+    """Films, users and ratings, the same from every source.
 
     Attributes:
       items: `item_id` int64 `[N]`, ascending; `title`, `year` ("" where unknown) and `genres`
         ("Animation|Children's|Comedy"), each object (str) `[N]`.
-      users: `user_id` int64 `[U]`, ascending; `age` int64 (of 1M object (str), since it is a group: "18-24"); `gender`
-        ("M", "F"), `occupation` and `zip_code`, each object (str) `[U]`. Of 10M and larger the ids alone.
-      ratings: `user_id`, `item_id`, `rating` and `timestamp`, each int64 `[R]` (stars of 10M and larger float64, since
-        there are halves), sorted by user, then time, then place in the file: a user's "last" rating is the last of the
-        user's rows, also where times are equal.
+      users: `user_id` int64 `[U]`, ascending; `age` int64 (for 1M object (str), an age group such as "18-24"); `gender`
+        ("M", "F"), `occupation` and `zip_code`, each object (str) `[U]`. For 10M and larger, ids only.
+      ratings: `user_id`, `item_id`, `rating` and `timestamp`, each int64 `[R]` (for 10M and larger, `rating` is
+        float64, since there are half stars), sorted by user, then time, then position in the file. A user's "last"
+        rating is the last of the user's rows, also if times are equal.
       source: one line that says where the data came from.
     """
 
@@ -46,17 +46,17 @@ class MovieLens:
     source: str
 
     def histories(self) -> Histories:
-        """Returns who rated what: every rating counts as an interaction, whatever its stars."""
+        """Returns the interaction histories: every rating counts as an interaction, whatever its stars."""
         user_ids, counts = np.unique(self.ratings["user_id"], return_counts=True)
         films, film_of_rating = np.unique(self.ratings["item_id"], return_inverse=True)
         return Histories(user_ids, offsets_of(counts), film_of_rating.astype(np.int32), films)
 
 
 def build_movielens(items: Table, users: Table, ratings: Table, source: str) -> MovieLens:
-    """Returns the catalog in its one order, from tables in any order.
+    """Returns the catalog in its canonical order, from tables in any order.
 
     Raises:
-      UserError: if an id occurs twice, or a rating is of a film or by a user that is not there.
+      UserError: if an id occurs twice, or a rating names an unknown film or user.
     """
     for table, column in ((items, "item_id"), (users, "user_id")):
         _refuse_duplicates(table[column], f"{source}: {column}")
@@ -71,7 +71,7 @@ def build_movielens(items: Table, users: Table, ratings: Table, source: str) -> 
 
 
 def text_column(values: Sequence[str]) -> np.ndarray:
-    """Returns `[N]` objects (str), which numpy cannot cut to a fixed width."""
+    """Returns `[N]` objects (str), so that NumPy does not truncate strings to a fixed width."""
     column = np.empty(len(values), dtype=object)
     column[:] = values
     return column
@@ -89,7 +89,7 @@ def user_texts(users: Table) -> list[str]:
     """Returns a text for each of the U users, such as "24 years old, male, occupation: technician".
 
     Raises:
-      UserError: if nothing is known of them.
+      UserError: if the catalog has no data on users.
     """
     if "age" not in users:
         raise UserError(
@@ -122,7 +122,7 @@ def _refuse_strangers(ids: np.ndarray, known: np.ndarray, where: str) -> None:
 
 
 def locate(path: Path, names: list[str], *, optional: list[str], folder: str) -> dict[str, Path | zipfile.Path]:
-    """Returns where files are in a folder or zip, at its top or in `folder`; UserError if one of `names` is not."""
+    """Returns the paths of files in a folder or zip, at its top or in `folder`; UserError if one is missing."""
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; {EXPECTED}")
     try:
@@ -142,7 +142,7 @@ def locate(path: Path, names: list[str], *, optional: list[str], folder: str) ->
 
 
 def read_files(path: Path, names: list[str], *, optional: list[str], folder: str) -> dict[str, bytes]:
-    """Returns what is in the files; else as `locate`."""
+    """Returns the content of files; arguments and errors are those of `locate`."""
     found = locate(path, names, optional=optional, folder=folder)
     try:
         return {name: place.read_bytes() for name, place in found.items()}
@@ -151,13 +151,13 @@ def read_files(path: Path, names: list[str], *, optional: list[str], folder: str
 
 
 def unreadable(path: Path, error: Exception) -> UserError:
-    """Returns the one line for a file that cannot be read."""
+    """Returns the UserError for a file that cannot be read."""
     return UserError(f"{path}: cannot be read ({reason(error)}); {EXPECTED}")
 
 
 def rows_of(text: str, separator: str, width: int, where: str) -> list[list[str]]:
-    """Returns the fields of each line; raises UserError, with the line, unless there are `width`."""
-    # Not splitlines(): in latin-1 text it also breaks at bytes that are letters.
+    """Returns the fields of each line; raises UserError with the line's number unless there are `width` fields."""
+    # Not splitlines(), which also breaks Latin-1 text at bytes that are letters.
     rows = [line.rstrip("\r").split(separator) for line in text.rstrip("\r\n").split("\n")]
     for line, row in enumerate(rows, 1):
         if len(row) != width:
@@ -169,7 +169,7 @@ def rows_of(text: str, separator: str, width: int, where: str) -> list[list[str]
 def item_table(
     ids: list[str], full_titles: list[str], genres: list[list[str]], where: str, *, first_line: int = 1
 ) -> Table:
-    """Returns the films, of `[N]` ids, titles with years in brackets, and names of genres; else as `integers`."""
+    """Returns the table of films from `[N]` ids, titles with years in brackets, and genres; raises as `integers`."""
     titles, years = zip(*map(split_title, full_titles), strict=True)
     return {
         "item_id": integers(ids, f"{where}, item id", first_line),
@@ -180,13 +180,13 @@ def item_table(
 
 
 def split_title(full_title: str) -> tuple[str, str]:
-    """Returns ("Toy Story", "1995") of "Toy Story (1995)"; without a year, all of it and ""."""
+    """Returns ("Toy Story", "1995") for "Toy Story (1995)"; without a year, the whole title and ""."""
     match = _TITLE.fullmatch(full_title.strip())
     return (match["title"], match["year"]) if match else (full_title.strip(), "")
 
 
 def integers(values: list[str], where: str, first_line: int) -> np.ndarray:
-    """Returns the values as int64; raises UserError, with the line, if one is not a whole number."""
+    """Returns the values as int64; raises UserError with the line's number if one is not a whole number."""
     for line, value in enumerate(values, first_line):
         if not value.isdecimal() or len(value) > 18:
             raise UserError(f"{where}, line {line}: expected a whole number, found {value!r}; {EXPECTED}")

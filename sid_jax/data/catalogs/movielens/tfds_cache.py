@@ -37,9 +37,9 @@ _COLUMNS = {
 
 
 class MovieLens100K(tfds.core.GeneratorBasedBuilder):
-    """MovieLens-100K in three configs: items, users, and ratings, where an example is a user with all ratings in order.
+    """MovieLens-100K in three configs: items, users, and ratings, whose examples are users with all their ratings.
 
-    Ratings are kept by user because 100,000 examples of one rating each take seconds to read.
+    Ratings are grouped by user, because 100,000 examples of one rating each take seconds to read.
     """
 
     name = "movielens_100k"
@@ -61,7 +61,7 @@ class MovieLens100K(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        del dl_manager  # What is to be written is here already.
+        del dl_manager  # The rows to write are in memory already.
         return {_SPLIT: self._generate_examples()}
 
     def _generate_examples(self) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -117,7 +117,7 @@ def _ratings_to_rows(ratings: Table) -> list[dict[str, Any]]:
 
 def _read_rows(config: str, folder: Path) -> list[dict[str, Any]]:
     source = _builder(config, folder).as_data_source(split=_SPLIT)
-    return source.__getitems__(range(len(source)))  # One call for all rows is much faster than one for each.
+    return source.__getitems__(range(len(source)))  # One call for all rows is much faster than one call per row.
 
 
 def _rows_to_table(config: str, rows: list[dict[str, Any]]) -> Table:
@@ -140,7 +140,7 @@ def _rows_to_ratings(rows: list[dict[str, Any]]) -> Table:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Keeps TensorFlow Datasets' progress bars, prints and log lines off the terminal."""
+    """Silences TensorFlow Datasets' progress bars, prints and log lines."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     tfds.disable_progress_bar()
