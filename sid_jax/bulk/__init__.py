@@ -1,1 +1,1 @@
-"""Exports of catalogs that do not fit into memory: stages in pieces, on this machine or on a Ray cluster."""
+"""Exports catalogs that do not fit into memory, in stages and pieces, on this machine or on a Ray cluster."""

@@ -1,4 +1,4 @@
-"""First stage, a piece for each part: vectors in, codes out. Reading, copying and computing go on at the same time."""
+"""First stage, one piece per part: encodes vectors to codes, overlapping reading, transfer and computation."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from sid_jax.ids.convert import code_type
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.losses import squared_error
 
-# Vectors on a device at a time (on CPUs what they need is to stay in the cache), and calls that it is given before the
-# first one's codes are waited for.
+# Vectors on a device at a time (fewer on CPUs, so that intermediate arrays stay in the cache), and the number of calls
+# that are queued before the first one's codes are waited for.
 _ITEMS_A_DEVICE, _ITEMS_A_CPU = 16_384, 2048
 _CALLS_AHEAD = 2
 Item = TypeVar("Item")
@@ -33,7 +33,7 @@ _END = object()
 
 
 def encode_part(job: Job, part: int) -> dict[str, Any]:
-    """Writes a part's codes, and returns how often each code was taken and what the sampled items' codes keep."""
+    """Writes a part's codes, and returns the counts of each code and the moments of the sampled items."""
     ids, blocks = [], []
     with read_ahead(job.inputs.blocks(part, _items_a_call())) as read:
         for block_ids, codes, hashes, moments in _encoded(job, part, read):
@@ -53,10 +53,10 @@ def encode_part(job: Job, part: int) -> dict[str, Any]:
 def _encoded(
     job: Job, part: int, blocks: Iterator[tuple[pa.Array, np.ndarray]]
 ) -> Iterator[tuple[pa.Array, np.ndarray, np.ndarray, np.ndarray]]:
-    """Yields ids, codes, vectors' hashes and moments, in the order of the blocks."""
+    """Yields ids, codes, hashes of vectors, and moments, in the order of the blocks."""
     size, mesh = _items_a_call(), _local_devices()
     shared_out, everywhere = (NamedSharding(mesh, PartitionSpec(*axis)) for axis in (("data",), ()))
-    # As plain arrays, since a module is taken apart in Python at each call.
+    # As plain arrays, since a module would be flattened in Python at each call.
     leaves, structure = jax.tree.flatten(jax.device_put(job.model, everywhere))
     waiting: collections.deque[tuple[pa.Array, np.ndarray, tuple[jax.Array, ...]]] = collections.deque()
     row = 0
@@ -64,7 +64,7 @@ def _encoded(
     def finish() -> tuple[pa.Array, np.ndarray, np.ndarray, np.ndarray]:
         ids, vectors, results = waiting.popleft()
         codes, hashes, finite, moments = (np.asarray(each) for each in results)
-        # A sum may be infinite where no value is.
+        # A sum may be infinite although all values are finite.
         if not finite[: len(ids)].all() and len(not_finite(vectors, job.inputs.layout)):
             refuse_bad_rows(job.inputs, "--on_bad_rows=drop")
         high, low = hashes[: len(ids)].astype(np.uint64).T
@@ -105,9 +105,10 @@ def _encode(
     first_sampled: int,
     num_items: int,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Returns codes `[B, L]`, two hashes of each vector `[B, 2]`, whether it is finite `[B]`, and moments (see below).
+    """Returns codes `[B, L]`, two hashes per vector `[B, 2]`, whether each is finite `[B]`, and moments.
 
-    Of the first `num_items`, every `sample_every`th is decoded, from `first_sampled` on.
+    Moments are those of `_moments`, over every `sample_every`th of the first `num_items` vectors, from `first_sampled`
+    on.
     """
     model = jax.tree.unflatten(structure, leaves)
     codes = model.assign(vectors)
@@ -123,11 +124,14 @@ def _encode(
 
 
 def _moments(model: RQVAE, vectors: jax.Array, codes: jax.Array, counted: jax.Array) -> jax.Array:
-    """Returns `[D + 3]`: how many are counted, their squared error, squared distance to the model's mean, and the sum
-    of what they are from it. From these, added up over all, comes R^2."""
+    """Returns the moments `[D + 3]` of a sample, which add up over samples and give R^2.
+
+    They are the number of counted items, the sum of their squared errors, the sum of their squared distances to the
+    model's mean, and the sum `[D]` of their differences from it.
+    """
     inputs, reconstructions = model.compared(vectors, codes)
     errors = squared_error(inputs, reconstructions)
-    # Of vectors with parts the model's mean is 0 there, and so is a part that an item lacks.
+    # For vectors with parts the model's mean is 0 in this space, and so is a part that an item lacks.
     away = inputs if model.layout is not None else inputs - model.mean[...][None]
     counted = counted.astype(jnp.float32)
     scalars = [jnp.sum(counted), jnp.sum(counted * errors), jnp.sum(counted * jnp.sum(jnp.square(away), axis=1))]
@@ -136,7 +140,7 @@ def _moments(model: RQVAE, vectors: jax.Array, codes: jax.Array, counted: jax.Ar
 
 @contextlib.contextmanager
 def read_ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Iterator[Item]]:
-    """Gives the items, of which up to `depth` wait; an error of theirs is raised where the next one is asked for."""
+    """Yields an iterator over items that a thread reads up to `depth` ahead; it raises the thread's errors."""
     waiting: queue.Queue[Any] = queue.Queue(depth)
     stopped = threading.Event()
 
@@ -153,7 +157,7 @@ def read_ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Iterator[Item]
                 if stopped.is_set():
                     return
             put(_END)
-        except BaseException as error:  # It belongs to whoever asks next.
+        except BaseException as error:  # Raised to the consumer, at its next item.
             put(error)
 
     def given() -> Iterator[Item]:

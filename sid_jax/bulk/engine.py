@@ -1,6 +1,6 @@
-"""Who does the pieces of a stage: this process, or the workers of a Ray cluster, by Ray Data.
+"""Engines that run the pieces of a stage: this process, or the workers of a Ray cluster through Ray Data.
 
-What is unpickled here was pickled by this program's own processes; nothing that a user hands in is.
+Only objects that this program's own processes pickled are unpickled here, and nothing that a user provides.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ import numpy as np
 from sid_jax.bulk.job import Job
 from sid_jax.errors import UserError
 
-# From a job and a piece of it to what the piece came to.
+# A function from a job and a piece to the piece's result.
 Stage = Callable[[Job, Any], Any]
 
 
 class Engine(Protocol):
-    """Does all pieces of a stage, in any order."""
+    """Runs all pieces of a stage, in any order."""
 
     def map(self, stage: Stage, job: Job, pieces: Sequence[Any], *, on_device: bool) -> Iterator[Any]:
-        """Yields what each piece came to, in the order of the pieces.
+        """Yields the result of each piece, in the order of the pieces.
 
-        The stage is a function of a module. With `on_device` a piece is the model's work, which uses all of a machine.
+        The stage is a module-level function. With `on_device` a piece runs the model, which uses a whole machine.
         """
 
 
 class LocalEngine:
-    """This process: the model's work one piece after another, the rest several at a time."""
+    """Runs pieces in this process: pieces with the model one after another, others several at a time."""
 
     def map(self, stage: Stage, job: Job, pieces: Sequence[Any], *, on_device: bool) -> Iterator[Any]:
-        """Yields what each piece came to."""
+        """Yields the result of each piece, in the order of the pieces."""
         if on_device:
             for piece in pieces:
                 yield stage(job, piece)
@@ -51,9 +51,9 @@ class LocalEngine:
 
 @functools.cache
 def _trim() -> Callable[[int], Any]:
-    """Returns what gives free memory of the C library's heap back to the system, where that is glibc's; else nothing.
+    """Returns glibc's `malloc_trim`, which gives free heap memory back to the system; without glibc, a no-op.
 
-    Left to itself it keeps holes between what it has given out, and a process grows with the pieces that it has done.
+    Without trimming, the heap keeps holes between allocations, and a process grows with the number of pieces.
     """
     try:
         return ctypes.CDLL(None).malloc_trim
@@ -62,15 +62,15 @@ def _trim() -> Callable[[int], Any]:
 
 
 class RayEngine:
-    """Workers of a Ray cluster: the one at RAY_ADDRESS, or else one that is started on this machine.
+    """Runs pieces on the workers of a Ray cluster: the one at RAY_ADDRESS, or else one started on this machine.
 
-    A piece whose worker has died is done by another. All machines must see the same files under the same paths: those
-    of the vectors, and the folder that is being made.
+    If a worker dies, another one runs its piece. All machines must see the same files under the same paths: the files
+    of the vectors, and the folder of the export.
 
     Args:
-      workers: how many pieces are done at a time.
-      cpus: of a worker.
-      gpus: of a worker; a piece of the model's work gets so many to itself.
+      workers: number of pieces that run at a time.
+      cpus: CPUs of a worker.
+      gpus: GPUs of a worker, for a piece that runs the model.
 
     Raises:
       UserError: if Ray is not installed, or the cluster cannot be reached.
@@ -88,7 +88,7 @@ class RayEngine:
             raise UserError(f"the Ray cluster cannot be reached: {' '.join(str(error).split())}") from error
 
     def map(self, stage: Stage, job: Job, pieces: Sequence[Any], *, on_device: bool) -> Iterator[Any]:
-        """Yields what each piece came to, in the order of the pieces."""
+        """Yields the result of each piece, in the order of the pieces."""
         import ray
 
         ray.data.DataContext.get_current().enable_progress_bars = False
@@ -100,24 +100,24 @@ class RayEngine:
             num_cpus=self._cpus,
             num_gpus=self._gpus if on_device else 0,
         )
-        # Ray sets its loggers up when the first data set is made.
+        # Ray configures its loggers when the first data set is made.
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         yield from _in_order(found.iter_rows())
 
 
 def _do(stage: Stage, job: Job, batch: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Does the one piece of a batch, in a worker."""
-    # Only this job's own pieces and results are pickled, between its processes: nothing that a user hands in.
+    """Runs the single piece of a batch, in a worker."""
+    # Only this job's own pieces and results are pickled, between its processes, and nothing that a user provides.
     try:
         result = (True, stage(job, pickle.loads(batch["piece"][0])))
     except UserError as error:
-        # What a user can mend is no reason to try again.
+        # Returned instead of raised, since Ray would retry the piece, and a retry does not help.
         result = (False, str(error))
     return {"number": batch["number"], "result": [pickle.dumps(result)]}
 
 
 def _in_order(rows: Iterable[dict[str, Any]]) -> Iterator[Any]:
-    """Yields results by their numbers, as soon as those before them are there."""
+    """Yields results in the order of their numbers, each as soon as those before it are there."""
     waiting: dict[int, Any] = {}
     following = 0
     for row in rows:

@@ -1,4 +1,4 @@
-"""The items of a few first codes, together: what makes IDs unique needs no others."""
+"""Groups items by first code: making IDs unique under a first code needs no other items."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from sid_jax.bulk.job import (
 from sid_jax.data.blocks import take_rows
 from sid_jax.ids.relocate import tuple_keys
 
-# Items of a group, but that a first code is not divided: what bounds the memory.
+# Items of a group, which bounds the memory; a first code is not split.
 _ITEMS_A_GROUP = 2**17
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """First codes from `first` to `end` (not included), the `number`th of the groups."""
+    """Group `number`: the first codes from `first` to `end` (exclusive)."""
 
     number: int
     first: int
@@ -36,10 +36,10 @@ class Group:
 
 
 def make_groups(counts: np.ndarray) -> list[Group]:
-    """Cuts first codes into groups.
+    """Splits first codes into groups.
 
     Args:
-      counts: `[K]`, how many items each first code has.
+      counts: `[K]`, the number of items of each first code.
     """
     groups: list[Group] = []
     first, size = 0, 0
@@ -52,7 +52,7 @@ def make_groups(counts: np.ndarray) -> list[Group]:
 
 
 def load_items(job: Job, group: Group) -> Items:
-    """Reads a group's items out of all parts."""
+    """Reads a group's items from all parts."""
     found = []
     for part in range(len(job.inputs.parts)):
         table = read_columns(job.file("encoded", part))
@@ -62,7 +62,7 @@ def load_items(job: Job, group: Group) -> Items:
 
 
 def count_group(job: Job, group: Group) -> dict[str, Any]:
-    """Second stage, a piece for each group: finds the rows that share too much, and counts what is shared."""
+    """Second stage, one piece per group: finds rows whose codes too many items share, and counts shared codes."""
     items = load_items(job, group)
     _, where, sizes = np.unique(tuple_keys(items.codes, job.sizes), return_inverse=True, return_counts=True)
     most = {"none": len(where), "suffix": 1, "relocate": job.capacity}[job.scheme]
@@ -76,9 +76,9 @@ def count_group(job: Job, group: Group) -> dict[str, Any]:
 
 
 class SpilledRows:
-    """Vectors of crowded items, read from the disk as they are asked for: rows of an array `[n, D]`, most of it void.
+    """Vectors `[n, D]` of which only the crowded rows exist; these are read from disk on request.
 
-    `part` and `row`, `[n]`, say where each item stands, and `known`, `[n]` bool, which of them are crowded.
+    `part` and `row`, `[n]`, locate each item, and `known`, `[n]` bool, marks the crowded items.
     """
 
     def __init__(self, job: Job, part: np.ndarray, row: np.ndarray, known: np.ndarray):
@@ -92,7 +92,7 @@ class SpilledRows:
         return len(self._part)
 
     def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
-        """Returns the vectors of rows `[m]`: `[m, D]` float32."""
+        """Returns the vectors `[m, D]` float32 of rows `[m]`."""
         vectors = np.empty((len(rows), self._job.inputs.num_features), np.float32)
         for part in np.unique(self._part[rows]).tolist():
             mine = np.flatnonzero(self._part[rows] == part)
@@ -103,7 +103,7 @@ class SpilledRows:
 
 
 def gather_part(job: Job, piece: tuple[int, Sequence[Group]]) -> None:
-    """Third stage, a piece for each part: reads the vectors of its crowded rows once more, and keeps them."""
+    """Third stage, one piece per part: reads the vectors of its crowded rows again, and keeps them on disk."""
     part, groups = piece
     tables = [of_part(read_columns(job.file("crowded", group.number)), part) for group in groups]
     rows = np.sort(np.concatenate([table["row"].to_numpy() for table in tables]))

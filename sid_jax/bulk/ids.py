@@ -1,4 +1,4 @@
-"""That no two items have the same id, found out by their hashes."""
+"""Checks that item ids are distinct, by their hashes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from sid_jax.bulk.job import Job, read_columns
 from sid_jax.errors import UserError
 from sid_jax.ids.convert import mixed
 
-# Hashes compared together.
+# Number of hashes that are compared together.
 _AT_ONCE = 2**22
 
 
 def hash_ids(ids: pa.Array) -> np.ndarray:
-    """Returns `[n]` uint64 of ids, int64 or string; the same for the same id, and spread evenly.
+    """Returns hashes `[n]` uint64 of ids, int64 or string; equal ids have equal hashes, which are evenly distributed.
 
-    Integers never meet; two strings do with a chance of less than one in 2^50.
+    Integers never collide; two strings collide with a probability below 2^-50.
     """
     if pa.types.is_integer(ids.type):
         return mixed(ids.to_numpy().view(np.uint64))
@@ -32,13 +32,13 @@ def hash_ids(ids: pa.Array) -> np.ndarray:
 
 
 def id_ranges(num_items: int) -> list[tuple[int, int]]:
-    """Returns the pieces of `repeated_hashes`: which of how many."""
+    """Returns the pieces of `repeated_hashes`: (number, count) for each of `count` ranges of hashes."""
     count = 1 << max(0, (num_items // _AT_ONCE).bit_length())
     return [(number, count) for number in range(count)]
 
 
 def repeated_hashes(job: Job, piece: tuple[int, int]) -> np.ndarray:
-    """Returns the hashes, in one of so many equal ranges, that more than one item has."""
+    """Returns the hashes within one of `count` equal ranges that more than one item has."""
     number, count = piece
     width = 2**64 // count
     found = []
@@ -52,7 +52,7 @@ def repeated_hashes(job: Job, piece: tuple[int, int]) -> np.ndarray:
 
 
 def refuse_repeated_ids(job: Job, hashes: np.ndarray) -> None:
-    """Raises UserError if two items with one of the hashes have the same id, and not the same hash by chance."""
+    """Raises UserError if two items with one of the hashes have the same id; a hash collision is no error."""
     if not len(hashes):
         return
     seen: dict[object, int] = {}

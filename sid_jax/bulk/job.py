@@ -1,4 +1,4 @@
-"""One export of files of any length: what is to be done, and what one stage leaves on the disk for the next."""
+"""An export of files of any size: the job's description, and the files that its stages pass on."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ from sid_jax.export.weights import read_model
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.whole_file import whole_file
 
-# Kinds of files that stages leave for later ones, and their endings.
+# Kinds of files that stages write for later stages, and their endings.
 FILES = {
-    # Of a part: ids and codes, sorted by first code, with the rows they stand in.
+    # Per part: ids and codes, sorted by first code, with their row numbers.
     "encoded": ".arrow",
-    # Of a part: a hash of each id, sorted.
+    # Per part: a hash of each id, sorted.
     "id_hashes": ".npy",
-    # Of a group: the rows whose code tuple has more items than it may have.
+    # Per group: the rows whose codes more items share than are allowed to.
     "crowded": ".arrow",
-    # Of a part: such rows, sorted; and their vectors, in the same order, float32 and nothing else.
+    # Per part: these rows, sorted; and their vectors in the same order, as raw float32.
     "crowded_rows": ".npy",
     "crowded_vectors": ".f32",
-    # Of a group: what rows have instead of their codes, sorted by part.
+    # Per group: the new codes (or suffixes) of rows, sorted by part.
     "placed": ".arrow",
-    # Of a group: the rows whose first code has no place left.
+    # Per group: the rows for which no ID under their first code is free.
     "leaving": ".arrow",
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What all stages know. It holds no arrays, so that it travels to other processes.
+    """The description of an export that all stages share. It holds no arrays, so that it is cheap to send.
 
-    A stage does one piece of the work, from files to files, and the same piece always writes the same. So it does not
-    matter who does which, in what order, or whether one is done twice.
+    A stage runs a piece of the work from files to files, and the same piece always writes the same content. So pieces
+    may run anywhere, in any order, and more than once.
 
     Attributes:
-      folder: the export that is being made; `codebooks.safetensors` is in it from the start.
+      folder: the export in progress; `codebooks.safetensors` is in it from the start.
       inputs: the parts of the vectors.
       sizes: K of each level.
       scheme: how IDs become unique, one of `sid_jax.ids.unique.SCHEMES`.
-      capacity: how many items may share an ID.
-      id_name: what the column of ids is called.
-      sample_every: of so many items one is decoded, to see how well codes serve.
-      columns: names and types of the further columns that the ID table has.
+      capacity: number of items that may share an ID.
+      id_name: name of the column of ids.
+      sample_every: one of this many items is decoded, to measure R^2.
+      columns: names and types of the further columns of the ID table.
     """
 
     folder: Path
@@ -65,16 +65,16 @@ class Job:
 
     @property
     def model(self) -> RQVAE:
-        """The model, as it is exported; a process loads it once."""
+        """The exported model; a process loads it once."""
         return _load_model(self.folder)
 
     @property
     def scratch(self) -> Path:
-        """Where stages leave what later ones read; gone from the finished export."""
+        """Folder of the files between stages; the finished export does not have it."""
         return self.folder / "scratch"
 
     def file(self, kind: str, number: int) -> Path:
-        """Returns a file of a kind of FILES, of the part or the group of first codes with this number."""
+        """Returns the path of a file of a kind in FILES, for the part or group with this number."""
         return self.scratch / kind / f"{number:06}{FILES[kind]}"
 
 
@@ -84,7 +84,7 @@ def _load_model(folder: Path) -> RQVAE:
 
 
 class ArrowIds:
-    """Ids `[n]`, of which rows are asked for as of a NumPy array, without a Python object for each of the others."""
+    """Ids `[n]`, indexed like a NumPy array, without a Python object for every id."""
 
     def __init__(self, arrow: pa.ChunkedArray):
         self.arrow = arrow
@@ -98,13 +98,13 @@ class ArrowIds:
 
 @dataclasses.dataclass(frozen=True)
 class Items:
-    """n items.
+    """n items, as columns.
 
     Attributes:
-      part, row: `[n]` int32, where they stand.
-      ids: of them.
-      codes: `[n, L]`, of the smallest type.
-      vector_hash: `[n]` uint64, the same for the same vector.
+      part, row: `[n]` int32, the part of each item and its row in the part.
+      ids: `[n]`, the items' ids.
+      codes: `[n, L]`, in the smallest dtype.
+      vector_hash: `[n]` uint64, equal for equal vectors.
     """
 
     part: np.ndarray
@@ -114,24 +114,24 @@ class Items:
     vector_hash: np.ndarray
 
     def rows(self, chosen: np.ndarray) -> Items:
-        """Returns some of them."""
+        """Returns the items at positions `chosen`."""
         ids = ArrowIds(self.ids.arrow.take(pa.array(chosen)))
         return Items(self.part[chosen], self.row[chosen], ids, self.codes[chosen], self.vector_hash[chosen])
 
     def columns(self) -> dict[str, np.ndarray | pa.ChunkedArray]:
-        """Returns them as columns of a table."""
+        """Returns the items as columns of a table."""
         columns = {"part": self.part, "row": self.row, "id": self.ids.arrow, "vector_hash": self.vector_hash}
         return {**columns, **code_columns(self.codes)}
 
 
 def items_of(table: pa.Table) -> Items:
-    """Returns the items of a table of such columns."""
+    """Returns the items of a table with the columns of `Items.columns`."""
     arrays = {name: table[name].to_numpy() for name in ("part", "row", "vector_hash")}
     return Items(arrays["part"], arrays["row"], ArrowIds(table["id"]), codes_of(table), arrays["vector_hash"])
 
 
 def joined(several: Sequence[Items]) -> Items:
-    """Returns the items of all, one after another."""
+    """Returns the concatenation of items."""
     ids = pa.chunked_array([chunk for each in several for chunk in each.ids.arrow.chunks], several[0].ids.arrow.type)
     part, row, codes, vector_hash = (
         np.concatenate([getattr(each, name) for each in several]) for name in ("part", "row", "codes", "vector_hash")
@@ -140,25 +140,25 @@ def joined(several: Sequence[Items]) -> Items:
 
 
 def code_columns(codes: np.ndarray) -> dict[str, np.ndarray | pa.ChunkedArray]:
-    """Returns codes `[n, L]` as a column for each level."""
+    """Returns codes `[n, L]` as one column per level."""
     return {f"code_{level}": np.ascontiguousarray(codes[:, level]) for level in range(codes.shape[1])}
 
 
 def codes_of(table: pa.Table) -> np.ndarray:
-    """Returns the codes `[n, L]` of `code_columns`."""
+    """Returns the codes `[n, L]` of a table with the columns of `code_columns`."""
     names = [name for name in table.column_names if name.startswith("code_")]
     return np.stack([table[name].to_numpy() for name in names], axis=1)
 
 
 def write_columns(path: Path, columns: Mapping[str, np.ndarray | pa.Array]) -> None:
-    """Writes columns of one length as an Arrow table, whole or not at all."""
+    """Writes columns of equal length as an Arrow table, atomically."""
     table = pa.table(dict(columns))
     with scratch_file(path) as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
 
 
 def read_columns(path: Path) -> pa.Table:
-    """Returns the columns, memory-mapped."""
+    """Returns the columns of a table, memory-mapped."""
     with pa.memory_map(str(path)) as file:
         return pa.ipc.open_file(file).read_all()
 
@@ -170,12 +170,12 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 
 def scratch_file(path: Path) -> contextlib.AbstractContextManager[BinaryIO]:
-    """Gives a whole file to write: two workers may be at one piece, where one is taken for dead and is not."""
+    """Opens a file that is written atomically: two workers may run one piece, if one was wrongly taken for dead."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return whole_file(path)
 
 
 def of_part(table: pa.Table, part: int) -> pa.Table:
-    """Returns the rows of one part, from a table that is sorted by `part`."""
+    """Returns the rows of one part, from a table sorted by `part`."""
     first, end = np.searchsorted(table["part"].to_numpy(), [part, part + 1])
     return table.slice(first, end - first)

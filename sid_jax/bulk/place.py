@@ -1,4 +1,4 @@
-"""The last stages: items that share too much get IDs of their own, group by group, and each part's table is written."""
+"""The last stages: gives items that share too much IDs of their own, group by group, and writes each part's table."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from sid_jax.whole_file import whole_file
 
 
 def place_group(job: Job, group: Group) -> dict[str, Any]:
-    """Fourth stage, a piece for each group: writes what rows get instead of their codes, and which of them leave.
+    """Fourth stage, one piece per group: writes new codes (or suffixes) of crowded rows, and the rows that leave.
 
-    Who finds no place under the first code leaves it.
+    A row for which no ID under its first code is free leaves the first code.
     """
     items = load_items(job, group)
     rows, none = _found(items, read_columns(job.file("crowded", group.number))), np.zeros(job.sizes[0], np.int64)
@@ -53,10 +53,10 @@ def place_group(job: Job, group: Group) -> dict[str, Any]:
 
 
 def admit_leaving(job: Job, groups: Sequence[Group], counts: np.ndarray, leaving: np.ndarray) -> list[dict[str, Any]]:
-    """Gives places under other first codes to the rows that have none; it writes them as groups after the last.
+    """Gives IDs under other first codes to the rows that leave theirs; writes them as groups after the last one.
 
-    All groups are placed. `counts` `[K]` says for how many items each first code was chosen, `leaving` `[K]` how many
-    of them have no place there.
+    All groups must be placed. `counts` `[K]` is the number of items with each first code, `leaving` `[K]` the number of
+    these that leave it.
     """
     homeless = joined([items_of(read_columns(job.file("leaving", group.number))) for group in groups])
     everyone = np.arange(len(homeless.part))
@@ -75,7 +75,7 @@ def admit_leaving(job: Job, groups: Sequence[Group], counts: np.ndarray, leaving
 def _admit(
     job: Job, group: Group, number: int, homeless: Items, coming: np.ndarray, first_codes: np.ndarray
 ) -> dict[str, Any]:
-    """Places rows of the homeless under first codes of a group, beside those who have their places there."""
+    """Places leaving rows under first codes of a group, among the items that stay there."""
     there = _settled(job, group)
     items = joined([there, homeless.rows(coming)])
     new = len(there.part) + np.arange(len(coming))
@@ -86,7 +86,7 @@ def _admit(
 
 
 def _settled(job: Job, group: Group) -> Items:
-    """Returns a group's items with the codes that they have by now, without those who leave."""
+    """Returns a group's items with their current codes, without the items that leave."""
     items = load_items(job, group)
     places, leaving = read_columns(job.file("placed", group.number)), read_columns(job.file("leaving", group.number))
     codes = items.codes.copy()
@@ -97,7 +97,7 @@ def _settled(job: Job, group: Group) -> Items:
 
 
 def _found(items: Items, table: Any) -> np.ndarray:
-    """Returns where a table's parts and rows are among the items."""
+    """Returns the positions of a table's (part, row) pairs among the items."""
     pairs = ((items.part, items.row), (table["part"], table["row"]))
     have, wanted = (np.asarray(part, np.int64) << 32 | np.asarray(row, np.int64) for part, row in pairs)
     order = np.argsort(have)
@@ -122,22 +122,22 @@ def _moves(before: np.ndarray, after: np.ndarray, leaving: np.ndarray) -> dict[s
 
 
 def all_moves(results: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Returns what the pieces moved, put together."""
+    """Returns the total of the moves of all pieces."""
     results = list(results)
     added = {name: sum(each[name] for each in results) for name in ("moved", "moved_by_level", "leaving")}
     return {**added, "suffixes": max(each["suffixes"] for each in results)}
 
 
 def write_part(job: Job, piece: tuple[int, int, Sequence[int]]) -> None:
-    """Last stage, a piece for each part: writes its rows of the ID table, in the order of its vectors.
+    """Last stage, one piece per part: writes its rows of the ID table, in the order of its vectors.
 
     Args:
-      job: whose.
-      piece: which part, how many groups have been placed, and the sizes of a Semantic ID's levels.
+      job: the export.
+      piece: number of the part, number of placed groups, and the sizes of a Semantic ID's levels.
     """
     part, num_placed, sizes = piece
     items = items_of(read_columns(job.file("encoded", part)))
-    # Row r of the part is the rth of them.
+    # `encoded` is sorted by first code; here row r is the part's row r.
     codes = np.empty_like(items.codes)
     codes[items.row] = items.codes
     ids = items.ids.arrow.take(pa.array(np.argsort(items.row)))

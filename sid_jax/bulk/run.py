@@ -1,4 +1,4 @@
-"""From files of vectors, of any length, to an export: stage after stage, each in pieces that need little memory."""
+"""Exports files of vectors of any size, in stages whose pieces need little memory."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from sid_jax.metrics.vectors import r2_of_moments
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.training.restore import restore_model
 
-# Items decoded to see how well codes serve.
+# Items that are decoded to measure R^2.
 _SAMPLED_ITEMS = 2**16
 
 
@@ -63,24 +63,24 @@ def export_files(
     finish: Finish | None = None,
     messages: Messages | None = None,
 ) -> None:
-    """Writes the Semantic IDs of the vectors in files, by a run's model; all or nothing.
+    """Writes an export of the vectors in files with a run's model, all or nothing.
 
-    The IDs are those that `sid_jax.export.run.export` would give. Memory does not grow with N: what does is spilled
-    into the folder that is being made.
+    The IDs are the same as from `sid_jax.export.run.export`. Memory does not grow with N: data of that size is kept in
+    files in the export's folder.
 
     Args:
       workdir: the run's folder; its own data are not read.
-      out: where to; it must not exist, be empty, or hold this very export, of which nothing is then written.
-      inputs: files, folders or patterns, as of `sid_jax.data.parts.vector_parts.list_parts`.
-      ids_paths: for files without ids of their own, a file with ids each.
-      step: of the checkpoint; None takes the best one of a finished run.
-      unique: "relocate", "suffix" or "none"; None for what the run's config says.
-      align_to: IDs of an older model, as of `read_id_table`; codes are renumbered so that few change.
-      on_bad_rows: as of `sid_jax.data.vector_files.treat_bad_rows`; None for what the run's config says.
-      programs: what the encoder is written as besides; see `sid_jax.export.programs`.
-      engine: who does the work; this process if None.
-      finish: as of `sid_jax.export.artifact.write_export`; of an export that is there already too.
-      messages: where to say what was done; standard output if None.
+      out: destination; must not exist, be empty, or hold this very export, in which case nothing is written.
+      inputs: files, folders or patterns, see `sid_jax.data.parts.vector_parts.list_parts`.
+      ids_paths: for each file without ids of its own, a file with its ids.
+      step: step of the checkpoint; None takes the best one of a finished run.
+      unique: "relocate", "suffix" or "none"; None for the setting of the run's config.
+      align_to: IDs of an older model, see `read_id_table`; codes are renumbered so that few IDs change.
+      on_bad_rows: see `sid_jax.data.vector_files.treat_bad_rows`; None for the setting of the run's config.
+      programs: further formats of the encoder to write; see `sid_jax.export.programs`.
+      engine: runs the pieces; this process if None.
+      finish: see `sid_jax.export.artifact.write_export`; also called for an export that is there already.
+      messages: where text is printed; standard output if None.
 
     Raises:
       UserError: if the run cannot be restored, the files cannot be used, or `out` or a program cannot be written.
@@ -144,7 +144,7 @@ def export_files(
 
 
 def _about_files(parts: VectorParts) -> list[Any]:
-    """Returns which files the vectors are in and which rows are left out: as long as it is the same, so are they."""
+    """Returns names, sizes and times of the files, and the left out rows, which together identify the vectors."""
     paths = sorted({path for part in parts.parts for path in (part.path, part.ids_path) if path})
     files = [[path, Path(path).stat().st_size, Path(path).stat().st_mtime_ns] for path in paths]
     return [files, parts.columns.vector_column, [[part.first_item, *part.left_out] for part in parts.parts]]
@@ -166,16 +166,16 @@ def list_inputs(
     *,
     for_append: bool = False,
 ) -> tuple[VectorParts, LeftOut]:
-    """Returns the parts of files of vectors, without bad rows if these are to be left out, and which those are.
+    """Returns the parts of files of vectors, without bad rows if these are dropped, and the rows left out.
 
     Args:
-      data: the config's section, for names of columns, and for what is done with bad rows if `on_bad_rows` is None.
-      model: what is to encode them.
-      inputs, ids_paths, on_bad_rows: as of `export_files`.
-      for_append: whether files without ids, of which row numbers are the ids, are refused, and none need have a row.
+      data: the config's section, for names of columns and for `on_bad_rows` if that is None.
+      model: the model that will encode the vectors.
+      inputs, ids_paths, on_bad_rows: see `export_files`.
+      for_append: whether files without ids are rejected (row numbers would be their ids), and empty files accepted.
 
     Raises:
-      UserError: if a file cannot be used, or vectors are not as long as those that the model knows.
+      UserError: if a file cannot be used, or vectors have another length than the model's.
     """
     names = {name: data[name] for name in ("id_column", "vector_column") if name in data}
     parts, wanted = list_parts(inputs, **names, ids_paths=ids_paths, allow_empty=for_append), model.mean.shape[0]
@@ -199,9 +199,9 @@ def list_inputs(
 
 
 def _align_parts(to: IdTable, parts: VectorParts, model: RQVAE) -> dict[str, Any]:
-    """Finds the renumbering of a model that brings the parts' codes nearest to old IDs (see `find_alignment`).
+    """Returns the renumbering of a model's codes that is closest to old IDs; see `find_alignment`.
 
-    Only items that the old table has are kept in mind, so files may be of any length.
+    Only codes of items in the old table are kept, so files may have any size.
     """
     rows, codes = [], []
     unknown: list[str] = []
@@ -215,10 +215,10 @@ def _align_parts(to: IdTable, parts: VectorParts, model: RQVAE) -> dict[str, Any
 
 
 def run_stages(job: Job, engine: Engine, messages: Messages) -> dict[str, Any]:
-    """Runs all stages of a job, and returns what the manifest says of Semantic IDs and metrics."""
+    """Runs all stages of a job, and returns the manifest's sections on Semantic IDs and metrics."""
 
     def results(words: str, stage: Stage, pieces: Sequence[Any], *, on_device: bool = False) -> list[Any]:
-        """Returns what the pieces of a stage came to, while a bar shows how far it is."""
+        """Returns the results of a stage's pieces, and shows a progress bar."""
         found = []
         with messages.progress(f"{words:>16}", len(pieces)) as progress:
             for result in engine.map(stage, job, pieces, on_device=on_device):
