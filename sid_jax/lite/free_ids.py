@@ -1,4 +1,4 @@
-"""A free Semantic ID for one new item, as an append would give it to that item alone."""
+"""Finds a free Semantic ID for one new item, the one that an append of that item alone would give it."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import numpy as np
 
 from .model import Model
 
-# Tuples looked at under the first code, at first and at last, and how many of the free ones are judged by what they
-# stand for.
+# Beam widths of successive searches under the first code; and the number of free tuples, nearest first, that are
+# compared by their decoded vectors.
 _WIDTHS, _JUDGED = (5, 20, 80), 2
 
 
 def free_tuple(model: Model, vector: np.ndarray, taken: Counter[tuple[int, ...]], capacity: int) -> tuple[int, ...]:
-    """Returns the item's own codes where there is room, else the free tuple that stands for the nearest vector.
+    """Returns the item's own codes if they are free, else the free tuple whose decoded vector is nearest.
 
-    Tuples under the item's own first code are tried, those nearest to its latent vector first; where all that were
-    looked at are taken, those that follow its own in numerical order; and where the first code has no room at all,
-    other first codes, the nearest first.
+    Tuples under the item's own first code are tried first, in the order of their distance to its latent vector. If all
+    of these are taken, the tuples after the item's own in numerical order follow. If the first code has no free tuple
+    at all, other first codes are tried, the nearest first.
 
     Args:
-      model: of the export.
+      model: the export's model.
       vector: `[D]` float32.
-      taken: how many items have each tuple.
-      capacity: how many may share one.
+      taken: the number of items with each tuple.
+      capacity: the number of items that may share a tuple.
 
     Raises:
-      ValueError: if there is no room at all.
+      ValueError: if no tuple is free.
     """
     latent = model.latents(vector[None])
     own = tuple(model.assign(latent)[0].tolist())
@@ -57,7 +57,7 @@ def _near(
 
 
 def _errors(model: Model, vector: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Returns the squared errors `[n]` of what codes `[n, L]` stand for, over the parts that the item has."""
+    """Returns the squared errors `[n]` of decoded codes `[n, L]`, over the parts that the item has."""
     wanted = model.scaled(vector[None])
     difference = model.decoded(codes) - wanted
     if not model.has_parts:
@@ -66,7 +66,7 @@ def _errors(model: Model, vector: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 
 def _first_codes(model: Model, latent: np.ndarray, own: int) -> Iterator[int]:
-    """Yields the own first code, then the others by what the greedy walk under each leaves of a latent vector."""
+    """Yields the own first code, then the others by the distance that greedy quantization under each leaves."""
     yield own
     left_over = latent - model.codebooks[0]
     for codebook in model.codebooks[1:]:
@@ -76,7 +76,7 @@ def _first_codes(model: Model, latent: np.ndarray, own: int) -> Iterator[int]:
 
 
 def _beam(latent: np.ndarray, codebooks: list[np.ndarray], width: int) -> list[tuple[int, ...]]:
-    """Returns up to so many code tuples of small distance to a latent vector `[Z]`, the nearest first."""
+    """Returns up to `width` code tuples near a latent vector `[Z]`, found by beam search, the nearest first."""
     tuples: list[tuple[int, ...]] = [()]
     left_over = latent[None]
     for codebook in codebooks:
@@ -95,7 +95,7 @@ def _distances(left_over: np.ndarray, codebook: np.ndarray) -> np.ndarray:
 
 
 def _following(own: tuple[int, ...], first: int, sizes: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """Yields all tuples under a first code, from the own later codes on in numerical order and round again."""
+    """Yields all tuples under a first code in numerical order, starting with the own later codes and wrapping."""
     total, start = math.prod(sizes[1:]), 0
     for code, size in zip(own[1:], sizes[1:], strict=True):
         start = start * size + code

@@ -1,4 +1,4 @@
-"""The trained model: vectors to codes, and codes to vectors, in float32."""
+"""The trained model of an export in NumPy: vectors to codes, and codes to vectors, in float32."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Model:
     """Scaling, encoder, codebooks and decoder of an export.
 
     Args:
-      arrays: as an export's `codebooks.safetensors` has them.
-      info: what the arrays do not say: `unit_norm`, `activation`, and the `parts` of vectors that have any.
+      arrays: the arrays of an export's `codebooks.safetensors`.
+      info: the settings that the arrays do not show: `unit_norm`, `activation`, and `parts` of vectors with parts.
 
     Attributes:
       codebooks: L arrays `[K, Z]` float32.
       num_features: D of the vectors.
-      scale: `[D]` float32, what scaled vectors were divided by.
+      scale: `[D]` float32, the divisor of scaled vectors.
       has_parts: whether vectors have parts that an item may lack.
     """
 
@@ -48,8 +48,8 @@ class Model:
         """Reads the model of an export's folder.
 
         Raises:
-          ValueError: if the file is damaged or of a model that this version does not know.
-          OSError: if it cannot be read.
+          ValueError: if the file is damaged, or this version does not know the model.
+          OSError: if the file cannot be read.
         """
         arrays, metadata = read_safetensors(folder / FILE)
         try:
@@ -75,11 +75,11 @@ class Model:
         return codes if vectors.ndim == 2 else codes[0]
 
     def decode(self, codes: Any) -> np.ndarray:
-        """Returns the vectors `[n, D]` float32 that codes `[n, L]` stand for, in the space of the (unit-norm) input."""
+        """Returns the decoded vectors `[n, D]` float32 of codes `[n, L]`, in the space of the (unit-norm) input."""
         return self.decoded(np.asarray(codes)) * self.scale + self._mean
 
     def scaled(self, vectors: np.ndarray) -> np.ndarray:
-        """Returns vectors `[n, D]` as the decoder is to give them back: NaN where a part is missing."""
+        """Returns the scaled vectors `[n, D]`, the decoder's targets; NaN where a part is missing."""
         blocks = zip(self._blocks(vectors), self._parts, strict=True)
         normalized = [_unit(block) if part["unit_norm"] else block for block, part in blocks]
         inputs = np.concatenate(normalized, axis=1) if self.has_parts else normalized[0]
@@ -94,7 +94,7 @@ class Model:
         return self._network("encoder", scaled)
 
     def assign(self, latents: np.ndarray) -> np.ndarray:
-        """Returns the codes `[n, L]` int32 of latent vectors `[n, Z]`: each level's nearest to what is left over."""
+        """Returns the codes `[n, L]` int32 of latent vectors `[n, Z]`: at each level the nearest to the residual."""
         codes = np.empty((len(latents), len(self.codebooks)), np.int32)
         for level, (codebook, norms) in enumerate(zip(self.codebooks, self._norms, strict=True)):
             codes[:, level] = np.argmax(2 * (latents @ codebook.T) - norms, axis=1)
@@ -102,7 +102,7 @@ class Model:
         return codes
 
     def decoded(self, codes: np.ndarray) -> np.ndarray:
-        """Returns what the decoder gives of codes `[n, L]`, in the space of `scaled`."""
+        """Returns the decoder's output `[n, D]` for codes `[n, L]`, in the space of `scaled`."""
         total = np.zeros((len(codes), self.codebooks[0].shape[1]), np.float32)
         for level, codebook in enumerate(self.codebooks):
             total += codebook[codes[:, level]]
@@ -111,7 +111,7 @@ class Model:
     def _network(self, part: str, inputs: np.ndarray) -> np.ndarray:
         depth, hidden = 0, inputs
         while (name := f"{part}.network.{2 * depth}") + ".weight" in self._arrays:
-            # The activation is between two layers.
+            # The activation is between two layers, not after the last.
             hidden = self._activation(hidden) if depth else hidden
             hidden = hidden @ self._arrays[f"{name}.weight"].T + self._arrays[f"{name}.bias"]
             depth += 1
@@ -143,7 +143,7 @@ class Model:
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    # The largest entry is divided out first: squares of very large or small numbers leave float32's range.
+    # Divide by the largest entry first: squares of very large or small numbers leave float32's range.
     largest = np.abs(vectors).max(axis=1, keepdims=True)
     shrunk = vectors / np.where(largest > 0, largest, 1)
     square = np.square(shrunk).sum(axis=1, keepdims=True)
@@ -151,7 +151,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def _silu(values: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # exp of a large number is infinite, and the result 0, as it should be
+    with np.errstate(over="ignore"):  # exp of a large number is infinite, so that the result is 0, which is correct.
         return values / (1 + np.exp(-values))
 
 

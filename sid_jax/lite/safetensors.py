@@ -1,4 +1,4 @@
-"""A reader of safetensors files."""
+"""Reads safetensors files with NumPy alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TYPES = {"F32": "<f4", "F64": "<f8", "I32": "<i4", "I64": "<i8", "U8": "u1", "B
 def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Returns the arrays by name, read-only, and the metadata.
 
-    The file is the length of a header as a little-endian uint64, the header in JSON, and the arrays one after another.
+    The file consists of a header's length as a little-endian uint64, the header in JSON, and the arrays.
 
     Raises:
       ValueError: if the file is damaged.

@@ -1,4 +1,4 @@
-"""The items of an export and their Semantic IDs."""
+"""The ID table of an export: items and their Semantic IDs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 MANIFEST = "manifest.json"
-# Semantic IDs that items had before they were removed, or moved to others.
+# Tables of Semantic IDs that items had before they were removed or moved to other IDs.
 KEPT = ("retired.parquet", "former.parquet")
 
 
@@ -19,7 +19,7 @@ class Table:
     """N items and their Semantic IDs.
 
     Args:
-      item_ids: N of them, int or str, each once.
+      item_ids: N int or str, all distinct.
       semantic_ids: `[N, L]` int32.
 
     Attributes:
@@ -31,10 +31,10 @@ class Table:
 
     @classmethod
     def read(cls, folder: Path) -> Table:
-        """Reads the ID table of an export's folder: `ids.csv`, or Parquet files, which take pyarrow.
+        """Reads the ID table of an export's folder: `ids.csv`, or Parquet files, which need pyarrow.
 
         Raises:
-          ValueError: if the table is damaged, or in Parquet files and pyarrow is not installed.
+          ValueError: if the table is damaged, or is in Parquet files and pyarrow is not installed.
           OSError: if it cannot be read.
         """
         if (folder / "ids.csv").exists():
@@ -89,9 +89,9 @@ def read_parquet(files: Sequence[Path], id_column: str) -> tuple[list[int | str]
         raise ValueError(f"{files[0].parent} has its ID table in Parquet files: pip install pyarrow") from error
     table = pa.concat_tables(pq.ParquetFile(file).read([id_column, "semantic_id"]) for file in files)
     codes = table["semantic_id"].combine_chunks().flatten()
-    # Neither `read_table` nor `to_numpy`, which import pandas where it is installed.
+    # Not with `read_table` or `to_numpy`, which import pandas if it is installed.
     numbers = np.from_dlpack(codes).astype(np.int32)
-    # An append from which no item left writes a table without rows.
+    # An append without removed items writes a table without rows.
     return table[id_column].to_pylist(), numbers.reshape(len(table), -1) if len(table) else numbers.reshape(0, 0)
 
 
@@ -104,7 +104,7 @@ def _read_csv(path: Path) -> tuple[list[int | str], np.ndarray]:
             codes = np.array([code for _, code in pairs], np.int32).reshape(len(pairs), -1)
         except (ValueError, IndexError, StopIteration, csv.Error) as error:
             raise ValueError(f"{path} is no ID table of an export ({error}): export again") from error
-    # Ids that are text stand in double quotes there, and numbers without.
+    # Text ids are in double quotes in this file, and integers are not.
     with path.open("rb") as file:
         file.readline()
         is_text = file.read(1) == b'"'

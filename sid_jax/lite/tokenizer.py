@@ -1,4 +1,4 @@
-"""Model and table of an export, loaded together."""
+"""Encoding and look-up with the model and ID table of an export."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class LiteTokenizer:
     """Encodes vectors, looks up items and finds free Semantic IDs.
 
     Args:
-      model: of the export.
-      table: of the export.
-      manifest: of the export.
-      retired: `[M, L]`, Semantic IDs that are kept for items that left.
+      model: the export's model.
+      table: the export's ID table.
+      manifest: the export's manifest.
+      retired: `[M, L]`, Semantic IDs that are kept for removed or moved items.
 
     Attributes:
       model, table: as given.
@@ -39,16 +39,16 @@ class LiteTokenizer:
         return self.model.encode(vectors)
 
     def decode(self, codes: Any) -> np.ndarray:
-        """Returns the vectors `[n, D]` float32 that codes `[n, L]` stand for; see `Model.decode`."""
+        """Returns the decoded vectors `[n, D]` float32 of codes `[n, L]`; see `Model.decode`."""
         return self.model.decode(codes)
 
     def free_id(self, vector: Any) -> tuple[int, ...]:
-        """Returns a Semantic ID that no item has, for an item with this vector `[D]`, as an append would give it.
+        """Returns a free Semantic ID for an item with this vector `[D]`, the one that an append would give it.
 
-        It is not written anywhere: the next append publishes it, if no other new item wants it.
+        It is not stored: the next append assigns it, unless another new item gets it first.
 
         Raises:
-          ValueError: if the vector is not of the model's shape, or no Semantic ID is free.
+          ValueError: if the vector does not have the model's shape, or no Semantic ID is free.
         """
         codes = tuple(self.encode(vector).tolist())
         if self._made["scheme"] == "none":
@@ -66,11 +66,11 @@ class LiteTokenizer:
 
 
 def load(folder: str | os.PathLike[str]) -> LiteTokenizer:
-    """Reads an export's folder.
+    """Loads the model and table of an export's folder.
 
     Raises:
-      ValueError: if it is damaged or not an export, or in Parquet files and pyarrow is not installed.
-      OSError: if it cannot be read.
+      ValueError: if the folder is damaged or not an export, or needs pyarrow for Parquet files and it is not installed.
+      OSError: if a file cannot be read.
     """
     path = Path(folder).expanduser()
     if not (path / MANIFEST).exists():
