@@ -1,1 +1,1 @@
-"""Semantic IDs, histories and items in the files of other tools: a file for each tool, and one registry of them."""
+"""Writers of other tools' files for Semantic IDs, histories and items: one module per tool, and a registry of them."""

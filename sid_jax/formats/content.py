@@ -1,4 +1,4 @@
-"""What goes into another tool's files: items with their Semantic IDs and texts, and users with their histories."""
+"""The content of another tool's files: items with Semantic IDs and texts, and users with interaction histories."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from sid_jax.export.id_files import VOCABULARY_FILE
 from sid_jax.ids.table import IdTable
 from sid_jax.tokens.vocabulary import Vocabulary
 
-# A history is divided into what is trained on, a validation target and a test target.
+# A history is split into training items, a validation target and a test target.
 LEAST_INTERACTIONS = 3
 SPLITS = ("train", "valid", "test")
-# The columns that may have what tools call so, the first that is there.
+# Our columns for the tools' text fields; the first one that the table has is used.
 _TEXTS = {
     "title": ("title", "name"),
     "description": ("description", "text"),
@@ -33,14 +33,14 @@ _TEXTS = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Content:
-    """N items, and U users or none.
+    """N items, and U users or no users.
 
     Attributes:
-      table: items, Semantic IDs and further columns. An item's number, where a tool wants one, is its row.
-      histories: of users with at least 3 interactions, over the table's items; None if there are none to write.
-      name: what the data set is called in the names of files.
-      out: the folder that the files will be in.
-      first_id: how many tokens the language model has, for tools that take token ids.
+      table: items, Semantic IDs and further columns. An item's number, if a tool needs one, is its row.
+      histories: histories of users with at least 3 interactions, over the table's items; None if none are written.
+      name: name of the data set in file names.
+      out: the folder in which the files will be.
+      first_id: number of the language model's own tokens, for tools that take token ids.
     """
 
     table: IdTable
@@ -56,18 +56,18 @@ class Content:
 
     @functools.cached_property
     def sequences(self) -> list[list[int]]:
-        """Each user's items by their numbers, in time order; none without histories."""
+        """Each user's item numbers, in time order; [] without histories."""
         if self.histories is None:
             return []
         return [each.tolist() for each in np.split(self.histories.items, self.histories.offsets[1:-1])]
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The tokens of the IDs, after those that the language model has."""
+        """The tokens of the IDs, numbered after the language model's own tokens."""
         return Vocabulary(self.table.sizes, self.first_id)
 
     def texts(self, what: str) -> list[str]:
-        """Returns each item's title, description, brand or categories, from the columns that there are; "" for none."""
+        """Returns each item's title, description, brand or categories, from a column of the table; "" without one."""
         names = self.table.columns.column_names
         column = next((name for name in _TEXTS[what] if name in names), None)
         if column is None:
@@ -75,12 +75,12 @@ class Content:
         return ["" if value is None else value_text(value) for value in python_values(self.table.columns[column])]
 
     def tokens(self, pattern: str) -> list[list[str]]:
-        """Returns each item's tokens; the pattern is `Vocabulary`'s."""
+        """Returns each item's tokens, for a pattern as in `Vocabulary`."""
         levels = Vocabulary(self.table.sizes, pattern=pattern).levels
         return [[level[code] for level, code in zip(levels, row, strict=True)] for row in self.codes]
 
     def integer_ids(self, folder: Path) -> np.ndarray:
-        """Returns each item's id as int64: its own if that is a number, else its row, which a list then explains."""
+        """Returns integer ids of the items: their own if these are integers, else their rows, and a list of the ids."""
         ids = self.table.item_ids
         if ids.dtype.kind == "i":
             return ids.astype(np.int64)
@@ -88,22 +88,22 @@ class Content:
         return np.arange(len(ids))
 
     def write_numbers(self, folder: Path) -> None:
-        """Writes the lists that lead from numbers of items and users back to our ids."""
+        """Writes the lists that map item and user numbers to our ids."""
         write_ids(folder / ITEM_IDS_FILE, self.table.arrow_ids)
         if self.histories is not None:
             write_ids(folder / USER_IDS_FILE, self.histories.user_ids)
 
     def write_vocabulary(self, folder: Path) -> None:
-        """Writes where each level's token ids begin."""
+        """Writes the first token id of each level."""
         vocabulary = self.vocabulary
         about = {"first_id": self.first_id, "sizes": vocabulary.sizes, "offsets": vocabulary.offsets}
         write_plain_json(folder / VOCABULARY_FILE, about)
 
     def examples(self, split: str, window: int | None = None) -> Iterator[tuple[int, list[int], int]]:
-        """Yields a user, the last items of the history and the item that came next, as leave-one-out divides them.
+        """Yields leave-one-out examples: a user, the last items of the history, and the item that came next.
 
-        The test's target is each user's last item, the validation's the one before; training has all before these two,
-        each item but the first a target once. With `window` None a user has one training example, the longest.
+        The test target is each user's last item, the validation target the one before. Training uses the items before
+        these two: each item but the first is a target once, or only the last one if `window` is None.
         """
         for user, items in enumerate(self.sequences):
             if split != "train":
@@ -117,10 +117,10 @@ class Content:
 
 
 def write_plain_json(path: Path, value: Any) -> None:
-    """Writes JSON as UTF-8, without escapes."""
+    """Writes JSON as UTF-8, without ASCII escapes."""
     path.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
 
 
 def one_line(text: str) -> str:
-    """Returns a text with a blank for each run of blanks, tabs and line breaks."""
+    """Returns a text with one space for each run of spaces, tabs and line breaks."""
     return " ".join(text.split())

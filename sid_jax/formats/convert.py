@@ -1,4 +1,4 @@
-"""Writes an export, or any Semantic IDs, in the files of another tool, whole or not at all."""
+"""Writes an export, or any Semantic IDs, in the files of another tool, all or nothing."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ from sid_jax.paths import as_path
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """The files of a tool.
+    """A writer of a tool's files, and its restrictions.
 
     Attributes:
-      write: fills a folder.
-      histories: whether it has files of histories.
-      levels: L, if it takes IDs of no other length.
-      shared: whether several items may have one ID.
+      write: writes the files into a folder.
+      histories: whether the tool has files of histories.
+      levels: L, if the tool requires a fixed length of IDs.
+      shared: whether several items may share an ID.
     """
 
     write: Callable[[Path, Content], None]
@@ -86,14 +86,14 @@ def convert(
     """Writes Semantic IDs in another tool's files.
 
     Args:
-      source: a table, an export's folder, or a file of IDs as of `read_id_table`.
+      source: a table, an export's folder, or a file of IDs, see `read_id_table`.
       to: one of `FORMATS`.
-      out: the folder; it must not exist, or be empty. Its name is that of the data set in names of files.
-      histories: as of `SemanticIdTokenizer.fit`, or a path. Users with fewer than 3 interactions are left out.
-      items: titles and other columns of items, as of `IdTable.with_columns`, or a path to a table of items.
-      vocabulary: how many tokens the language model has, for tools that take token ids.
-      on_unknown: of histories' items that are not in the table: "error" refuses them, "drop" leaves them out.
-      messages: where to say what was written; nothing if None.
+      out: the folder; must not exist, or be empty. Its name is the data set's name in file names.
+      histories: see `SemanticIdTokenizer.fit`, or a path. Users with fewer than 3 interactions are left out.
+      items: titles and other columns of items, see `IdTable.with_columns`, or a path to a table of items.
+      vocabulary: number of the language model's own tokens, for tools that take token ids.
+      on_unknown: for items of histories that are not in the table: "error" rejects them, "drop" leaves them out.
+      messages: where text is printed; None prints nothing.
 
     Returns:
       The folder.
@@ -154,7 +154,7 @@ def _with_items(table: IdTable, items: Any) -> IdTable:
 
 
 def _histories(histories: Any, table: IdTable, on_unknown: str) -> tuple[Histories | None, int]:
-    """Returns the histories of users who have enough, and how many have not."""
+    """Returns the histories of users with enough interactions, and the number of other users."""
     if histories is None:
         return None, 0
     taken = as_histories(histories, table.item_ids, on_unknown=on_unknown)

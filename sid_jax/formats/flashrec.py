@@ -1,4 +1,4 @@
-"""FlashRec: the catalog of Semantic IDs that its beam search keeps to, and the items under each."""
+"""FlashRec: the catalog of Semantic IDs that constrains its beam search, with the items of each ID."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GRID (snap-research) and MaskGR: Semantic IDs as a tensor `[L, N]`, a column an item, and histories as TFRecords."""
+"""GRID (snap-research) and MaskGR: Semantic IDs as a tensor `[L, N]`, and histories as TFRecords."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from sid_jax.formats.tfrecord import write_tfrecords
 
 
 def write_grid(folder: Path, content: Content) -> None:
-    """Writes `semantic_ids.pt`, int64, and sequences that end in their target, as TFRecords in the folders it names.
+    """Writes `semantic_ids.pt`, int64, and TFRecord folders of sequences that end in their target.
 
-    The digit that separates equal IDs is the last row where a scheme has one. The training's sequences are without each
+    If the scheme has a suffix that makes IDs unique, it is the tensor's last row. Training sequences leave out each
     user's last two items.
     """
     content.write_numbers(folder)
@@ -29,5 +29,5 @@ def write_grid(folder: Path, content: Content) -> None:
 
 
 def write_levels(path: Path, content: Content) -> None:
-    """Writes Semantic IDs `[L, N]` int64, a tensor alone."""
+    """Writes Semantic IDs `[L, N]` int64 as a single tensor."""
     write_torch_file(path, np.ascontiguousarray(content.table.semantic_ids.T, np.int64))

@@ -1,4 +1,4 @@
-"""LC-Rec (Zheng et al., 2311.09049): `D.index.json`, `D.item.json` and `D.inter.json`, items and users numbered."""
+"""LC-Rec (Zheng et al., 2311.09049): `D.index.json`, `D.item.json`, `D.inter.json`, with numbered items and users."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _FIELDS = ("title", "description", "brand", "categories")
 
 
 def write_lcrec(folder: Path, content: Content, **texts: list[str]) -> None:
-    """Writes tokens, texts and whole histories by number; LC-Rec itself leaves out each user's last two items.
+    """Writes tokens, texts and whole histories by number; LC-Rec itself holds out each user's last two items.
 
     Args:
-      folder: to be filled.
-      content: of the files.
-      **texts: each item's text of a field, instead of the content's.
+      folder: destination; must exist.
+      content: the items and histories.
+      **texts: texts of a field for each item, which replace the content's.
     """
     content.write_numbers(folder)
     write_plain_json(folder / f"{content.name}.index.json", numbered(content.tokens(DEFAULT_PATTERN)))
@@ -30,5 +30,5 @@ def write_lcrec(folder: Path, content: Content, **texts: list[str]) -> None:
 
 
 def numbered(rows: Sequence[Any]) -> dict[str, Any]:
-    """Returns rows by their numbers as text."""
+    """Returns a dict from row numbers, as text, to rows."""
     return {str(number): row for number, row in enumerate(rows)}

@@ -1,4 +1,4 @@
-"""MiniOneRec: LC-Rec's files, the three `.inter`, the info file, and the CSV files that it trains on and tests."""
+"""MiniOneRec: LC-Rec's files, three `.inter` files, an info file, and the CSV files for training and testing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sid_jax.formats.content import SPLITS, Content, one_line
 from sid_jax.formats.lcrec import write_lcrec
 from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
 
-# Items of a history: as its own data_process has it.
+# Items of a history, as in MiniOneRec's own data processing.
 _WINDOW = 50
 _COLUMNS = (
     "user_id", "history_item_title", "item_title", "history_item_id", "item_id", "history_item_sid", "item_sid",
@@ -17,8 +17,8 @@ _COLUMNS = (
 
 
 def write_minionerec(folder: Path, content: Content) -> None:
-    """Writes what its `convert_dataset.py` reads, and what that writes, in the folders that it writes to."""
-    # What its own script writes for a title that is missing; pandas would read an empty one as a number.
+    """Writes the input files and the output files of MiniOneRec's `convert_dataset.py`, in the folders that it uses."""
+    # MiniOneRec's own text for a missing title; pandas would read an empty field as a number.
     titles = [one_line(title) or f"Item_{number}" for number, title in enumerate(content.texts("title"))]
     write_lcrec(folder, content, title=titles)
     sids = ["".join(tokens) for tokens in content.tokens(DEFAULT_PATTERN)]
@@ -41,6 +41,6 @@ def _write_split(folder: Path, content: Content, split: str, sids: list[str], ti
         for user, items, target in content.examples(split, _WINDOW):
             inter.write(f"{user}\t{' '.join(map(str, items))}\t{target}\n")
             history_titles, history_sids = [titles[item] for item in items], [sids[item] for item in items]
-            # Lists as Python writes them: MiniOneRec evaluates them.
+            # Lists as Python writes them, since MiniOneRec evaluates them.
             lists = (str(history_titles), titles[target], str(items), target, str(history_sids), sids[target])
             writer.writerow((f"A{user}", *lists))

@@ -1,4 +1,4 @@
-"""NVIDIA recsys-examples: the tensor and parquet files that `sid_gr` trains on, and the catalog that it serves."""
+"""NVIDIA recsys-examples: a tensor and parquet files for training `sid_gr`, and a catalog for serving it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sid_jax.formats.grid import write_levels
 
 
 def write_nvidia(folder: Path, content: Content) -> None:
-    """Writes the IDs `[L, N]`, `training`, `validation` and `testing` sequences, and `catalog.jsonl` with token ids.
+    """Writes IDs `[L, N]`, the sequences `training`, `validation` and `testing`, and `catalog.jsonl` with token ids.
 
-    A sequence ends in its target: those of the training are without each user's last two items.
+    A sequence ends in its target. Training sequences leave out each user's last two items.
     """
     content.write_numbers(folder)
     content.write_vocabulary(folder)

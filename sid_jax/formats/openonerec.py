@@ -1,4 +1,4 @@
-"""OpenOneRec (Kuaishou): the map from items to codes, the tokens, and chats to fine-tune on."""
+"""OpenOneRec (Kuaishou): the map from items to codes, the tokens, and chats for fine-tuning."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from sid_jax.tokens.vocabulary import Vocabulary
 
 _BEGIN, _END = "<|sid_begin|>", "<|sid_end|>"
 _PATTERN = "<s_{letter}_{code}>"
-# Items of a history, as its video_rec task has it.
+# Items of a history, as in OpenOneRec's video_rec task.
 _WINDOW = 512
 _SYSTEM = "You are a recommendation assistant. From what a user took before, you predict what the user will take next."
 _USER = "The user took these items, the oldest first:\n{history}\nPredict the item that the user will take next."
 
 
 def write_openonerec(folder: Path, content: Content) -> None:
-    """Writes `pid2sid.parquet`, `tokens.txt`, and with histories `train`, `valid` and `test` parquet, a row a user."""
+    """Writes `pid2sid.parquet`, `tokens.txt`, and with histories `train`, `valid`, `test` parquet, one row per user."""
     pids = content.integer_ids(folder)
     pq.write_table(pa.table({"pid": pids, "sid": number_lists(content.table.semantic_ids)}), folder / "pid2sid.parquet")
-    # One size for all levels, as expand_qwen3_vocab.py makes them.
+    # The same size for all levels, as in OpenOneRec's expand_qwen3_vocab.py.
     sizes = (max(content.table.sizes),) * len(content.table.sizes)
     levels = Vocabulary(sizes, pattern=_PATTERN).levels
     tokens = [*(token for level in levels for token in level), _BEGIN, _END]
@@ -51,7 +51,7 @@ def write_openonerec(folder: Path, content: Content) -> None:
             }
             for user, items, target in content.examples(split)
         ]
-        # Its loader reads a file's first row group alone.
+        # OpenOneRec's loader reads only the first row group of a file.
         names = ("uuid", "source", "metadata", "images", "videos", "messages")
         schema = pa.schema([(name, pa.string()) for name in names])
         table = pa.Table.from_pylist(rows, schema)

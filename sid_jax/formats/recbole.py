@@ -1,4 +1,4 @@
-"""RecBole's atomic files: `D.inter`, a row an interaction, and `D.item`, columns between tabs with typed headers."""
+"""RecBole's atomic files `D.inter` (one row per interaction) and `D.item`: tab-separated, with types in the header."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
 
 
 def write_recbole(folder: Path, content: Content) -> None:
-    """Writes items with their tokens as `sid:token_seq`, and interactions with their places in time as timestamps.
+    """Writes items with their tokens as `sid:token_seq`, and interactions with their position in time as timestamp.
 
-    Numbers of the table's columns are of the type float, texts of several words token_seq, others token. RecBole itself
+    Numeric columns of the table have the type float, texts of several words token_seq, others token. RecBole itself
     splits the interactions (`eval_args: {split: {LS: valid_and_test}, order: TO}`).
     """
     columns: dict[str, Sequence[Any]] = {
@@ -45,7 +45,7 @@ def write_recbole(folder: Path, content: Content) -> None:
 
 def _write(path: Path, header: Iterable[str], rows: Iterable[Sequence[Any]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
-        # Quoted where it must be, which pandas, RecBole's reader, undoes.
+        # Quoted if necessary; pandas, which RecBole reads with, removes the quotes.
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)

@@ -14,7 +14,7 @@ from sid_jax.formats.lcrec import numbered
 def write_rectokens(folder: Path, content: Content) -> None:
     """Writes `catalog.pt`, a dict with `codes` and the tokenizer's two arguments, and `items.json` with tokens.
 
-    One codebook size for all levels, the largest, as the tokenizer has it.
+    The codebook size is that of the largest level, since the tokenizer has one size for all levels.
     """
     content.write_numbers(folder)
     sizes = content.table.sizes

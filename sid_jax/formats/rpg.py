@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sid_jax.formats.content import Content, one_line, write_plain_json
 
-# The config's default for `sent_emb_model`, after which it calls the file of codes.
+# The default of the setting `sent_emb_model`, which is part of the name of the file of codes.
 _MODEL = "text-embedding-3-large"
 _PADDING = "[PAD]"
 
@@ -14,8 +14,8 @@ _PADDING = "[PAD]"
 def write_rpg(folder: Path, content: Content) -> None:
     """Writes the files of `cache/AmazonReviews2014/CATEGORY/processed`, with our ids as text; number 0 is padding.
 
-    Run RPG with `n_codebook` L and `codebook_size` a power of two, as in the name of the file of codes: OPQ3,IVF1,PQ3x8
-    is of 3 codes of 256.
+    Run RPG with `n_codebook` L and the `codebook_size`, a power of two, that the name of the file of codes shows:
+    OPQ3,IVF1,PQ3x8 has 3 codes of 256.
     """
     levels, bits = len(content.table.sizes), max(1, (max(content.table.sizes) - 1).bit_length())
     items = list(map(str, content.table.item_ids.tolist()))

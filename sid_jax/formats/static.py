@@ -1,4 +1,4 @@
-"""STATIC (Su et al., 2602.22647): the prefixes as one transition table, the first levels dense and the rest in CSR."""
+"""STATIC (Su et al., 2602.22647): a transition table of prefixes, dense for the first levels, CSR for the rest."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _DENSE_LEVELS = 2
 
 
 def write_static(folder: Path, content: Content) -> None:
-    """Writes `static_index.npz`: the arrays that `build_static_index` returns, and the IDs in order with their items.
+    """Writes `static_index.npz`: the arrays of STATIC's `build_static_index`, the sorted IDs and their item numbers.
 
-    The vocabulary is one for all levels, as large as the largest codebook: a token is a code.
+    One vocabulary of the size of the largest codebook is used for all levels: a token is a code.
     """
     if content.table.semantic_ids.shape[1] < 2:
         raise UserError("STATIC has no index of IDs of one code: give IDs of two levels or more")
@@ -30,16 +30,16 @@ def write_static(folder: Path, content: Content) -> None:
 def static_index(ids: np.ndarray, vocab_size: int) -> dict[str, np.ndarray]:
     """Returns the arrays of the index.
 
-    State 0 is the root and where an ID ends; 1 + c is the prefix of the one code c; longer prefixes follow, depth by
-    depth, in their order.
+    State 0 is the root and the end of every ID; state 1 + c is the prefix with the single code c; longer prefixes
+    follow by length, in sorted order.
 
     Args:
-      ids: `[N, L]` in order, none twice; L is 2 or more.
+      ids: `[N, L]` sorted and distinct; L is 2 or more.
       vocab_size: V, more than any code.
 
     Returns:
-      `packed_csr` `[T + V, 2]` (token, next state) of all T transitions but the root's, `indptr` `[states + 2]`,
-      `layer_max_branches` `[L]`, `start_mask` `[V]`, and `dense_mask` and `dense_states`, `[V, V]` or, of L = 2, `[V]`.
+      `packed_csr` `[T + V, 2]` (token, next state) of all T transitions except the root's, `indptr` `[states + 2]`,
+      `layer_max_branches` `[L]`, `start_mask` `[V]`, and `dense_mask` and `dense_states`, `[V, V]`, or `[V]` for L = 2.
     """
     levels = ids.shape[1]
     is_new = np.ones(ids.shape, bool)

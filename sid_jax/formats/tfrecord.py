@@ -1,4 +1,4 @@
-"""Gzipped TFRecord files of integers, written without TensorFlow: `tf.train.Example` with lists of int64."""
+"""Writes gzipped TFRecord files of integers without TensorFlow, as `tf.train.Example` with lists of int64."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-# Of CRC-32C, reflected.
+# The polynomial of CRC-32C, bit-reversed.
 _POLYNOMIAL = 0x82F63B78
 
 
 def write_tfrecords(path: Path, examples: Iterable[Mapping[str, Sequence[int]]]) -> None:
-    """Writes an example a record: its length, the length's checksum, the bytes, and their checksum, little-endian."""
-    # Without a name and a time, so that the same examples are the same bytes.
+    """Writes one record per example: its length, the length's checksum, the bytes, their checksum, little-endian."""
+    # Without file name and time, so that the same examples give the same bytes.
     with path.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
         for example in examples:
             data = _example(example)
@@ -23,7 +23,7 @@ def write_tfrecords(path: Path, examples: Iterable[Mapping[str, Sequence[int]]])
 
 
 def _example(features: Mapping[str, Sequence[int]]) -> bytes:
-    """Returns `Example{features{feature: {name: Feature{int64_list{value}}}}}` in protocol buffers' encoding."""
+    """Returns `Example{features{feature: {name: Feature{int64_list{value}}}}}`, encoded as a protocol buffer."""
     entries = (
         _field(1, _field(1, name.encode()) + _field(2, _field(3, _field(1, b"".join(map(_varint, values))))))
         for name, values in features.items()
@@ -49,7 +49,7 @@ def _masked(data: bytes) -> bytes:
 
 
 def crc32c(data: bytes) -> int:
-    """Returns the CRC-32C (Castagnoli) of some bytes."""
+    """Returns the CRC-32C (Castagnoli) checksum of some bytes."""
     table, value = _table(), 0xFFFFFFFF
     for byte in data:
         value = value >> 8 ^ table[(value ^ byte) & 0xFF]

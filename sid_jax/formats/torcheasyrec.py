@@ -1,4 +1,4 @@
-"""TorchEasyRec: the bundle that its `resolve_sid_collisions` publishes, one generation of it."""
+"""TorchEasyRec: one generation of the bundle that its `resolve_sid_collisions` publishes."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _GENERATION = "v1"
 
 
 def write_torcheasyrec(folder: Path, content: Content) -> None:
-    """Writes `v1/item_to_sid`, `v1/sid_to_items` and `v1/manifest.json`; `item_id` is of our ids' type.
+    """Writes `v1/item_to_sid`, `v1/sid_to_items` and `v1/manifest.json`; `item_id` has the type of our ids.
 
-    `offset_codebook` is the ID as tokens of one vocabulary; `index` counts the items of one ID from 1.
+    `offset_codebook` is the ID as token ids of one vocabulary; `index` numbers the items of an ID from 1.
     """
     table = content.table
     ids = table.semantic_ids.astype(np.int64)
@@ -57,7 +57,7 @@ def write_torcheasyrec(folder: Path, content: Content) -> None:
         location = str(content.out / _GENERATION / name)
         artifacts[name] = {"save_type": "parquet", "rows": len(next(iter(columns.values()))), "location": location}
     manifest = {
-        # The same content has the same name, as files that are written anew should.
+        # A function of the content, so that the same content gives the same files.
         "bundle_uuid": uuid.uuid5(uuid.NAMESPACE_OID, table.fingerprint()).hex,
         "codebook": list(table.sizes),
         "capacity": most,
