@@ -1,4 +1,4 @@
-"""The command `sid-jax`, with one file for each subcommand. Only the chosen one's is imported: flags are global."""
+"""The command `sid-jax`, with one module per subcommand; only the chosen one is imported, since flags are global."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COMMANDS = {
 
 
 def main() -> None:
-    """Runs the subcommand that the first word names. Without one, or with --help, lists them."""
+    """Runs the subcommand that the first argument names; without one, or with --help, lists the subcommands."""
     started = time.monotonic()
     signals.end_at_once()
     name, words = (sys.argv[1] if len(sys.argv) > 1 else "--help"), sys.argv[2:]

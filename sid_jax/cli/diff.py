@@ -1,4 +1,4 @@
-"""Compares two exports, or other ID tables: which items have another Semantic ID, and which are new or gone.
+"""Compares two exports, or other ID tables: items with a different Semantic ID, new items and removed items.
 
 sid-jax diff exports/v1 exports/v2 --json=diff.json
 """

@@ -1,4 +1,4 @@
-"""Measures Semantic IDs, those of an export or anyone's.
+"""Measures Semantic IDs, of an export or from any other source.
 
 sid-jax evaluate --ids=exports/items --vectors=items.parquet
 sid-jax evaluate --ids=letter.json+1 --vectors=items.npy --vector_ids=ids.txt --labels=items.jsonl:categories

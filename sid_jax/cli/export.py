@@ -2,7 +2,7 @@
 
 sid-jax export --workdir=runs/ml100k --out=exports/ml100k
 
-Of other items than those that the run was trained on:
+For items other than those that the run was trained on:
 
 sid-jax export --workdir=runs/items --input='new/*.parquet' --out=exports/new
 

@@ -1,4 +1,4 @@
-"""The flags of a command that several processes run as one."""
+"""Flags for running one command in several processes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, f
 
 
 def join() -> None:
-    """Makes this process one of those that the flags name, before any use of JAX's devices."""
+    """Joins this process to the others, as the flags say; must be called before any use of JAX's devices."""
     from sid_jax.training import processes
 
     processes.join(_DISTRIBUTED.value, _COORDINATOR_ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value)

@@ -1,11 +1,11 @@
-"""Trains and tests a generative recommender on Semantic IDs, or compares ID tables by what it recommends with them.
+"""Trains and tests a generative recommender on Semantic IDs, or compares ID tables by its metrics.
 
 sid-jax recommend --config=recommend:ml100k --workdir=runs/recommend
 sid-jax recommend --config=recommend:beauty --compare a/ids.parquet b/ids.parquet --minutes=10
 sid-jax recommend --config=recommend:ml100k --draw_cold=100 --config.data.cold_items=cold.txt
 
-Several processes train one recommender, on IDs that are there: the same command in each, with the flags of
-`sid-jax train` that name the processes.
+To train one recommender in several processes, on existing IDs, run the same command in each, with the process flags of
+`sid-jax train`.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ _WORKDIR = flags.DEFINE_string(
 
 
 def run(started: float) -> None:
-    """Runs the command with the flags of `sys.argv`; `started` is by `time.monotonic()`."""
+    """Runs the command with the flags of `sys.argv`; `started` is the start time by `time.monotonic()`."""
     command.run(lambda: _main(started), __doc__, SETTINGS)
 
 
