@@ -76,7 +76,7 @@ def count_group(job: Job, group: Group) -> dict[str, Any]:
 
 
 class SpilledRows:
-    """Vectors `[n, D]` of which only the crowded rows exist; these are read from disk on request.
+    """Vectors `[n, D]` that exist only for crowded rows; they are read from disk on request.
 
     `part` and `row`, `[n]`, locate each item, and `known`, `[n]` bool, marks the crowded items.
     """

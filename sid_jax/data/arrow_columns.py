@@ -215,6 +215,6 @@ def _block(chunk: pa.Array, features: int) -> np.ndarray:
 
 
 def as_float32(array: np.ndarray) -> np.ndarray:
-    """Returns the array as contiguous float32, itself if it is that already."""
+    """Returns the array as contiguous float32, without a copy if it already is."""
     with np.errstate(over="ignore"):  # A float64 beyond float32's range becomes infinite; checks reject its row later.
         return np.ascontiguousarray(array, dtype=np.float32)

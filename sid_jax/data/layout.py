@@ -36,7 +36,7 @@ class Layout:
     The layout is hashed by value, so that it may be a static argument of compiled functions.
 
     Attributes:
-      parts: in the order of the features.
+      parts: the parts, in the order of their features.
     """
 
     parts: tuple[ItemPart, ...]

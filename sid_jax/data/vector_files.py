@@ -35,9 +35,9 @@ _DROPPING = "--config.data.on_bad_rows=drop"
 @dataclasses.dataclass(frozen=True)
 class _BadRow:
     part: int
-    place: int  # In the part.
+    place: int  # Position in the part.
     path: str
-    row: int  # In the file.
+    row: int  # Row number in the file.
     item_id: object
     vector: np.ndarray
 

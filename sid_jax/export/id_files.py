@@ -1,4 +1,4 @@
-"""Reads Semantic IDs from files of many formats, ours and those of other tools; the content tells which it is."""
+"""Reads Semantic IDs from files of many formats, ours and other tools', recognized by ending and content."""
 
 from __future__ import annotations
 

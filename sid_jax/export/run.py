@@ -42,7 +42,7 @@ def export(
     finish: Finish | None = None,
     messages: Messages | None = None,
 ) -> None:
-    """Writes the ID table, the codebooks and the manifest of a run, all or nothing.
+    """Writes the export of a trained run (ID table, codebooks, manifest), all or nothing.
 
     Args:
       workdir: the run's folder.

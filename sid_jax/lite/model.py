@@ -26,7 +26,7 @@ class Model:
       codebooks: L arrays `[K, Z]` float32.
       num_features: D of the vectors.
       scale: `[D]` float32, the divisor of scaled vectors.
-      has_parts: whether vectors have parts that an item may lack.
+      has_parts: whether vectors have named parts, some of which an item may lack.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]):

@@ -183,7 +183,7 @@ def read_recommender(folder: str | Path, *, verify: bool = False) -> TrainedReco
         )
         candidates = dataclasses.replace(candidates, blend=blend)
         params = _read_tensors(folder / _MODEL)
-        if config.model.kind == "sasrec" and "items" in params:  # as version 0.2 before the scorer wrote it
+        if config.model.kind == "sasrec" and "items" in params:  # The name in version 0.2, before the scorer.
             params["items.embedding"] = params.pop("items")
         trained = TrainedRecommender(config, candidates, params, manifest["step"], manifest["metrics"])
         if any(len(array) != len(table) for array in items.values()):

@@ -176,7 +176,7 @@ class ModelRanker:
         return float(score), {part: float(share) for part, share in shares.items()}
 
     def over(self, catalog: Catalog) -> ModelRanker:
-        """Returns the same model with another catalog, whose items have the same ID table."""
+        """Returns the same model with another catalog, made from items of the same ID table."""
         there = on_every_device(catalog, self.mesh)
         return ModelRanker(self.name, self.graphdef, self.params, there, num_beams=self.num_beams, mesh=self.mesh)
 

@@ -82,7 +82,7 @@ class IdReader:
         """Returns the next `count` ids, int64 or string.
 
         Raises:
-          UserError: if they are not UTF-8, or neither integers nor strings.
+          UserError: if an id is not UTF-8, or ids are neither integers nor strings.
         """
         start, self._taken = self._taken, self._taken + count
         if self._array is None:

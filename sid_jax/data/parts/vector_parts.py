@@ -38,7 +38,7 @@ class VectorParts:
     """All parts of the given files, and how they are read.
 
     Attributes:
-      parts: in the order of the rows.
+      parts: the parts, in the order of the rows.
       num_features: D.
       columns: names of columns, for files that have them.
       ids_are_row_numbers: whether ids are row numbers, counted over all files.

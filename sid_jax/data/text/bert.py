@@ -65,7 +65,7 @@ def read_settings(folder: Path, *, mixed: bool = False) -> BertFolder:
     """Reads the JSON files of a model's folder. Without `modules.json` it is a bare BERT: mean pooling, not normalized.
 
     Args:
-      folder: as Hugging Face or sentence-transformers writes it.
+      folder: written by Hugging Face or sentence-transformers.
       mixed: see `BertFolder`.
 
     Raises:
