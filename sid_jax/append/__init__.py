@@ -1,1 +1,1 @@
-"""The next version of an export: new items get free IDs, and no published ID moves."""
+"""The next version of an export: new items get free IDs, and no published ID changes unless requested."""

@@ -144,7 +144,7 @@ def export_files(
 
 
 def _about_files(parts: VectorParts) -> list[Any]:
-    """Returns names, sizes and times of the files, and the left out rows, which together identify the vectors."""
+    """Returns names, sizes and times of the files, and the rows left out, which together identify the vectors."""
     paths = sorted({path for part in parts.parts for path in (part.path, part.ids_path) if path})
     files = [[path, Path(path).stat().st_size, Path(path).stat().st_mtime_ns] for path in paths]
     return [files, parts.columns.vector_column, [[part.first_item, *part.left_out] for part in parts.parts]]

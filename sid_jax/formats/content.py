@@ -80,7 +80,7 @@ class Content:
         return [[level[code] for level, code in zip(levels, row, strict=True)] for row in self.codes]
 
     def integer_ids(self, folder: Path) -> np.ndarray:
-        """Returns integer ids of the items: their own if these are integers, else their rows, and a list of the ids."""
+        """Returns int64 ids of the items: their own if these are integers, else row numbers (writes a list of both)."""
         ids = self.table.item_ids
         if ids.dtype.kind == "i":
             return ids.astype(np.int64)

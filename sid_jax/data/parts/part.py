@@ -70,7 +70,7 @@ class Columns:
         return found
 
     def find_ids(self, names: Sequence[str], path: Path) -> str | None:
-        """Returns the name of a table's ids; None if they are in separate files or the table has only vectors."""
+        """Returns the name of a table's ids; None if it has only vectors, or has none and ids are in separate files."""
         others = set(names) - {self.find("vector_column", names, path)}
         return (self.find_if_any if self.ids_elsewhere or not others else self.find)("id_column", names, path)
 

@@ -1,1 +1,1 @@
-"""Texts into vectors."""
+"""Text encoders: from the texts that describe items to vectors."""
