@@ -35,6 +35,8 @@ _came: int | None = None
 _asked = int(signal.SIGTERM)
 # Whether publishing a folder completes the command's work, and whether the work is complete.
 _ends_published, _done = False, False
+# Whether a command is at work, inside `stopping`.
+_at_work = False
 
 
 def end_at_once(status: int | None = None) -> None:
@@ -60,9 +62,9 @@ def stopping() -> Iterator[None]:
 
     A second signal ends the process at once.
     """
-    global _came, _ends_published, _done
+    global _came, _ends_published, _done, _at_work
     before, hook = {number: signal.getsignal(number) for number in _NUMBERS}, sys.unraisablehook
-    _came, _ends_published, _done = None, False, False
+    _came, _ends_published, _done, _at_work = None, False, False, True
 
     def not_swallowed(unraisable: Any) -> None:
         # Python drops exceptions that are raised in a callback of the garbage collector, and JAX has such a callback.
@@ -76,7 +78,8 @@ def stopping() -> Iterator[None]:
     try:
         yield
     finally:
-        _came, sys.unraisablehook = None, hook
+        # `_done` stays: until the process exits, a signal ends it with the status of the finished work.
+        _came, _at_work, sys.unraisablehook = None, False, hook
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -127,7 +130,7 @@ class Interruption:
 
     def pass_on(self) -> None:
         """Raises the received signal again, if any; called after a loop when the command has more work to do."""
-        if self._came is not None and not _done:
+        if self._came is not None and not (_at_work and _done):
             signal.raise_signal(self._came)
 
     def _ask(self, number: int, _: FrameType | None) -> None:

@@ -181,6 +181,20 @@ def test_a_signal_after_a_version_has_its_name_changes_nothing_and_one_before_le
     assert sorted(path.name for path in tmp_path.iterdir()) == ["late-False", "late-True"]
 
 
+def test_a_command_that_has_ended_hides_no_later_signal_from_the_same_process():
+    with signals.stopping():
+        signals.end_with_publication()
+        signals.has_published()
+    left = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with signals.Interruption() as interruption:
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            interruption.pass_on()
+    finally:
+        signal.signal(signal.SIGINT, left)
+
+
 def test_a_signal_during_the_report_leaves_no_version(first, tmp_path, new):
     def stopped(_):
         signal.raise_signal(signal.SIGINT)
