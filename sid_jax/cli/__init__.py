@@ -11,9 +11,9 @@ from sid_jax import signals
 COMMANDS = {
     "train": "Train a quantizer on item vectors.",
     "export": "Write the Semantic IDs and codebooks of a run, or the next version of an export.",
-    "evaluate": "Measure Semantic IDs, those of an export or anyone's.",
+    "evaluate": "Measure Semantic IDs of an export or from any other source.",
     "report": "Write the report of an export, one page.",
-    "recommend": "Train and test a generative recommender on Semantic IDs.",
+    "recommend": "Train and test a recommender on Semantic IDs.",
     "tokens": "Write Semantic IDs as tokens of a language model.",
     "convert": "Write Semantic IDs, histories and items in the files of another tool.",
     "features": "Write Semantic IDs as rows of a ranker's embedding table.",
