@@ -1,6 +1,7 @@
 """A strict session: several devices, no silent rank promotion, and deprecations that do not pass unseen."""
 
 import atexit
+import gc
 import os
 import shutil
 import signal
@@ -13,6 +14,9 @@ from tests.commands import COMPILE_QUICKLY
 # inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# As in commands, see `sid_jax.command`: fewer collections of objects that live as long as the session.
+gc.set_threshold(10_000, 20, 20)
 
 # What one test has compiled the next one need not, nor a command that it runs; gone with the session.
 _COMPILED = tempfile.mkdtemp(prefix="sid_jax-compiled-")
