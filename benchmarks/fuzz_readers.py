@@ -1,10 +1,12 @@
-"""Fuzz test of the readers: damages files of vectors at random, and checks that each is read or rejected in one line.
+"""Fuzz test of the readers: damages files at random, and checks that each is read or rejected in one line.
 
 python benchmarks/fuzz_readers.py --minutes=10 --seed=0
+python benchmarks/fuzz_readers.py --reader=histories --minutes=10
 
-Each damaged file is read in its own process, whole and in pieces. Any outcome other than vectors or a `UserError` of
-one line is a finding: another exception, a crash, more than 20 seconds, or more than half a GiB of memory. Findings are
-kept in --keep with a description, and the exit status is then 1. The same seed damages the same files in the same way.
+Each damaged file is read in its own process; vectors are read whole and in pieces. Any outcome other than the content
+or a `UserError` of one line is a finding: another exception, a crash, more than 20 seconds, or more than half a GiB of
+memory. Findings are kept in --keep with a description, and the exit status is then 1. The same seed damages the same
+files in the same way.
 """
 
 from __future__ import annotations
@@ -26,19 +28,28 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 import pyarrow.feather
 import pyarrow.parquet as pq
 from absl import app, flags
 from array_record.python.array_record_module import ArrayRecordWriter
 from safetensors.numpy import save_file
 
+from sid_jax.data.history_files import read_histories
+from sid_jax.data.id_lists import read_item_list
 from sid_jax.data.parts.vector_parts import list_parts
 from sid_jax.data.vector_files import read_vector_files
 from sid_jax.errors import UserError
+from sid_jax.export.artifact import write_table
+from sid_jax.export.id_tables import read_id_table
 from sid_jax.export.torch_file import write_torch_file
+from sid_jax.formats.convert import FORMATS, convert
+from sid_jax.ids.table import IdTable
+from sid_jax.messages import LOGGER
 
 _MINUTES = flags.DEFINE_float("minutes", 10.0, "How long.")
 _SEED = flags.DEFINE_integer("seed", 0, "Of all that is random.")
+_READER = flags.DEFINE_enum("reader", "vectors", ("vectors", "histories", "ids", "lists"), "The files to damage.")
 _KIND = flags.DEFINE_string("kind", "", "Of files with this ending alone, such as .pt.")
 _KEEP = flags.DEFINE_string(
     "keep", "fuzz_findings", "A folder for the files that were findings; made if there are any."
@@ -68,7 +79,7 @@ _NUMBERS = (
 )
 
 
-def write_seeds(folder: Path) -> list[Path]:
+def write_seeds(folder: Path, write: Callable[[Path], None]) -> list[Path]:
     """Writes valid files of every kind, and returns their paths.
 
     A child process writes them, since threads of libraries that were started here would be missing in forked readers.
@@ -77,7 +88,7 @@ def write_seeds(folder: Path) -> list[Path]:
     child = os.fork()
     if not child:
         try:
-            _write_seeds(folder)
+            write(folder)
         except BaseException:
             traceback.print_exc()
             os._exit(1)
@@ -87,7 +98,7 @@ def write_seeds(folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def _write_seeds(folder: Path) -> None:
+def _write_vectors(folder: Path) -> None:
     """Writes files of 60 vectors of 4 features."""
     vectors = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
     names = [f"naïve {number}" for number in range(60)]
@@ -120,6 +131,60 @@ def _write_seeds(folder: Path) -> None:
     for vector in vectors:
         writer.write(vector.tobytes())
     writer.close()
+
+
+def _write_histories(folder: Path) -> None:
+    """Writes the histories of 20 users, with 6 of 60 items each, one to three per user in the same second."""
+    rng = np.random.default_rng(0)
+    users = [f"user é{number}" for number in range(20)]
+    items = [rng.choice(60, 6, replace=False).tolist() for _ in users]
+    lines = [" ".join(map(str, (user.replace(" ", "_"), *each))) for user, each in zip(users, items, strict=True)]
+    (folder / "sequences.txt").write_text("\n".join(lines), encoding="utf-8")
+    (folder / "inter.json").write_text(json.dumps(dict(zip(users, items, strict=True))))
+    columns = {"user_id": np.repeat(users, 6), "item_id": np.concatenate(items), "timestamp": np.arange(120) // 2}
+    table = pa.table(columns)
+    pq.write_table(table, folder / "rows.parquet", row_group_size=25)
+    pq.write_table(
+        table.cast(pa.schema([("user_id", pa.large_string()), *list(table.schema)[1:]])), folder / "b.parquet"
+    )
+    pa.feather.write_feather(table, folder / "rows.feather")
+    pa_csv.write_csv(table, folder / "rows.csv")
+    times = table.set_column(2, "timestamp", pa.array(np.arange(120) * 10**6, pa.timestamp("us")))
+    pq.write_table(times, folder / "times.parquet")
+    pa_csv.write_csv(times, folder / "times.csv")
+    atomic = table.rename_columns(["user_id:token", "item_id:token", "timestamp:float"])
+    pa_csv.write_csv(atomic, folder / "rows.inter", pa_csv.WriteOptions(delimiter="\t", quoting_style="none"))
+    lists = pa.table({"user_id": users, "sequence_data": pa.array(items, pa.list_(pa.int32()))})
+    pq.write_table(lists, folder / "lists.parquet")
+
+
+def _write_ids(folder: Path) -> None:
+    """Writes the IDs of 60 items as this project does, and as the tools that `convert` writes files for."""
+    codes = np.stack([np.arange(60) // 16, np.arange(60) // 4 % 4, np.arange(60) % 4], axis=1).astype(np.int32)
+    table = IdTable(np.arange(60), codes, columns={"title": [f'naïve "{number}"' for number in range(60)]})
+    np.save(folder / "codes.npy", codes)
+    write_table(folder, table.to_arrow())
+    for tool in FORMATS:
+        convert(table, tool, folder / f"{tool}.d")
+        for number, path in enumerate(sorted((folder / f"{tool}.d").rglob("*"))):
+            # Their other files hold histories, titles or numbers of items.
+            if path.is_file() and _is_read(path):
+                path.rename(folder / f"{tool}-{number}{path.suffix}")
+        shutil.rmtree(folder / f"{tool}.d")
+
+
+def _is_read(path: Path) -> bool:
+    try:
+        read_id_table(path)
+    except UserError:
+        return False
+    return True
+
+
+def _write_lists(folder: Path) -> None:
+    """Writes ids of some of 60 items, one per line."""
+    (folder / "ids.txt").write_text("\n".join(map(str, range(0, 60, 7))))
+    (folder / "blanks.txt").write_bytes("\r\n".join(f" {number}\t" for number in range(40)).encode("utf-8-sig"))
 
 
 def damage(content: bytes, other: bytes, rng: random.Random) -> bytes:
@@ -183,14 +248,38 @@ def _splice(content: bytearray, other: bytes, rng: random.Random) -> None:
     content[to : to + size] = other[start : start + size]
 
 
-def read_all(path: Path) -> None:
-    """Reads a file like the commands do, whole and in pieces."""
+def read_vectors(path: Path) -> None:
+    """Reads vectors like the commands do, whole and in pieces."""
     whole = read_vector_files(str(path))
     parts = list_parts([str(path)], rows=16)
     pieces = [vectors for number in range(len(parts.parts)) for _, vectors in parts.blocks(number, 7)]
     if not np.array_equal(np.concatenate(pieces), whole.vectors):
         raise AssertionError("in pieces it holds other vectors than whole")
     list(parts.rows(0, np.arange(0, parts.parts[0].num_rows, 3), 2))
+
+
+def _read_histories(path: Path) -> None:
+    histories = read_histories(path, np.arange(60), ("user_id", "item_id", "timestamp"), on_unknown="drop")
+    if histories.items.min() < 0 or histories.items.max() >= 60 or histories.lengths.sum() != len(histories.items):
+        raise AssertionError("the histories are not of the catalog")
+
+
+def _read_ids(path: Path) -> None:
+    table = read_id_table(path)
+    if table.semantic_ids.min() < 0 or len(table.semantic_ids) != len(table.item_ids):
+        raise AssertionError("the IDs are not valid")
+
+
+def _read_list(path: Path) -> None:
+    read_item_list(path, np.arange(60), "drop")
+
+
+_READERS: dict[str, tuple[Callable[[Path], None], Callable[[Path], None]]] = {
+    "vectors": (_write_vectors, read_vectors),
+    "histories": (_write_histories, _read_histories),
+    "ids": (_write_ids, _read_ids),
+    "lists": (_write_lists, _read_list),
+}
 
 
 def watched(path: Path, words: Path) -> str | None:
@@ -223,7 +312,7 @@ def _read_and_exit(path: Path, words: Path) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     status = 0
     try:
-        read_all(path)
+        _READERS[_READER.value][1](path)
         words.write_text("read")
     except UserError as error:
         status = int(len(str(error).splitlines()) != 1)
@@ -240,16 +329,18 @@ def _memory_here() -> int:
 
 def main(_: list[str]) -> None:
     """Runs the fuzz test and prints the findings."""
+    LOGGER.setLevel("ERROR")
     rng, end = random.Random(_SEED.value), time.monotonic() + 60 * _MINUTES.value
     tried: collections.Counter[str] = collections.Counter()
     read: collections.Counter[str] = collections.Counter()
     findings: list[tuple[str, str]] = []
     with tempfile.TemporaryDirectory() as scratch:
-        seeds, words = write_seeds(Path(scratch, "seeds")), Path(scratch, "words")
+        write, read_one = _READERS[_READER.value]
+        seeds, words = write_seeds(Path(scratch, "seeds"), write), Path(scratch, "words")
         seeds = [seed for seed in seeds if _KIND.value in ("", seed.suffix)]
         for seed in seeds:
             if seed.suffix != ".array_record":  # Its library starts threads.
-                read_all(seed)  # Imports modules once, before the child processes are forked.
+                read_one(seed)  # Imports modules once, before the child processes are forked.
         while time.monotonic() < end:
             seed = rng.choice(seeds)
             other = rng.choice([each for each in seeds if each.suffix == seed.suffix])
