@@ -19,7 +19,7 @@ from sid_jax.data.id_lists import numbers_if_whole
 from sid_jax.data.listing import ending
 from sid_jax.data.numbered import ids_beside, ids_of_numbers
 from sid_jax.data.parts.arrays import open_npy
-from sid_jax.data.parts.part import reading
+from sid_jax.data.parts.part import DAMAGED_NPZ, reading
 from sid_jax.data.parts.torch_tensors import open_tensor
 from sid_jax.data.tables import as_text, csv_names, read_columns, read_records
 from sid_jax.errors import UserError, reason, shown
@@ -231,7 +231,7 @@ def _read_records(path: Path) -> Content:
 
 def _read_npz(path: Path) -> Content:
     """Reads the .npz beside STATIC's arrays: sorted Semantic IDs, and the item number of each."""
-    with reading(path, ".npz"), np.load(path, allow_pickle=False) as arrays:
+    with reading(path, ".npz", *DAMAGED_NPZ), np.load(path, allow_pickle=False) as arrays:
         names = ("semantic_ids", "item_numbers")
         if not set(names) <= set(arrays.files):
             raise ValueError(f"it has no {' and '.join(names)}, but {', '.join(arrays.files)}")

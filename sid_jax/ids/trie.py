@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sid_jax.data.parts.part import DAMAGED_NPZ
 from sid_jax.errors import UserError, reason
 from sid_jax.ids.convert import code_type
 from sid_jax.paths import as_path
@@ -159,7 +159,7 @@ def read_trie(path: str | Path) -> Trie:
                 [_integers(file, f"{name}_{level}") for level in range(len(sizes))] for name in ("first_child", "codes")
             )
             first_item, items = (_integers(file, name) for name in ("first_item", "items"))
-    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, LookupError, TypeError, ValueError, MemoryError, RuntimeError, *DAMAGED_NPZ) as error:
         raise UserError(f"{path}: not a readable trie ({reason(error)}); export again") from error
     try:
         return trie_of_arrays(first_child, codes, first_item, items, sizes.tolist())

@@ -216,6 +216,13 @@ def test_files_that_are_missing_or_of_another_kind_are_refused(tmp_path):
     refused(tmp_path / "ids.txt", "unknown kind of file '.txt'")
     (tmp_path / "damaged.parquet").write_bytes(b"PAR1 and no more")
     refused(tmp_path / "damaged.parquet", "not a readable .parquet file")
+    codes, numbers = np.arange(300).reshape(100, 3), np.arange(100)
+    np.savez_compressed(tmp_path / "whole.npz", semantic_ids=codes, item_numbers=numbers)
+    whole = (tmp_path / "whole.npz").read_bytes()
+    # A cut archive, a damaged header of an array, and damaged packed content.
+    for content in (whole[:-30], b"PK\x03\x05" + whole[4:], whole[:100] + bytes(60) + whole[160:]):
+        (tmp_path / "damaged.npz").write_bytes(content)
+        refused(tmp_path / "damaged.npz", "not a readable .npz file")
 
 
 @pytest.mark.parametrize("text", ["item,title,semantic_id\n007,x,1 20\nNA,y,3 4\n", "item,sid\n007,1-20\nNA,3-4\n"])

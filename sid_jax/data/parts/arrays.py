@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import lzma
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from sid_jax.data.arrow_columns import FLOAT_TYPES, as_float32, ids_from_numpy
 from sid_jax.data.blocks import forget_pages, take_rows
-from sid_jax.data.parts.part import Columns, Kind, Look, Part, even_parts, reading
+from sid_jax.data.parts.part import DAMAGED_NPZ, Columns, Kind, Look, Part, even_parts, reading
 from sid_jax.data.parts.torch_tensors import open_tensor
 from sid_jax.errors import UserError, reason
 
@@ -234,9 +232,7 @@ class _Array:
 @contextlib.contextmanager
 def _npz(path: Path, columns: Columns) -> Iterator[tuple[_Array, _Array | None]]:
     """Yields the two arrays; the second is None without ids."""
-    # Errors of zipfile, zlib and lzma, in addition to those that `reading` handles.
-    damage = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, SyntaxError)
-    with reading(path, ".npz", *damage), zipfile.ZipFile(path) as archive:
+    with reading(path, ".npz", *DAMAGED_NPZ), zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
         name = columns.find("vector_column", names, path)
         id_name = columns.find_if_any("id_column", names, path)

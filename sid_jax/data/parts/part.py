@@ -5,6 +5,9 @@ from __future__ import annotations
 import abc
 import contextlib
 import dataclasses
+import lzma
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -132,6 +135,10 @@ def even_parts(path: Path, num_rows: int, rows: int, num_features: int | None = 
         Part(str(path), start, min(rows, num_rows - start), num_features=num_features)
         for start in range(0, num_rows, rows)
     ]
+
+
+# Exceptions of zipfile, zlib, lzma and NumPy for a damaged .npz file, besides those that `reading` handles.
+DAMAGED_NPZ = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, SyntaxError)
 
 
 @contextlib.contextmanager
