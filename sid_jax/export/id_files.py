@@ -101,7 +101,7 @@ def _read_parquet(files: Sequence[Path], id_column: str | None) -> Content:
                 raise UserError(f"{path}: has {names.count(name)} columns {name!r}; give one of an export")
         wanted = [name for name in names if name in (id_column, code_column, "title")]
         table = pa.concat_tables(pq.ParquetFile(each).read(wanted) for each in files)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeError) as error:
         raise UserError(f"{path}: not a readable .parquet file ({reason(error)}); write it anew") from error
     item_ids = ids_from_arrow(table[id_column], f"{path}: column {id_column!r}")
     codes = _codes_from_arrow(table[code_column], item_ids, f"{path}: column {code_column!r}", path)
