@@ -105,15 +105,28 @@ class Content:
         The test target is each user's last item, the validation target the one before. Training uses the items before
         these two: each item but the first is a target once, or only the last one if `window` is None.
         """
-        for user, items in enumerate(self.sequences):
-            if split != "train":
-                end = len(items) - (1 if split == "test" else 2)
-                yield user, items[:end][-(window or end) :], items[end]
-                continue
-            last = len(items) - 3
-            for end in range(last if window is None else 1, last + 1):
-                if end > 0:
-                    yield user, items[max(0, end - (window or end)) : end], items[end]
+        users, places = self.targets(split, every=window is not None)
+        for user, place in zip(users.tolist(), places.tolist(), strict=True):
+            items = self.sequences[user]
+            yield user, items[max(0, place - (window or place)) : place], items[place]
+
+    def targets(self, split: str, every: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the leave-one-out targets of a split, user by user; see `examples`.
+
+        Args:
+          split: "train", "valid" or "test".
+          every: whether each training item but a user's first is a target, or only the last one.
+
+        Returns:
+          `[E]` int64 each: rows of users, and places of the targets in these users' histories.
+        """
+        lengths = np.zeros(0, np.int64) if self.histories is None else self.histories.lengths
+        # The place of the split's last target.
+        last = lengths - 1 - SPLITS[::-1].index(split)
+        counts = last.clip(0) if every and split == "train" else (last > 0).astype(np.int64)
+        users = np.repeat(np.arange(len(lengths)), counts)
+        later = np.repeat(np.cumsum(counts), counts) - 1 - np.arange(len(users))
+        return users, last[users] - later
 
 
 def write_plain_json(path: Path, value: Any) -> None:

@@ -7,19 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
-from sid_jax.data.histories import Histories
-from sid_jax.data.inputs import as_histories
-from sid_jax.data.listing import find_files
-from sid_jax.data.tables import ENDINGS, column_names, exported_column, read_own_tables
 from sid_jax.errors import UserError
-from sid_jax.export.artifact import load_export
 from sid_jax.export.atomic import atomic_folder, refuse_taken
-from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.formats.content import LEAST_INTERACTIONS, Content
 from sid_jax.formats.flashrec import write_flashrec
 from sid_jax.formats.grid import write_grid
+from sid_jax.formats.inputs import enough_histories, read_table, with_items
 from sid_jax.formats.lcrec import write_lcrec
 from sid_jax.formats.letter import write_letter
 from sid_jax.formats.minionerec import write_minionerec
@@ -32,7 +25,7 @@ from sid_jax.formats.static import write_static
 from sid_jax.formats.torch_rechub import write_torch_rechub
 from sid_jax.formats.torcheasyrec import write_torcheasyrec
 from sid_jax.formats.xllm import write_xllm
-from sid_jax.ids.table import OWN_COLUMNS, IdTable
+from sid_jax.ids.table import IdTable
 from sid_jax.messages import Messages
 from sid_jax.paths import as_path
 
@@ -105,10 +98,10 @@ def convert(
         raise UserError(f"there is no format {to!r}; there are {', '.join(FORMATS)}")
     form, folder = FORMATS[to], as_path(out)
     refuse_taken(folder)
-    table = source if isinstance(source, IdTable) else _read_table(str(source))
+    table = source if isinstance(source, IdTable) else read_table(str(source))
     _check(table, to, histories)
-    table = table if items is None else _with_items(table, items)
-    taken, left_out = _histories(histories, table, on_unknown)
+    table = table if items is None else with_items(table, items)
+    taken, left_out = enough_histories(histories, table, on_unknown)
     content = Content(table, taken, folder.name, folder, vocabulary)
     with atomic_folder(folder) as partial:
         form.write(partial, content)
@@ -117,13 +110,6 @@ def convert(
         rest = f"; {left_out:,} users with fewer than {LEAST_INTERACTIONS} items are left out" if left_out else ""
         messages.line(f"{len(table):,} items{users} are in {folder}, for {to}{rest}")
     return folder
-
-
-def _read_table(source: str) -> IdTable:
-    path, offset = parse_id_source(source)
-    folder = as_path(path)
-    is_export = folder.is_dir() and (folder / "manifest.json").is_file()
-    return load_export(folder).table if is_export else read_id_table(path, offset)
 
 
 def _check(table: IdTable, to: str, histories: Any) -> None:
@@ -139,28 +125,3 @@ def _check(table: IdTable, to: str, histories: Any) -> None:
             table.replace(shared=False)
         except UserError as error:
             raise UserError(f"{to} takes IDs of one item each: {error}") from error
-
-
-def _with_items(table: IdTable, items: Any) -> IdTable:
-    if not isinstance(items, (str, Path)):
-        return table.with_columns(items)
-    first = find_files(str(items), ENDINGS)[0]
-    names = column_names(first)
-    id_column = next((name for name in (table.id_name, "item_id") if name in names), names[0] if names else "item_id")
-    ids, columns = read_own_tables(str(items), id_column, [name for name in names if name != id_column])
-    taken = (table.id_name, *OWN_COLUMNS)
-    kept = {name: exported_column(values) for name, values in columns.items() if name not in taken}
-    return table.with_columns(pa.table({id_column: ids, **kept}), id_column=id_column)
-
-
-def _histories(histories: Any, table: IdTable, on_unknown: str) -> tuple[Histories | None, int]:
-    """Returns the histories of users with enough interactions, and the number of other users."""
-    if histories is None:
-        return None, 0
-    taken = as_histories(histories, table.item_ids, on_unknown=on_unknown)
-    enough = taken.lengths >= LEAST_INTERACTIONS
-    if not enough.any():
-        raise UserError(
-            f"no user has {LEAST_INTERACTIONS} items or more, to train on, validate and test: give longer histories"
-        )
-    return taken.keep_users(enough), int((~enough).sum())
