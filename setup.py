@@ -61,6 +61,8 @@ setup(
         "cuda13": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
         "onnx": ["onnx>=1.17"],
+        # PyTorch is the user's own, for their device.
+        "llm": ["transformers>=5"],
         "features": ["sentencepiece>=0.2"],
         "ray": ["ray[data]>=2.40"],
         "sweep": ["matplotlib>=3.8", "optuna>=4"],

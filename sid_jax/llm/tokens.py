@@ -1,0 +1,178 @@
+"""IdTokens: a catalog's items and Semantic IDs as tokens of one language model."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from sid_jax.data.listing import find_files
+from sid_jax.errors import UserError, reason
+from sid_jax.export.artifact import Export, load_export
+from sid_jax.formats.inputs import read_table, with_items
+from sid_jax.ids.convert import numbers_of
+from sid_jax.ids.table import IdTable
+from sid_jax.paths import as_path
+from sid_jax.tokens.vocabulary import DEFAULT_PATTERN, Vocabulary
+
+if TYPE_CHECKING:
+    from sid_jax.ids.trie import Trie
+
+_TOKENS_FILE, _ITEMS_FILE = "tokens.json", "items.parquet"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class IdTokens:
+    """N items and their Semantic IDs as tokens of one language model.
+
+    Attributes:
+      table: items and Semantic IDs `[N, L]`.
+      vocabulary: the T tokens of the codes.
+      num_content_levels: the levels that are codes; the level of a suffix is one more.
+      markers: texts of the tokens before and after each ID, of which either may be ""; none by default.
+      marker_ids: token ids of both markers, which precede the tokens of the codes if they are new; -1 for no marker.
+    """
+
+    table: IdTable
+    vocabulary: Vocabulary
+    num_content_levels: int
+    markers: tuple[str, str] = ("", "")
+    marker_ids: tuple[int, int] = (-1, -1)
+
+    @functools.cached_property
+    def trie(self) -> Trie:
+        """The prefix trie of the IDs."""
+        from sid_jax.ids.trie import build_trie
+
+        return build_trie(self.table.semantic_ids, self.vocabulary.sizes)
+
+    @functools.cached_property
+    def texts(self) -> pa.Array:
+        """Each item's ID as text, with its markers: `[N]` strings."""
+        begin, end = self.markers
+        return pc.binary_join_element_wise(begin, self.vocabulary.texts(self.table.semantic_ids), end, "")
+
+    @functools.cached_property
+    def token_ids(self) -> np.ndarray:
+        """Each item's ID as token ids, with those of its markers: `[N, L]` int32, or up to two more columns."""
+        ids = self.vocabulary.token_ids(self.table.semantic_ids)
+        begin, end = (np.full((len(ids), int(number >= 0)), number, np.int32) for number in self.marker_ids)
+        return np.concatenate([begin, ids, end], axis=1)
+
+    def __repr__(self) -> str:
+        """Returns one line: the table, and names and numbers of the tokens."""
+        first, last = self.vocabulary.levels[0][0], self.vocabulary.levels[-1][-1]
+        numbers = f"{self.vocabulary.first_id} to {self.vocabulary.first_id + len(self.vocabulary) - 1}"
+        return f"IdTokens({self.table!r}, tokens {first} to {last}, {numbers})"
+
+
+def id_tokens(
+    source: Any,
+    tokenizer: Any = None,
+    *,
+    pattern: str = DEFAULT_PATTERN,
+    markers: tuple[str, str] = ("", ""),
+    items: Any = None,
+) -> IdTokens:
+    """Returns the tokens of an export, or those that `sid-jax tokens` wrote.
+
+    Args:
+      source: the folder of `sid-jax tokens`; an export's folder or a file of IDs, see `read_id_table`; a
+        `SemanticIdTokenizer`, an `Export` or an `IdTable`; or `IdTokens`, which are returned as they are.
+      tokenizer: the language model's tokenizer with the tokens added, which has their numbers; None numbers them from
+        0, or as the folder says.
+      pattern: the pattern of a token, see `Vocabulary`; a folder of `sid-jax tokens` has its own.
+      markers: see `IdTokens`.
+      items: titles and other columns of items, as for `IdTable.with_columns`, or a path to a table of items.
+
+    Raises:
+      UserError: if the source cannot be read, or the tokenizer does not have the tokens.
+    """
+    if isinstance(source, IdTokens):
+        return source
+    table, levels, pattern, first_id = _described(source, pattern)
+    table = table if items is None else with_items(table, items)
+    made = IdTokens(table, Vocabulary(table.sizes, first_id or 0, pattern), levels, markers)
+    if tokenizer is None:
+        return made
+    found = numbered(made, tokenizer)
+    if first_id not in (None, found.vocabulary.first_id):
+        number, name = found.vocabulary.first_id, found.vocabulary.levels[0][0]
+        raise UserError(
+            f"the tokenizer has {name!r} as token {number}, and the folder has it as {first_id}: run sid-jax tokens "
+            f"with --vocabulary={number}"
+        )
+    return found
+
+
+def numbered(tokens: IdTokens, tokenizer: Any) -> IdTokens:
+    """Returns the tokens with the numbers that a tokenizer has for them.
+
+    Raises:
+      UserError: if the tokenizer lacks one of them, or their numbers do not follow each other.
+    """
+    known = tokenizer.get_vocab()
+    names = [text for level in tokens.vocabulary.levels for text in level]
+    missing = [text for text in (*names, *filter(None, tokens.markers)) if text not in known]
+    if missing:
+        raise UserError(
+            f"the tokenizer lacks {len(missing)} tokens, the first is {missing[0]!r}: call add_tokens first"
+        )
+    first_id = known[names[0]]
+    if [known[text] for text in names] != list(range(first_id, first_id + len(names))):
+        raise UserError(f"the numbers of {names[0]!r} to {names[-1]!r} in the tokenizer do not follow each other")
+    begin, end = (known[text] if text else -1 for text in tokens.markers)
+    vocabulary = dataclasses.replace(tokens.vocabulary, first_id=first_id)
+    return dataclasses.replace(tokens, vocabulary=vocabulary, marker_ids=(begin, end))
+
+
+def _described(source: Any, pattern: str) -> tuple[IdTable, int, str, int | None]:
+    """Returns the table, the number of levels with content, the pattern, and the first token's number if it is set."""
+    if isinstance(source, (str, Path)):
+        path = as_path(source)
+        if (path / _TOKENS_FILE).is_file():
+            return _read_folder(path)
+        source = load_export(path) if (path / "manifest.json").is_file() else read_table(str(source))
+    export = getattr(source, "export", source)
+    if isinstance(export, Export):
+        scheme = export.manifest["semantic_ids"].get("scheme")
+        return export.table, len(export.table.sizes) - (scheme == "suffix"), pattern, None
+    if not isinstance(source, IdTable):
+        raise UserError(
+            f"tokens: found {type(source).__name__}; give the folder of sid-jax tokens, an export or its folder, or a "
+            "SemanticIdTokenizer"
+        )
+    levels = source.semantic_ids.shape[1] if source.codes is None else source.codes.shape[1]
+    return source, levels, pattern, None
+
+
+def _read_folder(folder: Path) -> tuple[IdTable, int, str, int]:
+    """Reads what `sid_jax.tokens.write.write_tokens` wrote."""
+    try:
+        described = json.loads((folder / _TOKENS_FILE).read_text())
+        vocabulary = Vocabulary(tuple(described["sizes"]), described["first_id"], described["pattern"])
+        files = (
+            [folder / _ITEMS_FILE]
+            if (folder / _ITEMS_FILE).is_file()
+            else find_files(str(folder / _ITEMS_FILE), (".parquet",))
+        )
+        rows = pa.concat_tables(pq.ParquetFile(file).read() for file in files)
+        id_name = rows.column_names[0]
+        numbers = numbers_of(pc.list_flatten(rows["token_ids"])).reshape(len(rows), len(vocabulary.sizes))
+        semantic_ids = vocabulary.semantic_ids(numbers)
+        levels = int(described["num_content_levels"])
+    except (pa.ArrowException, KeyError, TypeError, ValueError, OSError) as error:
+        raise UserError(f"{folder}: cannot be read ({reason(error)}); run sid-jax tokens again") from error
+    if not len(rows) or semantic_ids.min() < 0:
+        raise UserError(f"{folder / _ITEMS_FILE}: has token ids that {_TOKENS_FILE} does not; run sid-jax tokens again")
+    table = IdTable(
+        rows[id_name], semantic_ids, sizes=vocabulary.sizes, name=folder.name, id_name=id_name, shared=True, check=False
+    )
+    return table, levels, vocabulary.pattern, vocabulary.first_id

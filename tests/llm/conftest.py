@@ -1,0 +1,3 @@
+from tests.tokens.conftest import made
+
+__all__ = ["made"]
