@@ -3,6 +3,7 @@
 SemanticIdTokenizer    item vectors [N, D] to unique Semantic IDs: fit, encode, decode, append, save
 Recommender            interaction histories to recommendations, by scoring all items: fit, recommend, explain, save
 GenerativeRecommender  the same, by generating the Semantic ID of the next item
+JointQuantizer         the quantizer as a part of your own model, trained with it, then frozen to a tokenizer
 load                   reads a saved tokenizer (an export) or recommender from its folder
 IdTable                items and their Semantic IDs, with look-ups in both directions
 UserError              the exception for input that cannot be used, with a message of one line
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sid_jax.errors import UserError
     from sid_jax.ids.table import IdTable
+    from sid_jax.joint_quantizer.quantizer import JointQuantizer
     from sid_jax.loading import load
     from sid_jax.recommender import GenerativeRecommender, Recommender
     from sid_jax.tokenizer import SemanticIdTokenizer
@@ -25,6 +27,7 @@ __version__ = "0.2.0"
 __all__ = [
     "GenerativeRecommender",
     "IdTable",
+    "JointQuantizer",
     "Recommender",
     "SemanticIdTokenizer",
     "UserError",
@@ -36,6 +39,7 @@ __all__ = [
 _MODULES = {
     "GenerativeRecommender": "sid_jax.recommender",
     "IdTable": "sid_jax.ids.table",
+    "JointQuantizer": "sid_jax.joint_quantizer.quantizer",
     "Recommender": "sid_jax.recommender",
     "SemanticIdTokenizer": "sid_jax.tokenizer",
     "UserError": "sid_jax.errors",

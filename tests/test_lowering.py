@@ -29,6 +29,8 @@ from sid_jax.data.text import bert
 from sid_jax.export import encoder
 from sid_jax.ids import alternatives
 from sid_jax.ids.table import IdTable
+from sid_jax.joint_quantizer import quantizer as joint_quantizer
+from sid_jax.joint_quantizer.trained import parts
 from sid_jax.metrics import vectors as metrics
 from sid_jax.presets import set_mlp
 from sid_jax.quantize import beam, kmeans, product
@@ -44,7 +46,6 @@ from sid_jax.recommend.data.packing import PackedRows, PrefixExamples
 from sid_jax.recommend.joint import loop as joint_loop
 from sid_jax.recommend.joint.code_table import build_code_table
 from sid_jax.recommend.joint.step import JointRecipe, JointState, joint_steps
-from sid_jax.recommend.joint.tokenizer import parts
 from sid_jax.recommend.models import build_model
 from sid_jax.recommend.models.catalog import catalog_of
 from sid_jax.recommend.training import blend as blend_fit
@@ -263,6 +264,7 @@ def test_joint_training(estimator):
     begun, table = abstract_on_every_device(shapes, mesh), build_code_table(candidates.table.semantic_ids, SIZES)
     key = jax.random.key(0)
     lower(joint_steps, recipe, begun, examples, array(N, D), table, num_steps=2, mesh=mesh)
+    lower(joint_quantizer._revive, graphdef, params, statistics, array(N, D), key, True)
     lower(joint_loop.revive_unused, recipe, params, statistics, begun.opt_state, array(N, D), codes(N, 2), key)
 
 

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from sid_jax.config import SETTINGS as QUANTIZER_SETTINGS
 from sid_jax.data.catalogs.names import CATALOGS
 from sid_jax.errors import UserError
+from sid_jax.joint_quantizer.config import ESTIMATORS, SHARED, check_temperatures
 from sid_jax.settings import (
     NOT_NEGATIVE,
     ONE_OR_MORE,
@@ -34,7 +35,6 @@ WITHOUT_IDS = ("sasrec",)
 BASELINES = ("popularity", "item_knn", "transitions", "semantic_knn", "sasrec", "sasrec_content", "esasrec")
 # Baselines that use the vectors of `quantizer.data`.
 OF_CONTENT = ("semantic_knn", "sasrec_content")
-ESTIMATORS = ("gumbel", "ste", "soft")
 STOPPABLE = ("encoder", "codebooks")
 MADE_IDS = ("kmeans", "lsh", "random")
 # Length of a list of which `eval.cold_slots` places are for cold items.
@@ -235,16 +235,13 @@ _JOINT: Declaration = {
         choices=("none", *ESTIMATORS),
     ),
     "share": Setting(0.15, "Share of the run in which the quantizer learns.", range=POSITIVE_SHARE),
-    "encoder_rate": Setting(
-        3e-4,
-        "Learning rate of the quantizer's encoder. 0 freezes it. The recommender's is `train.learning_rate`.",
-        range=NOT_NEGATIVE,
-    ),
-    "codebook_rate": Setting(3e-4, "Learning rate of the codebooks. 0 freezes them.", range=NOT_NEGATIVE),
-    "decoder_rate": Setting(3e-4, "Learning rate of the quantizer's decoder. 0 freezes it.", range=NOT_NEGATIVE),
+    "encoder_rate": SHARED["encoder_rate"],
+    "codebook_rate": SHARED["codebook_rate"],
+    "decoder_rate": SHARED["decoder_rate"],
     "warmup_epochs": Setting(
         1.0,
-        "Epochs in which these rates rise from 0; they then fall to 0, by a cosine, where the quantizer is frozen.",
+        "Epochs in which these rates rise from 0; they then fall to 0, by a cosine, where the quantizer is frozen. The "
+        "recommender's own rate is `train.learning_rate`.",
         range=NOT_NEGATIVE,
     ),
     "stop_gradient": Setting(
@@ -253,33 +250,17 @@ _JOINT: Declaration = {
         "them.",
         choices=STOPPABLE,
     ),
-    "anchor_weight": Setting(
-        1.0,
-        "Weight of the quantizer's own loss (reconstruction, codebooks, commitment), as a share of the vectors' "
-        "squared length. It holds codes to the items' content.",
-        range=NOT_NEGATIVE,
-    ),
-    "balance_weight": Setting(
-        0.0, "Weight of a loss that is 0 where all codes of a level are equally likely.", range=NOT_NEGATIVE
-    ),
+    "anchor_weight": SHARED["anchor_weight"],
+    "balance_weight": SHARED["balance_weight"],
     "target_gradient": Setting(
         1.0,
         "Weight of the gradient that draws an item's first code to those that the recommender predicts where the item "
         "comes next. The gradient from where the item is read has weight 1.",
         range=NOT_NEGATIVE,
     ),
-    "temperature": Setting(
-        0.5,
-        "The soft assignments' temperature at the start, in units of the squared distance between neighboring "
-        "codewords.",
-        range=POSITIVE,
-    ),
-    "min_temperature": Setting(0.1, "The soft assignments' temperature at the end.", range=POSITIVE),
-    "noise_scale": Setting(
-        0.05,
-        "gumbel: size of the noise at the start, in the same units; it is 0 from four fifths of the joint part on.",
-        range=NOT_NEGATIVE,
-    ),
+    "temperature": SHARED["temperature"],
+    "min_temperature": SHARED["min_temperature"],
+    "noise_scale": SHARED["noise_scale"],
     "refresh_every_steps": Setting(
         50,
         "Steps between two refreshes of the ID table, whose codes the recommender is to predict. Codes that no item "
@@ -379,11 +360,7 @@ def _check_joint(config: ConfigDict) -> None:
             f"config.joint.estimator is {joint.estimator!r} and config.data.cold_items is {config.data.cold_items!r}: "
             "joint training looks at all items' vectors; leave one of the two out"
         )
-    if joint.min_temperature > joint.temperature:
-        raise UserError(
-            f"config.joint.min_temperature is {joint.min_temperature}, above config.joint.temperature="
-            f"{joint.temperature}"
-        )
+    check_temperatures(joint, "config.joint.")
     if joint.refresh_every_steps % config.train.log_every_steps:
         raise UserError(
             f"config.joint.refresh_every_steps is {joint.refresh_every_steps}, no multiple of "

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +26,20 @@ from sid_jax.export.id_tables import read_id_table
 from sid_jax.export.run import make_export, written
 from sid_jax.export.weights import model_hash
 from sid_jax.ids.table import IdTable
+from sid_jax.joint_quantizer.changes import IdChanges
+from sid_jax.joint_quantizer.revival import revive_dead_codes
+from sid_jax.joint_quantizer.trained import parts, with_model
 from sid_jax.messages import Messages
-from sid_jax.metrics.codes import distinct_rate, usage
+from sid_jax.metrics.codes import usage
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.paths import as_path
-from sid_jax.quantize.codebooks import count_codes, revive_codewords
-from sid_jax.quantize.losses import squared_error
 from sid_jax.recommend.config import default_config
 from sid_jax.recommend.data.packing import pack_rows
 from sid_jax.recommend.data.quantizer import train_ids
 from sid_jax.recommend.data.task import Task, load_split, make_task
 from sid_jax.recommend.joint.code_table import CodeTable, build_code_table, most_items
 from sid_jax.recommend.joint.step import JointRecipe, JointState, joint_steps
-from sid_jax.recommend.joint.tokenizer import load_tokenizer, parts, with_model
+from sid_jax.recommend.joint.tokenizer import load_tokenizer
 from sid_jax.recommend.models import build_model
 from sid_jax.recommend.training.loop import (
     Trained,
@@ -165,7 +165,7 @@ class _JointJob(Job[JointState]):
         state, refreshed = self._refresh(state)
         self._table = None
         return Evaluated(
-            state, refreshed.record(), refreshed.line(), refreshed.collapse(self.config.joint.min_usage, step)
+            state, refreshed.record(), refreshed.line(), collapse(refreshed, self.config.joint.min_usage, step)
         )
 
     def frozen(self, state: JointState) -> TrainedRun:
@@ -187,12 +187,12 @@ class _JointJob(Job[JointState]):
             codes=jnp.asarray(self._task.table.semantic_ids),
         )
 
-    def _refresh(self, state: JointState) -> tuple[JointState, Refreshed]:
+    def _refresh(self, state: JointState) -> tuple[JointState, IdChanges]:
         """Returns the state with codes from its current quantizer, after reviving unused codes."""
         before, codes = np.asarray(state.codes), self._codes(state)
         settling = self._recipe.course.noiseless(int(state.step)) or not self.config.joint.codebook_rate
         if settling or min(usage(codes, self.sizes)) == 1:
-            return self._with_codes(state, codes), Refreshed.between(before, codes, self.sizes)
+            return self._with_codes(state, codes), IdChanges.between(before, codes, self.sizes)
         params, opt_state = revive_unused(
             self._recipe,
             state.quantizer,
@@ -204,7 +204,7 @@ class _JointJob(Job[JointState]):
         )
         state = dataclasses.replace(state, quantizer=params, opt_state=opt_state)
         codes = self._codes(state)
-        return self._with_codes(state, codes), Refreshed.between(before, codes, self.sizes)
+        return self._with_codes(state, codes), IdChanges.between(before, codes, self.sizes)
 
     def _codes(self, state: JointState) -> np.ndarray:
         return encode_vectors(self._quantizer(state), self._tokenizer.data.vectors)
@@ -221,61 +221,16 @@ class _JointJob(Job[JointState]):
         return make_task(IdTable(data.ids, codes, columns=columns, name="joint", shared=True), self.split, self.sizes)
 
 
-# If the usage of a level is below this, the line of a refresh points it out.
-_GOOD_USAGE = 0.95
-
-
-@dataclasses.dataclass(frozen=True)
-class Refreshed:
-    """Metrics of a refresh of the ID table.
-
-    Attributes:
-      churn: the share of items whose ID changed.
-      churn_by_level: for each level, the share of items whose code changed.
-      usage: for each level, the share of its codes that some item has.
-      distinct_rate: distinct tuples / items.
-    """
-
-    churn: float
-    churn_by_level: list[float]
-    usage: list[float]
-    distinct_rate: float
-
-    @classmethod
-    def between(cls, before: np.ndarray, after: np.ndarray, sizes: Sequence[int]) -> Refreshed:
-        """Compares codes `[N, L]` before and after; `sizes` are K of each level."""
-        changed = before != after
-        return cls(
-            churn=float(changed.any(axis=1).mean()),
-            churn_by_level=changed.mean(axis=0).tolist(),
-            usage=usage(after, sizes),
-            distinct_rate=distinct_rate(after),
-        )
-
-    def record(self) -> dict[str, Any]:
-        """Returns the metrics by name, for the records."""
-        return dataclasses.asdict(self)
-
-    def line(self) -> str:
-        """Returns the metrics as a line for the user."""
-        levels = " / ".join(f"{share:.1%}" for share in self.churn_by_level)
-        used = "/".join(f"{share:.0%}" for share in self.usage)
-        few = "  few codes are in use" if min(self.usage) < _GOOD_USAGE else ""
-        return (
-            f"IDs changed of {self.churn:.1%} of the items (by level {levels}); distinct {self.distinct_rate:.4f}, "
-            f"codes in use {used}{few}"
-        )
-
-    def collapse(self, least: float, step: int) -> str:
-        """Returns an error message if the usage of a level is below `least`; else an empty text."""
-        for level, share in enumerate(self.usage, start=1):
-            if share < least:
-                return (
-                    f"codes have collapsed: {share:.0%} of those of level {level} are in use at step {step}, less than "
-                    f"config.joint.min_usage={least}; raise config.joint.anchor_weight or balance_weight, or lower "
-                    "encoder_rate and codebook_rate, in a new --workdir"
-                )
-        return ""
+def collapse(changes: IdChanges, least: float, step: int) -> str:
+    """Returns an error message if the usage of a level is below `least`; else an empty text."""
+    for level, share in enumerate(changes.usage, start=1):
+        if share < least:
+            return (
+                f"codes have collapsed: {share:.0%} of those of level {level} are in use at step {step}, less than "
+                f"config.joint.min_usage={least}; raise config.joint.anchor_weight or balance_weight, or lower "
+                "encoder_rate and codebook_rate, in a new --workdir"
+            )
+    return ""
 
 
 @functools.partial(jax.jit, static_argnames="recipe")
@@ -301,16 +256,8 @@ def revive_unused(
       key: PRNG key of the draw.
     """
     model: RQVAE = nnx.merge(recipe.quantizer, params, statistics)
-    residuals = model.encode(vectors)
-    levels = model.quantizer.levels
-    counts = count_codes(codes, model.quantizer.codebook_sizes)
     forget: Any = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[:1] + (1,) * (leaf.ndim - 1), bool), params)
-    for level, level_key in enumerate(jax.random.split(key, len(counts))):
-        codebook, dead = levels[level][...], counts[level] == 0
-        left = residuals - codebook[codes[:, level]]
-        errors = squared_error(left, jnp.zeros_like(left))
-        levels[level][...] = revive_codewords(level_key, codebook, dead, residuals, errors)
-        forget["quantizer"]["levels"][level][...] = dead[:, None]
-        residuals = left
+    for level, moved in enumerate(revive_dead_codes(model, vectors, codes, key)):
+        forget["quantizer"]["levels"][level][...] = moved[:, None]
     params = nnx.state(model, nnx.Param)
     return params, reset_moments(recipe.optimizer, opt_state, params, forget)

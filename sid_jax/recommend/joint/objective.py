@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from sid_jax.joint_quantizer.anchor import anchor_terms, unevenness
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.estimators import code_embeddings
-from sid_jax.quantize.losses import reconstruction_loss, squared_error
 from sid_jax.quantize.residual import QuantizerOutput, residual_quantize
 from sid_jax.recommend.data.packing import PackedRows
 from sid_jax.recommend.joint.code_table import BatchItems, CodeTable, code_loss
@@ -57,15 +57,15 @@ def joint_loss(
     )
     total, weight = _recommender_loss(recipe, model, seen, batch, items, table, recipe.dropout_key(step))
     level_losses = total / jnp.maximum(weight, 1.0)
-    terms = _anchor(quantizer, anchored, inputs, items.counted, recipe.codebook_weight, recipe.commitment_weight)
-    unevenness = _unevenness(anchored.probabilities, items.counted)
-    loss = jnp.sum(level_losses) + recipe.anchor_weight * terms["anchor_loss"] + recipe.balance_weight * unevenness
+    terms = anchor_terms(quantizer, anchored, inputs, items.counted, recipe.codebook_weight, recipe.commitment_weight)
+    uneven = unevenness(anchored.probabilities, items.counted)
+    loss = jnp.sum(level_losses) + recipe.anchor_weight * terms["anchor_loss"] + recipe.balance_weight * uneven
     settled = jnp.all(seen.nearest, axis=-1) & items.counted
     return loss, {
         "loss": jnp.sum(level_losses),
         "level_loss": level_losses,
         **terms,
-        "unevenness": unevenness,
+        "unevenness": uneven,
         "agreement": jnp.sum(settled) / jnp.sum(items.counted),
     }
 
@@ -108,40 +108,3 @@ def _lack_of_information(logits: jax.Array, weights: jax.Array) -> jax.Array:
     shares = jnp.exp(log_probabilities) * (weights / jnp.sum(weights))[..., None]
     common = jnp.log(jnp.maximum(jnp.sum(shares, axis=(0, 1)), 1e-20))
     return jnp.broadcast_to(common, log_probabilities.shape) - log_probabilities
-
-
-def _anchor(
-    quantizer: RQVAE,
-    output: QuantizerOutput,
-    inputs: jax.Array,
-    counted: jax.Array,
-    codebook_weight: float,
-    commitment_weight: float,
-) -> dict[str, jax.Array]:
-    """Returns the quantizer's own loss, divided by the vectors' mean squared length, and its terms."""
-    reconstructions = quantizer.decoder(output.quantized)
-    length = jnp.maximum(_mean(squared_error(inputs, jnp.zeros_like(inputs)), counted), 1e-12)
-    terms = {
-        "reconstruction_loss": _mean(reconstruction_loss(inputs, reconstructions), counted),
-        "codebook_loss": _mean(jnp.sum(output.codebook_loss, axis=-1), counted),
-        "commitment_loss": _mean(jnp.sum(output.commitment_loss, axis=-1), counted),
-    }
-    total = (
-        terms["reconstruction_loss"]
-        + codebook_weight * terms["codebook_loss"]
-        + commitment_weight * terms["commitment_loss"]
-    )
-    return {"anchor_loss": total / length, **terms}
-
-
-def _unevenness(probabilities: tuple[jax.Array, ...], counted: jax.Array) -> jax.Array:
-    """Returns log K minus the entropy of the batch's mean assignment, averaged over levels; 0 for uniform usage.
-
-    This is UniGRec's (2601.17438) codeword uniformity: the Kullback-Leibler divergence from the uniform distribution.
-    """
-    means = [jnp.sum(level * counted[:, None], axis=0) / jnp.sum(counted) for level in probabilities]
-    return jnp.mean(jnp.stack([jnp.sum(mean * jnp.log(jnp.maximum(mean, 1e-20) * len(mean))) for mean in means]))
-
-
-def _mean(values: jax.Array, counted: jax.Array) -> jax.Array:
-    return jnp.sum(jnp.where(counted, values, 0.0)) / jnp.sum(counted)

@@ -14,82 +14,35 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict, FrozenConfigDict
 
 from sid_jax.errors import UserError
+from sid_jax.joint_quantizer.optimizer import make_quantizer_optimizer
+from sid_jax.joint_quantizer.schedules import Course
 from sid_jax.recommend.data.packing import PackedRows
 from sid_jax.recommend.joint.code_table import CodeTable, items_of
 from sid_jax.recommend.joint.objective import joint_loss
 from sid_jax.recommend.training.step import Metrics, Recipe, TrainState
 from sid_jax.streams import stream_key
-from sid_jax.training.schedules import Lengths, Schedule, frozen
+from sid_jax.training.schedules import Lengths, frozen
 from sid_jax.training.sharding import scan_steps
 
-# Share of the joint part after which there is no noise, so that training codes become those of export.
-_NOISELESS_FROM = 0.8
 
+def joint_course(joint: ConfigDict, lengths: Lengths) -> Course:
+    """Returns the course of `config.joint` in a run of these lengths; it ends at the end of a compiled call.
 
-@dataclasses.dataclass(frozen=True)
-class Course:
-    """Schedules of the joint part of a run.
-
-    Attributes:
-      freeze_step: number of steps of the joint part, after which the quantizer is frozen.
-      warmup_steps: warm-up steps of the quantizer's learning rates.
-      settings: settings of `config.joint`.
+    Raises:
+      UserError: if no step is left to train the recommender on the final IDs.
     """
-
-    freeze_step: int
-    warmup_steps: int
-    settings: FrozenConfigDict
-
-    @classmethod
-    def of(cls, joint: ConfigDict, lengths: Lengths) -> Course:
-        """Returns the course of `config.joint` in a run of these lengths; it ends at the end of a compiled call.
-
-        Raises:
-          UserError: if no step is left to train the recommender on the final IDs.
-        """
-        calls = max(1, round(joint.share * lengths.num_steps / lengths.log_every_steps))
-        freeze_step = calls * lengths.log_every_steps
-        if freeze_step >= lengths.num_steps:
-            raise UserError(
-                f"of {lengths.num_steps} steps the joint part has all, {lengths.log_every_steps} a call: lower "
-                "config.joint.share or config.train.log_every_steps, or train for more epochs"
-            )
-
-        return cls(
-            freeze_step=freeze_step,
-            warmup_steps=min(round(joint.warmup_epochs * lengths.steps_per_epoch), freeze_step - 1),
-            settings=frozen(joint, "temperature", "min_temperature", "noise_scale"),
+    calls = max(1, round(joint.share * lengths.num_steps / lengths.log_every_steps))
+    freeze_step = calls * lengths.log_every_steps
+    if freeze_step >= lengths.num_steps:
+        raise UserError(
+            f"of {lengths.num_steps} steps the joint part has all, {lengths.log_every_steps} a call: lower "
+            "config.joint.share or config.train.log_every_steps, or train for more epochs"
         )
-
-    def temperature(self, step: jax.Array) -> jax.Array:
-        """Returns the temperature of the soft assignments: it falls exponentially until the quantizer is frozen."""
-        start, end = self.settings.temperature, self.settings.min_temperature
-        return start * (end / start) ** jnp.minimum(self._done(step), 1.0)
-
-    def noise_scale(self, step: jax.Array) -> jax.Array:
-        """Returns the scale of the noise on the choice of codes, which falls linearly to 0."""
-        return self.settings.noise_scale * jnp.maximum(1.0 - self._done(step) / _NOISELESS_FROM, 0.0)
-
-    def _done(self, step: jax.Array) -> jax.Array:
-        return jnp.asarray(step, jnp.float32) / self.freeze_step
-
-    def noiseless(self, step: int) -> bool:
-        """Returns whether codes settle at a step: without noise, and without revival of unused codes."""
-        return step >= _NOISELESS_FROM * self.freeze_step
-
-    def rate(self, peak: float) -> Schedule:
-        """Returns a learning rate schedule: warm-up to the peak, then a cosine to 0 when the quantizer is frozen."""
-        ramp = optax.linear_schedule(peak / (self.warmup_steps + 1), peak, self.warmup_steps)
-        fall = optax.cosine_decay_schedule(peak, self.freeze_step - self.warmup_steps)
-        return optax.join_schedules([ramp, fall], [self.warmup_steps])
-
-
-# Arguments of residual_quantize for each estimator.
-_CHOICES: dict[str, dict[str, Any]] = {
-    "ste": {"method": "ste"},
-    "gumbel": {"method": "gumbel_softmax", "hard": True},
-    "soft": {"method": "gumbel_softmax", "hard": False},
-}
+    return Course(
+        freeze_step=freeze_step,
+        warmup_steps=min(round(joint.warmup_epochs * lengths.steps_per_epoch), freeze_step - 1),
+        settings=frozen(joint, "temperature", "min_temperature", "noise_scale"),
+    )
 
 
 @jax.tree_util.register_dataclass
@@ -156,7 +109,7 @@ class JointRecipe:
         most_items: int,
     ) -> JointRecipe:
         """Returns the recipe of the recommender's config and the tokenizer's settings."""
-        joint, course = config.joint, Course.of(config.joint, recommender.lengths)
+        joint, course = config.joint, joint_course(config.joint, recommender.lengths)
         return cls(
             recommender=recommender,
             quantizer=quantizer,
@@ -179,33 +132,11 @@ class JointRecipe:
 
     def choices(self, step: jax.Array) -> dict[str, Any]:
         """Returns the arguments of `residual_quantize` at a step."""
-        noisy = self.estimator == "gumbel"
-        return {
-            **_CHOICES[self.estimator],
-            "key": stream_key(self.recommender.seed, "joint_noise", step) if noisy else None,
-            "noise_scale": self.course.noise_scale(step) if noisy else 0.0,
-            "temperature": self.course.temperature(step),
-        }
+        return self.course.choices(self.estimator, self.recommender.seed, step)
 
     def dropout_key(self, step: jax.Array) -> jax.Array:
         """Returns the PRNG key of the recommender's dropout, the same as without joint training."""
         return stream_key(self.recommender.seed, "dropout", step)
-
-
-def make_quantizer_optimizer(joint: ConfigDict, course: Course) -> optax.GradientTransformation:
-    """Returns Adam with a learning rate per group of the RQ-VAE's parameters; a group with rate 0 is frozen."""
-    rates = {"encoder": joint.encoder_rate, "quantizer": joint.codebook_rate, "decoder": joint.decoder_rate}
-    rules = {
-        name: optax.scale_by_learning_rate(course.rate(rate)) if rate else optax.set_to_zero()
-        for name, rate in rates.items()
-    }
-
-    def group_of(path: tuple[Any, ...], _: Any) -> str:
-        return path[0].key
-
-    by_group = optax.multi_transform(rules, lambda params: jax.tree_util.tree_map_with_path(group_of, params))
-    # Adam's moments are element-wise, so that they need no grouping.
-    return optax.chain(optax.scale_by_adam(), by_group)
 
 
 def joint_step(

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flax import nnx
 from ml_collections import ConfigDict
 
 from sid_jax.config import default_config
 from sid_jax.data.load import load_corpus
-from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
 from sid_jax.export.artifact import load_export
-from sid_jax.models.rqvae import RQVAE
+from sid_jax.joint_quantizer.trained import plain_model, set_as_exported, with_model
 from sid_jax.recommend.data.quantizer import quantizer_config
 from sid_jax.settings import fill
-from sid_jax.training.recipe import Recipe
 from sid_jax.training.restore import TrainedRun
-from sid_jax.training.schedules import Durations
-from sid_jax.training.state import make_state
 
 
 def load_tokenizer(config: ConfigDict, folder: Path) -> TrainedRun:
@@ -36,34 +31,14 @@ def load_tokenizer(config: ConfigDict, folder: Path) -> TrainedRun:
         raise UserError(f"{folder} is not the export of a training run: export with --workdir, or set config.ids=rqvae")
     settings = fill(default_config(), export.manifest["config"])
     _find_moved(settings.data, quantizer_config(config).data)
-    _as_exported(settings)
+    set_as_exported(settings)
     data = load_corpus(settings)
     if data.fingerprint() != export.manifest["data"]["fingerprint"]:
         raise UserError(
             f"{data.source} is not what {folder} was made of (vectors or ids differ): name its vectors by "
             "--config.quantizer.data.path, and what else of config.quantizer.data they need"
         )
-    return with_model(settings, data, export.model)
-
-
-def with_model(settings: ConfigDict, data: VectorSet, model: RQVAE) -> TrainedRun:
-    """Makes a finished run with this model, which can be evaluated and exported.
-
-    Args:
-      settings: the quantizer's settings.
-      data: the corpus.
-      model: the model, with final codebooks as in an export.
-    """
-    durations = Durations.of(settings.train, data.num_trained)
-    recipe = Recipe.of(settings, durations, model)
-    state = make_state(model, recipe.optimizer)
-    return TrainedRun(settings, data, recipe, state, durations.num_steps)
-
-
-def parts(model: RQVAE) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
-    """Splits a model into its structure, its parameters, and its statistics."""
-    graphdef, params, *others = nnx.split(model, nnx.Param, ...)
-    return graphdef, params, others[0]
+    return with_model(settings, data, plain_model(export.model))
 
 
 def _find_moved(data: ConfigDict, now: ConfigDict) -> None:
@@ -73,12 +48,3 @@ def _find_moved(data: ConfigDict, now: ConfigDict) -> None:
     data.cache_dir = now.cache_dir or data.cache_dir
     data.cold_items = now.cold_items or data.cold_items
     data.histories.path = now.histories.path or data.histories.path
-
-
-def _as_exported(settings: ConfigDict) -> None:
-    """Adjusts the training settings to an export's model: final codebooks for any method, no loss from histories."""
-    settings.model.quantization_method = "ste"
-    settings.model.contrastive_weight = settings.model.alignment_weight = 0.0
-    # A suffix would add a level that the recommender was not trained on.
-    if settings.ids.unique == "suffix":
-        settings.ids.unique = "relocate"

@@ -6,12 +6,12 @@ from flax import nnx
 from ml_collections import FrozenConfigDict
 
 from sid_jax.config import default_config as quantizer_config
+from sid_jax.joint_quantizer.trained import parts
 from sid_jax.metrics.codes import usage
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.recommend import config
 from sid_jax.recommend.joint.loop import revive_unused
 from sid_jax.recommend.joint.step import JointRecipe
-from sid_jax.recommend.joint.tokenizer import parts
 from sid_jax.recommend.training.step import Recipe
 from sid_jax.training.schedules import Lengths
 

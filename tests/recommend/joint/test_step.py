@@ -14,12 +14,14 @@ from flax import nnx
 from sid_jax.errors import UserError
 from sid_jax.ids.table import IdTable
 from sid_jax.ids.trie import build_trie
+from sid_jax.joint_quantizer.optimizer import make_quantizer_optimizer
+from sid_jax.joint_quantizer.trained import parts
 from sid_jax.recommend.data.packing import PackedRows, pack_rows
 from sid_jax.recommend.data.task import load_split, make_task
 from sid_jax.recommend.joint.code_table import BatchItems, CodeTable, build_code_table, items_of, most_items
 from sid_jax.recommend.joint.objective import _lack_of_information, joint_loss
-from sid_jax.recommend.joint.step import Course, JointRecipe, JointState, joint_steps, make_quantizer_optimizer
-from sid_jax.recommend.joint.tokenizer import load_tokenizer, parts
+from sid_jax.recommend.joint.step import JointRecipe, JointState, joint_course, joint_steps
+from sid_jax.recommend.joint.tokenizer import load_tokenizer
 from sid_jax.recommend.models import build_model
 from sid_jax.recommend.models.catalog import build_catalog
 from sid_jax.recommend.training.step import Recipe, make_state
@@ -132,7 +134,7 @@ def test_the_loss_is_the_decoders_and_the_draw_to_what_is_expected_moves_assignm
 
 def test_a_group_of_rate_0_holds_still(joint_config):
     joint_config.joint.codebook_rate = 0.0
-    optimizer = make_quantizer_optimizer(joint_config.joint, Course.of(joint_config.joint, LENGTHS))
+    optimizer = make_quantizer_optimizer(joint_config.joint, joint_course(joint_config.joint, LENGTHS))
     ones = {
         "encoder": {"kernel": jnp.ones(3)},
         "quantizer": {"levels": jnp.ones(3)},
@@ -177,11 +179,11 @@ def test_a_batchs_items_are_each_there_once_and_empty_places_hold_none(begun):
 def test_a_joint_part_that_leaves_no_step_for_the_final_ids_is_refused(joint_config):
     joint_config.joint.share = 0.98
     with pytest.raises(UserError, match="of 100 steps the joint part has all, 5 a call: lower config.joint.share"):
-        Course.of(joint_config.joint, dataclasses.replace(LENGTHS, log_every_steps=5))
+        joint_course(joint_config.joint, dataclasses.replace(LENGTHS, log_every_steps=5))
 
 
 def test_noise_and_temperature_fall_and_rates_end_at_0(joint_config):
-    course = Course.of(joint_config.joint, LENGTHS)
+    course = joint_course(joint_config.joint, LENGTHS)
     assert course.freeze_step == 60
     noise = np.array([float(course.noise_scale(step)) for step in range(60)])
     np.testing.assert_allclose(noise[0], joint_config.joint.noise_scale)

@@ -1,0 +1,1 @@
+"""A quantizer that is trained jointly with a model: `JointQuantizer`, and the parts that `recommend.joint` shares."""

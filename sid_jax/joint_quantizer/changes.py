@@ -1,0 +1,56 @@
+"""Tracking of IDs during joint training: how many items changed their codes, and how many codes are in use."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sid_jax.metrics.codes import distinct_rate, usage
+
+# If the usage of a level is below this, the line points it out.
+_GOOD_USAGE = 0.95
+
+
+@dataclasses.dataclass(frozen=True)
+class IdChanges:
+    """How codes of the same items differ between two points of a training, and how they use the codebooks.
+
+    Attributes:
+      churn: the share of items whose ID changed.
+      churn_by_level: for each level, the share of items whose code changed.
+      usage: for each level, the share of its codes that some item has.
+      distinct_rate: distinct tuples / items.
+    """
+
+    churn: float
+    churn_by_level: list[float]
+    usage: list[float]
+    distinct_rate: float
+
+    @classmethod
+    def between(cls, before: np.ndarray, after: np.ndarray, sizes: Sequence[int]) -> IdChanges:
+        """Compares codes `[N, L]` before and after; `sizes` are K of each level."""
+        changed = before != after
+        return cls(
+            churn=float(changed.any(axis=1).mean()),
+            churn_by_level=changed.mean(axis=0).tolist(),
+            usage=usage(after, sizes),
+            distinct_rate=distinct_rate(after),
+        )
+
+    def record(self) -> dict[str, Any]:
+        """Returns the metrics by name, for the records."""
+        return dataclasses.asdict(self)
+
+    def line(self) -> str:
+        """Returns the metrics as a line for the user."""
+        levels = " / ".join(f"{share:.1%}" for share in self.churn_by_level)
+        used = "/".join(f"{share:.0%}" for share in self.usage)
+        few = "  few codes are in use" if min(self.usage) < _GOOD_USAGE else ""
+        return (
+            f"IDs changed of {self.churn:.1%} of the items (by level {levels}); distinct {self.distinct_rate:.4f}, "
+            f"codes in use {used}{few}"
+        )

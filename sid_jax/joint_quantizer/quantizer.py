@@ -1,0 +1,347 @@
+"""JointQuantizer: the quantizer of Semantic IDs as a part of a model of the user's, trained with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from sid_jax.errors import UserError
+from sid_jax.export.artifact import Export
+from sid_jax.export.encoder import Encoder
+from sid_jax.export.run import make_export
+from sid_jax.joint_quantizer.anchor import anchor_terms, unevenness
+from sid_jax.joint_quantizer.config import SETTINGS, joint_settings
+from sid_jax.joint_quantizer.optimizer import quantizer_rules
+from sid_jax.joint_quantizer.revival import revive_dead_codes
+from sid_jax.joint_quantizer.schedules import Course
+from sid_jax.joint_quantizer.start import start_from
+from sid_jax.joint_quantizer.trained import parts, with_model
+from sid_jax.models.rqvae import RQVAE
+from sid_jax.precision import in_32_bits
+from sid_jax.quantize.estimators import code_embeddings
+from sid_jax.quantize.residual import residual_quantize
+from sid_jax.streams import stream_key
+from sid_jax.tokenizer import SemanticIdTokenizer
+from sid_jax.training.schedules import frozen
+
+# The name of the RQ-VAE in a tree of parameters, by which its parameters are found in that of any model.
+_NAME = "rqvae"
+# The optimizer's group of all other parameters.
+_MODEL = "model"
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class JointOutput:
+    """What a `JointQuantizer` gives for items `[...]` at a step.
+
+    Attributes:
+      codes: `[..., L]` int32, the codes of the forward pass.
+      quantized: `[..., Z]` float32, the sums of the codewords, with gradients to encoder and codebooks.
+      loss: scalar, the quantizer's own loss by its weights: add it to the model's.
+      terms: scalars by name: "anchor_loss" (the quantizer's own loss as a share of the vectors' squared length),
+        "reconstruction_loss", "codebook_loss", "commitment_loss", "unevenness", "temperature", "noise_scale", and
+        "agreement" (the share of items whose codes are all the nearest ones, as export assigns them).
+      weights: for each level `[U, K]`, the assignments of the U distinct items.
+      places: `[...]` int32, each item's row in the weights.
+      counted: `[...]` bool, False at empty places.
+    """
+
+    codes: jax.Array
+    quantized: jax.Array
+    loss: jax.Array
+    terms: dict[str, jax.Array]
+    weights: tuple[jax.Array, ...]
+    places: jax.Array
+    counted: jax.Array
+
+    def embeddings(self, tables: Sequence[jax.Array]) -> jax.Array:
+        """Returns the embeddings of the items' codes in a model's own tables: `[..., L, F]`, 0 at empty places.
+
+        Each is the product of the assignment with a table, so that the model's loss trains both
+        (`quantize.estimators.code_embeddings`).
+
+        Args:
+          tables: for each level `[K, F]`, parameters of the model.
+
+        Raises:
+          ValueError: if the number of tables, or of their rows, is not that of the levels and codes.
+        """
+        found = code_embeddings(self.weights, tables)[self.places]
+        return jnp.where(self.counted[..., None, None], found, 0)
+
+
+class JointQuantizer(nnx.Module):
+    """The quantizer of Semantic IDs as a part of your model: trained by the model's loss and by its own, then exported.
+
+    Soft assignments, with noise that falls to 0, carry the gradient of the model's loss to codebooks and encoder (Fu et
+    al., DIGER, 2601.19711; Li et al., UniGRec, 2601.17438). The quantizer's own loss, the anchor, holds codes to the
+    items' content; without it codes collapse. Towards the end the encoder and then the codebooks are held, so that the
+    model is trained on the IDs that are exported.
+
+    In Flax NNX it is a submodule. For Linen, Haiku, Equinox and bare JAX, `params` is a dict of arrays, and `apply`
+    and `revive` are pure functions of it. Both work inside `jit`, `grad` and `scan`.
+
+        quantizer = JointQuantizer("exports/items", num_steps=1000)
+        output = quantizer(vectors, step, items)          # or quantizer.apply(params, vectors, step, items)
+        loss = my_loss(output.embeddings(tables), output.codes) + output.loss
+        tokenizer = quantizer.freeze(vectors, item_ids)   # a SemanticIdTokenizer
+
+    Args:
+      start: a fitted `SemanticIdTokenizer`, its export in memory, the folder of an export or of a finished training
+        run, or vectors `[N, D]` of items, of which codebooks are made by k-means.
+      num_steps: number of optimizer steps of the joint training.
+      settings: `estimator`, `temperature`, `min_temperature`, `noise_scale`, `anchor_weight`, `balance_weight`,
+        `codebook_weight`, `commitment_weight`, `encoder_rate`, `codebook_rate`, `decoder_rate`, `warmup_share`,
+        `settle_share`, `seed`: see `sid_jax.joint_quantizer.config`. If it starts from vectors, also any setting of
+        `sid_jax.config`, such as `num_levels` and `codebook_size`.
+
+    Attributes:
+      rqvae: the model: scaling, encoder, codebooks, decoder.
+      course: the schedules.
+      settings: the settings.
+
+    Raises:
+      UserError: if the start cannot be used, a setting does not exist, or its value is not allowed.
+    """
+
+    @in_32_bits
+    def __init__(self, start: Any, *, num_steps: int, **settings: Any):
+        if num_steps < 1:
+            raise UserError(f"num_steps is {num_steps}; it must be 1 or more")
+        self.settings = joint_settings({name: value for name, value in settings.items() if name in SETTINGS})
+        others = {name: value for name, value in settings.items() if name not in SETTINGS}
+        if "seed" in settings and not isinstance(start, (str, Path, SemanticIdTokenizer, Export)):
+            others["seed"] = settings["seed"]
+        begun = start_from(start, others)
+        self.rqvae = begun.model
+        self._start = begun
+        self.course = Course(
+            freeze_step=num_steps,
+            warmup_steps=round(self.settings.warmup_share * num_steps),
+            settings=frozen(self.settings, "temperature", "min_temperature", "noise_scale"),
+            settle_share=self.settings.settle_share,
+            hold=True,
+        )
+
+    @property
+    def codebook_sizes(self) -> tuple[int, ...]:
+        """K of each of the L levels: the rows of the model's tables."""
+        return self.rqvae.quantizer.codebook_sizes
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters of encoder, codebooks and decoder: a dict of arrays, for `apply`, `revive` and optimizers."""
+        return nnx.to_pure_dict(nnx.state(self, nnx.Param))
+
+    def with_params(self, params: dict[str, Any]) -> JointQuantizer:
+        """Returns a copy with other parameters, in the structure of `params`."""
+        copy = nnx.clone(self)
+        nnx.update(copy, params)
+        return copy
+
+    def apply(
+        self, params: dict[str, Any], vectors: jax.Array, step: jax.Array | int, items: jax.Array | None = None
+    ) -> JointOutput:
+        """Returns the same as a call of the module with these parameters; a pure function."""
+        return self.with_params(params)(vectors, step, items)
+
+    def __call__(self, vectors: jax.Array, step: jax.Array | int, items: jax.Array | None = None) -> JointOutput:
+        """Quantizes items at a step of the training, with that step's temperature and noise.
+
+        Each distinct item is quantized once, and counts once in the loss.
+
+        Args:
+          vectors: `[N, D]` float32, unscaled.
+          step: number of steps done; may be traced.
+          items: `[...]` int32, rows of the vectors, in any shape, such as sequences `[B, T]`; below 0 at empty places,
+            whose codes are 0 and do not count. None takes all N items in order.
+        """
+        rows, there, places, counted = _distinct(items, len(vectors))
+        inputs = self.rqvae.inputs(jnp.asarray(vectors)[rows])
+        output = residual_quantize(
+            self.rqvae.encoder(inputs),
+            self.rqvae.quantizer.codebooks,
+            **self.course.choices(self.settings.estimator, self.settings.seed, step),
+        )
+        given = self.settings
+        terms = anchor_terms(self.rqvae, output, inputs, there, given.codebook_weight, given.commitment_weight)
+        uneven = unevenness(output.probabilities, there)
+        nearest = jnp.all(output.nearest, axis=-1) & there
+        return JointOutput(
+            codes=jnp.where(counted[..., None], output.codes[places], 0),
+            quantized=output.quantized[places],
+            loss=given.anchor_weight * terms["anchor_loss"] + given.balance_weight * uneven,
+            terms={
+                **terms,
+                "unevenness": uneven,
+                "temperature": self.course.temperature(step),
+                "noise_scale": self.course.noise_scale(step),
+                "agreement": jnp.sum(nearest) / jnp.sum(there),
+            },
+            weights=output.weights,
+            places=places,
+            counted=counted,
+        )
+
+    def optimizer(self, model: optax.GradientTransformation) -> optax.GradientTransformation:
+        """Returns an optimizer of a whole model: `model` for its own parameters, Adam for those of this quantizer.
+
+        Encoder, codebooks and decoder have learning rates of their own (`encoder_rate`, `codebook_rate`,
+        `decoder_rate`): warm-up, then a cosine to 0, where the encoder and the codebooks are held. It takes one update
+        per step, on any tree of parameters that holds `params`, or a module that holds this one.
+        """
+        groups = {
+            name: optax.chain(optax.scale_by_adam(), rule)
+            for name, rule in quantizer_rules(self.settings, self.course).items()
+        }
+        return optax.multi_transform({_MODEL: model, **groups}, _groups)
+
+    def revive(
+        self, state: Any, opt_state: optax.OptState, vectors: jax.Array, step: jax.Array | int
+    ) -> tuple[Any, optax.OptState]:
+        """Resets the codes that no item has to residuals with large errors, and their moments to 0; a pure function.
+
+        Call it every 50 steps or so. From the step on where IDs settle, nothing is reset.
+
+        Args:
+          state: any tree of arrays that holds `params`, such as the parameters of the whole model.
+          opt_state: the optimizer's state of them.
+          vectors: `[N, D]`, the vectors of all items.
+          step: number of steps done; may be traced.
+
+        Returns:
+          The state and the optimizer's state.
+
+        Raises:
+          UserError: if the state does not hold the quantizer's parameters, or holds several.
+        """
+        levels, moved = self.with_params(_own_params(state))._revived(vectors, step)
+        return (
+            _replace_levels(state, lambda level, _: levels[level]),
+            _replace_levels(opt_state, lambda level, leaf: jnp.where(moved[level][:, None], 0, leaf)),
+        )
+
+    def revive_in_place(self, optimizer: nnx.Optimizer, vectors: jax.Array, step: jax.Array | int) -> None:
+        """Does the same as `revive` to this module, as a part of a Flax NNX model, and to the model's optimizer."""
+        levels, moved = self._revived(vectors, step)
+        nnx.update(self.rqvae.quantizer, {"levels": dict(enumerate(levels))})
+        state = nnx.state(optimizer.opt_state)
+        forgotten = _replace_levels(state, lambda level, leaf: jnp.where(moved[level][:, None], 0, leaf))
+        nnx.update(optimizer.opt_state, forgotten)
+
+    def _revived(self, vectors: jax.Array, step: jax.Array | int) -> tuple[tuple[jax.Array, ...], ...]:
+        key = stream_key(self.settings.seed, "joint_revival", step)
+        enabled = jnp.logical_not(self.course.noiseless(step))
+        return _revive(*parts(self.rqvae), jnp.asarray(vectors), key, enabled)
+
+    @in_32_bits
+    def encode(self, vectors: Any) -> np.ndarray:
+        """Returns the codes `[n, L]` int32 of vectors `[n, D]` as an export would assign them, without noise.
+
+        `IdChanges.between` compares those of two steps.
+
+        Raises:
+          UserError: if the vectors do not have D features, or are not finite.
+        """
+        return Encoder(self.rqvae).encode(vectors)
+
+    @in_32_bits
+    def freeze(
+        self, vectors: Any, item_ids: Any = None, *, columns: Any = None, unique: str | None = None
+    ) -> SemanticIdTokenizer:
+        """Returns the trained tokenizer, with a unique Semantic ID of every item. Nothing is written.
+
+        Args:
+          vectors: `[N, D]`, as `SemanticIdTokenizer.fit` takes them; with parts also a mapping of parts.
+          item_ids: N distinct integers or strings; None numbers the items from 0.
+          columns: titles and other columns of the items, as for `fit`.
+          unique: "relocate", "suffix" or "none"; None for the tokenizer's own setting, but relocate for a suffix, which
+            would be a level that the model was not trained on.
+
+        Raises:
+          UserError: if the input cannot be used, or IDs cannot be made unique.
+        """
+        data = self._start.items(vectors, item_ids, columns)
+        about = {"joint": {"steps": self.course.freeze_step, **self.settings.to_dict()}}
+        run = with_model(self._start.config, data, self.rqvae)
+        return SemanticIdTokenizer.from_export(make_export(run, unique=unique, about=about))
+
+
+def _distinct(items: jax.Array | None, num_items: int) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Returns distinct rows `[U]`, which of them are items `[U]`, and each place's row and whether it is counted."""
+    if items is None:
+        rows, everywhere = jnp.arange(num_items), jnp.ones(num_items, bool)
+        return rows, everywhere, rows, everywhere
+    items = jnp.maximum(items, -1)
+    rows, places = jnp.unique(items, size=min(items.size, num_items + 1), fill_value=-1, return_inverse=True)
+    return jnp.maximum(rows, 0), rows >= 0, places.reshape(items.shape), items >= 0
+
+
+@functools.partial(jax.jit, static_argnames="graphdef")
+def _revive(
+    graphdef: nnx.GraphDef[Any],
+    params: nnx.State,
+    statistics: nnx.State,
+    vectors: jax.Array,
+    key: jax.Array,
+    enabled: jax.Array,
+) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+    """Returns the codebooks' parameters after the revival, and for each level `[K]` bool, the codes that were reset."""
+    model: RQVAE = nnx.merge(graphdef, params, statistics)
+    moved = revive_dead_codes(model, vectors, model.assign(vectors), key, enabled)
+    return tuple(level[...] for level in model.quantizer.levels), moved
+
+
+def _own_names(path: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Returns the names of a leaf from the RQ-VAE on: `("encoder", "layers", 0, "kernel")`; () outside of it."""
+    names = [getattr(entry, "key", getattr(entry, "name", getattr(entry, "idx", None))) for entry in path]
+    if _NAME not in names:
+        return ()
+    own = names[names.index(_NAME) + 1 :]
+    # A Flax variable's array is one level below its name.
+    return tuple(own[:-1] if isinstance(path[-1], jax.tree_util.GetAttrKey) else own)
+
+
+def _own_params(state: Any) -> dict[str, Any]:
+    """Returns the quantizer's parameters in a tree, in the structure of `JointQuantizer.params`."""
+    found: dict[tuple[Any, ...], Any] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        names = _own_names(path)
+        if names in found:
+            raise UserError("the state holds the parameters of several quantizers: give each one's own part")
+        if names:
+            found[names] = leaf
+    if not found:
+        raise UserError(f"the state holds no {_NAME!r}: give JointQuantizer.params, or a tree that has them")
+    return {_NAME: flax.traverse_util.unflatten_dict(found)}
+
+
+def _replace_levels(tree: Any, replaced: Callable[[int, jax.Array], jax.Array]) -> Any:
+    """Returns a tree with each array of a level's codebook, a parameter or its moment, replaced."""
+
+    def replace(path: tuple[Any, ...], leaf: Any) -> Any:
+        names = _own_names(path)
+        return replaced(names[2], leaf) if names[:2] == ("quantizer", "levels") and jnp.ndim(leaf) == 2 else leaf
+
+    return jax.tree_util.tree_map_with_path(replace, tree)
+
+
+def _groups(params: Any) -> Any:
+    """Returns the group of each parameter: a part of the RQ-VAE by its name, or that of the model's own."""
+
+    def group_of(path: tuple[Any, ...], _: Any) -> str:
+        names = _own_names(path)
+        return names[0] if names else _MODEL
+
+    return jax.tree_util.tree_map_with_path(group_of, params)

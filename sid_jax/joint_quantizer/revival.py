@@ -1,0 +1,38 @@
+"""Revival of the codes that no item has, during joint training."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from sid_jax.models.rqvae import RQVAE
+from sid_jax.quantize.codebooks import count_codes, revive_codewords
+from sid_jax.quantize.losses import squared_error
+
+
+def revive_dead_codes(
+    model: RQVAE, vectors: jax.Array, codes: jax.Array, key: jax.Array, enabled: jax.Array | bool = True
+) -> tuple[jax.Array, ...]:
+    """Moves the codewords that no item has to residuals with large errors, in place.
+
+    Args:
+      model: the RQ-VAE, with codebooks that are parameters themselves (any method but "simvq").
+      vectors: `[N, D]`, the vectors of all items.
+      codes: `[N, L]` int32, their codes.
+      key: PRNG key of the draw.
+      enabled: bool scalar; may be traced. If False nothing is moved.
+
+    Returns:
+      For each level `[K]` bool, the codes that were moved. The optimizer's moments of these should be reset.
+    """
+    residuals = model.encode(vectors)
+    levels, moved = model.quantizer.levels, []
+    counts, codebooks = count_codes(codes, model.quantizer.codebook_sizes), model.quantizer.codebooks
+    for level, level_key in enumerate(jax.random.split(key, len(counts))):
+        dead = (counts[level] == 0) & enabled
+        left = residuals - codebooks[level][codes[:, level]]
+        errors = squared_error(left, jnp.zeros_like(left))
+        levels[level][...] = revive_codewords(level_key, levels[level][...], dead, residuals, errors)
+        moved.append(dead)
+        residuals = left
+    return tuple(moved)

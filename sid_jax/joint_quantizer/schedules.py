@@ -1,0 +1,81 @@
+"""Schedules of joint training as traced functions of the step: temperature, noise and learning rates."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import FrozenConfigDict
+
+from sid_jax.streams import stream_key
+from sid_jax.training.schedules import Schedule
+
+# Arguments of residual_quantize for each estimator.
+_CHOICES: dict[str, dict[str, Any]] = {
+    "ste": {"method": "ste"},
+    "gumbel": {"method": "gumbel_softmax", "hard": True},
+    "soft": {"method": "gumbel_softmax", "hard": False},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Course:
+    """Schedules of a quantizer in joint training; hashed by value.
+
+    Attributes:
+      freeze_step: number of steps, after which the quantizer is frozen.
+      warmup_steps: warm-up steps of the quantizer's learning rates.
+      settings: temperature, min_temperature and noise_scale.
+      settle_share: share of the steps, at the end, without noise on the choice of codes.
+      hold: whether the encoder is held in these steps, and the codebooks in the second half of them. If not, all
+        learning rates fall to 0 at `freeze_step`.
+    """
+
+    freeze_step: int
+    warmup_steps: int
+    settings: FrozenConfigDict
+    settle_share: float = 0.2
+    hold: bool = False
+
+    def temperature(self, step: jax.Array | int) -> jax.Array:
+        """Returns the temperature of the soft assignments: it falls exponentially until the quantizer is frozen."""
+        start, end = self.settings.temperature, self.settings.min_temperature
+        return start * (end / start) ** jnp.minimum(self._done(step), 1.0)
+
+    def noise_scale(self, step: jax.Array | int) -> jax.Array:
+        """Returns the scale of the noise on the choice of codes, which falls linearly to 0."""
+        noisy = max(1 - self.settle_share, 1e-6)
+        return self.settings.noise_scale * jnp.maximum(1.0 - self._done(step) / noisy, 0.0)
+
+    def _done(self, step: jax.Array | int) -> jax.Array:
+        return jnp.asarray(step, jnp.float32) / self.freeze_step
+
+    def noiseless(self, step: jax.Array | int) -> Any:
+        """Returns whether codes settle at a step: without noise, and without revival of unused codes."""
+        return step >= (1 - self.settle_share) * self.freeze_step
+
+    def last_step(self, group: str) -> int:
+        """Returns the step from which the parameters of a group, such as "encoder", no longer change."""
+        share = {"encoder": 1.0, "codebooks": 0.5}.get(group, 0.0) if self.hold else 0.0
+        return max(1, int((1 - share * self.settle_share) * self.freeze_step))
+
+    def rate(self, peak: float, group: str = "") -> Schedule:
+        """Returns a learning rate schedule: warm-up to the peak, then a cosine to 0 at the group's last step."""
+        end = self.last_step(group)
+        warmup = min(self.warmup_steps, end - 1)
+        ramp = optax.linear_schedule(peak / (warmup + 1), peak, warmup)
+        fall = optax.cosine_decay_schedule(peak, end - warmup)
+        return optax.join_schedules([ramp, fall], [warmup])
+
+    def choices(self, estimator: str, seed: int, step: jax.Array | int) -> dict[str, Any]:
+        """Returns the arguments of `residual_quantize` at a step; the estimator is "gumbel", "ste" or "soft"."""
+        noisy = estimator == "gumbel"
+        return {
+            **_CHOICES[estimator],
+            "key": stream_key(seed, "joint_noise", step) if noisy else None,
+            "noise_scale": self.noise_scale(step) if noisy else 0.0,
+            "temperature": self.temperature(step),
+        }

@@ -1,0 +1,102 @@
+"""What a jointly trained quantizer starts from: a saved tokenizer, a training run, or k-means over vectors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from sid_jax.config import check_config, default_config
+from sid_jax.data.inputs import vector_set
+from sid_jax.data.join_parts import vectors_of_parts
+from sid_jax.data.vector_set import VectorSet
+from sid_jax.errors import UserError
+from sid_jax.export.artifact import Export, load_export
+from sid_jax.joint_quantizer.trained import plain_model, set_as_exported
+from sid_jax.models.rqvae import RQVAE
+from sid_jax.paths import as_path
+from sid_jax.settings import fill, set_by_name
+from sid_jax.tokenizer import SemanticIdTokenizer
+from sid_jax.training.checkpoints import CHECKPOINTS_FOLDER
+from sid_jax.training.restore import restore_model
+from sid_jax.training.state import begin
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Start:
+    """The model that joint training starts from.
+
+    Attributes:
+      model: the RQ-VAE.
+      config: its settings, as `sid_jax.config`.
+      about_parts: descriptions of the vectors' parts, as in an export's manifest.
+    """
+
+    model: RQVAE
+    config: ConfigDict
+    about_parts: tuple[dict[str, Any], ...] = ()
+
+    def items(self, vectors: Any, item_ids: Any, columns: Any) -> VectorSet:
+        """Returns items with vectors `[N, D]` of the model's features, or a mapping of its parts.
+
+        Raises:
+          UserError: if the vectors have other features, or ids or columns cannot be used.
+        """
+        layout, known = self.model.layout, default_config().data
+        if self.about_parts and isinstance(vectors, Mapping):
+            vectors = vectors_of_parts(self.about_parts, vectors)
+        if layout is None:
+            data = vector_set(vectors, item_ids, columns=columns, settings=known)
+        else:
+            # An item without a part has NaN there, which vectors without parts may not have.
+            vectors = np.asarray(vectors, np.float32)
+            data = vector_set(np.nan_to_num(vectors), item_ids, columns=columns, settings=known)
+            data = dataclasses.replace(data, vectors=vectors, layout=layout, about_parts=self.about_parts)
+        num_features = self.model.mean.shape[0]
+        if data.vectors.shape[1] != num_features:
+            raise UserError(f"vectors have {data.vectors.shape[1]} features; the tokenizer's have {num_features}")
+        return data
+
+
+def start_from(source: Any, settings: Mapping[str, Any]) -> Start:
+    """Returns the start of a joint training.
+
+    Args:
+      source: a `SemanticIdTokenizer`, an `Export`, the folder of an export or of a finished run, or item vectors
+        `[N, D]` as `SemanticIdTokenizer.fit` takes them, of which the codebooks are made by k-means.
+      settings: settings of `sid_jax.config` by name, for vectors only.
+
+    Raises:
+      UserError: if the source cannot be used, or settings are given for a model that is there already.
+    """
+    saved = isinstance(source, (str, Path, SemanticIdTokenizer, Export))
+    if saved and settings:
+        raise UserError(
+            f"{min(settings)} is a setting of the tokenizer that joint training starts from; give it to the training "
+            "of the tokenizer, or start from vectors"
+        )
+    if isinstance(source, (str, Path)):
+        folder = as_path(source)
+        if (folder / CHECKPOINTS_FOLDER).is_dir():
+            config, model, _ = restore_model(folder)
+            return _taken_up(config.copy_and_resolve_references(), model)
+        source = load_export(folder)
+    export = source.export if isinstance(source, SemanticIdTokenizer) else source
+    if isinstance(export, Export):
+        config = fill(default_config(), export.manifest.get("config", {}))
+        return _taken_up(config, export.model, export.manifest.get("parts", ()))
+    config = default_config()
+    for name, value in settings.items():
+        set_by_name(config, name, value)
+    check_config(config)
+    data = vector_set(source, settings=config.data)
+    return _taken_up(config, begin(config, data.vectors, data.layout), data.about_parts)
+
+
+def _taken_up(config: ConfigDict, model: RQVAE, about_parts: Any = ()) -> Start:
+    set_as_exported(config)
+    return Start(plain_model(model), config, tuple(about_parts))
