@@ -7,6 +7,7 @@ only in part (Chen et al., 2604.02324). Here a code's token starts from what its
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import scipy.sparse
@@ -14,13 +15,16 @@ import scipy.sparse
 from sid_jax.data.blocks import in_blocks
 from sid_jax.streams import stream_rng
 
+# `[n, E]`: an array, or an object with a length whose slices are arrays.
+Rows = Any
+
 
 def initial_embeddings(
     semantic_ids: np.ndarray,
     sizes: Sequence[int],
-    item_embeddings: np.ndarray,
+    item_embeddings: Rows,
     *,
-    vocabulary_embeddings: np.ndarray | None = None,
+    vocabulary_embeddings: Rows | None = None,
     num_content_levels: int | None = None,
     seed: int = 0,
 ) -> np.ndarray:
@@ -30,15 +34,16 @@ def initial_embeddings(
     the mean of all items plus the mean residual of its items after the tokens before it, since codes quantize
     residuals. The plain mean over a later code's items would be nearly the same for all codes, since its items have all
     first codes. A token without content, because no item has its code or because it is the extra token that tells items
-    apart, is drawn at random around the mean of all, with the spread of the other tokens.
+    apart, is drawn at random around the mean of all, with the spread of the other tokens. Items whose embeddings are
+    not finite, such as the mean over an empty title, are left out of all means.
 
     Args:
       semantic_ids: `[N, L]` integers.
       sizes: K of each level; T is their sum.
       item_embeddings: `[N, E]`, for instance the mean of the language model's embeddings of an item's text; it may be
-        memory-mapped (`np.load(path, mmap_mode="r")`) and is read once.
+        memory-mapped (`np.load(path, mmap_mode="r")`) and is read once, in slices.
       vocabulary_embeddings: `[V, E]`, those of the language model. With them, new tokens have the mean of the old ones,
-        and each level has their spread: means of many embeddings alone would be too short.
+        and each level has their spread: means of many embeddings alone would be too short. Read twice, in slices.
       num_content_levels: number of levels with content; None: all. With the scheme "suffix" the last level has none.
       seed: seed of the random tokens.
 
@@ -53,14 +58,13 @@ def initial_embeddings(
             f"semantic_ids must be [N, L] for {len(sizes)} sizes and {len(item_embeddings)} embeddings, not "
             f"{semantic_ids.shape}"
         )
-    blocks = ((semantic_ids[first : first + len(rows)], rows) for first, rows in in_blocks(item_embeddings))
+    blocks = (_finite(semantic_ids[first : first + len(rows)], rows) for first, rows in in_blocks(item_embeddings))
     together, sums = tally(blocks, sizes)
     deviations, is_content = _residual_means(together, sums, sizes, num_content_levels)
-    center = sums[: sizes[0]].sum(axis=0) / len(semantic_ids)
+    center = sums[: sizes[0]].sum(axis=0) / max(together.diagonal()[: sizes[0]].sum(), 1)
     spread = None
     if vocabulary_embeddings is not None:
-        center = np.mean(vocabulary_embeddings, axis=0, dtype=np.float64)
-        spread = _spread(np.asarray(vocabulary_embeddings, np.float64) - center)
+        center, spread = center_and_spread(vocabulary_embeddings)
     random = stream_rng(seed, "initial_embeddings").normal(size=deviations.shape)
     drawn = spread or _spread(deviations[is_content])
     for level in level_slices(sizes):
@@ -70,6 +74,13 @@ def initial_embeddings(
         own = _spread(deviations[level][content]) if content.any() else drawn
         deviations[level][~content] = random[level][~content] * own / np.sqrt(deviations.shape[1])
     return (center + deviations).astype(np.float32)
+
+
+def center_and_spread(embeddings: Rows) -> tuple[np.ndarray, float]:
+    """Returns the mean of `[V, E]`, `[E]` float64, and the root mean square distance from it; reads slices twice."""
+    center = sum(rows.sum(axis=0, dtype=np.float64) for _, rows in in_blocks(embeddings)) / len(embeddings)
+    squares = sum(np.square(rows - center).sum() for _, rows in in_blocks(embeddings))
+    return center, float(np.sqrt(squares / len(embeddings)))
 
 
 def tally(
@@ -104,13 +115,18 @@ def level_slices(sizes: Sequence[int]) -> list[slice]:
     return [slice(end - size, end) for end, size in zip(ends, sizes, strict=True)]
 
 
+def _finite(semantic_ids: np.ndarray, embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    finite = np.isfinite(embeddings).all(axis=1)
+    return semantic_ids[finite], embeddings[finite]
+
+
 def _residual_means(
     together: scipy.sparse.csr_array, sums: np.ndarray, sizes: Sequence[int], num_content_levels: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns for each token the mean residual after the levels before, `[T, E]`, and whether it has content `[T]`."""
     counts = together.diagonal()
     means = np.zeros_like(sums)
-    residuals = sums - counts[:, None] * (sums[: sizes[0]].sum(axis=0) / counts[: sizes[0]].sum())
+    residuals = sums - counts[:, None] * (sums[: sizes[0]].sum(axis=0) / max(counts[: sizes[0]].sum(), 1))
     is_content = np.zeros(len(sums), bool)
     for level in level_slices(sizes)[:num_content_levels]:
         is_content[level] = counts[level] > 0

@@ -87,6 +87,16 @@ def test_items_embeddings_may_lie_in_a_file_and_the_seed_decides(tmp_path):
     assert not np.isclose(one[7:], another[7:]).any()
 
 
+def test_items_without_an_embedding_are_left_out_of_all_means():
+    ids, items = made()
+    items[::3], items[ids[:, 0] == 2] = np.nan, np.nan
+    known = np.isfinite(items[:, 0])
+    found = initial_embeddings(ids, (4, 4, 4), items, num_content_levels=2)
+    np.testing.assert_array_equal(found, initial_embeddings(ids[known], (4, 4, 4), items[known], num_content_levels=2))
+    nothing = initial_embeddings(ids, (4, 4, 4), np.full_like(items, np.nan), vocabulary_embeddings=items[known])
+    assert np.isfinite(found).all() and np.isfinite(nothing).all() and len(np.unique(nothing, axis=0)) == 12
+
+
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="2 sizes and 3 embeddings"):
         initial_embeddings(np.zeros((4, 2), int), (2, 2), np.zeros((3, 5)))
