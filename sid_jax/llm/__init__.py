@@ -1,7 +1,8 @@
 """Semantic IDs as tokens of a language model: new tokens, constrained generation, evaluation.
 
-IdTokens   a catalog's items and Semantic IDs as tokens of one language model
-id_tokens  makes them of an export, or of the folder that `sid-jax tokens` writes
+IdTokens    a catalog's items and Semantic IDs as tokens of one language model
+id_tokens   makes them of an export, or of the folder that `sid-jax tokens` writes
+add_tokens  adds them to a tokenizer and a model, with first embeddings
 """
 
 from __future__ import annotations
@@ -12,17 +13,20 @@ from typing import TYPE_CHECKING, Any
 from sid_jax.errors import UserError
 
 if TYPE_CHECKING:
+    from sid_jax.llm.new_tokens import add_tokens
     from sid_jax.llm.tokens import IdTokens, id_tokens
 
 # Imported when first used: most of them import PyTorch and transformers. No module has the name of a function here,
 # which it would hide once it is imported.
 _MODULES = {
     "IdTokens": "sid_jax.llm.tokens",
+    "add_tokens": "sid_jax.llm.new_tokens",
     "id_tokens": "sid_jax.llm.tokens",
 }
 
 __all__ = [
     "IdTokens",
+    "add_tokens",
     "id_tokens",
 ]
 

@@ -97,9 +97,7 @@ def id_tokens(
     """
     if isinstance(source, IdTokens):
         return source
-    table, levels, pattern, first_id = _described(source, pattern)
-    table = table if items is None else with_items(table, items)
-    made = IdTokens(table, Vocabulary(table.sizes, first_id or 0, pattern), levels, markers)
+    made, first_id = read_tokens(source, pattern=pattern, markers=markers, items=items)
     if tokenizer is None:
         return made
     found = numbered(made, tokenizer)
@@ -110,6 +108,15 @@ def id_tokens(
             f"with --vocabulary={number}"
         )
     return found
+
+
+def read_tokens(source: Any, *, pattern: str, markers: tuple[str, str], items: Any) -> tuple[IdTokens, int | None]:
+    """Returns the tokens of a source, see `id_tokens`, and the number of the first one; None if the source has none."""
+    if isinstance(source, IdTokens):
+        return source, None
+    table, levels, pattern, first_id = _described(source, pattern)
+    table = table if items is None else with_items(table, items)
+    return IdTokens(table, Vocabulary(table.sizes, first_id or 0, pattern), levels, markers), first_id
 
 
 def numbered(tokens: IdTokens, tokenizer: Any) -> IdTokens:

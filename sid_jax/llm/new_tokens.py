@@ -1,0 +1,199 @@
+"""Adds the tokens of Semantic IDs to a transformers tokenizer and model, with first embeddings, and checks them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AddedToken
+
+from sid_jax.errors import UserError, shown
+from sid_jax.export.atomic import atomic_folder, refuse_taken
+from sid_jax.llm.tokens import IdTokens, numbered, read_tokens
+from sid_jax.paths import as_path
+from sid_jax.streams import stream_rng
+from sid_jax.tokens.embeddings import center_and_spread, initial_embeddings
+from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
+
+# Titles whose tokens' embeddings are in memory at a time.
+_TITLES = 1024
+
+
+def add_tokens(
+    tokenizer: Any,
+    model: Any,
+    tokens: Any,
+    *,
+    pattern: str = DEFAULT_PATTERN,
+    markers: tuple[str, str] = ("", ""),
+    items: Any = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+) -> IdTokens:
+    """Adds one token for each code of each level to a tokenizer and a model, both in place.
+
+    The embeddings of new tokens, in the input and in the output matrix, are those of `initial_embeddings`, made from
+    the items' titles; without titles they are drawn around the mean of the old ones, with their spread. Tokens that the
+    tokenizer has already, because an earlier version of the export was added, keep their embeddings if the model has
+    rows for them.
+
+    Args:
+      tokenizer: a transformers tokenizer, fast or slow.
+      model: a transformers model; None adds the tokens to the tokenizer alone.
+      tokens, pattern, items: see `sid_jax.llm.id_tokens`. `items` needs a column "title", unless the export has one.
+      markers: texts of a token before each ID and of one after it; "" for none. They are added unless the tokenizer has
+        them, and are numbered before the tokens of the codes.
+      out: a new folder in which model and tokenizer are saved; None saves nothing.
+      seed: seed of the random embeddings.
+
+    Returns:
+      The tokens with their numbers in the tokenizer.
+
+    Raises:
+      UserError: if the tokens cannot be read, the tokenizer has other tokens of these names, a folder of
+        `sid-jax tokens` has other numbers, an ID is not L tokens for the tokenizer, or `out` is taken.
+    """
+    if out is not None:
+        refuse_taken(as_path(out))
+    made, first_id = read_tokens(tokens, pattern=pattern, markers=markers, items=items)
+    vocabulary, num_old = tokenizer.get_vocab(), len(tokenizer)
+    new_markers = [text for text in made.markers if text and text not in vocabulary]
+    names = [text for level in made.vocabulary.levels for text in level]
+    known = sum(name in vocabulary for name in names)
+    first = num_old + len(new_markers) - known
+    if known and (vocabulary.get(names[0]) != first or any(name in vocabulary for name in names[known:])):
+        raise UserError(
+            f"the tokenizer has {known} of the tokens {names[0]!r} to {names[-1]!r} already, not as the last of its "
+            "tokens: choose another pattern"
+        )
+    if first_id not in (None, first):
+        raise UserError(
+            f"the folder numbers the tokens from {first_id}, and in this tokenizer they begin at {first}: run sid-jax "
+            f"tokens with --vocabulary={first}, or give the export instead"
+        )
+    tokenizer.add_tokens([_plain(text) for text in (*new_markers, *names[known:])])
+    made = numbered(made, tokenizer)
+    _check(tokenizer, made)
+    if model is not None:
+        if model.get_input_embeddings().weight.shape[0] < num_old:
+            # The tokens were added to the tokenizer alone: all of them are new to the model.
+            num_old = first - sum(first - 2 <= number < first for number in made.marker_ids)
+        _grow(model, first + len(names))
+        for matrix in _matrices(model):
+            _set_embeddings(matrix, tokenizer, made, num_old, seed)
+    if out is not None:
+        with atomic_folder(as_path(out)) as folder:
+            tokenizer.save_pretrained(folder)
+            if model is not None:
+                model.save_pretrained(folder)
+    return made
+
+
+def _plain(text: str) -> AddedToken:
+    """Returns a token that text beside it does not affect, and that `skip_special_tokens` keeps."""
+    return AddedToken(text, single_word=False, lstrip=False, rstrip=False, normalized=False, special=False)
+
+
+def _check(tokenizer: Any, tokens: IdTokens) -> None:
+    """Checks that IDs are encoded as one token per code, and decoded to themselves.
+
+    The IDs that are checked contain every token of the table at least once. How a token is found does not depend on the
+    tokens beside it (see `Vocabulary`), so that the other IDs need no check.
+    """
+    semantic_ids = tokens.table.semantic_ids
+    rows = np.unique(np.concatenate([np.unique(codes, return_index=True)[1] for codes in semantic_ids.T]))
+    texts = tokens.texts.take(rows).to_pylist()
+    encoded = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    decoded = tokenizer.batch_decode(encoded, skip_special_tokens=True)
+    for row, text, numbers, again in zip(rows, texts, encoded, decoded, strict=True):
+        if numbers != tokens.token_ids[row].tolist():
+            raise UserError(
+                f"the tokenizer splits {text!r} into {tokenizer.convert_ids_to_tokens(numbers)}, not into one token a "
+                "code: choose another pattern, or the fast tokenizer of this model"
+            )
+        if tokens.vocabulary.parse(again) != [tuple(semantic_ids[row].tolist())]:
+            raise UserError(f"the tokenizer decodes the tokens of {text!r} as {shown(again)}: choose another pattern")
+
+
+def _grow(model: Any, size: int) -> None:
+    if model.get_input_embeddings().weight.shape[0] < size:
+        model.resize_token_embeddings(size, mean_resizing=False)
+
+
+def _matrices(model: Any) -> Sequence[torch.Tensor]:
+    """Returns the matrices `[V, E]` of input and output embeddings: one if they are tied or there is no output."""
+    layers = filter(None, (model.get_input_embeddings(), model.get_output_embeddings()))
+    return list({layer.weight.data_ptr(): layer.weight for layer in layers}.values())
+
+
+def _set_embeddings(matrix: torch.Tensor, tokenizer: Any, tokens: IdTokens, num_old: int, seed: int) -> None:
+    """Sets the embeddings of the tokens from number `num_old` on."""
+    first, end = tokens.vocabulary.first_id, tokens.vocabulary.first_id + len(tokens.vocabulary)
+    markers = [number for number in sorted(tokens.marker_ids) if num_old <= number < first]
+    new = range(max(num_old, first), end)
+    if not markers and not new:
+        return
+    old = _Rows(matrix[: min(num_old, first)])
+    center, spread = center_and_spread(old)
+    drawn = center + stream_rng(seed, "markers").normal(size=(len(markers), len(center))) * spread / len(center) ** 0.5
+    of_codes = initial_embeddings(
+        tokens.table.semantic_ids,
+        tokens.vocabulary.sizes,
+        _TitleMeans(tokens, tokenizer, old),
+        vocabulary_embeddings=old,
+        num_content_levels=tokens.num_content_levels,
+        seed=seed,
+    )
+    values = torch.from_numpy(np.concatenate([drawn, of_codes[new.start - first :]]).astype(np.float32))
+    with torch.no_grad():
+        matrix[torch.tensor([*markers, *new], device=matrix.device)] = values.to(matrix)
+
+
+class _Rows:
+    """A matrix `[V, E]` of any float dtype, on any device, whose slices are float32 arrays."""
+
+    def __init__(self, matrix: torch.Tensor):
+        self.matrix = matrix.detach()
+
+    def __len__(self) -> int:
+        return len(self.matrix)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        return self.matrix[rows].float().cpu().numpy()
+
+
+class _TitleMeans:
+    """The mean embedding of each title's tokens, `[N, E]` float32, computed a slice at a time; NaN for empty titles."""
+
+    def __init__(self, tokens: IdTokens, tokenizer: Any, old: _Rows):
+        titles = tokens.table.titles
+        self._titles = None if titles is None else titles.tolist()
+        self._count, self._tokenizer, self._old = len(tokens.table), tokenizer, old
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        places = range(self._count)[rows]
+        if self._titles is None:
+            return np.full((len(places), self._old.matrix.shape[1]), np.nan, np.float32)
+        parts = [places[at : at + _TITLES] for at in range(0, len(places), _TITLES)]
+        return np.concatenate([self._means([self._titles[place] or "" for place in part]) for part in parts])
+
+    def _means(self, titles: list[str]) -> np.ndarray:
+        encoded = self._tokenizer(titles, add_special_tokens=False)["input_ids"]
+        # A title might spell a new token, which has no embedding yet.
+        kept = [[number for number in each if number < len(self._old)] for each in encoded]
+        lengths = torch.tensor([len(each) for each in kept])
+        flat = torch.tensor([number for each in kept for number in each], dtype=torch.long)
+        used, places = flat.unique(return_inverse=True)
+        weights = self._old.matrix[used.to(self._old.matrix.device)].float().cpu()
+        ends = lengths.cumsum(0)
+        if not len(flat):
+            return np.full((len(titles), self._old.matrix.shape[1]), np.nan, np.float32)
+        means = torch.nn.functional.embedding_bag(places, weights, ends - lengths, mode="mean")
+        means[lengths == 0] = torch.nan
+        return means.numpy()
