@@ -187,6 +187,16 @@ def children(trie: Trie, level: int, nodes: jax.Array) -> tuple[jax.Array, jax.A
     return jnp.where(valid, child, -1), codes, valid
 
 
+def child(trie: Trie, level: int, nodes: jax.Array, codes: jax.Array) -> jax.Array:
+    """Returns the child of each node `[...]` of depth `level` (static) by a code `[...]`, for use in jit.
+
+    Returns:
+      `[...]` int32; -1 if there is no such child, or for a node of -1.
+    """
+    candidates, known, valid = children(trie, level, nodes)
+    return jnp.max(jnp.where(valid & (known == codes[..., None]), candidates, -1), axis=-1)
+
+
 def allowed_codes(trie: Trie, level: int, nodes: jax.Array) -> jax.Array:
     """Returns the mask of codes that continue nodes `[...]` of depth `level` (static): `[..., K]` bool, for use in jit.
 

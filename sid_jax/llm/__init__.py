@@ -1,8 +1,12 @@
 """Semantic IDs as tokens of a language model: new tokens, constrained generation, evaluation.
 
-IdTokens    a catalog's items and Semantic IDs as tokens of one language model
-id_tokens   makes them of an export, or of the folder that `sid-jax tokens` writes
-add_tokens  adds them to a tokenizer and a model, with first embeddings
+add_tokens                 adds an export's tokens to a tokenizer and a model of transformers, with first embeddings
+IdTokens                   a catalog's items and Semantic IDs as tokens of one language model
+id_tokens                  makes them of an export, or of the folder that `sid-jax tokens` writes
+SemanticIdLogitsProcessor  allows `generate` of transformers only IDs that exist
+allowed_tokens             the same as a function, for tools that take one
+logits_mask                the same in JAX, for a model in Flax
+generate_ids               generates IDs by beam search
 """
 
 from __future__ import annotations
@@ -13,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 from sid_jax.errors import UserError
 
 if TYPE_CHECKING:
+    from sid_jax.llm.constraint import SemanticIdLogitsProcessor, allowed_tokens
+    from sid_jax.llm.generation import generate_ids
+    from sid_jax.llm.jax_mask import logits_mask
     from sid_jax.llm.new_tokens import add_tokens
     from sid_jax.llm.tokens import IdTokens, id_tokens
 
@@ -20,14 +27,22 @@ if TYPE_CHECKING:
 # which it would hide once it is imported.
 _MODULES = {
     "IdTokens": "sid_jax.llm.tokens",
+    "SemanticIdLogitsProcessor": "sid_jax.llm.constraint",
     "add_tokens": "sid_jax.llm.new_tokens",
+    "allowed_tokens": "sid_jax.llm.constraint",
+    "generate_ids": "sid_jax.llm.generation",
     "id_tokens": "sid_jax.llm.tokens",
+    "logits_mask": "sid_jax.llm.jax_mask",
 }
 
 __all__ = [
     "IdTokens",
+    "SemanticIdLogitsProcessor",
     "add_tokens",
+    "allowed_tokens",
+    "generate_ids",
     "id_tokens",
+    "logits_mask",
 ]
 
 

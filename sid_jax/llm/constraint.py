@@ -1,0 +1,311 @@
+"""Constrained decoding for transformers: a logits processor that allows only Semantic IDs that exist."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import LogitsProcessor
+
+from sid_jax.errors import UserError
+from sid_jax.llm.tokens import IdTokens
+
+# A level whose table of all nodes and codes has at most this many entries is stored as that table.
+_DENSE = 2**20
+# Settings of a generation config, and the values with which they have no effect.
+_SAMPLING: dict[str, tuple[Any, ...]] = {"top_k": (None, 0), "top_p": (None, 1.0), "temperature": (None, 1.0)}
+_PENALTIES: dict[str, tuple[Any, ...]] = {"repetition_penalty": (None, 1.0), "no_repeat_ngram_size": (None, 0)}
+_TABLES: weakref.WeakKeyDictionary[IdTokens, dict[torch.device, TokenTrie]] = weakref.WeakKeyDictionary()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Level:
+    """The edges from the n nodes of one depth.
+
+    Attributes:
+      children: `[n, K]` int32, the child by each code, -1 for none; None if that is too large.
+      keys: sorted keys node * K + code of all edges; empty if there is `children`.
+      first: `[n + 1]` int32, each node's first child.
+      tokens: the token id of each edge, int32.
+    """
+
+    children: torch.Tensor | None
+    keys: torch.Tensor
+    first: torch.Tensor
+    tokens: torch.Tensor
+
+    @classmethod
+    def of(cls, first: np.ndarray, codes: np.ndarray, size: int, offset: int, device: torch.device) -> _Level:
+        """Returns the level of an array of first children, and of the codes of all edges, from 0 to `size` - 1."""
+        keys = np.repeat(np.arange(len(first) - 1, dtype=np.int64), np.diff(first)) * size + codes
+        children, places = None, (len(first) - 1) * size
+        if places <= _DENSE:
+            table = np.full(places, -1, np.int32)
+            table[keys] = np.arange(len(keys))
+            children, keys = torch.from_numpy(table.reshape(-1, size)).to(device), keys[:0]
+        keys = keys.astype(np.int32 if places <= np.iinfo(np.int32).max else np.int64)
+        parts = (keys, first, codes + np.int32(offset))
+        return cls(children, *(torch.from_numpy(np.array(part)).to(device) for part in parts))
+
+
+class TokenTrie:
+    """The prefix trie of an ID table as tensors on one device: the first levels dense, the rest in CSR form.
+
+    The layout is that of STATIC (Su et al., 2602.22647). The state of a row is its last tokens, not a number that is
+    carried from step to step, so that it does not matter how a beam search reorders the rows.
+
+    Args:
+      tokens: the tokens and their IDs.
+      device: where the tensors are.
+    """
+
+    def __init__(self, tokens: IdTokens, device: torch.device):
+        trie, self.first_id, self.sizes = tokens.trie, tokens.vocabulary.first_id, tokens.vocabulary.sizes
+        self.starts = np.cumsum([0, *self.sizes]).tolist()
+        self._ends = torch.tensor(self.starts[1:], device=device)
+        self._max_children = trie.max_children
+        self._levels = [
+            _Level.of(np.asarray(first), np.asarray(codes), size, self.first_id + start, device)
+            for first, codes, size, start in zip(trie.first_child, trie.codes, self.sizes, self.starts, strict=False)
+        ]
+
+    @property
+    def num_bytes(self) -> int:
+        """The memory of all tensors."""
+        return sum(
+            0 if each is None else each.nbytes
+            for level in self._levels
+            for each in (level.children, level.keys, level.first, level.tokens)
+        )
+
+    def states(self, tail: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns how many codes of an ID the last tokens are, and the trie's node of these codes.
+
+        Args:
+          tail: `[R, t]` int64, the last tokens of R rows, the last one at the end.
+
+        Returns:
+          `[R]` each: the number of codes, from 0 (outside of an ID, or the codes of no ID) to L (a whole ID); and the
+          number of the node of that depth.
+        """
+        rows, width = tail.shape
+        if not width:
+            return tail.new_zeros(rows), tail.new_zeros(rows)
+        relative = tail - self.first_id
+        is_code = (relative >= 0) & (relative < self.starts[-1])
+        levels = torch.where(is_code, torch.bucketize(relative, self._ends, right=True), -1)
+        depth = levels[:, -1] + 1
+        expected = depth[:, None] + torch.arange(-width, 0, device=tail.device)
+        is_prefix = ((levels == expected) | (expected < 0)).all(dim=1) & (depth <= width)
+        depth = torch.where(is_prefix, depth, 0)
+        node = torch.zeros_like(depth)
+        for level in range(min(width, len(self.sizes))):
+            place = (width - depth + level).clamp(max=width - 1)
+            code = relative.gather(1, place[:, None])[:, 0] - self.starts[level]
+            node = torch.where(depth > level, self.child(level, node, code), node)
+        exists = node >= 0
+        return torch.where(exists, depth, 0), torch.where(exists, node, 0)
+
+    def child(self, level: int, nodes: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """Returns the child `[R]` of each node `[R]` of a depth by a code `[R]`; -1 for none, and for node -1."""
+        size = self.sizes[level]
+        keys = nodes * size + codes
+        real = (nodes >= 0) & (codes >= 0) & (codes < size)
+        children, known = self._levels[level].children, self._levels[level].keys
+        if children is not None:
+            return torch.where(real, children.flatten()[torch.where(real, keys, 0)], -1)
+        place = torch.searchsorted(known, keys.to(known.dtype)).clamp(max=len(known) - 1)
+        return torch.where(real & (known[place] == keys), place, -1)
+
+    def keep_children(self, level: int, nodes: torch.Tensor, scores: torch.Tensor, out: torch.Tensor) -> None:
+        """Copies from `scores` to `out`, `[R, V]`, those of the tokens that continue the nodes `[R]` of a depth."""
+        edges = self._levels[level]
+        if edges.children is not None:
+            block = slice(self.first_id + self.starts[level], self.first_id + self.starts[level + 1])
+            out[:, block] = torch.where(edges.children[nodes] >= 0, scores[:, block], out[:, block])
+            return
+        begin, last = edges.first[nodes], edges.first[nodes + 1] - 1
+        # Past a node's last child the last one is repeated, so that nothing is written that is not a child's.
+        places = begin[:, None] + torch.arange(self._max_children[level], device=nodes.device)
+        columns = edges.tokens[torch.minimum(places, last[:, None])].long()
+        out.scatter_(1, columns, scores.gather(1, columns))
+
+
+def token_trie(tokens: IdTokens, device: torch.device) -> TokenTrie:
+    """Returns the trie of tokens on a device; it is made once."""
+    made = _TABLES.setdefault(tokens, {})
+    if device not in made:
+        made[device] = TokenTrie(tokens, device)
+    return made[device]
+
+
+class SemanticIdLogitsProcessor(LogitsProcessor):
+    """Allows `generate` only Semantic IDs that exist, in all rows of a batch and in all beams.
+
+    The scores of other tokens become -inf. By default an answer is one ID (with its markers, if the tokens have any),
+    and then the end token; `max_new_tokens=L` ends it without the end token. With `text=True` an answer is any text, in
+    which the tokens of codes are only in whole IDs: between the markers, or anywhere if there is no begin marker. The
+    prompt may end with the begin marker.
+
+    Args:
+      tokens: from `add_tokens`.
+      model: the transformers model, whose device, end token and generation config are used.
+      prompt_length: where the answer begins: `inputs["input_ids"].shape[1]` of a batch padded on the left, and 1 for
+        an encoder-decoder. Smaller by n, the first n codes of the ID are taken from the prompt.
+      num_ids: number of IDs in an answer; None for any number, from one. Not with `text`.
+      text: whether there may be text before and after an ID.
+      end_token_id: token or tokens that end an answer; None for those of the generation config.
+      generation_config: the config that `generate` is called with; None for the model's own.
+
+    Raises:
+      UserError: if the model lacks rows for the tokens, or there is no end token.
+
+    Warns:
+      UserWarning: if the generation config samples, or penalizes repetitions.
+    """
+
+    # Beside the number of codes of an unfinished ID, from 0, a row may need a begin or an end marker, the end token,
+    # either that or another ID, or be free.
+    _BEGIN, _CLOSE, _END, _MORE, _FREE = range(5)
+
+    def __init__(
+        self,
+        tokens: IdTokens,
+        model: Any,
+        prompt_length: int,
+        *,
+        num_ids: int | None = 1,
+        text: bool = False,
+        end_token_id: int | Sequence[int] | None = None,
+        generation_config: Any = None,
+    ):
+        config = model.generation_config if generation_config is None else generation_config
+        rows = model.get_input_embeddings().weight.shape[0]
+        if rows < tokens.vocabulary.first_id + len(tokens.vocabulary):
+            raise UserError(
+                f"the model has {rows} embeddings, and none for the tokens of the IDs: call add_tokens first"
+            )
+        ends = config.eos_token_id if end_token_id is None else end_token_id
+        if ends is None:
+            raise UserError("neither the model's generation config nor end_token_id names an end token: give one")
+        warn_of_sampling(config)
+        self._tokens, self._prompt_length, self._num_ids, self._text = tokens, prompt_length, num_ids, text
+        self._trie = token_trie(tokens, model.device)
+        self._levels = len(self._trie.sizes)
+        begin, end = tokens.marker_ids
+        ends = [ends] if isinstance(ends, int) else list(ends)
+        first = self._trie.first_id
+        start = [begin] if begin >= 0 else (first + np.asarray(tokens.trie.codes[0])).tolist()
+        columns = {self._BEGIN: [begin], self._CLOSE: [end], self._END: ends, self._MORE: [*ends, *start]}
+        self._columns = {kind: torch.tensor(each, device=model.device) for kind, each in columns.items()}
+        forbidden = {end, *range(first, first + len(tokens.vocabulary))} - {-1, *start}
+        self._not_free = torch.tensor(sorted(forbidden), dtype=torch.long, device=model.device)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Returns the scores `[R, V]` of the next token after `input_ids` `[R, W]`, -inf where it is not allowed."""
+        kinds, nodes = self._kinds(input_ids)
+        # One transfer to the host per step tells which kinds there are.
+        counts = torch.bincount(kinds, minlength=self._levels + 5).tolist()
+        out = self._free(kinds, scores, counts[self._levels + self._FREE])
+        for kind, count in enumerate(counts[:-1]):
+            if count == len(kinds):
+                self._allow(kind, nodes, scores, out)
+            elif count:
+                rows = (kinds == kind).nonzero()[:, 0]
+                part = out[rows]
+                self._allow(kind, nodes[rows], scores[rows], part)
+                out[rows] = part
+        return out
+
+    def _kinds(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns what each row needs next, `[R]`, and its node in the trie."""
+        answer = input_ids[:, self._prompt_length :]
+        depth, nodes = self._trie.states(answer[:, -self._levels :])
+        (begin, end), levels = self._tokens.marker_ids, self._levels
+        inside = (depth > 0) & (depth < levels)
+        closed = depth == levels
+        outside = levels + self._FREE if self._text else levels + self._BEGIN if begin >= 0 else 0
+        kinds = torch.where(inside, depth, outside)
+        if end >= 0:
+            kinds = torch.where(closed, levels + self._CLOSE, kinds)
+            closed = answer[:, -1] == end if answer.shape[1] else torch.zeros_like(closed)
+        if begin >= 0:
+            kinds = torch.where(input_ids[:, -1] == begin, 0, kinds)
+        if not self._text:
+            kinds = torch.where(closed, self._after(answer, outside), kinds)
+        return kinds, torch.where(inside, nodes, 0)
+
+    def _after(self, answer: torch.Tensor, outside: int) -> torch.Tensor | int:
+        """Returns what comes after a whole ID."""
+        if self._num_ids is None:
+            return self._levels + self._MORE
+        last = answer - self._trie.first_id
+        count = ((last >= self._trie.starts[-2]) & (last < self._trie.starts[-1])).sum(dim=1)
+        return torch.where(count >= self._num_ids, self._levels + self._END, outside)
+
+    def _free(self, kinds: torch.Tensor, scores: torch.Tensor, count: int) -> torch.Tensor:
+        """Returns -inf, and in free rows the scores of all tokens that are not codes or may begin an ID."""
+        if not count:
+            return torch.full_like(scores, -torch.inf)
+        free = torch.where((kinds == self._levels + self._FREE)[:, None], scores, -torch.inf)
+        return free.index_fill_(1, self._not_free, -torch.inf)
+
+    def _allow(self, kind: int, nodes: torch.Tensor, scores: torch.Tensor, out: torch.Tensor) -> None:
+        if kind < self._levels:
+            self._trie.keep_children(kind, nodes, scores, out)
+        else:
+            columns = self._columns[kind - self._levels]
+            out[:, columns] = scores[:, columns]
+
+
+def allowed_tokens(
+    tokens: IdTokens, prompt_length: int, end_token_id: int | Sequence[int]
+) -> Callable[[int, torch.Tensor], list[int]]:
+    """Returns a `prefix_allowed_tokens_fn`, for tools that take such a function: one ID that exists, and then the end.
+
+    `SemanticIdLogitsProcessor` has the same rule for all rows at once, and is many times faster.
+
+    Args:
+      tokens, prompt_length, end_token_id: see `SemanticIdLogitsProcessor`.
+    """
+    (begin, end), trie, vocabulary = tokens.marker_ids, tokens.trie, tokens.vocabulary
+    first_child = [np.asarray(each) for each in trie.first_child]
+    known = [np.asarray(codes) + offset for codes, offset in zip(trie.codes, vocabulary.offsets, strict=True)]
+    ends = [end_token_id] if isinstance(end_token_id, int) else list(end_token_id)
+
+    def allowed(_: int, sequence: torch.Tensor) -> list[int]:
+        last = int(sequence[prompt_length - 1]) if prompt_length else -1
+        chosen = sequence[prompt_length:].tolist()
+        if begin >= 0 and last != begin:
+            if not chosen:
+                return [begin]
+            chosen = chosen[1:]
+        place = 0
+        for level, token in enumerate(chosen[: len(known)]):
+            first, until = first_child[level][place : place + 2]
+            place = first + int(np.searchsorted(known[level][first:until], token))
+        if len(chosen) < len(known):
+            return known[len(chosen)][slice(*first_child[len(chosen)][place : place + 2])].tolist()
+        return [end] if end >= 0 and len(chosen) == len(known) else ends
+
+    return allowed
+
+
+def warn_of_sampling(config: Any) -> None:
+    """Warns if a generation config samples, or penalizes tokens that occur in the prompt."""
+    found = [name for name, off in _PENALTIES.items() if getattr(config, name) not in off]
+    if config.do_sample:
+        found += ["do_sample", *(name for name, off in _SAMPLING.items() if getattr(config, name) not in off)]
+    if found:
+        settings = ", ".join(f"{name}={getattr(config, name)}" for name in found)
+        warnings.warn(
+            f"the generation config has {settings}: sampling, few tokens to choose from, or lower scores of codes in "
+            "the prompt let a beam search miss the best IDs; pass do_sample=False, repetition_penalty=1.0, "
+            "no_repeat_ngram_size=0 to generate",
+            stacklevel=3,
+        )

@@ -1,0 +1,105 @@
+"""Generates Semantic IDs with a transformers model: a beam search over the IDs that exist."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import torch
+from transformers import GenerationConfig, LogitsProcessorList
+
+from sid_jax.errors import UserError
+from sid_jax.ids.trie import leaf_places
+from sid_jax.llm.constraint import SemanticIdLogitsProcessor, token_trie
+from sid_jax.llm.tokens import IdTokens
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class GeneratedIds:
+    """The IDs that a model generated for B prompts, M for each prompt, the best first.
+
+    Attributes:
+      semantic_ids: `[B, M, L]` int32; -1 for what is no code of its level.
+      leaves: `[B, M]` int32, the IDs' leaves in the trie; -1 if no item has the ID, or the list has it already.
+      exists: `[B, M]` bool, whether an item has the ID.
+      tokens: the tokens that were generated.
+    """
+
+    semantic_ids: np.ndarray
+    leaves: np.ndarray
+    exists: np.ndarray
+    tokens: IdTokens
+
+    def rows(self, count: int) -> np.ndarray:
+        """Returns the items of the IDs, `[B, count]` int32 rows of the table, the best first; -1 for no more items."""
+        return np.asarray(leaf_places(self.tokens.trie, jnp.asarray(self.leaves), count)[0])
+
+
+def generate_ids(
+    model: Any, inputs: Mapping[str, torch.Tensor], tokens: IdTokens, *, num_beams: int = 20, constrained: bool = True
+) -> GeneratedIds:
+    """Generates the M most likely Semantic IDs after each prompt by beam search.
+
+    Of the model's generation config only the tokens with a special role are used: nothing is sampled or penalized.
+
+    Args:
+      model: a transformers model with the tokens; it is put into evaluation mode for the call.
+      inputs: what its tokenizer returns for B prompts: `input_ids` and `attention_mask`, `[B, W]`, padded on the left.
+      tokens: from `add_tokens`.
+      num_beams: M.
+      constrained: False allows every token, which shows how many IDs the model gets wrong.
+
+    Raises:
+      UserError: if prompts are padded on the right, or only some end with the begin marker.
+    """
+    prompt, mask = inputs["input_ids"].to(model.device), inputs.get("attention_mask")
+    decoder_only = not model.config.is_encoder_decoder
+    if decoder_only and mask is not None and not bool(mask[:, -1].all()):
+        raise UserError('the prompts are padded on the right: make the tokenizer with padding_side="left"')
+    first, (begin, _), levels = prompt.shape[1] if decoder_only else 1, tokens.marker_ids, len(tokens.vocabulary.sizes)
+    begun = prompt[:, -1] == begin if decoder_only else torch.zeros(len(prompt))
+    if bool(begun.any()) != bool(begun.all()):
+        raise UserError("some prompts end with the begin marker and some do not: end all of them alike")
+    end = model.generation_config.eos_token_id
+    pad = model.generation_config.pad_token_id
+    config = GenerationConfig(
+        max_new_tokens=levels + int(begin >= 0 and not bool(begun.all())),
+        num_beams=num_beams,
+        num_return_sequences=num_beams,
+        do_sample=False,
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        length_penalty=0.0,
+        pad_token_id=pad if pad is not None else end[0] if isinstance(end, list) else end,
+    )
+    processors = LogitsProcessorList()
+    if constrained:
+        # Without an end token nothing is generated after an ID, and this one serves.
+        ends = end if end is not None else 0
+        processor = SemanticIdLogitsProcessor(tokens, model, first, end_token_id=ends, generation_config=config)
+        processors.append(processor)
+    training = model.training
+    model.eval()
+    try:
+        attention = None if mask is None else mask.to(model.device)
+        out = model.generate(prompt, attention_mask=attention, generation_config=config, logits_processor=processors)
+    finally:
+        model.train(training)
+    return _found(out[:, first:], tokens, len(prompt))
+
+
+def _found(answers: torch.Tensor, tokens: IdTokens, batch: int) -> GeneratedIds:
+    """Reads the IDs in answers `[B * M, n]`."""
+    levels = len(tokens.vocabulary.sizes)
+    answers = torch.nn.functional.pad(answers, (0, max(0, levels + 1 - answers.shape[1])), value=-1)
+    begins = (answers[:, :1] == tokens.marker_ids[0]).long() if tokens.marker_ids[0] >= 0 else 0
+    ids = answers.gather(1, begins + torch.arange(levels, device=answers.device).expand(len(answers), -1))
+    depth, leaves = token_trie(tokens, ids.device).states(ids)
+    exists = (depth == levels).view(batch, -1).cpu().numpy()
+    found = np.where(exists, leaves.view(batch, -1).cpu().numpy(), -1).astype(np.int32)
+    again = np.triu(found[:, :, None] == found[:, None, :], 1).any(axis=1)
+    semantic_ids = tokens.vocabulary.semantic_ids(ids.cpu().numpy()).reshape(batch, -1, levels)
+    return GeneratedIds(semantic_ids, np.where(again, -1, found), exists, tokens)

@@ -1,0 +1,91 @@
+"""Constrained decoding in JAX: the mask of the tokens that continue an ID that exists, for use in `jit`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sid_jax.ids.trie import Trie, allowed_codes, child
+
+
+def logits_mask(
+    trie: Trie,
+    last_tokens: jax.Array,
+    *,
+    first_id: int,
+    vocab_size: int,
+    end_token_ids: Sequence[int] = (),
+    markers: tuple[int, int] = (-1, -1),
+    text: bool = False,
+) -> jax.Array:
+    """Returns the mask of the tokens that may come next, `[..., V]` bool, by the rule of `SemanticIdLogitsProcessor`.
+
+    The rule follows from the last tokens, so that beams may be in any order and rows at different places.
+
+    Args:
+      trie: `tokens.trie`, a pytree: an argument of the compiled function, not a constant in it.
+      last_tokens: `[..., t]` integers, the last tokens of the answer, the last one at the end and -1 before its
+        beginning; t is L or more. A begin marker at the end of the prompt is one of them.
+      first_id: `tokens.vocabulary.first_id`; static.
+      vocab_size: V; static.
+      end_token_ids: tokens that end an answer, allowed after a whole ID; without any, another ID begins. Static.
+      markers: `tokens.marker_ids`; static.
+      text: whether there may be text before and after an ID; static.
+    """
+    levels, starts, (begin, end) = len(trie.sizes), np.cumsum([0, *trie.sizes]), markers
+    depth, node = _state(trie, last_tokens, first_id)
+    last = last_tokens[..., -1]
+    inside, closed = (depth > 0) & (depth < levels), depth == levels
+    # As in the processor: the number of codes, or else what comes in their place.
+    to_begin, to_close, to_end, free = range(levels, levels + 4)
+    outside = free if text else to_begin if begin >= 0 else 0
+    kind = jnp.where(inside, depth, outside)
+    if end >= 0:
+        kind, closed = jnp.where(closed, to_close, kind), last == end
+    if begin >= 0:
+        kind = jnp.where(last == begin, 0, kind)
+    if end_token_ids and not text:
+        kind = jnp.where(closed, to_end, kind)
+    blocks = [
+        allowed_codes(trie, level, jnp.where(kind == level, jnp.where(inside, node, 0), -1)) for level in range(levels)
+    ]
+    edges = [jnp.zeros((*kind.shape, size), bool) for size in (first_id, vocab_size - first_id - int(starts[-1]))]
+    mask = jnp.concatenate([edges[0], *blocks, edges[1]], axis=-1)
+    codes = range(first_id, first_id + int(starts[-1]))
+    first_codes = allowed_codes(trie, 0, jnp.zeros(1, jnp.int32))[0]
+    anything = _columns(vocab_size, {*range(vocab_size)} - {end, *codes})
+    if begin < 0:
+        anything = anything.at[first_id : first_id + trie.sizes[0]].set(first_codes)
+    for number, columns in (
+        (to_begin, _columns(vocab_size, {begin})),
+        (to_close, _columns(vocab_size, {end})),
+        (to_end, _columns(vocab_size, {*end_token_ids})),
+        (free, anything),
+    ):
+        mask |= (kind == number)[..., None] & columns.reshape((1,) * kind.ndim + (-1,))
+    return mask
+
+
+def _state(trie: Trie, tail: jax.Array, first_id: int) -> tuple[jax.Array, jax.Array]:
+    """Returns how many codes of an ID the last tokens are, `[...]`, and the trie's node of these codes."""
+    starts, width = np.cumsum([0, *trie.sizes]), tail.shape[-1]
+    relative = tail - first_id
+    is_code = (relative >= 0) & (relative < int(starts[-1]))
+    levels = jnp.where(is_code, jnp.searchsorted(jnp.asarray(starts[1:]), relative, side="right"), -1)
+    depth = levels[..., -1] + 1
+    back = jnp.arange(-width, 0).reshape((1,) * depth.ndim + (-1,))
+    expected = depth[..., None] + back
+    depth = jnp.where(((levels == expected) | (expected < 0)).all(axis=-1) & (depth <= width), depth, 0)
+    node = jnp.zeros_like(depth)
+    for level in range(min(width, len(trie.sizes))):
+        place = jnp.minimum(width - depth + level, width - 1)
+        code = jnp.take_along_axis(relative, place[..., None], axis=-1)[..., 0] - int(starts[level])
+        node = jnp.where(depth > level, child(trie, level, node, code), node)
+    return jnp.where(node < 0, 0, depth), jnp.maximum(node, 0)
+
+
+def _columns(size: int, chosen: set[int]) -> jax.Array:
+    return jnp.asarray(np.isin(np.arange(size), sorted(chosen)))
