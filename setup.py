@@ -39,6 +39,8 @@ setup(
         "array_record>=0.5.1",
         "bokeh>=3.7",
         "flax>=0.12.0",
+        # Orbax depends on it, too.
+        "fsspec>=2024.10",
         # tensorflow-datasets imports it without declaring it.
         "importlib_resources",
         "jax>=0.7.2",
@@ -56,13 +58,16 @@ setup(
         "wordllama>=0.3.9",
     ],
     extras_require={
+        "azure": ["adlfs>=2024.7"],
         "bert": ["tokenizers>=0.20"],
         "cuda12": ["jax[cuda12]"],
         "cuda13": ["jax[cuda13]"],
         "tpu": ["jax[tpu]"],
+        "gcs": ["gcsfs>=2024.10"],
         "onnx": ["onnx>=1.17"],
         # PyTorch is the user's own, for their device.
         "llm": ["transformers>=5"],
+        "s3": ["s3fs>=2024.10"],
         "features": ["sentencepiece>=0.2"],
         "ray": ["ray[data]>=2.40"],
         "sweep": ["matplotlib>=3.8", "optuna>=4"],

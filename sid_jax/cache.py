@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from sid_jax.errors import UserError
-from sid_jax.paths import as_path
+from sid_jax.paths import local_path
 
 
 def cache_folder(cache_dir: str = "") -> Path:
@@ -15,7 +15,7 @@ def cache_folder(cache_dir: str = "") -> Path:
     Raises:
       UserError: if there is no home folder.
     """
-    return as_path(cache_dir or os.environ.get("SID_JAX_CACHE") or "~/.cache/sid_jax")
+    return local_path(cache_dir or os.environ.get("SID_JAX_CACHE") or "~/.cache/sid_jax")
 
 
 def keep_compiled_programs() -> None:

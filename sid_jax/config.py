@@ -29,9 +29,10 @@ _DATA: Declaration = {
     "path": Setting(
         "",
         "vectors: .npy, .npz, .pt, .parquet, .arrow, .feather, .safetensors or .array_record files, a folder of them "
-        "(such as one saved by Hugging Face's `datasets`), a pattern, or several with commas between. movielens: a "
-        "folder or zip in GroupLens' layout. amazon: a folder with files of reviews and metadata. Empty: a named "
-        "catalog is read from the cache, or else downloaded from its authors.",
+        "(such as one saved by Hugging Face's `datasets`), a pattern, or several with commas between; also in a "
+        "bucket, as in s3://bucket/items/*.parquet (docs/buckets.md). movielens: a folder or zip in GroupLens' layout. "
+        "amazon: a folder with files of reviews and metadata. Empty: a named catalog is read from the cache, or else "
+        "downloaded from its authors.",
     ),
     "id_column": Setting(
         "item_id",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from sid_jax.buckets.names import with_addresses
 from sid_jax.errors import UserError, reason
 
 _OUT_OF_MEMORY = (
@@ -15,7 +16,7 @@ _OUT_OF_MEMORY = (
 def in_one_line(error: BaseException) -> str:
     """Returns a one-line message for an exception: what went wrong and what to do."""
     if isinstance(error, UserError):
-        return str(error)
+        return with_addresses(str(error))
     text = reason(error)
     if "RESOURCE_EXHAUSTED" in text or "Out of memory" in text:
         return f"the device's memory is full ({text}): {_OUT_OF_MEMORY}"

@@ -11,6 +11,8 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from sid_jax.buckets.names import with_addresses
+
 LOGGER = logging.getLogger("sid_jax")
 
 
@@ -61,7 +63,7 @@ class Messages:
 
     def line(self, text: str) -> None:
         """Prints a line of plain text, without wrapping and markup."""
-        self._show(text, False)
+        self._show(with_addresses(text), False)
 
     def show(self, renderable: RenderableType) -> None:
         """Prints a table or another rich renderable; a string is rich markup."""

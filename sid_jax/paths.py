@@ -10,20 +10,52 @@ from pathlib import Path
 from sid_jax.errors import UserError
 
 # One slash is enough, since `Path` collapses "//" to "/".
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
+# Addresses of buckets: their kind, and the package that fsspec needs for them.
+SCHEMES = {
+    "gs": ("gs", "gcsfs"),
+    "gcs": ("gs", "gcsfs"),
+    "s3": ("s3", "s3fs"),
+    "az": ("az", "adlfs"),
+    "abfs": ("az", "adlfs"),
+    "hf": ("hf", "huggingface_hub"),
+    "memory": ("memory", "fsspec"),
+}
 
 
 def as_path(text: str | os.PathLike[str]) -> Path:
     """Returns an absolute path with `~` expanded, which does not depend on the working directory.
 
+    Of the address of a bucket it returns a local copy; see `sid_jax.buckets.fetch.fetched`.
+
     Raises:
-      UserError: if it is the address of a bucket or a site, or has `~` and no home folder is known.
+      UserError: if it is another address, if it cannot be fetched, or if it has `~` and no home folder is known.
     """
+    if (address := bucket_address(text)) is not None:
+        # Imported here, since few users need it.
+        from sid_jax.buckets.fetch import fetched
+
+        return fetched(address)
+    return local_path(text)
+
+
+def bucket_address(text: str | os.PathLike[str]) -> str | None:
+    """Returns the address of a place in a bucket, "scheme://bucket/path"; None if the text is no such address."""
+    text = os.fspath(text)
+    found = _ADDRESS.match(text)
+    if found is None or found[1] not in SCHEMES or Path(text).exists():
+        return None
+    return f"{found[1]}://{text[found.end() :].rstrip('/')}"
+
+
+def local_path(text: str | os.PathLike[str]) -> Path:
+    """Like `as_path`, but rejects the addresses of buckets as well."""
     text = os.fspath(text).removeprefix("file://")
     if (address := _ADDRESS.match(text)) and not Path(text).exists():
+        where = "cannot be used here" if address[1] in SCHEMES else "are not supported"
         raise UserError(
-            f"{text}: addresses with {address[1]}:// are not supported; mount the bucket as a folder, or copy what is "
-            "there to a disk"
+            f"{text}: addresses with {address[1]}:// {where}; mount the bucket as a folder, or copy what is there to a "
+            "disk"
         )
     try:
         return Path(text).expanduser().absolute()
@@ -37,6 +69,10 @@ def file_to_write(text: str | os.PathLike[str]) -> Path:
     Raises:
       UserError: as `as_path`, and if it is a folder, or cannot be written.
     """
+    if (address := bucket_address(text)) is not None:
+        from sid_jax.buckets.outputs import output_file
+
+        return output_file(address)
     path = as_path(text)
     if path.is_dir():
         raise UserError(f"{path} is a folder; name a file in it")
@@ -50,6 +86,13 @@ def file_to_write(text: str | os.PathLike[str]) -> Path:
 
 
 def typed(path: Path) -> str:
-    """Returns a path for pasting into a shell: quoted if needed, and relative if it is in the working directory."""
+    """Returns a path for pasting into a shell: quoted if needed, and relative if it is in the working directory.
+
+    Of the local copy of an address it returns the address.
+    """
+    from sid_jax.buckets.names import address_of
+
+    if (address := address_of(path)) is not None:
+        return shlex.quote(address)
     path, here = path.absolute(), Path.cwd()
     return shlex.quote(str(path.relative_to(here) if path != here and path.is_relative_to(here) else path))

@@ -11,13 +11,18 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from sid_jax.buckets.outputs import output_address, upload_file
+
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A context manager that writes to `.NAME.RANDOM.partial`, and renames it to `path` if the block succeeds.
 
+    A file that is written for an address in a bucket is then uploaded.
+
     Raises:
       OSError: if it cannot be written; an existing file is then untouched.
+      UserError: if it cannot be uploaded.
     """
     # A unique name per writer: several threads, processes and machines may write the same path at the same time.
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.partial")
@@ -25,6 +30,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         with partial.open("wb") as file:
             yield file
         partial.replace(path)
+        if (address := output_address(path)) is not None:
+            upload_file(path, address)
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()

@@ -20,6 +20,7 @@ from sid_jax.bulk.place import admit_leaving, all_moves, place_group, write_part
 from sid_jax.data.catalogs.vectors import column_names
 from sid_jax.data.id_lists import some_unknown
 from sid_jax.data.part_columns import schema_of_parts
+from sid_jax.data.parts.part import identity
 from sid_jax.data.parts.vector_parts import VectorParts, list_parts
 from sid_jax.data.vector_files import treat_bad_rows
 from sid_jax.data.vector_set import LeftOut
@@ -146,8 +147,11 @@ def export_files(
 def _about_files(parts: VectorParts) -> list[Any]:
     """Returns names, sizes and times of the files, and the rows left out, which together identify the vectors."""
     paths = sorted({path for part in parts.parts for path in (part.path, part.ids_path) if path})
-    files = [[path, Path(path).stat().st_size, Path(path).stat().st_mtime_ns] for path in paths]
-    return [files, parts.columns.vector_column, [[part.first_item, *part.left_out] for part in parts.parts]]
+    return [
+        list(map(identity, paths)),
+        parts.columns.vector_column,
+        [[part.first_item, *part.left_out] for part in parts.parts],
+    ]
 
 
 def _written_ids(folder: Path, id_name: str) -> Iterator[tuple[pa.ChunkedArray, np.ndarray]]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from sid_jax import command, signals
+from sid_jax.buckets.outputs import output_folder
 from sid_jax.errors import UserError
 from sid_jax.export.programs import chosen_programs
 from sid_jax.ids.unique import SCHEMES
@@ -127,7 +128,7 @@ def run() -> None:
 
 def _main() -> None:
     signals.end_with_publication()
-    out, finish = as_path(_OUT.value), None
+    out, finish = output_folder(_OUT.value), None
     programs = chosen_programs(onnx=_ONNX.value, stablehlo=_STABLEHLO.value)
     if _REPORT.value or (_REPORT.value is None and (_APPEND_TO.value is not None or not _INPUT.value)):
         from sid_jax.report.run import report_of

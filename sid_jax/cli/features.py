@@ -9,6 +9,7 @@ from __future__ import annotations
 from absl import flags
 
 from sid_jax import command, signals
+from sid_jax.buckets.outputs import output_folder
 from sid_jax.errors import UserError
 from sid_jax.paths import as_path
 
@@ -51,7 +52,7 @@ def _main() -> None:
     signals.end_with_publication()
     make_features(
         _IDS.value,
-        as_path(_OUT.value),
+        output_folder(_OUT.value),
         kind=_KIND.value,
         num_rows=_ROWS.value,
         impressions=_IMPRESSIONS.value or None,

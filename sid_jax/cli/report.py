@@ -10,7 +10,7 @@ from absl import flags
 
 from sid_jax import command
 from sid_jax.errors import UserError
-from sid_jax.paths import as_path
+from sid_jax.paths import as_path, bucket_address
 
 _OUT = flags.DEFINE_string("out", None, "The page to write. Default: report.html in the export's folder.")
 
@@ -23,6 +23,9 @@ def run() -> None:
 def _main(words: list[str]) -> None:
     if len(words) != 1:
         raise UserError(f"name one export, as in sid-jax report exports/items; found {len(words)} names")
-    from sid_jax.report.run import write_report
+    from sid_jax.report.run import REPORT_FILE, write_report
 
-    write_report(as_path(words[0]), as_path(_OUT.value) if _OUT.value else None)
+    folder, out = as_path(words[0]), _OUT.value or None
+    if out is None and (address := bucket_address(words[0])) is not None:
+        out = f"{address}/{REPORT_FILE}"
+    write_report(folder, out)

@@ -10,7 +10,7 @@ from ml_collections import config_flags
 
 from sid_jax import command, presets
 from sid_jax.config import SETTINGS
-from sid_jax.paths import as_path
+from sid_jax.paths import local_path
 from sid_jax.signals import training_stopped
 
 _CONFIG = command.config_flag(presets.QUANTIZER)
@@ -32,5 +32,5 @@ def _main() -> None:
     flag = flags.FLAGS["config"]
     given = config_flags.get_override_values(flag)
     space = load_space(config_flags.get_config_filename(flag), _CONFIG.value, given)
-    if not sweep(_CONFIG.value, space, as_path(_WORKDIR.value), num_trials=_TRIALS.value):
+    if not sweep(_CONFIG.value, space, local_path(_WORKDIR.value), num_trials=_TRIALS.value):
         raise training_stopped()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from absl import flags
 
 from sid_jax import command, signals
+from sid_jax.buckets.outputs import output_folder
 from sid_jax.errors import UserError
 from sid_jax.paths import as_path
 from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
@@ -33,7 +34,8 @@ def run() -> None:
 def _main(words: list[str]) -> None:
     if len(words) != 1:
         raise UserError("name one export: sid-jax tokens exports/NAME --out=DIR")
-    from sid_jax.tokens.write import write_tokens
+    from sid_jax.tokens.write import TOKENS_FILE, write_tokens
 
     signals.end_with_publication()
-    write_tokens(as_path(words[0]), as_path(_OUT.value), pattern=_PATTERN.value, first_id=_VOCABULARY.value)
+    out = output_folder(_OUT.value, unless=TOKENS_FILE)
+    write_tokens(as_path(words[0]), out, pattern=_PATTERN.value, first_id=_VOCABULARY.value)

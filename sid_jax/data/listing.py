@@ -6,9 +6,11 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from sid_jax.buckets.fetch import streamed
+from sid_jax.buckets.place import RemoteFile
 from sid_jax.data.parts.part import reading
 from sid_jax.errors import UserError, listed
-from sid_jax.paths import as_path
+from sid_jax.paths import as_path, bucket_address
 
 # Files that Hugging Face's `datasets` writes into a data set, and into a data set with several splits.
 _DATASET, _SPLITS = "state.json", "dataset_dict.json"
@@ -30,18 +32,33 @@ def find_files(text: str, endings: Sequence[str], *, allow_empty: bool = False) 
     return [path for name in _names(text) for path in _find(name, endings, allow_empty)]
 
 
+def find_remote_files(
+    text: str, kind: str, endings: Sequence[str], allow_empty: bool = False
+) -> list[Path | RemoteFile]:
+    """Like `find_files`, but does not copy the files of one kind from a bucket, unless a folder has other kinds too."""
+    found: list[Path | RemoteFile] = []
+    for name in _names(text):
+        address = bucket_address(name)
+        remote = None if address is None else streamed(address, kind, endings)
+        found += _find(name, endings, allow_empty) if remote is None else remote
+    return found
+
+
 def find_ids_files(text: str) -> list[str]:
     """Returns the files of ids that a text names; [] for an empty text; a path without a file is returned as it is."""
     found = []
     for name in _names(text) if text else []:
         path = as_path(name)
+        if bucket_address(name) is not None:
+            found += [str(each) for each in _fetched(path)]
+            continue
         found += [str(path)] if path.exists() else [str(each) for each in _matching(path)] or [str(path)]
     return found
 
 
 def whole_names(text: str) -> str:
     """Returns the paths and patterns of a text in a form that is valid from any working directory."""
-    return ",".join(str(as_path(name)) for name in _names(text)) if text else ""
+    return ",".join(bucket_address(name) or str(as_path(name)) for name in _names(text)) if text else ""
 
 
 def ending(path: Path, endings: Iterable[str] = ()) -> str:
@@ -53,14 +70,16 @@ def ending(path: Path, endings: Iterable[str] = ()) -> str:
 
 
 def _names(text: str) -> list[str]:
-    if as_path(text).exists():
-        return [text]
-    return [name.strip() for name in text.split(",") if name.strip()] or [text]
+    several = [name.strip() for name in text.split(",") if name.strip()] or [text]
+    return several if any(map(bucket_address, several)) or not as_path(text).exists() else [text]
 
 
 def _find(name: str, endings: Sequence[str], allow_empty: bool) -> list[Path]:
     path = as_path(name)
-    found = _of_folder(path, endings) if path.is_dir() else [path] if path.exists() else _matching(path)
+    if bucket_address(name) is not None and set("*?[") & set(name):
+        found = _fetched(path)
+    else:
+        found = _of_folder(path, endings) if path.is_dir() else [path] if path.exists() else _matching(path)
     if not found and not (allow_empty and (path / _SUCCESS).exists()):
         raise UserError(f"{path}: no such file; give {', '.join(endings)} files, or a folder of them")
     for each in found:
@@ -97,6 +116,11 @@ def _of_dataset(state: Path) -> list[Path]:
         if content.get("_indices_data_files") or any(Path(name).name != name for name in names):
             raise ValueError("it names more than the files of one folder: load it, flatten_indices(), save_to_disk()")
     return [state.with_name(name) for name in names]
+
+
+def _fetched(path: Path) -> list[Path]:
+    """Returns the files of the local copy of an address."""
+    return sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
 
 
 def _matching(path: Path) -> list[Path]:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sid_jax.buckets.place import RemoteFile
+from sid_jax.data.parts.part import file_of, opened
 from sid_jax.data.parts.vector_parts import VectorParts
 from sid_jax.data.tables import TABLE_ENDINGS, exported_column, table_with
 from sid_jax.errors import UserError, reason
@@ -20,9 +22,9 @@ def columns_of_part(parts: VectorParts, number: int, schema: pa.Schema) -> pa.Ta
       UserError: if the file cannot be read, or a column does not fit the schema's type.
     """
     part = parts.parts[number]
-    path, read = Path(part.path), pa.table({})
-    if path.suffix == ".parquet":
-        with pq.ParquetFile(path) as file:
+    path, read = file_of(part.path), pa.table({})
+    if isinstance(path, RemoteFile) or path.suffix == ".parquet":
+        with opened(path) as source, pq.ParquetFile(source) as file:
             there = [name for name in schema.names if name in file.schema_arrow.names]
             read = file.read_row_groups(list(range(*part.row_groups)), columns=there) if there else read
     elif path.suffix in TABLE_ENDINGS and schema.names:
@@ -38,12 +40,22 @@ def schema_of_parts(parts: VectorParts, names: Sequence[str]) -> pa.Schema:
       UserError: if a file cannot be read.
     """
     found: dict[str, pa.DataType] = {}
-    for path in dict.fromkeys(Path(part.path) for part in parts.parts):
+    for path in map(file_of, dict.fromkeys(part.path for part in parts.parts)):
         missing = [name for name in names if name not in found]
-        if missing and path.suffix in TABLE_ENDINGS:
-            head = pq.read_schema(path).empty_table() if path.suffix == ".parquet" else table_with(path, missing)
+        if not missing:
+            break
+        if isinstance(path, RemoteFile) or path.suffix in TABLE_ENDINGS:
+            head = _head(path, missing)
             found |= {name: exported_column(head[name]).type for name in missing if name in head.column_names}
     return pa.schema([(name, found[name]) for name in names if name in found])
+
+
+def _head(path: Path | RemoteFile, names: Sequence[str]) -> pa.Table:
+    """Returns columns of a table, of a Parquet file without rows."""
+    if isinstance(path, Path) and path.suffix != ".parquet":
+        return table_with(path, names)
+    with opened(path) as source:
+        return pq.read_schema(source).empty_table()
 
 
 def under_schema(schema: pa.Schema, table: pa.Table, num_rows: int, where: str) -> pa.Table:

@@ -18,6 +18,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 
+from sid_jax.buckets.fetch import is_folder
 from sid_jax.data.arrow_columns import ids_from_arrow, is_nested
 from sid_jax.data.id_lists import check_unique, numbers_if_whole
 from sid_jax.data.listing import ending, find_files
@@ -26,7 +27,7 @@ from sid_jax.data.parts.part import reading
 from sid_jax.data.parts.tables import arrow_opener
 from sid_jax.data.text.template import clean, value_text
 from sid_jax.errors import UserError, reason
-from sid_jax.paths import as_path
+from sid_jax.paths import as_path, bucket_address
 
 # Endings of tables that are read by column.
 TABLE_ENDINGS = (".parquet", ".feather", ".arrow", ".csv", ".csv.gz", ".inter", ".item")
@@ -111,7 +112,7 @@ def read_columns(
       UserError: if the file is missing or damaged, or has no such column.
     """
     kind = Path(path).suffix
-    if kind and ending(Path(path), TABLE_ENDINGS) not in TABLE_ENDINGS and not as_path(path).is_dir():
+    if kind and ending(Path(path), TABLE_ENDINGS) not in TABLE_ENDINGS and not _is_folder(path):
         raise UserError(f"{path}: unknown kind of file {kind!r}; give one of {', '.join(TABLE_ENDINGS)}")
     files = find_files(str(path), _endings(path, TABLE_ENDINGS))
     return _one_table(path, [_read_file(each, names, guessed, advice, newlines) for each in files])
@@ -156,7 +157,12 @@ def _one_table(path: str | Path, tables: Sequence[pa.Table]) -> pa.Table:
 
 
 def _endings(path: str | Path, endings: Sequence[str]) -> list[str]:
-    return [each for each in endings if each not in _NOT_OF_FOLDERS or not as_path(path).is_dir()]
+    return [each for each in endings if each not in _NOT_OF_FOLDERS or not _is_folder(path)]
+
+
+def _is_folder(path: str | Path) -> bool:
+    address = bucket_address(path)
+    return as_path(path).is_dir() if address is None else is_folder(address)
 
 
 def column_names(path: Path) -> list[str]:

@@ -22,9 +22,11 @@ from sid_jax.data.arrow_columns import ids_as_array
 from sid_jax.data.blocks import bad_value, in_blocks, not_finite
 from sid_jax.data.id_lists import check_unique
 from sid_jax.data.parts.arrays import open_npy
+from sid_jax.data.parts.part import identity
 from sid_jax.data.parts.vector_parts import VectorParts, list_parts
 from sid_jax.data.vector_set import LeftOut, VectorSet
 from sid_jax.errors import UserError, shown
+from sid_jax.paths import bucket_address
 
 _ROWS_A_BLOCK = 8192
 _MOST_NAMED = 5
@@ -239,10 +241,13 @@ def _joined(found: list[pa.Array]) -> np.ndarray:
     return ids_as_array(pa.chunked_array(found))
 
 
+def _real(path: str) -> str:
+    return path if bucket_address(path) else str(Path(path).resolve())
+
+
 def _name(parts: VectorParts) -> str:
     """Returns a cache name that changes if a file changes or other rows are dropped."""
-    files = {part.path: Path(part.path).stat() for part in parts.parts}
-    about = [[str(Path(path).resolve()), each.st_size, each.st_mtime_ns] for path, each in files.items()]
+    about = [identity(path) for path in dict.fromkeys(_real(part.path) for part in parts.parts)]
     left_out = [[part.first_item, *part.left_out] for part in parts.parts if part.left_out]
     content = [about, parts.columns.vector_column, *([left_out] if left_out else [])]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]

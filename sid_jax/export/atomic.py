@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from sid_jax.buckets.outputs import output_address, upload_folder
 from sid_jax.errors import UserError
 from sid_jax.locks import alone, is_free
 from sid_jax.signals import Interruption, has_published, refuse_to_go_on
@@ -75,11 +76,14 @@ def partial_folder(destination: str | Path) -> Iterator[Path]:
 def publish(partial: Path, destination: str | Path) -> None:
     """Renames the folder of `partial_folder` to the destination, or copies it if the file system renames no folders.
 
-    A copy gets its manifest last, since an export without a manifest is incomplete.
+    A copy gets its manifest last, since an export without a manifest is incomplete. A folder that is written for an
+    address in a bucket is uploaded first, its manifest last.
     """
     target = Path(destination).resolve()
     _sync(partial)
     refuse_to_go_on()
+    if (address := output_address(target)) is not None:
+        upload_folder(partial, address, done=has_published)
     with Interruption() as interruption:
         if renamed := _renamed(partial, target):
             has_published()

@@ -14,7 +14,7 @@ from sid_jax.export.artifact import WHOLE_FILE, table_files
 from sid_jax.export.id_files import READABLE, kind_of, read_ids
 from sid_jax.export.manifest import read_manifest
 from sid_jax.ids.table import IdTable
-from sid_jax.paths import as_path
+from sid_jax.paths import as_path, bucket_address
 
 _LARGEST_CODE = np.iinfo(np.int32).max
 # An offset is read only after a file ending, since "beauty-2" may be the name of a folder.
@@ -29,7 +29,7 @@ def parse_id_source(text: str) -> tuple[Path, int]:
     Only a file with one of the endings `READABLE` can have an offset; a path that exists is taken as it is.
     """
     found = _SOURCE.fullmatch(text)
-    if found is None or as_path(text).exists():
+    if found is None or (bucket_address(text) is None and as_path(text).exists()):
         return Path(text), 0
     return Path(found["path"]), int(found["offset"])
 

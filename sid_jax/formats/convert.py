@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sid_jax.buckets.outputs import output_folder
 from sid_jax.errors import UserError
 from sid_jax.export.atomic import atomic_folder, refuse_taken
 from sid_jax.formats.content import LEAST_INTERACTIONS, Content
@@ -27,7 +28,6 @@ from sid_jax.formats.torcheasyrec import write_torcheasyrec
 from sid_jax.formats.xllm import write_xllm
 from sid_jax.ids.table import IdTable
 from sid_jax.messages import Messages
-from sid_jax.paths import as_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +96,7 @@ def convert(
     """
     if to not in FORMATS:
         raise UserError(f"there is no format {to!r}; there are {', '.join(FORMATS)}")
-    form, folder = FORMATS[to], as_path(out)
+    form, folder = FORMATS[to], output_folder(out)
     refuse_taken(folder)
     table = source if isinstance(source, IdTable) else read_table(str(source))
     _check(table, to, histories)

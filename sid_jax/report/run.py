@@ -30,7 +30,7 @@ _SCRIPTS = ("theme.js", "items.js", "search.js", "tree.js", "lists.js", "map.js"
 _GRADES = {"good": "good", "fair": "to watch", "weak": "weak", "none": "for information"}
 
 
-def write_report(folder: Path, out: Path | None = None, *, messages: Messages | None = None) -> Path:
+def write_report(folder: Path, out: str | Path | None = None, *, messages: Messages | None = None) -> Path:
     """Writes the report of an export, and returns its path; an existing page is replaced atomically.
 
     Args:

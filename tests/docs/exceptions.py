@@ -15,6 +15,7 @@ NOT_RUN = {
     "--compare": "half an hour: tests/recommend/test_commands.py",
     "--config=joint": "minutes: tests/recommend/joint",
     "runs/cold": "a minute: tests/training/test_held_out.py and tests/recommend/cold/test_cold_run.py",
+    "s3://": "a bucket: tests/buckets",
     "benchmarks/": "minutes, and public peers",
     "--config=configs/movielens.py:1m": "a download of GroupLens'",
     "--config=configs/amazon.py": "a download of Amazon reviews",

@@ -65,9 +65,9 @@ def test_a_home_folder_that_the_shell_left_as_it_is_is_expanded(monkeypatch, tmp
 
 
 @pytest.mark.parametrize(
-    "address", ["gs://bucket/run", "s3://bucket/run", "hdfs://host:9000/run", "https://host/a.npy"]
+    "address", ["hdfs://host:9000/run", "webhdfs://host/run", "ftp://host/run", "https://host/a.npy"]
 )
-def test_the_address_of_a_bucket_is_refused_in_words_and_makes_no_folder(monkeypatch, tmp_path, address):
+def test_the_address_of_another_site_is_refused_in_words_and_makes_no_folder(monkeypatch, tmp_path, address):
     monkeypatch.chdir(tmp_path)
     scheme = address.partition(":")[0]
     for read in (as_path, file_to_write, lambda text: find_files(text, (".npy",)), load_export, read_id_table):

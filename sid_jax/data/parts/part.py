@@ -10,11 +10,15 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from sid_jax.buckets.names import address_of
+from sid_jax.buckets.place import RemoteFile
 from sid_jax.errors import UserError, listed, reason
+from sid_jax.paths import bucket_address
 
 _SECOND_FORMS = {"item_id": "ids", "vector": "vectors"}
 
@@ -24,7 +28,7 @@ class Part:
     """A range of consecutive rows of a file.
 
     Attributes:
-      path: the file.
+      path: the file; an address if it is read in a bucket.
       first_row: number of its first row in the file.
       num_rows: number of rows.
       first_item: number of rows before it, over all files.
@@ -59,7 +63,7 @@ class Columns:
     vector_column: str
     ids_elsewhere: bool = False
 
-    def find(self, setting: str, names: Sequence[str], path: Path) -> str:
+    def find(self, setting: str, names: Sequence[str], path: Path | RemoteFile) -> str:
         """Returns the name in a file for a setting, "id_column" or "vector_column".
 
         For a default name, the plural is accepted, too. Raises UserError if there is no such name, or it occurs twice.
@@ -72,12 +76,12 @@ class Columns:
             )
         return found
 
-    def find_ids(self, names: Sequence[str], path: Path) -> str | None:
+    def find_ids(self, names: Sequence[str], path: Path | RemoteFile) -> str | None:
         """Returns the name of a table's ids; None if it has only vectors, or has none and ids are in separate files."""
         others = set(names) - {self.find("vector_column", names, path)}
         return (self.find_if_any if self.ids_elsewhere or not others else self.find)("id_column", names, path)
 
-    def find_if_any(self, setting: str, names: Sequence[str], path: Path) -> str | None:
+    def find_if_any(self, setting: str, names: Sequence[str], path: Path | RemoteFile) -> str | None:
         """Like `find`, but returns None if there is no such name."""
         wanted = getattr(self, setting)
         found = next((name for name in (wanted, _SECOND_FORMS.get(wanted, wanted)) if name in names), None)
@@ -129,6 +133,28 @@ class Kind(abc.ABC):
         return None
 
 
+def file_of(path: str) -> Path | RemoteFile:
+    """Returns the file of a part, which may lie in a bucket."""
+    return Path(path) if (address := bucket_address(path)) is None else RemoteFile(address)
+
+
+def opened(path: Path | RemoteFile) -> contextlib.AbstractContextManager[Any]:
+    """Opens a file for pyarrow, as a context manager: its memory map, or a reader of a file in a bucket."""
+    return path.open() if isinstance(path, RemoteFile) else pa.OSFile(str(path))
+
+
+def identity(path: str) -> list[str | int]:
+    """Returns values that change if a file does: its path or address, and its size and time or version."""
+    file = file_of(path)
+    if isinstance(file, RemoteFile):
+        return file.identity()
+    about = file.stat()
+    if (address := address_of(file)) is not None:
+        # Copies are named by the version of their content.
+        return [address, about.st_size, next(each.name for each in file.parents if "@" in each.name)]
+    return [path, about.st_size, about.st_mtime_ns]
+
+
 def even_parts(path: Path, num_rows: int, rows: int, num_features: int | None = None) -> list[Part]:
     """Splits a file into parts of at most `rows` rows."""
     return [
@@ -142,7 +168,7 @@ DAMAGED_NPZ = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, SyntaxE
 
 
 @contextlib.contextmanager
-def reading(path: Path, ending: str, *also: type[Exception]) -> Iterator[None]:
+def reading(path: Path | RemoteFile, ending: str, *also: type[Exception]) -> Iterator[None]:
     """Turns the errors that a library raises for a damaged file, and those in `also`, into a UserError."""
     damage = (OSError, ValueError, LookupError, TypeError, MemoryError, OverflowError, RuntimeError, pa.ArrowException)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sid_jax.buckets.place import RemoteFile
 from sid_jax.data.arrow_columns import plain_ids, usual_length, vectors_from_arrow
-from sid_jax.data.parts.part import Columns, Kind, Look, Part, even_parts, reading
+from sid_jax.data.parts.part import Columns, Kind, Look, Part, even_parts, file_of, opened, reading
 from sid_jax.errors import UserError
 
 # The first bytes of an Arrow file for random access; a stream begins otherwise.
@@ -23,8 +25,8 @@ _LOOKED_AT = 64
 class Parquet(Kind):
     """A Parquet table with a column of ids and a column of vectors, as lists or fixed-size lists."""
 
-    def look(self, path: Path, columns: Columns, rows: int) -> Look:
-        """Inspects the file."""
+    def look(self, path: Path | RemoteFile, columns: Columns, rows: int) -> Look:
+        """Inspects the file, which may lie in a bucket."""
         with reading(path, ".parquet"), _opened(path) as file:
             ids, name = _names(file, columns, path)
             counts = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
@@ -36,7 +38,7 @@ class Parquet(Kind):
 
     def blocks(self, part: Part, columns: Columns, rows: int) -> Iterator[tuple[pa.Array | None, np.ndarray]]:
         """Yields ids and vectors."""
-        path, start = Path(part.path), part.first_row
+        path, start = file_of(part.path), part.first_row
         with reading(path, ".parquet"), _opened(path) as file:
             id_name, name = _names(file, columns, path)
             groups, names = list(range(*part.row_groups)), [each for each in (id_name, name) if each is not None]
@@ -48,12 +50,14 @@ class Parquet(Kind):
                 start += len(batch)
 
 
-def _opened(path: Path) -> pq.ParquetFile:
-    # Read page by page, since a row group may be large.
-    return pq.ParquetFile(path, buffer_size=2**20, pre_buffer=False, page_checksum_verification=True)
+@contextlib.contextmanager
+def _opened(path: Path | RemoteFile) -> Iterator[pq.ParquetFile]:
+    with opened(path) as source:
+        # Read page by page, since a row group may be large.
+        yield pq.ParquetFile(source, buffer_size=2**20, pre_buffer=False, page_checksum_verification=True)
 
 
-def _names(file: pq.ParquetFile, columns: Columns, path: Path) -> tuple[str | None, str]:
+def _names(file: pq.ParquetFile, columns: Columns, path: Path | RemoteFile) -> tuple[str | None, str]:
     names = file.schema_arrow.names
     return columns.find_ids(names, path), columns.find("vector_column", names, path)
 
@@ -75,7 +79,7 @@ def _num_features(batches: Iterable[pa.ChunkedArray], where: str) -> int:
     return 0
 
 
-def _row_groups(path: Path, counts: list[int], rows: int, num_features: int) -> list[Part]:
+def _row_groups(path: Path | RemoteFile, counts: list[int], rows: int, num_features: int) -> list[Part]:
     parts, group, row = [], 0, 0
     while group < len(counts):
         end, count = group + 1, counts[group]

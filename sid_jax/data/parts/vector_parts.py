@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from sid_jax.buckets.place import RemoteFile
 from sid_jax.data.layout import Layout
-from sid_jax.data.listing import ending, find_files, find_ids_files
+from sid_jax.data.listing import ending, find_ids_files, find_remote_files
 from sid_jax.data.parts.arrays import ArrayRecords, Npy, Npz, Safetensors, TorchTensor
 from sid_jax.data.parts.files import IdReader, id_offsets
 from sid_jax.data.parts.part import Columns, Kind, Look, Part
@@ -176,7 +177,7 @@ def list_parts(
       UserError: if there is no such file, or vectors of two files differ in length.
     """
     columns = Columns(id_column, vector_column, ids_elsewhere=any(ids_paths))
-    files = [path for each in inputs for path in find_files(each, list(_KINDS), allow_empty=allow_empty)]
+    files = [path for each in inputs for path in find_remote_files(each, ".parquet", list(_KINDS), allow_empty)]
     looks = {path: _look(path, columns, rows) for path in files}
     ids_of = _match_ids(looks, [path for each in ids_paths for path in find_ids_files(each)])
     parts: list[Part] = []
@@ -196,7 +197,9 @@ def list_parts(
     return VectorParts(tuple(parts), num_features, columns, ids_are_row_numbers)
 
 
-def _look(path: Path, columns: Columns, rows: int) -> Look:
+def _look(path: Path | RemoteFile, columns: Columns, rows: int) -> Look:
+    if isinstance(path, RemoteFile):
+        return Parquet().look(path, columns, rows)
     if not path.is_file():
         raise UserError(f"{path}: is no file")
     if not path.stat().st_size:
@@ -204,7 +207,7 @@ def _look(path: Path, columns: Columns, rows: int) -> Look:
     return _KINDS[ending(path)].look(path, columns, rows)
 
 
-def _match_ids(looks: dict[Path, Look], ids_paths: Sequence[str]) -> dict[Path, str]:
+def _match_ids(looks: dict[Path | RemoteFile, Look], ids_paths: Sequence[str]) -> dict[Path | RemoteFile, str]:
     """Returns the file of ids for each file without ids of its own; empty if ids are row numbers."""
     without = [path for path, look in looks.items() if not look.has_ids]
     if ids_paths and len(ids_paths) != len(without):

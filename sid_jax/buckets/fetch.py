@@ -1,0 +1,203 @@
+"""Copies what an address names into the cache folder, once for each version of its content."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import shutil
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from sid_jax.buckets.names import copy_of
+from sid_jax.buckets.place import Entry, Place, RemoteFile, digest_of
+from sid_jax.errors import UserError
+
+_LOGGER = logging.getLogger("sid_jax")
+# Files that list the others of a folder, and are written last: of an export or a recommender, and of a run.
+MANIFEST, RUN_MANIFEST = "manifest.json", "workdir.json"
+# The file that marks a folder that is being uploaded.
+UPLOADING = ".uploading"
+# A list of ids beside a file of item numbers; see `sid_jax.data.numbered`.
+_BESIDE = "item_ids.parquet"
+# Copies of more bytes than this are announced, since they take time.
+_ANNOUNCED_BYTES = 10**8
+_SECONDS_A_DAY = 86_400
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What an address names.
+
+    Attributes:
+      files: files by their name in the copy.
+      version: digest of the content.
+      content: the manifest, if there is one, by its name.
+      is_folder: whether it is a prefix or a pattern, not a single file.
+      lengths: of a run, the number of bytes of each file that belong to this version: a later one may have appended
+        more. Files of JSON are taken whole.
+    """
+
+    files: dict[str, Entry]
+    version: str
+    content: dict[str, bytes] = dataclasses.field(default_factory=dict)
+    is_folder: bool = True
+    lengths: dict[str, int] = dataclasses.field(default_factory=dict)
+
+
+def fetched(address: str) -> Path:
+    """Returns the local copy of a file, of the files that match a pattern, or of a folder.
+
+    Of an export, a recommender or a run, the files that its manifest lists are copied; of any other folder, those that
+    `sid_jax.data.listing.find_files` reads, and not those in subfolders. A copy of the same version is used again, and
+    copies of older versions are removed.
+
+    Raises:
+      UserError: if there is nothing at the address, it was not uploaded completely, or it cannot be copied.
+    """
+    found = look(address)
+    path = copy_of(address, found.version[:12])
+    if not path.exists():
+        _adopt(address, found, path)
+    if not path.exists():
+        _copy(address, found, path)
+    return path
+
+
+def look(address: str) -> Found:
+    """Returns the files that an address names; raises as `fetched`."""
+    place = Place(address)
+    if set(place.name) & set("*?["):
+        return _folder(address, place.matching())
+    if (file := place.file()) is not None:
+        beside = Place(address.rpartition("/")[0] + "/" + _BESIDE).file() if place.name != _BESIDE else None
+        files = {place.name: file, **({} if beside is None else {_BESIDE: beside})}
+        return Found(files, digest_of(files), is_folder=False)
+    for name in (MANIFEST, RUN_MANIFEST):
+        content = (place / name).read()
+        if content is not None:
+            return of_manifest(place, name, content)
+    return _folder(address, _visible(place))
+
+
+def of_manifest(place: Place, name: str, content: bytes) -> Found:
+    """Returns the files that a manifest lists. Of a damaged one, it returns none: the manifest's reader says so."""
+    try:
+        listed = json.loads(content)["files"]
+        lengths = {each: int(about["bytes"]) for each, about in listed.items() if _is_inside(each)}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        lengths = {}
+    files = {each: place.entry(each) for each in lengths}
+    digest = hashlib.sha256(content).hexdigest()
+    return Found(files, digest, {name: content}, lengths=lengths if name == RUN_MANIFEST else {})
+
+
+def streamed(address: str, kind: str, endings: Sequence[str]) -> list[RemoteFile] | None:
+    """Returns the files that an address names, to be read in the bucket, if all that have one of the endings are of one
+    kind; otherwise None. A list of ids beside a single file is not one of them.
+    """
+    found = look(address)
+    names = [name for name in found.files if found.is_folder or name == address.rpartition("/")[2]]
+    kinds = {name: next((each for each in endings if each in PurePosixPath(name).suffixes), "") for name in names}
+    if set(kinds.values()) - {""} != {kind}:
+        return None
+    root = address.partition("://")[0]
+    return [RemoteFile(f"{root}://{found.files[name].path.lstrip('/')}") for name in names if kinds[name]]
+
+
+def is_folder(address: str) -> bool:
+    """Returns whether an address names a folder, or a pattern of files."""
+    return bool(set(address) & set("*?[,")) or Place(address).file() is None
+
+
+def download(place: Place, found: Found, folder: Path) -> None:
+    """Copies the files of a place into a folder.
+
+    Raises:
+      UserError: if a file cannot be copied, or is shorter than a run's manifest says.
+    """
+    paths = {name: folder / name for name in found.files}
+    for each in {path.parent for path in paths.values()} | {folder}:
+        each.mkdir(parents=True, exist_ok=True)
+    place.fetch(list(found.files.values()), list(paths.values()))
+    for name, length in found.lengths.items():
+        if name.endswith(".json"):
+            continue
+        if (size := paths[name].stat().st_size) < length:
+            raise UserError(f"{place.address}/{name} has {size} bytes, {RUN_MANIFEST} says {length}: it was changed")
+        with paths[name].open("r+b") as file:
+            file.truncate(length)
+    for name, content in found.content.items():
+        (folder / name).write_bytes(content)
+
+
+def _copy(address: str, found: Found, path: Path) -> None:
+    total = sum(entry.size for entry in found.files.values())
+    if total > _ANNOUNCED_BYTES:
+        _LOGGER.warning("copying %s (%.1f GB) to %s", address, total / 1e9, path)
+    parent = path.parent
+    partial = parent.with_name(f".{parent.name}.{uuid.uuid4().hex[:12]}.partial")
+    try:
+        download(Place(address), found, partial / path.name if found.is_folder else partial)
+        if not parent.exists():
+            partial.rename(parent)
+    except OSError as error:
+        raise UserError(
+            f"{address}: cannot be copied to {parent}: {error.strerror}; SID_JAX_CACHE names another cache folder"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    _remove_others(parent)
+
+
+def _adopt(address: str, found: Found, path: Path) -> None:
+    """Takes what this machine has uploaded to the address as its copy, if it has the same manifest."""
+    written = copy_of(address, "out")
+    try:
+        same = bool(found.content) and all((written / name).read_bytes() == it for name, it in found.content.items())
+        if same:
+            written.parent.rename(path.parent)
+    except OSError:
+        return
+    if same:
+        _remove_others(path.parent)
+
+
+def _remove_others(folder: Path) -> None:
+    """Removes copies of other versions, and copies that a killed process left unfinished a day ago or earlier."""
+    name = folder.name.rpartition("@")[0]
+    for each in folder.parent.glob(f"{name}@*"):
+        if each != folder and each.name.rpartition("@")[2] not in ("out", "run"):
+            shutil.rmtree(each, ignore_errors=True)
+    for each in folder.parent.glob(f".{name}@*.partial"):
+        if time.time() - each.stat().st_mtime > _SECONDS_A_DAY:
+            shutil.rmtree(each, ignore_errors=True)
+
+
+def _folder(address: str, files: dict[str, Entry]) -> Found:
+    if not files:
+        raise UserError(f"{address}: no such file or folder in the bucket")
+    return Found(files, digest_of(files))
+
+
+def _visible(place: Place) -> dict[str, Entry]:
+    """Returns the files that a reader of a folder of tables looks at: hidden ones and other subfolders are left out."""
+    children = place.children()
+    if UPLOADING in children:
+        raise UserError(f"{place.address}: is being uploaded, or its upload was killed: wait, or write it again")
+    found: dict[str, Entry] = {}
+    for name, entry in children.items():
+        if name.startswith(".") or (name.startswith("_") and name != "_SUCCESS"):
+            continue
+        if entry is not None:
+            found[name] = entry
+        elif "=" in name:
+            found |= {f"{name}/{each}": file for each, file in _visible(place / name).items()}
+    return found
+
+
+def _is_inside(name: str) -> bool:
+    return not name.startswith("/") and ".." not in PurePosixPath(name).parts

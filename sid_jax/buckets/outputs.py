@@ -1,0 +1,105 @@
+"""Writes folders and files to addresses: written in the cache folder first, and uploaded when they are complete."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from sid_jax.buckets.fetch import MANIFEST, UPLOADING, download, look
+from sid_jax.buckets.names import address_of, copy_of
+from sid_jax.buckets.place import Place
+from sid_jax.errors import UserError
+from sid_jax.paths import bucket_address, local_path
+from sid_jax.signals import Interruption, refuse_to_go_on
+
+_VERSION = "out"
+
+
+def output_folder(text: str | Path, *, unless: str = MANIFEST) -> Path:
+    """Returns the local folder whose content goes to an address when it is published; a path is returned as it is.
+
+    If the address holds a finished folder, with a file named `unless`, it is copied there, so that a writer can compare
+    it with what it would write.
+
+    Raises:
+      UserError: if the address holds other files, or cannot be read.
+    """
+    if (address := bucket_address(text)) is None:
+        return local_path(text)
+    folder, place = copy_of(address, _VERSION), Place(address)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if place.file() is not None:
+        raise UserError(f"{address} is a file; choose another folder")
+    there = place.children()
+    if not there or UPLOADING in there and MANIFEST not in there:
+        return folder
+    if unless not in there:
+        raise UserError(f"{address} exists and is not empty; choose another folder, or remove it first")
+    download(place, look(address), folder)
+    return folder
+
+
+def output_file(address: str) -> Path:
+    """Returns the local file that goes to an address when it is written by `sid_jax.whole_file.whole_file`."""
+    if is_prefix(address):
+        raise UserError(f"{address} is a folder; name a file in it")
+    path = copy_of(address, _VERSION)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def is_prefix(address: str) -> bool:
+    """Returns whether files lie under an address."""
+    place = Place(address)
+    return place.file() is None and bool(place.children())
+
+
+def output_address(path: Path) -> str | None:
+    """Returns the address that a local output is written for; None for other paths."""
+    address = address_of(path)
+    return address if address is not None and any(each.name.endswith(f"@{_VERSION}") for each in path.parents) else None
+
+
+def upload_file(path: Path, address: str) -> None:
+    """Uploads one file, which a reader then sees whole."""
+    Place(address).put([path], [""])
+
+
+def upload_folder(folder: Path, address: str, *, done: Callable[[], None]) -> None:
+    """Uploads the files of a folder, `manifest.json` last, and then calls `done`.
+
+    A file `.uploading` marks the folder as incomplete meanwhile. What a killed upload left is replaced. The writer that
+    began last wins: an earlier one stops when it sees the other's mark.
+
+    Raises:
+      UserError: if a file cannot be written, another process uploads to the same address, or a manifest is there.
+    """
+    place = Place(address)
+    if (place / MANIFEST).file() is not None:
+        raise UserError(f"{address} exists: another process has written it meanwhile; choose another folder")
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    mark, ours = place / UPLOADING, uuid.uuid4().hex.encode()
+    mark.write(ours)
+    place.remove([name for name in place.tree() if name not in (*names, UPLOADING)])
+    for name in names:
+        if name != MANIFEST:
+            _refuse_another(mark, ours)
+            place.put([folder / name], [name])
+    _refuse_another(mark, ours)
+    refuse_to_go_on()
+    with Interruption() as interruption:
+        if MANIFEST in names:
+            (place / MANIFEST).write((folder / MANIFEST).read_bytes(), only_if_absent=True)
+        place.remove([UPLOADING])
+        done()
+    interruption.pass_on()
+
+
+def _refuse_another(mark: Place, ours: bytes) -> None:
+    if mark.read() != ours:
+        raise UserError(
+            f"{mark.address.rpartition('/')[0]}: another process has begun to write it too; choose another folder"
+        )
