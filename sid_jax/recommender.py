@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import html
 from collections.abc import Mapping, Sequence
@@ -128,6 +129,7 @@ class Recommender:
           UserError: if the histories cannot be used. The message says what is wrong and where.
           KeyboardInterrupt: if training was interrupted. With a workdir, calling `fit` again continues it.
         """
+        from sid_jax.buckets.mirror import workdir_of
         from sid_jax.data.inputs import as_histories
         from sid_jax.messages import Messages
         from sid_jax.recommend.artifact import TrainedRecommender, named_params
@@ -140,8 +142,9 @@ class Recommender:
         messages = Messages.to_logging(verbose=verbose)
         split = divide(config, given)
         task = make_task(table, split, content=self._content(config, vectors, split.cold))
-        folder = None if workdir is None else as_path(workdir) / config.model.kind
-        run = train_recommender(config, task, folder, messages=messages)
+        with contextlib.nullcontext() if workdir is None else workdir_of(workdir) as root:
+            folder = None if root is None else root / config.model.kind
+            run = train_recommender(config, task, folder, messages=messages)
         if not run.finished:
             raise KeyboardInterrupt("training was interrupted")
         self._set(TrainedRecommender(config, run.candidates, named_params(run.ranker.params), run.step))
@@ -363,9 +366,10 @@ class Recommender:
         Raises:
           UserError: if the folder is taken or cannot be written.
         """
+        from sid_jax.buckets.outputs import output_folder
         from sid_jax.recommend.artifact import write_recommender
 
-        out = as_path(folder)
+        out = output_folder(folder)
         write_recommender(self.trained, out)
         return out
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sid_jax.errors import UserError
-from sid_jax.paths import as_path
 from sid_jax.precision import in_32_bits
 from sid_jax.presets import preset as load_preset
 from sid_jax.settings import set_by_name
@@ -112,6 +112,7 @@ class SemanticIdTokenizer:
           UserError: If the input cannot be used. The message says what is wrong and where.
           KeyboardInterrupt: If training was interrupted. With a workdir, calling `fit` again continues it.
         """
+        from sid_jax.buckets.mirror import workdir_of
         from sid_jax.data.inputs import vector_set
         from sid_jax.export.run import make_export
         from sid_jax.messages import Messages
@@ -130,9 +131,9 @@ class SemanticIdTokenizer:
             with_collaborative=config.model.alignment_weight > 0,
             resident_bytes=config.train.resident_bytes,
         )
-        records = None if workdir is None else as_path(workdir)
         messages = Messages.to_logging(verbose=verbose)
-        run = train_quantizer(config, data, workdir=records, messages=messages)
+        with contextlib.nullcontext() if workdir is None else workdir_of(workdir) as records:
+            run = train_quantizer(config, data, workdir=records, messages=messages)
         if run is None:
             raise KeyboardInterrupt("training was interrupted")
         self._export, self._records = make_export(run), records
@@ -293,10 +294,11 @@ class SemanticIdTokenizer:
         Raises:
           UserError: If the folder is taken or cannot be written, or the package `onnx` is not installed.
         """
+        from sid_jax.buckets.outputs import output_folder
         from sid_jax.export.artifact import write_export
         from sid_jax.export.programs import chosen_programs
 
-        out, finish = as_path(folder), None
+        out, finish = output_folder(folder), None
         if report:
             from sid_jax.messages import Messages
             from sid_jax.report.run import report_of

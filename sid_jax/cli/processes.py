@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from absl import flags
 
+from sid_jax.errors import UserError
+from sid_jax.paths import bucket_address
+
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "One of several processes that train as one, as Cloud TPU, SLURM or Open MPI started them."
 )
@@ -12,6 +15,18 @@ _COORDINATOR_ADDRESS = flags.DEFINE_string(
 )
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+
+
+def shared(workdir: str) -> str:
+    """Returns a --workdir, which several processes must have on a disk that they share.
+
+    Raises:
+      UserError: if it is in a bucket, and this is one of several processes.
+    """
+    several = _DISTRIBUTED.value or (_NUM_PROCESSES.value or 1) > 1
+    if several and (address := bucket_address(workdir)) is not None:
+        raise UserError(f"{address}: several processes need a --workdir on a disk that all of them have")
+    return workdir
 
 
 def join() -> None:

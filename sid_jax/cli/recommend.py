@@ -15,9 +15,9 @@ from typing import Any
 from absl import flags
 
 from sid_jax import command, presets
+from sid_jax.buckets.mirror import workdir_of
 from sid_jax.cli import processes
 from sid_jax.errors import UserError
-from sid_jax.paths import as_path
 from sid_jax.recommend.config import SETTINGS
 from sid_jax.signals import training_stopped
 
@@ -52,16 +52,17 @@ def _main(words: list[str]) -> None:
         return
     if _WORKDIR.value is None:
         raise UserError("Flag --workdir must have a value: the run's folder")
-    workdir = as_path(_WORKDIR.value)
     processes.join()
-    if _COMPARE.value is None:
-        from sid_jax.recommend.run import run
+    results: list[Any] = []
+    with workdir_of(processes.shared(_WORKDIR.value)) as workdir:
+        if _COMPARE.value is None:
+            from sid_jax.recommend.run import run
 
-        results: list[Any] = run(_CONFIG.value, workdir)
-    else:
-        from sid_jax.recommend.compare import compare
+            results = run(_CONFIG.value, workdir)
+        else:
+            from sid_jax.recommend.compare import compare
 
-        tables = [_COMPARE.value, *words]
-        results = compare(_CONFIG.value, tables, workdir, minutes=_MINUTES.value, num_seeds=_SEEDS.value)
+            tables = [_COMPARE.value, *words]
+            results = compare(_CONFIG.value, tables, workdir, minutes=_MINUTES.value, num_seeds=_SEEDS.value)
     if not results:
         raise training_stopped()

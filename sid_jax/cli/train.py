@@ -11,9 +11,9 @@ from __future__ import annotations
 from absl import flags
 
 from sid_jax import command, presets
+from sid_jax.buckets.mirror import workdir_of
 from sid_jax.cli import processes
 from sid_jax.config import SETTINGS
-from sid_jax.paths import as_path
 from sid_jax.signals import training_stopped
 
 _CONFIG = command.config_flag(presets.QUANTIZER)
@@ -31,5 +31,7 @@ def _main(started: float) -> None:
     from sid_jax.training.quantizer import train
 
     processes.join()
-    if train(_CONFIG.value, as_path(_WORKDIR.value), started=started) is None:
+    with workdir_of(processes.shared(_WORKDIR.value)) as workdir:
+        finished = train(_CONFIG.value, workdir, started=started) is not None
+    if not finished:
         raise training_stopped()

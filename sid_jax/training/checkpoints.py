@@ -13,6 +13,7 @@ import orbax.checkpoint as ocp
 from ml_collections import ConfigDict
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from sid_jax.buckets.mirror import mirror_above
 from sid_jax.errors import UserError
 from sid_jax.training.processes import agreed
 
@@ -108,12 +109,18 @@ class Checkpoints:
             self._manager.close()
 
     def save(self, step: int, state: Any, metrics: dict[str, Any] | None) -> None:
-        """Saves a state under its step in the background; without metrics it can be the latest but never the best."""
+        """Saves a state under its step in the background; without metrics it can be the latest but never the best.
+
+        In a workdir of a bucket, the state is uploaded before this returns.
+        """
         scalars = None if metrics is None else {k: v for k, v in metrics.items() if isinstance(v, (int, float))}
         with agreed():
             self._refuse_full_disk(state)
         with self._saving():
             self._manager.save(step, args=ocp.args.StandardSave(state), metrics=scalars, force=True)
+        if (mirror := mirror_above(self._folder)) is not None:
+            self.wait()
+            mirror.sync()
 
     def wait(self) -> None:
         """Waits until all saves are on disk."""

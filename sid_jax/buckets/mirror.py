@@ -1,0 +1,127 @@
+"""Workdirs in buckets: training writes a local folder, which is mirrored after each checkpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from sid_jax.buckets.fetch import RUN_MANIFEST, download, of_manifest
+from sid_jax.buckets.names import copy_of
+from sid_jax.buckets.place import Place
+from sid_jax.errors import UserError
+from sid_jax.locks import LOCK_FILE, alone
+from sid_jax.paths import bucket_address, local_path
+
+_FORMAT_VERSION = 1
+# In the names of what is not mirrored: unfinished checkpoints and files, and locks.
+_UNFINISHED = ("orbax-checkpoint-tmp", ".partial", LOCK_FILE)
+# Mirrors of this process, by local folder.
+_MIRRORS: dict[Path, Mirror] = {}
+
+
+@contextlib.contextmanager
+def workdir_of(text: str | os.PathLike[str]) -> Iterator[Path]:
+    """A context manager that yields the local workdir of a run.
+
+    The workdir of an address begins with what the bucket holds of the run. It is mirrored by `mirror_above` after each
+    checkpoint, and at the end of the block unless it raises.
+
+    Raises:
+      UserError: if the bucket cannot be used, or holds something else at this address.
+    """
+    if (address := bucket_address(text)) is None:
+        yield local_path(text)
+        return
+    mirror = Mirror(address)
+    _MIRRORS[mirror.folder] = mirror
+    try:
+        yield mirror.folder
+        mirror.sync()
+    finally:
+        del _MIRRORS[mirror.folder]
+
+
+def mirror_above(folder: Path) -> Mirror | None:
+    """Returns the mirror of the workdir that a folder lies in; None for other folders."""
+    return next((mirror for root, mirror in _MIRRORS.items() if folder.is_relative_to(root)), None)
+
+
+class Mirror:
+    """A local workdir and its copy in a bucket, which holds the state of the last `sync` at any time.
+
+    Files that `workdir.json` lists are only appended to (metrics, events) or written once (checkpoints), so that the
+    listed number of bytes of each is that version, also while a newer one is being uploaded. Files of JSON may be
+    replaced; each is valid by itself.
+
+    Args:
+      address: the workdir in the bucket.
+
+    Raises:
+      UserError: if the bucket cannot be used, or holds something else at this address.
+    """
+
+    def __init__(self, address: str):
+        self._place, self.folder = Place(address), copy_of(address, "run")
+        self._writer = uuid.uuid4().hex
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # What another process on this machine trains in must not be removed.
+        with alone(self.folder / LOCK_FILE, f"at work in {address}"):
+            for path in self.folder.iterdir():
+                if path.name != LOCK_FILE:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            content = (self._place / RUN_MANIFEST).read()
+            if content is not None:
+                download(self._place, of_manifest(self._place, RUN_MANIFEST, content), self.folder)
+                (self.folder / RUN_MANIFEST).unlink()
+            elif self._place.children():
+                raise UserError(f"{address} is not empty and holds no run: choose another --workdir")
+        self._known, self._there = content, set(self._place.tree()) - {RUN_MANIFEST}
+        self._sent = {name: _signature(self.folder / name) for name in self._names()}
+
+    def sync(self) -> None:
+        """Uploads new and changed files, then the list of all files; then removes the files that are gone here.
+
+        Raises:
+          UserError: if a file cannot be written, or another process trains in the same workdir.
+        """
+        if (self._place / RUN_MANIFEST).read() != self._known:
+            raise UserError(
+                f"{self._place.address}: another process trains in this --workdir too; stop one of them, and the same "
+                "command goes on"
+            )
+        if self._known is None:
+            # Marks the files to come as those of a run.
+            self._write({})
+        files = {name: _signature(self.folder / name) for name in self._names()}
+        changed = [name for name, signature in files.items() if self._sent.get(name) != signature]
+        self._place.put([self.folder / name for name in changed], changed)
+        self._there |= files.keys()
+        self._write({name: size for name, (size, _) in files.items()})
+        self._place.remove(sorted(self._there - files.keys()))
+        self._sent, self._there = files, set(files)
+
+    def _write(self, sizes: dict[str, int]) -> None:
+        files = {name: {"bytes": size} for name, size in sizes.items()}
+        content = {"format_version": _FORMAT_VERSION, "writer": self._writer, "files": files}
+        self._known = (json.dumps(content, indent=2) + "\n").encode()
+        (self._place / RUN_MANIFEST).write(self._known)
+
+    def _names(self) -> list[str]:
+        """Returns the files of the workdir without locks and unfinished files."""
+        found = []
+        for path in sorted(self.folder.rglob("*")):
+            name = path.relative_to(self.folder)
+            unfinished = any(sign in part for part in name.parts for sign in _UNFINISHED)
+            if path.is_file() and not unfinished:
+                found.append(name.as_posix())
+        return found
+
+
+def _signature(path: Path) -> tuple[int, int]:
+    about = path.stat()
+    return about.st_size, about.st_mtime_ns
