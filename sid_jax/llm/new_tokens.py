@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from transformers import AddedToken
 
+from sid_jax.buckets.outputs import output_folder
 from sid_jax.errors import UserError, shown
 from sid_jax.export.atomic import atomic_folder, refuse_taken
 from sid_jax.llm.tokens import IdTokens, numbered, read_tokens
-from sid_jax.paths import as_path
 from sid_jax.streams import stream_rng
 from sid_jax.tokens.embeddings import center_and_spread, initial_embeddings
 from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
@@ -56,8 +56,9 @@ def add_tokens(
       UserError: if the tokens cannot be read, the tokenizer has other tokens of these names, a folder of
         `sid-jax tokens` has other numbers, an ID is not L tokens for the tokenizer, or `out` is taken.
     """
-    if out is not None:
-        refuse_taken(as_path(out))
+    destination = None if out is None else output_folder(out)
+    if destination is not None:
+        refuse_taken(destination)
     made, first_id = read_tokens(tokens, pattern=pattern, markers=markers, items=items)
     vocabulary, num_old = tokenizer.get_vocab(), len(tokenizer)
     new_markers = [text for text in made.markers if text and text not in vocabulary]
@@ -84,8 +85,8 @@ def add_tokens(
         _grow(model, first + len(names))
         for matrix in _matrices(model):
             _set_embeddings(matrix, tokenizer, made, num_old, seed)
-    if out is not None:
-        with atomic_folder(as_path(out)) as folder:
+    if destination is not None:
+        with atomic_folder(destination) as folder:
             tokenizer.save_pretrained(folder)
             if model is not None:
                 model.save_pretrained(folder)
