@@ -15,6 +15,7 @@ COMMANDS = {
     "report": "Write the report of an export, one page.",
     "recommend": "Train and test a recommender on Semantic IDs.",
     "tokens": "Write Semantic IDs as tokens of a language model.",
+    "llm-data": "Write training data for a language model that speaks Semantic IDs.",
     "convert": "Write Semantic IDs, histories and items in the files of another tool.",
     "features": "Write Semantic IDs as rows of a ranker's embedding table.",
     "diff": "Compare the IDs of two exports.",
@@ -35,7 +36,7 @@ def main() -> None:
         print(__version__)
     elif name in COMMANDS:
         sys.argv = [f"sid-jax {name}", *words]
-        subcommand = importlib.import_module(f"sid_jax.cli.{name}")
+        subcommand = importlib.import_module(f"sid_jax.cli.{name.replace('-', '_')}")
         subcommand.run(started) if name == "train" else subcommand.run()
     else:
         sys.exit(f"error: there is no command {name!r}; there are {', '.join(COMMANDS)}")

@@ -1,8 +1,9 @@
-"""Semantic IDs as tokens of a language model: new tokens, constrained generation, evaluation.
+"""Semantic IDs as tokens of a language model: new tokens, training data, constrained generation, evaluation.
 
 add_tokens                 adds an export's tokens to a tokenizer and a model of transformers, with first embeddings
 IdTokens                   a catalog's items and Semantic IDs as tokens of one language model
 id_tokens                  makes them of an export, or of the folder that `sid-jax tokens` writes
+write_training_data        writes the tasks on which a model learns IDs: next items, IDs and titles
 SemanticIdLogitsProcessor  allows `generate` of transformers only IDs that exist
 allowed_tokens             the same as a function, for tools that take one
 logits_mask                the same in JAX, for a model in Flax
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from sid_jax.llm.jax_mask import logits_mask
     from sid_jax.llm.new_tokens import add_tokens
     from sid_jax.llm.tokens import IdTokens, id_tokens
+    from sid_jax.llm.training_data import write_training_data
 
 # Imported when first used: most of them import PyTorch and transformers. No module has the name of a function here,
 # which it would hide once it is imported.
@@ -33,6 +35,7 @@ _MODULES = {
     "generate_ids": "sid_jax.llm.generation",
     "id_tokens": "sid_jax.llm.tokens",
     "logits_mask": "sid_jax.llm.jax_mask",
+    "write_training_data": "sid_jax.llm.training_data",
 }
 
 __all__ = [
@@ -43,6 +46,7 @@ __all__ = [
     "generate_ids",
     "id_tokens",
     "logits_mask",
+    "write_training_data",
 ]
 
 

@@ -20,11 +20,12 @@ def sid_jax(*words):
 def test_alone_it_lists_its_commands_with_a_line_each(words):
     result = sid_jax(*words)
     assert (result.returncode, result.stderr) == (0, "")
-    listed = re.findall(r"^  (\w+) +(\S.*)$", result.stdout, re.M)
+    listed = re.findall(r"^  ([\w-]+) +(\S.*)$", result.stdout, re.M)
     assert dict(listed) == COMMANDS
     files = {path.stem for path in (ROOT / "sid_jax" / "cli").glob("*.py")} - {"__init__", "processes"}
-    assert files == set(COMMANDS) == {
-        "train", "export", "evaluate", "report", "recommend", "tokens", "convert", "features", "diff", "sweep"
+    assert {name.replace("_", "-") for name in files} == set(COMMANDS) == {
+        "train", "export", "evaluate", "report", "recommend", "tokens", "llm-data", "convert", "features", "diff",
+        "sweep",
     }  # fmt: skip
 
 
@@ -45,6 +46,7 @@ def test_help_is_the_commands_own_flags_and_then_its_settings(name):
     flags, _, settings = rest.partition("\nSettings, ")
     assert f"sid-jax {name} " in about
     # Its own, and none of the library's that parses them.
+    name = name.replace("-", "_")
     files = [name, "processes"] if name in ("train", "recommend") else [name]
     text = "".join((ROOT / "sid_jax" / "cli" / f"{each}.py").read_text() for each in files)
     own = set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', text))

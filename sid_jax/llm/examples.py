@@ -1,0 +1,167 @@
+"""The rows of training data: which there are, in arrays, and the text of each."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from sid_jax.errors import UserError
+from sid_jax.formats.content import Content, one_line
+from sid_jax.llm.tasks import TASKS, USUAL_TASKS, Task
+from sid_jax.streams import stream_rng
+
+_NO_ITEMS = "items with a column {0} (--items), or an export with it"
+_NO_HISTORIES = "histories (--histories)"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rows:
+    """E rows of one split, in the order of the files.
+
+    Attributes:
+      tasks: `[E]` int8, places in the list of tasks.
+      users: `[E]` int64, rows of users; -1 for a row about an item alone.
+      first, last: `[E]` int64: the history is the interactions `first` up to `last`, not included, and `last` is the
+        answer; for a row about an item alone both are the item's row.
+      wording: `[E]` int64, random numbers that choose among a task's prompts.
+    """
+
+    tasks: np.ndarray
+    users: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+    wording: np.ndarray
+
+    def __len__(self) -> int:
+        """Returns E."""
+        return len(self.tasks)
+
+
+class Examples:
+    """The rows of some tasks over a catalog and its users' histories, and their texts.
+
+    Args:
+      content: the items and histories.
+      tasks: names of tasks.
+      ids: text of each item's Semantic ID.
+      max_history: maximum number of items in a history; the last ones are kept.
+      max_text: maximum number of characters of a title or description.
+      seed: seed of the order of training rows and of their wording.
+    """
+
+    def __init__(
+        self,
+        content: Content,
+        tasks: list[str],
+        ids: list[str],
+        *,
+        max_history: int,
+        max_text: int,
+        seed: int,
+    ):
+        self.names, self._tasks = tasks, [TASKS[name] for name in tasks]
+        self._content, self._ids, self._seed = content, ids, seed
+        self._max_history, self._max_text = max_history, max_text
+
+    @functools.cached_property
+    def _texts(self) -> dict[str, list[str]]:
+        """Titles and descriptions on one line each, "" for none."""
+        return {
+            name: [one_line(text)[: self._max_text].rstrip() for text in self._content.texts(name)]
+            for name in sorted(frozenset().union(*(task.texts for task in self._tasks)))
+        }
+
+    def rows(self, split: str) -> Rows:
+        """Returns the rows of a split: of training in random order, task after task of the others.
+
+        A row whose answer, or whole history, has no text where its task needs one does not exist.
+        """
+        found = [self._rows_of(task, split) for task in self._tasks]
+        tasks = np.concatenate([np.full(len(each[0]), number, np.int8) for number, each in enumerate(found)])
+        users, first, last = (np.concatenate(each) for each in zip(*found, strict=True))
+        wording = np.zeros(len(tasks), np.int64)
+        if split != "train":
+            return Rows(tasks, users, first, last, wording)
+        random = stream_rng(self._seed, "llm/rows")
+        order = random.permutation(len(tasks))
+        wording = random.integers(0, 2**31, len(order))
+        return Rows(tasks[order], users[order], first[order], last[order], wording)
+
+    def _rows_of(self, task: Task, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns users, first and last of a task's rows."""
+        has_text = {name: np.array(list(map(bool, texts))) for name, texts in self._texts.items()}
+        if not task.of_users:
+            there = np.ones(len(self._content.table), bool)
+            for name in task.texts:
+                there &= has_text[name]
+            items = np.flatnonzero(there if split == "train" else np.zeros(len(there), bool))
+            return np.full(len(items), -1), items, items
+        histories = self._content.histories
+        assert histories is not None
+        users, places = self._content.targets(split, every=not task.whole)
+        last = histories.offsets[users] + places
+        first = np.maximum(histories.offsets[users], last - self._max_history)
+        kept = np.ones(len(users), bool)
+        if task.answer == "title":
+            kept &= has_text["title"][histories.items[last]]
+        if "titles" in task.fields:
+            before = np.concatenate([[0], np.cumsum(has_text["title"][histories.items])])
+            kept &= before[last] > before[first]
+        return users[kept], first[kept], last[kept]
+
+    def texts(self, rows: Rows, split: str, part: slice) -> tuple[list[str], list[str], np.ndarray]:
+        """Returns the questions and answers of some rows of a split, and the rows of the items that are the answers."""
+        columns = (rows.tasks, rows.first, rows.last, rows.wording)
+        pairs = [
+            self._pair(self._tasks[task], first, last, wording, split)
+            for task, first, last, wording in zip(*(each[part].tolist() for each in columns), strict=True)
+        ]
+        items = rows.last[part].copy()
+        of_users = rows.users[part] >= 0
+        if of_users.any():
+            assert self._content.histories is not None
+            items[of_users] = self._content.histories.items[items[of_users]]
+        return [question for question, _ in pairs], [answer for _, answer in pairs], items
+
+    def _pair(self, task: Task, first: int, last: int, wording: int, split: str) -> tuple[str, str]:
+        if not task.of_users:
+            history, item = [], first
+        else:
+            assert self._content.histories is not None
+            *history, item = self._content.histories.items[first : last + 1].tolist()
+        if task.whole and split == "train":
+            return self._ids[history[0]], "".join(self._ids[each] for each in (*history[1:], item))
+        values = {name: self._field(name, history, item) for name in (*task.fields, task.answer)}
+        return task.prompts[wording % len(task.prompts)].format(**values), values[task.answer]
+
+    def _field(self, name: str, history: list[int], item: int) -> str:
+        if name == "history":
+            return "".join(self._ids[each] for each in history)
+        if name == "titles":
+            return "\n".join(title for each in history if (title := self._texts["title"][each]))
+        return self._ids[item] if name == "id" else self._texts[name][item]
+
+
+def possible_tasks(content: Content, wanted: list[str] | None) -> list[str]:
+    """Returns the wanted tasks, or of the usual ones those for which there is data.
+
+    Raises:
+      UserError: if there is no data for a wanted task, or for any.
+    """
+    lacking = {name: _lack(content, TASKS[name]) for name in wanted or USUAL_TASKS}
+    for name in wanted or ():
+        if lacking[name]:
+            raise UserError(f"the task {name} needs {lacking[name]}")
+    possible = [name for name, lack in lacking.items() if not lack]
+    if not possible:
+        raise UserError(f"there is nothing to train on: give {_NO_HISTORIES}, or {_NO_ITEMS.format('title')}")
+    return possible
+
+
+def _lack(content: Content, task: Task) -> str:
+    """Returns what a task needs and the content does not have; "" if nothing."""
+    if task.of_users and content.histories is None:
+        return _NO_HISTORIES
+    return next((_NO_ITEMS.format(name) for name in sorted(task.texts) if not any(content.texts(name))), "")

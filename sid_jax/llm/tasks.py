@@ -1,0 +1,134 @@
+"""The tasks on which a language model learns Semantic IDs, and the sentences that ask for each.
+
+The tasks are those of LC-Rec (Zheng et al., 2311.09049) and MiniOneRec (Kong et al., 2510.24431).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import string
+
+from sid_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A task: questions with fields, and the field that is the answer.
+
+    The fields are `{history}` and `{titles}`, the Semantic IDs or the titles of a user's items in time order, and
+    `{id}`, `{title}` and `{description}` of one item. In tasks of users, the answer is about the next item.
+
+    Attributes:
+      prompts: wordings of the question; validation and test use the first one.
+      answer: "id" or "title".
+      whole: whether a user's training items are one row, in which all items but the first are answers.
+    """
+
+    prompts: tuple[str, ...]
+    answer: str = "id"
+    whole: bool = False
+
+    @functools.cached_property
+    def fields(self) -> frozenset[str]:
+        """The fields of the question."""
+        return frozenset(name for _, name, _, _ in string.Formatter().parse(self.prompts[0]) if name)
+
+    @functools.cached_property
+    def of_users(self) -> bool:
+        """Whether a row is about a user's history, not about an item alone."""
+        return not self.fields.isdisjoint(("history", "titles"))
+
+    @functools.cached_property
+    def texts(self) -> frozenset[str]:
+        """The texts of items that it needs: "title", "description"."""
+        used = {"titles": "title", "title": "title", "description": "description"}
+        return frozenset(used[name] for name in (*self.fields, self.answer) if name in used)
+
+
+TASKS = {
+    "next_id": Task(
+        (
+            "A user chose these items, from the first to the last: {history}\nWhich item comes next?",
+            "Here is a user's history in time order: {history}\nPredict the next item.",
+            "{history}\nThese are the items of one user, the latest at the end. Name the item that follows.",
+            "Someone who took {history} in this order is back. Recommend one item.",
+            "Extend this sequence by one item: {history}",
+        )
+    ),
+    "next_title": Task(
+        (
+            "A user chose these items, from the first to the last: {history}\nWhat is the title of the next one?",
+            "Here is a user's history in time order: {history}\nPredict the title of the next item.",
+            "{history}\nThese are the items of one user, the latest at the end. How is the item called that follows?",
+            "Someone who took {history} in this order is back. Recommend one item by its title.",
+            "Write the title of the item that extends this sequence: {history}",
+        ),
+        answer="title",
+    ),
+    "next_id_by_titles": Task(
+        (
+            "A user chose items with these titles, from the first to the last:\n{titles}\nWhich item comes next?",
+            "Here is a user's history in time order, one title per line:\n{titles}\nPredict the next item.",
+            "{titles}\nThese are the titles of one user's items, the latest at the end. Name the item that follows.",
+            "Someone took the following, in this order:\n{titles}\nRecommend one item.",
+            "Extend this list by the ID of one item:\n{titles}",
+        )
+    ),
+    "id_to_title": Task(
+        (
+            "What is the title of the item {id}?",
+            "{id} is an item of the catalog. How is it called?",
+            "Write the title that belongs to {id}.",
+            "Name the item {id} in words.",
+        ),
+        answer="title",
+    ),
+    "title_to_id": Task(
+        (
+            "Which item has this title?\n{title}",
+            "{title}\nThat is the title of an item. What is its ID?",
+            "Give the ID of the item called: {title}",
+            "Find this item in the catalog: {title}",
+        )
+    ),
+    "description_to_id": Task(
+        (
+            "Which item is described here?\n{description}",
+            "{description}\nThat is the description of an item. What is its ID?",
+            "Give the ID of the item with this description: {description}",
+            "Find the item in the catalog that fits this text: {description}",
+        )
+    ),
+    "sequence": Task(("{history}",), whole=True),
+}
+# All but "sequence", which has no words and is for models that are trained from scratch.
+USUAL_TASKS = tuple(name for name, task in TASKS.items() if not task.whole)
+
+
+def prompt(task: str, **fields: str) -> str:
+    """Returns the question that validation and test ask, such as `prompt("next_id", history=ids)`.
+
+    Raises:
+      UserError: if there is no such task.
+    """
+    return checked_tasks([task])[0].prompts[0].format(**fields)
+
+
+def as_text(task: str, question: str) -> str:
+    """Returns a question as a prompt in plain text: words end with their line, IDs alone are continued."""
+    return question if TASKS[task].whole else f"{question}\n"
+
+
+def checked_tasks(names: list[str]) -> list[Task]:
+    """Returns tasks by name.
+
+    Raises:
+      UserError: if there is no such task, or a name is repeated.
+    """
+    unknown = [name for name in names if name not in TASKS]
+    if unknown:
+        raise UserError(f"there is no task {unknown[0]!r}; there are {', '.join(TASKS)}")
+    if len(set(names)) < len(names) or not names:
+        raise UserError(f"tasks are {', '.join(names) or 'none'}: name each task once")
+    return [TASKS[name] for name in names]

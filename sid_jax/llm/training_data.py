@@ -1,0 +1,211 @@
+"""Writes training data for a language model that reads and writes Semantic IDs, in the forms that trainers load."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sid_jax.errors import UserError
+from sid_jax.export.atomic import atomic_folder, refuse_taken
+from sid_jax.formats.content import LEAST_INTERACTIONS, SPLITS, Content
+from sid_jax.formats.inputs import enough_histories, with_items
+from sid_jax.llm.examples import Examples, Rows, possible_tasks
+from sid_jax.llm.tasks import TASKS, as_text, checked_tasks
+from sid_jax.llm.tokens import id_tokens
+from sid_jax.messages import Messages
+from sid_jax.paths import as_path
+from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
+from sid_jax.whole_file import write_json
+
+SUMMARY_FILE, CARD_FILE = "summary.json", "README.md"
+FORMS, FILES = ("chat", "text"), ("parquet", "jsonl")
+# Rows in memory at a time, and in a row group.
+_ROWS = 16_384
+_MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
+_COLUMNS = {
+    "chat": [("messages", pa.list_(_MESSAGE))],
+    "text": [("prompt", pa.string()), ("completion", pa.string())],
+}
+
+
+def write_training_data(
+    source: Any,
+    out: str | Path,
+    *,
+    histories: Any = None,
+    items: Any = None,
+    tasks: Sequence[str] | None = None,
+    max_history: int = 20,
+    max_text: int = 500,
+    seed: int = 0,
+    pattern: str = DEFAULT_PATTERN,
+    markers: tuple[str, str] = ("", ""),
+    forms: Sequence[str] = FORMS,
+    files: Sequence[str] = ("parquet",),
+    on_unknown: str = "error",
+    messages: Messages | None = None,
+) -> dict[str, Any]:
+    """Writes the rows of `sid_jax.llm.tasks.TASKS` for fine-tuning, all or nothing.
+
+    The splits are leave-one-out: each user's last item is the answer of a test row and the one before of a validation
+    row; neither is in a training row of that user. In training, each other item but a user's first is an answer.
+    Rows about an item alone are training rows.
+
+    Args:
+      source: an export or the folder of `sid-jax tokens`, see `sid_jax.llm.id_tokens`.
+      out: the folder; must not exist, or be empty. It has `FORM/SPLIT.parquet` for each form and split.
+      histories: see `SemanticIdTokenizer.fit`, or a path. Users with fewer than 3 interactions are left out.
+      items: titles and other columns of items, see `IdTable.with_columns`, or a path to a table of items.
+      tasks: names of tasks; None for all but "sequence" for which there is data.
+      max_history: maximum number of items in a history; the last ones are kept.
+      max_text: maximum number of characters of a title or description.
+      seed: seed of the order of training rows and of their wording.
+      pattern, markers: see `sid_jax.llm.id_tokens`.
+      forms: "chat" for the column `messages`, "text" for the columns `prompt` and `completion`.
+      files: "parquet", "jsonl", or both.
+      on_unknown: for items of histories that are not in the table: "error" rejects them, "drop" leaves them out.
+      messages: where text is printed; None prints nothing.
+
+    Returns:
+      The content of `summary.json`: settings, and the number of rows by task and split.
+
+    Raises:
+      UserError: if an argument is not one of its values, a task lacks its data, or an input cannot be used.
+    """
+    for name, values, allowed in (("forms", forms, FORMS), ("files", files, FILES)):
+        if not values or not set(values) <= set(allowed):
+            raise UserError(f"{name} are {', '.join(values) or 'none'}; there are {', '.join(allowed)}")
+    for name, value in (("max_history", max_history), ("max_text", max_text)):
+        if value < 1:
+            raise UserError(f"{name} is {value}; it must be 1 or more")
+    wanted = None if tasks is None else list(tasks)
+    if wanted is not None:
+        checked_tasks(wanted)
+    folder = as_path(out)
+    refuse_taken(folder)
+    tokens = id_tokens(source, pattern=pattern, markers=markers)
+    if items is not None:
+        tokens = dataclasses.replace(tokens, table=with_items(tokens.table, items))
+    if not len(tokens.table):
+        raise UserError(f"{tokens.table.name}: holds no items; there is nothing to write")
+    taken, left_out = enough_histories(histories, tokens.table, on_unknown)
+    content = Content(tokens.table, taken, folder.name, folder)
+    names = possible_tasks(content, wanted)
+    examples = Examples(content, names, tokens.texts.to_pylist(), max_history=max_history, max_text=max_text, seed=seed)
+    with atomic_folder(folder) as partial:
+        rows = {split: examples.rows(split) for split in SPLITS}
+        for form in forms:
+            (partial / form).mkdir()
+        for split in SPLITS:
+            if len(rows[split]):
+                _write_split(partial, split, rows[split], examples, content, forms, files)
+        counts = {split: np.bincount(rows[split].tasks, minlength=len(names)).tolist() for split in SPLITS}
+        summary = {
+            "rows": {name: {split: counts[split][place] for split in SPLITS} for place, name in enumerate(names)},
+            "items": len(tokens.table),
+            "users": 0 if taken is None else len(taken),
+            "users_left_out": left_out,
+            "pattern": tokens.vocabulary.pattern,
+            "markers": tokens.markers,
+            "max_history": max_history,
+            "max_text": max_text,
+            "seed": seed,
+            "prompts": {name: TASKS[name].prompts for name in names},
+        }
+        write_json(partial / SUMMARY_FILE, summary)
+        present = [split for split in SPLITS if len(rows[split])]
+        (partial / CARD_FILE).write_text(_card(forms, files[0], present), encoding="utf-8")
+    _report(messages or Messages.silent(), summary, folder)
+    return summary
+
+
+def _write_split(
+    folder: Path,
+    split: str,
+    rows: Rows,
+    examples: Examples,
+    content: Content,
+    forms: Sequence[str],
+    files: Sequence[str],
+) -> None:
+    users = None if content.histories is None else content.histories.user_ids
+    with contextlib.ExitStack() as stack:
+        writers = [
+            stack.enter_context(_writer(folder / form / f"{split}.{kind}", form, _about(content)))
+            for form in forms
+            for kind in files
+        ]
+        for first in range(0, len(rows), _ROWS):
+            part = slice(first, first + _ROWS)
+            questions, answers, items = examples.texts(rows, split, part)
+            about = {
+                "task": [examples.names[task] for task in rows.tasks[part].tolist()],
+                "user_id": [None if users is None or user < 0 else users[user] for user in rows.users[part].tolist()],
+                "item_id": content.table.item_ids[items].tolist(),
+            }
+            for write in writers:
+                write(about, questions, answers)
+
+
+def _about(content: Content) -> list[tuple[str, pa.DataType]]:
+    """Returns the columns that say what a row is about."""
+    kinds = [np.zeros(0, np.int64) if content.histories is None else content.histories.user_ids, content.table.item_ids]
+    user, item = (pa.int64() if each.dtype.kind == "i" else pa.string() for each in kinds)
+    return [("task", pa.string()), ("user_id", user), ("item_id", item)]
+
+
+@contextlib.contextmanager
+def _writer(path: Path, form: str, about: list[tuple[str, pa.DataType]]) -> Iterator[Any]:
+    """Yields a function that appends rows, given what they are about, their questions and their answers."""
+    schema = pa.schema([*about, *_COLUMNS[form]])
+    with contextlib.ExitStack() as stack:
+        lines = stack.enter_context(path.open("w", encoding="utf-8")) if path.suffix == ".jsonl" else None
+        parquet = stack.enter_context(pq.ParquetWriter(path, schema, compression="zstd")) if lines is None else None
+
+        def write(columns: dict[str, list[Any]], questions: list[str], answers: list[str]) -> None:
+            columns = {**columns, **_text_columns(form, columns["task"], questions, answers)}
+            if parquet is not None:
+                parquet.write_table(pa.table(columns, schema=schema))
+                return
+            assert lines is not None
+            for row in zip(*columns.values(), strict=True):
+                record = dict(zip(columns, row, strict=True))
+                lines.write(json.dumps(record, ensure_ascii=False, default=int) + "\n")
+
+        yield write
+
+
+def _text_columns(form: str, tasks: list[str], questions: list[str], answers: list[str]) -> dict[str, list[Any]]:
+    if form == "text":
+        prompts = [as_text(task, question) for task, question in zip(tasks, questions, strict=True)]
+        return {"prompt": prompts, "completion": answers}
+    said = [(("user", question), ("assistant", answer)) for question, answer in zip(questions, answers, strict=True)]
+    return {"messages": [[{"role": role, "content": text} for role, text in each] for each in said]}
+
+
+def _card(forms: Sequence[str], ending: str, splits: Sequence[str]) -> str:
+    """Returns the dataset card, by which `datasets` finds each form as a configuration."""
+    lines = ["---", "configs:"]
+    for form in forms:
+        lines += [f"- config_name: {form}", "  data_files:"]
+        for split in splits:
+            name = "validation" if split == "valid" else split
+            lines += [f"  - split: {name}", f"    path: {form}/{split}.{ending}"]
+    return "\n".join([*lines, "---", "", "Training data for a language model that reads and writes Semantic IDs.", ""])
+
+
+def _report(messages: Messages, summary: dict[str, Any], folder: Path) -> None:
+    for name, counts in summary["rows"].items():
+        shown = ", ".join(f"{count:,} {split}" for split, count in counts.items() if count)
+        messages.line(f"{name}: {shown or 'no rows'}")
+    left_out = summary["users_left_out"]
+    rest = f"; {left_out:,} users with fewer than {LEAST_INTERACTIONS} items are left out" if left_out else ""
+    messages.line(f"{summary['items']:,} items and {summary['users']:,} users are in {folder}{rest}")

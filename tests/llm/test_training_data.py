@@ -1,0 +1,190 @@
+"""Training data: which rows there are, that no target is in a training row, and the files."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from sid_jax.errors import UserError
+from sid_jax.ids.table import IdTable
+from sid_jax.llm.tasks import TASKS, prompt
+from sid_jax.llm.training_data import write_training_data
+
+SIZES, NUM_ITEMS, NUM_USERS = (6, 6, 6), 60, 40
+UNTITLED = 7
+
+
+def catalog() -> IdTable:
+    places = np.random.default_rng(0).choice(np.prod(SIZES), NUM_ITEMS, replace=False)
+    codes = np.stack(np.unravel_index(places, SIZES), axis=1).astype(np.int32)
+    titles = [None if item == UNTITLED else f"title\n{item} {{id}}." for item in range(NUM_ITEMS)]
+    columns = {"title": titles, "description": [f"It is number {item}." for item in range(NUM_ITEMS)]}
+    return IdTable([f"i{item}" for item in range(NUM_ITEMS)], codes, sizes=SIZES, columns=columns)
+
+
+def histories() -> dict[str, list[str]]:
+    """Users with 1 to 12 items, none of which a user has twice."""
+    random = np.random.default_rng(1)
+    lengths = random.integers(1, 13, NUM_USERS)
+    return {
+        f"u{user}": [f"i{item}" for item in random.permutation(NUM_ITEMS)[:length]]
+        for user, length in enumerate(lengths)
+    }
+
+
+def rows_of(folder, split, form="text"):
+    return pq.read_table(folder / form / f"{split}.parquet").to_pylist()
+
+
+def written_ids(row) -> list[str]:
+    return re.findall(r"<a_\d+><b_\d+><c_\d+>", row["prompt"] + row["completion"])
+
+
+@pytest.fixture(scope="module")
+def ids() -> dict[str, str]:
+    """The text of each item's ID."""
+    table = catalog()
+    rows = table.semantic_ids.tolist()
+    texts = ["".join(f"<{letter}_{code}>" for letter, code in zip("abc", row, strict=True)) for row in rows]
+    return dict(zip(table.item_ids.tolist(), texts, strict=True))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("data") / "shop"
+    files = ("parquet", "jsonl")
+    write_training_data(catalog(), out, histories=histories(), tasks=list(TASKS), max_history=4, files=files)
+    return out
+
+
+def test_two_users_by_hand(tmp_path):
+    table = IdTable([10, 20, 30], np.array([[0, 1], [1, 0], [1, 1]]), columns={"title": ["One", " ", "Three"]})
+    taken = {1: [10, 20, 30, 10, 20], 2: [30, 10, 30], 3: [10, 20]}
+    summary = write_training_data(table, tmp_path / "d", histories=taken, markers=("[", "]"), max_history=2)
+    one, two, three = "[<a_0><b_1>]", "[<a_1><b_0>]", "[<a_1><b_1>]"
+    question = "A user chose these items, from the first to the last: {}\nWhich item comes next?\n"
+    tests = {(row["task"], row["user_id"]): row for row in rows_of(tmp_path / "d", "test")}
+    assert tests[("next_id", 1)]["prompt"] == question.format(three + one)
+    assert (tests[("next_id", 1)]["completion"], tests[("next_id", 1)]["item_id"]) == (two, 20)
+    # Item 20 has no title, so that user 1 has no test row with one; in a history it is left out.
+    assert set(tests) == {("next_id", 1), ("next_id", 2), ("next_title", 2)} | {
+        ("next_id_by_titles", user) for user in (1, 2)
+    }
+    assert tests[("next_id_by_titles", 1)]["prompt"].splitlines()[1:-1] == ["Three", "One"]
+    assert tests[("next_title", 2)]["completion"] == "Three"
+    valid = {(row["task"], row["user_id"]): row for row in rows_of(tmp_path / "d", "valid")}
+    assert valid[("next_id", 1)]["prompt"] == question.format(two + three)
+    assert [(row["user_id"], row["completion"]) for row in valid.values() if row["task"] == "next_id"] == [
+        (1, one),
+        (2, one),
+    ]
+    train = rows_of(tmp_path / "d", "train")
+    assert sorted((row["user_id"], row["completion"]) for row in train if row["task"] == "next_id") == [
+        (1, two),
+        (1, three),
+    ]
+    assert sorted((row["item_id"], row["completion"]) for row in train if row["task"] == "title_to_id") == [
+        (10, one),
+        (30, three),
+    ]
+    assert summary["rows"]["next_id"] == {"train": 2, "valid": 2, "test": 2}
+    assert summary["rows"]["id_to_title"] == {"train": 2, "valid": 0, "test": 0}
+    assert (summary["users"], summary["users_left_out"]) == (2, 1)
+    assert "description_to_id" not in summary["rows"]
+
+
+def test_no_target_is_in_a_training_row_of_its_user(folder, ids):
+    taken, leaks, seen = histories(), 0, 0
+    for row in rows_of(folder, "train"):
+        if row["user_id"] is None:
+            continue
+        text = row["prompt"] + row["completion"]
+        for target in taken[row["user_id"]][-2:]:
+            seen += 1
+            leaks += ids[target] in text or f"title {target[1:]} " in text
+    assert (leaks, seen > 500) == (0, True)
+
+
+def test_each_training_item_but_a_users_first_is_an_answer_once(folder, ids):
+    answers = defaultdict(list)
+    for row in rows_of(folder, "train"):
+        answers[row["task"]].append((row["user_id"], row["item_id"]))
+        if row["task"] in ("next_id", "sequence"):
+            # The items before it, at most four, in their order.
+            items = histories()[row["user_id"]]
+            place = items.index(row["item_id"])
+            assert written_ids(row) == [ids[item] for item in items[max(0, place - 4) : place + 1]]
+    expected = Counter((user, item) for user, items in histories().items() for item in items[1:-2])
+    untitled = f"i{UNTITLED}"
+    assert Counter(answers["next_id"]) == expected
+    assert set(answers["next_title"]) == {pair for pair in expected if pair[1] != untitled}
+    assert set(answers["sequence"]) == {(user, items[-3]) for user, items in histories().items() if len(items) > 3}
+    assert Counter(item for _, item in answers["id_to_title"]) == Counter(set(ids) - {untitled})
+    assert Counter(item for _, item in answers["description_to_id"]) == Counter(set(ids))
+
+
+def test_validation_and_test_ask_for_the_last_two_items_with_the_first_wording(folder, ids):
+    for split, place in (("valid", -2), ("test", -1)):
+        rows = {row["user_id"]: row for row in rows_of(folder, split) if row["task"] == "next_id"}
+        assert set(rows) == {user for user, items in histories().items() if len(items) > 2}
+        for user, row in rows.items():
+            items = histories()[user]
+            history = "".join(ids[item] for item in items[:place][-4:])
+            assert row["prompt"] == prompt("next_id", history=history) + "\n"
+            assert (row["item_id"], row["completion"]) == (items[place], ids[items[place]])
+
+
+def test_every_wording_is_used_and_order_and_wording_follow_from_the_seed(folder, tmp_path):
+    options = {"histories": histories(), "tasks": list(TASKS), "max_history": 4}
+    for name, seed in (("same", 0), ("other", 1)):
+        write_training_data(catalog(), tmp_path / name, seed=seed, **options)
+    rows = [rows_of(each, "train") for each in (folder, tmp_path / "same", tmp_path / "other")]
+    assert rows[0] == rows[1] != rows[2]
+    assert len({row["task"] for row in rows[0][:40]}) > 3
+    about = [Counter((row["task"], row["user_id"], row["item_id"]) for row in each) for each in rows]
+    assert about[0] == about[2]
+    for name, task in TASKS.items():
+        told = "\n".join(row["prompt"] for row in rows[0] if row["task"] == name)
+        for wording in task.prompts:
+            longest = max(re.split(r"\{\w+\}|\n", wording), key=len)
+            assert longest in told, wording
+            assert set(re.findall(r"\{(\w+)\}", wording)) == task.fields
+
+
+def test_chats_and_json_lines_say_the_same(folder):
+    for split in ("train", "test"):
+        plain, chats = rows_of(folder, split), rows_of(folder, split, "chat")
+        for row, chat in zip(plain, chats, strict=True):
+            user, assistant = chat["messages"]
+            assert (user["role"], assistant["role"]) == ("user", "assistant")
+            assert row["prompt"].removesuffix("\n") == user["content"] and row["completion"] == assistant["content"]
+        for form, rows in (("text", plain), ("chat", chats)):
+            lines = (folder / form / f"{split}.jsonl").read_text().split("\n")
+            assert [json.loads(line) for line in lines[:-1]] == rows
+    card, summary = (folder / "README.md").read_text(), json.loads((folder / "summary.json").read_text())
+    assert len(re.findall(r"path: (.*)", card)) == 6
+    assert all((folder / path).is_file() for path in re.findall(r"path: (.*)", card))
+    assert sum(counts["train"] for counts in summary["rows"].values()) == len(rows_of(folder, "train"))
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"tasks": ["next"]}, "there is no task 'next'; there are next_id"),
+        ({"tasks": ["next_id"]}, "the task next_id needs histories"),
+        ({"tasks": ["id_to_title", "id_to_title"]}, "name each task once"),
+        ({"forms": ["xml"]}, "forms are xml; there are chat, text"),
+        ({"max_history": 0}, "max_history is 0"),
+        ({"source": IdTable([1], np.array([[0, 0]]))}, "nothing to train on"),
+        ({"source": IdTable([1], np.array([[0, 0]])), "tasks": ["title_to_id"]}, "items with a column title"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_in_one_line(tmp_path, options, complaint):
+    with pytest.raises(UserError, match=complaint):
+        write_training_data(**{"source": catalog(), "out": tmp_path / "d", **options})
+    assert not any(tmp_path.iterdir())
