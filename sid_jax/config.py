@@ -22,8 +22,8 @@ from sid_jax.settings import (
 _DATA: Declaration = {
     "source": Setting(
         "vectors",
-        "The catalog: vectors of your own (`data.path`), or a named catalog of films, users or products (docs/data.md "
-        "lists them), whose vectors are made as set below.",
+        "The catalog: vectors of your own (`data.path`), or a named catalog of movies, users or products "
+        "(docs/movielens.md and docs/amazon.md list them), whose vectors are made as set below.",
         choices=("vectors", *CATALOGS),
     ),
     "path": Setting(

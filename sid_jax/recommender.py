@@ -252,7 +252,10 @@ class Recommender:
         Args:
           histories: a history as in `recommend` for each user; the keys of a mapping are user ids.
           users: the user ids; None for the keys of a mapping, or for none.
-          k, exclude_seen, cold_slots, on_unknown: see `recommend`.
+          k: see `recommend`.
+          exclude_seen: see `recommend`.
+          cold_slots: see `recommend`.
+          on_unknown: see `recommend`.
 
         Raises:
           UserError: as `recommend`.
@@ -344,7 +347,8 @@ class Recommender:
 
         Args:
           ids: the newer table, see `ids` of `load_recommender`, or a tokenizer with it.
-          vectors, vector_ids: see `load_recommender`.
+          vectors: see `load_recommender`.
+          vector_ids: see `load_recommender`.
 
         Raises:
           UserError: as `load_recommender`.

@@ -81,7 +81,10 @@ class IdTable:
           codes: `[N, L']` integers; None if unknown.
           sizes: K of each level; None for one more than the level's largest code.
           columns: further columns by name, `[N]` each; None for none.
-          name, id_name, shared, figures: see the attributes.
+          name: see the attribute.
+          id_name: see the attribute.
+          shared: see the attribute.
+          figures: see the attribute.
           check: whether to reject repeated item ids, and repeated Semantic IDs unless `shared`, now rather than at the
             first look-up.
 
