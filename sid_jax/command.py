@@ -25,7 +25,7 @@ from sid_jax.failures import in_one_line
 from sid_jax.settings import Declaration, RenamedSettingWarning, Setting, declared_settings, renamed_flag
 from sid_jax.standard_streams import keep_working_streams
 
-_DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of what went wrong, besides the line that says it.")
+_DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
 
 _WIDTH = 100
 
@@ -36,7 +36,7 @@ def config_flag(names: Iterable[str]) -> flags.FlagHolder[ConfigDict]:
     Args:
       names: the presets for this command, shown in its help.
     """
-    about = f"A preset ({', '.join(names)}), or a .py file with get_config(arg); the argument comes after a colon."
+    about = f"Preset ({', '.join(names)}) or .py file with get_config(arg), as in NAME:ARG."
     config = config_flags.DEFINE_config_file("config", None, about)
     flags.mark_flag_as_required("config")
     return config
@@ -50,7 +50,7 @@ def run(main: Callable[[], None], about: str | None, settings: Declaration | Non
 
     def without_words(words: list[str]) -> None:
         if words:
-            raise UserError(f"{words[0]!r} is not a flag; a setting is --config.name=value")
+            raise UserError(f"{words[0]!r} is not a flag; write a setting as --config.NAME=VALUE")
         main()
 
     run_with_words(without_words, about, settings)
@@ -129,7 +129,9 @@ def _current_words(argv: Sequence[str], suitable: Iterable[str]) -> list[str]:
             continue
         name = value.partition(":")[0]
         if name in presets.PRESETS and name not in suitable:
-            raise UserError(f"the preset {name} is for another command; for this one there are {', '.join(suitable)}")
+            raise UserError(
+                f"the preset {name} is for another command; the presets of this command are {', '.join(suitable)}"
+            )
         if name and not name.endswith(".py") and "/" not in name:
             words[place] = f"{flag}{equals}{presets.__file__}:{value}"
     return words
@@ -180,14 +182,14 @@ def _unknown_field(argv: Sequence[str], known: Sequence[str]) -> str | None:
         beside = [each for each in known if each.rpartition(".")[0] == section] or known
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean config.{close[0]}?" if close else ""
-        return f"there is no config.{name}{hint} Known here: {', '.join(beside)}"
+        return f"there is no setting config.{name}{hint}; the settings of this section are {', '.join(beside)}"
     return None
 
 
 def _missing_flag(message: str) -> str:
     """Returns the message for a required flag that was not given, or "" if the error is another one."""
     found = re.match(r"flag --(\w+)=None: .* must have a value other than None", message)
-    return f"--{found[1]} is missing, and has no default; --help lists the flags" if found else ""
+    return f"--{found[1]} is missing; --help lists the flags" if found else ""
 
 
 def _last_line(error: Exception) -> str:

@@ -29,7 +29,7 @@ def compare(old: IdTable, new: IdTable) -> dict[str, Any]:
       num_changed, changed: number of common items with another ID, and their share;
       num_reassigned: number of old IDs that now name other items than before;
       lengths: codes per ID in each table; if they differ, every ID counts as changed, and common levels are compared;
-      code_changed: for each level the share of items with another code (the first is the churn of first codes);
+      code_changed: for each level the share of items with different code (the first is the churn of first codes);
       prefix_kept: for each depth the share of items with the same prefix;
       prefix_kept_renumbered: the same after the best renumbering of each level of the new IDs.
     """
@@ -91,18 +91,18 @@ def diff(old: str, new: str, *, out: str | None = None, messages: Messages | Non
 
 def _print(messages: Messages, old: IdTable, new: IdTable, figures: dict[str, Any]) -> None:
     lines = [
-        f"{old.name}, {figures['num_old']:,} items, and {new.name}, {figures['num_new']:,}: {figures['num_common']:,} "
-        f"in both, {figures['num_added']:,} new, {figures['num_gone']:,} gone",
+        f"{old.name} has {figures['num_old']:,} items, {new.name} has {figures['num_new']:,}: "
+        f"{figures['num_common']:,} in both, {figures['num_added']:,} new, {figures['num_gone']:,} removed",
     ]
     if figures["num_common"]:
         lines.append(
-            f"{figures['num_changed']:,} items of both have another ID ({figures['changed']:.1%}); "
-            f"{figures['num_reassigned']:,} old IDs name other items now"
+            f"{figures['num_changed']:,} items have a different ID in the new table ({figures['changed']:.1%}); "
+            f"{figures['num_reassigned']:,} old IDs now belong to other items"
         )
     if figures["lengths"][0] != figures["lengths"][1]:
-        lines.append("IDs had {} codes and have {} now: each counts as another one".format(*figures["lengths"]))
+        lines.append("IDs had {} codes and now have {}, so every ID counts as different".format(*figures["lengths"]))
     if cause := _likely_cause(old, new):
-        lines.append(f"Items of one table alone may only be named otherwise in the other: {cause}")
+        lines.append(f"Items that are in only one table may have other ids in the other table: {cause}")
     for line in lines:
         messages.line(line)
     if figures["num_common"]:
@@ -119,7 +119,7 @@ def _likely_cause(old: IdTable, new: IdTable) -> str:
 def _levels(figures: dict[str, Any]) -> Table:
     table = Table()
     table.add_column("level", justify="right")
-    for title in ("another code", "same prefix", "same prefix, best renumbering"):
+    for title in ("different code", "same prefix", "same prefix after the best renumbering"):
         table.add_column(title, justify="right")
     columns = [figures[name] for name in ("code_changed", "prefix_kept", "prefix_kept_renumbered")]
     for level, shares in enumerate(zip(*columns, strict=True), start=1):

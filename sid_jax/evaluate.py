@@ -84,7 +84,7 @@ def evaluate_ids(
       UserError: if a file cannot be used.
     """
     if codebooks and not vectors:
-        raise UserError("--codebooks needs --vectors: what IDs stand for is compared with the items' vectors")
+        raise UserError("--codebooks needs --vectors=FILE, since decoded IDs are compared with the item vectors")
     path = file_to_write(out) if out else None
     table, rows = read_id_table(*parse_id_source(ids)), None
     if vectors:
@@ -201,13 +201,13 @@ def _by_depth(model: RQVAE, semantic_ids: np.ndarray, vectors: np.ndarray) -> li
     sizes = model.quantizer.codebook_sizes
     if semantic_ids.shape[1] < len(sizes) or (semantic_ids[:, : len(sizes)].max(axis=0) >= sizes).any():
         raise UserError(
-            f"the IDs do not fit the codebooks, {len(sizes)} levels of {sizes} codes: name by --codebooks the export "
-            "that the IDs come from"
+            f"the IDs do not fit the codebooks, which have {len(sizes)} levels of {sizes} codes; set --codebooks to "
+            "the export that the IDs come from"
         )
     if vectors.shape[1] != model.mean.shape[0]:
         raise UserError(
-            f"the vectors have {vectors.shape[1]} features, the codebooks' {model.mean.shape[0]}: name by --vectors "
-            "those that the IDs were made from"
+            f"the vectors have {vectors.shape[1]} features, but the codebooks need {model.mean.shape[0]}; set "
+            "--vectors to the vectors that the IDs were made from"
         )
     return fidelity_by_depth(model, semantic_ids[:, : len(sizes)], vectors)
 
@@ -254,13 +254,13 @@ def _label_list(value: Any) -> Sequence[str]:
 def _print(messages: Messages, name: str, figures: dict[str, Any]) -> None:
     """Prints the metrics: a table with one row per metric of all IDs, and a table with one column per depth."""
     whole = Table(title=f"{escape(name)}: {figures['num_items']:,} items", title_justify="left")
-    for column in ("figure", "value", "beside it"):
+    for column in ("metric", "value", "note"):
         whole.add_column(column, justify="right" if column == "value" else "left")
     for row in _whole_rows(figures):
         whole.add_row(*row)
     messages.show(whole)
-    by_depth = Table(title="By level, or by the prefix of so many codes", title_justify="left")
-    by_depth.add_column("figure")
+    by_depth = Table(title="By level, or by prefix length", title_justify="left")
+    by_depth.add_column("metric")
     for depth in range(1, figures["num_levels"] + 1):
         by_depth.add_column(str(depth), justify="right")
     for title, values in _rows_by_depth(figures):
@@ -277,14 +277,16 @@ def _whole_rows(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
             "" if most is None else f"at most {most:.4f}",
         ),
         ("items in a collision", f"{figures['collision_share']:.2%}", f"largest bucket {figures['largest_bucket']}"),
-        ("Gini of bucket sizes", f"{figures['gini']:.4f}", "0 is even"),
+        ("Gini of bucket sizes", f"{figures['gini']:.4f}", "0: all buckets have one size"),
     ]
     rows += [
-        (f"R^2 of {name}", f"{r2:.4f}", "over the items that have it")
+        (f"R^2 of {name}", f"{r2:.4f}", "over the items that have this part")
         for name, r2 in figures.get("r2_by_part", {}).items()
     ]
     if "stability" in figures:
-        rows.append(("first codes equal to the others'", f"{figures['stability']:.2%}", "after the best renaming"))
+        rows.append(
+            ("first codes equal in --other", f"{figures['stability']:.2%}", "after the best renumbering of codes")
+        )
     return rows
 
 
@@ -301,20 +303,20 @@ def _rows_by_depth(figures: dict[str, Any]) -> list[tuple[str, list[str]]]:
         ("perplexity", row(figures["perplexity"], lambda value: f"{value:.1f}")),
         ("entropy, bits", row(figures["entropy"], lambda value: f"{value:.2f}")),
         ("prefixes in use", row(figures["prefixes"], lambda each: f"{each['in_use']:,}")),
-        ("there could be", row(figures["prefixes"], lambda each: f"{each['most']:,}")),
+        ("possible prefixes", row(figures["prefixes"], lambda each: f"{each['most']:,}")),
     ]
     if "explained_by_prefix" in figures:
-        rows.append(("variance between prefixes", row(figures["explained_by_prefix"], number)))
-        rows.append(("the same beyond chance", row(figures["explained_beyond_chance"], number)))
-        rows.append(("near items share the prefix", row(figures["neighbors_share_prefix"], number)))
-        rows.append(("any two items do", row(figures["chance_shares_prefix"], number)))
+        rows.append(("variance explained by prefix", row(figures["explained_by_prefix"], number)))
+        rows.append(("explained beyond chance", row(figures["explained_beyond_chance"], number)))
+        rows.append(("near items with the same prefix", row(figures["neighbors_share_prefix"], number)))
+        rows.append(("random items with the same prefix", row(figures["chance_shares_prefix"], number)))
     if "together_beyond_chance" in figures:
-        rows.append(("of who takes items together", row(figures["together_beyond_chance"], number)))
-    for name, title in (("r2", "R^2 of the decoded prefix"), ("mse", "its MSE, a feature"), ("cosine", "its cosine")):
+        rows.append(("co-occurrence explained beyond chance", row(figures["together_beyond_chance"], number)))
+    for name, title in (("r2", "R^2 of the decoded prefix"), ("mse", "its MSE per feature"), ("cosine", "its cosine")):
         form = (lambda value: f"{value:.3e}") if name == "mse" else number
         if "by_depth" in figures:
             rows.append((title, row([each[name] for each in figures["by_depth"]], form)))
     if figures.get("label_purity"):
         rows.append(("label purity", row([each["purity"] for each in figures["label_purity"]], number)))
-        rows.append(("by chance", row([each["chance"] for each in figures["label_purity"]], number)))
+        rows.append(("label purity by chance", row([each["chance"] for each in figures["label_purity"]], number)))
     return rows

@@ -8,8 +8,8 @@ from sid_jax.buckets.names import with_addresses
 from sid_jax.errors import UserError, reason
 
 _OUT_OF_MEMORY = (
-    "lower --config.train.batch_size (and for a large corpus --config.train.resident_bytes, above which vectors stay "
-    "on the host)"
+    "lower --config.train.batch_size (and for a large catalog --config.train.resident_bytes, above which vectors "
+    "stay on the host)"
 )
 
 
@@ -25,15 +25,15 @@ def in_one_line(error: BaseException) -> str:
     platforms = os.environ.get("JAX_PLATFORMS", "")
     if _is_of_backends(error) and platforms not in ("", "cpu"):
         return (
-            f"JAX_PLATFORMS is {platforms}, but JAX finds no such device here: install the JAX of that device and see "
-            "that its driver works, or unset JAX_PLATFORMS to use the CPU"
+            f"JAX_PLATFORMS is {platforms}, but JAX finds no such device; install JAX for this device and check its "
+            "driver, or unset JAX_PLATFORMS to use the CPU"
         )
     if isinstance(error, OSError):
         # For example a full disk or a missing permission: the system's message and the file.
         return f"{error.strerror}: {error.filename}" if error.strerror and error.filename else text
     if isinstance(error, ImportError):
-        return f"a package is missing or broken ({text}): install the project's requirements again"
-    return f"unexpected {type(error).__name__}: {text}; the same command with --debug shows where"
+        return f"a package is missing or broken ({text}); install sid_jax again with pip"
+    return f"unexpected {type(error).__name__}: {text}; run the command with --debug to see the traceback"
 
 
 def _is_of_backends(error: BaseException) -> bool:

@@ -18,8 +18,8 @@ def refuse_in_forked_child() -> None:
     global _first_user
     if _first_user not in (None, os.getpid()):
         raise UserError(
-            "sid_jax was used in the process that this one was forked from, and JAX does not work in a forked process: "
-            "start worker processes by 'spawn' (DataLoader(..., multiprocessing_context='spawn')), or encode before "
-            "they start"
+            "this process was forked from one that had used sid_jax, and JAX does not work in forked processes; "
+            "start workers with 'spawn' (DataLoader(..., multiprocessing_context='spawn')), or encode before they "
+            "start"
         )
     _first_user = os.getpid()

@@ -27,7 +27,7 @@ def load(folder: str | Path, *, verify: bool = False) -> SemanticIdTokenizer | R
     """
     path = as_path(folder)
     if not path.is_dir():
-        raise UserError(f"{path}: no such folder; give one that save() or a command wrote")
+        raise UserError(f"{path}: no such folder; give a folder that save() or a command wrote")
     for place in (path, path / "recommender"):
         if _kind(place / "manifest.json") == "recommender":
             from sid_jax.recommender import load_recommender

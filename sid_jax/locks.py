@@ -44,7 +44,9 @@ def alone(path: Path, what: str) -> Iterator[None]:
     """
     file = _take(path)
     if file is None:
-        raise UserError(f"another process is {what} ({_owner(path)}): wait for it, stop it, or choose another folder")
+        raise UserError(
+            f"another process is {what} ({_owner(path)}); wait for it to end, stop it, or choose another folder"
+        )
     try:
         yield
     finally:

@@ -60,7 +60,9 @@ def local_path(text: str | os.PathLike[str]) -> Path:
     try:
         return Path(text).expanduser().absolute()
     except RuntimeError as error:
-        raise UserError(f"{text}: no home folder is known, see HOME; write the path without ~") from error
+        raise UserError(
+            f"{text}: the home folder is unknown, since HOME is not set; write the path without ~"
+        ) from error
 
 
 def file_to_write(text: str | os.PathLike[str]) -> Path:
@@ -75,13 +77,13 @@ def file_to_write(text: str | os.PathLike[str]) -> Path:
         return output_file(address)
     path = as_path(text)
     if path.is_dir():
-        raise UserError(f"{path} is a folder; name a file in it")
+        raise UserError(f"{path} is a folder; give the name of a file")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror} ({error.filename})") from error
     if not os.access(path.parent, os.W_OK):
-        raise UserError(f"cannot write {path}: its folder may not be written; name another file")
+        raise UserError(f"cannot write {path}: no permission to write to its folder; choose another file")
     return path
 
 

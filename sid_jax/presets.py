@@ -31,7 +31,9 @@ def preset(name: str) -> ConfigDict:
     """
     name, colon, argument = name.partition(":")
     if name not in PRESETS:
-        raise UserError(f"there is no preset {name!r}; there are {', '.join(PRESETS)}, or name a .py file")
+        raise UserError(
+            f"there is no preset {name!r}; the presets are {', '.join(PRESETS)}; a config file must end in .py"
+        )
     return PRESETS[name](argument) if colon else PRESETS[name]()
 
 
@@ -42,7 +44,7 @@ def embeddings(arg: str = "ste") -> ConfigDict:
     """
     method, options = choose(arg, ["ste", "gumbel", "rkmeans", "opq"], ["quick", "best"])
     if method in ("rkmeans", "opq") and "best" in options:
-        raise UserError(f"unknown argument {arg!r}: {method} has no long run, since it has settled after the short one")
+        raise UserError(f"unknown argument {arg!r}: {method} has no long run, since it converges in the short one")
     config = default_config()
     if "quick" in options:
         _set_quick(config)
@@ -114,7 +116,7 @@ def amazon(arg: str = "beauty") -> ConfigDict:
     category, options = choose(arg, list(AMAZON_CATEGORIES), [*AMAZON_EDITIONS, "ste", "gumbel", "quick"])
     editions = options & set(AMAZON_EDITIONS)
     if len(editions) > 1:
-        raise UserError(f"unknown argument {arg!r}: name one edition, {', '.join(AMAZON_EDITIONS)}")
+        raise UserError(f"unknown argument {arg!r}; give one edition: {', '.join(AMAZON_EDITIONS)}")
     config = default_config()
     config.data.source = f"amazon-{next(iter(editions), AMAZON_EDITIONS[0])}-{category}"
     _set_options(config, options)

@@ -68,7 +68,9 @@ class Setting:
         if self.choices and isinstance(self.default, tuple):
             for each in value:
                 if each not in self.choices:
-                    raise UserError(f"config.{name} has {each!r}; it may have {', '.join(map(repr, self.choices))}")
+                    raise UserError(
+                        f"config.{name} has {each!r}; each value must be one of {', '.join(map(repr, self.choices))}"
+                    )
         elif self.choices and value not in self.choices:
             raise UserError(f"config.{name} is {value!r}; it must be one of {', '.join(map(repr, self.choices))}")
         if self.range is not None:
@@ -132,7 +134,10 @@ def check_values(config: ConfigDict, declaration: Declaration) -> None:
     """
     missing = {name for name, _ in declared_settings(declaration)} - set(field_names(config))
     if missing:
-        raise UserError(f"config.{min(missing)} is missing: the config is of another kind, or of another version")
+        raise UserError(
+            f"config.{min(missing)} is missing, so the config is for another command, or of another version; start "
+            "from default_config()"
+        )
     for name, setting in declared_settings(declaration):
         setting.check(name, field_value(config, name))
 
@@ -198,7 +203,7 @@ def set_by_name(config: ConfigDict, name: str, value: Any) -> None:
         value = int(value)
     try:
         if value is None:
-            raise TypeError("no setting may be None")
+            raise TypeError("None is not a valid value")
         set_field(config, full_name, value)
     except (TypeError, ValueError) as error:
         raise UserError(f"{full_name} is {value!r}; it must be of type {type(old).__name__}, as in {old!r}") from error
@@ -224,8 +229,8 @@ def choose(arg: str, methods: Sequence[str], options: Sequence[str]) -> tuple[st
     unknown = [word for word in words if word not in (*methods, *options)]
     if unknown or len(named) > 1:
         raise UserError(
-            f"unknown argument {arg!r}: it must be one of {', '.join(methods)}, and may add {', '.join(options)} "
-            f"after a comma"
+            f"unknown argument {arg!r}; it must be one of {', '.join(methods)}, optionally with {', '.join(options)} "
+            "after a comma"
         )
     return (named or [methods[0]])[0], set(words) - set(named)
 
@@ -238,11 +243,11 @@ def _full_name(config: ConfigDict, name: str) -> str:
         return name
     found = [each for each in known if each.endswith(f".{name}")]
     if len(found) > 1:
-        raise UserError(f"{name} may be {' or '.join(found)}: give one of these names")
+        raise UserError(f"{name} is ambiguous; write {' or '.join(found)}")
     if not found:
         names = {_last(each): each for each in known} | {each: each for each in known}
         close = difflib.get_close_matches(name, names, n=1)
-        hint = f"; did you mean {names[close[0]]}?" if close else ": docs/settings.md lists them"
+        hint = f"; did you mean {names[close[0]]}?" if close else "; docs/settings.md lists all settings"
         raise UserError(f"there is no setting {name}{hint}")
     return found[0]
 
@@ -260,7 +265,7 @@ def _new_name(name: str) -> str:
     new = RENAMED[name]
     # The stack level of the caller's assignment, through `Settings.__setitem__` and ConfigDict's attributes.
     warnings.warn(
-        f"the setting {name} is called {new} now; {name} is accepted for one version more",
+        f"the setting {name} has been renamed to {new}; {name} is accepted for one more version",
         RenamedSettingWarning,
         stacklevel=4,
     )

@@ -51,12 +51,12 @@ class SemanticIdTokenizer:
         from sid_jax.config import check_config
 
         if not isinstance(preset, str):
-            raise UserError(f"preset is {preset!r}; it must be text, such as 'gumbel', and settings go by their names")
+            raise UserError(f"preset is {preset!r}; it must be text, such as 'gumbel'; pass settings by name")
         name = f"{_DEFAULT_PRESET}:{preset}" if preset.split(",")[0] in (*_METHODS, "quick", "best") else preset
         config = load_preset(name)
         for setting, value in settings.items():
             if setting in ("workdir", "verbose"):
-                raise UserError(f"{setting} is an argument of fit(), not a setting")
+                raise UserError(f"{setting} is an argument of fit(), not a setting; pass the data to fit()")
             set_by_name(config, setting, value)
         check_config(config)
         self._config: ConfigDict = config
@@ -152,7 +152,7 @@ class SemanticIdTokenizer:
           UserError: If the tokenizer is not fitted.
         """
         if self._export is None:
-            raise UserError("this SemanticIdTokenizer is not fitted: call fit(vectors), or load one with sid_jax.load")
+            raise UserError("this SemanticIdTokenizer is not fitted; call fit(vectors), or load one with sid_jax.load")
         return self._export
 
     @property
@@ -262,7 +262,9 @@ class SemanticIdTokenizer:
 
         table = self.table
         if labels is not None and len(labels) != len(table):
-            raise UserError(f"labels are of {len(labels)} items, the table has {len(table)}; give each item a list")
+            raise UserError(
+                f"labels has {len(labels)} entries, but the table has {len(table)} items; give one list per item"
+            )
         if vectors is not None:
             joined = self.export.join_parts(vectors)
             if joined is vectors and self.model.layout is None:
@@ -272,7 +274,8 @@ class SemanticIdTokenizer:
                 check_finite(vectors, table.item_ids, "vectors", self.model.layout)
                 if len(vectors) != len(table):
                     raise UserError(
-                        f"vectors are of {len(vectors)} items, the table has {len(table)}; give one an item"
+                        f"vectors has {len(vectors)} rows, but the table has {len(table)} items; give one vector per "
+                        "item"
                     )
         if histories is not None:
             histories = as_histories(histories, table.item_ids)

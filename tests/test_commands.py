@@ -69,5 +69,5 @@ def test_a_disk_that_takes_no_more_ends_in_one_line_and_the_run_goes_on_later(tm
 
 def test_export_of_no_run_is_refused(tmp_path):
     line = refused(run("export.py", f"--workdir={tmp_path / 'none'}", f"--out={tmp_path / 'out'}"))
-    assert "holds no run" in line and "train first" in line
+    assert "has no run" in line and "train first" in line
     assert list(tmp_path.iterdir()) == []

@@ -81,7 +81,7 @@ def test_joint_training_is_of_the_recommenders_config(data_set, estimator):
     [
         ("movielens", "2m", "must be one of 100k, 1m, 10m"),
         ("amazon", "cars", "must be one of beauty, sports, toys"),
-        ("amazon", "beauty,2014,2018", "name one edition"),
+        ("amazon", "beauty,2014,2018", "give one edition"),
     ],
 )
 def test_a_catalog_that_there_is_not(name, argument, message):

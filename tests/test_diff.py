@@ -54,6 +54,6 @@ def test_the_command(tmp_path):
     words = [tmp_path / "old.json", tmp_path / "new.json"]
     result = run("-m", "sid_jax", "diff", *words, f"--json={tmp_path}/diff.json")
     assert result.returncode == 0, result.stderr
-    assert "1 items of both have another ID (50.0%)" in result.stdout
+    assert "1 items have a different ID in the new table (50.0%)" in result.stdout
     assert json.loads((tmp_path / "diff.json").read_text())["num_changed"] == 1
-    assert "name two" in refused(run("-m", "sid_jax", "diff", words[0]))
+    assert "give two" in refused(run("-m", "sid_jax", "diff", words[0]))

@@ -92,9 +92,9 @@ def test_what_is_saved_takes_any_parts_and_appended_items_may_lack_some(tokenize
     [
         ({"audio": np.ones((3, 2))}, "no part 'audio'; the parts are text, image, genres, price"),
         ({"text": np.ones((3, 5))}, r"part 'text' has shape \[3, 5\]; it must be \[3, 16\]"),
-        ({"text": np.ones((3, 16)), "image": np.ones((2, 8))}, "equally many rows"),
+        ({"text": np.ones((3, 16)), "image": np.ones((2, 8))}, "give each part one row per item"),
         ({"text": np.full((3, 16), np.nan)}, "none of the parts text, image"),
-        ({"genres": [1.5, 2.0]}, "made of categories, and number are given"),
+        ({"genres": [1.5, 2.0]}, "trained with categories values, but number values are given"),
     ],
 )
 def test_parts_that_cannot_be_encoded(tokenizer, given, message):

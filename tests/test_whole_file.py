@@ -21,7 +21,7 @@ def test_what_was_there_stays_if_the_block_fails(tmp_path):
     with pytest.raises(RuntimeError), whole_file(path) as file:
         file.write(b"half")
         raise RuntimeError
-    with pytest.raises(TypeError, match="object has no JSON form"):
+    with pytest.raises(TypeError, match="object cannot be written as JSON"):
         write_json(path, object())
     assert json.loads(path.read_text()) == {"mean": 0.5, "counts": [0, 1]}
     assert list(tmp_path.iterdir()) == [path]

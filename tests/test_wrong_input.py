@@ -87,17 +87,20 @@ LISTS = VECTORS[:3].tolist()
 WRONG_FILES: dict[str, tuple[Files, str]] = {
     "no file": (lambda folder: {"path": f"{folder}/a.npy"}, "a.npy: no such file; give .npy, .npz, .parquet"),
     "no file of a pattern": (lambda folder: {"path": f"{folder}/new-*.npy"}, "new-*.npy: no such file"),
-    "no name": (lambda folder: {"path": ""}, "data.path is empty: pass --config.data.path=FILE"),
+    "no name": (lambda folder: {"path": ""}, "data.path is empty; pass --config.data.path=FILE"),
     "unknown kind": (file("a.tsv", Path.touch), "a.tsv: unknown kind of file '.tsv'; give one of .npy, .npz, .parquet"),
     **{
-        f"empty {ending}": (file(f"a{ending}", Path.touch), f"a{ending}: is empty; write it anew")
+        f"empty {ending}": (file(f"a{ending}", Path.touch), f"a{ending}: empty; write the file again")
         for ending in (".npy", ".npz", ".parquet", ".arrow", ".feather", ".safetensors", ".array_record")
     },
-    "no rows, npy": (npy(VECTORS[:0]), "a.npy: holds no rows"),
-    "no rows, parquet": (parquet(pa.array([], "string"), pa.array([], pa.list_(pa.float32()))), "holds no rows"),
-    "no rows, arrow": (file("a.arrow", lambda path: write_stream(path, table([], VECTORS[:0]))), "holds no rows"),
-    "one row": (npy(VECTORS[:1]), "a.npy: holds one item, and IDs are to tell items apart; give more"),
-    "all rows identical": (npy(np.ones((300, 12), np.float32)), "all 300 vectors are the same, so that no ID could"),
+    "no rows, npy": (npy(VECTORS[:0]), "a.npy: has no rows"),
+    "no rows, parquet": (parquet(pa.array([], "string"), pa.array([], pa.list_(pa.float32()))), "has no rows"),
+    "no rows, arrow": (file("a.arrow", lambda path: write_stream(path, table([], VECTORS[:0]))), "has no rows"),
+    "one row": (npy(VECTORS[:1]), "a.npy: has one item; give at least two, since IDs distinguish items"),
+    "all rows identical": (
+        npy(np.ones((300, 12), np.float32)),
+        "all 300 vectors are equal, so IDs cannot distinguish items",
+    ),
     "K > N": (
         npy(VECTORS[:5]),
         "config.model.codebook_size is 8, but there are only 5 items (",
@@ -117,15 +120,15 @@ WRONG_FILES: dict[str, tuple[Files, str]] = {
     "no dimension": (npy(VECTORS[:, :0]), "found shape [300, 0]"),
     "ragged rows": (
         parquet(["a", "b"], [[1.0, 2.0], [3.0]]),
-        "a.parquet: row 1 (counted from 0, id 'b') holds no vector of 2 values: it is of another length",
+        "a.parquet: row 1 (counted from 0, id 'b') has no vector of 2 values: it has another length",
     ),
     "ragged row groups": (
         parquet(["a", "b"], [[1.0, 2.0], [3.0]], row_group_size=1),
-        "row 1 (counted from 0, id 'b') holds no vector of 2 values: it is of another length",
+        "row 1 (counted from 0, id 'b') has no vector of 2 values: it has another length",
     ),
     "ragged records": (
         file("a.array_record", lambda path: write_records(path, [VECTORS[0], VECTORS[1, :3]])),
-        "record 1 has 12 bytes, but record 0 48",
+        "record 1 has 12 bytes, but record 0 has 48",
     ),
     "no records": (
         file("a.array_record", lambda path: path.write_bytes(b"no records at all" * 100)),
@@ -144,7 +147,7 @@ WRONG_FILES: dict[str, tuple[Files, str]] = {
     "too large for float32": (npy(spoilt(3, dtype="f8", value=1e300)), "row 3 (counted from 0, id 3) has inf as"),
     "duplicate ids": (
         parquet(["a", "b", "a"], LISTS),
-        "a.parquet: id 'a' is in row 0 and again in row 2 (rows count from 0); give each item one row",
+        "a.parquet: id 'a' is in row 0 and again in row 2 (counted from 0); give one row per item",
     ),
     "duplicate numbers": (parquet([7, 8, 7], LISTS), "id 7 is in row 0 and again in row 2"),
     "duplicate ids of two files": (
@@ -155,26 +158,26 @@ WRONG_FILES: dict[str, tuple[Files, str]] = {
     "duplicate ids of 1 MB": (parquet([LONG, "b", LONG], LISTS), "id 'long long", "is in row 0 and again in row 2"),
     "ids in one of two files": (
         both(archive("a.npz", vectors=VECTORS[:3], ids=np.arange(3)), archive("b.npz", vectors=VECTORS[:3])),
-        "b.npz: holds no ids, but",
-        "a.npz does; give all files ids, or none",
+        "b.npz: has no ids, but",
+        "a.npz has; give ids for all files, or for none",
     ),
     "ids for one of two files": (
         both(npy(VECTORS[:3]), npy(VECTORS[:3], "b.npy"), ids_path="all/a.npy"),
-        "there are 1 files of ids for 2 files without ids of their own",
+        "1 files of ids are given, but 2 vector files have no ids",
     ),
     "ids of two types": (
         both(parquet(["a", "b", "c"], LISTS), parquet([1, 2, 3], LISTS, "b.parquet")),
-        "ids of some files are int64, of others string: give all of them one type",
+        "some files have ids of type int64, others of type string; give ids of one type",
     ),
-    "too few ids": (npy_with_lines(VECTORS[:3], b"a\nb\n"), "ids.txt: holds 2 ids, but", "a.npy holds 3 vectors"),
-    "too many ids": (npy_with_lines(VECTORS[:3], b"a\nb\nc\nd\n"), "ids.txt: holds 4 ids, but"),
-    "an empty line": (npy_with_lines(VECTORS[:3], b"a\n\nc\n"), "ids.txt: line 2 is empty; give one id a line"),
+    "too few ids": (npy_with_lines(VECTORS[:3], b"a\nb\n"), "ids.txt: 2 ids, but", "a.npy has 3 vectors"),
+    "too many ids": (npy_with_lines(VECTORS[:3], b"a\nb\nc\nd\n"), "ids.txt: 4 ids, but"),
+    "an empty line": (npy_with_lines(VECTORS[:3], b"a\n\nc\n"), "ids.txt: line 2 is empty; write one id per line"),
     "no ids file": (
         lambda folder: {**npy(VECTORS)(folder), "ids_path": f"{folder}/none.txt"},
-        "none.txt: No such file or directory; give a file with one id a line",
+        "none.txt: No such file or directory; give a file with one id per line",
     ),
-    "null id": (parquet(["a", None, "c"], LISTS), "column 'item_id': row 1 (counted from 0) is null, and 1 in all"),
-    "null vector": (parquet(["a", "b"], [[1.0], None]), "row 1 (counted from 0, id 'b') holds no vector: it is null"),
+    "null id": (parquet(["a", None, "c"], LISTS), "column 'item_id': row 1 (counted from 0) is null (1 in total)"),
+    "null vector": (parquet(["a", "b"], [[1.0], None]), "row 1 (counted from 0, id 'b') has no vector: it is null"),
     "null value": (
         parquet(["a", "b"], [[1.0, 2.0], [3.0, None]]),
         "row 1 (counted from 0, id 'b') has nan as float32 in column 1",
@@ -183,16 +186,19 @@ WRONG_FILES: dict[str, tuple[Files, str]] = {
         parquet(pa.array(["a", None, "b"]).dictionary_encode(), LISTS),
         "column 'item_id': row 1 (counted from 0) is null",
     ),
-    "text of 1 MB for 300 ids": (npy_with_lines(VECTORS, LONG.encode()), "ids.txt: holds 1 ids, but"),
+    "text of 1 MB for 300 ids": (npy_with_lines(VECTORS, LONG.encode()), "ids.txt: 1 ids, but"),
     "text of 1 MB as vectors": (parquet(["a"], [LONG]), f"column 'vector': expected lists of {FLOATS}, found string"),
     "not UTF-8": (npy_with_lines(VECTORS[:3], b"a\nb\n\xe9\n"), "ids.txt: line 3 is not UTF-8"),
     "UTF-16": (npy_with_lines(VECTORS[:3], "a\nb\nc\n".encode("utf-16")), "ids.txt: "),
-    "unicode in a name": (parquet(["é"], [[1.0]], "naïve 🎬.parquet"), "naïve 🎬.parquet: holds one item"),
+    "unicode in a name": (parquet(["é"], [[1.0]], "naïve 🎬.parquet"), "naïve 🎬.parquet: has one item"),
     "no such column": (
         file("a.parquet", lambda path: pq.write_table(pa.table({"größe\n": [1], "vector": [[1.0]]}), path)),
         "a.parquet: has no 'item_id'; set --config.data.id_column to one of größe, vector",
     ),
-    "a column twice": (two_columns_of_one_name, "a.parquet: has 2 columns 'vector'; give each a name of its own"),
+    "a column twice": (
+        two_columns_of_one_name,
+        "a.parquet: 2 columns have the name 'vector'; give each column its own name",
+    ),
     "truncated parquet": (cut(parquet(NAMES, VECTORS.tolist()), -1), "a.parquet: not a readable .parquet file ("),
     "parquet of its first half": (cut(parquet(NAMES, VECTORS.tolist()), 4000), "not a readable .parquet file ("),
     "truncated npy": (cut(npy(VECTORS), 5000), "a.npy: not a readable .npy array of numbers ("),
@@ -206,10 +212,14 @@ WRONG_FILES: dict[str, tuple[Files, str]] = {
     "wrong dtype, text": (npy(np.array([["a"]])), "found <U1"),
     "wrong dtype, parquet": (parquet(["a", "b"], [[1], [2]]), f"expected lists of {FLOATS}, found list<"),
     "wrong dtype, no lists": (parquet(["a", "b"], [1.0, 2.0]), f"expected lists of {FLOATS}, found double"),
-    "empty lists": (parquet(["a", "b"], pa.array([[], []], pa.list_(pa.float32()))), "none of 2 rows holds a vector"),
+    "empty lists": (parquet(["a", "b"], pa.array([[], []], pa.list_(pa.float32()))), "none of the 2 rows has a vector"),
     "wrong dtype of ids": (parquet([1.5, 2.5], [[1.0], [2.0]]), "expected ids that are strings or integers, found"),
     "ids beyond 64 bits": (parquet(pa.array([1, 2**64 - 1], "uint64"), [[1.0], [2.0]]), "too large for a 64-bit"),
-    "several splits": (dataset_of_two_splits, "set: holds several splits; name one, as in", "set/SPLIT: train"),
+    "several splits": (
+        dataset_of_two_splits,
+        "set: contains several splits; give the folder of one split",
+        "set/SPLIT; the splits are: train",
+    ),
 }  # fmt: skip
 
 
@@ -243,13 +253,13 @@ def test_files_to_export(made, tmp_path, mistake, name):
         **WRONG_FILES,
         "duplicate ids, 12 features": (
             file("a.parquet", lambda path: write_parquet(path, [*NAMES[:5], "i1"], VECTORS[:6])),
-            "id 'i1' is in row 1 and again in row 5 of all rows of --input",
+            "id 'i1' is in row 1 and again in row 5 of --input",
         ),
         # Of the options that leave rows out, the one of this command.
-        "NaN": (*WRONG_FILES["NaN"][:2], "leave them out (--on_bad_rows=drop)"),
+        "NaN": (*WRONG_FILES["NaN"][:2], "drop them (--on_bad_rows=drop)"),
         "ragged row groups": (
             parquet(["a", "b"], [[1.0] * 12, [3.0]], row_group_size=1),
-            "row 1 (counted from 0, id 'b') holds no vector of 12 values",
+            "row 1 (counted from 0, id 'b') has no vector of 12 values",
         ),
     }
     make, *words = cases[name]
@@ -263,7 +273,7 @@ def test_files_that_the_model_cannot_encode(made, tmp_path, mistake):
     np.save(tmp_path / "many.npy", np.random.default_rng(1).normal(size=(600, 12)).astype(np.float32))
     for name, words in (
         ("wide", "vectors have 13 features; the model encodes 12"),
-        ("many", "600 items cannot each have"),
+        ("many", "600 items are too many for unique Semantic IDs"),
     ):
         path = f"{tmp_path}/{name}.npy"
         line = mistake(lambda: export_files(made / "run", tmp_path / "out", [path], messages=SILENT))  # noqa: B023
@@ -281,7 +291,7 @@ def halve(path: Path) -> None:
 
 
 WRONG_RUNS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no run": (lambda run: shutil.rmtree(run), "holds no run (run.json is missing): train first"),
+    "no run": (lambda run: shutil.rmtree(run), "has no run (run.json is missing); train first"),
     "truncated record": (lambda run: halve(run / "run.json"), "run.json is damaged"),
     "hand-edited record": (lambda run: (run / "run.json").write_text("[]"), "run.json is damaged"),
     "setting of no use": (
@@ -292,10 +302,10 @@ WRONG_RUNS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda run: edit(run / "run.json", lambda content: content["config"]["model"].update(latent_dimension=5)),
         "is of another model: ",
     ),
-    "no checkpoint": (lambda run: shutil.rmtree(run / "checkpoints"), "has no checkpoint yet: run its train command"),
+    "no checkpoint": (lambda run: shutil.rmtree(run / "checkpoints"), "has no checkpoint yet; run its train command"),
     "data that has changed": (
         lambda run: edit(run / "run.json", lambda content: content.update(data_fingerprint="0")),
-        "is not what",
+        "is not the data that",
     ),
 }
 
@@ -312,11 +322,11 @@ def test_a_run_to_go_on_with_other_settings_or_data(made, tmp_path, mistake):
     shutil.copytree(made / "run", tmp_path / "run")
     config = small_run(tmp_path, VECTORS)
     config.train.learning_rate = 1.0
-    assert "holds a run with other settings (train.learning_rate: 0.001 there" in mistake(
+    assert "has a run with other settings (train.learning_rate was 0.001" in mistake(
         lambda: train(config, tmp_path / "run")
     )
     config = small_run(tmp_path, VECTORS + 1)
-    assert "holds a run on other data (vectors, ids or histories differ)" in mistake(
+    assert "has a run on other data (vectors, ids or histories differ)" in mistake(
         lambda: train(config, tmp_path / "run")
     )
 
@@ -334,23 +344,23 @@ WRONG_EXPORTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "manifest of something else": (lambda out: (out / "manifest.json").write_text("{}"), "has no format_version"),
     "another format": (
         lambda out: edit(out / "manifest.json", lambda content: content.update(format_version=9)),
-        "is of format 9, this sid_jax reads 1",
+        "has format version 9, but this version of sid_jax reads 1",
     ),
     "hand-edited list of files": (
         lambda out: edit(out / "manifest.json", lambda content: content.update(files={"ids.csv": 3})),
-        "does not say of each file its bytes and sha256",
+        "does not list the bytes and sha256 of every file",
     ),
     "hand-edited length": (
         lambda out: edit(out / "manifest.json", lambda content: content["semantic_ids"].update(length="three")),
-        "manifest.json was edited since it was exported (its digest differs)",
+        "manifest.json was edited after the export (its digest differs)",
     ),
     "hand-edited schema": (
         lambda out: edit(out / "manifest.json", lambda content: content.update(schema=None)),
-        "manifest.json was edited since it was exported (its digest differs)",
+        "manifest.json was edited after the export (its digest differs)",
     ),
-    "missing file": (lambda out: (out / "ids.csv").unlink(), "ids.csv is missing, though manifest.json lists it"),
+    "missing file": (lambda out: (out / "ids.csv").unlink(), "ids.csv is missing, but manifest.json lists it"),
     "file of another size": (lambda out: halve(out / "ids.parquet"), "ids.parquet has"),
-    "hash mismatch": (lambda out: flip(out / "codebooks.safetensors"), "has changed since it was exported (SHA-256"),
+    "hash mismatch": (lambda out: flip(out / "codebooks.safetensors"), "was changed after the export (SHA-256"),
 }
 
 
@@ -378,7 +388,7 @@ def test_exports_to_append_to(made, tmp_path, mistake, name):
 def test_vectors_and_ids_that_are_not_of_the_same_items(made, tmp_path, mistake):
     np.save(tmp_path / "more.npy", np.concatenate([VECTORS, VECTORS[:2] + 1]))
     line = mistake(lambda: evaluate_ids(str(made / "out"), vectors=str(tmp_path / "more.npy")))
-    assert "2 of the catalog's 302 items have no Semantic ID there" in line
+    assert "2 of the catalog's 302 items have no Semantic ID" in line
 
 
 # As a user types it.

@@ -130,11 +130,12 @@ def batch_of_arrays(item_ids: Any, vectors: Any, columns: Any, model: RQVAE, the
     ids = ids_of_kind(item_ids, there, "item_ids")
     num_features = model.mean.shape[0]
     if isinstance(vectors, (str, os.PathLike)):
-        raise UserError(f"vectors are {vectors!r}; give an array [{len(ids)}, {num_features}], not a path")
+        raise UserError(f"vectors is {vectors!r}; give an array [{len(ids)}, {num_features}], not a path")
     source = as_vectors(vectors, "vectors") if len(vectors) else np.empty((0, num_features), np.float32)
     if source.shape != (len(ids), num_features):
         raise UserError(
-            f"vectors are {list(source.shape)}; {len(ids)} items of this export are [{len(ids)}, {num_features}]"
+            f"vectors have shape {list(source.shape)}; {len(ids)} items of this export need [{len(ids)}, "
+            f"{num_features}]"
         )
     source = source.astype(np.float32, copy=False)
     check_finite(source, ids.to_numpy(), "vectors", model.layout)
@@ -205,8 +206,8 @@ def as_kind(ids: pa.ChunkedArray, there: pa.ChunkedArray, where: str) -> pa.Chun
         return ids.cast(there.type)
     if numbers:
         raise UserError(
-            f"{where}: id {ids[strange].as_py()!r} is not a whole number, as those of the published items are, such as "
-            f"{there[0].as_py()}: give ids of one kind"
+            f"{where}: id {ids[strange].as_py()!r} is not a whole number, but the published items have whole numbers "
+            f"such as {there[0].as_py()}; give ids of the same type"
         )
     raise UserError(_two_kinds(ids, there.slice(strange), f"{where}: ids"))
 
@@ -218,6 +219,6 @@ def _two_kinds(ids: pa.ChunkedArray, there: pa.ChunkedArray, where: str) -> str:
         (named[pa.types.is_integer(each.type)], each[0].as_py() if len(each) else None) for each in (ids, there)
     )
     return (
-        f"{where} are {kind}, such as {example!r}, and the ids of the published items are {published}, such "
-        f"as {other!r}: give ids of one kind, written as the published ones"
+        f"{where} are {kind}, such as {example!r}, but the ids of the published items are {published}, such as "
+        f"{other!r}; give ids of the same type and spelling as the published ones"
     )

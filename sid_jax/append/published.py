@@ -84,18 +84,24 @@ class Published:
         sizes, codebooks = self.sizes, self.export.model.quantizer.codebook_sizes
         where = f"the manifest and the other files of {self._where}"
         if sizes[: len(codebooks)] != codebooks or len(sizes) != len(codebooks) + (self.scheme == "suffix"):
-            raise UserError(f"{where} disagree: IDs of {sizes} codes, codebooks of {codebooks}; export again")
+            raise UserError(
+                f"{where} contradict each other: IDs have levels of {sizes} codes, codebooks have {codebooks}; export "
+                "again"
+            )
         tables, given = (self.items, self.retired), (self.items, self.retired, self.former)
         if any((each.semantic_ids.max(axis=0, initial=0) >= sizes).any() for each in given):
-            raise UserError(f"{where} disagree: a code is not below its level's {sizes}; export again")
+            raise UserError(
+                f"{where} contradict each other: a code is not below the codebook size {sizes} of its level; export "
+                "again"
+            )
         ids = pa.chunked_array([chunk for each in tables for chunk in each.arrow_ids.chunks], self.kind)
         if ids.null_count or pc.count_distinct(ids).as_py() < len(ids):
-            raise UserError(f"{where} disagree: an item is there twice; export again")
+            raise UserError(f"{where} contradict each other: an item occurs twice; export again")
         if self.scheme != "none":
             keys = np.concatenate([tuple_keys(each.semantic_ids, sizes) for each in given])
             shared = np.unique(keys, return_counts=True)[1].max(initial=0)
             if shared > (self.capacity if self.scheme == "relocate" else 1):
-                raise UserError(f"{where} disagree: {shared} items share a Semantic ID; export again")
+                raise UserError(f"{where} contradict each other: {shared} items share a Semantic ID; export again")
 
 
 def read_published(folder: Path) -> Published:
@@ -115,7 +121,7 @@ def raw_codes(table: IdTable) -> np.ndarray:
       UserError: if the table does not have them.
     """
     if table.codes is None:
-        raise UserError(f"{table.name}: does not say which codes its items had before IDs were made unique: export it")
+        raise UserError(f"{table.name}: has no codes from before IDs were made unique; use the folder of an export")
     return table.codes
 
 
@@ -138,7 +144,7 @@ def _check_made(manifest: Mapping[str, Any], where: str) -> None:
         and _is_count(version.get("number", 1))
     )
     if not good:
-        raise UserError(f"the manifest of {where} does not say how its IDs were made: export again")
+        raise UserError(f"the manifest of {where} does not say how its IDs were made unique; export again")
 
 
 def _is_count(value: Any) -> bool:

@@ -126,14 +126,14 @@ def append(
     messages, policy = messages or Messages.to_console(), Policy(reuse_removed, on_known, on_returned, on_unknown)
     earlier = earlier_request(out)
     if not inputs and removed is None:
-        raise UserError("--append_to needs new items, --input=FILES, or items that leave, --remove=FILE")
+        raise UserError("--append_to needs new items (--input=FILES) or items to remove (--remove=FILE)")
     published = read_published(export)
     had = published.export.programs
     programs = check_programs({*had, *programs})
     if unique not in (None, published.scheme):
         raise UserError(
-            f"{export} makes IDs unique by {published.scheme!r}: to append by {unique!r} would mix IDs of two kinds; "
-            "leave --unique out, or export all items anew"
+            f"{export} makes IDs unique by {published.scheme!r}, and {unique!r} would mix two schemes in one table; "
+            "omit --unique, or make a new export of all items"
         )
     if workdir is not None:
         _refuse_other_model(published, workdir, step)
@@ -233,7 +233,7 @@ def _refuse_other_model(published: Published, workdir: Path, step: int | None) -
     found, published_hash = model_hash(model), model_hash(published.export.model)
     if found != published_hash:
         raise UserError(
-            f"the model of {workdir} at step {step} (SHA-256 {found[:12]}) is not the one that "
-            f"{published.export.folder} was made by ({published_hash[:12]}): its codes would mean something else; "
-            "leave --workdir out, since the export has its own model, or name the run and --step that it came from"
+            f"the model of {workdir} at step {step} (SHA-256 {found[:12]}) is not the model of "
+            f"{published.export.folder} ({published_hash[:12]}), so its codes would have another meaning; omit "
+            "--workdir, since the export has its own model, or give the run and --step that it was made from"
         )

@@ -85,21 +85,21 @@ def in_words(drift: Mapping[str, Any]) -> list[str]:
     reference, new = drift["reference"], drift["new_items"]
     lines = []
     if new:
-        of_old = f", {reference['r2']:.3f} of the items trained on" if reference else ""
+        of_old = f", {reference['r2']:.3f} for the trained items" if reference else ""
         cold = reference and reference["r2_cold"]
-        of_old += f", {cold:.3f} of cold items" if cold is not None else ""
+        of_old += f", {cold:.3f} for cold items" if cold is not None else ""
         lines.append(
-            f"R^2 of the new items: {new['r2']:.3f} by their codes, {new['r2_unique']:.3f} by their IDs{of_old}"
+            f"R^2 of the new items: {new['r2']:.3f} from their codes, {new['r2_unique']:.3f} from their IDs{of_old}"
         )
         shift = ", ".join(f"{level['distance']:.2f} ({level['by_chance']:.2f})" for level in new["code_shift"])
-        lines.append(f"their codes' distance from the old ones', level by level (by chance): {shift}")
+        lines.append(f"shift of the code distribution at each level (by chance): {shift}")
         lines.append(
-            f"{new['collide']:.1%} have the codes of a published item, {new['moved']:.1%} got others; "
-            f"{drift['fill']:.2%} of all IDs are in use or kept"
+            f"{new['collide']:.1%} of the new items have the codes of a published item, {new['moved']:.1%} have IDs "
+            f"that differ from their codes; {drift['fill']:.2%} of all IDs are in use or reserved"
         )
     judged = drift["verdict"]
     if until := judged.get("new_items_until_due"):
-        lines.append(f"Retraining pays off after about {until:,} more such items")
+        lines.append(f"Retraining is expected to be due after about {until:,} more items like these")
     return [*lines, _last_line(judged)]
 
 
@@ -122,25 +122,25 @@ def _checks(drift: Mapping[str, Any], num_items: int) -> list[dict[str, Any]]:
 
     lost = _lost(drift, num_items)
     if lost is not None:
-        check("R^2 that the catalog lost since training", lost, CATALOG_R2_LOST, _DRIFT)
+        check("R^2 lost by the catalog since training", lost, CATALOG_R2_LOST, _DRIFT)
     enough = new is not None and new.get("num_items", _FEWEST) >= _FEWEST
     if reference and enough:
         # Two standard errors, so that the random draw of the items is no reason.
         least = new["r2"] + 2 * new["r2_standard_error"]
         if reference["r2_cold"] is None:
-            check("R^2 of new items below those trained on", reference["r2"] - least, BELOW_TRAINED, _DRIFT)
+            check("R^2 of new items below that of trained items", reference["r2"] - least, BELOW_TRAINED, _DRIFT)
         else:
-            check("R^2 of new items below cold items", reference["r2_cold"] - least, BELOW_COLD, _DRIFT)
+            check("R^2 of new items below that of cold items", reference["r2_cold"] - least, BELOW_COLD, _DRIFT)
     if new:
         first = new["code_shift"][0]
-        check("shift of the first codes above chance", first["distance"] - first["by_chance"], CODE_SHIFT, _DRIFT)
+        check("shift of the first codes beyond chance", first["distance"] - first["by_chance"], CODE_SHIFT, _DRIFT)
     if enough:
-        check("share of new items that got others than their codes", new["moved"], MOVED, _CROWDED)
+        check("share of new items whose IDs differ from their codes", new["moved"], MOVED, _CROWDED)
     if since["num_items"] >= _FEWEST and since.get("moved") is not None:
-        what = "share of the items since training that got others than their codes"
+        what = "share of items since training whose IDs differ from their codes"
         check(what, since["moved"], MOVED, _CROWDED)
     if drift.get("free") is not None:
-        check("share of all IDs that are in use or kept", drift["fill"], FILL, _CROWDED)
+        check("share of all IDs that are in use or reserved", drift["fill"], FILL, _CROWDED)
     return checks
 
 
@@ -180,13 +180,14 @@ def _until_due(drift: Mapping[str, Any], num_items: int) -> int | None:
 
 
 def _remedy(causes: set[str], num_items: int, lost: float | None, settings: str) -> str:
-    gain = f", which brings the catalog at most {lost:.3f} of R^2" if lost is not None and lost > 0 else ""
-    changes = f"changes up to {num_items:,} IDs (nearly all, also with --align_to)"
+    gain = f", which regains at most {lost:.3f} of the catalog's R^2" if lost is not None and lost > 0 else ""
+    changes = f"changes up to {num_items:,} IDs (nearly all, even with --align_to)"
     if _CROWDED in causes:
         return (
-            f"The table is crowded: the same settings will not help. Train anew on all items with about {settings}"
-            f"{gain}. It {changes}"
+            "There are too few codes for the items, so the same settings will not help. Retrain on all items with "
+            f"about {settings}{gain}. Retraining {changes}"
         )
     return (
-        f"The new items are unlike those trained on: train anew on all items with the same settings{gain}. It {changes}"
+        f"The new items differ from the trained items. Retrain on all items with the same settings{gain}. Retraining "
+        f"{changes}"
     )

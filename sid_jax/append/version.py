@@ -197,8 +197,8 @@ def _known_removals(
     cause = likely_cause(list(map(str, names.to_pylist())), found[found >= 0], published.items.item_ids)
     if not dropped(policy.on_unknown):
         option = ("--" if batch.where.startswith("--") else "") + "on_unknown=drop"
-        raise UserError(f"{where}: {first}: {cause or f'leave it out ({option})'}")
-    LOGGER.warning("%s: %s, and was passed over%s", where, first, f"; {cause}" if cause else "")
+        raise UserError(f"{where}: {first}: {cause or f'remove it from the list, or ignore it ({option})'}")
+    LOGGER.warning("%s: %s, and was ignored%s", where, first, f"; {cause}" if cause else "")
     return removed.filter(pa.array(~unknown))
 
 
@@ -206,12 +206,12 @@ def _kept(published: Published, batch: Batch, removed: pa.ChunkedArray, where: s
     """Returns a mask `[N]` bool of the published items that stay."""
     there, of_batch = published.items.arrow_ids, places(removed, batch.ids)
     leaving = places(removed, there)
-    words = f"{where}: {{}} is in {batch.where} too: take it out of one of them"
+    words = f"{where}: {{}} is also in {batch.where}; remove it from one of them"
     _refuse(removed, (leaving >= 0) & (of_batch >= 0), words)
     kept = np.ones(len(there), bool)
     kept[leaving[leaving >= 0]] = False
     if not kept.any() and (of_batch >= 0).sum() == len(batch):
-        raise UserError(f"{where}: names every item, so that none would be left")
+        raise UserError(f"{where}: lists every item, so no item would be left; remove some ids")
     return kept
 
 
@@ -220,13 +220,16 @@ def _refuse_by_policy(
 ) -> None:
     flag = "--" * batch.where.startswith("--")
     if policy.on_known == "error":
-        words = f"{{}} is in the export already: leave it out, or say what happens to it by {flag}on_known=keep or move"
+        words = (
+            f"{{}} is already in the export; remove it from the input, or set {flag}on_known=keep or "
+            f"{flag}on_known=move"
+        )
         _refuse(batch.ids, known >= 0, f"{batch.where}: {words}")
     if policy.on_returned == "error" and (returns >= 0).any():
         versions = sorted(set(published.removed_in[returns[returns >= 0]].tolist()))
         words = (
-            f"{{}} was removed earlier (in version {', '.join(map(str, versions))}): see whether this is an old file; "
-            f"if they are to come back with their old IDs, {flag}on_returned=accept"
+            f"{{}} was removed earlier (in version {', '.join(map(str, versions))}); check that the input is not an "
+            f"old file, or set {flag}on_returned=accept to give such items their old IDs"
         )
         _refuse(batch.ids, returns >= 0, f"{batch.where}: {words}")
 

@@ -19,20 +19,20 @@ def words_of_version(published: Published, made: Export, export: Path, out: Path
     counts = made.manifest["version"]
     yield f"Version {counts['number']} of {export} is in {out}: {len(made.table):,} Semantic IDs"
     yield (
-        f"{counts['kept']:,} kept ({counts['already_there']:,} of them in the input too), {counts['added']:,} added, "
-        f"{counts['removed']:,} removed, {counts['returned']:,} returned; {counts['moved']:,} published IDs moved; "
-        f"{counts['retired']:,} IDs are kept for items that left"
+        f"{counts['kept']:,} items kept ({counts['already_there']:,} of them also in the input), {counts['added']:,} "
+        f"added, {counts['removed']:,} removed, {counts['returned']:,} returned; {counts['moved']:,} published IDs "
+        f"changed; {counts['retired']:,} IDs reserved for removed items"
     )
     if counts["returned"]:
         yield _of_returned(published, made)
     if counts["came_and_went"]:
-        yield f"{counts['came_and_went']:,} items of the input are to be removed too, and are in no version: left out"
+        yield f"{counts['came_and_went']:,} items of the input are also to be removed and were never published: ignored"
     if counts["columns_updated"]:
-        yield f"{counts['columns_updated']:,} items that were known have new values in other columns"
+        yield f"{counts['columns_updated']:,} published items have new values in other columns"
     if counts["changed"]:
         yield _of_changed(made)
     if not any(counts[name] for name in ("added", "removed", "returned", "moved", "columns_updated")):
-        yield "Nothing is new: this version has the items and the IDs of the one before"
+        yield "Nothing is new: this version has the same items and IDs as the one before"
     yield from in_words(made.manifest["drift"])
 
 
@@ -42,17 +42,17 @@ def _of_returned(published: Published, made: Export) -> str:
     versions = sorted(set(published.removed_in[rows].tolist()))
     return (
         f"Warning: {int(rows.sum()):,} items of the input were removed earlier (in version "
-        f"{listed(map(str, versions))}) and are back, such as {', '.join(names)}. If the input is "
-        "an old file, remove this version and append with --on_returned=error"
+        f"{listed(map(str, versions))}) and have returned, such as {', '.join(names)}. If the input is an old file, "
+        "delete this version, and append again with --on_returned=error"
     )
 
 
 def _of_changed(made: Export) -> str:
     counts, known = made.manifest["version"], made.manifest["drift"]["known_items"]
-    words = f"{counts['changed']:,} known items of the input have other codes by their vectors of now"
+    words = f"{counts['changed']:,} published items of the input get other codes from their current vectors"
     if counts["moved"]:
-        return f"{words}: {counts['moved']:,} moved to new IDs, and their old ones are kept in {FORMER_FILE}"
+        return f"{words}: {counts['moved']:,} got new IDs; their old IDs are in {FORMER_FILE}"
     return (
-        f"{words}, and keep their IDs (R^2 of all known items of the input: {known['r2_unique']:.3f} by their IDs, "
-        f"{known['r2']:.3f} by the codes of now): --on_known=move gives them new ones"
+        f"{words} and keep their IDs (R^2 of all published items of the input: {known['r2_unique']:.3f} from their "
+        f"IDs, {known['r2']:.3f} from their current codes); --on_known=move gives them new IDs"
     )

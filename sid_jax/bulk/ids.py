@@ -66,7 +66,7 @@ def refuse_repeated_ids(job: Job, hashes: np.ndarray) -> None:
             if item in seen:
                 one, other = sorted((seen[item], place))
                 raise UserError(
-                    f"id {item!r} is in row {one} and again in row {other} of all rows of --input (counted from 0); "
-                    "give each item one row"
+                    f"id {item!r} is in row {one} and again in row {other} of --input (counted from 0 over all "
+                    "files); give one row per item"
                 )
             seen[item] = place

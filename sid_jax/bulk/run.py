@@ -96,7 +96,10 @@ def export_files(
     names = column_names(config.data.columns)
     columns = schema_of_parts(parts, names)
     if missing := [name for name in names if name not in columns.names]:
-        messages.line(f"No file has a column {', '.join(missing)} (config.data.columns): the table is without")
+        messages.line(
+            f"Warning: no file has the column {', '.join(missing)} (config.data.columns); the ID table is written "
+            "without it"
+        )
     written = [config.data.id_column, *columns.names]
     settings = [step, scheme, capacity, written, to and to.fingerprint(), _about_files(parts)]
     request = request_digest(settings, model_hash(model), *programs)
@@ -187,14 +190,16 @@ def list_inputs(
         return parts, LeftOut()
     if for_append and parts.ids_are_row_numbers:
         raise UserError(
-            f"{parts.parts[0].path}: has no ids, and row numbers would be those of other items; name a file with one "
-            "id a line by --input_ids"
+            f"{parts.parts[0].path}: has no ids, and row numbers would be the ids of other items; set --input_ids to "
+            "a file with one id per line"
         )
     if model.layout is not None:
         parts = parts.under(model.layout)
     elif parts.num_features != wanted:
         histories = data.get("histories", {}).get("source", "none") != "none" and data.get("collaborative_weight")
-        hint = ", of which the last come from histories: give vectors that have them" if histories else ""
+        hint = (
+            ", of which the last ones come from interaction histories; give vectors that have them" if histories else ""
+        )
         raise UserError(
             f"{parts.parts[0].path}: vectors have {parts.num_features} features; the model encodes {wanted}{hint}"
         )

@@ -12,14 +12,14 @@ COMMANDS = {
     "train": "Train a quantizer on item vectors.",
     "export": "Write the Semantic IDs and codebooks of a run, or the next version of an export.",
     "evaluate": "Measure Semantic IDs of an export or from any other source.",
-    "report": "Write the report of an export, one page.",
-    "recommend": "Train and test a recommender on Semantic IDs.",
-    "tokens": "Write Semantic IDs as tokens of a language model.",
+    "report": "Write the report of an export, one HTML page.",
+    "recommend": "Train and test a recommender on Semantic IDs, or compare ID tables.",
+    "tokens": "Write Semantic IDs as tokens for a language model.",
     "llm-data": "Write training data for a language model that speaks Semantic IDs.",
-    "convert": "Write Semantic IDs, histories and items in the files of another tool.",
+    "convert": "Write Semantic IDs, histories and items in the file formats of another tool.",
     "features": "Write Semantic IDs as rows of a ranker's embedding table.",
     "diff": "Compare the IDs of two exports.",
-    "sweep": "Search settings for distinct codes and a low reconstruction error together.",
+    "sweep": "Search settings for both distinct codes and a low reconstruction error.",
 }
 
 
@@ -39,7 +39,7 @@ def main() -> None:
         subcommand = importlib.import_module(f"sid_jax.cli.{name.replace('-', '_')}")
         subcommand.run(started) if name == "train" else subcommand.run()
     else:
-        sys.exit(f"error: there is no command {name!r}; there are {', '.join(COMMANDS)}")
+        sys.exit(f"error: there is no command {name!r}; the commands are {', '.join(COMMANDS)}")
 
 
 def _listing() -> str:
@@ -47,12 +47,12 @@ def _listing() -> str:
     lines = [f"  {name:{width}}{what}" for name, what in COMMANDS.items()]
     return "\n".join(
         [
-            "Semantic IDs in JAX.",
+            "Semantic IDs for recommendation, in JAX: train an RQ-VAE on item vectors, export unique codes.",
             "",
-            "sid-jax COMMAND FLAGS",
+            "Usage: sid-jax COMMAND [FLAGS]",
             "",
             *lines,
             "",
-            "sid-jax COMMAND --help lists the command's flags and settings. sid-jax --version prints the version.",
+            "sid-jax COMMAND --help shows the flags of a command. sid-jax --version prints the version.",
         ]
     )

@@ -13,29 +13,29 @@ from sid_jax.errors import UserError
 _TO = flags.DEFINE_string(
     "to",
     None,
-    "The tool: minionerec, lcrec, letter, grid, nvidia, openonerec, recbole, rectokens, torch-rechub, rpg, xllm, "
+    "Tool: minionerec, lcrec, letter, grid, nvidia, openonerec, recbole, rectokens, torch-rechub, rpg, xllm, "
     "flashrec, static or torcheasyrec.",
     required=True,
 )
 _OUT = flags.DEFINE_string(
-    "out", None, "The folder to write: empty or new. Its name is the data set's in names of files.", required=True
+    "out", None, "Folder to write, empty or new. Its name becomes the data set's name in file names.", required=True
 )
 _HISTORIES = flags.DEFINE_string(
     "histories",
     None,
-    "Interaction histories: a text file with one line for each user, a table of interactions, or an inter.json.",
+    "Interaction histories: a text file (one line per user), a table of interactions, or an inter.json.",
 )
 _ITEMS = flags.DEFINE_string(
-    "items", None, "Titles, descriptions and other columns of items: a table, lines of JSON, or an item.json."
+    "items", None, "Titles, descriptions and other columns of items: a table, JSON lines, or an item.json."
 )
 _ON_UNKNOWN = flags.DEFINE_enum(
     "on_unknown",
     "error",
     ["error", "drop"],
-    "--histories: what is done with items that have no Semantic ID: error refuses them, drop leaves them out.",
+    "With --histories: items without a Semantic ID are rejected (error) or dropped (drop).",
 )
 _VOCABULARY = flags.DEFINE_integer(
-    "vocabulary", 0, "For files of token ids: the number of tokens in the model's tokenizer, len(tokenizer)."
+    "vocabulary", 0, "For files of token ids: number of tokens in the model's tokenizer, len(tokenizer)."
 )
 
 
@@ -49,7 +49,7 @@ def _main(words: list[str]) -> None:
     from sid_jax.messages import Messages
 
     if len(words) != 1:
-        raise UserError("name one export, or file of IDs: sid-jax convert exports/NAME --to=TOOL --out=DIR")
+        raise UserError("give one export or one file of IDs, as in sid-jax convert exports/NAME --to=TOOL --out=DIR")
     signals.end_with_publication()
     convert(
         words[0],

@@ -10,7 +10,7 @@ from absl import flags
 from sid_jax import command
 from sid_jax.errors import UserError
 
-_JSON = flags.DEFINE_string("json", None, "Write the figures to this .json file.")
+_JSON = flags.DEFINE_string("json", None, "Write the metrics to this .json file.")
 
 
 def run() -> None:
@@ -22,5 +22,5 @@ def _main(words: list[str]) -> None:
     from sid_jax.diff import diff
 
     if len(words) != 2:
-        raise UserError(f"{len(words)} tables are named; name two, as in sid-jax diff exports/v1 exports/v2")
+        raise UserError(f"{len(words)} ID tables are given; give two, as in sid-jax diff exports/v1 exports/v2")
     diff(*words, out=_JSON.value)

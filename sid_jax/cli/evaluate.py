@@ -13,45 +13,47 @@ from sid_jax import command
 _IDS = flags.DEFINE_string(
     "ids",
     None,
-    "The Semantic IDs: an export's folder, a .parquet, .csv, .json, .npy or .pt file, or another tool's, as of "
-    "docs/formats.md. +1 after the name adds 1 to item ids.",
+    "Semantic IDs: folder of an export, a .parquet, .csv, .json, .npy or .pt file, or another tool's file "
+    "(docs/formats.md). FILE+1 adds 1 to its item ids.",
     required=True,
 )
 _VECTORS = flags.DEFINE_string(
-    "vectors", None, "The items' vectors, in files of any kind that `train` reads, to compare the IDs with."
+    "vectors", None, "Item vectors to compare the IDs with, in any file format that train reads."
 )
-_VECTOR_IDS = flags.DEFINE_string("vector_ids", None, "For vectors without ids: a text file with one item id a line.")
-_ID_COLUMN = flags.DEFINE_string("id_column", "item_id", "The column of item ids in --vectors.")
-_VECTOR_COLUMN = flags.DEFINE_string("vector_column", "vector", "The column of vectors in --vectors.")
+_VECTOR_IDS = flags.DEFINE_string("vector_ids", None, "For vectors without ids: a text file with one item id per line.")
+_ID_COLUMN = flags.DEFINE_string("id_column", "item_id", "Column of item ids in --vectors.")
+_VECTOR_COLUMN = flags.DEFINE_string("vector_column", "vector", "Column of vectors in --vectors.")
 _ON_BAD_ROWS = flags.DEFINE_enum(
     "on_bad_rows",
     "error",
     ["error", "drop", "report"],
-    "--vectors: what is done with rows that are no vectors, or have NaN or infinite values.",
+    "Rows of --vectors with NaN, infinite or missing values are rejected (error), dropped (drop), or rejected and "
+    "listed (report).",
 )
 _ON_UNKNOWN = flags.DEFINE_enum(
     "on_unknown",
     "error",
     ["error", "drop"],
-    "What is done with items of --vectors and --histories that have no Semantic ID: error refuses them, drop leaves "
-    "them out.",
+    "Items of --vectors and --histories without a Semantic ID are rejected (error) or dropped (drop).",
 )
-_CODEBOOKS = flags.DEFINE_string("codebooks", None, "An export, whose decoder maps IDs back to vectors.")
+_CODEBOOKS = flags.DEFINE_string("codebooks", None, "Folder of an export, whose decoder maps IDs back to vectors.")
 _LABELS = flags.DEFINE_string(
     "labels",
     None,
-    "FILE:COLUMN, categories of items: .parquet, .csv, .feather or .jsonl files with item ids in their first column.",
+    "Categories of items, FILE:COLUMN. FILE is .parquet, .csv, .feather or .jsonl, with item ids in its first column.",
 )
 _HISTORIES = flags.DEFINE_string(
     "histories",
     None,
-    "Interaction histories: a text file with one line for each user, a table of interactions, or an inter.json.",
+    "Interaction histories: a text file (one line per user), a table of interactions, or an inter.json.",
 )
 _HOLDOUT = flags.DEFINE_integer(
-    "holdout", 2, "How many of each user's last interactions are left out, for a test.", lower_bound=0
+    "holdout", 2, "Number of last interactions per user that are excluded, as test data.", lower_bound=0
 )
-_OTHER = flags.DEFINE_string("other", None, "IDs of the same items from another training, to measure stability.")
-_OUT = flags.DEFINE_string("out", None, "Write the figures to this .json file.")
+_OTHER = flags.DEFINE_string(
+    "other", None, "IDs of the same items from another training, to measure the stability of codes."
+)
+_OUT = flags.DEFINE_string("out", None, "Write the metrics to this .json file.")
 
 
 def run() -> None:

@@ -31,94 +31,88 @@ if TYPE_CHECKING:
     from sid_jax.bulk.engine import Engine
     from sid_jax.export.retry import Finish
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run; optional with --append_to.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the training run; optional with --append_to.")
 _OUT = flags.DEFINE_string(
     "out",
     None,
-    "The folder to write: empty, new, or what the same command wrote before.",
+    "Folder to write: new, empty, or written by the same command.",
     required=True,
 )
-_STEP = flags.DEFINE_integer("step", None, "The step of the checkpoint. Default: the best one of a finished run.")
+_STEP = flags.DEFINE_integer("step", None, "Step of the checkpoint. Default: the best checkpoint of a finished run.")
 _UNIQUE = flags.DEFINE_enum(
     "unique",
     None,
     SCHEMES,
-    "How IDs become unique. Default: the run's config.ids.unique.",
+    "How IDs are made unique. Default: config.ids.unique of the run.",
 )
 _INPUT = flags.DEFINE_multi_string(
     "input",
     [],
-    "Vectors to encode instead of the run's own: a file of any kind that `train` reads, a folder of files, or a "
-    "pattern. Files may be of any length, and the flag may be repeated.",
+    "Vectors to encode instead of the training data: a file, a folder or a pattern. Can be repeated.",
 )
 _INPUT_IDS = flags.DEFINE_multi_string(
-    "input_ids", [], "For each file of --input without ids, a file with one id a line. Default: ids are row numbers."
+    "input_ids", [], "For each file of --input without ids: a file with one id per line. Default: ids are row numbers."
 )
 _ON_BAD_ROWS = flags.DEFINE_enum(
     "on_bad_rows",
     None,
     ["error", "drop", "report"],
-    "--input: what is done with rows that have NaN or infinite values. Default: the run's config.data.on_bad_rows.",
+    "Rows of --input with NaN or infinite values are rejected (error), dropped (drop), or rejected and listed "
+    "(report). Default: config.data.on_bad_rows of the run.",
 )
 _APPEND_TO = flags.DEFINE_string(
     "append_to",
     None,
-    "An export, of which --out becomes the next version: its items keep their IDs, and those of --input get free "
-    "ones, by the export's own model. With --workdir the run's model is first checked to be the same.",
+    "Export of which --out becomes the next version. Published items keep their IDs, items of --input get free ones.",
 )
 _REMOVE = flags.DEFINE_string(
-    "remove", None, "--append_to: a text file with the ids of items to remove, one a line. Their IDs stay reserved."
+    "remove",
+    None,
+    "With --append_to: a text file with the ids of items to remove, one per line. Their IDs stay reserved.",
 )
 _ON_KNOWN = flags.DEFINE_enum(
     "on_known",
     "keep",
     ["keep", "move", "error"],
-    "--append_to: what happens to items of --input that have an ID: keep leaves it as it is, and says how many have "
-    "another vector by now; move gives those whose codes are others now a new ID, and lists the old one; error refuses "
-    "them.",
+    "With --append_to: published items of --input keep their IDs (keep), get new IDs if their codes have changed "
+    "(move), or are rejected (error).",
 )
 _ON_RETURNED = flags.DEFINE_enum(
     "on_returned",
     "accept",
     ["accept", "error"],
-    "--append_to: what happens to items of --input that were removed earlier: accept gives them their old ID, error "
-    "refuses them, as where the input may be an old file.",
+    "With --append_to: items of --input that were removed earlier get their old IDs (accept) or are rejected (error).",
 )
 _ON_UNKNOWN = flags.DEFINE_enum(
     "on_unknown",
     "error",
     ["error", "drop"],
-    "--remove: what happens to ids that no version had: error refuses them, with the likely cause, drop "
-    "passes over them.",
+    "With --remove: ids that were never published are rejected (error) or ignored (drop).",
 )
-_REUSE_REMOVED = flags.DEFINE_bool("reuse_removed", False, "--append_to: give IDs of removed items to new items.")
+_REUSE_REMOVED = flags.DEFINE_bool(
+    "reuse_removed", False, "With --append_to: give the IDs of removed items to new items."
+)
 _ALIGN_TO = flags.DEFINE_string(
     "align_to",
     None,
-    "After a new training: an export, or other IDs, of the old one. Codes are numbered so that as few IDs as possible "
-    "change.",
+    "Export or ID table of an earlier training. Codes are renumbered so that few IDs change.",
 )
 _REPORT = flags.DEFINE_bool(
     "report",
     None,
-    "Write report.html, a page on the quality of the IDs. Default: yes, but not for an export of --input, which may "
-    "have millions of rows. `sid-jax report` writes it at any time.",
+    "Write report.html, a page on the quality of the IDs. Default: True, except with --input.",
 )
-_ONNX = flags.DEFINE_bool(
-    "onnx", False, "Write the encoder as encoder.onnx too, for ONNX Runtime: vectors [n, D] to codes [n, L]."
-)
-_STABLEHLO = flags.DEFINE_bool(
-    "stablehlo", False, "Write the encoder as encoder.stablehlo too, for JAX on CPU, CUDA or TPU without sid_jax."
-)
+_ONNX = flags.DEFINE_bool("onnx", False, "Also write encoder.onnx, for ONNX Runtime.")
+_STABLEHLO = flags.DEFINE_bool("stablehlo", False, "Also write encoder.stablehlo, for JAX without sid_jax.")
 _ENGINE = flags.DEFINE_enum(
     "engine",
     "local",
     ["local", "ray"],
-    "--input: where items are encoded, on this machine or by the workers of a Ray cluster.",
+    "With --input: encode on this machine (local) or on a Ray cluster (ray).",
 )
-_WORKERS = flags.DEFINE_integer("workers", 2, "--engine=ray: how many pieces are encoded at a time.", lower_bound=1)
-_CPUS = flags.DEFINE_float("cpus", 1.0, "--engine=ray: CPU cores of each worker.", lower_bound=0.0)
-_GPUS = flags.DEFINE_float("gpus", 0.0, "--engine=ray: GPUs of each worker.", lower_bound=0.0)
+_WORKERS = flags.DEFINE_integer("workers", 2, "With --engine=ray: number of workers.", lower_bound=1)
+_CPUS = flags.DEFINE_float("cpus", 1.0, "With --engine=ray: CPU cores per worker.", lower_bound=0.0)
+_GPUS = flags.DEFINE_float("gpus", 0.0, "With --engine=ray: GPUs per worker.", lower_bound=0.0)
 
 
 def run() -> None:
@@ -136,22 +130,20 @@ def _main() -> None:
         finish = report_of(out, Messages.to_console())
     if _APPEND_TO.value is not None:
         if _ALIGN_TO.value is not None:
-            raise UserError("--align_to renumbers codes, and --append_to moves no ID: give one of them")
+            raise UserError("--align_to renumbers codes, but --append_to keeps published IDs; give only one of the two")
         _append(as_path(_APPEND_TO.value), out, programs, finish)
     else:
         _export(out, programs, finish)
     report = out / "report.html"
     if finish is not None and report.exists():
-        Messages.to_console().line(f"The report is {report}")
+        Messages.to_console().line(f"The report is in {report}")
 
 
 def _export(out: Path, programs: Collection[str], finish: Finish | None) -> None:
     if _REMOVE.value is not None or _REUSE_REMOVED.value or _ON_KNOWN.present or _ON_RETURNED.present:
-        raise UserError(
-            "--remove, --reuse_removed, --on_known and --on_returned are of items of an export: name it by --append_to"
-        )
+        raise UserError("--remove, --reuse_removed, --on_known and --on_returned need --append_to=EXPORT")
     if _WORKDIR.value is None:
-        raise UserError("--workdir is missing: name the folder of a run, or an export to add to by --append_to")
+        raise UserError("--workdir is missing; set it to the folder of a training run, or set --append_to to an export")
     workdir, step, unique = as_path(_WORKDIR.value), _STEP.value, _UNIQUE.value
     align_to = as_path(_ALIGN_TO.value) if _ALIGN_TO.value is not None else None
     if _INPUT.value:
@@ -180,7 +172,7 @@ def _append(export: Path, out: Path, programs: Collection[str], finish: Finish |
     from sid_jax.append.run import append
 
     if _ENGINE.value != "local":
-        raise UserError("--engine=ray is not for --append_to: leave it out")
+        raise UserError("--engine=ray does not work with --append_to; omit it")
     append(
         export,
         out,

@@ -14,26 +14,26 @@ from sid_jax.errors import UserError
 from sid_jax.paths import as_path
 
 _IDS = flags.DEFINE_string(
-    "ids", None, "The Semantic IDs: an export's folder, or a .parquet, .csv, .json or .npy file.", required=True
+    "ids", None, "Semantic IDs: folder of an export, or a .parquet, .csv, .json or .npy file.", required=True
 )
-_OUT = flags.DEFINE_string(
-    "out", None, "The folder to write: empty, new, or what the same command wrote before.", required=True
-)
+_OUT = flags.DEFINE_string("out", None, "Folder to write: new, empty, or written by the same command.", required=True)
 _KIND = flags.DEFINE_string(
-    "kind", "sentencepiece", "sentencepiece, unigram, prefix or window (n-grams of codes), random (hashing), or item."
+    "kind",
+    "sentencepiece",
+    "Kind of features: sentencepiece, unigram, prefix or window (n-grams of codes), random (hashing), or item.",
 )
-_ROWS = flags.DEFINE_integer("rows", 0, "The most rows that the embedding table may have.")
+_ROWS = flags.DEFINE_integer("rows", 0, "Maximum number of rows of the embedding table.")
 _IMPRESSIONS = flags.DEFINE_string(
     "impressions",
     None,
-    "Tables of impressions (.parquet, .csv, .feather, .jsonl): a count for each item, or one row for each impression.",
+    "Table of impressions (.parquet, .csv, .feather, .jsonl): one count per item, or one row per impression.",
 )
-_FITTED = flags.DEFINE_string("fitted", None, "Features written before. The items get theirs from the same table.")
-_WINDOW = flags.DEFINE_integer("window", 2, "--kind=window: codes in an n-gram.")
+_FITTED = flags.DEFINE_string("fitted", None, "Folder of earlier features, whose mapping to rows is reused.")
+_WINDOW = flags.DEFINE_integer("window", 2, "With --kind=window: codes per n-gram.")
 _HASHED = flags.DEFINE_boolean(
-    "hashed", False, "n-grams: hash all of them into rows, instead of giving rows to the most frequent ones."
+    "hashed", False, "Hash all n-grams into rows. Default: only the most frequent n-grams get rows."
 )
-_SEED = flags.DEFINE_integer("seed", 0, "--kind=random: the seed of the hash.", lower_bound=0)
+_SEED = flags.DEFINE_integer("seed", 0, "With --kind=random: seed of the hash.", lower_bound=0)
 
 
 def run() -> None:
@@ -43,10 +43,15 @@ def run() -> None:
 
 def _main() -> None:
     if not (_ROWS.value or _FITTED.value):
-        raise UserError("say how many rows the embedding table may have, --rows=2000, or name features by --fitted")
+        raise UserError(
+            "set --rows to the number of rows of the embedding table, as in --rows=2000, or set --fitted to earlier "
+            "features"
+        )
     how = [f"--{flag.name}" for flag in (_KIND, _WINDOW, _HASHED, _SEED) if flag.present]
     if _FITTED.value and how:
-        raise UserError(f"{', '.join(how)}: {_FITTED.value} was made with its own; leave them out with --fitted")
+        raise UserError(
+            f"{', '.join(how)} cannot be combined with --fitted, which reuses the flags of {_FITTED.value}; omit them"
+        )
     from sid_jax.features.run import make_features
 
     signals.end_with_publication()

@@ -8,13 +8,13 @@ from sid_jax.errors import UserError
 from sid_jax.paths import bucket_address
 
 _DISTRIBUTED = flags.DEFINE_bool(
-    "distributed", False, "One of several processes that train as one, as Cloud TPU, SLURM or Open MPI started them."
+    "distributed", False, "Train in several processes, which Cloud TPU, SLURM or Open MPI started."
 )
 _COORDINATOR_ADDRESS = flags.DEFINE_string(
-    "coordinator_address", None, "One of several processes, elsewhere: HOST:PORT of process 0."
+    "coordinator_address", None, "Train in several processes: HOST:PORT of process 0."
 )
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Number of processes.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
 
 
 def shared(workdir: str) -> str:

@@ -22,17 +22,17 @@ from sid_jax.recommend.config import SETTINGS
 from sid_jax.signals import training_stopped
 
 _CONFIG = command.config_flag(presets.RECOMMENDER)
-_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the run. A run that is there already is resumed.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run. An existing run is resumed.")
 _COMPARE = flags.DEFINE_string(
-    "compare", None, "ID tables to compare, one after the other: files, exports, or kinds as in config.ids."
+    "compare", None, "Compare ID tables: files, exports, or kinds as in config.ids, separated by spaces."
 )
-_MINUTES = flags.DEFINE_float("minutes", 10.0, "--compare: the most minutes of each training.")
-_SEEDS = flags.DEFINE_integer("seeds", 3, "--compare: trainings with each table, each with another seed.")
+_MINUTES = flags.DEFINE_float("minutes", 10.0, "With --compare: maximum minutes per training.")
+_SEEDS = flags.DEFINE_integer("seeds", 3, "With --compare: number of trainings per table, each with another seed.")
 _DRAW_COLD = flags.DEFINE_float(
     "draw_cold",
     None,
-    "Draw cold items, which are kept out of all training, write them to config.data.cold_items, and stop. A number of "
-    "those items that are some user's last, or a share of them if it is below 1.",
+    "Draw this number (or share, if below 1) of the users' last items as cold items, write them to "
+    "config.data.cold_items, and exit.",
 )
 
 
@@ -43,15 +43,15 @@ def run() -> None:
 
 def _main(words: list[str]) -> None:
     if words and _COMPARE.value is None:
-        raise UserError(f"{words[0]!r} is not a flag; a setting is --config.name=value")
+        raise UserError(f"{words[0]!r} is not a flag; write a setting as --config.NAME=VALUE")
     if _DRAW_COLD.value is not None:
         from sid_jax.recommend.data.split import draw_cold_items
 
         number = draw_cold_items(_CONFIG.value, _DRAW_COLD.value)
-        print(f"{number:,} items are in {_CONFIG.value.data.cold_items}")
+        print(f"{number:,} cold items are in {_CONFIG.value.data.cold_items}")
         return
     if _WORKDIR.value is None:
-        raise UserError("Flag --workdir must have a value: the run's folder")
+        raise UserError("--workdir is missing; set it to the folder of the run")
     processes.join()
     results: list[Any] = []
     with workdir_of(processes.shared(_WORKDIR.value)) as workdir:

@@ -12,7 +12,7 @@ from sid_jax import command
 from sid_jax.errors import UserError
 from sid_jax.paths import as_path, bucket_address
 
-_OUT = flags.DEFINE_string("out", None, "The page to write. Default: report.html in the export's folder.")
+_OUT = flags.DEFINE_string("out", None, "File to write. Default: report.html in the folder of the export.")
 
 
 def run() -> None:
@@ -22,7 +22,7 @@ def run() -> None:
 
 def _main(words: list[str]) -> None:
     if len(words) != 1:
-        raise UserError(f"name one export, as in sid-jax report exports/items; found {len(words)} names")
+        raise UserError(f"{len(words)} exports are given; give one, as in sid-jax report exports/items")
     from sid_jax.report.run import REPORT_FILE, write_report
 
     folder, out = as_path(words[0]), _OUT.value or None

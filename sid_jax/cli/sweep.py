@@ -14,10 +14,8 @@ from sid_jax.paths import local_path
 from sid_jax.signals import training_stopped
 
 _CONFIG = command.config_flag(presets.QUANTIZER)
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "The folder of the sweep. A sweep that is there already is resumed.", required=True
-)
-_TRIALS = flags.DEFINE_integer("trials", 20, "The number of trials, including those of earlier calls.", 1)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the sweep. An existing sweep is resumed.", required=True)
+_TRIALS = flags.DEFINE_integer("trials", 20, "Number of trials, including those of earlier calls.", 1)
 
 
 def run() -> None:

@@ -13,16 +13,14 @@ from sid_jax.errors import UserError
 from sid_jax.paths import as_path
 from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
 
-_OUT = flags.DEFINE_string(
-    "out", None, "The folder to write: empty, new, or what the same command wrote before.", required=True
-)
+_OUT = flags.DEFINE_string("out", None, "Folder to write: new, empty, or written by the same command.", required=True)
 _PATTERN = flags.DEFINE_string(
-    "pattern", DEFAULT_PATTERN, "The name of a token, with {letter} or {level} for its level, and {code}."
+    "pattern", DEFAULT_PATTERN, "Name of a token, with {letter} or {level} for its level, and {code}."
 )
 _VOCABULARY = flags.DEFINE_integer(
     "vocabulary",
     0,
-    "The number of tokens in the model's tokenizer, len(tokenizer). New tokens are numbered from there.",
+    "Number of tokens in the model's tokenizer, len(tokenizer). New tokens are numbered from it on.",
 )
 
 
@@ -33,7 +31,7 @@ def run() -> None:
 
 def _main(words: list[str]) -> None:
     if len(words) != 1:
-        raise UserError("name one export: sid-jax tokens exports/NAME --out=DIR")
+        raise UserError("give one export, as in sid-jax tokens exports/NAME --out=DIR")
     from sid_jax.tokens.write import TOKENS_FILE, write_tokens
 
     signals.end_with_publication()

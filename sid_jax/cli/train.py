@@ -17,9 +17,7 @@ from sid_jax.config import SETTINGS
 from sid_jax.signals import training_stopped
 
 _CONFIG = command.config_flag(presets.QUANTIZER)
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "The folder of the run. A run that is there already is resumed.", required=True
-)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run. An existing run is resumed.", required=True)
 
 
 def run(started: float) -> None:

@@ -37,7 +37,7 @@ def as_vectors(vectors: Any, where: str) -> np.ndarray:
     vectors = _in_arrow(vectors, where)
     if isinstance(vectors, pa.ChunkedArray):
         if not len(vectors):
-            raise UserError(f"{where}: there are none; give at least one")
+            raise UserError(f"{where}: empty; give at least one vector")
         return vectors_from_arrow(vectors, where, integers=True)
     if isinstance(vectors, pa.Table):
         return _vectors_of_table(vectors, where)
@@ -155,7 +155,7 @@ def _as_column(values: Any, where: str) -> pa.ChunkedArray:
         found = pa.array(values)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise UserError(
-            f"{where}: cannot be an Arrow column ({reason(error)}); give all its values one type"
+            f"{where}: cannot be converted to an Arrow column ({reason(error)}); give values of one type"
         ) from error
     return found if isinstance(found, pa.ChunkedArray) else pa.chunked_array([found])
 
@@ -198,7 +198,7 @@ def _safely_mapped(array: np.ndarray) -> np.ndarray:
 def _stacked(rows: Sequence[Any] | np.ndarray, where: str) -> np.ndarray:
     """Returns N rows as `[N, D]` float32; rows are converted one by one, so that there is only one copy."""
     if not len(rows):
-        raise UserError(f"{where}: there are none; give at least one")
+        raise UserError(f"{where}: empty; give at least one vector")
     stacked = np.empty((0, 0), np.float32)
     for number, row in enumerate(rows):
         values = _row(row, number, where)
@@ -207,7 +207,7 @@ def _stacked(rows: Sequence[Any] | np.ndarray, where: str) -> np.ndarray:
         if len(values) != stacked.shape[1]:
             raise UserError(
                 f"{where}: row {number} (counted from 0) has {len(values)} values, but row 0 has {stacked.shape[1]}; "
-                "give all vectors one length"
+                "give vectors of one length"
             )
         with np.errstate(over="ignore"):
             stacked[number] = values
@@ -216,16 +216,18 @@ def _stacked(rows: Sequence[Any] | np.ndarray, where: str) -> np.ndarray:
 
 def _row(row: Any, number: int, where: str) -> np.ndarray:
     if row is None:
-        raise UserError(f"{where}: row {number} (counted from 0) is null; leave out such rows")
+        raise UserError(f"{where}: row {number} (counted from 0) is null; remove the rows that are null")
     try:
         array = _in_numpy(row)
         array = np.asarray(row) if array is None else array
         if array.dtype == object:  # For example if a value is None.
             array = array.astype(np.float64)
     except (TypeError, ValueError, OverflowError) as error:
-        raise UserError(f"{where}: row {number} (counted from 0) is {shown(row)}; give lists of numbers") from error
+        raise UserError(
+            f"{where}: row {number} (counted from 0) is {shown(row)}; each row must be a list of numbers"
+        ) from error
     if not _is_number(array.dtype) or array.ndim != 1 or not array.size:
-        raise UserError(f"{where}: row {number} (counted from 0) is {shown(row)}; give lists of numbers")
+        raise UserError(f"{where}: row {number} (counted from 0) is {shown(row)}; each row must be a list of numbers")
     return array
 
 
@@ -237,7 +239,7 @@ def _vectors_of_table(table: pa.Table, where: str) -> np.ndarray:
     for place, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
         if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
             raise UserError(
-                f"{where}: column {name!r} of the table holds {column.type}; leave all columns out but those of numbers"
+                f"{where}: column {name!r} of the table holds {column.type}; keep only the columns of numbers"
             )
         with np.errstate(over="ignore"):
             vectors[:, place] = column.to_numpy()
@@ -256,6 +258,6 @@ def _ids_of_list(values: list[Any], where: str) -> np.ndarray:
             pa.array(values, pa.string())  # Fails for lone surrogates, which UTF-8 cannot encode.
         return np.array(values, dtype=object if is_text else np.int64)
     except UnicodeEncodeError as error:
-        raise UserError(f"{where}: an id is not text that UTF-8 has ({reason(error)}); write the ids anew") from error
+        raise UserError(f"{where}: an id cannot be encoded as UTF-8 ({reason(error)}); correct the id") from error
     except OverflowError as error:
         raise UserError(f"{where}: an id is too large for a 64-bit signed integer; give the ids as strings") from error

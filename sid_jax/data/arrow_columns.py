@@ -37,7 +37,9 @@ def plain_ids(column: pa.ChunkedArray, where: str, *, first_row: int = 0) -> pa.
         # The program that wrote the file need not have checked the bytes.
         column.validate(full=True)
     except pa.ArrowInvalid as error:
-        raise UserError(f"{where}: an id from row {first_row} on is not UTF-8 text; write the ids anew") from error
+        raise UserError(
+            f"{where}: an id in row {first_row} or later is not UTF-8 text; save the ids as UTF-8"
+        ) from error
     return column.cast(pa.string()).combine_chunks()
 
 
@@ -60,7 +62,9 @@ def integers_or_text(column: pa.ChunkedArray, where: str, first_row: int = 0) ->
             return column.cast(pa.int64())
     except pa.ArrowInvalid as error:
         wanted = "whole numbers" if pa.types.is_decimal(kind) else "UTF-8 text"
-        raise UserError(f"{where}: ids of the type {kind} are not all {wanted}; write the ids anew") from error
+        raise UserError(
+            f"{where}: ids of the type {kind} are not all {wanted}; save the ids as whole numbers or text"
+        ) from error
     if not (pa.types.is_integer(kind) or any(is_text(kind) for is_text in _TEXTS)):
         # pandas converts integers to floats if one is missing.
         hint = "; write whole numbers or text" if pa.types.is_floating(kind) else ""
@@ -103,7 +107,7 @@ def ids_from_numpy(ids: np.ndarray, where: str, *, first_row: int = 0) -> pa.Arr
         try:
             column = pa.array(ids.tolist(), pa.string())
         except ValueError as error:
-            raise UserError(f"{where}: an id from row {first_row} on is no text; write the ids anew") from error
+            raise UserError(f"{where}: an id in row {first_row} or later is not text; save all ids as text") from error
     elif ids.dtype.kind in "iu":
         column = pa.array(ids.astype(ids.dtype.newbyteorder("=")))
     else:
@@ -158,8 +162,8 @@ def _lists_of_numbers(column: pa.ChunkedArray, where: str, integers: bool = Fals
     if pa.types.is_struct(kind):
         fields = ", ".join(field.name for field in kind)
         raise UserError(
-            f"{where}: expected lists of {FLOAT_TYPES}, found records with {fields}; write the field of numbers as a "
-            "column of its own (in Spark, vector_to_array)"
+            f"{where}: expected lists of {FLOAT_TYPES}, found records with {fields}; save the field that has the "
+            "numbers as a column of lists (in Spark: vector_to_array)"
         )
     if not (is_list and (pa.types.is_floating(kind.value_type) or (integers and pa.types.is_integer(kind.value_type)))):
         raise UserError(f"{where}: expected lists of {FLOAT_TYPES}, found {kind}")
@@ -171,7 +175,7 @@ def refuse_nulls(column: pa.ChunkedArray, where: str, first_row: int = 0) -> Non
     if column.null_count:
         row = first_row + pc.index(column.is_null(), True).as_py()
         raise UserError(
-            f"{where}: row {row} (counted from 0) is null, and {column.null_count} in all; leave out these rows"
+            f"{where}: row {row} (counted from 0) is null ({column.null_count} in total); remove these rows"
         )
 
 
@@ -181,10 +185,10 @@ def _common_length(column: pa.ChunkedArray, where: str, first_row: int) -> int:
     if len(ragged):
         raise UserError(
             f"{where}: row {first_row + ragged[0]} (counted from 0) has {lengths[ragged[0]]} values, but row "
-            f"{first_row} has {lengths[0]}; give all vectors one length"
+            f"{first_row} has {lengths[0]}; give vectors of one length"
         )
     if not lengths[0]:
-        raise UserError(f"{where}: the vectors are empty")
+        raise UserError(f"{where}: the vectors have no values; give vectors of at least one value")
     return int(lengths[0])
 
 
@@ -194,8 +198,8 @@ def refuse_null_values(column: pa.ChunkedArray, where: str, first_row: int, feat
     if values.null_count:
         row = first_row + pc.index(values.is_null(), True).as_py() // features
         raise UserError(
-            f"{where}: {values.null_count} values inside the vectors are null, the first in row {row} (counted from "
-            "0); fill them in or leave out the rows"
+            f"{where}: {values.null_count} values inside the vectors are null, the first one in row {row} (counted "
+            "from 0); replace the null values or remove the rows"
         )
 
 

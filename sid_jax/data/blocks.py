@@ -55,11 +55,11 @@ def check_finite(vectors: np.ndarray, ids: np.ndarray, where: str, layout: Layou
         if layout is not None and np.isnan(vectors[row]).all():
             raise UserError(
                 f"{where}: row {row} (counted from 0, id {shown(item_id)}) has none of the parts "
-                f"{', '.join(layout.names)}; an item must have one"
+                f"{', '.join(layout.names)}; each item must have at least one part"
             )
         raise UserError(
-            f"{where}: {bad_value(vectors[row], row, item_id)}; NaN or infinite values are in "
-            f"{len(bad)} of {len(vectors)} rows: mend them or leave these rows out"
+            f"{where}: {bad_value(vectors[row], row, item_id)}; NaN or infinite values are in {len(bad)} of "
+            f"{len(vectors)} rows: correct or remove them"
         )
 
 
@@ -92,8 +92,8 @@ def bad_value(vector: np.ndarray, row: int, item_id: object) -> str:
     named = f"row {row} (counted from 0, id {shown(item_id)})"
     # Readers of tables mark an invalid vector by all NaN or all infinite.
     if np.isnan(vector).all():
-        return f"{named} holds no vector: it is null, or NaN throughout"
+        return f"{named} has no vector: it is null, or all its values are NaN"
     if np.isinf(vector).all():
-        return f"{named} holds no vector of {len(vector)} values: it is of another length, or infinite throughout"
+        return f"{named} has no vector of {len(vector)} values: it has another length, or all its values are infinite"
     column = int(np.flatnonzero(~np.isfinite(vector))[0])
     return f"{named} has {vector[column]} as float32 in column {column}"

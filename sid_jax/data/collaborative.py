@@ -48,7 +48,9 @@ def leave_out_last(ratings: Table, holdout: int) -> Table:
     ends = np.searchsorted(users, users, side="right")
     kept = np.arange(len(users)) < ends - holdout
     if holdout < 0 or not kept.any():
-        raise UserError(f"data.collaborative_holdout={holdout}: give 0 or more, and so few that ratings are left")
+        raise UserError(
+            f"config.data.collaborative_holdout={holdout} leaves no ratings; set a smaller number, 0 or more"
+        )
     return {name: column[kept] for name, column in ratings.items()}
 
 
@@ -68,7 +70,10 @@ def truncated_svd(matrix: sparse.csr_array, dimension: int) -> np.ndarray:
     """
     smaller_side = min(matrix.shape)
     if not 1 <= dimension < smaller_side:
-        raise UserError(f"data.collaborative_dimension={dimension}: give a number from 1 to {smaller_side - 1}")
+        raise UserError(
+            f"config.data.collaborative_dimension={dimension} is not possible for this catalog; set a number from 1 "
+            f"to {smaller_side - 1}"
+        )
     # A fixed start vector makes the iteration, and so every bit of the result, the same in each run.
     start = np.random.default_rng(0).standard_normal(smaller_side)
     left, singular_values, _ = svds(matrix.astype(np.float64), k=dimension, v0=start)
@@ -116,8 +121,8 @@ def pair_counts(histories: Histories) -> sparse.csr_array:
         counts = counts + sparse.csr_array((weights, (before[pairs], after[pairs])), shape=counts.shape)
     if not counts.nnz:
         raise UserError(
-            "the histories have no two items of one user to learn from, without the last "
-            "config.data.collaborative_holdout of each: give longer ones"
+            "no user has two items left after the last config.data.collaborative_holdout items are removed; give "
+            "longer histories"
         )
     return counts + counts.T
 

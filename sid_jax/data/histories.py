@@ -123,8 +123,8 @@ def keep_active(histories: Histories, min_interactions: int) -> Histories:
     active = histories.lengths >= min_interactions
     if not active.any():
         raise UserError(
-            f"no user has {min_interactions} interactions or more (the most is {histories.lengths.max(initial=0)}); "
-            "set config.data.min_interactions lower, or give longer histories"
+            f"no user has {min_interactions} or more interactions (the longest history has "
+            f"{histories.lengths.max(initial=0)}); lower config.data.min_interactions, or give longer histories"
         )
     return histories.keep_users(active)
 

@@ -46,7 +46,7 @@ def read_sequences(path: Path, item_ids: np.ndarray, *, on_unknown: str = "error
     fields = [line.split() for line in read_lines(path)]
     for number, words in enumerate(fields, 1):
         if len(words) < 2:
-            raise UserError(f"{path}: line {number} has no item; give a user id, then item ids, with blanks between")
+            raise UserError(f"{path}: line {number} has no item; write a user id, then item ids, separated by spaces")
     _refuse_second_lines([words[0] for words in fields], path)
     offsets = offsets_of([len(words) - 1 for words in fields])
     words = list(chain.from_iterable(words[1:] for words in fields))
@@ -128,7 +128,7 @@ def _read_lists(
     following = ["item_id"] if list_column == "item_id_list" and "item_id" in there else []
     table = read_columns(path, [user_column, list_column, *following])
     if not table.num_rows:
-        raise UserError(f"{path}: holds no rows; give a row for each user")
+        raise UserError(f"{path}: has no rows; give one row per user")
     users = plain_ids(table[user_column], _column(str(path), user_column)).to_pylist()
     last = [[item] for item in table["item_id"].to_pylist()] if following else [[]] * len(users)
     longest: dict[int | str, list[int | str]] = {}
@@ -187,7 +187,9 @@ def histories_of_lists(
 
 def _items_of(items: Any, user: int | str, where: str) -> list[Any]:
     if isinstance(items, (str, bytes, Mapping)) or not hasattr(items, "__iter__"):
-        raise UserError(f"{where}: user {shown(user)} has {shown(items)}; give each user a list of item ids")
+        raise UserError(
+            f"{where}: user {shown(user)} has {shown(items)}, which is not a list; give each user a list of item ids"
+        )
     return items.tolist() if hasattr(items, "tolist") else list(items)
 
 
@@ -220,7 +222,7 @@ def histories_of_table(
       UserError: if the table is empty, a column has the wrong type, a value is null, or an item is not in the catalog.
     """
     if not table.num_rows:
-        raise UserError(f"{where}: holds no rows; give a row for each interaction")
+        raise UserError(f"{where}: has no rows; give one row per interaction")
     times = np.arange(len(table)) if time_column is None else _times(table[time_column], _column(where, time_column))
     user_of_row, user_ids = encoded_ids(table[user_column], _column(where, user_column))
     item_of_row, items_there = encoded_ids(table[item_column], _column(where, item_column))
@@ -313,7 +315,7 @@ def _refuse_second_lines(users: list[str], path: Path) -> None:
     for number, user in enumerate(users, 1):
         if first_line.setdefault(user, number) != number:
             raise UserError(
-                f"{path}: line {number} is of user {user!r}, as is line {first_line[user]}; give each user one line"
+                f"{path}: lines {first_line[user]} and {number} are both of user {user!r}; write one line per user"
             )
 
 
@@ -333,7 +335,5 @@ def _times(column: pa.ChunkedArray, where: str) -> np.ndarray:
     times = column.to_numpy()
     unordered = np.flatnonzero(np.isnan(times)) if pa.types.is_floating(kind) else np.empty(0, np.int64)
     if len(unordered):
-        raise UserError(
-            f"{where}: {_row_from_0(unordered[0])} is NaN, and {len(unordered)} in all; leave out these rows"
-        )
+        raise UserError(f"{where}: {_row_from_0(unordered[0])} is NaN ({len(unordered)} in total); remove these rows")
     return times

@@ -24,7 +24,7 @@ UNKNOWN_OPTION = "--config.data.on_unknown=drop"
 _SPELLINGS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("leading zeros", lambda text: text.lstrip("0") or "0"),
     ("a decimal point", lambda text: text.removesuffix(".0")),
-    ("blanks or capitals", lambda text: text.strip().casefold()),
+    ("spaces or upper case", lambda text: text.strip().casefold()),
 )
 _MOST_COMPARED = 10_000
 # Whole numbers within int64 as Python writes them, so that conversion is lossless.
@@ -63,7 +63,7 @@ def read_id_list(path: Path, *, allow_empty: bool = False) -> list[str]:
 def check_cold(cold: np.ndarray, where: str) -> np.ndarray:
     """Returns the mask `[N]` bool of items that are not trained on; raises UserError if it covers all items."""
     if cold.all():
-        raise UserError(f"{where}: names every item, so that none is left to train on")
+        raise UserError(f"{where}: lists every item, so no item is left to train on; remove some ids")
     return cold
 
 
@@ -74,7 +74,7 @@ def read_lines(path: Path, *, allow_empty: bool = False) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as UTF-8 text ({reason(error)}); give a text file") from error
     if not text and not allow_empty:
-        raise UserError(f"{path}: is empty; give a file with a line for each entry")
+        raise UserError(f"{path}: empty; give a file with one id per line")
     return text.split("\n") if text else []
 
 
@@ -119,15 +119,15 @@ def known_items(
     name = names if callable(names) else names.__getitem__
     unknown = list(dict.fromkeys(str(name(int(place))) for place in strange[:_MOST_COMPARED].tolist()))
     cause = likely_cause(unknown, rows[known], item_ids)
-    counted = f"{len(strange)} of {len(rows)} items are not"
+    counted = f"{len(strange)} of {len(rows)} items are unknown"
     if is_dropped and known.any():
         more = f"; {cause}" if cause else ""
-        LOGGER.warning("%s is not in the catalog; in all, %s, and were left out%s", describe(strange[0]), counted, more)
+        LOGGER.warning("%s is not in the catalog; %s and were dropped%s", describe(strange[0]), counted, more)
         return known
-    leaving = f"leave them out{f' ({option})' if option else ''}, or add them to the catalog"
+    leaving = f"drop them{f' ({option})' if option else ''}, or add them to the catalog"
     raise UserError(
-        f"{describe(int(strange[0]))} is not in the catalog, whose ids are like {str(item_ids[0])!r}; in all, "
-        f"{counted}: {cause or leaving}"
+        f"{describe(int(strange[0]))} is not in the catalog, whose ids look like {str(item_ids[0])!r}; {counted}: "
+        f"{cause or leaving}"
     )
 
 
@@ -153,19 +153,24 @@ def likely_cause(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray
     """
     ids = item_ids.tolist()
     if not ids:
-        return "it has no items"
+        return "the catalog has no items"
     if base := _other_base(unknown, found, item_ids):
         return base
     for difference, plain in _SPELLINGS:
         own = {plain(str(item_id)): item_id for item_id in ids}
         twins = [(name, own[plain(name)]) for name in unknown if plain(name) in own]
         if 2 * len(twins) >= len(unknown):
-            return f"{twins[0][0]!r} differs from {twins[0][1]!r} by {difference}: write ids alike in both"
+            return (
+                f"{twins[0][0]!r} differs from {twins[0][1]!r} in {difference}: write the ids in the same way in both"
+            )
     if len(found):
         return ""
     kinds = ["numbers" if all(map(_NUMBER.fullmatch, texts)) else "text" for texts in (unknown, map(str, ids))]
     differ = f", {kinds[0]} here and {kinds[1]} there" if kinds[0] != kinds[1] else ""
-    return f"none is, so they seem to be ids of another kind{differ}: name the column, or the file, with the same ids"
+    return (
+        f"no id matches, so they seem to be another kind of id{differ}: set the column or the file that has the "
+        "catalog's ids"
+    )
 
 
 def _other_base(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray) -> str:
@@ -180,8 +185,8 @@ def _other_base(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray)
     for name, missed, first in ((high + 1, low, low + 1), (low - 1, high, low - 1)):
         if unknown[0] == str(name) and missed not in has:
             return (
-                f"they seem to be numbered from {first}, and the catalog from {low}, which makes every item another "
-                "one: number both alike, and leave nothing out"
+                f"they seem to be numbered from {first}, but the catalog is numbered from {low}, so that every id "
+                "means another item: number both from the same start, and do not drop any"
             )
     return ""
 
@@ -196,7 +201,7 @@ def check_unique(ids: np.ndarray, where: str) -> None:
     for row, item_id in enumerate(ids.tolist()):
         if item_id in first_row:
             raise UserError(
-                f"{where}: id {shown(item_id)} is in row {first_row[item_id]} and again in row {row} (rows count from "
-                "0); give each item one row"
+                f"{where}: id {shown(item_id)} is in row {first_row[item_id]} and again in row {row} (counted from "
+                "0); give one row per item"
             )
         first_row[item_id] = row

@@ -76,7 +76,9 @@ def vector_set(
     else:
         data = _in_memory(vectors, item_ids, settings)
     if weights and not are_parts(vectors):
-        raise UserError("weights are of parts: give vectors as a mapping of names to parts, {'text': X, 'image': Y}")
+        raise UserError(
+            "weights need named parts; give vectors as a mapping of names to parts, such as {'text': X, 'image': Y}"
+        )
     if columns is not None:
         data = dataclasses.replace(data, columns=_columns(columns, data.ids, settings.id_column))
     if cold is None and settings.cold_items:
@@ -148,8 +150,8 @@ def as_histories(
         return histories_of_lists(users, lists, item_ids, on_unknown, "histories", _DROPPING)
     if not isinstance(histories, Sequence) and not hasattr(histories, "__array__"):
         raise UserError(
-            f"histories: found {type(histories).__name__}; give a list of lists of item ids, a dict of users to such "
-            "lists, a table with a row an interaction, or a path"
+            f"histories: found {type(histories).__name__}; give a list of lists of item ids, a dict from users to "
+            "such lists, a table with one row per interaction, or a path"
         )
     users, lists = np.arange(len(histories)), list(histories)
     return histories_of_lists(users, lists, item_ids, on_unknown, "histories", _DROPPING)
@@ -175,7 +177,7 @@ def _in_memory(vectors: Any, item_ids: Any, settings: ConfigDict) -> VectorSet:
         vectors, item_ids = _columns_of_table(vectors, item_ids, settings)
     elif isinstance(vectors, Mapping):
         if item_ids is not None:
-            raise UserError("vectors: a mapping of item ids to vectors has ids of its own; leave out item_ids")
+            raise UserError("vectors: the mapping from item ids to vectors already has the ids; omit item_ids")
         vectors, item_ids = list(vectors.values()), list(vectors)
     found = as_vectors(vectors, "vectors")
     return VectorSet(ids=_ids(item_ids, len(found)), vectors=found, source="vectors in memory")
@@ -188,8 +190,8 @@ def _columns_of_table(table: Any, item_ids: Any, settings: ConfigDict) -> tuple[
         item_ids = table[settings.id_column]
         if settings.vector_column not in names:
             raise UserError(
-                f"vectors: the table has a column {settings.id_column!r} but none {settings.vector_column!r} of lists; "
-                "give vectors and item_ids apart, or name the column by the setting data.vector_column"
+                f"vectors: the table has a column {settings.id_column!r} but no column {settings.vector_column!r} of "
+                "lists; pass vectors and item_ids as separate arguments, or set the setting data.vector_column"
             )
     return table[settings.vector_column] if settings.vector_column in names else table, item_ids
 
@@ -202,7 +204,7 @@ def _ids(item_ids: Any, count: int) -> np.ndarray:
     else:
         ids = as_ids(item_ids, "item_ids")
     if len(ids) != count:
-        raise UserError(f"item_ids: holds {len(ids)} ids, but there are {count} vectors; give one id a row")
+        raise UserError(f"item_ids: {len(ids)} ids, but {count} vectors; give one id per vector")
     check_unique(ids, "item_ids")
     return ids
 
@@ -216,7 +218,7 @@ def _finite(data: VectorSet, on_bad_rows: str) -> VectorSet:
     if not len(bad):
         return data
     if len(bad) == len(data.ids):
-        raise UserError(f"vectors: all {len(bad)} rows hold NaN or infinite values; mend them")
+        raise UserError(f"vectors: all {len(bad)} rows have NaN or infinite values; correct them")
     kept = np.ones(len(data.ids), bool)
     kept[bad] = False
     first = tuple(f"row {row} (id {shown(data.ids[row : row + 1].tolist()[0])})" for row in bad[:_MOST_NAMED].tolist())
@@ -238,14 +240,13 @@ def _columns(columns: Any, ids: np.ndarray, id_column: str) -> dict[str, pa.Chun
         if (rows < 0).any():
             missing = ids[int(np.argmax(rows < 0))]
             raise UserError(
-                f"columns: {int((rows < 0).sum())} of {len(ids)} items are not in column {id_column!r}, the first is "
-                f"{shown(missing)}; give a row for each item"
+                f"columns: {int((rows < 0).sum())} of {len(ids)} items are not in column {id_column!r}, the first one "
+                f"is {shown(missing)}; give one row per item"
             )
         table = table.drop_columns([id_column]).take(pa.array(rows))
     if len(table) != len(ids):
         raise UserError(
-            f"columns: {len(table)} rows, but there are {len(ids)} items; give one row an item, or ids in a column "
-            f"{id_column!r}"
+            f"columns: {len(table)} rows, but {len(ids)} items; give one row per item, or ids in a column {id_column!r}"
         )
     return {name: exported_column(table[name]) for name in table.column_names}
 
@@ -264,7 +265,9 @@ def _cold(cold: Any, ids: np.ndarray, on_unknown: str) -> np.ndarray | None:
     mask = np.asarray(cold)
     if mask.dtype == bool:
         if mask.shape != ids.shape:
-            raise UserError(f"cold: a mask of shape {list(mask.shape)}, but there are {len(ids)} items")
+            raise UserError(
+                f"cold: the mask has shape {list(mask.shape)}, but there are {len(ids)} items; give one value per item"
+            )
         return check_cold(mask.copy(), "cold") if mask.any() else None
     names = as_ids(cold, "cold")
     rows = catalog_rows(map(str, names.tolist()), ids)
@@ -288,8 +291,8 @@ def _of_table(histories: Any, item_ids: np.ndarray, names: tuple[str, str, str],
     times = [field.name for field in table.schema if pa.types.is_temporal(field.type)]
     if timed is None and times:
         raise UserError(
-            f"histories: no column {time_column!r}, but {times[0]!r} holds times; name the column that rows are to be "
-            "sorted by time_column"
+            f"histories: no column {time_column!r}, but {times[0]!r} has times; set time_column to the column that "
+            "orders the interactions"
         )
     return histories_of_table(
         table, item_ids, user_column, item_column, timed, where="histories", on_unknown=on_unknown, option=_DROPPING

@@ -85,7 +85,7 @@ def vectors_of_parts(about: Sequence[About], given: Mapping[str, Any]) -> np.nda
     }
     counts = {name: len(each) for name, each in vectors.items() if name in known}
     if len(set(counts.values())) > 1:
-        raise UserError(f"the parts are of {counts} items; give all of them equally many rows")
+        raise UserError(f"the parts have different numbers of rows ({counts}); give each part one row per item")
     return _silent_parts_missing(layout, layout.join(vectors, next(iter(counts.values()), 0)))
 
 
@@ -97,7 +97,9 @@ def at_ids(vectors: np.ndarray, own_ids: np.ndarray, ids: np.ndarray, name: str)
     """
     places = catalog_rows(map(str, ids.tolist()), own_ids)
     if (places < 0).all():
-        raise UserError(f"part {name!r}: none of its {len(own_ids)} ids is an item's; join parts by the same ids")
+        raise UserError(
+            f"part {name!r}: none of its {len(own_ids)} ids is the id of an item; use the same ids in all parts"
+        )
     found = np.full((len(ids), vectors.shape[1]), np.nan, np.float32)
     found[places >= 0] = vectors[places[places >= 0]]
     return found
@@ -140,7 +142,7 @@ def _values_and_ids(name: str, part: Any, settings: ConfigDict) -> tuple[Any, np
     values, ids = part[0], as_ids(part[1], f"{where}: ids")
     check_unique(ids, f"{where}: ids")
     if len(values) != len(ids):
-        raise UserError(f"{where}: {len(values)} values and {len(ids)} ids; give one id a row")
+        raise UserError(f"{where}: {len(values)} values, but {len(ids)} ids; give one id per row")
     return values, ids
 
 
@@ -153,13 +155,15 @@ def _ids_of(given: Mapping[str, tuple[Any, np.ndarray | None]], item_ids: Any) -
         check_unique(ids, "item_ids")
     elif with_ids and not counts:
         if len({each.dtype for each in with_ids}) > 1:
-            raise UserError("ids of some parts are text and of others numbers; give all of them one type")
+            raise UserError("some parts have ids of text and others of numbers; give ids of one type")
         ids = np.array(list(dict.fromkeys(chain.from_iterable(each.tolist() for each in with_ids))), with_ids[0].dtype)
     elif with_ids:
-        raise UserError(f"part {next(iter(counts))!r} has no ids, and others have; give item_ids, or ids for each part")
+        raise UserError(
+            f"part {next(iter(counts))!r} has no ids, but other parts have; give item_ids, or ids for each part"
+        )
     else:
         ids = np.arange(next(iter(counts.values())))
     for name, count in counts.items():
         if count != len(ids):
-            raise UserError(f"part {name!r} has {count} rows, but there are {len(ids)} items; give one row an item")
+            raise UserError(f"part {name!r} has {count} rows, but there are {len(ids)} items; give one row per item")
     return ids

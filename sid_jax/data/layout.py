@@ -91,7 +91,7 @@ class Layout:
             raise UserError(
                 f"there is no part {unknown[0]!r}; the parts are {', '.join(self.names)}"
                 if unknown
-                else f"no part is given; give one of {', '.join(self.names)}"
+                else f"no part is given; give at least one of {', '.join(self.names)}"
             )
         joined = np.full((num_items, self.num_features), np.nan, np.float32)
         for part, place in zip(self.parts, self.slices, strict=True):

@@ -92,7 +92,8 @@ def _of_folder(folder: Path, endings: Sequence[str]) -> list[Path]:
     if (folder / _SPLITS).is_file():
         splits = sorted(each.name for each in folder.iterdir() if (each / _DATASET).is_file())
         raise UserError(
-            f"{folder}: holds several splits; name one, as in {folder}/SPLIT: {listed(splits) or 'none found'}"
+            f"{folder}: contains several splits; give the folder of one split, {folder}/SPLIT; the splits are: "
+            f"{listed(splits) or 'none found'}"
         )
     if (folder / _DATASET).is_file():
         return _of_dataset(folder / _DATASET)
@@ -114,7 +115,9 @@ def _of_dataset(state: Path) -> list[Path]:
         names = [each["filename"] for each in content["_data_files"]]
         # Neither the separate files of row numbers of an older version nor files outside the folder are supported.
         if content.get("_indices_data_files") or any(Path(name).name != name for name in names):
-            raise ValueError("it names more than the files of one folder: load it, flatten_indices(), save_to_disk()")
+            raise ValueError(
+                "it refers to files outside its folder; load the data set, call flatten_indices(), then save_to_disk()"
+            )
     return [state.with_name(name) for name in names]
 
 

@@ -103,8 +103,8 @@ def with_histories(
     """
     if data.id_name == "user_id":
         raise UserError(
-            "config.data.histories.source says which items go together; config.data.view=user is not of items: set it "
-            "to none (the preset ml100k:text does)"
+            "config.data.histories.source relates items, but config.data.view=user encodes users; set "
+            "config.data.histories.source=none, as the preset ml100k:text does"
         )
     settings = data_config.histories
     if histories is None:
@@ -130,7 +130,7 @@ def with_histories(
     if with_partners or with_collaborative:
         partners = Partners.of(counts) if with_partners else None
         data = dataclasses.replace(data, relations=Relations(partners, collaborative if with_collaborative else None))
-    data = dataclasses.replace(data, source=f"{data.source} and the co-occurrences of {source}", made_of=made_of)
+    data = dataclasses.replace(data, source=f"{data.source} and co-occurrences from {source}", made_of=made_of)
     if collaborative is None or not weight:
         return data
     return add_behavior(data, collaborative, data_config)
@@ -166,7 +166,7 @@ def load_histories(
         products = load_amazon(settings.source, path, cache_dir, core=core)
         return in_catalog(products.histories, item_ids, f"{products.source}: item", on_unknown, UNKNOWN_OPTION)
     if not settings.path:
-        raise UserError(f"{where}.path is empty: pass --{where}.path=FILE with the users' histories")
+        raise UserError(f"{where}.path is empty; pass --{where}.path=FILE with the interaction histories")
     file = as_path(settings.path)
     columns = settings.user_column, settings.item_column, settings.time_column
     if file.suffix == ".json":
@@ -189,11 +189,11 @@ def load_items(data_config: ConfigDict, resident_bytes: int | None) -> VectorSet
 
 def _own_vectors(data_config: ConfigDict, resident_bytes: int | None) -> VectorSet:
     if not data_config.path:
-        raise UserError("data.path is empty: pass --config.data.path=FILE with your vectors, or several files of them")
+        raise UserError("config.data.path is empty; pass --config.data.path=FILE with your vectors, or several files")
     if data_config.path.endswith((".csv", ".csv.gz", ".item", ".json", ".json.gz", ".jsonl", ".jsonl.gz")):
         raise UserError(
-            f"{data_config.path}: files of this kind have no vectors; name the columns of text to be encoded by "
-            "--config.data.text_column"
+            f"{data_config.path}: files of this kind have no vectors; set --config.data.text_column to the columns of "
+            "text to encode"
         )
     return read_vector_files(
         data_config.path,
@@ -213,17 +213,20 @@ def _own_columns(data_config: ConfigDict, names: list[str], ids: np.ndarray) -> 
     without = next((each for each in files if ending(each) not in TABLE_ENDINGS), None)
     if without is not None:
         raise UserError(
-            f"{without}: has no columns for config.data.columns, which are read from {', '.join(TABLE_ENDINGS)} files: "
-            "leave it empty, or give the vectors in a table"
+            f"{without}: config.data.columns needs a table ({', '.join(TABLE_ENDINGS)}); leave it empty, or give the "
+            "vectors in a table"
         )
     found, columns = read_own_tables(data_config.path, data_config.id_column, names)
     row_of = {item_id: row for row, item_id in enumerate(found.tolist())}
     if not row_of.keys() >= set(ids.tolist()):
-        raise UserError(f"{data_config.path}: config.data.columns: some items are in no table with such columns")
+        raise UserError(
+            f"{data_config.path}: config.data.columns: no table has these columns for some items; give a table that "
+            "has all items"
+        )
     rows = pa.array([row_of[item_id] for item_id in ids.tolist()])
     return {name: exported_column(values).take(rows) for name, values in columns.items()}
 
 
 def _check_choice(setting: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise UserError(f"data.{setting}={value!r}: choose one of {', '.join(choices)}")
+        raise UserError(f"config.data.{setting} is {value!r}; choose one of {', '.join(choices)}")

@@ -46,7 +46,7 @@ def parse_parts(setting: str) -> list[NamedPart]:
     for text in filter(None, map(str.strip, setting.split(","))):
         found = _PART.match(text)
         if not found:
-            raise UserError(f"config.data.parts has {text!r}; give NAME=SOURCE*WEIGHT, as in {_EXAMPLE}")
+            raise UserError(f"config.data.parts has {text!r}; write NAME=SOURCE*WEIGHT, for example {_EXAMPLE}")
         try:
             weight = float(found["weight"] or 1)
         except ValueError:
@@ -54,7 +54,9 @@ def parse_parts(setting: str) -> list[NamedPart]:
         if weight <= 0:
             raise UserError(f"config.data.parts: the weight of {found['name']!r} must be a number above 0")
         if any(part.name == found["name"] for part in parts) or found["name"] == BEHAVIOR:
-            raise UserError(f"config.data.parts: there is another part {found['name']!r}; give each its own name")
+            raise UserError(
+                f"config.data.parts: two parts have the name {found['name']!r}; give each part its own name"
+            )
         parts.append(NamedPart(found["name"], found["kind"] or "vectors", found["source"], weight))
     return parts
 
@@ -77,15 +79,16 @@ def add_parts(data: VectorSet, settings: ConfigDict) -> VectorSet:
         return data
     if data.id_name == "user_id":
         raise UserError(
-            "config.data.parts are of items, and config.data.view=user is not: leave them empty, as the preset "
-            "ml100k:text does"
+            "config.data.parts describe items, but config.data.view=user encodes users; leave config.data.parts "
+            "empty, as the preset ml100k:text does"
         )
     first = main_part(settings)
     fitted = {first: fit_part(first, data.vectors, 1.0, unit_norm=settings.unit_norm)}
     for part in named:
         if part.name == first:
             raise UserError(
-                f"config.data.parts: {first!r} is what the vectors of data.source are called; name it other"
+                f"config.data.parts: the name {first!r} is reserved for the vectors of config.data.source; choose "
+                "another name"
             )
         fitted[part.name] = _read(part, data, settings)
     joined = with_parts(data, fitted)
@@ -124,7 +127,7 @@ def _read(part: NamedPart, data: VectorSet, settings: ConfigDict) -> tuple[About
     if own_ids is None:
         if len(vectors) != len(data.ids):
             raise UserError(
-                f"{where}: {len(vectors)} rows without ids, but there are {len(data.ids)} items: give it ids"
+                f"{where}: {len(vectors)} rows without ids, but there are {len(data.ids)} items; give a file with ids"
             )
         return about, vectors
     return about, at_ids(vectors, own_ids, data.ids, part.name)
@@ -151,4 +154,4 @@ def _number(value: Any, where: str) -> float:
     try:
         return float(value)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{where}: {value!r} is not a number") from error
+        raise UserError(f"{where}: {value!r} is not a number; give a column of numbers") from error

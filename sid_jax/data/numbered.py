@@ -54,7 +54,7 @@ def ids_of_numbers(path: Path, numbers: np.ndarray) -> np.ndarray:
     wrong = numbers[(numbers < 0) | (numbers >= len(ids))]
     if len(wrong):
         raise UserError(
-            f"{path}: item {wrong[0]} is not one of the {len(ids)} in {ITEM_IDS_FILE} beside it; they are of different "
-            "catalogs: leave that file out"
+            f"{path}: item {wrong[0]} is not one of the {len(ids)} in {ITEM_IDS_FILE} beside it; the two files are of "
+            f"different catalogs; remove {ITEM_IDS_FILE}"
         )
     return ids[numbers]

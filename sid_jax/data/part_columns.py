@@ -72,7 +72,7 @@ def under_schema(schema: pa.Schema, table: pa.Table, num_rows: int, where: str) 
                 columns[field.name] = exported_column(table[field.name]).cast(field.type)
             except pa.ArrowException as error:
                 raise UserError(
-                    f"{where}: column {field.name!r} cannot be of the published items' type {field.type}: "
-                    f"{reason(error)}"
+                    f"{where}: column {field.name!r} cannot be converted to {field.type}, its type in the export "
+                    f"({reason(error)}); give values of that type"
                 ) from error
     return pa.table(columns, schema=schema)

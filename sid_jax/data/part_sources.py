@@ -65,7 +65,10 @@ def part_vectors(about: About, values: Any, where: str) -> np.ndarray:
     if kind == "vectors":
         return as_vectors(_with_missing_rows(values), where)
     if kind != about["kind"]:
-        raise UserError(f"{where} is made of {about['kind']}, and {kind} are given")
+        raise UserError(
+            f"{where}: the model was trained with {about['kind']} values, but {kind} values are given; give "
+            f"{about['kind']} values"
+        )
     if kind == "number":
         numbers = _numbers(values, where)
         ranks = np.interp(numbers, about["quantiles"], np.linspace(0, 1, len(about["quantiles"])))
@@ -96,7 +99,7 @@ def _fit_categories(lists: Sequence[Sequence[str]], where: str) -> About:
     counts = Counter(label for labels in lists for label in labels)
     common = [(label, n) for label, n in counts.most_common(_MOST_LABELS) if n >= _LEAST_ITEMS_OF_A_LABEL]
     if not common:
-        raise UserError(f"{where}: no two items share a label; leave the part out, or name another column")
+        raise UserError(f"{where}: no two items share a label; remove this part, or use another column")
     known = sum(1 for labels in lists if labels)
     weights = {label: float(np.sqrt(np.log1p(known / n))) for label, n in common}
     labels = sorted(weights)
@@ -106,7 +109,7 @@ def _fit_categories(lists: Sequence[Sequence[str]], where: str) -> About:
 def _fit_number(numbers: np.ndarray, where: str) -> About:
     known = numbers[np.isfinite(numbers)]
     if not len(known) or known.min() == known.max():
-        raise UserError(f"{where}: the numbers do not differ; leave the part out, or name another column")
+        raise UserError(f"{where}: all items have the same number; remove this part, or use another column")
     # If many items have the same number, several quantiles are equal: the last of them is the number's rank.
     quantiles = np.quantile(known, np.linspace(0, 1, _QUANTILES))
     return {"quantiles": quantiles.tolist()}
@@ -116,9 +119,12 @@ def _numbers(values: Any, where: str) -> np.ndarray:
     try:
         numbers = np.array([np.nan if value is None else float(value) for value in _listed(values)])
     except (TypeError, ValueError) as error:
-        raise UserError(f"{where}: {error}; give numbers, and None where there is none") from error
+        raise UserError(f"{where}: {error}; give numbers, or None for a missing number") from error
     if np.isinf(numbers).any():
-        raise UserError(f"{where}: row {int(np.isinf(numbers).argmax())} (counted from 0) is infinite")
+        raise UserError(
+            f"{where}: row {int(np.isinf(numbers).argmax())} (counted from 0) is infinite; give a finite number, or "
+            "None"
+        )
     return numbers
 
 

@@ -56,7 +56,7 @@ def fit_scaling(
       UserError: if `standardize` is not one of these.
     """
     if standardize not in STANDARDIZE:
-        raise UserError(f"data.standardize={standardize!r}: choose one of {', '.join(STANDARDIZE)}")
+        raise UserError(f"config.data.standardize is {standardize!r}; choose one of {', '.join(STANDARDIZE)}")
     mean, variance, _ = moments(vectors, unit_norm, layout)
     subtracted = mean if center else np.zeros_like(mean)
     parts = [slice(None)] if layout is None else layout.slices

@@ -40,7 +40,7 @@ _ATOMIC = (".inter", ".item")
 _ATOMIC_TYPES = {"float": pa.float64(), "token_seq": pa.list_(pa.string()), "float_seq": pa.list_(pa.float64())}
 
 _GZIP = b"\x1f\x8b"
-_SETTINGS = ": set --config.data.id_column, .text_column and .columns to some of these"
+_SETTINGS = ": set --config.data.id_column, --config.data.text_column and --config.data.columns to some of these"
 
 # A column of N values: a `pa.ChunkedArray`, or a list of JSON values, which may be of several types.
 Values = Sequence[Any]
@@ -63,13 +63,13 @@ def read_own_tables(path: str, id_column: str, names: Sequence[str]) -> tuple[np
     files = find_files(path, _endings(path, ENDINGS))
     endings = sorted({ending(file, ENDINGS) for file in files})
     if len(endings) > 1:
-        raise UserError(f"{path}: holds {' and '.join(endings)} files; name those that are the catalog")
+        raise UserError(f"{path}: contains {' and '.join(endings)} files; give only the files of the catalog")
     read = [_reader(endings[0])(file, id_column, names) for file in files]
     for file, (ids, _) in zip(files, read, strict=True):
         if not len(ids):
-            raise UserError(f"{file}: holds no rows")
+            raise UserError(f"{file}: has no rows; give one row per item")
     if len({ids.dtype for ids, _ in read}) > 1:
-        raise UserError(f"{path}: ids are text in some files and numbers in others; give all of them one type")
+        raise UserError(f"{path}: ids are text in some files and numbers in others; give ids of one type")
     joined = np.concatenate([ids for ids, _ in read])
     check_unique(joined, path)
     return joined, {name: _joined([columns[name] for _, columns in read]) for name in names}
@@ -132,7 +132,7 @@ def read_whole_tables(path: str | Path, *, guessed: Sequence[str] = ()) -> pa.Ta
     for file in find_files(str(path), _endings(path, ENDINGS)):
         tables.append(_read_whole(file, guessed))
         if not tables[-1].num_columns or not len(tables[-1]):
-            raise UserError(f"{file}: is empty; give a table with a column of item ids")
+            raise UserError(f"{file}: empty; give a table with a column of item ids")
     return _one_table(path, tables)
 
 
@@ -153,7 +153,9 @@ def _one_table(path: str | Path, tables: Sequence[pa.Table]) -> pa.Table:
     try:
         return pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:
-        raise UserError(f"{path}: its files' columns are of different types ({reason(error)})") from error
+        raise UserError(
+            f"{path}: the columns have different types in different files ({reason(error)}); give columns of one type"
+        ) from error
 
 
 def _endings(path: str | Path, endings: Sequence[str]) -> list[str]:
@@ -217,7 +219,7 @@ def _read_file(path: Path, names: Sequence[str], guessed: Sequence[str], advice:
         return pq.read_table(path, columns=wanted, partitioning=None)
     except (OSError, pa.ArrowException, UnicodeError) as error:
         raise UserError(
-            f"{path}: not a readable {path.suffix} file ({reason(error)}); write it anew, in UTF-8"
+            f"{path}: not a readable {path.suffix} file ({reason(error)}); write the file again, in UTF-8"
         ) from error
 
 
@@ -282,7 +284,8 @@ def read_records(
                     yield number, _parse(line, f"{path}: line {number}")
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(
-            f"{path}: cannot be read after line {number} ({reason(error)}); download it anew, or name another"
+            f"{path}: cannot be read after line {number} ({reason(error)}); download the file again, or give another "
+            "one"
         ) from error
 
 
@@ -294,9 +297,7 @@ def _read_object(path: Path, id_column: str = "item_id") -> Iterator[tuple[int, 
     with reading(path, ".json", EOFError, zlib.error), _open(path) as file:
         content = json.loads(file.read())
     if not isinstance(content, dict) or not all(isinstance(record, dict) for record in content.values()):
-        raise UserError(
-            f'{path}: expected one object, {{"item": {{"title": "..."}}, ...}}; give one, or lines of objects'
-        )
+        raise UserError(f'{path}: expected one object, {{"item": {{"title": "..."}}, ...}}, or one object per line')
     ids = ids_of_numbers(path, numbers_if_whole(list(content)))
     for number, (item_id, record) in enumerate(zip(ids.tolist(), content.values(), strict=True), 1):
         yield number, {id_column: item_id, **{name: value for name, value in record.items() if name != id_column}}
@@ -323,7 +324,7 @@ def _read_records(path: Path, id_column: str, names: Sequence[str]) -> tuple[np.
             raise UserError(f"{path}: line {number}: {id_column!r} is {item_id!r}; give text or a whole number")
         if ids and isinstance(item_id, str) != isinstance(ids[0], str):
             raise UserError(
-                f"{path}: line {number}: {id_column!r} is {item_id!r}, unlike the lines before; give all one type"
+                f"{path}: line {number}: {id_column!r} is {item_id!r}, unlike the lines before it; give ids of one type"
             )
         ids.append(item_id)
         for name, column in columns.items():
@@ -333,7 +334,9 @@ def _read_records(path: Path, id_column: str, names: Sequence[str]) -> tuple[np.
     try:
         return np.array(ids, dtype=object if ids and isinstance(ids[0], str) else np.int64), columns
     except OverflowError as error:
-        raise UserError(f"{path}: {id_column!r} is too large for a 64-bit integer; write ids as text") from error
+        raise UserError(
+            f"{path}: an id in {id_column!r} is too large for a 64-bit integer; write the ids as text"
+        ) from error
 
 
 def _joined(parts: list[Values]) -> Values:
@@ -366,7 +369,7 @@ def _parse(line: bytes, where: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         record = _literal(line, where)
     if not isinstance(record, dict):
-        raise UserError(f"{where} is no record, but {type(record).__name__}; give one object in braces a line")
+        raise UserError(f"{where}: found {type(record).__name__}; write one JSON object per line")
     return record
 
 
@@ -375,5 +378,5 @@ def _literal(line: bytes, where: str) -> Any:
         return ast.literal_eval(line.decode().strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
         raise UserError(
-            f"{where} is neither JSON nor a Python dict ({reason(error)}); download the file anew"
+            f"{where}: neither JSON nor a Python dict ({reason(error)}); download the file again"
         ) from error

@@ -77,7 +77,7 @@ def refuse_bad_rows(parts: VectorParts, option: str = _DROPPING) -> None:
     if first is not None:
         count = 1 + sum(1 for _ in found)
         raise UserError(
-            f"{first}; NaN or infinite values are in {count} of {parts.num_rows} rows: mend them, or leave them out "
+            f"{first}; NaN or infinite values are in {count} of {parts.num_rows} rows: correct them, or drop them "
             f"({option})"
         )
 
@@ -103,7 +103,7 @@ def _without(parts: VectorParts, allow_empty: bool) -> tuple[VectorParts, LeftOu
         if len(rows) < part.num_rows
     )
     if not kept and not allow_empty:
-        raise UserError(f"{parts.parts[0].path}: all {parts.num_rows} rows hold NaN or infinite values; mend them")
+        raise UserError(f"{parts.parts[0].path}: all {parts.num_rows} rows hold NaN or infinite values; correct them")
     return dataclasses.replace(parts, parts=kept), LeftOut(sum(map(len, left_out)), parts.num_rows, tuple(first))
 
 
@@ -120,8 +120,8 @@ def _report(parts: VectorParts, option: str) -> None:
         value = bad.vector[columns[0]]
         writer.writerow([bad.path, bad.row, bad.item_id, len(columns), columns[0], value])
     raise UserError(
-        f"NaN or infinite values are in {count} of {parts.num_rows} rows, which standard output lists: mend them, or "
-        f"leave them out ({option})"
+        f"NaN or infinite values are in {count} of {parts.num_rows} rows (listed on standard output): correct them, "
+        f"or drop them ({option})"
     )
 
 
@@ -171,7 +171,7 @@ def read_vector_files(
         file = cache_folder(cache_dir) / "vectors" / f"{_name(parts)}.npy"
         ids = _ids(parts) if file.exists() else _write(parts, file, option)
         vectors = np.asarray(open_npy(file))
-    check_unique(ids, f"{path}, without the rows left out" if left_out.num_rows else path)
+    check_unique(ids, f"{path}, without the dropped rows" if left_out.num_rows else path)
     return VectorSet(ids=ids, vectors=vectors, source=path, left_out=left_out)
 
 
@@ -186,7 +186,7 @@ def _read(parts: VectorParts, option: str, nan_rows: bool = False) -> tuple[np.n
     except (MemoryError, ValueError) as error:
         raise UserError(
             f"{parts.parts[0].path}: {parts.num_items} vectors of {parts.num_features} features do not fit into "
-            "memory; if there are so many, set --config.train.resident_bytes"
+            "memory; set --config.train.resident_bytes, above which vectors stay in a file"
         ) from error
     found, row = [], 0
     for ids, block in _checked(parts, option, nan_rows):
@@ -211,8 +211,8 @@ def _write(parts: VectorParts, path: Path, option: str) -> np.ndarray:
         partial.rename(path)
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be written ({error.strerror}); {_size_in_memory(parts) / 1e9:.1f} GB of vectors go there, "
-            "as they are more than config.train.resident_bytes: make room, or name another config.data.cache_dir"
+            f"{path}: cannot write {_size_in_memory(parts) / 1e9:.1f} GB of vectors ({error.strerror}); vectors above "
+            "config.train.resident_bytes are cached there: free some space, or set another --config.data.cache_dir"
         ) from error
     finally:
         with contextlib.suppress(OSError):
@@ -237,7 +237,7 @@ def _checked(parts: VectorParts, option: str, nan_rows: bool = False) -> Iterato
 def _joined(found: list[pa.Array]) -> np.ndarray:
     kinds = sorted({str(each.type) for each in found})
     if len(kinds) > 1:
-        raise UserError(f"ids of some files are {kinds[0]}, of others {kinds[1]}: give all of them one type")
+        raise UserError(f"some files have ids of type {kinds[0]}, others of type {kinds[1]}; give ids of one type")
     return ids_as_array(pa.chunked_array(found))
 
 

@@ -33,7 +33,7 @@ class LeftOut:
     def __str__(self) -> str:
         more = ", ..." if self.num_rows > len(self.first) else ""
         return (
-            f"{self.num_rows:,} of {self.out_of:,} rows hold NaN or infinite values and are left out: "
+            f"{self.num_rows:,} of {self.out_of:,} rows hold NaN or infinite values and are dropped: "
             f"{', '.join(self.first)}{more}"
         )
 

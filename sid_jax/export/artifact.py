@@ -110,7 +110,7 @@ class Export:
             return vectors
         if "parts" not in self.manifest:
             raise UserError(
-                "vectors are named parts, but this model was trained on vectors without parts: give an array"
+                "vectors are named parts, but this model was trained on vectors without parts; give an array"
             )
         from sid_jax.data.join_parts import vectors_of_parts
 
@@ -132,7 +132,7 @@ class Export:
           UserError: if items or Semantic IDs differ.
         """
         if table.fingerprint() != self.table.fingerprint():
-            raise UserError("the table must have the items and Semantic IDs of this export, in its order")
+            raise UserError("the table must have the items and Semantic IDs of this export, in the same order")
         schema = {**self.manifest["schema"], "columns": list(table.columns.column_names)}
         return Export(
             {**self.manifest, "schema": schema},

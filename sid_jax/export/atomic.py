@@ -135,9 +135,9 @@ def refuse_taken(target: Path, unless: str = "") -> None:
     elif not target.is_dir():
         raise UserError(f"{target} is a file; choose another folder")
     elif target.is_mount():
-        raise UserError(f"{target} is a mount point, which cannot be replaced; choose a folder inside it")
+        raise UserError(f"{target} is a mount point and cannot be replaced; choose a folder inside it")
     elif is_taken(target) and not (unless and (target / unless).is_file()):
-        raise UserError(f"{target} exists and is not empty; choose another folder, or remove it first")
+        raise UserError(f"{target} exists and is not empty; choose another folder, or delete this one first")
 
 
 def _collect(parent: Path) -> None:

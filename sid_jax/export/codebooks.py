@@ -62,7 +62,7 @@ def read_codebooks(
     """
     path = as_path(folder) / _SAFETENSORS
     if not path.is_file():
-        raise UserError(f"{path} is missing: {folder} is not a folder that an export wrote")
+        raise UserError(f"{path} is missing, so {folder} is not an export; give the folder of an export")
     try:
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is not a dict)

@@ -62,14 +62,14 @@ class Encoder:
         if isinstance(vectors, (np.ndarray, jax.Array)):
             vectors = np.asarray(vectors)
         elif isinstance(vectors, (str, os.PathLike)):
-            raise UserError(f"vectors are {vectors!r}; give an array [n, {self._num_features}], not a path")
+            raise UserError(f"vectors is {vectors!r}; give an array [n, {self._num_features}], not a path")
         else:
             vectors = as_vectors(vectors, "vectors")
         if vectors.ndim != 2 or vectors.shape[1] != self._num_features:
-            raise UserError(f"vectors are {list(vectors.shape)}; this model encodes [n, {self._num_features}]")
+            raise UserError(f"vectors have shape {list(vectors.shape)}; this model encodes [n, {self._num_features}]")
         if vectors.dtype != np.float32:
             if vectors.dtype == bool or not jnp.issubdtype(vectors.dtype, np.number) or np.iscomplexobj(vectors):
-                raise UserError(f"vectors are of type {vectors.dtype}; give real numbers, such as float32")
+                raise UserError(f"vectors have dtype {vectors.dtype}; give real numbers, such as float32")
             with np.errstate(over="ignore"):
                 vectors = vectors.astype(np.float32)
         if not np.isfinite(vectors).all():
@@ -81,11 +81,11 @@ class Encoder:
         codes = np.asarray(codes)
         if codes.ndim != 2 or codes.shape[1] != len(self._sizes):
             raise UserError(
-                f"codes are {list(codes.shape)}; this model decodes [n, {len(self._sizes)}], without a suffix that "
-                "makes Semantic IDs unique"
+                f"codes have shape {list(codes.shape)}; this model decodes [n, {len(self._sizes)}], without the "
+                "suffix that makes Semantic IDs unique"
             )
         if codes.dtype.kind not in "iu":
-            raise UserError(f"codes are of type {codes.dtype}; give whole numbers, such as int32")
+            raise UserError(f"codes have dtype {codes.dtype}; give whole numbers, such as int32")
         wrong = (codes < 0) | (codes >= self._sizes)
         if wrong.any():
             row, level = np.argwhere(wrong)[0]

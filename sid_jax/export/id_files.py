@@ -98,11 +98,13 @@ def _read_parquet(files: Sequence[Path], id_column: str | None) -> Content:
         code_column = "semantic_id" if "semantic_id" in names else next(lists, "semantic_id")
         for name in (id_column, code_column):
             if names.count(name) != 1:
-                raise UserError(f"{path}: has {names.count(name)} columns {name!r}; give one of an export")
+                raise UserError(
+                    f"{path}: {names.count(name)} columns have the name {name!r}; give a file with one such column"
+                )
         wanted = [name for name in names if name in (id_column, code_column, "title")]
         table = pa.concat_tables(pq.ParquetFile(each).read(wanted) for each in files)
     except (OSError, pa.ArrowException, UnicodeError) as error:
-        raise UserError(f"{path}: not a readable .parquet file ({reason(error)}); write it anew") from error
+        raise UserError(f"{path}: not a readable .parquet file ({reason(error)}); write the file again") from error
     item_ids = ids_from_arrow(table[id_column], f"{path}: column {id_column!r}")
     codes = _codes_from_arrow(table[code_column], item_ids, f"{path}: column {code_column!r}", path)
     titles = table["title"] if names.count("title") == 1 else None
@@ -121,7 +123,7 @@ def _codes_from_arrow(column: pa.ChunkedArray, item_ids: np.ndarray, where: str,
     _check_lengths(pc.list_value_length(column).to_numpy(), item_ids, path)
     codes = pc.list_flatten(column)
     if codes.null_count:
-        raise UserError(f"{where}: {codes.null_count} codes are null; give every item all its codes")
+        raise UserError(f"{where}: {codes.null_count} codes are null; give all codes of every item")
     return codes.to_numpy().reshape(len(item_ids), -1)
 
 
@@ -145,7 +147,7 @@ def _csv_columns(path: Path) -> pa.Table:
             raise UserError(f"{path}: no column 'semantic_id' or 'sid' after the first; its columns are {names}")
         table = pa_csv.read_csv(path, convert_options=as_text([names[0], name]))
     except (OSError, pa.ArrowException, UnicodeError) as error:
-        raise UserError(f"{path}: not a readable .csv file ({reason(error)}); write it anew") from error
+        raise UserError(f"{path}: not a readable .csv file ({reason(error)}); write the file again") from error
     for column in (0, 1):
         refuse_nulls(table.column(column), f"{path}: column {table.column_names[column]!r}")
     return table.rename_columns(["item", "semantic_id"])
@@ -156,7 +158,7 @@ def _read_json(path: Path) -> Content:
         # Objects are read as tuples of pairs: a dict would hide duplicate items.
         content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=tuple)
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not a readable .json file ({reason(error)}); write it anew") from error
+        raise UserError(f"{path}: not a readable .json file ({reason(error)}); write the file again") from error
     if not isinstance(content, tuple):
         raise UserError(f'{path}: expected one object, {{"item": [codes], ...}}, found {type(content).__name__}')
     for item, codes in content:
@@ -190,7 +192,7 @@ def _plain_ids(ids: list[Any], path: Path) -> np.ndarray:
         return np.array(ids, object)
     if all(type(item) is int and abs(item) < 2**63 for item in ids):
         return np.array(ids, np.int64)
-    raise UserError(f"{path}: items are not all whole numbers, or all text; give all one type")
+    raise UserError(f"{path}: some item ids are whole numbers and others text; give ids of one type")
 
 
 def _read_jsonl(path: Path) -> Content:
@@ -199,7 +201,10 @@ def _read_jsonl(path: Path) -> Content:
     for number, record in enumerate(records, 1):
         tokens = record.get("token_ids")
         if "item_id" not in record or not isinstance(tokens, list) or not all(type(each) is int for each in tokens):
-            raise UserError(f'{path}: record {number} is no {{"item_id": ..., "token_ids": [numbers]}}; write it anew')
+            raise UserError(
+                f'{path}: record {number} is not of the form {{"item_id": ..., "token_ids": [numbers]}}; write the '
+                "file again"
+            )
     item_ids = _plain_ids([record["item_id"] for record in records], path)
     _check_lengths(np.array([len(record["token_ids"]) for record in records], np.int64), item_ids, path)
     return item_ids, _without_offsets(path, np.array([record["token_ids"] for record in records], object)), None
@@ -213,7 +218,7 @@ def _without_offsets(path: Path, token_ids: np.ndarray) -> np.ndarray:
     with reading(file, ".json"):
         offsets = json.loads(file.read_text(encoding="utf-8"))["offsets"]
         if len(offsets) != token_ids.shape[1] or not all(type(each) is int for each in offsets):
-            raise ValueError(f"it has not an offset for each of {token_ids.shape[1]} levels")
+            raise ValueError(f"it does not have one offset for each of {token_ids.shape[1]} levels")
     return token_ids - np.array(offsets, token_ids.dtype)
 
 
@@ -221,8 +226,8 @@ def _read_records(path: Path) -> Content:
     """Reads xLLM's records: an item's number as int64, then three token ids as int32."""
     if not path.stat().st_size or path.stat().st_size % _RECORD.itemsize:
         raise UserError(
-            f"{path}: has {path.stat().st_size} bytes, which are no records of {_RECORD.itemsize}: an int64 item and "
-            "three int32 token ids"
+            f"{path}: its size of {path.stat().st_size} bytes is not a multiple of {_RECORD.itemsize}, the size of a "
+            "record (an int64 item and three int32 token ids); write the file again"
         )
     records = np.fromfile(path, _RECORD)
     codes = _without_offsets(path, records["tokens"].astype(np.int64))
@@ -234,10 +239,12 @@ def _read_npz(path: Path) -> Content:
     with reading(path, ".npz", *DAMAGED_NPZ), np.load(path, allow_pickle=False) as arrays:
         names = ("semantic_ids", "item_numbers")
         if not set(names) <= set(arrays.files):
-            raise ValueError(f"it has no {' and '.join(names)}, but {', '.join(arrays.files)}")
+            raise ValueError(f"it must have {' and '.join(names)}, but has {', '.join(arrays.files)}")
         codes, numbers = (arrays[name] for name in names)
     if codes.ndim != 2 or {codes.dtype.kind, numbers.dtype.kind} - set("iu") or numbers.shape != codes.shape[:1]:
-        raise UserError(f"{path}: expected whole numbers, semantic_ids [N, L] and item_numbers [N]; write it anew")
+        raise UserError(
+            f"{path}: expected whole numbers, semantic_ids [N, L] and item_numbers [N]; write the file again"
+        )
     _check_lengths(np.full(len(codes), codes.shape[1]), numbers, path)
     order = np.argsort(numbers, kind="stable")
     return ids_of_numbers(path, numbers[order].astype(np.int64)), codes[order], None
@@ -288,7 +295,9 @@ def _read_npy(path: Path) -> Content:
     if codes.ndim != 2 or codes.dtype.kind not in "iu":
         raise UserError(f"{path}: expected whole numbers [N, L], found {codes.dtype} {list(codes.shape)}")
     if codes.shape[1] > _MOST_LEVELS >= len(codes):
-        LOGGER.warning("%s: read as %d items of %d codes, on its side: [L, N], not [N, L]", path, *codes.shape[::-1])
+        LOGGER.warning(
+            "%s: read as the transposed array [L, N] instead of [N, L]: %d items of %d codes", path, *codes.shape[::-1]
+        )
         codes = codes.T
     item_ids = np.arange(len(codes), dtype=np.int64)
     _check_lengths(np.full(len(codes), codes.shape[1]), item_ids, path)
@@ -297,13 +306,13 @@ def _read_npy(path: Path) -> Content:
 
 def _check_lengths(lengths: np.ndarray, item_ids: np.ndarray, path: Path) -> None:
     if not len(lengths):
-        raise UserError(f"{path}: holds no items")
+        raise UserError(f"{path}: has no items; give at least one")
     uneven = np.flatnonzero(lengths != lengths[0])
     if len(uneven):
         one, other = item_ids[[0, uneven[0]]].tolist()
         raise UserError(
             f"{path}: item {one!r} has {lengths[0]} codes, but item {other!r} has {lengths[uneven[0]]}; mixed ID "
-            "lengths break every fixed-length decoder: give all items the same number of codes"
+            "lengths break every fixed-length decoder; give all items the same number of codes"
         )
     if not 0 < lengths[0] <= _MOST_LEVELS:
         number = f"{lengths[0]:,}" if lengths[0] else "no"

@@ -64,11 +64,13 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
         path = files[0]
     if not path.is_file() or not kind_of(path):
         problem = f"unknown kind of file {path.suffix!r}" if path.is_file() else "no such file or folder"
-        raise UserError(f"{path}: {problem}; give an export's folder, or a {', '.join(READABLE)} file")
+        raise UserError(f"{path}: {problem}; give the folder of an export, or a {', '.join(READABLE)} file")
     item_ids, codes, titles = read_ids(files, id_column)
     _check_codes(codes, item_ids, path)
     if offset and item_ids.dtype.kind != "i":
-        raise UserError(f"{path}: {offset:+d} cannot be added to ids that are text, such as {item_ids[0]!r}; leave it")
+        raise UserError(
+            f"{path}: cannot add {offset:+d} to ids that are text, such as {item_ids[0]!r}; remove the {offset:+d}"
+        )
     item_ids = item_ids + offset if offset else item_ids
     check_unique(item_ids, str(path))
     folder = path.resolve().parent
@@ -86,14 +88,14 @@ def _table_files(path: Path) -> list[Path]:
     several = path.is_dir() or bool(set("*?[,") & set(str(path)))
     files = find_files(str(path), (".parquet", ".csv")) if several else []
     if len({each.suffix for each in files}) > 1:
-        raise UserError(f"{path}: has .parquet and .csv files; name those of one kind")
+        raise UserError(f"{path}: contains .parquet and .csv files; give files of one kind")
     return files or [path]
 
 
 def _exported_id_column(folder: Path) -> str:
     schema = read_manifest(folder).get("schema")
     if not isinstance(schema, dict) or not isinstance(schema.get("id_column"), str):
-        raise UserError(f"{folder / 'manifest.json'} does not say which column has the ids: export again")
+        raise UserError(f"{folder / 'manifest.json'} does not name the column of ids; export again")
     return schema["id_column"]
 
 

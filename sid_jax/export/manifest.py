@@ -63,7 +63,7 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
     names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     files = {name: _describe(folder / name) for name in sorted(names) if name not in _NOT_LISTED}
     if taken := set(_FRAME) & set(content):
-        raise ValueError(f"the manifest has keys of its own called {', '.join(sorted(taken))}")
+        raise ValueError(f"the manifest already has the keys {', '.join(sorted(taken))}; choose other names")
     # As it is read back from JSON, for example with lists instead of tuples.
     manifest = json.loads(json.dumps({**frame, **content, "files": files}, allow_nan=False))
     text = json.dumps({**manifest, "digest": _digest(manifest)}, indent=2, ensure_ascii=False)
@@ -85,15 +85,17 @@ def read_manifest(folder: str | Path, *, verify: bool = False) -> dict[str, Any]
     folder = as_path(folder)
     manifest = _parse(folder / _NAME)
     if verify and manifest.get("digest", _digest(manifest)) != _digest(manifest):
-        raise UserError(f"{folder / _NAME} was edited since it was exported (its digest differs): export again")
+        raise UserError(f"{folder / _NAME} was edited after the export (its digest differs); export again")
     for name, wanted in manifest["files"].items():
         path = folder / name
         if not path.is_file():
-            raise UserError(f"{path} is missing, though {_NAME} lists it: export again")
+            raise UserError(f"{path} is missing, but {_NAME} lists it; export again")
         if path.stat().st_size != wanted["bytes"]:
-            raise UserError(f"{path} has {path.stat().st_size} bytes, {_NAME} says {wanted['bytes']}: export again")
+            raise UserError(
+                f"{path} has {path.stat().st_size} bytes, but {_NAME} lists {wanted['bytes']}; export again"
+            )
         if verify and _describe(path) != wanted:
-            raise UserError(f"{path} has changed since it was exported (SHA-256 differs): export again")
+            raise UserError(f"{path} was changed after the export (SHA-256 differs); export again")
     return _with_names_of_today(manifest)
 
 
@@ -153,7 +155,9 @@ def read_measured(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{path} cannot be read: {reason(error)}; export again") from error
     if measured.get("format_version") != MEASURED_VERSION:
-        raise UserError(f"{path} is not of format {MEASURED_VERSION}, which this sid_jax reads: export again")
+        raise UserError(
+            f"{path} does not have format version {MEASURED_VERSION}, which this version of sid_jax reads; export again"
+        )
     del measured["format_version"]
     return measured
 
@@ -206,22 +210,25 @@ def _parse(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path} is missing: {path.parent} is not a finished export") from None
+        raise UserError(f"{path} is missing, so {path.parent} is not a finished export; export again") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise UserError(f"{path} is not JSON ({error}): it is cut short or was edited; export again") from error
+        raise UserError(f"{path} is not JSON ({error}), so it is truncated or was edited; export again") from error
     if not isinstance(manifest, dict) or "format_version" not in manifest:
-        raise UserError(f"{path} has no format_version: it is not the manifest of an export")
+        raise UserError(
+            f"{path} has no format_version, so it is not the manifest of an export; give the folder of an export"
+        )
     if manifest["format_version"] != FORMAT_VERSION:
         found = manifest["format_version"]
         raise UserError(
-            f"{path} is of format {found!r}, this sid_jax reads {FORMAT_VERSION}: use the one that wrote it"
+            f"{path} has format version {found!r}, but this version of sid_jax reads {FORMAT_VERSION}; use the "
+            "version of sid_jax that wrote it"
         )
     files = manifest.get("files")
     described = list(files.values()) if isinstance(files, dict) else [None]
     if not all(isinstance(each, dict) and each.keys() == {"bytes", "sha256"} for each in described):
-        raise UserError(f"{path} does not say of each file its bytes and sha256: it was edited; export again")
+        raise UserError(f"{path} does not list the bytes and sha256 of every file, so it was edited; export again")
     return manifest
 
 

@@ -41,7 +41,9 @@ def onnx_bytes(model: RQVAE) -> bytes:
     graph.node("Cast", codes, output="codes", to=TensorProto.INT32)
     made = graph.model(model.mean.shape[0], len(model.quantizer.levels))
     if made.ByteSize() > _MOST_BYTES:
-        raise UserError(f"the model has {made.ByteSize():,} bytes; an ONNX file holds 2 GB: export without --onnx")
+        raise UserError(
+            f"the model has {made.ByteSize():,} bytes, but an ONNX file can have at most 2 GB; export without --onnx"
+        )
     return made.SerializeToString(deterministic=True)
 
 

@@ -36,7 +36,7 @@ def check_programs(names: Iterable[str]) -> tuple[str, ...]:
     names = set(names)
     for name in names & set(_PACKAGES):
         if importlib.util.find_spec(_PACKAGES[name]) is None:
-            raise UserError(f"{PROGRAMS[name]} is written by the package {name}: pip install 'sid_jax[{name}]'")
+            raise UserError(f"{PROGRAMS[name]} needs the package {name}; run pip install 'sid_jax[{name}]'")
     return tuple(name for name in PROGRAMS if name in names)
 
 

@@ -63,9 +63,9 @@ def is_the_same(out: Path, earlier: str | None, request: str, finish: Finish | N
     if earlier != request:
         raise UserError(
             f"{out} exists and is not empty: it is an export of other inputs or settings; choose another folder, or "
-            "remove it first"
+            "delete this one first"
         )
     if finish is not None:
         finish(out)
-    messages.line(f"{out} is there already, from the same inputs and settings: nothing is left to do")
+    messages.line(f"{out} already exists, from the same inputs and settings: nothing to do")
     return True

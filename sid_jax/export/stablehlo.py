@@ -61,10 +61,10 @@ def load_encoder(folder: str | Path) -> Callable[[jax.Array | np.ndarray], jax.A
     path = as_path(folder) / PROGRAMS["stablehlo"]
     wanted = read_manifest(path.parent)["files"].get(path.name)
     if wanted is None:
-        raise UserError(f"{path.parent} has no {path.name}: export with --stablehlo")
+        raise UserError(f"{path.parent} has no {path.name}; export again with --stablehlo")
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != wanted["sha256"]:
-        raise UserError(f"{path} has changed since it was exported (SHA-256 differs): export again")
+        raise UserError(f"{path} was changed after the export (SHA-256 differs); export again")
     try:
         exported = jax.export.deserialize(bytearray(content))
     except (NotImplementedError, ValueError) as error:

@@ -102,7 +102,10 @@ class _PickleWriter:
         elif kind is np.ndarray:
             self._tensor(value, where)
         else:
-            raise TypeError(f"{where} is a {kind.__module__}.{kind.__qualname__}, which a .pt file cannot hold")
+            raise TypeError(
+                f"{where} is a {kind.__module__}.{kind.__qualname__}, which cannot be written to a .pt file; use "
+                "numbers, text, lists, dicts or arrays"
+            )
 
     def _int(self, value: int, where: str) -> None:
         if -(2**31) <= value < 2**31:
@@ -110,7 +113,7 @@ class _PickleWriter:
             return
         data = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
         if len(data) > 255:
-            raise TypeError(f"{where} is an int of {value.bit_length()} bits, which a .pt file cannot hold")
+            raise TypeError(f"{where} is an int of {value.bit_length()} bits, which cannot be written to a .pt file")
         self._opcodes += pickle.LONG1 + bytes([len(data)]) + data
 
     def _str(self, value: str) -> None:
@@ -135,7 +138,7 @@ class _PickleWriter:
         storage = _STORAGES.get(array.dtype.newbyteorder("="))
         if storage is None:
             names = ", ".join(str(dtype) for dtype in _STORAGES)
-            raise TypeError(f"{where} is an array of {array.dtype}; a .pt file is written of {names}")
+            raise TypeError(f"{where} is an array of {array.dtype}; a .pt file can have arrays of {names}")
         strides = tuple(math.prod(array.shape[axis + 1 :]) for axis in range(array.ndim))
         self._global("torch._utils", "_rebuild_tensor_v2")
         self._opcodes += pickle.MARK

@@ -63,7 +63,7 @@ def fit_features(
       UserError: if there are too few rows, or SentencePiece is needed and missing.
     """
     if num_rows < 2:
-        raise UserError(f"--rows={num_rows}: give at least 2")
+        raise UserError(f"--rows={num_rows} is too few; set at least 2")
     seen = np.ones(len(table.item_ids), np.int64) if impressions is None else impressions
     if kind == "sentencepiece":
         return fit_pieces(table.semantic_ids, seen, num_rows)
@@ -90,7 +90,7 @@ def load_features(kind: str, folder: Path) -> Features:
     try:
         return readers[kind](folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder}: holds no features of the kind {kind!r}: make them again") from error
+        raise UserError(f"{folder}: has no features of the kind {kind!r}; make the features again") from error
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

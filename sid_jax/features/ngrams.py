@@ -49,7 +49,8 @@ class NgramFeatures:
         num_levels = self.spans[-1][1]
         if semantic_ids.shape[1] != num_levels:
             raise UserError(
-                f"the n-grams are of IDs of {num_levels} codes, these have {semantic_ids.shape[1]}: make others"
+                f"the features were made for IDs of {num_levels} codes, but these IDs have {semantic_ids.shape[1]}; "
+                "make new features"
             )
         found = ngrams_of(semantic_ids, self.spans)
         if self.known is None:
@@ -119,7 +120,9 @@ def _spans(kind: str, num_levels: int, length: int) -> tuple[tuple[int, int], ..
         return tuple((0, end) for end in range(1, num_levels + 1))
     size = 1 if kind == "unigram" else length
     if not 1 <= size <= num_levels:
-        raise UserError(f"--window={size}: the IDs have {num_levels} codes; give a length from 1 to {num_levels}")
+        raise UserError(
+            f"--window={size} is not possible for IDs of {num_levels} codes; set a length from 1 to {num_levels}"
+        )
     return tuple((first, first + size) for first in range(num_levels - size + 1))
 
 

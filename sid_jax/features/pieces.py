@@ -73,7 +73,8 @@ class PieceFeatures:
         """
         if semantic_ids.shape[1] != len(self.sizes):
             raise UserError(
-                f"the pieces are of IDs of {len(self.sizes)} codes, these have {semantic_ids.shape[1]}: train others"
+                f"the features were made for IDs of {len(self.sizes)} codes, but these IDs have "
+                f"{semantic_ids.shape[1]}; make new features"
             )
         encode = _processor(self.model, "the trained model").encode
         sentences = _sentences(semantic_ids, self.sizes)
@@ -103,11 +104,11 @@ def fit_pieces(semantic_ids: np.ndarray, impressions: np.ndarray, num_rows: int)
     seen = impressions > 0
     characters = sum(len(np.unique(level)) for level in semantic_ids[seen].T)
     if not characters:
-        raise UserError("no item has an impression: there is nothing to train pieces on; leave --impressions out")
+        raise UserError("no item has an impression, so there is nothing to train SentencePiece on; omit --impressions")
     if num_rows <= characters:
         raise UserError(
-            f"--rows={num_rows}: the items seen have {characters} codes at their levels, each of which is a piece; "
-            f"give at least {characters + 1} rows, or IDs with smaller codebooks"
+            f"--rows={num_rows} is too few: the items with impressions use {characters} codes, and each needs a row; "
+            f"set --rows to at least {characters + 1}, or use IDs with smaller codebooks"
         )
     library = _library()
     sizes = tuple((semantic_ids[seen].max(axis=0) + 1).tolist())
@@ -119,7 +120,9 @@ def fit_pieces(semantic_ids: np.ndarray, impressions: np.ndarray, num_rows: int)
             sentence_iterator=lines, model_writer=model, vocab_size=num_rows, **_SETTINGS
         )
     except (RuntimeError, OSError) as error:
-        raise UserError(f"SentencePiece cannot train {num_rows} pieces ({reason(error)}); try others") from error
+        raise UserError(
+            f"SentencePiece cannot train {num_rows} pieces ({reason(error)}); set another number by --rows"
+        ) from error
     return PieceFeatures(num_rows, sizes, model.getvalue())
 
 
@@ -160,7 +163,9 @@ def _library() -> ModuleType:
     try:
         import sentencepiece
     except ImportError as error:
-        raise UserError("SentencePiece features need its library: run pip install -e '.[features]'") from error
+        raise UserError(
+            "SentencePiece features need the package sentencepiece; run pip install -e '.[features]'"
+        ) from error
     return sentencepiece
 
 
@@ -169,13 +174,16 @@ def _processor(model: bytes, where: str) -> Any:
     try:
         return library.SentencePieceProcessor(model_proto=model)
     except (RuntimeError, OSError) as error:
-        raise UserError(f"{where}: is no SentencePiece model ({reason(error)}); train it again") from error
+        raise UserError(f"{where}: not a SentencePiece model ({reason(error)}); make the features again") from error
 
 
 def _sentences(semantic_ids: np.ndarray, sizes: Sequence[int]) -> list[str]:
     """Converts IDs `[N, L]` to N strings of L characters."""
     if sum(sizes) > 2 * _PLANE:
-        raise UserError(f"the IDs have {sum(sizes):,} codes at all levels; pieces can be of {2 * _PLANE:,} at most")
+        raise UserError(
+            f"the IDs have {sum(sizes):,} codes over all levels, but SentencePiece features support at most "
+            f"{2 * _PLANE:,}; use another --kind"
+        )
     numbers = semantic_ids.astype(np.int64) + _starts(sizes)
     characters = _FIRST_CHARACTER + numbers + (numbers >= _PLANE) * _GAP
     characters[semantic_ids >= np.array(sizes)] = _STRANGE

@@ -64,11 +64,13 @@ def make_features(
     table, id_column = read_id_table(*parse_id_source(ids)), _id_column(ids)
     if fitted is not None:
         if impressions is not None or num_rows:
-            raise UserError(f"--rows and --impressions are what {fitted} was made with: leave them out with --fitted")
+            raise UserError(
+                f"--rows and --impressions cannot be combined with --fitted, which reuses those of {fitted}; omit them"
+            )
         kind, features, about = _read_fitted(fitted)
     else:
         if kind not in KINDS:
-            raise UserError(f"--kind={kind}: choose one of {', '.join(KINDS)}")
+            raise UserError(f"--kind is {kind!r}; choose one of {', '.join(KINDS)}")
         seen = None if impressions is None else read_impressions(impressions, table.item_ids, id_column)
         features = fit_features(kind, table, num_rows, impressions=seen, window=window, hashed=hashed, seed=seed)
         fitted_to = {**_described(table), "num_impressions": None if seen is None else int(seen.sum())}
@@ -86,8 +88,8 @@ def make_features(
         write_manifest(folder, {"features": {**about, "made_of": _described(table), **figures}})
         publish_once(folder, out)
     (messages or Messages.to_console()).line(
-        f"{len(rows):,} items have {figures['rows_an_item']:.2f} of {features.num_rows:,} rows each, {in_use:,} in use "
-        f"({kind}); they are in {out}: {FEATURES_FILE}, and what gives new items theirs with --fitted={out}"
+        f"{len(rows):,} items have {figures['rows_an_item']:.2f} rows each; {in_use:,} of {features.num_rows:,} rows "
+        f"are in use ({kind}). They are in {out}: {FEATURES_FILE} and the files for new items (--fitted={out})"
     )
 
 
@@ -117,7 +119,7 @@ def _read_fitted(folder: Path) -> tuple[str, Features, dict[str, Any]]:
     """Returns the kind, the features, and the manifest's entries on the fit."""
     about = read_manifest(folder, verify=True).get("features")
     if not isinstance(about, dict) or about.get("kind") not in KINDS:
-        raise UserError(f"{folder} holds no features: make them with sid-jax features")
+        raise UserError(f"{folder} has no features; make them with sid-jax features")
     fit = {name: about[name] for name in ("kind", "num_rows", "fitted_to") if name in about}
     return about["kind"], load_features(about["kind"], folder), fit
 
@@ -142,14 +144,14 @@ def _refuse_other_training(
     pairs = zip(new.tolist(), old.tolist(), strict=True)
     num_other = sum(not np.array_equal(rows.of(mine), before.of(theirs)) for mine, theirs in pairs)
     here, there = _codebooks_of(ids), about.get("fitted_to", {}).get("codebooks")
-    remedy = "codes mean something else by another training: make features anew, without --fitted"
+    remedy = "codes of another training have other meanings; make new features, without --fitted"
     if not len(new) and here and there and here != there:
-        raise UserError(f"--fitted={fitted}: the codebooks of {ids} are others (SHA-256 {here[:12]}); {remedy}")
-    words = f"--fitted={fitted}: {num_other:,} of the {len(new):,} items that are in both have other rows by their IDs"
+        raise UserError(f"--fitted={fitted}: {ids} has other codebooks (SHA-256 {here[:12]}); {remedy}")
+    words = f"--fitted={fitted}: {num_other:,} of the {len(new):,} common items would get other rows"
     if num_other > _MOST_MOVED * len(new):
-        raise UserError(f"{words} of now; {remedy}")
+        raise UserError(f"{words} from their current IDs; {remedy}")
     if num_other:
-        LOGGER.warning("%s of now", words)
+        LOGGER.warning("%s from their current IDs", words)
 
 
 def _id_column(ids: str) -> str:
@@ -181,15 +183,15 @@ def read_impressions(path: str | Path, item_ids: np.ndarray, id_column: str = "i
     ids_name = _ids_name(table.column_names, id_column)
     ids = table[ids_name]
     if ids.null_count:
-        raise UserError(f"{path}: column {ids_name!r}: {ids.null_count} ids are null; leave such rows out")
+        raise UserError(f"{path}: column {ids_name!r}: {ids.null_count} ids are null; remove these rows")
     have = ids_from_arrow(ids, f"{path}: column {ids_name!r}")
     rows = places(*comparable(have, item_ids))
     if not (rows >= 0).any():
         unknown = list(dict.fromkeys(map(str, have.tolist())))
         raise UserError(
-            f"{path}: none of its items is among the {len(item_ids):,} with Semantic IDs, which are like "
-            f"{str(item_ids[0])!r}: {likely_cause(unknown, rows[:0], item_ids)} (ids are read from the "
-            f"column {ids_name!r})"
+            f"{path}: none of its items is among the {len(item_ids):,} items with Semantic IDs, whose ids look like "
+            f"{str(item_ids[0])!r}: {likely_cause(unknown, rows[:0], item_ids)} (ids are read from the column "
+            f"{ids_name!r})"
         )
     known = known_items(rows, item_ids, "drop", lambda row: f"{path}: {str(have[row])!r}", have)
     counts = _counts(table, path)
@@ -205,9 +207,9 @@ def _counts(table: pa.Table, path: str | Path) -> np.ndarray:
         return np.ones(len(table), np.int64)
     column = table[_COUNTS]
     if not pa.types.is_integer(column.type) or column.null_count:
-        raise UserError(f"{path}: column {_COUNTS!r}: expected whole numbers without gaps, found {column.type}")
+        raise UserError(f"{path}: column {_COUNTS!r}: expected whole numbers without null values, found {column.type}")
     counts = column.to_numpy()
     if counts.min() < 0:
         row = int(np.argmin(counts))
-        raise UserError(f"{path}: column {_COUNTS!r}: row {row} from 0 has {counts[row]}; give 0 or more")
+        raise UserError(f"{path}: column {_COUNTS!r}: row {row} (counted from 0) has {counts[row]}; give 0 or more")
     return counts

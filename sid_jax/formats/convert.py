@@ -95,7 +95,7 @@ def convert(
       UserError: if there is no such tool, if its files cannot express these IDs, or if an input cannot be used.
     """
     if to not in FORMATS:
-        raise UserError(f"there is no format {to!r}; there are {', '.join(FORMATS)}")
+        raise UserError(f"there is no format {to!r}; the formats are {', '.join(FORMATS)}")
     form, folder = FORMATS[to], output_folder(out)
     refuse_taken(folder)
     table = source if isinstance(source, IdTable) else read_table(str(source))
@@ -107,21 +107,23 @@ def convert(
         form.write(partial, content)
     if messages is not None:
         users = "" if taken is None else f" and {len(taken):,} users"
-        rest = f"; {left_out:,} users with fewer than {LEAST_INTERACTIONS} items are left out" if left_out else ""
-        messages.line(f"{len(table):,} items{users} are in {folder}, for {to}{rest}")
+        rest = f"; {left_out:,} users with fewer than {LEAST_INTERACTIONS} items are dropped" if left_out else ""
+        messages.line(f"{len(table):,} items{users} are in {folder}, in the format of {to}{rest}")
     return folder
 
 
 def _check(table: IdTable, to: str, histories: Any) -> None:
     form, levels = FORMATS[to], table.semantic_ids.shape[1]
     if not len(table):
-        raise UserError(f"{table.name}: holds no items; there is nothing to write")
+        raise UserError(f"{table.name}: has no items; give at least one")
     if form.levels not in (None, levels):
-        raise UserError(f"{to} takes IDs of {form.levels} codes, and these have {levels}: make IDs of {form.levels}")
+        raise UserError(
+            f"{to} needs IDs of {form.levels} codes, but these have {levels}; make IDs of {form.levels} codes"
+        )
     if histories is not None and not form.histories:
-        raise UserError(f"{to} has no file of histories: leave them out")
+        raise UserError(f"{to} has no file of histories; omit --histories")
     if not form.shared:
         try:
             table.replace(shared=False)
         except UserError as error:
-            raise UserError(f"{to} takes IDs of one item each: {error}") from error
+            raise UserError(f"{to} needs unique IDs: {error}") from error

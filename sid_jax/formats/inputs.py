@@ -48,6 +48,6 @@ def enough_histories(histories: Any, table: IdTable, on_unknown: str) -> tuple[H
     enough = taken.lengths >= LEAST_INTERACTIONS
     if not enough.any():
         raise UserError(
-            f"no user has {LEAST_INTERACTIONS} items or more, to train on, validate and test: give longer histories"
+            f"no user has the {LEAST_INTERACTIONS} items that training, validation and test need; give longer histories"
         )
     return taken.keep_users(enough), int((~enough).sum())

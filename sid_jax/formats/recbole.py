@@ -29,7 +29,7 @@ def write_recbole(folder: Path, content: Content) -> None:
     for name in content.table.columns.column_names:
         title = one_line(name).replace(":", "_")
         if title in ("item_id", "sid") or any(each.rpartition(":")[0] == title for each in columns):
-            raise UserError(f"RecBole's items would have two columns {title!r}: rename the one in your data")
+            raise UserError(f"RecBole's item file would have two columns {title!r}; rename the column in your data")
         kind, values = _column(content.table.columns[name])
         columns[f"{title}:{kind}"] = values
     _write(folder / f"{content.name}.item", columns, zip(*columns.values(), strict=True))
@@ -56,8 +56,8 @@ def _ids(ids: list[int | str], what: str) -> list[str]:
     wrong = [text for text in texts if not text or one_line(text) != text]
     if wrong:
         raise UserError(
-            f"{what} {shown(wrong[0])} cannot be a token of RecBole: give ids that are not empty and have no tabs, "
-            "line breaks, or blanks but single ones between words"
+            f"{what} {shown(wrong[0])} cannot be a token of RecBole; give ids that are not empty and have no tabs, "
+            "line breaks, leading, trailing or double spaces"
         )
     return texts
 

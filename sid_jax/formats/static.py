@@ -19,7 +19,7 @@ def write_static(folder: Path, content: Content) -> None:
     One vocabulary of the size of the largest codebook is used for all levels: a token is a code.
     """
     if content.table.semantic_ids.shape[1] < 2:
-        raise UserError("STATIC has no index of IDs of one code: give IDs of two levels or more")
+        raise UserError("STATIC needs IDs of two or more codes; give such IDs")
     content.write_numbers(folder)
     order = np.lexsort(content.table.semantic_ids.T[::-1])
     ids = content.table.semantic_ids[order]

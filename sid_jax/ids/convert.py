@@ -35,8 +35,10 @@ def arrow_ids(item_ids: Any) -> pa.ChunkedArray:
             ids = integers_or_text(ids, "item ids")
             return ids.cast(pa.int64() if pa.types.is_integer(ids.type) else pa.string())
     except pa.ArrowException as error:
-        raise UserError(f"item ids must be all whole numbers or all text ({' '.join(str(error).split())})") from error
-    raise UserError(f"item ids must be all whole numbers or all text, not {ids.type}")
+        raise UserError(
+            f"item ids must all be whole numbers or all be text ({' '.join(str(error).split())})"
+        ) from error
+    raise UserError(f"item ids must all be whole numbers or all be text, not {ids.type}")
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -93,7 +95,7 @@ def parse_sid(text: str) -> tuple[int, ...]:
     """
     parts = text.split("-") if text else []
     if not all(part.isascii() and part.isdigit() for part in parts):
-        raise UserError(f"{text!r} is not a Semantic ID: write numbers with hyphens between them, as in 12-4-91")
+        raise UserError(f"{text!r} is not a Semantic ID; write numbers separated by hyphens, as in 12-4-91")
     return tuple(map(int, parts))
 
 
@@ -109,7 +111,7 @@ def parse_semantic_id(semantic_id: Codes) -> tuple[int, ...]:
         return tuple(map(operator.index, semantic_id))
     except TypeError as error:
         raise UserError(
-            f'{semantic_id!r} is no Semantic ID; give whole numbers, as (12, 4, 91) or "12-4-91"'
+            f'{semantic_id!r} is not a Semantic ID; give whole numbers, as in (12, 4, 91) or "12-4-91"'
         ) from error
 
 
@@ -130,7 +132,10 @@ def parse_semantic_ids(semantic_ids: Codes | Many) -> np.ndarray | None:
     try:
         return np.asarray(semantic_ids, np.int64)
     except ValueError as error:
-        raise UserError("the Semantic IDs are not all numbers, or not all of one length") from error
+        raise UserError(
+            "some Semantic IDs are not whole numbers, or have another length than the others; give an array [n, L] "
+            "of whole numbers"
+        ) from error
 
 
 def _parse_sids(texts: pa.Array) -> np.ndarray:
@@ -142,8 +147,8 @@ def _parse_sids(texts: pa.Array) -> np.ndarray:
     uneven = np.flatnonzero(lengths != lengths[0])
     if len(uneven):
         raise UserError(
-            f"{texts[int(uneven[0])]} has {lengths[uneven[0]]} codes, {texts[0]} has {lengths[0]}: give all Semantic "
-            "IDs one length"
+            f"{texts[int(uneven[0])]} has {lengths[uneven[0]]} codes, but {texts[0]} has {lengths[0]}; give Semantic "
+            "IDs of one length"
         )
     return lists.flatten().cast(pa.int64()).to_numpy().reshape(len(lists), -1)
 
@@ -171,17 +176,17 @@ def columns_table(columns: pa.Table | Mapping[str, Any] | None, num_rows: int, t
     names = columns.column_names if isinstance(columns, pa.Table) else list(columns)
     for number, name in enumerate(names):
         if name in (*taken, *names[:number]):
-            raise UserError(f"two columns of the ID table would be called {name!r}: rename the one in your data")
+            raise UserError(f"two columns of the ID table would have the name {name!r}; rename the column in your data")
     if isinstance(columns, pa.Table):
         table = columns
     else:
         given = {name: _column(name, values) for name, values in columns.items()}
         lengths = {name: len(values) for name, values in given.items()}
         if len(set(lengths.values())) > 1:
-            raise UserError(f"columns differ in length ({lengths}): give each a value for each item")
+            raise UserError(f"columns differ in length ({lengths}); give one value per item in each column")
         table = pa.table(given)
     if names and len(table) != num_rows:
-        raise ValueError(f"columns have {len(table)} rows, the ID table has {num_rows}")
+        raise ValueError(f"columns have {len(table)} rows, but the ID table has {num_rows}; give one row per item")
     return table
 
 
@@ -214,13 +219,13 @@ def _matched(values: pa.ChunkedArray | pa.Array, keys: pa.ChunkedArray, ids: pa.
     if pc.count_distinct(keys).as_py() < len(keys):
         counts = pc.value_counts(keys)
         twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))[0]
-        raise UserError(f"the columns name item {twice.as_py()!r} more than once; give each item one row")
+        raise UserError(f"the columns have item {twice.as_py()!r} more than once; give one row per item")
     have, wanted = comparable(keys, ids)
     rows = pc.index_in(wanted, value_set=have)
     if len(ids) and rows.null_count == len(ids):
         raise UserError(
             f"no item of the table, such as {ids[0].as_py()!r}, is in the columns' item ids, such as "
-            f"{keys[0].as_py() if len(keys) else None!r}; name the column of item ids with id_column"
+            f"{keys[0].as_py() if len(keys) else None!r}; set id_column to the column of item ids"
         )
     found = values.take(rows)
     return pa.chunked_array([found]) if isinstance(found, pa.Array) else found
@@ -233,6 +238,4 @@ def _column(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
         return pa.array(values)
     except pa.ArrowException as error:
         reason = " ".join(str(error).split())
-        raise UserError(
-            f"column {name!r} cannot be written as a table: {reason}; give all its values one type"
-        ) from error
+        raise UserError(f"column {name!r} cannot be written to a table ({reason}); give values of one type") from error

@@ -131,11 +131,9 @@ def find_alignment(
     """
     cause = likely_cause(unknown, rows, to.item_ids) if unknown else ""
     if not len(rows):
-        raise UserError(
-            f"--align_to: no item is in {to.name} too, so that nothing says which codes belong together; {cause}"
-        )
+        raise UserError(f"--align_to: no item is also in {to.name}, so codes cannot be matched; {cause}")
     if cause:
-        LOGGER.warning("--align_to: items that %s lacks may only be named otherwise: %s", to.name, cause)
+        LOGGER.warning("--align_to: items that are not in %s may have other ids there: %s", to.name, cause)
     levels = min(len(sizes), to.semantic_ids.shape[1])
     orders = best_orders(to.semantic_ids[rows, :levels], codes[:, :levels], sizes[:levels])
     orders += [np.arange(size) for size in sizes[levels:]]

@@ -38,8 +38,8 @@ def num_reassigned_of_blocks(old: IdTable, blocks: Iterable[tuple[pa.ChunkedArra
 def words_of_reassigned(alignment: Mapping[str, Any]) -> str:
     """Returns a command's warning of old IDs that name other items, from a manifest's section on the alignment."""
     return (
-        f"Warning: {alignment['num_reassigned']:,} IDs of {alignment['to']} name other items now. Who keeps old IDs "
-        "must replace all of them at one time; sid-jax diff OLD NEW says how many items have another ID"
+        f"Warning: {alignment['num_reassigned']:,} IDs of {alignment['to']} now belong to other items. Every system "
+        "that stores IDs must replace all of them at the same time; sid-jax diff OLD NEW counts the changed IDs"
     )
 
 

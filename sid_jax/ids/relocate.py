@@ -105,8 +105,8 @@ def refuse_too_many(num_items: int, sizes: Sequence[int], capacity: int) -> None
     places = capacity * math.prod(sizes)
     if num_items > places:
         raise UserError(
-            f"{num_items:,} items cannot each have a Semantic ID of {len(sizes)} codes of {tuple(sizes)}, which make "
-            f"{places:,} places: choose more codes or levels, or export with --unique=suffix"
+            f"{num_items:,} items are too many for unique Semantic IDs: {len(sizes)} levels of {tuple(sizes)} codes "
+            f"have {places:,} IDs; train with more codes or levels, or export with --unique=suffix"
         )
 
 
@@ -169,7 +169,7 @@ class Placing:
         wanted = self.codes[:, 0].copy()
         wanted[rows] = first_codes
         if len(self._find_places(rows, wanted, some_stay=False)):
-            raise ValueError("there are more items than places under a first code that was to admit them")
+            raise ValueError("there are more items than places under a first code")
 
     def _find_places(self, rows: np.ndarray, first_codes: np.ndarray, some_stay: bool) -> np.ndarray:
         # Ids break ties. Only those of crowded items are read.

@@ -97,7 +97,8 @@ class IdTable:
         flat = isinstance(item_ids, (pa.Array, pa.ChunkedArray)) or np.ndim(item_ids) == 1
         if semantic_ids.ndim != 2 or len(item_ids) != len(semantic_ids) or not flat:
             raise ValueError(
-                f"item_ids must be [N] and semantic_ids [N, L], not {np.shape(item_ids)} and {semantic_ids.shape}"
+                f"item_ids must have shape [N] and semantic_ids [N, L], not {np.shape(item_ids)} and "
+                f"{semantic_ids.shape}"
             )
         self._given_ids = item_ids if isinstance(item_ids, (np.ndarray, pa.ChunkedArray)) else arrow_ids(item_ids)
         self.semantic_ids, self.codes = semantic_ids, codes
@@ -159,7 +160,7 @@ class IdTable:
         if item is None or isinstance(item, (int, float, str, bytes, np.generic)):
             return tuple(self.semantic_ids[self._row(item)].tolist())
         if isinstance(item, np.ndarray) and item.ndim != 1:
-            raise UserError(f"items are an array of shape {list(item.shape)}; give one item, or a list of items")
+            raise UserError(f"items has shape {list(item.shape)}; give one item or a list of items")
         rows = self.rows_of(item)
         missing = np.flatnonzero(rows < 0)
         if len(missing):
@@ -182,11 +183,13 @@ class IdTable:
         levels = self.semantic_ids.shape[1]
         if wanted.shape[1] != levels:
             text = sid_text(wanted[:1])[0] if len(wanted) else ""
-            raise UserError(f"{text!r} has {wanted.shape[1]} codes; a Semantic ID of this table has {levels}")
+            raise UserError(
+                f"{text!r} has {wanted.shape[1]} codes, but a Semantic ID of this table has {levels}; give all of them"
+            )
         first, end = self._runs(wanted)
         for wrong, error, words in (
-            (first == end, KeyError, "no item has the Semantic ID {text}"),
-            (end - first > 1, UserError, "{count} items share the Semantic ID {text}; items() returns them"),
+            (first == end, KeyError, "no item has the Semantic ID {text}; give the ID of an item"),
+            (end - first > 1, UserError, "{count} items share the Semantic ID {text}; call items() to get all of them"),
         ):
             if wrong.any():
                 row = int(np.flatnonzero(wrong)[0])
@@ -209,7 +212,8 @@ class IdTable:
         wanted, levels = parse_semantic_id(prefix), self.semantic_ids.shape[1]
         if len(wanted) > levels:
             raise UserError(
-                f"{sid_text([wanted])[0]!r} has {len(wanted)} codes; a Semantic ID of this table has {levels}"
+                f"{sid_text([wanted])[0]!r} has {len(wanted)} codes, but a Semantic ID of this table has {levels}; "
+                "give all of them"
             )
         first, end = self._run(wanted)
         return self.item_ids[self._order[first:end]]
@@ -296,9 +300,9 @@ class IdTable:
             unknown = [str(item_ids[row]) for row in missing[:1000].tolist()]
             cause = likely_cause(unknown, rows[rows >= 0], self.item_ids)
             raise UserError(
-                f"{self.name}: {len(missing)} of the catalog's {len(item_ids)} items have no Semantic ID there, the "
-                f"first is {first!r}{cause and f' ({cause})'}; make IDs for all items, or if items are numbered from "
-                "elsewhere, add the difference to the file's name, as in FILE.json+1"
+                f"{self.name}: {len(missing)} of the catalog's {len(item_ids)} items have no Semantic ID, the first "
+                f"one is {first!r}{cause and f' ({cause})'}; make IDs for all items, or if the file numbers its items "
+                "from another start, add the difference to its name, as in FILE.json+1"
             )
         return self.take(rows).replace(item_ids=item_ids, check=False)
 
@@ -318,7 +322,7 @@ class IdTable:
         added = self.columns
         for name, values in matched_columns(columns, self.arrow_ids, self.id_name, id_column).items():
             if name in (self.id_name, *OWN_COLUMNS):
-                raise UserError(f"the ID table has a column {name!r} of its own: rename the one that is to be added")
+                raise UserError(f"the ID table already has a column {name!r}; rename the column to add")
             if name in added.column_names:
                 added = added.drop_columns([name])
             # A table without columns has no rows.
@@ -388,7 +392,7 @@ class IdTable:
         if len(shared) and not self.shared:
             one, other = self.item_ids[self._order[shared[0] : shared[0] + 2]].tolist()
             text = sid_text(levels[:, shared[:1]].T)[0]
-            raise UserError(f"items {one!r} and {other!r} have the same Semantic ID {text}: make the IDs unique first")
+            raise UserError(f"items {one!r} and {other!r} have the same Semantic ID {text}; make the IDs unique first")
         return levels
 
     @functools.cached_property
@@ -427,7 +431,7 @@ class IdTable:
     def _refuse_unknown(self, item: Item | np.integer, count: int = 1) -> None:
         more = f" (and {count - 1:,} more are missing)" if count > 1 else ""
         example = self.item_ids[:1].tolist()[0] if len(self) else None
-        raise KeyError(f"no item has the id {item!r}{more} (ids of this table are like {example!r})")
+        raise KeyError(f"no item has the id {item!r}{more}; ids of this table look like {example!r}")
 
 
 def joined(tables: Sequence[IdTable]) -> IdTable:

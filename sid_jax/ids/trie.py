@@ -74,13 +74,13 @@ def build_trie(
     """
     semantic_ids = np.asarray(semantic_ids)
     if semantic_ids.ndim != 2 or 0 in semantic_ids.shape:
-        raise ValueError(f"semantic_ids must be [N, L] with items and levels, not {semantic_ids.shape}")
+        raise ValueError(f"semantic_ids must have shape [N, L], not {semantic_ids.shape}")
     sizes = _checked_sizes(semantic_ids, sizes)
     order = _sorted_rows(semantic_ids, priority)
     if rows is not None:
         order = order[np.isin(order, rows)]
         if not len(order):
-            raise ValueError("none of the rows is one of the table")
+            raise ValueError("rows has none of the rows of the table")
     in_order = semantic_ids[order]
     changes = in_order[1:] != in_order[:-1]
     # The first row of each node in the sorted table, depth by depth; `ends` adds the end of the last node.
@@ -118,12 +118,12 @@ def trie_of_arrays(
             or firsts[-1] != count
             or (firsts[1:] <= firsts[:-1]).any()
         ):
-            raise ValueError(f"{name} does not share out {count} places among {counts[depth]} nodes")
+            raise ValueError(f"{name} does not partition {count} positions into {counts[depth]} nodes")
     for level, (each, size) in enumerate(zip(codes, sizes, strict=True)):
         if each.min() < 0 or each.max() >= size:
             raise ValueError(f"codes_{level} has a code that is not from 0 to {size - 1}")
     if not np.array_equal(np.bincount(items.clip(0, len(items) - 1)), np.ones(len(items), np.intp)):
-        raise ValueError("items does not name each row of the table once")
+        raise ValueError("items does not list each row of the table exactly once")
     return _trie(first_child, codes, first_item, items, sizes)
 
 
@@ -151,7 +151,7 @@ def read_trie(path: str | Path) -> Trie:
     """
     path = as_path(path)
     if not path.is_file():
-        raise UserError(f"{path}: no such file; give the {TRIE_FILE} of an export")
+        raise UserError(f"{path}: no such file; give {TRIE_FILE} of an export")
     try:
         with np.load(path, allow_pickle=False) as file:
             sizes = _integers(file, "sizes")
@@ -164,7 +164,7 @@ def read_trie(path: str | Path) -> Trie:
     try:
         return trie_of_arrays(first_child, codes, first_item, items, sizes.tolist())
     except ValueError as error:
-        raise UserError(f"{path}: not the trie of an ID table ({error}); export again") from error
+        raise UserError(f"{path}: not a trie of an ID table ({error}); export again") from error
 
 
 def children(trie: Trie, level: int, nodes: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -255,12 +255,12 @@ def _checked_sizes(semantic_ids: np.ndarray, sizes: Sequence[int] | None) -> tup
     largest = semantic_ids.max(axis=0).tolist()
     known = tuple(code + 1 for code in largest) if sizes is None else tuple(sizes)
     if len(known) != len(largest):
-        raise ValueError(f"there are {len(known)} sizes for {len(largest)} levels")
+        raise ValueError(f"{len(known)} sizes are given for {len(largest)} levels; give one size per level")
     if semantic_ids.min() < 0:
-        raise ValueError(f"a code is {semantic_ids.min()}; codes count from 0")
+        raise ValueError(f"a code is {semantic_ids.min()}; codes must be 0 or more")
     for level, (code, size) in enumerate(zip(largest, known, strict=True)):
         if code >= size:
-            raise ValueError(f"level {level} has the code {code}, but its size is {size}")
+            raise ValueError(f"level {level} has the code {code}, but its size is {size}; codes must be below the size")
     return known
 
 
@@ -269,7 +269,7 @@ def _sorted_rows(semantic_ids: np.ndarray, priority: np.ndarray | None) -> np.nd
     if priority is None:
         return np.lexsort(semantic_ids.T[::-1])
     if np.shape(priority) != semantic_ids.shape[:1]:
-        raise ValueError(f"priority must be [N] with N = {len(semantic_ids)}, not {np.shape(priority)}")
+        raise ValueError(f"priority must have shape [N] with N = {len(semantic_ids)}, not {np.shape(priority)}")
     # Reversed before and after a stable sort, since unsigned priorities cannot be negated.
     falling = len(semantic_ids) - 1 - np.argsort(np.asarray(priority)[::-1], kind="stable")[::-1]
     return falling[np.lexsort(semantic_ids[falling].T[::-1])]
@@ -288,5 +288,5 @@ def _int32(values: np.ndarray) -> jax.Array:
 def _integers(file: np.lib.npyio.NpzFile, name: str) -> np.ndarray:
     array = file[name]
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise ValueError(f"{name} is {array.dtype} {list(array.shape)}, not whole numbers [n]")
+        raise ValueError(f"{name} has dtype {array.dtype} and shape {list(array.shape)}, not whole numbers [n]")
     return array

@@ -66,7 +66,7 @@ def append_suffix(codes: np.ndarray, ids: np.ndarray) -> np.ndarray:
 def number_items(codes: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """Returns `[N]` int32, only the extra token of `append_suffix`."""
     if codes.ndim != 2 or ids.shape != codes.shape[:1]:
-        raise ValueError(f"codes must be [N, L] and ids [N], not {codes.shape} and {ids.shape}")
+        raise ValueError(f"codes must have shape [N, L] and ids [N], not {codes.shape} and {ids.shape}")
     # Python sorts a list of strings twice as fast as NumPy sorts an array of them.
     by_id = np.array(sorted(range(len(ids)), key=ids.tolist().__getitem__), dtype=np.intp)
     _refuse_duplicates(ids[by_id])
@@ -84,7 +84,7 @@ def number_items(codes: np.ndarray, ids: np.ndarray) -> np.ndarray:
 def _refuse_duplicates(sorted_ids: np.ndarray) -> None:
     repeated = np.flatnonzero(sorted_ids[1:] == sorted_ids[:-1])
     if len(repeated):
-        raise UserError(f"the id {sorted_ids[repeated[0]]!r} is there more than once: each item needs an id of its own")
+        raise UserError(f"the id {sorted_ids[repeated[0]]!r} occurs more than once; give each item its own id")
 
 
 def extend_ids(
@@ -121,9 +121,9 @@ def _refuse_full(num_new: int, num_published: int, sizes: Sequence[int], capacit
     places = capacity * math.prod(sizes)
     if num_published + num_new > places:
         raise UserError(
-            f"{num_new:,} new items, but of {places:,} places of {len(sizes)} codes of {tuple(sizes)} only "
-            f"{max(0, places - num_published):,} are free: append fewer, give the IDs of removed items again with "
-            "--reuse_removed, or train with more codes or levels and export anew"
+            f"{num_new:,} new items, but only {max(0, places - num_published):,} of {places:,} IDs ({len(sizes)} "
+            f"levels of {tuple(sizes)} codes) are free; append fewer items, reuse the IDs of removed items with "
+            "--reuse_removed, or train with more codes or levels and make a new export"
         )
 
 

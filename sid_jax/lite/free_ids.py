@@ -41,7 +41,7 @@ def free_tuple(model: Model, vector: np.ndarray, taken: Counter[tuple[int, ...]]
         if found:
             return found
     raise ValueError(
-        f"all places of {len(model.sizes)} codes of {model.sizes} are taken: train with more codes or levels"
+        f"all IDs of {len(model.sizes)} levels of {model.sizes} codes are taken; train with more codes or levels"
     )
 
 

@@ -55,7 +55,7 @@ class Model:
         try:
             return cls(arrays, json.loads(metadata["info"]))
         except (KeyError, ValueError) as error:
-            raise ValueError(f"{folder / FILE} lacks {error}: export again") from error
+            raise ValueError(f"{folder / FILE} has no {error}; export again") from error
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -124,21 +124,21 @@ class Model:
     def _checked(self, vectors: Any) -> np.ndarray:
         vectors = np.asarray(vectors)
         if vectors.ndim not in (1, 2) or vectors.shape[-1] != self.num_features:
-            raise ValueError(f"vectors are {list(vectors.shape)}; this model encodes [n, {self.num_features}]")
+            raise ValueError(f"vectors have shape {list(vectors.shape)}; this model encodes [n, {self.num_features}]")
         if vectors.dtype.kind not in "fiu":
-            raise ValueError(f"vectors are of type {vectors.dtype}; give real numbers, such as float32")
+            raise ValueError(f"vectors have dtype {vectors.dtype}; give real numbers, such as float32")
         vectors = vectors.astype(np.float32)
         if not self.has_parts:
             if not np.isfinite(vectors).all():
-                raise ValueError("vectors hold NaN or infinite values")
+                raise ValueError("vectors have NaN or infinite values; correct or remove them")
             return vectors
         blocks = self._blocks(vectors)
         lacking = np.stack([np.isnan(block).all(axis=-1) for block in blocks], axis=-1)
         finite = np.stack([np.isfinite(block).all(axis=-1) for block in blocks], axis=-1)
         if not (finite | lacking).all():
-            raise ValueError("vectors hold NaN or infinite values")
+            raise ValueError("vectors have NaN or infinite values; correct or remove them")
         if lacking.all(axis=-1).any():
-            raise ValueError("a vector has none of its parts; an item must have one")
+            raise ValueError("a vector has none of its parts; each item must have at least one part")
         return vectors
 
 

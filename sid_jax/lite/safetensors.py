@@ -28,7 +28,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
         metadata = header.pop("__metadata__", {})
         return {name: _array(content, start, about) for name, about in header.items()}, metadata
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no safetensors file of numbers, or damaged ({error}): export again") from error
+        raise ValueError(f"{path} is damaged, or not a safetensors file of numbers ({error}); export again") from error
 
 
 def _array(content: bytes, start: int, about: dict[str, Any]) -> np.ndarray:

@@ -86,7 +86,7 @@ def read_parquet(files: Sequence[Path], id_column: str) -> tuple[list[int | str]
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise ValueError(f"{files[0].parent} has its ID table in Parquet files: pip install pyarrow") from error
+        raise ValueError(f"{files[0].parent} has its ID table in Parquet files; run pip install pyarrow") from error
     table = pa.concat_tables(pq.ParquetFile(file).read([id_column, "semantic_id"]) for file in files)
     codes = table["semantic_id"].combine_chunks().flatten()
     # Not with `read_table` or `to_numpy`, which import pandas if it is installed.
@@ -103,7 +103,7 @@ def _read_csv(path: Path) -> tuple[list[int | str], np.ndarray]:
             pairs = [(row[0], row[column].split("-")) for row in rows]
             codes = np.array([code for _, code in pairs], np.int32).reshape(len(pairs), -1)
         except (ValueError, IndexError, StopIteration, csv.Error) as error:
-            raise ValueError(f"{path} is no ID table of an export ({error}): export again") from error
+            raise ValueError(f"{path} is not an ID table of an export ({error}); export again") from error
     # Text ids are in double quotes in this file, and integers are not.
     with path.open("rb") as file:
         file.readline()

@@ -74,7 +74,7 @@ def load(folder: str | os.PathLike[str]) -> LiteTokenizer:
     """
     path = Path(folder).expanduser()
     if not (path / MANIFEST).exists():
-        raise ValueError(f"{path} is not an export: it has no {MANIFEST}")
+        raise ValueError(f"{path} is not an export, since it has no {MANIFEST}; give the folder of an export")
     manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     kept, retired = [path / name for name in KEPT if (path / name).exists()], None
     if kept:

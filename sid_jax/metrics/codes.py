@@ -155,11 +155,15 @@ def row_hashes(rows: np.ndarray) -> np.ndarray:
 def code_counts(codes: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
     """Returns for each level `[K]` how many of the items have each code; raises ValueError as `usage` does."""
     if len(sizes) != codes.shape[1]:
-        raise ValueError(f"sizes are of {len(sizes)} levels, the codes of {codes.shape[1]}")
+        raise ValueError(
+            f"sizes are given for {len(sizes)} levels, but codes have {codes.shape[1]}; give one size per level"
+        )
     counts = [np.bincount(level, minlength=size) for level, size in zip(codes.T, sizes, strict=True)]
     for level, (found, size) in enumerate(zip(counts, sizes, strict=True)):
         if len(found) > size:
-            raise ValueError(f"level {level} has code {len(found) - 1}, but only {size} codes")
+            raise ValueError(
+                f"level {level} has the code {len(found) - 1}, but its size is {size}; codes must be below the size"
+            )
     return counts
 
 

@@ -40,11 +40,11 @@ def crowding_line(metrics: Mapping[str, Any], moved: float = 0.0) -> str | None:
     """
     if not is_crowded(metrics):
         return None
-    others = f", and {moved:.1%} got other codes than their own, which say less of them" if moved else ""
+    others = f", and {moved:.1%} got an ID with other codes, which describes them less well" if moved else ""
     return (
-        f"Warning: {metrics['collision_share']:.1%} of the items have codes that others have too{others}: there are "
-        f"too few codes for {metrics['num_items']:,} items. Train with about "
-        f"{remedy(metrics, metrics['codebook_size'])}; the same settings again will not help"
+        f"Warning: {metrics['collision_share']:.1%} of the items share their codes with other items{others}: there "
+        f"are too few codes for {metrics['num_items']:,} items. Train with about "
+        f"{remedy(metrics, metrics['codebook_size'])}; training again with the same settings will not help"
     )
 
 

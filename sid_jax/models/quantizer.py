@@ -81,7 +81,7 @@ class ResidualQuantizer(nnx.Module):
         """
         for number, (level, codebook) in enumerate(zip(self.levels, codebooks, strict=True)):
             if level.shape != codebook.shape:
-                raise ValueError(f"codebook {number} is {codebook.shape}; the level's is {level.shape}")
+                raise ValueError(f"codebook {number} has shape {codebook.shape}, but the level needs {level.shape}")
             transforms = self.transforms
             level[...] = basis_of(codebook, transforms[number][...]) if transforms else jnp.asarray(codebook)
         self.initialized[...] = jnp.array(True)

@@ -101,9 +101,9 @@ class RQVAE(nnx.Module):
     def set_scaling(self, scaling: Scaling) -> None:
         """Sets mean and scale from a fitted scaling, whose `unit_norm` and layout must be those of the model."""
         if scaling.unit_norm != self.unit_norm:
-            raise ValueError(f"the scaling has unit_norm={scaling.unit_norm}, the model {self.unit_norm}")
+            raise ValueError(f"the scaling has unit_norm={scaling.unit_norm}, but the model has {self.unit_norm}")
         if scaling.layout != self.layout:
-            raise ValueError(f"the scaling has {scaling.layout}, the model {self.layout}")
+            raise ValueError(f"the scaling has {scaling.layout}, but the model has {self.layout}")
         self.mean[...] = jnp.asarray(scaling.mean)
         self.scale[...] = jnp.asarray(scaling.scale)
 

@@ -31,7 +31,10 @@ def parts_of(num_features: int, num_parts: int) -> list[slice]:
       ValueError: if there are fewer features than parts.
     """
     if num_features < num_parts:
-        raise ValueError(f"{num_features} features cannot be divided into {num_parts} parts")
+        raise ValueError(
+            f"{num_features} features cannot be divided into {num_parts} parts; set config.model.num_levels to "
+            f"{num_features} or less"
+        )
     size, left = divmod(num_features, num_parts)
     ends = np.cumsum([size + (part < left) for part in range(num_parts)]).tolist()
     return [slice(first, end) for first, end in zip([0, *ends[:-1]], ends, strict=True)]

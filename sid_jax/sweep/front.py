@@ -31,7 +31,10 @@ def print_front(messages: Messages, trials: Sequence[Trial], front: Sequence[Tri
     """
     ended = [trial for trial in trials if trial.state != "running"]
     failed = sum(trial.state == "failed" for trial in ended)
-    title = f"No trial of {len(ended)} ({failed} failed) beats these; distinct codes / items is at most {most:.4f}"
+    title = (
+        f"Best trials: none of {len(ended)} trials ({failed} failed) is better in both; distinct codes / items is at "
+        f"most {most:.4f}"
+    )
     table = Table(title=title, title_justify="left")
     for name in ("trial", "distinct", "R^2"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -41,7 +44,7 @@ def print_front(messages: Messages, trials: Sequence[Trial], front: Sequence[Tri
         table.add_row(str(trial.number), f"{distinct_rate:.4f}", f"{r2:.4f}", escape(settings_text(trial.settings)))
     messages.show(table)
     chosen = folder / str(front[-1].number)
-    messages.line(f"Next, of whichever you choose: sid-jax export --workdir={chosen} --out=exports/{chosen.name}")
+    messages.line(f"Next, for the trial that you choose: sid-jax export --workdir={chosen} --out=exports/{chosen.name}")
 
 
 def plot_front(
@@ -49,7 +52,7 @@ def plot_front(
 ) -> None:
     """Plots all complete trials and the front in a PNG file; the arguments are those of `print_front`.
 
-    The trial with the config's own settings, `own`, is marked; None if they were not tried.
+    The trial with settings of the config, `own`, is marked; None if they were not tried.
     """
     # Figure without pyplot, which has global state and may open a window.
     from matplotlib.figure import Figure
@@ -63,7 +66,7 @@ def plot_front(
     axes.plot(x, y, drawstyle="steps-pre", color=_RED, linewidth=1.2, marker="o", markersize=6, label="the front")
     marked = _columns(trial for trial in complete if trial.settings == own)
     if marked[0]:
-        axes.scatter(*marked, marker="s", s=90, facecolors="none", edgecolors=_BLACK, label="the config's own settings")
+        axes.scatter(*marked, marker="s", s=90, facecolors="none", edgecolors=_BLACK, label="settings of the config")
     every = -(-len(front) // _MOST_LABELS)
     for place, trial in enumerate(front):
         # Both ends, the best trials by either metric, are always labeled.
@@ -71,9 +74,9 @@ def plot_front(
             axes.annotate(str(trial.number), (x[place], y[place]), (5, 5), textcoords="offset points", color=_RED)
     all_x = _columns(complete)[0]
     if most <= max(all_x) + max(max(all_x) - min(all_x), 0.01) / 2:
-        axes.axvline(most, color=_GREY, linestyle=":", label="the most that is possible")
+        axes.axvline(most, color=_GREY, linestyle=":", label="upper bound")
     axes.set(xlabel="distinct codes / items", ylabel="reconstruction R²")
-    axes.set_title(f"{len(complete)} trials; most faithful: {front[0].number}, most distinct: {front[-1].number}")
+    axes.set_title(f"{len(complete)} trials; highest R²: {front[0].number}, most distinct codes: {front[-1].number}")
     axes.grid(color="#e5e7eb", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -68,7 +68,7 @@ def sweep(
             with messages.progress(f"trial {trial.number}: {settings_text(trial.settings)}", None, transient=True):
                 outcome = _outcome(config, trial, workdir)
             if outcome is None:
-                messages.line(f"Stopped in trial {trial.number}; the same command goes on.")
+                messages.line(f"Stopped in trial {trial.number}. Run the same command to resume.")
                 return []
             if isinstance(outcome, str):
                 study.fail(trial)
@@ -82,25 +82,25 @@ def sweep(
             _drop_checkpoints(workdir, study)
             if len(failures) == _MOST_FAILURES:
                 raise UserError(
-                    f"{_MOST_FAILURES} trials in a row failed, the last because: {failures[-1]}; mend that, and the "
-                    "same command goes on"
+                    f"{_MOST_FAILURES} trials in a row failed, the last one with: {failures[-1]}; fix this, then run "
+                    "the same command to resume"
                 )
         front = study.front()
         if not front:
             raise UserError(
-                f"none of the {num_trials} trials in {workdir} succeeded: raise --trials, or search elsewhere"
+                f"none of the {num_trials} trials in {workdir} succeeded; raise --trials, or search other settings"
             )
         most = read_records(trial_folder(workdir, front[0]), "eval")[-1]["max_distinct_rate"]
         print_front(messages, study.trials(), front, most, workdir / TRIALS_FOLDER)
         plot_front(workdir / PLOT_FILE, study.trials(), front, most, own)
-        messages.line(f"The picture is {workdir / PLOT_FILE}")
+        messages.line(f"The plot is in {workdir / PLOT_FILE}")
         return front
 
 
 def _check_installed() -> None:
     missing = [name for name in ("optuna", "matplotlib") if importlib.util.find_spec(name) is None]
     if missing:
-        raise UserError(f"a sweep needs {' and '.join(missing)}: run pip install -e '.[sweep]'")
+        raise UserError(f"a sweep needs {' and '.join(missing)}; run pip install -e '.[sweep]'")
 
 
 def trial_folder(workdir: Path, trial: Trial) -> Path:
@@ -145,7 +145,7 @@ def _claim(workdir: Path, config: ConfigDict, space: Space, fingerprint: str) ->
         if path.exists():
             _refuse_another_sweep(path, content)
         elif any(not path.name.startswith(".") for path in workdir.iterdir()):
-            raise UserError(f"{workdir} is not empty and holds no sweep: choose another --workdir")
+            raise UserError(f"{workdir} is not empty and has no sweep; choose another --workdir")
         write_json(path, {"starts": {}, **(_read(path) if path.exists() else {}), **content})
     except OSError as error:
         raise UserError(f"cannot write {workdir}: {error.strerror}; choose another --workdir") from error
@@ -154,16 +154,16 @@ def _claim(workdir: Path, config: ConfigDict, space: Space, fingerprint: str) ->
 def _refuse_another_sweep(path: Path, content: dict[str, Any]) -> None:
     before = _read(path)
     changed = [
-        f"{name}: {old!r} there, {new!r} now"
+        f"{name} was {old!r} and is now {new!r}"
         for name, old, new in differences(before["config"], content["config"])
         if name not in FREE_TO_CHANGE
     ]
     if before["space"] != content["space"]:
-        changed.append(f"what is searched: {before['space']} there, {content['space']} now")
+        changed.append(f"the search space was {before['space']} and is now {content['space']}")
     if before["data_fingerprint"] != content["data_fingerprint"]:
         changed.append("vectors, ids or histories")
     if changed:
-        raise UserError(f"{path.parent} holds another sweep ({'; '.join(changed)}): choose another --workdir")
+        raise UserError(f"{path.parent} has another sweep ({'; '.join(changed)}); choose another --workdir")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def _read(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text())
         return {**content, **{name: content[name] for name in ("config", "space", "data_fingerprint")}}
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({reason(error)}): choose another --workdir") from error
+        raise UserError(f"{path} is damaged ({reason(error)}); choose another --workdir") from error
 
 
 def _may_start(workdir: Path, trial: Trial, *, asked_to_stop: bool = False) -> bool:

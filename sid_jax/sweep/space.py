@@ -50,7 +50,7 @@ def load_space(config_file: str, config: ConfigDict, given: Mapping[str, Any]) -
     path = Path(config_file.partition(":")[0])
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
-        raise UserError(f"{path}: not a config file in Python")
+        raise UserError(f"{path}: not a Python config file; give a .py file")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     declare = getattr(module, _FUNCTION, default_space)
@@ -59,12 +59,14 @@ def load_space(config_file: str, config: ConfigDict, given: Mapping[str, Any]) -
     for name, values in space.items():
         if name not in known:
             raise UserError(
-                f"{path}: {_FUNCTION} names {name!r}, which is no setting; write it as 'train.learning_rate'"
+                f"{path}: {_FUNCTION} has {name!r}, which is not a setting; write the full name, as in "
+                "'train.learning_rate'"
             )
         _check_values(f"{path}: {_FUNCTION}: {name}", values)
     if not space:
         raise UserError(
-            f"{path}: {_FUNCTION} leaves nothing to search; every setting in it was given on the command line"
+            f"{path}: every setting of {_FUNCTION} is also set on the command line, so nothing is left to search; "
+            "omit at least one"
         )
     return space
 
@@ -131,8 +133,8 @@ def _holds(values: Between | OneOf, value: Any) -> bool:
 def _check_values(where: str, values: Any) -> None:
     if isinstance(values, OneOf):
         if not values.values:
-            raise UserError(f"{where} is one of no values")
+            raise UserError(f"{where} has no values; give at least one")
     elif not isinstance(values, Between):
-        raise UserError(f"{where} is {values!r}; write Between(low, high) or OneOf(value, …) of sid_jax.sweep.space")
+        raise UserError(f"{where} is {values!r}; write Between(low, high) or OneOf(value, …), from sid_jax.sweep.space")
     elif not values.low < values.high or (values.log and values.low <= 0):
         raise UserError(f"{where} is {values!r}; low must be below high, and above 0 with log=True")

@@ -65,7 +65,7 @@ class Study:
                 self._study.enqueue_trial({**first, **texts})
         except Exception as error:  # The database layers raise errors of many kinds for a foreign file.
             raise UserError(
-                f"{path} cannot be used for a sweep ({type(error).__name__}: {reason(error)}): choose another --workdir"
+                f"{path} cannot be used for a sweep ({type(error).__name__}: {reason(error)}); choose another --workdir"
             ) from error
 
     def next(self) -> Trial:

@@ -55,7 +55,7 @@ def initial_embeddings(
     """
     if semantic_ids.shape != (len(item_embeddings), len(sizes)) or not len(semantic_ids):
         raise ValueError(
-            f"semantic_ids must be [N, L] for {len(sizes)} sizes and {len(item_embeddings)} embeddings, not "
+            f"semantic_ids must have shape [N, L] with {len(item_embeddings)} items and {len(sizes)} levels, not "
             f"{semantic_ids.shape}"
         )
     blocks = (_finite(semantic_ids[first : first + len(rows)], rows) for first, rows in in_blocks(item_embeddings))

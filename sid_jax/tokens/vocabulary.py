@@ -123,7 +123,7 @@ def _check_pattern(pattern: str, num_levels: int) -> None:
     wrong = _fault(pattern, num_levels)
     if wrong:
         raise UserError(
-            f"the pattern {pattern!r} {wrong}; write, for instance, '{DEFAULT_PATTERN}' or '[sid{{level}}:{{code}}]'"
+            f"the pattern {pattern!r} {wrong}; write, for example, '{DEFAULT_PATTERN}' or '[sid{{level}}:{{code}}]'"
         )
 
 
@@ -132,18 +132,19 @@ def _fault(pattern: str, num_levels: int) -> str | None:
         fields = [name for _, name, spec, how in string.Formatter().parse(pattern) if name is not None]
         plain = not any(spec or how for _, _, spec, how in string.Formatter().parse(pattern))
     except ValueError:
-        return "has a brace without its other one"
+        return "has an unmatched brace"
     if not plain or not set(fields) <= set(_FIELDS):
-        return f"may have the fields {', '.join(f'{{{field}}}' for field in _FIELDS)} and no others"
+        return f"has an unknown field; the fields are {', '.join(f'{{{field}}}' for field in _FIELDS)}"
     if fields.count("code") != 1 or (num_levels > 1 and not {"letter", "level"} & set(fields)):
-        return "must have {code} once, and {letter} or {level}, so that each code of each level has a token of its own"
+        return "must have {code} once, and {letter} or {level}, so that each code of each level has its own token"
     example = pattern.format(letter="a", level="1", code="0")
     if any(character.isspace() or not character.isprintable() for character in example):
-        return "has a space or another character that cannot be seen"
+        return "has a space or another invisible character"
     ends = example[0], example[-1]
     if any(end.isalnum() or example.count(end) > 1 for end in ends):
         return (
-            f"begins with {ends[0]!r} and ends with {ends[1]!r}: it must begin with one mark and end with another, "
-            "which stand nowhere else in it, or text beside a token could change how it is split"
+            f"begins with {ends[0]!r} and ends with {ends[1]!r}; its first and last characters must be two different "
+            "punctuation marks that occur nowhere else in it, since otherwise neighboring text could change how "
+            "tokens are split"
         )
     return None

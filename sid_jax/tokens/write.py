@@ -80,8 +80,8 @@ def write_tokens(
         publish_once(partial, out)
     first, last = vocabulary.levels[0][0], vocabulary.levels[-1][-1]
     (messages or Messages.to_console()).line(
-        f"{len(vocabulary):,} tokens, {first} to {last}, and {len(semantic_ids):,} items in them are in {out}: "
-        f"{TOKENS_FILE}, {ITEMS_FILE}, {TRIE_FILE}, {EMBEDDINGS_FILE}"
+        f"{len(vocabulary):,} tokens, {first} to {last}, and {len(semantic_ids):,} items are in {out}: {TOKENS_FILE}, "
+        f"{ITEMS_FILE}, {TRIE_FILE}, {EMBEDDINGS_FILE}"
     )
 
 
@@ -91,7 +91,7 @@ def _described(manifest: dict[str, Any], folder: Path) -> tuple[tuple[int, ...],
         return tuple(map(int, sizes)), str(id_column)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{folder / 'manifest.json'} does not say how long and large the IDs are: export again"
+            f"{folder / 'manifest.json'} does not give the length and codebook sizes of the IDs; export again"
         ) from error
 
 

@@ -57,7 +57,7 @@ class MemoryCheckpoints:
     def restore(self, step: int, like: Any) -> Any:
         """Returns the best state, on the devices of `like`; `step` is `best_step`."""
         if self._best is None or step != self._best[1]:
-            raise ValueError(f"there is no checkpoint of step {step} in memory, but one of step {self.best_step}")
+            raise ValueError(f"there is no checkpoint of step {step} in memory, only of step {self.best_step}")
         return jax.tree.map(
             lambda leaf, there: jax.make_array_from_callback(leaf.shape, there.sharding, leaf.__getitem__),
             self._best[2],
@@ -159,8 +159,8 @@ class Checkpoints:
         except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
             reason = " ".join(str(error).split())[:300]
             raise UserError(
-                f"the checkpoint {self._folder / str(step)} cannot be restored ({reason}); remove that folder, and the "
-                "same command goes on from the one before"
+                f"the checkpoint {self._folder / str(step)} cannot be restored ({reason}); delete this folder, then "
+                "run the same command to resume from the previous checkpoint"
             ) from error
 
     def _refuse_full_disk(self, state: Any) -> None:
@@ -169,8 +169,8 @@ class Checkpoints:
         free = shutil.disk_usage(self._folder).free
         if free < 2 * needed:
             raise UserError(
-                f"the disk of {self._folder} is full: {free / 1e6:.0f} MB are free, and a checkpoint takes "
-                f"{needed / 1e6:.0f} MB and some room; free some, and the same command goes on"
+                f"the disk of {self._folder} is full: {free / 1e6:.0f} MB are free, and a checkpoint needs more than "
+                f"{needed / 1e6:.0f} MB; free some space, then run the same command to resume"
             )
 
     @contextlib.contextmanager
@@ -181,7 +181,7 @@ class Checkpoints:
         except (OSError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split()).rpartition(": ")[2]
             raise UserError(
-                f"cannot save a checkpoint in {self._folder}: {reason}; mend that, and the same command goes on"
+                f"cannot save a checkpoint in {self._folder}: {reason}; fix this, then run the same command to resume"
             ) from error
 
     def _refuse_other_shapes(self, step: int, like: Any) -> None:
@@ -189,8 +189,8 @@ class Checkpoints:
         for name, shape in _shapes(like).items():
             if saved.get(name, shape) != shape:
                 raise UserError(
-                    f"the checkpoint {self._folder / str(step)} is of another model: {name} is {saved[name]} in it, "
-                    f"{shape} by the config"
+                    f"the checkpoint {self._folder / str(step)} is of another model: {name} is {saved[name]} there, "
+                    f"but {shape} by the config; use the config of that run, or another --workdir"
                 )
 
 

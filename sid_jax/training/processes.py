@@ -59,7 +59,7 @@ def join(
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(
-            f"the processes do not find each other ({reason}); name them by --coordinator_address=HOST:PORT, "
+            f"the processes cannot connect to each other ({reason}); set --coordinator_address=HOST:PORT, "
             "--num_processes and --process_id"
         ) from error
 
@@ -68,14 +68,14 @@ def _refuse_misfits(distributed: bool, named: dict[str, Any]) -> None:
     given = [f"--{name}" for name, value in named.items() if value is not None]
     missing = [f"--{name}" for name, value in named.items() if value is None]
     if distributed and given:
-        raise UserError(f"--distributed finds out by itself what {', '.join(given)} would say: leave out one or other")
+        raise UserError(f"--distributed detects what {', '.join(given)} would set; omit one or the other")
     if given and missing:
-        raise UserError(f"{', '.join(given)} without {', '.join(missing)}: several processes need all three")
+        raise UserError(f"{', '.join(given)} without {', '.join(missing)}; several processes need all three flags")
     if not given:
         return
     address, count, number = named.values()
     if not re.fullmatch(r".+:\d+", address):
-        raise UserError(f"--coordinator_address is {address!r}; it must be HOST:PORT, of process 0")
+        raise UserError(f"--coordinator_address is {address!r}; it must be HOST:PORT of process 0")
     if count < 1:
         raise UserError(f"--num_processes is {count}; it must be 1 or more")
     if not 0 <= number < count:
@@ -88,7 +88,7 @@ def _refuse_taken_port(address: str) -> None:
         socket.create_server(("", int(address.rpartition(":")[2]))).close()
     except (OSError, OverflowError) as error:
         raise UserError(
-            f"process 0 cannot listen at --coordinator_address={address} ({error}): name a free port"
+            f"process 0 cannot listen on --coordinator_address={address} ({error}); set a free port"
         ) from error
 
 
@@ -116,7 +116,9 @@ def gathered(array: jax.Array) -> np.ndarray:
 def refuse_several(what: str) -> None:
     """Raises a UserError if there are several processes, since `what` works with a single one only."""
     if jax.process_count() > 1:
-        raise UserError(f"{what} is for one process: run the command once without --distributed or --num_processes")
+        raise UserError(
+            f"{what} runs in one process only; run the command once, without --distributed and --num_processes"
+        )
 
 
 def from_first(make: Callable[[], Any], like: Any) -> Any:
@@ -160,8 +162,8 @@ def noticing_loss() -> Iterator[None]:
         if "Gloo" not in str(error):
             raise
         raise UserError(
-            "another process has stopped, or cannot be reached: see what it says; the same commands go on from the "
-            "last checkpoint"
+            "another process has stopped or cannot be reached; see its output, then run the same commands to resume "
+            "from the last checkpoint"
         ) from error
 
 

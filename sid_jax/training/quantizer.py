@@ -122,7 +122,7 @@ def train_quantizer(
             messages.line(crowded)
         state, step = best_of(job, checkpoints, ended)
         if step not in (None, ended.step):
-            messages.line(f"The best checkpoint is that of step {step:,}{': export takes it' * bool(workdir)}.")
+            messages.line(f"The best checkpoint is the one of step {step:,}{'; export uses it' * bool(workdir)}.")
         if workdir:
             messages.line(
                 f"Next: sid-jax export --workdir={typed(workdir)} --out={shlex.quote(f'exports/{workdir.name}')}"
@@ -189,17 +189,17 @@ class _QuantizerJob(Job[TrainState]):
 def _refuse_too_few_items(config: ConfigDict, data: VectorSet) -> None:
     count, largest = len(data.ids), max(level_sizes(config.model))
     if count < 2:
-        raise UserError(f"{data.source}: holds one item, and IDs are to tell items apart; give more")
+        raise UserError(f"{data.source}: has one item; give at least two, since IDs distinguish items")
     levels, num_features = config.model.num_levels, data.vectors.shape[1]
     if config.model.quantizer == "opq" and levels > num_features:
         raise UserError(
-            f"config.model.num_levels is {levels}, but vectors have {num_features} features ({data.source}): opq gives "
-            f"each level features of its own; set --config.model.num_levels to {num_features} or less"
+            f"config.model.num_levels is {levels}, but vectors have {num_features} features ({data.source}): opq "
+            f"gives each level its own features; set --config.model.num_levels to {num_features} or less"
         )
     if largest > count:
         raise UserError(
-            f"config.model.codebook_size is {largest}, but there are only {count} items ({data.source}): no more "
-            f"codes than items can be in use; set --config.model.codebook_size to {count} or less"
+            f"config.model.codebook_size is {largest}, but there are only {count} items ({data.source}); set "
+            f"--config.model.codebook_size to {count} or less"
         )
 
 
@@ -208,8 +208,8 @@ def _max_distinct_rate(data: VectorSet) -> float:
     most = max_distinct_rate(data.vectors)
     if round(most * len(data.ids)) == 1:
         raise UserError(
-            f"{data.source}: all {len(data.ids)} vectors are the same, so that no ID could tell one item from another; "
-            "see whether this is the file, and the column, of vectors"
+            f"{data.source}: all {len(data.ids)} vectors are equal, so IDs cannot distinguish items; check that this "
+            "is the file and the column of vectors"
         )
     return most
 
@@ -219,8 +219,8 @@ def _warn_of_zeros(data: VectorSet, messages: Messages) -> None:
     if len(rows):
         item = shown(data.ids[rows[:1]].tolist()[0])
         messages.line(
-            f"Warning: {len(rows):,} of {len(data.ids):,} vectors are 0 throughout, the first in row {rows[0]} "
-            f"(counted from 0, id {item}): they get IDs as items do; leave them out if they are padding"
+            f"Warning: {len(rows):,} of {len(data.ids):,} vectors are all zeros, the first one in row {rows[0]} "
+            f"(counted from 0, id {item}). They get IDs like other items; remove them if they are padding"
         )
 
 
@@ -228,7 +228,7 @@ def _warn_of_noise_at_the_end(recipe: Recipe, messages: Messages) -> None:
     last = jnp.int32(recipe.lengths.num_steps - 1)
     if recipe.model_settings.quantization_method == "gumbel_softmax" and recipe.noise_scale(last) > 0:
         messages.line(
-            f"Warning: the temperature ends at {float(recipe.temperature(last)):.3f}, above model.min_temperature, and "
-            "the noise with it: training codes will not be those of export. A smaller model.temperature_decay, or "
-            "train.annealing_schedule=cosine, reaches the floor."
+            f"Warning: the temperature ends at {float(recipe.temperature(last)):.3f}, above "
+            "config.model.min_temperature, so noise remains and training codes will differ from exported codes. A "
+            "smaller config.model.temperature_decay, or config.train.annealing_schedule=cosine, reaches the minimum."
         )

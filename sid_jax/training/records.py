@@ -208,7 +208,7 @@ def _lines(path: Path) -> list[str]:
 def check_wandb(project: str) -> None:
     """Raises a UserError if a project is named and the package is missing."""
     if project and importlib.util.find_spec("wandb") is None:
-        raise UserError(f"config.train.wandb is {project!r}, but wandb is not installed: run pip install -e '.[wandb]'")
+        raise UserError(f"config.train.wandb is {project!r}, but wandb is not installed; run pip install -e '.[wandb]'")
 
 
 class WandbRecords(_Harmless):
@@ -247,8 +247,8 @@ def _begin(project: str, workdir: Path, config: Mapping[str, Any], say: Callable
         mode = _mode(wandb, settings)
         if mode == "offline":
             say(
-                f"Weights & Biases: no server that answers, or no API key that it knows; the run is kept in "
-                f"{workdir / 'wandb'}, and wandb sync sends it"
+                f"Weights & Biases: no server or no valid API key; the run is kept in {workdir / 'wandb'}, and wandb "
+                "sync uploads it"
             )
     run = wandb.init(
         project=project,

@@ -74,8 +74,8 @@ def restore_run(workdir: Path, step: int | None = None) -> TrainedRun:
     data = load_corpus(config)
     if data.fingerprint() != fingerprint:
         raise UserError(
-            f"{data.source} is not what {workdir} was trained on: vectors, ids or histories have changed since; bring "
-            "back the files of then, or train in a new --workdir"
+            f"{data.source} is not the data that {workdir} was trained on: vectors, ids or histories have changed; "
+            "restore the old files, or train in a new --workdir"
         )
     recipe, state, step = _restore(workdir, config, step, (data.num_trained, data.vectors.shape[1]), data.layout)
     return TrainedRun(config, data, recipe, state, step)
@@ -100,7 +100,7 @@ def _restore(
     recipe = Recipe.of(config, durations, abstract_model(config, num_features, layout))
     folder = workdir / CHECKPOINTS_FOLDER
     if not folder.is_dir():
-        raise UserError(f"{workdir} has no checkpoint yet: run its train command again")
+        raise UserError(f"{workdir} has no checkpoint yet; run its train command again")
     with Checkpoints(folder, config.train, read_only=True) as checkpoints:
         step = _choose_step(workdir, checkpoints, step, durations.num_steps)
         like = abstract_state(config, recipe.optimizer, num_features, all_devices(), layout)
@@ -111,12 +111,12 @@ def _choose_step(workdir: Path, checkpoints: Checkpoints, step: int | None, num_
     there = ", ".join(map(str, checkpoints.steps)) or "none"
     if step is not None:
         if step not in checkpoints.steps:
-            raise UserError(f"{workdir} has no checkpoint of step {step}; there: {there}")
+            raise UserError(f"{workdir} has no checkpoint of step {step}; its checkpoints are: {there}")
         return step
     latest, best = checkpoints.latest_step, checkpoints.best_step
     if latest is None or latest < num_steps or best is None:
         raise UserError(
-            f"{workdir} is not finished (step {latest or 0} of {num_steps}): run its train command again, or choose "
-            f"a checkpoint with --step (there: {there})"
+            f"the run in {workdir} is not finished (step {latest or 0} of {num_steps}); run its train command again, "
+            f"or choose a checkpoint with --step (checkpoints: {there})"
         )
     return best

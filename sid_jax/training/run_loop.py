@@ -176,7 +176,7 @@ def run(
     checkpoints.wait()
     if not finished:
         kept = "Stopped and saved" if workdir else "Stopped"
-        goes_on = "; the same command goes on" if workdir else ""
+        goes_on = "; run the same command to resume" if workdir else ""
         messages.line(f"{kept} at step {step:,} of {lengths.num_steps:,}{goes_on}.")
     rows = tuple(row for records in reporter.records for row in records.rows)
     return Ended(state, step, finished, seconds, reporter.first_steps, rows, interruption)
@@ -194,8 +194,8 @@ def refuse_divergence(value: float, step: int, what: str = "loss") -> None:
     """Raises a UserError if a loss, or another metric, is not finite."""
     if not math.isfinite(value):
         raise UserError(
-            f"training has diverged: the {what} is not finite at step {step}; lower config.train.learning_rate, in a "
-            "new --workdir"
+            f"training has diverged: the {what} is not finite at step {step}; lower config.train.learning_rate, and "
+            "use a new --workdir"
         )
 
 
@@ -213,7 +213,7 @@ class _Reporter:
             count, processes, lengths = jax.device_count(), jax.process_count(), job.lengths
             devices = f"{count} {jax.devices()[0].device_kind} device{'s' * (count > 1)}"
             devices += f" of {processes} processes" * (processes > 1)
-            steps = f"{lengths.num_steps:,} steps, {lengths.steps_per_epoch} an epoch"
+            steps = f"{lengths.num_steps:,} steps, {lengths.steps_per_epoch} per epoch"
             messages.line(f"{job.opening()}; {devices}; {steps}{f', resuming at step {step:,}' if step else ''}")
 
     def __enter__(self) -> _Reporter:

@@ -40,8 +40,8 @@ def _warn_of_the_cpu() -> None:
     made_for = [name for name, plugins in _PLUGINS.items() if any(map(importlib.util.find_spec, plugins))]
     if made_for and jax.default_backend() == "cpu" and not os.environ.get("JAX_PLATFORMS"):
         warnings.warn(
-            f"JAX is installed for {made_for[0]} but finds no such device: this run uses the CPU. See that the driver "
-            "works, or set JAX_PLATFORMS=cpu",
+            f"JAX is installed for {made_for[0]} but finds no such device, so this run uses the CPU. Check the "
+            "driver, or set JAX_PLATFORMS=cpu",
             DeviceWarning,
             stacklevel=3,
         )
@@ -51,7 +51,7 @@ def refuse_uneven_batches(batch_size: int, mesh: Mesh) -> None:
     """Raises a UserError if the batch size is no multiple of the number of devices in the mesh."""
     if batch_size % mesh.size:
         raise UserError(
-            f"config.train.batch_size is {batch_size}, which {mesh.size} devices cannot share evenly: make it a "
+            f"config.train.batch_size is {batch_size}, which cannot be divided among {mesh.size} devices; set a "
             f"multiple of {mesh.size}"
         )
 

@@ -39,10 +39,10 @@ def evaluation_text(last: dict[str, Any], metrics: dict[str, Any]) -> str:
 
 def show_summary(messages: Messages, metrics: dict[str, Any], step: int, seconds: float, startup: float | None) -> None:
     """Prints the table of the whole corpus' metrics and the time, of which start-up took `startup` seconds."""
-    table = Table(title=f"The corpus of {metrics['num_items']:,} items at step {step:,}", title_justify="left")
-    table.add_column("figure")
+    table = Table(title=f"All {metrics['num_items']:,} items at step {step:,}", title_justify="left")
+    table.add_column("metric")
     table.add_column("value", justify="right")
-    table.add_column("beside it")
+    table.add_column("note")
     for row in _summary_rows(metrics):
         table.add_row(*row)
     table.add_row("time", f"{seconds:.1f} s" + (f", of which start-up {startup:.1f} s" if startup else ""), "")
@@ -58,14 +58,14 @@ def _summary_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("items in a collision", f"{metrics['collision_share']:.2%}", f"largest bucket {metrics['largest_bucket']}"),
         ("codes in use, by level", codes, f"of {sizes}"),
         ("perplexity, by level", perplexities, f"of {sizes}"),
-        ("reconstruction R^2", f"{metrics['r2']:.4f}", "1 is exact"),
+        ("reconstruction R^2", f"{metrics['r2']:.4f}", "1: exact"),
         *(
-            (f"R^2 of {name}", f"{r2:.4f}", "over the items that have it")
+            (f"R^2 of {name}", f"{r2:.4f}", "over the items that have this part")
             for name, r2 in metrics.get("r2_by_part", {}).items()
         ),
-        ("reconstruction MSE", f"{metrics['mse']:.3e}", "a feature"),
+        ("reconstruction MSE", f"{metrics['mse']:.3e}", "per feature"),
         ("reconstruction cosine", f"{metrics['cosine']:.4f}", ""),
-        ("items near a tie", f"{metrics['near_ties']:.2%}", "rounding might tip them"),
+        ("items near a tie", f"{metrics['near_ties']:.2%}", "rounding may change their codes"),
         ("training codes = exported", f"{metrics['agreement']:.2%}", "of items, at the last step"),
     ]
 
@@ -73,7 +73,7 @@ def _summary_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
 def show_samples(messages: Messages, data: VectorSet, codes: np.ndarray) -> None:
     """Prints some items with their codes, and items under the most common prefixes."""
     names = data.columns.get("title", data.ids)
-    items = Table(title="Some items and their codes", title_justify="left")
+    items = Table(title="Example items and their codes", title_justify="left")
     items.add_column(data.id_name, justify="right")
     items.add_column("codes")
     items.add_column("")

@@ -83,7 +83,7 @@ def claimed_workdir(
                     write_json(workdir / RUN_FILE, content)
         with agreed():
             if not (workdir / RUN_FILE).exists():
-                raise UserError(f"{workdir} is not the folder that the first process has: it must be on a shared disk")
+                raise UserError(f"{workdir} is not the same folder as that of process 0; it must be on a shared disk")
         yield
 
 
@@ -101,7 +101,7 @@ def alone_in(workdir: Path) -> Iterator[None]:
                     if not workdir.exists():
                         workdir.mkdir(parents=True)
                         lock.callback(_remove_if_empty, workdir)
-                    lock.enter_context(alone(workdir / LOCK_FILE, f"at work in {workdir}"))
+                    lock.enter_context(alone(workdir / LOCK_FILE, f"using {workdir}"))
         yield
 
 
@@ -125,11 +125,13 @@ def _refuse_different_processes(config: ConfigDict, fingerprint: str, free_to_ch
         for name, old, new in differences(first["config"], other["config"]):
             if name not in free_to_change:
                 raise UserError(
-                    f"config.{name} is {old!r} on process 0 and {new!r} on process {number}: give all the same"
+                    f"config.{name} is {old!r} on process 0 and {new!r} on process {number}; give all processes the "
+                    "same"
                 )
         if other["data_fingerprint"] != first["data_fingerprint"]:
             raise UserError(
-                f"process {number} has other data than process 0 (vectors, ids or histories differ): give all the same"
+                f"process {number} has other data than process 0 (vectors, ids or histories differ); give all "
+                "processes the same"
             )
 
 
@@ -171,7 +173,9 @@ def read_data_shape(workdir: Path) -> tuple[int, int]:
     """
     shape = _read(workdir).get("data_shape")
     if not (isinstance(shape, list) and len(shape) == 2 and all(isinstance(size, int) for size in shape)):
-        raise UserError(f"{workdir / RUN_FILE} does not say how large the data was: run its train command again, once")
+        raise UserError(
+            f"{workdir / RUN_FILE} does not give the size of the data; run the train command again to add it"
+        )
     return shape[0], shape[1]
 
 
@@ -184,7 +188,7 @@ def has_run(workdir: Path) -> bool:
 def _read(workdir: Path) -> dict[str, Any]:
     path = workdir / RUN_FILE
     if not has_run(workdir):
-        raise UserError(f"{workdir} holds no run ({RUN_FILE} is missing): train first, with --workdir={workdir}")
+        raise UserError(f"{workdir} has no run ({RUN_FILE} is missing); train first, with --workdir={workdir}")
     try:
         content = json.loads(path.read_text())
         return {**content, **{name: content[name] for name in ("config", "data_fingerprint")}}
@@ -198,17 +202,17 @@ def _refuse_another_run(
     if not has_run(workdir):
         # Hidden files and an empty record are left by a process that was killed or had no disk space.
         if any(not path.name.startswith(".") and path.name != RUN_FILE for path in workdir.iterdir()):
-            raise UserError(f"{workdir} is not empty and holds no run: choose another --workdir")
+            raise UserError(f"{workdir} is not empty and has no run; choose another --workdir")
         return
     there, known_fingerprint = read_run(workdir, defaults)
     changed = [
-        f"{name}: {old!r} there, {new!r} now"
+        f"{name} was {old!r} and is now {new!r}"
         for name, old, new in differences(_with_whole_paths(there.to_dict()), _with_whole_paths(config.to_dict()))
         if name not in free_to_change
     ]
     if changed:
-        raise UserError(f"{workdir} holds a run with other settings ({'; '.join(changed)}): choose another --workdir")
+        raise UserError(f"{workdir} has a run with other settings ({'; '.join(changed)}); choose another --workdir")
     if fingerprint != known_fingerprint:
         raise UserError(
-            f"{workdir} holds a run on other data (vectors, ids or histories differ): choose another --workdir"
+            f"{workdir} has a run on other data (vectors, ids or histories differ); choose another --workdir"
         )

@@ -130,14 +130,14 @@ def test_what_cannot_be_appended_is_refused_in_one_line_and_nothing_is_left(firs
 
     out, good = tmp_path / "v2", new([70], made_vectors([70]))
     np.save(tmp_path / "bare.npy", made_vectors([70]))
-    assert "needs new items, --input=FILES" in refusal(first, out)
-    assert "to append by 'suffix' would mix IDs" in refusal(first, out, good, unique="suffix")
+    assert "needs new items (--input=FILES)" in refusal(first, out)
+    assert "and 'suffix' would mix two schemes" in refusal(first, out, good, unique="suffix")
     assert "has no ids, and row numbers would be" in refusal(first, out, [f"{tmp_path}/bare.npy"])
     assert "item 99 (and 0 more) is not in the export" in refusal(first, out, good, removed=removed("3\n99\n"))
-    assert "names every item" in refusal(first, out, removed=removed("\n".join(map(str, range(30)))))
+    assert "lists every item" in refusal(first, out, removed=removed("\n".join(map(str, range(30)))))
     words = refusal(first, out, good, removed=removed("5\n70\n71\n"))
     assert "item 71 (and 0 more)" in words and "not in the exp" in words
-    assert "item 5 (and 0 more) is in --input too" in refusal(
+    assert "item 5 (and 0 more) is also in --input" in refusal(
         first, out, new([5], made_vectors([5])), removed=removed("5\n")
     )
     assert "vectors have 5 features; the model encodes 6" in refusal(first, out, new([70], made_vectors([70])[:, :5]))
@@ -148,7 +148,7 @@ def test_what_cannot_be_appended_is_refused_in_one_line_and_nothing_is_left(firs
     assert "column 'title' cannot be" in refusal(first, out, new([70], made_vectors([70]), title=[b"\xff"]))
     many = np.random.default_rng(0).normal(size=(31, 6)).astype(np.float32)
     words = refusal(first, out, new(range(100, 131), many))
-    assert "31 new items, but of 60 places" in words and "only 30 are free" in words and "--reuse_removed" in words
+    assert "31 new items, but only 30 of 60 IDs" in words and "are free" in words and "--reuse_removed" in words
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bare.npy", "gone.txt", "new.parquet"]
 
 
@@ -186,9 +186,9 @@ def test_a_damaged_or_edited_export_is_refused(tmp_path):
         (folder / "codebooks.safetensors").write_bytes(content)
 
     made = {"scheme": "relocate", "capacity": 1, "length": 3, "sizes": [4, 3, 6]}
-    assert "was edited since it was exported" in damaged("a", lambda folder: edit(folder, step=4))
-    assert "codebooks.safetensors has changed" in damaged("b", flip)
-    assert "disagree" in damaged("c", lambda folder: without_digest(folder, semantic_ids=made))
+    assert "was edited after the export" in damaged("a", lambda folder: edit(folder, step=4))
+    assert "codebooks.safetensors was changed" in damaged("b", flip)
+    assert "contradict each other" in damaged("c", lambda folder: without_digest(folder, semantic_ids=made))
     assert "does not say how" in damaged("d", lambda folder: without_digest(folder, semantic_ids={"scheme": "best"}))
     assert "does not say how" in damaged("e", lambda folder: without_digest(folder, schema=None))
     assert "is not a finished export" in refusal(tmp_path / "nowhere", tmp_path / "v2", new)
@@ -238,10 +238,10 @@ def test_the_command_appends_in_words_and_refuses_in_one_line(first, tmp_path):
     words = [f"--append_to={first}", f"--input={new}", f"--out={tmp_path}/v2"]
     result = run("export.py", *words)
     assert result.returncode == 0, result.stderr
-    for said in ("Version 2 of", "32 Semantic IDs", "2 added", "0 published IDs moved", "Retraining is"):
+    for said in ("Version 2 of", "32 Semantic IDs", "2 added", "0 published IDs changed", "Retraining is"):
         assert said in result.stdout
-    assert "give one of them" in refused(run("export.py", *words, f"--align_to={first}"))
-    assert "name it by --append_to" in refused(run("export.py", "--remove=x", f"--out={tmp_path}/v3"))
+    assert "give only one of the two" in refused(run("export.py", *words, f"--align_to={first}"))
+    assert "need --append_to=EXPORT" in refused(run("export.py", "--remove=x", f"--out={tmp_path}/v3"))
 
 
 def without_names(export):
@@ -285,22 +285,22 @@ def test_in_memory_items_may_leave_where_none_come(first):
     made = append_items(export, [], [], remove=[3])
     assert made.table.item_ids.tolist() == [item for item in range(30) if item != 3]
     assert made.retired.item_ids.tolist() == [3] and made.manifest["drift"]["new_items"] is None
-    with pytest.raises(UserError, match="names every item"):
+    with pytest.raises(UserError, match="lists every item"):
         append_items(export, [], [], remove=range(30))
 
 
 def test_what_cannot_be_appended_in_memory_is_said(first):
     export, vectors = load_export(first), made_vectors([70, 71])
     for words, given, more in (
-        (r"vectors are \[2, 5\]; 2 items of this export are \[2, 6\]", ([70, 71], vectors[:, :5]), {}),
+        (r"vectors have shape \[2, 5\]; 2 items of this export need \[2, 6\]", ([70, 71], vectors[:, :5]), {}),
         ("has nan", ([70, 71], np.where(np.eye(2, 6), np.nan, 0)), {}),
-        ("holds no vector: it is null, or NaN throughout", ([70, 71], np.full((2, 6), np.nan)), {}),
+        ("has no vector: it is null, or all its values are NaN", ([70, 71], np.full((2, 6), np.nan)), {}),
         ("id 70 is in row 0 and again in row 1", ([70, 70], vectors), {}),
         ("item_ids are text, such as 'x', .* are whole numbers", (["x", "7"], vectors), {}),
         ("item_ids are text, such as '7', .* are whole numbers", (["7", "8"], vectors), {}),
         ("item 99 .* is not in the export", ([70, 71], vectors), {"remove": [99]}),
-        ("item 7 .* is in item_ids too", ([7, 71], vectors), {"remove": [7]}),
-        ("column 'title' cannot be of the published", ([70, 71], vectors), {"columns": {"title": [b"\xff", b"\xfe"]}}),
+        ("item 7 .* is also in item_ids", ([7, 71], vectors), {"remove": [7]}),
+        ("column 'title' cannot be converted to", ([70, 71], vectors), {"columns": {"title": [b"\xff", b"\xfe"]}}),
     ):
         with pytest.raises(UserError, match=words):
             append_items(export, *given, **more)

@@ -119,7 +119,7 @@ def test_a_new_models_codes_are_numbered_like_an_old_ones_in_every_file(trained,
     dump = torch.load(tmp_path / "aligned" / "codebooks.pt", weights_only=True)["codebooks"].numpy()
     np.testing.assert_array_equal(dump, np.stack(load_export(tmp_path / "aligned").model.quantizer.codebooks))
     assert diff(str(tmp_path / "old.json"), str(tmp_path / "aligned"), messages=SILENT)["num_changed"] == 0
-    with pytest.raises(UserError, match="no item is in strangers too"):
+    with pytest.raises(UserError, match="no item is also in strangers"):
         (tmp_path / "strangers.json").write_text('{"x": [1, 2, 3]}')
         export(trained / "run", tmp_path / "none", align_to=tmp_path / "strangers.json", messages=Messages.silent())
 
@@ -144,7 +144,7 @@ def test_appending_takes_the_run_that_the_export_came_from_and_no_other(trained,
     config = small_run(tmp_path, np.load(trained / "items.npy"))
     config.train.num_epochs = 1
     train(config, tmp_path / "other", messages=Messages.silent())
-    with pytest.raises(UserError, match=r"at step 5 .* is not the one that .* was made by .*leave --workdir out"):
+    with pytest.raises(UserError, match=r"at step 5 .* is not the model of .*omit --workdir"):
         append(tmp_path / "v1", tmp_path / "v3", workdir=tmp_path / "other", step=5, **new)
     export_files(trained / "run", tmp_path / "sharded", [f"{trained}/items.npy"], messages=SILENT)
     append(tmp_path / "sharded", tmp_path / "sharded-2", **new)
@@ -157,7 +157,7 @@ def test_appending_takes_the_run_that_the_export_came_from_and_no_other(trained,
 def test_a_run_that_does_not_say_how_large_its_data_was(trained, tmp_path):
     content = json.loads((trained / "run" / "run.json").read_text())
     (tmp_path / "run.json").write_text(json.dumps({k: v for k, v in content.items() if k != "data_shape"}))
-    with pytest.raises(UserError, match="does not say how large the data was"):
+    with pytest.raises(UserError, match="does not give the size of the data"):
         export_files(tmp_path, tmp_path / "out", [f"{trained}/items.npy"], messages=SILENT)
 
 

@@ -91,16 +91,16 @@ def test_a_preset_is_read_as_a_file_and_a_file_as_itself():
     for left in ("configs/ml100k.py:gumbel", "mine.py", "folder/mine", ""):
         assert words_of(f"--config={left}") == [f"--config={left}"]
     for name in presets.RECOMMENDER:
-        with pytest.raises(UserError, match=f"{name} is for another command; for this one there are embedd"):
+        with pytest.raises(UserError, match=f"{name} is for another command; the presets of this command are embedd"):
             words_of(f"--config={name}")
 
 
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["train", "--config=ml1m", "--workdir=w"], "there is no preset 'ml1m'; there are embeddings, ml100k"),
+        (["train", "--config=ml1m", "--workdir=w"], "there is no preset 'ml1m'; the presets are embeddings, ml100k"),
         (["train", "--config=joint", "--workdir=w"], "the preset joint is for another command"),
-        (["recommend", "--config=ml100k", "--workdir=w"], "for this one there are recommend, joint"),
+        (["recommend", "--config=ml100k", "--workdir=w"], "the presets of this command are recommend, joint"),
         (["train", "--config=ml100k:gumble", "--workdir=w"], "must be one of ste, gumbel"),
         (["train", "--config=ml100k", "--config.model.num_level=3", "--workdir=w"], "did you mean config.model.num_le"),
         (["train", "--config=embeddings", "--workdir=w"], "--config.data.path=FILE"),
@@ -130,7 +130,9 @@ def test_an_earlier_name_of_a_setting_is_accepted_with_one_line_of_warning(tmp_p
     for more in (["--config=embeddings", "--config.data.centre=False"], [f"--config={tmp_path}/mine.py"]):
         result = run(*words, *more)
         warning, error = result.stderr.strip().splitlines()
-        assert warning == "warning: the setting centre is called center now; centre is accepted for one version more"
+        assert (
+            warning == "warning: the setting centre has been renamed to center; centre is accepted for one more version"
+        )
         assert error.startswith("error: ") and result.returncode == 1
 
 

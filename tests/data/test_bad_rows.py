@@ -71,12 +71,12 @@ def test_left_out_rows_keep_the_ids_of_the_others(path, tmp_path, resident_bytes
         )
         assert found.ids.tolist() == KEPT
         np.testing.assert_array_equal(found.vectors, GOOD)
-        assert str(found.left_out).startswith("3 of 303 rows hold NaN or infinite values and are left out: ")
+        assert str(found.left_out).startswith("3 of 303 rows hold NaN or infinite values and are dropped: ")
         assert "row 3 (id 3)" in str(found.left_out) and "(id 250)" in str(found.left_out)
 
 
 def test_a_report_lists_them_all(path, capsys):
-    with pytest.raises(UserError, match="in 3 of 303 rows, which standard output lists"):
+    with pytest.raises(UserError, match="in 3 of 303 rows .listed on standard output"):
         read_vector_files(path, on_bad_rows="report")
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [(row["id"], row["columns"], row["first_column"], row["value"]) for row in rows] == [
@@ -120,7 +120,7 @@ def trained(tmp_path_factory):
 
 def test_a_run_and_its_export_say_what_was_left_out(trained, tmp_path):
     folder, said = trained
-    assert "3 of 303 rows hold NaN or infinite values and are left out" in said
+    assert "3 of 303 rows hold NaN or infinite values and are dropped" in said
     assert json.loads((folder / "run" / "run.json").read_text())["num_left_out"] == 3
     export(folder / "run", tmp_path / "out", messages=Messages.silent())
     exported = load_export(tmp_path / "out")
@@ -137,7 +137,7 @@ def test_other_files_are_treated_alike(trained, path, tmp_path, monkeypatch, cap
     usual, dropped = load_export(tmp_path / "usual"), load_export(tmp_path / "dropped")
     assert dropped.table.to_arrow().equals(usual.table.to_arrow())
     assert dropped.manifest["data"]["num_left_out"] == 3 and dropped.manifest["data"]["num_items"] == 300
-    for how, words in (("error", "in 3 of 303 rows: mend"), ("report", "which standard output lists")):
+    for how, words in (("error", "in 3 of 303 rows: correct"), ("report", "listed on standard output")):
         with pytest.raises(UserError, match=words):
             export_files(run, tmp_path / how, [path], on_bad_rows=how, messages=Messages.to_console(console))
         assert not (tmp_path / how).exists()

@@ -108,7 +108,10 @@ def test_vectors_do_not_know_what_is_left_out():
 
 @pytest.mark.parametrize("dimension", [0, 4, 64])
 def test_a_dimension_out_of_range_is_refused(dimension: int):
-    with pytest.raises(UserError, match=f"collaborative_dimension={dimension}: give a number from 1 to 3"):
+    with pytest.raises(
+        UserError,
+        match=f"collaborative_dimension={dimension} is not possible for this catalog; set a number from 1 to 3",
+    ):
         collaborative_vectors(small_catalog(MATRIX), view="item", dimension=dimension, holdout=0)
 
 
@@ -160,12 +163,14 @@ def test_items_of_the_same_users_are_near_and_others_are_not():
 
 
 def test_more_dimensions_than_items_are_refused():
-    with pytest.raises(UserError, match="data.collaborative_dimension=3: give a number from 1 to 2"):
+    with pytest.raises(
+        UserError, match="data.collaborative_dimension=3 is not possible for this catalog; set a number from 1 to 2"
+    ):
         cooccurrence_vectors(pair_counts(make([0, 1, 2], num_items=3)), 3)
 
 
 def test_histories_of_single_items_are_refused():
-    with pytest.raises(UserError, match="give longer ones"):
+    with pytest.raises(UserError, match="give longer histories"):
         pair_counts(make([0], [1], num_items=5))
 
 

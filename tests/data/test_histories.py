@@ -77,7 +77,7 @@ def test_active_users_have_as_many_interactions_as_asked_for():
     histories = keep_active(make([1, 2, 3], [4], [5, 6]), 2)
     assert histories.user_ids.tolist() == [0, 2]
     assert lists(histories) == [[1, 2, 3], [5, 6]]
-    with pytest.raises(UserError, match=r"no user has 4 interactions or more \(the most is 3\)"):
+    with pytest.raises(UserError, match=r"no user has 4 or more interactions \(the longest history has 3\)"):
         keep_active(make([1, 2, 3], [4]), 4)
 
 
@@ -127,14 +127,14 @@ def test_ids_in_text_are_matched_exactly(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "is empty"),
-        ("\n \n", "is empty"),
+        ("", "empty; give a file"),
+        ("\n \n", "empty; give a file"),
         ("u 10\nv\nw 20", "line 2 has no item"),
         ("u 10\n\nw 20", "line 2 has no item"),
-        ("u 10\nv 20\nu 30", "line 3 is of user 'u', as is line 1"),
+        ("u 10\nv 20\nu 30", "lines 1 and 3 are both of user 'u'"),
         (
             "u 10\nv 20 99 10\nw 98 98",
-            "line 2: item '99' is not in the catalog, whose ids are like '10'; in all, 3 of",
+            "line 2: item '99' is not in the catalog, whose ids look like '10'; 3 of",
         ),
     ],
 )
@@ -215,14 +215,14 @@ def test_files_of_both_kinds_and_python_agree(tmp_path_factory: pytest.TempPathF
     ("change", "expected"),
     [
         ({"item": [10, 20, 99, 98, 99]}, "row 2 (counted from 0): item '99' is not in the catalog"),
-        ({"item": [10, 20, 99, 98, 99]}, "3 of 5 items are not"),
-        ({"user": [9, None, 9, None, 9]}, "column 'user': row 1 (counted from 0) is null, and 2 in all"),
-        ({"time": [1, 2, 3, 4, None]}, "column 'time': row 4 (counted from 0) is null, and 1 in all"),
-        ({"time": [1.0, float("nan"), 3.0, 4.0, 5.0]}, "column 'time': row 1 (counted from 0) is NaN, and 1 in all"),
+        ({"item": [10, 20, 99, 98, 99]}, "3 of 5 items are unknown"),
+        ({"user": [9, None, 9, None, 9]}, "column 'user': row 1 (counted from 0) is null (2 in total)"),
+        ({"time": [1, 2, 3, 4, None]}, "column 'time': row 4 (counted from 0) is null (1 in total)"),
+        ({"time": [1.0, float("nan"), 3.0, 4.0, 5.0]}, "column 'time': row 1 (counted from 0) is NaN (1 in total)"),
         ({"time": ["9", "10", "8", "7", "6"]}, "expected times that are numbers, dates or timestamps, found string"),
         ({"user": [0.5] * 5}, "column 'user': expected ids that are strings or integers, found double"),
         ({"user": pa.array([2**63] * 5, pa.uint64())}, "column 'user': an id is too large"),
-        ({name: [] for name in SHUFFLED}, "holds no rows"),
+        ({name: [] for name in SHUFFLED}, "has no rows"),
     ],
 )
 def test_interactions_that_make_no_sense_are_refused(tmp_path: Path, change: dict[str, object], expected: str):
@@ -250,7 +250,7 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path):
     path = write(tmp_path, "i.csv", "user,item,time\nu,,5\n")
     assert "column 'item': row 0 (counted from 0) is null" in refusal(read_interactions, path, CATALOG, *COLUMNS)
     path = write(tmp_path, "i.csv", "user,item,time\n")
-    assert "holds no rows" in refusal(read_interactions, path, CATALOG, *COLUMNS)
+    assert "has no rows" in refusal(read_interactions, path, CATALOG, *COLUMNS)
 
 
 def test_every_movielens_rating_is_an_interaction():

@@ -17,5 +17,5 @@ def test_items_are_read_line_by_line(tmp_path: Path):
     with pytest.raises(UserError, match="items.txt: line 2: item 'x' is not in the catalog"):
         read_item_list(path, ids)
     path.write_text("")
-    with pytest.raises(UserError, match="is empty"):
+    with pytest.raises(UserError, match="empty; give a file"):
         read_item_list(path, ids)

@@ -192,7 +192,7 @@ def with_value(row, value):
         (pa.array([[1.0, 2.0], [1.0]]), None, "row 1"),
         (pd.DataFrame({"a": ["x"]}), None, "'a'"),
         ("no/such/file.npy", None, "no such file"),
-        ({"a": [1.0]}, ["b"], "leave out item_ids"),
+        ({"a": [1.0]}, ["b"], "omit item_ids"),
         (object(), None, "object"),
         (np.array(["a"]), None, "expected numbers"),
     ],

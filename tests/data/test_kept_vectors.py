@@ -61,5 +61,5 @@ def test_a_file_that_has_changed_is_read_anew(tmp_path):
 
 def test_a_folder_that_cannot_be_written(shards, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written .*resident_bytes"):
+    with pytest.raises(UserError, match="cannot write .*resident_bytes"):
         load(shards / "1.parquet", tmp_path, 100, cache_dir=str(tmp_path / "file"))

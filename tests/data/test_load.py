@@ -65,8 +65,8 @@ print([name for name in ("tensorflow_datasets", "wordllama", "sentence_transform
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"source": "movielens"}, "data.source='movielens': choose one of vectors, movielens-100k"),
-        ({"source": "movielens-100k", "view": "film"}, "data.view='film': choose one of item, user"),
+        ({"source": "movielens"}, "data.source is 'movielens'; choose one of vectors, movielens-100k"),
+        ({"source": "movielens-100k", "view": "film"}, "data.view is 'film'; choose one of item, user"),
         ({"source": "movielens-100k", "vectors": "svd"}, "choose one of text, collaborative, text.collaborative"),
         ({}, "data.path is empty"),
     ],

@@ -127,7 +127,7 @@ def test_scaling_is_a_pytree_with_a_static_choice():
 
 
 def test_an_unknown_choice_is_refused():
-    with pytest.raises(UserError, match="data.standardize='both': choose one of global, feature, none"):
+    with pytest.raises(UserError, match="data.standardize is 'both'; choose one of global, feature, none"):
         fit_scaling(VECTORS, unit_norm=False, center=True, standardize="both")
 
 

@@ -29,12 +29,12 @@ def test_json_and_literals_gzipped_or_not(tmp_path: Path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"{'a': __import__('os').system('touch evaluated')}\n", "line 1 is neither JSON nor a Python dict"),
-        (b'{"a": 1}\n{"a": \n', "line 2 is neither JSON nor a Python dict"),
-        (b"[1]\n", "line 1 is no record, but list"),
-        (b"{'a': " + b"[" * 100_000 + b"}\n", "line 1 is neither JSON nor a Python dict"),
-        (b'{"a": ' + b"[" * 100_000 + b"}\n", "line 1 is neither JSON nor a Python dict"),
-        (b'{"a": "\xff"}\n', "line 1 is neither JSON nor a Python dict"),
+        (b"{'a': __import__('os').system('touch evaluated')}\n", "line 1: neither JSON nor a Python dict"),
+        (b'{"a": 1}\n{"a": \n', "line 2: neither JSON nor a Python dict"),
+        (b"[1]\n", "line 1: found list"),
+        (b"{'a': " + b"[" * 100_000 + b"}\n", "line 1: neither JSON nor a Python dict"),
+        (b'{"a": ' + b"[" * 100_000 + b"}\n", "line 1: neither JSON nor a Python dict"),
+        (b'{"a": "\xff"}\n', "line 1: neither JSON nor a Python dict"),
         (gzip.compress(b'{"a": 1}\n' * 999, mtime=0)[:-9], "cannot be read after line"),
         (b"\x1f\x8b not a gzip file", "cannot be read after line 0"),
     ],
@@ -101,8 +101,8 @@ def test_several_files_in_the_order_of_their_names(tmp_path: Path):
     ("files", "message"),
     [
         ({}, "no such file; give .parquet, .feather, .arrow, .csv, .jsonl"),
-        ({"a.jsonl": b""}, "a.jsonl: holds no rows"),
-        ({"a.csv": b"id,t\n"}, "a.csv: holds no rows"),
+        ({"a.jsonl": b""}, "a.jsonl: has no rows"),
+        ({"a.csv": b"id,t\n"}, "a.csv: has no rows"),
         ({"a.csv": b""}, "a.csv: not a readable .csv file"),
         ({"a.csv": b"id,t\n1,\xff\n"}, "a.csv: not a readable .csv file"),
         ({"a.csv": b"id,\xff\n1,x\n"}, "a.csv: not a readable .csv file"),
@@ -119,7 +119,7 @@ def test_several_files_in_the_order_of_their_names(tmp_path: Path):
         ({"a.jsonl": b'{"id": 99999999999999999999, "t": 2}'}, "too large for a 64-bit integer"),
         ({"a.jsonl": b'{"id": 1, "t": 2}\n{"id": 1, "t": 3}'}, "id 1 is in row 0 and again in row 1"),
         ({"a.csv": b"id,t\n1,x\n,y\n"}, "column 'id'.*null"),
-        ({"a.csv": b"id,t\n1,x\n", "b.jsonl": b"{}"}, "holds .csv and .jsonl files"),
+        ({"a.csv": b"id,t\n1,x\n", "b.jsonl": b"{}"}, "contains .csv and .jsonl files"),
         ({"a.jsonl": b'{"id": 1, "t": 2}', "b.jsonl": b'{"id": "x", "t": 2}'}, "text in some files and numbers"),
     ],
 )

@@ -156,10 +156,12 @@ def test_a_data_set_is_read_in_its_own_order_and_of_several_splits_one_is_to_be_
         write_dataset(folder / split, content, num_files=3)
     (folder / "train" / "cache-123.arrow").write_bytes(b"not of the data set")
     assert read_vector_files(f"{folder}/train").ids.tolist() == content["item_id"].to_pylist()
-    with pytest.raises(UserError, match="several splits; name one, as in .*/saved/SPLIT: test, train"):
+    with pytest.raises(
+        UserError, match="several splits; give the folder of one split, .*/saved/SPLIT; the splits are: test, train"
+    ):
         read_vector_files(str(folder))
     (folder / "test" / "state.json").write_text('{"_data_files": [{"filename": "../../secret.arrow"}]}')
-    with pytest.raises(UserError, match="it names more than the files of one folder"):
+    with pytest.raises(UserError, match="it refers to files outside its folder"):
         read_vector_files(f"{folder}/test")
 
 

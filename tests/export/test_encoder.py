@@ -86,14 +86,14 @@ def test_wrong_vectors_are_refused():
     model, vectors = make()
     encoder = Encoder(model)
     for wrong, words in (
-        (vectors[:, :5], r"vectors are \[5000, 5\]; this model encodes \[n, 6\]"),
-        (vectors[0], r"vectors are \[6\]"),
-        (vectors.astype(str), "are of type <U"),
-        (vectors > 0, "are of type bool"),
-        (vectors.astype(complex), "are of type complex128"),
-        (np.array([[None] * 6]), "are of type object"),
+        (vectors[:, :5], r"vectors have shape \[5000, 5\]; this model encodes \[n, 6\]"),
+        (vectors[0], r"vectors have shape \[6\]"),
+        (vectors.astype(str), "have dtype <U"),
+        (vectors > 0, "have dtype bool"),
+        (vectors.astype(complex), "have dtype complex128"),
+        (np.array([[None] * 6]), "have dtype object"),
         (np.where(np.arange(5000)[:, None] == 3, np.inf, vectors), "row 3 .*inf"),
-        (np.where(np.arange(5000)[:, None] == 7, np.nan, vectors), "row 7 .*NaN throughout"),
+        (np.where(np.arange(5000)[:, None] == 7, np.nan, vectors), "row 7 .*all its values are NaN"),
         (np.full((2, 6), 1e300), "row 0"),
     ):
         with pytest.raises(UserError, match=words) as caught:
@@ -104,9 +104,9 @@ def test_wrong_vectors_are_refused():
 def test_wrong_codes_are_refused():
     encoder = Encoder(make()[0])
     for wrong, words in (
-        ([[0, 0]], r"codes are \[1, 2\]; this model decodes \[n, 3\]"),
-        ([0, 0, 0], r"codes are \[3\]"),
-        ([[0, 0, 0.5]], "are of type float64"),
+        ([[0, 0]], r"codes have shape \[1, 2\]; this model decodes \[n, 3\]"),
+        ([0, 0, 0], r"codes have shape \[3\]"),
+        ([[0, 0, 0.5]], "have dtype float64"),
         ([[3, 7, 3], [0, 8, 0]], r"row 1 .* has the code 8 at level 1; codes there are from 0 to 7"),
         ([[0, 0, -1]], "has the code -1 at level 2"),
     ):

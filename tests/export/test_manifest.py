@@ -85,7 +85,7 @@ def test_json_of_something_else_is_refused(folder, text):
 @pytest.mark.parametrize("version", [0, 2, "1", None])
 def test_another_format_is_refused(folder, version):
     edit(folder, format_version=version)
-    assert f"is of format {version!r}, this sid_jax reads 1" in refusal(folder)
+    assert f"has format version {version!r}, but this version of sid_jax reads 1" in refusal(folder)
 
 
 @pytest.mark.parametrize("files", [None, [], {"ids.csv": 4}, {"ids.csv": {"bytes": 4}}])
@@ -101,19 +101,19 @@ def test_a_missing_file_is_refused(folder):
 
 def test_a_file_of_another_size_is_refused(folder):
     (folder / "ids.csv").write_bytes(b"a,b")
-    assert "has 3 bytes, manifest.json says 4" in refusal(folder)
+    assert "has 3 bytes, but manifest.json lists 4" in refusal(folder)
 
 
 def test_a_changed_byte_is_found_when_asked_for(folder):
     (folder / "ids.csv").write_bytes(b"a;b\n")
     assert read_manifest(folder)["scheme"] == "suffix"
-    assert "ids.csv has changed" in refusal(folder, verify=True)
+    assert "ids.csv was changed" in refusal(folder, verify=True)
 
 
 def test_a_manifest_edited_by_hand_is_found_when_asked_for(folder):
     edit(folder, scheme="none")
     assert read_manifest(folder)["scheme"] == "none"
-    assert "was edited since it was exported" in refusal(folder, verify=True)
+    assert "was edited after the export" in refusal(folder, verify=True)
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     # Laid out otherwise, or of a version that had no digest: as good as new.
     (folder / "manifest.json").write_text(json.dumps({**manifest, "scheme": "suffix"}))

@@ -113,7 +113,7 @@ def test_they_come_with_the_version_that_asks_for_them(first, new, tmp_path):
     assert FILES & set(read_manifest(tmp_path / "v2")["files"]) == {"encoder.onnx"}
     with pytest.raises(UserError, match="other inputs or settings"):
         append(plain, tmp_path / "v2", [new], messages=SILENT)
-    with pytest.raises(UserError, match="has no encoder.stablehlo: export with --stablehlo"):
+    with pytest.raises(UserError, match="has no encoder.stablehlo; export again with --stablehlo"):
         load_encoder(tmp_path / "v2")
 
 
@@ -131,7 +131,7 @@ def test_a_damaged_program_is_refused(first, tmp_path):
 def test_without_the_package_nothing_is_begun(first, new, tmp_path, monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnx" else found(name))
-    with pytest.raises(UserError, match=r"written by the package onnx: pip install 'sid_jax\[onnx\]'$"):
+    with pytest.raises(UserError, match=r"needs the package onnx; run pip install 'sid_jax\[onnx\]'$"):
         first[0].save(tmp_path / "out", onnx=True)
     with pytest.raises(UserError, match="the package onnx"):
         append(first[2], tmp_path / "out", [new], messages=SILENT)
@@ -141,6 +141,6 @@ def test_without_the_package_nothing_is_begun(first, new, tmp_path, monkeypatch)
 def test_a_model_that_no_onnx_file_holds_is_refused(monkeypatch):
     monkeypatch.setattr(onnx_file, "_MOST_BYTES", 1000)
     with pytest.raises(
-        UserError, match=r"^the model has [\d,]+ bytes; an ONNX file holds 2 GB: export without --onnx$"
+        UserError, match=r"^the model has [\d,]+ bytes, but an ONNX file can have at most 2 GB; export without --onnx$"
     ):
         onnx_bytes(made_model("residual"))

@@ -82,7 +82,7 @@ def test_items_that_share_an_id_are_found_together(exports):
     codes, ids, _ = exports["none"]
     table = IdTable(np.arange(300), ids, shared=True)
     assert set(range(10)) <= set(table.items(ids[0]).tolist())
-    with pytest.raises(UserError, match=r"items share the Semantic ID .* items\(\) returns them"):
+    with pytest.raises(UserError, match=r"items share the Semantic ID .* call items\(\) to get all"):
         table.item(ids[0])
     with pytest.raises(UserError, match="the same Semantic ID"):
         IdTable(np.arange(300), ids)

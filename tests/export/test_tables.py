@@ -74,7 +74,7 @@ def test_codes_in_another_memory_order_are_written_right(tmp_path):
 
 @pytest.mark.parametrize("name", ["sid", "codes", "item_id"])
 def test_a_column_named_as_one_of_ours_is_refused(tmp_path, name):
-    with pytest.raises(UserError, match=f"would be called '{name}'"):
+    with pytest.raises(UserError, match=f"would have the name '{name}'"):
         write_table(tmp_path, table_of(np.arange(3), columns={name: TITLES}))
     assert not list(tmp_path.iterdir())
 

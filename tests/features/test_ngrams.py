@@ -69,7 +69,7 @@ def test_ids_of_another_length_are_refused(kind, hashed, tmp_path):
     fit_ngrams(kind, IDS, np.ones(4), num_rows=9, hashed=hashed).save(tmp_path)
     features = load_ngrams(tmp_path)
     for num_levels in (2, 4):
-        with pytest.raises(UserError, match=f"of 3 codes, these have {num_levels}"):
+        with pytest.raises(UserError, match=f"of 3 codes, but these IDs have {num_levels}"):
             features.rows_of(np.arange(1), np.zeros((1, num_levels), np.int32))
 
 

@@ -103,7 +103,7 @@ def test_what_is_written_is_read_again_by_us_and_by_the_library(tmp_path):
     library = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "pieces.model"))
     assert library.get_piece_size() == len(features.codes())
     (tmp_path / "pieces.model").write_bytes(b"something else")
-    with pytest.raises(UserError, match="no SentencePiece model"):
+    with pytest.raises(UserError, match="not a SentencePiece model"):
         load_pieces(tmp_path)
 
 
@@ -115,7 +115,7 @@ def test_thousands_of_codes_have_characters_of_their_own():
 
 @pytest.mark.parametrize(
     ("impressions", "num_rows", "words"),
-    [(1, 15, "at least 16 rows"), (0, 40, "no item has an impression")],
+    [(1, 15, "set --rows to at least 16"), (0, 40, "no item has an impression")],
 )
 def test_what_cannot_be_trained_on_is_refused(impressions, num_rows, words):
     with pytest.raises(UserError, match=words):
@@ -137,5 +137,5 @@ def test_without_the_library_one_line_says_what_to_install(monkeypatch):
 
 def test_ids_of_another_length_are_refused():
     features = fit_pieces(made_ids(), np.ones(300, np.int64), 40)
-    with pytest.raises(UserError, match="of 3 codes, these have 2"):
+    with pytest.raises(UserError, match="of 3 codes, but these IDs have 2"):
         features.rows_of(np.arange(1), np.zeros((1, 2), np.int32))

@@ -112,11 +112,11 @@ def test_the_command_writes_and_refuses_in_one_line(versions, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "30 items have" in done.stdout and (tmp_path / "out" / "pieces.model").exists()
     assert rows_by_item(tmp_path / "out").keys() == set(NAMES[:30])
-    assert "give at least" in refused(run(*words, "--rows=3", f"--out={tmp_path / 'other'}"))
+    assert "set --rows to at least" in refused(run(*words, "--rows=3", f"--out={tmp_path / 'other'}"))
     assert not (tmp_path / "other").exists()
     words = ["-m", "sid_jax", "features", f"--ids={versions / 'v2'}", f"--fitted={tmp_path / 'out'}"]
     told = refused(run(*words, "--kind=prefix", "--nohashed", f"--out={tmp_path / 'other'}"))
-    assert "--kind, --hashed" in told and "leave them out with --fitted" in told
+    assert "--kind, --hashed cannot be combined with --fitted" in told and "omit them" in told
 
 
 @pytest.mark.parametrize(
@@ -124,9 +124,9 @@ def test_the_command_writes_and_refuses_in_one_line(versions, tmp_path):
     [
         ({"kind": "bigram", "num_rows": 9}, "choose one of sentencepiece"),
         ({"kind": "prefix", "num_rows": 1}, "at least 2"),
-        ({"fitted": "v1"}, "holds no features"),
+        ({"fitted": "v1"}, "has no features"),
         ({"fitted": "nowhere"}, "manifest.json is missing"),
-        ({"fitted": "v1", "num_rows": 9}, "leave them out with --fitted"),
+        ({"fitted": "v1", "num_rows": 9}, "cannot be combined with --fitted"),
     ],
 )
 def test_what_cannot_be_made_is_refused(settings, words, versions, tmp_path):
@@ -148,14 +148,14 @@ def test_ids_of_another_training_get_no_rows_of_the_features_of_before(versions,
     make_features(str(versions / "v1"), tmp_path / "f1", num_rows=40, messages=SILENT)
     make_export(tmp_path / "other", NAMES[:30], made_vectors(range(30)), seed=1)
     for ids in (tmp_path / "other", tmp_path / "other" / "ids.csv"):
-        with pytest.raises(UserError, match="of the 30 items that are in both have other rows.*without --fitted"):
+        with pytest.raises(UserError, match="of the 30 common items would get other rows.*without --fitted"):
             make_features(str(ids), tmp_path / "f2", fitted=tmp_path / "f1", messages=SILENT)
     # Without an item in both the codebooks tell it.
     make_export(tmp_path / "new", NAMES[30:], made_vectors(range(20)), seed=1)
-    with pytest.raises(UserError, match="the codebooks of .*new are others"):
+    with pytest.raises(UserError, match="new has other codebooks"):
         make_features(str(tmp_path / "new"), tmp_path / "f2", fitted=tmp_path / "f1", messages=SILENT)
     moved = read_id_table(versions / "v1").semantic_ids.copy()
     moved[[0, 1]] = moved[[1, 0]]
     (tmp_path / "moved.json").write_text(json.dumps(dict(zip(NAMES, moved.tolist(), strict=False))))
     make_features(str(tmp_path / "moved.json"), tmp_path / "f3", fitted=tmp_path / "f1", messages=SILENT)
-    assert "2 of the 30 items that are in both have other rows by their IDs of now" in caplog.text
+    assert "2 of the 30 common items would get other rows from their current IDs" in caplog.text

@@ -78,8 +78,8 @@ def test_bfloat16_and_names_are_read(tmp_path: Path):
     (tmp_path / "a.pt").write_bytes(saved(OrderedDict(codes=torch.arange(3), about="text", size=3)))
     name, tensor = open_tensor(tmp_path / "a.pt")
     assert (name, tensor.tolist()) == ("codes", [0, 1, 2])
-    assert "holds 2 tensors, a, b" in refusal(tmp_path / "a.pt", saved({"a": torch.ones(1), "b": torch.ones(1)}))
-    assert "holds 0 tensors" in refusal(tmp_path / "a.pt", saved({"a": [torch.ones(1)]}))
+    assert "contains 2 tensors, a, b" in refusal(tmp_path / "a.pt", saved({"a": torch.ones(1), "b": torch.ones(1)}))
+    assert "contains 0 tensors" in refusal(tmp_path / "a.pt", saved({"a": [torch.ones(1)]}))
 
 
 def test_vectors_are_read_where_they_lie(tmp_path: Path):
@@ -97,8 +97,8 @@ def test_vectors_are_read_where_they_lie(tmp_path: Path):
 def test_objects_are_not_unpickled(tmp_path: Path):
     path, sprung = tmp_path / "a.pt", tmp_path / "sprung"
     for value in (Trap(sprung), {"x": Trap(sprung)}, [torch.ones(1), Trap(sprung)]):
-        assert "holds a Python object" in refusal(path, saved(value))
-    assert "no zip archive" in refusal(path, pickle.dumps(Trap(sprung)))
+        assert "contains a Python object" in refusal(path, saved(value))
+    assert "not a zip archive" in refusal(path, pickle.dumps(Trap(sprung)))
     assert "a Python object, 'torch._utils _rebuild_sparse_tensor'" in refusal(path, saved(torch.eye(2).to_sparse()))
     assert not sprung.exists()
 
@@ -124,16 +124,16 @@ def tensor_pickle(count: int = 16, offset: int = 0, shape: tuple[int, ...] = (4,
     ("numbers", "words"),
     [
         ({"count": 10**15}, "compressed or too short"),
-        ({"offset": 13}, "reaches beyond its storage"),
+        ({"offset": 13}, "extends beyond its storage"),
         ({"shape": (2**40, 2**40)}, "larger than its storage"),
-        ({"strides": (10**9, 1)}, "reaches beyond its storage"),
+        ({"strides": (10**9, 1)}, "extends beyond its storage"),
         ({"shape": (16,), "strides": (0,)}, None),
         ({"shape": (10**12,), "strides": (0,)}, "larger than its storage"),
-        ({"shape": (-4, 4)}, "wrong shape"),
-        ({"shape": (4.0, 4)}, "wrong shape"),
+        ({"shape": (-4, 4)}, "invalid shape"),
+        ({"shape": (4.0, 4)}, "invalid shape"),
         ({"strides": (4,)}, "larger than its storage"),
-        ({"count": -1}, "a storage in an unknown way"),
-        ({"shape": "44"}, "wrong shape"),
+        ({"count": -1}, "a storage in an unknown format"),
+        ({"shape": "44"}, "invalid shape"),
         ({"strides": None}, "not a readable"),
     ],
 )

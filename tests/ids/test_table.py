@@ -58,7 +58,7 @@ def test_a_prefix_gives_what_a_scan_gives(tuples, unlikely, length, data):
 
 def test_what_is_not_there_is_a_key_error_with_a_helpful_text():
     table = IdTable(IDS, SEMANTIC_IDS)
-    with pytest.raises(KeyError, match="no item has the id 7 .*like 'b'"):
+    with pytest.raises(KeyError, match="no item has the id 7.*like 'b'"):
         table.semantic_id(7)
     with pytest.raises(KeyError, match="no item has the Semantic ID 12-4-2"):
         table.item("12-4-2")
@@ -74,7 +74,7 @@ def test_what_is_not_an_id_is_refused(text):
 
 def test_an_id_of_another_length_is_refused():
     table = IdTable(IDS, SEMANTIC_IDS)
-    with pytest.raises(UserError, match="has 2 codes; a Semantic ID of this table has 3"):
+    with pytest.raises(UserError, match="has 2 codes, but a Semantic ID of this table has 3"):
         table.item("12-4")
     with pytest.raises(UserError, match="has 4 codes"):
         table.items((1, 2, 3, 4))
@@ -85,7 +85,7 @@ def test_a_table_that_is_not_one_to_one_is_refused():
         IdTable(np.array([1, 7, 7]), np.array([[0], [1], [2]], np.int32))
     with pytest.raises(UserError, match="'a' and 'c' have the same Semantic ID 4-1"):
         IdTable(IDS, np.array([[3, 1], [4, 1], [4, 1]], np.int32))
-    with pytest.raises(ValueError, match="must be"):
+    with pytest.raises(ValueError, match="must have shape"):
         IdTable(IDS, SEMANTIC_IDS[:2])
 
 
@@ -160,7 +160,7 @@ def test_numbers_and_text_are_matched_as_text_and_the_catalogs_ids_stay(have, wa
 
 
 def test_catalog_items_without_an_id_are_refused():
-    with pytest.raises(UserError, match="films: 2 of the catalog's 3 items have no.*first is 7") as caught:
+    with pytest.raises(UserError, match="films: 2 of the catalog's 3 items have no.*first one is 7") as caught:
         table_of([30, 10, 20]).align(np.array([10, 7, 8]))
     assert "\n" not in str(caught.value)
 
@@ -205,22 +205,22 @@ def test_of_many_the_first_that_is_not_there_is_named():
     with pytest.raises(KeyError, match="no item has the id 'x' .and 1 more are missing.*like 'b'"):
         table.semantic_id(["a", "x", "y"])
     for items in ([1, 2], ["a", 5]):
-        with pytest.raises(KeyError, match=r"no item has the id [15] "):
+        with pytest.raises(KeyError, match=r"no item has the id [15]\b"):
             table.semantic_id(items)
     with pytest.raises(KeyError, match="no item has the Semantic ID 12-4-9"):
         table.item([(12, 4, 0), (12, 4, 9)])
     for codes in (2**40, -1, 2**31):
         with pytest.raises(KeyError, match=f"no item has the Semantic ID 12-4-{codes}"):
             table.item([(12, 4, 0), (12, 4, codes)])
-    for texts, words in ((["12-4-0", "1 2"], "'1 2' is not a"), (["1-2-3", "1-2"], "1-2 has 2 codes, 1-2-3 has 3")):
+    for texts, words in ((["12-4-0", "1 2"], "'1 2' is not a"), (["1-2-3", "1-2"], "1-2 has 2 codes, but 1-2-3 has 3")):
         with pytest.raises(UserError, match=words):
             table.item(texts)
-    with pytest.raises(UserError, match="not all of one length"):
+    with pytest.raises(UserError, match="another length than the others"):
         table.item([(1, 2, 3), (1, 2)])
-    with pytest.raises(UserError, match="'12-4' has 2 codes; a Semantic ID of this table has 3"):
+    with pytest.raises(UserError, match="'12-4' has 2 codes, but a Semantic ID of this table has 3"):
         table.item([(12, 4), (12, 5)])
     shared = IdTable(IDS, SEMANTIC_IDS[[0, 0, 2]], shared=True)
-    with pytest.raises(UserError, match=r"2 items share the Semantic ID 12-4-0; items\(\) returns them"):
+    with pytest.raises(UserError, match=r"2 items share the Semantic ID 12-4-0; call items\(\) to get all"):
         shared.item([(3, 200, 0), (12, 4, 0)])
 
 
@@ -246,7 +246,7 @@ def test_item_ids_are_all_whole_numbers_or_all_text():
     assert IdTable(["b", "a", "c"], SEMANTIC_IDS).item_ids.tolist() == ["b", "a", "c"]
     assert IdTable(pa.array([5, 6, 7], pa.uint8()), SEMANTIC_IDS).semantic_id(6) == (12, 4, 1)
     for ids in ([1, "a", "b"], [1.5, 2.5, 3.5]):
-        with pytest.raises(UserError, match="all whole numbers or all text"):
+        with pytest.raises(UserError, match="all be whole numbers or all be text"):
             IdTable(ids, SEMANTIC_IDS)
 
 
@@ -303,12 +303,12 @@ def test_columns_of_numbered_items_are_matched_as_text_too():
 def test_columns_that_do_not_fit_are_refused():
     table = IdTable(IDS, SEMANTIC_IDS)
     for columns, id_column, words in (
-        ({"item_id": ["a", "a"], "year": [1, 2]}, None, "name item 'a' more than once"),
+        ({"item_id": ["a", "a"], "year": [1, 2]}, None, "have item 'a' more than once"),
         ({"item_id": ["x", "y"], "year": [1, 2]}, None, "no item of the table, such as 'b', is in .* such as 'x'"),
-        ({"item_id": ["a"], "sid": ["1-2"]}, None, "has a column 'sid' of its own"),
+        ({"item_id": ["a"], "sid": ["1-2"]}, None, "already has a column 'sid'"),
         ({"year": [1], "title": ["A"]}, "sku", "no column 'sku' with item ids; the columns are year, title"),
-        ({"year": [1.5], "title": ["A"]}, None, "all whole numbers or all text, not double"),
-        ({"year": {"a": 1, "b": "x"}}, None, "column 'year' cannot be written as a table"),
+        ({"year": [1.5], "title": ["A"]}, None, "must all be whole numbers or all be text, not double"),
+        ({"year": {"a": 1, "b": "x"}}, None, "column 'year' cannot be written to a table"),
     ):
         with pytest.raises(UserError, match=words) as caught:
             table.with_columns(columns, id_column=id_column)

@@ -79,14 +79,14 @@ def test_a_file_with_something_pickled_in_it_is_refused_and_nothing_runs(tmp_pat
     [
         ({"items": None}, "not a readable trie.*items"),
         ({"sizes": np.zeros(0, np.int32)}, "no levels"),
-        ({"sizes": np.zeros((2, 2), np.int32)}, "sizes is int32"),
-        ({"codes_0": np.zeros(2)}, "codes_0 is float64"),
+        ({"sizes": np.zeros((2, 2), np.int32)}, "sizes has dtype int32"),
+        ({"codes_0": np.zeros(2)}, "codes_0 has dtype float64"),
         ({"codes_1": np.array([0, 2, 0, 9])}, "codes_1 has a code that is not from 0 to 2"),
-        ({"first_child_1": np.array([0, 2, 3])}, "first_child_1 does not share out 4 places among 2 nodes"),
+        ({"first_child_1": np.array([0, 2, 3])}, "first_child_1 does not partition 4 positions into 2 nodes"),
         ({"first_child_1": np.array([0, 0, 4])}, "first_child_1"),
         ({"first_item": np.array([0, 1, 2, 5])}, "first_item"),
-        ({"items": np.array([3, 1, 0, 0, 4])}, "each row of the table once"),
-        ({"items": np.array([3, 1, 0, -2, 99])}, "each row of the table once"),
+        ({"items": np.array([3, 1, 0, 0, 4])}, "each row of the table exactly once"),
+        ({"items": np.array([3, 1, 0, -2, 99])}, "each row of the table exactly once"),
     ],
 )  # fmt: skip
 def test_what_is_not_a_trie_is_refused(tmp_path, changes, words):

@@ -69,7 +69,9 @@ def test_all_figures_are_ready_for_json():
 
 @pytest.mark.parametrize("sizes", [(4,), (4, 4, 4), (4, 3)])
 def test_sizes_that_do_not_fit_are_refused(sizes):
-    with pytest.raises(ValueError, match="sizes are of .* levels, the codes of 2|level 1 has code 3, but only 3 codes"):
+    with pytest.raises(
+        ValueError, match="sizes are given for .* levels, but codes have 2|level 1 has the code 3, but its size is 3"
+    ):
         usage(CODES, sizes)
 
 

@@ -140,7 +140,7 @@ def test_a_workdir_of_other_ids_is_refused(config, world, tmp_path, console):
             "'popularity', 'item_knn', 'transitions', 'semantic_knn', 'sasrec', 'sasrec_content', 'esasrec'",
         ),
         ("model.num_heads", 3, "which 3 heads cannot share"),
-        ("train.batch_size", 9, "8 devices cannot share evenly"),
+        ("train.batch_size", 9, "cannot be divided among 8 devices"),
     ],
 )
 def test_what_cannot_be_used_is_refused(name, value, words, config, tmp_path, console):

@@ -112,7 +112,7 @@ def test_a_report_is_written_anew_and_the_export_stays_whole(small, tmp_path):
 def test_a_damaged_record_is_refused(small, tmp_path):
     folder = shutil.copytree(small, tmp_path / "copy")
     size = (folder / "report.json").stat().st_size
-    for content, words in (("{" * size, "cannot be read"), ("{}" + " " * (size - 2), "is not of format 1")):
+    for content, words in (("{" * size, "cannot be read"), ("{}" + " " * (size - 2), "does not have format version 1")):
         (folder / "report.json").write_text(content)
         with pytest.raises(UserError, match=rf"report\.json {words}.*export again"):
             gather(folder)
@@ -121,4 +121,4 @@ def test_a_damaged_record_is_refused(small, tmp_path):
 def test_the_command(small, tmp_path):
     assert run("-m", "sid_jax", "report", small, f"--out={tmp_path / 'page.html'}").returncode == 0
     assert "400 items have an ID each" in (tmp_path / "page.html").read_text()
-    assert "name one export" in refused(run("-m", "sid_jax", "report"))
+    assert "give one, as in sid-jax report" in refused(run("-m", "sid_jax", "report"))

@@ -88,7 +88,7 @@ def test_without_vectors_fidelity_is_shown_and_not_judged():
 
 def test_added_items_that_do_not_fit_are_said_to():
     manifest = copy.deepcopy(MANIFEST)
-    checks = [{"what": "shift of the first codes above chance", "value": 1.0, "threshold": 0.5, "due": True}]
+    checks = [{"what": "shift of the first codes beyond chance", "value": 1.0, "threshold": 0.5, "due": True}]
     manifest["drift"] = {
         "new_items": {"num_items": 40, "r2_unique": 0.3},
         "verdict": {"retraining_is_due": True, "checks": checks},

@@ -106,7 +106,7 @@ def test_a_trial_that_was_cut_off_goes_on_and_the_sweep_ends_as_if_nothing_had_b
     trainer.instead[2] = instead
     if instead == "stop":
         front, output = go(config, tmp_path / "cut", 5)
-        assert front == [] and "Stopped in trial 2; the same command goes on" in output
+        assert front == [] and "Stopped in trial 2. Run the same command to resume" in output
     else:
         with pytest.raises(type(instead)):
             go(config, tmp_path / "cut", 5)
@@ -134,7 +134,7 @@ def test_a_failed_trial_is_one_of_many_and_one_that_keeps_dying_is_given_up(conf
 
 def test_failures_without_end_stop_the_sweep(config, tmp_path, trainer):
     trainer.instead = {number: UserError("the disk is full") for number in range(9)}
-    with pytest.raises(UserError, match="3 trials in a row failed, the last because: the disk is full"):
+    with pytest.raises(UserError, match="3 trials in a row failed, the last one with: the disk is full"):
         go(config, tmp_path / "sweep", 9)
     assert len(trainer.trained) == 3
 
@@ -142,18 +142,18 @@ def test_failures_without_end_stop_the_sweep(config, tmp_path, trainer):
 def test_another_sweep_is_kept_out(config, tmp_path, trainer):
     go(config, tmp_path / "sweep", 1)
     config.train.num_epochs = 3
-    with pytest.raises(UserError, match="train.num_epochs: 2 there, 3 now"):
+    with pytest.raises(UserError, match="train.num_epochs was 2 and is now 3"):
         go(config, tmp_path / "sweep", 2)
     config.train.num_epochs = 2
     go(config, tmp_path / "sweep", 2)
-    with pytest.raises(UserError, match="what is searched"):
+    with pytest.raises(UserError, match="the search space"):
         go(config, tmp_path / "sweep", 3, {"train.learning_rate": Between(1e-4, 1e-2)})
     np.save(tmp_path / "items.npy", np.ones((80, 6), np.float32))
     with pytest.raises(UserError, match="vectors, ids or histories"):
         go(config, tmp_path / "sweep", 3)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("")
-    with pytest.raises(UserError, match="holds no sweep"):
+    with pytest.raises(UserError, match="has no sweep"):
         go(config, tmp_path / "mine", 1)
     (tmp_path / "broken.db").write_bytes(b"no database" * 100)
     with pytest.raises(UserError, match="broken.db cannot be used for a sweep"):
@@ -161,7 +161,7 @@ def test_another_sweep_is_kept_out(config, tmp_path, trainer):
     with alone_in(tmp_path / "sweep"):
         config.data.path = str(tmp_path / "again.npy")
         np.save(tmp_path / "again.npy", np.random.default_rng(0).normal(size=(80, 6)).astype(np.float32))
-        with pytest.raises(UserError, match="another process is at work"):
+        with pytest.raises(UserError, match="another process is using"):
             go(config, tmp_path / "sweep", 3)
 
 

@@ -44,7 +44,7 @@ def test_a_setting_from_the_command_line_is_not_searched():
     config = get_config("embeddings", "rkmeans")
     space = load_space(EMBEDDINGS, config, {"train.batch_size": 64, "data.path": "items.npy"})
     assert sorted(space) == ["model.ema_decay", "train.learning_rate"]
-    with pytest.raises(UserError, match="nothing to search"):
+    with pytest.raises(UserError, match="nothing is left to search"):
         load_space(EMBEDDINGS, config, dict.fromkeys([*space, "train.batch_size"]))
 
 
@@ -53,12 +53,12 @@ def test_a_setting_from_the_command_line_is_not_searched():
     [
         (
             "def sweep_space(config): return {'train.learning_rat': OneOf(1)}",
-            "'train.learning_rat', which is no setting",
+            "'train.learning_rat', which is not a setting",
         ),
         ("def sweep_space(config): return {'train.learning_rate': (1, 2)}", "write Between"),
         ("def sweep_space(config): return {'train.learning_rate': Between(2, 1)}", "low must be below high"),
         ("def sweep_space(config): return {'train.learning_rate': Between(0, 1, log=True)}", "above 0 with log"),
-        ("def sweep_space(config): return {'train.learning_rate': OneOf()}", "one of no values"),
+        ("def sweep_space(config): return {'train.learning_rate': OneOf()}", "has no values"),
     ],
 )
 def test_a_declaration_that_cannot_be_used_is_refused(tmp_path, body, words):

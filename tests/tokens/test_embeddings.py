@@ -98,5 +98,5 @@ def test_items_without_an_embedding_are_left_out_of_all_means():
 
 
 def test_shapes_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="2 sizes and 3 embeddings"):
+    with pytest.raises(ValueError, match="with 3 items and 2 levels"):
         initial_embeddings(np.zeros((4, 2), int), (2, 2), np.zeros((3, 5)))

@@ -72,15 +72,15 @@ def test_round_trip_of_any_id(sizes, first_id, data):
     [
         ("{letter}{code}", "begins with 'a' and ends with '0'"),
         ("<{letter}_{code}", "ends with '0'"),
-        ("|{letter}_{code}|", "stand nowhere else"),
-        ("<<{letter}_{code}>", "stand nowhere else"),
+        ("|{letter}_{code}|", "occur nowhere else"),
+        ("<<{letter}_{code}>", "occur nowhere else"),
         ("<{code}>", "{letter} or {level}"),
         ("<{letter}>", "must have {code} once"),
         ("<{letter}_{code}_{code}>", "must have {code} once"),
-        ("<{item}_{code}>", "no others"),
-        ("<{letter}_{code:03}>", "no others"),
-        ("<{letter}_{}>", "no others"),
-        ("<{letter_{code}>", "a brace|no others"),
+        ("<{item}_{code}>", "has an unknown field"),
+        ("<{letter}_{code:03}>", "has an unknown field"),
+        ("<{letter}_{}>", "has an unknown field"),
+        ("<{letter_{code}>", "an unmatched brace|has an unknown field"),
         ("<{letter} {code}>", "a space"),
         ("", "must have {code}"),
     ],
@@ -88,7 +88,7 @@ def test_round_trip_of_any_id(sizes, first_id, data):
 def test_a_pattern_that_could_split_differently_is_refused(pattern, words):
     with pytest.raises(UserError, match=words) as caught:
         Vocabulary((2, 256), 0, pattern)
-    assert "\n" not in str(caught.value) and "write, for instance" in str(caught.value)
+    assert "\n" not in str(caught.value) and "write, for example" in str(caught.value)
 
 
 def test_one_level_needs_no_letter_and_numbers_must_fit():

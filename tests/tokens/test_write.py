@@ -80,7 +80,7 @@ def test_the_command_and_its_mistakes(made, tmp_path):
     result = run("-m", "sid_jax", "tokens", export, f"--out={tmp_path / 'out'}", "--pattern=[{level}|{code}]")
     assert result.returncode == 0 and "28 tokens, [1|0] to [3|15], and 300 items" in result.stdout, result.stderr
     assert json.loads((tmp_path / "out" / "tokens.json").read_text())["first_id"] == 0
-    assert "name one export" in refused(run("-m", "sid_jax", "tokens", f"--out={tmp_path / 'new'}"))
+    assert "give one export" in refused(run("-m", "sid_jax", "tokens", f"--out={tmp_path / 'new'}"))
     for folder, options, words in (
         (export, {"pattern": "x{code}"}, "pattern"),
         (tmp_path, {}, "not a finished export"),

@@ -66,5 +66,5 @@ def test_another_choice_is_another_run(config, tmp_path, console):
 def test_nothing_left_to_train_on_is_refused(config, corpus, tmp_path, console):
     (tmp_path / "all.txt").write_text("\n".join(map(str, range(len(corpus)))))
     config.data.cold_items = str(tmp_path / "all.txt")
-    with pytest.raises(UserError, match="names every item"):
+    with pytest.raises(UserError, match="lists every item"):
         quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))

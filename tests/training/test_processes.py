@@ -153,7 +153,7 @@ def test_different_settings_are_refused_with_the_first_that_differs(config, tmp_
 @pytest.mark.parametrize(
     ("flags", "complaint"),
     [
-        ({"distributed": True, "process_id": 0}, "--distributed finds out by itself"),
+        ({"distributed": True, "process_id": 0}, "--distributed detects"),
         ({"num_processes": 2}, "--num_processes without --coordinator_address, --process_id"),
         ({"coordinator_address": "host:1", "process_id": 0}, "without --num_processes"),
         ({"coordinator_address": "host", "num_processes": 2, "process_id": 0}, "must be HOST:PORT"),
@@ -170,7 +170,7 @@ def test_flags_that_do_not_fit_together_are_refused(flags, complaint):
 def test_a_port_that_is_taken_is_refused():
     with socket.create_server(("", 0)) as server:
         address = f"localhost:{server.getsockname()[1]}"
-        with pytest.raises(UserError, match="name a free port"):
+        with pytest.raises(UserError, match="set a free port"):
             join(coordinator_address=address, num_processes=2, process_id=0)
 
 

@@ -84,7 +84,7 @@ EXCEPTIONS = {
     "memory is full": (lambda: bytearray(2**62), "train.resident_bytes"),
     "no file": (lambda: Path("/proc/1/nothing").read_text(), "No such file or directory: /proc/1/nothing"),
     "a package is missing": (lambda: __import__("sid_jax_nothing"), "No module named 'sid_jax_nothing'"),
-    "a fault of ours": (lambda: [][0], "unexpected IndexError: list index out of range; the same command with --debug"),
+    "a fault of ours": (lambda: [][0], "unexpected IndexError: list index out of range; run the command with --debug"),
 }
 
 
@@ -102,7 +102,7 @@ def test_an_exception_of_any_kind_is_one_line(monkeypatch, capsys, kind):
 
 
 def test_a_mistake_of_the_users_is_said_as_it_is():
-    assert in_one_line(UserError("give more")) == "give more"
+    assert in_one_line(UserError("give at least two")) == "give at least two"
 
 
 def test_a_reader_of_the_output_that_has_gone_stops_the_printing_and_not_the_work():
@@ -131,7 +131,7 @@ def test_without_a_home_folder_nothing_is_kept_and_what_needs_one_says_so(monkey
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pwd.getpwuid", lambda _: (_ for _ in ()).throw(KeyError("uid not found")))
     keep_compiled_programs()
-    with pytest.raises(UserError, match="no home folder is known, see HOME"):
+    with pytest.raises(UserError, match="the home folder is unknown, since HOME is not set"):
         cache_folder()
 
 

@@ -102,7 +102,7 @@ def test_the_same_night_again_into_the_same_folder_is_the_same_version(first, tm
     # The upstream job has written its files anew, in another order.
     write_vectors(tmp_path / "new.parquet", [41, 40], made_vectors([41, 40]), price=[2.5, 1.5])
     gone.write_text("4\n3\n")
-    assert "is there already, from the same inputs and settings" in night(first, tmp_path / "v2", new, removed=gone)
+    assert "already exists, from the same inputs and settings" in night(first, tmp_path / "v2", new, removed=gone)
     assert content(tmp_path / "v2") == before
     for changed in ({"reuse_removed": True}, {"on_known": "move"}):
         with pytest.raises(UserError, match="exists and is not empty: it is an export of other inputs or settings"):
@@ -132,7 +132,7 @@ def test_a_first_export_and_one_of_files_are_recognized_too(run_of_items, tmp_pa
         make(folder / "run", out, messages=said.messages)
         before = content(out)
         make(folder / "run", out, messages=said.messages)
-        assert "is there already" in said.text and content(out) == before
+        assert "already exists" in said.text and content(out) == before
         with pytest.raises(UserError, match="other inputs or settings"):
             make(folder / "run", out, unique="none", messages=said.messages)
 
@@ -234,24 +234,26 @@ def test_nights_without_news_are_versions_that_say_so(first, tmp_path):
     for number, (name, (inputs, more)) in enumerate(nights.items(), 2):
         out = tmp_path / name
         said = night(before, out, inputs, **more)
-        assert "Nothing is new: this version has the items and the IDs of the one before" in said, name
+        assert "Nothing is new: this version has the same items and IDs as the one before" in said, name
         assert ids_of(out) == ids_of(first) and read_manifest(out)["version"]["number"] == number
         before = out
-    assert "1 items of the input are to be removed too, and are in no version: left out" in said
+    assert "1 items of the input are also to be removed and were never published: ignored" in said
 
 
 def test_a_known_item_with_another_vector_keeps_its_id_and_the_drift_is_said(first, tmp_path):
     known = [write_vectors(tmp_path / "known.parquet", [7, 8], 5 + made_vectors([50, 51]), price=[99.0, None])]
     said = night(first, tmp_path / "v2", known)
     assert ids_of(tmp_path / "v2") == ids_of(first)
-    assert "2 known items of the input have other codes by their vectors of now, and keep their IDs" in said
-    assert "1 items that were known have new values in other columns" in said and "Nothing is new" not in said
+    assert "2 published items of the input get other codes from their current vectors and keep their IDs" in said
+    assert "1 published items have new values in other columns" in said and "Nothing is new" not in said
     found = load_export(tmp_path / "v2")
     # What is not known takes nothing away.
     assert found.table.columns["price"].to_pylist() == [99.0 if item == 7 else item for item in range(NUM_ITEMS)]
     fit = found.manifest["drift"]["known_items"]
     assert fit["num_items"] == fit["changed"] == 2 and fit["r2_unique"] < fit["r2"]
-    with pytest.raises(UserError, match=r"item 7 \(and 1 more\) is in the export already: .* --on_known=keep or move"):
+    with pytest.raises(
+        UserError, match=r"item 7 \(and 1 more\) is already in the export; .* --on_known=keep or --on_known=move"
+    ):
         night(first, tmp_path / "v3", known, on_known="error")
 
 
@@ -264,7 +266,7 @@ def test_a_known_item_that_moves_gets_a_new_id_and_nobody_else_the_old_one(tmp_p
     said = night(tmp_path / "v1", tmp_path / "v2", known, on_known="move")
     before, after = ids_of(tmp_path / "v1"), ids_of(tmp_path / "v2")
     assert {item for item in before if before[item] != after[item]} == {4, 9}
-    assert "2 moved to new IDs, and their old ones are kept in former.parquet" in said
+    assert "2 got new IDs; their old IDs are in former.parquet" in said
     listed = pq.read_table(tmp_path / "v2" / "former.parquet").to_pydict()
     assert (listed["item_id"], listed["moved_in"]) == ([4, 9], [2, 2])
     assert list(map(tuple, listed["semantic_id"])) == [before[4], before[9]]
@@ -283,7 +285,7 @@ def test_a_known_item_that_moves_gets_a_new_id_and_nobody_else_the_old_one(tmp_p
     assert load_export(tmp_path / "v4").former.to_arrow().equals(load_export(tmp_path / "v3").former.to_arrow())
     if scheme == "relocate":
         full = append_items(new, range(35, 58), np.ones((23, 6)) * np.arange(23)[:, None])
-        with pytest.raises(UserError, match="only 0 are free"):
+        with pytest.raises(UserError, match="only 0 of 60 IDs"):
             append_items(full, [58], np.ones((1, 6)))
         reused = append_items(full, [58, 59], np.eye(2, 6), reuse_removed=True)
         assert reused.former is None and len(reused.table) == 60
@@ -294,7 +296,7 @@ def test_an_old_file_that_is_appended_again_is_said_and_can_be_refused(first, tm
     night(first, tmp_path / "v2", removed=tmp_path / "gone.txt")
     old = [write_vectors(tmp_path / "old.parquet", [3, 5], made_vectors([3, 5]))]
     said = night(tmp_path / "v2", tmp_path / "v3", old)
-    assert "Warning: 1 items of the input were removed earlier (in version 2) and are back, such as 3." in said
+    assert "Warning: 1 items of the input were removed earlier (in version 2) and have returned, such as 3." in said
     with pytest.raises(UserError, match=r"item 3 \(and 0 more\) was removed earlier \(in version 2\)"):
         night(tmp_path / "v2", tmp_path / "v4", old, on_returned="error")
     with pytest.raises(UserError, match="on_known is 'drop'; it must be one of keep, move, error"):
@@ -338,7 +340,7 @@ def test_a_crowded_table_is_told_from_items_that_have_changed(tmp_path):
     fitting = drift_of(r2=0.6, num_new=100)
     assert verdict(fitting, 1000)["new_items_until_due"] == 125
     assert in_words({**fitting, "verdict": verdict(fitting, 1000)})[-2:] == [
-        "Retraining pays off after about 125 more such items", "Retraining is not due.",
+        "Retraining is expected to be due after about 125 more items like these", "Retraining is not due.",
     ]  # fmt: skip
     # Versions of before wrote no standing reasons down.
     old = {"retraining_is_due": True, "checks": [{"what": "x", "value": 1.0, "threshold": 0.5, "due": True}]}
@@ -347,13 +349,13 @@ def test_a_crowded_table_is_told_from_items_that_have_changed(tmp_path):
 
 def test_too_few_codes_are_a_warning_of_training_and_export_with_what_to_set(run_of_items, tmp_path):
     folder, said = run_of_items
-    assert "of the items have codes that others have too: there are too few codes for 256 items" in said
+    assert "of the items share their codes with other items: there are too few codes for 256 items" in said
     assert "--config.model.num_levels=" in said
     spoken = Said()
     export_files(folder / "run", tmp_path / "out", [str(folder / "items.npy")], unique="none", messages=spoken.messages)
     assert spoken.text.count("Warning: ") == 1 and "num_levels=" in spoken.text
     figures = {"num_items": 10_000, "distinct_rate": 0.25, "collision_share": 0.8, "codebook_size": [256, 256]}
-    assert "and 75.0% got other codes than their own" in crowding_line(figures, 0.75)
+    assert "and 75.0% got an ID with other codes" in crowding_line(figures, 0.75)
     assert "codebook_size=" not in crowding_line({**figures, "num_items": 300})
     # Vectors that are the same cannot be told apart by any codes.
     assert crowding_line({**figures, "max_distinct_rate": 0.25}) is None
@@ -370,7 +372,7 @@ def test_after_an_alignment_it_is_said_how_many_old_ids_name_other_items(run_of_
         out, said = tmp_path / make.__name__, Said()
         make(folder / "run", out, align_to=tmp_path / "other.parquet", messages=said.messages)
         counts.append(read_manifest(out)["renumbered"]["num_reassigned"])
-        assert f"Warning: {counts[-1]:,} IDs of other name other items now" in said.text
+        assert f"Warning: {counts[-1]:,} IDs of other now belong to other items" in said.text
         assert counts[-1] == compare(shuffled, load_export(out).table)["num_reassigned"]
     assert counts[0] == counts[1] > 0
 

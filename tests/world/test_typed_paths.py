@@ -158,5 +158,5 @@ def test_figures_for_a_folder_that_is_not_there_yet_are_written_and_what_cannot_
     diff(ids, ids, out=str(tmp_path / "other" / "diff.json"), messages=Messages.silent())
     assert (tmp_path / "other" / "diff.json").exists()
     for wrong in (tmp_path, out / "inside"):
-        with pytest.raises(UserError, match="is a folder; name a file in it|cannot write"):
+        with pytest.raises(UserError, match="is a folder; give the name of a file|cannot write"):
             evaluate_ids("nothing.parquet", out=str(wrong), messages=Messages.silent())

@@ -78,7 +78,7 @@ def run_program(command: list[str], seconds: int) -> str:
             command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, timeout=seconds
         )
     except subprocess.TimeoutExpired as error:
-        raise UserError(f"not done after {seconds} s") from error
+        raise UserError(f"not finished after {seconds} s") from error
     except OSError as error:
         raise UserError(f"{command[0]} cannot be run: {reason(error)}") from error
     if done.returncode:
@@ -114,8 +114,8 @@ def prepare_folder(folder: Path, write: Callable[[Path, Path], None]) -> None:
             _rename_unless_there(unfinished, folder)
     except (OSError, RuntimeError) as error:  # array_record raises RuntimeError.
         raise UserError(
-            f"{folder.parent}: the data cannot be kept there ({reason(error)}); "
-            "name another folder by --config.data.cache_dir or $SID_JAX_CACHE"
+            f"{folder.parent}: cannot write the prepared data ({reason(error)}); set another folder by "
+            "--config.data.cache_dir or $SID_JAX_CACHE"
         ) from error
 
 
@@ -134,7 +134,7 @@ def read_table(folder: Path, name: str, columns: Sequence[str] | None = None) ->
     path = folder / f"{name}.parquet"
     table = pq.read_table(path, columns=None if columns is None else list(columns), page_checksum_verification=True)
     if table.num_rows != rows:
-        raise ValueError(f"{name}.parquet holds {table.num_rows} rows, not {rows}")
+        raise ValueError(f"{name}.parquet has {table.num_rows} rows, not {rows}")
     return table
 
 
@@ -145,7 +145,7 @@ def refuse_damage(folder: Path) -> Iterator[None]:
         yield
     except Exception as error:
         raise UserError(
-            f"{folder}: the prepared data is damaged ({reason(error)}); delete that folder and run again"
+            f"{folder}: the prepared data is damaged ({reason(error)}); delete this folder and run the command again"
         ) from error
 
 

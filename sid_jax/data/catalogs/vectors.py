@@ -54,7 +54,7 @@ def catalog_column(settings: ConfigDict, name: str) -> tuple[Any, np.ndarray]:
         ids, there = products.item_ids, products.items.column_names
         columns = {each: products.items[each] for each in there if each == name}
     if name not in columns:
-        raise UserError(f"{settings.source}: no column {name!r}; it has {', '.join(there)}")
+        raise UserError(f"{settings.source}: no column {name!r}; its columns are {', '.join(there)}")
     return columns[name], ids
 
 
@@ -65,7 +65,7 @@ def own_text_vectors(settings: ConfigDict) -> VectorSet:
       UserError: if the table cannot be read, or all texts are empty.
     """
     if not settings.path:
-        raise UserError("data.path is empty: pass --config.data.path=FILE with your items and their texts")
+        raise UserError("config.data.path is empty; pass --config.data.path=FILE with your items and their texts")
     text_columns, exported = column_names(settings.text_column), column_names(settings.columns)
     wanted = list(dict.fromkeys([*text_columns, *exported]))
     ids, columns = read_own_tables(settings.path, settings.id_column, wanted)
@@ -81,8 +81,9 @@ def column_names(setting: str) -> list[str]:
 def _amazon_vectors(settings: ConfigDict) -> VectorSet:
     if settings.view != "item" or settings.vectors != "text":
         raise UserError(
-            f"data.source={settings.source} gives texts of items, not config.data.view={settings.view} or "
-            f"config.data.vectors={settings.vectors}; for who takes what, set config.data.histories.source"
+            f"config.data.source={settings.source} has only texts of items, so config.data.view={settings.view} with "
+            f"config.data.vectors={settings.vectors} is not possible; to use interaction histories, set "
+            "config.data.histories.source"
         )
     products = load_amazon(settings.source, settings.path, settings.cache_dir, core=settings.core)
     there = products.items.column_names
@@ -90,7 +91,7 @@ def _amazon_vectors(settings: ConfigDict) -> VectorSet:
     exported = column_names(settings.columns) or [name for name in _AMAZON_COLUMNS if name in there]
     for name in (*text_columns, *exported):
         if name not in there:
-            raise UserError(f"{products.source}: no column {name!r}; it has {', '.join(there)}")
+            raise UserError(f"{products.source}: no column {name!r}; its columns are {', '.join(there)}")
     texts = template.item_texts(text_columns, [products.items[name].to_pylist() for name in text_columns])
     shown = {name: products.items[name] for name in exported}
     return _described(products.item_ids, texts, shown, settings, f"{settings.source} from {products.source}")
@@ -100,26 +101,28 @@ def _described(
     ids: np.ndarray, texts: list[str], columns: Mapping[str, Values], settings: ConfigDict, source: str
 ) -> VectorSet:
     if not any(texts):
-        raise UserError(f"{source}: no item says anything in {settings.text_column}; name other columns")
+        raise UserError(
+            f"{source}: no item has text in {settings.text_column}; set other columns by --config.data.text_column"
+        )
     vectors = encode_texts(texts, settings.text_encoder, cache_dir=settings.cache_dir)
     return VectorSet(
         ids=ids,
         vectors=vectors,
         columns={name: exported_column(values) for name, values in columns.items()},
-        source=f"{source} (texts, by {settings.text_encoder})",
+        source=f"{source} (texts, encoded by {settings.text_encoder})",
     )
 
 
 def _movielens_vectors(settings: ConfigDict) -> VectorSet:
     view, size = settings.view, movielens_size(settings.source)
     if settings.text_column:
-        raise UserError(f"data.source={settings.source} has texts of its own; leave config.data.text_column empty")
+        raise UserError(f"config.data.source={settings.source} has its own texts; leave config.data.text_column empty")
     catalog = load_movielens(settings.path, settings.cache_dir, size)
     table, id_name = (catalog.items, "item_id") if view == "item" else (catalog.users, "user_id")
     exported = column_names(settings.columns) or [name for name in _MOVIELENS_COLUMNS[view] if name in table]
     for name in exported:
         if name not in table:
-            raise UserError(f"{catalog.source}: no column {name!r}; its {view}s have {', '.join(table)}")
+            raise UserError(f"{catalog.source}: no column {name!r}; the columns of its {view}s are {', '.join(table)}")
     makers = {"text": _movielens_texts, "collaborative": _movielens_ratings}
     parts = {part: makers[part](catalog, settings) for part in settings.vectors.split("+")}
     vectors = join_side_by_side(list(parts.values())) if len(parts) > 1 else next(iter(parts.values()))

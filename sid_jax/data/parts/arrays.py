@@ -40,11 +40,11 @@ def open_npy(path: Path) -> np.memmap:
     except Exception as error:  # NumPy may raise anything for a damaged header.
         if "Python objects" in str(error):
             raise UserError(
-                f"{path}: holds Python objects, as of a pandas column of text, which are not read; save it anew as "
-                "np.save(path, array.astype(str)), or of vectors np.stack(array)"
+                f"{path}: contains Python objects (such as a pandas column of text), which are never unpickled; save "
+                "text with np.save(path, array.astype(str)) and vectors with np.save(path, np.stack(array))"
             ) from error
         raise UserError(
-            f"{path}: not a readable .npy array of numbers ({reason(error)}); save it anew with np.save"
+            f"{path}: not a readable .npy array of numbers ({reason(error)}); save it again with np.save"
         ) from error
 
 
@@ -60,7 +60,7 @@ def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     version = np.lib.format.read_magic(stream)
     if version not in readers:
-        raise ValueError(f"version {version} of the .npy format is not one of arrays of numbers")
+        raise ValueError(f"version {version} of the .npy format is not supported")
     return readers[version](stream)
 
 
@@ -177,7 +177,7 @@ class _NamedArrays(Kind):
         with self.opened(path, columns) as (vectors, ids):
             if ids is not None and tuple(ids.shape) != (vectors.shape[0],):
                 found, expected = list(ids.shape), vectors.shape[0]
-                raise UserError(f"{path}: holds ids of shape {found}, but {expected} vectors; give one id a row")
+                raise UserError(f"{path}: ids of shape {found}, but {expected} vectors; give one id per vector")
             yield vectors, ids
 
 
@@ -207,15 +207,17 @@ class _Array:
         info = archive.getinfo(f"{name}.npy")
         if info.file_size > _MOST_UNPACKED * max(info.compress_size, 2**16):
             raise ValueError(
-                f"{name} would unpack to {info.file_size} bytes from {info.compress_size}, as no vectors do; "
-                "np.savez does not pack them"
+                f"{name} would decompress from {info.compress_size} to {info.file_size} bytes, which is implausible "
+                "for vectors; save it without compression, with np.savez"
             )
         self._stream: IO[bytes] = archive.open(info)
         self.shape, by_columns, self.dtype = read_header(self._stream)
         if self.dtype.hasobject:
-            raise ValueError(f"{name} holds Python objects, which are never unpickled; save ids as np.array(ids, str)")
+            raise ValueError(
+                f"{name} contains Python objects, which are never unpickled; save ids as np.array(ids, str)"
+            )
         if by_columns and len(self.shape) > 1 and min(self.shape) > 1:
-            raise ValueError(f"{name} lies column by column; save np.ascontiguousarray({name})")
+            raise ValueError(f"{name} is in column-major (Fortran) order; save np.ascontiguousarray({name})")
         self._row, self._row_shape = 0, self.shape[1:]
         self._row_bytes = int(np.prod(self._row_shape, dtype=object)) * self.dtype.itemsize
         size = self._stream.tell() + self.shape[0] * self._row_bytes if self.shape else -1
@@ -281,7 +283,10 @@ class ArrayRecords(Kind):
             count = reader.num_records()
             size = len(reader.read([0])[0]) if count else 0
         if size % 4 or (count and not size):
-            raise UserError(f"{path}: record 0 has {size} bytes; a vector is its float32 numbers, 4 bytes each")
+            raise UserError(
+                f"{path}: record 0 has {size} bytes; each record must be one vector of float32 values, 4 bytes per "
+                "value"
+            )
         return Look(size // 4, even_parts(path, count, rows), has_ids=False)
 
     def blocks(self, part: Part, columns: Columns, rows: int) -> Iterator[tuple[None, np.ndarray]]:
@@ -299,7 +304,10 @@ class ArrayRecords(Kind):
                 size = len(records[0])
                 for row, record in zip(chosen, records, strict=True):
                     if len(record) != size:
-                        raise UserError(f"{path}: record {row} has {len(record)} bytes, but record {chosen[0]} {size}")
+                        raise UserError(
+                            f"{path}: record {row} has {len(record)} bytes, but record {chosen[0]} has {size}; give "
+                            "records of one length"
+                        )
                 yield np.frombuffer(b"".join(records), "<f4").reshape(len(records), -1)
 
 

@@ -35,7 +35,7 @@ def id_offsets(ids_path: Path, starts: Sequence[int], num_rows: int, path: str) 
     else:
         offsets, count = _line_offsets(ids_path, starts)
     if count != num_rows:
-        raise UserError(f"{ids_path}: holds {count} ids, but {path} holds {num_rows} vectors; give one id a row")
+        raise UserError(f"{ids_path}: {count} ids, but {path} has {num_rows} vectors; give one id per vector")
     return offsets
 
 
@@ -56,10 +56,10 @@ def _line_offsets(ids_path: Path, starts: Sequence[int]) -> tuple[list[int], int
                     offsets.append(position)
                     following = next(wanted)
                 if not line.strip(b"\r\n"):
-                    raise UserError(f"{ids_path}: line {count + 1} is empty; give one id a line")
+                    raise UserError(f"{ids_path}: line {count + 1} is empty; write one id per line")
                 position, count = position + len(line), count + 1
     except OSError as error:
-        raise UserError(f"{ids_path}: {os.strerror(error.errno or 0)}; give a file with one id a line") from error
+        raise UserError(f"{ids_path}: {os.strerror(error.errno or 0)}; give a file with one id per line") from error
     return offsets, count
 
 

@@ -72,7 +72,7 @@ class Columns:
         if found is None:
             raise UserError(
                 f"{path}: has no {getattr(self, setting)!r}; set --config.data.{setting} to one of "
-                f"{listed(names) or 'its names, which it lacks'}"
+                f"{listed(names) or 'its columns (it has none)'}"
             )
         return found
 
@@ -86,7 +86,9 @@ class Columns:
         wanted = getattr(self, setting)
         found = next((name for name in (wanted, _SECOND_FORMS.get(wanted, wanted)) if name in names), None)
         if found is not None and names.count(found) > 1:
-            raise UserError(f"{path}: has {names.count(found)} columns {found!r}; give each a name of its own")
+            raise UserError(
+                f"{path}: {names.count(found)} columns have the name {found!r}; give each column its own name"
+            )
         return found
 
 
@@ -174,4 +176,4 @@ def reading(path: Path | RemoteFile, ending: str, *also: type[Exception]) -> Ite
     try:
         yield
     except (*damage, *also) as error:
-        raise UserError(f"{path}: not a readable {ending} file ({reason(error)}); write it anew") from error
+        raise UserError(f"{path}: not a readable {ending} file ({reason(error)}); write the file again") from error

@@ -75,7 +75,9 @@ def _num_features(batches: Iterable[pa.ChunkedArray], where: str) -> int:
             return num_features
         num_rows += len(batch)
     if num_rows:
-        raise UserError(f"{where}: none of {num_rows:,} rows holds a vector; see whether this is the column of vectors")
+        raise UserError(
+            f"{where}: none of the {num_rows:,} rows has a vector; check that this is the column of vectors"
+        )
     return 0
 
 

@@ -72,15 +72,15 @@ def open_tensor(path: Path) -> tuple[str, np.ndarray]:
     with reading(path, ".pt", zipfile.BadZipFile, struct.error, EOFError):
         with path.open("rb") as file:
             if file.read(2) != b"PK":
-                raise ValueError("no zip archive, which torch.save has written since PyTorch 1.6")
+                raise ValueError("not a zip archive, the format of torch.save since PyTorch 1.6")
         with zipfile.ZipFile(path) as archive:
             folder, pickled = _structure_of(archive)
             value = _Machine(path).run(pickled)
             tensors = {"": value} if isinstance(value, _Tensor) else _tensors_of(value)
             if len(tensors) != 1:
                 raise UserError(
-                    f"{path}: holds {len(tensors)} tensors{f', {listed(tensors)}' if tensors else ''}; save the one "
-                    "that is meant: torch.save(tensor, path)"
+                    f"{path}: contains {len(tensors)} tensors{f', {listed(tensors)}' if tensors else ''}, but one is "
+                    "expected; save only that one: torch.save(tensor, path)"
                 )
             ((name, tensor),) = tensors.items()
             return name, _array(path, archive, folder, tensor)
@@ -157,13 +157,13 @@ class _Machine:
 
     def _refused(self, what: str) -> UserError:
         return UserError(
-            f"{self._path}: holds {what}, which no tensor needs, and is not unpickled; save the tensor alone: "
-            "torch.save(tensor, path)"
+            f"{self._path}: contains {what}, which is not part of a tensor and is never unpickled; save only the "
+            "tensor: torch.save(tensor, path)"
         )
 
     def _last(self, count: int) -> list[Any]:
         if len(self._stack) < count or any(each is _MARK for each in self._stack[-count:]):
-            raise ValueError("its pickle takes what is not there")
+            raise ValueError("its pickle pops from an empty stack")
         values = self._stack[-count:]
         del self._stack[-count:]
         return values
@@ -176,13 +176,13 @@ class _Machine:
 
     def _append(self, values: list[Any]) -> None:
         if not isinstance(self._stack[-1], list):
-            raise ValueError("its pickle appends to what is no list")
+            raise ValueError("its pickle appends to a value that is not a list")
         self._stack[-1].extend(values)
 
     def _set(self, values: list[Any]) -> None:
         target, keys = self._stack[-1], values[::2]
         if not isinstance(target, dict) or len(values) % 2 or not all(isinstance(key, (str, int)) for key in keys):
-            raise ValueError("its pickle has entries that are none of a dict with names")
+            raise ValueError("its pickle sets entries of a value that is not a dict with text keys")
         target.update(zip(keys, values[1::2], strict=True))
 
     def _global(self, name: str) -> None:
@@ -192,7 +192,7 @@ class _Machine:
 
     def _reduce(self, function: Any, arguments: Any) -> None:
         if not isinstance(function, _Name) or not isinstance(arguments, tuple):
-            raise ValueError("its pickle calls what is no function")
+            raise ValueError("its pickle calls a value that is not a function")
         if function.name == _ORDERED and not arguments:
             self._stack.append({})
         elif function.name == _PARAMETER and isinstance(arguments[0], _Tensor):
@@ -206,24 +206,24 @@ class _Machine:
 def _storage(reference: Any) -> _Storage:
     """Returns the storage that a reference `("storage", class, key, device, number of elements)` names."""
     if not isinstance(reference, tuple) or len(reference) != 5:
-        raise ValueError("it names a storage in an unknown way")
+        raise ValueError("it refers to a storage in an unknown format")
     kind, dtype, key, _, count = reference
     known = isinstance(dtype, _Name) and dtype.name in _DTYPES
     if kind != "storage" or not known or not isinstance(key, str) or type(count) is not int or count < 0:
-        raise ValueError("it names a storage in an unknown way")
+        raise ValueError("it refers to a storage in an unknown format")
     return _Storage(np.dtype(_DTYPES[dtype.name]), key, count)
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any) -> _Tensor:
     numbers = [offset, *shape, *strides]
     if not isinstance(storage, _Storage) or not all(type(each) is int and each >= 0 for each in numbers):
-        raise ValueError("a tensor in it has no storage, or a wrong shape")
+        raise ValueError("one of its tensors has no storage or an invalid shape")
     count = math.prod(shape)
     if len(shape) != len(strides) or len(shape) > _MOST_AXES or count > storage.count:
-        raise ValueError("a tensor in it is larger than its storage")
+        raise ValueError("one of its tensors is larger than its storage")
     end = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True)) + 1
     if count and end > storage.count:
-        raise ValueError("a tensor in it reaches beyond its storage")
+        raise ValueError("one of its tensors extends beyond its storage")
     return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
@@ -239,7 +239,7 @@ def _array(path: Path, archive: zipfile.ZipFile, folder: str, tensor: _Tensor) -
         file.seek(entry.header_offset)
         signature, name_length, extra_length = _HEADER.unpack(file.read(_HEADER.size))
     if signature != b"PK\x03\x04":
-        raise ValueError(f"its entry {entry.filename} is not where it should be")
+        raise ValueError(f"its entry {entry.filename} is not at the offset that the archive states")
     first = entry.header_offset + _HEADER.size + name_length + extra_length
     row_by_row = (math.prod(tensor.shape[axis + 1 :]) for axis in range(len(tensor.shape)))
     start = first + tensor.offset * dtype.itemsize

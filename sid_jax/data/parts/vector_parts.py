@@ -71,8 +71,9 @@ class VectorParts:
         first, wanted = layout.parts[0], layout.num_features
         if self.num_features not in (first.num_features, wanted):
             raise UserError(
-                f"{self.parts[0].path}: vectors have {self.num_features} features; give {wanted}, all parts "
-                f"({', '.join(layout.names)}) side by side, or the {first.num_features} of {first.name!r} alone"
+                f"{self.parts[0].path}: vectors have {self.num_features} features; give all parts "
+                f"({', '.join(layout.names)}) concatenated, {wanted} features, or only {first.name!r}, "
+                f"{first.num_features} features"
             )
         return dataclasses.replace(self, layout=layout)
 
@@ -122,8 +123,8 @@ class VectorParts:
             read += len(vectors)
         if read < part.num_rows:
             raise UserError(
-                f"{part.path}: says that {part.num_rows} rows follow row {part.first_row} (counted from 0), but there "
-                f"are {read}; write it anew"
+                f"{part.path}: its header lists {part.num_rows} rows from row {part.first_row} (counted from 0) on, "
+                f"but there are {read}; write the file again"
             )
 
     def kept(self, number: int) -> np.ndarray:
@@ -186,13 +187,14 @@ def list_parts(
         look = looks[path]
         if look.parts and parts and look.num_features != num_features:
             raise UserError(
-                f"{path}: vectors have {look.num_features} features, but those of {parts[0].path} have {num_features}"
+                f"{path}: vectors have {look.num_features} features, but those of {parts[0].path} have "
+                f"{num_features}; give vectors of one length"
             )
         parts += _with_ids(look.parts, ids_of.get(path, ""), num_rows)
         num_features = look.num_features if look.parts else num_features
         num_rows += sum(part.num_rows for part in look.parts)
     if not parts and not allow_empty:
-        raise UserError(f"{inputs[0]}: holds no rows")
+        raise UserError(f"{inputs[0]}: has no rows; give at least one vector")
     ids_are_row_numbers = not ids_of and not any(look.has_ids for look in looks.values())
     return VectorParts(tuple(parts), num_features, columns, ids_are_row_numbers)
 
@@ -201,9 +203,9 @@ def _look(path: Path | RemoteFile, columns: Columns, rows: int) -> Look:
     if isinstance(path, RemoteFile):
         return Parquet().look(path, columns, rows)
     if not path.is_file():
-        raise UserError(f"{path}: is no file")
+        raise UserError(f"{path}: not a file; give a file, a folder of files or a pattern")
     if not path.stat().st_size:
-        raise UserError(f"{path}: is empty; write it anew")
+        raise UserError(f"{path}: empty; write the file again")
     return _KINDS[ending(path)].look(path, columns, rows)
 
 
@@ -211,10 +213,13 @@ def _match_ids(looks: dict[Path | RemoteFile, Look], ids_paths: Sequence[str]) -
     """Returns the file of ids for each file without ids of its own; empty if ids are row numbers."""
     without = [path for path, look in looks.items() if not look.has_ids]
     if ids_paths and len(ids_paths) != len(without):
-        raise UserError(f"there are {len(ids_paths)} files of ids for {len(without)} files without ids of their own")
+        raise UserError(
+            f"{len(ids_paths)} files of ids are given, but {len(without)} vector files have no ids; give one file of "
+            "ids for each of these"
+        )
     if without and not ids_paths and len(without) < len(looks):
         other = next(path for path, look in looks.items() if look.has_ids)
-        raise UserError(f"{without[0]}: holds no ids, but {other} does; give all files ids, or none")
+        raise UserError(f"{without[0]}: has no ids, but {other} has; give ids for all files, or for none")
     return dict(zip(without, ids_paths, strict=False))
 
 
@@ -235,11 +240,13 @@ def _kept(part: Part, first: int, count: int) -> np.ndarray:
 
 def _check_block(part: Part, read: int, vectors: np.ndarray, num_features: int) -> None:
     if read + len(vectors) > part.num_rows:
-        raise UserError(f"{part.path}: has more rows than it says after row {part.first_row}; write it anew")
+        raise UserError(
+            f"{part.path}: has more rows after row {part.first_row} than its header lists; write the file again"
+        )
     if vectors.shape[1] != num_features:
         raise UserError(
             f"{part.path}: row {part.first_row + read} (counted from 0) has {vectors.shape[1]} values, but the rows "
-            f"before have {num_features}; give all vectors one length"
+            f"before it have {num_features}; give vectors of one length"
         )
 
 

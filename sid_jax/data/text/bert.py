@@ -74,9 +74,9 @@ def read_settings(folder: Path, *, mixed: bool = False) -> BertFolder:
     modules = _json(folder / "modules.json", [{"type": "Transformer", "path": ""}, {"type": "Pooling", "path": ""}])
     kinds = [str(module["type"]).rpartition(".")[2] for module in modules]
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
-        raise NotSupportedError(f"its modules are {', '.join(kinds)}, and not Transformer, Pooling, Normalize")
+        raise NotSupportedError(f"its modules are {', '.join(kinds)}, not Transformer, Pooling, Normalize")
     if (name := _json(folder / "config_sentence_transformers.json", {}).get("default_prompt_name")) is not None:
-        raise NotSupportedError(f"it puts the prompt {name!r} before each text")
+        raise NotSupportedError(f"it adds the prompt {name!r} to each text")
     model = folder / modules[0]["path"]
     for name in ("config.json", _WEIGHTS, _TOKENIZER):
         if not (model / name).is_file():
@@ -84,7 +84,7 @@ def read_settings(folder: Path, *, mixed: bool = False) -> BertFolder:
     config = _json(model / "config.json", {})
     for name, wanted in (("model_type", "bert"), ("hidden_act", "gelu"), ("position_embedding_type", "absolute")):
         if (value := config.get(name, None if name == "model_type" else wanted)) != wanted:
-            raise NotSupportedError(f"its {name} is {value}, and not {wanted}")
+            raise NotSupportedError(f"its {name} is {value}, not {wanted}")
     sentence = _json(model / "sentence_bert_config.json", {})
     limits = [_json(model / "tokenizer_config.json", {}).get("model_max_length"), config["max_position_embeddings"]]
     return BertFolder(
@@ -112,7 +112,7 @@ def _pooling(config: dict[str, Any]) -> str:
     chosen = [name.removeprefix("pooling_mode_") for name, on in config.items() if on is True and "_mode_" in name]
     mode = config.get("pooling_mode") or "+".join(names.get(name, name) for name in chosen) or "mean"
     if mode not in names.values():
-        raise NotSupportedError(f"its pooling is {mode}, and not mean or cls")
+        raise NotSupportedError(f"its pooling is {mode}, not mean or cls")
     return str(mode)
 
 
@@ -146,12 +146,14 @@ def _tokenizer(settings: BertFolder) -> Any:
         from tokenizers import Tokenizer
     except ImportError as error:
         raise UserError(
-            f"data.text_encoder={settings.folder} needs the tokenizers package: run pip install -e '.[bert]'"
+            f"config.data.text_encoder={settings.folder} needs the tokenizers package: run pip install -e '.[bert]'"
         ) from error
     try:
         tokenizer = Tokenizer.from_str((settings.folder / _TOKENIZER).read_text())
     except Exception as error:  # The package raises bare exceptions.
-        raise UserError(f"{settings.folder / _TOKENIZER} is no tokenizer ({reason(error)}); copy it again") from error
+        raise UserError(
+            f"{settings.folder / _TOKENIZER} is not a valid tokenizer ({reason(error)}); copy the file again"
+        ) from error
     tokenizer.no_padding()
     tokenizer.enable_truncation(settings.max_tokens)
     return tokenizer
@@ -200,7 +202,9 @@ def read_weights(settings: BertFolder) -> dict[str, Any]:
                 "layers": jax.device_put([layer(f"encoder.layer.{index}") for index in range(settings.num_layers)]),
             }
     except _ERRORS as error:
-        raise UserError(f"{path} holds no BERT ({type(error).__name__}: {reason(error)}); copy it again") from error
+        raise UserError(
+            f"{path} does not contain a BERT model ({type(error).__name__}: {reason(error)}); copy the folder again"
+        ) from error
 
 
 def encode_tokens(weights: dict[str, Any], tokens: list[list[int]], settings: BertFolder) -> np.ndarray:

@@ -95,8 +95,8 @@ def _call(name: str, encode: Encode, texts: list[str]) -> Any:
         raise
     except Exception as error:  # A user's function, or a model, may raise anything.
         raise UserError(
-            f"data.text_encoder={name} failed on {len(texts)} texts ({type(error).__name__}: {reason(error)}); it must "
-            "take a list of texts and return an array [n, D]"
+            f"config.data.text_encoder={name} failed on {len(texts)} texts ({type(error).__name__}: {reason(error)}); "
+            "it must take a list of texts and return an array [n, D]"
         ) from error
 
 
@@ -106,20 +106,26 @@ def _checked(name: str, texts: list[str], result: Any, size: int | None) -> np.n
     try:
         array = np.asarray(result)
     except Exception as error:
-        raise UserError(f"{where} returned no array ({reason(error)}); it must return [n, D] numbers") from error
+        raise UserError(
+            f"{where} returned a value that is not an array ({reason(error)}); it must return an array [n, D] of "
+            "numbers"
+        ) from error
     if array.dtype.kind not in "fiu" and str(array.dtype) != "bfloat16":
         raise UserError(f"{where} returned {array.dtype}; it must return an array [n, D] of numbers")
     if array.ndim != 2 or len(array) != len(texts) or not array.shape[1]:
         raise UserError(f"{where} returned shape {list(array.shape)} for {len(texts)} texts; it must return [n, D]")
     if size is not None and array.shape[1] != size:
-        raise UserError(f"{where} returned {array.shape[1]} features, and {size} for other texts; D must be the same")
+        raise UserError(
+            f"{where} returned {array.shape[1]} features for some texts and {size} for others; it must return the "
+            "same number for all"
+        )
     with np.errstate(over="ignore"):
         array = array.astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
     if len(bad):
         raise UserError(
-            f"{where} returned NaN or infinite values for {len(bad)} of {len(texts)} texts, first for "
-            f"{texts[bad[0]][:60]!r}"
+            f"{where} returned NaN or infinite values for {len(bad)} of {len(texts)} texts, the first one is "
+            f"{texts[bad[0]][:60]!r}; check these texts"
         )
     return array
 
@@ -129,7 +135,11 @@ def _keep(cache: VectorCache, texts: list[str], vectors: np.ndarray) -> VectorCa
     try:
         cache.add(texts, vectors)
     except OSError as error:
-        print(f"vectors of texts are not kept: {error.strerror or error}: {error.filename or ''}", file=sys.stderr)
+        print(
+            f"text vectors cannot be cached, and will be computed again next time: {error.strerror or error}: "
+            f"{error.filename or ''}",
+            file=sys.stderr,
+        )
         return None
     return cache
 

@@ -80,8 +80,8 @@ def _sentence_encoder(name: str) -> Encoder:
             why = f" that JAX does not encode ({error})"
     if mixed:
         raise UserError(
-            f"data.text_encoder={name}: {_MIXED} is for the folder of a BERT, and {path} is "
-            f"{f'one{why}' if why else 'no folder'}; leave it out"
+            f"config.data.text_encoder={name}: {_MIXED} is only for the folder of a BERT model, but {path} is "
+            f"{f'one{why}' if why else 'not a folder'}; remove {_MIXED}"
         )
     return Encoder(name, _model_identity(name), functools.partial(_sentence_transformers, name, why))
 
@@ -109,15 +109,15 @@ def _sentence_transformers(name: str, why: str) -> Encode:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise UserError(
-            f"data.text_encoder={name} is a sentence-transformers model{why}: run pip install -e .[text], "
-            "or use the built-in wordllama"
+            f"config.data.text_encoder={name} is a sentence-transformers model{why}; run pip install -e .[text], or "
+            "use the built-in wordllama"
         ) from error
     try:
         model = SentenceTransformer(name)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"data.text_encoder={name}: sentence-transformers cannot load it ({reason(error)}); "
-            "name a model or folder that it knows, or use the built-in wordllama"
+            f"config.data.text_encoder={name}: sentence-transformers cannot load this model ({reason(error)}); give "
+            "the name or folder of a model that exists, or use the built-in wordllama"
         ) from error
     return functools.partial(model.encode, convert_to_numpy=True, show_progress_bar=False)
 
@@ -145,11 +145,11 @@ def _imported(path: str) -> Encode:
         found = getattr(importlib.import_module(module_name), name)
     except Exception as error:  # An imported module may raise anything.
         raise UserError(
-            f"data.text_encoder={path} cannot be imported ({type(error).__name__}: {reason(error)}); it must be "
-            "module:function, where Python finds the module"
+            f"config.data.text_encoder={path} cannot be imported ({type(error).__name__}: {reason(error)}); it must "
+            "be module:function, and the module must be on Python's path"
         ) from error
     if not callable(found):
-        raise UserError(f"data.text_encoder={path} is no function, but {type(found).__name__}")
+        raise UserError(f"config.data.text_encoder={path} is of type {type(found).__name__}; it must be a function")
     return found
 
 

@@ -144,7 +144,7 @@ def test_the_command_prints_a_table_and_a_mistake_is_one_line(settings, tmp_path
         ("sides.rows", (), "give a table size"),
         ("sides.rows", (5,), "at least"),
         ("data.cold_share", 0.95, "from 0.01 to 0.9"),
-        ("train.batch_size", 9, "8 devices cannot share evenly"),
+        ("train.batch_size", 9, "cannot be divided among 8 devices"),
         ("data.source", "amazon-2014-beauty", "must be one of 'movielens-100k'"),
         ("ids", "nowhere.npy", "nowhere.npy: no such file"),
     ],

@@ -42,7 +42,7 @@ def test_a_download_that_stalls_is_given_up(tmp_path: Path, monkeypatch):
 
     with serving(Stalling) as address:
         try:
-            with pytest.raises(UserError, match="not done after 2 s"):
+            with pytest.raises(UserError, match="not finished after 2 s"):
                 fetch(tmp_path, Download(f"{address}/ml-100k.zip"), seconds=2)
         finally:
             released.set()

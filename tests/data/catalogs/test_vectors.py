@@ -55,7 +55,7 @@ def test_own_texts(own: ConfigDict):
 def test_own_texts_that_say_nothing_are_refused(tmp_path: Path, own: ConfigDict):
     pq.write_table(pa.table({"sku": ["a"], "title": pa.array([None], pa.string())}), own.path)
     own.text_column = "title"
-    with pytest.raises(UserError, match="no item says anything in title; name other columns"):
+    with pytest.raises(UserError, match="no item has text in title; set other columns"):
         load_vectors(own)
 
 
@@ -69,7 +69,7 @@ def test_columns_beside_own_vectors(tmp_path: Path, own: ConfigDict):
     assert data.columns["tags"].to_pylist() == ["red, gloss"] * 2
     np.save(tmp_path / "v.npy", np.eye(3, dtype=np.float32))
     own.path = str(tmp_path / "v.npy")
-    with pytest.raises(UserError, match="v.npy: has no columns for config.data.columns"):
+    with pytest.raises(UserError, match="v.npy: config.data.columns needs a table"):
         load_vectors(own)
 
 
@@ -90,7 +90,7 @@ def test_products(tmp_path: Path, settings: ConfigDict):
     np.testing.assert_array_equal(data.vectors[1], encode_texts(["Title: Nail Lacquer & Care; Price: 3.5"])[0])
     assert data.columns["price"].to_pylist() == [3.5] * 3
     settings.text_column = "name"
-    with pytest.raises(UserError, match="no column 'name'; it has item_id, title, brand"):
+    with pytest.raises(UserError, match="no column 'name'; its columns are item_id, title, brand"):
         load_vectors(settings)
 
 
@@ -111,7 +111,7 @@ def test_histories_of_another_catalog_are_refused(tmp_path: Path, settings: Conf
     settings.path = str(write_prepared(tmp_path / "prepared"))
     settings.histories.path = str(write_edition(tmp_path / "raw", "2014"))
     settings.core = 3
-    with pytest.raises(UserError, match="item 'B03' is not in the catalog, whose ids are like '1'"):
+    with pytest.raises(UserError, match="item 'B03' is not in the catalog, whose ids look like '1'"):
         load_vectors(settings)
 
 
@@ -121,7 +121,7 @@ def test_histories_of_another_catalog_are_refused(tmp_path: Path, settings: Conf
         ({"vectors": "collaborative"}, "set config.data.histories.source"),
         ({"view": "user"}, "set config.data.histories.source"),
         ({"source": "amazon-2014-cars"}, "choose one of vectors, movielens-100k"),
-        ({"source": "movielens-1m", "text_column": "title"}, "has texts of its own"),
+        ({"source": "movielens-1m", "text_column": "title"}, "has its own texts"),
         ({"source": "vectors", "text_column": "title", "path": ""}, "data.path is empty"),
     ],
 )

@@ -53,7 +53,7 @@ def test_the_trap_works(tmp_path: Path):
 def test_objects_in_an_npz_are_not_unpickled(tmp_path: Path, name: str):
     arrays = {"vectors": VECTORS[:2], "ids": np.arange(2), name: np.array([Trap(tmp_path / "sprung")] * 2, object)}
     np.savez(tmp_path / "a.npz", **arrays)
-    assert "holds Python objects, which are never unpickled" in refusal(tmp_path / "a.npz")
+    assert "contains Python objects, which are never unpickled" in refusal(tmp_path / "a.npz")
     assert not (tmp_path / "sprung").exists()
 
 
@@ -112,7 +112,7 @@ def test_what_would_unpack_to_much_more_is_not_unpacked(tmp_path: Path):
     bomb = write_zip(tmp_path / "a.npz", {"vectors.npy": content}, zipfile.ZIP_DEFLATED)
     del content
     assert bomb.stat().st_size < 10**5
-    assert "vectors would unpack to 400000" in refusal(bomb)
+    assert "vectors would decompress from" in refusal(bomb)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_an_npz_with_a_flipped_bit_or_without_vectors(tmp_path: Path):
     np.savez(path, embeddings=VECTORS)
     assert "has no 'vector'; set --config.data.vector_column to one of embeddings" in refusal(path)
     np.savez(path, vectors=np.asfortranarray(VECTORS))
-    assert "vectors lies column by column" in refusal(path)
+    assert "vectors is in column-major (Fortran) order" in refusal(path)
 
 
 def safetensors(header: object, content: bytes = b"", length: int | None = None) -> bytes:
@@ -173,10 +173,10 @@ def tensor(shape: list[int], *offsets: int, dtype: str = "F32") -> dict[str, obj
         (safetensors({"vectors": tensor([8], 0, 32)}, bytes(32)), "found F32 [8]"),
         (safetensors({"vectors": tensor([2, 4], 0, 32, dtype="I32")}, bytes(32)), "found I32 [2, 4]"),
         (safetensors({"other": tensor([2, 4], 0, 32)}, bytes(32)), "has no 'vector'"),
-        (safetensors({"vectors": tensor([0, 4], 0, 0)}), "holds no rows"),
+        (safetensors({"vectors": tensor([0, 4], 0, 0)}), "has no rows"),
         (
             safetensors({"vectors": tensor([2, 4], 0, 32), "ids": tensor([1], 32, 40, dtype="I64")}, bytes(40)),
-            "holds ids of shape [1], but 2 vectors",
+            "ids of shape [1], but 2 vectors",
         ),
         (
             safetensors({"vectors": tensor([2, 4], 0, 32), "ids": tensor([2], 32, 40, dtype="F32")}, bytes(40)),
@@ -247,15 +247,15 @@ def test_text_that_is_not_utf_8(tmp_path: Path):
     spoiled = pa.StringArray.from_buffers(2, pa.py_buffer(np.array([0, 2, 4], "<i4")), pa.py_buffer(b"ab\xff\xfe"))
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"item_id": spoiled, "vector": pa.array(VECTORS[:2].tolist())}), path)
-    assert "an id from row 0 on is not UTF-8 text" in refusal(path)
+    assert "an id in row 0 or later is not UTF-8 text" in refusal(path)
     stream = io.BytesIO()
     np.save(stream, np.array(["ab", "cd"]))
     text = stream.getvalue().replace("b".encode("utf-32-le"), b"\x00\xd8\x00\x00")
     path = write_zip(tmp_path / "a.npz", {"vectors.npy": npy("(2, 4)", content=bytes(32)), "ids.npy": text})
-    assert "an id from row 0 on is no text" in refusal(path)
+    assert "an id in row 0 or later is not text" in refusal(path)
 
 
 def test_a_file_of_ids_without_an_end_of_line(tmp_path: Path):
     np.save(tmp_path / "a.npy", VECTORS)
     lines = write_lines(tmp_path / "ids.txt", ["x" * 10**6])
-    assert "holds 1 ids, but" in refusal(tmp_path / "a.npy", ids_paths=[str(lines)])
+    assert ": 1 ids, but" in refusal(tmp_path / "a.npy", ids_paths=[str(lines)])

@@ -94,8 +94,8 @@ def test_vectors_are_kept_under_what_they_depend_on(model, tmp_path):
     ("name", "content", "message"),
     [
         ("model.safetensors", None, "has no model.safetensors"),
-        ("config.json", {"model_type": "mpnet"}, "its model_type is mpnet, and not bert"),
-        ("config_sentence_transformers.json", {"default_prompt_name": "query"}, "puts the prompt 'query'"),
+        ("config.json", {"model_type": "mpnet"}, "its model_type is mpnet, not bert"),
+        ("config_sentence_transformers.json", {"default_prompt_name": "query"}, "adds the prompt 'query'"),
         ("modules.json", [{"type": "Dense", "path": ""}], "its modules are Dense"),
         ("1_Pooling/config.json", {"pooling_mode_max_tokens": True}, "its pooling is max_tokens"),
     ],
@@ -113,12 +113,15 @@ def test_a_folder_of_another_model_is_left_to_sentence_transformers(model, tmp_p
         (changed / name).write_text(json.dumps(content))
     with pytest.raises(UserError, match=message):
         find_encoder(str(changed)).load()
-    with pytest.raises(UserError, match=f"@bfloat16 is for the folder of a BERT.*{message}"):
+    with pytest.raises(UserError, match=f"@bfloat16 is only for the folder of a BERT.*{message}"):
         find_encoder(f"{changed}@bfloat16")
 
 
 def test_a_corrupt_file_is_named(model, tmp_path):
-    for name, message in (("model.safetensors", "holds no BERT"), ("tokenizer.json", "is no tokenizer")):
+    for name, message in (
+        ("model.safetensors", "does not contain a BERT"),
+        ("tokenizer.json", "is not a valid tokenizer"),
+    ):
         corrupt = tmp_path / name.partition(".")[0]
         corrupt.mkdir()
         for path in model.iterdir():

@@ -77,8 +77,8 @@ def test_each_text_is_encoded_once_in_batches(monkeypatch):
         ([1.0, 2.0], r"returned shape \[2\]"),
         ([["a"], ["b"]], "returned <U1; it must return an array"),
         ([[], []], r"returned shape \[2, 0\]"),
-        ([[1.0], [1.0, 2.0]], "returned no array"),
-        ([[1.0], [np.nan]], "NaN or infinite values for 1 of 2 texts, first for 'second'"),
+        ([[1.0], [1.0, 2.0]], "returned a value that is not an array"),
+        ([[1.0], [np.nan]], "NaN or infinite values for 1 of 2 texts, the first one is 'second'"),
         ([[1.0], [1e300]], "NaN or infinite values for 1 of 2 texts"),
         ({"a": 1}, "returned object"),
     ],
@@ -91,7 +91,7 @@ def test_what_a_function_must_not_return(result: object, message: str):
 
 def test_a_function_that_changes_its_mind_on_the_number_of_features(monkeypatch):
     monkeypatch.setattr(encode, "_BATCH", 1)
-    with pytest.raises(UserError, match="returned 2 features, and 1 for other texts"):
+    with pytest.raises(UserError, match="returned 2 features for some texts and 1 for others"):
         encode_texts(["a", "ab"], lambda texts: np.zeros((1, len(texts[0]))))
 
 
@@ -170,7 +170,7 @@ def test_a_function_by_its_import_path_is_asked_for_new_texts_alone(module: Path
     [
         ("no_such_module:encode", "cannot be imported .ModuleNotFoundError: No module named 'no_such_module'"),
         ("my_encoder:other", "cannot be imported .AttributeError"),
-        ("my_encoder:__doc__", "is no function, but NoneType"),
+        ("my_encoder:__doc__", "is of type NoneType; it must be a function"),
     ],
 )
 def test_a_function_that_is_not_there(module: Path, name: str, message: str):
@@ -196,7 +196,7 @@ def test_a_folder_that_cannot_be_written_is_said_once_and_the_vectors_are_there(
     (tmp_path / "text").write_text("")
     vectors = encode_texts(["a", "ab"], "wordllama", cache_dir=str(tmp_path))
     assert vectors.shape == (2, 256)
-    assert capfd.readouterr().err.count("vectors of texts are not kept") == 1
+    assert capfd.readouterr().err.count("text vectors cannot be cached") == 1
 
 
 def test_a_killed_encoder_goes_on_where_it_was(module: Path, tmp_path: Path):

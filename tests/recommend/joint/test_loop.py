@@ -125,7 +125,7 @@ def test_codes_that_collapse_end_the_run_in_one_line(joint_config, tmp_path, con
         ("ids", "{world}/ids.npy", "joint training needs an export's folder, or 'rqvae'"),
         ("model.kind", "sasrec", "joint training is of the decoder"),
         ("joint.estimator", "magic", "'none', 'gumbel', 'ste', 'soft'"),
-        ("joint.stop_gradient", ("tables",), "it may have 'encoder', 'codebooks'"),
+        ("joint.stop_gradient", ("tables",), "must be one of 'encoder', 'codebooks'"),
         ("joint.min_temperature", 2.0, "above config.joint.temperature=0.5"),
         ("joint.refresh_every_steps", 7, "no multiple of config.train.log_every_steps=5"),
         ("quantizer.data.path", "{world}/other.npy", "name its vectors by --config.quantizer.data.path"),

@@ -66,13 +66,14 @@ def read_reviews(path: Path, *, core: int) -> Histories:
         items.append(item_rows.setdefault(field(record, ITEM, where), len(item_rows)))
         times.append(_time(record, where))
     if not users:
-        raise UserError(f"{path}: holds no reviews")
+        raise UserError(f"{path}: has no reviews; give the file as its authors publish it")
     order = np.lexsort((np.frombuffer(times, np.int64), np.frombuffer(users, np.int32)))
     user_of, item_of = (np.frombuffer(numbers, np.int32)[order] for numbers in (users, items))
     user_of, item_of = _core(*_earliest(user_of, item_of), core)
     if not len(user_of):
         raise UserError(
-            f"{path}: no users and items have {core} interactions with each other; set a smaller --config.data.core"
+            f"{path}: no item is left when each user and item must have {core} interactions; set a smaller "
+            "--config.data.core"
         )
     return _histories(user_of, item_of, list(user_rows), list(item_rows))
 

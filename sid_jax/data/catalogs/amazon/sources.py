@@ -120,7 +120,7 @@ def load_amazon(source: str, path: str = "", cache_dir: str = "", *, core: int =
             folder, lambda scratch, unfinished: _write(files or _download(scratch, name), unfinished, source, core)
         )
         print(
-            f"Amazon's reviews are for research; cite {CITATIONS[name.edition]}.",
+            f"The Amazon review data is for research use; cite {CITATIONS[name.edition]}.",
             f"{source}: prepared in {folder}",
             sep="\n",
             file=sys.stderr,
@@ -152,14 +152,16 @@ def _read_prepared(folder: Path) -> Products:
     try:
         items = pa.table({"item_id": ids, **columns})
     except (pa.ArrowException, UnicodeError) as error:
-        raise UserError(f"{path}: a field is of several types ({reason(error)}); give all its values one") from error
+        raise UserError(
+            f"{path}: a field has values of several types ({reason(error)}); give values of one type"
+        ) from error
     return Products(items, read_sequences(folder / _SEQUENCES, ids), source=str(folder))
 
 
 def _find(folder: Path, name: AmazonName) -> _Files:
     """Returns the category's files in a folder, under the file names of any edition; the given edition's come first."""
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; give the folder with the files of reviews and metadata")
+        raise UserError(f"{folder}: no such folder; give the folder that has the review file and the metadata file")
     names = dict.fromkeys((name.files, *AMAZON_CATEGORIES[name.category]))
     patterns = [
         (reviews.format(each), metadata.format(each))
@@ -177,7 +179,9 @@ def _find(folder: Path, name: AmazonName) -> _Files:
         if all(found):
             return _Files(*found)  # type: ignore[arg-type]
     expected = " and ".join(Path(address).name.format(name.files) for address in ADDRESSES[name.edition])
-    raise UserError(f"{folder}: does not hold reviews and metadata of {name.category}; it should have {expected}")
+    raise UserError(
+        f"{folder}: the review file or metadata file of {name.category} is missing; the folder must have {expected}"
+    )
 
 
 def _existing(path: Path) -> Path | None:
@@ -203,12 +207,12 @@ def _download(scratch: Path, name: AmazonName) -> _Files:
     for address in ADDRESSES[name.edition]:
         download = Download(address.format(name.files))
         try:
-            print(f"fetching {download.address}", file=sys.stderr)
+            print(f"downloading {download.address}", file=sys.stderr)
             found.append(fetch(Path(tempfile.mkdtemp(dir=scratch)), download, seconds=_DOWNLOAD_SECONDS))
         except UserError as error:
             raise UserError(
-                f"amazon-{name.edition}-{name.category} is neither in the cache nor to be had from {download.address} "
-                f"({error}); pass --config.data.path=FOLDER with its files of reviews and metadata"
+                f"amazon-{name.edition}-{name.category} is not in the cache, and its download from {download.address} "
+                f"failed ({error}); pass --config.data.path=FOLDER with its review file and metadata file"
             ) from error
     return _Files(*found)
 

@@ -193,7 +193,7 @@ def _users_1m(rows: list[list[str]], where: str) -> Table:
     codes = integers(occupations, f"{where}, occupation", 1)
     for line, (age, code) in enumerate(zip(ages, codes.tolist(), strict=True), 1):
         if age not in _AGES or code >= len(_OCCUPATIONS):
-            raise UserError(f"{where}, line {line}: no age group is {age!r} or no occupation {code}; {EXPECTED}")
+            raise UserError(f"{where}, line {line}: unknown age group {age!r} or occupation {code}; {EXPECTED}")
     return {
         "user_id": integers(ids, f"{where}, user id", 1),
         "age": text_column([_AGES[age] for age in ages]),
@@ -234,7 +234,7 @@ def _arrow_columns(path: Path, name: str, folder: str, **options: object) -> Seq
         raise unreadable(path, error) from error
     for column in table.column_names:
         if table[column].null_count:
-            raise UserError(f"{path}: {name} has no {column} in {table[column].null_count} rows; {EXPECTED}")
+            raise UserError(f"{path}: {name}: {column} is missing in {table[column].null_count} rows; {EXPECTED}")
     return [column.to_numpy() for column in table.columns]
 
 
@@ -253,4 +253,4 @@ def _utf8(content: bytes, where: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{where}: is not UTF-8 ({reason(error)}); {EXPECTED}") from error
+        raise UserError(f"{where}: not UTF-8 text ({reason(error)}); {EXPECTED}") from error

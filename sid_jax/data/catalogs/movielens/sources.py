@@ -34,8 +34,8 @@ NOTICE = (
     '"The MovieLens Datasets: History and Context", ACM TiiS 5(4), 19.'
 )
 _LARGER_NOTICE = (
-    "{name} is GroupLens', whose terms are in the README of its zip; cite F. M. Harper and J. A. Konstan (2015), "
-    '"The MovieLens Datasets: History and Context", ACM TiiS 5(4), 19.'
+    "{name} is published by GroupLens; its terms of use are in the README of its zip; cite F. M. Harper and "
+    'J. A. Konstan (2015), "The MovieLens Datasets: History and Context", ACM TiiS 5(4), 19.'
 )
 
 # The version at the end increases when the prepared tables change.
@@ -136,7 +136,7 @@ def fetch_from_registry(folder: Path, wheel: Download) -> MovieLens:
     run_program([sys.executable, "-m", "pip", "download", *options, wheel.address], _REGISTRY_SECONDS)
     found = sorted(folder.glob("*.whl"))
     if not found:
-        raise UserError("pip left no wheel")
+        raise UserError("pip downloaded no wheel")
     check_digest(found[0], wheel)
     return read_recbole(found[0])
 
@@ -149,8 +149,8 @@ def _fetch(scratch: Path, size: str) -> MovieLens:
         except UserError as error:
             failures.append(f"{name} ({download.address}: {error})")
     raise UserError(
-        f"{edition.name} is neither in the cache nor to be had from {' or '.join(failures)}; "
-        "pass --config.data.path=FOLDER_OR_ZIP with a copy in GroupLens' layout"
+        f"{edition.name} is not in the cache, and its download failed from {' or '.join(failures)}; pass "
+        "--config.data.path=FOLDER_OR_ZIP with a copy in GroupLens' layout"
     )
 
 
@@ -202,5 +202,5 @@ def _complete(catalog: MovieLens, size: str) -> MovieLens:
     counts = tuple(map(len, tables))
     if counts != edition.counts:
         found, expected = ("{} films, {} users, {} ratings".format(*each) for each in (counts, edition.counts))
-        raise UserError(f"{catalog.source}: holds {found}, where {edition.name} has {expected}; give a complete copy")
+        raise UserError(f"{catalog.source}: has {found}, but {edition.name} has {expected}; give a complete copy")
     return catalog

@@ -93,8 +93,8 @@ def user_texts(users: Table) -> list[str]:
     """
     if "age" not in users:
         raise UserError(
-            "config.data.view=user: this MovieLens says nothing of its users; set config.data.vectors=collaborative, "
-            "or take movielens-100k or movielens-1m"
+            "config.data.view=user: this MovieLens edition has no user attributes; set "
+            "config.data.vectors=collaborative, or use movielens-100k or movielens-1m"
         )
     return [
         f"{age} years old, {_GENDERS.get(gender, gender)}, occupation: {occupation}"
@@ -116,8 +116,8 @@ def _refuse_strangers(ids: np.ndarray, known: np.ndarray, where: str) -> None:
     strange = ~np.isin(ids, known)
     if strange.any():
         raise UserError(
-            f"{where} name {ids[strange][0]}, which is in no row of the table it refers to; "
-            "give the data as it was published"
+            f"{where} name {ids[strange][0]}, which is missing from the table that it refers to; give the data as it "
+            "was published"
         )
 
 
@@ -137,7 +137,7 @@ def locate(path: Path, names: list[str], *, optional: list[str], folder: str) ->
         raise unreadable(path, error) from error
     missing = [name for name in names if name not in found]
     if missing:
-        raise UserError(f"{path}: {missing[0]} is neither at the top nor in {folder}; {EXPECTED}")
+        raise UserError(f"{path}: {missing[0]} is neither at the top level nor in {folder}; {EXPECTED}")
     return found
 
 

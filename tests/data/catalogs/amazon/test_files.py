@@ -47,7 +47,7 @@ def test_histories_in_time_order_and_their_core(tmp_path_factory: pytest.TempPat
     path = write_reviews(tmp_path_factory.getbasetemp() / "reviews.json", reviews)
     wanted = expected(reviews, core)
     if not wanted:
-        with pytest.raises(UserError, match="no users and items have"):
+        with pytest.raises(UserError, match="no item is left when each user and item must have"):
             read_reviews(path, core=core)
         return
     found = read_reviews(path, core=core)
@@ -59,14 +59,17 @@ def test_histories_in_time_order_and_their_core(tmp_path_factory: pytest.TempPat
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("", "holds no reviews"),
+        ("", "has no reviews"),
         ('{"asin": "A", "unixReviewTime": 1}\n', "line 1 has no reviewerID or user_id"),
         ('{"reviewerID": "", "asin": "A", "unixReviewTime": 1}\n', "line 1 has no reviewerID or user_id"),
         ('{"reviewerID": "\\ud800", "asin": "A", "unixReviewTime": 1}\n', "line 1 has no reviewerID or user_id"),
         ('{"reviewerID": "u", "asin": 7, "unixReviewTime": 1}\n', "line 1 has no parent_asin or asin"),
         ('{"reviewerID": "u", "asin": "A", "unixReviewTime": "1"}\n', "line 1 has no unixReviewTime or timestamp"),
         ('{"reviewerID": "u", "asin": "A", "unixReviewTime": NaN}\n', "line 1 has no unixReviewTime"),
-        ('{"reviewerID": "u", "asin": "A", "unixReviewTime": 1}\n', "have 5 interactions with each other"),
+        (
+            '{"reviewerID": "u", "asin": "A", "unixReviewTime": 1}\n',
+            "no item is left when each user and item must have 5 interactions",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_line(tmp_path: Path, lines: str, message: str):

@@ -103,7 +103,7 @@ def test_the_files_are_fetched_and_kept(tmp_path: Path, monkeypatch, capfd):
         addresses = (f"{address}/reviews_{{}}_5.json.gz", f"{address}/meta_{{}}.json.gz")
         monkeypatch.setitem(sources.ADDRESSES, "2014", addresses)
         first = load_amazon("amazon-2014-beauty", "", str(tmp_path / "cache"), core=3)
-    assert f"fetching {address}/meta_Beauty.json.gz" in capfd.readouterr().err
+    assert f"downloading {address}/meta_Beauty.json.gz" in capfd.readouterr().err
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["amazon-2014-beauty-core3-1"]
     again = load_amazon("amazon-2014-beauty", "", str(tmp_path / "cache"), core=3)
     assert again.items.equals(first.items)
@@ -115,7 +115,7 @@ def test_without_a_network_one_line_says_what_to_do(tmp_path: Path, monkeypatch)
     with pytest.raises(UserError) as refusal:
         load_amazon("amazon-2014-toys", "", str(tmp_path / "cache"))
     message = str(refusal.value)
-    assert f"{CLOSED}/reviews_Toys_and_Games_5.json.gz (no answer" in message
+    assert f"{CLOSED}/reviews_Toys_and_Games_5.json.gz failed (no answer" in message
     assert "--config.data.path=FOLDER" in message
     assert list((tmp_path / "cache").iterdir()) == []
 
@@ -141,7 +141,7 @@ def test_a_damaged_cache_is_named(tmp_path: Path, name: str):
     load_amazon("amazon-2014-beauty", str(folder), str(cache), core=3)
     (path,) = cache.rglob(name)
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(UserError, match=r"core3-1-\w+: the prepared data is damaged .*delete that folder"):
+    with pytest.raises(UserError, match=r"core3-1-\w+: the prepared data is damaged .*delete this folder"):
         load_amazon("amazon-2014-beauty", str(folder), str(cache), core=3)
 
 
@@ -149,7 +149,7 @@ def test_a_folder_without_the_files_is_refused(tmp_path: Path):
     with pytest.raises(UserError, match="nowhere: no such folder"):
         load_amazon("amazon-2014-beauty", str(tmp_path / "nowhere"), str(tmp_path))
     (tmp_path / "reviews_Beauty_5.json.gz").write_bytes(b"")
-    with pytest.raises(UserError, match="it should have reviews_Beauty_5.json.gz and meta_Beauty.json.gz"):
+    with pytest.raises(UserError, match="the folder must have reviews_Beauty_5.json.gz and meta_Beauty.json.gz"):
         load_amazon("amazon-2014-beauty", str(tmp_path), str(tmp_path / "cache"))
     assert not (tmp_path / "cache").exists()
 

@@ -85,7 +85,7 @@ def test_a_damaged_field_is_named(tmp_path: Path, name: str, old: bytes, new: by
 def test_a_missing_file_is_named(tmp_path: Path, name: str):
     files = grouplens_files()
     del files[name]
-    with pytest.raises(UserError, match=f"{name} is neither at the top nor in ml-100k/"):
+    with pytest.raises(UserError, match=f"{name} is neither at the top level nor in ml-100k/"):
         read_grouplens(write_zip(tmp_path / "data.zip", files))
 
 
@@ -175,12 +175,12 @@ def test_csv(tmp_path: Path):
     ("read", "files", "name", "content", "message"),
     [
         (read_1m, ONE_M, "movies.dat", b"1:Toy Story\n", "movies.dat, line 1: expected a number, a title and genres"),
-        (read_1m, ONE_M, "users.dat", b"1::F::2::10::1\n", "users.dat, line 1: no age group is '2'"),
+        (read_1m, ONE_M, "users.dat", b"1::F::2::10::1\n", "users.dat, line 1: unknown age group '2'"),
         (read_1m, ONE_M, "ratings.dat", b"1::1::4.5::9\n", "ratings.dat is damaged .*4.5"),
         (read_1m, ONE_M, "ratings.dat", b"1::1::4\n", "ratings.dat is damaged"),
         (read_10m, TEN_M, "ratings.dat", b"1::77::4::9\n", "ratings name 77"),
-        (read_10m, TEN_M, "ratings.dat", b"1::::4::9\n", "ratings.dat has no item_id in 1 rows"),
-        (read_10m, TEN_M, "movies.dat", b"1::Mis\xe9rables::Drama\n", "movies.dat: is not UTF-8"),
+        (read_10m, TEN_M, "ratings.dat", b"1::::4::9\n", "ratings.dat: item_id is missing in 1 rows"),
+        (read_10m, TEN_M, "movies.dat", b"1::Mis\xe9rables::Drama\n", "movies.dat: not UTF-8"),
         (lambda p: read_csv(p, ""), CSV, "movies.csv", b"id,name\n1,x\n", "expected movieId,title,genres in line 1"),
         (lambda p: read_csv(p, ""), CSV, "movies.csv", b"movieId,title,genres\n1,A, B\n2,C\n", "line 3: expected 3"),
         (lambda p: read_csv(p, ""), CSV, "ratings.csv", b"userId,movieId,rating\n1,1,1\n", "ratings.csv is damaged"),
@@ -206,7 +206,7 @@ def test_a_larger_size_is_fetched_once_and_kept_as_it_is(tmp_path: Path, monkeyp
     for catalog in (first, second):
         assert_same_catalog(catalog, read_10m(path))
     (tmp_path / "cache" / "movielens-10m-1" / "ratings.parquet").write_bytes(b"PAR1")
-    with pytest.raises(UserError, match="movielens-10m-1: the prepared data is damaged .*delete that folder"):
+    with pytest.raises(UserError, match="movielens-10m-1: the prepared data is damaged .*delete this folder"):
         sources.load_movielens(cache_dir=str(tmp_path / "cache"), size="10m")
 
 
@@ -225,10 +225,10 @@ def test_films_of_a_larger_size_and_their_histories(tmp_path: Path):
     assert "MovieLens-latest-small" in data.source
     config.data.histories.source = "none"
     config.data.view = "user"
-    with pytest.raises(UserError, match="no column 'title'; its users have user_id"):
+    with pytest.raises(UserError, match="no column 'title'; the columns of its users are user_id"):
         load_vectors(config.data)
     config.data.columns = ""
-    with pytest.raises(UserError, match="says nothing of its users; set config.data.vectors=collaborative"):
+    with pytest.raises(UserError, match="has no user attributes; set config.data.vectors=collaborative"):
         load_vectors(config.data)
     config.data.vectors = "collaborative"
     assert load_vectors(config.data).vectors.shape == (2, 1)

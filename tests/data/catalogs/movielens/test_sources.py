@@ -70,7 +70,7 @@ def test_a_named_path_that_does_not_work_is_never_replaced_by_another_source(tmp
 
 def test_a_named_path_with_too_little_in_it_is_refused(tmp_path: Path):
     folder = write_folder(tmp_path / "data", grouplens_files())
-    with pytest.raises(UserError, match="data: holds 6 films, 3 users, 6 ratings, where MovieLens-100K has 1682 films"):
+    with pytest.raises(UserError, match="data: has 6 films, 3 users, 6 ratings, but MovieLens-100K has 1682 films"):
         sources.load_movielens(str(folder))
 
 
@@ -148,14 +148,14 @@ def test_a_damaged_cache_is_named(tmp_path: Path, monkeypatch, small: MovieLens,
     sources.load_movielens(cache_dir=str(tmp_path / "cache"))
     for path in (tmp_path / "cache").rglob("*array_record*"):
         path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(UserError, match="movielens-100k-1: the prepared data is damaged .*delete that folder"):
+    with pytest.raises(UserError, match="movielens-100k-1: the prepared data is damaged .*delete this folder"):
         sources.load_movielens(cache_dir=str(tmp_path / "cache"))
 
 
 def test_a_cache_folder_that_cannot_be_made_is_refused_before_anything_is_fetched(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(sources, "_fetch", lambda scratch, size: pytest.fail("fetched"))
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="file/below: the data cannot be kept there .*--config.data.cache_dir"):
+    with pytest.raises(UserError, match="file/below: cannot write the prepared data .*--config.data.cache_dir"):
         sources.load_movielens(cache_dir=str(tmp_path / "file" / "below"))
 
 
@@ -171,7 +171,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
 
     use_fetched(monkeypatch, small)
     monkeypatch.setattr(tfds_cache, "write_movielens", full)
-    with pytest.raises(UserError, match="cannot be kept there .write.. failed: No space left on device"):
+    with pytest.raises(UserError, match="cannot write the prepared data .write.. failed: No space left on device"):
         sources.load_movielens(cache_dir=str(tmp_path / "cache"))
     assert list((tmp_path / "cache").iterdir()) == []
 
