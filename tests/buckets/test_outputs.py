@@ -143,7 +143,7 @@ def test_an_export_is_read_from_its_address_and_appended_to(bucket, tmp_path, ca
     messages = Messages(lambda text, _: printed.append(text), None)
     for _ in range(2):  # As a scheduler that runs the job again.
         append(as_path(OUT), output_folder("memory://b/exports/v2"), ["memory://b/new.parquet"], messages=messages)
-    assert "memory://b/exports/v2 is there already, from the same inputs" in printed[-1]
+    assert "memory://b/exports/v2 already exists, from the same inputs" in printed[-1]
     assert not any(str(tmp_path) in line for line in printed)
     loaded = sid_jax.load("memory://b/exports/v2", verify=True)
     assert loaded.table.fingerprint() == load_export(tmp_path / "v2").table.fingerprint()
