@@ -9,7 +9,14 @@ import pytest
 import sid_jax
 from tests.commands import ROOT
 
-SHORT = {"num_epochs": 2.0, "warmup_epochs": 0.5, "codebook_size": 16, "hidden_dimensions": (16,), "batch_size": 256}
+SHORT = {
+    "num_levels": 2,
+    "num_epochs": 2.0,
+    "warmup_epochs": 0.5,
+    "codebook_size": 64,
+    "hidden_dimensions": (16,),
+    "batch_size": 256,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +44,8 @@ def test_nights(capsys):
 def test_movielens(capsys, monkeypatch, real_cache):
     monkeypatch.setenv("SID_JAX_CACHE", str(real_cache))
     small = {"features": 16, "num_layers": 1, "num_heads": 2, "hidden": 16, "bootstrap_samples": 20}
-    main_of("movielens.py")(quantizer={**SHORT, "codebook_size": 64}, num_epochs=0.1, warmup_epochs=0.02, **small)
+    small |= {"members": 1, "blend": ("popularity",)}
+    main_of("movielens.py")(quantizer=SHORT, num_epochs=0.1, warmup_epochs=0.02, **small)
     printed = capsys.readouterr().out
     assert printed.startswith("After Toy Story") and printed.count("\n  ") >= 5
     assert len(sid_jax.load("exports/movielens").recommend([1, 95], k=3)) == 3
