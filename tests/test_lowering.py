@@ -242,6 +242,9 @@ def test_a_recommender(kind, monkeypatch):
         lower(blend_fit._moments, *rows, catalog, vectors, array(4), asked, codes(8), codes(8, 3), array(8))
     if kind == "scorer":
         lower(ranker._explain, *rows, asked, catalog, vectors, codes())
+        lower(ranker.make_shortlist, catalog, vectors)
+        short = jax.eval_shape(ranker.make_shortlist, catalog, vectors)
+        lower(ranker._find_in_shortlist, *rows, asked, catalog, vectors, short, num_items=10)
 
 
 @pytest.mark.parametrize("estimator", ["gumbel", "ste"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from jax.sharding import AxisType
 from rich.console import Console
 
 from sid_jax.errors import UserError
@@ -331,6 +333,18 @@ SCORED = {
 @pytest.fixture(scope="module")
 def scored() -> Recommender:
     return Recommender(table(), **SCORED).fit(made_histories(), vectors=VECTORS, verbose=False)
+
+
+def test_many_histories_are_served_from_a_shortlist_as_from_all_items(scored, monkeypatch):
+    one_device = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1])
+    monkeypatch.setattr("sid_jax.training.sharding.all_devices", lambda: one_device)
+    monkeypatch.setattr("sid_jax.recommend.ranker._SHORTLIST_FROM", 10)
+    monkeypatch.setattr("sid_jax.recommend.serving._SIZES", (4,))
+    asked = [history[:-1] for history in made_histories().values()][:20]
+    served = Recommender.from_trained(dataclasses.replace(scored.trained))
+    short, exact = (served.recommend_batch(asked, k=5, exact=exact) for exact in (False, True))
+    assert served.trained.ranker.shortlist is not None
+    assert [ids_of(each) for each in short] == [ids_of(each) for each in exact]
 
 
 def test_a_recommender_scores_all_items(scored):

@@ -18,6 +18,7 @@ from sid_jax.recommend.models.catalog import Catalog, candidate_mask
 from sid_jax.recommend.models.evidence import blended, hear, terms
 from sid_jax.recommend.models.item_model import ItemModel
 from sid_jax.recommend.models.layers import MASKED
+from sid_jax.recommend.models.shortlist import MOST_LISTED, Shortlist, best_of_shortlist, make_shortlist
 from sid_jax.training.processes import gathered
 from sid_jax.training.sharding import on_every_device, share_out
 
@@ -29,6 +30,8 @@ _MOST_BEAMS = 2048
 _LEAVES_AT_ONCE = 4096
 # Items scored together: their scores stay in a CPU's cache, and memory does not grow with the catalog.
 _ITEMS_AT_ONCE = 16_384
+# From this number of items on, a list on a CPU comes from a shortlist unless exact scores of all items are asked for.
+_SHORTLIST_FROM = 100_000
 
 
 class ModelRanker:
@@ -79,9 +82,11 @@ class ModelRanker:
         return self.scored(batch, count, exclude)[0]
 
     def full_lists(
-        self, batch: HistoryBatch, count: int, exclude: np.ndarray | None, window: int
+        self, batch: HistoryBatch, count: int, exclude: np.ndarray | None, window: int, *, exact: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns lists that are as long as possible: if too few items are found, a search with more beams is done.
+
+        With `exact=False`, a large catalog on a CPU is searched by a shortlist: see `models.shortlist`.
 
         Args:
           batch, count, exclude: see `recommend`.
@@ -93,7 +98,7 @@ class ModelRanker:
         """
         size = len(batch.lengths)
         if count <= self.num_beams or self.scores_items:
-            found, scores = self._found(batch, count, exclude, self.num_beams)
+            found, scores = self._found(batch, count, exclude, self.num_beams, exact=exact)
         else:
             found, scores = np.full((size, count), -1, np.int32), np.full((size, count), -np.inf, np.float32)
         left_out = self._num_excluded(exclude, np.flatnonzero((found < 0).any(axis=1)), size)
@@ -126,7 +131,7 @@ class ModelRanker:
         return counts
 
     def _found(
-        self, batch: HistoryBatch, count: int, exclude: np.ndarray | None, num_beams: int
+        self, batch: HistoryBatch, count: int, exclude: np.ndarray | None, num_beams: int, *, exact: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
         size, histories = len(batch.lengths), self.shared_out(batch)
         rank_all = False
@@ -135,7 +140,11 @@ class ModelRanker:
             num_beams = 1 << (count + (0 if exclude is None else exclude.shape[1]) - 1).bit_length()
         elif num_beams > self.num_beams:
             rank_all = num_beams >= min(_MOST_BEAMS, self.catalog.trie.first_item.shape[0] - 1)
-        if rank_all:
+        if not exact and num_beams <= MOST_LISTED and self.shortlist is not None:
+            found, scores = _find_in_shortlist(
+                self.graphdef, self.params, histories, self.catalog, self.vectors, self.shortlist, num_items=num_beams
+            )
+        elif rank_all:
             found, scores = _rank_all(self.graphdef, self.params, histories, self.catalog)
         else:
             found, scores, codes = _find(
@@ -160,6 +169,14 @@ class ModelRanker:
     def vectors(self) -> Any:
         """The item vectors of a model that scores items; None for a model that generates IDs."""
         return _item_vectors(self.graphdef, self.params, self.catalog)
+
+    @functools.cached_property
+    def shortlist(self) -> Shortlist | None:
+        """Coordinates of the item vectors, of a large catalog on one CPU and a model whose scores are products."""
+        one_cpu = self.mesh.size == 1 and self.mesh.devices.flat[0].platform == "cpu"
+        if not one_cpu or len(self.catalog.trie.items) < _SHORTLIST_FROM or not isinstance(self.vectors, jax.Array):
+            return None
+        return make_shortlist(self.catalog, self.vectors)
 
     def explain(self, batch: HistoryBatch, item: int) -> tuple[float, dict[str, float]]:
         """Returns the log-probability of an item after the first history, and the contribution of each part to it.
@@ -219,6 +236,22 @@ def _find(
     generated = beam_search(model, histories, catalog, num_beams)
     codes = jnp.where(generated.leaves[..., None] >= 0, generated.semantic_ids, -1)
     return *generated_items(generated, catalog.trie, num_beams), codes
+
+
+@functools.partial(jax.jit, static_argnames=("graphdef", "num_items"))
+def _find_in_shortlist(
+    graphdef: nnx.GraphDef[Any],
+    params: nnx.State,
+    histories: HistoryBatch,
+    catalog: Catalog,
+    vectors: jax.Array,
+    shortlist: Shortlist,
+    *,
+    num_items: int,
+) -> tuple[jax.Array, jax.Array]:
+    """Returns items `[B, M]`, the best first, and their scores."""
+    model: Any = nnx.merge(graphdef, params)
+    return best_of_shortlist(model, histories, catalog, vectors, shortlist, num_items)
 
 
 @functools.partial(jax.jit, static_argnames="graphdef")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+import itertools
+import os
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,7 @@ import numpy as np
 from sid_jax.data.id_lists import likely_cause
 from sid_jax.errors import UserError
 from sid_jax.messages import LOGGER
+from sid_jax.precision import in_32_bits
 from sid_jax.recommend.artifact import TrainedRecommender
 from sid_jax.recommend.batch import HistoryBatch, user_numbers
 from sid_jax.recommend.config import EXPLAINED, GENERATIVE, WITH_COLD_SLOTS
@@ -78,6 +82,7 @@ class Server:
         exclude_seen: bool,
         cold_slots: int,
         on_unknown: str,
+        exact: bool,
     ) -> list[list[Recommendation]]:
         """Returns a list of up to k items for each history; see `sid_jax.recommender.Recommender`.
 
@@ -109,11 +114,15 @@ class Server:
         lengths = np.array([len(each) for each in rows], np.int64)
         if (lengths == 0).any():
             found[lengths == 0], scores[lengths == 0] = self._popular(k)
-        for chosen, batch in self._batches(rows, lengths, users):
-            exclude = _side_by_side([rows[each] for each in chosen]) if exclude_seen else None
-            lists, points = self._find(batch, k, exclude, cold_slots)
+
+        def find(chosen: np.ndarray, batch: HistoryBatch) -> tuple[np.ndarray, np.ndarray]:
+            exclude = _padded([rows[each] for each in chosen]) if exclude_seen else None
+            return self._find(batch, k, exclude, cold_slots, exact)
+
+        batches = list(self._batches(rows, lengths, users))
+        for (chosen, _), lists in zip(batches, self._side_by_side(find, batches), strict=True):
             # A batch is padded with its own histories, whose lists are simply written again.
-            found[chosen], scores[chosen] = lists, points
+            found[chosen], scores[chosen] = lists
         return [self._named(*each) for each in zip(found, scores, strict=True)]
 
     def explain(self, history: Any, item: int | str) -> Explanation:
@@ -205,16 +214,24 @@ class Server:
                 numbers = user_numbers(np.array([users[int(each)] for each in chosen], object))
                 yield chosen, HistoryBatch(items, np.minimum(lengths[chosen], width).astype(np.int32), numbers)
 
+    def _side_by_side(self, find: Callable[..., Any], batches: list[Any]) -> Iterator[Any]:
+        """Returns the result of each batch; a search in a shortlist uses one core, so that several run at a time."""
+        if len(batches) < 2 or self._trained.ranker.shortlist is None:
+            return itertools.starmap(find, batches)
+        with concurrent.futures.ThreadPoolExecutor(min(len(batches), os.cpu_count() or 1)) as threads:
+            # The precision is a setting of each thread.
+            return threads.map(in_32_bits(find), *zip(*batches, strict=True))
+
     def _find(
-        self, batch: HistoryBatch, k: int, exclude: np.ndarray | None, cold_slots: int
+        self, batch: HistoryBatch, k: int, exclude: np.ndarray | None, cold_slots: int, exact: bool
     ) -> tuple[np.ndarray, np.ndarray]:
         window = self._trained.config.model.window
         if not cold_slots:
-            return self._trained.ranker.full_lists(batch, k, exclude, window)
+            return self._trained.ranker.full_lists(batch, k, exclude, window, exact=exact)
         from sid_jax.recommend.cold.rankers import slot_order
 
         known_ranker, cold_ranker = self._by_kind
-        known, known_scores = known_ranker.full_lists(batch, k, exclude, window)
+        known, known_scores = known_ranker.full_lists(batch, k, exclude, window, exact=exact)
         cold, cold_scores = cold_ranker.scored(batch, cold_slots, exclude)
         order = slot_order(known, cold, cold_slots, places=k)[:, :k]
         lists, scores = np.concatenate([known, cold], axis=1), np.concatenate([known_scores, cold_scores], axis=1)
@@ -239,7 +256,7 @@ class Server:
         return self._candidates.table.titles
 
 
-def _side_by_side(rows: list[np.ndarray]) -> np.ndarray:
+def _padded(rows: list[np.ndarray]) -> np.ndarray:
     """Returns `[B, S]` int32: the items of each row, padded with -1."""
     items = np.full((len(rows), max(map(len, rows))), -1, np.int32)
     for place, each in enumerate(rows):

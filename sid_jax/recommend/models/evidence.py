@@ -51,6 +51,12 @@ class Evidence:
             jnp.asarray(np.log1p(popularity), jnp.float32) if blend.popularity else None,
         )
 
+    def weight(self, term: str) -> jax.Array:
+        """Returns the weight of a term that is used."""
+        there = (self.followers is not None, self.profiles is not None, self.log_popularity is not None)
+        used = [name for name, is_there in zip(TERMS, there, strict=True) if is_there]
+        return self.weights[1 + used.index(term)]
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +104,27 @@ def blended(scores: jax.Array, heard: Heard, evidence: Evidence, first: jax.Arra
     added = terms(heard, evidence, first, scores.shape[1]).values()
     weighed = [weight * term for weight, term in zip(weights[1:], added, strict=True)]
     return functools.reduce(jnp.add, weighed, weights[0] * scores)
+
+
+def blended_at(scores: jax.Array, heard: Heard, evidence: Evidence, shares: jax.Array, items: jax.Array) -> jax.Array:
+    """Returns the blended scores of some items after one history, `[n]` float32.
+
+    Args:
+      scores: `[n]`, the model's scores.
+      heard: evidence from the history, without a batch axis.
+      evidence: evidence of the catalog.
+      shares: `[n]`, the sum of each item's shares in `heard`.
+      items: `[n]` int32, rows of the items.
+    """
+    blend = evidence.weights[0] * scores
+    transitions, content, popularity = TERMS
+    if heard.followers is not None:
+        blend = blend + evidence.weight(transitions) * jnp.log1p(shares)
+    if evidence.profiles is not None and heard.profile is not None:
+        blend = blend + evidence.weight(content) * (evidence.profiles[items] @ heard.profile)
+    if evidence.log_popularity is not None:
+        blend = blend + evidence.weight(popularity) * evidence.log_popularity[items]
+    return blend
 
 
 def terms(heard: Heard, evidence: Evidence, first: jax.Array | int, count: int) -> dict[str, jax.Array]:
