@@ -60,6 +60,7 @@ class Recommender:
 
     def __init__(self, tokenizer: SemanticIdTokenizer | IdTable | str | Path, preset: str = "beauty", **settings: Any):
         from sid_jax.recommend.config import check_config
+        from sid_jax.recommend.newer_table import table_of
 
         name = preset if ":" in preset or preset == _PRESET else f"{_PRESET}:{preset}"
         config = load_preset(name)
@@ -79,7 +80,7 @@ class Recommender:
                 "sid-jax recommend --config=joint:beauty; load what it wrote by sid_jax.load"
             )
         self._config: ConfigDict = config
-        self._given_table: IdTable | None = _table_of(tokenizer)
+        self._given_table: IdTable | None = table_of(tokenizer)
         self._trained: TrainedRecommender | None = None
         self._server: Server | None = None
         self._task: Task | None = None
@@ -360,10 +361,7 @@ class Recommender:
         Raises:
           UserError: as `load_recommender`.
         """
-        trained = _with_newer_table(self.trained, ids)
-        if vectors is not None:
-            trained = _with_content_of_files(trained, vectors, vector_ids)
-        return Recommender.from_trained(trained)
+        return Recommender.from_trained(_renewed(self.trained, ids, vectors, vector_ids))
 
     def save(self, folder: str | Path) -> Path:
         """Writes a self-contained folder: parameters, ID table, settings, checksums. `sid_jax.load` reads it.
@@ -463,62 +461,25 @@ def load_recommender(
             "on with a run that is there"
         )
     trained = read_recommender(path, verify=verify)
+    return Recommender.from_trained(_renewed(trained, ids, vectors, vector_ids))
+
+
+def _renewed(trained: TrainedRecommender, ids: Any, vectors: Any, vector_ids: Any) -> TrainedRecommender:
+    """Returns a recommender with a newer ID table and other content vectors, of those that are given."""
+    if ids is None and vectors is None:
+        return trained
+    # Imported here: loading a recommender as it is does not wait for Flax.
+    from sid_jax.recommend.newer_table import with_content_of_files, with_newer_table
+
     if ids is not None:
-        trained = _with_newer_table(trained, ids)
-    if vectors is not None:
-        trained = _with_content_of_files(trained, vectors, vector_ids)
-    return Recommender.from_trained(trained)
-
-
-def _with_newer_table(trained: TrainedRecommender, ids: Any) -> TrainedRecommender:
-    from sid_jax.recommend.config import GENERATIVE, WITHOUT_IDS
-
-    kind = trained.config.model.kind
-    if kind in WITHOUT_IDS:
-        raise UserError(
-            f"the recommender is a model of the kind {kind!r}, which knows no newer items: it looks at no Semantic IDs"
-        )
-    candidates = trained.candidates.with_newer_table(_table_of(ids))
-    if kind in GENERATIVE and len(candidates.table) > candidates.num_trained:
-        # Cold items are scored by their vectors, and the saved vectors have none of new items.
-        candidates = dataclasses.replace(candidates, content=None)
-    return dataclasses.replace(trained, candidates=candidates)
-
-
-def _with_content_of_files(
-    trained: TrainedRecommender, vectors: str | Path, vector_ids: str | Path
-) -> TrainedRecommender:
-    from sid_jax.recommend.data.content import load_content
-
-    config = trained.config.copy_and_resolve_references()
-    data = config.quantizer.data
-    if data.source != "vectors":  # The files of a catalog do not have newer items.
-        data.source, data.text_column = "vectors", ""
-    data.path, data.ids_path = str(vectors), str(vector_ids)
-    candidates = trained.candidates
-    content = load_content(config, candidates.table.item_ids, candidates.cold, candidates.available)
-    return dataclasses.replace(trained, candidates=dataclasses.replace(candidates, content=content))
+        trained = with_newer_table(trained, ids)
+    return trained if vectors is None else with_content_of_files(trained, vectors, vector_ids)
 
 
 def _full_name(config: ConfigDict, name: str) -> str:
     """Returns a setting's name with its section, if exactly one of `_SECTIONS` has it."""
     found = [section for section in _SECTIONS if "." not in name and name in config[section]]
     return f"{found[0]}.{name}" if len(found) == 1 else name
-
-
-def _table_of(ids: Any) -> IdTable:
-    """Returns the ID table of a tokenizer, an export or a path, or the given table itself."""
-    from sid_jax.export.id_tables import parse_id_source, read_id_table
-    from sid_jax.ids.table import IdTable
-
-    if isinstance(ids, (str, Path)):
-        return read_id_table(*parse_id_source(str(ids)))
-    table = ids if isinstance(ids, IdTable) else getattr(ids, "table", None)
-    if not isinstance(table, IdTable):
-        raise UserError(
-            f"Semantic IDs are {type(ids).__name__}; give a fitted SemanticIdTokenizer, an IdTable or a path"
-        )
-    return table
 
 
 def _server_of(trained: TrainedRecommender) -> Server:

@@ -1,0 +1,66 @@
+"""A trained recommender over a newer version of its ID table."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from sid_jax.errors import UserError
+from sid_jax.export.id_tables import parse_id_source, read_id_table
+from sid_jax.ids.table import IdTable
+from sid_jax.recommend.artifact import TrainedRecommender
+from sid_jax.recommend.config import GENERATIVE, WITHOUT_IDS
+from sid_jax.recommend.data.content import load_content
+
+
+def with_newer_table(trained: TrainedRecommender, ids: Any) -> TrainedRecommender:
+    """Returns a recommender over a newer version of its ID table, in which new items are cold.
+
+    Raises:
+      UserError: if the model uses no Semantic IDs, or the table is no newer version.
+    """
+    kind = trained.config.model.kind
+    if kind in WITHOUT_IDS:
+        raise UserError(
+            f"the recommender is a model of the kind {kind!r}, which knows no newer items: it looks at no Semantic IDs"
+        )
+    candidates = trained.candidates.with_newer_table(table_of(ids))
+    if kind in GENERATIVE and len(candidates.table) > candidates.num_trained:
+        # Cold items are scored by their vectors, and the saved vectors have none of new items.
+        candidates = dataclasses.replace(candidates, content=None)
+    return dataclasses.replace(trained, candidates=candidates)
+
+
+def with_content_of_files(
+    trained: TrainedRecommender, vectors: str | Path, vector_ids: str | Path
+) -> TrainedRecommender:
+    """Returns a recommender with the items' content vectors from files; see `load_recommender`.
+
+    Raises:
+      UserError: if the files cannot be read, or an item that may be recommended has no vector.
+    """
+    config = trained.config.copy_and_resolve_references()
+    data = config.quantizer.data
+    if data.source != "vectors":  # The files of a catalog do not have newer items.
+        data.source, data.text_column = "vectors", ""
+    data.path, data.ids_path = str(vectors), str(vector_ids)
+    candidates = trained.candidates
+    content = load_content(config, candidates.table.item_ids, candidates.cold, candidates.available)
+    return dataclasses.replace(trained, candidates=dataclasses.replace(candidates, content=content))
+
+
+def table_of(ids: Any) -> IdTable:
+    """Returns the ID table of a tokenizer, an export or a path, or the given table itself.
+
+    Raises:
+      UserError: if it is none of these, or the path has no IDs.
+    """
+    if isinstance(ids, (str, Path)):
+        return read_id_table(*parse_id_source(str(ids)))
+    table = ids if isinstance(ids, IdTable) else getattr(ids, "table", None)
+    if not isinstance(table, IdTable):
+        raise UserError(
+            f"Semantic IDs are {type(ids).__name__}; give a fitted SemanticIdTokenizer, an IdTable or a path"
+        )
+    return table
