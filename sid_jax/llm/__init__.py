@@ -8,6 +8,7 @@ SemanticIdLogitsProcessor  allows `generate` of transformers only IDs that exist
 allowed_tokens             the same as a function, for tools that take one
 logits_mask                the same in JAX, for a model in Flax
 generate_ids               generates IDs by beam search
+evaluate_generation        recall and NDCG of what a model generates, beside popularity and item-kNN
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from sid_jax.errors import UserError
 
 if TYPE_CHECKING:
     from sid_jax.llm.constraint import SemanticIdLogitsProcessor, allowed_tokens
+    from sid_jax.llm.evaluation import evaluate_generation
     from sid_jax.llm.generation import generate_ids
     from sid_jax.llm.jax_mask import logits_mask
     from sid_jax.llm.new_tokens import add_tokens
@@ -32,6 +34,7 @@ _MODULES = {
     "SemanticIdLogitsProcessor": "sid_jax.llm.constraint",
     "add_tokens": "sid_jax.llm.new_tokens",
     "allowed_tokens": "sid_jax.llm.constraint",
+    "evaluate_generation": "sid_jax.llm.evaluation",
     "generate_ids": "sid_jax.llm.generation",
     "id_tokens": "sid_jax.llm.tokens",
     "logits_mask": "sid_jax.llm.jax_mask",
@@ -43,6 +46,7 @@ __all__ = [
     "SemanticIdLogitsProcessor",
     "add_tokens",
     "allowed_tokens",
+    "evaluate_generation",
     "generate_ids",
     "id_tokens",
     "logits_mask",

@@ -1,0 +1,181 @@
+"""Evaluates a language model as a recommender: the item that it generates next, beside baselines."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from sid_jax.errors import UserError
+from sid_jax.formats.inputs import enough_histories
+from sid_jax.llm.generation import generate_ids
+from sid_jax.llm.tasks import as_text, prompt
+from sid_jax.llm.tokens import IdTokens
+from sid_jax.recommend.baselines import ItemKNN, Popularity
+from sid_jax.recommend.batch import HistoryBatch
+from sid_jax.recommend.data.split import leave_one_out
+from sid_jax.recommend.evaluation.evaluate import evaluate
+from sid_jax.recommend.evaluation.report import EvaluationReport
+from sid_jax.recommend.ranker import first_allowed
+from sid_jax.streams import stream_rng
+
+SPLITS, FORMS = ("test", "validation"), ("text", "chat")
+# Users per batch of the baselines, which are products of sparse matrices.
+_USERS = 256
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class GenerationReport(EvaluationReport):
+    """Results of a language model and of baselines; see `EvaluationReport`.
+
+    Attributes:
+      invalid: share of the generated IDs that no item has.
+      seconds_per_user: time of the language model, with its tokenizer.
+    """
+
+    invalid: float = 0.0
+    seconds_per_user: float = 0.0
+
+    def __repr__(self) -> str:
+        """Returns one line per recommender, and one of the language model's IDs and time."""
+        speed = f"{self.invalid:.2%} of generated IDs do not exist, {self.seconds_per_user:.3g} s a user"
+        return f"{super().__repr__()}\n{self.evaluations[0].name}: {speed}"
+
+
+def evaluate_generation(
+    model: Any,
+    tokenizer: Any,
+    histories: Any,
+    tokens: IdTokens,
+    *,
+    task: str | Callable[[list[str]], str] = "next_id",
+    form: str = "text",
+    split: str = "test",
+    num_beams: int = 20,
+    max_history: int = 20,
+    batch_size: int = 32,
+    users: int | None = None,
+    exclude_seen: bool = True,
+    constrained: bool = True,
+    on_unknown: str = "error",
+    samples: int = 1000,
+    seed: int = 0,
+) -> GenerationReport:
+    """Evaluates the items that a model generates next, one of all items, with 95 % bootstrap intervals over users.
+
+    The protocol is that of `sid-jax recommend`: each user's last item is the target of the test, the one before that of
+    the validation. Popularity and item-kNN learn from the items before both. Recall@k and NDCG@k are of items: those
+    that share an ID are ranked in turn. With fewer beams than 50, the mean reciprocal rank counts later ranks as 0.
+
+    Args:
+      model: a transformers model with the tokens.
+      tokenizer: its tokenizer; None for a model that reads the token ids of IDs alone, one item after the other.
+      histories: interaction histories of the table's items, see `sid_jax.data.inputs.as_histories`. Users with fewer
+        than 3 interactions are left out.
+      tokens: from `add_tokens`.
+      task: "next_id" or "sequence" of `sid-jax llm-data`, or a function that makes a prompt of the texts of a history's
+        IDs, the oldest first.
+      form: "text", or "chat" for prompts as a user's message in the tokenizer's chat template.
+      split: "test" or "validation".
+      num_beams: IDs generated per user; no list has more unless items share IDs.
+      max_history: last items of a history that are in the prompt.
+      batch_size: users per call of the model.
+      users: number of users, drawn at random; None for all.
+      exclude_seen: whether items of a user's history are taken out of all lists.
+      constrained: False lets the model generate IDs that no item has.
+      on_unknown: "error" or "drop" for items of histories that are not in the table.
+      samples: number of bootstrap samples.
+      seed: seed of the draw of users.
+
+    Raises:
+      UserError: if an argument is not one of these, or the histories cannot be used.
+    """
+    for name, value, known in (("split", split, SPLITS), ("form", form, FORMS)):
+        if value not in known:
+            raise UserError(f"{name} is {value!r}; it must be {' or '.join(map(repr, known))}")
+    taken, _ = enough_histories(histories, tokens.table, on_unknown)
+    assert taken is not None  # histories are given
+    parts = leave_one_out(taken)
+    examples = parts.test if split == "test" else parts.validation
+    rows = np.arange(len(examples.targets))
+    if users is not None and users < len(rows):
+        rows = np.sort(stream_rng(seed, "evaluate_generation").choice(rows, users, replace=False))
+    asked = _LanguageModel(model, tokenizer, tokens, task, form, num_beams, constrained)
+    rules: dict[str, Any] = {"window": max_history, "exclude_seen": exclude_seen, "users": rows}
+    evaluations = [evaluate(asked, examples, batch_size=min(batch_size, len(rows)), **rules)]
+    for baseline in (Popularity(parts.train), ItemKNN.tuned(parts.train)):
+        evaluations.append(evaluate(baseline, examples, batch_size=min(_USERS, len(rows)), **rules))
+    return GenerationReport(
+        tuple(evaluations),
+        len(tokens.table),
+        samples,
+        invalid=asked.num_invalid / asked.num_generated,
+        seconds_per_user=asked.seconds / asked.num_users,
+    )
+
+
+class _LanguageModel:
+    """A language model as a `Ranker`, which counts users, generated IDs, those that no item has, and seconds."""
+
+    name = "language model"
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        tokens: IdTokens,
+        task: str | Callable[[list[str]], str],
+        form: str,
+        num_beams: int,
+        constrained: bool,
+    ):
+        self._model, self._tokenizer, self._tokens = model, tokenizer, tokens
+        self._task, self._form, self._num_beams, self._constrained = task, form, num_beams, constrained
+        self.num_users = self.num_generated = self.num_invalid = 0
+        self.seconds = 0.0
+
+    def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:
+        """Returns the items of the generated IDs, see `Ranker`."""
+        began = time.perf_counter()
+        histories = [row[:length] for row, length in zip(batch.items, batch.lengths, strict=True)]
+        inputs = _padded([self._encoded(history) for history in histories], not self._model.config.is_encoder_decoder)
+        found = generate_ids(
+            self._model, inputs, self._tokens, num_beams=self._num_beams, constrained=self._constrained
+        )
+        lists = found.rows(count if exclude is None else count + exclude.shape[1])
+        kept, _ = first_allowed(lists, np.zeros(lists.shape, np.float32), exclude, count)
+        self.seconds += time.perf_counter() - began
+        self.num_users += len(histories)
+        self.num_generated += found.exists.size
+        self.num_invalid += int((~found.exists).sum())
+        return kept
+
+    def _encoded(self, history: np.ndarray) -> list[int]:
+        """Returns the token ids of the prompt for a history of rows of the table."""
+        if self._tokenizer is None:
+            return self._tokens.token_ids[history].ravel().tolist()
+        ids = self._tokens.texts.take(history).to_pylist()
+        if callable(self._task):
+            question = self._task(ids)
+        else:
+            question = prompt(self._task, history="".join(ids))
+            question = question if self._form == "chat" else as_text(self._task, question)
+        if self._form == "text":
+            return self._tokenizer(question)["input_ids"]
+        message = [{"role": "user", "content": question}]
+        text = self._tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+        return self._tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def _padded(prompts: list[list[int]], left: bool) -> dict[str, torch.Tensor]:
+    """Returns prompts as `input_ids` and `attention_mask`, `[B, W]` each, whatever the tokenizer's padding."""
+    ids = np.zeros((len(prompts), max(map(len, prompts))), np.int64)
+    mask = np.zeros_like(ids)
+    for row, numbers in enumerate(prompts):
+        place = slice(ids.shape[1] - len(numbers), None) if left else slice(len(numbers))
+        ids[row, place], mask[row, place] = numbers, 1
+    return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
