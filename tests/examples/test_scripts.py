@@ -49,3 +49,9 @@ def test_movielens(capsys, monkeypatch, real_cache):
     printed = capsys.readouterr().out
     assert printed.startswith("After Toy Story") and printed.count("\n  ") >= 5
     assert len(sid_jax.load("exports/movielens").recommend([1, 95], k=3)) == 3
+
+
+def test_language_model(capsys):
+    share = main_of("language_model.py")(passes=3, **SHORT)
+    assert "100 % of the generated IDs exist" in capsys.readouterr().out
+    assert share > 0.2
