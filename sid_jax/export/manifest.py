@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from sid_jax import __version__
 from sid_jax.errors import UserError, reason
 from sid_jax.paths import as_path
 from sid_jax.settings import RENAMED
@@ -37,7 +38,7 @@ _RENAMED = {
 MEASURED_FILE = "report.json"
 MEASURED_VERSION = 1
 _MOST_POINTS = 200
-_PACKAGES = ("sid_jax", "jax", "flax", "numpy")
+_PACKAGES = ("jax", "flax", "numpy")
 
 
 def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
@@ -58,7 +59,12 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
     frame: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": {**{package: _version(package) for package in _PACKAGES}, "python": platform.python_version()},
+        "versions": {
+            # The metadata of an editable installation keeps the version that the checkout had when it was installed.
+            "sid_jax": __version__,
+            **{package: _version(package) for package in _PACKAGES},
+            "python": platform.python_version(),
+        },
     }
     names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     files = {name: _describe(folder / name) for name in sorted(names) if name not in _NOT_LISTED}
@@ -241,5 +247,5 @@ def _version(package: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        # The package runs from a checkout and is not installed.
+        # The dependency has no metadata, as in a bundled program.
         return "not installed"

@@ -8,6 +8,7 @@ import platform
 import numpy as np
 import pytest
 
+import sid_jax
 from sid_jax.errors import UserError
 from sid_jax.export.manifest import read_manifest, write_manifest
 
@@ -43,6 +44,7 @@ def test_it_says_what_it_was_given_and_what_it_found(folder):
         "ids.csv": {"bytes": 4, "sha256": hashlib.sha256(b"a,b\n").hexdigest()},
         "inner/more.bin": {"bytes": 1000, "sha256": hashlib.sha256(bytes(1000)).hexdigest()},
     }
+    assert manifest["versions"]["sid_jax"] == sid_jax.__version__
     assert manifest["versions"]["numpy"] == np.__version__
     assert manifest["versions"]["python"] == platform.python_version()
     assert set(manifest["versions"]) == {"sid_jax", "jax", "flax", "numpy", "python"}
