@@ -272,10 +272,11 @@ def _plot(rows: dict[str, list[Run]], most: float, path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     for name, runs in rows.items():
         distinct, r2 = [run["distinct"] for run in runs], [run["r2"] for run in runs]
-        axes.scatter(r2, distinct, s=36, marker="s" if name.startswith("sid_jax") else "o", label=name)
-    axes.axhline(most, color="0.6", linewidth=1, linestyle="--", label="at most")
-    axes.set_xlabel("reconstruction R²")
-    axes.set_ylabel("distinct codes / items")
+        axes.scatter(distinct, r2, s=36, marker="s" if name.startswith("sid_jax") else "o", label=name)
+    axes.axvline(most, color="#8b95a1", linestyle=":", label="upper bound")
+    axes.set(xlabel="distinct codes / items", ylabel="reconstruction R²")
+    axes.grid(color="#e5e7eb", linewidth=0.6)
+    axes.set_axisbelow(True)
     axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
