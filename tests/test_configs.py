@@ -158,5 +158,5 @@ def test_the_default_is_the_recipe_for_vectors_of_any_origin():
 
 @pytest.mark.parametrize("name", ["movie", "", ":gumbel", "configs/ml100k"])
 def test_an_unknown_preset_is_refused_with_a_list(name):
-    with pytest.raises(UserError, match="there are embeddings, ml100k, movielens, amazon, recommend, joint"):
+    with pytest.raises(UserError, match="the presets are embeddings, ml100k, movielens, amazon, recommend, joint"):
         preset(name)
