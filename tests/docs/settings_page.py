@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
+
 from sid_jax import config as quantizer
 from sid_jax.recommend import config as recommender
-from sid_jax.settings import Declaration, declared_settings
+from sid_jax.settings import Declaration, Setting, declared_settings
 from tests.commands import ROOT
 
 PAGE = ROOT / "docs" / "settings.md"
@@ -24,21 +27,33 @@ def text() -> str:
             "",
             "## Quantizer",
             "",
-            *_table(quantizer.SETTINGS),
-            "",
+            *_tables("Quantizer", quantizer.SETTINGS),
             "## Recommender",
             "",
             "The section `quantizer` has the settings above, but for `seed`, for the IDs that are made on the way.",
             "",
-            *_table(own),
-            "",
+            *_tables("Recommender", own),
         ]
     )
 
 
-def _table(declaration: Declaration) -> list[str]:
+def _tables(title: str, declaration: Declaration) -> list[str]:
+    """Returns the lines of a table for each section, under a heading that names it."""
+
+    def section_of(declared: tuple[str, Setting]) -> str:
+        section, dot, _ = declared[0].partition(".")
+        return section if dot else ""
+
+    lines: list[str] = []
+    for section, settings in itertools.groupby(declared_settings(declaration), section_of):
+        lines += [f"### {title}: {section}", ""] if section else []
+        lines += [*_table(settings), ""]
+    return lines
+
+
+def _table(settings: Iterable[tuple[str, Setting]]) -> list[str]:
     rows = []
-    for name, setting in declared_settings(declaration):
+    for name, setting in settings:
         allowed = setting.allowed()
         # The names of the catalogs would fill the page; data.md has them.
         meaning = f"{setting.meaning} ({allowed})" if allowed and len(allowed) < 100 else setting.meaning
