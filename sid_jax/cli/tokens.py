@@ -22,6 +22,11 @@ _VOCABULARY = flags.DEFINE_integer(
     0,
     "Number of tokens in the model's tokenizer, len(tokenizer). New tokens are numbered from it on.",
 )
+_GRAMMARS = flags.DEFINE_list(
+    "grammars",
+    [],
+    "Grammars of the IDs that exist, with commas, for serving engines: regex, ebnf, xgrammar, llguidance.",
+)
 
 
 def run() -> None:
@@ -36,4 +41,4 @@ def _main(words: list[str]) -> None:
 
     signals.end_with_publication()
     out = output_folder(_OUT.value, unless=TOKENS_FILE)
-    write_tokens(as_path(words[0]), out, pattern=_PATTERN.value, first_id=_VOCABULARY.value)
+    write_tokens(as_path(words[0]), out, pattern=_PATTERN.value, first_id=_VOCABULARY.value, grammars=_GRAMMARS.value)

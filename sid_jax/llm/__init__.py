@@ -9,6 +9,7 @@ allowed_tokens             the same as a function, for tools that take one
 logits_mask                the same in JAX, for a model in Flax
 generate_ids               generates IDs by beam search
 evaluate_generation        recall and NDCG of what a model generates, beside popularity and item-kNN
+grammar                    writes the IDs that exist as a grammar, for vLLM, SGLang and other engines
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from sid_jax.llm.constraint import SemanticIdLogitsProcessor, allowed_tokens
     from sid_jax.llm.evaluation import evaluate_generation
     from sid_jax.llm.generation import generate_ids
+    from sid_jax.llm.grammars import grammar
     from sid_jax.llm.jax_mask import logits_mask
     from sid_jax.llm.new_tokens import add_tokens
     from sid_jax.llm.tokens import IdTokens, id_tokens
@@ -36,6 +38,7 @@ _MODULES = {
     "allowed_tokens": "sid_jax.llm.constraint",
     "evaluate_generation": "sid_jax.llm.evaluation",
     "generate_ids": "sid_jax.llm.generation",
+    "grammar": "sid_jax.llm.grammars",
     "id_tokens": "sid_jax.llm.tokens",
     "logits_mask": "sid_jax.llm.jax_mask",
     "write_training_data": "sid_jax.llm.training_data",
@@ -48,6 +51,7 @@ __all__ = [
     "allowed_tokens",
     "evaluate_generation",
     "generate_ids",
+    "grammar",
     "id_tokens",
     "logits_mask",
     "write_training_data",

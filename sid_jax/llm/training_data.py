@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sid_jax.buckets.outputs import output_folder
 from sid_jax.errors import UserError
 from sid_jax.export.atomic import atomic_folder, refuse_taken
 from sid_jax.formats.content import LEAST_INTERACTIONS, SPLITS, Content
@@ -21,7 +22,6 @@ from sid_jax.llm.examples import Examples, Rows, possible_tasks
 from sid_jax.llm.tasks import TASKS, as_text, checked_tasks
 from sid_jax.llm.tokens import id_tokens
 from sid_jax.messages import Messages
-from sid_jax.paths import as_path
 from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
 from sid_jax.whole_file import write_json
 
@@ -89,7 +89,7 @@ def write_training_data(
     wanted = None if tasks is None else list(tasks)
     if wanted is not None:
         checked_tasks(wanted)
-    folder = as_path(out)
+    folder = output_folder(out)
     refuse_taken(folder)
     tokens = id_tokens(source, pattern=pattern, markers=markers)
     if items is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ from sid_jax.export.codebooks import read_codebooks
 from sid_jax.export.manifest import read_manifest
 from sid_jax.export.weights import model_from_weights
 from sid_jax.ids.convert import code_type, number_lists
-from sid_jax.ids.trie import TRIE_FILE, write_trie
+from sid_jax.ids.trie import TRIE_FILE, read_trie, write_trie
 from sid_jax.messages import Messages
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.tokens.embeddings import level_slices, tally
+from sid_jax.tokens.grammars import GRAMMARS, check_grammars, grammar_text
 from sid_jax.tokens.vocabulary import DEFAULT_PATTERN, Vocabulary
 from sid_jax.whole_file import write_json
 
@@ -40,18 +41,20 @@ def write_tokens(
     *,
     pattern: str = DEFAULT_PATTERN,
     first_id: int = 0,
+    grammars: Sequence[str] = (),
     messages: Messages | None = None,
 ) -> None:
     """Writes an export's IDs as tokens of a language model, all or nothing.
 
     If the export's table is in several files, each of them gets a file with the same rows. The codes of all items, one
     or two bytes per code, and their trie are in memory; nothing else grows with N. `pattern` and `first_id` are those
-    of `Vocabulary`. `out` must not exist, be empty, or hold the same files.
+    of `Vocabulary`, and `grammars` kinds of `grammar_text`. `out` must not exist, be empty, or hold the same files.
 
     Raises:
       UserError: if the export cannot be read, `out` cannot be written, or the pattern cannot be used.
     """
     refuse_taken(out, unless=TOKENS_FILE)
+    check_grammars(grammars)
     manifest = read_manifest(folder)
     sizes, id_column = _described(manifest, folder)
     vocabulary = Vocabulary(sizes, first_id, pattern)
@@ -66,6 +69,9 @@ def write_tokens(
         semantic_ids = np.concatenate(written)
         model = model_from_weights(codebooks, weights, scaling, info)
         write_trie(partial, semantic_ids, sizes)
+        for kind in grammars:
+            text = grammar_text(read_trie(partial / TRIE_FILE), vocabulary, kind)
+            (partial / GRAMMARS[kind]).write_text(text, encoding="utf-8")
         _write_embeddings(partial, semantic_ids, sizes, codebooks, model)
         description = {
             "pattern": pattern,
@@ -80,8 +86,8 @@ def write_tokens(
         publish_once(partial, out)
     first, last = vocabulary.levels[0][0], vocabulary.levels[-1][-1]
     (messages or Messages.to_console()).line(
-        f"{len(vocabulary):,} tokens, {first} to {last}, and {len(semantic_ids):,} items are in {out}: {TOKENS_FILE}, "
-        f"{ITEMS_FILE}, {TRIE_FILE}, {EMBEDDINGS_FILE}"
+        f"{len(vocabulary):,} tokens, {first} to {last}, and {len(semantic_ids):,} items are in {out}: "
+        f"{', '.join((TOKENS_FILE, ITEMS_FILE, TRIE_FILE, EMBEDDINGS_FILE, *(GRAMMARS[kind] for kind in grammars)))}"
     )
 
 
