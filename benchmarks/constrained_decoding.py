@@ -3,14 +3,17 @@
 python benchmarks/constrained_decoding.py --items=12101,1000000
 
 A Qwen2 with random weights generates IDs of 3 codes for 32 prompts of different lengths, padded on the left, with 20
-beams: without a constraint, with `SemanticIdLogitsProcessor`, and with `prefix_allowed_tokens_fn`. Times are the least
-CPU times of several rounds, since other processes only add to them; set OMP_NUM_THREADS=1.
+beams: without a constraint, with `SemanticIdLogitsProcessor`, and with `prefix_allowed_tokens_fn`. Times are
+medians of CPU times, and ratios are medians of those of each round; set OMP_NUM_THREADS=1. glibc gives back the memory
+of large arrays and takes it again, in some processes and not in others, which changes times by a tenth or more: set
+MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ to 10000000000 for times that can be compared.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import random
 import statistics
 import time
 from typing import Any
@@ -42,15 +45,19 @@ def main() -> None:
     print(f"{sum(each.numel() for each in model.parameters()):,} parameters, {torch.get_num_threads()} threads")
     for items in map(int, arguments.items.split(",")):
         tokens = random_tokens(items, arguments.words)
-        processor = Timed(SemanticIdLogitsProcessor(tokens, model, inputs["input_ids"].shape[1]))
-        searches: dict[str, dict[str, Any]] = {"free": {}, "processor": {"logits_processor": [processor]}}
+        length = inputs["input_ids"].shape[1]
+        processors = {
+            name: Timed(SemanticIdLogitsProcessor(tokens, model, length, in_place=name == "in place"))
+            for name in ("processor", "in place")
+        }
+        searches: dict[str, dict[str, Any]] = {"free": {}}
+        searches |= {name: {"logits_processor": [processor]} for name, processor in processors.items()}
         if arguments.function:
-            searches["function"] = {
-                "prefix_allowed_tokens_fn": allowed_tokens(tokens, inputs["input_ids"].shape[1], END)
-            }
+            searches["function"] = {"prefix_allowed_tokens_fn": allowed_tokens(tokens, length, END)}
         seconds, found = timed(searches, model, inputs, arguments)
         show(items, tokens, seconds, found)
-        print(f"  the processor itself: {statistics.median(processor.seconds) * 1e3:.1f} ms a step")
+        for name, processor in processors.items():
+            print(f"  {name} by itself: {statistics.median(processor.seconds) * 1e3:.1f} ms a step")
 
 
 def language_model(vocab_size: int) -> Qwen2ForCausalLM:
@@ -71,10 +78,10 @@ def random_tokens(items: int, first_id: int) -> IdTokens:
 
 
 def prompts(batch: int, words: int) -> dict[str, torch.Tensor]:
-    """Returns prompts of 20 to 60 tokens, padded on the left."""
-    lengths = torch.randint(20, 61, (batch,))
-    mask = (torch.arange(60) >= 60 - lengths[:, None]).long()
-    return {"input_ids": torch.where(mask > 0, torch.randint(2, words, (batch, 60)), PAD), "attention_mask": mask}
+    """Returns prompts of 5 to 20 tokens, padded on the left."""
+    lengths = torch.randint(5, 21, (batch,))
+    mask = (torch.arange(20) >= 20 - lengths[:, None]).long()
+    return {"input_ids": torch.where(mask > 0, torch.randint(2, words, (batch, 20)), PAD), "attention_mask": mask}
 
 
 class Timed:
@@ -93,12 +100,13 @@ class Timed:
 
 def timed(
     searches: dict[str, dict[str, Any]], model: Any, inputs: dict[str, torch.Tensor], arguments: argparse.Namespace
-) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
-    """Returns the least CPU seconds of each search over alternating rounds, and what it generated."""
+) -> tuple[dict[str, list[float]], dict[str, torch.Tensor]]:
+    """Returns the CPU seconds of each search, in random order in each round, and what it generated."""
     seconds: dict[str, list[float]] = {name: [] for name in searches}
     found = {}
+    order = random.Random(0)
     for _ in range(arguments.rounds + 1):
-        for name, options in searches.items():
+        for name, options in order.sample(list(searches.items()), len(searches)):
             began = time.process_time()
             found[name] = model.generate(
                 **inputs, **options, num_beams=arguments.beams, num_return_sequences=arguments.beams,
@@ -106,17 +114,18 @@ def timed(
             )[:, inputs["input_ids"].shape[1] :]  # fmt: skip
             seconds[name].append(time.process_time() - began)
     # The first round warms up.
-    return {name: min(times[1:]) for name, times in seconds.items()}, found
+    return {name: times[1:] for name, times in seconds.items()}, found
 
 
-def show(items: int, tokens: IdTokens, seconds: dict[str, float], found: dict[str, torch.Tensor]) -> None:
+def show(items: int, tokens: IdTokens, seconds: dict[str, list[float]], found: dict[str, torch.Tensor]) -> None:
     """Prints times, their ratios to free generation, and the share of IDs that do not exist."""
     trie = token_trie(tokens, torch.device("cpu"))
     print(f"{items:,} items, mask {trie.num_bytes / 1e6:.1f} MB")
-    for name, least in seconds.items():
+    for name, times in seconds.items():
+        ratio = statistics.median(each / free for each, free in zip(times, seconds["free"], strict=True))
         depth, _ = trie.states(found[name])
         print(
-            f"  {name:<10} {least / LEVELS * 1e3:7.1f} ms a step  {least / seconds['free']:6.3f} x  "
+            f"  {name:<10} {statistics.median(times) / LEVELS * 1e3:7.1f} ms a step  {ratio:6.3f} x  "
             f"{(depth < LEVELS).float().mean():6.1%} of IDs do not exist"
         )
 

@@ -122,18 +122,20 @@ class TokenTrie:
         place = torch.searchsorted(known, keys.to(known.dtype)).clamp(max=len(known) - 1)
         return torch.where(real & (known[place] == keys), place, -1)
 
-    def keep_children(self, level: int, nodes: torch.Tensor, scores: torch.Tensor, out: torch.Tensor) -> None:
-        """Copies from `scores` to `out`, `[R, V]`, those of the tokens that continue the nodes `[R]` of a depth."""
+    def children(self, level: int, nodes: torch.Tensor) -> tuple[slice | torch.Tensor, torch.Tensor | None]:
+        """Returns the tokens that continue the nodes `[R]` of a depth.
+
+        Returns:
+          Of a dense level the tokens of all codes, and which of them continue each node, `[R, K]` bool. Of others the
+          tokens `[R, M]` int64, for the node with the most children; those of other nodes repeat their last one.
+        """
         edges = self._levels[level]
         if edges.children is not None:
             block = slice(self.first_id + self.starts[level], self.first_id + self.starts[level + 1])
-            out[:, block] = torch.where(edges.children[nodes] >= 0, scores[:, block], out[:, block])
-            return
+            return block, edges.children[nodes] >= 0
         begin, last = edges.first[nodes], edges.first[nodes + 1] - 1
-        # Past a node's last child the last one is repeated, so that nothing is written that is not a child's.
         places = begin[:, None] + torch.arange(self._max_children[level], device=nodes.device)
-        columns = edges.tokens[torch.minimum(places, last[:, None])].long()
-        out.scatter_(1, columns, scores.gather(1, columns))
+        return edges.tokens[torch.minimum(places, last[:, None])].long(), None
 
 
 def token_trie(tokens: IdTokens, device: torch.device) -> TokenTrie:
@@ -161,6 +163,8 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
       text: whether there may be text before and after an ID.
       end_token_id: token or tokens that end an answer; None for those of the generation config.
       generation_config: the config that `generate` is called with; None for the model's own.
+      in_place: whether to overwrite the scores, which saves the time to get memory for a large vocabulary; not for
+        sampling with `output_logits`, which would return the constrained ones.
 
     Raises:
       UserError: if the model lacks rows for the tokens, or there is no end token.
@@ -183,6 +187,7 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
         text: bool = False,
         end_token_id: int | Sequence[int] | None = None,
         generation_config: Any = None,
+        in_place: bool = False,
     ):
         config = model.generation_config if generation_config is None else generation_config
         rows = model.get_input_embeddings().weight.shape[0]
@@ -195,6 +200,7 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
             raise UserError("neither the model's generation config nor end_token_id names an end token: give one")
         warn_of_sampling(config)
         self._tokens, self._prompt_length, self._num_ids, self._text = tokens, prompt_length, num_ids, text
+        self._in_place = in_place
         self._trie = token_trie(tokens, model.device)
         self._levels = len(self._trie.sizes)
         begin, end = tokens.marker_ids
@@ -211,15 +217,15 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
         kinds, nodes = self._kinds(input_ids)
         # One transfer to the host per step tells which kinds there are.
         counts = torch.bincount(kinds, minlength=self._levels + 5).tolist()
-        out = self._free(kinds, scores, counts[self._levels + self._FREE])
+        kept = []
         for kind, count in enumerate(counts[:-1]):
-            if count == len(kinds):
-                self._allow(kind, nodes, scores, out)
-            elif count:
-                rows = (kinds == kind).nonzero()[:, 0]
-                part = out[rows]
-                self._allow(kind, nodes[rows], scores[rows], part)
-                out[rows] = part
+            if count:
+                rows = None if count == len(kinds) else (kinds == kind).nonzero()[:, 0]
+                columns, allowed = self._next(kind, nodes if rows is None else nodes[rows])
+                kept.append((rows, columns, _read(scores, rows, columns, allowed)))
+        out = self._rest(kinds, scores, counts[-1])
+        for rows, columns, values in kept:
+            _write(out, rows, columns, values)
         return out
 
     def _kinds(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -248,19 +254,39 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
         count = ((last >= self._trie.starts[-2]) & (last < self._trie.starts[-1])).sum(dim=1)
         return torch.where(count >= self._num_ids, self._levels + self._END, outside)
 
-    def _free(self, kinds: torch.Tensor, scores: torch.Tensor, count: int) -> torch.Tensor:
+    def _rest(self, kinds: torch.Tensor, scores: torch.Tensor, num_free: int) -> torch.Tensor:
         """Returns -inf, and in free rows the scores of all tokens that are not codes or may begin an ID."""
-        if not count:
-            return torch.full_like(scores, -torch.inf)
-        free = torch.where((kinds == self._levels + self._FREE)[:, None], scores, -torch.inf)
+        if not num_free:
+            return scores.fill_(-torch.inf) if self._in_place else torch.full_like(scores, -torch.inf)
+        bound = (kinds != self._levels + self._FREE)[:, None]
+        free = (scores.masked_fill_ if self._in_place else scores.masked_fill)(bound, -torch.inf)
         return free.index_fill_(1, self._not_free, -torch.inf)
 
-    def _allow(self, kind: int, nodes: torch.Tensor, scores: torch.Tensor, out: torch.Tensor) -> None:
+    def _next(self, kind: int, nodes: torch.Tensor) -> tuple[slice | torch.Tensor, torch.Tensor | None]:
+        """Returns the tokens that may come next in rows of a kind; see `TokenTrie.children`."""
         if kind < self._levels:
-            self._trie.keep_children(kind, nodes, scores, out)
-        else:
-            columns = self._columns[kind - self._levels]
-            out[:, columns] = scores[:, columns]
+            return self._trie.children(kind, nodes)
+        return self._columns[kind - self._levels].expand(len(nodes), -1), None
+
+
+def _read(
+    scores: torch.Tensor, rows: torch.Tensor | None, columns: slice | torch.Tensor, allowed: torch.Tensor | None
+) -> torch.Tensor:
+    """Returns the scores of some columns of some rows, None for all; -inf where they are not allowed."""
+    if isinstance(columns, slice):
+        part = scores[:, columns] if rows is None else scores[rows, columns]
+        return part if allowed is None else torch.where(allowed, part, -torch.inf)
+    return scores.gather(1, columns) if rows is None else scores[rows[:, None], columns]
+
+
+def _write(out: torch.Tensor, rows: torch.Tensor | None, columns: slice | torch.Tensor, values: torch.Tensor) -> None:
+    """Writes the scores that `_read` returned."""
+    if isinstance(columns, slice):
+        out[slice(None) if rows is None else rows, columns] = values
+    elif rows is None:
+        out.scatter_(1, columns, values)
+    else:
+        out[rows[:, None], columns] = values
 
 
 def allowed_tokens(

@@ -79,7 +79,9 @@ def generate_ids(
     if constrained:
         # Without an end token nothing is generated after an ID, and this one serves.
         ends = end if end is not None else 0
-        processor = SemanticIdLogitsProcessor(tokens, model, first, end_token_id=ends, generation_config=config)
+        processor = SemanticIdLogitsProcessor(
+            tokens, model, first, end_token_id=ends, generation_config=config, in_place=True
+        )
         processors.append(processor)
     training = model.training
     model.eval()

@@ -103,8 +103,13 @@ def test_a_mask_is_that_of_the_definition(case, dense):
         processor = SemanticIdLogitsProcessor(
             tokens, model_of(64), prompt_length, num_ids=num_ids, text=text, end_token_id=END
         )
+        in_place = SemanticIdLogitsProcessor(
+            tokens, model_of(64), prompt_length, num_ids=num_ids, text=text, end_token_id=END, in_place=True
+        )
     input_ids, scores = torch.tensor(rows), torch.randn(len(rows), size)
+    before = scores.clone()
     kept = processor(input_ids, scores)
+    assert torch.equal(scores, before) and torch.equal(in_place(input_ids, before), kept)
     wanted = [
         allowed_by_definition(tokens, row[prompt_length:], row[:prompt_length], num_ids=num_ids, text=text)
         for row in rows
