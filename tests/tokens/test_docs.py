@@ -21,14 +21,19 @@ def names(made, tmp_path_factory):
     for name in ("exports", "tokens"):
         (folder / name).mkdir()
         (folder / name / "ml100k").symlink_to(made / name / "relocate")
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=trained("byte-level"), eos_token="<s>", unk_token="<unk>")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=trained("byte-level"), eos_token="<s>", unk_token="<unk>", pad_token="<unk>"
+    )
     tokenizer.save_pretrained(folder / "my-model")
     torch.manual_seed(0)
     config = GPT2Config(
-        vocab_size=FIRST_ID, n_embd=32, n_layer=1, n_head=2, n_positions=64, bos_token_id=1, eos_token_id=1,
+        vocab_size=FIRST_ID, n_embd=32, n_layer=1, n_head=2, n_positions=256, bos_token_id=1, eos_token_id=1,
         tie_word_embeddings=False,
     )  # fmt: skip
     GPT2LMHeadModel(config).save_pretrained(folder / "my-model")
+    random = np.random.default_rng(0)
+    lines = [" ".join(map(str, [user, *random.integers(0, 300, 6)])) for user in range(60)]
+    (folder / "sequences.txt").write_text("\n".join(lines))
     names: dict = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -39,7 +44,7 @@ def names(made, tmp_path_factory):
 
 def test_a_models_answers_are_read(names):
     _, semantic_ids = made_ids("relocate")
-    assert names["vocabulary"].parse(names["texts"][0] + names["texts"][1]) == list(
+    assert names["tokens"].vocabulary.parse(names["first"] + names["second"]) == list(
         map(tuple, semantic_ids[:2].tolist())
     )
 
@@ -59,8 +64,16 @@ def test_new_embeddings_are_of_the_old_ones_kind_and_all_different(names):
 def test_generation_says_nothing_but_ids_that_exist(names):
     _, semantic_ids = made_ids("relocate")
     known = set(map(tuple, semantic_ids.tolist()))
-    found = [tuple(row) for row in names["found"].tolist()]
-    assert len(found) == len(set(found)) == 5 and set(found) <= known
+    answers = names["answers"][:, names["inputs"]["input_ids"].shape[1] :].reshape(2, 5, -1).numpy()
+    for ids, searched in zip(
+        names["tokens"].vocabulary.semantic_ids(answers), names["found"].semantic_ids, strict=True
+    ):
+        found = [tuple(row) for row in ids.tolist()]
+        assert len(found) == len(set(found)) == 5 and set(found) <= known
+        assert found == [tuple(row) for row in searched.tolist()]
+    mask = np.asarray(names["mask"])
+    assert mask.shape == (5, FIRST_ID + 28) and (mask.nonzero()[1] == 1).all()
+    assert names["report"].invalid == 0 and len(names["report"].evaluations[0].places) == 50
 
 
 def test_the_beam_search_finds_the_best_ids_there_are(names):
