@@ -76,8 +76,8 @@ class Recommender:
         check_config(config)
         if config.joint.estimator != "none":
             raise UserError(
-                f"joint.estimator is {config.joint.estimator!r}: joint training is done by the command, "
-                "sid-jax recommend --config=joint:beauty; load what it wrote by sid_jax.load"
+                f"config.joint.estimator is {config.joint.estimator!r}, but joint training is only available as a "
+                "command: run sid-jax recommend --config=joint:beauty, and load the result with sid_jax.load"
             )
         self._config: ConfigDict = config
         self._given_table: IdTable | None = table_of(tokenizer)
@@ -181,7 +181,7 @@ class Recommender:
         """
         if self._trained is None:
             raise UserError(
-                "this GenerativeRecommender is not fitted: call fit(histories), or load one with sid_jax.load"
+                "this GenerativeRecommender is not fitted; call fit(histories), or load one with sid_jax.load"
             )
         return self._trained
 
@@ -329,7 +329,7 @@ class Recommender:
             given = as_histories(histories, candidates.table.item_ids, on_unknown="skip", **columns)
             task = Task(candidates, leave_one_out(keep_active(given, config.data.min_interactions), candidates.cold))
         if task is None:
-            raise UserError("a recommender that was loaded has no histories: call evaluate(histories)")
+            raise UserError("a loaded recommender has no histories; call evaluate(histories)")
         rankers = (trained.ranker, Popularity(task.split.train), ItemKNN.tuned(task.split.train))
         report = EvaluationReport(
             tuple(ask_for_last_items(config, task, ranker) for ranker in rankers),
@@ -457,8 +457,8 @@ def load_recommender(
         path = path / FOLDER
     if not path.is_dir() or not (path / "manifest.json").exists():
         raise UserError(
-            f"{folder} holds no finished recommender: train one with sid-jax recommend --workdir={folder}, which goes "
-            "on with a run that is there"
+            f"{folder} has no finished recommender; train one, or resume its training, with sid-jax recommend "
+            f"--workdir={folder}"
         )
     trained = read_recommender(path, verify=verify)
     return Recommender.from_trained(_renewed(trained, ids, vectors, vector_ids))

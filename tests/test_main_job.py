@@ -62,7 +62,7 @@ def test_training_ends_in_a_table_a_sample_and_the_next_command(job):
         assert words in trained.stdout
     assert trained.stderr == exported.stderr == ""
     assert "1,682 Semantic IDs" in exported.stdout
-    assert "1,682 items have an ID each" in (folder / "export" / "report.html").read_text()
+    assert "1,682 items have one ID each" in (folder / "export" / "report.html").read_text()
 
 
 def test_every_film_has_a_unique_id_of_one_length(job):

@@ -199,7 +199,7 @@ def test_a_saved_recommender_stands_alone(fitted, tmp_path, monkeypatch):
     assert loaded.recommend([], 7) == fitted.recommend([], 7)
     assert loaded.config.to_dict() == fitted.config.to_dict()
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()} == before
-    with pytest.raises(UserError, match="has no histories: call evaluate"):
+    with pytest.raises(UserError, match="has no histories; call evaluate"):
         loaded.evaluate()
     assert loaded.evaluate(made_histories()).metrics == fitted.evaluate().metrics
     folder.chmod(0o755)
@@ -246,7 +246,7 @@ def test_training_that_was_interrupted_says_so(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         recommender.fit(made_histories())
     assert repr(recommender) == "GenerativeRecommender(kind='decoder', 60 items, not fitted)"
-    with pytest.raises(UserError, match="is not fitted: call fit"):
+    with pytest.raises(UserError, match="is not fitted; call fit"):
         recommender.recommend(["sku-1"])
 
 
@@ -256,7 +256,10 @@ def test_what_cannot_be_used_is_refused(tmp_path):
         (lambda: GenerativeRecommender(tmp_path / "no.parquet"), "no such file"),
         (lambda: GenerativeRecommender(table(), preset="magic"), "unknown argument 'magic'"),
         (lambda: GenerativeRecommender(table(), layers=3), "there is no setting layers"),
-        (lambda: GenerativeRecommender(table(), **{"joint.estimator": "ste"}), "joint training is done by the command"),
+        (
+            lambda: GenerativeRecommender(table(), **{"joint.estimator": "ste"}),
+            "joint training is only available as a command",
+        ),
         (lambda: load_recommender(tmp_path), "no finished recommender"),
         (lambda: GenerativeRecommender(table(), **SETTINGS).fit([["sku-1"] * 6, ["other"] * 6]), "not in the"),
     ):
@@ -413,7 +416,7 @@ def test_vectors_may_have_ids_of_their_own_or_be_missing():
     assert lists[0] == lists[1]
     without = Recommender(table(), **quick).fit(made_histories(), verbose=False)
     assert set(without.explain(["sku-3"], "sku-4").shares) == {"item", "codes", "transitions", "popularity"}
-    with pytest.raises(UserError, match="no vector of 1 of 60 items"):
+    with pytest.raises(UserError, match="no vectors for 1 of 60 items"):
         Recommender(table(), **quick).fit(
             made_histories(), vectors={items[row]: VECTORS[row] for row in range(59)}, verbose=False
         )

@@ -127,7 +127,10 @@ def download(place: Place, found: Found, folder: Path) -> None:
         if name.endswith(".json"):
             continue
         if (size := paths[name].stat().st_size) < length:
-            raise UserError(f"{place.address}/{name} has {size} bytes, {RUN_MANIFEST} says {length}: it was changed")
+            raise UserError(
+                f"{place.address}/{name} has {size} bytes, but {RUN_MANIFEST} lists {length}, so it was changed; "
+                "write it again"
+            )
         with paths[name].open("r+b") as file:
             file.truncate(length)
     for name, content in found.content.items():
@@ -146,7 +149,7 @@ def _copy(address: str, found: Found, path: Path) -> None:
             partial.rename(parent)
     except OSError as error:
         raise UserError(
-            f"{address}: cannot be copied to {parent}: {error.strerror}; SID_JAX_CACHE names another cache folder"
+            f"{address}: cannot be copied to {parent} ({error.strerror}); set SID_JAX_CACHE to another cache folder"
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -187,7 +190,7 @@ def _visible(place: Place) -> dict[str, Entry]:
     """Returns the files that a reader of a folder of tables looks at: hidden ones and other subfolders are left out."""
     children = place.children()
     if UPLOADING in children:
-        raise UserError(f"{place.address}: is being uploaded, or its upload was killed: wait, or write it again")
+        raise UserError(f"{place.address}: the upload is not finished, or was killed; wait, or write it again")
     found: dict[str, Entry] = {}
     for name, entry in children.items():
         if name.startswith(".") or (name.startswith("_") and name != "_SUCCESS"):

@@ -70,7 +70,7 @@ class Mirror:
         self._writer = uuid.uuid4().hex
         self.folder.mkdir(parents=True, exist_ok=True)
         # What another process on this machine trains in must not be removed.
-        with alone(self.folder / LOCK_FILE, f"at work in {address}"):
+        with alone(self.folder / LOCK_FILE, f"using {address}"):
             for path in self.folder.iterdir():
                 if path.name != LOCK_FILE:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -79,7 +79,7 @@ class Mirror:
                 download(self._place, of_manifest(self._place, RUN_MANIFEST, content), self.folder)
                 (self.folder / RUN_MANIFEST).unlink()
             elif self._place.children():
-                raise UserError(f"{address} is not empty and holds no run: choose another --workdir")
+                raise UserError(f"{address} is not empty and has no run; choose another --workdir")
         self._known, self._there = content, set(self._place.tree()) - {RUN_MANIFEST}
         self._sent = {name: _signature(self.folder / name) for name in self._names()}
 
@@ -91,8 +91,8 @@ class Mirror:
         """
         if (self._place / RUN_MANIFEST).read() != self._known:
             raise UserError(
-                f"{self._place.address}: another process trains in this --workdir too; stop one of them, and the same "
-                "command goes on"
+                f"{self._place.address}: another process also trains in this --workdir; stop one of them, then run "
+                "the same command to resume"
             )
         if self._known is None:
             # Marks the files to come as those of a run.

@@ -37,7 +37,7 @@ def output_folder(text: str | Path, *, unless: str = MANIFEST) -> Path:
     if not there or UPLOADING in there and MANIFEST not in there:
         return folder
     if unless not in there:
-        raise UserError(f"{address} exists and is not empty; choose another folder, or remove it first")
+        raise UserError(f"{address} exists and is not empty; choose another folder, or delete this one first")
     download(place, look(address), folder)
     return folder
 
@@ -45,7 +45,7 @@ def output_folder(text: str | Path, *, unless: str = MANIFEST) -> Path:
 def output_file(address: str) -> Path:
     """Returns the local file that goes to an address when it is written by `sid_jax.whole_file.whole_file`."""
     if is_prefix(address):
-        raise UserError(f"{address} is a folder; name a file in it")
+        raise UserError(f"{address} is a folder; give the name of a file")
     path = copy_of(address, _VERSION)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
@@ -79,7 +79,7 @@ def upload_folder(folder: Path, address: str, *, done: Callable[[], None]) -> No
     """
     place = Place(address)
     if (place / MANIFEST).file() is not None:
-        raise UserError(f"{address} exists: another process has written it meanwhile; choose another folder")
+        raise UserError(f"{address} exists now, since another process has written it; choose another folder")
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     mark, ours = place / UPLOADING, uuid.uuid4().hex.encode()
     mark.write(ours)
@@ -100,6 +100,4 @@ def upload_folder(folder: Path, address: str, *, done: Callable[[], None]) -> No
 
 def _refuse_another(mark: Place, ours: bytes) -> None:
     if mark.read() != ours:
-        raise UserError(
-            f"{mark.address.rpartition('/')[0]}: another process has begun to write it too; choose another folder"
-        )
+        raise UserError(f"{mark.address.rpartition('/')[0]}: another process is also writing it; choose another folder")

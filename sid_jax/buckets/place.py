@@ -141,7 +141,7 @@ class Place:
                 self._fs.pipe_file(self._path, content, **how)
             except FileExistsError:
                 raise UserError(
-                    f"{self.address} exists: another process has written it meanwhile; choose another folder"
+                    f"{self.address} exists now, since another process has written it; choose another folder"
                 ) from None
 
     def remove(self, names: Sequence[str]) -> None:
@@ -215,18 +215,19 @@ def _talking(address: str, done: str) -> Iterator[None]:
         raise
     except ImportError as error:
         raise UserError(
-            f"{address}: addresses with {scheme}:// need the package {package}: pip install {_install(kind, package)} "
-            f"({reason(error)})"
+            f"{address}: addresses with {scheme}:// need the package {package} ({reason(error)}); run pip install "
+            f"{_install(kind, package)}"
         ) from error
     except FileNotFoundError as error:
         raise UserError(f"{address}: no such file in the bucket ({reason(error)})") from error
     except PermissionError as error:
         raise UserError(
-            f"{address}: cannot be {done}, access is denied ({reason(error)}); use credentials that may: {credentials}"
+            f"{address}: cannot be {done}, since access is denied ({reason(error)}); use credentials with access: "
+            f"{credentials}"
         ) from error
     # Every store's library has error classes of its own, which are not imported here.
     except Exception as error:
         text = f"{type(error).__name__}: {reason(error)}"
         if "credential" in text.lower():
-            raise UserError(f"{address}: no credentials are found ({text}); {credentials}") from error
-        raise UserError(f"{address}: cannot be {done} ({text}); see that the address and the network work") from error
+            raise UserError(f"{address}: no credentials found ({text}); {credentials}") from error
+        raise UserError(f"{address}: cannot be {done} ({text}); check the address and the network") from error

@@ -15,7 +15,7 @@ COMMANDS = {
     "report": "Write the report of an export, one HTML page.",
     "recommend": "Train and test a recommender on Semantic IDs, or compare ID tables.",
     "tokens": "Write Semantic IDs as tokens for a language model.",
-    "llm-data": "Write training data for a language model that speaks Semantic IDs.",
+    "llm-data": "Write training data for a language model that reads and writes Semantic IDs.",
     "convert": "Write Semantic IDs, histories and items in the file formats of another tool.",
     "features": "Write Semantic IDs as rows of a ranker's embedding table.",
     "diff": "Compare the IDs of two exports.",

@@ -11,39 +11,39 @@ from sid_jax import command, signals
 from sid_jax.errors import UserError
 from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
 
-_OUT = flags.DEFINE_string("out", None, "The folder to write: empty or new.", required=True)
+_OUT = flags.DEFINE_string("out", None, "Folder to write: new or empty.", required=True)
 _HISTORIES = flags.DEFINE_string(
     "histories",
     None,
-    "Interaction histories: a text file with one line for each user, a table of interactions, or an inter.json.",
+    "Interaction histories: a text file (one line per user), a table of interactions, or an inter.json.",
 )
 _ITEMS = flags.DEFINE_string(
-    "items", None, "Titles, descriptions and other columns of items: a table, lines of JSON, or an item.json."
+    "items", None, "Titles, descriptions and other columns of items: a table, JSON lines, or an item.json."
 )
 _TASKS = flags.DEFINE_list(
     "tasks",
     [],
-    "The tasks, with commas: next_id, next_title, next_id_by_titles, id_to_title, title_to_id, description_to_id, "
-    "sequence. Without it: all but sequence for which there is data.",
+    "Tasks, separated by commas: next_id, next_title, next_id_by_titles, id_to_title, title_to_id, "
+    "description_to_id, sequence. Default: all that the data allows, except sequence.",
 )
-_MAX_HISTORY = flags.DEFINE_integer("max_history", 20, "The maximum number of items in a history; the last ones stay.")
-_MAX_TEXT = flags.DEFINE_integer("max_text", 500, "The maximum number of characters of a title or description.")
-_SEED = flags.DEFINE_integer("seed", 0, "The seed of the order of training rows, and of their wording.")
+_MAX_HISTORY = flags.DEFINE_integer("max_history", 20, "Maximum history length; older items are dropped.")
+_MAX_TEXT = flags.DEFINE_integer("max_text", 500, "Maximum number of characters of a title or description.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the order and the wording of training rows.")
 _PATTERN = flags.DEFINE_string(
     "pattern",
     DEFAULT_PATTERN,
-    "The name of a token, as in sid-jax tokens, whose folder has its own: sid-jax llm-data tokens/NAME.",
+    "Name of a token, as in sid-jax tokens. A folder of sid-jax tokens has its own pattern.",
 )
 _MARKERS = flags.DEFINE_list(
-    "markers", ["", ""], "The tokens before and after each ID, with a comma: --markers='<|sid_begin|>,<|sid_end|>'."
+    "markers", ["", ""], "Tokens before and after each ID, as in --markers='<|sid_begin|>,<|sid_end|>'."
 )
-_FORMS = flags.DEFINE_list("forms", ["chat", "text"], "chat, text, or both with a comma.")
-_FILES = flags.DEFINE_list("files", ["parquet"], "parquet, jsonl, or both with a comma.")
+_FORMS = flags.DEFINE_list("forms", ["chat", "text"], "Forms of rows: chat, text, or both, separated by a comma.")
+_FILES = flags.DEFINE_list("files", ["parquet"], "File formats: parquet, jsonl, or both, separated by a comma.")
 _ON_UNKNOWN = flags.DEFINE_enum(
     "on_unknown",
     "error",
     ["error", "drop"],
-    "--histories: what is done with items that have no Semantic ID: error refuses them, drop leaves them out.",
+    "With --histories: items without a Semantic ID are rejected (error) or dropped (drop).",
 )
 
 
@@ -57,9 +57,9 @@ def _main(words: list[str]) -> None:
     from sid_jax.messages import Messages
 
     if len(words) != 1:
-        raise UserError("name one export, or file of IDs: sid-jax llm-data exports/NAME --out=DIR")
+        raise UserError("give one export or one file of IDs, as in sid-jax llm-data exports/NAME --out=DIR")
     if len(_MARKERS.value) != 2:
-        raise UserError("--markers has two texts and a comma between them, as in '<|sid_begin|>,<|sid_end|>'")
+        raise UserError("--markers needs two texts separated by a comma, as in '<|sid_begin|>,<|sid_end|>'")
     signals.end_with_publication()
     begin, end = _MARKERS.value
     write_training_data(

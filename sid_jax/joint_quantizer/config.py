@@ -13,38 +13,37 @@ ESTIMATORS = ("gumbel", "ste", "soft")
 
 # Settings that `sid_jax.recommend.config` has as well, in its section `joint`.
 SHARED: dict[str, Setting] = {
-    "encoder_rate": Setting(3e-4, "Learning rate of the quantizer's encoder. 0 freezes it.", range=NOT_NEGATIVE),
-    "codebook_rate": Setting(3e-4, "Learning rate of the codebooks. 0 freezes them.", range=NOT_NEGATIVE),
-    "decoder_rate": Setting(3e-4, "Learning rate of the quantizer's decoder. 0 freezes it.", range=NOT_NEGATIVE),
+    "encoder_rate": Setting(3e-4, "Learning rate of the quantizer's encoder. 0: frozen.", range=NOT_NEGATIVE),
+    "codebook_rate": Setting(3e-4, "Learning rate of the codebooks. 0: frozen.", range=NOT_NEGATIVE),
+    "decoder_rate": Setting(3e-4, "Learning rate of the quantizer's decoder. 0: frozen.", range=NOT_NEGATIVE),
     "anchor_weight": Setting(
         1.0,
-        "Weight of the quantizer's own loss (reconstruction, codebooks, commitment), as a share of the vectors' "
-        "squared length. It holds codes to the items' content.",
+        "Weight of the quantizer's own loss (reconstruction, codebook and commitment loss), relative to the squared "
+        "length of the vectors. It keeps codes close to the items' content.",
         range=NOT_NEGATIVE,
     ),
     "balance_weight": Setting(
-        0.0, "Weight of a loss that is 0 where all codes of a level are equally likely.", range=NOT_NEGATIVE
+        0.0, "Weight of a balance loss, which is 0 if all codes of a level are equally likely.", range=NOT_NEGATIVE
     ),
     "temperature": Setting(
         0.5,
-        "The soft assignments' temperature at the start, in units of the squared distance between neighboring "
-        "codewords.",
+        "Initial temperature of the soft assignment, in units of the squared distance between neighboring codewords.",
         range=POSITIVE,
     ),
-    "min_temperature": Setting(0.1, "The soft assignments' temperature at the end.", range=POSITIVE),
+    "min_temperature": Setting(0.1, "Final temperature of the soft assignment.", range=POSITIVE),
     "noise_scale": Setting(
         0.05,
-        "gumbel: size of the noise at the start, in the same units; it is 0 from four fifths of the joint part on.",
+        "gumbel: initial scale of the noise, in the same units; it is 0 after four fifths of the joint phase.",
         range=NOT_NEGATIVE,
     ),
 }
 
 SETTINGS: Declaration = {
-    "seed": Setting(0, "The seed of the noise and of the codes that are reset.", range=(0, 2**32 - 1)),
+    "seed": Setting(0, "Seed of the noise and of the dead codes' resets.", range=(0, 2**32 - 1)),
     "estimator": Setting(
         "gumbel",
-        "gumbel: codes are sampled, with noise that falls to 0. ste: the nearest codes. soft: mixtures of codes, whose "
-        "temperature falls. Each has the gradient of the soft assignment.",
+        "gumbel: sampled codes, with noise that falls to 0. ste: nearest codes. soft: mixtures of codes, with a "
+        "falling temperature. All three use the gradient of the soft assignment.",
         choices=ESTIMATORS,
     ),
     **SHARED,
@@ -52,11 +51,13 @@ SETTINGS: Declaration = {
     "commitment_weight": Setting(
         0.25, "Weight of the commitment loss in the quantizer's own loss.", range=NOT_NEGATIVE
     ),
-    "warmup_share": Setting(0.05, "Share of the steps in which the learning rates rise from 0.", range=(0.0, 0.5)),
+    "warmup_share": Setting(
+        0.05, "Share of the steps in which the learning rates rise from 0 (warm-up).", range=(0.0, 0.5)
+    ),
     "settle_share": Setting(
         0.2,
-        "Share of the steps, at the end, in which IDs settle: there is no noise, no code is reset, and the encoder is "
-        "held. In the second half of these steps the codebooks are held as well, so that no ID changes.",
+        "Share of the steps, at the end, in which IDs converge: there is no noise, no code is reset, and the encoder "
+        "is frozen. In the second half of these steps the codebooks are frozen as well, so that no ID changes.",
         range=SHARE,
     ),
 }
@@ -66,7 +67,8 @@ def check_temperatures(settings: ConfigDict, section: str = "") -> None:
     """Raises a UserError if the temperature would rise; `section` precedes the names of settings in the message."""
     if settings.min_temperature > settings.temperature:
         raise UserError(
-            f"{section}min_temperature is {settings.min_temperature}, above {section}temperature={settings.temperature}"
+            f"{section}min_temperature is {settings.min_temperature}, above "
+            f"{section}temperature={settings.temperature}; lower it"
         )
 
 

@@ -319,11 +319,11 @@ def _own_params(state: Any) -> dict[str, Any]:
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         names = _own_names(path)
         if names in found:
-            raise UserError("the state holds the parameters of several quantizers: give each one's own part")
+            raise UserError("the state has the parameters of several quantizers; give the part of one quantizer")
         if names:
             found[names] = leaf
     if not found:
-        raise UserError(f"the state holds no {_NAME!r}: give JointQuantizer.params, or a tree that has them")
+        raise UserError(f"the state has no {_NAME!r}; give JointQuantizer.params, or a tree that contains them")
     return {_NAME: flax.traverse_util.unflatten_dict(found)}
 
 

@@ -58,7 +58,7 @@ class Start:
             data = dataclasses.replace(data, vectors=vectors, layout=layout, about_parts=self.about_parts)
         num_features = self.model.mean.shape[0]
         if data.vectors.shape[1] != num_features:
-            raise UserError(f"vectors have {data.vectors.shape[1]} features; the tokenizer's have {num_features}")
+            raise UserError(f"vectors have {data.vectors.shape[1]} features, but the tokenizer needs {num_features}")
         return data
 
 
@@ -76,8 +76,8 @@ def start_from(source: Any, settings: Mapping[str, Any]) -> Start:
     saved = isinstance(source, (str, Path, SemanticIdTokenizer, Export))
     if saved and settings:
         raise UserError(
-            f"{min(settings)} is a setting of the tokenizer that joint training starts from; give it to the training "
-            "of the tokenizer, or start from vectors"
+            f"{min(settings)} is a setting of the tokenizer that joint training starts from; set it when you train "
+            "the tokenizer, or start from vectors"
         )
     if isinstance(source, (str, Path)):
         folder = as_path(source)

@@ -193,11 +193,13 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
         rows = model.get_input_embeddings().weight.shape[0]
         if rows < tokens.vocabulary.first_id + len(tokens.vocabulary):
             raise UserError(
-                f"the model has {rows} embeddings, and none for the tokens of the IDs: call add_tokens first"
+                f"the model has {rows} embeddings, and none for the tokens of the IDs; call add_tokens first"
             )
         ends = config.eos_token_id if end_token_id is None else end_token_id
         if ends is None:
-            raise UserError("neither the model's generation config nor end_token_id names an end token: give one")
+            raise UserError(
+                "neither the model's generation config nor end_token_id gives an end token; set end_token_id"
+            )
         warn_of_sampling(config)
         self._tokens, self._prompt_length, self._num_ids, self._text = tokens, prompt_length, num_ids, text
         self._in_place = in_place
@@ -330,8 +332,8 @@ def warn_of_sampling(config: Any) -> None:
     if found:
         settings = ", ".join(f"{name}={getattr(config, name)}" for name in found)
         warnings.warn(
-            f"the generation config has {settings}: sampling, few tokens to choose from, or lower scores of codes in "
-            "the prompt let a beam search miss the best IDs; pass do_sample=False, repetition_penalty=1.0, "
+            f"the generation config has {settings}; sampling, few candidate tokens, or penalties for repeated codes "
+            "make a beam search miss the best IDs; pass do_sample=False, repetition_penalty=1.0, "
             "no_repeat_ngram_size=0 to generate",
             stacklevel=3,
         )

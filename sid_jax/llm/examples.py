@@ -156,7 +156,7 @@ def possible_tasks(content: Content, wanted: list[str] | None) -> list[str]:
             raise UserError(f"the task {name} needs {lacking[name]}")
     possible = [name for name, lack in lacking.items() if not lack]
     if not possible:
-        raise UserError(f"there is nothing to train on: give {_NO_HISTORIES}, or {_NO_ITEMS.format('title')}")
+        raise UserError(f"there is no training data; give {_NO_HISTORIES}, or {_NO_ITEMS.format('title')}")
     return possible
 
 

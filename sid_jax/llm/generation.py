@@ -58,11 +58,11 @@ def generate_ids(
     prompt, mask = inputs["input_ids"].to(model.device), inputs.get("attention_mask")
     decoder_only = not model.config.is_encoder_decoder
     if decoder_only and mask is not None and not bool(mask[:, -1].all()):
-        raise UserError('the prompts are padded on the right: make the tokenizer with padding_side="left"')
+        raise UserError('the prompts are padded on the right; load the tokenizer with padding_side="left"')
     first, (begin, _), levels = prompt.shape[1] if decoder_only else 1, tokens.marker_ids, len(tokens.vocabulary.sizes)
     begun = prompt[:, -1] == begin if decoder_only else torch.zeros(len(prompt))
     if bool(begun.any()) != bool(begun.all()):
-        raise UserError("some prompts end with the begin marker and some do not: end all of them alike")
+        raise UserError("some prompts end with the begin marker and others do not; end all prompts in the same way")
     end = model.generation_config.eos_token_id
     pad = model.generation_config.pad_token_id
     config = GenerationConfig(

@@ -67,13 +67,13 @@ def add_tokens(
     first = num_old + len(new_markers) - known
     if known and (vocabulary.get(names[0]) != first or any(name in vocabulary for name in names[known:])):
         raise UserError(
-            f"the tokenizer has {known} of the tokens {names[0]!r} to {names[-1]!r} already, not as the last of its "
-            "tokens: choose another pattern"
+            f"the tokenizer has {known} of the tokens {names[0]!r} to {names[-1]!r} already, but not as its last "
+            "tokens; choose another pattern"
         )
     if first_id not in (None, first):
         raise UserError(
-            f"the folder numbers the tokens from {first_id}, and in this tokenizer they begin at {first}: run sid-jax "
-            f"tokens with --vocabulary={first}, or give the export instead"
+            f"the folder numbers the tokens from {first_id}, but this tokenizer numbers them from {first}; run "
+            f"sid-jax tokens with --vocabulary={first}, or give the export instead"
         )
     tokenizer.add_tokens([_plain(text) for text in (*new_markers, *names[known:])])
     made = numbered(made, tokenizer)
@@ -112,11 +112,11 @@ def _check(tokenizer: Any, tokens: IdTokens) -> None:
     for row, text, numbers, again in zip(rows, texts, encoded, decoded, strict=True):
         if numbers != tokens.token_ids[row].tolist():
             raise UserError(
-                f"the tokenizer splits {text!r} into {tokenizer.convert_ids_to_tokens(numbers)}, not into one token a "
-                "code: choose another pattern, or the fast tokenizer of this model"
+                f"the tokenizer splits {text!r} into {tokenizer.convert_ids_to_tokens(numbers)}, not into one token "
+                "per code; choose another pattern, or the fast tokenizer of this model"
             )
         if tokens.vocabulary.parse(again) != [tuple(semantic_ids[row].tolist())]:
-            raise UserError(f"the tokenizer decodes the tokens of {text!r} as {shown(again)}: choose another pattern")
+            raise UserError(f"the tokenizer decodes the tokens of {text!r} as {shown(again)}; choose another pattern")
 
 
 def _grow(model: Any, size: int) -> None:

@@ -128,7 +128,7 @@ def checked_tasks(names: list[str]) -> list[Task]:
     """
     unknown = [name for name in names if name not in TASKS]
     if unknown:
-        raise UserError(f"there is no task {unknown[0]!r}; there are {', '.join(TASKS)}")
+        raise UserError(f"there is no task {unknown[0]!r}; the tasks are {', '.join(TASKS)}")
     if len(set(names)) < len(names) or not names:
-        raise UserError(f"tasks are {', '.join(names) or 'none'}: name each task once")
+        raise UserError(f"tasks are {', '.join(names) or 'none'}; list each task once")
     return [TASKS[name] for name in names]

@@ -104,7 +104,7 @@ def id_tokens(
     if first_id not in (None, found.vocabulary.first_id):
         number, name = found.vocabulary.first_id, found.vocabulary.levels[0][0]
         raise UserError(
-            f"the tokenizer has {name!r} as token {number}, and the folder has it as {first_id}: run sid-jax tokens "
+            f"the tokenizer has {name!r} as token {number}, but the folder has it as {first_id}; run sid-jax tokens "
             f"with --vocabulary={number}"
         )
     return found
@@ -130,11 +130,11 @@ def numbered(tokens: IdTokens, tokenizer: Any) -> IdTokens:
     missing = [text for text in (*names, *filter(None, tokens.markers)) if text not in known]
     if missing:
         raise UserError(
-            f"the tokenizer lacks {len(missing)} tokens, the first is {missing[0]!r}: call add_tokens first"
+            f"the tokenizer lacks {len(missing)} tokens, the first one is {missing[0]!r}; call add_tokens first"
         )
     first_id = known[names[0]]
     if [known[text] for text in names] != list(range(first_id, first_id + len(names))):
-        raise UserError(f"the numbers of {names[0]!r} to {names[-1]!r} in the tokenizer do not follow each other")
+        raise UserError(f"the numbers of {names[0]!r} to {names[-1]!r} in the tokenizer are not consecutive")
     begin, end = (known[text] if text else -1 for text in tokens.markers)
     vocabulary = dataclasses.replace(tokens.vocabulary, first_id=first_id)
     return dataclasses.replace(tokens, vocabulary=vocabulary, marker_ids=(begin, end))

@@ -82,7 +82,7 @@ def write_training_data(
     """
     for name, values, allowed in (("forms", forms, FORMS), ("files", files, FILES)):
         if not values or not set(values) <= set(allowed):
-            raise UserError(f"{name} are {', '.join(values) or 'none'}; there are {', '.join(allowed)}")
+            raise UserError(f"{name} are {', '.join(values) or 'none'}; choose from {', '.join(allowed)}")
     for name, value in (("max_history", max_history), ("max_text", max_text)):
         if value < 1:
             raise UserError(f"{name} is {value}; it must be 1 or more")
@@ -95,7 +95,7 @@ def write_training_data(
     if items is not None:
         tokens = dataclasses.replace(tokens, table=with_items(tokens.table, items))
     if not len(tokens.table):
-        raise UserError(f"{tokens.table.name}: holds no items; there is nothing to write")
+        raise UserError(f"{tokens.table.name}: has no items; give at least one")
     taken, left_out = enough_histories(histories, tokens.table, on_unknown)
     content = Content(tokens.table, taken, folder.name, folder)
     names = possible_tasks(content, wanted)
@@ -207,5 +207,5 @@ def _report(messages: Messages, summary: dict[str, Any], folder: Path) -> None:
         shown = ", ".join(f"{count:,} {split}" for split, count in counts.items() if count)
         messages.line(f"{name}: {shown or 'no rows'}")
     left_out = summary["users_left_out"]
-    rest = f"; {left_out:,} users with fewer than {LEAST_INTERACTIONS} items are left out" if left_out else ""
+    rest = f"; {left_out:,} users with fewer than {LEAST_INTERACTIONS} items are dropped" if left_out else ""
     messages.line(f"{summary['items']:,} items and {summary['users']:,} users are in {folder}{rest}")

@@ -85,7 +85,7 @@ class TrainedRecommender:
         leaves, structure = jax.tree_util.tree_flatten_with_path(abstract)
         shapes = {_name(path): leaf.shape for path, leaf in leaves}
         if shapes != {name: array.shape for name, array in self.params.items()}:
-            raise UserError("the recommender's parameters are not those of its settings: train it again")
+            raise UserError("the recommender's parameters do not match its settings; train it again")
         params = jax.tree.unflatten(structure, [self.params[name] for name in shapes])
         mesh = all_devices()
         params, catalog = on_every_device((params, catalog_of(candidates, candidates.trie)), mesh)
@@ -173,7 +173,7 @@ def read_recommender(folder: str | Path, *, verify: bool = False) -> TrainedReco
     folder = as_path(folder)
     manifest = read_manifest(folder, verify=verify)
     if manifest.get("kind") != KIND:
-        raise UserError(f"{folder} holds no recommender, but an export: load it with sid_jax.load")
+        raise UserError(f"{folder} is an export, not a recommender; load it with sid_jax.load")
     try:
         config = fill(default_config(), manifest["config"])
         table = _read_table(folder / _TABLE, manifest)
@@ -199,7 +199,7 @@ def read_recommender(folder: str | Path, *, verify: bool = False) -> TrainedReco
         OSError,
     ) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"the recommender in {folder} cannot be read ({reason}): write it again") from error
+        raise UserError(f"the recommender in {folder} cannot be read ({reason}); save it again") from error
     return trained
 
 

@@ -133,13 +133,13 @@ def _compare(
 def _refuse_what_it_leaves_out(config: ConfigDict) -> None:
     if config.joint.estimator != "none":
         raise UserError(
-            f"--compare trains on IDs that stay, but config.joint.estimator is {config.joint.estimator!r}: compare the "
-            "export that a joint run wrote, its ids-joint, with --config=configs/recommend.py"
+            f"--compare needs fixed IDs, but config.joint.estimator is {config.joint.estimator!r}; compare the export "
+            "ids-joint of a joint run, with --config=recommend"
         )
     if config.eval.cold_slots:
         raise UserError(
-            f"--compare tests without places for cold items, but config.eval.cold_slots is "
-            f"{config.eval.cold_slots}: leave it at 0, or run each table by itself"
+            f"--compare tests without slots for cold items, but config.eval.cold_slots is {config.eval.cold_slots}; "
+            "leave it at 0, or run each ID table separately"
         )
 
 
@@ -173,7 +173,7 @@ def _budgeted(config: ConfigDict, tasks: list[Task], workdir: Path, minutes: flo
         decided = json.loads(plan.read_text())
         if decided["minutes"] != minutes:
             raise UserError(
-                f"{workdir} holds a comparison with --minutes={decided['minutes']:g}, not {minutes:g}: choose another "
+                f"{workdir} has a comparison with --minutes={decided['minutes']:g}, not {minutes:g}; choose another "
                 "--workdir"
             )
         config.train.num_epochs = decided["num_epochs"]
@@ -186,7 +186,10 @@ def _budgeted(config: ConfigDict, tasks: list[Task], workdir: Path, minutes: flo
         write_json(plan, {"minutes": minutes, "num_epochs": config.train.num_epochs})
     config.train.eval_every_epochs = config.train.num_epochs / _EVALUATIONS
     config.train.warmup_epochs = min(config.train.warmup_epochs, config.train.num_epochs / 10)
-    console.print(f"{config.train.num_epochs:.1f} epochs take {minutes:g} minutes at most.", highlight=False)
+    console.print(
+        f"Each training has {config.train.num_epochs:.1f} epochs, which take at most {minutes:g} minutes.",
+        highlight=False,
+    )
     return config
 
 
@@ -259,10 +262,10 @@ def _tables_of_rule(results: Sequence[Compared], config: ConfigDict, num_items: 
     num_seeds, num_users = first.places.shape
     figures = Table(
         title=f"{first.rule.capitalize()}: {num_seeds} seeds, {num_users:,} users, {num_items:,} items, "
-        f"{config.train.num_epochs:.1f} epochs; 95 % intervals over users and seeds",
+        f"{config.train.num_epochs:.1f} epochs; 95 % confidence intervals over users and seeds",
         title_justify="left",
     )
-    differences = Table(title=f"Minus {first.name}, paired by user, {first.rule}", title_justify="left")
+    differences = Table(title=f"Difference from {first.name}, paired by user, {first.rule}", title_justify="left")
     for table in (figures, differences):
         table.add_column("IDs")
         for metric in _METRICS:

@@ -90,7 +90,7 @@ def _run(config: ConfigDict, workdir: Path, console: Console) -> list[Evaluation
     print_samples(console, task, evaluations[0])
     print_evaluations(console, config, task, trained.ranker, evaluations, slotted)
     console.print(
-        f"The recommender is in {workdir / FOLDER}, the figures are in {workdir / RESULTS_FILE}",
+        f"The recommender is in {workdir / FOLDER}, the metrics are in {workdir / RESULTS_FILE}",
         markup=False,
         highlight=False,
         soft_wrap=True,

@@ -90,7 +90,7 @@ class Server:
           UserError: if k, cold_slots or on_unknown is out of range, or an item is unknown and `on_unknown` is "error".
         """
         if isinstance(histories, (str, bytes)) or not hasattr(histories, "__iter__"):
-            raise UserError(f"histories are {histories!r}; give a list of lists of item ids")
+            raise UserError(f"histories is {histories!r}; give a list of lists of item ids")
         histories = [_listed(history) for history in histories]
         if not isinstance(k, (int, np.integer)) or k < 1:
             raise UserError(f"k is {k!r}; it must be a number of items, 1 or more")
@@ -98,13 +98,13 @@ class Server:
             raise UserError(f"on_unknown is {on_unknown!r}; it must be 'skip' or 'error'")
         users = [""] * len(histories) if users is None else users
         if len(users) != len(histories):
-            raise UserError(f"there are {len(users)} users, but {len(histories)} histories; give one for each")
+            raise UserError(f"{len(users)} users are given for {len(histories)} histories; give one user per history")
         self._refuse_slots(cold_slots, k)
         rows = [self._rows(history, on_unknown) for history in histories]
         self.num_unknown = sum(map(len, histories)) - sum(map(len, rows))
         if self.num_unknown:
             LOGGER.warning(
-                "%d of %d items of the histories are not in the ID table, and were skipped",
+                "%d of %d items of the histories are not in the ID table and were dropped",
                 self.num_unknown,
                 sum(map(len, histories)),
             )
@@ -134,12 +134,12 @@ class Server:
         kind = self._trained.config.model.kind
         if kind not in EXPLAINED:
             raise UserError(
-                f"a model of the kind {kind!r} predicts codes, whose scores have no parts: explain needs a Recommender "
-                "of the kind 'scorer'"
+                f"a model of the kind {kind!r} predicts codes, and its scores cannot be explained; explain needs a "
+                "Recommender of the kind 'scorer'"
             )
         rows, wanted = self._rows(_listed(history), "skip"), self._row_of.get(str(item), -1)
         if not len(rows):
-            raise UserError("no item of the history is in the ID table; give one with items that are")
+            raise UserError("no item of the history is in the ID table; give a history with items of the table")
         if wanted not in self._candidates.available:
             raise UserError(f"the item {item!r} cannot be recommended; explain an item that recommend() returns")
         _, batch = next(self._batches([rows], np.array([len(rows)]), [""]))
@@ -154,17 +154,18 @@ class Server:
         kind = self._trained.config.model.kind
         if kind not in WITH_COLD_SLOTS:
             raise UserError(
-                f"there are no places for cold items in the lists of a model of the kind {kind!r}, which generates no "
-                "Semantic IDs: leave cold_slots at 0"
+                f"a model of the kind {kind!r} generates no Semantic IDs, and its lists have no slots for cold items; "
+                "leave cold_slots at 0"
             )
         if not self._candidates.has_cold:
             raise UserError(
-                "there are no cold items to recommend: the recommender was trained without config.data.cold_items, and "
-                "no newer table has new ones, as load_recommender(..., ids=) takes it"
+                "there are no cold items to recommend, since the recommender was trained without "
+                "config.data.cold_items; give a newer ID table with load_recommender(..., ids=), or leave cold_slots "
+                "at 0"
             )
         if self._candidates.content is None and kind in GENERATIVE:
             raise UserError(
-                "cold items are told apart by their content vectors, and the recommender has none: name them by "
+                "cold items are scored by their vectors, and the recommender has none; give them with "
                 "load_recommender(..., vectors=)"
             )
 
@@ -180,7 +181,7 @@ class Server:
             cause = likely_cause(unknown, rows[rows >= 0], self._candidates.table.item_ids)
             raise UserError(
                 f"the item {names[found.index(-1)]!r} is not in the ID table; "
-                + (cause or "leave it out, or pass on_unknown='skip'")
+                + (cause or "remove it from the history, or pass on_unknown='skip'")
             )
         rows = np.array(found, np.int32)
         return rows[rows >= 0]

@@ -28,7 +28,7 @@ from sid_jax.report.shown import Shown
 # Most cells of a heat strip; with more codes, a cell covers several codes.
 _MOST_CELLS = 512
 _LARGEST_BAR = 10
-_CEILING = "any decoder, at most"
+_CEILING = "upper bound of any decoder"
 # Fewest points that are drawn as a curve.
 _FEWEST_POINTS = 3
 
@@ -75,12 +75,17 @@ def _usage(gathered: Gathered) -> figure:
     )
     plot.add_layout(
         ColorBar(
-            color_mapper=mapper, height=8, title="items, in even shares (red: no item)", title_text_font_style="normal"
+            color_mapper=mapper,
+            height=8,
+            title="items, relative to even use (red: no item)",
+            title_text_font_style="normal",
         ),
         "above",
     )
     plot.add_tools(
-        HoverTool(tooltips=[("", "@level, code @codes"), ("items", "@items{0,0}"), ("even shares", "@share{0.00}")])
+        HoverTool(
+            tooltips=[("", "@level, code @codes"), ("items", "@items{0,0}"), ("relative to even use", "@share{0.00}")]
+        )
     )
     plot.grid.visible = False
     plot.x_range.range_padding = 0
@@ -122,7 +127,7 @@ def _buckets(gathered: Gathered) -> figure:
         y_range=(0.5, 4 * max(counts)),
         y_axis_type="log",
         x_axis_label="items with the same codes",
-        y_axis_label="tuples of codes",
+        y_axis_label="code tuples",
     )
     plot.vbar("size", 0.8, "count", 0.5, source=source, color=COLORS[0])
     plot.text("size", "count", "shown", source=source, text_align="center", y_offset=-4, text_font_size="12px")
@@ -155,7 +160,9 @@ def _fidelity(gathered: Gathered) -> figure | None:
     ]
     depths = list(range(1, len(found["r2"]) + 1))
     low = min(0.0, *(value - 0.08 for _, values, _, _ in lines for value in values))
-    plot = _figure(320, x_axis_label="first codes of the ID", y_axis_label="R²", y_range=(max(low, -1.0), 1.05))
+    plot = _figure(
+        320, x_axis_label="prefix length (number of codes)", y_axis_label="R²", y_range=(max(low, -1.0), 1.05)
+    )
     for name, values, color, marker in lines:
         source = ColumnDataSource({"depth": depths, "r2": values, "name": [name] * len(depths)})
         dash = "dashed" if name == _CEILING else "solid"

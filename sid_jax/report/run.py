@@ -46,7 +46,7 @@ def write_report(folder: Path, out: str | Path | None = None, *, messages: Messa
         _write(folder, out, folder.resolve().name)
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror}; name another page with --out") from error
-    (messages or Messages.to_console()).line(f"The report is {out}")
+    (messages or Messages.to_console()).line(f"The report is in {out}")
     return out
 
 
@@ -67,8 +67,8 @@ def report_of(destination: Path, messages: Messages) -> Callable[[Path], None]:
             _write(folder, folder / REPORT_FILE, destination.resolve().name)
         except Exception as error:  # Of any kind, since the export must not be lost over a page that can be made again.
             messages.line(
-                f"Warning: the export is complete, but its report cannot be written ({in_one_line(error)}): "
-                f"sid-jax report {typed(destination)} writes it"
+                f"Warning: the export is complete, but its report cannot be written ({in_one_line(error)}); sid-jax "
+                f"report {typed(destination)} writes it"
             )
 
     return finish
@@ -166,7 +166,7 @@ def _tile(figure: Figure) -> str:
 def _remedies(figures: Sequence[Figure]) -> str:
     watch = [each for each in figures if each.grade in ("fair", "weak")]
     lines = [
-        f"<li><strong>{html.escape(each.question)}</strong> {html.escape(each.value)}: what helps is "
+        f"<li><strong>{html.escape(each.question)}</strong> {html.escape(each.value)}. To improve: "
         f"{html.escape(each.remedy)}.</li>"
         for each in watch
     ]
@@ -188,44 +188,48 @@ def _sampled(gathered: Gathered, shown: Shown) -> str:
     if shown.num_items == gathered.num_items:
         return ""
     return (
-        f"This page carries {shown.num_items:,} of the {gathered.num_items:,} items, drawn at random, so that it stays "
-        "small. Search, map and lists are of these; verdict and figures are of all."
+        f"This page has {shown.num_items:,} of the {gathered.num_items:,} items, a random sample that keeps it small. "
+        "Search, map and lists use the sample; the verdict and all metrics use all items."
     )
 
 
 def _fidelity_note(gathered: Gathered) -> str:
     found = gathered.measured.get("fidelity")
     if not found:
-        return "Not measured: the vectors were not at hand when this export was written."
-    sample = "" if found["num_items"] == gathered.num_items else f", of {found['num_items']:,} items drawn at random"
+        return "Not measured, since the vectors were not available when this export was written."
+    sample = (
+        "" if found["num_items"] == gathered.num_items else (f", for a random sample of {found['num_items']:,} items")
+    )
     if gathered.manifest.get("codebooks", {}).get("product"):
         return (
-            f"R² of what the first codes of an ID decode to{sample}; 1 is the vector itself, 0 the mean of all. Each "
-            "code speaks of a part of the vector of its own, the first as finely as the last: a prefix is no topic, "
-            "but some parts of the vector."
+            f"R² of the vectors decoded from the first codes of an ID{sample}: 1 is the vector itself, 0 the mean of "
+            "all vectors. With product quantization each code encodes its own subvector, with the same precision at "
+            "every level, so a prefix is not a topic but a set of subvectors."
         )
     return (
-        f"R² of what the first codes of an ID decode to{sample}; 1 is the vector itself, 0 the mean of all. "
-        "The decoder was trained on whole IDs, and makes less of a prefix than could be made of it: at most the share "
-        "of the variance that lies between prefixes."
+        f"R² of the vectors decoded from the first codes of an ID{sample}: 1 is the vector itself, 0 the mean of all "
+        "vectors. The decoder was trained on whole IDs, so it decodes prefixes less well than possible; the upper "
+        "bound is the share of the variance that the prefixes explain."
     )
 
 
 def _training_note(gathered: Gathered, plots: dict[str, Any]) -> str:
     training = gathered.measured.get("training", {})
     if not any(training.values()):
-        return "The run's records were not at hand when this export was written."
+        return "The metrics of the run were not available when this export was written."
     if not any(name in plots for name in ("plot-loss", "plot-quality", "plot-in-use")):
-        return "The run was too short for a curve: it wrote its figures down once or twice."
+        return "The run was too short for curves: its metrics were written only once or twice."
     steps = max(records["step"][-1] for records in training.values() if records)
-    return f"{steps:,} steps. Losses are means over the steps between two records, the rest is over all items."
+    return (
+        f"{steps:,} steps. Losses are means over the steps between two records; the other metrics are over all items."
+    )
 
 
 def _buckets_note(gathered: Gathered) -> str:
     share = 1 - gathered.manifest["metrics"]["collision_share"]
     words = f"{percent(share)} of the items have codes that no other item has."
     if gathered.tuples_seen > 1:
-        words += f" Bars are estimated from one in {gathered.tuples_seen} of the tuples."
+        words += f" Bars are estimated from one in {gathered.tuples_seen} code tuples."
     return words
 
 

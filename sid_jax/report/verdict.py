@@ -83,25 +83,31 @@ def percent(share: float) -> str:
 
 def _headline(fair: list[Figure], weak: list[Figure]) -> str:
     if weak:
-        return f"These IDs have {'a weak spot' if len(weak) == 1 else f'{len(weak)} weak spots'}"
+        return f"These IDs have {len(weak)} weak metric{'s' * (len(weak) > 1)}"
     if fair:
-        return f"Good IDs, with {'one thing' if len(fair) == 1 else f'{len(fair)} things'} to watch"
+        return f"Good IDs, with {len(fair)} metric{'s' * (len(fair) > 1)} to watch"
     return "These IDs are good"
 
 
 def _summary(manifest: dict[str, Any], measured: dict[str, Any]) -> str:
     metrics, made = manifest["metrics"], manifest["semantic_ids"]
-    unique = "share their IDs where their codes are the same" if _shared(manifest) else "have an ID each"
+    unique = "share an ID if they have the same code tuple" if _shared(manifest) else "have one ID each"
     words = [f"{metrics['num_items']:,} items {unique}, of {made['length']} codes."]
     r2 = _r2(manifest)
     if r2 is not None:
-        kept = f"An ID says {percent(max(r2, 0))} of what sets an item's vector apart"
+        kept = f"An ID keeps {percent(max(r2, 0))} of the variance of the item vectors"
         yardstick = _yardstick(measured)
-        beside = "" if yardstick is None else f"; plain residual k-means with as many codes says {percent(yardstick)}"
+        beside = (
+            ""
+            if yardstick is None
+            else (f"; residual k-means with the same number of codes keeps {percent(yardstick)}")
+        )
         words.append(f"{kept}{beside}.")
     usage = min(metrics["usage"])
     words.append(
-        "Every code is in use." if usage == 1 else f"At the least used level {percent(usage)} of the codes are in use."
+        "Every code is in use."
+        if usage == 1
+        else (f"At the level with the lowest usage, {percent(usage)} of the codes are in use.")
     )
     return " ".join(words)
 
@@ -115,23 +121,23 @@ def _unique(manifest: dict[str, Any]) -> Figure:
     metrics, scheme = manifest["metrics"], manifest["semantic_ids"]["scheme"]
     if not _shared(manifest):
         beside = f"of {metrics['num_items']:,} items have an ID that no other item has ({scheme})"
-        return Figure("Has every item its own ID?", "100 %", beside, "good")
+        return Figure("Does every item have its own ID?", "100 %", beside, "good")
     share = 1 - metrics["collision_share"] if scheme == "none" else None
-    beside = "of the items have an ID that no other item has; the export was asked to let them share"
-    return Figure("Has every item its own ID?", "shared" if share is None else percent(share), beside, "none")
+    beside = "of the items have an ID that no other item has; this export allows shared IDs"
+    return Figure("Does every item have its own ID?", "shared" if share is None else percent(share), beside, "none")
 
 
 def _own_codes(manifest: dict[str, Any]) -> Figure:
     metrics = manifest["metrics"]
     most = metrics.get("max_distinct_rate", 1.0)
-    ceiling = f"; {percent(most)} is the most, as some vectors are the same" if most < 1 else ""
+    ceiling = f"; at most {percent(most)} is possible, since some vectors are equal" if most < 1 else ""
     beside = (
-        f"as many different codes as items, before IDs are made unique{ceiling}. "
-        f"The most crowded codes have {metrics['largest_bucket']:,} item{'s' * (metrics['largest_bucket'] > 1)}"
+        f"distinct code tuples per item, before IDs are made unique{ceiling}. The most common code tuple has "
+        f"{metrics['largest_bucket']:,} item{'s' * (metrics['largest_bucket'] > 1)}"
     )
-    remedy = "more codes a level (model.codebook_size), a level more, more latent features, or a longer run"
+    remedy = "more codes per level (model.codebook_size), one more level, more latent features, or a longer run"
     grade = _at_least(metrics["distinct_rate"] / most, _OWN_CODES)
-    return Figure("Can the model tell items apart?", percent(metrics["distinct_rate"]), beside, grade, remedy)
+    return Figure("Can the model distinguish items?", percent(metrics["distinct_rate"]), beside, grade, remedy)
 
 
 def _r2(manifest: dict[str, Any]) -> float | None:
@@ -145,13 +151,13 @@ def _yardstick(measured: dict[str, Any]) -> float | None:
 
 
 def _kept(manifest: dict[str, Any], measured: dict[str, Any]) -> Figure:
-    question, r2, yardstick = "How much does an ID say?", _r2(manifest), _yardstick(measured)
-    remedy = "a longer run; a residual encoder (configs/embeddings.py); more codes or levels"
+    question, r2, yardstick = "How much of the vector does an ID keep?", _r2(manifest), _yardstick(measured)
+    remedy = "a longer run, a residual encoder (configs/embeddings.py), or more codes or levels"
     if r2 is None:
-        return Figure(question, "not measured", "the export did not say", "none")
+        return Figure(question, "not measured", "the export has no R²", "none")
     if yardstick is None:
         return Figure(question, percent(max(r2, 0)), "of the vectors' variance (R²)", "none")
-    beside = f"of the vectors' variance (R²); residual k-means with as many codes {percent(yardstick)}"
+    beside = f"of the vectors' variance (R²); residual k-means with the same number of codes: {percent(yardstick)}"
     return Figure(question, percent(max(r2, 0)), beside, _at_least(r2 - yardstick, _BELOW_YARDSTICK), remedy)
 
 
@@ -161,8 +167,8 @@ def _usage(manifest: dict[str, Any]) -> Figure:
     # Usage relative to what is possible: N items cannot use more than N codes.
     possible = [used / min(1.0, num_items / size) for used, size in zip(metrics["usage"], sizes, strict=True)]
     each = " · ".join(percent(used) for used in metrics["usage"])
-    remedy = "revive codes more often (train.revive_every_epochs), a longer run, or fewer codes a level"
-    beside = f"of the least used level's codes; level by level {each}"
+    remedy = "reset dead codes more often (train.revive_every_epochs), a longer run, or fewer codes per level"
+    beside = f"of the codes at the level with the lowest usage; by level: {each}"
     return Figure(
         "Are all codes in use?", percent(min(metrics["usage"])), beside, _at_least(min(possible), _USAGE), remedy
     )
@@ -172,21 +178,23 @@ def _evenness(manifest: dict[str, Any]) -> Figure:
     metrics = manifest["metrics"]
     most = min(metrics["codebook_size"][0], metrics["num_items"])
     share = metrics["perplexity"][0] / most
-    beside = f"items are spread as if over {metrics['perplexity'][0]:,.0f} of {most:,} first codes evenly (perplexity)"
-    remedy = "vectors that are spread more evenly (data.standardize=feature), or a longer run"
-    return Figure("Are the codes shared out evenly?", percent(share), beside, _at_least(share, _EVENNESS), remedy)
+    beside = f"perplexity of the first codes, {metrics['perplexity'][0]:,.0f} of {most:,}"
+    remedy = "more evenly distributed vectors (data.standardize=feature), or a longer run"
+    return Figure("Are the codes used evenly?", percent(share), beside, _at_least(share, _EVENNESS), remedy)
 
 
 def _moved(manifest: dict[str, Any]) -> Figure:
-    metrics, made, question = manifest["metrics"], manifest["semantic_ids"], "Had items to move?"
+    metrics, made, question = manifest["metrics"], manifest["semantic_ids"], "How many items were relocated?"
     if made["scheme"] != "relocate":
-        return Figure(question, "none", f"under “{made['scheme']}” each ID begins with the item's codes", "none")
-    beside = "of the items got codes near their own, which other items have"
+        return Figure(
+            question, "none", f"with the scheme “{made['scheme']}” each ID begins with the item's code tuple", "none"
+        )
+    beside = "of the items got a nearby code tuple, since other items have theirs"
     if "r2_unique" not in metrics or "r2" not in metrics:
         return Figure(question, percent(made["moved"]), beside, "none")
     cost = max(metrics["r2"] - metrics["r2_unique"], 0)
-    beside += f"; R² falls by {cost:.3f} for it"
-    remedy = "whatever helps the model to tell items apart: fewer collisions, fewer moves"
+    beside += f"; this lowers R² by {cost:.3f}"
+    remedy = "whatever helps the model to distinguish items, since fewer collisions need fewer relocations"
     return Figure(question, percent(made["moved"]), beside, _at_least(-cost, _COST_OF_MOVES), remedy)
 
 
@@ -194,22 +202,29 @@ def _same_codes(manifest: dict[str, Any]) -> list[Figure]:
     metrics = manifest["metrics"]
     if "agreement" not in metrics:
         return []
-    beside = "of the items have the codes that training's last step gave them"
+    beside = "of the items have the codes that they had in the last training step"
     if metrics.get("near_ties"):
-        beside += f"; {percent(metrics['near_ties'])} are so near to two codes that rounding decides"
-    remedy = "let noise and temperature reach their end; train.settle_share holds the encoder still"
+        beside += f"; {percent(metrics['near_ties'])} are so close to two codes that rounding decides"
+    remedy = (
+        "a schedule in which noise and temperature reach their minimum; train.settle_share, which freezes the encoder"
+    )
     grade = _at_least(metrics["agreement"], _AGREEMENT)
-    return [Figure("Are these the trained codes?", percent(metrics["agreement"]), beside, grade, remedy)]
+    return [
+        Figure("Do the exported codes equal the training codes?", percent(metrics["agreement"]), beside, grade, remedy)
+    ]
 
 
 def _cold_items(manifest: dict[str, Any]) -> list[Figure]:
     metrics = manifest["metrics"]
     if "r2_cold" not in metrics:
         return []
-    beside = f"of the variance of cold items, which training has not seen (R²); {percent(max(metrics['r2'], 0))} of all"
-    remedy = "train.augmentation, model.dropout, or a smaller network: the model knows its own items by heart"
+    beside = (
+        f"of the variance of cold items, which were excluded from training (R²); {percent(max(metrics['r2'], 0))} for "
+        "all items"
+    )
+    remedy = "train.augmentation, model.dropout, or a smaller network, since the model memorizes its training items"
     grade = _at_least(metrics["r2_cold"] / max(metrics["r2"], 1e-9), _COLD_ITEMS)
-    return [Figure("Does it serve cold items?", percent(max(metrics["r2_cold"], 0)), beside, grade, remedy)]
+    return [Figure("Do cold items get good codes?", percent(max(metrics["r2_cold"], 0)), beside, grade, remedy)]
 
 
 def _appended(manifest: dict[str, Any]) -> list[Figure]:
@@ -218,15 +233,21 @@ def _appended(manifest: dict[str, Any]) -> list[Figure]:
     due = judged.get("retraining_is_due", False)
     if not new and due:
         return [
-            Figure("Do the items since training fit?", "no", "by a version before", "fair", judged.get("remedy") or "")
+            Figure(
+                "Do the items added since training fit?",
+                "no",
+                "by an earlier version",
+                "fair",
+                judged.get("remedy") or "",
+            )
         ]
     if not new:
         return []
-    beside = f"of the variance of the {new['num_items']:,} items that this version added (R²)"
+    beside = f"of the variance of the {new['num_items']:,} new items of this version (R²)"
     reasons = [each["what"] for each in judged.get("standing", judged["checks"]) if each.get("due", True)]
-    remedy = f"to train anew, because of the {' and the '.join(reasons)}"
+    remedy = f"retrain, because of: {', '.join(reasons)}"
     value = percent(max(new["r2_unique"], 0))
-    return [Figure("Do the added items fit?", value, beside, "fair" if due else "good", remedy)]
+    return [Figure("Do the new items fit?", value, beside, "fair" if due else "good", remedy)]
 
 
 def _at_least(value: float, thresholds: tuple[float, float]) -> Grade:

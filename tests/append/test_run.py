@@ -157,7 +157,7 @@ def test_a_full_table_takes_the_ids_of_those_who_left_only_when_asked(tmp_path):
     make_export(tmp_path / "v1", list(range(60)), vectors[:60])
     (tmp_path / "gone.txt").write_text("17\n")
     new = [write_vectors(tmp_path / "new.parquet", [100], vectors[60:])]
-    assert "only 0 are free" in refusal(tmp_path / "v1", tmp_path / "v2", new, removed=tmp_path / "gone.txt")
+    assert "only 0 of 60 IDs" in refusal(tmp_path / "v1", tmp_path / "v2", new, removed=tmp_path / "gone.txt")
     append(tmp_path / "v1", tmp_path / "v2", new, removed=tmp_path / "gone.txt", reuse_removed=True, messages=SILENT)
     assert ids_of(tmp_path / "v2")[100] == ids_of(tmp_path / "v1")[17]
     assert read_manifest(tmp_path / "v2")["version"]["retired"] == 0

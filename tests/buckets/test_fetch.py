@@ -128,14 +128,17 @@ def test_errors_name_the_address(bucket, monkeypatch):
     [
         (
             PermissionError("Forbidden"),
-            r"access is denied \(Forbidden\); use credentials that may: set AWS_ACCESS_KEY_ID",
+            r"access is denied \(Forbidden\); use credentials with access: set AWS_ACCESS_KEY_ID",
         ),
-        (RuntimeError("Unable to locate credentials"), "no credentials are found .* set AWS_ACCESS_KEY_ID"),
+        (RuntimeError("Unable to locate credentials"), "no credentials found .* set AWS_ACCESS_KEY_ID"),
         (
             TimeoutError("no answer"),
-            r"cannot be read \(TimeoutError: no answer\); see that the address and the network",
+            r"cannot be read \(TimeoutError: no answer\); check the address and the network",
         ),
-        (ImportError("Install s3fs"), r"addresses with s3:// need the package s3fs: pip install 'sid_jax\[s3\]'"),
+        (
+            ImportError("Install s3fs"),
+            r"addresses with s3:// need the package s3fs .*; run pip install 'sid_jax\[s3\]'",
+        ),
     ],
 )
 def test_the_failures_of_a_store_are_one_line_that_says_what_to_do(bucket, monkeypatch, error, says):

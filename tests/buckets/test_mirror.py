@@ -76,7 +76,7 @@ def test_a_killed_run_goes_on_from_its_last_whole_checkpoint_without_the_machine
 
 def test_of_two_runs_in_one_workdir_one_stops(bucket, monkeypatch, tmp_path):
     with (
-        pytest.raises(UserError, match="another process trains in this --workdir too; stop one of them"),
+        pytest.raises(UserError, match="another process also trains in this --workdir; stop one of them"),
         workdir_of(RUN) as first,
     ):
         (first / "run.json").write_text("of the first")
@@ -89,7 +89,7 @@ def test_of_two_runs_in_one_workdir_one_stops(bucket, monkeypatch, tmp_path):
 
 def test_a_folder_with_other_objects_is_refused(bucket):
     write(f"{RUN}/mine.txt", "mine")
-    with pytest.raises(UserError, match="is not empty and holds no run: choose another --workdir"), workdir_of(RUN):
+    with pytest.raises(UserError, match="is not empty and has no run; choose another --workdir"), workdir_of(RUN):
         pass
     assert names(bucket, RUN) == ["mine.txt"]
 
@@ -106,5 +106,5 @@ def test_only_the_listed_bytes_of_a_file_that_grows_are_read(bucket):
     assert (as_path(RUN) / "run.json").read_text() == '{"a": 100}'
     write(f"{RUN}/metrics.jsonl", "on")
     shutil.rmtree(as_path(RUN).parent)
-    with pytest.raises(UserError, match=r"metrics\.jsonl has 2 bytes, workdir\.json says 4: it was changed"):
+    with pytest.raises(UserError, match=r"metrics\.jsonl has 2 bytes, but workdir\.json lists 4, so it was changed"):
         as_path(RUN)

@@ -84,7 +84,7 @@ def test_a_killed_upload_shows_readers_nothing_or_all_and_the_next_one_completes
     seen = read()
     assert killed or seen["ids.csv"] == "whole"
     if isinstance(seen, str):
-        assert "is being uploaded, or its upload was killed" in seen or "no such file" in seen
+        assert "the upload is not finished, or was killed" in seen or "no such file" in seen
         if UPLOADING in names(bucket, OUT):
             write(f"{OUT}/stray", "of the killed one")
         export(text="again")
@@ -95,7 +95,7 @@ def test_a_killed_upload_shows_readers_nothing_or_all_and_the_next_one_completes
 
 def test_a_taken_destination_is_refused_before_any_work(bucket):
     write("memory://b/exports/v1/mine.txt", "mine")
-    with pytest.raises(UserError, match="v1 exists and is not empty; choose another folder, or remove it first"):
+    with pytest.raises(UserError, match="v1 exists and is not empty; choose another folder, or delete this one first"):
         output_folder(OUT)
     with pytest.raises(UserError, match=r"mine\.txt is a file; choose another folder"):
         output_folder(f"{OUT}/mine.txt")
@@ -110,7 +110,7 @@ def test_of_two_writers_one_is_refused_and_the_export_is_that_of_the_other(bucke
         (late / name).write_text('{"files": {"ids.csv": {"bytes": 4}}}' if name == "manifest.json" else "late")
     if when == "after the manifest":
         upload_folder(late, OUT, done=lambda: None)
-        with pytest.raises(UserError, match="another process has written it meanwhile; choose another folder"):
+        with pytest.raises(UserError, match="another process has written it; choose another folder"):
             upload_folder(tmp_path / "late", OUT, done=lambda: None)
     else:
         put, begun = bucket.put_file, []
@@ -122,7 +122,7 @@ def test_of_two_writers_one_is_refused_and_the_export_is_that_of_the_other(bucke
                 upload_folder(late, OUT, done=lambda: None)
 
         monkeypatch.setattr(bucket, "put_file", interleaved)
-        with pytest.raises(UserError, match="another process has begun to write it too"):
+        with pytest.raises(UserError, match="another process is also writing it"):
             export()
     assert read()["ids.csv"] == "late" and names(bucket, OUT)[-1] == "manifest.json"
 
@@ -163,7 +163,7 @@ def test_a_file_is_uploaded_when_it_is_whole(bucket):
     write_json(file_to_write("memory://b/figures/one.json"), {"a": 1})
     with fsspec.open("memory://b/figures/one.json") as file:
         assert json.load(file) == {"a": 1}
-    with pytest.raises(UserError, match="memory://b/figures is a folder; name a file in it"):
+    with pytest.raises(UserError, match="memory://b/figures is a folder; give the name of a file"):
         file_to_write("memory://b/figures")
 
 

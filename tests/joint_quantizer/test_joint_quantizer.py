@@ -160,7 +160,7 @@ def test_where_ids_settle_no_code_is_reset(trained):
 
 def test_a_state_without_one_quantizer_is_refused(trained):
     params = trained.quantizer.params
-    with pytest.raises(UserError, match="holds no 'rqvae'"):
+    with pytest.raises(UserError, match="has no 'rqvae'"):
         trained.quantizer.revive(params["rqvae"], (), VECTORS, 0)
     with pytest.raises(UserError, match="of several quantizers"):
         trained.quantizer.revive([params, params], (), VECTORS, 0)

@@ -261,7 +261,7 @@ def test_what_would_starve_the_beams_is_warned_of_and_what_cannot_work_refused(r
         SemanticIdLogitsProcessor(tokens, model, 3, generation_config=config)
     with pytest.raises(UserError, match="call add_tokens first"):
         SemanticIdLogitsProcessor(tokens, language_model(), 3)
-    with pytest.raises(UserError, match="names an end token"):
+    with pytest.raises(UserError, match="gives an end token"):
         SemanticIdLogitsProcessor(tokens, model, 3, generation_config=GenerationConfig())
     with pytest.raises(UserError, match="padding_side"):
         generate_ids(model, tokenizer(PROMPTS, return_tensors="pt", padding=True, padding_side="right"), tokens)

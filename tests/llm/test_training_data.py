@@ -175,12 +175,12 @@ def test_chats_and_json_lines_say_the_same(folder):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"tasks": ["next"]}, "there is no task 'next'; there are next_id"),
+        ({"tasks": ["next"]}, "there is no task 'next'; the tasks are next_id"),
         ({"tasks": ["next_id"]}, "the task next_id needs histories"),
-        ({"tasks": ["id_to_title", "id_to_title"]}, "name each task once"),
-        ({"forms": ["xml"]}, "forms are xml; there are chat, text"),
+        ({"tasks": ["id_to_title", "id_to_title"]}, "list each task once"),
+        ({"forms": ["xml"]}, "forms are xml; choose from chat, text"),
         ({"max_history": 0}, "max_history is 0"),
-        ({"source": IdTable([1], np.array([[0, 0]]))}, "nothing to train on"),
+        ({"source": IdTable([1], np.array([[0, 0]]))}, "there is no training data"),
         ({"source": IdTable([1], np.array([[0, 0]])), "tasks": ["title_to_id"]}, "items with a column title"),
     ],
 )

@@ -39,8 +39,8 @@ def test_what_follows_is_learned_and_told(config, tmp_path, console):
         "recall@10",
         "coverage@10",
         "item-kNN",
-        "IDs generated that no item has: 0",
-        "may be recommended again",
+        "Generated IDs that no item has: 0",
+        "may be recommended",
         "seen allowed",
         "seen excluded",
     ):
@@ -139,7 +139,7 @@ def test_a_workdir_of_other_ids_is_refused(config, world, tmp_path, console):
             ("magic",),
             "'popularity', 'item_knn', 'transitions', 'semantic_knn', 'sasrec', 'sasrec_content', 'esasrec'",
         ),
-        ("model.num_heads", 3, "which 3 heads cannot share"),
+        ("model.num_heads", 3, "not a multiple of config.model.num_heads=3"),
         ("train.batch_size", 9, "cannot be divided among 8 devices"),
     ],
 )
@@ -152,7 +152,7 @@ def test_what_cannot_be_used_is_refused(name, value, words, config, tmp_path, co
 
 @pytest.mark.parametrize(
     ("name", "value", "words"),
-    [("joint.estimator", "ste", "trains on IDs that stay"), ("eval.cold_slots", 1, "places for cold items")],
+    [("joint.estimator", "ste", "needs fixed IDs"), ("eval.cold_slots", 1, "slots for cold items")],
 )
 def test_a_comparison_refuses_what_it_would_leave_out(name, value, words, config, tmp_path, console):
     section, field = name.split(".")

@@ -68,7 +68,7 @@ def no_sideways(browser):
 def test_it_opens_with_the_verdict_and_draws_every_plot(browser, page, phone):
     look(browser, page, phone=phone)
     assert browser.find_element(By.CSS_SELECTOR, "#verdict h2").text == "These IDs are good"
-    assert "400 items have an ID each, of 3 codes." in browser.find_element(By.CSS_SELECTOR, ".summary").text
+    assert "400 items have one ID each, of 3 codes." in browser.find_element(By.CSS_SELECTOR, ".summary").text
     drawn = {plot.get_attribute("id") for plot in all_of(browser, ".plot") if plot.size["height"] > 200}
     assert drawn == {f"plot-{name}" for name in ("map", "usage", "buckets", "fidelity", "loss", "quality", "in-use")}
     assert no_sideways(browser)
@@ -198,6 +198,6 @@ def test_a_hundred_thousand_items_stay_small_and_quick(browser, tmp_path):
     # The bar is 2 s on a machine with nothing else to do; it is to hold here by a wide margin.
     assert browser.execute_script("return performance.getEntriesByName('ready')[0].startTime") < 15_000
     note = browser.find_element(By.ID, "sampled").text
-    assert "of the 100,000 items, drawn at random" in note
+    assert "of the 100,000 items, a random sample" in note
     assert len(search(browser, "lamp")) == 20
     assert no_sideways(browser)

@@ -120,5 +120,5 @@ def test_a_damaged_record_is_refused(small, tmp_path):
 
 def test_the_command(small, tmp_path):
     assert run("-m", "sid_jax", "report", small, f"--out={tmp_path / 'page.html'}").returncode == 0
-    assert "400 items have an ID each" in (tmp_path / "page.html").read_text()
+    assert "400 items have one ID each" in (tmp_path / "page.html").read_text()
     assert "give one, as in sid-jax report" in refused(run("-m", "sid_jax", "report"))

@@ -38,30 +38,30 @@ def test_good_ids_are_said_to_be_good():
     found, each = grades()
     assert found.grade == "good" and found.headline == "These IDs are good" and set(each.values()) == {"good"}
     assert found.summary == (
-        "1,000 items have an ID each, of 3 codes. An ID says 70.5\u00a0% of what sets an item's vector apart; plain "
-        "residual k-means with as many codes says 60.0\u00a0%. Every code is in use."
+        "1,000 items have one ID each, of 3 codes. An ID keeps 70.5\u00a0% of the variance of the item vectors; "
+        "residual k-means with the same number of codes keeps 60.0\u00a0%. Every code is in use."
     )
 
 
 @pytest.mark.parametrize(
     ("changed", "question", "grade"),
     [
-        ({"distinct_rate": 0.89}, "Can the model tell items apart?", "fair"),
+        ({"distinct_rate": 0.89}, "Can the model distinguish items?", "fair"),
         # As good as there can be.
-        ({"distinct_rate": 0.60, "max_distinct_rate": 0.62}, "Can the model tell items apart?", "good"),
-        ({"distinct_rate": 0.74}, "Can the model tell items apart?", "weak"),
-        ({"r2": 0.58, "r2_unique": 0.58}, "How much does an ID say?", "fair"),
-        ({"r2": 0.5, "r2_unique": 0.5}, "How much does an ID say?", "weak"),
+        ({"distinct_rate": 0.60, "max_distinct_rate": 0.62}, "Can the model distinguish items?", "good"),
+        ({"distinct_rate": 0.74}, "Can the model distinguish items?", "weak"),
+        ({"r2": 0.58, "r2_unique": 0.58}, "How much of the vector does an ID keep?", "fair"),
+        ({"r2": 0.5, "r2_unique": 0.5}, "How much of the vector does an ID keep?", "weak"),
         ({"usage": [1.0, 0.9, 1.0]}, "Are all codes in use?", "fair"),
         ({"usage": [1.0, 0.1, 1.0]}, "Are all codes in use?", "weak"),
         # Four items can use no more than four codes of sixteen.
         ({"usage": [0.25, 0.25, 0.25], "num_items": 4}, "Are all codes in use?", "good"),
-        ({"perplexity": [3.0, 15.0, 15.0]}, "Are the codes shared out evenly?", "weak"),
-        ({"r2": 0.75}, "Had items to move?", "weak"),
-        ({"scheme": "suffix"}, "Had items to move?", "none"),
-        ({"scheme": "none"}, "Has every item its own ID?", "none"),
-        ({"agreement": 0.99}, "Are these the trained codes?", "fair"),
-        ({"r2_cold": 0.3}, "Does it serve cold items?", "weak"),
+        ({"perplexity": [3.0, 15.0, 15.0]}, "Are the codes used evenly?", "weak"),
+        ({"r2": 0.75}, "How many items were relocated?", "weak"),
+        ({"scheme": "suffix"}, "How many items were relocated?", "none"),
+        ({"scheme": "none"}, "Does every item have its own ID?", "none"),
+        ({"agreement": 0.99}, "Do the exported codes equal the training codes?", "fair"),
+        ({"r2_cold": 0.3}, "Do cold items get good codes?", "weak"),
     ],
 )
 def test_each_threshold_is_judged(changed, question, grade):
@@ -69,8 +69,8 @@ def test_each_threshold_is_judged(changed, question, grade):
     assert each[question] == grade
     assert found.grade == ("good" if grade == "none" else grade)
     assert found.headline == {
-        "weak": "These IDs have a weak spot",
-        "fair": "Good IDs, with one thing to watch",
+        "weak": "These IDs have 1 weak metric",
+        "fair": "Good IDs, with 1 metric to watch",
     }.get(found.grade, "These IDs are good")
     assert all(figure.remedy for figure in found.figures if figure.grade in ("fair", "weak"))
 

@@ -129,7 +129,7 @@ def test_a_failed_trial_is_one_of_many_and_one_that_keeps_dying_is_given_up(conf
     states = [trial.state for trial in Study(tmp_path / "sweep" / "sweep.db", SPACE, 0, None).trials()]
     assert states == ["complete", "failed", "failed", "failed", "complete", "complete"]
     assert "trial   2  failed: its process died 3 times" in output and "trial   3  failed: too much" in output
-    assert "6 (3 failed)" in output
+    assert "6 trials (3 failed)" in output
 
 
 def test_failures_without_end_stop_the_sweep(config, tmp_path, trainer):
@@ -167,7 +167,7 @@ def test_another_sweep_is_kept_out(config, tmp_path, trainer):
 
 def test_what_is_missing_is_said_before_anything_is_written(config, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"a sweep needs optuna and matplotlib: run pip install -e '.\[sweep\]'"):
+    with pytest.raises(UserError, match=r"a sweep needs optuna and matplotlib; run pip install -e '.\[sweep\]'"):
         go(config, tmp_path / "sweep", 1)
     assert not (tmp_path / "sweep").exists()
 

@@ -99,14 +99,14 @@ def test_other_histories_are_another_run_and_a_loss_without_histories_is_refused
     with pytest.raises(UserError, match="other data"):
         quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
     config.model.encoder = "identity"
-    with pytest.raises(UserError, match="no encoder"):
+    with pytest.raises(UserError, match="without an encoder"):
         quantizer.train(config, tmp_path / "other", messages=Messages.to_console(console))
     config.model.encoder = "mlp"
     config.data.histories.source = "none"
-    with pytest.raises(UserError, match="say who takes what"):
+    with pytest.raises(UserError, match="set config.data.histories.source"):
         quantizer.train(config, tmp_path / "other", messages=Messages.to_console(console))
     config.data.histories.source, config.model.contrastive_weight = "sequences", 0.0
-    with pytest.raises(UserError, match="nothing would follow"):
+    with pytest.raises(UserError, match="would have no effect"):
         quantizer.train(config, tmp_path / "other", messages=Messages.to_console(console))
 
 

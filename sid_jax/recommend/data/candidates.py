@@ -100,8 +100,8 @@ class Candidates:
         _refuse_unknown_codes(newer, new, self.sizes)
         if not (~self.cold[ours]).any():
             raise UserError(
-                f"{newer.name}: has none of the items that the recommender was trained on; give a later version of its "
-                "ID table"
+                f"{newer.name}: has none of the items that the recommender was trained on; give a newer version of "
+                "its ID table"
             )
         return Candidates(
             _followed_by(old, newer, new),
@@ -125,16 +125,17 @@ def _refuse_another_table(old: IdTable, newer: IdTable, ours: np.ndarray, theirs
     levels, expected = newer.semantic_ids.shape[1], old.semantic_ids.shape[1]
     if levels != expected:
         raise UserError(
-            f"{newer.name}: its Semantic IDs have {levels} codes, those that the recommender was trained on "
-            f"{expected}; give a version that sid-jax export --append_to made of these"
+            f"{newer.name}: its Semantic IDs have {levels} codes, but the recommender was trained on IDs of "
+            f"{expected} codes; give a version that sid-jax export --append_to made from these IDs"
         )
     moved = np.flatnonzero((old.semantic_ids[ours] != newer.semantic_ids[theirs]).any(axis=1))
     if len(moved):
         row = ours[moved[0]]
         raise UserError(
             f"{newer.name}: {len(moved)} items have other Semantic IDs than the recommender was trained on, the first "
-            f"is {old.item_ids[[row]].tolist()[0]!r}, {newer.semantic_ids[theirs[moved[0]]].tolist()} there and "
-            f"{old.semantic_ids[row].tolist()} in the run; give a version that sid-jax export --append_to made of these"
+            f"one is {old.item_ids[[row]].tolist()[0]!r}, {newer.semantic_ids[theirs[moved[0]]].tolist()} there and "
+            f"{old.semantic_ids[row].tolist()} in the run; give a version that sid-jax export --append_to made from "
+            "these IDs"
         )
 
 
@@ -143,9 +144,9 @@ def _refuse_unknown_codes(newer: IdTable, new: np.ndarray, sizes: tuple[int, ...
     if len(unknown):
         (row, level), number = unknown[0], len(np.unique(unknown[:, 0]))
         raise UserError(
-            f"{newer.name}: {number} new items have codes that the recommender was not trained with, the first is "
+            f"{newer.name}: {number} new items have codes that the recommender was not trained with, the first one is "
             f"{newer.item_ids[[new[row]]].tolist()[0]!r}, whose code {newer.semantic_ids[new[row], level]} at level "
-            f"{level} is not below {sizes[level]}; train on this version, or leave such items out"
+            f"{level} is not below {sizes[level]}; train on this version, or drop these items"
         )
 
 

@@ -54,8 +54,8 @@ def content_settings(config: ConfigDict) -> ConfigDict:
     """
     if not names_content(config):
         raise UserError(
-            "cold items are told apart by their content, and config.quantizer.data names no vectors: pass "
-            "--config.quantizer.data.path=FILE, those that the IDs were made from"
+            "cold items are scored by their vectors, but config.quantizer.data has no vectors; set "
+            "--config.quantizer.data.path to the vectors that the IDs were made from"
         )
     settings = quantizer_config(config).data
     # The caller knows which items are cold; the file may name items that no longer exist.
@@ -129,8 +129,9 @@ def vectors_of(data: VectorSet, item_ids: np.ndarray, available: np.ndarray | No
     missing = (rows < 0) & needed
     if missing.any():
         raise UserError(
-            f"config.quantizer.data has no vector of {missing.sum()} of {len(item_ids)} items, the first is "
-            f"{item_ids[missing].tolist()[0]!r}: name the vectors that the IDs were made from, and of new items theirs"
+            f"config.quantizer.data has no vectors for {missing.sum()} of {len(item_ids)} items, the first one is "
+            f"{item_ids[missing].tolist()[0]!r}; give the vectors that the IDs were made from, including those of new "
+            "items"
         )
     vectors = dense_vectors(data.vectors, data.layout)[rows]
     vectors[rows < 0] = np.nan

@@ -48,13 +48,11 @@ def make_ids(
         invalid.
     """
     if kind not in KINDS:
-        raise UserError(f"no IDs are called {kind!r}; choose one of {', '.join(KINDS)}")
+        raise UserError(f"there are no IDs of the kind {kind!r}; choose one of {', '.join(KINDS)}")
     if kind == "random":
         codes = random_ids(len(item_ids), num_levels, num_codes, seed)
     elif vectors is None:
-        raise UserError(
-            f"{kind} IDs are made of the items' vectors, and there are none; give vectors, or choose random"
-        )
+        raise UserError(f"{kind} IDs need item vectors, and there are none; give vectors, or choose random")
     elif kind == "lsh":
         codes = lsh_ids(vectors, num_levels, num_codes, seed, cold)
     else:
@@ -87,7 +85,7 @@ def lsh_ids(
       UserError: if K is no power of two.
     """
     if num_codes < 1 or num_codes & (num_codes - 1):
-        raise UserError(f"LSH IDs cannot have {num_codes} codes a level: choose a power of two, such as 256")
+        raise UserError(f"LSH IDs cannot have {num_codes} codes per level; choose a power of two, such as 256")
     points = _points(vectors, cold)
     num_bits = num_codes.bit_length() - 1
     normals = jax.random.normal(stream_key(seed, "lsh_ids"), (points.shape[1], num_levels * num_bits))

@@ -74,7 +74,10 @@ def pack_rows(train: Histories, window: int, row_length: int) -> PackedRows:
       UserError: if a row is too short for a piece.
     """
     if row_length < window:
-        raise UserError(f"a row of {row_length} places cannot hold a piece of {window} items; give longer rows")
+        raise UserError(
+            f"a row of {row_length} positions is shorter than a piece of {window} items; set a larger "
+            "config.train.row_length"
+        )
     pieces = _cut(train, window)
     rows, columns, num_rows = _best_fit_decreasing(pieces.lengths, row_length)
     piece = np.repeat(np.arange(len(rows)), pieces.lengths)

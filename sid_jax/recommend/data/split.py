@@ -78,7 +78,7 @@ def leave_one_out(histories: Histories, cold: np.ndarray | None = None) -> Split
     train = _without_items(histories.without_last(2), cold)
     if train.lengths.max(initial=0) < 2:
         raise UserError(
-            f"nothing to learn from: without each user's last two items and {cold.sum()} cold items, none of "
+            f"there is no training data: without the last two items of each user and {cold.sum()} cold items, none of "
             f"{len(histories)} users has two items left; give longer histories"
         )
     return Split(
@@ -98,8 +98,8 @@ def refuse_seen_targets(split: Split) -> None:
     test = split.test
     if test.mostly_seen:
         raise UserError(
-            f"{test.num_seen_targets:,} of {len(test.targets):,} users' last items are items that they had before, "
-            "which config.eval.exclude_seen=True takes out of every list: set --config.eval.exclude_seen=False"
+            f"{test.num_seen_targets:,} of {len(test.targets):,} users have a seen item as their last item, and "
+            "config.eval.exclude_seen=True excludes seen items from all lists; set --config.eval.exclude_seen=False"
         )
 
 
@@ -121,8 +121,8 @@ def choose_cold_items(histories: Histories, amount: float, seed: int) -> np.ndar
     targets = np.unique(histories.items[histories.offsets[1:][histories.lengths > 0] - 1])
     if not 0 < amount < max(1, len(targets)):
         raise UserError(
-            f"{amount:g} cold items: give a share, above 0 and below 1, or a number below {len(targets)}, the items "
-            "that are some user's last"
+            f"--draw_cold={amount:g} is not possible; give a share above 0 and below 1, or a number below "
+            f"{len(targets)}, the number of users' last items"
         )
     number = max(1, round(amount * len(targets) if amount < 1 else amount))
     cold = np.zeros(len(histories.item_ids), bool)
@@ -174,7 +174,7 @@ def draw_cold_items(config: ConfigDict, amount: float) -> int:
       UserError: if the config names no file, the file exists already, or the data cannot be used.
     """
     if not config.data.cold_items:
-        raise UserError("--draw_cold needs a file to write to: --config.data.cold_items=cold.txt")
+        raise UserError("--draw_cold needs a file to write; set --config.data.cold_items=cold.txt")
     path = file_to_write(config.data.cold_items)
     item_ids = _catalog(config)
     histories = keep_active(configured_histories(config, item_ids), config.data.min_interactions)
@@ -184,7 +184,7 @@ def draw_cold_items(config: ConfigDict, amount: float) -> int:
         with path.open("x", encoding="utf-8") as file:
             file.write("".join(f"{item}\n" for item in item_ids[cold].tolist()))
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another file") from error
+        raise UserError(f"cannot write {path} ({error.strerror}); choose another file") from error
     return int(cold.sum())
 
 

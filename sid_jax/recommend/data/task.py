@@ -102,7 +102,7 @@ def load_ids(config: ConfigDict, trained_ids: Path | None = None, *, catalog: np
     """
     if config.ids == "rqvae":
         if trained_ids is None:
-            raise ValueError("IDs 'rqvae' are trained first, and read from the export that was made of them")
+            raise ValueError("config.ids is 'rqvae'; train a quantizer first, and set config.ids to its export")
         return read_id_table(trained_ids)
     if config.ids in MADE_IDS:
         sizes = {"num_levels": config.made_levels, "num_codes": config.made_codes, "seed": config.seed}

@@ -74,7 +74,7 @@ def summary(lists: np.ndarray, targets: np.ndarray, num_items: int) -> dict[str,
       ValueError: if there are no users, the lists are too short, or a list has an item twice.
     """
     if not len(lists) or lists.shape[1] < _LONGEST:
-        raise ValueError(f"lists must be [U, k] with k from {_LONGEST} on, not {list(lists.shape)}")
+        raise ValueError(f"lists must have shape [U, k] with k >= {_LONGEST}, not {list(lists.shape)}")
     places = ranks(lists, targets)
     return {
         **{f"recall@{k}": float(recall_at(places, k).mean()) for k in (5, 10)},
@@ -152,7 +152,7 @@ def paired_difference(
       ValueError: if the users differ in number.
     """
     if a.shape[1:] != b.shape[1:]:
-        raise ValueError(f"both must be [S, U] with the same users, not {list(a.shape)} and {list(b.shape)}")
+        raise ValueError(f"both must have shape [S, U] with the same users, not {list(a.shape)} and {list(b.shape)}")
     random = np.random.default_rng(seed)
     means = _resampled_means(np.concatenate([a, b]), random, samples)
     differences = _over_drawn_seeds(means[:, : len(a)], random) - _over_drawn_seeds(means[:, len(a) :], random)

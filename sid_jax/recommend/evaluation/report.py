@@ -91,7 +91,10 @@ class EvaluationReport:
     def _protocol(self) -> str:
         seen = "excluded" if self.exclude_seen else "allowed"
         users = len(self.evaluations[0].places)
-        return f"the last item of {users:,} users among {self.num_items:,} items, seen items {seen}; 95 % intervals"
+        return (
+            f"the last item of {users:,} users among {self.num_items:,} items, seen items {seen}; 95 % confidence "
+            "intervals"
+        )
 
 
 def print_evaluations(
@@ -116,7 +119,7 @@ def print_evaluations(
     """
     console.print(_title(config, task), markup=False, highlight=False, soft_wrap=True)
     table = Table()
-    table.add_column("figure")
+    table.add_column("metric")
     for each in evaluations:
         table.add_column(each.name, justify="right")
     for by_rule in zip(*(each.rules for each in evaluations), strict=True):
@@ -129,10 +132,13 @@ def print_evaluations(
         for by_rule in zip(*(each.rules for each in [*evaluations, *with_slots]), strict=True):
             console.print(_cold_table(task, by_rule, config.eval.bootstrap_samples))
     if task.split.test.left_out:
-        console.print(f"{task.split.test.left_out:,} users had only cold items, and were not asked.", highlight=False)
+        console.print(
+            f"{task.split.test.left_out:,} users have only cold items, and were excluded from the test.",
+            highlight=False,
+        )
     if ranker.num_generated:
         console.print(
-            f"IDs generated that no item has: {ranker.num_invalid} of {ranker.num_generated:,}", highlight=False
+            f"Generated IDs that no item has: {ranker.num_invalid} of {ranker.num_generated:,}", highlight=False
         )
 
 
@@ -145,7 +151,7 @@ def print_samples(console: Console, task: Task, evaluation: Evaluation) -> None:
         lines = (
             ("after", history),
             ("recommended", found[found >= 0]),
-            ("was", examples.targets[user : user + 1]),
+            ("target", examples.targets[user : user + 1]),
         )
         console.print(f"[bold]user {escape(str(examples.histories.user_ids[user]))}[/bold]", highlight=False)
         for label, items in lines:
@@ -170,10 +176,10 @@ def interval_text(low: float, high: float) -> str:
 
 
 def _title(config: ConfigDict, task: Task) -> str:
-    seen = "are taken out of every list" if config.eval.exclude_seen else "may be recommended again"
+    seen = "are excluded from all lists" if config.eval.exclude_seen else "may be recommended"
     return (
-        f"Test: the last item of {len(task.split.test.targets):,} users among {len(task.table.item_ids):,} items; "
-        f"in validation and samples, items seen {seen}; IDs: {task.table.name}"
+        f"Test: the last item of {len(task.split.test.targets):,} users among {len(task.table.item_ids):,} items; in "
+        f"validation and examples, seen items {seen}; IDs: {task.table.name}"
     )
 
 
@@ -193,8 +199,8 @@ def _column(evaluation: Evaluation, samples: int) -> list[tuple[str, str]]:
 def _cold_table(task: Task, evaluations: Sequence[Evaluation], samples: int) -> Table:
     cold = task.split.cold[task.split.test.targets]
     table = Table(
-        title=f"The {int(cold.sum()):,} users whose item was cold, in no history that was learned from, and the "
-        f"others; {evaluations[0].rule}",
+        title=f"The {int(cold.sum()):,} users with a cold target, which was excluded from all training, and the other "
+        f"users; {evaluations[0].rule}",
         title_justify="left",
     )
     for name in ("recommender", "R@10, cold", "N@10, cold", "R@50, cold", "R@10, others"):

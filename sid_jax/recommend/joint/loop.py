@@ -226,9 +226,10 @@ def collapse(changes: IdChanges, least: float, step: int) -> str:
     for level, share in enumerate(changes.usage, start=1):
         if share < least:
             return (
-                f"codes have collapsed: {share:.0%} of those of level {level} are in use at step {step}, less than "
-                f"config.joint.min_usage={least}; raise config.joint.anchor_weight or balance_weight, or lower "
-                "encoder_rate and codebook_rate, in a new --workdir"
+                f"codes have collapsed: {share:.0%} of the codes of level {level} are in use at step {step}, less "
+                f"than config.joint.min_usage={least}; raise config.joint.anchor_weight or "
+                "config.joint.balance_weight, or lower config.joint.encoder_rate and config.joint.codebook_rate, and "
+                "use a new --workdir"
             )
     return ""
 

@@ -35,8 +35,8 @@ def joint_course(joint: ConfigDict, lengths: Lengths) -> Course:
     freeze_step = calls * lengths.log_every_steps
     if freeze_step >= lengths.num_steps:
         raise UserError(
-            f"of {lengths.num_steps} steps the joint part has all, {lengths.log_every_steps} a call: lower "
-            "config.joint.share or config.train.log_every_steps, or train for more epochs"
+            f"the joint phase takes all {lengths.num_steps} steps, in compiled calls of {lengths.log_every_steps} "
+            "steps; lower config.joint.share or config.train.log_every_steps, or raise config.train.num_epochs"
         )
     return Course(
         freeze_step=freeze_step,

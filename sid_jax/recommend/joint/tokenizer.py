@@ -25,18 +25,19 @@ def load_tokenizer(config: ConfigDict, folder: Path) -> TrainedRun:
       UserError: if there is no such export, it is not of a trained run, or the vectors differ from the export's.
     """
     if not folder.is_dir():
-        raise UserError(f"config.ids is {config.ids!r}: joint training needs an export's folder, or 'rqvae'")
+        raise UserError(f"config.ids is {config.ids!r}, but joint training needs the folder of an export, or 'rqvae'")
     export = load_export(folder)
     if not {"config", "data"} <= export.manifest.keys():
-        raise UserError(f"{folder} is not the export of a training run: export with --workdir, or set config.ids=rqvae")
+        raise UserError(f"{folder} is not the export of a training run; export with --workdir, or set config.ids=rqvae")
     settings = fill(default_config(), export.manifest["config"])
     _find_moved(settings.data, quantizer_config(config).data)
     set_as_exported(settings)
     data = load_corpus(settings)
     if data.fingerprint() != export.manifest["data"]["fingerprint"]:
         raise UserError(
-            f"{data.source} is not what {folder} was made of (vectors or ids differ): name its vectors by "
-            "--config.quantizer.data.path, and what else of config.quantizer.data they need"
+            f"{data.source} is not the data that {folder} was made from (vectors or ids differ); set "
+            "--config.quantizer.data.path to its vectors, and the other settings of config.quantizer.data as in its "
+            "training"
         )
     return with_model(settings, data, plain_model(export.model))
 

@@ -219,15 +219,17 @@ def opening(config: ConfigDict, task: Task) -> str:
     ]
     train = task.split.train
     if train.num_tied:
-        lines.append(f"{train.num_tied:,} interactions have the time of another one of their user: ordered by item id")
+        lines.append(
+            f"{train.num_tied:,} interactions have the same user and time as another one; they are ordered by item id"
+        )
     for name, examples in (("validation", task.split.validation), ("test", task.split.test)):
         if config.eval.exclude_seen and examples.num_seen_targets:
             lines.append(
-                f"{examples.num_seen_targets:,} of {len(examples.targets):,} {name} targets are items that their users "
-                "had before: with seen items excluded, no list has them"
+                f"{examples.num_seen_targets:,} of {len(examples.targets):,} {name} targets are seen items; with seen "
+                "items excluded, no list can have them"
             )
     if config.eval.exclude_seen and not validation_excludes_seen(config, task):
-        lines.append("The validation allows seen items, because most of its targets are such items")
+        lines.append("The validation allows seen items, because most of its targets are seen items")
     return "\n".join(lines)
 
 

@@ -86,7 +86,7 @@ function describe(row) {
   if (codes) {
     const [first, end] = under(codes);
     const holder = first < end ? `, which ${titleOf(first)} has` : "";
-    add("moved", `the model gave it ${codes.join("-")}${holder}`);
+    add("relocated", `the model assigned ${codes.join("-")}${holder}`);
   }
   return list;
 }

@@ -3,19 +3,19 @@
 function startLists() {
   const fill = (id, ...content) => document.getElementById(id).replaceChildren(...content.filter((each) => each !== null));
   const note = (text) => element("p", {}, text);
-  fill("crowded", data.crowded.length ? note("The most crowded codes, with the IDs that their items got:") : null, groups(data.crowded));
+  fill("crowded", data.crowded.length ? note("The code tuples with most items, and the IDs that these items got:") : null, groups(data.crowded));
   fill("moved", note(movedWords()), longList(items.moved.length, movedRow, { step: 10 }));
-  if (data.identical === null) fill("identical", note("Not known: the vectors were not at hand when this export was written."));
+  if (data.identical === null) fill("identical", note("Unknown, since the vectors were not available when this export was written."));
   else if (!data.identical.length) fill("identical", note("None: no two items have the same vector."));
   else
-    fill("identical", note(`${counted(data.numIdentical, "item")} in ${counted(data.numIdenticalGroups, "group")} have the vector of another one: no model can tell these apart.`), groups(data.identical));
+    fill("identical", note(`${counted(data.numIdentical, "item")} in ${counted(data.numIdenticalGroups, "group")} have the same vector as another item: no model can distinguish these.`), groups(data.identical));
 }
 
 function movedWords() {
-  if (data.scheme !== "relocate") return `None: under “${data.scheme}” each ID begins with the item's codes.`;
-  if (!data.numMoved) return "None: each item has codes of its own.";
+  if (data.scheme !== "relocate") return `None: with the scheme “${data.scheme}” each ID begins with the item's code tuple.`;
+  if (!data.numMoved) return "None: each item has its own code tuple.";
   const fewer = items.moved.length < data.numMoved ? ` ${number(items.moved.length)} of them are on this page.` : "";
-  return `${counted(data.numMoved, "item")} had the codes of another one and got free codes nearby.${fewer}`;
+  return `${counted(data.numMoved, "item")} had the code tuple of another item and got a free one nearby.${fewer}`;
 }
 
 function movedRow(place) {

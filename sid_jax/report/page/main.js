@@ -25,7 +25,7 @@ async function start() {
     await pause();
     startLists();
   } catch (error) {
-    status(`This browser cannot unpack the items (${error.message}); one of 2023 or later can.`);
+    status(`This browser cannot load the items (${error.message}); use a browser of 2023 or later.`);
     throw error;
   }
   // Once what is drawn is on the screen.

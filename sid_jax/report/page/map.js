@@ -20,8 +20,8 @@ function fillMap() {
     const place = nearestPoint(plot, event.x, event.y);
     if (place !== null) showItem(rows[place], document.getElementById("map-item"));
   });
-  const fewer = rows.length < data.numItems ? `${number(rows.length)} of ${number(data.numItems)} items, drawn at random. ` : "";
-  document.getElementById("map-note").textContent = `${fewer}${Object.keys(items.words).length ? "Words are of some of the largest islands." : ""}`;
+  const fewer = rows.length < data.numItems ? `${number(rows.length)} of ${number(data.numItems)} items, a random sample. ` : "";
+  document.getElementById("map-note").textContent = `${fewer}${Object.keys(items.words).length ? "The words describe some of the largest islands." : ""}`;
 }
 
 // Pixels a unit, each way.

@@ -51,8 +51,11 @@ def test_another_table_is_refused(task):
     moved = newer_table(task, everyone, [])
     moved.semantic_ids[3] = 0
     for table, words in (
-        (longer, "next: its Semantic IDs have 3 codes, those that the recommender was trained on 2"),
-        (moved, r"next: 1 items have other Semantic IDs .* the first is 36, \[0, 0\] there and \[4, 4\] in the run"),
+        (longer, "next: its Semantic IDs have 3 codes, but the recommender was trained on IDs of 2"),
+        (
+            moved,
+            r"next: 1 items have other Semantic IDs .* the first one is 36, \[0, 0\] there and \[4, 4\] in the run",
+        ),
         (
             newer_table(task, everyone, [[0, 8]]),
             r"1 new items have codes .* is 100, whose code 8 at level 1 .* below 8",

@@ -98,7 +98,7 @@ def test_half_precision_vectors_are_read_as_float32(vectors):
 def test_an_unknown_kind_and_missing_vectors_are_refused():
     with pytest.raises(UserError, match="'hash'.*random, lsh, kmeans"):
         make_ids("hash", np.arange(5), None, num_levels=1, num_codes=2, seed=0)
-    with pytest.raises(UserError, match="lsh IDs are made of the items' vectors"):
+    with pytest.raises(UserError, match="lsh IDs need item vectors"):
         make_ids("lsh", np.arange(5), None, num_levels=1, num_codes=2, seed=0)
 
 

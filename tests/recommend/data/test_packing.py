@@ -114,7 +114,7 @@ def test_packing_is_the_same_each_time():
 
 
 def test_a_row_shorter_than_the_window_is_refused():
-    with pytest.raises(UserError, match="a row of 5 places cannot hold a piece of 6 items"):
+    with pytest.raises(UserError, match="a row of 5 positions is shorter than a piece of 6 items"):
         pack_rows(make([1, 2, 3]), window=6, row_length=5)
 
 

@@ -57,7 +57,7 @@ def test_cold_items_are_targets_only():
 def test_split_is_what_slices_say(sequences: list[list[int]], cold: set[int]):
     train = [[item for item in sequence[:-2] if item not in cold] for sequence in sequences]
     if max(map(len, train)) < 2:
-        with pytest.raises(UserError, match="nothing to learn from"):
+        with pytest.raises(UserError, match="there is no training data"):
             leave_one_out(make(*sequences), mask(*cold))
         return
     split = leave_one_out(make(*sequences), mask(*cold))

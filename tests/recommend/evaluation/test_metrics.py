@@ -72,5 +72,5 @@ def test_summary_is_what_a_loop_counts(num_users: int, k: int, seed: int):
 
 @pytest.mark.parametrize("shape", [(2, 9), (0, 10)])
 def test_lists_too_short_for_a_summary_are_refused(shape: tuple[int, int]):
-    with pytest.raises(ValueError, match="k from 10 on"):
+    with pytest.raises(ValueError, match="k >= 10"):
         summary(np.full(shape, -1), np.zeros(shape[0], int), 5)

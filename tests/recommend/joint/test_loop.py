@@ -51,7 +51,7 @@ def test_a_run_leaves_ids_that_others_read_and_a_recommender_on_them(joint_confi
     refreshed = read_records(joint, "ids")
     assert refreshed[-1]["usage"] == export.manifest["metrics"]["usage"]
     assert max(row["churn"] for row in refreshed) > 0
-    assert "IDs changed of" in console.export_text()
+    assert "of the items changed" in console.export_text()
 
     results = json.loads((folder / "results.json").read_text())
     assert results["test"][0]["recall@10"] == decoder.metrics["recall@10"] > 0.5
@@ -121,14 +121,14 @@ def test_codes_that_collapse_end_the_run_in_one_line(joint_config, tmp_path, con
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("ids", "random", "which has no quantizer that could learn"),
-        ("ids", "{world}/ids.npy", "joint training needs an export's folder, or 'rqvae'"),
-        ("model.kind", "sasrec", "joint training is of the decoder"),
+        ("ids", "random", "which has no quantizer to train"),
+        ("ids", "{world}/ids.npy", "joint training needs the folder of an export, or 'rqvae'"),
+        ("model.kind", "sasrec", "joint training needs config.model.kind=decoder"),
         ("joint.estimator", "magic", "'none', 'gumbel', 'ste', 'soft'"),
         ("joint.stop_gradient", ("tables",), "must be one of 'encoder', 'codebooks'"),
         ("joint.min_temperature", 2.0, "above config.joint.temperature=0.5"),
-        ("joint.refresh_every_steps", 7, "no multiple of config.train.log_every_steps=5"),
-        ("quantizer.data.path", "{world}/other.npy", "name its vectors by --config.quantizer.data.path"),
+        ("joint.refresh_every_steps", 7, "not a multiple of config.train.log_every_steps=5"),
+        ("quantizer.data.path", "{world}/other.npy", "set --config.quantizer.data.path to its vectors"),
     ],
 )
 def test_what_cannot_be_used_is_refused(name, value, words, joint_config, world, tmp_path, console):

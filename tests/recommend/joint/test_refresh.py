@@ -13,11 +13,11 @@ def test_churn_and_usage_as_counted_by_hand():
     assert refreshed.churn_by_level == [0.25, 0.5]
     assert refreshed.usage == [1.0, 0.75]
     assert refreshed.distinct_rate == 0.75
-    assert "50.0% of the items (by level 25.0% / 50.0%)" in refreshed.line() and "few codes" in refreshed.line()
+    assert "50.0% of the items changed (by level 25.0% / 50.0%)" in refreshed.line() and "few codes" in refreshed.line()
 
 
 def test_a_collapse_is_refused_with_what_helps():
     collapsed = IdChanges.between(np.zeros((4, 2), int), np.zeros((4, 2), int), (1, 4))
     assert collapse(collapsed, 0.25, 7) == ""
-    words = "25% of those of level 2 are in use at step 7, less than config.joint.min_usage=0.3"
+    words = "25% of the codes of level 2 are in use at step 7, less than config.joint.min_usage=0.3"
     assert words in collapse(collapsed, 0.3, 7)

@@ -46,4 +46,4 @@ def test_the_result_is_that_of_one_process_with_as_many_devices(settings, tmp_pa
 def test_ids_are_not_trained_on_the_way(settings, tmp_path):
     flags = ("--config.ids=rqvae", "--config.quantizer.data.path=nowhere.npy")
     lines = [refused(each) for each in run_together(2, *words(settings, tmp_path / "run", *flags))]
-    assert "Training IDs on the way runs in one process only" in lines[0] == lines[1]
+    assert "Training a quantizer for config.ids=rqvae runs in one process only" in lines[0] == lines[1]
