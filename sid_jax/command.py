@@ -8,7 +8,6 @@ import logging as standard_logging
 import os
 import re
 import sys
-import textwrap
 import time
 import traceback
 import warnings
@@ -22,12 +21,11 @@ from sid_jax import presets, signals
 from sid_jax.cache import keep_compiled_programs
 from sid_jax.errors import DeviceWarning, UserError, reason
 from sid_jax.failures import in_one_line
+from sid_jax.help_text import FULL_HELP_FLAGS, HELP_FLAGS, help_text
 from sid_jax.settings import Declaration, RenamedSettingWarning, Setting, declared_settings, renamed_flag
 from sid_jax.standard_streams import keep_working_streams
 
 _DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
-
-_WIDTH = 100
 
 
 def config_flag(names: Iterable[str]) -> flags.FlagHolder[ConfigDict]:
@@ -45,7 +43,8 @@ def config_flag(names: Iterable[str]) -> flags.FlagHolder[ConfigDict]:
 def run(main: Callable[[], None], about: str | None, settings: Declaration | None = None) -> None:
     """Parses the flags and calls `main`; a user's error prints one line on standard error and exits with status 1.
 
-    --help begins with `about`, the docstring of the command's module, and lists the settings of its config, if any.
+    --help begins with `about`, the docstring of the command's module, and names the settings of its config, if any;
+    --helpfull describes them.
     """
 
     def without_words(words: list[str]) -> None:
@@ -99,8 +98,9 @@ def _guarded(main: Callable[[list[str]], None], argv: Sequence[str]) -> None:
 
 
 def _parse(argv: list[str], about: str, settings: Mapping[str, Setting]) -> list[str]:
-    if any(word in ("--help", "-help", "-h") for word in argv[1:]):
-        print(_help(about, settings))
+    asked = set(argv[1:])
+    if asked & {*HELP_FLAGS, *FULL_HELP_FLAGS}:
+        print(help_text(about, settings, full=bool(asked & set(FULL_HELP_FLAGS))))
         sys.exit(0)
     try:
         suitable = presets.RECOMMENDER if "quantizer.data.source" in settings else presets.QUANTIZER
@@ -135,28 +135,6 @@ def _current_words(argv: Sequence[str], suitable: Iterable[str]) -> list[str]:
         if name and not name.endswith(".py") and "/" not in name:
             words[place] = f"{flag}{equals}{presets.__file__}:{value}"
     return words
-
-
-def _help(about: str, settings: Mapping[str, Setting]) -> str:
-    """Returns the help text: the command's own flags, and then its settings."""
-    lines = [about.strip(), "", "Flags:"]
-    by_module = flags.FLAGS.flags_by_module_dict()
-    # The flags of multi-process runs, which few users need, come last.
-    for module, defined in sorted(by_module.items(), key=lambda each: each[0].endswith(".processes")):
-        if module.startswith("sid_jax") or module == sys.argv[0]:
-            for flag in sorted(defined, key=lambda flag: flag.name == _DEBUG.name):
-                default = "" if flag.default in (None, "", []) else f" Default: {flag.default_as_str}."
-                lines += [f"  --{flag.name}", *_indented(f"{flag.help}{default}")]
-    if settings:
-        lines += ["", "Settings, as in --config.train.batch_size=512:"]
-    for name, setting in settings.items():
-        allowed = f" ({setting.allowed()})" if setting.allowed() and len(setting.allowed()) < _WIDTH else ""
-        lines += [f"  --config.{name}={setting.default}", *_indented(setting.meaning + allowed)]
-    return "\n".join(lines)
-
-
-def _indented(text: str) -> list[str]:
-    return textwrap.wrap(" ".join(text.split()), _WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
 
 
 def _one_line(show: Callable[..., None]) -> Callable[..., None]:

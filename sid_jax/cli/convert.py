@@ -1,6 +1,7 @@
-"""Writes Semantic IDs, with histories and items, in the files of another tool; docs/formats.md lists the tools.
+"""Writes Semantic IDs, histories and items in the file formats of another tool; docs/formats.md lists the tools.
 
-sid-jax convert exports/beauty --to=minionerec --out=data/Beauty --histories=sequences.txt --items=items.jsonl
+Example:
+  sid-jax convert exports/beauty --to=minionerec --out=data/Beauty --histories=sequences.txt --items=items.jsonl
 """
 
 from __future__ import annotations

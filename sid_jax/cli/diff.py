@@ -1,6 +1,7 @@
-"""Compares two exports, or other ID tables: items with a different Semantic ID, new items and removed items.
+"""Compares two exports, or other ID tables: items with another Semantic ID, new items and removed items.
 
-sid-jax diff exports/v1 exports/v2 --json=diff.json
+Example:
+  sid-jax diff exports/v1 exports/v2 --json=diff.json
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Measures Semantic IDs, of an export or from any other source.
+"""Evaluates Semantic IDs of an export or from any other source.
 
-sid-jax evaluate --ids=exports/items --vectors=items.parquet
-sid-jax evaluate --ids=letter.json+1 --vectors=items.npy --vector_ids=ids.txt --labels=items.jsonl:categories
+Examples:
+  sid-jax evaluate --ids=exports/items --vectors=items.parquet
+  sid-jax evaluate --ids=letter.json+1 --vectors=items.npy --vector_ids=ids.txt --labels=items.jsonl:categories
 """
 
 from __future__ import annotations

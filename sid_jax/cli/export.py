@@ -1,14 +1,9 @@
-"""Writes the Semantic IDs and the codebooks of a trained run.
+"""Writes the Semantic IDs and codebooks of a training run, or the next version of an export.
 
-sid-jax export --workdir=runs/ml100k --out=exports/ml100k
-
-For items other than those that the run was trained on:
-
-sid-jax export --workdir=runs/items --input='new/*.parquet' --out=exports/new
-
-The next version of an export, with new items; published IDs do not change:
-
-sid-jax export --append_to=exports/v1 --input=new.parquet --out=exports/v2
+Examples: the training items; other items; new items with the model of an export, whose IDs do not change.
+  sid-jax export --workdir=runs/ml100k --out=exports/ml100k
+  sid-jax export --workdir=runs/items --input='new/*.parquet' --out=exports/new
+  sid-jax export --append_to=exports/v1 --input=new.parquet --out=exports/v2
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Writes the rows of a ranker's embedding table that represent each item, by its Semantic ID.
 
-sid-jax features --ids=exports/v1 --rows=2000 --impressions=seen.parquet --out=features/v1
-sid-jax features --ids=exports/v2 --fitted=features/v1 --out=features/v2
+Examples: features of an export; the same features for its next version.
+  sid-jax features --ids=exports/v1 --rows=2000 --impressions=seen.parquet --out=features/v1
+  sid-jax features --ids=exports/v2 --fitted=features/v1 --out=features/v2
 """
 
 from __future__ import annotations

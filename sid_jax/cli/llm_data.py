@@ -1,6 +1,7 @@
 """Writes training data for a language model that reads and writes Semantic IDs; docs/llm-data.md describes it.
 
-sid-jax llm-data exports/beauty --histories=sequences.txt --items=items.jsonl --out=data/beauty
+Example:
+  sid-jax llm-data exports/beauty --histories=sequences.txt --items=items.jsonl --out=data/beauty
 """
 
 from __future__ import annotations

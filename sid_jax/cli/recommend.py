@@ -1,11 +1,11 @@
-"""Trains and tests a generative recommender on Semantic IDs, or compares ID tables by its metrics.
+"""Trains and tests a recommender on Semantic IDs, or compares ID tables by its metrics.
 
-sid-jax recommend --config=recommend:ml100k --workdir=runs/recommend
-sid-jax recommend --config=recommend:beauty --compare a/ids.parquet b/ids.parquet --minutes=10
-sid-jax recommend --config=recommend:ml100k --draw_cold=100 --config.data.cold_items=cold.txt
+Examples:
+  sid-jax recommend --config=recommend:ml100k --workdir=runs/recommend
+  sid-jax recommend --config=recommend:beauty --compare a/ids.parquet b/ids.parquet --minutes=10 --workdir=runs/ab
+  sid-jax recommend --config=recommend:ml100k --draw_cold=100 --config.data.cold_items=cold.txt
 
-To train one recommender in several processes, on existing IDs, run the same command in each, with the process flags of
-`sid-jax train`.
+To train in several processes, on existing IDs, run the same command in each, with the flags for processes.
 """
 
 from __future__ import annotations

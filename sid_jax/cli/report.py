@@ -1,7 +1,7 @@
-"""Writes the report of an export: one page on the quality of its IDs, which needs no network.
+"""Writes the report of an export: one HTML page on the quality of its IDs, which needs no network.
 
-sid-jax report exports/items
-sid-jax report exports/items --out=items.html
+Example:
+  sid-jax report exports/items
 """
 
 from __future__ import annotations

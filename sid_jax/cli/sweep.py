@@ -1,6 +1,7 @@
-"""Searches settings for distinct codes and a low reconstruction error together.
+"""Searches settings for both distinct codes and a low reconstruction error.
 
-sid-jax sweep --config=embeddings --config.data.path=items.parquet --workdir=sweeps/items
+Example:
+  sid-jax sweep --config=embeddings --config.data.path=items.parquet --workdir=sweeps/items
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Writes an export's Semantic IDs as tokens of a language model.
+"""Writes the Semantic IDs of an export as tokens for a language model.
 
-sid-jax tokens exports/ml100k --out=tokens/ml100k --vocabulary=128256
+Example:
+  sid-jax tokens exports/ml100k --out=tokens/ml100k --vocabulary=128256
 """
 
 from __future__ import annotations

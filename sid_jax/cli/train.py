@@ -1,9 +1,10 @@
-"""Trains a residual-quantized autoencoder on item vectors.
+"""Trains a quantizer (RQ-VAE) on item vectors.
 
-sid-jax train --config=ml100k:gumbel --workdir=runs/ml100k
+Example:
+  sid-jax train --config=ml100k:gumbel --workdir=runs/ml100k
 
-On several hosts or in several processes, run the same command in each: with --distributed on Cloud TPU or under SLURM,
-and elsewhere with --coordinator_address, --num_processes and --process_id.
+To train in several processes, run the same command in each: with --distributed on Cloud TPU or under SLURM, otherwise
+with --coordinator_address, --num_processes and --process_id.
 """
 
 from __future__ import annotations

@@ -40,8 +40,14 @@ def test_a_command_that_there_is_not_is_refused_with_a_list():
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_is_the_commands_own_flags_and_then_its_settings(name):
+    has_config = name in ("train", "recommend", "sweep")
     result = sid_jax(name, "--help")
     assert (result.returncode, result.stderr) == (0, "")
+    # One screen, and an example.
+    assert len(result.stdout.splitlines()) <= 46 and f"\n  sid-jax {name} " in result.stdout
+    if has_config:
+        assert "  data      source, path, " in result.stdout and "num_epochs, " in result.stdout
+        result = sid_jax(name, "--helpfull")
     about, _, rest = result.stdout.partition("\nFlags:\n")
     flags, _, settings = rest.partition("\nSettings, ")
     assert f"sid-jax {name} " in about
@@ -50,10 +56,9 @@ def test_help_is_the_commands_own_flags_and_then_its_settings(name):
     files = [name, "processes"] if name in ("train", "recommend") else [name]
     text = "".join((ROOT / "sid_jax" / "cli" / f"{each}.py").read_text() for each in files)
     own = set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', text))
-    has_config = name in ("train", "recommend", "sweep")
-    assert set(re.findall(r"^  --(\w+)$", flags, re.M)) == own | {"debug"} | ({"config"} if has_config else set())
+    assert set(re.findall(r"^  --(\w+)(?: |$)", flags, re.M)) == own | {"debug"} | ({"config"} if has_config else set())
     if has_config:
-        assert flags.startswith("  --config\n")
+        assert flags.startswith("  --config ")
         assert ("recommend" if name == "recommend" else "ml100k") in flags
         assert "--config.data.cold_items=\n" in settings and "--config.train.num_epochs=" in settings
     assert max(map(len, rest.splitlines())) <= 100
