@@ -14,6 +14,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from sid_jax.buckets.names import with_addresses
 
 LOGGER = logging.getLogger("sid_jax")
+# Seconds below which the remaining time is not worth printing.
+_SHORT = 5.0
 
 
 class Messages:
@@ -81,6 +83,19 @@ class Messages:
           transient: whether to remove the bar at the end.
         """
         return ProgressDisplay(self._console, title, total, completed, transient)
+
+
+def time_left(done: int, total: int, seconds: float) -> str:
+    """Returns the estimated remaining time as text for a log, "" if it is unknown or below five seconds.
+
+    Args:
+      done, total: the steps done in `seconds`, and the steps of the whole work from the same start on.
+      seconds: the time of the steps done.
+    """
+    left = seconds / done * (total - done) if done else 0.0
+    if left < _SHORT:
+        return ""
+    return f"about {left:.0f} s left" if left < 120 else f"about {left / 60:.0f} min left"
 
 
 class ProgressDisplay:

@@ -1,12 +1,13 @@
 import io
 import logging
+import re
 
 import pytest
 from rich.console import Console
 from rich.table import Table
 
 from sid_jax import messages
-from sid_jax.messages import Messages
+from sid_jax.messages import Messages, time_left
 
 
 @pytest.fixture
@@ -102,3 +103,34 @@ def test_progress_is_drawn_on_a_terminal_only(terminal):
     text = console.file.getvalue()
     assert ("training [x]" in text and "50%" in text and "loss [1.0]" in text) == terminal
     assert terminal or not text
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "seconds", "words"),
+    [
+        (0, 10, 3.0, ""),
+        (10, 10, 3.0, ""),
+        (9, 10, 9.0, ""),
+        (2, 10, 4.0, "about 16 s left"),
+        (1, 10, 40.0, "about 6 min left"),
+    ],
+)
+def test_the_time_left_is_extrapolated_and_not_said_when_short(done, total, seconds, words):
+    assert time_left(done, total, seconds) == words
+
+
+@pytest.mark.parametrize(("environment", "styled"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_tables_fit_a_narrow_terminal_and_follow_no_color(monkeypatch, environment, styled):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    console = Console(file=io.StringIO(), force_terminal=True, width=60)
+    table = Table(title="[red]metrics of a long title[/red]")
+    for name in ("metric", "value", "note"):
+        table.add_column(name)
+    table.add_row("reconstruction R^2 of the whole catalog", "0.5418", "a note that is longer than its column")
+    Messages.to_console(console).show(table)
+    text = console.file.getvalue()
+    assert ("\x1b[31m" in text or "31m" in text) == styled
+    assert max(len(re.sub(r"\x1b\[[\d;]*m", "", line)) for line in text.splitlines()) <= 60

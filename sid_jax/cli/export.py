@@ -20,7 +20,7 @@ from sid_jax.errors import UserError
 from sid_jax.export.programs import chosen_programs
 from sid_jax.ids.unique import SCHEMES
 from sid_jax.messages import Messages
-from sid_jax.paths import as_path
+from sid_jax.paths import as_path, typed
 
 if TYPE_CHECKING:
     from sid_jax.bulk.engine import Engine
@@ -129,9 +129,13 @@ def _main() -> None:
         _append(as_path(_APPEND_TO.value), out, programs, finish)
     else:
         _export(out, programs, finish)
-    report = out / "report.html"
+    report, messages = out / "report.html", Messages.to_console()
     if finish is not None and report.exists():
-        Messages.to_console().line(f"The report is in {report}")
+        messages.line(f"The report is in {report}")
+    if _APPEND_TO.value is not None:
+        messages.line(f"Next: sid-jax diff {typed(as_path(_APPEND_TO.value))} {typed(out)}")
+    else:
+        messages.line(f"Next: sid-jax evaluate --ids={typed(out)} --vectors=FILE")
 
 
 def _export(out: Path, programs: Collection[str], finish: Finish | None) -> None:

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from sid_jax.errors import UserError
-from sid_jax.messages import Messages
+from sid_jax.messages import Messages, time_left
 from sid_jax.signals import Interruption
 from sid_jax.training.checkpoints import Checkpoints, MemoryCheckpoints
 from sid_jax.training.processes import SharedFlag
@@ -203,7 +203,7 @@ class _Reporter:
     """Records metrics and shows progress. Use it as a context manager."""
 
     def __init__(self, job: Job[Any], workdir: Path | None, messages: Messages, step: int):
-        self._job, self._messages = job, messages
+        self._job, self._messages, self._start = job, messages, step
         self.records = open_records(workdir, step, job.config, messages.line)
         self._bar = messages.progress("training", job.lengths.num_steps, completed=step)
         self._pending: tuple[int, dict[str, Any]] | None = None
@@ -248,7 +248,10 @@ class _Reporter:
         self._write(self._job.kind, step, evaluated.figures)
         if not self._job.quiet:
             row = self._row
-            self._messages.line(f"step {step:>6} epoch {row['epoch']:>6.1f}  loss {row['loss']:8.3f}  {evaluated.text}")
+            seconds = time.monotonic() - (self.first_steps or time.monotonic())
+            left = time_left(step - self._start, self._job.lengths.num_steps - self._start, seconds)
+            line = f"step {step:>6} epoch {row['epoch']:>6.1f}  loss {row['loss']:8.3f}  {evaluated.text}"
+            self._messages.line(f"{line}  {left}".rstrip())
 
     def _write(self, kind: str, step: int, metrics: dict[str, Any]) -> None:
         for records in self.records:
