@@ -184,8 +184,8 @@ _MODEL: Declaration = {
     ),
     "gumbel_hard": Setting(
         True,
-        "Gumbel-softmax: use the sampled codeword in the forward pass and the gradient of the soft assignment. "
-        "False: also use the soft mixture in the forward pass.",
+        "Gumbel-softmax. True: the forward pass uses the sampled codeword, the backward pass the gradient of the "
+        "soft mixture. False: both use the soft mixture.",
     ),
     "temperature": Setting(0.1, "Gumbel-softmax: initial temperature.", range=POSITIVE),
     "min_temperature": Setting(0.05, "Gumbel-softmax: minimum temperature.", range=POSITIVE),
@@ -402,7 +402,10 @@ def _check_sizes(model: ConfigDict) -> None:
             f"config.model.codebook_size is {size!r}; it must be one number, or one per level, as in (64, 128)"
         )
     if isinstance(size, (tuple, list)) and len(sizes) != levels:
-        raise UserError(f"config.model.codebook_size has {len(sizes)} numbers, but config.model.num_levels is {levels}")
+        raise UserError(
+            f"config.model.codebook_size has {len(sizes)} numbers, but config.model.num_levels is {levels}; give one "
+            "number per level"
+        )
     if not all(isinstance(width, int) and width >= 1 for width in model.hidden_dimensions):
         raise UserError(
             f"config.model.hidden_dimensions is {model.hidden_dimensions}; each must be a whole number, 1 or more"

@@ -58,7 +58,8 @@ _ON_BAD_ROWS = flags.DEFINE_enum(
 _APPEND_TO = flags.DEFINE_string(
     "append_to",
     None,
-    "Export of which --out becomes the next version. Published items keep their IDs, items of --input get free ones.",
+    "An existing export; --out becomes its next version. Published items keep their IDs, and items of --input get "
+    "free IDs.",
 )
 _REMOVE = flags.DEFINE_string(
     "remove",

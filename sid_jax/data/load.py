@@ -161,7 +161,7 @@ def load_histories(
     path = settings.path or path
     if settings.source in MOVIELENS:
         films = load_movielens(path, cache_dir, movielens_size(settings.source))
-        return in_catalog(films.histories(), item_ids, f"{films.source}: film", on_unknown, UNKNOWN_OPTION)
+        return in_catalog(films.histories(), item_ids, f"{films.source}: movie", on_unknown, UNKNOWN_OPTION)
     if settings.source in AMAZON:
         products = load_amazon(settings.source, path, cache_dir, core=core)
         return in_catalog(products.histories, item_ids, f"{products.source}: item", on_unknown, UNKNOWN_OPTION)

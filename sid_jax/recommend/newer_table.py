@@ -23,7 +23,8 @@ def with_newer_table(trained: TrainedRecommender, ids: Any) -> TrainedRecommende
     kind = trained.config.model.kind
     if kind in WITHOUT_IDS:
         raise UserError(
-            f"the recommender is a model of the kind {kind!r}, which knows no newer items: it looks at no Semantic IDs"
+            f"a recommender of the kind {kind!r} uses no Semantic IDs, so it cannot recommend newer items; omit ids, "
+            "or train another kind"
         )
     candidates = trained.candidates.with_newer_table(table_of(ids))
     if kind in GENERATIVE and len(candidates.table) > candidates.num_trained:

@@ -45,7 +45,7 @@ def write_report(folder: Path, out: str | Path | None = None, *, messages: Messa
     try:
         _write(folder, out, folder.resolve().name)
     except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror}; name another page with --out") from error
+        raise UserError(f"cannot write {out}: {error.strerror}; set another file by --out") from error
     (messages or Messages.to_console()).line(f"The report is in {out}")
     return out
 

@@ -111,7 +111,9 @@ def _choose_step(workdir: Path, checkpoints: Checkpoints, step: int | None, num_
     there = ", ".join(map(str, checkpoints.steps)) or "none"
     if step is not None:
         if step not in checkpoints.steps:
-            raise UserError(f"{workdir} has no checkpoint of step {step}; its checkpoints are: {there}")
+            raise UserError(
+                f"{workdir} has no checkpoint of step {step}; set --step to one of its checkpoints: {there}"
+            )
         return step
     latest, best = checkpoints.latest_step, checkpoints.best_step
     if latest is None or latest < num_steps or best is None:

@@ -176,7 +176,7 @@ def _films_of_csv(text: str, where: str) -> Table:
     except (csv.Error, ValueError) as error:
         raise UserError(f"{where}: cannot be read as CSV ({reason(error)}); {EXPECTED}") from error
     if header != ["movieId", "title", "genres"] or not rows:
-        raise UserError(f"{where}: expected movieId,title,genres in line 1 and films after it; {EXPECTED}")
+        raise UserError(f"{where}: expected movieId,title,genres in line 1 and movies after it; {EXPECTED}")
     for line, row in enumerate(rows, 2):
         if len(row) != 3:
             raise UserError(f"{where}, line {line}: expected 3 fields, found {len(row)}; {EXPECTED}")

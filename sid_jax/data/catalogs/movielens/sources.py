@@ -201,6 +201,6 @@ def _complete(catalog: MovieLens, size: str) -> MovieLens:
     tables = (catalog.items["item_id"], catalog.users["user_id"], catalog.ratings["rating"])
     counts = tuple(map(len, tables))
     if counts != edition.counts:
-        found, expected = ("{} films, {} users, {} ratings".format(*each) for each in (counts, edition.counts))
+        found, expected = ("{} movies, {} users, {} ratings".format(*each) for each in (counts, edition.counts))
         raise UserError(f"{catalog.source}: has {found}, but {edition.name} has {expected}; give a complete copy")
     return catalog

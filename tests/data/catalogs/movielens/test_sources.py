@@ -70,7 +70,7 @@ def test_a_named_path_that_does_not_work_is_never_replaced_by_another_source(tmp
 
 def test_a_named_path_with_too_little_in_it_is_refused(tmp_path: Path):
     folder = write_folder(tmp_path / "data", grouplens_files())
-    with pytest.raises(UserError, match="data: has 6 films, 3 users, 6 ratings, but MovieLens-100K has 1682 films"):
+    with pytest.raises(UserError, match="data: has 6 movies, 3 users, 6 ratings, but MovieLens-100K has 1682 movies"):
         sources.load_movielens(str(folder))
 
 
