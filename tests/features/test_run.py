@@ -92,11 +92,11 @@ def test_ids_in_a_csv_file_of_impressions_are_what_is_written_there(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
-        ({"item_id": ["a"], "impressions": [-1]}, "row 0 (counted from 0) has -1"),
+        ({"item_id": ["a"], "impressions": [-1]}, "row 0 .counted from 0. has -1"),
         ({"item_id": ["a"], "impressions": [1.5]}, "expected whole numbers"),
         ({"item_id": ["x"], "impressions": [1]}, "none of its items"),
         ({"item_id": pa.array([None], pa.string())}, "1 ids are null"),
-        ({"item_id": pa.array([], pa.string())}, "is empty"),
+        ({"item_id": pa.array([], pa.string())}, "empty; give a table"),
     ],
 )
 def test_impressions_that_say_nothing_are_refused(columns, words, tmp_path):
