@@ -15,6 +15,6 @@ So an address is turned into a local path where it is parsed, and nothing else i
   and then `workdir.json`, which lists them. A run that is started again begins with what `workdir.json` lists.
 
 A bucket has no locks. A second writer of an export is rejected if the manifest exists (created only if absent, where
-the store can do that), or if another writer has begun meanwhile. Of two trainings in one workdir, the one that saves
-second finds the other's `workdir.json`, and stops.
+the store can do that), or if another writer has begun meanwhile. A training claims its workdir at its start, by writing
+`workdir.json`. An earlier training in the same workdir finds this at its next checkpoint, and stops.
 """

@@ -74,13 +74,18 @@ class Mirror:
             for path in self.folder.iterdir():
                 if path.name != LOCK_FILE:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
+            sizes: dict[str, int] = {}
             content = (self._place / RUN_MANIFEST).read()
             if content is not None:
-                download(self._place, of_manifest(self._place, RUN_MANIFEST, content), self.folder)
+                found = of_manifest(self._place, RUN_MANIFEST, content)
+                download(self._place, found, self.folder)
                 (self.folder / RUN_MANIFEST).unlink()
+                sizes = found.lengths
             elif self._place.children():
                 raise UserError(f"{address} is not empty and has no run; choose another --workdir")
-        self._known, self._there = content, set(self._place.tree()) - {RUN_MANIFEST}
+            # Shows that it may be written, before any work, and stops another training at its next checkpoint.
+            self._write(sizes)
+        self._there = set(self._place.tree()) - {RUN_MANIFEST}
         self._sent = {name: _signature(self.folder / name) for name in self._names()}
 
     def sync(self) -> None:
@@ -91,12 +96,9 @@ class Mirror:
         """
         if (self._place / RUN_MANIFEST).read() != self._known:
             raise UserError(
-                f"{self._place.address}: another process also trains in this --workdir; stop one of them, then run "
-                "the same command to resume"
+                f"{self._place.address}: another process has begun to train in this --workdir, and goes on with it; "
+                "choose another --workdir"
             )
-        if self._known is None:
-            # Marks the files to come as those of a run.
-            self._write({})
         files = {name: _signature(self.folder / name) for name in self._names()}
         changed = [name for name, signature in files.items() if self._sent.get(name) != signature]
         self._place.put([self.folder / name for name in changed], changed)

@@ -14,7 +14,8 @@ from sid_jax.errors import UserError
 from sid_jax.paths import bucket_address, local_path
 from sid_jax.signals import Interruption, refuse_to_go_on
 
-_VERSION = "out"
+# The version in the names of local outputs, and an object that is written to see whether one can be.
+_VERSION, _PROBE = "out", ".writable"
 
 
 def output_folder(text: str | Path, *, unless: str = MANIFEST) -> Path:
@@ -34,11 +35,12 @@ def output_folder(text: str | Path, *, unless: str = MANIFEST) -> Path:
     if place.file() is not None:
         raise UserError(f"{address} is a file; choose another folder")
     there = place.children()
-    if not there or UPLOADING in there and MANIFEST not in there:
-        return folder
-    if unless not in there:
+    if there.keys() <= {_PROBE} or (UPLOADING in there and MANIFEST not in there):
+        _refuse_unwritable(place)
+    elif unless not in there:
         raise UserError(f"{address} exists and is not empty; choose another folder, or delete this one first")
-    download(place, look(address), folder)
+    else:
+        download(place, look(address), folder)
     return folder
 
 
@@ -96,6 +98,12 @@ def upload_folder(folder: Path, address: str, *, done: Callable[[], None]) -> No
         place.remove([UPLOADING])
         done()
     interruption.pass_on()
+
+
+def _refuse_unwritable(place: Place) -> None:
+    """Writes and removes an object, to fail before any work if none can be written."""
+    (place / _PROBE).write(b"")
+    place.remove([_PROBE])
 
 
 def _refuse_another(mark: Place, ours: bytes) -> None:

@@ -7,8 +7,8 @@ import dataclasses
 import hashlib
 import inspect
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, BinaryIO
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, TypeAlias
 
 from sid_jax.errors import UserError, reason
 from sid_jax.paths import SCHEMES
@@ -167,6 +167,16 @@ class RemoteFile:
     def __str__(self) -> str:
         return self._address
 
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self._address.rpartition("/")[2]
+
+    @property
+    def suffix(self) -> str:
+        """The name's ending, such as ".parquet"."""
+        return PurePosixPath(self.name).suffix
+
     def open(self) -> BinaryIO:
         """Opens the file for reading at random positions."""
         return Place(self._address).open()
@@ -181,6 +191,10 @@ class RemoteFile:
         if entry is None:
             raise UserError(f"{self._address}: no such file in the bucket")
         return [self._address, entry.size, entry.version]
+
+
+# A file on a disk or in a bucket.
+File: TypeAlias = Path | RemoteFile
 
 
 def digest_of(entries: dict[str, Entry]) -> str:
@@ -219,7 +233,8 @@ def _talking(address: str, done: str) -> Iterator[None]:
             f"{_install(kind, package)}"
         ) from error
     except FileNotFoundError as error:
-        raise UserError(f"{address}: no such file in the bucket ({reason(error)})") from error
+        what = "cannot be written" if done == "written" else "no such file in the bucket"
+        raise UserError(f"{address}: {what} ({reason(error)})") from error
     except PermissionError as error:
         raise UserError(
             f"{address}: cannot be {done}, since access is denied ({reason(error)}); use credentials with access: "

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sid_jax.buckets.fetch import streamed
-from sid_jax.buckets.place import RemoteFile
+from sid_jax.buckets.place import File
 from sid_jax.data.parts.part import reading
 from sid_jax.errors import UserError, listed
 from sid_jax.paths import as_path, bucket_address
@@ -32,11 +32,9 @@ def find_files(text: str, endings: Sequence[str], *, allow_empty: bool = False) 
     return [path for name in _names(text) for path in _find(name, endings, allow_empty)]
 
 
-def find_remote_files(
-    text: str, kind: str, endings: Sequence[str], allow_empty: bool = False
-) -> list[Path | RemoteFile]:
+def find_remote_files(text: str, kind: str, endings: Sequence[str], allow_empty: bool = False) -> list[File]:
     """Like `find_files`, but does not copy the files of one kind from a bucket, unless a folder has other kinds too."""
-    found: list[Path | RemoteFile] = []
+    found: list[File] = []
     for name in _names(text):
         address = bucket_address(name)
         remote = None if address is None else streamed(address, kind, endings)
@@ -61,7 +59,7 @@ def whole_names(text: str) -> str:
     return ",".join(bucket_address(name) or str(as_path(name)) for name in _names(text)) if text else ""
 
 
-def ending(path: Path, endings: Iterable[str] = ()) -> str:
+def ending(path: File, endings: Iterable[str] = ()) -> str:
     """Returns a file's kind: the one of `endings` that its name has, otherwise its suffix; "" if it has none."""
     # Shards may be called items.array_record-00003-of-00010.
     if ".array_record" in path.name:

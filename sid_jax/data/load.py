@@ -23,7 +23,7 @@ from sid_jax.data.collaborative import cooccurrence_vectors, pair_counts
 from sid_jax.data.histories import Histories
 from sid_jax.data.history_files import in_catalog, read_histories, read_interactions, read_sequences
 from sid_jax.data.id_lists import UNKNOWN_OPTION, check_cold, read_item_list
-from sid_jax.data.listing import ending, find_files
+from sid_jax.data.listing import ending, find_remote_files
 from sid_jax.data.named_parts import add_behavior, add_parts
 from sid_jax.data.parts.vector_parts import VECTOR_ENDINGS
 from sid_jax.data.relations import Partners, Relations
@@ -209,7 +209,7 @@ def _own_vectors(data_config: ConfigDict, resident_bytes: int | None) -> VectorS
 
 def _own_columns(data_config: ConfigDict, names: list[str], ids: np.ndarray) -> dict[str, pa.ChunkedArray]:
     """Returns further columns of the items, from the table that holds their vectors."""
-    files = find_files(data_config.path, VECTOR_ENDINGS)
+    files = find_remote_files(data_config.path, ".parquet", VECTOR_ENDINGS)
     without = next((each for each in files if ending(each) not in TABLE_ENDINGS), None)
     if without is not None:
         raise UserError(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sid_jax.buckets.place import RemoteFile
+from sid_jax.buckets.place import File, RemoteFile
 from sid_jax.data.parts.part import file_of, opened
 from sid_jax.data.parts.vector_parts import VectorParts
 from sid_jax.data.tables import TABLE_ENDINGS, exported_column, table_with
@@ -50,7 +50,7 @@ def schema_of_parts(parts: VectorParts, names: Sequence[str]) -> pa.Schema:
     return pa.schema([(name, found[name]) for name in names if name in found])
 
 
-def _head(path: Path | RemoteFile, names: Sequence[str]) -> pa.Table:
+def _head(path: File, names: Sequence[str]) -> pa.Table:
     """Returns columns of a table, of a Parquet file without rows."""
     if isinstance(path, Path) and path.suffix != ".parquet":
         return table_with(path, names)

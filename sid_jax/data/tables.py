@@ -19,9 +19,10 @@ import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 
 from sid_jax.buckets.fetch import is_folder
+from sid_jax.buckets.place import File, RemoteFile
 from sid_jax.data.arrow_columns import ids_from_arrow, is_nested
 from sid_jax.data.id_lists import check_unique, numbers_if_whole
-from sid_jax.data.listing import ending, find_files
+from sid_jax.data.listing import ending, find_files, find_remote_files
 from sid_jax.data.numbered import ids_of_numbers
 from sid_jax.data.parts.part import reading
 from sid_jax.data.parts.tables import arrow_opener
@@ -60,7 +61,7 @@ def read_own_tables(path: str, id_column: str, names: Sequence[str]) -> tuple[np
     Raises:
       UserError: if there is no such file or column, a file is damaged or empty, or an id is null or occurs twice.
     """
-    files = find_files(path, _endings(path, ENDINGS))
+    files = find_remote_files(path, ".parquet", _endings(path, ENDINGS))
     endings = sorted({ending(file, ENDINGS) for file in files})
     if len(endings) > 1:
         raise UserError(f"{path}: contains {' and '.join(endings)} files; give only the files of the catalog")
@@ -114,7 +115,7 @@ def read_columns(
     kind = Path(path).suffix
     if kind and ending(Path(path), TABLE_ENDINGS) not in TABLE_ENDINGS and not _is_folder(path):
         raise UserError(f"{path}: unknown kind of file {kind!r}; give one of {', '.join(TABLE_ENDINGS)}")
-    files = find_files(str(path), _endings(path, TABLE_ENDINGS))
+    files = find_remote_files(str(path), ".parquet", _endings(path, TABLE_ENDINGS))
     return _one_table(path, [_read_file(each, names, guessed, advice, newlines) for each in files])
 
 
@@ -205,10 +206,14 @@ def _read_atomic(path: Path, wanted: Sequence[str], advice: str) -> pa.Table:
     return pa.table(columns)
 
 
-def _read_file(path: Path, names: Sequence[str], guessed: Sequence[str], advice: str, newlines: bool) -> pa.Table:
-    is_csv, wanted = ".csv" in path.suffixes[-2:], list(dict.fromkeys([*names, *guessed]))
-    form = pa_csv.ParseOptions(newlines_in_values=newlines)
+def _read_file(path: File, names: Sequence[str], guessed: Sequence[str], advice: str, newlines: bool) -> pa.Table:
+    wanted, form = list(dict.fromkeys([*names, *guessed])), pa_csv.ParseOptions(newlines_in_values=newlines)
     try:
+        if isinstance(path, RemoteFile):
+            with path.open() as source, pq.ParquetFile(source) as file:
+                _check_columns(path, wanted, file.schema_arrow.names, advice)
+                return file.read(wanted)
+        is_csv = ".csv" in path.suffixes[-2:]
         if path.suffix in _ATOMIC:
             return _read_atomic(path, wanted, advice)
         if path.suffix in _ARROW:
@@ -303,12 +308,12 @@ def _read_object(path: Path, id_column: str = "item_id") -> Iterator[tuple[int, 
         yield number, {id_column: item_id, **{name: value for name, value in record.items() if name != id_column}}
 
 
-def _reader(kind: str) -> Callable[[Path, str, Sequence[str]], tuple[np.ndarray, Mapping[str, Values]]]:
+def _reader(kind: str) -> Callable[[Any, str, Sequence[str]], tuple[np.ndarray, Mapping[str, Values]]]:
     return _read_table if kind in TABLE_ENDINGS else _read_records
 
 
-def _read_table(path: Path, id_column: str, names: Sequence[str]) -> tuple[np.ndarray, Mapping[str, Values]]:
-    table = read_columns(path, [id_column, *names], advice=_SETTINGS, newlines=True)
+def _read_table(path: File, id_column: str, names: Sequence[str]) -> tuple[np.ndarray, Mapping[str, Values]]:
+    table = read_columns(str(path), [id_column, *names], advice=_SETTINGS, newlines=True)
     return ids_from_arrow(table[id_column], f"{path}: column {id_column!r}"), {name: table[name] for name in names}
 
 
@@ -347,7 +352,7 @@ def _joined(parts: list[Values]) -> Values:
     return list(chain.from_iterable(map(python_values, parts)))
 
 
-def _check_columns(path: Path, wanted: Sequence[str], there: Sequence[str], advice: str) -> None:
+def _check_columns(path: File, wanted: Sequence[str], there: Sequence[str], advice: str) -> None:
     missing = [name for name in wanted if name not in there]
     if missing:
         raise UserError(

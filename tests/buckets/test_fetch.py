@@ -9,8 +9,10 @@ import pytest
 
 from sid_jax import UserError
 from sid_jax.buckets.place import Place
+from sid_jax.config import default_config
 from sid_jax.data.history_files import read_histories
 from sid_jax.data.listing import find_files, find_ids_files, whole_names
+from sid_jax.data.load import load_vectors
 from sid_jax.data.parts.part import identity
 from sid_jax.data.vector_files import read_vector_files
 from sid_jax.export.id_tables import parse_id_source, read_id_table
@@ -56,11 +58,14 @@ def test_vectors_and_ids_of_objects_are_those_of_the_files(bucket):
 
 @pytest.mark.parametrize("text", ["memory://b/in", "memory://b/in/", "memory://b/in/*.parquet", "LIST"])
 def test_parquet_files_are_read_in_the_bucket_without_a_copy(bucket, tmp_path, text):
-    write("memory://b/in/part-0.parquet", parquet([2, 3]))
-    write("memory://b/in/part-1.parquet", parquet([0, 1]))
+    write("memory://b/in/part-0.parquet", parquet([2, 3], title=["c", "d"]))
+    write("memory://b/in/part-1.parquet", parquet([0, 1], title=["a", "b"]))
     write("memory://b/in/_SUCCESS", "")
     text = text.replace("LIST", "memory://b/in/part-0.parquet, memory://b/in/part-1.parquet")
-    data = read_vector_files(text)
+    settings = default_config().data
+    settings.path, settings.columns = text, "title"
+    data = load_vectors(settings)
+    assert data.columns["title"].to_pylist() == ["c", "d", "a", "b"]
     assert data.ids.tolist() == [2, 3, 0, 1] and np.array_equal(data.vectors, VECTORS[[2, 3, 0, 1]])
     assert not (tmp_path / "cache").exists()
     # As for files on a disk, vectors beyond the limit go to one file in the cache, and not a second time.

@@ -74,9 +74,9 @@ def test_a_killed_run_goes_on_from_its_last_whole_checkpoint_without_the_machine
     assert model_hash(model) == model_hash(whole.export.model)
 
 
-def test_of_two_runs_in_one_workdir_one_stops(bucket, monkeypatch, tmp_path):
+def test_of_two_runs_in_one_workdir_the_first_one_stops(bucket, monkeypatch, tmp_path):
     with (
-        pytest.raises(UserError, match="another process also trains in this --workdir; stop one of them"),
+        pytest.raises(UserError, match="another process has begun to train in this --workdir"),
         workdir_of(RUN) as first,
     ):
         (first / "run.json").write_text("of the first")

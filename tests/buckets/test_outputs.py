@@ -51,6 +51,7 @@ def test_the_objects_come_first_and_the_manifest_last(bucket, monkeypatch):
     monkeypatch.setattr(bucket, "put_file", lambda local, path: (order.append(path), put(local, path)))
     monkeypatch.setattr(bucket, "pipe_file", lambda path, value, **how: (order.append(path), pipe(path, value, **how)))
     export()
+    assert order.pop(0).endswith("/.writable")
     of_export = [path.removeprefix("/b/exports/v1/") for path in order]
     assert of_export == [UPLOADING, "ids.csv", "inner/more", "manifest.json"]
     assert names(bucket, OUT) == ["ids.csv", "inner/more", "manifest.json"]
@@ -100,6 +101,15 @@ def test_a_taken_destination_is_refused_before_any_work(bucket):
     with pytest.raises(UserError, match=r"mine\.txt is a file; choose another folder"):
         output_folder(f"{OUT}/mine.txt")
     assert names(bucket, OUT) == ["mine.txt"]
+
+
+def test_a_destination_that_cannot_be_written_is_refused_before_any_work(bucket, monkeypatch):
+    def denied(*_, **__):
+        raise PermissionError("Forbidden")
+
+    monkeypatch.setattr(bucket, "pipe_file", denied)
+    with pytest.raises(UserError, match=r"v1/\.writable: cannot be written, since access is denied \(Forbidden\)"):
+        output_folder(OUT)
 
 
 @pytest.mark.parametrize("when", ["before the first object", "before the manifest", "after the manifest"])

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -160,3 +161,19 @@ def test_figures_for_a_folder_that_is_not_there_yet_are_written_and_what_cannot_
     for wrong in (tmp_path, out / "inside"):
         with pytest.raises(UserError, match="is a folder; give the name of a file|cannot write"):
             evaluate_ids("nothing.parquet", out=str(wrong), messages=Messages.silent())
+
+
+@pytest.mark.parametrize("address", ["gs://bucket/run", "s3://bucket/run"])
+def test_the_address_of_a_bucket_without_its_package_says_what_to_install_and_makes_no_folder(
+    monkeypatch, tmp_path, address
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SID_JAX_CACHE", str(tmp_path / "cache"))
+    for package in ("gcsfs", "s3fs"):
+        monkeypatch.setitem(sys.modules, package, None)
+    for read in (as_path, file_to_write, lambda text: find_files(text, (".npy",)), load_export, read_id_table):
+        with pytest.raises(
+            UserError, match=r"run: addresses with \w+:// need the package \w+ .*; run pip install 'sid_jax"
+        ):
+            read(address)
+    assert list(tmp_path.iterdir()) == []

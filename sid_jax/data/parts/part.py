@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from sid_jax.buckets.names import address_of
-from sid_jax.buckets.place import RemoteFile
+from sid_jax.buckets.place import File, RemoteFile
 from sid_jax.errors import UserError, listed, reason
 from sid_jax.paths import bucket_address
 
@@ -63,7 +63,7 @@ class Columns:
     vector_column: str
     ids_elsewhere: bool = False
 
-    def find(self, setting: str, names: Sequence[str], path: Path | RemoteFile) -> str:
+    def find(self, setting: str, names: Sequence[str], path: File) -> str:
         """Returns the name in a file for a setting, "id_column" or "vector_column".
 
         For a default name, the plural is accepted, too. Raises UserError if there is no such name, or it occurs twice.
@@ -76,12 +76,12 @@ class Columns:
             )
         return found
 
-    def find_ids(self, names: Sequence[str], path: Path | RemoteFile) -> str | None:
+    def find_ids(self, names: Sequence[str], path: File) -> str | None:
         """Returns the name of a table's ids; None if it has only vectors, or has none and ids are in separate files."""
         others = set(names) - {self.find("vector_column", names, path)}
         return (self.find_if_any if self.ids_elsewhere or not others else self.find)("id_column", names, path)
 
-    def find_if_any(self, setting: str, names: Sequence[str], path: Path | RemoteFile) -> str | None:
+    def find_if_any(self, setting: str, names: Sequence[str], path: File) -> str | None:
         """Like `find`, but returns None if there is no such name."""
         wanted = getattr(self, setting)
         found = next((name for name in (wanted, _SECOND_FORMS.get(wanted, wanted)) if name in names), None)
@@ -135,12 +135,12 @@ class Kind(abc.ABC):
         return None
 
 
-def file_of(path: str) -> Path | RemoteFile:
+def file_of(path: str) -> File:
     """Returns the file of a part, which may lie in a bucket."""
     return Path(path) if (address := bucket_address(path)) is None else RemoteFile(address)
 
 
-def opened(path: Path | RemoteFile) -> contextlib.AbstractContextManager[Any]:
+def opened(path: File) -> contextlib.AbstractContextManager[Any]:
     """Opens a file for pyarrow, as a context manager: its memory map, or a reader of a file in a bucket."""
     return path.open() if isinstance(path, RemoteFile) else pa.OSFile(str(path))
 
@@ -170,7 +170,7 @@ DAMAGED_NPZ = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, SyntaxE
 
 
 @contextlib.contextmanager
-def reading(path: Path | RemoteFile, ending: str, *also: type[Exception]) -> Iterator[None]:
+def reading(path: File, ending: str, *also: type[Exception]) -> Iterator[None]:
     """Turns the errors that a library raises for a damaged file, and those in `also`, into a UserError."""
     damage = (OSError, ValueError, LookupError, TypeError, MemoryError, OverflowError, RuntimeError, pa.ArrowException)
     try:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sid_jax.buckets.place import RemoteFile
+from sid_jax.buckets.place import File
 from sid_jax.data.arrow_columns import plain_ids, usual_length, vectors_from_arrow
 from sid_jax.data.parts.part import Columns, Kind, Look, Part, even_parts, file_of, opened, reading
 from sid_jax.errors import UserError
@@ -25,7 +25,7 @@ _LOOKED_AT = 64
 class Parquet(Kind):
     """A Parquet table with a column of ids and a column of vectors, as lists or fixed-size lists."""
 
-    def look(self, path: Path | RemoteFile, columns: Columns, rows: int) -> Look:
+    def look(self, path: File, columns: Columns, rows: int) -> Look:
         """Inspects the file, which may lie in a bucket."""
         with reading(path, ".parquet"), _opened(path) as file:
             ids, name = _names(file, columns, path)
@@ -51,13 +51,13 @@ class Parquet(Kind):
 
 
 @contextlib.contextmanager
-def _opened(path: Path | RemoteFile) -> Iterator[pq.ParquetFile]:
+def _opened(path: File) -> Iterator[pq.ParquetFile]:
     with opened(path) as source:
         # Read page by page, since a row group may be large.
         yield pq.ParquetFile(source, buffer_size=2**20, pre_buffer=False, page_checksum_verification=True)
 
 
-def _names(file: pq.ParquetFile, columns: Columns, path: Path | RemoteFile) -> tuple[str | None, str]:
+def _names(file: pq.ParquetFile, columns: Columns, path: File) -> tuple[str | None, str]:
     names = file.schema_arrow.names
     return columns.find_ids(names, path), columns.find("vector_column", names, path)
 
@@ -81,7 +81,7 @@ def _num_features(batches: Iterable[pa.ChunkedArray], where: str) -> int:
     return 0
 
 
-def _row_groups(path: Path | RemoteFile, counts: list[int], rows: int, num_features: int) -> list[Part]:
+def _row_groups(path: File, counts: list[int], rows: int, num_features: int) -> list[Part]:
     parts, group, row = [], 0, 0
     while group < len(counts):
         end, count = group + 1, counts[group]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from sid_jax.buckets.place import RemoteFile
+from sid_jax.buckets.place import File, RemoteFile
 from sid_jax.data.layout import Layout
 from sid_jax.data.listing import ending, find_ids_files, find_remote_files
 from sid_jax.data.parts.arrays import ArrayRecords, Npy, Npz, Safetensors, TorchTensor
@@ -199,7 +199,7 @@ def list_parts(
     return VectorParts(tuple(parts), num_features, columns, ids_are_row_numbers)
 
 
-def _look(path: Path | RemoteFile, columns: Columns, rows: int) -> Look:
+def _look(path: File, columns: Columns, rows: int) -> Look:
     if isinstance(path, RemoteFile):
         return Parquet().look(path, columns, rows)
     if not path.is_file():
@@ -209,7 +209,7 @@ def _look(path: Path | RemoteFile, columns: Columns, rows: int) -> Look:
     return _KINDS[ending(path)].look(path, columns, rows)
 
 
-def _match_ids(looks: dict[Path | RemoteFile, Look], ids_paths: Sequence[str]) -> dict[Path | RemoteFile, str]:
+def _match_ids(looks: dict[File, Look], ids_paths: Sequence[str]) -> dict[File, str]:
     """Returns the file of ids for each file without ids of its own; empty if ids are row numbers."""
     without = [path for path, look in looks.items() if not look.has_ids]
     if ids_paths and len(ids_paths) != len(without):
