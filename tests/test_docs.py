@@ -12,6 +12,15 @@ from tests.commands import ROOT
 from tests.docs import settings_page
 
 ALL_FIELDS = [name for config in (default_config, recommender_config, ranker_config) for name in field_names(config())]
+# Words that pages do not use, and what docs/glossary.md calls the same.
+AVOIDED = {
+    r"films?": "movie",
+    r"held[- ]out items?|unseen items?": "cold item",
+    r"unused codes?": "dead code",
+    r"reviv\w+": "reset",
+    r"refus\w+": "reject",
+    r"corpus": "catalog",
+}
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -25,7 +34,16 @@ def test_every_setting_and_file_that_a_document_names_exists(document):
         assert (document.parent / link).exists(), link
 
 
-def test_the_readme_opens_with_the_two_commands():
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_a_document_uses_the_words_of_the_glossary(document):
+    prose = re.sub(r"```.*?```|`[^`]*`", "", document.read_text(), flags=re.S)
+    for avoided, word in AVOIDED.items():
+        found = re.search(rf"\b({avoided})\b", prose, re.I)
+        assert not found, f"{found[0]}: the glossary has {word}"
+
+
+def test_the_readme_opens_with_the_two_commands_and_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
     blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     job, tests = blocks[0].splitlines(), blocks[1].splitlines()
     assert len(job) == len(tests) == 1
