@@ -173,6 +173,9 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
       UserWarning: if the generation config samples, or penalizes repetitions.
     """
 
+    # Each request of continuous batching has a prompt length of its own.
+    supports_continuous_batching = False
+
     # Beside the number of codes of an unfinished ID, from 0, a row may need a begin or an end marker, the end token,
     # either that or another ID, or be free.
     _BEGIN, _CLOSE, _END, _MORE, _FREE = range(5)

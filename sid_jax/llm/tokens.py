@@ -77,6 +77,7 @@ def id_tokens(
     source: Any,
     tokenizer: Any = None,
     *,
+    first_id: int = 0,
     pattern: str = DEFAULT_PATTERN,
     markers: tuple[str, str] = ("", ""),
     items: Any = None,
@@ -87,7 +88,8 @@ def id_tokens(
       source: the folder of `sid-jax tokens`; an export's folder or a file of IDs, see `read_id_table`; a
         `SemanticIdTokenizer`, an `Export` or an `IdTable`; or `IdTokens`, which are returned as they are.
       tokenizer: the language model's tokenizer with the tokens added, which has their numbers; None numbers them from
-        0, or as the folder says.
+        `first_id`, or as the folder says.
+      first_id: number of the first token without a tokenizer, for a model that is trained from scratch.
       pattern: the pattern of a token, see `Vocabulary`; a folder of `sid-jax tokens` has its own.
       markers: see `IdTokens`.
       items: titles and other columns of items, as for `IdTable.with_columns`, or a path to a table of items.
@@ -97,14 +99,15 @@ def id_tokens(
     """
     if isinstance(source, IdTokens):
         return source
-    made, first_id = read_tokens(source, pattern=pattern, markers=markers, items=items)
+    made, own = read_tokens(source, pattern=pattern, markers=markers, items=items)
     if tokenizer is None:
-        return made
+        number = first_id if own is None else own
+        return dataclasses.replace(made, vocabulary=dataclasses.replace(made.vocabulary, first_id=number))
     found = numbered(made, tokenizer)
-    if first_id not in (None, found.vocabulary.first_id):
+    if own not in (None, found.vocabulary.first_id):
         number, name = found.vocabulary.first_id, found.vocabulary.levels[0][0]
         raise UserError(
-            f"the tokenizer has {name!r} as token {number}, but the folder has it as {first_id}; run sid-jax tokens "
+            f"the tokenizer has {name!r} as token {number}, but the folder has it as {own}; run sid-jax tokens "
             f"with --vocabulary={number}"
         )
     return found

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, ByT5Tokenizer
 from sid_jax.errors import UserError
 from sid_jax.export.artifact import load_export
 from sid_jax.ids.table import IdTable
-from sid_jax.llm import add_tokens, id_tokens
+from sid_jax.llm import add_tokens, generate_ids, id_tokens
 from tests.llm.conftest import SlowTokenizer, fast_tokenizer, language_model
 from tests.tokens.conftest import FIRST_ID
 from tests.tokens.test_tokenizers import KINDS
@@ -129,6 +129,18 @@ def test_a_larger_level_of_suffixes_is_added_after_all_others(made):
     add_tokens(tokenizer, model, more, markers=MARKERS)
     found = model.get_input_embeddings().weight.detach()
     assert torch.equal(found[:FIRST_ID], before[:FIRST_ID]) and len(found[FIRST_ID:].unique(dim=0)) == 8
+
+
+def test_a_model_in_half_precision_gets_the_same_embeddings(made):
+    table = IdTable(np.arange(4), np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), columns={"title": list("abcd")})
+    half, full = language_model().to(torch.bfloat16), language_model()
+    tokens = add_tokens(fast_tokenizer(), full, table)
+    add_tokens(fast_tokenizer(), half, table)
+    found, wanted = (model.get_output_embeddings().weight.detach() for model in (half, full))
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), wanted, atol=0.02, rtol=0.02)
+    inputs = {"input_ids": torch.tensor([[5, 6]])}
+    assert generate_ids(half, inputs, tokens, num_beams=4).exists.all()
 
 
 def test_padded_rows_are_used_and_numbers_must_agree(made):

@@ -21,6 +21,7 @@ def test_an_export_and_its_folder_of_tokens_give_the_same(made, scheme):
     assert (of_folder.vocabulary.first_id, of_export.vocabulary.first_id) == (FIRST_ID, 0)
     np.testing.assert_array_equal(of_folder.token_ids, of_export.token_ids + FIRST_ID)
     assert id_tokens(of_folder) is of_folder
+    assert id_tokens(of_export.table, first_id=2).vocabulary.first_id == 2
 
 
 def test_what_is_no_source_of_tokens_is_refused(tmp_path):
