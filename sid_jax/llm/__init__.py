@@ -4,6 +4,7 @@ add_tokens                 adds an export's tokens to a tokenizer and a model of
 IdTokens                   a catalog's items and Semantic IDs as tokens of one language model
 id_tokens                  makes them of an export, or of the folder that `sid-jax tokens` writes
 write_training_data        writes the tasks on which a model learns IDs: next items, IDs and titles
+fine_tune                  trains a small model on them
 SemanticIdLogitsProcessor  allows `generate` of transformers only IDs that exist
 allowed_tokens             the same as a function, for tools that take one
 logits_mask                the same in JAX, for a model in Flax
@@ -22,6 +23,7 @@ from sid_jax.errors import UserError
 if TYPE_CHECKING:
     from sid_jax.llm.constraint import SemanticIdLogitsProcessor, allowed_tokens
     from sid_jax.llm.evaluation import evaluate_generation
+    from sid_jax.llm.fine_tuning import fine_tune
     from sid_jax.llm.generation import generate_ids
     from sid_jax.llm.grammars import grammar
     from sid_jax.llm.jax_mask import logits_mask
@@ -37,6 +39,7 @@ _MODULES = {
     "add_tokens": "sid_jax.llm.new_tokens",
     "allowed_tokens": "sid_jax.llm.constraint",
     "evaluate_generation": "sid_jax.llm.evaluation",
+    "fine_tune": "sid_jax.llm.fine_tuning",
     "generate_ids": "sid_jax.llm.generation",
     "grammar": "sid_jax.llm.grammars",
     "id_tokens": "sid_jax.llm.tokens",
@@ -50,6 +53,7 @@ __all__ = [
     "add_tokens",
     "allowed_tokens",
     "evaluate_generation",
+    "fine_tune",
     "generate_ids",
     "grammar",
     "id_tokens",

@@ -26,6 +26,7 @@ from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
 from sid_jax.whole_file import write_json
 
 SUMMARY_FILE, CARD_FILE = "summary.json", "README.md"
+TEXT_TRAIN_FILE = "text/train.parquet"
 FORMS, FILES = ("chat", "text"), ("parquet", "jsonl")
 # Rows in memory at a time, and in a row group.
 _ROWS = 16_384
