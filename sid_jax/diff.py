@@ -83,9 +83,11 @@ def diff(old: str, new: str, *, out: str | None = None, messages: Messages | Non
     path = None if out is None else file_to_write(out)
     before, after = (read_id_table(*parse_id_source(source)) for source in (old, new))
     figures = compare(before, after)
-    _print(messages or Messages.to_console(), before, after, figures)
+    messages = messages or Messages.to_console()
+    _print(messages, before, after, figures)
     if path is not None:
         write_json(path, figures)
+        messages.line(f"The metrics are in {path}")
     return figures
 
 

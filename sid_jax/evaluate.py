@@ -121,9 +121,11 @@ def evaluate_ids(
         else None,
         other=read_id_table(*parse_id_source(other)) if other else None,
     )
-    _print(messages or Messages.to_console(), table.name, figures)
+    messages = messages or Messages.to_console()
+    _print(messages, table.name, figures)
     if path:
         write_json(path, {"ids": table.name, **figures})
+        messages.line(f"The metrics are in {path}")
     return figures
 
 

@@ -11,7 +11,7 @@ from absl import flags
 from sid_jax import command, signals
 from sid_jax.buckets.outputs import output_folder
 from sid_jax.errors import UserError
-from sid_jax.paths import as_path
+from sid_jax.paths import as_path, typed
 from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
 
 _OUT = flags.DEFINE_string("out", None, "Folder to write: new, empty, or written by the same command.", required=True)
@@ -38,8 +38,18 @@ def run() -> None:
 def _main(words: list[str]) -> None:
     if len(words) != 1:
         raise UserError("give one export, as in sid-jax tokens exports/NAME --out=DIR")
+    from sid_jax.messages import Messages
     from sid_jax.tokens.write import TOKENS_FILE, write_tokens
 
     signals.end_with_publication()
     out = output_folder(_OUT.value, unless=TOKENS_FILE)
-    write_tokens(as_path(words[0]), out, pattern=_PATTERN.value, first_id=_VOCABULARY.value, grammars=_GRAMMARS.value)
+    messages = Messages.to_console()
+    write_tokens(
+        as_path(words[0]),
+        out,
+        pattern=_PATTERN.value,
+        first_id=_VOCABULARY.value,
+        grammars=_GRAMMARS.value,
+        messages=messages,
+    )
+    messages.line(f"Next: sid-jax llm-data {typed(out)} --histories=FILE --items=FILE --out=DIR")

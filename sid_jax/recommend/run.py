@@ -95,6 +95,12 @@ def _run(config: ConfigDict, workdir: Path, console: Console) -> list[Evaluation
         highlight=False,
         soft_wrap=True,
     )
+    console.print(
+        f"Next, in Python: sid_jax.load({str(workdir / FOLDER)!r}).recommend(histories)",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
     return [*evaluations, *slotted]
 
 

@@ -214,7 +214,7 @@ class _Reporter:
             devices = f"{count} {jax.devices()[0].device_kind} device{'s' * (count > 1)}"
             devices += f" of {processes} processes" * (processes > 1)
             steps = f"{lengths.num_steps:,} steps, {lengths.steps_per_epoch} per epoch"
-            messages.line(f"{job.opening()}; {devices}; {steps}{f', resuming at step {step:,}' if step else ''}")
+            messages.line(f"{job.opening()}\n{devices}; {steps}{f', resuming at step {step:,}' if step else ''}")
 
     def __enter__(self) -> _Reporter:
         self._bar.__enter__()

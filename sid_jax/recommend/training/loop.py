@@ -182,7 +182,7 @@ class _RecommenderJob(Job[TrainState]):
         ).metrics
         text = (
             f"validation recall@10 {metrics['recall@10']:.4f} ndcg@10 {metrics['ndcg@10']:.4f}  "
-            f"{time.monotonic() - self._began:6.0f} s"
+            f"after {time.monotonic() - self._began:.0f} s"
         )
         return Evaluated(state, metrics, text)
 
