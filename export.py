@@ -1,4 +1,4 @@
-"""Writes the Semantic IDs and the codebooks of a trained run: `sid-jax export`, from a copy of the repository.
+"""Writes the Semantic IDs and codebooks of a training run: the same as `sid-jax export`, for a copy of the repository.
 
 python export.py --workdir=runs/ml100k --out=exports/ml100k
 """
