@@ -61,8 +61,8 @@ def test_it_is_saved_loaded_and_appended_to(tokenizer, vectors, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"preset": "ste", "quantizer": "opq"}, "config.model.encoder is 'residual': set it to 'identity'"),
-        ({"preset": "opq", "quantization_method": "ste"}, "config.model.quantization_method is 'ste': set it to 'ema'"),
+        ({"preset": "ste", "quantizer": "opq"}, "config.model.encoder is 'residual'; set it to 'identity'"),
+        ({"preset": "opq", "quantization_method": "ste"}, "config.model.quantization_method is 'ste'; set it to 'ema'"),
         ({"preset": "opq", "num_levels": 17, "codebook_size": 8}, "set --config.model.num_levels to 16 or less"),
     ],
 )
