@@ -12,7 +12,6 @@ import sys
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from tokenizers import ByteLevelBPETokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
@@ -50,21 +49,6 @@ def tiny_model(texts: list[str]) -> tuple[Any, Any]:
     return tokenizer, Qwen2ForCausalLM(config)
 
 
-def fine_tune(model: Any, tokenizer: Any, texts: list[str], passes: int) -> float:
-    """Trains on whole texts, and returns the loss of the last step."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    model.train()
-    for _ in range(passes):
-        for start in range(0, len(texts), 64):
-            batch = tokenizer(texts[start : start + 64], return_tensors="pt", padding=True)
-            labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
-            loss = model(**batch, labels=labels).loss
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-    return loss.item()
-
-
 def main(folder: str = "llm", model_name: str = "", passes: int = 10, **settings: Any) -> float:
     """Returns the share of the generated items that are of the kind of their user, with the settings of the IDs."""
     torch.manual_seed(0)
@@ -83,14 +67,13 @@ def main(folder: str = "llm", model_name: str = "", passes: int = 10, **settings
 
     # Histories of IDs alone. Tasks with words, such as "next_id" and "id_to_title", are for models that know words.
     llm.write_training_data(items, f"{folder}/data", histories=histories, tasks=["sequence"], forms=["text"])
-    rows = pq.read_table(f"{folder}/data/text/train.parquet").to_pylist()
-    loss = fine_tune(model, tokenizer, [row["prompt"] + row["completion"] for row in rows], passes)
+    losses = llm.fine_tune(model, tokenizer, f"{folder}/data", num_epochs=passes, learning_rate=3e-3)
 
     prompts = ["".join(tokens.texts.take(history[:-1]).to_pylist()) for history in histories[:NUM_KINDS]]
     answers = llm.generate_ids(model, tokenizer(prompts, return_tensors="pt"), tokens, num_beams=5)
     found = answers.rows(5)
     share = float(np.mean(kind[found] == np.arange(NUM_KINDS)[:, None]))
-    print(f"loss {loss:.2f}; {100 * answers.exists.mean():.0f} % of the generated IDs exist")
+    print(f"loss {losses[-1]:.2f}; {100 * answers.exists.mean():.0f} % of the generated IDs exist")
     print(f"{100 * share:.0f} % of the recommended items are of the user's kind, and {100 / NUM_KINDS:.1f} % by chance")
     return share
 
