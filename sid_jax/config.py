@@ -8,6 +8,7 @@ from sid_jax.data.catalogs.names import CATALOGS
 from sid_jax.errors import UserError
 from sid_jax.ids.unique import SCHEMES
 from sid_jax.settings import (
+    AUTO,
     NOT_NEGATIVE,
     ONE_OR_MORE,
     POSITIVE,
@@ -151,10 +152,18 @@ _DATA: Declaration = {
 
 _MODEL: Declaration = {
     "num_levels": Setting(
-        3, "L: number of levels, which is the number of codes per ID before it is made unique.", range=(1, 64)
+        AUTO,
+        "L: number of levels, which is the number of codes per ID before it is made unique. auto: 3 for up to 40,000 "
+        "items, 4 for up to 10 million, 5 for more: 256 codes per level then make 400 code tuples per item.",
+        range=(1, 64),
+        any_type=True,
+        words=(AUTO,),
     ),
     "codebook_size": Setting(
-        256, "K: number of codes per level; one number, or one per level, as in (64, 128, 256).", any_type=True
+        AUTO,
+        "K: number of codes per level; one number, or one per level, as in (64, 128, 256). auto: 256, and for fewer "
+        "than 2,048 items the power of two at or below an eighth of their number.",
+        any_type=True,
     ),
     "quantizer": Setting(
         "residual",
@@ -243,7 +252,14 @@ _IDS: Declaration = {
 }
 
 _TRAIN: Declaration = {
-    "num_epochs": Setting(45, "Number of epochs.", range=POSITIVE),
+    "num_epochs": Setting(
+        AUTO,
+        "Number of epochs. auto: 45 for up to 30,000 items, fewer for a larger catalog, in proportion to N^(-2/3); "
+        "other settings in epochs then count 45ths of the run.",
+        range=POSITIVE,
+        any_type=True,
+        words=(AUTO,),
+    ),
     "batch_size": Setting(1024, "Number of items per step, over all devices.", range=ONE_OR_MORE),
     "resident_bytes": Setting(
         2**32,
@@ -396,12 +412,14 @@ def _check_product(model: ConfigDict) -> None:
 
 def _check_sizes(model: ConfigDict) -> None:
     size, levels = model.codebook_size, model.num_levels
-    sizes = size if isinstance(size, (tuple, list)) else (size,)
+    if isinstance(levels, float):
+        raise UserError(f"config.model.num_levels is {levels}; it must be a whole number, or {AUTO!r}")
+    sizes = size if isinstance(size, (tuple, list)) else () if size == AUTO else (size,)
     if not all(isinstance(each, int) and not isinstance(each, bool) and each >= 1 for each in sizes):
         raise UserError(
-            f"config.model.codebook_size is {size!r}; it must be one number, or one per level, as in (64, 128)"
+            f"config.model.codebook_size is {size!r}; it must be {AUTO!r}, a number, or one per level: (64, 128)"
         )
-    if isinstance(size, (tuple, list)) and len(sizes) != levels:
+    if isinstance(size, (tuple, list)) and levels not in (AUTO, len(sizes)):
         raise UserError(
             f"config.model.codebook_size has {len(sizes)} numbers, but config.model.num_levels is {levels}; give one "
             "number per level"

@@ -232,7 +232,7 @@ def set_few_items(config: ConfigDict, num_epochs: int) -> None:
     set_mlp(config)
     # On MovieLens-100K 13 films share a first code on average, and three codes distinguish nearly all films that have
     # different vectors.
-    config.model.codebook_size = 128
+    config.model.num_levels, config.model.codebook_size = 3, 128
     config.model.hidden_dimensions = (512, 256)
     config.train.batch_size = 512
     config.train.learning_rate = 3e-3

@@ -6,6 +6,7 @@ docs are derived from it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import math
@@ -27,6 +28,8 @@ NOT_NEGATIVE = (0.0, _INFINITY)
 ONE_OR_MORE = (1.0, _INFINITY)
 SHARE = (0.0, 1.0)
 POSITIVE_SHARE = (_TINY, 1.0)
+# The value of a setting that is derived from the data.
+AUTO = "auto"
 
 # Earlier names of settings. They are accepted, with a warning, for one version.
 RENAMED = {
@@ -55,6 +58,7 @@ class Setting:
       choices: allowed values, or for a tuple the allowed elements; empty allows any.
       range: minimum and maximum of a number.
       any_type: whether values may have other types than the default.
+      words: words that are allowed instead of a number.
     """
 
     default: Any
@@ -62,6 +66,7 @@ class Setting:
     choices: Sequence[Any] = ()
     range: tuple[float, float] | None = None
     any_type: bool = False
+    words: Sequence[str] = ()
 
     def check(self, name: str, value: Any) -> None:
         """Raises a UserError if the setting `config.NAME` may not be `value`."""
@@ -73,10 +78,11 @@ class Setting:
                     )
         elif self.choices and value not in self.choices:
             raise UserError(f"config.{name} is {value!r}; it must be one of {', '.join(map(repr, self.choices))}")
-        if self.range is not None:
+        if self.range is not None and value not in self.words:
             least, most = self.range
             if not (isinstance(value, (int, float)) and math.isfinite(value) and least <= value <= most):
-                raise UserError(f"config.{name} is {value}; it must be from {least:g} to {most:g}")
+                words = "".join(f"{word!r} or " for word in self.words)
+                raise UserError(f"config.{name} is {value}; it must be {words}from {least:g} to {most:g}")
 
     def allowed(self) -> str:
         """Returns the choices or the range as text; "" if any value is allowed."""
@@ -85,9 +91,10 @@ class Setting:
         if self.range is None:
             return ""
         least, most = self.range
+        words = "".join(f"{word}, or " for word in self.words)
         if math.isinf(most):
-            return "above 0" if least == _TINY else f"{least:g} or more"
-        return f"above 0, at most {most:g}" if least == _TINY else f"{least:.10g} to {most:.10g}"
+            return words + ("above 0" if least == _TINY else f"{least:g} or more")
+        return words + (f"above 0, at most {most:g}" if least == _TINY else f"{least:.10g} to {most:.10g}")
 
 
 # A section's settings, and sections in it, by name.
@@ -185,7 +192,9 @@ def set_field(config: ConfigDict, name: str, value: Any) -> None:
       TypeError: if the value is not of the field's type.
     """
     section, field = _owner(config, name)
-    section[field] = value
+    # A copy of a config has the type of each value, but "auto" stands for a value of another type.
+    with section.ignore_type() if section[field] == AUTO else contextlib.nullcontext():
+        section[field] = value
 
 
 def set_by_name(config: ConfigDict, name: str, value: Any) -> None:
@@ -199,14 +208,15 @@ def set_by_name(config: ConfigDict, name: str, value: Any) -> None:
     """
     full_name = _full_name(config, name)
     old, value = field_value(config, full_name), _plain(value)
-    if isinstance(old, int) and isinstance(value, float) and value.is_integer():
+    if (isinstance(old, int) or old == AUTO) and isinstance(value, float) and value.is_integer():
         value = int(value)
     try:
-        if value is None:
-            raise TypeError("None is not a valid value")
+        if value is None or (old == AUTO and isinstance(value, str) and value != AUTO):
+            raise TypeError("None is not a valid value, and a derived value is replaced by a number alone")
         set_field(config, full_name, value)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{full_name} is {value!r}; it must be of type {type(old).__name__}, as in {old!r}") from error
+        wanted = f"a number, or {AUTO!r}" if old == AUTO else f"of type {type(old).__name__}, as in {old!r}"
+        raise UserError(f"{full_name} is {value!r}; it must be {wanted}") from error
 
 
 def renamed_flag(argument: str) -> str:

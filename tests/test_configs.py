@@ -10,7 +10,7 @@ from sid_jax.data.catalogs.names import AMAZON_CATEGORIES, MOVIELENS_SIZES
 from sid_jax.errors import UserError
 from sid_jax.presets import PRESETS, preset
 from sid_jax.recommend.config import check_config as check_recommender
-from sid_jax.settings import differences
+from sid_jax.settings import AUTO, differences
 from tests.commands import ROOT
 
 
@@ -42,7 +42,8 @@ def test_a_users_own_vectors(method):
     else:
         best = get_config("embeddings", f"{method},best")
         check_config(best)
-        assert quick.train.num_epochs < usual.train.num_epochs < best.train.num_epochs
+        # The usual run has 45 epochs, or fewer for a larger catalog.
+        assert quick.train.num_epochs < 45 < best.train.num_epochs and usual.train.num_epochs == AUTO
 
 
 @pytest.mark.parametrize("options", ["", ",gumbel", ",quick", ",gumbel,quick"])
@@ -131,6 +132,13 @@ def test_a_preset_trains_as_it_did_before_the_defaults_were_a_recipe(name):
         recipe = {f"quantizer.{setting}": value for setting, value in flat(default_config()).items()}
         of_run = {"quantizer.train.num_epochs", "quantizer.train.warmup_epochs"} if "quick" in name else set()
         assert all(now[setting] == recipe[setting] for setting in allowed - of_run)
+    # The same for 2,048 to 30,000 items.
+    derived = {"train.num_epochs": 45, "model.num_levels": 3, "model.codebook_size": 256}
+    allowed = allowed | {
+        setting
+        for setting in changed
+        if now[setting] == AUTO and before[setting] == derived[setting.removeprefix("quantizer.")]
+    }
     assert changed <= allowed
     assert {setting.removeprefix("quantizer.") for setting in set(now) - set(before)} <= SINCE | ADDED
 

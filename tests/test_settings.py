@@ -69,7 +69,7 @@ def test_two_default_configs_share_nothing():
     first, second = quantizer.default_config(), quantizer.default_config()
     first.model.codebook_size = (4, 8)
     first.data.histories.path = "mine"
-    assert second.model.codebook_size == 256 and second.data.histories.path == ""
+    assert second.model.codebook_size == "auto" and second.data.histories.path == ""
 
 
 def test_a_setting_is_set_by_its_full_name_or_by_its_own_where_that_is_the_only_one():
@@ -90,8 +90,10 @@ def test_a_setting_is_set_by_its_full_name_or_by_its_own_where_that_is_the_only_
         ("num_level", 3, "there is no setting num_level; did you mean model.num_levels?"),
         ("nothing.of_the_kind", 3, "there is no setting nothing.of_the_kind"),
         ("path", "x", "path is ambiguous; write data.histories.path or data.path"),
-        ("num_levels", None, "model.num_levels is None; it must be of type int, as in 3"),
-        ("model.num_levels", "three", "model.num_levels is 'three'; it must be of type int, as in 3"),
+        ("num_levels", None, "model.num_levels is None; it must be a number, or 'auto'"),
+        ("model.num_levels", "three", "model.num_levels is 'three'; it must be a number, or 'auto'"),
+        ("latent_dimension", None, "model.latent_dimension is None; it must be of type int, as in 112"),
+        ("model.latent_dimension", "three", "model.latent_dimension is 'three'; it must be of type int, as in 112"),
         ("data", "x", "there is no setting data"),
     ],
 )

@@ -23,6 +23,7 @@ from sid_jax.settings import fill, set_by_name
 from sid_jax.tokenizer import SemanticIdTokenizer
 from sid_jax.training.checkpoints import CHECKPOINTS_FOLDER
 from sid_jax.training.restore import restore_model
+from sid_jax.training.sizes import with_sizes
 from sid_jax.training.state import begin
 
 
@@ -94,6 +95,7 @@ def start_from(source: Any, settings: Mapping[str, Any]) -> Start:
         set_by_name(config, name, value)
     check_config(config)
     data = vector_set(source, settings=config.data)
+    config = with_sizes(config, len(data.vectors))
     return _taken_up(config, begin(config, data.vectors, data.layout), data.about_parts)
 
 

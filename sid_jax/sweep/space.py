@@ -11,7 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from sid_jax.errors import UserError, reason
-from sid_jax.settings import field_names, field_value, set_field
+from sid_jax.settings import AUTO, field_names, field_value, set_field
 
 _FUNCTION = "sweep_space"
 
@@ -127,7 +127,7 @@ def describe(space: Space) -> dict[str, str]:
 
 
 def _holds(values: Between | OneOf, value: Any) -> bool:
-    return value in values.values if isinstance(values, OneOf) else values.low <= value <= values.high
+    return value in values.values if isinstance(values, OneOf) else value != AUTO and values.low <= value <= values.high
 
 
 def _check_values(where: str, values: Any) -> None:

@@ -31,6 +31,7 @@ from sid_jax.training.records import check_wandb
 from sid_jax.training.restore import TrainedRun
 from sid_jax.training.run_loop import Evaluated, Job, best_of, refuse_divergence, run
 from sid_jax.training.sharding import all_devices, on_every_device, refuse_uneven_batches
+from sid_jax.training.sizes import with_sizes
 from sid_jax.training.state import TrainState, abstract_model, abstract_state, begin, level_sizes, make_state
 from sid_jax.training.summary import evaluation_text, show_samples, show_summary, steps_text
 from sid_jax.training.workdir import claimed_workdir
@@ -89,6 +90,7 @@ def train_quantizer(
     with agreed():
         check_config(config)
         trained, mesh = data.trained(), all_devices()
+        config = with_sizes(config, len(trained.ids))
         _refuse_too_few_items(config, trained)
         most = _max_distinct_rate(trained)
         refuse_uneven_batches(config.train.batch_size, mesh)

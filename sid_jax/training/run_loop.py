@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from sid_jax.errors import UserError
 from sid_jax.messages import Messages, time_left
+from sid_jax.settings import AUTO
 from sid_jax.signals import Interruption
 from sid_jax.training.checkpoints import Checkpoints, MemoryCheckpoints
 from sid_jax.training.processes import SharedFlag
@@ -214,6 +215,9 @@ class _Reporter:
             devices = f"{count} {jax.devices()[0].device_kind} device{'s' * (count > 1)}"
             devices += f" of {processes} processes" * (processes > 1)
             steps = f"{lengths.num_steps:,} steps, {lengths.steps_per_epoch} per epoch"
+            if job.config.train.num_epochs == AUTO:
+                epochs = lengths.num_steps / lengths.steps_per_epoch
+                steps += f" ({epochs:.3g} epochs, chosen for this number of items: train.num_epochs)"
             messages.line(f"{job.opening()}\n{devices}; {steps}{f', resuming at step {step:,}' if step else ''}")
 
     def __enter__(self) -> _Reporter:

@@ -10,7 +10,13 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict, FrozenConfigDict
 
+from sid_jax.settings import AUTO
+
 Schedule = Callable[[jax.Array], jax.Array]
+
+# `train.num_epochs="auto"`: the epochs of a small catalog, and the items up to which a catalog is small; docs/scale.md
+# has the measurements.
+_AUTO_EPOCHS, _SMALL_CATALOG = 45, 30_000
 
 
 def frozen(section: ConfigDict, *names: str) -> FrozenConfigDict:
@@ -22,15 +28,29 @@ def frozen(section: ConfigDict, *names: str) -> FrozenConfigDict:
     return FrozenConfigDict({name: section[name] for name in names or section})
 
 
+def num_epochs_of(train: ConfigDict, num_examples: int) -> float:
+    """Returns the number of epochs, which "auto" derives from the number N of examples.
+
+    Examples seen grow with N up to 30,000, and with N^(1/3) above, so that a million items take three times as long as
+    30,000.
+    """
+    if train.num_epochs != AUTO:
+        return train.num_epochs
+    return _AUTO_EPOCHS * min(1.0, (_SMALL_CATALOG / num_examples) ** (2 / 3))
+
+
 @dataclasses.dataclass(frozen=True)
 class Lengths:
     """Lengths of a run in steps, converted from the config's epochs in this one place.
 
     An epoch is the smallest number of whole batches that contains every example. The last batch is filled with examples
     of the same epoch, so that all batches have the same size and no example is left out.
+
+    Settings in epochs count units: epochs, or 45ths of a run whose number of epochs is "auto".
     """
 
     steps_per_epoch: int
+    steps_per_unit: float
     num_steps: int
     warmup_steps: int
     log_every_steps: int
@@ -43,14 +63,16 @@ class Lengths:
         A call takes `train.log_every_steps` steps, but at most `most_steps_a_call`.
         """
         steps_per_epoch = -(-num_examples // train.batch_size)
-        num_steps = max(1, round(train.num_epochs * steps_per_epoch))
+        num_steps = max(1, round(num_epochs_of(train, num_examples) * steps_per_epoch))
+        unit = num_steps / _AUTO_EPOCHS if train.num_epochs == AUTO else steps_per_epoch
         log_every = min(train.log_every_steps, num_steps, most_steps_a_call or num_steps)
         return cls(
             steps_per_epoch=steps_per_epoch,
+            steps_per_unit=unit,
             num_steps=num_steps,
-            warmup_steps=round(train.warmup_epochs * steps_per_epoch),
+            warmup_steps=round(train.warmup_epochs * unit),
             log_every_steps=log_every,
-            eval_every_steps=max(1, round(train.eval_every_epochs * steps_per_epoch / log_every)) * log_every,
+            eval_every_steps=max(1, round(train.eval_every_epochs * unit / log_every)) * log_every,
         )
 
 
@@ -72,7 +94,7 @@ class Durations(Lengths):
             settle_from -= settle_from % lengths.log_every_steps
         return cls(
             **dataclasses.asdict(lengths),
-            revive_every_steps=round(train.revive_every_epochs * lengths.steps_per_epoch),
+            revive_every_steps=round(train.revive_every_epochs * lengths.steps_per_unit),
             revive_until_step=round(train.revive_until * lengths.num_steps),
             settle_from_step=settle_from,
         )
@@ -86,7 +108,7 @@ def temperature_schedule(model: ConfigDict, train: ConfigDict, durations: Durati
     schedule without annealing, keeps the start. None goes below `min_temperature`.
     """
     start, floor = model.temperature, model.min_temperature
-    update_steps = train.temperature_update_frequency * durations.steps_per_epoch
+    update_steps = max(1, round(train.temperature_update_frequency * durations.steps_per_unit))
     num_updates = max(1, (durations.num_steps - 1) // update_steps)
 
     courses: dict[str, Schedule] = {

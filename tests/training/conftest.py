@@ -22,7 +22,7 @@ def config(corpus, tmp_path):
     config = default_config()
     set_mlp(config)
     config.data.path = str(tmp_path / "corpus.npy")
-    config.model.update({"codebook_size": 16, "latent_dimension": 6, "hidden_dimensions": (24,)})
+    config.model.update({"num_levels": 3, "codebook_size": 16, "latent_dimension": 6, "hidden_dimensions": (24,)})
     config.model.quantization_method = "gumbel_softmax"
     config.train.update({"batch_size": 64, "num_epochs": 20, "warmup_epochs": 1.0})
     config.train.update({"log_every_steps": 10, "eval_every_epochs": 4.0})

@@ -86,6 +86,28 @@ def test_epochs_become_steps_in_one_place():
     assert lengths.eval_every_steps == 60
 
 
+def test_a_larger_catalog_is_seen_in_fewer_epochs():
+    # Up to 30,000 items, 45 epochs; eight times as many items are seen in a quarter of the epochs, so twice as often.
+    for num_items, epochs in ((1000, 45), (30_000, 45), (240_000, 45 / 4), (30_000_000, 0.45)):
+        lengths = durations(config_of(num_epochs="auto"), num_items)
+        assert lengths.num_steps == pytest.approx(epochs * lengths.steps_per_epoch, abs=0.5)
+
+
+def test_settings_in_epochs_are_45ths_of_a_run_of_auto():
+    config = config_of(num_epochs="auto", warmup_epochs=4.5, eval_every_epochs=15.0, revive_every_epochs=1.0)
+    config.train.log_every_steps = 25
+    lengths = durations(config, 240_000)
+    assert lengths.num_steps == 27_000 and lengths.revive_every_steps == 600
+    assert (lengths.warmup_steps, lengths.eval_every_steps) == (2700, 9000)
+    # The temperature reaches its floor in 45 updates, however many epochs there are.
+    config.train.annealing_schedule = "linear"
+    falling = temperature_schedule(config.model, config.train, lengths)
+    assert falling(jnp.int32(599)) == 2.0 > falling(jnp.int32(600)) and falling(jnp.int32(26_999)) == np.float32(0.05)
+    small = durations(config, 5000)
+    config.train.num_epochs = 45
+    assert small.warmup_steps == 225 and small == durations(config, 5000)
+
+
 def test_a_run_shorter_than_a_call_is_one_call():
     config = config_of(num_epochs=1, batch_size=5000)
     assert durations(config).num_steps == 1 and durations(config).log_every_steps == 1

@@ -25,7 +25,9 @@ def test_unused_codes_come_into_use_and_their_moments_are_forgotten(key):
     codes = model.assign(vectors)
     assert max(usage(np.asarray(codes), (6, 6))) < 1
     graphdef, params, statistics = parts(model)
-    lengths = Lengths(steps_per_epoch=10, num_steps=100, warmup_steps=0, log_every_steps=10, eval_every_steps=50)
+    lengths = Lengths(
+        steps_per_epoch=10, steps_per_unit=10, num_steps=100, warmup_steps=0, log_every_steps=10, eval_every_steps=50
+    )
     recommender = Recipe(graphdef, 0, lengths, 8, FrozenConfigDict())
     recipe = JointRecipe.of(config.default_config(), recommender, quantizer_config(), graphdef, 8)
     ones = jax.tree.map(jnp.ones_like, params)

@@ -28,7 +28,9 @@ from sid_jax.recommend.training.step import Recipe, make_state
 from sid_jax.training.schedules import Lengths
 from sid_jax.training.sharding import all_devices, on_every_device
 
-LENGTHS = Lengths(steps_per_epoch=10, num_steps=100, warmup_steps=10, log_every_steps=10, eval_every_steps=50)
+LENGTHS = Lengths(
+    steps_per_epoch=10, steps_per_unit=10, num_steps=100, warmup_steps=10, log_every_steps=10, eval_every_steps=50
+)
 SIZES = (8, 8)
 STEP = 3
 

@@ -1,0 +1,49 @@
+"""L and K, the numbers of levels and of codes per level, for settings of "auto"."""
+
+from __future__ import annotations
+
+import math
+
+from ml_collections import ConfigDict
+
+from sid_jax.settings import AUTO
+
+# Code tuples per item with 256 codes per level. Items are spread unevenly: with fewer tuples more than a tenth of them
+# would be relocated, and their codes would describe them less well (docs/scale.md).
+_TUPLES_PER_ITEM = 400
+_FEWEST_LEVELS = 3
+_MOST_CODES = 256
+# Items per code of a level, so that a codeword is a mean of several residuals.
+_ITEMS_PER_CODE = 8
+# Code tuples per item that even a small table has, so that a relocated item finds a free tuple near its own.
+_FEWEST_TUPLES_PER_ITEM = 4
+
+
+def with_sizes(config: ConfigDict, num_items: int) -> ConfigDict:
+    """Returns a config whose `model.num_levels` and `model.codebook_size` are numbers, derived from N items if "auto".
+
+    L is the smallest number of levels, 3 or more, that have 400 code tuples per item with 256 codes each. K is 256, and
+    for fewer than 2,048 items the power of two at or below N / 8.
+    """
+    levels, size = config.model.num_levels, config.model.codebook_size
+    if AUTO not in (levels, size):
+        return config
+    if levels == AUTO:
+        levels = len(size) if isinstance(size, (tuple, list)) else _levels(num_items)
+    if size == AUTO:
+        size = _codes(num_items, levels)
+    config = config.copy_and_resolve_references()
+    with config.ignore_type():
+        config.model.num_levels, config.model.codebook_size = levels, size
+    return config
+
+
+def _codes(num_items: int, num_levels: int) -> int:
+    needed = math.ceil((_FEWEST_TUPLES_PER_ITEM * num_items) ** (1 / num_levels))
+    below = 1 << max(1, (num_items // _ITEMS_PER_CODE).bit_length() - 1)
+    return min(num_items, _MOST_CODES, max(below, 1 << (needed - 1).bit_length()))
+
+
+def _levels(num_items: int) -> int:
+    needed = math.log(_TUPLES_PER_ITEM * num_items) / math.log(_MOST_CODES)
+    return max(_FEWEST_LEVELS, math.ceil(needed))

@@ -1,0 +1,40 @@
+import pytest
+
+from sid_jax.config import check_config, default_config
+from sid_jax.errors import UserError
+from sid_jax.training.sizes import with_sizes
+
+
+def sizes(num_items, **model):
+    config = default_config()
+    config.model.update(model)
+    check_config(config)
+    chosen = with_sizes(config, num_items).model
+    return chosen.num_levels, chosen.codebook_size
+
+
+@pytest.mark.parametrize(
+    ("num_items", "expected"),
+    # 256^3 = 16.8 million are 400 times 41,943; 256^4 are 400 times 10.7 million.
+    [(2, (3, 2)), (16, (3, 4)), (100, (3, 8)), (1682, (3, 128)), (2048, (3, 256)), (12_101, (3, 256)),
+     (41_943, (3, 256)), (41_944, (4, 256)), (10_000_000, (4, 256)), (11_000_000, (5, 256))],
+)  # fmt: skip
+def test_levels_and_codes_follow_the_number_of_items(num_items, expected):
+    assert sizes(num_items) == expected
+    levels, codes = expected
+    assert codes <= num_items and codes**levels >= min(4 * num_items, 16) / 2
+
+
+def test_what_is_set_is_kept_and_the_rest_chosen_for_it():
+    assert sizes(12_101, num_levels=4) == (4, 256)
+    assert sizes(12_101, codebook_size=32) == (3, 32)
+    # Where levels are few, there are more codes per level.
+    assert sizes(1000, num_levels=2)[1] ** 2 >= 4 * 1000 and sizes(1000, num_levels=8)[1] == 64
+    assert sizes(12_101, codebook_size=(64, 128)) == (2, (64, 128))
+    assert sizes(10**8, num_levels=3, codebook_size=7) == (3, 7)
+
+
+@pytest.mark.parametrize("model", [{"num_levels": 2.5}, {"num_levels": "many"}, {"codebook_size": "some"}])
+def test_other_words_are_rejected(model):
+    with pytest.raises(UserError, match="'auto'"):
+        sizes(100, **model)
