@@ -251,7 +251,7 @@ def test_mistakes_are_refused_in_one_line(vectors):
         (lambda t, v: t.encode("items.npy"), "not a path"),
         (lambda t, v: t.encode([[1.0, 2.0], [1.0]]), "row 1"),
         (lambda t, v: t.encode(None), "NoneType"),
-        (lambda t, v: t.evaluate(labels=[["a"]]), "1 items"),
+        (lambda t, v: t.evaluate(labels=[["a"]]), "1 entries"),
         (lambda t, v: sid_jax.SemanticIdTokenizer(3), "preset is 3"),
         (lambda t, v: sid_jax.SemanticIdTokenizer(verbose=False), "argument of fit"),
     ],
