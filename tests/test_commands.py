@@ -24,7 +24,7 @@ def train(tmp_path, *flags):
         (["--config=configs/ml1m.py"], ["configs/ml1m.py", "No such file"]),
         (["--config=configs/ml100k.py", "--config.model.num_level=3"], ["did you mean config.model.num_levels?"]),
         (["--config=configs/ml100k.py", "--config.modle.num_levels=3"], ["model.num_levels", "train.batch_size"]),
-        (["--config=configs/ml100k.py", "--config.model.num_levels=three"], ["num_levels is three", "'auto' or from 1"]),
+        (["--config=configs/ml100k.py", "--config.model.num_levels=three"], ["is three", "'auto' or from 1"]),
         (["--config=configs/ml100k.py", "--config.model.activation=tanh"], ["'silu', 'relu', 'gelu'"]),
         (["--config=configs/ml100k.py", "--config.train.learning_rate=-1"], ["learning_rate is -1"]),
         (["--config=configs/ml100k.py", "--config.train.learning_rate=nan"], ["learning_rate is nan"]),
