@@ -57,7 +57,7 @@ SETTINGS: Declaration = {
     "settle_share": Setting(
         0.2,
         "Share of the steps, at the end, in which IDs converge: there is no noise, no code is reset, and the encoder "
-        "is frozen. In the second half of these steps the codebooks are frozen as well, so that no ID changes.",
+        "is frozen. In the second half of these steps codebooks and decoder are frozen as well, so that no ID changes.",
         range=SHARE,
     ),
 }

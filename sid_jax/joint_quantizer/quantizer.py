@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import flax.traverse_util
@@ -16,7 +15,6 @@ import optax
 from flax import nnx
 
 from sid_jax.errors import UserError
-from sid_jax.export.artifact import Export
 from sid_jax.export.encoder import Encoder
 from sid_jax.export.run import make_export
 from sid_jax.joint_quantizer.anchor import anchor_terms, unevenness
@@ -24,7 +22,7 @@ from sid_jax.joint_quantizer.config import SETTINGS, joint_settings
 from sid_jax.joint_quantizer.optimizer import quantizer_rules
 from sid_jax.joint_quantizer.revival import revive_dead_codes
 from sid_jax.joint_quantizer.schedules import Course
-from sid_jax.joint_quantizer.start import start_from
+from sid_jax.joint_quantizer.start import is_saved, start_from
 from sid_jax.joint_quantizer.trained import parts, with_model
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.precision import in_32_bits
@@ -72,12 +70,13 @@ class JointOutput:
         (`quantize.estimators.code_embeddings`).
 
         Args:
-          tables: for each level `[K, F]`, parameters of the model.
+          tables: for each level `[K, F]`, parameters of the model (arrays or Flax NNX variables).
 
         Raises:
           ValueError: if the number of tables, or of their rows, is not that of the levels and codes.
         """
-        found = code_embeddings(self.weights, tables)[self.places]
+        arrays = [table[...] if isinstance(table, nnx.Variable) else table for table in tables]
+        found = code_embeddings(self.weights, arrays)[self.places]
         return jnp.where(self.counted[..., None, None], found, 0)
 
 
@@ -121,11 +120,9 @@ class JointQuantizer(nnx.Module):
             raise UserError(f"num_steps is {num_steps}; it must be 1 or more")
         self.settings = joint_settings({name: value for name, value in settings.items() if name in SETTINGS})
         others = {name: value for name, value in settings.items() if name not in SETTINGS}
-        if "seed" in settings and not isinstance(start, (str, Path, SemanticIdTokenizer, Export)):
+        if "seed" in settings and not is_saved(start):
             others["seed"] = settings["seed"]
-        begun = start_from(start, others)
-        self.rqvae = begun.model
-        self._start = begun
+        self.rqvae, self._origin = start_from(start, others)
         self.course = Course(
             freeze_step=num_steps,
             warmup_steps=round(self.settings.warmup_share * num_steps),
@@ -140,6 +137,11 @@ class JointQuantizer(nnx.Module):
         return self.rqvae.quantizer.codebook_sizes
 
     @property
+    def final_step(self) -> int:
+        """The step from which the quantizer no longer changes: `freeze` there, and train the model on the final IDs."""
+        return max(self.course.last_step(group) for group in ("encoder", "codebooks"))
+
+    @property
     def params(self) -> dict[str, Any]:
         """The parameters of encoder, codebooks and decoder: a dict of arrays, for `apply`, `revive` and optimizers."""
         return nnx.to_pure_dict(nnx.state(self, nnx.Param))
@@ -151,12 +153,23 @@ class JointQuantizer(nnx.Module):
         return copy
 
     def apply(
-        self, params: dict[str, Any], vectors: jax.Array, step: jax.Array | int, items: jax.Array | None = None
+        self,
+        params: dict[str, Any],
+        vectors: jax.Array,
+        step: jax.Array | int,
+        items: jax.Array | None = None,
+        ids: jax.Array | None = None,
     ) -> JointOutput:
         """Returns the same as a call of the module with these parameters; a pure function."""
-        return self.with_params(params)(vectors, step, items)
+        return self.with_params(params)(vectors, step, items, ids)
 
-    def __call__(self, vectors: jax.Array, step: jax.Array | int, items: jax.Array | None = None) -> JointOutput:
+    def __call__(
+        self,
+        vectors: jax.Array,
+        step: jax.Array | int,
+        items: jax.Array | None = None,
+        ids: jax.Array | None = None,
+    ) -> JointOutput:
         """Quantizes items at a step of the training, with that step's temperature and noise.
 
         Each distinct item is quantized once, and counts once in the loss.
@@ -166,30 +179,35 @@ class JointQuantizer(nnx.Module):
           step: number of steps done; may be traced.
           items: `[...]` int32, rows of the vectors, in any shape, such as sequences `[B, T]`; below 0 at empty places,
             whose codes are 0 and do not count. None takes all N items in order.
+          ids: `[N, L]` int32, IDs that take the place of the assignment: from `final_step` on the unique ones,
+            `tokenizer.table.semantic_ids` of `freeze`. None takes the assigned codes.
         """
         rows, there, places, counted = _distinct(items, len(vectors))
         inputs = self.rqvae.inputs(jnp.asarray(vectors)[rows])
-        output = residual_quantize(
-            self.rqvae.encoder(inputs),
-            self.rqvae.quantizer.codebooks,
-            **self.course.choices(self.settings.estimator, self.settings.seed, step),
-        )
+        choices = self.course.choices(self.settings.estimator, self.settings.seed, step)
+        output = residual_quantize(self.rqvae.encoder(inputs), self.rqvae.quantizer.codebooks, **choices)
+        codes, weights, quantized = output.codes, output.weights, output.quantized
+        if ids is not None:
+            codes = jnp.asarray(ids)[rows]
+            sizes = enumerate(self.codebook_sizes)
+            weights = tuple(jax.nn.one_hot(codes[:, level], size, dtype=jnp.float32) for level, size in sizes)
+            quantized = self.rqvae.quantizer.lookup(codes)
         given = self.settings
         terms = anchor_terms(self.rqvae, output, inputs, there, given.codebook_weight, given.commitment_weight)
         uneven = unevenness(output.probabilities, there)
         nearest = jnp.all(output.nearest, axis=-1) & there
         return JointOutput(
-            codes=jnp.where(counted[..., None], output.codes[places], 0),
-            quantized=output.quantized[places],
+            codes=jnp.where(counted[..., None], codes[places], 0),
+            quantized=quantized[places],
             loss=given.anchor_weight * terms["anchor_loss"] + given.balance_weight * uneven,
             terms={
                 **terms,
                 "unevenness": uneven,
-                "temperature": self.course.temperature(step),
-                "noise_scale": self.course.noise_scale(step),
+                "temperature": choices["temperature"],
+                "noise_scale": jnp.asarray(choices["noise_scale"]),
                 "agreement": jnp.sum(nearest) / jnp.sum(there),
             },
-            weights=output.weights,
+            weights=weights,
             places=places,
             counted=counted,
         )
@@ -272,9 +290,9 @@ class JointQuantizer(nnx.Module):
         Raises:
           UserError: if the input cannot be used, or IDs cannot be made unique.
         """
-        data = self._start.items(vectors, item_ids, columns)
+        data = self._origin.items(vectors, item_ids, columns)
         about = {"joint": {"steps": self.course.freeze_step, **self.settings.to_dict()}}
-        run = with_model(self._start.config, data, self.rqvae)
+        run = with_model(self._origin.config, data, self.rqvae)
         return SemanticIdTokenizer.from_export(make_export(run, unique=unique, about=about))
 
 

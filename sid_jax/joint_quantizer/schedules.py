@@ -30,8 +30,8 @@ class Course:
       warmup_steps: warm-up steps of the quantizer's learning rates.
       settings: temperature, min_temperature and noise_scale.
       settle_share: share of the steps, at the end, without noise on the choice of codes.
-      hold: whether the encoder is held in these steps, and the codebooks in the second half of them. If not, all
-        learning rates fall to 0 at `freeze_step`.
+      hold: whether the encoder is held in these steps, and codebooks and decoder in the second half of them. If not,
+        all learning rates fall to 0 at `freeze_step`.
     """
 
     freeze_step: int
@@ -59,10 +59,10 @@ class Course:
 
     def last_step(self, group: str) -> int:
         """Returns the step from which the parameters of a group, such as "encoder", no longer change."""
-        share = {"encoder": 1.0, "codebooks": 0.5}.get(group, 0.0) if self.hold else 0.0
+        share = (1.0 if group == "encoder" else 0.5) if self.hold else 0.0
         return max(1, int((1 - share * self.settle_share) * self.freeze_step))
 
-    def rate(self, peak: float, group: str = "") -> Schedule:
+    def rate(self, peak: float, group: str) -> Schedule:
         """Returns a learning rate schedule: warm-up to the peak, then a cosine to 0 at the group's last step."""
         end = self.last_step(group)
         warmup = min(self.warmup_steps, end - 1)

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from sid_jax.config import check_config, default_config
 from sid_jax.data.inputs import vector_set
 from sid_jax.data.join_parts import vectors_of_parts
+from sid_jax.data.layout import Layout
 from sid_jax.data.vector_set import VectorSet
 from sid_jax.errors import UserError
 from sid_jax.export.artifact import Export, load_export
@@ -28,17 +29,19 @@ from sid_jax.training.state import begin
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Start:
-    """The model that joint training starts from.
+class Origin:
+    """What an export needs to know of the model that joint training started from.
 
     Attributes:
-      model: the RQ-VAE.
-      config: its settings, as `sid_jax.config`.
-      about_parts: descriptions of the vectors' parts, as in an export's manifest.
+      config: the model's settings, as `sid_jax.config`.
+      num_features: D.
+      layout: the parts of its vectors; None for vectors without parts.
+      about_parts: descriptions of the parts, as in an export's manifest.
     """
 
-    model: RQVAE
     config: ConfigDict
+    num_features: int
+    layout: Layout | None = None
     about_parts: tuple[dict[str, Any], ...] = ()
 
     def items(self, vectors: Any, item_ids: Any, columns: Any) -> VectorSet:
@@ -47,24 +50,30 @@ class Start:
         Raises:
           UserError: if the vectors have other features, or ids or columns cannot be used.
         """
-        layout, known = self.model.layout, default_config().data
+        known = default_config().data
         if self.about_parts and isinstance(vectors, Mapping):
             vectors = vectors_of_parts(self.about_parts, vectors)
-        if layout is None:
+        if self.layout is None:
             data = vector_set(vectors, item_ids, columns=columns, settings=known)
         else:
             # An item without a part has NaN there, which vectors without parts may not have.
             vectors = np.asarray(vectors, np.float32)
             data = vector_set(np.nan_to_num(vectors), item_ids, columns=columns, settings=known)
-            data = dataclasses.replace(data, vectors=vectors, layout=layout, about_parts=self.about_parts)
-        num_features = self.model.mean.shape[0]
-        if data.vectors.shape[1] != num_features:
-            raise UserError(f"vectors have {data.vectors.shape[1]} features, but the tokenizer needs {num_features}")
+            data = dataclasses.replace(data, vectors=vectors, layout=self.layout, about_parts=self.about_parts)
+        if data.vectors.shape[1] != self.num_features:
+            raise UserError(
+                f"vectors have {data.vectors.shape[1]} features, but the tokenizer needs {self.num_features}"
+            )
         return data
 
 
-def start_from(source: Any, settings: Mapping[str, Any]) -> Start:
-    """Returns the start of a joint training.
+def is_saved(source: Any) -> bool:
+    """Returns whether a source of `start_from` is a trained model, and not vectors."""
+    return isinstance(source, (str, Path, SemanticIdTokenizer, Export))
+
+
+def start_from(source: Any, settings: Mapping[str, Any]) -> tuple[RQVAE, Origin]:
+    """Returns the model that a joint training starts from, and its origin.
 
     Args:
       source: a `SemanticIdTokenizer`, an `Export`, the folder of an export or of a finished run, or item vectors
@@ -74,8 +83,7 @@ def start_from(source: Any, settings: Mapping[str, Any]) -> Start:
     Raises:
       UserError: if the source cannot be used, or settings are given for a model that is there already.
     """
-    saved = isinstance(source, (str, Path, SemanticIdTokenizer, Export))
-    if saved and settings:
+    if is_saved(source) and settings:
         raise UserError(
             f"{min(settings)} is a setting of the tokenizer that joint training starts from; set it when you train "
             "the tokenizer, or start from vectors"
@@ -99,6 +107,6 @@ def start_from(source: Any, settings: Mapping[str, Any]) -> Start:
     return _taken_up(config, begin(config, data.vectors, data.layout), data.about_parts)
 
 
-def _taken_up(config: ConfigDict, model: RQVAE, about_parts: Any = ()) -> Start:
+def _taken_up(config: ConfigDict, model: RQVAE, about_parts: Any = ()) -> tuple[RQVAE, Origin]:
     set_as_exported(config)
-    return Start(plain_model(model), config, tuple(about_parts))
+    return plain_model(model), Origin(config, model.mean.shape[0], model.layout, tuple(about_parts))

@@ -28,6 +28,7 @@ NOT_RUN = {
 # Pages whose blocks another test runs, word for word.
 RUN_BY = {
     "pytorch.md": "tests/export/test_pytorch_page.py",
+    "joint-own-model.md": "tests/examples/test_joint.py",
     "llm-tokens.md": "tests/tokens/test_docs.py",
 }
 

@@ -194,5 +194,5 @@ def test_noise_and_temperature_fall_and_rates_end_at_0(joint_config):
     assert (np.diff(noise) <= 0).all() and (noise[:48] > 0).all() and (noise[48:] == 0).all()
     temperatures = [float(course.temperature(step)) for step in (0, 30, 60)]
     np.testing.assert_allclose(temperatures, [0.5, 0.05**0.5, 0.1], rtol=1e-5)
-    rates = np.array([float(course.rate(2.0)(step)) for step in range(61)])
+    rates = np.array([float(course.rate(2.0, "encoder")(step)) for step in range(61)])
     assert rates.argmax() == course.warmup_steps == 5 and rates.max() == 2.0 and rates[60] == 0
