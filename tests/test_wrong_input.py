@@ -296,7 +296,7 @@ WRONG_RUNS: dict[str, tuple[Callable[[Path], object], str]] = {
     "hand-edited record": (lambda run: (run / "run.json").write_text("[]"), "run.json is damaged"),
     "setting of no use": (
         lambda run: edit(run / "run.json", lambda content: content["config"]["model"].update(num_levels=0)),
-        "config.model.num_levels is 0; it must be from 1 to 64",
+        "config.model.num_levels is 0; it must be 'auto' or from 1 to 64",
     ),
     "checkpoint of another config": (
         lambda run: edit(run / "run.json", lambda content: content["config"]["model"].update(latent_dimension=5)),

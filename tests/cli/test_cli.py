@@ -39,7 +39,8 @@ def test_a_command_that_there_is_not_is_refused_with_a_list():
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_is_the_commands_own_flags_and_then_its_settings(name):
+def test_help_is_the_commands_own_flags_and_then_its_settings(name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
     has_config = name in ("train", "recommend", "sweep")
     result = sid_jax(name, "--help")
     assert (result.returncode, result.stderr) == (0, "")
