@@ -18,9 +18,7 @@ _FEATURES = 64
 # Neighboring items of which only the best is compared with others: a search among 1/16 of the numbers.
 _GROUP = 16
 # Items scored together: their scores stay in a CPU's cache.
-_BLOCK = 16_384
-# Users whose shortlists are made together: an array [users, N] stays small.
-_USERS = 8
+_BLOCK = 4096
 # Length of the shortlist: at least this number, and this multiple of the list.
 _LENGTH, _MULTIPLE = 256, 4
 # Longer lists than this come from the scores of all items.
@@ -114,7 +112,8 @@ def best_of_shortlist(
         points, places = jax.lax.top_k(scores, count)
         return items[places], points, jax.nn.logsumexp(scores), jax.nn.logsumexp(replaced)
 
-    items, scores, exact, replaced = jax.lax.map(best, (known, near, heard, groups), batch_size=_USERS)
+    # One user at a time: an array of all items stays in a CPU's cache.
+    items, scores, exact, replaced = jax.lax.map(best, (known, near, heard, groups))
     # The same for all items of a user: the score of the mean vector, and half the variance of what is left out.
     level = query @ shortlist.mean + 0.5 * jnp.sum((query @ shortlist.rest) * query, axis=1)
     others = total + jnp.log1p(-jnp.exp(jnp.minimum(replaced - total, -1e-6)))
