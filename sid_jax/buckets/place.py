@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import inspect
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,8 @@ _CREDENTIALS = {
 }
 # Entries of a file's description that change with its content, in the stores' different spellings.
 _VERSIONS = ("ETag", "etag", "generation", "md5Hash", "blob_id", "LastModified", "last_modified", "mtime", "created")
+# Errors of the disk that copies are written to.
+_LOCAL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 # Parquet readers go back and forth between columns: several blocks are kept, so that none is requested twice.
 _BLOCK_BYTES, _BLOCKS = 2**23, 8
 
@@ -242,6 +245,9 @@ def _talking(address: str, done: str) -> Iterator[None]:
         ) from error
     # Every store's library has error classes of its own, which are not imported here.
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _LOCAL_DISK:
+            # Not the store's: the caller names the cache folder.
+            raise
         text = f"{type(error).__name__}: {reason(error)}"
         if "credential" in text.lower():
             raise UserError(f"{address}: no credentials found ({text}); {credentials}") from error

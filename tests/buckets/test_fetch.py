@@ -1,5 +1,6 @@
 """Inputs in buckets, read as files on a disk are."""
 
+import errno
 import io
 
 import numpy as np
@@ -47,6 +48,19 @@ def test_an_object_is_copied_once_and_again_when_it_changes(bucket, tmp_path):
     newer = as_path("memory://b/in/vectors.npy")
     assert newer != path and np.array_equal(np.load(newer), VECTORS + 1)
     assert [each.name for each in newer.parents[1].iterdir()] == [newer.parent.name], "the older copy is left"
+
+
+def test_a_full_disk_of_the_cache_is_not_called_a_failure_of_the_network(bucket, monkeypatch):
+    write("memory://b/in/vectors.npy", npy(VECTORS))
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("fsspec.implementations.memory.MemoryFileSystem.get", full)
+        with pytest.raises(UserError, match="cannot be copied to .*No space left.*SID_JAX_CACHE"):
+            as_path("memory://b/in/vectors.npy")
+    assert np.array_equal(np.load(as_path("memory://b/in/vectors.npy")), VECTORS)
 
 
 def test_vectors_and_ids_of_objects_are_those_of_the_files(bucket):
