@@ -120,7 +120,7 @@ class Server:
             return self._find(batch, k, exclude, cold_slots, exact)
 
         batches = list(self._batches(rows, lengths, users))
-        for (chosen, _), lists in zip(batches, self._side_by_side(find, batches), strict=True):
+        for (chosen, _), lists in zip(batches, self._side_by_side(find, batches, exact), strict=True):
             # A batch is padded with its own histories, whose lists are simply written again.
             found[chosen], scores[chosen] = lists
         return [self._named(*each) for each in zip(found, scores, strict=True)]
@@ -215,9 +215,9 @@ class Server:
                 numbers = user_numbers(np.array([users[int(each)] for each in chosen], object))
                 yield chosen, HistoryBatch(items, np.minimum(lengths[chosen], width).astype(np.int32), numbers)
 
-    def _side_by_side(self, find: Callable[..., Any], batches: list[Any]) -> Iterator[Any]:
+    def _side_by_side(self, find: Callable[..., Any], batches: list[Any], exact: bool) -> Iterator[Any]:
         """Returns the result of each batch; a search in a shortlist uses one core, so that several run at a time."""
-        if len(batches) < 2 or self._trained.ranker.shortlist is None:
+        if exact or len(batches) < 2 or self._trained.ranker.shortlist is None:
             return itertools.starmap(find, batches)
         with concurrent.futures.ThreadPoolExecutor(min(len(batches), os.cpu_count() or 1)) as threads:
             # The precision is a setting of each thread.
