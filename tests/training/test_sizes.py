@@ -22,7 +22,7 @@ def sizes(num_items, **model):
 def test_levels_and_codes_follow_the_number_of_items(num_items, expected):
     assert sizes(num_items) == expected
     levels, codes = expected
-    assert codes <= num_items and codes**levels >= min(4 * num_items, 16) / 2
+    assert codes <= num_items and codes**levels >= 4 * num_items
 
 
 def test_what_is_set_is_kept_and_the_rest_chosen_for_it():
