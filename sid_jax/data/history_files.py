@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -19,13 +20,37 @@ from sid_jax.data.id_lists import Names, catalog_rows, known_items, numbers_if_w
 from sid_jax.data.listing import ending
 from sid_jax.data.numbered import ids_beside, ids_of_numbers
 from sid_jax.data.parts.part import reading
-from sid_jax.data.tables import TABLE_ENDINGS, column_names, read_columns
+from sid_jax.data.tables import TABLE_ENDINGS, column_names, open_plain, read_columns
+from sid_jax.data.tfrecord import read_tfrecords
 from sid_jax.errors import UserError, shown
 from sid_jax.paths import as_path
 
 # Columns with a list of items in each user's row.
 _LISTS = ("sequence_data", "item_id_list")
+_JSON = (".json", ".json.gz")
 _TIME_KINDS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_timestamp, pa.types.is_date)
+
+
+@dataclasses.dataclass(frozen=True)
+class HistoryFile:
+    """A file of interaction histories, see `read_histories`, and the columns of a table.
+
+    Attributes:
+      path: the file.
+      user_column, item_column, time_column: columns of a table.
+      option: the option that drops unknown items, in error messages.
+    """
+
+    path: str | Path
+    user_column: str = "user_id"
+    item_column: str = "item_id"
+    time_column: str = "timestamp"
+    option: str = 'on_unknown="drop"'
+
+    def read(self, item_ids: np.ndarray, on_unknown: str = "error") -> Histories:
+        """Returns the histories over a catalog `[N]`; see `read_histories`."""
+        columns = self.user_column, self.item_column, self.time_column
+        return read_histories(self.path, item_ids, columns, on_unknown=on_unknown, option=self.option)
 
 
 def read_sequences(path: Path, item_ids: np.ndarray, *, on_unknown: str = "error", option: str = "") -> Histories:
@@ -97,20 +122,23 @@ def read_histories(
 ) -> Histories:
     """Reads histories from a file of any kind, which its ending and its columns tell.
 
-    A table file, or a folder of them, is read by `read_interactions`. A .json file is `{user: [items in time order]}`,
-    such as the `inter.json` of MiniOneRec and LC-Rec. Any other file is text, read by `read_sequences`.
+    A table file, or a folder of them, is read by `read_interactions`. A .json file, gzipped or not, is
+    `{user: [items in time order]}`, such as the `inter.json` of MiniOneRec and LC-Rec. A .tfrecord file, or a folder of
+    them, has GRID's `user_id` and `sequence_data`. Any other file is text, read by `read_sequences`.
     """
     path = as_path(text)
-    if path.suffix == ".json":
+    if ending(path, _JSON) in _JSON:
         return _read_json(path, item_ids, on_unknown, option)
+    if examples := sorted(path.glob("*.tfrecord*")) if path.is_dir() else [path] if ".tfrecord" in path.name else []:
+        return _read_examples(examples, item_ids, on_unknown, option)
     if ending(path, TABLE_ENDINGS) in TABLE_ENDINGS or path.is_dir():
         return read_interactions(path, item_ids, *columns, on_unknown=on_unknown, option=option)
     return read_sequences(path, item_ids, on_unknown=on_unknown, option=option)
 
 
 def _read_json(path: Path, item_ids: np.ndarray, on_unknown: str, option: str) -> Histories:
-    with reading(path, ".json"):
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    with reading(path, ".json", EOFError, zlib.error), open_plain(path) as file:
+        content = json.loads(file.read().decode("utf-8-sig"))
     if not isinstance(content, dict) or not all(isinstance(items, list) for items in content.values()):
         raise UserError(f'{path}: expected one object, {{"user": [items in time order], ...}}')
     return _of_numbered(path, list(content), list(content.values()), item_ids, on_unknown, option)
@@ -131,13 +159,35 @@ def _read_lists(
         raise UserError(f"{path}: has no rows; give one row per user")
     users = plain_ids(table[user_column], _column(str(path), user_column)).to_pylist()
     last = [[item] for item in table["item_id"].to_pylist()] if following else [[]] * len(users)
-    longest: dict[int | str, list[int | str]] = {}
-    for user, items, more in zip(users, table[list_column].to_pylist(), last, strict=True):
+    lists = []
+    for items, more in zip(table[list_column].to_pylist(), last, strict=True):
         if not isinstance(items, (list, type(None))):
             raise UserError(f"{_column(str(path), list_column)}: expected lists of items, found {shown(items)}")
-        if len(items or ()) + len(more) > len(longest.get(user, ())):
-            longest[user] = [*(items or ()), *more]
-    return _of_numbered(path, list(longest), list(longest.values()), item_ids, on_unknown, option)
+        lists.append([*(items or ()), *more])
+    return _of_numbered(path, *_longest(users, lists), item_ids, on_unknown, option)
+
+
+def _read_examples(paths: Sequence[Path], item_ids: np.ndarray, on_unknown: str, option: str) -> Histories:
+    users, lists = [], []
+    for path in paths:
+        for number, example in enumerate(read_tfrecords(path)):
+            if len(example.get("user_id", ())) != 1 or "sequence_data" not in example:
+                raise UserError(
+                    f"{path}: record {number} (counted from 0) has no user_id and sequence_data of integers, but "
+                    f"{', '.join(example) or 'no integers'}; give GRID's files of histories"
+                )
+            users.append(example["user_id"][0])
+            lists.append(example["sequence_data"])
+    return _of_numbered(paths[0], *_longest(users, lists), item_ids, on_unknown, option)
+
+
+def _longest(users: Iterable[Any], lists: Iterable[list[Any]]) -> tuple[list[Any], list[list[Any]]]:
+    """Returns the users, and the longest of each user's lists; users without items are left out."""
+    longest: dict[Any, list[Any]] = {}
+    for user, items in zip(users, lists, strict=True):
+        if len(items) > len(longest.get(user, ())):
+            longest[user] = items
+    return list(longest), list(longest.values())
 
 
 def _of_numbered(

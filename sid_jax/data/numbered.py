@@ -14,6 +14,8 @@ from sid_jax.data.parts.part import reading
 from sid_jax.errors import UserError
 
 ITEM_IDS_FILE, USER_IDS_FILE = "item_ids.parquet", "user_ids.parquet"
+# Folders of MiniOneRec and GRID with files that number items; the list is in the folder above.
+_SUBFOLDERS = ("info", "training", "evaluation", "testing")
 
 
 def write_ids(path: Path, ids: Any) -> None:
@@ -24,12 +26,15 @@ def write_ids(path: Path, ids: Any) -> None:
 def ids_beside(path: Path) -> np.ndarray | None:
     """Returns the ids `[N]` of the items that are numbered in a file, from the list beside it; None without a list.
 
-    A file with the list's name but without its columns is the user's own, and is ignored.
+    In folders of some tools it is the list in the folder above. A file with the list's name but without its columns is
+    the user's own, and is ignored.
 
     Raises:
       UserError: if the list is damaged, or its rows are not in the order of their numbers.
     """
     file = path.parent / ITEM_IDS_FILE
+    if path.parent.name in _SUBFOLDERS and not file.is_file():
+        file = path.parent.parent / ITEM_IDS_FILE
     if path == file or not file.is_file():
         return None
     with reading(file, ".parquet"):

@@ -283,7 +283,7 @@ def read_records(
     """
     number = 0
     try:
-        with _open(path) as file:
+        with open_plain(path) as file:
             for number, line in enumerate(file, 1):
                 if line.strip() and is_wanted(line):
                     yield number, _parse(line, f"{path}: line {number}")
@@ -299,7 +299,7 @@ def _read_object(path: Path, id_column: str = "item_id") -> Iterator[tuple[int, 
 
     Ids are integers if all are whole numbers; these are replaced by the ids of a list beside the file, if there is one.
     """
-    with reading(path, ".json", EOFError, zlib.error), _open(path) as file:
+    with reading(path, ".json", EOFError, zlib.error), open_plain(path) as file:
         content = json.loads(file.read())
     if not isinstance(content, dict) or not all(isinstance(record, dict) for record in content.values()):
         raise UserError(f'{path}: expected one object, {{"item": {{"title": "..."}}, ...}}, or one object per line')
@@ -360,7 +360,8 @@ def _check_columns(path: File, wanted: Sequence[str], there: Sequence[str], advi
         )
 
 
-def _open(path: Path) -> BinaryIO:
+def open_plain(path: Path) -> BinaryIO:
+    """Opens a file, gzipped or not, for reading its plain bytes."""
     file = path.open("rb")
     start = file.read(2)
     file.seek(0)

@@ -33,6 +33,7 @@ _MOST_LEVELS = 256
 # LETTER (Wang et al., 2405.07314) and related tools write a code as a token whose letter names the level, <a_12>;
 # OpenOneRec writes <s_a_12>, RecTokens <item_L0_C12>.
 _TOKEN = re.compile(r"<(?:[A-Za-z]+_)+(?:L[0-9]+_C)?([0-9]{1,18})>")
+_JOINED_TOKENS = re.compile(rf"(?:{_TOKEN.pattern})+")
 # Separators between the codes of a .csv file: ours, and those of a list as pandas writes it.
 _BETWEEN_CODES = re.compile(r"[-,\[\]()\s]+")
 _WHOLE_CODE = re.compile(r"[0-9]{1,18}")
@@ -46,11 +47,13 @@ _RECORD = np.dtype([("item", "<i8"), ("tokens", "<i4", (3,))])
 # Item ids, codes (not yet checked), titles.
 Content = tuple[np.ndarray, np.ndarray, pa.ChunkedArray | None]
 READABLE = (".parquet", ".csv", ".json", ".jsonl", ".npy", ".npz", ".pt", ".bin", ".item", ".sem_ids")
-_STARTS = {b"PAR1": ".parquet", b"\x93NUM": ".npy", b"PK\x03\x04": ".pt"}
+# MiniOneRec's info file, which is known by its content alone.
+INFO = ".txt"
+_STARTS = {b"PAR1": ".parquet", b"\x93NUM": ".npy", b"PK\x03\x04": ".pt", b"{": ".json", b"<": INFO}
 
 
 def kind_of(path: Path) -> str:
-    """Returns which of `READABLE` a file is, by its name or else by its first bytes; "" if it is none of them."""
+    """Returns which of `READABLE` or `INFO` a file is, by its name or else by its first bytes; "" if it is none."""
     kind = ending(path)
     if kind == ".sem_ids":
         return ".json"
@@ -61,7 +64,7 @@ def kind_of(path: Path) -> str:
             start = file.read(4)
     except OSError:
         return ""
-    return _STARTS.get(start, ".json" if start[:1] == b"{" else "")
+    return _STARTS.get(start) or _STARTS.get(start[:1], "")
 
 
 def read_ids(files: Sequence[Path], id_column: str | None = None) -> Content:
@@ -82,6 +85,7 @@ def read_ids(files: Sequence[Path], id_column: str | None = None) -> Content:
         ".pt": lambda: _read_pt(path),
         ".bin": lambda: _read_records(path),
         ".item": lambda: _read_item(path),
+        INFO: lambda: _read_info(path),
     }
     return readers[kind_of(path)]()
 
@@ -279,6 +283,23 @@ def _read_item(path: Path) -> Content:
     _check_lengths(np.array(list(map(len, tokens)), np.int64), item_ids, path)
     codes = [[_code(each, item, path) for each in row] for item, row in zip(item_ids.tolist(), tokens, strict=True)]
     return item_ids, np.array(codes, object), None
+
+
+def _read_info(path: Path) -> Content:
+    """Reads MiniOneRec's info file, with an item's tokens, title and number per line, separated by tabs."""
+    with reading(path, path.suffix):
+        rows = [line.rstrip("\r\n").split("\t") for line in path.open(encoding="utf-8-sig", newline="\n")]
+    for number, row in enumerate(rows, 1):
+        if len(row) < 3 or not _JOINED_TOKENS.fullmatch(row[0]) or not _WHOLE_CODE.fullmatch(row[-1]):
+            raise UserError(
+                f"{path}: line {number} is not an item's tokens, title and number, separated by tabs, as in "
+                "<a_1><b_2><c_3>; give a file that has IDs"
+            )
+    numbers = np.array([int(row[-1]) for row in rows], np.int64)
+    codes = [list(map(int, _TOKEN.findall(row[0]))) for row in rows]
+    _check_lengths(np.array(list(map(len, codes)), np.int64), numbers, path)
+    titles = pa.chunked_array([pa.array(["\t".join(row[1:-1]) for row in rows], pa.string())])
+    return ids_of_numbers(path, numbers), np.array(codes, object), titles
 
 
 def _code(value: Any, item: str, path: Path) -> int:

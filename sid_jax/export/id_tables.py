@@ -9,24 +9,29 @@ import numpy as np
 
 from sid_jax.data.id_lists import check_unique
 from sid_jax.data.listing import find_files
-from sid_jax.errors import UserError
+from sid_jax.errors import UserError, listed
 from sid_jax.export.artifact import WHOLE_FILE, table_files
-from sid_jax.export.id_files import READABLE, kind_of, read_ids
+from sid_jax.export.id_files import INFO, READABLE, kind_of, read_ids
 from sid_jax.export.manifest import read_manifest
 from sid_jax.ids.table import IdTable
 from sid_jax.paths import as_path, bucket_address
 
 _LARGEST_CODE = np.iinfo(np.int32).max
+# In a folder of another tool's files, the one with the IDs; the first two are TorchEasyRec's.
+_OF_TOOLS = (
+    "item_to_sid", "*/item_to_sid", "*.index.json", "semantic_ids.pt", "semantic_ids.json", "item-sid-mapping.pt",
+    "pid2sid.parquet", "*.item", "catalog.pt", "*.sem_ids", "rec_vocab.bin", "sid2vid.json", "static_index.npz",
+)  # fmt: skip
 # An offset is read only after a file ending, since "beauty-2" may be the name of a folder.
 _SOURCE = re.compile(
-    rf"(?P<path>.+\.(?:{'|'.join(each[1:] for each in READABLE)}))(?P<offset>[+-][0-9]{{1,18}})", re.DOTALL
+    rf"(?P<path>.+\.(?:{'|'.join(each[1:] for each in (*READABLE, INFO))}))(?P<offset>[+-][0-9]{{1,18}})", re.DOTALL
 )
 
 
 def parse_id_source(text: str) -> tuple[Path, int]:
     """Reads a path with an optional offset of the item ids: "letter.json+1" is (letter.json, 1).
 
-    Only a file with one of the endings `READABLE` can have an offset; a path that exists is taken as it is.
+    Only a file with one of the endings `READABLE` or `INFO` can have an offset; a path that exists is taken as it is.
     """
     found = _SOURCE.fullmatch(text)
     if found is None or (bucket_address(text) is None and as_path(text).exists()):
@@ -55,8 +60,8 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
       UserError: if the file is missing, damaged or of another kind; if there are no items, or an id occurs twice; if
         IDs differ in length, or a code is not from 0 to 2^31 - 1; if ids are text and there is an offset.
     """
-    path, id_column = as_path(path), None
-    if path.is_dir() and ((path / "manifest.json").exists() or (path / "ids.parquet").exists()):
+    path, id_column = _of_tool(as_path(path)), None
+    if is_export(path) or (path / "ids.parquet").exists():
         id_column, files = _exported_id_column(path), table_files(path)
         path = files[0] if files else path / "ids.parquet"
     else:
@@ -79,6 +84,20 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
     name = (folder.parent if in_folder else folder).name if several else path.stem
     columns = None if titles is None else {"title": titles}
     return IdTable(item_ids, codes.astype(np.int32), columns=columns, name=name, shared=True, check=False)
+
+
+def is_export(path: Path) -> bool:
+    """Returns whether a path is a folder with a manifest, but not a generation of TorchEasyRec's bundle."""
+    return (path / "manifest.json").is_file() and _of_tool(path) == path
+
+
+def _of_tool(path: Path) -> Path:
+    """Returns the file, or the folder of files, with the IDs in a folder of another tool; any other path unchanged."""
+    found = [each for pattern in _OF_TOOLS for each in sorted(path.glob(pattern))] if path.is_dir() else []
+    if len(found) > 1:
+        names = listed([str(each.relative_to(path)) for each in found])
+        raise UserError(f"{path}: contains several tables of Semantic IDs, {names}; give one of them")
+    return found[0] if found else path
 
 
 def _table_files(path: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from sid_jax.data.id_lists import known_items, likely_cause
 from sid_jax.data.tables import read_whole_tables
 from sid_jax.errors import UserError
 from sid_jax.export.atomic import partial_folder, publish_once, refuse_taken
-from sid_jax.export.id_tables import parse_id_source, read_id_table
+from sid_jax.export.id_tables import is_export, parse_id_source, read_id_table
 from sid_jax.export.manifest import read_manifest, write_manifest
 from sid_jax.features.item_rows import ItemRows
 from sid_jax.features.kinds import IDENTITIES, KINDS, Features, fit_features, load_features
@@ -127,7 +127,7 @@ def _read_fitted(folder: Path) -> tuple[str, Features, dict[str, Any]]:
 def _codebooks_of(ids: str) -> str | None:
     """Returns the SHA-256 of an export's model, which all versions of a catalog share; None for other ID tables."""
     path = as_path(parse_id_source(ids)[0])
-    files = read_manifest(path).get("files", {}) if path.is_dir() and (path / "manifest.json").exists() else {}
+    files = read_manifest(path).get("files", {}) if is_export(path) else {}
     return files.get("codebooks.safetensors", {}).get("sha256")
 
 
@@ -157,8 +157,7 @@ def _refuse_other_training(
 def _id_column(ids: str) -> str:
     """Returns the name of an export's column of item ids; "item_id" for other sources."""
     path = as_path(parse_id_source(ids)[0])
-    is_export = path.is_dir() and (path / "manifest.json").exists()
-    return read_manifest(path)["schema"]["id_column"] if is_export else "item_id"
+    return read_manifest(path)["schema"]["id_column"] if is_export(path) else "item_id"
 
 
 def _described(table: IdTable) -> dict[str, Any]:

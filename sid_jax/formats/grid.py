@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from sid_jax.data.tfrecord import write_tfrecords
 from sid_jax.export.torch_file import write_torch_file
 from sid_jax.formats.content import Content
-from sid_jax.formats.tfrecord import write_tfrecords
 
 
 def write_grid(folder: Path, content: Content) -> None:

@@ -13,7 +13,7 @@ from sid_jax.data.listing import find_files
 from sid_jax.data.tables import ENDINGS, column_names, exported_column, read_own_tables
 from sid_jax.errors import UserError
 from sid_jax.export.artifact import load_export
-from sid_jax.export.id_tables import parse_id_source, read_id_table
+from sid_jax.export.id_tables import is_export, parse_id_source, read_id_table
 from sid_jax.formats.content import LEAST_INTERACTIONS
 from sid_jax.ids.table import OWN_COLUMNS, IdTable
 from sid_jax.paths import as_path
@@ -23,8 +23,7 @@ def read_table(source: str) -> IdTable:
     """Returns the ID table of an export's folder with all its columns, or of a file of IDs, see `read_id_table`."""
     path, offset = parse_id_source(source)
     folder = as_path(path)
-    is_export = folder.is_dir() and (folder / "manifest.json").is_file()
-    return load_export(folder).table if is_export else read_id_table(path, offset)
+    return load_export(folder).table if is_export(folder) else read_id_table(path, offset)
 
 
 def with_items(table: IdTable, items: Any) -> IdTable:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from sid_jax.data.listing import find_files
 from sid_jax.errors import UserError, reason
 from sid_jax.export.artifact import Export, load_export
+from sid_jax.export.id_tables import is_export
 from sid_jax.formats.inputs import read_table, with_items
 from sid_jax.ids.convert import numbers_of
 from sid_jax.ids.table import IdTable
@@ -149,7 +150,7 @@ def _described(source: Any, pattern: str) -> tuple[IdTable, int, str, int | None
         path = as_path(source)
         if (path / _TOKENS_FILE).is_file():
             return _read_folder(path)
-        source = load_export(path) if (path / "manifest.json").is_file() else read_table(str(source))
+        source = load_export(path) if is_export(path) else read_table(str(source))
     export = getattr(source, "export", source)
     if isinstance(export, Export):
         scheme = export.manifest["semantic_ids"].get("scheme")

@@ -25,7 +25,7 @@ from tests.formats.catalogs import Catalog, by_item, by_user, catalogs, only
 
 # Of each tool the files that hold IDs, and those that hold whole histories.
 IDS = {
-    "minionerec": ["*.index.json"],
+    "minionerec": ["*.index.json", "info/*.txt"],
     "lcrec": ["*.index.json"],
     "letter": ["*.index.json"],
     "grid": ["semantic_ids.pt"],
@@ -38,12 +38,13 @@ IDS = {
     "xllm": ["rec_vocab.bin"],
     "flashrec": ["sid2vid.json"],
     "static": ["static_index.npz"],
-    "torcheasyrec": ["v1/item_to_sid"],
+    "torcheasyrec": ["v1/item_to_sid", "v1"],
 }
 HISTORIES = {
     "minionerec": ["*.inter.json", "*.test.inter"],
     "lcrec": ["*.inter.json"],
     "letter": ["*.inter.json"],
+    "grid": ["testing", "testing/*.gz"],
     "nvidia": ["testing.parquet"],
     "recbole": ["*.inter"],
     "torch-rechub": ["inter.json"],
@@ -77,6 +78,7 @@ def test_ids_and_histories_come_back(tmp_path_factory, tool: str, data: st.DataO
     folder = write(catalog, tool, tmp_path_factory, vocabulary=data.draw(st.sampled_from([0, 32_000])))
     for pattern in IDS[tool]:
         assert by_item(read_id_table(only(folder, pattern))) == catalog.codes
+    assert by_item(read_id_table(folder)) == catalog.codes
     for pattern in HISTORIES.get(tool, ()):
         path = only(folder, pattern)
         found = by_user(read_histories(path, catalog.table.item_ids, COLUMNS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ import torch
 
 from sid_jax.data.history_files import read_histories
 from sid_jax.data.tables import column_names, read_own_tables
+from sid_jax.data.tfrecord import crc32c, read_tfrecords, write_tfrecords
 from sid_jax.errors import UserError
 from sid_jax.evaluate import read_labels
 from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.formats.convert import FORMATS, convert
-from sid_jax.formats.tfrecord import crc32c, write_tfrecords
+from sid_jax.formats.inputs import read_table
 from sid_jax.ids.table import IdTable
+from tests.formats.catalogs import by_item
 
 TABLE = IdTable(
     ["b7", "a1"],
@@ -309,6 +312,54 @@ def test_tfrecords_are_those_of_tensorflow(tmp_path: Path):
     for part, masked in ((struct.pack("<Q", 15), check), (data, last)):
         turned = (masked - 0xA282EAD8) & 0xFFFFFFFF
         assert (turned >> 17 | turned << 15) & 0xFFFFFFFF == crc32c(part)
+
+
+def test_tfrecords_that_others_write_are_read_and_damaged_ones_refused(tmp_path: Path):
+    path = tmp_path / "a.tfrecord.gz"
+    numbers = [0, 1, 127, 128, 2**31, 2**63 - 1]
+    write_tfrecords(path, [{"user_id": [3], "sequence_data": numbers}, {"user_id": [300], "items": []}])
+    content = gzip.decompress(path.read_bytes())
+    # Not packed, the second value -1; and a list of bytes, which has no numbers.
+    example = bytes.fromhex("0a230a160a016112111a0f080508" + "ff" * 9 + "01" + "0800" + "0a090a016212040a020a00")
+
+    def masked(part: bytes) -> bytes:
+        check = crc32c(part)
+        return struct.pack("<I", ((check >> 15 | check << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+    length = struct.pack("<Q", len(example))
+    (tmp_path / "b.tfrecord").write_bytes(content + length + masked(length) + example + masked(example))
+    first = [{"user_id": [3], "sequence_data": numbers}, {"user_id": [300], "items": []}]
+    assert read_tfrecords(tmp_path / "b.tfrecord") == [*first, {"a": [5, -1, 0]}]
+    with pytest.raises(UserError, match=r"record 1 \(counted from 0\) has no user_id and sequence_data"):
+        read_histories(path, np.arange(9), COLUMNS)
+    for place in range(0, len(content), 3):
+        (tmp_path / "b.tfrecord").write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(UserError, match="not a readable .tfrecord file"):
+            read_tfrecords(tmp_path / "b.tfrecord")
+
+
+def test_minionerecs_info_file_is_read_with_titles(tmp_path: Path):
+    path = tmp_path / "D.txt"
+    path.write_bytes("<a_1><b_20>\tOne\ttwo\t7\r\n<a_0><b_3>\té\t2\n".encode())
+    shutil.copy(path, tmp_path / "D")
+    for named in (path, tmp_path / "D"):
+        table = read_id_table(named)
+        assert by_item(table) == {"7": [1, 20], "2": [0, 3]}
+        assert table.columns["title"].to_pylist() == ["One\ttwo", "é"]
+    for line in ("<a_1>\tx\ty", "<a_1>\t3", "text", "a_1\tx\t3", "<a_1>b\tx\t3"):
+        path.write_text(f"<a_1>\tx\t1\n{line}\n")
+        with pytest.raises(UserError, match="line 2 is not an item's tokens, title and number"):
+            read_id_table(path)
+
+
+def test_a_bundle_with_two_generations_needs_the_name_of_one(written, tmp_path: Path):
+    folder = written["torcheasyrec"]
+    for name in ("v1", "v2"):
+        (tmp_path / name).symlink_to(folder / "v1")
+    with pytest.raises(UserError, match="several tables of Semantic IDs, v1/item_to_sid, v2/item_to_sid; give one"):
+        read_id_table(tmp_path)
+    wanted = {"b7": [1, 0, 2], "a1": [0, 3, 2]}
+    assert by_item(read_id_table(tmp_path / "v2")) == by_item(read_table(str(tmp_path / "v2"))) == wanted
 
 
 def test_grid_has_the_splits_in_folders(written):
