@@ -12,8 +12,8 @@ from rich.table import Table
 from sid_jax.data.arrow_columns import ids_from_arrow
 from sid_jax.data.collaborative import cooccurrence_vectors, pair_counts
 from sid_jax.data.histories import Histories
-from sid_jax.data.history_files import read_histories
 from sid_jax.data.id_lists import catalog_rows, dropped, known_items
+from sid_jax.data.inputs import as_histories
 from sid_jax.data.tables import read_whole_tables
 from sid_jax.data.vector_files import read_vector_files
 from sid_jax.errors import UserError, shown
@@ -41,9 +41,8 @@ from sid_jax.whole_file import write_json
 _NEIGHBORS = 10
 # Most items whose neighbors among all items are searched; of more, a random sample, whose size is in the figures.
 _MOST_ASKED = 20_000
-# The defaults of a config's `data.collaborative_dimension` and of the columns of `data.histories`.
+# The default of a config's `data.collaborative_dimension`.
 _TOGETHER_FEATURES = 64
-_HISTORY_COLUMNS = ("user_id", "item_id", "timestamp")
 
 
 def evaluate_ids(
@@ -57,7 +56,7 @@ def evaluate_ids(
     on_unknown: str = "error",
     codebooks: str | None = None,
     labels: str | None = None,
-    histories: str | None = None,
+    histories: Any = None,
     holdout: int = 2,
     other: str | None = None,
     out: str | None = None,
@@ -74,7 +73,7 @@ def evaluate_ids(
         with a warning that counts them.
       codebooks: an export's folder, whose decoder reconstructs vectors from IDs.
       labels: see `read_labels`.
-      histories: a file of sequences or interactions.
+      histories: see `as_histories`; None for none.
       holdout: number of each user's last interactions that are left out.
       other: IDs of the same items after another training.
       out: a .json file for the metrics; None for none.
@@ -114,11 +113,9 @@ def evaluate_ids(
         rows,
         model=load_export(codebooks).model if codebooks else None,
         labels=read_labels(labels, table.item_ids) if labels else None,
-        histories=read_histories(
-            histories, table.item_ids, _HISTORY_COLUMNS, on_unknown=on_unknown, option="--on_unknown=drop"
-        ).without_last(holdout)
-        if histories
-        else None,
+        histories=None
+        if histories is None
+        else as_histories(histories, table.item_ids, on_unknown=on_unknown).without_last(holdout),
         other=read_id_table(*parse_id_source(other)) if other else None,
     )
     messages = messages or Messages.to_console()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from absl import flags
 
 from sid_jax import command, signals
+from sid_jax.cli import histories, items
 from sid_jax.errors import UserError
 
 _TO = flags.DEFINE_string(
@@ -20,20 +21,6 @@ _TO = flags.DEFINE_string(
 )
 _OUT = flags.DEFINE_string(
     "out", None, "Folder to write, empty or new. Its name becomes the data set's name in file names.", required=True
-)
-_HISTORIES = flags.DEFINE_string(
-    "histories",
-    None,
-    "Interaction histories: a text file (one line per user), a table of interactions, or an inter.json.",
-)
-_ITEMS = flags.DEFINE_string(
-    "items", None, "Titles, descriptions and other columns of items: a table, JSON lines, or an item.json."
-)
-_ON_UNKNOWN = flags.DEFINE_enum(
-    "on_unknown",
-    "error",
-    ["error", "drop"],
-    "With --histories: items without a Semantic ID are rejected (error) or dropped (drop).",
 )
 _VOCABULARY = flags.DEFINE_integer(
     "vocabulary", 0, "For files of token ids: number of tokens in the model's tokenizer, len(tokenizer)."
@@ -56,9 +43,9 @@ def _main(words: list[str]) -> None:
         words[0],
         _TO.value,
         _OUT.value,
-        histories=_HISTORIES.value,
-        items=_ITEMS.value,
+        histories=histories.given(),
+        items=items.ITEMS.value,
         vocabulary=_VOCABULARY.value,
-        on_unknown=_ON_UNKNOWN.value,
+        on_unknown=items.ON_UNKNOWN.value,
         messages=Messages.to_console(),
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from absl import flags
 
 from sid_jax import command
+from sid_jax.cli import histories
 
 _IDS = flags.DEFINE_string(
     "ids",
@@ -43,11 +44,6 @@ _LABELS = flags.DEFINE_string(
     None,
     "Categories of items, FILE:COLUMN. FILE is .parquet, .csv, .feather or .jsonl, with item ids in its first column.",
 )
-_HISTORIES = flags.DEFINE_string(
-    "histories",
-    None,
-    "Interaction histories: a text file (one line per user), a table of interactions, or an inter.json.",
-)
 _HOLDOUT = flags.DEFINE_integer(
     "holdout", 2, "Number of last interactions per user that are excluded, as test data.", lower_bound=0
 )
@@ -75,7 +71,7 @@ def _main() -> None:
         on_unknown=_ON_UNKNOWN.value,
         codebooks=_CODEBOOKS.value,
         labels=_LABELS.value,
-        histories=_HISTORIES.value,
+        histories=histories.given(),
         holdout=_HOLDOUT.value,
         other=_OTHER.value,
         out=_OUT.value,

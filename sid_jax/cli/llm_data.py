@@ -9,18 +9,11 @@ from __future__ import annotations
 from absl import flags
 
 from sid_jax import command, signals
+from sid_jax.cli import histories, items
 from sid_jax.errors import UserError
 from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
 
 _OUT = flags.DEFINE_string("out", None, "Folder to write: new or empty.", required=True)
-_HISTORIES = flags.DEFINE_string(
-    "histories",
-    None,
-    "Interaction histories: a text file (one line per user), a table of interactions, or an inter.json.",
-)
-_ITEMS = flags.DEFINE_string(
-    "items", None, "Titles, descriptions and other columns of items: a table, JSON lines, or an item.json."
-)
 _TASKS = flags.DEFINE_list(
     "tasks",
     [],
@@ -40,12 +33,6 @@ _MARKERS = flags.DEFINE_list(
 )
 _FORMS = flags.DEFINE_list("forms", ["chat", "text"], "Forms of rows: chat, text, or both, separated by a comma.")
 _FILES = flags.DEFINE_list("files", ["parquet"], "File formats: parquet, jsonl, or both, separated by a comma.")
-_ON_UNKNOWN = flags.DEFINE_enum(
-    "on_unknown",
-    "error",
-    ["error", "drop"],
-    "With --histories: items without a Semantic ID are rejected (error) or dropped (drop).",
-)
 
 
 def run() -> None:
@@ -66,8 +53,8 @@ def _main(words: list[str]) -> None:
     write_training_data(
         words[0],
         _OUT.value,
-        histories=_HISTORIES.value,
-        items=_ITEMS.value,
+        histories=histories.given(),
+        items=items.ITEMS.value,
         tasks=_TASKS.value or None,
         max_history=_MAX_HISTORY.value,
         max_text=_MAX_TEXT.value,
@@ -76,6 +63,6 @@ def _main(words: list[str]) -> None:
         markers=(begin, end),
         forms=_FORMS.value,
         files=_FILES.value,
-        on_unknown=_ON_UNKNOWN.value,
+        on_unknown=items.ON_UNKNOWN.value,
         messages=Messages.to_console(),
     )

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from sid_jax.data.arrays import as_ids, as_table, as_vectors, is_table
 from sid_jax.data.blocks import bad_rows, check_finite
 from sid_jax.data.histories import Histories
-from sid_jax.data.history_files import histories_of_lists, histories_of_table, in_catalog, read_histories
+from sid_jax.data.history_files import HistoryFile, histories_of_lists, histories_of_table, in_catalog
 from sid_jax.data.id_lists import UNKNOWN_OPTION, catalog_rows, check_cold, check_unique, known_items, read_item_list
 from sid_jax.data.join_parts import are_parts, set_of_parts
 from sid_jax.data.parts.files import read_ids
@@ -127,8 +127,7 @@ def as_histories(
     Args:
       histories: a sequence of users' item ids, the oldest first, where a user's id is its position; a mapping of user
         ids to item ids; an Arrow or pandas table with one row per interaction, in any order; `Histories` over any
-        catalog; or the path of a .parquet or .csv file with one row per interaction, or of a text file with one line
-        per user.
+        catalog; the path of a file, see `history_files.read_histories`; or a `HistoryFile` with columns of its own.
       item_ids: `[N]` ids of the catalog, int64 or object (str); items are matched by their text.
       on_unknown: how items that are not in the catalog are treated: "error" rejects them, "drop" (or "skip") leaves
         them out and counts them in `Histories.num_unknown`.
@@ -140,7 +139,9 @@ def as_histories(
     """
     names = (user_column, item_column, time_column)
     if isinstance(histories, (str, Path)):
-        return read_histories(histories, item_ids, names, on_unknown=on_unknown, option=_DROPPING)
+        histories = HistoryFile(histories, *names)
+    if isinstance(histories, HistoryFile):
+        return histories.read(item_ids, on_unknown)
     if isinstance(histories, Histories):
         return in_catalog(histories, item_ids, "histories: item", on_unknown, _DROPPING)
     if is_table(histories):

@@ -11,6 +11,13 @@ from sid_jax.command import _current_words
 from sid_jax.errors import UserError
 from tests.commands import ROOT, refused, run, start
 
+# Modules of flags that several commands have.
+SHARED = {
+    "histories": ["evaluate", "convert", "llm_data"],
+    "items": ["convert", "llm_data"],
+    "processes": ["train", "recommend"],
+}
+
 
 def sid_jax(*words):
     return run("-m", "sid_jax", *words)
@@ -22,7 +29,7 @@ def test_alone_it_lists_its_commands_with_a_line_each(words):
     assert (result.returncode, result.stderr) == (0, "")
     listed = re.findall(r"^  ([\w-]+) +(\S.*)$", result.stdout, re.M)
     assert dict(listed) == COMMANDS
-    files = {path.stem for path in (ROOT / "sid_jax" / "cli").glob("*.py")} - {"__init__", "processes"}
+    files = {path.stem for path in (ROOT / "sid_jax" / "cli").glob("*.py")} - {"__init__", *SHARED}
     assert {name.replace("_", "-") for name in files} == set(COMMANDS) == {
         "train", "export", "evaluate", "report", "recommend", "tokens", "llm-data", "convert", "features", "diff",
         "sweep",
@@ -54,7 +61,7 @@ def test_help_is_the_commands_own_flags_and_then_its_settings(name, monkeypatch)
     assert f"sid-jax {name} " in about
     # Its own, and none of the library's that parses them.
     name = name.replace("-", "_")
-    files = [name, "processes"] if name in ("train", "recommend") else [name]
+    files = [name, *(module for module, commands in SHARED.items() if name in commands)]
     text = "".join((ROOT / "sid_jax" / "cli" / f"{each}.py").read_text() for each in files)
     own = set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', text))
     assert set(re.findall(r"^  --(\w+)(?: |$)", flags, re.M)) == own | {"debug"} | ({"config"} if has_config else set())

@@ -54,6 +54,8 @@ def write_files(folder: Path) -> None:
     (folder / "letter.json").write_text(json.dumps(tokens))
     histories = [[user, *random.choice(ids, 6, replace=False)] for user in range(100)]
     (folder / "sequences.txt").write_text("\n".join(" ".join(map(str, each)) for each in histories))
+    ratings = [f"{user},{item},{time}" for user, *items in histories for time, item in enumerate(items)]
+    (folder / "ratings.csv").write_text("\n".join(["user,movie,rated_at", *ratings]))
 
 
 def run_page(page: Path, folder: Path) -> None:
