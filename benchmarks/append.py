@@ -3,9 +3,10 @@
 python benchmarks/append.py --vectors=items.npy --folder=runs/append --trained=11000 --batches=10 --batch=1000
 
 The rows are shuffled. The first ones are trained on (with configs/embeddings.py and --flags) and exported; each batch
-of the others is appended to the version before. R^2 of a batch is relative to the items trained on, as
-docs/daily-updates.md explains, from its codes and from its IDs, and against its own mean. A folder that holds the run
-is resumed. Moved counts IDs that differ from the version before or from the first version.
+of the others is appended to the version before. Three values of R^2 are printed per batch. Those of its codes and of
+its unique IDs are relative to the mean of the training items, as docs/daily-updates.md explains. The third is relative
+to the batch's own mean. A folder that holds the run is resumed. "moved" counts IDs that differ from the version before
+or from the first version.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ def main() -> None:
     """Trains, appends and prints one row per version."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vectors", type=Path, required=True, help=".npy, [N, D]")
-    parser.add_argument("--folder", type=Path, required=True, help="for the run, the versions and their inputs")
+    parser.add_argument("--folder", type=Path, required=True, help="folder for the run, the versions and their inputs")
     parser.add_argument("--trained", type=int, default=11_000)
-    parser.add_argument("--cold", type=int, default=0, help="of these so many are in the first version untrained on")
+    parser.add_argument("--cold", type=int, default=0, help="of these, items not trained on, but in the first version")
     parser.add_argument("--batches", type=int, default=10)
-    parser.add_argument("--batch", type=int, default=1_000, help="items; the last batch takes what is left, if less")
+    parser.add_argument("--batch", type=int, default=1_000, help="items per batch; the last batch may be smaller")
     parser.add_argument("--config", default="configs/embeddings.py")
-    parser.add_argument("--flags", default="", help="more for train.py, with spaces between")
+    parser.add_argument("--flags", default="", help="further flags for train.py, separated by spaces")
     arguments = parser.parse_args()
     folder, trained = arguments.folder, arguments.trained
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,11 +101,11 @@ def _table(rows: list[dict[str, Any]], title: str) -> Table:
         "moved": "{moved}",
         "unique": "{unique:.2%}",
         "R^2 new": "{r2:.3f}",
-        "by IDs": "{r2_unique:.3f}",
-        "own mean": "{r2_own_mean:.3f}",
-        "first version": "{r2_trained:.3f}",
-        "cold items": "{r2_cold:.3f}",
-        "codes taken": "{collide:.1%}",
+        "R^2 of IDs": "{r2_unique:.3f}",
+        "R^2, own mean": "{r2_own_mean:.3f}",
+        "R^2 trained": "{r2_trained:.3f}",
+        "R^2 cold": "{r2_cold:.3f}",
+        "collisions": "{collide:.1%}",
         "retrain": "{due}",
         "s": "{seconds:.1f}",
     }

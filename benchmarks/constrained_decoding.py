@@ -1,12 +1,12 @@
-"""Time and memory of constrained generation with transformers, beside free generation, in one process.
+"""Time and memory of constrained generation with transformers, compared with unconstrained generation.
 
 python benchmarks/constrained_decoding.py --items=12101,1000000
 
 A Qwen2 with random weights generates IDs of 3 codes for 32 prompts of different lengths, padded on the left, with 20
-beams: without a constraint, with `SemanticIdLogitsProcessor`, and with `prefix_allowed_tokens_fn`. Times are
-medians of CPU times, and ratios are medians of those of each round; set OMP_NUM_THREADS=1. glibc gives back the memory
-of large arrays and takes it again, in some processes and not in others, which changes times by a tenth or more: set
-MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ to 10000000000 for times that can be compared.
+beams: without a constraint, with `SemanticIdLogitsProcessor`, and with `prefix_allowed_tokens_fn`. Each time is a
+median of CPU times, and each ratio a median of the ratios per round. Set OMP_NUM_THREADS=1. In some processes glibc
+returns the memory of large arrays to the system and requests it again, which changes times by a tenth or more. For
+comparable times, set MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ to 10000000000.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def prompts(batch: int, words: int) -> dict[str, torch.Tensor]:
 
 
 class Timed:
-    """A logits processor with the CPU seconds of each call."""
+    """Wraps a logits processor and records the CPU time of each call in seconds."""
 
     def __init__(self, processor: SemanticIdLogitsProcessor):
         self.processor, self.seconds = processor, []

@@ -1,4 +1,4 @@
-"""Times contestants in alternating rounds, each in its own process, so that only one works at a time."""
+"""Times several implementations in alternating rounds, each in its own process. Only one runs at a time."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from rich.table import Table
 
 from sid_jax.whole_file import write_json
 
-# One round of a prepared contestant; returns the number of items.
+# Runs one timed round of an implementation; returns the number of processed items.
 Round = Callable[[], int]
 
 
 class Contestant(NamedTuple):
-    """A module-level function that prepares and returns a round, and its arguments."""
+    """An implementation: a module-level function that returns its round, and the function's arguments."""
 
     prepare: Callable[..., Round]
     arguments: Sequence[Any] = ()
@@ -30,7 +30,7 @@ class Contestant(NamedTuple):
 
 
 class Result(NamedTuple):
-    """Result of a contestant: medians over rounds, and the peak memory of its process."""
+    """Result of an implementation: medians over rounds, and the peak memory of its process."""
 
     items_per_second: float
     gigaflops: float
@@ -39,7 +39,7 @@ class Result(NamedTuple):
 
 
 def contest(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, Result]:
-    """Prepares and warms up all contestants, and then times them in turn, `rounds` times."""
+    """Prepares and warms up all implementations, and then times them in turn, `rounds` times."""
     context = multiprocessing.get_context("spawn")
     pipes, processes = {}, []
     for name, contestant in contestants.items():
@@ -69,9 +69,9 @@ def contest(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, Res
 def report(
     title: str, results: Mapping[str, Result], matmul: Result | None, out: Path | None, about: Mapping[str, Any]
 ) -> None:
-    """Prints one row per contestant, relative to the first one and to the machine's matrix product; writes JSON."""
+    """Prints one row per implementation, relative to the first one and to a matrix product; writes JSON."""
     first = next(iter(results.values()))
-    columns = ["", "items/s", "of the first", "GFLOP/s", "of the matrix product", "peak memory"]
+    columns = ["", "items/s", "relative to the first", "GFLOP/s", "of the matrix product's", "peak memory"]
     table = Table(*columns, title=title, title_justify="left")
     for name, result in results.items():
         share = f"{result.gigaflops / matmul.gigaflops:.0%}" if matmul and result.gigaflops else ""
@@ -112,7 +112,7 @@ def _work(pipe: Connection, contestant: Contestant) -> None:
 
 
 def matmul_rate(rows: int, inner: int, columns: int, kind: str = "float32") -> Contestant:
-    """Returns XLA's product of `[rows, inner]` and `[inner, columns]`, accumulated in float32, as a contestant."""
+    """Returns a benchmark of XLA's product of `[rows, inner]` and `[inner, columns]`, accumulated in float32."""
     return Contestant(_prepare_matmul, (rows, inner, columns, kind), operations=2.0 * inner * columns)
 
 

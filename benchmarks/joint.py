@@ -4,8 +4,8 @@ python benchmarks/joint.py --config=configs/joint.py:ml100k --config.ids=exports
 python benchmarks/joint.py --config=configs/joint.py:beauty --config.ids=exports/beauty --workdir=runs/joint-beauty \
     --config.data.path=sequences.txt
 
-All ways start from the same export; "frozen" keeps its IDs. The best checkpoint of each run by validation is tested on
-every user's last item. Differences are paired by user, with 95 % intervals over users and seeds. The metrics of a
+All methods start from the same export; "frozen" keeps its IDs. The best checkpoint of each run by validation is tested
+on every user's last item. Differences are paired by user, with 95 % intervals over users and seeds. The metrics of a
 finished run are kept in WORKDIR: the same command resumes with the other runs, and other settings are rejected.
 """
 
@@ -39,17 +39,17 @@ from sid_jax.training.workdir import claimed_workdir
 from sid_jax.whole_file import write_json
 
 _CONFIG = command.config_flag(["joint"])
-_WORKDIR = flags.DEFINE_string("workdir", None, "For runs and figures.", required=True)
-_WAYS = flags.DEFINE_list("ways", ["frozen", "gumbel", "ste", "soft"], "Estimators; frozen is what the rest must beat.")
-_SEEDS = flags.DEFINE_integer("seeds", 5, "Trainings of each.")
-_VALIDATION = flags.DEFINE_boolean("validation", False, "Shows validation alone, as for a choice of settings.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the runs and their metrics.", required=True)
+_WAYS = flags.DEFINE_list("ways", ["frozen", "gumbel", "ste", "soft"], "Gradient estimators; frozen is the baseline.")
+_SEEDS = flags.DEFINE_integer("seeds", 5, "Number of runs per method, each with its own seed.")
+_VALIDATION = flags.DEFINE_boolean("validation", False, "Prints only validation metrics, for the choice of settings.")
 
 
 def main() -> None:
     """Trains the missing runs, and prints the tables."""
     console, workdir = Console(), Path(_WORKDIR.value)
     _claim(_CONFIG.value, workdir, console)
-    # Seed by seed, so that a stopped comparison has all ways for the finished seeds.
+    # Seed by seed, so that a stopped comparison has all methods for the finished seeds.
     runs: dict[str, list[dict[str, Any]]] = {way: [] for way in _WAYS.value}
     for seed in range(_SEEDS.value):
         for way in _WAYS.value:
@@ -81,7 +81,7 @@ def _claim(config: ConfigDict, workdir: Path, console: Console) -> None:
     """
     check_config(config)
     if not Path(config.ids).is_dir():
-        raise UserError(f"config.ids is {config.ids!r}; all ways start from one tokenizer: give an export's folder")
+        raise UserError(f"config.ids is {config.ids!r}; give the folder of an export, from which all methods start")
     fingerprint = load_task(config).fingerprint()
     varied = ("seed", "joint.estimator")
     with claimed_workdir(
@@ -138,8 +138,18 @@ def _of_joint_part(workdir: Path, start: Path) -> dict[str, Any]:
 
 def _figures(runs: dict[str, list[dict[str, Any]]]) -> Table:
     """Returns a table of means over seeds: validation, metrics of the IDs, time; for usage the minimum."""
-    table = Table(title="Means over seeds; usage is the least of all seeds and levels", title_justify="left")
-    for name in ("way", "validation ndcg@10", "usage", "in training", "distinct", "R2", "changed", "agreement", "s"):
+    table = Table(title="Means over seeds; usage is the minimum over seeds and levels", title_justify="left")
+    for name in (
+        "method",
+        "validation ndcg@10",
+        "usage",
+        "usage in training",
+        "distinct",
+        "R2",
+        "changed IDs",
+        "agreement",
+        "s",
+    ):
         table.add_column(name, justify="right")
     for way, each in runs.items():
         joint = [run for run in each if "churn" in run]

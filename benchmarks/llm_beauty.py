@@ -1,4 +1,4 @@
-"""A small Qwen2, trained from scratch on IDs alone, as a recommender: recall beside popularity and item-kNN.
+"""Trains a small Qwen2 from scratch on Semantic IDs alone, and compares its recall with popularity and item-kNN.
 
 python benchmarks/llm_beauty.py --ids=exports/beauty --histories=sequences.txt --out=data/beauty-sequences
 """
@@ -17,7 +17,7 @@ from sid_jax.messages import Messages
 
 
 def recommend(ids, histories, out, epochs=13, users=None, seed=0):
-    """What a user writes: trains a model of .5M parameters on each user's sequence of IDs, and evaluates it."""
+    """Trains a model of 0.5M parameters on each user's sequence of IDs, and evaluates it; an example of user code."""
     torch.manual_seed(seed)
     words = Tokenizer(models.WordLevel({"<pad>": 0, "<end>": 1}, "<pad>"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<end>", unk_token="<pad>")
@@ -32,13 +32,13 @@ def recommend(ids, histories, out, epochs=13, users=None, seed=0):
 
 
 def main() -> None:
-    """Prints the results and the seconds of all steps together."""
+    """Prints the results and the total time in seconds."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--ids", required=True, help="an export, or a file of IDs")
     parser.add_argument("--histories", required=True)
     parser.add_argument("--out", required=True, help="a new folder for the training data")
     parser.add_argument("--epochs", type=int, default=13)
-    parser.add_argument("--users", type=int, help="users of the evaluation; default: all")
+    parser.add_argument("--users", type=int, help="number of users to evaluate; default: all")
     arguments = parser.parse_args()
     began = time.perf_counter()
     print(recommend(arguments.ids, arguments.histories, arguments.out, arguments.epochs, arguments.users))

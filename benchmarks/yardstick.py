@@ -22,7 +22,7 @@ def main() -> None:
     """Prints one line for the export and one for faiss."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("export", type=Path)
-    parser.add_argument("--workdir", type=Path, required=True, help="the run that the export is of")
+    parser.add_argument("--workdir", type=Path, required=True, help="the run that was exported")
     arguments = parser.parse_args()
     export = sid_jax.load(arguments.export)
     config = read_run(arguments.workdir, default_config())[0]

@@ -1,4 +1,4 @@
-"""Presets, named sets of settings: `preset("ml100k:gumbel")` returns those of `--config=ml100k:gumbel`.
+"""Presets: named sets of settings. `preset("ml100k:gumbel")` returns the settings of `--config=ml100k:gumbel`.
 
 A preset changes some of the defaults, which are the recommended settings for vectors of any origin. The files in
 `configs/` are the same presets, as files for `--config` that can be copied.
@@ -49,7 +49,8 @@ def embeddings(arg: str = "ste") -> ConfigDict:
     if "quick" in options:
         _set_quick(config)
     if "best" in options:
-        # Twice as wide, with dropout, ten minutes instead of one: higher R^2 of both trained and new items.
+        # The networks are twice as wide and have dropout, and training takes ten minutes instead of one. R^2 is higher,
+        # both for training items and for new items.
         config.model.hidden_dimensions = (2048, 256)
         config.model.dropout = 0.1
         config.train.num_epochs = 120
@@ -95,8 +96,9 @@ def movielens(arg: str = "100k") -> ConfigDict:
         _set_options(config, options)
         return config
     if "text" not in options:
-        # With text alone, "Murder, My Sweet" is near "Murder in the First". The weights were chosen on validation: as
-        # good as 2 for collaborative vectors (ndcg@10 .108, text alone .096), with purer first codes (.990 and .970).
+        # With text alone, "Murder, My Sweet" is near "Murder in the First". The weights were chosen on validation.
+        # Weights of 1.5 and 2 for collaborative vectors give the same ndcg@10 (.108, text alone .096), but 1.5 gives
+        # purer first codes (.990 and .970).
         config.data.parts = "genres=categories:genres*1.0"
         config.data.histories.source = config.data.source
         config.data.collaborative_weight = 1.5
@@ -126,7 +128,7 @@ def amazon(arg: str = "beauty") -> ConfigDict:
 def recommend(arg: str = "ml100k") -> ConfigDict:
     """Returns the settings of a recommender; `arg` is "ml100k" or "beauty", and may add "decoder" or "quick".
 
-    The two differ in the source of the data, and in the quantizer that makes the IDs. The scorer has the same settings
+    "ml100k" and "beauty" differ in the data, and in the quantizer that makes the IDs. The scorer has the same settings
     for both, with early stopping. "decoder" is the generative model, whose settings depend on the data.
     """
     from sid_jax.recommend.config import default_config as default_recommender
@@ -165,8 +167,8 @@ def set_scorer(config: ConfigDict) -> None:
     config.train.label_smoothing = 0.05
     config.train.batch_size = 64
     config.train.learning_rate = 2e-3
-    # A constant learning rate with averaged parameters does not depend on the number of epochs: validation ends
-    # training.
+    # A constant learning rate with averaged parameters does not depend on the number of epochs, so early stopping on
+    # validation decides when training ends.
     config.train.learning_rate_schedule = "constant"
     config.train.average_epochs = 3.0
     config.train.num_epochs = 36.0
@@ -187,11 +189,11 @@ def _set_decoder(config: ConfigDict, data_set: str) -> None:
         config.model.hidden = 256
         config.model.code_hidden = 256
         config.train.num_epochs = 15.0
-        # No user rates a film twice, so that the beam must also have room for items that are excluded as seen.
+        # Seen items are excluded, since no user rates a film twice, but they still occupy beams. So the beam is wider.
         config.eval.num_beams = 200
     else:
-        # Few interactions for the model's size: more dropout, and more epochs to compensate for it. With dropout .2
-        # validation stops improving after 20 epochs, 9 % lower.
+        # The data has few interactions for the model's size. So dropout is higher, and training is longer to
+        # compensate. With dropout .2 the validation metric stops improving after 20 epochs, at a value 9 % lower.
         config.model.dropout = 0.35
         config.train.num_epochs = 60.0
         config.train.eval_every_epochs = 10.0
@@ -206,14 +208,15 @@ def joint(arg: str = "ml100k") -> ConfigDict:
     config = recommend(",".join([data_set, "decoder", *(options & {"quick"})]))
     config.joint.estimator = next(iter(options - {"quick"}), "gumbel")
     if data_set == "ml100k":
-        # Films have sixty ratings on average, products only eleven: the recommender's expectations are more reliable.
+        # Films have sixty ratings on average and products only eleven, so the recommender's predictions for films are
+        # more reliable.
         config.joint.target_gradient = 10.0
         config.joint.temperature, config.joint.min_temperature = 1.0, 0.3
     return config
 
 
 def set_mlp(config: ConfigDict) -> None:
-    """Sets a plain MLP instead of the residual encoder; it starts at random and trains longer, at a lower rate."""
+    """Sets a plain MLP encoder, which is initialized at random and trains longer, at a lower learning rate."""
     config.model.encoder = "mlp"
     config.model.latent_dimension = 32
     config.model.hidden_dimensions = (512, 256, 128)
@@ -237,7 +240,7 @@ def set_few_items(config: ConfigDict, num_epochs: int) -> None:
     config.train.batch_size = 512
     config.train.learning_rate = 3e-3
     config.train.num_epochs = num_epochs
-    # A warm-up of about a hundred steps: early on, a fast encoder would make items change codes back and forth.
+    # A warm-up of about a hundred steps. At the full learning rate, items would at first change codes back and forth.
     config.train.warmup_epochs = num_epochs / 24
     config.train.revive_every_epochs = num_epochs / 60
     config.train.eval_every_epochs = num_epochs / 12

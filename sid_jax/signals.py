@@ -1,4 +1,4 @@
-"""Handling of SIGINT, SIGTERM and SIGHUP in commands: before and during the work, and in training, which saves."""
+"""Handling of SIGINT, SIGTERM and SIGHUP. They end a command; in training, a checkpoint is saved first."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Stopped(KeyboardInterrupt):
         self.status = 128 + number
 
 
-# The signal that stops this command, while it is running; and the last signal that interrupted a training.
+# `_came`: the signal that is stopping the running command. `_asked`: the last signal that interrupted a training run.
 _came: int | None = None
 _asked = int(signal.SIGTERM)
 # Whether publishing a folder completes the command's work, and whether the work is complete.

@@ -56,7 +56,7 @@ class SemanticIdTokenizer:
         config = load_preset(name)
         for setting, value in settings.items():
             if setting in ("workdir", "verbose"):
-                raise UserError(f"{setting} is an argument of fit(), not a setting; pass the data to fit()")
+                raise UserError(f"{setting} is an argument of fit(), not a setting; pass it to fit()")
             set_by_name(config, setting, value)
         check_config(config)
         self._config: ConfigDict = config
@@ -92,14 +92,14 @@ class SemanticIdTokenizer:
 
         Args:
           vectors: `[N, D]` floating point: a NumPy, JAX or torch (CPU) array, a memory map, an Arrow or pandas column
-            of lists, a list of lists, or a path that the commands accept. Scaling is part of the model. Or named
-            parts, `{"text": X, "image": Y, "genres": lists of labels, "price": numbers}`, in the order of the items or
-            as pairs `(values, ids)`; items that lack a part have rows of NaN. See docs/data.md.
+            of lists, a list of lists, or a path that the commands accept. Vectors are scaled by the model. Or a mapping
+            of named parts, `{"text": X, "image": Y, "genres": lists of labels, "price": numbers}`, in the order of the
+            items or as pairs `(values, ids)`; items that lack a part have rows of NaN. See docs/data.md.
           item_ids: N distinct integers or strings; None numbers the items from 0 (or takes the ids of the file).
           weights: Weight of each part, by name; 1 by default.
           columns: Titles and other columns of the items: an Arrow table, a DataFrame or a mapping of N values each.
-          histories: Interaction histories that the IDs follow as well as content: a list of lists of item ids, a dict
-            from user to item ids, a table with one row per interaction, or a path.
+          histories: Interaction histories; the IDs then depend on co-occurrence as well as on content. A list of lists
+            of item ids, a dict from user to item ids, a table with one row per interaction, or a path.
           cold_items: Ids (or an `[N]` bool mask) of items that are not trained on. They get IDs as new items would.
           workdir: A folder for checkpoints and metrics. A run in it that was interrupted resumes bit for bit. None
             keeps nothing on disk.
@@ -187,7 +187,7 @@ class SemanticIdTokenizer:
 
     @in_32_bits
     def decode(self, codes: Any) -> np.ndarray:
-        """Returns the reconstructed vectors `[n, D]` float32 of codes `[n, L]`, in the space of the (scaled) input.
+        """Returns the reconstructed vectors `[n, D]` float32 of codes `[n, L]`, in the space of the (unit-norm) input.
 
         Raises:
           UserError: If the codes are not `[n, L]` integers within each level's codebook.
@@ -285,7 +285,7 @@ class SemanticIdTokenizer:
         """Writes the export: ID table, codebooks, trie and manifest. `sid_jax.load` reads it.
 
         Args:
-          folder: Must not exist, or be empty. It is written atomically.
+          folder: A new or empty folder. It is written atomically.
           report: Whether to write `report.html` as well.
           onnx: Whether to write the encoder as `encoder.onnx` as well, for ONNX Runtime. A tokenizer that was loaded
             with such a file writes it in any case.
@@ -295,7 +295,7 @@ class SemanticIdTokenizer:
           The folder.
 
         Raises:
-          UserError: If the folder is taken or cannot be written, or the package `onnx` is not installed.
+          UserError: If the folder is not empty or cannot be written, or the package `onnx` is not installed.
         """
         from sid_jax.buckets.outputs import output_folder
         from sid_jax.export.artifact import write_export
@@ -325,8 +325,9 @@ class SemanticIdTokenizer:
 
         Args:
           tool: The tool's name.
-          folder: Must not exist, or be empty. Its name is used as the data set's name in file names.
-          histories: Interaction histories, as for `fit`, for tools that have files of them. Splits are leave-one-out.
+          folder: A new or empty folder. Its name is used as the data set's name in file names.
+          histories: Interaction histories, as for `fit`, for tools whose format includes histories. Splits are
+            leave-one-out.
           items: Titles and other columns of items, as for `IdTable.with_columns`, or a path to a table of items.
           vocabulary: Number of tokens of the language model, for tools that use token ids.
           on_unknown: "error" or "drop" for items of histories that are not in the table.

@@ -19,13 +19,13 @@ from sid_jax.metrics.ids import (
 )
 from sid_jax.metrics.vectors import nearest_items
 
-# Dirichlet prior on transitions: pseudo-counts per prefix, distributed by popularity. With fewer, most tables would
-# have negative information.
+# Dirichlet prior on transitions: pseudo-counts per prefix, distributed by popularity. With fewer pseudo-counts, the
+# estimated information would be negative for most tables.
 _PRIOR = 500.0
 
 
 def measure(world: World, made: Made) -> dict[str, float]:
-    """Returns all metrics of a table by name; "1" and "2" are metrics of the first code, and of the first two codes."""
+    """Returns all metrics of a table by name; ", 1" is for prefixes of one code, ", 2" for prefixes of two codes."""
     ids, depth = made.semantic_ids, min(2, made.semantic_ids.shape[1])
     asked = np.arange(len(ids))
     near = neighbors_share_prefix(ids, nearest_items(world.vectors, asked, 10), asked)
@@ -40,13 +40,13 @@ def measure(world: World, made: Made) -> dict[str, float]:
         "R²": made.r2,
         "R² of prefixes, 1": content[0],
         "R² of prefixes, 2": content[depth - 1],
-        "near items share, 1": near[0],
-        "near items share beyond chance, 1": near[0] - any_two[0],
-        "near items share beyond chance, 2": near[depth - 1] - any_two[depth - 1],
+        "neighbors with the same prefix, 1": near[0],
+        "neighbors with the same prefix, beyond chance, 1": near[0] - any_two[0],
+        "neighbors with the same prefix, beyond chance, 2": near[depth - 1] - any_two[depth - 1],
         "genre purity beyond chance, 1": genres["purity"] - genres["chance"],
-        "taken together share, 1": pairs[0],
-        "taken together share beyond chance, 1": pairs[0] - by_chance[0],
-        "taken together share beyond chance, 2": pairs[depth - 1] - by_chance[depth - 1],
+        "co-occurring items with the same prefix, 1": pairs[0],
+        "co-occurring items with the same prefix, beyond chance, 1": pairs[0] - by_chance[0],
+        "co-occurring items with the same prefix, beyond chance, 2": pairs[depth - 1] - by_chance[depth - 1],
         "R² of co-occurrence, 1": together[0],
         "R² of co-occurrence, 2": together[depth - 1],
         "next item's bits, 1": next_bits(world.known, ids[:, :1]),
@@ -54,7 +54,7 @@ def measure(world: World, made: Made) -> dict[str, float]:
         "distinct codes": found["distinct_rate"],
         "largest bucket": found["largest_bucket"],
         "Gini of buckets": found["gini"],
-        "codes in use, least level": min(found["usage"]),
+        "codes in use, lowest level": min(found["usage"]),
         "perplexity / K, 1": found["perplexity"][0] / made.sizes[0],
         "entropy, 1": bits[0],
         "entropy, all levels": sum(bits),
@@ -66,13 +66,13 @@ def measure(world: World, made: Made) -> dict[str, float]:
 
 
 def next_bits(histories: Histories, prefixes: np.ndarray) -> float:
-    """Returns the mean information of a prefix about the next item in bits: log2 P(next | prefix) / P(next).
+    """Returns the mutual information of a prefix and the next item in bits: the mean log2 P(next | prefix) / P(next).
 
-    Within a prefix, items are weighted by popularity, so that only prefixes matter. Probabilities are estimated on half
-    of the users and evaluated on the other half, and vice versa.
+    Within a prefix, items are weighted by popularity, so the result depends on the prefixes alone. Probabilities are
+    estimated on half of the users and evaluated on the other half, and vice versa.
 
     Args:
-      histories: histories of the items.
+      histories: histories of the users.
       prefixes: `[N, l]`.
     """
     bucket = prefix_buckets(prefixes, prefixes.shape[1])

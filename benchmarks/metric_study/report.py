@@ -84,7 +84,13 @@ def _correlations(judged: list[Judged]) -> dict[str, Any]:
 
 
 def _table_of_tables(rows: list[dict[str, Any]]) -> Table:
-    shown = ("R²", "R² of prefixes, 1", "near items share, 1", "taken together share, 1", "distinct codes")
+    shown = (
+        "R²",
+        "R² of prefixes, 1",
+        "neighbors with the same prefix, 1",
+        "co-occurring items with the same prefix, 1",
+        "distinct codes",
+    )
     table = Table(title="NDCG@10, 95 % over users and seeds", title_justify="left")
     for column in ("table", "kind", "seeds", "NDCG@10", "interval", f"minus {DEFAULT}", *shown):
         table.add_column(column, justify="left" if column in ("table", "kind") else "right")

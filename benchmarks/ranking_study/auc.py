@@ -41,7 +41,8 @@ class Draws:
     """S bootstrap samples of users and items (Owen, 2007, 0712.1111).
 
     The weight of a rating is the product of the counts of its user and its item. So the ratings of a user, or of an
-    item, are resampled together, since many ratings of few items are less evidence than as many of different items.
+    item, are resampled together, since many ratings of a few items are weaker evidence than the same number of ratings
+    of many items.
 
     Attributes:
       of_users: `[S, U]`, how often each user was drawn.
@@ -61,7 +62,7 @@ class Draws:
         return cls(*counts)
 
     def auc(self, scores: np.ndarray, liked: np.ndarray, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Returns the AUC of each sample, `[S]`, for `[n]` ratings with the rows of their users and items."""
+        """Returns the AUC of each sample, `[S]`, for n ratings, whose users and items are row indices, `[n]` each."""
         at_once = max(1, _NUMBERS // len(scores))
         found = []
         for start in range(0, len(self.of_users), at_once):

@@ -24,12 +24,12 @@ class RatingModel(nnx.Module):
     Args:
       num_rows: rows of the embedding table; 0 for vectors instead of a table.
       num_inputs: D of the vectors, if there is no table.
-      features: E.
+      features: E, the size of an embedding.
       trait_sizes: number of values of each user trait.
       hidden: widths of the network's layers.
       dropout: share of hidden activations dropped in training.
       initial_scale: initial standard deviation of the table's rows.
-      rngs: random numbers of all parameters.
+      rngs: random number generators of the parameters.
     """
 
     def __init__(
@@ -45,7 +45,8 @@ class RatingModel(nnx.Module):
         rngs: nnx.Rngs,
     ):
         shape = (num_rows or num_inputs, features)
-        # Vectors have a mean square of 1 per feature, so that with this scale their embeddings spread like rows.
+        # Vectors have a mean square of 1 per feature, so with this scale their embeddings have the variance of table
+        # rows.
         scale = initial_scale if num_rows else initial_scale / num_inputs**0.5
         self.table = nnx.Param(scale * jax.random.normal(rngs.params(), shape))
         self.traits = nnx.List(

@@ -13,34 +13,34 @@ from sid_jax.recommend.evaluation.report import figure, interval_text
 
 _TITLES = {
     "sentencepiece": "SentencePiece",
-    UNCUT: "SentencePiece, never cut",
-    "unigram": "a row a code",
+    UNCUT: "SentencePiece, all pieces",
+    "unigram": "one row per code",
     "prefix": "prefixes",
     "window": "windows",
     BASELINE: "random hashing",
-    "item": "a row an item",
+    "item": "one row per item",
     VECTORS: "vectors, no table",
 }
 
 
 def side_title(kind: str, rows: int) -> str:
-    """Returns the title of a side in tables."""
+    """Returns the title of a method and table size."""
     return f"{_TITLES[kind]}, {rows:,} rows" if rows else _TITLES[kind]
 
 
 def print_tables(console: Console, results: dict[tuple[str, int], dict[str, Measured]], about: dict[str, Any]) -> None:
-    """Prints the AUC of each side, and its difference from random hashing at the same table size."""
-    cold = f"{about['num_tested_cold']:,.0f} of them of {about['num_cold_items']:,.0f} cold items"
+    """Prints the AUC of each method, and its difference from random hashing at the same table size."""
+    cold = f"{about['num_tested_cold']:,.0f} are of {about['num_cold_items']:,.0f} cold items"
     console.print(
-        f"{about['num_runs']} runs; each tests {about['num_tested']:,} ratings, {cold}, after training on "
-        f"{about['num_trained']:,.0f} earlier ones",
+        f"{about['num_runs']} runs. Each trains on {about['num_trained']:,.0f} ratings and tests "
+        f"{about['num_tested']:,} later ones, of which {cold}",
         highlight=False,
         soft_wrap=True,
     )
     figures = Table(title="AUC, with 95 % intervals over users, items and runs", title_justify="left")
-    differences = Table(title="Minus random hashing of as many rows, paired", title_justify="left")
+    differences = Table(title="Difference from random hashing with as many rows, paired", title_justify="left")
     for table in (figures, differences):
-        table.add_column("items by")
+        table.add_column("item features")
         for name in SLICES:
             table.add_column(name, justify="right")
     for (kind, rows), measured in results.items():

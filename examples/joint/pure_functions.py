@@ -1,4 +1,4 @@
-"""The quantizer trained inside models that are functions of arrays: bare JAX, and Flax Linen."""
+"""Trains the quantizer together with models that are pure functions: one in plain JAX, one in Flax Linen."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ FEATURES = 32
 
 
 def next_code_loss(logits, codes):
-    """Returns the cross-entropy of the first code of each item but the first; logits are `[B, T, K]`."""
+    """Returns the cross-entropy of each next item's first code; logits are `[B, T, K]`."""
     return optax.softmax_cross_entropy_with_integer_labels(logits[:, :-1], codes[:, 1:, 0]).mean()
 
 
 def bare_loss(model, embeddings, codes):
-    """Returns the loss of a model in bare JAX: a layer over an item and the mean of those before it."""
+    """Returns the loss of a model in plain JAX: a layer over an item and the mean of the items up to it."""
     items = embeddings.sum(axis=2)  # [B, T, L, F] to [B, T, F]
     before = jnp.cumsum(items, axis=1) / jnp.arange(1, items.shape[1] + 1)[None, :, None]
     hidden = jax.nn.relu(jnp.concatenate([items, before], axis=-1) @ model["mix"])

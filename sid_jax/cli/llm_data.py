@@ -26,7 +26,8 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the order and the wording of tr
 _PATTERN = flags.DEFINE_string(
     "pattern",
     DEFAULT_PATTERN,
-    "Name of a token, as in sid-jax tokens. A folder of sid-jax tokens has its own pattern.",
+    "Pattern of the tokens' text, as for sid-jax tokens. Ignored for a folder that sid-jax tokens wrote, which has "
+    "its own.",
 )
 _MARKERS = flags.DEFINE_list(
     "markers", ["", ""], "Tokens before and after each ID, as in --markers='<|sid_begin|>,<|sid_end|>'."

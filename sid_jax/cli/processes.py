@@ -18,14 +18,14 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, 
 
 
 def shared(workdir: str) -> str:
-    """Returns a --workdir, which several processes must have on a disk that they share.
+    """Returns the --workdir, after checking that several processes do not use one in a bucket.
 
     Raises:
-      UserError: if it is in a bucket, and this is one of several processes.
+      UserError: if the workdir is in a bucket, and this is one of several processes.
     """
     several = _DISTRIBUTED.value or (_NUM_PROCESSES.value or 1) > 1
     if several and (address := bucket_address(workdir)) is not None:
-        raise UserError(f"{address}: several processes need a --workdir on a disk that all of them have")
+        raise UserError(f"--workdir={address}: several processes need a --workdir on a shared disk, not in a bucket")
     return workdir
 
 

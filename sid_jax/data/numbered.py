@@ -1,4 +1,4 @@
-"""The list of our ids beside another tool's files, which says what their item numbers mean."""
+"""The list of ids in the folder of another tool's files, which maps their item numbers to ids."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def write_ids(path: Path, ids: Any) -> None:
 
 
 def ids_beside(path: Path) -> np.ndarray | None:
-    """Returns the ids `[N]` of the items that are numbered in a file, from the list beside it; None without a list.
+    """Returns the ids `[N]` of the items that a file numbers, from the list in its folder; None without a list.
 
     In folders of some tools it is the list in the folder above. A file with the list's name but without its columns is
     the user's own, and is ignored.
@@ -48,7 +48,7 @@ def ids_beside(path: Path) -> np.ndarray | None:
 
 
 def ids_of_numbers(path: Path, numbers: np.ndarray) -> np.ndarray:
-    """Returns the ids of item numbers `[n]` in a file; the numbers themselves if no list of ids is beside it.
+    """Returns the ids of item numbers `[n]` in a file; the numbers themselves if its folder has no list of ids.
 
     Raises:
       UserError: if a number is not in the list.

@@ -49,8 +49,7 @@ def fit_scaling(
       standardize: "global" divides by one number, so that the mean square of a feature is 1; "feature" divides each
         feature by its standard deviation; "none" does not divide. A constant feature (or corpus) is divided by 1.
       layout: the parts of the vectors. Each part is standardized by itself, over the items that have it, and then
-        scaled so that its share of a vector's variance is its weight's share of all weights. None for vectors without
-        parts.
+        scaled so that its variance is proportional to its weight. None for vectors without parts.
 
     Raises:
       UserError: if `standardize` is not one of these.
@@ -101,7 +100,7 @@ def normalize(vectors: ArrayLike, unit_norm: bool, layout: Layout | None = None)
     if not unit_norm:
         return vectors
     # Divide by the largest entry first: squares of very large or small numbers leave float32's range. The result does
-    # not depend on it, so it needs no gradient.
+    # not depend on this divisor, so the divisor needs no gradient.
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(vectors), axis=-1, keepdims=True))
     shrunk = vectors / jnp.where(largest > 0, largest, 1)
     square = jnp.sum(shrunk**2, axis=-1, keepdims=True)
@@ -116,7 +115,7 @@ def apply_scaling(scaling: Scaling, vectors: ArrayLike) -> jax.Array:
 
 
 def dense_vectors(vectors: np.ndarray, layout: Layout | None) -> np.ndarray:
-    """Returns vectors `[N, D]` for methods that do not know parts: unchanged, or with parts scaled by their weights.
+    """Returns vectors `[N, D]` for methods without support for parts: unchanged, or with parts scaled by weight.
 
     A missing part is 0, the mean of the items that have it.
     """
@@ -151,7 +150,7 @@ def fit_filler(layout: Layout, scaled: np.ndarray, there: np.ndarray, *, dropout
         others = np.flatnonzero(layout.part_of_feature != number)
         of = layout.part_of_feature[others]
         square = moments[np.ix_(others, others)] * np.where(of[:, None] == of, 1.0, 1.0 - dropout)
-        # The size of the sampling error of the moments of so many features over so many items.
+        # Proportional to the sampling error of the moments, which grows with the number of features per item.
         ridge = square.trace() / len(others) * (0.01 + len(others) / len(scaled))
         square[np.diag_indices_from(square)] += ridge
         filler[np.ix_(others, np.arange(part.start, part.stop))] = np.linalg.solve(square, moments[others, part])

@@ -297,7 +297,8 @@ def read_records(
 def _read_object(path: Path, id_column: str = "item_id") -> Iterator[tuple[int, dict[str, Any]]]:
     """Yields each record of `{id: {name: value}}`, such as an `item.json`, gzipped or not, with its number, from 1.
 
-    Ids are integers if all are whole numbers; these are replaced by the ids of a list beside the file, if there is one.
+    Ids are integers if all are whole numbers. If the folder has a list of ids, `item_ids.parquet`, these integers are
+    item numbers, and are replaced by the ids.
     """
     with reading(path, ".json", EOFError, zlib.error), open_plain(path) as file:
         content = json.loads(file.read())

@@ -26,7 +26,7 @@ _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class NgramFeatures:
-    """Rows by n-gram: the most frequent n-grams have one row each, or all share the rows by a hash.
+    """Rows by n-gram: the most frequent n-grams have one row each, or a hash gives every n-gram a row.
 
     Attributes:
       num_rows: R.
@@ -82,10 +82,11 @@ def fit_ngrams(
       kind: "unigram": each code; "prefix": the first code, the first two, and so on to all; "window": any `length`
         consecutive codes.
       semantic_ids: `[N, L]` integers, 0 or more.
-      impressions: `[N]`, how often each item is seen; n-grams only of items without impressions have no row.
+      impressions: `[N]`, how often each item is seen. An n-gram that occurs only in items without impressions has no
+        row.
       num_rows: R, including row 0.
       length: number of codes of a window.
-      hashed: whether to give rows by a hash instead, so that n-grams that did not occur have a row too.
+      hashed: whether a hash gives the rows instead, so that n-grams that did not occur have a row too.
 
     Raises:
       UserError: if a window is longer than an ID.

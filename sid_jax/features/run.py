@@ -1,4 +1,4 @@
-"""Makes features of an ID table: the rows of an embedding table for each item."""
+"""Computes the features of an ID table: for each item, the indices of its rows in an embedding table."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from sid_jax.paths import as_path
 
 FEATURES_FILE = "features.parquet"
 _COUNTS = "impressions"
-# A larger share of items with changed IDs means IDs of another training, not a few items that moved.
+# If more than this share of the common items has other rows, the IDs come from a different quantizer.
 _MOST_MOVED = 0.1
 
 
@@ -43,7 +43,7 @@ def make_features(
     seed: int = 0,
     messages: Messages | None = None,
 ) -> None:
-    """Writes the features of all items of an ID table, all or nothing.
+    """Writes the features of all items of an ID table, atomically.
 
     Args:
       ids: the source of the IDs, in the format of `parse_id_source`.
@@ -88,8 +88,8 @@ def make_features(
         write_manifest(folder, {"features": {**about, "made_of": _described(table), **figures}})
         publish_once(folder, out)
     (messages or Messages.to_console()).line(
-        f"{len(rows):,} items have {figures['rows_an_item']:.2f} rows each; {in_use:,} of {features.num_rows:,} rows "
-        f"are in use ({kind}). They are in {out}: {FEATURES_FILE} and the files for new items (--fitted={out})"
+        f"{len(rows):,} items have {figures['rows_an_item']:.2f} rows on average; {in_use:,} of {features.num_rows:,} "
+        f"rows are in use ({kind}). {out} contains {FEATURES_FILE} and the files for new items (--fitted={out})"
     )
 
 
@@ -134,24 +134,24 @@ def _codebooks_of(ids: str) -> str | None:
 def _refuse_other_training(
     item_ids: np.ndarray, rows: ItemRows, ids: str, fitted: Path, about: Mapping[str, Any]
 ) -> None:
-    """Raises a UserError if IDs come from another training than the features, judged by the rows of common items.
+    """Raises a UserError if IDs and features come from different quantizers, judged by the rows of common items.
 
-    Without common items the codebooks are compared, if both tables came from exports. A few items may have moved since,
-    which is only a warning.
+    Without common items, the codebooks are compared if both tables came from exports. If only a few common items have
+    other rows, a warning is logged.
     """
     before_ids, before = read_item_rows(fitted)
     new, old = common_rows(item_ids, before_ids)
     pairs = zip(new.tolist(), old.tolist(), strict=True)
     num_other = sum(not np.array_equal(rows.of(mine), before.of(theirs)) for mine, theirs in pairs)
     here, there = _codebooks_of(ids), about.get("fitted_to", {}).get("codebooks")
-    remedy = "codes of another training have other meanings; make new features, without --fitted"
+    remedy = "codes of different quantizers have different meanings; make new features, without --fitted"
     if not len(new) and here and there and here != there:
         raise UserError(f"--fitted={fitted}: {ids} has other codebooks (SHA-256 {here[:12]}); {remedy}")
-    words = f"--fitted={fitted}: {num_other:,} of the {len(new):,} common items would get other rows"
+    words = f"--fitted={fitted}: {num_other:,} of the {len(new):,} common items have new IDs, and would get other rows"
     if num_other > _MOST_MOVED * len(new):
-        raise UserError(f"{words} from their current IDs; {remedy}")
+        raise UserError(f"{words}; {remedy}")
     if num_other:
-        LOGGER.warning("%s from their current IDs", words)
+        LOGGER.warning("%s", words)
 
 
 def _id_column(ids: str) -> str:

@@ -27,7 +27,7 @@ def read_table(source: str) -> IdTable:
 
 
 def with_items(table: IdTable, items: Any) -> IdTable:
-    """Returns the table with the columns of items: see `IdTable.with_columns`, or a path to a table of items."""
+    """Returns the table with columns of items, which are a path to a table or as for `IdTable.with_columns`."""
     if not isinstance(items, (str, Path)):
         return table.with_columns(items)
     first = find_files(str(items), ENDINGS)[0]

@@ -23,12 +23,14 @@ def logits_mask(
 ) -> jax.Array:
     """Returns the mask of the tokens that may come next, `[..., V]` bool, by the rule of `SemanticIdLogitsProcessor`.
 
-    The rule follows from the last tokens, so that beams may be in any order and rows at different places.
+    The mask depends on the last tokens alone. So beams may be reordered, and each may be at a different position in an
+    ID.
 
     Args:
-      trie: `tokens.trie`, a pytree: an argument of the compiled function, not a constant in it.
-      last_tokens: `[..., t]` integers, the last tokens of the answer, the last one at the end and -1 before its
-        beginning; t is L or more. A begin marker at the end of the prompt is one of them.
+      trie: `tokens.trie`, a pytree. Pass it to a compiled function as an argument, since a constant would be compiled
+        in.
+      last_tokens: `[..., t]` integers, t at least L: the last t tokens of the answer in order, padded on the left with
+        -1. A begin marker at the end of the prompt counts as a token of the answer.
       first_id: `tokens.vocabulary.first_id`; static.
       vocab_size: V; static.
       end_token_ids: tokens that end an answer, allowed after a whole ID; without any, another ID begins. Static.
@@ -39,7 +41,7 @@ def logits_mask(
     depth, node = _state(trie, last_tokens, first_id)
     last = last_tokens[..., -1]
     inside, closed = (depth > 0) & (depth < levels), depth == levels
-    # As in the processor: the number of codes, or else what comes in their place.
+    # `kind` is the number of codes of an unfinished ID, or one of four states outside an ID, as in the processor.
     to_begin, to_close, to_end, free = range(levels, levels + 4)
     outside = free if text else to_begin if begin >= 0 else 0
     kind = jnp.where(inside, depth, outside)
@@ -70,7 +72,7 @@ def logits_mask(
 
 
 def _state(trie: Trie, tail: jax.Array, first_id: int) -> tuple[jax.Array, jax.Array]:
-    """Returns how many codes of an ID the last tokens are, `[...]`, and the trie's node of these codes."""
+    """Returns the number of last tokens that begin an ID, `[...]`, and the trie node of this prefix."""
     starts, width = np.cumsum([0, *trie.sizes]), tail.shape[-1]
     relative = tail - first_id
     is_code = (relative >= 0) & (relative < int(starts[-1]))

@@ -1,4 +1,4 @@
-"""The tasks on which a language model learns Semantic IDs, and the sentences that ask for each.
+"""The tasks on which a language model learns Semantic IDs, and the prompts of each task.
 
 The tasks are those of LC-Rec (Zheng et al., 2311.09049) and MiniOneRec (Kong et al., 2510.24431).
 """
@@ -14,15 +14,15 @@ from sid_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A task: questions with fields, and the field that is the answer.
+    """A task: prompt templates with fields, and the field that is the answer.
 
     The fields are `{history}` and `{titles}`, the Semantic IDs or the titles of a user's items in time order, and
-    `{id}`, `{title}` and `{description}` of one item. In tasks of users, the answer is about the next item.
+    `{id}`, `{title}` and `{description}` of one item. If the prompt has a history, the answer is about the next item.
 
     Attributes:
-      prompts: wordings of the question; validation and test use the first one.
+      prompts: alternative prompt templates; validation and test use the first one.
       answer: "id" or "title".
-      whole: whether a user's training items are one row, in which all items but the first are answers.
+      whole: whether all training items of a user form one row, in which each item after the first is a target.
     """
 
     prompts: tuple[str, ...]
@@ -31,7 +31,7 @@ class Task:
 
     @functools.cached_property
     def fields(self) -> frozenset[str]:
-        """The fields of the question."""
+        """The fields of the prompt."""
         return frozenset(name for _, name, _, _ in string.Formatter().parse(self.prompts[0]) if name)
 
     @functools.cached_property
@@ -41,7 +41,7 @@ class Task:
 
     @functools.cached_property
     def texts(self) -> frozenset[str]:
-        """The texts of items that it needs: "title", "description"."""
+        """The texts of items that the task needs: "title", "description"."""
         used = {"titles": "title", "title": "title", "description": "description"}
         return frozenset(used[name] for name in (*self.fields, self.answer) if name in used)
 
@@ -60,7 +60,7 @@ TASKS = {
         (
             "A user chose these items, from the first to the last: {history}\nWhat is the title of the next one?",
             "Here is a user's history in time order: {history}\nPredict the title of the next item.",
-            "{history}\nThese are the items of one user, the latest at the end. How is the item called that follows?",
+            "{history}\nThese are the items of one user, the latest at the end. What is the item that follows called?",
             "Someone who took {history} in this order is back. Recommend one item by its title.",
             "Write the title of the item that extends this sequence: {history}",
         ),
@@ -78,7 +78,7 @@ TASKS = {
     "id_to_title": Task(
         (
             "What is the title of the item {id}?",
-            "{id} is an item of the catalog. How is it called?",
+            "{id} is an item of the catalog. What is it called?",
             "Write the title that belongs to {id}.",
             "Name the item {id} in words.",
         ),
@@ -102,12 +102,12 @@ TASKS = {
     ),
     "sequence": Task(("{history}",), whole=True),
 }
-# All but "sequence", which has no words and is for models that are trained from scratch.
+# All but "sequence", whose rows are IDs without any words, for models that are trained from scratch.
 USUAL_TASKS = tuple(name for name, task in TASKS.items() if not task.whole)
 
 
 def prompt(task: str, **fields: str) -> str:
-    """Returns the question that validation and test ask, such as `prompt("next_id", history=ids)`.
+    """Returns the prompt that validation and test use, such as `prompt("next_id", history=ids)`.
 
     Raises:
       UserError: if there is no such task.
@@ -116,7 +116,7 @@ def prompt(task: str, **fields: str) -> str:
 
 
 def as_text(task: str, question: str) -> str:
-    """Returns a question as a prompt in plain text: words end with their line, IDs alone are continued."""
+    """Returns a prompt in the form "text": a prompt of words ends with a line break, a prompt of IDs alone does not."""
     return question if TASKS[task].whole else f"{question}\n"
 
 

@@ -1,4 +1,4 @@
-"""Assignment of codes, in one place: float32 inner products at the highest precision, ties to the lowest index."""
+"""Assignment of codes: float32 inner products at the highest precision, ties to the lowest index."""
 
 from __future__ import annotations
 

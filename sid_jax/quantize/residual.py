@@ -38,8 +38,8 @@ class QuantizerOutput:
       quantized: `[..., Z]`, the sum of the codewords, with the estimator's gradient to latents and codebooks.
       residuals: `[..., L, Z]`, the input of each level; the first is the latent vector itself.
       codewords: `[..., L, Z]`, the codeword that each level subtracts from its input.
-      logits: for each level `[..., K]`, `(2 r.c - |c|^2) / spacing`: minus the squared distances in units of the
-        codebook's spacing, up to a term that is the same for all codes of a level. With gradients.
+      logits: for each level `[..., K]`, `(2 r.c - |c|^2) / spacing`: minus the squared distances in units of
+        `nearest.codebook_spacing`, up to a term that is the same for all codes of a level. With gradients.
       probabilities: for each level `[..., K]`, the soft assignment `softmax(logits / temperature)`, without noise.
       weights: for each level `[..., K]`, the assignment used in the forward pass: one-hot, with the gradient of the
         soft assignment; with `hard=False` the soft assignment itself. `code_embeddings` multiplies tables with them.
@@ -76,10 +76,10 @@ def residual_quantize(
     With "ste" each level subtracts its nearest codeword without a gradient, and one straight-through estimator is
     applied to the sum of codewords: the gradient of `quantized` with respect to `latents` is the identity for any L.
     "rotation" and "diveq" assign codes in the same way, and apply their own estimators to the sum. "simvq" and "ema"
-    are "ste" with other codebook updates: "simvq" takes the codebooks of `codebooks.transform_basis`, and "ema" keeps
-    the codebooks constant to gradients for `codebooks.move_codewords`. With "gumbel_softmax" each level's assignment is
-    relaxed, and residuals have the gradient of the codewords before them: the Jacobian is `I - prod(I - J_l)`, by the
-    product rule, not a sum of L terms.
+    are "ste" with other codebook updates. For "simvq" the codebooks are those that `codebooks.transform_basis` returns.
+    With "ema" the codebooks get no gradient; `codebooks.move_codewords` updates them. With "gumbel_softmax" each
+    level's assignment is relaxed, and the gradient also flows through the codewords that were subtracted from the
+    residual. By the product rule, the Jacobian is `I - prod(I - J_l)`, not a sum of L terms.
 
     Args:
       latents: `[..., Z]` float32.
@@ -91,7 +91,7 @@ def residual_quantize(
       noise_scale: scale of the noise; may be traced.
       hard: with "gumbel_softmax", whether the forward pass uses the sampled codeword (True) or the soft mixture.
       stop_residual_gradient: with "gumbel_softmax", whether a level treats the codewords before it as constants.
-      stop_codebook_gradient: whether the codebooks are constants to gradients, as in a frozen tokenizer.
+      stop_codebook_gradient: whether the codebooks get no gradient, as in a frozen tokenizer.
 
     Raises:
       ValueError: if the method is unknown.
@@ -107,8 +107,8 @@ def residual_quantize(
         sizes = [len(codebook) for codebook in levels]
         noise = standard_gumbel(key, (*latents.shape[:-1], sum(sizes)))
         noises = jnp.split(noise, list(np.cumsum(sizes[:-1])), axis=-1)
-    remaining = latents  # with the gradient of the soft assignments
-    residual = latents  # with the gradient of the identity, for the losses
+    remaining = latents  # its gradient includes that of the soft assignments
+    residual = latents  # its gradient to the latents is the identity; for the losses
     quantized = jnp.zeros_like(latents)
     steps = []
     for codebook, level_noise in zip(levels, noises, strict=True):

@@ -1,7 +1,8 @@
 """Initial embeddings of new tokens, from the content of their items.
 
 The usual initialization, the mean of the old embeddings, makes all new tokens equal, and fine-tuning separates them
-only in part (Chen et al., 2604.02324). Here a code's token starts from what its items have in common.
+only in part (Chen et al., 2604.02324). Here the token of a code starts from the mean embedding, or mean residual, of
+the items with this code.
 """
 
 from __future__ import annotations
@@ -28,22 +29,23 @@ def initial_embeddings(
     num_content_levels: int | None = None,
     seed: int = 0,
 ) -> np.ndarray:
-    """Returns an initial embedding for each token, such that the tokens of an ID together approximate its item's.
+    """Returns an initial embedding for each token, such that those of an ID sum to about the item's embedding.
 
     The token of a first code is the mean of the embeddings of the items with that code. The token of a later code is
-    the mean of all items plus the mean residual of its items after the tokens before it, since codes quantize
-    residuals. The plain mean over a later code's items would be nearly the same for all codes, since its items have all
-    first codes. A token without content, because no item has its code or because it is the extra token that tells items
-    apart, is drawn at random around the mean of all, with the spread of the other tokens. Items whose embeddings are
-    not finite, such as the mean over an empty title, are left out of all means.
+    the mean of all items plus the mean residual of the items with that code, after the earlier tokens are subtracted,
+    since codes quantize residuals. The plain mean over the items of a later code would be nearly the same for all
+    codes, since these items have many different first codes. A token without content is drawn at random around the mean
+    of all items, with the spread of the other tokens. These are codes of no item, and the extra tokens of the scheme
+    "suffix". Items whose embeddings are not finite, such as the mean over an empty title, are left out of all means.
 
     Args:
       semantic_ids: `[N, L]` integers.
       sizes: K of each level; T is their sum.
       item_embeddings: `[N, E]`, for instance the mean of the language model's embeddings of an item's text; it may be
         memory-mapped (`np.load(path, mmap_mode="r")`) and is read once, in slices.
-      vocabulary_embeddings: `[V, E]`, those of the language model. With them, new tokens have the mean of the old ones,
-        and each level has their spread: means of many embeddings alone would be too short. Read twice, in slices.
+      vocabulary_embeddings: `[V, E]`, the embeddings of the language model. If given, the new embeddings are shifted to
+        their mean, and those of each level are scaled to their spread, since means of many embeddings have small norms.
+        Read twice, in slices.
       num_content_levels: number of levels with content; None: all. With the scheme "suffix" the last level has none.
       seed: seed of the random tokens.
 
@@ -93,8 +95,8 @@ def tally(
       sizes: K of each level.
 
     Returns:
-      Counts `[T, T]` sparse float64, the number of items with both tokens, and on the diagonal of those with the token;
-      and sums `[T, E]` float64, E = 0 without vectors.
+      Counts `[T, T]` sparse float64: entry (i, j) is the number of items with tokens i and j, and entry (i, i) the
+      number of items with token i. And sums `[T, E]` float64, E = 0 without vectors.
     """
     total = sum(sizes)
     together, sums = scipy.sparse.csr_array((total, total)), np.zeros((total, 0))
@@ -123,14 +125,14 @@ def _finite(semantic_ids: np.ndarray, embeddings: np.ndarray) -> tuple[np.ndarra
 def _residual_means(
     together: scipy.sparse.csr_array, sums: np.ndarray, sizes: Sequence[int], num_content_levels: int | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns for each token the mean residual after the levels before, `[T, E]`, and whether it has content `[T]`."""
+    """Returns each token's mean residual after the earlier levels, `[T, E]`, and whether it has content, `[T]`."""
     counts = together.diagonal()
     means = np.zeros_like(sums)
     residuals = sums - counts[:, None] * (sums[: sizes[0]].sum(axis=0) / max(counts[: sizes[0]].sum(), 1))
     is_content = np.zeros(len(sums), bool)
     for level in level_slices(sizes)[:num_content_levels]:
         is_content[level] = counts[level] > 0
-        # Summed over a token's items, the means of the earlier tokens are a sum over pairs of tokens.
+        # The sum of the earlier tokens' means over a token's items: the counts of token pairs times the means.
         left = residuals[level] - together[level, : level.start] @ means[: level.start]
         means[level] = left / np.maximum(counts[level], 1)[:, None]
     return means, is_content

@@ -81,7 +81,7 @@ class Vocabulary:
         return (semantic_ids + np.array(self.offsets)).astype(np.int32)
 
     def semantic_ids(self, token_ids: np.ndarray) -> np.ndarray:
-        """Returns the Semantic IDs `[..., L]` int32 of token ids `[..., L]`; -1 where it is no token of its level."""
+        """Returns the Semantic IDs `[..., L]` int32 of token ids `[..., L]`; -1 where a token is not of its level."""
         codes = np.asarray(token_ids, np.int64) - np.array(self.offsets)
         return np.where((codes >= 0) & (codes < np.array(self.sizes)), codes, -1).astype(np.int32)
 
@@ -115,7 +115,7 @@ def _letters(level: int) -> str:
 
 
 def _check_pattern(pattern: str, num_levels: int) -> None:
-    """Raises a UserError for a pattern of which a tokenizer might not see exactly one token per code.
+    """Raises a UserError if a tokenizer might not split texts of this pattern into exactly one token per code.
 
     A tokenizer takes the longest token at the first position where one begins. So text before or after a token does not
     matter if the token's first and last characters occur nowhere else in any token.

@@ -126,7 +126,7 @@ class Recipe(BaseRecipe):
         )
 
     def quantize(self, params: nnx.State, statistics: nnx.State, batch: jax.Array, step: jax.Array) -> QuantizerOutput:
-        """Runs encoder and quantizer on further items of a step, with dropout and noise of their own."""
+        """Runs encoder and quantizer on additional items of a step, with dropout and noise of their own."""
         model = self.merged(params, statistics)
         encoder_key, noise_key = jax.random.split(stream_key(self.seed, "partner_forward", step))
         latents = model.encoder(model.inputs(batch), encoder_key, mixed=self.mixed)
@@ -140,7 +140,7 @@ class Recipe(BaseRecipe):
         }
 
     def augment(self, batch: jax.Array, step: jax.Array) -> jax.Array:
-        """Returns the batch of a step, augmented by `displaced` until codes settle and unchanged after that."""
+        """Returns the batch of a step, augmented by `displaced` except in the last part of a run (see `settling`)."""
         augmentation = self.settings.augmentation
         if not augmentation:
             return batch
@@ -166,9 +166,9 @@ class Recipe(BaseRecipe):
     def settling(self, step: jax.Array) -> jax.Array:
         """Returns whether a step is in the last part of the run, in which codes settle.
 
-        A latent vector that is pushed out of the cells of two codes in turn comes to rest on the border between them,
-        where rounding decides its code; a codeword pulled by the decoder causes the same. So in the last part the
-        encoder is frozen, the decoder sends no gradient to the codebooks, and codewords move to the mean of their
-        items, away from such ties.
+        Gradients can push a latent vector alternately out of the cells of two codes. It then converges to the boundary
+        between them, where rounding decides its code. The decoder's gradients to codewords have the same effect. So in
+        the last part the encoder is frozen, the decoder sends no gradient to the codebooks, and codewords move to the
+        mean of their items, away from such ties.
         """
         return step >= self.lengths.settle_from_step

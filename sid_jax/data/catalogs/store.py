@@ -114,7 +114,7 @@ def prepare_folder(folder: Path, write: Callable[[Path, Path], None]) -> None:
             _rename_unless_there(unfinished, folder)
     except (OSError, RuntimeError) as error:  # array_record raises RuntimeError.
         raise UserError(
-            f"{folder.parent}: cannot write the prepared data ({reason(error)}); set another folder by "
+            f"{folder.parent}: cannot write the prepared data ({reason(error)}); set another folder with "
             "--config.data.cache_dir or $SID_JAX_CACHE"
         ) from error
 

@@ -22,8 +22,9 @@ from safetensors import SafetensorError, safe_open
 from sid_jax.errors import UserError, reason
 from sid_jax.models.mlp import matmul
 
-# Tokens per call of the model, including padding. On one CPU core, a matrix product with this many rows is as fast per
-# row as a larger one, and the last batch of a length has less padding. Only a text's length decides its program.
+# Tokens per batch, including padding. On one CPU core, larger matrix products are not faster per row, and the last
+# batch of each length would have more padding. A batch's shape depends only on the length of its texts, so a text's
+# vector does not depend on the other texts.
 _TOKENS = 256
 _LENGTHS = (*range(8, 64, 8), *range(64, 128, 16), *range(128, 256, 32), *range(256, 1024, 64))
 _WEIGHTS, _TOKENIZER = "model.safetensors", "tokenizer.json"
@@ -43,7 +44,7 @@ class BertFolder:
       lower_case: whether texts are lowercased before tokenization.
       pooling: "mean" over the tokens, or "cls" for the first token.
       normalize: whether vectors are scaled to unit length.
-      mixed: whether the factors of linear maps are rounded to bfloat16; sums and everything else are float32.
+      mixed: whether inputs and weights of linear layers are rounded to bfloat16; sums and everything else are float32.
     """
 
     folder: Path
@@ -162,8 +163,8 @@ def _tokenizer(settings: BertFolder) -> Any:
 def read_weights(settings: BertFolder) -> dict[str, Any]:
     """Returns a model's weights as float32 arrays.
 
-    They are "words" `[V, D]`, "positions" `[T, D]` with the first token type's vector added, "norm", and for each of
-    "layers" kernels `[in, out]` (queries, keys and values concatenated), bfloat16 if mixed.
+    The arrays are "words" `[V, D]`, "positions" `[T, D]` with the first token type's vector added, and "norm". Each of
+    the "layers" has kernels `[in, out]`, bfloat16 if mixed; those of queries, keys and values are concatenated.
 
     Raises:
       UserError: if the file is corrupt or lacks an array.

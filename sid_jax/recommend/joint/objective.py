@@ -28,15 +28,16 @@ def joint_loss(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns the loss of a joint training step, a scalar, and its terms by name.
 
-    An item's input to the recommender is the sum of its codes' embeddings, each the product of the current assignment
-    with the recommender's table, so that the recommender's loss trains both. The recommender's targets are the codes of
-    the ID table, which are fixed between two refreshes, so that targets are stable. In addition, a term pulls an item's
-    assignment towards the codes that the recommender expects where the item is the target.
+    An item's input to the recommender is the sum of its codes' embeddings. The embedding of a code is the product of
+    the current assignment and the recommender's table, so the recommender's loss trains both. The recommender's targets
+    are the codes of the ID table. The table is constant between two refreshes, so that targets are stable. An
+    additional term moves an item's assignment toward the codes that the recommender predicts where the item is the
+    target.
 
     Args:
       recipe: a `sid_jax.recommend.joint.step.JointRecipe`.
       params: parameters by name, "recommender" and "quantizer".
-      statistics: the quantizer's scaling.
+      statistics: the quantizer's statistics, which contain the scaling of the vectors.
       batch: packed rows of histories.
       items: the items of the batch.
       table: the current IDs.
@@ -81,8 +82,9 @@ def _recommender_loss(
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the cross-entropy of each level's codes, summed over the targets, `[L]`, and the targets' weight.
 
-    It includes the term on the targets' first codes: its value is always 0, and its gradient is that of minus the
-    mutual information of their soft assignments with the histories. Only the assignments get this gradient.
+    At the first level the loss includes a term that acts only through its gradient. Its value is 0, and its gradient is
+    that of the negative mutual information between the soft assignments of the targets and the histories. Only the
+    assignments get this gradient.
     """
     tables = [table[...] for table in model.embedding.levels]
     embeddings = jnp.sum(code_embeddings(seen.weights, tables), axis=-2).astype(model.embedding.dtype)
@@ -101,8 +103,8 @@ def _recommender_loss(
 def _lack_of_information(logits: jax.Array, weights: jax.Array) -> jax.Array:
     """Returns `log p(k) - log p(k | history)` of each code, `[B, P, K]`, from logits and the targets' weights `[B, P]`.
 
-    With `-log p(k | history)` alone, items would be pulled to common codes, since fewer codes are easier to predict: so
-    plain joint training collapses. The mutual information of codes and histories is greatest with all codes in use.
+    With `-log p(k | history)` alone, items would move to common codes, since fewer codes are easier to predict. This is
+    how plain joint training collapses. The mutual information of codes and histories is greatest with all codes in use.
     """
     log_probabilities = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
     shares = jnp.exp(log_probabilities) * (weights / jnp.sum(weights))[..., None]

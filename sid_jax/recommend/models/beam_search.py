@@ -41,9 +41,9 @@ def beam_search(
 ) -> Generated:
     """Generates the M most likely IDs after each history.
 
-    In a constrained search the candidates of a beam are the children of its prefix in the trie, a gather from CSR
-    arrays, so that only existing IDs are generated. STATIC (2602.22647) masks all K logits with such arrays; here
-    codes without an item are no candidates, so that top-k has fewer scores to sort.
+    In a constrained search the candidates of a beam are the children of its prefix in the trie, which are gathered from
+    CSR arrays. So only existing IDs are generated. STATIC (2602.22647) masks all K logits with such arrays; here top-k
+    sorts only the scores of codes that exist.
 
     Args:
       model: the model that scores the codes.

@@ -19,7 +19,8 @@ from sid_jax.recommend.models.scorer import Scorer
 class Ensemble(nnx.Module):
     """A deep ensemble (Lakshminarayanan et al., 1612.01474) of scorers that differ in their initial parameters.
 
-    The average of the members' products is one product of concatenated vectors: one matrix product scores all items.
+    The mean of the members' inner products equals one inner product of concatenated vectors, so one matrix product
+    scores all items.
 
     Args:
       members: M scorers of F features each.

@@ -26,10 +26,10 @@ class Parallel(nnx.Module):
 
     Args:
       sizes: K of each of the L levels.
-      encoder: transformer over items; its number of features is that of the whole model.
+      encoder: transformer over items; its number of features F is also the size of the code embeddings.
       temperature: temperature of the cosines.
       dtype: dtype of activations; parameters and logits are float32.
-      rngs: random numbers of the parameters.
+      rngs: random number generators of the parameters.
     """
 
     def __init__(

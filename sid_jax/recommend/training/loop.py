@@ -1,4 +1,4 @@
-"""Trains a recommender on a task: model, state, steps, validation, blend."""
+"""Trains a recommender: runs and validates the training steps, and fits the weights of the score blend."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def train_recommender(
       workdir: the run's folder; None writes nothing to disk.
       messages: where text is printed.
       name: name of the recommender in tables; the model's kind if empty.
-      quiet: whether to print no line per validation.
+      quiet: whether to omit the line that each validation prints.
       begun: the initial state if the workdir has no checkpoint; None starts with new random parameters.
 
     Raises:
@@ -124,7 +124,8 @@ def train_recommender(
     if ended.finished:
         ended.interruption.pass_on()
     candidates = job.blended(state) if ended.finished and config.model.kind == "scorer" else task.candidates
-    # Cold items were no candidates in training, so that it did not lower their scores; now they are candidates.
+    # Cold items were not candidates in training, since training would have lowered their scores. Now they are
+    # candidates.
     everything = on_every_device(catalog_of(candidates, task.trie), mesh)
     return Trained(job.ranker(state, everything), candidates, best or 0, ended.finished, ended.seconds)
 
@@ -211,7 +212,7 @@ class _RecommenderJob(Job[TrainState]):
 
 
 def opening(config: ConfigDict, task: Task) -> str:
-    """Describes the training data for the user, and the number of targets that no list can contain."""
+    """Returns the text about the training data, with the number of targets that cannot be recommended."""
     table, distinct = task.table, len(np.unique(task.table.semantic_ids, axis=0))
     lines = [
         f"{len(task.split.train):,} users, {len(table.item_ids):,} items with {distinct:,} Semantic IDs of "
@@ -225,8 +226,8 @@ def opening(config: ConfigDict, task: Task) -> str:
     for name, examples in (("validation", task.split.validation), ("test", task.split.test)):
         if config.eval.exclude_seen and examples.num_seen_targets:
             lines.append(
-                f"{examples.num_seen_targets:,} of {len(examples.targets):,} {name} targets are seen items; with seen "
-                "items excluded, no list can have them"
+                f"{examples.num_seen_targets:,} of {len(examples.targets):,} {name} targets are seen items, which are "
+                "excluded and so cannot be recommended"
             )
     if config.eval.exclude_seen and not validation_excludes_seen(config, task):
         lines.append("The validation allows seen items, because most of its targets are seen items")
@@ -239,7 +240,7 @@ def validation_excludes_seen(config: ConfigDict, task: Task) -> bool:
 
 
 def metrics_row(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Returns a call's metrics as plain numbers: means over its steps, and the learning rate of its last step."""
+    """Returns the metrics of some steps as numbers: means over the steps, and the learning rate of the last step."""
     return {
         "loss": float(np.mean(metrics["loss"])),
         "level_loss": np.mean(metrics["level_loss"], axis=0).tolist(),
@@ -265,7 +266,7 @@ def training_examples(config: ConfigDict, task: Task) -> PackedRows | PrefixExam
 
 
 def _validation_users(config: ConfigDict, task: Task) -> np.ndarray | None:
-    """Returns the rows of the users to validate on, a fixed random sample for every ID table; None for all users."""
+    """Returns the row indices of the validation users, the same random sample for all ID tables; None for all users."""
     there, wanted = len(task.split.validation.targets), config.eval.validation_users
     if wanted == 0 or wanted >= there:
         return None
