@@ -3,7 +3,7 @@
 SemanticIdTokenizer    item vectors [N, D] to unique Semantic IDs: fit, encode, decode, append, save
 Recommender            interaction histories to recommendations, by scoring all items: fit, recommend, explain, save
 GenerativeRecommender  the same, by generating the Semantic ID of the next item
-JointQuantizer         the quantizer as a part of your own model, trained with it, then frozen to a tokenizer
+JointQuantizer         the quantizer as a part of your own model: trained with the model, then frozen to a tokenizer
 load                   reads a saved tokenizer (an export) or recommender from its folder
 IdTable                items and their Semantic IDs, with look-ups in both directions
 UserError              the exception for input that cannot be used, with a message of one line

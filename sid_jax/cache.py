@@ -30,7 +30,7 @@ def keep_compiled_programs() -> None:
     except (OSError, UserError):
         return
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
-    # Many small programs are compiled at the start, so that each is worth caching.
+    # Many small programs are compiled at the start, so even those are worth caching.
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
     # XLA logs an error when it recompiles a program that was cached by another machine.

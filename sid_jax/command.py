@@ -1,4 +1,4 @@
-"""The frame of every command: parses flags, calls the library, and prints a user's error as one line."""
+"""The common part of all commands: parses flags, calls the library, and prints a user's error as one line."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ def run_with_words(main: Callable[[list[str]], None], about: str | None, setting
     signals.ignore_when_ending()
     keep_working_streams()
     keep_compiled_programs()
-    # Tracing and compiling allocate many objects that live long: Python's default of a collection every 700 allocations
-    # takes a tenth of a short run's CPU time.
+    # Tracing and compiling allocate many long-lived objects. Python's default, a garbage collection every 700
+    # allocations, takes a tenth of a short run's CPU time.
     gc.set_threshold(10_000, 20, 20)
-    # Models and IDs need 32 bits, also if the user's environment enables 64 bits for other programs.
+    # Models and IDs need 32 bits, even if the user's environment enables 64 bits for other programs.
     os.environ["JAX_ENABLE_X64"] = "0"
     # Libraries log much, and log the errors that they raise; messages for the user go to the console.
     logging.set_verbosity(logging.FATAL)
@@ -77,7 +77,7 @@ def run_with_words(main: Callable[[list[str]], None], about: str | None, setting
     def call(argv: Sequence[str]) -> None:
         _guarded(main, argv)
         sys.stdout.flush()
-        # Only JAX's cleanup is left, in which a signal would print a traceback.
+        # Only JAX's cleanup remains, in which a signal would print a traceback.
         signals.end_at_once(0)
 
     app.run(call, flags_parser=lambda argv: _parse(argv, about or "", declared))
@@ -104,7 +104,7 @@ def _parse(argv: list[str], about: str, settings: Mapping[str, Setting]) -> list
         sys.exit(0)
     try:
         suitable = presets.RECOMMENDER if "quantizer.data.source" in settings else presets.QUANTIZER
-        # Changed in place, since the config's flag reads its settings from sys.argv.
+        # Changed in place, since the flag --config reads its settings from sys.argv.
         argv[1:] = _current_words(argv, suitable)
         return flags.FLAGS(argv)
     except UserError as error:
@@ -177,7 +177,7 @@ def _last_line(error: Exception) -> str:
 
 
 def _leave(message: str) -> NoReturn:
-    # A library's thread may be printing a line; the pause keeps the message on a line of its own.
+    # A thread of a library may be printing; after the pause, the message is on a line of its own.
     time.sleep(0.1)
     print(f"error: {message}", file=sys.stderr, flush=True)
     sys.stdout.flush()

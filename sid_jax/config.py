@@ -1,4 +1,4 @@
-"""Every setting of a run, declared once. The defaults are the recommended recipe for vectors of any origin."""
+"""The settings of a quantizer's run. The defaults are the recommended recipe for vectors of any origin."""
 
 from __future__ import annotations
 
@@ -95,8 +95,8 @@ _DATA: Declaration = {
     },
     "collaborative_weight": Setting(
         0.5,
-        "Variance of the second part of each vector, which is made from co-occurrences in the histories; the first "
-        "part has variance 1. 0: no second part.",
+        "Variance of the second part of each vector, which is computed from co-occurrences in the histories; the "
+        "first part has variance 1. 0: no second part.",
         range=NOT_NEGATIVE,
     ),
     "parts": Setting(
@@ -254,8 +254,8 @@ _IDS: Declaration = {
 _TRAIN: Declaration = {
     "num_epochs": Setting(
         AUTO,
-        "Number of epochs. auto: 45 for up to 30,000 items, fewer for a larger catalog, in proportion to N^(-2/3); "
-        "other settings in epochs then count 45ths of the run.",
+        "Number of epochs. auto: 45 for up to 30,000 items, fewer for a larger catalog, in proportion to N^(-2/3). "
+        "Other settings in epochs are then scaled by the same factor.",
         range=POSITIVE,
         any_type=True,
         words=(AUTO,),
@@ -263,7 +263,8 @@ _TRAIN: Declaration = {
     "batch_size": Setting(1024, "Number of items per step, over all devices.", range=ONE_OR_MORE),
     "resident_bytes": Setting(
         2**32,
-        "Vectors of more bytes than this stay in a file (.npy of float32) and are read during training.",
+        "Maximum number of bytes of the vectors in memory. Larger ones stay in a file (.npy of float32) and are read "
+        "during training.",
         range=NOT_NEGATIVE,
     ),
     "augmentation": Setting(

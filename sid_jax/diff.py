@@ -24,14 +24,13 @@ def compare(old: IdTable, new: IdTable) -> dict[str, Any]:
     Shares are of the items in both tables; None if there are none.
 
     Returns:
-      num_old, num_new: number of items in each table;
-      num_common, num_added, num_gone: number of items in both, only in the new, and only in the old table;
-      num_changed, changed: number of common items with another ID, and their share;
-      num_reassigned: number of old IDs that now name other items than before;
-      lengths: codes per ID in each table; if they differ, every ID counts as changed, and common levels are compared;
-      code_changed: for each level the share of items with different code (the first is the churn of first codes);
-      prefix_kept: for each depth the share of items with the same prefix;
-      prefix_kept_renumbered: the same after the best renumbering of each level of the new IDs.
+      num_old, num_new: number of items in each table; num_common, num_added, num_gone: number of items in both tables,
+      only in the new, and only in the old table; num_changed, changed: number of common items with a different ID, and
+      their share; num_reassigned: number of old IDs that now belong to other items; lengths: codes per ID in each
+      table; if they differ, every ID counts as changed, and common levels are compared; code_changed: for each level
+      the share of items with a different code (the first is the churn of first codes); prefix_kept: for each depth the
+      share of items with the same prefix; prefix_kept_renumbered: the same after the best renumbering of each level of
+      the new IDs.
     """
     rows, others = common_rows(old.item_ids, new.item_ids)
     before, after = old.semantic_ids[rows], new.semantic_ids[others]
@@ -61,7 +60,7 @@ def _kept(same: np.ndarray) -> list[float] | None:
 def _best(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     if not len(before):
         return after
-    # IDs of other tools may have any integers as codes, so that codes in use are numbered first.
+    # IDs of other tools may have any integers as codes, so codes in use are first numbered from 0.
     columns = [
         np.unique(np.stack([level, now]), return_inverse=True) for level, now in zip(before.T, after.T, strict=True)
     ]
@@ -112,7 +111,7 @@ def _print(messages: Messages, old: IdTable, new: IdTable, figures: dict[str, An
 
 
 def _likely_cause(old: IdTable, new: IdTable) -> str:
-    """Returns why items of the new table may not be found in the old one; "" if nothing but their absence shows."""
+    """Returns a likely reason why items of the new table are not in the old one; "" if no sign of a fault is found."""
     rows, others = common_rows(old.item_ids, new.item_ids)
     unknown = some_unknown(new.item_ids, others)
     return likely_cause(unknown, rows, old.item_ids) if unknown else ""

@@ -1,4 +1,4 @@
-"""Evaluates Semantic IDs of any origin: metrics beside chance levels and bounds, and the command that prints them."""
+"""Evaluates Semantic IDs of any origin: computes and prints metrics with their chance levels and bounds."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from sid_jax.streams import stream_rng
 from sid_jax.whole_file import write_json
 
 _NEIGHBORS = 10
-# Most items whose neighbors among all items are searched; of more, a random sample, whose size is in the figures.
+# Maximum number of items whose nearest neighbors are searched. Of more items, a random sample of this size is taken.
 _MOST_ASKED = 20_000
 # The default of a config's `data.collaborative_dimension`.
 _TOGETHER_FEATURES = 64
@@ -139,11 +139,12 @@ def measure(
 
     Args:
       table: N items with their Semantic IDs `[N, L]`.
-      vectors: `[N, D]` float32, the items' vectors: adds explained variance by prefix, and neighbors that share it.
+      vectors: `[N, D]` float32, the items' vectors: adds explained variance by prefix, and the share of neighbors with
+        the same prefix.
       model: decodes the IDs' first codes: adds R^2, MSE and cosine by depth; needs the vectors.
       labels: N lists of labels: adds the purity of prefixes.
       histories: interaction histories over these items: adds explained variance of co-occurrence by prefix.
-      other: IDs of the same items after another training: adds the stability of the first codes.
+      other: IDs of the same items from another run: adds the stability of the first codes.
 
     Raises:
       UserError: if the IDs or vectors do not match the model, or an item is not in `other`.
@@ -173,7 +174,7 @@ def _figures_of_ids(semantic_ids: np.ndarray) -> dict[str, Any]:
         "num_items": len(semantic_ids),
         "num_levels": semantic_ids.shape[1],
         "largest_code": [size - 1 for size in sizes],
-        # Usage is relative to the largest code in use, since files of IDs do not name K.
+        # Usage is relative to the largest code in use, since K is unknown for files of IDs.
         **code_figures(semantic_ids, sizes),
         "prefixes": prefixes_in_use(semantic_ids, sizes),
     }
@@ -201,12 +202,12 @@ def _by_depth(model: RQVAE, semantic_ids: np.ndarray, vectors: np.ndarray) -> li
     if semantic_ids.shape[1] < len(sizes) or (semantic_ids[:, : len(sizes)].max(axis=0) >= sizes).any():
         raise UserError(
             f"the IDs do not fit the codebooks, which have {len(sizes)} levels of {sizes} codes; set --codebooks to "
-            "the export that the IDs come from"
+            "the export of these IDs"
         )
     if vectors.shape[1] != model.mean.shape[0]:
         raise UserError(
             f"the vectors have {vectors.shape[1]} features, but the codebooks need {model.mean.shape[0]}; set "
-            "--vectors to the vectors that the IDs were made from"
+            "--vectors to the vectors from which the IDs were made"
         )
     return fidelity_by_depth(model, semantic_ids[:, : len(sizes)], vectors)
 

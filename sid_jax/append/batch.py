@@ -24,16 +24,16 @@ from sid_jax.ids.convert import arrow_ids, code_type, columns_table
 from sid_jax.models.rqvae import RQVAE
 
 _ROWS_A_BLOCK = 16_384
-# Whole numbers within int64 as Python writes them, so that conversion is lossless: "007" stays text.
+# Integers within int64, as Python writes them: conversion to a number must be lossless, so "007" stays text.
 _WHOLE_NUMBER = "^(0|-?[1-9][0-9]{0,17})$"
 
 
 class PickedRows:
-    """Rows of vectors `[m, D]`, which may lie in a file, as an array `[n, D]` whose rows are read on request.
+    """An array `[n, D]` of rows of vectors `[m, D]`, which may be in a file; rows are read on request.
 
     Args:
       vectors: `[m, D]` float32.
-      order: `[n]`, the row of `vectors` for each row of the array.
+      order: `[n]`, the row number in `vectors` of each row of the array.
     """
 
     def __init__(self, vectors: np.ndarray, order: np.ndarray):
@@ -91,9 +91,9 @@ class Batch:
 
 
 def batch_of_files(parts: VectorParts | None, model: RQVAE, there: pa.ChunkedArray, scratch: Path) -> Batch:
-    """Reads and encodes all parts; vectors go into a file in `scratch`, so that memory does not grow with them.
+    """Reads and encodes all parts; vectors are written to a file in `scratch`, which bounds the memory.
 
-    `parts` is None for no items. `there` `[N]`, int64 or string, are the ids of the table that is appended to.
+    `parts` is None for no items. `there`, `[N]` int64 or string, are the published ids.
 
     Raises:
       UserError: if a file cannot be read, an id occurs twice or does not fit that type, or a vector is not finite.
@@ -156,7 +156,7 @@ def _encoded(
     codes = [np.empty((0, len(sizes)), code_type(sizes))]
     for block_ids, vectors in blocks:
         ids += block_ids.chunks
-        # Pad to the full block, so that one program is compiled, and a row's codes do not depend on its position.
+        # Padded to a full block, so that only one program is compiled and a row's codes do not depend on its position.
         filled = np.pad(vectors, ((0, -len(vectors) % ITEMS_A_CALL), (0, 0)))
         codes.append(encoder.codes_of(filled)[: len(vectors)].astype(codes[0].dtype))
     return pa.chunked_array(ids, kind), np.concatenate(codes)
@@ -180,7 +180,7 @@ def ids_of_kind(item_ids: Any, there: pa.ChunkedArray, where: str) -> pa.Chunked
     """Returns ids in memory, which must have the type of the published ids `there`: nothing is cast.
 
     Raises:
-      UserError: if they are not ids, or are whole numbers and the table has text, or text and it has whole numbers.
+      UserError: if they are not ids, or their type (integer or text) is not that of the published ids.
     """
     ids = as_ids(item_ids, where) if isinstance(item_ids, (str, bytes)) or len(item_ids) else np.empty(0, object)
     found = arrow_ids(ids) if len(ids) else pa.chunked_array([pa.array([], there.type)])
@@ -192,8 +192,8 @@ def ids_of_kind(item_ids: Any, there: pa.ChunkedArray, where: str) -> pa.Chunked
 def as_kind(ids: pa.ChunkedArray, there: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
     """Returns ids from files, int64 or string, in the type of the published ids `there`, if the cast is unambiguous.
 
-    Text is cast to whole numbers if all of it is written like whole numbers, and numbers to text if all published text
-    is: 49 is not "000049".
+    Text is cast to integers if all of it is written like integers. Integers are cast to text if all published ids are
+    written like integers; 49 is not "000049".
 
     Raises:
       UserError: if the types differ in another way.

@@ -97,11 +97,11 @@ def reference_of(manifest: Mapping[str, Any]) -> Reference | None:
 def fit_of(reference: Reference | None, errors: np.ndarray, own_spread: float) -> dict[str, Any]:
     """Returns how well the codes represent new items, relative to the reference.
 
-    R^2 is 1 - (the new items' mean squared error) / (the spread of the items of the first version). With one
-    denominator for both, two R^2 differ if and only if the errors do: a batch of similar items, whose own spread is
-    small, does not look worse, and a batch far from all other items does not look better. `errors` are `[n, 2]`,
-    squared errors summed over features, of codes and of Semantic IDs. `own_spread`, the new items' mean squared
-    distance to their own mean, is used if there is no reference.
+    R^2 is 1 - (mean squared error of the new items) / (spread of the items of the first version). Since the denominator
+    is the same for old and new items, two values of R^2 differ only if the errors do. With its own spread as the
+    denominator, a batch of similar items would look worse, and a batch far from all other items better. `errors` are
+    `[n, 2]`: squared errors, summed over features, of codes and of Semantic IDs. Without a reference, `own_spread` is
+    used, the mean squared distance of the new items to their own mean.
     """
     spread = (reference.spread if reference else own_spread) or 1.0
     r2, r2_unique = (1 - errors.mean(axis=0, dtype=np.float64) / spread).tolist()
@@ -111,7 +111,7 @@ def fit_of(reference: Reference | None, errors: np.ndarray, own_spread: float) -
 
 
 def code_shift(new: Sequence[np.ndarray], old: Sequence[np.ndarray]) -> list[dict[str, float]]:
-    """Returns for each level the distance between new and old items' codes, from counts `[K]` for each level.
+    """Returns for each level the distance between the code distributions of new and old items, from counts `[K]`.
 
     "distance" is the Jensen-Shannon distance (base 2: 0 for equal shares, 1 for no code in common). "by_chance" is the
     99th percentile of the distance over random draws of as many items from the old ones.
@@ -132,7 +132,8 @@ def _distance(one: np.ndarray, other: np.ndarray) -> float:
 def add_up(before: Mapping[str, Any] | None, num_added: int, new_items: Mapping[str, float] | None) -> dict[str, Any]:
     """Returns the number of items added since training, their R^2, and the share whose ID differs from their codes.
 
-    R^2 and share are means over these items, from the previous version's values and the new items'; None for no items.
+    R^2 and share are means over these items, computed from those of the previous version and of the new items; None for
+    no items.
     """
     num_before = before["num_items"] if before else 0
     total, found = num_before + num_added, {}
@@ -154,7 +155,7 @@ def _known_items(published: Published, version: Version, reference: Reference | 
 
 
 def _errors(published: Published, batch: Batch, semantic_ids: np.ndarray) -> tuple[np.ndarray, float]:
-    """Returns, for a sample, squared errors `[n, 2]` of codes and IDs, and the mean squared distance to the mean."""
+    """Returns the squared errors `[n, 2]` of codes and IDs of a sample, and its mean squared distance to its mean."""
     every = max(1, -(-len(batch) // _SAMPLED_ITEMS))
     rows = np.arange(0, len(batch), every)
     tuples = np.stack([batch.codes[rows], semantic_ids[rows]], axis=1).astype(np.int32)

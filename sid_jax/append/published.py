@@ -29,9 +29,9 @@ class Published:
       export: the export of the version.
       number: the version's number; an export that was not made by an append is version 1.
       items: the items with an ID.
-      retired: removed items, which get their old ID back if they return.
+      retired: removed items; an item that returns gets its old ID.
       removed_in: `[R]` int32, the first version without each retired item.
-      former: IDs of items that moved to other IDs, without further columns; one row for each move.
+      former: former IDs of moved items, without other columns; one row for each move.
       moved_in: `[F]` int32, the version in which each former ID was given up.
       scheme: the scheme that makes IDs unique.
       capacity: the number of items that may share an ID.

@@ -54,8 +54,7 @@ def append_items(
 
     Every published item that is not removed keeps its Semantic ID, unless `on_known` says otherwise. New items get
     codes from the export's own model, and free IDs by its scheme. The ID of a removed item is kept for its return: no
-    other item gets it, unless `reuse_removed` is set. The version is a function of the export and the items, whatever
-    their order.
+    other item gets it, unless `reuse_removed` is set. The version does not depend on the order of the items.
 
     Args:
       export: the previous version.
@@ -100,23 +99,24 @@ def append(
     finish: Finish | None = None,
     messages: Messages | None = None,
 ) -> None:
-    """Writes the next version of an export, all or nothing; the export itself is only read.
+    """Writes the next version of an export, atomically; the export itself is only read.
 
-    It is the same version as `append_items` returns, for items in files, whose vectors need not fit into memory.
+    The version is the same as that of `append_items`. The items are in files, and their vectors need not fit into
+    memory.
 
     Args:
       export: a folder that `export.py` wrote.
-      out: destination; must not exist, be empty, or hold this very version, in which case nothing is written.
+      out: a new or empty folder, or one that holds this very version, in which case nothing is written.
       inputs, ids_paths: files of new vectors, see `sid_jax.bulk.run.export_files`; none if items are only removed. They
         may have no rows.
       removed: a text file with the ids of the items to remove, one per line; may be empty.
       reuse_removed, on_known, on_returned, on_unknown: see `sid_jax.append.version.Policy`.
-      workdir: the run that the export was made from, only to check that its model is the export's; optional.
+      workdir: the run of the export, only to check that both have the same model; optional.
       step: step of the run's checkpoint; None for the export's.
-      unique: the scheme, only to check that it is the export's.
+      unique: the scheme, only to check that the export has it too.
       on_bad_rows: see `sid_jax.data.vector_files.treat_bad_rows`; None for the setting of the export's config.
       programs: further formats of the encoder to write, in addition to the export's; see `sid_jax.export.programs`.
-      finish: see `sid_jax.export.artifact.write_export`; also called for a version that is there already.
+      finish: see `sid_jax.export.artifact.write_export`; also called if the version exists already.
       messages: where text is printed; standard output if None.
 
     Raises:
@@ -235,5 +235,5 @@ def _refuse_other_model(published: Published, workdir: Path, step: int | None) -
         raise UserError(
             f"the model of {workdir} at step {step} (SHA-256 {found[:12]}) is not the model of "
             f"{published.export.folder} ({published_hash[:12]}), so its codes would have another meaning; omit "
-            "--workdir, since the export has its own model, or give the run and --step that it was made from"
+            "--workdir, since the export has its own model, or give the run and --step of the export"
         )

@@ -1,27 +1,27 @@
-"""Decides whether retraining is due, from the items added since training; a reason stands until the next training."""
+"""Decides whether retraining is due, from the items added since training; a reason remains until the retraining."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-# Retraining is due if one of these thresholds is exceeded. docs/daily-updates.md explains each of them.
-# R^2 that the catalog has lost since training, because added items fit less well than the items trained on.
+# Retraining is due if one of these thresholds is exceeded. docs/daily-updates.md explains each of them. Decrease of the
+# catalog's R^2 since training, because added items fit less well than the training items.
 CATALOG_R2_LOST = 0.02
 # R^2 of cold items, which were not trained on, minus R^2 of new items.
 BELOW_COLD = 0.05
-# R^2 of items trained on minus R^2 of new items, if there were no cold items.
+# R^2 of training items minus R^2 of new items, if there were no cold items.
 BELOW_TRAINED = 0.20
-# Jensen-Shannon distance of the new items' first codes from the old items', minus the distance by chance.
+# Jensen-Shannon distance between the first codes of new and old items, minus the distance by chance.
 CODE_SHIFT = 0.10
 # Share of the new items whose ID differs from their codes.
 MOVED = 0.50
 # Share of all IDs that are in use or kept, if the number of IDs is limited.
 FILL = 0.90
-# Fewer new items than this are not judged by themselves, but count among the items since training.
+# A batch of fewer new items is not judged separately, but counts among the items added since training.
 _FEWEST = 10
 
-# Cause of an exceeded threshold: the items differ from those trained on, or there are too few codes.
+# Cause of an exceeded threshold: the items differ from the training items, or there are too few codes.
 _DRIFT, _CROWDED = "drift", "crowded"
 
 
@@ -35,14 +35,14 @@ def verdict(
 ) -> dict[str, Any]:
     """Returns whether retraining is due, the reasons, and the expected gain and cost.
 
-    A reason stands until the catalog is trained again: a later version without new items does not remove it.
+    A reason remains until the catalog is trained again; a later version without new items does not remove it.
 
     Args:
       drift: "reference", "new_items" (None for none), "since_training", "fill" and, if IDs can run out, "free".
       num_items: number of all items of the version.
       number: number of the version.
       before: the verdict of the previous version; None if there is none.
-      remedy: the settings that would give a crowded table enough codes.
+      remedy: the settings that would give a table with too many collisions enough codes.
 
     Returns:
       retraining_is_due: whether there is a standing reason;
@@ -85,7 +85,7 @@ def in_words(drift: Mapping[str, Any]) -> list[str]:
     reference, new = drift["reference"], drift["new_items"]
     lines = []
     if new:
-        of_old = f", {reference['r2']:.3f} for the trained items" if reference else ""
+        of_old = f", {reference['r2']:.3f} for the training items" if reference else ""
         cold = reference and reference["r2_cold"]
         of_old += f", {cold:.3f} for cold items" if cold is not None else ""
         lines.append(
@@ -125,7 +125,7 @@ def _checks(drift: Mapping[str, Any], num_items: int) -> list[dict[str, Any]]:
         check("R^2 lost by the catalog since training", lost, CATALOG_R2_LOST, _DRIFT)
     enough = new is not None and new.get("num_items", _FEWEST) >= _FEWEST
     if reference and enough:
-        # Two standard errors, so that the random draw of the items is no reason.
+        # Two standard errors, so that the random draw of the items is not a reason.
         least = new["r2"] + 2 * new["r2_standard_error"]
         if reference["r2_cold"] is None:
             check("R^2 of new items below that of trained items", reference["r2"] - least, BELOW_TRAINED, _DRIFT)
@@ -145,7 +145,7 @@ def _checks(drift: Mapping[str, Any], num_items: int) -> list[dict[str, Any]]:
 
 
 def _standing(before: Mapping[str, Any] | None, number: int) -> list[dict[str, Any]]:
-    """Returns the standing reasons of the previous verdict; an older verdict lists none, so its due checks are used."""
+    """Returns the remaining reasons of the previous verdict; of an older verdict without any, its due checks."""
     if before is None:
         return []
     if "standing" in before:
@@ -160,7 +160,7 @@ def _standing(before: Mapping[str, Any] | None, number: int) -> list[dict[str, A
 
 
 def _lost(drift: Mapping[str, Any], num_items: int) -> float | None:
-    """Returns the R^2 that the catalog has lost since training; None if it is unknown."""
+    """Returns the decrease of the catalog's R^2 since training; None if it is unknown."""
     reference, since = drift["reference"], drift["since_training"]
     if not reference or not since["num_items"]:
         return None
@@ -174,7 +174,7 @@ def _until_due(drift: Mapping[str, Any], num_items: int) -> int | None:
     gap = reference["r2"] - since["r2"]
     if gap <= CATALOG_R2_LOST:
         return None
-    # Retraining is due when the share of items since training in the catalog is threshold / gap.
+    # Retraining is due when the items added since training are the share threshold / gap of the catalog.
     share, old = CATALOG_R2_LOST / gap, max(num_items - since["num_items"], 0)
     return max(1, round(old * share / (1 - share)) - since["num_items"])
 
@@ -188,6 +188,6 @@ def _remedy(causes: set[str], num_items: int, lost: float | None, settings: str)
             f"about {settings}{gain}. Retraining {changes}"
         )
     return (
-        f"The new items differ from the trained items. Retrain on all items with the same settings{gain}. Retraining "
+        f"The new items differ from the training items. Retrain on all items with the same settings{gain}. Retraining "
         f"{changes}"
     )

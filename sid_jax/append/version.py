@@ -24,7 +24,7 @@ ON_KNOWN, ON_RETURNED = ("keep", "move", "error"), ("accept", "error")
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-    """How items that have, or had, an ID are treated.
+    """The treatment of items that have, or had, an ID.
 
     Attributes:
       reuse_removed: whether IDs of items that were removed, or moved, may be given to other items.
@@ -67,7 +67,7 @@ class Version:
       removed_in: `[R]` int32, the first version without each retired item.
       former: IDs of items that moved, one row for each move.
       moved_in: `[F]` int32, the version in which each former ID was given up.
-      counts: the manifest's counts of items by what happened to them.
+      counts: the manifest's counts of items that were kept, added, removed, returned or moved.
     """
 
     items: IdTable
@@ -87,10 +87,10 @@ def next_version(published: Published, batch: Batch, removed: pa.ChunkedArray, w
 
     Args:
       published: the previous version.
-      batch: items of the input. An item that is also to be removed, and is not in the export, is left out.
+      batch: items of the input. An item that is also to be removed and is not in the export is ignored.
       removed: ids of the items to remove, all distinct; may include items that were removed before.
       where: name of the list of removed items in error messages.
-      policy: how items that have, or had, an ID are treated.
+      policy: the treatment of items that have, or had, an ID.
 
     Raises:
       UserError: if an item to remove is also in the batch, or was never in the catalog; if the policy rejects an item;
@@ -100,7 +100,7 @@ def next_version(published: Published, batch: Batch, removed: pa.ChunkedArray, w
     gone_again = (places(batch.ids, removed) >= 0) & (places(batch.ids, published.items.arrow_ids) < 0)
     kept = _kept(published, batch, removed, where)
     batch = batch.rows(np.flatnonzero(~gone_again)) if gone_again.any() else batch
-    # For each item of the batch, its row among the retired and among the published items; -1 for none.
+    # The row of each item of the batch among the retired and among the published items; -1 for none.
     returns, known = places(batch.ids, published.retired.arrow_ids), places(batch.ids, published.items.arrow_ids)
     _refuse_by_policy(published, batch, known, returns, policy)
     returning, coming = np.flatnonzero(returns >= 0), np.flatnonzero((returns < 0) & (known < 0))
@@ -119,7 +119,7 @@ def next_version(published: Published, batch: Batch, removed: pa.ChunkedArray, w
     gone = np.full(len(leaving), published.number + 1, np.int32)
     removed_in = np.concatenate([published.removed_in[away], gone])
 
-    # The staying and returning items of the batch, with their positions in `had`.
+    # The remaining and returning items of the batch, with their positions in `had`.
     had, placed = joined([staying, back]), np.concatenate([rows, len(staying) + np.arange(len(back))])
     of_batch = np.concatenate([there, returning])
     changed = (raw_codes(had)[placed] != batch.codes[of_batch]).any(axis=1)
@@ -280,12 +280,12 @@ def _given(retired: IdTable, former: IdTable) -> np.ndarray:
 
 
 def _new_ids(published: Published, batch: Batch, in_use: np.ndarray, kept: np.ndarray, policy: Policy) -> np.ndarray:
-    """Returns Semantic IDs for a batch that are not in use and, unless IDs may be reused, never were."""
+    """Returns Semantic IDs for a batch. No item has them, and unless IDs may be reused, none ever had."""
     levels = published.export.model.quantizer.codebook_sizes
     return extend_ids(
         published.scheme,
         batch.codes,
-        # Only the order of the ids matters, and the items are sorted by id.
+        # Row numbers serve as ids: only their order matters, and the items are sorted by id.
         np.arange(len(batch)),
         levels,
         CodeAlternatives(published.export.model, batch.vectors),
@@ -296,7 +296,7 @@ def _new_ids(published: Published, batch: Batch, in_use: np.ndarray, kept: np.nd
 
 
 def _still_free(published: Published, items: IdTable, kept: np.ndarray) -> np.ndarray:
-    """Returns `[R]` bool, the kept IDs that were not reused; of several equal ones, those that were given up last."""
+    """Returns `[R]` bool, the retired IDs that were not reused; of equal ones, the one that was retired last."""
     if published.scheme == "none":
         return np.ones(len(kept), bool)
     sizes = (*published.export.model.quantizer.codebook_sizes, 2**31)[: kept.shape[1]]

@@ -32,7 +32,7 @@ def words_of_version(published: Published, made: Export, export: Path, out: Path
     if counts["changed"]:
         yield _of_changed(made)
     if not any(counts[name] for name in ("added", "removed", "returned", "moved", "columns_updated")):
-        yield "Nothing is new: this version has the same items and IDs as the one before"
+        yield "This version has the same items and IDs as the previous one"
     yield from in_words(made.manifest["drift"])
 
 

@@ -1,4 +1,4 @@
-"""Copies what an address names into the cache folder, once for each version of its content."""
+"""Copies the files of an address into the cache folder, once for each version of their content."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOGGER = logging.getLogger("sid_jax")
 MANIFEST, RUN_MANIFEST = "manifest.json", "workdir.json"
 # The file that marks a folder that is being uploaded.
 UPLOADING = ".uploading"
-# A list of ids beside a file of item numbers; see `sid_jax.data.numbered`.
+# The list of ids in the folder of a file of item numbers; see `sid_jax.data.numbered`.
 _BESIDE = "item_ids.parquet"
 # Copies of more bytes than this are announced, since they take time.
 _ANNOUNCED_BYTES = 10**8
@@ -30,15 +30,15 @@ _SECONDS_A_DAY = 86_400
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What an address names.
+    """The files that an address names.
 
     Attributes:
       files: files by their name in the copy.
       version: digest of the content.
       content: the manifest, if there is one, by its name.
       is_folder: whether it is a prefix or a pattern, not a single file.
-      lengths: of a run, the number of bytes of each file that belong to this version: a later one may have appended
-        more. Files of JSON are taken whole.
+      lengths: of a run, the number of bytes of each file that belong to this version, since a later version may have
+        appended more. JSON files are copied whole.
     """
 
     files: dict[str, Entry]
@@ -84,7 +84,7 @@ def look(address: str) -> Found:
 
 
 def of_manifest(place: Place, name: str, content: bytes) -> Found:
-    """Returns the files that a manifest lists. Of a damaged one, it returns none: the manifest's reader says so."""
+    """Returns the files that a manifest lists; none if it is damaged, which the reader of the manifest reports."""
     try:
         listed = json.loads(content)["files"]
         lengths = {each: int(about["bytes"]) for each, about in listed.items() if _is_inside(each)}
@@ -96,8 +96,9 @@ def of_manifest(place: Place, name: str, content: bytes) -> Found:
 
 
 def streamed(address: str, kind: str, endings: Sequence[str]) -> list[RemoteFile] | None:
-    """Returns the files that an address names, to be read in the bucket, if all that have one of the endings are of one
-    kind; otherwise None. A list of ids beside a single file is not one of them.
+    """Returns the files of an address, to be read without a copy; None if one of `endings` other than `kind` occurs.
+
+    The list of ids in the folder of a single file is not one of them.
     """
     found = look(address)
     names = [name for name in found.files if found.is_folder or name == address.rpartition("/")[2]]
@@ -157,7 +158,7 @@ def _copy(address: str, found: Found, path: Path) -> None:
 
 
 def _adopt(address: str, found: Found, path: Path) -> None:
-    """Takes what this machine has uploaded to the address as its copy, if it has the same manifest."""
+    """Uses the folder that this machine uploaded to the address as its copy, if both have the same manifest."""
     written = copy_of(address, "out")
     try:
         same = bool(found.content) and all((written / name).read_bytes() == it for name, it in found.content.items())
@@ -187,7 +188,7 @@ def _folder(address: str, files: dict[str, Entry]) -> Found:
 
 
 def _visible(place: Place) -> dict[str, Entry]:
-    """Returns the files that a reader of a folder of tables looks at: hidden ones and other subfolders are left out."""
+    """Returns the files that a reader of a folder of tables reads: neither hidden files nor those in subfolders."""
     children = place.children()
     if UPLOADING in children:
         raise UserError(f"{place.address}: the upload is not finished, or was killed; wait, or write it again")

@@ -18,7 +18,7 @@ from sid_jax.locks import LOCK_FILE, alone
 from sid_jax.paths import bucket_address, local_path
 
 _FORMAT_VERSION = 1
-# In the names of what is not mirrored: unfinished checkpoints and files, and locks.
+# Parts of the names of files that are not mirrored: unfinished checkpoints and files, and locks.
 _UNFINISHED = ("orbax-checkpoint-tmp", ".partial", LOCK_FILE)
 # Mirrors of this process, by local folder.
 _MIRRORS: dict[Path, Mirror] = {}
@@ -54,8 +54,8 @@ def mirror_above(folder: Path) -> Mirror | None:
 class Mirror:
     """A local workdir and its copy in a bucket, which holds the state of the last `sync` at any time.
 
-    Files that `workdir.json` lists are only appended to (metrics, events) or written once (checkpoints), so that the
-    listed number of bytes of each is that version, also while a newer one is being uploaded. Files of JSON may be
+    Files that `workdir.json` lists are only appended to (metrics, events) or written once (checkpoints). So the listed
+    number of bytes of each file gives a consistent version, even while a newer one is being uploaded. JSON files may be
     replaced; each is valid by itself.
 
     Args:
@@ -69,7 +69,7 @@ class Mirror:
         self._place, self.folder = Place(address), copy_of(address, "run")
         self._writer = uuid.uuid4().hex
         self.folder.mkdir(parents=True, exist_ok=True)
-        # What another process on this machine trains in must not be removed.
+        # A workdir in which another process on this machine trains must not be removed.
         with alone(self.folder / LOCK_FILE, f"using {address}"):
             for path in self.folder.iterdir():
                 if path.name != LOCK_FILE:
@@ -82,21 +82,21 @@ class Mirror:
                 (self.folder / RUN_MANIFEST).unlink()
                 sizes = found.lengths
             elif self._place.children():
-                raise UserError(f"{address} is not empty and has no run; choose another --workdir")
-            # Shows that it may be written, before any work, and stops another training at its next checkpoint.
+                raise UserError(f"{address} is not empty, and does not contain a run; choose another --workdir")
+            # This checks write access before any work, and stops another run at its next checkpoint.
             self._write(sizes)
         self._there = set(self._place.tree()) - {RUN_MANIFEST}
         self._sent = {name: _signature(self.folder / name) for name in self._names()}
 
     def sync(self) -> None:
-        """Uploads new and changed files, then the list of all files; then removes the files that are gone here.
+        """Uploads new and changed files, then the list of all files; then removes files that no longer exist locally.
 
         Raises:
           UserError: if a file cannot be written, or another process trains in the same workdir.
         """
         if (self._place / RUN_MANIFEST).read() != self._known:
             raise UserError(
-                f"{self._place.address}: another process has begun to train in this --workdir, and goes on with it; "
+                f"{self._place.address}: another process has begun to train in this --workdir, so this one stops; "
                 "choose another --workdir"
             )
         files = {name: _signature(self.folder / name) for name in self._names()}

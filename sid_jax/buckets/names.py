@@ -1,4 +1,4 @@
-"""Local copies of what addresses name, and which address each is of, for messages and for writing back."""
+"""The local copies of addresses, and the address of each copy, for messages and for writing back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._=+-]")
 def copy_of(address: str, version: str) -> Path:
     """Returns the path of a version's local copy, `<cache>/buckets/<scheme>/<bucket>/.../<name>@<version>/<name>`."""
     scheme, _, rest = address.partition("://")
-    # Characters that patterns, lists of files or other systems give a meaning are replaced.
+    # Characters with a meaning in patterns, lists of files or other systems are replaced.
     *parents, name = [_UNSAFE.sub("_", part) or "_" for part in rest.split("/")]
     path = cache_folder().resolve().joinpath("buckets", scheme, *parents, f"{name}@{version}", name)
     _ADDRESSES[path] = address
@@ -23,7 +23,7 @@ def copy_of(address: str, version: str) -> Path:
 
 
 def address_of(path: Path) -> str | None:
-    """Returns the address that a local path is a copy of, or lies in a copy of; None for other paths."""
+    """Returns the address whose copy a local path is or lies in; None for other paths."""
     for each in (path, *path.parents) if _ADDRESSES else ():
         if each in _ADDRESSES:
             rest = path.relative_to(each).as_posix()

@@ -1,4 +1,4 @@
-"""Writes folders and files to addresses: written in the cache folder first, and uploaded when they are complete."""
+"""Writes folders and files to addresses: first in the cache folder, from which complete ones are uploaded."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from sid_jax.errors import UserError
 from sid_jax.paths import bucket_address, local_path
 from sid_jax.signals import Interruption, refuse_to_go_on
 
-# The version in the names of local outputs, and an object that is written to see whether one can be.
+# The version in the names of local outputs, and the object that is written to check write access.
 _VERSION, _PROBE = "out", ".writable"
 
 
 def output_folder(text: str | Path, *, unless: str = MANIFEST) -> Path:
-    """Returns the local folder whose content goes to an address when it is published; a path is returned as it is.
+    """Returns the local folder whose content is uploaded when it is published; a local path is returned unchanged.
 
     If the address holds a finished folder, with a file named `unless`, it is copied there, so that a writer can compare
     it with what it would write.
@@ -45,7 +45,7 @@ def output_folder(text: str | Path, *, unless: str = MANIFEST) -> Path:
 
 
 def output_file(address: str) -> Path:
-    """Returns the local file that goes to an address when it is written by `sid_jax.whole_file.whole_file`."""
+    """Returns the local file that `sid_jax.whole_file.whole_file` uploads to an address."""
     if is_prefix(address):
         raise UserError(f"{address} is a folder; give the name of a file")
     path = copy_of(address, _VERSION)
@@ -66,15 +66,15 @@ def output_address(path: Path) -> str | None:
 
 
 def upload_file(path: Path, address: str) -> None:
-    """Uploads one file, which a reader then sees whole."""
+    """Uploads one file, atomically."""
     Place(address).put([path], [""])
 
 
 def upload_folder(folder: Path, address: str, *, done: Callable[[], None]) -> None:
     """Uploads the files of a folder, `manifest.json` last, and then calls `done`.
 
-    A file `.uploading` marks the folder as incomplete meanwhile. What a killed upload left is replaced. The writer that
-    began last wins: an earlier one stops when it sees the other's mark.
+    A file `.uploading` marks the folder as incomplete in the meantime. The remains of a killed upload are replaced. The
+    writer that began last wins: an earlier writer stops when it sees this mark.
 
     Raises:
       UserError: if a file cannot be written, another process uploads to the same address, or a manifest is there.
@@ -101,7 +101,7 @@ def upload_folder(folder: Path, address: str, *, done: Callable[[], None]) -> No
 
 
 def _refuse_unwritable(place: Place) -> None:
-    """Writes and removes an object, to fail before any work if none can be written."""
+    """Writes and removes an object, so that missing write access is reported before any work."""
     (place / _PROBE).write(b"")
     place.remove([_PROBE])
 

@@ -1,4 +1,4 @@
-"""A place in a bucket: an object or a prefix, with errors of one line that say what to install or to set."""
+"""A place in a bucket: an object or a prefix. Errors have one line that says what to install or to set."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CREDENTIALS = {
 _VERSIONS = ("ETag", "etag", "generation", "md5Hash", "blob_id", "LastModified", "last_modified", "mtime", "created")
 # Errors of the disk that copies are written to.
 _LOCAL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-# Parquet readers go back and forth between columns: several blocks are kept, so that none is requested twice.
+# Parquet readers alternate between columns, so several blocks are cached, and none is requested twice.
 _BLOCK_BYTES, _BLOCKS = 2**23, 8
 
 
@@ -63,7 +63,7 @@ class Place:
         return self.address.rpartition("/")[2]
 
     def __truediv__(self, name: str) -> Place:
-        """Returns the place of a name under this one."""
+        """Returns the place with a name under this one."""
         return Place(f"{self.address}/{name}")
 
     def file(self) -> Entry | None:
@@ -117,7 +117,7 @@ class Place:
                 self._fs.get([entry.path for entry in entries], [str(path) for path in paths])
 
     def entry(self, name: str) -> Entry:
-        """Returns the file with a name under this prefix, without looking whether it exists."""
+        """Returns the file with a name under this prefix, without checking that it exists."""
         return Entry(f"{self._path}/{name}" if name else self._path, 0, "")
 
     def put(self, files: Sequence[Path], names: Sequence[str]) -> None:
@@ -130,7 +130,7 @@ class Place:
         """Writes the file at this address in one request.
 
         Raises:
-          UserError: also if it exists and `only_if_absent` is set.
+          UserError: if it cannot be written, or exists and `only_if_absent` is set.
         """
         with _talking(self.address, "written"):
             if not only_if_absent:
@@ -148,7 +148,7 @@ class Place:
                 ) from None
 
     def remove(self, names: Sequence[str]) -> None:
-        """Removes files by their names relative to this address; one that does not exist is no error."""
+        """Removes files by their names relative to this address; missing files are ignored."""
         with _talking(self.address, "written"):
             for name in names:
                 with contextlib.suppress(FileNotFoundError):
@@ -162,7 +162,7 @@ class Place:
 
 
 class RemoteFile:
-    """A file in a bucket that is read there, without a local copy; `str` returns its address."""
+    """A file in a bucket that is read without a local copy; `str` returns its address."""
 
     def __init__(self, address: str):
         self._address = address
@@ -185,7 +185,7 @@ class RemoteFile:
         return Place(self._address).open()
 
     def identity(self) -> list[str | int]:
-        """Returns values that change if the file does: its address, size and version.
+        """Returns values that change if the file changes: its address, size and version.
 
         Raises:
           UserError: if there is no such file.
@@ -246,7 +246,7 @@ def _talking(address: str, done: str) -> Iterator[None]:
     # Every store's library has error classes of its own, which are not imported here.
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _LOCAL_DISK:
-            # Not the store's: the caller names the cache folder.
+            # An error of the local disk: the caller's message names the cache folder.
             raise
         text = f"{type(error).__name__}: {reason(error)}"
         if "credential" in text.lower():

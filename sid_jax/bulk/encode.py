@@ -24,8 +24,8 @@ from sid_jax.ids.convert import code_type
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.losses import squared_error
 
-# Vectors on a device at a time (fewer on CPUs, so that intermediate arrays stay in the cache), and the number of calls
-# that are queued before the first one's codes are waited for.
+# Number of vectors on a device at a time (fewer on CPUs, so that intermediate arrays stay in the CPU's cache), and
+# number of calls that are queued before the codes of the first are needed.
 _ITEMS_A_DEVICE, _ITEMS_A_CPU = 16_384, 2048
 _CALLS_AHEAD = 2
 Item = TypeVar("Item")
@@ -126,12 +126,12 @@ def _encode(
 def _moments(model: RQVAE, vectors: jax.Array, codes: jax.Array, counted: jax.Array) -> jax.Array:
     """Returns the moments `[D + 3]` of a sample, which add up over samples and give R^2.
 
-    They are the number of counted items, the sum of their squared errors, the sum of their squared distances to the
-    model's mean, and the sum `[D]` of their differences from it.
+    The moments are the number of counted items, the sum of their squared errors, the sum of their squared distances to
+    the model's mean, and the sum `[D]` of their differences from that mean.
     """
     inputs, reconstructions = model.compared(vectors, codes)
     errors = squared_error(inputs, reconstructions)
-    # For vectors with parts the model's mean is 0 in this space, and so is a part that an item lacks.
+    # For vectors with parts, the model's mean is 0 in this space, and missing parts are 0 too.
     away = inputs if model.layout is not None else inputs - model.mean[...][None]
     counted = counted.astype(jnp.float32)
     scalars = [jnp.sum(counted), jnp.sum(counted * errors), jnp.sum(counted * jnp.sum(jnp.square(away), axis=1))]

@@ -51,7 +51,7 @@ class LocalEngine:
 
 @functools.cache
 def _trim() -> Callable[[int], Any]:
-    """Returns glibc's `malloc_trim`, which gives free heap memory back to the system; without glibc, a no-op.
+    """Returns glibc's `malloc_trim`, which returns free heap memory to the system; without glibc, a no-op.
 
     Without trimming, the heap keeps holes between allocations, and a process grows with the number of pieces.
     """
@@ -100,7 +100,7 @@ class RayEngine:
             num_cpus=self._cpus,
             num_gpus=self._gpus if on_device else 0,
         )
-        # Ray configures its loggers when the first data set is made.
+        # Ray configures its loggers when the first data set is created.
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         yield from _in_order(found.iter_rows())
 
@@ -111,13 +111,13 @@ def _do(stage: Stage, job: Job, batch: dict[str, np.ndarray]) -> dict[str, Any]:
     try:
         result = (True, stage(job, pickle.loads(batch["piece"][0])))
     except UserError as error:
-        # Returned instead of raised, since Ray would retry the piece, and a retry does not help.
+        # Returned instead of raised, since Ray would retry the piece, in vain.
         result = (False, str(error))
     return {"number": batch["number"], "result": [pickle.dumps(result)]}
 
 
 def _in_order(rows: Iterable[dict[str, Any]]) -> Iterator[Any]:
-    """Yields results in the order of their numbers, each as soon as those before it are there."""
+    """Yields results in the order of their numbers, each as soon as all earlier ones have been yielded."""
     waiting: dict[int, Any] = {}
     following = 0
     for row in rows:

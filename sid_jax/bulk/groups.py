@@ -1,4 +1,4 @@
-"""Groups items by first code: making IDs unique under a first code needs no other items."""
+"""Groups items by first code: IDs with the same first code can be made unique without any other items."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sid_jax.bulk.job import (
 from sid_jax.data.blocks import take_rows
 from sid_jax.ids.relocate import tuple_keys
 
-# Items of a group, which bounds the memory; a first code is not split.
+# Number of items in a group, which limits memory; the items of a first code are never split.
 _ITEMS_A_GROUP = 2**17
 
 
@@ -62,7 +62,7 @@ def load_items(job: Job, group: Group) -> Items:
 
 
 def count_group(job: Job, group: Group) -> dict[str, Any]:
-    """Second stage, one piece per group: finds rows whose codes too many items share, and counts shared codes."""
+    """Second stage, one piece per group: finds rows whose code tuple more items have than may share an ID."""
     items = load_items(job, group)
     _, where, sizes = np.unique(tuple_keys(items.codes, job.sizes), return_inverse=True, return_counts=True)
     most = {"none": len(where), "suffix": 1, "relocate": job.capacity}[job.scheme]
@@ -76,7 +76,7 @@ def count_group(job: Job, group: Group) -> dict[str, Any]:
 
 
 class SpilledRows:
-    """Vectors `[n, D]` that exist only for crowded rows; they are read from disk on request.
+    """Vectors `[n, D]` that exist only for rows in crowded buckets; they are read from disk on request.
 
     `part` and `row`, `[n]`, locate each item, and `known`, `[n]` bool, marks the crowded items.
     """

@@ -14,7 +14,7 @@ _AT_ONCE = 2**22
 
 
 def hash_ids(ids: pa.Array) -> np.ndarray:
-    """Returns hashes `[n]` uint64 of ids, int64 or string; equal ids have equal hashes, which are evenly distributed.
+    """Returns hashes `[n]` uint64 of ids, int64 or string: evenly distributed, and equal for equal ids.
 
     Integers never collide; two strings collide with a probability below 2^-50.
     """
@@ -52,7 +52,7 @@ def repeated_hashes(job: Job, piece: tuple[int, int]) -> np.ndarray:
 
 
 def refuse_repeated_ids(job: Job, hashes: np.ndarray) -> None:
-    """Raises UserError if two items with one of the hashes have the same id; a hash collision is no error."""
+    """Raises UserError if two items with one of the hashes have the same id; a hash collision is not an error."""
     if not len(hashes):
         return
     seen: dict[object, int] = {}

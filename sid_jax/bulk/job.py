@@ -24,7 +24,7 @@ FILES = {
     "encoded": ".arrow",
     # Per part: a hash of each id, sorted.
     "id_hashes": ".npy",
-    # Per group: the rows whose codes more items share than are allowed to.
+    # Per group: the rows whose code tuple more items have than may share an ID.
     "crowded": ".arrow",
     # Per part: these rows, sorted; and their vectors in the same order, as raw float32.
     "crowded_rows": ".npy",
@@ -38,7 +38,7 @@ FILES = {
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """The description of an export that all stages share. It holds no arrays, so that it is cheap to send.
+    """The description of an export, which all stages share. It holds no arrays, so it is cheap to send.
 
     A stage runs a piece of the work from files to files, and the same piece always writes the same content. So pieces
     may run anywhere, in any order, and more than once.
@@ -51,7 +51,7 @@ class Job:
       capacity: number of items that may share an ID.
       id_name: name of the column of ids.
       sample_every: one of this many items is decoded, to measure R^2.
-      columns: names and types of the further columns of the ID table.
+      columns: names and types of the other columns of the ID table.
     """
 
     folder: Path
@@ -170,7 +170,7 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 
 def scratch_file(path: Path) -> contextlib.AbstractContextManager[BinaryIO]:
-    """Opens a file that is written atomically: two workers may run one piece, if one was wrongly taken for dead."""
+    """Opens a file for an atomic write: two workers run the same piece if one was wrongly considered dead."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return whole_file(path)
 

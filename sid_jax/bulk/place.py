@@ -1,4 +1,4 @@
-"""The last stages: gives items that share too much IDs of their own, group by group, and writes each part's table."""
+"""The last stages: gives the items of crowded buckets other IDs, group by group, and writes each part's table."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from sid_jax.whole_file import whole_file
 
 
 def place_group(job: Job, group: Group) -> dict[str, Any]:
-    """Fourth stage, one piece per group: writes new codes (or suffixes) of crowded rows, and the rows that leave.
+    """Fourth stage, one piece per group: writes new codes (or suffixes) of crowded rows, and which rows leave.
 
     A row for which no ID under its first code is free leaves the first code.
     """
@@ -53,10 +53,10 @@ def place_group(job: Job, group: Group) -> dict[str, Any]:
 
 
 def admit_leaving(job: Job, groups: Sequence[Group], counts: np.ndarray, leaving: np.ndarray) -> list[dict[str, Any]]:
-    """Gives IDs under other first codes to the rows that leave theirs; writes them as groups after the last one.
+    """Gives the rows that leave their first code IDs under other first codes; writes them as additional groups.
 
-    All groups must be placed. `counts` `[K]` is the number of items with each first code, `leaving` `[K]` the number of
-    these that leave it.
+    All groups must be placed before. `counts`, `[K]`, is the number of items with each first code, and `leaving`,
+    `[K]`, the number of items that leave each.
     """
     homeless = joined([items_of(read_columns(job.file("leaving", group.number))) for group in groups])
     everyone = np.arange(len(homeless.part))
@@ -122,7 +122,7 @@ def _moves(before: np.ndarray, after: np.ndarray, leaving: np.ndarray) -> dict[s
 
 
 def all_moves(results: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Returns the total of the moves of all pieces."""
+    """Returns the total counts of moves over all pieces."""
     results = list(results)
     added = {name: sum(each[name] for each in results) for name in ("moved", "moved_by_level", "leaving")}
     return {**added, "suffixes": max(each["suffixes"] for each in results)}

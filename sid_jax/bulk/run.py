@@ -64,14 +64,14 @@ def export_files(
     finish: Finish | None = None,
     messages: Messages | None = None,
 ) -> None:
-    """Writes an export of the vectors in files with a run's model, all or nothing.
+    """Writes an export of the vectors in files with a run's model, atomically.
 
-    The IDs are the same as from `sid_jax.export.run.export`. Memory does not grow with N: data of that size is kept in
-    files in the export's folder.
+    The IDs are the same as from `sid_jax.export.run.export`. Memory does not grow with N: data whose size depends on N
+    is kept in files in the export's folder.
 
     Args:
       workdir: the run's folder; its own data are not read.
-      out: destination; must not exist, be empty, or hold this very export, in which case nothing is written.
+      out: a new or empty folder, or one that holds this very export, in which case nothing is written.
       inputs: files, folders or patterns, see `sid_jax.data.parts.vector_parts.list_parts`.
       ids_paths: for each file without ids of its own, a file with its ids.
       step: step of the checkpoint; None takes the best one of a finished run.
@@ -80,7 +80,7 @@ def export_files(
       on_bad_rows: see `sid_jax.data.vector_files.treat_bad_rows`; None for the setting of the run's config.
       programs: further formats of the encoder to write; see `sid_jax.export.programs`.
       engine: runs the pieces; this process if None.
-      finish: see `sid_jax.export.artifact.write_export`; also called for an export that is there already.
+      finish: see `sid_jax.export.artifact.write_export`; also called if the export exists already.
       messages: where text is printed; standard output if None.
 
     Raises:
@@ -179,10 +179,11 @@ def list_inputs(
       data: the config's section, for names of columns and for `on_bad_rows` if that is None.
       model: the model that will encode the vectors.
       inputs, ids_paths, on_bad_rows: see `export_files`.
-      for_append: whether files without ids are rejected (row numbers would be their ids), and empty files accepted.
+      for_append: whether files without ids are rejected, since row numbers would be the ids, and empty files are
+        accepted.
 
     Raises:
-      UserError: if a file cannot be used, or vectors have another length than the model's.
+      UserError: if a file cannot be used, or its vectors do not have the length that the model encodes.
     """
     names = {name: data[name] for name in ("id_column", "vector_column") if name in data}
     parts, wanted = list_parts(inputs, **names, ids_paths=ids_paths, allow_empty=for_append), model.mean.shape[0]
@@ -190,8 +191,8 @@ def list_inputs(
         return parts, LeftOut()
     if for_append and parts.ids_are_row_numbers:
         raise UserError(
-            f"{parts.parts[0].path}: has no ids, and row numbers would be the ids of other items; set --input_ids to "
-            "a file with one id per line"
+            f"{parts.parts[0].path}: has no ids, and row numbers are already the ids of other items; set --input_ids "
+            "to a file with one id per line"
         )
     if model.layout is not None:
         parts = parts.under(model.layout)

@@ -48,7 +48,7 @@ _HOLDOUT = flags.DEFINE_integer(
     "holdout", 2, "Number of last interactions per user that are excluded, as test data.", lower_bound=0
 )
 _OTHER = flags.DEFINE_string(
-    "other", None, "IDs of the same items from another training, to measure the stability of codes."
+    "other", None, "IDs of the same items from another run, to measure the stability of codes."
 )
 _OUT = flags.DEFINE_string("out", None, "Write the metrics to this .json file.")
 

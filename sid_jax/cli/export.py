@@ -91,7 +91,7 @@ _REUSE_REMOVED = flags.DEFINE_bool(
 _ALIGN_TO = flags.DEFINE_string(
     "align_to",
     None,
-    "Export or ID table of an earlier training. Codes are renumbered so that few IDs change.",
+    "Export or ID table of an earlier run. Codes are renumbered so that few IDs change.",
 )
 _REPORT = flags.DEFINE_bool(
     "report",
@@ -172,7 +172,7 @@ def _append(export: Path, out: Path, programs: Collection[str], finish: Finish |
     from sid_jax.append.run import append
 
     if _ENGINE.value != "local":
-        raise UserError("--engine=ray does not work with --append_to; omit it")
+        raise UserError("--engine=ray does not work with --append_to; omit --engine")
     append(
         export,
         out,

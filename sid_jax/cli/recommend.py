@@ -26,8 +26,8 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run. An existing 
 _COMPARE = flags.DEFINE_string(
     "compare", None, "Compare ID tables: files, exports, or kinds as in config.ids, separated by spaces."
 )
-_MINUTES = flags.DEFINE_float("minutes", 10.0, "With --compare: maximum minutes per training.")
-_SEEDS = flags.DEFINE_integer("seeds", 3, "With --compare: number of trainings per table, each with another seed.")
+_MINUTES = flags.DEFINE_float("minutes", 10.0, "With --compare: maximum minutes per training run.")
+_SEEDS = flags.DEFINE_integer("seeds", 3, "With --compare: number of training runs per table, each with its own seed.")
 _DRAW_COLD = flags.DEFINE_float(
     "draw_cold",
     None,

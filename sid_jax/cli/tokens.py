@@ -16,17 +16,17 @@ from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
 
 _OUT = flags.DEFINE_string("out", None, "Folder to write: new, empty, or written by the same command.", required=True)
 _PATTERN = flags.DEFINE_string(
-    "pattern", DEFAULT_PATTERN, "Name of a token, with {letter} or {level} for its level, and {code}."
+    "pattern", DEFAULT_PATTERN, "Pattern of the tokens' text, with {letter} or {level} for the level, and {code}."
 )
 _VOCABULARY = flags.DEFINE_integer(
     "vocabulary",
     0,
-    "Number of tokens in the model's tokenizer, len(tokenizer). New tokens are numbered from it on.",
+    "Number of tokens in the model's tokenizer, len(tokenizer), which is the id of the first new token.",
 )
 _GRAMMARS = flags.DEFINE_list(
     "grammars",
     [],
-    "Grammars of the IDs that exist, with commas, for serving engines: regex, ebnf, xgrammar, llguidance.",
+    "Grammars of the IDs that exist, for serving engines, separated by commas: regex, ebnf, xgrammar, llguidance.",
 )
 
 

@@ -161,7 +161,7 @@ def _as_column(values: Any, where: str) -> pa.ChunkedArray:
 
 
 def _in_numpy(value: Any) -> np.ndarray | None:
-    """Returns any library's array as a NumPy array, without a copy if memory can be shared; None if it is no array."""
+    """Returns any library's array as a NumPy array, without a copy if possible; None if it is not an array."""
     if isinstance(value, np.ndarray):
         return value
     if hasattr(value, "detach") and hasattr(value, "cpu"):
@@ -183,9 +183,9 @@ def _is_number(dtype: np.dtype) -> bool:
 
 
 def _safely_mapped(array: np.ndarray) -> np.ndarray:
-    """Returns the array itself, or a copy in memory if it is mapped so that giving back its pages would lose data.
+    """Returns the array itself, or a copy in memory if it is a private memory map.
 
-    Reading uses `blocks.in_blocks`, which gives pages back: changes to a private map would be lost.
+    Reading uses `blocks.in_blocks`, which releases pages, so changes to a private map would be lost.
     """
     base: Any = array
     while isinstance(base, np.ndarray):
@@ -234,7 +234,7 @@ def _row(row: Any, number: int, where: str) -> np.ndarray:
 def _vectors_of_table(table: pa.Table, where: str) -> np.ndarray:
     """Returns a table of numbers as `[N, D]`, with NaN for null."""
     if not table.num_rows or not table.num_columns:
-        raise UserError(f"{where}: a table of shape {list(table.shape)}; give at least one row and column")
+        raise UserError(f"{where}: the table has the shape {list(table.shape)}; give at least one row and one column")
     vectors = np.empty(table.shape, np.float32)
     for place, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
         if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):

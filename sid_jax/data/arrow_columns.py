@@ -34,7 +34,7 @@ def plain_ids(column: pa.ChunkedArray, where: str, *, first_row: int = 0) -> pa.
                 f"{where}: an id is too large for a 64-bit signed integer; write the ids as strings"
             ) from error
     try:
-        # The program that wrote the file need not have checked the bytes.
+        # The program that wrote the file may not have checked the bytes.
         column.validate(full=True)
     except pa.ArrowInvalid as error:
         raise UserError(
@@ -44,14 +44,14 @@ def plain_ids(column: pa.ChunkedArray, where: str, *, first_row: int = 0) -> pa.
 
 
 def integers_or_text(column: pa.ChunkedArray, where: str, first_row: int = 0) -> pa.ChunkedArray:
-    """Returns ids as Arrow integers or text; the only list of the types that ids may have.
+    """Returns ids as Arrow integers or text. Only this function lists the types that ids may have.
 
     Raises:
       UserError: if an id is null, or the column has another type.
     """
     refuse_nulls(column, where, first_row)
     kind = column.type
-    if pa.types.is_dictionary(kind):  # Its categories may include a null, or values that no row has.
+    if pa.types.is_dictionary(kind):  # The categories may include null, or values that no row has.
         return integers_or_text(_decoded(column), where, first_row)
     if isinstance(kind, pa.UuidType):
         return pa.chunked_array([pa.array([str(each.as_py()) for each in column], pa.string())])

@@ -11,7 +11,7 @@ from sid_jax.data.layout import Layout
 from sid_jax.errors import UserError, shown
 
 _ROWS = 16_384
-# Scattered rows read together: for each row, the system maps about 64 KiB around it.
+# Number of scattered rows that are read together; for each row the system maps about 64 KiB.
 _SCATTERED_ROWS = 1024
 
 
@@ -36,8 +36,8 @@ def take_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def forget_pages(array: np.ndarray) -> None:
     """Releases the memory of pages that were read of a memory-mapped array; does nothing for other arrays.
 
-    Pages that were read count as the process's memory as long as the file is mapped. If they are needed again, the
-    system's cache has them.
+    Pages that were read count as memory of the process as long as the file is mapped. If they are needed again, they
+    are in the system's page cache.
     """
     base: object = array
     while isinstance(base, np.ndarray):

@@ -10,7 +10,7 @@ from sid_jax.data.catalogs.movielens.tables import MovieLens, Table
 from sid_jax.data.histories import Histories
 from sid_jax.errors import UserError
 
-# Items of a history up to this many places apart count as taken together, with a weight of 1 / distance.
+# Items up to this many positions apart in a history count as co-occurring, with a weight of 1 / distance.
 _WINDOW = 3
 # Frequent contexts have less than proportional weight (Levy, Goldberg and Dagan, TACL 2015, section 3.1).
 _CONTEXT_POWER = 0.75
@@ -23,8 +23,8 @@ def collaborative_vectors(catalog: MovieLens, *, view: str, dimension: int, hold
       catalog: its ratings fill the matrix, films by users or users by films; a missing rating is 0.
       view: "item" or "user".
       dimension: D, below the matrix's smaller side.
-      holdout: number of each user's last ratings that are left out. A leave-one-out recommender is tested on a user's
-        last rating and validated on the one before: vectors that include these ratings would leak the answer.
+      holdout: number of each user's last ratings that are excluded. With a leave-one-out split, the last rating is the
+        test target and the one before the validation target: vectors that include these ratings would leak the targets.
 
     Raises:
       UserError: if the dimension or the holdout does not fit the data.
@@ -74,7 +74,7 @@ def truncated_svd(matrix: sparse.csr_array, dimension: int) -> np.ndarray:
             f"config.data.collaborative_dimension={dimension} is not possible for this catalog; set a number from 1 "
             f"to {smaller_side - 1}"
         )
-    # A fixed start vector makes the iteration, and so every bit of the result, the same in each run.
+    # With a fixed start vector, the result is bit for bit the same in each run.
     start = np.random.default_rng(0).standard_normal(smaller_side)
     left, singular_values, _ = svds(matrix.astype(np.float64), k=dimension, v0=start)
     order = np.argsort(-singular_values, kind="stable")
@@ -86,8 +86,8 @@ def truncated_svd(matrix: sparse.csr_array, dimension: int) -> np.ndarray:
 def join_side_by_side(parts: list[np.ndarray]) -> np.ndarray:
     """Returns the parts as one `[N, D1 + D2 + ...]` float32 array, each scaled to a mean square norm of 1.
 
-    The scales of text vectors and of singular vectors are unrelated: without scaling, the part with the larger numbers
-    alone would decide which items are near.
+    The scales of text vectors and of singular vectors are unrelated. Without scaling, distances would depend on the
+    part with the larger numbers alone.
 
     Args:
       parts: arrays `[N, Di]`, not all 0.
@@ -106,7 +106,7 @@ def _rating_matrix(catalog: MovieLens, ratings: Table) -> sparse.csr_array:
 def pair_counts(histories: Histories) -> sparse.csr_array:
     """Returns co-occurrence counts of the N items in histories: `[N, N]` float64, symmetric.
 
-    Two items of one history count 1 / distance, as in GloVe, if they are at most three places apart.
+    Two items of one history count 1 / distance, as in GloVe, if they are at most three positions apart.
 
     Raises:
       UserError: if no user has two items.
@@ -128,11 +128,11 @@ def pair_counts(histories: Histories) -> sparse.csr_array:
 
 
 def cooccurrence_vectors(counts: sparse.csr_array, dimension: int) -> np.ndarray:
-    """Returns `[N, C]` float32 vectors of length 1, which are near for items that users take one after another.
+    """Returns `[N, C]` float32 vectors of length 1, which are similar for items that co-occur in histories.
 
-    They are the truncated SVD of the positive pointwise mutual information of items and their neighbors in histories,
-    `U sqrt(S)` (Levy and Goldberg, Neural Word Embedding as Implicit Matrix Factorization, NIPS 2014, sections 3.3 and
-    4.2). An item without neighbors has a vector of zeros.
+    The vectors are the truncated SVD of the positive pointwise mutual information of items and their neighbors in
+    histories, `U sqrt(S)` (Levy and Goldberg, Neural Word Embedding as Implicit Matrix Factorization, NIPS 2014,
+    sections 3.3 and 4.2). An item without neighbors has a vector of zeros.
 
     Args:
       counts: `[N, N]` from `pair_counts`.
@@ -143,7 +143,7 @@ def cooccurrence_vectors(counts: sparse.csr_array, dimension: int) -> np.ndarray
     """
     information = _positive_information(counts)
     vectors = truncated_svd(information, dimension)
-    # The rows of the truncated SVD are U S: the norm of a column is its singular value.
+    # The rows of the truncated SVD are those of U S, and the norm of a column is its singular value.
     vectors /= np.sqrt(np.maximum(np.linalg.norm(vectors, axis=0), np.finfo(np.float32).tiny))
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)

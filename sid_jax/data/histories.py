@@ -19,8 +19,8 @@ class Histories:
       offsets: `[U + 1]` int64: user u's interactions are `items[offsets[u] : offsets[u + 1]]`.
       items: `[T]` int32 rows of `item_ids`, each user's in time order.
       item_ids: `[N]` the catalog's ids, int64 or object (str).
-      num_unknown: number of interactions that were left out because their items are not in the catalog.
-      num_tied: number of interactions, of all that were read, with the same time as another one of the same user.
+      num_unknown: number of interactions that were dropped because their items are not in the catalog.
+      num_tied: number of interactions with the same time as another one of the same user, counted when they were read.
     """
 
     user_ids: np.ndarray
@@ -48,12 +48,12 @@ class Histories:
         return int(np.searchsorted(self.offsets, place, side="right")) - 1
 
     def without_last(self, n: int) -> Histories:
-        """Returns the histories without each user's last `n` interactions; a user may have none left."""
+        """Returns the histories without each user's last `n` interactions; a history may become empty."""
         ends = np.repeat(self.offsets[1:], self.lengths)
         return self.keep_interactions(np.arange(len(self.items)) < ends - n)
 
     def keep_interactions(self, kept: np.ndarray) -> Histories:
-        """Returns the same users with the interactions of a mask `[T]` bool; a user may have none left."""
+        """Returns the same users with the interactions of a mask `[T]` bool; a history may become empty."""
         kept_before = np.concatenate([[0], np.cumsum(kept)])
         return dataclasses.replace(self, offsets=kept_before[self.offsets], items=self.items[kept])
 
@@ -102,7 +102,8 @@ def last_items(items: np.ndarray, first: np.ndarray, ends: np.ndarray, window: i
     """
     lengths = np.minimum(ends - first, window)
     padded = np.zeros((len(lengths), window), np.int32)
-    # Column by column: W is small, and an index of all positions at once would take twice the memory of the result.
+    # Column by column, since W is small, and an index of all positions at once would take twice the memory of the
+    # result.
     for column in range(window):
         there = lengths > column
         padded[there, column] = items[(ends - lengths + column)[there]]

@@ -71,7 +71,9 @@ def read_sequences(path: Path, item_ids: np.ndarray, *, on_unknown: str = "error
     fields = [line.split() for line in read_lines(path)]
     for number, words in enumerate(fields, 1):
         if len(words) < 2:
-            raise UserError(f"{path}: line {number} has no item; write a user id, then item ids, separated by spaces")
+            raise UserError(
+                f"{path}: line {number} has no item; write a user id and then item ids, separated by spaces"
+            )
     _refuse_second_lines([words[0] for words in fields], path)
     offsets = offsets_of([len(words) - 1 for words in fields])
     words = list(chain.from_iterable(words[1:] for words in fields))
@@ -120,7 +122,7 @@ def read_histories(
     on_unknown: str = "error",
     option: str = "",
 ) -> Histories:
-    """Reads histories from a file of any kind, which its ending and its columns tell.
+    """Reads histories from a file of any kind, which is recognized by its ending and its columns.
 
     A table file, or a folder of them, is read by `read_interactions`. A .json file, gzipped or not, is
     `{user: [items in time order]}`, such as the `inter.json` of MiniOneRec and LC-Rec. A .tfrecord file, or a folder of
@@ -198,7 +200,7 @@ def _of_numbered(
     on_unknown: str,
     option: str,
 ) -> Histories:
-    """Returns histories of lists of items; item numbers are replaced by the ids of a list beside the file, if any."""
+    """Returns the histories of lists of items; item numbers become ids if the file's folder has a list of ids."""
     beside = ids_beside(path)
     if beside is not None:
         numbers = numbers_if_whole([str(item) for items in lists for item in items])
@@ -278,7 +280,7 @@ def histories_of_table(
     item_of_row, items_there = encoded_ids(table[item_column], _column(where, item_column))
     names = list(map(str, items_there.tolist()))
     rows = catalog_rows(names, item_ids)[item_of_row]
-    # Checked before the rows are sorted, since errors name rows of the table.
+    # Checked before the rows are sorted, since errors name the row numbers of the table.
     known = known_items(
         rows,
         item_ids,
@@ -350,7 +352,7 @@ def _ranked(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _num_tied(times: np.ndarray, offsets: np.ndarray) -> int:
-    """Returns the number of times that equal a neighbor's, within sorted runs that begin at `offsets`."""
+    """Returns the number of timestamps equal to a neighboring one, within sorted runs that begin at `offsets`."""
     same = np.concatenate([[False], times[1:] == times[:-1], [False]])
     same[offsets] = False
     return int((same[1:] | same[:-1]).sum())
@@ -365,7 +367,7 @@ def _refuse_second_lines(users: list[str], path: Path) -> None:
     for number, user in enumerate(users, 1):
         if first_line.setdefault(user, number) != number:
             raise UserError(
-                f"{path}: lines {first_line[user]} and {number} are both of user {user!r}; write one line per user"
+                f"{path}: lines {first_line[user]} and {number} both have user {user!r}; write one line per user"
             )
 
 

@@ -27,7 +27,7 @@ _SPELLINGS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("spaces or upper case", lambda text: text.strip().casefold()),
 )
 _MOST_COMPARED = 10_000
-# Whole numbers within int64 as Python writes them, so that conversion is lossless.
+# Integers within int64, as Python writes them, so that conversion is lossless.
 _NUMBER = re.compile("0|-?[1-9][0-9]{0,17}")
 
 
@@ -103,13 +103,13 @@ def known_items(
     Args:
       rows: `[n]` from `catalog_rows`.
       item_ids: `[N]` ids of the catalog.
-      on_unknown: "error" rejects unknown items; "drop", or "skip", leaves them out and logs their number.
+      on_unknown: "error" rejects unknown items; "drop", or "skip", drops them and logs their number.
       describe: returns, for a position in `rows`, the file, the line or row, and the item's name.
       names: the items' names `[n]`, or a function from position to name.
       option: the option that drops unknown items, named in the error.
 
     Raises:
-      UserError: if `on_unknown` is invalid; if an item is unknown and it is "error"; or if all items are unknown.
+      UserError: if `on_unknown` is invalid; if an item is unknown and `on_unknown` is "error"; or if all are unknown.
     """
     is_dropped = dropped(on_unknown)
     known = rows >= 0
@@ -174,7 +174,7 @@ def likely_cause(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray
 
 
 def _other_base(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray) -> str:
-    """Returns an explanation if ids seem to be counted from another number than the catalog's; otherwise ""."""
+    """Returns an explanation if ids seem to be numbered from another start than the catalog's; otherwise ""."""
     texts = item_ids.tolist()
     if len(unknown) > 1 or not len(found) or not all(_NUMBER.fullmatch(str(text)) for text in texts):
         return ""
@@ -185,8 +185,8 @@ def _other_base(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray)
     for name, missed, first in ((high + 1, low, low + 1), (low - 1, high, low - 1)):
         if unknown[0] == str(name) and missed not in has:
             return (
-                f"they seem to be numbered from {first}, but the catalog is numbered from {low}, so that every id "
-                "means another item: number both from the same start, and do not drop any"
+                f"they seem to be numbered from {first}, but the catalog is numbered from {low}, so every id would "
+                "mean another item: number both from the same start, and do not drop any"
             )
     return ""
 
@@ -194,7 +194,7 @@ def _other_base(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray)
 def check_unique(ids: np.ndarray, where: str) -> None:
     """Raises UserError with the first duplicate id and its two rows, unless all `[N]` ids are distinct."""
     if ids.dtype.kind in "iu" and np.all(ids[1:] > ids[:-1]):
-        return  # Ascending, as row numbers are: no hash table of all ids is needed.
+        return  # Ascending ids, such as row numbers, are distinct without a hash table of all ids.
     if pc.count_distinct(pa.array(ids)).as_py() == len(ids):
         return
     first_row: dict[object, int] = {}

@@ -53,11 +53,11 @@ def vector_set(
         else the row numbers.
       columns: further columns of the items, see `arrays.as_table`: one row per item, in the order of the items, or in
         any order if there is a column `settings.id_column`.
-      histories: interaction histories, see `as_histories`, for IDs that also follow behavior; None for those that
-        `settings.histories` names.
+      histories: interaction histories, see `as_histories`, for IDs that also depend on co-occurrence; None for those
+        that `settings.histories` names.
       cold: items that are not trained on: `[N]` bool, item ids, or a path, see `settings.cold_items`.
       settings: the `data` section of a config. Arguments replace its settings; vectors also replace parts and histories
-        of a named catalog. With `on_bad_rows="drop"`, rows that are not finite are left out.
+        of a named catalog. With `on_bad_rows="drop"`, rows that are not finite are dropped.
       weights: weights of parts, by name.
       on_unknown: see `as_histories`.
       with_partners, with_collaborative, resident_bytes: see `data.load.load_vectors`.
@@ -129,8 +129,8 @@ def as_histories(
         ids to item ids; an Arrow or pandas table with one row per interaction, in any order; `Histories` over any
         catalog; the path of a file, see `history_files.read_histories`; or a `HistoryFile` with columns of its own.
       item_ids: `[N]` ids of the catalog, int64 or object (str); items are matched by their text.
-      on_unknown: how items that are not in the catalog are treated: "error" rejects them, "drop" (or "skip") leaves
-        them out and counts them in `Histories.num_unknown`.
+      on_unknown: how items that are not in the catalog are treated: "error" rejects them, "drop" (or "skip") drops them
+        and counts them in `Histories.num_unknown`.
       user_column, item_column, time_column: columns of tables. If a table in memory lacks the default `time_column` and
         no other column holds times, its rows are taken to be in time order.
 
@@ -185,7 +185,7 @@ def _in_memory(vectors: Any, item_ids: Any, settings: ConfigDict) -> VectorSet:
 
 
 def _columns_of_table(table: Any, item_ids: Any, settings: ConfigDict) -> tuple[Any, Any]:
-    """Returns the columns of vectors and ids of a table; a table without a column of vectors is returned whole."""
+    """Returns the columns of vectors and ids of a table; a table without a column of vectors is returned unchanged."""
     names = list(table.schema.names if isinstance(table, (pa.Table, pa.RecordBatch)) else table.columns)
     if item_ids is None and settings.id_column in names:
         item_ids = table[settings.id_column]
@@ -211,7 +211,7 @@ def _ids(item_ids: Any, count: int) -> np.ndarray:
 
 
 def _finite(data: VectorSet, on_bad_rows: str) -> VectorSet:
-    """Returns the data with finite vectors; other rows are left out or rejected, as `data.on_bad_rows` says."""
+    """Returns the data with finite vectors; other rows are dropped or rejected, as `data.on_bad_rows` says."""
     if on_bad_rows != "drop":
         check_finite(data.vectors, data.ids, "vectors", data.layout)
         return data
@@ -292,8 +292,8 @@ def _of_table(histories: Any, item_ids: np.ndarray, names: tuple[str, str, str],
     times = [field.name for field in table.schema if pa.types.is_temporal(field.type)]
     if timed is None and times:
         raise UserError(
-            f"histories: no column {time_column!r}, but {times[0]!r} has times; set time_column to the column that "
-            "orders the interactions"
+            f"histories: there is no column {time_column!r}, but {times[0]!r} has times; set time_column to the column "
+            "of times"
         )
     return histories_of_table(
         table, item_ids, user_column, item_column, timed, where="histories", on_unknown=on_unknown, option=_DROPPING

@@ -21,7 +21,7 @@ from sid_jax.errors import UserError
 
 
 def are_parts(vectors: Any) -> bool:
-    """Returns whether a mapping is one of names to parts, rather than of item ids to vectors `[D]`."""
+    """Returns whether a mapping is from names to parts, rather than from item ids to vectors `[D]`."""
     if not isinstance(vectors, Mapping) or not vectors or not all(isinstance(name, str) for name in vectors):
         return False
     first = next(iter(vectors.values()))
@@ -106,7 +106,7 @@ def at_ids(vectors: np.ndarray, own_ids: np.ndarray, ids: np.ndarray, name: str)
 
 
 def _silent_parts_missing(layout: Layout, vectors: np.ndarray) -> np.ndarray:
-    """Marks a part that is all 0 and is scaled to unit length as missing, unless the item has no other part.
+    """Marks zero vectors of a unit-norm part as missing, unless the item has no other part.
 
     A zero vector has no direction: for example, a text without words, or an item without neighbors.
     """

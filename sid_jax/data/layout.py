@@ -19,7 +19,7 @@ class ItemPart:
     Attributes:
       name: for example "text" or "image".
       num_features: D_p.
-      weight: the part's share of the variance of a scaled vector, relative to the other parts' weights.
+      weight: the part's share of the variance of a scaled vector, relative to the weights of the other parts.
       unit_norm: whether the part's vectors are scaled to length 1.
     """
 
@@ -43,12 +43,12 @@ class Layout:
 
     @classmethod
     def of_dicts(cls, parts: Sequence[Mapping[str, Any]]) -> Layout:
-        """Returns the layout from the result of `to_dicts`; further entries are ignored."""
+        """Returns the layout from the result of `to_dicts`; other entries are ignored."""
         names = [field.name for field in dataclasses.fields(ItemPart)]
         return cls(tuple(ItemPart(**{name: part[name] for name in names}) for part in parts))
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """Returns the parts as plain values that JSON knows."""
+        """Returns the parts as plain values for JSON."""
         return [dataclasses.asdict(part) for part in self.parts]
 
     @property

@@ -1,4 +1,4 @@
-"""Finds the files that a user's text names: paths, folders, patterns, or several of them."""
+"""Finds the files of a user's input: paths, folders, patterns, or several of them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _SUCCESS = "_SUCCESS"
 
 
 def find_files(text: str, endings: Sequence[str], *, allow_empty: bool = False) -> list[Path]:
-    """Returns the files that a text names: paths, folders or patterns, separated by commas.
+    """Returns the files of an input text: paths, folders or patterns, separated by commas.
 
-    A path that exists is taken as it is. The files of a folder or pattern are sorted by name. In a folder, hidden files
-    and files that begin with "_", as Spark writes them, are ignored; subfolders named like date=2026-01-31 are searched
-    too.
+    A path that exists is not split or expanded. The files of a folder or pattern are sorted by name. In a folder,
+    hidden files and files that begin with "_", as Spark writes them, are ignored; subfolders named like date=2026-01-31
+    are searched too.
 
     Raises:
       UserError: if there are no files (with `allow_empty`, a folder that Spark has finished may be empty), or a file
@@ -43,7 +43,7 @@ def find_remote_files(text: str, kind: str, endings: Sequence[str], allow_empty:
 
 
 def find_ids_files(text: str) -> list[str]:
-    """Returns the files of ids that a text names; [] for an empty text; a path without a file is returned as it is."""
+    """Returns the files of ids of an input text; [] for an empty text; a path without a file is returned unchanged."""
     found = []
     for name in _names(text) if text else []:
         path = as_path(name)
@@ -60,7 +60,7 @@ def whole_names(text: str) -> str:
 
 
 def ending(path: File, endings: Iterable[str] = ()) -> str:
-    """Returns a file's kind: the one of `endings` that its name has, otherwise its suffix; "" if it has none."""
+    """Returns a file's kind: the element of `endings` that its name has, or else its suffix; "" if it has none."""
     # Shards may be called items.array_record-00003-of-00010.
     if ".array_record" in path.name:
         return ".array_record"

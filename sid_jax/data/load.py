@@ -60,8 +60,8 @@ def load_vectors(
       data_config: the `data` section of the config.
       with_partners: whether to add the co-occurring items of `data.histories`, as partners.
       with_collaborative: whether to add the co-occurrence vectors of `data.histories` as relations, too.
-      resident_bytes: own vectors that are larger stay in a memory-mapped file; None reads everything but a .npy of
-        float32 into memory.
+      resident_bytes: vectors of the user that are larger stay in a memory-mapped file. With None, all vectors are read
+        into memory, except a .npy of float32.
 
     Raises:
       UserError: if a setting has an invalid value, or the data is missing, damaged or not finite.
@@ -208,7 +208,7 @@ def _own_vectors(data_config: ConfigDict, resident_bytes: int | None) -> VectorS
 
 
 def _own_columns(data_config: ConfigDict, names: list[str], ids: np.ndarray) -> dict[str, pa.ChunkedArray]:
-    """Returns further columns of the items, from the table that holds their vectors."""
+    """Returns other columns of the items, from the table that holds their vectors."""
     files = find_remote_files(data_config.path, ".parquet", VECTOR_ENDINGS)
     without = next((each for each in files if ending(each) not in TABLE_ENDINGS), None)
     if without is not None:

@@ -1,4 +1,4 @@
-"""Further columns of the items, read from files of vectors part by part."""
+"""Other columns of the items than ids and vectors, read from files of vectors part by part."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def columns_of_part(parts: VectorParts, number: int, schema: pa.Schema) -> pa.Ta
 
 
 def schema_of_parts(parts: VectorParts, names: Sequence[str]) -> pa.Schema:
-    """Returns the export types of columns, from the first file that has each; a column that no file has is left out.
+    """Returns the export types of columns, each from the first file that has it; columns that no file has are omitted.
 
     Raises:
       UserError: if a file cannot be read.

@@ -13,12 +13,13 @@ from sid_jax.data.arrays import as_vectors
 from sid_jax.data.layout import ItemPart
 from sid_jax.errors import UserError, shown
 
-# A label of a single item carries no information about others. The most common of the rest get a feature each.
+# A label of a single item carries no information about other items. Of the other labels, this many get a feature: the
+# most common ones.
 _LEAST_ITEMS_OF_A_LABEL = 2
 _MOST_LABELS = 1024
 _QUANTILES = 101
 
-# The description of a part in a manifest: the fields of `ItemPart`, "kind", and what the kind needs.
+# The description of a part in a manifest: the fields of `ItemPart`, "kind", and values that depend on the kind.
 About = dict[str, Any]
 
 
@@ -110,7 +111,7 @@ def _fit_number(numbers: np.ndarray, where: str) -> About:
     known = numbers[np.isfinite(numbers)]
     if not len(known) or known.min() == known.max():
         raise UserError(f"{where}: all items have the same number; remove this part, or use another column")
-    # If many items have the same number, several quantiles are equal: the last of them is the number's rank.
+    # If many items have the same number, several quantiles are equal; the last one is the number's rank.
     quantiles = np.quantile(known, np.linspace(0, 1, _QUANTILES))
     return {"quantiles": quantiles.tolist()}
 
@@ -164,7 +165,7 @@ def _kind(values: Any) -> str:
 
 
 def _with_missing_rows(vectors: Any) -> Any:
-    """Returns vectors in which rows of None, in a list, are rows of NaN."""
+    """Returns vectors in which None, in a list, is replaced by a row of NaN."""
     if not isinstance(vectors, list) or all(row is not None for row in vectors):
         return vectors
     length = next((len(row) for row in vectors if row is not None), 0)

@@ -1,4 +1,4 @@
-"""Relations of items from interaction histories, for losses, and the drawing of partners in a compiled step."""
+"""Co-occurrence of items in interaction histories, for losses, and the sampling of partners in a compiled step."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
 
-# Weights are whole numbers, so that sums of millions of them are exact: a pair of neighbors counts 6, a pair two places
-# apart 3, three places apart 2.
+# Weights are integers, so that sums of millions of them are exact: a pair of neighbors counts 6, a pair two positions
+# apart 3, three positions apart 2.
 _UNIT = 6.0
 _LARGEST = 2**31 - 1
 
@@ -34,13 +34,13 @@ class Partners:
     def of(cls, counts: sparse.csr_array) -> Partners:
         """Returns the pairs of `[N, N]` co-occurrence counts from `data.collaborative.pair_counts`."""
         sums = np.cumsum(counts.data, dtype=np.float64)
-        # The sums are rounded, not the weights: if the unit is small, each item still keeps its share.
+        # The sums are rounded, not the weights, so that each item keeps its share even if weights are small.
         ends = np.rint(min(_UNIT, _LARGEST / sums[-1]) * sums).astype(np.int32)
         bounds = np.concatenate([[0], ends])[counts.indptr]
         return cls(counts.indices.astype(np.int32), ends, bounds.astype(np.int32))
 
     def among(self, kept: np.ndarray) -> Partners:
-        """Returns the pairs with rows renumbered to the items of a mask `[N]` bool; other items must have no pairs."""
+        """Returns the pairs with row numbers among the items of a mask `[N]` bool; other items must have no pairs."""
         new_row = np.cumsum(kept) - 1
         bounds = np.append(np.asarray(self.bounds)[:-1][kept], self.bounds[-1])
         return Partners(new_row[self.rows].astype(np.int32), self.ends, bounds)

@@ -50,11 +50,11 @@ class _BadRow:
 def treat_bad_rows(
     parts: VectorParts, how: str, *, allow_empty: bool = False, option: str = _DROPPING
 ) -> tuple[VectorParts, LeftOut]:
-    """Treats rows that are not finite as the setting says, before any other work.
+    """Rejects, drops or lists rows that are not finite, before any other work.
 
     Args:
       parts: all rows.
-      how: "error" does nothing here: the reader of the rows finds bad ones and calls `refuse_bad_rows`, so that nothing
+      how: "error" does nothing here: the reader of the rows later finds bad ones and calls `refuse_bad_rows`, so no row
         is read twice. "drop" reads all rows, and returns the parts without the bad ones. "report" reads all rows,
         prints bad ones as CSV, and raises if there are any.
       allow_empty: whether the result may have no rows.
@@ -147,9 +147,9 @@ def read_vector_files(
       path: files, folders or patterns, separated by commas; `list_parts` lists the kinds.
       id_column, vector_column, ids_paths: see `list_parts`.
       on_bad_rows, option: see `treat_bad_rows`.
-      resident_bytes: most bytes of vectors in memory; None for no limit.
+      resident_bytes: maximum number of bytes of vectors in memory; None for no limit.
       cache_dir: see `cache_folder`.
-      nan_rows: whether rows of only NaN are kept, as rows of items that lack a part.
+      nan_rows: whether rows of only NaN are kept, for items that lack a part.
 
     Raises:
       UserError: if a file is missing, damaged or of the wrong kind, an id occurs twice, or a value is not finite.
@@ -186,7 +186,7 @@ def _read(parts: VectorParts, option: str, nan_rows: bool = False) -> tuple[np.n
     except (MemoryError, ValueError) as error:
         raise UserError(
             f"{parts.parts[0].path}: {parts.num_items} vectors of {parts.num_features} features do not fit into "
-            "memory; set --config.train.resident_bytes, above which vectors stay in a file"
+            "memory; set a smaller --config.train.resident_bytes, above which vectors stay in a file"
         ) from error
     found, row = [], 0
     for ids, block in _checked(parts, option, nan_rows):
@@ -197,7 +197,7 @@ def _read(parts: VectorParts, option: str, nan_rows: bool = False) -> tuple[np.n
 
 
 def _write(parts: VectorParts, path: Path, option: str) -> np.ndarray:
-    """Writes the file of vectors, all or nothing, and returns the ids."""
+    """Writes the file of vectors, atomically, and returns the ids."""
     # The temporary name is unique, since several processes of one run may write at the same time.
     found, partial = [], path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}")
     try:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # Imports JAX, which reading vectors does not need.
 
 @dataclasses.dataclass(frozen=True)
 class LeftOut:
-    """Rows of a user's files that are left out because they hold NaN or infinite values.
+    """Rows of a user's files that are dropped because they hold NaN or infinite values.
 
     Attributes:
       num_rows: number of such rows.
@@ -46,16 +46,17 @@ class VectorSet:
       ids: `[N]` item ids, int64 or object (str), unchanged.
       vectors: `[N, D]` float32, finite and unscaled; the model scales them.
       id_name: name of the id column in an exported table ("item_id", "user_id").
-      columns: further columns by name, `[N]` each, of types that are not nested; exported beside the IDs ("title",
+      columns: other columns by name, `[N]` each, of types that are not nested; they are exported with the IDs ("title",
         "year", "genres").
       source: one line that says where the data came from.
-      cold: `[N]` bool, items that are not trained on; None for none.
-      relations: relations of the trained items from interaction histories; None if no loss needs them.
-      left_out: rows of the files that were left out.
+      cold: `[N]` bool, items that are excluded from training; None if there are none.
+      relations: relations of the training items from interaction histories; None if no loss needs them.
+      left_out: rows of the files that were dropped.
       made_of: the SHA-256 of the inputs of vectors and relations if these contain a truncated SVD, whose last bits vary
         with the machine and the number of threads; "" if there is no SVD.
       layout: the parts of the vectors, each NaN if an item lacks it; None for vectors without parts.
-      about_parts: for each part a plain dict by which new items' values are converted; see `sid_jax.data.part_sources`.
+      about_parts: for each part, a dict that describes how values of new items are converted; see
+        `sid_jax.data.part_sources`.
     """
 
     ids: np.ndarray
@@ -72,11 +73,11 @@ class VectorSet:
 
     @property
     def num_trained(self) -> int:
-        """The number of items that are trained on."""
+        """The number of training items."""
         return len(self.ids) if self.cold is None else int((~self.cold).sum())
 
     def trained(self) -> VectorSet:
-        """Returns the items that are trained on."""
+        """Returns the training items."""
         if self.cold is None:
             return self
         kept = ~self.cold

@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from sid_jax.export.encoder import Encoder
     from sid_jax.models.rqvae import RQVAE
 
-# The ID table: one file, or a folder of several files of this many rows, which any Parquet reader takes as one table.
+# The ID table: one file, or a folder of several files of this many rows, which any Parquet reader reads as one table.
 WHOLE_FILE = "ids.parquet"
 ROWS_A_FILE = 2**18
 # Items that were removed from the catalog and keep their Semantic IDs; see `sid_jax.append`.
 RETIRED_FILE = "retired.parquet"
-# Former Semantic IDs of items that moved to other ones, which are kept as well.
+# Former Semantic IDs of moved items, which are also reserved.
 FORMER_FILE = "former.parquet"
-# Figures that the display of a table shows.
+# Metrics that are shown with a table.
 _SHOWN = ("r2", "distinct_rate", "max_distinct_rate")
 
 
@@ -45,15 +45,15 @@ class Export:
     """A trained model and the Semantic IDs that it assigned to a catalog.
 
     Attributes:
-      manifest: settings, how the IDs were made, quality figures; see docs/export-format.md. The manifest of a saved
-        export also has `created`, `versions`, `files` and `digest`.
-      table: items, Semantic IDs, codes and further columns.
-      retired: a table of removed items, whose Semantic IDs are kept, with a column `removed_in`; or None.
+      manifest: settings, how the IDs were made, and metrics; see docs/export-format.md. The manifest of a saved export
+        also has `created`, `versions`, `files` and `digest`.
+      table: items, Semantic IDs, codes and other columns.
+      retired: a table of removed items, whose Semantic IDs stay reserved, with a column `removed_in`; or None.
       former: former Semantic IDs of items that moved, with a column `moved_in` and one row for each move; or None.
-      measured: figures for the report, from `sid_jax.metrics.vectors.report_figures`.
-      rows_a_file: rows per file if the table is written as several files; None for one file.
+      measured: metrics for the report, from `sid_jax.metrics.vectors.report_figures`.
+      rows_a_file: rows per file if the table is written as several files; None for a single file.
       programs: further formats of the encoder to write; see `sid_jax.export.programs`.
-      folder: the folder that it was read from; None if it was made in memory.
+      folder: the folder from which it was read; None if it was made in memory.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Export:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """Quality figures of the whole catalog; see docs/metrics.md."""
+        """The metrics of the whole catalog; see docs/metrics.md."""
         return self.manifest.get("metrics", {})
 
     @in_32_bits
@@ -132,7 +132,10 @@ class Export:
           UserError: if items or Semantic IDs differ.
         """
         if table.fingerprint() != self.table.fingerprint():
-            raise UserError("the table must have the items and Semantic IDs of this export, in the same order")
+            raise UserError(
+                "the new table must have the items and Semantic IDs of this export, in the same order; use "
+                "export.table.with_columns(...)"
+            )
         schema = {**self.manifest["schema"], "columns": list(table.columns.column_names)}
         return Export(
             {**self.manifest, "schema": schema},
@@ -168,14 +171,14 @@ def write_export(
     programs: Collection[str] = (),
     finish: Callable[[Path], None] | None = None,
 ) -> None:
-    """Writes an export as a folder, all or nothing: ID table, trie, model, report data and, last, the manifest.
+    """Writes an export as a folder, atomically: ID table, trie, model, report data and, last, the manifest.
 
     Args:
       export: what to write.
-      out: destination; must not exist, or be empty.
-      records: the folder with the records of the training run, for the report; None to use the export's own figures.
+      out: a new or empty folder.
+      records: the folder with the records of the training run, for the report; None to use `export.measured`.
       programs: further formats of the encoder to write, in addition to the export's own `programs`.
-      finish: called with the folder once these files are in it, before it gets its name.
+      finish: called with the folder when it contains these files, before it gets its final name.
 
     Raises:
       UserError: if `out` or a program of the encoder cannot be written.
@@ -260,7 +263,7 @@ def shard_name(number: int, count: int) -> str:
 def table_files(folder: Path) -> list[Path]:
     """Returns the files of an export's ID table, in the order of its rows: one or several."""
     whole, several = folder / WHOLE_FILE, "ids-*-of-*.parquet"
-    # Older exports have the files of the table beside the others.
+    # Older exports have the files of the table in the folder of the export itself.
     return [whole] if whole.is_file() else sorted(whole.glob(several)) or sorted(folder.glob(several))
 
 

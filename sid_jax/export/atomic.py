@@ -18,7 +18,7 @@ from sid_jax.signals import Interruption, has_published, refuse_to_go_on
 _PARTIAL, _LOCK = ".partial", "-lock"
 # The file that completes an export; and the file that marks an unfinished copy of a folder.
 _LAST, _COPYING = "manifest.json", ".copying"
-# Errors of mounted buckets and overlays for the renaming of a folder, and errors of other file systems for `fsync`.
+# Error numbers of mounted buckets and overlays when a folder is renamed, and of some file systems for `fsync`.
 _NO_RENAME = {errno.EXDEV, errno.EMFILE, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
@@ -27,9 +27,10 @@ _NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 def atomic_folder(destination: str | Path) -> Iterator[Path]:
     """Yields a temporary folder, which is renamed to the destination if the block succeeds.
 
-    The folder, `.NAME.partial`, lies beside the destination, so that the last step is a rename within one file system.
-    If the block raises, it is removed. If the process is killed, the folder stays, and the next writer beside it
-    removes it: a lock that is released when its process dies shows that the folder is abandoned.
+    The temporary folder, `.NAME.partial`, is in the parent folder of the destination, so that the last step is a rename
+    within one file system. If the block raises, the temporary folder is removed. If the process is killed, it remains
+    until the next writer in the same parent folder removes it. That it is abandoned is known by its lock, which is
+    released when a process dies.
 
     Args:
       destination: a folder that does not exist or is empty; missing parents are created.
@@ -38,8 +39,8 @@ def atomic_folder(destination: str | Path) -> Iterator[Path]:
       The temporary folder, empty.
 
     Raises:
-      UserError: if the destination is taken or cannot be written, if another process is writing it, or if the block
-        raises an OSError, as it does when the disk is full.
+      UserError: if the destination is not empty or cannot be written, if another process is writing it, or if the block
+        raises an OSError, for example because the disk is full.
     """
     refuse_taken(Path(destination))
     with partial_folder(destination) as partial:
@@ -95,10 +96,10 @@ def publish(partial: Path, destination: str | Path) -> None:
 
 
 def publish_once(partial: Path, destination: str | Path) -> bool:
-    """Like `publish`, but returns False and writes nothing if the same files are there already, as in a retry.
+    """Like `publish`, but returns False and writes nothing if the destination has the same files, as in a retry.
 
     Raises:
-      UserError: if other files are there.
+      UserError: if the destination has other files.
     """
     target = Path(destination).resolve()
     if is_taken(target):
@@ -122,7 +123,7 @@ def is_taken(target: Path) -> bool:
 def refuse_taken(target: Path, unless: str = "") -> None:
     """Rejects a destination that `atomic_folder` could not replace, before any work is done.
 
-    A folder with a file named `unless` is accepted for now, since `publish_once` may find it to be the same.
+    A folder with a file named `unless` is accepted here, since `publish_once` compares its content later.
 
     Raises:
       UserError: if it is a file, a mount point or a folder that is not empty, or if one of its parents is a file.

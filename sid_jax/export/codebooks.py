@@ -37,7 +37,7 @@ def write_codebooks(
       folder: an existing folder.
       weights: by name: `encoder.network.0.weight` and so on; `quantization_layers.0.embedding.weight` for each level.
       scaling: "mean" and "scale", `[D]` each, and for vectors with parts "filler", `[D, D]`.
-      info: the rest of what using them requires, as plain values that JSON knows: `unit_norm`, `activation`, …
+      info: all other values that encoding and decoding need, as plain values for JSON: `unit_norm`, `activation`, …
       training: arrays that only further training needs, by name; only the safetensors file has them.
     """
     # Serialized in memory, because safetensors' own file writing hides a full disk in another kind of error.
@@ -86,7 +86,7 @@ def safetensors_bytes(
     else:
         tensors = {f"codebooks.{level}": codebook for level, codebook in enumerate(stacked)}
     tensors |= {f"scaling.{name}": _float32(array) for name, array in scaling.items()}
-    # The codebooks' PyTorch names are left out, so that each array is stored once.
+    # The codebooks' PyTorch names are omitted, so that each array is stored once.
     in_codebooks = {_codebook_name(level) for level in range(len(codebooks))}
     tensors |= {name: _float32(array) for name, array in weights.items() if name not in in_codebooks}
     # One entry, because safetensors does not keep the order of several, and the same model must give the same bytes.
@@ -94,7 +94,7 @@ def safetensors_bytes(
 
 
 def _float32(array: np.ndarray) -> np.ndarray:
-    # safetensors writes the memory as it is, so that an array that is not contiguous would come back scrambled.
+    # safetensors writes memory in its order, so an array that is not contiguous would be stored in the wrong order.
     return np.ascontiguousarray(array, dtype=np.float32)
 
 

@@ -20,9 +20,9 @@ from sid_jax.data.blocks import check_finite
 from sid_jax.errors import UserError
 from sid_jax.models.rqvae import RQVAE
 
-# Vectors per call, so that intermediate arrays stay in a CPU's cache.
+# Number of vectors per call: intermediate arrays must fit into a CPU's cache.
 ITEMS_A_CALL = 2048
-# Sizes that smaller batches are padded to.
+# Sizes to which smaller batches are padded.
 _SIZES = (1, 16, 128, 512)
 
 

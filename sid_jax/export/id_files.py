@@ -1,4 +1,4 @@
-"""Reads Semantic IDs from files of many formats, ours and other tools', recognized by ending and content."""
+"""Reads Semantic IDs from files of many formats (of sid_jax and of other tools), recognized by ending and content."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from sid_jax.errors import UserError, reason, shown
 from sid_jax.ids.convert import is_text
 from sid_jax.messages import LOGGER
 
-# Holds the offsets of token ids, beside files of token ids; see `sid_jax.formats`.
+# The file with the offsets of token ids, in the folder of a file of token ids; see `sid_jax.formats`.
 VOCABULARY_FILE = "vocabulary.json"
-# No tokenizer has IDs of more codes: such a table is transposed, or something else.
+# Maximum number of codes per ID. A table with more is transposed, or is not a table of IDs.
 _MOST_LEVELS = 256
 # LETTER (Wang et al., 2405.07314) and related tools write a code as a token whose letter names the level, <a_12>;
 # OpenOneRec writes <s_a_12>, RecTokens <item_L0_C12>.
@@ -37,7 +37,7 @@ _JOINED_TOKENS = re.compile(rf"(?:{_TOKEN.pattern})+")
 # Separators between the codes of a .csv file: ours, and those of a list as pandas writes it.
 _BETWEEN_CODES = re.compile(r"[-,\[\]()\s]+")
 _WHOLE_CODE = re.compile(r"[0-9]{1,18}")
-# Columns of codes in .parquet files, in order of preference: ours, TorchEasyRec's, OpenOneRec's, predictions of both.
+# Columns of codes in .parquet files, in order of preference: of exports, TorchEasyRec, OpenOneRec, predictions of both.
 _CODE_COLUMNS = ("semantic_id", "codebook", "codes", "sid")
 # A key of FlashRec: codes joined by commas.
 _JOINED = re.compile(r"[0-9]{1,18}(,[0-9]{1,18})+")
@@ -159,7 +159,7 @@ def _csv_columns(path: Path) -> pa.Table:
 
 def _read_json(path: Path) -> Content:
     try:
-        # Objects are read as tuples of pairs: a dict would hide duplicate items.
+        # Objects are read as tuples of pairs, since a dict would hide duplicate items.
         content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=tuple)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a readable .json file ({reason(error)}); write the file again") from error
@@ -215,7 +215,7 @@ def _read_jsonl(path: Path) -> Content:
 
 
 def _without_offsets(path: Path, token_ids: np.ndarray) -> np.ndarray:
-    """Returns the codes `[N, L]` of token ids: the token ids themselves if there is no vocabulary beside the file."""
+    """Returns the codes `[N, L]` of token ids: the token ids themselves if the folder has no `vocabulary.json`."""
     file = path.with_name(VOCABULARY_FILE)
     if not file.is_file():
         return token_ids
@@ -239,7 +239,7 @@ def _read_records(path: Path) -> Content:
 
 
 def _read_npz(path: Path) -> Content:
-    """Reads the .npz beside STATIC's arrays: sorted Semantic IDs, and the item number of each."""
+    """Reads the .npz that `convert` writes for STATIC: sorted Semantic IDs, and the item number of each."""
     with reading(path, ".npz", *DAMAGED_NPZ), np.load(path, allow_pickle=False) as arrays:
         names = ("semantic_ids", "item_numbers")
         if not set(names) <= set(arrays.files):

@@ -132,7 +132,7 @@ def test_what_cannot_be_appended_is_refused_in_one_line_and_nothing_is_left(firs
     np.save(tmp_path / "bare.npy", made_vectors([70]))
     assert "needs new items (--input=FILES)" in refusal(first, out)
     assert "and 'suffix' would mix two schemes" in refusal(first, out, good, unique="suffix")
-    assert "has no ids, and row numbers would be" in refusal(first, out, [f"{tmp_path}/bare.npy"])
+    assert "has no ids, and row numbers are already" in refusal(first, out, [f"{tmp_path}/bare.npy"])
     assert "item 99 (and 0 more) is not in the export" in refusal(first, out, good, removed=removed("3\n99\n"))
     assert "lists every item" in refusal(first, out, removed=removed("\n".join(map(str, range(30)))))
     words = refusal(first, out, good, removed=removed("5\n70\n71\n"))

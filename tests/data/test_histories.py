@@ -131,7 +131,7 @@ def test_ids_in_text_are_matched_exactly(tmp_path: Path):
         ("\n \n", "empty; give a file"),
         ("u 10\nv\nw 20", "line 2 has no item"),
         ("u 10\n\nw 20", "line 2 has no item"),
-        ("u 10\nv 20\nu 30", "lines 1 and 3 are both of user 'u'"),
+        ("u 10\nv 20\nu 30", "lines 1 and 3 both have user 'u'"),
         (
             "u 10\nv 20 99 10\nw 98 98",
             "line 2: item '99' is not in the catalog, whose ids look like '10'; 3 of",

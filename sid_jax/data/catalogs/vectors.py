@@ -1,4 +1,4 @@
-"""Vectors of described items: from MovieLens, Amazon, or a catalog of your own."""
+"""Vectors of items with texts or ratings: MovieLens, Amazon, or a catalog of your own."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _described(
 ) -> VectorSet:
     if not any(texts):
         raise UserError(
-            f"{source}: no item has text in {settings.text_column}; set other columns by --config.data.text_column"
+            f"{source}: no item has text in {settings.text_column}; set other columns with --config.data.text_column"
         )
     vectors = encode_texts(texts, settings.text_encoder, cache_dir=settings.cache_dir)
     return VectorSet(
@@ -139,7 +139,7 @@ def _movielens_vectors(settings: ConfigDict) -> VectorSet:
 
 
 def _made_of(parts: dict[str, np.ndarray], catalog: MovieLens, settings: ConfigDict) -> str:
-    """Returns the SHA-256 of text vectors, ratings and the settings that turn ratings into vectors."""
+    """Returns the SHA-256 of text vectors, ratings and the settings of the collaborative vectors."""
     texts = [parts["text"]] if "text" in parts else []
     how = settings.view, settings.collaborative_dimension, settings.collaborative_holdout
     return digest_of(*how, *catalog.ratings.values(), *texts)

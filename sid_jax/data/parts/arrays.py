@@ -1,4 +1,4 @@
-"""Files of arrays (.npy, .pt, .npz, .safetensors, .array_record), which are opened without reading all of them."""
+"""Files of arrays (.npy, .pt, .npz, .safetensors, .array_record), which are opened without being read completely."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from sid_jax.errors import UserError, reason
 
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 _TENSOR_TYPES = ("F16", "BF16", "F32", "F64")
-# Deflate shrinks only zeros a thousandfold, and vectors hardly at all.
+# Deflate compresses zeros a thousandfold, but vectors hardly at all.
 _MOST_UNPACKED = 200
-# The library accepts headers of up to 100 MB, which take several times as much memory to parse.
+# The safetensors library accepts headers of up to 100 MB, whose parsing takes several times as much memory.
 _LONGEST_HEADER = 2**24
 
 
@@ -35,7 +35,7 @@ def open_npy(path: Path) -> np.memmap:
       UserError: if the file is not a .npy array of numbers; objects are never unpickled.
     """
     try:
-        with np.errstate(all="ignore"):  # Too large sizes raise an error; a warning before it would be noise.
+        with np.errstate(all="ignore"):  # Sizes that are too large raise an error; a warning before it is superfluous.
             return np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # NumPy may raise anything for a damaged header.
         if "Python objects" in str(error):
@@ -52,7 +52,7 @@ def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Reads the header of a .npy file, up to the start of its array.
 
     Returns:
-      Shape, whether the order is column by column, and dtype.
+      Shape, whether the order is column-major, and dtype.
 
     Raises:
       Exception: any error that NumPy raises for a damaged header.
@@ -67,7 +67,7 @@ def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
 def check_vectors(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.dtype:
     """Returns the dtype of a file's array, after checking that it is an array of vectors.
 
-    NumPy lacks bfloat16 and writes such an array as 2-byte voids; nothing else is written that way.
+    NumPy lacks bfloat16 and writes such an array as 2-byte voids; no other arrays are written that way.
 
     Raises:
       UserError: if it is not an array of vectors.
@@ -84,7 +84,7 @@ def check_vectors(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.dty
 def read_rows(path: Path, offset: int, rows: np.ndarray, dtype: np.dtype, num_features: int) -> np.ndarray:
     """Returns rows `[m]` of an array `[n, num_features]` that a file holds row by row from byte `offset` on.
 
-    They are read instead of mapped: the pages of a map count as the process's memory until it is closed.
+    They are read instead of mapped, since the pages of a memory map count as memory of the process until it is closed.
     """
     found, size = np.empty((len(rows), num_features), dtype), num_features * dtype.itemsize
     with path.open("rb", buffering=0) as file:
@@ -154,7 +154,7 @@ class _NamedArrays(Kind):
 
     @abc.abstractmethod
     def opened(self, path: Path, columns: Columns) -> contextlib.AbstractContextManager[tuple[Any, Any]]:
-        """Yields vectors and ids (None without ids); each has a `shape`, and `take(start, end)` reads rows in order."""
+        """Yields readers of vectors and ids (or None), with a `shape`; their `take(start, end)` reads rows in order."""
 
     def look(self, path: Path, columns: Columns, rows: int) -> Look:
         """Inspects the file."""
@@ -198,7 +198,7 @@ class Safetensors(_NamedArrays):
 
 
 class _Array:
-    """An array in a zip archive, read sequentially; rows between two reads are unpacked, too.
+    """An array in a zip archive, read sequentially; rows between two reads are also unpacked.
 
     Raises ValueError if the archive's and the header's sizes contradict each other.
     """

@@ -16,7 +16,7 @@ from sid_jax.errors import UserError, reason
 
 
 def id_offsets(ids_path: Path, starts: Sequence[int], num_rows: int, path: str) -> list[int]:
-    """Returns the positions of the ids of given rows: in bytes, or for a .npy file in rows.
+    """Returns the positions of the ids of given rows: byte offsets, or for a .npy file row numbers.
 
     Args:
       ids_path: the file of ids.

@@ -34,7 +34,7 @@ class Part:
       first_item: number of rows before it, over all files.
       row_groups: for a parquet file, the first row group and the one after the last.
       ids_path: the file with its ids, if they are not in the file itself; "" if ids are row numbers.
-      ids_offset: position of the first id: in bytes, or for a .npy file in rows.
+      ids_offset: position of the first id: a byte offset, or for a .npy file a row number.
       left_out: rows that are skipped, counted from `first_row`, in ascending order.
       num_features: D of the file, if its rows may have different lengths.
     """
@@ -56,7 +56,7 @@ class Columns:
 
     Attributes:
       id_column, vector_column: the names.
-      ids_elsewhere: whether ids come from separate files, so that a table need not have them.
+      ids_elsewhere: whether ids come from separate files, so a table may lack them.
     """
 
     id_column: str
@@ -77,7 +77,7 @@ class Columns:
         return found
 
     def find_ids(self, names: Sequence[str], path: File) -> str | None:
-        """Returns the name of a table's ids; None if it has only vectors, or has none and ids are in separate files."""
+        """Returns the name of a table's id column; None if the table has only vectors, or ids are in separate files."""
         others = set(names) - {self.find("vector_column", names, path)}
         return (self.find_if_any if self.ids_elsewhere or not others else self.find)("id_column", names, path)
 
@@ -146,7 +146,7 @@ def opened(path: File) -> contextlib.AbstractContextManager[Any]:
 
 
 def identity(path: str) -> list[str | int]:
-    """Returns values that change if a file does: its path or address, and its size and time or version."""
+    """Returns values that change if a file changes: its path or address, and its size and time or version."""
     file = file_of(path)
     if isinstance(file, RemoteFile):
         return file.identity()
@@ -165,7 +165,7 @@ def even_parts(path: Path, num_rows: int, rows: int, num_features: int | None = 
     ]
 
 
-# Exceptions of zipfile, zlib, lzma and NumPy for a damaged .npz file, besides those that `reading` handles.
+# Exceptions of zipfile, zlib, lzma and NumPy for a damaged .npz file, in addition to those that `reading` handles.
 DAMAGED_NPZ = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, SyntaxError)
 
 

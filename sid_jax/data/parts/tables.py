@@ -16,9 +16,9 @@ from sid_jax.data.arrow_columns import plain_ids, usual_length, vectors_from_arr
 from sid_jax.data.parts.part import Columns, Kind, Look, Part, even_parts, file_of, opened, reading
 from sid_jax.errors import UserError
 
-# The first bytes of an Arrow file for random access; a stream begins otherwise.
+# The first bytes of an Arrow file for random access; a stream begins with other bytes.
 _MAGIC = b"ARROW1"
-# Rows whose most frequent vector length is taken as D.
+# Number of rows whose most frequent vector length is taken as D.
 _LOOKED_AT = 64
 
 
@@ -101,7 +101,7 @@ class Arrow(Kind):
         """Inspects the file."""
         with reading(path, "Arrow"):
             id_name, name = _arrow_names(path, columns)
-            # Count the rows by the ids, since a compressed column of vectors would be unpacked.
+            # Rows are counted by the ids, since a compressed column of vectors would have to be unpacked.
             count = sum(len(batch) for batch in _batches(path, id_name or name))
             heads = (_column(each.slice(0, _LOOKED_AT), name, path)[0] for each in _batches(path, name))
             num_features = _num_features(heads, f"{path}: column {name!r}")

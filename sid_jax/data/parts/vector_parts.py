@@ -18,7 +18,7 @@ from sid_jax.data.parts.part import Columns, Kind, Look, Part
 from sid_jax.data.parts.tables import Arrow, Parquet
 from sid_jax.errors import UserError
 
-# Rows of a part; a row group of a parquet file is not split.
+# Number of rows of a part; a row group of a parquet file is not split.
 _ROWS_A_PART = 2**18
 _KINDS: dict[str, Kind] = {
     ".npy": Npy(),
@@ -59,7 +59,7 @@ class VectorParts:
 
     @property
     def num_items(self) -> int:
-        """N, the number of rows that are not left out."""
+        """N, the number of rows that are not dropped."""
         return self.num_rows - sum(len(part.left_out) for part in self.parts)
 
     def under(self, layout: Layout) -> VectorParts:
@@ -98,7 +98,7 @@ class VectorParts:
                 yield ids, vectors
 
     def ids(self, number: int, rows: int) -> Iterator[pa.Array]:
-        """Yields only the ids of `blocks`; vectors are not read if the ids have a file of their own."""
+        """Yields only the ids of `blocks`; vectors are not read if the ids are in a separate file."""
         part = self.parts[number]
         if not part.ids_path:
             yield from (ids for ids, _ in self.blocks(number, rows))
@@ -109,7 +109,7 @@ class VectorParts:
             yield ids.take(pa.array(_kept(part, first, len(ids)))) if part.left_out else ids
 
     def all_rows(self, number: int, rows: int) -> Iterator[tuple[int, pa.Array, np.ndarray]]:
-        """Like `blocks`, but also yields rows that are left out, and first each block's position in the part."""
+        """Like `blocks`, but with dropped rows; yields the block's position in the part, ids and vectors."""
         part = self.parts[number]
         ids_file = IdReader(part.ids_path, part.ids_offset, part.first_row) if part.ids_path else None
         read = 0

@@ -23,7 +23,7 @@ from sid_jax.data.text.encoders import Encode, Encoder, find_encoder
 from sid_jax.data.text.template import clean
 from sid_jax.errors import UserError, reason
 
-# Texts per call of the encoder, and texts that are encoded before their vectors are cached.
+# Number of texts per call of the encoder, and number of texts after which vectors are cached.
 _BATCH = 512
 _KEPT_TOGETHER = 8192
 _DIGEST_BYTES = 20
@@ -33,7 +33,7 @@ _ROWS = 8192
 def encode_texts(
     texts: Sequence[str], encoder: str | Encode = "wordllama", *, cache_dir: str | None = None
 ) -> np.ndarray:
-    """Returns `[N, D]` float32 vectors of texts, not normalized: the model does the scaling.
+    """Returns `[N, D]` float32 vectors of texts, not normalized, since the quantizer scales its inputs.
 
     Equal texts are encoded once. On a terminal, a progress bar is shown.
 
@@ -131,7 +131,7 @@ def _checked(name: str, texts: list[str], result: Any, size: int | None) -> np.n
 
 
 def _keep(cache: VectorCache, texts: list[str], vectors: np.ndarray) -> VectorCache | None:
-    """Adds vectors to the cache; returns None instead of the cache if they cannot be written, which is no error."""
+    """Adds vectors to the cache; returns the cache, or None (after a warning) if they cannot be written."""
     try:
         cache.add(texts, vectors)
     except OSError as error:
@@ -157,13 +157,13 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
 class VectorCache:
     """The cached vectors of one encoder: parquet files of text digests and vectors in a folder.
 
-    Every call of `add` writes one new file, under a temporary name first, so that readers see it completely or not at
-    all. Two processes that encode the same text cache it twice. A file that cannot be read counts as absent. If the
-    folders of all encoders together exceed `max_bytes` or `max_files`, the least recently used files are removed.
+    Every call of `add` writes one new file, atomically. Two processes that encode the same text cache it twice. A file
+    that cannot be read is ignored. If the folders of all encoders together exceed `max_bytes` or `max_files`, the least
+    recently used files are removed.
 
     Args:
       root: the folder of all encoders.
-      identity: everything that the vectors depend on besides the text.
+      identity: everything that the vectors depend on, except the text.
       max_bytes, max_files: limits of all encoders' folders together.
     """
 

@@ -26,7 +26,7 @@ Encode = Callable[[list[str]], Any]
 _IMPORT_PATH = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 # A longer text is encoded alone, since a batch is padded to its longest text.
 _LONG_TEXT = 4096
-# Suffix of the folder of a BERT for mixed-precision products.
+# Suffix of a BERT model's folder for mixed-precision products.
 _MIXED = "@bfloat16"
 
 
@@ -36,9 +36,9 @@ class Encoder:
 
     Attributes:
       name: the name that the user gave it, for messages.
-      identity: everything that its vectors depend on besides the text, such as name and version; the key of cached
-        vectors. None if it is unknown, so that vectors are not cached.
-      load: returns the function; called only when there is something to encode.
+      identity: everything that the vectors depend on, except the text, such as name and version; the key of cached
+        vectors. If it is unknown, None: vectors are not cached.
+      load: returns the function; called only if texts must be encoded.
     """
 
     name: str
@@ -123,7 +123,7 @@ def _sentence_transformers(name: str, why: str) -> Encode:
 
 
 def _model_identity(name: str) -> str:
-    """Returns a key of the name and the library's version; for a folder, a digest of its files' names, sizes, times."""
+    """Returns a key from name and library version; for a folder, also from the names, sizes and times of its files."""
     try:
         version = importlib.metadata.version("sentence-transformers")
     except importlib.metadata.PackageNotFoundError:

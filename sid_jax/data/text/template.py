@@ -12,8 +12,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def join_fields(fields: Iterable[tuple[str, Any]]) -> str:
     """Returns "Title: Nail Lacquer; Brand: OPI; Categories: Makeup, Nails" from names and values.
 
-    A name is written with a capital letter and with spaces for underscores. A list is joined by commas. A value that is
-    empty or None is left out with its name.
+    A name is written with a capital letter and with spaces for underscores. A list is joined by commas. Values that are
+    empty or None are omitted, with their names.
     """
     parts = ((name, value_text(value)) for name, value in fields)
     return "; ".join(f"{name[:1].upper()}{name[1:].replace('_', ' ')}: {text}" for name, text in parts if text)
@@ -43,7 +43,7 @@ def item_texts(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> list[s
 def clean(text: str) -> str:
     """Replaces each lone surrogate by U+FFFD, since it is not a character and cannot be encoded as UTF-8.
 
-    JSON may contain lone surrogates, as halves of an emoji that was cut in two.
+    JSON may contain lone surrogates, for example half of an emoji at the end of a truncated text.
     """
     if not _SURROGATE.search(text):
         return text

@@ -36,7 +36,7 @@ SCHEMA = pa.schema(
 _NAMED = re.compile(rb"""["'](?:parent_)?asin["']\s*:\s*["']([^"']+)["']""")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 _PRICE = re.compile(r"\$?\s*(\d[\d,]*(?:\.\d+)?)(?:\s*-\s*\$?\s*\d[\d,]*(?:\.\d+)?)?")
-# Some titles of 2018 are pieces of a page's script, which contain this.
+# Some titles of 2018 are fragments of a page's script, which contain this text.
 _NO_TITLE = "getTime"
 
 
@@ -44,7 +44,7 @@ def read_reviews(path: Path, *, core: int) -> Histories:
     """Reads a file of reviews, one per line.
 
     A user who reviewed an item several times has one interaction with it, at the time of the earliest review. Users and
-    items with fewer than `core` interactions are removed repeatedly until none is left (the k-core).
+    items with fewer than `core` interactions are removed until all have at least that many (the k-core).
 
     Args:
       path: in the layout of 2014, 2018 or 2023.
@@ -79,7 +79,7 @@ def read_reviews(path: Path, *, core: int) -> Histories:
 
 
 def field(record: Mapping[str, Any], names: tuple[str, ...], where: str) -> str:
-    """Returns the first of the fields that the record has; raises UserError if none is, or it is not valid text."""
+    """Returns the first of the fields that the record has; raises UserError if it has none, or not valid text."""
     value = next((record[name] for name in names if name in record), None)
     if not isinstance(value, str) or not value or clean(value) != value:
         raise UserError(f"{where} has no {' or '.join(names)}; give the file as its authors publish it")

@@ -94,8 +94,8 @@ def load_amazon(source: str, path: str = "", cache_dir: str = "", *, core: int =
     """Returns products and interaction histories from the first of these sources that applies.
 
     1. `path`, if given: a folder with the files of reviews and metadata under their original names, in the layout of
-       any edition, gzipped or not; or a prepared folder as `_read_prepared` reads it. If it cannot be used, nothing
-       else is tried. Data from original files is kept in the cache until one of the files changes.
+       any edition, gzipped or not; or a prepared folder as `_read_prepared` reads it. If the folder cannot be used,
+       that is an error. Data from original files is kept in the cache until one of the files changes.
     2. The prepared cache.
     3. The addresses of the data's authors, fetched with TensorFlow Datasets and prepared into the cache.
 
@@ -130,7 +130,7 @@ def load_amazon(source: str, path: str = "", cache_dir: str = "", *, core: int =
 
 
 def _is_prepared(folder: Path) -> bool:
-    """Returns whether the folder holds both files of a prepared data set."""
+    """Returns whether the folder has both files of a prepared data set."""
     return (folder / _ITEMS).is_file() and (folder / _SEQUENCES).is_file()
 
 

@@ -50,9 +50,10 @@ class Edition(NamedTuple):
 
     Attributes:
       name: its name in messages.
-      counts: numbers of films, users with ratings, and ratings; None if GroupLens announces that they will change.
+      counts: numbers of films, of users with ratings, and of ratings; None if GroupLens announces that they will
+        change.
       download: the zip. Its digest is the one in TensorFlow Datasets; for 10M and 32M, which TensorFlow Datasets lacks,
-        it is the MD5 that GroupLens publishes beside the zip.
+        it is the MD5 that GroupLens publishes with the zip.
       read: reads a folder or zip in the size's layout.
       seconds: time limit of the download.
     """
@@ -103,7 +104,7 @@ EDITIONS = {
 def load_movielens(path: str = "", cache_dir: str = "", size: str = "100k") -> MovieLens:
     """Returns MovieLens from the first of these sources that applies.
 
-    1. `path`, if given: a folder or zip in GroupLens' layout. If it cannot be used, nothing else is tried.
+    1. `path`, if given: a folder or zip in GroupLens' layout. If it cannot be used, that is an error.
     2. The prepared cache.
     3. For 100K, the copy in the wheel of the `recbole` package, fetched with pip and prepared into the cache.
     4. GroupLens' own zip, fetched with TensorFlow Datasets and prepared into the cache.
@@ -174,7 +175,7 @@ def _prepare(folder: Path, size: str) -> None:
 
 
 def _write_prepared(catalog: MovieLens, folder: Path, size: str) -> None:
-    """Writes a TensorFlow Datasets data set for 100K, and Parquet, which is fast to read at any size, for others."""
+    """Writes a TensorFlow Datasets data set for 100K; for other sizes Parquet, which is fast to read at any size."""
     if size == "100k":
         from sid_jax.data.catalogs.movielens import tfds_cache
 

@@ -36,7 +36,7 @@ class MovieLens:
         ("M", "F"), `occupation` and `zip_code`, each object (str) `[U]`. For 10M and larger, ids only.
       ratings: `user_id`, `item_id`, `rating` and `timestamp`, each int64 `[R]` (for 10M and larger, `rating` is
         float64, since there are half stars), sorted by user, then time, then position in the file. A user's "last"
-        rating is the last of the user's rows, also if times are equal.
+        rating is the last of the user's rows, even if times are equal.
       source: one line that says where the data came from.
     """
 
@@ -46,7 +46,7 @@ class MovieLens:
     source: str
 
     def histories(self) -> Histories:
-        """Returns the interaction histories: every rating counts as an interaction, whatever its stars."""
+        """Returns the interaction histories: every rating counts as an interaction, whether high or low."""
         user_ids, counts = np.unique(self.ratings["user_id"], return_counts=True)
         films, film_of_rating = np.unique(self.ratings["item_id"], return_inverse=True)
         return Histories(user_ids, offsets_of(counts), film_of_rating.astype(np.int32), films)
@@ -157,7 +157,7 @@ def unreadable(path: Path, error: Exception) -> UserError:
 
 def rows_of(text: str, separator: str, width: int, where: str) -> list[list[str]]:
     """Returns the fields of each line; raises UserError with the line's number unless there are `width` fields."""
-    # Not splitlines(), which also breaks Latin-1 text at bytes that are letters.
+    # Not splitlines(), which also splits Latin-1 text at bytes that are letters.
     rows = [line.rstrip("\r").split(separator) for line in text.rstrip("\r\n").split("\n")]
     for line, row in enumerate(rows, 1):
         if len(row) != width:

@@ -69,7 +69,7 @@ class MovieLens100K(tfds.core.GeneratorBasedBuilder):
 
 
 def write_movielens(catalog: MovieLens, folder: Path) -> None:
-    """Writes the catalog below an empty folder."""
+    """Writes the catalog into an empty folder."""
     rows = {
         "items": _table_to_rows(catalog.items),
         "users": _table_to_rows(catalog.users),
@@ -81,7 +81,7 @@ def write_movielens(catalog: MovieLens, folder: Path) -> None:
 
 
 def read_movielens(folder: Path) -> MovieLens:
-    """Reads the catalog that `write_movielens` wrote below the folder."""
+    """Reads the catalog that `write_movielens` wrote into the folder."""
     with _quietly():
         rows = {config: _read_rows(config, folder) for config in _COLUMNS}
     return build_movielens(
