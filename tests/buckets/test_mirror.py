@@ -89,7 +89,7 @@ def test_of_two_runs_in_one_workdir_the_first_one_stops(bucket, monkeypatch, tmp
 
 def test_a_folder_with_other_objects_is_refused(bucket):
     write(f"{RUN}/mine.txt", "mine")
-    with pytest.raises(UserError, match="is not empty, and does not contain a run; choose another --workdir"), workdir_of(RUN):
+    with pytest.raises(UserError, match="is not empty, and does not contain a run; choose another"), workdir_of(RUN):
         pass
     assert names(bucket, RUN) == ["mine.txt"]
 
