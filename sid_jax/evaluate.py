@@ -74,8 +74,8 @@ def evaluate_ids(
       codebooks: an export's folder, whose decoder reconstructs vectors from IDs.
       labels: see `read_labels`.
       histories: see `as_histories`; None for none.
-      holdout: number of each user's last interactions that are left out.
-      other: IDs of the same items after another training.
+      holdout: number of each user's last interactions that are excluded.
+      other: IDs of the same items from another run.
       out: a .json file for the metrics; None for none.
       messages: where to print; standard output if None.
 
