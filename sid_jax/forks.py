@@ -1,4 +1,4 @@
-"""Detects the use of JAX in a forked process: the child lacks JAX's threads, so that calls would hang."""
+"""Detects the use of JAX in a forked process. The child lacks JAX's threads, so calls would hang."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ from sid_jax.settings import Setting
 
 HELP_FLAGS = ("--help", "-help", "-h", "--helpshort", "-helpshort")
 FULL_HELP_FLAGS = ("--helpfull", "-helpfull")
-# Longest and shortest lines, whatever the width of the terminal.
+# Maximum and minimum length of lines, for any width of the terminal.
 _LONGEST, _SHORTEST = 100, 60
-# Widths of the names of flags, and of sections of settings, before their descriptions.
+# Widths of the columns with names of flags, and with sections of settings.
 _FLAGS, _SECTIONS = 18, 12
 # absl appends this to the help of a flag that may be repeated.
 _OF_REPEATED = ";\n    repeat this option to specify a list of values"
@@ -77,7 +77,7 @@ def _names(settings: Mapping[str, Setting]) -> list[str]:
 
 
 def _row(name: str, text: str, width: int) -> list[str]:
-    """Returns a name and its description beside it, or below a long name."""
+    """Returns a name with its description on the same line, or below a long name."""
     lines, start = _wrapped(text, indent=width), f"  {name} ".ljust(width)
     return [start.rstrip(), *lines] if len(start) > width else [start + lines[0].lstrip(), *lines[1:]]
 

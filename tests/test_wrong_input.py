@@ -348,7 +348,7 @@ WRONG_EXPORTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "hand-edited list of files": (
         lambda out: edit(out / "manifest.json", lambda content: content.update(files={"ids.csv": 3})),
-        "does not list the bytes and sha256 of every file",
+        "does not list the size and SHA-256 of every file",
     ),
     "hand-edited length": (
         lambda out: edit(out / "manifest.json", lambda content: content["semantic_ids"].update(length="three")),

@@ -22,7 +22,7 @@ _OF_TOOLS = (
     "item_to_sid", "*/item_to_sid", "*.index.json", "semantic_ids.pt", "semantic_ids.json", "item-sid-mapping.pt",
     "pid2sid.parquet", "*.item", "catalog.pt", "*.sem_ids", "rec_vocab.bin", "sid2vid.json", "static_index.npz",
 )  # fmt: skip
-# An offset is read only after a file ending, since "beauty-2" may be the name of a folder.
+# An offset is only recognized after a file ending, since "beauty-2" may be the name of a folder.
 _SOURCE = re.compile(
     rf"(?P<path>.+\.(?:{'|'.join(each[1:] for each in (*READABLE, INFO))}))(?P<offset>[+-][0-9]{{1,18}})", re.DOTALL
 )
@@ -49,8 +49,8 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
         file, `{item: [183, 70]}` or `{item: ["<a_183>", "<b_70>"]}` (items are numbers if all are whole numbers); a
         .npy file of whole numbers `[N, L]` (items are row numbers; `[L, N]` with more than 256 items is transposed,
         with a warning); a .pt tensor `[L, N]` or `[N, L]`, whose longer side is the items; or a file that
-        `sid_jax.formats` writes for another tool. Item numbers are replaced by the ids of an `item_ids.parquet` beside
-        the file, if there is one.
+        `sid_jax.formats` writes for another tool. If the folder of the file has an `item_ids.parquet`, item numbers are
+        replaced by its ids.
       offset: added to integer item ids, for example if a file counts items from 0 and a catalog from 1.
 
     Returns:
@@ -101,7 +101,7 @@ def _of_tool(path: Path) -> Path:
 
 
 def _table_files(path: Path) -> list[Path]:
-    """Returns the file of a table, or the files of one kind that a folder, a pattern or a list with commas names."""
+    """Returns the file of a table, or the files of one kind in a folder, a pattern or a list with commas."""
     if path.is_file():
         return [path]
     several = path.is_dir() or bool(set("*?[,") & set(str(path)))

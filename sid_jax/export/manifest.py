@@ -1,4 +1,4 @@
-"""The manifest of an export: its settings and versions, its quality figures, and size and SHA-256 of each file.
+"""The manifest of an export: its settings, versions and metrics, and the size and SHA-256 of each file.
 
 It is written last. A folder without one is not a finished export.
 """
@@ -28,7 +28,7 @@ _NAME = "manifest.json"
 # Not listed, since it is a view of the other files that may be rebuilt at any time.
 _NOT_LISTED = (_NAME, "report.html")
 _FRAME = ("format_version", "created", "versions", "files", "digest")
-# Names of figures in older exports, and their current names.
+# Names of metrics in older exports, and their current names.
 _RENAMED = {
     "duplicate_floor": "max_distinct_rate",
     "num_held_out": "num_cold",
@@ -44,17 +44,17 @@ _PACKAGES = ("jax", "flax", "numpy")
 def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
     """Writes `manifest.json`: the given content, and the entries that every manifest has.
 
-    Before the content come `format_version`, `created` (UTC) and `versions`. After it come `files`, the size and the
-    SHA-256 of every other file in the folder except the report, which must all be written by then, and `digest`, the
-    SHA-256 of the manifest itself.
+    The entries before the content are `format_version`, `created` (UTC) and `versions`. The entries after it are
+    `files`, with the size and the SHA-256 of every other file in the folder except the report, and `digest`, the
+    SHA-256 of the manifest itself. All these files must be complete before the call.
 
     Args:
       folder: the export.
-      content: values that JSON knows, under keys other than these five.
+      content: plain values for JSON, under keys other than these five.
 
     Raises:
       ValueError: if the content has one of these keys, or a number that is not finite.
-      TypeError: if the content has a value that JSON does not know.
+      TypeError: if the content has a value that cannot be written as JSON.
     """
     frame: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
@@ -70,7 +70,7 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
     files = {name: _describe(folder / name) for name in sorted(names) if name not in _NOT_LISTED}
     if taken := set(_FRAME) & set(content):
         raise ValueError(f"the manifest already has the keys {', '.join(sorted(taken))}; choose other names")
-    # As it is read back from JSON, for example with lists instead of tuples.
+    # The content in the form in which it is read back from JSON, for example with lists instead of tuples.
     manifest = json.loads(json.dumps({**frame, **content, "files": files}, allow_nan=False))
     text = json.dumps({**manifest, "digest": _digest(manifest)}, indent=2, ensure_ascii=False)
     (folder / _NAME).write_text(text + "\n", encoding="utf-8")
@@ -135,10 +135,10 @@ def manifest_hash(folder: Path) -> str:
 
 
 def write_measured(folder: Path, measured: Mapping[str, Any], records: Path | None = None) -> None:
-    """Writes `report.json`: the measured figures, and the training curves of a folder with records."""
+    """Writes `report.json`: the measured values, and the training curves from a folder with records."""
     content = dict(measured)
     if records is not None:
-        # Imported here, since it imports JAX, which a reader of an export does without.
+        # Imported here, since it imports JAX, which is not needed to read an export.
         from sid_jax.training.records import read_records
 
         rows = (row for kind in ("train", "eval") for row in read_records(records, kind))
@@ -169,7 +169,7 @@ def read_measured(folder: Path) -> dict[str, Any]:
 
 
 def training_curves(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, list[Any]]]:
-    """Returns the training curves: for each kind of record its numbers by name, as lists over at most 200 steps.
+    """Returns the training curves: for each kind of record, lists of at most 200 values by name.
 
     The last step is always included. A number that is not finite is None; a list with one number per level becomes
     `name/1`, `name/2`, … Rows are those of `sid_jax.training.records`.
@@ -207,7 +207,7 @@ def _with_names_of_today(content: Any) -> Any:
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:
-    """Returns the SHA-256 of a manifest's content, whatever its layout; older exports have no digest."""
+    """Returns the SHA-256 of a manifest's content, which does not depend on the layout of the file."""
     content = {name: value for name, value in manifest.items() if name != "digest"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -234,7 +234,7 @@ def _parse(path: Path) -> dict[str, Any]:
     files = manifest.get("files")
     described = list(files.values()) if isinstance(files, dict) else [None]
     if not all(isinstance(each, dict) and each.keys() == {"bytes", "sha256"} for each in described):
-        raise UserError(f"{path} does not list the bytes and sha256 of every file, so it was edited; export again")
+        raise UserError(f"{path} does not list the size and SHA-256 of every file, so it was edited; export again")
     return manifest
 
 
@@ -247,5 +247,5 @@ def _version(package: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        # The dependency has no metadata, as in a bundled program.
+        # The dependency has no metadata, for example in a bundled program.
         return "not installed"

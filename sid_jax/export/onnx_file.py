@@ -15,7 +15,7 @@ from sid_jax.models.rqvae import RQVAE
 
 # Readable by ONNX Runtime from version 1.14 on.
 OPSET, IR_VERSION = 18, 8
-# The largest size of a Protocol Buffers message, with some room.
+# The largest size of a Protocol Buffers message, with some margin.
 _MOST_BYTES = 2**31 - 2**20
 
 

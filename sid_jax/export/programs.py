@@ -1,4 +1,4 @@
-"""The encoder as programs that run without this package (ONNX, StableHLO): their files, and writing them."""
+"""Writes the encoder as programs that run without this package: ONNX and StableHLO."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sid_jax.errors import UserError
 if TYPE_CHECKING:
     from sid_jax.models.rqvae import RQVAE
 
-# The file of each program in an export, and the package that writing it needs besides JAX.
+# The file of each program in an export, and the package, in addition to JAX, that is needed to write it.
 PROGRAMS = {"onnx": "encoder.onnx", "stablehlo": "encoder.stablehlo"}
 _PACKAGES = {"onnx": "onnx"}
 

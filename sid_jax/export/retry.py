@@ -1,4 +1,4 @@
-"""Retries of a command, for example by a scheduler: an existing export is recognized by a digest of its inputs."""
+"""Retries of a command, for example by a scheduler. An existing export is recognized by a digest of its inputs."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from sid_jax.messages import Messages
 
 # Key in the manifest: the SHA-256 of all inputs and settings that determine the export.
 REQUEST = "request_sha256"
-# A function that completes an export's folder before it gets its name, for example by adding the report.
+# A function that completes an export's folder before it gets its final name, for example by adding the report.
 Finish = Callable[[Path], None]
 _ROWS_A_BLOCK = 2**16
 
 
 def request_digest(*parts: Any) -> str:
-    """Returns the SHA-256 of inputs and settings: Arrow tables by their values, anything else by its JSON."""
+    """Returns the SHA-256 of inputs and settings: of the values of Arrow tables, and of the JSON of all others."""
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, (pa.Table, pa.ChunkedArray)):
@@ -38,10 +38,10 @@ def request_digest(*parts: Any) -> str:
 
 
 def earlier_request(out: Path) -> str | None:
-    """Returns the request digest of the export at `out`; None if nothing is there.
+    """Returns the request digest of the export at `out`; None if `out` is new or empty.
 
     Raises:
-      UserError: if the folder is taken by anything else, or cannot be written.
+      UserError: if the folder has other content, or cannot be written.
     """
     if not is_taken(out) or not (out / "manifest.json").is_file():
         refuse_taken(out)
@@ -53,10 +53,10 @@ def earlier_request(out: Path) -> str | None:
 
 
 def is_the_same(out: Path, earlier: str | None, request: str, finish: Finish | None, messages: Messages) -> bool:
-    """Returns whether the requested export is there already; if so, `finish` completes it.
+    """Returns whether the requested export exists already; if so, `finish` completes it.
 
     Raises:
-      UserError: if another export is there.
+      UserError: if the folder has another export.
     """
     if earlier is None:
         return False

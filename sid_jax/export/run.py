@@ -42,16 +42,16 @@ def export(
     finish: Finish | None = None,
     messages: Messages | None = None,
 ) -> None:
-    """Writes the export of a trained run (ID table, codebooks, manifest), all or nothing.
+    """Writes the export of a trained run (ID table, codebooks, manifest), atomically.
 
     Args:
       workdir: the run's folder.
-      out: destination; must not exist, be empty, or hold this very export, in which case nothing is written.
+      out: a new or empty folder, or one that holds this very export, in which case nothing is written.
       step: step of the checkpoint; None takes the best one of a finished run.
       unique: "relocate", "suffix" or "none"; None for the setting of the run's config.
       align_to: IDs of an older model, see `read_id_table`; codes are renumbered so that few IDs change.
       programs: further formats of the encoder to write; see `sid_jax.export.programs`.
-      finish: see `write_export`; also called for an export that is there already.
+      finish: see `write_export`; also called if the export exists already.
       messages: where text is printed; standard output if None.
 
     Raises:
@@ -94,7 +94,7 @@ def make_export(
       run: the trained run.
       unique: "relocate", "suffix" or "none"; None for the setting of the run's config.
       align_to: IDs of an older model: codes are renumbered so that few IDs change.
-      about: further entries of the manifest.
+      about: additional entries of the manifest.
 
     Raises:
       UserError: if IDs cannot be made unique, or no item is in `align_to`.
@@ -167,7 +167,7 @@ def make_export(
 
 
 def _semantic_ids(run: TrainedRun, codes: np.ndarray, sizes: list[int], scheme: str, capacity: int) -> np.ndarray:
-    """Returns unique IDs; cold items get IDs that the other items leave free, as appended items do."""
+    """Returns unique IDs; like appended items, cold items get IDs that no other item has."""
 
     def alternatives(rows: np.ndarray) -> CodeAlternatives:
         return CodeAlternatives(run.model, run.data.vectors if rows.all() else run.data.vectors[rows])

@@ -1,4 +1,4 @@
-"""The encoder as a StableHLO program that any JAX loads and compiles, on CPU, CUDA or TPU, without this package."""
+"""The encoder as a StableHLO program, which JAX loads and compiles on CPU, CUDA or TPU, without this package."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 @contextlib.contextmanager
 def _no_locations() -> Iterator[None]:
-    """Keeps file paths and line numbers of this machine's Python out of the serialized program."""
+    """Removes file paths and line numbers of this machine's Python from the serialized program."""
     before = jax.config.jax_traceback_in_locations_limit  # type: ignore[attr-defined]
     jax.config.update("jax_traceback_in_locations_limit", 0)
     try:
@@ -37,8 +37,8 @@ def _no_locations() -> Iterator[None]:
 def stablehlo_bytes(model: RQVAE) -> bytes:
     """Returns the content of `encoder.stablehlo`: vectors `[n, D]` float32 to codes `[n, L]` int32, for any n.
 
-    The program runs on all of `PLATFORMS`, whichever machine wrote it. It contains the weights. The same model gives
-    the same bytes.
+    The program runs on all `PLATFORMS`, on whatever machine it was written. It contains the weights. The same model
+    gives the same bytes.
     """
     shape = (*jax.export.symbolic_shape("n"), model.mean.shape[0])
     vectors = jax.ShapeDtypeStruct(shape, jnp.float32)

@@ -35,7 +35,7 @@ def write_torch_file(path: str | Path, content: dict[str, Any] | np.ndarray) -> 
     Args:
       path: the file; an existing one is overwritten.
       content: a dict with str keys of float32, int32 and int64 arrays of any shape, which become tensors, and of plain
-        str, int, float, bool, None, lists, tuples and dicts of these. NumPy scalars are rejected: torch refuses them.
+        str, int, float, bool, None, lists, tuples and dicts of these. NumPy scalars are rejected, as by torch.
 
     Raises:
       TypeError: if the content has any other value; the message names its key.
@@ -47,7 +47,7 @@ def write_torch_file(path: str | Path, content: dict[str, Any] | np.ndarray) -> 
         entries |= {f"data/{number}": _little_endian(array) for number, array in enumerate(writer.arrays)}
         entries["version"] = b"3\n"
         for name, data in entries.items():
-            # A new ZipInfo has a fixed timestamp, unlike a bare name.
+            # A ZipInfo has a fixed timestamp; with a plain name, the current time would be written.
             entry = zipfile.ZipInfo(f"{_FOLDER}/{name}")
             entry.extra = _padding(file.tell(), entry.filename)
             archive.writestr(entry, data)

@@ -24,8 +24,8 @@ _ORIGINAL_ACTIVATIONS = ("silu", "relu")
 def torch_weights(model: RQVAE) -> dict[str, np.ndarray]:
     """Returns every weight by its name in the original PyTorch project, linear layers as `[out, in]`.
 
-    The original's layers are in a Sequential with an activation between each two: our layer i is its module 2 i. The
-    shortcut of a residual encoder, which the original lacks, is `encoder.shortcut.weight`.
+    In the original project, the layers are in a Sequential with activations between them, so layer i here is module 2 i
+    there. The shortcut of a residual encoder, which the original project lacks, is `encoder.shortcut.weight`.
     """
     weights: dict[str, np.ndarray] = {}
     for part, mlp in (("encoder", model.encoder), ("decoder", model.decoder)):
@@ -51,7 +51,7 @@ def original_project_has(model: RQVAE) -> bool:
 
 
 def training_arrays(model: RQVAE) -> dict[str, np.ndarray]:
-    """Returns the arrays that only training needs, besides weights and codebooks, by name.
+    """Returns the arrays, other than weights and codebooks, that only training needs, by name.
 
     `quantizer.basis.0`, ... and `quantizer.transform.0`, ...: for "simvq", whose codebooks are the products of the two.
     `quantizer.count.0`, ...: for "ema", the moving counts `[K]`. `aligner.weight`: `[C, Z]`.
@@ -66,7 +66,7 @@ def training_arrays(model: RQVAE) -> dict[str, np.ndarray]:
 
 
 def model_info(model: RQVAE) -> dict[str, Any]:
-    """Returns the model's settings that the arrays do not show, as plain values."""
+    """Returns the model's settings that cannot be inferred from the arrays, as plain values."""
     return {
         "unit_norm": model.unit_norm,
         "activation": model.encoder.activation,
@@ -130,7 +130,7 @@ def model_from_weights(
     )
     quantizer = {"levels": dict(enumerate(codebooks)), "initialized": np.array(True)}
     if method == "simvq":
-        # An older export has the products only: they become the basis, with the identity as transform.
+        # An older export has only the products: they become the basis, with the identity as the transform.
         identity = np.eye(codebooks[0].shape[1], dtype=np.float32)
         quantizer["levels"] = _by_level(weights, "basis", codebooks)
         quantizer["transforms"] = _by_level(weights, "transform", [identity] * len(codebooks))

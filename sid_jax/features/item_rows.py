@@ -23,13 +23,13 @@ class ItemRows:
 
     @classmethod
     def of_padded(cls, rows: np.ndarray) -> ItemRows:
-        """Makes `ItemRows` of an array `[N, W]`, in which negative entries are padding."""
+        """Returns the `ItemRows` of an array `[N, W]`, in which negative entries are padding."""
         there = rows >= 0
         return cls(np.concatenate([[0], np.cumsum(there.sum(axis=1))]), rows[there].astype(np.int32))
 
     @classmethod
     def of_lists(cls, lists: list[list[int]]) -> ItemRows:
-        """Makes `ItemRows` of N lists of rows."""
+        """Returns the `ItemRows` of N lists of rows."""
         offsets = np.concatenate([[0], np.cumsum([len(each) for each in lists], dtype=np.int64)])
         return cls(offsets, np.fromiter((row for each in lists for row in each), np.int32, offsets[-1]))
 
@@ -50,7 +50,7 @@ class ItemRows:
         """Returns the rows as `[N, W]` int32, padded with -1; by default W is the maximum number of rows of an item.
 
         Raises:
-          ValueError: if an item has more.
+          ValueError: if an item has more rows than `width`.
         """
         lengths = self.lengths
         most = int(lengths.max(initial=1))

@@ -53,10 +53,10 @@ def fit_features(
       kind: one of KINDS.
       table: the items and their Semantic IDs.
       num_rows: R.
-      impressions: `[N]` integers, how often each item is seen: frequent ones get their own rows; None weights all items
-        equally. Items without impressions are not used in the fit.
+      impressions: `[N]` integers, how often each item is seen; frequent items get rows of their own. None weights all
+        items equally. Items without impressions are not used in the fit.
       window: for "window": number of codes per n-gram.
-      hashed: for n-grams: whether rows are given by a hash.
+      hashed: for n-grams: whether a hash gives the rows.
       seed: for "random": seed of the hash.
 
     Raises:
@@ -120,7 +120,7 @@ class ItemFeatures:
 
     Attributes:
       num_rows: R.
-      known: `[V]` ids as text; the v-th has row v + 1.
+      known: `[V]` ids as text; id number v has row v + 1.
     """
 
     num_rows: int

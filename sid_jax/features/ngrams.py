@@ -31,8 +31,8 @@ class NgramFeatures:
     Attributes:
       num_rows: R.
       spans: the levels (first, last + 1) of each of an item's n-grams.
-      known: `[V, L]` int32 n-grams; the v-th has row v + 1. Row 0 is for items whose n-grams are all unknown. None if
-        rows are given by a hash.
+      known: `[V, L]` int32 n-grams; n-gram number v has row v + 1. Row 0 is for items whose n-grams are all unknown.
+        None if rows are given by a hash.
     """
 
     num_rows: int

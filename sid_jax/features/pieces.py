@@ -4,8 +4,8 @@ Each code of each level is a character, each ID is a sentence, and sentences are
 a run of codes at certain levels. Frequent runs get their own piece; rare ones are composed of shorter pieces, down to
 single codes, which similar items share.
 
-Pieces come from byte-pair encoding. The library's unigram language model needs repeated substrings, of which IDs have
-few: most items share none of their longer substrings.
+Pieces come from byte-pair encoding. The unigram language model of SentencePiece needs repeated substrings, of which IDs
+have few: most items share no longer substring with other items.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ _MODEL_FILE, _SIZES_FILE = "pieces.model", "pieces.json"
 _FIRST_CHARACTER, _PLANE = 0xF0000, 65_534
 # The last two code points of a plane are noncharacters.
 _GAP = 2
-# Stands for a code at or above its level's size, which training never saw.
+# Represents a code at or above its level's size, which does not occur in training.
 _STRANGE = 0xE000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PieceFeatures:
-    """Rows by piece; row 0 is for codes that training never saw.
+    """Rows by piece; row 0 is for codes that did not occur in training.
 
     Attributes:
       num_rows: R, at least the number of pieces.
-      sizes: for each level an upper bound that all codes are below.
+      sizes: for each level, a number above all codes.
       model: the serialized SentencePiece model.
     """
 
@@ -64,9 +64,9 @@ class PieceFeatures:
         Args:
           item_ids: ignored.
           semantic_ids: integers, 0 or more.
-          cuts: `[N, L - 1]` bool, True where no piece may span a code and the next one. With new random cuts at each
-            training step, the rows of short pieces are also trained on items that have longer ones, and so work for
-            later items (like subword regularization, Kudo, 1804.10959).
+          cuts: `[N, L - 1]` bool, True where no piece may contain both a code and the next one. With new random cuts at
+            each training step, short pieces are also trained on items that otherwise have longer pieces, and generalize
+            better to later items (like subword regularization, Kudo, 1804.10959).
 
         Raises:
           UserError: if the IDs have another length.
@@ -121,7 +121,7 @@ def fit_pieces(semantic_ids: np.ndarray, impressions: np.ndarray, num_rows: int)
         )
     except (RuntimeError, OSError) as error:
         raise UserError(
-            f"SentencePiece cannot train {num_rows} pieces ({reason(error)}); set another number by --rows"
+            f"SentencePiece cannot train {num_rows} pieces ({reason(error)}); set another number with --rows"
         ) from error
     return PieceFeatures(num_rows, sizes, model.getvalue())
 
@@ -130,7 +130,7 @@ def load_pieces(folder: Path) -> PieceFeatures:
     """Loads features that `PieceFeatures.save` wrote.
 
     Raises:
-      UserError: if the file is no SentencePiece model, or the library is missing.
+      UserError: if the file is not a SentencePiece model, or the library is missing.
     """
     model = (folder / _MODEL_FILE).read_bytes()
     _processor(model, str(folder / _MODEL_FILE))
@@ -196,7 +196,7 @@ def _cut(text: str, places: np.ndarray) -> list[str]:
 
 
 def _number(character: str) -> int:
-    """Returns the number, among the codes of all levels, that a character stands for."""
+    """Returns the number, among the codes of all levels, of the code that a character represents."""
     number = ord(character) - _FIRST_CHARACTER
     return number - _GAP if number >= _PLANE else number
 

@@ -22,7 +22,7 @@ from sid_jax.tokens.vocabulary import Vocabulary
 # A history is split into training items, a validation target and a test target.
 LEAST_INTERACTIONS = 3
 SPLITS = ("train", "valid", "test")
-# Our columns for the tools' text fields; the first one that the table has is used.
+# The names of columns that are used for the tools' text fields; the first one that the table has is used.
 _TEXTS = {
     "title": ("title", "name"),
     "description": ("description", "text"),
@@ -36,11 +36,11 @@ class Content:
     """N items, and U users or no users.
 
     Attributes:
-      table: items, Semantic IDs and further columns. An item's number, if a tool needs one, is its row.
+      table: items, Semantic IDs and other columns. An item's number, if a tool needs one, is its row.
       histories: histories of users with at least 3 interactions, over the table's items; None if none are written.
       name: name of the data set in file names.
       out: the folder in which the files will be.
-      first_id: number of the language model's own tokens, for tools that take token ids.
+      first_id: number of tokens of the language model without the IDs, for tools that use token ids.
     """
 
     table: IdTable
@@ -88,7 +88,7 @@ class Content:
         return np.arange(len(ids))
 
     def write_numbers(self, folder: Path) -> None:
-        """Writes the lists that map item and user numbers to our ids."""
+        """Writes the lists that map item and user numbers to ids."""
         write_ids(folder / ITEM_IDS_FILE, self.table.arrow_ids)
         if self.histories is not None:
             write_ids(folder / USER_IDS_FILE, self.histories.user_ids)
@@ -115,13 +115,13 @@ class Content:
 
         Args:
           split: "train", "valid" or "test".
-          every: whether each training item but a user's first is a target, or only the last one.
+          every: whether each training item of a user after the first is a target, or only the last one.
 
         Returns:
-          `[E]` int64 each: rows of users, and places of the targets in these users' histories.
+          `[E]` int64 each: rows of users, and positions of the targets in their histories.
         """
         lengths = np.zeros(0, np.int64) if self.histories is None else self.histories.lengths
-        # The place of the split's last target.
+        # The position of the split's last target.
         last = lengths - 1 - SPLITS[::-1].index(split)
         counts = last.clip(0) if every and split == "train" else (last > 0).astype(np.int64)
         users = np.repeat(np.arange(len(lengths)), counts)

@@ -1,4 +1,4 @@
-"""Writes an export, or any Semantic IDs, in the files of another tool, all or nothing."""
+"""Writes an export, or any Semantic IDs, in the files of another tool, atomically."""
 
 from __future__ import annotations
 
@@ -81,11 +81,11 @@ def convert(
     Args:
       source: a table, an export's folder, or a file of IDs, see `read_id_table`.
       to: one of `FORMATS`.
-      out: the folder; must not exist, or be empty. Its name is the data set's name in file names.
-      histories: see `SemanticIdTokenizer.fit`, or a path. Users with fewer than 3 interactions are left out.
+      out: a new or empty folder. Its name is the data set's name in file names.
+      histories: see `SemanticIdTokenizer.fit`, or a path. Users with fewer than 3 interactions are dropped.
       items: titles and other columns of items, see `IdTable.with_columns`, or a path to a table of items.
       vocabulary: number of the language model's own tokens, for tools that take token ids.
-      on_unknown: for items of histories that are not in the table: "error" rejects them, "drop" leaves them out.
+      on_unknown: for items of histories that are not in the table: "error" rejects them, "drop" drops them.
       messages: where text is printed; None prints nothing.
 
     Returns:

@@ -14,7 +14,7 @@ from sid_jax.formats.content import Content
 def write_grid(folder: Path, content: Content) -> None:
     """Writes `semantic_ids.pt`, int64, and TFRecord folders of sequences that end in their target.
 
-    If the scheme has a suffix that makes IDs unique, it is the tensor's last row. Training sequences leave out each
+    If the scheme has a suffix that makes IDs unique, it is the tensor's last row. Training sequences exclude each
     user's last two items.
     """
     content.write_numbers(folder)

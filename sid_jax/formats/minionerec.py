@@ -9,7 +9,7 @@ from sid_jax.formats.content import SPLITS, Content, one_line
 from sid_jax.formats.lcrec import write_lcrec
 from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
 
-# Items of a history, as in MiniOneRec's own data processing.
+# Maximum number of items of a history, as in MiniOneRec's own data processing.
 _WINDOW = 50
 _COLUMNS = (
     "user_id", "history_item_title", "item_title", "history_item_id", "item_id", "history_item_sid", "item_sid",
@@ -41,6 +41,6 @@ def _write_split(folder: Path, content: Content, split: str, sids: list[str], ti
         for user, items, target in content.examples(split, _WINDOW):
             inter.write(f"{user}\t{' '.join(map(str, items))}\t{target}\n")
             history_titles, history_sids = [titles[item] for item in items], [sids[item] for item in items]
-            # Lists as Python writes them, since MiniOneRec evaluates them.
+            # Lists in Python's syntax, since MiniOneRec evaluates them.
             lists = (str(history_titles), titles[target], str(items), target, str(history_sids), sids[target])
             writer.writerow((f"A{user}", *lists))

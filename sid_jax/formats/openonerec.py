@@ -17,7 +17,7 @@ from sid_jax.tokens.vocabulary import Vocabulary
 
 _BEGIN, _END = "<|sid_begin|>", "<|sid_end|>"
 _PATTERN = "<s_{letter}_{code}>"
-# Items of a history, as in OpenOneRec's video_rec task.
+# Maximum number of items of a history, as in OpenOneRec's video_rec task.
 _WINDOW = 512
 _SYSTEM = "You are a recommendation assistant. From what a user took before, you predict what the user will take next."
 _USER = "The user took these items, the oldest first:\n{history}\nPredict the item that the user will take next."

@@ -12,7 +12,7 @@ _PADDING = "[PAD]"
 
 
 def write_rpg(folder: Path, content: Content) -> None:
-    """Writes the files of `cache/AmazonReviews2014/CATEGORY/processed`, with our ids as text; number 0 is padding.
+    """Writes the files of `cache/AmazonReviews2014/CATEGORY/processed`, with item ids as text; number 0 is padding.
 
     Run RPG with `n_codebook` L and the `codebook_size`, a power of two, that the name of the file of codes shows:
     OPQ3,IVF1,PQ3x8 has 3 codes of 256.

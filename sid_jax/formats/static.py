@@ -16,7 +16,7 @@ _DENSE_LEVELS = 2
 def write_static(folder: Path, content: Content) -> None:
     """Writes `static_index.npz`: the arrays of STATIC's `build_static_index`, the sorted IDs and their item numbers.
 
-    One vocabulary of the size of the largest codebook is used for all levels: a token is a code.
+    All levels use one vocabulary, whose size is that of the largest codebook: a token is a code.
     """
     if content.table.semantic_ids.shape[1] < 2:
         raise UserError("STATIC needs IDs of two or more codes; give such IDs")
@@ -30,8 +30,8 @@ def write_static(folder: Path, content: Content) -> None:
 def static_index(ids: np.ndarray, vocab_size: int) -> dict[str, np.ndarray]:
     """Returns the arrays of the index.
 
-    State 0 is the root and the end of every ID; state 1 + c is the prefix with the single code c; longer prefixes
-    follow by length, in sorted order.
+    State 0 is the root, and also the end of every ID. State 1 + c is the prefix of the single code c. The states of
+    longer prefixes follow, sorted by length and then by codes.
 
     Args:
       ids: `[N, L]` sorted and distinct; L is 2 or more.

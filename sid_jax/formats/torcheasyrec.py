@@ -18,7 +18,7 @@ _GENERATION = "v1"
 
 
 def write_torcheasyrec(folder: Path, content: Content) -> None:
-    """Writes `v1/item_to_sid`, `v1/sid_to_items` and `v1/manifest.json`; `item_id` has the type of our ids.
+    """Writes `v1/item_to_sid`, `v1/sid_to_items` and `v1/manifest.json`; `item_id` has the type of the table's ids.
 
     `offset_codebook` is the ID as token ids of one vocabulary; `index` numbers the items of an ID from 1.
     """

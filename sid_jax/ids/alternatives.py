@@ -16,7 +16,7 @@ from sid_jax.quantize.beam import beam_codes
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import assign_codes, sum_codewords
 
-# Tuples per call, which bounds the memory of the activations.
+# Number of tuples per call, which limits the memory of the activations.
 _TUPLES_A_CALL = 2**12
 
 
@@ -65,8 +65,8 @@ class CodeAlternatives:
 
         first = 0
         while first < len(rows):
-            # Only two batch sizes, so that two programs are compiled: the rest takes the smaller one, padded at the
-            # end.
+            # Only two batch sizes are used, so that only two programs are compiled. The remaining rows use the smaller
+            # one, padded.
             step = size if len(rows) - first >= size else max(1, size // 8)
             chosen = [each[first : first + step] for each in (rows, *arrays)]
             missing = step - len(chosen[0])
@@ -74,7 +74,7 @@ class CodeAlternatives:
             found = function(jnp.asarray(self._vectors[padded[0]]), *map(jnp.asarray, padded[1:]))
             waiting.append((step - missing, found))
             first += step
-            # The next call's vectors are read while the device computes.
+            # The vectors of the next call are read while the device computes.
             if len(waiting) > 1:
                 finish()
         while waiting:

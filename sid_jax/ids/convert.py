@@ -24,7 +24,7 @@ def arrow_ids(item_ids: Any) -> pa.ChunkedArray:
     """Returns item ids `[N]`, integers or text in any container, as an Arrow array of int64 or string.
 
     Raises:
-      UserError: if they are neither, or one is null.
+      UserError: if they are neither integers nor text, or one is null.
     """
     try:
         ids = item_ids if isinstance(item_ids, (pa.Array, pa.ChunkedArray)) else pa.array(item_ids)
@@ -60,7 +60,7 @@ def comparable(one: Any, other: Any) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
 
 
 def common_rows(one: Any, other: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the rows `[n]` in each of two arrays of item ids of the items in both, in the order of the first."""
+    """Returns the rows `[n]` of the common items in each of two arrays of item ids, in the order of the first."""
     found = places(*comparable(one, other))
     rows = np.flatnonzero(found >= 0)
     return rows, found[rows]
@@ -133,8 +133,7 @@ def parse_semantic_ids(semantic_ids: Codes | Many) -> np.ndarray | None:
         return np.asarray(semantic_ids, np.int64)
     except ValueError as error:
         raise UserError(
-            "some Semantic IDs are not whole numbers, or have another length than the others; give an array [n, L] "
-            "of whole numbers"
+            "some Semantic IDs are not whole numbers, or differ in length; give an array [n, L] of whole numbers"
         ) from error
 
 
@@ -191,12 +190,12 @@ def columns_table(columns: pa.Table | Mapping[str, Any] | None, num_rows: int, t
 
 
 def matched_columns(given: Any, ids: pa.ChunkedArray, id_name: str, id_column: str | None) -> dict[str, Any]:
-    """Returns columns by name, each matched to the item ids `[N]`: null for an item that `given` does not name.
+    """Returns columns by name, each in the order of the item ids `[N]`: null for an item that is not in `given`.
 
     `given` is the argument of `sid_jax.ids.table.IdTable.with_columns`; `id_name` is the table's own column of ids.
 
     Raises:
-      UserError: as `with_columns`.
+      UserError: see `with_columns`.
     """
     if isinstance(given, Mapping) and all(isinstance(values, Mapping) for values in given.values()):
         return {

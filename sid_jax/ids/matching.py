@@ -1,4 +1,4 @@
-"""Matchings: of items to places under Semantic IDs, and of a new model's code numbers to those of an old one."""
+"""Matching of items to places under Semantic IDs, and of the code numbers of a new model to those of an old one."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def deferred_acceptance(wanted: np.ndarray, costs: np.ndarray, room: np.ndarray,
     """Assigns M items to at most one place each by deferred acceptance.
 
     Each item applies to its cheapest place first, and to its next one when it is rejected. A place keeps the applicants
-    whose next place would cost them most in addition (Gale and Shapley, College Admissions and the Stability of
+    for which the next place would cost the most in addition (Gale and Shapley, College Admissions and the Stability of
     Marriage, 1962). The result does not depend on the order of the items.
 
     Args:
       wanted: `[M, C]` int64, names of places, distinct within a row.
-      costs: `[M, C]`, infinite where an item cannot have the place.
+      costs: `[M, C]`, infinite if an item cannot have the place.
       room: `[M, C]`, capacity of each place; the same wherever the place occurs.
-      rank: `[M]`, the lower one wins a tie.
+      rank: `[M]`, the item with the lower rank wins a tie.
 
     Returns:
       `[M]`, the column of each item's place, or -1.
@@ -57,7 +57,7 @@ def deferred_acceptance(wanted: np.ndarray, costs: np.ndarray, room: np.ndarray,
 
 
 def first_in_group(groups: np.ndarray, weights: np.ndarray, rank: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Returns `[M]` bool, the `counts` highest weights of each group; the lower rank wins a tie."""
+    """Returns a mask `[M]` of the `counts` highest weights of each group; the lower rank wins a tie."""
     order = np.lexsort((rank, -weights, groups))
     in_order = groups[order]
     starts = np.flatnonzero(np.concatenate([[True], in_order[1:] != in_order[:-1]])) if len(order) else order
@@ -68,12 +68,12 @@ def first_in_group(groups: np.ndarray, weights: np.ndarray, rank: np.ndarray, co
 
 
 def best_orders(old: np.ndarray, new: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
-    """Returns the renumbering of new codes that lets the most items keep their old codes, level by level.
+    """Returns the renumbering of new codes with which the most items keep their old codes, level by level.
 
-    At the first level old and new codes are matched one to one so that the most items agree (Kuhn, The Hungarian Method
-    for the Assignment Problem, 1955). A code of a deeper level quantizes the residual of the codes before it: it is
-    matched using only the items whose earlier codes agree (all items, if none do). There is one renumbering per level,
-    since all prefixes share a level's codebook.
+    At the first level, old and new codes are matched one to one, such that the number of items with equal codes is
+    maximal (Kuhn, The Hungarian Method for the Assignment Problem, 1955). Codes of a deeper level quantize residuals of
+    the earlier codes. So they are matched by the items whose earlier codes are equal (by all items, if there are none).
+    There is one renumbering per level, since all prefixes share a level's codebook.
 
     Args:
       old: `[N, L]`, the items' old codes; a code that is not below the new K has no counterpart.
@@ -83,7 +83,7 @@ def best_orders(old: np.ndarray, new: np.ndarray, sizes: Sequence[int]) -> list[
     Returns:
       For each level a permutation `[K]`: the new code `order[k]` gets the number k.
     """
-    # Imported here, since it takes longer than all else that loading an ID table imports.
+    # Imported here, since this import takes longer than all others for loading an ID table.
     from scipy.optimize import linear_sum_assignment
 
     agree, orders = np.ones(len(new), bool), []
@@ -119,12 +119,12 @@ def find_alignment(
       rows: `[n]`, the rows of the common items in the old IDs.
       codes: `[n, L]`, the new codes of these items.
       sizes: K of each level of the new codes.
-      unknown: ids of items that the old IDs lack, some or all; a warning says if they may be the same items under other
-        ids.
+      unknown: ids of items (some or all) that are not in the old table; a warning is logged if these ids seem to be
+        misspelled.
 
     Returns:
-      The manifest's section on it: "to", the name of the old IDs; "num_common", n; and "orders", the result of
-      `best_orders` as lists.
+      The manifest's section on the alignment: "to", the name of the old IDs; "num_common", n; and "orders", the result
+      of `best_orders` as lists.
 
     Raises:
       UserError: if there are no common items.

@@ -1,8 +1,8 @@
 """Relocation: makes Semantic IDs of L codes unique by moving items of crowded code tuples to free tuples nearby.
 
 Items keep their first code. So each first code is an independent task, and a catalog of any size can be processed in
-parts with the same result. Only if a first code has more items than places, some of them move to other first codes,
-after all others have their places.
+parts with the same result. Only if a first code has more items than places, some of its items move to other first
+codes, after all other items have been placed.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import numpy as np
 from sid_jax.errors import UserError
 from sid_jax.ids.matching import deferred_acceptance, first_in_group
 
-# Alternative tuples per item, in the first and in the last round; each round tries four times as many as the one
-# before.
+# Number of alternative tuples per item in the first and in the last round; each round tries four times as many as the
+# previous one.
 _FIRST_WIDTH, _LAST_WIDTH = 5, 80
 # Number of free alternatives whose exact cost is computed.
 _JUDGED = 2
-# Alternative tuples of all items processed together, which bounds the memory for any N.
+# Number of alternative tuples, over all items, that are processed together, which limits memory for any N.
 _TUPLES_AT_ONCE = 2**21
-# Each sorted run of added tuples is more than this many times as long as the next run.
+# Each sorted run of added tuples is longer than the next run by more than this factor.
 _RUN_RATIO = 4
-# The most tuples that are numbered in int64; beyond, they are hashed.
+# Maximum number of tuples that are numbered in int64; more are hashed.
 _LARGEST = 2**62
 
 
@@ -69,10 +69,11 @@ def relocate(
 ) -> np.ndarray:
     """Makes code tuples unique: gives each item a tuple, near its own, that at most `capacity` items have.
 
-    An item that is alone under its tuple keeps it. Where items share a tuple, those stay whose best free alternative
-    costs most; the others move to free tuples under the same first code. If several items want the same tuple, it goes
-    to the one whose next best would cost most. If the first code has no place left, items move to another first code.
-    The result is a function of the pairs (id, codes) and the alternatives, not of the order of the rows.
+    An item that is the only one with its tuple keeps it. Of the items that share a tuple, those stay for which the best
+    free alternative costs most; the others move to free tuples under the same first code. If a free tuple is the best
+    one of several items, the item gets it for which the next best tuple costs most. If the first code has no place
+    left, items move to another first code. The result is a function of the pairs (id, codes) and the alternatives, not
+    of the order of the rows.
 
     Args:
       codes: `[N, L]` int32.
@@ -135,7 +136,7 @@ def other_first_codes(rows: np.ndarray, ids: np.ndarray, free: np.ndarray, alter
 
 
 class Placing:
-    """Placement of items: their tuples so far, as codes and as numbers, and the number of items per tuple.
+    """Placement of items: their current tuples, as codes and as numbers, and the number of items per tuple.
 
     The items are all items of one, several or all first codes. The arguments are those of `relocate`.
     """
@@ -154,7 +155,7 @@ class Placing:
         self._ids, self._rank = ids, np.zeros(len(ids), np.int64)
         self._occupancy = Occupancy(tuple_keys(codes[:0] if taken is None else taken, sizes), capacity)
         names, self._bucket, counts = np.unique(self.keys, return_inverse=True, return_counts=True)
-        # How many items of each tuple may stay; the occupancy counts only these.
+        # The number of items of each tuple that may stay; the occupancy counts only these.
         self._staying = np.minimum(counts, capacity - self._occupancy.count(names))
         self._crowded = counts > self._staying
         self._occupancy.add(names, self._staying)
@@ -186,7 +187,7 @@ class Placing:
         codes, costs, own_costs = self._alternatives.tuples(rows, self.codes[rows], first_codes, width)
         keys = tuple_keys(codes, self._sizes)
         room = self._room(keys)
-        # An item's own tuple is no alternative: the items that stay are already counted there.
+        # An item's own tuple is not an alternative: it is already occupied by the items that stay.
         can_have = (room > 0) & (keys != self.keys[rows, None])
         costs = np.where(can_have, costs - own_costs[:, None].astype(np.float64), np.inf)
         if some_stay:
@@ -208,7 +209,7 @@ class Placing:
     def _parts(
         self, rows: np.ndarray, first_codes: np.ndarray, most: int, *, whole_buckets: bool
     ) -> Iterator[np.ndarray]:
-        """Cuts rows into parts of at most `most` rows; with `whole_buckets` the items of one tuple stay together.
+        """Splits rows into parts of at most `most` rows; with `whole_buckets` the items of one tuple stay together.
 
         A part holds either whole first codes or a piece of a single one, so that the result for a first code does not
         depend on which other first codes are present.
@@ -225,12 +226,12 @@ class Placing:
     def _fill_up(self, rows: np.ndarray, first_codes: np.ndarray) -> np.ndarray:
         """Gives rows the next tuples with room after their own, in the order of tuple numbers within the first code.
 
-        It is used for more equal items than the widest beam has tuples. Returns the rows whose first code is full.
+        It is used if a tuple has more items than the widest beam has tuples. Returns the rows whose first code is full.
         """
         wanted = self.codes[rows]
         wanted[:, 0] = first_codes
         order = np.lexsort((self._rank[rows], self.keys[rows], first_codes))
-        # Items with equal tuples are handled together, so that the places they fill are not searched again.
+        # Items with equal tuples are processed together, so that places that they fill are not searched again.
         left = [np.empty(0, np.intp)]
         for bucket in _runs(order, tuple_keys(wanted[order], self._sizes)):
             found = [np.empty((0, len(self._sizes)), np.int32)]
@@ -295,7 +296,8 @@ def _following(code: np.ndarray, sizes: Sequence[int], count: int) -> Iterator[n
 def tuple_keys(codes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
     """Returns `[...]` int64, the number of each tuple `[..., L]` in lexicographic order.
 
-    If there are too many tuples for int64 it is a hash, whose rare collisions make a free tuple look taken.
+    If there are too many tuples for int64, the number is a hash. In the rare case of a hash collision, a free tuple is
+    considered taken.
     """
     keys = np.zeros(codes.shape[:-1], np.uint64)
     levels = np.moveaxis(codes, -1, 0)
@@ -313,7 +315,7 @@ class Occupancy:
     """Counts the items of each tuple, given the numbers `[M]` of their tuples; initial counts are at most `capacity`.
 
     The initial tuples are never sorted again. Added tuples are kept in sorted runs, each several times as long as the
-    next, so that many small additions cost little more than one large one.
+    next. So many small additions take little more time than a single large one.
     """
 
     def __init__(self, keys: np.ndarray, capacity: int | None = None):

@@ -1,4 +1,4 @@
-"""The ID table: items, their Semantic IDs and further columns, with look-ups in both directions.
+"""The ID table: items, their Semantic IDs and other columns, with look-ups in both directions.
 
 It needs only NumPy and Arrow, and builds its indices at the first look-up.
 """
@@ -36,7 +36,7 @@ from sid_jax.ids.convert import (
     sid_text,
 )
 
-# The ID table's own columns, besides those of a catalog: raw codes, Semantic ID, Semantic ID as text.
+# The columns of an ID table that do not come from the catalog: raw codes, Semantic ID, Semantic ID as text.
 OWN_COLUMNS = ("codes", "semantic_id", "sid")
 
 _ITEMS_SHOWN = 10
@@ -52,11 +52,11 @@ class IdTable:
       semantic_ids: `[N, L]` int32, 0 or more.
       codes: `[N, L']` int32, the codes that the model assigned, before they were made unique; None if unknown.
       sizes: K of each of the L levels.
-      columns: further columns (title, genres, ...), N rows.
+      columns: other columns (title, genres, ...), N rows.
       name: name of these IDs in reports and messages.
       id_name: the name of the column of item ids in files.
       shared: whether several items may have one Semantic ID.
-      figures: quality figures by name, for display.
+      figures: metrics by name, for display.
     """
 
     def __init__(
@@ -80,12 +80,12 @@ class IdTable:
           semantic_ids: `[N, L]` integers.
           codes: `[N, L']` integers; None if unknown.
           sizes: K of each level; None for one more than the level's largest code.
-          columns: further columns by name, `[N]` each; None for none.
+          columns: other columns by name, `[N]` each; None for none.
           name: see the attribute.
           id_name: see the attribute.
           shared: see the attribute.
           figures: see the attribute.
-          check: whether to reject repeated item ids, and repeated Semantic IDs unless `shared`, now rather than at the
+          check: whether to reject repeated item ids, and unless `shared` repeated Semantic IDs, at once and not at the
             first look-up.
 
         Raises:
@@ -221,8 +221,8 @@ class IdTable:
     def neighbors(self, item: Item, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """Returns the items with the longest common prefixes with an item, longest first.
 
-        Items with an equally long common prefix come in the order of their Semantic IDs, and those with the same ID in
-        the order of rows. Code numbers carry no distance: they do not tell which of two other codes is nearer.
+        Items with an equally long common prefix are in the order of their Semantic IDs, and those with the same ID in
+        the order of rows. Code numbers do not express distance: of two other codes, neither is known to be nearer.
 
         Args:
           item: an item id.
@@ -239,12 +239,12 @@ class IdTable:
         row = self._row(item)
         own = tuple(self.semantic_ids[row].tolist())
         found, shared = [np.empty(0, np.intp)], [np.empty(0, np.int64)]
-        # Range of the items with a longer common prefix, in sorted order; empty at first.
+        # The range of the items with a longer common prefix, in sorted order; initially empty.
         begin, end = [self._run(own)[0]] * 2
         for depth in range(len(own), 0, -1):
             first, last = self._run(own[:depth])
             wanted = count - sum(map(len, found))
-            # One more than needed on either side, since the item itself is among them and is removed.
+            # One more than needed on either side, since the item itself is in the range and is removed.
             sides = ((low, min(high, low + wanted + 1)) for low, high in ((first, begin), (end, last)))
             rows = np.concatenate([self._order[low:high] for low, high in sides])
             found.append(rows[rows != row][:wanted])
@@ -284,7 +284,7 @@ class IdTable:
         )
 
     def align(self, item_ids: np.ndarray) -> IdTable:
-        """Returns the table with only a catalog's items, in the catalog's order and under its ids.
+        """Returns the table of a catalog's items alone, in the catalog's order and with the catalog's ids.
 
         Args:
           item_ids: `[n]` integers or str. They are matched as text if one side has numbers and the other text.
@@ -307,7 +307,7 @@ class IdTable:
         return self.take(rows).replace(item_ids=item_ids, check=False)
 
     def with_columns(self, columns: Any, *, id_column: str | None = None) -> IdTable:
-        """Returns the table with further columns, matched by item id; existing columns of the same name are replaced.
+        """Returns the table with additional columns, matched by item id; columns of the same name are replaced.
 
         Args:
           columns: an Arrow table, a pandas DataFrame or a mapping of columns, one of which holds item ids, in any order
@@ -316,8 +316,8 @@ class IdTable:
           id_column: the column of item ids; None for the one called `id_name`, or the first column if there is none.
 
         Raises:
-          UserError: if the column of ids is missing or repeats an id, if no item is in both, if a column has the name
-            of one of the table's own, or if its values have no common type.
+          UserError: if the column of ids is missing or repeats an id, if no item is in both, if a column has a name
+            that is reserved for the table, or if its values have no common type.
         """
         added = self.columns
         for name, values in matched_columns(columns, self.arrow_ids, self.id_name, id_column).items():
@@ -354,7 +354,7 @@ class IdTable:
         return f"IdTable({self.name!r}: {len(self):,} items, Semantic IDs of {_sizes_text(self.sizes)} codes{names})"
 
     def _repr_html_(self) -> str:
-        """Returns the HTML for notebooks: sizes, figures and ten items."""
+        """Returns the HTML for notebooks: sizes, metrics and ten items."""
         distinct = int((self._sorted[:, 1:] != self._sorted[:, :-1]).any(axis=0).sum()) + min(len(self), 1)
         figures = {"distinct Semantic IDs": distinct, **self.figures}
         lines = [
@@ -421,7 +421,7 @@ class IdTable:
         return first, np.where(possible, end, first)
 
     def _row(self, item: Item | np.integer) -> int:
-        # In Python True == 1 == 1.0, but bools and floats are no ids.
+        # In Python True == 1 == 1.0, but bools and floats are not ids.
         row = self._row_of.get(item) if _is_id(item) else None
         if row is None:
             self._refuse_unknown(item)

@@ -1,6 +1,6 @@
 """The prefix trie of an ID table as flat arrays, which constrains a beam search inside `jit` to existing IDs.
 
-The edges of each depth are a compressed sparse row (CSR) matrix, so that one step of a whole beam is a few gathers:
+The edges of each depth are a compressed sparse row (CSR) matrix, so one step of a whole beam takes only a few gathers:
 STATIC (Su et al., Vectorizing the Trie, 2602.22647).
 """
 
@@ -173,7 +173,7 @@ def children(trie: Trie, level: int, nodes: jax.Array) -> tuple[jax.Array, jax.A
     Args:
       trie: the trie.
       level: number of codes chosen so far; static.
-      nodes: `[...]` int32, numbers of nodes of that depth; -1 is no node and has no children.
+      nodes: `[...]` int32, numbers of nodes of that depth; -1 stands for no node, without children.
 
     Returns:
       `[..., max_children[level]]` each: the children's numbers, int32, -1 past the last child; the codes on the edges
@@ -200,12 +200,12 @@ def child(trie: Trie, level: int, nodes: jax.Array, codes: jax.Array) -> jax.Arr
 def allowed_codes(trie: Trie, level: int, nodes: jax.Array) -> jax.Array:
     """Returns the mask of codes that continue nodes `[...]` of depth `level` (static): `[..., K]` bool, for use in jit.
 
-    A node of -1 is no node and has no such codes.
+    -1 stands for no node, which has no such codes.
     """
     _, codes, valid = children(trie, level, nodes.reshape(-1))
     size = trie.sizes[level]
     rows = jax.lax.broadcasted_iota(jnp.int32, codes.shape, 0)
-    # Missing children are scattered to a column past the last one, and so dropped.
+    # Missing children are scattered to an additional column, which is dropped.
     columns = jnp.where(valid, codes, size)
     mask = jnp.zeros((len(codes), size), bool).at[rows, columns].set(True, mode="drop")
     return mask.reshape(*nodes.shape, size)
@@ -216,7 +216,7 @@ def leaf_places(trie: Trie, leaves: jax.Array, count: int) -> tuple[jax.Array, j
 
     Args:
       trie: the trie.
-      leaves: `[B, M]` int32, numbers of nodes of depth L, the best first; -1 is no leaf and has no items.
+      leaves: `[B, M]` int32, numbers of nodes of depth L, the best first; -1 stands for no leaf, without items.
       count: number of items to return; static.
 
     Returns:
@@ -229,7 +229,7 @@ def leaf_places(trie: Trie, leaves: jax.Array, count: int) -> tuple[jax.Array, j
     leaf = jax.vmap(lambda each: jnp.searchsorted(each, slots, side="right"))(filled)
     there = leaf < leaves.shape[1]
     leaf = jnp.minimum(leaf, leaves.shape[1] - 1)
-    # The items of leaf m fill the slots up to filled[m], so that slot s is at end[m] - (filled[m] - s) in the items.
+    # The items of leaf m fill the slots up to filled[m], so slot s has the item at end[m] - (filled[m] - s).
     position = jnp.take_along_axis(end - filled, leaf, axis=1) + jnp.broadcast_to(slots, leaf.shape)
     return jnp.where(there, trie.items.at[position].get(mode="clip"), -1), leaf
 

@@ -100,12 +100,13 @@ def extend_ids(
 ) -> np.ndarray:
     """Returns the Semantic IDs of new items, distinct from all published ones.
 
-    They are a function of the pairs (id, codes), of `published` and of the alternatives, not of the order of the rows.
+    The result is a function of the pairs (id, codes), of `published` and of the alternatives, not of the order of the
+    rows.
 
     Args:
       scheme, codes, ids, sizes, alternatives, capacity: see `make_unique`; codes and ids are those of the new items.
-      published: `[M, L']`, the Semantic IDs of all other items, and those that must not be given again.
-      reusable: `[R, L']`, Semantic IDs that were given before and may be given again; None for none.
+      published: `[M, L']`, the Semantic IDs of all other items, and reserved Semantic IDs.
+      reusable: `[R, L']`, Semantic IDs of former items that may be reused; None for none.
 
     Raises:
       UserError: if there are more new items than free IDs.

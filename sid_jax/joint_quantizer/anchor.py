@@ -1,4 +1,4 @@
-"""The quantizer's own loss in joint training, which holds codes to the items' content."""
+"""The quantizer's own loss in joint training, which keeps codes close to the items' content."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def anchor_terms(
     """Returns the quantizer's own loss, divided by the vectors' mean squared length, and its terms: scalars by name.
 
     Args:
-      quantizer: decodes.
+      quantizer: the model, whose decoder is used.
       output: the quantizer's output for U items.
       inputs: `[U, D]`, the encoder's inputs.
       counted: `[U]` bool, the items that count.
-      codebook_weight, commitment_weight: weights of the terms beside the reconstruction.
+      codebook_weight, commitment_weight: weights of these two terms, relative to the reconstruction loss.
     """
     reconstructions = quantizer.decoder(output.quantized)
     length = jnp.maximum(_mean(squared_error(inputs, jnp.zeros_like(inputs)), counted), 1e-12)

@@ -10,13 +10,13 @@ import numpy as np
 
 from sid_jax.metrics.codes import distinct_rate, usage
 
-# If the usage of a level is below this, the line points it out.
+# If the usage of a level is below this, the line says that few codes are in use.
 _GOOD_USAGE = 0.95
 
 
 @dataclasses.dataclass(frozen=True)
 class IdChanges:
-    """How codes of the same items differ between two points of a training, and how they use the codebooks.
+    """The changes of the items' codes between two steps of a run, and the usage of the codebooks.
 
     Attributes:
       churn: the share of items whose ID changed.

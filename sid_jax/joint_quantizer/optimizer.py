@@ -37,5 +37,5 @@ def make_quantizer_optimizer(rates: ConfigDict | FrozenConfigDict, course: Cours
     by_group = optax.multi_transform(
         quantizer_rules(rates, course), lambda params: jax.tree_util.tree_map_with_path(group_of, params)
     )
-    # Adam's moments are element-wise, so that they need no grouping.
+    # Adam's moments are element-wise, so they need no grouping.
     return optax.chain(optax.scale_by_adam(), by_group)

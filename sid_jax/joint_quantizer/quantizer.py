@@ -1,4 +1,4 @@
-"""JointQuantizer: the quantizer of Semantic IDs as a part of a model of the user's, trained with it."""
+"""JointQuantizer: the quantizer of Semantic IDs as a part of the user's model, with which it is trained."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ from sid_jax.streams import stream_key
 from sid_jax.tokenizer import SemanticIdTokenizer
 from sid_jax.training.schedules import frozen
 
-# The name of the RQ-VAE in a tree of parameters, by which its parameters are found in that of any model.
+# The name of the RQ-VAE in a tree of parameters, by which its parameters are found in the tree of any model.
 _NAME = "rqvae"
-# The optimizer's group of all other parameters.
+# The optimizer's group for all other parameters.
 _MODEL = "model"
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class JointOutput:
-    """What a `JointQuantizer` gives for items `[...]` at a step.
+    """Output of a `JointQuantizer` for items `[...]` at a step.
 
     Attributes:
       codes: `[..., L]` int32, the codes of the forward pass.
       quantized: `[..., Z]` float32, the sums of the codewords, with gradients to encoder and codebooks.
-      loss: scalar, the quantizer's own loss by its weights: add it to the model's.
+      loss: scalar, the weighted loss of the quantizer itself. Add it to the model's loss.
       terms: scalars by name: "anchor_loss" (the quantizer's own loss as a share of the vectors' squared length),
         "reconstruction_loss", "codebook_loss", "commitment_loss", "unevenness", "temperature", "noise_scale", and
         "agreement" (the share of items whose codes are all the nearest ones, as export assigns them).
       weights: for each level `[U, K]`, the assignments of the U distinct items.
       places: `[...]` int32, each item's row in the weights.
-      counted: `[...]` bool, False at empty places.
+      counted: `[...]` bool, False at empty positions.
     """
 
     codes: jax.Array
@@ -64,9 +64,9 @@ class JointOutput:
     counted: jax.Array
 
     def embeddings(self, tables: Sequence[jax.Array]) -> jax.Array:
-        """Returns the embeddings of the items' codes in a model's own tables: `[..., L, F]`, 0 at empty places.
+        """Returns the embeddings of the items' codes in a model's own tables: `[..., L, F]`, 0 at empty positions.
 
-        Each is the product of the assignment with a table, so that the model's loss trains both
+        Each embedding is the product of the assignment and a table, so the model's loss trains both
         (`quantize.estimators.code_embeddings`).
 
         Args:
@@ -84,11 +84,11 @@ class JointQuantizer(nnx.Module):
     """The quantizer of Semantic IDs as a part of your model: trained by the model's loss and by its own, then exported.
 
     Soft assignments, with noise that falls to 0, carry the gradient of the model's loss to codebooks and encoder (Fu et
-    al., DIGER, 2601.19711; Li et al., UniGRec, 2601.17438). The quantizer's own loss, the anchor, holds codes to the
-    items' content; without it codes collapse. Towards the end the encoder and then the codebooks are held, so that the
-    model is trained on the IDs that are exported.
+    al., DIGER, 2601.19711; Li et al., UniGRec, 2601.17438). The quantizer's own loss, the anchor, keeps codes close to
+    the items' content; without it codes collapse. Toward the end of training, first the encoder and then the codebooks
+    are frozen, so that the model is trained on the IDs that are exported.
 
-    In Flax NNX it is a submodule. For Linen, Haiku, Equinox and bare JAX, `params` is a dict of arrays, and `apply`
+    In Flax NNX it is a submodule. For Linen, Haiku, Equinox and plain JAX, `params` is a dict of arrays, and `apply`
     and `revive` are pure functions of it. Both work inside `jit`, `grad` and `scan`.
 
         quantizer = JointQuantizer("exports/items", num_steps=1000)
@@ -98,11 +98,11 @@ class JointQuantizer(nnx.Module):
 
     Args:
       start: a fitted `SemanticIdTokenizer`, its export in memory, the folder of an export or of a finished training
-        run, or vectors `[N, D]` of items, of which codebooks are made by k-means.
+        run, or vectors `[N, D]` of items, from which the codebooks are initialized by k-means.
       num_steps: number of optimizer steps of the joint training.
       settings: `estimator`, `temperature`, `min_temperature`, `noise_scale`, `anchor_weight`, `balance_weight`,
         `codebook_weight`, `commitment_weight`, `encoder_rate`, `codebook_rate`, `decoder_rate`, `warmup_share`,
-        `settle_share`, `seed`: see `sid_jax.joint_quantizer.config`. If it starts from vectors, also any setting of
+        `settle_share`, `seed`: see `sid_jax.joint_quantizer.config`. With vectors as the start, also any setting of
         `sid_jax.config`, such as `num_levels` and `codebook_size`.
 
     Attributes:
@@ -177,10 +177,10 @@ class JointQuantizer(nnx.Module):
         Args:
           vectors: `[N, D]` float32, unscaled.
           step: number of steps done; may be traced.
-          items: `[...]` int32, rows of the vectors, in any shape, such as sequences `[B, T]`; below 0 at empty places,
-            whose codes are 0 and do not count. None takes all N items in order.
-          ids: `[N, L]` int32, IDs that take the place of the assignment: from `final_step` on the unique ones,
-            `tokenizer.table.semantic_ids` of `freeze`. None takes the assigned codes.
+          items: `[...]` int32, rows of the vectors, in any shape, such as sequences `[B, T]`; negative at empty
+            positions, whose codes are 0 and do not count. None takes all N items in order.
+          ids: `[N, L]` int32, IDs that replace the assigned codes. From `final_step` on, give the unique IDs of
+            `freeze`, `tokenizer.table.semantic_ids`. None uses the assigned codes.
         """
         rows, there, places, counted = _distinct(items, len(vectors))
         inputs = self.rqvae.inputs(jnp.asarray(vectors)[rows])
@@ -216,8 +216,8 @@ class JointQuantizer(nnx.Module):
         """Returns an optimizer of a whole model: `model` for its own parameters, Adam for those of this quantizer.
 
         Encoder, codebooks and decoder have learning rates of their own (`encoder_rate`, `codebook_rate`,
-        `decoder_rate`): warm-up, then a cosine to 0, where the encoder and the codebooks are held. It takes one update
-        per step, on any tree of parameters that holds `params`, or a module that holds this one.
+        `decoder_rate`): a warm-up, then a cosine schedule to 0 at the step where each is frozen. The optimizer makes
+        one update per step, for any tree of parameters that contains `params`, or any module that contains this one.
         """
         groups = {
             name: optax.chain(optax.scale_by_adam(), rule)
@@ -230,11 +230,11 @@ class JointQuantizer(nnx.Module):
     ) -> tuple[Any, optax.OptState]:
         """Resets the codes that no item has to residuals with large errors, and their moments to 0; a pure function.
 
-        Call it every 50 steps or so. From the step on where IDs settle, nothing is reset.
+        Call it about every 50 steps. In the last part of training, in which IDs converge, nothing is reset.
 
         Args:
-          state: any tree of arrays that holds `params`, such as the parameters of the whole model.
-          opt_state: the optimizer's state of them.
+          state: any tree of arrays that contains `params`, such as the parameters of the whole model.
+          opt_state: the optimizer's state for these parameters.
           vectors: `[N, D]`, the vectors of all items.
           step: number of steps done; may be traced.
 
@@ -242,7 +242,7 @@ class JointQuantizer(nnx.Module):
           The state and the optimizer's state.
 
         Raises:
-          UserError: if the state does not hold the quantizer's parameters, or holds several.
+          UserError: if the state does not contain the quantizer's parameters, or contains those of several quantizers.
         """
         levels, moved = self.with_params(_own_params(state))._revived(vectors, step)
         return (
@@ -267,7 +267,7 @@ class JointQuantizer(nnx.Module):
     def encode(self, vectors: Any) -> np.ndarray:
         """Returns the codes `[n, L]` int32 of vectors `[n, D]` as an export would assign them, without noise.
 
-        `IdChanges.between` compares those of two steps.
+        `IdChanges.between` compares the codes of two steps.
 
         Raises:
           UserError: if the vectors do not have D features, or are not finite.
@@ -284,8 +284,8 @@ class JointQuantizer(nnx.Module):
           vectors: `[N, D]`, as `SemanticIdTokenizer.fit` takes them; with parts also a mapping of parts.
           item_ids: N distinct integers or strings; None numbers the items from 0.
           columns: titles and other columns of the items, as for `fit`.
-          unique: "relocate", "suffix" or "none"; None for the tokenizer's own setting, but relocate for a suffix, which
-            would be a level that the model was not trained on.
+          unique: "relocate", "suffix" or "none"; None for the tokenizer's own setting, except that "suffix" becomes
+            "relocate": the model was not trained on the level of a suffix.
 
         Raises:
           UserError: if the input cannot be used, or IDs cannot be made unique.
@@ -315,19 +315,19 @@ def _revive(
     key: jax.Array,
     enabled: jax.Array,
 ) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
-    """Returns the codebooks' parameters after the revival, and for each level `[K]` bool, the codes that were reset."""
+    """Returns the codebooks' parameters after the reset, and for each level `[K]` bool, the codes that were reset."""
     model: RQVAE = nnx.merge(graphdef, params, statistics)
     moved = revive_dead_codes(model, vectors, model.assign(vectors), key, enabled)
     return tuple(level[...] for level in model.quantizer.levels), moved
 
 
 def _own_names(path: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Returns the names of a leaf from the RQ-VAE on: `("encoder", "layers", 0, "kernel")`; () outside of it."""
+    """Returns the path of a leaf within the RQ-VAE: `("encoder", "layers", 0, "kernel")`; () for a leaf outside."""
     names = [getattr(entry, "key", getattr(entry, "name", getattr(entry, "idx", None))) for entry in path]
     if _NAME not in names:
         return ()
     own = names[names.index(_NAME) + 1 :]
-    # A Flax variable's array is one level below its name.
+    # The array of a Flax variable is one level below the variable's name.
     return tuple(own[:-1] if isinstance(path[-1], jax.tree_util.GetAttrKey) else own)
 
 

@@ -1,4 +1,4 @@
-"""Revival of the codes that no item has, during joint training."""
+"""Reset of dead codes during joint training."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sid_jax.quantize.losses import squared_error
 def revive_dead_codes(
     model: RQVAE, vectors: jax.Array, codes: jax.Array, key: jax.Array, enabled: jax.Array | bool = True
 ) -> tuple[jax.Array, ...]:
-    """Moves the codewords that no item has to residuals with large errors, in place.
+    """Moves the codewords of dead codes to residuals with large errors, in place.
 
     Args:
       model: the RQ-VAE, with codebooks that are parameters themselves (any method but "simvq").
       vectors: `[N, D]`, the vectors of all items.
       codes: `[N, L]` int32, their codes.
       key: PRNG key of the draw.
-      enabled: bool scalar; may be traced. If False nothing is moved.
+      enabled: bool scalar; may be traced. If False, no codeword is moved.
 
     Returns:
       For each level `[K]` bool, the codes that were moved. The optimizer's moments of these should be reset.

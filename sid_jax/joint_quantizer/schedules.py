@@ -30,7 +30,7 @@ class Course:
       warmup_steps: warm-up steps of the quantizer's learning rates.
       settings: temperature, min_temperature and noise_scale.
       settle_share: share of the steps, at the end, without noise on the choice of codes.
-      hold: whether the encoder is held in these steps, and codebooks and decoder in the second half of them. If not,
+      hold: whether the encoder is frozen in these steps, and codebooks and decoder in the second half of them. If not,
         all learning rates fall to 0 at `freeze_step`.
     """
 
@@ -54,7 +54,7 @@ class Course:
         return jnp.asarray(step, jnp.float32) / self.freeze_step
 
     def noiseless(self, step: jax.Array | int) -> Any:
-        """Returns whether codes settle at a step: without noise, and without revival of unused codes."""
+        """Returns whether a step is in the last part, in which codes converge: without noise and without resets."""
         return step >= (1 - self.settle_share) * self.freeze_step
 
     def last_step(self, group: str) -> int:

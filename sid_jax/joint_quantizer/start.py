@@ -1,4 +1,4 @@
-"""What a jointly trained quantizer starts from: a saved tokenizer, a training run, or k-means over vectors."""
+"""The start of a jointly trained quantizer: a saved tokenizer, a training run, or k-means over vectors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from sid_jax.training.state import begin
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Origin:
-    """What an export needs to know of the model that joint training started from.
+    """The origin of a jointly trained quantizer, which an export of it needs.
 
     Attributes:
       config: the model's settings, as `sid_jax.config`.
@@ -73,15 +73,15 @@ def is_saved(source: Any) -> bool:
 
 
 def start_from(source: Any, settings: Mapping[str, Any]) -> tuple[RQVAE, Origin]:
-    """Returns the model that a joint training starts from, and its origin.
+    """Returns the model from which joint training starts, and its origin.
 
     Args:
-      source: a `SemanticIdTokenizer`, an `Export`, the folder of an export or of a finished run, or item vectors
-        `[N, D]` as `SemanticIdTokenizer.fit` takes them, of which the codebooks are made by k-means.
+      source: a `SemanticIdTokenizer`, an `Export`, the folder of an export or of a finished run, or item vectors `[N,
+        D]` as `SemanticIdTokenizer.fit` takes them, from which the codebooks are initialized by k-means.
       settings: settings of `sid_jax.config` by name, for vectors only.
 
     Raises:
-      UserError: if the source cannot be used, or settings are given for a model that is there already.
+      UserError: if the source cannot be used, or settings are given for an existing model.
     """
     if is_saved(source) and settings:
         raise UserError(

@@ -1,4 +1,4 @@
-"""A quantizer as joint training takes it up, and the finished run that it is exported as."""
+"""Converts a quantizer to the form for joint training, and back to a finished run for the export."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def plain_model(model: RQVAE) -> RQVAE:
 
 
 def with_model(settings: ConfigDict, data: VectorSet, model: RQVAE) -> TrainedRun:
-    """Makes a finished run with this model, which can be evaluated and exported.
+    """Returns a finished run with this model, which can be evaluated and exported.
 
     Args:
       settings: the quantizer's settings.
-      data: the corpus.
+      data: the catalog.
       model: the model, with final codebooks as in an export.
     """
     durations = Durations.of(settings.train, data.num_trained)

@@ -7,7 +7,8 @@
     tokenizer.table.semantic_id(17)    # (12, 4, 91)
     tokenizer.free_id(vector)          # a Semantic ID for an item that has none yet
 
-It imports neither JAX nor the rest of sid_jax. `pip install ./sid_jax/lite` installs it alone, as `sid_jax_lite`.
+This package imports neither JAX nor the rest of sid_jax. `pip install ./sid_jax/lite` installs it alone, as
+`sid_jax_lite`.
 """
 
 from .model import Model

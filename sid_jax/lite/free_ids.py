@@ -1,4 +1,4 @@
-"""Finds a free Semantic ID for one new item, the one that an append of that item alone would give it."""
+"""Finds the free Semantic ID that an append of a single new item would give it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from .model import Model
 
-# Beam widths of successive searches under the first code; and the number of free tuples, nearest first, that are
-# compared by their decoded vectors.
+# Beam widths of successive searches under the first code; and the number of free tuples that are compared by their
+# decoded vectors.
 _WIDTHS, _JUDGED = (5, 20, 80), 2
 
 
@@ -95,7 +95,7 @@ def _distances(left_over: np.ndarray, codebook: np.ndarray) -> np.ndarray:
 
 
 def _following(own: tuple[int, ...], first: int, sizes: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """Yields all tuples under a first code in numerical order, starting with the own later codes and wrapping."""
+    """Yields all tuples under a first code in cyclic numerical order, starting from the item's own later codes."""
     total, start = math.prod(sizes[1:]), 0
     for code, size in zip(own[1:], sizes[1:], strict=True):
         start = start * size + code

@@ -20,7 +20,8 @@ class Model:
 
     Args:
       arrays: the arrays of an export's `codebooks.safetensors`.
-      info: the settings that the arrays do not show: `unit_norm`, `activation`, and `parts` of vectors with parts.
+      info: the settings that cannot be inferred from the arrays: `unit_norm`, `activation`, and `parts` of vectors with
+        parts.
 
     Attributes:
       codebooks: L arrays `[K, Z]` float32.
@@ -48,7 +49,7 @@ class Model:
         """Reads the model of an export's folder.
 
         Raises:
-          ValueError: if the file is damaged, or this version does not know the model.
+          ValueError: if the file is damaged, or this version does not support the model.
           OSError: if the file cannot be read.
         """
         arrays, metadata = read_safetensors(folder / FILE)
@@ -68,7 +69,7 @@ class Model:
         In vectors with parts, a part that an item lacks is NaN.
 
         Raises:
-          ValueError: for other shapes, or values that are not finite.
+          ValueError: if the shape is another one, or a value is not finite.
         """
         vectors = self._checked(vectors)
         codes = self.assign(self.latents(np.atleast_2d(vectors)))
@@ -151,7 +152,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def _silu(values: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):  # exp of a large number is infinite, so that the result is 0, which is correct.
+    with np.errstate(over="ignore"):  # exp of a large number is infinite, and the result is then 0, which is correct.
         return values / (1 + np.exp(-values))
 
 

@@ -24,7 +24,7 @@ class LiteTokenizer:
       model: the export's model.
       table: the export's ID table.
       manifest: the export's manifest.
-      retired: `[M, L]`, Semantic IDs that are kept for removed or moved items.
+      retired: `[M, L]`, Semantic IDs that are reserved for removed or moved items.
 
     Attributes:
       model, table: as given.
@@ -43,9 +43,9 @@ class LiteTokenizer:
         return self.model.decode(codes)
 
     def free_id(self, vector: Any) -> tuple[int, ...]:
-        """Returns a free Semantic ID for an item with this vector `[D]`, the one that an append would give it.
+        """Returns the free Semantic ID that an append would give to an item with this vector `[D]`.
 
-        It is not stored: the next append assigns it, unless another new item gets it first.
+        The ID is not stored; the next append assigns it, unless another new item gets it first.
 
         Raises:
           ValueError: if the vector does not have the model's shape, or no Semantic ID is free.
@@ -69,7 +69,7 @@ def load(folder: str | os.PathLike[str]) -> LiteTokenizer:
     """Loads the model and table of an export's folder.
 
     Raises:
-      ValueError: if the folder is damaged or not an export, or needs pyarrow for Parquet files and it is not installed.
+      ValueError: if the folder is damaged or not an export, or has Parquet files and pyarrow is not installed.
       OSError: if a file cannot be read.
     """
     path = Path(folder).expanduser()

@@ -15,7 +15,7 @@ from transformers import LogitsProcessor
 from sid_jax.errors import UserError
 from sid_jax.llm.tokens import IdTokens
 
-# A level whose table of all nodes and codes has at most this many entries is stored as that table.
+# A level is stored as a dense table of nodes and codes if the table has at most this many entries.
 _DENSE = 2**20
 # Settings of a generation config, and the values with which they have no effect.
 _SAMPLING: dict[str, tuple[Any, ...]] = {"top_k": (None, 0), "top_p": (None, 1.0), "temperature": (None, 1.0)}
@@ -28,7 +28,7 @@ class _Level:
     """The edges from the n nodes of one depth.
 
     Attributes:
-      children: `[n, K]` int32, the child by each code, -1 for none; None if that is too large.
+      children: `[n, K]` int32, the child by each code, -1 for none; None if this array would be too large.
       keys: sorted keys node * K + code of all edges; empty if there is `children`.
       first: `[n + 1]` int32, each node's first child.
       tokens: the token id of each edge, int32.
@@ -41,7 +41,7 @@ class _Level:
 
     @classmethod
     def of(cls, first: np.ndarray, codes: np.ndarray, size: int, offset: int, device: torch.device) -> _Level:
-        """Returns the level of an array of first children, and of the codes of all edges, from 0 to `size` - 1."""
+        """Returns a level from its nodes' first children and the codes of all its edges, from 0 to `size` - 1."""
         keys = np.repeat(np.arange(len(first) - 1, dtype=np.int64), np.diff(first)) * size + codes
         children, places = None, (len(first) - 1) * size
         if places <= _DENSE:
@@ -56,8 +56,8 @@ class _Level:
 class TokenTrie:
     """The prefix trie of an ID table as tensors on one device: the first levels dense, the rest in CSR form.
 
-    The layout is that of STATIC (Su et al., 2602.22647). The state of a row is its last tokens, not a number that is
-    carried from step to step, so that it does not matter how a beam search reorders the rows.
+    The layout is that of STATIC (Su et al., 2602.22647). The state of a row is computed from its last tokens and not
+    carried from step to step, so a beam search may reorder rows.
 
     Args:
       tokens: the tokens and their IDs.
@@ -84,14 +84,14 @@ class TokenTrie:
         )
 
     def states(self, tail: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns how many codes of an ID the last tokens are, and the trie's node of these codes.
+        """Returns the number of last tokens that begin an ID, and the trie node of this prefix.
 
         Args:
-          tail: `[R, t]` int64, the last tokens of R rows, the last one at the end.
+          tail: `[R, t]` int64, the last tokens of R rows, in order.
 
         Returns:
-          `[R]` each: the number of codes, from 0 (outside of an ID, or the codes of no ID) to L (a whole ID); and the
-          number of the node of that depth.
+          `[R]` each: the number of codes, from 0 (outside of an ID, or after codes that no ID begins with) to L (a
+          whole ID); and the number of the node at that depth.
         """
         rows, width = tail.shape
         if not width:
@@ -126,8 +126,9 @@ class TokenTrie:
         """Returns the tokens that continue the nodes `[R]` of a depth.
 
         Returns:
-          Of a dense level the tokens of all codes, and which of them continue each node, `[R, K]` bool. Of others the
-          tokens `[R, M]` int64, for the node with the most children; those of other nodes repeat their last one.
+          For a dense level, the tokens of all codes, and which of them continue each node, `[R, K]` bool. For other
+          levels, the tokens `[R, M]` int64, with M the maximum number of children; nodes with fewer children repeat the
+          last token.
         """
         edges = self._levels[level]
         if edges.children is not None:
@@ -139,7 +140,7 @@ class TokenTrie:
 
 
 def token_trie(tokens: IdTokens, device: torch.device) -> TokenTrie:
-    """Returns the trie of tokens on a device; it is made once."""
+    """Returns the trie of tokens on a device; it is built once."""
     made = _TABLES.setdefault(tokens, {})
     if device not in made:
         made[device] = TokenTrie(tokens, device)
@@ -150,21 +151,22 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
     """Allows `generate` only Semantic IDs that exist, in all rows of a batch and in all beams.
 
     The scores of other tokens become -inf. By default an answer is one ID (with its markers, if the tokens have any),
-    and then the end token; `max_new_tokens=L` ends it without the end token. With `text=True` an answer is any text, in
-    which the tokens of codes are only in whole IDs: between the markers, or anywhere if there is no begin marker. The
+    followed by the end token; `max_new_tokens=L` ends it without the end token. With `text=True` an answer is any text
+    in which tokens of codes only occur in whole IDs: between the markers, or anywhere if there is no begin marker. The
     prompt may end with the begin marker.
 
     Args:
       tokens: from `add_tokens`.
       model: the transformers model, whose device, end token and generation config are used.
-      prompt_length: where the answer begins: `inputs["input_ids"].shape[1]` of a batch padded on the left, and 1 for
-        an encoder-decoder. Smaller by n, the first n codes of the ID are taken from the prompt.
+      prompt_length: the position at which the answer begins: `inputs["input_ids"].shape[1]` of a batch padded on the
+        left, and 1 for an encoder-decoder. If it is smaller by n, the last n tokens of the prompt are the first n codes
+        of the ID.
       num_ids: number of IDs in an answer; None for any number, from one. Not with `text`.
       text: whether there may be text before and after an ID.
       end_token_id: token or tokens that end an answer; None for those of the generation config.
       generation_config: the config that `generate` is called with; None for the model's own.
-      in_place: whether to overwrite the scores, which saves the time to get memory for a large vocabulary; not for
-        sampling with `output_logits`, which would return the constrained ones.
+      in_place: whether to overwrite the scores, which saves time for a large vocabulary. Not for sampling with
+        `output_logits`, which would then return the constrained scores.
 
     Raises:
       UserError: if the model lacks rows for the tokens, or there is no end token.
@@ -173,11 +175,11 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
       UserWarning: if the generation config samples, or penalizes repetitions.
     """
 
-    # Each request of continuous batching has a prompt length of its own.
+    # With continuous batching, each request has its own prompt length.
     supports_continuous_batching = False
 
-    # Beside the number of codes of an unfinished ID, from 0, a row may need a begin or an end marker, the end token,
-    # either that or another ID, or be free.
+    # The state of a row is the number of codes of an unfinished ID, from 0, or one of these: it needs a begin marker,
+    # an end marker, the end token, the end token or another ID, or it is free.
     _BEGIN, _CLOSE, _END, _MORE, _FREE = range(5)
 
     def __init__(
@@ -196,7 +198,7 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
         rows = model.get_input_embeddings().weight.shape[0]
         if rows < tokens.vocabulary.first_id + len(tokens.vocabulary):
             raise UserError(
-                f"the model has {rows} embeddings, and none for the tokens of the IDs; call add_tokens first"
+                f"the model has {rows} embeddings, but none for the tokens of the IDs; call add_tokens first"
             )
         ends = config.eos_token_id if end_token_id is None else end_token_id
         if ends is None:
@@ -220,7 +222,7 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Returns the scores `[R, V]` of the next token after `input_ids` `[R, W]`, -inf where it is not allowed."""
         kinds, nodes = self._kinds(input_ids)
-        # One transfer to the host per step tells which kinds there are.
+        # One transfer to the host per step determines which kinds occur.
         counts = torch.bincount(kinds, minlength=self._levels + 5).tolist()
         kept = []
         for kind, count in enumerate(counts[:-1]):
@@ -234,7 +236,7 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
         return out
 
     def _kinds(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns what each row needs next, `[R]`, and its node in the trie."""
+        """Returns the kind of each row, `[R]`, and its node in the trie."""
         answer = input_ids[:, self._prompt_length :]
         depth, nodes = self._trie.states(answer[:, -self._levels :])
         (begin, end), levels = self._tokens.marker_ids, self._levels
@@ -252,7 +254,7 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
         return kinds, torch.where(inside, nodes, 0)
 
     def _after(self, answer: torch.Tensor, outside: int) -> torch.Tensor | int:
-        """Returns what comes after a whole ID."""
+        """Returns the kind of a row after a whole ID."""
         if self._num_ids is None:
             return self._levels + self._MORE
         last = answer - self._trie.first_id
