@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 def load(folder: str | Path, *, verify: bool = False) -> SemanticIdTokenizer | Recommender:
-    """Loads a tokenizer or a recommender from the folder that it was saved in. Nothing is trained or written.
+    """Loads a tokenizer or a recommender from the folder in which it was saved. Nothing is trained or written.
 
     Args:
-      folder: As `SemanticIdTokenizer.save`, `Recommender.save` or the commands wrote it; for a recommender
-        also the workdir of a finished `sid-jax recommend`.
+      folder: A folder that `SemanticIdTokenizer.save`, `Recommender.save` or a command wrote; for a recommender also
+        the workdir of a finished `sid-jax recommend`.
       verify: Whether to compare the SHA-256 of every file with the manifest first.
 
     Raises:
-      UserError: If the folder holds neither, or a file is missing or damaged.
+      UserError: If the folder contains neither, or a file is missing or damaged.
     """
     path = as_path(folder)
     if not path.is_dir():

@@ -31,8 +31,8 @@ _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.
 def alone(path: Path, what: str) -> Iterator[None]:
     """A context manager that only one process at a time can enter, by a lock file that is removed at the end.
 
-    A killed process leaves the file, but the system releases its lock, so that the next process takes the file over. On
-    a file system without locks the existence of the file is the lock; it is taken over if its owner ran on this machine
+    A killed process leaves the file, but the system releases its lock, so the next process takes the file over. On a
+    file system without locks the existence of the file is the lock; it is taken over if its owner ran on this machine
     and has ended.
 
     Args:
@@ -65,7 +65,7 @@ def is_free(path: Path) -> bool:
 
 
 def _take(path: Path) -> IO[str] | None:
-    """Takes the lock and returns its open file; None if another process has it."""
+    """Acquires the lock and returns its open file; None if another process has the lock."""
     file = path.open("a+")
     try:
         if _is_ours(file, path):

@@ -14,15 +14,15 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from sid_jax.buckets.names import with_addresses
 
 LOGGER = logging.getLogger("sid_jax")
-# Seconds below which the remaining time is not worth printing.
+# The remaining time is not printed if it is below this number of seconds.
 _SHORT = 5.0
 
 
 class Messages:
     """Prints lines, tables and progress. Make one with `to_console`, `to_logging` or `silent`.
 
-    `show` prints a rich renderable, given whether a string is rich markup; without a console there are no progress
-    bars.
+    `show` prints a rich renderable; its second argument is whether a string is rich markup. Without a console there are
+    no progress bars.
     """
 
     def __init__(self, show: Callable[[RenderableType, bool], None], console: Console | None):
@@ -46,7 +46,7 @@ class Messages:
         Args:
           verbose: True logs lines at level INFO, shows progress bars, and prints the log to standard error (in Jupyter,
             below the cell) unless the caller has configured logging for that level. False logs at level DEBUG, and
-            shows no progress. Tables are logged at level DEBUG: callers have the figures as values.
+            shows no progress. Tables are logged at level DEBUG, since callers have their values.
         """
         if verbose:
             _print_unless_configured()
@@ -89,8 +89,8 @@ def time_left(done: int, total: int, seconds: float) -> str:
     """Returns the estimated remaining time as text for a log, "" if it is unknown or below five seconds.
 
     Args:
-      done, total: the steps done in `seconds`, and the steps of the whole work from the same start on.
-      seconds: the time of the steps done.
+      done, total: the number of steps completed in `seconds`, and the total number of steps from the same start.
+      seconds: the time of the completed steps.
     """
     left = seconds / done * (total - done) if done else 0.0
     if left < _SHORT:
@@ -129,7 +129,7 @@ class ProgressDisplay:
 
 
 class _ConsoleHandler(logging.Handler):
-    """Prints log records with the console of the progress bars, so that neither breaks the other."""
+    """Prints log records through the console of the progress bars, so that they do not overwrite each other."""
 
     def emit(self, record: logging.LogRecord) -> None:
         _log_console().print(self.format(record), markup=False, highlight=False, soft_wrap=True)
@@ -141,7 +141,7 @@ def _log_console() -> Console:
 
 
 def _print_unless_configured() -> None:
-    # A root handler does not mean that the caller configured logging: importing Orbax adds one, at level WARNING.
+    # A root handler is no sign that the caller configured logging: importing Orbax adds one, at level WARNING.
     if LOGGER.handlers or LOGGER.isEnabledFor(logging.INFO):
         return
     LOGGER.addHandler(_ConsoleHandler(logging.INFO))

@@ -26,10 +26,11 @@ SCHEMES = {
 def as_path(text: str | os.PathLike[str]) -> Path:
     """Returns an absolute path with `~` expanded, which does not depend on the working directory.
 
-    Of the address of a bucket it returns a local copy; see `sid_jax.buckets.fetch.fetched`.
+    For an address in a bucket it returns a local copy; see `sid_jax.buckets.fetch.fetched`.
 
     Raises:
-      UserError: if it is another address, if it cannot be fetched, or if it has `~` and no home folder is known.
+      UserError: if it is an address of another kind, if it cannot be fetched, or if it has `~` and there is no home
+        folder.
     """
     if (address := bucket_address(text)) is not None:
         # Imported here, since few users need it.
@@ -40,7 +41,7 @@ def as_path(text: str | os.PathLike[str]) -> Path:
 
 
 def bucket_address(text: str | os.PathLike[str]) -> str | None:
-    """Returns the address of a place in a bucket, "scheme://bucket/path"; None if the text is no such address."""
+    """Returns the address of a place in a bucket, "scheme://bucket/path"; None if the text is not such an address."""
     text = os.fspath(text)
     found = _ADDRESS.match(text)
     if found is None or found[1] not in SCHEMES or Path(text).exists():
@@ -54,8 +55,7 @@ def local_path(text: str | os.PathLike[str]) -> Path:
     if (address := _ADDRESS.match(text)) and not Path(text).exists():
         where = "cannot be used here" if address[1] in SCHEMES else "are not supported"
         raise UserError(
-            f"{text}: addresses with {address[1]}:// {where}; mount the bucket as a folder, or copy what is there to a "
-            "disk"
+            f"{text}: addresses with {address[1]}:// {where}; mount the bucket as a folder, or copy its files to a disk"
         )
     try:
         return Path(text).expanduser().absolute()
@@ -69,7 +69,7 @@ def file_to_write(text: str | os.PathLike[str]) -> Path:
     """Returns the path of an output file and creates its folder, to fail before any work if it cannot be written.
 
     Raises:
-      UserError: as `as_path`, and if it is a folder, or cannot be written.
+      UserError: see `as_path`; also if the path is a folder, or cannot be written.
     """
     if (address := bucket_address(text)) is not None:
         from sid_jax.buckets.outputs import output_file
@@ -90,7 +90,7 @@ def file_to_write(text: str | os.PathLike[str]) -> Path:
 def typed(path: Path) -> str:
     """Returns a path for pasting into a shell: quoted if needed, and relative if it is in the working directory.
 
-    Of the local copy of an address it returns the address.
+    For the local copy of an address it returns the address.
     """
     from sid_jax.buckets.names import address_of
 

@@ -262,7 +262,7 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
         return torch.where(count >= self._num_ids, self._levels + self._END, outside)
 
     def _rest(self, kinds: torch.Tensor, scores: torch.Tensor, num_free: int) -> torch.Tensor:
-        """Returns -inf, and in free rows the scores of all tokens that are not codes or may begin an ID."""
+        """Returns -inf; in free rows, the scores of all tokens except codes that cannot begin an ID."""
         if not num_free:
             return scores.fill_(-torch.inf) if self._in_place else torch.full_like(scores, -torch.inf)
         bound = (kinds != self._levels + self._FREE)[:, None]
@@ -279,7 +279,7 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
 def _read(
     scores: torch.Tensor, rows: torch.Tensor | None, columns: slice | torch.Tensor, allowed: torch.Tensor | None
 ) -> torch.Tensor:
-    """Returns the scores of some columns of some rows, None for all; -inf where they are not allowed."""
+    """Returns the scores of some columns (None for all) of some rows; -inf for tokens that are not allowed."""
     if isinstance(columns, slice):
         part = scores[:, columns] if rows is None else scores[rows, columns]
         return part if allowed is None else torch.where(allowed, part, -torch.inf)
@@ -301,7 +301,7 @@ def allowed_tokens(
 ) -> Callable[[int, torch.Tensor], list[int]]:
     """Returns a `prefix_allowed_tokens_fn`, for tools that take such a function: one ID that exists, and then the end.
 
-    `SemanticIdLogitsProcessor` has the same rule for all rows at once, and is many times faster.
+    `SemanticIdLogitsProcessor` applies the same constraint to all rows at once, and is many times faster.
 
     Args:
       tokens, prompt_length, end_token_id: see `SemanticIdLogitsProcessor`.

@@ -1,4 +1,4 @@
-"""Evaluates a language model as a recommender: the item that it generates next, beside baselines."""
+"""Evaluates a language model as a recommender, by the next items that it generates, and compares it with baselines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sid_jax.recommend.ranker import first_allowed
 from sid_jax.streams import stream_rng
 
 SPLITS, FORMS = ("test", "validation"), ("text", "chat")
-# Users per batch of the baselines, which are products of sparse matrices.
+# Number of users per batch of the baselines, which are products of sparse matrices.
 _USERS = 256
 
 
@@ -42,7 +42,7 @@ class GenerationReport(EvaluationReport):
 
     def __repr__(self) -> str:
         """Returns one line per recommender, and one of the language model's IDs and time."""
-        speed = f"{self.invalid:.2%} of generated IDs do not exist, {self.seconds_per_user:.3g} s a user"
+        speed = f"{self.invalid:.2%} of generated IDs do not exist, {self.seconds_per_user:.3g} s per user"
         return f"{super().__repr__()}\n{self.evaluations[0].name}: {speed}"
 
 
@@ -65,27 +65,29 @@ def evaluate_generation(
     samples: int = 1000,
     seed: int = 0,
 ) -> GenerationReport:
-    """Evaluates the items that a model generates next, one of all items, with 95 % bootstrap intervals over users.
+    """Evaluates the next items that a model generates, among all items, with 95 % bootstrap intervals over users.
 
-    The protocol is that of `sid-jax recommend`: each user's last item is the target of the test, the one before that of
-    the validation. Popularity and item-kNN learn from the items before both. Recall@k and NDCG@k are of items: those
-    that share an ID are ranked in turn. With fewer beams than 50, the mean reciprocal rank counts later ranks as 0.
+    The protocol is that of `sid-jax recommend`: each user's last item is the test target, and the item before it the
+    validation target. Popularity and item-kNN learn from all earlier items. Recall@k and NDCG@k are computed for items:
+    items that share an ID take consecutive ranks. With fewer beams than 50, the mean reciprocal rank counts later ranks
+    as 0.
 
     Args:
       model: a transformers model with the tokens.
-      tokenizer: its tokenizer; None for a model that reads the token ids of IDs alone, one item after the other.
+      tokenizer: its tokenizer; None for a model whose input is the token ids of the IDs alone, one item after the
+        other.
       histories: interaction histories of the table's items, see `sid_jax.data.inputs.as_histories`. Users with fewer
-        than 3 interactions are left out.
+        than 3 interactions are dropped.
       tokens: from `add_tokens`.
-      task: "next_id" or "sequence" of `sid-jax llm-data`, or a function that makes a prompt of the texts of a history's
-        IDs, the oldest first.
+      task: "next_id" or "sequence" of `sid-jax llm-data`, or a function from the texts of a history's IDs, the oldest
+        first, to a prompt.
       form: "text", or "chat" for prompts as a user's message in the tokenizer's chat template.
       split: "test" or "validation".
-      num_beams: IDs generated per user; no list has more unless items share IDs.
-      max_history: last items of a history that are in the prompt.
+      num_beams: number of IDs generated per user, which limits the length of a list unless items share IDs.
+      max_history: number of last items of a history that are in the prompt.
       batch_size: users per call of the model.
       users: number of users, drawn at random; None for all.
-      exclude_seen: whether items of a user's history are taken out of all lists.
+      exclude_seen: whether items of a user's history are excluded from all lists.
       constrained: False lets the model generate IDs that no item has.
       on_unknown: "error" or "drop" for items of histories that are not in the table.
       samples: number of bootstrap samples.
@@ -172,7 +174,7 @@ class _LanguageModel:
 
 
 def _padded(prompts: list[list[int]], left: bool) -> dict[str, torch.Tensor]:
-    """Returns prompts as `input_ids` and `attention_mask`, `[B, W]` each, whatever the tokenizer's padding."""
+    """Returns prompts as `input_ids` and `attention_mask`, `[B, W]` each, for any padding setting of the tokenizer."""
     ids = np.zeros((len(prompts), max(map(len, prompts))), np.int64)
     mask = np.zeros_like(ids)
     for row, numbers in enumerate(prompts):

@@ -1,4 +1,4 @@
-"""The rows of training data: which there are, in arrays, and the text of each."""
+"""The rows of training data: their content as arrays, and the text of each."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Rows:
     """E rows of one split, in the order of the files.
 
     Attributes:
-      tasks: `[E]` int8, places in the list of tasks.
+      tasks: `[E]` int8, positions in the list of tasks.
       users: `[E]` int64, rows of users; -1 for a row about an item alone.
-      first, last: `[E]` int64: the history is the interactions `first` up to `last`, not included, and `last` is the
-        answer; for a row about an item alone both are the item's row.
+      first, last: `[E]` int64: the history is the interactions from `first` to `last` (exclusive), and the interaction
+        `last` is the answer. For a row about an item alone, both are the row of the item.
       wording: `[E]` int64, random numbers that choose among a task's prompts.
     """
 
@@ -74,9 +74,9 @@ class Examples:
         }
 
     def rows(self, split: str) -> Rows:
-        """Returns the rows of a split: of training in random order, task after task of the others.
+        """Returns the rows of a split: of training in random order, of the other splits task by task.
 
-        A row whose answer, or whole history, has no text where its task needs one does not exist.
+        Rows without a text that the task needs, for the answer or for all of the history, are omitted.
         """
         found = [self._rows_of(task, split) for task in self._tasks]
         tasks = np.concatenate([np.full(len(each[0]), number, np.int8) for number, each in enumerate(found)])
@@ -145,10 +145,10 @@ class Examples:
 
 
 def possible_tasks(content: Content, wanted: list[str] | None) -> list[str]:
-    """Returns the wanted tasks, or of the usual ones those for which there is data.
+    """Returns the requested tasks, or else those of the usual tasks for which there is data.
 
     Raises:
-      UserError: if there is no data for a wanted task, or for any.
+      UserError: if there is no data for a requested task, or for any task.
     """
     lacking = {name: _lack(content, TASKS[name]) for name in wanted or USUAL_TASKS}
     for name in wanted or ():
@@ -161,7 +161,7 @@ def possible_tasks(content: Content, wanted: list[str] | None) -> list[str]:
 
 
 def _lack(content: Content, task: Task) -> str:
-    """Returns what a task needs and the content does not have; "" if nothing."""
+    """Returns a description of the data that a task needs and the content lacks; "" if there is none."""
     if task.of_users and content.histories is None:
         return _NO_HISTORIES
     return next((_NO_ITEMS.format(name) for name in sorted(task.texts) if not any(content.texts(name))), "")

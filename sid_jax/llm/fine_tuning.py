@@ -17,7 +17,7 @@ from sid_jax.messages import Messages
 from sid_jax.paths import as_path
 from sid_jax.streams import stream_rng
 
-# Batches among which rows are sorted by length, so that little of a batch is padding.
+# Number of batches among which rows are sorted by length, so that batches have little padding.
 _POOL = 50
 _IGNORED = -100
 
@@ -38,23 +38,23 @@ def fine_tune(
 ) -> list[float]:
     """Trains a model, in place, on the prompts and completions of `sid-jax llm-data`.
 
-    The loss is the cross-entropy of the completions, with an end token. AdamW's rate rises for a share `warmup` of all
-    steps, and then falls to 0 as a cosine. Gradients are clipped to the norm 1.
+    The loss is the cross-entropy of the completions, with an end token. The learning rate of AdamW rises for the share
+    `warmup` of all steps, and then falls to 0 with a cosine schedule. Gradients are clipped to the norm 1.
 
     Args:
       model: a transformers model with a causal language modeling head, on its device.
       tokenizer: its tokenizer, with an end token.
-      folder: what `write_training_data` wrote, with the form "text".
+      folder: the folder that `write_training_data` wrote, with the form "text".
       num_epochs, batch_size, learning_rate, weight_decay, warmup: see above.
-      max_length: maximum number of tokens of a row; of a longer one the last are kept.
+      max_length: maximum number of tokens of a row; longer rows keep their last tokens.
       seed: seed of the order of rows. Dropout draws from PyTorch's own generator.
-      messages: where a line per epoch is printed; None prints nothing.
+      messages: where one line per epoch is printed; None prints nothing.
 
     Returns:
       The mean loss of each epoch.
 
     Raises:
-      UserError: if the folder has no prompts and completions, or the tokenizer no end token.
+      UserError: if the folder has no prompts and completions, or the tokenizer has no end token.
     """
     rows = _encoded(_read(as_path(folder) / TEXT_TRAIN_FILE), tokenizer, max_length)
     steps = num_epochs * -(-len(rows) // batch_size)
@@ -88,9 +88,9 @@ def _read(path: Path) -> tuple[list[str], list[str]]:
 
 
 def _encoded(texts: tuple[list[str], list[str]], tokenizer: Any, max_length: int) -> list[tuple[list[int], int]]:
-    """Returns the token ids of each row, and how many of them are the prompt."""
+    """Returns the token ids of each row, and the length of its prompt."""
     if tokenizer.eos_token_id is None:
-        raise UserError("the tokenizer has no end token, which ends a completion: set its eos_token")
+        raise UserError("the tokenizer has no end token to end completions; set its eos_token")
     prompts = tokenizer(texts[0])["input_ids"]
     answers = tokenizer(texts[1], add_special_tokens=False)["input_ids"]
     rows = []
@@ -128,7 +128,7 @@ def _padded(rows: list[tuple[list[int], int]]) -> dict[str, torch.Tensor]:
 
 
 def _rate(step: int, steps: int, warmup: float) -> float:
-    """Returns the share of the learning rate at a step."""
+    """Returns the learning rate at a step, relative to the peak."""
     rising = max(1, round(warmup * steps))
     if step < rising:
         return (step + 1) / rising

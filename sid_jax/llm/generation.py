@@ -22,8 +22,9 @@ class GeneratedIds:
     """The IDs that a model generated for B prompts, M for each prompt, the best first.
 
     Attributes:
-      semantic_ids: `[B, M, L]` int32; -1 for what is no code of its level.
-      leaves: `[B, M]` int32, the IDs' leaves in the trie; -1 if no item has the ID, or the list has it already.
+      semantic_ids: `[B, M, L]` int32; -1 for a token that is not a code of its level.
+      leaves: `[B, M]` int32, the IDs' leaves in the trie; -1 if no item has the ID, or the ID is a duplicate in its
+        list.
       exists: `[B, M]` bool, whether an item has the ID.
       tokens: the tokens that were generated.
     """
@@ -43,11 +44,12 @@ def generate_ids(
 ) -> GeneratedIds:
     """Generates the M most likely Semantic IDs after each prompt by beam search.
 
-    Of the model's generation config only the tokens with a special role are used: nothing is sampled or penalized.
+    Of the model's generation config only the special tokens are used: nothing is sampled or penalized.
 
     Args:
       model: a transformers model with the tokens; it is put into evaluation mode for the call.
-      inputs: what its tokenizer returns for B prompts: `input_ids` and `attention_mask`, `[B, W]`, padded on the left.
+      inputs: the output of the model's tokenizer for B prompts: `input_ids` and `attention_mask`, `[B, W]`, padded on
+        the left.
       tokens: from `add_tokens`.
       num_beams: M.
       constrained: False allows every token, which shows how many IDs the model gets wrong.
@@ -77,7 +79,7 @@ def generate_ids(
     )
     processors = LogitsProcessorList()
     if constrained:
-        # Without an end token nothing is generated after an ID, and this one serves.
+        # Without an end token in the config, this one serves: no token is generated after an ID.
         ends = end if end is not None else 0
         processor = SemanticIdLogitsProcessor(
             tokens, model, first, end_token_id=ends, generation_config=config, in_place=True

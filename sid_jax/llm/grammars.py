@@ -16,10 +16,10 @@ def grammar(tokens: Any, kind: str = "ebnf", out: str | Path | None = None) -> s
     """Returns a grammar that allows one Semantic ID that exists, with its markers: docs/llm-serving.md.
 
     Args:
-      tokens: from `add_tokens`, or what `id_tokens` takes. Kinds over token ids need the numbers of the model's own
-        tokenizer, which `add_tokens` and the folder of `sid-jax tokens --vocabulary` have.
+      tokens: from `add_tokens`, or what `id_tokens` takes. The kinds over token ids need the token ids of the model's
+        tokenizer, which `add_tokens` and the folder of `sid-jax tokens --vocabulary` contain.
       kind: "regex" or "ebnf", over text; "xgrammar" or "llguidance", over token ids. See `grammar_text`.
-      out: a file to write; None writes none.
+      out: a file to write; None writes no file.
 
     Raises:
       UserError: if there is no such kind, the tokens cannot be read, or the file cannot be written.

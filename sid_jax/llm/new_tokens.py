@@ -1,4 +1,4 @@
-"""Adds the tokens of Semantic IDs to a transformers tokenizer and model, with first embeddings, and checks them."""
+"""Adds the tokens of Semantic IDs to a transformers tokenizer and model, with initial embeddings, and checks them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sid_jax.streams import stream_rng
 from sid_jax.tokens.embeddings import center_and_spread, initial_embeddings
 from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
 
-# Titles whose tokens' embeddings are in memory at a time.
+# Number of titles whose token embeddings are in memory at a time.
 _TITLES = 1024
 
 
@@ -35,17 +35,16 @@ def add_tokens(
 ) -> IdTokens:
     """Adds one token for each code of each level to a tokenizer and a model, both in place.
 
-    The embeddings of new tokens, in the input and in the output matrix, are those of `initial_embeddings`, made from
-    the items' titles; without titles they are drawn around the mean of the old ones, with their spread. Tokens that the
-    tokenizer has already, because an earlier version of the export was added, keep their embeddings if the model has
-    rows for them.
+    The embeddings of new tokens, in the input and the output matrix, are those of `initial_embeddings`, computed from
+    the items' titles. Without titles they are drawn at random around the mean of the old embeddings, with the same
+    spread. If an earlier version of the export was added, its tokens keep their embeddings.
 
     Args:
       tokenizer: a transformers tokenizer, fast or slow.
       model: a transformers model; None adds the tokens to the tokenizer alone.
       tokens, pattern, items: see `sid_jax.llm.id_tokens`. `items` needs a column "title", unless the export has one.
-      markers: texts of a token before each ID and of one after it; "" for none. They are added unless the tokenizer has
-        them, and are numbered before the tokens of the codes.
+      markers: texts of a token before and a token after each ID; "" for none. They are added unless the tokenizer has
+        them, and their token ids precede those of the codes.
       out: a new folder in which model and tokenizer are saved; None saves nothing.
       seed: seed of the random embeddings.
 
@@ -53,8 +52,8 @@ def add_tokens(
       The tokens with their numbers in the tokenizer.
 
     Raises:
-      UserError: if the tokens cannot be read, the tokenizer has other tokens of these names, a folder of
-        `sid-jax tokens` has other numbers, an ID is not L tokens for the tokenizer, or `out` is taken.
+      UserError: if the tokens cannot be read, the tokenizer has other tokens of these names, a folder of `sid-jax
+        tokens` has other numbers, an ID is not L tokens for the tokenizer, or `out` is not empty.
     """
     destination = None if out is None else output_folder(out)
     if destination is not None:
@@ -67,7 +66,7 @@ def add_tokens(
     first = num_old + len(new_markers) - known
     if known and (vocabulary.get(names[0]) != first or any(name in vocabulary for name in names[known:])):
         raise UserError(
-            f"the tokenizer has {known} of the tokens {names[0]!r} to {names[-1]!r} already, but not as its last "
+            f"the tokenizer already has {known} of the tokens {names[0]!r} to {names[-1]!r}, but not as its last "
             "tokens; choose another pattern"
         )
     if first_id not in (None, first):
@@ -80,7 +79,7 @@ def add_tokens(
     _check(tokenizer, made)
     if model is not None:
         if model.get_input_embeddings().weight.shape[0] < num_old:
-            # The tokens were added to the tokenizer alone: all of them are new to the model.
+            # The tokens were added only to the tokenizer: all of them are new for the model.
             num_old = first - sum(first - 2 <= number < first for number in made.marker_ids)
         _grow(model, first + len(names))
         for matrix in _matrices(model):
@@ -94,15 +93,15 @@ def add_tokens(
 
 
 def _plain(text: str) -> AddedToken:
-    """Returns a token that text beside it does not affect, and that `skip_special_tokens` keeps."""
+    """Returns a token that does not depend on adjacent text, and that `skip_special_tokens` keeps."""
     return AddedToken(text, single_word=False, lstrip=False, rstrip=False, normalized=False, special=False)
 
 
 def _check(tokenizer: Any, tokens: IdTokens) -> None:
     """Checks that IDs are encoded as one token per code, and decoded to themselves.
 
-    The IDs that are checked contain every token of the table at least once. How a token is found does not depend on the
-    tokens beside it (see `Vocabulary`), so that the other IDs need no check.
+    The checked IDs contain every token of the table at least once. The recognition of a token does not depend on
+    adjacent tokens (see `Vocabulary`), so the other IDs need no check.
     """
     semantic_ids = tokens.table.semantic_ids
     rows = np.unique(np.concatenate([np.unique(codes, return_index=True)[1] for codes in semantic_ids.T]))
@@ -154,7 +153,7 @@ def _set_embeddings(matrix: torch.Tensor, tokenizer: Any, tokens: IdTokens, num_
 
 
 class _Rows:
-    """A matrix `[V, E]` of any float dtype, on any device, whose slices are float32 arrays."""
+    """A view of a matrix `[V, E]` of any float dtype, on any device, whose slices are float32 NumPy arrays."""
 
     def __init__(self, matrix: torch.Tensor):
         self.matrix = matrix.detach()
@@ -186,7 +185,7 @@ class _TitleMeans:
 
     def _means(self, titles: list[str]) -> np.ndarray:
         encoded = self._tokenizer(titles, add_special_tokens=False)["input_ids"]
-        # A title might spell a new token, which has no embedding yet.
+        # A title might contain a new token, which has no embedding yet.
         kept = [[number for number in each if number < len(self._old)] for each in encoded]
         lengths = torch.tensor([len(each) for each in kept])
         flat = torch.tensor([number for each in kept for number in each], dtype=torch.long)

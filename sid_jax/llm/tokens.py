@@ -37,8 +37,8 @@ class IdTokens:
       table: items and Semantic IDs `[N, L]`.
       vocabulary: the T tokens of the codes.
       num_content_levels: the levels that are codes; the level of a suffix is one more.
-      markers: texts of the tokens before and after each ID, of which either may be ""; none by default.
-      marker_ids: token ids of both markers, which precede the tokens of the codes if they are new; -1 for no marker.
+      markers: texts of the tokens before and after each ID; "" for no token.
+      marker_ids: token ids of both markers, which precede those of the codes if the markers are new; -1 for no marker.
     """
 
     table: IdTable
@@ -62,7 +62,7 @@ class IdTokens:
 
     @functools.cached_property
     def token_ids(self) -> np.ndarray:
-        """Each item's ID as token ids, with those of its markers: `[N, L]` int32, or up to two more columns."""
+        """Each item's ID as token ids, including markers: `[N, L]` int32, with up to two more columns."""
         ids = self.vocabulary.token_ids(self.table.semantic_ids)
         begin, end = (np.full((len(ids), int(number >= 0)), number, np.int32) for number in self.marker_ids)
         return np.concatenate([begin, ids, end], axis=1)
@@ -87,11 +87,12 @@ def id_tokens(
 
     Args:
       source: the folder of `sid-jax tokens`; an export's folder or a file of IDs, see `read_id_table`; a
-        `SemanticIdTokenizer`, an `Export` or an `IdTable`; or `IdTokens`, which are returned as they are.
-      tokenizer: the language model's tokenizer with the tokens added, which has their numbers; None numbers them from
-        `first_id`, or as the folder says.
-      first_id: number of the first token without a tokenizer, for a model that is trained from scratch.
-      pattern: the pattern of a token, see `Vocabulary`; a folder of `sid-jax tokens` has its own.
+        `SemanticIdTokenizer`, an `Export` or an `IdTable`; or `IdTokens`, which are returned unchanged.
+      tokenizer: the language model's tokenizer with the tokens added, from which the token ids are taken. None numbers
+        the tokens from `first_id`, or as in the folder.
+      first_id: token id of the first token if `tokenizer` is None, for a model that is trained from scratch.
+      pattern: the pattern of the tokens' text, see `Vocabulary`; ignored for a folder of `sid-jax tokens`, which has
+        its own.
       markers: see `IdTokens`.
       items: titles and other columns of items, as for `IdTable.with_columns`, or a path to a table of items.
 
@@ -127,7 +128,7 @@ def numbered(tokens: IdTokens, tokenizer: Any) -> IdTokens:
     """Returns the tokens with the numbers that a tokenizer has for them.
 
     Raises:
-      UserError: if the tokenizer lacks one of them, or their numbers do not follow each other.
+      UserError: if the tokenizer lacks one of them, or their token ids are not consecutive.
     """
     known = tokenizer.get_vocab()
     names = [text for level in tokens.vocabulary.levels for text in level]

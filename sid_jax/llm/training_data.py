@@ -28,7 +28,7 @@ from sid_jax.whole_file import write_json
 SUMMARY_FILE, CARD_FILE = "summary.json", "README.md"
 TEXT_TRAIN_FILE = "text/train.parquet"
 FORMS, FILES = ("chat", "text"), ("parquet", "jsonl")
-# Rows in memory at a time, and in a row group.
+# Number of rows in memory at a time, and in a row group.
 _ROWS = 16_384
 _MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 _COLUMNS = {
@@ -54,16 +54,16 @@ def write_training_data(
     on_unknown: str = "error",
     messages: Messages | None = None,
 ) -> dict[str, Any]:
-    """Writes the rows of `sid_jax.llm.tasks.TASKS` for fine-tuning, all or nothing.
+    """Writes the rows of `sid_jax.llm.tasks.TASKS` for fine-tuning, atomically.
 
-    The splits are leave-one-out: each user's last item is the answer of a test row and the one before of a validation
-    row; neither is in a training row of that user. In training, each other item but a user's first is an answer.
-    Rows about an item alone are training rows.
+    The splits are leave-one-out: each user's last item is the answer of a test row, and the item before it that of a
+    validation row. Training rows of that user contain neither. In training, each other item after a user's first is an
+    answer. Rows about an item alone are training rows.
 
     Args:
       source: an export or the folder of `sid-jax tokens`, see `sid_jax.llm.id_tokens`.
-      out: the folder; must not exist, or be empty. It has `FORM/SPLIT.parquet` for each form and split.
-      histories: see `SemanticIdTokenizer.fit`, or a path. Users with fewer than 3 interactions are left out.
+      out: a new or empty folder. `FORM/SPLIT.parquet` is written for each form and split.
+      histories: see `SemanticIdTokenizer.fit`, or a path. Users with fewer than 3 interactions are dropped.
       items: titles and other columns of items, see `IdTable.with_columns`, or a path to a table of items.
       tasks: names of tasks; None for all but "sequence" for which there is data.
       max_history: maximum number of items in a history; the last ones are kept.
@@ -72,7 +72,7 @@ def write_training_data(
       pattern, markers: see `sid_jax.llm.id_tokens`.
       forms: "chat" for the column `messages`, "text" for the columns `prompt` and `completion`.
       files: "parquet", "jsonl", or both.
-      on_unknown: for items of histories that are not in the table: "error" rejects them, "drop" leaves them out.
+      on_unknown: for items of histories that are not in the table: "error" rejects them, "drop" drops them.
       messages: where text is printed; None prints nothing.
 
     Returns:
@@ -157,7 +157,7 @@ def _write_split(
 
 
 def _about(content: Content) -> list[tuple[str, pa.DataType]]:
-    """Returns the columns that say what a row is about."""
+    """Returns the columns that identify the user or the item of a row."""
     kinds = [np.zeros(0, np.int64) if content.histories is None else content.histories.user_ids, content.table.item_ids]
     user, item = (pa.int64() if each.dtype.kind == "i" else pa.string() for each in kinds)
     return [("task", pa.string()), ("user_id", user), ("item_id", item)]
@@ -165,7 +165,7 @@ def _about(content: Content) -> list[tuple[str, pa.DataType]]:
 
 @contextlib.contextmanager
 def _writer(path: Path, form: str, about: list[tuple[str, pa.DataType]]) -> Iterator[Any]:
-    """Yields a function that appends rows, given what they are about, their questions and their answers."""
+    """Yields a function that appends rows, given their users or items, prompts and answers."""
     schema = pa.schema([*about, *_COLUMNS[form]])
     with contextlib.ExitStack() as stack:
         lines = stack.enter_context(path.open("w", encoding="utf-8")) if path.suffix == ".jsonl" else None

@@ -1,1 +1,1 @@
-"""Metrics of codes, Semantic IDs and reconstructions, each computed in one place."""
+"""Metrics of codes, Semantic IDs and reconstructions."""

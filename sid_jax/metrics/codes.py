@@ -1,4 +1,4 @@
-"""Metrics of codes: codebook usage, collisions, balance. All are over all N items, at least 1.
+"""Metrics of codes: codebook usage, collisions, balance. Each is over all N items; N is 1 or more.
 
 A *bucket* is the set of items that share one tuple of codes. Metrics of Semantic IDs of any origin, and of vectors, are
 in `sid_jax.metrics.ids` and `sid_jax.metrics.vectors`.
@@ -47,7 +47,7 @@ def figures_of_counts(
     """Returns `code_figures` from counts, which can be summed over parts of a catalog.
 
     Args:
-      counts: for each level `[K]`, how many items have each code.
+      counts: for each level `[K]`, the number of items with each code.
       bucket_sizes: `[S]`, in any order; sizes may repeat.
       how_many: `[S]`, how many buckets have that size.
       max_distinct_rate: see `code_figures`.
@@ -75,7 +75,7 @@ def distinct_rate(codes: np.ndarray) -> float:
 def max_distinct_rate(vectors: np.ndarray) -> float:
     """Returns the number of distinct rows in vectors `[N, D]`, divided by N: an upper bound on `distinct_rate`.
 
-    Items whose vectors are the same, byte for byte, get the same codes from any encoder.
+    Items whose vectors are identical get the same codes from any encoder.
     """
     hashes = np.concatenate([row_hashes(block) for _, block in in_blocks(vectors)])
     hashes.sort()
@@ -141,8 +141,8 @@ def row_hashes(rows: np.ndarray) -> np.ndarray:
     """Returns `[n]` uint64, a hash of each row's bytes: equal for equal rows, and practically never for others.
 
     It combines the upper halves of two sums of the row's words times random odd numbers, modulo 2^64. Different rows
-    collide in each half with a probability of at most 2^-31, so that any collision among ten million rows has a
-    probability of about 1e-5.
+    collide in each half with a probability of at most 2^-31, so the probability of any collision among ten million rows
+    is about 1e-5.
     """
     words = np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), -1)
     words = np.pad(words, ((0, 0), (0, -words.shape[1] % 4))).view(np.uint32).astype(np.uint64)
@@ -153,7 +153,7 @@ def row_hashes(rows: np.ndarray) -> np.ndarray:
 
 
 def code_counts(codes: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
-    """Returns for each level `[K]` how many of the items have each code; raises ValueError as `usage` does."""
+    """Returns for each level `[K]` the number of items with each code; raises ValueError as `usage` does."""
     if len(sizes) != codes.shape[1]:
         raise ValueError(
             f"sizes are given for {len(sizes)} levels, but codes have {codes.shape[1]}; give one size per level"

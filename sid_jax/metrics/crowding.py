@@ -6,12 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# Distinct code tuples per distinct vector below which codes are called crowded; docs/report.md rates this as weak.
+# If there are fewer distinct code tuples per distinct vector, there are too few codes; docs/report.md rates this as
+# weak.
 CROWDED = 0.75
-# M times as many tuples help only as much as M ** _POWER times, since items are not spread evenly. On Amazon Beauty the
-# power was 0.15 to 0.48 for one more level, and 0.34 for 8 times as many codes in each of 3 levels.
+# M times as many tuples have only the effect of M ** _POWER times as many, since items are not spread evenly. On Amazon
+# Beauty the power was 0.15 to 0.48 for one more level, and 0.34 for 8 times as many codes in each of 3 levels.
 _POWER = 0.25
-# Most codes per level, and fewest items per code, which a code needs to be learned.
+# Maximum number of codes per level, and minimum number of items per code, which a code needs to be learned.
 _MOST_CODES, _ITEMS_A_CODE = 65_536, 8
 
 
@@ -35,7 +36,7 @@ def crowding_line(metrics: Mapping[str, Any], moved: float = 0.0) -> str | None:
     """Returns a warning that there are too few code tuples for a catalog's items; None if there are enough.
 
     Args:
-      metrics: metrics of a training or an export.
+      metrics: metrics of a run or an export.
       moved: the share of items whose Semantic ID differs from the codes that the model assigned.
     """
     if not is_crowded(metrics):

@@ -1,6 +1,6 @@
 """Metrics of Semantic IDs of any origin: prefixes in use, information of prefixes about items, and stability.
 
-Each metric has a chance level or an upper bound beside it. All are over all N items.
+Each metric has a chance level or an upper bound for comparison. All metrics are over all N items.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def prefix_buckets(semantic_ids: np.ndarray, depth: int) -> np.ndarray:
 
 
 def prefixes_in_use(semantic_ids: np.ndarray, sizes: Sequence[int]) -> list[dict[str, int]]:
-    """Returns for each depth how many prefixes are in use, and how many there could be: `min(N, product of K)`."""
+    """Returns for each depth the number of prefixes in use, and the maximum number: `min(N, product of K)`."""
     return [
         {
             "in_use": int(prefix_buckets(semantic_ids, depth).max()) + 1,
@@ -36,8 +36,8 @@ def explained_by_prefix(semantic_ids: np.ndarray, vectors: np.ndarray) -> list[f
     """Returns for each depth of IDs `[N, L]` the share of the variance of vectors `[N, D]` explained by the prefix.
 
     It is the R^2 of predicting each item's vector by the mean of the items with its prefix, an upper bound for any
-    decoder that knows only the prefix. It needs no codebook, so that IDs of any origin can be compared. It is 1 where
-    each item has its own prefix.
+    decoder that knows only the prefix. It needs no codebook, so IDs of any origin can be compared. It is 1 if each item
+    has its own prefix.
     """
     centered = vectors - vectors.mean(axis=0, dtype=np.float64)
     total = float(np.square(centered).sum()) or 1.0
@@ -55,8 +55,8 @@ def explained_beyond_chance(semantic_ids: np.ndarray, vectors: np.ndarray) -> li
     """Returns for each depth `explained_by_prefix` corrected for chance: R^2 adjusted for the number of prefixes.
 
     The means of P random groups of N items explain (P - 1) / (N - 1) in expectation, whatever the group sizes. The
-    result is (explained - chance) / (1 - chance): 0 on average for random prefixes, and at most 1, for any P. Where
-    each item has its own prefix it is undefined and set to 0.
+    result is (explained - chance) / (1 - chance): 0 on average for random prefixes, and at most 1, for any P. If each
+    item has its own prefix, it is undefined and set to 0.
     """
     above = []
     for depth, explained in enumerate(explained_by_prefix(semantic_ids, vectors), start=1):
@@ -75,8 +75,8 @@ def same_prefix_by_chance(semantic_ids: np.ndarray) -> list[float]:
 def purity(semantic_ids: np.ndarray, labels: Sequence[Sequence[str]], *, shuffles: int = 5) -> list[dict[str, float]]:
     """Returns the purity of prefixes at each depth: the share of items with their prefix's most common label.
 
-    An item may have several labels, as a film has genres; items without labels are left out. The chance level is the
-    mean purity over random permutations of the labels among items, since small buckets are pure by chance.
+    An item may have several labels, for example the genres of a movie; items without labels are excluded. The chance
+    level is the mean purity over random permutations of the labels among items, since small buckets are pure by chance.
 
     Args:
       semantic_ids: `[N, L]`.

@@ -20,14 +20,15 @@ from sid_jax.metrics.ids import explained_by_prefix
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.streams import stream_rng
 
-# Items per call when decoding, and when searching for neighbors.
+# Number of items per call when decoding, and when searching for neighbors.
 _DECODED_A_CALL = 8192
 _ASKED_A_CALL = 1024
 _KMEANS_ITERATIONS = 10
-# Most items on which the report measures fidelity, of codes and of residual k-means; of more, a random sample.
+# Maximum number of items on which the report measures fidelity, of codes and of residual k-means; of more items, a
+# random sample is taken.
 _MOST_ITEMS = 10_000
 
-# Compiled as one program: run eagerly, an accelerator would compile each operation.
+# Compiled as one program: without jit, an accelerator would compile each operation separately.
 _compare = jax.jit(RQVAE.compared)
 
 
@@ -105,7 +106,7 @@ def r2_of_moments(moments: np.ndarray) -> dict[str, float]:
 def spread_by_part(vectors: np.ndarray, scaling: Scaling) -> np.ndarray:
     """Returns the squared distance to the mean in the space of `RQVAE.compared`, summed over all items.
 
-    It is `[P]`, for each part over the items that have it; `[1]` for vectors without parts.
+    The result is `[P]`: for each part, the sum over the items that have it. It is `[1]` for vectors without parts.
     """
     mean, variance, counts = moments(vectors, scaling.unit_norm, scaling.layout)
     # The computed variance of a constant feature is a rounding error, not exactly 0.
@@ -126,7 +127,7 @@ def r2_by_part(layout: Layout, errors: np.ndarray, spreads: np.ndarray) -> dict[
 def kmeans_r2(inputs: np.ndarray, sizes: Sequence[int]) -> list[float]:
     """Returns R^2 by depth of residual k-means: k-means on the inputs `[N, D]`, then on its residuals, and so on.
 
-    It is fitted on the inputs on which it is evaluated, from random items and in few iterations.
+    k-means is fitted to the same inputs, starts from random items, and runs few iterations.
     """
     residual = inputs - inputs.mean(axis=0)
     spread = float(np.square(residual, dtype=np.float64).sum()) or 1.0

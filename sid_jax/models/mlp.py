@@ -20,7 +20,7 @@ def matmul(
 ) -> jax.Array:
     """Returns `[..., F] @ [F, G]`; the precision also applies to the matrix products of the gradients.
 
-    If `mixed`, float32 factors are rounded to bfloat16 before each product; sums stay float32.
+    If `mixed`, float32 operands are rounded to bfloat16 before each product; sums stay float32.
     """
     rows = values.reshape(-1, values.shape[-1])
     return _matmul(rows, kernel, precision, mixed).reshape(*values.shape[:-1], kernel.shape[-1])
@@ -59,7 +59,7 @@ def _product(precision: jax.lax.Precision | None, mixed: bool) -> functools.part
 
 
 def _written_once(values: jax.Array) -> jax.Array:
-    """Returns the values behind a barrier: XLA for CPUs would otherwise recompute them wherever they are transposed."""
+    """Returns the values behind an optimization barrier, since XLA for CPUs would recompute them for each transpose."""
     return jax.lax.optimization_barrier(values) if jax.default_backend() == "cpu" else values
 
 
@@ -90,13 +90,14 @@ class MLP(nnx.Module):
     """Linear layers with an activation and optional dropout between them; neither follows the last layer.
 
     Args:
-      dimensions: features of the input, of each hidden layer, and of the output; a single entry makes it the identity.
+      dimensions: features of the input, of each hidden layer, and of the output; with a single entry, the module is the
+        identity.
       activation: a name in `ACTIVATIONS`.
       dropout: share of hidden activations dropped when a key is given.
-      shortcut: whether a linear map of the input is added to the output: `x W + MLP(x)`. The last layer's kernel then
-        starts at 0, so that the module starts as that linear map.
-      fitted: whether kernels and biases are fitted to the data, not trained; optimizers leave them alone.
-      rngs: for the kernels (LeCun normal); biases start at 0.
+      shortcut: whether a linear map of the input is added to the output: `x W + MLP(x)`. The last layer's kernel is
+        then initialized as 0, so that the module is initially that linear map.
+      fitted: whether kernels and biases are fitted to the data and not updated by optimizers.
+      rngs: random number generators of the kernels (LeCun normal); biases are initialized as 0.
     """
 
     def __init__(
@@ -129,7 +130,7 @@ class MLP(nnx.Module):
         Args:
           inputs: float32.
           key: PRNG key of the dropout; None disables dropout.
-          mixed: whether matrix products round their factors to bfloat16 (see `matmul`).
+          mixed: whether matrix products round their operands to bfloat16 (see `matmul`).
         """
         if not self.layers:
             return inputs

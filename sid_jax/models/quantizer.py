@@ -30,11 +30,11 @@ class ResidualQuantizer(nnx.Module):
         has a moving count.
       product: whether each level has its own part of the latent features (`quantize.product.parts_of`), which makes
         residual quantization product quantization.
-      rngs: random numbers of the codewords, which are standard normal until k-means replaces them.
+      rngs: random number generators of the codewords, which are standard normal until k-means replaces them.
 
     Attributes:
-      levels: the L codebooks, `nnx.Param` of `[K, Z]` float32; with "simvq" their bases. In a product quantizer only
-        the features of a level's part are used.
+      levels: the L codebooks, `nnx.Param` of `[K, Z]` float32; with "simvq" their bases. In a product quantizer, a
+        level only uses the features of its own part.
       transforms: with "simvq" the L maps, `nnx.Param` of `[Z, Z]`, which start as the identity.
       counts: with "ema" the moving counts, L of `[K]`.
       initialized: whether the codebooks have been set by `set_codebooks`; saved in checkpoints.

@@ -45,7 +45,7 @@ class RQVAE(nnx.Module):
       hidden_dimensions: widths of the encoder's hidden layers; the decoder's are reversed.
       activation: "silu", "relu" or "gelu".
       dropout: share of hidden activations dropped in training.
-      shortcut: whether encoder and decoder have a linear map beside their layers (see `MLP`).
+      shortcut: whether encoder and decoder have a linear map in parallel to their layers (see `MLP`).
       unit_norm: whether each input vector is scaled to length 1 first.
       collaborative_dimension: C, features of the output of `align`; None for no such map.
       quantization_method: training method of the quantizer (see `ResidualQuantizer`).
@@ -53,7 +53,7 @@ class RQVAE(nnx.Module):
       product: whether it is optimized product quantization (`quantize.product`): encoder and decoder are a rotation and
         its inverse, fitted with the codebooks, and each level quantizes its own part of the rotated vector.
         `latent_dimension`, `hidden_dimensions` and `shortcut` are then ignored.
-      rngs: random numbers of the parameters.
+      rngs: random number generators of the parameters.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class RQVAE(nnx.Module):
         """Returns inputs and reconstructions of codes `[..., L]`, `[..., D]` each, in the space of all quality metrics.
 
         This is the space of the (unit-norm) input. For vectors with parts it is the scaled space, in which each part
-        has its weight; both results are 0 in the parts that an item lacks, so that those do not count.
+        has its weight; both results are 0 in the parts that an item lacks, so these parts do not count.
         """
         if self.layout is None:
             return normalize(vectors, self.unit_norm), self.reconstruct(codes)
@@ -174,10 +174,10 @@ class RQVAE(nnx.Module):
           vectors: `[..., D]`, unscaled.
           key: PRNG key of dropout and of the quantizer's noise; None disables both.
           decoder_gradient: factor on the gradient from the decoder to quantizer and encoder; may be traced.
-          mixed: whether matrix products of encoder and decoder round their factors to bfloat16; codes are assigned in
-            float32 in any case.
-          part_dropout: share of an item's parts that is hidden from the encoder; at least one stays visible; may be
-            traced. The decoder reconstructs all parts that the item has.
+          mixed: whether matrix products of encoder and decoder round their operands to bfloat16; codes are always
+            assigned in float32.
+          part_dropout: share of an item's parts that are masked in the encoder's input; at least one part is not
+            masked; may be traced. The decoder reconstructs all parts that the item has.
           **choices: arguments of `residual_quantize`: temperature, noise_scale, hard, ...
         """
         encoder_key, noise_key, decoder_key = [None] * 3 if key is None else jax.random.split(key, 3)

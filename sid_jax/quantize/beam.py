@@ -1,4 +1,4 @@
-"""Beam search over the levels: the nearest code tuples of each vector, where greedy assignment gives one."""
+"""Beam search over the levels: several of the nearest code tuples of each vector, not only the greedy one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sid_jax.quantize.nearest import Codebooks, largest_few
 
 # Up to this width, repeated argmax is faster than sorting.
 _FEW = 8
-# Vectors searched together, so that the intermediate arrays stay in a core's cache.
+# Number of vectors searched together: intermediate arrays must fit into a core's cache.
 _ROWS_TOGETHER = 256
 
 
@@ -36,8 +36,8 @@ def beam_codes(latents: jax.Array, codebooks: Codebooks, width: int) -> tuple[ja
     """
     latents = latents.astype(jnp.float32)
     stacked = jnp.concatenate([codebook.astype(jnp.float32) for codebook in codebooks])
-    # With these two products no residual is needed: |x - c1 - c2|^2 = |x|^2 + (|c1|^2 - 2 x.c1) + (|c2|^2 - 2 x.c2)
-    # + 2 c1.c2. Each tuple then costs only additions, not a matrix product of its own.
+    # With these two products no residual is needed: |x - c1 - c2|^2 = |x|^2 + (|c1|^2 - 2 x.c1) + (|c2|^2 - 2 x.c2) + 2
+    # c1.c2. So each tuple takes only additions and no matrix product.
     between = 2 * _product(stacked, stacked)
     inner = jnp.diagonal(between)[None] / 2 - 2 * _product(latents, stacked)
     distances = jnp.sum(jnp.square(latents), axis=-1, keepdims=True)

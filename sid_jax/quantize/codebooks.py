@@ -1,4 +1,4 @@
-"""Codebook updates other than gradients on codewords: moving averages (EMA), dead-code revival, SimVQ's linear map."""
+"""Codebook updates other than gradients on codewords: moving averages (EMA), dead-code resets, SimVQ's linear map."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def move_codewords(
 
 
 def count_codes(codes: jax.Array, codebook_sizes: Sequence[int]) -> tuple[jax.Array, ...]:
-    """Returns how often each code occurs in codes `[B, L]`: for each level `[K]` int32."""
+    """Returns the number of occurrences of each code in codes `[B, L]`: for each level `[K]` int32."""
     return tuple(
         jnp.sum(jax.nn.one_hot(codes[:, level], size, dtype=jnp.int32), axis=0)
         for level, size in enumerate(codebook_sizes)
@@ -69,7 +69,8 @@ def revive_codewords(
 def transform_basis(basis: jax.Array, transform: jax.Array) -> jax.Array:
     """Returns SimVQ's codebook `sg(C) W`, `[K, Z]`, of a basis `[K, Z]` and a linear map `[Z, Z]`.
 
-    Only the map has a gradient. Every code in use moves W, and W moves every code, so that no code goes stale.
+    Only the map has a gradient. Every code in use contributes to the gradient of W, and W moves every code, so dead
+    codes move too.
     """
     return jnp.matmul(jax.lax.stop_gradient(basis), transform, precision=jax.lax.Precision.HIGHEST)
 

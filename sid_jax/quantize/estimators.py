@@ -60,7 +60,7 @@ def standard_gumbel(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Returns standard Gumbel noise of a shape, float32, from 16 random bits per number.
 
     The values lie between -2.5 and 11.8: about one number in 65,536 is cut off at either end. A training step draws one
-    number per score, so that 32 bits per number would slow it down noticeably.
+    number per score, so 32 bits per number would slow it down noticeably.
     """
     bits = jax.random.bits(key, (*shape[:-1], -(-shape[-1] // 2)), jnp.uint32)
     halves = jnp.concatenate([bits & 0xFFFF, bits >> 16], axis=-1)[..., : shape[-1]]
@@ -72,22 +72,22 @@ def rotate_to(latents: jax.Array, quantized: jax.Array) -> jax.Array:
     """Returns `quantized` with the gradient of a rotation and a scaling on `latents` (Fifty et al., 2410.06424).
 
     The map `(|q| / |e|) R` takes e to q, where R is the rotation in the plane of e and q that turns e towards q. The
-    map is a constant to gradients. So the gradient at q reaches e rotated and scaled, not unchanged as with
-    `straight_through`. Without the rescaling the result would have the length of e and not be a sum of codewords.
-    Latents e and quantized q `[..., Z]` are the arguments of `straight_through`.
+    map is treated as a constant in the backward pass. So the gradient at q reaches e rotated and scaled, not unchanged
+    as with `straight_through`. Without the rescaling, the forward pass would give a vector of the length of e, and not
+    the sum of codewords. Latents e and quantized q `[..., Z]` are the arguments of `straight_through`.
     """
     fixed, target = jax.lax.stop_gradient((latents, quantized))
     latent_norm, target_norm = (_norm(each) for each in (fixed, target))
     from_, to = fixed / latent_norm, target / target_norm
     between = from_ + to
-    # For opposite directions the plane is undefined: the gradient is then that of a reflection at the origin.
+    # For opposite directions the plane is undefined; the gradient is then that of a point reflection.
     between = between / _norm(between)
 
     def turned(vectors: jax.Array) -> jax.Array:
         reflected = vectors - 2 * between * jnp.sum(between * vectors, axis=-1, keepdims=True)
         return (target_norm / latent_norm) * (reflected + 2 * to * jnp.sum(from_ * vectors, axis=-1, keepdims=True))
 
-    # The second term is 0, so that the value is `quantized` bit for bit; its gradient is that of the map.
+    # The second term is 0, so the value is `quantized` bit for bit; its gradient is that of the map.
     return target + turned(latents - fixed)
 
 
@@ -97,8 +97,8 @@ def add_error(
     """Returns the latents plus a vector as long as the quantization error, with gradients to latents and codewords.
 
     `e + |q - e| sg(v / |v|)`, where v is the error `q - e` plus noise (Vali et al., DiVeQ, 2509.26469). The direction
-    is a constant to gradients. The length is not: its gradient draws latents and codewords towards each other. Without
-    noise the value is `quantized`, up to rounding.
+    is treated as a constant in the backward pass. The gradient of the length pulls latents and codewords toward each
+    other. Without noise the value is `quantized`, up to rounding.
 
     Args:
       latents: `[..., Z]`, the vectors before quantization.
@@ -124,12 +124,12 @@ def _norm(vectors: jax.Array) -> jax.Array:
 def code_embeddings(weights: Sequence[jax.Array], tables: Sequence[jax.Array]) -> jax.Array:
     """Returns the embedding of an item's code at each level: `[..., L, F]`, in the dtype of the tables.
 
-    It is the product of an assignment with a table: a look-up, bit for bit, for a one-hot assignment, and a mixture of
-    embeddings for a soft one. Unlike a look-up it has gradients to both: the table learns what a code means to the
-    model, and the quantizer learns which code would have served the model better. So a model can train the quantizer
-    end to end: with the straight-through estimator; with noise on the choice that falls to 0, which keeps codes in use
-    early in training (Fu et al., DIGER, 2601.19711); or with mixtures whose temperature falls (Li et al., UniGRec,
-    2601.17438).
+    It is the product of an assignment and a table: equal bit for bit to a look-up for a one-hot assignment, and a
+    mixture of embeddings for a soft one. Unlike a look-up, it has gradients to both: the table learns the embedding of
+    a code, and the quantizer learns which code would have given the model a lower loss. So a model can train the
+    quantizer end to end: with the straight-through estimator; with noise on the choice that falls to 0, which keeps
+    codes in use early in training (Fu et al., DIGER, 2601.19711); or with mixtures with a falling temperature (Li et
+    al., UniGRec, 2601.17438).
 
     Args:
       weights: for each of the L levels `[..., K]`, `QuantizerOutput.weights`: one-hot or soft, depending on the

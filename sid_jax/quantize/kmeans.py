@@ -21,16 +21,16 @@ import scipy.linalg
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import nearest_codes
 
-# Power iterations for the longest axis. It need not be exact: a cut along any long axis is good enough.
+# Number of power iterations for the longest axis, which need not be exact: a cut along any long axis is good enough.
 _ITERATIONS = 16
 
 
 def centroids_by_splitting(points: np.ndarray, num_clusters: int) -> np.ndarray:
     """Returns starting centroids by PCA-Part (Su and Dy, Intelligent Data Analysis 11(4), 2007, section 3).
 
-    All points are one cluster at first. The cluster with the largest sum of squared distances to its mean is split at
-    its mean, across its longest axis, until there are K. The start depends on the points alone: codes of two runs that
-    differ in their seed, or in a few items, agree more than from random starts.
+    Initially all points are one cluster. The cluster with the largest sum of squared distances to its mean is split at
+    the mean, perpendicular to its longest axis, until there are K clusters. The start depends on the points alone, so
+    the codes of two runs that differ in their seed, or in a few items, agree more than with random starts.
 
     Args:
       points: `[N, Z]` float32.
@@ -78,9 +78,9 @@ def _error(points: np.ndarray) -> float:
     return float(np.square(points - points.mean(axis=0)).sum())
 
 
-# Numbers of longest principal axes that k-means uses in turn before all features.
+# Numbers of principal axes that k-means uses, one after the other, before it uses all features.
 _AXES_SHOWN = (8, 16, 32, 64)
-# Most Lloyd iterations with each of these: they only initialize the next.
+# Maximum number of Lloyd iterations with each of these numbers, since each only initializes the next.
 _ITERATIONS_SHOWN = 25
 
 
@@ -134,7 +134,7 @@ def cluster_means(points: jax.Array, codes: jax.Array, num_clusters: int) -> tup
 
 
 def fill_rows(rows: jax.Array, empty: jax.Array, candidates: jax.Array, priorities: jax.Array) -> jax.Array:
-    """Replaces rows `[K, Z]` where `empty` `[K]` is True by the candidates `[N, Z]` of the highest priorities `[N]`.
+    """Replaces the rows of `[K, Z]` with `empty` `[K]` True by the candidates `[N, Z]` of the highest priorities `[N]`.
 
     The first empty row gets the candidate of the highest priority, and so on. With more empty rows than candidates,
     candidates repeat.
@@ -148,11 +148,11 @@ def kmeans(points: jax.Array, num_clusters: int, num_iterations: int, key: jax.A
     """Returns K centroids `[K, Z]` of points `[N, Z]` float32.
 
     Without a key the result is deterministic. Centroids start with `centroids_by_splitting` along the few longest
-    principal axes, and are refined with more axes in turn. In many dimensions k-means stays near its start; so it
-    starts with the directions of largest variance, not with those that separate single points.
+    principal axes, and are refined with more and more axes. In many dimensions k-means stays near its start, so it
+    should start with the directions of largest variance, not with directions that separate single points.
 
-    Lloyd's iterations are `num_iterations` with all features, and at most 25 with each smaller number of axes. With a
-    key centroids start by k-means++ with all features.
+    There are `num_iterations` Lloyd iterations with all features, and at most 25 with each smaller number of axes. With
+    a key, centroids are initialized by k-means++ with all features.
     """
     if key is not None:
         return lloyd(points, kmeans_plus_plus(key, points, num_clusters), num_iterations)

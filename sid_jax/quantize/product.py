@@ -20,7 +20,7 @@ from sid_jax.quantize.kmeans import centroids_by_splitting, cluster_means, fill_
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import nearest_codes
 
-# Eigenvalues below this share of the largest count as this share.
+# Eigenvalues below this share of the largest one are raised to it.
 _SMALLEST_SHARE = 1e-6
 
 
@@ -91,8 +91,8 @@ def product_kmeans(
 def balanced_axes(points: np.ndarray, widths: Sequence[int]) -> np.ndarray:
     """Returns the principal axes of points `[N, Z]` as columns, `[Z, Z]` float32, ordered by part.
 
-    Axes are allocated in order of decreasing variance, each to the part with room whose product of variances is
-    smallest so far.
+    Axes are allocated in order of decreasing variance. Each goes to the part, of those that are not full, whose product
+    of variances is smallest so far.
 
     Args:
       points: centered.
@@ -100,7 +100,7 @@ def balanced_axes(points: np.ndarray, widths: Sequence[int]) -> np.ndarray:
     """
     values, axes = np.linalg.eigh(points.T.astype(np.float64) @ points)
     logs = np.log(np.maximum(values / max(values[-1], np.finfo(np.float64).tiny), _SMALLEST_SHARE))
-    # No logarithm is below 0, so that an additional axis never reduces a product.
+    # No logarithm is below 0, so an additional axis never reduces a product.
     logs -= logs.min()
     chosen: list[list[int]] = [[] for _ in widths]
     for axis in np.argsort(-logs, kind="stable").tolist():

@@ -102,10 +102,10 @@ def named_params(params: Any) -> dict[str, np.ndarray]:
 
 
 def write_recommender(trained: TrainedRecommender, folder: Path) -> None:
-    """Writes the folder, all or nothing.
+    """Writes the folder, atomically.
 
     Raises:
-      UserError: if the folder is taken or cannot be written.
+      UserError: if the folder is not empty or cannot be written.
     """
     candidates = trained.candidates
     items = _items_of(candidates)
@@ -204,7 +204,7 @@ def read_recommender(folder: str | Path, *, verify: bool = False) -> TrainedReco
 
 
 def _read_table(path: Path, manifest: dict[str, Any]) -> IdTable:
-    # Not with `read_table` or `to_numpy`, which import pandas: that takes longer than the rest of reading.
+    # Not with `read_table` or `to_numpy`, which import pandas; that takes longer than all other steps of reading.
     with pq.ParquetFile(path) as file:
         rows = file.read()
     id_name, ids = manifest["id_column"], manifest["ids"]

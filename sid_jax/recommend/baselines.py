@@ -1,6 +1,6 @@
 """Baselines of a recommender: popularity, item-kNN, transitions between items, and similarity of content.
 
-The constants of the baselines learned from users were chosen on the validation of Amazon Beauty and MovieLens-100K, one
+The constants of item-kNN and transitions were chosen on the validation data of Amazon Beauty and MovieLens-100K, one
 set for both.
 """
 
@@ -43,7 +43,7 @@ def top_items(scores: np.ndarray, k: int, exclude: np.ndarray | None = None) -> 
         scores[rows, exclude[rows, columns]] = 0
     num_items = scores.shape[1]
     size = min(k, num_items)
-    # Keep all items that tie at the k-th place for the sort: a partition alone would keep any of them, not the lowest.
+    # Keep all items that tie at rank k for the sort, since a partition alone would keep arbitrary ones, not the lowest.
     least = np.partition(scores, num_items - size, axis=1)[:, num_items - size, None]
     rows, items = np.nonzero((scores >= least) & (scores > 0))
     order = np.lexsort((items, -scores[rows, items], rows))
@@ -55,7 +55,7 @@ def top_items(scores: np.ndarray, k: int, exclude: np.ndarray | None = None) -> 
     return lists
 
 
-# Items whose neighbors are computed together, which bounds the memory.
+# Number of items whose neighbors are computed together, which limits memory.
 _BLOCK_ITEMS = 512
 
 
@@ -111,18 +111,19 @@ class Transitions:
 
     It follows TGH (An Embarrassingly Simple Graph Heuristic, 2605.07125), which takes the items one to three
     transitions from a history's last items, ordered by content and by transition counts. Here only transitions count.
-    They include transitions to items further on, with a weight that falls with each place in between; backward
-    transitions have a lower weight, and so have transitions to popular items. All items of the history count, the last
-    one most. A second step in the graph made no difference in validation.
+    They include transitions to later items, with a weight that falls with the distance. Backward transitions, and
+    transitions from or to popular items, have a lower weight. All items of the history count, the last one most. A
+    second step in the graph made no difference in validation.
 
     Args:
       train: the histories of U users over N items.
     """
 
     name = "transitions"
-    # Factor on a transition's weight for each place in between, and for a backward transition.
+    # Factors on a transition's weight: for each position of additional distance, and for a backward transition.
     _GAP_DECAY, _BACK = 0.9, 0.6
-    # Powers of an item's number of interactions, by which transitions from the item and to the item are divided.
+    # Exponents of the numbers of interactions by which transitions are divided: of the item before and of the item
+    # after.
     _FROM_POWER, _TO_POWER = 0.5, 0.3
     # Weight of an item of the history relative to the item after it.
     _DECAY = 0.65
@@ -147,7 +148,7 @@ def cosine_neighbors(train: Histories, num_neighbors: int, shrinkage: float = 0.
     Args:
       train: the histories of U users over N items.
       num_neighbors: neighbors kept for each item; ties to the lowest item.
-      shrinkage: in users; reduces similarities that rest on few users.
+      shrinkage: in users; reduces similarities that are based on few users.
 
     Returns:
       `[N, N]` float64: row i holds the neighbors of item i, never i itself.
@@ -170,7 +171,7 @@ def _nearest(
     table = shared.tocoo()
     others = table.row + first_item != table.col
     rows, columns, counts = table.row[others], table.col[others], table.data[others]
-    # Computed from whole numbers in one step, so that equal similarities are exactly equal and ties are found.
+    # Computed from integers in one step, so that equal similarities are exactly equal and ties are detected.
     similarities = counts / (np.sqrt(num_users[rows + first_item] * num_users[columns]) + shrinkage)
     order = np.lexsort((columns, -similarities, rows))
     rows, columns, similarities = rows[order], columns[order], similarities[order]
@@ -212,7 +213,7 @@ class SemanticKNN:
         """Returns the nearest items, `[B, count]` int32, ties to the lowest; -1 where there are no more."""
         weights = np.asarray(history_shares(batch.lengths, batch.items.shape[1], _DECAY))
         asked = np.einsum("bw,bwd->bd", weights, self._content[np.asarray(batch.items)])
-        # The mean of unit vectors has at most length 1: adding 2 makes every score positive, since items with score 0
-        # are not recommended.
+        # Items with score 0 are not recommended. The mean of unit vectors has at most length 1, so adding 2 makes every
+        # score positive.
         scores = asked @ self._content.T + 2
         return top_items(scores if self._among is None else scores * self._among, count, exclude)

@@ -50,11 +50,11 @@ class Ranker(Protocol):
 
 
 def history_shares(lengths: Array, window: int, decay: float | jax.Array) -> jax.Array:
-    """Returns weights `[B, window]` float32 of histories' items that sum to 1; each is `decay` times the next one's.
+    """Returns weights `[B, window]` float32 of histories' items that sum to 1; each is `decay` times the next weight.
 
     Args:
       lengths: `[B]` int32, the number of valid items, from the left.
-      window: number of places.
+      window: W.
       decay: above 0; 1 weighs all items equally.
     """
     age = jnp.asarray(lengths)[:, None] - 1 - jnp.arange(window)[None]

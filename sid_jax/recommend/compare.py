@@ -36,7 +36,7 @@ from sid_jax.whole_file import write_json
 
 PLAN_FILE = "plan.json"
 RESULTS_FILE = "comparison.json"
-# Evaluations per run; the best one by validation is tested.
+# Number of evaluations per run; the checkpoint with the best validation is tested.
 _EVALUATIONS = 3
 _METRICS = ("recall@10", "ndcg@10")
 
@@ -48,7 +48,8 @@ class Compared:
     Attributes:
       name: the table's name.
       rule: the rule, in words.
-      places: `[S, E]` int32, the rank of each user's target in the list of each seed, from 1; 0 if it is not listed.
+      places: `[S, E]` int32, the rank of each user's target in the list of each seed, from 1; 0 if the list does not
+        contain it.
       metrics: the metrics of each seed.
       num_invalid: number of generated IDs that belong to no item, over all seeds.
       other: the results under the other rule; None if it was not evaluated.
@@ -179,7 +180,7 @@ def _budgeted(config: ConfigDict, tasks: list[Task], workdir: Path, minutes: flo
         config.train.num_epochs = decided["num_epochs"]
     else:
         timed = [_time_a_call(config, task) for task in tasks]
-        # Whole calls only: a shorter last call would be compiled separately in every run.
+        # Only whole calls, since a shorter last call would be compiled separately in every run.
         calls = max(1, int(minutes * 60 / max(seconds for seconds, _ in timed)))
         config.train.num_epochs = calls * timed[0][1]
         workdir.mkdir(parents=True, exist_ok=True)
@@ -187,7 +188,7 @@ def _budgeted(config: ConfigDict, tasks: list[Task], workdir: Path, minutes: flo
     config.train.eval_every_epochs = config.train.num_epochs / _EVALUATIONS
     config.train.warmup_epochs = min(config.train.warmup_epochs, config.train.num_epochs / 10)
     console.print(
-        f"Each training has {config.train.num_epochs:.1f} epochs, which take at most {minutes:g} minutes.",
+        f"Each training run has {config.train.num_epochs:.1f} epochs, which take at most {minutes:g} minutes.",
         highlight=False,
     )
     return config

@@ -1,4 +1,4 @@
-"""Every setting of a recommender, declared once: default, meaning, choices and range."""
+"""The settings of a recommender: default, meaning, choices and range of each."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ KINDS = ("decoder", "encoder_decoder", "parallel", "scorer", "sasrec")
 ITEM_PARTS = ("item", "codes", "content")
 # Terms that are blended into a model's scores.
 TERMS = ("transitions", "content", "popularity")
-# Kinds that generate IDs code by code; places for cold items in a list need it.
+# Kinds that generate IDs code by code, which slots for cold items need.
 GENERATIVE = ("decoder", "encoder_decoder")
-# Kinds that can rank cold items among themselves, for a list's places for cold items.
+# Kinds that can rank cold items among themselves, for the slots for cold items.
 WITH_COLD_SLOTS = (*GENERATIVE, "scorer")
-# Kinds whose scores are sums over the parts of an item.
+# Kinds whose scores are sums over the components of an item.
 EXPLAINED = ("scorer", "sasrec")
-# Kinds that use no IDs, and so cannot recommend items that they were not trained on.
+# Kinds without IDs, which cannot recommend items on which they were not trained.
 WITHOUT_IDS = ("sasrec",)
 BASELINES = ("popularity", "item_knn", "transitions", "semantic_knn", "sasrec", "sasrec_content", "esasrec")
 # Baselines that use the vectors of `quantizer.data`.
 OF_CONTENT = ("semantic_knn", "sasrec_content")
 STOPPABLE = ("encoder", "codebooks")
 MADE_IDS = ("kmeans", "lsh", "random")
-# Length of a list of which `eval.cold_slots` places are for cold items.
+# Length of a list in which `eval.cold_slots` slots are for cold items.
 PLACES = 10
 
 _DATA: Declaration = {
@@ -228,7 +228,7 @@ _EVAL: Declaration = {
     ),
 }
 
-# A cold item's score comes from items that the model predicts and items of the history, weighted by similarity to it.
+# The score of a cold item is a sum over predicted items and items of the history, weighted by their similarity to it.
 _BACKOFF: Declaration = {
     "sharpness": Setting(
         10.0,
@@ -298,7 +298,7 @@ _JOINT: Declaration = {
 
 
 def _baseline_settings(name: str) -> Declaration:
-    """Returns the settings in which the baseline SASRec or eSASRec differs from the sections above."""
+    """Returns the settings of the baseline SASRec or eSASRec that differ from the sections above."""
     return {
         "features": Setting(128, f"{name} as a baseline: number of features.", range=ONE_OR_MORE),
         "num_layers": Setting(2, "Number of layers.", range=NOT_NEGATIVE),
@@ -343,7 +343,7 @@ def default_config() -> ConfigDict:
 
 
 def check_config(config: ConfigDict) -> None:
-    """Raises a UserError that lists the valid values if the config has a value that no run could use."""
+    """Raises a UserError that lists the valid values if a value of the config cannot be used."""
     check_values(config, SETTINGS)
     if config.model.features % config.model.num_heads:
         raise UserError(

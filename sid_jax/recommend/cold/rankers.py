@@ -22,7 +22,7 @@ from sid_jax.recommend.ranker import ModelRanker, first_allowed
 from sid_jax.training.processes import gathered
 from sid_jax.training.sharding import on_every_device
 
-# Items searched beyond the requested number, so that some can be excluded.
+# Number of additional items that are searched, so that some can be excluded.
 _SPARE = 50
 
 
@@ -34,7 +34,7 @@ class ColdRanker:
       cold: the trie of the cold items.
       content: `[N, D]` float32 vectors of length 1 of all items.
       back_off: parameters of the back-off score; None, for a model that generates IDs, scores items by the
-        log-probability of their full IDs, which the model never saw.
+        log-probability of their full IDs, on which the model was not trained.
     """
 
     def __init__(self, ranker: ModelRanker, cold: Trie, content: np.ndarray, back_off: BackOff | None):
@@ -153,7 +153,7 @@ def with_cold(known: np.ndarray, cold: np.ndarray, count: int, slots: int, place
     """Merges lists of known and cold items: the last `slots` of every `places` places are for cold items.
 
     This is TIGER's rule (Rajput et al., 2305.05065, section 4.3). If there are too few items of one kind, later items
-    move up: at most `slots` of the first `places` are cold, unless there are too few known items.
+    move up. At most `slots` of the first `places` items are cold, unless there are too few known items.
 
     Args:
       known: `[B, M]` int32, the best first, -1 for none.
@@ -183,9 +183,9 @@ def slot_order(known: np.ndarray, cold: np.ndarray, slots: int, places: int) -> 
 
 
 def _places(number: int, first: int, width: int, places: int) -> np.ndarray:
-    """Returns the places `[number]` int64 of items that have `width` of every `places` places, from `first` on."""
+    """Returns the positions `[number]` int64 of items that get `width` of every `places` positions, from `first` on."""
     if not width:
-        # After all items that have a place.
+        # After all items with a position in the list.
         return np.arange(number) + np.iinfo(np.int32).max
     nth = np.arange(number)
     return nth // width * places + first + nth % width

@@ -1,15 +1,15 @@
 """Back-off scores of cold items, computed in jit from a model's predictions for the items that it was trained on.
 
-A model that was trained without an item has learned its ID's first codes from other items, but hardly the last ones. It
-also predicts which known items come next. The score of a cold item u after a history h combines both:
+A model that was trained without an item has learned the first codes of its ID from other items, but hardly the last
+codes. The model also predicts which known items come next. The score of a cold item u after a history h combines both:
 
   score(u | h) = w log p(first codes of u | h) + log sum_i q(i | h) k(u | i)
 
 p is the model's probability of the codes; for a model that scores items it is p(u | h) among the cold items. q is a
-distribution over known items: the top of the model's distribution, mixed with the items of the history, of which later
-ones weigh more. k is the similarity weight exp(b * cosine) of the items' content vectors, normalized over the cold
-items, so that an item that is similar to many has little weight for each. The sum is the Nadaraya-Watson estimate of
-the distribution over cold items.
+distribution over known items: a mixture of the top of the model's distribution and of the items of the history, in
+which later items have higher weights. k is the similarity weight exp(b * cosine) of the items' content vectors,
+normalized over the cold items, so a known item that is similar to many cold items has little weight for each. The sum
+is the Nadaraya-Watson estimate of the distribution over cold items.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sid_jax.recommend.models.code_model import CodeModel
 from sid_jax.recommend.models.item_model import ItemModel
 from sid_jax.recommend.ranker import best_items, scores_of_items
 
-# Users processed together, which bounds the memory: each has a matrix of expected items by cold items.
+# Number of users processed together, which limits memory: each has a matrix of known items by cold items.
 _USERS_AT_ONCE = 8
 
 
@@ -165,7 +165,7 @@ def _expected(
 def _with_history(
     items: jax.Array, expected: jax.Array, histories: HistoryBatch, back_off: BackOff
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns expected items and those of the history, `[B, M + W]`, and their weights q."""
+    """Returns the model's items and those of the history, `[B, M + W]`, and their weights q."""
     had = history_shares(histories.lengths, histories.items.shape[1], back_off.decay)
     share = back_off.history_share
     return (

@@ -59,7 +59,7 @@ class Blend:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Blend:
-        """Makes a blend from the result of `arrays`."""
+        """Returns the blend from the result of `arrays`."""
         return cls(
             arrays["weights"],
             arrays.get("followers"),

@@ -23,10 +23,10 @@ class Candidates:
     Attributes:
       table: the items with their Semantic IDs.
       popularity: `[N]` int64, number of interactions in training. Items that share an ID are ranked by it.
-      cold: `[N]` bool, the items that the model has not trained on.
+      cold: `[N]` bool, the items on which the model was not trained.
       sizes: K of each level, for the model.
       available: `[n]` rows of the items that may be recommended.
-      num_trained: number of items of the table that the model was trained with; they are the first rows.
+      num_trained: number of items of the table with which the model was trained; they are the first rows.
       content: `[N, D]` float32 content vectors of length 1, or 0 for an item without one; None if there are none.
       blend: terms that are added to a model's scores of items; None if there are none.
     """
@@ -49,7 +49,7 @@ class Candidates:
         sizes: Sequence[int] | None = None,
         content: np.ndarray | None = None,
     ) -> Candidates:
-        """Makes the candidates of a table, all of which may be recommended.
+        """Returns the candidates of a table, all of which may be recommended.
 
         Args:
           table, popularity, cold, content: see the attributes.
@@ -89,7 +89,7 @@ class Candidates:
           newer: the current items and their IDs, in any order.
 
         Raises:
-          UserError: if it is not a newer version of the same table, or has a code that the model does not know.
+          UserError: if it is not a newer version of the same table, or has a code without an embedding in the model.
         """
         old = self.table
         ours, theirs = common_rows(old.item_ids, newer.item_ids)

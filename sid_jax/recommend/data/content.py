@@ -1,4 +1,4 @@
-"""Content vectors of a recommender's items: found by the settings, read, centered and scaled."""
+"""Content vectors of a recommender's items, read as the settings say, centered and scaled."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def content_settings(config: ConfigDict) -> ConfigDict:
     if not names_content(config):
         raise UserError(
             "cold items are scored by their vectors, but config.quantizer.data has no vectors; set "
-            "--config.quantizer.data.path to the vectors that the IDs were made from"
+            "--config.quantizer.data.path to the vectors from which the IDs were made"
         )
     settings = quantizer_config(config).data
-    # The caller knows which items are cold; the file may name items that no longer exist.
+    # Cold items are an argument; the file of cold items may name items that no longer exist.
     settings.cold_items = ""
     return settings
 
@@ -71,7 +71,7 @@ def load_content(
     Args:
       config: from `sid_jax.recommend.config`.
       item_ids: `[N]` ids of the catalog.
-      cold: `[N]` bool, items that are left out of the center.
+      cold: `[N]` bool, items that are excluded from the center.
       available: `[n]` rows of the items that may be recommended, and must have a vector; None for all. A missing vector
         of another item is 0, which has the same cosine with every item.
 
@@ -130,7 +130,7 @@ def vectors_of(data: VectorSet, item_ids: np.ndarray, available: np.ndarray | No
     if missing.any():
         raise UserError(
             f"config.quantizer.data has no vectors for {missing.sum()} of {len(item_ids)} items, the first one is "
-            f"{item_ids[missing].tolist()[0]!r}; give the vectors that the IDs were made from, including those of new "
+            f"{item_ids[missing].tolist()[0]!r}; give the vectors from which the IDs were made, including those of new "
             "items"
         )
     vectors = dense_vectors(data.vectors, data.layout)[rows]

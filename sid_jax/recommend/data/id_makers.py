@@ -17,7 +17,7 @@ from sid_jax.streams import stream_key
 KINDS = ("random", "lsh", "kmeans")
 
 _KMEANS_ITERATIONS = 25
-# Most items that k-means is fitted on; codes are assigned to all.
+# Maximum number of items to which k-means is fitted; codes are assigned to all items.
 _KMEANS_SAMPLE_ITEMS = 65_536
 
 
@@ -31,7 +31,7 @@ def make_ids(
     seed: int,
     cold: np.ndarray | None = None,
 ) -> IdTable:
-    """Makes unique IDs of a catalog, L codes and a suffix; the table is named after their kind.
+    """Returns unique IDs of a catalog, with L codes and a suffix; the table is named after their kind.
 
     Args:
       kind: "random", "lsh" or "kmeans".
@@ -40,7 +40,7 @@ def make_ids(
       num_levels: L, codes before the suffix.
       num_codes: K of each level.
       seed: seed of all random draws.
-      cold: `[N]` bool, items that are left out of any fit; None for none.
+      cold: `[N]` bool, items that are excluded from any fit; None if there are none.
 
     Raises:
       ValueError: if the shapes do not match.
