@@ -1,4 +1,4 @@
-"""Recommender, GenerativeRecommender: trained on Semantic IDs and interaction histories, in memory."""
+"""Recommender and GenerativeRecommender, which are trained on Semantic IDs and interaction histories in memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _PRESET = "recommend"
 _IN_MEMORY = "in memory"
-# The sections in which a setting's short name is searched, without those of the quantizer and of baselines.
+# The sections in which a setting's short name is searched; those of the quantizer and of baselines are excluded.
 _SECTIONS = ("data", "model", "train", "eval", "backoff")
 
 
@@ -66,7 +66,7 @@ class Recommender:
         config = load_preset(name)
         if name != preset and not {"scorer", "decoder"} & set(preset.split(",")):
             config = load_preset(f"{name},{self._MODEL}")
-        # The IDs and histories are given, not made from a catalog that a preset names.
+        # The IDs and histories are arguments, and not those of a catalog that a preset names.
         for section in (config.data, config.quantizer.data):
             section.source, section.path = ("sequences" if section is config.data else "vectors"), ""
         config.quantizer.data.histories.source = "none"
@@ -108,8 +108,8 @@ class Recommender:
     ) -> Self:
         """Trains on interaction histories.
 
-        Each user's last item is left out for `evaluate`, and the one before it for the choice of the best checkpoint.
-        Users with fewer interactions than the setting `data.min_interactions` are left out.
+        Each user's last item is reserved for `evaluate`, and the item before it for the choice of the best checkpoint.
+        Users with fewer interactions than the setting `data.min_interactions` are dropped.
 
         Args:
           histories: each user's item ids, the oldest first: a list of lists, a dict from user to item ids, a table with
@@ -117,7 +117,7 @@ class Recommender:
             `time_column`), or the path of a file that the commands accept.
           vectors: content vectors of the items, for models and settings that use them (`model.kind="scorer"`, cold
             items): `[N, D]` in the order of the ID table, or any vectors with ids that `SemanticIdTokenizer.fit`
-            accepts. None: those of the setting `quantizer.data.path`, or none.
+            accepts. None: the vectors of the setting `quantizer.data.path`, if it is set.
           on_unknown: for items that are not in the ID table: "error" rejects them, "skip" drops them.
           workdir: a folder for checkpoints and metrics. A run in it that was interrupted resumes bit for bit. None
             keeps nothing on disk.
@@ -217,17 +217,18 @@ class Recommender:
           k: 1 or more; up to the size of the catalog.
           user: the user's id, used only by models of the kind encoder_decoder.
           exclude_seen: whether items of the history are excluded.
-          cold_slots: number of the k places, the last ones, for cold items, which the model has not trained on.
+          cold_slots: number of the k slots, the last ones, for cold items, on which the model was not trained.
           on_unknown: for items that are not in the ID table: "skip" drops them, counts them in `num_unknown` and logs
             their number; "error" rejects them.
-          exact: on a CPU, a scorer of 100,000 items or more ranks a shortlist: the best items by 64 principal
-            directions of the item vectors, and the likeliest by transitions. True ranks all items.
+          exact: False allows a scorer of 100,000 items or more on a CPU to rank only a shortlist: the best items by 64
+            principal directions of the item vectors, and the most likely ones by transitions. True ranks all items.
 
         Returns:
           The best items first; fewer than k only if no more items may be recommended.
 
         Raises:
-          UserError: if an argument is out of range, an item is unknown and may not be, or there are no cold items.
+          UserError: if an argument is out of range, an item is unknown and `on_unknown` is "error", or there are no
+            cold items.
         """
         return self.recommend_batch(
             [history],
@@ -253,7 +254,7 @@ class Recommender:
     ) -> list[list[Recommendation]]:
         """Returns the recommendations of `recommend` for each of many histories, in their order.
 
-        Histories are padded to a few fixed shapes, so that any number of them needs only few compiled programs.
+        Histories are padded to a few fixed shapes, so any number of them needs only a few compiled programs.
 
         Args:
           histories: a history as in `recommend` for each user; the keys of a mapping are user ids.
@@ -290,7 +291,8 @@ class Recommender:
           item: the id of an item that can be recommended.
 
         Returns:
-          The score and the contribution of each part of the item's vector and each term; see `Explanation`.
+          The score, and the contribution of each component of the item's vector and each term of the blend; see
+          `Explanation`.
 
         Raises:
           UserError: if the model generates IDs, no item of the history is known, or the item cannot be recommended.
@@ -307,8 +309,8 @@ class Recommender:
 
         Returns:
           Recall, NDCG and MRR at item level over all users with 95 % bootstrap intervals, for the recommender,
-          popularity and item-kNN, under the rule of `eval.exclude_seen` for seen items; `other` has those under the
-          other rule.
+          popularity and item-kNN, under the rule of `eval.exclude_seen` for seen items; `other` has the results under
+          the other rule.
 
         Raises:
           UserError: if the recommender was loaded and no histories are given, or they cannot be used.
@@ -350,8 +352,8 @@ class Recommender:
     ) -> Recommender:
         """Returns the same model over a newer version of its ID table; this recommender is unchanged.
 
-        Nothing is trained. The first calls of the new recommender compile, since its catalog has another size: in a
-        service, make one call of each kind before switching to it.
+        Nothing is trained. The first calls of the new recommender compile, since its catalog has another size. In a
+        service, make one call of each kind before you switch to it.
 
         Args:
           ids: the newer table, see `ids` of `load_recommender`, or a tokenizer with it.
@@ -367,13 +369,13 @@ class Recommender:
         """Writes a self-contained folder: parameters, ID table, settings, checksums. `sid_jax.load` reads it.
 
         Args:
-          folder: must not exist, or be empty. It is written atomically.
+          folder: a new or empty folder. It is written atomically.
 
         Returns:
           The folder.
 
         Raises:
-          UserError: if the folder is taken or cannot be written.
+          UserError: if the folder is not empty or cannot be written.
         """
         from sid_jax.buckets.outputs import output_folder
         from sid_jax.recommend.artifact import write_recommender
@@ -440,15 +442,15 @@ def load_recommender(
       folder: a folder that `Recommender.save` wrote; or the workdir of a finished `sid-jax recommend`, whose
         recommender is in the folder `recommender`.
       ids: a newer version of the ID table, made by `sid-jax export --append_to`. Its new items are cold, and may occur
-        in histories; items that it no longer has are not recommended. None: the items trained on.
+        in histories; items that it no longer has are not recommended. None: the table with which it was trained.
       vectors: files with vectors of all items that may be recommended, used to score cold items, in the format of a
         quantizer's `config.data.path`; None: the saved vectors.
       vector_ids: ids of these vectors if the files have none, in the format of a quantizer's `config.data.ids_path`.
       verify: whether to compare the SHA-256 of every file with the manifest first.
 
     Raises:
-      UserError: if there is no recommender, a file is missing or damaged, `ids` is no newer version of its table, or an
-        item has no vector.
+      UserError: if there is no recommender, a file is missing or damaged, `ids` is not a newer version of its table, or
+        an item has no vector.
     """
     from sid_jax.recommend.artifact import FOLDER, read_recommender
 
@@ -465,10 +467,10 @@ def load_recommender(
 
 
 def _renewed(trained: TrainedRecommender, ids: Any, vectors: Any, vector_ids: Any) -> TrainedRecommender:
-    """Returns a recommender with a newer ID table and other content vectors, of those that are given."""
+    """Returns a recommender with a newer ID table or other content vectors, or both."""
     if ids is None and vectors is None:
         return trained
-    # Imported here: loading a recommender as it is does not wait for Flax.
+    # Imported here, since loading a recommender without changes does not need Flax.
     from sid_jax.recommend.newer_table import with_content_of_files, with_newer_table
 
     if ids is not None:

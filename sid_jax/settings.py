@@ -1,4 +1,4 @@
-"""Declarations of settings (default, meaning, choices, range), and configs, checks and help derived from them.
+"""Declarations of settings (default, meaning, choices, range), from which configs, checks and help are derived.
 
 A declaration is a nested dict of `Setting`s. The default config, the check of a config, and the listing in help and
 docs are derived from it.

@@ -18,7 +18,7 @@ def with_newer_table(trained: TrainedRecommender, ids: Any) -> TrainedRecommende
     """Returns a recommender over a newer version of its ID table, in which new items are cold.
 
     Raises:
-      UserError: if the model uses no Semantic IDs, or the table is no newer version.
+      UserError: if the model uses no Semantic IDs, or the table is not a newer version.
     """
     kind = trained.config.model.kind
     if kind in WITHOUT_IDS:
@@ -28,7 +28,7 @@ def with_newer_table(trained: TrainedRecommender, ids: Any) -> TrainedRecommende
         )
     candidates = trained.candidates.with_newer_table(table_of(ids))
     if kind in GENERATIVE and len(candidates.table) > candidates.num_trained:
-        # Cold items are scored by their vectors, and the saved vectors have none of new items.
+        # Cold items are scored by their vectors, but new items are not among the saved vectors.
         candidates = dataclasses.replace(candidates, content=None)
     return dataclasses.replace(trained, candidates=candidates)
 
@@ -43,7 +43,7 @@ def with_content_of_files(
     """
     config = trained.config.copy_and_resolve_references()
     data = config.quantizer.data
-    if data.source != "vectors":  # The files of a catalog do not have newer items.
+    if data.source != "vectors":  # The files of a named catalog do not contain newer items.
         data.source, data.text_column = "vectors", ""
     data.path, data.ids_path = str(vectors), str(vector_ids)
     candidates = trained.candidates

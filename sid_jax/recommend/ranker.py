@@ -22,15 +22,15 @@ from sid_jax.recommend.models.shortlist import MOST_LISTED, Shortlist, best_of_s
 from sid_jax.training.processes import gathered
 from sid_jax.training.sharding import on_every_device, share_out
 
-# Beams of the second search, which runs if the first one found too few items, as a multiple of the first one's beams.
+# Factor on the number of beams for a second search, which runs if the first one found too few items.
 _WIDER = 8
-# From this number of beams on it is cheaper to score all IDs.
+# With more beams than this, scoring all IDs takes less time.
 _MOST_BEAMS = 2048
-# IDs scored together, which bounds the memory.
+# Number of IDs scored together, which limits memory.
 _LEAVES_AT_ONCE = 4096
-# Items scored together: their scores stay in a CPU's cache, and memory does not grow with the catalog.
+# Number of items scored together: their scores must fit into a CPU's cache, and memory does not grow with the catalog.
 _ITEMS_AT_ONCE = 16_384
-# From this number of items on, a list on a CPU comes from a shortlist unless exact scores of all items are asked for.
+# From this number of items on, a list on a CPU comes from a shortlist, unless exact scores of all items are requested.
 _SHORTLIST_FROM = 100_000
 
 
@@ -42,7 +42,7 @@ class ModelRanker:
       graphdef: the model's structure.
       params: its parameters, on every device of the mesh.
       catalog: the catalog, on every device of the mesh.
-      num_beams: beams of the search, as a number of IDs.
+      num_beams: number of beams of the search.
       mesh: the devices that share a batch.
 
     Attributes:
@@ -104,7 +104,7 @@ class ModelRanker:
         left_out = self._num_excluded(exclude, np.flatnonzero((found < 0).any(axis=1)), size)
         short = np.flatnonzero((found >= 0).sum(axis=1) < np.minimum(count, self._in_trie.sum() - left_out))
         for start in range(0, len(short), self.mesh.size):
-            # One history per device, which bounds the memory.
+            # One history per device, which limits memory.
             rows = np.resize(short[start : start + self.mesh.size], self.mesh.size)
             items = np.pad(batch.items[rows], ((0, 0), (0, window - batch.items.shape[1])))
             some = HistoryBatch(items, batch.lengths[rows], batch.users[rows])
@@ -136,7 +136,7 @@ class ModelRanker:
         size, histories = len(batch.lengths), self.shared_out(batch)
         rank_all = False
         if self.scores_items:
-            # Enough items that `count` are left after the exclusion; a power of two, so that few shapes are compiled.
+            # Enough items that `count` remain after the exclusion; a power of two, so that few shapes are compiled.
             num_beams = 1 << (count + (0 if exclude is None else exclude.shape[1]) - 1).bit_length()
         elif num_beams > self.num_beams:
             rank_all = num_beams >= min(_MOST_BEAMS, self.catalog.trie.first_item.shape[0] - 1)
@@ -179,21 +179,21 @@ class ModelRanker:
         return make_shortlist(self.catalog, self.vectors)
 
     def explain(self, batch: HistoryBatch, item: int) -> tuple[float, dict[str, float]]:
-        """Returns the log-probability of an item after the first history, and the contribution of each part to it.
+        """Returns the log-probability of an item after the first history, and the contribution of each component to it.
 
         Args:
           batch: only its first history is used.
           item: a row of the catalog; the item must be one that may be recommended.
 
         Returns:
-          The log-probability; and by name the contribution to the item's logit of each part of the item's vector and
-          each term of the blend, minus the average contribution over all items that may be recommended.
+          The log-probability; and by name the contribution of each component of the item's vector and each term of the
+          blend to the item's logit, minus the average contribution over all items that may be recommended.
         """
         score, shares = _explain(self.graphdef, self.params, self.shared_out(batch), self.catalog, self.vectors, item)
         return float(score), {part: float(share) for part, share in shares.items()}
 
     def over(self, catalog: Catalog) -> ModelRanker:
-        """Returns the same model with another catalog, made from items of the same ID table."""
+        """Returns the same model with another catalog of the same ID table."""
         there = on_every_device(catalog, self.mesh)
         return ModelRanker(self.name, self.graphdef, self.params, there, num_beams=self.num_beams, mesh=self.mesh)
 
@@ -282,7 +282,7 @@ def _explain(
         added = {part: evidence.weights[0] * logits for part, logits in added.items()}
         every = terms(hear(histories, evidence), evidence, 0, len(catalog.semantic_ids)).items()
         for weight, (name, term) in zip(evidence.weights[1:], every, strict=True):
-            # "content" names both a part of the item vectors and a term of the blend; the two are added.
+            # "content" is the name of both a component of the item vectors and a term of the blend; the two are added.
             added[name] = added.get(name, 0.0) + weight * term
     shares = {name: logits[0, item] - jnp.mean(logits[0, candidates]) for name, logits in added.items()}
     scores = scores_of_items(model, histories, catalog, vectors)(0, len(catalog.semantic_ids))[0]
@@ -300,7 +300,7 @@ def best_items(
         return items, best - jax.nn.logsumexp(scores, axis=-1, keepdims=True)
 
     def best_of_block(first: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        # The last block starts earlier so that it is full; items that the block before it covers are masked.
+        # The last block starts earlier so that it is full; its items that are also in the previous block are masked.
         start = jnp.minimum(first, num_items - _ITEMS_AT_ONCE)
         new = (start + jnp.arange(_ITEMS_AT_ONCE) >= first)[None]
         scores = jnp.where(new, scores_of(start, _ITEMS_AT_ONCE), MASKED)

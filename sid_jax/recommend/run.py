@@ -1,4 +1,4 @@
-"""The work of the command `recommend`: trains a recommender, tests it beside baselines, and prints sample lists."""
+"""The work of the command `recommend`: trains a recommender, compares it with baselines, and prints sample lists."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RESULTS_FILE = "results.json"
 
 
 def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) -> list[Evaluation]:
-    """Trains and tests a recommender; resumes the run if the workdir holds it already.
+    """Trains and tests a recommender; resumes the run if the workdir contains one.
 
     Several processes train and test as one (see `sid_jax.training.processes`); the first one prints and writes.
 
@@ -52,7 +52,7 @@ def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) ->
     console = (console or Console()) if is_first() else Console(quiet=True)
     with agreed():
         check_config(config)
-        # Find missing vectors before training, not after it.
+        # Missing vectors are an error before training, not after it.
         if needs_content(config):
             content_settings(config)
     with alone_in(workdir):
@@ -105,7 +105,7 @@ def _run(config: ConfigDict, workdir: Path, console: Console) -> list[Evaluation
 
 
 def prepare_task(config: ConfigDict, workdir: Path, console: Console) -> Task:
-    """Returns the config's task; for IDs "rqvae" a quantizer is trained in the workdir first, unless it was already."""
+    """Returns the config's task; for IDs "rqvae" a quantizer is first trained in the workdir, if it does not exist."""
     trained_ids = train_ids(config, workdir, console) if config.ids == "rqvae" else None
     return load_task(config, trained_ids)
 
@@ -121,8 +121,8 @@ def train_configured(
 ) -> tuple[Task, Trained] | None:
     """Trains the config's recommender, on fixed IDs or jointly; returns its task and the trained model.
 
-    Returns None if joint training was interrupted before it had IDs. A task that is None is prepared; joint training
-    makes its own.
+    Returns None if joint training was interrupted before it had IDs. If `task` is None, the task is prepared; joint
+    training prepares its own.
     """
     if config.joint.estimator != "none":
         return train_jointly(config, workdir, console=console, name=name, quiet=quiet)

@@ -20,7 +20,8 @@ from sid_jax.recommend.artifact import TrainedRecommender
 from sid_jax.recommend.batch import HistoryBatch, user_numbers
 from sid_jax.recommend.config import EXPLAINED, GENERATIVE, WITH_COLD_SLOTS
 
-# Histories per compiled call: a batch is padded to the next of these sizes, or split into calls of the largest.
+# Numbers of histories per compiled call: a batch is padded to the next of these sizes, or split into calls of the
+# largest size.
 _SIZES = (1, 16, 256)
 ON_UNKNOWN = ("skip", "drop", "error")
 
@@ -34,7 +35,7 @@ class Recommendation:
       title: from the ID table; None if the table has no titles.
       score: a natural log-probability, 0 or less: the model's log-probability of the item's Semantic ID after the
         history; after an empty history, the log of the item's share of all interactions. The score of a cold item in a
-        place for cold items is comparable only with scores of other cold items.
+        slot for cold items is only comparable with scores of other cold items.
     """
 
     item_id: int | str
@@ -44,14 +45,14 @@ class Recommendation:
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """Why an item has its score after a history.
+    """The contributions to an item's score after a history.
 
     Attributes:
       item_id: as in the ID table.
       score: see `Recommendation`.
-      shares: by part of the item's vector ("item", "codes", "content") and term of the blend ("transitions", "content",
-        "popularity"): its contribution to the item's logit, minus its average contribution over all items. The sum of
-        the shares is the difference between the item's logit and the average logit.
+      shares: by component of the item's vector ("item", "codes", "content") and term of the blend ("transitions",
+        "content", "popularity"): its contribution to the item's logit, minus its average contribution over all items.
+        The sum of the shares is the difference between the item's logit and the average logit.
     """
 
     item_id: int | str
@@ -66,7 +67,8 @@ class Server:
       trained: the recommender.
 
     Attributes:
-      num_unknown: number of items in the histories of the last call that were skipped, being absent from the ID table.
+      num_unknown: number of items in the histories of the last call that were skipped because they are not in the ID
+        table.
     """
 
     def __init__(self, trained: TrainedRecommender):
@@ -121,12 +123,12 @@ class Server:
 
         batches = list(self._batches(rows, lengths, users))
         for (chosen, _), lists in zip(batches, self._side_by_side(find, batches, exact), strict=True):
-            # A batch is padded with its own histories, whose lists are simply written again.
+            # A batch is padded with its own histories, whose lists are overwritten with the same values.
             found[chosen], scores[chosen] = lists
         return [self._named(*each) for each in zip(found, scores, strict=True)]
 
     def explain(self, history: Any, item: int | str) -> Explanation:
-        """Returns why an item has its score after a history; see `sid_jax.recommender.Recommender`.
+        """Returns the contributions to an item's score after a history; see `sid_jax.recommender.Recommender`.
 
         Raises:
           UserError: if the model generates IDs, no item of the history is known, or the item cannot be recommended.
@@ -134,8 +136,8 @@ class Server:
         kind = self._trained.config.model.kind
         if kind not in EXPLAINED:
             raise UserError(
-                f"a model of the kind {kind!r} predicts codes, and its scores cannot be explained; explain needs a "
-                "Recommender of the kind 'scorer'"
+                f"a model of the kind {kind!r} predicts codes, so its scores cannot be explained; use a Recommender of "
+                "the kind 'scorer'"
             )
         rows, wanted = self._rows(_listed(history), "skip"), self._row_of.get(str(item), -1)
         if not len(rows):
@@ -165,7 +167,7 @@ class Server:
             )
         if self._candidates.content is None and kind in GENERATIVE:
             raise UserError(
-                "cold items are scored by their vectors, and the recommender has none; give them with "
+                "cold items are scored by their vectors, but the recommender has none; give them with "
                 "load_recommender(..., vectors=)"
             )
 
@@ -216,7 +218,7 @@ class Server:
                 yield chosen, HistoryBatch(items, np.minimum(lengths[chosen], width).astype(np.int32), numbers)
 
     def _side_by_side(self, find: Callable[..., Any], batches: list[Any], exact: bool) -> Iterator[Any]:
-        """Returns the result of each batch; a search in a shortlist uses one core, so that several run at a time."""
+        """Returns the result of each batch; a search in a shortlist uses one core, so several run at a time."""
         if exact or len(batches) < 2 or self._trained.ranker.shortlist is None:
             return itertools.starmap(find, batches)
         with concurrent.futures.ThreadPoolExecutor(min(len(batches), os.cpu_count() or 1)) as threads:

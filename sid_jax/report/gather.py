@@ -18,9 +18,10 @@ from sid_jax.export.manifest import read_manifest, read_measured
 from sid_jax.metrics.codes import groups_of_hashes, row_hashes
 
 _ROWS_A_BATCH = 65_536
-# Most items whose tuples are counted exactly; of more, a share is sampled by hash, which the page states.
+# Maximum number of items whose tuples are counted exactly. Of more items, a share is sampled by hash, which the page
+# states.
 _MOST_TUPLES = 1_000_000
-# Most pairs of first and second code for which counts are kept.
+# Maximum number of pairs of first and second code for which counts are kept.
 _MOST_PAIRS = 2**17
 
 
@@ -60,7 +61,7 @@ def gather(folder: Path) -> Gathered:
     """Reads and counts an export's folder.
 
     Raises:
-      UserError: if it is no finished export, or one of its files cannot be read.
+      UserError: if it is not a finished export, or one of its files cannot be read.
     """
     manifest = read_manifest(folder)
     codebooks = read_codebooks(folder)[0]

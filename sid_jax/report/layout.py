@@ -1,8 +1,8 @@
 """Layout of the map of codes: first codes are islands in the plane, and each item is on the island of its first code.
 
 Islands are placed by t-SNE of the first level's codewords (van der Maaten and Hinton, Visualizing Data using t-SNE,
-JMLR 9, 2008), so that neighbors on the map are neighbors among codewords. On its island an item is placed by the sum of
-its further codewords, projected onto the two longest principal axes of these codewords.
+JMLR 9, 2008), so that neighbors on the map are neighbors among codewords. On its island, an item is placed by the sum
+of its later codewords, projected onto the two longest principal axes of these codewords.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 
 # Readable on white and on black; nearby islands of the map have different colors.
 COLORS = ("#4c8df6", "#f28e2b", "#2ca25f", "#e15759", "#9467bd", "#17a2b8", "#d4a017", "#e377c2", "#8c6d4f")
-# More first codes are placed by principal axes alone, since t-SNE costs K squared.
+# Maximum number of first codes for t-SNE, whose time grows with K squared. More are placed by principal axes alone.
 _MOST_ISLANDS = 1024
 _PERPLEXITY = 20.0
 # An island's radius (two standard deviations of its items), relative to the distance to the nearest island.
@@ -32,7 +32,7 @@ class Layout:
       islands: `[K, 2]`, positions of the first codes.
       colors: `[K]` int, a color number from 0 for each first code; nearby islands have different ones.
       radii: `[K]`, radius of each island.
-      further: the codewords of the further levels, projected onto the plane, `[K, 2]` each.
+      further: the codewords of the later levels, projected onto the plane, `[K, 2]` each.
     """
 
     islands: np.ndarray
@@ -92,7 +92,7 @@ def _spread(places: np.ndarray) -> np.ndarray:
 def _ranks(values: np.ndarray) -> np.ndarray:
     """Returns the ranks `[K]` of values from 1, the mean rank for equal ones, as scipy.stats.rankdata.
 
-    That package takes longer to import than a layout takes.
+    Importing that package takes longer than computing a layout.
     """
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse]

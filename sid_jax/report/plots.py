@@ -25,16 +25,16 @@ from sid_jax.report.gather import Gathered
 from sid_jax.report.layout import COLORS
 from sid_jax.report.shown import Shown
 
-# Most cells of a heat strip; with more codes, a cell covers several codes.
+# Maximum number of cells of a heat strip; with more codes, a cell covers several codes.
 _MOST_CELLS = 512
 _LARGEST_BAR = 10
 _CEILING = "upper bound of any decoder"
-# Fewest points that are drawn as a curve.
+# Minimum number of points that are drawn as a curve.
 _FEWEST_POINTS = 3
 
 
 def plots(gathered: Gathered, shown: Shown) -> dict[str, Any]:
-    """Returns each plot by the id of its HTML element; plots without data are left out."""
+    """Returns each plot by the id of its HTML element; plots without data are omitted."""
     drawn = {
         "plot-usage": _usage(gathered),
         "plot-buckets": _buckets(gathered),
@@ -176,7 +176,7 @@ def _fidelity(gathered: Gathered) -> figure | None:
 
 
 def _map(shown: Shown) -> figure:
-    # The page fills both, since it has the items.
+    # The page fills in both, since it has the items.
     points = ColumnDataSource({name: [] for name in ("x", "y", "color", "title", "sid")}, name="points")
     labels = ColumnDataSource({name: [] for name in ("x", "y", "words")}, name="labels")
     low, high = shown.layout.islands.min(axis=0) - 0.08, shown.layout.islands.max(axis=0) + 0.08

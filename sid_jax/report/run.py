@@ -39,13 +39,13 @@ def write_report(folder: Path, out: str | Path | None = None, *, messages: Messa
       messages: where to print; standard output if None.
 
     Raises:
-      UserError: if the folder is no finished export, or the page cannot be written.
+      UserError: if the folder is not a finished export, or the page cannot be written.
     """
     out = file_to_write(out or folder / REPORT_FILE)
     try:
         _write(folder, out, folder.resolve().name)
     except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror}; set another file by --out") from error
+        raise UserError(f"cannot write {out}: {error.strerror}; set another file with --out") from error
     (messages or Messages.to_console()).line(f"The report is in {out}")
     return out
 

@@ -19,22 +19,22 @@ from sid_jax.report.gather import Gathered, matrix, read_rows
 from sid_jax.report.layout import Layout, lay_out
 from sid_jax.streams import stream_rng
 
-# Most bytes of packed items in the page: with the plotting library the page stays below 3 MB.
+# Maximum number of bytes of packed items in the page, so that with the plotting library it stays below 3 MB.
 _MOST_BYTES = 1_400_000
-# Most items to start from.
+# Maximum number of items from which the selection starts.
 _MOST_ITEMS = 120_000
-# Items that are packed to estimate how many fit.
+# Numbers of items that are packed to estimate how many fit.
 _SAMPLES = (12_000, 24_000)
-# Most points on the map: more would overlap, and be slow on a phone.
+# Maximum number of points on the map: more would overlap, and be slow on a phone.
 _MOST_POINTS = 6_000
-# Most columns besides the title, and most characters of a value.
+# Maximum number of columns, without the title, and of characters per value.
 _MOST_COLUMNS = 4
 _MOST_CHARACTERS = 160
 _TITLES = ("title", "name", "item_title", "product_title")
 _IDS = ("codes", "semantic_id", "sid")
 _WORDS_A_PREFIX = 3
 _FEWEST_ITEMS = 4
-# Smallest share of a prefix's items that must have a word.
+# Minimum share of a prefix's items that must have a word.
 _SMALLEST_SHARE = 0.2
 _MOST_DEPTH = 2
 # Common in English titles, without information about an item.
@@ -224,7 +224,7 @@ def _word_lists(column: pa.ChunkedArray) -> pa.Array | None:
     values = values.cast(pa.string())
     if pc.any(pc.match_substring(values, "|")).as_py():
         return pc.split_pattern(values, "|")
-    # Columns of numbers hardly describe items.
+    # Columns of numbers are not useful descriptions of items.
     if not pc.any(pc.match_substring_regex(values, r"\pL")).as_py():
         return None
     plain = pc.replace_substring_regex(pc.utf8_lower(values), r"[^\pL\pN'&+-]+", " ")

@@ -1,4 +1,4 @@
-"""The verdict of a report: each figure graded by the thresholds in docs/report.md, and a summary."""
+"""The verdict of a report: each metric, graded by the thresholds in docs/report.md, and a summary."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 Grade = Literal["good", "fair", "weak", "none"]
 
-# Thresholds: at least the first is good, at least the second is fair, below is weak.
+# Thresholds: a value is good from the first one on, fair from the second one on, and weak below.
 _OWN_CODES = (0.90, 0.75)
 _USAGE = (0.95, 0.80)
 _BELOW_YARDSTICK = (-0.01, -0.05)
@@ -21,12 +21,12 @@ _COST_OF_MOVES = (-0.01, -0.03)
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """One figure of the report, presented as a question and its answer.
+    """One metric of the report, presented as a question and its answer.
 
     Attributes:
       question: a short question, used as the title.
-      value: the figure.
-      beside: what the figure measures, and what to compare it with.
+      value: the value of the metric.
+      beside: a description of the metric, with values for comparison.
       grade: "good", "fair", "weak", or "none" if there is no threshold.
       remedy: what to do if the grade is not good.
     """
@@ -43,10 +43,10 @@ class Verdict:
     """The verdict at the top of the page.
 
     Attributes:
-      grade: the lowest grade of the figures.
+      grade: the lowest grade of the metrics.
       headline: the verdict in a few words.
-      summary: one to three sentences with the most important figures.
-      figures: all figures.
+      summary: one to three sentences with the most important metrics.
+      figures: all metrics.
     """
 
     grade: Grade
@@ -164,7 +164,7 @@ def _kept(manifest: dict[str, Any], measured: dict[str, Any]) -> Figure:
 def _usage(manifest: dict[str, Any]) -> Figure:
     metrics = manifest["metrics"]
     sizes, num_items = metrics["codebook_size"], metrics["num_items"]
-    # Usage relative to what is possible: N items cannot use more than N codes.
+    # Usage relative to the maximum: N items cannot use more than N codes.
     possible = [used / min(1.0, num_items / size) for used, size in zip(metrics["usage"], sizes, strict=True)]
     each = " · ".join(percent(used) for used in metrics["usage"])
     remedy = "reset dead codes more often (train.revive_every_epochs), a longer run, or fewer codes per level"
@@ -189,12 +189,12 @@ def _moved(manifest: dict[str, Any]) -> Figure:
         return Figure(
             question, "none", f"with the scheme “{made['scheme']}” each ID begins with the item's code tuple", "none"
         )
-    beside = "of the items got a nearby code tuple, since other items have theirs"
+    beside = "of the items got a nearby code tuple, since their own tuple belongs to another item"
     if "r2_unique" not in metrics or "r2" not in metrics:
         return Figure(question, percent(made["moved"]), beside, "none")
     cost = max(metrics["r2"] - metrics["r2_unique"], 0)
     beside += f"; this lowers R² by {cost:.3f}"
-    remedy = "whatever helps the model to distinguish items, since fewer collisions need fewer relocations"
+    remedy = "more codes, more levels or a longer run, since fewer collisions need fewer relocations"
     return Figure(question, percent(made["moved"]), beside, _at_least(-cost, _COST_OF_MOVES), remedy)
 
 

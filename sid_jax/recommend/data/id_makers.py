@@ -71,8 +71,8 @@ def lsh_ids(
 ) -> np.ndarray:
     """Returns codes by locality-sensitive hashing (Rajput et al., 2305.05065, section 4.2): `[N, L]` int32.
 
-    Each level has log2(K) random hyperplanes through the center of the corpus. The bits of an item's code are the sides
-    of the hyperplanes on which it lies; the first hyperplane gives the lowest bit.
+    Each level has log2(K) random hyperplanes through the center of the catalog. Each bit of an item's code is the side
+    of a hyperplane on which the item lies; the first hyperplane gives the lowest bit.
 
     Args:
       vectors: `[N, D]` float32.
@@ -82,7 +82,7 @@ def lsh_ids(
       cold: see `make_ids`.
 
     Raises:
-      UserError: if K is no power of two.
+      UserError: if K is not a power of two.
     """
     if num_codes < 1 or num_codes & (num_codes - 1):
         raise UserError(f"LSH IDs cannot have {num_codes} codes per level; choose a power of two, such as 256")
@@ -97,7 +97,7 @@ def lsh_ids(
 def kmeans_ids(
     vectors: np.ndarray, num_levels: int, num_codes: int, seed: int, cold: np.ndarray | None = None
 ) -> np.ndarray:
-    """Returns codes by residual k-means, level by level on the residuals of the levels before: `[N, L]` int32.
+    """Returns codes by residual k-means, level by level on the residuals of the earlier levels: `[N, L]` int32.
 
     Args:
       vectors: `[N, D]` float32.
@@ -118,7 +118,7 @@ def kmeans_ids(
 
 
 def _with_suffix(codes: np.ndarray, item_ids: np.ndarray, cold: np.ndarray | None) -> np.ndarray:
-    """Appends suffixes to codes; those of cold items are numbered after the others, as if they came later."""
+    """Appends suffixes to codes; cold items get higher suffixes than the other items, as if they were added later."""
     new = np.zeros(len(codes), bool) if cold is None else cold
     suffixes = np.empty(len(codes), np.int32)
     for kind in (~new, new):

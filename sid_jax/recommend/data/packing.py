@@ -61,9 +61,10 @@ class _Pieces:
 def pack_rows(train: Histories, window: int, row_length: int) -> PackedRows:
     """Packs training histories into rows with few empty positions.
 
-    A user's n items give the inputs s[0 : n - 1] with the targets s[1 : n]. More inputs than the window are cut into
-    pieces of `window`, half a window apart. Where pieces overlap, the earlier one has more context, so that the later
-    one's weights are 0 there: every target counts once, with a context of at least the last `window / 2` items.
+    A user's n items give the inputs s[0 : n - 1] with the targets s[1 : n]. If there are more inputs than the window,
+    they are split into pieces of `window` inputs that start half a window apart. Where pieces overlap, the earlier
+    piece has more context, so the weights of the later piece are 0 there. So every target counts once, with a context
+    of at least the last `window / 2` items.
 
     Args:
       train: histories of U users.
@@ -129,7 +130,7 @@ def _cut(train: Histories, window: int) -> _Pieces:
 
 
 def _best_fit_decreasing(lengths: np.ndarray, row_length: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Packs pieces into rows by best-fit decreasing: longest first, each in the fullest row that it fits into.
+    """Packs pieces into rows by best-fit decreasing: the longest first, each into the fullest row with enough space.
 
     Pieces of equal length and rows with equal free space are interchangeable, and are processed together.
 
@@ -147,7 +148,7 @@ def _best_fit_decreasing(lengths: np.ndarray, row_length: int) -> tuple[np.ndarr
         for space in range(size, row_length + 1):
             each = space // size
             needed = -(-len(waiting) // each)
-            if space == row_length:  # New rows, as many as it takes.
+            if space == row_length:  # As many new rows as needed.
                 rows_by_space[space] = np.arange(num_rows, num_rows + needed)
                 num_rows += needed
             taken, rows_by_space[space] = np.split(rows_by_space[space], [needed])

@@ -20,8 +20,8 @@ from sid_jax.training.quantizer import train
 def quantizer_config(config: ConfigDict) -> ConfigDict:
     """Returns the quantizer's settings in a recommender's config.
 
-    They have the recommender's seed and cold items. The catalog of the histories is filled in if the quantizer names no
-    data of its own, or the same catalog.
+    Seed and cold items are those of the recommender. The catalog of the histories is filled in if the quantizer names
+    no data, or the same catalog.
     """
     settings = fill(default_config(), config.quantizer.to_dict())
     settings.seed = config.seed

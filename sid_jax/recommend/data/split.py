@@ -25,7 +25,7 @@ class EvaluationExamples:
     Attributes:
       histories: histories of the E users, with at least one item each.
       targets: `[E]` int32 rows of items, row for row with `histories`.
-      left_out: number of users without an example, because nothing of their history is left.
+      left_out: number of users without an example, because their history is empty.
     """
 
     histories: Histories
@@ -34,7 +34,7 @@ class EvaluationExamples:
 
     @functools.cached_property
     def num_seen_targets(self) -> int:
-        """Number of targets that occur in their own history: lists that exclude seen items never contain them."""
+        """Number of targets that occur in their own history; lists that exclude seen items cannot contain them."""
         user_of = np.repeat(np.arange(len(self.targets)), self.histories.lengths)
         return len(np.unique(user_of[self.histories.items == self.targets[user_of]]))
 
@@ -50,9 +50,9 @@ class Split:
 
     Attributes:
       train: the training histories of U users; a user may have no items in it.
-      validation: each user's last but one item as the target, with the items before it as the history.
-      test: each user's last item as the target, with the items before it, including the validation's target.
-      cold: `[N]` bool, the items that the model does not train on; they occur only as targets.
+      validation: each user's second-to-last item as the target, with the items before it as the history.
+      test: each user's last item as the target, with the items before it, including the validation target.
+      cold: `[N]` bool, the items on which the model is not trained; they occur only as targets.
     """
 
     train: Histories
@@ -104,7 +104,7 @@ def refuse_seen_targets(split: Split) -> None:
 
 
 def choose_cold_items(histories: Histories, amount: float, seed: int) -> np.ndarray:
-    """Draws cold items, which are left out of all training (TIGER, 2305.05065, section 4.3: 5 % of the test items).
+    """Draws cold items, which are excluded from all training (TIGER, 2305.05065, section 4.3: 5 % of the test items).
 
     Args:
       histories: histories of U users over N items.
@@ -160,8 +160,8 @@ def configured_histories(config: ConfigDict, item_ids: np.ndarray) -> Histories:
 def draw_cold_items(config: ConfigDict, amount: float) -> int:
     """Draws cold items and writes them to the file `config.data.cold_items`, one id per line.
 
-    They are a function of the histories and of `config.seed`. IDs that the run makes itself need not exist yet: the
-    catalog is then that of `config.quantizer.data`.
+    The draw is a function of the histories and of `config.seed`. If the run makes the IDs itself, they need not exist
+    yet; the catalog is then that of `config.quantizer.data`.
 
     Args:
       config: from `sid_jax.recommend.config`.

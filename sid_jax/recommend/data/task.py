@@ -56,7 +56,7 @@ class Task:
         """Returns the SHA-256 of IDs and histories, and of the content vectors if `with_content`."""
         parts = [self.table.fingerprint(), self.split.train.fingerprint()]
         parts += [examples.histories.fingerprint() for examples in (self.split.validation, self.split.test)]
-        if self.split.cold.any():  # Cold items are no candidates in training.
+        if self.split.cold.any():  # Cold items are not candidates in training.
             parts.append(self.split.cold.tobytes().hex())
         if with_content and self.candidates.content is not None:
             parts.append(hashlib.sha256(np.ascontiguousarray(self.candidates.content).tobytes()).hexdigest())
@@ -81,7 +81,7 @@ def load_task(config: ConfigDict, trained_ids: Path | None = None) -> Task:
 def make_task(
     table: IdTable, split: Split, sizes: Sequence[int] | None = None, content: np.ndarray | None = None
 ) -> Task:
-    """Makes a task of a table and its histories; items that share an ID are ranked by popularity in training.
+    """Returns the task of a table and its histories; items that share an ID are ranked by popularity in training.
 
     Args:
       table: the N items.

@@ -7,7 +7,7 @@ from scipy import sparse
 
 from sid_jax.data.histories import Histories, item_counts
 
-# Longest distance between two items of a counted transition: .9 to this power is nearly 0.
+# Maximum distance between the two items of a transition that is counted: .9 to this power is nearly 0.
 _LONGEST_GAP = 60
 
 
@@ -16,8 +16,9 @@ def transition_graph(
 ) -> sparse.csr_array:
     """Returns the transition graph, `[N, N]` float64: the strength of each item as a follower of each other item.
 
-    The strength is (forward + back * backward) / (count of the one ** from_power * count of the other ** to_power),
-    where each pair of a history counts `gap_decay` ** (number of items between). An item never follows itself.
+    The strength of item j as a follower of item i is (forward + back * backward) / (count_i ** from_power * count_j **
+    to_power). Each pair of items in a history counts `gap_decay` ** (number of items in between). An item never follows
+    itself.
 
     Args:
       train: histories of N items.

@@ -13,9 +13,9 @@ from sid_jax.recommend.data.split import EvaluationExamples
 from sid_jax.recommend.evaluation.metrics import bootstrap_interval, ndcg_at, ranks, recall_at, reciprocal_rank, summary
 from sid_jax.recommend.ranker import ModelRanker, first_allowed
 
-# Length of a recommendation list: the mean reciprocal rank is over all of it, other metrics over the first 5 or 10.
+# Length of a recommendation list: the mean reciprocal rank uses the whole list, other metrics the first 5 or 10 items.
 LIST_LENGTH = 50
-# The metrics that are means over users, and so have a bootstrap interval.
+# The metrics that are means over users, and therefore have a bootstrap interval.
 PER_USER = {
     "recall@5": lambda places: recall_at(places, 5),
     "recall@10": lambda places: recall_at(places, 10),
@@ -35,7 +35,7 @@ class Evaluation:
       lists: `[E, 50]` int32 rows of items, the best first, -1 for none.
       places: `[E]` int32, rank of the target in its list, from 1; 0 if it is not in the list.
       metrics: means over users, and metrics of all lists together.
-      other: the evaluation of the same users under the other rule; None if it was not made.
+      other: the evaluation of the same users under the other rule; None if there is none.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Evaluation:
         return content
 
     def of_users(self, asked: np.ndarray, samples: int) -> dict[str, Any]:
-        """Returns the metrics of a subset of users, `[E]` bool, with their intervals; no metrics for no users."""
+        """Returns the metrics of a subset of users, `[E]` bool, with their intervals; empty for an empty subset."""
         if not asked.any():
             return {"num_users": 0}
         each = {metric: of(self.places[asked]) for metric, of in PER_USER.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-# The longest cut-off of a summary's metrics.
+# The largest k of the metrics in a summary.
 _LONGEST = 10
 
 
@@ -19,7 +19,7 @@ def ranks(lists: np.ndarray, targets: np.ndarray) -> np.ndarray:
       `[U]` int32, from 1; 0 if the target is not in the list.
 
     Raises:
-      ValueError: if a list has an item twice, which would count one recommendation as two.
+      ValueError: if a list has an item twice.
     """
     _refuse_repetitions(lists)
     hits = (lists == targets[:, None]) & (lists >= 0)
@@ -99,7 +99,7 @@ def _refuse_repetitions(lists: np.ndarray) -> None:
         )
 
 
-# Bootstrap draws held in memory at once: tens of megabytes.
+# Number of bootstrap draws in memory at a time: tens of megabytes.
 _DRAWS = 2_000_000
 
 
@@ -120,11 +120,11 @@ def bootstrap_interval(
 def mean_interval(
     values: np.ndarray, *, seed: int = 0, samples: int = 1000, level: float = 0.95
 ) -> tuple[float, float, float]:
-    """Returns the mean of one recommender over training seeds and users, and its bootstrap interval's two ends.
+    """Returns the mean of one recommender over training seeds and users, and the two ends of its bootstrap interval.
 
-    Both users and seeds are resampled: the interval covers another training, evaluated on other users. Each sample has
-    the same users for every seed, as in the experiment. Few seeds underestimate the variance between seeds, by the
-    factor (S - 1) / S; one seed shows none of it.
+    Both users and seeds are resampled, so the interval is for a new training run, evaluated on new users. Each sample
+    has the same users for every seed, as in the experiment. With few seeds, the variance between seeds is
+    underestimated by the factor (S - 1) / S; with one seed it is ignored.
 
     Args:
       values: `[S, U]`, a metric for each training seed and user.
@@ -138,11 +138,11 @@ def mean_interval(
 def paired_difference(
     a: np.ndarray, b: np.ndarray, *, seed: int = 0, samples: int = 1000, level: float = 0.95
 ) -> tuple[float, float, float]:
-    """Returns the mean of `a` minus the mean of `b` on the same users, and its paired bootstrap interval's two ends.
+    """Returns the mean of `a` minus the mean of `b` on the same users, and the ends of its paired bootstrap interval.
 
     A user who is hard for one recommender is usually hard for the other, so each sample has the same users for both.
-    Seeds are resampled separately, because two trainings with the same seed have nothing in common. See `mean_interval`
-    on the variance between few seeds.
+    Seeds are resampled separately, because two different recommenders with the same seed have nothing in common. See
+    `mean_interval` on the variance between few seeds.
 
     Args:
       a, b: `[S, U]`, a metric for each training seed and user; S may differ.

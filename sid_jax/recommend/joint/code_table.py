@@ -22,8 +22,8 @@ _BITS = 32
 class CodeTable:
     """The codes of N items, and the codes that follow each prefix, as bit masks.
 
-    The shapes of a trie's arrays depend on its number of nodes, so that new IDs would need another compilation. Here
-    there is room for the maximum number of prefixes, at most N K / 8 bytes per level.
+    The shapes of a trie's arrays depend on its number of nodes, so new IDs would need another compilation. The arrays
+    here have room for the maximum number of prefixes, at most N K / 8 bytes per level.
 
     Attributes:
       codes: `[N, L]` int32.
@@ -51,7 +51,7 @@ def build_code_table(codes: np.ndarray, sizes: Sequence[int]) -> CodeTable:
 
 
 def allowed_codes(table: CodeTable, items: jax.Array, level: int, size: int) -> jax.Array:
-    """Returns the mask of codes that follow the prefixes of items: `[..., K]` bool; one row for all at the first level.
+    """Returns the mask of codes that follow the prefixes of items: `[..., K]` bool; a single row at the first level.
 
     Args:
       table: the table of the IDs.
@@ -59,7 +59,7 @@ def allowed_codes(table: CodeTable, items: jax.Array, level: int, size: int) -> 
       level: the level of the codes; static.
       size: K; static.
     """
-    # All items share the empty prefix: one row is enough.
+    # All items share the empty prefix, so one row is enough.
     prefixes = table.prefixes[items, level] if level else jnp.zeros((1,) * items.ndim, jnp.int32)
     words = table.followers[level][prefixes][..., None]
     places = jnp.arange(_BITS, dtype=jnp.uint32).reshape((1,) * (words.ndim - 1) + (_BITS,))

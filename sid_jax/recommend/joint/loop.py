@@ -67,14 +67,14 @@ def train_jointly(
 ) -> tuple[Task, Trained] | None:
     """Trains tokenizer and recommender jointly, from the start or from the workdir's last checkpoint.
 
-    A run that is killed and started again ends bit for bit where it would have ended.
+    A run that is killed and resumed gives the same result bit for bit.
 
     Args:
       config: from `sid_jax.recommend.config`, with `joint.estimator` other than "none".
       workdir: folder for the joint part, its export, the recommender, and the tokenizer if it is trained first.
       console: where to print.
       name: name of the recommender in tables; the model's kind if empty.
-      quiet: whether to print no line per validation.
+      quiet: whether to omit the line that each validation prints.
 
     Returns:
       The task with its final IDs, and the recommender; None if the joint part was interrupted.
@@ -188,7 +188,7 @@ class _JointJob(Job[JointState]):
         )
 
     def _refresh(self, state: JointState) -> tuple[JointState, IdChanges]:
-        """Returns the state with codes from its current quantizer, after reviving unused codes."""
+        """Returns the state with codes from its current quantizer, after a reset of dead codes."""
         before, codes = np.asarray(state.codes), self._codes(state)
         settling = self._recipe.course.noiseless(int(state.step)) or not self.config.joint.codebook_rate
         if settling or min(usage(codes, self.sizes)) == 1:
@@ -222,7 +222,7 @@ class _JointJob(Job[JointState]):
 
 
 def collapse(changes: IdChanges, least: float, step: int) -> str:
-    """Returns an error message if the usage of a level is below `least`; else an empty text."""
+    """Returns an error message if the usage of a level is below `least`, otherwise an empty text."""
     for level, share in enumerate(changes.usage, start=1):
         if share < least:
             return (
@@ -244,7 +244,7 @@ def revive_unused(
     codes: jax.Array,
     key: jax.Array,
 ) -> tuple[nnx.State, optax.OptState]:
-    """Revives unused codes at residuals with large errors, and resets their optimizer moments.
+    """Resets dead codes to residuals with large errors, and their optimizer moments to 0.
 
     This is like `sid_jax.training.optimizer.revive_unused`, for codes that no item of the catalog has.
 

@@ -53,7 +53,7 @@ class JointState:
     Attributes:
       recommender: state of the recommender, with the step.
       quantizer: parameters of encoder, codebooks and decoder.
-      statistics: the quantizer's scaling.
+      statistics: the quantizer's statistics, which contain the scaling of the vectors.
       opt_state: state of the quantizer's optimizer.
       codes: `[N, L]` int32, the items' codes in the ID table.
     """
@@ -66,7 +66,7 @@ class JointState:
 
     @property
     def step(self) -> jax.Array:
-        """Number of steps done, int32 scalar."""
+        """Number of completed steps, int32 scalar."""
         return self.recommender.step
 
 
@@ -81,7 +81,7 @@ class JointRecipe:
       course: schedules of the joint part.
       estimator: "gumbel", "ste" or "soft".
       stop_gradient: parameter groups without a gradient from the recommender's loss.
-      most_items: U, the most distinct items of a batch.
+      most_items: U, the maximum number of distinct items in a batch.
       anchor_weight, balance_weight, target_gradient: weights of the loss terms.
       codebook_weight, commitment_weight: weights of the quantizer's own loss terms.
     """
@@ -183,7 +183,7 @@ def joint_steps(
 ) -> tuple[JointState, Metrics]:
     """Takes many steps in one compiled call, as `sid_jax.recommend.training.step.train_steps` does.
 
-    Another ID table does not need another compilation.
+    A new ID table does not need another compilation.
 
     Args:
       recipe: static parts of the run.

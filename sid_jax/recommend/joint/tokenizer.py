@@ -1,4 +1,4 @@
-"""The trained tokenizer that joint training starts from, with the vectors of its items."""
+"""The trained tokenizer from which joint training starts, with the vectors of its items."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from sid_jax.training.restore import TrainedRun
 def load_tokenizer(config: ConfigDict, folder: Path) -> TrainedRun:
     """Loads the tokenizer of an export, with its vectors.
 
-    The vectors are made by the export's settings; `config.quantizer.data` may name the files' current location.
+    The vectors are loaded by the export's settings; `config.quantizer.data` may give the current location of files.
 
     Raises:
-      UserError: if there is no such export, it is not of a trained run, or the vectors differ from the export's.
+      UserError: if there is no such export, it is not of a trained run, or the vectors are not those of the export.
     """
     if not folder.is_dir():
         raise UserError(f"config.ids is {config.ids!r}, but joint training needs the folder of an export, or 'rqvae'")
@@ -35,9 +35,9 @@ def load_tokenizer(config: ConfigDict, folder: Path) -> TrainedRun:
     data = load_corpus(settings)
     if data.fingerprint() != export.manifest["data"]["fingerprint"]:
         raise UserError(
-            f"{data.source} is not the data that {folder} was made from (vectors or ids differ); set "
+            f"{data.source} is not the data from which {folder} was made (vectors or ids differ); set "
             "--config.quantizer.data.path to its vectors, and the other settings of config.quantizer.data as in its "
-            "training"
+            "run"
         )
     return with_model(settings, data, plain_model(export.model))
 

@@ -1,4 +1,4 @@
-"""The recommender models, and a function that builds the config's one."""
+"""The recommender models, and the function that builds the model of a config."""
 
 from __future__ import annotations
 
@@ -93,11 +93,11 @@ def _build_scorer(
 
 
 def scored_parts(config: ConfigDict, has_content: bool) -> tuple[str, ...]:
-    """Returns the parts of the scorer's item vectors: those of the config, without "content" if there is none."""
+    """Returns the components of the scorer's item vectors: those of the config, without "content" if there is none."""
     return tuple(part for part in config.model.item_parts if has_content or part != "content")
 
 
 def num_negatives(config: ConfigDict, num_items: int) -> int:
-    """Returns the number of items that the scorer's loss samples; 0 if it is over all items."""
+    """Returns the number of items that are sampled for the scorer's loss; 0 if the loss is over all items."""
     sampled = num_items > _MOST_ITEMS_IN_FULL if config.train.loss == "auto" else config.train.loss == "sampled"
     return min(config.train.num_negatives, num_items) if sampled else 0

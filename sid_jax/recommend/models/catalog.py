@@ -26,7 +26,7 @@ class Catalog:
       trie: the trie of the IDs that may be recommended, of all items or of some.
       content: `[N, D]` float32 content vectors of length sqrt(D), 0 for an item without one; None if no model uses
         them.
-      cold: `[N]` float32, 1 for an item that the model has not trained on; None if there are none.
+      cold: `[N]` float32, 1 for an item on which the model was not trained; None if there are none.
       evidence: terms that are added to a model's scores of items; None if there are none.
     """
 
@@ -47,9 +47,9 @@ def build_catalog(
       semantic_ids: `[N, L]` int32.
       trie: the trie of the items that may be recommended.
       content: `[N, D]` float32 of length 1, NaN for an item without a vector.
-      cold: `[N]` bool, the items that the model has not trained on.
+      cold: `[N]` bool, the items on which the model was not trained.
     """
-    # From each item's leaf upwards: the children of a node have consecutive numbers.
+    # From each item's leaf upward, since the children of a node have consecutive numbers.
     node = np.repeat(np.arange(len(trie.first_item) - 1), np.diff(trie.first_item))
     prefixes = np.zeros(semantic_ids.shape, np.int32)
     for level in reversed(range(semantic_ids.shape[1])):
@@ -82,8 +82,8 @@ def candidate_mask(catalog: Catalog) -> jax.Array:
 def code_loss(logits: jax.Array, catalog: Catalog, items: jax.Array, level: int) -> jax.Array:
     """Returns the cross-entropy of the items' codes at one level, over the codes that may follow their prefix.
 
-    The sum over levels is minus the log-probability of an item's ID among existing IDs: no probability goes to IDs
-    without an item.
+    The sum over levels is the negative log-probability of an item's ID among existing IDs. IDs without an item have
+    probability 0.
 
     Args:
       logits: `[..., K]`.
@@ -94,7 +94,7 @@ def code_loss(logits: jax.Array, catalog: Catalog, items: jax.Array, level: int)
     Returns:
       `[...]` float32.
     """
-    # All items share the empty prefix: one row of the mask is enough.
+    # All items share the empty prefix, so one row of the mask is enough.
     nodes = catalog.prefixes[items, level] if level else jnp.zeros((1,) * items.ndim, jnp.int32)
     allowed = allowed_codes(catalog.trie, level, nodes)
     logits = jnp.where(allowed, logits.astype(jnp.float32), MASKED)

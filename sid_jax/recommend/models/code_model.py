@@ -34,8 +34,8 @@ class CodeModel(Protocol):
         """Encodes the histories, once per search.
 
         Returns:
-          The state that all beams of a user share, leading axis B, and the state of one empty beam, leading axes
-          `[B, 1]`.
+          The state that all beams of a user share, with the leading axis B, and the state of one empty beam, with the
+          leading axes `[B, 1]`.
         """
         ...
 
@@ -60,7 +60,7 @@ class CodeEmbedding(nnx.Module):
       sizes: K of each of the L levels.
       features: F.
       dtype: dtype of looked-up embeddings; the parameters are float32.
-      rngs: random numbers of the embeddings.
+      rngs: random number generators of the embeddings.
     """
 
     def __init__(self, sizes: Sequence[int], features: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):

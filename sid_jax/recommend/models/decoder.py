@@ -19,22 +19,22 @@ from sid_jax.recommend.models.layers import FeedForward, Linear, RMSNorm, add_la
 class Decoder(nnx.Module):
     """Generates Semantic IDs with a causal transformer over items.
 
-    An item's input is the sum of its codes' embeddings, so that a history of W items has W positions, not W L. The
-    hidden state after an item generates the next item's ID: at each level a feed-forward network gets it together with
-    the codes so far, and the products of its output with the embeddings of the level's codes are the logits. So every
-    position of a history is a training target, and a beam only costs the small network: the transformer does not run
-    again during generation.
+    An item's input is the sum of its codes' embeddings, so a history of W items has W positions, not W L. The next
+    item's ID is generated from the hidden state after an item. At each level, the input of a feed-forward network is
+    the hidden state with the codes generated so far; the logits are the products of its output with the embeddings of
+    the level's codes. So every position of a history is a training target. During generation, a beam only runs this
+    small network and not the transformer.
 
-    The split into a transformer over items and a small one over an item's codes is that of RQ-Transformer (Lee et al.,
-    2203.01941, section 3.2), with a feed-forward network instead of its depth transformer.
+    The division into a transformer over items and a small network over an item's codes is that of RQ-Transformer (Lee
+    et al., 2203.01941, section 3.2), with a feed-forward network instead of the depth transformer.
 
     Args:
       sizes: K of each of the L levels.
-      encoder: transformer over items; its number of features is that of the whole model.
+      encoder: transformer over items; its number of features F is also the size of the code embeddings.
       code_hidden: hidden features of the feed-forward network.
       dropout: share dropped of that network's output.
       dtype: dtype of activations; parameters, norms and logits are float32.
-      rngs: random numbers of the parameters.
+      rngs: random number generators of the parameters.
     """
 
     def __init__(
@@ -122,6 +122,6 @@ class Decoder(nnx.Module):
     def _spell(self, known: jax.Array, chosen: jax.Array, level: int, key: jax.Array | None) -> jax.Array:
         """Returns a level's output vector, from the hidden state and the sum of the embeddings of the codes so far."""
         state = add_last(known, self.level[...][level])
-        if level:  # At the first level there are no codes before.
+        if level:  # The first level has no previous codes.
             state = state + self.prefix(chosen)
         return self.out_norm(state + dropout(self.speller(self.norm(state)), self.dropout, key))

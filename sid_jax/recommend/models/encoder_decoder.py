@@ -21,9 +21,9 @@ KeysValues = tuple[jax.Array, jax.Array]
 class EncoderDecoder(nnx.Module):
     """Encodes a user token and the codes of a history, and generates the next item's codes autoregressively.
 
-    As in the paper, sections 3.2 and 4: users share a limited number of tokens, the encoder gets W L codes, and the
-    decoder attends to them and to the codes before. Relative position biases and pre-norm blocks are those of T5
-    (Raffel et al., 1910.10683), with one bias per distance instead of T5's buckets of distances.
+    As in the paper, sections 3.2 and 4: users share a limited number of tokens, the input of the encoder is W L codes,
+    and the decoder attends to them and to the previous codes. Relative position biases and pre-norm blocks are those of
+    T5 (Raffel et al., 1910.10683), with one bias per distance instead of T5's buckets of distances.
 
     Args:
       sizes: K of each of the L levels.
@@ -36,7 +36,7 @@ class EncoderDecoder(nnx.Module):
       window: maximum history length; older items are dropped.
       dropout: share dropped of embeddings and of each branch's output.
       dtype: dtype of activations.
-      rngs: random numbers of the parameters.
+      rngs: random number generators of the parameters.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class EncoderDecoder(nnx.Module):
 
     def score(self, shared: Any, beams: Beams, level: int) -> tuple[jax.Array, Beams]:
         """Returns the logits `[B, M, K]` of the next code, and the beams with this step's keys and values cached."""
-        # One position per beam: [B, M, 1, F]; the cache of the positions before it: [B, M, level, H, E].
+        # One position per beam: [B, M, 1, F]; the cache of the previous positions: [B, M, level, H, E].
         inputs, caches = beams
         hidden = inputs[:, :, None]
         bias = self.decoder_bias(jnp.array([level]), jnp.arange(level + 1))[None, None]

@@ -13,8 +13,8 @@ from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.config import TERMS
 from sid_jax.recommend.data.blend import Blend
 
-# Decay of the weight per item back in the history for each term, and the number of last items used: older ones have
-# transition weights below .65 ** 20. Chosen as the constants of the blend were.
+# Decay of the weight per step back in the history for each term, and the number of last items that are used: older
+# items have transition weights below .65 ** 20. Chosen like the constants of the blend.
 _TRANSITIONS_DECAY, _CONTENT_DECAY, _LAST_ITEMS = 0.65, 0.8, 20
 
 
@@ -95,7 +95,7 @@ def blended(scores: jax.Array, heard: Heard, evidence: Evidence, first: jax.Arra
     """Returns the weighted sum of the model's scores and the terms, `[B, n]` float32.
 
     Args:
-      scores: `[B, n]`, the model's scores of the n items from `first` on.
+      scores: `[B, n]`, the model's scores of n items, starting with item `first`.
       heard: evidence from the histories.
       evidence: evidence of the catalog.
       first: the first item.
@@ -137,7 +137,7 @@ def terms(heard: Heard, evidence: Evidence, first: jax.Array | int, count: int) 
     transitions, content, popularity = TERMS
     if heard.followers is not None and heard.shares is not None:
         rows = jnp.arange(len(heard.shares))[:, None]
-        # Items before `first` must be out of bounds too: a negative index would count from the end.
+        # Items before `first` must be out of bounds too, since a negative index would count from the end.
         places = jnp.where(heard.followers >= first, heard.followers - first, count)
         sums = jnp.zeros((len(heard.shares), count)).at[rows, places].add(heard.shares, mode="drop")
         found[transitions] = jnp.log1p(sums)

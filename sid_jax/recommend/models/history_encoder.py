@@ -27,11 +27,11 @@ class HistoryEncoder(nnx.Module):
       num_layers: number of blocks.
       num_heads: number of heads of each attention layer.
       hidden: hidden features of each feed-forward layer.
-      window: number of distances with a bias of their own.
+      window: number of distances with separate biases.
       dropout: share dropped of the embeddings and of each branch's output.
       block: "prenorm"; or "ligr", whose branches are multiplied by a sigmoid gate of the residual stream before they
         are added to it, and whose feed-forward layer is SwiGLU (LiGR, 2502.03417; eSASRec, 2508.06450).
-      rngs: random numbers of the kernels.
+      rngs: random number generators of the kernels.
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class HistoryEncoder(nnx.Module):
 
         Args:
           embeddings: `[B, W, F]`.
-          segments: `[B, W]` int32, equal for the items of one history; a position attends to itself and the positions
-            of its history before it.
+          segments: `[B, W]` int32, equal for the items of one history; a position attends to itself and to earlier
+            positions of its history.
           key: PRNG key of dropout; None disables dropout.
 
         Returns:

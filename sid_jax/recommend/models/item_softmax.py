@@ -10,8 +10,8 @@ import jax.numpy as jnp
 # Size of a block's logits in bytes: on CPUs the size of the cache, elsewhere enough to keep the device busy.
 _BLOCK_BYTES = {"cpu": 16 << 20}
 _OTHER_BLOCK_BYTES = 1 << 30
-# Logits are clipped at this much above the target's, so that exp cannot overflow float32; a target that is e^60 times
-# less likely than another item has a large loss in any case.
+# Logits are clipped to at most this much above the target's logit, so that exp cannot overflow float32. A target that
+# is e^60 times less likely than another item has a large loss in any case.
 _MOST_ABOVE_TARGET = 60.0
 
 
@@ -20,13 +20,13 @@ def full_cross_entropy(
 ) -> jax.Array:
     """Returns the weighted sum of the cross-entropies over all items, a float32 scalar.
 
-    The products are computed in the dtype of `hidden`, with float32 sums; the rest is float32.
+    The products are computed in the dtype of `hidden`, with float32 sums; everything else is float32.
 
     Args:
       hidden: `[B, P, F]`, hidden states, whose products with the items' vectors are the logits.
       items: `[N, F]`, the items' vectors.
       targets: `[B, P]` int32.
-      weights: `[B, P]` float32, 0 for a position without a target; constant to gradients.
+      weights: `[B, P]` float32, 0 for a position without a target; weights get no gradient.
       smoothing: the share of a target's probability that is spread over all items (Szegedy et al., 1512.00567).
     """
     logits = _target_logits(hidden, items, targets)
@@ -50,14 +50,14 @@ def sampled_cross_entropy(
 ) -> jax.Array:
     """Returns the weighted sum of the cross-entropies over each target and the sampled items, a float32 scalar.
 
-    The logarithm of a sampled item's expected count in the sample is subtracted from its logit, so that the sum of
-    exponentials over the sample estimates the sum over all items (Bengio and Senécal, 2008).
+    The logarithm of a sampled item's expected count in the sample is subtracted from its logit. The sum of exponentials
+    over the sample then estimates the sum over all items (Bengio and Senécal, 2008).
 
     Args:
       hidden: `[B, P, F]`, hidden states, whose products with the items' vectors are the logits.
       positives: `[B, P, F]`, the targets' vectors.
       negatives: `[S, F]`, the sampled items' vectors.
-      same: `[B, P, S]` bool, whether the sampled item is the target, which must count only once.
+      same: `[B, P, S]` bool, whether the sampled item is the target, which must not count twice.
       log_rates: `[S]` float32, the logarithms of the expected counts.
       weights: `[B, P]` float32.
       smoothing: the share of a target's probability that is spread over the sampled items.
@@ -85,7 +85,8 @@ def _partition(hidden: jax.Array, items: jax.Array, weights: jax.Array, shift: j
       hidden: `[B, P, F]`.
       items: `[N, F]`.
       weights: `[B, P]`.
-      shift: `[B, P]`, subtracted before exp: a value near each position's largest logit, here the target's logit.
+      shift: `[B, P]`, a value near each position's largest logit (here the target's logit), which is subtracted before
+        exp.
     """
     return _partition_forward(hidden, items, weights, shift)[0]
 
@@ -98,7 +99,7 @@ def _partition_forward(
     by_block = functools.partial(_blocks, width=width)
     table = items.astype(hidden.dtype)
     transposed = table.T
-    # A column of ones makes the sum of the exponentials one more column of the product with the items.
+    # With a column of ones, the sum of the exponentials is one more column of the product with the items.
     with_ones = jnp.concatenate([table, jnp.ones((len(table), 1), table.dtype)], axis=1)
 
     def add_block(
@@ -133,7 +134,7 @@ _partition.defvjp(_partition_forward, _partition_backward)
 
 
 def _block_width(rows: int, places: int, num_items: int) -> int:
-    """Returns the number of positions of every row in a block, a divisor of the number of positions."""
+    """Returns the number of positions per row in a block, a divisor of the number of positions."""
     budget = _BLOCK_BYTES.get(jax.default_backend(), _OTHER_BLOCK_BYTES)
     most = max(1, budget // (4 * rows * num_items))
     return max(width for width in range(1, places + 1) if places % width == 0 and width <= most)

@@ -14,7 +14,7 @@ from sid_jax.recommend.models.catalog import Catalog
 from sid_jax.recommend.models.layers import Linear, dropout, gelu, split_key
 
 PARTS = ("item", "codes", "content")
-# Initial standard deviations: logits start small, and content, which all items have, dominates at first.
+# Initial standard deviations: logits are initially small, and content, which all items have, dominates initially.
 _EMBEDDING_SCALE, _CONTENT_SCALE = 0.02, 0.04
 # Knuth's multiplicative hash.
 _HASH = 2654435761
@@ -35,7 +35,7 @@ class ItemVectors(nnx.Module):
       num_pairs: number of embeddings that pairs of first two codes share by a hash; 0 disables pairs.
       item_dropout: share of items whose item embedding is dropped in a training step, since new items have none.
       dropout: share dropped of the content's hidden layer.
-      rngs: random numbers of the parameters.
+      rngs: random number generators of the parameters.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class ItemVectors(nnx.Module):
             self.embedding = embeddings(num_items)
         if "codes" in parts:
             self.codes = nnx.List(embeddings(size) for size in sizes)
-            # At most one row per pair.
+            # At most one row for each pair.
             rows = min(num_pairs, sizes[0] * sizes[1]) if len(sizes) > 1 else 0
             self.pairs = embeddings(rows) if rows else None
         if "content" in parts:
@@ -95,7 +95,7 @@ class ItemVectors(nnx.Module):
         embedding = self.embedding[...]
         number = len(catalog.semantic_ids) if rows is None else len(rows)
         if rows is not None or number != len(embedding):
-            # Items added by a newer ID table come last and have no item embedding: they get 0.
+            # Items that a newer ID table added come last and have no item embedding; they get 0.
             places = jnp.arange(number) if rows is None else rows
             embedding = embedding.at[places].get(mode="fill", fill_value=0.0)
         there = jnp.ones((number, 1)) if catalog.cold is None else 1.0 - _chosen(catalog.cold, rows)[:, None]

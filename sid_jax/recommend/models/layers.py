@@ -20,7 +20,7 @@ class Linear(nnx.Module):
       fan_out: features of the output.
       bias: whether to add a bias.
       gain: factor on the kernel's initial standard deviation, 1 / sqrt(fan_in).
-      rngs: random numbers of the kernel.
+      rngs: random number generators of the kernel.
     """
 
     def __init__(self, fan_in: int, fan_out: int, *, bias: bool = True, gain: float = 1.0, rngs: nnx.Rngs):
@@ -56,7 +56,7 @@ class FeedForward(nnx.Module):
     Args:
       features: features of input and output.
       hidden: hidden features.
-      rngs: random numbers of the kernels.
+      rngs: random number generators of the kernels.
     """
 
     def __init__(self, features: int, hidden: int, *, rngs: nnx.Rngs):
@@ -69,7 +69,7 @@ class FeedForward(nnx.Module):
 
 
 class GatedFeedForward(nnx.Module):
-    """SwiGLU: the product of two linear maps, one of them through SiLU, is mapped back (Shazeer, 2002.05202).
+    """SwiGLU: a linear layer on the product of two linear layers, one with SiLU (Shazeer, 2002.05202).
 
     The arguments are those of `FeedForward`.
     """
@@ -84,7 +84,7 @@ class GatedFeedForward(nnx.Module):
         return self.down(jax.nn.silu(self.gate(inputs)) * self.up(inputs))
 
 
-# Branches that are added to the residual stream start small, so that a deep stack starts near the identity.
+# Branches of the residual stream are initially small, so that a deep stack is initially close to the identity.
 _RESIDUAL_GAIN = 0.3
 
 
@@ -95,7 +95,7 @@ class Attention(nnx.Module):
       features: features of the sources and of the output.
       num_heads: H.
       head_features: E, features of each head; features / num_heads if None.
-      rngs: random numbers of the kernels.
+      rngs: random number generators of the kernels.
     """
 
     def __init__(self, features: int, num_heads: int, head_features: int | None = None, *, rngs: nnx.Rngs):
@@ -151,7 +151,7 @@ class DistanceBias(nnx.Module):
 
     Args:
       num_heads: H.
-      num_distances: number of distances with a bias of their own; larger distances share the last one.
+      num_distances: number of distances with separate biases; larger distances share the last one.
       both_ways: whether keys may come after the query, as in an encoder; their distances have separate biases.
     """
 
@@ -173,13 +173,13 @@ class DistanceBias(nnx.Module):
 def gelu(values: jax.Array) -> jax.Array:
     """The GELU activation in its tanh form (Hendrycks and Gimpel, 1606.08415).
 
-    Its gradient recomputes tanh from the inputs, which takes less time than storing the first one.
+    The gradient recomputes tanh from the inputs, which takes less time than storing the result of the forward pass.
     """
     return nnx.gelu(values)
 
 
 def _gelu_backward(values: jax.Array, grads: jax.Array) -> tuple[jax.Array, ...]:
-    # The barrier prevents XLA from storing the first tanh.
+    # The barrier prevents XLA from storing the tanh of the forward pass.
     return jax.vjp(nnx.gelu, jax.lax.optimization_barrier(values))[1](grads)
 
 
@@ -207,8 +207,8 @@ def dropout(values: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
 def _random_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Returns uint32 random bits: a hash (MurmurHash3's finalizer) of each position and the key.
 
-    This takes a tenth of the time of jax.random's generators, which on a CPU would take a fifth of a training step. The
-    bits do not depend on the sharding over devices.
+    This takes a tenth of the time of the generators in jax.random, which on a CPU would take a fifth of a training
+    step. The bits do not depend on the sharding over devices.
     """
     seed = jax.random.key_data(key)
     place = jnp.zeros(shape, jnp.uint32)

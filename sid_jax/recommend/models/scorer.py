@@ -18,13 +18,13 @@ from sid_jax.recommend.models.layers import split_key
 class Scorer(nnx.Module):
     """A transformer over item vectors, which are also its output layer (SASRec, Kang and McAuley, 1808.09781).
 
-    It is trained with the cross-entropy over the whole catalog, or a sample of it, instead of the paper's one negative
-    per item. This makes it much stronger (Klenitskiy and Vasilev, 2309.07602).
+    It is trained with the cross-entropy over the whole catalog, or a sample of it, instead of one negative per item as
+    in the paper. This gives much better recommendations (Klenitskiy and Vasilev, 2309.07602).
 
     Args:
       items: the item vectors.
       encoder: transformer over items.
-      num_negatives: S, number of items sampled per step; 0 takes all items.
+      num_negatives: S, number of items sampled per step; 0 uses all items.
       label_smoothing: share of a target's probability that is spread over all items, or over the sample.
       dtype: dtype of activations.
     """
@@ -67,7 +67,7 @@ class Scorer(nnx.Module):
         return jnp.matmul(known, vectors.T, preferred_element_type=jnp.float32)
 
     def by_part(self, histories: HistoryBatch, catalog: Catalog, vectors: jax.Array) -> dict[str, jax.Array]:
-        """Returns the contribution of each part of the item vectors to all scores, `[B, N]` float32, by part name."""
+        """Returns the contribution of each component of the item vectors to all scores, `[B, N]` float32, by name."""
         known = self.read(histories, vectors).astype(jnp.float32)
         return {part: known @ own.T for part, own in self.items.by_part(catalog).items()}
 

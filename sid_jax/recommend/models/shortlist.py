@@ -15,13 +15,14 @@ from sid_jax.recommend.models.layers import MASKED
 
 # Principal directions. With 64 of 256 features, 256 of 12,101 items contain .9999 of the best ten (docs/serving.md).
 _FEATURES = 64
-# Neighboring items of which only the best is compared with others: a search among 1/16 of the numbers.
+# Size of a group of adjacent items, of which only the best is compared with others: the search is over 1/16 of the
+# scores.
 _GROUP = 16
-# Items scored together: their scores stay in a CPU's cache.
+# Number of items scored together: their scores must fit into a CPU's cache.
 _BLOCK = 4096
-# Length of the shortlist: at least this number, and this multiple of the list.
+# Length of the shortlist: at least this number, and at least this multiple of the length of the list.
 _LENGTH, _MULTIPLE = 256, 4
-# Longer lists than this come from the scores of all items.
+# For longer lists than this, all items are scored.
 MOST_LISTED = 1024
 
 
@@ -35,10 +36,10 @@ class Shortlist:
     Attributes:
       basis: `[E, r]`, principal directions of the vectors.
       rows: `[M, r]`, the items' coordinates.
-      offset: `[M]`, what is added to the score of an item whatever the history: popularity, and `MASKED` for an item
-        that may not be recommended.
+      offset: `[M]`, the part of an item's score that does not depend on the history: popularity, and `MASKED` for an
+        item that may not be recommended.
       mean: `[E]`, mean of the vectors.
-      rest: `[E, E]`, covariance of what the coordinates leave out.
+      rest: `[E, E]`, covariance of the residuals, the vectors minus their projections.
     """
 
     basis: jax.Array
@@ -74,8 +75,8 @@ def best_of_shortlist(
     """Returns the best items of a shortlist by their exact scores, `[B, count]`, and their log-probabilities.
 
     The shortlist has the best items by their coordinates, and those that most often follow the history's last items in
-    training. The log-probabilities contain an estimate of the sum over all items, which takes what the coordinates
-    leave out as normally distributed.
+    training. The log-probabilities contain an estimate of the sum over all items, for which residuals are assumed to be
+    normally distributed.
 
     Args:
       model: a model whose scores are products of a hidden state `[B, F]` with item vectors.
@@ -91,7 +92,7 @@ def best_of_shortlist(
     near, mask = query @ shortlist.basis, candidate_mask(catalog)
     maxima, total = _maxima_of_groups(near, shortlist)
     length = max(_LENGTH, _MULTIPLE * count)
-    # The best `length / 2` items by coordinates are all in as many groups, and others with them.
+    # The best `length / 2` items by coordinates are all in the best `length / 2` groups.
     groups = jax.lax.top_k(maxima, length // 2)[1]
 
     def best(user: tuple[jax.Array, jax.Array, Heard, jax.Array]) -> tuple[jax.Array, ...]:
@@ -114,7 +115,7 @@ def best_of_shortlist(
 
     # One user at a time: an array of all items stays in a CPU's cache.
     items, scores, exact, replaced = jax.lax.map(best, (known, near, heard, groups))
-    # The same for all items of a user: the score of the mean vector, and half the variance of what is left out.
+    # A constant for all items of a user: the score of the mean vector, and half the variance of the residuals' scores.
     level = query @ shortlist.mean + 0.5 * jnp.sum((query @ shortlist.rest) * query, axis=1)
     others = total + jnp.log1p(-jnp.exp(jnp.minimum(replaced - total, -1e-6)))
     return items, scores - jnp.logaddexp(others + level, exact)[:, None]
@@ -150,13 +151,13 @@ def _by_coordinates(coordinates: jax.Array, shortlist: Shortlist, items: jax.Arr
 
 
 def _strongest(followers: jax.Array, shares: jax.Array, count: int) -> jax.Array:
-    """Returns the followers `[count]` with the largest shares, each once; other ones may be out of the catalog."""
+    """Returns the followers `[count]` with the largest shares, each once; the others may be out of the catalog."""
     found = shares.at[followers].get(mode="fill", fill_value=-1.0)
     strengths = jnp.where(_is_first(followers, len(shares)), found, -1.0)
     return followers[jax.lax.top_k(strengths, min(count, len(followers)))[1]]
 
 
 def _is_first(items: jax.Array, size: int) -> jax.Array:
-    """Returns `[n]` bool: each different item of `[n]` below `size` is marked at one of its places."""
+    """Returns a mask `[n]` bool that marks one occurrence of each distinct item of `[n]` below `size`."""
     places = jnp.arange(len(items))
     return jnp.zeros(size, jnp.int32).at[items].set(places, mode="drop").at[items].get(mode="fill") == places

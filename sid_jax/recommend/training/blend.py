@@ -23,15 +23,15 @@ from sid_jax.recommend.ranker import ModelRanker
 from sid_jax.streams import stream_rng
 from sid_jax.training.processes import gathered
 
-# Parameters of the transition graph: one set, chosen on the validation of both Amazon Beauty and MovieLens-100K.
+# Parameters of the transition graph: one set, chosen on the validation data of Amazon Beauty and MovieLens-100K.
 _GRAPH = {"gap_decay": 0.9, "back": 0.6, "from_power": 0.5, "to_power": 0.5, "next_bonus": 1.0}
-# Bounds on the strongest followers kept per item, and the number kept of all items, which bounds the memory.
+# Maximum number of strongest followers that are kept per item, and over all items, which limits memory.
 _FOLLOWERS, _FOLLOWERS_OF_ALL = (128, 512), 2**21
-# Most principal components kept of the content.
+# Maximum number of principal components of the content.
 _MOST_FEATURES = 128
-# Most users, and most scores in all, for fitting the few weights.
+# Maximum number of users, and of scores in total, to which the few weights are fitted.
 _MOST_USERS, _MOST_SCORES = 2048, 2**27
-# Scores per compiled call, which bounds the memory.
+# Number of scores per compiled call, which limits memory.
 _SCORES_AT_ONCE = 2**20
 _MOST_ITERATIONS, _LEAST_GAIN = 20, 1e-5
 
@@ -44,7 +44,7 @@ def make_blend(train: Histories, content: np.ndarray | None, chosen: tuple[str, 
 
     Args:
       train: training histories of N items.
-      content: `[N, D]` float32 content vectors of length 1; None leaves out the term "content".
+      content: `[N, D]` float32 content vectors of length 1; None omits the term "content".
       chosen: the terms to use, out of `TERMS`.
     """
     followers = strengths = projection = None
@@ -62,13 +62,13 @@ def fit_blend(
 ) -> Blend:
     """Fits the weights of a blend: maximizes the log-likelihood of the targets by Newton's method.
 
-    The log-likelihood of a softmax is concave in the weights. A unit Gaussian prior around the model's score alone
-    regularizes them if there are few users.
+    The log-likelihood of a softmax is concave in the weights. A unit Gaussian prior, centered on the model's score
+    alone, regularizes the weights if there are few users.
 
     Args:
       blend: the terms.
-      ranker: the trained model, over a catalog with these terms and only the items that it was trained on.
-      examples: histories and targets that the model was not trained on.
+      ranker: the trained model, over a catalog with these terms and only the items on which it was trained.
+      examples: histories and targets on which the model was not trained.
       window: maximum history length; older items are dropped.
       exclude_seen: whether items of a user's history are excluded from the candidates.
     """
@@ -91,7 +91,7 @@ def fit_blend(
 
 
 def _strongest(graph: sparse.csr_array, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the columns and values `[N, k]` of each row's largest entries, with k at most `most`."""
+    """Returns the columns and values `[N, k]` of each row's largest entries; k is at most `most`."""
     rows = np.repeat(np.arange(graph.shape[0]), np.diff(graph.indptr))
     order = np.lexsort((graph.indices, -graph.data, rows))
     place = np.arange(len(rows)) - graph.indptr[rows]

@@ -28,10 +28,10 @@ class TrainState:
     """The training state, as saved in checkpoints; it holds no random state.
 
     Attributes:
-      step: int32 scalar, number of optimizer steps done.
+      step: int32 scalar, number of completed optimizer steps.
       params: parameters of the model.
       opt_state: the optimizer's state.
-      average: exponential moving average of the parameters; None if none is kept.
+      average: exponential moving average of the parameters; None if there is none.
     """
 
     step: jax.Array
@@ -57,7 +57,7 @@ class Recipe(BaseRecipe):
 def make_state(model: nnx.Module, optimizer: optax.GradientTransformation, *, averaged: bool = False) -> TrainState:
     """Returns the state at step 0; `averaged` is whether it keeps an average of the parameters."""
     params = nnx.state(model, nnx.Param)
-    # The first step's parameters replace the zeros.
+    # The parameters of the first step replace the zeros.
     average = jax.tree.map(jnp.zeros_like, params) if averaged else None
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), average)
 
@@ -65,8 +65,8 @@ def make_state(model: nnx.Module, optimizer: optax.GradientTransformation, *, av
 def train_step(recipe: Recipe, state: TrainState, batch: Any, catalog: Catalog) -> tuple[TrainState, Metrics]:
     """Takes one optimizer step on a batch of training examples, of the type that the model trains on.
 
-    The loss is the sum over the L levels of the mean cross-entropy over the batch's targets: minus the log-probability
-    of an ID.
+    The loss is the sum over the L levels of the mean cross-entropy over the batch's targets: the negative
+    log-probability of an ID.
     """
 
     def loss_of(params: nnx.State) -> tuple[jax.Array, jax.Array]:
