@@ -152,8 +152,8 @@ def check_values(config: ConfigDict, declaration: Declaration) -> None:
 def fill(config: ConfigDict, content: dict[str, Any]) -> ConfigDict:
     """Fills a config with the values of its saved form; raises KeyError for a field that the config lacks.
 
-    Earlier names are accepted, and settings that no longer exist are ignored. A setting that is newer than the saved
-    form gets the value that reproduces the behavior before it existed.
+    Earlier names are accepted, and settings that no longer exist are ignored. A setting that the saved form lacks
+    because it is older gets the value that reproduces the former behavior.
     """
     saved = {_current(name): value for name, value in _flat(content).items() if _last(name) not in _REMOVED}
     for name in field_names(config):
@@ -212,7 +212,7 @@ def set_by_name(config: ConfigDict, name: str, value: Any) -> None:
         value = int(value)
     try:
         if value is None or (old == AUTO and isinstance(value, str) and value != AUTO):
-            raise TypeError("None is not a valid value, and a derived value is replaced by a number alone")
+            raise TypeError("None is not a valid value, and only a number can replace a derived value")
         set_field(config, full_name, value)
     except (TypeError, ValueError) as error:
         wanted = f"a number, or {AUTO!r}" if old == AUTO else f"of type {type(old).__name__}, as in {old!r}"
@@ -220,7 +220,7 @@ def set_by_name(config: ConfigDict, name: str, value: Any) -> None:
 
 
 def renamed_flag(argument: str) -> str:
-    """Returns `--config.section.name=value` with the setting's new name, and warns, if the name is an earlier one."""
+    """Returns `--config.section.name=value` with the setting's new name; warns if the given name is an earlier one."""
     flag, equals, value = argument.partition("=")
     section, dot, name = flag.rpartition(".")
     if not flag.lstrip("-").startswith("config.") or name not in RENAMED:
@@ -253,7 +253,7 @@ def _full_name(config: ConfigDict, name: str) -> str:
         return name
     found = [each for each in known if each.endswith(f".{name}")]
     if len(found) > 1:
-        raise UserError(f"{name} is ambiguous; write {' or '.join(found)}")
+        raise UserError(f"the setting {name} is ambiguous; write {' or '.join(found)}")
     if not found:
         names = {_last(each): each for each in known} | {each: each for each in known}
         close = difflib.get_close_matches(name, names, n=1)

@@ -1,4 +1,4 @@
-"""Standard output and standard error of a command that never raise, so that they cannot end its work."""
+"""Standard output and standard error of a command that never raise, so a failed print cannot end its work."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _kept(stream: TextIO | None) -> TextIO:
         return Path(os.devnull).open("w")
     try:
         descriptor = stream.fileno()
-    except (AttributeError, OSError):  # A notebook's, or a test's.
+    except (AttributeError, OSError):  # The stream of a notebook or of a test.
         return stream
     stream.flush()
     line_buffering = stream.isatty() or stream is sys.stderr

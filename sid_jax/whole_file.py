@@ -21,7 +21,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     A file that is written for an address in a bucket is then uploaded.
 
     Raises:
-      OSError: if it cannot be written; an existing file is then untouched.
+      OSError: if it cannot be written; an existing file is then unchanged.
       UserError: if it cannot be uploaded.
     """
     # A unique name per writer: several threads, processes and machines may write the same path at the same time.
@@ -38,7 +38,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file atomically, with NumPy arrays and numbers as plain ones. Raises OSError as `whole_file`."""
+    """Writes a JSON file atomically, with NumPy arrays and numbers as plain values; raises as `whole_file`."""
     text = json.dumps(content, indent=2, default=_plain) + "\n"
     with whole_file(path) as file:
         file.write(text.encode())

@@ -305,7 +305,7 @@ WRONG_RUNS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no checkpoint": (lambda run: shutil.rmtree(run / "checkpoints"), "has no checkpoint yet; run its train command"),
     "data that has changed": (
         lambda run: edit(run / "run.json", lambda content: content.update(data_fingerprint="0")),
-        "is not the data that",
+        "is not the data on which",
     ),
 }
 
@@ -322,11 +322,11 @@ def test_a_run_to_go_on_with_other_settings_or_data(made, tmp_path, mistake):
     shutil.copytree(made / "run", tmp_path / "run")
     config = small_run(tmp_path, VECTORS)
     config.train.learning_rate = 1.0
-    assert "has a run with other settings (train.learning_rate was 0.001" in mistake(
+    assert "contains a run with other settings (train.learning_rate was 0.001" in mistake(
         lambda: train(config, tmp_path / "run")
     )
     config = small_run(tmp_path, VECTORS + 1)
-    assert "has a run on other data (vectors, ids or histories differ)" in mistake(
+    assert "contains a run on other data (vectors, ids or histories differ)" in mistake(
         lambda: train(config, tmp_path / "run")
     )
 

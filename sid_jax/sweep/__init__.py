@@ -1,1 +1,1 @@
-"""Hyperparameter search over a config's settings, for distinct codes and high R^2 together."""
+"""Hyperparameter search over a config's settings, for both distinct codes and a high R^2."""

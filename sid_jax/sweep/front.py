@@ -13,7 +13,7 @@ from sid_jax.messages import Messages
 from sid_jax.sweep.study import Trial
 from sid_jax.whole_file import whole_file
 
-# Most labels in the picture: with more trials on the front, only every n-th one is labeled with its number.
+# Maximum number of labels in the plot: with more trials on the front, only every n-th one is labeled with its number.
 _MOST_LABELS = 12
 _GREY, _RED, _BLACK = "#8b95a1", "#c2410c", "#1f2937"
 
@@ -52,7 +52,7 @@ def plot_front(
 ) -> None:
     """Plots all complete trials and the front in a PNG file; the arguments are those of `print_front`.
 
-    The trial with settings of the config, `own`, is marked; None if they were not tried.
+    `own`, the trial with the settings of the config, is marked; None if there is no such trial.
     """
     # Figure without pyplot, which has global state and may open a window.
     from matplotlib.figure import Figure

@@ -25,9 +25,9 @@ from sid_jax.training.workdir import FREE_TO_CHANGE, alone_in
 from sid_jax.whole_file import write_json
 
 SWEEP_FILE, STUDY_FILE, PLOT_FILE, TRIALS_FOLDER = "sweep.json", "sweep.db", "front.png", "trials"
-# A trial whose process dies this often, for instance by lack of memory, is given up.
+# A trial whose process dies this often, for instance because of a lack of memory, is abandoned.
 _MOST_STARTS = 3
-# This many failures in a row are not caused by the settings.
+# This many consecutive failures are probably not caused by the settings.
 _MOST_FAILURES = 3
 
 
@@ -36,8 +36,8 @@ def sweep(
 ) -> list[Trial]:
     """Searches a space for high distinct rate and R^2 together, and prints and plots the Pareto front.
 
-    Both are evaluated on all items that are trained on, at the checkpoint that an export would take; the cold items of
-    `data.cold_items` are not used. A sweep that was stopped or killed resumes, an unfinished trial from its last
+    Both are evaluated on all training items, at the checkpoint that an export would use; the cold items of
+    `data.cold_items` are not used. A sweep that was stopped or killed resumes, with an unfinished trial from its last
     checkpoint. A trial that fails is recorded as failed. Only the checkpoints of trials on the front are kept.
 
     Args:
@@ -125,7 +125,7 @@ def _outcome(config: ConfigDict, trial: Trial, workdir: Path) -> dict[str, Any] 
 
 
 def _figures(config: ConfigDict, folder: Path) -> dict[str, Any]:
-    """Returns the metrics at the best checkpoint, which an export takes."""
+    """Returns the metrics at the best checkpoint, which an export uses."""
     metric, sign = config.train.best_metric, 1 if config.train.best_mode == "max" else -1
     return max(read_records(folder, "eval"), key=lambda row: sign * row[metric])
 
@@ -145,7 +145,7 @@ def _claim(workdir: Path, config: ConfigDict, space: Space, fingerprint: str) ->
         if path.exists():
             _refuse_another_sweep(path, content)
         elif any(not path.name.startswith(".") for path in workdir.iterdir()):
-            raise UserError(f"{workdir} is not empty and has no sweep; choose another --workdir")
+            raise UserError(f"{workdir} is not empty, and does not contain a sweep; choose another --workdir")
         write_json(path, {"starts": {}, **(_read(path) if path.exists() else {}), **content})
     except OSError as error:
         raise UserError(f"cannot write {workdir}: {error.strerror}; choose another --workdir") from error
@@ -163,7 +163,7 @@ def _refuse_another_sweep(path: Path, content: dict[str, Any]) -> None:
     if before["data_fingerprint"] != content["data_fingerprint"]:
         changed.append("vectors, ids or histories")
     if changed:
-        raise UserError(f"{path.parent} has another sweep ({'; '.join(changed)}); choose another --workdir")
+        raise UserError(f"{path.parent} contains another sweep ({'; '.join(changed)}); choose another --workdir")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def load_space(config_file: str, config: ConfigDict, given: Mapping[str, Any]) -
     `config_file` may have an argument after a colon. Settings in `given`, from the command line, are not searched.
 
     Raises:
-      UserError: if the declaration is no space or names an unknown setting, or if nothing is left to search.
+      UserError: if the declaration is not a space or has an unknown setting, or if nothing is left to search.
     """
     path = Path(config_file.partition(":")[0])
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -87,7 +87,7 @@ def default_space(config: ConfigDict) -> Space:
         "train.settle_share": Between(0.1, 0.4),
     }
     if model.quantization_method == "gumbel_softmax":
-        # Not below the minimum, and not so high that the schedule fails to reach the minimum at the end.
+        # Not below the minimum, and not so high that the schedule would not reach the minimum at the end.
         low, high = max(model.min_temperature, model.temperature / 2), 2 * model.temperature
         space["model.temperature"] = Between(low, high, log=True)
         space["model.noise_scale"] = _around(model.noise_scale, 3)
@@ -104,7 +104,7 @@ def with_settings(config: ConfigDict, settings: Mapping[str, Any]) -> ConfigDict
     """Returns a copy of the config with these settings.
 
     Raises:
-      UserError: if a value has not the type of its setting.
+      UserError: if a value does not have the type of its setting.
     """
     changed = config.copy_and_resolve_references()
     for name, value in settings.items():

@@ -33,8 +33,8 @@ class Trial:
 class Study:
     """The trials of one sweep, in sequence.
 
-    The settings of the next trial are a function of the seed, its number and the trials before it. So a sweep that was
-    stopped continues exactly as if it had not been.
+    The settings of the next trial are a function of the seed, its number and the trials before it. So a sweep that is
+    resumed gives the same trials as one that was not interrupted.
 
     Args:
       path: the SQLite file; created if it does not exist.
@@ -43,7 +43,7 @@ class Study:
       first: settings of the first trial, or None.
 
     Raises:
-      UserError: if the file is not the file of a sweep.
+      UserError: if the file is not that of a sweep.
     """
 
     def __init__(self, path: Path, space: Space, seed: int, first: Mapping[str, Any] | None):

@@ -1,7 +1,7 @@
 """Grammars of the IDs that exist, for serving engines that constrain what a language model generates.
 
-A grammar is the prefix trie written out. Codes of a node that are followed by the same expression share it, so that a
-suffix, for instance, is written once for all codes before it.
+A grammar is the prefix trie, written as an expression. Codes of a node with the same continuation share the expression
+of that continuation; for example, a suffix is written once for all its preceding codes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sid_jax.errors import UserError
 from sid_jax.ids.trie import Trie
 from sid_jax.tokens.vocabulary import Vocabulary
 
-# The kinds, and the file of each.
+# The kinds of grammars, and the file of each.
 GRAMMARS = {
     "regex": "grammar.regex",
     "ebnf": "grammar.ebnf",
@@ -28,12 +28,12 @@ GRAMMARS = {
 
 @dataclasses.dataclass(frozen=True)
 class _Notation:
-    """How expressions are written.
+    """The notation of expressions.
 
     Attributes:
-      codes: returns the expression of one of some codes of a level.
+      codes: returns the expression for any one of several codes of a level.
       marker: returns the expression of a marker, given its text and its token id.
-      sequence: what stands between expressions that follow each other.
+      sequence: the separator between consecutive expressions.
       group: the brackets of alternatives, which are separated by "|".
       whole: the grammar, with {} for the expression of an ID.
     """
@@ -45,7 +45,7 @@ class _Notation:
     whole: str
 
     def following(self, *parts: str) -> str:
-        """Returns the expression of parts that follow each other; "" parts are left out."""
+        """Returns the expression of consecutive parts; empty parts are omitted."""
         return self.sequence.join(filter(None, parts))
 
     def choice(self, parts: list[str]) -> str:
@@ -60,14 +60,14 @@ def grammar_text(
     markers: tuple[str, str] = ("", ""),
     marker_ids: tuple[int, int] = (-1, -1),
 ) -> str:
-    """Returns a grammar whose language is the IDs of a trie, as a model writes them.
+    """Returns a grammar whose language is the set of IDs of a trie, in the form in which a model writes them.
 
     Args:
       trie: the trie.
       vocabulary: the tokens of its codes.
       kind: "regex", a regular expression, or "ebnf", in the notation that llama.cpp, XGrammar and llguidance share:
-        both are over text. "xgrammar" and "llguidance" are in the notation of each, and over token ids. In all but the
-        first, the rule of one ID is called `id`.
+        both are over text. "xgrammar" and "llguidance" are in the notation of each, and over token ids. In all kinds
+        except "regex", the rule of one ID is called `id`.
       markers: texts of the tokens before and after each ID; "" for none.
       marker_ids: their token ids; -1 for none, or if they are unknown.
 
@@ -141,7 +141,7 @@ def _over_ids(vocabulary: Vocabulary, brackets: tuple[str, str], whole: str) -> 
 
     def marker(text: str, number: int) -> str:
         if number < 0:
-            raise UserError(f"a grammar over token ids needs the one of {text!r}: give id_tokens the tokenizer")
+            raise UserError(f"a grammar over token ids needs the token id of {text!r}; pass the tokenizer to id_tokens")
         return str(number).join(brackets)
 
     return _Notation(codes, marker, " ", ("(", ")"), whole)

@@ -29,9 +29,9 @@ from sid_jax.tokens.vocabulary import DEFAULT_PATTERN, Vocabulary
 from sid_jax.whole_file import write_json
 
 TOKENS_FILE, ITEMS_FILE, EMBEDDINGS_FILE = "tokens.json", "items.parquet", "embeddings.safetensors"
-# Rows of the ID table at a time.
+# Number of rows of the ID table in memory at a time.
 _ROWS = 65_536
-# Tokens decoded at a time.
+# Number of tokens decoded at a time.
 _TOKENS_A_CALL = 2048
 
 
@@ -44,11 +44,11 @@ def write_tokens(
     grammars: Sequence[str] = (),
     messages: Messages | None = None,
 ) -> None:
-    """Writes an export's IDs as tokens of a language model, all or nothing.
+    """Writes an export's IDs as tokens of a language model, atomically.
 
     If the export's table is in several files, each of them gets a file with the same rows. The codes of all items, one
     or two bytes per code, and their trie are in memory; nothing else grows with N. `pattern` and `first_id` are those
-    of `Vocabulary`, and `grammars` kinds of `grammar_text`. `out` must not exist, be empty, or hold the same files.
+    of `Vocabulary`, and `grammars` kinds of `grammar_text`. `out` is a new or empty folder, or one with the same files.
 
     Raises:
       UserError: if the export cannot be read, `out` cannot be written, or the pattern cannot be used.
@@ -61,7 +61,7 @@ def write_tokens(
     codebooks, weights, scaling, info = read_codebooks(folder)
     with partial_folder(out) as partial:
         files = table_files(folder)
-        # Several files go into a folder of their own, which readers of parquet treat as one table.
+        # Several files are written to a separate folder, which Parquet readers treat as one table.
         place = partial / ITEMS_FILE if len(files) > 1 or files[0].name != WHOLE_FILE else partial
         place.mkdir(exist_ok=True)
         names = {path: place.relative_to(partial) / path.name.replace("ids", "items", 1) for path in files}
@@ -136,7 +136,7 @@ def _write_embeddings(
     content = slice(0, len(codewords))
     together, _ = tally(((rows, None) for _, rows in in_blocks(semantic_ids)), sizes)
     counts = together.diagonal()
-    # Summed over a token's items, the quantized vectors are a sum over pairs of tokens.
+    # The sum of the quantized vectors over a token's items: the counts of token pairs times the codewords.
     latents = together[:, content] @ codewords / np.maximum(counts, 1)[:, None]
     first = level_slices(sizes)[0]
     latents[counts == 0] = (latents[first] * counts[first, None]).sum(axis=0) / len(semantic_ids)

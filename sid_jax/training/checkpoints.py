@@ -73,7 +73,7 @@ class Checkpoints:
     Args:
       folder: the checkpoints' folder; need not exist yet.
       train: the config's section "train", which names the metric and mode of "best" and the number of checkpoints kept.
-      read_only: whether never to write to the folder, because a run may be saving in it.
+      read_only: whether the folder must not be written, because a run may be saving in it.
     """
 
     def __init__(self, folder: Path, train: ConfigDict, *, read_only: bool = False):
@@ -104,12 +104,12 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # If an error is being raised already, a failed save must not replace it.
+        # If another error is being raised, a failed save must not replace it.
         with contextlib.suppress(UserError) if kind else contextlib.nullcontext(), self._saving():
             self._manager.close()
 
     def save(self, step: int, state: Any, metrics: dict[str, Any] | None) -> None:
-        """Saves a state under its step in the background; without metrics it can be the latest but never the best.
+        """Saves a state under its step in the background; without metrics it cannot be the best checkpoint.
 
         In a workdir of a bucket, the state is uploaded before this returns.
         """
@@ -175,7 +175,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _saving(self) -> Iterator[None]:
-        """Turns a failed write, perhaps of an earlier save, into a UserError of one line: full disk, no permission."""
+        """Converts a failed write (of this or an earlier save) to a UserError of one line: full disk, no permission."""
         try:
             yield
         except (OSError, ValueError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""The source of a step's vectors: device memory if they fit, otherwise their file, read ahead in the background."""
+"""The source of a step's vectors: device memory if they fit, otherwise their file, which is prefetched."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from sid_jax.training.sharding import epoch_order, on_every_device, share_out
 from sid_jax.training.state import TrainState
 from sid_jax.training.step import Companions, Metrics, train_on_batches, train_steps
 
-# Size of the vectors of one call of a streamed run. A few such blocks are in memory: in use, waiting, being read.
+# Size in bytes of the vectors of one call of a streamed run. A few such blocks are in memory: in use, queued, being
+# read.
 _BLOCK_BYTES = 2**26
 _FLOAT_BYTES = 4
 
@@ -36,7 +37,7 @@ def durations_of(train: ConfigDict, shape: tuple[int, int]) -> Durations:
 def most_steps_a_call(train: ConfigDict, shape: tuple[int, int]) -> int | None:
     """Returns the most steps of a compiled call on float32 vectors of shape `[N, D]`, as many as one block holds.
 
-    It is None if the vectors are resident.
+    The result is None if the vectors are resident.
     """
     if math.prod(shape) * _FLOAT_BYTES <= train.resident_bytes:
         return None
@@ -69,7 +70,7 @@ class ResidentCorpus:
 
 
 class StreamedCorpus:
-    """A corpus that stays in its file: the same batches in the same order as a resident corpus, read during training.
+    """A corpus that stays in its file and is read during training, with the same batches as a resident corpus.
 
     A process reads only the rows of its own devices. In memory, only the order of an epoch (4 bytes per item) and the
     relations grow with N. Use it as a context manager.
@@ -84,7 +85,7 @@ class StreamedCorpus:
 
     def __init__(self, vectors: np.ndarray, relations: Relations | None, mesh: Mesh, *, seed: int, batch_size: int):
         self._vectors, self._mesh, self._seed, self._batch_size = vectors, mesh, seed, batch_size
-        # On one device of this process: partners are drawn in the reader thread, which may not run collectives.
+        # On one device of this process, since partners are drawn in the reader thread, which may not run collectives.
         self._partners = jax.tree.map(jnp.asarray, relations and relations.partners)
         self._collaborative = None if relations is None else relations.collaborative
         self._steps_per_epoch = -(-len(vectors) // batch_size)

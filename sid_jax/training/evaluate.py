@@ -22,10 +22,10 @@ from sid_jax.training.recipe import Recipe
 from sid_jax.training.sharding import share_out
 from sid_jax.training.state import TrainState
 
-# Items per call, so that intermediate arrays stay in a CPU's cache.
+# Number of items per call: intermediate arrays must fit into a CPU's cache.
 _ITEMS_A_CALL = 2048
 
-# A hundred times float32's rounding error: its size after one or two hidden layers.
+# A hundred times the rounding error of float32, which is the error after one or two hidden layers.
 NEAR_TIE = 1e-5
 
 
@@ -63,7 +63,7 @@ def evaluate(recipe: Recipe, state: TrainState, vectors: np.ndarray, most: float
     errors: np.ndarray = np.zeros(1)
     for start, (block_codes, block_errors, *figures) in _in_blocks(measure, mesh, vectors):
         codes[start : start + len(block_codes)] = block_codes
-        # Only the codes of each item are kept, so that memory hardly grows with N.
+        # Only the codes of each item are kept, so memory hardly grows with N.
         errors = errors + block_errors.sum(axis=0, dtype=np.float64)
         sums += [figure.sum(dtype=np.float64) for figure in figures]
     error, (cosine, near_ties, agreement) = float(errors.sum()), sums.tolist()

@@ -1,4 +1,4 @@
-"""The optimizer, and codebook updates outside the optimizer: EMA and revival of unused codes."""
+"""The optimizer, and codebook updates outside the optimizer: EMA and resets of dead codes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def reset_moments(
 ) -> optax.OptState:
     """Returns the optimizer's state with the moments of some parameters reset to their initial values.
 
-    A revived codeword must not inherit the momentum of the dead one.
+    A codeword that is reset must not keep the momentum of the dead codeword.
 
     `forget` has bool arrays in the structure of the parameters, broadcastable to them: True where to reset.
     """
@@ -51,7 +51,7 @@ def _kernels(params: Any) -> Any:
 
 
 def follow_means(state: TrainState, output: QuantizerOutput, decay: jax.Array) -> TrainState:
-    """Moves every codeword towards the mean of the batch's residuals assigned to it (see `move_codewords`)."""
+    """Moves every codeword toward the mean of the batch's residuals assigned to it (see `move_codewords`)."""
     params, statistics = _copied(state.params), _copied(state.statistics)
     levels: Any = params["quantizer"]["levels"]
     counts: Any = statistics["quantizer"]["counts"]
@@ -65,7 +65,7 @@ def follow_means(state: TrainState, output: QuantizerOutput, decay: jax.Array) -
 def revive_unused(
     state: TrainState, output: QuantizerOutput, optimizer: optax.GradientTransformation, key: jax.Array
 ) -> TrainState:
-    """Revives codes that were not assigned since the last revival, and resets their optimizer moments and counts.
+    """Resets codes that were not assigned since the last reset, and their optimizer moments and counts.
 
     The state's `taken` counts the assignments; it is reset to 0 for all codes. New codewords are drawn with `key` from
     the residuals in `output`, which is that of the step's batch.
@@ -81,7 +81,7 @@ def revive_unused(
         residuals, errors = jax.lax.stop_gradient((output.residuals[:, level], output.commitment_loss[:, level]))
         revived = revive_codewords(level_key, codewords[...], dead, residuals, errors)
         if "transforms" in quantizer:
-            # The new residual is a codeword; the parameter holds rows of the basis.
+            # The new residual is a codeword, but the parameter holds rows of the basis.
             in_basis = basis_of(revived, quantizer["transforms"][level][...])
             revived = jnp.where(dead[:, None], in_basis, codewords[...])
         if counts:

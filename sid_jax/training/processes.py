@@ -1,8 +1,8 @@
-"""Multi-process training: joining the processes, and sharing what only one of them knows.
+"""Multi-process training: connects the processes, and shares information that only one of them has.
 
 Each process runs the whole program on its own devices, with one mesh over the devices of all. All processes take the
-same decisions because they have the same settings, data and metrics. What only one process knows, such as a signal or
-an error in its file, is shared here, since all must call the same collectives.
+same decisions because they have the same settings, data and metrics. Information that only one process has, such as a
+signal or an error in its file, is shared here, since all must call the same collectives.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ def join(
     if coordinator_address and process_id == 0:
         _refuse_taken_port(coordinator_address)
     if hasattr(jax.config, "jax_enable_preemption_service"):
-        # `Interruption` handles signals; JAX's own handler would swallow a signal that comes before it is installed.
+        # `Interruption` handles signals; JAX's own handler would swallow a signal that arrives before `Interruption` is
+        # active.
         jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(coordinator_address, num_processes, process_id)
-        # On CPUs the first collective must be reached by all processes within 30 seconds, which holds here but not
-        # later.
+        # On CPUs all processes must reach the first collective within 30 seconds, which is certain here but not later.
         multihost_utils.sync_global_devices("joined")
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
@@ -68,9 +68,13 @@ def _refuse_misfits(distributed: bool, named: dict[str, Any]) -> None:
     given = [f"--{name}" for name, value in named.items() if value is not None]
     missing = [f"--{name}" for name, value in named.items() if value is None]
     if distributed and given:
-        raise UserError(f"--distributed detects what {', '.join(given)} would set; omit one or the other")
+        raise UserError(
+            f"--distributed detects the values of {', '.join(given)}; omit --distributed, or the other flags"
+        )
     if given and missing:
-        raise UserError(f"{', '.join(given)} without {', '.join(missing)}; several processes need all three flags")
+        raise UserError(
+            f"{', '.join(given)} is given without {', '.join(missing)}; several processes need all three flags"
+        )
     if not given:
         return
     address, count, number = named.values()
@@ -101,7 +105,7 @@ def gather_texts(text: str) -> list[str]:
     """Returns the texts of all processes, in the order of the processes."""
     content = np.frombuffer(text.encode(), np.uint8)
     longest = int(multihost_utils.process_allgather(np.int32(len(content))).max())
-    # At least one zero byte: an empty array cannot be gathered.
+    # At least one zero byte, since an empty array cannot be gathered.
     rows = multihost_utils.process_allgather(np.pad(content, (0, longest + 1 - len(content))))
     return [bytes(row).rstrip(b"\0").decode() for row in rows]
 
@@ -124,7 +128,8 @@ def refuse_several(what: str) -> None:
 def from_first(make: Callable[[], Any], like: Any) -> Any:
     """Returns a tree of NumPy arrays that the first process computes, broadcast to every process.
 
-    Computed on each process, it might differ in the last bit, since linear algebra may round differently per host.
+    If each process computed the tree, the last bits might differ, since linear algebra may round differently on each
+    host.
 
     Args:
       make: computes the tree; called on the first process only.
@@ -136,7 +141,7 @@ def from_first(make: Callable[[], Any], like: Any) -> Any:
 
 @contextlib.contextmanager
 def agreed() -> Iterator[None]:
-    """A context manager that raises an error of any process on all processes, so that either all continue or none."""
+    """A context manager that raises an error of any process on all processes, so that all continue or none does."""
     mistake: UserError | OSError | None = None
     try:
         yield
@@ -181,8 +186,8 @@ class SharedFlag:
     def raised(self, here: bool) -> bool:
         """Returns whether any process had raised the flag at the previous call; all processes call it equally often.
 
-        With a single process it returns `here`. With several, the answer is one call old: the current one is queued
-        behind the devices' running work, and waiting for it would stall training.
+        With a single process it returns `here`. With several processes, the result is that of the previous call: the
+        current one is queued behind the running work of the devices, and waiting for it would stall training.
         """
         if jax.process_count() == 1:
             return here

@@ -67,14 +67,13 @@ def train_quantizer(
 ) -> TrainedRun | None:
     """Trains a quantizer on vectors until the config's last epoch.
 
-    With a workdir, training resumes from the last checkpoint. A run that is killed and started again ends bit for bit
-    where it would have ended; SIGTERM and Ctrl-C save a checkpoint and return. Without a workdir nothing is written to
-    disk, and an interruption loses the run. Several processes train as one (see `training.processes`); the first one
-    prints.
+    With a workdir, training resumes from the last checkpoint. A run that is killed and resumed gives the same result
+    bit for bit; SIGTERM and Ctrl-C save a checkpoint and return. Without a workdir nothing is written to disk, and an
+    interruption loses the run. Several processes train as one (see `training.processes`); the first one prints.
 
     Args:
       config: from `sid_jax.config`; its settings of files are ignored.
-      data: the items. Cold items are not trained on.
+      data: the items. Cold items are excluded from training.
       workdir: the run's folder, for its settings, checkpoints and metrics; None keeps everything in memory.
       messages: where text is printed; standard output if None.
       started: `time.monotonic()` from which to count the start-up time; None for now.
@@ -124,7 +123,7 @@ def train_quantizer(
             messages.line(crowded)
         state, step = best_of(job, checkpoints, ended)
         if step not in (None, ended.step):
-            messages.line(f"The best checkpoint is the one of step {step:,}{'; export uses it' * bool(workdir)}.")
+            messages.line(f"The best checkpoint is that of step {step:,}{'; export uses it' * bool(workdir)}.")
         if workdir:
             messages.line(
                 f"Next: sid-jax export --workdir={typed(workdir)} --out={shlex.quote(f'exports/{workdir.name}')}"
@@ -168,7 +167,7 @@ class _QuantizerJob(Job[TrainState]):
         return self._corpus.train_steps(self.recipe.at(step), state, step, num_steps)
 
     def row(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        """Returns means over the call's steps for losses, and the last step's values for schedules."""
+        """Returns the means of losses over the steps of a call, and the last step's values of schedules."""
         counts = metrics.pop("counts")
         scheduled = ("temperature", "noise_scale", "learning_rate")
         row = {name: float(values[-1] if name in scheduled else np.mean(values)) for name, values in metrics.items()}

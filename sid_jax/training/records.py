@@ -1,6 +1,6 @@
 """Records of a run's metrics: as JSON lines, for TensorBoard and for Weights & Biases, or in memory.
 
-They are the same after a kill and a resume. With several processes only the first one records.
+A run that is killed and resumed has the same records. With several processes only the first one records.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sid_jax.errors import UserError, reason
 from sid_jax.training.processes import is_first
 from sid_jax.whole_file import whole_file, write_json
 
-# Timeouts of Weights & Biases in seconds: server check, start of a run, sending the rest at its end.
+# Timeouts of Weights & Biases in seconds: check of the server, start of a run, upload at its end.
 _PROBE, _START, _END = 5, 30, 30
 # Seconds between two flushes of TensorBoard's events to disk.
 _FLUSH = 30.0
@@ -39,7 +39,7 @@ class Records(Protocol):
     rows: Sequence[dict[str, Any]]
 
     def write(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
-        """Takes one row; `kind` is "train" (of the steps since the last) or "eval" (of the whole corpus)."""
+        """Records one row; `kind` is "train" (the steps since the last row) or "eval" (the whole corpus)."""
 
     def close(self) -> None:
         """Flushes and closes."""
@@ -73,7 +73,7 @@ class MemoryRecords:
 
 
 class _Harmless(abc.ABC):
-    """Base of records that may fail: a failure is reported once, and training continues without them.
+    """Base of records that may fail: a failure is reported once, and training continues without this record.
 
     Args:
       name: the name shown to the user.
@@ -84,7 +84,7 @@ class _Harmless(abc.ABC):
 
     def __init__(self, name: str, say: Callable[[str], None]):
         self._name, self._say, self._works = name, say, True
-        with self._harmless("this run is not recorded there"):
+        with self._harmless("this run is not recorded"):
             self._open()
 
     @abc.abstractmethod
@@ -97,15 +97,15 @@ class _Harmless(abc.ABC):
     def _close(self) -> None: ...
 
     def write(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
-        """Writes one row; `kind` is "train" (of the steps since the last) or "eval" (of the whole corpus)."""
+        """Writes one row; `kind` is "train" (the steps since the last row) or "eval" (the whole corpus)."""
         if self._works:
-            with self._harmless("the rest of this run is not recorded there"):
+            with self._harmless("the rest of this run is not recorded"):
                 self._write(kind, step, metrics)
 
     def close(self) -> None:
         """Flushes and closes."""
         if self._works:
-            with self._harmless("the last rows may be missing there"):
+            with self._harmless("the last rows may be missing"):
                 self._close()
 
     @contextlib.contextmanager
@@ -145,7 +145,7 @@ class FileRecords(_Harmless):
 
 
 class BoardRecords(_Harmless):
-    """Writes metrics for TensorBoard to a folder, and marks earlier events past `step` as void.
+    """Writes metrics for TensorBoard to a folder, and marks earlier events after `step` as invalid.
 
     Events are written in the calling thread. A `SummaryWriter` has its own thread, which dies silently on a full disk;
     its queue then fills up and writing blocks forever.
@@ -156,7 +156,8 @@ class BoardRecords(_Harmless):
         super().__init__(f"TensorBoard in {folder}", say)
 
     def _open(self) -> None:
-        # Imported here, since it takes a second or two with PyTorch installed, and only the first process needs it.
+        # Imported here, since the import takes a second or two with PyTorch installed, and only the first process needs
+        # it.
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import SessionLog
 
@@ -201,7 +202,7 @@ def read_records(workdir: Path, kind: str) -> list[dict[str, Any]]:
 
 
 def _lines(path: Path) -> list[str]:
-    """Returns the complete lines of the file, without a last line that a kill cut short."""
+    """Returns the complete lines of the file, without a last line that a killed process left incomplete."""
     return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")] if path.exists() else []
 
 
@@ -227,11 +228,11 @@ class WandbRecords(_Harmless):
         self._run = self._begin()
 
     def _write(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
-        # "step" is the x axis of all plots, so that rows written again after a kill lie at the same place.
+        # "step" is the x axis of all plots, so rows that are written again after a kill have the same position.
         self._run.log({"step": step, **scalars(kind, metrics)})
 
     def _close(self) -> None:
-        # This returns within half a minute; what was not sent stays in the workdir, for wandb sync.
+        # This returns within half a minute; rows that were not sent stay in the workdir, for wandb sync.
         self._run.finish()
 
 

@@ -30,8 +30,8 @@ class TrainedRun:
     """A run at one of its checkpoints.
 
     Attributes:
-      config: the resolved settings it was trained with.
-      data: the corpus of the training, with its cold items.
+      config: the resolved settings with which it was trained.
+      data: the corpus of the run, with its cold items.
       recipe: static parts of the run.
       state: the state at `step`.
       step: the step of the checkpoint.
@@ -63,7 +63,7 @@ def restore_run(workdir: Path, step: int | None = None) -> TrainedRun:
 
     Args:
       workdir: the run's folder.
-      step: the step of the checkpoint; None takes the best one of a finished run.
+      step: the step of the checkpoint; None uses the best one of a finished run.
 
     Raises:
       UserError: if there is no run or no such checkpoint, if the run is not finished and no step is given, or if the
@@ -74,7 +74,7 @@ def restore_run(workdir: Path, step: int | None = None) -> TrainedRun:
     data = load_corpus(config)
     if data.fingerprint() != fingerprint:
         raise UserError(
-            f"{data.source} is not the data that {workdir} was trained on: vectors, ids or histories have changed; "
+            f"{data.source} is not the data on which {workdir} was trained: vectors, ids or histories have changed; "
             "restore the old files, or train in a new --workdir"
         )
     recipe, state, step = _restore(workdir, config, step, (data.num_trained, data.vectors.shape[1]), data.layout)
@@ -85,7 +85,7 @@ def restore_model(workdir: Path, step: int | None = None) -> tuple[ConfigDict, R
     """Restores a run's config, model and step, without needing its data.
 
     Raises:
-      UserError: as `restore_run`, except for the data.
+      UserError: see `restore_run`; the data is not checked.
     """
     config, _ = read_run(workdir, default_config())
     check_config(config)

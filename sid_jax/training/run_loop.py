@@ -24,11 +24,11 @@ from sid_jax.training.schedules import Lengths
 
 
 class State(Protocol):
-    """Training state of a job: a pytree with the number of steps done as an int32 scalar."""
+    """Training state of a job: a pytree with the number of completed steps as an int32 scalar."""
 
     @property
     def step(self) -> jax.Array:
-        """Number of optimizer steps done."""
+        """Number of completed optimizer steps."""
 
 
 S = TypeVar("S", bound=State)
@@ -39,7 +39,7 @@ class Evaluated(Generic[S]):
     """Result of a job's evaluation.
 
     Attributes:
-      state: the state to continue from.
+      state: the state from which training continues.
       figures: metrics for the records and, under the kind "eval", for the checkpoint.
       text: the metrics as text for the user.
       problem: why training cannot continue; empty if it can.
@@ -58,10 +58,11 @@ class Job(abc.ABC, Generic[S]):
       config: the run's settings.
       mesh: the devices.
       lengths: lengths of the run in steps.
-      evaluate_every_steps: a multiple of `lengths.log_every_steps`; the last step is evaluated in any case.
-      kind: kind of the rows that evaluations record. The metrics of "eval" choose the best checkpoint.
-      quiet: whether to print no line at the start and at evaluations.
-      patience_steps: early stopping: steps without a better evaluation after which training ends; 0 disables it.
+      evaluate_every_steps: a multiple of `lengths.log_every_steps`; the last step is always evaluated.
+      kind: kind of the rows that evaluations record. The metrics of "eval" determine the best checkpoint.
+      quiet: whether to omit the lines that are printed at the start and at evaluations.
+      patience_steps: early stopping: number of steps without a better evaluation after which training ends; 0 disables
+        it.
     """
 
     kind = "eval"
@@ -92,7 +93,7 @@ class Job(abc.ABC, Generic[S]):
 
     @abc.abstractmethod
     def take_steps(self, state: S, step: int, num_steps: int) -> tuple[S, dict[str, Any]]:
-        """Takes steps from `step`, the state's step, on; returns the state and the metrics, still on the device."""
+        """Takes steps, starting at `step`, the state's step; returns the state and the metrics, still on the device."""
 
     @abc.abstractmethod
     def row(self, metrics: dict[str, Any]) -> dict[str, Any]:
@@ -112,8 +113,8 @@ class Ended(Generic[S]):
     """Outcome of a run.
 
     Attributes:
-      state: the state at the last step taken.
-      step: the last step taken.
+      state: the state after the last step.
+      step: the last step.
       finished: whether the run is complete, at its last step or by early stopping.
       seconds: how long this process trained, without evaluations.
       first_steps: `time.monotonic()` after the first call was dispatched; None if there was none.
@@ -135,8 +136,8 @@ def run(
 ) -> Ended[S]:
     """Trains from the start, or from the latest checkpoint, to the last step; SIGTERM and Ctrl-C save and return.
 
-    A run that is killed and started again ends bit for bit where it would have ended. Metrics go to the workdir; None
-    keeps them in memory.
+    A run that is killed and resumed gives the same result bit for bit. Metrics are written to the workdir; None keeps
+    them in memory.
 
     Raises:
       UserError: if an evaluation finds that training cannot continue.
@@ -146,7 +147,7 @@ def run(
     step, lengths, seconds = int(state.step), job.lengths, 0.0
 
     def over() -> bool:
-        # Decided by the saved checkpoints, so that a killed and resumed run ends at the same step.
+        # Determined from the saved checkpoints, so that a killed and resumed run ends at the same step.
         best = checkpoints.best_step if job.patience_steps else None
         return step >= lengths.num_steps or (best is not None and step - best >= job.patience_steps)
 
@@ -231,7 +232,7 @@ class _Reporter:
             records.close()
 
     def trained(self, step: int, metrics: dict[str, Any]) -> None:
-        """Takes the metrics of a call that is still running on the device, and records those of the call before."""
+        """Stores the metrics of a call that is still running on the device, and records those of the previous call."""
         self.first_steps = self.first_steps or time.monotonic()
         self.last_row()
         self._pending = (step, metrics)

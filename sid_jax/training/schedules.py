@@ -20,10 +20,10 @@ _AUTO_EPOCHS, _SMALL_CATALOG = 45, 30_000
 
 
 def frozen(section: ConfigDict, *names: str) -> FrozenConfigDict:
-    """Returns the named settings of a config's section, or all, hashed and compared by value: a static argument of jit.
+    """Returns named (or all) settings of a config's section, hashed and compared by value: a static argument of jit.
 
-    Schedules and optimizers are compared by identity: as static arguments they would make an equal run compile again.
-    So they are built from such settings inside the compiled functions.
+    Schedules and optimizers are compared by identity, so as static arguments they would cause a new compilation for an
+    equal run. Therefore they are built from such settings inside the compiled functions.
     """
     return FrozenConfigDict({name: section[name] for name in names or section})
 
@@ -31,8 +31,8 @@ def frozen(section: ConfigDict, *names: str) -> FrozenConfigDict:
 def num_epochs_of(train: ConfigDict, num_examples: int) -> float:
     """Returns the number of epochs, which "auto" derives from the number N of examples.
 
-    Examples seen grow with N up to 30,000, and with N^(1/3) above, so that a million items take three times as long as
-    30,000.
+    The number of training examples grows with N up to 30,000, and with N^(1/3) above. So a million items take three
+    times as long as 30,000.
     """
     if train.num_epochs != AUTO:
         return train.num_epochs
@@ -41,10 +41,10 @@ def num_epochs_of(train: ConfigDict, num_examples: int) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Lengths:
-    """Lengths of a run in steps, converted from the config's epochs in this one place.
+    """Lengths of a run in steps, converted from the config's epochs.
 
     An epoch is the smallest number of whole batches that contains every example. The last batch is filled with examples
-    of the same epoch, so that all batches have the same size and no example is left out.
+    of the same epoch, so that all batches have the same size and contain all examples.
 
     Settings in epochs count units: epochs, or 45ths of a run whose number of epochs is "auto".
     """
@@ -104,8 +104,9 @@ def temperature_schedule(model: ConfigDict, train: ConfigDict, durations: Durati
     """Returns the Gumbel-softmax temperature as a function of the step.
 
     "exponential": `temperature * temperature_decay^updates`, one update every `temperature_update_frequency` epochs.
-    "linear" and "cosine" go from the start to the floor over the whole run, in the same updates. "constant", and any
-    schedule without annealing, keeps the start. None goes below `min_temperature`.
+    "linear" and "cosine" fall from the initial temperature to `min_temperature` over the whole run, in the same
+    updates. "constant", and any schedule without annealing, keeps the initial temperature. The temperature is never
+    below `min_temperature`.
     """
     start, floor = model.temperature, model.min_temperature
     update_steps = max(1, round(train.temperature_update_frequency * durations.steps_per_unit))
@@ -130,7 +131,7 @@ def noise_schedule(model: ConfigDict, temperature: Schedule) -> Schedule:
     """Returns the scale of the Gumbel noise: it falls with the temperature, and is exactly 0 at its minimum.
 
     The sampled code maximizes score plus noise at any temperature. So training codes equal export codes only if the
-    noise goes to 0, not the temperature alone.
+    noise falls to 0; a low temperature is not enough.
     """
     start, floor = model.temperature, model.min_temperature
     if start <= floor:
@@ -141,7 +142,8 @@ def noise_schedule(model: ConfigDict, temperature: Schedule) -> Schedule:
 def learning_rate_schedule(train: ConfigDict, lengths: Lengths, peak: float | None = None) -> Schedule:
     """Returns the learning rate: linear warm-up, then a cosine to 0 at the last step, or constant.
 
-    With another `peak` it is the schedule of another rate that follows the learning rate, such as that of the EMA.
+    With another `peak`, the result is the schedule of another rate that follows the learning rate, such as that of the
+    EMA.
     """
     peak = train.learning_rate if peak is None else peak
     warmup = min(lengths.warmup_steps, lengths.num_steps - 1)
@@ -149,6 +151,6 @@ def learning_rate_schedule(train: ConfigDict, lengths: Lengths, peak: float | No
         after = optax.constant_schedule(peak)
     else:
         after = optax.cosine_decay_schedule(peak, lengths.num_steps - warmup)
-    # The ramp starts above 0, so that the first step already trains; it reaches the peak at step `warmup`.
+    # The warm-up starts above 0, so that the first step has an effect; it reaches the peak at step `warmup`.
     ramp = optax.linear_schedule(peak / (warmup + 1), peak, warmup)
     return optax.join_schedules([ramp, after], [warmup])

@@ -29,9 +29,9 @@ _PLUGINS = {
 
 
 def all_devices() -> Mesh:
-    """Returns a mesh of all devices along "data"; warns if they are CPUs though JAX is installed for accelerators."""
+    """Returns a mesh of all devices along "data"; warns if they are CPUs although JAX is installed for accelerators."""
     _warn_of_the_cpu()
-    # The default axis type, Explicit, would make look-ups in a codebook raise a sharding error.
+    # With the default axis type, Explicit, look-ups in a codebook would raise a sharding error.
     return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
 
 
@@ -48,7 +48,7 @@ def _warn_of_the_cpu() -> None:
 
 
 def refuse_uneven_batches(batch_size: int, mesh: Mesh) -> None:
-    """Raises a UserError if the batch size is no multiple of the number of devices in the mesh."""
+    """Raises a UserError if the batch size is not a multiple of the number of devices in the mesh."""
     if batch_size % mesh.size:
         raise UserError(
             f"config.train.batch_size is {batch_size}, which cannot be divided among {mesh.size} devices; set a "
@@ -62,7 +62,7 @@ def on_every_device(tree: Any, mesh: Mesh) -> Any:
 
     def put(leaf: Any) -> jax.Array:
         array = np.asarray(leaf)
-        # `device_put` would send the array to the other processes to compare the values.
+        # `device_put` would send the array to the other processes for a comparison of the values.
         return jax.make_array_from_callback(array.shape, everywhere, array.__getitem__)
 
     return jax.tree.map(put, tree)
@@ -87,7 +87,7 @@ def share_out(shape: tuple[int, ...], mesh: Mesh, read: Callable[[Any], np.ndarr
 
 
 def epoch_order(seed: int | jax.Array, epoch: jax.Array, num_examples: int, length: int) -> jax.Array:
-    """Returns the shuffled examples of an epoch, `[length]` int32; the first ones repeat at the end to fill it."""
+    """Returns the shuffled examples of an epoch, `[length]` int32; the first ones are repeated at the end."""
     order = jax.random.permutation(stream_key(seed, "shuffle", epoch), num_examples)
     return order[jnp.arange(length) % num_examples]
 
@@ -108,7 +108,7 @@ def scan_steps(
       take_step: returns the state after a step, and the step's metrics.
       state: has a `step`, an int32 scalar, which determines the position in the epoch.
       seed: seed of the shuffled order; may be traced.
-      num_examples: examples per epoch, in the smallest number of batches that contains them all.
+      num_examples: number of examples per epoch, which has the smallest number of batches that contains them all.
       batch_size: B.
       num_steps: number of steps.
       mesh: the devices; each batch is sharded over the axis "data".

@@ -8,14 +8,15 @@ from ml_collections import ConfigDict
 
 from sid_jax.settings import AUTO
 
-# Code tuples per item with 256 codes per level. Items are spread unevenly: with fewer tuples more than a tenth of them
-# would be relocated, and their codes would describe them less well (docs/scale.md).
+# Code tuples per item with 256 codes per level. Items are spread unevenly: with fewer tuples, more than a tenth of the
+# items would be relocated, and their IDs would describe them less well (docs/scale.md).
 _TUPLES_PER_ITEM = 400
 _FEWEST_LEVELS = 3
 _MOST_CODES = 256
-# Items per code of a level, so that a codeword is a mean of several residuals.
+# Number of items per code of a level, so that a codeword is the mean of several residuals.
 _ITEMS_PER_CODE = 8
-# Code tuples per item that even a small table has, so that a relocated item finds a free tuple near its own.
+# Minimum number of code tuples per item in a small table, so that there is a free tuple near that of each relocated
+# item.
 _FEWEST_TUPLES_PER_ITEM = 4
 
 

@@ -30,11 +30,11 @@ class TrainState:
     """The training state, as saved in checkpoints; it holds no random state (see `sid_jax.streams`).
 
     Attributes:
-      step: int32 scalar, number of optimizer steps done.
+      step: int32 scalar, number of completed optimizer steps.
       params: encoder, codebooks and decoder.
       statistics: scaling, whether the codebooks are initialized, moving counts.
       opt_state: the optimizer's state.
-      taken: for each level `[K]` int32, how often each code was assigned since the last revival.
+      taken: for each level `[K]` int32, how often each code was assigned since the last reset.
     """
 
     step: jax.Array
@@ -71,7 +71,7 @@ def model_shape(config: ConfigDict, num_features: int, layout: Layout | None = N
 
 @functools.partial(jax.jit, static_argnames="shape")
 def _draw_parameters(shape: tuple[tuple[str, Any], ...], key: jax.Array) -> nnx.State:
-    """Draws all parameters in one compiled program, not one per parameter shape."""
+    """Draws all parameters in one compiled program, instead of one program per parameter shape."""
     return nnx.state(RQVAE(**dict(shape), rngs=nnx.Rngs(params=key)))
 
 

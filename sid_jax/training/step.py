@@ -34,7 +34,7 @@ class Companions:
     Attributes:
       items: `[B]` int32, the batch's items.
       partners: for each item a co-occurring item `[B]` int32, whether it has one `[B]` bool, and the partners' input
-        vectors `[B, D]`. An item without one is its own partner. None without a contrastive loss.
+        vectors `[B, D]`. An item without co-occurring items is its own partner. None without a contrastive loss.
       collaborative: `[B, C]`, the items' co-occurrence vectors, zeros for an item without one; None without an
         alignment loss.
     """
@@ -54,9 +54,9 @@ def batch_loss(
 ) -> tuple[jax.Array, tuple[dict[str, jax.Array], RQVAEOutput]]:
     """Returns the training loss of a batch `[B, D]`, a scalar, its terms by name, and the model's output.
 
-    Each term is a mean over the items of the whole batch, of sums over features, so that it does not depend on the
-    batch size and the number of devices. Only the contrastive terms of histories grow with the batch, whose items are
-    their negatives.
+    Each term is a mean over the items of the whole batch, of sums over features, so it does not depend on the batch
+    size and the number of devices. Only the contrastive terms of histories grow with the batch size, since the items of
+    the batch are the negatives.
     """
     weights = recipe.model_settings
     output = recipe.forward(params, statistics, batch, step)
@@ -87,7 +87,7 @@ def _related_losses(
     companions: Companions,
     step: jax.Array,
 ) -> dict[str, tuple[float, jax.Array]]:
-    """Returns weight and value of each loss from histories, a mean over the items that occur in the histories."""
+    """Returns the weight and the value of each loss from histories; values are means over the items with histories."""
     settings, items, losses = recipe.model_settings, companions.items, {}
     temperature = settings.contrastive_temperature
     if companions.partners is not None:

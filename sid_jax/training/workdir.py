@@ -23,8 +23,8 @@ RUN_FILE = "run.json"
 # Settings that name files, in any section.
 _PATHS = ("path", "ids_path", "cold_items", "cache_dir")
 
-# The data may move between two starts of a run, since its fingerprint is checked. `ids.*` matters only in export, and
-# `train.wandb` does not affect training.
+# The data may be moved between two starts of a run, since its fingerprint is checked. `ids.*` matters only in export,
+# and `train.wandb` does not affect training.
 FREE_TO_CHANGE = (
     "data.path",
     "data.ids_path",
@@ -51,7 +51,7 @@ def claimed_workdir(
     layout: Layout | None = None,
     free_to_change: Sequence[str] = FREE_TO_CHANGE,
 ) -> Iterator[None]:
-    """A context manager that claims a workdir for this run: no other command can train in it meanwhile.
+    """A context manager that claims a workdir for this run: no other command can train in it in the meantime.
 
     The resolved config and the data's fingerprint are written into a new workdir, or compared with those of an existing
     run. With several processes the first one does this for all.
@@ -61,8 +61,8 @@ def claimed_workdir(
       config: the run's config.
       defaults: the default config of its kind, which fills in settings that an older run did not record.
       fingerprint: fingerprint of the data.
-      data_shape: number of items trained on and of features per vector, used to restore the model without the data.
-      num_left_out: how many rows of the files were left out of the data.
+      data_shape: number of training items, and of features per vector, used to restore the model without the data.
+      num_left_out: number of rows of the files that were dropped.
       layout: the parts of a vector, used to restore the model without the data; None for vectors without parts.
       free_to_change: settings that may differ from those of the existing run.
 
@@ -160,16 +160,16 @@ def read_run(workdir: Path, config: ConfigDict) -> tuple[ConfigDict, str]:
 
 
 def read_layout(workdir: Path) -> Layout | None:
-    """Returns the parts of the vectors that a run was trained on; None for vectors without parts."""
+    """Returns the parts of a run's training vectors; None for vectors without parts."""
     parts = _read(workdir).get("parts")
     return None if parts is None else Layout.of_dicts(parts)
 
 
 def read_data_shape(workdir: Path) -> tuple[int, int]:
-    """Returns the number of items that a run was trained on, and the number of features of their vectors.
+    """Returns the number of training items of a run, and the number of features of their vectors.
 
     Raises:
-      UserError: if there is no run, or its version did not record this.
+      UserError: if there is no run, or its version of sid_jax did not record this.
     """
     shape = _read(workdir).get("data_shape")
     if not (isinstance(shape, list) and len(shape) == 2 and all(isinstance(size, int) for size in shape)):
@@ -180,7 +180,7 @@ def read_data_shape(workdir: Path) -> tuple[int, int]:
 
 
 def has_run(workdir: Path) -> bool:
-    """Returns whether a folder holds a run, finished or not."""
+    """Returns whether a folder contains a run, finished or not."""
     path = workdir / RUN_FILE
     return path.exists() and path.stat().st_size > 0
 
@@ -202,7 +202,7 @@ def _refuse_another_run(
     if not has_run(workdir):
         # Hidden files and an empty record are left by a process that was killed or had no disk space.
         if any(not path.name.startswith(".") and path.name != RUN_FILE for path in workdir.iterdir()):
-            raise UserError(f"{workdir} is not empty and has no run; choose another --workdir")
+            raise UserError(f"{workdir} is not empty, and does not contain a run; choose another --workdir")
         return
     there, known_fingerprint = read_run(workdir, defaults)
     changed = [
@@ -211,8 +211,10 @@ def _refuse_another_run(
         if name not in free_to_change
     ]
     if changed:
-        raise UserError(f"{workdir} has a run with other settings ({'; '.join(changed)}); choose another --workdir")
+        raise UserError(
+            f"{workdir} contains a run with other settings ({'; '.join(changed)}); choose another --workdir"
+        )
     if fingerprint != known_fingerprint:
         raise UserError(
-            f"{workdir} has a run on other data (vectors, ids or histories differ); choose another --workdir"
+            f"{workdir} contains a run on other data (vectors, ids or histories differ); choose another --workdir"
         )

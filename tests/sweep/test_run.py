@@ -153,7 +153,7 @@ def test_another_sweep_is_kept_out(config, tmp_path, trainer):
         go(config, tmp_path / "sweep", 3)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("")
-    with pytest.raises(UserError, match="has no sweep"):
+    with pytest.raises(UserError, match="does not contain a sweep"):
         go(config, tmp_path / "mine", 1)
     (tmp_path / "broken.db").write_bytes(b"no database" * 100)
     with pytest.raises(UserError, match="broken.db cannot be used for a sweep"):
