@@ -1,12 +1,12 @@
-"""Semantic IDs for recommendation, in JAX: train an RQ-VAE on item vectors, assign unique codes, recommend with them.
+"""Semantic IDs for recommendation, in JAX: trains an RQ-VAE on item vectors and assigns and recommends unique codes.
 
 SemanticIdTokenizer    item vectors [N, D] to unique Semantic IDs: fit, encode, decode, append, save
 Recommender            interaction histories to recommendations, by scoring all items: fit, recommend, explain, save
-GenerativeRecommender  the same, by generating the Semantic ID of the next item
-JointQuantizer         the quantizer as a part of your own model: trained with the model, then frozen to a tokenizer
+GenerativeRecommender  interaction histories to recommendations, by generating the Semantic ID of the next item
+JointQuantizer         a quantizer that is trained inside your own model, and then becomes a tokenizer with fixed IDs
 load                   reads a saved tokenizer (an export) or recommender from its folder
 IdTable                items and their Semantic IDs, with look-ups in both directions
-UserError              the exception for input that cannot be used, with a message of one line
+UserError              the exception for unusable input, with a one-line message
 """
 
 from __future__ import annotations

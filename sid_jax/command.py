@@ -1,4 +1,4 @@
-"""The common part of all commands: parses flags, calls the library, and prints a user's error as one line."""
+"""Common code of all commands: parses flags, calls the library, and prints user errors as one line."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def config_flag(names: Iterable[str]) -> flags.FlagHolder[ConfigDict]:
     Args:
       names: the presets for this command, shown in its help.
     """
-    about = f"Preset ({', '.join(names)}) or .py file with get_config(arg), as in NAME:ARG."
+    about = f"Preset ({', '.join(names)}) or .py file with get_config(arg); NAME:ARG sets arg."
     config = config_flags.DEFINE_config_file("config", None, about)
     flags.mark_flag_as_required("config")
     return config
@@ -43,8 +43,8 @@ def config_flag(names: Iterable[str]) -> flags.FlagHolder[ConfigDict]:
 def run(main: Callable[[], None], about: str | None, settings: Declaration | None = None) -> None:
     """Parses the flags and calls `main`; a user's error prints one line on standard error and exits with status 1.
 
-    --help begins with `about`, the docstring of the command's module, and names the settings of its config, if any;
-    --helpfull describes them.
+    --help prints `about`, the docstring of the command's module, and the names of the settings, if the command has a
+    config. --helpfull also describes the settings.
     """
 
     def without_words(words: list[str]) -> None:
@@ -66,7 +66,7 @@ def run_with_words(main: Callable[[list[str]], None], about: str | None, setting
     gc.set_threshold(10_000, 20, 20)
     # Models and IDs need 32 bits, even if the user's environment enables 64 bits for other programs.
     os.environ["JAX_ENABLE_X64"] = "0"
-    # Libraries log much, and log the errors that they raise; messages for the user go to the console.
+    # Libraries log a lot, including the errors that they raise. Messages for the user go to the console instead.
     logging.set_verbosity(logging.FATAL)
     for name in ("asyncio", "jax._src.xla_bridge"):
         standard_logging.getLogger(name).setLevel(standard_logging.CRITICAL)
@@ -77,7 +77,7 @@ def run_with_words(main: Callable[[list[str]], None], about: str | None, setting
     def call(argv: Sequence[str]) -> None:
         _guarded(main, argv)
         sys.stdout.flush()
-        # Only JAX's cleanup remains, in which a signal would print a traceback.
+        # Only JAX's cleanup is left. A signal during the cleanup would print a traceback.
         signals.end_at_once(0)
 
     app.run(call, flags_parser=lambda argv: _parse(argv, about or "", declared))
@@ -116,9 +116,10 @@ def _parse(argv: list[str], about: str, settings: Mapping[str, Setting]) -> list
 
 
 def _current_words(argv: Sequence[str], suitable: Iterable[str]) -> list[str]:
-    """Returns the arguments after the first, with renamed settings replaced, and a preset replaced by a config file.
+    """Returns the arguments after the program name, with new names of settings and with presets as config files.
 
-    --config=ml100k:gumbel becomes the path of `sid_jax.presets`, whose `get_config` takes "ml100k:gumbel".
+    A preset such as --config=ml100k:gumbel becomes the path of `sid_jax.presets` followed by ":ml100k:gumbel", and
+    `get_config` of that file receives "ml100k:gumbel".
     """
     words = [renamed_flag(word) for word in argv[1:]]
     for place, word in enumerate(words):
@@ -130,7 +131,7 @@ def _current_words(argv: Sequence[str], suitable: Iterable[str]) -> list[str]:
         name = value.partition(":")[0]
         if name in presets.PRESETS and name not in suitable:
             raise UserError(
-                f"the preset {name} is for another command; the presets of this command are {', '.join(suitable)}"
+                f"the preset {name} belongs to another command; the presets of this command are {', '.join(suitable)}"
             )
         if name and not name.endswith(".py") and "/" not in name:
             words[place] = f"{flag}{equals}{presets.__file__}:{value}"
@@ -165,7 +166,7 @@ def _unknown_field(argv: Sequence[str], known: Sequence[str]) -> str | None:
 
 
 def _missing_flag(message: str) -> str:
-    """Returns the message for a required flag that was not given, or "" if the error is another one."""
+    """Returns the message for a required flag that was not given, or "" for any other error."""
     found = re.match(r"flag --(\w+)=None: .* must have a value other than None", message)
     return f"--{found[1]} is missing; --help lists the flags" if found else ""
 

@@ -1,4 +1,4 @@
-"""The settings of a quantizer's run. The defaults are the recommended recipe for vectors of any origin."""
+"""Declares every setting of a run. The defaults are the recommended settings for vectors of any origin."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _DATA: Declaration = {
     "source": Setting(
         "vectors",
         "The catalog: your own vectors (`data.path`), or a named catalog of movies, users or products (listed in "
-        "docs/movielens.md and docs/amazon.md), whose vectors are made with the settings below.",
+        "docs/movielens.md and docs/amazon.md). The vectors of a named catalog are computed with the settings below.",
         choices=("vectors", *CATALOGS),
     ),
     "path": Setting(
         "",
         "vectors: .npy, .npz, .pt, .parquet, .arrow, .feather, .safetensors or .array_record files, a folder of them "
-        "(such as one saved by Hugging Face's `datasets`), a pattern, or several of these separated by commas; also "
-        "in a bucket, as in s3://bucket/items/*.parquet (docs/buckets.md). movielens: a folder or zip in GroupLens' "
-        "layout. amazon: a folder with a review file and a metadata file. Empty: a named catalog is read from the "
-        "cache, or downloaded from its authors.",
+        "(such as one saved by Hugging Face's `datasets`), a glob pattern, or several of these separated by commas. "
+        "Files may be in a bucket, as in s3://bucket/items/*.parquet (docs/buckets.md). movielens: a folder or zip in "
+        "GroupLens' layout. amazon: a folder with a review file and a metadata file. Empty: a named catalog is read "
+        "from the cache, or downloaded from its authors.",
     ),
     "id_column": Setting(
         "item_id",
@@ -46,13 +46,13 @@ _DATA: Declaration = {
     ),
     "ids_path": Setting(
         "",
-        "vectors: for each file without ids, a text file with one id per line or a .npy file of ids. Empty: ids are "
-        "row numbers.",
+        "vectors: for files without ids: per file, a text file with one id per line or a .npy file of ids. Empty: ids "
+        "are row numbers.",
     ),
     "text_column": Setting(
         "",
-        'vectors: columns of text, separated by commas ("title,brand"), that are encoded instead of reading a vector '
-        "column; needs a .parquet, .csv or .jsonl file. amazon: columns that form the text of a product; empty: "
+        'vectors: columns of text, separated by commas ("title,brand"). The text is encoded instead of reading a '
+        "vector column; needs a .parquet, .csv or .jsonl file. amazon: columns that form the text of a product; empty: "
         "title, brand, categories.",
     ),
     "columns": Setting(
@@ -75,8 +75,8 @@ _DATA: Declaration = {
     ),
     "cold_items": Setting(
         "",
-        "Text file with the ids of cold items, one per line, which are excluded from training. They get codes in the "
-        "same way as new items.",
+        "Text file with the ids of cold items, one per line. Cold items are excluded from training and get codes in "
+        "the same way as new items.",
     ),
     "histories": {
         "source": Setting(
@@ -88,7 +88,7 @@ _DATA: Declaration = {
             "Or a named catalog.",
             choices=("none", "sequences", "interactions", *CATALOGS),
         ),
-        "path": Setting("", "File of histories. For a named catalog, as in `data.path`, which is the default."),
+        "path": Setting("", "File of histories; for a named catalog as in `data.path`. Empty: `data.path`."),
         "user_column": Setting("user_id", "interactions: name of the column of users."),
         "item_column": Setting("item_id", "interactions: name of the column of items."),
         "time_column": Setting("timestamp", "interactions: name of the column of times."),
@@ -104,8 +104,8 @@ _DATA: Declaration = {
         "Additional parts of each item vector, besides that of `data.source`, which has weight 1: "
         "NAME=SOURCE*WEIGHT, separated by commas, as in image=image.npy*0.5,genres=categories:genres*0.3. SOURCE is "
         "a file of vectors with ids (FILE; FILE.npy@IDS for ids in a separate file; raw:FILE to keep the length of "
-        "the vectors), or categories:COLUMN, number:COLUMN or text:COLUMN of the catalog (of another table: "
-        "categories:FILE:COLUMN). Parts are joined by id, and an item may lack some parts.",
+        "the vectors), or categories:COLUMN, number:COLUMN or text:COLUMN of the catalog; for a column of another "
+        "table: categories:FILE:COLUMN. Parts are joined by id, and an item may lack some parts.",
     ),
     "view": Setting("item", "movielens: whether movies (item) or users get Semantic IDs.", choices=("item", "user")),
     "vectors": Setting(
@@ -116,10 +116,10 @@ _DATA: Declaration = {
     ),
     "text_encoder": Setting(
         "wordllama",
-        "Text encoder: wordllama (built in); the folder of a BERT model such as all-MiniLM-L6-v2, with "
-        "model.safetensors and tokenizer.json, which runs in JAX (needs the [bert] extra; FOLDER@bfloat16: in mixed "
-        "precision); the name of a sentence-transformers model (needs the [text] extra); or your own function, "
-        "`module:function`, from a list of texts to an array [n, D].",
+        "Text encoder. wordllama: built in. The folder of a BERT model such as all-MiniLM-L6-v2, with "
+        "model.safetensors and tokenizer.json: runs in JAX (needs the [bert] extra; FOLDER@bfloat16: in mixed "
+        "precision). The name of a sentence-transformers model: needs the [text] extra. `module:function`: your own "
+        "function from a list of texts to an array [n, D].",
     ),
     "collaborative_dimension": Setting(
         64,
@@ -153,22 +153,22 @@ _DATA: Declaration = {
 _MODEL: Declaration = {
     "num_levels": Setting(
         AUTO,
-        "L: number of levels, which is the number of codes per ID before it is made unique. auto: 3 for up to 40,000 "
-        "items, 4 for up to 10 million, 5 for more: 256 codes per level then make 400 code tuples per item.",
+        "L: number of levels, and of codes per ID before IDs are made unique. auto: 3 for up to 40,000 items, 4 for "
+        "up to 10 million, 5 for more. With 256 codes per level, these are at least 400 code tuples per item.",
         range=(1, 64),
         any_type=True,
         words=(AUTO,),
     ),
     "codebook_size": Setting(
         AUTO,
-        "K: number of codes per level; one number, or one per level, as in (64, 128, 256). auto: 256, and for fewer "
-        "than 2,048 items the power of two at or below an eighth of their number.",
+        "K: number of codes per level; one number, or one per level, as in (64, 128, 256). auto: 256; for fewer than "
+        "2,048 items, the largest power of two that is at most N / 8, or more for at least 4 code tuples per item.",
         any_type=True,
     ),
     "quantizer": Setting(
         "residual",
         "residual: each level quantizes the residual of the levels before it. opq: optimized product quantization; "
-        "each level quantizes its own subvector of the rotated vector. It has no network, and needs "
+        "each level quantizes its own subvector of the rotated vector. opq has no network, and needs "
         "`model.encoder=identity` and `model.quantization_method=ema`.",
         choices=("residual", "opq"),
     ),
@@ -179,9 +179,11 @@ _MODEL: Declaration = {
         choices=("mlp", "residual", "identity"),
     ),
     "latent_dimension": Setting(
-        112, "Z: number of features of the latent vector, which is quantized.", range=ONE_OR_MORE
+        112, "Z: number of features of the latent vector, the input of the quantizer.", range=ONE_OR_MORE
     ),
-    "hidden_dimensions": Setting((1024, 256), "Widths of the encoder's hidden layers; the decoder has them reversed."),
+    "hidden_dimensions": Setting(
+        (1024, 256), "Widths of the encoder's hidden layers. The decoder has the same widths in reverse order."
+    ),
     "activation": Setting("silu", "Activation of the hidden layers.", choices=("silu", "relu", "gelu")),
     "dropout": Setting(0.0, "Dropout rate of the hidden layers.", range=(0, 0.99)),
     "quantization_method": Setting(
@@ -203,9 +205,9 @@ _MODEL: Declaration = {
     ),
     "noise_scale": Setting(
         0.01,
-        "Gumbel-softmax: initial scale of the noise, in units of the squared distance between neighboring codewords, "
-        "like the temperature. It falls with the temperature, to 0 at the end, so that the codes of the last step "
-        "equal the exported codes.",
+        "Gumbel-softmax: initial scale of the noise. Noise and temperature are in units of the squared distance "
+        "between neighboring codewords. The noise falls with the temperature and is 0 at the end, so the codes of the "
+        "last step equal the exported codes.",
         range=NOT_NEGATIVE,
     ),
     "ema_decay": Setting(
@@ -226,14 +228,14 @@ _MODEL: Declaration = {
     "contrastive_weight": Setting(
         0.0,
         "Weight of a contrastive loss that pulls together the quantized vectors of items that co-occur in "
-        "`data.histories`, in units of the squared length of the vectors. The codes of an item still depend on its "
-        "content only.",
+        "`data.histories`. The loss is scaled by the mean squared length of the scaled vectors. The codes of an item "
+        "still depend on its content only.",
         range=NOT_NEGATIVE,
     ),
     "alignment_weight": Setting(
         0.0,
         "Weight of the alignment loss, a contrastive loss between a linear map of an item's quantized vector and its "
-        "co-occurrence vector (`data.collaborative_dimension` features), in the same units.",
+        "co-occurrence vector (`data.collaborative_dimension` features). It is scaled like the contrastive loss.",
         range=NOT_NEGATIVE,
     ),
     "contrastive_temperature": Setting(
@@ -270,29 +272,29 @@ _TRAIN: Declaration = {
     "augmentation": Setting(
         0.25,
         "Data augmentation: this share of the difference between two other items is added to each item of a batch, "
-        "until the encoder is frozen. Without it, a wide encoder memorizes some ten thousand items, and new items "
-        "get poor codes.",
+        "until the encoder is frozen. Without augmentation, a wide encoder memorizes a catalog of about ten thousand "
+        "items, and new items get poor codes.",
         range=NOT_NEGATIVE,
     ),
     "part_dropout": Setting(
         0.25,
-        "Share of an item's parts (`data.parts`) that are masked in training, until the encoder is frozen, so that "
-        "items that lack a part get good codes, too. At least one part is never masked.",
+        "Share of an item's parts (`data.parts`) that are masked in training, until the encoder is frozen. Items that "
+        "lack a part then get good codes, too. At least one part is never masked.",
         range=(0, 0.99),
     ),
     "precision": Setting(
         "float32",
-        "bfloat16: matrix products of encoder and decoder use bfloat16 factors and float32 sums, until the encoder "
-        "is frozen. Weights, distances, codes and exported arrays are always float32.",
+        "bfloat16: until the encoder is frozen, matrix products of encoder and decoder have bfloat16 inputs and "
+        "float32 sums. Weights, distances, codes and exported arrays are always float32.",
         choices=("float32", "bfloat16"),
     ),
     "optimizer": Setting("adamw", "Optimizer.", choices=("adamw", "adagrad")),
     "learning_rate": Setting(5e-3, "Peak learning rate, after the warm-up.", range=NOT_NEGATIVE),
     "learning_rate_schedule": Setting(
-        "cosine", "Learning rate schedule after the warm-up. cosine: it falls to 0.", choices=("cosine", "constant")
+        "cosine", "Learning rate schedule after the warm-up. cosine: decay to 0.", choices=("cosine", "constant")
     ),
     "warmup_epochs": Setting(
-        4.0, "Number of warm-up epochs, in which the learning rate rises from 0.", range=NOT_NEGATIVE
+        4.0, "Number of warm-up epochs. The learning rate rises from 0 during the warm-up.", range=NOT_NEGATIVE
     ),
     "weight_decay": Setting(
         1e-4, "AdamW: weight decay of kernels. Biases and codebooks have none.", range=NOT_NEGATIVE
@@ -316,11 +318,11 @@ _TRAIN: Declaration = {
         25, "Number of Lloyd iterations of the k-means that initializes the codebooks.", range=NOT_NEGATIVE
     ),
     "kmeans_sample_items": Setting(
-        65_536, "Maximum number of items for this k-means; a random sample of a larger catalog.", range=ONE_OR_MORE
+        65_536, "Maximum number of items for this k-means. Larger catalogs are sampled at random.", range=ONE_OR_MORE
     ),
     "revive_every_epochs": Setting(
         1.0,
-        "A code that was assigned to no item for this many epochs is reset to a residual with a large error. 0: never.",
+        "A code without items for this many epochs is reset to a residual with a large error. 0: never.",
         range=NOT_NEGATIVE,
     ),
     "revive_until": Setting(
@@ -328,7 +330,7 @@ _TRAIN: Declaration = {
     ),
     "settle_share": Setting(
         0.2,
-        "Share of the run, at its end, in which the encoder is frozen and only codebooks and decoder are trained.",
+        "Share of the run, at its end, with a frozen encoder. Only the codebooks and the decoder are trained then.",
         range=SHARE,
     ),
     "log_every_steps": Setting(
@@ -336,8 +338,8 @@ _TRAIN: Declaration = {
     ),
     "eval_every_epochs": Setting(
         15.0,
-        "Number of epochs between evaluations on all training items, each with a checkpoint; the last one is at the "
-        "end.",
+        "Number of epochs between evaluations on all training items. Each evaluation saves a checkpoint, and the last "
+        "one is at the end.",
         range=POSITIVE,
     ),
     "best_metric": Setting(
@@ -348,7 +350,7 @@ _TRAIN: Declaration = {
     "best_mode": Setting("max", "Whether the highest or the lowest value is the best.", choices=("max", "min")),
     "wandb": Setting("", "Weights & Biases project for the metrics (needs the [wandb] extra). Empty: none."),
     "keep_checkpoints": Setting(
-        3, "Number of checkpoints to keep: the latest one and the best others.", range=ONE_OR_MORE
+        3, "Number of checkpoints to keep: the latest one, and the best of the others.", range=ONE_OR_MORE
     ),
 }
 
@@ -369,7 +371,7 @@ def default_config() -> ConfigDict:
 
 
 def check_config(config: ConfigDict) -> None:
-    """Raises a UserError if a value of the config cannot be used, and names the allowed values."""
+    """Raises a UserError that names the allowed values if a value of the config is not allowed."""
     check_values(config, SETTINGS)
     _check_sizes(config.model)
     _check_product(config.model)

@@ -1,4 +1,4 @@
-"""Compares two ID tables: items added and removed, and changed Semantic IDs, as a table and as JSON."""
+"""Compares two ID tables: lists added, removed and changed items, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ from sid_jax.whole_file import write_json
 
 
 def compare(old: IdTable, new: IdTable) -> dict[str, Any]:
-    """Returns the differences between two tables, as plain numbers ready for JSON.
+    """Returns the differences between two tables as Python numbers and lists, ready for JSON.
 
-    Shares are of the items in both tables; None if there are none.
+    Shares are relative to the items in both tables, and None if there are none.
 
     Returns:
-      num_old, num_new: number of items in each table; num_common, num_added, num_gone: number of items in both tables,
-      only in the new, and only in the old table; num_changed, changed: number of common items with a different ID, and
-      their share; num_reassigned: number of old IDs that now belong to other items; lengths: codes per ID in each
-      table; if they differ, every ID counts as changed, and common levels are compared; code_changed: for each level
-      the share of items with a different code (the first is the churn of first codes); prefix_kept: for each depth the
-      share of items with the same prefix; prefix_kept_renumbered: the same after the best renumbering of each level of
-      the new IDs.
+      num_old, num_new: number of items in each table;
+      num_common, num_added, num_gone: number of items in both, only in the new, and only in the old table;
+      num_changed, changed: number of common items with another ID, and their share;
+      num_reassigned: number of old IDs that belong to other items in the new table;
+      lengths: codes per ID in each table. If the lengths differ, every ID counts as changed, and only the levels that
+        both tables have are compared;
+      code_changed: for each level the share of items with another code;
+      prefix_kept: for each depth the share of items with the same prefix;
+      prefix_kept_renumbered: the same after the best renumbering of each level of the new IDs.
     """
     rows, others = common_rows(old.item_ids, new.item_ids)
     before, after = old.semantic_ids[rows], new.semantic_ids[others]
@@ -60,7 +62,7 @@ def _kept(same: np.ndarray) -> list[float] | None:
 def _best(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     if not len(before):
         return after
-    # IDs of other tools may have any integers as codes, so codes in use are first numbered from 0.
+    # IDs of other tools may have any integers as codes, so the codes in use are first renumbered from 0.
     columns = [
         np.unique(np.stack([level, now]), return_inverse=True) for level, now in zip(before.T, after.T, strict=True)
     ]
@@ -72,9 +74,9 @@ def _best(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 def diff(old: str, new: str, *, out: str | None = None, messages: Messages | None = None) -> dict[str, Any]:
-    """Compares two tables, prints and returns the result of `compare`, and writes it to the .json file `out` if given.
+    """Compares two tables, prints and returns the result of `compare`, and writes it to the .json file `out`, if given.
 
-    Tables are read by `sid_jax.export.id_tables.read_id_table`.
+    `sid_jax.export.id_tables.read_id_table` reads the tables.
 
     Raises:
       UserError: if a table cannot be read.
@@ -103,7 +105,7 @@ def _print(messages: Messages, old: IdTable, new: IdTable, figures: dict[str, An
     if figures["lengths"][0] != figures["lengths"][1]:
         lines.append("IDs had {} codes and now have {}, so every ID counts as different".format(*figures["lengths"]))
     if cause := _likely_cause(old, new):
-        lines.append(f"Items that are in only one table may have other ids in the other table: {cause}")
+        lines.append(f"Items that are in only one table may have different ids in the other table: {cause}")
     for line in lines:
         messages.line(line)
     if figures["num_common"]:
@@ -111,7 +113,7 @@ def _print(messages: Messages, old: IdTable, new: IdTable, figures: dict[str, An
 
 
 def _likely_cause(old: IdTable, new: IdTable) -> str:
-    """Returns a likely reason why items of the new table are not in the old one; "" if no sign of a fault is found."""
+    """Returns the likely reason why items of the new table are not in the old one; "" if no reason is apparent."""
     rows, others = common_rows(old.item_ids, new.item_ids)
     unknown = some_unknown(new.item_ids, others)
     return likely_cause(unknown, rows, old.item_ids) if unknown else ""

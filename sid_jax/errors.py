@@ -10,7 +10,7 @@ _MOST_NAMES = 20
 
 
 class UserError(Exception):
-    """Input that cannot be used, rejected before any work.
+    """Input that cannot be used; raised before any work starts.
 
     The message is one line that says what is wrong, where, and what to do. Commands print it to standard error without
     a traceback, and exit with a nonzero status.
@@ -18,11 +18,11 @@ class UserError(Exception):
 
 
 class DeviceWarning(UserWarning):
-    """Warns that a run uses another device than the one that JAX is installed for."""
+    """Warns that a run uses another device type than the one that JAX is installed for."""
 
 
 def reason(error: BaseException) -> str:
-    """Returns the exception's message (or its kind, if it has none) as one line of at most 200 characters."""
+    """Returns the exception's message (or its type name, if it has none) as one line of at most 200 characters."""
     return " ".join(str(error).split())[:_LONGEST] or type(error).__name__
 
 
@@ -33,7 +33,7 @@ def shown(value: object) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Returns the first 20 names on one line, followed by the number of further ones."""
+    """Returns the first 20 names on one line, followed by the number of omitted names."""
     names = list(names)
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     return ", ".join(" ".join(name.split())[:_LONGEST_SHOWN] for name in names[:_MOST_NAMES]) + more

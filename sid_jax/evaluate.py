@@ -1,4 +1,4 @@
-"""Evaluates Semantic IDs of any origin: computes and prints metrics with their chance levels and bounds."""
+"""Evaluates Semantic IDs of any origin: computes metrics, chance levels and bounds, and prints them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from sid_jax.streams import stream_rng
 from sid_jax.whole_file import write_json
 
 _NEIGHBORS = 10
-# Maximum number of items whose nearest neighbors are searched. Of more items, a random sample of this size is taken.
+# Maximum number of items whose neighbors are searched. Larger catalogs are sampled; `neighbors_asked` is the number.
 _MOST_ASKED = 20_000
 # The default of a config's `data.collaborative_dimension`.
 _TOGETHER_FEATURES = 64
@@ -67,15 +67,15 @@ def evaluate_ids(
     Args:
       ids: source of the IDs, see `parse_id_source`.
       vectors, vector_ids, id_column, vector_column: see `read_vector_files`; `vector_ids` is a file with one id per
-      line.
+        line of the vectors.
       on_bad_rows: see `treat_bad_rows`.
       on_unknown: for items of the vectors or histories without a Semantic ID: "error" rejects them, "drop" drops them
-        with a warning that counts them.
-      codebooks: an export's folder, whose decoder reconstructs vectors from IDs.
+        with a warning that states their number.
+      codebooks: folder of an export. Its decoder reconstructs vectors from IDs.
       labels: see `read_labels`.
       histories: see `as_histories`; None for none.
-      holdout: number of each user's last interactions that are excluded.
-      other: IDs of the same items from another run.
+      holdout: number of each user's last interactions that are left out.
+      other: IDs of the same items from another training run.
       out: a .json file for the metrics; None for none.
       messages: where to print; standard output if None.
 
@@ -135,19 +135,19 @@ def measure(
     histories: Histories | None = None,
     other: IdTable | None = None,
 ) -> dict[str, Any]:
-    """Returns the metrics of Semantic IDs by name, plain numbers and lists ready for JSON; see docs/metrics.md.
+    """Returns the metrics of Semantic IDs by name, as Python numbers and lists, ready for JSON; see docs/metrics.md.
 
     Args:
       table: N items with their Semantic IDs `[N, L]`.
-      vectors: `[N, D]` float32, the items' vectors: adds explained variance by prefix, and the share of neighbors with
-        the same prefix.
-      model: decodes the IDs' first codes: adds R^2, MSE and cosine by depth; needs the vectors.
-      labels: N lists of labels: adds the purity of prefixes.
-      histories: interaction histories over these items: adds explained variance of co-occurrence by prefix.
-      other: IDs of the same items from another run: adds the stability of the first codes.
+      vectors: `[N, D]` float32, the items' vectors. Adds the variance explained by prefixes, and the share of nearest
+        neighbors with the same prefix.
+      model: decodes the IDs' first codes. Adds R^2, MSE and cosine by depth; needs `vectors`.
+      labels: N lists of labels. Adds the purity of prefixes.
+      histories: interaction histories of these items. Adds the variance of co-occurrence vectors explained by prefixes.
+      other: IDs of the same items from another training run. Adds the stability of the first codes.
 
     Raises:
-      UserError: if the IDs or vectors do not match the model, or an item is not in `other`.
+      UserError: if the IDs or vectors do not match the model, or an item is missing in `other`.
     """
     figures = _figures_of_ids(table.semantic_ids)
     if vectors is not None:
@@ -174,7 +174,7 @@ def _figures_of_ids(semantic_ids: np.ndarray) -> dict[str, Any]:
         "num_items": len(semantic_ids),
         "num_levels": semantic_ids.shape[1],
         "largest_code": [size - 1 for size in sizes],
-        # Usage is relative to the largest code in use, since K is unknown for files of IDs.
+        # Usage is relative to the largest code in use, since files of IDs do not state K.
         **code_figures(semantic_ids, sizes),
         "prefixes": prefixes_in_use(semantic_ids, sizes),
     }
@@ -197,7 +197,7 @@ def _figures_of_vectors(semantic_ids: np.ndarray, vectors: np.ndarray) -> dict[s
 
 
 def _by_depth(model: RQVAE, semantic_ids: np.ndarray, vectors: np.ndarray) -> list[dict[str, float]]:
-    """Returns R^2, MSE and cosine of the reconstructions from the first codes of each ID, by depth."""
+    """Returns R^2, MSE and cosine of the reconstructions from the first d codes of each ID, for d from 1 to L."""
     sizes = model.quantizer.codebook_sizes
     if semantic_ids.shape[1] < len(sizes) or (semantic_ids[:, : len(sizes)].max(axis=0) >= sizes).any():
         raise UserError(
@@ -216,13 +216,14 @@ def read_labels(source: str, item_ids: np.ndarray) -> list[Sequence[str]]:
     """Reads the labels of a catalog's items.
 
     Args:
-      source: FILE:COLUMN, with FILE in the format of `find_files`. The first column has item ids; the labels are texts,
+      source: FILE:COLUMN, with FILE as in `find_files`. The first column of the file has item ids. The labels are
+          texts,
         lists of texts, or texts with "|" between labels.
-      item_ids: `[N]`; matched as text if one side has numbers and the other text.
+      item_ids: `[N]`; compared as text if only one of the file and `item_ids` has numbers.
 
     Returns:
       N lists; empty for an item that is not in the file. Items that are not among the N are dropped, with a warning
-      that counts them.
+      that states their number.
 
     Raises:
       UserError: if the file cannot be read, has no such column, or none of its items is among the N.
@@ -252,7 +253,7 @@ def _label_list(value: Any) -> Sequence[str]:
 
 
 def _print(messages: Messages, name: str, figures: dict[str, Any]) -> None:
-    """Prints the metrics: a table with one row per metric of all IDs, and a table with one column per depth."""
+    """Prints the metrics: a table of the metrics of whole IDs, and a table with one column per level."""
     whole = Table(title=f"{escape(name)}: {figures['num_items']:,} items", title_justify="left")
     for column in ("metric", "value", "note"):
         whole.add_column(column, justify="right" if column == "value" else "left")
@@ -277,7 +278,7 @@ def _whole_rows(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
             "" if most is None else f"at most {most:.4f}",
         ),
         ("items in a collision", f"{figures['collision_share']:.2%}", f"largest bucket {figures['largest_bucket']}"),
-        ("Gini of bucket sizes", f"{figures['gini']:.4f}", "0: all buckets have one size"),
+        ("Gini of bucket sizes", f"{figures['gini']:.4f}", "0: all buckets have the same size"),
     ]
     rows += [
         (f"R^2 of {name}", f"{r2:.4f}", "over the items that have this part")
@@ -285,7 +286,7 @@ def _whole_rows(figures: dict[str, Any]) -> list[tuple[str, str, str]]:
     ]
     if "stability" in figures:
         rows.append(
-            ("first codes equal in --other", f"{figures['stability']:.2%}", "after the best renumbering of codes")
+            ("first codes equal in --other", f"{figures['stability']:.2%}", "after the best renumbering of the codes")
         )
     return rows
 
@@ -308,7 +309,7 @@ def _rows_by_depth(figures: dict[str, Any]) -> list[tuple[str, list[str]]]:
     if "explained_by_prefix" in figures:
         rows.append(("variance explained by prefix", row(figures["explained_by_prefix"], number)))
         rows.append(("explained beyond chance", row(figures["explained_beyond_chance"], number)))
-        rows.append(("near items with the same prefix", row(figures["neighbors_share_prefix"], number)))
+        rows.append(("nearest items with the same prefix", row(figures["neighbors_share_prefix"], number)))
         rows.append(("random items with the same prefix", row(figures["chance_shares_prefix"], number)))
     if "together_beyond_chance" in figures:
         rows.append(("co-occurrence explained beyond chance", row(figures["together_beyond_chance"], number)))

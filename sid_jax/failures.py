@@ -1,4 +1,4 @@
-"""The one-line error message of a command for any exception; `--debug` shows the traceback."""
+"""Turns any exception into the one-line error message of a command; `--debug` shows the traceback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OUT_OF_MEMORY = (
 
 
 def in_one_line(error: BaseException) -> str:
-    """Returns a one-line message for an exception: what went wrong and what to do."""
+    """Returns a one-line message for an exception, with its cause and a remedy."""
     if isinstance(error, UserError):
         return with_addresses(str(error))
     text = reason(error)
@@ -37,7 +37,10 @@ def in_one_line(error: BaseException) -> str:
 
 
 def _is_of_backends(error: BaseException) -> bool:
-    """Returns whether JAX found no device: a RuntimeError, or an AssertionError after an earlier failure."""
+    """Returns whether the error means that JAX found no device.
+
+    JAX raises a RuntimeError, or an AssertionError after an earlier failure.
+    """
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

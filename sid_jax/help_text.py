@@ -1,4 +1,4 @@
-"""The text of `--help`: an example, the command's flags, and the names of its settings; `--helpfull` describes them."""
+"""Makes the text of `--help`: an example, the flags, and the names of the settings, which `--helpfull` describes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def help_text(about: str, settings: Mapping[str, Setting], *, full: bool) -> str
 
 
 def _own_flags() -> list[flags.Flag]:
-    """Returns the command's flags, without those of libraries; --debug and those of multi-process runs come last."""
+    """Returns the command's flags, without flags of libraries. The flags of multi-process runs and --debug are last."""
     by_module = flags.FLAGS.flags_by_module_dict()
     own = [(name, each) for name, defined in by_module.items() for each in defined if _is_own(name)]
     return [each for _, each in sorted(own, key=lambda of: (of[1].name == "debug", of[0].endswith(".processes")))]
@@ -65,19 +65,19 @@ def _default(flag: flags.Flag) -> str:
 
 
 def _names(settings: Mapping[str, Setting]) -> list[str]:
-    """Returns rows of the names of the settings of each section; the settings of a nested config are one row."""
+    """Returns one row of setting names per section; the quantizer settings of a recommender are one row."""
     sections: dict[str, list[str]] = {}
     for name in settings:
         section, _, last = name.rpartition(".")
         if section.startswith("quantizer."):
-            sections["quantizer"] = ["the settings of sid-jax train, for IDs that are made in this run"]
+            sections["quantizer"] = ["the settings of sid-jax train, for a quantizer that this run trains"]
         else:
             sections.setdefault(section, []).append(last)
     return [line for section, names in sections.items() for line in _row(section, ", ".join(names), _SECTIONS)]
 
 
 def _row(name: str, text: str, width: int) -> list[str]:
-    """Returns a name with its description on the same line, or below a long name."""
+    """Returns a name with its description to the right, or below the name if the name is long."""
     lines, start = _wrapped(text, indent=width), f"  {name} ".ljust(width)
     return [start.rstrip(), *lines] if len(start) > width else [start + lines[0].lstrip(), *lines[1:]]
 

@@ -18,12 +18,12 @@ def load(folder: str | Path, *, verify: bool = False) -> SemanticIdTokenizer | R
     """Loads a tokenizer or a recommender from the folder in which it was saved. Nothing is trained or written.
 
     Args:
-      folder: A folder that `SemanticIdTokenizer.save`, `Recommender.save` or a command wrote; for a recommender also
-        the workdir of a finished `sid-jax recommend`.
+      folder: Written by `SemanticIdTokenizer.save`, `Recommender.save` or a command. A recommender can also be loaded
+        from the workdir of a finished `sid-jax recommend`.
       verify: Whether to compare the SHA-256 of every file with the manifest first.
 
     Raises:
-      UserError: If the folder contains neither, or a file is missing or damaged.
+      UserError: If the folder contains neither a tokenizer nor a recommender, or a file is missing or damaged.
     """
     path = as_path(folder)
     if not path.is_dir():
@@ -40,7 +40,7 @@ def load(folder: str | Path, *, verify: bool = False) -> SemanticIdTokenizer | R
 
 
 def _kind(manifest: Path) -> str | None:
-    """Returns the kind of artifact that a manifest names; None without a readable manifest."""
+    """Returns the kind of artifact that a manifest names; None if there is no readable manifest."""
     try:
         content = json.loads(manifest.read_text())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""File locks for folders: one process at a time; a lock is released with its process and names its owner."""
+"""Locks folders with a file, so that one process at a time uses a folder. The file names the owner of the lock."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ except ImportError:  # On Windows.
 # Name of the lock in a folder.
 LOCK_FILE = ".lock"
 
-# Errors of file systems without locks: Lustre, some network disks, mounted buckets.
+# Errors of file systems without locks, such as Lustre, some network disks and mounted buckets.
 _NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL}
 
 
 @contextlib.contextmanager
 def alone(path: Path, what: str) -> Iterator[None]:
-    """A context manager that only one process at a time can enter, by a lock file that is removed at the end.
+    """Returns a context manager that only one process at a time can enter. It removes its lock file at the end.
 
-    A killed process leaves the file, but the system releases its lock, so the next process takes the file over. On a
-    file system without locks the existence of the file is the lock; it is taken over if its owner ran on this machine
-    and has ended.
+    A killed process leaves the file, but the operating system releases the lock, and the next process takes it. On a
+    file system without locks, the existence of the file is the lock. Another process may take such a lock if its owner
+    ran on this machine and has ended.
 
     Args:
       path: path of the lock file, in an existing folder.
@@ -56,7 +56,7 @@ def alone(path: Path, what: str) -> Iterator[None]:
 
 
 def is_free(path: Path) -> bool:
-    """Returns whether no running process holds a lock; removes its file if so."""
+    """Returns whether no running process holds a lock, and removes its file in this case."""
     file = _take(path)
     if file is not None:
         path.unlink(missing_ok=True)
@@ -65,7 +65,7 @@ def is_free(path: Path) -> bool:
 
 
 def _take(path: Path) -> IO[str] | None:
-    """Acquires the lock and returns its open file; None if another process has the lock."""
+    """Acquires the lock and returns its open file; None if another process holds the lock."""
     file = path.open("a+")
     try:
         if _is_ours(file, path):
@@ -99,7 +99,7 @@ def _is_ours(file: IO[str], path: Path) -> bool:
 
 
 def _written(file: IO[str], path: Path) -> bool:
-    """Writes a line that names this process, and returns whether it is the first line of the file."""
+    """Appends a line that names this process, and returns whether it is the first line of the file."""
     ours = {
         "host": socket.gethostname(), "process": os.getpid(), "since": time.strftime("%F %T"), "key": uuid.uuid4().hex
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Output for the user, to a console, to `logging`, or nowhere; and progress bars."""
+"""Messages and progress bars for the user, on a console, through `logging`, or nowhere."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from sid_jax.buckets.names import with_addresses
 
 LOGGER = logging.getLogger("sid_jax")
-# The remaining time is not printed if it is below this number of seconds.
+# Remaining times below this number of seconds are not printed.
 _SHORT = 5.0
 
 
 class Messages:
-    """Prints lines, tables and progress. Make one with `to_console`, `to_logging` or `silent`.
+    """Prints lines, tables and progress bars. Make one with `to_console`, `to_logging` or `silent`.
 
-    `show` prints a rich renderable; its second argument is whether a string is rich markup. Without a console there are
-    no progress bars.
+    The argument `show` prints a rich renderable; its second argument says whether a string is rich markup. Without a
+    console, no progress bars are shown.
     """
 
     def __init__(self, show: Callable[[RenderableType, bool], None], console: Console | None):
@@ -44,9 +44,9 @@ class Messages:
         """Returns messages that are logged by the logger "sid_jax"; for Python callers.
 
         Args:
-          verbose: True logs lines at level INFO, shows progress bars, and prints the log to standard error (in Jupyter,
-            below the cell) unless the caller has configured logging for that level. False logs at level DEBUG, and
-            shows no progress. Tables are logged at level DEBUG, since callers have their values.
+          verbose: True logs lines at level INFO, and shows progress bars. It also prints the log to standard error (in
+            Jupyter, below the cell) unless the caller has configured logging for that level. False logs at level DEBUG,
+            and shows no progress. Tables are always logged at level DEBUG, since callers have their numbers as values.
         """
         if verbose:
             _print_unless_configured()
@@ -86,11 +86,12 @@ class Messages:
 
 
 def time_left(done: int, total: int, seconds: float) -> str:
-    """Returns the estimated remaining time as text for a log, "" if it is unknown or below five seconds.
+    """Returns the estimated remaining time as text; "" if it is unknown or below five seconds.
 
     Args:
-      done, total: the number of steps completed in `seconds`, and the total number of steps from the same start.
-      seconds: the time of the completed steps.
+      done: number of finished steps.
+      total: number of all steps, including the finished ones.
+      seconds: the time that the finished steps took.
     """
     left = seconds / done * (total - done) if done else 0.0
     if left < _SHORT:
@@ -124,12 +125,12 @@ class ProgressDisplay:
         self._progress.stop()
 
     def move(self, completed: int, shown: str = "") -> None:
-        """Moves the bar to a number, and sets the text beside it."""
+        """Moves the bar to a number, and sets the text to its right."""
         self._progress.update(self._task, completed=completed, shown=shown)
 
 
 class _ConsoleHandler(logging.Handler):
-    """Prints log records through the console of the progress bars, so that they do not overwrite each other."""
+    """Prints log records with the console of the progress bars, so that they do not overwrite each other."""
 
     def emit(self, record: logging.LogRecord) -> None:
         _log_console().print(self.format(record), markup=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Parsing and formatting of user paths: every path in a flag, setting or argument is read here."""
+"""Parses and formats the paths of flags, settings and arguments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sid_jax.errors import UserError
 
 # One slash is enough, since `Path` collapses "//" to "/".
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
-# Addresses of buckets: their kind, and the package that fsspec needs for them.
+# Schemes of bucket addresses, with the kind of each and the package that fsspec needs for it.
 SCHEMES = {
     "gs": ("gs", "gcsfs"),
     "gcs": ("gs", "gcsfs"),
@@ -26,11 +26,11 @@ SCHEMES = {
 def as_path(text: str | os.PathLike[str]) -> Path:
     """Returns an absolute path with `~` expanded, which does not depend on the working directory.
 
-    For an address in a bucket it returns a local copy; see `sid_jax.buckets.fetch.fetched`.
+    For the address of a bucket, it returns the path of a local copy; see `sid_jax.buckets.fetch.fetched`.
 
     Raises:
-      UserError: if it is an address of another kind, if it cannot be fetched, or if it has `~` and there is no home
-        folder.
+      UserError: if the address is not supported or cannot be fetched, or if the path has `~` and the home folder is
+        unknown.
     """
     if (address := bucket_address(text)) is not None:
         # Imported here, since few users need it.
@@ -41,7 +41,7 @@ def as_path(text: str | os.PathLike[str]) -> Path:
 
 
 def bucket_address(text: str | os.PathLike[str]) -> str | None:
-    """Returns the address of a place in a bucket, "scheme://bucket/path"; None if the text is not such an address."""
+    """Returns an address in a bucket as "scheme://bucket/path"; None if the text is not the address of a bucket."""
     text = os.fspath(text)
     found = _ADDRESS.match(text)
     if found is None or found[1] not in SCHEMES or Path(text).exists():
@@ -50,7 +50,7 @@ def bucket_address(text: str | os.PathLike[str]) -> str | None:
 
 
 def local_path(text: str | os.PathLike[str]) -> Path:
-    """Like `as_path`, but rejects the addresses of buckets as well."""
+    """Like `as_path`, but also rejects the addresses of buckets."""
     text = os.fspath(text).removeprefix("file://")
     if (address := _ADDRESS.match(text)) and not Path(text).exists():
         where = "cannot be used here" if address[1] in SCHEMES else "are not supported"
@@ -66,10 +66,10 @@ def local_path(text: str | os.PathLike[str]) -> Path:
 
 
 def file_to_write(text: str | os.PathLike[str]) -> Path:
-    """Returns the path of an output file and creates its folder, to fail before any work if it cannot be written.
+    """Returns the path of an output file and creates its folder, so that an unwritable path fails before any work.
 
     Raises:
-      UserError: see `as_path`; also if the path is a folder, or cannot be written.
+      UserError: as `as_path`, and if the path is a folder or cannot be written.
     """
     if (address := bucket_address(text)) is not None:
         from sid_jax.buckets.outputs import output_file

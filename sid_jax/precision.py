@@ -1,4 +1,4 @@
-"""A decorator for public functions: computes in 32 bits for any `jax_enable_x64`, and not in a forked process."""
+"""Decorator for public functions: they compute in 32 bits for any `jax_enable_x64`, and fail in a forked process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def in_32_bits(function: Callable[P, T]) -> Callable[P, T]:
-    """Makes JAX compute in 32 bits within a function, since 64 bits would change random numbers, and so models.
+    """Makes JAX compute in 32 bits within a function, since 64 bits would change random numbers and therefore models.
 
     In a forked process, where JAX would hang, the function raises a UserError.
     """

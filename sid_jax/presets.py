@@ -1,7 +1,7 @@
 """Presets: named sets of settings. `preset("ml100k:gumbel")` returns the settings of `--config=ml100k:gumbel`.
 
-A preset changes some of the defaults, which are the recommended settings for vectors of any origin. The files in
-`configs/` are the same presets, as files for `--config` that can be copied.
+A preset changes some of the defaults, which are the recommended settings for vectors of any origin. The folder
+`configs/` has the same presets as files for `--config` that can be copied.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sid_jax.data.catalogs.names import AMAZON_CATEGORIES, AMAZON_EDITIONS, MOVI
 from sid_jax.errors import UserError
 from sid_jax.settings import choose
 
-# Number of films of the small MovieLens data sets; the others have 10,681 to 87,585.
+# Number of films of the small MovieLens data sets. The other data sets have 10,681 to 87,585.
 _FEW_FILMS = {"100k": 1682, "1m": 3883, "latest-small": 9742}
 
 
@@ -40,17 +40,17 @@ def preset(name: str) -> ConfigDict:
 def embeddings(arg: str = "ste") -> ConfigDict:
     """Returns the settings for your own vectors; `arg` is "ste", "gumbel", "rkmeans" or "opq".
 
-    Add "quick" for a short first run, or "best" for a long one. "best" alone is the long run of "ste".
+    Add "quick" for a short first run, or "best" for a long run. "best" without a method is the long run of "ste".
     """
     method, options = choose(arg, ["ste", "gumbel", "rkmeans", "opq"], ["quick", "best"])
     if method in ("rkmeans", "opq") and "best" in options:
-        raise UserError(f"unknown argument {arg!r}: {method} has no long run, since it converges in the short one")
+        raise UserError(f"unknown argument {arg!r}: {method} has no long run, since it converges in the short run")
     config = default_config()
     if "quick" in options:
         _set_quick(config)
     if "best" in options:
-        # The networks are twice as wide and have dropout, and training takes ten minutes instead of one. R^2 is higher,
-        # both for training items and for new items.
+        # The network is twice as wide, has dropout, and trains for ten minutes instead of one. R^2 is higher both on
+        # the training items and on new items.
         config.model.hidden_dimensions = (2048, 256)
         config.model.dropout = 0.1
         config.train.num_epochs = 120
@@ -58,7 +58,7 @@ def embeddings(arg: str = "ste") -> ConfigDict:
     if method == "gumbel":
         _set_gumbel(config)
     if method in ("rkmeans", "opq"):
-        # k-means without a network: it starts with Lloyd iterations on a sample, and then trains on every item.
+        # k-means without a network: starts with Lloyd iterations on a sample, and then trains on all items.
         config.model.encoder = "identity"
         config.model.quantization_method = "ema"
         config.train.augmentation = 0.0
@@ -77,8 +77,8 @@ def embeddings(arg: str = "ste") -> ConfigDict:
 def ml100k(arg: str = "ste") -> ConfigDict:
     """Returns the settings for MovieLens-100K; `arg` is "ste" or "gumbel", and may add "text" and "quick".
 
-    Vectors have three parts: text, genres, and collaborative vectors of the ratings. With "text" they are text
-    embeddings of titles, years and genres alone.
+    Vectors have three parts: text, genres, and collaborative vectors of the ratings. With "text", they are only text
+    embeddings of titles, years and genres.
     """
     choose(arg, ["ste", "gumbel"], ["text", "quick"])
     return movielens(f"100k,{arg}")
@@ -87,7 +87,7 @@ def ml100k(arg: str = "ste") -> ConfigDict:
 def movielens(arg: str = "100k") -> ConfigDict:
     """Returns the settings for a MovieLens data set; `arg` is its size, and may add "ste" or "gumbel", "text", "quick".
 
-    For the sizes with few films vectors have the parts of `ml100k`; for the others they are text embeddings alone.
+    For data sets with few films, vectors have the parts of `ml100k`; for the others, they are text embeddings.
     """
     size, options = choose(arg, MOVIELENS_SIZES, ["ste", "gumbel", "text", "quick"])
     config = default_config()
@@ -96,9 +96,9 @@ def movielens(arg: str = "100k") -> ConfigDict:
         _set_options(config, options)
         return config
     if "text" not in options:
-        # With text alone, "Murder, My Sweet" is near "Murder in the First". The weights were chosen on validation.
-        # Weights of 1.5 and 2 for collaborative vectors give the same ndcg@10 (.108, text alone .096), but 1.5 gives
-        # purer first codes (.990 and .970).
+        # With text alone, "Murder, My Sweet" is near "Murder in the First". The weights were chosen on validation. A
+        # weight of 1.5 for collaborative vectors gives the same ndcg@10 as 2 (.108; text alone: .096), but purer first
+        # codes (.990; with weight 2: .970).
         config.data.parts = "genres=categories:genres*1.0"
         config.data.histories.source = config.data.source
         config.data.collaborative_weight = 1.5
@@ -108,7 +108,7 @@ def movielens(arg: str = "100k") -> ConfigDict:
         config.train.num_epochs, config.train.warmup_epochs = 20, 2.0
     if "gumbel" in options:
         config.model.quantization_method = "gumbel_softmax"
-        # From 2.0 to 0.05 in the first 80 % of the run; the rest has no noise.
+        # The temperature falls from 2.0 to 0.05 in the first 80 % of the run. The remaining steps have no noise.
         config.model.temperature_decay = (0.05 / 2.0) ** (1 / (0.8 * config.train.num_epochs))
     return config
 
@@ -128,8 +128,8 @@ def amazon(arg: str = "beauty") -> ConfigDict:
 def recommend(arg: str = "ml100k") -> ConfigDict:
     """Returns the settings of a recommender; `arg` is "ml100k" or "beauty", and may add "decoder" or "quick".
 
-    "ml100k" and "beauty" differ in the data, and in the quantizer that makes the IDs. The scorer has the same settings
-    for both, with early stopping. "decoder" is the generative model, whose settings depend on the data.
+    "ml100k" and "beauty" differ in the data source and in the quantizer of the IDs. The scorer has the same settings
+    for both, with early stopping. "decoder" selects the generative decoder, whose settings depend on the data.
     """
     from sid_jax.recommend.config import default_config as default_recommender
 
@@ -137,7 +137,7 @@ def recommend(arg: str = "ml100k") -> ConfigDict:
     config = default_recommender()
     if data_set == "ml100k":
         config.data.source = config.quantizer.data.source = "movielens-100k"
-        # Titles and genres describe films less well than ratings do: ndcg@10 is .0867 with ratings, .0773 without.
+        # Ratings describe films better than titles and genres do: ndcg@10 is .0867 with ratings, and .0773 without.
         config.quantizer.data.histories.source = "movielens-100k"
         set_few_items(config.quantizer, num_epochs=600)
         config.quantizer.train.eval_every_epochs = 100.0
@@ -154,7 +154,7 @@ def recommend(arg: str = "ml100k") -> ConfigDict:
 
 
 def set_scorer(config: ConfigDict) -> None:
-    """Sets the scorer and training with early stopping: one set of settings for any data."""
+    """Sets the scorer and training with early stopping, with the same settings for all data sets."""
     config.model.kind = "scorer"
     config.model.features = 64
     config.model.num_layers = 2
@@ -168,7 +168,7 @@ def set_scorer(config: ConfigDict) -> None:
     config.train.batch_size = 64
     config.train.learning_rate = 2e-3
     # A constant learning rate with averaged parameters does not depend on the number of epochs, so early stopping on
-    # validation decides when training ends.
+    # validation can decide when training ends.
     config.train.learning_rate_schedule = "constant"
     config.train.average_epochs = 3.0
     config.train.num_epochs = 36.0
@@ -208,15 +208,15 @@ def joint(arg: str = "ml100k") -> ConfigDict:
     config = recommend(",".join([data_set, "decoder", *(options & {"quick"})]))
     config.joint.estimator = next(iter(options - {"quick"}), "gumbel")
     if data_set == "ml100k":
-        # Films have sixty ratings on average and products only eleven, so the recommender's predictions for films are
-        # more reliable.
+        # Films have sixty ratings on average and products only eleven, so the recommender's predictions are more
+        # reliable for films.
         config.joint.target_gradient = 10.0
         config.joint.temperature, config.joint.min_temperature = 1.0, 0.3
     return config
 
 
 def set_mlp(config: ConfigDict) -> None:
-    """Sets a plain MLP encoder, which is initialized at random and trains longer, at a lower learning rate."""
+    """Sets a plain MLP encoder. It is initialized at random, and needs more epochs and a lower learning rate."""
     config.model.encoder = "mlp"
     config.model.latent_dimension = 32
     config.model.hidden_dimensions = (512, 256, 128)
@@ -224,23 +224,24 @@ def set_mlp(config: ConfigDict) -> None:
     config.train.learning_rate = 1e-3
     config.train.num_epochs = 100
     config.train.eval_every_epochs = 10.0
-    # Both are higher than for the residual encoder, which starts from the principal axes.
+    # Temperature and noise are higher than for the residual encoder, which is initialized with the principal axes.
     config.model.temperature = 2.0
     config.model.noise_scale = 0.2
     config.train.annealing_schedule = "exponential"
 
 
 def set_few_items(config: ConfigDict, num_epochs: int) -> None:
-    """Sets the recipe for a few thousand items: a plain MLP, small codebooks, and `num_epochs`."""
+    """Sets a plain MLP, small codebooks and `num_epochs`, the recommended settings for a few thousand items."""
     set_mlp(config)
-    # On MovieLens-100K 13 films share a first code on average, and three codes distinguish nearly all films that have
+    # On MovieLens-100K, 13 films share a first code on average. Three codes distinguish nearly all films that have
     # different vectors.
     config.model.num_levels, config.model.codebook_size = 3, 128
     config.model.hidden_dimensions = (512, 256)
     config.train.batch_size = 512
     config.train.learning_rate = 3e-3
     config.train.num_epochs = num_epochs
-    # A warm-up of about a hundred steps. At the full learning rate, items would at first change codes back and forth.
+    # A warm-up of about a hundred steps: at the full learning rate, early changes of the encoder would make items
+    # change codes back and forth.
     config.train.warmup_epochs = num_epochs / 24
     config.train.revive_every_epochs = num_epochs / 60
     config.train.eval_every_epochs = num_epochs / 12
@@ -273,5 +274,5 @@ QUANTIZER: dict[str, Callable[..., ConfigDict]] = {
 RECOMMENDER: dict[str, Callable[..., ConfigDict]] = {"recommend": recommend, "joint": joint}
 PRESETS = QUANTIZER | RECOMMENDER
 
-# This file is also a config file for `--config`: `sid_jax.cli` reads --config=ml100k:gumbel from it.
+# This file is also a config file for `--config`: --config=ml100k:gumbel loads it, and calls `get_config`.
 get_config = preset

@@ -1,7 +1,7 @@
-"""Declarations of settings (default, meaning, choices, range), from which configs, checks and help are derived.
+"""Declarations of settings: default, meaning, choices and range.
 
-A declaration is a nested dict of `Setting`s. The default config, the check of a config, and the listing in help and
-docs are derived from it.
+A declaration is a nested dict of `Setting`s. The default config, the check of a config, and the lists of settings in
+help and docs are derived from it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ POSITIVE_SHARE = (_TINY, 1.0)
 # The value of a setting that is derived from the data.
 AUTO = "auto"
 
-# Earlier names of settings. They are accepted, with a warning, for one version.
+# Earlier names of settings. They are accepted for one version, with a warning.
 RENAMED = {
     "centre": "center",
     "standardise": "standardize",
@@ -40,12 +40,12 @@ RENAMED = {
 }
 # Settings that no longer exist. Saved configs may still name them.
 _REMOVED = ("noise_decay", "noise_offset")
-# Values for settings that a saved config lacks because it is older, if they differ from today's default.
+# Values for settings that an older saved config lacks, where they differ from today's default.
 _BEFORE = {"model.encoder": "mlp", "train.augmentation": 0.0}
 
 
 class RenamedSettingWarning(FutureWarning):
-    """Warns that a setting was given by an earlier name."""
+    """Warns that an earlier name of a setting was used."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,10 +55,10 @@ class Setting:
     Attributes:
       default: the default value; values have its type.
       meaning: description for help and docs.
-      choices: allowed values, or for a tuple the allowed elements; empty allows any.
+      choices: allowed values, or the allowed elements of a tuple; empty allows any value.
       range: minimum and maximum of a number.
       any_type: whether values may have other types than the default.
-      words: words that are allowed instead of a number.
+      words: strings that are allowed instead of a number.
     """
 
     default: Any
@@ -97,7 +97,7 @@ class Setting:
         return words + (f"above 0, at most {most:g}" if least == _TINY else f"{least:.10g} to {most:.10g}")
 
 
-# A section's settings, and sections in it, by name.
+# The settings of a section and its subsections, by name.
 Declaration = Mapping[str, "Setting | Declaration"]
 
 
@@ -105,7 +105,7 @@ class Settings(ConfigDict):
     """A `ConfigDict` whose settings can also be set by an earlier name, with a warning."""
 
     def __setitem__(self, key: str, value: Any) -> None:
-        """Sets a field; an earlier name sets the field of the new name."""
+        """Sets a field. An earlier name sets the field with the new name."""
         if key in RENAMED and key not in self and RENAMED[key] in self:
             key = _new_name(key)
         super().__setitem__(key, value)
@@ -137,12 +137,12 @@ def check_values(config: ConfigDict, declaration: Declaration) -> None:
     """Checks that every value is among its setting's choices and within its setting's range.
 
     Raises:
-      UserError: if a value is not allowed; it names the setting, its value and the allowed ones.
+      UserError: if a value is not allowed; the message names the setting, its value and the allowed values.
     """
     missing = {name for name, _ in declared_settings(declaration)} - set(field_names(config))
     if missing:
         raise UserError(
-            f"config.{min(missing)} is missing, so the config is for another command, or of another version; start "
+            f"config.{min(missing)} is missing, so the config belongs to another command or another version; start "
             "from default_config()"
         )
     for name, setting in declared_settings(declaration):
@@ -152,8 +152,8 @@ def check_values(config: ConfigDict, declaration: Declaration) -> None:
 def fill(config: ConfigDict, content: dict[str, Any]) -> ConfigDict:
     """Fills a config with the values of its saved form; raises KeyError for a field that the config lacks.
 
-    Earlier names are accepted, and settings that no longer exist are ignored. A setting that the saved form lacks
-    because it is older gets the value that reproduces the former behavior.
+    Earlier names are accepted, and settings that no longer exist are ignored. A setting that the saved form lacks,
+    because it is older, gets the value that reproduces the earlier behavior.
     """
     saved = {_current(name): value for name, value in _flat(content).items() if _last(name) not in _REMOVED}
     for name in field_names(config):
@@ -166,7 +166,7 @@ def fill(config: ConfigDict, content: dict[str, Any]) -> ConfigDict:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Returns the fields in which two configs, as dicts, differ: name, old value, new value."""
+    """Returns the fields with different values in two configs, given as dicts: name, old value, new value."""
     left, right = _flat(old), _flat(new)
     for values in (left, right):
         # A saved config has lists instead of tuples.
@@ -192,7 +192,7 @@ def set_field(config: ConfigDict, name: str, value: Any) -> None:
       TypeError: if the value is not of the field's type.
     """
     section, field = _owner(config, name)
-    # A copy of a config has the type of each value, but "auto" stands for a value of another type.
+    # A copied config enforces the type of each value, but "auto" is replaced by a value of another type.
     with section.ignore_type() if section[field] == AUTO else contextlib.nullcontext():
         section[field] = value
 
@@ -204,7 +204,7 @@ def set_by_name(config: ConfigDict, name: str, value: Any) -> None:
     text.
 
     Raises:
-      UserError: if no setting or several have the name, or the value has another type.
+      UserError: if no setting or several settings have the name, or the value has another type.
     """
     full_name = _full_name(config, name)
     old, value = field_value(config, full_name), _plain(value)
@@ -220,7 +220,7 @@ def set_by_name(config: ConfigDict, name: str, value: Any) -> None:
 
 
 def renamed_flag(argument: str) -> str:
-    """Returns `--config.section.name=value` with the setting's new name; warns if the given name is an earlier one."""
+    """Returns `--config.section.name=value` with the setting's current name; warns if the name is an earlier one."""
     flag, equals, value = argument.partition("=")
     section, dot, name = flag.rpartition(".")
     if not flag.lstrip("-").startswith("config.") or name not in RENAMED:
@@ -229,10 +229,10 @@ def renamed_flag(argument: str) -> str:
 
 
 def choose(arg: str, methods: Sequence[str], options: Sequence[str]) -> tuple[str, set[str]]:
-    """Parses a preset's argument such as "gumbel,quick" into its method, by default the first, and its options.
+    """Parses a preset's argument such as "gumbel,quick" into its method (the first method by default) and its options.
 
     Raises:
-      UserError: if a word is unknown, or there are two methods.
+      UserError: if a word is unknown, or if two methods are given.
     """
     words = [word for word in arg.split(",") if word]
     named = [word for word in words if word in methods]
@@ -273,7 +273,7 @@ def _plain(value: Any) -> Any:
 
 def _new_name(name: str) -> str:
     new = RENAMED[name]
-    # The stack level of the caller's assignment, through `Settings.__setitem__` and ConfigDict's attributes.
+    # The stack level of the caller's assignment, above `Settings.__setitem__` and ConfigDict's attribute access.
     warnings.warn(
         f"the setting {name} has been renamed to {new}; {name} is accepted for one more version",
         RenamedSettingWarning,

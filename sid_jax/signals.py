@@ -1,4 +1,4 @@
-"""Handling of SIGINT, SIGTERM and SIGHUP. They end a command; in training, a checkpoint is saved first."""
+"""Handles SIGINT, SIGTERM and SIGHUP in commands. A signal ends the command; training saves a checkpoint first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 # Windows has no SIGHUP.
 _NUMBERS = [signal.Signals[name] for name in ("SIGTERM", "SIGINT", "SIGHUP") if name in signal.Signals.__members__]
-# Seconds until a signal whose exception was swallowed is raised again.
+# Seconds after which a signal is raised again, if a library swallowed its exception.
 _AGAIN = 0.02
 
 
@@ -30,17 +30,17 @@ class Stopped(KeyboardInterrupt):
         self.status = 128 + number
 
 
-# `_came`: the signal that is stopping the running command. `_asked`: the last signal that interrupted a training run.
+# The signal that is stopping the running command, or None; and the last signal that interrupted a training run.
 _came: int | None = None
 _asked = int(signal.SIGTERM)
-# Whether publishing a folder completes the command's work, and whether the work is complete.
+# Whether publishing a folder completes the command's work; and whether the work is complete.
 _ends_published, _done = False, False
-# Whether a command is at work, inside `stopping`.
+# Whether a command is inside `stopping`.
 _at_work = False
 
 
 def end_at_once(status: int | None = None) -> None:
-    """Makes signals end the process at once without a traceback, for times when there is nothing to save.
+    """Makes signals end the process at once without a traceback, for times when nothing has to be saved.
 
     Args:
       status: the exit status; None for 128 plus the signal's number, or 0 if the work is done.
@@ -49,7 +49,7 @@ def end_at_once(status: int | None = None) -> None:
 
 
 def ignore_when_ending() -> None:
-    """Ignores signals while Python shuts down, when it has removed the handlers and a signal would kill the process.
+    """Ignores signals while Python shuts down, when its handlers are gone and a signal would kill the process.
 
     Call it before other exit functions are registered, since exit functions run in reverse order.
     """
@@ -58,7 +58,7 @@ def ignore_when_ending() -> None:
 
 @contextlib.contextmanager
 def stopping() -> Iterator[None]:
-    """A context manager in which the first signal raises `Stopped`, so that unfinished output is removed.
+    """Returns a context manager in which the first signal raises `Stopped`, so that unfinished output is removed.
 
     A second signal ends the process at once.
     """
@@ -78,14 +78,14 @@ def stopping() -> Iterator[None]:
     try:
         yield
     finally:
-        # `_done` stays: until the process exits, a signal ends it with the status of the finished work.
+        # `_done` keeps its value: until the process exits, a signal ends it with the status of the finished work.
         _came, _at_work, sys.unraisablehook = None, False, hook
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def end_with_publication() -> None:
-    """Declares that publishing a folder completes the command's work, so that later signals do not stop it."""
+    """Declares that the next publication of a folder completes the command's work. Later signals do not stop it."""
     global _ends_published
     _ends_published = True
 
@@ -97,20 +97,20 @@ def has_published() -> None:
 
 
 def refuse_to_go_on() -> None:
-    """Raises `Stopped` if a library swallowed the exception of a signal; called before anything is published."""
+    """Raises `Stopped` if a library swallowed the exception of a signal. Called before each publication."""
     if _came is not None and not _done:
         raise Stopped(_came)
 
 
 def training_stopped() -> Stopped:
-    """Returns the exception for an interrupted training, with the last signal, or SIGTERM if another process got it."""
+    """Returns the exception for an interrupted training run; SIGTERM if the signal went to another process."""
     return Stopped(_asked)
 
 
 class Interruption:
-    """A context manager in which the first signal only sets `asked`; a second signal acts as outside the context.
+    """A context manager in which the first signal only sets `asked`. A second signal acts as outside the context.
 
-    In a command a second signal ends the process at once. Outside the main thread, where Python cannot set signal
+    In a command, a second signal ends the process at once. Outside the main thread, where Python cannot set signal
     handlers, this does nothing.
     """
 
@@ -129,7 +129,7 @@ class Interruption:
             signal.signal(number, handler)
 
     def pass_on(self) -> None:
-        """Raises the received signal again, if any; called after a loop when the command has more work to do."""
+        """Raises the received signal again, if any. Called after a loop when the command has more work to do."""
         if self._came is not None and not (_at_work and _done):
             signal.raise_signal(self._came)
 
@@ -141,7 +141,7 @@ class Interruption:
 
 
 def _handle(handler: Any) -> dict[signal.Signals, Any]:
-    """Sets a handler for each signal that is not ignored (as SIGHUP is under nohup); returns the previous handlers."""
+    """Sets a handler for each signal that is not ignored (nohup ignores SIGHUP); returns the previous handlers."""
     before = {number: signal.getsignal(number) for number in _NUMBERS}
     before = {number: each for number, each in before.items() if each not in (signal.SIG_IGN, None)}
     for number in before:

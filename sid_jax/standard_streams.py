@@ -1,4 +1,4 @@
-"""Standard output and standard error of a command that never raise, so a failed print cannot end its work."""
+"""Makes writes to standard output and standard error never raise, so that they cannot end a command."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any, TextIO
 
 
 def keep_working_streams() -> None:
-    """Makes printing never raise: for a closed pipe, a full disk, or characters that the encoding lacks.
+    """Makes printing never raise, whether a pipe is closed, a disk is full, or an encoding lacks a character.
 
-    Output that cannot be written is dropped, and such characters are replaced.
+    Output that cannot be written is dropped. Characters that the encoding lacks are replaced.
     """
     sys.stdout, sys.stderr = _kept(sys.stdout), _kept(sys.stderr)
 
 
 def _kept(stream: TextIO | None) -> TextIO:
-    if stream is None:  # It was closed before the start.
+    if stream is None:  # Closed before the start.
         return Path(os.devnull).open("w")
     try:
         descriptor = stream.fileno()

@@ -92,16 +92,18 @@ class SemanticIdTokenizer:
 
         Args:
           vectors: `[N, D]` floating point: a NumPy, JAX or torch (CPU) array, a memory map, an Arrow or pandas column
-            of lists, a list of lists, or a path that the commands accept. Vectors are scaled by the model. Or a mapping
-            of named parts, `{"text": X, "image": Y, "genres": lists of labels, "price": numbers}`, in the order of the
-            items or as pairs `(values, ids)`; items that lack a part have rows of NaN. See docs/data.md.
-          item_ids: N distinct integers or strings; None numbers the items from 0 (or takes the ids of the file).
+            of lists, a list of lists, or a path that the commands accept. For several parts, a mapping of named parts,
+            `{"text": X, "image": Y, "genres": lists of labels, "price": numbers}`, in the order of the items or as
+            pairs `(values, ids)`; items that lack a part have rows of NaN. The model scales the vectors. See
+            docs/data.md.
+          item_ids: N distinct integers or strings. None takes the ids of the file, or else numbers the items from 0.
           weights: Weight of each part, by name; 1 by default.
           columns: Titles and other columns of the items: an Arrow table, a DataFrame or a mapping of N values each.
-          histories: Interaction histories; the IDs then depend on co-occurrence as well as on content. A list of lists
+          histories: Interaction histories. The IDs then depend on co-occurrence as well as on content. A list of lists
             of item ids, a dict from user to item ids, a table with one row per interaction, or a path.
-          cold_items: Ids (or an `[N]` bool mask) of items that are not trained on. They get IDs as new items would.
-          workdir: A folder for checkpoints and metrics. A run in it that was interrupted resumes bit for bit. None
+          cold_items: Ids (or an `[N]` bool mask) of items that are excluded from training. They get IDs as new items
+              do.
+          workdir: A folder for checkpoints and metrics. An interrupted run in this folder resumes bit for bit. None
             keeps nothing on disk.
           verbose: Whether to show progress, and to log messages to the logger "sid_jax".
 
@@ -187,7 +189,7 @@ class SemanticIdTokenizer:
 
     @in_32_bits
     def decode(self, codes: Any) -> np.ndarray:
-        """Returns the reconstructed vectors `[n, D]` float32 of codes `[n, L]`, in the space of the (unit-norm) input.
+        """Returns the reconstructed vectors `[n, D]` float32 of codes `[n, L]`, in the space of the unit-norm input.
 
         Raises:
           UserError: If the codes are not `[n, L]` integers within each level's codebook.
@@ -209,14 +211,14 @@ class SemanticIdTokenizer:
         """Adds new items to the table. Published Semantic IDs never change unless `on_known="move"`.
 
         New items are encoded by the trained model and get free IDs under the scheme of the table. Items that are
-        already in the table are updated from `columns`.
+        already in the table get their columns from `columns`.
 
         Args:
           item_ids: n ids of the same type as those of the table; empty if items are only removed.
           vectors: `[n, D]`, an array or column as for `fit`; or any of the parts, `{"text": X}`.
           columns: Titles and other columns of the new items, as for `fit`.
-          remove: Ids of items to remove from the table. Their IDs stay reserved for them.
-          reuse_removed: Whether new items may get the IDs of removed ones.
+          remove: Ids of items to remove from the table. Their Semantic IDs stay reserved for them.
+          reuse_removed: Whether new items may get the Semantic IDs of removed items.
           on_known: "keep", "move" or "error" for items that are already in the table, see
             `sid_jax.append.version.Policy`.
           on_returned: "accept" or "error" for items that were removed earlier.
@@ -243,13 +245,13 @@ class SemanticIdTokenizer:
 
     @in_32_bits
     def evaluate(self, vectors: Any = None, *, labels: Any = None, histories: Any = None) -> dict[str, Any]:
-        """Returns the metrics of the IDs that `sid-jax evaluate` prints; see docs/metrics.md.
+        """Returns the metrics of the IDs, as `sid-jax evaluate` prints them; see docs/metrics.md.
 
         Args:
-          vectors: `[N, D]` vectors of the table's items, in its order, or a mapping of parts: adds metrics that compare
-            IDs with vectors.
-          labels: N lists of labels (genres, categories), in the table's order: adds the purity of prefixes.
-          histories: Interaction histories, as for `fit`: adds how well prefixes explain co-occurrence of items.
+          vectors: `[N, D]` vectors of the table's items, in the table's order, or a mapping of parts. Adds metrics that
+            compare IDs with vectors.
+          labels: N lists of labels (genres, categories), in the table's order. Adds the purity of prefixes.
+          histories: Interaction histories, as for `fit`. Adds how well prefixes explain the co-occurrence of items.
 
         Raises:
           UserError: If the input cannot be used.
@@ -285,11 +287,12 @@ class SemanticIdTokenizer:
         """Writes the export: ID table, codebooks, trie and manifest. `sid_jax.load` reads it.
 
         Args:
-          folder: A new or empty folder. It is written atomically.
+          folder: A path that does not exist, or an empty folder. It is written atomically.
           report: Whether to write `report.html` as well.
           onnx: Whether to write the encoder as `encoder.onnx` as well, for ONNX Runtime. A tokenizer that was loaded
-            with such a file writes it in any case.
-          stablehlo: The same for `encoder.stablehlo`, for JAX on CPU, CUDA or TPU.
+            with this file always writes it.
+          stablehlo: Whether to write the encoder as `encoder.stablehlo` as well, for JAX on CPU, CUDA or TPU. A
+            tokenizer that was loaded with this file always writes it.
 
         Returns:
           The folder.
@@ -321,13 +324,13 @@ class SemanticIdTokenizer:
         vocabulary: int = 0,
         on_unknown: str = "error",
     ) -> Path:
-        """Writes the table in the files of another tool, such as "minionerec" or "grid": docs/formats.md lists them.
+        """Writes the table as files of another tool, such as "minionerec" or "grid"; docs/formats.md lists the tools.
 
         Args:
           tool: The tool's name.
-          folder: A new or empty folder. Its name is used as the data set's name in file names.
-          histories: Interaction histories, as for `fit`, for tools whose format includes histories. Splits are
-            leave-one-out.
+          folder: A path that does not exist, or an empty folder. Its name is used as the data set's name in file names.
+          histories: Interaction histories, as for `fit`, for tools whose format includes them. Splits are
+              leave-one-out.
           items: Titles and other columns of items, as for `IdTable.with_columns`, or a path to a table of items.
           vocabulary: Number of tokens of the language model, for tools that use token ids.
           on_unknown: "error" or "drop" for items of histories that are not in the table.

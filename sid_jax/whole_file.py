@@ -16,12 +16,13 @@ from sid_jax.buckets.outputs import output_address, upload_file
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A context manager that writes to `.NAME.RANDOM.partial`, and renames it to `path` if the block succeeds.
+    """Returns a context manager that writes to `.NAME.RANDOM.partial`, and renames it to `path` if the block succeeds.
 
-    A file that is written for an address in a bucket is then uploaded.
+    If `path` is the local copy of an address in a bucket, the file is then uploaded.
 
     Raises:
-      OSError: if it cannot be written; an existing file is then unchanged.
+      OSError: if the file cannot be written; an existing file is then unchanged.
+      UserError: if the file cannot be uploaded.
       UserError: if it cannot be uploaded.
     """
     # A unique name per writer: several threads, processes and machines may write the same path at the same time.
@@ -38,7 +39,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file atomically, with NumPy arrays and numbers as plain values; raises as `whole_file`."""
+    """Writes a JSON file atomically; accepts NumPy arrays and numbers. Raises OSError as `whole_file` does."""
     text = json.dumps(content, indent=2, default=_plain) + "\n"
     with whole_file(path) as file:
         file.write(text.encode())

@@ -133,7 +133,7 @@ def test_the_command_prints_and_writes_and_a_mistake_is_one_line(folder):
     words = ["-m", "sid_jax", "evaluate", f"--ids={folder / 'ids.csv'}", f"--vectors={folder / 'items.npy'}"]
     done = run(*words, f"--out={folder / 'figures.json'}")
     assert done.returncode == 0, done.stderr
-    assert "near items with the same prefix" in done.stdout and "200 items" in done.stdout
+    assert "nearest items with the same prefix" in done.stdout and "200 items" in done.stdout
     written = json.loads((folder / "figures.json").read_text())
     assert written["ids"] == "ids" and written["num_items"] == 200
     assert "no such file" in refused(run(*words[:3], f"--ids={folder / 'nothing.npy'}"))

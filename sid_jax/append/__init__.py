@@ -1,1 +1,1 @@
-"""The next version of an export: new items get free IDs, and no published ID changes unless requested."""
+"""Makes the next version of an export: new items get free IDs, and published IDs change only on request."""

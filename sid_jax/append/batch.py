@@ -1,4 +1,4 @@
-"""The appended items: ids, vectors and codes in the order of the ids, from files or from memory."""
+"""The items of an append: ids, vectors and codes, sorted by id, from files or from memory."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from sid_jax.ids.convert import arrow_ids, code_type, columns_table
 from sid_jax.models.rqvae import RQVAE
 
 _ROWS_A_BLOCK = 16_384
-# Integers within int64, as Python writes them: conversion to a number must be lossless, so "007" stays text.
+# Whole numbers within int64 as Python writes them, so that conversion is lossless; "007" stays text.
 _WHOLE_NUMBER = "^(0|-?[1-9][0-9]{0,17})$"
 
 
 class PickedRows:
-    """An array `[n, D]` of rows of vectors `[m, D]`, which may be in a file; rows are read on request.
+    """An array `[n, D]` of chosen rows of `vectors` `[m, D]`, which may be in a file. Rows are read on request.
 
     Args:
       vectors: `[m, D]` float32.
-      order: `[n]`, the row number in `vectors` of each row of the array.
+      order: `[n]`, the row of `vectors` for each row of the array.
     """
 
     def __init__(self, vectors: np.ndarray, order: np.ndarray):
@@ -56,7 +56,7 @@ class Batch:
       codes: `[n, L]`.
       source: `[m, D]` float32, the vectors of all m input rows.
       order: `[n]`, the input row of each item.
-      source_columns: returns further columns of the m input rows under a schema.
+      source_columns: returns further columns of the m input rows, given a schema.
       where: name of the source in error messages.
     """
 
@@ -82,7 +82,7 @@ class Batch:
         return dataclasses.replace(self, ids=ids, codes=self.codes[chosen], order=self.order[chosen])
 
     def columns(self, schema: pa.Schema) -> pa.Table:
-        """Returns columns with the schema's names and types; a column that the source lacks is null.
+        """Returns columns with the schema's names and types. A column that the source lacks is null.
 
         Raises:
           UserError: if a column has values that do not fit the type.
@@ -91,12 +91,13 @@ class Batch:
 
 
 def batch_of_files(parts: VectorParts | None, model: RQVAE, there: pa.ChunkedArray, scratch: Path) -> Batch:
-    """Reads and encodes all parts; vectors are written to a file in `scratch`, which bounds the memory.
+    """Reads and encodes all parts. Vectors are written to a file in `scratch`, to bound the memory.
 
-    `parts` is None for no items. `there`, `[N]` int64 or string, are the published ids.
+    `parts` is None if there are no items. `there` `[N]`, int64 or string, are the ids of the previous version.
 
     Raises:
-      UserError: if a file cannot be read, an id occurs twice or does not fit that type, or a vector is not finite.
+      UserError: if a file cannot be read, an id occurs twice or does not fit the type of `there`, or a vector is not
+        finite.
     """
     path = scratch / "vectors.f32"
     numbers = range(0 if parts is None else len(parts.parts))
@@ -156,7 +157,7 @@ def _encoded(
     codes = [np.empty((0, len(sizes)), code_type(sizes))]
     for block_ids, vectors in blocks:
         ids += block_ids.chunks
-        # Padded to a full block, so that only one program is compiled and a row's codes do not depend on its position.
+        # Padded to a full block, so that one program is compiled, and a row's codes do not depend on its position.
         filled = np.pad(vectors, ((0, -len(vectors) % ITEMS_A_CALL), (0, 0)))
         codes.append(encoder.codes_of(filled)[: len(vectors)].astype(codes[0].dtype))
     return pa.chunked_array(ids, kind), np.concatenate(codes)
@@ -171,16 +172,16 @@ def _in_order(
 ) -> Batch:
     if pc.count_distinct(ids).as_py() < len(ids):
         check_unique(np.array(ids.to_pylist(), dtype=object), where)
-    # Arrow compares the bytes of strings, whose order in UTF-8 is that of the code points.
+    # Arrow compares the bytes of strings. In UTF-8, this is the order of the code points.
     order = pc.sort_indices(ids).to_numpy().astype(np.int64)
     return Batch(ids.take(pa.array(order)), codes[order], source, order, columns, where)
 
 
 def ids_of_kind(item_ids: Any, there: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
-    """Returns ids in memory, which must have the type of the published ids `there`: nothing is cast.
+    """Returns ids that are in memory. They must have the type of the published ids `there`, and are not cast.
 
     Raises:
-      UserError: if they are not ids, or their type (integer or text) is not that of the published ids.
+      UserError: if they are not ids, or if only one of the two is text.
     """
     ids = as_ids(item_ids, where) if isinstance(item_ids, (str, bytes)) or len(item_ids) else np.empty(0, object)
     found = arrow_ids(ids) if len(ids) else pa.chunked_array([pa.array([], there.type)])
@@ -192,11 +193,11 @@ def ids_of_kind(item_ids: Any, there: pa.ChunkedArray, where: str) -> pa.Chunked
 def as_kind(ids: pa.ChunkedArray, there: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
     """Returns ids from files, int64 or string, in the type of the published ids `there`, if the cast is unambiguous.
 
-    Text is cast to integers if all of it is written like integers. Integers are cast to text if all published ids are
-    written like integers; 49 is not "000049".
+    Text is cast to integers if all of it is written like Python integers. Integers are cast to text if all published
+    text is written like Python integers, since 49 is not "000049".
 
     Raises:
-      UserError: if the types differ in another way.
+      UserError: if the types differ and neither cast applies.
     """
     if ids.type == there.type:
         return ids
@@ -213,12 +214,12 @@ def as_kind(ids: pa.ChunkedArray, there: pa.ChunkedArray, where: str) -> pa.Chun
 
 
 def _two_kinds(ids: pa.ChunkedArray, there: pa.ChunkedArray, where: str) -> str:
-    """Returns an error message that names the types of two arrays of ids, with the first id of each."""
+    """Returns an error message that states the types of two arrays of ids, with the first id of each."""
     named = {True: "whole numbers", False: "text"}
     (kind, example), (published, other) = (
         (named[pa.types.is_integer(each.type)], each[0].as_py() if len(each) else None) for each in (ids, there)
     )
     return (
         f"{where} are {kind}, such as {example!r}, but the ids of the published items are {published}, such as "
-        f"{other!r}; give ids of the same type and spelling as the published ones"
+        f"{other!r}; give ids of the same type and spelling as the published ids"
     )

@@ -22,17 +22,17 @@ from sid_jax.metrics.vectors import spread_by_part
 from sid_jax.streams import stream_rng
 
 _DRAWS = 100
-# Items of the sample that is decoded to measure how well codes represent new items.
+# Maximum number of items that are decoded to measure how well codes represent new items.
 _SAMPLED_ITEMS = 2**16
 
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """Quality of the model on the items of the first version, the reference for new items.
+    """Quality of the model on the items of the first version, with which new items are compared.
 
     Attributes:
-      r2: R^2 of these items, relative to their mean.
-      spread: their mean squared distance to their mean, summed over features.
+      r2: R^2 of the first version's items, relative to their mean.
+      spread: mean squared distance of these items to their mean, summed over features.
       r2_cold: R^2 of cold items; None if there were none.
     """
 
@@ -81,7 +81,7 @@ def drift_of(published: Published, version: Version) -> dict[str, Any]:
 
 
 def reference_of(manifest: Mapping[str, Any]) -> Reference | None:
-    """Returns the reference from a version's drift report or from the first version's figures; None without either."""
+    """Returns the reference from the drift report or the first version's metrics; None if neither has it."""
     if "drift" in manifest:
         handed_on = manifest["drift"]["reference"]
         return None if handed_on is None else Reference(**handed_on)
@@ -97,11 +97,14 @@ def reference_of(manifest: Mapping[str, Any]) -> Reference | None:
 def fit_of(reference: Reference | None, errors: np.ndarray, own_spread: float) -> dict[str, Any]:
     """Returns how well the codes represent new items, relative to the reference.
 
-    R^2 is 1 - (mean squared error of the new items) / (spread of the items of the first version). Since the denominator
-    is the same for old and new items, two values of R^2 differ only if the errors do. With its own spread as the
-    denominator, a batch of similar items would look worse, and a batch far from all other items better. `errors` are
-    `[n, 2]`: squared errors, summed over features, of codes and of Semantic IDs. Without a reference, `own_spread` is
-    used, the mean squared distance of the new items to their own mean.
+    R^2 is 1 - (mean squared error of the new items) / (spread of the first version's items). New items and reference
+    have the same denominator, so their R^2 differ if and only if their errors differ: a batch of similar items with a
+    small spread does not look worse, and a batch far from all other items does not look better.
+
+    Args:
+      reference: the reference; None if there is none.
+      errors: `[n, 2]`, squared errors of codes and of Semantic IDs, summed over features.
+      own_spread: mean squared distance of the new items to their own mean; the denominator if there is no reference.
     """
     spread = (reference.spread if reference else own_spread) or 1.0
     r2, r2_unique = (1 - errors.mean(axis=0, dtype=np.float64) / spread).tolist()
@@ -111,10 +114,10 @@ def fit_of(reference: Reference | None, errors: np.ndarray, own_spread: float) -
 
 
 def code_shift(new: Sequence[np.ndarray], old: Sequence[np.ndarray]) -> list[dict[str, float]]:
-    """Returns for each level the distance between the code distributions of new and old items, from counts `[K]`.
+    """Returns, for each level, the distance between the code distributions of new and old items, from counts `[K]`.
 
-    "distance" is the Jensen-Shannon distance (base 2: 0 for equal shares, 1 for no code in common). "by_chance" is the
-    99th percentile of the distance over random draws of as many items from the old ones.
+    "distance" is the Jensen-Shannon distance in base 2: 0 for equal distributions, 1 for no common code. "by_chance" is
+    the 99th percentile of this distance for random samples of the old distribution, of the same size as the new items.
     """
     random, found = stream_rng(0, "code_shift"), []
     for ours, theirs in zip(new, old, strict=True):
@@ -125,15 +128,15 @@ def code_shift(new: Sequence[np.ndarray], old: Sequence[np.ndarray]) -> list[dic
 
 
 def _distance(one: np.ndarray, other: np.ndarray) -> float:
-    # For equal shares, rounding can give the square root of a number just below 0, which is NaN.
+    # For equal distributions, rounding can give the square root of a number just below 0, which is NaN.
     return float(np.nan_to_num(jensenshannon(one, other, 2)))
 
 
 def add_up(before: Mapping[str, Any] | None, num_added: int, new_items: Mapping[str, float] | None) -> dict[str, Any]:
     """Returns the number of items added since training, their R^2, and the share whose ID differs from their codes.
 
-    R^2 and share are means over these items, computed from those of the previous version and of the new items; None for
-    no items.
+    R^2 and share are means over these items, computed from the values of the previous version and of the new items.
+    They are None if there are no items.
     """
     num_before = before["num_items"] if before else 0
     total, found = num_before + num_added, {}
@@ -155,7 +158,7 @@ def _known_items(published: Published, version: Version, reference: Reference | 
 
 
 def _errors(published: Published, batch: Batch, semantic_ids: np.ndarray) -> tuple[np.ndarray, float]:
-    """Returns the squared errors `[n, 2]` of codes and IDs of a sample, and its mean squared distance to its mean."""
+    """Returns a sample's squared errors `[n, 2]` of codes and IDs, and its mean squared distance to its mean."""
     every = max(1, -(-len(batch) // _SAMPLED_ITEMS))
     rows = np.arange(0, len(batch), every)
     tuples = np.stack([batch.codes[rows], semantic_ids[rows]], axis=1).astype(np.int32)
@@ -164,7 +167,7 @@ def _errors(published: Published, batch: Batch, semantic_ids: np.ndarray) -> tup
 
 
 def _fill(published: Published, version: Version) -> float:
-    """Returns the share of all Semantic IDs that are in use or kept."""
+    """Returns the share of all Semantic IDs that are in use or reserved."""
     levels = published.export.model.quantizer.codebook_sizes
     if published.scheme == "relocate":
         return (len(version.items) + len(version.retired) + len(version.former)) / (

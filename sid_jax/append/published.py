@@ -1,4 +1,4 @@
-"""An export as one version of a changing catalog: current items, retired items, and how their IDs were made."""
+"""An export as one version of a changing catalog: its items, its retired items, and how IDs were made."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from sid_jax.ids.relocate import tuple_keys
 from sid_jax.ids.table import IdTable
 from sid_jax.ids.unique import SCHEMES
 
-# Columns with version numbers: in the table of retired items, the first version without the item; in the table of
-# former IDs, the first version in which the item has another ID.
+# Columns of version numbers: for retired items, the first version without the item; for former IDs, the version in
+# which the item moved.
 REMOVED_IN, MOVED_IN = "removed_in", "moved_in"
 
 
@@ -27,18 +27,18 @@ class Published:
 
     Attributes:
       export: the export of the version.
-      number: the version's number; an export that was not made by an append is version 1.
-      items: the items with an ID.
-      retired: removed items; an item that returns gets its old ID.
+      number: the version's number; 1 for an export that was not made by an append.
+      items: the current items.
+      retired: removed items. An item that returns gets its old ID.
       removed_in: `[R]` int32, the first version without each retired item.
-      former: former IDs of moved items, without other columns; one row for each move.
-      moved_in: `[F]` int32, the version in which each former ID was given up.
+      former: former IDs of moved items, without further columns; one row per move.
+      moved_in: `[F]` int32, the version in which the item of each former ID moved.
       scheme: the scheme that makes IDs unique.
-      capacity: the number of items that may share an ID.
+      capacity: the maximum number of items per ID.
       sizes: the number of codes at each level of a Semantic ID.
 
     Raises:
-      UserError: if the manifest does not say how IDs were made, or contradicts the table.
+      UserError: if the manifest does not state how IDs were made, or contradicts the table.
     """
 
     def __init__(self, export: Export):
@@ -64,7 +64,7 @@ class Published:
 
     @property
     def ids(self) -> pa.ChunkedArray:
-        """Ids `[N]`, int64 or string, of the items with an ID."""
+        """Ids `[N]`, int64 or string, of the current items."""
         return self.items.arrow_ids
 
     @property
@@ -73,14 +73,14 @@ class Published:
         return self.items.arrow_ids.type
 
     def lineage(self) -> dict[str, Any]:
-        """Returns how the next version's manifest identifies this one: its name and its manifest's SHA-256."""
+        """Returns the entry by which the next manifest identifies this version: its name and its manifest's SHA-256."""
         folder = self.export.folder
         if folder is None:
             return {"name": self.items.name, "manifest_sha256": None}
         return {"name": folder.resolve().name, "manifest_sha256": manifest_hash(folder)}
 
     def _check_agreement(self) -> None:
-        """Rejects a table that contradicts the codebooks or the scheme, for example after an edit by hand."""
+        """Rejects a table that contradicts the codebooks or the scheme, for example after manual edits."""
         sizes, codebooks = self.sizes, self.export.model.quantizer.codebook_sizes
         where = f"the manifest and the other files of {self._where}"
         if sizes[: len(codebooks)] != codebooks or len(sizes) != len(codebooks) + (self.scheme == "suffix"):
@@ -105,10 +105,10 @@ class Published:
 
 
 def read_published(folder: Path) -> Published:
-    """Reads an export, verifying every file's SHA-256 and the agreement of its parts.
+    """Reads an export after verifying the SHA-256 of every file and the consistency of its parts.
 
     Raises:
-      UserError: if a file is missing, damaged or edited, or contradicts the others.
+      UserError: if a file is missing, damaged or edited, or contradicts other files.
     """
     _check_made(read_manifest(folder, verify=True), str(folder))
     return Published(load_export(folder))
@@ -118,15 +118,15 @@ def raw_codes(table: IdTable) -> np.ndarray:
     """Returns the codes `[N, L]` that the model assigned to the items of a table.
 
     Raises:
-      UserError: if the table does not have them.
+      UserError: if the table does not have these codes.
     """
     if table.codes is None:
-        raise UserError(f"{table.name}: has no codes from before IDs were made unique; use the folder of an export")
+        raise UserError(f"{table.name}: has no codes from before IDs were made unique; give the folder of an export")
     return table.codes
 
 
 def _check_made(manifest: Mapping[str, Any], where: str) -> None:
-    """Rejects a manifest that lacks an entry that an append needs."""
+    """Rejects a manifest without an entry that an append needs."""
     made, schema = manifest.get("semantic_ids"), manifest.get("schema")
     version = manifest.get("version", {})
     good = (

@@ -1,4 +1,4 @@
-"""Makes the next version of a catalog: new items get free IDs, and no published ID changes unless requested."""
+"""Makes the next version of a catalog: new items get free IDs, and published IDs change only on request."""
 
 from __future__ import annotations
 
@@ -50,26 +50,28 @@ def append_items(
     on_returned: str = "accept",
     on_unknown: str = "error",
 ) -> Export:
-    """Returns the next version of an export; nothing is written.
+    """Returns the next version of an export. Nothing is written.
 
-    Every published item that is not removed keeps its Semantic ID, unless `on_known` says otherwise. New items get
-    codes from the export's own model, and free IDs by its scheme. The ID of a removed item is kept for its return: no
-    other item gets it, unless `reuse_removed` is set. The version does not depend on the order of the items.
+    Every published item that is not removed keeps its Semantic ID, unless `on_known` is "move". New items get codes
+    from the export's own model, and free IDs by the export's scheme. The ID of a removed item stays reserved for this
+    item, unless `reuse_removed` is set. The result depends on the export and the items, but not on their order.
 
     Args:
       export: the previous version.
-      item_ids: `[n]` integers or text, all distinct; may include items that the export already has.
+      item_ids: `[n]` distinct integers or strings; may include items that the export already has.
       vectors: `[n, D]` real numbers, or a mapping; see `Export.encode`.
       columns: further columns of the items, `[n]` each: an Arrow table, a DataFrame or a mapping; None for none.
-        Columns that the export does not have are ignored, and columns that are missing here are null. For items that
-        the export already has, values that are not null replace the old ones.
+          Columns
+        that the export lacks are ignored, and columns that are missing here are null. For items that the export already
+        has, values that are not null replace the old values.
       remove: ids of the items to remove.
       reuse_removed, on_known, on_returned, on_unknown: see `sid_jax.append.version.Policy`.
 
     Raises:
-      UserError: if the export does not say how its IDs were made, if shapes do not fit or a vector is not finite, if an
-        item to remove is unknown or also among the given items, if `on_known` or `on_returned` rejects an item, or if
-        there are not enough free IDs.
+      UserError: if the export does not state how its IDs were made; if shapes do not match or a vector is not finite;
+          if
+        an item to remove is unknown or also among the given items; if `on_known` or `on_returned` rejects an item; or
+        if there are not enough free IDs.
     """
     policy = Policy(reuse_removed, on_known, on_returned, on_unknown)
     published = Published(export)
@@ -99,24 +101,24 @@ def append(
     finish: Finish | None = None,
     messages: Messages | None = None,
 ) -> None:
-    """Writes the next version of an export, atomically; the export itself is only read.
+    """Writes the next version of an export atomically. The export itself is only read.
 
-    The version is the same as that of `append_items`. The items are in files, and their vectors need not fit into
+    The version is the same as that of `append_items`, but the items are in files, and their vectors need not fit into
     memory.
 
     Args:
       export: a folder that `export.py` wrote.
-      out: a new or empty folder, or one that holds this very version, in which case nothing is written.
-      inputs, ids_paths: files of new vectors, see `sid_jax.bulk.run.export_files`; none if items are only removed. They
-        may have no rows.
+      out: destination: a new path, an empty folder, or a folder with this same version; then nothing is written.
+      inputs, ids_paths: files of new vectors, see `sid_jax.bulk.run.export_files`; none if items are only removed. The
+        files may have no rows.
       removed: a text file with the ids of the items to remove, one per line; may be empty.
       reuse_removed, on_known, on_returned, on_unknown: see `sid_jax.append.version.Policy`.
-      workdir: the run of the export, only to check that both have the same model; optional.
-      step: step of the run's checkpoint; None for the export's.
-      unique: the scheme, only to check that the export has it too.
+      workdir: the run that the export was made from; optional, only to check that its model is the export's model.
+      step: step of the run's checkpoint; None for the export's step.
+      unique: the scheme; optional, only to check that it is the export's scheme.
       on_bad_rows: see `sid_jax.data.vector_files.treat_bad_rows`; None for the setting of the export's config.
-      programs: further formats of the encoder to write, in addition to the export's; see `sid_jax.export.programs`.
-      finish: see `sid_jax.export.artifact.write_export`; also called if the version exists already.
+      programs: further formats of the encoder to write, besides those of the export; see `sid_jax.export.programs`.
+      finish: see `sid_jax.export.artifact.write_export`; also called for a version that already exists.
       messages: where text is printed; standard output if None.
 
     Raises:
@@ -186,7 +188,7 @@ def _next_export(
     policy: Policy,
     request: str,
 ) -> Export:
-    """Returns the version after a published one; `data` is the manifest's section on the input."""
+    """Returns the version that follows a published version; `data` is the manifest's section on the input."""
     leaving = pa.chunked_array([pc.unique(leaving)], published.kind)
     version = next_version(published, batch, leaving, where, policy)
     before, items, codes = published.export, version.items, raw_codes(version.items)
@@ -202,7 +204,7 @@ def _next_export(
             published.scheme, published.capacity, items.sizes, moved.any(axis=1).mean(), moved.mean(axis=0)
         ),
         "schema": before.manifest["schema"],
-        # All figures except those that need the published items' vectors.
+        # All metrics except those that need the vectors of published items.
         "metrics": {"num_items": len(codes), "codebook_size": list(sizes), **code_figures(codes, sizes)},
         "drift": drift_of(published, version),
         "codebooks": model_info(before.model),

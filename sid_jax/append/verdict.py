@@ -1,14 +1,14 @@
-"""Decides whether retraining is due, from the items added since training; a reason remains until the retraining."""
+"""Decides whether retraining is due, from the items added since training. A reason stands until the next training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-# Retraining is due if one of these thresholds is exceeded. docs/daily-updates.md explains each of them. Decrease of the
-# catalog's R^2 since training, because added items fit less well than the training items.
+# Retraining is due if one of these thresholds is exceeded. docs/daily-updates.md explains each of them.
+# R^2 that the catalog has lost since training, because added items fit less well than the training items.
 CATALOG_R2_LOST = 0.02
-# R^2 of cold items, which were not trained on, minus R^2 of new items.
+# R^2 of cold items minus R^2 of new items.
 BELOW_COLD = 0.05
 # R^2 of training items minus R^2 of new items, if there were no cold items.
 BELOW_TRAINED = 0.20
@@ -16,9 +16,9 @@ BELOW_TRAINED = 0.20
 CODE_SHIFT = 0.10
 # Share of the new items whose ID differs from their codes.
 MOVED = 0.50
-# Share of all IDs that are in use or kept, if the number of IDs is limited.
+# Share of all IDs that are in use or reserved, if the number of IDs is limited.
 FILL = 0.90
-# A batch of fewer new items is not judged separately, but counts among the items added since training.
+# A batch of fewer new items is not judged by itself, but counts among the items since training.
 _FEWEST = 10
 
 # Cause of an exceeded threshold: the items differ from the training items, or there are too few codes.
@@ -33,29 +33,29 @@ def verdict(
     before: Mapping[str, Any] | None = None,
     remedy: str = "more levels or codes",
 ) -> dict[str, Any]:
-    """Returns whether retraining is due, the reasons, and the expected gain and cost.
+    """Returns whether retraining is due, the reasons, and the expected gain and cost of retraining.
 
-    A reason remains until the catalog is trained again; a later version without new items does not remove it.
+    A reason stands until the catalog is trained again, even if later versions have no new items.
 
     Args:
       drift: "reference", "new_items" (None for none), "since_training", "fill" and, if IDs can run out, "free".
       num_items: number of all items of the version.
       number: number of the version.
       before: the verdict of the previous version; None if there is none.
-      remedy: the settings that would give a table with too many collisions enough codes.
+      remedy: text with the settings that would give a crowded table enough codes.
 
     Returns:
       retraining_is_due: whether there is a standing reason;
       due_since: the version of the first standing reason, or None;
       checks: the checks of this version, each with "what", "value", "threshold", "due" and "cause" ("drift" or
         "crowded");
-      standing: the checks that are due in this or an earlier version, each with "what", "value" (the largest so far),
-        "threshold", "cause", and "version", the first version in which it was due;
-      remedy: what to do, in words, or None;
-      r2_to_gain: R^2 that the catalog has lost since training, the most that retraining can restore; or None;
-      ids_to_change: the most IDs that retraining can change: all;
-      new_items_until_due: number of further items like those since training after which the lost R^2 makes retraining
-        due; None if that never happens, or retraining is due.
+      standing: the checks that were due in this or an earlier version, each with "what", "value" (the largest so far),
+        "threshold", "cause", and "version", the first version in which the check was due;
+      remedy: text that says what to do, or None;
+      r2_to_gain: R^2 that the catalog has lost since training, the maximum that retraining can restore; or None;
+      ids_to_change: the maximum number of IDs that retraining can change, which is all of them;
+      new_items_until_due: estimated number of further items until the lost R^2 makes retraining due, if they fit like
+        the items since training; None if this never happens, or if retraining is due.
     """
     checks = _checks(drift, num_items)
     earlier = _standing(before, number - 1)
@@ -81,7 +81,7 @@ def verdict(
 
 
 def in_words(drift: Mapping[str, Any]) -> list[str]:
-    """Returns a drift report as lines; the last one is the verdict."""
+    """Returns the lines of a drift report for printing; the last line is the verdict."""
     reference, new = drift["reference"], drift["new_items"]
     lines = []
     if new:
@@ -125,7 +125,7 @@ def _checks(drift: Mapping[str, Any], num_items: int) -> list[dict[str, Any]]:
         check("R^2 lost by the catalog since training", lost, CATALOG_R2_LOST, _DRIFT)
     enough = new is not None and new.get("num_items", _FEWEST) >= _FEWEST
     if reference and enough:
-        # Two standard errors, so that the random draw of the items is not a reason.
+        # A tolerance of two standard errors, so that random variation of the items does not cause an alarm.
         least = new["r2"] + 2 * new["r2_standard_error"]
         if reference["r2_cold"] is None:
             check("R^2 of new items below that of trained items", reference["r2"] - least, BELOW_TRAINED, _DRIFT)
@@ -145,7 +145,7 @@ def _checks(drift: Mapping[str, Any], num_items: int) -> list[dict[str, Any]]:
 
 
 def _standing(before: Mapping[str, Any] | None, number: int) -> list[dict[str, Any]]:
-    """Returns the remaining reasons of the previous verdict; of an older verdict without any, its due checks."""
+    """Returns the standing reasons of the previous verdict. An older verdict lists none; then its due checks count."""
     if before is None:
         return []
     if "standing" in before:
@@ -174,7 +174,7 @@ def _until_due(drift: Mapping[str, Any], num_items: int) -> int | None:
     gap = reference["r2"] - since["r2"]
     if gap <= CATALOG_R2_LOST:
         return None
-    # Retraining is due when the items added since training are the share threshold / gap of the catalog.
+    # Retraining becomes due when the items since training make up the share threshold / gap of the catalog.
     share, old = CATALOG_R2_LOST / gap, max(num_items - since["num_items"], 0)
     return max(1, round(old * share / (1 - share)) - since["num_items"])
 

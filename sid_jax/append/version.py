@@ -1,4 +1,4 @@
-"""Builds the next version of a catalog: items that stay, leave, are added, return, or move to another ID."""
+"""Builds the next version of a catalog from the items that stay, are removed, are added, return, or move."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ ON_KNOWN, ON_RETURNED = ("keep", "move", "error"), ("accept", "error")
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
-    """The treatment of items that have, or had, an ID.
+    """How to treat items that have, or had, an ID.
 
     Attributes:
-      reuse_removed: whether IDs of items that were removed, or moved, may be given to other items.
-      on_known: for input items that have an ID: "keep" leaves the ID as it is, whatever the item's current vector;
-        "move" gives an item whose codes have changed a new ID, and gives its old ID to no other item; "error" rejects
-        such items.
-      on_returned: for input items that were removed earlier: "accept" gives them their old ID; "error" rejects them,
+      reuse_removed: whether the IDs of removed or moved items may be given to other items.
+      on_known: for input items that have an ID. "keep" keeps the ID, whatever the item's current vector. "move" gives
+          an
+        item whose codes have changed a new ID, and reserves its old ID. "error" rejects such items.
+      on_returned: for input items that were removed earlier. "accept" gives them their old ID. "error" rejects them,
         for example because the input could be an old file.
-      on_unknown: for items to remove that were never in the catalog: "error" rejects them, "drop" ignores them with a
-        warning that counts them.
+      on_unknown: for items to remove that were never in the catalog. "error" rejects them. "drop" ignores them, with a
+        warning that states their number.
 
     Raises:
-      UserError: if a value is not one of these.
+      UserError: if a value is not one of these options.
     """
 
     reuse_removed: bool = False
@@ -55,19 +55,19 @@ class Policy:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Version:
-    """The items of a new version, and the changes since the previous one.
+    """The items of a new version, and the changes since the previous version.
 
     Attributes:
       items: the remaining items of the previous version, in its order, then added and returned items, sorted by id.
       new: the items of the batch that were never in the catalog.
       added: `[n]`, the rows of the new items in `items`.
-      known: the items of the batch that were in the previous version, or earlier.
+      known: the items of the batch that are in the previous version or were in an earlier one.
       known_rows: `[k]`, the rows of the known items in `items`.
-      retired: removed items, which get their old ID back if they return.
+      retired: removed items. An item that returns gets its old ID.
       removed_in: `[R]` int32, the first version without each retired item.
-      former: IDs of items that moved, one row for each move.
-      moved_in: `[F]` int32, the version in which each former ID was given up.
-      counts: the manifest's counts of items that were kept, added, removed, returned or moved.
+      former: former IDs of moved items, one row per move.
+      moved_in: `[F]` int32, the version in which the item of each former ID moved.
+      counts: the manifest's counts: kept, added, removed, returned, moved items and others.
     """
 
     items: IdTable
@@ -83,14 +83,14 @@ class Version:
 
 
 def next_version(published: Published, batch: Batch, removed: pa.ChunkedArray, where: str, policy: Policy) -> Version:
-    """Returns the version after a published one.
+    """Returns the version that follows a published version.
 
     Args:
       published: the previous version.
-      batch: items of the input. An item that is also to be removed and is not in the export is ignored.
-      removed: ids of the items to remove, all distinct; may include items that were removed before.
-      where: name of the list of removed items in error messages.
-      policy: the treatment of items that have, or had, an ID.
+      batch: items of the input. An item that is also to be removed, and is not in the export, is ignored.
+      removed: distinct ids of the items to remove; may include items that were removed before.
+      where: name of the list of removed items, for error messages.
+      policy: how to treat items that have, or had, an ID.
 
     Raises:
       UserError: if an item to remove is also in the batch, or was never in the catalog; if the policy rejects an item;
@@ -100,12 +100,12 @@ def next_version(published: Published, batch: Batch, removed: pa.ChunkedArray, w
     gone_again = (places(batch.ids, removed) >= 0) & (places(batch.ids, published.items.arrow_ids) < 0)
     kept = _kept(published, batch, removed, where)
     batch = batch.rows(np.flatnonzero(~gone_again)) if gone_again.any() else batch
-    # The row of each item of the batch among the retired and among the published items; -1 for none.
+    # For each item of the batch, its row among the retired and among the published items; -1 if it is not there.
     returns, known = places(batch.ids, published.retired.arrow_ids), places(batch.ids, published.items.arrow_ids)
     _refuse_by_policy(published, batch, known, returns, policy)
     returning, coming = np.flatnonzero(returns >= 0), np.flatnonzero((returns < 0) & (known < 0))
     there = np.flatnonzero(known >= 0)
-    # Without removals the table, which may have millions of rows, is not copied.
+    # Without removals, the table is not copied, since it may have millions of rows.
     staying = published.items if kept.all() else published.items.take(kept)
     leaving, back = published.items.take(~kept), published.retired.take(returns[returning])
     rows = (np.cumsum(kept) - 1)[known[there]]
@@ -119,7 +119,8 @@ def next_version(published: Published, batch: Batch, removed: pa.ChunkedArray, w
     gone = np.full(len(leaving), published.number + 1, np.int32)
     removed_in = np.concatenate([published.removed_in[away], gone])
 
-    # The remaining and returning items of the batch, with their positions in `had`.
+    # The staying and the returning items. `placed` and `of_batch` are the rows in `had` and in the batch of those that
+    # the batch has.
     had, placed = joined([staying, back]), np.concatenate([rows, len(staying) + np.arange(len(back))])
     of_batch = np.concatenate([there, returning])
     changed = (raw_codes(had)[placed] != batch.codes[of_batch]).any(axis=1)
@@ -143,7 +144,7 @@ def next_version(published: Published, batch: Batch, removed: pa.ChunkedArray, w
         columns=values.take(pa.array(coming)) if values.column_names else None,
         check=False,
     )
-    # Returned items are sorted by id together with the new ones.
+    # Returned items are sorted by id, together with the new items.
     order = np.argsort(np.concatenate([returning, coming]), kind="stable")
     after = joined([had.take(np.arange(len(staying), len(had))), new]).take(order)
     items = joined([had.take(np.arange(len(staying))) if len(back) else had, after])
@@ -186,7 +187,7 @@ def next_version(published: Published, batch: Batch, removed: pa.ChunkedArray, w
 def _known_removals(
     published: Published, batch: Batch, removed: pa.ChunkedArray, where: str, policy: Policy
 ) -> pa.ChunkedArray:
-    """Returns the items to remove that are, or were, in the catalog or the batch; rejects or drops the others."""
+    """Returns the items to remove that are, or were, in the catalog or in the batch; rejects or drops all others."""
     among = (published.ids, published.retired.arrow_ids, batch.ids)
     unknown = np.all([places(removed, ids) < 0 for ids in among], axis=0)
     if not unknown.any():
@@ -203,7 +204,7 @@ def _known_removals(
 
 
 def _kept(published: Published, batch: Batch, removed: pa.ChunkedArray, where: str) -> np.ndarray:
-    """Returns a mask `[N]` bool of the published items that stay."""
+    """Returns the mask `[N]` bool of the published items that stay."""
     there, of_batch = published.items.arrow_ids, places(removed, batch.ids)
     leaving = places(removed, there)
     words = f"{where}: {{}} is also in {batch.where}; remove it from one of them"
@@ -243,13 +244,13 @@ def _refuse(ids: pa.ChunkedArray, wrong: np.ndarray, words: str) -> None:
 def _with_columns(table: IdTable, rows: np.ndarray, values: pa.Table, chosen: np.ndarray) -> tuple[IdTable, int]:
     """Returns a table with new values in its columns, and the number of rows that changed.
 
-    A null means an unknown value, and does not replace an old one.
+    A null is an unknown value, and does not replace an old value.
 
     Args:
       table: N items.
       rows: `[k]`, the rows to update.
       values: columns with the same names and types.
-      chosen: `[k]`, the row of `values` for each of these.
+      chosen: `[k]`, the row of `values` for each row to update.
     """
     columns, updated = table.columns, np.zeros(len(rows), bool)
     for position, name in enumerate(columns.column_names if len(rows) else ()):
@@ -275,12 +276,12 @@ def _with_ids(table: IdTable, rows: np.ndarray, semantic_ids: np.ndarray, codes:
 
 
 def _given(retired: IdTable, former: IdTable) -> np.ndarray:
-    """Returns the Semantic IDs that items once had and have no longer, `[R + F, L']`."""
+    """Returns the Semantic IDs of retired items and the former IDs of moved items, `[R + F, L']`."""
     return np.concatenate([retired.semantic_ids, former.semantic_ids])
 
 
 def _new_ids(published: Published, batch: Batch, in_use: np.ndarray, kept: np.ndarray, policy: Policy) -> np.ndarray:
-    """Returns Semantic IDs for a batch. No item has them, and unless IDs may be reused, none ever had."""
+    """Returns Semantic IDs for a batch that are not in use and, unless IDs may be reused, were never in use."""
     levels = published.export.model.quantizer.codebook_sizes
     return extend_ids(
         published.scheme,
@@ -296,7 +297,7 @@ def _new_ids(published: Published, batch: Batch, in_use: np.ndarray, kept: np.nd
 
 
 def _still_free(published: Published, items: IdTable, kept: np.ndarray) -> np.ndarray:
-    """Returns `[R]` bool, the retired IDs that were not reused; of equal ones, the one that was retired last."""
+    """Returns the mask `[R]` bool of the kept IDs that were not reused; of equal IDs, the most recent ones."""
     if published.scheme == "none":
         return np.ones(len(kept), bool)
     sizes = (*published.export.model.quantizer.codebook_sizes, 2**31)[: kept.shape[1]]
@@ -308,7 +309,7 @@ def _still_free(published: Published, items: IdTable, kept: np.ndarray) -> np.nd
 
 
 def _count_moved(before: IdTable, after: IdTable) -> int:
-    """Returns the number of items in both tables whose Semantic ID differs."""
+    """Returns the number of items in both tables that have different Semantic IDs."""
     rows = places(before.arrow_ids, after.arrow_ids)
     there = rows >= 0
     return int((before.semantic_ids[there] != after.semantic_ids[rows[there]]).any(axis=1).sum())

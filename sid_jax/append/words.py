@@ -1,4 +1,4 @@
-"""Messages of an append: counts of added and removed items, changes of known items, and how the new items fit."""
+"""Messages of an append: the number of added and removed items, changes of known items, and the drift report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_NAMED = 3
 
 
 def words_of_version(published: Published, made: Export, export: Path, out: Path) -> Iterator[str]:
-    """Yields lines about the version `made` at `out`, which follows the published version of `export`."""
+    """Yields lines about the version `made` in the folder `out`, which follows the published version of `export`."""
     counts = made.manifest["version"]
     yield f"Version {counts['number']} of {export} is in {out}: {len(made.table):,} Semantic IDs"
     yield (

@@ -1,4 +1,4 @@
-"""Copies the files of an address into the cache folder, once for each version of their content."""
+"""Copies the files at an address into the cache folder, once per version of their content."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from sid_jax.buckets.place import Entry, Place, RemoteFile, digest_of
 from sid_jax.errors import UserError
 
 _LOGGER = logging.getLogger("sid_jax")
-# Files that list the others of a folder, and are written last: of an export or a recommender, and of a run.
+# Files that list the other files of a folder and are written last: in an export or a recommender, and in a run.
 MANIFEST, RUN_MANIFEST = "manifest.json", "workdir.json"
 # The file that marks a folder that is being uploaded.
 UPLOADING = ".uploading"
-# The list of ids in the folder of a file of item numbers; see `sid_jax.data.numbered`.
+# A list of ids in the folder of a file of item numbers; see `sid_jax.data.numbered`.
 _BESIDE = "item_ids.parquet"
-# Copies of more bytes than this are announced, since they take time.
+# Copies of more bytes than this are announced, since they take a while.
 _ANNOUNCED_BYTES = 10**8
 _SECONDS_A_DAY = 86_400
 
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """The files that an address names.
+    """The files at an address.
 
     Attributes:
-      files: files by their name in the copy.
+      files: files by their names in the copy.
       version: digest of the content.
-      content: the manifest, if there is one, by its name.
-      is_folder: whether it is a prefix or a pattern, not a single file.
-      lengths: of a run, the number of bytes of each file that belong to this version, since a later version may have
+      content: the manifest by its name, if there is one.
+      is_folder: whether the address is a prefix or a pattern, not a single file.
+      lengths: for a run, the number of bytes of each file that belong to this version, since a later version may have
         appended more. JSON files are copied whole.
     """
 
@@ -51,12 +51,12 @@ class Found:
 def fetched(address: str) -> Path:
     """Returns the local copy of a file, of the files that match a pattern, or of a folder.
 
-    Of an export, a recommender or a run, the files that its manifest lists are copied; of any other folder, those that
-    `sid_jax.data.listing.find_files` reads, and not those in subfolders. A copy of the same version is used again, and
-    copies of older versions are removed.
+    Of an export, a recommender or a run, the files in its manifest are copied. Of any other folder, the files that
+    `sid_jax.data.listing.find_files` reads are copied, without those in subfolders. A copy of the same version is
+    reused, and copies of older versions are removed.
 
     Raises:
-      UserError: if there is nothing at the address, it was not uploaded completely, or it cannot be copied.
+      UserError: if there is nothing at the address, the upload was not completed, or it cannot be copied.
     """
     found = look(address)
     path = copy_of(address, found.version[:12])
@@ -68,7 +68,7 @@ def fetched(address: str) -> Path:
 
 
 def look(address: str) -> Found:
-    """Returns the files that an address names; raises as `fetched`."""
+    """Returns the files at an address; raises as `fetched`."""
     place = Place(address)
     if set(place.name) & set("*?["):
         return _folder(address, place.matching())
@@ -84,7 +84,7 @@ def look(address: str) -> Found:
 
 
 def of_manifest(place: Place, name: str, content: bytes) -> Found:
-    """Returns the files that a manifest lists; none if it is damaged, which the reader of the manifest reports."""
+    """Returns the files that a manifest lists; none for a damaged manifest, which its reader will report."""
     try:
         listed = json.loads(content)["files"]
         lengths = {each: int(about["bytes"]) for each, about in listed.items() if _is_inside(each)}
@@ -96,9 +96,9 @@ def of_manifest(place: Place, name: str, content: bytes) -> Found:
 
 
 def streamed(address: str, kind: str, endings: Sequence[str]) -> list[RemoteFile] | None:
-    """Returns the files of an address, to be read without a copy; None if one of `endings` other than `kind` occurs.
+    """Returns the files at an address for reading in the bucket, if all files with one of the endings are of `kind`.
 
-    The list of ids in the folder of a single file is not one of them.
+    Otherwise it returns None. A list of ids in the folder of a single file is not included.
     """
     found = look(address)
     names = [name for name in found.files if found.is_folder or name == address.rpartition("/")[2]]
@@ -118,7 +118,7 @@ def download(place: Place, found: Found, folder: Path) -> None:
     """Copies the files of a place into a folder.
 
     Raises:
-      UserError: if a file cannot be copied, or is shorter than a run's manifest says.
+      UserError: if a file cannot be copied, or is shorter than a run's manifest states.
     """
     paths = {name: folder / name for name in found.files}
     for each in {path.parent for path in paths.values()} | {folder}:
@@ -158,7 +158,7 @@ def _copy(address: str, found: Found, path: Path) -> None:
 
 
 def _adopt(address: str, found: Found, path: Path) -> None:
-    """Uses the folder that this machine uploaded to the address as its copy, if both have the same manifest."""
+    """Uses this machine's own upload to the address as the copy, if its manifest is the same."""
     written = copy_of(address, "out")
     try:
         same = bool(found.content) and all((written / name).read_bytes() == it for name, it in found.content.items())
@@ -171,7 +171,7 @@ def _adopt(address: str, found: Found, path: Path) -> None:
 
 
 def _remove_others(folder: Path) -> None:
-    """Removes copies of other versions, and copies that a killed process left unfinished a day ago or earlier."""
+    """Removes copies of other versions, and unfinished copies of killed processes that are a day old or older."""
     name = folder.name.rpartition("@")[0]
     for each in folder.parent.glob(f"{name}@*"):
         if each != folder and each.name.rpartition("@")[2] not in ("out", "run"):
@@ -188,7 +188,7 @@ def _folder(address: str, files: dict[str, Entry]) -> Found:
 
 
 def _visible(place: Place) -> dict[str, Entry]:
-    """Returns the files that a reader of a folder of tables reads: neither hidden files nor those in subfolders."""
+    """Returns the files that a reader of a folder of tables reads, without hidden files and other subfolders."""
     children = place.children()
     if UPLOADING in children:
         raise UserError(f"{place.address}: the upload is not finished, or was killed; wait, or write it again")

@@ -1,4 +1,4 @@
-"""Workdirs in buckets: training writes a local folder, which is mirrored after each checkpoint."""
+"""Workdirs in buckets: training writes a local folder, which is copied to the bucket after each checkpoint."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sid_jax.locks import LOCK_FILE, alone
 from sid_jax.paths import bucket_address, local_path
 
 _FORMAT_VERSION = 1
-# Parts of the names of files that are not mirrored: unfinished checkpoints and files, and locks.
+# Parts of the names of unfinished checkpoints, unfinished files and locks, which are not copied.
 _UNFINISHED = ("orbax-checkpoint-tmp", ".partial", LOCK_FILE)
 # Mirrors of this process, by local folder.
 _MIRRORS: dict[Path, Mirror] = {}
@@ -26,13 +26,13 @@ _MIRRORS: dict[Path, Mirror] = {}
 
 @contextlib.contextmanager
 def workdir_of(text: str | os.PathLike[str]) -> Iterator[Path]:
-    """A context manager that yields the local workdir of a run.
+    """Returns a context manager that yields the local workdir of a run.
 
-    The workdir of an address begins with what the bucket holds of the run. It is mirrored by `mirror_above` after each
-    checkpoint, and at the end of the block unless it raises.
+    For an address, the local workdir is first filled with the run's files in the bucket. It is copied to the bucket
+    after each checkpoint (through `mirror_above`), and at the end of the block unless the block raises.
 
     Raises:
-      UserError: if the bucket cannot be used, or holds something else at this address.
+      UserError: if the bucket cannot be used, or has other content at this address.
     """
     if (address := bucket_address(text)) is None:
         yield local_path(text)
@@ -47,29 +47,29 @@ def workdir_of(text: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def mirror_above(folder: Path) -> Mirror | None:
-    """Returns the mirror of the workdir that a folder lies in; None for other folders."""
+    """Returns the mirror of the workdir that contains a folder; None for other folders."""
     return next((mirror for root, mirror in _MIRRORS.items() if folder.is_relative_to(root)), None)
 
 
 class Mirror:
-    """A local workdir and its copy in a bucket, which holds the state of the last `sync` at any time.
+    """A local workdir and its copy in a bucket. The copy always has the state of the last `sync`.
 
-    Files that `workdir.json` lists are only appended to (metrics, events) or written once (checkpoints). So the listed
-    number of bytes of each file gives a consistent version, even while a newer one is being uploaded. JSON files may be
-    replaced; each is valid by itself.
+    Files in `workdir.json` are only appended to (metrics, events) or written once (checkpoints). The listed number of
+    bytes of each file therefore identifies the version, even while a newer version is being uploaded. JSON files may be
+    replaced; each of them is valid by itself.
 
     Args:
       address: the workdir in the bucket.
 
     Raises:
-      UserError: if the bucket cannot be used, or holds something else at this address.
+      UserError: if the bucket cannot be used, or has other content at this address.
     """
 
     def __init__(self, address: str):
         self._place, self.folder = Place(address), copy_of(address, "run")
         self._writer = uuid.uuid4().hex
         self.folder.mkdir(parents=True, exist_ok=True)
-        # A workdir in which another process on this machine trains must not be removed.
+        # Files that another process on this machine uses for training must not be removed.
         with alone(self.folder / LOCK_FILE, f"using {address}"):
             for path in self.folder.iterdir():
                 if path.name != LOCK_FILE:
@@ -114,7 +114,7 @@ class Mirror:
         (self._place / RUN_MANIFEST).write(self._known)
 
     def _names(self) -> list[str]:
-        """Returns the files of the workdir without locks and unfinished files."""
+        """Returns the files of the workdir, without locks and unfinished files."""
         found = []
         for path in sorted(self.folder.rglob("*")):
             name = path.relative_to(self.folder)

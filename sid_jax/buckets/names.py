@@ -1,4 +1,4 @@
-"""The local copies of addresses, and the address of each copy, for messages and for writing back."""
+"""Names the local copies of addresses, and finds the address of a copy, for messages and for writing back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sid_jax.cache import cache_folder
 
-# In this process, by the path of the copy.
+# The addresses of this process, by the path of their local copies.
 _ADDRESSES: dict[Path, str] = {}
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=+-]")
 
@@ -15,7 +15,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._=+-]")
 def copy_of(address: str, version: str) -> Path:
     """Returns the path of a version's local copy, `<cache>/buckets/<scheme>/<bucket>/.../<name>@<version>/<name>`."""
     scheme, _, rest = address.partition("://")
-    # Characters with a meaning in patterns, lists of files or other systems are replaced.
+    # Replaces characters that have a meaning in patterns, in lists of files or on other systems.
     *parents, name = [_UNSAFE.sub("_", part) or "_" for part in rest.split("/")]
     path = cache_folder().resolve().joinpath("buckets", scheme, *parents, f"{name}@{version}", name)
     _ADDRESSES[path] = address
@@ -23,7 +23,7 @@ def copy_of(address: str, version: str) -> Path:
 
 
 def address_of(path: Path) -> str | None:
-    """Returns the address whose copy a local path is or lies in; None for other paths."""
+    """Returns the address whose local copy is, or contains, a path; None for other paths."""
     for each in (path, *path.parents) if _ADDRESSES else ():
         if each in _ADDRESSES:
             rest = path.relative_to(each).as_posix()
@@ -32,7 +32,7 @@ def address_of(path: Path) -> str | None:
 
 
 def with_addresses(text: str) -> str:
-    """Returns a message with the addresses instead of the paths of their local copies."""
+    """Returns a message in which the paths of local copies are replaced by their addresses."""
     for path in sorted(_ADDRESSES, key=lambda path: -len(str(path))):
         text = text.replace(str(path), _ADDRESSES[path])
     return text

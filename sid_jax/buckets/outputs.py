@@ -1,4 +1,4 @@
-"""Writes folders and files to addresses: first in the cache folder, from which complete ones are uploaded."""
+"""Writes folders and files to addresses: first in the cache folder, and uploaded when they are complete."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from sid_jax.errors import UserError
 from sid_jax.paths import bucket_address, local_path
 from sid_jax.signals import Interruption, refuse_to_go_on
 
-# The version in the names of local outputs, and the object that is written to check write access.
+# The version in the names of local outputs; and an object that is written to test whether writing is possible.
 _VERSION, _PROBE = "out", ".writable"
 
 
 def output_folder(text: str | Path, *, unless: str = MANIFEST) -> Path:
-    """Returns the local folder whose content is uploaded when it is published; a local path is returned unchanged.
+    """Returns the local folder that is uploaded to an address when it is published; for a path, returns the path.
 
-    If the address holds a finished folder, with a file named `unless`, it is copied there, so that a writer can compare
-    it with what it would write.
+    If the address has a finished folder, with a file named `unless`, it is copied to the local folder, so that a writer
+    can compare it with its own output.
 
     Raises:
-      UserError: if the address holds other files, or cannot be read.
+      UserError: if the address has other files, or cannot be read.
     """
     if (address := bucket_address(text)) is None:
         return local_path(text)
@@ -45,7 +45,7 @@ def output_folder(text: str | Path, *, unless: str = MANIFEST) -> Path:
 
 
 def output_file(address: str) -> Path:
-    """Returns the local file that `sid_jax.whole_file.whole_file` uploads to an address."""
+    """Returns the local file that `sid_jax.whole_file.whole_file` uploads to an address after writing it."""
     if is_prefix(address):
         raise UserError(f"{address} is a folder; give the name of a file")
     path = copy_of(address, _VERSION)
@@ -54,30 +54,30 @@ def output_file(address: str) -> Path:
 
 
 def is_prefix(address: str) -> bool:
-    """Returns whether files lie under an address."""
+    """Returns whether there are files under an address."""
     place = Place(address)
     return place.file() is None and bool(place.children())
 
 
 def output_address(path: Path) -> str | None:
-    """Returns the address that a local output is written for; None for other paths."""
+    """Returns the address to which a local output is uploaded; None for other paths."""
     address = address_of(path)
     return address if address is not None and any(each.name.endswith(f"@{_VERSION}") for each in path.parents) else None
 
 
 def upload_file(path: Path, address: str) -> None:
-    """Uploads one file, atomically."""
+    """Uploads one file atomically."""
     Place(address).put([path], [""])
 
 
 def upload_folder(folder: Path, address: str, *, done: Callable[[], None]) -> None:
     """Uploads the files of a folder, `manifest.json` last, and then calls `done`.
 
-    A file `.uploading` marks the folder as incomplete in the meantime. The remains of a killed upload are replaced. The
-    writer that began last wins: an earlier writer stops when it sees this mark.
+    A file `.uploading` marks the folder as incomplete during the upload. Files of a killed upload are replaced. The
+    writer that started last wins: an earlier writer stops when it finds the other writer's mark.
 
     Raises:
-      UserError: if a file cannot be written, another process uploads to the same address, or a manifest is there.
+      UserError: if a file cannot be written, another process uploads to the same address, or a manifest exists.
     """
     place = Place(address)
     if (place / MANIFEST).file() is not None:
@@ -101,7 +101,7 @@ def upload_folder(folder: Path, address: str, *, done: Callable[[], None]) -> No
 
 
 def _refuse_unwritable(place: Place) -> None:
-    """Writes and removes an object, so that missing write access is reported before any work."""
+    """Writes and removes an object, so that an unwritable address fails before any work."""
     (place / _PROBE).write(b"")
     place.remove([_PROBE])
 

@@ -1,4 +1,4 @@
-"""A place in a bucket: an object or a prefix. Errors have one line that says what to install or to set."""
+"""An object or a prefix in a bucket. Errors are one line, and say what to install or to set."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from typing import Any, BinaryIO, TypeAlias
 from sid_jax.errors import UserError, reason
 from sid_jax.paths import SCHEMES
 
-# Where the libraries for each kind of bucket look for credentials.
+# For each kind of bucket, how to provide the credentials that its library looks for.
 _CREDENTIALS = {
     "gs": "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS",
     "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
     "az": "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or AZURE_STORAGE_CONNECTION_STRING",
     "hf": "run `hf auth login`, or set HF_TOKEN",
 }
-# Entries of a file's description that change with its content, in the stores' different spellings.
+# Names, in the different stores, of the entries that change with a file's content.
 _VERSIONS = ("ETag", "etag", "generation", "md5Hash", "blob_id", "LastModified", "last_modified", "mtime", "created")
-# Errors of the disk that copies are written to.
+# Errors of the local disk to which files are copied.
 _LOCAL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-# Parquet readers alternate between columns, so several blocks are cached, and none is requested twice.
+# Parquet readers jump between columns, so several blocks are kept, and none is requested twice.
 _BLOCK_BYTES, _BLOCKS = 2**23, 8
 
 
@@ -45,7 +45,7 @@ class Place:
       address: such as "s3://bucket/exports/v1".
 
     Raises:
-      UserError: if the package for such addresses is not installed; every method raises one for any failure.
+      UserError: if the package for this kind of address is not installed. All methods raise it for any failure.
     """
 
     def __init__(self, address: str):
@@ -54,7 +54,7 @@ class Place:
             from fsspec.core import url_to_fs
 
             self._fs, self._path = url_to_fs(address)
-            # Listings are cached per process, and other processes write too.
+            # Listings are cached per process, but other processes also write.
             self._fs.invalidate_cache()
 
     @property
@@ -63,7 +63,7 @@ class Place:
         return self.address.rpartition("/")[2]
 
     def __truediv__(self, name: str) -> Place:
-        """Returns the place with a name under this one."""
+        """Returns the place with this name under this address."""
         return Place(f"{self.address}/{name}")
 
     def file(self) -> Entry | None:
@@ -76,7 +76,7 @@ class Place:
             return _entry(info) if info["type"] == "file" else None
 
     def children(self) -> dict[str, Entry | None]:
-        """Returns the files directly under a prefix by name, and None for each prefix under it."""
+        """Returns the files directly under a prefix by name, with None for each prefix under it."""
         with _talking(self.address, "listed"):
             try:
                 infos = self._fs.ls(self._path, detail=True)
@@ -94,7 +94,7 @@ class Place:
             return {path.removeprefix(own): _entry(info) for path, info in infos.items() if path.startswith(own)}
 
     def matching(self) -> dict[str, Entry]:
-        """Returns the files that match this address as a pattern, by their path after its part without wildcards."""
+        """Returns the files that match this address as a pattern, by their path after the part without wildcards."""
         with _talking(self.address, "listed"):
             infos = self._fs.glob(self._path, detail=True)
             fixed = self._fs._strip_protocol(self._path)
@@ -121,7 +121,7 @@ class Place:
         return Entry(f"{self._path}/{name}" if name else self._path, 0, "")
 
     def put(self, files: Sequence[Path], names: Sequence[str]) -> None:
-        """Uploads files under names relative to this address; "" is the address itself."""
+        """Uploads files to names relative to this address; "" is the address itself."""
         with _talking(self.address, "written"):
             for file, name in zip(files, names, strict=True):
                 self._fs.put_file(str(file), self.entry(name).path)
@@ -130,7 +130,7 @@ class Place:
         """Writes the file at this address in one request.
 
         Raises:
-          UserError: if it cannot be written, or exists and `only_if_absent` is set.
+          UserError: if the file cannot be written, or exists and `only_if_absent` is set.
         """
         with _talking(self.address, "written"):
             if not only_if_absent:
@@ -148,7 +148,7 @@ class Place:
                 ) from None
 
     def remove(self, names: Sequence[str]) -> None:
-        """Removes files by their names relative to this address; missing files are ignored."""
+        """Removes files by their names relative to this address. Missing files are ignored."""
         with _talking(self.address, "written"):
             for name in names:
                 with contextlib.suppress(FileNotFoundError):
@@ -162,7 +162,7 @@ class Place:
 
 
 class RemoteFile:
-    """A file in a bucket that is read without a local copy; `str` returns its address."""
+    """A file that is read in the bucket, without a local copy; `str` returns its address."""
 
     def __init__(self, address: str):
         self._address = address
@@ -185,10 +185,10 @@ class RemoteFile:
         return Place(self._address).open()
 
     def identity(self) -> list[str | int]:
-        """Returns values that change if the file changes: its address, size and version.
+        """Returns values that change when the file changes: its address, size and version.
 
         Raises:
-          UserError: if there is no such file.
+          UserError: if the file does not exist.
         """
         entry = Place(self._address).file()
         if entry is None:
@@ -216,13 +216,13 @@ def _entry(info: dict[str, Any]) -> Entry:
 
 
 def _install(kind: str, package: str) -> str:
-    """Returns the argument of `pip install` for a kind of bucket: an extra, if there is one, or the package."""
+    """Returns the argument of `pip install` for a kind of bucket: an extra if there is one, or else the package."""
     return {"gs": "'sid_jax[gcs]'", "s3": "'sid_jax[s3]'", "az": "'sid_jax[azure]'"}.get(kind, package)
 
 
 @contextlib.contextmanager
 def _talking(address: str, done: str) -> Iterator[None]:
-    """Turns any failure of a store's library into a UserError of one line."""
+    """Turns any failure of a store's library into a one-line UserError."""
     scheme = address.partition(":")[0]
     kind, package = SCHEMES[scheme]
     credentials = _CREDENTIALS.get(kind, "see its documentation")
@@ -243,10 +243,10 @@ def _talking(address: str, done: str) -> Iterator[None]:
             f"{address}: cannot be {done}, since access is denied ({reason(error)}); use credentials with access: "
             f"{credentials}"
         ) from error
-    # Every store's library has error classes of its own, which are not imported here.
+    # Every store's library has its own error classes, which are not imported here.
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _LOCAL_DISK:
-            # An error of the local disk: the caller's message names the cache folder.
+            # An error of the local disk, not of the store: the caller names the cache folder.
             raise
         text = f"{type(error).__name__}: {reason(error)}"
         if "credential" in text.lower():

@@ -1,1 +1,1 @@
-"""Exports catalogs that do not fit into memory, in stages of many pieces, on this machine or on a Ray cluster."""
+"""Exports catalogs that do not fit into memory, in stages and pieces, on one machine or on a Ray cluster."""

@@ -1,4 +1,4 @@
-"""First stage, one piece per part: encodes vectors to codes, overlapping reading, transfer and computation."""
+"""First stage, one piece per part: encodes vectors to codes, while reading and transferring the next vectors."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from sid_jax.ids.convert import code_type
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.losses import squared_error
 
-# Number of vectors on a device at a time (fewer on CPUs, so that intermediate arrays stay in the CPU's cache), and
-# number of calls that are queued before the codes of the first are needed.
+# Vectors per call and device (fewer on CPUs, so that intermediate arrays fit into the cache), and the number of calls
+# that are queued before the codes of the first call are read.
 _ITEMS_A_DEVICE, _ITEMS_A_CPU = 16_384, 2048
 _CALLS_AHEAD = 2
 Item = TypeVar("Item")
@@ -33,7 +33,7 @@ _END = object()
 
 
 def encode_part(job: Job, part: int) -> dict[str, Any]:
-    """Writes a part's codes, and returns the counts of each code and the moments of the sampled items."""
+    """Writes a part's codes, and returns the counts of all codes and the moments of the sampled items."""
     ids, blocks = [], []
     with read_ahead(job.inputs.blocks(part, _items_a_call())) as read:
         for block_ids, codes, hashes, moments in _encoded(job, part, read):
@@ -56,7 +56,7 @@ def _encoded(
     """Yields ids, codes, hashes of vectors, and moments, in the order of the blocks."""
     size, mesh = _items_a_call(), _local_devices()
     shared_out, everywhere = (NamedSharding(mesh, PartitionSpec(*axis)) for axis in (("data",), ()))
-    # As plain arrays, since a module would be flattened in Python at each call.
+    # Plain arrays, since a module would be flattened in Python at each call.
     leaves, structure = jax.tree.flatten(jax.device_put(job.model, everywhere))
     waiting: collections.deque[tuple[pa.Array, np.ndarray, tuple[jax.Array, ...]]] = collections.deque()
     row = 0
@@ -64,7 +64,7 @@ def _encoded(
     def finish() -> tuple[pa.Array, np.ndarray, np.ndarray, np.ndarray]:
         ids, vectors, results = waiting.popleft()
         codes, hashes, finite, moments = (np.asarray(each) for each in results)
-        # A sum may be infinite although all values are finite.
+        # A sum may be infinite although all values are finite, so the vectors are checked again.
         if not finite[: len(ids)].all() and len(not_finite(vectors, job.inputs.layout)):
             refuse_bad_rows(job.inputs, "--on_bad_rows=drop")
         high, low = hashes[: len(ids)].astype(np.uint64).T
@@ -105,10 +105,10 @@ def _encode(
     first_sampled: int,
     num_items: int,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Returns codes `[B, L]`, two hashes per vector `[B, 2]`, whether each is finite `[B]`, and moments.
+    """Returns codes `[B, L]`, two hashes per vector `[B, 2]`, whether each vector is finite `[B]`, and moments.
 
-    Moments are those of `_moments`, over every `sample_every`th of the first `num_items` vectors, from `first_sampled`
-    on.
+    The moments are those of `_moments`, over every `sample_every`th of the first `num_items` vectors, starting at
+    `first_sampled`.
     """
     model = jax.tree.unflatten(structure, leaves)
     codes = model.assign(vectors)
@@ -124,10 +124,10 @@ def _encode(
 
 
 def _moments(model: RQVAE, vectors: jax.Array, codes: jax.Array, counted: jax.Array) -> jax.Array:
-    """Returns the moments `[D + 3]` of a sample, which add up over samples and give R^2.
+    """Returns the moments `[D + 3]` of a sample. Moments of several samples can be added; R^2 follows from them.
 
     The moments are the number of counted items, the sum of their squared errors, the sum of their squared distances to
-    the model's mean, and the sum `[D]` of their differences from that mean.
+    the model's mean, and the sum `[D]` of their differences from the model's mean.
     """
     inputs, reconstructions = model.compared(vectors, codes)
     errors = squared_error(inputs, reconstructions)
@@ -140,7 +140,7 @@ def _moments(model: RQVAE, vectors: jax.Array, codes: jax.Array, counted: jax.Ar
 
 @contextlib.contextmanager
 def read_ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Iterator[Item]]:
-    """Yields an iterator over items that a thread reads up to `depth` ahead; it raises the thread's errors."""
+    """Yields an iterator over items that a thread reads up to `depth` items ahead. It raises the thread's errors."""
     waiting: queue.Queue[Any] = queue.Queue(depth)
     stopped = threading.Event()
 
@@ -157,7 +157,7 @@ def read_ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Iterator[Item]
                 if stopped.is_set():
                     return
             put(_END)
-        except BaseException as error:  # Raised to the consumer, at its next item.
+        except BaseException as error:  # Raised again for the consumer, at its next item.
             put(error)
 
     def given() -> Iterator[Item]:

@@ -1,6 +1,6 @@
-"""Engines that run the pieces of a stage: this process, or the workers of a Ray cluster through Ray Data.
+"""Engines that run the pieces of a stage: in this process, or on the workers of a Ray cluster through Ray Data.
 
-Only objects that this program's own processes pickled are unpickled here, and nothing that a user provides.
+Only objects that this program's own processes pickled are unpickled here, never user input.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Engine(Protocol):
     def map(self, stage: Stage, job: Job, pieces: Sequence[Any], *, on_device: bool) -> Iterator[Any]:
         """Yields the result of each piece, in the order of the pieces.
 
-        The stage is a module-level function. With `on_device` a piece runs the model, which uses a whole machine.
+        `stage` is a module-level function. With `on_device`, a piece runs the model, which uses a whole machine.
         """
 
 
 class LocalEngine:
-    """Runs pieces in this process: pieces with the model one after another, others several at a time."""
+    """Runs pieces in this process. Pieces that run the model are run one after another, others in several threads."""
 
     def map(self, stage: Stage, job: Job, pieces: Sequence[Any], *, on_device: bool) -> Iterator[Any]:
         """Yields the result of each piece, in the order of the pieces."""
@@ -53,7 +53,7 @@ class LocalEngine:
 def _trim() -> Callable[[int], Any]:
     """Returns glibc's `malloc_trim`, which returns free heap memory to the system; without glibc, a no-op.
 
-    Without trimming, the heap keeps holes between allocations, and a process grows with the number of pieces.
+    Without trimming, the heap is fragmented, and the memory of the process grows with the number of pieces.
     """
     try:
         return ctypes.CDLL(None).malloc_trim
@@ -62,15 +62,15 @@ def _trim() -> Callable[[int], Any]:
 
 
 class RayEngine:
-    """Runs pieces on the workers of a Ray cluster: the one at RAY_ADDRESS, or else one started on this machine.
+    """Runs pieces on the workers of a Ray cluster, either the cluster at RAY_ADDRESS or a new one on this machine.
 
-    If a worker dies, another one runs its piece. All machines must see the same files under the same paths: the files
-    of the vectors, and the folder of the export.
+    If a worker dies, another worker runs its piece. All machines must have the same files under the same paths: the
+    files of the vectors, and the folder of the export.
 
     Args:
-      workers: number of pieces that run at a time.
-      cpus: CPUs of a worker.
-      gpus: GPUs of a worker, for a piece that runs the model.
+      workers: number of pieces that run at the same time.
+      cpus: CPUs per worker.
+      gpus: GPUs per worker, for pieces that run the model.
 
     Raises:
       UserError: if Ray is not installed, or the cluster cannot be reached.
@@ -100,24 +100,24 @@ class RayEngine:
             num_cpus=self._cpus,
             num_gpus=self._gpus if on_device else 0,
         )
-        # Ray configures its loggers when the first data set is created.
+        # Ray configures its loggers when it makes the first data set.
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         yield from _in_order(found.iter_rows())
 
 
 def _do(stage: Stage, job: Job, batch: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Runs the single piece of a batch, in a worker."""
-    # Only this job's own pieces and results are pickled, between its processes, and nothing that a user provides.
+    """Runs the only piece of a batch in a worker."""
+    # Only this job's own pieces and results are pickled, between its own processes, never user input.
     try:
         result = (True, stage(job, pickle.loads(batch["piece"][0])))
     except UserError as error:
-        # Returned instead of raised, since Ray would retry the piece, in vain.
+        # Returned instead of raised, since Ray would retry the piece, which cannot help.
         result = (False, str(error))
     return {"number": batch["number"], "result": [pickle.dumps(result)]}
 
 
 def _in_order(rows: Iterable[dict[str, Any]]) -> Iterator[Any]:
-    """Yields results in the order of their numbers, each as soon as all earlier ones have been yielded."""
+    """Yields results in the order of their numbers, each as soon as all results before it have arrived."""
     waiting: dict[int, Any] = {}
     following = 0
     for row in rows:

@@ -1,4 +1,4 @@
-"""Groups items by first code: IDs with the same first code can be made unique without any other items."""
+"""Groups items by first code. Making IDs unique under one first code does not depend on other items."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from sid_jax.bulk.job import (
 from sid_jax.data.blocks import take_rows
 from sid_jax.ids.relocate import tuple_keys
 
-# Number of items in a group, which limits memory; the items of a first code are never split.
+# Maximum number of items per group, which bounds the memory. A first code is not split.
 _ITEMS_A_GROUP = 2**17
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """Group `number`: the first codes from `first` to `end` (exclusive)."""
+    """Group `number`, with the first codes from `first` up to, but not including, `end`."""
 
     number: int
     first: int
@@ -62,7 +62,7 @@ def load_items(job: Job, group: Group) -> Items:
 
 
 def count_group(job: Job, group: Group) -> dict[str, Any]:
-    """Second stage, one piece per group: finds rows whose code tuple more items have than may share an ID."""
+    """Second stage, one piece per group: finds rows whose code tuple has too many items, and counts shared tuples."""
     items = load_items(job, group)
     _, where, sizes = np.unique(tuple_keys(items.codes, job.sizes), return_inverse=True, return_counts=True)
     most = {"none": len(where), "suffix": 1, "relocate": job.capacity}[job.scheme]
@@ -76,9 +76,9 @@ def count_group(job: Job, group: Group) -> dict[str, Any]:
 
 
 class SpilledRows:
-    """Vectors `[n, D]` that exist only for rows in crowded buckets; they are read from disk on request.
+    """An array of vectors `[n, D]` that exist only for crowded rows, and are read from disk on request.
 
-    `part` and `row`, `[n]`, locate each item, and `known`, `[n]` bool, marks the crowded items.
+    `part` and `row`, `[n]`, locate each item; `known`, `[n]` bool, marks the crowded items.
     """
 
     def __init__(self, job: Job, part: np.ndarray, row: np.ndarray, known: np.ndarray):
@@ -103,7 +103,7 @@ class SpilledRows:
 
 
 def gather_part(job: Job, piece: tuple[int, Sequence[Group]]) -> None:
-    """Third stage, one piece per part: reads the vectors of its crowded rows again, and keeps them on disk."""
+    """Third stage, one piece per part: reads the vectors of the part's crowded rows again, and writes them to disk."""
     part, groups = piece
     tables = [of_part(read_columns(job.file("crowded", group.number)), part) for group in groups]
     rows = np.sort(np.concatenate([table["row"].to_numpy() for table in tables]))

@@ -1,4 +1,4 @@
-"""Checks that item ids are distinct, by their hashes."""
+"""Checks by hashes that item ids are distinct."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _AT_ONCE = 2**22
 
 
 def hash_ids(ids: pa.Array) -> np.ndarray:
-    """Returns hashes `[n]` uint64 of ids, int64 or string: evenly distributed, and equal for equal ids.
+    """Returns evenly distributed hashes `[n]` uint64 of ids, int64 or string; equal ids have equal hashes.
 
-    Integers never collide; two strings collide with a probability below 2^-50.
+    Integers never collide. Two strings collide with a probability below 2^-50.
     """
     if pa.types.is_integer(ids.type):
         return mixed(ids.to_numpy().view(np.uint64))
@@ -38,7 +38,7 @@ def id_ranges(num_items: int) -> list[tuple[int, int]]:
 
 
 def repeated_hashes(job: Job, piece: tuple[int, int]) -> np.ndarray:
-    """Returns the hashes within one of `count` equal ranges that more than one item has."""
+    """Returns the hashes of more than one item, within one of `count` equal ranges of hashes."""
     number, count = piece
     width = 2**64 // count
     found = []
@@ -52,7 +52,7 @@ def repeated_hashes(job: Job, piece: tuple[int, int]) -> np.ndarray:
 
 
 def refuse_repeated_ids(job: Job, hashes: np.ndarray) -> None:
-    """Raises UserError if two items with one of the hashes have the same id; a hash collision is not an error."""
+    """Raises UserError if two items with one of the hashes have the same id. A mere hash collision is no error."""
     if not len(hashes):
         return
     seen: dict[object, int] = {}

@@ -1,4 +1,4 @@
-"""An export of files of any size: the job's description, and the files that its stages pass on."""
+"""An export of files of any size: the description of the job, and the files through which its stages communicate."""
 
 from __future__ import annotations
 
@@ -24,34 +24,34 @@ FILES = {
     "encoded": ".arrow",
     # Per part: a hash of each id, sorted.
     "id_hashes": ".npy",
-    # Per group: the rows whose code tuple more items have than may share an ID.
+    # Per group: the rows whose code tuple has more items than allowed.
     "crowded": ".arrow",
-    # Per part: these rows, sorted; and their vectors in the same order, as raw float32.
+    # Per part: the crowded rows, sorted; and their vectors in the same order, as raw float32.
     "crowded_rows": ".npy",
     "crowded_vectors": ".f32",
     # Per group: the new codes (or suffixes) of rows, sorted by part.
     "placed": ".arrow",
-    # Per group: the rows for which no ID under their first code is free.
+    # Per group: the rows without a free ID under their first code.
     "leaving": ".arrow",
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """The description of an export, which all stages share. It holds no arrays, so it is cheap to send.
+    """The description of an export, which all stages get. It has no arrays, so it is cheap to send.
 
-    A stage runs a piece of the work from files to files, and the same piece always writes the same content. So pieces
-    may run anywhere, in any order, and more than once.
+    A stage reads files, runs a piece of the work, and writes files. The same piece always writes the same content, so
+    pieces may run on any machine, in any order, and more than once.
 
     Attributes:
       folder: the export in progress; `codebooks.safetensors` is in it from the start.
       inputs: the parts of the vectors.
       sizes: K of each level.
-      scheme: how IDs become unique, one of `sid_jax.ids.unique.SCHEMES`.
-      capacity: number of items that may share an ID.
+      scheme: how IDs are made unique, one of `sid_jax.ids.unique.SCHEMES`.
+      capacity: maximum number of items per ID.
       id_name: name of the column of ids.
-      sample_every: one of this many items is decoded, to measure R^2.
-      columns: names and types of the other columns of the ID table.
+      sample_every: one in this many items is decoded, to measure R^2.
+      columns: names and types of the further columns of the ID table.
     """
 
     folder: Path
@@ -65,16 +65,16 @@ class Job:
 
     @property
     def model(self) -> RQVAE:
-        """The exported model; a process loads it once."""
+        """The exported model; each process loads it once."""
         return _load_model(self.folder)
 
     @property
     def scratch(self) -> Path:
-        """Folder of the files between stages; the finished export does not have it."""
+        """Folder of the files between stages; it is removed from the finished export."""
         return self.folder / "scratch"
 
     def file(self, kind: str, number: int) -> Path:
-        """Returns the path of a file of a kind in FILES, for the part or group with this number."""
+        """Returns the path of the file of this kind (a key of `FILES`) for the part or group with this number."""
         return self.scratch / kind / f"{number:06}{FILES[kind]}"
 
 
@@ -84,7 +84,7 @@ def _load_model(folder: Path) -> RQVAE:
 
 
 class ArrowIds:
-    """Ids `[n]`, indexed like a NumPy array, without a Python object for every id."""
+    """Ids `[n]`, indexed like a NumPy array, without one Python object per id."""
 
     def __init__(self, arrow: pa.ChunkedArray):
         self.arrow = arrow
@@ -114,12 +114,12 @@ class Items:
     vector_hash: np.ndarray
 
     def rows(self, chosen: np.ndarray) -> Items:
-        """Returns the items at positions `chosen`."""
+        """Returns the items at the positions `chosen`."""
         ids = ArrowIds(self.ids.arrow.take(pa.array(chosen)))
         return Items(self.part[chosen], self.row[chosen], ids, self.codes[chosen], self.vector_hash[chosen])
 
     def columns(self) -> dict[str, np.ndarray | pa.ChunkedArray]:
-        """Returns the items as columns of a table."""
+        """Returns the items as the columns of a table."""
         columns = {"part": self.part, "row": self.row, "id": self.ids.arrow, "vector_hash": self.vector_hash}
         return {**columns, **code_columns(self.codes)}
 
@@ -170,7 +170,7 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 
 def scratch_file(path: Path) -> contextlib.AbstractContextManager[BinaryIO]:
-    """Opens a file for an atomic write: two workers run the same piece if one was wrongly considered dead."""
+    """Opens a file for an atomic write, since two workers may run the same piece if one of them seemed dead."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return whole_file(path)
 

@@ -1,4 +1,4 @@
-"""The last stages: gives the items of crowded buckets other IDs, group by group, and writes each part's table."""
+"""The last stages: give crowded items unique IDs, group by group, and write each part's ID table."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from sid_jax.whole_file import whole_file
 
 
 def place_group(job: Job, group: Group) -> dict[str, Any]:
-    """Fourth stage, one piece per group: writes new codes (or suffixes) of crowded rows, and which rows leave.
+    """Fourth stage, one piece per group: writes new codes (or suffixes) of crowded rows, and the leaving rows.
 
-    A row for which no ID under its first code is free leaves the first code.
+    A row leaves its first code if no ID under this first code is free.
     """
     items = load_items(job, group)
     rows, none = _found(items, read_columns(job.file("crowded", group.number))), np.zeros(job.sizes[0], np.int64)
@@ -53,10 +53,10 @@ def place_group(job: Job, group: Group) -> dict[str, Any]:
 
 
 def admit_leaving(job: Job, groups: Sequence[Group], counts: np.ndarray, leaving: np.ndarray) -> list[dict[str, Any]]:
-    """Gives the rows that leave their first code IDs under other first codes; writes them as additional groups.
+    """Gives the leaving rows IDs under other first codes, and writes these rows as groups after the last group.
 
-    All groups must be placed before. `counts`, `[K]`, is the number of items with each first code, and `leaving`,
-    `[K]`, the number of items that leave each.
+    All groups must be placed. `counts` `[K]` is the number of items with each first code, and `leaving` `[K]` the
+    number of these items that leave.
     """
     homeless = joined([items_of(read_columns(job.file("leaving", group.number))) for group in groups])
     everyone = np.arange(len(homeless.part))
@@ -75,7 +75,7 @@ def admit_leaving(job: Job, groups: Sequence[Group], counts: np.ndarray, leaving
 def _admit(
     job: Job, group: Group, number: int, homeless: Items, coming: np.ndarray, first_codes: np.ndarray
 ) -> dict[str, Any]:
-    """Places leaving rows under first codes of a group, among the items that stay there."""
+    """Places leaving rows under the first codes of a group, among the items that stay there."""
     there = _settled(job, group)
     items = joined([there, homeless.rows(coming)])
     new = len(there.part) + np.arange(len(coming))
@@ -129,7 +129,7 @@ def all_moves(results: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def write_part(job: Job, piece: tuple[int, int, Sequence[int]]) -> None:
-    """Last stage, one piece per part: writes its rows of the ID table, in the order of its vectors.
+    """Last stage, one piece per part: writes the part's rows of the ID table, in the order of its vectors.
 
     Args:
       job: the export.
@@ -137,7 +137,7 @@ def write_part(job: Job, piece: tuple[int, int, Sequence[int]]) -> None:
     """
     part, num_placed, sizes = piece
     items = items_of(read_columns(job.file("encoded", part)))
-    # `encoded` is sorted by first code; here row r is the part's row r.
+    # `encoded` is sorted by first code; restore the order of the part's rows.
     codes = np.empty_like(items.codes)
     codes[items.row] = items.codes
     ids = items.ids.arrow.take(pa.array(np.argsort(items.row)))

@@ -1,4 +1,4 @@
-"""Exports files of vectors of any size, in stages whose pieces need little memory."""
+"""Exports files of vectors of any size, in stages of pieces that need little memory."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ from sid_jax.metrics.vectors import r2_of_moments
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.training.restore import restore_model
 
-# Items that are decoded to measure R^2.
+# Number of items that are decoded to measure R^2.
 _SAMPLED_ITEMS = 2**16
 
 
@@ -64,23 +64,23 @@ def export_files(
     finish: Finish | None = None,
     messages: Messages | None = None,
 ) -> None:
-    """Writes an export of the vectors in files with a run's model, atomically.
+    """Encodes the vectors in files with a run's model, and writes the export atomically.
 
-    The IDs are the same as from `sid_jax.export.run.export`. Memory does not grow with N: data whose size depends on N
-    is kept in files in the export's folder.
+    The IDs are the same as those of `sid_jax.export.run.export`. Memory does not grow with N: data of size N are kept
+    in files in the export's folder.
 
     Args:
-      workdir: the run's folder; its own data are not read.
-      out: a new or empty folder, or one that holds this very export, in which case nothing is written.
+      workdir: the run's folder; the run's own data are not read.
+      out: destination: a new path, an empty folder, or a folder with this same export; then nothing is written.
       inputs: files, folders or patterns, see `sid_jax.data.parts.vector_parts.list_parts`.
-      ids_paths: for each file without ids of its own, a file with its ids.
+      ids_paths: for each file without ids, a file with its ids.
       step: step of the checkpoint; None takes the best one of a finished run.
       unique: "relocate", "suffix" or "none"; None for the setting of the run's config.
-      align_to: IDs of an older model, see `read_id_table`; codes are renumbered so that few IDs change.
+      align_to: IDs of an older model, see `read_id_table`. Codes are renumbered so that few IDs change.
       on_bad_rows: see `sid_jax.data.vector_files.treat_bad_rows`; None for the setting of the run's config.
       programs: further formats of the encoder to write; see `sid_jax.export.programs`.
       engine: runs the pieces; this process if None.
-      finish: see `sid_jax.export.artifact.write_export`; also called if the export exists already.
+      finish: see `sid_jax.export.artifact.write_export`; also called for an export that already exists.
       messages: where text is printed; standard output if None.
 
     Raises:
@@ -148,7 +148,7 @@ def export_files(
 
 
 def _about_files(parts: VectorParts) -> list[Any]:
-    """Returns names, sizes and times of the files, and the rows left out, which together identify the vectors."""
+    """Returns names, sizes and times of the files, and the excluded rows, which together identify the vectors."""
     paths = sorted({path for part in parts.parts for path in (part.path, part.ids_path) if path})
     return [
         list(map(identity, paths)),
@@ -173,17 +173,16 @@ def list_inputs(
     *,
     for_append: bool = False,
 ) -> tuple[VectorParts, LeftOut]:
-    """Returns the parts of files of vectors, without bad rows if these are dropped, and the rows left out.
+    """Returns the parts of files of vectors, without bad rows if these are dropped, and the excluded rows.
 
     Args:
-      data: the config's section, for names of columns and for `on_bad_rows` if that is None.
+      data: the `data` section of the config, for names of columns, and for `on_bad_rows` if the argument is None.
       model: the model that will encode the vectors.
       inputs, ids_paths, on_bad_rows: see `export_files`.
-      for_append: whether files without ids are rejected, since row numbers would be the ids, and empty files are
-        accepted.
+      for_append: whether to reject files without ids, whose ids would be row numbers, and to accept empty files.
 
     Raises:
-      UserError: if a file cannot be used, or its vectors do not have the length that the model encodes.
+      UserError: if a file cannot be used, or vectors do not have the model's number of features.
     """
     names = {name: data[name] for name in ("id_column", "vector_column") if name in data}
     parts, wanted = list_parts(inputs, **names, ids_paths=ids_paths, allow_empty=for_append), model.mean.shape[0]
@@ -209,9 +208,9 @@ def list_inputs(
 
 
 def _align_parts(to: IdTable, parts: VectorParts, model: RQVAE) -> dict[str, Any]:
-    """Returns the renumbering of a model's codes that is closest to old IDs; see `find_alignment`.
+    """Returns the renumbering of a model's codes that agrees best with old IDs; see `find_alignment`.
 
-    Only codes of items in the old table are kept, so files may have any size.
+    Only the codes of items in the old table are kept in memory, so files may have any size.
     """
     rows, codes = [], []
     unknown: list[str] = []

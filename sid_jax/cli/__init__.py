@@ -1,4 +1,4 @@
-"""The command `sid-jax`, with one module per subcommand; only the chosen one is imported, since flags are global."""
+"""The command `sid-jax`, with one module per subcommand. Only the chosen one is imported, since flags are global."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMMANDS = {
 
 
 def main() -> None:
-    """Runs the subcommand that the first argument names; without one, or with --help, lists the subcommands."""
+    """Runs the subcommand named by the first argument; lists the subcommands with --help or without arguments."""
     started = time.monotonic()
     signals.end_at_once()
     name, words = (sys.argv[1] if len(sys.argv) > 1 else "--help"), sys.argv[2:]

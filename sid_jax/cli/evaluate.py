@@ -38,7 +38,7 @@ _ON_UNKNOWN = flags.DEFINE_enum(
     ["error", "drop"],
     "Items of --vectors and --histories without a Semantic ID are rejected (error) or dropped (drop).",
 )
-_CODEBOOKS = flags.DEFINE_string("codebooks", None, "Folder of an export, whose decoder maps IDs back to vectors.")
+_CODEBOOKS = flags.DEFINE_string("codebooks", None, "Folder of an export. Its decoder maps IDs back to vectors.")
 _LABELS = flags.DEFINE_string(
     "labels",
     None,

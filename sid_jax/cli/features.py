@@ -1,4 +1,4 @@
-"""Writes the rows of a ranker's embedding table that represent each item, by its Semantic ID.
+"""Writes ranking features from Semantic IDs: for each item, the indices of its rows in an embedding table.
 
 Examples: features of an export; the same features for its next version.
   sid-jax features --ids=exports/v1 --rows=2000 --impressions=seen.parquet --out=features/v1
@@ -29,7 +29,7 @@ _IMPRESSIONS = flags.DEFINE_string(
     None,
     "Table of impressions (.parquet, .csv, .feather, .jsonl): one count per item, or one row per impression.",
 )
-_FITTED = flags.DEFINE_string("fitted", None, "Folder of earlier features, whose mapping to rows is reused.")
+_FITTED = flags.DEFINE_string("fitted", None, "Folder of earlier features. Their mapping to rows is reused.")
 _WINDOW = flags.DEFINE_integer("window", 2, "With --kind=window: codes per n-gram.")
 _HASHED = flags.DEFINE_boolean(
     "hashed", False, "Hash all n-grams into rows. Default: only the most frequent n-grams get rows."

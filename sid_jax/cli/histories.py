@@ -21,7 +21,7 @@ _TIME_COLUMN = flags.DEFINE_string("time_column", "timestamp", "Column of times 
 
 
 def given() -> HistoryFile | None:
-    """Returns the file of histories with its columns, or None if there is no --histories."""
+    """Returns the file of histories with its columns, or None if --histories is not given."""
     from sid_jax.data.history_files import HistoryFile
 
     if _HISTORIES.value is None:

@@ -8,7 +8,7 @@ from sid_jax.errors import UserError
 from sid_jax.paths import bucket_address
 
 _DISTRIBUTED = flags.DEFINE_bool(
-    "distributed", False, "Train in several processes, which Cloud TPU, SLURM or Open MPI started."
+    "distributed", False, "Train in several processes that Cloud TPU, SLURM or Open MPI has started."
 )
 _COORDINATOR_ADDRESS = flags.DEFINE_string(
     "coordinator_address", None, "Train in several processes: HOST:PORT of process 0."
@@ -18,10 +18,10 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, 
 
 
 def shared(workdir: str) -> str:
-    """Returns the --workdir, after checking that several processes do not use one in a bucket.
+    """Returns --workdir, after checking that several processes do not use a bucket instead of a shared disk.
 
     Raises:
-      UserError: if the workdir is in a bucket, and this is one of several processes.
+      UserError: if it is in a bucket, and this is one of several processes.
     """
     several = _DISTRIBUTED.value or (_NUM_PROCESSES.value or 1) > 1
     if several and (address := bucket_address(workdir)) is not None:
@@ -30,7 +30,7 @@ def shared(workdir: str) -> str:
 
 
 def join() -> None:
-    """Joins this process to the others, as the flags say; must be called before any use of JAX's devices."""
+    """Connects this process to the others, according to the flags; call it before any use of JAX's devices."""
     from sid_jax.training import processes
 
     processes.join(_DISTRIBUTED.value, _COORDINATOR_ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value)

@@ -5,7 +5,7 @@ Examples:
   sid-jax recommend --config=recommend:beauty --compare a/ids.parquet b/ids.parquet --minutes=10 --workdir=runs/ab
   sid-jax recommend --config=recommend:ml100k --draw_cold=100 --config.data.cold_items=cold.txt
 
-To train in several processes, on existing IDs, run the same command in each, with the flags for processes.
+To train in several processes on existing IDs, run the same command in each process, with the flags for processes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _COMPARE = flags.DEFINE_string(
     "compare", None, "Compare ID tables: files, exports, or kinds as in config.ids, separated by spaces."
 )
 _MINUTES = flags.DEFINE_float("minutes", 10.0, "With --compare: maximum minutes per training run.")
-_SEEDS = flags.DEFINE_integer("seeds", 3, "With --compare: number of training runs per table, each with its own seed.")
+_SEEDS = flags.DEFINE_integer("seeds", 3, "With --compare: number of runs per table, with different seeds.")
 _DRAW_COLD = flags.DEFINE_float(
     "draw_cold",
     None,

@@ -3,8 +3,8 @@
 Example:
   sid-jax train --config=ml100k:gumbel --workdir=runs/ml100k
 
-To train in several processes, run the same command in each: with --distributed on Cloud TPU or under SLURM, otherwise
-with --coordinator_address, --num_processes and --process_id.
+To train in several processes, run the same command in each process: with --distributed on Cloud TPU or under SLURM,
+otherwise with --coordinator_address, --num_processes and --process_id.
 """
 
 from __future__ import annotations

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from sid_jax.export.encoder import Encoder
     from sid_jax.models.rqvae import RQVAE
 
-# The ID table: one file, or a folder of several files of this many rows, which any Parquet reader reads as one table.
+# The ID table: one file, or a folder of files of this many rows each, which Parquet readers read as one table.
 WHOLE_FILE = "ids.parquet"
 ROWS_A_FILE = 2**18
-# Items that were removed from the catalog and keep their Semantic IDs; see `sid_jax.append`.
+# Removed items, which keep their Semantic IDs; see `sid_jax.append`.
 RETIRED_FILE = "retired.parquet"
 # Former Semantic IDs of moved items, which are also reserved.
 FORMER_FILE = "former.parquet"
@@ -45,15 +45,15 @@ class Export:
     """A trained model and the Semantic IDs that it assigned to a catalog.
 
     Attributes:
-      manifest: settings, how the IDs were made, and metrics; see docs/export-format.md. The manifest of a saved export
-        also has `created`, `versions`, `files` and `digest`.
-      table: items, Semantic IDs, codes and other columns.
-      retired: a table of removed items, whose Semantic IDs stay reserved, with a column `removed_in`; or None.
-      former: former Semantic IDs of items that moved, with a column `moved_in` and one row for each move; or None.
-      measured: metrics for the report, from `sid_jax.metrics.vectors.report_figures`.
-      rows_a_file: rows per file if the table is written as several files; None for a single file.
+      manifest: settings, quality metrics, and how the IDs were made; see docs/export-format.md. The manifest of a saved
+        export also has `created`, `versions`, `files` and `digest`.
+      table: items, Semantic IDs, codes and further columns.
+      retired: a table of removed items, whose Semantic IDs are kept, with a column `removed_in`; or None.
+      former: former Semantic IDs of moved items, with a column `moved_in` and one row per move; or None.
+      measured: figures for the report, from `sid_jax.metrics.vectors.report_figures`.
+      rows_a_file: rows per file if the table is written as several files; None for one file.
       programs: further formats of the encoder to write; see `sid_jax.export.programs`.
-      folder: the folder from which it was read; None if it was made in memory.
+      folder: the folder that the export was read from; None if it was made in memory.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Export:
         programs: Collection[str] = (),
         folder: Path | None = None,
     ):
-        """Takes the parts; `model` may be a function that makes the model, called when it is first needed."""
+        """Sets the parts of the export; `model` may be a function that returns the model, called at the first use."""
         self.manifest, self.table, self.retired, self.former = dict(manifest), table, retired, former
         self.measured, self.rows_a_file, self.folder = dict(measured or {}), rows_a_file, folder
         self.programs = tuple(programs)
@@ -86,14 +86,14 @@ class Export:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The metrics of the whole catalog; see docs/metrics.md."""
+        """Quality metrics of the whole catalog; see docs/metrics.md."""
         return self.manifest.get("metrics", {})
 
     @in_32_bits
     def encode(self, vectors: Any) -> np.ndarray:
         """Returns the codes `[n, L]` int32 of unscaled vectors `[n, D]` of any real dtype; the model scales them.
 
-        For a model with parts, `vectors` may be a mapping of part names to their vectors or columns, `[n]` rows each.
+        For a model with parts, `vectors` may be a mapping of part names to their vectors or columns of `n` rows.
 
         Raises:
           UserError: if the vectors are not numbers, do not have the model's D features, or are not finite.
@@ -118,10 +118,10 @@ class Export:
 
     @in_32_bits
     def decode(self, codes: Any) -> np.ndarray:
-        """Returns the decoded vectors `[n, D]` float32 of codes `[n, L]`, in the space of the (unit-norm) input.
+        """Returns the decoded vectors `[n, D]` float32 of codes `[n, L]`, in the space of the unit-norm input.
 
         Raises:
-          UserError: if the codes are not whole numbers, do not have L levels, or a code is not below its level's K.
+          UserError: if the codes are not whole numbers, do not have L levels, or are not below their level's K.
         """
         return self._encoder.decode(codes)
 
@@ -171,14 +171,14 @@ def write_export(
     programs: Collection[str] = (),
     finish: Callable[[Path], None] | None = None,
 ) -> None:
-    """Writes an export as a folder, atomically: ID table, trie, model, report data and, last, the manifest.
+    """Writes an export as a folder, atomically: ID table, trie, model, data of the report, and the manifest last.
 
     Args:
       export: what to write.
-      out: a new or empty folder.
-      records: the folder with the records of the training run, for the report; None to use `export.measured`.
+      out: destination; a path that does not exist, or an empty folder.
+      records: the folder with the records of the training run, for the report; None takes the export's own metrics.
       programs: further formats of the encoder to write, in addition to the export's own `programs`.
-      finish: called with the folder when it contains these files, before it gets its final name.
+      finish: called with the temporary folder when these files are complete, before the folder is renamed to `out`.
 
     Raises:
       UserError: if `out` or a program of the encoder cannot be written.
@@ -191,7 +191,7 @@ def write_export(
 
 
 def write_files(export: Export, folder: Path, *, records: Path | None = None, programs: Collection[str] = ()) -> None:
-    """Writes the files of `write_export` into an existing folder, one after another."""
+    """Writes the files of `write_export` into an existing folder; not atomic."""
     from sid_jax.export.weights import model_info, write_model
     from sid_jax.ids.trie import write_trie
 
@@ -208,11 +208,11 @@ def write_files(export: Export, folder: Path, *, records: Path | None = None, pr
 
 
 def load_export(folder: str | Path, *, verify: bool = False) -> Export:
-    """Loads an export from its folder alone; nothing is written, trained or compiled.
+    """Loads an export from its folder. Nothing is written, trained or compiled.
 
     Args:
       folder: written by `export.py --out` or `write_export`.
-      verify: whether to compare every file's SHA-256 with the manifest first.
+      verify: whether to compare the SHA-256 of every file with the manifest first.
 
     Raises:
       UserError: if a file is missing or damaged, or contradicts the manifest.
@@ -261,9 +261,9 @@ def shard_name(number: int, count: int) -> str:
 
 
 def table_files(folder: Path) -> list[Path]:
-    """Returns the files of an export's ID table, in the order of its rows: one or several."""
+    """Returns the one or several files of an export's ID table, in the order of the rows."""
     whole, several = folder / WHOLE_FILE, "ids-*-of-*.parquet"
-    # Older exports have the files of the table in the folder of the export itself.
+    # In older exports, these files are directly in the export's folder.
     return [whole] if whole.is_file() else sorted(whole.glob(several)) or sorted(folder.glob(several))
 
 
@@ -278,7 +278,7 @@ def _without_lists(table: pa.Table) -> pa.Table:
 
 def _read_table(files: list[Path], manifest: Mapping[str, Any], folder: Path, num_levels: int) -> IdTable:
     try:
-        # `read_table` would import pandas, which takes longer than the rest of reading.
+        # `pq.read_table` would import pandas, which takes longer than reading the files.
         rows = pa.concat_tables(pq.ParquetFile(path).read() for path in files)
         made, id_name = manifest["semantic_ids"], manifest["schema"]["id_column"]
         return IdTable(

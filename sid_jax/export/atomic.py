@@ -1,4 +1,4 @@
-"""Writes a folder atomically: it exists completely or not at all."""
+"""Writes folders atomically: a folder is either complete or does not exist."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from sid_jax.locks import alone, is_free
 from sid_jax.signals import Interruption, has_published, refuse_to_go_on
 
 _PARTIAL, _LOCK = ".partial", "-lock"
-# The file that completes an export; and the file that marks an unfinished copy of a folder.
+# The file that is written last in an export; and the file that marks an unfinished copy of a folder.
 _LAST, _COPYING = "manifest.json", ".copying"
-# Error numbers of mounted buckets and overlays when a folder is renamed, and of some file systems for `fsync`.
+# Errors by which mounted buckets and overlays refuse to rename a folder; and errors of file systems without `fsync`.
 _NO_RENAME = {errno.EXDEV, errno.EMFILE, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
@@ -27,16 +27,15 @@ _NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 def atomic_folder(destination: str | Path) -> Iterator[Path]:
     """Yields a temporary folder, which is renamed to the destination if the block succeeds.
 
-    The temporary folder, `.NAME.partial`, is in the parent folder of the destination, so that the last step is a rename
-    within one file system. If the block raises, the temporary folder is removed. If the process is killed, it remains
-    until the next writer in the same parent folder removes it. That it is abandoned is known by its lock, which is
-    released when a process dies.
+    The temporary folder is `.NAME.partial` in the destination's parent folder, so that the rename stays within one file
+    system. If the block raises, the temporary folder is removed. If the process is killed, the folder stays; its lock
+    is then released, and the next writer in the same parent folder removes it.
 
     Args:
       destination: a folder that does not exist or is empty; missing parents are created.
 
     Yields:
-      The temporary folder, empty.
+      The temporary folder, which is empty.
 
     Raises:
       UserError: if the destination is not empty or cannot be written, if another process is writing it, or if the block
@@ -50,7 +49,7 @@ def atomic_folder(destination: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def partial_folder(destination: str | Path) -> Iterator[Path]:
-    """Like `atomic_folder`, but the folder is removed at the end unless the block calls `publish`."""
+    """Like `atomic_folder`, but the temporary folder is removed at the end unless the block calls `publish`."""
     target = Path(destination).resolve()
     missing_parents: list[Path] = []
     try:
@@ -77,8 +76,8 @@ def partial_folder(destination: str | Path) -> Iterator[Path]:
 def publish(partial: Path, destination: str | Path) -> None:
     """Renames the folder of `partial_folder` to the destination, or copies it if the file system renames no folders.
 
-    A copy gets its manifest last, since an export without a manifest is incomplete. A folder that is written for an
-    address in a bucket is uploaded first, its manifest last.
+    In a copy, the manifest is written last, since an export without a manifest is incomplete. If the destination is the
+    local copy of an address in a bucket, the folder is uploaded first, and its manifest last.
     """
     target = Path(destination).resolve()
     _sync(partial)
@@ -96,7 +95,7 @@ def publish(partial: Path, destination: str | Path) -> None:
 
 
 def publish_once(partial: Path, destination: str | Path) -> bool:
-    """Like `publish`, but returns False and writes nothing if the destination has the same files, as in a retry.
+    """Like `publish`, but writes nothing and returns False if the destination already has the same files (a retry).
 
     Raises:
       UserError: if the destination has other files.
@@ -104,7 +103,7 @@ def publish_once(partial: Path, destination: str | Path) -> bool:
     target = Path(destination).resolve()
     if is_taken(target):
         ours, theirs = ({path.relative_to(each): path for path in _files(each)} for each in (partial, target))
-        # A manifest has the time at which it was written.
+        # Manifests are not compared, since each contains the time at which it was written.
         same = ours.keys() == theirs.keys() and all(
             filecmp.cmp(path, theirs[name], shallow=False) for name, path in ours.items() if path.name != _LAST
         )
@@ -116,17 +115,17 @@ def publish_once(partial: Path, destination: str | Path) -> bool:
 
 
 def is_taken(target: Path) -> bool:
-    """Returns whether a folder has content other than the unfinished copy of a killed process."""
+    """Returns whether a folder has content, other than the unfinished copy of a killed process."""
     return target.is_dir() and any(target.iterdir()) and not (target / _COPYING).exists()
 
 
 def refuse_taken(target: Path, unless: str = "") -> None:
     """Rejects a destination that `atomic_folder` could not replace, before any work is done.
 
-    A folder with a file named `unless` is accepted here, since `publish_once` compares its content later.
+    A folder with a file named `unless` is accepted here, since `publish_once` may later find the same files in it.
 
     Raises:
-      UserError: if it is a file, a mount point or a folder that is not empty, or if one of its parents is a file.
+      UserError: if the destination is a file, a mount point or a folder that is not empty, or if a parent is a file.
     """
     target = target.resolve()
     existing = next(path for path in (target, *target.parents) if path.exists())
@@ -203,6 +202,6 @@ def _sync_one(path: Path) -> None:
 
 
 def _reason(error: OSError) -> str:
-    # Some libraries put long texts of several lines into their errors; the error number is enough.
+    # Some libraries put several lines of text into their errors; the error number is enough.
     reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
     return f"{reason} ({error.filename})" if error.filename else reason

@@ -1,4 +1,4 @@
-"""The trained model as files: safetensors, and PyTorch's own format, written without PyTorch.
+"""Writes and reads the trained model as safetensors, and writes it in PyTorch's own format, without PyTorch.
 
 Weights have the names and the layout of a PyTorch model with an `encoder.network` and a `decoder.network` (Sequential
 of Linear layers, `[out, in]`) and `quantization_layers` of embeddings (`[K, Z]`).
@@ -20,7 +20,7 @@ from sid_jax.export.torch_file import write_torch_file
 from sid_jax.paths import as_path
 
 _SAFETENSORS = "codebooks.safetensors"
-# Arrays of every scaling; vectors with parts also have a "filler".
+# Arrays of every scaling. For vectors with parts, there is also a "filler".
 _SCALING = ("mean", "scale")
 
 
@@ -35,12 +35,13 @@ def write_codebooks(
 
     Args:
       folder: an existing folder.
-      weights: by name: `encoder.network.0.weight` and so on; `quantization_layers.0.embedding.weight` for each level.
+      weights: arrays by name: `encoder.network.0.weight` and so on, and `quantization_layers.0.embedding.weight` for
+        each level.
       scaling: "mean" and "scale", `[D]` each, and for vectors with parts "filler", `[D, D]`.
-      info: all other values that encoding and decoding need, as plain values for JSON: `unit_norm`, `activation`, …
-      training: arrays that only further training needs, by name; only the safetensors file has them.
+      info: the other settings of the model as JSON values: `unit_norm`, `activation`, …
+      training: arrays that only further training needs, by name; written only to the safetensors file.
     """
-    # Serialized in memory, because safetensors' own file writing hides a full disk in another kind of error.
+    # Serialized in memory, since safetensors' own file writing reports a full disk as another kind of error.
     (folder / _SAFETENSORS).write_bytes(safetensors_bytes({**weights, **(training or {})}, scaling, info))
     weights = {name: _float32(array) for name, array in weights.items()}
     scaling = {name: _float32(array) for name, array in scaling.items()}
@@ -78,7 +79,7 @@ def read_codebooks(
 def safetensors_bytes(
     weights: Mapping[str, np.ndarray], scaling: Mapping[str, np.ndarray], info: dict[str, Any]
 ) -> bytes:
-    """Returns the content of `codebooks.safetensors`, the same for the same model; see `write_codebooks`."""
+    """Returns the content of `codebooks.safetensors`, deterministic for a model; see `write_codebooks`."""
     codebooks = list(map(_float32, _codebooks(weights)))
     stacked = _stacked(codebooks)
     if isinstance(stacked, np.ndarray):
@@ -86,15 +87,15 @@ def safetensors_bytes(
     else:
         tensors = {f"codebooks.{level}": codebook for level, codebook in enumerate(stacked)}
     tensors |= {f"scaling.{name}": _float32(array) for name, array in scaling.items()}
-    # The codebooks' PyTorch names are omitted, so that each array is stored once.
+    # The codebooks are not repeated under their PyTorch names, so that each array is stored once.
     in_codebooks = {_codebook_name(level) for level in range(len(codebooks))}
     tensors |= {name: _float32(array) for name, array in weights.items() if name not in in_codebooks}
-    # One entry, because safetensors does not keep the order of several, and the same model must give the same bytes.
+    # One entry, since safetensors does not keep the order of entries, and the bytes must be deterministic.
     return safetensors.numpy.save(tensors, metadata={"info": json.dumps(info)})
 
 
 def _float32(array: np.ndarray) -> np.ndarray:
-    # safetensors writes memory in its order, so an array that is not contiguous would be stored in the wrong order.
+    # safetensors writes the raw memory, so an array that is not contiguous would be scrambled.
     return np.ascontiguousarray(array, dtype=np.float32)
 
 

@@ -1,7 +1,7 @@
-"""Encoding and decoding with a model, for batches of any size: vectors to codes, and codes to vectors.
+"""Encodes vectors to codes and decodes codes to vectors, for batches of any size.
 
-Batches are padded to a few fixed shapes, and the model's arrays are arguments of one compiled function per direction.
-So nothing is traced again for another batch size, or for another model of the same architecture.
+Batches are padded to a few fixed shapes, and the model's arrays are arguments of one compiled function for encoding and
+one for decoding. Other batch sizes and other models of the same architecture therefore need no compilation.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SIZES = (1, 16, 128, 512)
 
 
 class _Architecture:
-    """The static part of a model. Its hash is computed once, since every call needs it."""
+    """The static part of a model. Its hash is computed once, since every call needs the hash."""
 
     def __init__(self, graphdef: nnx.GraphDef[RQVAE], structure: Any):
         self.graphdef, self.structure = graphdef, structure
@@ -48,7 +48,7 @@ class _Architecture:
 
 
 class Encoder:
-    """Encodes and decodes with the current parameters of a model; later changes to the model have no effect."""
+    """Encodes and decodes with the model's parameters at construction; later changes of the model have no effect."""
 
     def __init__(self, model: RQVAE):
         graphdef, state = nnx.split(model)
@@ -97,7 +97,7 @@ class Encoder:
         return self._in_batches(_decode, codes.astype(np.int32), vectors)
 
     def codes_of(self, vectors: np.ndarray) -> np.ndarray:
-        """Returns the codes `[n, L]` int32 of vectors `[n, D]` float32, unchecked."""
+        """Returns the codes `[n, L]` int32 of vectors `[n, D]` float32, without checking them."""
         return self._in_batches(_encode, vectors, np.empty((len(vectors), len(self._sizes)), np.int32))
 
     def _in_batches(self, function: Any, inputs: np.ndarray, outputs: np.ndarray) -> np.ndarray:
@@ -113,7 +113,7 @@ class Encoder:
 
 
 def encode_vectors(model: RQVAE, vectors: np.ndarray) -> np.ndarray:
-    """Returns the codes `[n, L]` int32 of vectors `[n, D]` float32, unchecked."""
+    """Returns the codes `[n, L]` int32 of vectors `[n, D]` float32, without checking them."""
     return Encoder(model).codes_of(vectors)
 
 

@@ -1,4 +1,4 @@
-"""Reads Semantic IDs from files of many formats (of sid_jax and of other tools), recognized by ending and content."""
+"""Reads Semantic IDs from files of this package and of other tools. Name and content determine the format."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ from sid_jax.messages import LOGGER
 
 # The file with the offsets of token ids, in the folder of a file of token ids; see `sid_jax.formats`.
 VOCABULARY_FILE = "vocabulary.json"
-# Maximum number of codes per ID. A table with more is transposed, or is not a table of IDs.
+# Maximum number of codes per ID. A table with more columns is transposed, or not a table of IDs.
 _MOST_LEVELS = 256
 # LETTER (Wang et al., 2405.07314) and related tools write a code as a token whose letter names the level, <a_12>;
 # OpenOneRec writes <s_a_12>, RecTokens <item_L0_C12>.
 _TOKEN = re.compile(r"<(?:[A-Za-z]+_)+(?:L[0-9]+_C)?([0-9]{1,18})>")
 _JOINED_TOKENS = re.compile(rf"(?:{_TOKEN.pattern})+")
-# Separators between the codes of a .csv file: those of an export, and those of a list as pandas writes it.
+# Separators between the codes in a .csv file: ours, and those of a list as pandas writes it.
 _BETWEEN_CODES = re.compile(r"[-,\[\]()\s]+")
 _WHOLE_CODE = re.compile(r"[0-9]{1,18}")
 # Columns of codes in .parquet files, in order of preference: of exports, TorchEasyRec, OpenOneRec, predictions of both.
 _CODE_COLUMNS = ("semantic_id", "codebook", "codes", "sid")
-# A key of FlashRec: codes joined by commas.
+# A key in FlashRec's files: codes joined by commas.
 _JOINED = re.compile(r"[0-9]{1,18}(,[0-9]{1,18})+")
-# A record of xLLM.
+# A record of xLLM's files.
 _RECORD = np.dtype([("item", "<i8"), ("tokens", "<i4", (3,))])
 
-# Item ids, codes (not yet checked), titles.
+# Item ids, codes that are not yet checked, and titles.
 Content = tuple[np.ndarray, np.ndarray, pa.ChunkedArray | None]
 READABLE = (".parquet", ".csv", ".json", ".jsonl", ".npy", ".npz", ".pt", ".bin", ".item", ".sem_ids")
-# MiniOneRec's info file, which is known by its content alone.
+# MiniOneRec's info file, which is recognized by its content.
 INFO = ".txt"
 _STARTS = {b"PAR1": ".parquet", b"\x93NUM": ".npy", b"PK\x03\x04": ".pt", b"{": ".json", b"<": INFO}
 
 
 def kind_of(path: Path) -> str:
-    """Returns which of `READABLE` or `INFO` a file is, by its name or else by its first bytes; "" if it is none."""
+    """Returns the kind of a file, from `READABLE` or `INFO`, by its name or else its first bytes; "" if unknown."""
     kind = ending(path)
     if kind == ".sem_ids":
         return ".json"
@@ -172,7 +172,7 @@ def _read_json(path: Path) -> Content:
         return _of_keys(path, content)
     item_ids = numbers_if_whole([item for item, _ in content])
     _check_lengths(np.array([len(codes) for _, codes in content], np.int64), item_ids, path)
-    # Python integers of any size, until they are checked.
+    # Codes stay Python integers of any size until they are checked.
     codes = np.array([[_code(each, item, path) for each in codes] for item, codes in content], object)
     return ids_of_numbers(path, item_ids), codes, None
 
@@ -182,7 +182,7 @@ def _is_named(value: Any) -> bool:
 
 
 def _of_keys(path: Path, content: tuple[tuple[str, list[Any]], ...]) -> Content:
-    """Reads FlashRec's `{"12,4,91": [{"pid": item}, ...]}`."""
+    """Reads FlashRec's files, `{"12,4,91": [{"pid": item}, ...]}`."""
     if not all(map(_is_named, (each for _, items in content for each in items))):
         raise UserError(f'{path}: expected lists of {{"pid": item}} under each Semantic ID')
     item_ids = _plain_ids([each[0][1] for _, items in content for each in items], path)
@@ -215,7 +215,7 @@ def _read_jsonl(path: Path) -> Content:
 
 
 def _without_offsets(path: Path, token_ids: np.ndarray) -> np.ndarray:
-    """Returns the codes `[N, L]` of token ids: the token ids themselves if the folder has no `vocabulary.json`."""
+    """Returns the codes `[N, L]` of token ids, or the token ids themselves if the folder has no vocabulary file."""
     file = path.with_name(VOCABULARY_FILE)
     if not file.is_file():
         return token_ids
@@ -239,7 +239,7 @@ def _read_records(path: Path) -> Content:
 
 
 def _read_npz(path: Path) -> Content:
-    """Reads the .npz that `convert` writes for STATIC: sorted Semantic IDs, and the item number of each."""
+    """Reads the .npz file that accompanies STATIC's arrays: sorted Semantic IDs, and the item number of each."""
     with reading(path, ".npz", *DAMAGED_NPZ), np.load(path, allow_pickle=False) as arrays:
         names = ("semantic_ids", "item_numbers")
         if not set(names) <= set(arrays.files):
@@ -266,8 +266,8 @@ def _read_pt(path: Path) -> Content:
     if ids is not None and (rows == len(ids)) != (columns == len(ids)):
         levels_first = columns == len(ids)
     else:
-        # RecTokens, which names its tensor "codes", uses [N, L]; any other tensor is levels first unless it is longer
-        # than wide.
+        # RecTokens, which names its tensor "codes", uses [N, L]. Any other tensor is [L, N], unless it has more rows
+        # than columns.
         levels_first = name != "codes" and (rows <= columns or columns == 1)
     codes = codes.T if levels_first else codes
     numbers = np.arange(len(codes))

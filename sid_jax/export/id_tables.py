@@ -1,4 +1,4 @@
-"""Reads Semantic IDs of an export, another project or a plain array as one ID table."""
+"""Reads an ID table from an export, from another tool's file, or from a plain array."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from sid_jax.ids.table import IdTable
 from sid_jax.paths import as_path, bucket_address
 
 _LARGEST_CODE = np.iinfo(np.int32).max
-# In a folder of another tool's files, the one with the IDs; the first two are TorchEasyRec's.
+# The file with the IDs in a folder of another tool. The first two patterns are TorchEasyRec's.
 _OF_TOOLS = (
     "item_to_sid", "*/item_to_sid", "*.index.json", "semantic_ids.pt", "semantic_ids.json", "item-sid-mapping.pt",
     "pid2sid.parquet", "*.item", "catalog.pt", "*.sem_ids", "rec_vocab.bin", "sid2vid.json", "static_index.npz",
 )  # fmt: skip
-# An offset is only recognized after a file ending, since "beauty-2" may be the name of a folder.
+# An offset is accepted only after a file ending, since "beauty-2" may be the name of a folder.
 _SOURCE = re.compile(
     rf"(?P<path>.+\.(?:{'|'.join(each[1:] for each in (*READABLE, INFO))}))(?P<offset>[+-][0-9]{{1,18}})", re.DOTALL
 )
 
 
 def parse_id_source(text: str) -> tuple[Path, int]:
-    """Reads a path with an optional offset of the item ids: "letter.json+1" is (letter.json, 1).
+    """Parses a path with an optional offset of the item ids: "letter.json+1" is (letter.json, 1).
 
-    Only a file with one of the endings `READABLE` or `INFO` can have an offset; a path that exists is taken as it is.
+    Only a file name that ends in one of `READABLE` or `INFO` can have an offset. An existing path is not parsed.
     """
     found = _SOURCE.fullmatch(text)
     if found is None or (bucket_address(text) is None and as_path(text).exists()):
@@ -43,22 +43,23 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
     """Reads N items and their Semantic IDs.
 
     Args:
-      path: a folder that `export.py` wrote; a .parquet file with the item ids in its first column, the Semantic IDs as
-        lists in the column `semantic_id` and optional titles in the column `title`; a .csv file with the item ids in
-        its first column and the Semantic IDs in the column `semantic_id`, as "12 4 91", or `sid`, as "12-4-91"; a .json
-        file, `{item: [183, 70]}` or `{item: ["<a_183>", "<b_70>"]}` (items are numbers if all are whole numbers); a
-        .npy file of whole numbers `[N, L]` (items are row numbers; `[L, N]` with more than 256 items is transposed,
-        with a warning); a .pt tensor `[L, N]` or `[N, L]`, whose longer side is the items; or a file that
-        `sid_jax.formats` writes for another tool. If the folder of the file has an `item_ids.parquet`, item numbers are
-        replaced by its ids.
-      offset: added to integer item ids, for example if a file counts items from 0 and a catalog from 1.
+      path: one of the following. A folder that `export.py` wrote. A .parquet file with the item ids in its first
+          column,
+        the Semantic IDs as lists in the column `semantic_id` and optional titles in the column `title`. A .csv file
+        with the item ids in its first column and the Semantic IDs in the column `semantic_id`, as "12 4 91", or `sid`,
+        as "12-4-91". A .json file, `{item: [183, 70]}` or `{item: ["<a_183>", "<b_70>"]}` (items are numbers if all are
+        whole numbers). A .npy file of whole numbers `[N, L]` (items are row numbers; `[L, N]` with more than 256 items
+        is transposed, with a warning). A .pt tensor `[L, N]` or `[N, L]`, where N is the longer axis. A file that
+        `sid_jax.formats` writes for another tool. If the folder of the file has an `item_ids.parquet`, its ids replace
+        the item numbers.
+      offset: added to integer item ids, for example if the file numbers items from 0 and the catalog from 1.
 
     Returns:
-      The table, named after the file; a table of an `ids.parquet` or of several files is named after its folder.
+      The table, named after the file. A table in `ids.parquet` or in several files is named after its folder.
 
     Raises:
-      UserError: if the file is missing, damaged or of another kind; if there are no items, or an id occurs twice; if
-        IDs differ in length, or a code is not from 0 to 2^31 - 1; if ids are text and there is an offset.
+      UserError: if the file is missing, damaged or of unknown kind; if there are no items, or an id occurs twice; if
+        IDs differ in length, or a code is not from 0 to 2^31 - 1; if an offset is given for ids that are text.
     """
     path, id_column = _of_tool(as_path(path)), None
     if is_export(path) or (path / "ids.parquet").exists():
@@ -92,7 +93,7 @@ def is_export(path: Path) -> bool:
 
 
 def _of_tool(path: Path) -> Path:
-    """Returns the file, or the folder of files, with the IDs in a folder of another tool; any other path unchanged."""
+    """Returns the path of the IDs in a folder of another tool, a file or a folder; any other path is unchanged."""
     found = [each for pattern in _OF_TOOLS for each in sorted(path.glob(pattern))] if path.is_dir() else []
     if len(found) > 1:
         names = listed([str(each.relative_to(path)) for each in found])
@@ -101,7 +102,7 @@ def _of_tool(path: Path) -> Path:
 
 
 def _table_files(path: Path) -> list[Path]:
-    """Returns the file of a table, or the files of one kind in a folder, a pattern or a list with commas."""
+    """Returns the file of a table, or the files of a folder, a pattern, or a list with commas; all of one kind."""
     if path.is_file():
         return [path]
     several = path.is_dir() or bool(set("*?[,") & set(str(path)))

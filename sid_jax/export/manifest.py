@@ -1,6 +1,6 @@
-"""The manifest of an export: its settings, versions and metrics, and the size and SHA-256 of each file.
+"""The manifest of an export: settings, versions, quality metrics, and the size and SHA-256 of each file.
 
-It is written last. A folder without one is not a finished export.
+The manifest is written last. A folder without a manifest is not a finished export.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sid_jax.whole_file import write_json
 
 FORMAT_VERSION = 1
 _NAME = "manifest.json"
-# Not listed, since it is a view of the other files that may be rebuilt at any time.
+# Not listed: the manifest itself, and the report, which may be rebuilt from the other files at any time.
 _NOT_LISTED = (_NAME, "report.html")
 _FRAME = ("format_version", "created", "versions", "files", "digest")
 # Names of metrics in older exports, and their current names.
@@ -46,21 +46,21 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
 
     The entries before the content are `format_version`, `created` (UTC) and `versions`. The entries after it are
     `files`, with the size and the SHA-256 of every other file in the folder except the report, and `digest`, the
-    SHA-256 of the manifest itself. All these files must be complete before the call.
+    SHA-256 of the manifest itself. All other files must therefore be complete.
 
     Args:
       folder: the export.
-      content: plain values for JSON, under keys other than these five.
+      content: JSON values, under keys other than these five.
 
     Raises:
       ValueError: if the content has one of these keys, or a number that is not finite.
-      TypeError: if the content has a value that cannot be written as JSON.
+      TypeError: if the content has a value that JSON cannot express.
     """
     frame: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": {
-            # The metadata of an editable installation keeps the version that the checkout had when it was installed.
+            # Not from the metadata, since an editable installation keeps the version at the time of the installation.
             "sid_jax": __version__,
             **{package: _version(package) for package in _PACKAGES},
             "python": platform.python_version(),
@@ -70,7 +70,7 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
     files = {name: _describe(folder / name) for name in sorted(names) if name not in _NOT_LISTED}
     if taken := set(_FRAME) & set(content):
         raise ValueError(f"the manifest already has the keys {', '.join(sorted(taken))}; choose other names")
-    # The content in the form in which it is read back from JSON, for example with lists instead of tuples.
+    # Converted to what a reader of the JSON gets, for example lists instead of tuples.
     manifest = json.loads(json.dumps({**frame, **content, "files": files}, allow_nan=False))
     text = json.dumps({**manifest, "digest": _digest(manifest)}, indent=2, ensure_ascii=False)
     (folder / _NAME).write_text(text + "\n", encoding="utf-8")
@@ -81,7 +81,7 @@ def read_manifest(folder: str | Path, *, verify: bool = False) -> dict[str, Any]
 
     Args:
       folder: the export.
-      verify: whether to read every file and compare its SHA-256, and the manifest's own digest; otherwise only the
+      verify: whether to read every file and compare its SHA-256, and the manifest's own digest. Otherwise only the
         sizes are compared.
 
     Raises:
@@ -106,7 +106,7 @@ def read_manifest(folder: str | Path, *, verify: bool = False) -> dict[str, Any]
 
 
 def content_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a manifest without the entries that `write_manifest` adds, as it is read back from JSON."""
+    """Returns the manifest's content, without the entries that `write_manifest` adds, as read back from JSON."""
     content = {name: value for name, value in manifest.items() if name not in _FRAME}
     return json.loads(json.dumps(content, allow_nan=False))
 
@@ -114,10 +114,14 @@ def content_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
 def semantic_ids_section(
     scheme: str, capacity: int, sizes: Sequence[int], moved: float, moved_by_level: np.ndarray
 ) -> dict[str, Any]:
-    """Returns the manifest's section on how Semantic IDs were made; `sizes` are the K of each level, suffix included.
+    """Returns the manifest's section on how Semantic IDs were made.
 
-    `moved` is the share of items whose ID differs from the codes that the model assigned; `moved_by_level` is the same
-    share for each level of the codes.
+    Args:
+      scheme: how the IDs were made unique.
+      capacity: maximum number of items per ID.
+      sizes: K of each level, including the suffix.
+      moved: share of items whose ID differs from the codes that the model assigned.
+      moved_by_level: the same share for each level of the codes.
     """
     return {
         "scheme": scheme,
@@ -130,12 +134,12 @@ def semantic_ids_section(
 
 
 def manifest_hash(folder: Path) -> str:
-    """Returns the SHA-256 of an export's manifest, which identifies the export, since it lists all files' SHA-256."""
+    """Returns the SHA-256 of an export's manifest; it identifies the export, since all files' SHA-256 are in it."""
     return hashlib.sha256((folder / _NAME).read_bytes()).hexdigest()
 
 
 def write_measured(folder: Path, measured: Mapping[str, Any], records: Path | None = None) -> None:
-    """Writes `report.json`: the measured values, and the training curves from a folder with records."""
+    """Writes `report.json`: the measured metrics, and the training curves from a folder with records."""
     content = dict(measured)
     if records is not None:
         # Imported here, since it imports JAX, which is not needed to read an export.
@@ -151,7 +155,7 @@ def read_measured(folder: Path) -> dict[str, Any]:
     """Returns the content of `report.json`; an empty dict if the export has none.
 
     Raises:
-      UserError: if it cannot be read, or is of another format.
+      UserError: if the file cannot be read, or has another format version.
     """
     path = folder / MEASURED_FILE
     if not path.exists():
@@ -169,10 +173,10 @@ def read_measured(folder: Path) -> dict[str, Any]:
 
 
 def training_curves(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, list[Any]]]:
-    """Returns the training curves: for each kind of record, lists of at most 200 values by name.
+    """Returns the training curves: for "train" and "eval" records, lists of numbers by name, over at most 200 steps.
 
-    The last step is always included. A number that is not finite is None; a list with one number per level becomes
-    `name/1`, `name/2`, … Rows are those of `sid_jax.training.records`.
+    The last step is always included. A number that is not finite becomes None. A list with one number per level becomes
+    `name/1`, `name/2`, … `rows` are records of `sid_jax.training.records`.
     """
     found, rows = {}, list(rows)
     for kind in ("train", "eval"):
@@ -207,7 +211,7 @@ def _with_names_of_today(content: Any) -> Any:
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:
-    """Returns the SHA-256 of a manifest's content, which does not depend on the layout of the file."""
+    """Returns the SHA-256 of a manifest's content, independent of its formatting. Older exports have no digest."""
     content = {name: value for name, value in manifest.items() if name != "digest"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -247,5 +251,5 @@ def _version(package: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        # The dependency has no metadata, for example in a bundled program.
+        # The package has no metadata, for example in a bundled program.
         return "not installed"

@@ -1,4 +1,4 @@
-"""The encoder as an ONNX graph: scaling, network and all levels, from vectors `[n, D]` to codes `[n, L]`."""
+"""Writes the encoder as an ONNX graph: scaling, network and all levels, from vectors `[n, D]` to codes `[n, L]`."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from sid_jax.models.rqvae import RQVAE
 
 # Readable by ONNX Runtime from version 1.14 on.
 OPSET, IR_VERSION = 18, 8
-# The largest size of a Protocol Buffers message, with some margin.
+# The maximum size of a Protocol Buffers message, with a margin.
 _MOST_BYTES = 2**31 - 2**20
 
 
 def onnx_bytes(model: RQVAE) -> bytes:
-    """Returns the content of `encoder.onnx`, the same for the same model.
+    """Returns the content of `encoder.onnx`, deterministic for a model.
 
     The graph has one input, unscaled `vectors` `[n, D]` float32 for any n, and one output, `codes` `[n, L]` int32.
-    For vectors with parts, a part that an item lacks is NaN. Values are not checked: other NaNs give arbitrary codes.
+    For vectors with parts, NaN marks a part that an item lacks. Values are not checked: other NaNs give arbitrary
+    codes.
 
     Raises:
       UserError: if the model has 2 GB or more, the limit of an ONNX file.
@@ -92,7 +93,7 @@ def _normalized(graph: _Graph, model: RQVAE) -> str:
 
 def _unit(graph: _Graph, vectors: str) -> str:
     axis, zero, one = graph.constant("features", [1], np.int64), graph.constant("zero", 0.0), graph.constant("one", 1.0)
-    # Divide by the largest entry first: squares of very large or small numbers leave float32's range.
+    # Divided by the largest entry first, since squares of very large or small numbers leave float32's range.
     largest = graph.node("ReduceMax", graph.node("Abs", vectors), axis, keepdims=1)
     shrunk = graph.node("Div", vectors, graph.node("Where", graph.node("Greater", largest, zero), largest, one))
     square = graph.node("ReduceSum", graph.node("Mul", shrunk, shrunk), axis, keepdims=1)
@@ -113,7 +114,7 @@ def _network(graph: _Graph, model: RQVAE, weights: dict[str, str], inputs: str) 
 
 
 def _codes(graph: _Graph, latents: str, codebooks: Sequence[np.ndarray]) -> str:
-    """Adds the residual quantization of `sid_jax.quantize.nearest.assign_codes`; returns the codes `[n, L]` int64."""
+    """Adds residual quantization as in `sid_jax.quantize.nearest.assign_codes`; returns the codes `[n, L]` int64."""
     left_over, codes = latents, []
     for level, codebook in enumerate(codebooks):
         name = graph.constant(f"quantization_layers.{level}.embedding.weight", codebook)

@@ -12,7 +12,7 @@ from sid_jax.errors import UserError
 if TYPE_CHECKING:
     from sid_jax.models.rqvae import RQVAE
 
-# The file of each program in an export, and the package, in addition to JAX, that is needed to write it.
+# The file of each program in an export; and the packages, besides JAX, that are needed to write it.
 PROGRAMS = {"onnx": "encoder.onnx", "stablehlo": "encoder.stablehlo"}
 _PACKAGES = {"onnx": "onnx"}
 
@@ -46,7 +46,7 @@ def programs_of(manifest: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def model_files(names: Iterable[str]) -> list[str]:
-    """Returns the model files of an export that has the programs with these names."""
+    """Returns the names of the model files in an export with these programs."""
     return ["codebooks.safetensors", "codebooks.pt", *(PROGRAMS[name] for name in names)]
 
 

@@ -1,4 +1,4 @@
-"""Retries of a command, for example by a scheduler. An existing export is recognized by a digest of its inputs."""
+"""Recognizes retries of a command, for example by a scheduler: an existing export has a digest of its inputs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sid_jax.messages import Messages
 
 # Key in the manifest: the SHA-256 of all inputs and settings that determine the export.
 REQUEST = "request_sha256"
-# A function that completes an export's folder before it gets its final name, for example by adding the report.
+# A function that completes an export's folder before it is published, for example by adding the report.
 Finish = Callable[[Path], None]
 _ROWS_A_BLOCK = 2**16
 
@@ -38,7 +38,7 @@ def request_digest(*parts: Any) -> str:
 
 
 def earlier_request(out: Path) -> str | None:
-    """Returns the request digest of the export at `out`; None if `out` is new or empty.
+    """Returns the request digest of the export at `out`; None if `out` does not exist or is empty.
 
     Raises:
       UserError: if the folder has other content, or cannot be written.
@@ -53,10 +53,10 @@ def earlier_request(out: Path) -> str | None:
 
 
 def is_the_same(out: Path, earlier: str | None, request: str, finish: Finish | None, messages: Messages) -> bool:
-    """Returns whether the requested export exists already; if so, `finish` completes it.
+    """Returns whether `out` already has the requested export, and calls `finish` with `out` in this case.
 
     Raises:
-      UserError: if the folder has another export.
+      UserError: if `out` has another export.
     """
     if earlier is None:
         return False

@@ -1,4 +1,4 @@
-"""Exports a trained run: ID table, codebooks and manifest."""
+"""Exports a trained run: writes ID table, codebooks and manifest."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ def export(
     finish: Finish | None = None,
     messages: Messages | None = None,
 ) -> None:
-    """Writes the export of a trained run (ID table, codebooks, manifest), atomically.
+    """Writes the export of a trained run (ID table, codebooks, manifest) atomically.
 
     Args:
       workdir: the run's folder.
-      out: a new or empty folder, or one that holds this very export, in which case nothing is written.
+      out: destination: a new path, an empty folder, or a folder with this same export; then nothing is written.
       step: step of the checkpoint; None takes the best one of a finished run.
       unique: "relocate", "suffix" or "none"; None for the setting of the run's config.
-      align_to: IDs of an older model, see `read_id_table`; codes are renumbered so that few IDs change.
+      align_to: IDs of an older model, see `read_id_table`. Codes are renumbered so that few IDs change.
       programs: further formats of the encoder to write; see `sid_jax.export.programs`.
-      finish: see `write_export`; also called if the export exists already.
+      finish: see `write_export`; also called for an export that already exists.
       messages: where text is printed; standard output if None.
 
     Raises:
@@ -74,7 +74,7 @@ def export(
 
 
 def written(made: Export, out: Path, programs: Collection[str] = ()) -> str:
-    """Returns the message of a command that has written an export."""
+    """Returns the message that a command prints after it has written an export."""
     return (
         f"{len(made.table):,} Semantic IDs of step {made.manifest['step']:,} are in {out}: ids.parquet, ids.csv, "
         f"trie.npz, {', '.join(model_files(programs))}, manifest.json"
@@ -93,11 +93,11 @@ def make_export(
     Args:
       run: the trained run.
       unique: "relocate", "suffix" or "none"; None for the setting of the run's config.
-      align_to: IDs of an older model: codes are renumbered so that few IDs change.
-      about: additional entries of the manifest.
+      align_to: IDs of an older model. Codes are renumbered so that few IDs change.
+      about: further entries of the manifest.
 
     Raises:
-      UserError: if IDs cannot be made unique, or no item is in `align_to`.
+      UserError: if IDs cannot be made unique, or no item of the run is in `align_to`.
     """
     mesh, data = all_devices(), run.data
     most = max_distinct_rate(data.vectors)
@@ -135,7 +135,7 @@ def make_export(
         renumbered["renumbered"]["num_reassigned"] = num_reassigned(align_to, table)
     model, cold, cold_figures = run.model, data.cold, {}
     if cold is not None and cold.sum() >= 2:
-        # R^2 of the codes on the items that were not trained on, relative to the mean of these items.
+        # R^2 of the codes on the cold items, relative to the mean of the cold items.
         cold_figures["r2_cold"] = r2_of_codes(run.recipe, run.state, data.vectors[cold], codes[cold], mesh)
     manifest = {
         "config": run.config.to_dict(),
@@ -167,7 +167,7 @@ def make_export(
 
 
 def _semantic_ids(run: TrainedRun, codes: np.ndarray, sizes: list[int], scheme: str, capacity: int) -> np.ndarray:
-    """Returns unique IDs; like appended items, cold items get IDs that no other item has."""
+    """Returns unique IDs. Cold items get IDs that the other items leave free, like appended items."""
 
     def alternatives(rows: np.ndarray) -> CodeAlternatives:
         return CodeAlternatives(run.model, run.data.vectors if rows.all() else run.data.vectors[rows])

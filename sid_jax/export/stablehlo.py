@@ -1,4 +1,4 @@
-"""The encoder as a StableHLO program, which JAX loads and compiles on CPU, CUDA or TPU, without this package."""
+"""Writes the encoder as a StableHLO program, which JAX loads on CPU, CUDA or TPU without this package."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def _no_locations() -> Iterator[None]:
 def stablehlo_bytes(model: RQVAE) -> bytes:
     """Returns the content of `encoder.stablehlo`: vectors `[n, D]` float32 to codes `[n, L]` int32, for any n.
 
-    The program runs on all `PLATFORMS`, on whatever machine it was written. It contains the weights. The same model
-    gives the same bytes.
+    The program contains the weights, and runs on all of `PLATFORMS`, whichever machine wrote it. The bytes are
+    deterministic for a model.
     """
     shape = (*jax.export.symbolic_shape("n"), model.mean.shape[0])
     vectors = jax.ShapeDtypeStruct(shape, jnp.float32)
@@ -49,8 +49,8 @@ def stablehlo_bytes(model: RQVAE) -> bytes:
 def load_encoder(folder: str | Path) -> Callable[[jax.Array | np.ndarray], jax.Array]:
     """Returns the function of an export's `encoder.stablehlo`: vectors `[n, D]` float32 to codes `[n, L]` int32.
 
-    It works inside `jit`; outside it is compiled once per batch size. For vectors with parts, a part that an item lacks
-    is NaN. Values are not checked.
+    The function works inside `jit`. Outside `jit`, it is compiled once per batch size. For vectors with parts, NaN
+    marks a part that an item lacks. Values are not checked.
 
     Args:
       folder: an export that was written with `--stablehlo`.

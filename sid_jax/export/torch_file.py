@@ -1,9 +1,10 @@
 """Writes `.pt` files that `torch.load(path, weights_only=True)` reads, without PyTorch.
 
-Such a file is an uncompressed zip archive with everything in one folder. `data.pkl` holds the structure as a pickle, in
-which a tensor is a call of `torch._utils._rebuild_tensor_v2` on a storage. The bytes of each storage are an entry
-`data/0`, `data/1`, … The pickle is assembled opcode by opcode (protocol 2,
-https://docs.python.org/3/library/pickletools), since Python's own pickler would need torch's classes.
+Such a file is an uncompressed zip archive with one folder. `data.pkl` is a pickle of the structure, in which a tensor
+is a call of `torch._utils._rebuild_tensor_v2` on a storage. The bytes of the storages are the entries `data/0`,
+`data/1`, …
+The pickle is assembled opcode by opcode (protocol 2, https://docs.python.org/3/library/pickletools), since Python's own
+pickler would need torch's classes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 _FOLDER = "archive"
-# Alignment of each entry's bytes in PyTorch's own writer, so that `mmap=True` can use them in place.
+# Alignment of each entry's bytes, as PyTorch writes it, so that `mmap=True` can use them in place.
 _ALIGNMENT = 64
 # Size of a zip entry's header without its name and extra fields; each extra field begins with 4 bytes.
 _HEADER_BYTES = 30
@@ -30,15 +31,16 @@ _STORAGES = {
 
 
 def write_torch_file(path: str | Path, content: dict[str, Any] | np.ndarray) -> None:
-    """Writes a dict or a single array as PyTorch's `torch.save` does; the same content gives the same bytes.
+    """Writes a dict or a single array as `torch.save` does. The bytes are deterministic.
 
     Args:
-      path: the file; an existing one is overwritten.
-      content: a dict with str keys of float32, int32 and int64 arrays of any shape, which become tensors, and of plain
-        str, int, float, bool, None, lists, tuples and dicts of these. NumPy scalars are rejected, as by torch.
+      path: the file; an existing file is overwritten.
+      content: a float32, int32 or int64 array of any shape, or a dict with str keys. Its values are such arrays, which
+        become tensors, or plain str, int, float, bool, None, and lists, tuples and dicts of these. NumPy scalars are
+        rejected, since torch rejects them.
 
     Raises:
-      TypeError: if the content has any other value; the message names its key.
+      TypeError: if the content has a value of another type; the message names its key.
     """
     writer = _PickleWriter()
     pickled = writer.dump(content)
@@ -47,7 +49,7 @@ def write_torch_file(path: str | Path, content: dict[str, Any] | np.ndarray) -> 
         entries |= {f"data/{number}": _little_endian(array) for number, array in enumerate(writer.arrays)}
         entries["version"] = b"3\n"
         for name, data in entries.items():
-            # A ZipInfo has a fixed timestamp; with a plain name, the current time would be written.
+            # An explicit ZipInfo has a fixed timestamp; a bare name would get the current time.
             entry = zipfile.ZipInfo(f"{_FOLDER}/{name}")
             entry.extra = _padding(file.tell(), entry.filename)
             archive.writestr(entry, data)
@@ -58,13 +60,13 @@ def _little_endian(array: np.ndarray) -> bytes:
 
 
 def _padding(header: int, name: str) -> bytes:
-    """Returns an extra field that aligns an entry's bytes to a multiple of 64, for a header at this position."""
+    """Returns an extra field that aligns an entry's bytes to a multiple of 64; `header` is the header's position."""
     length = -(header + _HEADER_BYTES + len(name) + 4) % _ALIGNMENT
     return struct.pack("<2sH", b"FB", length) + bytes(length)
 
 
 class _PickleWriter:
-    """Writes a pickle, and collects the arrays that it refers to."""
+    """Writes a pickle, and collects the arrays that the pickle refers to."""
 
     def __init__(self) -> None:
         self.arrays: list[np.ndarray] = []

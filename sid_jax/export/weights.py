@@ -17,15 +17,15 @@ from sid_jax.export.programs import write_programs
 from sid_jax.models.mlp import MLP
 from sid_jax.models.rqvae import RQVAE
 
-# Activations between the layers of the original PyTorch project, by version.
+# Activations of the original PyTorch project (two versions) between its layers.
 _ORIGINAL_ACTIVATIONS = ("silu", "relu")
 
 
 def torch_weights(model: RQVAE) -> dict[str, np.ndarray]:
-    """Returns every weight by its name in the original PyTorch project, linear layers as `[out, in]`.
+    """Returns every weight by its name in the original PyTorch project; weights of linear layers are `[out, in]`.
 
-    In the original project, the layers are in a Sequential with activations between them, so layer i here is module 2 i
-    there. The shortcut of a residual encoder, which the original project lacks, is `encoder.shortcut.weight`.
+    The original's layers are in a Sequential with an activation between two layers, so our layer i is its module 2 i.
+    The shortcut of a residual encoder, which the original lacks, is `encoder.shortcut.weight`.
     """
     weights: dict[str, np.ndarray] = {}
     for part, mlp in (("encoder", model.encoder), ("decoder", model.decoder)):
@@ -51,10 +51,10 @@ def original_project_has(model: RQVAE) -> bool:
 
 
 def training_arrays(model: RQVAE) -> dict[str, np.ndarray]:
-    """Returns the arrays, other than weights and codebooks, that only training needs, by name.
+    """Returns the arrays, by name, that only training needs, besides weights and codebooks.
 
-    `quantizer.basis.0`, ... and `quantizer.transform.0`, ...: for "simvq", whose codebooks are the products of the two.
-    `quantizer.count.0`, ...: for "ema", the moving counts `[K]`. `aligner.weight`: `[C, Z]`.
+    `quantizer.basis.0`, … and `quantizer.transform.0`, …: for "simvq", whose codebooks are their products.
+    `quantizer.count.0`, …: for "ema", the moving averages of the counts, `[K]`. `aligner.weight`: `[C, Z]`.
     """
     quantizer, arrays = model.quantizer, dict[str, np.ndarray]()
     groups = {"basis": quantizer.levels if len(quantizer.transforms) else (), "transform": quantizer.transforms}
@@ -66,7 +66,7 @@ def training_arrays(model: RQVAE) -> dict[str, np.ndarray]:
 
 
 def model_info(model: RQVAE) -> dict[str, Any]:
-    """Returns the model's settings that cannot be inferred from the arrays, as plain values."""
+    """Returns the model's settings that cannot be derived from its arrays, as JSON values."""
     return {
         "unit_norm": model.unit_norm,
         "activation": model.encoder.activation,
@@ -81,13 +81,13 @@ def model_info(model: RQVAE) -> dict[str, Any]:
 
 
 def write_model(folder: Path, model: RQVAE, programs: Collection[str] = ()) -> None:
-    """Writes both codebook files, and the named programs of `sid_jax.export.programs`."""
+    """Writes both codebook files, and the programs of `sid_jax.export.programs` with these names."""
     write_codebooks(folder, torch_weights(model), scaling_of(model), model_info(model), training_arrays(model))
     write_programs(folder, model, programs)
 
 
 def model_hash(model: RQVAE) -> str:
-    """Returns a SHA-256 over everything that determines the codes of a model and their decoded vectors."""
+    """Returns a SHA-256 of everything that determines a model's codes and decoded vectors."""
     info = {name: value for name, value in model_info(model).items() if name in ("unit_norm", "activation", "parts")}
     return hashlib.sha256(safetensors_bytes(torch_weights(model), scaling_of(model), info)).hexdigest()
 
@@ -99,14 +99,14 @@ def model_from_weights(
     info: Mapping[str, Any],
     config: Mapping[str, Any] | None = None,
 ) -> RQVAE:
-    """Returns the model that `write_model` was given; no random weights are drawn and nothing is compiled.
+    """Returns the model that `write_model` was given. No random weights are drawn, and nothing is compiled.
 
     Args:
       codebooks: L arrays `[K, Z]`.
       weights: encoder, decoder and `training_arrays`, by name.
       scaling: "mean" and "scale", `[D]` each, and for vectors with parts "filler", `[D, D]`.
       info: from `model_info`.
-      config: the run's settings, for entries that `info` lacks in older exports: method and dropout.
+      config: the run's settings, for method and dropout, which `info` lacks in older exports.
     """
     widths, aligner = _widths(weights), weights.get("aligner.weight")
     settings = {**(config or {}).get("model", {}), **info}
@@ -130,7 +130,7 @@ def model_from_weights(
     )
     quantizer = {"levels": dict(enumerate(codebooks)), "initialized": np.array(True)}
     if method == "simvq":
-        # An older export has only the products: they become the basis, with the identity as the transform.
+        # An older export has only the products. They become the basis, with the identity as transform.
         identity = np.eye(codebooks[0].shape[1], dtype=np.float32)
         quantizer["levels"] = _by_level(weights, "basis", codebooks)
         quantizer["transforms"] = _by_level(weights, "transform", [identity] * len(codebooks))
@@ -149,7 +149,7 @@ def model_from_weights(
 
 
 def read_model(folder: Path, config: Mapping[str, Any] | None = None) -> RQVAE:
-    """Returns the model of an export's folder; `config` is the manifest's, which older exports need.
+    """Returns the model of an export's folder; `config` is the manifest's config, which older exports need.
 
     Raises:
       UserError: if `codebooks.safetensors` is missing or corrupt.
@@ -172,7 +172,7 @@ def _shortcut_name(part: str) -> str:
 
 
 def _widths(weights: Mapping[str, np.ndarray]) -> list[int]:
-    """Returns D, the hidden widths and Z from the encoder's layers; an empty list if it has none."""
+    """Returns D, the hidden widths and Z from the encoder's layers; an empty list if there are no layers."""
     depth = sum(name.startswith("encoder.network.") and name.endswith(".weight") for name in weights)
     layers = [weights[f"encoder.network.{2 * number}.weight"] for number in range(depth)]
     return [*(layer.shape[1] for layer in layers[:1]), *(layer.shape[0] for layer in layers)]

@@ -1,4 +1,4 @@
-"""Makes codes unique Semantic IDs, and provides look-ups in the ID table."""
+"""Makes codes unique Semantic IDs, and looks them up in the ID table."""
 
 from sid_jax.ids.table import IdTable
 

@@ -1,4 +1,4 @@
-"""Alternative code tuples for an item, and the reconstruction error of each."""
+"""Finds alternative code tuples for an item, and the reconstruction error of each."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _TUPLES_A_CALL = 2**12
 
 
 class CodeAlternatives:
-    """Finds tuples by beam search in the latent space: `sid_jax.ids.relocate.Alternatives` of a trained model.
+    """Finds tuples by beam search in the latent space. Implements `sid_jax.ids.relocate.Alternatives`.
 
-    The cost of a tuple is the squared error of its reconstruction in the (unit-norm) input space; the approximate cost
-    is the squared error of the latent vector. The vectors are `[N, D]` float32, unscaled.
+    The cost of a tuple is the squared error of its reconstruction in the space of the unit-norm input. The approximate
+    cost is the squared error of the latent vector. `vectors` are `[N, D]` float32, unscaled.
     """
 
     def __init__(self, model: RQVAE, vectors: Rows):
@@ -33,7 +33,7 @@ class CodeAlternatives:
     def tuples(
         self, rows: np.ndarray, own: np.ndarray, first_codes: np.ndarray, width: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns tuples under a first code, nearest first, their approximate costs, and that of the own tuple."""
+        """Returns tuples under a first code, nearest first; their approximate costs; and the cost of the own tuple."""
 
         def search(vectors: jax.Array, own: jax.Array, first_codes: jax.Array) -> tuple[jax.Array, ...]:
             return _search(self._model, vectors, own, first_codes, width)
@@ -42,7 +42,7 @@ class CodeAlternatives:
         return tuples, costs, own_costs
 
     def costs(self, rows: np.ndarray, tuples: np.ndarray) -> np.ndarray:
-        """Returns the squared errors of the reconstructions of tuples."""
+        """Returns the squared reconstruction errors of tuples."""
         size = _TUPLES_A_CALL // tuples.shape[1]
         return self._in_parts(lambda *given: (_errors(self._model, *given),), size, rows, tuples)[0]
 
@@ -65,8 +65,7 @@ class CodeAlternatives:
 
         first = 0
         while first < len(rows):
-            # Only two batch sizes are used, so that only two programs are compiled. The remaining rows use the smaller
-            # one, padded.
+            # Two batch sizes, so that only two programs are compiled. The last rows use the smaller size, with padding.
             step = size if len(rows) - first >= size else max(1, size // 8)
             chosen = [each[first : first + step] for each in (rows, *arrays)]
             missing = step - len(chosen[0])
@@ -74,7 +73,7 @@ class CodeAlternatives:
             found = function(jnp.asarray(self._vectors[padded[0]]), *map(jnp.asarray, padded[1:]))
             waiting.append((step - missing, found))
             first += step
-            # The vectors of the next call are read while the device computes.
+            # The next call's vectors are read while the device computes this call.
             if len(waiting) > 1:
                 finish()
         while waiting:

@@ -1,4 +1,4 @@
-"""Conversion of item ids, Semantic IDs and columns between Python, NumPy and Arrow."""
+"""Converts item ids, Semantic IDs and columns between Python, NumPy and Arrow."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def arrow_ids(item_ids: Any) -> pa.ChunkedArray:
     """Returns item ids `[N]`, integers or text in any container, as an Arrow array of int64 or string.
 
     Raises:
-      UserError: if they are neither integers nor text, or one is null.
+      UserError: if the ids are neither all integers nor all text, or one is null.
     """
     try:
         ids = item_ids if isinstance(item_ids, (pa.Array, pa.ChunkedArray)) else pa.array(item_ids)
@@ -47,20 +47,20 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def mixed(numbers: np.ndarray) -> np.ndarray:
-    """Mixes the bits of uint64 numbers with the last step of SplitMix64 (2014), which is a bijection."""
+    """Mixes the bits of uint64 numbers with the finalizer of SplitMix64 (Steele et al., 2014), a bijection."""
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         numbers = (numbers ^ (numbers >> np.uint64(shift))) * np.uint64(factor)
     return numbers ^ (numbers >> np.uint64(31))
 
 
 def comparable(one: Any, other: Any) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
-    """Converts two arrays of item ids to the same type: numbers if both are numbers, else text."""
+    """Converts two arrays of item ids to the same type: integers if both are integers, else text."""
     one, other = arrow_ids(one), arrow_ids(other)
     return (one, other) if one.type == other.type else (one.cast(pa.string()), other.cast(pa.string()))
 
 
 def common_rows(one: Any, other: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the rows `[n]` of the common items in each of two arrays of item ids, in the order of the first."""
+    """Returns the rows, in each of two arrays, of the items in both: `[n]` each, in the order of the first array."""
     found = places(*comparable(one, other))
     rows = np.flatnonzero(found >= 0)
     return rows, found[rows]
@@ -72,7 +72,7 @@ def places(ids: pa.ChunkedArray, among: pa.ChunkedArray) -> np.ndarray:
 
 
 def numbers_of(values: pa.ChunkedArray) -> np.ndarray:
-    """Converts numbers without nulls to a read-only NumPy array `[N]`, without importing pandas as `to_numpy` does."""
+    """Converts numbers without nulls to a read-only NumPy array `[N]`. Unlike `to_numpy`, it does not import pandas."""
     return np.from_dlpack(values.combine_chunks())
 
 
@@ -82,7 +82,7 @@ def code_type(sizes: Sequence[int]) -> np.dtype:
 
 
 def sid_text(semantic_ids: np.ndarray | Sequence[Sequence[int]]) -> np.ndarray:
-    """Formats Semantic IDs `[N, L]` as text, "12-4-91-0": `[N]` object (str), which does not truncate."""
+    """Formats Semantic IDs `[N, L]` as text, "12-4-91-0": `[N]` object (str), since a fixed width would truncate."""
     rows = semantic_ids.tolist() if isinstance(semantic_ids, np.ndarray) else semantic_ids
     return np.array(["-".join(map(str, row)) for row in rows], dtype=object)
 
@@ -91,7 +91,7 @@ def parse_sid(text: str) -> tuple[int, ...]:
     """Parses the text of `sid_text`; an empty text is the empty prefix.
 
     Raises:
-      UserError: if it is not numbers separated by hyphens.
+      UserError: if the text is not numbers separated by hyphens.
     """
     parts = text.split("-") if text else []
     if not all(part.isascii() and part.isdigit() for part in parts):
@@ -103,7 +103,7 @@ def parse_semantic_id(semantic_id: Codes) -> tuple[int, ...]:
     """Converts one Semantic ID or prefix to a tuple of integers.
 
     Raises:
-      UserError: if it is neither text such as "12-4-91" nor integers.
+      UserError: if `semantic_id` is neither text such as "12-4-91" nor a sequence of integers.
     """
     if isinstance(semantic_id, str):
         return parse_sid(semantic_id)
@@ -116,10 +116,10 @@ def parse_semantic_id(semantic_id: Codes) -> tuple[int, ...]:
 
 
 def parse_semantic_ids(semantic_ids: Codes | Many) -> np.ndarray | None:
-    """Converts several Semantic IDs to `[n, L]` int64; returns None for a single one.
+    """Converts several Semantic IDs to `[n, L]` int64; returns None if the argument is a single ID.
 
     Raises:
-      UserError: if they are not numbers, or differ in length.
+      UserError: if the IDs are not numbers, or differ in length.
     """
     if isinstance(semantic_ids, str) or not hasattr(semantic_ids, "__len__") or not len(semantic_ids):
         several = isinstance(semantic_ids, np.ndarray) and semantic_ids.ndim == 2
@@ -147,7 +147,7 @@ def _parse_sids(texts: pa.Array) -> np.ndarray:
     if len(uneven):
         raise UserError(
             f"{texts[int(uneven[0])]} has {lengths[uneven[0]]} codes, but {texts[0]} has {lengths[0]}; give Semantic "
-            "IDs of one length"
+            "IDs of the same length"
         )
     return lists.flatten().cast(pa.int64()).to_numpy().reshape(len(lists), -1)
 
@@ -169,7 +169,7 @@ def columns_table(columns: pa.Table | Mapping[str, Any] | None, num_rows: int, t
 
     Raises:
       ValueError: if a column is not `[N]`.
-      UserError: if a name is taken, or the values of a column have no common type.
+      UserError: if a name is reserved or repeated, or the values of a column have no common type.
     """
     columns = {} if columns is None else columns
     names = columns.column_names if isinstance(columns, pa.Table) else list(columns)
@@ -190,12 +190,12 @@ def columns_table(columns: pa.Table | Mapping[str, Any] | None, num_rows: int, t
 
 
 def matched_columns(given: Any, ids: pa.ChunkedArray, id_name: str, id_column: str | None) -> dict[str, Any]:
-    """Returns columns by name, each in the order of the item ids `[N]`: null for an item that is not in `given`.
+    """Returns columns by name, matched to the item ids `[N]`; null for an item that is not in `given`.
 
-    `given` is the argument of `sid_jax.ids.table.IdTable.with_columns`; `id_name` is the table's own column of ids.
+    `given` is the argument of `sid_jax.ids.table.IdTable.with_columns`; `id_name` is the table's column of item ids.
 
     Raises:
-      UserError: see `with_columns`.
+      UserError: as `IdTable.with_columns`.
     """
     if isinstance(given, Mapping) and all(isinstance(values, Mapping) for values in given.values()):
         return {

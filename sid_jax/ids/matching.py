@@ -1,4 +1,4 @@
-"""Matching of items to places under Semantic IDs, and of the code numbers of a new model to those of an old one."""
+"""Matches items to free Semantic IDs, and the code numbers of a new model to those of an old model."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from sid_jax.messages import LOGGER
 
 
 def deferred_acceptance(wanted: np.ndarray, costs: np.ndarray, room: np.ndarray, rank: np.ndarray) -> np.ndarray:
-    """Assigns M items to at most one place each by deferred acceptance.
+    """Assigns M items to at most one place each by deferred acceptance. A place is room under one Semantic ID.
 
-    Each item applies to its cheapest place first, and to its next one when it is rejected. A place keeps the applicants
-    for which the next place would cost the most in addition (Gale and Shapley, College Admissions and the Stability of
-    Marriage, 1962). The result does not depend on the order of the items.
+    Each item applies to its cheapest place first, and to its next place when it is rejected. A place keeps the
+    applicants with the largest additional cost of their next place (Gale and Shapley, College Admissions and the
+    Stability of Marriage, 1962). The result does not depend on the order of the items.
 
     Args:
-      wanted: `[M, C]` int64, names of places, distinct within a row.
-      costs: `[M, C]`, infinite if an item cannot have the place.
-      room: `[M, C]`, capacity of each place; the same wherever the place occurs.
-      rank: `[M]`, the item with the lower rank wins a tie.
+      wanted: `[M, C]` int64, keys of places, distinct within a row.
+      costs: `[M, C]`, infinite where an item cannot have the place.
+      room: `[M, C]`, capacity of each place; equal wherever the place occurs.
+      rank: `[M]`; the lower rank wins a tie.
 
     Returns:
+      `[M]`, the column of each item's place; -1 for no place.
       `[M]`, the column of each item's place, or -1.
     """
     by_cost = np.argsort(costs, axis=1, kind="stable")
@@ -39,7 +40,7 @@ def deferred_acceptance(wanted: np.ndarray, costs: np.ndarray, room: np.ndarray,
     room_of[tuples] = np.take_along_axis(room, by_cost, axis=1)
 
     last = np.isfinite(costs).sum(axis=1)
-    asking = np.zeros(len(costs), np.int64)  # Index, in each item's own order, of the place it applies to or has.
+    asking = np.zeros(len(costs), np.int64)  # Index of the current place of each item, in the order of its costs.
     has = np.zeros(len(costs), bool)
     while True:
         free = np.flatnonzero(~has & (asking < last))
@@ -57,7 +58,7 @@ def deferred_acceptance(wanted: np.ndarray, costs: np.ndarray, room: np.ndarray,
 
 
 def first_in_group(groups: np.ndarray, weights: np.ndarray, rank: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Returns a mask `[M]` of the `counts` highest weights of each group; the lower rank wins a tie."""
+    """Returns a mask `[M]` bool of the `counts` highest weights of each group; the lower rank wins a tie."""
     order = np.lexsort((rank, -weights, groups))
     in_order = groups[order]
     starts = np.flatnonzero(np.concatenate([[True], in_order[1:] != in_order[:-1]])) if len(order) else order
@@ -70,20 +71,20 @@ def first_in_group(groups: np.ndarray, weights: np.ndarray, rank: np.ndarray, co
 def best_orders(old: np.ndarray, new: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
     """Returns the renumbering of new codes with which the most items keep their old codes, level by level.
 
-    At the first level, old and new codes are matched one to one, such that the number of items with equal codes is
-    maximal (Kuhn, The Hungarian Method for the Assignment Problem, 1955). Codes of a deeper level quantize residuals of
-    the earlier codes. So they are matched by the items whose earlier codes are equal (by all items, if there are none).
-    There is one renumbering per level, since all prefixes share a level's codebook.
+    At the first level, old and new codes are matched one to one so that the most items agree (Kuhn, The Hungarian
+    Method for the Assignment Problem, 1955). At a deeper level, codes quantize the residual of the earlier codes. They
+    are therefore matched using only the items whose earlier codes agree, or all items if there are none. There is one
+    renumbering per level, since all prefixes share a level's codebook.
 
     Args:
-      old: `[N, L]`, the items' old codes; a code that is not below the new K has no counterpart.
+      old: `[N, L]`, the items' old codes. Old codes that are not below the new K are not matched.
       new: `[N, L]`, the items' new codes.
       sizes: K of each level of the new codes.
 
     Returns:
       For each level a permutation `[K]`: the new code `order[k]` gets the number k.
     """
-    # Imported here, since this import takes longer than all others for loading an ID table.
+    # Imported here, since this import takes longer than all other imports for loading an ID table.
     from scipy.optimize import linear_sum_assignment
 
     agree, orders = np.ones(len(new), bool), []
@@ -100,7 +101,7 @@ def best_orders(old: np.ndarray, new: np.ndarray, sizes: Sequence[int]) -> list[
 
 
 def renumbered(codes: np.ndarray, orders: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns codes `[N, L]` renumbered by the permutations of `best_orders`; int32."""
+    """Returns codes `[N, L]` int32, renumbered by the permutations of `best_orders`."""
     columns = []
     for level, order in zip(codes.T, orders, strict=True):
         number = np.empty(len(order), np.int32)
@@ -115,16 +116,16 @@ def find_alignment(
     """Returns the renumbering of a new model's codes that agrees best with the old IDs of the same items.
 
     Args:
-      to: the old IDs.
-      rows: `[n]`, the rows of the common items in the old IDs.
+      to: the table of the old IDs.
+      rows: `[n]`, the rows of the common items in the old table.
       codes: `[n, L]`, the new codes of these items.
       sizes: K of each level of the new codes.
-      unknown: ids of items (some or all) that are not in the old table; a warning is logged if these ids seem to be
-        misspelled.
+      unknown: some or all ids of items that the old table lacks. If they seem to be the same items under other ids, a
+        warning is logged.
 
     Returns:
-      The manifest's section on the alignment: "to", the name of the old IDs; "num_common", n; and "orders", the result
-      of `best_orders` as lists.
+      The manifest's section on the renumbering: "to", the name of the old table; "num_common", n; and "orders", the
+      result of `best_orders` as lists.
 
     Raises:
       UserError: if there are no common items.
@@ -133,7 +134,7 @@ def find_alignment(
     if not len(rows):
         raise UserError(f"--align_to: no item is also in {to.name}, so codes cannot be matched; {cause}")
     if cause:
-        LOGGER.warning("--align_to: items that are not in %s may have other ids there: %s", to.name, cause)
+        LOGGER.warning("--align_to: items that are not in %s may have different ids there: %s", to.name, cause)
     levels = min(len(sizes), to.semantic_ids.shape[1])
     orders = best_orders(to.semantic_ids[rows, :levels], codes[:, :levels], sizes[:levels])
     orders += [np.arange(size) for size in sizes[levels:]]

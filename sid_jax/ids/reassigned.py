@@ -1,4 +1,4 @@
-"""Counts old Semantic IDs that belong to other items in a new table, and so mislead systems that still use old IDs."""
+"""Counts old Semantic IDs that belong to other items in a new table. They mislead systems that still use old IDs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sid_jax.ids.table import IdTable
 
 
 def num_reassigned(old: IdTable, new: IdTable) -> int:
-    """Returns the number of old IDs that are in the new table, but belong to none of their previous items."""
+    """Returns the number of old IDs that the new table has, but for none of the items that had them before."""
     return num_reassigned_of_blocks(old, [(new.arrow_ids, new.semantic_ids)])
 
 
@@ -36,7 +36,7 @@ def num_reassigned_of_blocks(old: IdTable, blocks: Iterable[tuple[pa.ChunkedArra
 
 
 def words_of_reassigned(alignment: Mapping[str, Any]) -> str:
-    """Returns a command's warning of old IDs that belong to other items, from a manifest's section on the alignment."""
+    """Returns a command's warning about old IDs that belong to other items; `alignment` is the manifest's section."""
     return (
         f"Warning: {alignment['num_reassigned']:,} IDs of {alignment['to']} now belong to other items. Every system "
         "that stores IDs must replace all of them at the same time; sid-jax diff OLD NEW counts the changed IDs"
@@ -44,6 +44,6 @@ def words_of_reassigned(alignment: Mapping[str, Any]) -> str:
 
 
 def _as_bytes(semantic_ids: np.ndarray) -> np.ndarray:
-    """Converts `[N, L]` to `[N]` byte strings for comparison."""
+    """Converts `[N, L]` to byte strings `[N]` for comparison."""
     semantic_ids = np.ascontiguousarray(semantic_ids, ">i4")
     return semantic_ids.view(f"S{4 * semantic_ids.shape[1]}").reshape(-1)

@@ -1,8 +1,8 @@
-"""Relocation: makes Semantic IDs of L codes unique by moving items of crowded code tuples to free tuples nearby.
+"""Relocation: makes Semantic IDs of L codes unique by moving items from crowded code tuples to free tuples nearby.
 
-Items keep their first code. So each first code is an independent task, and a catalog of any size can be processed in
-parts with the same result. Only if a first code has more items than places, some of its items move to other first
-codes, after all other items have been placed.
+Items keep their first code. Each first code is therefore an independent task, and a catalog of any size can be
+processed in parts with the same result. Only if a first code has more items than places, some of these items move to
+other first codes, after all other items are placed.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import numpy as np
 from sid_jax.errors import UserError
 from sid_jax.ids.matching import deferred_acceptance, first_in_group
 
-# Number of alternative tuples per item in the first and in the last round; each round tries four times as many as the
-# previous one.
+# Alternative tuples per item in the first and in the last round. The number is multiplied by four in each round.
 _FIRST_WIDTH, _LAST_WIDTH = 5, 80
 # Number of free alternatives whose exact cost is computed.
 _JUDGED = 2
@@ -44,18 +43,18 @@ class Alternatives(Protocol):
     def tuples(
         self, rows: np.ndarray, own: np.ndarray, first_codes: np.ndarray, width: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns tuples under first codes `[M]` for items `rows` `[M]` that have the tuples `own` `[M, L]`.
+        """Returns tuples under the first codes `[M]` for the items `rows` `[M]`, whose own tuples are `own` `[M, L]`.
 
         Returns:
-          `[M, C, L]` int32, about `width` distinct tuples per item, perhaps including its own; their approximate costs,
-          `[M, C]` float32; the approximate cost of the item's own tuple, `[M]` float32.
+          `[M, C, L]` int32, about `width` distinct tuples per item, which may include the item's own; their approximate
+          costs, `[M, C]` float32; and the approximate cost of the item's own tuple, `[M]` float32.
         """
 
     def costs(self, rows: np.ndarray, tuples: np.ndarray) -> np.ndarray:
-        """Returns the exact costs of tuples `[M, C, L]` for items `[M]`: `[M, C]` float32."""
+        """Returns the exact costs `[M, C]` float32 of tuples `[M, C, L]` for the items `rows` `[M]`."""
 
     def first_codes(self, rows: np.ndarray) -> np.ndarray:
-        """Returns the approximate cost of each of the K first codes for items `[M]`: `[M, K]` float32."""
+        """Returns the approximate cost of each of the K first codes for the items `rows` `[M]`: `[M, K]` float32."""
 
 
 def relocate(
@@ -67,21 +66,21 @@ def relocate(
     capacity: int = 1,
     taken: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Makes code tuples unique: gives each item a tuple, near its own, that at most `capacity` items have.
+    """Makes code tuples unique: gives each item a tuple near its own that at most `capacity` items have.
 
-    An item that is the only one with its tuple keeps it. Of the items that share a tuple, those stay for which the best
-    free alternative costs most; the others move to free tuples under the same first code. If a free tuple is the best
-    one of several items, the item gets it for which the next best tuple costs most. If the first code has no place
-    left, items move to another first code. The result is a function of the pairs (id, codes) and the alternatives, not
-    of the order of the rows.
+    An item that is alone under its tuple keeps it. Where items share a tuple, the items whose best free alternative
+    costs most keep the tuple; the others move to free tuples under the same first code. If several items want the same
+    tuple, the item whose next alternative would cost most gets it. If the first code has no place left, items move to
+    another first code. The result depends on the pairs (id, codes) and the alternatives, but not on the order of the
+    rows.
 
     Args:
       codes: `[N, L]` int32.
-      ids: `[N]` item ids, all integers or all strings, distinct; they break ties.
+      ids: `[N]` distinct item ids, all integers or all strings; they break ties.
       sizes: K of each level.
       alternatives: finds alternative tuples and their costs.
-      capacity: how many items may share a tuple.
-      taken: `[M, L]`, tuples of other items that do not move; None for none.
+      capacity: maximum number of items per tuple.
+      taken: `[M, L]`, tuples of other items, which do not move; None for none.
 
     Returns:
       `[N, L]` int32.
@@ -136,9 +135,9 @@ def other_first_codes(rows: np.ndarray, ids: np.ndarray, free: np.ndarray, alter
 
 
 class Placing:
-    """Placement of items: their current tuples, as codes and as numbers, and the number of items per tuple.
+    """The current tuples of the items, as codes and as keys, and the number of items per tuple.
 
-    The items are all items of one, several or all first codes. The arguments are those of `relocate`.
+    Contains all items of one, several or all first codes. The arguments are those of `relocate`.
     """
 
     def __init__(
@@ -155,7 +154,7 @@ class Placing:
         self._ids, self._rank = ids, np.zeros(len(ids), np.int64)
         self._occupancy = Occupancy(tuple_keys(codes[:0] if taken is None else taken, sizes), capacity)
         names, self._bucket, counts = np.unique(self.keys, return_inverse=True, return_counts=True)
-        # The number of items of each tuple that may stay; the occupancy counts only these.
+        # The number of items of each tuple that may keep it; the occupancy counts only these items.
         self._staying = np.minimum(counts, capacity - self._occupancy.count(names))
         self._crowded = counts > self._staying
         self._occupancy.add(names, self._staying)
@@ -166,14 +165,14 @@ class Placing:
         return self._find_places(crowded, self.codes[:, 0].copy(), some_stay=True)
 
     def admit(self, rows: np.ndarray, first_codes: np.ndarray) -> None:
-        """Places rows `[M]` without a place under the first codes `[M]`, which must have enough free places."""
+        """Places the rows `[M]`, which have no place, under the first codes `[M]`, which have enough free places."""
         wanted = self.codes[:, 0].copy()
         wanted[rows] = first_codes
         if len(self._find_places(rows, wanted, some_stay=False)):
             raise ValueError("there are more items than places under a first code")
 
     def _find_places(self, rows: np.ndarray, first_codes: np.ndarray, some_stay: bool) -> np.ndarray:
-        # Ids break ties. Only those of crowded items are read.
+        # Ids break ties. Only the ids of crowded items are read.
         self._rank[rows] = _rank(self._ids[rows])
         width = _FIRST_WIDTH
         while width <= _LAST_WIDTH and len(rows):
@@ -183,11 +182,11 @@ class Placing:
         return self._fill_up(rows, first_codes[rows]) if len(rows) else rows
 
     def _place(self, rows: np.ndarray, first_codes: np.ndarray, width: int, some_stay: bool) -> np.ndarray:
-        """Moves rows to free tuples, except those that may stay, and returns the rows that found none."""
+        """Moves rows to free tuples, except those that keep their tuple; returns the rows that found no tuple."""
         codes, costs, own_costs = self._alternatives.tuples(rows, self.codes[rows], first_codes, width)
         keys = tuple_keys(codes, self._sizes)
         room = self._room(keys)
-        # An item's own tuple is not an alternative: it is already occupied by the items that stay.
+        # An item's own tuple is not an alternative: the items that keep it are already counted there.
         can_have = (room > 0) & (keys != self.keys[rows, None])
         costs = np.where(can_have, costs - own_costs[:, None].astype(np.float64), np.inf)
         if some_stay:
@@ -196,7 +195,7 @@ class Placing:
             rows, codes, keys, room, costs = (each[moving] for each in (rows, codes, keys, room, costs))
         if not len(rows):
             return rows
-        # Exact costs are computed only for the best few.
+        # Exact costs are computed only for the best alternatives.
         best = np.argsort(costs, axis=1, kind="stable")[:, :_JUDGED]
         keys, room, costs = (np.take_along_axis(each, best, axis=1) for each in (keys, room, costs))
         codes = np.take_along_axis(codes, best[..., None], axis=1)
@@ -209,10 +208,10 @@ class Placing:
     def _parts(
         self, rows: np.ndarray, first_codes: np.ndarray, most: int, *, whole_buckets: bool
     ) -> Iterator[np.ndarray]:
-        """Splits rows into parts of at most `most` rows; with `whole_buckets` the items of one tuple stay together.
+        """Splits rows into parts of at most `most` rows. With `whole_buckets`, the items of a tuple stay together.
 
-        A part holds either whole first codes or a piece of a single one, so that the result for a first code does not
-        depend on which other first codes are present.
+        A part contains either whole first codes or a piece of one first code. The result for a first code therefore
+        does not depend on the other first codes.
         """
         order = rows[np.lexsort((self._rank[rows], self.keys[rows], first_codes[rows]))]
         for part in _joined(_runs(order, first_codes[order]), most):
@@ -224,14 +223,15 @@ class Placing:
                 yield from (part[first : first + most] for first in range(0, len(part), most))
 
     def _fill_up(self, rows: np.ndarray, first_codes: np.ndarray) -> np.ndarray:
-        """Gives rows the next tuples with room after their own, in the order of tuple numbers within the first code.
+        """Gives rows the next free tuples after their own, in the order of the tuple keys within the first code.
 
-        It is used if a tuple has more items than the widest beam has tuples. Returns the rows whose first code is full.
+        This is needed if more items have equal tuples than the widest beam has. Returns the rows whose first code is
+        full.
         """
         wanted = self.codes[rows]
         wanted[:, 0] = first_codes
         order = np.lexsort((self._rank[rows], self.keys[rows], first_codes))
-        # Items with equal tuples are processed together, so that places that they fill are not searched again.
+        # Items with equal tuples are handled together, so that the places that they fill are not searched again.
         left = [np.empty(0, np.intp)]
         for bucket in _runs(order, tuple_keys(wanted[order], self._sizes)):
             found = [np.empty((0, len(self._sizes)), np.int32)]
@@ -254,13 +254,13 @@ class Placing:
 
 def _rank(ids: np.ndarray) -> np.ndarray:
     rank = np.empty(len(ids), np.int64)
-    # Python sorts a list of strings twice as fast as NumPy sorts an array of them.
+    # Python sorts a list of strings twice as fast as NumPy sorts an array of strings.
     rank[sorted(range(len(ids)), key=ids.tolist().__getitem__)] = np.arange(len(ids))
     return rank
 
 
 def _runs(values: np.ndarray, names: np.ndarray) -> list[np.ndarray]:
-    """Splits values where `names` changes."""
+    """Splits `values` where `names` changes."""
     return np.split(values, np.flatnonzero(names[1:] != names[:-1]) + 1) if len(values) else []
 
 
@@ -277,9 +277,9 @@ def _joined(runs: list[np.ndarray], most: int) -> Iterator[np.ndarray]:
 
 
 def _following(code: np.ndarray, sizes: Sequence[int], count: int) -> Iterator[np.ndarray]:
-    """Yields a tuple and all others under its first code, `[n, L]` at a time, in cyclic numerical order.
+    """Yields a tuple and all others under its first code, `[n, L]` at a time, in cyclic order of their keys.
 
-    More leading codes stay fixed if the tuples of the remaining levels cannot be numbered in int64.
+    If the tuples of the remaining levels cannot be numbered in int64, more leading codes are kept.
     """
     fixed = 1
     while math.prod(sizes[fixed:]) > _LARGEST:
@@ -294,10 +294,9 @@ def _following(code: np.ndarray, sizes: Sequence[int], count: int) -> Iterator[n
 
 
 def tuple_keys(codes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-    """Returns `[...]` int64, the number of each tuple `[..., L]` in lexicographic order.
+    """Returns a key for each tuple `[..., L]`: `[...]` int64, its position in lexicographic order.
 
-    If there are too many tuples for int64, the number is a hash. In the rare case of a hash collision, a free tuple is
-    considered taken.
+    If there are too many tuples for int64, the key is a hash. Its rare collisions make a free tuple appear occupied.
     """
     keys = np.zeros(codes.shape[:-1], np.uint64)
     levels = np.moveaxis(codes, -1, 0)
@@ -312,10 +311,10 @@ def tuple_keys(codes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
 
 
 class Occupancy:
-    """Counts the items of each tuple, given the numbers `[M]` of their tuples; initial counts are at most `capacity`.
+    """Counts the items of each tuple, by the keys `[M]` of the items' tuples. Initial counts are at most `capacity`.
 
-    The initial tuples are never sorted again. Added tuples are kept in sorted runs, each several times as long as the
-    next. So many small additions take little more time than a single large one.
+    The initial keys are sorted once. Added keys are kept in sorted runs, each several times as long as the next, so
+    that many small additions take little more time than one large addition.
     """
 
     def __init__(self, keys: np.ndarray, capacity: int | None = None):
@@ -324,14 +323,14 @@ class Occupancy:
         self._added: list[tuple[np.ndarray, np.ndarray]] = []
 
     def count(self, keys: np.ndarray) -> np.ndarray:
-        """Returns the number of items of the tuples with these numbers, in the shape of `keys`."""
+        """Returns the number of items of the tuples with these keys, in the shape of `keys`."""
         found = _look_up(*self._known, keys)
         for run in self._added:
             found = found + _look_up(*run, keys)
         return found
 
     def add(self, keys: np.ndarray, counts: np.ndarray | None = None) -> None:
-        """Adds items to the tuples with these numbers `[M]`: `counts` each, or one."""
+        """Adds items to the tuples with these keys `[M]`: `counts` items each, or one."""
         run = _summed(keys, np.ones(len(keys), np.int64) if counts is None else counts)
         while self._added and len(self._added[-1][0]) <= _RUN_RATIO * len(run[0]):
             names, earlier = self._added.pop()
@@ -340,7 +339,7 @@ class Occupancy:
 
 
 def _summed(names: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the distinct names in ascending order, and the sum of the counts of each."""
+    """Returns the distinct names in ascending order, and the sum of the counts of each name."""
     distinct, where = np.unique(names, return_inverse=True)
     return distinct, np.bincount(where, counts, len(distinct)).astype(np.int64)
 

@@ -1,6 +1,6 @@
-"""The ID table: items, their Semantic IDs and other columns, with look-ups in both directions.
+"""The ID table: items, their Semantic IDs and further columns, with look-ups in both directions.
 
-It needs only NumPy and Arrow, and builds its indices at the first look-up.
+This module needs only NumPy and Arrow. A table builds its indices at the first look-up.
 """
 
 from __future__ import annotations
@@ -36,27 +36,27 @@ from sid_jax.ids.convert import (
     sid_text,
 )
 
-# The columns of an ID table that do not come from the catalog: raw codes, Semantic ID, Semantic ID as text.
+# The ID table's own columns: codes before uniqueness, Semantic ID, Semantic ID as text.
 OWN_COLUMNS = ("codes", "semantic_id", "sid")
 
 _ITEMS_SHOWN = 10
 
 
 class IdTable:
-    """The ID table: N items and their Semantic IDs, row for row.
+    """The ID table: N items and their Semantic IDs, one row per item.
 
     Semantic IDs and prefixes are given as numbers, `(12, 4, 91, 0)`, or as text, "12-4-91-0". A well-formed ID that is
     not in the table raises a `KeyError`, as in a dict; a malformed ID or prefix raises a `UserError`.
 
     Attributes:
       semantic_ids: `[N, L]` int32, 0 or more.
-      codes: `[N, L']` int32, the codes that the model assigned, before they were made unique; None if unknown.
+      codes: `[N, L']` int32, the codes that the model assigned, before IDs were made unique; None if unknown.
       sizes: K of each of the L levels.
-      columns: other columns (title, genres, ...), N rows.
+      columns: further columns (title, genres, ...), N rows.
       name: name of these IDs in reports and messages.
-      id_name: the name of the column of item ids in files.
+      id_name: name of the column of item ids in files.
       shared: whether several items may have one Semantic ID.
-      figures: metrics by name, for display.
+      figures: quality metrics by name, for display.
     """
 
     def __init__(
@@ -80,18 +80,18 @@ class IdTable:
           semantic_ids: `[N, L]` integers.
           codes: `[N, L']` integers; None if unknown.
           sizes: K of each level; None for one more than the level's largest code.
-          columns: other columns by name, `[N]` each; None for none.
+          columns: further columns by name, `[N]` each; None for none.
           name: see the attribute.
           id_name: see the attribute.
           shared: see the attribute.
           figures: see the attribute.
-          check: whether to reject repeated item ids, and unless `shared` repeated Semantic IDs, at once and not at the
+          check: whether to reject repeated item ids now, and repeated Semantic IDs unless `shared`, instead of at the
             first look-up.
 
         Raises:
           ValueError: if the shapes do not match.
-          UserError: if two items have the same id, or the same Semantic ID and `shared` is False; if two columns have
-            the same name, or the values of a column have no common type.
+          UserError: if two items have the same id; if two items have the same Semantic ID and `shared` is False; if two
+            columns have the same name; or if the values of a column have no common type.
         """
         # `np.ndim` would convert an Arrow column to an array, which imports pandas.
         flat = isinstance(item_ids, (pa.Array, pa.ChunkedArray)) or np.ndim(item_ids) == 1
@@ -119,7 +119,7 @@ class IdTable:
         return _is_id(item) and item in self._row_of
 
     def __iter__(self) -> Iterator[Item]:
-        """Yields the item ids, in the order of the rows."""
+        """Yields the item ids in the order of the rows."""
         return iter(self.item_ids.tolist())
 
     @functools.cached_property
@@ -132,7 +132,7 @@ class IdTable:
 
     @functools.cached_property
     def arrow_ids(self) -> pa.ChunkedArray:
-        """`[N]` int64 or string: the item ids without a Python object for each."""
+        """`[N]` int64 or string, the item ids as an Arrow array."""
         return arrow_ids(self._given_ids)
 
     @functools.cached_property
@@ -142,7 +142,7 @@ class IdTable:
 
     @property
     def titles(self) -> np.ndarray | None:
-        """`[N]` object (str or None), the column "title"; None if there is no such column of text."""
+        """`[N]` object (str or None), the column "title"; None if the table has no such column, or it is not text."""
         if "title" not in self.columns.column_names:
             return None
         return self.columns["title"].to_numpy() if is_text(self.columns["title"].type) else None
@@ -152,7 +152,7 @@ class IdTable:
     @overload
     def semantic_id(self, item: Many) -> np.ndarray: ...
     def semantic_id(self, item: Item | Many) -> tuple[int, ...] | np.ndarray:
-        """Returns the Semantic ID of an item as a tuple of L numbers, or of n items as `[n, L]` int32.
+        """Returns the Semantic ID of one item as a tuple of L numbers, or those of n items as `[n, L]` int32.
 
         Raises:
           KeyError: if an item is not in the table.
@@ -172,11 +172,11 @@ class IdTable:
     @overload
     def item(self, semantic_id: Many) -> Item | np.ndarray: ...
     def item(self, semantic_id: Codes | Many) -> Item | np.ndarray:
-        """Returns the id of the item with a Semantic ID, or for n Semantic IDs `[n]` ids of the type of `item_ids`.
+        """Returns the id of the item with a Semantic ID; for n Semantic IDs, `[n]` ids of the type of `item_ids`.
 
         Raises:
           KeyError: if no item has the Semantic ID.
-          UserError: if it is not L numbers, or several items share it (`items` returns them all).
+          UserError: if a Semantic ID is not L numbers, or several items share it (`items` returns all of them).
         """
         many = parse_semantic_ids(semantic_id)
         wanted = np.array([parse_semantic_id(semantic_id)], np.int64) if many is None else many
@@ -219,10 +219,11 @@ class IdTable:
         return self.item_ids[self._order[first:end]]
 
     def neighbors(self, item: Item, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the items with the longest common prefixes with an item, longest first.
+        """Returns the items that have the longest common prefixes with an item, the longest first.
 
-        Items with an equally long common prefix are in the order of their Semantic IDs, and those with the same ID in
-        the order of rows. Code numbers do not express distance: of two other codes, neither is known to be nearer.
+        Items with equally long common prefixes are in the order of their Semantic IDs, and items with the same ID in
+        the order of the rows. Code numbers carry no distance: they do not tell which of two other codes is nearer.
+        the order of rows. Code numbers carry no distance: they do not tell which of two other codes is nearer.
 
         Args:
           item: an item id.
@@ -244,7 +245,7 @@ class IdTable:
         for depth in range(len(own), 0, -1):
             first, last = self._run(own[:depth])
             wanted = count - sum(map(len, found))
-            # One more than needed on either side, since the item itself is in the range and is removed.
+            # One more than needed at each end, since the item itself may be included and is removed.
             sides = ((low, min(high, low + wanted + 1)) for low, high in ((first, begin), (end, last)))
             rows = np.concatenate([self._order[low:high] for low, high in sides])
             found.append(rows[rows != row][:wanted])
@@ -253,7 +254,7 @@ class IdTable:
         return self.item_ids[np.concatenate(found)], np.concatenate(shared)
 
     def rows_of(self, items: Many) -> np.ndarray:
-        """Returns the row of each of n items: `[n]` int64, -1 for an item that is not in the table."""
+        """Returns the row of each of n items: `[n]` int64; -1 for an item that is not in the table."""
         try:
             wanted = arrow_ids(items)
         except UserError:
@@ -263,7 +264,7 @@ class IdTable:
         return places(wanted, self.arrow_ids)
 
     def replace(self, **changes: Any) -> IdTable:
-        """Returns the table with some of the arguments of `IdTable` changed."""
+        """Returns a copy of the table with some arguments of `IdTable` replaced."""
         kept = {
             "item_ids": self._given_ids, "semantic_ids": self.semantic_ids, "codes": self.codes, "sizes": self._sizes,
             "columns": self.columns, "name": self.name, "id_name": self.id_name, "shared": self.shared,
@@ -284,10 +285,10 @@ class IdTable:
         )
 
     def align(self, item_ids: np.ndarray) -> IdTable:
-        """Returns the table of a catalog's items alone, in the catalog's order and with the catalog's ids.
+        """Returns the table of a catalog's items only, in the catalog's order and with the catalog's ids.
 
         Args:
-          item_ids: `[n]` integers or str. They are matched as text if one side has numbers and the other text.
+          item_ids: `[n]` integers or str. Compared as text if only one of table and catalog has integers.
 
         Raises:
           UserError: if an item of the catalog is not in the table.
@@ -302,22 +303,23 @@ class IdTable:
             raise UserError(
                 f"{self.name}: {len(missing)} of the catalog's {len(item_ids)} items have no Semantic ID, the first "
                 f"one is {first!r}{cause and f' ({cause})'}; make IDs for all items, or if the file numbers its items "
-                "from another start, add the difference to its name, as in FILE.json+1"
+                "from another start than the catalog, add the difference to its name, as in FILE.json+1"
             )
         return self.take(rows).replace(item_ids=item_ids, check=False)
 
     def with_columns(self, columns: Any, *, id_column: str | None = None) -> IdTable:
-        """Returns the table with additional columns, matched by item id; columns of the same name are replaced.
+        """Returns the table with further columns, matched by item id. Existing columns of the same name are replaced.
 
         Args:
-          columns: an Arrow table, a pandas DataFrame or a mapping of columns, one of which holds item ids, in any order
+          columns: an Arrow table, a pandas DataFrame or a mapping of columns, one of which has the item ids, in any
+              order
             (a DataFrame's index also works); or a mapping from column names to mappings from item id to value. Items
-            without a value get null; values of items that are not in the table are ignored.
-          id_column: the column of item ids; None for the one called `id_name`, or the first column if there is none.
+            without a value get null. Values of items that are not in the table are ignored.
+          id_column: the column of item ids; None for the column named `id_name`, or else the first column.
 
         Raises:
-          UserError: if the column of ids is missing or repeats an id, if no item is in both, if a column has a name
-            that is reserved for the table, or if its values have no common type.
+          UserError: if the column of ids is missing or repeats an id; if no item of the table has a value; if a column
+            has a reserved name; or if the values of a column have no common type.
         """
         added = self.columns
         for name, values in matched_columns(columns, self.arrow_ids, self.id_name, id_column).items():
@@ -325,15 +327,15 @@ class IdTable:
                 raise UserError(f"the ID table already has a column {name!r}; rename the column to add")
             if name in added.column_names:
                 added = added.drop_columns([name])
-            # A table without columns has no rows.
+            # An Arrow table without columns has no rows, so a column cannot be appended to it.
             added = added.append_column(name, values) if added.column_names else pa.table({name: values})
         return self.replace(columns=added)
 
     def to_arrow(self) -> pa.Table:
         """Returns the table in the format of an export: item ids, `codes`, `semantic_id`, `sid`, and the columns.
 
-        Codes are int32 for any K: readers add offsets to them, which would overflow uint8, and embedding layers take
-        signed integers.
+        Codes are int32 for any K, since readers add offsets to them, which would overflow uint8, and embedding layers
+        need signed integers.
         """
         own = {self.id_name: self._given_ids if isinstance(self._given_ids, pa.ChunkedArray) else self.arrow_ids}
         if self.codes is not None:
@@ -342,19 +344,19 @@ class IdTable:
         return pa.table({**own, **{name: self.columns[name] for name in self.columns.column_names}})
 
     def fingerprint(self) -> str:
-        """Returns the SHA-256 of item ids and Semantic IDs, which does not depend on the name and other columns."""
+        """Returns the SHA-256 of item ids and Semantic IDs, independent of the name and of other columns."""
         digest = hashlib.sha256()
         digest.update(json.dumps([self.semantic_ids.shape, self.item_ids.tolist()]).encode())
         digest.update(np.ascontiguousarray(self.semantic_ids, dtype="<i4").tobytes())
         return digest.hexdigest()
 
     def __repr__(self) -> str:
-        """Returns one line: name, items, sizes and columns."""
+        """Returns one line with name, number of items, sizes and columns."""
         names = f", columns {', '.join(self.columns.column_names)}" if self.columns.column_names else ""
         return f"IdTable({self.name!r}: {len(self):,} items, Semantic IDs of {_sizes_text(self.sizes)} codes{names})"
 
     def _repr_html_(self) -> str:
-        """Returns the HTML for notebooks: sizes, metrics and ten items."""
+        """Returns HTML for notebooks: sizes, metrics and ten items."""
         distinct = int((self._sorted[:, 1:] != self._sorted[:, :-1]).any(axis=0).sum()) + min(len(self), 1)
         figures = {"distinct Semantic IDs": distinct, **self.figures}
         lines = [
@@ -386,7 +388,7 @@ class IdTable:
     @functools.cached_property
     def _sorted(self) -> np.ndarray:
         """`[L, N]`, the sorted Semantic IDs."""
-        # Stored by level: the next codes under a prefix are then one sorted, contiguous run of memory.
+        # Stored by level, so that the next codes under a prefix are one sorted, contiguous block of memory.
         levels = np.ascontiguousarray(self.semantic_ids[self._order].T)
         shared = np.flatnonzero((levels[:, 1:] == levels[:, :-1]).all(axis=0))
         if len(shared) and not self.shared:
@@ -400,14 +402,14 @@ class IdTable:
         return _as_bytes(self._sorted.T)
 
     def _run(self, prefix: tuple[int, ...]) -> tuple[int, int]:
-        """Returns begin and end of the items under a prefix in the sorted order."""
+        """Returns the range of the items with a prefix, in the sorted order."""
         first, end = 0, len(self)
         for level, code in zip(self._sorted, prefix, strict=False):
             first, end = bisect_left(level, code, first, end), bisect_right(level, code, first, end)
         return first, end
 
     def _runs(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns begin and end of the items with each of the Semantic IDs `[n, L]` in the sorted order, `[n]` each."""
+        """Returns, for each of the Semantic IDs `[n, L]`, the range of its items in the sorted order, `[n]` each."""
         if len(wanted) == 1:
             run = self._run(tuple(wanted[0].tolist()))
             return np.array(run[:1]), np.array(run[1:])
@@ -421,7 +423,7 @@ class IdTable:
         return first, np.where(possible, end, first)
 
     def _row(self, item: Item | np.integer) -> int:
-        # In Python True == 1 == 1.0, but bools and floats are not ids.
+        # In Python, True == 1 == 1.0, but bools and floats are not valid ids.
         row = self._row_of.get(item) if _is_id(item) else None
         if row is None:
             self._refuse_unknown(item)
@@ -435,7 +437,7 @@ class IdTable:
 
 
 def joined(tables: Sequence[IdTable]) -> IdTable:
-    """Concatenates tables; name, sizes, columns and types are those of the first one."""
+    """Concatenates tables. Name, sizes, columns and types are those of the first table."""
     first, names = tables[0], tables[0].columns.column_names
     if not any(len(each) for each in tables[1:]):
         return first
@@ -450,7 +452,7 @@ def joined(tables: Sequence[IdTable]) -> IdTable:
 
 
 def _as_bytes(semantic_ids: np.ndarray) -> np.ndarray:
-    """Converts `[N, L]` to `[N]` byte strings, which sort like the numbers."""
+    """Converts `[N, L]` to byte strings `[N]` with the same sort order."""
     return np.ascontiguousarray(semantic_ids, ">i4").view(np.dtype((np.void, 4 * semantic_ids.shape[1]))).reshape(-1)
 
 

@@ -1,7 +1,7 @@
-"""The prefix trie of an ID table as flat arrays, which constrains a beam search inside `jit` to existing IDs.
+"""The prefix trie of an ID table as flat arrays. It restricts a beam search inside `jit` to existing IDs.
 
-The edges of each depth are a compressed sparse row (CSR) matrix, so one step of a whole beam takes only a few gathers:
-STATIC (Su et al., Vectorizing the Trie, 2602.22647).
+The edges of each depth are a compressed sparse row (CSR) matrix, so that one step of a whole beam is a few gathers, as
+in STATIC (Su et al., Vectorizing the Trie, 2602.22647).
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ TRIE_FILE = "trie.npz"
 class Trie:
     """The prefix trie of N items' Semantic IDs of L codes, with one node per prefix. A JAX pytree.
 
-    Depth 0 is the root; depth L has a leaf for each distinct ID; n_l is the number of nodes of depth l. The nodes of a
-    depth are numbered from 0 in the lexicographic order of their prefixes.
+    Depth 0 is the root. Depth L has one leaf for each distinct ID. n_l is the number of nodes of depth l. The nodes of
+    a depth are numbered from 0 in the lexicographic order of their prefixes.
 
     Attributes:
-      first_child: L arrays `[n_l + 1]` int32: the children of node v of depth l are the nodes `first_child[l][v]` up to
-        `first_child[l][v + 1]`, not included, of depth l + 1.
+      first_child: L arrays `[n_l + 1]` int32. The children of node v of depth l are the nodes of depth l + 1 from
+        `first_child[l][v]` up to, but not including, `first_child[l][v + 1]`.
       codes: L arrays `[n_{l+1}]` int32: the code on the edge into each node of depth l + 1.
       first_item: `[n_L + 1]` int32: the items of leaf v are `items[first_item[v]:first_item[v + 1]]`.
       items: `[N]` int32, rows of the ID table.
-      max_children: the maximum number of children of a node, for each depth but the last; static.
+      max_children: for each depth but the last, the maximum number of children of a node; static.
       sizes: K of each level; static.
     """
 
@@ -64,10 +64,9 @@ def build_trie(
 
     Args:
       semantic_ids: `[N, L]` int32; several items may have the same ID.
-      sizes: K of each level; None: one more than the level's largest code.
-      priority: `[N]`; the items under one ID are sorted from the highest to the lowest priority, ties by row. None
-        sorts by row.
-      rows: `[M]`, rows of the table to include; items keep their row numbers of the whole table. None: all.
+      sizes: K of each level; None takes one more than the level's largest code.
+      priority: `[N]`. The items of one ID are sorted by descending priority, ties by row. None sorts by row.
+      rows: `[M]`, the rows of the table to include. Items keep their row numbers in the whole table. None includes all.
 
     Raises:
       ValueError: if a shape does not match, there are no items or levels, or a code is below 0 or not below its K.
@@ -101,10 +100,10 @@ def trie_of_arrays(
     items: np.ndarray,
     sizes: Sequence[int],
 ) -> Trie:
-    """Returns a trie made of its arrays, of any integer dtypes; see `Trie`.
+    """Returns the trie with the given arrays, which may have any integer dtypes; see `Trie`.
 
     Raises:
-      ValueError: if they are not the arrays of a trie.
+      ValueError: if the arrays are not those of a trie.
     """
     if not sizes:
         raise ValueError("it has no levels")
@@ -128,7 +127,7 @@ def trie_of_arrays(
 
 
 def write_trie(folder: Path, semantic_ids: np.ndarray, sizes: Sequence[int]) -> None:
-    """Writes `trie.npz` for IDs `[N, L]`, which may repeat, and K of each level; equal IDs give equal bytes.
+    """Writes `trie.npz` for IDs `[N, L]`, which may repeat, and sizes K of each level. The bytes are deterministic.
 
     Raises:
       ValueError: as `build_trie`.
@@ -168,16 +167,16 @@ def read_trie(path: str | Path) -> Trie:
 
 
 def children(trie: Trie, level: int, nodes: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns the children of nodes of depth `level`, from 0 to L - 1, for use in jit.
+    """Returns the children of nodes of depth `level`, from 0 to L - 1; for use in jit.
 
     Args:
       trie: the trie.
       level: number of codes chosen so far; static.
-      nodes: `[...]` int32, numbers of nodes of that depth; -1 stands for no node, without children.
+      nodes: `[...]` int32, numbers of nodes of this depth; -1 means no node, without children.
 
     Returns:
-      `[..., max_children[level]]` each: the children's numbers, int32, -1 past the last child; the codes on the edges
-      to them, int32, 0 past the last child; and whether there is a child, bool.
+      `[..., max_children[level]]` each: the children's numbers, int32, -1 after the last child; the codes on their
+      edges, int32, 0 after the last child; and whether there is a child, bool.
     """
     first, end = _ranges(trie.first_child[level], nodes)
     shape = (*nodes.shape, trie.max_children[level])
@@ -188,39 +187,39 @@ def children(trie: Trie, level: int, nodes: jax.Array) -> tuple[jax.Array, jax.A
 
 
 def child(trie: Trie, level: int, nodes: jax.Array, codes: jax.Array) -> jax.Array:
-    """Returns the child of each node `[...]` of depth `level` (static) by a code `[...]`, for use in jit.
+    """Returns the child of each node `[...]` of depth `level` (static) by a code `[...]`; for use in jit.
 
     Returns:
-      `[...]` int32; -1 if there is no such child, or for a node of -1.
+      `[...]` int32; -1 if there is no such child, or if the node is -1.
     """
     candidates, known, valid = children(trie, level, nodes)
     return jnp.max(jnp.where(valid & (known == codes[..., None]), candidates, -1), axis=-1)
 
 
 def allowed_codes(trie: Trie, level: int, nodes: jax.Array) -> jax.Array:
-    """Returns the mask of codes that continue nodes `[...]` of depth `level` (static): `[..., K]` bool, for use in jit.
+    """Returns the mask `[..., K]` bool of codes that continue nodes `[...]` of depth `level` (static); for use in jit.
 
-    -1 stands for no node, which has no such codes.
+    The mask is all False for a node of -1.
     """
     _, codes, valid = children(trie, level, nodes.reshape(-1))
     size = trie.sizes[level]
     rows = jax.lax.broadcasted_iota(jnp.int32, codes.shape, 0)
-    # Missing children are scattered to an additional column, which is dropped.
+    # Missing children are scattered to a column after the last one, which drops them.
     columns = jnp.where(valid, codes, size)
     mask = jnp.zeros((len(codes), size), bool).at[rows, columns].set(True, mode="drop")
     return mask.reshape(*nodes.shape, size)
 
 
 def leaf_places(trie: Trie, leaves: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-    """Returns the first items under leaves, leaf by leaf, for use in jit.
+    """Returns the first items under leaves, leaf by leaf; for use in jit.
 
     Args:
       trie: the trie.
-      leaves: `[B, M]` int32, numbers of nodes of depth L, the best first; -1 stands for no leaf, without items.
+      leaves: `[B, M]` int32, numbers of nodes of depth L, the best first; -1 means no leaf, without items.
       count: number of items to return; static.
 
     Returns:
-      `[B, count]` int32 each: rows of the ID table, -1 past the last item, and the positions of their leaves in
+      `[B, count]` int32 each: rows of the ID table, -1 after the last item, and the positions of their leaves in
       `leaves`.
     """
     first, end = _ranges(trie.first_item, leaves)
@@ -229,7 +228,7 @@ def leaf_places(trie: Trie, leaves: jax.Array, count: int) -> tuple[jax.Array, j
     leaf = jax.vmap(lambda each: jnp.searchsorted(each, slots, side="right"))(filled)
     there = leaf < leaves.shape[1]
     leaf = jnp.minimum(leaf, leaves.shape[1] - 1)
-    # The items of leaf m fill the slots up to filled[m], so slot s has the item at end[m] - (filled[m] - s).
+    # The items of leaf m fill the slots up to filled[m], so slot s is at end[m] - (filled[m] - s) in the items.
     position = jnp.take_along_axis(end - filled, leaf, axis=1) + jnp.broadcast_to(slots, leaf.shape)
     return jnp.where(there, trie.items.at[position].get(mode="clip"), -1), leaf
 
@@ -265,7 +264,7 @@ def _checked_sizes(semantic_ids: np.ndarray, sizes: Sequence[int] | None) -> tup
 
 
 def _sorted_rows(semantic_ids: np.ndarray, priority: np.ndarray | None) -> np.ndarray:
-    """Returns the rows sorted by ID, those with the same ID by descending priority and then by row."""
+    """Returns the rows sorted by ID; rows with the same ID are sorted by descending priority and then by row."""
     if priority is None:
         return np.lexsort(semantic_ids.T[::-1])
     if np.shape(priority) != semantic_ids.shape[:1]:
@@ -276,7 +275,7 @@ def _sorted_rows(semantic_ids: np.ndarray, priority: np.ndarray | None) -> np.nd
 
 
 def _ranges(firsts: jax.Array, nodes: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns begin and end of the children or items of nodes `[...]`; the range is empty for a node of -1."""
+    """Returns the range of the children or items of nodes `[...]`; it is empty for a node of -1."""
     first = firsts[jnp.maximum(nodes, 0)]
     return first, jnp.where(nodes < 0, first, firsts[nodes + 1])
 

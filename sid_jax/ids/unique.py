@@ -1,4 +1,4 @@
-"""Makes unique Semantic IDs from codes that items may share, for all items or for new items."""
+"""Makes unique Semantic IDs from codes that items may share, for all items or for new items only."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from sid_jax.errors import UserError
 from sid_jax.ids.relocate import Alternatives, Rows, relocate, tuple_keys
 
-# "relocate": L codes; of the items that share a tuple, all but one move to a free tuple nearby. "suffix": one extra
-# token. "none": the codes themselves.
+# "relocate": L codes; of the items that share a tuple, all but one move to a free tuple nearby. "suffix": one
+# additional code. "none": the codes themselves.
 SCHEMES = ("relocate", "suffix", "none")
 
 
@@ -29,10 +29,10 @@ def make_unique(
     Args:
       scheme: one of `SCHEMES`.
       codes: `[N, L]` int32.
-      ids: `[N]` item ids, all integers or all strings, distinct.
+      ids: `[N]` distinct item ids, all integers or all strings.
       sizes: K of each level.
       alternatives: for "relocate", finds alternative tuples and their costs.
-      capacity: for "relocate", how many items may share an ID.
+      capacity: for "relocate", the maximum number of items per ID.
 
     Raises:
       UserError: if two items have the same id, or there are more items than IDs.
@@ -43,18 +43,18 @@ def make_unique(
 
 
 def append_suffix(codes: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Makes codes unique by one extra token (Rajput et al., 2305.05065, section 3.1).
+    """Makes codes unique by one additional code, the suffix (Rajput et al., 2305.05065, section 3.1).
 
     Items with the same codes are numbered 0, 1, 2, … in the order of their ids: integers by value, strings by code
-    point. The result is a function of the pairs (id, codes), not of the order of the rows. Every item gets the token,
-    even if its codes are unique, because decoders of fixed length need one length for the whole table.
+    point. The result depends on the pairs (id, codes), but not on the order of the rows. Every item gets a suffix, even
+    if its codes are unique, since decoders of fixed length need the same length for the whole table.
 
     Args:
       codes: `[N, L]` int32.
-      ids: `[N]` item ids, all integers or all strings, distinct.
+      ids: `[N]` distinct item ids, all integers or all strings.
 
     Returns:
-      `[N, L + 1]` int32, the codes and then the extra token, in the order of `codes`.
+      `[N, L + 1]` int32, the codes followed by the suffix, in the order of `codes`.
 
     Raises:
       ValueError: if the shapes do not match.
@@ -64,13 +64,13 @@ def append_suffix(codes: np.ndarray, ids: np.ndarray) -> np.ndarray:
 
 
 def number_items(codes: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Returns `[N]` int32, only the extra token of `append_suffix`."""
+    """Returns the suffixes of `append_suffix`, `[N]` int32."""
     if codes.ndim != 2 or ids.shape != codes.shape[:1]:
         raise ValueError(f"codes must have shape [N, L] and ids [N], not {codes.shape} and {ids.shape}")
-    # Python sorts a list of strings twice as fast as NumPy sorts an array of them.
+    # Python sorts a list of strings twice as fast as NumPy sorts an array of strings.
     by_id = np.array(sorted(range(len(ids)), key=ids.tolist().__getitem__), dtype=np.intp)
     _refuse_duplicates(ids[by_id])
-    # A stable sort by codes after it keeps each bucket in the order of the ids.
+    # A stable sort by codes keeps each bucket in the order of the ids.
     order = by_id[np.lexsort(codes[by_id].T[::-1])]
     in_order = codes[order]
     starts = np.ones(len(codes), bool)
@@ -100,13 +100,13 @@ def extend_ids(
 ) -> np.ndarray:
     """Returns the Semantic IDs of new items, distinct from all published ones.
 
-    The result is a function of the pairs (id, codes), of `published` and of the alternatives, not of the order of the
+    The result depends on the pairs (id, codes), on `published` and on the alternatives, but not on the order of the
     rows.
 
     Args:
       scheme, codes, ids, sizes, alternatives, capacity: see `make_unique`; codes and ids are those of the new items.
-      published: `[M, L']`, the Semantic IDs of all other items, and reserved Semantic IDs.
-      reusable: `[R, L']`, Semantic IDs of former items that may be reused; None for none.
+      published: `[M, L']`, the Semantic IDs of all other items, and retired IDs that must not be reused.
+      reusable: `[R, L']`, retired Semantic IDs that may be reused; None for none.
 
     Raises:
       UserError: if there are more new items than free IDs.
@@ -131,11 +131,11 @@ def _refuse_full(num_new: int, num_published: int, sizes: Sequence[int], capacit
 def _with_unused_suffix(
     codes: np.ndarray, ids: Rows, sizes: Sequence[int], published: np.ndarray, reusable: np.ndarray
 ) -> np.ndarray:
-    """Returns codes with an extra token unused by items of the same codes; the lowest reusable ones are given first."""
+    """Returns codes with a suffix that no item with the same codes has; reusable suffixes are used first, in order."""
     rows = np.arange(len(codes))
     if not len(codes):
         return np.empty((0, codes.shape[1] + 1), np.int32)
-    # Of millions of published IDs, keep only those with the same codes; hash collisions are resolved below.
+    # Only the published IDs with the same codes are needed. Hash collisions are resolved below.
     wanted = np.unique(tuple_keys(codes, sizes))
     near = [each[_is_among(tuple_keys(each[:, :-1], sizes), wanted)] for each in (published, reusable)]
     together = np.concatenate([codes, *(each[:, :-1] for each in near)]).astype(np.int32)
@@ -155,6 +155,6 @@ def _with_unused_suffix(
 
 
 def _is_among(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Returns whether each key is one of the sorted wanted keys."""
+    """Returns whether each key is in the sorted array `wanted`."""
     place = np.minimum(np.searchsorted(wanted, keys), len(wanted) - 1)
     return wanted[place] == keys

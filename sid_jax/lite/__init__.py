@@ -1,4 +1,4 @@
-"""An export without JAX: codes of vectors, look-ups and free Semantic IDs, with NumPy alone.
+"""Uses an export without JAX: computes codes of vectors, looks up items, and finds free Semantic IDs, with NumPy.
 
     from sid_jax import lite
 

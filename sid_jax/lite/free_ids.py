@@ -1,4 +1,4 @@
-"""Finds the free Semantic ID that an append of a single new item would give it."""
+"""Finds a free Semantic ID for one new item: the ID that an append of this item alone would assign."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import numpy as np
 
 from .model import Model
 
-# Beam widths of successive searches under the first code; and the number of free tuples that are compared by their
-# decoded vectors.
+# Beam widths of successive searches under a first code; and the number of nearest free tuples whose decoded vectors are
+# compared.
 _WIDTHS, _JUDGED = (5, 20, 80), 2
 
 
 def free_tuple(model: Model, vector: np.ndarray, taken: Counter[tuple[int, ...]], capacity: int) -> tuple[int, ...]:
-    """Returns the item's own codes if they are free, else the free tuple whose decoded vector is nearest.
+    """Returns the item's own codes if they are free, or else the free tuple whose decoded vector is nearest.
 
-    Tuples under the item's own first code are tried first, in the order of their distance to its latent vector. If all
-    of these are taken, the tuples after the item's own in numerical order follow. If the first code has no free tuple
-    at all, other first codes are tried, the nearest first.
+    Tuples under the item's own first code are tried first, in the order of their distance to the latent vector. If the
+    beam search finds no free tuple, the tuples after the item's own in numerical order are tried. If the first code has
+    no free tuple, the other first codes are tried, the nearest first.
 
     Args:
       model: the export's model.
       vector: `[D]` float32.
       taken: the number of items with each tuple.
-      capacity: the number of items that may share a tuple.
+      capacity: the maximum number of items per tuple.
 
     Raises:
       ValueError: if no tuple is free.
@@ -66,7 +66,7 @@ def _errors(model: Model, vector: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 
 def _first_codes(model: Model, latent: np.ndarray, own: int) -> Iterator[int]:
-    """Yields the own first code, then the others by the distance that greedy quantization under each leaves."""
+    """Yields the own first code, then the others by the remaining distance after greedy quantization under each."""
     yield own
     left_over = latent - model.codebooks[0]
     for codebook in model.codebooks[1:]:
@@ -95,7 +95,7 @@ def _distances(left_over: np.ndarray, codebook: np.ndarray) -> np.ndarray:
 
 
 def _following(own: tuple[int, ...], first: int, sizes: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    """Yields all tuples under a first code in cyclic numerical order, starting from the item's own later codes."""
+    """Yields all tuples under a first code in cyclic numerical order, starting at the item's own later codes."""
     total, start = math.prod(sizes[1:]), 0
     for code, size in zip(own[1:], sizes[1:], strict=True):
         start = start * size + code

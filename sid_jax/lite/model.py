@@ -1,4 +1,4 @@
-"""The trained model of an export in NumPy: vectors to codes, and codes to vectors, in float32."""
+"""Computes the trained model of an export in NumPy: vectors to codes, and codes to vectors, in float32."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ FILE = "codebooks.safetensors"
 
 
 class Model:
-    """Scaling, encoder, codebooks and decoder of an export.
+    """The scaling, encoder, codebooks and decoder of an export.
 
     Args:
       arrays: the arrays of an export's `codebooks.safetensors`.
-      info: the settings that cannot be inferred from the arrays: `unit_norm`, `activation`, and `parts` of vectors with
+      info: the settings that cannot be derived from the arrays: `unit_norm`, `activation`, and `parts` if vectors have
         parts.
 
     Attributes:
       codebooks: L arrays `[K, Z]` float32.
       num_features: D of the vectors.
       scale: `[D]` float32, the divisor of scaled vectors.
-      has_parts: whether vectors have named parts, some of which an item may lack.
+      has_parts: whether vectors have named parts; an item may lack some of them.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], info: Mapping[str, Any]):
@@ -49,7 +49,7 @@ class Model:
         """Reads the model of an export's folder.
 
         Raises:
-          ValueError: if the file is damaged, or this version does not support the model.
+          ValueError: if the file is damaged, or the model is unknown to this version.
           OSError: if the file cannot be read.
         """
         arrays, metadata = read_safetensors(folder / FILE)
@@ -66,17 +66,17 @@ class Model:
     def encode(self, vectors: Any) -> np.ndarray:
         """Returns the codes `[n, L]` int32 of vectors `[n, D]`, or `[L]` of one vector `[D]`.
 
-        In vectors with parts, a part that an item lacks is NaN.
+        For vectors with parts, NaN marks a part that an item lacks.
 
         Raises:
-          ValueError: if the shape is another one, or a value is not finite.
+          ValueError: if the shape is wrong, or values are not finite.
         """
         vectors = self._checked(vectors)
         codes = self.assign(self.latents(np.atleast_2d(vectors)))
         return codes if vectors.ndim == 2 else codes[0]
 
     def decode(self, codes: Any) -> np.ndarray:
-        """Returns the decoded vectors `[n, D]` float32 of codes `[n, L]`, in the space of the (unit-norm) input."""
+        """Returns the decoded vectors `[n, D]` float32 of codes `[n, L]`, in the space of the unit-norm input."""
         return self.decoded(np.asarray(codes)) * self.scale + self._mean
 
     def scaled(self, vectors: np.ndarray) -> np.ndarray:
@@ -95,7 +95,7 @@ class Model:
         return self._network("encoder", scaled)
 
     def assign(self, latents: np.ndarray) -> np.ndarray:
-        """Returns the codes `[n, L]` int32 of latent vectors `[n, Z]`: at each level the nearest to the residual."""
+        """Returns the codes `[n, L]` int32 of latent vectors `[n, Z]`: at each level, the nearest to the residual."""
         codes = np.empty((len(latents), len(self.codebooks)), np.int32)
         for level, (codebook, norms) in enumerate(zip(self.codebooks, self._norms, strict=True)):
             codes[:, level] = np.argmax(2 * (latents @ codebook.T) - norms, axis=1)
@@ -112,7 +112,7 @@ class Model:
     def _network(self, part: str, inputs: np.ndarray) -> np.ndarray:
         depth, hidden = 0, inputs
         while (name := f"{part}.network.{2 * depth}") + ".weight" in self._arrays:
-            # The activation is between two layers, not after the last.
+            # There is no activation after the last layer.
             hidden = self._activation(hidden) if depth else hidden
             hidden = hidden @ self._arrays[f"{name}.weight"].T + self._arrays[f"{name}.bias"]
             depth += 1
@@ -144,7 +144,7 @@ class Model:
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    # Divide by the largest entry first: squares of very large or small numbers leave float32's range.
+    # Divided by the largest entry first, since squares of very large or small numbers leave float32's range.
     largest = np.abs(vectors).max(axis=1, keepdims=True)
     shrunk = vectors / np.where(largest > 0, largest, 1)
     square = np.square(shrunk).sum(axis=1, keepdims=True)

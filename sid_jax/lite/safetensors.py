@@ -13,13 +13,13 @@ _TYPES = {"F32": "<f4", "F64": "<f8", "I32": "<i4", "I64": "<i8", "U8": "u1", "B
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Returns the arrays by name, read-only, and the metadata.
+    """Returns the read-only arrays by name, and the metadata.
 
-    The file consists of a header's length as a little-endian uint64, the header in JSON, and the arrays.
+    The file consists of the length of the header as a little-endian uint64, the header in JSON, and the arrays.
 
     Raises:
       ValueError: if the file is damaged.
-      OSError: if it cannot be read.
+      OSError: if the file cannot be read.
     """
     content = path.read_bytes()
     try:

@@ -1,4 +1,4 @@
-"""The ID table of an export: items and their Semantic IDs."""
+"""Reads the ID table of an export: items and their Semantic IDs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 MANIFEST = "manifest.json"
-# Tables of Semantic IDs that items had before they were removed or moved to other IDs.
+# Tables of the Semantic IDs of removed items, and of the former IDs of moved items.
 KEPT = ("retired.parquet", "former.parquet")
 
 
@@ -19,7 +19,7 @@ class Table:
     """N items and their Semantic IDs.
 
     Args:
-      item_ids: N int or str, all distinct.
+      item_ids: N distinct int or str.
       semantic_ids: `[N, L]` int32.
 
     Attributes:
@@ -35,7 +35,7 @@ class Table:
 
         Raises:
           ValueError: if the table is damaged, or is in Parquet files and pyarrow is not installed.
-          OSError: if it cannot be read.
+          OSError: if a file cannot be read.
         """
         if (folder / "ids.csv").exists():
             return cls(*_read_csv(folder / "ids.csv"))
@@ -51,7 +51,7 @@ class Table:
         """Returns an item's Semantic ID.
 
         Raises:
-          KeyError: if there is no such item.
+          KeyError: if the item is not in the table.
         """
         return tuple(self.semantic_ids[self._rows[item]].tolist())
 
@@ -89,7 +89,7 @@ def read_parquet(files: Sequence[Path], id_column: str) -> tuple[list[int | str]
         raise ValueError(f"{files[0].parent} has its ID table in Parquet files; run pip install pyarrow") from error
     table = pa.concat_tables(pq.ParquetFile(file).read([id_column, "semantic_id"]) for file in files)
     codes = table["semantic_id"].combine_chunks().flatten()
-    # Not with `read_table` or `to_numpy`, which import pandas if it is installed.
+    # Without `read_table` and `to_numpy`, which import pandas if it is installed.
     numbers = np.from_dlpack(codes).astype(np.int32)
     # An append without removed items writes a table without rows.
     return table[id_column].to_pylist(), numbers.reshape(len(table), -1) if len(table) else numbers.reshape(0, 0)
@@ -104,7 +104,7 @@ def _read_csv(path: Path) -> tuple[list[int | str], np.ndarray]:
             codes = np.array([code for _, code in pairs], np.int32).reshape(len(pairs), -1)
         except (ValueError, IndexError, StopIteration, csv.Error) as error:
             raise ValueError(f"{path} is not an ID table of an export ({error}); export again") from error
-    # Text ids are in double quotes in this file, and integers are not.
+    # In this file, text ids are in double quotes, and integers are not.
     with path.open("rb") as file:
         file.readline()
         is_text = file.read(1) == b'"'

@@ -1,4 +1,4 @@
-"""Encoding and look-up with the model and ID table of an export."""
+"""Encodes vectors and looks up items with the model and the ID table of an export."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class LiteTokenizer:
         return self.model.decode(codes)
 
     def free_id(self, vector: Any) -> tuple[int, ...]:
-        """Returns the free Semantic ID that an append would give to an item with this vector `[D]`.
+        """Returns a free Semantic ID for an item with this vector `[D]`, the ID that an append would assign.
 
-        The ID is not stored; the next append assigns it, unless another new item gets it first.
+        The ID is not stored. The next append assigns it, unless another new item gets it first.
 
         Raises:
           ValueError: if the vector does not have the model's shape, or no Semantic ID is free.
@@ -69,7 +69,7 @@ def load(folder: str | os.PathLike[str]) -> LiteTokenizer:
     """Loads the model and table of an export's folder.
 
     Raises:
-      ValueError: if the folder is damaged or not an export, or has Parquet files and pyarrow is not installed.
+      ValueError: if the folder is damaged or not an export, or needs pyarrow for Parquet files and lacks it.
       OSError: if a file cannot be read.
     """
     path = Path(folder).expanduser()

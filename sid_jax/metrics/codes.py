@@ -1,7 +1,7 @@
-"""Metrics of codes: codebook usage, collisions, balance. Each is over all N items; N is 1 or more.
+"""Metrics of codes over all N >= 1 items: codebook usage, collisions, balance.
 
-A *bucket* is the set of items that share one tuple of codes. Metrics of Semantic IDs of any origin, and of vectors, are
-in `sid_jax.metrics.ids` and `sid_jax.metrics.vectors`.
+A *bucket* is the set of items with the same code tuple. `sid_jax.metrics.ids` and `sid_jax.metrics.vectors` have the
+metrics of Semantic IDs of any origin, and of vectors.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MOST_ITEMS_OF_A_GROUP = 20
 
 
 def code_figures(codes: np.ndarray, sizes: Sequence[int], max_distinct_rate: float | None = None) -> dict[str, Any]:
-    """Returns all metrics of codes by name, as plain numbers and lists, ready for JSON.
+    """Returns all metrics of codes by name, as Python numbers and lists, ready for JSON.
 
     Args:
       codes: `[N, L]` int32.
@@ -27,10 +27,11 @@ def code_figures(codes: np.ndarray, sizes: Sequence[int], max_distinct_rate: flo
 
     Returns:
       `distinct_rate`, the number of distinct tuples divided by N; `max_distinct_rate` if known; `collision_share`, the
-      share of items whose tuple another item has too; `largest_bucket`, the number of items with the most common tuple;
-      `usage` and `perplexity` (see `usage` and `perplexity_of_counts`); `gini`, the Gini coefficient of the sizes of
-      the buckets in use (FORGE, 2509.20904); and `entropy`, for each level the entropy of its codes in bits, at most
-      log2 K (2506.13695).
+      share of items whose tuple another item also has; `largest_bucket`, the number of items with the most common
+      tuple; `usage` and `perplexity` (see `usage` and `perplexity_of_counts`); `gini`, the Gini coefficient of the
+      sizes of the
+      buckets in use (FORGE, 2509.20904); and `entropy`, the entropy of the codes of each level in bits, at most log2 K
+      (2506.13695).
 
     Raises:
       ValueError: if there are not L sizes, or a code is not below its level's K.
@@ -47,9 +48,9 @@ def figures_of_counts(
     """Returns `code_figures` from counts, which can be summed over parts of a catalog.
 
     Args:
-      counts: for each level `[K]`, the number of items with each code.
+      counts: for each level, the number of items with each code, `[K]`.
       bucket_sizes: `[S]`, in any order; sizes may repeat.
-      how_many: `[S]`, how many buckets have that size.
+      how_many: `[S]`, the number of buckets with each size.
       max_distinct_rate: see `code_figures`.
     """
     bucket_sizes, where = np.unique(bucket_sizes, return_inverse=True)
@@ -83,7 +84,7 @@ def max_distinct_rate(vectors: np.ndarray) -> float:
 
 
 def usage(codes: np.ndarray, sizes: Sequence[int]) -> list[float]:
-    """Returns codebook usage: for each level of codes `[N, L]` int32 the share of its K codes that some item has.
+    """Returns codebook usage: for each level of codes `[N, L]` int32, the share of its K codes that items have.
 
     Raises:
       ValueError: if there are not L sizes K, or a code is not below its level's K.
@@ -99,22 +100,23 @@ def usage_of_counts(counts: Sequence[np.ndarray]) -> list[float]:
 def perplexity_of_counts(counts: Sequence[np.ndarray]) -> list[float]:
     """Returns the perplexity of each level's codes, `exp(-sum_k p_k ln p_k)`; `p_k` is the share of items with code k.
 
-    It is K if all codes are equally common, and 1 if every item has the same code. Counts are `[K]` for each level.
+    The perplexity is K if all codes are equally common, and 1 if all items have the same code. `counts` has `[K]` for
+    each level.
     """
     return [float(np.exp(-np.sum(share * np.log(share)))) for share in _shares(counts)]
 
 
 def distinct_tuples(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the M distinct rows of codes `[N, l]`, `[M, l]`, and how often each occurs, `[M]`."""
+    """Returns the M distinct rows `[M, l]` of codes `[N, l]`, and the number of occurrences of each, `[M]`."""
     codes = np.ascontiguousarray(codes)
-    # Sorting rows as bytes is ten times faster than sorting them as numbers.
+    # Sorting rows as bytes is ten times faster than as numbers.
     as_bytes = codes.view(np.dtype((np.void, codes.itemsize * codes.shape[1])))
     tuples, counts = np.unique(as_bytes, return_counts=True)
     return tuples.view(codes.dtype).reshape(len(tuples), -1), counts
 
 
 def identical_items(vectors: np.ndarray) -> dict[str, Any]:
-    """Returns how many items share their vector with another one, in how many groups, and the largest groups' rows."""
+    """Returns the number of items with the vector of another item, the number of groups, and the largest groups."""
     sizes, groups = groups_of_hashes(np.concatenate([row_hashes(block) for _, block in in_blocks(vectors)]))
     return {
         "num_items": int(sizes[sizes > 1].sum()),
@@ -124,7 +126,7 @@ def identical_items(vectors: np.ndarray) -> dict[str, Any]:
 
 
 def groups_of_hashes(hashes: np.ndarray) -> tuple[np.ndarray, list[tuple[int, np.ndarray]]]:
-    """Returns the sizes of the groups of equal hashes `[n]`, and the largest groups of more than one.
+    """Returns the sizes of the groups of equal hashes `[n]`, and the largest groups with more than one member.
 
     Returns:
       `[G]`, the size of each group; and at most 50 groups, the largest first, each as its size and at most 20 rows.
@@ -138,11 +140,11 @@ def groups_of_hashes(hashes: np.ndarray) -> tuple[np.ndarray, list[tuple[int, np
 
 
 def row_hashes(rows: np.ndarray) -> np.ndarray:
-    """Returns `[n]` uint64, a hash of each row's bytes: equal for equal rows, and practically never for others.
+    """Returns a hash of each row's bytes, `[n]` uint64. Equal rows have equal hashes; collisions are very rare.
 
-    It combines the upper halves of two sums of the row's words times random odd numbers, modulo 2^64. Different rows
-    collide in each half with a probability of at most 2^-31, so the probability of any collision among ten million rows
-    is about 1e-5.
+    The hash combines the upper halves of two sums, modulo 2^64, of the row's words times random odd numbers. Different
+    rows collide in each half with a probability of at most 2^-31. The probability of any collision among ten million
+    rows is therefore about 1e-5.
     """
     words = np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), -1)
     words = np.pad(words, ((0, 0), (0, -words.shape[1] % 4))).view(np.uint32).astype(np.uint64)
@@ -153,7 +155,7 @@ def row_hashes(rows: np.ndarray) -> np.ndarray:
 
 
 def code_counts(codes: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
-    """Returns for each level `[K]` the number of items with each code; raises ValueError as `usage` does."""
+    """Returns, for each level, the number of items with each code, `[K]`; raises ValueError as `usage` does."""
     if len(sizes) != codes.shape[1]:
         raise ValueError(
             f"sizes are given for {len(sizes)} levels, but codes have {codes.shape[1]}; give one size per level"
@@ -168,21 +170,21 @@ def code_counts(codes: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
 
 
 def _buckets(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the distinct sizes of buckets in ascending order, and how many buckets have each."""
+    """Returns the distinct bucket sizes in ascending order, and the number of buckets with each size."""
     return np.unique(distinct_tuples(codes)[1], return_counts=True)
 
 
 def _gini(sizes: np.ndarray, how_many: np.ndarray) -> float:
     """Returns the Gini coefficient of distinct sizes `[S]` in ascending order, each of which occurs `how_many` times.
 
-    For n sizes in ascending order it is `sum_i (2 i - n - 1) size_i / (n sum_i size_i)`: 0 if all are equal.
+    For n sizes in ascending order it is `sum_i (2 i - n - 1) size_i / (n sum_i size_i)`, which is 0 for equal sizes.
     """
     ends = np.cumsum(how_many)
-    # For the buckets a to b (counted from 1) the sum of 2 i - n - 1 is (b - a + 1)(a + b - n - 1).
+    # For buckets a to b (counted from 1), the sum of 2 i - n - 1 is (b - a + 1)(a + b - n - 1).
     weights = how_many * (2 * ends - how_many - ends[-1])
     return float((weights * sizes).sum() / (ends[-1] * (how_many * sizes).sum()))
 
 
 def _shares(counts: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Returns for each level the share of items with each code in use."""
+    """Returns, for each level, the share of items with each code in use."""
     return [level[level > 0] / level.sum() for level in counts]

@@ -22,7 +22,7 @@ def is_crowded(metrics: Mapping[str, Any]) -> bool:
 
 
 def remedy(metrics: Mapping[str, Any], sizes: Sequence[int]) -> str:
-    """Returns flags that would make codes distinct enough, by an estimate; `sizes` has the current K of each level."""
+    """Returns flags that are estimated to make codes distinct enough; `sizes` has the current K of each level."""
     relief = _load(_own_share(metrics)) / _load(CROWDED)
     levels = max(1, math.ceil(math.log(max(relief, 1)) / (_POWER * math.log(max(sizes[-1], 2)))))
     more_levels = f"--config.model.num_levels={len(sizes) + levels}"
@@ -36,12 +36,12 @@ def crowding_line(metrics: Mapping[str, Any], moved: float = 0.0) -> str | None:
     """Returns a warning that there are too few code tuples for a catalog's items; None if there are enough.
 
     Args:
-      metrics: metrics of a run or an export.
+      metrics: metrics of a training run or an export.
       moved: the share of items whose Semantic ID differs from the codes that the model assigned.
     """
     if not is_crowded(metrics):
         return None
-    others = f", and {moved:.1%} got an ID with other codes, which describes them less well" if moved else ""
+    others = f", and {moved:.1%} got an ID that differs from their codes and fits them less well" if moved else ""
     return (
         f"Warning: {metrics['collision_share']:.1%} of the items share their codes with other items{others}: there "
         f"are too few codes for {metrics['num_items']:,} items. Train with about "
@@ -54,9 +54,9 @@ def _own_share(metrics: Mapping[str, Any]) -> float:
 
 
 def _load(share: float) -> float:
-    """Returns the number of items per tuple at which random assignment gives this ratio of distinct tuples to items.
+    """Returns the number of items per tuple at which random codes give this ratio of distinct tuples to items.
 
-    N items assigned at random to M tuples have M (1 - exp(-N / M)) distinct ones.
+    N items assigned at random to M tuples have M (1 - exp(-N / M)) distinct tuples in expectation.
     """
     low, high = 1e-6, 1 / max(share, 1e-6)
     for _ in range(60):

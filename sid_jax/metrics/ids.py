@@ -1,6 +1,6 @@
-"""Metrics of Semantic IDs of any origin: prefixes in use, information of prefixes about items, and stability.
+"""Metrics of Semantic IDs of any origin: prefixes in use, variance explained by prefixes, purity and stability.
 
-Each metric has a chance level or an upper bound for comparison. All metrics are over all N items.
+Most metrics have a chance level or an upper bound to compare with. All are over all N items.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from sid_jax.streams import stream_rng
 
 
 def prefix_buckets(semantic_ids: np.ndarray, depth: int) -> np.ndarray:
-    """Returns the number of each item's prefix of `depth` codes: `[N]`, from 0 in lexicographic order."""
+    """Returns a number for each item's prefix of `depth` codes: `[N]`, from 0 in lexicographic order."""
     if depth == 0:
         return np.zeros(len(semantic_ids), np.int64)
     return np.unique(semantic_ids[:, :depth], axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def prefixes_in_use(semantic_ids: np.ndarray, sizes: Sequence[int]) -> list[dict[str, int]]:
-    """Returns for each depth the number of prefixes in use, and the maximum number: `min(N, product of K)`."""
+    """Returns, for each depth, the number of prefixes in use and the possible number, `min(N, product of K)`."""
     return [
         {
             "in_use": int(prefix_buckets(semantic_ids, depth).max()) + 1,
@@ -33,11 +33,11 @@ def prefixes_in_use(semantic_ids: np.ndarray, sizes: Sequence[int]) -> list[dict
 
 
 def explained_by_prefix(semantic_ids: np.ndarray, vectors: np.ndarray) -> list[float]:
-    """Returns for each depth of IDs `[N, L]` the share of the variance of vectors `[N, D]` explained by the prefix.
+    """Returns, for each depth of IDs `[N, L]`, the share of the variance of vectors `[N, D]` explained by the prefix.
 
-    It is the R^2 of predicting each item's vector by the mean of the items with its prefix, an upper bound for any
-    decoder that knows only the prefix. It needs no codebook, so IDs of any origin can be compared. It is 1 if each item
-    has its own prefix.
+    This is the R^2 of predicting each item's vector by the mean of the items with its prefix, an upper bound for any
+    decoder that knows only the prefix. It needs no codebook, so IDs of any origin can be compared. It is 1 where each
+    item has its own prefix.
     """
     centered = vectors - vectors.mean(axis=0, dtype=np.float64)
     total = float(np.square(centered).sum()) or 1.0
@@ -52,11 +52,11 @@ def explained_by_prefix(semantic_ids: np.ndarray, vectors: np.ndarray) -> list[f
 
 
 def explained_beyond_chance(semantic_ids: np.ndarray, vectors: np.ndarray) -> list[float]:
-    """Returns for each depth `explained_by_prefix` corrected for chance: R^2 adjusted for the number of prefixes.
+    """Returns, for each depth, `explained_by_prefix` corrected for chance: R^2 adjusted for the number of prefixes.
 
-    The means of P random groups of N items explain (P - 1) / (N - 1) in expectation, whatever the group sizes. The
-    result is (explained - chance) / (1 - chance): 0 on average for random prefixes, and at most 1, for any P. If each
-    item has its own prefix, it is undefined and set to 0.
+    The means of P random groups of N items explain (P - 1) / (N - 1) of the variance in expectation, whatever the group
+    sizes. The result is (explained - chance) / (1 - chance): 0 on average for random prefixes, and at most 1, for any
+    P. Where each item has its own prefix, the result is undefined and set to 0.
     """
     above = []
     for depth, explained in enumerate(explained_by_prefix(semantic_ids, vectors), start=1):
@@ -66,7 +66,7 @@ def explained_beyond_chance(semantic_ids: np.ndarray, vectors: np.ndarray) -> li
 
 
 def same_prefix_by_chance(semantic_ids: np.ndarray) -> list[float]:
-    """Returns for each depth the probability that two different random items have the same prefix."""
+    """Returns, for each depth, the probability that two different random items have the same prefix."""
     pairs = max(len(semantic_ids) * (len(semantic_ids) - 1), 1)
     sizes = [np.bincount(prefix_buckets(semantic_ids, depth)) for depth in range(1, semantic_ids.shape[1] + 1)]
     return [float((size * (size - 1.0)).sum() / pairs) for size in sizes]
@@ -75,8 +75,8 @@ def same_prefix_by_chance(semantic_ids: np.ndarray) -> list[float]:
 def purity(semantic_ids: np.ndarray, labels: Sequence[Sequence[str]], *, shuffles: int = 5) -> list[dict[str, float]]:
     """Returns the purity of prefixes at each depth: the share of items with their prefix's most common label.
 
-    An item may have several labels, for example the genres of a movie; items without labels are excluded. The chance
-    level is the mean purity over random permutations of the labels among items, since small buckets are pure by chance.
+    An item may have several labels, like a film with several genres. Items without labels are excluded. The chance
+    level is the mean purity over random permutations of the labels, since small buckets are pure by chance.
 
     Args:
       semantic_ids: `[N, L]`.
@@ -113,7 +113,7 @@ def _purity(bucket: np.ndarray, item: np.ndarray, label: np.ndarray, num_labels:
 def stability(semantic_ids: np.ndarray, others: np.ndarray) -> float:
     """Returns the share of N items with equal first codes in IDs `[N, L]` and `[N, L']`, after the best renumbering.
 
-    Code numbers are arbitrary: a retrained quantizer may number the same groups differently. The renumbering is the
+    Code numbers are arbitrary, so a retrained quantizer may number the same groups differently. The renumbering is the
     one-to-one matching with the most agreeing items (Kuhn, The Hungarian Method for the Assignment Problem, 1955).
     """
     together = np.zeros((int(semantic_ids[:, 0].max()) + 1, int(others[:, 0].max()) + 1), np.int64)
@@ -122,9 +122,9 @@ def stability(semantic_ids: np.ndarray, others: np.ndarray) -> float:
 
 
 def neighbors_share_prefix(semantic_ids: np.ndarray, neighbors: np.ndarray, asked: np.ndarray) -> list[float]:
-    """Returns for each depth of IDs `[N, L]` the share of neighbors that have the same prefix as their item.
+    """Returns, for each depth of IDs `[N, L]`, the share of neighbors that have the same prefix as their item.
 
-    The items are the rows `asked` `[M]`; their neighbors are the rows `[M, C]` from `nearest_items`.
+    `asked` `[M]` are the rows of the items, and `neighbors` `[M, C]` the rows of their neighbors, from `nearest_items`.
     """
     equal = semantic_ids[neighbors] == semantic_ids[asked][:, None]
     return np.logical_and.accumulate(equal, axis=-1).mean(axis=(0, 1)).tolist()

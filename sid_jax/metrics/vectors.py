@@ -1,4 +1,4 @@
-"""Metrics of vectors: fidelity of their reconstruction from codes, baselines for it, and nearest neighbors."""
+"""Metrics of vectors: R^2 of their reconstruction from codes, baselines for it, and nearest neighbors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _compare = jax.jit(RQVAE.compared)
 
 
 def report_figures(model: RQVAE, codes: np.ndarray, vectors: np.ndarray) -> dict[str, Any]:
-    """Returns the report's metrics of vectors: their fidelity under final codes `[N, L]`, and identical vectors."""
+    """Returns the report's metrics of vectors: their R^2 under final codes `[N, L]`, and identical vectors."""
     rows = np.arange(len(vectors))
     if len(rows) > _MOST_ITEMS:
         rows = np.sort(stream_rng(0, "report/fidelity").choice(len(vectors), _MOST_ITEMS, replace=False))
@@ -50,16 +50,16 @@ def report_figures(model: RQVAE, codes: np.ndarray, vectors: np.ndarray) -> dict
 
 
 def fidelity_by_depth(model: RQVAE, codes: np.ndarray, vectors: np.ndarray) -> list[dict[str, float]]:
-    """Returns "r2", "mse" and "cosine" of the reconstructions of vectors `[N, D]` from the first 1, 2, ... L codes.
+    """Returns "r2", "mse" and "cosine" of the reconstructions of vectors `[N, D]` from the first d codes, d = 1 to L.
 
-    The vectors are float32, unscaled; the codes are `[N, L]`, decoded with the model's codebooks and decoder.
+    Vectors are float32 and unscaled. Codes are `[N, L]`, and are decoded with the model's codebooks and decoder.
     """
     spread = float(spread_by_part(vectors, model.scaling).sum()) or 1.0
     return [_fidelity(*_compared(model, vectors, codes[:, :depth]), spread) for depth in range(1, codes.shape[1] + 1)]
 
 
 def fidelity_by_part(model: RQVAE, codes: np.ndarray, vectors: np.ndarray) -> dict[str, float]:
-    """Returns R^2 of the reconstructions from codes `[N, L]` for each part of vectors `[N, D]` with parts."""
+    """Returns, for each part of vectors `[N, D]` with parts, the R^2 of the reconstructions from codes `[N, L]`."""
     assert model.layout is not None
     inputs, reconstructions = _compared(model, vectors, codes)
     errors = np.square(inputs - reconstructions, dtype=np.float64).sum(axis=0)
@@ -67,7 +67,7 @@ def fidelity_by_part(model: RQVAE, codes: np.ndarray, vectors: np.ndarray) -> di
 
 
 def figure_inputs(model: RQVAE, vectors: np.ndarray) -> np.ndarray:
-    """Returns `[N, D]` float32, vectors in the space of `RQVAE.compared`: 0 in the parts that an item lacks."""
+    """Returns vectors in the space of `RQVAE.compared`: `[N, D]` float32, 0 in the parts that an item lacks."""
     if model.layout is None:
         return np.asarray(normalize(jnp.asarray(vectors), model.unit_norm))
     return np.asarray(apply_scaling(model.scaling, vectors))
@@ -106,7 +106,7 @@ def r2_of_moments(moments: np.ndarray) -> dict[str, float]:
 def spread_by_part(vectors: np.ndarray, scaling: Scaling) -> np.ndarray:
     """Returns the squared distance to the mean in the space of `RQVAE.compared`, summed over all items.
 
-    The result is `[P]`: for each part, the sum over the items that have it. It is `[1]` for vectors without parts.
+    The result is `[P]`, one value per part over the items that have it; `[1]` for vectors without parts.
     """
     mean, variance, counts = moments(vectors, scaling.unit_norm, scaling.layout)
     # The computed variance of a constant feature is a rounding error, not exactly 0.
@@ -117,7 +117,7 @@ def spread_by_part(vectors: np.ndarray, scaling: Scaling) -> np.ndarray:
 
 
 def r2_by_part(layout: Layout, errors: np.ndarray, spreads: np.ndarray) -> dict[str, float]:
-    """Returns R^2 by part from squared errors and spreads (`spread_by_part`) `[P]`; 0 for a part that no item has."""
+    """Returns R^2 by part from squared errors and spreads (`spread_by_part`), `[P]`; 0 for a part without items."""
     return {
         name: 1 - error / spread if spread > 0 else 0.0
         for name, error, spread in zip(layout.names, errors.tolist(), spreads.tolist(), strict=True)
@@ -125,9 +125,9 @@ def r2_by_part(layout: Layout, errors: np.ndarray, spreads: np.ndarray) -> dict[
 
 
 def kmeans_r2(inputs: np.ndarray, sizes: Sequence[int]) -> list[float]:
-    """Returns R^2 by depth of residual k-means: k-means on the inputs `[N, D]`, then on its residuals, and so on.
+    """Returns R^2 by depth of residual k-means: k-means of the inputs `[N, D]`, then of the residuals, and so on.
 
-    k-means is fitted to the same inputs, starts from random items, and runs few iterations.
+    The codebooks are fitted to the same inputs, initialized with random items, in few iterations.
     """
     residual = inputs - inputs.mean(axis=0)
     spread = float(np.square(residual, dtype=np.float64).sum()) or 1.0
@@ -135,7 +135,7 @@ def kmeans_r2(inputs: np.ndarray, sizes: Sequence[int]) -> list[float]:
     for level, size in enumerate(sizes):
         rng = stream_rng(0, f"yardstick/{level}")
         with warnings.catch_warnings():
-            # SciPy warns of a cluster without items; an empty cluster is acceptable in a baseline.
+            # SciPy warns about clusters without items; empty clusters are acceptable in a baseline.
             warnings.simplefilter("ignore", UserWarning)
             centroids, _ = kmeans2(residual, min(size, len(residual)), _KMEANS_ITERATIONS, minit="points", rng=rng)
         residual = residual - centroids[vq(residual, centroids)[0]]
@@ -144,10 +144,10 @@ def kmeans_r2(inputs: np.ndarray, sizes: Sequence[int]) -> list[float]:
 
 
 def random_r2(num_items: int, sizes: Sequence[int]) -> list[float]:
-    """Returns the expected R^2 by depth of random codes with the best codebooks for them.
+    """Returns the expected R^2 by depth of random codes with the best codebooks for these codes.
 
-    The means of K random groups of N items explain (K - 1) / (N - 1) of the variance in expectation; those of the next
-    level explain the same share of the rest.
+    The means of K random groups of N items explain (K - 1) / (N - 1) of the variance in expectation. The means of the
+    next level explain the same share of the remaining variance.
     """
     left, found = 1.0, []
     for size in sizes:
@@ -157,7 +157,7 @@ def random_r2(num_items: int, sizes: Sequence[int]) -> list[float]:
 
 
 def nearest_items(vectors: np.ndarray, asked: np.ndarray, count: int) -> np.ndarray:
-    """Returns the nearest neighbors of items by cosine, without the item itself: rows `[M, count]` int32.
+    """Returns the nearest neighbors of items by cosine, without the items themselves: rows `[M, count]` int32.
 
     Args:
       vectors: `[N, D]` float32.

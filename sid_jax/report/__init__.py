@@ -1,1 +1,1 @@
-"""The report of an export: one HTML page that needs no network."""
+"""Makes the report of an export: one HTML page that needs no network."""

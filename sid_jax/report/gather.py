@@ -1,4 +1,4 @@
-"""Reads the data of a report from an export's folder, in memory that does not grow with N."""
+"""Reads the data of a report from an export's folder, with memory that does not grow with N."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from sid_jax.export.manifest import read_manifest, read_measured
 from sid_jax.metrics.codes import groups_of_hashes, row_hashes
 
 _ROWS_A_BATCH = 65_536
-# Maximum number of items whose tuples are counted exactly. Of more items, a share is sampled by hash, which the page
-# states.
+# Maximum number of items whose tuples are all counted. In larger catalogs, tuples are sampled by hash, as the page
+# says.
 _MOST_TUPLES = 1_000_000
 # Maximum number of pairs of first and second code for which counts are kept.
 _MOST_PAIRS = 2**17
@@ -32,13 +32,13 @@ class Gathered:
     Attributes:
       folder: the export's folder.
       manifest: content of `manifest.json`.
-      measured: content of `report.json`, or empty without it.
+      measured: content of `report.json`; empty if the export has none.
       codebooks: L codebooks `[K, Z]`.
-      level_counts: for each level the number of items with each code, `[K]`.
+      level_counts: for each level, the number of items with each code, `[K]`.
       prefix_counts: number of items for each prefix of one or two codes of the Semantic IDs: `{(12,): 40, (12, 4): 3}`.
-      tuple_rows: groups of rows with the same codes, the largest first: at most 50 groups of at most 20 rows.
+      tuple_rows: groups of rows with the same codes, the largest first; at most 50 groups of at most 20 rows.
       tuple_sizes: number of code tuples with 1, 2, 3, … items: `{1: 900, 2: 30}`.
-      tuples_seen: sampling: one in this many tuples was counted for the two attributes above.
+      tuples_seen: one in this many tuples was counted for the two attributes above.
     """
 
     folder: Path
@@ -58,10 +58,10 @@ class Gathered:
 
 
 def gather(folder: Path) -> Gathered:
-    """Reads and counts an export's folder.
+    """Reads an export's folder, and counts its codes, prefixes and tuples.
 
     Raises:
-      UserError: if it is not a finished export, or one of its files cannot be read.
+      UserError: if the folder is not a finished export, or one of its files cannot be read.
     """
     manifest = read_manifest(folder)
     codebooks = read_codebooks(folder)[0]
@@ -118,7 +118,7 @@ def matrix(lists: pa.Array) -> np.ndarray:
 
 
 def read_rows(gathered: Gathered, rows: np.ndarray) -> pa.Table:
-    """Returns rows of the ID table by number, in ascending order without duplicates, with all columns but `sid`."""
+    """Returns the distinct rows of the ID table with these numbers, in ascending order, without the column `sid`."""
     rows, pieces, first = np.unique(rows), [], 0
     for path in table_files(gathered.folder):
         file = pq.ParquetFile(path)

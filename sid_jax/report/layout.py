@@ -1,8 +1,8 @@
-"""Layout of the map of codes: first codes are islands in the plane, and each item is on the island of its first code.
+"""Layout of the map of codes: each first code is an island in the plane, with the items that have this first code.
 
 Islands are placed by t-SNE of the first level's codewords (van der Maaten and Hinton, Visualizing Data using t-SNE,
-JMLR 9, 2008), so that neighbors on the map are neighbors among codewords. On its island, an item is placed by the sum
-of its later codewords, projected onto the two longest principal axes of these codewords.
+JMLR 9, 2008), so neighbors on the map are neighbors among codewords. Within an island, an item is placed by the sum of
+its other codewords, projected onto the first two principal axes of these codewords.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 
-# Readable on white and on black; nearby islands of the map have different colors.
+# Readable on white and on black. Nearby islands of the map have different colors.
 COLORS = ("#4c8df6", "#f28e2b", "#2ca25f", "#e15759", "#9467bd", "#17a2b8", "#d4a017", "#e377c2", "#8c6d4f")
-# Maximum number of first codes for t-SNE, whose time grows with K squared. More are placed by principal axes alone.
+# Maximum number of first codes for t-SNE, which costs K squared. More codes are placed by principal axes alone.
 _MOST_ISLANDS = 1024
 _PERPLEXITY = 20.0
 # An island's radius (two standard deviations of its items), relative to the distance to the nearest island.
@@ -30,9 +30,9 @@ class Layout:
 
     Attributes:
       islands: `[K, 2]`, positions of the first codes.
-      colors: `[K]` int, a color number from 0 for each first code; nearby islands have different ones.
+      colors: `[K]` int, a color number from 0 for each first code; nearby islands have different colors.
       radii: `[K]`, radius of each island.
-      further: the codewords of the later levels, projected onto the plane, `[K, 2]` each.
+      further: for each further level, the codewords projected onto the plane, `[K, 2]`.
     """
 
     islands: np.ndarray
@@ -41,7 +41,7 @@ class Layout:
     further: list[np.ndarray]
 
     def places(self, semantic_ids: np.ndarray) -> np.ndarray:
-        """Returns the positions `[N, 2]` of Semantic IDs `[N, L]` or longer."""
+        """Returns the map positions `[N, 2]` of Semantic IDs `[N, L]`, or of IDs with more codes."""
         first = semantic_ids[:, 0]
         if not self.further:
             return self.islands[first]
@@ -80,9 +80,9 @@ def _embed(points: np.ndarray) -> np.ndarray:
 
 
 def _spread(places: np.ndarray) -> np.ndarray:
-    """Returns positions from -1 to 1 on each axis: the mean of the scaled positions and of their scaled ranks.
+    """Returns positions from -1 to 1 on each axis: the mean of the scaled positions and the scaled ranks.
 
-    This keeps the order on each axis and narrows the empty space between groups of islands.
+    This keeps the order on each axis, and reduces the empty space between groups of islands.
     """
     ranks = np.stack([_ranks(axis) for axis in places.T], axis=1) / len(places) * 2 - 1
     low, high = places.min(axis=0), places.max(axis=0)
@@ -90,9 +90,9 @@ def _spread(places: np.ndarray) -> np.ndarray:
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Returns the ranks `[K]` of values from 1, the mean rank for equal ones, as scipy.stats.rankdata.
+    """Returns the ranks `[K]` of values from 1, with the mean rank for equal values, as scipy.stats.rankdata.
 
-    Importing that package takes longer than computing a layout.
+    Importing scipy.stats would take longer than computing the layout.
     """
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
@@ -105,7 +105,7 @@ def _principal(points: np.ndarray) -> np.ndarray:
 
 
 def _joint_probabilities(points: np.ndarray, perplexity: float) -> np.ndarray:
-    """Returns t-SNE's p `[K, K]`: symmetrized Gaussians around each point, whose widths give this perplexity."""
+    """Returns t-SNE's p `[K, K]`: symmetrized Gaussians around each point, with widths that give this perplexity."""
     squares = np.square(points).sum(axis=1)
     distances = np.maximum(squares[:, None] + squares[None] - 2 * points @ points.T, 0)
     np.fill_diagonal(distances, np.inf)
@@ -122,7 +122,7 @@ def _joint_probabilities(points: np.ndarray, perplexity: float) -> np.ndarray:
 
 
 def _divergence(flat: np.ndarray, near: np.ndarray) -> tuple[float, np.ndarray]:
-    """Returns KL(p || q) up to a constant, with q from Student's t with one degree of freedom, and its gradient."""
+    """Returns KL(p || q) up to a constant, and its gradient; q is from Student's t with one degree of freedom."""
     places = flat.reshape(-1, 2)
     squares = np.square(places).sum(axis=1)
     kernel = 1 / (1 + np.maximum(squares[:, None] + squares[None] - 2 * places @ places.T, 0))
@@ -135,7 +135,7 @@ def _divergence(flat: np.ndarray, near: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def _colors(near: np.ndarray, num_colors: int) -> np.ndarray:
-    """Returns colors `[K]` that differ between neighboring islands as far as there are enough colors."""
+    """Returns colors `[K]` that differ between neighboring islands, as far as there are enough colors."""
     colors = np.full(len(near), -1)
     for island, beside in enumerate(near):
         taken = np.bincount(colors[beside][colors[beside] >= 0], minlength=num_colors)

@@ -1,4 +1,4 @@
-"""The report's plots, as JSON for Bokeh's JavaScript; the page sets the colors of text and lines."""
+"""Makes the report's plots as JSON for Bokeh's JavaScript. The page sets the colors of text and lines."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sid_jax.report.gather import Gathered
 from sid_jax.report.layout import COLORS
 from sid_jax.report.shown import Shown
 
-# Maximum number of cells of a heat strip; with more codes, a cell covers several codes.
+# Maximum number of cells of a heat strip. With more codes, a cell stands for several codes.
 _MOST_CELLS = 512
 _LARGEST_BAR = 10
 _CEILING = "upper bound of any decoder"
@@ -34,7 +34,7 @@ _FEWEST_POINTS = 3
 
 
 def plots(gathered: Gathered, shown: Shown) -> dict[str, Any]:
-    """Returns each plot by the id of its HTML element; plots without data are omitted."""
+    """Returns each plot by the id of its HTML element. Plots without data are omitted."""
     drawn = {
         "plot-usage": _usage(gathered),
         "plot-buckets": _buckets(gathered),
@@ -139,7 +139,7 @@ def _buckets(gathered: Gathered) -> figure:
 
 
 def _short(count: int) -> str:
-    """Formats a number in at most four characters, which fit above a bar on a phone."""
+    """Formats a number in at most four characters, the width that fits above a bar on a phone."""
     for unit, name in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if count >= unit:
             return f"{count / unit:.1f}{name}" if count < 10 * unit else f"{count // unit}{name}"
@@ -176,7 +176,7 @@ def _fidelity(gathered: Gathered) -> figure | None:
 
 
 def _map(shown: Shown) -> figure:
-    # The page fills in both, since it has the items.
+    # The page fills both sources, since it has the items.
     points = ColumnDataSource({name: [] for name in ("x", "y", "color", "title", "sid")}, name="points")
     labels = ColumnDataSource({name: [] for name in ("x", "y", "words")}, name="labels")
     low, high = shown.layout.islands.min(axis=0) - 0.08, shown.layout.islands.max(axis=0) + 0.08
@@ -185,7 +185,7 @@ def _map(shown: Shown) -> figure:
     plot.text("x", "y", "words", source=labels, text_align="center", text_font_size="12px", padding=2)
     plot.axis.visible = plot.grid.visible = False
     plot.add_tools(HoverTool(renderers=[dots], tooltips=[("", "@title"), ("ID", "@sid")], visible=False))
-    # No tool is active at first, so that a finger on the map scrolls the page on a phone.
+    # No tool is active at first, so that touching the map on a phone scrolls the page.
     plot.add_tools(BoxZoomTool(), PanTool(), WheelZoomTool(), ResetTool())
     plot.toolbar_location = "above"
     plot.toolbar.logo = plot.toolbar.active_drag = plot.toolbar.active_scroll = None
@@ -238,6 +238,6 @@ def _legend_above(plot: figure) -> None:
     legend.orientation = "horizontal"
     legend.border_line_color = legend.background_fill_color = None
     legend.label_text_font_size = "12px"
-    # Two columns fit the width of a phone.
+    # Two columns fit on the screen of a phone.
     legend.ncols = 2 if len(legend.items) > 3 else 3
     legend.padding, legend.spacing, legend.margin = 0, 10, 4

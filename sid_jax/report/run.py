@@ -1,4 +1,4 @@
-"""Writes the report of an export: one HTML page of the files in `page/`, Bokeh's JavaScript and the data."""
+"""Writes the report of an export: one HTML page with the files in `page/`, Bokeh's JavaScript and the data."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _GRADES = {"good": "good", "fair": "to watch", "weak": "weak", "none": "for info
 
 
 def write_report(folder: Path, out: str | Path | None = None, *, messages: Messages | None = None) -> Path:
-    """Writes the report of an export, and returns its path; an existing page is replaced atomically.
+    """Writes the report of an export atomically, and returns its path. An existing report is replaced.
 
     Args:
       folder: an export's folder, from `export.py --out`.
@@ -51,9 +51,9 @@ def write_report(folder: Path, out: str | Path | None = None, *, messages: Messa
 
 
 def report_of(destination: Path, messages: Messages) -> Callable[[Path], None]:
-    """Returns a function that writes the report into the folder of a new export, unless it has one.
+    """Returns a function that writes the report into the folder of a new export, unless the folder has a report.
 
-    An export is complete without its report: a failure to write the page is only a warning.
+    An export is complete without its report, so a failure to write the page only causes a warning.
 
     Args:
       destination: the final path of the export, which names it on the page.
@@ -65,7 +65,7 @@ def report_of(destination: Path, messages: Messages) -> Callable[[Path], None]:
             return
         try:
             _write(folder, folder / REPORT_FILE, destination.resolve().name)
-        except Exception as error:  # Of any kind, since the export must not be lost over a page that can be made again.
+        except Exception as error:  # Any failure: the export must not be lost for a page that can be written again.
             messages.line(
                 f"Warning: the export is complete, but its report cannot be written ({in_one_line(error)}); sid-jax "
                 f"report {typed(destination)} writes it"
@@ -75,7 +75,7 @@ def report_of(destination: Path, messages: Messages) -> Callable[[Path], None]:
 
 
 def _write(folder: Path, out: Path, name: str) -> None:
-    # Imported here, because bokeh takes a second to import and only the report needs it.
+    # Imported here, since bokeh takes a second to import and only the report needs it.
     from sid_jax.report.plots import plots
 
     gathered = gather(folder)
@@ -86,7 +86,7 @@ def _write(folder: Path, out: Path, name: str) -> None:
 
 
 def _page(name: str, gathered: Gathered, judged: Verdict, shown: Shown, plots: dict[str, Any]) -> str:
-    """Returns the report as self-contained HTML, which needs no other file and no network."""
+    """Returns the report as a self-contained HTML page, which needs no other file and no network."""
     from bokeh.resources import Resources
 
     library = "\n".join(Resources(mode="inline", components=["bokeh"], minified=True).js_raw)
@@ -188,7 +188,7 @@ def _sampled(gathered: Gathered, shown: Shown) -> str:
     if shown.num_items == gathered.num_items:
         return ""
     return (
-        f"This page has {shown.num_items:,} of the {gathered.num_items:,} items, a random sample that keeps it small. "
+        f"This page has {shown.num_items:,} of the {gathered.num_items:,} items, a random sample that limits its size. "
         "Search, map and lists use the sample; the verdict and all metrics use all items."
     )
 
@@ -203,8 +203,8 @@ def _fidelity_note(gathered: Gathered) -> str:
     if gathered.manifest.get("codebooks", {}).get("product"):
         return (
             f"R² of the vectors decoded from the first codes of an ID{sample}: 1 is the vector itself, 0 the mean of "
-            "all vectors. With product quantization each code encodes its own subvector, with the same precision at "
-            "every level, so a prefix is not a topic but a set of subvectors."
+            "all vectors. With product quantization, each code encodes its own subvector with the same precision, so "
+            "items with the same prefix agree in some subvectors; a prefix is not a topic."
         )
     return (
         f"R² of the vectors decoded from the first codes of an ID{sample}: 1 is the vector itself, 0 the mean of all "

@@ -1,4 +1,4 @@
-"""The items in the report's page, as many as its size allows, and characteristic words of prefixes."""
+"""Selects the items of the report's page, as many as fit, and the characteristic words of their prefixes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _FEWEST_ITEMS = 4
 # Minimum share of a prefix's items that must have a word.
 _SMALLEST_SHARE = 0.2
 _MOST_DEPTH = 2
-# Common in English titles, without information about an item.
+# Frequent words of English titles that carry no information about an item.
 _FUNCTION_WORDS = ("a", "an", "and", "at", "by", "for", "from", "in", "is", "of", "on", "or", "the", "to", "with")
 
 
@@ -61,7 +61,7 @@ class Shown:
 
 
 def shown_items(gathered: Gathered) -> Shown:
-    """Samples the items, finds characteristic words of their prefixes, and packs both for the page."""
+    """Samples the items, finds characteristic words of their prefixes, and packs items and words for the page."""
     total = gathered.num_items
     order = np.arange(total)
     if total > _MOST_ITEMS:
@@ -69,7 +69,7 @@ def shown_items(gathered: Gathered) -> Shown:
     table = read_rows(gathered, order)
     title, columns = _choose_columns(gathered, table)
     layout = lay_out(gathered.codebooks)
-    # Samples are prefixes of one permutation, so that the items of a smaller page are a subset of a larger one's.
+    # Samples are prefixes of one permutation, so that a smaller page has a subset of the items of a larger page.
     order = stream_rng(0, "report/items/fewer").permutation(len(table))
 
     def pack(count: int) -> str:
@@ -151,12 +151,13 @@ def _text(value: Any) -> str:
 def telling_words(semantic_ids: np.ndarray, columns: Sequence[pa.ChunkedArray]) -> dict[str, list[str]]:
     """Returns up to three characteristic words for each prefix of one or two codes with at least four items.
 
-    A word's weight is p ln(p / q), its contribution to a Kullback-Leibler divergence: p is its share of the items under
-    the prefix, and q its share of the items under the prefix without its last code.
+    The weight of a word is p ln(p / q), its contribution to a Kullback-Leibler divergence. p is the share of the items
+    under the prefix that have the word, and q the share under the parent prefix, which lacks the last code.
 
     Args:
       semantic_ids: `[N, L]`, in ascending order.
-      columns: N values each. Texts are split into words, or at "|" if they contain it; lists are lists of labels.
+      columns: N values each. Texts are split at "|" if any contains it, otherwise into words. Lists are lists of
+          labels.
 
     Returns:
       Words by prefix, written as "12" or "12-4".
@@ -200,7 +201,7 @@ def _best(
 
 
 def _pairs(columns: Sequence[pa.ChunkedArray]) -> tuple[np.ndarray, pa.Array]:
-    """Returns pairs of items `[n]` and their words `[n]`, from all columns with words."""
+    """Returns pairs of an item `[n]` and one of its words `[n]`, from all columns with words."""
     items, words = [], []
     for column in columns:
         lists = _word_lists(column)
@@ -224,7 +225,7 @@ def _word_lists(column: pa.ChunkedArray) -> pa.Array | None:
     values = values.cast(pa.string())
     if pc.any(pc.match_substring(values, "|")).as_py():
         return pc.split_pattern(values, "|")
-    # Columns of numbers are not useful descriptions of items.
+    # A column of numbers has no characteristic words.
     if not pc.any(pc.match_substring_regex(values, r"\pL")).as_py():
         return None
     plain = pc.replace_substring_regex(pc.utf8_lower(values), r"[^\pL\pN'&+-]+", " ")

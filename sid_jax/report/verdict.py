@@ -1,4 +1,4 @@
-"""The verdict of a report: each metric, graded by the thresholds in docs/report.md, and a summary."""
+"""Makes the verdict of a report: a grade for each metric, by the thresholds in docs/report.md, and a summary."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, Literal
 
 Grade = Literal["good", "fair", "weak", "none"]
 
-# Thresholds: a value is good from the first one on, fair from the second one on, and weak below.
+# Thresholds: a value of at least the first is good, of at least the second fair, and below that weak.
 _OWN_CODES = (0.90, 0.75)
 _USAGE = (0.95, 0.80)
 _BELOW_YARDSTICK = (-0.01, -0.05)
 _AGREEMENT = (0.999, 0.98)
 _COLD_ITEMS = (0.75, 0.50)
 _EVENNESS = (0.50, 0.25)
-# Thresholds on the change of R^2 by relocation.
+# Thresholds for the change of R^2 by relocation.
 _COST_OF_MOVES = (-0.01, -0.03)
 
 
@@ -25,8 +25,8 @@ class Figure:
 
     Attributes:
       question: a short question, used as the title.
-      value: the value of the metric.
-      beside: a description of the metric, with values for comparison.
+      value: the value of the metric, as text.
+      beside: what the metric measures, and a value to compare it with.
       grade: "good", "fair", "weak", or "none" if there is no threshold.
       remedy: what to do if the grade is not good.
     """
@@ -204,7 +204,7 @@ def _same_codes(manifest: dict[str, Any]) -> list[Figure]:
         return []
     beside = "of the items have the codes that they had in the last training step"
     if metrics.get("near_ties"):
-        beside += f"; {percent(metrics['near_ties'])} are so close to two codes that rounding decides"
+        beside += f"; for {percent(metrics['near_ties'])}, two codes are so close that rounding decides"
     remedy = (
         "a schedule in which noise and temperature reach their minimum; train.settle_share, which freezes the encoder"
     )
@@ -236,7 +236,7 @@ def _appended(manifest: dict[str, Any]) -> list[Figure]:
             Figure(
                 "Do the items added since training fit?",
                 "no",
-                "by an earlier version",
+                "retraining has been due since an earlier version",
                 "fair",
                 judged.get("remedy") or "",
             )

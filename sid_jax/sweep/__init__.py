@@ -1,1 +1,1 @@
-"""Hyperparameter search over a config's settings, for both distinct codes and a high R^2."""
+"""Hyperparameter search for settings that give both distinct codes and a high R^2."""

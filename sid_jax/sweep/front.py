@@ -1,4 +1,4 @@
-"""The Pareto front of a sweep, the trials that no other trial dominates, as a table and as a picture."""
+"""The Pareto front of a sweep (the trials that no other trial dominates) as a table and as a plot."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sid_jax.messages import Messages
 from sid_jax.sweep.study import Trial
 from sid_jax.whole_file import whole_file
 
-# Maximum number of labels in the plot: with more trials on the front, only every n-th one is labeled with its number.
+# Maximum number of labels in the plot. With more trials on the front, only every n-th trial is labeled.
 _MOST_LABELS = 12
 _GREY, _RED, _BLACK = "#8b95a1", "#c2410c", "#1f2937"
 
@@ -25,9 +25,9 @@ def settings_text(settings: Mapping[str, Any]) -> str:
 
 
 def print_front(messages: Messages, trials: Sequence[Trial], front: Sequence[Trial], most: float, folder: Path) -> None:
-    """Prints the trials of the front with their settings, the most distinct one last, and the next command.
+    """Prints the trials of the front with their settings, by ascending distinct rate, and the next command.
 
-    `most` is the upper bound on the distinct rate, `folder` the folder of the trials' runs.
+    `most` is the upper bound of the distinct rate; `folder` is the folder of the trials' runs.
     """
     ended = [trial for trial in trials if trial.state != "running"]
     failed = sum(trial.state == "failed" for trial in ended)
@@ -44,7 +44,7 @@ def print_front(messages: Messages, trials: Sequence[Trial], front: Sequence[Tri
         table.add_row(str(trial.number), f"{distinct_rate:.4f}", f"{r2:.4f}", escape(settings_text(trial.settings)))
     messages.show(table)
     chosen = folder / str(front[-1].number)
-    messages.line(f"Next, for the trial that you choose: sid-jax export --workdir={chosen} --out=exports/{chosen.name}")
+    messages.line(f"Next, for the trial of your choice: sid-jax export --workdir={chosen} --out=exports/{chosen.name}")
 
 
 def plot_front(
@@ -52,16 +52,16 @@ def plot_front(
 ) -> None:
     """Plots all complete trials and the front in a PNG file; the arguments are those of `print_front`.
 
-    `own`, the trial with the settings of the config, is marked; None if there is no such trial.
+    The trial with the config's own settings, `own`, is marked; None if there is no such trial.
     """
-    # Figure without pyplot, which has global state and may open a window.
+    # Figure without pyplot, since pyplot has global state and may open a window.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, 5), dpi=150, layout="constrained")
     axes = figure.subplots()
     complete = [trial for trial in trials if trial.values]
     axes.scatter(*_columns(trial for trial in complete if trial not in front), color=_GREY, s=28, label="trials")
-    # Drawn as steps, because values between two trials have not been reached.
+    # Drawn as steps, since no trial has reached the values between two trials.
     x, y = _columns(front)
     axes.plot(x, y, drawstyle="steps-pre", color=_RED, linewidth=1.2, marker="o", markersize=6, label="the front")
     marked = _columns(trial for trial in complete if trial.settings == own)
@@ -69,7 +69,7 @@ def plot_front(
         axes.scatter(*marked, marker="s", s=90, facecolors="none", edgecolors=_BLACK, label="settings of the config")
     every = -(-len(front) // _MOST_LABELS)
     for place, trial in enumerate(front):
-        # Both ends, the best trials by either metric, are always labeled.
+        # The first and the last trial, the best by either metric, are always labeled.
         if place % every == 0 or place == len(front) - 1:
             axes.annotate(str(trial.number), (x[place], y[place]), (5, 5), textcoords="offset points", color=_RED)
     all_x = _columns(complete)[0]

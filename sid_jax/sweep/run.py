@@ -1,4 +1,4 @@
-"""Runs a sweep from config to Pareto front: one trial after the other, each a training run in the sweep's folder."""
+"""Runs a sweep from config to Pareto front. Trials run one after another, each as a training run in its own folder."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ _MOST_FAILURES = 3
 def sweep(
     config: ConfigDict, space: Space, workdir: Path, *, num_trials: int, messages: Messages | None = None
 ) -> list[Trial]:
-    """Searches a space for high distinct rate and R^2 together, and prints and plots the Pareto front.
+    """Searches a space for settings with high distinct rate and high R^2, and prints and plots the Pareto front.
 
-    Both are evaluated on all training items, at the checkpoint that an export would use; the cold items of
-    `data.cold_items` are not used. A sweep that was stopped or killed resumes, with an unfinished trial from its last
-    checkpoint. A trial that fails is recorded as failed. Only the checkpoints of trials on the front are kept.
+    Both metrics are evaluated on all training items, at the checkpoint that an export would use. Cold items
+    (`data.cold_items`) are not used. A stopped or killed sweep resumes, and an unfinished trial resumes from its last
+    checkpoint. A failed trial is recorded as failed. Only the checkpoints of trials on the front are kept.
 
     Args:
       config: settings of all trials, except those that are searched.
       space: the search space.
       workdir: the sweep's folder.
-      num_trials: total number of trials, including those of earlier calls and failed ones.
+      num_trials: total number of trials, including failed trials and those of earlier calls.
       messages: where to print; standard output if None.
 
     Returns:
-      The front, the most distinct trial last; an empty list if the sweep was interrupted.
+      The front, by ascending distinct rate; an empty list if the sweep was interrupted.
 
     Raises:
       UserError: if the config, the data or the folder cannot be used, if Optuna or matplotlib is missing, if three
@@ -109,7 +109,7 @@ def trial_folder(workdir: Path, trial: Trial) -> Path:
 
 
 def _outcome(config: ConfigDict, trial: Trial, workdir: Path) -> dict[str, Any] | str | None:
-    """Runs a trial; returns its metrics, or why it failed, or None if it was interrupted."""
+    """Runs a trial; returns its metrics, or the reason for its failure, or None if it was interrupted."""
     folder = trial_folder(workdir, trial)
     if not _may_start(workdir, trial):
         return f"its process died {_MOST_STARTS} times"
@@ -125,7 +125,7 @@ def _outcome(config: ConfigDict, trial: Trial, workdir: Path) -> dict[str, Any] 
 
 
 def _figures(config: ConfigDict, folder: Path) -> dict[str, Any]:
-    """Returns the metrics at the best checkpoint, which an export uses."""
+    """Returns the metrics of the best checkpoint, which an export would use."""
     metric, sign = config.train.best_metric, 1 if config.train.best_mode == "max" else -1
     return max(read_records(folder, "eval"), key=lambda row: sign * row[metric])
 
@@ -138,7 +138,7 @@ def _drop_checkpoints(workdir: Path, study: Study) -> None:
 
 
 def _claim(workdir: Path, config: ConfigDict, space: Space, fingerprint: str) -> None:
-    """Records the sweep's config, space and data, or compares them with the record."""
+    """Records the sweep's config, space and data; if there is a record, compares them with it."""
     path = workdir / SWEEP_FILE
     content = {"config": config.to_dict(), "space": describe(space), "data_fingerprint": fingerprint}
     try:
@@ -175,7 +175,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _may_start(workdir: Path, trial: Trial, *, asked_to_stop: bool = False) -> bool:
-    """Counts starts of a trial that did not end; returns whether it may be started once more."""
+    """Counts the starts of a trial that has not ended; returns whether the trial may be started once more."""
     content = _read(workdir / SWEEP_FILE)
     starts = content["starts"].get(str(trial.number), 0)
     may = starts < _MOST_STARTS

@@ -1,4 +1,4 @@
-"""The search space of a sweep: settings and their candidate values, declared by a config file or derived from it."""
+"""The search space of a sweep: candidate values of settings, declared by a config file or derived from the config."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ Space = Mapping[str, Between | OneOf]
 def load_space(config_file: str, config: ConfigDict, given: Mapping[str, Any]) -> Space:
     """Returns the space that a config file declares in a function `sweep_space(config)`, or else `default_space`.
 
-    `config_file` may have an argument after a colon. Settings in `given`, from the command line, are not searched.
+    `config_file` may have an argument after a colon. Settings in `given`, set on the command line, are not searched.
 
     Raises:
-      UserError: if the declaration is not a space or has an unknown setting, or if nothing is left to search.
+      UserError: if the declaration is not a space or names an unknown setting, or if nothing is left to search.
     """
     path = Path(config_file.partition(":")[0])
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -72,7 +72,7 @@ def load_space(config_file: str, config: ConfigDict, given: Mapping[str, Any]) -
 
 
 def default_space(config: ConfigDict) -> Space:
-    """Returns ranges around a config's own values, for the settings that matter most (see docs/sweep.md)."""
+    """Returns ranges around a config's own values for the most important settings (see docs/sweep.md)."""
     model, train = config.model, config.train
     space: dict[str, Between | OneOf] = {
         "train.learning_rate": _around(train.learning_rate, 4),
@@ -87,7 +87,7 @@ def default_space(config: ConfigDict) -> Space:
         "train.settle_share": Between(0.1, 0.4),
     }
     if model.quantization_method == "gumbel_softmax":
-        # Not below the minimum, and not so high that the schedule would not reach the minimum at the end.
+        # At least the minimum temperature, and low enough that the schedule reaches the minimum at the end.
         low, high = max(model.min_temperature, model.temperature / 2), 2 * model.temperature
         space["model.temperature"] = Between(low, high, log=True)
         space["model.noise_scale"] = _around(model.noise_scale, 3)
@@ -95,7 +95,7 @@ def default_space(config: ConfigDict) -> Space:
 
 
 def _around(value: float, factor: float) -> Between:
-    """Returns the range from `value / factor` to `value * factor`; around 1 if the value is 0."""
+    """Returns the range from `value / factor` to `value * factor`, around 1 if the value is 0."""
     middle = value or 1.0
     return Between(middle / factor, middle * factor, log=True)
 
@@ -116,13 +116,13 @@ def with_settings(config: ConfigDict, settings: Mapping[str, Any]) -> ConfigDict
 
 
 def own_settings(config: ConfigDict, space: Space) -> dict[str, Any] | None:
-    """Returns the config's own values of the settings in a space; None if one lies outside the space."""
+    """Returns the config's own values of the settings in a space; None if a value is outside the space."""
     own = {name: field_value(config, name) for name in space}
     return own if all(_holds(space[name], value) for name, value in own.items()) else None
 
 
 def describe(space: Space) -> dict[str, str]:
-    """Converts a space to text, which is equal if and only if the spaces are."""
+    """Converts a space to text. Texts are equal if and only if the spaces are equal."""
     return {name: repr(values) for name, values in space.items()}
 
 

@@ -1,4 +1,4 @@
-"""Trials and their results, in an SQLite file that outlives the process and determines the next trial."""
+"""Stores trials and their results in an SQLite file, and determines the next trial from it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Trial:
     Attributes:
       number: number of the trial, from 0.
       settings: values of the searched settings, by name.
-      values: distinct_rate and r2; None if the trial is running or failed.
+      values: distinct rate and R^2; None if the trial is running or failed.
       state: "running", "complete" or "failed".
     """
 
@@ -33,8 +33,8 @@ class Trial:
 class Study:
     """The trials of one sweep, in sequence.
 
-    The settings of the next trial are a function of the seed, its number and the trials before it. So a sweep that is
-    resumed gives the same trials as one that was not interrupted.
+    The settings of the next trial depend only on the seed, its number and the earlier trials. A stopped sweep therefore
+    continues as if it had not been stopped.
 
     Args:
       path: the SQLite file; created if it does not exist.
@@ -43,11 +43,11 @@ class Study:
       first: settings of the first trial, or None.
 
     Raises:
-      UserError: if the file is not that of a sweep.
+      UserError: if the file is not the file of a sweep.
     """
 
     def __init__(self, path: Path, space: Space, seed: int, first: Mapping[str, Any] | None):
-        # Imported here, because Optuna is an optional dependency.
+        # Imported here, since Optuna is an optional dependency.
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -63,13 +63,13 @@ class Study:
             if first is not None and not self._study.trials:
                 texts = {name: repr(value) for name, value in first.items() if isinstance(space[name], OneOf)}
                 self._study.enqueue_trial({**first, **texts})
-        except Exception as error:  # The database layers raise errors of many kinds for a foreign file.
+        except Exception as error:  # For a file of another program, the database libraries raise many kinds of errors.
             raise UserError(
                 f"{path} cannot be used for a sweep ({type(error).__name__}: {reason(error)}); choose another --workdir"
             ) from error
 
     def next(self) -> Trial:
-        """Returns the running trial if there is one, or else starts a new one."""
+        """Returns the running trial if there is one, or else starts a new trial."""
         running = [trial for trial in self.trials() if trial.state == "running"]
         if running:
             return running[0]
@@ -97,7 +97,7 @@ class Study:
         ]
 
     def front(self) -> list[Trial]:
-        """Returns the Pareto front, the trials that no other one dominates, by ascending distinct rate."""
+        """Returns the Pareto front, the trials that no other trial dominates, by ascending distinct rate."""
         best = {each.number for each in self._study.best_trials}
         return sorted((each for each in self.trials() if each.number in best), key=lambda each: each.values or ())
 

@@ -1,8 +1,8 @@
-"""Initial embeddings of new tokens, from the content of their items.
+"""Computes initial embeddings of new tokens from the content of their items.
 
 The usual initialization, the mean of the old embeddings, makes all new tokens equal, and fine-tuning separates them
-only in part (Chen et al., 2604.02324). Here the token of a code starts from the mean embedding, or mean residual, of
-the items with this code.
+only in part (Chen et al., 2604.02324). Here, the token of a code is initialized with the mean embedding, or the mean
+residual, of the items with this code.
 """
 
 from __future__ import annotations
@@ -29,24 +29,27 @@ def initial_embeddings(
     num_content_levels: int | None = None,
     seed: int = 0,
 ) -> np.ndarray:
-    """Returns an initial embedding for each token, such that those of an ID sum to about the item's embedding.
+    """Returns an initial embedding per token, such that the embeddings of an ID's tokens sum to about the item's.
 
-    The token of a first code is the mean of the embeddings of the items with that code. The token of a later code is
-    the mean of all items plus the mean residual of the items with that code, after the earlier tokens are subtracted,
-    since codes quantize residuals. The plain mean over the items of a later code would be nearly the same for all
-    codes, since these items have many different first codes. A token without content is drawn at random around the mean
-    of all items, with the spread of the other tokens. These are codes of no item, and the extra tokens of the scheme
-    "suffix". Items whose embeddings are not finite, such as the mean over an empty title, are left out of all means.
+    The token of a first code is the mean embedding of the items with this code. The token of a later code is the mean
+    of all items plus the mean residual of its items after the earlier tokens are subtracted, since codes quantize
+    residuals. A plain mean would be nearly the same for all later codes, since the items of a later code are spread
+    over all first codes. Tokens without content are codes without items and the tokens of the suffix. They are drawn at
+    random around the mean of all items, with the spread of the other tokens. Items with embeddings that are not finite,
+    such as the mean over an empty title, are excluded from all means.
 
     Args:
       semantic_ids: `[N, L]` integers.
       sizes: K of each level; T is their sum.
-      item_embeddings: `[N, E]`, for instance the mean of the language model's embeddings of an item's text; it may be
-        memory-mapped (`np.load(path, mmap_mode="r")`) and is read once, in slices.
-      vocabulary_embeddings: `[V, E]`, the embeddings of the language model. If given, the new embeddings are shifted to
-        their mean, and those of each level are scaled to their spread, since means of many embeddings have small norms.
-        Read twice, in slices.
-      num_content_levels: number of levels with content; None: all. With the scheme "suffix" the last level has none.
+      item_embeddings: `[N, E]`, for example the mean of the language model's embeddings of an item's text. The array
+          may
+        be memory-mapped (`np.load(path, mmap_mode="r")`); it is read once, in slices.
+      vocabulary_embeddings: `[V, E]`, the language model's embeddings. If given, the new embeddings are shifted to
+          their
+        mean, and each level is scaled to their spread, since means of many embeddings have small norms. The array is
+        read twice, in slices.
+      num_content_levels: number of levels with content; None for all. With the scheme "suffix", the last level has no
+        content.
       seed: seed of the random tokens.
 
     Returns:
@@ -79,7 +82,7 @@ def initial_embeddings(
 
 
 def center_and_spread(embeddings: Rows) -> tuple[np.ndarray, float]:
-    """Returns the mean of `[V, E]`, `[E]` float64, and the root mean square distance from it; reads slices twice."""
+    """Returns the mean `[E]` float64 of `[V, E]`, and the root mean square distance from it; reads the slices twice."""
     center = sum(rows.sum(axis=0, dtype=np.float64) for _, rows in in_blocks(embeddings)) / len(embeddings)
     squares = sum(np.square(rows - center).sum() for _, rows in in_blocks(embeddings))
     return center, float(np.sqrt(squares / len(embeddings)))
@@ -91,12 +94,12 @@ def tally(
     """Counts the items of each pair of tokens, and sums the vectors of the items with each token.
 
     Args:
-      blocks: Semantic IDs `[n, L]` and vectors `[n, E]`, or None without vectors, of blocks of items.
+      blocks: pairs of Semantic IDs `[n, L]` and vectors `[n, E]` (or None) of blocks of items.
       sizes: K of each level.
 
     Returns:
       Counts `[T, T]` sparse float64: entry (i, j) is the number of items with tokens i and j, and entry (i, i) the
-      number of items with token i. And sums `[T, E]` float64, E = 0 without vectors.
+      number of items with token i. Sums `[T, E]` float64; E = 0 without vectors.
     """
     total = sum(sizes)
     together, sums = scipy.sparse.csr_array((total, total)), np.zeros((total, 0))
@@ -132,12 +135,12 @@ def _residual_means(
     is_content = np.zeros(len(sums), bool)
     for level in level_slices(sizes)[:num_content_levels]:
         is_content[level] = counts[level] > 0
-        # The sum of the earlier tokens' means over a token's items: the counts of token pairs times the means.
+        # Summing the earlier tokens' means over the items of a token is a sum over pairs of tokens.
         left = residuals[level] - together[level, : level.start] @ means[: level.start]
         means[level] = left / np.maximum(counts[level], 1)[:, None]
     return means, is_content
 
 
 def _spread(deviations: np.ndarray) -> float:
-    """Returns the root mean square length of vectors `[n, E]`; 0 without any."""
+    """Returns the root mean square length of vectors `[n, E]`; 0 if n is 0."""
     return float(np.sqrt(np.square(deviations).sum(axis=1).mean())) if len(deviations) else 0.0

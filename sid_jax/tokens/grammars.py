@@ -1,7 +1,7 @@
-"""Grammars of the IDs that exist, for serving engines that constrain what a language model generates.
+"""Writes grammars of the existing IDs, for serving engines that constrain the output of a language model.
 
-A grammar is the prefix trie, written as an expression. Codes of a node with the same continuation share the expression
-of that continuation; for example, a suffix is written once for all its preceding codes.
+A grammar is the prefix trie as rules. Codes of a node that have the same continuation share it. For example, a suffix
+is written once for all codes before it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sid_jax.errors import UserError
 from sid_jax.ids.trie import Trie
 from sid_jax.tokens.vocabulary import Vocabulary
 
-# The kinds of grammars, and the file of each.
+# The kinds of grammars, and the file of each kind.
 GRAMMARS = {
     "regex": "grammar.regex",
     "ebnf": "grammar.ebnf",
@@ -28,12 +28,12 @@ GRAMMARS = {
 
 @dataclasses.dataclass(frozen=True)
 class _Notation:
-    """The notation of expressions.
+    """The notation of a kind of grammar.
 
     Attributes:
-      codes: returns the expression for any one of several codes of a level.
+      codes: returns the expression for any one of the given codes of a level.
       marker: returns the expression of a marker, given its text and its token id.
-      sequence: the separator between consecutive expressions.
+      sequence: the separator of consecutive expressions.
       group: the brackets of alternatives, which are separated by "|".
       whole: the grammar, with {} for the expression of an ID.
     """
@@ -45,7 +45,7 @@ class _Notation:
     whole: str
 
     def following(self, *parts: str) -> str:
-        """Returns the expression of consecutive parts; empty parts are omitted."""
+        """Returns the expression of consecutive parts; empty parts are skipped."""
         return self.sequence.join(filter(None, parts))
 
     def choice(self, parts: list[str]) -> str:
@@ -60,19 +60,19 @@ def grammar_text(
     markers: tuple[str, str] = ("", ""),
     marker_ids: tuple[int, int] = (-1, -1),
 ) -> str:
-    """Returns a grammar whose language is the set of IDs of a trie, in the form in which a model writes them.
+    """Returns a grammar whose language is the set of IDs of a trie, as a model writes them.
 
     Args:
       trie: the trie.
       vocabulary: the tokens of its codes.
-      kind: "regex", a regular expression, or "ebnf", in the notation that llama.cpp, XGrammar and llguidance share:
-        both are over text. "xgrammar" and "llguidance" are in the notation of each, and over token ids. In all kinds
-        except "regex", the rule of one ID is called `id`.
+      kind: "regex", a regular expression, or "ebnf", in the notation that llama.cpp, XGrammar and llguidance share;
+        both are defined on text. "xgrammar" and "llguidance" use the notation of these engines, and are defined on
+        token ids. In all kinds but "regex", the rule of one ID is named `id`.
       markers: texts of the tokens before and after each ID; "" for none.
-      marker_ids: their token ids; -1 for none, or if they are unknown.
+      marker_ids: token ids of the markers; -1 for no marker, or if the id is unknown.
 
     Raises:
-      UserError: if there is no such kind, or if it needs the token ids of markers and these are unknown.
+      UserError: if the kind does not exist, or needs token ids of markers that are unknown.
     """
     check_grammars([kind])
     notation = _NOTATIONS[kind](vocabulary)
@@ -92,7 +92,7 @@ def check_grammars(kinds: Iterable[str]) -> None:
     """Raises a UserError if one of the kinds does not exist."""
     for kind in kinds:
         if kind not in GRAMMARS:
-            raise UserError(f"there is no grammar {kind!r}; there are {', '.join(GRAMMARS)}")
+            raise UserError(f"there is no grammar {kind!r}; the grammars are {', '.join(GRAMMARS)}")
 
 
 def _node(level: int, codes: list[int], rests: list[str], notation: _Notation) -> str:
@@ -153,12 +153,12 @@ _NOTATIONS = {"regex": _regex, "ebnf": _ebnf, "xgrammar": _xgrammar, "llguidance
 def _around_codes(vocabulary: Vocabulary) -> list[tuple[str, str]]:
     """Returns the texts before and after the code in the tokens of each level."""
     two = dataclasses.replace(vocabulary, sizes=(2,) * len(vocabulary.sizes), first_id=0)
-    # The tokens of codes 0 and 1 differ in the code alone.
+    # The tokens of codes 0 and 1 differ only in the code.
     begins = [os.path.commonprefix(pair) for pair in two.levels]
     return [(begin, text[len(begin) + 1 :]) for begin, (text, _) in zip(begins, two.levels, strict=True)]
 
 
 def _quoted(text: str) -> str:
-    """Returns a text as a literal of a grammar."""
+    """Returns a text as a quoted literal of a grammar."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

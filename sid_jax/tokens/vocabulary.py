@@ -28,13 +28,13 @@ class Vocabulary:
     a, b, …, z, aa, ab, … or {level} by 1, 2, … for the level, and {code} by c.
 
     Attributes:
-      sizes: K of each level; the last one is that of the extra token if the scheme has one.
-      first_id: number of tokens of the language model, which is the token id of the first new one.
+      sizes: K of each level. With a suffix, the last level is that of the suffix.
+      first_id: token id of the first new token, which is the number of tokens of the language model.
       pattern: pattern of the tokens' text.
 
     Raises:
       UserError: if the pattern gives two tokens the same text, or a text that a tokenizer could split differently
-        beside other text.
+        next to other text.
     """
 
     sizes: tuple[int, ...]
@@ -67,9 +67,9 @@ class Vocabulary:
         )
 
     def added_tokens(self) -> list[dict[str, Any]]:
-        """Returns each token as an entry of the `added_tokens` in a `tokenizer.json`.
+        """Returns the tokens as entries for the `added_tokens` of a `tokenizer.json`.
 
-        With these flags, text beside a token does not affect it. Tokens are not `special`, because
+        With these flags, neighboring text does not affect a token. Tokens are not `special`, since
         `decode(..., skip_special_tokens=True)` removes special tokens.
         """
         flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), False)
@@ -81,7 +81,7 @@ class Vocabulary:
         return (semantic_ids + np.array(self.offsets)).astype(np.int32)
 
     def semantic_ids(self, token_ids: np.ndarray) -> np.ndarray:
-        """Returns the Semantic IDs `[..., L]` int32 of token ids `[..., L]`; -1 where a token is not of its level."""
+        """Returns Semantic IDs `[..., L]` int32 of token ids `[..., L]`; -1 where a token id is not of its level."""
         codes = np.asarray(token_ids, np.int64) - np.array(self.offsets)
         return np.where((codes >= 0) & (codes < np.array(self.sizes)), codes, -1).astype(np.int32)
 
@@ -93,7 +93,7 @@ class Vocabulary:
         return pc.binary_join_element_wise(*parts, "")
 
     def parse(self, text: str) -> list[tuple[int, ...]]:
-        """Parses the Semantic IDs in a text, such as a language model's answer: each run of L tokens in level order.
+        """Parses the Semantic IDs in a text, such as a language model's answer: each sequence of L tokens, by level.
 
         The tokens of an ID may be separated by white space or commas. Other text and incomplete IDs are ignored.
         """
@@ -117,8 +117,8 @@ def _letters(level: int) -> str:
 def _check_pattern(pattern: str, num_levels: int) -> None:
     """Raises a UserError if a tokenizer might not split texts of this pattern into exactly one token per code.
 
-    A tokenizer takes the longest token at the first position where one begins. So text before or after a token does not
-    matter if the token's first and last characters occur nowhere else in any token.
+    A tokenizer takes the longest token at the first position where a token begins. Text before or after a token
+    therefore has no effect if the token's first and last characters occur nowhere else in any token.
     """
     wrong = _fault(pattern, num_levels)
     if wrong:

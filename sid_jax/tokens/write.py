@@ -1,4 +1,4 @@
-"""Writes an export for a language model: new tokens, the items' tokens, the trie, data for initial embeddings."""
+"""Writes an export for a language model: new tokens, the items' tokens, the trie, and data for initial embeddings."""
 
 from __future__ import annotations
 
@@ -46,9 +46,15 @@ def write_tokens(
 ) -> None:
     """Writes an export's IDs as tokens of a language model, atomically.
 
-    If the export's table is in several files, each of them gets a file with the same rows. The codes of all items, one
-    or two bytes per code, and their trie are in memory; nothing else grows with N. `pattern` and `first_id` are those
-    of `Vocabulary`, and `grammars` kinds of `grammar_text`. `out` is a new or empty folder, or one with the same files.
+    If the export's table is in several files, `items.parquet` is a folder of files with the same rows. The codes of all
+    items, one or two bytes per code, and their trie are in memory; nothing else grows with N.
+
+    Args:
+      folder: the export.
+      out: destination: a new path, an empty folder, or a folder with the same files.
+      pattern, first_id: see `Vocabulary`.
+      grammars: kinds of `grammar_text`.
+      messages: where to print; standard output if None.
 
     Raises:
       UserError: if the export cannot be read, `out` cannot be written, or the pattern cannot be used.
@@ -61,7 +67,7 @@ def write_tokens(
     codebooks, weights, scaling, info = read_codebooks(folder)
     with partial_folder(out) as partial:
         files = table_files(folder)
-        # Several files are written to a separate folder, which Parquet readers treat as one table.
+        # Several files are written to a folder, which Parquet readers read as one table.
         place = partial / ITEMS_FILE if len(files) > 1 or files[0].name != WHOLE_FILE else partial
         place.mkdir(exist_ok=True)
         names = {path: place.relative_to(partial) / path.name.replace("ids", "items", 1) for path in files}
@@ -97,7 +103,7 @@ def _described(manifest: dict[str, Any], folder: Path) -> tuple[tuple[int, ...],
         return tuple(map(int, sizes)), str(id_column)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{folder / 'manifest.json'} does not give the length and codebook sizes of the IDs; export again"
+            f"{folder / 'manifest.json'} does not state the length and codebook sizes of the IDs; export again"
         ) from error
 
 
@@ -136,7 +142,7 @@ def _write_embeddings(
     content = slice(0, len(codewords))
     together, _ = tally(((rows, None) for _, rows in in_blocks(semantic_ids)), sizes)
     counts = together.diagonal()
-    # The sum of the quantized vectors over a token's items: the counts of token pairs times the codewords.
+    # Summing the quantized vectors over the items of a token is a sum over pairs of tokens.
     latents = together[:, content] @ codewords / np.maximum(counts, 1)[:, None]
     first = level_slices(sizes)[0]
     latents[counts == 0] = (latents[first] * counts[first, None]).sum(axis=0) / len(semantic_ids)

@@ -104,7 +104,9 @@ def test_a_preset_is_read_as_a_file_and_a_file_as_itself():
     for left in ("configs/ml100k.py:gumbel", "mine.py", "folder/mine", ""):
         assert words_of(f"--config={left}") == [f"--config={left}"]
     for name in presets.RECOMMENDER:
-        with pytest.raises(UserError, match=f"{name} is for another command; the presets of this command are embedd"):
+        with pytest.raises(
+            UserError, match=f"{name} belongs to another command; the presets of this command are embedd"
+        ):
             words_of(f"--config={name}")
 
 
@@ -112,7 +114,7 @@ def test_a_preset_is_read_as_a_file_and_a_file_as_itself():
     ("words", "complaint"),
     [
         (["train", "--config=ml1m", "--workdir=w"], "there is no preset 'ml1m'; the presets are embeddings, ml100k"),
-        (["train", "--config=joint", "--workdir=w"], "the preset joint is for another command"),
+        (["train", "--config=joint", "--workdir=w"], "the preset joint belongs to another command"),
         (["recommend", "--config=ml100k", "--workdir=w"], "the presets of this command are recommend, joint"),
         (["train", "--config=ml100k:gumble", "--workdir=w"], "must be one of ste, gumbel"),
         (["train", "--config=ml100k", "--config.model.num_level=3", "--workdir=w"], "did you mean config.model.num_le"),

@@ -215,7 +215,7 @@ def test_of_many_the_first_that_is_not_there_is_named():
     for texts, words in ((["12-4-0", "1 2"], "'1 2' is not a"), (["1-2-3", "1-2"], "1-2 has 2 codes, but 1-2-3 has 3")):
         with pytest.raises(UserError, match=words):
             table.item(texts)
-    with pytest.raises(UserError, match="or differ in length"):
+    with pytest.raises(UserError, match="not whole numbers, or differ in length"):
         table.item([(1, 2, 3), (1, 2)])
     with pytest.raises(UserError, match="'12-4' has 2 codes, but a Semantic ID of this table has 3"):
         table.item([(12, 4), (12, 5)])

@@ -128,7 +128,7 @@ def test_the_command_writes_grammars_with_the_models_own_numbers(made, tmp_path)
 
 def test_what_cannot_be_written_is_refused(tmp_path):
     trie = build_trie(np.zeros((1, 3), int), SIZES)
-    with pytest.raises(UserError, match="no grammar 'yacc'; there are regex, ebnf, xgrammar, llguidance"):
+    with pytest.raises(UserError, match="no grammar 'yacc'; the grammars are regex, ebnf, xgrammar, llguidance"):
         grammar_text(trie, Vocabulary(SIZES), "yacc")
-    with pytest.raises(UserError, match="needs the one of '<x>'"):
+    with pytest.raises(UserError, match="needs the token id of '<x>'"):
         grammar_text(trie, Vocabulary(SIZES), "xgrammar", ("<x>", ""))

@@ -355,7 +355,7 @@ def test_too_few_codes_are_a_warning_of_training_and_export_with_what_to_set(run
     export_files(folder / "run", tmp_path / "out", [str(folder / "items.npy")], unique="none", messages=spoken.messages)
     assert spoken.text.count("Warning: ") == 1 and "num_levels=" in spoken.text
     figures = {"num_items": 10_000, "distinct_rate": 0.25, "collision_share": 0.8, "codebook_size": [256, 256]}
-    assert "and 75.0% got an ID with other codes" in crowding_line(figures, 0.75)
+    assert "and 75.0% got an ID that differs from their codes" in crowding_line(figures, 0.75)
     assert "codebook_size=" not in crowding_line({**figures, "num_items": 300})
     # Vectors that are the same cannot be told apart by any codes.
     assert crowding_line({**figures, "max_distinct_rate": 0.25}) is None
