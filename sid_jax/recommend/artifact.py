@@ -102,7 +102,7 @@ def named_params(params: Any) -> dict[str, np.ndarray]:
 
 
 def write_recommender(trained: TrainedRecommender, folder: Path) -> None:
-    """Writes the folder, atomically.
+    """Writes a recommender's folder atomically.
 
     Raises:
       UserError: if the folder is not empty or cannot be written.
@@ -143,7 +143,7 @@ def _items_of(candidates: Candidates) -> dict[str, np.ndarray]:
 
 
 def publish_recommender(trained: TrainedRecommender, folder: Path) -> None:
-    """Writes the folder; replaces a recommender of another training run or other settings."""
+    """Writes a recommender's folder; replaces an existing one that has other settings, parameters or items."""
     if folder.exists():
         try:
             old = read_recommender(folder)

@@ -1,7 +1,7 @@
 """Baselines of a recommender: popularity, item-kNN, transitions between items, and similarity of content.
 
-The constants of item-kNN and transitions were chosen on the validation data of Amazon Beauty and MovieLens-100K, one
-set for both.
+The constants of item-kNN and transitions were chosen on the validation data of Amazon Beauty and MovieLens-100K; they
+are the same for all data sets.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Popularity:
         self._scores = item_counts(train)
 
     def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:
-        """Returns the most popular items, `[B, count]` int32; lists differ between users only by exclusion."""
+        """Returns the most popular items, `[B, count]` int32; the users' lists differ only by their excluded items."""
         return top_items(np.tile(self._scores, (len(batch.lengths), 1)), count, exclude)
 
 
@@ -60,7 +60,7 @@ _BLOCK_ITEMS = 512
 
 
 class ItemKNN:
-    """Recommends the items that are most similar to the items of a history, by shared users.
+    """Recommends the items that are most similar to the items of a history; similar items share many users.
 
     Args:
       train: the histories of U users over N items.
@@ -97,7 +97,7 @@ class ItemKNN:
 
 
 def _recent(batch: HistoryBatch, num_items: int, decay: float) -> sparse.csr_array:
-    """Returns weights `[B, N]` of histories' items: `decay` ** age; of a repeated item its last place counts."""
+    """Returns weights `[B, N]` of histories' items: `decay` ** age; a repeated item counts at its last position."""
     items, lengths = np.asarray(batch.items), np.asarray(batch.lengths)[:, None]
     age = lengths - 1 - np.arange(items.shape[1])
     weights = np.where(age >= 0, float(decay) ** np.maximum(age, 0), 0.0)
@@ -107,13 +107,13 @@ def _recent(batch: HistoryBatch, num_items: int, decay: float) -> sparse.csr_arr
 
 
 class Transitions:
-    """Recommends the items that follow the items of a history, with a transition graph and no training.
+    """Recommends the items that most often follow the items of a history, with a transition graph and no training.
 
-    It follows TGH (An Embarrassingly Simple Graph Heuristic, 2605.07125), which takes the items one to three
-    transitions from a history's last items, ordered by content and by transition counts. Here only transitions count.
-    They include transitions to later items, with a weight that falls with the distance. Backward transitions, and
-    transitions from or to popular items, have a lower weight. All items of the history count, the last one most. A
-    second step in the graph made no difference in validation.
+    This is a variant of TGH (An Embarrassingly Simple Graph Heuristic, 2605.07125). TGH recommends the items that are
+    one to three transitions from a history's last items, ordered by content and by transition counts. Here the order
+    depends on transitions alone. Transitions to later items than the next one count too, with a weight that falls with
+    the distance. Backward transitions, and transitions from or to popular items, have a lower weight. All items of the
+    history count, the last one most. A second step in the graph made no difference in validation.
 
     Args:
       train: the histories of U users over N items.
@@ -122,8 +122,8 @@ class Transitions:
     name = "transitions"
     # Factors on a transition's weight: for each position of additional distance, and for a backward transition.
     _GAP_DECAY, _BACK = 0.9, 0.6
-    # Exponents of the numbers of interactions by which transitions are divided: of the item before and of the item
-    # after.
+    # A transition's weight is divided by powers of the numbers of interactions of the item before and the item after;
+    # these are the exponents.
     _FROM_POWER, _TO_POWER = 0.5, 0.3
     # Weight of an item of the history relative to the item after it.
     _DECAY = 0.65
@@ -134,7 +134,7 @@ class Transitions:
         )
 
     def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:
-        """Returns the items with the highest sums, `[B, count]` int32, ties to the lowest; -1 if no more follow."""
+        """Returns the items with the highest sums of transition weights, `[B, count]` int32; -1 if no more follow."""
         scores = _recent(batch, self._graph.shape[0], self._DECAY) @ self._graph
         return top_items(scores.toarray(), count, exclude)
 
@@ -186,9 +186,9 @@ def _binary_matrix(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]
     return matrix
 
 
-# Weight of an item relative to the item after it. Chosen on the validation of Amazon Beauty, among the last item alone,
-# the mean of the last 3, 5 and all, the nearest to any of the last 5 and all, and decays from .3 to .9 (.5 to .8 are
-# about equal).
+# Weight of an item relative to the item after it, chosen on the validation data of Amazon Beauty. The alternatives were
+# the last item alone, the mean of the last 3, the last 5 or all items, the highest cosine with any of the last 5 or all
+# items, and decays from .3 to .9. Decays from .5 to .8 are about equal.
 _DECAY = 0.7
 
 

@@ -22,7 +22,7 @@ class HistoryBatch:
     Attributes:
       items: `[B, W]` int32 rows of the catalog, the oldest first, left-aligned.
       lengths: `[B]` int32, the number of valid items of the W; 1 or more.
-      users: `[B]` int32, 0 or more: a number for each user; a few users may share one.
+      users: `[B]` int32, a number from 0 on for each user; a few users may share a number.
     """
 
     items: Array
@@ -31,7 +31,7 @@ class HistoryBatch:
 
 
 class Ranker(Protocol):
-    """The protocol of everything that recommends: models and baselines."""
+    """The protocol of all recommenders: models and baselines."""
 
     name: str
 
@@ -40,7 +40,7 @@ class Ranker(Protocol):
 
         Args:
           batch: B histories, as NumPy arrays.
-          count: k.
+          count: k, the length of a list.
           exclude: `[B, S]` int32 items that the list may not contain, -1 for none.
 
         Returns:

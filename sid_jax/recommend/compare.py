@@ -36,7 +36,7 @@ from sid_jax.whole_file import write_json
 
 PLAN_FILE = "plan.json"
 RESULTS_FILE = "comparison.json"
-# Number of evaluations per run; the checkpoint with the best validation is tested.
+# Number of validations per run; the checkpoint with the best validation is tested.
 _EVALUATIONS = 3
 _METRICS = ("recall@10", "ndcg@10")
 
@@ -85,11 +85,11 @@ def compare(
     num_seeds: int,
     console: Console | None = None,
 ) -> list[Compared]:
-    """Trains the config's recommender on each ID table, and prints a comparison with intervals.
+    """Trains the config's recommender on each ID table, and prints a comparison with confidence intervals.
 
-    All tables are trained for the same number of epochs: as many as the slowest one completes in the given minutes.
-    That number is measured once and saved, so that an interrupted comparison continues with it. Each table and seed has
-    its own run in the workdir; users and training examples are the same for all.
+    The number of epochs is the same for all tables. It is the number that the slowest recommender completes in
+    `minutes`. This number is measured once and saved, so an interrupted comparison continues with the same number. Each
+    table and seed has its own run in the workdir; users and training examples are the same for all.
 
     Args:
       config: from `sid_jax.recommend.config`; its number of epochs is replaced.
@@ -140,7 +140,7 @@ def _refuse_what_it_leaves_out(config: ConfigDict) -> None:
     if config.eval.cold_slots:
         raise UserError(
             f"--compare tests without slots for cold items, but config.eval.cold_slots is {config.eval.cold_slots}; "
-            "leave it at 0, or run each ID table separately"
+            "set it to 0, or run each ID table separately"
         )
 
 
@@ -167,7 +167,7 @@ def _unused(name: str, taken: list[str]) -> str:
 
 
 def _budgeted(config: ConfigDict, tasks: list[Task], workdir: Path, minutes: float, console: Console) -> ConfigDict:
-    """Returns the config with the number of epochs that the minutes allow, or the number saved by an earlier start."""
+    """Returns the config with the number of epochs that the minutes allow, or that an earlier start saved."""
     plan = workdir / PLAN_FILE
     config = config.copy_and_resolve_references()
     if plan.exists():
@@ -195,7 +195,7 @@ def _budgeted(config: ConfigDict, tasks: list[Task], workdir: Path, minutes: flo
 
 
 def _time_a_call(config: ConfigDict, task: Task) -> tuple[float, float]:
-    """Returns the seconds of one compiled call of many steps, without compilation, and its length in epochs."""
+    """Returns the time of one compiled call of many steps in seconds, without compilation, and its epochs."""
     mesh = all_devices()
     examples = training_examples(config, task)
     model = build_model(config, task.candidates)
@@ -232,7 +232,7 @@ def _train_seeds(config: ConfigDict, task: Task, workdir: Path, num_seeds: int, 
 
 
 def write_comparison(path: Path, results: list[Compared], samples: int) -> None:
-    """Writes each table's metrics and its paired differences from the first table, with intervals, by both rules."""
+    """Writes each table's metrics and paired differences from the first table, with intervals, under both rules."""
     write_json(path, [_content(each, results[0], samples) for each in results])
 
 
@@ -253,7 +253,7 @@ def _content(each: Compared, first: Compared, samples: int) -> dict[str, Any]:
 
 
 def comparison_tables(results: list[Compared], config: ConfigDict, num_items: int) -> list[Table]:
-    """Returns tables of the metrics, and of the differences from the first ID table paired by user, by both rules."""
+    """Returns tables of the metrics, and of paired differences from the first ID table, for each rule."""
     by_rule = zip(*(each.rules for each in results), strict=True)
     return [table for each in by_rule for table in _tables_of_rule(each, config, num_items)]
 

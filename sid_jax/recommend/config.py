@@ -24,9 +24,9 @@ KINDS = ("decoder", "encoder_decoder", "parallel", "scorer", "sasrec")
 ITEM_PARTS = ("item", "codes", "content")
 # Terms that are blended into a model's scores.
 TERMS = ("transitions", "content", "popularity")
-# Kinds that generate IDs code by code, which slots for cold items need.
+# Kinds that generate IDs code by code.
 GENERATIVE = ("decoder", "encoder_decoder")
-# Kinds that can rank cold items among themselves, for the slots for cold items.
+# Kinds that support slots for cold items, since they can rank cold items among themselves.
 WITH_COLD_SLOTS = (*GENERATIVE, "scorer")
 # Kinds whose scores are sums over the components of an item.
 EXPLAINED = ("scorer", "sasrec")
@@ -129,9 +129,8 @@ _MODEL: Declaration = {
     "blend": Setting(
         TERMS,
         "scorer: terms added to the scores after training, with weights chosen on the validation data. transitions: "
-        "how often items followed the items of the history in training, without parameters. content: cosine "
-        "similarity of item vectors to those of the history. popularity: logarithm of the number of training "
-        "interactions.",
+        "how often items followed the items of the history in the training data. content: cosine similarity of item "
+        "vectors to those of the history. popularity: logarithm of the number of training interactions.",
         choices=TERMS,
     ),
     "head_features": Setting(64, "encoder_decoder: number of features per attention head.", range=ONE_OR_MORE),
@@ -205,7 +204,8 @@ _EVAL: Declaration = {
     "batch_size": Setting(256, "Number of users per compiled call.", range=ONE_OR_MORE),
     "validation_users": Setting(
         5000,
-        "Number of users of a validation during training, a random sample. 0: all. The test always uses all users.",
+        "Number of users, a random sample, for each validation during training. 0: all. The test always uses all "
+        "users.",
         range=NOT_NEGATIVE,
     ),
     "exclude_seen": Setting(
@@ -228,7 +228,8 @@ _EVAL: Declaration = {
     ),
 }
 
-# The score of a cold item is a sum over predicted items and items of the history, weighted by their similarity to it.
+# The score of a cold item is a sum over predicted items and items of the history, weighted by their similarity to the
+# cold item.
 _BACKOFF: Declaration = {
     "sharpness": Setting(
         10.0,
@@ -242,9 +243,11 @@ _BACKOFF: Declaration = {
         0.7, "Weight of an item of the history relative to the weight of the item after it.", range=POSITIVE_SHARE
     ),
     "prefix_levels": Setting(
-        2, "Length of the ID prefix whose probability is part of a cold item's score.", range=(0, 16)
+        2, "Length of the ID prefix whose log-probability is part of a cold item's score.", range=(0, 16)
     ),
-    "prefix_weight": Setting(0.25, "Weight of the log-probability of this prefix.", range=NOT_NEGATIVE),
+    "prefix_weight": Setting(
+        0.25, "Weight of the prefix's log-probability in a cold item's score.", range=NOT_NEGATIVE
+    ),
 }
 
 _JOINT: Declaration = {
@@ -264,14 +267,14 @@ _JOINT: Declaration = {
     "decoder_rate": SHARED["decoder_rate"],
     "warmup_epochs": Setting(
         1.0,
-        "Number of epochs in which these rates rise from 0. They then fall by a cosine, to 0 at the end of the joint "
-        "phase. The recommender's own rate is `train.learning_rate`.",
+        "Number of epochs in which the quantizer's learning rates rise from 0. They then fall by a cosine schedule, to "
+        "0 at the end of the joint phase. The recommender's learning rate is `train.learning_rate`.",
         range=NOT_NEGATIVE,
     ),
     "stop_gradient": Setting(
         (),
-        "Parameters of the quantizer that get no gradient from the recommender's loss, only from the loss of "
-        "`joint.anchor_weight`.",
+        "Parameters of the quantizer that get no gradient from the recommender's loss, only from the quantizer's own "
+        "losses (`joint.anchor_weight`).",
         choices=STOPPABLE,
     ),
     "anchor_weight": SHARED["anchor_weight"],
@@ -292,13 +295,13 @@ _JOINT: Declaration = {
         range=ONE_OR_MORE,
     ),
     "min_usage": Setting(
-        0.5, "Training stops with an error if a level has a smaller share of its codes in use.", range=SHARE
+        0.5, "Minimum share of a level's codes in use; below it, training stops with an error.", range=SHARE
     ),
 }
 
 
 def _baseline_settings(name: str) -> Declaration:
-    """Returns the settings of the baseline SASRec or eSASRec that differ from the sections above."""
+    """Returns the settings of a baseline, SASRec or eSASRec, that are independent of the recommender's."""
     return {
         "features": Setting(128, f"{name} as a baseline: number of features.", range=ONE_OR_MORE),
         "num_layers": Setting(2, "Number of layers.", range=NOT_NEGATIVE),
@@ -359,9 +362,9 @@ def check_config(config: ConfigDict) -> None:
         raise UserError(
             f"config.eval.cold_slots needs a model that generates IDs; config.model.kind is {config.model.kind!r}, "
             + (
-                "which has no IDs; leave it at 0"
+                "which has no IDs; set it to 0"
                 if config.model.kind in WITHOUT_IDS
-                else ("which scores cold items directly; leave it at 0")
+                else ("which scores cold items directly; set it to 0")
             )
         )
     if config.train.row_length < config.model.window:

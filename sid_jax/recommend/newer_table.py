@@ -1,4 +1,4 @@
-"""A trained recommender over a newer version of its ID table."""
+"""Applies a trained recommender to a newer version of its ID table."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class ModelRanker:
     def full_lists(
         self, batch: HistoryBatch, count: int, exclude: np.ndarray | None, window: int, *, exact: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns lists that are as long as possible: if too few items are found, a search with more beams is done.
+        """Returns lists that are as long as possible: if a search finds too few items, one with more beams follows.
 
         With `exact=False`, a large catalog on a CPU is searched by a shortlist: see `models.shortlist`.
 
@@ -172,7 +172,7 @@ class ModelRanker:
 
     @functools.cached_property
     def shortlist(self) -> Shortlist | None:
-        """Coordinates of the item vectors, of a large catalog on one CPU and a model whose scores are products."""
+        """The shortlist if the catalog is large, the device is one CPU and scores are inner products, or else None."""
         one_cpu = self.mesh.size == 1 and self.mesh.devices.flat[0].platform == "cpu"
         if not one_cpu or len(self.catalog.trie.items) < _SHORTLIST_FROM or not isinstance(self.vectors, jax.Array):
             return None
@@ -292,7 +292,7 @@ def _explain(
 def best_items(
     model: ItemModel, histories: HistoryBatch, catalog: Catalog, vectors: Any, count: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the items with the highest scores, `[B, count]`, and their log-probabilities among all of the trie."""
+    """Returns the items with the highest scores, `[B, count]`, and their log-probabilities among the trie's items."""
     scores_of, num_items = scores_of_items(model, histories, catalog, vectors), len(catalog.semantic_ids)
     if num_items <= _ITEMS_AT_ONCE or count > _ITEMS_AT_ONCE // 4:
         scores = scores_of(0, num_items)

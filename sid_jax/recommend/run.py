@@ -52,7 +52,7 @@ def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) ->
     console = (console or Console()) if is_first() else Console(quiet=True)
     with agreed():
         check_config(config)
-        # Missing vectors are an error before training, not after it.
+        # Checked here, so that missing vectors are an error before training and not after it.
         if needs_content(config):
             content_settings(config)
     with alone_in(workdir):
@@ -137,7 +137,7 @@ def ask_for_last_items(config: ConfigDict, task: Task, ranker: Ranker) -> Evalua
 
 
 def ask_for_cold_items(config: ConfigDict, task: Task, rankers: Sequence[Ranker]) -> list[Evaluation]:
-    """Evaluates recommenders on the users whose second-to-last item is cold, for choosing settings; [] if none is."""
+    """Evaluates on users whose second-to-last item is cold, for choosing settings; returns [] without such users."""
     validation = task.split.validation
     users = np.flatnonzero(task.split.cold[validation.targets])
     return [_ask(config, ranker, validation, users=users) for ranker in rankers] if len(users) else []
@@ -155,7 +155,7 @@ def _ask(config: ConfigDict, ranker: Ranker, examples: EvaluationExamples, **whi
 
 
 def sasrec_config(config: ConfigDict, name: str = "sasrec") -> ConfigDict:
-    """Returns the settings of a SASRec, content SASRec or eSASRec baseline: the run's, overridden by its section."""
+    """Returns the settings of the SASRec baseline `name`: the run's settings, overridden by the baseline's section."""
     changed = config.copy_and_resolve_references()
     changed.model.kind = "sasrec"
     if name == "sasrec_content":

@@ -100,7 +100,7 @@ class SlotRanker:
       name: name in tables.
       known: the ranker of known items.
       cold: the ranker of cold items.
-      slots: number of slots for cold items in every `places` places of a list.
+      slots: number of slots for cold items in every `places` positions of a list.
       places: 1 or more.
     """
 
@@ -116,9 +116,10 @@ class SlotRanker:
 
 
 def slot_rankers(config: ConfigDict, candidates: Candidates, ranker: ModelRanker) -> list[Ranker]:
-    """Returns rankers with `config.eval.cold_slots`: two of the model, and semantic kNN.
+    """Returns rankers with `config.eval.cold_slots` slots for cold items: two of the model, and semantic kNN.
 
-    The model ranks cold items by back-off scores, and by full IDs or, if it scores items, by its own scores.
+    One ranker of the model ranks cold items by back-off scores. The other one ranks them by the probability of their
+    full IDs, or by the model's own scores if it scores items.
 
     Args:
       config: from `sid_jax.recommend.config`.
@@ -131,11 +132,11 @@ def slot_rankers(config: ConfigDict, candidates: Candidates, ranker: ModelRanker
     plain: Ranker = ColdRanker(known, candidates.cold_trie, content, None)
     if ranker.scores_items:
         plain = ranker.over(catalog_of(candidates, candidates.cold_trie))
-    ways = [
+    of_model = [
         SlotRanker(f"{ranker.name}, back-off", known, of_cold, slots),
         SlotRanker(f"{ranker.name}, {'by score' if ranker.scores_items else 'by ID'}", known, plain, slots),
     ]
-    return [*ways, SlotRanker(SemanticKNN.name, SemanticKNN(content, ~cold), SemanticKNN(content, cold), slots)]
+    return [*of_model, SlotRanker(SemanticKNN.name, SemanticKNN(content, ~cold), SemanticKNN(content, cold), slots)]
 
 
 def rankers_by_kind(config: ConfigDict, candidates: Candidates, ranker: ModelRanker) -> tuple[ModelRanker, ColdRanker]:
@@ -150,7 +151,7 @@ def rankers_by_kind(config: ConfigDict, candidates: Candidates, ranker: ModelRan
 
 
 def with_cold(known: np.ndarray, cold: np.ndarray, count: int, slots: int, places: int = PLACES) -> np.ndarray:
-    """Merges lists of known and cold items: the last `slots` of every `places` places are for cold items.
+    """Merges lists of known and cold items: the last `slots` of every `places` positions are for cold items.
 
     This is TIGER's rule (Rajput et al., 2305.05065, section 4.3). If there are too few items of one kind, later items
     move up. At most `slots` of the first `places` items are cold, unless there are too few known items.

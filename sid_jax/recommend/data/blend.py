@@ -8,7 +8,7 @@ import numpy as np
 
 from sid_jax.recommend.config import TERMS
 
-# Padding instead of an item: larger than any row of a table.
+# Padding of followers; larger than any item's row.
 NOBODY = np.iinfo(np.int32).max
 
 

@@ -89,7 +89,8 @@ class Candidates:
           newer: the current items and their IDs, in any order.
 
         Raises:
-          UserError: if it is not a newer version of the same table, or has a code without an embedding in the model.
+          UserError: if `newer` is not a newer version of the same table, or has a code without an embedding in the
+            model.
         """
         old = self.table
         ours, theirs = common_rows(old.item_ids, newer.item_ids)

@@ -1,4 +1,4 @@
-"""Content vectors of a recommender's items, read as the settings say, centered and scaled."""
+"""Loads the content vectors of a recommender's items, and centers and scales them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sid_jax.recommend.data.quantizer import quantizer_config
 def content_of(config: ConfigDict, item_ids: np.ndarray, cold: np.ndarray) -> np.ndarray | None:
     """Loads the content vectors with `load_content` if the model, cold items or the test use them.
 
-    Returns None if nothing uses them, or if the config names none and the test does not need them.
+    Returns None if nothing uses them, or if the config names no vectors and the test does not need them.
 
     Raises:
       UserError: if the test needs vectors and there are none, or an item has none.
@@ -98,7 +98,7 @@ def content_vectors(data_config: ConfigDict, item_ids: np.ndarray, available: np
 
     Args:
       data_config: the `data` section of a quantizer.
-      item_ids: `[N]` ids of the catalog; matched as text if one side has numbers and the other text.
+      item_ids: `[N]` ids of the catalog; matched as text if only one of catalog and vectors has integer ids.
       available: see `load_content`.
 
     Returns:

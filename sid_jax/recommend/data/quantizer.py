@@ -1,4 +1,4 @@
-"""Trains Semantic IDs for a recommender whose config names a catalog but no IDs."""
+"""Trains the quantizer of a recommender's config and exports its IDs (config.ids=rqvae)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from sid_jax.training.quantizer import train
 def quantizer_config(config: ConfigDict) -> ConfigDict:
     """Returns the quantizer's settings in a recommender's config.
 
-    Seed and cold items are those of the recommender. The catalog of the histories is filled in if the quantizer names
-    no data, or the same catalog.
+    Seed and cold items are those of the recommender. If the quantizer's settings name no data, or the same catalog as
+    the histories, its data is the catalog of the histories.
     """
     settings = fill(default_config(), config.quantizer.to_dict())
     settings.seed = config.seed

@@ -85,7 +85,7 @@ def make_task(
 
     Args:
       table: the N items.
-      split: their histories.
+      split: the histories over these items.
       sizes: K of each level; None: one more than the level's largest code.
       content: `[N, D]` float32, see `Candidates`.
     """

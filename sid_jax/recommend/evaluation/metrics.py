@@ -45,7 +45,7 @@ def reciprocal_rank(ranks: np.ndarray) -> np.ndarray:
 
 
 def coverage(lists: np.ndarray, num_items: int) -> float:
-    """Returns the catalog coverage: the share of `num_items` items that are in some list of `[U, k]`, -1 for none."""
+    """Returns the catalog coverage: the share of `num_items` items that are in any list of `[U, k]`, -1 for none."""
     return len(np.unique(lists[lists >= 0])) / num_items
 
 

@@ -105,7 +105,7 @@ def print_evaluations(
     evaluations: list[Evaluation],
     with_slots: list[Evaluation],
 ) -> None:
-    """Prints a table with one column per recommender, and tables of the users with cold targets if items are cold.
+    """Prints a table with one column per recommender; if there are cold items, also tables of users with cold targets.
 
     Metrics under the config's rule for seen items come first, then those under the other rule.
 
@@ -171,7 +171,7 @@ def figure(value: float) -> str:
 
 
 def interval_text(low: float, high: float) -> str:
-    """Formats an interval by its ends."""
+    """Formats an interval: .0612–.0684."""
     return f"{figure(low)}–{figure(high)}"
 
 

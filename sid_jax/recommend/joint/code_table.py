@@ -27,7 +27,7 @@ class CodeTable:
 
     Attributes:
       codes: `[N, L]` int32.
-      prefixes: `[N, L]` int32, the number of an item's first l codes among the prefixes of that length.
+      prefixes: `[N, L]` int32, the index of an item's first l codes among all prefixes of that length.
       followers: L arrays `[min(N, K_1 ... K_l), ceil(K / 32)]` uint32: bit k is set if code k follows the prefix.
     """
 

@@ -1,7 +1,7 @@
 """Joint training: a trained tokenizer is trained further with the recommender, then frozen and exported.
 
-The joint part has its own folder, `joint`, and ends with an export, `ids-joint`. After it the recommender is trained on
-the final IDs as usual (`sid_jax.recommend.training.loop`), starting from its state at the end of the joint part.
+The joint phase has its own folder, `joint`, and ends with an export, `ids-joint`. Then the recommender is trained on
+the final IDs as usual (`sid_jax.recommend.training.loop`), starting from its state at the end of the joint phase.
 """
 
 from __future__ import annotations
@@ -71,13 +71,13 @@ def train_jointly(
 
     Args:
       config: from `sid_jax.recommend.config`, with `joint.estimator` other than "none".
-      workdir: folder for the joint part, its export, the recommender, and the tokenizer if it is trained first.
+      workdir: folder for the joint phase, its export, the recommender, and the tokenizer if it is trained first.
       console: where to print.
       name: name of the recommender in tables; the model's kind if empty.
       quiet: whether to omit the line that each validation prints.
 
     Returns:
-      The task with its final IDs, and the recommender; None if the joint part was interrupted.
+      The task with its final IDs, and the recommender; None if the joint phase was interrupted.
 
     Raises:
       UserError: if the data or the workdir cannot be used, training diverges, or codes collapse.
@@ -103,7 +103,7 @@ def train_jointly(
 
 
 def _train(job: _JointJob, folder: Path, messages: Messages) -> JointState | None:
-    """Trains the joint part; returns its final state, or None if it was interrupted."""
+    """Runs the joint phase; returns its final state, or None if it was interrupted."""
     config = job.config
     claim = claimed_workdir(folder, config, default_config(), job.fingerprint(), free_to_change=free_to_change(config))
     with claim, Checkpoints(folder / CHECKPOINTS_FOLDER, config.train) as checkpoints:
@@ -115,7 +115,7 @@ def _train(job: _JointJob, folder: Path, messages: Messages) -> JointState | Non
 
 
 class _JointJob(Job[JointState]):
-    """The run loop's job of the joint part; an evaluation refreshes the ID table."""
+    """The run loop's job for the joint phase; an evaluation refreshes the ID table."""
 
     kind = "ids"
 
@@ -222,7 +222,7 @@ class _JointJob(Job[JointState]):
 
 
 def collapse(changes: IdChanges, least: float, step: int) -> str:
-    """Returns an error message if the usage of a level is below `least`, otherwise an empty text."""
+    """Returns an error message if the usage of a level is below `least`, otherwise an empty string."""
     for level, share in enumerate(changes.usage, start=1):
         if share < least:
             return (

@@ -29,10 +29,10 @@ def joint_loss(
     """Returns the loss of a joint training step, a scalar, and its terms by name.
 
     An item's input to the recommender is the sum of its codes' embeddings. The embedding of a code is the product of
-    the current assignment and the recommender's table, so the recommender's loss trains both. The recommender's targets
-    are the codes of the ID table. The table is constant between two refreshes, so that targets are stable. An
-    additional term moves an item's assignment toward the codes that the recommender predicts where the item is the
-    target.
+    the current assignment and the recommender's table, so the recommender's loss trains both quantizer and recommender.
+    The recommender's targets are the codes of the ID table. The table is constant between two refreshes, so that
+    targets are stable. An additional term moves an item's assignment toward the codes that the recommender predicts at
+    positions whose target is this item.
 
     Args:
       recipe: a `sid_jax.recommend.joint.step.JointRecipe`.

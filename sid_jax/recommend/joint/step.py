@@ -26,7 +26,7 @@ from sid_jax.training.sharding import scan_steps
 
 
 def joint_course(joint: ConfigDict, lengths: Lengths) -> Course:
-    """Returns the course of `config.joint` in a run of these lengths; it ends at the end of a compiled call.
+    """Returns the schedules of `config.joint`; the joint phase ends at the end of a compiled call.
 
     Raises:
       UserError: if no step is left to train the recommender on the final IDs.
@@ -48,7 +48,7 @@ def joint_course(joint: ConfigDict, lengths: Lengths) -> Course:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class JointState:
-    """The training state of the joint part, as saved in checkpoints; it holds no random state.
+    """The training state of the joint phase, as saved in checkpoints; it holds no random state.
 
     Attributes:
       recommender: state of the recommender, with the step.
@@ -78,7 +78,7 @@ class JointRecipe:
       recommender: the recommender's recipe, the same as without joint training.
       quantizer: the structure of the RQ-VAE.
       rates: learning rates of the RQ-VAE's parameter groups: encoder, codebooks, decoder.
-      course: schedules of the joint part.
+      course: schedules of the joint phase.
       estimator: "gumbel", "ste" or "soft".
       stop_gradient: parameter groups without a gradient from the recommender's loss.
       most_items: U, the maximum number of distinct items in a batch.
@@ -108,7 +108,7 @@ class JointRecipe:
         quantizer: nnx.GraphDef[Any],
         most_items: int,
     ) -> JointRecipe:
-        """Returns the recipe of the recommender's config and the tokenizer's settings."""
+        """Returns the recipe for the recommender's config and the tokenizer's settings."""
         joint, course = config.joint, joint_course(config.joint, recommender.lengths)
         return cls(
             recommender=recommender,

@@ -17,12 +17,12 @@ from sid_jax.training.restore import TrainedRun
 
 
 def load_tokenizer(config: ConfigDict, folder: Path) -> TrainedRun:
-    """Loads the tokenizer of an export, with its vectors.
+    """Loads the tokenizer of an export, together with the item vectors.
 
-    The vectors are loaded by the export's settings; `config.quantizer.data` may give the current location of files.
+    The vectors are loaded with the export's settings; `config.quantizer.data` may give the current location of files.
 
     Raises:
-      UserError: if there is no such export, it is not of a trained run, or the vectors are not those of the export.
+      UserError: if the folder is not an export of a training run, or the vectors are not those of the export.
     """
     if not folder.is_dir():
         raise UserError(f"config.ids is {config.ids!r}, but joint training needs the folder of an export, or 'rqvae'")

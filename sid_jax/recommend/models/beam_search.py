@@ -18,7 +18,7 @@ from sid_jax.recommend.models.layers import MASKED
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Generated:
-    """Result of a beam search, the best first.
+    """The IDs that a beam search generated for B users, the best first.
 
     Attributes:
       semantic_ids: `[B, M, L]` int32.
@@ -42,8 +42,8 @@ def beam_search(
     """Generates the M most likely IDs after each history.
 
     In a constrained search the candidates of a beam are the children of its prefix in the trie, which are gathered from
-    CSR arrays. So only existing IDs are generated. STATIC (2602.22647) masks all K logits with such arrays; here top-k
-    sorts only the scores of codes that exist.
+    CSR arrays, so only existing IDs are generated. STATIC (2602.22647) masks all K logits with CSR arrays; here top-k
+    sorts only the scores of existing children.
 
     Args:
       model: the model that scores the codes.
@@ -80,12 +80,12 @@ def beam_search(
 
 
 def generated_items(generated: Generated, trie: Trie, count: int) -> tuple[jax.Array, jax.Array]:
-    """Returns the items under the generated IDs, the best first, and their scores.
+    """Returns the items that have the generated IDs, the best first, and the scores of their IDs.
 
     Items that share an ID follow each other in the trie's order.
 
     Returns:
-      Items `[B, count]` int32, -1 past the last one; and `[B, count]` float32, the scores of their IDs.
+      Items `[B, count]` int32, -1 after the last one; and scores `[B, count]` float32.
     """
     items, places = leaf_places(trie, generated.leaves, count)
     return items, jnp.take_along_axis(generated.scores, places, axis=1)

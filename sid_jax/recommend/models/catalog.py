@@ -41,15 +41,16 @@ class Catalog:
 def build_catalog(
     semantic_ids: np.ndarray, trie: Trie, content: np.ndarray | None = None, cold: np.ndarray | None = None
 ) -> Catalog:
-    """Builds the catalog of Semantic IDs and the trie of all or some of them.
+    """Builds a catalog from Semantic IDs and the trie of the items that may be recommended.
 
     Args:
       semantic_ids: `[N, L]` int32.
       trie: the trie of the items that may be recommended.
-      content: `[N, D]` float32 of length 1, NaN for an item without a vector.
+      content: `[N, D]` float32 vectors of length 1, NaN for an item without a vector.
       cold: `[N]` bool, the items on which the model was not trained.
     """
-    # From each item's leaf upward, since the children of a node have consecutive numbers.
+    # The loop goes from each item's leaf up to the root. The children of a node have consecutive numbers, so np.repeat
+    # gives the parent of each child.
     node = np.repeat(np.arange(len(trie.first_item) - 1), np.diff(trie.first_item))
     prefixes = np.zeros(semantic_ids.shape, np.int32)
     for level in reversed(range(semantic_ids.shape[1])):
@@ -66,7 +67,7 @@ def build_catalog(
 
 
 def catalog_of(candidates: Candidates, trie: Trie) -> Catalog:
-    """Returns the catalog of candidates; items in the trie may be recommended."""
+    """Builds the catalog of candidates; only the items in the trie may be recommended."""
     catalog = build_catalog(candidates.table.semantic_ids, trie, candidates.content, candidates.cold)
     if candidates.blend is None:
         return catalog

@@ -54,7 +54,7 @@ def choose_beams(beams: Beams, parents: jax.Array) -> Beams:
 
 
 class CodeEmbedding(nnx.Module):
-    """Code embeddings of each level, also used as the output layer: logits are their products with hidden vectors.
+    """Code embeddings of each level, tied with the output layer: logits are inner products with hidden vectors.
 
     Args:
       sizes: K of each of the L levels.

@@ -19,20 +19,20 @@ from sid_jax.recommend.models.layers import FeedForward, Linear, RMSNorm, add_la
 class Decoder(nnx.Module):
     """Generates Semantic IDs with a causal transformer over items.
 
-    An item's input is the sum of its codes' embeddings, so a history of W items has W positions, not W L. The next
-    item's ID is generated from the hidden state after an item. At each level, the input of a feed-forward network is
-    the hidden state with the codes generated so far; the logits are the products of its output with the embeddings of
-    the level's codes. So every position of a history is a training target. During generation, a beam only runs this
-    small network and not the transformer.
+    An item's input is the sum of its codes' embeddings, so a history of W items has W positions instead of W * L. The
+    next item's ID is generated from the hidden state after an item. At each level, a feed-forward network reads the sum
+    of the hidden state, a level embedding and a linear map of the embeddings of the codes generated so far. The logits
+    are the inner products of its output with the embeddings of the level's codes. Training predicts the next item at
+    every position of a history. During generation, each beam runs only this small network, not the transformer.
 
-    The division into a transformer over items and a small network over an item's codes is that of RQ-Transformer (Lee
-    et al., 2203.01941, section 3.2), with a feed-forward network instead of the depth transformer.
+    The division into a transformer over items and a small network over an item's codes follows RQ-Transformer (Lee et
+    al., 2203.01941, section 3.2), with a feed-forward network instead of the depth transformer.
 
     Args:
       sizes: K of each of the L levels.
       encoder: transformer over items; its number of features F is also the size of the code embeddings.
       code_hidden: hidden features of the feed-forward network.
-      dropout: share dropped of that network's output.
+      dropout: dropout rate of the feed-forward network's output.
       dtype: dtype of activations; parameters, norms and logits are float32.
       rngs: random number generators of the parameters.
     """
@@ -81,7 +81,7 @@ class Decoder(nnx.Module):
         loss_of_level: Callable[[jax.Array, int], jax.Array],
         key: jax.Array | None,
     ) -> tuple[jax.Array, jax.Array]:
-        """Returns the same as `loss`, for given input embeddings, codes of the targets and loss of a level.
+        """Returns the result of `loss` for given input embeddings, target codes and loss function of a level.
 
         Args:
           read: `[B, P, F]`, the embeddings of the batch's inputs.
@@ -100,7 +100,7 @@ class Decoder(nnx.Module):
         return jnp.stack(losses), jnp.sum(batch.weights)
 
     def begin(self, histories: HistoryBatch, catalog: Catalog) -> tuple[jax.Array, Beams]:
-        """Returns the hidden state after each history, `[B, F]`, and an empty beam: a sum of no code embeddings."""
+        """Returns the hidden state after each history, `[B, F]`, and an empty beam, whose sum of embeddings is 0."""
         segments = padded_segments(histories.lengths, histories.items.shape[1])
         read = self._embed(catalog.semantic_ids[histories.items])
         known = last_hidden(self.encoder(read, segments), histories.lengths)

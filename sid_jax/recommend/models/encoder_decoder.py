@@ -21,9 +21,9 @@ KeysValues = tuple[jax.Array, jax.Array]
 class EncoderDecoder(nnx.Module):
     """Encodes a user token and the codes of a history, and generates the next item's codes autoregressively.
 
-    As in the paper, sections 3.2 and 4: users share a limited number of tokens, the input of the encoder is W L codes,
-    and the decoder attends to them and to the previous codes. Relative position biases and pre-norm blocks are those of
-    T5 (Raffel et al., 1910.10683), with one bias per distance instead of T5's buckets of distances.
+    As in the paper, sections 3.2 and 4, users share a limited number of tokens, the encoder reads W * L codes, and the
+    decoder attends to the encoder's output and to the previous codes. Relative position biases and pre-norm blocks are
+    those of T5 (Raffel et al., 1910.10683), but each distance has its own bias, while T5 groups distances in buckets.
 
     Args:
       sizes: K of each of the L levels.
@@ -34,7 +34,7 @@ class EncoderDecoder(nnx.Module):
       hidden: hidden features of each feed-forward layer.
       num_user_tokens: number of tokens that users share.
       window: maximum history length; older items are dropped.
-      dropout: share dropped of embeddings and of each branch's output.
+      dropout: dropout rate of embeddings and of each branch's output.
       dtype: dtype of activations.
       rngs: random number generators of the parameters.
     """

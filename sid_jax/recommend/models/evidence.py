@@ -13,15 +13,16 @@ from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.config import TERMS
 from sid_jax.recommend.data.blend import Blend
 
-# Decay of the weight per step back in the history for each term, and the number of last items that are used: older
-# items have transition weights below .65 ** 20. Chosen like the constants of the blend.
+# For the terms "transitions" and "content", the decay of an item's weight per step back in the history. For both, the
+# number of last items that are used: older items would have transition weights below .65 ** 20. The values were chosen
+# together with those in training/blend.py.
 _TRANSITIONS_DECAY, _CONTENT_DECAY, _LAST_ITEMS = 0.65, 0.8, 20
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """Data of the terms of N items; None for a term that is not used.
+    """The data of the blend's terms for N items; None for a term that is not used.
 
     Attributes:
       weights, followers, strengths: see `Blend`.
@@ -65,7 +66,7 @@ class Heard:
 
     Attributes:
       followers: `[B, w * k]` int32, the followers of the last items in the transition graph.
-      shares: `[B, w * k]` float32, the share of each in the total weight of the followers, times N.
+      shares: `[B, w * k]` float32, the share of each follower in the total weight of the followers, times N.
       profile: `[B, d]` float32, the weighted sum of the last items' content, of length 1.
     """
 
@@ -98,7 +99,7 @@ def blended(scores: jax.Array, heard: Heard, evidence: Evidence, first: jax.Arra
       scores: `[B, n]`, the model's scores of n items, starting with item `first`.
       heard: evidence from the histories.
       evidence: evidence of the catalog.
-      first: the first item.
+      first: row of the first of the n items.
     """
     weights = evidence.weights
     added = terms(heard, evidence, first, scores.shape[1]).values()

@@ -28,7 +28,7 @@ class HistoryEncoder(nnx.Module):
       num_heads: number of heads of each attention layer.
       hidden: hidden features of each feed-forward layer.
       window: number of distances with separate biases.
-      dropout: share dropped of the embeddings and of each branch's output.
+      dropout: dropout rate of the embeddings and of each branch's output.
       block: "prenorm"; or "ligr", whose branches are multiplied by a sigmoid gate of the residual stream before they
         are added to it, and whose feed-forward layer is SwiGLU (LiGR, 2502.03417; eSASRec, 2508.06450).
       rngs: random number generators of the kernels.

@@ -79,7 +79,8 @@ def _partition(hidden: jax.Array, items: jax.Array, weights: jax.Array, shift: j
     """Returns the sum over positions of weight * logsumexp of the logits over all items.
 
     The gradients with respect to `hidden` and `items` are computed together with the sum, block by block, which is
-    possible because the weights are known. So each block's exponentials are used while in cache, and computed once.
+    possible because the weights are known. The exponentials of a block are therefore computed once, and used while they
+    are in the cache.
 
     Args:
       hidden: `[B, P, F]`.

@@ -23,7 +23,8 @@ _HASH = 2654435761
 class ItemVectors(nnx.Module):
     """Vectors of the items of a catalog, used for the items of a history and for the items that are scored.
 
-    Codes are embedded as in Singh et al. (2306.08121): one embedding per code, and one per pair of first two codes.
+    Codes are embedded as in Singh et al. (2306.08121), with one embedding per code and one per pair of the first two
+    codes.
 
     Args:
       parts: the parts of the sum, out of `PARTS`.
@@ -31,10 +32,10 @@ class ItemVectors(nnx.Module):
       sizes: K of each of the L levels.
       features: F.
       content_features: D of the content vectors; 0 if there are none.
-      content_hidden: features of the hidden layer on the content; 0 maps it linearly.
-      num_pairs: number of embeddings that pairs of first two codes share by a hash; 0 disables pairs.
+      content_hidden: features of the hidden layer on the content; 0 maps the content linearly.
+      num_pairs: number of embeddings for pairs of the first two codes, assigned by a hash; 0 disables pairs.
       item_dropout: share of items whose item embedding is dropped in a training step, since new items have none.
-      dropout: share dropped of the content's hidden layer.
+      dropout: dropout rate of the content's hidden layer.
       rngs: random number generators of the parameters.
     """
 
@@ -84,12 +85,12 @@ class ItemVectors(nnx.Module):
     ) -> dict[str, jax.Array]:
         """Returns the summands of `__call__`, by the name of the part."""
         item_key, content_key = split_key(key, 2)
-        ways = {
+        summands = {
             "item": lambda: self._own(catalog, rows, item_key),
             "codes": lambda: self._of_codes(_chosen(catalog.semantic_ids, rows)),
             "content": lambda: self._of_content(catalog, rows, content_key),
         }
-        return {part: ways[part]() for part in self.parts}
+        return {part: summands[part]() for part in self.parts}
 
     def _own(self, catalog: Catalog, rows: jax.Array | None, key: jax.Array | None) -> jax.Array:
         embedding = self.embedding[...]

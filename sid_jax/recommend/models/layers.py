@@ -8,7 +8,8 @@ from flax import nnx
 
 from sid_jax.models.mlp import matmul
 
-# Low enough that its exponential is 0, and finite, so that a fully masked row does not become NaN.
+# Added to masked logits. The value is low enough that its exponential is 0, but finite, so that a fully masked row does
+# not become NaN.
 MASKED = -1e9
 
 
@@ -137,7 +138,7 @@ class Attention(nnx.Module):
         keys, values = keys_values
         queries = queries * self.head_features**-0.5
         logits = jnp.einsum("...thd,...shd->...hts", queries, keys, preferred_element_type=jnp.float32) + bias
-        # The softmax's division is applied to the sum over values, which has fewer elements than the logits.
+        # The softmax is normalized after the sum over values, since the sum has fewer elements than the logits.
         top = jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True))
         weights = jnp.exp(logits - top)
         total = jnp.swapaxes(jnp.sum(weights, axis=-1), -1, -2)[..., None]
@@ -152,7 +153,7 @@ class DistanceBias(nnx.Module):
     Args:
       num_heads: H.
       num_distances: number of distances with separate biases; larger distances share the last one.
-      both_ways: whether keys may come after the query, as in an encoder; their distances have separate biases.
+      both_ways: whether keys may come after the query, as in an encoder; such keys have separate biases.
     """
 
     def __init__(self, num_heads: int, num_distances: int, *, both_ways: bool = False):
@@ -161,7 +162,7 @@ class DistanceBias(nnx.Module):
         self.bias = nnx.Param(jnp.zeros((num_heads, num_distances * (2 if both_ways else 1))))
 
     def __call__(self, queries: jax.Array, keys: jax.Array) -> jax.Array:
-        """Returns `[H, T, S]` for the positions of T queries and S keys."""
+        """Returns the biases `[H, T, S]` for the positions of T queries and S keys."""
         distance = queries[:, None] - keys[None, :]
         index = jnp.clip(jnp.abs(distance) if self.both_ways else distance, 0, self.num_distances - 1)
         if self.both_ways:
@@ -171,7 +172,7 @@ class DistanceBias(nnx.Module):
 
 @jax.custom_vjp
 def gelu(values: jax.Array) -> jax.Array:
-    """The GELU activation in its tanh form (Hendrycks and Gimpel, 1606.08415).
+    """Applies GELU in its tanh form (Hendrycks and Gimpel, 1606.08415).
 
     The gradient recomputes tanh from the inputs, which takes less time than storing the result of the forward pass.
     """
@@ -192,12 +193,12 @@ def add_last(values: jax.Array, vector: jax.Array) -> jax.Array:
 
 
 def split_key(key: jax.Array | None, count: int) -> list[jax.Array | None]:
-    """Splits a key into `count` keys; None, for no dropout, gives a list of None."""
+    """Splits a key into `count` keys; None, which disables dropout, gives a list of None."""
     return [None] * count if key is None else list(jax.random.split(key, count))
 
 
 def dropout(values: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """Sets a share of the values to 0 and scales up the rest; does nothing without a key or at rate 0."""
+    """Sets a random share `rate` of the values to 0 and scales up the rest; does nothing without a key or at rate 0."""
     if key is None or rate == 0.0:
         return values
     kept = _random_bits(key, values.shape) >= jnp.uint32(round(rate * 2**32))

@@ -18,11 +18,11 @@ from sid_jax.recommend.models.history_encoder import HistoryEncoder, last_hidden
 class Parallel(nnx.Module):
     """Predicts all codes of an ID independently of each other, from a causal transformer over items.
 
-    After Hou et al., RPG, 2506.05781. An item's input is the sum of its codes' embeddings. The hidden state after an
-    item goes through one head per level; the logits of a level's codes are the cosines of the head's output with their
-    embeddings, divided by the temperature. The score of an item is the sum of its codes' log-probabilities (section 3.2
-    there). All items are scored, at the cost of a sum of L numbers each, so that neither the paper's graph of items nor
-    a beam search is needed.
+    The model follows RPG (Hou et al., 2506.05781). An item's input is the sum of its codes' embeddings. The hidden
+    state after an item goes through one head per level. The logits of a level's codes are the cosines of the head's
+    output with the codes' embeddings, divided by the temperature. The score of an item is the sum of its codes'
+    log-probabilities (section 3.2 of the paper). Scoring an item takes a sum of L numbers, so all items are scored, and
+    neither the paper's graph of items nor a beam search is needed.
 
     Args:
       sizes: K of each of the L levels.
@@ -46,7 +46,7 @@ class Parallel(nnx.Module):
             nnx.Param(features**-0.5 * jax.random.normal(rngs.params(), (size, features))) for size in sizes
         )
         self.encoder = encoder
-        # Heads are residual and start as the identity.
+        # Heads are residual, so zeros make each head the identity.
         self.heads = nnx.Param(jnp.zeros((len(sizes), features, features)))
         self.temperature = temperature
         self.dtype = dtype

@@ -1,4 +1,4 @@
-"""The scorer: a causal transformer that scores all items by Semantic IDs, content and item embeddings, or as SASRec."""
+"""The scorer: a causal transformer that scores all items. With item embeddings alone it is SASRec."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Scorer(nnx.Module):
         return self.items(catalog).astype(self.dtype)
 
     def read(self, histories: HistoryBatch, vectors: jax.Array) -> jax.Array:
-        """Returns the hidden state after each history, `[B, F]`; its products with item vectors are the scores."""
+        """Returns the hidden state after each history, `[B, F]`; scores are its inner products with item vectors."""
         segments = padded_segments(histories.lengths, histories.items.shape[1])
         return last_hidden(self.encoder(vectors[histories.items], segments), histories.lengths)
 

@@ -13,10 +13,10 @@ from sid_jax.recommend.models.evidence import Evidence, Heard, blended_at, hear
 from sid_jax.recommend.models.item_model import ItemModel
 from sid_jax.recommend.models.layers import MASKED
 
-# Principal directions. With 64 of 256 features, 256 of 12,101 items contain .9999 of the best ten (docs/serving.md).
+# Number of principal directions. With 64 directions of 256 features, a shortlist of 256 out of 12,101 items contains
+# .9999 of the ten best items (docs/serving.md).
 _FEATURES = 64
-# Size of a group of adjacent items, of which only the best is compared with others: the search is over 1/16 of the
-# scores.
+# Size of a group of adjacent items. Top-k compares only the best score of each group, 1/16 of all scores.
 _GROUP = 16
 # Number of items scored together: their scores must fit into a CPU's cache.
 _BLOCK = 4096
@@ -31,7 +31,7 @@ MOST_LISTED = 1024
 class Shortlist:
     """Item vectors in the space of their principal directions, for N items padded to M.
 
-    The vector of an item is that of the model, `[F]`, followed by the profile of the blend, `[d]`: E = F + d.
+    An item's vector is the model's vector, `[F]`, followed by the blend's content profile, `[d]`: E = F + d.
 
     Attributes:
       basis: `[E, r]`, principal directions of the vectors.
@@ -51,7 +51,7 @@ class Shortlist:
 
 @jax.jit
 def make_shortlist(catalog: Catalog, vectors: jax.Array) -> Shortlist:
-    """Computes the principal directions of a catalog's item vectors `[N, F]` and the coordinates in them."""
+    """Computes the principal directions of a catalog's item vectors `[N, F]`, and the items' coordinates."""
     rows, evidence = vectors.astype(jnp.float32), catalog.evidence
     offset = candidate_mask(catalog)
     if evidence is not None:
@@ -74,16 +74,16 @@ def best_of_shortlist(
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the best items of a shortlist by their exact scores, `[B, count]`, and their log-probabilities.
 
-    The shortlist has the best items by their coordinates, and those that most often follow the history's last items in
-    training. The log-probabilities contain an estimate of the sum over all items, for which residuals are assumed to be
-    normally distributed.
+    The shortlist has the best items by their coordinates, and the items that most often follow the history's last items
+    in the training data. The normalizer of the log-probabilities, a sum over all items, is an estimate, for which
+    residuals are assumed to be normally distributed.
 
     Args:
-      model: a model whose scores are products of a hidden state `[B, F]` with item vectors.
+      model: a model whose scores are inner products of a hidden state `[B, F]` with item vectors.
       histories: B histories.
       catalog: the catalog.
       vectors: `[N, F]`, the model's item vectors.
-      shortlist: of the same catalog and vectors.
+      shortlist: the result of `make_shortlist` for the same catalog and vectors.
       count: number of items; static.
     """
     known, evidence = model.read(histories, vectors), catalog.evidence
@@ -122,7 +122,7 @@ def best_of_shortlist(
 
 
 def _query(known: jax.Array, heard: Heard, evidence: Evidence | None) -> jax.Array:
-    """Returns `[B, E]`, whose products with the items' vectors are the scores without transitions and popularity."""
+    """Returns queries `[B, E]`; their products with item vectors are scores without transitions and popularity."""
     if evidence is None:
         return known.astype(jnp.float32)
     query = evidence.weights[0] * known.astype(jnp.float32)
@@ -132,7 +132,7 @@ def _query(known: jax.Array, heard: Heard, evidence: Evidence | None) -> jax.Arr
 
 
 def _maxima_of_groups(near: jax.Array, shortlist: Shortlist) -> tuple[jax.Array, jax.Array]:
-    """Returns the best score by coordinates in each group of items, `[B, M / 16]`, and the log of the sum over all."""
+    """Returns each group's best score by coordinates, `[B, M / 16]`, and logsumexp of all items' scores, `[B]`."""
 
     def of_block(first: jax.Array) -> tuple[jax.Array, jax.Array]:
         rows, offset = (
@@ -151,7 +151,7 @@ def _by_coordinates(coordinates: jax.Array, shortlist: Shortlist, items: jax.Arr
 
 
 def _strongest(followers: jax.Array, shares: jax.Array, count: int) -> jax.Array:
-    """Returns the followers `[count]` with the largest shares, each once; the others may be out of the catalog."""
+    """Returns `[count]` followers with the largest shares; duplicates and padding come last."""
     found = shares.at[followers].get(mode="fill", fill_value=-1.0)
     strengths = jnp.where(_is_first(followers, len(shares)), found, -1.0)
     return followers[jax.lax.top_k(strengths, min(count, len(followers)))[1]]

@@ -23,9 +23,10 @@ from sid_jax.recommend.ranker import ModelRanker
 from sid_jax.streams import stream_rng
 from sid_jax.training.processes import gathered
 
-# Parameters of the transition graph: one set, chosen on the validation data of Amazon Beauty and MovieLens-100K.
+# Parameters of the transition graph, chosen on the validation data of Amazon Beauty and MovieLens-100K together.
 _GRAPH = {"gap_decay": 0.9, "back": 0.6, "from_power": 0.5, "to_power": 0.5, "next_bonus": 1.0}
-# Maximum number of strongest followers that are kept per item, and over all items, which limits memory.
+# The strongest followers of each item are kept. Their number per item depends on the catalog, between these two bounds;
+# the maximum over all items limits memory.
 _FOLLOWERS, _FOLLOWERS_OF_ALL = (128, 512), 2**21
 # Maximum number of principal components of the content.
 _MOST_FEATURES = 128
@@ -62,8 +63,8 @@ def fit_blend(
 ) -> Blend:
     """Fits the weights of a blend: maximizes the log-likelihood of the targets by Newton's method.
 
-    The log-likelihood of a softmax is concave in the weights. A unit Gaussian prior, centered on the model's score
-    alone, regularizes the weights if there are few users.
+    The log-likelihood of a softmax is concave in the weights. A unit Gaussian prior, centered on weight 1 for the
+    model's score and 0 for all terms, regularizes the weights if there are few users.
 
     Args:
       blend: the terms.
@@ -114,7 +115,7 @@ def _principal(content: np.ndarray, most: int) -> np.ndarray:
 
 
 def _batches(ranker: ModelRanker, examples: EvaluationExamples, window: int, exclude_seen: bool) -> list[_Batch]:
-    """Returns batches of equal shape of the users whose target is a candidate, or a sample of them."""
+    """Returns the users whose target is a candidate, or a sample of these users, in batches of equal shape."""
     catalog, histories = ranker.catalog, examples.histories
     candidates = np.asarray(catalog.trie.items)
     lengths = histories.lengths

@@ -72,7 +72,7 @@ class Trained:
       candidates: the task's items, with the terms that are blended into the model's scores.
       step: the step of the checkpoint; 0 if the run was interrupted before there was one.
       finished: whether the run is complete.
-      seconds: how long this process trained, without validation.
+      seconds: training time of this process, without validation.
     """
 
     ranker: ModelRanker
@@ -188,7 +188,7 @@ class _RecommenderJob(Job[TrainState]):
         return Evaluated(state, metrics, text)
 
     def blended(self, state: TrainState) -> Candidates:
-        """Returns the candidates with the config's blend, whose weights are fitted on the validation."""
+        """Returns the candidates with the config's blend, whose weights are fitted to the validation targets."""
         task, config = self._task, self.config
         blend = make_blend(task.split.train, task.candidates.content, config.model.blend)
         if not blend.names:

@@ -31,7 +31,7 @@ class TrainState:
       step: int32 scalar, number of completed optimizer steps.
       params: parameters of the model.
       opt_state: the optimizer's state.
-      average: exponential moving average of the parameters; None if there is none.
+      average: exponential moving average of the parameters; None if the run keeps none.
     """
 
     step: jax.Array
@@ -55,7 +55,7 @@ class Recipe(BaseRecipe):
 
 
 def make_state(model: nnx.Module, optimizer: optax.GradientTransformation, *, averaged: bool = False) -> TrainState:
-    """Returns the state at step 0; `averaged` is whether it keeps an average of the parameters."""
+    """Returns the state at step 0; `averaged`: whether the run keeps an average of the parameters."""
     params = nnx.state(model, nnx.Param)
     # The parameters of the first step replace the zeros.
     average = jax.tree.map(jnp.zeros_like, params) if averaged else None
