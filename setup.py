@@ -76,6 +76,8 @@ setup(
         "wandb": ["wandb>=0.31"],
         "bench": ["faiss-cpu", "matplotlib", "semantic-id", "torch==2.13.0", "vector-quantize-pytorch"],
         "test": [
+            "dm-haiku",
+            "equinox",
             "faiss-cpu",
             "fastapi>=0.115",
             "httpx",

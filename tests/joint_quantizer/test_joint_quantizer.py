@@ -1,10 +1,12 @@
-"""JointQuantizer inside a model: NNX and pure functions, schedules, revival, settling, and the tokenizer at the end."""
+"""JointQuantizer in models of NNX, Haiku, Equinox and bare JAX: schedules, revival, settling, and the tokenizer."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
 
+import equinox as eqx
+import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -155,6 +157,76 @@ def test_where_ids_settle_no_code_is_reset(trained):
     level[1] = level[1].at[3].set(100.0)
     revived, _ = trained.quantizer.revive(params, (), jnp.asarray(VECTORS), 0.8 * STEPS)
     np.testing.assert_array_equal(revived["rqvae"]["quantizer"]["levels"][1], level[1])
+
+
+@hk.without_apply_rng
+@hk.transform
+def haiku_model(embeddings):
+    return hk.Linear(F, name="mix")(embeddings.sum(axis=-2))
+
+
+class EquinoxModel(eqx.Module):
+    """A module that is called, as most are, and has the quantizer's parameters and one that is no array."""
+
+    mix: eqx.nn.Linear
+    tables: list[jax.Array]
+    quantizer: dict[str, Any]
+    name: str
+
+    def __call__(self, embeddings):
+        return jax.vmap(jax.vmap(self.mix))(embeddings.sum(axis=-2))
+
+
+def in_haiku(quantizer):
+    model = haiku_model.init(jax.random.key(0), jnp.zeros((1, 2, 2, F)))
+    params = {"model": model, "tables": make_tables(), "quantizer": quantizer.params}
+    return params, lambda params, embeddings: haiku_model.apply(params["model"], embeddings), lambda params: params
+
+
+def in_equinox(quantizer):
+    linear = eqx.nn.Linear(F, F, key=jax.random.key(0))
+    model = EquinoxModel(linear, make_tables(), quantizer.params, "a model")
+    params, rest = eqx.partition(model, eqx.is_inexact_array)
+    return params, lambda params, embeddings: eqx.combine(params, rest)(embeddings), vars
+
+
+@pytest.mark.parametrize("place", [in_haiku, in_equinox])
+def test_a_model_is_trained_with_the_quantizer_in_its_parameters(trained, place):
+    quantizer = trained.quantizer
+    params, model, parts = place(quantizer)
+    first = params
+    optimizer = quantizer.optimizer(optax.adam(1e-2))
+
+    @jax.jit
+    def take_step(params, opt_state, step):
+        def loss(params):
+            output = quantizer.apply(parts(params)["quantizer"], jnp.asarray(VECTORS), step, jnp.asarray(ITEMS))
+            hidden = model(params, output.embeddings(parts(params)["tables"]))
+            return jnp.mean(jnp.square(hidden[:, 1:] - hidden[:, :-1])) + output.loss
+
+        value, grads = jax.value_and_grad(loss)(params)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, value
+
+    opt_state, losses = optimizer.init(params), []
+    for step in range(6):
+        params, opt_state, loss = take_step(params, opt_state, step)
+        losses.append(float(loss))
+    assert losses[-1] < losses[0]
+    changed = jax.tree.map(lambda old, new: bool((old != new).any()), first, params)
+    assert all(jax.tree.leaves(changed))
+
+    # A code far from all items gets an item's residual, and its moments are 0.
+    levels = parts(params)["quantizer"]["rqvae"]["quantizer"]["levels"]
+    levels[0] = levels[0].at[2].set(100.0)
+    revived, opt_state = quantizer.revive(params, opt_state, jnp.asarray(VECTORS), 1)
+    assert jax.tree.structure(revived) == jax.tree.structure(params)
+    trained = quantizer.with_params(parts(revived)["quantizer"])
+    assert 2 in trained.encode(VECTORS)[:, 0]
+
+    tokenizer = trained.freeze(VECTORS)
+    np.testing.assert_array_equal(tokenizer.table.codes, trained.encode(VECTORS))
+    assert len(np.unique(tokenizer.table.semantic_ids, axis=0)) == N
 
 
 def test_a_state_without_one_quantizer_is_refused(trained):
