@@ -352,8 +352,8 @@ class Recommender:
     ) -> Recommender:
         """Returns the same model over a newer version of its ID table; this recommender is unchanged.
 
-        Nothing is trained. The first calls of the new recommender compile, since its catalog has another size. In a
-        service, make one call of each kind before you switch to it.
+        Nothing is trained. Catalogs are padded to sizes with room for 1/16 more items, which all versions share. So
+        nothing is compiled again as long as the room suffices, except for `cold_slots`.
 
         Args:
           ids: the newer table, see `ids` of `load_recommender`, or a tokenizer with it.

@@ -281,7 +281,8 @@ def _ranges(firsts: jax.Array, nodes: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _int32(values: np.ndarray) -> jax.Array:
-    return jnp.asarray(values, jnp.int32)
+    # Not with `jnp.asarray`, which compiles a conversion for each shape.
+    return jax.device_put(np.asarray(values, np.int32))
 
 
 def _integers(file: np.lib.npyio.NpzFile, name: str) -> np.ndarray:

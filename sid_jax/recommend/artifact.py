@@ -29,6 +29,7 @@ from sid_jax.paths import as_path
 from sid_jax.recommend.config import default_config
 from sid_jax.recommend.data.blend import Blend
 from sid_jax.recommend.data.candidates import Candidates
+from sid_jax.recommend.data.room import Room
 from sid_jax.settings import fill
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class TrainedRecommender:
       params: the model's parameters by name, float32.
       step: the training step of the parameters.
       figures: test metrics of the recommender; empty if it was not tested.
+      room: the sizes to which the catalog's arrays are padded; shared with the recommenders of newer catalogs.
     """
 
     config: ConfigDict
@@ -58,6 +60,7 @@ class TrainedRecommender:
     params: dict[str, np.ndarray]
     step: int
     figures: dict[str, Any] = dataclasses.field(default_factory=dict)
+    room: Room = dataclasses.field(default_factory=Room)
 
     @functools.cached_property
     def ranker(self) -> ModelRanker:
@@ -72,14 +75,15 @@ class TrainedRecommender:
 
         from sid_jax.recommend.models import build_model
         from sid_jax.recommend.models.catalog import catalog_of
+        from sid_jax.recommend.models.padding import padded
         from sid_jax.recommend.ranker import ModelRanker
         from sid_jax.training.sharding import all_devices, on_every_device
 
         candidates = self.candidates
         mapped = any(name.endswith("items.content.kernel") for name in self.params)
         blends = candidates.blend is not None and candidates.blend.projection is not None
-        if self.config.model.kind == "scorer" and not mapped and not blends:
-            # The model was trained without content, and does not use it.
+        if not mapped and not blends:
+            # The model does not use content.
             candidates = dataclasses.replace(candidates, content=None)
         graphdef, abstract = nnx.split(nnx.eval_shape(lambda: build_model(self.config, candidates)))
         leaves, structure = jax.tree_util.tree_flatten_with_path(abstract)
@@ -88,9 +92,16 @@ class TrainedRecommender:
             raise UserError("the recommender's parameters do not match its settings; train it again")
         params = jax.tree.unflatten(structure, [self.params[name] for name in shapes])
         mesh = all_devices()
-        params, catalog = on_every_device((params, catalog_of(candidates, candidates.trie)), mesh)
+        catalog = padded(catalog_of(candidates, candidates.trie), self.room)
+        params, catalog = on_every_device((params, catalog), mesh)
         return ModelRanker(
-            self.config.model.kind, graphdef, params, catalog, num_beams=self.config.eval.num_beams, mesh=mesh
+            self.config.model.kind,
+            graphdef,
+            params,
+            catalog,
+            num_beams=self.config.eval.num_beams,
+            mesh=mesh,
+            room=self.room,
         )
 
 

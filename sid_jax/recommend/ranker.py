@@ -13,11 +13,13 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from sid_jax.recommend.batch import HistoryBatch
+from sid_jax.recommend.data.room import Room
 from sid_jax.recommend.models.beam_search import Generated, beam_search, generated_items, score_leaves
 from sid_jax.recommend.models.catalog import Catalog, candidate_mask
 from sid_jax.recommend.models.evidence import blended, hear, terms
 from sid_jax.recommend.models.item_model import ItemModel
 from sid_jax.recommend.models.layers import MASKED
+from sid_jax.recommend.models.padding import padded
 from sid_jax.recommend.models.shortlist import MOST_LISTED, Shortlist, best_of_shortlist, make_shortlist
 from sid_jax.training.processes import gathered
 from sid_jax.training.sharding import on_every_device, share_out
@@ -44,6 +46,7 @@ class ModelRanker:
       catalog: the catalog, on every device of the mesh.
       num_beams: number of beams of the search.
       mesh: the devices that share a batch.
+      room: the sizes to which the catalog is padded; None if it is not.
 
     Attributes:
       name, graphdef, params, catalog, num_beams, mesh: as given.
@@ -60,11 +63,12 @@ class ModelRanker:
         *,
         num_beams: int,
         mesh: Mesh,
+        room: Room | None = None,
     ):
         self.name = name
         self.graphdef, self.params = graphdef, params
         self.catalog = catalog
-        self.num_beams, self.mesh = num_beams, mesh
+        self.num_beams, self.mesh, self._room = num_beams, mesh, room
         self._known = np.unique(_as_numbers(np.asarray(catalog.semantic_ids), catalog.trie.sizes))
         self.num_generated = self.num_invalid = 0
 
@@ -174,7 +178,7 @@ class ModelRanker:
     def shortlist(self) -> Shortlist | None:
         """The shortlist if the catalog is large, the device is one CPU and scores are inner products, or else None."""
         one_cpu = self.mesh.size == 1 and self.mesh.devices.flat[0].platform == "cpu"
-        if not one_cpu or len(self.catalog.trie.items) < _SHORTLIST_FROM or not isinstance(self.vectors, jax.Array):
+        if not one_cpu or self._in_trie.sum() < _SHORTLIST_FROM or not isinstance(self.vectors, jax.Array):
             return None
         return make_shortlist(self.catalog, self.vectors)
 
@@ -194,8 +198,16 @@ class ModelRanker:
 
     def over(self, catalog: Catalog) -> ModelRanker:
         """Returns the same model with another catalog of the same ID table."""
-        there = on_every_device(catalog, self.mesh)
-        return ModelRanker(self.name, self.graphdef, self.params, there, num_beams=self.num_beams, mesh=self.mesh)
+        there = on_every_device(catalog if self._room is None else padded(catalog, self._room), self.mesh)
+        return ModelRanker(
+            self.name,
+            self.graphdef,
+            self.params,
+            there,
+            num_beams=self.num_beams,
+            mesh=self.mesh,
+            room=self._room,
+        )
 
     def shared_out(self, batch: Any) -> Any:
         """Returns arrays with leading axis B sharded equally over all devices, padded to a multiple of their number."""
@@ -232,7 +244,7 @@ def _find(
     """Returns items `[B, M]`, the best first, their scores, and generated codes (None if the model scores items)."""
     model: Any = nnx.merge(graphdef, params)
     if isinstance(model, ItemModel):
-        return *best_items(model, histories, catalog, vectors, min(num_beams, catalog.trie.items.shape[0])), None
+        return *best_items(model, histories, catalog, vectors, min(num_beams, len(catalog.semantic_ids))), None
     generated = beam_search(model, histories, catalog, num_beams)
     codes = jnp.where(generated.leaves[..., None] >= 0, generated.semantic_ids, -1)
     return *generated_items(generated, catalog.trie, num_beams), codes
@@ -276,7 +288,10 @@ def _explain(
     item: jax.Array,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     model: Any = nnx.merge(graphdef, params)
-    candidates, evidence = catalog.trie.items, catalog.evidence
+    evidence = catalog.evidence
+    # Not the mean of the trie's items, of which the last one is repeated as padding.
+    candidates = (candidate_mask(catalog) == 0).astype(jnp.float32)
+    candidates = candidates / jnp.sum(candidates)
     added = model.by_part(histories, catalog, vectors)
     if evidence is not None:
         added = {part: evidence.weights[0] * logits for part, logits in added.items()}
@@ -284,7 +299,7 @@ def _explain(
         for weight, (name, term) in zip(evidence.weights[1:], every, strict=True):
             # "content" is the name of both a component of the item vectors and a term of the blend; the two are added.
             added[name] = added.get(name, 0.0) + weight * term
-    shares = {name: logits[0, item] - jnp.mean(logits[0, candidates]) for name, logits in added.items()}
+    shares = {name: logits[0, item] - jnp.sum(candidates * logits[0]) for name, logits in added.items()}
     scores = scores_of_items(model, histories, catalog, vectors)(0, len(catalog.semantic_ids))[0]
     return scores[item] - jax.nn.logsumexp(scores), shares
 
@@ -292,12 +307,15 @@ def _explain(
 def best_items(
     model: ItemModel, histories: HistoryBatch, catalog: Catalog, vectors: Any, count: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the items with the highest scores, `[B, count]`, and their log-probabilities among the trie's items."""
+    """Returns the items with the highest scores, `[B, count]`, and their log-probabilities among the trie's items.
+
+    There is an item -1 where there are no more that may be recommended.
+    """
     scores_of, num_items = scores_of_items(model, histories, catalog, vectors), len(catalog.semantic_ids)
     if num_items <= _ITEMS_AT_ONCE or count > _ITEMS_AT_ONCE // 4:
         scores = scores_of(0, num_items)
         best, items = jax.lax.top_k(scores, count)
-        return items, best - jax.nn.logsumexp(scores, axis=-1, keepdims=True)
+        return _real(items, best), best - jax.nn.logsumexp(scores, axis=-1, keepdims=True)
 
     def best_of_block(first: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         # The last block starts earlier so that it is full; its items that are also in the previous block are masked.
@@ -310,7 +328,12 @@ def best_items(
     found = jax.lax.map(best_of_block, jnp.arange(0, num_items, _ITEMS_AT_ONCE))
     scores, items, totals = (jnp.moveaxis(each, 0, 1).reshape(each.shape[1], -1) for each in found)
     best, places = jax.lax.top_k(scores, count)
-    return jnp.take_along_axis(items, places, axis=1), best - jax.nn.logsumexp(totals, axis=-1, keepdims=True)
+    items = _real(jnp.take_along_axis(items, places, axis=1), best)
+    return items, best - jax.nn.logsumexp(totals, axis=-1, keepdims=True)
+
+
+def _real(items: jax.Array, scores: jax.Array) -> jax.Array:
+    return jnp.where(scores > MASKED / 2, items, -1)
 
 
 def scores_of_items(

@@ -57,12 +57,13 @@ def build_catalog(
         first_child = np.asarray(trie.first_child[level])
         node = np.repeat(np.arange(len(first_child) - 1), np.diff(first_child))[node]
         prefixes[np.asarray(trie.items), level] = node
+    # `jnp.asarray` would compile a conversion for each shape.
     return Catalog(
-        jnp.asarray(semantic_ids),
-        jnp.asarray(prefixes),
+        jax.device_put(semantic_ids),
+        jax.device_put(prefixes),
         trie,
-        None if content is None else jnp.asarray(np.nan_to_num(content) * np.float32(content.shape[1] ** 0.5)),
-        jnp.asarray(cold, jnp.float32) if cold is not None and cold.any() else None,
+        None if content is None else jax.device_put(np.nan_to_num(content) * np.float32(content.shape[1] ** 0.5)),
+        jax.device_put(cold.astype(np.float32)) if cold is not None and cold.any() else None,
     )
 
 

@@ -28,6 +28,7 @@ class Evidence:
       weights, followers, strengths: see `Blend`.
       profiles: `[N, d]` float32, projected content of length 1; 0 for an item without content.
       log_popularity: `[N]` float32, log(1 + interactions in training).
+      num_items: `[]` float32, the number of items without padding.
     """
 
     weights: jax.Array
@@ -35,6 +36,7 @@ class Evidence:
     strengths: jax.Array | None
     profiles: jax.Array | None
     log_popularity: jax.Array | None
+    num_items: jax.Array
 
     @classmethod
     def of(cls, blend: Blend, content: np.ndarray | None, popularity: np.ndarray) -> Evidence:
@@ -43,13 +45,20 @@ class Evidence:
         if blend.projection is not None and content is not None:
             projected = np.nan_to_num(content) @ blend.projection
             lengths = np.linalg.norm(projected, axis=1, keepdims=True)
-            profiles = jnp.asarray(projected / np.maximum(lengths, np.finfo(np.float32).tiny))
+            profiles = projected / np.maximum(lengths, np.finfo(np.float32).tiny)
+        log_popularity = np.log1p(popularity).astype(np.float32) if blend.popularity else None
+
+        def there(array: np.ndarray | None) -> jax.Array | None:
+            # `jnp.asarray` would compile a conversion for each shape.
+            return None if array is None else jax.device_put(array)
+
         return cls(
-            jnp.asarray(blend.weights),
-            None if blend.followers is None else jnp.asarray(blend.followers),
-            None if blend.strengths is None else jnp.asarray(blend.strengths),
-            profiles,
-            jnp.asarray(np.log1p(popularity), jnp.float32) if blend.popularity else None,
+            jax.device_put(blend.weights),
+            there(blend.followers),
+            there(blend.strengths),
+            there(profiles),
+            there(log_popularity),
+            jax.device_put(np.float32(len(popularity))),
         )
 
     def weight(self, term: str) -> jax.Array:
@@ -80,10 +89,10 @@ def hear(histories: HistoryBatch, evidence: Evidence) -> Heard:
     followers = shares = profile = None
     if evidence.followers is not None and evidence.strengths is not None:
         last, weights = _last_items(histories, _TRANSITIONS_DECAY)
-        said = (weights[..., None] * evidence.strengths[last]).reshape(len(last), -1)
+        said = (weights[..., None] * evidence.strengths[last]).reshape(last.shape[0], -1)
         total = jnp.sum(said, axis=1, keepdims=True)
-        followers = evidence.followers[last].reshape(len(last), -1)
-        shares = said * (len(evidence.followers) / jnp.where(total > 0, total, 1.0))
+        followers = evidence.followers[last].reshape(last.shape[0], -1)
+        shares = said * (evidence.num_items / jnp.where(total > 0, total, 1.0))
     if evidence.profiles is not None:
         last, weights = _last_items(histories, _CONTENT_DECAY)
         profile = jnp.einsum("bw,bwd->bd", weights, evidence.profiles[last])
@@ -137,10 +146,10 @@ def terms(heard: Heard, evidence: Evidence, first: jax.Array | int, count: int) 
     found: dict[str, jax.Array] = {}
     transitions, content, popularity = TERMS
     if heard.followers is not None and heard.shares is not None:
-        rows = jnp.arange(len(heard.shares))[:, None]
+        rows = jnp.arange(heard.shares.shape[0])[:, None]
         # Items before `first` must be out of bounds too, since a negative index would count from the end.
         places = jnp.where(heard.followers >= first, heard.followers - first, count)
-        sums = jnp.zeros((len(heard.shares), count)).at[rows, places].add(heard.shares, mode="drop")
+        sums = jnp.zeros((heard.shares.shape[0], count)).at[rows, places].add(heard.shares, mode="drop")
         found[transitions] = jnp.log1p(sums)
     if evidence.profiles is not None and heard.profile is not None:
         found[content] = heard.profile @ jax.lax.dynamic_slice_in_dim(evidence.profiles, first, count).T

@@ -38,7 +38,7 @@ class Shortlist:
       rows: `[M, r]`, the items' coordinates.
       offset: `[M]`, the part of an item's score that does not depend on the history: popularity, and `MASKED` for an
         item that may not be recommended.
-      mean: `[E]`, mean of the vectors.
+      mean: `[E]`, mean of the vectors of items that may be recommended.
       rest: `[E, E]`, covariance of the residuals, the vectors minus their projections.
     """
 
@@ -53,14 +53,16 @@ class Shortlist:
 def make_shortlist(catalog: Catalog, vectors: jax.Array) -> Shortlist:
     """Computes the principal directions of a catalog's item vectors `[N, F]`, and the items' coordinates."""
     rows, evidence = vectors.astype(jnp.float32), catalog.evidence
-    offset = candidate_mask(catalog)
+    mask = offset = candidate_mask(catalog)
     if evidence is not None:
         if evidence.profiles is not None:
             rows = jnp.concatenate([rows, evidence.profiles], axis=1)
         if evidence.log_popularity is not None:
             offset = offset + evidence.weight("popularity") * evidence.log_popularity
-    mean = jnp.mean(rows, axis=0)
-    covariance = rows.T @ rows / len(rows) - jnp.outer(mean, mean)
+    # Only of items that may be recommended: the other ones, and padding, have no score.
+    rows, number = jnp.where(mask[:, None] == 0, rows, 0.0), jnp.sum(mask == 0)
+    mean = jnp.sum(rows, axis=0) / number
+    covariance = rows.T @ rows / number - jnp.outer(mean, mean)
     spreads, directions = jnp.linalg.eigh(covariance)
     basis = directions[:, -_FEATURES:]
     kept = (basis * spreads[None, -_FEATURES:]) @ basis.T
@@ -75,8 +77,8 @@ def best_of_shortlist(
     """Returns the best items of a shortlist by their exact scores, `[B, count]`, and their log-probabilities.
 
     The shortlist has the best items by their coordinates, and the items that most often follow the history's last items
-    in the training data. The normalizer of the log-probabilities, a sum over all items, is an estimate, for which
-    residuals are assumed to be normally distributed.
+    in the training data. There is an item -1 where there are no more. The normalizer of the log-probabilities, a sum
+    over all items, is an estimate, for which residuals are assumed to be normally distributed.
 
     Args:
       model: a model whose scores are inner products of a hidden state `[B, F]` with item vectors.
@@ -111,7 +113,8 @@ def best_of_shortlist(
         scores = jnp.where(valid, scores + mask[items], 2 * MASKED)
         replaced = jnp.where(valid, _by_coordinates(coordinates, shortlist, items), 2 * MASKED)
         points, places = jax.lax.top_k(scores, count)
-        return items[places], points, jax.nn.logsumexp(scores), jax.nn.logsumexp(replaced)
+        found = jnp.where(points > MASKED / 2, items[places], -1)
+        return found, points, jax.nn.logsumexp(scores), jax.nn.logsumexp(replaced)
 
     # One user at a time: an array of all items stays in a CPU's cache.
     items, scores, exact, replaced = jax.lax.map(best, (known, near, heard, groups))

@@ -1,0 +1,92 @@
+"""A newer catalog in a running service: nothing is compiled, and the lists are those of a catalog without padding."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from flax import nnx
+
+from sid_jax.ids.table import IdTable
+from sid_jax.recommend.artifact import TrainedRecommender, named_params
+from sid_jax.recommend.config import default_config
+from sid_jax.recommend.data.blend import Blend
+from sid_jax.recommend.data.candidates import Candidates
+from sid_jax.recommend.data.room import Room
+from sid_jax.recommend.models import build_model
+from sid_jax.recommender import Recommender
+from tests.compilations import counting_compilations
+
+OLD, NEW, SIZES = 3_000, 50, (16, 16, 16)
+KINDS = ("scorer", "parallel", "decoder")
+
+
+def made_table(number: int) -> IdTable:
+    """The first items of one and the same catalog: IDs that are neither distinct nor evenly spread."""
+    codes = (np.random.default_rng(0).beta(1, 2, size=(OLD + NEW, 3)) * SIZES).astype(np.int32)
+    return IdTable(np.arange(number), codes[:number], shared=True)
+
+
+def made_recommender(kind: str) -> Recommender:
+    """A recommender whose parameters are random."""
+    random = np.random.default_rng(1)
+    config = default_config()
+    config.model.kind = kind
+    for name in ("features", "hidden", "code_hidden", "head_features"):
+        config.model[name] = 16
+    config.model.update({"num_layers": 1, "num_heads": 2, "window": 8, "content_hidden": 8})
+    config.eval.num_beams = 20
+    candidates = Candidates.of(made_table(OLD), random.integers(9, size=OLD), np.zeros(OLD, bool), SIZES)
+    if kind == "scorer":
+        followers = random.integers(OLD, size=(OLD, 4)).astype(np.int32)
+        strengths = random.random((OLD, 4)).astype(np.float32)
+        blend = Blend(np.array([1, 0.5, 0.5, 0.1], np.float32), followers, strengths, np.eye(6, 4, dtype="f"), True)
+        content = random.normal(size=(OLD, 6)).astype(np.float32)
+        candidates = dataclasses.replace(candidates, content=content, blend=blend)
+    params = named_params(nnx.split(build_model(config, candidates))[1])
+    # Wider than at the start of a training, so that scores differ.
+    params = {name: 4 * np.asarray(array) for name, array in params.items()}
+    return Recommender.from_trained(TrainedRecommender(config, candidates, params, 1))
+
+
+def asked(recommender: Recommender) -> list:
+    """The lists of a short history, of many, and of one that needs a search with more beams."""
+    random = np.random.default_rng(2)
+    histories = [random.integers(OLD, size=length).tolist() for length in random.integers(3, 9, size=12)]
+    return [
+        *recommender.recommend_batch(histories, 10),
+        recommender.recommend(histories[0], 10),
+        recommender.recommend(histories[0], 30),
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_swap_compiles_nothing_and_padding_changes_no_list(kind, monkeypatch):
+    recommender = made_recommender(kind)
+    before = asked(recommender)
+    with counting_compilations() as compilations:
+        swapped = recommender.with_catalog(made_table(OLD + NEW))
+        after = asked(swapped)
+    assert compilations.count == 0
+    assert asked(recommender) == before
+    recommended = {each.item_id for found in after for each in found}
+    assert max(recommended) < OLD + NEW
+    monkeypatch.setattr("sid_jax.recommend.models.padding.padded", lambda catalog, room: catalog)
+    expected = asked(made_recommender(kind).with_catalog(swapped.table))
+    ids, scores = (
+        [[getattr(each, name) for rows in lists for each in rows] for lists in (expected, after)]
+        for name in ("item_id", "score")
+    )
+    assert ids[0] == ids[1]
+    np.testing.assert_allclose(*scores, rtol=1e-5, atol=1e-5)
+
+
+def test_sizes_stay_as_long_as_they_suffice():
+    room = Room()
+    assert room.size("items", 3_000) == 3_200
+    assert [room.size("items", number) for number in (3_050, 10, 3_200)] == [3_200] * 3
+    assert room.size("items", 3_201) == 3_456
+    assert room.size("children 0", 3) == 4
+    for number in (10, 100, 12_101, 999_999):
+        assert number * 17 / 16 <= Room().size("", number) <= max(number + 2, number * 9 / 8 + 1)
