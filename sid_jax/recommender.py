@@ -365,23 +365,26 @@ class Recommender:
         """
         return Recommender.from_trained(_renewed(self.trained, ids, vectors, vector_ids))
 
-    def save(self, folder: str | Path) -> Path:
+    def save(self, folder: str | Path, *, stablehlo: bool = False, k: int = 10) -> Path:
         """Writes a self-contained folder: parameters, ID table, settings, checksums. `sid_jax.load` reads it.
 
         Args:
           folder: a new or empty folder. It is written atomically.
+          stablehlo: whether to write `recommender.stablehlo`, for JAX on CPU, CUDA or TPU without this package. It
+            returns the lists of `recommend(exact=True)`; `sid_jax.recommend.stablehlo.load_lists` reads it.
+          k: the length of its lists; for a model that generates IDs at most `eval.num_beams`.
 
         Returns:
           The folder.
 
         Raises:
-          UserError: if the folder is not empty or cannot be written.
+          UserError: if the folder is not empty or cannot be written, or k is out of range.
         """
         from sid_jax.buckets.outputs import output_folder
         from sid_jax.recommend.artifact import write_recommender
 
         out = output_folder(folder)
-        write_recommender(self.trained, out)
+        write_recommender(self.trained, out, list_length=k if stablehlo else None)
         return out
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Writes the encoder as a StableHLO program, which JAX loads on CPU, CUDA or TPU without this package."""
+"""StableHLO programs, which JAX loads on CPU, CUDA or TPU without this package, and the encoder as one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.export
@@ -41,9 +42,13 @@ def stablehlo_bytes(model: RQVAE) -> bytes:
     deterministic for a model.
     """
     shape = (*jax.export.symbolic_shape("n"), model.mean.shape[0])
-    vectors = jax.ShapeDtypeStruct(shape, jnp.float32)
+    return program_bytes(model.assign, jax.ShapeDtypeStruct(shape, jnp.float32))
+
+
+def program_bytes(function: Callable[..., Any], *shapes: jax.ShapeDtypeStruct) -> bytes:
+    """Returns a function of arrays as a serialized program for all of `PLATFORMS`; a size may be symbolic."""
     with _no_locations():
-        return bytes(jax.export.export(jax.jit(model.assign), platforms=PLATFORMS)(vectors).serialize())
+        return bytes(jax.export.export(jax.jit(function), platforms=PLATFORMS)(*shapes).serialize())
 
 
 def load_encoder(folder: str | Path) -> Callable[[jax.Array | np.ndarray], jax.Array]:
@@ -58,10 +63,22 @@ def load_encoder(folder: str | Path) -> Callable[[jax.Array | np.ndarray], jax.A
     Raises:
       UserError: if the export has no such file, the file has changed since the export, or this JAX cannot read it.
     """
-    path = as_path(folder) / PROGRAMS["stablehlo"]
+    return load_program(as_path(folder) / PROGRAMS["stablehlo"], "export again with --stablehlo")
+
+
+def load_program(path: Path, remedy: str) -> Callable[..., Any]:
+    """Returns the function of a program in a folder with a manifest.
+
+    Args:
+      path: the file of `program_bytes`.
+      remedy: what to do if the folder has no such file, for the message.
+
+    Raises:
+      UserError: see `load_encoder`.
+    """
     wanted = read_manifest(path.parent)["files"].get(path.name)
     if wanted is None:
-        raise UserError(f"{path.parent} has no {path.name}; export again with --stablehlo")
+        raise UserError(f"{path.parent} has no {path.name}; {remedy}")
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != wanted["sha256"]:
         raise UserError(f"{path} was changed after the export (SHA-256 differs); export again")

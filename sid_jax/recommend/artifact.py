@@ -1,7 +1,8 @@
 """A trained recommender as one self-contained folder, which is loaded without the training data.
 
 `manifest.json` holds the settings, the versions and each file's SHA-256; `ids.parquet` the ID table with titles;
-`parameters.safetensors` the model's parameters. `items.safetensors` holds the items' popularity counts, the mask of
+`parameters.safetensors` the model's parameters; `recommender.stablehlo`, if it was asked for, lists without this
+package. `items.safetensors` holds the items' popularity counts, the mask of
 cold items, the content vectors if the model or cold items need them, and the arrays of the blend if there is one.
 """
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 KIND = "recommender"
 FOLDER = "recommender"
+STABLEHLO = "recommender.stablehlo"
 _TABLE, _MODEL, _ITEMS = "ids.parquet", "parameters.safetensors", "items.safetensors"
 # Prefix of the names of the blend's arrays among the item arrays.
 _BLEND = "blend."
@@ -112,14 +114,23 @@ def named_params(params: Any) -> dict[str, np.ndarray]:
     return {_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
 
 
-def write_recommender(trained: TrainedRecommender, folder: Path) -> None:
+def write_recommender(trained: TrainedRecommender, folder: Path, *, list_length: int | None = None) -> None:
     """Writes a recommender's folder atomically.
 
+    Args:
+      trained: the recommender.
+      folder: a new or empty folder.
+      list_length: the length of the lists of `recommender.stablehlo`; None does not write it.
+
     Raises:
-      UserError: if the folder is not empty or cannot be written.
+      UserError: if the folder is not empty or cannot be written; or see `sid_jax.recommend.stablehlo.stablehlo_bytes`.
     """
     candidates = trained.candidates
-    items = _items_of(candidates)
+    items, program = _items_of(candidates), b""
+    if list_length is not None:
+        from sid_jax.recommend.stablehlo import stablehlo_bytes
+
+        program = stablehlo_bytes(trained, list_length)
     with atomic_folder(folder) as partial:
         table = candidates.table
         pq.write_table(table.to_arrow(), partial / _TABLE)
@@ -127,6 +138,8 @@ def write_recommender(trained: TrainedRecommender, folder: Path) -> None:
             # Serialized in memory, because safetensors' own file writing hides a full disk in another kind of error.
             contiguous = {key: np.ascontiguousarray(array) for key, array in tensors.items()}
             (partial / name).write_bytes(safetensors.numpy.save(contiguous))
+        if program:
+            (partial / STABLEHLO).write_bytes(program)
         write_manifest(
             partial,
             {

@@ -115,7 +115,7 @@ class Server:
         scores = np.full((len(rows), k), -np.inf, np.float32)
         lengths = np.array([len(each) for each in rows], np.int64)
         if (lengths == 0).any():
-            found[lengths == 0], scores[lengths == 0] = self._popular(k)
+            found[lengths == 0], scores[lengths == 0] = self._candidates.most_popular(k)
 
         def find(chosen: np.ndarray, batch: HistoryBatch) -> tuple[np.ndarray, np.ndarray]:
             exclude = _padded([rows[each] for each in chosen]) if exclude_seen else None
@@ -187,14 +187,6 @@ class Server:
             )
         rows = np.array(found, np.int32)
         return rows[rows >= 0]
-
-    def _popular(self, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the k most popular items, `[k]`, ties in the order of the table, and their log-shares."""
-        there = self._candidates.available
-        counts = self._candidates.popularity[there]
-        order = np.argsort(-counts, kind="stable")[:k]
-        # Add one to each count, so that no share is 0.
-        return there[order].astype(np.int32), np.log((counts[order] + 1) / (counts.sum() + len(there)))
 
     def _batches(
         self, rows: list[np.ndarray], lengths: np.ndarray, users: Sequence[int | str]

@@ -79,6 +79,14 @@ class Candidates:
         """Whether a cold item may be recommended."""
         return bool(self.cold[self.available].any())
 
+    def most_popular(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the most popular items, `[count]` int32, ties in the order of the table, and their log-shares."""
+        counts = self.popularity[self.available]
+        order = np.argsort(-counts, kind="stable")[:count]
+        # Add one to each count, so that no share is 0.
+        shares = (counts[order] + 1) / (counts.sum() + len(counts))
+        return self.available[order].astype(np.int32), np.log(shares).astype(np.float32)
+
     def with_newer_table(self, newer: IdTable) -> Candidates:
         """Returns the candidates of a newer version of the table, for a model that was trained on the older one.
 

@@ -103,7 +103,7 @@ class EncoderDecoder(nnx.Module):
         memory = self._encode(histories, catalog, None)
         starts = self._starts(histories.lengths.shape[0])
         attention = self.decoder_blocks[0].self_attention
-        nothing = jnp.zeros((len(starts), 1, 0, attention.num_heads, attention.head_features), starts.dtype)
+        nothing = jnp.zeros((starts.shape[0], 1, 0, attention.num_heads, attention.head_features), starts.dtype)
         return memory, (starts, [(nothing, nothing) for _ in self.decoder_blocks])
 
     def score(self, shared: Any, beams: Beams, level: int) -> tuple[jax.Array, Beams]:
