@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import html
 from collections.abc import Mapping, Sequence
@@ -10,10 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from sid_jax.errors import UserError
-from sid_jax.paths import as_path
 from sid_jax.precision import in_32_bits
-from sid_jax.presets import preset as load_preset
-from sid_jax.settings import set_by_name
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -24,11 +20,6 @@ if TYPE_CHECKING:
     from sid_jax.recommend.evaluation.report import EvaluationReport
     from sid_jax.recommend.serving import Explanation, Recommendation, Server
     from sid_jax.tokenizer import SemanticIdTokenizer
-
-_PRESET = "recommend"
-_IN_MEMORY = "in memory"
-# The sections in which a setting's short name is searched; those of the quantizer and of baselines are excluded.
-_SECTIONS = ("data", "model", "train", "eval", "backoff")
 
 
 class Recommender:
@@ -59,27 +50,11 @@ class Recommender:
     _MODEL = "scorer"
 
     def __init__(self, tokenizer: SemanticIdTokenizer | IdTable | str | Path, preset: str = "beauty", **settings: Any):
-        from sid_jax.recommend.config import check_config
+        from sid_jax.recommend.named_settings import config_of
         from sid_jax.recommend.newer_table import table_of
 
-        name = preset if ":" in preset or preset == _PRESET else f"{_PRESET}:{preset}"
-        config = load_preset(name)
-        if name != preset and not {"scorer", "decoder"} & set(preset.split(",")):
-            config = load_preset(f"{name},{self._MODEL}")
-        # The IDs and histories are arguments, and not those of a catalog that a preset names.
-        for section in (config.data, config.quantizer.data):
-            section.source, section.path = ("sequences" if section is config.data else "vectors"), ""
-        config.quantizer.data.histories.source = "none"
-        config.ids = str(tokenizer) if isinstance(tokenizer, (str, Path)) else _IN_MEMORY
-        for setting, value in settings.items():
-            set_by_name(config, _full_name(config, setting), value)
-        check_config(config)
-        if config.joint.estimator != "none":
-            raise UserError(
-                f"config.joint.estimator is {config.joint.estimator!r}, but joint training is only available as a "
-                "command: run sid-jax recommend --config=joint:beauty, and load the result with sid_jax.load"
-            )
-        self._config: ConfigDict = config
+        ids = str(tokenizer) if isinstance(tokenizer, (str, Path)) else None
+        self._config: ConfigDict = config_of(preset, self._MODEL, ids, settings)
         self._given_table: IdTable | None = table_of(tokenizer)
         self._trained: TrainedRecommender | None = None
         self._server: Server | None = None
@@ -130,42 +105,19 @@ class Recommender:
           UserError: if the histories cannot be used. The message says what is wrong and where.
           KeyboardInterrupt: if training was interrupted. With a workdir, calling `fit` again continues it.
         """
-        from sid_jax.buckets.mirror import workdir_of
-        from sid_jax.data.inputs import as_histories
-        from sid_jax.messages import Messages
-        from sid_jax.recommend.artifact import TrainedRecommender, named_params
-        from sid_jax.recommend.data.task import divide, make_task
-        from sid_jax.recommend.training.loop import train_recommender
+        from sid_jax.recommend.in_memory import fitted
 
-        config, table = self._config.copy_and_resolve_references(), self.table
-        columns = {name: config.data[name] for name in ("user_column", "item_column", "time_column")}
-        given = as_histories(histories, table.item_ids, on_unknown=on_unknown, **columns)
-        messages = Messages.to_logging(verbose=verbose)
-        split = divide(config, given)
-        task = make_task(table, split, content=self._content(config, vectors, split.cold))
-        with contextlib.nullcontext() if workdir is None else workdir_of(workdir) as root:
-            folder = None if root is None else root / config.model.kind
-            run = train_recommender(config, task, folder, messages=messages)
-        if not run.finished:
-            raise KeyboardInterrupt("training was interrupted")
-        self._set(TrainedRecommender(config, run.candidates, named_params(run.ranker.params), run.step))
-        self._task = task
+        trained, self._task = fitted(
+            self._config.copy_and_resolve_references(),
+            self.table,
+            histories,
+            vectors,
+            on_unknown=on_unknown,
+            workdir=workdir,
+            verbose=verbose,
+        )
+        self._set(trained)
         return self
-
-    def _content(self, config: ConfigDict, vectors: Any, cold: Any) -> Any:
-        """Returns the items' content vectors, `[N, D]` of length 1; None if there are none or the model uses none."""
-        from sid_jax.data.arrays import is_table
-        from sid_jax.data.inputs import vector_set
-        from sid_jax.recommend.data.content import content_of, unit_content, uses_content, vectors_of
-
-        item_ids = self.table.item_ids
-        if vectors is None:
-            return content_of(config, item_ids, cold)
-        if not uses_content(config, bool(cold.any())):
-            return None
-        own_ids = is_table(vectors) or isinstance(vectors, (Mapping, str, Path))
-        given = vector_set(vectors, None if own_ids else item_ids, settings=config.quantizer.data)
-        return unit_content(vectors_of(given, item_ids), cold)
 
     @property
     def config(self) -> ConfigDict:
@@ -315,29 +267,10 @@ class Recommender:
         Raises:
           UserError: if the recommender was loaded and no histories are given, or they cannot be used.
         """
-        from sid_jax.data.histories import keep_active
-        from sid_jax.data.inputs import as_histories
-        from sid_jax.recommend.baselines import ItemKNN, Popularity
-        from sid_jax.recommend.data.split import leave_one_out
-        from sid_jax.recommend.data.task import Task
-        from sid_jax.recommend.evaluation.report import EvaluationReport
-        from sid_jax.recommend.run import ask_for_last_items
+        from sid_jax.recommend.in_memory import evaluated
 
         trained = self.trained
-        config, candidates = trained.config, trained.candidates
-        task = self._task
-        if histories is not None:
-            columns = {name: config.data[name] for name in ("user_column", "item_column", "time_column")}
-            given = as_histories(histories, candidates.table.item_ids, on_unknown="skip", **columns)
-            task = Task(candidates, leave_one_out(keep_active(given, config.data.min_interactions), candidates.cold))
-        if task is None:
-            raise UserError("a loaded recommender has no histories; call evaluate(histories)")
-        rankers = (trained.ranker, Popularity(task.split.train), ItemKNN.tuned(task.split.train))
-        report = EvaluationReport(
-            tuple(ask_for_last_items(config, task, ranker) for ranker in rankers),
-            num_items=len(candidates.table),
-            samples=config.eval.bootstrap_samples,
-        )
+        report = evaluated(trained, self._task, histories)
         if histories is None:
             # `save` writes these metrics, over all users.
             self._trained = dataclasses.replace(trained, figures=report.evaluations[0].figures(report.samples))
@@ -363,7 +296,9 @@ class Recommender:
         Raises:
           UserError: as `load_recommender`.
         """
-        return Recommender.from_trained(_renewed(self.trained, ids, vectors, vector_ids))
+        from sid_jax.recommend.loading import renewed
+
+        return Recommender.from_trained(renewed(self.trained, ids, vectors, vector_ids))
 
     def save(self, folder: str | Path, *, stablehlo: bool = False, k: int = 10) -> Path:
         """Writes a self-contained folder: parameters, ID table, settings, checksums. `sid_jax.load` reads it.
@@ -409,7 +344,9 @@ class Recommender:
 
     def _serve(self) -> Server:
         if self._server is None:
-            self._server = _server_of(self.trained)
+            from sid_jax.recommend.serving import Server
+
+            self._server = Server(self.trained)
         return self._server
 
     def _set(self, trained: TrainedRecommender) -> None:
@@ -455,39 +392,7 @@ def load_recommender(
       UserError: if there is no recommender, a file is missing or damaged, `ids` is not a newer version of its table, or
         an item has no vector.
     """
-    from sid_jax.recommend.artifact import FOLDER, read_recommender
+    from sid_jax.recommend.loading import read_trained, renewed
 
-    path = as_path(folder)
-    if not (path / "manifest.json").exists() and (path / FOLDER).is_dir():
-        path = path / FOLDER
-    if not path.is_dir() or not (path / "manifest.json").exists():
-        raise UserError(
-            f"{folder} has no finished recommender; train one, or resume its training, with sid-jax recommend "
-            f"--workdir={folder}"
-        )
-    trained = read_recommender(path, verify=verify)
-    return Recommender.from_trained(_renewed(trained, ids, vectors, vector_ids))
-
-
-def _renewed(trained: TrainedRecommender, ids: Any, vectors: Any, vector_ids: Any) -> TrainedRecommender:
-    """Returns a recommender with a newer ID table or other content vectors, or both."""
-    if ids is None and vectors is None:
-        return trained
-    # Imported here, since loading a recommender without changes does not need Flax.
-    from sid_jax.recommend.newer_table import with_content_of_files, with_newer_table
-
-    if ids is not None:
-        trained = with_newer_table(trained, ids)
-    return trained if vectors is None else with_content_of_files(trained, vectors, vector_ids)
-
-
-def _full_name(config: ConfigDict, name: str) -> str:
-    """Returns a setting's name with its section, if exactly one of `_SECTIONS` has it."""
-    found = [section for section in _SECTIONS if "." not in name and name in config[section]]
-    return f"{found[0]}.{name}" if len(found) == 1 else name
-
-
-def _server_of(trained: TrainedRecommender) -> Server:
-    from sid_jax.recommend.serving import Server
-
-    return Server(trained)
+    trained = read_trained(folder, verify=verify)
+    return Recommender.from_trained(renewed(trained, ids, vectors, vector_ids))

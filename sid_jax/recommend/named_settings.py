@@ -1,0 +1,54 @@
+"""The settings of a recommender in memory, from a preset and settings by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from sid_jax.errors import UserError
+from sid_jax.presets import preset as load_preset
+from sid_jax.recommend.config import check_config
+from sid_jax.settings import set_by_name
+
+_PRESET = "recommend"
+_IN_MEMORY = "in memory"
+# The sections in which a setting's short name is searched; those of the quantizer and of baselines are excluded.
+_SECTIONS = ("data", "model", "train", "eval", "backoff")
+
+
+def config_of(preset: str, model: str, ids: str | None, settings: Mapping[str, Any]) -> ConfigDict:
+    """Returns the settings of a recommender whose IDs and histories are arguments, not those of a preset's catalog.
+
+    Args:
+      preset, settings: see `sid_jax.recommender.Recommender`.
+      model: the argument of the preset "recommend" that sets the model.
+      ids: the path of the Semantic IDs; None if they are in memory.
+
+    Raises:
+      UserError: if there is no such preset or setting, or a value is not allowed.
+    """
+    name = preset if ":" in preset or preset == _PRESET else f"{_PRESET}:{preset}"
+    config = load_preset(name)
+    if name != preset and not {"scorer", "decoder"} & set(preset.split(",")):
+        config = load_preset(f"{name},{model}")
+    for section in (config.data, config.quantizer.data):
+        section.source, section.path = ("sequences" if section is config.data else "vectors"), ""
+    config.quantizer.data.histories.source = "none"
+    config.ids = _IN_MEMORY if ids is None else ids
+    for setting, value in settings.items():
+        set_by_name(config, _full_name(config, setting), value)
+    check_config(config)
+    if config.joint.estimator != "none":
+        raise UserError(
+            f"config.joint.estimator is {config.joint.estimator!r}, but joint training is only available as a "
+            "command: run sid-jax recommend --config=joint:beauty, and load the result with sid_jax.load"
+        )
+    return config
+
+
+def _full_name(config: ConfigDict, name: str) -> str:
+    """Returns a setting's name with its section, if exactly one of `_SECTIONS` has it."""
+    found = [section for section in _SECTIONS if "." not in name and name in config[section]]
+    return f"{found[0]}.{name}" if len(found) == 1 else name
