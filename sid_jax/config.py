@@ -378,8 +378,8 @@ def check_config(config: ConfigDict) -> None:
     _check_histories(config)
     if config.model.min_temperature > config.model.temperature:
         raise UserError(
-            f"config.model.min_temperature is {config.model.min_temperature}, above config.model.temperature="
-            f"{config.model.temperature}"
+            f"config.model.min_temperature is {config.model.min_temperature}, above "
+            f"config.model.temperature={config.model.temperature}; lower it"
         )
 
 

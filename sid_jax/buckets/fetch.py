@@ -183,7 +183,7 @@ def _remove_others(folder: Path) -> None:
 
 def _folder(address: str, files: dict[str, Entry]) -> Found:
     if not files:
-        raise UserError(f"{address}: no such file or folder in the bucket")
+        raise UserError(f"{address}: no such file or folder in the bucket; check the address")
     return Found(files, digest_of(files))
 
 

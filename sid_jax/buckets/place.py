@@ -192,7 +192,7 @@ class RemoteFile:
         """
         entry = Place(self._address).file()
         if entry is None:
-            raise UserError(f"{self._address}: no such file in the bucket")
+            raise UserError(f"{self._address}: no such file in the bucket; check the address")
         return [self._address, entry.size, entry.version]
 
 

@@ -85,7 +85,9 @@ class RayEngine:
         try:
             ray.init(ignore_reinit_error=True, log_to_driver=False, configure_logging=False, include_dashboard=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise UserError(f"the Ray cluster cannot be reached: {' '.join(str(error).split())}") from error
+            raise UserError(
+                f"--engine=ray: the Ray cluster cannot be reached ({' '.join(str(error).split())}); check RAY_ADDRESS"
+            ) from error
 
     def map(self, stage: Stage, job: Job, pieces: Sequence[Any], *, on_device: bool) -> Iterator[Any]:
         """Yields the result of each piece, in the order of the pieces."""

@@ -95,12 +95,14 @@ def as_table(table: Any, where: str) -> pa.Table:
         columns = {name: _as_column(values, f"{where}: column {name!r}") for name, values in table.items()}
         lengths = {name: len(column) for name, column in columns.items()}
         if len(set(lengths.values())) > 1:
-            raise UserError(f"{where}: the columns differ in length: {shown(lengths)}")
+            raise UserError(
+                f"{where}: the columns differ in length ({shown(lengths)}); give one value per item in each"
+            )
         return pa.table(columns)
     if _is_pandas(table, "DataFrame"):
         names = list(map(str, table.columns))
         if len(set(names)) < len(names):
-            raise UserError(f"{where}: several columns have the same name; it has {', '.join(names)}")
+            raise UserError(f"{where}: several columns have the same name ({', '.join(names)}); rename them")
         return as_table({name: table.iloc[:, place] for place, name in enumerate(names)}, where)
     try:
         found = pa.table(table)
@@ -109,7 +111,7 @@ def as_table(table: Any, where: str) -> pa.Table:
             f"{where}: found {type(table).__name__}; give an Arrow table, a pandas DataFrame or a mapping of columns"
         ) from error
     if len(set(found.column_names)) < found.num_columns:
-        raise UserError(f"{where}: several columns have the same name; it has {', '.join(found.column_names)}")
+        raise UserError(f"{where}: several columns have the same name ({', '.join(found.column_names)}); rename them")
     return found
 
 

@@ -170,5 +170,7 @@ def _with_missing_rows(vectors: Any) -> Any:
         return vectors
     length = next((len(row) for row in vectors if row is not None), 0)
     if not length:
-        raise UserError(f"all vectors of a part are None: {shown(vectors)}")
+        raise UserError(
+            f"all vectors of a part are None ({shown(vectors)}); give at least one vector, or omit the part"
+        )
     return [[np.nan] * length if row is None else row for row in vectors]

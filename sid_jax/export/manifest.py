@@ -222,7 +222,7 @@ def _parse(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{path} is missing, so {path.parent} is not a finished export; export again") from None
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+        raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
     except ValueError as error:
         raise UserError(f"{path} is not JSON ({error}), so it is truncated or was edited; export again") from error
     if not isinstance(manifest, dict) or "format_version" not in manifest:

@@ -139,7 +139,10 @@ def numbered(tokens: IdTokens, tokenizer: Any) -> IdTokens:
         )
     first_id = known[names[0]]
     if [known[text] for text in names] != list(range(first_id, first_id + len(names))):
-        raise UserError(f"the numbers of {names[0]!r} to {names[-1]!r} in the tokenizer are not consecutive")
+        raise UserError(
+            f"the token ids of {names[0]!r} to {names[-1]!r} in the tokenizer are not consecutive; call add_tokens "
+            "with a tokenizer without these tokens"
+        )
     begin, end = (known[text] if text else -1 for text in tokens.markers)
     vocabulary = dataclasses.replace(tokens.vocabulary, first_id=first_id)
     return dataclasses.replace(tokens, vocabulary=vocabulary, marker_ids=(begin, end))

@@ -111,7 +111,10 @@ def with_settings(config: ConfigDict, settings: Mapping[str, Any]) -> ConfigDict
         try:
             set_field(changed, name, value)
         except (TypeError, ValueError) as error:
-            raise UserError(f"config.{name} cannot be {value!r}: {reason(error)}") from error
+            raise UserError(
+                f"the search space has config.{name}={value!r}, which is not possible ({reason(error)}); correct it in "
+                "sweep_space"
+            ) from error
     return changed
 
 

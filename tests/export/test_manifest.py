@@ -63,7 +63,7 @@ def test_a_missing_manifest_is_refused(tmp_path):
 
 def test_a_manifest_that_cannot_be_read_is_refused(tmp_path):
     (tmp_path / "manifest.json").mkdir()
-    assert "cannot be read: Is a directory" in refusal(tmp_path)
+    assert "cannot be read (Is a directory)" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("kept", [0, 1, 50, -3])

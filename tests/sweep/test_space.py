@@ -72,7 +72,7 @@ def test_settings_go_into_a_copy_and_are_of_their_type():
     changed = with_settings(config, {"model.hidden_dimensions": (8, 4), "train.learning_rate": 1})
     assert (changed.model.hidden_dimensions, changed.train.learning_rate) == ((8, 4), 1.0)
     assert config.model.hidden_dimensions == (1024, 256)
-    with pytest.raises(UserError, match="config.train.batch_size cannot be 'many'"):
+    with pytest.raises(UserError, match="config.train.batch_size='many', which is not possible"):
         with_settings(config, {"train.batch_size": "many"})
 
 
