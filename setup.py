@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-# Read, not imported: a build has none of the dependencies.
+# Read and not imported, since a build has none of the dependencies.
 VERSION = re.search(r'^__version__ = "(.*)"$', (HERE / "sid_jax" / "__init__.py").read_text(), re.M)[1]
 
 setup(
@@ -66,7 +66,7 @@ setup(
         "tpu": ["jax[tpu]"],
         "gcs": ["gcsfs>=2024.10"],
         "onnx": ["onnx>=1.17"],
-        # PyTorch is the user's own, for their device.
+        # Users install PyTorch themselves, for their device.
         "llm": ["transformers>=5"],
         "s3": ["s3fs>=2024.10"],
         "features": ["sentencepiece>=0.2"],

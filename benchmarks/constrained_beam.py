@@ -1,4 +1,4 @@
-"""Speed of beam search constrained to existing IDs, beside the same search over all codes, in one process.
+"""Speed of beam search constrained to existing IDs, compared with the same search over all codes.
 
 python benchmarks/constrained_beam.py --items=12000 --beams=50
 """

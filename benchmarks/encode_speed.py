@@ -1,9 +1,9 @@
-"""Speed of residual quantization, beside faiss: items per second, share of the machine's rate, memory.
+"""Speed of residual quantization, compared with faiss: items per second, share of the machine's rate, memory.
 
 python benchmarks/encode_speed.py --beam=1 --json=encode.json
 
-768 features, 3 codebooks of 256, no encoder. Both use codebooks that faiss trained on the same vectors, random ones
-around centers. faiss is timed with and without its look-up tables (`use_beam_LUT`). Needs the `bench` extra.
+768 features, 3 codebooks of 256, no encoder. Both use codebooks that faiss trained on the same vectors, which are
+random around centers. faiss is timed with and without its look-up tables (`use_beam_LUT`). Needs the `bench` extra.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _ITEMS, _TRAINED = 65_536, 16_384
 
 
 def main() -> None:
-    """Prints one row per contestant."""
+    """Prints one row per implementation."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--beam", type=int, default=1, help="tuples kept at each level; 1 is the greedy walk")
-    parser.add_argument("--batch", type=int, default=2048, help="vectors in one of our calls")
+    parser.add_argument("--beam", type=int, default=1, help="tuples kept at each level; 1: greedy")
+    parser.add_argument("--batch", type=int, default=2048, help="number of vectors per call of sid_jax")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="faiss's")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     beam = arguments.beam
-    # Products of each vector with each code: all that greedy assignment needs, and a beam with cached code products.
+    # Products of each vector and each code: enough for greedy assignment, and for a beam with cached products of codes.
     operations = 2.0 * _FEATURES * 2**_BITS * _LEVELS
     contestants = {
         "sid_jax": Contestant(prepare_ours, (beam, arguments.batch), operations),

@@ -5,7 +5,7 @@ python benchmarks/fuzz_readers.py --reader=histories --minutes=10
 
 Each damaged file is read in its own process; vectors are read whole and in pieces. Any outcome other than the content
 or a `UserError` of one line is a finding: another exception, a crash, more than 20 seconds, or more than half a GiB of
-memory. Findings are kept in --keep with a description, and the exit status is then 1. The same seed damages the same
+memory. Findings are written to --keep with a description, and the exit status is then 1. The same seed damages the same
 files in the same way.
 """
 
@@ -48,16 +48,14 @@ from sid_jax.ids.table import IdTable
 from sid_jax.messages import LOGGER
 
 _MINUTES = flags.DEFINE_float("minutes", 10.0, "How long.")
-_SEED = flags.DEFINE_integer("seed", 0, "Of all that is random.")
-_READER = flags.DEFINE_enum("reader", "vectors", ("vectors", "histories", "ids", "lists"), "The files to damage.")
-_KIND = flags.DEFINE_string("kind", "", "Of files with this ending alone, such as .pt.")
-_KEEP = flags.DEFINE_string(
-    "keep", "fuzz_findings", "A folder for the files that were findings; made if there are any."
-)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of all random choices.")
+_READER = flags.DEFINE_enum("reader", "vectors", ("vectors", "histories", "ids", "lists"), "Kind of the files.")
+_KIND = flags.DEFINE_string("kind", "", "Damage only files with this ending, such as .pt.")
+_KEEP = flags.DEFINE_string("keep", "fuzz_findings", "Folder for the files of findings; created if there are any.")
 
 _SECONDS = 20
 _MEMORY = 2**29
-# Limit of the address space: larger allocations fail, and readers must report that.
+# Limit of the address space: larger allocations fail, which readers must report.
 _ADDRESS_SPACE = 2**33
 _NUMBERS = (
     0,
@@ -82,7 +80,7 @@ _NUMBERS = (
 def write_seeds(folder: Path, write: Callable[[Path], None]) -> list[Path]:
     """Writes valid files of every kind, and returns their paths.
 
-    A child process writes them, since threads of libraries that were started here would be missing in forked readers.
+    A child process writes them: if libraries started threads here, forked readers would lack these threads.
     """
     folder.mkdir()
     child = os.fork()
@@ -167,7 +165,7 @@ def _write_ids(folder: Path) -> None:
     for tool in FORMATS:
         convert(table, tool, folder / f"{tool}.d")
         for number, path in enumerate(sorted((folder / f"{tool}.d").rglob("*"))):
-            # Their other files hold histories, titles or numbers of items.
+            # Their other files contain histories, titles or numbers of items.
             if path.is_file() and _is_read(path):
                 path.rename(folder / f"{tool}-{number}{path.suffix}")
         shutil.rmtree(folder / f"{tool}.d")

@@ -1,4 +1,4 @@
-"""Size of the grammars of a catalog's IDs, and their cost in XGrammar and llguidance where these are installed.
+"""Size of the grammars of a catalog's IDs, and their cost in XGrammar and llguidance, if these are installed.
 
 python benchmarks/grammars.py --items=12101 --codes=256
 """
@@ -19,10 +19,10 @@ from sid_jax.ids.trie import build_trie
 from sid_jax.tokens.grammars import GRAMMARS, grammar_text
 from sid_jax.tokens.vocabulary import Vocabulary
 
-# The tokens of Qwen2.5 before its special ones.
+# The number of tokens of Qwen2.5 without special tokens.
 _OTHER_TOKENS = 151_643
 _WALKS = 50
-# Seconds to compile, and a function that fills one mask and returns when it began, or None after the last.
+# Seconds to compile, and a function that fills one mask and returns its start time, or None after the last mask.
 Cost: TypeAlias = tuple[float, Callable[[], float | None]]
 
 
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=GRAMMARS, default=list(GRAMMARS))
     arguments = parser.parse_args()
     random = np.random.default_rng(0)
-    # Frequent codes, as trained ones are: low numbers are more frequent.
+    # Codes are not equally frequent, as in trained IDs: low numbers are more frequent.
     drawn = (random.random((int(1.3 * arguments.items), 3)) ** 1.5 * arguments.codes).astype(np.int32)
     semantic_ids = random.permutation(np.unique(drawn, axis=0))[: arguments.items]
     vocabulary = Vocabulary((arguments.codes,) * 3, _OTHER_TOKENS)
@@ -52,7 +52,7 @@ def main() -> None:
                 continue
             compiled, step = cost(kind, text, texts, vocabulary.token_ids(semantic_ids[:_WALKS]))
             seconds = [time.perf_counter() - at for at in iter(step, None)]
-            print(f"  {engine}: {compiled:.2f} s to compile, {1e6 * statistics.median(seconds):.0f} us a mask")
+            print(f"  {engine}: {compiled:.2f} s to compile, {1e6 * statistics.median(seconds):.0f} us per mask")
 
 
 def other_tokens(random: np.random.Generator) -> list[str]:

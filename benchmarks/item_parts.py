@@ -4,9 +4,9 @@ python benchmarks/item_parts.py --config=configs/recommend.py:beauty --config.da
     --config.quantizer.data.path=items.npy --config.quantizer.data.ids_path=ids.txt \
     --ids=exports/items,kmeans,letter.json+1,random --num_seeds=3 --workdir=runs/parts
 
-The scorer is trained for each set of parts with the first ID table, and with codes alone and with all parts for each
-further table. It has one member and no blend, so that only the item vectors differ. Test targets are also grouped by
-their number of occurrences in training. A workdir that holds some of the runs is resumed.
+With the first ID table, the scorer is trained for each set of components. With each other table, it is trained with
+codes alone and with all components. It has one member and no blend, so that only the item vectors differ. Test targets
+are also grouped by their number of occurrences in training. A workdir that contains some of the runs is resumed.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from sid_jax.recommend.training.loop import train_recommender
 from sid_jax.whole_file import write_json
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "A file with get_config(), its argument after a colon; --config.name=value sets a field."
+    "config", None, "A file with get_config(), and its argument after a colon; --config.name=value sets a field."
 )
-_IDS = flags.DEFINE_list("ids", None, "ID tables, each as config.ids may be; all parts are tried with the first.")
-_NUM_SEEDS = flags.DEFINE_integer("num_seeds", 3, "Seeds from config.seed on.", lower_bound=1)
-_WORKDIR = flags.DEFINE_string("workdir", None, "The folder of the figures; runs that it has are not run again.")
+_IDS = flags.DEFINE_list("ids", None, "ID tables, as for config.ids; all components are tried with the first.")
+_NUM_SEEDS = flags.DEFINE_integer("num_seeds", 3, "Number of seeds, starting with config.seed.", lower_bound=1)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the results; existing runs are not repeated.")
 flags.mark_flags_as_required(["config", "ids", "workdir"])
 
-# Upper ends of the groups of targets, in occurrences in training; the last group is open.
+# Upper ends of the groups of targets, in occurrences in training; the last group has no upper end.
 _GROUPS = (4, 9, 29)
 
 
@@ -73,7 +73,7 @@ def _load_tasks(config: ConfigDict, sources: list[str]) -> list[Task]:
 
 
 def _variants(tasks: list[Task]) -> list[tuple[str, Task, tuple[str, ...]]]:
-    """Returns each run's name, table and parts."""
+    """Returns each run's name, table and components."""
     sets = [parts for size in (1, 2, 3) for parts in itertools.combinations(ITEM_PARTS, size)]
     variants = [(" + ".join(parts), tasks[0], parts) for parts in sets]
     for source, task in zip(_IDS.value[1:], tasks[1:], strict=True):
@@ -83,7 +83,7 @@ def _variants(tasks: list[Task]) -> list[tuple[str, Task, tuple[str, ...]]]:
 
 
 def _trained(config: ConfigDict, seed: int, task: Task, parts: tuple[str, ...], path: Path) -> list[list[int]]:
-    """Returns the places of the test's targets with seen items excluded and allowed: two rows of E."""
+    """Returns the ranks of the test targets with seen items excluded and allowed: two rows of E."""
     if path.exists():
         return json.loads(path.read_text())
     config = config.copy_and_resolve_references()
@@ -97,12 +97,12 @@ def _trained(config: ConfigDict, seed: int, task: Task, parts: tuple[str, ...], 
 
 
 def _print(console: Console, config: ConfigDict, task: Task, places: dict[str, np.ndarray]) -> None:
-    """Prints means with intervals over users and seeds, by rule and by group; places are `[S, 2, E]`."""
+    """Prints means with intervals over users and seeds, by rule and by group; ranks are `[S, 2, E]`."""
     samples = config.eval.bootstrap_samples
     everything = places[" + ".join(ITEM_PARTS)]
     for rule, title in enumerate(("seen items excluded", "seen items allowed")):
         table = Table(title=f"{title}, {len(everything)} seeds", title_justify="left")
-        for column in ("item vector", "recall@10", "ndcg@10", "ndcg@10 minus all parts, paired"):
+        for column in ("item vector", "recall@10", "ndcg@10", "difference in ndcg@10 from all components, paired"):
             table.add_column(column)
         for name, each in places.items():
             found = [mean_interval(of(each[:, rule], 10), samples=samples) for of in (recall_at, ndcg_at)]

@@ -23,9 +23,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--items", type=int, default=300_000)
     parser.add_argument("--interactions", type=int, default=3_000_000)
-    parser.add_argument("--features", type=int, default=384, help="of content vectors")
+    parser.add_argument("--features", type=int, default=384, help="number of features of the content vectors")
     parser.add_argument("--epochs", type=float, default=0.5)
-    parser.add_argument("--users", type=int, default=4096, help="served, in batches")
+    parser.add_argument("--users", type=int, default=4096, help="number of users that are served, in batches")
     parser.add_argument("--preset", default="beauty")
     arguments = parser.parse_args()
     LOGGER.setLevel("WARNING")
@@ -48,11 +48,11 @@ def main() -> None:
         lists[name] = [{each.item_id for each in one} for one in found]
         _print_memory("served")
     shared = [len(one & other) for one, other in zip(*lists.values(), strict=True)]
-    print(f"{np.mean(shared) / 10:.5f} of the best ten of all items are in the lists of the shortlist")
+    print(f"{np.mean(shared) / 10:.5f} of the best ten items by exact scores are in the lists of the shortlist")
 
 
 def _made_world(num_items: int, num_interactions: int, features: int) -> tuple[IdTable, np.ndarray, list[list[int]]]:
-    """Makes IDs, content vectors and histories: each user prefers one cluster and its popular items."""
+    """Generates IDs, content vectors and histories: each user prefers one cluster and its popular items."""
     random = np.random.default_rng(0)
     num_clusters = 1024
     cluster = np.sort(random.integers(num_clusters, size=num_items))

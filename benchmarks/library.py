@@ -24,12 +24,12 @@ from absl import app, flags
 
 import sid_jax
 
-_EXPORT = flags.DEFINE_string("export", None, "A saved tokenizer; None trains one on made vectors.")
-_RECOMMENDER = flags.DEFINE_string("recommender", None, "A saved recommender; None trains one on made histories.")
-_ITEMS = flags.DEFINE_integer("items", 12_101, "How many items are made.")
-_FEATURES = flags.DEFINE_integer("features", 384, "Of each made vector.")
+_EXPORT = flags.DEFINE_string("export", None, "A saved tokenizer; None trains one on synthetic vectors.")
+_RECOMMENDER = flags.DEFINE_string("recommender", None, "A saved recommender; None trains one on synthetic histories.")
+_ITEMS = flags.DEFINE_integer("items", 12_101, "Number of synthetic items.")
+_FEATURES = flags.DEFINE_integer("features", 384, "Number of features of each synthetic vector.")
 
-# Reads the peak memory of the process itself; that of getrusage is at least that of the parent process.
+# Reads the peak memory of the process itself; the value of getrusage is at least that of the parent process.
 _LOAD = """
 import re, time
 import jax
@@ -111,7 +111,7 @@ def encode_figures(tokenizer: sid_jax.SemanticIdTokenizer) -> dict[str, str]:
     of_encode = median_seconds(lambda: tokenizer.encode(one))
     return {
         "programs compiled for 1,000 batches of 1 to 5,000 vectors": str(len(compiled)),
-        "encode of 1 vector / the bare compiled function": f"{1e3 * of_encode:.3f} / {1e3 * of_bare:.3f} ms",
+        "encode of 1 vector / the compiled function alone": f"{1e3 * of_encode:.3f} / {1e3 * of_bare:.3f} ms",
     }
 
 

@@ -1,11 +1,11 @@
-"""Quality of codes of sid_jax and of public peers on the same vectors: distinct rate, R^2, codebook usage, time.
+"""Quality of the codes of sid_jax and of other tools on the same vectors: distinct rate, R^2, codebook usage, time.
 
 python benchmarks/quality.py --vectors=items.npy --levels=3 --codes=256 --seeds=0,1 --out=quality.png
 
 Needs the `bench` extra. All methods get vectors of length 1. R^2 is over all items and features, against the mean, of
-the codes before they are made unique, except in the row "unique". A peer has its own default settings where it has
-some. Runs on the same vectors, labels, levels and codes that --json holds are not repeated: a stopped comparison
-resumes, and further contestants or seeds are added.
+the codes before they are made unique, except in the row "unique". Other tools have their own default settings, if there
+are any. Runs on the same vectors, labels, levels and codes that --json contains are not repeated: a stopped comparison
+resumes, and other methods or seeds are added.
 """
 
 from __future__ import annotations
@@ -44,22 +44,22 @@ _ITERATIONS = 200
 
 # Maps vectors, L, K and a seed to names, codes `[N, L]` and reconstructions `[N, D]`.
 Contestant = Callable[[np.ndarray, int, int, int], list[tuple[str, np.ndarray, np.ndarray]]]
-# Results of one contestant with one seed.
+# Results of one method with one seed.
 Run = dict[str, Any]
 
 
 def main() -> None:
-    """Prints one row per contestant over all seeds, and plots the distinct rate against R^2."""
+    """Prints one row per method over all seeds, and plots the distinct rate against R^2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vectors", type=Path, required=True, help=".npy, [N, D]")
     parser.add_argument("--levels", type=int, default=3)
     parser.add_argument("--codes", type=int, default=256)
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--labels", help="FILE:COLUMN of labels, for the purity of first codes; needs --ids")
-    parser.add_argument("--ids", type=Path, help="a text file with one item id a line, as in the labels' first column")
-    parser.add_argument("--only", default="", help=f"with commas between: {', '.join(CONTESTANTS)}; all if empty")
-    parser.add_argument("--out", type=Path, help="a .png for the plot")
-    parser.add_argument("--json", type=Path, help="a .json for every seed's figures")
+    parser.add_argument("--ids", type=Path, help="a text file with one item id per line, as in the labels")
+    parser.add_argument("--only", default="", help=f"separated by commas: {', '.join(CONTESTANTS)}; all if empty")
+    parser.add_argument("--out", type=Path, help="a .png file for the plot")
+    parser.add_argument("--json", type=Path, help="a .json file for the results of every seed")
     arguments = parser.parse_args()
     vectors = np.asarray(normalize(jnp.asarray(np.load(arguments.vectors).astype(np.float32)), True))
     wanted = arguments.only.split(",") if arguments.only else list(CONTESTANTS)
@@ -115,7 +115,7 @@ def _read(path: Path | None, about: dict[str, Any]) -> list[Run]:
         return []
     content = json.loads(path.read_text())
     if {name: content[name] for name in about} != about:
-        raise SystemExit(f"{path} holds runs on other vectors, labels, levels or codes: choose another --json")
+        raise SystemExit(f"{path} contains runs on other vectors, labels, levels or codes; choose another --json")
     return content["runs"]
 
 

@@ -2,8 +2,8 @@
 
 python benchmarks/ranking.py --config=benchmarks/ranking_study/ml100k.py --workdir=runs/ranking
 
-The task is to predict likes on MovieLens-100K, for films that the ranker was trained on and for cold films. A workdir
-that holds some of the runs is resumed.
+The task is to predict likes on MovieLens-100K, for films on which the ranker was trained and for cold films. A workdir
+that contains some of the runs is resumed.
 """
 
 from __future__ import annotations
@@ -17,11 +17,9 @@ from ranking_study.config import SETTINGS
 from sid_jax import command
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "A file with get_config(), its argument after a colon; --config.name=value sets a field."
+    "config", None, "A file with get_config(), and its argument after a colon; --config.name=value sets a field."
 )
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "The folder of the runs; if it holds some of them, they are resumed.", required=True
-)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs; existing runs are resumed.", required=True)
 flags.mark_flag_as_required("config")
 
 

@@ -1,4 +1,4 @@
-"""The picture of a report in the README: a made-up catalog of things for the home, and the top of its report page.
+"""The picture of a report in the README: a synthetic catalog of household items, and the top of its report page.
 
 python benchmarks/report_picture.py --out=docs/images/report.webp
 
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def photograph(page: Path) -> bytes:
-    """Returns a PNG of the top of a page, in light, once the page says that it is ready."""
+    """Returns a PNG of the top of a page, in light mode, after the page has reported that it is ready."""
     options = webdriver.ChromeOptions()
     for argument in ("--headless=new", "--no-sandbox", "--hide-scrollbars", f"--window-size={_WIDTH},{_HEIGHT + 200}"):
         options.add_argument(argument)
@@ -68,7 +68,7 @@ def photograph(page: Path) -> bytes:
             "const done = arguments[0], ready = () => performance.getEntriesByName('ready').length;"
             "(function wait() { ready() ? setTimeout(done, 1000) : setTimeout(wait, 50) })()"
         )
-        # The search is empty, and the map is what a picture shows best.
+        # The search is empty, so the picture shows the map.
         browser.execute_script("document.getElementById('find').remove()")
         return browser.get_screenshot_as_png()
     finally:

@@ -4,7 +4,8 @@ python benchmarks/serving.py --export=exports/items --vectors=vectors.npy
 
 Each runtime is a separate process with one thread, and the processes are timed in turn. The installed size is that of
 the package and its dependencies, without compiled Python. PyTorch runs the function of docs/pytorch.md, but reads the
-file once. Without --vectors the export's own codes are decoded, and these vectors are encoded. Needs the `test` extra.
+file once. Without --vectors, the export's codes are decoded, and the decoded vectors are encoded. Needs the `test`
+extra.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ RUNTIMES: dict[str, tuple[Callable[[Path], Encode], str]] = {
 
 
 def measure(name: str, folder: Path, vectors_file: Path, codes_file: Path, calls: int) -> dict[str, float]:
-    """Returns the figures of one runtime in this process, and writes the codes of all vectors."""
+    """Returns the measurements of one runtime in this process, and writes the codes of all vectors."""
     began = time.perf_counter()
     encode = RUNTIMES[name][0](folder)
     loaded = time.perf_counter() - began
@@ -112,7 +113,7 @@ def measure(name: str, folder: Path, vectors_file: Path, codes_file: Path, calls
 
 
 def installed_megabytes(package: str) -> float:
-    """Returns the size of a package and all that it requires."""
+    """Returns the size of a package and its dependencies."""
     from packaging.requirements import Requirement
 
     waiting, sizes = [package], {}
@@ -133,10 +134,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--export", type=Path, required=True)
     parser.add_argument("--vectors", type=Path, help="a .npy file [n, D]")
-    parser.add_argument("--calls", type=int, default=2_000, help="of one vector, in each process")
-    parser.add_argument("--rounds", type=int, default=5, help="processes for each runtime")
-    parser.add_argument("--measure", choices=RUNTIMES, help="of the processes that are started: which runtime")
-    parser.add_argument("--codes", type=Path, help="of these processes: where the codes are written")
+    parser.add_argument("--calls", type=int, default=2_000, help="number of timed calls in each process")
+    parser.add_argument("--rounds", type=int, default=5, help="number of processes for each runtime")
+    parser.add_argument("--measure", choices=RUNTIMES, help="for the child processes: the runtime")
+    parser.add_argument("--codes", type=Path, help="for the child processes: file for the codes")
     arguments = parser.parse_args()
     if arguments.measure:
         given = arguments.measure, arguments.export, arguments.vectors, arguments.codes, arguments.calls

@@ -1,4 +1,4 @@
-"""Speed of text encoding with a BERT model: sid_jax in float32 and in mixed precision, beside sentence-transformers.
+"""Speed of text encoding with a BERT model: sid_jax in float32 and mixed precision, and sentence-transformers.
 
 python benchmarks/text_speed.py --threads=1 --json=texts.json
 
@@ -18,17 +18,17 @@ from pathlib import Path
 import numpy as np
 from contest import Contestant, Round, contest, report
 
-# The shape of all-MiniLM-L6-v2, except for the vocabulary, whose size does not matter, since words are only looked up.
+# The shape of all-MiniLM-L6-v2, except for the size of the vocabulary, which has no effect on the time of look-ups.
 _SHAPE = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536}
 _WORDS, _TOKENS = 8192, 256
 
 
 def main() -> None:
-    """Prints one row per contestant, and the differences between vectors."""
+    """Prints one row per implementation, and the differences between vectors."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, help="the folder of a BERT; one is made without it")
+    parser.add_argument("--model", type=Path, help="the folder of a BERT model; default: a model with random weights")
     parser.add_argument("--texts", type=int, default=512)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of each contestant")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="rounds of each")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Training speed of the RQ-VAE, beside the same model in PyTorch: items per second, share of machine rate, memory.
+"""Training speed of the RQ-VAE, and of the same model in PyTorch: items per second, share of machine rate, memory.
 
 python benchmarks/train_speed.py --batch=1024 --method=ste --json=train.json
 
@@ -22,13 +22,13 @@ _ITEMS_A_ROUND = 65_536
 
 
 def main() -> None:
-    """Prints one row per contestant."""
+    """Prints one row per implementation."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--method", choices=["ste", "gumbel_softmax"], default="ste")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="PyTorch's")
-    parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
+    parser.add_argument("--no-compile", action="store_true", help="omit torch.compile")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     shape = (arguments.batch, arguments.method)
@@ -51,7 +51,7 @@ def _operations() -> float:
     widths = (_FEATURES, *_HIDDEN, _LATENT)
     network = 2 * sum(2 * fan_in * fan_out for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True))
     first = 2 * widths[0] * widths[1]
-    # Scores of all codes, the codeword by a one-hot product, and its gradient to the codebook.
+    # Scores of all codes, the codeword as a product with a one-hot vector, and its gradient to the codebook.
     quantizer = 3 * 2 * _LEVELS * _CODES * _LATENT
     return 3 * network - first + quantizer
 

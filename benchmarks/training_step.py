@@ -1,4 +1,4 @@
-"""Speed of a training step of the default recommender, beside the same model with the same weights in PyTorch.
+"""Speed of a training step of the default recommender, and of the same model with the same weights in PyTorch.
 
 python benchmarks/training_step.py
 
@@ -58,7 +58,7 @@ def main() -> None:
 
     ours = _OurTrainer(config, candidates, examples, catalog)
     theirs = _TorchTrainer(config, trie, ours.model, examples, catalog)
-    print(f"loss without dropout: ours {ours.loss():.6f}, PyTorch's {theirs.loss():.6f}")
+    print(f"loss without dropout: sid_jax {ours.loss():.6f}, PyTorch {theirs.loss():.6f}")
     contestants: dict[str, Callable[[], None]] = {"sid_jax": ours.train, "PyTorch": theirs.train}
     if arguments.compile:
         contestants["torch.compile"] = _TorchTrainer(config, trie, ours.model, examples, catalog, compiled=True).train
@@ -71,7 +71,7 @@ def main() -> None:
     # The first round compiles.
     medians = {name: statistics.median(times[1:]) for name, times in seconds.items()}
     for name, median in medians.items():
-        print(f"{name:<14} {median * 1e3:8.1f} ms a step, {median / medians['sid_jax']:.2f} of ours")
+        print(f"{name:<14} {median * 1e3:8.1f} ms per step, {median / medians['sid_jax']:.2f} x sid_jax")
 
 
 def _random_rows(num_items: int, config: ConfigDict) -> PackedRows:

@@ -4,8 +4,8 @@ python benchmarks/which_metric.py --data=ml-100k.zip --folder=runs/which-metric 
 
 Makes each table of benchmarks/metric_study/tables.py once, computes its metrics, trains a recommender on it with each
 seed, tests it on the last ten items of every user of MovieLens-100K, and prints the rank correlation of each metric
-with NDCG@10. A folder that holds some results is resumed, unless they have another --known; --minutes=0 only reports.
-Needs the `bench` extra.
+with NDCG@10. A folder that contains some results is resumed, unless they have another --known; --minutes=0 only
+reports. Needs the `bench` extra.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 from sid_jax.cache import keep_compiled_programs
 
-# Called before JAX is imported, so that further seeds of a table are not compiled again.
+# Called before JAX is imported, so that other seeds of a table are not compiled again.
 keep_compiled_programs()
 
 import numpy as np  # noqa: E402
@@ -41,12 +41,12 @@ _SETTINGS_FILE, _FIGURES_FILE, _JUDGED_FILE = "settings.json", "figures.json", "
 def main() -> None:
     """Makes and evaluates the requested tables that are missing, and reports all results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="", help="MovieLens-100K, a folder or zip; empty looks where train.py does")
-    parser.add_argument("--folder", type=Path, required=True, help="for runs, tables and what they came to")
-    parser.add_argument("--only", default="", help=f"with commas between: {', '.join(TOKENIZERS)}; all if empty")
-    parser.add_argument("--known", type=int, default=20, help="items of each user that are learned from, at most")
-    parser.add_argument("--seeds", default="0,1,2", help="of the recommender")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="after so many nothing more is begun")
+    parser.add_argument("--data", default="", help="MovieLens-100K, a folder or zip; empty: as in train.py")
+    parser.add_argument("--folder", type=Path, required=True, help="folder for runs, tables and results")
+    parser.add_argument("--only", default="", help=f"separated by commas: {', '.join(TOKENIZERS)}; all if empty")
+    parser.add_argument("--known", type=int, default=20, help="maximum number of training items of each user")
+    parser.add_argument("--seeds", default="0,1,2", help="seeds of the recommender, separated by commas")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="minutes after which no table is begun")
     parser.add_argument("--out", type=Path, help="a picture")
     arguments = parser.parse_args()
     names = arguments.only.split(",") if arguments.only else list(TOKENIZERS)
@@ -57,7 +57,7 @@ def main() -> None:
     _work(load, arguments.folder, names, seeds, time.monotonic() + 60 * arguments.minutes)
     judged = _read(load, arguments.folder, names, seeds)
     if not judged:
-        raise UserError(f"{arguments.folder} has no table that is judged: give it more --minutes")
+        raise UserError(f"{arguments.folder} has no table that was evaluated; give more --minutes")
     summary = report(judged)
     write_json(arguments.folder / "summary.json", summary)
     if arguments.out:
@@ -73,7 +73,7 @@ def _claim(folder: Path, known: int) -> None:
     path = folder / _SETTINGS_FILE
     there = json.loads(path.read_text())["known"] if path.exists() else known
     if there != known:
-        raise UserError(f"{folder} holds a study with --known={there}, not {known}: choose another --folder")
+        raise UserError(f"{folder} contains a study with --known={there}, not {known}; choose another --folder")
     write_json(path, {"known": known})
 
 
@@ -128,14 +128,14 @@ def _figures(load: Callable[[], World], folder: Path, names: list[str]) -> dict[
 
 
 def _judged(folder: Path) -> list[dict[str, Any]]:
-    """Returns the complete lines of results, without a last line that a kill cut short."""
+    """Returns the complete lines of results, without a last line that a killed process left incomplete."""
     path = folder / _JUDGED_FILE
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def _drop_torn_line(path: Path) -> None:
-    """Removes an incomplete last line that a kill left, so that the next result starts on a new line."""
+    """Removes an incomplete last line of a killed process, so that the next result starts on a new line."""
     if path.exists():
         with path.open("rb+") as file:
             file.truncate(file.read().rfind(b"\n") + 1)

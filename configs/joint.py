@@ -5,7 +5,7 @@ sid-jax recommend --config=joint:beauty --config.ids=exports/beauty \
     --config.data.path=sequences.txt --workdir=runs/joint-beauty
 
 Arguments: ml100k or beauty, with data and recommender of configs/recommend.py. The initial IDs are trained in the same
-run, or are those of an export, whose vectors are read from the paths of its training.
+run, or are those of an export, whose vectors are read from the paths of its run.
 """
 
 from sid_jax.presets import joint

@@ -2,8 +2,8 @@
 
 python examples/language_model.py [MODEL]
 
-MODEL is a causal language model of transformers, as a folder or a name. Without it a tiny one with random weights is
-made, which shows the steps in seconds. It needs pip install 'sid_jax[llm]' and PyTorch.
+MODEL is a causal language model of transformers, as a folder or a name. Without it, a tiny model with random weights is
+used, with which the example takes seconds. It needs pip install 'sid_jax[llm]' and PyTorch.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NUM_ITEMS, NUM_KINDS, NUM_FEATURES, NUM_USERS, LENGTH = 1000, 40, 32, 400, 6
 
 
 def make_catalog() -> tuple[np.ndarray, np.ndarray, list[list[int]]]:
-    """Returns vectors [N, D] and kinds [N] of made-up items, and histories of users who stay with one kind each."""
+    """Returns vectors [N, D] and kinds [N] of synthetic items, and histories of users, each with items of one kind."""
     random = np.random.default_rng(0)
     kind = np.arange(NUM_ITEMS) % NUM_KINDS
     vectors = random.normal(size=(NUM_KINDS, NUM_FEATURES))[kind] + 0.4 * random.normal(size=(NUM_ITEMS, NUM_FEATURES))
@@ -50,7 +50,7 @@ def tiny_model(texts: list[str]) -> tuple[Any, Any]:
 
 
 def main(folder: str = "llm", model_name: str = "", passes: int = 10, **settings: Any) -> float:
-    """Returns the share of the generated items that are of the kind of their user, with the settings of the IDs."""
+    """Returns the share of the generated items that have the kind of their user; `settings` are those of the IDs."""
     torch.manual_seed(0)
     vectors, kind, histories = make_catalog()
     titles = [f"item of kind {each}" for each in kind]
@@ -65,7 +65,7 @@ def main(folder: str = "llm", model_name: str = "", passes: int = 10, **settings
     tokenizer.padding_side = "left"
     tokens = llm.add_tokens(tokenizer, model, items)
 
-    # Histories of IDs alone. Tasks with words, such as "next_id" and "id_to_title", are for models that know words.
+    # Histories of IDs alone. Tasks with words, such as "next_id" and "id_to_title", are for pretrained models.
     llm.write_training_data(items, f"{folder}/data", histories=histories, tasks=["sequence"], forms=["text"])
     losses = llm.fine_tune(model, tokenizer, f"{folder}/data", num_epochs=passes, learning_rate=3e-3)
 

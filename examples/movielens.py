@@ -18,7 +18,7 @@ HISTORY = [1, 95, 71]
 
 
 def main(folder: str = "exports/movielens", quantizer: dict[str, Any] | None = None, **settings: Any) -> None:
-    """Trains IDs on the movies' texts and a recommender on the ratings, with the settings given for each."""
+    """Trains IDs on the movies' texts, and a recommender on the ratings; both accept settings."""
     movies = load_movielens()
     items = movies.items
     texts = [

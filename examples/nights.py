@@ -1,4 +1,4 @@
-"""Nights of a catalog: one training, then every night a new version, in which no published Semantic ID changes.
+"""Nightly updates of a catalog: one training run, then a new version every night. No published Semantic ID changes.
 
 python examples/nights.py
 """
@@ -16,14 +16,14 @@ NUM_FIRST, NUM_NEW, NUM_FEATURES = 1000, 40, 32
 
 
 def make_vectors(num_items: int) -> np.ndarray:
-    """Returns vectors [N, D] of made-up items of 20 kinds."""
+    """Returns vectors [N, D] of synthetic items of 20 kinds."""
     random = np.random.default_rng(0)
     centers = random.normal(size=(20, NUM_FEATURES))
     return (centers[np.arange(num_items) % 20] + 0.5 * random.normal(size=(num_items, NUM_FEATURES))).astype(np.float32)
 
 
 def main(folder: str = "exports/nights", nights: int = 3, **settings: Any) -> None:
-    """Trains with the settings given on the first day, and appends new items and removes old ones every night."""
+    """Trains with these settings on the first day, and every night appends new items and removes old ones."""
     vectors = make_vectors(NUM_FIRST + nights * NUM_NEW)
     tokenizer = sid_jax.SemanticIdTokenizer(**{"num_levels": 3, "codebook_size": 64, "num_epochs": 20.0, **settings})
     tokenizer.fit(vectors[:NUM_FIRST])
@@ -52,7 +52,7 @@ def main(folder: str = "exports/nights", nights: int = 3, **settings: Any) -> No
 
 
 def publish(folder: Path, version: str) -> None:
-    """Moves the link `latest` in one step, so that a reader sees the old version or the new one."""
+    """Moves the link `latest` atomically, so a reader sees the old version or the new one."""
     (folder / "next").symlink_to(version)
     (folder / "next").rename(folder / "latest")
 

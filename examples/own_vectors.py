@@ -16,7 +16,7 @@ NUM_ITEMS, NUM_KINDS, NUM_FEATURES = 1000, 40, 32
 
 
 def make_items() -> tuple[np.ndarray, list[str], list[str]]:
-    """Returns vectors [N, D], item ids and titles of made-up items of several kinds: put your own here."""
+    """Returns vectors [N, D], item ids and titles of synthetic items of several kinds; replace them by your own."""
     random = np.random.default_rng(0)
     kind = random.integers(0, NUM_KINDS, NUM_ITEMS)
     centers = random.normal(size=(NUM_KINDS, NUM_FEATURES))
@@ -26,7 +26,7 @@ def make_items() -> tuple[np.ndarray, list[str], list[str]]:
 
 
 def main(folder: str = "exports/own-vectors", **settings: Any) -> None:
-    """Trains with the settings given, and writes the export to a folder."""
+    """Trains with these settings, and writes the export to a folder."""
     vectors, ids, titles = make_items()
     tokenizer = sid_jax.SemanticIdTokenizer(**{"num_levels": 3, "codebook_size": 64, "num_epochs": 20.0, **settings})
     tokenizer.fit(vectors, ids, columns={"title": titles})
@@ -42,7 +42,7 @@ def main(folder: str = "exports/own-vectors", **settings: Any) -> None:
 
     path = tokenizer.save(folder, report=True)
     print(f"open {path}/report.html for the quality in words and plots")
-    # A service needs NumPy alone.
+    # A service only needs NumPy.
     served = lite.load(path)
     assert served.table.semantic_id("sku-42") == semantic_id
     assert (served.encode(vectors[:10]) == tokenizer.encode(vectors[:10])).all()

@@ -15,8 +15,8 @@ class RankCorrelations:
 
     Attributes:
       spearman, kendall: `[M]`, Spearman's rho and Kendall's tau-b; 0 for a metric that is equal for all tables.
-      spearman_draws, kendall_draws: `[samples, M]`, the same on bootstrap samples (see `rank_correlations`). All M use
-        the same samples, so that differences between metrics have samples too.
+      spearman_draws, kendall_draws: `[samples, M]`, the same on bootstrap samples (see `rank_correlations`). All M
+        metrics use the same samples, so differences between metrics have samples too.
     """
 
     spearman: np.ndarray
@@ -30,9 +30,9 @@ def rank_correlations(
 ) -> RankCorrelations:
     """Returns the rank correlations of metrics of ID tables with a recommender's outcomes on them.
 
-    Each bootstrap sample draws tables, users and, for each table, seeds with replacement, so that the spread covers
-    other tables, other users and another training. Outcomes are noisy, and each sample adds the same noise again, so
-    that intervals of noisy outcomes are biased towards 0, never away from it.
+    Each bootstrap sample draws tables, users and, for each table, seeds with replacement, so the intervals are for new
+    tables, new users and new training runs. Outcomes are noisy, and resampling adds the same noise again, so the
+    intervals are biased toward 0, never away from it.
 
     Args:
       figures: `[M, T]`.
@@ -60,9 +60,9 @@ def reliability(outcomes: Sequence[np.ndarray], *, seed: int = 0, samples: int =
     """Returns the split-half reliability: Spearman's correlation of the outcomes with a repeated measurement.
 
     It is the mean over random halves of the users, corrected to all users (Spearman and Brown, 1910: 2 r / (1 + r)).
-    Its square root is about the maximum correlation of any metric with these outcomes. For tables with several seeds
-    each half has its own seeds, so that the variance of training counts as noise too. The estimate is then rather too
-    low, since a half has half the seeds; with one seed it is too high.
+    Its square root is about the maximum correlation of any metric with these outcomes. For tables with several seeds,
+    each half has its own seeds, so the variance of training counts as noise too. The estimate is then slightly too low,
+    since a half has half the seeds; with one seed it is too high.
 
     Args:
       outcomes: T arrays `[S, U]`.

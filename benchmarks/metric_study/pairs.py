@@ -28,7 +28,7 @@ def together_share_prefix(semantic_ids: np.ndarray, counts: sparse.csr_array) ->
 
 
 def together_by_chance(semantic_ids: np.ndarray, counts: sparse.csr_array) -> list[float]:
-    """Returns the chance level of `together_share_prefix`, if co-occurrence depended on popularity alone.
+    """Returns the value of `together_share_prefix` that is expected if co-occurrence depends on popularity alone.
 
     Both items of a pair are drawn from all items, in proportion to their number of pairs, and are never equal.
 

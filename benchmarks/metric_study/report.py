@@ -25,8 +25,8 @@ class Judged:
     ndcg: np.ndarray
 
 
-# Groups of tables for correlations: all; realistic choices; of these, tables made from content alone; and of those,
-# tables with a decoder, and so with R².
+# Groups of tables for correlations: all; practical ones; of these, tables made from content alone; and of those, tables
+# with a decoder, and therefore R².
 GROUPS: dict[str, Callable[[Judged], bool]] = {
     "all": lambda each: True,
     "no controls": lambda each: each.family != CONTROLS,

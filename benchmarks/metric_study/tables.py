@@ -1,4 +1,4 @@
-"""The tokenizers of the study: this project's with many settings, public peers, simple baselines, and controls."""
+"""The tokenizers of the study: sid_jax with many settings, other tools, simple baselines, and controls."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sid_jax.training.quantizer import train
 CONTROLS, HISTORIES = "controls", "histories"
 
 _CONFIGS = Path(__file__).parents[2] / "configs"
-# A third of the epochs of configs/ml100k.py, so that each training takes minutes; one tokenizer has all epochs.
+# A third of the epochs of configs/ml100k.py, so that each run takes minutes; one tokenizer has all epochs.
 _EPOCHS = 200
 
 
@@ -48,14 +48,14 @@ class Made:
 
 @dataclasses.dataclass(frozen=True)
 class Tokenizer:
-    """A tokenizer's family, and a function that makes its table from the world, with a folder for trainings."""
+    """A tokenizer's family, and a function that makes its table from the world, with a folder for training runs."""
 
     family: str
     make: Callable[[World, Path], Made]
 
 
 def _trained(family: str, model: str, unique: str = "relocate", config: str = "ml100k", **settings: Any) -> Tokenizer:
-    """Returns this project's quantizer with some settings; tokenizers with the same model share its training.
+    """Returns this project's quantizer with some settings; tokenizers with the same model share a training run.
 
     Args:
       family: family of the tokenizer.
@@ -92,7 +92,7 @@ def _trained(family: str, model: str, unique: str = "relocate", config: str = "m
 
 
 def _peer(contestant: str) -> Tokenizer:
-    """Returns a contestant of benchmarks/quality.py, whose codes get a suffix."""
+    """Returns a method of benchmarks/quality.py, whose codes get a suffix."""
 
     def make(world: World, folder: Path) -> Made:
         found, reconstructions = CONTESTANTS[contestant](world.vectors, 3, 128, 0)[0][1:]
@@ -119,7 +119,7 @@ def _suffixed(world: World, codes: np.ndarray, sizes: Sequence[int], r2: float =
 
 
 def _shuffled(world: World, folder: Path) -> Made:
-    """Assigns the IDs of the default tokenizer to films at random: the same trie without any meaning."""
+    """Assigns the IDs of the default tokenizer to films at random: the trie is the same, but IDs have no meaning."""
     made = TOKENIZERS["ste"].make(world, folder)
     order = np.random.default_rng(0).permutation(len(world.item_ids))
     return Made(made.codes[order], made.sizes, made.semantic_ids[order])
@@ -165,7 +165,7 @@ TOKENIZERS = {
     "ste-3x512": _trained("sid_jax", "3x512", model__codebook_size=512),
     "balanced-tree": _plain("plain", lambda world: trees.balanced(world.vectors, 12, 3), [12] * 3),
     "kmeans-tree": _plain("plain", lambda world: trees.kmeans_tree(world.vectors, 12, 3), [12] * 3),
-    # It also differs by having no k-means initialization, a commitment weight of 50 instead of .25, and a suffix.
+    # It also has no k-means initialization, a commitment weight of 50 instead of .25, and a suffix.
     "ste-no-revival": _trained(
         "sid_jax",
         "no-revival",
@@ -175,7 +175,7 @@ TOKENIZERS = {
         train__kmeans_iterations=0,
     ),
     "ste-5-epochs": _trained("sid_jax", "early", train__num_epochs=5, train__warmup_epochs=1.0),
-    # It differs by more than the encoder: configs/embeddings.py, 3 x 256, has its own learning rate and other settings.
+    # Not only the encoder differs: configs/embeddings.py, 3 x 256, has another learning rate and other settings.
     "ste-residual": _trained(
         "sid_jax", "residual", "relocate", "embeddings", train__num_epochs=300, train__batch_size=512
     ),

@@ -28,7 +28,7 @@ class World:
     """The study's data of N films and U users.
 
     Attributes:
-      path: path of MovieLens; "" lets the library find it.
+      path: path of MovieLens; "" for the library's own sources.
       folder: folder of `known.txt`, the training histories in a format for tokenizers.
       item_ids: `[N]`.
       vectors: `[N, D]` float32 of length 1, text embeddings of titles, years and genres.
@@ -55,7 +55,8 @@ class World:
 def load_world(path: str, num_known: int, folder: Path) -> World:
     """Loads the study's data from a copy of MovieLens-100K.
 
-    Earlier ratings of a user than the known items are not in it, so that they are not excluded from recommendations.
+    Ratings of a user before the known items are not part of the data, so these films are not excluded from
+    recommendations.
 
     Args:
       path: path of the copy.
@@ -86,7 +87,7 @@ def load_world(path: str, num_known: int, folder: Path) -> World:
 
 
 def _questions(histories: Histories) -> EvaluationExamples:
-    """Returns test examples of each user's last items, with all items before as the history, ordered by position."""
+    """Returns test examples of each user's last items, with all earlier items as the history, ordered by position."""
     before = [histories.without_last(back) for back in range(1, QUESTIONS + 1)]
     asked = Histories(
         user_ids=np.concatenate([each.user_ids for each in before]),

@@ -1,4 +1,4 @@
-"""AUC by slice of the test from the scores of all runs, and paired differences between sides."""
+"""AUC by slice of the test from the scores of all runs, and paired differences between methods."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SLICES = ("all", "seen", "cold")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Measured:
-    """The AUC of one side in one slice of the test.
+    """The AUC of one method in one slice of the test.
 
     Attributes:
       runs: `[R]`, the AUC of each run.
@@ -42,13 +42,13 @@ class Measured:
 def measure(
     scores: np.ndarray, liked: np.ndarray, users: np.ndarray, items: np.ndarray, cold: np.ndarray, draws: Draws
 ) -> dict[str, Measured]:
-    """Returns the AUC of one side by slice of the test.
+    """Returns the AUC of one method by slice of the test.
 
     Args:
       scores: `[R, T]`, the scores of each run.
       liked, users, items: `[T]`, the test ratings.
       cold: `[R, N]` bool, the cold items of each run.
-      draws: the bootstrap samples, the same for all sides.
+      draws: the bootstrap samples, the same for all methods.
 
     Returns:
       The AUC by slice: "all" of the test, its "seen" items and its "cold" items.

@@ -1,4 +1,4 @@
-"""Every setting of the ranker, declared once."""
+"""The settings of the ranking study."""
 
 from __future__ import annotations
 
@@ -19,97 +19,95 @@ from sid_jax.settings import (
     default_of,
 )
 
-# Items by their content vectors, through a trained linear map.
+# Items are represented by their content vectors, through a trained linear map.
 VECTORS = "vectors"
-# IDs that each run trains itself.
+# The IDs that each run trains itself.
 TRAINED = "rqvae"
-# The baseline for sides with the same number of rows.
+# The baseline for methods with the same number of rows.
 BASELINE = "random"
-# SentencePiece without cuts in training.
+# SentencePiece without random splits in training.
 UNCUT = "sentencepiece-uncut"
 
 
 SETTINGS: Declaration = {
     "seed": Setting(
         0,
-        "Everything random is a function of the seed, a stream's name and the step; run r has seed + r.",
+        "Seed. All random numbers are a function of the seed, a stream's name and the step; run r has seed + r.",
         range=(0, 2**31),
     ),
     "runs": Setting(
         5,
-        "Runs: each has another share of cold items, makes its own IDs and trains its own rankers.",
+        "Number of runs. Each has different cold items, trains its own IDs and its own rankers.",
         range=ONE_OR_MORE,
     ),
     "ids": Setting(
         TRAINED,
-        "rqvae: trained on the way in each run, by the section `quantizer`, without the cold items. Or an export's "
-        "folder or another file of IDs, the same for all runs; whether cold items had a part in them is then for you "
-        "to know.",
+        "rqvae: trained in each run, with the section `quantizer`, without the cold items. Or the folder of an "
+        "export or another file of IDs, the same for all runs; these IDs may have been trained on the cold items.",
     ),
     "data": {
         "source": Setting(
             "movielens-100k",
-            "A MovieLens, whose ratings are the impressions; the task is to tell those with `liked_from` stars or "
-            "more.",
+            "A MovieLens data set, whose ratings are the impressions. The task is to predict which have `liked_from` "
+            "stars or more.",
             choices=MOVIELENS,
         ),
-        "path": Setting("", "A copy of it, as a folder or a zip in GroupLens' layout."),
-        "cache_dir": Setting("", "Where prepared data sets are kept. Empty: the usual folder."),
-        "liked_from": Setting(4.0, "The stars of a rating that counts as liked.", range=NOT_NEGATIVE),
+        "path": Setting("", "A copy of the data set, as a folder or a zip in GroupLens' layout."),
+        "cache_dir": Setting("", "Folder of prepared data sets. Empty: the default folder."),
+        "liked_from": Setting(4.0, "Minimum number of stars of a like.", range=NOT_NEGATIVE),
         "until": Setting(
             1.0,
-            "The share of the ratings that is used at all, in the order of time. Settings are chosen with the last "
-            "part left out.",
+            "Share of the ratings that is used, the earliest ones. Settings are chosen without the last part.",
             range=(0.01, 1),
         ),
         "train_share": Setting(
-            0.8, "The share of these that is trained on; the rest, all of it later, is the test.", range=(0.01, 0.99)
+            0.8, "Share of these ratings for training, the earliest ones; the others are the test.", range=(0.01, 0.99)
         ),
         "cold_share": Setting(
             0.2,
-            "Cold items, in each run others as long as there are enough left; with a fifth, each item is cold once in "
-            "five runs.",
+            "Share of cold items, which are different in each run as far as possible; with a fifth, each item is "
+            "cold in one of five runs.",
             range=(0.01, 0.9),
         ),
-        "window": Setting(20, "The most of a user's last ratings that are read.", range=ONE_OR_MORE),
+        "window": Setting(20, "Maximum number of a user's last ratings that are used.", range=ONE_OR_MORE),
     },
-    # The settings of the quantizer that makes the IDs.
+    # The settings of the quantizer of the IDs.
     "quantizer": {name: declared for name, declared in QUANTIZER_SETTINGS.items() if name != "seed"},
     "sides": {
         "kinds": Setting(
             ("sentencepiece", UNCUT, "prefix", "window", BASELINE),
-            "What stands for an item, at each of the table sizes: kinds of `sid_jax.features`, or "
-            "sentencepiece-uncut, whose pieces are not cut in training.",
+            "Item representations that are compared at each table size: kinds of `sid_jax.features`, or "
+            "sentencepiece-uncut, whose pieces are not split in training.",
             choices=(*KINDS, UNCUT),
         ),
         "rows": Setting((250, 500, 1000), "Table sizes."),
         "whole": Setting(
             ("unigram", "item", VECTORS),
-            "What stands for an item and has one size: unigram (a row a code), item (a row an item), vectors (no "
-            "table).",
+            "Item representations with a fixed size: unigram (one row per code), item (one row per item), vectors "
+            "(no table).",
             choices=("unigram", "item", VECTORS),
         ),
-        "window": Setting(2, "window: codes in an n-gram.", range=ONE_OR_MORE),
+        "window": Setting(2, "window: number of codes in an n-gram.", range=ONE_OR_MORE),
         "cut_share": Setting(
             0.25,
-            "sentencepiece: in training, the chance that no piece reaches from a code to the next, other ones at each "
-            "step.",
+            "sentencepiece: probability, in training, of a random split between two consecutive codes, drawn anew at "
+            "each step.",
             range=SHARE,
         ),
     },
     "model": {
-        "features": Setting(8, "Features of an item's embedding.", range=ONE_OR_MORE),
+        "features": Setting(8, "Number of features of an item's embedding.", range=ONE_OR_MORE),
         "hidden": Setting((64,), "Widths of the hidden layers."),
-        "dropout": Setting(0.1, "Share of hidden activations dropped in training.", range=(0, 0.99)),
-        "initial_scale": Setting(0.02, "Standard deviation of the table's rows at the start.", range=NOT_NEGATIVE),
+        "dropout": Setting(0.1, "Dropout rate of the hidden layers.", range=(0, 0.99)),
+        "initial_scale": Setting(0.02, "Initial standard deviation of the table's rows.", range=NOT_NEGATIVE),
     },
     "train": {
-        "num_epochs": Setting(5.0, "Epochs of training.", range=POSITIVE),
-        "batch_size": Setting(512, "Impressions in a step.", range=ONE_OR_MORE),
-        "learning_rate": Setting(3e-3, "The learning rate.", range=NOT_NEGATIVE),
+        "num_epochs": Setting(5.0, "Number of epochs.", range=POSITIVE),
+        "batch_size": Setting(512, "Number of impressions per step.", range=ONE_OR_MORE),
+        "learning_rate": Setting(3e-3, "Learning rate.", range=NOT_NEGATIVE),
         "weight_decay": Setting(0.1, "Weight decay of tables and kernels.", range=NOT_NEGATIVE),
     },
-    "eval": {"bootstrap_samples": Setting(1000, "Resamples for the confidence intervals.", range=ONE_OR_MORE)},
+    "eval": {"bootstrap_samples": Setting(1000, "Number of bootstrap resamples.", range=ONE_OR_MORE)},
 }
 
 
@@ -128,4 +126,6 @@ def check_config(config: ConfigDict) -> None:
     if config.sides.kinds and not config.sides.rows:
         raise UserError("config.sides.rows is empty; give a table size for config.sides.kinds, as in (500,)")
     if not (config.sides.kinds or config.sides.whole):
-        raise UserError("config.sides.kinds and config.sides.whole are both empty: nothing is to be ranked by")
+        raise UserError(
+            "config.sides.kinds and config.sides.whole are both empty; set at least one item representation"
+        )

@@ -1,9 +1,9 @@
-"""Rankers with Semantic IDs as features (Singh et al., 2306.08121), beside random hashing, item IDs and vectors.
+"""Rankers with Semantic IDs as features (Singh et al., 2306.08121), compared with random hashing, item ids and vectors.
 
 python benchmarks/ranking.py --config=benchmarks/ranking_study/ml100k.py --workdir=runs/ranking
 
 The task is to predict likes on MovieLens-100K. Rankers are trained on the first 80 % of the ratings and tested on the
-rest; in each of five runs another fifth of the films is cold.
+others. In each of five runs a different fifth of the films is cold.
 """
 
 from ml_collections import ConfigDict
@@ -22,7 +22,7 @@ def get_config(arg: str = "ml100k") -> ConfigDict:
     config.quantizer.model.codebook_size = 32
     config.quantizer.train.num_epochs = 300
     config.quantizer.train.eval_every_epochs = 100.0
-    # Films with equal codes share their IDs, and so look the same to a ranker.
+    # Films with equal codes share their IDs, so a ranker cannot distinguish them.
     config.quantizer.ids.unique = "none"
     if "quick" in options:
         config.runs = 1

@@ -28,7 +28,7 @@ class Ratings:
       liked: `[R]` bool.
       times: `[R]` int64, seconds.
       traits: `[U, F]` int32, categorical features of each user; F may be 0.
-      num_train: number of training ratings, which are the first; the others are the test.
+      num_train: number of training ratings, the first ones; the others are the test.
     """
 
     item_ids: np.ndarray
@@ -55,7 +55,7 @@ class Ratings:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """B ratings to predict, with features of their users before. NumPy or JAX arrays.
+    """B ratings to predict, with the features of their users before each rating. NumPy or JAX arrays.
 
     Attributes:
       items: `[B]` int32, rows of the catalog.
@@ -80,12 +80,12 @@ def make_ratings(catalog: MovieLens, *, liked_from: float, until: float, train_s
 
     Args:
       catalog: MovieLens.
-      liked_from: the stars from which on a rating is a like.
-      until: the share of all ratings, the earliest, that is used.
-      train_share: the share of these that is trained on.
+      liked_from: the minimum number of stars of a like.
+      until: the share of all ratings that is used, the earliest ones.
+      train_share: the share of these that is for training.
 
     Raises:
-      UserError: if either part has only likes or none.
+      UserError: if training or test has only likes, or none.
     """
     table = catalog.ratings
     order = np.argsort(table["timestamp"], kind="stable")
@@ -95,8 +95,9 @@ def make_ratings(catalog: MovieLens, *, liked_from: float, until: float, train_s
     for name, part in (("train on", liked[:num_train]), ("test", liked[num_train:])):
         if not 0 < part.sum() < len(part):
             raise UserError(
-                f"{catalog.source}: of {len(part)} ratings to {name}, {part.sum()} have config.data.liked_from="
-                f"{liked_from:g} stars or more: there is nothing to tell apart; choose another number, or other shares"
+                f"{catalog.source}: of {len(part)} ratings to {name}, {part.sum()} have "
+                f"config.data.liked_from={liked_from:g} stars or more, so there is nothing to predict; choose another "
+                "number, or other shares"
             )
     return Ratings(
         item_ids=catalog.items["item_id"],
@@ -112,8 +113,8 @@ def make_ratings(catalog: MovieLens, *, liked_from: float, until: float, train_s
 def cold_items(ratings: Ratings, share: float, run: int, seed: int) -> np.ndarray:
     """Returns the cold items of a run, `[N]` bool: a share of all items, and items without training ratings.
 
-    Items are divided at random into as many parts of that share as fit. Consecutive runs take consecutive parts as
-    cold, and then a new division.
+    Items are divided at random into as many parts of that share as possible. The cold items of consecutive runs are
+    consecutive parts; after the last part, the items are divided again.
     """
     num_items = len(ratings.item_ids)
     parts = int(1 / share)
@@ -128,7 +129,7 @@ def cold_items(ratings: Ratings, share: float, run: int, seed: int) -> np.ndarra
 def make_examples(ratings: Ratings, cold: np.ndarray, window: int) -> Examples:
     """Returns an example for each of R ratings, training and test, with ratings of cold items removed from histories.
 
-    Features of a user come from earlier seconds only, since ratings of the same second were given together.
+    Features of a user only use ratings of earlier seconds, since ratings of the same second were given together.
 
     Args:
       ratings: R ratings.

@@ -24,7 +24,7 @@ from sid_jax.training.workdir import claimed_workdir
 from sid_jax.whole_file import write_json
 
 RESULTS_FILE = "results.json"
-# Settings that may change between two starts: locations of data, and the requested sides.
+# Settings that may change between two starts: locations of data, and the requested item representations.
 _FREE_TO_CHANGE = (
     "ids",
     "data.path",
@@ -42,7 +42,7 @@ Results = dict[tuple[str, int], dict[str, Measured]]
 
 
 def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) -> Results:
-    """Trains and tests all rankers of a config; resumes a workdir that holds some of them.
+    """Trains and tests all rankers of a config; resumes a workdir that contains some of them.
 
     Args:
       config: from `ranking_study.config`, or from a config file.
@@ -77,14 +77,14 @@ def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) ->
         }
         write_json(workdir / RESULTS_FILE, _content(config, ratings, cold, results))
         print_tables(console, results, about(ratings, cold))
-        console.print(f"The figures are in {workdir / RESULTS_FILE}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"The results are in {workdir / RESULTS_FILE}", markup=False, highlight=False, soft_wrap=True)
     return results
 
 
 def _run(
     config: ConfigDict, ratings: Ratings, cold: np.ndarray, number: int, workdir: Path, console: Console
 ) -> dict[tuple[str, int], np.ndarray]:
-    """Returns the scores `[T]` of one run's rankers by side, read from files if they exist, or computed."""
+    """Returns the scores `[T]` of one run's rankers by item representation, read from files or computed."""
     folder, seed = workdir / f"run{number}", config.seed + number
     sides = side_names(config)
     files = {side: folder / f"{side[0]}-{side[1]}.npy" for side in sides}

@@ -1,4 +1,4 @@
-"""Item features of a ranker (a "side" of the comparison): rows of an embedding table, or vectors."""
+"""Item representations of a ranker (the sides of the comparison): rows of an embedding table, or vectors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sid_jax.settings import fill
 from sid_jax.streams import stream_rng
 from sid_jax.training.quantizer import train
 
-# Number of random cuttings to choose from in training.
+# Number of alternative random splits of the pieces in training.
 _CUT_ANEW = 32
 
 
@@ -32,7 +32,7 @@ class Side:
     """Item features of a ranker.
 
     Attributes:
-      num_rows: R of the table; 0 if there is none.
+      num_rows: R of the table; 0 if there is no table.
       inputs: `[N, W]` int32 rows, padded with -1; or `[N, D]` float32 vectors if there is no table.
       trained: `[S, N, ...]`, S alternatives of `inputs`, one of which each training step uses.
     """
@@ -43,20 +43,20 @@ class Side:
 
 
 def side_names(config: ConfigDict) -> list[tuple[str, int]]:
-    """Returns the sides of a config: the kind, and the number of rows, 0 for a kind with one size."""
+    """Returns the sides of a config: the kind, and the number of rows (0 for a kind with a fixed size)."""
     sized = [(kind, rows) for rows in config.sides.rows for kind in config.sides.kinds]
     return sized + [(kind, 0) for kind in config.sides.whole]
 
 
 def make_side(config: ConfigDict, kind: str, num_rows: int, table: IdTable, impressions: np.ndarray, seed: int) -> Side:
-    """Makes one side; items without impressions are not used in the fit.
+    """Returns one item representation; items without impressions are not used in its fit.
 
     Args:
       config: from `ranking_study.config`.
       kind: from `side_names`.
       num_rows: from `side_names`.
       table: the Semantic IDs of the N items.
-      impressions: `[N]`, how often each item is trained on.
+      impressions: `[N]`, number of training ratings of each item.
       seed: seed of random hashing.
 
     Raises:
@@ -67,7 +67,7 @@ def make_side(config: ConfigDict, kind: str, num_rows: int, table: IdTable, impr
         scaling = fit_scaling(vectors[impressions > 0], unit_norm=True, center=True, standardize="global")
         scaled = np.asarray(apply_scaling(scaling, vectors))
         return Side(0, scaled, scaled[None])
-    # As many rows as there are items, or codes, so that each has its own row.
+    # As many rows as there are items, or codes, so each has its own row.
     most = {"item": len(table.item_ids) + 1, "unigram": int((table.semantic_ids.max(axis=0) + 1).sum()) + 1}
     features = fit_features(
         "sentencepiece" if kind == UNCUT else kind,
@@ -96,7 +96,7 @@ def _cut_at_random(features: PieceFeatures, table: IdTable, share: float, seed: 
 
 
 def load_ids(config: ConfigDict, item_ids: np.ndarray, cold: np.ndarray, seed: int, folder: Path) -> IdTable:
-    """Returns the Semantic IDs of the catalog `[N]`, after training them without the cold items if the config says so.
+    """Returns the Semantic IDs of the catalog `[N]`; if the config says so, they are trained, without the cold items.
 
     Raises:
       UserError: if an item has no ID.

@@ -19,7 +19,7 @@ from ranking_study.sides import Side
 from sid_jax.streams import stream_key
 from sid_jax.training.sharding import all_devices, on_every_device, refuse_uneven_batches, scan_steps
 
-# Ratings scored per call.
+# Number of ratings that are scored per call.
 _RATINGS_A_CALL = 8192
 
 

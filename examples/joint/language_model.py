@@ -1,6 +1,6 @@
 """A causal language model of Semantic IDs in Flax NNX, with the quantizer trained inside it.
 
-`python examples/joint/language_model.py` compares it with the same model on the IDs that it starts from.
+`python examples/joint/language_model.py` compares it with the same model on the initial IDs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Block(nnx.Module):
 
 
 class LanguageModel(nnx.Module):
-    """Two causal layers over tokens, L of them an item; the table of each level is also the output's matrix."""
+    """Two causal layers over tokens, L per item; the table of each level is also the output matrix."""
 
     def __init__(self, sizes, num_items, rngs):
         draw = nnx.initializers.normal(FEATURES**-0.5)
@@ -43,7 +43,7 @@ class LanguageModel(nnx.Module):
         self.norm = nnx.LayerNorm(FEATURES, rngs=rngs)
 
     def __call__(self, tokens):
-        """Returns the logits `[B, P, K]` of the token after each of tokens' embeddings `[B, P, F]`."""
+        """Returns the logits `[B, P, K]` of the next token at each position, from token embeddings `[B, P, F]`."""
         num_places, tables = tokens.shape[1], [table[...] for table in self.tables]
         hidden = tokens * FEATURES**0.5 + self.places[:num_places][None]
         for block in self.blocks:
@@ -52,7 +52,7 @@ class LanguageModel(nnx.Module):
         return jnp.einsum("bpf,pkf->bpk", self.norm(hidden), heads)
 
     def loss(self, embeddings, codes):
-        """Returns the cross-entropy of the tokens of all items but the first, `[B, T, L, F]` and `[B, T, L]`."""
+        """Returns the cross-entropy of the tokens of all items after the first, from `[B, T, L, F]` and `[B, T, L]`."""
         num_levels = codes.shape[-1]
         logits = self(embeddings.reshape(len(codes), -1, FEATURES))
         losses = optax.softmax_cross_entropy_with_integer_labels(logits[:, :-1], codes.reshape(len(codes), -1)[:, 1:])
@@ -126,7 +126,7 @@ def recommend(model, ids, items, num_beams=20):
 
 
 def recall(model, tokenizer, sequences, count=10):
-    """Returns the share of sequences whose last item is among the first `count` recommended after the others."""
+    """Returns the share of sequences whose last item is among the first `count` items recommended for the others."""
     ids, hits = jnp.asarray(tokenizer.table.semantic_ids), []
     for start in range(0, len(sequences), 100):
         chunk = sequences[start : start + 100]
@@ -135,20 +135,20 @@ def recall(model, tokenizer, sequences, count=10):
 
 
 def main(num_items=3000, num_steps=300, num_users=6400, codebook_size=64, out="exports/joint"):
-    """Compares the two, and saves the tokenizer of the jointly trained model."""
+    """Compares joint training with initial IDs, and saves the tokenizer of the jointly trained model."""
     vectors, item_ids, sequences = make_data(num_items, num_users)
     learned, tested = sequences[:-500], sequences[-500:]
     batches = learned[np.random.default_rng(0).integers(0, len(learned), (num_steps, 64))]
     start = sid_jax.SemanticIdTokenizer(codebook_size=codebook_size)
     start.fit(vectors, item_ids, verbose=False)
-    report("IDs of the start", train_on_fixed_ids(start, vectors, batches), start, tested)
+    report("initial IDs", train_on_fixed_ids(start, vectors, batches), start, tested)
     model, tokenizer = train_jointly(start, vectors, item_ids, batches)
     report("trained jointly", model, tokenizer, tested)
     tokenizer.save(out)
 
 
 def report(name, model, tokenizer, sequences):
-    """Prints a line of figures."""
+    """Prints a line of metrics."""
     metrics = tokenizer.metrics
     print(
         f"{name}: recall@10 {recall(model, tokenizer, sequences):.3f}, R² {metrics['r2']:.3f}, distinct codes "

@@ -1,9 +1,9 @@
-"""Asks the service for so many seconds, with a new catalog on the way, and says how fast and whether anything was lost.
+"""Load test of the service, with a reload of the catalog: prints users per second, latencies and failed requests.
 
 python examples/serve/load_test.py --ids=ids.txt --seconds=20 --clients=16 --reload_at=5
 
-The items of histories are those of `--ids`, a file with one a line. `--latest=exports/latest --next=exports/v2` makes
-the link show the next export before the reload.
+The items of histories are those of `--ids`, a file with one id per line. With `--latest=exports/latest
+--next=exports/v2`, the link is moved to the next export before the reload.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Prints users a second, percentiles, and counts of answers by status and catalog."""
+    """Prints users per second, latency percentiles, and counts of answers by status and catalog."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--address", default="127.0.0.1:8000")
     parser.add_argument("--ids", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--clients", type=int, default=16, help="that each wait for an answer before they ask again")
-    parser.add_argument("--reload_at", type=float, help="after so many seconds; never without")
-    parser.add_argument("--latest", type=Path, help="the link that the service reads")
-    parser.add_argument("--next", type=Path, help="the export that it then is to show")
+    parser.add_argument("--clients", type=int, default=16, help="number of clients; each waits for its answer")
+    parser.add_argument("--reload_at", type=float, help="seconds until the reload; default: no reload")
+    parser.add_argument("--latest", type=Path, help="the link to the export that the service reads")
+    parser.add_argument("--next", type=Path, help="the export to which the link is moved")
     arguments = parser.parse_args()
     ids = [int(line) if line.isdecimal() else line for line in arguments.ids.read_text().split()]
     answers: list[tuple[float, float, int, str]] = []
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def post(connection: http.client.HTTPConnection, path: str, content: dict) -> tuple[int, dict]:
-    """Returns status and answer of a request; 0 if there was none."""
+    """Returns the status and the answer of a request; the status is 0 without an answer."""
     try:
         connection.request("POST", path, json.dumps(content), {"Content-Type": "application/json"})
         response = connection.getresponse()

@@ -2,8 +2,8 @@
 
 RECOMMENDER=exports/recommender CATALOG=exports/latest uvicorn --app-dir examples/serve service:app
 
-`CATALOG` is an export, or a link to the newest one. `POST /reload` reads it anew and puts it in place of the old
-catalog while requests are answered; do not let anyone outside reach it.
+`CATALOG` is an export, or a link to the newest one. `POST /reload` reads it again and replaces the old catalog while
+requests are answered; do not expose it to the public.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ import sid_jax
 from sid_jax import lite
 from sid_jax.recommender import Recommender
 
-# Users answered by one compiled call. The library pads fewer to 1 or to 16.
+# Maximum number of users per compiled call. The library pads smaller batches to 1 or to 16.
 TOGETHER = 16
 Item = int | str
 
 
 class History(BaseModel):
-    """What a user did, the oldest first, and how many items are wanted."""
+    """A user's history, the oldest item first, and the number of requested items."""
 
     history: Annotated[list[Item], Field(max_length=1_000)]
     k: Annotated[int, Field(ge=1, le=100)] = 10
 
 
 class Vector(BaseModel):
-    """The vector of an item that may be new."""
+    """The vector of an item, which may be new."""
 
     vector: list[float]
 
 
 @dataclasses.dataclass(frozen=True)
 class Catalog:
-    """One version of the catalog: a request sees one of them from its beginning to its end."""
+    """One version of the catalog; a request uses the same version from beginning to end."""
 
     name: str
     tokenizer: lite.LiteTokenizer
@@ -53,7 +53,7 @@ class Catalog:
 
     @classmethod
     def read(cls, recommender: Recommender, folder: Path) -> Catalog:
-        """Reads an export, and has all programs compiled that requests will need."""
+        """Reads an export, and compiles all programs that requests need."""
         folder = folder.resolve()
         catalog = cls(folder.name, lite.load(folder), recommender.with_catalog(folder))
         catalog.tokenizer.table.items(())
@@ -66,30 +66,30 @@ class Catalog:
 
 
 class Service:
-    """The current catalog, and users who wait for recommendations."""
+    """The current catalog, and the queue of users who wait for recommendations."""
 
     def __init__(self, recommender: Path, catalog: Path):
         trained = sid_jax.load(recommender)
-        assert isinstance(trained, Recommender), f"{recommender} holds no recommender"
+        assert isinstance(trained, Recommender), f"{recommender} does not contain a recommender"
         self._trained, self._folder, self._reloading = trained, catalog, threading.Lock()
         self.catalog = Catalog.read(trained, catalog)
         self._waiting: asyncio.Queue[tuple[History, asyncio.Future[dict]]] = asyncio.Queue()
 
     def reload(self) -> Catalog:
-        """Puts the newest catalog in place of the one that serves; requests under way end with theirs."""
+        """Replaces the current catalog by the newest one; requests in progress finish with their own."""
         with self._reloading:
             if self._folder.resolve().name != self.catalog.name:
                 self.catalog = Catalog.read(self._trained, self._folder)
             return self.catalog
 
     async def recommend(self, asked: History) -> dict:
-        """Returns what a user is recommended, once it is their turn."""
+        """Returns a user's recommendations, after waiting in the queue."""
         answer: asyncio.Future[dict] = asyncio.get_running_loop().create_future()
         await self._waiting.put((asked, answer))
         return await answer
 
     async def answer(self) -> None:
-        """Answers users for ever, those together who came while others were answered."""
+        """Answers users in a loop; those who arrive during a call are answered together in the next one."""
         while True:
             users = [await self._waiting.get()]
             while len(users) < TOGETHER and not self._waiting.empty():
@@ -97,7 +97,7 @@ class Service:
             histories, answers = zip(*users, strict=True)
             try:
                 found = await asyncio.to_thread(_recommend, self.catalog, histories)
-            except Exception as error:  # Of any kind: the next users are to be answered.
+            except Exception as error:  # Of any kind, since later users must still be answered.
                 found = [error] * len(users)
             for each, answer in zip(found, answers, strict=True):
                 if answer.cancelled():
@@ -118,7 +118,7 @@ def _recommend(catalog: Catalog, asked: tuple[History, ...]) -> list[dict]:
 
 
 def make_app(recommender: Path, catalog: Path) -> FastAPI:
-    """Returns the service of a recommender's folder and an export's."""
+    """Returns the service for the folders of a recommender and an export."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -160,7 +160,7 @@ def make_app(recommender: Path, catalog: Path) -> FastAPI:
         try:
             return {"catalog": request.app.state.service.reload().name}
         except (sid_jax.UserError, ValueError, OSError) as error:
-            raise HTTPException(409, f"the catalog that serves goes on: {error}") from error
+            raise HTTPException(409, f"the current catalog stays in use: {error}") from error
 
     return app
 

@@ -76,5 +76,5 @@ def test_nothing_is_lost_while_the_catalog_changes(service, folders):
         (folders / "next").symlink_to("nowhere")
         (folders / "next").rename(folders / "latest")
         refused = client.post("/reload")
-        assert refused.status_code == 409 and "the catalog that serves goes on" in refused.json()["detail"]
+        assert refused.status_code == 409 and "the current catalog stays in use" in refused.json()["detail"]
         assert client.get("/health").json() == {"catalog": "v2", "items": 32}

@@ -81,5 +81,5 @@ def test_what_the_published_figures_held_out_is_held_out_still(ratings):
 
 
 def test_nothing_to_tell_apart_is_refused():
-    with pytest.raises(UserError, match="nothing to tell apart"):
+    with pytest.raises(UserError, match="nothing to predict"):
         make_ratings(made_catalog(), liked_from=1, until=1.0, train_share=0.8)
