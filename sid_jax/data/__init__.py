@@ -1,1 +1,1 @@
-"""Catalogs, vectors, histories and texts: from files or from memory to what training takes."""
+"""Reads catalogs, vectors, histories and texts from files or memory, in the form that training needs."""

@@ -19,8 +19,8 @@ _BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view,
 def plain_ids(column: pa.ChunkedArray, where: str, *, first_row: int = 0) -> pa.Array:
     """Returns ids `[n]`, int64 or string, from a column of integers or text of any type.
 
-    Text may be stored as bytes, UUIDs become text, integers may be stored as decimals, and all may be categories. In
-    errors, the column is called `where` and rows are counted from `first_row`.
+    Text may be stored as bytes, and integers as decimals. UUIDs become text. Values of all these types may be
+    dictionary-encoded. In errors, the column is called `where` and rows are counted from `first_row`.
 
     Raises:
       UserError: if an id is null or not UTF-8, or the column has another type.
@@ -51,7 +51,7 @@ def integers_or_text(column: pa.ChunkedArray, where: str, first_row: int = 0) ->
     """
     refuse_nulls(column, where, first_row)
     kind = column.type
-    if pa.types.is_dictionary(kind):  # The categories may include null, or values that no row has.
+    if pa.types.is_dictionary(kind):  # The dictionary may include null, or values that no row has.
         return integers_or_text(_decoded(column), where, first_row)
     if isinstance(kind, pa.UuidType):
         return pa.chunked_array([pa.array([str(each.as_py()) for each in column], pa.string())])
@@ -73,7 +73,7 @@ def integers_or_text(column: pa.ChunkedArray, where: str, first_row: int = 0) ->
 
 
 def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Returns categories as their values; Arrow's `take` lacks the view types that polars writes, so these are cast."""
+    """Decodes a dictionary-encoded column. View types, which polars writes, are cast: Arrow's `take` lacks them."""
     kind = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}.get(
         column.type.value_type, column.type.value_type
     )
@@ -141,7 +141,7 @@ def vectors_from_arrow(
 
 
 def usual_length(column: pa.ChunkedArray, where: str) -> int:
-    """Returns the most frequent length of a column's vectors (of several, the first), 0 if all are empty or null.
+    """Returns the most frequent length of a column's vectors (the first one on ties); 0 if all are empty or null.
 
     Raises:
       UserError: if the column has another type.

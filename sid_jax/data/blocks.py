@@ -36,8 +36,8 @@ def take_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def forget_pages(array: np.ndarray) -> None:
     """Releases the memory of pages that were read of a memory-mapped array; does nothing for other arrays.
 
-    Pages that were read count as memory of the process as long as the file is mapped. If they are needed again, they
-    are in the system's page cache.
+    Pages that were read count as memory of the process as long as the file is mapped. A page that is needed again comes
+    from the system's page cache.
     """
     base: object = array
     while isinstance(base, np.ndarray):

@@ -42,7 +42,7 @@ def leave_out_last(ratings: Table, holdout: int) -> Table:
       holdout: 0 or more.
 
     Raises:
-      UserError: if it is negative, or nothing is left.
+      UserError: if `holdout` is negative, or no ratings are left.
     """
     users = ratings["user_id"]
     ends = np.searchsorted(users, users, side="right")

@@ -1,4 +1,4 @@
-"""Lists of item ids: checking that they are distinct, finding them in a catalog, and reading them from text files."""
+"""Reads lists of item ids from text files, finds ids in a catalog, and checks that ids are distinct."""
 
 from __future__ import annotations
 
@@ -166,9 +166,9 @@ def likely_cause(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray
     if len(found):
         return ""
     kinds = ["numbers" if all(map(_NUMBER.fullmatch, texts)) else "text" for texts in (unknown, map(str, ids))]
-    differ = f", {kinds[0]} here and {kinds[1]} there" if kinds[0] != kinds[1] else ""
+    differ = f" ({kinds[0]}; the catalog has {kinds[1]})" if kinds[0] != kinds[1] else ""
     return (
-        f"no id matches, so they seem to be another kind of id{differ}: set the column or the file that has the "
+        f"no id matches, so these seem to be ids of another kind{differ}: set the column or the file that has the "
         "catalog's ids"
     )
 

@@ -33,7 +33,7 @@ def find_files(text: str, endings: Sequence[str], *, allow_empty: bool = False) 
 
 
 def find_remote_files(text: str, kind: str, endings: Sequence[str], allow_empty: bool = False) -> list[File]:
-    """Like `find_files`, but does not copy the files of one kind from a bucket, unless a folder has other kinds too."""
+    """Finds files like `find_files`, but files of `kind` in a bucket are not copied, if there are no other kinds."""
     found: list[File] = []
     for name in _names(text):
         address = bucket_address(name)
@@ -55,7 +55,7 @@ def find_ids_files(text: str) -> list[str]:
 
 
 def whole_names(text: str) -> str:
-    """Returns the paths and patterns of a text in a form that is valid from any working directory."""
+    """Returns an input text with absolute paths and patterns, which are valid from any working directory."""
     return ",".join(bucket_address(name) or str(as_path(name)) for name in _names(text)) if text else ""
 
 
@@ -111,7 +111,7 @@ def _of_dataset(state: Path) -> list[Path]:
     with reading(state, "JSON"):
         content = json.loads(state.read_text(encoding="utf-8"))
         names = [each["filename"] for each in content["_data_files"]]
-        # Neither the separate files of row numbers of an older version nor files outside the folder are supported.
+        # Not supported: separate index files, which older versions of `datasets` write, and files outside the folder.
         if content.get("_indices_data_files") or any(Path(name).name != name for name in names):
             raise ValueError(
                 "it refers to files outside its folder; load the data set, call flatten_indices(), then save_to_disk()"

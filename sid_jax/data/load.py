@@ -59,7 +59,7 @@ def load_vectors(
     Args:
       data_config: the `data` section of the config.
       with_partners: whether to add the co-occurring items of `data.histories`, as partners.
-      with_collaborative: whether to add the co-occurrence vectors of `data.histories` as relations, too.
+      with_collaborative: whether to also add the co-occurrence vectors of `data.histories` to the relations.
       resident_bytes: vectors of the user that are larger stay in a memory-mapped file. With None, all vectors are read
         into memory, except a .npy of float32.
 
@@ -89,7 +89,7 @@ def with_histories(
     with_partners: bool = False,
     with_collaborative: bool = False,
 ) -> VectorSet:
-    """Returns the data with relations from interaction histories, and with a part of co-occurrence vectors.
+    """Adds relations from interaction histories to the data, and co-occurrence vectors as a part if they have weight.
 
     Args:
       data: the items.
@@ -177,7 +177,7 @@ def load_histories(
 
 
 def load_items(data_config: ConfigDict, resident_bytes: int | None) -> VectorSet:
-    """Returns the items and their vectors from the source that `data.source` names; none of them is cold."""
+    """Returns the items and their vectors from the source that `data.source` names; no item is marked as cold."""
     if data_config.source != "vectors":
         return catalog_vectors(data_config)
     if data_config.text_column:

@@ -28,7 +28,7 @@ BEHAVIOR = "behavior"
 
 
 class NamedPart(NamedTuple):
-    """A part as the setting names it: its source and its weight."""
+    """One entry of the setting `data.parts`: a part's name, kind, source and weight."""
 
     name: str
     kind: str
@@ -40,7 +40,7 @@ def parse_parts(setting: str) -> list[NamedPart]:
     """Returns the parts of a setting such as "image=image.npy*0.5,genres=categories:genres*0.3".
 
     Raises:
-      UserError: if it does not have that form, or two parts have the same name.
+      UserError: if the setting does not have this form, or two parts have the same name.
     """
     parts: list[NamedPart] = []
     for text in filter(None, map(str.strip, setting.split(","))):
@@ -62,14 +62,14 @@ def parse_parts(setting: str) -> list[NamedPart]:
 
 
 def main_part(settings: ConfigDict) -> str:
-    """Returns the name of the part from `data.source`: "vectors", "text" or another value of `data.vectors`."""
+    """Returns the name of the part from `data.source`: "vectors", "text", or the value of `data.vectors`."""
     if settings.source == "vectors":
         return "text" if settings.text_column else "vectors"
     return str(settings.vectors)
 
 
 def add_parts(data: VectorSet, settings: ConfigDict) -> VectorSet:
-    """Returns the items with the parts of `settings.parts` after their vectors, which become the first part.
+    """Adds the parts of `settings.parts` to the items; the items' own vectors become the first part.
 
     Raises:
       UserError: if a part cannot be read, or has no values for these items.
@@ -96,7 +96,7 @@ def add_parts(data: VectorSet, settings: ConfigDict) -> VectorSet:
 
 
 def add_behavior(data: VectorSet, cooccurrences: np.ndarray, settings: ConfigDict) -> VectorSet:
-    """Returns the items with one more part: their co-occurrence vectors `[N, C]`; zeros mean that an item lacks it."""
+    """Adds co-occurrence vectors `[N, C]` as a further part of the items; an item with a vector of 0 lacks the part."""
     known = cooccurrences.any(axis=1, keepdims=True)
     about, vectors = fit_part(
         BEHAVIOR, np.where(known, cooccurrences, np.float32(np.nan)), settings.collaborative_weight, unit_norm=True

@@ -26,8 +26,8 @@ def write_ids(path: Path, ids: Any) -> None:
 def ids_beside(path: Path) -> np.ndarray | None:
     """Returns the ids `[N]` of the items that a file numbers, from the list in its folder; None without a list.
 
-    In folders of some tools it is the list in the folder above. A file with the list's name but without its columns is
-    the user's own, and is ignored.
+    For files in subfolders that some tools write, the list is in the folder above. A file with the list's name but
+    other columns is a file of the user, and is ignored.
 
     Raises:
       UserError: if the list is damaged, or its rows are not in the order of their numbers.
@@ -59,7 +59,7 @@ def ids_of_numbers(path: Path, numbers: np.ndarray) -> np.ndarray:
     wrong = numbers[(numbers < 0) | (numbers >= len(ids))]
     if len(wrong):
         raise UserError(
-            f"{path}: item {wrong[0]} is not one of the {len(ids)} in {ITEM_IDS_FILE} beside it; the two files are of "
-            f"different catalogs; remove {ITEM_IDS_FILE}"
+            f"{path}: item {wrong[0]} is not one of the {len(ids)} items in its {ITEM_IDS_FILE}, so the two files are "
+            f"of different catalogs; remove {ITEM_IDS_FILE}"
         )
     return ids[numbers]

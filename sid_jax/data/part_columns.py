@@ -1,4 +1,4 @@
-"""Other columns of the items than ids and vectors, read from files of vectors part by part."""
+"""Reads the items' columns other than ids and vectors from files of vectors, part by part."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def schema_of_parts(parts: VectorParts, names: Sequence[str]) -> pa.Schema:
 
 
 def _head(path: File, names: Sequence[str]) -> pa.Table:
-    """Returns columns of a table, of a Parquet file without rows."""
+    """Returns columns of a table file; columns of a Parquet file have no rows, since only their types are needed."""
     if isinstance(path, Path) and path.suffix != ".parquet":
         return table_with(path, names)
     with opened(path) as source:
@@ -59,7 +59,7 @@ def _head(path: File, names: Sequence[str]) -> pa.Table:
 
 
 def under_schema(schema: pa.Schema, table: pa.Table, num_rows: int, where: str) -> pa.Table:
-    """Returns a table's columns under a schema; a column that the table lacks is null.
+    """Casts a table's columns to a schema; a column that the table lacks becomes null.
 
     Raises:
       UserError: if a column cannot be cast to the schema's type.

@@ -13,8 +13,8 @@ from sid_jax.data.arrays import as_vectors
 from sid_jax.data.layout import ItemPart
 from sid_jax.errors import UserError, shown
 
-# A label of a single item carries no information about other items. Of the other labels, this many get a feature: the
-# most common ones.
+# A label of a single item gets no feature, since it carries no information about other items. Of the other labels, the
+# most common ones get a feature, at most 1024.
 _LEAST_ITEMS_OF_A_LABEL = 2
 _MOST_LABELS = 1024
 _QUANTILES = 101
@@ -111,7 +111,7 @@ def _fit_number(numbers: np.ndarray, where: str) -> About:
     known = numbers[np.isfinite(numbers)]
     if not len(known) or known.min() == known.max():
         raise UserError(f"{where}: all items have the same number; remove this part, or use another column")
-    # If many items have the same number, several quantiles are equal; the last one is the number's rank.
+    # If many items have the same number, several quantiles are equal; `np.interp` then returns the rank of the last.
     quantiles = np.quantile(known, np.linspace(0, 1, _QUANTILES))
     return {"quantiles": quantiles.tolist()}
 

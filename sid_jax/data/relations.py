@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import sparse
 
-# Weights are integers, so that sums of millions of them are exact: a pair of neighbors counts 6, a pair two positions
-# apart 3, three positions apart 2.
+# Weights are integers, so that sums of millions of them are exact. Two items that are 1, 2 or 3 positions apart have
+# the weight 6, 3 or 2.
 _UNIT = 6.0
 _LARGEST = 2**31 - 1
 
@@ -40,14 +40,14 @@ class Partners:
         return cls(counts.indices.astype(np.int32), ends, bounds.astype(np.int32))
 
     def among(self, kept: np.ndarray) -> Partners:
-        """Returns the pairs with row numbers among the items of a mask `[N]` bool; other items must have no pairs."""
+        """Returns the pairs of the items of a mask `[N]` bool, as rows of these; other items must have no pairs."""
         new_row = np.cumsum(kept) - 1
         bounds = np.append(np.asarray(self.bounds)[:-1][kept], self.bounds[-1])
         return Partners(new_row[self.rows].astype(np.int32), self.ends, bounds)
 
 
 def draw_partners(key: jax.Array, partners: Partners, items: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Draws a partner for each item, with a probability proportional to their co-occurrences.
+    """Draws a partner for each item, with a probability proportional to the weight of the pair.
 
     Args:
       key: PRNG key.

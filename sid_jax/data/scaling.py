@@ -52,7 +52,7 @@ def fit_scaling(
         scaled so that its variance is proportional to its weight. None for vectors without parts.
 
     Raises:
-      UserError: if `standardize` is not one of these.
+      UserError: if `standardize` has another value.
     """
     if standardize not in STANDARDIZE:
         raise UserError(f"config.data.standardize is {standardize!r}; choose one of {', '.join(STANDARDIZE)}")
@@ -133,9 +133,9 @@ def present_parts(layout: Layout, vectors: jax.Array) -> jax.Array:
 def fit_filler(layout: Layout, scaled: np.ndarray, there: np.ndarray, *, dropout: float) -> np.ndarray:
     """Returns the linear map that fills in missing parts: `[D, D]` float32, from zero-filled vectors to each part.
 
-    It is the ridge regression of each part on the other parts, each of which is missing with probability `dropout`.
-    Second moments are taken over the items that have both parts; parts that no item has together do not predict each
-    other.
+    The map is the ridge regression of each part on the other parts, each of which is missing with probability
+    `dropout`. Second moments are taken over the items that have both parts; if no item has two parts, they do not
+    predict each other.
 
     Args:
       layout: the parts.

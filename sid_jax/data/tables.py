@@ -254,7 +254,7 @@ def csv_names(path: Path, parse_options: pa_csv.ParseOptions | None = None) -> l
 
 
 def as_text(names: Sequence[str], *, guessed: Sequence[str] = ()) -> pa_csv.ConvertOptions:
-    """Returns Arrow's options for reading only these columns of a .csv file, with null for empty fields alone.
+    """Returns Arrow's options for reading only these columns of a .csv file; only empty fields become null.
 
     Args:
       names: columns of text: "007" may be an id, and differs from 7.
@@ -366,7 +366,7 @@ def open_plain(path: Path) -> BinaryIO:
     file = path.open("rb")
     start = file.read(2)
     file.seek(0)
-    # Decided by the content, since browsers unpack a file without changing its name.
+    # The content decides and not the name, since browsers unpack a file without changing its name.
     return gzip.open(file) if start == _GZIP else file  # type: ignore[return-value]
 
 

@@ -19,7 +19,7 @@ from sid_jax.data.tables import open_plain
 
 # The polynomial of CRC-32C, bit-reversed.
 _POLYNOMIAL = 0x82F63B78
-# The widths of a protocol buffer's values with a fixed width, by wire type.
+# Number of bytes of a protocol buffer's fixed-width values, by wire type.
 _WIDTHS = {1: 8, 5: 4}
 
 
@@ -58,7 +58,7 @@ def _integers(example: bytes) -> dict[str, list[int]]:
 
 
 def _of(data: bytes, wanted: int) -> list[Any]:
-    """Returns the values of the fields with a number: integers, or bytes."""
+    """Returns the values of the fields with the number `wanted`: integers or bytes."""
     found: list[Any] = []
     value: Any
     place = 0
@@ -86,7 +86,7 @@ def _varints(data: bytes) -> list[int]:
 
 
 def _read_varint(data: bytes, place: int) -> tuple[int, int]:
-    """Returns a number of up to 64 bits, and the place after it."""
+    """Returns a number of up to 64 bits, and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
         byte = data[place]

@@ -139,9 +139,9 @@ def read_vector_files(
 ) -> VectorSet:
     """Reads N items and their vectors.
 
-    A single .npy file of float32 stays memory-mapped: its pages are read when they are used. Other vectors, if they are
-    larger than `resident_bytes`, are written once as such a file, which allows random access, to the folder `vectors`
-    of the cache, and are reused by the next start.
+    A single .npy file of float32 stays memory-mapped: its pages are read when they are used. Other vectors that are
+    larger than `resident_bytes` are written once to such a file, which allows random access. This file is in the folder
+    `vectors` of the cache, and later starts reuse it.
 
     Args:
       path: files, folders or patterns, separated by commas; `list_parts` lists the kinds.

@@ -1,4 +1,4 @@
-"""The rows of an embedding table for each item, and their sum inside a `jit`."""
+"""Row indices of items in an embedding table, and the sum of these rows inside a `jit`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ItemRows:
-    """The embedding table's rows of N items, one or more per item.
+    """Row indices in an embedding table, one or more for each of N items.
 
     Attributes:
       offsets: `[N + 1]` int64; item i has the rows `rows[offsets[i] : offsets[i + 1]]`.
-      rows: int32, from 0 to below the table's size.
+      rows: int32, from 0 to R - 1 for a table of R rows.
     """
 
     offsets: np.ndarray

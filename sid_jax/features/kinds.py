@@ -1,4 +1,4 @@
-"""The kinds of features: fitting them to items, and loading them for later items."""
+"""Fits features of each kind to items, and loads fitted features for later items."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def fit_features(
       impressions: `[N]` integers, how often each item is seen; frequent items get rows of their own. None weights all
         items equally. Items without impressions are not used in the fit.
       window: for "window": number of codes per n-gram.
-      hashed: for n-grams: whether a hash gives the rows.
+      hashed: for n-grams: whether a hash determines the rows.
       seed: for "random": seed of the hash.
 
     Raises:
@@ -79,7 +79,7 @@ def load_features(kind: str, folder: Path) -> Features:
     """Loads features that `save` of the same kind wrote.
 
     Raises:
-      UserError: if they cannot be read.
+      UserError: if the files cannot be read.
     """
     readers: dict[str, Callable[[Path], Features]] = {
         "sentencepiece": load_pieces,
@@ -95,7 +95,7 @@ def load_features(kind: str, folder: Path) -> Features:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RandomFeatures:
-    """Random hashing: each item has the row of its id's hash; items share rows at random.
+    """Random hashing: an item's row is a hash of its id, so items share rows at random.
 
     Attributes:
       num_rows: R.
@@ -120,7 +120,7 @@ class ItemFeatures:
 
     Attributes:
       num_rows: R.
-      known: `[V]` ids as text; id number v has row v + 1.
+      known: `[V]` ids as text; the id at index v has row v + 1.
     """
 
     num_rows: int

@@ -31,8 +31,8 @@ class NgramFeatures:
     Attributes:
       num_rows: R.
       spans: the levels (first, last + 1) of each of an item's n-grams.
-      known: `[V, L]` int32 n-grams; n-gram number v has row v + 1. Row 0 is for items whose n-grams are all unknown.
-        None if rows are given by a hash.
+      known: `[V, L]` int32 n-grams; the n-gram at index v has row v + 1. Row 0 is for items whose n-grams are all
+        unknown. None if a hash determines the rows.
     """
 
     num_rows: int
@@ -86,7 +86,7 @@ def fit_ngrams(
         row.
       num_rows: R, including row 0.
       length: number of codes of a window.
-      hashed: whether a hash gives the rows instead, so that n-grams that did not occur have a row too.
+      hashed: whether a hash determines the rows instead, so that n-grams that did not occur have a row too.
 
     Raises:
       UserError: if a window is longer than an ID.

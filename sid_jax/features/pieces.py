@@ -1,11 +1,11 @@
 """SentencePiece on code sequences: codes that often occur together become one piece (Singh et al., 2306.08121).
 
-Each code of each level is a character, each ID is a sentence, and sentences are weighted by impressions. So a piece is
-a run of codes at certain levels. Frequent runs get their own piece; rare ones are composed of shorter pieces, down to
-single codes, which similar items share.
+Each code of each level is a character, each ID is a sentence, and sentences are weighted by impressions. A piece is a
+sequence of codes at consecutive levels. Frequent sequences get their own piece. Rare sequences are composed of shorter
+pieces, down to single codes, which similar items share.
 
-Pieces come from byte-pair encoding. The unigram language model of SentencePiece needs repeated substrings, of which IDs
-have few: most items share no longer substring with other items.
+Pieces come from byte-pair encoding. The unigram language model of SentencePiece needs repeated substrings. IDs have few
+of them, since most items have only short substrings in common with other items.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class PieceFeatures:
 
     Attributes:
       num_rows: R, at least the number of pieces.
-      sizes: for each level, a number above all codes.
+      sizes: for each level, the largest code in training plus 1.
       model: the serialized SentencePiece model.
     """
 
@@ -85,13 +85,13 @@ class PieceFeatures:
         return ItemRows.of_lists([[row for _ in each for row in next(encoded)] for each in parts])
 
     def save(self, folder: Path) -> None:
-        """Writes the files of `load_pieces`: the library's own model file, and the sizes."""
+        """Writes the files that `load_pieces` reads: SentencePiece's model file, and the sizes."""
         (folder / _MODEL_FILE).write_bytes(self.model)
         (folder / _SIZES_FILE).write_text(json.dumps({"num_rows": self.num_rows, "sizes": self.sizes}) + "\n")
 
 
 def fit_pieces(semantic_ids: np.ndarray, impressions: np.ndarray, num_rows: int) -> PieceFeatures:
-    """Trains SentencePiece pieces, one per row, or fewer if the IDs do not give more.
+    """Trains SentencePiece pieces, one per row; fewer than R if the IDs do not yield R pieces.
 
     Args:
       semantic_ids: `[N, L]` integers, 0 or more.
@@ -196,11 +196,11 @@ def _cut(text: str, places: np.ndarray) -> list[str]:
 
 
 def _number(character: str) -> int:
-    """Returns the number, among the codes of all levels, of the code that a character represents."""
+    """Returns the index, among the codes of all levels, of the code that a character represents."""
     number = ord(character) - _FIRST_CHARACTER
     return number - _GAP if number >= _PLANE else number
 
 
 def _starts(sizes: Sequence[int]) -> np.ndarray:
-    """Returns the number of each level's first code, `[L]`."""
+    """Returns the index, among the codes of all levels, of each level's first code: `[L]`."""
     return np.cumsum([0, *sizes[:-1]])

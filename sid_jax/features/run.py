@@ -111,7 +111,7 @@ def read_item_rows(folder: str | Path) -> tuple[np.ndarray, ItemRows]:
     read_manifest(folder, verify=True)
     table = pq.read_table(as_path(folder) / FEATURES_FILE)
     lists = table["rows"].combine_chunks()
-    # Copies, since PyTorch warns of Arrow's read-only arrays.
+    # Copied, since PyTorch warns about read-only arrays of Arrow.
     return ids_as_array(table.column(0)), ItemRows(np.array(lists.offsets, np.int64), np.array(lists.values, np.int32))
 
 
@@ -172,7 +172,7 @@ def read_impressions(path: str | Path, item_ids: np.ndarray, id_column: str = "i
         integers, a row gives how often an item was seen, and several rows of an item are summed; without that column,
         each row is one impression. Items that are not among the N are dropped, with a warning that counts them. The ids
         of a .csv file are read as text.
-      item_ids: `[N]`; matched as text if one side has numbers and the other text.
+      item_ids: `[N]`; matched as text if only one of the file and `item_ids` has integer ids.
       id_column: the column of item ids in the file; the first column if there is none of this name.
 
     Raises:

@@ -293,7 +293,7 @@ def test_a_table_on_its_side_is_noticed(tmp_path: Path):
 def test_a_list_of_ids_of_another_catalog_is_refused(tmp_path: Path):
     convert(TABLE, "lcrec", tmp_path / "D")
     (tmp_path / "D" / "other.json").write_text('{"7": [1, 2]}')
-    with pytest.raises(UserError, match="item 7 is not one of the 2 in item_ids.parquet beside it"):
+    with pytest.raises(UserError, match="item 7 is not one of the 2 items in its item_ids.parquet"):
         read_id_table(tmp_path / "D" / "other.json")
     # Somebody's own file of that name says nothing of numbers.
     pq.write_table(pa.table({"item_id": ["x"]}), tmp_path / "D" / "item_ids.parquet")

@@ -57,7 +57,7 @@ def test_whole_numbers_are_appended_to_text_that_is_written_as_they_are(tmp_path
         (["A", "b"], np.array(["a", "b"], object), "'A' differs from 'a' in spaces or upper case"),
         (["10", "1", "2"], NUMBERS, "numbered from 1, but the catalog is numbered from 0, .* do not drop any"),
         (["0", "1", "2"], np.arange(1, 11), "numbered from 0, but the catalog is numbered from 1, .* do not drop any"),
-        (["B07", "B08"], NUMBERS, "no id matches, .* another kind of id, text here and numbers there"),
+        (["B07", "B08"], NUMBERS, r"no id matches, .* ids of another kind \(text; the catalog has numbers\)"),
         (["x", "1", "2"], NUMBERS, r"1 of 3 items are unknown: drop them \(on_unknown=\"drop\"\), or add them"),
         # Whoever names the first item too counts as the catalog does.
         (["10", "0", "1"], NUMBERS, "drop them"),
@@ -112,7 +112,7 @@ def test_every_reader_tells_the_cause_and_drops_if_asked(padded, tmp_path, caplo
             (tmp_path / "v2").exists() and (tmp_path / "v2").rename(tmp_path / how)
         write("x", "y")
         if read is not readers[4]:
-            with pytest.raises(UserError, match="no id matches, so they seem to be another kind of id"):
+            with pytest.raises(UserError, match="no id matches, so these seem to be ids of another kind"):
                 read(on_unknown="drop")
     assert load_export(tmp_path / "drop").table.item_ids.tolist() == ["000040", *PADDED[4:]]
 

@@ -22,8 +22,8 @@ from sid_jax.whole_file import write_json
 
 _ANSWER_SECONDS = 5
 _MANIFEST = "manifest.json"
-# A separate program, because TensorFlow Datasets' download has no time limit: a stalled download ends only with its
-# process. Whatever it raises, the caller reports it and continues without this source.
+# This program runs in its own process, because TensorFlow Datasets' download has no time limit: only ending its process
+# ends a stalled download. The caller reports any error and continues without this source.
 _FETCHING = """
 import sys
 import tensorflow_datasets as tfds
@@ -72,7 +72,7 @@ def check_digest(path: Path, download: Download) -> None:
 
 
 def run_program(command: list[str], seconds: int) -> str:
-    """Returns the command's standard output; raises UserError with the last line of its standard error if it fails."""
+    """Runs a command and returns its standard output; UserError with the last line of standard error if it fails."""
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, timeout=seconds

@@ -1,4 +1,4 @@
-"""Vectors of items with texts or ratings: MovieLens, Amazon, or a catalog of your own."""
+"""Computes vectors of items from texts or ratings, for MovieLens, Amazon, or a catalog of your own."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from sid_jax.errors import UserError, reason
 
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 _TENSOR_TYPES = ("F16", "BF16", "F32", "F64")
-# Deflate compresses zeros a thousandfold, but vectors hardly at all.
+# Maximum ratio of unpacked to packed size. Deflate compresses zeros a thousandfold, but vectors hardly at all.
 _MOST_UNPACKED = 200
 # The safetensors library accepts headers of up to 100 MB, whose parsing takes several times as much memory.
 _LONGEST_HEADER = 2**24
@@ -84,7 +84,7 @@ def check_vectors(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.dty
 def read_rows(path: Path, offset: int, rows: np.ndarray, dtype: np.dtype, num_features: int) -> np.ndarray:
     """Returns rows `[m]` of an array `[n, num_features]` that a file holds row by row from byte `offset` on.
 
-    They are read instead of mapped, since the pages of a memory map count as memory of the process until it is closed.
+    Rows are read instead of mapped, since the pages of a memory map count as memory of the process until it is closed.
     """
     found, size = np.empty((len(rows), num_features), dtype), num_features * dtype.itemsize
     with path.open("rb", buffering=0) as file:
@@ -198,7 +198,7 @@ class Safetensors(_NamedArrays):
 
 
 class _Array:
-    """An array in a zip archive, read sequentially; rows between two reads are also unpacked.
+    """An array in a zip archive, which is read sequentially; rows that are skipped between two reads are unpacked, too.
 
     Raises ValueError if the archive's and the header's sizes contradict each other.
     """

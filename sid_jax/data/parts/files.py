@@ -1,4 +1,4 @@
-"""Ids in separate files: one per line, or an array."""
+"""Reads ids from separate files, with one id per line or an array."""
 
 from __future__ import annotations
 

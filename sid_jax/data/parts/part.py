@@ -31,9 +31,9 @@ class Part:
       path: the file; an address if it is read in a bucket.
       first_row: number of its first row in the file.
       num_rows: number of rows.
-      first_item: number of rows before it, over all files.
+      first_item: number of rows before this part in all files together.
       row_groups: for a parquet file, the first row group and the one after the last.
-      ids_path: the file with its ids, if they are not in the file itself; "" if ids are row numbers.
+      ids_path: the file of the ids, if they are not in `path`; "" otherwise, also if ids are row numbers.
       ids_offset: position of the first id: a byte offset, or for a .npy file a row number.
       left_out: rows that are skipped, counted from `first_row`, in ascending order.
       num_features: D of the file, if its rows may have different lengths.
@@ -52,7 +52,7 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """Names of the columns (or arrays, or tensors) of ids and vectors in files that have named ones.
+    """Names of the columns (or arrays, or tensors) of ids and vectors, for files in which these have names.
 
     Attributes:
       id_column, vector_column: the names.

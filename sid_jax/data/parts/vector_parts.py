@@ -109,7 +109,7 @@ class VectorParts:
             yield ids.take(pa.array(_kept(part, first, len(ids)))) if part.left_out else ids
 
     def all_rows(self, number: int, rows: int) -> Iterator[tuple[int, pa.Array, np.ndarray]]:
-        """Like `blocks`, but with dropped rows; yields the block's position in the part, ids and vectors."""
+        """Yields like `blocks`, but including dropped rows: the block's position in the part, ids and vectors."""
         part = self.parts[number]
         ids_file = IdReader(part.ids_path, part.ids_offset, part.first_row) if part.ids_path else None
         read = 0

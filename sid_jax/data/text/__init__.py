@@ -1,1 +1,1 @@
-"""Text encoders: from the texts that describe items to vectors."""
+"""Text encoders, which map the texts that describe items to vectors."""

@@ -59,7 +59,7 @@ class BertFolder:
 
 
 class NotSupportedError(Exception):
-    """Raised if JAX cannot encode with a folder's model; the message says why."""
+    """Raised if the JAX encoder does not support a folder's model; the message says why."""
 
 
 def read_settings(folder: Path, *, mixed: bool = False) -> BertFolder:

@@ -1,4 +1,4 @@
-"""Text encoders: the built-in one, a sentence encoder, or a function of yours."""
+"""Text encoders: the built-in one, a sentence encoder, or your own function."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Encoder:
 
     Attributes:
       name: the name that the user gave it, for messages.
-      identity: everything that the vectors depend on, except the text, such as name and version; the key of cached
-        vectors. If it is unknown, None: vectors are not cached.
+      identity: key of cached vectors: everything that the vectors depend on except the text, such as name and version.
+        None if it is unknown; vectors are then not cached.
       load: returns the function; called only if texts must be encoded.
     """
 
@@ -69,7 +69,7 @@ def find_encoder(encoder: str | Encode) -> Encoder:
 
 
 def _sentence_encoder(name: str) -> Encoder:
-    """Returns JAX's encoder for a folder with a BERT, and sentence-transformers' for any other name or folder."""
+    """Returns the JAX encoder for the folder of a BERT model, or else the encoder of sentence-transformers."""
     path, mixed = name.removesuffix(_MIXED), name.endswith(_MIXED)
     why, folder = "", Path(path).expanduser()
     if folder.is_dir():
@@ -93,7 +93,7 @@ def _wordllama() -> Encode:
     model = wordllama.WordLlama.load(cache_dir=folder, disable_download=True)
 
     def encode(texts: list[str]) -> np.ndarray:
-        # Encode long texts alone; a text's vector does not depend on its batch, bit for bit.
+        # Long texts are encoded alone. The vectors are the same, since a text's vector does not depend on its batch.
         vectors = np.empty((len(texts), model.embedding.shape[1]), np.float32)
         short = [row for row, text in enumerate(texts) if len(text) <= _LONG_TEXT]
         vectors[short] = model.embed([texts[row] for row in short])
@@ -164,7 +164,7 @@ def _function_identity(encode: Encode) -> str | None:
     version = getattr(encode, "version", None)
     if isinstance(version, (str, int, float)):
         return f"{place} version {version}"
-    # The values in a closure or an object are not part of the source.
+    # Vectors may also depend on the values in a closure or an object, which are not part of the source.
     if module is None or not inspect.isfunction(encode) or encode.__closure__ or encode.__name__ == "<lambda>":
         return None
     try:

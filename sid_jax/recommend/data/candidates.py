@@ -141,10 +141,10 @@ def _refuse_another_table(old: IdTable, newer: IdTable, ours: np.ndarray, theirs
     if len(moved):
         row = ours[moved[0]]
         raise UserError(
-            f"{newer.name}: {len(moved)} items have other Semantic IDs than the recommender was trained on, the first "
-            f"one is {old.item_ids[[row]].tolist()[0]!r}, {newer.semantic_ids[theirs[moved[0]]].tolist()} there and "
-            f"{old.semantic_ids[row].tolist()} in the run; give a version that sid-jax export --append_to made from "
-            "these IDs"
+            f"{newer.name}: {len(moved)} items have other Semantic IDs than the recommender was trained on; the first "
+            f"one is {old.item_ids[[row]].tolist()[0]!r}, with {newer.semantic_ids[theirs[moved[0]]].tolist()} in the "
+            f"table and {old.semantic_ids[row].tolist()} in training; give a version that sid-jax export --append_to "
+            "made from these IDs"
         )
 
 

@@ -54,7 +54,7 @@ def test_another_table_is_refused(task):
         (longer, "next: its Semantic IDs have 3 codes, but the recommender was trained on IDs of 2"),
         (
             moved,
-            r"next: 1 items have other Semantic IDs .* the first one is 36, \[0, 0\] there and \[4, 4\] in the run",
+            r"next: 1 items have other .* the first one is 36, with \[0, 0\] in the table and \[4, 4\] in training",
         ),
         (
             newer_table(task, everyone, [[0, 8]]),

@@ -18,7 +18,7 @@ from sid_jax.data.tables import read_records
 from sid_jax.data.text.template import clean
 from sid_jax.errors import UserError
 
-# Names of fields in 2014 and 2018, and in 2023, where an item is the parent of variants such as colors.
+# Names of fields in all editions. In 2023, an item is the parent of variants such as colors.
 _USER = ("reviewerID", "user_id")
 _TIME = ("unixReviewTime", "timestamp")
 ITEM = ("parent_asin", "asin")
@@ -101,7 +101,7 @@ def _earliest(users: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _core(users: np.ndarray, items: np.ndarray, core: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the k-core: the largest part in which every user and every item has `core` interactions or more."""
+    """Returns the k-core: the largest subset in which every user and every item has `core` interactions or more."""
     while len(users):
         kept = (np.bincount(users)[users] >= core) & (np.bincount(items)[items] >= core)
         if kept.all():
@@ -133,8 +133,8 @@ def read_metadata(path: Path, item_ids: np.ndarray) -> tuple[pa.Table, int]:
 
     Returns:
       A table with `SCHEMA`, one row per item in the order of `item_ids`, and the number of items with a record in the
-      file. If an item has two records, the first one counts; unknown fields are empty. Categories are without the root
-      of each path, which all items share; text is without HTML; a price range becomes its lower end.
+      file. If an item has two records, the first one counts; unknown fields are empty. The root of each category path,
+      which all items share, is omitted. HTML is removed from texts. A price range becomes its lower end.
 
     Raises:
       UserError: if the file is damaged.

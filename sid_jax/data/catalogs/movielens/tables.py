@@ -27,7 +27,7 @@ _TITLE = re.compile(r"(?P<title>.*?)\s*\((?P<year>\d{4})\)(?:\s*\(V\))?")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MovieLens:
-    """Films, users and ratings, the same from every source.
+    """Films, users and ratings; all sources of an edition give the same tables.
 
     Attributes:
       items: `item_id` int64 `[N]`, ascending; `title`, `year` ("" where unknown) and `genres`
@@ -116,8 +116,8 @@ def _refuse_strangers(ids: np.ndarray, known: np.ndarray, where: str) -> None:
     strange = ~np.isin(ids, known)
     if strange.any():
         raise UserError(
-            f"{where} name {ids[strange][0]}, which is missing from the table that it refers to; give the data as it "
-            "was published"
+            f"{where} refer to the id {ids[strange][0]}, which is missing from its table; give the data as it was "
+            "published"
         )
 
 
@@ -157,7 +157,7 @@ def unreadable(path: Path, error: Exception) -> UserError:
 
 def rows_of(text: str, separator: str, width: int, where: str) -> list[list[str]]:
     """Returns the fields of each line; raises UserError with the line's number unless there are `width` fields."""
-    # Not splitlines(), which also splits Latin-1 text at bytes that are letters.
+    # Not splitlines(), which splits Latin-1 text also at characters other than line feeds.
     rows = [line.rstrip("\r").split(separator) for line in text.rstrip("\r\n").split("\n")]
     for line, row in enumerate(rows, 1):
         if len(row) != width:
