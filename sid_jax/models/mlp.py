@@ -10,9 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.experimental.layout import Layout, with_layout_constraint
 
 from sid_jax.models.quantizer import Statistic
+from sid_jax.quantize.memory_order import transposed, written_once
 
 
 def matmul(
@@ -34,7 +34,7 @@ def _matmul(rows: jax.Array, kernel: jax.Array, precision: jax.lax.Precision | N
 def _matmul_forward(
     rows: jax.Array, kernel: jax.Array, precision: jax.lax.Precision | None, mixed: bool
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    rows, kernel = _written_once(_factor(rows, mixed)), _factor(kernel, mixed)
+    rows, kernel = written_once(_factor(rows, mixed)), _factor(kernel, mixed)
     return _product(precision, mixed)(rows, kernel), (rows, kernel)
 
 
@@ -42,11 +42,11 @@ def _matmul_backward(
     precision: jax.lax.Precision | None, mixed: bool, kept: tuple[jax.Array, jax.Array], grads: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     rows, kernel = kept
-    grads = _written_once(_factor(grads, mixed))
+    grads = written_once(_factor(grads, mixed))
     product = _product(precision, mixed)
     # This contraction uses the kernel in its own memory order, without a transposed copy.
     of_rows = jax.lax.dot_general(grads, kernel, (((1,), (1,)), ((), ())), **product.keywords)
-    return of_rows, product(_transposed(rows), grads)
+    return of_rows, product(transposed(rows), grads)
 
 
 def _factor(values: jax.Array, mixed: bool) -> jax.Array:
@@ -56,23 +56,6 @@ def _factor(values: jax.Array, mixed: bool) -> jax.Array:
 def _product(precision: jax.lax.Precision | None, mixed: bool) -> functools.partial[jax.Array]:
     wanted = jnp.float32 if mixed else None
     return functools.partial(jnp.matmul, precision=precision, preferred_element_type=wanted)
-
-
-def _written_once(values: jax.Array) -> jax.Array:
-    """Returns the values behind an optimization barrier, since XLA for CPUs would recompute them for each transpose."""
-    return jax.lax.optimization_barrier(values) if jax.default_backend() == "cpu" else values
-
-
-def _transposed(rows: jax.Array) -> jax.Array:
-    """Returns the transpose of rows `[T, F]`, on CPUs materialized in row-major order.
-
-    XLA's matrix product on CPUs is slow if it reads its left factor by columns. Without the layout constraint XLA only
-    changes the strides and does not move the data.
-    """
-    # With several devices the constraint cannot be sharded: each device would get all rows.
-    if jax.default_backend() != "cpu" or jax.device_count() > 1:
-        return rows.T
-    return with_layout_constraint(rows.T, Layout((0, 1)))
 
 
 _matmul.defvjp(_matmul_forward, _matmul_backward)

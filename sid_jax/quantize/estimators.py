@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sid_jax.quantize.nearest import index_of_largest
 
@@ -62,10 +65,36 @@ def standard_gumbel(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     The values lie between -2.5 and 11.8: about one number in 65,536 is cut off at either end. A training step draws one
     number per score, so 32 bits per number would slow it down noticeably.
     """
-    bits = jax.random.bits(key, (*shape[:-1], -(-shape[-1] // 2)), jnp.uint32)
+    bits = _hashed_bits(key, (*shape[:-1], -(-shape[-1] // 2)))
     halves = jnp.concatenate([bits & 0xFFFF, bits >> 16], axis=-1)[..., : shape[-1]]
+    if jax.default_backend() == "cpu":
+        # Two logarithms of every number take twice as long as a look-up.
+        return jnp.asarray(_gumbel_quantiles())[halves]
     uniform = (halves.astype(jnp.float32) + 0.5) * 2.0**-16
     return -jnp.log(-jnp.log(uniform))
+
+
+@functools.cache
+def _gumbel_quantiles() -> np.ndarray:
+    """Returns the quantiles of the standard Gumbel distribution at the middles of 65,536 equal intervals, float32."""
+    return (-np.log(-np.log((np.arange(2**16) + 0.5) * 2.0**-16))).astype(np.float32)
+
+
+def _hashed_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Returns random bits of a shape, uint32: a hash of each number's position and two words drawn from the key.
+
+    It takes a tenth of the time of `jax.random.bits` on CPUs. Noise need not withstand an adversary.
+    """
+    first, second = jax.random.bits(key, (2,), jnp.uint32)
+    positions = jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
+    return _mixed(_mixed(positions + first) ^ second)
+
+
+def _mixed(words: jax.Array) -> jax.Array:
+    """Returns a hash of uint32 words, a bijection: the finalizer lowbias32 of Wellons, Hash Prospector, 2018."""
+    words = (words ^ (words >> 16)) * jnp.uint32(0x7FEB352D)
+    words = (words ^ (words >> 15)) * jnp.uint32(0x846CA68B)
+    return words ^ (words >> 16)
 
 
 def rotate_to(latents: jax.Array, quantized: jax.Array) -> jax.Array:

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from sid_jax.quantize.memory_order import transposed, written_once
 
 # L codebooks, `[K, Z]` each: a sequence, or one array `[L, K, Z]`.
 Codebooks = Sequence[jax.Array] | jax.Array
@@ -23,10 +26,32 @@ def code_scores(residuals: jax.Array, codebook: jax.Array) -> jax.Array:
     """
     residuals = residuals.astype(jnp.float32)
     codebook = codebook.astype(jnp.float32)
-    inner = jnp.matmul(residuals, codebook.T, precision=jax.lax.Precision.HIGHEST)
+    inner = _inner_products(residuals, codebook)
     norms = jnp.sum(codebook * codebook, axis=-1)
     # The broadcast is explicit, since a caller may have set `jax_numpy_rank_promotion` to "raise".
     return 2.0 * inner - jnp.broadcast_to(norms, inner.shape)
+
+
+@jax.custom_vjp
+def _inner_products(residuals: jax.Array, codebook: jax.Array) -> jax.Array:
+    """Returns the inner products `[..., K]` of residuals `[..., Z]` and codewords `[K, Z]`."""
+    return jnp.matmul(residuals, codebook.T, precision=jax.lax.Precision.HIGHEST)
+
+
+def _inner_products_backward(kept: tuple[jax.Array, jax.Array], grads: jax.Array) -> tuple[jax.Array, jax.Array]:
+    residuals, codebook = kept
+    rows = residuals.reshape(-1, residuals.shape[-1])
+    grads = written_once(grads)
+    # The transposes are of the smaller arrays: on CPUs the product of `grads.T` and `rows` takes twice as long.
+    by_features = written_once(
+        jnp.matmul(transposed(rows), grads.reshape(-1, len(codebook)), precision=jax.lax.Precision.HIGHEST)
+    )
+    return codewords_by_one_hot(grads, codebook), by_features.T
+
+
+_inner_products.defvjp(
+    lambda residuals, codebook: (_inner_products(residuals, codebook), (residuals, codebook)), _inner_products_backward
+)
 
 
 def squared_distances(residuals: jax.Array, codebook: jax.Array) -> jax.Array:
@@ -130,3 +155,30 @@ def codewords_by_one_hot(one_hot: jax.Array, codebook: jax.Array) -> jax.Array:
     gradient of a look-up is a scatter, whose order of additions is not deterministic on accelerators.
     """
     return jnp.matmul(one_hot, codebook, precision=jax.lax.Precision.HIGHEST)
+
+
+@jax.custom_vjp
+def codewords_of(codes: jax.Array, codebook: jax.Array) -> jax.Array:
+    """Returns the codewords `[..., Z]` of codes `[...]`, with a gradient to the codebook `[K, Z]`.
+
+    The gradient is a scatter on CPUs, which adds in the order of the codes and is much faster than a matrix product,
+    and elsewhere the product of `codewords_by_one_hot`.
+    """
+    return codebook[codes]
+
+
+def _codewords_forward(codes: jax.Array, codebook: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return codebook[codes], (codes, codebook)
+
+
+def _codewords_backward(kept: tuple[jax.Array, jax.Array], grads: jax.Array) -> tuple[np.ndarray, jax.Array]:
+    codes, codebook = kept
+    if jax.default_backend() == "cpu":
+        of_codebook = jnp.zeros_like(codebook).at[codes].add(grads)
+    else:
+        one_hot = jax.nn.one_hot(codes, len(codebook), dtype=codebook.dtype)
+        of_codebook = jax.vjp(lambda codebook: codewords_by_one_hot(one_hot, codebook), codebook)[1](grads)[0]
+    return np.zeros(codes.shape, jax.dtypes.float0), of_codebook
+
+
+codewords_of.defvjp(_codewords_forward, _codewords_backward)

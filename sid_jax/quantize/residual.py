@@ -20,6 +20,7 @@ from sid_jax.quantize.nearest import (
     code_scores,
     codebook_spacing,
     codewords_by_one_hot,
+    codewords_of,
     index_of_largest,
 )
 
@@ -103,9 +104,12 @@ def residual_quantize(
     soft = method == "gumbel_softmax"
     noises: Sequence[jax.Array | None] = [None] * len(levels)
     if soft and key is not None:
-        # One draw for all levels is several times as fast as one draw per level.
         sizes = [len(codebook) for codebook in levels]
-        noise = standard_gumbel(key, (*latents.shape[:-1], sum(sizes)))
+        shape = (*latents.shape[:-1], sum(sizes))
+        # At the end of a run there is no noise, and nothing is drawn.
+        noise = jax.lax.cond(
+            jnp.asarray(noise_scale) > 0, lambda: standard_gumbel(key, shape), lambda: jnp.zeros(shape, jnp.float32)
+        )
         noises = jnp.split(noise, list(np.cumsum(sizes[:-1])), axis=-1)
     remaining = latents  # its gradient includes that of the soft assignments
     residual = latents  # its gradient to the latents is the identity; for the losses
@@ -145,11 +149,12 @@ def _take_code(remaining, residual, codebook, soft, noise, temperature, noise_sc
     else:
         weights, code = jax.nn.one_hot(nearest, codebook.shape[0], dtype=codebook.dtype), nearest
     # The codebook loss uses the codeword of the forward pass, with a gradient to the codebook alone.
-    codeword = of_codebook = codewords_by_one_hot(jax.lax.stop_gradient(weights), codebook)
-    if soft:
-        # The same product with a gradient to the weights alone, so that the codebook's gradient is computed only once.
-        of_weights = codewords_by_one_hot(weights, jax.lax.stop_gradient(codebook))
-        codeword = of_codebook + (of_weights - jax.lax.stop_gradient(of_weights))
+    if soft and not hard:
+        of_codebook = codewords_by_one_hot(jax.lax.stop_gradient(weights), codebook)
+    else:
+        of_codebook = codewords_of(code, codebook)
+    # The gradient to the weights is apart, so that the codebook's gradient is computed only once.
+    codeword = of_codebook + _gradient_to_weights(weights, codebook) if soft else of_codebook
     probabilities = jax.nn.softmax(scores / unit["temperature"], axis=-1)
     return {
         "codes": code,
@@ -162,3 +167,15 @@ def _take_code(remaining, residual, codebook, soft, noise, temperature, noise_sc
         "codebook_loss": codebook_loss(residual, of_codebook),
         "commitment_loss": commitment_loss(residual, of_codebook),
     }
+
+
+@jax.custom_vjp
+def _gradient_to_weights(weights: jax.Array, codebook: jax.Array) -> jax.Array:
+    """Returns zeros `[..., Z]` whose gradient to the weights `[..., K]` is that of their product with the codebook."""
+    return jnp.zeros((*weights.shape[:-1], codebook.shape[1]), codebook.dtype)
+
+
+_gradient_to_weights.defvjp(
+    lambda weights, codebook: (_gradient_to_weights(weights, codebook), codebook),
+    lambda codebook, grads: (codewords_by_one_hot(grads, codebook.T), jnp.zeros_like(codebook)),
+)

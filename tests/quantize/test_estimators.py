@@ -133,3 +133,22 @@ def test_the_noise_is_standard_gumbel(key, shape):
     # The two halves of a number's bits are two draws.
     if len(shape) > 1:
         assert np.abs(np.corrcoef(noise.T) - np.eye(5)).max() < 0.02
+
+
+def test_noise_of_other_numbers_other_items_and_other_keys_is_independent(key):
+    noise = np.stack([standard_gumbel(jax.random.fold_in(key, step), (20_000, 6)) for step in (0, 1)])
+    first = noise[0, :-1]
+    others = {"next item": noise[0, 1:], "next step": noise[1, :-1], "next step, next item": noise[1, 1:]}
+    for name, other in others.items():
+        # Every number beside every other, also in the same place.
+        assert np.abs(np.corrcoef(first.T, other.T)[:6, 6:]).max() < 0.03, name
+    # The winner of six equal codes is each of them equally often, also if the same code won for the item before.
+    winners = noise[0].argmax(1)
+    pairs = np.bincount(6 * winners[:-1] + winners[1:], minlength=36) / len(first)
+    np.testing.assert_allclose(pairs, 1 / 36, atol=0.004)
+
+
+def test_the_look_up_of_noise_is_its_formula(key, monkeypatch):
+    looked_up = standard_gumbel(key, (50, 7))
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    np.testing.assert_allclose(looked_up, standard_gumbel(key, (50, 7)), rtol=1e-5, atol=1e-5)

@@ -11,6 +11,7 @@ from sid_jax.quantize.nearest import (
     code_scores,
     codebook_spacing,
     codewords_by_one_hot,
+    codewords_of,
     index_of_largest,
     largest_few,
     nearest_codes,
@@ -79,6 +80,28 @@ def test_one_hot_codewords_are_the_looked_up_ones_bit_for_bit(key):
     codebook = jax.random.normal(key, (16, 8)) * 1e3
     codes = jnp.array([3, 0, 15, 3])
     np.testing.assert_array_equal(codewords_by_one_hot(jax.nn.one_hot(codes, 16), codebook), codebook[codes])
+
+
+@pytest.mark.parametrize("backend", ["cpu", "tpu"])
+@pytest.mark.parametrize("shape", [(9,), (2, 3)])
+def test_codewords_and_scores_have_the_gradients_of_their_formulas(key, monkeypatch, backend, shape):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    codebook, codes = jax.random.normal(key, (5, 3)), jax.random.randint(key, shape, 0, 4)
+    points, pull = jax.random.normal(key, (*shape, 3)), jnp.arange(np.prod(shape) * 5.0).reshape(*shape, 5)
+    ours = jax.grad(lambda c: jnp.sum(pull[..., :3] * codewords_of(codes, c)))(codebook)
+    by_hand = np.zeros((5, 3))
+    np.add.at(by_hand, np.asarray(codes), np.asarray(pull[..., :3]))
+    np.testing.assert_allclose(ours, by_hand, rtol=1e-6)
+
+    def plain_scores(points, codebook):
+        return 2 * points @ codebook.T - jnp.broadcast_to(jnp.square(codebook).sum(-1), pull.shape)
+
+    ours, plain = (
+        jax.grad(lambda p, c, f=f: jnp.sum(pull * f(p, c)), (0, 1))(points, codebook)
+        for f in (code_scores, plain_scores)
+    )
+    for one, other in zip(ours, plain, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
 def test_a_margin_is_the_lead_over_the_second_nearest_in_units_of_the_residual():
