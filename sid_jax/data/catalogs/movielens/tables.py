@@ -60,7 +60,7 @@ def build_movielens(items: Table, users: Table, ratings: Table, source: str) -> 
     """
     for table, column in ((items, "item_id"), (users, "user_id")):
         _refuse_duplicates(table[column], f"{source}: {column}")
-        _refuse_strangers(ratings[column], table[column], f"{source}: ratings")
+        _refuse_strangers(ratings[column], table[column], f"{source}: ratings refer to {column}")
     by_user_and_time = np.lexsort((ratings["timestamp"], ratings["user_id"]))
     return MovieLens(
         items=_take(items, np.argsort(items["item_id"])),
@@ -116,8 +116,7 @@ def _refuse_strangers(ids: np.ndarray, known: np.ndarray, where: str) -> None:
     strange = ~np.isin(ids, known)
     if strange.any():
         raise UserError(
-            f"{where} refer to the id {ids[strange][0]}, which is missing from its table; give the data as it was "
-            "published"
+            f"{where} {ids[strange][0]}, which is missing from the table of that id; give the data as it was published"
         )
 
 
