@@ -11,12 +11,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-# For programs that run for less time than they compile. XLA's older emitters compile three times as fast.
+# For programs whose compilation takes longer than the run. XLA's older emitters compile three times as fast.
 COMPILE_QUICKLY = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 
 
 def environment(num_devices: int = 1, compiled: bool = True, flags: str = COMPILE_QUICKLY) -> dict[str, str]:
-    """Returns a user's environment: so many devices, and the session's compiled programs if they may be used."""
+    """Returns a user's environment with this number of devices and, if allowed, the session's compiled programs."""
     xla_flags = f"--xla_force_host_platform_device_count={num_devices} {flags}".strip()
     return {**os.environ, "XLA_FLAGS": xla_flags, "JAX_ENABLE_COMPILATION_CACHE": str(compiled)}
 
@@ -24,7 +24,7 @@ def environment(num_devices: int = 1, compiled: bool = True, flags: str = COMPIL
 def start(
     *words: str | Path, num_devices: int = 1, compiled: bool = True, flags: str = COMPILE_QUICKLY, **kwargs
 ) -> subprocess.Popen[str]:
-    """Starts `python WORDS` in the project's folder, with XLA's `flags`; a user's are none."""
+    """Starts `python WORDS` in the project's folder, with these XLA flags; a user has none."""
     return subprocess.Popen(
         [sys.executable, *map(str, words)],
         cwd=ROOT,
@@ -37,18 +37,18 @@ def start(
 
 
 def run(*words: str | Path, **kwargs) -> subprocess.CompletedProcess[str]:
-    """Runs `python WORDS` in the project's folder and returns how it ended."""
+    """Runs `python WORDS` in the project's folder and returns the completed process."""
     return finish(start(*words, **kwargs))
 
 
 def finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
-    """Waits for a command that was started and returns how it ended."""
+    """Waits for a started command and returns the completed process."""
     stdout, stderr = process.communicate(timeout=300)
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
 def start_together(num_processes: int, *words: str | Path, of_last: Sequence[str] = ()) -> list[subprocess.Popen[str]]:
-    """Starts `python WORDS` in several processes that train as one, the last with further words."""
+    """Starts `python WORDS` in several processes that train as one, the last one with additional arguments."""
     with socket.create_server(("", 0)) as server:
         port = server.getsockname()[1]
     company = [f"--coordinator_address=localhost:{port}", f"--num_processes={num_processes}"]
@@ -57,12 +57,12 @@ def start_together(num_processes: int, *words: str | Path, of_last: Sequence[str
 
 
 def run_together(num_processes: int, *words: str | Path, **kwargs) -> list[subprocess.CompletedProcess[str]]:
-    """Runs `python WORDS` in several processes that train as one, and returns how each ended."""
+    """Runs `python WORDS` in several processes that train as one, and returns the completed processes."""
     return list(map(finish, start_together(num_processes, *words, **kwargs)))
 
 
 def refused(result: subprocess.CompletedProcess[str]) -> str:
-    """Returns the one line that a mistake ended in, after seeing that it was one line and a status that is not 0."""
+    """Returns the error message, after checking that it is one line and that the status is not 0."""
     lines = result.stderr.strip().splitlines()
     assert result.returncode != 0, result.stdout
     assert len(lines) == 1 and lines[0].startswith("error: "), result.stderr

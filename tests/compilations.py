@@ -7,7 +7,7 @@ from jax import monitoring
 
 
 class Compilations:
-    """How many programs were compiled since the context was entered."""
+    """The number of programs that were compiled since the context was entered."""
 
     def __init__(self):
         self.count = 0

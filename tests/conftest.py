@@ -1,4 +1,4 @@
-"""A strict session: several devices, no silent rank promotion, and deprecations that do not pass unseen."""
+"""A strict session: several devices, no implicit rank promotion, and deprecation warnings as errors."""
 
 import atexit
 import gc
@@ -10,21 +10,21 @@ from pathlib import Path
 
 from tests.commands import COMPILE_QUICKLY
 
-# A shell starts what runs in the background with SIGINT ignored, nohup with SIGHUP, and commands that tests start would
-# inherit that.
+# A shell starts background processes with SIGINT ignored, and nohup with SIGHUP ignored; commands that tests start
+# would inherit this.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-# As in commands, see `sid_jax.command`: fewer collections of objects that live as long as the session.
+# As in commands, see `sid_jax.command`: fewer garbage collections, since most objects live as long as the session.
 gc.set_threshold(10_000, 20, 20)
 
-# What one test has compiled the next one need not, nor a command that it runs; gone with the session.
+# Programs that one test has compiled are reused by later tests and their commands; removed after the session.
 _COMPILED = tempfile.mkdtemp(prefix="sid_jax-compiled-")
 atexit.register(shutil.rmtree, _COMPILED, ignore_errors=True)
 os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
-# Before jax is imported: eight devices on one CPU, as on a TPU host. Commands get a user's flags.
+# Set before jax is imported: eight devices on one CPU, as on a TPU host. Commands get the flags of a user.
 os.environ["XLA_FLAGS"] = (
     f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 {COMPILE_QUICKLY}"
 )
@@ -36,12 +36,12 @@ import pytest
 
 from sid_jax.data.catalogs.movielens.sources import load_movielens
 
-# A first call compiles, which no deadline a call allows for.
+# The first call compiles, which would exceed a deadline per call.
 hypothesis.settings.register_profile("sid_jax", deadline=None)
 hypothesis.settings.load_profile("sid_jax")
 
 
-# Files that take a minute or more, each in one process: begun last, one would run while the other process waits.
+# Files that take a minute or more, each in one process: if one started last, the other process would wait for it.
 _LONG_FILES = (
     "tests/docs/test_pages.py",
     "tests/training/test_processes.py",
@@ -68,7 +68,7 @@ def _strict_jax():
 
 @pytest.fixture(autouse=True, scope="module")
 def _forget_programs():
-    """Each compiled program holds memory maps, of which Linux allows 65,530: past them the compiler crashes."""
+    """Each compiled program has memory maps, of which Linux allows 65,530; with more, the compiler crashes."""
     yield
     maps = Path("/proc/self/maps")
     if not maps.exists() or maps.read_text().count("\n") > 30_000:

@@ -1,4 +1,4 @@
-"""The command line with mistakes in it: one clear line, a status that is not 0, and nothing touched."""
+"""Errors on the command line: one clear line, a nonzero status, and no change on disk."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def test_a_file_in_the_way_of_the_workdir_is_refused(tmp_path, vectors):
 
 
 def test_a_disk_that_takes_no_more_ends_in_one_line_and_the_run_goes_on_later(tmp_path, vectors):
-    # The kernel lets no file of this process grow beyond 4 kB, as a full disk would not.
+    # The kernel limits the size of files of this process to 4 kB, like a full disk.
     import resource
 
     flags = ["--config=configs/embeddings.py:rkmeans", f"--config.data.path={vectors}", "--config.train.num_epochs=2"]
@@ -59,7 +59,7 @@ def test_a_disk_that_takes_no_more_ends_in_one_line_and_the_run_goes_on_later(tm
     result = run(
         "train.py", *flags, compiled=False, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     )
-    # The checkpoint library's own threads may print before it, but the last line says it.
+    # Threads of the checkpoint library may print before it, but the last line is the error.
     assert result.returncode != 0
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("error: ") and "file too large" in last.lower()

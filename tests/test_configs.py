@@ -1,4 +1,4 @@
-"""Every config file gives settings that can be used, whatever its argument, and those that it always gave."""
+"""Every config file gives valid settings for every argument, and the same settings as in earlier versions."""
 
 import importlib.util
 import json
@@ -94,12 +94,11 @@ def test_best_alone_is_the_long_run_of_the_default():
     assert get_config("embeddings", "best").to_dict() == get_config("embeddings", "ste,best").to_dict()
 
 
-# What each preset came to in version 0.1: the defaults then, and what a preset had instead.
+# The settings of each preset in version 0.1: the defaults of that version, and the preset's changes.
 BEFORE = json.loads((ROOT / "tests" / "presets_0_1.json").read_text())
 # Only Gumbel-softmax reads them, whose defaults are those of the preset "embeddings:gumbel" now.
 OF_GUMBEL = {"model.temperature", "model.noise_scale", "train.annealing_schedule"}
-# Settings that there were not, which change nothing where items have no parts, blocks are as they were, and nobody asks
-# for the baseline.
+# Settings that did not exist, and have no effect without parts, with the default blocks and without the new baseline.
 SINCE = {"data.parts", "data.on_unknown", "train.part_dropout", "model.block"}
 SINCE |= {f"esasrec.{setting}" for setting in preset("recommend:beauty").esasrec}
 # Settings of the scorer, and of training that ends by itself.
@@ -119,15 +118,15 @@ def test_a_preset_trains_as_it_did_before_the_defaults_were_a_recipe(name):
     kind = "recommend" if name.split(":")[0] in ("recommend", "joint") else "config"
     before = BEFORE["defaults"][kind] | BEFORE["presets"][name]
     before = {setting: tuple(value) if isinstance(value, list) else value for setting, value in before.items()}
-    # The IDs of few films follow genres and ratings too, unless told otherwise.
+    # The IDs of small MovieLens data sets also depend on genres and ratings by default.
     few = name.startswith(("ml100k", "movielens:1m", "movielens:latest-small"))
-    # The decoder was the default, and the one recommender for these data.
+    # The decoder was the default, and the only recommender for these data sets.
     then = "text" if few else "decoder" if name.startswith("recommend:") else ""
     now = flat(preset(f"{name},{then}" if then else name))
     changed = {setting for setting in before if now[setting] != before[setting]}
     allowed = OF_GUMBEL if now.get("model.quantization_method") != "gumbel_softmax" else set()
     if kind == "recommend" and "beauty" in name:
-        # IDs that are trained on the way are those of the recipe, too.
+        # IDs that a recommender's run trains have the default settings, too.
         allowed = {setting for setting in before if setting.startswith("quantizer.")}
         recipe = {f"quantizer.{setting}": value for setting, value in flat(default_config()).items()}
         of_run = {"quantizer.train.num_epochs", "quantizer.train.warmup_epochs"} if "quick" in name else set()

@@ -1,4 +1,4 @@
-"""What became of IDs, on tables small enough to be read."""
+"""Differences between ID tables, on small examples."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def table(ids, semantic_ids):
 
 def test_each_figure_by_hand():
     old = table([1, 2, 3, 4], [[0, 0], [0, 1], [1, 0], [1, 1]])
-    # 1 stays; 2 has what 3 had; 3 changes its last code; 4 is gone, and 5 has its ID.
+    # 1 is unchanged; 2 has the former ID of 3; 3 changes its last code; 4 is removed, and 5 has its ID.
     new = table([5, 3, 2, 1], [[1, 1], [1, 5], [1, 0], [0, 0]])
     found = compare(old, new)
     assert (found["num_old"], found["num_new"], found["num_common"], found["num_added"], found["num_gone"]) == (

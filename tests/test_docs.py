@@ -1,4 +1,4 @@
-"""What the documents tell a reader to type works."""
+"""The commands, settings and links in the documents exist."""
 
 import re
 
@@ -12,7 +12,7 @@ from tests.commands import ROOT
 from tests.docs import settings_page
 
 ALL_FIELDS = [name for config in (default_config, recommender_config, ranker_config) for name in field_names(config())]
-# Words that pages do not use, and what docs/glossary.md calls the same.
+# Words that pages do not use, and the terms of docs/glossary.md for them.
 AVOIDED = {
     r"films?": "movie",
     r"held[- ]out items?|unseen items?": "cold item",

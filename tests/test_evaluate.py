@@ -1,4 +1,4 @@
-"""Anyone's IDs are measured, by the library and by the command."""
+"""Evaluation of IDs of any origin, by the library and by the command."""
 
 from __future__ import annotations
 
@@ -80,14 +80,14 @@ def test_codebooks_labels_and_a_second_training(folder):
     assert found["by_depth"][-1]["r2"] == pytest.approx(manifest["r2_unique"], abs=1e-5)
     assert found["by_depth"][0]["r2"] < found["by_depth"][-1]["r2"]
     assert 0 < found["stability"] <= 1
-    # Everybody has the label "all".
+    # Every item has the label "all".
     assert found["label_purity"][0] == {"purity": 1.0, "chance": 1.0}
     exclusive = figures(folder, "ids.npy", labels="labels.csv:kind")["label_purity"][0]
     assert exclusive["purity"] == 1.0 and exclusive["chance"] < 0.5
 
 
 def test_histories_say_which_items_are_taken_together(folder):
-    # Everybody takes items of one group, and at last two of others, which are held out.
+    # Every user has items of one group, and finally two of others, which are excluded.
     groups, random = np.load(folder / "ids.npy")[:, 0], np.random.default_rng(0)
     histories = []
     for user in range(160):

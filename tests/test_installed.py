@@ -1,4 +1,4 @@
-"""The package as others get it: a wheel, whose command works in an empty folder, without the repository."""
+"""The installed package: a wheel, whose command works in an empty folder, without the repository."""
 
 import configparser
 import email
@@ -17,7 +17,7 @@ from tests.commands import ROOT, environment
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """A wheel of a copy of the sources: a build leaves folders where it builds, and packs what lies in them."""
+    """A wheel of a copy of the sources, since a build leaves folders behind, and packs files that it finds in them."""
     folder = tmp_path_factory.mktemp("wheel")
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder / name)
@@ -41,7 +41,7 @@ def test_it_holds_all_of_the_package_and_nothing_else(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     sources = {path.relative_to(ROOT) for path in (ROOT / "sid_jax").rglob("*") if path.is_file()}
     assert {name for name in names if ".dist-info/" not in name} == {
-        # By it sid_jax.lite is installed alone.
+        # With this file, sid_jax.lite is installed by itself.
         str(path)
         for path in sources
         if "__pycache__" not in path.parts and path.name != "pyproject.toml"

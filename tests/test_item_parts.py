@@ -1,4 +1,4 @@
-"""Items of several parts: what is scaled, masked, filled in and measured, and items that lack a part."""
+"""Items with several parts: scaling, masking, filling in, metrics, and items that lack a part."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +23,7 @@ GENRES = [["drama"], ["comedy", "crime"], ["crime"], []]
 
 @pytest.fixture(scope="module")
 def parts():
-    """Texts round 20 centers and images made of them, with genres and prices; some items lack some of them."""
+    """Text vectors around 20 centers and images derived from them, with genres and prices; some items lack parts."""
     random = np.random.default_rng(0)
     kind = random.integers(0, 20, N)
     text = random.normal(size=(20, 16))[kind] + 0.3 * random.normal(size=(N, 16))
@@ -61,7 +61,7 @@ def test_an_item_that_lacks_a_part_has_its_complete_twins_first_code(tokenizer, 
 
 
 def test_r2_is_that_of_each_part_over_the_items_that_have_it(tokenizer, lacking):
-    """By hand, of the text: its error over its spread, at length 1, of the 340 items that have one."""
+    """By hand, for the text part: error divided by spread, at length 1, over the 340 items with a text."""
     figures, model = tokenizer.metrics, tokenizer.model
     decoded = tokenizer.decode(tokenizer.encode(lacking))[:, :16]
     there = np.isfinite(lacking["text"][:, 0])

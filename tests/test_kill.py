@@ -1,4 +1,4 @@
-"""Killed without warning at any moment, and started again, commands end where they would have ended.
+"""Commands that are killed at any moment and started again give the same result.
 
 `python -m tests.trials --by=kill --times=100` does it a hundred times.
 """
@@ -11,7 +11,7 @@ import pytest
 from tests.commands import run, start
 from tests.trials import kill_once, make_world
 
-# Of each kill the command, and between which shares of its time; in the first half it mostly starts up.
+# The command of each kill, and the range of its time as shares; the first half is mostly start-up.
 KILLS = [("train", 0.3, 0.6), ("train", 0.6, 1.0), ("export", 0.5, 1.0), ("append", 0.5, 1.0)]
 
 

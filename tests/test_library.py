@@ -1,4 +1,4 @@
-"""The package as it is imported: what it offers, how fast, and in a notebook."""
+"""The imported package: its public names, the time of the import, and its display in a notebook."""
 
 import pydoc
 import subprocess

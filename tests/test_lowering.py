@@ -1,6 +1,6 @@
-"""Every compiled function is lowered for TPU and CUDA here, so that an operation that these lack is found without one.
+"""Every compiled function is lowered for TPU and CUDA, which detects unsupported operations without a device.
 
-Nothing is run or compiled. Arrays are shapes alone wherever that suffices.
+Nothing is run or compiled. Arrays are only shapes where possible.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ RECOMMENDERS = ("decoder", "encoder_decoder", "parallel", "scorer", "sampled")
 
 @pytest.fixture(autouse=True)
 def on_a_tpu(monkeypatch):
-    """Code that asks for the backend gets a TPU's answer; eight devices are as many as a host of them has."""
+    """Code that queries the backend gets that of a TPU; eight devices are the number of a TPU host."""
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
 
 
@@ -226,7 +226,7 @@ def test_a_recommender(kind, monkeypatch):
     asked, rows = HistoryBatch(codes(8, 6), codes(8), codes(8)), (graphdef, params)
     vectors = jax.eval_shape(lambda params: ranker._item_vectors(graphdef, params, catalog), params)
     if kind == "sampled":
-        # A catalog that is too large to be scored at once.
+        # A catalog that is too large to be scored in one block.
         monkeypatch.setattr(ranker, "_ITEMS_AT_ONCE", 16)
         lower(ranker._find, *rows, asked, catalog, vectors, num_beams=4)
         return

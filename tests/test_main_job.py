@@ -1,4 +1,4 @@
-"""From real ratings to Semantic IDs, by the two commands, in a short version; and PyTorch's word on the result."""
+"""From real ratings to Semantic IDs with the two commands, in a short version; and the codes in PyTorch."""
 
 import json
 import re
@@ -51,7 +51,7 @@ def assert_same_but_for_ties(codes, exported, job, vectors):
 
 def test_training_ends_in_a_table_a_sample_and_the_next_command(job):
     folder, trained, exported = job
-    # The parts of the other tell apart films that have one text.
+    # The parts of the other config distinguish films with the same text.
     for words in (
         "1,682",
         "at most 0.9893" if is_text(job) else "R^2 of genres",
@@ -93,7 +93,7 @@ def test_the_manifest_says_what_made_the_export_and_what_it_is_worth(job):
     assert {"r2", "mse", "cosine", "perplexity", "collision_share", "largest_bucket", "agreement"} <= set(metrics)
     made = manifest["semantic_ids"]
     assert (made["scheme"], made["length"], made["sizes"]) == ("relocate", 3, [128] * 3)
-    # Nobody moves but of each bucket all that cannot stay, and hardly any fidelity is lost.
+    # Only the items of a bucket that cannot stay are relocated, and R^2 hardly decreases.
     assert made["moved"] == pytest.approx(1 - metrics["distinct_rate"])
     assert metrics["r2"] - 0.008 < metrics["r2_unique"] < metrics["r2"] + 0.008
     files = {"ids.parquet", "ids.csv", "trie.npz", "codebooks.safetensors", "codebooks.pt", "report.json"}

@@ -12,7 +12,7 @@ from sid_jax.messages import Messages, time_left
 
 @pytest.fixture
 def logger(monkeypatch):
-    """The logger as a process has it in which nobody has configured logging."""
+    """The logger of a process in which logging is not configured."""
     bare = logging.Manager(logging.RootLogger(logging.WARNING)).getLogger("sid_jax")
     monkeypatch.setattr(messages, "LOGGER", bare)
     messages._log_console.cache_clear()

@@ -1,4 +1,4 @@
-"""A tokenizer of product codes goes through the same doors as any other."""
+"""A tokenizer with product quantization has the same interfaces as any other."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_identical_items_get_ids_of_their_own_nearby(tokenizer, vectors):
     ids, codes = tokenizer.table.semantic_ids, tokenizer.encode(vectors)
     assert len(np.unique(ids, axis=0)) == NUM_ITEMS
     moved = (ids != codes).sum(axis=1)
-    # One of those alike stays; the others move by a code or two, and nobody else does.
+    # One of the equal items stays; the others move by one or two codes, and no other item moves.
     assert (moved[:NUM_ALIKE] == 0).sum() == 1 and moved[:NUM_ALIKE].max() <= 2
     assert not moved[NUM_ALIKE:].any()
 

@@ -1,4 +1,4 @@
-"""The public recommender: fitted in memory, asked in any way, saved and loaded, and the same as the command's."""
+"""The public recommender: fitted in memory, requests of all kinds, saved and loaded, and equal to the command's."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_list_may_be_as_long_as_the_catalog(fitted, monkeypatch):
     assert sorted(ids_of(everything)) == sorted(table().item_ids.tolist())
     scores = [each.score for each in everything]
     assert scores == sorted(scores, reverse=True)
-    # The two items with one ID stand together.
+    # The two items with the same ID are adjacent.
     places = [ids_of(everything).index(item) for item in ("sku-58", "sku-59")]
     assert abs(places[0] - places[1]) == 1 and scores[places[0]] == scores[places[1]]
     np.testing.assert_allclose(np.exp(scores).sum() - np.exp(scores[places[0]]), 1, atol=1e-4)
@@ -98,7 +98,7 @@ def test_a_list_may_be_as_long_as_the_catalog(fitted, monkeypatch):
     assert ids_of(short) == ids_of(everything)[:20]
     assert ids_of(fitted.recommend(history, k=30, exclude_seen=False)) == ids_of(everything)[:30]
     assert len(fitted.recommend(history, k=1000)) == NUM_ITEMS - 2
-    # Where much is left out, the search is widened.
+    # With many exclusions, the search is widened.
     seen = ids_of(everything)[:25] * 2
     rest = fitted.recommend(seen, k=10)
     assert len(rest) == 10 and set(ids_of(rest)).isdisjoint(seen)
@@ -173,7 +173,7 @@ def test_the_command_and_the_class_give_identical_recommenders(fitted, tmp_path)
         assert loaded.trained.params.keys() == fitted.trained.params.keys()
         for name, array in fitted.trained.params.items():
             np.testing.assert_array_equal(array, loaded.trained.params[name])
-        # Started again, a finished run leaves what is there.
+        # A finished run that is started again changes nothing.
         before = (tmp_path / "run" / "recommender" / "manifest.json").read_bytes()
         run(config, tmp_path / "run", console=Console(file=nowhere))
     assert (tmp_path / "run" / "recommender" / "manifest.json").read_bytes() == before
@@ -356,7 +356,7 @@ def test_a_recommender_scores_all_items(scored):
     everything = scored.recommend(["sku-3"], k=NUM_ITEMS, exclude_seen=False)
     assert sorted(ids_of(everything)) == sorted(table().item_ids.tolist())
     np.testing.assert_allclose(np.exp([each.score for each in everything]).sum(), 1, atol=1e-4)
-    # A long history with much to leave out gives a full list.
+    # A long history with many exclusions gives a full list.
     assert len(scored.recommend([f"sku-{number}" for number in range(45)], k=15)) == 15
 
 
@@ -367,7 +367,7 @@ def test_an_explanation_says_what_each_part_of_an_item_adds_to_its_score(scored)
     for each in told:
         assert set(each.shares) == {"item", "codes", "content", *TERMS}
         assert each.score == pytest.approx(found[each.item_id], abs=1e-4)
-    # The shares' sums differ as the logits do.
+    # The sums of the shares differ by the same amounts as the logits.
     first, second = (sum(each.shares.values()) for each in told)
     assert first - second == pytest.approx(told[0].score - told[1].score, abs=1e-3)
 
@@ -390,7 +390,7 @@ def test_a_scorer_is_saved_with_its_content_and_scores_new_items_by_their_codes_
     newer = IdTable([*table().item_ids, "new"], np.concatenate([IDS, [[2, 7]]]).astype(np.int32), shared=True)
     with_new, before = load_recommender(folder, ids=newer), scored.recommend(history, k=9)
     everything = with_new.recommend(history, k=NUM_ITEMS + 1, exclude_seen=False)
-    # Swapped while the old one serves on.
+    # Replaced while the old one continues to serve.
     swapped = scored.with_catalog(newer)
     assert swapped.recommend(history, k=NUM_ITEMS + 1, exclude_seen=False) == everything
     assert scored.recommend(history, k=9) == before and "new" not in scored.table

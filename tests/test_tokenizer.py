@@ -208,7 +208,7 @@ def test_batches_of_any_size_are_encoded_by_few_programs(tokenizer):
 
 
 def test_verbose_logs_messages_and_silence_is_silent(vectors, capfd, caplog, monkeypatch):
-    # Whatever an earlier verbose call has set up in this process.
+    # Independent of the logging setup of earlier verbose calls.
     monkeypatch.setattr(logging.getLogger("sid_jax"), "handlers", [])
     monkeypatch.setattr(logging.getLogger("sid_jax"), "propagate", True)
     with caplog.at_level(logging.INFO, logger="sid_jax"):

@@ -1,6 +1,6 @@
-"""Wrong input, a case a line: each is one line of words, a status that is not 0, and nothing changed on the disk.
+"""Invalid input, one case per line: each gives a one-line error, a nonzero status, and no change on disk.
 
-Files that were made to do harm are in tests/data/parts/test_hostile_files.py, wrong flags in tests/test_commands.py.
+Malicious files are in tests/data/parts/test_hostile_files.py, invalid flags in tests/test_commands.py.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def tree(folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def mistake(tmp_path, monkeypatch, capsys):
-    """Calls what a command calls, as the command does; returns the one line that it ends in."""
+    """Calls the function of a command like the command; returns its one-line error."""
 
     def leave(status: int) -> None:
         raise SystemExit(status)
@@ -244,7 +244,7 @@ def made(tmp_path_factory) -> Path:
     return folder
 
 
-# Those that are found before all is read, while it is read, and after.
+# Errors that are found before, while and after all data is read.
 @pytest.mark.parametrize(
     "name", ["empty .npz", "ragged row groups", "NaN", "NaN, parquet", "duplicate ids, 12 features"]
 )
@@ -255,7 +255,7 @@ def test_files_to_export(made, tmp_path, mistake, name):
             file("a.parquet", lambda path: write_parquet(path, [*NAMES[:5], "i1"], VECTORS[:6])),
             "id 'i1' is in row 1 and again in row 5 of --input",
         ),
-        # Of the options that leave rows out, the one of this command.
+        # The option of this command that drops rows.
         "NaN": (*WRONG_FILES["NaN"][:2], "drop them (--on_bad_rows=drop)"),
         "ragged row groups": (
             parquet(["a", "b"], [[1.0] * 12, [3.0]], row_group_size=1),

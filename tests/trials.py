@@ -1,12 +1,12 @@
-"""Disturbs commands at random moments, again and again, and sees that nothing is lost by it.
+"""Disturbs commands at random moments, repeatedly, and checks that nothing is lost.
 
 python -m tests.trials --by=kill --times=100 --seed=0
 
-kill: the process is killed without warning. full_disk: the disk that it writes to is full from then on (a tmpfs, which
-only root may mount). company: the same command is started once more, for the same folder.
+kill: the process is killed without warning. full_disk: the output disk is full from that moment on (a tmpfs, which only
+root may mount). company: the same command is started once more, for the same folder.
 
-Each time a reader that looks at the destination all the while never finds half an export, the same command then ends as
-one that nothing disturbed, and the export that was published before is what it was.
+In each trial, a reader that polls the destination must never find an incomplete export, the repeated command must give
+the same result as without a disturbance, and the previously published export must be unchanged.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from sid_jax.training.restore import restore_run
 from tests.commands import finish, start
 
 COMMANDS = ("train", "export", "append", "recommend")
-# Beyond the end of an undisturbed command, since no two take equally long.
+# Later than the end of an undisturbed command, since times vary.
 _LATEST = 1.05
 # A command that takes longer than this hangs.
 _PATIENCE_S = 300
@@ -45,7 +45,7 @@ _PATIENCE_S = 300
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """What commands work on, and what each comes to when nothing disturbs it.
+    """The inputs of the commands, and the undisturbed result of each.
 
     Attributes:
       folder: vectors, `items.npy`, new ones, `new.parquet`, items that leave, `gone.txt`, histories, `sequences.txt`; a
@@ -57,7 +57,7 @@ class World:
     seconds: dict[str, float]
 
     def words(self, command: str, out: Path) -> list[str]:
-        """Returns what a user types after `python`."""
+        """Returns the arguments of `python`."""
         folder = self.folder
         return {
             "train": [
@@ -102,10 +102,10 @@ def make_world(folder: Path, commands: tuple[str, ...] = COMMANDS) -> World:
 
 
 def kill_once(world: World, command: str, share: float, folder: Path) -> str:
-    """Kills a command after a share of its time, runs it again, and returns what was seen.
+    """Kills a command after a share of its time, runs it again, and returns the observations.
 
     Raises:
-      AssertionError: if anything is not as it should be.
+      AssertionError: if a check fails.
     """
     out, published = folder / "out", _content(world.folder / "export")
     process = start(*world.words(command, out))
@@ -128,7 +128,7 @@ def fill_disk_once(world: World, command: str, share: float, folder: Path) -> st
     """Fills the disk after a share of a command's time, empties it when the command has ended, and runs it again.
 
     Raises:
-      AssertionError: if the command hangs, ends in anything but one line, or does not go on afterwards.
+      AssertionError: if the command hangs, does not end with a one-line error, or does not resume.
     """
     published = _content(world.folder / "export")
     with _small_disk(folder / "disk") as disk:
@@ -157,7 +157,7 @@ def join_once(world: World, command: str, share: float, folder: Path) -> str:
     """Starts a command a second time, a share of its time after the first, for the same folder.
 
     Raises:
-      AssertionError: if both fail, one fails otherwise than in one line, or the result is not that of one alone.
+      AssertionError: if both fail, an error is not one line, or the result is not that of a single command.
     """
     out, published = folder / "out", _content(world.folder / "export")
     first = start(*world.words(command, out))
@@ -175,7 +175,7 @@ def join_once(world: World, command: str, share: float, folder: Path) -> str:
 
 
 def process_runs(process: subprocess.Popen[str]) -> bool:
-    """Waits a little and returns whether the process is still at work."""
+    """Waits briefly and returns whether the process is still running."""
     try:
         process.wait(0.02)
     except subprocess.TimeoutExpired:
@@ -184,7 +184,7 @@ def process_runs(process: subprocess.Popen[str]) -> bool:
 
 
 def _wait_and_look(world: World, command: str, share: float, out: Path, process: subprocess.Popen[str]) -> None:
-    """Looks at the destination until a share of the command's time is over."""
+    """Polls the destination until a share of the command's time is over."""
     deadline = time.monotonic() + share * world.seconds[command]
     while time.monotonic() < deadline and process.poll() is None:
         _look(command, out)
@@ -203,7 +203,7 @@ def _finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
 
 @contextlib.contextmanager
 def _small_disk(folder: Path) -> Iterator[Path]:
-    """Yields a folder that is a disk of its own, of 64 MB."""
+    """Yields a folder on a separate disk of 64 MB."""
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)], check=True)
     try:
@@ -213,7 +213,7 @@ def _small_disk(folder: Path) -> Iterator[Path]:
 
 
 def _assert_one_line(ended: subprocess.CompletedProcess[str]) -> None:
-    """Sees that a command that failed says so in one line; warnings may stand before it."""
+    """Checks that a failed command prints a one-line error; warnings may precede it."""
     lines = ended.stderr.strip().splitlines()
     errors = [line for line in lines if line.startswith("error: ")]
     assert "Traceback" not in ended.stderr, ended.stderr
@@ -221,13 +221,13 @@ def _assert_one_line(ended: subprocess.CompletedProcess[str]) -> None:
 
 
 def _look(command: str, out: Path) -> None:
-    """Reads what is at the destination: all of an export, or nothing."""
+    """Reads the destination: a complete export, or nothing."""
     if command in ("export", "append") and out.exists():
         load_export(out, verify=True)
 
 
 def _assert_undisturbed(world: World, command: str, out: Path) -> None:
-    """Sees that a result is the one of the command that nothing disturbed."""
+    """Checks that a result is equal to that of the undisturbed command."""
     undisturbed = world.folder / command
     _look(command, out)
     if command == "train":
@@ -247,9 +247,9 @@ def _figures(workdir: Path) -> Any:
 
 
 def _content(export: Path) -> dict[str, Any]:
-    """Returns every file that an export's manifest lists, and of the manifest what is not the time it was written at.
+    """Returns every file that an export's manifest lists, and the manifest without its time.
 
-    The report is no part of it: it is made of the others when they are there, and names their folder.
+    The report is excluded, since it is made from the other files and names their folder.
     """
     manifest = json.loads((export / "manifest.json").read_text())
     content: dict[str, Any] = {name: (export / name).read_bytes() for name in manifest["files"]}
@@ -270,7 +270,7 @@ _DISTURBANCES: dict[str, Callable[[World, str, float, Path], str]] = {
 
 
 def main() -> None:
-    """Disturbs as often as is asked for, and ends with status 1 unless all went well."""
+    """Runs the requested number of trials, and exits with status 1 if one fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--by", choices=tuple(_DISTURBANCES), default="kill")
     parser.add_argument("--times", type=int, default=100)

@@ -1,4 +1,4 @@
-"""Makers of wrong files: each is called with a folder, and returns the settings by which a run would read them."""
+"""Writers of invalid files: each is called with a folder, and returns the settings with which a run reads them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def file(name: str, write: Callable[[Path], object], **settings: object) -> File
 
 
 def both(*makers: Files, **settings: object) -> Files:
-    """Files that lie in one folder, which is what is to be read."""
+    """Files in one folder, which is the input."""
 
     def make(folder: Path) -> dict[str, object]:
         (folder / "all").mkdir()

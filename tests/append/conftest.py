@@ -1,4 +1,4 @@
-"""Exports that are made by hand: codebooks without a network, and the IDs that they give."""
+"""Exports with codebooks that are set by hand, without a network, and their IDs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def made_model(seed=0):
 
 
 def made_vectors(number, seed=0):
-    """Vectors by the numbers of the items, of which every third is the same: many share their codes."""
+    """Vectors by item number; every third item has the same vector, so many items share their codes."""
     return np.stack([np.random.default_rng([seed, each % 3 and each]).normal(size=FEATURES) for each in number]).astype(
         np.float32
     )
@@ -37,7 +37,7 @@ def make_export(folder: Path, ids, vectors, *, scheme="relocate", capacity=1, co
     """Writes an export of these items."""
     model = made_model(seed)
     ids = np.array(ids, None if isinstance(ids[0], int) else object)
-    # Filled up, so that one program does for all.
+    # Padded, so that only one program is compiled.
     filled = np.pad(vectors, ((0, -len(vectors) % ITEMS_A_CALL), (0, 0)))
     codes = encode_vectors(model, filled)[: len(ids)]
     alternatives = CodeAlternatives(model, vectors)

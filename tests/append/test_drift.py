@@ -1,4 +1,4 @@
-"""The drift report, on figures that can be worked out by hand."""
+"""The drift report, with values computed by hand."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def case(*, r2=0.7, noise=0.0, since=(10, 0.7), shift=0.0, moved=0.0, cold=None)
 @pytest.mark.parametrize(
     ("passing", "due", "words"),
     [
-        # 20 of 100 items are .11 worse: .022 of the catalog's.
+        # R^2 of 20 of 100 items is .11 lower: .022 over the catalog.
         ({"since": (20, 0.61)}, {"since": (20, 0.59)}, "R^2 lost by the catalog since training"),
         ({"r2": 0.51}, {"r2": 0.49}, "below that of trained items"),
         ({"r2": 0.4, "noise": 0.06}, {"r2": 0.4, "noise": 0.04}, "below that of trained items"),
@@ -95,7 +95,7 @@ def test_new_items_that_are_unlike_all_others_make_it_due_and_the_sum_goes_on(tm
     assert first["new_items"]["collide"] == first["new_items"]["moved"] == 1.0
     assert second["since_training"]["num_items"] == 11
     assert second["new_items"]["r2"] < 0 and second["verdict"]["retraining_is_due"]
-    # By hand: the errors of what the codes stand for, over the first version's spread.
+    # By hand: the errors of the decoded codes, divided by the first version's spread.
     export = load_export(tmp_path / "v3")
     codes, given = export.table.codes[-10:], 20 + made_vectors(range(50, 60))
     error = np.square(given - np.asarray(export.model.reconstruct(codes))).sum(axis=1).mean()

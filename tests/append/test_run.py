@@ -1,4 +1,4 @@
-"""From version to version, on exports that are made by hand."""
+"""Successive versions of exports with codebooks that are set by hand."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_new_items_join_known_ones_keep_their_ids_and_the_chain_is_written_down(
     export, old = load_export(tmp_path / "v2"), load_export(first)
     first_rows, before_rows = export.table.to_arrow().slice(0, 30), old.table.to_arrow()
     assert first_rows.schema == before_rows.schema
-    # Item 7 keeps all but the title that it had.
+    # Item 7 keeps all columns except its title.
     assert first_rows.drop_columns(["title"]).equals(before_rows.drop_columns(["title"]))
     titles = [f"item {number}" if number != 7 else "b" for number in range(30)]
     assert export.table.to_arrow()["title"].to_pylist() == [*titles, "c", None, "a"]
@@ -78,7 +78,7 @@ def test_who_leaves_has_the_id_to_come_back_to(first, tmp_path):
     retired = pq.read_table(tmp_path / "v2" / "retired.parquet").to_pydict()
     assert retired["item_id"] == [3, 4] and retired["removed_in"] == [2, 2]
     assert list(map(tuple, retired["semantic_id"])) == [before[3], before[4]]
-    # Its vector may be another one by now.
+    # Its vector may have changed.
     back = write_vectors(tmp_path / "back.parquet", [50, 3], made_vectors([50, 51]))
     append(tmp_path / "v2", tmp_path / "v3", [back], messages=SILENT)
     after = ids_of(tmp_path / "v3")
@@ -196,7 +196,7 @@ def test_a_damaged_or_edited_export_is_refused(tmp_path):
 
 
 def test_neither_the_files_times_nor_what_the_manifest_calls_its_time_matter(first, tmp_path, monkeypatch):
-    """The clock stands an hour before the export's: as after it was set back."""
+    """The clock is an hour before the time of the export, as if it had been set back."""
     import sid_jax.export.manifest as manifest
 
     class Earlier(manifest.datetime.datetime):
@@ -245,7 +245,7 @@ def test_the_command_appends_in_words_and_refuses_in_one_line(first, tmp_path):
 
 
 def without_names(export):
-    """What a manifest says, but for names, times and files."""
+    """The content of a manifest without names, times and files."""
     manifest = content_of(export.manifest)
     del manifest["data"]["source"]
     manifest["version"]["parent"].pop("name")
@@ -270,7 +270,7 @@ def test_in_memory_the_next_version_is_what_the_command_writes(tmp_path, scheme)
     write_export(made, tmp_path / "written")
     names = [path.name for path in (tmp_path / "v2").iterdir() if path.name != "manifest.json"]
     assert all((tmp_path / "v2" / name).read_bytes() == (tmp_path / "written" / name).read_bytes() for name in names)
-    # Who left comes back, from a version that was never written, as from one that was.
+    # Removed items return, from a version in memory as from one on disk.
     again, read = (append_items(each, [50, 9], made_vectors([50, 51])) for each in (made, wanted))
     assert again.table.semantic_id(9) == before.table.semantic_id(9)
     assert again.table.to_arrow().equals(read.table.to_arrow())

@@ -1,4 +1,4 @@
-"""Whatever comes, goes and comes back: what was published stays where it is."""
+"""Published IDs stay unchanged for any sequence of added, removed and returning items."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from sid_jax.messages import Messages
 from tests.append.conftest import made_vectors, make_export, write_vectors
 
 SILENT = Messages.silent()
-# Items are few enough that the sixty places always do.
+# Items are few enough for the sixty IDs.
 ITEMS = st.sets(st.integers(0, 39), max_size=8)
 
 
 @st.composite
 def histories(draw):
-    """A scheme, a capacity, and of each version who comes, who is to go, and whether IDs may be given again."""
+    """A scheme, a capacity, and for each version the added and removed items and whether IDs may be reused."""
     scheme = draw(st.sampled_from(["relocate", "relocate", "suffix", "none"]))
     capacity = draw(st.integers(1, 2)) if scheme == "relocate" else 1
     steps = draw(st.lists(st.tuples(ITEMS, ITEMS, st.booleans()), min_size=1, max_size=3))
@@ -94,7 +94,7 @@ def check_step(live, retired, live_after, retired_after, coming, going, reuse, s
 
 
 def test_a_suffix_that_was_ever_given_is_not_given_again_unless_asked(tmp_path):
-    # Items with a number that three divides are all alike.
+    # Items whose number is divisible by three have the same vector.
     make_export(tmp_path / "v1", [0, 3, 6], made_vectors([0, 3, 6]), scheme="suffix")
     (tmp_path / "gone.txt").write_text("3\n6\n")
     new = [write_vectors(tmp_path / "new.parquet", [12, 9], made_vectors([12, 9]))]

@@ -1,4 +1,4 @@
-"""Workdirs in buckets: a run that is killed goes on from its last checkpoint there, on another machine too."""
+"""Workdirs in buckets: a killed run resumes from its last checkpoint in the bucket, also on another machine."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ VECTORS = np.random.default_rng(0).normal(size=(64, 6)).astype(np.float32)
 
 
 class Killed(BaseException):
-    """Ends a run as a kill does."""
+    """Ends a run like a kill."""
 
 
 def fit(workdir):

@@ -1,4 +1,4 @@
-"""Exports in buckets: written whole or not at all, read, and appended to."""
+"""Exports in buckets: atomic writes, reads and appends."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ OUT = "memory://b/exports/v1"
 
 
 class Killed(BaseException):
-    """Ends an upload as a kill does: nothing that the process would do afterwards is done in the bucket."""
+    """Ends an upload like a kill: the process does not change the bucket after it."""
 
 
 def export(address=OUT, text="whole", manifest="manifest.json"):
@@ -37,7 +37,7 @@ def export(address=OUT, text="whole", manifest="manifest.json"):
 
 
 def read(address=OUT):
-    """Returns what a reader sees: the content of the files, or that there is nothing."""
+    """Returns what a reader sees: the content of the files, or None."""
     try:
         folder = as_path(address)
     except UserError as error:

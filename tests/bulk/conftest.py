@@ -1,4 +1,4 @@
-"""A job over made vectors, with codebooks that are set by hand: residual k-means without a network."""
+"""A job over synthetic vectors, with codebooks that are set by hand: residual k-means without a network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sid_jax.export.codebooks import write_codebooks
 
 
 def made_codebooks(random, sizes, features, uneven):
-    """The first codeword lies where most vectors are, if uneven; the others of its level are far away."""
+    """If uneven, the first codeword is near most vectors, and the others of its level are far away."""
     codebooks = [random.normal(size=(size, features)) / (level + 1) for level, size in enumerate(sizes)]
     if uneven:
         codebooks[0][0] = 0

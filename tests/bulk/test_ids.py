@@ -1,4 +1,4 @@
-"""Ids by their hashes: the same one is found wherever it stands."""
+"""Duplicate ids are found by their hashes, in any rows."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_an_id_that_is_there_twice_is_refused_with_both_rows(make_job, tmp_path,
     (tmp_path / "ids.txt").write_text("\n".join(items))
     with pytest.raises(UserError, match="id 'twice' is in row 31 and again in row 250"):
         refused()
-    # Hashes that meet by chance are no ids that do.
+    # Equal hashes by chance are not duplicate ids.
     monkeypatch.setattr("sid_jax.bulk.encode.hash_ids", lambda ids: np.zeros(len(ids), np.uint64))
     monkeypatch.setattr(ids_module, "hash_ids", lambda ids: np.zeros(len(ids), np.uint64))
     (tmp_path / "ids.txt").write_text("\n".join(map(str, range(300))))

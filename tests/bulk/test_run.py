@@ -1,4 +1,4 @@
-"""Files to IDs by the command, as a user types it."""
+"""The command from files to IDs, as a user types it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_an_export_of_the_runs_own_vectors_is_the_usual_one(trained, tmp_path):
 
 
 def test_the_run_needs_neither_its_data_nor_one_file(trained, tmp_path):
-    """Two parquet files of strings, of which the run has never heard; its own vectors are gone."""
+    """Two parquet files with string ids that are unknown to the run; its own vectors are deleted."""
     vectors = np.load(trained / "items.npy")
     (trained / "items.npy").rename(tmp_path / "elsewhere.npy")
     try:
@@ -88,7 +88,7 @@ def test_the_run_needs_neither_its_data_nor_one_file(trained, tmp_path):
 
 
 def renamed(source, out, seed=0):
-    """Writes IDs of items as a model would give them that calls every code otherwise."""
+    """Writes the IDs that a model with another numbering of the codes would give."""
     table, random = read_id_table(source), np.random.default_rng(seed)
     names = [random.permutation(8) for _ in range(3)]
     codes = np.stack([name[level] for name, level in zip(names, table.semantic_ids.T, strict=True)], axis=1)
@@ -101,7 +101,7 @@ def test_a_new_models_codes_are_numbered_like_an_old_ones_in_every_file(trained,
     wanted = renamed(tmp_path / "usual", tmp_path / "old.json")
     inputs = [f"{trained}/items.npy"]
     how = {"align_to": tmp_path / "old.json", "programs": ["onnx"], "messages": SILENT}
-    # The second time as a retry.
+    # The second call is a retry.
     for _ in range(2):
         export(trained / "run", tmp_path / "aligned", **how)
         export_files(trained / "run", tmp_path / "files", inputs, **how)
@@ -161,7 +161,7 @@ def test_a_run_that_does_not_say_how_large_its_data_was(trained, tmp_path):
         export_files(tmp_path, tmp_path / "out", [f"{trained}/items.npy"], messages=SILENT)
 
 
-# Each piece leaves a file named after its process when it begins, and takes half a second more.
+# Each piece writes a file with its process id at the start, and takes half a second longer.
 _RAY = """
 import functools, os, sys, time, uuid
 from pathlib import Path
@@ -208,7 +208,7 @@ def test_on_ray_with_a_worker_killed_the_table_is_the_same(trained, tmp_path):
     assert process.returncode == 0, errors
     pieces = [path.name for path in began.iterdir()]
     assert len({name.split("-")[0] for name in pieces}) >= 3, pieces
-    # Its piece was begun again by another.
+    # Another worker started its piece again.
     assert len(pieces) > 12
     files = sorted((tmp_path / "local" / "ids.parquet").iterdir())
     assert len(files) > 1

@@ -1,4 +1,4 @@
-"""What pieces make of a catalog is what is made of it in memory, whole."""
+"""The result of the stages is that of an export in memory."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _small_pieces(monkeypatch):
     [
         ((8, 8, 8), "relocate", 1, False),
         ((4, 5, 6), "relocate", 3, False),
-        # The first code of most items has too few places for them.
+        # The first code of most items has too few IDs for them.
         ((8, 8, 8), "relocate", 1, True),
         ((7, 3), "relocate", 20, True),
         ((310,), "relocate", 1, False),

@@ -11,7 +11,7 @@ from sid_jax.command import _current_words
 from sid_jax.errors import UserError
 from tests.commands import ROOT, refused, run, start
 
-# Modules of flags that several commands have.
+# Modules with flags of several commands.
 SHARED = {
     "histories": ["evaluate", "convert", "llm_data"],
     "items": ["convert", "llm_data"],
@@ -59,7 +59,7 @@ def test_help_is_the_commands_own_flags_and_then_its_settings(name, monkeypatch)
     about, _, rest = result.stdout.partition("\nFlags:\n")
     flags, _, settings = rest.partition("\nSettings, ")
     assert f"sid-jax {name} " in about
-    # Its own, and none of the library's that parses them.
+    # Its own flags, and none of the parsing library.
     name = name.replace("-", "_")
     files = [name, *(module for module, commands in SHARED.items() if name in commands)]
     text = "".join((ROOT / "sid_jax" / "cli" / f"{each}.py").read_text() for each in files)

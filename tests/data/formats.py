@@ -1,4 +1,4 @@
-"""Writers of every kind of file that vectors may come in."""
+"""Writers of every supported file format of vectors."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _save(save: Callable, path: Path, *arrays: np.ndarray, **named: np.ndarray) 
     return path
 
 
-# Each writes a file, or a folder, whose name without its ending is given. With ids of its own:
+# Each writes a file or a folder, given its name without the ending. Formats with ids:
 WITH_IDS: dict[str, Callable[[Path, Ids, np.ndarray], Path]] = {
     "npz": lambda name, ids, x: _save(np.savez, name.with_suffix(".npz"), vectors=x, ids=np.array(ids)),
     "npz packed": lambda name, ids, x: _save(
@@ -96,7 +96,7 @@ WITH_IDS: dict[str, Callable[[Path, Ids, np.ndarray], Path]] = {
     ),
     "dataset": lambda name, ids, x: write_dataset(name, table(ids, x)),
 }
-# Whole numbers alone can be their ids.
+# Formats whose ids must be integers.
 WITH_NUMBERS: dict[str, Callable[[Path, Ids, np.ndarray], Path]] = {
     "safetensors": lambda name, ids, x: _write_safetensors(
         name.with_suffix(".safetensors"), vectors=x, ids=np.array(ids)
@@ -112,7 +112,7 @@ WITHOUT_IDS: dict[str, Callable[[Path, np.ndarray], Path]] = {
 
 
 def types_of(kind: str) -> list[np.dtype]:
-    """The types of numbers that a kind of file can hold."""
+    """The dtypes that a file format supports."""
     if kind == "records":
         return [np.dtype("<f4")]
     types = [np.dtype(name) for name in ("<f2", "<f4", "<f8")]

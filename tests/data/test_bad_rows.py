@@ -1,4 +1,4 @@
-"""Rows with NaN or infinite values, refused, left out or listed: the same wherever vectors are read."""
+"""Rows with NaN or infinite values are rejected, dropped or listed in the same way by all readers of vectors."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_float64_too_large_for_float32_is_a_bad_row(tmp_path):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A run that left out bad rows, and what it said."""
+    """A run that dropped bad rows, and its messages."""
     folder, console = tmp_path_factory.mktemp("dropped"), Console(file=io.StringIO())
     config = small_run(folder, spoilt())
     config.data.on_bad_rows = "drop"

@@ -1,4 +1,4 @@
-"""Going through a mapped file: every row once, and no more memory than a block."""
+"""Blocks of a mapped file: every row occurs once, and memory is that of a block."""
 
 import subprocess
 import sys

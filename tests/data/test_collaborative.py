@@ -25,7 +25,7 @@ from tests.data.test_histories import make
 
 
 def small_catalog(matrix: np.ndarray) -> MovieLens:
-    """Films by users; what is 0 is not rated. A user's ratings lie in the order of the films."""
+    """Films by users; 0 means no rating. A user's ratings are in the order of the films."""
     rows, columns = np.nonzero(matrix)
     ratings = {
         "user_id": columns + 10,
@@ -150,7 +150,7 @@ def test_information_by_hand():
 
 
 def test_items_of_the_same_users_are_near_and_others_are_not():
-    """Two groups of items that nobody mixes, and an item that nobody has."""
+    """Two groups of items without a common user, and an item without interactions."""
     rng = np.random.default_rng(0)
     histories = make(*[(5 * (user % 2) + rng.permutation(5)).tolist() for user in range(40)], num_items=11)
     vectors = cooccurrence_vectors(pair_counts(histories), 4)

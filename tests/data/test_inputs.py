@@ -1,4 +1,4 @@
-"""What a person has in memory, as the items, vectors and histories that training takes."""
+"""Conversion of data in memory to items, vectors and histories for training."""
 
 import subprocess
 import sys

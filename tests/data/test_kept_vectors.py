@@ -1,4 +1,4 @@
-"""Files larger than memory is to hold are kept, as one that can be mapped, in the cache folder."""
+"""Vectors above the memory limit are written to a mappable file in the cache folder."""
 
 from __future__ import annotations
 

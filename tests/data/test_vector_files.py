@@ -1,4 +1,4 @@
-"""What was written is what is read: every kind of file, whole and in pieces, in memory and mapped."""
+"""Written vectors are read unchanged, from every file format, whole and in pieces, in memory and mapped."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ KINDS = [*WITH_IDS, *WITH_NUMBERS, *WITHOUT_IDS]
 
 @st.composite
 def texts(draw, kind: str, count: int) -> list[str]:
-    # A line has an end; NumPy's text cannot end in zeros; what begins a file may be a byte order mark.
+    # A line cannot contain a line break, NumPy's text cannot end in zeros, and a file may begin with a byte order mark.
     forbidden = "\n\r\0\ufeff" if kind in WITHOUT_IDS or kind.startswith("npz") else ""
     letters = st.characters(exclude_categories=["Cs"], exclude_characters=forbidden)
     at_least = int(kind in WITHOUT_IDS)
@@ -42,7 +42,7 @@ def texts(draw, kind: str, count: int) -> list[str]:
 
 @st.composite
 def catalogs(draw, kind: str):
-    """Vectors of a type that the kind of file can hold, ids, and how many rows each file has."""
+    """Vectors of a supported dtype, ids, and the number of rows of each file."""
     sizes = draw(st.lists(st.integers(1, 20), min_size=1, max_size=3))
     count, features = sum(sizes), draw(st.integers(1, 5))
     dtype = draw(st.sampled_from(types_of(kind)))
@@ -57,7 +57,7 @@ def catalogs(draw, kind: str):
 
 
 def write_files(folder: Path, kind: str, vectors: np.ndarray, ids: list, sizes: list[int]) -> list[str]:
-    """Writes the files, in the order of their names, and returns those of ids, if they have files of their own."""
+    """Writes the files, in the order of their names, and returns separate files of ids, if there are any."""
     id_files, row = [], 0
     for number, size in enumerate(sizes):
         rows, name = slice(row, row + size), folder / str(number)

@@ -1,4 +1,4 @@
-"""What the pages take for granted: small files of the names that they use, and what the README's commands leave."""
+"""The files that the pages use: small files with the same names, and the output of the README's commands."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LEFT = ("runs/items", "exports/items", "runs/ml100k", "exports/ml100k", "runs/r
 def write_files(folder: Path) -> None:
     """Makes the project's own files and a user's: 400 items in 20 groups, with ids, texts, histories and other IDs.
 
-    And 20 items that come later, each beside an old one.
+    And 20 later items, each near an old one.
     """
     for name in ("configs", "train.py", "export.py", "benchmarks"):
         (folder / name).symlink_to(ROOT / name)
@@ -59,13 +59,13 @@ def write_files(folder: Path) -> None:
 
 
 def run_page(page: Path, folder: Path) -> None:
-    """Runs a page's blocks in order in a folder: commands but those that are listed, and Python in one namespace."""
+    """Runs a page's blocks in order in a folder: commands, except the listed ones, and Python in one namespace."""
     names: dict[str, object] = {"__name__": "__main__"}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for block in blocks_of(page):
             if block.language == "python":
-                # So that a traceback has the page's lines.
+                # So that a traceback shows the lines of the page.
                 exec(compile("\n" * (block.line - 1) + block.text, str(page), "exec"), names)  # noqa: S102
             for words in block.commands() if block.language == "bash" else ():
                 if not why_not_run(words):
@@ -85,7 +85,7 @@ def readme(real_cache, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def place(readme, real_cache, tmp_path, monkeypatch):
-    """Makes a folder for a page: with the files, and what the README left but for what the page makes itself."""
+    """Prepares the folder of a page: the files, and the README's output except what the page creates itself."""
 
     def make(page: Path) -> Path:
         monkeypatch.setenv("SID_JAX_CACHE", str(real_cache))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-# A part of the command, and why it is only checked.
+# A part of the command, and the reason why it is only checked.
 NOT_RUN = {
     "python3 -m venv": "the tests run in what it makes",
     ".venv": "the tests run in what it makes",
@@ -32,7 +32,7 @@ RUN_BY = {
     "llm-tokens.md": "tests/tokens/test_docs.py",
 }
 
-# What makes a run short, by its preset: each is added unless the command sets it.
+# Settings for a short run, by preset; each is added unless the command sets it.
 _SMALL_MODEL = {
     "config.model.codebook_size": "16",
     "config.model.hidden_dimensions": "(16,)",
@@ -66,13 +66,13 @@ SMALL = {
 
 
 def why_not_run(words: list[str]) -> str | None:
-    """Returns why a command is only checked, or None if it is run."""
+    """Returns the reason why a command is only checked, or None if it is run."""
     command = " ".join(words)
     return next((reason for part, reason in NOT_RUN.items() if part in command), None)
 
 
 def small(words: list[str]) -> list[str]:
-    """Returns the command with what makes its run short."""
+    """Returns the command with settings for a short run."""
     taken = {word.removeprefix("--").partition("=")[0] for word in words}
     config = next((word for word in words if word.startswith("--config=")), "")
     added = SMALL.get(Path(config.removeprefix("--config=").partition(":")[0]).stem, {})

@@ -15,7 +15,7 @@ PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """A fenced block of a page: its language, "" if it names none, its text, and the line where that begins."""
+    """A fenced block of a page: its language ("" for none), its text, and the first line of the text."""
 
     page: Path
     line: int

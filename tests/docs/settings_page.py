@@ -14,7 +14,7 @@ PAGE = ROOT / "docs" / "settings.md"
 
 
 def text() -> str:
-    """Returns what the page is to say."""
+    """Returns the text of the page."""
     own = {name: declared for name, declared in recommender.SETTINGS.items() if name != "quantizer"}
     return "\n".join(
         [
@@ -55,7 +55,7 @@ def _table(settings: Iterable[tuple[str, Setting]]) -> list[str]:
     rows = []
     for name, setting in settings:
         allowed = setting.allowed()
-        # The names of the catalogs would fill the page; data.md has them.
+        # The names of the catalogs are omitted, since they are many; data.md has them.
         meaning = f"{setting.meaning} ({allowed})" if allowed and len(allowed) < 100 else setting.meaning
         default = f"`{setting.default}`" if setting.default != "" else ""
         rows.append(f"| `{name}` | {default} | {meaning.replace('|', chr(92) + '|')} |")

@@ -17,7 +17,7 @@ def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        # A page that no navigation names, a link or an anchor that leads nowhere: each ends a strict build.
+        # A page that is not in the navigation, and links to missing pages or anchors: each fails a strict build.
         build(load_config(str(ROOT / "mkdocs.yml"), strict=True, site_dir=str(folder)))
     return folder
 

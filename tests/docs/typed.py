@@ -1,4 +1,4 @@
-"""Commands as they are typed, in this process: run, or only parsed."""
+"""Runs or parses typed commands in this process."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from absl import app, flags
 from sid_jax import cli, command
 from tests.commands import ROOT
 
-# Lines of a shell that have no flags of ours.
+# Shell commands without flags of this project.
 _PLAIN = ["python -m pytest", "python3 -m venv", ".", "source"]
 
 
 def execute(words: list[str]) -> None:
-    """Runs `sid-jax WORDS` or `python WORDS` here, from the working directory; a mistake in it is an error."""
+    """Runs `sid-jax WORDS` or `python WORDS` in this process, from the working directory; an error is raised."""
     with pytest.MonkeyPatch.context() as patch:
         _run(words, patch)
 
 
 def check(words: list[str]) -> None:
-    """Sees that a command can be begun: its program, its flags, its config and each setting exist.
+    """Checks that a command can be started: its program, its flags, its config and each setting exist.
 
     Raises:
-      AssertionError: if not, or if the command is of a kind that is not known here.
+      AssertionError: if not, or if the kind of command is unknown.
     """
     typed = " ".join(words)
     if typed.startswith("pip install"):
@@ -38,7 +38,7 @@ def check(words: list[str]) -> None:
         for name in re.findall(r"--(\w+)", typed):
             assert re.search(rf"[\"'](--)?{name}[\"']", code), f"{words[1]} has no --{name}"
     elif _is_ours(words):
-        # absl leaves a config file that is not there for whoever reads the config.
+        # absl does not report a missing config file until the config is read.
         for file in re.findall(r"--config=([^: ]+\.py)", typed):
             assert (ROOT / file).exists(), f"{typed}: there is no {file}"
         with pytest.MonkeyPatch.context() as patch:
@@ -59,7 +59,7 @@ def _run(words: list[str], patch: pytest.MonkeyPatch) -> None:
         raise AssertionError(f"{' '.join(words)}\nerror: {message}")
 
     patch.setattr(command, "_leave", leave)
-    # What absl does once a process, for processes that are its own.
+    # The initialization that absl performs once per process.
     patch.setattr(app._run_init, "done", True)
     before = set(flags.FLAGS)
     try:
@@ -75,6 +75,6 @@ def _run(words: list[str], patch: pytest.MonkeyPatch) -> None:
         for name in set(flags.FLAGS) - before:
             delattr(flags.FLAGS, name)
         flags.FLAGS.unparse_flags()
-        # A subcommand defines its flags when it is imported, once in a process that is its own.
+        # A subcommand defines its flags when it is imported, which normally happens once per process.
         for name in [name for name in sys.modules if name.startswith("sid_jax.cli.")]:
             delattr(cli, sys.modules.pop(name).__name__.rpartition(".")[2])

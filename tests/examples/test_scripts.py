@@ -1,4 +1,4 @@
-"""The scripts in examples/ run, with shorter trainings than by default, and write what they say."""
+"""The scripts in examples/ run, with shorter training, and write the files that they name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""examples/serve: answers while catalogs change, and which catalog each answer is of."""
+"""examples/serve: answers during a change of the catalog, and the catalog of each answer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def service():
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """A recommender of 30 items, as it was drawn; two versions of its catalog, of which a link shows the first."""
+    """A recommender of 30 items with random weights; two versions of its catalog, and a link to the first one."""
     folder = tmp_path_factory.mktemp("serve")
     export = make_export(folder / "v1", list(range(30)), made_vectors(range(30)))
     load(export).append([40, 41], made_vectors([40, 41])).save(folder / "v2")
@@ -70,7 +70,7 @@ def test_nothing_is_lost_while_the_catalog_changes(service, folders):
         vector = made_vectors([50])[0]
         found, tokenizer = client.post("/encode", json={"vector": vector.tolist()}).json(), lite.load(folders / "v2")
         assert found == {"codes": tokenizer.encode(vector).tolist(), "free_id": list(tokenizer.free_id(vector))}
-        # What cannot be used changes nothing.
+        # A catalog that cannot be used changes nothing.
         assert client.post("/encode", json={"vector": [1.0]}).status_code == 422
         assert client.post("/recommend", json={"history": [1], "k": 0}).status_code == 422
         (folders / "next").symlink_to("nowhere")

@@ -19,7 +19,7 @@ KINDS = {
 
 
 def made_model(kind):
-    """A model of 12 features whose numbers are drawn."""
+    """A model of 12 features with random weights."""
     settings = {"latent_dimension": 6, "hidden_dimensions": (16,), **KINDS[kind]}
     model = RQVAE(12, (8, 5) if kind == "gelu" else (8, 8), **settings, rngs=nnx.Rngs(1))
     drawn = np.random.default_rng(1)
@@ -27,14 +27,14 @@ def made_model(kind):
     if kind == "parts":
         model.filler[...] = jnp.asarray(drawn.normal(size=(12, 12)) / 4, jnp.float32)
     for number, codebook in enumerate(model.quantizer.levels):
-        # Where latent vectors are, so that many codes are taken.
+        # Codewords near latent vectors, so that many codes are used.
         points = jnp.asarray(drawn.normal(size=(len(codebook), 12)), jnp.float32)
         codebook[...] = model.encode(points) if number == 0 else (model.encode(points) - model.encode(points[::-1])) / 2
     return model
 
 
 def made_vectors(kind, vectors):
-    """The vectors `[n, 12]`, of which items lack parts where there are any."""
+    """Vectors `[n, 12]`; some items lack parts, if there are parts."""
     if kind == "parts":
         vectors = vectors.copy()
         vectors[::3, :8], vectors[1::3, 8:] = np.nan, np.nan

@@ -1,4 +1,4 @@
-"""Exports that are made by hand, in memory and as folders."""
+"""Exports with codebooks that are set by hand, in memory and as folders."""
 
 import hashlib
 import json

@@ -111,7 +111,7 @@ def test_a_mount_point_is_refused_before_any_work(tmp_path, monkeypatch):
 
 @pytest.fixture
 def closed():
-    """A folder that may be read and not written; root, who may write everywhere, is someone else for a while."""
+    """A folder without write permission; the root user, who may write everywhere, temporarily becomes another user."""
     user = os.geteuid()
     with tempfile.TemporaryDirectory() as outer:
         Path(outer).chmod(0o755)

@@ -99,7 +99,7 @@ def test_the_state_dict_drops_into_the_model(tmp_path):
 
 def test_arrays_that_are_not_contiguous_are_not_scrambled(tmp_path):
     weights = make_weights()
-    # A kernel of the layout [in, out], shown the other way round: Fortran order.
+    # A kernel of the layout [in, out], transposed: Fortran order.
     views = {name: np.asfortranarray(array) for name, array in weights.items()}
     views["encoder.network.0.bias"] = np.repeat(weights["encoder.network.0.bias"], 2)[::2]
     write(tmp_path, views)

@@ -1,4 +1,4 @@
-"""What only the run can tell of an export."""
+"""Data of the report that only the run can provide."""
 
 import json
 

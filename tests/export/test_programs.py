@@ -32,7 +32,7 @@ FILES = {"encoder.onnx", "encoder.stablehlo"}
 @pytest.fixture(scope="module")
 def vectors():
     drawn = np.random.default_rng(0).normal(size=(400, 12)).astype(np.float32)
-    # Squares of these leave float32's range; a zero vector has no length.
+    # Squares of these exceed float32's range; a zero vector has no direction.
     drawn[0], drawn[1], drawn[2] = 1e30 * drawn[0], 1e-30 * drawn[1], 0
     return drawn
 
@@ -68,7 +68,7 @@ def test_onnx_gives_the_codes_of_jax_but_for_near_ties(kind, vectors):
     for size in (0, 1, 7):
         np.testing.assert_array_equal(codes_in_onnx(content, vectors[3 : 3 + size]), found[3 : 3 + size])
     assert onnx_bytes(model) == content
-    # The decoder, and a mean that nothing reads, are not in it.
+    # The decoder, and a mean that is not used, are not in it.
     constants = {each.name for each in onnx.load_from_string(content).graph.initializer}
     assert not any("decoder" in name for name in constants) and "scaling.mean" in constants
 
@@ -97,7 +97,7 @@ def test_the_manifest_lists_them_and_they_give_the_codes_of_the_table(first):
 def test_the_next_version_has_them_too_and_a_retry_knows_it(first, new, tmp_path):
     folder = first[2]
     for programs in ((), (), BOTH):
-        # Asked for in so many words, they are no other request.
+        # Explicit flags for the same programs are the same request.
         append(folder, tmp_path / "v2", [new], programs=programs, messages=SILENT)
     for name in FILES:
         assert (tmp_path / "v2" / name).read_bytes() == (folder / name).read_bytes()

@@ -1,4 +1,4 @@
-"""docs/pytorch.md, word for word: what PyTorch makes of an export is what the export says."""
+"""The code of docs/pytorch.md: PyTorch gives the codes of the export."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.commands import ROOT
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """The names that the page's Python leaves behind in a folder with an export and vectors; the model of both."""
+    """The variables of the page's Python, run in a folder with an export and vectors; and the model."""
     folder = tmp_path_factory.mktemp("reader")
     vectors = np.random.default_rng(0).normal(size=(60, 12)).astype(np.float32)
     np.save(folder / "vectors.npy", vectors)

@@ -1,4 +1,4 @@
-"""SentencePiece on codes: the pieces of an ID spell it, and what is seen often is in one."""
+"""SentencePiece on codes: the pieces of an ID concatenate to it, and frequent IDs are one piece."""
 
 import builtins
 
@@ -18,7 +18,7 @@ def made_ids(number=300, seed=0):
 
 
 def spelled(features, semantic_ids):
-    """What the rows of each item stand for, put together again."""
+    """The IDs, reconstructed from the pieces of each item's rows."""
     found, codes = features.rows_of(np.arange(len(semantic_ids)), semantic_ids), features.codes()
     return [codes[found.of(item)].max(axis=0).tolist() for item in range(len(found))], found
 
@@ -30,7 +30,7 @@ def test_the_pieces_of_an_item_are_its_codes_and_no_more_than_there_are_rows_for
     together, found = spelled(features, semantic_ids)
     assert together == semantic_ids.tolist()
     assert len(features.codes()) <= num_rows and found.rows.max() < num_rows and found.rows.min() > 0
-    # Each level is in one piece alone.
+    # Each level is in exactly one piece.
     codes = features.codes()
     for item in range(len(found)):
         assert ((codes[found.of(item)] >= 0).sum(axis=0) == 1).all()
@@ -47,7 +47,7 @@ def test_more_rows_make_longer_pieces():
 
 def test_what_is_seen_often_is_one_piece():
     semantic_ids = np.array([[a, b, c] for a in range(6) for b in range(5) for c in range(4)], np.int32)
-    # Each ID once: nothing but the impressions can tell them apart.
+    # Each ID occurs once, so only the impressions distinguish them.
     for popular in (17, 83):
         impressions = np.ones(len(semantic_ids), np.int64)
         impressions[popular] = 1000

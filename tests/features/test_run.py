@@ -1,4 +1,4 @@
-"""From an ID table to features on the disk, and those of the items that come later."""
+"""From an ID table to features on disk, and the features of later items."""
 
 import json
 
@@ -45,7 +45,7 @@ def test_items_that_come_later_get_theirs_by_the_same_rows(kind, versions, tmp_p
     assert len(first) == 30 and len(second) == 48 and "sku-3" not in second
     assert all(rows == first[item] for item, rows in second.items() if item in first)
     assert all(rows and min(rows) >= 0 and max(rows) < 40 for rows in second.values())
-    # What is made of an ID is the same for whoever has its codes; row 0 is what is known of no item.
+    # Items with the same codes have the same rows; row 0 is for unknown codes.
     table = read_id_table(versions / "v2")
     fitted = read_features(tmp_path / "f2")
     found = fitted.rows_of(table.item_ids, table.semantic_ids)
@@ -150,7 +150,7 @@ def test_ids_of_another_training_get_no_rows_of_the_features_of_before(versions,
     for ids in (tmp_path / "other", tmp_path / "other" / "ids.csv"):
         with pytest.raises(UserError, match="30 common items have new IDs, and would get other rows.*without --fitted"):
             make_features(str(ids), tmp_path / "f2", fitted=tmp_path / "f1", messages=SILENT)
-    # Without an item in both the codebooks tell it.
+    # Without a common item, the codebooks are compared.
     make_export(tmp_path / "new", NAMES[30:], made_vectors(range(20)), seed=1)
     with pytest.raises(UserError, match="new has other codebooks"):
         make_features(str(tmp_path / "new"), tmp_path / "f2", fitted=tmp_path / "f1", messages=SILENT)

@@ -1,4 +1,4 @@
-"""Small catalogs of every kind: any text, ids as text and as numbers, one item, items that are alike."""
+"""Small catalogs of every kind: any text, ids as text and as numbers, one item, items with equal codes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sid_jax.data.histories import Histories
 from sid_jax.ids.table import IdTable
 
-# What breaks files of text: separators, quotes, escapes, markup, and what looks like nothing.
+# Characters that break text files: separators, quotes, escapes, markup and white space.
 _HARD = st.sampled_from(
     ["", " ", "\t", "a\tb", "line\nbreak", '"', 'say "x"', "'", "\\", "a,b", "<a_1>", "NaN", "日本 – é"]
 )
@@ -60,7 +60,7 @@ def catalogs(draw: st.DrawFn, levels: int | None = None, *, shared: bool = False
     """Draws a catalog.
 
     Args:
-      draw: of hypothesis.
+      draw: the argument of hypothesis.
       levels: L; None for any.
       shared: whether items may have one ID.
       words: whether ids are single words.
@@ -85,6 +85,6 @@ def catalogs(draw: st.DrawFn, levels: int | None = None, *, shared: bool = False
 
 
 def only(folder: Path, pattern: str) -> Path:
-    """Returns the one file of a name."""
+    """Returns the only file with a name."""
     (found,) = folder.glob(pattern)
     return found

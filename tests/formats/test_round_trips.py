@@ -1,4 +1,4 @@
-"""What each writer writes, our own readers read as what it was."""
+"""The files of each writer are read back unchanged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sid_jax.formats.convert import FORMATS
 from sid_jax.recommend.data.split import leave_one_out
 from tests.formats.catalogs import Catalog, by_item, by_user, catalogs, only
 
-# Of each tool the files that hold IDs, and those that hold whole histories.
+# For each tool, the files with IDs, and the files with whole histories.
 IDS = {
     "minionerec": ["*.index.json", "info/*.txt"],
     "lcrec": ["*.index.json"],

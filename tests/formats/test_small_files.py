@@ -1,4 +1,4 @@
-"""Two items and two users, whose files are written out by hand as each tool documents them; and what is refused."""
+"""Two items and two users, with the files of each tool written by hand from its documentation; and rejected input."""
 
 from __future__ import annotations
 
@@ -295,7 +295,7 @@ def test_a_list_of_ids_of_another_catalog_is_refused(tmp_path: Path):
     (tmp_path / "D" / "other.json").write_text('{"7": [1, 2]}')
     with pytest.raises(UserError, match="item 7 is not one of the 2 items in its item_ids.parquet"):
         read_id_table(tmp_path / "D" / "other.json")
-    # Somebody's own file of that name says nothing of numbers.
+    # A user's own file with that name is ignored.
     pq.write_table(pa.table({"item_id": ["x"]}), tmp_path / "D" / "item_ids.parquet")
     assert read_id_table(tmp_path / "D" / "other.json").item_ids.tolist() == [7]
 

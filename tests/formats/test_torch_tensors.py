@@ -1,4 +1,4 @@
-"""Tensors of `.pt` files: what PyTorch writes is read, and nothing that a hostile file says is done."""
+"""Tensors of `.pt` files: files of PyTorch are read, and malicious files have no effect."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sid_jax.data.vector_files import read_vector_files
 from sid_jax.errors import UserError
 from sid_jax.export.torch_file import write_torch_file
 
-# int64, float32 and the rest of what catalogs are saved as.
+# int64, float32 and other dtypes of saved catalogs.
 _DTYPES = ["<f8", "<f4", "<f2", "<i8", "<i4", "<i2", "|i1", "|u1", "|b1"]
 
 

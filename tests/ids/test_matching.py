@@ -14,9 +14,9 @@ def settle(costs, room=None, rank=None):
 
 
 def test_a_contest_goes_to_whom_the_next_best_would_cost_more():
-    # Both want place 0; the second would lose 5 by going on, the first 1.
+    # Both prefer place 0; another place would cost the second item 5 more, the first one 1 more.
     assert settle([[0, 1, 9], [1, 6, 9]]).tolist() == [1, 0]
-    # The one sent away takes its next place from somebody who loses less there: 2 goes to 2.
+    # The rejected item gets its next place from an item that loses less there: 2 goes to 2.
     assert settle([[0, 1, 9], [1, 6, 9], [7, 1, 1.5]]).tolist() == [1, 0, 2]
 
 
@@ -40,7 +40,7 @@ def test_it_is_stable_and_does_not_depend_on_the_order(num_items, seed):
     assert len(set(chosen.tolist())) == num_items and chosen.min() >= 0
     shuffled = random.permutation(num_items)
     assert settle(costs[shuffled], rank=shuffled).tolist() == chosen[shuffled].tolist()
-    # Nobody has a cheaper place that stands empty.
+    # No item has a cheaper place that is empty.
     empty = np.setdiff1d(np.arange(costs.shape[1]), chosen)
     assert (costs[np.arange(num_items), chosen] <= costs[:, empty].min(axis=1)).all()
 

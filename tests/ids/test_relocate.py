@@ -1,4 +1,4 @@
-"""Unique IDs without an extra token, on a small world where a tuple's place in space is plain."""
+"""Unique IDs without an extra token, in a small example in which the positions of tuples are known."""
 
 import math
 
@@ -18,7 +18,7 @@ def numbered(sizes):
 
 
 class Line:
-    """Alternatives of items on a line, where the tuple with the number n stands at n: the nearest tuples come first."""
+    """Alternatives of items on a line, where tuple number n is at position n: the nearest tuples come first."""
 
     def __init__(self, positions, sizes):
         self.positions, self.sizes, self.all = positions, sizes, numbered(sizes)
@@ -49,7 +49,7 @@ def test_who_would_lose_most_stays_and_the_others_go_to_the_nearest_free_tuple()
     positions = np.array([2.1, 2.4, 3.0])
     codes = np.array([[0, 2], [0, 2], [0, 3]], np.int32)
     moved = relocate(codes, np.array(["a", "b", "c"], object), sizes, Line(positions, sizes))
-    # 3 is taken and stays so; of the two at 2, the one at 2.1 is nearer to 1 and loses less by going there.
+    # 3 is occupied, so an item of tuple 2 moves to 1: the one at 2.1, whose error increases less.
     assert moved.tolist() == [[0, 1], [0, 2], [0, 3]]
 
 
@@ -82,7 +82,7 @@ def test_as_many_items_as_places_and_one_more():
 
 @pytest.mark.parametrize("sizes", [(8, 1024), (256,) * 9, (3000,)])
 def test_more_items_alike_than_the_widest_beam_has_tuples(sizes):
-    """Also with more tuples than a number can name, and with one level, where all but one have to leave."""
+    """Also with more tuples than int64 can number, and with one level, where all items but one must move."""
     codes = np.ones((3000, len(sizes)), np.int32)
 
     class Few:
@@ -108,7 +108,7 @@ def test_more_items_alike_than_the_widest_beam_has_tuples(sizes):
     if len(sizes) > 2:
         assert (moved[:, :-2] == 1).all()
     if sizes == (8, 1024):
-        # The places of the first code are all taken before one leaves it, and then those of the next best.
+        # All places of the first code are filled before an item leaves it, and then those of the next best one.
         assert np.bincount(moved[:, 0], minlength=8).tolist() == [1024, 1024, 952, 0, 0, 0, 0, 0]
 
 
@@ -122,7 +122,7 @@ def test_codes_that_are_unique_are_left_alone_and_nothing_is_asked():
 @settings(deadline=None, max_examples=40)
 @given(st.integers(1, 80), st.integers(0, 2**32 - 1), st.integers(1, 3))
 def test_the_items_of_some_first_codes_come_out_as_among_all(num_items, seed, at_once):
-    """What a catalog of any size is done by: parts, each without the others."""
+    """Large catalogs are processed in parts, each without the others."""
     sizes = (4, 5, 5)
     positions, codes, ids = world(num_items, sizes, seed)
     codes = codes.copy()
@@ -144,7 +144,7 @@ def test_who_leaves_a_full_first_code_goes_to_the_nearest_with_room():
     positions = np.array([0.1, 0.2, 1.4, 3.0, 3.1])
     codes = np.array([[0, 0], [0, 0], [0, 1], [1, 1], [1, 1]], np.int32)
     moved = relocate(codes, np.arange(5), sizes, Line(positions, sizes))
-    # Of the two at 3 one goes to 2, the last place there. So the one of the two at 0 that has to leave lands at 4.
+    # One item of tuple 3 moves to 2, the last free place there. So one item of tuple 0 must move to 4.
     assert moved.tolist() == [[0, 0], [2, 0], [0, 1], [1, 0], [1, 1]]
 
 

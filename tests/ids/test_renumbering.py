@@ -1,4 +1,4 @@
-"""Codes of a new model under the numbers of an old one's."""
+"""Codes of a new model with the numbering of an old one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_by_hand_and_deeper_levels_by_the_items_that_agree():
 def test_numbers_that_nothing_speaks_for_stay():
     orders = best_orders(np.zeros((1, 1), int), np.zeros((1, 1), int), (4,))
     assert orders[0].tolist() == [0, 1, 2, 3]
-    # An old code that the new codebook is too small for has no counterpart.
+    # An old code above the size of the new codebook has no counterpart.
     assert best_orders(np.array([[7]]), np.array([[1]]), (3,))[0].tolist() == [0, 1, 2]
 
 

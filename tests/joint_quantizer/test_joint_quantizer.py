@@ -1,4 +1,4 @@
-"""JointQuantizer in models of NNX, Haiku, Equinox and bare JAX: schedules, revival, settling, and the tokenizer."""
+"""JointQuantizer in models of NNX, Haiku, Equinox and plain JAX: schedules, resets, convergence, and the tokenizer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ N, D, K, F, STEPS = 52, 6, 8, 5, 40
 VECTORS = np.random.default_rng(0).normal(size=(N, D)).astype(np.float32)
 ITEMS = np.random.default_rng(1).integers(-1, N, (10, 4))
 SMALL = {"num_levels": 2, "codebook_size": K, "latent_dimension": 4, "hidden_dimensions": (9,)}
-# At these rates IDs change within few steps.
+# At these learning rates IDs change within a few steps.
 RATES = {"encoder_rate": 1e-2, "codebook_rate": 1e-2, "decoder_rate": 1e-2}
 
 
@@ -99,7 +99,7 @@ def test_schedules_as_computed_by_hand():
         np.testing.assert_allclose([rate(0), rate(10), rate(half)], [2 / 11, 2, 1], rtol=1e-5)
         assert rate(course.last_step(group) - 1) > 0 == rate(course.last_step(group)) == rate(150)
     assert not course.noiseless(79) and course.noiseless(80)
-    # Our own joint training holds nothing: all rates fall until the quantizer is frozen.
+    # The recommender's joint training freezes no part early: all rates fall until the quantizer is frozen.
     assert dataclasses.replace(course, hold=False).last_step("encoder") == 100
 
 
@@ -129,7 +129,7 @@ def test_nnx_gives_the_numbers_of_the_pure_functions(trained):
     np.testing.assert_allclose(losses, trained.losses, rtol=1e-4)
     np.testing.assert_array_equal(quantizer.encode(VECTORS), trained.codes[-1])
 
-    # Codes 2 and 5 of the first level lie where no item does.
+    # Codes 2 and 5 of the first level are far from all items.
     level = quantizer.rqvae.quantizer.levels[0]
     level[...] = level[...].at[jnp.array([2, 5])].set(100.0)
     params, before = {"x": [quantizer.params]}, np.asarray(level[...])
@@ -166,7 +166,7 @@ def haiku_model(embeddings):
 
 
 class EquinoxModel(eqx.Module):
-    """A module that is called, as most are, and has the quantizer's parameters and one that is no array."""
+    """A module that is called, as usual, with the quantizer's parameters and a leaf that is not an array."""
 
     mix: eqx.nn.Linear
     tables: list[jax.Array]
@@ -271,7 +271,7 @@ def test_it_ends_in_a_tokenizer_that_is_saved_appended_to_and_spoken(trained, tm
     np.testing.assert_array_equal(tokenizer.table.codes, trained.codes[-1])
     assert len(np.unique(tokenizer.table.semantic_ids, axis=0)) == N > K
     assert tokenizer.export.manifest["joint"]["steps"] == STEPS
-    # The model goes on with the unique IDs.
+    # The model continues with the unique IDs.
     ids, items = tokenizer.table.semantic_ids, jnp.array([4, 9])
     output = jax.jit(lambda: quantizer(jnp.asarray(VECTORS), STEPS, items, ids))()
     np.testing.assert_array_equal(output.codes, ids[[4, 9]])

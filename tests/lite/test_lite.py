@@ -26,7 +26,7 @@ def vectors():
 
 @pytest.fixture(scope="module")
 def fitted(vectors, tmp_path_factory):
-    """A crowded export of 400 items in 512 places, whose ids are text that CSV has to quote, and its folder."""
+    """An export of 400 items with only 512 IDs, whose item ids are text that CSV must quote, and its folder."""
     ids = [f'item "{row}",\nü' for row in range(len(vectors))]
     settings = {
         "num_levels": 3,
@@ -96,12 +96,12 @@ def test_places_that_follow_come_once_each_and_round_again():
     every = list(itertools.product([2], range(3), range(4), range(2)))
     own = every.index((2, 1, 3, 0))
     assert list(_following((0, 1, 3, 0), 2, (5, 3, 4, 2))) == every[own:] + every[:own]
-    # Of however many there are, no more are made than are asked for.
+    # Tuples are generated lazily, only as many as requested.
     assert next(_following((0, *[65_535] * 7), 1, (65_536,) * 8)) == (1, *[65_535] * 7)
 
 
 def test_it_needs_neither_jax_nor_sid_jax(fitted, tmp_path):
-    # As `pip install ./sid_jax/lite` puts it there.
+    # As installed by `pip install ./sid_jax/lite`.
     (tmp_path / "sid_jax_lite").symlink_to(Path(lite.__file__).parent)
     blocked = ("sid_jax", "jax", "flax", "pyarrow", "safetensors", "scipy", "absl", "ml_collections")
     program = (

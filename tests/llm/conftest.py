@@ -28,7 +28,7 @@ def language_model(*, tied=True, vocab_size=FIRST_ID, seed=0):
 
 
 class SlowTokenizer(PreTrainedTokenizer):
-    """Words and letters, in Python, decoded with blanks between them."""
+    """A tokenizer in Python of words and letters, decoded with spaces between them."""
 
     def __init__(self, words=(), lower=False, **kwargs):
         self._vocab = {word: number for number, word in enumerate(["<unk>", *words])}

@@ -40,7 +40,7 @@ def made_tokens(ids, sizes, markers=(False, False)):
 
 
 def allowed_by_definition(tokens, answer, before, *, num_ids, text):
-    """The tokens that may follow an answer, from the definition: all of the answer is looked at, one code at a time."""
+    """The tokens that may follow an answer, by definition: the whole answer is examined, code by code."""
     sizes, offsets, (begin, end) = tokens.vocabulary.sizes, tokens.vocabulary.offsets, tokens.marker_ids
     known = set(map(tuple, tokens.table.semantic_ids.tolist()))
 
@@ -186,7 +186,7 @@ def test_generated_lists_are_those_of_an_exhaustive_search(ready):
         assert row.tolist() == exhaustive(tokenizer, model, tokens, prompt)
     np.testing.assert_array_equal(found.semantic_ids[:, :40], CATALOG[lists])
     assert found.exists[:, :40].all() and (found.leaves[:, 40:] == -1).all() and (found.rows(50)[:, 40:] == -1).all()
-    # Few beams: nothing but IDs that exist, none twice.
+    # Few beams: only IDs that exist, without duplicates.
     few = generate_ids(model, inputs, tokens, num_beams=5)
     assert few.exists.all() and (few.leaves >= 0).all()
     if tokens.marker_ids[0] >= 0:
@@ -226,7 +226,7 @@ def test_text_around_several_ids_has_no_code_outside_of_an_id_that_exists(ready)
     for answer in found.tolist():
         runs = "".join("c" if token >= first else " " for token in answer).split()
         codes = [token for token in answer if token >= first]
-        # Only the end of the answer may cut an ID.
+        # An ID may only be incomplete at the end of the answer.
         for at in range(0, sum(map(len, runs)) - 2, 3):
             assert tuple(codes[at : at + 3]) in known
             whole += 1

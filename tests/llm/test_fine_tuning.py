@@ -1,4 +1,4 @@
-"""Fine-tuning: which tokens are learned, that a model learns, and that it repeats."""
+"""Fine-tuning: the tokens in the loss, a decreasing loss, and reproducibility."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_completions_and_the_end_are_learned_and_prompts_and_padding_are_not():
             assert ids[:length] == prompts[row] + answers[row]
             assert labels == [-100] * len(prompts[row]) + answers[row] + [-100] * (len(ids) - length)
     assert sorted(seen) == [0, 1, 2]
-    # Of a row that is too long, the last tokens stay.
+    # A row that is too long keeps its last tokens.
     (ids, prompt), *_ = _encoded((["a longer prompt\n"], ["YY"]), tokenizer, 5)
     assert ids == rows[1][0][-5:] and prompt == 5 - len(answers[1])
 

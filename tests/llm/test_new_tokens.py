@@ -60,7 +60,7 @@ def test_an_embedding_is_the_mean_over_the_titles_of_its_items_and_empty_titles_
     center = old.mean(axis=0)
     means *= spread(old, center) / np.sqrt(np.square(means).sum(axis=1).mean())
     np.testing.assert_allclose(new[:8], center + means, atol=1e-4)
-    # Without any title they are drawn, each another.
+    # Without titles, embeddings are drawn at random, and all differ.
     model = language_model()
     add_tokens(fast_tokenizer(), model, table.replace(columns=pa.table({"title": [""] * len(table)})))
     drawn = model.get_input_embeddings().weight.detach().numpy()[FIRST_ID:]
@@ -107,7 +107,7 @@ def test_model_and_tokenizer_are_saved_and_found_again(made, tmp_path):
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     rows = loaded.get_input_embeddings().weight
     assert torch.equal(rows, model.get_input_embeddings().weight)
-    # A second time nothing is added, and nothing changes.
+    # A second call adds and changes nothing.
     add_tokens(again, loaded, source)
     assert len(again) == len(rows) == len(tokenizer) and torch.equal(rows, model.get_input_embeddings().weight)
     with pytest.raises(UserError, match="model"):
@@ -124,7 +124,7 @@ def test_a_larger_level_of_suffixes_is_added_after_all_others(made):
     after = model.get_input_embeddings().weight.detach()
     assert len(after) == len(before) + 1 and torch.equal(after[:-1], before)
     assert tokens.vocabulary.first_id == FIRST_ID + 2 and tokens.token_ids[3].tolist() == [300, 303, 305, 307, 301]
-    # A model that was not there the first time gets all of them.
+    # A model that was not given in the first call gets all tokens.
     model = language_model()
     add_tokens(tokenizer, model, more, markers=MARKERS)
     found = model.get_input_embeddings().weight.detach()

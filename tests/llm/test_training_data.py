@@ -1,4 +1,4 @@
-"""Training data: which rows there are, that no target is in a training row, and the files."""
+"""Training data: the rows, no test target in a training row, and the files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def catalog() -> IdTable:
 
 
 def histories() -> dict[str, list[str]]:
-    """Users with 1 to 12 items, none of which a user has twice."""
+    """Users with 1 to 12 distinct items."""
     random = np.random.default_rng(1)
     lengths = random.integers(1, 13, NUM_USERS)
     return {
@@ -71,7 +71,7 @@ def test_two_users_by_hand(tmp_path):
     tests = {(row["task"], row["user_id"]): row for row in rows_of(tmp_path / "d", "test")}
     assert tests[("next_id", 1)]["prompt"] == question.format(three + one)
     assert (tests[("next_id", 1)]["completion"], tests[("next_id", 1)]["item_id"]) == (two, 20)
-    # Item 20 has no title, so that user 1 has no test row with one; in a history it is left out.
+    # Item 20 has no title, so user 1 has no test row with a title; in a history it is omitted.
     assert set(tests) == {("next_id", 1), ("next_id", 2), ("next_title", 2)} | {
         ("next_id_by_titles", user) for user in (1, 2)
     }

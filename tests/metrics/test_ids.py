@@ -1,4 +1,4 @@
-"""Figures of IDs by hand, and beside what chance gives."""
+"""Metrics of IDs computed by hand, and compared with chance."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,8 @@ def test_variance_between_prefixes_by_hand():
 
 def test_variance_beyond_chance_by_hand_and_for_prefixes_that_say_nothing():
     vectors = np.array([[0.0], [2.0], [4.0], [6.0]], np.float32)
-    # Of the 12 and the 18 in 20 of above, chance gives 1 / 3 to two groups and 2 / 3 to three.
+    # Of the explained shares 12 / 20 and 18 / 20 above, the chance levels are 1 / 3 with two groups and 2 / 3 with
+    # three.
     assert explained_beyond_chance(IDS, vectors) == pytest.approx([(12 / 20 - 1 / 3) * 3 / 2, (18 / 20 - 2 / 3) * 3])
     assert explained_beyond_chance(np.arange(4)[:, None], vectors) == [0.0]
     random = np.random.default_rng(0)

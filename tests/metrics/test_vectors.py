@@ -15,7 +15,7 @@ def test_neighbors_are_by_cosine_and_never_the_item_itself(monkeypatch):
     units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = units @ units.T
     np.fill_diagonal(cosines, -2)
-    # By their cosines: 3 and 7 are as near to everybody.
+    # By cosine, 3 and 7 are equally near to all items.
     nearest = np.sort(cosines[asked], axis=1)[:, :-6:-1]
     np.testing.assert_allclose(np.take_along_axis(cosines[asked], found, axis=1), nearest, rtol=1e-5)
     assert all(len(set(row)) == 5 for row in found.tolist())
@@ -33,7 +33,7 @@ def test_residual_kmeans_reaches_what_there_is_and_chance_does_not():
     random = np.random.default_rng(0)
     centers = 10 * random.normal(size=(4, 3))
     inputs = (centers[random.integers(0, 4, 400)] + 0.1 * random.normal(size=(400, 3))).astype(np.float32)
-    # Random starts may miss one of the four, which the second level then makes good.
+    # Random starts may miss one of the four clusters, which the second level then corrects.
     first, second = kmeans_r2(inputs, [4, 4])
     assert 0.5 < first < second and second > 0.95
     # More codes than items.

@@ -9,7 +9,7 @@ from sid_jax.models.mlp import matmul
 @pytest.mark.parametrize("shape", [(5, 3), (2, 7, 3), (2, 3, 4, 3)])
 @pytest.mark.parametrize("width", [2, 9])
 def test_matmul_has_the_values_and_gradients_of_a_plain_product(shape, width):
-    """The kernel's gradient goes another way for a kernel that widens than for one that narrows."""
+    """The kernel's gradient is computed differently for kernels with more outputs than inputs."""
     values = jax.random.normal(jax.random.key(0), shape)
     kernel = jax.random.normal(jax.random.key(1), (shape[-1], width))
     weight = jax.random.normal(jax.random.key(2), (*shape[:-1], width))

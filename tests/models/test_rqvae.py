@@ -30,7 +30,7 @@ def test_scaling_is_applied_in_training_and_at_export_alike(key):
     model.set_scaling(scaling)
     np.testing.assert_allclose(model(vectors).targets, apply_scaling(scaling, vectors))
     np.testing.assert_array_equal(model(vectors).quantizer.codes, model.assign(vectors))
-    # Bringing vectors to length 1 is part of it, so that their length does not matter.
+    # Vectors are normalized to length 1 by the model, so their length does not matter.
     np.testing.assert_array_equal(model.assign(vectors), model.assign(vectors * 4))
     codes = model.assign(vectors)
     expected = invert_scaling(scaling, model.decoder(model.quantizer.lookup(codes)))

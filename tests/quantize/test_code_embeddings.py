@@ -7,7 +7,7 @@ from sid_jax.quantize.estimators import code_embeddings
 from sid_jax.quantize.nearest import assign_codes
 from sid_jax.quantize.residual import residual_quantize
 
-# What each way of joint training asks of the quantizer.
+# The arguments of the quantizer for each estimator of joint training.
 CHOICES = {
     "ste": {"method": "ste"},
     "gumbel": {"method": "gumbel_softmax", "hard": True, "noise_scale": 0.3},

@@ -71,7 +71,7 @@ def test_a_rotation_takes_latents_to_the_codewords_and_gradients_with_them(key):
         np.testing.assert_allclose(jacobian @ vector, target, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(jacobian.T @ jacobian, scale**2 * np.eye(4), atol=1e-4 * scale**2)
         assert np.linalg.det(jacobian / scale) == pytest.approx(1, abs=1e-4)
-        # What is across both vectors is left as it is, but for the scale.
+        # Components orthogonal to both vectors are only scaled.
         across = np.linalg.svd(np.stack([vector, target]))[2][2]
         np.testing.assert_allclose(jacobian @ across, scale * across, atol=1e-4 * scale)
 

@@ -31,7 +31,7 @@ def test_each_term_moves_one_side_alone():
 
 
 def test_the_contrastive_loss_by_hand():
-    """Lengths do not matter; of three partners, all but the own one are negatives."""
+    """Lengths do not matter; of three partners, all but a vector's own are negatives."""
     vectors = jnp.array([[2.0, 0.0], [0.0, 3.0], [0.0, -1.0]])
     partners = jnp.array([[5.0, 0.0], [0.0, 0.5], [-1.0, 0.0]])
     losses = contrastive_loss(vectors, partners, jnp.array([0, 1, 2]), jnp.array([3, 4, 5]), 0.5)

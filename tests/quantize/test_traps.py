@@ -1,4 +1,4 @@
-"""Faults that residual quantizers elsewhere have, put in on purpose: each check must see its fault.
+"""Known faults of other residual quantizers, injected on purpose: each check must detect its fault.
 
 The checks that `test_residual.py` and others rely on are run here against a right and a wrong implementation.
 """

@@ -1,4 +1,4 @@
-"""A small world in which the next item is the one after the last: what a recommender must be able to learn."""
+"""Small synthetic data in which the next item is the successor of the last one, which a recommender must learn."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def world(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def settings(world: Path) -> dict[str, object]:
-    """What makes a run small, as flags without `--config.`."""
+    """The settings of a small run, as flags without `--config.`."""
     return {
         "ids": world / "ids.npy",
         "data.path": world / "sequences.txt",

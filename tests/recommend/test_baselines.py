@@ -13,7 +13,7 @@ from sid_jax.recommend.baselines import ItemKNN, Popularity, SemanticKNN, Transi
 from sid_jax.recommend.batch import HistoryBatch
 from tests.data.test_histories import make
 
-# Who has what: item 0 has users 0 1 2; item 1 has 0 1; item 2 has 1 2 3; item 3 has 3; item 4 has nobody.
+# Users of each item: item 0 has 0 1 2; item 1 has 0 1; item 2 has 1 2 3; item 3 has 3; item 4 has none.
 TRAIN = make([0, 1, 0], [1, 0, 2], [2, 0], [2, 3], num_items=5)
 SIMILARITIES = np.zeros((5, 5))
 SIMILARITIES[0, 1] = SIMILARITIES[1, 0] = 2 / math.sqrt(3 * 2)
@@ -42,7 +42,7 @@ def test_popular_lists_are_the_same_for_all_but_for_what_is_excluded():
     found = recommender.recommend(asked, 3, exclude)
     assert found.tolist() == [[2, 1, 3], [0, 3, -1]]
     assert found.dtype == np.int32
-    # What is excluded for one batch is not for the next.
+    # Exclusions of one batch do not affect the next one.
     assert recommender.recommend(asked, 6).tolist() == [[0, 2, 1, 3, -1, -1]] * 2
 
 

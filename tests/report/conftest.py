@@ -18,7 +18,7 @@ from sid_jax.metrics.codes import code_figures, max_distinct_rate
 from sid_jax.metrics.vectors import report_figures
 from sid_jax.models.rqvae import RQVAE
 
-# Things that a page could stumble over, if titles were anything but text to it.
+# Titles that would break a page that does not treat them as plain text.
 HOSTILE = [
     "</script><img src=x onerror=\"document.title='owned'\">",
     "<!--<script>document.title='owned'</script>",
@@ -36,14 +36,14 @@ _FLAGS = (
 
 
 def make_export(folder: Path, num_items: int, *, size: int = 16, titles: bool = True) -> Path:
-    """Writes an export of items whose vectors are, nearly, what their codes stand for; the first two are the same."""
+    """Writes an export of items whose vectors are close to their decoded codes; the first two are equal."""
     random = np.random.default_rng(0)
     codebooks = [random.normal(size=(size, 8)) * 4.0 / 3**level for level in range(3)]
     sizes = [size] * 3
     model = RQVAE(8, sizes, latent_dimension=None, rngs=nnx.Rngs(0))
     model.quantizer.set_codebooks([jnp.asarray(codebook, jnp.float32) for codebook in codebooks])
     semantic_ids = np.stack(np.unravel_index(random.choice(size**3, num_items, replace=False), sizes), axis=1)
-    # The second item moves to a tuple beside the first one's that is free.
+    # The second item moves to a free tuple near that of the first one.
     semantic_ids[1] = *semantic_ids[0, :2], np.setdiff1d(np.arange(size), semantic_ids[:, 2][_alike(semantic_ids)])[0]
     codes = semantic_ids.copy()
     codes[1] = codes[0]
@@ -75,7 +75,7 @@ def _alike(semantic_ids: np.ndarray) -> np.ndarray:
 
 def _columns(first_codes: np.ndarray) -> dict[str, np.ndarray]:
     kinds = np.array(KINDS)[first_codes % len(KINDS)]
-    # Of serial numbers nothing can be packed away.
+    # Serial numbers cannot be compressed further.
     serials = np.random.default_rng(1).integers(10**9, 10**10, len(kinds)).tolist()
     titles = [f"{kind} number {row} ({serials[row]:x})" for row, kind in enumerate(kinds.tolist())]
     titles[2 : 2 + len(HOSTILE)] = HOSTILE

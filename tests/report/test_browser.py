@@ -1,4 +1,4 @@
-"""The report as a person meets it, in a real browser."""
+"""The report in a real browser."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _as_it_was(request):
 
 
 def look(browser, path, *, scheme="light", phone=False):
-    """Opens a page and waits until it is ready; nothing may have gone wrong, and nothing have been fetched."""
+    """Opens a page and waits until it is ready; there must be no error and no network request."""
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     if phone:
@@ -195,7 +195,7 @@ def test_a_hundred_thousand_items_stay_small_and_quick(browser, tmp_path):
     page = write_report(folder, messages=Messages.silent())
     assert page.stat().st_size < 3 * MEGABYTE
     look(browser, page, phone=True)
-    # The bar is 2 s on a machine with nothing else to do; it is to hold here by a wide margin.
+    # The limit is 2 s on an idle machine; the time here must be well below it.
     assert browser.execute_script("return performance.getEntriesByName('ready')[0].startTime") < 15_000
     note = browser.find_element(By.ID, "sampled").text
     assert "of the 100,000 items, a random sample" in note

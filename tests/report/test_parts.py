@@ -1,4 +1,4 @@
-"""What the report is made of: counts, the items that it carries, what prefixes mean, and where they lie."""
+"""The parts of the report: counts, shown items, words of prefixes, and the layout of the map."""
 
 import base64
 import gzip

@@ -1,4 +1,4 @@
-"""A sweep whose trials are as good as a formula says, and one of real runs."""
+"""A sweep with results from a formula, and one of real runs."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_the_front_is_what_no_trial_beats(config, tmp_path, trainer):
     front, output = go(config, tmp_path / "sweep", 8)
     trials = Study(tmp_path / "sweep" / "sweep.db", SPACE, 0, None).trials()
     assert numbers(trials) == list(range(8)) and {trial.state for trial in trials} == {"complete"}
-    # Figures are those of the checkpoint that an export takes, the one with the best R^2.
+    # Metrics are those of the checkpoint that an export uses, the one with the best R^2.
     for trial, (_, rate, _) in zip(trials, trainer.trained, strict=True):
         assert trial.values == (min(1.0, 10 * rate), 1 - 5 * rate)
 
@@ -90,7 +90,7 @@ def test_the_front_is_what_no_trial_beats(config, tmp_path, trainer):
 
     assert sorted(numbers(front)) == [trial.number for trial in trials if not beaten(trial)]
     assert [trial.values[0] for trial in front] == sorted(trial.values[0] for trial in front)
-    # The first trial is the config as it stands, and checkpoints are the front's alone.
+    # The first trial has the unchanged config, and only trials on the front keep checkpoints.
     assert trainer.trained[0] == (0, 1e-3, (8,))
     kept = sorted(int(path.parent.name) for path in (tmp_path / "sweep" / "trials").glob("*/checkpoints"))
     assert kept == sorted(numbers(front))
@@ -173,7 +173,7 @@ def test_what_is_missing_is_said_before_anything_is_written(config, tmp_path, mo
 
 
 def test_a_real_run(config, tmp_path):
-    # Residual k-means compiles soonest.
+    # Residual k-means compiles fastest.
     config.model.update({"encoder": "identity", "quantization_method": "ema", "num_levels": 1})
     space = {"train.learning_rate": OneOf(1e-3, 1e-2)}
     front, _ = go(config, tmp_path / "sweep", 1, space)

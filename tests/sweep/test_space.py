@@ -32,7 +32,7 @@ def test_every_config_has_a_space_that_holds_its_own_settings(name, argument):
     own = own_settings(config, space)
     assert own is not None and with_settings(config, own).to_dict() == config.to_dict()
     assert ("model.temperature" in space) == (argument == "gumbel")
-    # What only new items can judge is not searched, nor how long and large IDs are.
+    # Settings whose effect only shows on new items are not searched, nor the numbers of levels and codes.
     assert not {"model.dropout", "train.augmentation", "model.num_levels", "model.codebook_size"} & set(space)
     # Each end is a setting that a run may have.
     for end in ("low", "high"):

@@ -15,7 +15,7 @@ from sid_jax.models.rqvae import RQVAE
 from sid_jax.tokens.write import write_tokens
 
 SIZES, FEATURES, NUM_ITEMS = (8, 4, 16), 12, 300
-# What the tokenizer of tests/tokens/test_tokenizers.py has.
+# The number of tokens of the tokenizers in tests/tokens/test_tokenizers.py.
 FIRST_ID = 300
 
 
@@ -48,7 +48,7 @@ def make_export(folder, scheme):
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
-    """A folder with an export of each scheme in exports/SCHEME, and in tokens/SCHEME its tokens."""
+    """A folder with an export of each scheme in exports/SCHEME, and its tokens in tokens/SCHEME."""
     folder = tmp_path_factory.mktemp("made")
     for scheme in ("relocate", "suffix", "none"):
         make_export(folder / "exports" / scheme, scheme)

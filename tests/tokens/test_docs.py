@@ -1,4 +1,4 @@
-"""docs/llm-tokens.md, word for word, on a tiny model."""
+"""The code of docs/llm-tokens.md, on a tiny model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.tokens.test_tokenizers import trained
 
 @pytest.fixture(scope="module")
 def names(made, tmp_path_factory):
-    """What the page's Python leaves behind, after all of it has run in a folder with a model and an export."""
+    """The variables of the page's Python, run in a folder with a model and an export."""
     folder = tmp_path_factory.mktemp("reader")
     for name in ("exports", "tokens"):
         (folder / name).mkdir()
@@ -84,7 +84,7 @@ def test_the_beam_search_finds_the_best_ids_there_are(names):
         return np.stack([tables[len(prefix)][sum(prefix)] for prefix in prefixes])
 
     scores = [sum(tables[i][sum(row[:i])][row[i]] for i in range(3)) for row in semantic_ids.tolist()]
-    # A beam that holds all prefixes misses nothing.
+    # A beam with all prefixes misses no ID.
     found = names["beam_search"](log_probabilities, 300)
     assert [rows.tolist() for rows in found] == [[row] for row in np.argsort(scores)[::-1].tolist()]
     assert len(names["beam_search"](log_probabilities, 7)) == 7

@@ -9,7 +9,7 @@ from sid_jax.tokens.embeddings import initial_embeddings
 
 
 def test_by_hand():
-    # First codes 0 and 1 have the means 1 and 5 round the mean of all, 3; what they leave is -1, 1, -2, 2.
+    # First codes 0 and 1 have the means 1 and 5 around the total mean 3; the residuals are -1, 1, -2, 2.
     ids = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
     items = np.array([[0.0], [2.0], [3.0], [7.0]])
     assert initial_embeddings(ids, (2, 2), items).ravel().tolist() == [1.0, 5.0, 1.5, 4.5]
@@ -43,7 +43,7 @@ def test_each_level_takes_the_mean_of_what_those_before_leave(sizes, num_items, 
 def made(seed=0):
     random = np.random.default_rng(seed)
     ids = random.integers(0, 4, (500, 3))
-    # Code 3 of the second level is nobody's; the last level only tells items apart.
+    # No item has code 3 of the second level; the last level only distinguishes items.
     ids[:, 1] %= 3
     return ids, random.normal(size=(4, 16))[ids[:, 0]] + 0.5 * random.normal(size=(3, 16))[ids[:, 1]]
 
@@ -66,7 +66,7 @@ def test_with_the_models_own_embeddings_new_tokens_lie_as_they_do():
     for level in range(3):
         own = tokens[4 * level : 4 * level + 4] - center
         assert np.sqrt(np.square(own).sum(axis=1).mean()) == pytest.approx(spread, rel=0.35)
-    # Scaled, and turned nowhere.
+    # Scaled, without a rotation.
     plain = initial_embeddings(ids, (4, 4, 4), items)[:4] - items.mean(axis=0)
     cosines = (
         (plain * (tokens[:4] - center)).sum(1)

@@ -1,4 +1,4 @@
-"""Grammars: read by parsers, their language is the IDs that exist, and nothing else."""
+"""Grammars: by two parsers, their language is exactly the set of existing IDs."""
 
 from __future__ import annotations
 

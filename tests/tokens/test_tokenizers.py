@@ -1,4 +1,4 @@
-"""Tokenizers of every kind see L tokens in an ID, whatever stands beside it, and give its text back."""
+"""Tokenizers of every kind encode an ID as L tokens, with any adjacent text, and decode them to its text."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_no_text_beside_a_token_changes_how_it_splits(before, between, after, co
     tokens = [f"<{letter}_{code}>" for letter, code in zip("abc", codes, strict=True)]
     text = f"{before}{tokens[0]}{between}{tokens[1]}{tokens[2]}{after}"
     wanted = [FIRST_ID + offset + code for offset, code in zip((0, 8, 12), codes, strict=True)]
-    # Text may hold tokens of its own only where it spells them, which random text as good as never does.
+    # Text contains tokens only if it spells them, which random text practically never does.
     found = [number for number in tokenizer.encode(text).ids if number >= FIRST_ID]
     assert found == wanted
 

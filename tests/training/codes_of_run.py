@@ -1,4 +1,4 @@
-"""Writes the codes that each of several processes has of a run's items, to OUT0.npy, OUT1.npy, ..."""
+"""Writes the codes of a run's items in each of several processes to OUT0.npy, OUT1.npy, ..."""
 
 from pathlib import Path
 

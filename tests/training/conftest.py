@@ -17,7 +17,7 @@ def corpus():
 
 @pytest.fixture
 def config(corpus, tmp_path):
-    """Settings of a small Gumbel-softmax run over the corpus, which lies in a file."""
+    """Settings of a small Gumbel-softmax run on the corpus, which is in a file."""
     np.save(tmp_path / "corpus.npy", corpus)
     config = default_config()
     set_mlp(config)

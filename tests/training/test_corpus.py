@@ -1,4 +1,4 @@
-"""A corpus that stays in its file is gone through as one on the device is."""
+"""A corpus that stays in its file gives the same batches as one on the device."""
 
 import io
 
@@ -34,7 +34,7 @@ def test_a_streamed_run_is_the_resident_one(config, tmp_path, console, weights):
         config.data.histories.update({"source": "sequences", "path": str(tmp_path / "sequences.txt")})
         config.data.collaborative_weight = 0.0
     config.train.num_epochs = 8
-    # The largest seed there is.
+    # The largest possible seed.
     config.seed = 2**32 - 1
     quantizer.train(config, tmp_path / "resident", messages=Messages.to_console(console))
     config.train.resident_bytes = 0

@@ -4,7 +4,8 @@ from tests.commands import run
 
 
 def test_movielens_has_the_same_losses_and_from_one_state_the_same_codes(real_cache):
-    # By itself, since it is to be compiled as a user's: what other tests' quick way adds up in another order tips items
-    # that are on a border. With noise, which each device draws; the nearest codes alone are in test_step.
+    # In its own process, since it must be compiled as for users: the fast compilation of other tests sums in another
+    # order, which changes codes of items on a boundary. With noise, which each device draws; test_step has the nearest
+    # codes alone.
     result = run("-m", "tests.training.devices_of_run", "gumbel", real_cache, num_devices=8)
     assert result.returncode == 0, result.stderr

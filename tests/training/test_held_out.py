@@ -1,4 +1,4 @@
-"""Items that are held out leave no trace in what is trained, and get codes all the same."""
+"""Cold items have no effect on training, but get codes."""
 
 import io
 import json
@@ -39,7 +39,7 @@ def test_what_is_held_out_does_not_matter_and_is_exported(config, corpus, tmp_pa
         export(tmp_path / name, tmp_path / out, messages=Messages.silent())
     tables = [pq.read_table(tmp_path / out / "ids.parquet") for out in ("other", "out")]
     assert [len(table) for table in tables] == [300, 300]
-    # They come after the others, whose IDs they move neither here nor there.
+    # They get IDs after the other items, whose IDs do not change.
     one, two = (np.array(table["semantic_id"].to_pylist()) for table in tables)
     assert len(np.unique(two, axis=0)) == 300
     np.testing.assert_array_equal(np.delete(one, [3, 299], axis=0), np.delete(two, [3, 299], axis=0))

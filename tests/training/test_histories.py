@@ -1,4 +1,4 @@
-"""IDs that follow histories: what is held out of them leaves no trace, and what is in them shows."""
+"""IDs that depend on histories: excluded interactions have no effect, and included ones do."""
 
 import io
 
@@ -47,7 +47,7 @@ def write(config, sequences):
 
 
 def separation(codes):
-    """How often two items with one first code are of one group, where a half is chance."""
+    """The share of pairs with the same first code that are in the same group; chance is one half."""
     same = codes[:, None, 0] == codes[None, :, 0]
     np.fill_diagonal(same, False)
     group = np.arange(NUM_ITEMS) % 2
@@ -62,7 +62,7 @@ def test_first_codes_follow_who_takes_what(config, tmp_path, console):
 
 
 def neighbors_in_group(vectors):
-    """How often an item and the item whose vector is nearest to it are of one group, where a half is chance."""
+    """The share of items that are in the same group as their nearest neighbor; chance is one half."""
     distances = np.square(vectors[:, None] - vectors[None]).sum(-1)
     np.fill_diagonal(distances, np.inf)
     group = np.arange(NUM_ITEMS) % 2
@@ -83,7 +83,7 @@ def test_a_loss_has_codes_follow_what_content_only_hints_at(config, corpus, tmp_
             config.data.histories.source = "none"
         quantizer.train(config, workdir, messages=Messages.to_console(console))
         config.data.histories.source = "sequences"
-        # The codes are of the content alone: what was loaded is what lies in the file.
+        # The codes only depend on content: the loaded vectors are those of the file.
         run = restore_run(workdir)
         np.testing.assert_array_equal(run.data.vectors, np.load(config.data.path))
         found[weight] = neighbors_in_group(np.asarray(run.model.quantizer.lookup(run.model.assign(run.data.vectors))))

@@ -1,4 +1,4 @@
-"""Several processes on this machine train as one, by the command that a user types in each."""
+"""Several processes on this machine train as one, with the command that a user types in each."""
 
 import functools
 import json
@@ -24,7 +24,7 @@ from tests.training.test_quantizer import same_state
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Holds 2,000 vectors of 16 features round 100 centers, those with one changed, and who takes what after what."""
+    """A folder with 2,000 vectors of 16 features around 100 centers, a changed copy, and interaction histories."""
     folder = tmp_path_factory.mktemp("processes")
     random = np.random.default_rng(0)
     centers = random.normal(size=(100, 16))
@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
 
 
 def words(folder, name, *flags):
-    """Returns the command for a run in a workdir of that name, of 40 steps, each a call of its own."""
+    """Returns the command for a run of 40 steps, one per compiled call, in a workdir of that name."""
     return [
         "train.py", "--config=configs/embeddings.py:ste,quick", f"--config.data.path={folder / 'items.npy'}",
         "--config.model.num_levels=2", "--config.model.codebook_size=48", "--config.model.hidden_dimensions=(64,)",
@@ -50,7 +50,7 @@ def words(folder, name, *flags):
 
 @pytest.fixture(scope="module")
 def trained(folder):
-    """Returns the workdir of a run by so many processes, trained when it is first asked for."""
+    """Returns the workdir of a run by this number of processes, trained on the first request."""
 
     @functools.cache
     def workdir(num_processes, name="run", *flags):
@@ -58,7 +58,7 @@ def trained(folder):
         ended = [run(*command)] if num_processes == 1 else run_together(num_processes, *command)
         assert [(each.returncode, each.stderr) for each in ended] == [(0, "")] * num_processes
         assert "reconstruction R^2" in ended[0].stdout
-        # A line each of the library that connects them.
+        # A log line per process of the library that connects them.
         assert all(each.stdout.startswith("[Gloo]") and each.stdout.count("\n") == 1 for each in ended[1:])
         return folder / f"{name}-{num_processes}"
 
@@ -99,7 +99,7 @@ def test_from_one_state_the_codes_are_the_same_on_all_processes_and_one_process_
 
 
 def started(folder, name):
-    """Returns two processes that have taken a few steps of a run."""
+    """Returns two processes after a few steps of a run."""
     processes = start_together(2, *words(folder, name))
     metrics = folder / name / "metrics.jsonl"
     while not (metrics.exists() and metrics.read_text().count("\n") >= 5):
@@ -140,7 +140,7 @@ def test_different_data_is_refused_by_both(folder):
 
 def test_different_settings_are_refused_with_the_first_that_differs(config, tmp_path, monkeypatch):
     other = config.copy_and_resolve_references()
-    # Where the data lies may differ.
+    # The location of the data may differ.
     other.data.path, other.train.batch_size = "elsewhere.npy", 128
     theirs = json.dumps({"config": other.to_dict(), "data_fingerprint": "same"})
     monkeypatch.setattr(workdir_module, "gather_texts", lambda text: [text, theirs])

@@ -51,7 +51,7 @@ def test_a_run_writes_its_settings_metrics_and_checkpoints_and_tells_a_person(co
 
 def test_in_mixed_precision_codes_are_as_good_and_those_of_training_are_those_of_export(config, tmp_path, console):
     config.model.quantization_method = "gumbel_softmax"
-    # So that the run's last part would begin between two calls.
+    # So that the last part of the run would begin within a call.
     config.train.settle_share = 0.25
     measured = {}
     for precision in ("float32", "bfloat16"):
@@ -66,7 +66,7 @@ def test_in_mixed_precision_codes_are_as_good_and_those_of_training_are_those_of
 
 
 def interrupt_after(monkeypatch, num_calls, number=signal.SIGTERM):
-    """Sends the signal to this very process while the n-th call is under way."""
+    """Sends the signal to this process during the n-th call."""
     calls = []
     original = ResidentCorpus.train_steps
 
@@ -93,7 +93,7 @@ def test_a_signal_saves_and_the_run_goes_on_to_the_same_end(config, tmp_path, co
     quantizer.train(config, tmp_path / "halved", messages=Messages.to_console(console))
     whole, halved = (restore_run(tmp_path / name, step=100).state for name in ("whole", "halved"))
     assert same_state(whole, halved)
-    # What was recorded twice stands once.
+    # Rows that were recorded twice are kept once.
     rows = [read_records(tmp_path / name, "train") for name in ("whole", "halved")]
     assert rows[0] == rows[1]
 
@@ -153,7 +153,7 @@ def test_a_clock_that_goes_back_changes_neither_the_best_nor_the_latest(config, 
     best = max(measured, key=lambda row: (row["r2"], row["step"]))
     assert restore_run(tmp_path / "run").step == best["step"]
     assert measured[-1]["step"] == 60
-    # A run that is asked for again is finished, and nothing is trained anew.
+    # A repeated call finds the run finished, and trains nothing.
     quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
     assert read_records(tmp_path / "run", "eval") == measured
 
@@ -297,7 +297,7 @@ _WRITES = ("open", "os.mkdir", "os.rename", "tempfile.mkdtemp", "tempfile.mkstem
 
 
 def _is_for_writing(path, mode, flags):
-    """The tests keep compiled programs, which is no part of a run."""
+    """The cache of compiled programs of the tests is not part of a run."""
     ours = str(path) != os.devnull and not str(path).startswith(str(jax.config.jax_compilation_cache_dir))
     return ours and bool(flags & (os.O_WRONLY | os.O_RDWR))
 

@@ -99,7 +99,7 @@ def test_settings_in_epochs_are_45ths_of_a_run_of_auto():
     lengths = durations(config, 240_000)
     assert lengths.num_steps == 27_000 and lengths.revive_every_steps == 600
     assert (lengths.warmup_steps, lengths.eval_every_steps) == (2700, 9000)
-    # The temperature reaches its floor in 45 updates, however many epochs there are.
+    # The temperature reaches its minimum in 45 updates, for any number of epochs.
     config.train.annealing_schedule = "linear"
     falling = temperature_schedule(config.model, config.train, lengths)
     assert falling(jnp.int32(599)) == 2.0 > falling(jnp.int32(600)) and falling(jnp.int32(26_999)) == np.float32(0.05)

@@ -18,7 +18,7 @@ from sid_jax.training.sharding import epoch_order, on_every_device
 from sid_jax.training.state import abstract_model, begin, make_state
 from sid_jax.training.step import train_step, train_steps
 
-# As in a run, where it is part of one compiled call.
+# As in a run, where the step is part of one compiled call.
 train_step = jax.jit(train_step, static_argnums=0)
 
 
@@ -39,11 +39,11 @@ def take_steps(config, corpus, num_devices, num_steps=100, relations=None):
     return recipe, *train_steps(recipe, state, vectors, relations, num_steps=num_steps, mesh=mesh)
 
 
-# The other methods differ from these in what an item does by itself.
+# The other methods only differ from these in computations per item.
 @pytest.mark.parametrize("method", ["ste", "gumbel_softmax", "ema"])
 def test_the_losses_are_the_same_on_1_2_and_8_devices(config, corpus, method):
     config.model.quantization_method = method
-    # What shares out the work is the same for all: two devices are tried with one of them.
+    # Sharding is the same for all methods, so two devices are tested with one of them.
     counts = (1, 2, 8) if method == "gumbel_softmax" else (1, 8)
     one, *others = (take_steps(config, corpus, n)[2]["loss"] for n in counts)
     for other in others:
@@ -61,7 +61,7 @@ def test_partners_are_the_same_on_1_and_8_devices_and_their_loss_is_in_the_whole
     # Scaled vectors have a mean square of 1 in each of their 12 features, over the corpus.
     rest = one["loss"] - one["reconstruction_loss"] - one["codebook_loss"] - 0.25 * one["commitment_loss"]
     assert rest[:70].mean() == pytest.approx(float(0.1 * 12 * one["contrastive_loss"][:70].mean()), rel=0.02)
-    # No more of it once codes settle.
+    # No augmentation in the last part of a run.
     np.testing.assert_allclose(rest[80:], 0, atol=1e-3)
 
 

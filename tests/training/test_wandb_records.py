@@ -1,4 +1,4 @@
-"""The real package, without a network: what it keeps in the workdir, and what it must not do to a run."""
+"""The real package, without a network: its files in the workdir, and no effect on the run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class FakeRun:
 
 @pytest.fixture
 def fake(monkeypatch):
-    """A package that knows how it was called."""
+    """A fake package that records its calls."""
     module = types.SimpleNamespace(calls=[], logged_in=True, fails=(), run=None)
     module.url, module.Error = "http://localhost:1", RuntimeError
     module.Settings = types.SimpleNamespace
@@ -78,7 +78,7 @@ def test_a_resumed_run_is_the_same_run(fake, tmp_path):
     assert first["id"] == json.loads((tmp_path / "wandb.json").read_text())["id"]
     assert fake.run.rows == [{"step": 10, "train/loss": 0.5, "train/usage/level_1": 0.25, "train/usage/level_2": 1.0}]
     assert (("*",), {"step_metric": "step"}) in fake.run.defined and fake.run.finished
-    # Nothing waits for a network for long, and nobody is asked for a key.
+    # No call waits long for a network, and there is no prompt for a key.
     assert first["settings"].init_timeout == first["settings"].finish_timeout == 30
     # The server does not answer.
     assert first["mode"] == "offline" and "wandb sync uploads it" in said[0]

@@ -1,1 +1,1 @@
-"""Situations from the lives of those who use the package, a module for each kind; a test is named after its own."""
+"""Situations of users, one module for each kind; each test is named after its situation."""

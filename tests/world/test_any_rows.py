@@ -1,4 +1,4 @@
-"""Rows of any kind in tables, lists of ids and histories: a right result, or one line that says what is wrong."""
+"""Rows of any kind in tables, lists of ids and histories: a correct result, or a one-line error."""
 
 import contextlib
 
@@ -18,7 +18,7 @@ from sid_jax.export.id_tables import read_id_table
 FUZZ = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 CATALOG = np.array(["a", "b", "7", "007", "ä"], dtype=object)
 TYPES = [pa.string(), pa.string_view(), pa.large_binary(), pa.int64(), pa.float64(), pa.decimal128(20, 0)]
-# Bytes that are nearly what a reader expects, and some that are not.
+# Bytes that are nearly valid, and some that are not.
 WORDS = st.sampled_from(
     [b"a", b"b", b"7", b"007", "ä".encode(), b" ", b"\t", b",", b"\n", b"\r\n", b'"', b"\xff", b"\x00", b"\xef\xbb\xbf",
      b"user_id,item_id,timestamp\n", b"item_id,semantic_id\n", b"1 2 3", b"1-2", b"{", b'{"a": [1, 2]}', b"nan"]

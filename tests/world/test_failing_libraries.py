@@ -1,4 +1,4 @@
-"""What fails in a library, a thread or a stream: one line, and no work is lost by it."""
+"""Failures in a library, a thread or a stream: one line, and no work is lost."""
 
 import contextlib
 import io
@@ -24,7 +24,7 @@ ROW = {"loss": 0.5, "usage": [0.25, 1.0]}
 
 @pytest.fixture
 def full_disk():
-    """Lets no file of this process grow beyond 4 kB."""
+    """Limits the size of files of this process to 4 kB."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     yield
@@ -40,7 +40,7 @@ def test_a_full_disk_ends_the_metrics_with_one_line_and_not_the_training(full_di
         records.write("train", step, ROW)
     records.close()
     assert len(said) == 1 and "File too large" in said[0] and str(tmp_path) in said[0]
-    # A run that goes on later reads what was whole, and writes after it.
+    # A resumed run reads the complete lines, and appends to them.
     if kind is FileRecords:
         steps = [row["step"] for row in read_records(tmp_path, "train")]
         assert steps == list(range(len(steps))) and len(steps) > 10

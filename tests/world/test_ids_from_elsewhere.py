@@ -1,4 +1,4 @@
-"""Semantic IDs as other programs, and our own commands, write them."""
+"""Semantic IDs in the formats of other programs, and of this project's commands."""
 
 import json
 import os

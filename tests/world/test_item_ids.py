@@ -1,4 +1,4 @@
-"""Item ids that do not match, for whatever reason: the cause is told, and nothing matches that is not the same item."""
+"""Item ids that do not match, for any reason: the error names the cause, and different items never match."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_whole_numbers_are_appended_to_text_that_is_written_as_they_are(tmp_path
         (["0", "1", "2"], np.arange(1, 11), "numbered from 0, but the catalog is numbered from 1, .* do not drop any"),
         (["B07", "B08"], NUMBERS, r"no id matches, .* ids of another kind \(text; the catalog has numbers\)"),
         (["x", "1", "2"], NUMBERS, r"1 of 3 items are unknown: drop them \(on_unknown=\"drop\"\), or add them"),
-        # Whoever names the first item too counts as the catalog does.
+        # A list with the first item has the numbering of the catalog.
         (["10", "0", "1"], NUMBERS, "drop them"),
     ],
     ids=[

@@ -1,4 +1,4 @@
-"""Nights of a catalog: retries, nights without news, items that change or return, and when to train anew."""
+"""Nightly updates: retries, empty updates, items that change or return, and when to retrain."""
 
 import io
 import json
@@ -35,7 +35,7 @@ NUM_ITEMS = 30
 
 
 class Said:
-    """Messages that are kept."""
+    """Records messages."""
 
     def __init__(self):
         from rich.console import Console
@@ -60,7 +60,7 @@ def first(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run_of_items(tmp_path_factory):
-    """A run of one epoch, of so many items that its few codes cannot tell them apart."""
+    """A run of one epoch with too many items for its few codes."""
     folder, random = tmp_path_factory.mktemp("run"), np.random.default_rng(0)
     config = default_config()
     config.model.update({"num_levels": 2, "codebook_size": 8, "hidden_dimensions": (8,), "latent_dimension": 4})
@@ -74,7 +74,7 @@ def run_of_items(tmp_path_factory):
 
 
 def night(before, out, *args, **kwargs):
-    """Appends as the command does, with a report, and returns what was said."""
+    """Appends like the command, with a report, and returns the messages."""
     said = Said()
     append(before, out, *args, finish=report_of(out, said.messages), messages=said.messages, **kwargs)
     return said.text
@@ -99,7 +99,7 @@ def test_the_same_night_again_into_the_same_folder_is_the_same_version(first, tm
     gone.write_text("3\n4\n")
     night(first, tmp_path / "v2", new, removed=gone)
     before = content(tmp_path / "v2")
-    # The upstream job has written its files anew, in another order.
+    # The upstream job has written its files again, in another order.
     write_vectors(tmp_path / "new.parquet", [41, 40], made_vectors([41, 40]), price=[2.5, 1.5])
     gone.write_text("4\n3\n")
     assert "already exists, from the same inputs and settings" in night(first, tmp_path / "v2", new, removed=gone)
@@ -247,7 +247,7 @@ def test_a_known_item_with_another_vector_keeps_its_id_and_the_drift_is_said(fir
     assert "2 published items of the input get other codes from their current vectors and keep their IDs" in said
     assert "1 published items have new values in other columns" in said and "the same items and IDs" not in said
     found = load_export(tmp_path / "v2")
-    # What is not known takes nothing away.
+    # Unknown values do not replace known ones.
     assert found.table.columns["price"].to_pylist() == [99.0 if item == 7 else item for item in range(NUM_ITEMS)]
     fit = found.manifest["drift"]["known_items"]
     assert fit["num_items"] == fit["changed"] == 2 and fit["r2_unique"] < fit["r2"]
@@ -275,7 +275,7 @@ def test_a_known_item_that_moves_gets_a_new_id_and_nobody_else_the_old_one(tmp_p
     )
     taken = lite.load(tmp_path / "v2")
     assert len(taken.table) == 20 and {before[4], before[9]} <= taken._taken.keys()
-    # Again it changes nothing; and the old IDs are kept for good, in memory as in files.
+    # A repeated call changes nothing, and old IDs stay reserved, in memory and in files.
     night(tmp_path / "v2", tmp_path / "v3", known, on_known="move")
     assert ids_of(tmp_path / "v3") == after
     new = append_items(load_export(tmp_path / "v3"), range(20, 35), made_vectors(range(20, 35)))
@@ -342,7 +342,7 @@ def test_a_crowded_table_is_told_from_items_that_have_changed(tmp_path):
     assert in_words({**fitting, "verdict": verdict(fitting, 1000)})[-2:] == [
         "Retraining is expected to be due after about 125 more items like these", "Retraining is not due.",
     ]  # fmt: skip
-    # Versions of before wrote no standing reasons down.
+    # Earlier versions did not record standing reasons.
     old = {"retraining_is_due": True, "checks": [{"what": "x", "value": 1.0, "threshold": 0.5, "due": True}]}
     assert verdict(drift_of(), 1000, number=5, before=old)["due_since"] == 4
 
@@ -357,7 +357,7 @@ def test_too_few_codes_are_a_warning_of_training_and_export_with_what_to_set(run
     figures = {"num_items": 10_000, "distinct_rate": 0.25, "collision_share": 0.8, "codebook_size": [256, 256]}
     assert "and 75.0% got an ID that differs from their codes" in crowding_line(figures, 0.75)
     assert "codebook_size=" not in crowding_line({**figures, "num_items": 300})
-    # Vectors that are the same cannot be told apart by any codes.
+    # Equal vectors cannot be distinguished by any codes.
     assert crowding_line({**figures, "max_distinct_rate": 0.25}) is None
 
 
@@ -387,7 +387,7 @@ def test_the_parquet_files_of_an_export_of_files_are_read_as_one_table(run_of_it
     export_files(folder / "run", tmp_path / "out", [str(tmp_path / "parts")], messages=Said().messages)
     table = pd.read_parquet(tmp_path / "out" / "ids.parquet")
     assert table["item_id"].tolist() == list(range(256))
-    # As exports of before are laid out.
+    # The layout of earlier exports.
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     for path in (tmp_path / "out" / "ids.parquet").iterdir():
         path.rename(tmp_path / "out" / path.name)

@@ -25,7 +25,7 @@ NO_ONE = 2**22 - 3  # A process id that is hardly ever given.
 
 
 def hold(path, works, told):
-    """What the other process does: it takes a lock and works until it is told to go."""
+    """The other process: it acquires a lock and works until it is told to stop."""
     with alone(Path(path), "at work"):
         works.send(True)
         told.poll(30)
@@ -33,7 +33,7 @@ def hold(path, works, told):
 
 @contextlib.contextmanager
 def another_process(path):
-    # Pipes, because a process that is killed while it waits for an Event leaves it locked.
+    # Pipes, because a process that is killed while it waits for an Event leaves the Event locked.
     (works, from_it), (to_it, told) = OTHERS.Pipe(), OTHERS.Pipe()
     process = OTHERS.Process(target=hold, args=(str(path), from_it, told))
     process.start()
@@ -50,7 +50,7 @@ def claim(workdir, seed=0):
 
 
 def claim_many(workdir, number, found):
-    """Claims a workdir again and again, as processes do that a scheduler starts at one moment."""
+    """Claims a workdir repeatedly, like processes that a scheduler starts at the same time."""
     results = []
     for _ in range(number):
         try:
@@ -99,7 +99,7 @@ def test_a_lock_whose_process_was_killed_is_taken_over(tmp_path):
 
 @pytest.fixture(params=["no locks", "no such module"])
 def without_locks(request, monkeypatch):
-    """A file system that has no locks, such as Lustre; and Windows."""
+    """A file system without locks, such as Lustre; and Windows."""
 
     def refuse(*_):
         raise OSError(errno.ENOSYS, "Function not implemented")

@@ -1,4 +1,4 @@
-"""Users who take an item again, and interactions at the same time."""
+"""Repeated interactions with an item, and interactions at the same time."""
 
 import numpy as np
 import pyarrow as pa

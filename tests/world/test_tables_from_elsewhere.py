@@ -132,7 +132,7 @@ def test_a_table_of_vectors_alone_has_row_numbers_or_a_file_of_ids(tmp_path):
     assert read(path).ids.tolist() == [0, 1, 2, 3]
     (tmp_path / "ids.txt").write_text("a\nb\nc\nd")
     assert read(path, ids_path=str(tmp_path / "ids.txt")).ids.tolist() == ["a", "b", "c", "d"]
-    # Another column may well have the ids.
+    # Another column may have the ids.
     with pytest.raises(UserError, match="set --config.data.id_column to one of sku, vector"):
         read(save(tmp_path / "named.parquet", sku=[1, 2, 3, 4], vector=LISTS))
 

@@ -1,4 +1,4 @@
-"""Paths as people type them, and folders as they are found."""
+"""Paths as users type them, and folders as other programs leave them."""
 
 import json
 import subprocess
@@ -44,7 +44,7 @@ def write_interactions(path, rows):
 
 
 def spark(folder, write, *parts):
-    """Writes a folder as Spark does: parts, their checksums, and a file that says that all is there."""
+    """Writes a folder like Spark: parts, their checksums, and a file that marks completion."""
     for number, content in enumerate(parts):
         write(folder / f"part-{number:05}.parquet", content)
         (folder / f".part-{number:05}.parquet.crc").write_bytes(b"crc")

@@ -7,7 +7,7 @@ from scipy.stats import kendalltau, spearmanr
 
 
 def outcomes_of(worth: np.ndarray, noise: float, *, seeds: int = 2, users: int = 50, seed: int = 0) -> list[np.ndarray]:
-    """Tables of this worth, as seeds and users show it."""
+    """Outcomes of tables with these true values, with noise of seeds and users."""
     random = np.random.default_rng(seed)
     return [each + noise * random.normal(size=(seeds, users)) for each in worth]
 
@@ -16,7 +16,7 @@ def test_correlations_by_hand():
     outcomes = [np.full((1, 4), mean) for mean in (0.1, 0.2, 0.3, 0.4)]
     figures = np.array([[1, 2, 3, 4], [4, 3, 2, 1], [1, 3, 2, 4], [5, 5, 5, 5]])
     found = rank_correlations(figures, outcomes, samples=10)
-    # Of four places two neighbors are exchanged: 1 - 6 * 2 / (4 * 15), and five pairs of six are in order.
+    # Of four ranks two adjacent ones are exchanged: 1 - 6 * 2 / (4 * 15), and five of six pairs are in order.
     assert found.spearman == pytest.approx([1, -1, 0.8, 0])
     assert found.kendall == pytest.approx([1, -1, (5 - 1) / 6, 0])
 
@@ -32,7 +32,7 @@ def test_ties_are_dealt_with_as_scipy_does():
 
 def test_the_interval_holds_the_true_correlation_about_as_often_as_it_says():
     random, correlation = np.random.default_rng(0), 0.6
-    # Of two normal variables, Spearman's is 6 / pi asin(r / 2) and Kendall's 2 / pi asin(r) (Kruskal, 1958).
+    # For two normal variables, Spearman's rho is 6 / pi asin(r / 2) and Kendall's tau 2 / pi asin(r) (Kruskal, 1958).
     spearman, kendall = 6 / np.pi * np.arcsin(correlation / 2), 2 / np.pi * np.arcsin(correlation)
     held = []
     for repetition in range(80):
@@ -76,9 +76,10 @@ def test_what_does_not_fit_is_refused():
 def test_reliability_is_the_share_of_the_spread_that_is_no_noise(seeds):
     random = np.random.default_rng(0)
     worth = random.normal(size=300)
-    # A mean over seeds x 50 users has the variance 1 / 3 of noise: of all 3 / 4 is the tables'.
+    # A mean over seeds x 50 users has a noise variance of 1 / 3, so 3 / 4 of the variance is between tables.
     noise = np.sqrt(50 * seeds / 3)
     found = reliability(outcomes_of(worth, noise, seeds=seeds), samples=20)
-    # With two seeds each half has one of them and half the users, a quarter of what there is; this makes a half of it.
+    # With two seeds, each half has one seed and half of the users, a quarter of the data; the correction is for half of
+    # it.
     assert found == pytest.approx({1: 1 / (1 + 1 / 3), 2: 1 / (1 + 2 / 3)}[seeds], abs=0.06)
     assert reliability(outcomes_of(worth, 0.0), samples=2) == pytest.approx(1)

@@ -1,4 +1,4 @@
-"""A small MovieLens in which a film's kind says who likes it, and Semantic IDs that say the kind."""
+"""A small MovieLens in which a film's kind determines who likes it, with Semantic IDs that contain the kind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NUM_ITEMS, NUM_USERS, NUM_KINDS = 60, 40, 4
 
 
 def made_tables():
-    """Users like two of four kinds of films, in nine of ten cases."""
+    """Each user likes two of four kinds of films, in nine of ten cases."""
     random = np.random.default_rng(0)
     kind = np.arange(NUM_ITEMS) % NUM_KINDS
     taste = random.permuted(np.tile([True, True, False, False], (NUM_USERS, 1)), axis=1)
@@ -57,7 +57,7 @@ def world(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def settings(world: Path) -> dict[str, object]:
-    """What makes the runs small, as flags without `--config.`."""
+    """The settings of small runs, as flags without `--config.`."""
     return {
         "ids": str(world / "ids.csv"),
         "data.source": "movielens-latest-small",

@@ -1,4 +1,4 @@
-"""AUC by hand, weighted and drawn."""
+"""AUC computed by hand: unweighted, weighted, and on bootstrap samples."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from ranking_study.compare import measure
 
 
 def by_pairs(scores, liked, weights):
-    """The definition: over all pairs of a like and another, ties half."""
+    """The definition: over all pairs of a like and another rating; ties count half."""
     won = total = 0.0
     for i in np.flatnonzero(liked):
         for j in np.flatnonzero(~liked):
@@ -62,6 +62,6 @@ def test_what_is_better_is_found_to_be_and_what_is_the_same_is_not():
         assert good[name].minus(good[name]) == (0, 0, 0)
         low, high = bad[name].interval()
         assert low < 0.5 < high
-    # By hand: the ratings of the second run's cold items.
+    # By hand: the ratings of the cold items of the second run.
     mask = cold[1, items]
     assert good["cold"].runs[1] == pytest.approx(by_pairs((noise[1] + liked)[mask], liked[mask], np.ones(mask.sum())))

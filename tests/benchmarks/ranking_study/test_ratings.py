@@ -1,4 +1,4 @@
-"""What is known of a user before each rating, against a plain loop; and which items are cold."""
+"""User features before each rating, compared with a plain loop; and the draw of cold items."""
 
 import jax
 import numpy as np
@@ -13,7 +13,7 @@ from tests.benchmarks.ranking_study.conftest import NUM_ITEMS, made_catalog
 @pytest.fixture(scope="module")
 def ratings():
     catalog = made_catalog()
-    # Several ratings a second.
+    # Several ratings per second.
     catalog.ratings["timestamp"] //= 5
     return make_ratings(catalog, liked_from=4, until=1.0, train_share=0.8)
 
@@ -61,7 +61,7 @@ def test_each_item_is_cold_in_one_of_as_many_runs_as_make_up_all(ratings):
     together = sum(cold_items(ratings, 0.25, run, 0).astype(int) for run in range(4))
     assert together.tolist() == [1] * NUM_ITEMS
     assert (cold_items(ratings, 0.25, 0, 0) != cold_items(ratings, 0.25, 4, 0)).any()
-    # Whom nobody rated in time is cold in any run.
+    # Items without a training rating are cold in every run.
     unseen = type(ratings)(**{**vars(ratings), "items": np.where(ratings.items == 7, 8, ratings.items)})
     assert all(cold_items(unseen, 0.25, run, 0)[7] for run in range(4))
 
@@ -70,7 +70,7 @@ def test_each_item_is_cold_in_one_of_as_many_runs_as_make_up_all(ratings):
 def test_what_is_cold_is_the_share_that_was_asked_for(share, ratings):
     runs = np.stack([cold_items(ratings, share, run, 0) for run in range(2 * int(1 / share))])
     np.testing.assert_allclose(runs.sum(axis=1), share * NUM_ITEMS, atol=1)
-    # No item is cold twice before all are dealt anew.
+    # No item is cold twice before the items are divided again.
     assert runs[: int(1 / share)].sum(axis=0).max() == 1
 
 

@@ -1,4 +1,4 @@
-"""From ratings to figures: what IDs say of cold items is found, and nothing of these is learned from."""
+"""From ratings to results: information of IDs on cold items is used, and cold items are excluded from training."""
 
 import io
 import json
@@ -43,7 +43,7 @@ def test_ids_say_of_cold_items_what_a_hash_does_not_and_a_second_start_trains_no
     assert first["cold"]["auc"] == pytest.approx(np.mean(first["cold"]["runs"]))
     assert first["cold"]["minus_random"][0] == pytest.approx(difference)
     told = console.export_text()
-    assert "SentencePiece, 20 rows" in told and "Minus random hashing" in told
+    assert "SentencePiece, 20 rows" in told and "Difference from random hashing" in told
 
     monkeypatch.setattr(run_module, "rank", lambda *args: pytest.fail("was there already"))
     again = run(config, tmp_path / "run", console=console)
@@ -114,7 +114,7 @@ def test_vectors_go_to_their_own_films_in_whatever_order_they_come(config, tmp_p
     table, found = read_id_table(config.ids), []
     data = config.quantizer.data
     data.source, data.path, data.ids_path = "vectors", str(tmp_path / "v.npy"), str(tmp_path / "v.txt")
-    # In the order of the films; the other way round; and so among vectors of what is no film.
+    # In the order of the films; in reverse order; and in reverse order with vectors of other items in between.
     for rows in (np.arange(60), np.arange(60)[::-1], np.arange(63)[::-1]):
         np.save(tmp_path / "v.npy", vectors[rows])
         (tmp_path / "v.txt").write_text("\n".join(map(str, rows + 1)))

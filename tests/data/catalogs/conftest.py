@@ -1,4 +1,4 @@
-"""A server of this machine, for what is fetched."""
+"""A local server for downloads."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serving(handler: object) -> Iterator[str]:
-    """Serves on this machine, and gives the address."""
+    """Starts a local server, and returns its address."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)  # type: ignore[arg-type]
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -47,7 +47,7 @@ def serving_folder(folder: Path) -> Iterator[str]:
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Download]:
-    """A small data set in a zip on a server of this machine."""
+    """A small data set in a zip on a local server."""
     path = write_zip(tmp_path / "ml-100k.zip", grouplens_files())
     with serving_folder(tmp_path) as address:
         yield Download(f"{address}/ml-100k.zip", hashlib.sha256(path.read_bytes()).hexdigest())

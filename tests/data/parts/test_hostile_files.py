@@ -1,4 +1,4 @@
-"""Files that were made to do harm, or that damage made such, are one line: nothing is unpickled or trusted."""
+"""Malicious or damaged files give a one-line error: nothing is unpickled, and no header is trusted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VECTORS = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
 
 
 class Trap:
-    """What makes a folder when it is unpickled."""
+    """An object that creates a folder when it is unpickled."""
 
     def __init__(self, path: Path):
         self._path = str(path)
@@ -34,7 +34,7 @@ class Trap:
 
 
 def refusal(path: Path, **settings) -> str:
-    """Returns the line that a file is refused in, after seeing that this took little memory."""
+    """Returns the error message for a file, after checking that reading took little memory."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(UserError) as caught:
         read_vector_files(str(path), **settings)
@@ -190,7 +190,7 @@ def test_headers_of_safetensors(tmp_path: Path, content: bytes, words: str):
 
 
 def varint(number: int) -> bytes:
-    """A whole number as parquet's footer has it."""
+    """An integer in the encoding of a Parquet footer."""
     number, found = number << 1, b""
     while number > 127:
         number, found = number >> 7, found + bytes([number & 127 | 128])
@@ -233,7 +233,7 @@ def test_parquet_of_zeros_and_ones(tmp_path: Path, place: str):
     ],
 )
 def test_arrow_numbers_that_lead_out_of_their_buffers(tmp_path: Path, categories: bool, sought: list[int], number: int):
-    """Offsets of "item 0" and so on, of lists of four, and numbers of categories: following some is a crash."""
+    """Offsets of strings, of lists of four, and indices of categories; using a damaged one can crash."""
     ids = pa.array([f"item {n % 10}" for n in range(60)])
     content = table(ids.dictionary_encode() if categories else ids, VECTORS)
     changed = bytearray(write_arrow_file(tmp_path / "a.arrow", content, rows=60).read_bytes())

@@ -1,4 +1,4 @@
-"""Sentence encoders of BERT's architecture in JAX: equal to PyTorch's, whatever the text."""
+"""Sentence encoders of BERT's architecture in JAX are equal to those in PyTorch, for any text."""
 
 from __future__ import annotations
 

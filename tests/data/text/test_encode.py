@@ -159,7 +159,7 @@ def test_a_function_by_its_import_path_is_asked_for_new_texts_alone(module: Path
     assert first.tolist() == [[1, 2], [2, 2]]
     assert second.tolist() == [[3, 2], [2, 2], [1, 2]]
     assert sys.modules["my_encoder"].count == 3
-    # Another source is another encoder.
+    # Changed source code gives another encoder.
     module.write_text(module.read_text().replace("2.0", "5.0"))
     del sys.modules["my_encoder"]
     assert encode_texts(["ab"], "my_encoder:encode", cache_dir=cache).tolist() == [[2, 5]]

@@ -32,7 +32,7 @@ def console():
 
 @pytest.fixture
 def cold_config(config, world):
-    """Items lie on a circle, each beside those before and after it in the histories; three of them are cold."""
+    """Items are on a circle, and neighbors on the circle are consecutive in histories; three items are cold."""
     angles = 2 * np.pi * np.arange(NUM_ITEMS) / NUM_ITEMS
     np.save(world / "vectors.npy", np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32))
     (world / "cold.txt").write_text("".join(f"{item}\n" for item in COLD))
@@ -40,7 +40,7 @@ def cold_config(config, world):
     config.quantizer.data.path = str(world / "vectors.npy")
     config.eval.cold_slots = 1
     config.eval.baselines = ("popularity",)
-    # One program for tests and for single questions, on 8 devices; no history is so short that it has one of its own.
+    # One program for tests and single requests, on 8 devices; no history is so short that it needs another one.
     config.eval.batch_size = 8
     config.model.window = 8
     return config
@@ -69,7 +69,7 @@ def test_cold_items_are_found_in_their_places(cold_config, world, tmp_path, cons
     assert [each["name"] for each in results["validation_cold"]] == [each.name for each in slotted]
     assert "R@10, cold" in console.file.getvalue()
 
-    # What was saved suffices: nothing that it was trained on is read, and nothing is written.
+    # The saved files suffice: no training data is read, and nothing is written.
     (tmp_path / "run" / "decoder").rename(tmp_path / "gone")
     for name in ("sequences.txt", "vectors.npy", "cold.txt"):
         (world / name).rename(tmp_path / f"gone-{name}")
@@ -77,7 +77,7 @@ def test_cold_items_are_found_in_their_places(cold_config, world, tmp_path, cons
     recommender = load_recommender(tmp_path / "run")
     first, *_, last = (each.item_id for each in recommender.recommend([4, 5, 6], 5, cold_slots=1))
     assert (first, last) == (8, 7)
-    # A history may have a cold item: its codes are read as any other's.
+    # A history may contain a cold item: its codes are read like those of any item.
     assert recommender.recommend([5, 6, 7], 3, cold_slots=1)[-1].item_id in (20, 33)
     with pytest.raises(UserError, match="cold_slots is 6; it must be from 0 to k, 5"):
         recommender.recommend([4], 5, cold_slots=6)
@@ -104,7 +104,7 @@ def test_cold_items_are_found_in_their_places(cold_config, world, tmp_path, cons
     everything = newer.recommend([12, 13], 20, cold_slots=4)
     assert {7, 33, 40, 41} < {each.item_id for each in everything}
     assert {14, 20}.isdisjoint(each.item_id for each in everything)
-    # Without vectors, new items cannot be told apart; those that are there still can.
+    # Without vectors, new items cannot be scored; existing ones still can.
     with pytest.raises(UserError, match="the recommender has none"):
         load_recommender(tmp_path / "run", ids=tmp_path / "newer.csv").recommend([11], 5, cold_slots=1)
     assert saved == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
@@ -156,7 +156,7 @@ def test_where_vectors_come_from_may_change_where_ids_are_given(cold_config):
 
 def test_nothing_that_is_learned_knows_of_cold_items(cold_config, world, tmp_path, console):
     seen = []
-    # Their IDs, what they are like, and who had them.
+    # Their IDs, vectors and interactions.
     for others, names in ((COLD, {}), ([20, 33, 7], {"7": "33", "20": "7", "33": "20"})):
         for file in ("ids.npy", "vectors.npy"):
             rows = np.load(world / file)
@@ -174,7 +174,7 @@ def test_nothing_that_is_learned_knows_of_cold_items(cold_config, world, tmp_pat
         model = build_model(cold_config, task.candidates)
         losses = [np.asarray(jax.jit(model.loss)(examples, each, None)[0]) for each in catalogs]
         seen.append((*jax.tree.leaves((examples, catalogs[0].trie)), losses[0], content[~COLD_MASK]))
-        # Candidates that are never a target would be learned against.
+        # Training would lower the scores of candidates that are never a target.
         assert losses[1].sum() > losses[0].sum() + 1
         fingerprint = task.fingerprint()
     for one, other in zip(*seen, strict=True):

@@ -20,7 +20,7 @@ CONTENT = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1).astype(np.float32)
 
 
 class Told:
-    """A model with the probabilities above, whatever the history."""
+    """A model with the probabilities above, for any history."""
 
     def begin(self, histories, catalog):
         return None, jnp.zeros((len(histories.lengths), 1), jnp.int32)
@@ -69,7 +69,7 @@ def test_what_known_items_say_of_cold_ones_by_hand():
 
 
 class Scored:
-    """A model that gives items 0 to 6 these chances, whatever the history."""
+    """A model that gives items 0 to 6 these probabilities, for any history."""
 
     CHANCES = np.array([0.3, 0.1, 0.15, 0.05, 0.2, 0.12, 0.08], np.float32)
 

@@ -43,7 +43,7 @@ def test_random_ids_need_no_vectors():
 
 
 def test_lsh_puts_each_half_of_the_items_on_its_side_of_the_middle():
-    # Far from the origin on one side of it: only planes through the middle of the corpus tell these apart.
+    # All far from the origin on the same side: only planes through the center of the catalog separate them.
     angles = np.array([0.10, 0.11, 0.30, 0.31])
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     codes = lsh_ids(vectors, 4, 2, seed=0)
@@ -80,7 +80,7 @@ def test_kmeans_finds_the_clusters_whatever_the_lengths_of_vectors(vectors):
     first = codes[:, 0].reshape(4, 15)
     assert (first == first[:, :1]).all()
     assert sorted(first[:, 0].tolist()) == [0, 1, 2, 3]
-    # The second level tells the items of a cluster apart.
+    # The second level distinguishes the items of a cluster.
     assert len(set(codes[:15, 1].tolist())) > 1
 
 

@@ -57,7 +57,7 @@ def test_pieces_fill_the_fullest_row_that_they_fit_into():
 
 
 def sequences_of_users() -> st.SearchStrategy[list[list[int]]]:
-    """Sequences in which every interaction is an item of its own, so that its user and place can be told."""
+    """Sequences in which every interaction is a different item, so that its user and position are known."""
     lengths = st.lists(st.integers(0, 40), max_size=12)
     return lengths.map(lambda found: [list(range(100 * user, 100 * user + n)) for user, n in enumerate(found)])
 

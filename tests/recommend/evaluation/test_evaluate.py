@@ -9,7 +9,7 @@ from tests.data.test_histories import make
 
 
 class Echo:
-    """Recommends each history's own items, the last one first, and remembers what it was shown."""
+    """Recommends each history's own items, the last one first, and records its inputs."""
 
     name = "echo"
 

@@ -1,4 +1,4 @@
-"""A small tokenizer of the world's items, and settings for joint training from it."""
+"""A small tokenizer of the synthetic items, and settings for joint training from it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def joint_config(config, tokenizer):
     config.joint.warmup_epochs = 0.5
     config.joint.min_usage = 0.1
     config.model.dropout = 0.1
-    # The sum of an item's codes says which item comes next; a transformer would only take time to compile.
+    # The sum of an item's codes determines the next item; a transformer would only take time to compile.
     config.model.num_layers = 0
     config.train.num_epochs = 10.0
     config.train.eval_every_epochs = 2.0

@@ -1,4 +1,4 @@
-"""A joint run from tokenizer to test: what it leaves, that it can be stopped, and what it refuses."""
+"""A joint run from tokenizer to test: its output, interruption and resumption, and rejected input."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(joint_config, tmp_path,
         patched.setattr(loop, "joint_steps", interrupted)
         assert loop.train_jointly(joint_config, tmp_path / "stopped", console=console) is None
     assert not (tmp_path / "stopped" / "ids-joint").exists()
-    # A kill while the export was being written, and after it, before the recommender's first checkpoint.
+    # A kill during the export, and one after it, before the recommender's first checkpoint.
     monkeypatch.setattr(loop, "train_recommender", lambda *args, **kwargs: None)
     loop.train_jointly(joint_config, tmp_path / "stopped", console=console)
     monkeypatch.undo()

@@ -1,4 +1,4 @@
-"""A joint step: whom its gradient reaches, what its loss is, and that another ID table is no other program."""
+"""A joint step: its gradients, its loss, and no recompilation for another ID table."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_switches_keep_the_recommenders_loss_from_a_group_and_not_the_anchor(beg
     assert largest(without_encoder["recommender"]["embedding"]) > 1e-4
     quantizer = without_codebooks["quantizer"]
     assert largest(quantizer["quantizer"]) == 0 < largest(quantizer["encoder"])
-    # With both stopped, what is left is the anchor's, and it moves all three.
+    # With both gradients stopped, only that of the anchor remains, and it changes all three parts.
     assert all(largest(anchored["quantizer"][group]) > 1e-4 for group in ("encoder", "quantizer", "decoder"))
 
 

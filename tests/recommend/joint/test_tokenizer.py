@@ -1,4 +1,4 @@
-"""The tokenizer that joint training starts from: an export, with the vectors that it was made of."""
+"""The start of joint training: an export with its vectors."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from sid_jax.training.quantizer import train
 
 @pytest.mark.parametrize(("weight", "features"), [(0.5, 6 + 2), (0.0, 6)])
 def test_what_histories_gave_an_export_is_found_again_where_its_files_now_are(joint_config, tmp_path, weight, features):
-    """As a second part of the vectors, or as a loss alone; a recommender's config names neither."""
+    """Histories as a second part of the vectors, or only as a loss; the recommender's config has neither."""
     old, new = tmp_path / "old", tmp_path / "new"
     old.mkdir()
     np.save(old / "items.npy", np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32))
@@ -36,6 +36,6 @@ def test_what_histories_gave_an_export_is_found_again_where_its_files_now_are(jo
     joint_config.quantizer.data.histories.path = str(new / "histories.txt")
     run = load_tokenizer(joint_config, tmp_path / "ids")
     assert run.data.vectors.shape == (40, features)
-    # From here on no loss on histories trains it, and a suffix would be a level that the recommender does not know.
+    # In joint training there is no loss on histories, and a suffix would be a level without a code embedding.
     assert run.config.model.alignment_weight == 0
     assert run.config.ids.unique == "relocate"

@@ -1,4 +1,4 @@
-"""What the recommenders are built of, against the plain way to write it."""
+"""The layers of the recommenders, compared with plain implementations."""
 
 import jax
 import jax.numpy as jnp

@@ -18,7 +18,7 @@ def test_a_gated_block_adds_branches_times_a_sigmoid_of_the_stream():
     hidden = jax.random.normal(jax.random.key(0), (1, 4, 8))
     visible = jnp.tril(jnp.ones((1, 4, 4), bool))
     attention_gate, feed_forward_gate = block.gates
-    # A gate that is shut adds nothing.
+    # A closed gate adds nothing.
     feed_forward_gate.bias[...] = jnp.full(8, -1e4)
     attended = block(hidden, visible, None)
     attention_gate.bias[...] = jnp.full(8, -1e4)

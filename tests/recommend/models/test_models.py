@@ -82,7 +82,7 @@ def scorer(parts, dtype=FLOAT32, num_negatives=0, smoothing=0.0, dropout=0.0, nu
 
 
 def stirred(model):
-    """Parameters that start at 0 hide a mistake in what they are added to."""
+    """Parameters that are initialized as 0 would hide an error."""
     graphdef, params = nnx.split(model)
     leaves, structure = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(1), len(leaves))
@@ -369,7 +369,7 @@ def test_an_ensemble_averages_its_members():
     example = rows([1, 4, 7], [4, 7, 2], [1, 1, 1])
     losses = [loss(member, example, known, None)[0] for member in members]
     np.testing.assert_allclose(loss(model, example, known, None)[0], (losses[0] + losses[1]) / 2, rtol=1e-5)
-    # What is dropped differs from member to member.
+    # Dropout differs between members.
     dropping = Ensemble([scorer(PARTS, dropout=0.5), scorer(PARTS, dropout=0.5)])
     twice = [member.loss(example, known, jax.random.key(0))[0] for member in dropping.members]
     np.testing.assert_array_equal(*twice)

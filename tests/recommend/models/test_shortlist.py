@@ -1,4 +1,4 @@
-"""Lists from a shortlist beside those of the scores of all items."""
+"""Lists from a shortlist, compared with lists from the scores of all items."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is added to a model's scores, and the weights that the validation gives it."""
+"""The terms that are added to a model's scores, and their weights from the validation data."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_terms_are_those_of_hand_arithmetic():
 
 
 class Noise(nnx.Module):
-    """A model whose scores say nothing."""
+    """A model with constant scores."""
 
     def __init__(self):
         self.table = nnx.Param(jax.random.normal(jax.random.key(0), (N, N)))
@@ -96,11 +96,11 @@ class Noise(nnx.Module):
 
 @pytest.fixture(scope="module")
 def fitted():
-    """A world in which the next item follows the last one, a model that knows nothing, and the blend of both."""
+    """Data in which the next item follows the last one, a model with constant scores, and the blend of both."""
     random = np.random.default_rng(0)
     lists = [(start + np.arange(5)) % N for start in random.integers(N, size=200)]
     train = histories_of(*[each[:-1] for each in lists])
-    # A tenth of the targets are others, so that no weight is without end.
+    # A tenth of the targets are random, so that the weights stay finite.
     targets = np.array([each[-1] for each in lists])
     targets = np.where(random.random(200) < 0.1, random.integers(N, size=200), targets).astype(np.int32)
     content = random.normal(size=(N, 4)).astype(np.float32)

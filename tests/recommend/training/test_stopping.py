@@ -1,4 +1,4 @@
-"""Training that ends where validation no longer gets better, on an average of the parameters, and resumes exactly."""
+"""Early stopping, on an average of the parameters, and exact resumption."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sid_jax.recommend.data.task import load_task
 from sid_jax.recommend.training import loop
 from sid_jax.recommend.training.step import TrainState, _averaged
 
-# The best of six is the third; two later none has been better.
+# The third of six validations is the best; the next two are not better.
 FIGURES = [0.1, 0.2, 0.5, 0.4, 0.3, 0.9]
 
 
@@ -24,7 +24,7 @@ class Killed(Exception):
 
 @pytest.fixture
 def scripted(config, monkeypatch):
-    """The config of a scorer whose validations give `FIGURES`, and what stops it before one of them."""
+    """The config of a scorer whose validations give `FIGURES`, and a function that stops it before one of them."""
     config.model.kind, config.train.average_epochs, config.train.patience = "scorer", 2.0, 2
     config.train.num_epochs, config.train.eval_every_epochs = 60.0, 1.0
     config.train.log_every_steps = load_steps(config)

@@ -1,4 +1,4 @@
-"""A few products in the layout of each edition, as their authors describe them, made up."""
+"""A few synthetic products in the layout of each edition, as their authors describe it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gzip
 import json
 from pathlib import Path
 
-# User, item, time: a's and b's times are not in order, and some are equal.
+# User, item, time: the times of a and b are not in order, and some are equal.
 REVIEWS = [
     ("b", "B01", 50),
     ("a", "B02", 20),
@@ -98,7 +98,7 @@ def write_edition(folder: Path, edition: str) -> Path:
 
 
 def write_prepared(folder: Path) -> Path:
-    """Writes a folder as many keep such data: items, and a line a user."""
+    """Writes a prepared folder: items, and one line per user."""
     folder.mkdir(parents=True)
     items = [
         {"item": 1, "asin": "B01", "title": "Nail Lacquer", "categories": ["Makeup"], "text": "Title: Nail Lacquer"},
