@@ -6,8 +6,8 @@ A Qwen2 with random weights generates IDs of 3 codes for 32 prompts of different
 beams: without a constraint, with `SemanticIdLogitsProcessor`, and with `prefix_allowed_tokens_fn`. Each time is a
 median of CPU times, and each ratio a median of the ratios per round. Set OMP_NUM_THREADS=1. In some processes glibc
 returns the memory of large arrays to the system and requests it again: the same search has 60,000 to 110,000 page
-faults, up to a fifth of its time. Take the median of several runs, or set MALLOC_MMAP_THRESHOLD_ and
-MALLOC_TRIM_THRESHOLD_ to 10000000000, which ends the page faults.
+faults, which take up to a fifth of its time. Take the median of several runs, or set MALLOC_MMAP_THRESHOLD_ and
+MALLOC_TRIM_THRESHOLD_ to 10000000000, which prevents the page faults.
 """
 
 from __future__ import annotations

@@ -15,14 +15,14 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
-# Pages that lie beside docs/, and their names in the site.
+# Pages in the repository root, and their names in the site.
 PAGES = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 _LINK = re.compile(r"(?<=\]\()([^)#:\s]+)(?=[)#])")
 _FILE_NAME_LINK = re.compile(r"\[[\w/-]+\.md\](?=\(([^)#:\s]+\.md)[)#])")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the pages beside docs/, and each file of the repository that a page links to."""
+    """Adds the pages of the repository root, and each file of the repository that a page links to."""
     for name, page in PAGES.items():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / name)))
     for file in files.documentation_pages():

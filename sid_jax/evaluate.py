@@ -73,10 +73,10 @@ def evaluate_ids(
         with a warning that states their number.
       codebooks: folder of an export. Its decoder reconstructs vectors from IDs.
       labels: see `read_labels`.
-      histories: see `as_histories`; None for none.
-      holdout: number of each user's last interactions that are left out.
+      histories: see `as_histories`; optional.
+      holdout: number of each user's last interactions that are excluded.
       other: IDs of the same items from another training run.
-      out: a .json file for the metrics; None for none.
+      out: a .json file for the metrics; None writes no file.
       messages: where to print; standard output if None.
 
     Raises:

@@ -253,7 +253,7 @@ class Recommender:
 
     @in_32_bits
     def evaluate(self, histories: Any = None) -> EvaluationReport:
-        """Evaluates on each user's last item (leave-one-out) among all items of the catalog, beside two baselines.
+        """Evaluates the recommender and two baselines on each user's last item (leave-one-out), among all items.
 
         Args:
           histories: as for `fit`; None for those of `fit`. The baselines, popularity and item-kNN, are fitted on them

@@ -38,7 +38,8 @@ def verdict(
     A reason stands until the catalog is trained again, even if later versions have no new items.
 
     Args:
-      drift: "reference", "new_items" (None for none), "since_training", "fill" and, if IDs can run out, "free".
+      drift: "reference", "new_items" (None if there are none), "since_training", "fill" and, if IDs can run out,
+        "free".
       num_items: number of all items of the version.
       number: number of the version.
       before: the verdict of the previous version; None if there is none.

@@ -184,7 +184,7 @@ def _read_examples(paths: Sequence[Path], item_ids: np.ndarray, on_unknown: str,
 
 
 def _longest(users: Iterable[Any], lists: Iterable[list[Any]]) -> tuple[list[Any], list[list[Any]]]:
-    """Returns the users, and the longest of each user's lists; users without items are left out."""
+    """Returns the users, and the longest of each user's lists; users without items are dropped."""
     longest: dict[Any, list[Any]] = {}
     for user, items in zip(users, lists, strict=True):
         if len(items) > len(longest.get(user, ())):

@@ -61,7 +61,7 @@ def read_id_list(path: Path, *, allow_empty: bool = False) -> list[str]:
 
 
 def check_cold(cold: np.ndarray, where: str) -> np.ndarray:
-    """Returns the mask `[N]` bool of items that are not trained on; raises UserError if it covers all items."""
+    """Returns the mask `[N]` bool of cold items unchanged; raises UserError if it covers all items."""
     if cold.all():
         raise UserError(f"{where}: lists every item, so no item is left to train on; remove some ids")
     return cold

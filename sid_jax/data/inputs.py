@@ -55,7 +55,7 @@ def vector_set(
         any order if there is a column `settings.id_column`.
       histories: interaction histories, see `as_histories`, for IDs that also depend on co-occurrence; None for those
         that `settings.histories` names.
-      cold: items that are not trained on: `[N]` bool, item ids, or a path, see `settings.cold_items`.
+      cold: items that are excluded from training: `[N]` bool, item ids, or a path, see `settings.cold_items`.
       settings: the `data` section of a config. Arguments replace its settings; vectors also replace parts and histories
         of a named catalog. With `on_bad_rows="drop"`, rows that are not finite are dropped.
       weights: weights of parts, by name.
@@ -260,7 +260,7 @@ def _column_ids(table: pa.Table, id_column: str) -> np.ndarray:
 
 
 def _cold(cold: Any, ids: np.ndarray, on_unknown: str) -> np.ndarray | None:
-    """Returns a mask `[N]` bool of the items that are not trained on; None if there are none."""
+    """Returns a mask `[N]` bool of the items that are excluded from training; None if there are none."""
     if isinstance(cold, (str, Path)):
         return check_cold(read_item_list(as_path(cold), ids, on_unknown, UNKNOWN_OPTION), str(cold))
     mask = np.asarray(cold)

@@ -24,8 +24,8 @@ _ORIGINAL_ACTIVATIONS = ("silu", "relu")
 def torch_weights(model: RQVAE) -> dict[str, np.ndarray]:
     """Returns every weight by its name in the original PyTorch project; weights of linear layers are `[out, in]`.
 
-    The original's layers are in a Sequential with an activation between two layers, so our layer i is its module 2 i.
-    The shortcut of a residual encoder, which the original lacks, is `encoder.shortcut.weight`.
+    The original's layers are in a Sequential with an activation between two layers, so layer i here is module 2 i
+    there. The shortcut of a residual encoder, which the original lacks, is `encoder.shortcut.weight`.
     """
     weights: dict[str, np.ndarray] = {}
     for part, mlp in (("encoder", model.encoder), ("decoder", model.decoder)):

@@ -80,7 +80,7 @@ def relocate(
       sizes: K of each level.
       alternatives: finds alternative tuples and their costs.
       capacity: maximum number of items per tuple.
-      taken: `[M, L]`, tuples of other items, which do not move; None for none.
+      taken: `[M, L]`, tuples of other items, which do not move; optional.
 
     Returns:
       `[N, L]` int32.

@@ -80,7 +80,7 @@ class IdTable:
           semantic_ids: `[N, L]` integers.
           codes: `[N, L']` integers; None if unknown.
           sizes: K of each level; None for one more than the level's largest code.
-          columns: further columns by name, `[N]` each; None for none.
+          columns: further columns by name, `[N]` each; optional.
           name: see the attribute.
           id_name: see the attribute.
           shared: see the attribute.

@@ -121,7 +121,7 @@ def evaluate_generation(
 
 
 class _LanguageModel:
-    """A language model as a `Ranker`, which counts users, generated IDs, those that no item has, and seconds."""
+    """A language model as a `Ranker`; it counts users, generated IDs, IDs that no item has, and seconds."""
 
     name = "language model"
 

@@ -68,7 +68,7 @@ def standard_gumbel(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     bits = _hashed_bits(key, (*shape[:-1], -(-shape[-1] // 2)))
     halves = jnp.concatenate([bits & 0xFFFF, bits >> 16], axis=-1)[..., : shape[-1]]
     if jax.default_backend() == "cpu":
-        # Two logarithms of every number take twice as long as a look-up.
+        # Computing the two logarithms of each number takes twice as long as a table look-up.
         return jnp.asarray(_gumbel_quantiles())[halves]
     uniform = (halves.astype(jnp.float32) + 0.5) * 2.0**-16
     return -jnp.log(-jnp.log(uniform))
@@ -83,7 +83,7 @@ def _gumbel_quantiles() -> np.ndarray:
 def _hashed_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Returns random bits of a shape, uint32: a hash of each number's position and two words drawn from the key.
 
-    It takes a tenth of the time of `jax.random.bits` on CPUs. Noise need not withstand an adversary.
+    It takes a tenth of the time of `jax.random.bits` on CPUs. The noise need not be cryptographically secure.
     """
     first, second = jax.random.bits(key, (2,), jnp.uint32)
     positions = jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)

@@ -1,4 +1,4 @@
-"""Memory order of the factors of matrix products, on which their speed depends on CPUs."""
+"""Memory order of the factors of matrix products. On CPUs the speed of the products depends on it."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ Codebooks = Sequence[jax.Array] | jax.Array
 def code_scores(residuals: jax.Array, codebook: jax.Array) -> jax.Array:
     """Returns the score of each code for each residual, `2 r.c - |c|^2`: `[..., K]` float32, highest for the nearest.
 
-    The squared distance is `|r|^2` minus the score. `|r|^2` is left out because it is the same for every code: it
-    cannot change the order, and adding it would only round the scores.
+    The squared distance is `|r|^2` minus the score. `|r|^2` is omitted because it is the same for every code: it cannot
+    change the order, and adding it would only add rounding errors.
 
     Args:
       residuals: `[..., Z]`.
@@ -42,7 +42,7 @@ def _inner_products_backward(kept: tuple[jax.Array, jax.Array], grads: jax.Array
     residuals, codebook = kept
     rows = residuals.reshape(-1, residuals.shape[-1])
     grads = written_once(grads)
-    # The transposes are of the smaller arrays: on CPUs the product of `grads.T` and `rows` takes twice as long.
+    # This transposes the smaller array. On CPUs the product of `grads.T` and `rows` takes twice as long.
     by_features = written_once(
         jnp.matmul(transposed(rows), grads.reshape(-1, len(codebook)), precision=jax.lax.Precision.HIGHEST)
     )

@@ -153,7 +153,7 @@ def _take_code(remaining, residual, codebook, soft, noise, temperature, noise_sc
         of_codebook = codewords_by_one_hot(jax.lax.stop_gradient(weights), codebook)
     else:
         of_codebook = codewords_of(code, codebook)
-    # The gradient to the weights is apart, so that the codebook's gradient is computed only once.
+    # The gradient to the weights is a separate term, so that the codebook's gradient is computed only once.
     codeword = of_codebook + _gradient_to_weights(weights, codebook) if soft else of_codebook
     probabilities = jax.nn.softmax(scores / unit["temperature"], axis=-1)
     return {

@@ -1,9 +1,9 @@
 """A trained recommender as one self-contained folder, which is loaded without the training data.
 
 `manifest.json` holds the settings, the versions and each file's SHA-256; `ids.parquet` the ID table with titles;
-`parameters.safetensors` the model's parameters; `recommender.stablehlo`, if it was asked for, lists without this
-package. `items.safetensors` holds the items' popularity counts, the mask of
-cold items, the content vectors if the model or cold items need them, and the arrays of the blend if there is one.
+`parameters.safetensors` the model's parameters; `recommender.stablehlo`, if requested, a program that recommends items
+without this package. `items.safetensors` holds the items' popularity counts, the mask of cold items, the content
+vectors if the model or cold items need them, and the arrays of the blend if there is one.
 """
 
 from __future__ import annotations

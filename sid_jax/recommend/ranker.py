@@ -289,7 +289,7 @@ def _explain(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     model: Any = nnx.merge(graphdef, params)
     evidence = catalog.evidence
-    # Not the mean of the trie's items, of which the last one is repeated as padding.
+    # A mean over the trie's items would count the last one several times, since padding repeats it.
     candidates = (candidate_mask(catalog) == 0).astype(jnp.float32)
     candidates = candidates / jnp.sum(candidates)
     added = model.by_part(histories, catalog, vectors)
@@ -309,7 +309,7 @@ def best_items(
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the items with the highest scores, `[B, count]`, and their log-probabilities among the trie's items.
 
-    There is an item -1 where there are no more that may be recommended.
+    If fewer items may be recommended, the lists are padded with -1.
     """
     scores_of, num_items = scores_of_items(model, histories, catalog, vectors), len(catalog.semantic_ids)
     if num_items <= _ITEMS_AT_ONCE or count > _ITEMS_AT_ONCE // 4:

@@ -27,13 +27,14 @@ _MOST_BYTES = 2**31
 
 @in_32_bits
 def stablehlo_bytes(trained: TrainedRecommender, count: int) -> bytes:
-    """Returns the content of `recommender.stablehlo`: histories to recommendation lists, for any number n of histories.
+    """Returns the content of `recommender.stablehlo`, a program that recommends items for any number n of histories.
 
-    The program's arguments are the histories, `[n, W]` int32 rows of the ID table, the oldest first, left-aligned, with
-    W = `config.model.window`; and their lengths `[n]` int32, from 0 to W. It returns the lists, `[n, k]` int32 rows,
-    the best first, without the history's items; and the scores `[n, k]` float32 of `Recommendation`. Where a list has
-    no more items there are -1. The lists are those of `Recommender.recommend(exact=True)` without a user id, but a
-    model that generates IDs never does a second search with more beams.
+    The program has two arguments: the histories, `[n, W]` int32 row numbers of the ID table, with W =
+    `config.model.window`, left-aligned and with the oldest item first; and their lengths, `[n]` int32 from 0 to W. It
+    returns the lists, `[n, k]` int32 row numbers, the best first, without the items of the history; and their scores,
+    `[n, k]` float32, those of `Recommendation`. Shorter lists are padded with -1. The lists are those of
+    `Recommender.recommend(exact=True)` without a user id, except that a model that generates IDs never does a second
+    search with more beams.
 
     The program runs on CPU, CUDA and TPU, whichever machine wrote it. It contains the weights.
 

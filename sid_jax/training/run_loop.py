@@ -100,7 +100,7 @@ class Job(abc.ABC, Generic[S]):
         """Converts the metrics of a call from NumPy arrays to plain numbers, among them "loss"."""
 
     def shown(self, row: dict[str, Any]) -> str:
-        """Returns the text beside the progress bar."""
+        """Returns the text next to the progress bar."""
         return f"loss {row['loss']:.3f}"
 
     @abc.abstractmethod

@@ -20,7 +20,7 @@ _ITEMS_UNDER_A_PREFIX = 6
 
 
 def steps_text(metrics: dict[str, Any], distinct: float | None) -> str:
-    """Returns the metrics of the last steps as text beside the progress bar."""
+    """Returns the metrics of the last steps as text for the progress bar."""
     return (
         f"loss {metrics['loss']:.2f} (reconstruction {metrics['reconstruction_loss']:.2f}, "
         f"codebook {metrics['codebook_loss']:.2f}) T {metrics['temperature']:.2f} "

@@ -140,7 +140,7 @@ def test_noise_of_other_numbers_other_items_and_other_keys_is_independent(key):
     first = noise[0, :-1]
     others = {"next item": noise[0, 1:], "next step": noise[1, :-1], "next step, next item": noise[1, 1:]}
     for name, other in others.items():
-        # Every number beside every other, also in the same place.
+        # The correlation of each pair of numbers, also of the same position.
         assert np.abs(np.corrcoef(first.T, other.T)[:6, 6:]).max() < 0.03, name
     # The winner of six equal codes is each of them equally often, also if the same code won for the item before.
     winners = noise[0].argmax(1)

@@ -23,7 +23,7 @@ KINDS = ("scorer", "parallel", "decoder")
 
 
 def made_table(number: int) -> IdTable:
-    """The first items of one and the same catalog: IDs that are neither distinct nor evenly spread."""
+    """Returns the first items of a fixed catalog, whose IDs are neither distinct nor uniformly distributed."""
     codes = (np.random.default_rng(0).beta(1, 2, size=(OLD + NEW, 3)) * SIZES).astype(np.int32)
     return IdTable(np.arange(number), codes[:number], shared=True)
 
@@ -45,13 +45,13 @@ def made_recommender(kind: str) -> Recommender:
         content = random.normal(size=(OLD, 6)).astype(np.float32)
         candidates = dataclasses.replace(candidates, content=content, blend=blend)
     params = named_params(nnx.split(build_model(config, candidates))[1])
-    # Wider than at the start of a training, so that scores differ.
+    # A larger scale than at the start of training, so that scores differ.
     params = {name: 4 * np.asarray(array) for name, array in params.items()}
     return Recommender.from_trained(TrainedRecommender(config, candidates, params, 1))
 
 
 def asked(recommender: Recommender) -> list:
-    """The lists of a short history, of many, and of one that needs a search with more beams."""
+    """Returns the lists of one history, of many, and of one whose list needs a search with more beams."""
     random = np.random.default_rng(2)
     histories = [random.integers(OLD, size=length).tolist() for length in random.integers(3, 9, size=12)]
     return [

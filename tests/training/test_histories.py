@@ -26,7 +26,7 @@ def console():
 
 @pytest.fixture
 def config(config, tmp_path):
-    """Half of the items are taken by one half of the users, the others by the others; content knows nothing of it."""
+    """Each half of the users interacts with its own half of the items; content vectors do not depend on the half."""
     config.data.histories.source = "sequences"
     config.data.histories.path = str(tmp_path / "sequences.txt")
     config.data.collaborative_dimension = 2
@@ -129,7 +129,7 @@ def test_last_items_and_held_out_ones_are_not_looked_at(config, tmp_path):
 
 @pytest.mark.parametrize("weight", [0.0, 0.5])
 def test_data_is_the_same_where_another_machine_rounds_otherwise(config, monkeypatch, weight):
-    """The last bits of a truncated SVD depend on the number of threads: a run is exported on another machine too."""
+    """The last bits of a truncated SVD depend on the number of threads; another machine may export the run."""
     config.data.collaborative_weight = weight
     here = load_vectors(config.data, with_collaborative=True)
     monkeypatch.setattr(collaborative, "truncated_svd", lambda *args: truncated_svd(*args) * np.float32([1, 1.00001]))

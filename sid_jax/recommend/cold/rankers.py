@@ -30,7 +30,7 @@ class ColdRanker:
     """Ranks cold items only.
 
     Args:
-      ranker: the model, over the items that it was trained on.
+      ranker: the model's ranker of its training items.
       cold: the trie of the cold items.
       content: `[N, D]` float32 vectors of length 1 of all items.
       back_off: parameters of the back-off score; None, for a model that generates IDs, scores items by the
@@ -140,7 +140,7 @@ def slot_rankers(config: ConfigDict, candidates: Candidates, ranker: ModelRanker
 
 
 def rankers_by_kind(config: ConfigDict, candidates: Candidates, ranker: ModelRanker) -> tuple[ModelRanker, ColdRanker]:
-    """Returns the model's ranker of the items that it was trained on, and its back-off ranker of cold items.
+    """Returns the model's ranker of its training items, and its back-off ranker of cold items.
 
     Args:
       config, candidates, ranker: see `slot_rankers`.

@@ -1,4 +1,4 @@
-"""Back-off scores of cold items, computed in jit from a model's predictions for the items that it was trained on.
+"""Back-off scores of cold items, computed in jit from a model's predictions for its training items.
 
 A model that was trained without an item has learned the first codes of its ID from other items, but hardly the last
 codes. The model also predicts which known items come next. The score of a cold item u after a history h combines both:
@@ -66,7 +66,7 @@ def cold_scores(
     Args:
       model: the trained model.
       histories: the histories of B users.
-      known: the catalog of the items that the model was trained on.
+      known: the catalog of the model's training items.
       cold: the trie of the C cold items.
       content: `[N, D]` float32 vectors of length 1 of all items.
       back_off: parameters of the score.

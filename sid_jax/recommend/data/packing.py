@@ -51,7 +51,7 @@ class PrefixExamples:
 
 @dataclasses.dataclass(frozen=True)
 class _Pieces:
-    """M pieces, `[M]` each: the start in `items`, the number of inputs, and how many of them are only context."""
+    """Arrays `[M]` for M pieces: the start in `items`, the number of inputs, and how many inputs are only context."""
 
     starts: np.ndarray
     lengths: np.ndarray

@@ -1,4 +1,4 @@
-"""Catalogs padded to sizes with some room, so that a newer version of a catalog has the shapes of the old one."""
+"""Pads the arrays of a catalog, so that those of a newer version of it have the same shapes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from sid_jax.recommend.models.catalog import Catalog
 
 
 def padded(catalog: Catalog, room: Room) -> Catalog:
-    """Returns the catalog padded to the sizes of a room, with NumPy arrays.
+    """Returns the catalog with its arrays padded to the sizes that a `Room` gives, as NumPy arrays.
 
-    All arrays are padded with their last entry. So the added items are copies of the last one that are not in the trie,
-    and hence never recommended; and the added nodes of the trie have no children or items. The static numbers of
-    children are padded too.
+    All arrays are padded with copies of their last entry. The added items are not in the trie, so they are never
+    recommended, and the added nodes of the trie have no children and no items. The maximum numbers of children, which
+    are static, are rounded up too.
     """
     trie, evidence = catalog.trie, catalog.evidence
     rows = room.size("items", len(catalog.semantic_ids))

@@ -59,7 +59,7 @@ def make_shortlist(catalog: Catalog, vectors: jax.Array) -> Shortlist:
             rows = jnp.concatenate([rows, evidence.profiles], axis=1)
         if evidence.log_popularity is not None:
             offset = offset + evidence.weight("popularity") * evidence.log_popularity
-    # Only of items that may be recommended: the other ones, and padding, have no score.
+    # The mean and covariance are over the items that may be recommended, since other items and padding have no score.
     rows, number = jnp.where(mask[:, None] == 0, rows, 0.0), jnp.sum(mask == 0)
     mean = jnp.sum(rows, axis=0) / number
     covariance = rows.T @ rows / number - jnp.outer(mean, mean)
@@ -77,8 +77,8 @@ def best_of_shortlist(
     """Returns the best items of a shortlist by their exact scores, `[B, count]`, and their log-probabilities.
 
     The shortlist has the best items by their coordinates, and the items that most often follow the history's last items
-    in the training data. There is an item -1 where there are no more. The normalizer of the log-probabilities, a sum
-    over all items, is an estimate, for which residuals are assumed to be normally distributed.
+    in the training data. Shorter lists are padded with -1. The normalizer of the log-probabilities, a sum over all
+    items, is an estimate, for which residuals are assumed to be normally distributed.
 
     Args:
       model: a model whose scores are inner products of a hidden state `[B, F]` with item vectors.
