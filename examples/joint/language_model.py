@@ -72,18 +72,18 @@ def take_step(model, optimizer, vectors, items, step, ids):
     return value
 
 
-def prepare(start, batches):
+def prepare(start, batches, **settings):
     """Returns the model with its quantizer, and the optimizer of both; batches are `[S, B, T]` items."""
-    quantizer = sid_jax.JointQuantizer(start, num_steps=len(batches))
+    quantizer = sid_jax.JointQuantizer(start, num_steps=len(batches), **settings)
     model = LanguageModel(quantizer.codebook_sizes, batches.shape[2], rngs=nnx.Rngs(0))
     model.quantizer = quantizer
     optimizer = nnx.Optimizer(model, quantizer.optimizer(optax.adam(3e-3)), wrt=nnx.Param)
     return quantizer, model, optimizer
 
 
-def train_jointly(start, vectors, item_ids, batches):
+def train_jointly(start, vectors, item_ids, batches, **settings):
     """Trains model and quantizer; returns the model and the tokenizer of its final IDs."""
-    quantizer, model, optimizer = prepare(start, batches)
+    quantizer, model, optimizer = prepare(start, batches, **settings)
     ids = None
     for step, items in enumerate(batches):
         if step == quantizer.final_step:

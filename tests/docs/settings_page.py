@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable
 
 from sid_jax import config as quantizer
+from sid_jax.joint_quantizer import config as joint
 from sid_jax.recommend import config as recommender
 from sid_jax.settings import Declaration, Setting, declared_settings
 from tests.commands import ROOT
@@ -33,6 +34,11 @@ def text() -> str:
             "The section `quantizer` has the settings above, except `seed`, for IDs made in a recommender's run.",
             "",
             *_tables("Recommender", own),
+            "## JointQuantizer",
+            "",
+            "Arguments of `sid_jax.JointQuantizer`: [joint-own-model.md](joint-own-model.md).",
+            "",
+            *_tables("JointQuantizer", joint.SETTINGS),
         ]
     )
 

@@ -1,0 +1,56 @@
+"""JointQuantizer in the language model of examples/joint: from an export and from scratch, with and without the anchor.
+
+python benchmarks/joint_trial.py
+
+Each of the four trainings takes a CPU core a minute or two. Prints the codebook usage of each level, distinct codes,
+R² and recall, for the synthetic data of the example: 3,000 items, 3 levels of 64 codes, 300 steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import sid_jax
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "examples" / "joint"))
+
+
+def main() -> None:
+    """Prints a line for each training."""
+    from language_model import recall, train_jointly, train_on_fixed_ids
+    from made import make_data
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--items", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--codes", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=0, help="of the data, the export and the joint training")
+    given = parser.parse_args()
+    vectors, item_ids, sequences = make_data(given.items, 6400, seed=given.seed)
+    learned, tested = sequences[:-500], sequences[-500:]
+    batches = learned[np.random.default_rng(given.seed).integers(0, len(learned), (given.steps, 64))]
+    sizes = {"num_levels": 3, "codebook_size": given.codes, "seed": given.seed}
+    export = sid_jax.SemanticIdTokenizer(**sizes).fit(vectors, item_ids, verbose=False)
+
+    def show(name, model, tokenizer):
+        figures = tokenizer.metrics
+        used = " / ".join(f"{share:.2f}" for share in figures["usage"])
+        print(
+            f"{name:<26} in use {used}  distinct {figures['distinct_rate']:.3f}  R² {figures['r2']:6.3f}  "
+            f"recall@10 {recall(model, tokenizer, tested):.3f}",
+            flush=True,
+        )
+
+    show("fixed IDs of the export", train_on_fixed_ids(export, vectors, batches), export)
+    for start, settings in (export, {"seed": given.seed}), (vectors, sizes):
+        for weight in (1.0, 0.0):
+            trained = train_jointly(start, vectors, item_ids, batches, anchor_weight=weight, **settings)
+            show(f"from {'scratch' if start is vectors else 'the export'}, anchor {weight:g}", *trained)
+
+
+if __name__ == "__main__":
+    main()
