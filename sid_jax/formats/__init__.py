@@ -1,1 +1,1 @@
-"""Writers of other tools' files for Semantic IDs, histories and items: one module per tool, and a registry of them."""
+"""Writes Semantic IDs, histories and items in the files of other tools: one module per tool, and a registry."""

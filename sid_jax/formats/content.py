@@ -19,10 +19,10 @@ from sid_jax.export.id_files import VOCABULARY_FILE
 from sid_jax.ids.table import IdTable
 from sid_jax.tokens.vocabulary import Vocabulary
 
-# A history is split into training items, a validation target and a test target.
+# A history is split into training items, a validation target and a test target, so it needs at least three items.
 LEAST_INTERACTIONS = 3
 SPLITS = ("train", "valid", "test")
-# The names of columns that are used for the tools' text fields; the first one that the table has is used.
+# Names of columns for the tools' text fields. The first name that the table has is used.
 _TEXTS = {
     "title": ("title", "name"),
     "description": ("description", "text"),
@@ -33,14 +33,14 @@ _TEXTS = {
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Content:
-    """N items, and U users or no users.
+    """N items, and U users (or none).
 
     Attributes:
-      table: items, Semantic IDs and other columns. An item's number, if a tool needs one, is its row.
+      table: items, Semantic IDs and other columns. For tools that number the items, the number is the row.
       histories: histories of users with at least 3 interactions, over the table's items; None if none are written.
       name: name of the data set in file names.
       out: the folder in which the files will be.
-      first_id: number of tokens of the language model without the IDs, for tools that use token ids.
+      first_id: number of the language model's own tokens, for tools that use token ids.
     """
 
     table: IdTable
@@ -67,7 +67,7 @@ class Content:
         return Vocabulary(self.table.sizes, self.first_id)
 
     def texts(self, what: str) -> list[str]:
-        """Returns each item's title, description, brand or categories, from a column of the table; "" without one."""
+        """Returns each item's title, description, brand or categories, from a column of the table; "" if missing."""
         names = self.table.columns.column_names
         column = next((name for name in _TEXTS[what] if name in names), None)
         if column is None:
@@ -80,7 +80,7 @@ class Content:
         return [[level[code] for level, code in zip(levels, row, strict=True)] for row in self.codes]
 
     def integer_ids(self, folder: Path) -> np.ndarray:
-        """Returns int64 ids of the items: their own if these are integers, else row numbers (writes a list of both)."""
+        """Returns the items' int64 ids; if ids are text, returns row numbers and writes the list of ids."""
         ids = self.table.item_ids
         if ids.dtype.kind == "i":
             return ids.astype(np.int64)
@@ -100,10 +100,10 @@ class Content:
         write_plain_json(folder / VOCABULARY_FILE, about)
 
     def examples(self, split: str, window: int | None = None) -> Iterator[tuple[int, list[int], int]]:
-        """Yields leave-one-out examples: a user, the last items of the history, and the item that came next.
+        """Yields leave-one-out examples: a user, the last items of the history, and the item that follows.
 
-        The test target is each user's last item, the validation target the one before. Training uses the items before
-        these two: each item but the first is a target once, or only the last one if `window` is None.
+        The test target is each user's last item, and the validation target is the item before it. The training targets
+        are all earlier items but the first, or only the last of these if `window` is None.
         """
         users, places = self.targets(split, every=window is not None)
         for user, place in zip(users.tolist(), places.tolist(), strict=True):
@@ -115,10 +115,10 @@ class Content:
 
         Args:
           split: "train", "valid" or "test".
-          every: whether each training item of a user after the first is a target, or only the last one.
+          every: whether every training item of a user after the first is a target, or only the last one.
 
         Returns:
-          `[E]` int64 each: rows of users, and positions of the targets in their histories.
+          `[E]` int64 each: rows of users, and positions of the targets in the users' histories.
         """
         lengths = np.zeros(0, np.int64) if self.histories is None else self.histories.lengths
         # The position of the split's last target.
@@ -135,5 +135,5 @@ def write_plain_json(path: Path, value: Any) -> None:
 
 
 def one_line(text: str) -> str:
-    """Returns a text with one space for each run of spaces, tabs and line breaks."""
+    """Returns a text in which each sequence of spaces, tabs and line breaks is replaced by one space."""
     return " ".join(text.split())

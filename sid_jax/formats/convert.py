@@ -1,4 +1,4 @@
-"""Writes an export, or any Semantic IDs, in the files of another tool, atomically."""
+"""Writes an export, or Semantic IDs of any origin, in the files of another tool, atomically."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from sid_jax.messages import Messages
 
 @dataclasses.dataclass(frozen=True)
 class Format:
-    """A writer of a tool's files, and its restrictions.
+    """A writer of a tool's files, and the restrictions of these files.
 
     Attributes:
       write: writes the files into a folder.
-      histories: whether the tool has files of histories.
-      levels: L, if the tool requires a fixed length of IDs.
+      histories: whether the tool's files include histories.
+      levels: L, if the tool requires a fixed number of codes.
       shared: whether several items may share an ID.
     """
 
@@ -84,7 +84,7 @@ def convert(
       out: a new or empty folder. Its name is the data set's name in file names.
       histories: see `SemanticIdTokenizer.fit`, or a path. Users with fewer than 3 interactions are dropped.
       items: titles and other columns of items, see `IdTable.with_columns`, or a path to a table of items.
-      vocabulary: number of the language model's own tokens, for tools that take token ids.
+      vocabulary: number of the language model's own tokens, for tools that use token ids.
       on_unknown: for items of histories that are not in the table: "error" rejects them, "drop" drops them.
       messages: where text is printed; None prints nothing.
 
@@ -92,7 +92,7 @@ def convert(
       The folder.
 
     Raises:
-      UserError: if there is no such tool, if its files cannot express these IDs, or if an input cannot be used.
+      UserError: if the tool is unknown, if its files cannot express these IDs, or if an input cannot be used.
     """
     if to not in FORMATS:
         raise UserError(f"there is no format {to!r}; the formats are {', '.join(FORMATS)}")

@@ -12,10 +12,9 @@ from sid_jax.formats.content import Content
 
 
 def write_grid(folder: Path, content: Content) -> None:
-    """Writes `semantic_ids.pt`, int64, and TFRecord folders of sequences that end in their target.
+    """Writes `semantic_ids.pt`, int64, and TFRecord folders of sequences. The last item of a sequence is its target.
 
-    If the scheme has a suffix that makes IDs unique, it is the tensor's last row. Training sequences exclude each
-    user's last two items.
+    A suffix that makes IDs unique is the tensor's last row. Training sequences exclude each user's last two items.
     """
     content.write_numbers(folder)
     write_levels(folder / "semantic_ids.pt", content)

@@ -20,14 +20,14 @@ from sid_jax.paths import as_path
 
 
 def read_table(source: str) -> IdTable:
-    """Returns the ID table of an export's folder with all its columns, or of a file of IDs, see `read_id_table`."""
+    """Returns the ID table of an export's folder with all its columns, or of a file of IDs (see `read_id_table`)."""
     path, offset = parse_id_source(source)
     folder = as_path(path)
     return load_export(folder).table if is_export(folder) else read_id_table(path, offset)
 
 
 def with_items(table: IdTable, items: Any) -> IdTable:
-    """Returns the table with columns of items, which are a path to a table or as for `IdTable.with_columns`."""
+    """Returns the table with additional columns. `items` is a path to a table, or as for `IdTable.with_columns`."""
     if not isinstance(items, (str, Path)):
         return table.with_columns(items)
     first = find_files(str(items), ENDINGS)[0]
@@ -40,7 +40,7 @@ def with_items(table: IdTable, items: Any) -> IdTable:
 
 
 def enough_histories(histories: Any, table: IdTable, on_unknown: str) -> tuple[Histories | None, int]:
-    """Returns the histories of users with enough interactions, or None, and the number of other users."""
+    """Returns the histories of users with enough interactions, and the number of other users; None and 0 for None."""
     if histories is None:
         return None, 0
     taken = as_histories(histories, table.item_ids, on_unknown=on_unknown)

@@ -13,12 +13,12 @@ _FIELDS = ("title", "description", "brand", "categories")
 
 
 def write_lcrec(folder: Path, content: Content, **texts: list[str]) -> None:
-    """Writes tokens, texts and whole histories by number; LC-Rec itself holds out each user's last two items.
+    """Writes tokens, texts and whole histories, by number. LC-Rec itself excludes each user's last two items.
 
     Args:
       folder: destination; must exist.
       content: the items and histories.
-      **texts: texts of a field for each item, which replace the content's.
+      **texts: for a field, the items' texts, which replace those of the content.
     """
     content.write_numbers(folder)
     write_plain_json(folder / f"{content.name}.index.json", numbered(content.tokens(DEFAULT_PATTERN)))

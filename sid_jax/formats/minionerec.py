@@ -17,8 +17,8 @@ _COLUMNS = (
 
 
 def write_minionerec(folder: Path, content: Content) -> None:
-    """Writes the input files and the output files of MiniOneRec's `convert_dataset.py`, in the folders that it uses."""
-    # MiniOneRec's own text for a missing title; pandas would read an empty field as a number.
+    """Writes the input and output files of MiniOneRec's `convert_dataset.py`, in the folders that it uses."""
+    # MiniOneRec's own text for a missing title, since pandas would read an empty field as a number.
     titles = [one_line(title) or f"Item_{number}" for number, title in enumerate(content.texts("title"))]
     write_lcrec(folder, content, title=titles)
     sids = ["".join(tokens) for tokens in content.tokens(DEFAULT_PATTERN)]

@@ -15,7 +15,7 @@ from sid_jax.formats.grid import write_levels
 def write_nvidia(folder: Path, content: Content) -> None:
     """Writes IDs `[L, N]`, the sequences `training`, `validation` and `testing`, and `catalog.jsonl` with token ids.
 
-    A sequence ends in its target. Training sequences exclude each user's last two items.
+    The last item of a sequence is its target. Training sequences exclude each user's last two items.
     """
     content.write_numbers(folder)
     content.write_vocabulary(folder)

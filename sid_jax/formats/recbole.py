@@ -19,8 +19,8 @@ from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
 def write_recbole(folder: Path, content: Content) -> None:
     """Writes items with their tokens as `sid:token_seq`, and interactions with their position in time as timestamp.
 
-    Numeric columns of the table have the type float, texts of several words token_seq, others token. RecBole itself
-    splits the interactions (`eval_args: {split: {LS: valid_and_test}, order: TO}`).
+    Numeric columns of the table get the type float, texts of several words token_seq, and other texts token. RecBole
+    itself splits the interactions (`eval_args: {split: {LS: valid_and_test}, order: TO}`).
     """
     columns: dict[str, Sequence[Any]] = {
         "item_id:token": _ids(content.table.item_ids.tolist(), "item"),
@@ -45,7 +45,7 @@ def write_recbole(folder: Path, content: Content) -> None:
 
 def _write(path: Path, header: Iterable[str], rows: Iterable[Sequence[Any]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
-        # Quoted if necessary: RecBole reads with pandas, which removes the quotes.
+        # Quoted if necessary, since RecBole reads with pandas, which removes the quotes.
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)

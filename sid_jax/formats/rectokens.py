@@ -1,4 +1,4 @@
-"""RecTokens: the codes `[N, L]` that `ItemAwareTokenizer.build_item_trie` takes, and each item's tokens."""
+"""RecTokens: the codes `[N, L]` for `ItemAwareTokenizer.build_item_trie`, and each item's tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sid_jax.formats.lcrec import numbered
 def write_rectokens(folder: Path, content: Content) -> None:
     """Writes `catalog.pt`, a dict with `codes` and the tokenizer's two arguments, and `items.json` with tokens.
 
-    The codebook size is that of the largest level, since the tokenizer has one size for all levels.
+    The codebook size is that of the largest level, since the tokenizer uses one size for all levels.
     """
     content.write_numbers(folder)
     sizes = content.table.sizes

@@ -1,4 +1,4 @@
-"""RPG (Hou et al., 2506.05781): `all_item_seqs.json`, `id_mapping.json`, sentences, and unordered codes by item."""
+"""RPG (Hou et al., 2506.05781): `all_item_seqs.json`, `id_mapping.json`, sentences, and unordered codes per item."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from pathlib import Path
 
 from sid_jax.formats.content import Content, one_line, write_plain_json
 
-# The default of the setting `sent_emb_model`, which is part of the name of the file of codes.
+# The default of RPG's setting `sent_emb_model`, which is part of the name of the file of codes.
 _MODEL = "text-embedding-3-large"
 _PADDING = "[PAD]"
 
 
 def write_rpg(folder: Path, content: Content) -> None:
-    """Writes the files of `cache/AmazonReviews2014/CATEGORY/processed`, with item ids as text; number 0 is padding.
+    """Writes the files of `cache/AmazonReviews2014/CATEGORY/processed`, with item ids as text. Number 0 is padding.
 
-    Run RPG with `n_codebook` L and the `codebook_size`, a power of two, that the name of the file of codes shows:
-    OPQ3,IVF1,PQ3x8 has 3 codes of 256.
+    Run RPG with `n_codebook` L, and with the `codebook_size`, a power of two, in the name of the file of codes.
+    OPQ3,IVF1,PQ3x8 stands for 3 codes of 256.
     """
     levels, bits = len(content.table.sizes), max(1, (max(content.table.sizes) - 1).bit_length())
     items = list(map(str, content.table.item_ids.tolist()))

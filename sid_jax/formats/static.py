@@ -1,4 +1,4 @@
-"""STATIC (Su et al., 2602.22647): a transition table of prefixes, dense for the first levels, CSR for the rest."""
+"""STATIC (Su et al., 2602.22647): a transition table of prefixes, dense for the first levels and CSR for the rest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DENSE_LEVELS = 2
 def write_static(folder: Path, content: Content) -> None:
     """Writes `static_index.npz`: the arrays of STATIC's `build_static_index`, the sorted IDs and their item numbers.
 
-    All levels use one vocabulary, whose size is that of the largest codebook: a token is a code.
+    All levels use the same vocabulary, whose size is that of the largest codebook, so a token is a code.
     """
     if content.table.semantic_ids.shape[1] < 2:
         raise UserError("STATIC needs IDs of two or more codes; give such IDs")
@@ -30,12 +30,12 @@ def write_static(folder: Path, content: Content) -> None:
 def static_index(ids: np.ndarray, vocab_size: int) -> dict[str, np.ndarray]:
     """Returns the arrays of the index.
 
-    State 0 is the root, and also the end of every ID. State 1 + c is the prefix of the single code c. The states of
+    State 0 is both the root and the end of every ID. State 1 + c is the prefix of the single code c. The states of
     longer prefixes follow, sorted by length and then by codes.
 
     Args:
       ids: `[N, L]` sorted and distinct; L is 2 or more.
-      vocab_size: V, more than any code.
+      vocab_size: V, larger than every code.
 
     Returns:
       `packed_csr` `[T + V, 2]` (token, next state) of all T transitions except the root's, `indptr` `[states + 2]`,

@@ -20,7 +20,7 @@ _GENERATION = "v1"
 def write_torcheasyrec(folder: Path, content: Content) -> None:
     """Writes `v1/item_to_sid`, `v1/sid_to_items` and `v1/manifest.json`; `item_id` has the type of the table's ids.
 
-    `offset_codebook` is the ID as token ids of one vocabulary; `index` numbers the items of an ID from 1.
+    `offset_codebook` is the ID as token ids of one vocabulary. `index` numbers the items of an ID, starting at 1.
     """
     table = content.table
     ids = table.semantic_ids.astype(np.int64)
@@ -57,7 +57,7 @@ def write_torcheasyrec(folder: Path, content: Content) -> None:
         location = str(content.out / _GENERATION / name)
         artifacts[name] = {"save_type": "parquet", "rows": len(next(iter(columns.values()))), "location": location}
     manifest = {
-        # A function of the content, so that the same content gives the same files.
+        # Derived from the content, so that the same content gives the same files.
         "bundle_uuid": uuid.uuid5(uuid.NAMESPACE_OID, table.fingerprint()).hex,
         "codebook": list(table.sizes),
         "capacity": most,

@@ -1,4 +1,4 @@
-"""JD xLLM: the binary vocabulary of constrained decoding; a record is an int64 item and three int32 token ids."""
+"""JD xLLM: the binary vocabulary of constrained decoding. A record is an int64 item and three int32 token ids."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sid_jax.formats.content import Content
 
 
 def write_xllm(folder: Path, content: Content) -> None:
-    """Writes `rec_vocab.bin`, little-endian; each of the items that share an ID has a record."""
+    """Writes `rec_vocab.bin`, little-endian. Each of several items that share an ID has its own record."""
     records = np.empty(len(content.table), [("item", "<i8"), ("tokens", "<i4", (3,))])
     records["item"] = content.integer_ids(folder)
     records["tokens"] = content.vocabulary.token_ids(content.table.semantic_ids)

@@ -1,4 +1,4 @@
-"""The quantizer's own loss in joint training, which keeps codes close to the items' content."""
+"""The quantizer's own loss in joint training. It keeps codes close to the items' content."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def anchor_terms(
     codebook_weight: float,
     commitment_weight: float,
 ) -> dict[str, jax.Array]:
-    """Returns the quantizer's own loss, divided by the vectors' mean squared length, and its terms: scalars by name.
+    """Returns the quantizer's own loss, relative to the vectors' mean squared length, and its terms: scalars by name.
 
     Args:
-      quantizer: the model, whose decoder is used.
+      quantizer: the RQ-VAE; its decoder is used.
       output: the quantizer's output for U items.
       inputs: `[U, D]`, the encoder's inputs.
-      counted: `[U]` bool, the items that count.
-      codebook_weight, commitment_weight: weights of these two terms, relative to the reconstruction loss.
+      counted: `[U]` bool, the items over which the means are taken.
+      codebook_weight, commitment_weight: weights of these two terms; the reconstruction loss has weight 1.
     """
     reconstructions = quantizer.decoder(output.quantized)
     length = jnp.maximum(_mean(squared_error(inputs, jnp.zeros_like(inputs)), counted), 1e-12)
@@ -45,7 +45,8 @@ def anchor_terms(
 def unevenness(probabilities: tuple[jax.Array, ...], counted: jax.Array) -> jax.Array:
     """Returns log K minus the entropy of the batch's mean assignment, averaged over levels; 0 for uniform usage.
 
-    This is UniGRec's (2601.17438) codeword uniformity: the Kullback-Leibler divergence from the uniform distribution.
+    This is the codeword uniformity of UniGRec (2601.17438): the Kullback-Leibler divergence from the uniform
+    distribution.
     """
     means = [jnp.sum(level * counted[:, None], axis=0) / jnp.sum(counted) for level in probabilities]
     return jnp.mean(jnp.stack([jnp.sum(mean * jnp.log(jnp.maximum(mean, 1e-20) * len(mean))) for mean in means]))

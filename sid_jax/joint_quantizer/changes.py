@@ -1,4 +1,4 @@
-"""Tracking of IDs during joint training: how many items changed their codes, and how many codes are in use."""
+"""Tracks IDs during joint training: the share of items with changed codes, and the share of codes in use."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 
 from sid_jax.metrics.codes import distinct_rate, usage
 
-# If the usage of a level is below this, the line says that few codes are in use.
+# If the usage of a level is lower, the printed line says that few codes are in use.
 _GOOD_USAGE = 0.95
 
 
 @dataclasses.dataclass(frozen=True)
 class IdChanges:
-    """The changes of the items' codes between two steps of a run, and the usage of the codebooks.
+    """Changes of the items' codes between two steps of a run, and the usage of the codebooks.
 
     Attributes:
       churn: the share of items whose ID changed.
       churn_by_level: for each level, the share of items whose code changed.
-      usage: for each level, the share of its codes that some item has.
-      distinct_rate: distinct tuples / items.
+      usage: for each level, the share of its codes that items have.
+      distinct_rate: number of distinct code tuples / number of items.
     """
 
     churn: float
@@ -32,7 +32,7 @@ class IdChanges:
 
     @classmethod
     def between(cls, before: np.ndarray, after: np.ndarray, sizes: Sequence[int]) -> IdChanges:
-        """Compares codes `[N, L]` before and after; `sizes` are K of each level."""
+        """Compares codes `[N, L]` before and after; `sizes` has K of each level."""
         changed = before != after
         return cls(
             churn=float(changed.any(axis=1).mean()),

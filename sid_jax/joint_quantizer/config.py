@@ -1,4 +1,4 @@
-"""Settings of a quantizer that is trained jointly with a model, each declared once."""
+"""Declares the settings of a quantizer that is trained jointly with a model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sid_jax.settings import NOT_NEGATIVE, POSITIVE, SHARE, Declaration, Setting
 
 ESTIMATORS = ("gumbel", "ste", "soft")
 
-# Settings that `sid_jax.recommend.config` has as well, in its section `joint`.
+# Settings that are also in the section `joint` of `sid_jax.recommend.config`.
 SHARED: dict[str, Setting] = {
     "encoder_rate": Setting(3e-4, "Learning rate of the quantizer's encoder. 0: frozen.", range=NOT_NEGATIVE),
     "codebook_rate": Setting(3e-4, "Learning rate of the codebooks. 0: frozen.", range=NOT_NEGATIVE),
@@ -64,7 +64,7 @@ SETTINGS: Declaration = {
 
 
 def check_temperatures(settings: ConfigDict, section: str = "") -> None:
-    """Raises a UserError if the temperature would rise; `section` precedes the names of settings in the message."""
+    """Raises a UserError if the temperature would rise; `section` is a prefix of the settings' names in the message."""
     if settings.min_temperature > settings.temperature:
         raise UserError(
             f"{section}min_temperature is {settings.min_temperature}, above "
@@ -73,7 +73,7 @@ def check_temperatures(settings: ConfigDict, section: str = "") -> None:
 
 
 def joint_settings(given: dict[str, Any]) -> FrozenConfigDict:
-    """Returns the settings of a `JointQuantizer`, the defaults changed by those that are given.
+    """Returns the settings of a `JointQuantizer`: the defaults, changed by the given settings.
 
     Raises:
       UserError: if a setting does not exist, or its value is not allowed.

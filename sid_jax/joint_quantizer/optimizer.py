@@ -1,4 +1,4 @@
-"""The optimizer of a jointly trained quantizer: Adam, with a learning rate for each group of its parameters."""
+"""The optimizer of a jointly trained quantizer: Adam, with a learning rate for each group of parameters."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from sid_jax.joint_quantizer.schedules import Course
 
-# The groups by their names in an RQ-VAE.
+# The groups, by their names in an RQ-VAE.
 _GROUPS = {"encoder": "encoder", "quantizer": "codebooks", "decoder": "decoder"}
 
 
 def quantizer_rules(rates: ConfigDict | FrozenConfigDict, course: Course) -> dict[str, optax.GradientTransformation]:
-    """Returns the scaling of Adam's updates for each group of an RQ-VAE's parameters; a group with rate 0 is frozen.
+    """Returns the scaling of Adam's updates for each group of an RQ-VAE's parameters. A group with rate 0 is frozen.
 
     Args:
       rates: encoder_rate, codebook_rate, decoder_rate.
@@ -29,7 +29,7 @@ def quantizer_rules(rates: ConfigDict | FrozenConfigDict, course: Course) -> dic
 
 
 def make_quantizer_optimizer(rates: ConfigDict | FrozenConfigDict, course: Course) -> optax.GradientTransformation:
-    """Returns Adam with a learning rate per group of an RQ-VAE's parameters; a group with rate 0 is frozen."""
+    """Returns Adam with a learning rate per group of an RQ-VAE's parameters. A group with rate 0 is frozen."""
 
     def group_of(path: tuple[Any, ...], _: Any) -> str:
         return path[0].key

@@ -1,4 +1,4 @@
-"""JointQuantizer: the quantizer of Semantic IDs as a part of the user's model, with which it is trained."""
+"""JointQuantizer: a quantizer of Semantic IDs that is a part of the user's model and is trained with it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from sid_jax.streams import stream_key
 from sid_jax.tokenizer import SemanticIdTokenizer
 from sid_jax.training.schedules import frozen
 
-# The name of the RQ-VAE in a tree of parameters, by which its parameters are found in the tree of any model.
+# Name of the RQ-VAE in a tree of parameters, by which its parameters are found in the tree of any model.
 _NAME = "rqvae"
 # The optimizer's group for all other parameters.
 _MODEL = "model"
@@ -47,9 +47,9 @@ class JointOutput:
       codes: `[..., L]` int32, the codes of the forward pass.
       quantized: `[..., Z]` float32, the sums of the codewords, with gradients to encoder and codebooks.
       loss: scalar, the weighted loss of the quantizer itself. Add it to the model's loss.
-      terms: scalars by name: "anchor_loss" (the quantizer's own loss as a share of the vectors' squared length),
+      terms: scalars by name: "anchor_loss" (the quantizer's own loss, relative to the vectors' squared length),
         "reconstruction_loss", "codebook_loss", "commitment_loss", "unevenness", "temperature", "noise_scale", and
-        "agreement" (the share of items whose codes are all the nearest ones, as export assigns them).
+        "agreement" (the share of items whose codes are all the nearest codes, as export assigns them).
       weights: for each level `[U, K]`, the assignments of the U distinct items.
       places: `[...]` int32, each item's row in the weights.
       counted: `[...]` bool, False at empty positions.
@@ -66,14 +66,14 @@ class JointOutput:
     def embeddings(self, tables: Sequence[jax.Array]) -> jax.Array:
         """Returns the embeddings of the items' codes in a model's own tables: `[..., L, F]`, 0 at empty positions.
 
-        Each embedding is the product of the assignment and a table, so the model's loss trains both
-        (`quantize.estimators.code_embeddings`).
+        Each embedding is the product of an assignment and a table, so the model's loss trains both the quantizer and
+        the tables (`quantize.estimators.code_embeddings`).
 
         Args:
           tables: for each level `[K, F]`, parameters of the model (arrays or Flax NNX variables).
 
         Raises:
-          ValueError: if the number of tables, or of their rows, is not that of the levels and codes.
+          ValueError: if there are not L tables, or a table does not have K rows.
         """
         arrays = [table[...] if isinstance(table, nnx.Variable) else table for table in tables]
         found = code_embeddings(self.weights, arrays)[self.places]
@@ -81,15 +81,16 @@ class JointOutput:
 
 
 class JointQuantizer(nnx.Module):
-    """The quantizer of Semantic IDs as a part of your model: trained by the model's loss and by its own, then exported.
+    """A quantizer of Semantic IDs as a part of your model: trained by the model's loss and its own, and then exported.
 
-    Soft assignments, with noise that falls to 0, carry the gradient of the model's loss to codebooks and encoder (Fu et
-    al., DIGER, 2601.19711; Li et al., UniGRec, 2601.17438). The quantizer's own loss, the anchor, keeps codes close to
-    the items' content; without it codes collapse. Toward the end of training, first the encoder and then the codebooks
-    are frozen, so that the model is trained on the IDs that are exported.
+    Soft assignments, with noise that falls to 0, propagate the gradient of the model's loss to codebooks and encoder
+    (Fu et al., DIGER, 2601.19711; Li et al., UniGRec, 2601.17438). The quantizer's own loss, the anchor, keeps codes
+    close to
+    the items' content; without it, codes collapse. Toward the end of training, first the encoder and then the codebooks
+    are frozen, so that the model is trained on the exported IDs.
 
-    In Flax NNX it is a submodule. For Linen, Haiku, Equinox and plain JAX, `params` is a dict of arrays, and `apply`
-    and `revive` are pure functions of it. Both work inside `jit`, `grad` and `scan`.
+    In Flax NNX, the quantizer is a submodule. For Linen, Haiku, Equinox and plain JAX, `params` is a dict of arrays,
+    and `apply` and `revive` are pure functions of it. Both work inside `jit`, `grad` and `scan`.
 
         quantizer = JointQuantizer("exports/items", num_steps=1000)
         output = quantizer(vectors, step, items)          # or quantizer.apply(params, vectors, step, items)
@@ -102,16 +103,16 @@ class JointQuantizer(nnx.Module):
       num_steps: number of optimizer steps of the joint training.
       settings: `estimator`, `temperature`, `min_temperature`, `noise_scale`, `anchor_weight`, `balance_weight`,
         `codebook_weight`, `commitment_weight`, `encoder_rate`, `codebook_rate`, `decoder_rate`, `warmup_share`,
-        `settle_share`, `seed`: see `sid_jax.joint_quantizer.config`. With vectors as the start, also any setting of
+        `settle_share`, `seed`; see `sid_jax.joint_quantizer.config`. If `start` is vectors, also any setting of
         `sid_jax.config`, such as `num_levels` and `codebook_size`.
 
     Attributes:
-      rqvae: the model: scaling, encoder, codebooks, decoder.
+      rqvae: the RQ-VAE: scaling, encoder, codebooks, decoder.
       course: the schedules.
       settings: the settings.
 
     Raises:
-      UserError: if the start cannot be used, a setting does not exist, or its value is not allowed.
+      UserError: if `start` cannot be used, a setting does not exist, or its value is not allowed.
     """
 
     @in_32_bits
@@ -133,12 +134,12 @@ class JointQuantizer(nnx.Module):
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
-        """K of each of the L levels: the rows of the model's tables."""
+        """K of each of the L levels, which is the number of rows of each of the model's tables."""
         return self.rqvae.quantizer.codebook_sizes
 
     @property
     def final_step(self) -> int:
-        """The step from which the quantizer no longer changes: `freeze` there, and train the model on the final IDs."""
+        """The step from which IDs no longer change. Call `freeze` there, and train the model further on these IDs."""
         return max(self.course.last_step(group) for group in ("encoder", "codebooks"))
 
     @property
@@ -160,7 +161,7 @@ class JointQuantizer(nnx.Module):
         items: jax.Array | None = None,
         ids: jax.Array | None = None,
     ) -> JointOutput:
-        """Returns the same as a call of the module with these parameters; a pure function."""
+        """Returns the result of calling the module with these parameters; a pure function."""
         return self.with_params(params)(vectors, step, items, ids)
 
     def __call__(
@@ -170,15 +171,16 @@ class JointQuantizer(nnx.Module):
         items: jax.Array | None = None,
         ids: jax.Array | None = None,
     ) -> JointOutput:
-        """Quantizes items at a step of the training, with that step's temperature and noise.
+        """Quantizes items at a training step, with the temperature and noise of that step.
 
-        Each distinct item is quantized once, and counts once in the loss.
+        Each distinct item is quantized once and counts once in the loss.
 
         Args:
           vectors: `[N, D]` float32, unscaled.
-          step: number of steps done; may be traced.
-          items: `[...]` int32, rows of the vectors, in any shape, such as sequences `[B, T]`; negative at empty
-            positions, whose codes are 0 and do not count. None takes all N items in order.
+          step: number of completed steps; may be traced.
+          items: `[...]` int32, rows of the vectors, in any shape, such as sequences `[B, T]`. Negative values mark
+              empty
+            positions, which get code 0 and do not count. None takes all N items in order.
           ids: `[N, L]` int32, IDs that replace the assigned codes. From `final_step` on, give the unique IDs of
             `freeze`, `tokenizer.table.semantic_ids`. None uses the assigned codes.
         """
@@ -213,11 +215,11 @@ class JointQuantizer(nnx.Module):
         )
 
     def optimizer(self, model: optax.GradientTransformation) -> optax.GradientTransformation:
-        """Returns an optimizer of a whole model: `model` for its own parameters, Adam for those of this quantizer.
+        """Returns an optimizer of a whole model: `model` for the model's parameters, Adam for those of this quantizer.
 
-        Encoder, codebooks and decoder have learning rates of their own (`encoder_rate`, `codebook_rate`,
-        `decoder_rate`): a warm-up, then a cosine schedule to 0 at the step where each is frozen. The optimizer makes
-        one update per step, for any tree of parameters that contains `params`, or any module that contains this one.
+        Encoder, codebooks and decoder have their own learning rates (`encoder_rate`, `codebook_rate`, `decoder_rate`):
+        a warm-up, followed by a cosine decay to 0 at the step where each of them is frozen. The optimizer makes one
+        update per step, for any tree of parameters that contains `params`, or any module that contains this one.
         """
         groups = {
             name: optax.chain(optax.scale_by_adam(), rule)
@@ -228,15 +230,15 @@ class JointQuantizer(nnx.Module):
     def revive(
         self, state: Any, opt_state: optax.OptState, vectors: jax.Array, step: jax.Array | int
     ) -> tuple[Any, optax.OptState]:
-        """Resets the codes that no item has to residuals with large errors, and their moments to 0; a pure function.
+        """Resets dead codes to residuals with large errors, and their optimizer moments to 0; a pure function.
 
-        Call it about every 50 steps. In the last part of training, in which IDs converge, nothing is reset.
+        Call it about every 50 steps. In the last part of training, in which IDs converge, it resets nothing.
 
         Args:
           state: any tree of arrays that contains `params`, such as the parameters of the whole model.
           opt_state: the optimizer's state for these parameters.
           vectors: `[N, D]`, the vectors of all items.
-          step: number of steps done; may be traced.
+          step: number of completed steps; may be traced.
 
         Returns:
           The state and the optimizer's state.
@@ -251,7 +253,7 @@ class JointQuantizer(nnx.Module):
         )
 
     def revive_in_place(self, optimizer: nnx.Optimizer, vectors: jax.Array, step: jax.Array | int) -> None:
-        """Does the same as `revive` to this module, as a part of a Flax NNX model, and to the model's optimizer."""
+        """Does the same as `revive`, in place: to this module in a Flax NNX model, and to the model's optimizer."""
         levels, moved = self._revived(vectors, step)
         nnx.update(self.rqvae.quantizer, {"levels": dict(enumerate(levels))})
         state = nnx.state(optimizer.opt_state)
@@ -265,9 +267,9 @@ class JointQuantizer(nnx.Module):
 
     @in_32_bits
     def encode(self, vectors: Any) -> np.ndarray:
-        """Returns the codes `[n, L]` int32 of vectors `[n, D]` as an export would assign them, without noise.
+        """Returns the codes `[n, L]` int32 of vectors `[n, D]`, as an export would assign them, without noise.
 
-        `IdChanges.between` compares the codes of two steps.
+        Compare the codes of two steps with `IdChanges.between`.
 
         Raises:
           UserError: if the vectors do not have D features, or are not finite.
@@ -278,14 +280,14 @@ class JointQuantizer(nnx.Module):
     def freeze(
         self, vectors: Any, item_ids: Any = None, *, columns: Any = None, unique: str | None = None
     ) -> SemanticIdTokenizer:
-        """Returns the trained tokenizer, with a unique Semantic ID of every item. Nothing is written.
+        """Returns the trained tokenizer, with a unique Semantic ID for every item. Nothing is written.
 
         Args:
-          vectors: `[N, D]`, as `SemanticIdTokenizer.fit` takes them; with parts also a mapping of parts.
+          vectors: `[N, D]`, as for `SemanticIdTokenizer.fit`; with parts also a mapping of parts.
           item_ids: N distinct integers or strings; None numbers the items from 0.
           columns: titles and other columns of the items, as for `fit`.
-          unique: "relocate", "suffix" or "none"; None for the tokenizer's own setting, except that "suffix" becomes
-            "relocate": the model was not trained on the level of a suffix.
+          unique: "relocate", "suffix" or "none"; None for the tokenizer's own setting, but "relocate" instead of
+            "suffix", since the model was not trained on the level of a suffix.
 
         Raises:
           UserError: if the input cannot be used, or IDs cannot be made unique.
@@ -297,7 +299,7 @@ class JointQuantizer(nnx.Module):
 
 
 def _distinct(items: jax.Array | None, num_items: int) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Returns distinct rows `[U]`, which of them are items `[U]`, and each place's row and whether it is counted."""
+    """Returns distinct rows `[U]`, which of them are items `[U]`, each position's index into them, and if it counts."""
     if items is None:
         rows, everywhere = jnp.arange(num_items), jnp.ones(num_items, bool)
         return rows, everywhere, rows, everywhere
@@ -315,14 +317,14 @@ def _revive(
     key: jax.Array,
     enabled: jax.Array,
 ) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
-    """Returns the codebooks' parameters after the reset, and for each level `[K]` bool, the codes that were reset."""
+    """Returns the codebooks' parameters after the reset, and for each level the codes that were reset, `[K]` bool."""
     model: RQVAE = nnx.merge(graphdef, params, statistics)
     moved = revive_dead_codes(model, vectors, model.assign(vectors), key, enabled)
     return tuple(level[...] for level in model.quantizer.levels), moved
 
 
 def _own_names(path: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Returns the path of a leaf within the RQ-VAE: `("encoder", "layers", 0, "kernel")`; () for a leaf outside."""
+    """Returns the path of a leaf within the RQ-VAE, `("encoder", "layers", 0, "kernel")`; () for a leaf outside it."""
     names = [getattr(entry, "key", getattr(entry, "name", getattr(entry, "idx", None))) for entry in path]
     if _NAME not in names:
         return ()
@@ -332,7 +334,7 @@ def _own_names(path: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _own_params(state: Any) -> dict[str, Any]:
-    """Returns the quantizer's parameters in a tree, in the structure of `JointQuantizer.params`."""
+    """Returns the quantizer's parameters from a tree, in the structure of `JointQuantizer.params`."""
     found: dict[tuple[Any, ...], Any] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         names = _own_names(path)
@@ -346,7 +348,7 @@ def _own_params(state: Any) -> dict[str, Any]:
 
 
 def _replace_levels(tree: Any, replaced: Callable[[int, jax.Array], jax.Array]) -> Any:
-    """Returns a tree with each array of a level's codebook, a parameter or its moment, replaced."""
+    """Returns a tree in which the array of each level's codebook, a parameter or its moment, is replaced."""
 
     def replace(path: tuple[Any, ...], leaf: Any) -> Any:
         names = _own_names(path)
@@ -356,7 +358,7 @@ def _replace_levels(tree: Any, replaced: Callable[[int, jax.Array], jax.Array]) 
 
 
 def _groups(params: Any) -> Any:
-    """Returns the group of each parameter: a part of the RQ-VAE by its name, or that of the model's own."""
+    """Returns the group of each parameter: its part of the RQ-VAE, or "model" for the model's own parameters."""
 
     def group_of(path: tuple[Any, ...], _: Any) -> str:
         names = _own_names(path)

@@ -1,4 +1,4 @@
-"""Reset of dead codes during joint training."""
+"""Resets dead codes during joint training."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def revive_dead_codes(
     """Moves the codewords of dead codes to residuals with large errors, in place.
 
     Args:
-      model: the RQ-VAE, with codebooks that are parameters themselves (any method but "simvq").
+      model: the RQ-VAE, with codebooks that are themselves parameters (any method but "simvq").
       vectors: `[N, D]`, the vectors of all items.
-      codes: `[N, L]` int32, their codes.
+      codes: `[N, L]` int32, the codes of these items.
       key: PRNG key of the draw.
       enabled: bool scalar; may be traced. If False, no codeword is moved.
 
     Returns:
-      For each level `[K]` bool, the codes that were moved. The optimizer's moments of these should be reset.
+      For each level, the codes that were moved, `[K]` bool. Their optimizer moments should be reset.
     """
     residuals = model.encode(vectors)
     levels, moved = model.quantizer.levels, []

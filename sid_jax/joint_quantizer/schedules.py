@@ -13,7 +13,7 @@ from ml_collections import FrozenConfigDict
 from sid_jax.streams import stream_key
 from sid_jax.training.schedules import Schedule
 
-# Arguments of residual_quantize for each estimator.
+# Arguments of `residual_quantize` for each estimator.
 _CHOICES: dict[str, dict[str, Any]] = {
     "ste": {"method": "ste"},
     "gumbel": {"method": "gumbel_softmax", "hard": True},
@@ -26,12 +26,13 @@ class Course:
     """Schedules of a quantizer in joint training; hashed by value.
 
     Attributes:
-      freeze_step: number of steps, after which the quantizer is frozen.
+      freeze_step: number of steps after which the quantizer is frozen.
       warmup_steps: warm-up steps of the quantizer's learning rates.
       settings: temperature, min_temperature and noise_scale.
       settle_share: share of the steps, at the end, without noise on the choice of codes.
-      hold: whether the encoder is frozen in these steps, and codebooks and decoder in the second half of them. If not,
-        all learning rates fall to 0 at `freeze_step`.
+      hold: whether the encoder is frozen in these steps, and codebooks and decoder in the second half of these steps.
+          If
+        False, all learning rates fall to 0 at `freeze_step`.
     """
 
     freeze_step: int
@@ -41,7 +42,7 @@ class Course:
     hold: bool = False
 
     def temperature(self, step: jax.Array | int) -> jax.Array:
-        """Returns the temperature of the soft assignments: it falls exponentially until the quantizer is frozen."""
+        """Returns the temperature of the soft assignments, which falls exponentially until the quantizer is frozen."""
         start, end = self.settings.temperature, self.settings.min_temperature
         return start * (end / start) ** jnp.minimum(self._done(step), 1.0)
 
@@ -63,7 +64,7 @@ class Course:
         return max(1, int((1 - share * self.settle_share) * self.freeze_step))
 
     def rate(self, peak: float, group: str) -> Schedule:
-        """Returns a learning rate schedule: warm-up to the peak, then a cosine to 0 at the group's last step."""
+        """Returns a learning rate schedule: warm-up to the peak, then a cosine decay to 0 at the group's last step."""
         end = self.last_step(group)
         warmup = min(self.warmup_steps, end - 1)
         ramp = optax.linear_schedule(peak / (warmup + 1), peak, warmup)

@@ -1,4 +1,4 @@
-"""The start of a jointly trained quantizer: a saved tokenizer, a training run, or k-means over vectors."""
+"""Initializes a jointly trained quantizer from a saved tokenizer, a training run, or k-means over vectors."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from sid_jax.training.state import begin
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Origin:
-    """The origin of a jointly trained quantizer, which an export of it needs.
+    """The origin of a jointly trained quantizer, which is needed to export it.
 
     Attributes:
-      config: the model's settings, as `sid_jax.config`.
+      config: the model's settings, see `sid_jax.config`.
       num_features: D.
-      layout: the parts of its vectors; None for vectors without parts.
+      layout: the parts of the vectors; None for vectors without parts.
       about_parts: descriptions of the parts, as in an export's manifest.
     """
 
@@ -45,10 +45,10 @@ class Origin:
     about_parts: tuple[dict[str, Any], ...] = ()
 
     def items(self, vectors: Any, item_ids: Any, columns: Any) -> VectorSet:
-        """Returns items with vectors `[N, D]` of the model's features, or a mapping of its parts.
+        """Returns items with vectors `[N, D]`, which may be given as a mapping of the model's parts.
 
         Raises:
-          UserError: if the vectors have other features, or ids or columns cannot be used.
+          UserError: if the vectors do not have D features, or ids or columns cannot be used.
         """
         known = default_config().data
         if self.about_parts and isinstance(vectors, Mapping):
@@ -56,7 +56,7 @@ class Origin:
         if self.layout is None:
             data = vector_set(vectors, item_ids, columns=columns, settings=known)
         else:
-            # An item without a part has NaN there, which vectors without parts may not have.
+            # Items have NaN in missing parts, which `vector_set` would reject.
             vectors = np.asarray(vectors, np.float32)
             data = vector_set(np.nan_to_num(vectors), item_ids, columns=columns, settings=known)
             data = dataclasses.replace(data, vectors=vectors, layout=self.layout, about_parts=self.about_parts)
@@ -68,7 +68,7 @@ class Origin:
 
 
 def is_saved(source: Any) -> bool:
-    """Returns whether a source of `start_from` is a trained model, and not vectors."""
+    """Returns whether a source of `start_from` is a trained model instead of vectors."""
     return isinstance(source, (str, Path, SemanticIdTokenizer, Export))
 
 

@@ -1,4 +1,4 @@
-"""Converts a quantizer to the form for joint training, and back to a finished run for the export."""
+"""Converts a quantizer for joint training, and back to a finished run for the export."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from sid_jax.training.state import make_state
 
 
 def plain_model(model: RQVAE) -> RQVAE:
-    """Returns a copy of a trained model whose parameters are encoder, codebooks and decoder, whatever its method.
+    """Returns a copy of a trained model whose parameters are encoder, codebooks and decoder, for any method.
 
-    With "simvq" the codebooks are products of two parameters, and a map to collaborative vectors is trained by a loss
-    that joint training does not have.
+    With "simvq", codebooks are products of two parameters. The linear map of the alignment loss is dropped, since joint
+    training does not have this loss.
     """
     codebooks = [np.asarray(codebook) for codebook in model.quantizer.codebooks]
     info = {**model_info(model), "quantization_method": "ste"}
@@ -27,7 +27,7 @@ def plain_model(model: RQVAE) -> RQVAE:
 
 
 def with_model(settings: ConfigDict, data: VectorSet, model: RQVAE) -> TrainedRun:
-    """Returns a finished run with this model, which can be evaluated and exported.
+    """Returns a finished run with this model, ready for evaluation and export.
 
     Args:
       settings: the quantizer's settings.
@@ -47,7 +47,7 @@ def parts(model: RQVAE) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
 
 
 def set_as_exported(settings: ConfigDict) -> None:
-    """Adjusts the training settings to an export's model: final codebooks for any method, no loss from histories."""
+    """Adjusts the training settings to an exported model: final codebooks for any method, no loss from histories."""
     settings.model.quantization_method = "ste"
     settings.model.contrastive_weight = settings.model.alignment_weight = 0.0
     # A suffix would add a level that the recommender was not trained on.

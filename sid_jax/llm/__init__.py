@@ -3,14 +3,14 @@
 add_tokens                 adds an export's tokens to a tokenizer and a model of transformers, with initial embeddings
 IdTokens                   a catalog's items and Semantic IDs as tokens of one language model
 id_tokens                  makes `IdTokens` from an export, or from the folder that `sid-jax tokens` writes
-write_training_data        writes the tasks on which a model learns IDs: next items, IDs and titles
-fine_tune                  trains a small model on that data
-SemanticIdLogitsProcessor  constrains `generate` of transformers to IDs that exist
+write_training_data        writes training data: the tasks on which a model learns next items, IDs and titles
+fine_tune                  trains a small model on the training data
+SemanticIdLogitsProcessor  constrains `generate` of transformers to existing IDs
 allowed_tokens             the same constraint as a function, for `prefix_allowed_tokens_fn`
 logits_mask                the same constraint in JAX, for a model in Flax
 generate_ids               generates IDs by beam search
-evaluate_generation        recall and NDCG of what a model generates, compared with popularity and item-kNN
-grammar                    writes the IDs that exist as a grammar, for vLLM, SGLang and other engines
+evaluate_generation        computes recall and NDCG of generated IDs, compared with popularity and item-kNN
+grammar                    writes the existing IDs as a grammar, for vLLM, SGLang and other engines
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from sid_jax.llm.tokens import IdTokens, id_tokens
     from sid_jax.llm.training_data import write_training_data
 
-# Imported when first used: most of them import PyTorch and transformers. Module and function names must differ: an
-# imported module would hide the function of the same name.
+# Imported on first use, since most of these modules import PyTorch and transformers. Modules and functions must have
+# different names, since an imported module would hide the function of the same name.
 _MODULES = {
     "IdTokens": "sid_jax.llm.tokens",
     "SemanticIdLogitsProcessor": "sid_jax.llm.constraint",

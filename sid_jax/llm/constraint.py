@@ -1,4 +1,4 @@
-"""Constrained decoding for transformers: a logits processor that allows only Semantic IDs that exist."""
+"""Constrained decoding for transformers: a logits processor that allows only existing Semantic IDs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from transformers import LogitsProcessor
 from sid_jax.errors import UserError
 from sid_jax.llm.tokens import IdTokens
 
-# A level is stored as a dense table of nodes and codes if the table has at most this many entries.
+# A level is stored as a dense table of nodes and codes if this table has at most this many entries.
 _DENSE = 2**20
 # Settings of a generation config, and the values with which they have no effect.
 _SAMPLING: dict[str, tuple[Any, ...]] = {"top_k": (None, 0), "top_p": (None, 1.0), "temperature": (None, 1.0)}
@@ -28,8 +28,8 @@ class _Level:
     """The edges from the n nodes of one depth.
 
     Attributes:
-      children: `[n, K]` int32, the child by each code, -1 for none; None if this array would be too large.
-      keys: sorted keys node * K + code of all edges; empty if there is `children`.
+      children: `[n, K]` int32, the child of each node by each code, -1 for none; None if this array would be too large.
+      keys: sorted keys node * K + code of all edges; empty if `children` is used.
       first: `[n + 1]` int32, each node's first child.
       tokens: the token id of each edge, int32.
     """
@@ -41,7 +41,7 @@ class _Level:
 
     @classmethod
     def of(cls, first: np.ndarray, codes: np.ndarray, size: int, offset: int, device: torch.device) -> _Level:
-        """Returns a level from its nodes' first children and the codes of all its edges, from 0 to `size` - 1."""
+        """Returns a level from the first child of each node and the codes, from 0 to `size` - 1, of all its edges."""
         keys = np.repeat(np.arange(len(first) - 1, dtype=np.int64), np.diff(first)) * size + codes
         children, places = None, (len(first) - 1) * size
         if places <= _DENSE:
@@ -54,14 +54,14 @@ class _Level:
 
 
 class TokenTrie:
-    """The prefix trie of an ID table as tensors on one device: the first levels dense, the rest in CSR form.
+    """The prefix trie of an ID table as tensors on one device: dense for the first levels, in CSR form for the rest.
 
-    The layout is that of STATIC (Su et al., 2602.22647). The state of a row is computed from its last tokens and not
-    carried from step to step, so a beam search may reorder rows.
+    The layout is that of STATIC (Su et al., 2602.22647). The state of a row is computed from its last tokens instead of
+    being carried from step to step, so a beam search may reorder rows.
 
     Args:
       tokens: the tokens and their IDs.
-      device: where the tensors are.
+      device: the device of the tensors.
     """
 
     def __init__(self, tokens: IdTokens, device: torch.device):
@@ -84,14 +84,14 @@ class TokenTrie:
         )
 
     def states(self, tail: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns the number of last tokens that begin an ID, and the trie node of this prefix.
+        """Returns the number of codes at the end of the tokens that begin an ID, and the trie node of this prefix.
 
         Args:
           tail: `[R, t]` int64, the last tokens of R rows, in order.
 
         Returns:
-          `[R]` each: the number of codes, from 0 (outside of an ID, or after codes that no ID begins with) to L (a
-          whole ID); and the number of the node at that depth.
+          `[R]` each: the number of codes, from 0 (outside of an ID, or after codes that begin no ID) to L (a complete
+          ID); and the number of the node at that depth.
         """
         rows, width = tail.shape
         if not width:
@@ -127,8 +127,8 @@ class TokenTrie:
 
         Returns:
           For a dense level, the tokens of all codes, and which of them continue each node, `[R, K]` bool. For other
-          levels, the tokens `[R, M]` int64, with M the maximum number of children; nodes with fewer children repeat the
-          last token.
+          levels, the tokens `[R, M]` int64 and None, with M the maximum number of children; nodes with fewer children
+          repeat the last token.
         """
         edges = self._levels[level]
         if edges.children is not None:
@@ -140,7 +140,7 @@ class TokenTrie:
 
 
 def token_trie(tokens: IdTokens, device: torch.device) -> TokenTrie:
-    """Returns the trie of tokens on a device; it is built once."""
+    """Returns the trie of tokens on a device; it is built once per device."""
     made = _TABLES.setdefault(tokens, {})
     if device not in made:
         made[device] = TokenTrie(tokens, device)
@@ -148,28 +148,29 @@ def token_trie(tokens: IdTokens, device: torch.device) -> TokenTrie:
 
 
 class SemanticIdLogitsProcessor(LogitsProcessor):
-    """Allows `generate` only Semantic IDs that exist, in all rows of a batch and in all beams.
+    """Restricts `generate` to existing Semantic IDs, in all rows of a batch and in all beams.
 
-    The scores of other tokens become -inf. By default an answer is one ID (with its markers, if the tokens have any),
-    followed by the end token; `max_new_tokens=L` ends it without the end token. With `text=True` an answer is any text
-    in which tokens of codes only occur in whole IDs: between the markers, or anywhere if there is no begin marker. The
-    prompt may end with the begin marker.
+    The scores of other tokens become -inf. By default, an answer is one ID (with its markers, if the tokens have any),
+    followed by the end token; `max_new_tokens=L` ends the answer without the end token. With `text=True`, an answer is
+    any text in which code tokens occur only in complete IDs: between the markers, or anywhere if there is no begin
+    marker. The prompt may end with the begin marker.
 
     Args:
       tokens: from `add_tokens`.
       model: the transformers model, whose device, end token and generation config are used.
-      prompt_length: the position at which the answer begins: `inputs["input_ids"].shape[1]` of a batch padded on the
-        left, and 1 for an encoder-decoder. If it is smaller by n, the last n tokens of the prompt are the first n codes
-        of the ID.
-      num_ids: number of IDs in an answer; None for any number, from one. Not with `text`.
+      prompt_length: the position at which the answer begins: `inputs["input_ids"].shape[1]` for a batch that is padded
+        on the left, and 1 for an encoder-decoder. If the value is smaller by n, the last n tokens of the prompt are the
+        first n codes of the ID.
+      num_ids: number of IDs in an answer; None for any number from 1. Not with `text`.
       text: whether there may be text before and after an ID.
       end_token_id: token or tokens that end an answer; None for those of the generation config.
-      generation_config: the config that `generate` is called with; None for the model's own.
-      in_place: whether to overwrite the scores, which saves time for a large vocabulary. Not for sampling with
+      generation_config: the config that is passed to `generate`; None for the model's own config.
+      in_place: whether to overwrite the scores, which saves time for a large vocabulary. Do not use it for sampling
+          with
         `output_logits`, which would then return the constrained scores.
 
     Raises:
-      UserError: if the model lacks rows for the tokens, or there is no end token.
+      UserError: if the model has no embeddings for the tokens, or there is no end token.
 
     Warns:
       UserWarning: if the generation config samples, or penalizes repetitions.
@@ -178,8 +179,8 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
     # With continuous batching, each request has its own prompt length.
     supports_continuous_batching = False
 
-    # The state of a row is the number of codes of an unfinished ID, from 0, or one of these: it needs a begin marker,
-    # an end marker, the end token, the end token or another ID, or it is free.
+    # The state of a row is the number of codes of its unfinished ID, or one of the following: the next token must be a
+    # begin marker, an end marker, the end token, or the end token or another ID; or it is free.
     _BEGIN, _CLOSE, _END, _MORE, _FREE = range(5)
 
     def __init__(
@@ -222,7 +223,7 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Returns the scores `[R, V]` of the next token after `input_ids` `[R, W]`, -inf where it is not allowed."""
         kinds, nodes = self._kinds(input_ids)
-        # One transfer to the host per step determines which kinds occur.
+        # One transfer to the host per step, to determine which kinds occur.
         counts = torch.bincount(kinds, minlength=self._levels + 5).tolist()
         kept = []
         for kind, count in enumerate(counts[:-1]):
@@ -254,7 +255,7 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
         return kinds, torch.where(inside, nodes, 0)
 
     def _after(self, answer: torch.Tensor, outside: int) -> torch.Tensor | int:
-        """Returns the kind of a row after a whole ID."""
+        """Returns the kind of a row after a complete ID."""
         if self._num_ids is None:
             return self._levels + self._MORE
         last = answer - self._trie.first_id
@@ -279,7 +280,7 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
 def _read(
     scores: torch.Tensor, rows: torch.Tensor | None, columns: slice | torch.Tensor, allowed: torch.Tensor | None
 ) -> torch.Tensor:
-    """Returns the scores of some columns (None for all) of some rows; -inf for tokens that are not allowed."""
+    """Returns the scores of columns (None for all) of some rows; -inf for tokens that are not allowed."""
     if isinstance(columns, slice):
         part = scores[:, columns] if rows is None else scores[rows, columns]
         return part if allowed is None else torch.where(allowed, part, -torch.inf)
@@ -287,7 +288,7 @@ def _read(
 
 
 def _write(out: torch.Tensor, rows: torch.Tensor | None, columns: slice | torch.Tensor, values: torch.Tensor) -> None:
-    """Writes the scores that `_read` returned."""
+    """Writes the scores that `_read` returned to their rows and columns."""
     if isinstance(columns, slice):
         out[slice(None) if rows is None else rows, columns] = values
     elif rows is None:
@@ -299,7 +300,7 @@ def _write(out: torch.Tensor, rows: torch.Tensor | None, columns: slice | torch.
 def allowed_tokens(
     tokens: IdTokens, prompt_length: int, end_token_id: int | Sequence[int]
 ) -> Callable[[int, torch.Tensor], list[int]]:
-    """Returns a `prefix_allowed_tokens_fn`, for tools that take such a function: one ID that exists, and then the end.
+    """Returns a `prefix_allowed_tokens_fn` for tools that take one: it allows one existing ID, and then the end token.
 
     `SemanticIdLogitsProcessor` applies the same constraint to all rows at once, and is many times faster.
 
@@ -330,7 +331,7 @@ def allowed_tokens(
 
 
 def warn_of_sampling(config: Any) -> None:
-    """Warns if a generation config samples, or penalizes tokens that occur in the prompt."""
+    """Warns if a generation config enables sampling, or penalizes tokens that occur in the prompt."""
     found = [name for name, off in _PENALTIES.items() if getattr(config, name) not in off]
     if config.do_sample:
         found += ["do_sample", *(name for name, off in _SAMPLING.items() if getattr(config, name) not in off)]

@@ -24,7 +24,7 @@ from sid_jax.recommend.ranker import first_allowed
 from sid_jax.streams import stream_rng
 
 SPLITS, FORMS = ("test", "validation"), ("text", "chat")
-# Number of users per batch of the baselines, which are products of sparse matrices.
+# Number of users per batch of the baselines, which compute products of sparse matrices.
 _USERS = 256
 
 
@@ -33,15 +33,15 @@ class GenerationReport(EvaluationReport):
     """Results of a language model and of baselines; see `EvaluationReport`.
 
     Attributes:
-      invalid: share of the generated IDs that no item has.
-      seconds_per_user: time of the language model, with its tokenizer.
+      invalid: share of the generated IDs that do not exist.
+      seconds_per_user: time of the language model per user, including its tokenizer.
     """
 
     invalid: float = 0.0
     seconds_per_user: float = 0.0
 
     def __repr__(self) -> str:
-        """Returns one line per recommender, and one of the language model's IDs and time."""
+        """Returns one line per recommender, and one line with the language model's invalid IDs and time."""
         speed = f"{self.invalid:.2%} of generated IDs do not exist, {self.seconds_per_user:.3g} s per user"
         return f"{super().__repr__()}\n{self.evaluations[0].name}: {speed}"
 
@@ -67,34 +67,35 @@ def evaluate_generation(
 ) -> GenerationReport:
     """Evaluates the next items that a model generates, among all items, with 95 % bootstrap intervals over users.
 
-    The protocol is that of `sid-jax recommend`: each user's last item is the test target, and the item before it the
-    validation target. Popularity and item-kNN learn from all earlier items. Recall@k and NDCG@k are computed for items:
-    items that share an ID take consecutive ranks. With fewer beams than 50, the mean reciprocal rank counts later ranks
-    as 0.
+    The protocol is that of `sid-jax recommend`: each user's last item is the test target, and the item before it is the
+    validation target. Popularity and item-kNN are fitted to all earlier items. Recall@k and NDCG@k are computed for
+    items; items that share an ID get consecutive ranks. With fewer than 50 beams, the mean reciprocal rank counts
+    missing ranks as 0.
 
     Args:
       model: a transformers model with the tokens.
-      tokenizer: its tokenizer; None for a model whose input is the token ids of the IDs alone, one item after the
-        other.
+      tokenizer: its tokenizer; None for a model that is trained on IDs alone, whose input is the token ids of the
+          items'
+        IDs, concatenated.
       histories: interaction histories of the table's items, see `sid_jax.data.inputs.as_histories`. Users with fewer
         than 3 interactions are dropped.
       tokens: from `add_tokens`.
-      task: "next_id" or "sequence" of `sid-jax llm-data`, or a function from the texts of a history's IDs, the oldest
-        first, to a prompt.
-      form: "text", or "chat" for prompts as a user's message in the tokenizer's chat template.
+      task: "next_id" or "sequence" of `sid-jax llm-data`, or a function that returns a prompt for the texts of a
+        history's IDs, the oldest first.
+      form: "text"; or "chat" for prompts as a user's message in the tokenizer's chat template.
       split: "test" or "validation".
-      num_beams: number of IDs generated per user, which limits the length of a list unless items share IDs.
-      max_history: number of last items of a history that are in the prompt.
+      num_beams: number of generated IDs per user, which limits the length of a list unless items share IDs.
+      max_history: maximum number of items in a prompt, the last ones of the history.
       batch_size: users per call of the model.
-      users: number of users, drawn at random; None for all.
+      users: number of users, drawn at random; None for all users.
       exclude_seen: whether items of a user's history are excluded from all lists.
-      constrained: False lets the model generate IDs that no item has.
+      constrained: whether the model is restricted to existing IDs.
       on_unknown: "error" or "drop" for items of histories that are not in the table.
       samples: number of bootstrap samples.
       seed: seed of the draw of users.
 
     Raises:
-      UserError: if an argument is not one of these, or the histories cannot be used.
+      UserError: if an argument does not have one of these values, or the histories cannot be used.
     """
     for name, value, known in (("split", split, SPLITS), ("form", form, FORMS)):
         if value not in known:
@@ -121,7 +122,7 @@ def evaluate_generation(
 
 
 class _LanguageModel:
-    """A language model as a `Ranker`; it counts users, generated IDs, IDs that no item has, and seconds."""
+    """A language model as a `Ranker`. It counts users, generated IDs, IDs that do not exist, and seconds."""
 
     name = "language model"
 
@@ -141,7 +142,7 @@ class _LanguageModel:
         self.seconds = 0.0
 
     def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:
-        """Returns the items of the generated IDs, see `Ranker`."""
+        """Returns the items of the generated IDs; see `Ranker`."""
         began = time.perf_counter()
         histories = [row[:length] for row, length in zip(batch.items, batch.lengths, strict=True)]
         inputs = _padded([self._encoded(history) for history in histories], not self._model.config.is_encoder_decoder)

@@ -1,4 +1,4 @@
-"""The rows of training data: their content as arrays, and the text of each."""
+"""The rows of training data: their content as arrays, and their texts."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Rows:
 
     Attributes:
       tasks: `[E]` int8, positions in the list of tasks.
-      users: `[E]` int64, rows of users; -1 for a row about an item alone.
-      first, last: `[E]` int64: the history is the interactions from `first` to `last` (exclusive), and the interaction
-        `last` is the answer. For a row about an item alone, both are the row of the item.
+      users: `[E]` int64, rows of users; -1 for a row about a single item.
+      first, last: `[E]` int64. The history is the interactions from `first` up to, but not including, `last`, and the
+        interaction `last` is the answer. For a row about a single item, both are the row of the item.
       wording: `[E]` int64, random numbers that choose among a task's prompts.
     """
 
@@ -46,7 +46,7 @@ class Examples:
       content: the items and histories.
       tasks: names of tasks.
       ids: text of each item's Semantic ID.
-      max_history: maximum number of items in a history; the last ones are kept.
+      max_history: maximum number of items in a history; earlier items are dropped.
       max_text: maximum number of characters of a title or description.
       seed: seed of the order of training rows and of their wording.
     """
@@ -67,16 +67,16 @@ class Examples:
 
     @functools.cached_property
     def _texts(self) -> dict[str, list[str]]:
-        """Titles and descriptions on one line each, "" for none."""
+        """Titles and descriptions, each on one line; "" for none."""
         return {
             name: [one_line(text)[: self._max_text].rstrip() for text in self._content.texts(name)]
             for name in sorted(frozenset().union(*(task.texts for task in self._tasks)))
         }
 
     def rows(self, split: str) -> Rows:
-        """Returns the rows of a split: of training in random order, of the other splits task by task.
+        """Returns the rows of a split, in random order for training, and task by task for the other splits.
 
-        Rows without a text that the task needs, for the answer or for all of the history, are omitted.
+        Rows are omitted if they lack a text that the task needs, for the answer or for all items of the history.
         """
         found = [self._rows_of(task, split) for task in self._tasks]
         tasks = np.concatenate([np.full(len(each[0]), number, np.int8) for number, each in enumerate(found)])
@@ -90,7 +90,7 @@ class Examples:
         return Rows(tasks[order], users[order], first[order], last[order], wording)
 
     def _rows_of(self, task: Task, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns users, first and last of a task's rows."""
+        """Returns the fields `users`, `first` and `last` of a task's rows."""
         has_text = {name: np.array(list(map(bool, texts))) for name, texts in self._texts.items()}
         if not task.of_users:
             there = np.ones(len(self._content.table), bool)
@@ -112,7 +112,7 @@ class Examples:
         return users[kept], first[kept], last[kept]
 
     def texts(self, rows: Rows, split: str, part: slice) -> tuple[list[str], list[str], np.ndarray]:
-        """Returns the questions and answers of some rows of a split, and the rows of the items that are the answers."""
+        """Returns questions and answers of some rows of a split, and the row of each answer's item in the table."""
         columns = (rows.tasks, rows.first, rows.last, rows.wording)
         pairs = [
             self._pair(self._tasks[task], first, last, wording, split)
@@ -145,7 +145,7 @@ class Examples:
 
 
 def possible_tasks(content: Content, wanted: list[str] | None) -> list[str]:
-    """Returns the requested tasks, or else those of the usual tasks for which there is data.
+    """Returns the requested tasks; by default, all usual tasks for which there is data.
 
     Raises:
       UserError: if there is no data for a requested task, or for any task.
@@ -161,7 +161,7 @@ def possible_tasks(content: Content, wanted: list[str] | None) -> list[str]:
 
 
 def _lack(content: Content, task: Task) -> str:
-    """Returns a description of the data that a task needs and the content lacks; "" if there is none."""
+    """Returns a description of the data that a task needs and the content lacks; "" if nothing is missing."""
     if task.of_users and content.histories is None:
         return _NO_HISTORIES
     return next((_NO_ITEMS.format(name) for name in sorted(task.texts) if not any(content.texts(name))), "")

@@ -1,4 +1,4 @@
-"""Fine-tunes a small model on training data in plain PyTorch; large ones have trainers of their own, such as TRL."""
+"""Fine-tunes a small model on training data in plain PyTorch. For large models, use a trainer such as TRL."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sid_jax.messages import Messages
 from sid_jax.paths import as_path
 from sid_jax.streams import stream_rng
 
-# Number of batches among which rows are sorted by length, so that batches have little padding.
+# Number of batches whose rows are sorted by length together, so that batches have little padding.
 _POOL = 50
 _IGNORED = -100
 
@@ -36,17 +36,17 @@ def fine_tune(
     seed: int = 0,
     messages: Messages | None = None,
 ) -> list[float]:
-    """Trains a model, in place, on the prompts and completions of `sid-jax llm-data`.
+    """Trains a model in place on the prompts and completions of `sid-jax llm-data`.
 
-    The loss is the cross-entropy of the completions, with an end token. The learning rate of AdamW rises for the share
-    `warmup` of all steps, and then falls to 0 with a cosine schedule. Gradients are clipped to the norm 1.
+    The loss is the cross-entropy of the completions, including an end token. The learning rate of AdamW rises during
+    the share `warmup` of all steps, and then decays to 0 with a cosine schedule. Gradients are clipped to norm 1.
 
     Args:
       model: a transformers model with a causal language modeling head, on its device.
       tokenizer: its tokenizer, with an end token.
       folder: the folder that `write_training_data` wrote, with the form "text".
       num_epochs, batch_size, learning_rate, weight_decay, warmup: see above.
-      max_length: maximum number of tokens of a row; longer rows keep their last tokens.
+      max_length: maximum number of tokens of a row; of longer rows, the last tokens are kept.
       seed: seed of the order of rows. Dropout draws from PyTorch's own generator.
       messages: where one line per epoch is printed; None prints nothing.
 
@@ -88,7 +88,7 @@ def _read(path: Path) -> tuple[list[str], list[str]]:
 
 
 def _encoded(texts: tuple[list[str], list[str]], tokenizer: Any, max_length: int) -> list[tuple[list[int], int]]:
-    """Returns the token ids of each row, and the length of its prompt."""
+    """Returns the token ids of each row, with the length of its prompt."""
     if tokenizer.eos_token_id is None:
         raise UserError("the tokenizer has no end token to end completions; set its eos_token")
     prompts = tokenizer(texts[0])["input_ids"]

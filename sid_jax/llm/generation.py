@@ -1,4 +1,4 @@
-"""Generates Semantic IDs with a transformers model: a beam search over the IDs that exist."""
+"""Generates Semantic IDs with a transformers model, by a beam search over the existing IDs."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ class GeneratedIds:
 
     Attributes:
       semantic_ids: `[B, M, L]` int32; -1 for a token that is not a code of its level.
-      leaves: `[B, M]` int32, the IDs' leaves in the trie; -1 if no item has the ID, or the ID is a duplicate in its
-        list.
+      leaves: `[B, M]` int32, the IDs' leaves in the trie; -1 if the ID does not exist, or already occurs in its list.
       exists: `[B, M]` bool, whether an item has the ID.
-      tokens: the tokens that were generated.
+      tokens: the tokens of the catalog, for which the IDs were generated.
     """
 
     semantic_ids: np.ndarray
@@ -35,7 +34,7 @@ class GeneratedIds:
     tokens: IdTokens
 
     def rows(self, count: int) -> np.ndarray:
-        """Returns the items of the IDs, `[B, count]` int32 rows of the table, the best first; -1 for no more items."""
+        """Returns the items of the IDs, the best first: `[B, count]` int32 rows of the table, -1 after the last."""
         return np.asarray(leaf_places(self.tokens.trie, jnp.asarray(self.leaves), count)[0])
 
 
@@ -44,18 +43,18 @@ def generate_ids(
 ) -> GeneratedIds:
     """Generates the M most likely Semantic IDs after each prompt by beam search.
 
-    Of the model's generation config only the special tokens are used: nothing is sampled or penalized.
+    Only the special tokens of the model's generation config are used. Nothing is sampled or penalized.
 
     Args:
-      model: a transformers model with the tokens; it is put into evaluation mode for the call.
+      model: a transformers model with the tokens; it is in evaluation mode during the call.
       inputs: the output of the model's tokenizer for B prompts: `input_ids` and `attention_mask`, `[B, W]`, padded on
         the left.
       tokens: from `add_tokens`.
       num_beams: M.
-      constrained: False allows every token, which shows how many IDs the model gets wrong.
+      constrained: False allows every token, which shows how many generated IDs do not exist.
 
     Raises:
-      UserError: if prompts are padded on the right, or only some end with the begin marker.
+      UserError: if prompts are padded on the right, or only some of them end with the begin marker.
     """
     prompt, mask = inputs["input_ids"].to(model.device), inputs.get("attention_mask")
     decoder_only = not model.config.is_encoder_decoder
@@ -79,7 +78,7 @@ def generate_ids(
     )
     processors = LogitsProcessorList()
     if constrained:
-        # Without an end token in the config, this one serves: no token is generated after an ID.
+        # If the config has no end token, any token can be used here, since no token is generated after an ID.
         ends = end if end is not None else 0
         processor = SemanticIdLogitsProcessor(
             tokens, model, first, end_token_id=ends, generation_config=config, in_place=True
@@ -96,7 +95,7 @@ def generate_ids(
 
 
 def _found(answers: torch.Tensor, tokens: IdTokens, batch: int) -> GeneratedIds:
-    """Reads the IDs in answers `[B * M, n]`."""
+    """Returns the IDs in the answers `[B * M, n]`."""
     levels = len(tokens.vocabulary.sizes)
     answers = torch.nn.functional.pad(answers, (0, max(0, levels + 1 - answers.shape[1])), value=-1)
     begins = (answers[:, :1] == tokens.marker_ids[0]).long() if tokens.marker_ids[0] >= 0 else 0

@@ -1,4 +1,4 @@
-"""Grammars of a catalog's IDs, for serving engines."""
+"""Writes grammars of a catalog's IDs, for serving engines."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from sid_jax.whole_file import whole_file
 
 
 def grammar(tokens: Any, kind: str = "ebnf", out: str | Path | None = None) -> str:
-    """Returns a grammar that allows one Semantic ID that exists, with its markers: docs/llm-serving.md.
+    """Returns a grammar that allows one existing Semantic ID, with its markers; see docs/llm-serving.md.
 
     Args:
-      tokens: from `add_tokens`, or what `id_tokens` takes. The kinds over token ids need the token ids of the model's
-        tokenizer, which `add_tokens` and the folder of `sid-jax tokens --vocabulary` contain.
-      kind: "regex" or "ebnf", over text; "xgrammar" or "llguidance", over token ids. See `grammar_text`.
+      tokens: from `add_tokens`, or an argument of `id_tokens`. Kinds that are defined on token ids need the token ids
+          of
+        the model's tokenizer, which `add_tokens` and the folder of `sid-jax tokens --vocabulary` provide.
+      kind: "regex" or "ebnf", defined on text; "xgrammar" or "llguidance", defined on token ids. See `grammar_text`.
       out: a file to write; None writes no file.
 
     Raises:
-      UserError: if there is no such kind, the tokens cannot be read, or the file cannot be written.
+      UserError: if the kind does not exist, the tokens cannot be read, or the file cannot be written.
     """
     made = id_tokens(tokens)
     text = grammar_text(made.trie, made.vocabulary, kind, made.markers, made.marker_ids)

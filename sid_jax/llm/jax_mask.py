@@ -1,4 +1,4 @@
-"""Constrained decoding in JAX: the mask of the tokens that continue an ID that exists, for use in `jit`."""
+"""Constrained decoding in JAX: the mask of the tokens that continue an existing ID, for use in `jit`."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def logits_mask(
     markers: tuple[int, int] = (-1, -1),
     text: bool = False,
 ) -> jax.Array:
-    """Returns the mask of the tokens that may come next, `[..., V]` bool, by the rule of `SemanticIdLogitsProcessor`.
+    """Returns the mask `[..., V]` bool of the tokens that may come next, by the rules of `SemanticIdLogitsProcessor`.
 
-    The mask depends on the last tokens alone. So beams may be reordered, and each may be at a different position in an
+    The mask depends only on the last tokens. Beams may therefore be reordered, and may be at different positions in an
     ID.
 
     Args:
-      trie: `tokens.trie`, a pytree. Pass it to a compiled function as an argument, since a constant would be compiled
-        in.
+      trie: `tokens.trie`, a pytree. Pass it to a compiled function as an argument, since a constant would become a part
+        of the program.
       last_tokens: `[..., t]` integers, t at least L: the last t tokens of the answer in order, padded on the left with
         -1. A begin marker at the end of the prompt counts as a token of the answer.
       first_id: `tokens.vocabulary.first_id`; static.
       vocab_size: V; static.
-      end_token_ids: tokens that end an answer, allowed after a whole ID; without any, another ID begins. Static.
+      end_token_ids: tokens that end an answer, allowed after a complete ID; if empty, another ID follows. Static.
       markers: `tokens.marker_ids`; static.
       text: whether there may be text before and after an ID; static.
     """
@@ -72,7 +72,7 @@ def logits_mask(
 
 
 def _state(trie: Trie, tail: jax.Array, first_id: int) -> tuple[jax.Array, jax.Array]:
-    """Returns the number of last tokens that begin an ID, `[...]`, and the trie node of this prefix."""
+    """Returns the number `[...]` of codes at the end of the tokens that begin an ID, and the node of this prefix."""
     starts, width = np.cumsum([0, *trie.sizes]), tail.shape[-1]
     relative = tail - first_id
     is_code = (relative >= 0) & (relative < int(starts[-1]))

@@ -18,7 +18,7 @@ from sid_jax.streams import stream_rng
 from sid_jax.tokens.embeddings import center_and_spread, initial_embeddings
 from sid_jax.tokens.vocabulary import DEFAULT_PATTERN
 
-# Number of titles whose token embeddings are in memory at a time.
+# Number of titles whose token embeddings are in memory at the same time.
 _TITLES = 1024
 
 
@@ -35,25 +35,27 @@ def add_tokens(
 ) -> IdTokens:
     """Adds one token for each code of each level to a tokenizer and a model, both in place.
 
-    The embeddings of new tokens, in the input and the output matrix, are those of `initial_embeddings`, computed from
-    the items' titles. Without titles they are drawn at random around the mean of the old embeddings, with the same
-    spread. If an earlier version of the export was added, its tokens keep their embeddings.
+    The embeddings of new tokens, in the input and the output matrix, are computed by `initial_embeddings` from the
+    items' titles. Without titles, they are drawn at random around the mean of the old embeddings, with the same spread.
+    Tokens of an earlier version of the export that were added before keep their embeddings.
 
     Args:
       tokenizer: a transformers tokenizer, fast or slow.
-      model: a transformers model; None adds the tokens to the tokenizer alone.
+      model: a transformers model; None adds the tokens only to the tokenizer.
       tokens, pattern, items: see `sid_jax.llm.id_tokens`. `items` needs a column "title", unless the export has one.
-      markers: texts of a token before and a token after each ID; "" for none. They are added unless the tokenizer has
-        them, and their token ids precede those of the codes.
-      out: a new folder in which model and tokenizer are saved; None saves nothing.
+      markers: texts of a token before and a token after each ID; "" for none. Markers that the tokenizer lacks are
+          added,
+        with token ids before those of the codes.
+      out: a new folder for model and tokenizer; None saves nothing.
       seed: seed of the random embeddings.
 
     Returns:
-      The tokens with their numbers in the tokenizer.
+      The tokens with their token ids in the tokenizer.
 
     Raises:
-      UserError: if the tokens cannot be read, the tokenizer has other tokens of these names, a folder of `sid-jax
-        tokens` has other numbers, an ID is not L tokens for the tokenizer, or `out` is not empty.
+      UserError: if the tokens cannot be read; if the tokenizer has other tokens with these names; if a folder of
+          `sid-jax
+        tokens` has other token ids; if the tokenizer does not split an ID into L tokens; or if `out` is not empty.
     """
     destination = None if out is None else output_folder(out)
     if destination is not None:
@@ -79,7 +81,7 @@ def add_tokens(
     _check(tokenizer, made)
     if model is not None:
         if model.get_input_embeddings().weight.shape[0] < num_old:
-            # The tokens were added only to the tokenizer: all of them are new for the model.
+            # The tokens had been added only to the tokenizer, so all of them are new to the model.
             num_old = first - sum(first - 2 <= number < first for number in made.marker_ids)
         _grow(model, first + len(names))
         for matrix in _matrices(model):
@@ -93,15 +95,15 @@ def add_tokens(
 
 
 def _plain(text: str) -> AddedToken:
-    """Returns a token that does not depend on adjacent text, and that `skip_special_tokens` keeps."""
+    """Returns a token that does not depend on adjacent text, and that `skip_special_tokens` does not remove."""
     return AddedToken(text, single_word=False, lstrip=False, rstrip=False, normalized=False, special=False)
 
 
 def _check(tokenizer: Any, tokens: IdTokens) -> None:
-    """Checks that IDs are encoded as one token per code, and decoded to themselves.
+    """Checks that the tokenizer encodes an ID as one token per code, and decodes these tokens to the same ID.
 
-    The checked IDs contain every token of the table at least once. The recognition of a token does not depend on
-    adjacent tokens (see `Vocabulary`), so the other IDs need no check.
+    The checked IDs contain every token of the table at least once. Since the recognition of a token does not depend on
+    adjacent tokens (see `Vocabulary`), the other IDs need no check.
     """
     semantic_ids = tokens.table.semantic_ids
     rows = np.unique(np.concatenate([np.unique(codes, return_index=True)[1] for codes in semantic_ids.T]))
@@ -124,13 +126,13 @@ def _grow(model: Any, size: int) -> None:
 
 
 def _matrices(model: Any) -> Sequence[torch.Tensor]:
-    """Returns the matrices `[V, E]` of input and output embeddings: one if they are tied or there is no output."""
+    """Returns the matrices `[V, E]` of input and output embeddings; one if they are tied or there is no output."""
     layers = filter(None, (model.get_input_embeddings(), model.get_output_embeddings()))
     return list({layer.weight.data_ptr(): layer.weight for layer in layers}.values())
 
 
 def _set_embeddings(matrix: torch.Tensor, tokenizer: Any, tokens: IdTokens, num_old: int, seed: int) -> None:
-    """Sets the embeddings of the tokens from number `num_old` on."""
+    """Sets the embeddings of the tokens whose token id is at least `num_old`."""
     first, end = tokens.vocabulary.first_id, tokens.vocabulary.first_id + len(tokens.vocabulary)
     markers = [number for number in sorted(tokens.marker_ids) if num_old <= number < first]
     new = range(max(num_old, first), end)
@@ -185,7 +187,7 @@ class _TitleMeans:
 
     def _means(self, titles: list[str]) -> np.ndarray:
         encoded = self._tokenizer(titles, add_special_tokens=False)["input_ids"]
-        # A title might contain a new token, which has no embedding yet.
+        # A title may contain a new token, which has no embedding yet.
         kept = [[number for number in each if number < len(self._old)] for each in encoded]
         lengths = torch.tensor([len(each) for each in kept])
         flat = torch.tensor([number for each in kept for number in each], dtype=torch.long)

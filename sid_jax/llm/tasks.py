@@ -17,12 +17,12 @@ class Task:
     """A task: prompt templates with fields, and the field that is the answer.
 
     The fields are `{history}` and `{titles}`, the Semantic IDs or the titles of a user's items in time order, and
-    `{id}`, `{title}` and `{description}` of one item. If the prompt has a history, the answer is about the next item.
+    `{id}`, `{title}` and `{description}` of one item. If the prompt has a history, the answer is the next item.
 
     Attributes:
       prompts: alternative prompt templates; validation and test use the first one.
       answer: "id" or "title".
-      whole: whether all training items of a user form one row, in which each item after the first is a target.
+      whole: whether all training items of a user form one row, in which every item after the first is a target.
     """
 
     prompts: tuple[str, ...]
@@ -36,7 +36,7 @@ class Task:
 
     @functools.cached_property
     def of_users(self) -> bool:
-        """Whether a row is about a user's history, not about an item alone."""
+        """Whether a row is about a user's history instead of a single item."""
         return not self.fields.isdisjoint(("history", "titles"))
 
     @functools.cached_property
@@ -102,21 +102,21 @@ TASKS = {
     ),
     "sequence": Task(("{history}",), whole=True),
 }
-# All but "sequence", whose rows are IDs without any words, for models that are trained from scratch.
+# All tasks but "sequence", whose rows are IDs without words, for models that are trained from scratch.
 USUAL_TASKS = tuple(name for name, task in TASKS.items() if not task.whole)
 
 
 def prompt(task: str, **fields: str) -> str:
-    """Returns the prompt that validation and test use, such as `prompt("next_id", history=ids)`.
+    """Returns the prompt for validation and test, such as `prompt("next_id", history=ids)`.
 
     Raises:
-      UserError: if there is no such task.
+      UserError: if the task does not exist.
     """
     return checked_tasks([task])[0].prompts[0].format(**fields)
 
 
 def as_text(task: str, question: str) -> str:
-    """Returns a prompt in the form "text": a prompt of words ends with a line break, a prompt of IDs alone does not."""
+    """Returns a prompt in the form "text". It ends with a line break, unless it consists of IDs alone."""
     return question if TASKS[task].whole else f"{question}\n"
 
 
@@ -124,7 +124,7 @@ def checked_tasks(names: list[str]) -> list[Task]:
     """Returns tasks by name.
 
     Raises:
-      UserError: if there is no such task, or a name is repeated.
+      UserError: if a task does not exist, or a name is repeated.
     """
     unknown = [name for name in names if name not in TASKS]
     if unknown:

@@ -36,7 +36,7 @@ class IdTokens:
     Attributes:
       table: items and Semantic IDs `[N, L]`.
       vocabulary: the T tokens of the codes.
-      num_content_levels: the levels that are codes; the level of a suffix is one more.
+      num_content_levels: number of levels without the level of a suffix.
       markers: texts of the tokens before and after each ID; "" for no token.
       marker_ids: token ids of both markers, which precede those of the codes if the markers are new; -1 for no marker.
     """
@@ -62,13 +62,13 @@ class IdTokens:
 
     @functools.cached_property
     def token_ids(self) -> np.ndarray:
-        """Each item's ID as token ids, including markers: `[N, L]` int32, with up to two more columns."""
+        """Each item's ID as token ids, including markers: `[N, L]` int32, with one more column per marker."""
         ids = self.vocabulary.token_ids(self.table.semantic_ids)
         begin, end = (np.full((len(ids), int(number >= 0)), number, np.int32) for number in self.marker_ids)
         return np.concatenate([begin, ids, end], axis=1)
 
     def __repr__(self) -> str:
-        """Returns one line: the table, and names and numbers of the tokens."""
+        """Returns one line with the table and the names and token ids of the tokens."""
         first, last = self.vocabulary.levels[0][0], self.vocabulary.levels[-1][-1]
         numbers = f"{self.vocabulary.first_id} to {self.vocabulary.first_id + len(self.vocabulary) - 1}"
         return f"IdTokens({self.table!r}, tokens {first} to {last}, {numbers})"
@@ -83,13 +83,14 @@ def id_tokens(
     markers: tuple[str, str] = ("", ""),
     items: Any = None,
 ) -> IdTokens:
-    """Returns the tokens of an export, or those that `sid-jax tokens` wrote.
+    """Returns the tokens of an export, or the tokens that `sid-jax tokens` wrote.
 
     Args:
       source: the folder of `sid-jax tokens`; an export's folder or a file of IDs, see `read_id_table`; a
         `SemanticIdTokenizer`, an `Export` or an `IdTable`; or `IdTokens`, which are returned unchanged.
-      tokenizer: the language model's tokenizer with the tokens added, from which the token ids are taken. None numbers
-        the tokens from `first_id`, or as in the folder.
+      tokenizer: the language model's tokenizer after the tokens were added; provides the token ids. If it is None,
+          token
+        ids begin at `first_id`, or are those of the folder.
       first_id: token id of the first token if `tokenizer` is None, for a model that is trained from scratch.
       pattern: the pattern of the tokens' text, see `Vocabulary`; ignored for a folder of `sid-jax tokens`, which has
         its own.
@@ -116,7 +117,7 @@ def id_tokens(
 
 
 def read_tokens(source: Any, *, pattern: str, markers: tuple[str, str], items: Any) -> tuple[IdTokens, int | None]:
-    """Returns the tokens of a source, see `id_tokens`, and the number of the first one; None if the source has none."""
+    """Returns the tokens of a source, see `id_tokens`, and the first token id; None if the source has no token ids."""
     if isinstance(source, IdTokens):
         return source, None
     table, levels, pattern, first_id = _described(source, pattern)
@@ -125,10 +126,10 @@ def read_tokens(source: Any, *, pattern: str, markers: tuple[str, str], items: A
 
 
 def numbered(tokens: IdTokens, tokenizer: Any) -> IdTokens:
-    """Returns the tokens with the numbers that a tokenizer has for them.
+    """Returns the tokens with their token ids in a tokenizer.
 
     Raises:
-      UserError: if the tokenizer lacks one of them, or their token ids are not consecutive.
+      UserError: if the tokenizer lacks a token, or the token ids are not consecutive.
     """
     known = tokenizer.get_vocab()
     names = [text for level in tokens.vocabulary.levels for text in level]
@@ -149,7 +150,7 @@ def numbered(tokens: IdTokens, tokenizer: Any) -> IdTokens:
 
 
 def _described(source: Any, pattern: str) -> tuple[IdTable, int, str, int | None]:
-    """Returns the table, the number of levels with content, the pattern, and the first token's number if it is set."""
+    """Returns the table, the number of levels with content, the pattern, and the first token id (None if not set)."""
     if isinstance(source, (str, Path)):
         path = as_path(source)
         if (path / _TOKENS_FILE).is_file():
@@ -169,7 +170,7 @@ def _described(source: Any, pattern: str) -> tuple[IdTable, int, str, int | None
 
 
 def _read_folder(folder: Path) -> tuple[IdTable, int, str, int]:
-    """Reads what `sid_jax.tokens.write.write_tokens` wrote."""
+    """Reads a folder that `sid_jax.tokens.write.write_tokens` wrote."""
     try:
         described = json.loads((folder / _TOKENS_FILE).read_text())
         vocabulary = Vocabulary(tuple(described["sizes"]), described["first_id"], described["pattern"])

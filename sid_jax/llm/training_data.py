@@ -1,4 +1,4 @@
-"""Writes training data for a language model that reads and writes Semantic IDs, in the forms that trainers load."""
+"""Writes training data for a language model that reads and writes Semantic IDs, in formats that trainers can load."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from sid_jax.whole_file import write_json
 SUMMARY_FILE, CARD_FILE = "summary.json", "README.md"
 TEXT_TRAIN_FILE = "text/train.parquet"
 FORMS, FILES = ("chat", "text"), ("parquet", "jsonl")
-# Number of rows in memory at a time, and in a row group.
+# Number of rows in memory at the same time, and per row group.
 _ROWS = 16_384
 _MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 _COLUMNS = {
@@ -54,19 +54,20 @@ def write_training_data(
     on_unknown: str = "error",
     messages: Messages | None = None,
 ) -> dict[str, Any]:
-    """Writes the rows of `sid_jax.llm.tasks.TASKS` for fine-tuning, atomically.
+    """Writes training rows for the tasks in `sid_jax.llm.tasks.TASKS`, atomically.
 
-    The splits are leave-one-out: each user's last item is the answer of a test row, and the item before it that of a
-    validation row. Training rows of that user contain neither. In training, each other item after a user's first is an
-    answer. Rows about an item alone are training rows.
+    The splits are leave-one-out: each user's last item is the answer of a test row, and the item before it is the
+    answer of a validation row. Training rows contain neither of the two. Every other item after a user's first is the
+    answer of
+    a training row. All rows about a single item are training rows.
 
     Args:
       source: an export or the folder of `sid-jax tokens`, see `sid_jax.llm.id_tokens`.
       out: a new or empty folder. `FORM/SPLIT.parquet` is written for each form and split.
       histories: see `SemanticIdTokenizer.fit`, or a path. Users with fewer than 3 interactions are dropped.
       items: titles and other columns of items, see `IdTable.with_columns`, or a path to a table of items.
-      tasks: names of tasks; None for all but "sequence" for which there is data.
-      max_history: maximum number of items in a history; the last ones are kept.
+      tasks: names of tasks; None for all tasks for which there is data, except "sequence".
+      max_history: maximum number of items in a history; earlier items are dropped.
       max_text: maximum number of characters of a title or description.
       seed: seed of the order of training rows and of their wording.
       pattern, markers: see `sid_jax.llm.id_tokens`.
@@ -79,7 +80,7 @@ def write_training_data(
       The content of `summary.json`: settings, and the number of rows by task and split.
 
     Raises:
-      UserError: if an argument is not one of its values, a task lacks its data, or an input cannot be used.
+      UserError: if an argument has none of its allowed values, a task lacks its data, or an input cannot be used.
     """
     for name, values, allowed in (("forms", forms, FORMS), ("files", files, FILES)):
         if not values or not set(values) <= set(allowed):
@@ -165,7 +166,7 @@ def _about(content: Content) -> list[tuple[str, pa.DataType]]:
 
 @contextlib.contextmanager
 def _writer(path: Path, form: str, about: list[tuple[str, pa.DataType]]) -> Iterator[Any]:
-    """Yields a function that appends rows, given their users or items, prompts and answers."""
+    """Yields a function that appends rows, given the identifying columns, prompts and answers."""
     schema = pa.schema([*about, *_COLUMNS[form]])
     with contextlib.ExitStack() as stack:
         lines = stack.enter_context(path.open("w", encoding="utf-8")) if path.suffix == ".jsonl" else None
@@ -193,7 +194,7 @@ def _text_columns(form: str, tasks: list[str], questions: list[str], answers: li
 
 
 def _card(forms: Sequence[str], ending: str, splits: Sequence[str]) -> str:
-    """Returns the dataset card, by which `datasets` finds each form as a configuration."""
+    """Returns the dataset card, with which `datasets` loads each form as a configuration."""
     lines = ["---", "configs:"]
     for form in forms:
         lines += [f"- config_name: {form}", "  data_files:"]

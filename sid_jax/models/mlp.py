@@ -70,7 +70,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 
 class MLP(nnx.Module):
-    """Linear layers with an activation and optional dropout between them; neither follows the last layer.
+    """Linear layers with an activation and optional dropout between two layers; nothing follows the last layer.
 
     Args:
       dimensions: features of the input, of each hidden layer, and of the output; with a single entry, the module is the
@@ -129,7 +129,7 @@ class MLP(nnx.Module):
 
 
 def apply_linear(layer: nnx.Linear, inputs: jax.Array, *, mixed: bool = False) -> jax.Array:
-    """Returns `[..., D] @ kernel + bias` at the highest precision, unless `mixed`, so that training matches export."""
+    """Returns `[..., D] @ kernel + bias`, at the highest precision unless `mixed`, so that training matches export."""
     outputs = matmul(inputs, layer.kernel[...], jax.lax.Precision.HIGHEST, mixed=mixed)
     if layer.bias is None:
         return outputs

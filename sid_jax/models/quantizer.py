@@ -17,26 +17,28 @@ from sid_jax.quantize.residual import QuantizationMethod, QuantizerOutput, resid
 
 
 class Statistic(nnx.Variable):
-    """A fitted variable, saved in checkpoints and not updated by optimizers: scaling, moving counts, "initialized"."""
+    """A variable that is fitted and saved but not optimized: scaling, moving counts, and the flag "initialized"."""
 
 
 class ResidualQuantizer(nnx.Module):
-    """L codebooks for latent vectors of Z features. The mathematics is in `sid_jax.quantize`.
+    """L codebooks for latent vectors of Z features; `sid_jax.quantize` has the computations.
 
     Args:
       codebook_sizes: K of each level; L is their number.
       latent_dimension: Z.
-      method: training method. With "simvq" a codebook is a fixed basis times a trained linear map; with "ema" each code
-        has a moving count.
+      method: training method. With "simvq", a codebook is a fixed basis times a trained linear map. With "ema", each
+          code
+        has a moving average of its count.
       product: whether each level has its own part of the latent features (`quantize.product.parts_of`), which makes
         residual quantization product quantization.
       rngs: random number generators of the codewords, which are standard normal until k-means replaces them.
 
     Attributes:
-      levels: the L codebooks, `nnx.Param` of `[K, Z]` float32; with "simvq" their bases. In a product quantizer, a
-        level only uses the features of its own part.
-      transforms: with "simvq" the L maps, `nnx.Param` of `[Z, Z]`, which start as the identity.
-      counts: with "ema" the moving counts, L of `[K]`.
+      levels: the L codebooks, `nnx.Param` of `[K, Z]` float32; with "simvq", their bases. In a product quantizer, a
+          level
+        uses only the features of its own part.
+      transforms: with "simvq", the L maps, `nnx.Param` of `[Z, Z]`, initialized as the identity.
+      counts: with "ema", the moving averages of the counts, L of `[K]`.
       initialized: whether the codebooks have been set by `set_codebooks`; saved in checkpoints.
     """
 

@@ -24,9 +24,9 @@ class RQVAEOutput:
 
     Attributes:
       targets: `[..., D]`, the scaled input, the decoder's target.
-      reconstructions: `[..., D]`, the decoder's output, in the same scaled space.
+      reconstructions: `[..., D]`, the decoder's output, in the space of the targets.
       quantizer: the quantizer's codes, gradients, soft assignments and losses.
-      present: `[..., D]` bool, the features of parts that the item has; None for vectors without parts.
+      present: `[..., D]` bool, True for the features of parts that the item has; None for vectors without parts.
     """
 
     targets: jax.Array
@@ -41,8 +41,8 @@ class RQVAE(nnx.Module):
     Args:
       num_features: D, features of an input vector.
       codebook_sizes: K of each of the L levels.
-      latent_dimension: Z; None for no encoder and decoder: the scaled input itself is quantized.
-      hidden_dimensions: widths of the encoder's hidden layers; the decoder's are reversed.
+      latent_dimension: Z; None for a model without encoder and decoder, which quantizes the scaled input.
+      hidden_dimensions: widths of the encoder's hidden layers; the decoder has them in reverse order.
       activation: "silu", "relu" or "gelu".
       dropout: share of hidden activations dropped in training.
       shortcut: whether encoder and decoder have a linear map in parallel to their layers (see `MLP`).
@@ -50,9 +50,9 @@ class RQVAE(nnx.Module):
       collaborative_dimension: C, features of the output of `align`; None for no such map.
       quantization_method: training method of the quantizer (see `ResidualQuantizer`).
       layout: the parts of an input vector; None for vectors without parts.
-      product: whether it is optimized product quantization (`quantize.product`): encoder and decoder are a rotation and
-        its inverse, fitted with the codebooks, and each level quantizes its own part of the rotated vector.
-        `latent_dimension`, `hidden_dimensions` and `shortcut` are then ignored.
+      product: whether the model is an optimized product quantizer (`quantize.product`). Encoder and decoder are then a
+        rotation and its inverse, fitted with the codebooks, and each level quantizes its own part of the rotated
+        vector. `latent_dimension`, `hidden_dimensions` and `shortcut` are ignored.
       rngs: random number generators of the parameters.
     """
 
@@ -133,18 +133,18 @@ class RQVAE(nnx.Module):
         return self.quantizer.assign(self.encode(vectors))
 
     def reconstruct(self, codes: jax.Array) -> jax.Array:
-        """Returns the reconstructions `[..., D]` of codes `[..., L]`, in the (unit-norm) input space."""
+        """Returns the reconstructions `[..., D]` of codes `[..., L]`, in the space of the unit-norm input."""
         return self.decode(self.quantizer.lookup(codes))
 
     def decode(self, latents: jax.Array) -> jax.Array:
-        """Returns the reconstructions `[..., D]` of latent vectors `[..., Z]`, in the (unit-norm) input space."""
+        """Returns the reconstructions `[..., D]` of latent vectors `[..., Z]`, in the space of the unit-norm input."""
         return invert_scaling(self.scaling, self.decoder(latents))
 
     def compared(self, vectors: jax.Array, codes: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Returns inputs and reconstructions of codes `[..., L]`, `[..., D]` each, in the space of all quality metrics.
 
-        This is the space of the (unit-norm) input. For vectors with parts it is the scaled space, in which each part
-        has its weight; both results are 0 in the parts that an item lacks, so these parts do not count.
+        This is the space of the unit-norm input. For vectors with parts, it is the scaled space, in which each part has
+        its weight. There, both results are 0 in the parts that an item lacks, so these parts do not count.
         """
         if self.layout is None:
             return normalize(vectors, self.unit_norm), self.reconstruct(codes)
@@ -153,7 +153,7 @@ class RQVAE(nnx.Module):
         return apply_scaling(self.scaling, vectors), jnp.where(there, decoded, 0.0)
 
     def align(self, quantized: jax.Array) -> jax.Array:
-        """Maps quantized vectors `[..., Z]` linearly to the space of the collaborative vectors, `[..., C]`."""
+        """Maps quantized vectors `[..., Z]` linearly to the space of the co-occurrence vectors, `[..., C]`."""
         if self.aligner is None:
             raise ValueError("the model has no collaborative_dimension")
         return apply_linear(self.aligner, quantized)
@@ -196,7 +196,7 @@ class RQVAE(nnx.Module):
 
 
 def _seen_parts(key: jax.Array, there: jax.Array, dropout: jax.Array | float) -> jax.Array:
-    """Returns `[..., P]` bool, the parts that the encoder sees after part dropout: at least one of those present."""
+    """Returns the parts that the encoder sees after part dropout, `[..., P]` bool: at least one of those present."""
     chance = jnp.where(there, jax.random.uniform(key, there.shape), -1.0)
     always = jax.nn.one_hot(jnp.argmax(chance, axis=-1), there.shape[-1], dtype=bool)
     return there & ((chance >= dropout) | always)

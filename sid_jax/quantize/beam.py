@@ -1,4 +1,4 @@
-"""Beam search over the levels: several of the nearest code tuples of each vector, not only the greedy one."""
+"""Beam search over the levels: finds several near code tuples of each vector, where greedy assignment finds one."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def beam_codes(latents: jax.Array, codebooks: Codebooks, width: int) -> tuple[ja
     Args:
       latents: `[B, Z]`.
       codebooks: L arrays `[K, Z]`, or one `[L, K, Z]`.
-      width: beam width: number of tuples kept at each level and returned; static.
+      width: beam width, the number of tuples that are kept at each level and returned; static.
 
     Returns:
       Code tuples `[B, C, L]` int32, distinct and nearest first, and the squared distances `[B, C]` float32 from each
-      vector to the sum of a tuple's codewords. C is the width, or the number of possible tuples if that is smaller.
+        vector to the sum of the tuple's codewords. C is the width, or the number of possible tuples if that is smaller.
     """
     latents = latents.astype(jnp.float32)
     stacked = jnp.concatenate([codebook.astype(jnp.float32) for codebook in codebooks])
     # With these two products no residual is needed: |x - c1 - c2|^2 = |x|^2 + (|c1|^2 - 2 x.c1) + (|c2|^2 - 2 x.c2) + 2
-    # c1.c2. So each tuple takes only additions and no matrix product.
+    # c1.c2. A tuple then takes only additions and no matrix product.
     between = 2 * _product(stacked, stacked)
     inner = jnp.diagonal(between)[None] / 2 - 2 * _product(latents, stacked)
     distances = jnp.sum(jnp.square(latents), axis=-1, keepdims=True)
@@ -79,7 +79,7 @@ def _best(scores: jax.Array, width: int) -> tuple[jax.Array, jax.Array, jax.Arra
     if width > _FEW:
         best, place = jax.lax.top_k(scores.reshape(rows, -1), min(width, parents * size))
         return best, place // size, place % size
-    # The overall top-k is among the top-k of each parent.
+    # The overall top-k elements are among the top-k elements of each parent.
     best, code = largest_few(scores, min(width, size))
     best, place = largest_few(best.reshape(rows, -1), min(width, parents * best.shape[-1]))
     return best, place // code.shape[-1], jnp.take_along_axis(code.reshape(rows, -1), place, axis=1)

@@ -14,15 +14,15 @@ from sid_jax.quantize.nearest import codewords_by_one_hot
 def move_codewords(
     codebook: jax.Array, counts: jax.Array, residuals: jax.Array, codes: jax.Array, decay: jax.Array | float
 ) -> tuple[jax.Array, jax.Array]:
-    """Moves each codeword towards the mean of the batch's residuals assigned to it (EMA update).
+    """Moves each codeword toward the mean of the batch's residuals assigned to it (EMA update).
 
-    With moving averages N of a code's count and m of its sum of residuals, the codeword is m / N (van den Oord et al.,
-    1711.00937, appendix A.1). Here m is not stored, since it is N times the codeword. A code without residuals in the
-    batch keeps its codeword.
+    If N is the moving average of a code's count, and m that of the sum of its residuals, the codeword is m / N (van den
+    Oord et al., 1711.00937, appendix A.1). The sum m is not stored, since it is N times the codeword. A code without
+    residuals in the batch keeps its codeword.
 
     Args:
       codebook: `[K, Z]`.
-      counts: `[K]` float32, N; starts at any positive value, such as 1.
+      counts: `[K]` float32, N; may be initialized with any positive value, such as 1.
       residuals: `[B, Z]`, the level's input.
       codes: `[B]` int32, the code assigned to each residual.
       decay: decay of the moving averages per batch; may be traced.
@@ -49,8 +49,9 @@ def revive_codewords(
 ) -> jax.Array:
     """Replaces dead codewords by residuals of a batch, sampled without replacement in proportion to their errors.
 
-    After Dhariwal et al., Jukebox, 2005.00341, section 3.1 (random restarts). Sampling by error starts a code where the
-    codebook fits worst. The weighted sampling uses the keys of Efraimidis and Spirakis, in the log domain.
+    This is the random restart of Dhariwal et al., Jukebox, 2005.00341, section 3.1, but with sampling by error, which
+    places codes where the codebook fits worst. The weighted sampling uses the keys of Efraimidis and Spirakis, in the
+    log domain.
 
     Args:
       key: PRNG key of the draw.
@@ -78,6 +79,6 @@ def transform_basis(basis: jax.Array, transform: jax.Array) -> jax.Array:
 def basis_of(codewords: jax.Array, transform: jax.Array) -> jax.Array:
     """Returns the basis rows `[M, Z]` of codewords `[M, Z]`: the inverse of `transform_basis`, up to rounding.
 
-    The map must be invertible; it starts as the identity.
+    The map must be invertible. It is initialized as the identity.
     """
     return jnp.linalg.solve(transform.T, codewords.T).T

@@ -16,8 +16,8 @@ from sid_jax.quantize.nearest import index_of_largest
 def straight_through(latents: jax.Array, quantized: jax.Array) -> jax.Array:
     """Returns `quantized`, bit for bit, with the gradient of the identity on `latents` (Bengio et al., 1308.3432).
 
-    Latents `[..., Z]` are the vectors before quantization, quantized `[..., Z]` the vectors after it. Apply it once, to
-    the sum of all levels' codewords, so that the encoder's gradient is correct for any number of levels.
+    `latents` `[..., Z]` are the vectors before quantization, and `quantized` `[..., Z]` those after it. Apply the
+    estimator once, to the sum of all levels' codewords, so that the encoder's gradient is correct for any L.
     """
     return jax.lax.stop_gradient(quantized) + (latents - jax.lax.stop_gradient(latents))
 
@@ -33,19 +33,19 @@ def gumbel_softmax(
 ) -> tuple[jax.Array, jax.Array]:
     """Samples a code for each row of scores by the Gumbel-max trick, with a differentiable relaxation.
 
-    Jang et al., 1611.01144, eq. 2, with a scale on the noise: at 0 the sample is the code of the highest score. The
-    temperature only divides inside the softmax; it does not change the sample.
+    Jang et al., 1611.01144, eq. 2, with a scale on the noise. At scale 0, the sample is the code with the highest
+    score. The temperature only divides inside the softmax and does not change the sample.
 
     Args:
       scores: `[..., K]`, unnormalized log-probabilities.
       key: PRNG key of the noise; None adds no noise.
-      noise: `[..., K]`, standard Gumbel noise drawn earlier, instead of a key.
+      noise: `[..., K]`, standard Gumbel noise that was drawn earlier, as an alternative to `key`.
       temperature: above 0; may be traced.
       noise_scale: 0 or more; may be traced.
       hard: True returns one-hot weights with the gradient of the soft weights; False returns the soft weights.
 
     Returns:
-      weights `[..., K]` that sum to 1, and the sampled codes `[...]` int32.
+      Weights `[..., K]` that sum to 1, and the sampled codes `[...]` int32.
     """
     if key is not None:
         noise = standard_gumbel(key, scores.shape)
@@ -62,8 +62,8 @@ def gumbel_softmax(
 def standard_gumbel(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Returns standard Gumbel noise of a shape, float32, from 16 random bits per number.
 
-    The values lie between -2.5 and 11.8: about one number in 65,536 is cut off at either end. A training step draws one
-    number per score, so 32 bits per number would slow it down noticeably.
+    The values are between -2.5 and 11.8: the tails of probability 2^-17 at both ends are cut off. A training step draws
+    one number per score, so 32 bits per number would slow training down noticeably.
     """
     bits = _hashed_bits(key, (*shape[:-1], -(-shape[-1] // 2)))
     halves = jnp.concatenate([bits & 0xFFFF, bits >> 16], axis=-1)[..., : shape[-1]]
@@ -100,10 +100,10 @@ def _mixed(words: jax.Array) -> jax.Array:
 def rotate_to(latents: jax.Array, quantized: jax.Array) -> jax.Array:
     """Returns `quantized` with the gradient of a rotation and a scaling on `latents` (Fifty et al., 2410.06424).
 
-    The map `(|q| / |e|) R` takes e to q, where R is the rotation in the plane of e and q that turns e towards q. The
-    map is treated as a constant in the backward pass. So the gradient at q reaches e rotated and scaled, not unchanged
-    as with `straight_through`. Without the rescaling, the forward pass would give a vector of the length of e, and not
-    the sum of codewords. Latents e and quantized q `[..., Z]` are the arguments of `straight_through`.
+    Latents e and quantized q `[..., Z]` are the arguments of `straight_through`. The map `(|q| / |e|) R` takes e to q.
+    R is the rotation in the plane of e and q that turns e toward q. The map is treated as a constant in the backward
+    pass, so the gradient at q reaches e rotated and scaled, and not unchanged as with `straight_through`. Without the
+    scaling, the result would have the length of e, and would not be the sum of the codewords.
     """
     fixed, target = jax.lax.stop_gradient((latents, quantized))
     latent_norm, target_norm = (_norm(each) for each in (fixed, target))
@@ -123,15 +123,15 @@ def rotate_to(latents: jax.Array, quantized: jax.Array) -> jax.Array:
 def add_error(
     latents: jax.Array, quantized: jax.Array, key: jax.Array | None = None, noise_scale: jax.Array | float = 0.0
 ) -> jax.Array:
-    """Returns the latents plus a vector as long as the quantization error, with gradients to latents and codewords.
+    """Returns the latents plus a vector of the quantization error's length, with gradients to latents and codewords.
 
-    `e + |q - e| sg(v / |v|)`, where v is the error `q - e` plus noise (Vali et al., DiVeQ, 2509.26469). The direction
-    is treated as a constant in the backward pass. The gradient of the length pulls latents and codewords toward each
-    other. Without noise the value is `quantized`, up to rounding.
+    The result is `e + |q - e| sg(v / |v|)`, where v is the error `q - e` plus noise (Vali et al., DiVeQ, 2509.26469).
+    The direction is treated as a constant in the backward pass. The gradient of the length pulls latents and codewords
+    toward each other. Without noise, the value is `quantized` up to rounding.
 
     Args:
       latents: `[..., Z]`, the vectors before quantization.
-      quantized: `[..., Z]`, the vectors after it, with the codebooks' gradient.
+      quantized: `[..., Z]`, the vectors after quantization, with the gradient to the codebooks.
       key: PRNG key of the noise; None adds no noise.
       noise_scale: expected length of the noise relative to the length of the error; may be traced.
     """
@@ -153,12 +153,12 @@ def _norm(vectors: jax.Array) -> jax.Array:
 def code_embeddings(weights: Sequence[jax.Array], tables: Sequence[jax.Array]) -> jax.Array:
     """Returns the embedding of an item's code at each level: `[..., L, F]`, in the dtype of the tables.
 
-    It is the product of an assignment and a table: equal bit for bit to a look-up for a one-hot assignment, and a
-    mixture of embeddings for a soft one. Unlike a look-up, it has gradients to both: the table learns the embedding of
-    a code, and the quantizer learns which code would have given the model a lower loss. So a model can train the
-    quantizer end to end: with the straight-through estimator; with noise on the choice that falls to 0, which keeps
-    codes in use early in training (Fu et al., DIGER, 2601.19711); or with mixtures with a falling temperature (Li et
-    al., UniGRec, 2601.17438).
+    The result is the product of an assignment and a table. For a one-hot assignment, it equals a look-up bit for bit;
+    for a soft assignment, it is a mixture of embeddings. Unlike a look-up, it has gradients to both factors: the table
+    learns the embedding of a code, and the quantizer learns which code would have given the model a lower loss. A model
+    can therefore train the quantizer end to end, with one of the following: the straight-through estimator; noise on
+    the choice that falls to 0, which keeps codes in use early in training (Fu et al., DIGER, 2601.19711); mixtures with
+    a falling temperature (Li et al., UniGRec, 2601.17438).
 
     Args:
       weights: for each of the L levels `[..., K]`, `QuantizerOutput.weights`: one-hot or soft, depending on the
@@ -174,7 +174,7 @@ def code_embeddings(weights: Sequence[jax.Array], tables: Sequence[jax.Array]) -
             f"{[level.shape[-1] for level in weights]} codes"
         )
     pairs = zip(weights, tables, strict=True)
-    # At the highest precision the product with a one-hot row is exactly the table's row, on every device.
+    # At the highest precision, the product with a one-hot row is exactly the table's row, on every device.
     products = [
         jnp.matmul(level.astype(table.dtype), table, precision=jax.lax.Precision.HIGHEST) for level, table in pairs
     ]

@@ -26,20 +26,20 @@ _ITERATIONS = 16
 
 
 def centroids_by_splitting(points: np.ndarray, num_clusters: int) -> np.ndarray:
-    """Returns starting centroids by PCA-Part (Su and Dy, Intelligent Data Analysis 11(4), 2007, section 3).
+    """Returns initial centroids by PCA-Part (Su and Dy, Intelligent Data Analysis 11(4), 2007, section 3).
 
-    Initially all points are one cluster. The cluster with the largest sum of squared distances to its mean is split at
-    the mean, perpendicular to its longest axis, until there are K clusters. The start depends on the points alone, so
-    the codes of two runs that differ in their seed, or in a few items, agree more than with random starts.
+    Initially, all points are one cluster. The cluster with the largest sum of squared distances to its mean is split at
+    the mean, perpendicular to its longest axis, until there are K clusters. The centroids depend on the points alone,
+    so the codes of two runs with different seeds, or with a few different items, agree more than with random centroids.
 
     Args:
       points: `[N, Z]` float32.
       num_clusters: K.
 
     Returns:
-      `[K, Z]` float32. With fewer than K distinct points some centroids are equal.
+      `[K, Z]` float32. With fewer than K distinct points, some centroids are equal.
     """
-    # Entries begin with the negative error, since a heap pops its smallest entry; the first row number breaks ties.
+    # Entries begin with the negative error, since a heap pops its smallest entry. The first row number breaks ties.
     clusters = [(-_error(points), 0, np.arange(len(points)))]
     done: list[np.ndarray] = []
     while len(clusters) + len(done) < num_clusters and clusters:
@@ -86,10 +86,10 @@ _ITERATIONS_SHOWN = 25
 
 @functools.partial(jax.jit, static_argnames=("num_clusters",))
 def kmeans_plus_plus(key: jax.Array, points: jax.Array, num_clusters: int) -> jax.Array:
-    """Draws starting centroids `[K, Z]` from points `[N, Z]` with k-means++.
+    """Draws initial centroids `[K, Z]` from points `[N, Z]` with k-means++.
 
-    The probability of a point is proportional to its squared distance to the nearest centroid drawn so far. Points
-    repeat if fewer than K are distinct.
+    The probability of a point is proportional to its squared distance to the nearest centroid drawn so far. If fewer
+    than K points are distinct, centroids repeat.
     """
     first_key, *keys = jax.random.split(key, num_clusters)
     first = points[jax.random.randint(first_key, (), 0, points.shape[0])]
@@ -98,7 +98,7 @@ def kmeans_plus_plus(key: jax.Array, points: jax.Array, num_clusters: int) -> ja
         return squared_error(points, jnp.broadcast_to(centroid, points.shape))
 
     def draw(nearest: jax.Array, draw_key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        # log(0) is -inf: a point that equals a centroid is not drawn, unless all points do.
+        # log(0) is -inf, so a point that equals a centroid is not drawn, unless all points equal centroids.
         chosen = points[jax.random.categorical(draw_key, jnp.log(nearest))]
         return jnp.minimum(nearest, distances_to(chosen)), chosen
 
@@ -112,8 +112,8 @@ def kmeans_plus_plus(key: jax.Array, points: jax.Array, num_clusters: int) -> ja
 def lloyd(points: jax.Array, centroids: jax.Array, num_iterations: int) -> jax.Array:
     """Runs Lloyd iterations: moves centroids `[K, Z]` to the means of their points `[N, Z]`, `num_iterations` times.
 
-    A centroid without points moves to the point with the largest error, the next such centroid to the second largest,
-    and so on.
+    A centroid without points moves to the point with the largest error, the next such centroid to the point with the
+    second largest error, and so on.
     """
 
     def iterate(_: int, centroids: jax.Array) -> jax.Array:
@@ -147,9 +147,9 @@ def fill_rows(rows: jax.Array, empty: jax.Array, candidates: jax.Array, prioriti
 def kmeans(points: jax.Array, num_clusters: int, num_iterations: int, key: jax.Array | None = None) -> jax.Array:
     """Returns K centroids `[K, Z]` of points `[N, Z]` float32.
 
-    Without a key the result is deterministic. Centroids start with `centroids_by_splitting` along the few longest
-    principal axes, and are refined with more and more axes. In many dimensions k-means stays near its start, so it
-    should start with the directions of largest variance, not with directions that separate single points.
+    Without a key, the result is deterministic: centroids are initialized by `centroids_by_splitting` along the first
+    few principal axes, and refined with more and more axes. In many dimensions, k-means stays near its initialization,
+    which should therefore use the directions of largest variance, not directions that separate single points.
 
     There are `num_iterations` Lloyd iterations with all features, and at most 25 with each smaller number of axes. With
     a key, centroids are initialized by k-means++ with all features.
@@ -165,14 +165,14 @@ def kmeans(points: jax.Array, num_clusters: int, num_iterations: int, key: jax.A
 
 
 def _along_longest_axes(points: jax.Array) -> list[jax.Array]:
-    """Returns the points' coordinates along the 8, 16, 32 and 64 longest principal axes, while fewer than Z."""
+    """Returns the points' coordinates along the first 8, 16, 32 and 64 principal axes, for numbers below Z."""
     numbers = [number for number in _AXES_SHOWN if number < points.shape[1]]
     if not numbers:
         return []
     covariance = np.asarray(_covariance(points), np.float64)
     last = len(covariance) - 1
     _, axes = scipy.linalg.eigh(covariance, subset_by_index=[last + 1 - numbers[-1], last])
-    # `eigh` sorts in ascending order; reversed, the longest axis is first.
+    # `eigh` sorts in ascending order; after reversing, the axis of the largest variance is first.
     along = jnp.matmul(points, jnp.asarray(axes[:, ::-1], points.dtype), precision=jax.lax.Precision.HIGHEST)
     return [along[:, :number] for number in numbers]
 

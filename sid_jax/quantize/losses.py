@@ -5,7 +5,7 @@ References:
   van den Oord et al., Representation Learning with Contrastive Predictive Coding, 1807.03748, eq. 4: InfoNCE.
   PLUM, 2510.07784: InfoNCE on the quantized vectors of items that co-occur in histories.
   Wang et al., Learnable Item Tokenization for Generative Recommendation (LETTER), 2405.07314: InfoNCE between an item's
-    quantized vector and its collaborative one.
+    quantized vector and its co-occurrence vector.
   Rajput et al., Recommender Systems with Generative Retrieval, 2305.05065, section 3.1.
 """
 
@@ -21,9 +21,9 @@ def squared_error(left: jax.Array, right: jax.Array) -> jax.Array:
 
 
 def reconstruction_loss(targets: jax.Array, reconstructions: jax.Array, present: jax.Array | None = None) -> jax.Array:
-    """Returns `|x - x'|^2` of each item, `[..., D]` to `[...]`; targets are the scaled input vectors.
+    """Returns `|x - x'|^2` of each item, `[..., D]` to `[...]`. Targets are the scaled input vectors.
 
-    Features where `present`, `[..., D]` bool, is False do not count.
+    Features with a False entry in `present`, `[..., D]` bool, do not count.
     """
     if present is not None:
         reconstructions = jnp.where(present, reconstructions, targets)
@@ -31,12 +31,12 @@ def reconstruction_loss(targets: jax.Array, reconstructions: jax.Array, present:
 
 
 def codebook_loss(residuals: jax.Array, codewords: jax.Array) -> jax.Array:
-    """Returns `|sg(r) - e|^2`, `[..., Z]` to `[...]`: its gradient moves only the codewords, towards the residuals."""
+    """Returns `|sg(r) - e|^2`, `[..., Z]` to `[...]`; its gradient moves only the codewords, toward the residuals."""
     return squared_error(jax.lax.stop_gradient(residuals), codewords)
 
 
 def commitment_loss(residuals: jax.Array, codewords: jax.Array) -> jax.Array:
-    """Returns `|r - sg(e)|^2`, `[..., Z]` to `[...]`: its gradient moves only the encoder, towards the codewords."""
+    """Returns `|r - sg(e)|^2`, `[..., Z]` to `[...]`; its gradient moves only the encoder, toward the codewords."""
     return squared_error(residuals, jax.lax.stop_gradient(codewords))
 
 
@@ -50,7 +50,7 @@ def contrastive_loss(
 ) -> jax.Array:
     """Returns the InfoNCE loss of each vector and its partner, with the other partners as negatives: `[B]`, 0 or more.
 
-    With cosines, `-log(exp(cos(z_i, p_i) / t) / sum_j exp(cos(z_i, p_j) / t))`. The partner of row j is not a negative
+    The loss is `-log(exp(cos(z_i, p_i) / t) / sum_j exp(cos(z_i, p_j) / t))`. The partner of row j is not a negative
     for row i if it is the same item as row i's partner, if it is item i itself, or if both rows have the same item.
 
     Args:
@@ -72,6 +72,6 @@ def contrastive_loss(
 
 
 def _unit_length(vectors: jax.Array) -> jax.Array:
-    """Returns vectors scaled to length 1; a zero vector stays zero, with a gradient of 0."""
+    """Returns vectors scaled to length 1. A zero vector stays zero, with a gradient of 0."""
     squares = jnp.sum(jnp.square(vectors), axis=-1, keepdims=True)
     return vectors * jnp.where(squares > 0, jax.lax.rsqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)

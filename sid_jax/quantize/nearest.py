@@ -10,15 +10,15 @@ import numpy as np
 
 from sid_jax.quantize.memory_order import transposed, written_once
 
-# L codebooks, `[K, Z]` each: a sequence, or one array `[L, K, Z]`.
+# L codebooks, `[K, Z]` each, as a sequence or as one array `[L, K, Z]`.
 Codebooks = Sequence[jax.Array] | jax.Array
 
 
 def code_scores(residuals: jax.Array, codebook: jax.Array) -> jax.Array:
     """Returns the score of each code for each residual, `2 r.c - |c|^2`: `[..., K]` float32, highest for the nearest.
 
-    The squared distance is `|r|^2` minus the score. `|r|^2` is omitted because it is the same for every code: it cannot
-    change the order, and adding it would only add rounding errors.
+    The squared distance is `|r|^2` minus the score. `|r|^2` is omitted, since it is the same for every code: it cannot
+    change the order, and adding it would only round the scores.
 
     Args:
       residuals: `[..., Z]`.
@@ -55,17 +55,17 @@ _inner_products.defvjp(
 
 
 def squared_distances(residuals: jax.Array, codebook: jax.Array) -> jax.Array:
-    """Returns `|r - c|^2` for residuals `[..., Z]` and a codebook `[K, Z]`: `[..., K]` float32, never below 0."""
+    """Returns `|r - c|^2` for residuals `[..., Z]` and a codebook `[K, Z]`: `[..., K]` float32, 0 or more."""
     norms = jnp.sum(jnp.square(residuals.astype(jnp.float32)), axis=-1, keepdims=True)
     return jnp.maximum(norms - code_scores(residuals, codebook), 0.0)
 
 
 def codebook_spacing(codebook: jax.Array) -> jax.Array:
-    """Returns the mean squared distance from each codeword of `[K, Z]` to its nearest other one, without a gradient.
+    """Returns the mean squared distance from each codeword of `[K, Z]` to its nearest neighbor, without a gradient.
 
-    Soft assignments measure distances in this unit. A temperature then means the same at every level, on every data set
-    and at every stage of training, though latent vectors grow and residuals shrink. The spacing is 1 for a single
-    codeword, or if all codewords are equal.
+    Soft assignments measure distances in this unit. A temperature therefore has the same effect at every level, on
+    every data set and at every stage of training, although latent vectors grow and residuals shrink. The spacing is 1
+    for a single codeword, or if all codewords are equal.
     """
     size = codebook.shape[0]
     codebook = jax.lax.stop_gradient(codebook)
@@ -75,25 +75,25 @@ def codebook_spacing(codebook: jax.Array) -> jax.Array:
 
 
 def index_of_largest(scores: jax.Array) -> jax.Array:
-    """Returns the argmax of scores `[..., K]`: `[...]` int32, the lowest index of equal scores.
+    """Returns the argmax of scores `[..., K]`: `[...]` int32; the lowest index if scores are equal.
 
-    XLA does not vectorize `argmax` on CPUs; the two max reductions used here are vectorized.
+    On CPUs, XLA does not vectorize `argmax`, but it does vectorize the two max reductions used here.
     """
     size = scores.shape[-1]
-    # Small integers are exact in float32, whose max reduction is faster than that of int32.
+    # Small integers are exact in float32, which has a faster max reduction than int32.
     from_the_end = jnp.arange(size, 0, -1, dtype=jnp.float32)
     is_largest = scores == jnp.max(scores, axis=-1, keepdims=True)
     last = jnp.max(jnp.where(is_largest, jnp.broadcast_to(from_the_end, scores.shape), 0.0), axis=-1)
-    # With a NaN among the scores none equals the maximum; the index must still be in range.
+    # With a NaN among the scores, no score equals the maximum, but the index must still be in range.
     return jnp.minimum(size - last, size - 1).astype(jnp.int32)
 
 
 def largest_few(scores: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-    """Returns the `count` largest of scores `[..., K]` and their indices, `[..., count]` each, like `jax.lax.top_k`."""
+    """Returns the `count` largest scores of `[..., K]` and their indices, `[..., count]` each, like `jax.lax.top_k`."""
     places = jnp.arange(scores.shape[-1])
     values, indices = [], []
     for _ in range(count):
-        # Without the barrier XLA would recompute the remaining scores in each iteration.
+        # Without the barrier, XLA would recompute the remaining scores in each iteration.
         scores = jax.lax.optimization_barrier(scores)
         values.append(jnp.max(scores, axis=-1))
         indices.append(index_of_largest(scores))
@@ -103,14 +103,14 @@ def largest_few(scores: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
 
 
 def nearest_codes(residuals: jax.Array, codebook: jax.Array) -> jax.Array:
-    """Returns the index of the codeword nearest to each residual `[..., Z]`: `[...]` int32, ties to the lowest."""
+    """Returns the index of the codeword nearest to each residual `[..., Z]`: `[...]` int32; the lowest in ties."""
     return index_of_largest(code_scores(residuals, codebook))
 
 
 def assign_codes(latents: jax.Array, codebooks: Codebooks) -> jax.Array:
     """Returns the codes of latent vectors `[..., Z]`, assigned greedily level by level: `[..., L]` int32.
 
-    Each level takes the codeword nearest to the residual of the levels before it (Zeghidour et al., 2107.03312,
+    Each level selects the codeword nearest to the residual of the levels before it (Zeghidour et al., 2107.03312,
     algorithm 1). Training, evaluation, export and recommenders all assign codes with this function.
     """
     residuals = latents.astype(jnp.float32)
@@ -124,9 +124,9 @@ def assign_codes(latents: jax.Array, codebooks: Codebooks) -> jax.Array:
 def code_margins(latents: jax.Array, codebooks: Codebooks) -> jax.Array:
     """Returns the margin of each code that `assign_codes` gives latents `[..., Z]`: `[..., L]` float32, 0 or more.
 
-    The margin is the squared distance to the second nearest codeword minus that to the nearest, divided by the
-    residual's squared norm. Where it is near float32's rounding error, 1e-7, another machine or framework may choose
-    the other code. It is infinite at a level with a single code.
+    The margin is the squared distance to the second nearest codeword minus the squared distance to the nearest, divided
+    by the residual's squared norm. If it is close to the rounding error of float32, 1e-7, another machine or framework
+    may choose the other code. At a level with a single code, the margin is infinite.
     """
     residuals = latents.astype(jnp.float32)
     margins = []
@@ -149,10 +149,10 @@ def sum_codewords(codes: jax.Array, codebooks: Codebooks) -> jax.Array:
 
 
 def codewords_by_one_hot(one_hot: jax.Array, codebook: jax.Array) -> jax.Array:
-    """Returns the codewords `[..., Z]` of one-hot (or soft) assignments `[..., K]`; exact for one-hot ones.
+    """Returns the codewords `[..., Z]` of assignments `[..., K]`, one-hot or soft; exact for one-hot assignments.
 
-    It is a matrix product, not a look-up: the gradient is then a matrix product too, and the same in every run. The
-    gradient of a look-up is a scatter, whose order of additions is not deterministic on accelerators.
+    This is a matrix product instead of a look-up, so its gradient is also a matrix product, and the same in every run.
+    The gradient of a look-up is a scatter, whose order of additions is not deterministic on accelerators.
     """
     return jnp.matmul(one_hot, codebook, precision=jax.lax.Precision.HIGHEST)
 

@@ -1,7 +1,8 @@
 """Optimized product quantization: a rotation, and a codebook for each part of the rotated vector.
 
-It is expressed as residual quantization with level l for part l. A codeword is 0 outside its part. So the greedy
-assignment finds each part's nearest codeword, and the sum of the codewords is the concatenation of their parts.
+Product quantization is expressed as residual quantization with one level per part. A codeword is 0 outside its part.
+The greedy assignment therefore finds each part's nearest codeword, and the sum of the codewords is the concatenation of
+their parts.
 
 References:
   Jégou et al., Product Quantization for Nearest Neighbor Search, IEEE TPAMI 33(1), 2011.
@@ -25,7 +26,7 @@ _SMALLEST_SHARE = 1e-6
 
 
 def parts_of(num_features: int, num_parts: int) -> list[slice]:
-    """Returns the slice of features of each part; if they cannot be equal in size, the first ones have one more.
+    """Returns the slice of features of each part. If sizes cannot be equal, the first parts have one more feature.
 
     Raises:
       ValueError: if there are fewer features than parts.
@@ -41,7 +42,7 @@ def parts_of(num_features: int, num_parts: int) -> list[slice]:
 
 
 def only_parts(codebooks: Sequence[jax.Array]) -> tuple[jax.Array, ...]:
-    """Returns codebooks `[K, Z]`, each set to 0 outside its part of the features."""
+    """Returns codebooks `[K, Z]` that are 0 outside the part of their level."""
     parts = parts_of(codebooks[0].shape[1], len(codebooks))
     return tuple(
         jnp.pad(codebook[:, part], ((0, 0), (part.start, codebook.shape[1] - part.stop)))
@@ -54,18 +55,19 @@ def product_kmeans(
 ) -> tuple[np.ndarray, list[jax.Array]]:
     """Returns the rotation and the codebooks of optimized product quantization (Ge et al., section 3.1).
 
-    The rotation starts as the parametric solution (section 3.2): principal axes, allocated so that the product of
-    variances is about the same in all parts. Two updates then alternate: one Lloyd iteration in each part, and the
-    rotation that brings the points nearest to their codewords (orthogonal Procrustes). The result is deterministic.
+    The rotation is initialized by the parametric solution (section 3.2): principal axes, allocated so that the product
+    of variances is about the same in all parts. Two updates then alternate: one Lloyd iteration in each part, and the
+    rotation that minimizes the distance of the points to their codewords (orthogonal Procrustes). The result is
+    deterministic.
 
     Args:
       points: `[N, Z]` float32, centered.
       codebook_sizes: K of each of the L parts.
-      num_iterations: number of Lloyd iterations; the rotation is updated between two of them.
+      num_iterations: number of Lloyd iterations. Between two iterations, the rotation is updated.
 
     Returns:
-      The rotation `[Z, Z]` float32, by which points are multiplied from the right, and L codebooks `[K, Z]` for the
-      rotated points, 0 outside their parts.
+      The rotation `[Z, Z]` float32, which multiplies points from the right, and L codebooks `[K, Z]` for the rotated
+      points, 0 outside their parts.
 
     Raises:
       ValueError: if there are fewer features than parts.
@@ -91,8 +93,8 @@ def product_kmeans(
 def balanced_axes(points: np.ndarray, widths: Sequence[int]) -> np.ndarray:
     """Returns the principal axes of points `[N, Z]` as columns, `[Z, Z]` float32, ordered by part.
 
-    Axes are allocated in order of decreasing variance. Each goes to the part, of those that are not full, whose product
-    of variances is smallest so far.
+    Axes are allocated in order of decreasing variance. Each axis is allocated to the part with the smallest product of
+    variances so far, among the parts that are not full.
 
     Args:
       points: centered.

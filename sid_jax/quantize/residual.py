@@ -1,6 +1,7 @@
 """Residual quantization in training: level-by-level assignment with gradients, soft assignments and losses.
 
-It is a pure function of arrays: it works inside `jit`, `grad`, `vmap` and `scan`, in any JAX framework.
+All functions here are pure functions of arrays. They work inside `jit`, `grad`, `vmap` and `scan`, in any JAX
+framework.
 """
 
 from __future__ import annotations
@@ -35,15 +36,16 @@ class QuantizerOutput:
 
     Attributes:
       codes: `[..., L]` int32, the codes used in the forward pass.
-      nearest: `[..., L]` bool, whether each is the nearest code to its residual (False where noise chose another).
+      nearest: `[..., L]` bool, whether each code is the nearest to its residual (False where noise chose another code).
       quantized: `[..., Z]`, the sum of the codewords, with the estimator's gradient to latents and codebooks.
       residuals: `[..., L, Z]`, the input of each level; the first is the latent vector itself.
       codewords: `[..., L, Z]`, the codeword that each level subtracts from its input.
-      logits: for each level `[..., K]`, `(2 r.c - |c|^2) / spacing`: minus the squared distances in units of
-        `nearest.codebook_spacing`, up to a term that is the same for all codes of a level. With gradients.
+      logits: for each level `[..., K]`, with gradients: `(2 r.c - |c|^2) / spacing`. These are the negative squared
+        distances in units of `nearest.codebook_spacing`, up to a term that is the same for all codes of a level.
       probabilities: for each level `[..., K]`, the soft assignment `softmax(logits / temperature)`, without noise.
-      weights: for each level `[..., K]`, the assignment used in the forward pass: one-hot, with the gradient of the
-        soft assignment; with `hard=False` the soft assignment itself. `code_embeddings` multiplies tables with them.
+      weights: for each level `[..., K]`, the assignment used in the forward pass. It is one-hot, with the gradient of
+          the
+        soft assignment, or the soft assignment itself with `hard=False`. `code_embeddings` multiplies tables by it.
       codebook_loss: `[..., L]`, `|sg(residual) - codeword|^2`.
       commitment_loss: `[..., L]`, `|residual - sg(codeword)|^2`.
     """
@@ -72,15 +74,16 @@ def residual_quantize(
     stop_residual_gradient: bool = False,
     stop_codebook_gradient: bool = False,
 ) -> QuantizerOutput:
-    """Quantizes latent vectors level by level and returns codes, assignments and losses.
+    """Quantizes latent vectors level by level, and returns codes, assignments and losses.
 
-    With "ste" each level subtracts its nearest codeword without a gradient, and one straight-through estimator is
-    applied to the sum of codewords: the gradient of `quantized` with respect to `latents` is the identity for any L.
-    "rotation" and "diveq" assign codes in the same way, and apply their own estimators to the sum. "simvq" and "ema"
-    are "ste" with other codebook updates. For "simvq" the codebooks are those that `codebooks.transform_basis` returns.
-    With "ema" the codebooks get no gradient; `codebooks.move_codewords` updates them. With "gumbel_softmax" each
-    level's assignment is relaxed, and the gradient also flows through the codewords that were subtracted from the
-    residual. By the product rule, the Jacobian is `I - prod(I - J_l)`, not a sum of L terms.
+    "ste": each level subtracts its nearest codeword without a gradient, and one straight-through estimator is applied
+      to the sum of the codewords. The gradient of `quantized` with respect to `latents` is the identity for any L.
+    "rotation", "diveq": codes are assigned as in "ste"; other estimators are applied to the sum.
+    "simvq": as "ste", with the codebooks that `codebooks.transform_basis` returns.
+    "ema": as "ste", but no gradient reaches the codebooks; `codebooks.move_codewords` updates them.
+    "gumbel_softmax": each level's assignment is relaxed, and the gradient also flows through the codewords that were
+      subtracted from the residual. By the product rule, the Jacobian of `quantized` is `I - prod(I - J_l)`, not a sum
+      of L terms.
 
     Args:
       latents: `[..., Z]` float32.
@@ -91,7 +94,8 @@ def residual_quantize(
       temperature: temperature of the soft assignments; above 0, may be traced.
       noise_scale: scale of the noise; may be traced.
       hard: with "gumbel_softmax", whether the forward pass uses the sampled codeword (True) or the soft mixture.
-      stop_residual_gradient: with "gumbel_softmax", whether a level treats the codewords before it as constants.
+      stop_residual_gradient: with "gumbel_softmax", whether a level treats the codewords of earlier levels as
+          constants.
       stop_codebook_gradient: whether the codebooks get no gradient, as in a frozen tokenizer.
 
     Raises:
@@ -139,8 +143,8 @@ def residual_quantize(
 def _take_code(remaining, residual, codebook, soft, noise, temperature, noise_scale, hard) -> dict[str, jax.Array]:
     """Returns one level's part of each field of `QuantizerOutput` except `quantized`."""
     scores = code_scores(remaining, codebook)
-    # Temperature and noise are converted to the scores' unit, not the other way round: division would round the scores,
-    # and rounded scores may tie where `assign_codes` sees no tie.
+    # Temperature and noise are converted to the unit of the scores, instead of the scores to theirs: a division would
+    # round the scores, and rounded scores may tie where `assign_codes` finds no tie.
     spacing = codebook_spacing(codebook)
     unit = {"temperature": temperature * spacing, "noise_scale": noise_scale * spacing}
     nearest = index_of_largest(scores)

@@ -23,7 +23,7 @@ CHECKPOINTS_FOLDER = "checkpoints"
 def open_checkpoints(
     workdir: Path | None, train: ConfigDict
 ) -> contextlib.AbstractContextManager[Checkpoints | MemoryCheckpoints]:
-    """Returns the checkpoints of a run as a context manager: on disk in the workdir, or in memory without one."""
+    """Returns the checkpoints of a run as a context manager: on disk in the workdir, or in memory if it is None."""
     if workdir is None:
         return contextlib.nullcontext(MemoryCheckpoints(train))
     return Checkpoints(workdir / CHECKPOINTS_FOLDER, train)
@@ -39,7 +39,7 @@ class MemoryCheckpoints:
         self._best: tuple[float, int, Any] | None = None
 
     def save(self, step: int, state: Any, metrics: dict[str, Any] | None) -> None:
-        """Copies a state to the host if it is the best so far; of equal ones the later is kept, as in `Checkpoints`."""
+        """Copies a state to the host if it is the best so far; of equal states, the latest is kept, as on disk."""
         if metrics is None:
             return
         score = self._sign * metrics[self._metric]
@@ -51,7 +51,7 @@ class MemoryCheckpoints:
 
     @property
     def best_step(self) -> int | None:
-        """The step that was best by the config's metric, or None if none was measured."""
+        """The best step by the config's metric; None if no step was evaluated."""
         return self._best and self._best[1]
 
     def restore(self, step: int, like: Any) -> Any:
@@ -72,7 +72,7 @@ class Checkpoints:
 
     Args:
       folder: the checkpoints' folder; need not exist yet.
-      train: the config's section "train", which names the metric and mode of "best" and the number of checkpoints kept.
+      train: the section "train" of the config: the metric and mode of "best", and the number of checkpoints to keep.
       read_only: whether the folder must not be written, because a run may be saving in it.
     """
 
@@ -139,7 +139,7 @@ class Checkpoints:
 
     @property
     def best_step(self) -> int | None:
-        """The step that was best by the config's metric, or None if none was measured."""
+        """The best step by the config's metric; None if no step was evaluated."""
         return self._manager.best_step()
 
     def restore(self, step: int, like: Any) -> Any:
@@ -164,7 +164,7 @@ class Checkpoints:
             ) from error
 
     def _refuse_full_disk(self, state: Any) -> None:
-        """Raises a UserError if the disk has no room for a checkpoint, since a write that fails midway is noisier."""
+        """Raises a UserError if the disk lacks space for a checkpoint, since a write that fails halfway prints more."""
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free = shutil.disk_usage(self._folder).free
         if free < 2 * needed:
@@ -175,7 +175,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _saving(self) -> Iterator[None]:
-        """Converts a failed write (of this or an earlier save) to a UserError of one line: full disk, no permission."""
+        """Converts a failed write, of this or an earlier save, to a UserError: a full disk or no permission."""
         try:
             yield
         except (OSError, ValueError, RuntimeError) as error:

@@ -35,9 +35,9 @@ def durations_of(train: ConfigDict, shape: tuple[int, int]) -> Durations:
 
 
 def most_steps_a_call(train: ConfigDict, shape: tuple[int, int]) -> int | None:
-    """Returns the most steps of a compiled call on float32 vectors of shape `[N, D]`, as many as one block holds.
+    """Returns the maximum number of steps per compiled call on float32 vectors `[N, D]`, such that they fit in a block.
 
-    The result is None if the vectors are resident.
+    The result is None if all vectors are in device memory.
     """
     if math.prod(shape) * _FLOAT_BYTES <= train.resident_bytes:
         return None
@@ -45,7 +45,7 @@ def most_steps_a_call(train: ConfigDict, shape: tuple[int, int]) -> int | None:
 
 
 def open_corpus(config: ConfigDict, data: VectorSet, mesh: Mesh) -> ResidentCorpus | StreamedCorpus:
-    """Returns the corpus that gives steps their vectors, resident or streamed; use it as a context manager."""
+    """Returns the corpus that provides the vectors of each step, in memory or streamed; use it as a context manager."""
     if most_steps_a_call(config.train, data.vectors.shape) is None:
         return ResidentCorpus(data.vectors, data.relations, mesh)
     return StreamedCorpus(data.vectors, data.relations, mesh, seed=config.seed, batch_size=config.train.batch_size)
@@ -65,7 +65,7 @@ class ResidentCorpus:
         pass
 
     def train_steps(self, recipe: Recipe, state: TrainState, step: int, num_steps: int) -> tuple[TrainState, Metrics]:
-        """Takes `num_steps` steps from `step`, the state's step; returns the same as `training.step.train_steps`."""
+        """Takes `num_steps` steps from `step`, which is the state's step; returns as `training.step.train_steps`."""
         return train_steps(recipe, state, self._vectors, self._relations, num_steps=num_steps, mesh=self._mesh)
 
 
@@ -100,7 +100,7 @@ class StreamedCorpus:
         self._reader.shutdown(cancel_futures=True)
 
     def train_steps(self, recipe: Recipe, state: TrainState, step: int, num_steps: int) -> tuple[TrainState, Metrics]:
-        """Takes `num_steps` steps from `step`, the state's step; returns the same as `training.step.train_steps`."""
+        """Takes `num_steps` steps from `step`, which is the state's step; returns as `training.step.train_steps`."""
         wanted = self._ahead.pop((step, num_steps), None) or self._reader.submit(self._read, step, num_steps)
         following = step + num_steps
         count = min(num_steps, recipe.lengths.num_steps - following)
@@ -135,7 +135,7 @@ class StreamedCorpus:
         return share_out(numbers.shape, self._mesh, numbers.__getitem__, axis=1)
 
     def _rows(self, vectors: np.ndarray, rows: np.ndarray) -> jax.Array:
-        """Returns the vectors `[S, B, D]` of rows `[S, B]`, sharded; this process reads only its devices' rows."""
+        """Returns the sharded vectors `[S, B, D]` of rows `[S, B]`; this process reads only the rows of its devices."""
         shape = (*rows.shape, vectors.shape[1])
         return share_out(shape, self._mesh, lambda index: _gather(vectors, rows[index[:2]]), axis=1)
 

@@ -1,4 +1,4 @@
-"""Evaluation of a state on the whole corpus: codes, reconstruction, and agreement of training and export codes."""
+"""Evaluates a state on the whole corpus: codes, reconstruction, and agreement of training codes and exported codes."""
 
 from __future__ import annotations
 
@@ -35,15 +35,16 @@ class Evaluation:
 
     Attributes:
       codes: `[N, L]`, the codes that export assigns, in the smallest unsigned dtype.
-      metrics: plain numbers and lists: `num_items`, `codebook_size`, those of `sid_jax.metrics.codes.code_figures`, and
+      metrics: numbers and lists: `num_items`, `codebook_size`, the metrics of `sid_jax.metrics.codes.code_figures`, and
         r2: 1 - squared error / squared distance to the corpus' mean, both summed over items and features, in the space
-          of the (unit-norm) input;
+          of the unit-norm input;
         mse: the mean squared error per feature;
         cosine: the mean cosine between an input and its reconstruction;
         near_ties: the share of items with a code whose margin is below 1e-5 of the residual's squared norm, so that
-          rounding might choose another code;
+          rounding might change the code;
         r2_by_part: for vectors with parts, r2 of each part by its name, over the items that have it;
-        agreement: the share of items that get these codes in the forward pass of the last training step, with noise.
+        agreement: the share of items that had these same codes in the forward pass of the last training step, with
+            noise.
     """
 
     codes: np.ndarray
@@ -51,10 +52,10 @@ class Evaluation:
 
 
 def evaluate(recipe: Recipe, state: TrainState, vectors: np.ndarray, most: float, mesh: Mesh) -> Evaluation:
-    """Evaluates a state on every item of the unscaled corpus `[N, D]` float32; no item is dropped.
+    """Evaluates a state on all items of the unscaled corpus `[N, D]` float32.
 
-    Items are sharded over the devices; every process gets the metrics of all items. `most` is the `max_distinct_rate`
-    of the vectors.
+    Items are sharded over the devices, and every process gets the metrics of all items. `most` is the
+    `max_distinct_rate` of the vectors.
     """
     measure = functools.partial(_measure, recipe.at(int(state.step) - 1), state, mesh=mesh)
     sizes = [taken.shape[0] for taken in state.taken]
@@ -87,7 +88,7 @@ def _in_blocks(
 ) -> Iterator[tuple[int, list[np.ndarray]]]:
     """Yields the results of `measure` on arrays `[N, ...]` block by block, each with the number of its first item.
 
-    Blocks are sharded over the devices. The last block is padded with its last item, so that all blocks share one
+    Blocks are sharded over the devices. The last block is padded with its last item, so that all blocks use the same
     compiled program.
     """
     num_items = len(arrays[0])
@@ -121,7 +122,7 @@ def _measure(recipe: Recipe, state: TrainState, vectors: jax.Array, *, mesh: Mes
 
 
 def r2_of_codes(recipe: Recipe, state: TrainState, vectors: np.ndarray, codes: np.ndarray, mesh: Mesh) -> float:
-    """Returns R^2, as in `evaluate`, between vectors `[N, D]` and the reconstructions of their codes `[N, L]`."""
+    """Returns R^2, as in `evaluate`, of the reconstructions of vectors `[N, D]` from codes `[N, L]`."""
     blocks = _in_blocks(functools.partial(_errors, recipe, state, mesh=mesh), mesh, vectors, codes)
     error = sum(float(errors.sum(dtype=np.float64)) for _, (errors,) in blocks)
     return 1 - error / (float(spread_by_part(vectors, recipe.model(state).scaling).sum()) or 1.0)
@@ -134,6 +135,6 @@ def _errors(recipe: Recipe, state: TrainState, vectors: jax.Array, codes: jax.Ar
 
 
 def _errors_by_part(model: RQVAE, inputs: jax.Array, reconstructions: jax.Array) -> jax.Array:
-    """Returns `[B, P]`, squared errors summed over the features of each part; `[B, 1]` for vectors without parts."""
+    """Returns squared errors summed over the features of each part, `[B, P]`; `[B, 1]` for vectors without parts."""
     slices = [slice(None)] if model.layout is None else model.layout.slices
     return jnp.stack([squared_error(inputs[:, each], reconstructions[:, each]) for each in slices], axis=-1)

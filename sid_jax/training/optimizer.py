@@ -18,7 +18,7 @@ from sid_jax.training.state import TrainState
 
 
 def make_optimizer(train: ConfigDict, learning_rate: Schedule) -> optax.GradientTransformation:
-    """Returns gradient clipping by global norm, then AdamW (weight decay on kernels only) or Adagrad, as in TIGER."""
+    """Returns gradient clipping by global norm, followed by AdamW (weight decay on kernels only) or Adagrad (TIGER)."""
     if train.optimizer == "adagrad":
         rule = optax.adagrad(learning_rate)
     else:
@@ -34,7 +34,7 @@ def reset_moments(
 
     A codeword that is reset must not keep the momentum of the dead codeword.
 
-    `forget` has bool arrays in the structure of the parameters, broadcastable to them: True where to reset.
+    `forget` is a tree like the parameters, of bool arrays that broadcast to them; True marks what is reset.
     """
     fresh = optimizer.init(params)
     masks = optax.tree.map_params(
@@ -65,10 +65,10 @@ def follow_means(state: TrainState, output: QuantizerOutput, decay: jax.Array) -
 def revive_unused(
     state: TrainState, output: QuantizerOutput, optimizer: optax.GradientTransformation, key: jax.Array
 ) -> TrainState:
-    """Resets codes that were not assigned since the last reset, and their optimizer moments and counts.
+    """Resets the codes that were not assigned since the last reset, and their optimizer moments and counts.
 
-    The state's `taken` counts the assignments; it is reset to 0 for all codes. New codewords are drawn with `key` from
-    the residuals in `output`, which is that of the step's batch.
+    The state's `taken` counts the assignments. It is set to 0 for all codes. New codewords are drawn with `key` from
+    the residuals in `output`, the quantizer's output for the step's batch.
     """
     params, statistics = _copied(state.params), _copied(state.statistics)
     quantizer: Any = params["quantizer"]

@@ -1,8 +1,8 @@
 """Multi-process training: connects the processes, and shares information that only one of them has.
 
-Each process runs the whole program on its own devices, with one mesh over the devices of all. All processes take the
-same decisions because they have the same settings, data and metrics. Information that only one process has, such as a
-signal or an error in its file, is shared here, since all must call the same collectives.
+Each process runs the whole program on its own devices, with one mesh over the devices of all processes. All processes
+make the same decisions, since they have the same settings, data and metrics. Information that only one process has,
+such as a signal or an error in its file, is shared here, since all processes must call the same collectives.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ def join(
     num_processes: int | None = None,
     process_id: int | None = None,
 ) -> None:
-    """Joins this process to a multi-process run; does nothing without arguments.
+    """Connects this process to the others of a multi-process run; does nothing without arguments.
 
     Call it before any use of JAX's devices.
 
     Args:
       distributed: whether to get all other arguments from the environment (Cloud TPU, SLURM, Open MPI).
-      coordinator_address: HOST:PORT of process 0, where the processes find each other.
+      coordinator_address: HOST:PORT of process 0, through which the processes find each other.
       num_processes: number of processes.
       process_id: number of this process, from 0.
 
@@ -97,7 +97,7 @@ def _refuse_taken_port(address: str) -> None:
 
 
 def is_first() -> bool:
-    """Returns whether this is process 0, which alone prints messages and writes files that are written once."""
+    """Returns whether this is process 0, the only process that prints messages and writes files that all share."""
     return jax.process_index() == 0
 
 
@@ -118,7 +118,7 @@ def gathered(array: jax.Array) -> np.ndarray:
 
 
 def refuse_several(what: str) -> None:
-    """Raises a UserError if there are several processes, since `what` works with a single one only."""
+    """Raises a UserError if there are several processes, since `what` works with one process only."""
     if jax.process_count() > 1:
         raise UserError(
             f"{what} runs in one process only; run the command once, without --distributed and --num_processes"
@@ -141,7 +141,7 @@ def from_first(make: Callable[[], Any], like: Any) -> Any:
 
 @contextlib.contextmanager
 def agreed() -> Iterator[None]:
-    """A context manager that raises an error of any process on all processes, so that all continue or none does."""
+    """Returns a context manager that raises an error of any process on all processes, so that all or none continue."""
     mistake: UserError | OSError | None = None
     try:
         yield
@@ -160,7 +160,7 @@ def agreed() -> Iterator[None]:
 
 @contextlib.contextmanager
 def noticing_loss() -> Iterator[None]:
-    """A context manager that turns the error of a CPU collective after the loss of a process into a UserError."""
+    """Returns a context manager that converts the error of a CPU collective, when a process is lost, to a UserError."""
     try:
         yield
     except (RuntimeError, ValueError) as error:
@@ -173,7 +173,7 @@ def noticing_loss() -> Iterator[None]:
 
 
 class SharedFlag:
-    """A flag that any process may raise, and that all processes see raised at the same step.
+    """A flag that any process may raise, and that all processes receive at the same step.
 
     Args:
       mesh: the devices of all processes.
@@ -184,7 +184,7 @@ class SharedFlag:
         self._before: jax.Array | None = None
 
     def raised(self, here: bool) -> bool:
-        """Returns whether any process had raised the flag at the previous call; all processes call it equally often.
+        """Returns whether any process raised the flag in the previous call; all processes must call it equally often.
 
         With a single process it returns `here`. With several processes, the result is that of the previous call: the
         current one is queued behind the running work of the devices, and waiting for it would stall training.

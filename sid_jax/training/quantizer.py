@@ -41,7 +41,7 @@ from sid_jax.training.workdir import claimed_workdir
 def train(
     config: ConfigDict, workdir: Path, *, messages: Messages | None = None, started: float | None = None
 ) -> TrainedRun | None:
-    """Trains a quantizer on the files that the config names; returns and raises as `train_quantizer`.
+    """Trains a quantizer on the files that the config names. Returns and raises as `train_quantizer` does.
 
     Args:
       config: from `sid_jax.config`, or from a file in `configs/`.
@@ -65,21 +65,22 @@ def train_quantizer(
     messages: Messages | None = None,
     started: float | None = None,
 ) -> TrainedRun | None:
-    """Trains a quantizer on vectors until the config's last epoch.
+    """Trains a quantizer on vectors up to the config's last epoch.
 
     With a workdir, training resumes from the last checkpoint. A run that is killed and resumed gives the same result
-    bit for bit; SIGTERM and Ctrl-C save a checkpoint and return. Without a workdir nothing is written to disk, and an
-    interruption loses the run. Several processes train as one (see `training.processes`); the first one prints.
+    bit for bit. SIGTERM and Ctrl-C save a checkpoint and end the training. Without a workdir, nothing is written to
+    disk, and an interrupted run is lost. Several processes train together (see `training.processes`); the first one
+    prints.
 
     Args:
-      config: from `sid_jax.config`; its settings of files are ignored.
+      config: from `sid_jax.config`. Its settings that name files are ignored.
       data: the items. Cold items are excluded from training.
       workdir: the run's folder, for its settings, checkpoints and metrics; None keeps everything in memory.
       messages: where text is printed; standard output if None.
-      started: `time.monotonic()` from which to count the start-up time; None for now.
+      started: `time.monotonic()` at the start of the program, for the reported start-up time; None for now.
 
     Returns:
-      The run at the checkpoint that is best by `train.best_metric`; None if it was interrupted.
+      The run at the best checkpoint by `train.best_metric`; None if training was interrupted.
 
     Raises:
       UserError: if the config, the data or the workdir cannot be used, or if training diverges.
@@ -167,7 +168,7 @@ class _QuantizerJob(Job[TrainState]):
         return self._corpus.train_steps(self.recipe.at(step), state, step, num_steps)
 
     def row(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        """Returns the means of losses over the steps of a call, and the last step's values of schedules."""
+        """Returns means over the steps of a call for losses, and the values of the last step for schedules."""
         counts = metrics.pop("counts")
         scheduled = ("temperature", "noise_scale", "learning_rate")
         row = {name: float(values[-1] if name in scheduled else np.mean(values)) for name, values in metrics.items()}

@@ -32,13 +32,14 @@ from sid_jax.training.state import TrainState
 def displaced(vectors: jax.Array, share: jax.Array | float) -> jax.Array:
     """Augments vectors `[B, D]`: adds to each a share of the difference between two other vectors of the batch.
 
-    It is like extrapolation in feature space (DeVries and Taylor, 1702.05538, section 3.3), but along the difference of
-    two other items: the offset varies most in the directions in which items differ most. A network trained only on the
-    items themselves overfits them, and reconstructs new items worse than k-means does.
+    This resembles extrapolation in feature space (DeVries and Taylor, 1702.05538, section 3.3), but along the
+    difference of two other items. The offset therefore varies most in the directions in which items differ most. A
+    network that is trained only on the items themselves overfits, and reconstructs new items worse than k-means does.
 
     Args:
-      vectors: `[B, D]`, in random order: the two other vectors are chosen by position. With fewer than three vectors,
-        one is the vector itself. NaN features stay NaN; where the difference is NaN, nothing is added.
+      vectors: `[B, D]`, in random order, since the two other vectors are chosen by position. With fewer than three
+        vectors, one of the two is the vector itself. NaN features stay NaN; where the difference is NaN, nothing is
+        added.
       share: 0 or more, may be traced.
     """
     difference = jnp.roll(vectors, 1, axis=0) - jnp.roll(vectors, 2, axis=0)
@@ -49,8 +50,8 @@ def displaced(vectors: jax.Array, share: jax.Array | float) -> jax.Array:
 class BaseRecipe:
     """Static parts of any training run: hyperparameters and the model's structure.
 
-    It is a static argument of compiled functions, hashed by value. Schedules and optimizer are built from it during
-    tracing.
+    A recipe is a static argument of compiled functions and is hashed by value. Schedules and optimizer are built from
+    it during tracing.
     """
 
     graphdef: nnx.GraphDef[Any]
@@ -61,7 +62,7 @@ class BaseRecipe:
 
     @classmethod
     def make(cls, config: ConfigDict, lengths: Lengths, model: nnx.Module, **more: Any) -> Self:
-        """Returns the recipe of a config and its model; `more` are a subclass' own fields."""
+        """Returns the recipe of a config and its model; `more` has the additional fields of a subclass."""
         return cls(nnx.graphdef(model), config.seed, lengths, config.train.batch_size, frozen(config.train), **more)
 
     @property
@@ -126,7 +127,7 @@ class Recipe(BaseRecipe):
         )
 
     def quantize(self, params: nnx.State, statistics: nnx.State, batch: jax.Array, step: jax.Array) -> QuantizerOutput:
-        """Runs encoder and quantizer on additional items of a step, with dropout and noise of their own."""
+        """Runs encoder and quantizer on the partners of a step's items, with their own dropout and noise."""
         model = self.merged(params, statistics)
         encoder_key, noise_key = jax.random.split(stream_key(self.seed, "partner_forward", step))
         latents = model.encoder(model.inputs(batch), encoder_key, mixed=self.mixed)
@@ -148,9 +149,9 @@ class Recipe(BaseRecipe):
         return displaced(normalize(batch, self.unit_norm, self.layout), share)
 
     def at(self, step: int) -> Recipe:
-        """Returns the recipe for a call that starts at a step: without bfloat16 in the last part of a run.
+        """Returns the recipe for a call that starts at `step`, which has no bfloat16 in the last part of a run.
 
-        In that part codes are settled, and training codes must equal export codes.
+        In that part, training codes must equal exported codes.
         """
         settled = self.mixed and step >= self.lengths.settle_from_step
         return dataclasses.replace(self, mixed=False) if settled else self
@@ -164,11 +165,11 @@ class Recipe(BaseRecipe):
         return self.merged(state.params, state.statistics)
 
     def settling(self, step: jax.Array) -> jax.Array:
-        """Returns whether a step is in the last part of the run, in which codes settle.
+        """Returns whether a step is in the last part of the run, in which the encoder is frozen and codes settle.
 
         Gradients can push a latent vector alternately out of the cells of two codes. It then converges to the boundary
         between them, where rounding decides its code. The decoder's gradients to codewords have the same effect. So in
-        the last part the encoder is frozen, the decoder sends no gradient to the codebooks, and codewords move to the
-        mean of their items, away from such ties.
+        in the last part the encoder is frozen, the decoder sends no gradient to the codebooks, and codewords move to
+        the mean of their items, which resolves such ties.
         """
         return step >= self.lengths.settle_from_step

@@ -1,4 +1,4 @@
-"""Records of a run's metrics: as JSON lines, for TensorBoard and for Weights & Biases, or in memory.
+"""Records a run's metrics: as JSON lines, for TensorBoard and for Weights & Biases, or in memory.
 
 A run that is killed and resumed has the same records. With several processes only the first one records.
 """
@@ -34,7 +34,7 @@ METRICS_FILE = "metrics.jsonl"
 
 
 class Records(Protocol):
-    """A sink for the metrics of a run, whose failures never end the run."""
+    """A destination for the metrics of a run. Its failures never end the run."""
 
     rows: Sequence[dict[str, Any]]
 
@@ -46,7 +46,7 @@ class Records(Protocol):
 
 
 def open_records(workdir: Path | None, step: int, config: ConfigDict, say: Callable[[str], None]) -> list[Records]:
-    """Returns a run's records from `step` on: files in the workdir and `train.wandb`'s project, or in memory."""
+    """Returns a run's records, starting at `step`: files in the workdir and `train.wandb`'s project, or in memory."""
     if not is_first():
         return []
     if workdir is None:
@@ -147,8 +147,8 @@ class FileRecords(_Harmless):
 class BoardRecords(_Harmless):
     """Writes metrics for TensorBoard to a folder, and marks earlier events after `step` as invalid.
 
-    Events are written in the calling thread. A `SummaryWriter` has its own thread, which dies silently on a full disk;
-    its queue then fills up and writing blocks forever.
+    Events are written in the calling thread. A `SummaryWriter` would use its own thread, which dies silently on a full
+    disk; then the queue fills up, and writing blocks forever.
     """
 
     def __init__(self, folder: Path, step: int, say: Callable[[str], None]):
@@ -184,7 +184,7 @@ class BoardRecords(_Harmless):
 
 
 def scalars(kind: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a row's numbers by their tags on boards; lists have one tag per level, dicts one per part."""
+    """Returns a row's numbers by their tags on dashboards. Lists have one tag per level, and dicts one per part."""
     found: dict[str, Any] = {}
     for name, value in metrics.items():
         if isinstance(value, list):
@@ -197,7 +197,7 @@ def scalars(kind: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_records(workdir: Path, kind: str) -> list[dict[str, Any]]:
-    """Returns the rows of one kind, in order."""
+    """Returns the rows of one kind, in the order in which they were written."""
     return [row for row in map(json.loads, _lines(workdir / METRICS_FILE)) if row["kind"] == kind]
 
 
@@ -207,7 +207,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def check_wandb(project: str) -> None:
-    """Raises a UserError if a project is named and the package is missing."""
+    """Raises a UserError if a project is set and the package is missing."""
     if project and importlib.util.find_spec("wandb") is None:
         raise UserError(f"config.train.wandb is {project!r}, but wandb is not installed; run pip install -e '.[wandb]'")
 
@@ -215,9 +215,9 @@ def check_wandb(project: str) -> None:
 class WandbRecords(_Harmless):
     """Writes metrics to a run of a Weights & Biases project.
 
-    Each workdir is one run, whose id is stored in it, so that a resumed run continues there. Without an API key or a
-    reachable server the run is kept in `wandb/` in the workdir, for `wandb sync` to send later; WANDB_MODE overrides
-    this. The workdir must exist; `say` prints a line for the user.
+    Each workdir is one run. The run's id is stored in the workdir, so that a resumed run continues it. Without an API
+    key or a reachable server, the run is kept in `wandb/` in the workdir, and `wandb sync` can upload it later;
+    WANDB_MODE overrides this. The workdir must exist. `say` prints a line for the user.
     """
 
     def __init__(self, project: str, workdir: Path, config: Mapping[str, Any], say: Callable[[str], None]):
@@ -268,7 +268,7 @@ def _begin(project: str, workdir: Path, config: Mapping[str, Any], say: Callable
 
 
 def _mode(wandb: Any, settings: Any) -> str:
-    """Returns "online" if there are a server and an API key; never prompts for a key, which would block the run."""
+    """Returns "online" if there are a server and an API key. Never prompts for a key, which would block the run."""
     # The package's own settings combine environment variables and the user's files.
     url = wandb.setup(settings=settings).settings.base_url
     try:

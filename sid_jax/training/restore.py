@@ -51,7 +51,7 @@ class TrainedRun:
         return self.recipe.model(self.state)
 
     def renumbered(self, orders: Sequence[np.ndarray]) -> TrainedRun:
-        """Returns the run with renumbered codes (see `ResidualQuantizer.renumber`); it can be evaluated."""
+        """Returns the run with renumbered codes (see `ResidualQuantizer.renumber`), ready for evaluation."""
         model = self.model
         model.quantizer.renumber(orders)
         params, statistics = nnx.state(model, nnx.Param, ...)
@@ -59,11 +59,11 @@ class TrainedRun:
 
 
 def restore_run(workdir: Path, step: int | None = None) -> TrainedRun:
-    """Restores a run onto all available devices, whose number may differ from training.
+    """Restores a run on all available devices, whose number may differ from that in training.
 
     Args:
       workdir: the run's folder.
-      step: the step of the checkpoint; None uses the best one of a finished run.
+      step: the step of the checkpoint; None takes the best checkpoint of a finished run.
 
     Raises:
       UserError: if there is no run or no such checkpoint, if the run is not finished and no step is given, or if the
@@ -82,7 +82,7 @@ def restore_run(workdir: Path, step: int | None = None) -> TrainedRun:
 
 
 def restore_model(workdir: Path, step: int | None = None) -> tuple[ConfigDict, RQVAE, int]:
-    """Restores a run's config, model and step, without needing its data.
+    """Restores a run's config, model and step. The run's data is not needed.
 
     Raises:
       UserError: see `restore_run`; the data is not checked.

@@ -1,4 +1,4 @@
-"""The run loop of every training: restores, takes steps, evaluates, saves, handles interruptions and reports."""
+"""The run loop of all training: restores, takes steps, evaluates, saves, handles interruptions and reports."""
 
 from __future__ import annotations
 
@@ -38,11 +38,10 @@ S = TypeVar("S", bound=State)
 class Evaluated(Generic[S]):
     """Result of a job's evaluation.
 
-    Attributes:
-      state: the state from which training continues.
-      figures: metrics for the records and, under the kind "eval", for the checkpoint.
-      text: the metrics as text for the user.
-      problem: why training cannot continue; empty if it can.
+    state: the state from which training continues.
+    figures: metrics for the records. If the job's kind is "eval", they are also saved with the checkpoint.
+    text: the metrics as text for the user.
+    problem: the reason why training cannot continue; empty if it can.
     """
 
     state: S
@@ -93,11 +92,11 @@ class Job(abc.ABC, Generic[S]):
 
     @abc.abstractmethod
     def take_steps(self, state: S, step: int, num_steps: int) -> tuple[S, dict[str, Any]]:
-        """Takes steps, starting at `step`, the state's step; returns the state and the metrics, still on the device."""
+        """Takes steps from `step`, the state's step; returns the state and the metrics, both still on the device."""
 
     @abc.abstractmethod
     def row(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        """Converts the metrics of a call from NumPy arrays to plain numbers, among them "loss"."""
+        """Converts the metrics of a call from NumPy arrays to numbers, which must include "loss"."""
 
     def shown(self, row: dict[str, Any]) -> str:
         """Returns the text next to the progress bar."""
@@ -116,10 +115,10 @@ class Ended(Generic[S]):
       state: the state after the last step.
       step: the last step.
       finished: whether the run is complete, at its last step or by early stopping.
-      seconds: how long this process trained, without evaluations.
+      seconds: training time of this process, without evaluations.
       first_steps: `time.monotonic()` after the first call was dispatched; None if there was none.
       records: the rows of metrics that a run without a workdir kept in memory.
-      interruption: records the signal, if one arrived.
+      interruption: has the received signal, if any.
     """
 
     state: S
@@ -134,13 +133,13 @@ class Ended(Generic[S]):
 def run(
     job: Job[S], checkpoints: Checkpoints | MemoryCheckpoints, *, workdir: Path | None, messages: Messages
 ) -> Ended[S]:
-    """Trains from the start, or from the latest checkpoint, to the last step; SIGTERM and Ctrl-C save and return.
+    """Trains from the start, or from the latest checkpoint, to the last step; saves and returns on SIGTERM and Ctrl-C.
 
-    A run that is killed and resumed gives the same result bit for bit. Metrics are written to the workdir; None keeps
-    them in memory.
+    A run that is killed and resumed gives the same result bit for bit. Metrics are written to the workdir; if it is
+    None, they are kept in memory.
 
     Raises:
-      UserError: if an evaluation finds that training cannot continue.
+      UserError: if an evaluation reports that training cannot continue.
     """
     latest = checkpoints.latest_step
     state = checkpoints.restore(latest, job.abstract_state()) if latest else job.begin()
@@ -185,7 +184,7 @@ def run(
 
 
 def best_of(job: Job[S], checkpoints: Checkpoints | MemoryCheckpoints, ended: Ended[S]) -> tuple[S, int | None]:
-    """Returns the state of the best checkpoint and its step; the last state and None if none was evaluated."""
+    """Returns the state and the step of the best checkpoint; the last state and None if no state was evaluated."""
     best = checkpoints.best_step
     if best is None or best == ended.step:
         return ended.state, best

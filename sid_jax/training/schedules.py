@@ -1,4 +1,4 @@
-"""Schedules of temperature, noise and learning rate, all traced functions of the step, and lengths in steps."""
+"""Lengths of a run in steps; and schedules of temperature, noise and learning rate as traced functions of the step."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from sid_jax.settings import AUTO
 
 Schedule = Callable[[jax.Array], jax.Array]
 
-# `train.num_epochs="auto"`: the epochs of a small catalog, and the items up to which a catalog is small; docs/scale.md
-# has the measurements.
+# With `train.num_epochs="auto"`: the number of epochs of a small catalog, and the maximum number of items of a small
+# catalog; docs/scale.md has the measurements.
 _AUTO_EPOCHS, _SMALL_CATALOG = 45, 30_000
 
 
 def frozen(section: ConfigDict, *names: str) -> FrozenConfigDict:
-    """Returns named (or all) settings of a config's section, hashed and compared by value: a static argument of jit.
+    """Returns the named (or all) settings of a config's section, hashed and compared by value: static jit arguments.
 
-    Schedules and optimizers are compared by identity, so as static arguments they would cause a new compilation for an
-    equal run. Therefore they are built from such settings inside the compiled functions.
+    Schedules and optimizers are compared by identity, so as static arguments they would cause a recompilation for an
+    equal run. They are therefore built from such settings inside the compiled functions.
     """
     return FrozenConfigDict({name: section[name] for name in names or section})
 
 
 def num_epochs_of(train: ConfigDict, num_examples: int) -> float:
-    """Returns the number of epochs, which "auto" derives from the number N of examples.
+    """Returns the number of epochs. If it is "auto", it is derived from the number N of examples.
 
-    The number of training examples grows with N up to 30,000, and with N^(1/3) above. So a million items take three
-    times as long as 30,000.
+    With "auto", the number of examples seen in training grows with N up to N = 30,000, and with N^(1/3) above, so
+    training on a million items takes three times as long as on 30,000.
     """
     if train.num_epochs != AUTO:
         return train.num_epochs
@@ -44,9 +44,10 @@ class Lengths:
     """Lengths of a run in steps, converted from the config's epochs.
 
     An epoch is the smallest number of whole batches that contains every example. The last batch is filled with examples
-    of the same epoch, so that all batches have the same size and contain all examples.
+    of the same epoch, so that all batches have the same size.
 
-    Settings in epochs count units: epochs, or 45ths of a run whose number of epochs is "auto".
+    Settings in epochs are multiplied by `steps_per_unit`. A unit is an epoch, or 1/45 of a run whose number of epochs
+    is "auto".
     """
 
     steps_per_epoch: int
@@ -58,7 +59,7 @@ class Lengths:
 
     @classmethod
     def of(cls, train: ConfigDict, num_examples: int, most_steps_a_call: int | None = None) -> Lengths:
-        """Returns the lengths of a run over `num_examples`; evaluations fall on the end of a compiled call.
+        """Returns the lengths of a run over `num_examples`. Evaluations are at the end of compiled calls.
 
         A call takes `train.log_every_steps` steps, but at most `most_steps_a_call`.
         """
@@ -104,9 +105,9 @@ def temperature_schedule(model: ConfigDict, train: ConfigDict, durations: Durati
     """Returns the Gumbel-softmax temperature as a function of the step.
 
     "exponential": `temperature * temperature_decay^updates`, one update every `temperature_update_frequency` epochs.
-    "linear" and "cosine" fall from the initial temperature to `min_temperature` over the whole run, in the same
-    updates. "constant", and any schedule without annealing, keeps the initial temperature. The temperature is never
-    below `min_temperature`.
+    "linear" and "cosine": falls from the initial temperature to `min_temperature` over the run, in the same updates.
+    "constant", and any schedule without annealing: stays at the initial temperature. With annealing, the temperature is
+    never below `min_temperature`.
     """
     start, floor = model.temperature, model.min_temperature
     update_steps = max(1, round(train.temperature_update_frequency * durations.steps_per_unit))
@@ -128,10 +129,10 @@ def temperature_schedule(model: ConfigDict, train: ConfigDict, durations: Durati
 
 
 def noise_schedule(model: ConfigDict, temperature: Schedule) -> Schedule:
-    """Returns the scale of the Gumbel noise: it falls with the temperature, and is exactly 0 at its minimum.
+    """Returns the scale of the Gumbel noise: it falls with the temperature, and is 0 at the minimum temperature.
 
-    The sampled code maximizes score plus noise at any temperature. So training codes equal export codes only if the
-    noise falls to 0; a low temperature is not enough.
+    The sampled code maximizes score plus noise at any temperature. Training codes therefore equal exported codes only
+    if the noise falls to 0; a low temperature is not enough.
     """
     start, floor = model.temperature, model.min_temperature
     if start <= floor:
@@ -140,10 +141,10 @@ def noise_schedule(model: ConfigDict, temperature: Schedule) -> Schedule:
 
 
 def learning_rate_schedule(train: ConfigDict, lengths: Lengths, peak: float | None = None) -> Schedule:
-    """Returns the learning rate: linear warm-up, then a cosine to 0 at the last step, or constant.
+    """Returns the learning rate: a linear warm-up, followed by a cosine decay to 0 at the last step, or a constant.
 
-    With another `peak`, the result is the schedule of another rate that follows the learning rate, such as that of the
-    EMA.
+    With another `peak`, the result is the schedule of another rate that is proportional to the learning rate, such as
+    that of the EMA.
     """
     peak = train.learning_rate if peak is None else peak
     warmup = min(lengths.warmup_steps, lengths.num_steps - 1)

@@ -1,4 +1,4 @@
-"""Sharding over devices: a mesh with the axis "data", batches sharded over it, many steps in one compiled call.
+"""Sharding over devices: a mesh with the axis "data", sharded batches, and many steps in one compiled call.
 
 The devices may belong to several processes; each process places the shards of its own devices.
 """
@@ -69,17 +69,17 @@ def on_every_device(tree: Any, mesh: Mesh) -> Any:
 
 
 def abstract_on_every_device(shapes: Any, mesh: Mesh) -> Any:
-    """Returns a tree of `jax.ShapeDtypeStruct`s of arrays replicated on every device of the mesh."""
+    """Returns a tree of `jax.ShapeDtypeStruct`s for arrays that are replicated on every device of the mesh."""
     everywhere = NamedSharding(mesh, PartitionSpec())
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), shapes)
 
 
 def share_out(shape: tuple[int, ...], mesh: Mesh, read: Callable[[Any], np.ndarray], *, axis: int = 0) -> jax.Array:
-    """Returns an array sharded over the devices of the mesh along an axis.
+    """Returns an array that is sharded along an axis over the devices of the mesh.
 
     Args:
       shape: shape of the whole array.
-      mesh: the devices, whose number divides the axis.
+      mesh: the devices; their number divides the length of the axis.
       read: returns the shard at an index, a tuple of slices; called only for the shards of this process' devices.
       axis: the sharded axis.
     """
@@ -87,7 +87,7 @@ def share_out(shape: tuple[int, ...], mesh: Mesh, read: Callable[[Any], np.ndarr
 
 
 def epoch_order(seed: int | jax.Array, epoch: jax.Array, num_examples: int, length: int) -> jax.Array:
-    """Returns the shuffled examples of an epoch, `[length]` int32; the first ones are repeated at the end."""
+    """Returns the shuffled examples of an epoch, `[length]` int32. The first examples are repeated at the end."""
     order = jax.random.permutation(stream_key(seed, "shuffle", epoch), num_examples)
     return order[jnp.arange(length) % num_examples]
 
@@ -102,13 +102,13 @@ def scan_steps(
     num_steps: int,
     mesh: Mesh,
 ) -> tuple[Any, Any]:
-    """Calls `take_step(state, examples [B] int32)` for `num_steps` steps with `lax.scan`; for use inside a jit.
+    """Calls `take_step(state, examples [B] int32)` `num_steps` times with `lax.scan`; for use inside a jit.
 
     Args:
       take_step: returns the state after a step, and the step's metrics.
-      state: has a `step`, an int32 scalar, which determines the position in the epoch.
+      state: has an int32 scalar `step`, which determines the position in the epoch.
       seed: seed of the shuffled order; may be traced.
-      num_examples: number of examples per epoch, which has the smallest number of batches that contains them all.
+      num_examples: number of examples; an epoch is the smallest number of batches that contains all of them.
       batch_size: B.
       num_steps: number of steps.
       mesh: the devices; each batch is sharded over the axis "data".

@@ -1,4 +1,4 @@
-"""L and K, the numbers of levels and of codes per level, for settings of "auto"."""
+"""Derives the numbers of levels L and of codes per level K for settings of "auto"."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ _FEWEST_TUPLES_PER_ITEM = 4
 
 
 def with_sizes(config: ConfigDict, num_items: int) -> ConfigDict:
-    """Returns a config whose `model.num_levels` and `model.codebook_size` are numbers, derived from N items if "auto".
+    """Returns a config with numbers as `model.num_levels` and `model.codebook_size`, derived from N items if "auto".
 
-    L is the smallest number of levels, 3 or more, that have 400 code tuples per item with 256 codes each. K is 256, and
-    for fewer than 2,048 items the power of two at or below N / 8.
+    L is the smallest number of levels, at least 3, with 400 code tuples per item at 256 codes per level. K is 256; for
+    fewer than 2,048 items, it is the largest power of two that is at most N / 8, or more if the table would have fewer
+    than 4 code tuples per item.
     """
     levels, size = config.model.num_levels, config.model.codebook_size
     if AUTO not in (levels, size):

@@ -1,4 +1,4 @@
-"""The training state of the quantizer and its initialization."""
+"""The training state of the quantizer, and its initialization."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from sid_jax.training.sharding import abstract_on_every_device
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """The training state, as saved in checkpoints; it holds no random state (see `sid_jax.streams`).
+    """The training state, as saved in checkpoints. It has no random state (see `sid_jax.streams`).
 
     Attributes:
       step: int32 scalar, number of completed optimizer steps.
       params: encoder, codebooks and decoder.
       statistics: scaling, whether the codebooks are initialized, moving counts.
       opt_state: the optimizer's state.
-      taken: for each level `[K]` int32, how often each code was assigned since the last reset.
+      taken: for each level `[K]` int32, the number of assignments of each code since the last reset.
     """
 
     step: jax.Array
@@ -76,9 +76,9 @@ def _draw_parameters(shape: tuple[tuple[str, Any], ...], key: jax.Array) -> nnx.
 
 
 def begin(config: ConfigDict, vectors: np.ndarray, layout: Layout | None = None) -> RQVAE:
-    """Returns the model at step 0: parameters drawn, scaling fitted, codebooks from k-means on the latent vectors.
+    """Returns the model at step 0: random parameters, fitted scaling, and codebooks from k-means on latent vectors.
 
-    The vectors are the corpus, `[N, D]` float32; k-means uses a random sample if N exceeds `train.kmeans_sample_items`.
+    `vectors` is the corpus, `[N, D]` float32. k-means uses a random sample if N exceeds `train.kmeans_sample_items`.
     """
     data, train = config.data, config.train
     shape, key = model_shape(config, vectors.shape[1], layout), stream_key(config.seed, "params")
@@ -117,9 +117,9 @@ _inputs = jax.jit(RQVAE.inputs)
 
 
 def _start_as_pca(model: RQVAE, vectors: np.ndarray) -> None:
-    """Sets the shortcuts of encoder and decoder to the projection onto the first Z principal axes, and its transpose.
+    """Sets the encoder's shortcut to the projection onto the first Z principal axes, the decoder's to its transpose.
 
-    With Z >= D this is a rotation, and the remaining Z - D latent features start at 0.
+    If Z >= D, this is a rotation, and the remaining Z - D latent features are 0.
     """
     scaled = np.asarray(_inputs(model, jnp.asarray(vectors)), np.float64)
     _, axes = np.linalg.eigh(scaled.T @ scaled)
@@ -139,7 +139,7 @@ def make_state(model: RQVAE, optimizer: optax.GradientTransformation) -> TrainSt
 
 
 def abstract_model(config: ConfigDict, num_features: int, layout: Layout | None = None) -> RQVAE:
-    """Returns the model's structure and shapes, without its arrays: nothing is drawn or compiled."""
+    """Returns the model's structure and shapes without its arrays. Nothing is drawn or compiled."""
     shape = model_shape(config, num_features, layout)
     return nnx.eval_shape(lambda: RQVAE(**shape, rngs=nnx.Rngs(0)))
 

@@ -1,4 +1,4 @@
-"""The training loss of a batch, one optimizer step as a pure function, and many of them as one compiled call."""
+"""The training loss of a batch, one optimizer step as a pure function, and many steps as one compiled call."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ class Companions:
 
     Attributes:
       items: `[B]` int32, the batch's items.
-      partners: for each item a co-occurring item `[B]` int32, whether it has one `[B]` bool, and the partners' input
-        vectors `[B, D]`. An item without co-occurring items is its own partner. None without a contrastive loss.
-      collaborative: `[B, C]`, the items' co-occurrence vectors, zeros for an item without one; None without an
+      partners: for each item a co-occurring item `[B]` int32, whether it has one `[B]` bool, and the input vectors of
+          the
+        partners `[B, D]`. An item without co-occurring items is its own partner. None without a contrastive loss.
+      collaborative: `[B, C]`, the items' co-occurrence vectors; zeros for an item without a vector. None without an
         alignment loss.
     """
 
@@ -52,11 +53,11 @@ def batch_loss(
     companions: Companions | None,
     step: jax.Array,
 ) -> tuple[jax.Array, tuple[dict[str, jax.Array], RQVAEOutput]]:
-    """Returns the training loss of a batch `[B, D]`, a scalar, its terms by name, and the model's output.
+    """Returns the training loss of a batch `[B, D]` (a scalar), its terms by name, and the model's output.
 
-    Each term is a mean over the items of the whole batch, of sums over features, so it does not depend on the batch
-    size and the number of devices. Only the contrastive terms of histories grow with the batch size, since the items of
-    the batch are the negatives.
+    Each term is a sum over features and a mean over the items of the whole batch, so it does not depend on the batch
+    size and the number of devices. Only the contrastive terms of histories grow with the batch size, since the other
+    items of the batch are their negatives.
     """
     weights = recipe.model_settings
     output = recipe.forward(params, statistics, batch, step)
@@ -113,8 +114,8 @@ def train_step(
 ) -> tuple[TrainState, Metrics]:
     """Takes one optimizer step on a batch of input vectors `[B, D]`.
 
-    In the metrics, `agreement` is the share of items whose codes are all the nearest ones (as export assigns them), and
-    `counts` is how often each code was assigned; the losses are those of `batch_loss`.
+    In the metrics, `agreement` is the share of items whose codes are all the nearest codes, as export assigns them, and
+    `counts` is the number of assignments of each code. The losses are those of `batch_loss`.
     """
     inputs = recipe.augment(batch, state.step)
     if companions is not None and companions.partners is not None:
@@ -171,11 +172,11 @@ def train_steps(
     Args:
       recipe, state: the state is donated.
       vectors: `[N, D]`, the corpus, on every device.
-      relations: relations of its items, on every device; None if no loss needs them.
+      relations: relations of the items, on every device; None if no loss needs them.
       num_steps, mesh: see `scan_steps`.
 
     Returns:
-      The state, and the metrics, each with a leading axis of `num_steps`; `counts` are summed over it.
+      The state, and the metrics with a leading axis of `num_steps`, except `counts`, which are summed over the steps.
     """
 
     def take_step(state: TrainState, items: jax.Array) -> tuple[TrainState, Metrics]:
@@ -211,7 +212,7 @@ def train_on_batches(
 ) -> tuple[TrainState, Metrics]:
     """Takes one step on each of the batches `[S, B, D]`, whose axis B is sharded over the mesh's axis "data".
 
-    Companions have a leading axis of S too. Returns the same as `train_steps`.
+    `companions` also has a leading axis of S. Returns the same as `train_steps`.
     """
 
     def take_step(state: TrainState, given: tuple[jax.Array, Companions | None]) -> tuple[TrainState, Metrics]:

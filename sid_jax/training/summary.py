@@ -1,4 +1,4 @@
-"""Text output of the quantizer's training: progress lines, the table of metrics, a sample of the codes."""
+"""Text output of the quantizer's training: progress lines, the table of metrics, and a sample of the codes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ITEMS_UNDER_A_PREFIX = 6
 
 
 def steps_text(metrics: dict[str, Any], distinct: float | None) -> str:
-    """Returns the metrics of the last steps as text for the progress bar."""
+    """Returns the metrics of the last steps as text next to the progress bar."""
     return (
         f"loss {metrics['loss']:.2f} (reconstruction {metrics['reconstruction_loss']:.2f}, "
         f"codebook {metrics['codebook_loss']:.2f}) T {metrics['temperature']:.2f} "
@@ -38,7 +38,7 @@ def evaluation_text(last: dict[str, Any], metrics: dict[str, Any]) -> str:
 
 
 def show_summary(messages: Messages, metrics: dict[str, Any], step: int, seconds: float, startup: float | None) -> None:
-    """Prints the table of the whole corpus' metrics and the time, of which start-up took `startup` seconds."""
+    """Prints the metrics of the whole corpus and the total time, which includes `startup` seconds of start-up."""
     table = Table(title=f"All {metrics['num_items']:,} items at step {step:,}", title_justify="left")
     table.add_column("metric")
     table.add_column("value", justify="right")
@@ -77,7 +77,8 @@ def show_samples(messages: Messages, data: VectorSet, codes: np.ndarray) -> None
     items.add_column(data.id_name, justify="right")
     items.add_column("codes")
     items.add_column("")
-    # Only the printed rows are converted to text: the text of millions of items would need more memory than training.
+    # Only the printed rows are converted to text, since the text of millions of items would need more memory than
+    # training.
     for row in np.linspace(0, len(codes) - 1, min(_SAMPLE_ITEMS, len(codes)), dtype=int):
         items.add_row(_text(data.ids[row]), "-".join(map(str, codes[row].tolist())), _text(names[row]))
     messages.show(items)
@@ -90,13 +91,13 @@ def show_samples(messages: Messages, data: VectorSet, codes: np.ndarray) -> None
 
 
 def _text(value: object) -> str:
-    """Returns a value as text with brackets escaped, since titles must not be read as markup."""
+    """Returns a value as text with escaped brackets, since titles must not be parsed as markup."""
     found = value.as_py() if isinstance(value, pa.Scalar) else value
     return escape("" if found is None else str(found))
 
 
 def _common_prefixes(prefixes: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
-    """Yields the most common prefixes of `[N, l]`, and how many items share each."""
+    """Yields the most common prefixes of `[N, l]`, each with its number of items."""
     tuples, counts = distinct_tuples(prefixes)
     for each in np.argsort(-counts, kind="stable")[:_SAMPLE_PREFIXES]:
         yield tuples[each], int(counts[each])

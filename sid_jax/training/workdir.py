@@ -1,4 +1,4 @@
-"""The workdir of a run: records its settings and data, and rejects another run in the same folder."""
+"""The workdir of a run: records the run's settings and data, and rejects another run in the same folder."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ def claimed_workdir(
     layout: Layout | None = None,
     free_to_change: Sequence[str] = FREE_TO_CHANGE,
 ) -> Iterator[None]:
-    """A context manager that claims a workdir for this run: no other command can train in it in the meantime.
+    """Returns a context manager that claims a workdir for this run, so that no other command can train in it.
 
-    The resolved config and the data's fingerprint are written into a new workdir, or compared with those of an existing
-    run. With several processes the first one does this for all.
+    In a new workdir, the resolved config and the fingerprint of the data are written; in an existing run, they are
+    compared. With several processes, the first process does this for all.
 
     Args:
       workdir: the run's folder.
       config: the run's config.
-      defaults: the default config of its kind, which fills in settings that an older run did not record.
+      defaults: the default config of the same kind of run, for settings that an older run did not record.
       fingerprint: fingerprint of the data.
       data_shape: number of training items, and of features per vector, used to restore the model without the data.
       num_left_out: number of rows of the files that were dropped.
@@ -67,8 +67,8 @@ def claimed_workdir(
       free_to_change: settings that may differ from those of the existing run.
 
     Raises:
-      UserError: if the workdir belongs to a run with other settings or other data, is in use, or cannot be written;
-        also if the processes have different settings or data, or do not share the workdir.
+      UserError: if the workdir belongs to a run with other settings or other data, is in use, or cannot be written; or
+        if the processes have different settings or data, or do not share the workdir.
     """
     with agreed():
         _refuse_different_processes(config, fingerprint, free_to_change)
@@ -89,7 +89,7 @@ def claimed_workdir(
 
 @contextlib.contextmanager
 def alone_in(workdir: Path) -> Iterator[None]:
-    """A context manager that creates and locks a folder against other commands; the first process holds the lock.
+    """Returns a context manager that creates and locks a folder against other commands. The first process locks it.
 
     Raises:
       UserError: if another command has locked the folder, or it cannot be written.
@@ -174,7 +174,7 @@ def read_data_shape(workdir: Path) -> tuple[int, int]:
     shape = _read(workdir).get("data_shape")
     if not (isinstance(shape, list) and len(shape) == 2 and all(isinstance(size, int) for size in shape)):
         raise UserError(
-            f"{workdir / RUN_FILE} does not give the size of the data; run the train command again to add it"
+            f"{workdir / RUN_FILE} does not state the size of the data; run the train command again to add it"
         )
     return shape[0], shape[1]
 
