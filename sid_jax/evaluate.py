@@ -217,8 +217,7 @@ def read_labels(source: str, item_ids: np.ndarray) -> list[Sequence[str]]:
 
     Args:
       source: FILE:COLUMN, with FILE as in `find_files`. The first column of the file has item ids. The labels are
-          texts,
-        lists of texts, or texts with "|" between labels.
+        texts, lists of texts, or texts with "|" between labels.
       item_ids: `[N]`; compared as text if only one of the file and `item_ids` has numbers.
 
     Returns:

@@ -102,7 +102,7 @@ class SemanticIdTokenizer:
           histories: Interaction histories. The IDs then depend on co-occurrence as well as on content. A list of lists
             of item ids, a dict from user to item ids, a table with one row per interaction, or a path.
           cold_items: Ids (or an `[N]` bool mask) of items that are excluded from training. They get IDs as new items
-              do.
+            do.
           workdir: A folder for checkpoints and metrics. An interrupted run in this folder resumes bit for bit. None
             keeps nothing on disk.
           verbose: Whether to show progress, and to log messages to the logger "sid_jax".
@@ -330,7 +330,7 @@ class SemanticIdTokenizer:
           tool: The tool's name.
           folder: A path that does not exist, or an empty folder. Its name is used as the data set's name in file names.
           histories: Interaction histories, as for `fit`, for tools whose format includes them. Splits are
-              leave-one-out.
+            leave-one-out.
           items: Titles and other columns of items, as for `IdTable.with_columns`, or a path to a table of items.
           vocabulary: Number of tokens of the language model, for tools that use token ids.
           on_unknown: "error" or "drop" for items of histories that are not in the table.

@@ -60,18 +60,16 @@ def append_items(
       export: the previous version.
       item_ids: `[n]` distinct integers or strings; may include items that the export already has.
       vectors: `[n, D]` real numbers, or a mapping; see `Export.encode`.
-      columns: further columns of the items, `[n]` each: an Arrow table, a DataFrame or a mapping; optional.
-          Columns
-        that the export lacks are ignored, and columns that are missing here are null. For items that the export already
-        has, values that are not null replace the old values.
+      columns: further columns of the items, `[n]` each: an Arrow table, a DataFrame or a mapping; None for none.
+        Columns that the export lacks are ignored, and columns that are missing here are null. For items that the export
+        already has, values that are not null replace the old values.
       remove: ids of the items to remove.
       reuse_removed, on_known, on_returned, on_unknown: see `sid_jax.append.version.Policy`.
 
     Raises:
       UserError: if the export does not state how its IDs were made; if shapes do not match or a vector is not finite;
-          if
-        an item to remove is unknown or also among the given items; if `on_known` or `on_returned` rejects an item; or
-        if there are not enough free IDs.
+        if an item to remove is unknown or also among the given items; if `on_known` or `on_returned` rejects an item;
+        or if there are not enough free IDs.
     """
     policy = Policy(reuse_removed, on_known, on_returned, on_unknown)
     published = Published(export)

@@ -29,8 +29,7 @@ class Policy:
     Attributes:
       reuse_removed: whether the IDs of removed or moved items may be given to other items.
       on_known: for input items that have an ID. "keep" keeps the ID, whatever the item's current vector. "move" gives
-          an
-        item whose codes have changed a new ID, and reserves its old ID. "error" rejects such items.
+        an item whose codes have changed a new ID, and reserves its old ID. "error" rejects such items.
       on_returned: for input items that were removed earlier. "accept" gives them their old ID. "error" rejects them,
         for example because the input could be an old file.
       on_unknown: for items to remove that were never in the catalog. "error" rejects them. "drop" ignores them, with a

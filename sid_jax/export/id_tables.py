@@ -44,14 +44,13 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
 
     Args:
       path: one of the following. A folder that `export.py` wrote. A .parquet file with the item ids in its first
-          column,
-        the Semantic IDs as lists in the column `semantic_id` and optional titles in the column `title`. A .csv file
-        with the item ids in its first column and the Semantic IDs in the column `semantic_id`, as "12 4 91", or `sid`,
-        as "12-4-91". A .json file, `{item: [183, 70]}` or `{item: ["<a_183>", "<b_70>"]}` (items are numbers if all are
-        whole numbers). A .npy file of whole numbers `[N, L]` (items are row numbers; `[L, N]` with more than 256 items
-        is transposed, with a warning). A .pt tensor `[L, N]` or `[N, L]`, where N is the longer axis. A file that
-        `sid_jax.formats` writes for another tool. If the folder of the file has an `item_ids.parquet`, its ids replace
-        the item numbers.
+        column, the Semantic IDs as lists in the column `semantic_id` and optional titles in the column `title`. A .csv
+        file with the item ids in its first column and the Semantic IDs in the column `semantic_id`, as "12 4 91", or
+        `sid`, as "12-4-91". A .json file, `{item: [183, 70]}` or `{item: ["<a_183>", "<b_70>"]}` (items are numbers if
+        all are whole numbers). A .npy file of whole numbers `[N, L]` (items are row numbers; `[L, N]` with more than
+        256 items is transposed, with a warning). A .pt tensor `[L, N]` or `[N, L]`, where N is the longer axis. A file
+        that `sid_jax.formats` writes for another tool. If the folder of the file has an `item_ids.parquet`, its ids
+        replace the item numbers.
       offset: added to integer item ids, for example if the file numbers items from 0 and the catalog from 1.
 
     Returns:

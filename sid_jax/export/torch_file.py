@@ -2,9 +2,8 @@
 
 Such a file is an uncompressed zip archive with one folder. `data.pkl` is a pickle of the structure, in which a tensor
 is a call of `torch._utils._rebuild_tensor_v2` on a storage. The bytes of the storages are the entries `data/0`,
-`data/1`, …
-The pickle is assembled opcode by opcode (protocol 2, https://docs.python.org/3/library/pickletools), since Python's own
-pickler would need torch's classes.
+`data/1`, … The pickle is assembled opcode by opcode (protocol 2, https://docs.python.org/3/library/pickletools), since
+Python's own pickler would need torch's classes.
 """
 
 from __future__ import annotations

@@ -312,9 +312,8 @@ class IdTable:
 
         Args:
           columns: an Arrow table, a pandas DataFrame or a mapping of columns, one of which has the item ids, in any
-              order
-            (a DataFrame's index also works); or a mapping from column names to mappings from item id to value. Items
-            without a value get null. Values of items that are not in the table are ignored.
+            order (a DataFrame's index also works); or a mapping from column names to mappings from item id to value.
+            Items without a value get null. Values of items that are not in the table are ignored.
           id_column: the column of item ids; None for the column named `id_name`, or else the first column.
 
         Raises:

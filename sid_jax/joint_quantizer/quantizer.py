@@ -85,9 +85,8 @@ class JointQuantizer(nnx.Module):
 
     Soft assignments, with noise that falls to 0, propagate the gradient of the model's loss to codebooks and encoder
     (Fu et al., DIGER, 2601.19711; Li et al., UniGRec, 2601.17438). The quantizer's own loss, the anchor, keeps codes
-    close to
-    the items' content; without it, codes collapse. Toward the end of training, first the encoder and then the codebooks
-    are frozen, so that the model is trained on the exported IDs.
+    close to the items' content; without it, codes collapse. Toward the end of training, first the encoder and then the
+    codebooks are frozen, so that the model is trained on the exported IDs.
 
     In Flax NNX, the quantizer is a submodule. For Linen, Haiku, Equinox and plain JAX, `params` is a dict of arrays,
     and `apply` and `revive` are pure functions of it. Both work inside `jit`, `grad` and `scan`.
@@ -179,8 +178,7 @@ class JointQuantizer(nnx.Module):
           vectors: `[N, D]` float32, unscaled.
           step: number of completed steps; may be traced.
           items: `[...]` int32, rows of the vectors, in any shape, such as sequences `[B, T]`. Negative values mark
-              empty
-            positions, which get code 0 and do not count. None takes all N items in order.
+            empty positions, which get code 0 and do not count. None takes all N items in order.
           ids: `[N, L]` int32, IDs that replace the assigned codes. From `final_step` on, give the unique IDs of
             `freeze`, `tokenizer.table.semantic_ids`. None uses the assigned codes.
         """

@@ -31,8 +31,7 @@ class Course:
       settings: temperature, min_temperature and noise_scale.
       settle_share: share of the steps, at the end, without noise on the choice of codes.
       hold: whether the encoder is frozen in these steps, and codebooks and decoder in the second half of these steps.
-          If
-        False, all learning rates fall to 0 at `freeze_step`.
+        If False, all learning rates fall to 0 at `freeze_step`.
     """
 
     freeze_step: int

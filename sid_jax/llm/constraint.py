@@ -166,8 +166,7 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
       end_token_id: token or tokens that end an answer; None for those of the generation config.
       generation_config: the config that is passed to `generate`; None for the model's own config.
       in_place: whether to overwrite the scores, which saves time for a large vocabulary. Do not use it for sampling
-          with
-        `output_logits`, which would then return the constrained scores.
+        with `output_logits`, which would then return the constrained scores.
 
     Raises:
       UserError: if the model has no embeddings for the tokens, or there is no end token.

@@ -70,13 +70,12 @@ def evaluate_generation(
     The protocol is that of `sid-jax recommend`: each user's last item is the test target, and the item before it is the
     validation target. Popularity and item-kNN are fitted to all earlier items. Recall@k and NDCG@k are computed for
     items; items that share an ID get consecutive ranks. With fewer than 50 beams, the mean reciprocal rank counts
-    missing ranks as 0.
+    ranks beyond the list as 0.
 
     Args:
       model: a transformers model with the tokens.
       tokenizer: its tokenizer; None for a model that is trained on IDs alone, whose input is the token ids of the
-          items'
-        IDs, concatenated.
+        items' IDs, concatenated.
       histories: interaction histories of the table's items, see `sid_jax.data.inputs.as_histories`. Users with fewer
         than 3 interactions are dropped.
       tokens: from `add_tokens`.

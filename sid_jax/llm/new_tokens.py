@@ -44,8 +44,7 @@ def add_tokens(
       model: a transformers model; None adds the tokens only to the tokenizer.
       tokens, pattern, items: see `sid_jax.llm.id_tokens`. `items` needs a column "title", unless the export has one.
       markers: texts of a token before and a token after each ID; "" for none. Markers that the tokenizer lacks are
-          added,
-        with token ids before those of the codes.
+        added, with token ids before those of the codes.
       out: a new folder for model and tokenizer; None saves nothing.
       seed: seed of the random embeddings.
 
@@ -54,8 +53,8 @@ def add_tokens(
 
     Raises:
       UserError: if the tokens cannot be read; if the tokenizer has other tokens with these names; if a folder of
-          `sid-jax
-        tokens` has other token ids; if the tokenizer does not split an ID into L tokens; or if `out` is not empty.
+        `sid-jax tokens` has other token ids; if the tokenizer does not split an ID into L tokens; or if `out` is not
+        empty.
     """
     destination = None if out is None else output_folder(out)
     if destination is not None:

@@ -89,8 +89,7 @@ def id_tokens(
       source: the folder of `sid-jax tokens`; an export's folder or a file of IDs, see `read_id_table`; a
         `SemanticIdTokenizer`, an `Export` or an `IdTable`; or `IdTokens`, which are returned unchanged.
       tokenizer: the language model's tokenizer after the tokens were added; provides the token ids. If it is None,
-          token
-        ids begin at `first_id`, or are those of the folder.
+        token ids begin at `first_id`, or are those of the folder.
       first_id: token id of the first token if `tokenizer` is None, for a model that is trained from scratch.
       pattern: the pattern of the tokens' text, see `Vocabulary`; ignored for a folder of `sid-jax tokens`, which has
         its own.

@@ -29,9 +29,8 @@ def code_figures(codes: np.ndarray, sizes: Sequence[int], max_distinct_rate: flo
       `distinct_rate`, the number of distinct tuples divided by N; `max_distinct_rate` if known; `collision_share`, the
       share of items whose tuple another item also has; `largest_bucket`, the number of items with the most common
       tuple; `usage` and `perplexity` (see `usage` and `perplexity_of_counts`); `gini`, the Gini coefficient of the
-      sizes of the
-      buckets in use (FORGE, 2509.20904); and `entropy`, the entropy of the codes of each level in bits, at most log2 K
-      (2506.13695).
+      sizes of the buckets in use (FORGE, 2509.20904); and `entropy`, the entropy of the codes of each level in bits, at
+      most log2 K (2506.13695).
 
     Raises:
       ValueError: if there are not L sizes, or a code is not below its level's K.

@@ -27,16 +27,14 @@ class ResidualQuantizer(nnx.Module):
       codebook_sizes: K of each level; L is their number.
       latent_dimension: Z.
       method: training method. With "simvq", a codebook is a fixed basis times a trained linear map. With "ema", each
-          code
-        has a moving average of its count.
+        code has a moving average of its count.
       product: whether each level has its own part of the latent features (`quantize.product.parts_of`), which makes
         residual quantization product quantization.
       rngs: random number generators of the codewords, which are standard normal until k-means replaces them.
 
     Attributes:
       levels: the L codebooks, `nnx.Param` of `[K, Z]` float32; with "simvq", their bases. In a product quantizer, a
-          level
-        uses only the features of its own part.
+        level uses only the features of its own part.
       transforms: with "simvq", the L maps, `nnx.Param` of `[Z, Z]`, initialized as the identity.
       counts: with "ema", the moving averages of the counts, L of `[K]`.
       initialized: whether the codebooks have been set by `set_codebooks`; saved in checkpoints.

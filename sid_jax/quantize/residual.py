@@ -44,8 +44,7 @@ class QuantizerOutput:
         distances in units of `nearest.codebook_spacing`, up to a term that is the same for all codes of a level.
       probabilities: for each level `[..., K]`, the soft assignment `softmax(logits / temperature)`, without noise.
       weights: for each level `[..., K]`, the assignment used in the forward pass. It is one-hot, with the gradient of
-          the
-        soft assignment, or the soft assignment itself with `hard=False`. `code_embeddings` multiplies tables by it.
+        the soft assignment, or the soft assignment itself with `hard=False`. `code_embeddings` multiplies tables by it.
       codebook_loss: `[..., L]`, `|sg(residual) - codeword|^2`.
       commitment_loss: `[..., L]`, `|residual - sg(codeword)|^2`.
     """
@@ -95,7 +94,7 @@ def residual_quantize(
       noise_scale: scale of the noise; may be traced.
       hard: with "gumbel_softmax", whether the forward pass uses the sampled codeword (True) or the soft mixture.
       stop_residual_gradient: with "gumbel_softmax", whether a level treats the codewords of earlier levels as
-          constants.
+        constants.
       stop_codebook_gradient: whether the codebooks get no gradient, as in a frozen tokenizer.
 
     Raises:

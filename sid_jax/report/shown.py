@@ -157,7 +157,7 @@ def telling_words(semantic_ids: np.ndarray, columns: Sequence[pa.ChunkedArray]) 
     Args:
       semantic_ids: `[N, L]`, in ascending order.
       columns: N values each. Texts are split at "|" if any contains it, otherwise into words. Lists are lists of
-          labels.
+        labels.
 
     Returns:
       Words by prefix, written as "12" or "12-4".

@@ -42,12 +42,10 @@ def initial_embeddings(
       semantic_ids: `[N, L]` integers.
       sizes: K of each level; T is their sum.
       item_embeddings: `[N, E]`, for example the mean of the language model's embeddings of an item's text. The array
-          may
-        be memory-mapped (`np.load(path, mmap_mode="r")`); it is read once, in slices.
+        may be memory-mapped (`np.load(path, mmap_mode="r")`); it is read once, in slices.
       vocabulary_embeddings: `[V, E]`, the language model's embeddings. If given, the new embeddings are shifted to
-          their
-        mean, and each level is scaled to their spread, since means of many embeddings have small norms. The array is
-        read twice, in slices.
+        their mean, and each level is scaled to their spread, since means of many embeddings have small norms. The array
+        is read twice, in slices.
       num_content_levels: number of levels with content; None for all. With the scheme "suffix", the last level has no
         content.
       seed: seed of the random tokens.

@@ -44,7 +44,7 @@ class Evaluation:
           rounding might change the code;
         r2_by_part: for vectors with parts, r2 of each part by its name, over the items that have it;
         agreement: the share of items that had these same codes in the forward pass of the last training step, with
-            noise.
+          noise.
     """
 
     codes: np.ndarray

@@ -34,8 +34,7 @@ class Companions:
     Attributes:
       items: `[B]` int32, the batch's items.
       partners: for each item a co-occurring item `[B]` int32, whether it has one `[B]` bool, and the input vectors of
-          the
-        partners `[B, D]`. An item without co-occurring items is its own partner. None without a contrastive loss.
+        the partners `[B, D]`. An item without co-occurring items is its own partner. None without a contrastive loss.
       collaborative: `[B, C]`, the items' co-occurrence vectors; zeros for an item without a vector. None without an
         alignment loss.
     """
