@@ -1,4 +1,4 @@
-"""Speed of residual quantization, compared with faiss: items per second, share of the machine's rate, memory.
+"""Speed of residual quantization, compared with faiss: items per second, share of the machine's matmul rate, memory.
 
 python benchmarks/encode_speed.py --beam=1 --json=encode.json
 
@@ -25,11 +25,11 @@ def main() -> None:
     parser.add_argument("--beam", type=int, default=1, help="tuples kept at each level; 1: greedy")
     parser.add_argument("--batch", type=int, default=2048, help="number of vectors per call of sid_jax")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="faiss's")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="number of threads of faiss")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     beam = arguments.beam
-    # Products of each vector and each code: enough for greedy assignment, and for a beam with cached products of codes.
+    # Inner products of all vectors and codewords. Greedy assignment and beam search with cached products need no more.
     operations = 2.0 * _FEATURES * 2**_BITS * _LEVELS
     contestants = {
         "sid_jax": Contestant(prepare_ours, (beam, arguments.batch), operations),

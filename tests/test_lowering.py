@@ -56,10 +56,10 @@ from sid_jax.training.schedules import Durations
 from sid_jax.training.sharding import abstract_on_every_device, all_devices
 
 PLATFORMS = ("tpu", "cuda")
-# No other test has these: what JAX remembers of a function that was traced for another backend is by its shapes.
+# No other test uses these sizes: JAX caches traces by shape, so a trace for another backend might be reused.
 N, D, SIZES = 56, 13, (6, 5)
 LAYOUT = Layout((ItemPart("text", 9), ItemPart("price", 4, 2.0, False)))
-# Flags of a model, and of what it is trained with.
+# Variants of a model and of its training, as flags.
 TRAINED = {
     **{method: {"model.quantization_method": method} for method in QUANTIZATION_METHODS},
     "soft": {"model.quantization_method": "gumbel_softmax", "model.gumbel_hard": False},
@@ -73,7 +73,7 @@ RECOMMENDERS = ("decoder", "encoder_decoder", "parallel", "scorer", "sampled")
 
 @pytest.fixture(autouse=True)
 def on_a_tpu(monkeypatch):
-    """Code that queries the backend gets that of a TPU; eight devices are the number of a TPU host."""
+    """Makes JAX report a TPU as the backend. There are eight devices, as on a TPU host."""
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
 
 

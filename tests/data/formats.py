@@ -48,7 +48,7 @@ def write_arrow_file(path: Path, content: pa.Table, rows: int = 7, **options) ->
 
 
 def write_dataset(folder: Path, content: pa.Table, num_files: int = 2) -> Path:
-    """As `datasets.Dataset.save_to_disk` does."""
+    """Writes a data set as `datasets.Dataset.save_to_disk` does."""
     folder.mkdir()
     names = [f"data-{number:05}-of-{num_files:05}.arrow" for number in range(num_files)]
     size = -(-len(content) // num_files)
