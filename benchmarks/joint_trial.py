@@ -2,8 +2,8 @@
 
 python benchmarks/joint_trial.py
 
-Each of the four trainings takes a CPU core a minute or two. Prints the codebook usage of each level, distinct codes,
-R² and recall, for the synthetic data of the example: 3,000 items, 3 levels of 64 codes, 300 steps.
+Each of the four training runs takes a minute or two on a CPU core. Prints the codebook usage of each level, distinct
+codes, R² and recall, for the synthetic data of the example: 3,000 items, 3 levels of 64 codes, 300 steps.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "examples" / "joint"))
 
 
 def main() -> None:
-    """Prints a line for each training."""
+    """Prints a line for each run."""
     from language_model import recall, train_jointly, train_on_fixed_ids
     from made import make_data
 
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=3000)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--codes", type=int, default=64)
-    parser.add_argument("--seed", type=int, default=0, help="of the data, the export and the joint training")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the data, the export and the joint training")
     given = parser.parse_args()
     vectors, item_ids, sequences = make_data(given.items, 6400, seed=given.seed)
     learned, tested = sequences[:-500], sequences[-500:]
