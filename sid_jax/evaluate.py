@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -123,6 +124,10 @@ def evaluate_ids(
     if path:
         write_json(path, {"ids": table.name, **figures})
         messages.line(f"The metrics are in {path}")
+    messages.line(
+        f"Next, to measure recommendation quality: sid-jax recommend --config=recommend:beauty --config.ids="
+        f"{shlex.quote(ids)} --config.data.path=HISTORIES --workdir=DIR"
+    )
     return figures
 
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 import functools
 import io
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rich.console import Console, RenderableType
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 from sid_jax.buckets.names import with_addresses
 
 LOGGER = logging.getLogger("sid_jax")
 # Remaining times below this number of seconds are not printed.
 _SHORT = 5.0
+# Seconds between two lines of progress where no bar is drawn.
+_BETWEEN_LINES = 30.0
 
 
 class Messages:
@@ -71,10 +76,22 @@ class Messages:
         """Prints a table or another rich renderable; a string is rich markup."""
         self._show(renderable, True)
 
+    def closing(self, title: str, rows: Iterable[tuple[str, str, str]]) -> None:
+        """Prints the table at the end of a command; rows are names, values and notes, in plain text."""
+        table = Table(title=escape(title), title_justify="left")
+        table.add_column("metric")
+        table.add_column("value", justify="right")
+        table.add_column("note")
+        for row in rows:
+            table.add_row(*map(escape, row))
+        self.show(table)
+
     def progress(
         self, title: str, total: int | None, *, completed: int = 0, transient: bool = False
     ) -> ProgressDisplay:
-        """Returns a progress bar as a context manager; it is shown only on a terminal and in Jupyter.
+        """Returns a progress bar as a context manager.
+
+        Elsewhere than on a terminal and in Jupyter it is a line with the remaining time, at most every half minute.
 
         Args:
           title: text before the bar.
@@ -82,7 +99,7 @@ class Messages:
           completed: the number at the start.
           transient: whether to remove the bar at the end.
         """
-        return ProgressDisplay(self._console, title, total, completed, transient)
+        return ProgressDisplay(self._console, self.line, title, total, completed, transient)
 
 
 def time_left(done: int, total: int, seconds: float) -> str:
@@ -100,9 +117,22 @@ def time_left(done: int, total: int, seconds: float) -> str:
 
 
 class ProgressDisplay:
-    """A progress bar with the remaining time; see `Messages.progress`."""
+    """A progress bar, or lines, with the remaining time; see `Messages.progress`."""
 
-    def __init__(self, console: Console | None, title: str, total: int | None, completed: int, transient: bool):
+    def __init__(
+        self,
+        console: Console | None,
+        line: Callable[[str], None],
+        title: str,
+        total: int | None,
+        completed: int,
+        transient: bool,
+    ):
+        drawn = console is not None and (console.is_terminal or console.is_jupyter)
+        self._line, self._title, self._total = None if drawn or console is None else line, title.strip(), total
+        # The number and the time of the first move: what comes before it is mostly compilation.
+        self._first: tuple[int, float] | None = None
+        self._printed = time.monotonic()
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
@@ -112,7 +142,7 @@ class ProgressDisplay:
             TimeRemainingColumn(),
             TextColumn("{task.fields[shown]}", markup=False),
             console=console,
-            disable=console is None or not (console.is_terminal or console.is_jupyter),
+            disable=not drawn,
             transient=transient,
         )
         self._task = self._progress.add_task(title, total=total, completed=completed, shown="")
@@ -127,6 +157,15 @@ class ProgressDisplay:
     def move(self, completed: int, shown: str = "") -> None:
         """Moves the bar to a number, and sets the text to its right."""
         self._progress.update(self._task, completed=completed, shown=shown)
+        now = time.monotonic()
+        first, began = self._first = self._first or (completed, now)
+        if self._line is None or self._total is None or completed >= self._total:
+            return
+        if now - self._printed < _BETWEEN_LINES:
+            return
+        self._printed = now
+        left = time_left(completed - first, self._total - first, now - began)
+        self._line(f"{self._title}: {completed:,} of {self._total:,}  {left}".rstrip())
 
 
 class _ConsoleHandler(logging.Handler):

@@ -252,12 +252,13 @@ class Recommender:
         return self._serve().explain(history, item)
 
     @in_32_bits
-    def evaluate(self, histories: Any = None) -> EvaluationReport:
+    def evaluate(self, histories: Any = None, *, verbose: bool = True) -> EvaluationReport:
         """Evaluates the recommender and two baselines on each user's last item (leave-one-out), among all items.
 
         Args:
           histories: as for `fit`; None for those of `fit`. The baselines, popularity and item-kNN, are fitted on them
             without each user's last two items.
+          verbose: whether to show progress, see `fit`.
 
         Returns:
           Recall, NDCG and MRR at item level over all users with 95 % bootstrap intervals, for the recommender,
@@ -270,7 +271,7 @@ class Recommender:
         from sid_jax.recommend.in_memory import evaluated
 
         trained = self.trained
-        report = evaluated(trained, self._task, histories)
+        report = evaluated(trained, self._task, histories, verbose)
         if histories is None:
             # `save` writes these metrics, over all users.
             self._trained = dataclasses.replace(trained, figures=report.evaluations[0].figures(report.samples))

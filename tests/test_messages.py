@@ -105,6 +105,25 @@ def test_progress_is_drawn_on_a_terminal_only(terminal):
     assert terminal or not text
 
 
+def test_without_a_terminal_progress_is_a_line_every_half_minute_with_the_time_left(monkeypatch):
+    console, seconds = Console(file=io.StringIO(), width=100), iter([0.0, 10.0, 35.0, 45.0, 70.0, 999.0])
+    monkeypatch.setattr(messages.time, "monotonic", lambda: next(seconds))
+    with Messages.to_console(console).progress(" testing [x]", 2000) as bar:
+        for completed in (100, 600, 900, 1300, 2000):
+            bar.move(completed)
+    # From the first move, 500 in 25 s and 1,200 in 60 s: 1,400 more in 70 s, and 700 more in 35 s.
+    assert console.file.getvalue().splitlines() == [
+        "testing [x]: 600 of 2,000  about 70 s left",
+        "testing [x]: 1,300 of 2,000  about 35 s left",
+    ]
+
+
+def test_a_closing_table_has_text_that_is_no_markup():
+    console = Console(file=io.StringIO(), width=60)
+    Messages.to_console(console).closing("Items of [x]", [("R^2 of [a]", "0.5", "1: exact")])
+    assert all(text in console.file.getvalue() for text in ("Items of [x]", "R^2 of [a]", "0.5", "1: exact"))
+
+
 @pytest.mark.parametrize(
     ("done", "total", "seconds", "words"),
     [

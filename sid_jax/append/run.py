@@ -17,7 +17,7 @@ from sid_jax.append.batch import Batch, as_kind, batch_of_arrays, batch_of_files
 from sid_jax.append.drift import drift_of
 from sid_jax.append.published import MOVED_IN, REMOVED_IN, Published, raw_codes, read_published
 from sid_jax.append.version import Policy, next_version
-from sid_jax.append.words import words_of_version
+from sid_jax.append.words import show_version
 from sid_jax.bulk.run import list_inputs
 from sid_jax.data.id_lists import read_id_list
 from sid_jax.data.parts.vector_parts import VectorParts
@@ -160,8 +160,7 @@ def append(
         if finish is not None:
             finish(folder)
         publish(folder, out)
-    for line in words_of_version(published, made, export, out):
-        messages.line(line)
+    show_version(messages, published, made, export, out)
 
 
 def _request(

@@ -82,23 +82,8 @@ def verdict(
 
 
 def in_words(drift: Mapping[str, Any]) -> list[str]:
-    """Returns the lines of a drift report for printing; the last line is the verdict."""
-    reference, new = drift["reference"], drift["new_items"]
-    lines = []
-    if new:
-        of_old = f", {reference['r2']:.3f} for the training items" if reference else ""
-        cold = reference and reference["r2_cold"]
-        of_old += f", {cold:.3f} for cold items" if cold is not None else ""
-        lines.append(
-            f"R^2 of the new items: {new['r2']:.3f} from their codes, {new['r2_unique']:.3f} from their IDs{of_old}"
-        )
-        shift = ", ".join(f"{level['distance']:.2f} ({level['by_chance']:.2f})" for level in new["code_shift"])
-        lines.append(f"shift of the code distribution at each level (by chance): {shift}")
-        lines.append(
-            f"{new['collide']:.1%} of the new items have the codes of a published item, {new['moved']:.1%} have IDs "
-            f"that differ from their codes; {drift['fill']:.2%} of all IDs are in use or reserved"
-        )
-    judged = drift["verdict"]
+    """Returns when retraining is due as lines; the last one is the verdict."""
+    judged, lines = drift["verdict"], []
     if until := judged.get("new_items_until_due"):
         lines.append(f"Retraining is expected to be due after about {until:,} more items like these")
     return [*lines, _last_line(judged)]

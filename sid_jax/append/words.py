@@ -1,4 +1,4 @@
-"""Messages of an append: the number of added and removed items, changes of known items, and the drift report."""
+"""Messages of an append: counts of added and removed items, how the new items fit, and changes of known items."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ from sid_jax.append.published import Published
 from sid_jax.append.verdict import in_words
 from sid_jax.errors import listed
 from sid_jax.export.artifact import FORMER_FILE, Export
+from sid_jax.export.closing import files_of, version_rows
 from sid_jax.ids.convert import places
+from sid_jax.messages import Messages
 
 _MOST_NAMED = 3
 
 
-def words_of_version(published: Published, made: Export, export: Path, out: Path) -> Iterator[str]:
-    """Yields lines about the version `made` in the folder `out`, which follows the published version of `export`."""
+def show_version(messages: Messages, published: Published, made: Export, export: Path, out: Path) -> None:
+    """Prints the closing table of the version `made`, which follows the published one of `export`, and its files."""
+    title = f"Version {made.manifest['version']['number']} of {export}: {len(made.table):,} Semantic IDs"
+    messages.closing(title, version_rows(made.manifest))
+    for line in _words_of_version(published, made):
+        messages.line(line)
+    messages.line(f"The version is in {out}: {files_of(out)}")
+
+
+def _words_of_version(published: Published, made: Export) -> Iterator[str]:
     counts = made.manifest["version"]
-    yield f"Version {counts['number']} of {export} is in {out}: {len(made.table):,} Semantic IDs"
-    yield (
-        f"{counts['kept']:,} items kept ({counts['already_there']:,} of them also in the input), {counts['added']:,} "
-        f"added, {counts['removed']:,} removed, {counts['returned']:,} returned; {counts['moved']:,} published IDs "
-        f"changed; {counts['retired']:,} IDs reserved for removed items"
-    )
     if counts["returned"]:
         yield _of_returned(published, made)
     if counts["came_and_went"]:

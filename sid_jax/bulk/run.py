@@ -25,12 +25,13 @@ from sid_jax.data.parts.vector_parts import VectorParts, list_parts
 from sid_jax.data.vector_files import treat_bad_rows
 from sid_jax.data.vector_set import LeftOut
 from sid_jax.errors import UserError
-from sid_jax.export.artifact import WHOLE_FILE, table_files
+from sid_jax.export.artifact import table_files
 from sid_jax.export.atomic import atomic_folder
+from sid_jax.export.closing import export_rows, files_of
 from sid_jax.export.encoder import ITEMS_A_CALL, encode_vectors
 from sid_jax.export.id_tables import read_id_table
 from sid_jax.export.manifest import semantic_ids_section, write_manifest, write_measured
-from sid_jax.export.programs import check_programs, model_files
+from sid_jax.export.programs import check_programs
 from sid_jax.export.retry import REQUEST, Finish, earlier_request, is_the_same, request_digest
 from sid_jax.export.weights import model_hash, model_info, write_model
 from sid_jax.ids.convert import common_rows
@@ -137,10 +138,8 @@ def export_files(
         write_manifest(folder, manifest)
         if finish is not None:
             finish(folder)
-    messages.line(
-        f"{parts.num_items:,} Semantic IDs of step {step:,} are in {out}: {WHOLE_FILE}, a folder of {len(parts.parts)} "
-        f"file{'s' * (len(parts.parts) > 1)}, {', '.join(model_files(programs))}, manifest.json"
-    )
+    messages.closing(f"{parts.num_items:,} Semantic IDs of step {step:,}", export_rows(made))
+    messages.line(f"The export is in {out}: {files_of(out)}")
     if crowded := crowding_line(made["metrics"], made["semantic_ids"]["moved"]):
         messages.line(crowded)
     if alignment is not None:

@@ -129,9 +129,7 @@ def _main() -> None:
         _append(as_path(_APPEND_TO.value), out, programs, finish)
     else:
         _export(out, programs, finish)
-    report, messages = out / "report.html", Messages.to_console()
-    if finish is not None and report.exists():
-        messages.line(f"The report is in {report}")
+    messages = Messages.to_console()
     if _APPEND_TO.value is not None:
         messages.line(f"Next: sid-jax diff {typed(as_path(_APPEND_TO.value))} {typed(out)}")
     else:

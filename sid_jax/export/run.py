@@ -11,9 +11,10 @@ import pyarrow as pa
 
 from sid_jax.data.id_lists import some_unknown
 from sid_jax.export.artifact import Export, write_export
+from sid_jax.export.closing import export_rows, files_of
 from sid_jax.export.id_tables import read_id_table
 from sid_jax.export.manifest import content_of, semantic_ids_section, training_curves
-from sid_jax.export.programs import check_programs, model_files
+from sid_jax.export.programs import check_programs
 from sid_jax.export.retry import REQUEST, Finish, earlier_request, is_the_same, request_digest
 from sid_jax.export.weights import model_hash, model_info
 from sid_jax.ids.alternatives import CodeAlternatives
@@ -66,19 +67,18 @@ def export(
         return
     made = make_export(run, unique=unique, align_to=to, about={REQUEST: request})
     write_export(made, out, records=workdir, programs=programs, finish=finish)
-    messages.line(written(made, out, programs))
+    show_export(messages, made, out)
     if crowded := crowding_line(made.metrics, made.manifest["semantic_ids"]["moved"]):
         messages.line(crowded)
     if to is not None:
         messages.line(words_of_reassigned(made.manifest["renumbered"]))
 
 
-def written(made: Export, out: Path, programs: Collection[str] = ()) -> str:
-    """Returns the message that a command prints after it has written an export."""
-    return (
-        f"{len(made.table):,} Semantic IDs of step {made.manifest['step']:,} are in {out}: ids.parquet, ids.csv, "
-        f"trie.npz, {', '.join(model_files(programs))}, manifest.json"
-    )
+def show_export(messages: Messages, made: Export, out: Path) -> None:
+    """Prints the closing table of an export that was written, and its files."""
+    number, step = f"{len(made.table):,} Semantic IDs", made.manifest["step"]
+    messages.closing(f"{number} of step {step:,}", export_rows(made.manifest))
+    messages.line(f"The export is in {out}: {files_of(out)}")
 
 
 def make_export(

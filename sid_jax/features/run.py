@@ -22,7 +22,7 @@ from sid_jax.features.kinds import IDENTITIES, KINDS, Features, fit_features, lo
 from sid_jax.ids.convert import common_rows, comparable, places
 from sid_jax.ids.table import IdTable
 from sid_jax.messages import LOGGER, Messages
-from sid_jax.paths import as_path
+from sid_jax.paths import as_path, typed
 
 FEATURES_FILE = "features.parquet"
 _COUNTS = "impressions"
@@ -87,10 +87,12 @@ def make_features(
         figures = {"rows_in_use": in_use, "rows_an_item": float(rows.lengths.mean()), "most": int(rows.lengths.max())}
         write_manifest(folder, {"features": {**about, "made_of": _described(table), **figures}})
         publish_once(folder, out)
-    (messages or Messages.to_console()).line(
-        f"{len(rows):,} items have {figures['rows_an_item']:.2f} rows on average; {in_use:,} of {features.num_rows:,} "
-        f"rows are in use ({kind}). {out} contains {FEATURES_FILE} and the files for new items (--fitted={out})"
-    )
+    messages = messages or Messages.to_console()
+    per_item = f"{figures['rows_an_item']:.2f}", f"at most {figures['most']}"
+    table_rows = [("items", f"{len(rows):,}", ""), ("rows per item", *per_item)]
+    messages.closing(f"Features, {kind}", [*table_rows, ("rows in use", f"{in_use:,}", f"of {features.num_rows:,}")])
+    messages.line(f"The features are in {out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
+    messages.line(f"Next, for the next version of the IDs: sid-jax features --ids=IDS --fitted={typed(out)} --out=DIR")
 
 
 def read_features(folder: str | Path) -> Features:

@@ -106,9 +106,13 @@ def convert(
     with atomic_folder(folder) as partial:
         form.write(partial, content)
     if messages is not None:
-        users = "" if taken is None else f" and {len(taken):,} users"
-        rest = f"; {left_out:,} users with fewer than {LEAST_INTERACTIONS} items are dropped" if left_out else ""
-        messages.line(f"{len(table):,} items{users} are in {folder}, in the format of {to}{rest}")
+        rows = [("items", f"{len(table):,}", f"IDs of {table.semantic_ids.shape[1]} codes")]
+        if taken is not None:
+            dropped = f"{left_out:,} with fewer than {LEAST_INTERACTIONS} items dropped" if left_out else ""
+            rows.append(("users", f"{len(taken):,}", dropped))
+        messages.closing(f"In the format of {to}", rows)
+        messages.line(f"The files are in {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+        messages.line(f"Next: give them to {to}; docs/formats.md says what each one is")
     return folder
 
 

@@ -15,6 +15,7 @@ from sid_jax.formats.inputs import enough_histories
 from sid_jax.llm.generation import generate_ids
 from sid_jax.llm.tasks import as_text, prompt
 from sid_jax.llm.tokens import IdTokens
+from sid_jax.messages import Messages
 from sid_jax.recommend.baselines import ItemKNN, Popularity
 from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.data.split import leave_one_out
@@ -64,6 +65,7 @@ def evaluate_generation(
     on_unknown: str = "error",
     samples: int = 1000,
     seed: int = 0,
+    messages: Messages | None = None,
 ) -> GenerationReport:
     """Evaluates the next items that a model generates, among all items, with 95 % bootstrap intervals over users.
 
@@ -92,6 +94,7 @@ def evaluate_generation(
       on_unknown: "error" or "drop" for items of histories that are not in the table.
       samples: number of bootstrap samples.
       seed: seed of the draw of users.
+      messages: where progress is shown, with the remaining time; None shows none.
 
     Raises:
       UserError: if an argument does not have one of these values, or the histories cannot be used.
@@ -107,7 +110,12 @@ def evaluate_generation(
     if users is not None and users < len(rows):
         rows = np.sort(stream_rng(seed, "evaluate_generation").choice(rows, users, replace=False))
     asked = _LanguageModel(model, tokenizer, tokens, task, form, num_beams, constrained)
-    rules: dict[str, Any] = {"window": max_history, "exclude_seen": exclude_seen, "users": rows}
+    rules: dict[str, Any] = {
+        "window": max_history,
+        "exclude_seen": exclude_seen,
+        "users": rows,
+        "messages": messages,
+    }
     evaluations = [evaluate(asked, examples, batch_size=min(batch_size, len(rows)), **rules)]
     for baseline in (Popularity(parts.train), ItemKNN.tuned(parts.train)):
         evaluations.append(evaluate(baseline, examples, batch_size=min(_USERS, len(rows)), **rules))

@@ -48,7 +48,7 @@ def fine_tune(
       num_epochs, batch_size, learning_rate, weight_decay, warmup: see above.
       max_length: maximum number of tokens of a row; of longer rows, the last tokens are kept.
       seed: seed of the order of rows. Dropout draws from PyTorch's own generator.
-      messages: where one line per epoch is printed; None prints nothing.
+      messages: where progress and a line per epoch are printed; None prints nothing.
 
     Returns:
       The mean loss of each epoch.
@@ -62,18 +62,20 @@ def fine_tune(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, warmup))
     losses, random, training = [], stream_rng(seed, "fine_tune"), model.training
     model.train()
-    for epoch in range(num_epochs):
-        began, total = time.perf_counter(), 0.0
-        for batch in _batches(rows, batch_size, random):
-            loss = model(**{name: values.to(model.device) for name, values in batch.items()}).loss
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            total += loss.item() * len(batch["input_ids"])
-        losses.append(total / len(rows))
-        if messages is not None:
+    messages = messages or Messages.silent()
+    with messages.progress("fine-tuning, steps", steps) as progress:
+        for epoch in range(num_epochs):
+            began, total = time.perf_counter(), 0.0
+            for number, batch in enumerate(_batches(rows, batch_size, random), start=1):
+                loss = model(**{name: values.to(model.device) for name, values in batch.items()}).loss
+                optimizer.zero_grad()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+                schedule.step()
+                total += loss.item() * len(batch["input_ids"])
+                progress.move(epoch * (steps // num_epochs) + number, f"loss {loss.item():.3f}")
+            losses.append(total / len(rows))
             seconds = time.perf_counter() - began
             messages.line(f"epoch {epoch + 1} of {num_epochs}: loss {losses[-1]:.4f}, {seconds:.1f} s")
     model.train(training)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from rich.table import Table
 
 from sid_jax.buckets.outputs import output_folder
 from sid_jax.errors import UserError
@@ -105,9 +106,14 @@ def write_training_data(
         rows = {split: examples.rows(split) for split in SPLITS}
         for form in forms:
             (partial / form).mkdir()
-        for split in SPLITS:
-            if len(rows[split]):
-                _write_split(partial, split, rows[split], examples, content, forms, files)
+        total = sum(map(len, rows.values()))
+        with (messages or Messages.silent()).progress("writing, rows", total, transient=True) as progress:
+            written = 0
+            for split in SPLITS:
+                if len(rows[split]):
+                    for part in _write_split(partial, split, rows[split], examples, content, forms, files):
+                        written += part
+                        progress.move(written)
         counts = {split: np.bincount(rows[split].tasks, minlength=len(names)).tolist() for split in SPLITS}
         summary = {
             "rows": {name: {split: counts[split][place] for split in SPLITS} for place, name in enumerate(names)},
@@ -124,7 +130,7 @@ def write_training_data(
         write_json(partial / SUMMARY_FILE, summary)
         present = [split for split in SPLITS if len(rows[split])]
         (partial / CARD_FILE).write_text(_card(forms, files[0], present), encoding="utf-8")
-    _report(messages or Messages.silent(), summary, folder)
+    _report(messages or Messages.silent(), summary, folder, forms)
     return summary
 
 
@@ -136,7 +142,8 @@ def _write_split(
     content: Content,
     forms: Sequence[str],
     files: Sequence[str],
-) -> None:
+) -> Iterator[int]:
+    """Yields the number of rows each time that some have been written."""
     users = None if content.histories is None else content.histories.user_ids
     with contextlib.ExitStack() as stack:
         writers = [
@@ -154,6 +161,7 @@ def _write_split(
             }
             for write in writers:
                 write(about, questions, answers)
+            yield len(questions)
 
 
 def _about(content: Content) -> list[tuple[str, pa.DataType]]:
@@ -203,10 +211,16 @@ def _card(forms: Sequence[str], ending: str, splits: Sequence[str]) -> str:
     return "\n".join([*lines, "---", "", "Training data for a language model that reads and writes Semantic IDs.", ""])
 
 
-def _report(messages: Messages, summary: dict[str, Any], folder: Path) -> None:
+def _report(messages: Messages, summary: dict[str, Any], folder: Path, forms: Sequence[str]) -> None:
+    table = Table(title=f"Rows about {summary['items']:,} items and {summary['users']:,} users", title_justify="left")
+    table.add_column("task")
+    for split in SPLITS:
+        table.add_column(split, justify="right")
     for name, counts in summary["rows"].items():
-        shown = ", ".join(f"{count:,} {split}" for split, count in counts.items() if count)
-        messages.line(f"{name}: {shown or 'no rows'}")
-    left_out = summary["users_left_out"]
-    rest = f"; {left_out:,} users with fewer than {LEAST_INTERACTIONS} items are dropped" if left_out else ""
-    messages.line(f"{summary['items']:,} items and {summary['users']:,} users are in {folder}{rest}")
+        table.add_row(name, *(f"{counts[split]:,}" for split in SPLITS))
+    messages.show(table)
+    if left_out := summary["users_left_out"]:
+        messages.line(f"{left_out:,} users with fewer than {LEAST_INTERACTIONS} items are dropped")
+    messages.line(f"The rows are in {folder}: {', '.join([*forms, SUMMARY_FILE, CARD_FILE])}")
+    call = f"sid_jax.llm.fine_tune(model, tokenizer, {str(folder)!r})"
+    messages.line(f"Next, in Python: {call}, with the tokens of sid_jax.llm.add_tokens")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -119,6 +120,13 @@ def _compare(
 ) -> list[Compared]:
     tasks = _load_tasks(config, sources, workdir, console)
     config = _budgeted(config, tasks, workdir, minutes, console)
+    trainings = len(tasks) * num_seeds
+    console.print(
+        f"{len(tasks)} ID tables x {num_seeds} seeds: {trainings} trainings of {config.train.num_epochs:.1f} epochs, "
+        f"which take at most {minutes:g} minutes each and {trainings * minutes:g} in all, and as many tests.",
+        highlight=False,
+        soft_wrap=True,
+    )
     results = []
     for task in tasks:
         result = _train_seeds(config, task, workdir, num_seeds, console)
@@ -128,6 +136,14 @@ def _compare(
     write_comparison(workdir / RESULTS_FILE, results, config.eval.bootstrap_samples)
     for table in comparison_tables(results, config, len(tasks[0].table.item_ids)):
         console.print(table)
+    messages = Messages.to_console(console)
+    messages.line(f"The runs are in {workdir}, the metrics are in {workdir / RESULTS_FILE}")
+    best = max(range(len(results)), key=lambda row: np.mean([each["ndcg@10"] for each in results[row].metrics]))
+    ids = shlex.quote(sources[best])
+    messages.line(
+        f"Next, with the IDs of the highest mean ndcg@10: the same command with --config.ids={ids} instead of "
+        "--compare, and another --workdir"
+    )
     return results
 
 
@@ -187,10 +203,6 @@ def _budgeted(config: ConfigDict, tasks: list[Task], workdir: Path, minutes: flo
         write_json(plan, {"minutes": minutes, "num_epochs": config.train.num_epochs})
     config.train.eval_every_epochs = config.train.num_epochs / _EVALUATIONS
     config.train.warmup_epochs = min(config.train.warmup_epochs, config.train.num_epochs / 10)
-    console.print(
-        f"Each training run has {config.train.num_epochs:.1f} epochs, which take at most {minutes:g} minutes.",
-        highlight=False,
-    )
     return config
 
 
@@ -212,15 +224,15 @@ def _time_a_call(config: ConfigDict, task: Task) -> tuple[float, float]:
 
 
 def _train_seeds(config: ConfigDict, task: Task, workdir: Path, num_seeds: int, console: Console) -> Compared | None:
-    evaluations, num_invalid = [], 0
+    evaluations, num_invalid, messages = [], 0, Messages.to_console(console)
     for seed in range(num_seeds):
         seeded = config.copy_and_resolve_references()
         seeded.seed = config.seed + seed
         folder = workdir / f"{task.table.name}-seed{seeded.seed}"
-        trained = train_recommender(seeded, task, folder, messages=Messages.to_console(console), quiet=True)
+        trained = train_recommender(seeded, task, folder, messages=messages, quiet=True)
         if not trained.finished:
             return None
-        evaluation = ask_for_last_items(seeded, task, trained.ranker)
+        evaluation = ask_for_last_items(seeded, task, trained.ranker, messages)
         console.print(
             f"{task.table.name}, seed {seeded.seed}: R@10 {figure(evaluation.metrics['recall@10'])}, N@10 "
             f"{figure(evaluation.metrics['ndcg@10'])}; trained {trained.seconds:.0f} s, best at step {trained.step:,}",

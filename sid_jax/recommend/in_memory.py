@@ -50,13 +50,13 @@ def fitted(
     return TrainedRecommender(config, run.candidates, named_params(run.ranker.params), run.step), task
 
 
-def evaluated(trained: TrainedRecommender, task: Task | None, histories: Any) -> EvaluationReport:
+def evaluated(trained: TrainedRecommender, task: Task | None, histories: Any, verbose: bool) -> EvaluationReport:
     """Returns the metrics on each user's last item; see `sid_jax.recommender.Recommender.evaluate`.
 
     Args:
       trained: the recommender.
       task: the task that it was trained on, None if that is not known; used if `histories` is None.
-      histories: see `Recommender.evaluate`.
+      histories, verbose: see `Recommender.evaluate`.
     """
     config, candidates = trained.config, trained.candidates
     if histories is not None:
@@ -66,7 +66,7 @@ def evaluated(trained: TrainedRecommender, task: Task | None, histories: Any) ->
         raise UserError("a loaded recommender has no histories; call evaluate(histories)")
     rankers = (trained.ranker, Popularity(task.split.train), ItemKNN.tuned(task.split.train))
     return EvaluationReport(
-        tuple(ask_for_last_items(config, task, ranker) for ranker in rankers),
+        tuple(ask_for_last_items(config, task, ranker, Messages.to_logging(verbose)) for ranker in rankers),
         num_items=len(candidates.table),
         samples=config.eval.bootstrap_samples,
     )

@@ -77,9 +77,10 @@ def _run(config: ConfigDict, workdir: Path, console: Console) -> list[Evaluation
     with_slots: list[Ranker] = []
     if config.eval.cold_slots:
         with_slots = slot_rankers(config, trained.candidates, trained.ranker)
-    evaluations = [ask_for_last_items(config, task, ranker) for ranker in rankers]
-    slotted = [ask_for_last_items(config, task, ranker) for ranker in with_slots]
-    validation = ask_for_cold_items(config, task, with_slots)
+    messages = Messages.to_console(console)
+    evaluations = [ask_for_last_items(config, task, ranker, messages) for ranker in rankers]
+    slotted = [ask_for_last_items(config, task, ranker, messages) for ranker in with_slots]
+    validation = ask_for_cold_items(config, task, with_slots, messages)
     figures = _results(config, task, trained, [*evaluations, *slotted], validation)
     params = named_params(trained.ranker.params)
     made = TrainedRecommender(config, trained.candidates, params, trained.step, figures["test"][0])
@@ -89,18 +90,8 @@ def _run(config: ConfigDict, workdir: Path, console: Console) -> list[Evaluation
             write_json(workdir / RESULTS_FILE, {"config": config.to_dict(), **figures})
     print_samples(console, task, evaluations[0])
     print_evaluations(console, config, task, trained.ranker, evaluations, slotted)
-    console.print(
-        f"The recommender is in {workdir / FOLDER}, the metrics are in {workdir / RESULTS_FILE}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
-    console.print(
-        f"Next, in Python: sid_jax.load({str(workdir / FOLDER)!r}).recommend(histories)",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    messages.line(f"The recommender is in {workdir / FOLDER}, the metrics are in {workdir / RESULTS_FILE}")
+    messages.line(f"Next, in Python: sid_jax.load({str(workdir / FOLDER)!r}).recommend([ITEM, ITEM, ...], k=10)")
     return [*evaluations, *slotted]
 
 
@@ -131,16 +122,20 @@ def train_configured(
     return task, train_recommender(config, task, folder, messages=Messages.to_console(console), name=name, quiet=quiet)
 
 
-def ask_for_last_items(config: ConfigDict, task: Task, ranker: Ranker) -> Evaluation:
+def ask_for_last_items(config: ConfigDict, task: Task, ranker: Ranker, messages: Messages | None = None) -> Evaluation:
     """Evaluates a recommender on every user's last item, by the config's rule for seen items and by the other rule."""
-    return _ask(config, ranker, task.split.test, both_rules=True)
+    return _ask(config, ranker, task.split.test, both_rules=True, messages=messages)
 
 
-def ask_for_cold_items(config: ConfigDict, task: Task, rankers: Sequence[Ranker]) -> list[Evaluation]:
-    """Evaluates on users whose second-to-last item is cold, for choosing settings; returns [] without such users."""
+def ask_for_cold_items(
+    config: ConfigDict, task: Task, rankers: Sequence[Ranker], messages: Messages
+) -> list[Evaluation]:
+    """Evaluates recommenders on the users whose second-to-last item is cold, for choosing settings; [] if none is."""
     validation = task.split.validation
     users = np.flatnonzero(task.split.cold[validation.targets])
-    return [_ask(config, ranker, validation, users=users) for ranker in rankers] if len(users) else []
+    return (
+        [_ask(config, ranker, validation, users=users, messages=messages) for ranker in rankers] if len(users) else []
+    )
 
 
 def _ask(config: ConfigDict, ranker: Ranker, examples: EvaluationExamples, **which: Any) -> Evaluation:

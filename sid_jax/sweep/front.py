@@ -24,10 +24,10 @@ def settings_text(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name.rpartition('.')[2]}={value}" for name, value in short.items())
 
 
-def print_front(messages: Messages, trials: Sequence[Trial], front: Sequence[Trial], most: float, folder: Path) -> None:
-    """Prints the trials of the front with their settings, by ascending distinct rate, and the next command.
+def print_front(messages: Messages, trials: Sequence[Trial], front: Sequence[Trial], most: float) -> None:
+    """Prints the trials of the front with their settings, by ascending distinct rate.
 
-    `most` is the upper bound of the distinct rate; `folder` is the folder of the trials' runs.
+    `most` is the upper bound of the distinct rate.
     """
     ended = [trial for trial in trials if trial.state != "running"]
     failed = sum(trial.state == "failed" for trial in ended)
@@ -43,8 +43,6 @@ def print_front(messages: Messages, trials: Sequence[Trial], front: Sequence[Tri
         distinct_rate, r2 = trial.values or (0.0, 0.0)
         table.add_row(str(trial.number), f"{distinct_rate:.4f}", f"{r2:.4f}", escape(settings_text(trial.settings)))
     messages.show(table)
-    chosen = folder / str(front[-1].number)
-    messages.line(f"Next, for the trial of your choice: sid-jax export --workdir={chosen} --out=exports/{chosen.name}")
 
 
 def plot_front(

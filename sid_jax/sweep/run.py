@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from ml_collections import ConfigDict
 from sid_jax.config import check_config
 from sid_jax.data.load import load_corpus
 from sid_jax.errors import UserError, reason
-from sid_jax.messages import Messages
+from sid_jax.messages import Messages, time_left
+from sid_jax.paths import typed
 from sid_jax.settings import differences
 from sid_jax.sweep.front import plot_front, print_front, settings_text
 from sid_jax.sweep.space import Space, describe, own_settings, with_settings
@@ -63,7 +65,9 @@ def sweep(
         own = own_settings(config, space)
         study = Study(workdir / STUDY_FILE, space, config.seed, own)
         failures: list[str] = []
-        while len([trial for trial in study.trials() if trial.state != "running"]) < num_trials:
+        began, earlier = time.monotonic(), _num_ended(study)
+        messages.line(f"{num_trials} trials, {earlier} of them ended, in {workdir}; the same command resumes the sweep")
+        while _num_ended(study) < num_trials:
             trial = study.next()
             with messages.progress(f"trial {trial.number}: {settings_text(trial.settings)}", None, transient=True):
                 outcome = _outcome(config, trial, workdir)
@@ -73,12 +77,13 @@ def sweep(
             if isinstance(outcome, str):
                 study.fail(trial)
                 failures.append(outcome)
-                messages.line(f"trial {trial.number:>3}  failed: {outcome}  ({settings_text(trial.settings)})")
+                figures = f"failed: {outcome}"
             else:
                 study.complete(trial, outcome["distinct_rate"], outcome["r2"])
                 failures.clear()
                 figures = f"distinct {outcome['distinct_rate']:.4f}  R2 {outcome['r2']:.4f}"
-                messages.line(f"trial {trial.number:>3}  {figures}  ({settings_text(trial.settings)})")
+            left = time_left(_num_ended(study) - earlier, num_trials - earlier, time.monotonic() - began)
+            messages.line(f"trial {trial.number:>3}  {figures}  ({settings_text(trial.settings)})  {left}".rstrip())
             _drop_checkpoints(workdir, study)
             if len(failures) == _MOST_FAILURES:
                 raise UserError(
@@ -91,10 +96,17 @@ def sweep(
                 f"none of the {num_trials} trials in {workdir} succeeded; raise --trials, or search other settings"
             )
         most = read_records(trial_folder(workdir, front[0]), "eval")[-1]["max_distinct_rate"]
-        print_front(messages, study.trials(), front, most, workdir / TRIALS_FOLDER)
         plot_front(workdir / PLOT_FILE, study.trials(), front, most, own)
-        messages.line(f"The plot is in {workdir / PLOT_FILE}")
+        print_front(messages, study.trials(), front, most)
+        messages.line(f"The sweep is in {workdir}: {PLOT_FILE}, {TRIALS_FOLDER}, {SWEEP_FILE}, {STUDY_FILE}")
+        chosen = trial_folder(workdir, front[-1])
+        export = f"sid-jax export --workdir={typed(chosen)} --out=exports/{chosen.name}"
+        messages.line(f"Next, for the trial of your choice: {export}")
         return front
+
+
+def _num_ended(study: Study) -> int:
+    return sum(trial.state != "running" for trial in study.trials())
 
 
 def _check_installed() -> None:

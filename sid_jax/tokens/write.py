@@ -91,10 +91,12 @@ def write_tokens(
         write_json(partial / TOKENS_FILE, description)
         publish_once(partial, out)
     first, last = vocabulary.levels[0][0], vocabulary.levels[-1][-1]
-    (messages or Messages.to_console()).line(
-        f"{len(vocabulary):,} tokens, {first} to {last}, and {len(semantic_ids):,} items are in {out}: "
-        f"{', '.join((TOKENS_FILE, ITEMS_FILE, TRIE_FILE, EMBEDDINGS_FILE, *(GRAMMARS[kind] for kind in grammars)))}"
-    )
+    messages = messages or Messages.to_console()
+    numbers = f"{first} to {last}, numbers {first_id:,} to {first_id + len(vocabulary) - 1:,}"
+    items = f"{len(semantic_ids):,}", f"{len(sizes)} tokens each"
+    messages.closing("Tokens", [("tokens", f"{len(vocabulary):,}", numbers), ("items", *items)])
+    file_names = (TOKENS_FILE, ITEMS_FILE, TRIE_FILE, EMBEDDINGS_FILE, *(GRAMMARS[kind] for kind in grammars))
+    messages.line(f"The tokens are in {out}: {', '.join(file_names)}")
 
 
 def _described(manifest: dict[str, Any], folder: Path) -> tuple[tuple[int, ...], str]:

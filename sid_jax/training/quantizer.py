@@ -39,21 +39,26 @@ from sid_jax.training.workdir import claimed_workdir
 
 @noticing_loss()
 def train(
-    config: ConfigDict, workdir: Path, *, messages: Messages | None = None, started: float | None = None
+    config: ConfigDict,
+    workdir: Path,
+    *,
+    messages: Messages | None = None,
+    started: float | None = None,
+    nested: bool = False,
 ) -> TrainedRun | None:
     """Trains a quantizer on the files that the config names. Returns and raises as `train_quantizer` does.
 
     Args:
       config: from `sid_jax.config`, or from a file in `configs/`.
       workdir: the run's folder, for its settings, checkpoints and metrics.
-      messages, started: see `train_quantizer`.
+      messages, started, nested: see `train_quantizer`.
     """
     started = started or time.monotonic()
     with agreed():
         check_config(config)
         check_wandb(config.train.wandb)
         data = load_corpus(config)
-    return train_quantizer(config, data, workdir=workdir, messages=messages, started=started)
+    return train_quantizer(config, data, workdir=workdir, messages=messages, started=started, nested=nested)
 
 
 @noticing_loss()
@@ -64,26 +69,32 @@ def train_quantizer(
     workdir: Path | None = None,
     messages: Messages | None = None,
     started: float | None = None,
+    nested: bool = False,
 ) -> TrainedRun | None:
     """Trains a quantizer on vectors up to the config's last epoch.
 
-    With a workdir, training resumes from the last checkpoint. A run that is killed and resumed gives the same result
-    bit for bit. SIGTERM and Ctrl-C save a checkpoint and end the training. Without a workdir, nothing is written to
-    disk, and an interrupted run is lost. Several processes train together (see `training.processes`); the first one
-    prints.
+        With a workdir, training resumes from the last checkpoint. A run that is killed and resumed gives the same result
+        bit for bit. SIGTERM and Ctrl-C save a checkpoint and end the training. Without a workdir, nothing is written to
+        disk, and an interrupted run is lost. Several processes train together (see `training.processes`); the first one
+        prints.
 
-    Args:
-      config: from `sid_jax.config`. Its settings that name files are ignored.
-      data: the items. Cold items are excluded from training.
-      workdir: the run's folder, for its settings, checkpoints and metrics; None keeps everything in memory.
-      messages: where text is printed; standard output if None.
-      started: `time.monotonic()` at the start of the program, for the reported start-up time; None for now.
+        Args:
+          config: from `sid_jax.config`. Its settings that name files are ignored.
+          data: the items. Cold items are excluded from training.
+          workdir: the run's folder, for its settings, checkpoints and metrics; None keeps everything in memory.
+          messages: where text is printed; standard output if None.
+    <<<<<<< HEAD
+          started: `time.monotonic()` at the start of the program, for the reported start-up time; None for now.
+    =======
+          started: `time.monotonic()` from which to count the start-up time; None for now.
+          nested: whether this is a part of a command, which goes on by itself: no next command is printed.
+    >>>>>>> 69ff54c (Every command ends alike: a closing table, its files, the next command)
 
-    Returns:
-      The run at the best checkpoint by `train.best_metric`; None if training was interrupted.
+        Returns:
+          The run at the best checkpoint by `train.best_metric`; None if training was interrupted.
 
-    Raises:
-      UserError: if the config, the data or the workdir cannot be used, or if training diverges.
+        Raises:
+          UserError: if the config, the data or the workdir cannot be used, or if training diverges.
     """
     started = started or time.monotonic()
     messages = (messages or Messages.to_console()) if is_first() else Messages.silent()
@@ -126,6 +137,8 @@ def train_quantizer(
         if step not in (None, ended.step):
             messages.line(f"The best checkpoint is that of step {step:,}{'; export uses it' * bool(workdir)}.")
         if workdir:
+            messages.line(f"The run is in {workdir}: run.json, checkpoints, metrics.jsonl, tensorboard")
+        if workdir and not nested:
             messages.line(
                 f"Next: sid-jax export --workdir={typed(workdir)} --out={shlex.quote(f'exports/{workdir.name}')}"
             )

@@ -13,6 +13,7 @@ from rich.table import Table
 from sid_jax.data.vector_set import VectorSet
 from sid_jax.messages import Messages
 from sid_jax.metrics.codes import distinct_tuples
+from sid_jax.metrics.rows import Row, code_rows
 
 _SAMPLE_ITEMS = 10
 _SAMPLE_PREFIXES = 3
@@ -39,25 +40,14 @@ def evaluation_text(last: dict[str, Any], metrics: dict[str, Any]) -> str:
 
 def show_summary(messages: Messages, metrics: dict[str, Any], step: int, seconds: float, startup: float | None) -> None:
     """Prints the metrics of the whole corpus and the total time, which includes `startup` seconds of start-up."""
-    table = Table(title=f"All {metrics['num_items']:,} items at step {step:,}", title_justify="left")
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    table.add_column("note")
-    for row in _summary_rows(metrics):
-        table.add_row(*row)
-    table.add_row("time", f"{seconds:.1f} s" + (f", of which start-up {startup:.1f} s" if startup else ""), "")
-    messages.show(table)
+    spent = f"{seconds:.1f} s" + (f", of which start-up {startup:.1f} s" if startup else "")
+    rows = [*_summary_rows(metrics), ("time", spent, "")]
+    messages.closing(f"All {metrics['num_items']:,} items at step {step:,}", rows)
 
 
-def _summary_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
-    codes = " / ".join(f"{value:.1%}".replace("100.0%", "100%") for value in metrics["usage"])
-    perplexities = " / ".join(f"{value:.1f}" for value in metrics["perplexity"])
-    sizes = " / ".join(map(str, metrics["codebook_size"]))
+def _summary_rows(metrics: dict[str, Any]) -> list[Row]:
     return [
-        ("distinct codes / items", f"{metrics['distinct_rate']:.4f}", f"at most {metrics['max_distinct_rate']:.4f}"),
-        ("items in a collision", f"{metrics['collision_share']:.2%}", f"largest bucket {metrics['largest_bucket']}"),
-        ("codes in use, by level", codes, f"of {sizes}"),
-        ("perplexity, by level", perplexities, f"of {sizes}"),
+        *code_rows(metrics),
         ("reconstruction R^2", f"{metrics['r2']:.4f}", "1: exact"),
         *(
             (f"R^2 of {name}", f"{r2:.4f}", "over the items that have this part")
@@ -72,17 +62,19 @@ def _summary_rows(metrics: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 def show_samples(messages: Messages, data: VectorSet, codes: np.ndarray) -> None:
     """Prints some items with their codes, and items under the most common prefixes."""
-    names = data.columns.get("title", data.ids)
+    titled = "title" in data.columns
+    names = data.columns["title"] if titled else data.ids
     items = Table(title="Example items and their codes", title_justify="left")
-    items.add_column(data.id_name, justify="right")
-    items.add_column("codes")
-    items.add_column("")
+    for name in (data.id_name, "codes", "title")[: 2 + titled]:
+        items.add_column(name, justify="right" if name == data.id_name else "left")
     # Only the printed rows are converted to text, since the text of millions of items would need more memory than
     # training.
     for row in np.linspace(0, len(codes) - 1, min(_SAMPLE_ITEMS, len(codes)), dtype=int):
-        items.add_row(_text(data.ids[row]), "-".join(map(str, codes[row].tolist())), _text(names[row]))
+        cells = _text(data.ids[row]), "-".join(map(str, codes[row].tolist())), _text(names[row])
+        items.add_row(*cells[: 2 + titled])
     messages.show(items)
     depth = max(1, codes.shape[1] - 1)
+    messages.line(f"Items under the most common prefixes of {depth} code{'s' * (depth > 1)}:")
     for prefix, count in _common_prefixes(codes[:, :depth]):
         rows = np.flatnonzero((codes[:, :depth] == prefix).all(axis=1))[:_ITEMS_UNDER_A_PREFIX]
         more = f" and {count - len(rows)} more" if count > len(rows) else ""

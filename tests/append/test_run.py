@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import signal
 from pathlib import Path
@@ -238,8 +239,15 @@ def test_the_command_appends_in_words_and_refuses_in_one_line(first, tmp_path):
     words = [f"--append_to={first}", f"--input={new}", f"--out={tmp_path}/v2"]
     result = run("export.py", *words)
     assert result.returncode == 0, result.stderr
-    for said in ("Version 2 of", "32 Semantic IDs", "2 added", "0 published IDs changed", "Retraining is"):
+    for said in (
+        "Version 2 of",
+        "32 Semantic IDs",
+        "Retraining is",
+        f"The version is in {tmp_path}/v2: ids.csv, ids.parquet",
+    ):
         assert said in result.stdout
+    assert re.search("items added +│ +2 │", result.stdout)
+    assert re.search("published IDs changed +│ +0 │", result.stdout)
     assert "give only one of the two" in refused(run("export.py", *words, f"--align_to={first}"))
     assert "need --append_to=EXPORT" in refused(run("export.py", "--remove=x", f"--out={tmp_path}/v3"))
 

@@ -51,8 +51,11 @@ def test_an_export_of_the_runs_own_vectors_is_the_usual_one(trained, tmp_path):
     words += ["--onnx", "--stablehlo"]
     result = run("export.py", *words)
     assert result.returncode == 0, result.stderr
-    assert "300 Semantic IDs of step 50 are in" in result.stdout
-    assert "codebooks.safetensors, codebooks.pt, encoder.onnx, encoder.stablehlo, manifest.json\n" in result.stdout
+    assert "300 Semantic IDs of step 50" in result.stdout and "on a sample of 300 items" in result.stdout
+    files = (
+        "ids.parquet, codebooks.pt, codebooks.safetensors, encoder.onnx, encoder.stablehlo, report.json, manifest.json"
+    )
+    assert f"The export is in {tmp_path}/files: {files}, report.html\n" in result.stdout
     usual, files = load_export(tmp_path / "usual"), load_export(tmp_path / "files", verify=True)
     assert files.table.to_arrow().equals(usual.table.to_arrow())
     assert sorted(path.name for path in (tmp_path / "files").iterdir()) == [

@@ -1,6 +1,7 @@
 """From an ID table to features on disk, and the features of later items."""
 
 import json
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -110,7 +111,7 @@ def test_the_command_writes_and_refuses_in_one_line(versions, tmp_path):
     words = ["-m", "sid_jax", "features", f"--ids={versions / 'v1'}", f"--impressions={tmp_path / 'seen.parquet'}"]
     done = run(*words, "--rows=20", f"--out={tmp_path / 'out'}")
     assert done.returncode == 0, done.stderr
-    assert "30 items have" in done.stdout and (tmp_path / "out" / "pieces.model").exists()
+    assert re.search("items +│ +30 │", done.stdout) and (tmp_path / "out" / "pieces.model").exists()
     assert rows_by_item(tmp_path / "out").keys() == set(NAMES[:30])
     assert "set --rows to at least" in refused(run(*words, "--rows=3", f"--out={tmp_path / 'other'}"))
     assert not (tmp_path / "other").exists()

@@ -52,7 +52,8 @@ def train_ids(config: ConfigDict, workdir: Path, console: Console) -> Path:
     out = workdir / "ids"
     if not out.exists():
         refuse_several("Training a quantizer for config.ids=rqvae")
-        if train(quantizer_config(config), workdir / "quantizer", messages=Messages.to_console(console)) is None:
+        messages = Messages.to_console(console)
+        if train(quantizer_config(config), workdir / "quantizer", messages=messages, nested=True) is None:
             raise training_stopped()
-        export(workdir / "quantizer", out, messages=Messages.to_console(console))
+        export(workdir / "quantizer", out, messages=messages)
     return out

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sid_jax.data.histories import Histories
+from sid_jax.messages import Messages
 from sid_jax.recommend.batch import HistoryBatch, Ranker, user_numbers
 from sid_jax.recommend.data.split import EvaluationExamples
 from sid_jax.recommend.evaluation.metrics import bootstrap_interval, ndcg_at, ranks, recall_at, reciprocal_rank, summary
@@ -98,6 +99,7 @@ def evaluate(
     exclude_seen: bool,
     both_rules: bool = False,
     users: np.ndarray | None = None,
+    messages: Messages | None = None,
 ) -> Evaluation:
     """Evaluates a recommender on each user's next item, ranked among all items of the catalog.
 
@@ -109,13 +111,18 @@ def evaluate(
       exclude_seen: whether items of the user's whole history are excluded from the list.
       both_rules: whether to evaluate under the other rule for seen items too.
       users: `[n]` rows of the examples to evaluate; None for all.
+      messages: where progress is shown; None shows none.
     """
     users = np.arange(len(examples.targets)) if users is None else users
     rules = (exclude_seen, not exclude_seen) if both_rules else (exclude_seen,)
     lists = np.full((len(rules), len(users), LIST_LENGTH), -1, np.int32)
-    for chosen, width in _by_length(examples.histories.lengths[users], window, batch_size):
-        batch = _batch(examples.histories, users[chosen], width)
-        lists[:, chosen] = _ask(ranker, batch, _seen(examples.histories, users[chosen]), rules)
+    batches = _by_length(examples.histories.lengths[users], window, batch_size)
+    title = f"testing {ranker.name}, users"
+    with (messages or Messages.silent()).progress(title, len(batches) * batch_size, transient=True) as progress:
+        for number, (chosen, width) in enumerate(batches, start=1):
+            batch = _batch(examples.histories, users[chosen], width)
+            lists[:, chosen] = _ask(ranker, batch, _seen(examples.histories, users[chosen]), rules)
+            progress.move(number * batch_size)
     targets = examples.targets[users]
     evaluation = None
     for excluded, found in zip(rules[::-1], lists[::-1], strict=True):

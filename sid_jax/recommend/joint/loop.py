@@ -23,7 +23,7 @@ from rich.console import Console
 from sid_jax.export.artifact import write_export
 from sid_jax.export.encoder import encode_vectors
 from sid_jax.export.id_tables import read_id_table
-from sid_jax.export.run import make_export, written
+from sid_jax.export.run import make_export, show_export
 from sid_jax.export.weights import model_hash
 from sid_jax.ids.table import IdTable
 from sid_jax.joint_quantizer.changes import IdChanges
@@ -94,7 +94,7 @@ def train_jointly(
         about = {"joint": {"steps": int(state.step), **config.joint.to_dict()}}
         made = make_export(job.frozen(state), about=about)
         write_export(made, workdir / IDS_FOLDER, records=workdir / JOINT_FOLDER)
-        messages.line(written(made, workdir / IDS_FOLDER))
+        show_export(messages, made, workdir / IDS_FOLDER)
     task = make_task(read_id_table(workdir / IDS_FOLDER), job.split, job.sizes)
     folder = workdir / config.model.kind
     return task, train_recommender(
