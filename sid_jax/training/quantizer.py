@@ -73,28 +73,24 @@ def train_quantizer(
 ) -> TrainedRun | None:
     """Trains a quantizer on vectors up to the config's last epoch.
 
-        With a workdir, training resumes from the last checkpoint. A run that is killed and resumed gives the same result
-        bit for bit. SIGTERM and Ctrl-C save a checkpoint and end the training. Without a workdir, nothing is written to
-        disk, and an interrupted run is lost. Several processes train together (see `training.processes`); the first one
-        prints.
+    With a workdir, training resumes from the last checkpoint. A run that is killed and resumed gives the same result
+    bit for bit. SIGTERM and Ctrl-C save a checkpoint and end the training. Without a workdir, nothing is written to
+    disk, and an interrupted run is lost. Several processes train together (see `training.processes`); the first one
+    prints.
 
-        Args:
-          config: from `sid_jax.config`. Its settings that name files are ignored.
-          data: the items. Cold items are excluded from training.
-          workdir: the run's folder, for its settings, checkpoints and metrics; None keeps everything in memory.
-          messages: where text is printed; standard output if None.
-    <<<<<<< HEAD
-          started: `time.monotonic()` at the start of the program, for the reported start-up time; None for now.
-    =======
-          started: `time.monotonic()` from which to count the start-up time; None for now.
-          nested: whether this is a part of a command, which goes on by itself: no next command is printed.
-    >>>>>>> 69ff54c (Every command ends alike: a closing table, its files, the next command)
+    Args:
+      config: from `sid_jax.config`. Its settings that name files are ignored.
+      data: the items. Cold items are excluded from training.
+      workdir: the run's folder, for its settings, checkpoints and metrics; None keeps everything in memory.
+      messages: where text is printed; standard output if None.
+      started: `time.monotonic()` at the start of the program, for the reported start-up time; None for now.
+      nested: whether a command trains as one of its steps, and no next command is to be printed.
 
-        Returns:
-          The run at the best checkpoint by `train.best_metric`; None if training was interrupted.
+    Returns:
+      The run at the best checkpoint by `train.best_metric`; None if training was interrupted.
 
-        Raises:
-          UserError: if the config, the data or the workdir cannot be used, or if training diverges.
+    Raises:
+      UserError: if the config, the data or the workdir cannot be used, or if training diverges.
     """
     started = started or time.monotonic()
     messages = (messages or Messages.to_console()) if is_first() else Messages.silent()
