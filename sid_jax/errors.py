@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 _LONGEST = 200
 _LONGEST_SHOWN = 80
@@ -26,9 +27,17 @@ def reason(error: BaseException) -> str:
     return " ".join(str(error).split())[:_LONGEST] or type(error).__name__
 
 
-def shown(value: object) -> str:
-    """Returns the `repr` of a value, cut to 80 characters, since an id may be a long text."""
+def and_more(count: int) -> str:
+    """Returns " (and {count} more)", or "" if there are no more."""
+    return f" (and {count:,} more)" if count else ""
+
+
+def shown(value: Any) -> str:
+    """Returns the `repr` of a value as one line, cut to 80 characters, since an id may be a long text."""
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()  # 1, not np.int64(1)
     text = repr(value)
+    text = " ".join(text.split()) if "\n" in text else text
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 

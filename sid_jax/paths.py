@@ -29,8 +29,8 @@ def as_path(text: str | os.PathLike[str]) -> Path:
     For the address of a bucket, it returns the path of a local copy; see `sid_jax.buckets.fetch.fetched`.
 
     Raises:
-      UserError: if the address is not supported or cannot be fetched, or if the path has `~` and the home folder is
-        unknown.
+      UserError: if the address is not supported or cannot be fetched, if the path is empty, if it has `~` and the home
+        folder is unknown, or if it is relative and the working directory no longer exists.
     """
     if (address := bucket_address(text)) is not None:
         # Imported here, since few users need it.
@@ -52,6 +52,10 @@ def bucket_address(text: str | os.PathLike[str]) -> str | None:
 def local_path(text: str | os.PathLike[str]) -> Path:
     """Like `as_path`, but also rejects the addresses of buckets."""
     text = os.fspath(text).removeprefix("file://")
+    if not text:
+        raise UserError('a path is empty, as of a variable that is not set; give a path, or "." for this folder')
+    if not text:
+        raise UserError('a path is empty, as of a variable that is not set; give a path, or "." for this folder')
     if (address := _ADDRESS.match(text)) and not Path(text).exists():
         where = "cannot be used here" if address[1] in SCHEMES else "are not supported"
         raise UserError(
@@ -62,6 +66,10 @@ def local_path(text: str | os.PathLike[str]) -> Path:
     except RuntimeError as error:
         raise UserError(
             f"{text}: the home folder is unknown, since HOME is not set; write the path without ~"
+        ) from error
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{text}: the working directory no longer exists; change to another folder, or give an absolute path"
         ) from error
 
 
@@ -96,5 +104,8 @@ def typed(path: Path) -> str:
 
     if (address := address_of(path)) is not None:
         return shlex.quote(address)
-    path, here = path.absolute(), Path.cwd()
+    try:
+        path, here = path.absolute(), Path.cwd()
+    except FileNotFoundError:  # The working directory was removed.
+        return shlex.quote(str(path))
     return shlex.quote(str(path.relative_to(here) if path != here and path.is_relative_to(here) else path))

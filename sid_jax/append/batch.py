@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sid_jax.data.arrays import as_ids, as_vectors
+from sid_jax.data.arrays import UNORDERED, as_ids, as_vectors
 from sid_jax.data.blocks import check_finite, not_finite, take_rows
 from sid_jax.data.id_lists import check_unique
 from sid_jax.data.part_columns import columns_of_part, under_schema
@@ -128,6 +128,8 @@ def batch_of_arrays(item_ids: Any, vectors: Any, columns: Any, model: RQVAE, the
       UserError: if shapes do not fit, an id occurs twice or does not have the type of the published ids `there`, or a
         vector is not finite.
     """
+    if isinstance(item_ids, UNORDERED) or not isinstance(item_ids, Iterable):
+        raise UserError(f"item_ids: found {type(item_ids).__name__}; give a list, an array or a column of ids")
     ids = ids_of_kind(item_ids, there, "item_ids")
     num_features = model.mean.shape[0]
     if isinstance(vectors, (str, os.PathLike)):
@@ -183,6 +185,7 @@ def ids_of_kind(item_ids: Any, there: pa.ChunkedArray, where: str) -> pa.Chunked
     Raises:
       UserError: if they are not ids, or if only one of the two is text.
     """
+    item_ids = item_ids if isinstance(item_ids, (str, bytes)) or hasattr(item_ids, "__len__") else list(item_ids)
     ids = as_ids(item_ids, where) if isinstance(item_ids, (str, bytes)) or len(item_ids) else np.empty(0, object)
     found = arrow_ids(ids) if len(ids) else pa.chunked_array([pa.array([], there.type)])
     if found.type != there.type:

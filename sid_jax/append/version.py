@@ -10,7 +10,7 @@ import pyarrow as pa
 from sid_jax.append.batch import Batch
 from sid_jax.append.published import Published, raw_codes
 from sid_jax.data.id_lists import dropped, likely_cause
-from sid_jax.errors import UserError
+from sid_jax.errors import UserError, and_more
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.convert import places
 from sid_jax.ids.matching import first_in_group
@@ -192,7 +192,7 @@ def _known_removals(
     if not unknown.any():
         return removed
     names = removed.filter(pa.array(unknown))
-    first = f"item {names[0].as_py()!r} (and {len(names) - 1} more) is not in the export"
+    first = f"item {names[0].as_py()!r}{and_more(len(names) - 1)} is not in the export"
     found = places(removed, published.ids)
     cause = likely_cause(list(map(str, names.to_pylist())), found[found >= 0], published.items.item_ids)
     if not dropped(policy.on_unknown):
@@ -237,7 +237,7 @@ def _refuse_by_policy(
 def _refuse(ids: pa.ChunkedArray, wrong: np.ndarray, words: str) -> None:
     if wrong.any():
         first = ids[int(np.flatnonzero(wrong)[0])].as_py()
-        raise UserError(words.replace("{}", f"item {first!r} (and {int(wrong.sum()) - 1} more)", 1))
+        raise UserError(words.replace("{}", f"item {first!r}{and_more(int(wrong.sum()) - 1)}", 1))
 
 
 def _with_columns(table: IdTable, rows: np.ndarray, values: pa.Table, chosen: np.ndarray) -> tuple[IdTable, int]:

@@ -19,6 +19,8 @@ from sid_jax.data.arrow_columns import as_float32, ids_as_array, ids_from_arrow,
 from sid_jax.errors import UserError, reason, shown
 
 _VECTORS = "an array [N, D], an Arrow or pandas column of lists, a table of numbers, a list of lists, or a path"
+# Types whose order is arbitrary, so that their values cannot be matched to rows or times.
+UNORDERED = (set, frozenset)
 _IDS = "expected ids that are strings or integers, all of one type"
 
 
@@ -79,6 +81,20 @@ def as_ids(ids: Any, where: str) -> np.ndarray:
             f"{where}: found {type(ids).__name__}; give a list, an array or a column of strings or integers"
         )
     return _ids_of_list(list(ids), where)
+
+
+def as_ordered_ids(ids: Any, where: str) -> np.ndarray:
+    """Like `as_ids`, for ids that are matched to rows by their position: a set is rejected."""
+    if isinstance(ids, UNORDERED):
+        raise UserError(f"{where}: a set has no order, so its ids cannot be matched to the vectors; give a list")
+    return as_ids(ids, where)
+
+
+def ids_in_index(table: Any, id_column: str) -> Any | None:
+    """Returns the index of a pandas DataFrame if it seems to hold ids: it is text, or has the name `id_column`."""
+    if not _is_pandas(table, "DataFrame") or id_column in table.columns:
+        return None
+    return table.index if table.index.name == id_column or table.index.inferred_type == "string" else None
 
 
 def as_table(table: Any, where: str) -> pa.Table:
@@ -148,7 +164,7 @@ def _is_plain(dtype: Any) -> bool:
 def _as_column(values: Any, where: str) -> pa.ChunkedArray:
     if isinstance(values, pa.ChunkedArray):
         return values
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+    if isinstance(values, (str, bytes, *UNORDERED)) or not isinstance(values, Iterable):
         raise UserError(f"{where}: found {type(values).__name__}; give a list, an array or a column")
     if not isinstance(values, pa.Array) and not _is_pandas(values, "Series", "Index"):
         array = _in_numpy(values)
@@ -249,6 +265,10 @@ def _vectors_of_table(table: pa.Table, where: str) -> np.ndarray:
 
 
 def _ids_of_list(values: list[Any], where: str) -> np.ndarray:
+    try:
+        values = [each.decode() if isinstance(each, bytes) else each for each in values]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where}: an id is not UTF-8 text ({reason(error)}); give the ids as text") from error
     values = [str(each) if isinstance(each, (str, uuid.UUID)) else each for each in values]
     is_text = bool(values) and isinstance(values[0], str)
     for row, each in enumerate(values):

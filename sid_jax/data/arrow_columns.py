@@ -13,6 +13,8 @@ FLOAT_TYPES = "float16, float32 or float64"
 
 # Types of ids that are text, and types of bytes that may hold text.
 _TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+_WRITE_IDS = "write whole numbers or text"
+_PLAIN = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 _BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
 
 
@@ -49,10 +51,9 @@ def integers_or_text(column: pa.ChunkedArray, where: str, first_row: int = 0) ->
     Raises:
       UserError: if an id is null, or the column has another type.
     """
+    column = plain(column)  # A dictionary may include null.
     refuse_nulls(column, where, first_row)
     kind = column.type
-    if pa.types.is_dictionary(kind):  # The dictionary may include null, or values that no row has.
-        return integers_or_text(_decoded(column), where, first_row)
     if isinstance(kind, pa.UuidType):
         return pa.chunked_array([pa.array([str(each.as_py()) for each in column], pa.string())])
     try:
@@ -66,18 +67,29 @@ def integers_or_text(column: pa.ChunkedArray, where: str, first_row: int = 0) ->
             f"{where}: ids of the type {kind} are not all {wanted}; save the ids as whole numbers or text"
         ) from error
     if not (pa.types.is_integer(kind) or any(is_text(kind) for is_text in _TEXTS)):
-        # pandas converts integers to floats if one is missing.
-        hint = "; write whole numbers or text" if pa.types.is_floating(kind) else ""
-        raise UserError(f"{where}: expected ids that are strings or integers, found {kind}{hint}")
+        raise UserError(f"{where}: expected ids that are strings or integers, found {kind}; {_WRITE_IDS}")
     return column
 
 
-def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Decodes a dictionary-encoded column. View types, which polars writes, are cast: Arrow's `take` lacks them."""
-    kind = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}.get(
-        column.type.value_type, column.type.value_type
-    )
-    return pa.chunked_array([chunk.dictionary.cast(kind).take(chunk.indices) for chunk in column.chunks], kind)
+def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Returns a column without Arrow's alternative layouts: categories and runs as values, views as plain types."""
+    kind = column.type
+    if pa.types.is_run_end_encoded(kind):
+        return plain(pa.chunked_array([pc.run_end_decode(chunk) for chunk in column.chunks], kind.value_type))
+    if pa.types.is_dictionary(kind):
+        # Arrow's `take` lacks the view types that polars writes.
+        value = _PLAIN.get(kind.value_type, kind.value_type)
+        return pa.chunked_array([chunk.dictionary.cast(value).take(chunk.indices) for chunk in column.chunks], value)
+    if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
+        return pa.chunked_array(map(_list_of_view, column.chunks), pa.large_list(kind.value_type))
+    return column.cast(_PLAIN[kind]) if kind in _PLAIN else column
+
+
+def _list_of_view(view: pa.Array) -> pa.LargeListArray:
+    # Arrow 26 casts the last view of an array to an empty list.
+    lengths = pc.fill_null(pc.list_value_length(view), 0).to_numpy()
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int64())
+    return pa.LargeListArray.from_arrays(offsets, view.flatten(), mask=view.is_null() if view.null_count else None)
 
 
 def encoded_ids(column: pa.ChunkedArray, where: str) -> tuple[np.ndarray, np.ndarray]:
@@ -110,8 +122,10 @@ def ids_from_numpy(ids: np.ndarray, where: str, *, first_row: int = 0) -> pa.Arr
             raise UserError(f"{where}: an id in row {first_row} or later is not text; save all ids as text") from error
     elif ids.dtype.kind in "iu":
         column = pa.array(ids.astype(ids.dtype.newbyteorder("=")))
+    elif ids.dtype.kind == "S":  # As h5py returns text.
+        column = pa.array(ids.tolist(), pa.binary())
     else:
-        raise UserError(f"{where}: expected ids that are strings or integers, found {ids.dtype}")
+        raise UserError(f"{where}: expected ids that are strings or integers, found {ids.dtype}; {_WRITE_IDS}")
     return plain_ids(pa.chunked_array([column]), where, first_row=first_row)
 
 
@@ -155,6 +169,7 @@ def _lists_of_numbers(column: pa.ChunkedArray, where: str, integers: bool = Fals
     """Returns a column of lists of floats or integers; raises UserError for another type."""
     if isinstance(column.type, pa.FixedShapeTensorType) and len(column.type.shape) == 1:
         column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
+    column = plain(column)
     kind = column.type
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     if is_list and pa.types.is_decimal(kind.value_type):
@@ -166,7 +181,7 @@ def _lists_of_numbers(column: pa.ChunkedArray, where: str, integers: bool = Fals
             "numbers as a column of lists (in Spark: vector_to_array)"
         )
     if not (is_list and (pa.types.is_floating(kind.value_type) or (integers and pa.types.is_integer(kind.value_type)))):
-        raise UserError(f"{where}: expected lists of {FLOAT_TYPES}, found {kind}")
+        raise UserError(f"{where}: expected lists of {FLOAT_TYPES}, found {kind}; save the vectors as lists of float32")
     return column
 
 

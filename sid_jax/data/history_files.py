@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import zlib
@@ -13,10 +14,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from sid_jax.data.arrays import as_ids
-from sid_jax.data.arrow_columns import encoded_ids, plain_ids, refuse_nulls
+from sid_jax.data.arrays import UNORDERED, as_ids
+from sid_jax.data.arrow_columns import encoded_ids, plain, plain_ids, refuse_nulls
 from sid_jax.data.histories import Histories, offsets_of
-from sid_jax.data.id_lists import Names, catalog_rows, known_items, numbers_if_whole, read_lines
+from sid_jax.data.id_lists import Names, catalog_rows, known_items, numbered_lines, numbers_if_whole
 from sid_jax.data.listing import ending
 from sid_jax.data.numbered import ids_beside, ids_of_numbers
 from sid_jax.data.parts.part import reading
@@ -28,7 +29,16 @@ from sid_jax.paths import as_path
 # Columns with a list of items in each user's row.
 _LISTS = ("sequence_data", "item_id_list")
 _JSON = (".json", ".json.gz")
-_TIME_KINDS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_timestamp, pa.types.is_date)
+_TIME_KINDS = (
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_timestamp,
+    pa.types.is_date,
+    pa.types.is_duration,
+)
+# Times of other types, and the types that they are converted to: the first one that all times of a column have.
+_CAST_KINDS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_decimal)
+_PARSED_AS = (pa.int64(), pa.float64(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,13 +63,21 @@ class HistoryFile:
         return read_histories(self.path, item_ids, columns, on_unknown=on_unknown, option=self.option)
 
 
-def read_sequences(path: Path, item_ids: np.ndarray, *, on_unknown: str = "error", option: str = "") -> Histories:
+def read_sequences(
+    path: Path,
+    item_ids: np.ndarray,
+    *,
+    on_unknown: str = "error",
+    option: str = "",
+    table_columns: frozenset[str] = frozenset(("user_id", "item_id")),
+) -> Histories:
     """Reads a text file with one line per user: the user's id, then item ids in time order, separated by spaces.
 
     Args:
       path: UTF-8 text.
       item_ids: `[N]` ids of the catalog, int64 or object (str); ids in the file are matched by their text.
       on_unknown, option: see `known_items`.
+      table_columns: a file whose first line contains these words is a table, which is rejected.
 
     Returns:
       The histories; user ids are kept as text.
@@ -68,9 +86,15 @@ def read_sequences(path: Path, item_ids: np.ndarray, *, on_unknown: str = "error
       UserError: if the file is missing, empty or not text, a line has no item, a user has two lines, or an item is not
         in the catalog.
     """
-    fields = [line.split() for line in read_lines(path)]
-    for number, words in enumerate(fields, 1):
-        if len(words) < 2:
+    lines = numbered_lines(path)
+    fields = [line.split() for _, line in lines]
+    if table_columns <= set(fields[0]):
+        raise UserError(
+            f"{path}: the first line names columns, so this is a table with one row per interaction; save it as .csv, "
+            ".parquet or .feather"
+        )
+    for number, ((line, _), words) in enumerate(zip(lines, fields, strict=True), 1):
+        if line > number or len(words) < 2:  # An empty line, or a user alone.
             raise UserError(
                 f"{path}: line {number} has no item; write a user id and then item ids, separated by spaces"
             )
@@ -135,7 +159,7 @@ def read_histories(
         return _read_examples(examples, item_ids, on_unknown, option)
     if ending(path, TABLE_ENDINGS) in TABLE_ENDINGS or path.is_dir():
         return read_interactions(path, item_ids, *columns, on_unknown=on_unknown, option=option)
-    return read_sequences(path, item_ids, on_unknown=on_unknown, option=option)
+    return read_sequences(path, item_ids, on_unknown=on_unknown, option=option, table_columns=frozenset(columns[:2]))
 
 
 def _read_json(path: Path, item_ids: np.ndarray, on_unknown: str, option: str) -> Histories:
@@ -238,7 +262,7 @@ def histories_of_lists(
 
 
 def _items_of(items: Any, user: int | str, where: str) -> list[Any]:
-    if isinstance(items, (str, bytes, Mapping)) or not hasattr(items, "__iter__"):
+    if isinstance(items, (str, bytes, Mapping, *UNORDERED)) or not hasattr(items, "__iter__"):
         raise UserError(
             f"{where}: user {shown(user)} has {shown(items)}, which is not a list; give each user a list of item ids"
         )
@@ -380,12 +404,30 @@ def _row_from_0(row: int) -> str:
 
 
 def _times(column: pa.ChunkedArray, where: str) -> np.ndarray:
+    refuse_nulls(column, where)
+    column = plain(column)
+    found = column.type
+    if any(is_kind(found) for is_kind in _CAST_KINDS):
+        column = _parsed(column)
     kind = column.type
     if not any(is_kind(kind) for is_kind in _TIME_KINDS):
-        raise UserError(f"{where}: expected times that are numbers, dates or timestamps, found {kind}")
-    refuse_nulls(column, where)
+        raise UserError(
+            f"{where}: expected times that are numbers, dates or timestamps, found {found}; write numbers, or times "
+            "such as 2026-01-31T12:00:00, all with or all without a zone"
+        )
     times = column.to_numpy()
-    unordered = np.flatnonzero(np.isnan(times)) if pa.types.is_floating(kind) else np.empty(0, np.int64)
+    unordered = np.flatnonzero(~np.isfinite(times)) if pa.types.is_floating(kind) else np.empty(0, np.int64)
     if len(unordered):
-        raise UserError(f"{where}: {_row_from_0(unordered[0])} is NaN ({len(unordered)} in total); remove these rows")
+        value = {"nan": "NaN"}.get(str(times[unordered[0]]), times[unordered[0]])
+        raise UserError(
+            f"{where}: {_row_from_0(unordered[0])} is {value} ({len(unordered)} in total); remove these rows"
+        )
     return times
+
+
+def _parsed(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Returns texts or decimals as numbers or timestamps; unchanged if they have no common form."""
+    for kind in _PARSED_AS:
+        with contextlib.suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            return column.cast(kind)
+    return column

@@ -45,10 +45,16 @@ def read_item_list(path: Path, item_ids: np.ndarray, on_unknown: str = "error", 
     Raises:
       UserError: if the file is missing or empty, or an item is not in the catalog and `on_unknown` is "error".
     """
-    names = read_id_list(path)
+    lines = numbered_lines(path)
+    names = [text for _, text in lines]
     rows = catalog_rows(names, item_ids)
     known = known_items(
-        rows, item_ids, on_unknown, lambda place: f"{path}: line {place + 1}: item {names[place]!r}", names, option
+        rows,
+        item_ids,
+        on_unknown,
+        lambda place: f"{path}: line {lines[place][0]}: item {names[place]!r}",
+        names,
+        option,
     )
     named = np.zeros(len(item_ids), bool)
     named[rows[known]] = True
@@ -56,8 +62,8 @@ def read_item_list(path: Path, item_ids: np.ndarray, on_unknown: str = "error", 
 
 
 def read_id_list(path: Path, *, allow_empty: bool = False) -> list[str]:
-    """Returns the ids in a UTF-8 file, one per line, without surrounding spaces; raises as `read_lines`."""
-    return [line.strip() for line in read_lines(path, allow_empty=allow_empty)]
+    """Returns the ids in a UTF-8 file, one per line, without surrounding spaces; raises as `numbered_lines`."""
+    return [text for _, text in numbered_lines(path, allow_empty=allow_empty)]
 
 
 def check_cold(cold: np.ndarray, where: str) -> np.ndarray:
@@ -67,15 +73,22 @@ def check_cold(cold: np.ndarray, where: str) -> np.ndarray:
     return cold
 
 
-def read_lines(path: Path, *, allow_empty: bool = False) -> list[str]:
-    """Returns the lines of a UTF-8 file, without empty lines at its end; UserError if it is unreadable or empty."""
+def numbered_lines(path: Path, *, allow_empty: bool = False) -> list[tuple[int, str]]:
+    """Returns the lines of a UTF-8 file with their numbers, from 1: without surrounding spaces and without empty lines.
+
+    Raises:
+      UserError: if the file is missing or not UTF-8; unless `allow_empty`, also if it has no lines.
+    """
     try:
-        text = path.read_text(encoding="utf-8-sig").rstrip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as UTF-8 text ({reason(error)}); give a text file") from error
-    if not text and not allow_empty:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or reason(error)}; give a text file") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: cannot be read as UTF-8 text ({reason(error)}); save it as UTF-8") from error
+    lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if not lines and not allow_empty:
         raise UserError(f"{path}: empty; give a file with one id per line")
-    return text.split("\n") if text else []
+    return lines
 
 
 def numbers_if_whole(ids: Sequence[str]) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from ml_collections import ConfigDict
 
-from sid_jax.data.arrays import as_ids, as_table, as_vectors, is_table
+from sid_jax.data.arrays import as_ids, as_ordered_ids, as_table, as_vectors, ids_in_index, is_table
 from sid_jax.data.blocks import bad_rows, check_finite
 from sid_jax.data.histories import Histories
 from sid_jax.data.history_files import HistoryFile, histories_of_lists, histories_of_table, in_catalog
@@ -187,6 +187,8 @@ def _in_memory(vectors: Any, item_ids: Any, settings: ConfigDict) -> VectorSet:
 def _columns_of_table(table: Any, item_ids: Any, settings: ConfigDict) -> tuple[Any, Any]:
     """Returns the columns of vectors and ids of a table; a table without a column of vectors is returned unchanged."""
     names = list(table.schema.names if isinstance(table, (pa.Table, pa.RecordBatch)) else table.columns)
+    if item_ids is None:
+        item_ids = ids_in_index(table, settings.id_column)
     if item_ids is None and settings.id_column in names:
         item_ids = table[settings.id_column]
         if settings.vector_column not in names:
@@ -203,7 +205,7 @@ def _ids(item_ids: Any, count: int) -> np.ndarray:
     if isinstance(item_ids, (str, Path)):
         ids = read_ids(as_path(item_ids), count, "vectors")
     else:
-        ids = as_ids(item_ids, "item_ids")
+        ids = as_ordered_ids(item_ids, "item_ids")
     if len(ids) != count:
         raise UserError(f"item_ids: {len(ids)} ids, but {count} vectors; give one id per vector")
     check_unique(ids, "item_ids")
@@ -235,7 +237,9 @@ def _finite(data: VectorSet, on_bad_rows: str) -> VectorSet:
 
 def _columns(columns: Any, ids: np.ndarray, id_column: str) -> dict[str, pa.ChunkedArray]:
     """Returns further columns of the items, in the order of the items."""
-    table = as_table(columns, "columns")
+    table, index = as_table(columns, "columns"), ids_in_index(columns, id_column)
+    if index is not None and (index.name == id_column or set(index) >= set(ids.tolist())):
+        table = as_table({id_column: index, **{name: table[name] for name in table.column_names}}, "columns")
     if id_column in table.column_names:
         rows = catalog_rows(map(str, ids.tolist()), _column_ids(table, id_column))
         if (rows < 0).any():

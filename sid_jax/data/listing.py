@@ -60,11 +60,15 @@ def whole_names(text: str) -> str:
 
 
 def ending(path: File, endings: Iterable[str] = ()) -> str:
-    """Returns a file's kind: the element of `endings` that its name has, or else its suffix; "" if it has none."""
+    """Returns a file's kind: the element of `endings` that its name has, or else its suffix; "" if it has none.
+
+    Upper and lower case are the same.
+    """
+    name = path.name.lower()
     # Shards may be called items.array_record-00003-of-00010.
-    if ".array_record" in path.name:
+    if ".array_record" in name:
         return ".array_record"
-    return next((each for each in endings if path.name.endswith(each)), path.suffix)
+    return next((each for each in endings if name.endswith(each)), path.suffix.lower())
 
 
 def _names(text: str) -> list[str]:

@@ -169,7 +169,7 @@ def load_histories(
         raise UserError(f"{where}.path is empty; pass --{where}.path=FILE with the interaction histories")
     file = as_path(settings.path)
     columns = settings.user_column, settings.item_column, settings.time_column
-    if file.suffix == ".json":
+    if file.suffix.lower() == ".json":
         return read_histories(file, item_ids, columns, on_unknown=on_unknown, option=UNKNOWN_OPTION)
     if settings.source == "sequences":
         return read_sequences(file, item_ids, on_unknown=on_unknown, option=UNKNOWN_OPTION)
@@ -190,7 +190,7 @@ def load_items(data_config: ConfigDict, resident_bytes: int | None) -> VectorSet
 def _own_vectors(data_config: ConfigDict, resident_bytes: int | None) -> VectorSet:
     if not data_config.path:
         raise UserError("config.data.path is empty; pass --config.data.path=FILE with your vectors, or several files")
-    if data_config.path.endswith((".csv", ".csv.gz", ".item", ".json", ".json.gz", ".jsonl", ".jsonl.gz")):
+    if data_config.path.lower().endswith((".csv", ".csv.gz", ".item", ".json", ".json.gz", ".jsonl", ".jsonl.gz")):
         raise UserError(
             f"{data_config.path}: files of this kind have no vectors; set --config.data.text_column to the columns of "
             "text to encode"

@@ -23,11 +23,11 @@ def columns_of_part(parts: VectorParts, number: int, schema: pa.Schema) -> pa.Ta
     """
     part = parts.parts[number]
     path, read = file_of(part.path), pa.table({})
-    if isinstance(path, RemoteFile) or path.suffix == ".parquet":
+    if isinstance(path, RemoteFile) or path.suffix.lower() == ".parquet":
         with opened(path) as source, pq.ParquetFile(source) as file:
             there = [name for name in schema.names if name in file.schema_arrow.names]
             read = file.read_row_groups(list(range(*part.row_groups)), columns=there) if there else read
-    elif path.suffix in TABLE_ENDINGS and schema.names:
+    elif path.suffix.lower() in TABLE_ENDINGS and schema.names:
         read = table_with(path, schema.names).slice(part.first_row, part.num_rows)
     table = under_schema(schema, read, part.num_rows, str(path))
     return table.take(pa.array(parts.kept(number))) if part.left_out else table
@@ -44,7 +44,7 @@ def schema_of_parts(parts: VectorParts, names: Sequence[str]) -> pa.Schema:
         missing = [name for name in names if name not in found]
         if not missing:
             break
-        if isinstance(path, RemoteFile) or path.suffix in TABLE_ENDINGS:
+        if isinstance(path, RemoteFile) or path.suffix.lower() in TABLE_ENDINGS:
             head = _head(path, missing)
             found |= {name: exported_column(head[name]).type for name in missing if name in head.column_names}
     return pa.schema([(name, found[name]) for name in names if name in found])
@@ -52,7 +52,7 @@ def schema_of_parts(parts: VectorParts, names: Sequence[str]) -> pa.Schema:
 
 def _head(path: File, names: Sequence[str]) -> pa.Table:
     """Returns columns of a table file; columns of a Parquet file have no rows, since only their types are needed."""
-    if isinstance(path, Path) and path.suffix != ".parquet":
+    if isinstance(path, Path) and path.suffix.lower() != ".parquet":
         return table_with(path, names)
     with opened(path) as source:
         return pq.read_schema(source).empty_table()

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from sid_jax.buckets.fetch import is_folder
 from sid_jax.buckets.place import File, RemoteFile
-from sid_jax.data.arrow_columns import ids_from_arrow, is_nested
+from sid_jax.data.arrow_columns import ids_from_arrow, is_nested, plain
 from sid_jax.data.id_lists import check_unique, numbers_if_whole
 from sid_jax.data.listing import ending, find_files, find_remote_files
 from sid_jax.data.numbered import ids_of_numbers
@@ -85,6 +85,8 @@ def exported_column(values: Values | np.ndarray) -> pa.ChunkedArray:
         column = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([pa.array(values)])
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
         column = None
+    if column is not None and pa.types.is_run_end_encoded(column.type):
+        column = plain(column)
     if column is None or is_nested(column.type):
         texts = [None if value is None else value_text(value) for value in python_values(values)]
         return pa.chunked_array([pa.array(texts, pa.string())])
@@ -138,7 +140,7 @@ def read_whole_tables(path: str | Path, *, guessed: Sequence[str] = ()) -> pa.Ta
 
 
 def _read_whole(path: Path, guessed: Sequence[str]) -> pa.Table:
-    if path.suffix == ".jsonl":
+    if path.suffix.lower() == ".jsonl":
         with reading(path, path.suffix):
             return pa_json.read_json(path)
     names = column_names(path)
@@ -213,10 +215,10 @@ def _read_file(path: File, names: Sequence[str], guessed: Sequence[str], advice:
             with path.open() as source, pq.ParquetFile(source) as file:
                 _check_columns(path, wanted, file.schema_arrow.names, advice)
                 return file.read(wanted)
-        is_csv = ".csv" in path.suffixes[-2:]
-        if path.suffix in _ATOMIC:
+        is_csv = ending(path, TABLE_ENDINGS).startswith(".csv")
+        if path.suffix.lower() in _ATOMIC:
             return _read_atomic(path, wanted, advice)
-        if path.suffix in _ARROW:
+        if path.suffix.lower() in _ARROW:
             return _read_arrow(path, wanted, advice)
         _check_columns(path, wanted, csv_names(path, form) if is_csv else pq.read_schema(path).names, advice)
         if is_csv:
@@ -322,7 +324,7 @@ def _read_records(path: Path, id_column: str, names: Sequence[str]) -> tuple[np.
     ids: list[str | int] = []
     columns: dict[str, list[Any]] = {name: [] for name in names}
     there: dict[str, None] = {}
-    for number, record in read_records(path) if ".jsonl" in path.name else _read_object(path, id_column):
+    for number, record in read_records(path) if ".jsonl" in path.name.lower() else _read_object(path, id_column):
         there.update(dict.fromkeys(record))
         item_id = record.get(id_column)
         if isinstance(item_id, bool) or not isinstance(item_id, (str, int)) or clean(str(item_id)) != str(item_id):

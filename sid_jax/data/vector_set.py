@@ -11,9 +11,13 @@ import pyarrow as pa
 
 from sid_jax.data.blocks import in_blocks
 from sid_jax.data.layout import Layout
+from sid_jax.errors import UserError
 
 if TYPE_CHECKING:  # Imports JAX, which reading vectors does not need.
     from sid_jax.data.relations import Relations
+
+# The columns of an ID table, besides the ids: codes before uniqueness, Semantic ID, Semantic ID as text.
+OWN_COLUMNS = ("codes", "semantic_id", "sid")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +74,14 @@ class VectorSet:
     made_of: str = ""
     layout: Layout | None = None
     about_parts: tuple[dict[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raises UserError, before any training, if a column has a name that the ID table needs."""
+        for name in self.columns:
+            if name in (self.id_name, *OWN_COLUMNS):
+                raise UserError(
+                    f"two columns of the ID table would have the name {name!r}; rename the column in your data"
+                )
 
     @property
     def num_trained(self) -> int:

@@ -16,13 +16,14 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from sid_jax.data.vector_set import OWN_COLUMNS
 from sid_jax.errors import UserError, reason
 from sid_jax.export.atomic import atomic_folder
 from sid_jax.export.codebooks import read_codebooks
 from sid_jax.export.manifest import content_of, read_manifest, read_measured, write_manifest, write_measured
 from sid_jax.export.programs import check_programs, programs_of
 from sid_jax.ids.convert import numbers_of
-from sid_jax.ids.table import OWN_COLUMNS, IdTable
+from sid_jax.ids.table import IdTable
 from sid_jax.paths import as_path
 from sid_jax.precision import in_32_bits
 

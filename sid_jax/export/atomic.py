@@ -128,7 +128,10 @@ def refuse_taken(target: Path, unless: str = "") -> None:
       UserError: if the destination is a file, a mount point or a folder that is not empty, or if a parent is a file.
     """
     target = target.resolve()
-    existing = next(path for path in (target, *target.parents) if path.exists())
+    try:
+        existing = next(path for path in (target, *target.parents) if path.exists())
+    except OSError as error:  # For example a name that is too long.
+        raise UserError(f"cannot write {target}: {error.strerror}; choose another folder") from error
     if existing != target:
         if not existing.is_dir():
             raise UserError(f"cannot write {target}: {existing} is a file; choose another folder")

@@ -11,11 +11,12 @@ from sid_jax.data.histories import Histories
 from sid_jax.data.inputs import as_histories
 from sid_jax.data.listing import find_files
 from sid_jax.data.tables import ENDINGS, column_names, exported_column, read_own_tables
+from sid_jax.data.vector_set import OWN_COLUMNS
 from sid_jax.errors import UserError
 from sid_jax.export.artifact import load_export
 from sid_jax.export.id_tables import is_export, parse_id_source, read_id_table
 from sid_jax.formats.content import LEAST_INTERACTIONS
-from sid_jax.ids.table import OWN_COLUMNS, IdTable
+from sid_jax.ids.table import IdTable
 from sid_jax.paths import as_path
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from sid_jax.data.id_lists import check_unique, likely_cause
+from sid_jax.data.vector_set import OWN_COLUMNS
 from sid_jax.errors import UserError
 from sid_jax.ids.convert import (
     Codes,
@@ -35,9 +36,6 @@ from sid_jax.ids.convert import (
     places,
     sid_text,
 )
-
-# The ID table's own columns: codes before uniqueness, Semantic ID, Semantic ID as text.
-OWN_COLUMNS = ("codes", "semantic_id", "sid")
 
 _ITEMS_SHOWN = 10
 

@@ -22,10 +22,11 @@ import safetensors.numpy
 from ml_collections import ConfigDict
 from safetensors import SafetensorError
 
+from sid_jax.data.vector_set import OWN_COLUMNS
 from sid_jax.errors import UserError
 from sid_jax.export.atomic import atomic_folder
 from sid_jax.export.manifest import read_manifest, write_manifest
-from sid_jax.ids.table import OWN_COLUMNS, IdTable
+from sid_jax.ids.table import IdTable
 from sid_jax.paths import as_path
 from sid_jax.recommend.config import default_config
 from sid_jax.recommend.data.blend import Blend

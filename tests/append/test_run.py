@@ -134,13 +134,11 @@ def test_what_cannot_be_appended_is_refused_in_one_line_and_nothing_is_left(firs
     assert "needs new items (--input=FILES)" in refusal(first, out)
     assert "and 'suffix' would mix two schemes" in refusal(first, out, good, unique="suffix")
     assert "has no ids, and row numbers are already" in refusal(first, out, [f"{tmp_path}/bare.npy"])
-    assert "item 99 (and 0 more) is not in the export" in refusal(first, out, good, removed=removed("3\n99\n"))
+    assert "item 99 is not in the export" in refusal(first, out, good, removed=removed("3\n99\n"))
     assert "lists every item" in refusal(first, out, removed=removed("\n".join(map(str, range(30)))))
     words = refusal(first, out, good, removed=removed("5\n70\n71\n"))
-    assert "item 71 (and 0 more)" in words and "not in the exp" in words
-    assert "item 5 (and 0 more) is also in --input" in refusal(
-        first, out, new([5], made_vectors([5])), removed=removed("5\n")
-    )
+    assert "item 71" in words and "not in the exp" in words
+    assert "item 5 is also in --input" in refusal(first, out, new([5], made_vectors([5])), removed=removed("5\n"))
     assert "vectors have 5 features; the model encodes 6" in refusal(first, out, new([70], made_vectors([70])[:, :5]))
     assert "id 70 is in row 0 and again in row 1" in refusal(first, out, new([70, 70], made_vectors([70, 71])))
     bad = made_vectors([70, 71])
@@ -306,8 +304,8 @@ def test_what_cannot_be_appended_in_memory_is_said(first):
         ("id 70 is in row 0 and again in row 1", ([70, 70], vectors), {}),
         ("item_ids are text, such as 'x', .* are whole numbers", (["x", "7"], vectors), {}),
         ("item_ids are text, such as '7', .* are whole numbers", (["7", "8"], vectors), {}),
-        ("item 99 .* is not in the export", ([70, 71], vectors), {"remove": [99]}),
-        ("item 7 .* is also in item_ids", ([7, 71], vectors), {"remove": [7]}),
+        ("item 99 is not in the export", ([70, 71], vectors), {"remove": [99]}),
+        ("item 7 is also in item_ids", ([7, 71], vectors), {"remove": [7]}),
         ("column 'title' cannot be converted to", ([70, 71], vectors), {"columns": {"title": [b"\xff", b"\xfe"]}}),
     ):
         with pytest.raises(UserError, match=words):

@@ -148,7 +148,7 @@ def test_sequences_that_make_no_sense_are_refused(tmp_path: Path, text: str, exp
 def test_sequences_that_are_no_text_are_refused(tmp_path: Path):
     (tmp_path / "s.txt").write_bytes(b"u \xff\xfe")
     assert "cannot be read as UTF-8 text" in refusal(read_sequences, tmp_path / "s.txt", CATALOG)
-    assert "cannot be read as UTF-8 text" in refusal(read_sequences, tmp_path / "none.txt", CATALOG)
+    assert "No such file or directory" in refusal(read_sequences, tmp_path / "none.txt", CATALOG)
 
 
 COLUMNS = ("user", "item", "time")
@@ -219,7 +219,7 @@ def test_files_of_both_kinds_and_python_agree(tmp_path_factory: pytest.TempPathF
         ({"user": [9, None, 9, None, 9]}, "column 'user': row 1 (counted from 0) is null (2 in total)"),
         ({"time": [1, 2, 3, 4, None]}, "column 'time': row 4 (counted from 0) is null (1 in total)"),
         ({"time": [1.0, float("nan"), 3.0, 4.0, 5.0]}, "column 'time': row 1 (counted from 0) is NaN (1 in total)"),
-        ({"time": ["9", "10", "8", "7", "6"]}, "expected times that are numbers, dates or timestamps, found string"),
+        ({"time": ["9", "10", "8", "7", "soon"]}, "expected times that are numbers, dates or timestamps, found string"),
         ({"user": [0.5] * 5}, "column 'user': expected ids that are strings or integers, found double"),
         ({"user": pa.array([2**63] * 5, pa.uint64())}, "column 'user': an id is too large"),
         ({name: [] for name in SHUFFLED}, "has no rows"),

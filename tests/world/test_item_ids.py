@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from sid_jax.append.run import append
 from sid_jax.data.history_files import read_interactions, read_sequences
-from sid_jax.data.id_lists import read_item_list, some_unknown
-from sid_jax.data.inputs import as_histories
+from sid_jax.data.id_lists import read_id_list, read_item_list, some_unknown
+from sid_jax.data.inputs import as_histories, vector_set
+from sid_jax.data.vector_files import read_vector_files
 from sid_jax.diff import diff
 from sid_jax.errors import UserError
 from sid_jax.evaluate import evaluate_ids, read_labels
@@ -21,6 +23,7 @@ from sid_jax.features.run import read_impressions
 from sid_jax.ids.matching import find_alignment
 from sid_jax.ids.table import IdTable
 from sid_jax.messages import Messages
+from sid_jax.presets import preset
 from tests.append.conftest import made_vectors, make_export, write_vectors
 
 SILENT = Messages.silent()
@@ -171,3 +174,69 @@ def test_labels_and_impressions_come_in_several_files_and_strangers_are_counted(
     for read in (read_impressions, lambda path, ids: read_labels(f"{path}:kind", ids)):
         with pytest.raises(UserError, match="'000040' differs from '40' in leading zeros"):
             read(f"{tmp_path}/a.parquet", np.array(["40"], object))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", " \n", "\t\r\n"])
+def test_every_list_of_ids_in_text_is_read_without_surrounding_spaces(padded, tmp_path, end):
+    names, vectors = [*PADDED[:3], "a b"], made_vectors(range(4))
+    (tmp_path / "ids.txt").write_bytes(("\ufeff " + end.join(names) + end + " \n\n").encode())
+    catalog = np.array([*PADDED, "a b"], object)
+    assert read_id_list(tmp_path / "ids.txt") == names
+    assert catalog[read_item_list(tmp_path / "ids.txt", catalog)].tolist() == names
+    np.save(tmp_path / "v.npy", vectors)
+    assert read_vector_files(f"{tmp_path}/v.npy", ids_paths=[f"{tmp_path}/ids.txt"]).ids.tolist() == names
+    assert vector_set(vectors, tmp_path / "ids.txt", settings=preset("embeddings").data).ids.tolist() == names
+
+
+def test_empty_lines_between_ids_are_ignored_unless_lines_are_rows(tmp_path):
+    path = tmp_path / "ids.txt"
+    path.write_text("000041\n\n \n000049\nx\n")
+    with pytest.raises(UserError, match="line 5: item 'x' is not in the catalog"):
+        read_item_list(path, np.array(PADDED, object))
+    np.save(tmp_path / "v.npy", made_vectors(range(3)))
+    with pytest.raises(UserError, match="line 2 is empty"):
+        read_vector_files(f"{tmp_path}/v.npy", ids_paths=[str(path)])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"item_id\na\nb\n", "3 ids, but .* has 2 vectors; give one id per vector, and no header line"),
+        ("a\nb\n".encode("utf-16"), "not UTF-8 text; give a .npy file, or UTF-8 text"),
+        (b"PAR1\x15\x04", "not UTF-8 text; give a .npy file, or UTF-8 text"),
+    ],
+)
+def test_a_file_of_ids_that_is_no_list_of_ids(tmp_path, content, words):
+    np.save(tmp_path / "v.npy", made_vectors(range(2)))
+    (tmp_path / "ids.txt").write_bytes(content)
+    with pytest.raises(UserError, match=words):
+        read_vector_files(f"{tmp_path}/v.npy", ids_paths=[f"{tmp_path}/ids.txt"])
+
+
+def test_ids_without_an_order_are_refused_and_bytes_are_text():
+    data, vectors = preset("embeddings").data, made_vectors(range(2))
+    with pytest.raises(UserError, match="item_ids: a set has no order"):
+        vector_set(vectors, {"a", "b"}, settings=data)
+    with pytest.raises(UserError, match="user 0 has .*, which is not a list"):
+        as_histories([frozenset(PADDED)], np.array(PADDED, object))
+    for ids in ([b"007", "ä".encode()], np.array(["007", "ä".encode()], "S")):
+        assert vector_set(vectors, ids, settings=data).ids.tolist() == ["007", "ä"]
+    with pytest.raises(UserError, match="an id is not UTF-8 text"):
+        vector_set(vectors, [b"\xff", b"a"], settings=data)
+
+
+def test_ids_in_the_index_of_a_data_frame_order_its_rows():
+    data, names = preset("embeddings").data, ["a", "b", "c"]
+    vectors, frame = made_vectors(range(3)), pd.DataFrame({"title": ["C", "A", "B"]}, index=["c", "a", "b"])
+    found = vector_set(vectors, names, columns=frame, settings=data)
+    assert found.columns["title"].to_pylist() == ["A", "B", "C"]
+    assert vector_set(pd.DataFrame(vectors, index=names), settings=data).ids.tolist() == names
+    assert vector_set(pd.DataFrame(vectors), settings=data).ids.tolist() == [0, 1, 2]
+    rows = vector_set(vectors, [2, 0, 1], columns=pd.DataFrame({"title": ["C", "A", "B"]}), settings=data)
+    assert rows.columns["title"].to_pylist() == ["C", "A", "B"]
+
+
+def test_a_column_with_a_name_of_the_id_table_is_refused_before_training():
+    for name in ("codes", "sid"):
+        with pytest.raises(UserError, match=f"two columns of the ID table would have the name '{name}'"):
+            vector_set(made_vectors(range(2)), ["a", "b"], columns={name: [1, 2]}, settings=preset("embeddings").data)

@@ -297,7 +297,7 @@ def test_an_old_file_that_is_appended_again_is_said_and_can_be_refused(first, tm
     old = [write_vectors(tmp_path / "old.parquet", [3, 5], made_vectors([3, 5]))]
     said = night(tmp_path / "v2", tmp_path / "v3", old)
     assert "Warning: 1 items of the input were removed earlier (in version 2) and have returned, such as 3." in said
-    with pytest.raises(UserError, match=r"item 3 \(and 0 more\) was removed earlier \(in version 2\)"):
+    with pytest.raises(UserError, match=r"item 3 was removed earlier \(in version 2\)"):
         night(tmp_path / "v2", tmp_path / "v4", old, on_returned="error")
     with pytest.raises(UserError, match="on_known is 'drop'; it must be one of keep, move, error"):
         append_items(load_export(first), [1], made_vectors([1]), on_known="drop")

@@ -6,13 +6,14 @@ import uuid
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
 from sid_jax.data.histories import Histories
-from sid_jax.data.history_files import read_interactions
+from sid_jax.data.history_files import read_histories, read_interactions
 from sid_jax.data.load import load_vectors
 from sid_jax.data.part_columns import columns_of_part
 from sid_jax.data.parts.vector_parts import list_parts
@@ -179,3 +180,61 @@ def test_rows_of_padding_are_told_of():
     silent = Console(file=io.StringIO())
     _warn_of_zeros(VectorSet(np.arange(4), VECTORS + 1), Messages.to_console(silent))
     assert not silent.file.getvalue()
+
+
+@pytest.mark.parametrize("kind", [pa.list_view, pa.large_list_view])
+def test_views_and_runs_in_arrow_files(tmp_path, kind):
+    ids, price = pc.run_end_encode(pa.array(["a", "b", "c", "d"])), pc.run_end_encode(pa.array([1.5, 1.5, None, 2.0]))
+    lists = pa.array([list(map(float, row)) for row in VECTORS], kind(pa.float32()))
+    table = pa.table({"item_id": ids, "vector": lists, "price": price})
+    with pa.ipc.new_file(tmp_path / "a.ARROW", table.schema) as file:  # Upper case, as some systems write names.
+        file.write_table(table)
+    found = read(tmp_path / "a.ARROW", columns="price")
+    assert found.ids.tolist() == ["a", "b", "c", "d"]
+    np.testing.assert_array_equal(found.vectors, VECTORS)
+    assert found.columns["price"].to_pylist() == [1.5, 1.5, None, 2.0]
+
+
+@pytest.mark.parametrize("name", ["A.PARQUET", "a.Npy"])
+def test_endings_in_upper_case(tmp_path, name):
+    plain = tmp_path / name.lower()
+    save(plain, item_id=[0, 1, 2, 3], vector=LISTS) if plain.suffix == ".parquet" else np.save(plain, VECTORS)
+    plain.rename(tmp_path / name)
+    np.testing.assert_array_equal(read(tmp_path / name).vectors, VECTORS)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["10", "9", "8"],
+        pa.array(["3.5", "2.5", "-1"]).cast(pa.string_view()),
+        ["2026-01-03", "2026-01-02T10:00:00", "2026-01-02 09:00:00"],
+        ["2026-01-01T12:00:00-05:00", "2026-01-01T16:30:00Z", "2026-01-01T23:00:00+08:00"],
+        decimals([3, 2, 1]),
+        pa.array([3, 2, 1], pa.duration("s")),
+        pa.array(["3", "2", "1"]).dictionary_encode(),
+    ],
+)
+def test_times_as_text_decimals_or_durations(tmp_path, times):
+    path = save(tmp_path / "a.parquet", user_id=["u"] * 3, item_id=["c", "b", "a"], timestamp=times)
+    found = read_interactions(path, np.array(["a", "b", "c"], object), "user_id", "item_id", "timestamp")
+    assert found.items.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("times", [["soon", "2"], ["1/2/2026", "3/4/2026"], ["2026-01-01T00:00:00Z", "2026-01-01"]])
+def test_times_that_cannot_be_ordered_are_refused(tmp_path, times):
+    path = save(tmp_path / "a.parquet", user_id=["u"] * 2, item_id=["a", "b"], timestamp=times)
+    with pytest.raises(UserError, match="found string; write numbers, or times such as 2026-01-31T12:00:00, all with"):
+        read_interactions(path, np.array(["a", "b"], object), "user_id", "item_id", "timestamp")
+
+
+def test_a_time_that_is_infinite_is_refused(tmp_path):
+    path = save(tmp_path / "a.parquet", user_id=["u"] * 2, item_id=["a", "b"], timestamp=[1.0, np.inf])
+    with pytest.raises(UserError, match="row 1 .* is inf"):
+        read_interactions(path, np.array(["a", "b"], object), "user_id", "item_id", "timestamp")
+
+
+def test_a_table_with_the_ending_of_a_text_is_not_read_as_one_user_per_line(tmp_path):
+    (tmp_path / "a.tsv").write_text("user_id\titem_id\ttimestamp\nu\ta\t1\nv\tb\t2\n")
+    with pytest.raises(UserError, match="the first line names columns, so this is a table"):
+        read_histories(tmp_path / "a.tsv", np.array(["a", "b"], object), ("user_id", "item_id", "timestamp"))

@@ -17,6 +17,7 @@ from sid_jax.data.vector_files import read_vector_files
 from sid_jax.diff import diff
 from sid_jax.evaluate import evaluate_ids
 from sid_jax.export.artifact import load_export
+from sid_jax.export.atomic import refuse_taken
 from sid_jax.export.id_tables import parse_id_source, read_id_table
 from sid_jax.messages import Messages
 from sid_jax.paths import as_path, file_to_write, typed
@@ -177,3 +178,25 @@ def test_the_address_of_a_bucket_without_its_package_says_what_to_install_and_ma
         ):
             read(address)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_path_is_refused_and_not_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_vectors(tmp_path / "a.parquet", ITEMS)
+    for read in (as_path, read_vector_files, lambda text: read_histories(text, ITEMS, COLUMNS)):
+        with pytest.raises(UserError, match="a path is empty, as of a variable that is not set"):
+            read("")
+
+
+def test_a_working_directory_that_was_removed(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert typed(as_path(tmp_path / "a b")) == f"'{tmp_path}/a b'"
+    with pytest.raises(UserError, match="x: the working directory no longer exists"):
+        as_path("x")
+
+
+def test_a_name_that_is_too_long(tmp_path):
+    with pytest.raises(UserError, match="cannot write .*: File name too long"):
+        refuse_taken(tmp_path / ("x" * 300))

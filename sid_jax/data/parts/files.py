@@ -14,6 +14,9 @@ from sid_jax.data.arrow_columns import ids_as_array, ids_from_numpy
 from sid_jax.data.parts.arrays import open_npy
 from sid_jax.errors import UserError, reason
 
+# The first bytes of UTF-16 text and of Parquet.
+_NOT_UTF8 = (b"\xff\xfe", b"\xfe\xff", b"PAR1")
+
 
 def id_offsets(ids_path: Path, starts: Sequence[int], num_rows: int, path: str) -> list[int]:
     """Returns the positions of the ids of given rows: byte offsets, or for a .npy file row numbers.
@@ -27,7 +30,7 @@ def id_offsets(ids_path: Path, starts: Sequence[int], num_rows: int, path: str) 
     Raises:
       UserError: if the file cannot be read, a line is empty, or the number of ids is not `num_rows`.
     """
-    if ids_path.suffix == ".npy":
+    if ids_path.suffix.lower() == ".npy":
         array = open_npy(ids_path)
         if array.ndim != 1:
             raise UserError(f"{ids_path}: expected ids [N], found shape {list(array.shape)}")
@@ -35,7 +38,8 @@ def id_offsets(ids_path: Path, starts: Sequence[int], num_rows: int, path: str) 
     else:
         offsets, count = _line_offsets(ids_path, starts)
     if count != num_rows:
-        raise UserError(f"{ids_path}: {count} ids, but {path} has {num_rows} vectors; give one id per vector")
+        hint = ", and no header line" if count == num_rows + 1 and ids_path.suffix.lower() != ".npy" else ""
+        raise UserError(f"{ids_path}: {count} ids, but {path} has {num_rows} vectors; give one id per vector{hint}")
     return offsets
 
 
@@ -46,17 +50,22 @@ def read_ids(ids_path: Path, num_rows: int, path: str) -> np.ndarray:
 
 
 def _line_offsets(ids_path: Path, starts: Sequence[int]) -> tuple[list[int], int]:
-    """Returns the byte offsets of the lines `starts`, and the number of all lines."""
+    """Returns the byte offsets of the lines `starts`, and the number of lines without empty ones at the end."""
     offsets, wanted, count, position = [], iter([*starts, -1]), 0, 0
-    following = next(wanted)
+    following, empty = next(wanted), False
     try:
         with ids_path.open("rb") as file:
             for line in file:
+                if position == 0 and (line.startswith(_NOT_UTF8) or b"\0" in line):
+                    raise UserError(f"{ids_path}: not UTF-8 text; give a .npy file, or UTF-8 text with one id per line")
+                if not line.strip():
+                    empty = True
+                    continue
+                if empty:
+                    raise UserError(f"{ids_path}: line {count + 1} is empty; write one id per line")
                 if count == following:
                     offsets.append(position)
                     following = next(wanted)
-                if not line.strip(b"\r\n"):
-                    raise UserError(f"{ids_path}: line {count + 1} is empty; write one id per line")
                 position, count = position + len(line), count + 1
     except OSError as error:
         raise UserError(f"{ids_path}: {os.strerror(error.errno or 0)}; give a file with one id per line") from error
@@ -74,7 +83,7 @@ class IdReader:
 
     def __init__(self, ids_path: str, offset: int, row: int):
         self._path, self._row = Path(ids_path), row
-        self._array = open_npy(self._path)[offset:] if self._path.suffix == ".npy" else None
+        self._array = open_npy(self._path)[offset:] if self._path.suffix.lower() == ".npy" else None
         self._lines = _lines(self._path, offset, row)
         self._taken = 0
 
@@ -94,9 +103,8 @@ def _lines(path: Path, offset: int, row: int) -> Iterator[str]:
     with path.open("rb") as file:
         file.seek(offset)
         for number, line in enumerate(file, start=row + 1):
-            text = line.removesuffix(b"\n").removesuffix(b"\r")
             try:
-                yield text.decode("utf-8" if offset else "utf-8-sig")
+                yield line.decode("utf-8" if offset else "utf-8-sig").strip()
             except UnicodeDecodeError as error:
                 raise UserError(
                     f"{path}: line {number} is not UTF-8 text ({reason(error)}); save it as UTF-8"

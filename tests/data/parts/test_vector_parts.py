@@ -55,7 +55,7 @@ def test_lines_of_ids_are_read_from_any_part_on(tmp_path):
     write_lines(tmp_path / "a.txt", ["\ufeffé1", *names[1:]])
     parts = list_parts([str(tmp_path / "a.npy")], ids_paths=[str(tmp_path / "a.txt")], rows=33)
     assert not parts.ids_are_row_numbers and len(parts.parts) == 4
-    assert everything(parts, 10)[0] == names
+    assert everything(parts, 10)[0] == [name.strip() for name in names]
     assert list(parts.ids(3, 10))[0].to_pylist() == names[99:]
 
 
