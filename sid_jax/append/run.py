@@ -60,7 +60,7 @@ def append_items(
       export: the previous version.
       item_ids: `[n]` distinct integers or strings; may include items that the export already has.
       vectors: `[n, D]` real numbers, or a mapping; see `Export.encode`.
-      columns: further columns of the items, `[n]` each: an Arrow table, a DataFrame or a mapping; None for none.
+      columns: further columns of the items, `[n]` each: an Arrow table, a DataFrame or a mapping; optional.
         Columns that the export lacks are ignored, and columns that are missing here are null. For items that the export
         already has, values that are not null replace the old values.
       remove: ids of the items to remove.

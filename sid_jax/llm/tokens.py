@@ -149,7 +149,7 @@ def numbered(tokens: IdTokens, tokenizer: Any) -> IdTokens:
 
 
 def _described(source: Any, pattern: str) -> tuple[IdTable, int, str, int | None]:
-    """Returns the table, the number of levels with content, the pattern, and the first token id (None if not set)."""
+    """Returns the table, the number of levels without a suffix, the pattern, and the first token id, if set."""
     if isinstance(source, (str, Path)):
         path = as_path(source)
         if (path / _TOKENS_FILE).is_file():

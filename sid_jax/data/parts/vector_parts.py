@@ -233,7 +233,7 @@ def _with_ids(parts: list[Part], ids_path: str, first_item: int) -> list[Part]:
 
 
 def _kept(part: Part, first: int, count: int) -> np.ndarray:
-    """Returns the positions, among the `count` rows from the part's row `first` on, of rows that are not left out."""
+    """Returns the positions, among the `count` rows from row `first` of the part on, of the rows that are kept."""
     left_out = np.array(part.left_out, np.int64) - first
     return np.delete(np.arange(count), left_out[(left_out >= 0) & (left_out < count)])
 
