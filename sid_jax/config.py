@@ -265,7 +265,7 @@ _TRAIN: Declaration = {
     "batch_size": Setting(1024, "Number of items per step, over all devices.", range=ONE_OR_MORE),
     "resident_bytes": Setting(
         2**32,
-        "Maximum number of bytes of the vectors in memory. Larger ones stay in a file (.npy of float32) and are read "
+        "Maximum number of bytes of the vectors in device memory. Larger data stays in a float32 .npy file and is read "
         "during training.",
         range=NOT_NEGATIVE,
     ),

@@ -189,11 +189,11 @@ def _set_decoder(config: ConfigDict, data_set: str) -> None:
         config.model.hidden = 256
         config.model.code_hidden = 256
         config.train.num_epochs = 15.0
-        # Seen items are excluded, since no user rates a film twice, but they still occupy beams. So the beam is wider.
+        # Seen items are excluded, since no user rates a film twice. They still occupy beams, so the beam is wider.
         config.eval.num_beams = 200
     else:
-        # The data has few interactions for the model's size. So dropout is higher, and training is longer to
-        # compensate. With dropout .2 the validation metric stops improving after 20 epochs, at a value 9 % lower.
+        # The data has few interactions for a model of this size, so dropout is higher and training is longer. With
+        # dropout .2, the validation metric stops improving after 20 epochs, at a value that is 9 % lower.
         config.model.dropout = 0.35
         config.train.num_epochs = 60.0
         config.train.eval_every_epochs = 10.0

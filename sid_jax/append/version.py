@@ -118,8 +118,8 @@ def next_version(published: Published, batch: Batch, removed: pa.ChunkedArray, w
     gone = np.full(len(leaving), published.number + 1, np.int32)
     removed_in = np.concatenate([published.removed_in[away], gone])
 
-    # The staying and the returning items. `placed` and `of_batch` are the rows in `had` and in the batch of those that
-    # the batch has.
+    # `had` has the staying and the returning items. For those that are also in the batch, `placed` has the rows in
+    # `had`, and `of_batch` the rows in the batch.
     had, placed = joined([staying, back]), np.concatenate([rows, len(staying) + np.arange(len(back))])
     of_batch = np.concatenate([there, returning])
     changed = (raw_codes(had)[placed] != batch.codes[of_batch]).any(axis=1)

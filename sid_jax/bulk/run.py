@@ -197,7 +197,9 @@ def list_inputs(
     elif parts.num_features != wanted:
         histories = data.get("histories", {}).get("source", "none") != "none" and data.get("collaborative_weight")
         hint = (
-            ", of which the last ones come from interaction histories; give vectors that have them" if histories else ""
+            ", of which the last ones are computed from interaction histories; give vectors that include them"
+            if histories
+            else ""
         )
         raise UserError(
             f"{parts.parts[0].path}: vectors have {parts.num_features} features; the model encodes {wanted}{hint}"

@@ -34,7 +34,7 @@ _MOST_LEVELS = 256
 # OpenOneRec writes <s_a_12>, RecTokens <item_L0_C12>.
 _TOKEN = re.compile(r"<(?:[A-Za-z]+_)+(?:L[0-9]+_C)?([0-9]{1,18})>")
 _JOINED_TOKENS = re.compile(rf"(?:{_TOKEN.pattern})+")
-# Separators between the codes in a .csv file: the one that this package writes, and those of a list written by pandas.
+# Separators between the codes in a .csv file: our own, and those of a list that pandas wrote.
 _BETWEEN_CODES = re.compile(r"[-,\[\]()\s]+")
 _WHOLE_CODE = re.compile(r"[0-9]{1,18}")
 # Columns of codes in .parquet files, in order of preference: of exports, TorchEasyRec, OpenOneRec, predictions of both.

@@ -46,7 +46,7 @@ def stablehlo_bytes(model: RQVAE) -> bytes:
 
 
 def program_bytes(function: Callable[..., Any], *shapes: jax.ShapeDtypeStruct) -> bytes:
-    """Returns a function of arrays as a serialized program for all of `PLATFORMS`; a size may be symbolic."""
+    """Returns a function of arrays as a serialized program for all of `PLATFORMS`. Sizes may be symbolic."""
     with _no_locations():
         return bytes(jax.export.export(jax.jit(function), platforms=PLATFORMS)(*shapes).serialize())
 

@@ -165,7 +165,7 @@ class Placing:
         return self._find_places(crowded, self.codes[:, 0].copy(), some_stay=True)
 
     def admit(self, rows: np.ndarray, first_codes: np.ndarray) -> None:
-        """Places the rows `[M]`, which have no place, under the first codes `[M]`, which have enough free places."""
+        """Places rows `[M]` that have no place yet under first codes `[M]`, which must have enough free places."""
         wanted = self.codes[:, 0].copy()
         wanted[rows] = first_codes
         if len(self._find_places(rows, wanted, some_stay=False)):

@@ -6,13 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# If there are fewer distinct code tuples per distinct vector, there are too few codes; docs/report.md rates this as
-# weak.
+# If the number of distinct code tuples per distinct vector is below this, there are too few codes. docs/report.md rates
+# this as weak.
 CROWDED = 0.75
-# M times as many tuples have only the effect of M ** _POWER times as many, since items are not spread evenly. On Amazon
-# Beauty the power was 0.15 to 0.48 for one more level, and 0.34 for 8 times as many codes in each of 3 levels.
+# Since items are not spread evenly, increasing the number of tuples by a factor M has only the effect of a factor of
+# M ** _POWER with evenly spread items. On Amazon Beauty, the power was 0.15 to 0.48 for one more level, and 0.34 for 8
+# times as many codes in each of 3 levels.
 _POWER = 0.25
-# Maximum number of codes per level, and minimum number of items per code, which a code needs to be learned.
+# Maximum number of codes per level; and minimum number of items per code that are needed to learn a codeword.
 _MOST_CODES, _ITEMS_A_CODE = 65_536, 8
 
 

@@ -36,7 +36,7 @@ def explained_by_prefix(semantic_ids: np.ndarray, vectors: np.ndarray) -> list[f
     """Returns, for each depth of IDs `[N, L]`, the share of the variance of vectors `[N, D]` explained by the prefix.
 
     This is the R^2 of predicting each item's vector by the mean of the items with its prefix, an upper bound for any
-    decoder that knows only the prefix. It needs no codebook, so IDs of any origin can be compared. It is 1 where each
+    decoder that knows only the prefix. No codebook is needed, so IDs of any origin can be compared. R^2 is 1 where each
     item has its own prefix.
     """
     centered = vectors - vectors.mean(axis=0, dtype=np.float64)

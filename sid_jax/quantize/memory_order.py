@@ -1,4 +1,4 @@
-"""Memory order of the factors of matrix products. On CPUs the speed of the products depends on it."""
+"""Sets the memory order of the operands of matrix products, on which the speed of the products depends on CPUs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ def written_once(values: jax.Array) -> jax.Array:
 
 
 def transposed(rows: jax.Array) -> jax.Array:
-    """Returns the transpose of rows `[T, F]`, on CPUs materialized in row-major order.
+    """Returns the transpose of rows `[T, F]`. On CPUs, the transpose is materialized in row-major order.
 
-    XLA's matrix product on CPUs is slow if it reads its left factor by columns. Without the layout constraint XLA only
-    changes the strides and does not move the data.
+    On CPUs, XLA's matrix product is slow if it reads its left operand by columns. Without the layout constraint, XLA
+    only changes the strides and does not move the data.
     """
-    # With several devices the constraint cannot be sharded: each device would get all rows.
+    # With several devices, the constraint cannot be sharded, and each device would get all rows.
     if jax.default_backend() != "cpu" or jax.device_count() > 1:
         return rows.T
     return with_layout_constraint(rows.T, Layout((0, 1)))

@@ -42,7 +42,7 @@ def _inner_products_backward(kept: tuple[jax.Array, jax.Array], grads: jax.Array
     residuals, codebook = kept
     rows = residuals.reshape(-1, residuals.shape[-1])
     grads = written_once(grads)
-    # This transposes the smaller array. On CPUs the product of `grads.T` and `rows` takes twice as long.
+    # The smaller array is transposed. On CPUs, the product of `grads.T` and `rows` would take twice as long.
     by_features = written_once(
         jnp.matmul(transposed(rows), grads.reshape(-1, len(codebook)), precision=jax.lax.Precision.HIGHEST)
     )
@@ -161,8 +161,8 @@ def codewords_by_one_hot(one_hot: jax.Array, codebook: jax.Array) -> jax.Array:
 def codewords_of(codes: jax.Array, codebook: jax.Array) -> jax.Array:
     """Returns the codewords `[..., Z]` of codes `[...]`, with a gradient to the codebook `[K, Z]`.
 
-    The gradient is a scatter on CPUs, which adds in the order of the codes and is much faster than a matrix product,
-    and elsewhere the product of `codewords_by_one_hot`.
+    On CPUs, the gradient is a scatter, which adds in the order of the codes and is much faster than a matrix product.
+    On other devices, it is the gradient of `codewords_by_one_hot`.
     """
     return codebook[codes]
 

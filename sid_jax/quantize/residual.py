@@ -109,7 +109,7 @@ def residual_quantize(
     if soft and key is not None:
         sizes = [len(codebook) for codebook in levels]
         shape = (*latents.shape[:-1], sum(sizes))
-        # At the end of a run there is no noise, and nothing is drawn.
+        # At the end of a run the scale is 0, and no noise is drawn.
         noise = jax.lax.cond(
             jnp.asarray(noise_scale) > 0, lambda: standard_gumbel(key, shape), lambda: jnp.zeros(shape, jnp.float32)
         )

@@ -91,7 +91,7 @@ def test_a_search_finds_the_item_and_its_neighbors(browser, page, small):
     neighbor = all_of(browser, "#item button.row")[-1]
     assert neighbor.text.startswith(sid.split("-")[0] + "-")
     assert search(browser, "nothing is called so") == []
-    assert browser.find_element(By.ID, "search-status").text == "No item has these words."
+    assert browser.find_element(By.ID, "search-status").text == "No item contains these words."
 
 
 def test_the_tree_opens_down_to_the_items(browser, page, small):

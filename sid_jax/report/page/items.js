@@ -1,4 +1,4 @@
-// The items that the page carries, in the order of their Semantic IDs, and how one of them is shown.
+// Unpacks the items of the page, which are in the order of their Semantic IDs, and shows an item.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 let items = null;
@@ -19,7 +19,7 @@ function element(tag, attributes = {}, ...children) {
     else if (name === "click") made.addEventListener("click", value);
     else made.setAttribute(name, value);
   }
-  // Texts become text nodes, so that no title is ever read as HTML.
+  // Texts become text nodes, so that titles are never parsed as HTML.
   made.append(...children.filter((child) => child !== null && child !== ""));
   return made;
 }
@@ -30,7 +30,7 @@ const titleOf = (row) => (items.titles && items.titles[row]) || items.ids[row];
 const codesOf = (row) => items.sids.map((level) => level[row]);
 const sidOf = (row) => codesOf(row).join("-");
 
-// The first item whose ID is not before these codes.
+// Returns the first row whose ID is not sorted before these codes.
 function firstFrom(codes, past = false) {
   let low = 0, high = items.count;
   while (low < high) {
@@ -59,7 +59,7 @@ function itemRow(row, shared = 0) {
   );
 }
 
-// A list that shows its first entries, and more when asked.
+// Returns a list that shows its first entries, and more entries at the click of a button.
 function longList(count, make, { step = 50, tag = "ul", ...attributes } = {}) {
   const list = element(tag, attributes);
   const box = element("div", {}, list);
@@ -85,13 +85,13 @@ function describe(row) {
   const codes = items.codesOf.get(row);
   if (codes) {
     const [first, end] = under(codes);
-    const holder = first < end ? `, which ${titleOf(first)} has` : "";
+    const holder = first < end ? `, which belongs to ${titleOf(first)}` : "";
     add("relocated", `the model assigned ${codes.join("-")}${holder}`);
   }
   return list;
 }
 
-// An item with its neighbors: those that share most codes with it, the longest prefix first.
+// Shows an item and its neighbors: items with a common prefix, the longest prefix first.
 function showItem(row, place) {
   const card = element("div", { class: "card" }, element("h3", {}, titleOf(row)), describe(row));
   const codes = codesOf(row);

@@ -1,4 +1,4 @@
-// The order in which things come to be; between them the browser may do what a person asks of it.
+// Draws plots, items, search, tree and lists in this order, with pauses in which the browser can handle user input.
 
 const pause = () => new Promise((resume) => setTimeout(resume));
 
@@ -28,7 +28,7 @@ async function start() {
     status(`This browser cannot load the items (${error.message}); use a browser of 2023 or later.`);
     throw error;
   }
-  // Once what is drawn is on the screen.
+  // Marks the page as ready after it has been painted.
   await new Promise((resume) => requestAnimationFrame(() => setTimeout(resume)));
   performance.mark("ready");
   document.documentElement.dataset.ready = "true";

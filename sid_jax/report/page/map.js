@@ -1,6 +1,6 @@
-// The map: points and the words of some islands, and the item that is tapped.
+// The map: draws the points and the words of some islands, and shows the item that is tapped.
 
-// A label's width and height, half a letter's width, and how near a tap must be, in pixels.
+// Width and height of a label, half the width of a letter, and the maximum distance of a tap to a point, in pixels.
 const LABEL = [110, 26], HALF_LETTER = 3.5, REACH = 24;
 
 function fillMap() {
@@ -14,7 +14,7 @@ function fillMap() {
     title: rows.map(titleOf), sid: rows.map(sidOf),
   };
   source("labels").data = labels(plot);
-  // A finger on the map scrolls the page; a mouse draws a box to look into.
+  // On a touch screen, dragging scrolls the page. With a mouse, it draws the box of the zoom.
   if (window.matchMedia("(pointer: fine)").matches) models.find((each) => each.type === "BoxZoomTool").active = true;
   plot.on_event("tap", (event) => {
     const place = nearestPoint(plot, event.x, event.y);
@@ -24,7 +24,7 @@ function fillMap() {
   document.getElementById("map-note").textContent = `${fewer}${Object.keys(items.words).length ? "The words describe some of the largest islands." : ""}`;
 }
 
-// Pixels a unit, each way.
+// Returns the pixels per unit on the x axis and on the y axis.
 function scale(plot) {
   const span = (range) => Math.abs(range.end - range.start) || 1;
   return [plot.inner_width / span(plot.x_range), plot.inner_height / span(plot.y_range)];
@@ -40,7 +40,7 @@ function nearestPoint(plot, x, y) {
   return best;
 }
 
-// The first word of the islands that have most points, as many as stand clear of each other.
+// Returns the first words of the largest islands, without labels that would overlap.
 function labels(plot) {
   const islands = new Map();
   items.points.forEach((row, place) => {

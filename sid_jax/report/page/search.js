@@ -1,4 +1,4 @@
-// From words of a title, an id or an ID to the item and its neighbors.
+// Searches items by words of the title, item id or Semantic ID.
 
 const MOST_FOUND = 20;
 let haystack = [];
@@ -22,11 +22,11 @@ function find(text) {
   if (!words.length) return status(`${counted(items.count, "item")} to search.`);
   const found = ranked(words);
   const missing = data.numShown < data.numItems ? ` of the ${number(data.numShown)} on this page` : "";
-  status(found.length ? `${counted(found.length, "item")}${missing}${found.length > MOST_FOUND ? `, of which ${MOST_FOUND} are shown` : ""}.` : `No item${missing} has these words.`);
+  status(found.length ? `${counted(found.length, "item")}${missing}${found.length > MOST_FOUND ? `, of which ${MOST_FOUND} are shown` : ""}.` : `No item${missing} contains these words.`);
   for (const row of found.slice(0, MOST_FOUND)) results.append(element("li", {}, itemRow(row)));
 }
 
-// Who is named so exactly comes first, and then whose title begins so.
+// Returns the matching rows: first exact matches, then titles that begin with the text, then the others.
 function ranked(words) {
   const whole = words.join(" ");
   const exact = [], begins = [], others = [];

@@ -1,4 +1,4 @@
-// Light and dark: the page's colors are CSS, and the plots are told them.
+// Light and dark theme: the colors are defined in CSS, and are copied to the plots.
 
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 

@@ -1,4 +1,4 @@
-// The tree of prefixes: a branch is filled when it is opened.
+// The tree of prefixes. A branch is filled when it is opened.
 
 const SAMPLE_TITLES = 3, LONGEST_SAMPLE = 44;
 const clipped = (text) => (text.length > LONGEST_SAMPLE ? `${text.slice(0, LONGEST_SAMPLE - 1)}…` : text);
@@ -12,7 +12,7 @@ function startTree() {
   draw();
 }
 
-// The prefixes one code longer than this one, each with how many items it has.
+// Returns the codes that follow a prefix, each with its number of items.
 function childrenOf(prefix) {
   const level = prefix.length, found = new Map();
   const [first, end] = under(prefix);
@@ -24,7 +24,7 @@ function childrenOf(prefix) {
   return [...found].sort((one, other) => one[0] - other[0]);
 }
 
-// Prefixes that are counted over all items, even where the page carries few of them.
+// For prefixes whose items are counted over the whole catalog: the codes that follow them, even if the page lacks items.
 const countedChildren = new Map();
 
 function readCounts() {
@@ -58,10 +58,10 @@ function branch(prefix, count, order) {
   );
   details.addEventListener("toggle", () => {
     if (!details.open || box.childElementCount) return;
-    // What is small enough is listed at once, without the codes between.
+    // A prefix with few items lists the items directly, without further branches.
     const few = end - first === count && count <= 12;
     box.append(few ? longList(count, (each) => itemRow(first + each)) : branches(prefix, order));
-    if (end - first < count) box.append(element("p", { class: "note" }, `${number(count - (end - first))} of them are not on this page.`));
+    if (end - first < count) box.append(element("p", { class: "note" }, `${number(count - (end - first))} of these items are not on this page.`));
   });
   return details;
 }
