@@ -126,7 +126,7 @@ def append(
     messages, policy = messages or Messages.to_console(), Policy(reuse_removed, on_known, on_returned, on_unknown)
     earlier = earlier_request(out)
     if Path(export).resolve() in Path(out).resolve().parents:
-        raise UserError(f"{out} is inside the export {export}, which is only read; choose a folder beside it")
+        raise UserError(f"{out} is inside the export {export}, which is only read; choose a folder outside it")
     if not inputs and removed is None:
         raise UserError("--append_to needs new items (--input=FILES) or items to remove (--remove=FILE)")
     published = read_published(export)

@@ -17,7 +17,7 @@ _MOST_NAMED = 3
 
 
 def show_version(messages: Messages, published: Published, made: Export, export: Path, out: Path) -> None:
-    """Prints the closing table of the version `made`, which follows the published one of `export`, and its files."""
+    """Prints the closing table and the files of `made`, the new version of `export`."""
     title = f"Version {made.manifest['version']['number']} of {export}: {len(made.table):,} Semantic IDs"
     messages.closing(title, version_rows(made.manifest))
     for line in _words_of_version(published, made):

@@ -143,7 +143,7 @@ def _write_split(
     forms: Sequence[str],
     files: Sequence[str],
 ) -> Iterator[int]:
-    """Yields the number of rows each time that some have been written."""
+    """Writes rows in blocks, and yields the number of rows of each block after it is written."""
     users = None if content.histories is None else content.histories.user_ids
     with contextlib.ExitStack() as stack:
         writers = [

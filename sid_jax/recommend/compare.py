@@ -122,8 +122,8 @@ def _compare(
     config = _budgeted(config, tasks, workdir, minutes, console)
     trainings = len(tasks) * num_seeds
     console.print(
-        f"{len(tasks)} ID tables x {num_seeds} seeds: {trainings} trainings of {config.train.num_epochs:.1f} epochs, "
-        f"which take at most {minutes:g} minutes each and {trainings * minutes:g} in all, and as many tests.",
+        f"{len(tasks)} ID tables x {num_seeds} seeds: {trainings} training runs of {config.train.num_epochs:.1f} "
+        f"epochs, which take at most {minutes:g} minutes each and {trainings * minutes:g} in all, and as many tests.",
         highlight=False,
         soft_wrap=True,
     )
