@@ -1,4 +1,7 @@
-"""Reads Semantic IDs from files of this package and of other tools. Name and content determine the format."""
+"""Reads Semantic IDs from files of this package and of other tools. Name and content determine the format.
+
+Files of arrays are read by `sid_jax.export.id_arrays`.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +20,13 @@ import pyarrow.parquet as pq
 from sid_jax.data.arrow_columns import ids_from_arrow, refuse_nulls
 from sid_jax.data.id_lists import numbers_if_whole
 from sid_jax.data.listing import ending
-from sid_jax.data.numbered import ids_beside, ids_of_numbers
-from sid_jax.data.parts.arrays import open_npy
-from sid_jax.data.parts.part import DAMAGED_NPZ, reading
-from sid_jax.data.parts.torch_tensors import open_tensor
+from sid_jax.data.numbered import ids_of_numbers
+from sid_jax.data.parts.part import reading
 from sid_jax.data.tables import as_text, csv_names, read_columns, read_records
 from sid_jax.errors import UserError, reason, shown
+from sid_jax.export.id_arrays import Content, check_lengths, read_npy, read_npz, read_pt, read_xllm, without_offsets
 from sid_jax.ids.convert import is_text
-from sid_jax.messages import LOGGER
 
-# The file with the offsets of token ids, in the folder of a file of token ids; see `sid_jax.formats`.
-VOCABULARY_FILE = "vocabulary.json"
-# Maximum number of codes per ID. A table with more columns is transposed, or not a table of IDs.
-_MOST_LEVELS = 256
 # LETTER (Wang et al., 2405.07314) and related tools write a code as a token whose letter names the level, <a_12>;
 # OpenOneRec writes <s_a_12>, RecTokens <item_L0_C12>.
 _TOKEN = re.compile(r"<(?:[A-Za-z]+_)+(?:L[0-9]+_C)?([0-9]{1,18})>")
@@ -41,11 +38,6 @@ _WHOLE_CODE = re.compile(r"[0-9]{1,18}")
 _CODE_COLUMNS = ("semantic_id", "codebook", "codes", "sid")
 # A key in FlashRec's files: codes joined by commas.
 _JOINED = re.compile(r"[0-9]{1,18}(,[0-9]{1,18})+")
-# A record of xLLM's files.
-_RECORD = np.dtype([("item", "<i8"), ("tokens", "<i4", (3,))])
-
-# Item ids, codes that are not yet checked, and titles.
-Content = tuple[np.ndarray, np.ndarray, pa.ChunkedArray | None]
 READABLE = (".parquet", ".csv", ".json", ".jsonl", ".npy", ".npz", ".pt", ".bin", ".item", ".sem_ids")
 # MiniOneRec's info file, which is recognized by its content.
 INFO = ".txt"
@@ -80,10 +72,10 @@ def read_ids(files: Sequence[Path], id_column: str | None = None) -> Content:
         ".csv": lambda: _read_csv(files),
         ".json": lambda: _read_json(path),
         ".jsonl": lambda: _read_jsonl(path),
-        ".npy": lambda: _read_npy(path),
-        ".npz": lambda: _read_npz(path),
-        ".pt": lambda: _read_pt(path),
-        ".bin": lambda: _read_records(path),
+        ".npy": lambda: read_npy(path),
+        ".npz": lambda: read_npz(path),
+        ".pt": lambda: read_pt(path),
+        ".bin": lambda: read_xllm(path),
         ".item": lambda: _read_item(path),
         INFO: lambda: _read_info(path),
     }
@@ -124,7 +116,7 @@ def _codes_from_arrow(column: pa.ChunkedArray, item_ids: np.ndarray, where: str,
     if not is_list or not pa.types.is_integer(kind.value_type):
         raise UserError(f"{where}: expected lists of whole numbers, found {kind}")
     refuse_nulls(column, where)
-    _check_lengths(pc.list_value_length(column).to_numpy(), item_ids, path)
+    check_lengths(pc.list_value_length(column).to_numpy(), item_ids, path)
     codes = pc.list_flatten(column)
     if codes.null_count:
         raise UserError(f"{where}: {codes.null_count} codes are null; give all codes of every item")
@@ -138,7 +130,7 @@ def _read_csv(files: Sequence[Path]) -> Content:
     for item, each in zip(item_ids.tolist(), codes, strict=True):
         if not all(map(_WHOLE_CODE.fullmatch, each)):
             raise UserError(f"{path}: item {item!r} has {shown(' '.join(each))}; write codes as 12 4 91 or 12-4-91")
-    _check_lengths(np.array([len(each) for each in codes], np.int64), item_ids, path)
+    check_lengths(np.array([len(each) for each in codes], np.int64), item_ids, path)
     return item_ids, np.array([list(map(int, each)) for each in codes], object), None
 
 
@@ -171,7 +163,7 @@ def _read_json(path: Path) -> Content:
     if content and all(_JOINED.fullmatch(key) and each and _is_named(each[0]) for key, each in content):
         return _of_keys(path, content)
     item_ids = numbers_if_whole([item for item, _ in content])
-    _check_lengths(np.array([len(codes) for _, codes in content], np.int64), item_ids, path)
+    check_lengths(np.array([len(codes) for _, codes in content], np.int64), item_ids, path)
     # Codes stay Python integers of any size until they are checked.
     codes = np.array([[_code(each, item, path) for each in codes] for item, codes in content], object)
     return ids_of_numbers(path, item_ids), codes, None
@@ -187,7 +179,7 @@ def _of_keys(path: Path, content: tuple[tuple[str, list[Any]], ...]) -> Content:
         raise UserError(f'{path}: expected lists of {{"pid": item}} under each Semantic ID')
     item_ids = _plain_ids([each[0][1] for _, items in content for each in items], path)
     codes = [list(map(int, key.split(","))) for key, items in content for _ in items]
-    _check_lengths(np.array(list(map(len, codes)), np.int64), item_ids, path)
+    check_lengths(np.array(list(map(len, codes)), np.int64), item_ids, path)
     return item_ids, np.array(codes, object), None
 
 
@@ -210,69 +202,8 @@ def _read_jsonl(path: Path) -> Content:
                 "file again"
             )
     item_ids = _plain_ids([record["item_id"] for record in records], path)
-    _check_lengths(np.array([len(record["token_ids"]) for record in records], np.int64), item_ids, path)
-    return item_ids, _without_offsets(path, np.array([record["token_ids"] for record in records], object)), None
-
-
-def _without_offsets(path: Path, token_ids: np.ndarray) -> np.ndarray:
-    """Returns the codes `[N, L]` of token ids, or the token ids themselves if the folder has no vocabulary file."""
-    file = path.with_name(VOCABULARY_FILE)
-    if not file.is_file():
-        return token_ids
-    with reading(file, ".json"):
-        offsets = json.loads(file.read_text(encoding="utf-8"))["offsets"]
-        if len(offsets) != token_ids.shape[1] or not all(type(each) is int for each in offsets):
-            raise ValueError(f"it does not have one offset for each of {token_ids.shape[1]} levels")
-    return token_ids - np.array(offsets, token_ids.dtype)
-
-
-def _read_records(path: Path) -> Content:
-    """Reads xLLM's records: an item's number as int64, then three token ids as int32."""
-    if not path.stat().st_size or path.stat().st_size % _RECORD.itemsize:
-        raise UserError(
-            f"{path}: its size of {path.stat().st_size} bytes is not a multiple of {_RECORD.itemsize}, the size of a "
-            "record (an int64 item and three int32 token ids); write the file again"
-        )
-    records = np.fromfile(path, _RECORD)
-    codes = _without_offsets(path, records["tokens"].astype(np.int64))
-    return ids_of_numbers(path, records["item"].astype(np.int64)), codes, None
-
-
-def _read_npz(path: Path) -> Content:
-    """Reads the .npz file that accompanies STATIC's arrays: sorted Semantic IDs, and the item number of each."""
-    with reading(path, ".npz", *DAMAGED_NPZ), np.load(path, allow_pickle=False) as arrays:
-        names = ("semantic_ids", "item_numbers")
-        if not set(names) <= set(arrays.files):
-            raise ValueError(f"it must have {' and '.join(names)}, but has {', '.join(arrays.files)}")
-        codes, numbers = (arrays[name] for name in names)
-    if codes.ndim != 2 or {codes.dtype.kind, numbers.dtype.kind} - set("iu") or numbers.shape != codes.shape[:1]:
-        raise UserError(
-            f"{path}: expected whole numbers, semantic_ids [N, L] and item_numbers [N]; write the file again"
-        )
-    _check_lengths(np.full(len(codes), codes.shape[1]), numbers, path)
-    order = np.argsort(numbers, kind="stable")
-    return ids_of_numbers(path, numbers[order].astype(np.int64)), codes[order], None
-
-
-def _read_pt(path: Path) -> Content:
-    """Reads an integer tensor: `[L, N]`, levels first, as GRID and NVIDIA's recipe write it, or `[N, L]`."""
-    name, codes = open_tensor(path)
-    if codes.ndim != 2 or codes.dtype.kind not in "iu":
-        raise UserError(
-            f"{path}: expected a tensor of whole numbers, [L, N] or [N, L], found {codes.dtype} {list(codes.shape)}"
-        )
-    ids = ids_beside(path)
-    rows, columns = codes.shape
-    if ids is not None and (rows == len(ids)) != (columns == len(ids)):
-        levels_first = columns == len(ids)
-    else:
-        # RecTokens, which names its tensor "codes", uses [N, L]. Any other tensor is [L, N], unless it has more rows
-        # than columns.
-        levels_first = name != "codes" and (rows <= columns or columns == 1)
-    codes = codes.T if levels_first else codes
-    numbers = np.arange(len(codes))
-    _check_lengths(np.full(len(codes), codes.shape[1]), numbers, path)
-    return ids_of_numbers(path, numbers), np.array(codes), None
+    check_lengths(np.array([len(record["token_ids"]) for record in records], np.int64), item_ids, path)
+    return item_ids, without_offsets(path, np.array([record["token_ids"] for record in records], object)), None
 
 
 def _read_item(path: Path) -> Content:
@@ -280,7 +211,7 @@ def _read_item(path: Path) -> Content:
     table = read_columns(path, ["item_id", "sid"])
     item_ids = numbers_if_whole(table["item_id"].to_pylist())
     tokens = [each or [] for each in table["sid"].to_pylist()]
-    _check_lengths(np.array(list(map(len, tokens)), np.int64), item_ids, path)
+    check_lengths(np.array(list(map(len, tokens)), np.int64), item_ids, path)
     codes = [[_code(each, item, path) for each in row] for item, row in zip(item_ids.tolist(), tokens, strict=True)]
     return item_ids, np.array(codes, object), None
 
@@ -297,7 +228,7 @@ def _read_info(path: Path) -> Content:
             )
     numbers = np.array([int(row[-1]) for row in rows], np.int64)
     codes = [list(map(int, _TOKEN.findall(row[0]))) for row in rows]
-    _check_lengths(np.array(list(map(len, codes)), np.int64), numbers, path)
+    check_lengths(np.array(list(map(len, codes)), np.int64), numbers, path)
     titles = pa.chunked_array([pa.array(["\t".join(row[1:-1]) for row in rows], pa.string())])
     return ids_of_numbers(path, numbers), np.array(codes, object), titles
 
@@ -309,32 +240,3 @@ def _code(value: Any, item: str, path: Path) -> int:
     if token is None:
         raise UserError(f"{path}: item {item!r} has the code {shown(value)}; write 183, or text such as <a_183>")
     return int(token[1])
-
-
-def _read_npy(path: Path) -> Content:
-    codes = open_npy(path)
-    if codes.ndim != 2 or codes.dtype.kind not in "iu":
-        raise UserError(f"{path}: expected whole numbers [N, L], found {codes.dtype} {list(codes.shape)}")
-    if codes.shape[1] > _MOST_LEVELS >= len(codes):
-        LOGGER.warning(
-            "%s: read as the transposed array [L, N] instead of [N, L]: %d items of %d codes", path, *codes.shape[::-1]
-        )
-        codes = codes.T
-    item_ids = np.arange(len(codes), dtype=np.int64)
-    _check_lengths(np.full(len(codes), codes.shape[1]), item_ids, path)
-    return ids_of_numbers(path, item_ids), codes, None
-
-
-def _check_lengths(lengths: np.ndarray, item_ids: np.ndarray, path: Path) -> None:
-    if not len(lengths):
-        raise UserError(f"{path}: has no items; give at least one")
-    uneven = np.flatnonzero(lengths != lengths[0])
-    if len(uneven):
-        one, other = item_ids[[0, uneven[0]]].tolist()
-        raise UserError(
-            f"{path}: item {one!r} has {lengths[0]} codes, but item {other!r} has {lengths[uneven[0]]}; mixed ID "
-            "lengths break every fixed-length decoder; give all items the same number of codes"
-        )
-    if not 0 < lengths[0] <= _MOST_LEVELS:
-        number = f"{lengths[0]:,}" if lengths[0] else "no"
-        raise UserError(f"{path}: the Semantic IDs have {number} codes; give each item 1 to {_MOST_LEVELS} codes")

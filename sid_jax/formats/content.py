@@ -15,7 +15,7 @@ from sid_jax.data.histories import Histories
 from sid_jax.data.numbered import ITEM_IDS_FILE, USER_IDS_FILE, write_ids
 from sid_jax.data.tables import python_values
 from sid_jax.data.text.template import value_text
-from sid_jax.export.id_files import VOCABULARY_FILE
+from sid_jax.export.id_arrays import VOCABULARY_FILE
 from sid_jax.ids.table import IdTable
 from sid_jax.tokens.vocabulary import Vocabulary
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +23,7 @@ from sid_jax.joint_quantizer.revival import revive_dead_codes
 from sid_jax.joint_quantizer.schedules import Course
 from sid_jax.joint_quantizer.start import is_saved, start_from
 from sid_jax.joint_quantizer.trained import parts, with_model
+from sid_jax.joint_quantizer.tree import MODEL, groups_of, own_params, replace_levels
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.precision import in_32_bits
 from sid_jax.quantize.estimators import code_embeddings
@@ -31,11 +31,6 @@ from sid_jax.quantize.residual import residual_quantize
 from sid_jax.streams import stream_key
 from sid_jax.tokenizer import SemanticIdTokenizer
 from sid_jax.training.schedules import frozen
-
-# Name of the RQ-VAE in a tree of parameters, by which its parameters are found in the tree of any model.
-_NAME = "rqvae"
-# The optimizer's group for all other parameters.
-_MODEL = "model"
 
 
 @jax.tree_util.register_dataclass
@@ -223,7 +218,7 @@ class JointQuantizer(nnx.Module):
             name: optax.chain(optax.scale_by_adam(), rule)
             for name, rule in quantizer_rules(self.settings, self.course).items()
         }
-        return optax.multi_transform({_MODEL: model, **groups}, _groups)
+        return optax.multi_transform({MODEL: model, **groups}, groups_of)
 
     def revive(
         self, state: Any, opt_state: optax.OptState, vectors: jax.Array, step: jax.Array | int
@@ -244,10 +239,10 @@ class JointQuantizer(nnx.Module):
         Raises:
           UserError: if the state does not contain the quantizer's parameters, or contains those of several quantizers.
         """
-        levels, moved = self.with_params(_own_params(state))._revived(vectors, step)
+        levels, moved = self.with_params(own_params(state))._revived(vectors, step)
         return (
-            _replace_levels(state, lambda level, _: levels[level]),
-            _replace_levels(opt_state, lambda level, leaf: jnp.where(moved[level][:, None], 0, leaf)),
+            replace_levels(state, lambda level, _: levels[level]),
+            _without_moments(opt_state, moved),
         )
 
     def revive_in_place(self, optimizer: nnx.Optimizer, vectors: jax.Array, step: jax.Array | int) -> None:
@@ -255,8 +250,7 @@ class JointQuantizer(nnx.Module):
         levels, moved = self._revived(vectors, step)
         nnx.update(self.rqvae.quantizer, {"levels": dict(enumerate(levels))})
         state = nnx.state(optimizer.opt_state)
-        forgotten = _replace_levels(state, lambda level, leaf: jnp.where(moved[level][:, None], 0, leaf))
-        nnx.update(optimizer.opt_state, forgotten)
+        nnx.update(optimizer.opt_state, _without_moments(state, moved))
 
     def _revived(self, vectors: jax.Array, step: jax.Array | int) -> tuple[tuple[jax.Array, ...], ...]:
         key = stream_key(self.settings.seed, "joint_revival", step)
@@ -321,45 +315,6 @@ def _revive(
     return tuple(level[...] for level in model.quantizer.levels), moved
 
 
-def _own_names(path: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Returns the path of a leaf within the RQ-VAE, `("encoder", "layers", 0, "kernel")`; () for a leaf outside it."""
-    names = [getattr(entry, "key", getattr(entry, "name", getattr(entry, "idx", None))) for entry in path]
-    if _NAME not in names:
-        return ()
-    own = names[names.index(_NAME) + 1 :]
-    # The array of a Flax variable is one level below the variable's name.
-    return tuple(own[:-1] if isinstance(path[-1], jax.tree_util.GetAttrKey) else own)
-
-
-def _own_params(state: Any) -> dict[str, Any]:
-    """Returns the quantizer's parameters from a tree, in the structure of `JointQuantizer.params`."""
-    found: dict[tuple[Any, ...], Any] = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        names = _own_names(path)
-        if names in found:
-            raise UserError("the state has the parameters of several quantizers; give the part of one quantizer")
-        if names:
-            found[names] = leaf
-    if not found:
-        raise UserError(f"the state has no {_NAME!r}; give JointQuantizer.params, or a tree that contains them")
-    return {_NAME: flax.traverse_util.unflatten_dict(found)}
-
-
-def _replace_levels(tree: Any, replaced: Callable[[int, jax.Array], jax.Array]) -> Any:
-    """Returns a tree in which the array of each level's codebook, a parameter or its moment, is replaced."""
-
-    def replace(path: tuple[Any, ...], leaf: Any) -> Any:
-        names = _own_names(path)
-        return replaced(names[2], leaf) if names[:2] == ("quantizer", "levels") and jnp.ndim(leaf) == 2 else leaf
-
-    return jax.tree_util.tree_map_with_path(replace, tree)
-
-
-def _groups(params: Any) -> Any:
-    """Returns the group of each parameter: its part of the RQ-VAE, or "model" for the model's own parameters."""
-
-    def group_of(path: tuple[Any, ...], _: Any) -> str:
-        names = _own_names(path)
-        return names[0] if names else _MODEL
-
-    return jax.tree_util.tree_map_with_path(group_of, params)
+def _without_moments(opt_state: Any, moved: Sequence[jax.Array]) -> Any:
+    """Returns the optimizer's state with moments 0 for the codes that were reset, `[K]` bool for each level."""
+    return replace_levels(opt_state, lambda level, leaf: jnp.where(moved[level][:, None], 0, leaf))

@@ -1,0 +1,118 @@
+"""Reads Semantic IDs from files of arrays: .npy, .npz, .pt, and xLLM's records."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from sid_jax.data.numbered import ids_beside, ids_of_numbers
+from sid_jax.data.parts.arrays import open_npy
+from sid_jax.data.parts.part import DAMAGED_NPZ, reading
+from sid_jax.data.parts.torch_tensors import open_tensor
+from sid_jax.errors import UserError
+from sid_jax.messages import LOGGER
+
+# The file with the offsets of token ids, in the folder of a file of token ids; see `sid_jax.formats`.
+VOCABULARY_FILE = "vocabulary.json"
+# Maximum number of codes per ID. A table with more columns is transposed, or not a table of IDs.
+_MOST_LEVELS = 256
+# A record of xLLM's files.
+_RECORD = np.dtype([("item", "<i8"), ("tokens", "<i4", (3,))])
+
+# Item ids, codes that are not yet checked, and titles.
+Content = tuple[np.ndarray, np.ndarray, pa.ChunkedArray | None]
+
+
+def read_npy(path: Path) -> Content:
+    """Reads an array of integers `[N, L]`, or `[L, N]` with more than 256 items; items are row numbers."""
+    codes = open_npy(path)
+    if codes.ndim != 2 or codes.dtype.kind not in "iu":
+        raise UserError(f"{path}: expected whole numbers [N, L], found {codes.dtype} {list(codes.shape)}")
+    if codes.shape[1] > _MOST_LEVELS >= len(codes):
+        LOGGER.warning(
+            "%s: read as the transposed array [L, N] instead of [N, L]: %d items of %d codes", path, *codes.shape[::-1]
+        )
+        codes = codes.T
+    item_ids = np.arange(len(codes), dtype=np.int64)
+    check_lengths(np.full(len(codes), codes.shape[1]), item_ids, path)
+    return ids_of_numbers(path, item_ids), codes, None
+
+
+def read_xllm(path: Path) -> Content:
+    """Reads xLLM's records: an item's number as int64, then three token ids as int32."""
+    if not path.stat().st_size or path.stat().st_size % _RECORD.itemsize:
+        raise UserError(
+            f"{path}: its size of {path.stat().st_size} bytes is not a multiple of {_RECORD.itemsize}, the size of a "
+            "record (an int64 item and three int32 token ids); write the file again"
+        )
+    records = np.fromfile(path, _RECORD)
+    codes = without_offsets(path, records["tokens"].astype(np.int64))
+    return ids_of_numbers(path, records["item"].astype(np.int64)), codes, None
+
+
+def read_npz(path: Path) -> Content:
+    """Reads the .npz file that accompanies STATIC's arrays: sorted Semantic IDs, and the item number of each."""
+    with reading(path, ".npz", *DAMAGED_NPZ), np.load(path, allow_pickle=False) as arrays:
+        names = ("semantic_ids", "item_numbers")
+        if not set(names) <= set(arrays.files):
+            raise ValueError(f"it must have {' and '.join(names)}, but has {', '.join(arrays.files)}")
+        codes, numbers = (arrays[name] for name in names)
+    if codes.ndim != 2 or {codes.dtype.kind, numbers.dtype.kind} - set("iu") or numbers.shape != codes.shape[:1]:
+        raise UserError(
+            f"{path}: expected whole numbers, semantic_ids [N, L] and item_numbers [N]; write the file again"
+        )
+    check_lengths(np.full(len(codes), codes.shape[1]), numbers, path)
+    order = np.argsort(numbers, kind="stable")
+    return ids_of_numbers(path, numbers[order].astype(np.int64)), codes[order], None
+
+
+def read_pt(path: Path) -> Content:
+    """Reads an integer tensor: `[L, N]`, levels first, as GRID and NVIDIA's recipe write it, or `[N, L]`."""
+    name, codes = open_tensor(path)
+    if codes.ndim != 2 or codes.dtype.kind not in "iu":
+        raise UserError(
+            f"{path}: expected a tensor of whole numbers, [L, N] or [N, L], found {codes.dtype} {list(codes.shape)}"
+        )
+    ids = ids_beside(path)
+    rows, columns = codes.shape
+    if ids is not None and (rows == len(ids)) != (columns == len(ids)):
+        levels_first = columns == len(ids)
+    else:
+        # RecTokens, which names its tensor "codes", uses [N, L]. Any other tensor is [L, N], unless it has more rows
+        # than columns.
+        levels_first = name != "codes" and (rows <= columns or columns == 1)
+    codes = codes.T if levels_first else codes
+    numbers = np.arange(len(codes))
+    check_lengths(np.full(len(codes), codes.shape[1]), numbers, path)
+    return ids_of_numbers(path, numbers), np.array(codes), None
+
+
+def without_offsets(path: Path, token_ids: np.ndarray) -> np.ndarray:
+    """Returns the codes `[N, L]` of token ids, or the token ids themselves if the folder has no vocabulary file."""
+    file = path.with_name(VOCABULARY_FILE)
+    if not file.is_file():
+        return token_ids
+    with reading(file, ".json"):
+        offsets = json.loads(file.read_text(encoding="utf-8"))["offsets"]
+        if len(offsets) != token_ids.shape[1] or not all(type(each) is int for each in offsets):
+            raise ValueError(f"it does not have one offset for each of {token_ids.shape[1]} levels")
+    return token_ids - np.array(offsets, token_ids.dtype)
+
+
+def check_lengths(lengths: np.ndarray, item_ids: np.ndarray, path: Path) -> None:
+    """Raises a UserError unless the IDs `[N]` of some items have the same number of codes, from 1 to 256."""
+    if not len(lengths):
+        raise UserError(f"{path}: has no items; give at least one")
+    uneven = np.flatnonzero(lengths != lengths[0])
+    if len(uneven):
+        one, other = item_ids[[0, uneven[0]]].tolist()
+        raise UserError(
+            f"{path}: item {one!r} has {lengths[0]} codes, but item {other!r} has {lengths[uneven[0]]}; mixed ID "
+            "lengths break every fixed-length decoder; give all items the same number of codes"
+        )
+    if not 0 < lengths[0] <= _MOST_LEVELS:
+        number = f"{lengths[0]:,}" if lengths[0] else "no"
+        raise UserError(f"{path}: the Semantic IDs have {number} codes; give each item 1 to {_MOST_LEVELS} codes")

@@ -1,0 +1,61 @@
+"""The parameters of a `JointQuantizer` within the parameters, or the optimizer's state, of any model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+
+from sid_jax.errors import UserError
+
+# Name of the RQ-VAE in a tree of parameters, by which its parameters are found in the tree of any model.
+_NAME = "rqvae"
+# The optimizer's group for all other parameters.
+MODEL = "model"
+
+
+def _own_names(path: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Returns the path of a leaf within the RQ-VAE, `("encoder", "layers", 0, "kernel")`; () for a leaf outside it."""
+    names = [getattr(entry, "key", getattr(entry, "name", getattr(entry, "idx", None))) for entry in path]
+    if _NAME not in names:
+        return ()
+    own = names[names.index(_NAME) + 1 :]
+    # The array of a Flax variable is one level below the variable's name.
+    return tuple(own[:-1] if isinstance(path[-1], jax.tree_util.GetAttrKey) else own)
+
+
+def own_params(state: Any) -> dict[str, Any]:
+    """Returns the quantizer's parameters from a tree, in the structure of `JointQuantizer.params`."""
+    found: dict[tuple[Any, ...], Any] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        names = _own_names(path)
+        if names in found:
+            raise UserError("the state has the parameters of several quantizers; give the part of one quantizer")
+        if names:
+            found[names] = leaf
+    if not found:
+        raise UserError(f"the state has no {_NAME!r}; give JointQuantizer.params, or a tree that contains them")
+    return {_NAME: flax.traverse_util.unflatten_dict(found)}
+
+
+def replace_levels(tree: Any, replaced: Callable[[int, jax.Array], jax.Array]) -> Any:
+    """Returns a tree in which the array of each level's codebook, a parameter or its moment, is replaced."""
+
+    def replace(path: tuple[Any, ...], leaf: Any) -> Any:
+        names = _own_names(path)
+        return replaced(names[2], leaf) if names[:2] == ("quantizer", "levels") and jnp.ndim(leaf) == 2 else leaf
+
+    return jax.tree_util.tree_map_with_path(replace, tree)
+
+
+def groups_of(params: Any) -> Any:
+    """Returns the group of each parameter: its part of the RQ-VAE, or "model" for the model's own parameters."""
+
+    def group_of(path: tuple[Any, ...], _: Any) -> str:
+        names = _own_names(path)
+        return names[0] if names else MODEL
+
+    return jax.tree_util.tree_map_with_path(group_of, params)
