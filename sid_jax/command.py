@@ -56,7 +56,7 @@ def run(main: Callable[[], None], about: str | None, settings: Declaration | Non
 
 
 def run_with_words(main: Callable[[list[str]], None], about: str | None, settings: Declaration | None = None) -> None:
-    """Like `run`, for a command with positional arguments, before or after the flags."""
+    """Does the same as `run`, for a command with positional arguments, before or after the flags."""
     signals.end_at_once()
     signals.ignore_when_ending()
     keep_working_streams()

@@ -50,12 +50,12 @@ def bucket_address(text: str | os.PathLike[str]) -> str | None:
 
 
 def local_path(text: str | os.PathLike[str]) -> Path:
-    """Like `as_path`, but also rejects the addresses of buckets."""
+    """Returns a path as `as_path` does, but rejects the addresses of buckets."""
     text = os.fspath(text).removeprefix("file://")
     if not text:
-        raise UserError('a path is empty, as of a variable that is not set; give a path, or "." for this folder')
+        raise UserError('a path is empty, perhaps because a variable is not set; give a path, or "." for this folder')
     if not text:
-        raise UserError('a path is empty, as of a variable that is not set; give a path, or "." for this folder')
+        raise UserError('a path is empty, perhaps because a variable is not set; give a path, or "." for this folder')
     if (address := _ADDRESS.match(text)) and not Path(text).exists():
         where = "cannot be used here" if address[1] in SCHEMES else "are not supported"
         raise UserError(

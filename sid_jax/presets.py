@@ -85,7 +85,7 @@ def ml100k(arg: str = "ste") -> ConfigDict:
 
 
 def movielens(arg: str = "100k") -> ConfigDict:
-    """Returns the settings for a MovieLens data set; `arg` is its size, and may add "ste" or "gumbel", "text", "quick".
+    """Returns the settings for a MovieLens data set; `arg` is its size, and may add "ste", "gumbel", "text" or "quick".
 
     For data sets with few films, vectors have the parts of `ml100k`; for the others, they are text embeddings.
     """

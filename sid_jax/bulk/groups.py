@@ -62,7 +62,7 @@ def load_items(job: Job, group: Group) -> Items:
 
 
 def count_group(job: Job, group: Group) -> dict[str, Any]:
-    """Second stage, one piece per group: finds rows whose code tuple has too many items, and counts shared tuples."""
+    """Finds rows whose code tuple has too many items, and counts shared tuples (second stage, one piece per group)."""
     items = load_items(job, group)
     _, where, sizes = np.unique(tuple_keys(items.codes, job.sizes), return_inverse=True, return_counts=True)
     most = {"none": len(where), "suffix": 1, "relocate": job.capacity}[job.scheme]
@@ -103,7 +103,7 @@ class SpilledRows:
 
 
 def gather_part(job: Job, piece: tuple[int, Sequence[Group]]) -> None:
-    """Third stage, one piece per part: reads the vectors of the part's crowded rows again, and writes them to disk."""
+    """Writes the vectors of a part's crowded rows to disk, reading them again (third stage, one piece per part)."""
     part, groups = piece
     tables = [of_part(read_columns(job.file("crowded", group.number)), part) for group in groups]
     rows = np.sort(np.concatenate([table["row"].to_numpy() for table in tables]))

@@ -32,7 +32,7 @@ from sid_jax.whole_file import whole_file
 
 
 def place_group(job: Job, group: Group) -> dict[str, Any]:
-    """Fourth stage, one piece per group: writes new codes (or suffixes) of crowded rows, and the leaving rows.
+    """Writes new codes (or suffixes) of crowded rows, and the leaving rows (fourth stage, one piece per group).
 
     A row leaves its first code if no ID under this first code is free.
     """
@@ -129,7 +129,7 @@ def all_moves(results: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def write_part(job: Job, piece: tuple[int, int, Sequence[int]]) -> None:
-    """Last stage, one piece per part: writes the part's rows of the ID table, in the order of its vectors.
+    """Writes a part's rows of the ID table, in the order of its vectors (last stage, one piece per part).
 
     Args:
       job: the export.

@@ -49,7 +49,7 @@ def atomic_folder(destination: str | Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def partial_folder(destination: str | Path) -> Iterator[Path]:
-    """Like `atomic_folder`, but the temporary folder is removed at the end unless the block calls `publish`."""
+    """Yields a temporary folder as `atomic_folder` does, but removes it at the end unless the block calls `publish`."""
     target = Path(destination).resolve()
     missing_parents: list[Path] = []
     try:
@@ -95,7 +95,7 @@ def publish(partial: Path, destination: str | Path) -> None:
 
 
 def publish_once(partial: Path, destination: str | Path) -> bool:
-    """Like `publish`, but writes nothing and returns False if the destination already has the same files (a retry).
+    """Publishes as `publish` does; returns False and writes nothing if the destination has the same files (a retry).
 
     Raises:
       UserError: if the destination has other files.

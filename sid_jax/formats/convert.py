@@ -112,7 +112,7 @@ def convert(
             rows.append(("users", f"{len(taken):,}", dropped))
         messages.closing(f"In the format of {to}", rows)
         messages.line(f"The files are in {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
-        messages.line(f"Next: give them to {to}; docs/formats.md says what each one is")
+        messages.line(f"Next: use these files with {to}; docs/formats.md describes each file")
     return folder
 
 

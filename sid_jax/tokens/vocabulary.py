@@ -109,7 +109,7 @@ class Vocabulary:
 
 
 def _letters(level: int) -> str:
-    """Returns a, b, …, z, aa, ab, …"""
+    """Returns the letters of a level: a, b, …, z, aa, ab, …"""
     rest, last = divmod(level, 26)
     return (_letters(rest - 1) if rest else "") + string.ascii_lowercase[last]
 

@@ -189,8 +189,8 @@ class Checkpoints:
         for name, shape in _shapes(like).items():
             if saved.get(name, shape) != shape:
                 raise UserError(
-                    f"the checkpoint {self._folder / str(step)} is of another model: {name} is {saved[name]} there, "
-                    f"but {shape} by the config; use the config of that run, or another --workdir"
+                    f"the checkpoint {self._folder / str(step)} is of another model: {name} has the shape "
+                    f"{saved[name]}, but the config needs {shape}; use the config of that run, or another --workdir"
                 )
 
 

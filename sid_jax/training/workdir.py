@@ -125,13 +125,13 @@ def _refuse_different_processes(config: ConfigDict, fingerprint: str, free_to_ch
         for name, old, new in differences(first["config"], other["config"]):
             if name not in free_to_change:
                 raise UserError(
-                    f"config.{name} is {old!r} on process 0 and {new!r} on process {number}; give all processes the "
-                    "same"
+                    f"config.{name} is {old!r} on process 0 and {new!r} on process {number}; give all "
+                    "processes the same settings"
                 )
         if other["data_fingerprint"] != first["data_fingerprint"]:
             raise UserError(
                 f"process {number} has other data than process 0 (vectors, ids or histories differ); give all "
-                "processes the same"
+                "processes the same data"
             )
 
 

@@ -184,7 +184,7 @@ def test_an_empty_path_is_refused_and_not_the_working_directory(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     write_vectors(tmp_path / "a.parquet", ITEMS)
     for read in (as_path, read_vector_files, lambda text: read_histories(text, ITEMS, COLUMNS)):
-        with pytest.raises(UserError, match="a path is empty, as of a variable that is not set"):
+        with pytest.raises(UserError, match="a path is empty, perhaps because a variable is not set"):
             read("")
 
 
