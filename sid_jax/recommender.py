@@ -26,9 +26,9 @@ class Recommender:
     """Recommends items by scoring all of them by Semantic IDs, content vectors and item embeddings.
 
     `fit` trains a transformer on interaction histories. An item's vector is the sum of its code embeddings, a map of
-    its content vector, and an item embedding; its score is the product with the transformer's hidden state after the
-    history. Item transitions, content similarity and popularity are added to the scores, with weights fitted on the
-    validation. `GenerativeRecommender` generates IDs instead.
+    its content vector, and an item embedding. An item's score is the inner product of its vector with the transformer's
+    hidden state after the history. Item transitions, content similarity and popularity are added to the scores, with
+    weights fitted to the validation targets. `GenerativeRecommender` generates IDs instead.
 
         recommender = Recommender(tokenizer).fit(histories, vectors=vectors)
         recommender.recommend(["sku-7", "sku-42"], k=10)
@@ -37,8 +37,8 @@ class Recommender:
     Args:
       tokenizer: the Semantic IDs: a fitted `SemanticIdTokenizer`, an `IdTable`, or a path that `sid_jax.load` or the
         commands accept as IDs.
-      preset: a named set of settings with its argument: "beauty" (for sparse histories) or "ml100k" (for dense ones),
-        each also with ",quick" after it, or a preset as the command line names it, such as "recommend:beauty".
+      preset: a named set of settings: "beauty" (for sparse histories) or "ml100k" (for dense ones), each also with
+        ",quick" after it; or the full name of a preset as on the command line, such as "recommend:beauty".
       settings: any setting of `sid_jax.recommend.config` by its name, either in full,
         `**{"train.learning_rate": 1e-3}`, or without the section where that is unambiguous, `num_beams=100`.
 
@@ -133,7 +133,7 @@ class Recommender:
         """
         if self._trained is None:
             raise UserError(
-                "this GenerativeRecommender is not fitted; call fit(histories), or load one with sid_jax.load"
+                f"this {type(self).__name__} is not fitted; call fit(histories), or load one with sid_jax.load"
             )
         return self._trained
 
@@ -210,7 +210,7 @@ class Recommender:
 
         Args:
           histories: a history as in `recommend` for each user; the keys of a mapping are user ids.
-          users: the user ids; None for the keys of a mapping, or for none.
+          users: the user ids. None: the keys if `histories` is a mapping, or else no user ids.
           k: see `recommend`.
           exclude_seen: see `recommend`.
           cold_slots: see `recommend`.
@@ -286,11 +286,11 @@ class Recommender:
     ) -> Recommender:
         """Returns the same model over a newer version of its ID table; this recommender is unchanged.
 
-        Nothing is trained. Catalogs are padded to sizes with room for 1/16 more items, which all versions share. So
-        nothing is compiled again as long as the room suffices, except for `cold_slots`.
+        Nothing is trained. All versions of a catalog are padded to the same size, with room for 1/16 more items. As
+        long as the room suffices, nothing is compiled again, except for `cold_slots`.
 
         Args:
-          ids: the newer table, see `ids` of `load_recommender`, or a tokenizer with it.
+          ids: the newer table, see `ids` of `load_recommender`, or a tokenizer that has this table.
           vectors: see `load_recommender`.
           vector_ids: see `load_recommender`.
 
@@ -306,9 +306,10 @@ class Recommender:
 
         Args:
           folder: a new or empty folder. It is written atomically.
-          stablehlo: whether to write `recommender.stablehlo`, for JAX on CPU, CUDA or TPU without this package. It
-            returns the lists of `recommend(exact=True)`; `sid_jax.recommend.stablehlo.load_lists` reads it.
-          k: the length of its lists; for a model that generates IDs at most `eval.num_beams`.
+          stablehlo: whether to also write `recommender.stablehlo`, a program for JAX on CPU, CUDA or TPU, which runs
+            without this package. The program returns the lists of `recommend(exact=True)`;
+            `sid_jax.recommend.stablehlo.load_lists` loads it.
+          k: the length of the program's lists; for a model that generates IDs at most `eval.num_beams`.
 
         Returns:
           The folder.
@@ -383,15 +384,15 @@ def load_recommender(
       folder: a folder that `Recommender.save` wrote; or the workdir of a finished `sid-jax recommend`, whose
         recommender is in the folder `recommender`.
       ids: a newer version of the ID table, made by `sid-jax export --append_to`. Its new items are cold, and may occur
-        in histories; items that it no longer has are not recommended. None: the table with which it was trained.
+        in histories. Items that are missing from it are not recommended. None: the table that was used in training.
       vectors: files with vectors of all items that may be recommended, used to score cold items, in the format of a
         quantizer's `config.data.path`; None: the saved vectors.
       vector_ids: ids of these vectors if the files have none, in the format of a quantizer's `config.data.ids_path`.
       verify: whether to compare the SHA-256 of every file with the manifest first.
 
     Raises:
-      UserError: if there is no recommender, a file is missing or damaged, `ids` is not a newer version of its table, or
-        an item has no vector.
+      UserError: if there is no recommender, a file is missing or damaged, `ids` is not a newer version of the
+        recommender's table, or an item has no vector.
     """
     from sid_jax.recommend.loading import read_trained, renewed
 

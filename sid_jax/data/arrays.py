@@ -58,7 +58,7 @@ def as_vectors(vectors: Any, where: str) -> np.ndarray:
 
 
 def as_ids(ids: Any, where: str) -> np.ndarray:
-    """Returns ids as `[n]` int64 or object (str), unchanged.
+    """Returns ids as `[n]` int64 or object (str); their values are unchanged.
 
     Args:
       ids: strings, integers or UUIDs, all of one type, in an array of NumPy, JAX or PyTorch, an Arrow or pandas column
@@ -98,7 +98,7 @@ def ids_in_index(table: Any, id_column: str) -> Any | None:
 
 
 def as_table(table: Any, where: str) -> pa.Table:
-    """Returns a table as an Arrow table, with its types.
+    """Converts a table of any library to an Arrow table; columns keep their types.
 
     Args:
       table: a table of Arrow, pandas, or a library whose tables Arrow accepts; or a mapping of columns.

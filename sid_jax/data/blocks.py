@@ -23,7 +23,7 @@ def in_blocks(array: np.ndarray, rows: int = _ROWS) -> Iterator[tuple[int, np.nd
 
 
 def take_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Returns the given rows `[M]` of `[N, ...]`, in their order; they are read in file order."""
+    """Returns the given rows `[M]` of `[N, ...]`, in the given order; rows are read in file order."""
     taken = np.empty((len(rows), *array.shape[1:]), array.dtype)
     order = np.argsort(rows, kind="stable")
     for first in range(0, len(order), _SCATTERED_ROWS):
@@ -34,7 +34,7 @@ def take_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def forget_pages(array: np.ndarray) -> None:
-    """Releases the memory of pages that were read of a memory-mapped array; does nothing for other arrays.
+    """Releases the pages of a memory-mapped array that were read; does nothing for other arrays.
 
     Pages that were read count as memory of the process as long as the file is mapped. A page that is needed again comes
     from the system's page cache.

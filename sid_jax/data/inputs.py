@@ -213,7 +213,7 @@ def _ids(item_ids: Any, count: int) -> np.ndarray:
 
 
 def _finite(data: VectorSet, on_bad_rows: str) -> VectorSet:
-    """Returns the data with finite vectors; other rows are dropped or rejected, as `data.on_bad_rows` says."""
+    """Returns the data with finite vectors; other rows are dropped or rejected, according to `data.on_bad_rows`."""
     if on_bad_rows != "drop":
         check_finite(data.vectors, data.ids, "vectors", data.layout)
         return data

@@ -90,7 +90,7 @@ def vectors_of_parts(about: Sequence[About], given: Mapping[str, Any]) -> np.nda
 
 
 def at_ids(vectors: np.ndarray, own_ids: np.ndarray, ids: np.ndarray, name: str) -> np.ndarray:
-    """Returns vectors `[N, D_p]` of the items `ids`, from vectors `[n, D_p]` with ids `own_ids`; NaN if there is none.
+    """Returns vectors `[N, D_p]` of the items `ids`, from vectors `[n, D_p]` with ids `own_ids`; NaN if one is missing.
 
     Raises:
       UserError: if no item has a vector.

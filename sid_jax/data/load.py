@@ -58,7 +58,7 @@ def load_vectors(
 
     Args:
       data_config: the `data` section of the config.
-      with_partners: whether to add the co-occurring items of `data.histories`, as partners.
+      with_partners: whether to add the co-occurring items of `data.histories` to the relations, as partners.
       with_collaborative: whether to also add the co-occurrence vectors of `data.histories` to the relations.
       resident_bytes: vectors of the user that are larger stay in a memory-mapped file. With None, all vectors are read
         into memory, except a .npy of float32.

@@ -1,4 +1,4 @@
-"""The item parts that the setting `data.parts` names, in addition to the vectors of `data.source`."""
+"""Adds the item parts of the setting `data.parts` to the vectors of `data.source`."""
 
 from __future__ import annotations
 

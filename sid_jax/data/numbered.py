@@ -1,4 +1,4 @@
-"""The list of ids in the folder of another tool's files, which maps their item numbers to ids."""
+"""Maps the item numbers in another tool's files to item ids, by the list of ids in the files' folder."""
 
 from __future__ import annotations
 

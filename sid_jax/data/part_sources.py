@@ -136,7 +136,7 @@ def _listed(values: Any) -> list[Any]:
 
 
 def _kind(values: Any) -> str:
-    """Returns "vectors", "categories" or "number", from the type or the first values that determine it."""
+    """Returns "vectors", "categories" or "number", as determined by the type, or else by the first values."""
     if isinstance(values, (pa.Array, pa.ChunkedArray)):
         inner = values.type.value_type if pa.types.is_nested(values.type) else values.type
         if pa.types.is_string(inner) or pa.types.is_large_string(inner):

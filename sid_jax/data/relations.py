@@ -40,7 +40,7 @@ class Partners:
         return cls(counts.indices.astype(np.int32), ends, bounds.astype(np.int32))
 
     def among(self, kept: np.ndarray) -> Partners:
-        """Returns the pairs of the items of a mask `[N]` bool, as rows of these; other items must have no pairs."""
+        """Returns the pairs with rows renumbered for the items of a mask `[N]` bool; other items must have no pairs."""
         new_row = np.cumsum(kept) - 1
         bounds = np.append(np.asarray(self.bounds)[:-1][kept], self.bounds[-1])
         return Partners(new_row[self.rows].astype(np.int32), self.ends, bounds)

@@ -77,9 +77,9 @@ def read_own_tables(path: str, id_column: str, names: Sequence[str]) -> tuple[np
 
 
 def exported_column(values: Values | np.ndarray) -> pa.ChunkedArray:
-    """Returns a column `[N]` in its form in an export: its own type, with nulls.
+    """Converts a column `[N]` to the form in which it is exported: its own type, with nulls.
 
-    Lists become text with commas between their entries, and so do values that have no common Arrow type.
+    Lists, and values without a common Arrow type, become text; the entries of a list are separated by commas.
     """
     try:
         column = values if isinstance(values, pa.ChunkedArray) else pa.chunked_array([pa.array(values)])

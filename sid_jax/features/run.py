@@ -47,7 +47,7 @@ def make_features(
 
     Args:
       ids: the source of the IDs, in the format of `parse_id_source`.
-      out: the output folder; it must not exist, be empty, or hold the same files.
+      out: the output folder: a path that does not exist, an empty folder, or a folder with the same files.
       kind: one of `kinds.KINDS`.
       num_rows: R, the number of rows of the embedding table.
       impressions: a table of how often items are seen; None weights all items equally.

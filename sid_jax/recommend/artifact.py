@@ -1,9 +1,11 @@
-"""A trained recommender as one self-contained folder, which is loaded without the training data.
+"""Writes and reads a trained recommender as a self-contained folder, which is loaded without the training data.
 
-`manifest.json` holds the settings, the versions and each file's SHA-256; `ids.parquet` the ID table with titles;
-`parameters.safetensors` the model's parameters; `recommender.stablehlo`, if requested, a program that recommends items
-without this package. `items.safetensors` holds the items' popularity counts, the mask of cold items, the content
-vectors if the model or cold items need them, and the arrays of the blend if there is one.
+manifest.json            settings, versions, and the SHA-256 of each file
+ids.parquet              the ID table with titles
+parameters.safetensors   the model's parameters
+items.safetensors        the items' popularity counts; the mask of cold items; content vectors, if the model or cold
+                         items need them; the arrays of the blend, if there is one
+recommender.stablehlo    optional: the recommender as a program that runs without this package
 """
 
 from __future__ import annotations
@@ -121,7 +123,7 @@ def write_recommender(trained: TrainedRecommender, folder: Path, *, list_length:
     Args:
       trained: the recommender.
       folder: a new or empty folder.
-      list_length: the length of the lists of `recommender.stablehlo`; None does not write it.
+      list_length: length of the lists of `recommender.stablehlo`; None does not write this file.
 
     Raises:
       UserError: if the folder is not empty or cannot be written; or see `sid_jax.recommend.stablehlo.stablehlo_bytes`.

@@ -28,7 +28,7 @@ class Popularity:
 
 
 def top_items(scores: np.ndarray, k: int, exclude: np.ndarray | None = None) -> np.ndarray:
-    """Returns each row's items with the highest scores, ties to the lowest item.
+    """Returns each row's items with the highest scores; of tied items, the lower index comes first.
 
     Args:
       scores: `[B, N]`; items with score 0 are not recommended. Excluded items are set to 0 in place.
@@ -89,7 +89,7 @@ class ItemKNN:
           exclude: `[B, S]` int32 items not to recommend, -1 for none.
 
         Returns:
-          `[B, k]` int32, ties to the lowest item; -1 where no other item is similar to any item of the history.
+          `[B, k]` int32, -1 where no other item is similar to any item of the history.
         """
         return top_items(
             (_recent(batch, self._similarities.shape[0], self._decay) @ self._similarities).toarray(), count, exclude
@@ -147,7 +147,7 @@ def cosine_neighbors(train: Histories, num_neighbors: int, shrinkage: float = 0.
 
     Args:
       train: the histories of U users over N items.
-      num_neighbors: neighbors kept for each item; ties to the lowest item.
+      num_neighbors: neighbors kept for each item; of tied neighbors, those with lower indices are kept.
       shrinkage: in users; reduces similarities that are based on few users.
 
     Returns:
@@ -210,7 +210,7 @@ class SemanticKNN:
         self._content, self._among = content, among
 
     def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:
-        """Returns the nearest items, `[B, count]` int32, ties to the lowest; -1 where there are no more."""
+        """Returns the nearest items, `[B, count]` int32, -1 where there are no more."""
         weights = np.asarray(history_shares(batch.lengths, batch.items.shape[1], _DECAY))
         asked = np.einsum("bw,bwd->bd", weights, self._content[np.asarray(batch.items)])
         # Items with score 0 are not recommended. The mean of unit vectors has at most length 1, so adding 2 makes every

@@ -1,4 +1,4 @@
-"""Comparison of ID tables: the same recommender is trained on each table and tested on the same users."""
+"""Compares ID tables: trains the same recommender on each table and tests it on the same users."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ _DATA: Declaration = {
 _MODEL: Declaration = {
     "kind": Setting(
         "decoder",
-        "decoder: a Transformer that generates Semantic IDs and is trained on every position of a history. "
+        "decoder: a Transformer that generates Semantic IDs and is trained at every position of a history. "
         "encoder_decoder: the model of TIGER. parallel: the model of RPG, which predicts all codes of an ID at once, "
         "for IDs made with opq. scorer: a Transformer that scores all items by their Semantic IDs, content vectors "
         "and embeddings. sasrec: SASRec, which uses item embeddings only and no IDs.",
@@ -104,7 +104,7 @@ _MODEL: Declaration = {
     "item_parts": Setting(
         ITEM_PARTS,
         "scorer: components of an item's vector, which is their sum. item: an embedding of the item. codes: "
-        "embeddings of its codes and of the pair of its first two codes. content: a map of its vector of "
+        "embeddings of its codes and of the pair of its first two codes. content: a map of its vector from "
         "`quantizer.data`; omitted if no vectors are set.",
         choices=ITEM_PARTS,
     ),
@@ -360,12 +360,8 @@ def check_config(config: ConfigDict) -> None:
         )
     if config.eval.cold_slots and config.model.kind not in WITH_COLD_SLOTS:
         raise UserError(
-            f"config.eval.cold_slots needs a model that generates IDs; config.model.kind is {config.model.kind!r}, "
-            + (
-                "which has no IDs; set it to 0"
-                if config.model.kind in WITHOUT_IDS
-                else ("which scores cold items directly; set it to 0")
-            )
+            f"config.eval.cold_slots is {config.eval.cold_slots}, but a model of the kind {config.model.kind!r} has no "
+            f"slots for cold items; set it to 0, or config.model.kind to one of {', '.join(WITH_COLD_SLOTS)}"
         )
     if config.train.row_length < config.model.window:
         raise UserError(

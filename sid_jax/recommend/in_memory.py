@@ -1,4 +1,4 @@
-"""Training and evaluation of a recommender on histories and vectors in any form, for the Python API."""
+"""Trains and evaluates a recommender on histories and vectors in any form, for the Python API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads a trained recommender from a folder or workdir, and puts it over newer IDs and vectors."""
+"""Reads a trained recommender from a folder or workdir, and replaces its ID table or content vectors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def read_trained(folder: str | Path, *, verify: bool) -> TrainedRecommender:
     """Reads a recommender from its folder, or from the workdir of a finished `sid-jax recommend`.
 
     Raises:
-      UserError: if there is none, or a file is missing or damaged.
+      UserError: if there is no recommender, or a file is missing or damaged.
     """
     path = as_path(folder)
     if not (path / "manifest.json").exists() and (path / FOLDER).is_dir():

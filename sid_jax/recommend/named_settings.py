@@ -1,4 +1,4 @@
-"""The settings of a recommender in memory, from a preset and settings by name."""
+"""Builds the settings of a recommender in memory from a preset and settings by name."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def _run(config: ConfigDict, workdir: Path, console: Console) -> list[Evaluation
 
 
 def prepare_task(config: ConfigDict, workdir: Path, console: Console) -> Task:
-    """Returns the config's task; for IDs "rqvae" a quantizer is first trained in the workdir, if it does not exist."""
+    """Returns the config's task; for IDs "rqvae", the quantizer is trained first, unless the workdir has its IDs."""
     trained_ids = train_ids(config, workdir, console) if config.ids == "rqvae" else None
     return load_task(config, trained_ids)
 

@@ -156,8 +156,7 @@ class Server:
         kind = self._trained.config.model.kind
         if kind not in WITH_COLD_SLOTS:
             raise UserError(
-                f"a model of the kind {kind!r} generates no Semantic IDs, and its lists have no slots for cold items; "
-                "leave cold_slots at 0"
+                f"the lists of a model of the kind {kind!r} have no slots for cold items; set cold_slots to 0"
             )
         if not self._candidates.has_cold:
             raise UserError(

@@ -21,7 +21,7 @@ from sid_jax.recommend.batch import HistoryBatch, user_numbers
 from sid_jax.recommend.models.beam_search import beam_search, generated_items
 from sid_jax.recommend.ranker import best_items
 
-# What a serialized program can hold.
+# Maximum size of a serialized program.
 _MOST_BYTES = 2**31
 
 
@@ -53,7 +53,7 @@ def stablehlo_bytes(trained: TrainedRecommender, count: int) -> bytes:
     used = (ranker.vectors, ranker.catalog.evidence) if ranker.scores_items else (ranker.params, ranker.catalog)
     if (size := sum(leaf.nbytes for leaf in jax.tree.leaves(used))) >= _MOST_BYTES:
         raise UserError(f"the recommender has {size:,} bytes, but {STABLEHLO} can have at most 2 GB; save without it")
-    # On the host, since a program for all devices of this machine would only run on as many.
+    # Arrays on the host, since a program with arrays on several devices would only run on the same number of devices.
     arrays = jax.tree.map(np.asarray, (ranker.params, ranker.catalog, ranker.vectors))
     popular, nobody = candidates.most_popular(count), int(user_numbers(np.array([""]))[0])
 
@@ -89,10 +89,10 @@ def _without(
 
 
 def load_lists(folder: str | Path) -> Callable[..., tuple[jax.Array, jax.Array]]:
-    """Returns the function of a recommender's `recommender.stablehlo`, from histories and lengths to lists and scores.
+    """Loads the program of a recommender's `recommender.stablehlo`: histories and lengths to lists and scores.
 
-    Arguments and results are those in `stablehlo_bytes`. It works inside `jit`; outside it is compiled once per batch
-    size. Values are not checked.
+    `stablehlo_bytes` describes arguments and results. The function works inside `jit`; outside of `jit`, it is compiled
+    once per batch size. Argument values are not checked.
 
     Args:
       folder: a folder that `Recommender.save(folder, stablehlo=True)` wrote.

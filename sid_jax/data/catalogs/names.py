@@ -28,7 +28,7 @@ class AmazonName(NamedTuple):
 
     @classmethod
     def of(cls, source: str) -> AmazonName:
-        """Returns the parts of one of `AMAZON`."""
+        """Splits a name in `AMAZON`."""
         _, edition, category = source.split("-")
         return cls(edition, category)
 

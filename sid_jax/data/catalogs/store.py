@@ -153,5 +153,5 @@ def _rename_unless_there(unfinished: Path, folder: Path) -> None:
     try:
         unfinished.rename(folder)
     except OSError:
-        if not folder.exists():  # If it is there, another process prepared the same data first.
+        if not folder.exists():  # If the folder exists, another process prepared the same data first.
             raise

@@ -63,7 +63,7 @@ class VectorParts:
         return self.num_rows - sum(len(part.left_out) for part in self.parts)
 
     def under(self, layout: Layout) -> VectorParts:
-        """Returns the same rows as vectors of a layout: the files have all of its parts, or only the first.
+        """Returns the same rows as vectors of a layout; the files must hold all parts of the layout, or only the first.
 
         Raises:
           UserError: if the vectors have a different number of features.
@@ -142,7 +142,7 @@ class VectorParts:
         return map(self._filled, _kind(part).rows(part, self.columns, wanted, rows))
 
     def row_number(self, number: int, row: int) -> int:
-        """Returns the row number over all files of a row of a part, which is numbered as `blocks` yields it."""
+        """Returns the row number, counted over all files, of row `row` of a part as `blocks` yields its rows."""
         part = self.parts[number]
         return part.first_item + int(self.kept(number)[row] if part.left_out else row)
 

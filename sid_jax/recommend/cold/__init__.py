@@ -1,1 +1,1 @@
-"""Recommendation of cold items: their scores, and lists with slots for them."""
+"""Recommendation of cold items: scores of cold items, and lists with slots for cold items."""

@@ -1,4 +1,4 @@
-"""Rankers of cold items, and lists with slots for them by TIGER's rule."""
+"""Rankers of cold items, and lists with slots for cold items by TIGER's rule."""
 
 from __future__ import annotations
 
@@ -94,11 +94,11 @@ def _find_cold(
 
 
 class SlotRanker:
-    """Ranks known items, with slots for cold items.
+    """Ranks warm items, with slots for cold items.
 
     Args:
       name: name in tables.
-      known: the ranker of known items.
+      known: the ranker of warm items.
       cold: the ranker of cold items.
       slots: number of slots for cold items in every `places` positions of a list.
       places: 1 or more.
@@ -151,14 +151,14 @@ def rankers_by_kind(config: ConfigDict, candidates: Candidates, ranker: ModelRan
 
 
 def with_cold(known: np.ndarray, cold: np.ndarray, count: int, slots: int, places: int = PLACES) -> np.ndarray:
-    """Merges lists of known and cold items: the last `slots` of every `places` positions are for cold items.
+    """Merges lists of warm and cold items: the last `slots` of every `places` positions are for cold items.
 
     This is TIGER's rule (Rajput et al., 2305.05065, section 4.3). If there are too few items of one kind, later items
-    move up. At most `slots` of the first `places` items are cold, unless there are too few known items.
+    move up. At most `slots` of the first `places` items are cold, unless there are too few warm items.
 
     Args:
-      known: `[B, M]` int32, the best first, -1 for none.
-      cold: `[B, n]` int32, the best first, -1 for none.
+      known: `[B, M]` int32 warm items, the best first, -1 for none.
+      cold: `[B, n]` int32 cold items, the best first, -1 for none.
       count: k, length of the lists.
       slots: from 0 to `places`.
       places: 1 or more.
@@ -172,7 +172,7 @@ def with_cold(known: np.ndarray, cold: np.ndarray, count: int, slots: int, place
 
 
 def slot_order(known: np.ndarray, cold: np.ndarray, slots: int, places: int) -> np.ndarray:
-    """Returns the order `[B, M + n]` of the concatenated known and cold items by the rule of `with_cold`."""
+    """Returns the order `[B, M + n]` of the concatenated warm and cold items by the rule of `with_cold`."""
     together = np.concatenate([known, cold], axis=1)
     place = np.concatenate(
         [

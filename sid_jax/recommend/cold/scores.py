@@ -1,15 +1,15 @@
 """Back-off scores of cold items, computed in jit from a model's predictions for its training items.
 
 A model that was trained without an item has learned the first codes of its ID from other items, but hardly the last
-codes. The model also predicts which known items come next. The score of a cold item u after a history h combines both:
+codes. The model also predicts which warm items come next. The score of a cold item u after a history h combines both:
 
   score(u | h) = w log p(first codes of u | h) + log sum_i q(i | h) k(u | i)
 
 p is the model's probability of the codes; for a model that scores items it is p(u | h) among the cold items. q is a
-distribution over known items: a mixture of the top of the model's distribution and of the items of the history, in
-which later items have higher weights. k is the similarity weight exp(b * cosine) of the items' content vectors,
-normalized over the cold items, so a known item that is similar to many cold items has little weight for each. The sum
-is the Nadaraya-Watson estimate of the distribution over cold items.
+distribution over warm items: a mixture of the top of the model's distribution and of the items of the history, in which
+later items have higher weights. k is the similarity weight exp(b * cosine) of the items' content vectors, normalized
+over the cold items, so a warm item that is similar to many cold items has little weight for each. The sum is the
+Nadaraya-Watson estimate of the distribution over cold items.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from sid_jax.recommend.models.code_model import CodeModel
 from sid_jax.recommend.models.item_model import ItemModel
 from sid_jax.recommend.ranker import best_items, scores_of_items
 
-# Number of users processed together, which limits memory: each has a matrix of known items by cold items.
+# Number of users processed together, which limits memory: each user has a matrix of warm items by cold items.
 _USERS_AT_ONCE = 8
 
 
@@ -93,7 +93,7 @@ def cold_scores_of_items(
     Args:
       model, histories, known, cold, content, back_off: see `cold_scores`.
       vectors: the result of the model's `item_vectors` for all items.
-      num_best: number of known items to which the model's distribution is truncated.
+      num_best: number of warm items to which the model's distribution is truncated.
     """
     best, scores = best_items(model, histories, known, vectors, min(num_best, known.trie.items.shape[0]))
     items, weights = _with_history(best, jax.nn.softmax(scores, axis=1), histories, back_off)
@@ -128,7 +128,7 @@ def spread(
 def prefix_scores(model: CodeModel, histories: HistoryBatch, known: Catalog, cold: Trie, num_levels: int) -> jax.Array:
     """Returns log p of the first codes of each cold item's ID, `[B, C]` float32, in the order of `cold.items`.
 
-    Each level's softmax is over all K codes, since the codes of a new ID are not limited to those of known IDs. All
+    Each level's softmax is over all K codes, since a new ID may have other codes than the IDs of warm items. All
     prefixes of the cold items are scored, without pruning; items that share a prefix share its computation.
 
     Args:

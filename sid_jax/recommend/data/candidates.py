@@ -22,7 +22,7 @@ class Candidates:
 
     Attributes:
       table: the items with their Semantic IDs.
-      popularity: `[N]` int64, number of interactions in training. Items that share an ID are ranked by it.
+      popularity: `[N]` int64, number of interactions in training. Items that share an ID are ranked by popularity.
       cold: `[N]` bool, the items on which the model was not trained.
       sizes: K of each level, for the model.
       available: `[n]` rows of the items that may be recommended.

@@ -63,8 +63,8 @@ def pack_rows(train: Histories, window: int, row_length: int) -> PackedRows:
 
     A user's n items give the inputs s[0 : n - 1] with the targets s[1 : n]. If there are more inputs than the window,
     they are split into pieces of `window` inputs that start half a window apart. Where pieces overlap, the earlier
-    piece has more context, so the weights of the later piece are 0 there. So every target counts once, with a context
-    of at least the last `window / 2` items.
+    piece has more context, so the weights of the later piece are 0 there. Every target therefore counts once, with a
+    context of at least the last `window / 2` items.
 
     Args:
       train: histories of U users.
@@ -148,7 +148,7 @@ def _best_fit_decreasing(lengths: np.ndarray, row_length: int) -> tuple[np.ndarr
         for space in range(size, row_length + 1):
             each = space // size
             needed = -(-len(waiting) // each)
-            if space == row_length:  # As many new rows as needed.
+            if space == row_length:  # An empty row: new rows are added.
                 rows_by_space[space] = np.arange(num_rows, num_rows + needed)
                 num_rows += needed
             taken, rows_by_space[space] = np.split(rows_by_space[space], [needed])

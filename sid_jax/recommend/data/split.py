@@ -145,7 +145,7 @@ def configured_histories(config: ConfigDict, item_ids: np.ndarray) -> Histories:
     """Loads all histories of `config.data` over the catalog `[N]`.
 
     Raises:
-      UserError: if they cannot be used.
+      UserError: if the histories cannot be used.
     """
     return load_histories(
         config.data,
@@ -160,8 +160,8 @@ def configured_histories(config: ConfigDict, item_ids: np.ndarray) -> Histories:
 def draw_cold_items(config: ConfigDict, amount: float) -> int:
     """Draws cold items and writes them to the file `config.data.cold_items`, one id per line.
 
-    The draw is a function of the histories and of `config.seed`. If the run makes the IDs itself, they need not exist
-    yet; the catalog is then that of `config.quantizer.data`.
+    The draw is a function of the histories and of `config.seed`. If the run makes the IDs itself, the IDs need not
+    exist yet; the catalog is then that of `config.quantizer.data`.
 
     Args:
       config: from `sid_jax.recommend.config`.

@@ -143,7 +143,7 @@ def print_evaluations(
 
 
 def print_samples(console: Console, task: Task, evaluation: Evaluation) -> None:
-    """Prints for some users the last items of the history, the recommended items and the target."""
+    """Prints the last items of the history, the recommended items and the target of some users."""
     examples = task.split.test
     for user in np.linspace(0, len(examples.targets) - 1, min(_SAMPLE_USERS, len(examples.targets)), dtype=int):
         history = examples.histories.of(user)[-_SAMPLE_HISTORY:]
@@ -199,8 +199,8 @@ def _column(evaluation: Evaluation, samples: int) -> list[tuple[str, str]]:
 def _cold_table(task: Task, evaluations: Sequence[Evaluation], samples: int) -> Table:
     cold = task.split.cold[task.split.test.targets]
     table = Table(
-        title=f"The {int(cold.sum()):,} users with a cold target, which was excluded from all training, and the other "
-        f"users; {evaluations[0].rule}",
+        title=f"{int(cold.sum()):,} users with a cold target (excluded from all training), and the other users; "
+        f"{evaluations[0].rule}",
         title_justify="left",
     )
     for name in ("recommender", "R@10, cold", "N@10, cold", "R@50, cold", "R@10, others"):

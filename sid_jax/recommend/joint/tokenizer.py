@@ -36,8 +36,8 @@ def load_tokenizer(config: ConfigDict, folder: Path) -> TrainedRun:
     if data.fingerprint() != export.manifest["data"]["fingerprint"]:
         raise UserError(
             f"{data.source} is not the data from which {folder} was made (vectors or ids differ); set "
-            "--config.quantizer.data.path to its vectors, and the other settings of config.quantizer.data as in its "
-            "run"
+            "--config.quantizer.data.path to the vectors of the export, and the other settings of "
+            "config.quantizer.data as in the exported run"
         )
     return with_model(settings, data, plain_model(export.model))
 

@@ -15,7 +15,7 @@ from sid_jax.recommend.data.blend import Blend
 
 # For the terms "transitions" and "content", the decay of an item's weight per step back in the history. For both, the
 # number of last items that are used: older items would have transition weights below .65 ** 20. The values were chosen
-# together with those in training/blend.py.
+# on the same validation data as those in training/blend.py.
 _TRANSITIONS_DECAY, _CONTENT_DECAY, _LAST_ITEMS = 0.65, 0.8, 20
 
 
@@ -28,7 +28,7 @@ class Evidence:
       weights, followers, strengths: see `Blend`.
       profiles: `[N, d]` float32, projected content of length 1; 0 for an item without content.
       log_popularity: `[N]` float32, log(1 + interactions in training).
-      num_items: `[]` float32, the number of items without padding.
+      num_items: float32 scalar, the number of items without padding.
     """
 
     weights: jax.Array

@@ -1,4 +1,4 @@
-"""Pads the arrays of a catalog, so that those of a newer version of it have the same shapes."""
+"""Pads catalogs, so that the arrays of a newer version of a catalog have the same shapes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def padded(catalog: Catalog, room: Room) -> Catalog:
             max_children=tuple(map(min, children, trie.sizes)),
         ),
         content=of_items(catalog.content),
-        # Given even if no item is cold, since the next version may have cold items.
+        # The mask is present even if no item is cold, since the next version may have cold items.
         cold=of_items(np.zeros(len(catalog.semantic_ids), np.float32) if catalog.cold is None else catalog.cold),
         evidence=None
         if evidence is None

@@ -79,7 +79,7 @@ def read_reviews(path: Path, *, core: int) -> Histories:
 
 
 def field(record: Mapping[str, Any], names: tuple[str, ...], where: str) -> str:
-    """Returns the first of the fields that the record has; raises UserError if it has none, or not valid text."""
+    """Returns the value of the first field in `names` that the record has; UserError if there is no valid text."""
     value = next((record[name] for name in names if name in record), None)
     if not isinstance(value, str) or not value or clean(value) != value:
         raise UserError(f"{where} has no {' or '.join(names)}; give the file as its authors publish it")
@@ -94,7 +94,7 @@ def _time(record: Mapping[str, Any], where: str) -> int:
 
 
 def _earliest(users: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the interactions, sorted by user and time, keeping only the first with each item."""
+    """Returns each user's first interaction with each item, from interactions sorted by user and time."""
     pairs = users.astype(np.int64) * (int(items.max()) + 1) + items
     first = np.sort(np.unique(pairs, return_index=True)[1])
     return users[first], items[first]
@@ -166,7 +166,7 @@ def _item(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> str:
-    """Returns text, or a list of texts, without tags, entities and line breaks."""
+    """Returns text, or the joined texts of a list, without tags, entities and line breaks."""
     if isinstance(value, (list, tuple)):
         return " ".join(text for text in map(_plain, value) if text)
     return " ".join(html.unescape(_TAG.sub(" ", clean(value))).split()) if isinstance(value, str) else ""

@@ -56,7 +56,7 @@ def build_movielens(items: Table, users: Table, ratings: Table, source: str) -> 
     """Returns the catalog in its canonical order, from tables in any order.
 
     Raises:
-      UserError: if an id occurs twice, or a rating names an unknown film or user.
+      UserError: if an id occurs twice, or a rating refers to an unknown film or user.
     """
     for table, column in ((items, "item_id"), (users, "user_id")):
         _refuse_duplicates(table[column], f"{source}: {column}")
