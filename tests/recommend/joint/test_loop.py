@@ -128,7 +128,7 @@ def test_codes_that_collapse_end_the_run_in_one_line(joint_config, tmp_path, con
         ("joint.stop_gradient", ("tables",), "must be one of 'encoder', 'codebooks'"),
         ("joint.min_temperature", 2.0, "above config.joint.temperature=0.5"),
         ("joint.refresh_every_steps", 7, "not a multiple of config.train.log_every_steps=5"),
-        ("quantizer.data.path", "{world}/other.npy", "set --config.quantizer.data.path to its vectors"),
+        ("quantizer.data.path", "{world}/other.npy", "set --config.quantizer.data.path to the vectors of the export"),
     ],
 )
 def test_what_cannot_be_used_is_refused(name, value, words, joint_config, world, tmp_path, console):
