@@ -253,7 +253,7 @@ class Recommender:
 
     @in_32_bits
     def evaluate(self, histories: Any = None, *, verbose: bool = True) -> EvaluationReport:
-        """Evaluates the recommender and two baselines on each user's last item (leave-one-out), among all items.
+        """Evaluates the recommender and two baselines on each user's last item, ranked among all items of the catalog.
 
         Args:
           histories: as for `fit`; None for those of `fit`. The baselines, popularity and item-kNN, are fitted on them

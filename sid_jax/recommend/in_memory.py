@@ -55,7 +55,7 @@ def evaluated(trained: TrainedRecommender, task: Task | None, histories: Any, ve
 
     Args:
       trained: the recommender.
-      task: the task that it was trained on, None if that is not known; used if `histories` is None.
+      task: the task on which the recommender was trained, used if `histories` is None; None if it is unknown.
       histories, verbose: see `Recommender.evaluate`.
     """
     config, candidates = trained.config, trained.candidates
