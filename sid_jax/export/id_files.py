@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from sid_jax.data.arrow_columns import ids_from_arrow, refuse_nulls
+from sid_jax.data.arrow_columns import ids_from_arrow, plain, refuse_nulls
 from sid_jax.data.id_lists import numbers_if_whole
 from sid_jax.data.listing import ending
 from sid_jax.data.numbered import ids_of_numbers
@@ -34,6 +34,8 @@ _JOINED_TOKENS = re.compile(rf"(?:{_TOKEN.pattern})+")
 # Separators between the codes in a .csv file: our own, and those of a list that pandas wrote.
 _BETWEEN_CODES = re.compile(r"[-,\[\]()\s]+")
 _WHOLE_CODE = re.compile(r"[0-9]{1,18}")
+# A hyphen that does not follow a number is a sign.
+_NEGATIVE = re.compile("(?<![0-9])-[0-9]")
 # Columns of codes in .parquet files, in order of preference: of exports, TorchEasyRec, OpenOneRec, predictions of both.
 _CODE_COLUMNS = ("semantic_id", "codebook", "codes", "sid")
 # A key in FlashRec's files: codes joined by commas.
@@ -91,7 +93,8 @@ def _read_parquet(files: Sequence[Path], id_column: str | None) -> Content:
         lists = (
             name for name in _CODE_COLUMNS if names.count(name) == 1 and pa.types.is_nested(schema.field(name).type)
         )
-        code_column = "semantic_id" if "semantic_id" in names else next(lists, "semantic_id")
+        text = "sid" if "sid" in names else "semantic_id"
+        code_column = "semantic_id" if "semantic_id" in names else next(lists, text)
         for name in (id_column, code_column):
             if names.count(name) != 1:
                 raise UserError(
@@ -111,10 +114,14 @@ def _read_parquet(files: Sequence[Path], id_column: str | None) -> Content:
 
 
 def _codes_from_arrow(column: pa.ChunkedArray, item_ids: np.ndarray, where: str, path: Path) -> np.ndarray:
+    column = plain(column)
     kind = column.type
+    if is_text(kind):
+        refuse_nulls(column, where)
+        return _codes_of_texts(column.to_pylist(), item_ids, path)
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     if not is_list or not pa.types.is_integer(kind.value_type):
-        raise UserError(f"{where}: expected lists of whole numbers, found {kind}")
+        raise UserError(f"{where}: expected lists of whole numbers, or text such as 12-4-91, found {kind}")
     refuse_nulls(column, where)
     check_lengths(pc.list_value_length(column).to_numpy(), item_ids, path)
     codes = pc.list_flatten(column)
@@ -126,12 +133,17 @@ def _codes_from_arrow(column: pa.ChunkedArray, item_ids: np.ndarray, where: str,
 def _read_csv(files: Sequence[Path]) -> Content:
     path, table = files[0], pa.concat_tables(map(_csv_columns, files))
     item_ids = numbers_if_whole(table.column(0).to_pylist())
-    codes = [_BETWEEN_CODES.sub(" ", text).split() for text in table.column(1).to_pylist()]
-    for item, each in zip(item_ids.tolist(), codes, strict=True):
-        if not all(map(_WHOLE_CODE.fullmatch, each)):
-            raise UserError(f"{path}: item {item!r} has {shown(' '.join(each))}; write codes as 12 4 91 or 12-4-91")
+    return item_ids, _codes_of_texts(table.column(1).to_pylist(), item_ids, path), None
+
+
+def _codes_of_texts(texts: list[str], item_ids: np.ndarray, path: Path) -> np.ndarray:
+    """Returns the codes `[N, L]` of texts such as "12 4 91", "12-4-91" or "[12, 4, 91]", as Python integers."""
+    codes = [_BETWEEN_CODES.sub(" ", text).split() for text in texts]
+    for item, text, each in zip(item_ids.tolist(), texts, codes, strict=True):
+        if _NEGATIVE.search(text) or not all(map(_WHOLE_CODE.fullmatch, each)):
+            raise UserError(f"{path}: item {item!r} has {shown(text)}; write codes as 12 4 91 or 12-4-91")
     check_lengths(np.array([len(each) for each in codes], np.int64), item_ids, path)
-    return item_ids, np.array([list(map(int, each)) for each in codes], object), None
+    return np.array([list(map(int, each)) for each in codes], object)
 
 
 def _csv_columns(path: Path) -> pa.Table:

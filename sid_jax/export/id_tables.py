@@ -34,6 +34,8 @@ def parse_id_source(text: str) -> tuple[Path, int]:
     Only a file name that ends in one of `READABLE` or `INFO` can have an offset. An existing path is not parsed.
     """
     found = _SOURCE.fullmatch(text)
+    if not text:
+        as_path(text)  # Raises the error for an empty path; `Path("")` is the working directory.
     if found is None or (bucket_address(text) is None and as_path(text).exists()):
         return Path(text), 0
     return Path(found["path"]), int(found["offset"])

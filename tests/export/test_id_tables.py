@@ -94,9 +94,12 @@ def test_all_kinds_of_lists_of_a_parquet_file_are_read(tmp_path, lists):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"item": [1, 2], "sid": ["1-2", "3-4"]}, "0 columns have the name 'semantic_id'"),
-        ({"item": [1, 2], "semantic_id": ["1-2", "3-4"]}, "expected lists of whole numbers, found string"),
-        ({"item": [1, 2], "semantic_id": [[1.0], [2.0]]}, "expected lists of whole numbers, found list"),
+        ({"item": [1, 2], "name": ["1-2", "3-4"]}, "0 columns have the name 'semantic_id'"),
+        ({"item": [1, 2], "semantic_id": ["1-2", "3-x"]}, "item 2 has '3-x'; write codes as"),
+        (
+            {"item": [1, 2], "semantic_id": [[1.0], [2.0]]},
+            "or text such as 12-4-91, found list",
+        ),
         ({"item": [1, 2], "semantic_id": [[1, 2], [3]]}, "item 1 has 2 codes, but item 2 has 1; mixed ID lengths"),
         ({"item": [1, 2], "semantic_id": [[1, 2], None]}, "row 1 .* is null"),
         ({"item": [1, 2], "semantic_id": [[1, 2], [3, None]]}, "1 codes are null"),
@@ -241,7 +244,7 @@ def test_a_csv_has_ids_as_text_or_numbers_and_codes_with_blanks_or_hyphens(tmp_p
     ("text", "message"),
     [
         ("sid,item\n1-2,a\n", "no column 'semantic_id' or 'sid' after the first"),
-        ("item,sid\na,1-2\nb,1-x\n", "item 'b' has '1 x'"),
+        ("item,sid\na,1-2\nb,1-x\n", "item 'b' has '1-x'"),
         ("item,sid\na,1-2\nb,1\n", "item 'b' has 1"),
         ("item,sid\na,\n", "row 0 .* is null"),
         ("", "not a readable .csv file"),

@@ -5,6 +5,7 @@ import io
 import os
 import resource
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -124,6 +125,20 @@ def test_letters_that_the_terminal_lacks_are_replaced(tmp_path, encoding):
 def test_an_output_that_was_closed_before_the_start_takes_lines():
     print("step", file=standard_streams._kept(None), flush=True)
     assert isinstance(standard_streams._kept(io.StringIO()), io.StringIO)
+
+
+def test_a_stream_that_was_closed_is_not_replaced_by_a_file_of_the_work(tmp_path):
+    script = """
+import os, sys
+from sid_jax.standard_streams import keep_working_streams
+keep_working_streams()
+file = open(sys.argv[1], "w")
+os.write(2, b"a library's log")
+print("step", flush=True)
+"""
+    closed = f'exec 0<&- 1>&- 2>&-; exec "{sys.executable}" -c "$0" "$1"'
+    assert subprocess.run(["sh", "-c", closed, script, tmp_path / "out"], check=False).returncode == 0
+    assert (tmp_path / "out").read_text() == ""
 
 
 def test_without_a_home_folder_nothing_is_kept_and_what_needs_one_says_so(monkeypatch):

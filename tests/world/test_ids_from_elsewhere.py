@@ -5,6 +5,8 @@ import os
 
 import jax.numpy as jnp
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from sid_jax.errors import UserError
@@ -17,6 +19,22 @@ from sid_jax.tokens.vocabulary import Vocabulary
 def test_an_export_that_pandas_wrote_again_as_csv_is_read(tmp_path, written):
     (tmp_path / "ids.csv").write_text(f"item_id,codes,semantic_id,sid\n7,[1 2],{written},1-2-3\n")
     assert read_id_table(tmp_path / "ids.csv").semantic_ids.tolist() == [[1, 2, 3]]
+
+
+@pytest.mark.parametrize("name", ["semantic_id", "sid"])
+def test_codes_as_text_or_views_are_read_from_parquet_as_from_csv(tmp_path, name):
+    texts, codes = ["1-2-3", "[4, 5, 6]"], [[1, 2, 3], [4, 5, 6]]
+    pq.write_table(pa.table({"item": ["a", "b"], name: pa.array(texts, pa.large_string())}), tmp_path / "a.parquet")
+    assert read_id_table(tmp_path / "a.parquet").semantic_ids.tolist() == codes
+    pq.write_table(pa.table({"item": ["a", "b"], name: pa.array(codes, pa.list_view(pa.int32()))}), tmp_path / "b.pq")
+    assert read_id_table(tmp_path / "b.pq").semantic_ids.tolist() == codes
+
+
+@pytest.mark.parametrize("text", ["-1-2", "1--2", "[1, -2]", "(-1, 2)", "1 -2"])
+def test_negative_codes_in_text_do_not_lose_their_sign(tmp_path, text):
+    (tmp_path / "a.csv").write_text(f'item_id,sid\n7,"{text}"\n')
+    with pytest.raises(UserError, match="item 7 has .*; write codes as 12 4 91 or 12-4-91"):
+        read_id_table(tmp_path / "a.csv")
 
 
 @pytest.mark.parametrize("token", ["<a_{}>", "<s_a_{}>"])

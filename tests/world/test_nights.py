@@ -419,3 +419,12 @@ def test_ctrl_c_ends_a_night_quietly_and_leaves_nothing(first, tmp_path, new):
     _, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (130, "stopped by SIGINT\n")
     assert [path.name for path in tmp_path.iterdir()] == ["new.parquet"]
+
+
+def test_a_version_is_not_written_into_the_export_that_it_reads(first, tmp_path):
+    new = write_vectors(tmp_path / "new.parquet", [70], made_vectors([70]))
+    before = sorted(first.iterdir())
+    for out in (first / "next", first / "a" / "next"):
+        with pytest.raises(UserError, match="is inside the export .* choose a folder beside it"):
+            append(first, out, [new], messages=Said().messages)
+    assert sorted(first.iterdir()) == before
