@@ -27,7 +27,7 @@ keep_compiled_programs()
 import numpy as np  # noqa: E402
 from metric_study.figures import measure  # noqa: E402
 from metric_study.judge import judge  # noqa: E402
-from metric_study.picture import draw  # noqa: E402
+from metric_study.picture import Point, draw  # noqa: E402
 from metric_study.report import Judged, report  # noqa: E402
 from metric_study.tables import TOKENIZERS, Made  # noqa: E402
 from metric_study.world import World, load_world  # noqa: E402
@@ -61,7 +61,7 @@ def main() -> None:
     summary = report(judged)
     write_json(arguments.folder / "summary.json", summary)
     if arguments.out:
-        draw(judged, summary, arguments.out)
+        draw([Point.of(each) for each in judged], summary["groups"], arguments.out)
 
 
 def _claim(folder: Path, known: int) -> None:

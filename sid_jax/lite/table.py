@@ -53,6 +53,9 @@ class Table:
         Raises:
           KeyError: if the item is not in the table.
         """
+        if item not in self._rows:
+            like = f"; ids of this table look like {self.item_ids[0]!r}" if len(self) else ""
+            raise KeyError(f"no item has the id {item!r}{like}")
         return tuple(self.semantic_ids[self._rows[item]].tolist())
 
     def items(self, prefix: Sequence[int]) -> list[int | str]:

@@ -34,6 +34,10 @@ class LiteTokenizer:
         self.model, self.table = model, table
         self._made, self._retired = manifest["semantic_ids"], retired
 
+    def __repr__(self) -> str:
+        """Returns the number of items and the length of their Semantic IDs."""
+        return f"LiteTokenizer({len(self.table):,} items, Semantic IDs of {self.table.semantic_ids.shape[1]} codes)"
+
     def encode(self, vectors: Any) -> np.ndarray:
         """Returns the codes `[n, L]` int32 of vectors `[n, D]`, or `[L]` of one vector; see `Model.encode`."""
         return self.model.encode(vectors)

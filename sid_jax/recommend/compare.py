@@ -25,7 +25,7 @@ from sid_jax.recommend.data.quantizer import train_ids
 from sid_jax.recommend.data.task import Task, load_ids, load_split, make_task
 from sid_jax.recommend.evaluation.evaluate import PER_USER, Evaluation
 from sid_jax.recommend.evaluation.metrics import mean_interval, paired_difference
-from sid_jax.recommend.evaluation.report import figure, interval_text
+from sid_jax.recommend.evaluation.report import figure, interval_text, wrapped
 from sid_jax.recommend.models import build_model
 from sid_jax.recommend.models.catalog import catalog_of
 from sid_jax.recommend.run import ask_for_last_items
@@ -134,7 +134,7 @@ def _compare(
             return []
         results.append(result)
     write_comparison(workdir / RESULTS_FILE, results, config.eval.bootstrap_samples)
-    for table in comparison_tables(results, config, len(tasks[0].table.item_ids)):
+    for table in comparison_tables(results, config, len(tasks[0].table.item_ids), console.width):
         console.print(table)
     messages = Messages.to_console(console)
     messages.line(f"The runs are in {workdir}, the metrics are in {workdir / RESULTS_FILE}")
@@ -264,13 +264,13 @@ def _content(each: Compared, first: Compared, samples: int) -> dict[str, Any]:
     return content
 
 
-def comparison_tables(results: list[Compared], config: ConfigDict, num_items: int) -> list[Table]:
+def comparison_tables(results: list[Compared], config: ConfigDict, num_items: int, width: int = 120) -> list[Table]:
     """Returns tables of the metrics, and of paired differences from the first ID table, for each rule."""
     by_rule = zip(*(each.rules for each in results), strict=True)
-    return [table for each in by_rule for table in _tables_of_rule(each, config, num_items)]
+    return [table for each in by_rule for table in _tables_of_rule(each, config, num_items, width)]
 
 
-def _tables_of_rule(results: Sequence[Compared], config: ConfigDict, num_items: int) -> list[Table]:
+def _tables_of_rule(results: Sequence[Compared], config: ConfigDict, num_items: int, width: int) -> list[Table]:
     samples, first = config.eval.bootstrap_samples, results[0]
     num_seeds, num_users = first.places.shape
     figures = Table(
@@ -287,9 +287,11 @@ def _tables_of_rule(results: Sequence[Compared], config: ConfigDict, num_items: 
     for each in results:
         means = [mean_interval(PER_USER[metric](each.places), samples=samples) for metric in _METRICS]
         cells = [f"{figure(mean)} ({interval_text(low, high)})" for mean, low, high in means]
-        figures.add_row(each.name, *cells, str(each.num_invalid))
+        figures.add_row(each.name, *(wrapped(cell, width, len(cells)) for cell in cells), str(each.num_invalid))
     for each in results[1:]:
-        differences.add_row(each.name, *(_difference(each, first, metric, samples) for metric in _METRICS))
+        cells = [_difference(each, first, metric, samples) for metric in _METRICS]
+        # Signs make a difference wider by half than a figure.
+        differences.add_row(each.name, *(wrapped(cell, 2 * width // 3, len(cells)) for cell in cells))
     return [figures, differences] if len(results) > 1 else [figures]
 
 

@@ -18,7 +18,7 @@ from sid_jax.messages import LOGGER
 from sid_jax.precision import in_32_bits
 from sid_jax.recommend.artifact import TrainedRecommender
 from sid_jax.recommend.batch import HistoryBatch, user_numbers
-from sid_jax.recommend.config import EXPLAINED, GENERATIVE, WITH_COLD_SLOTS
+from sid_jax.recommend.config import EXPLAINED, WITH_COLD_SLOTS
 
 # Numbers of histories per compiled call: a batch is padded to the next of these sizes, or split into calls of the
 # largest size.
@@ -164,7 +164,7 @@ class Server:
                 "config.data.cold_items; give a newer ID table with load_recommender(..., ids=), or leave cold_slots "
                 "at 0"
             )
-        if self._candidates.content is None and kind in GENERATIVE:
+        if self._candidates.content is None:
             raise UserError(
                 "cold items are scored by their vectors, but the recommender has none; give them with "
                 "load_recommender(..., vectors=)"

@@ -64,8 +64,9 @@ def test_an_item_leads_to_its_id_and_a_prefix_to_its_items(fitted):
         each for each, codes in zip(table.item_ids, table.semantic_ids.tolist(), strict=True) if codes[0] == own[0]
     }
     assert set(read.table.items(own[:1])) == under and len(read.table.items(())) == 400
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="no item has the id .*nobody.*; ids of this table look like "):
         read.table.semantic_id("nobody")
+    assert repr(read) == "LiteTokenizer(400 items, Semantic IDs of 3 codes)"
 
 
 def test_a_free_id_is_what_an_append_gives(fitted):

@@ -22,6 +22,8 @@ _SHOWN = ("recall@10", "ndcg@10")
 _SAMPLE_USERS = 3
 _SAMPLE_HISTORY = 5
 _SAMPLE_LIST = 5
+# Characters of the column of names in a table of recommenders.
+_NAMES = 15
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -125,12 +127,12 @@ def print_evaluations(
     for by_rule in zip(*(each.rules for each in evaluations), strict=True):
         table.add_row(f"[bold]{by_rule[0].rule}[/bold]")
         for row in zip(*(_column(each, config.eval.bootstrap_samples) for each in by_rule), strict=True):
-            table.add_row(row[0][0], *(cell for _, cell in row))
+            table.add_row(row[0][0], *(wrapped(cell, console.width, len(row)) for _, cell in row))
         table.add_section()
     console.print(table)
     if task.split.cold.any():
         for by_rule in zip(*(each.rules for each in [*evaluations, *with_slots]), strict=True):
-            console.print(_cold_table(task, by_rule, config.eval.bootstrap_samples))
+            console.print(_cold_table(task, by_rule, config.eval.bootstrap_samples, console.width))
     if task.split.test.left_out:
         console.print(
             f"{task.split.test.left_out:,} users have only cold items, and were excluded from the test.",
@@ -175,6 +177,22 @@ def interval_text(low: float, high: float) -> str:
     return f"{figure(low)}–{figure(high)}"
 
 
+def wrapped(cell: str, width: int, columns: int) -> str:
+    """Breaks a figure with its interval into lines that no cell cuts off.
+
+    Args:
+      cell: such as ".0648 (.0612–.0684)".
+      width: number of characters of the console.
+      columns: number of columns with such cells, beside one column of names.
+    """
+    # Three characters are for the edge and the padding of a cell, and the interval alone has 13 with its parentheses.
+    room = (width - _NAMES) // columns - 3
+    if room >= 13:
+        return cell
+    lines = cell.replace(" (", "\n").removesuffix(")")
+    return lines if room >= 11 else lines.replace("–", "–\n").replace(" to ", " to\n")
+
+
 def _title(config: ConfigDict, task: Task) -> str:
     seen = "are excluded from all lists" if config.eval.exclude_seen else "may be recommended"
     return (
@@ -196,7 +214,7 @@ def _column(evaluation: Evaluation, samples: int) -> list[tuple[str, str]]:
     ]
 
 
-def _cold_table(task: Task, evaluations: Sequence[Evaluation], samples: int) -> Table:
+def _cold_table(task: Task, evaluations: Sequence[Evaluation], samples: int, width: int) -> Table:
     cold = task.split.cold[task.split.test.targets]
     table = Table(
         title=f"{int(cold.sum()):,} users with a cold target (excluded from all training), and the other users; "
@@ -204,16 +222,16 @@ def _cold_table(task: Task, evaluations: Sequence[Evaluation], samples: int) -> 
         title_justify="left",
     )
     for name in ("recommender", "R@10, cold", "N@10, cold", "R@50, cold", "R@10, others"):
-        table.add_column(name, justify="left" if name == "recommender" else "right")
+        table.add_column(name, justify="left" if name == "recommender" else "right", overflow="fold")
     for each in evaluations:
         of_cold, of_others = each.of_users(cold, samples), each.of_users(~cold, samples)
         found = figure((each.places[cold] > 0).mean()) if cold.any() else "-"
         table.add_row(
             each.name,
-            _with_interval(of_cold, "recall@10"),
-            _with_interval(of_cold, "ndcg@10"),
+            wrapped(_with_interval(of_cold, "recall@10"), width, 4),
+            wrapped(_with_interval(of_cold, "ndcg@10"), width, 4),
             found,
-            _with_interval(of_others, "recall@10"),
+            wrapped(_with_interval(of_others, "recall@10"), width, 4),
         )
     return table
 

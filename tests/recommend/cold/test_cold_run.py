@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 
@@ -18,7 +19,7 @@ from sid_jax.recommend.models import build_model
 from sid_jax.recommend.models.catalog import build_catalog
 from sid_jax.recommend.run import run
 from sid_jax.recommend.training.loop import free_to_change, training_examples
-from sid_jax.recommender import load_recommender
+from sid_jax.recommender import Recommender, load_recommender
 from tests.recommend.conftest import NUM_ITEMS
 
 COLD = [7, 20, 33]
@@ -123,6 +124,10 @@ def test_a_scorer_ranks_cold_items_by_what_it_expects(cold_config, tmp_path, con
     recommender = load_recommender(tmp_path / "run")
     assert recommender.recommend([4, 5, 6], 5, cold_slots=1)[-1].item_id == 7
     assert recommender.explain([4, 5, 6], 7).shares.keys() == {"item", "codes", "content", *TERMS}
+    trained = recommender.trained
+    without = dataclasses.replace(trained, candidates=dataclasses.replace(trained.candidates, content=None))
+    with pytest.raises(UserError, match="scored by their vectors, but the recommender has none"):
+        Recommender.from_trained(without).recommend([4, 5, 6], 5, cold_slots=1)
 
 
 @pytest.mark.parametrize("slots", [0, 1])

@@ -5,6 +5,7 @@ import pytest
 
 from sid_jax.recommend.data.split import EvaluationExamples
 from sid_jax.recommend.evaluation.evaluate import LIST_LENGTH, evaluate
+from sid_jax.recommend.evaluation.report import wrapped
 from tests.data.test_histories import make
 
 
@@ -72,3 +73,10 @@ def test_what_was_seen_before_the_window_is_excluded_too():
         tuple(row[row >= 0].tolist()) for block in ranker.shown if isinstance(block, np.ndarray) for row in block
     }
     assert excluded == set(map(tuple, SEQUENCES))
+
+
+@pytest.mark.parametrize(("width", "num_breaks"), [(80, 0), (60, 1), (45, 2)])
+def test_a_figure_with_its_interval_is_broken_into_lines_that_fit(width, num_breaks):
+    cell = wrapped(".0648 (.0612–.0684)", width, 3)
+    assert cell.replace("–\n", "–").replace("\n", " ").replace("(", "").replace(")", "") == ".0648 .0612–.0684"
+    assert cell.count("\n") == num_breaks
