@@ -43,7 +43,7 @@ def top_items(scores: np.ndarray, k: int, exclude: np.ndarray | None = None) -> 
         scores[rows, exclude[rows, columns]] = 0
     num_items = scores.shape[1]
     size = min(k, num_items)
-    # Keep all items that tie at rank k for the sort, since a partition alone would keep arbitrary ones, not the lowest.
+    # All items that tie at rank k are kept for the sort, since a partition alone would keep arbitrary ones of them.
     least = np.partition(scores, num_items - size, axis=1)[:, num_items - size, None]
     rows, items = np.nonzero((scores >= least) & (scores > 0))
     order = np.lexsort((items, -scores[rows, items], rows))

@@ -244,7 +244,7 @@ def _train_seeds(config: ConfigDict, task: Task, workdir: Path, num_seeds: int, 
 
 
 def write_comparison(path: Path, results: list[Compared], samples: int) -> None:
-    """Writes each table's metrics and paired differences from the first table, with intervals, under both rules."""
+    """Writes each table's metrics and paired differences from the first table, under both rules for seen items."""
     write_json(path, [_content(each, results[0], samples) for each in results])
 
 

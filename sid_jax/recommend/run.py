@@ -164,7 +164,7 @@ def sasrec_config(config: ConfigDict, name: str = "sasrec") -> ConfigDict:
 
 
 def _with_content(config: ConfigDict, task: Task) -> Task:
-    """Returns a task of joint training with the content vectors that the test needs."""
+    """Adds the content vectors that the test needs to a task of joint training."""
     content = content_of(config, task.table.item_ids, task.split.cold)
     return dataclasses.replace(task, candidates=dataclasses.replace(task.candidates, content=content))
 

@@ -33,9 +33,10 @@ class Recommendation:
     Attributes:
       item_id: as in the ID table.
       title: from the ID table; None if the table has no titles.
-      score: a natural log-probability, 0 or less: the model's log-probability of the item's Semantic ID after the
-        history; after an empty history, the log of the item's share of all interactions. The score of a cold item in a
-        slot for cold items is only comparable with scores of other cold items.
+      score: the natural logarithm of a probability, 0 or less. It is the model's probability of the item's Semantic ID,
+        or of the item if the model scores items, after the history; after an empty history, it is the item's share of
+        all interactions. The score of a cold item in a slot for cold items is only comparable with scores of other cold
+        items.
     """
 
     item_id: int | str
@@ -50,9 +51,9 @@ class Explanation:
     Attributes:
       item_id: as in the ID table.
       score: see `Recommendation`.
-      shares: by component of the item's vector ("item", "codes", "content") and term of the blend ("transitions",
-        "content", "popularity"): its contribution to the item's logit, minus its average contribution over all items.
-        The sum of the shares is the difference between the item's logit and the average logit.
+      shares: for each component of the item's vector ("item", "codes", "content") and each term of the blend
+        ("transitions", "content", "popularity"), the contribution to the item's logit minus the average contribution
+        over all items. The sum of the shares is the difference between the item's logit and the average logit.
     """
 
     item_id: int | str

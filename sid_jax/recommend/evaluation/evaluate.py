@@ -128,12 +128,12 @@ def evaluate(
     for excluded, found in zip(rules[::-1], lists[::-1], strict=True):
         metrics = summary(found, targets, len(examples.histories.item_ids))
         evaluation = Evaluation(ranker.name, excluded, found, ranks(found, targets), metrics, evaluation)
-    assert evaluation is not None  # there is a rule
+    assert evaluation is not None  # There is at least one rule.
     return evaluation
 
 
 def _ask(ranker: Ranker, batch: HistoryBatch, seen: np.ndarray, rules: tuple[bool, ...]) -> list[np.ndarray]:
-    """Returns the lists `[B, 50]` under each rule: whether the items `seen`, `[B, S]`, are excluded."""
+    """Returns the lists `[B, 50]` under each rule; a rule says whether the items `seen`, `[B, S]`, are excluded."""
     if len(rules) > 1 and isinstance(ranker, ModelRanker):
         # One search serves both rules: excluded items are removed from longer lists afterwards.
         found = ranker.recommend(batch, LIST_LENGTH + seen.shape[1])

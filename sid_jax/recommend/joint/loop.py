@@ -169,7 +169,7 @@ class _JointJob(Job[JointState]):
         )
 
     def frozen(self, state: JointState) -> TrainedRun:
-        """Returns the trained quantizer as a run for export."""
+        """Returns the trained quantizer as a `TrainedRun`, for the export."""
         return with_model(self._tokenizer.config, self._tokenizer.data, self._quantizer(state))
 
     def fingerprint(self) -> str:
@@ -246,7 +246,7 @@ def revive_unused(
 ) -> tuple[nnx.State, optax.OptState]:
     """Resets dead codes to residuals with large errors, and their optimizer moments to 0.
 
-    This is like `sid_jax.training.optimizer.revive_unused`, for codes that no item of the catalog has.
+    It works like `sid_jax.training.optimizer.revive_unused`, but a code is dead if no item of the catalog has it.
 
     Args:
       recipe: provides `quantizer` and `optimizer`.

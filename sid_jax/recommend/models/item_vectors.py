@@ -62,7 +62,7 @@ class ItemVectors(nnx.Module):
             self.embedding = embeddings(num_items)
         if "codes" in parts:
             self.codes = nnx.List(embeddings(size) for size in sizes)
-            # At most one row for each pair.
+            # Rows beyond the number of pairs would be unused.
             rows = min(num_pairs, sizes[0] * sizes[1]) if len(sizes) > 1 else 0
             self.pairs = embeddings(rows) if rows else None
         if "content" in parts:
@@ -114,7 +114,7 @@ class ItemVectors(nnx.Module):
         return vectors + rows[number % jnp.uint32(size)]
 
     def _of_content(self, catalog: Catalog, rows: jax.Array | None, key: jax.Array | None) -> jax.Array:
-        assert catalog.content is not None  # built with content features
+        assert catalog.content is not None  # This part exists only with content features.
         content = _chosen(catalog.content, rows)
         if self.hidden is not None:
             content = dropout(gelu(self.hidden(content)), self.dropout, key)
