@@ -84,7 +84,7 @@ def as_ids(ids: Any, where: str) -> np.ndarray:
 
 
 def as_ordered_ids(ids: Any, where: str) -> np.ndarray:
-    """Like `as_ids`, for ids that are matched to rows by their position: a set is rejected."""
+    """Returns the result of `as_ids` for ids that are matched to rows by position; a set is rejected."""
     if isinstance(ids, UNORDERED):
         raise UserError(f"{where}: a set has no order, so its ids cannot be matched to the vectors; give a list")
     return as_ids(ids, where)

@@ -72,7 +72,7 @@ def integers_or_text(column: pa.ChunkedArray, where: str, first_row: int = 0) ->
 
 
 def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Returns a column without Arrow's alternative layouts: categories and runs as values, views as plain types."""
+    """Converts dictionary-encoded, run-end-encoded and view columns of Arrow to the plain layout of their values."""
     kind = column.type
     if pa.types.is_run_end_encoded(kind):
         return plain(pa.chunked_array([pc.run_end_decode(chunk) for chunk in column.chunks], kind.value_type))

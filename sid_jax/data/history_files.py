@@ -36,7 +36,7 @@ _TIME_KINDS = (
     pa.types.is_date,
     pa.types.is_duration,
 )
-# Times of other types, and the types that they are converted to: the first one that all times of a column have.
+# Times of these types are converted to the first type in `_PARSED_AS` to which all times of a column can be cast.
 _CAST_KINDS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_decimal)
 _PARSED_AS = (pa.int64(), pa.float64(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
 
@@ -94,7 +94,7 @@ def read_sequences(
             ".parquet or .feather"
         )
     for number, ((line, _), words) in enumerate(zip(lines, fields, strict=True), 1):
-        if line > number or len(words) < 2:  # An empty line, or a user alone.
+        if line > number or len(words) < 2:  # An empty line, or a user without items.
             raise UserError(
                 f"{path}: line {number} has no item; write a user id and then item ids, separated by spaces"
             )
@@ -426,7 +426,7 @@ def _times(column: pa.ChunkedArray, where: str) -> np.ndarray:
 
 
 def _parsed(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Returns texts or decimals as numbers or timestamps; unchanged if they have no common form."""
+    """Converts texts or decimals to numbers or timestamps; a column that fits none of these types is unchanged."""
     for kind in _PARSED_AS:
         with contextlib.suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
             return column.cast(kind)

@@ -62,7 +62,7 @@ def whole_names(text: str) -> str:
 def ending(path: File, endings: Iterable[str] = ()) -> str:
     """Returns a file's kind: the element of `endings` that its name has, or else its suffix; "" if it has none.
 
-    Upper and lower case are the same.
+    Upper and lower case are not distinguished.
     """
     name = path.name.lower()
     # Shards may be called items.array_record-00003-of-00010.
