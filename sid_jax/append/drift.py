@@ -14,6 +14,7 @@ from sid_jax.append.batch import Batch
 from sid_jax.append.published import Published, raw_codes
 from sid_jax.append.verdict import verdict
 from sid_jax.append.version import Version
+from sid_jax.distinct import distinct, is_among
 from sid_jax.ids.alternatives import CodeAlternatives
 from sid_jax.ids.relocate import tuple_keys
 from sid_jax.metrics.codes import code_counts, code_figures
@@ -55,7 +56,7 @@ def drift_of(published: Published, version: Version) -> dict[str, Any]:
             "num_items": len(batch),
             **fit,
             "code_shift": code_shift(code_counts(batch.codes, sizes), code_counts(codes, sizes)),
-            "collide": float(np.isin(tuple_keys(batch.codes, sizes), tuple_keys(taken, sizes)).mean()),
+            "collide": float(is_among(tuple_keys(batch.codes, sizes), distinct(tuple_keys(taken, sizes))).mean()),
             "moved": float((semantic_ids != batch.codes).any(axis=1).mean()),
         }
     before = manifest.get("drift", {})
@@ -174,4 +175,4 @@ def _fill(published: Published, version: Version) -> float:
             published.capacity * math.prod(levels)
         )
     codes = np.concatenate([raw_codes(version.items), raw_codes(version.retired)])
-    return len(np.unique(tuple_keys(codes, levels))) / math.prod(levels)
+    return len(distinct(tuple_keys(codes, levels))) / math.prod(levels)

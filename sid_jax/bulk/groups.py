@@ -20,6 +20,7 @@ from sid_jax.bulk.job import (
     write_columns,
 )
 from sid_jax.data.blocks import take_rows
+from sid_jax.distinct import distinct
 from sid_jax.ids.relocate import tuple_keys
 
 # Maximum number of items per group, which bounds the memory. A first code is not split.
@@ -70,7 +71,7 @@ def count_group(job: Job, group: Group) -> dict[str, Any]:
     write_columns(job.file("crowded", group.number), {"part": items.part[rows], "row": items.row[rows]})
     return {
         "bucket_sizes": np.unique(sizes, return_counts=True),
-        "distinct_vectors": len(np.unique(items.vector_hash)),
+        "distinct_vectors": len(distinct(items.vector_hash)),
         "crowded": len(rows),
     }
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sid_jax.distinct import distinct, is_among
 from sid_jax.errors import UserError
 from sid_jax.ids.relocate import Alternatives, Rows, relocate, tuple_keys
 
@@ -136,8 +137,8 @@ def _with_unused_suffix(
     if not len(codes):
         return np.empty((0, codes.shape[1] + 1), np.int32)
     # Only the published IDs with the same codes are needed. Hash collisions are resolved below.
-    wanted = np.unique(tuple_keys(codes, sizes))
-    near = [each[_is_among(tuple_keys(each[:, :-1], sizes), wanted)] for each in (published, reusable)]
+    wanted = distinct(tuple_keys(codes, sizes))
+    near = [each[is_among(tuple_keys(each[:, :-1], sizes), wanted)] for each in (published, reusable)]
     together = np.concatenate([codes, *(each[:, :-1] for each in near)]).astype(np.int32)
     names, bucket = np.unique(together, axis=0, return_inverse=True)
     own, used, free = np.split(bucket.reshape(-1), np.cumsum([len(codes), len(near[0])]))
@@ -152,9 +153,3 @@ def _with_unused_suffix(
     reuses = place < there[own]
     suffix[reuses] = again[(start[own] + place)[reuses]]
     return np.column_stack([codes.astype(np.int32), suffix.astype(np.int32)])
-
-
-def _is_among(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Returns whether each key is in the sorted array `wanted`."""
-    place = np.minimum(np.searchsorted(wanted, keys), len(wanted) - 1)
-    return wanted[place] == keys

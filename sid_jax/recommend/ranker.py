@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
+from sid_jax.distinct import distinct
 from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.data.room import Room
 from sid_jax.recommend.models.beam_search import Generated, beam_search, generated_items, score_leaves
@@ -69,7 +70,7 @@ class ModelRanker:
         self.graphdef, self.params = graphdef, params
         self.catalog = catalog
         self.num_beams, self.mesh, self._room = num_beams, mesh, room
-        self._known = np.unique(_as_numbers(np.asarray(catalog.semantic_ids), catalog.trie.sizes))
+        self._known = distinct(_as_numbers(np.asarray(catalog.semantic_ids), catalog.trie.sizes))
         self.num_generated = self.num_invalid = 0
 
     def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:

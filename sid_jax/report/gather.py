@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sid_jax.distinct import distinct
 from sid_jax.errors import UserError, reason
 from sid_jax.export.artifact import table_files
 from sid_jax.export.codebooks import read_codebooks
@@ -119,7 +120,7 @@ def matrix(lists: pa.Array) -> np.ndarray:
 
 def read_rows(gathered: Gathered, rows: np.ndarray) -> pa.Table:
     """Returns the distinct rows of the ID table with these numbers, in ascending order, without the column `sid`."""
-    rows, pieces, first = np.unique(rows), [], 0
+    rows, pieces, first = distinct(rows), [], 0
     for path in table_files(gathered.folder):
         file = pq.ParquetFile(path)
         names = [name for name in file.schema_arrow.names if name != "sid"]

@@ -125,13 +125,14 @@ def _divergence(flat: np.ndarray, near: np.ndarray) -> tuple[float, np.ndarray]:
     """Returns KL(p || q) up to a constant, and its gradient; q is from Student's t with one degree of freedom."""
     places = flat.reshape(-1, 2)
     squares = np.square(places).sum(axis=1)
-    kernel = 1 / (1 + np.maximum(squares[:, None] + squares[None] - 2 * places @ places.T, 0))
+    distances = np.maximum(squares[:, None] + squares[None] - 2 * places @ places.T, 0)
+    kernel = 1 / (1 + distances)
     np.fill_diagonal(kernel, 0)
-    total = kernel.sum()
-    pull = (near - near.sum() * kernel / total) * kernel
+    total, mass = kernel.sum(), near.sum()
+    pull = (near - (mass / total) * kernel) * kernel
     gradient = 4 * (pull.sum(axis=1)[:, None] * places - pull @ places)
-    off = ~np.eye(len(places), dtype=bool)
-    return float(-(near[off] * np.log(np.maximum(kernel[off] / total, 1e-300))).sum()), gradient.ravel()
+    # The diagonal of `near` is 0, and q is kernel / total.
+    return float(np.vdot(near, np.log1p(distances)) + mass * np.log(total)), gradient.ravel()
 
 
 def _colors(near: np.ndarray, num_colors: int) -> np.ndarray:

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sid_jax.distinct import distinct
 from sid_jax.ids.convert import is_text
-from sid_jax.metrics.ids import prefix_buckets
 from sid_jax.report.gather import Gathered, matrix, read_rows
 from sid_jax.report.layout import Layout, lay_out
 from sid_jax.streams import stream_rng
@@ -167,17 +167,23 @@ def telling_words(semantic_ids: np.ndarray, columns: Sequence[pa.ChunkedArray]) 
         return {}
     words = words.dictionary_encode()
     number, names = words.indices.to_numpy(), words.dictionary.to_pylist()
-    pairs = np.unique(items * len(names) + number)
+    pairs = distinct(items * len(names) + number)
     items, number = pairs // len(names), pairs % len(names)
     told: dict[str, list[str]] = {}
     for depth in range(1, min(_MOST_DEPTH, semantic_ids.shape[1]) + 1):
-        bucket, parent = prefix_buckets(semantic_ids, depth), prefix_buckets(semantic_ids, depth - 1)
-        first = np.unique(bucket, return_index=True)[1]
+        (bucket, first), (parent, _) = _runs(semantic_ids, depth), _runs(semantic_ids, depth - 1)
         told |= {
             "-".join(map(str, semantic_ids[first[each], :depth].tolist())): [names[word] for word in chosen]
             for each, chosen in _best(bucket, parent, first, items, number, len(names)).items()
         }
     return told
+
+
+def _runs(semantic_ids: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the number of each item's prefix of `depth` codes, `[N]`, and the first item of each prefix."""
+    is_first = np.arange(len(semantic_ids)) == 0
+    is_first[1:] |= (semantic_ids[1:, :depth] != semantic_ids[:-1, :depth]).any(axis=1)
+    return np.cumsum(is_first) - 1, np.flatnonzero(is_first)
 
 
 def _best(
