@@ -33,7 +33,6 @@ from sid_jax.ids.convert import arrow_ids
 from sid_jax.ids.table import IdTable
 from sid_jax.messages import Messages
 from sid_jax.metrics.codes import code_figures
-from sid_jax.training.restore import restore_model
 
 _ROWS = 2**16
 
@@ -227,6 +226,9 @@ def _with_versions(table: IdTable, name: str, versions: np.ndarray) -> IdTable:
 
 def _refuse_other_model(published: Published, workdir: Path, step: int | None) -> None:
     """Raises UserError unless a run's model, at the export's step or `step`, equals the export's model bit for bit."""
+    # Imported here, since only this check needs Orbax.
+    from sid_jax.training.restore import restore_model
+
     wanted = published.export.manifest.get("step") if step is None else step
     _, model, step = restore_model(workdir, wanted)
     if "renumbered" in published.export.manifest:

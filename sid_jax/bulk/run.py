@@ -44,7 +44,6 @@ from sid_jax.metrics.codes import figures_of_counts
 from sid_jax.metrics.crowding import crowding_line
 from sid_jax.metrics.vectors import r2_of_moments
 from sid_jax.models.rqvae import RQVAE
-from sid_jax.training.restore import restore_model
 
 # Number of items that are decoded to measure R^2.
 _SAMPLED_ITEMS = 2**16
@@ -87,6 +86,9 @@ def export_files(
     Raises:
       UserError: if the run cannot be restored, the files cannot be used, or `out` or a program cannot be written.
     """
+    # Imported here, since an append uses this module without a run, and so without Orbax.
+    from sid_jax.training.restore import restore_model
+
     messages, programs, earlier = messages or Messages.to_console(), check_programs(programs), earlier_request(out)
     to = None if align_to is None else read_id_table(align_to)
     config, model, step = restore_model(workdir, step)

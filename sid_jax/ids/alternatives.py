@@ -70,7 +70,8 @@ class CodeAlternatives:
             chosen = [each[first : first + step] for each in (rows, *arrays)]
             missing = step - len(chosen[0])
             padded = [np.pad(each, [(0, missing), *[(0, 0)] * (each.ndim - 1)], mode="edge") for each in chosen]
-            found = function(jnp.asarray(self._vectors[padded[0]]), *map(jnp.asarray, padded[1:]))
+            # Not with `jnp.asarray`, which compiles a conversion for each shape.
+            found = function(jax.device_put(self._vectors[padded[0]]), *map(jax.device_put, padded[1:]))
             waiting.append((step - missing, found))
             first += step
             # The next call's vectors are read while the device computes this call.
