@@ -12,6 +12,7 @@ files in the same way.
 from __future__ import annotations
 
 import collections
+import gzip
 import json
 import os
 import random
@@ -38,6 +39,7 @@ from safetensors.numpy import save_file
 from sid_jax.data.history_files import read_histories
 from sid_jax.data.id_lists import read_item_list
 from sid_jax.data.parts.vector_parts import list_parts
+from sid_jax.data.tfrecord import write_tfrecords
 from sid_jax.data.vector_files import read_vector_files
 from sid_jax.errors import UserError
 from sid_jax.export.artifact import write_table
@@ -154,6 +156,9 @@ def _write_histories(folder: Path) -> None:
     pa_csv.write_csv(atomic, folder / "rows.inter", pa_csv.WriteOptions(delimiter="\t", quoting_style="none"))
     lists = pa.table({"user_id": users, "sequence_data": pa.array(items, pa.list_(pa.int32()))})
     pq.write_table(lists, folder / "lists.parquet")
+    examples = [{"user_id": [number], "sequence_data": each} for number, each in enumerate(items)]
+    write_tfrecords(folder / "packed.tfrecord.gz", examples)
+    (folder / "plain.tfrecord").write_bytes(gzip.decompress((folder / "packed.tfrecord.gz").read_bytes()))
 
 
 def _write_ids(folder: Path) -> None:

@@ -29,7 +29,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--codes", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0, help="seed of the data, the export and the joint training")
+    parser.add_argument("--rate", type=float, default=3e-4, help="learning rate of encoder, codebooks and decoder")
+    parser.add_argument("--start", default="both", choices=("both", "export", "scratch"))
     given = parser.parse_args()
+    rates = {f"{part}_rate": given.rate for part in ("encoder", "codebook", "decoder")}
     vectors, item_ids, sequences = make_data(given.items, 6400, seed=given.seed)
     learned, tested = sequences[:-500], sequences[-500:]
     batches = learned[np.random.default_rng(given.seed).integers(0, len(learned), (given.steps, 64))]
@@ -46,10 +49,11 @@ def main() -> None:
         )
 
     show("fixed IDs of the export", train_on_fixed_ids(export, vectors, batches), export)
-    for start, settings in (export, {"seed": given.seed}), (vectors, sizes):
-        for weight in (1.0, 0.0):
-            trained = train_jointly(start, vectors, item_ids, batches, anchor_weight=weight, **settings)
-            show(f"from {'scratch' if start is vectors else 'the export'}, anchor {weight:g}", *trained)
+    starts = {"export": (export, {"seed": given.seed}), "scratch": (vectors, sizes)}
+    for name, (start, settings) in starts.items():
+        for weight in (1.0, 0.0) if given.start in (name, "both") else ():
+            trained = train_jointly(start, vectors, item_ids, batches, anchor_weight=weight, **settings, **rates)
+            show(f"from {name}, anchor {weight:g}", *trained)
 
 
 if __name__ == "__main__":

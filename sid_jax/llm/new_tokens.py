@@ -60,37 +60,53 @@ def add_tokens(
     if destination is not None:
         refuse_taken(destination)
     made, first_id = read_tokens(tokens, pattern=pattern, markers=markers, items=items)
-    vocabulary, num_old = tokenizer.get_vocab(), len(tokenizer)
-    new_markers = [text for text in made.markers if text and text not in vocabulary]
-    names = [text for level in made.vocabulary.levels for text in level]
-    known = sum(name in vocabulary for name in names)
-    first = num_old + len(new_markers) - known
-    if known and (vocabulary.get(names[0]) != first or any(name in vocabulary for name in names[known:])):
-        raise UserError(
-            f"the tokenizer already has {known} of the tokens {names[0]!r} to {names[-1]!r}, but not as its last "
-            "tokens; choose another pattern"
-        )
-    if first_id not in (None, first):
-        raise UserError(
-            f"the folder numbers the tokens from {first_id}, but this tokenizer numbers them from {first}; run "
-            f"sid-jax tokens with --vocabulary={first}, or give the export instead"
-        )
-    tokenizer.add_tokens([_plain(text) for text in (*new_markers, *names[known:])])
+    num_old, names = len(tokenizer), _missing(tokenizer, made, first_id)
+    tokenizer.add_tokens([_plain(name) for name in names])
     made = numbered(made, tokenizer)
     _check(tokenizer, made)
     if model is not None:
-        if model.get_input_embeddings().weight.shape[0] < num_old:
-            # The tokens had been added only to the tokenizer, so all of them are new to the model.
-            num_old = first - sum(first - 2 <= number < first for number in made.marker_ids)
-        _grow(model, first + len(names))
-        for matrix in _matrices(model):
-            _set_embeddings(matrix, tokenizer, made, num_old, seed)
+        _add_to_model(model, tokenizer, made, num_old, seed)
     if destination is not None:
         with atomic_folder(destination) as folder:
             tokenizer.save_pretrained(folder)
             if model is not None:
                 model.save_pretrained(folder)
     return made
+
+
+def _missing(tokenizer: Any, tokens: IdTokens, wanted: int | None) -> list[str]:
+    """Returns the texts of markers and codes that the tokenizer lacks; the first code has the number `wanted`, if any.
+
+    Raises:
+      UserError: if the tokenizer has some of the codes but not as its last tokens, or would number them otherwise.
+    """
+    vocabulary = tokenizer.get_vocab()
+    markers = [text for text in tokens.markers if text and text not in vocabulary]
+    names = [text for level in tokens.vocabulary.levels for text in level]
+    known = sum(name in vocabulary for name in names)
+    first = len(tokenizer) + len(markers) - known
+    if known and (vocabulary.get(names[0]) != first or any(name in vocabulary for name in names[known:])):
+        raise UserError(
+            f"the tokenizer already has {known} of the tokens {names[0]!r} to {names[-1]!r}, but not as its last "
+            "tokens; choose another pattern"
+        )
+    if wanted not in (None, first):
+        raise UserError(
+            f"the folder numbers the tokens from {wanted}, but this tokenizer numbers them from {first}; run "
+            f"sid-jax tokens with --vocabulary={first}, or give the export instead"
+        )
+    return [*markers, *names[known:]]
+
+
+def _add_to_model(model: Any, tokenizer: Any, tokens: IdTokens, num_old: int, seed: int) -> None:
+    """Gives a model embeddings of the tokens that the tokenizer, of `num_old` tokens before, did not have."""
+    first = tokens.vocabulary.first_id
+    if model.get_input_embeddings().weight.shape[0] < num_old:
+        # The tokens had been added only to the tokenizer, so all of them are new to the model.
+        num_old = first - sum(first - 2 <= number < first for number in tokens.marker_ids)
+    _grow(model, first + len(tokens.vocabulary))
+    for matrix in _matrices(model):
+        _set_embeddings(matrix, tokenizer, tokens, num_old, seed)
 
 
 def _plain(text: str) -> AddedToken:
