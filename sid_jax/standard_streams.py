@@ -14,8 +14,8 @@ def keep_working_streams() -> None:
 
     Output that cannot be written is dropped. Characters that the encoding lacks are replaced.
     """
-    # If one of the three was closed before the start, the next file that is opened would get its number, and what a
-    # library prints would be written into that file.
+    # If a standard stream was closed before the start, the next opened file would get its descriptor, and the output of
+    # libraries would be written to that file.
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         continue
     os.close(descriptor)
