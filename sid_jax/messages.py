@@ -78,7 +78,7 @@ class Messages:
 
     def closing(self, title: str, rows: Iterable[tuple[str, str, str]]) -> None:
         """Prints the table at the end of a command; rows are names, values and notes, in plain text."""
-        table = Table(title=escape(title), title_justify="left")
+        table = Table(title=escape(with_addresses(title)), title_justify="left")
         table.add_column("metric")
         table.add_column("value", justify="right")
         table.add_column("note")
@@ -91,7 +91,8 @@ class Messages:
     ) -> ProgressDisplay:
         """Returns a progress bar as a context manager.
 
-        Elsewhere than on a terminal and in Jupyter it is a line with the remaining time, at most every half minute.
+        The bar is drawn on a terminal and in Jupyter. Elsewhere, a line with the remaining time is printed at most
+        every half minute.
 
         Args:
           title: text before the bar.

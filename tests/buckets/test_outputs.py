@@ -1,5 +1,6 @@
 """Exports in buckets: atomic writes, reads and appends."""
 
+import io
 import json
 import shutil
 
@@ -7,6 +8,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 import sid_jax
 from sid_jax import UserError
@@ -149,12 +151,12 @@ def test_an_export_is_read_from_its_address_and_appended_to(bucket, tmp_path, ca
     pq.write_table(pa.table({"item_id": new, "vector": vectors}), tmp_path / "new.parquet")
     write("memory://b/new.parquet", (tmp_path / "new.parquet").read_bytes())
     append(local, tmp_path / "v2", [str(tmp_path / "new.parquet")], messages=Messages.silent())
-    printed = []
-    messages = Messages(lambda text, _: printed.append(text), None)
+    printed = io.StringIO()
+    messages = Messages.to_console(Console(file=printed, width=400))
     for _ in range(2):  # As a scheduler that runs the job again.
         append(as_path(OUT), output_folder("memory://b/exports/v2"), ["memory://b/new.parquet"], messages=messages)
-    assert "memory://b/exports/v2 already exists, from the same inputs" in printed[-1]
-    assert not any(str(tmp_path) in line for line in printed)
+    assert "memory://b/exports/v2 already exists, from the same inputs" in printed.getvalue().splitlines()[-1]
+    assert str(tmp_path) not in printed.getvalue() and f"Version 2 of {OUT}" in printed.getvalue()
     loaded = sid_jax.load("memory://b/exports/v2", verify=True)
     assert loaded.table.fingerprint() == load_export(tmp_path / "v2").table.fingerprint()
     assert loaded.export.manifest["version"]["parent"]["name"] == "v1"
