@@ -32,8 +32,8 @@ def print_front(messages: Messages, trials: Sequence[Trial], front: Sequence[Tri
     ended = [trial for trial in trials if trial.state != "running"]
     failed = sum(trial.state == "failed" for trial in ended)
     title = (
-        f"Best trials: none of {len(ended)} trials ({failed} failed) is better in both; distinct codes / items is at "
-        f"most {most:.4f}"
+        f"Best of {len(ended)} trials ({failed} failed): no trial is better than one of these in both distinct codes / "
+        f"items (at most {most:.4f}) and R^2"
     )
     table = Table(title=title, title_justify="left")
     for name in ("trial", "distinct", "R^2"):
