@@ -117,8 +117,10 @@ class SemanticIdTokenizer:
         from sid_jax.buckets.mirror import workdir_of
         from sid_jax.data.inputs import vector_set
         from sid_jax.export.run import make_export
+        from sid_jax.ids.relocate import refuse_too_many
         from sid_jax.messages import Messages
         from sid_jax.training.quantizer import train_quantizer
+        from sid_jax.training.state import level_sizes
 
         config = self._config.copy_and_resolve_references()
         data = vector_set(
@@ -133,6 +135,9 @@ class SemanticIdTokenizer:
             with_collaborative=config.model.alignment_weight > 0,
             resident_bytes=config.train.resident_bytes,
         )
+        model = config.model
+        if config.ids.unique == "relocate" and "auto" not in (model.num_levels, model.codebook_size):
+            refuse_too_many(len(data.ids), level_sizes(model), config.ids.capacity)
         messages = Messages.to_logging(verbose=verbose)
         with contextlib.nullcontext() if workdir is None else workdir_of(workdir) as records:
             run = train_quantizer(config, data, workdir=records, messages=messages)

@@ -67,6 +67,10 @@ class TrainedRecommender:
     figures: dict[str, Any] = dataclasses.field(default_factory=dict)
     room: Room = dataclasses.field(default_factory=Room)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Returns the state for pickling, without `ranker`, which holds devices and is made on demand."""
+        return {name: value for name, value in self.__dict__.items() if name != "ranker"}
+
     @functools.cached_property
     def ranker(self) -> ModelRanker:
         """The model over all items that may be recommended; built on first use, without random weights.

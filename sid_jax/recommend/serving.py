@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from sid_jax.data.arrays import UNORDERED
 from sid_jax.data.id_lists import likely_cause
-from sid_jax.errors import UserError
+from sid_jax.errors import UserError, shown
 from sid_jax.messages import LOGGER
 from sid_jax.precision import in_32_bits
 from sid_jax.recommend.artifact import TrainedRecommender
@@ -95,7 +96,7 @@ class Server:
         if isinstance(histories, (str, bytes)) or not hasattr(histories, "__iter__"):
             raise UserError(f"histories is {histories!r}; give a list of lists of item ids")
         histories = [_listed(history) for history in histories]
-        if not isinstance(k, (int, np.integer)) or k < 1:
+        if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
             raise UserError(f"k is {k!r}; it must be a number of items, 1 or more")
         if on_unknown not in ON_UNKNOWN:
             raise UserError(f"on_unknown is {on_unknown!r}; it must be 'skip' or 'error'")
@@ -261,8 +262,8 @@ def _padded(rows: list[np.ndarray]) -> np.ndarray:
 
 def _listed(history: Any) -> list[Any]:
     """Returns a history, given as any kind of sequence, as a list of item ids."""
-    if isinstance(history, (str, bytes)) or not hasattr(history, "__iter__"):
-        raise UserError(f"a history is {history!r}; give a list of item ids")
+    if isinstance(history, (str, bytes, *UNORDERED)) or not hasattr(history, "__iter__"):
+        raise UserError(f"a history is {shown(history)}; give a list of item ids, the oldest first")
     items = history.tolist() if isinstance(history, np.ndarray) else list(history)
     strange = [item for item in items if not isinstance(item, (int, str, np.integer))]
     if strange:

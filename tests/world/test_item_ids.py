@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sid_jax import SemanticIdTokenizer
 from sid_jax.append.run import append
 from sid_jax.data.history_files import read_interactions, read_sequences
 from sid_jax.data.id_lists import read_id_list, read_item_list, some_unknown
@@ -240,3 +241,12 @@ def test_a_column_with_a_name_of_the_id_table_is_refused_before_training():
     for name in ("codes", "sid"):
         with pytest.raises(UserError, match=f"two columns of the ID table would have the name '{name}'"):
             vector_set(made_vectors(range(2)), ["a", "b"], columns={name: [1, 2]}, settings=preset("embeddings").data)
+
+
+def test_more_items_than_ids_are_refused_before_training():
+    tokenizer = SemanticIdTokenizer(num_levels=2, codebook_size=2)
+    with pytest.raises(
+        UserError, match="5 items are too many for unique Semantic IDs: 2 levels of .* codes have 4 IDs"
+    ):
+        tokenizer.fit(made_vectors(range(5)), verbose=False)
+    assert "not fitted" in repr(tokenizer)
