@@ -80,8 +80,8 @@ class JointQuantizer(nnx.Module):
 
     Soft assignments, with noise that falls to 0, propagate the gradient of the model's loss to codebooks and encoder
     (Fu et al., DIGER, 2601.19711; Li et al., UniGRec, 2601.17438). The quantizer's own loss, the anchor, keeps codes
-    close to the items' content; without it, codes collapse at high learning rates. Toward the end of training, first the
-    encoder and then the codebooks are frozen, so that the model is trained on the exported IDs.
+    close to the items' content; without it, codes collapse at high learning rates. Toward the end of training, first
+    the encoder and then the codebooks are frozen, so that the model is trained on the exported IDs.
 
     In Flax NNX, the quantizer is a submodule. For Linen, Haiku, Equinox and plain JAX, `params` is a dict of arrays,
     and `apply` and `revive` are pure functions of it. Both work inside `jit`, `grad` and `scan`.
