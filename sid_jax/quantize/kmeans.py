@@ -84,6 +84,10 @@ _AXES_SHOWN = (8, 16, 32, 64)
 _ITERATIONS_SHOWN = 25
 
 
+# Points per block of an assignment on CPUs.
+_ITEMS_A_BLOCK = 1024
+
+
 @functools.partial(jax.jit, static_argnames=("num_clusters",))
 def kmeans_plus_plus(key: jax.Array, points: jax.Array, num_clusters: int) -> jax.Array:
     """Draws initial centroids `[K, Z]` from points `[N, Z]` with k-means++.
@@ -117,9 +121,15 @@ def lloyd(points: jax.Array, centroids: jax.Array, num_iterations: int) -> jax.A
     """
 
     def iterate(_: int, centroids: jax.Array) -> jax.Array:
-        codes = nearest_codes(points, centroids)
+        codes = _codes_in_blocks(points, centroids)
         means, counts = cluster_means(points, codes, centroids.shape[0])
-        return fill_rows(means, counts == 0, points, squared_error(points, centroids[codes]))
+        empty = counts == 0
+        # Sorting the errors takes as long as the rest of an iteration, and few iterations have an empty cluster.
+        return jax.lax.cond(
+            jnp.any(empty),
+            lambda: fill_rows(means, empty, points, squared_error(points, centroids[codes])),
+            lambda: means,
+        )
 
     return jax.lax.fori_loop(0, num_iterations, iterate, centroids)
 
@@ -127,10 +137,22 @@ def lloyd(points: jax.Array, centroids: jax.Array, num_iterations: int) -> jax.A
 @functools.partial(jax.jit, static_argnames=("num_clusters",))
 def cluster_means(points: jax.Array, codes: jax.Array, num_clusters: int) -> tuple[jax.Array, jax.Array]:
     """Returns the mean `[K, Z]` of each code's points `[N, Z]`, 0 for a code without points, and the counts `[K]`."""
-    one_hot = jax.nn.one_hot(codes, num_clusters, dtype=points.dtype)
-    counts = jnp.sum(one_hot, axis=0)
-    sums = jnp.matmul(one_hot.T, points, precision=jax.lax.Precision.HIGHEST)
+    if jax.default_backend() == "cpu":
+        counts = jnp.zeros(num_clusters, points.dtype).at[codes].add(1.0)
+        sums = jnp.zeros((num_clusters, points.shape[1]), points.dtype).at[codes].add(points)
+    else:
+        # The order of a scatter's additions is not deterministic on accelerators.
+        one_hot = jax.nn.one_hot(codes, num_clusters, dtype=points.dtype)
+        counts = jnp.sum(one_hot, axis=0)
+        sums = jnp.matmul(one_hot.T, points, precision=jax.lax.Precision.HIGHEST)
     return sums / jnp.maximum(counts, 1.0)[:, None], counts
+
+
+def _codes_in_blocks(points: jax.Array, centroids: jax.Array) -> jax.Array:
+    """Returns `nearest_codes` of points `[N, Z]`, on CPUs block by block, so that the scores stay in the cache."""
+    if jax.default_backend() != "cpu":
+        return nearest_codes(points, centroids)
+    return jax.lax.map(lambda point: nearest_codes(point, centroids), points, batch_size=_ITEMS_A_BLOCK)
 
 
 def fill_rows(rows: jax.Array, empty: jax.Array, candidates: jax.Array, priorities: jax.Array) -> jax.Array:
@@ -160,8 +182,14 @@ def kmeans(points: jax.Array, num_clusters: int, num_iterations: int, key: jax.A
     centroids = jnp.asarray(centroids_by_splitting(np.asarray(first), num_clusters))
     for view, more in itertools.pairwise([first, *views]):
         centroids = lloyd(view, centroids, min(num_iterations, _ITERATIONS_SHOWN))
-        centroids, _ = cluster_means(more, nearest_codes(view, centroids), num_clusters)
+        centroids = _with_more_axes(view, more, centroids)
     return lloyd(points, centroids, num_iterations)
+
+
+@jax.jit
+def _with_more_axes(view: jax.Array, more: jax.Array, centroids: jax.Array) -> jax.Array:
+    """Returns the means of the clusters of centroids `[K, z]` along more axes: `[K, Z]`."""
+    return cluster_means(more, _codes_in_blocks(view, centroids), len(centroids))[0]
 
 
 def _along_longest_axes(points: jax.Array) -> list[jax.Array]:
@@ -173,7 +201,13 @@ def _along_longest_axes(points: jax.Array) -> list[jax.Array]:
     last = len(covariance) - 1
     _, axes = scipy.linalg.eigh(covariance, subset_by_index=[last + 1 - numbers[-1], last])
     # `eigh` sorts in ascending order; after reversing, the axis of the largest variance is first.
-    along = jnp.matmul(points, jnp.asarray(axes[:, ::-1], points.dtype), precision=jax.lax.Precision.HIGHEST)
+    return _coordinates(points, axes[:, ::-1].astype(points.dtype), tuple(numbers))
+
+
+@functools.partial(jax.jit, static_argnames=("numbers",))
+def _coordinates(points: jax.Array, axes: jax.Array, numbers: tuple[int, ...]) -> list[jax.Array]:
+    """Returns the coordinates of points `[N, Z]` along the first axes `[Z, z]`, for each number of axes."""
+    along = jnp.matmul(points, axes, precision=jax.lax.Precision.HIGHEST)
     return [along[:, :number] for number in numbers]
 
 
@@ -191,5 +225,11 @@ def residual_kmeans(
     codebooks = []
     for level_key, size in zip(keys, codebook_sizes, strict=True):
         codebooks.append(kmeans(points, size, num_iterations, level_key))
-        points = points - codebooks[-1][nearest_codes(points, codebooks[-1])]
+        if len(codebooks) < len(codebook_sizes):
+            points = _residuals(points, codebooks[-1])
     return codebooks
+
+
+@jax.jit
+def _residuals(points: jax.Array, codebook: jax.Array) -> jax.Array:
+    return points - codebook[_codes_in_blocks(points, codebook)]
