@@ -285,8 +285,9 @@ _TRAIN: Declaration = {
     "precision": Setting(
         "float32",
         "bfloat16: until the encoder is frozen, matrix products of encoder and decoder have bfloat16 inputs and "
-        "float32 sums. Weights, distances, codes and exported arrays are always float32.",
-        choices=("float32", "bfloat16"),
+        "float32 sums. Weights, distances, codes and exported arrays are always float32. auto: bfloat16 on TPUs and "
+        "where a short measurement finds it faster; a resumed run keeps its choice.",
+        choices=("float32", "bfloat16", AUTO),
     ),
     "optimizer": Setting("adamw", "Optimizer.", choices=("adamw", "adagrad")),
     "learning_rate": Setting(5e-3, "Peak learning rate, after the warm-up.", range=NOT_NEGATIVE),

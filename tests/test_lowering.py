@@ -50,7 +50,7 @@ from sid_jax.recommend.models import build_model
 from sid_jax.recommend.models.catalog import catalog_of
 from sid_jax.recommend.training import blend as blend_fit
 from sid_jax.recommend.training import step as recommender_step
-from sid_jax.training import corpus, evaluate, processes, state, step
+from sid_jax.training import corpus, evaluate, precision_choice, processes, state, step
 from sid_jax.training.recipe import Recipe
 from sid_jax.training.schedules import Durations
 from sid_jax.training.sharding import abstract_on_every_device, all_devices
@@ -143,6 +143,8 @@ def test_the_start_of_a_training():
     lower(state._encode, quantizer()[1], array(N, D))
     lower(state._inputs, quantizer((), LAYOUT)[1], array(N, D))
     lower(state._apply_scaling, Scaling(True, array(D), array(D)), array(N, D))
+    for mixed in (True, False):
+        lower(precision_choice._products, [(array(8, D), array(D, 3))], mixed=mixed)
     lower(corpus._epoch_order, 0, codes(), N, 64)
     lower(processes._any, array(8, dtype=bool), mesh=all_devices())
     lower(kmeans.kmeans_plus_plus, jax.random.key(0), array(N, D), num_clusters=6)

@@ -25,6 +25,7 @@ from sid_jax.paths import typed
 from sid_jax.training.checkpoints import open_checkpoints
 from sid_jax.training.corpus import ResidentCorpus, StreamedCorpus, durations_of, open_corpus
 from sid_jax.training.evaluate import Evaluation, evaluate
+from sid_jax.training.precision_choice import with_precision
 from sid_jax.training.processes import agreed, from_first, is_first, noticing_loss
 from sid_jax.training.recipe import Recipe
 from sid_jax.training.records import check_wandb
@@ -98,6 +99,7 @@ def train_quantizer(
         check_config(config)
         trained, mesh = data.trained(), all_devices()
         config = with_sizes(config, len(trained.ids))
+        config = with_precision(config, trained.vectors.shape[1], workdir, messages)
         _refuse_too_few_items(config, trained)
         most = _max_distinct_rate(trained)
         refuse_uneven_batches(config.train.batch_size, mesh)

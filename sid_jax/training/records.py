@@ -11,6 +11,7 @@ import functools
 import importlib.util
 import json
 import os
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -156,10 +157,10 @@ class BoardRecords(_Harmless):
         super().__init__(f"TensorBoard in {folder}", say)
 
     def _open(self) -> None:
-        # Imported here, since the import takes a second or two with PyTorch installed, and only the first process needs
-        # it.
-        from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto.event_pb2 import SessionLog
+        # Imported here, since only the first process needs it.
+        with _without_torch():
+            from tensorboardX.event_file_writer import EventsWriter
+            from tensorboardX.proto.event_pb2 import SessionLog
 
         self._folder.mkdir(exist_ok=True)
         self._writer, self._flushed = EventsWriter(str(self._folder / "events")), 0.0
@@ -181,6 +182,20 @@ class BoardRecords(_Harmless):
 
     def _close(self) -> None:
         self._writer.close()
+
+
+@contextlib.contextmanager
+def _without_torch() -> Iterator[None]:
+    """Hides PyTorch from imports: tensorboardX would import it, which takes a second or more, without a need here."""
+    if "torch" in sys.modules:
+        yield
+        return
+    modules: dict[str, Any] = sys.modules
+    modules["torch"] = None
+    try:
+        yield
+    finally:
+        del modules["torch"]
 
 
 def scalars(kind: str, metrics: Mapping[str, Any]) -> dict[str, Any]:

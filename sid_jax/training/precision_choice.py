@@ -1,0 +1,77 @@
+"""The precision of the networks' matrix products, for a setting of "auto"."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from sid_jax.config import default_config
+from sid_jax.messages import Messages
+from sid_jax.models.mlp import matmul
+from sid_jax.settings import AUTO
+from sid_jax.training.processes import gather_texts
+from sid_jax.training.workdir import has_run, read_run
+
+# bfloat16 is chosen if it takes at most this share of the time of float32: less is not worth its rounding.
+_WORTHWHILE = 0.9
+_REPETITIONS = 8
+# Rows of the measured products on CPUs, whose speed does not change with more.
+_ROWS_ON_CPU = 256
+
+
+def with_precision(config: ConfigDict, num_features: int, workdir: Path | None, messages: Messages) -> ConfigDict:
+    """Returns a config whose `train.precision` is "float32" or "bfloat16", chosen on this device if it is "auto".
+
+    A run that is resumed keeps its precision. On TPUs it is bfloat16, in which they multiply. On other devices the
+    products of the encoder are timed in both, and a line tells the result. Without a network it is float32. All
+    processes take the choice of the first.
+    """
+    if config.train.precision != AUTO:
+        return config
+    if workdir and has_run(workdir):
+        chosen, why = read_run(workdir, default_config())[0].train.precision, "as when this run began"
+    elif config.model.encoder == "identity" or config.model.quantizer == "opq":
+        chosen, why = "float32", "there is no network to train"
+    elif jax.default_backend() == "tpu":
+        chosen, why = "bfloat16", "in which TPUs multiply"
+    else:
+        share = _time_share(config, num_features)
+        chosen = "bfloat16" if share <= _WORTHWHILE else "float32"
+        why = f"products in bfloat16 take {share:.2f} times as long as in float32 on this device"
+    chosen, why = gather_texts(f"{chosen} {why}")[0].split(" ", 1)
+    messages.line(f"train.precision=auto: {chosen} ({why})")
+    config = config.copy_and_resolve_references()
+    config.train.precision = chosen
+    return config
+
+
+def _time_share(config: ConfigDict, num_features: int) -> float:
+    """Returns the time of the encoder's products and their gradients in bfloat16, relative to that in float32."""
+    model, rows = config.model, max(1, config.train.batch_size // jax.device_count())
+    clock = time.perf_counter
+    if jax.default_backend() == "cpu":
+        # CPU time, since other work on the machine changes the elapsed time of so short a product several times over.
+        rows, clock = min(rows, _ROWS_ON_CPU), time.process_time
+    widths = [num_features, *model.hidden_dimensions, model.latent_dimension]
+    factors = [(jnp.ones((rows, wide)), jnp.ones((wide, narrow))) for wide, narrow in itertools.pairwise(widths)]
+    seconds: dict[bool, list[float]] = {True: [], False: []}
+    # The first repetition compiles.
+    for _ in range(1 + _REPETITIONS):
+        for mixed, times in seconds.items():
+            began = clock()
+            jax.block_until_ready(_products(factors, mixed=mixed))
+            times.append(clock() - began)
+    return min(seconds[True][1:]) / min(seconds[False][1:])
+
+
+def _sum_of_products(factors: list[tuple[jax.Array, jax.Array]], mixed: bool) -> jax.Array:
+    products = [matmul(left, right, jax.lax.Precision.HIGHEST, mixed=mixed) for left, right in factors]
+    return sum((jnp.sum(jnp.square(product)) for product in products), start=jnp.float32(0))
+
+
+_products = jax.jit(jax.grad(_sum_of_products), static_argnames="mixed")
