@@ -29,7 +29,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     beam = arguments.beam
-    # Inner products of all vectors and codewords. Greedy assignment and beam search with cached products need no more.
+    # Floating-point operations per vector: its inner products with all codewords. Greedy assignment needs no more, and
+    # neither does beam search with cached products.
     operations = 2.0 * _FEATURES * 2**_BITS * _LEVELS
     contestants = {
         "sid_jax": Contestant(prepare_ours, (beam, arguments.batch), operations),

@@ -3,8 +3,8 @@
 python benchmarks/library.py
 python benchmarks/library.py --recommender=exports/recommender
 
-Without --export and --recommender, artifacts of synthetic items are trained briefly first. Each line is one process or
-the median of many calls, on this machine.
+A tokenizer and a recommender that are not given are first trained briefly on synthetic items. Times are medians over
+several processes or many calls, on this machine.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The picture of a report in the README: a synthetic catalog of household items, and the top of its report page.
+"""Makes the README's picture of a report: the top of the report page of a synthetic catalog of household items.
 
 python benchmarks/report_picture.py --out=docs/images/report.webp
 
@@ -68,7 +68,7 @@ def photograph(page: Path) -> bytes:
             "const done = arguments[0], ready = () => performance.getEntriesByName('ready').length;"
             "(function wait() { ready() ? setTimeout(done, 1000) : setTimeout(wait, 50) })()"
         )
-        # The search is empty, so the picture shows the map.
+        # Without a query the section of the search is empty; without the section, the map is in the picture.
         browser.execute_script("document.getElementById('find').remove()")
         return browser.get_screenshot_as_png()
     finally:

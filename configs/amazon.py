@@ -9,7 +9,7 @@ the metadata file; without it they are downloaded from their authors.
 
 With --config.data.histories.source=amazon-2014-beauty the IDs also reflect co-occurrence in interaction histories.
 
-Results for beauty,2014 (12,101 products, one seed): all codes in use, distinct codes .899 of at most .998, R^2 .780.
+Results for beauty,2014 (12,101 products, one seed): all codes in use, distinct rate .899 (upper bound .998), R^2 .780.
 """
 
 from sid_jax.presets import amazon

@@ -1,4 +1,4 @@
-"""Compares two ID tables: lists added, removed and changed items, as a table and as JSON."""
+"""Compares two ID tables: counts added, removed and changed items, and prints the counts and writes them as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decides whether retraining is due, from the items added since training. A reason stands until the next training."""
+"""Decides from the items added since training whether retraining is due; it remains due until the next training run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CODE_SHIFT = 0.10
 MOVED = 0.50
 # Share of all IDs that are in use or reserved, if the number of IDs is limited.
 FILL = 0.90
-# A batch of fewer new items is not judged by itself, but counts among the items since training.
+# The R^2 and the IDs of a batch of fewer new items are not checked, but count among the items since training.
 _FEWEST = 10
 
 # Cause of an exceeded threshold: the items differ from the training items, or there are too few codes.
@@ -82,7 +82,7 @@ def verdict(
 
 
 def in_words(drift: Mapping[str, Any]) -> list[str]:
-    """Returns when retraining is due as lines; the last one is the verdict."""
+    """Returns lines of text on whether and when retraining is due; the last line is the verdict."""
     judged, lines = drift["verdict"], []
     if until := judged.get("new_items_until_due"):
         lines.append(f"Retraining is expected to be due after about {until:,} more items like these")
@@ -93,7 +93,7 @@ def _last_line(judged: Mapping[str, Any]) -> str:
     reasons = judged.get("standing") or [each for each in judged["checks"] if each["due"]]
     if not reasons:
         return "Retraining is not due."
-    words = "; ".join(f"{each['what']} is {each['value']:.3f}, more than {each['threshold']:.2f}" for each in reasons)
+    words = "; ".join(f"{each['what']} ({each['value']:.3f}, threshold {each['threshold']:.2f})" for each in reasons)
     since = f" (since version {judged['due_since']})" if judged.get("due_since") else ""
     return f"Retraining is due: {words}{since}.{' ' * bool(judged.get('remedy'))}{judged.get('remedy') or ''}"
 
@@ -131,7 +131,7 @@ def _checks(drift: Mapping[str, Any], num_items: int) -> list[dict[str, Any]]:
 
 
 def _standing(before: Mapping[str, Any] | None, number: int) -> list[dict[str, Any]]:
-    """Returns the standing reasons of the previous verdict. An older verdict lists none; then its due checks count."""
+    """Returns the standing reasons of the previous verdict, or its due checks if an older version listed no reasons."""
     if before is None:
         return []
     if "standing" in before:
@@ -160,7 +160,7 @@ def _until_due(drift: Mapping[str, Any], num_items: int) -> int | None:
     gap = reference["r2"] - since["r2"]
     if gap <= CATALOG_R2_LOST:
         return None
-    # Retraining becomes due when the items since training make up the share threshold / gap of the catalog.
+    # Retraining becomes due when the items since training are more than `share` of the catalog.
     share, old = CATALOG_R2_LOST / gap, max(num_items - since["num_items"], 0)
     return max(1, round(old * share / (1 - share)) - since["num_items"])
 

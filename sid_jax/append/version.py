@@ -92,8 +92,8 @@ def next_version(published: Published, batch: Batch, removed: pa.ChunkedArray, w
       policy: how to treat items that have, or had, an ID.
 
     Raises:
-      UserError: if an item to remove is also in the batch, or was never in the catalog; if the policy rejects an item;
-        if no item would be left; or if there are not enough free IDs.
+      UserError: if an item of the export is both in the batch and to be removed; if the policy rejects an item; if no
+        item would be left; or if there are not enough free IDs.
     """
     removed = _known_removals(published, batch, removed, where, policy)
     gone_again = (places(batch.ids, removed) >= 0) & (places(batch.ids, published.items.arrow_ids) < 0)
@@ -296,7 +296,10 @@ def _new_ids(published: Published, batch: Batch, in_use: np.ndarray, kept: np.nd
 
 
 def _still_free(published: Published, items: IdTable, kept: np.ndarray) -> np.ndarray:
-    """Returns the mask `[R]` bool of the kept IDs that were not reused; of equal IDs, the most recent ones."""
+    """Returns the mask `[n]` bool of the kept IDs `[n, L']` that are still free.
+
+    Of equal IDs, as many as the ID has free places are in the mask, the most recent first.
+    """
     if published.scheme == "none":
         return np.ones(len(kept), bool)
     sizes = (*published.export.model.quantizer.codebook_sizes, 2**31)[: kept.shape[1]]

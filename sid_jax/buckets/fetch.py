@@ -21,7 +21,7 @@ _LOGGER = logging.getLogger("sid_jax")
 MANIFEST, RUN_MANIFEST = "manifest.json", "workdir.json"
 # The file that marks a folder that is being uploaded.
 UPLOADING = ".uploading"
-# A list of ids in the folder of a file of item numbers; see `sid_jax.data.numbered`.
+# The file that names the items of a file of item numbers in the same folder; see `sid_jax.data.numbered`.
 _BESIDE = "item_ids.parquet"
 # Copies of more bytes than this are announced, since they take a while.
 _ANNOUNCED_BYTES = 10**8
@@ -96,9 +96,10 @@ def of_manifest(place: Place, name: str, content: bytes) -> Found:
 
 
 def streamed(address: str, kind: str, endings: Sequence[str]) -> list[RemoteFile] | None:
-    """Returns the files at an address for reading in the bucket, if all files with one of the endings are of `kind`.
+    """Returns an address's files, to be read without a copy, if `kind` is the only one of `endings` that they have.
 
-    Otherwise it returns None. A list of ids in the folder of a single file is not included.
+    Otherwise it returns None. Files with none of the endings are left out, and so is `item_ids.parquet` beside a single
+    file.
     """
     found = look(address)
     names = [name for name in found.files if found.is_folder or name == address.rpartition("/")[2]]
@@ -188,7 +189,7 @@ def _folder(address: str, files: dict[str, Entry]) -> Found:
 
 
 def _visible(place: Place) -> dict[str, Entry]:
-    """Returns the files that a reader of a folder of tables reads, without hidden files and other subfolders."""
+    """Returns the files that a reader of a folder reads: no hidden files, and no subfolders except `name=value`."""
     children = place.children()
     if UPLOADING in children:
         raise UserError(f"{place.address}: the upload is not finished, or was killed; wait, or write it again")

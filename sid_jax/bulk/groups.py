@@ -104,7 +104,7 @@ class SpilledRows:
 
 
 def gather_part(job: Job, piece: tuple[int, Sequence[Group]]) -> None:
-    """Writes the vectors of a part's crowded rows to disk, reading them again (third stage, one piece per part)."""
+    """Reads the crowded rows of a part's input again, and writes their vectors (third stage, one piece per part)."""
     part, groups = piece
     tables = [of_part(read_columns(job.file("crowded", group.number)), part) for group in groups]
     rows = np.sort(np.concatenate([table["row"].to_numpy() for table in tables]))

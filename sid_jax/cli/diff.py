@@ -1,4 +1,4 @@
-"""Compares two exports, or other ID tables: lists changed Semantic IDs, new items and removed items.
+"""Compares two exports, or other ID tables: counts changed Semantic IDs, new items and removed items.
 
 Example:
   sid-jax diff exports/v1 exports/v2 --json=diff.json

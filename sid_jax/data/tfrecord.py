@@ -24,7 +24,7 @@ _WIDTHS = {1: 8, 5: 4}
 
 
 def read_tfrecords(path: Path) -> list[dict[str, list[int]]]:
-    """Returns the lists of int64 by name, for each example of a file, gzipped or not; other features are ignored.
+    """Returns each example of a file, gzipped or not, as a dict of its int64 lists by name; other features are ignored.
 
     Raises:
       UserError: if the file is missing or damaged.

@@ -89,12 +89,12 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
 
 
 def is_export(path: Path) -> bool:
-    """Returns whether a path is a folder with a manifest, but not a generation of TorchEasyRec's bundle."""
+    """Returns whether a path is a folder with a manifest of sid_jax; TorchEasyRec's bundles also have a manifest."""
     return (path / "manifest.json").is_file() and _of_tool(path) == path
 
 
 def _of_tool(path: Path) -> Path:
-    """Returns the path of the IDs in a folder of another tool, a file or a folder; any other path is unchanged."""
+    """Returns the file or folder that has the IDs in another tool's folder; returns any other path unchanged."""
     found = [each for pattern in _OF_TOOLS for each in sorted(path.glob(pattern))] if path.is_dir() else []
     if len(found) > 1:
         names = listed([str(each.relative_to(path)) for each in found])

@@ -17,7 +17,7 @@ from sid_jax.export.programs import write_programs
 from sid_jax.models.mlp import MLP
 from sid_jax.models.rqvae import RQVAE
 
-# Activations of the original PyTorch project (two versions) between its layers.
+# Activations between the layers in the two versions of the original PyTorch project.
 _ORIGINAL_ACTIVATIONS = ("silu", "relu")
 
 
@@ -41,7 +41,10 @@ def torch_weights(model: RQVAE) -> dict[str, np.ndarray]:
 
 
 def original_project_has(model: RQVAE) -> bool:
-    """Returns whether the original PyTorch project has this architecture: one K, layers, no shortcut, SiLU or ReLU."""
+    """Returns whether the original PyTorch project has this architecture.
+
+    It has codebooks of one size, an encoder with layers and without shortcut, and SiLU or ReLU.
+    """
     return (
         len(set(model.quantizer.codebook_sizes)) == 1
         and len(model.encoder.layers) > 0

@@ -14,8 +14,8 @@ _PADDING = "[PAD]"
 def write_rpg(folder: Path, content: Content) -> None:
     """Writes the files of `cache/AmazonReviews2014/CATEGORY/processed`, with item ids as text. Number 0 is padding.
 
-    Run RPG with `n_codebook` L, and with the `codebook_size`, a power of two, in the name of the file of codes.
-    OPQ3,IVF1,PQ3x8 stands for 3 codes of 256.
+    Run RPG with `n_codebook` = L, and with `codebook_size` = 2^b, the smallest power of two that holds all codes. The
+    name of the file of codes states both as OPQL,IVF1,PQLxb: OPQ3,IVF1,PQ3x8 is for 3 codes below 256.
     """
     levels, bits = len(content.table.sizes), max(1, (max(content.table.sizes) - 1).bit_length())
     items = list(map(str, content.table.item_ids.tolist()))

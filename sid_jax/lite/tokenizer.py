@@ -73,7 +73,7 @@ def load(folder: str | os.PathLike[str]) -> LiteTokenizer:
     """Loads the model and table of an export's folder.
 
     Raises:
-      ValueError: if the folder is damaged or not an export, or needs pyarrow for Parquet files and lacks it.
+      ValueError: if the folder is damaged or not an export, or has Parquet files and pyarrow is not installed.
       OSError: if a file cannot be read.
     """
     path = Path(folder).expanduser()

@@ -84,7 +84,7 @@ class TokenTrie:
         )
 
     def states(self, tail: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns the number of codes at the end of the tokens that begin an ID, and the trie node of this prefix.
+        """Returns the length of the ID prefix with which the tokens end, and the trie node of this prefix.
 
         Args:
           tail: `[R, t]` int64, the last tokens of R rows, in order.
@@ -112,7 +112,7 @@ class TokenTrie:
         return torch.where(exists, depth, 0), torch.where(exists, node, 0)
 
     def child(self, level: int, nodes: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """Returns the child `[R]` of each node `[R]` of a depth by a code `[R]`; -1 for none, and for node -1."""
+        """Returns the child `[R]` to which a code `[R]` leads from each node `[R]` of a level; -1 if there is none."""
         size = self.sizes[level]
         keys = nodes * size + codes
         real = (nodes >= 0) & (codes >= 0) & (codes < size)
@@ -178,8 +178,9 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
     # With continuous batching, each request has its own prompt length.
     supports_continuous_batching = False
 
-    # The state of a row is the number of codes of its unfinished ID, or one of the following: the next token must be a
-    # begin marker, an end marker, the end token, or the end token or another ID; or it is free.
+    # The kind of a row is the number of codes of its unfinished ID, from 0 to L - 1; or L plus one of these numbers,
+    # which state the next token. _BEGIN: the begin marker. _CLOSE: the end marker. _END: the end token. _MORE: the end
+    # token, or the start of another ID. _FREE: any text, or the start of an ID.
     _BEGIN, _CLOSE, _END, _MORE, _FREE = range(5)
 
     def __init__(
@@ -262,7 +263,7 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
         return torch.where(count >= self._num_ids, self._levels + self._END, outside)
 
     def _rest(self, kinds: torch.Tensor, scores: torch.Tensor, num_free: int) -> torch.Tensor:
-        """Returns -inf; in free rows, the scores of all tokens except codes that cannot begin an ID."""
+        """Returns `[R, V]`: the scores of text tokens and of starts of an ID in free rows, and -inf elsewhere."""
         if not num_free:
             return scores.fill_(-torch.inf) if self._in_place else torch.full_like(scores, -torch.inf)
         bound = (kinds != self._levels + self._FREE)[:, None]
@@ -279,7 +280,7 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
 def _read(
     scores: torch.Tensor, rows: torch.Tensor | None, columns: slice | torch.Tensor, allowed: torch.Tensor | None
 ) -> torch.Tensor:
-    """Returns the scores of columns (None for all) of some rows; -inf for tokens that are not allowed."""
+    """Returns the scores of the given columns and rows (None: all rows); -inf for tokens that are not allowed."""
     if isinstance(columns, slice):
         part = scores[:, columns] if rows is None else scores[rows, columns]
         return part if allowed is None else torch.where(allowed, part, -torch.inf)

@@ -12,7 +12,7 @@ from sid_jax.formats.content import Content, one_line
 from sid_jax.llm.tasks import TASKS, USUAL_TASKS, Task
 from sid_jax.streams import stream_rng
 
-_NO_ITEMS = "items with a column {0} (--items), or an export with it"
+_NO_ITEMS = "items with a column {0} (--items), or an export with this column"
 _NO_HISTORIES = "histories (--histories)"
 
 
@@ -76,7 +76,8 @@ class Examples:
     def rows(self, split: str) -> Rows:
         """Returns the rows of a split, in random order for training, and task by task for the other splits.
 
-        Rows are omitted if they lack a text that the task needs, for the answer or for all items of the history.
+        A row is omitted if the task needs a text that is missing: that of the answer, or those of all items in the
+        history.
         """
         found = [self._rows_of(task, split) for task in self._tasks]
         tasks = np.concatenate([np.full(len(each[0]), number, np.int8) for number, each in enumerate(found)])

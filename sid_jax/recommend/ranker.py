@@ -74,7 +74,7 @@ class ModelRanker:
         self.num_generated = self.num_invalid = 0
 
     def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:
-        """Returns the best items for each history, without a second search if the beam search finds fewer than k.
+        """Returns the best items for each history, from a single search: a beam search may find fewer than k items.
 
         Args:
           batch: B histories.
@@ -191,8 +191,9 @@ class ModelRanker:
           item: a row of the catalog; the item must be one that may be recommended.
 
         Returns:
-          The log-probability; and by name the contribution of each component of the item's vector and each term of the
-          blend to the item's logit, minus the average contribution over all items that may be recommended.
+          The log-probability; and a dict from the names of the components of the item's vector and of the terms of the
+          blend to their contributions to the item's logit. Each contribution is relative to its mean over all items
+          that may be recommended.
         """
         score, shares = _explain(self.graphdef, self.params, self.shared_out(batch), self.catalog, self.vectors, item)
         return float(score), {part: float(share) for part, share in shares.items()}

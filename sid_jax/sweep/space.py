@@ -87,7 +87,8 @@ def default_space(config: ConfigDict) -> Space:
         "train.settle_share": Between(0.1, 0.4),
     }
     if model.quantization_method == "gumbel_softmax":
-        # At least the minimum temperature, and low enough that the schedule reaches the minimum at the end.
+        # With annealing, an initial temperature below the minimum has no effect. From a very high one, the exponential
+        # schedule would not reach the minimum.
         low, high = max(model.min_temperature, model.temperature / 2), 2 * model.temperature
         space["model.temperature"] = Between(low, high, log=True)
         space["model.noise_scale"] = _around(model.noise_scale, 3)

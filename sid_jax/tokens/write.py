@@ -144,7 +144,8 @@ def _write_embeddings(
     content = slice(0, len(codewords))
     together, _ = tally(((rows, None) for _, rows in in_blocks(semantic_ids)), sizes)
     counts = together.diagonal()
-    # Summing the quantized vectors over the items of a token is a sum over pairs of tokens.
+    # The sum of the quantized vectors of a token's items is the sum of all codewords, each weighted by the number of
+    # items that have both tokens.
     latents = together[:, content] @ codewords / np.maximum(counts, 1)[:, None]
     first = level_slices(sizes)[0]
     latents[counts == 0] = (latents[first] * counts[first, None]).sum(axis=0) / len(semantic_ids)

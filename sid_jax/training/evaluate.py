@@ -25,7 +25,8 @@ from sid_jax.training.state import TrainState
 # Number of items per call: intermediate arrays must fit into a CPU's cache.
 _ITEMS_A_CALL = 2048
 
-# A hundred times the rounding error of float32, which is the error after one or two hidden layers.
+# A code whose margin is smaller is a near tie. The error after one or two hidden layers is about a hundred times the
+# rounding error of float32.
 NEAR_TIE = 1e-5
 
 
@@ -43,8 +44,8 @@ class Evaluation:
         near_ties: the share of items with a code whose margin is below 1e-5 of the residual's squared norm, so that
           rounding might change the code;
         r2_by_part: for vectors with parts, r2 of each part by its name, over the items that have it;
-        agreement: the share of items that had these same codes in the forward pass of the last training step, with
-          noise.
+        agreement: the share of items that get the same codes in the training forward pass with the noise of the last
+          step.
     """
 
     codes: np.ndarray

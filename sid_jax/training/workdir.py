@@ -147,7 +147,7 @@ def _with_whole_paths(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_run(workdir: Path, config: ConfigDict) -> tuple[ConfigDict, str]:
-    """Returns a run's resolved config and its data's fingerprint; `config` is the default config of its kind.
+    """Returns a run's resolved config and its data's fingerprint; `config` is the default config of this kind of run.
 
     Raises:
       UserError: if there is no run in the workdir, or its record is damaged.

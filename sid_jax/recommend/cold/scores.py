@@ -154,7 +154,7 @@ def prefix_scores(model: CodeModel, histories: HistoryBatch, known: Catalog, col
 def _expected(
     model: CodeModel, histories: HistoryBatch, known: Catalog, back_off: BackOff, num_beams: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns items `[B, M + W]`, the first item of each beam's ID and the items of the history, and q of each."""
+    """Returns `[B, M + W]` items (the first of each beam's ID, then those of the history), and q of each item."""
     generated = beam_search(model, histories, known, num_beams)
     there = generated.leaves >= 0
     beams = known.trie.items[known.trie.first_item[jnp.maximum(generated.leaves, 0)]]
@@ -175,5 +175,5 @@ def _with_history(
 
 
 def _owners(firsts: jax.Array, number: int) -> jax.Array:
-    """Returns `[number]` int32, the v whose range `firsts[v] : firsts[v + 1]` contains each index."""
+    """Returns `[number]` int32: for each index below `number`, the v whose `firsts[v] : firsts[v + 1]` contains it."""
     return jnp.searchsorted(firsts, jnp.arange(number), side="right").astype(jnp.int32) - 1
