@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Recommender:
-    """Recommends items by scoring all of them by Semantic IDs, content vectors and item embeddings.
+    """Scores all items from their Semantic IDs, content vectors and item embeddings, and recommends the best.
 
     `fit` trains a transformer on interaction histories. An item's vector is the sum of its code embeddings, a map of
     its content vector, and an item embedding. An item's score is the inner product of its vector with the transformer's
@@ -37,8 +37,9 @@ class Recommender:
     Args:
       tokenizer: the Semantic IDs: a fitted `SemanticIdTokenizer`, an `IdTable`, or a path that `sid_jax.load` or the
         commands accept as IDs.
-      preset: a named set of settings: "beauty" (for sparse histories) or "ml100k" (for dense ones), each also with
-        ",quick" after it; or the full name of a preset as on the command line, such as "recommend:beauty".
+      preset: the name of a set of settings: "beauty" (for sparse histories), "ml100k" (for dense histories),
+        "beauty,quick" or "ml100k,quick"; or the full name of a preset as on the command line, such as
+        "recommend:beauty".
       settings: any setting of `sid_jax.recommend.config` by its name, either in full,
         `**{"train.learning_rate": 1e-3}`, or without the section where that is unambiguous, `num_beams=100`.
 
@@ -91,11 +92,11 @@ class Recommender:
             one row per interaction (with the columns in the settings `data.user_column`, `item_column` and
             `time_column`), or the path of a file that the commands accept.
           vectors: content vectors of the items, for models and settings that use them (`model.kind="scorer"`, cold
-            items): `[N, D]` in the order of the ID table, or any vectors with ids that `SemanticIdTokenizer.fit`
-            accepts. None: the vectors of the setting `quantizer.data.path`, if it is set.
+            items): `[N, D]` in the order of the ID table, or vectors with ids, in any form that
+            `SemanticIdTokenizer.fit` accepts. None: the vectors of the setting `quantizer.data.path`, if it is set.
           on_unknown: for items that are not in the ID table: "error" rejects them, "skip" drops them.
-          workdir: a folder for checkpoints and metrics. A run in it that was interrupted resumes bit for bit. None
-            keeps nothing on disk.
+          workdir: a folder for checkpoints and metrics. An interrupted run in this folder is resumed, with
+            bit-identical results. None: nothing is kept on disk.
           verbose: whether to show progress, and to log messages to the logger "sid_jax".
 
         Returns:
@@ -169,14 +170,15 @@ class Recommender:
           k: 1 or more; up to the size of the catalog.
           user: the user's id, used only by models of the kind encoder_decoder.
           exclude_seen: whether items of the history are excluded.
-          cold_slots: number of the k slots, the last ones, for cold items, on which the model was not trained.
+          cold_slots: number of slots at the end of the list that are reserved for cold items, on which the model was
+            not trained.
           on_unknown: for items that are not in the ID table: "skip" drops them, counts them in `num_unknown` and logs
             their number; "error" rejects them.
           exact: False allows a scorer of 100,000 items or more on a CPU to rank only a shortlist: the best items by 64
             principal directions of the item vectors, and the most likely ones by transitions. True ranks all items.
 
         Returns:
-          The best items first; fewer than k only if no more items may be recommended.
+          The recommended items, the best first. There are fewer than k only if no more items may be recommended.
 
         Raises:
           UserError: if an argument is out of range, an item is unknown and `on_unknown` is "error", or there are no
@@ -256,8 +258,8 @@ class Recommender:
         """Evaluates the recommender and two baselines on each user's last item, ranked among all items of the catalog.
 
         Args:
-          histories: as for `fit`; None for those of `fit`. The baselines, popularity and item-kNN, are fitted on them
-            without each user's last two items.
+          histories: see `fit`. None: the histories that were given to `fit`. The baselines, popularity and item-kNN,
+            are fitted on them without each user's last two items.
           verbose: whether to show progress, see `fit`.
 
         Returns:
@@ -266,7 +268,7 @@ class Recommender:
           the other rule.
 
         Raises:
-          UserError: if the recommender was loaded and no histories are given, or they cannot be used.
+          UserError: if the recommender was loaded and no histories are given, or if the histories cannot be used.
         """
         from sid_jax.recommend.in_memory import evaluated
 
@@ -284,10 +286,10 @@ class Recommender:
         vectors: str | Path | None = None,
         vector_ids: str | Path = "",
     ) -> Recommender:
-        """Returns the same model over a newer version of its ID table; this recommender is unchanged.
+        """Returns a recommender with the same model and a newer version of its ID table; this recommender is unchanged.
 
-        Nothing is trained. All versions of a catalog are padded to the same size, with room for 1/16 more items. As
-        long as the room suffices, nothing is compiled again, except for `cold_slots`.
+        Nothing is trained. The arrays of the catalog are padded, with space for at least 1/16 more items. Versions that
+        fit into this space use the same compiled programs; only the programs for `cold_slots` are compiled again.
 
         Args:
           ids: the newer table, see `ids` of `load_recommender`, or a tokenizer that has this table.

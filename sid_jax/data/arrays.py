@@ -142,7 +142,7 @@ def _is_pandas(value: Any, *names: str) -> bool:
 
 
 def _in_arrow(value: Any, where: str) -> Any:
-    """Returns Arrow data, and pandas data of a type that NumPy lacks, as an Arrow column or table; others unchanged."""
+    """Returns Arrow data, and pandas data of a type that NumPy lacks, as an Arrow column or table; other data as is."""
     if isinstance(value, pa.Array):
         return pa.chunked_array([value])
     if isinstance(value, pa.RecordBatch):

@@ -139,7 +139,8 @@ def vectors_from_arrow(
       where, first_row: see `plain_ids`.
       integers: whether lists of integers are accepted, too.
       num_features: D of the column's file; None for the length of the first vector. If it is given, invalid rows become
-        rows that are not finite: NaN for a null or a null value, infinite for a vector of another length.
+        rows that are not finite: NaN for a null row or a row with a null value, infinity for a vector of another
+        length.
 
     Raises:
       UserError: if the column has another type; without `num_features`, also if a vector or a value in it is null, or a

@@ -90,7 +90,7 @@ def zero_rows(vectors: np.ndarray) -> np.ndarray:
 def bad_value(vector: np.ndarray, row: int, item_id: object) -> str:
     """Returns a description of the values of a vector `[D]` that are not finite."""
     named = f"row {row} (counted from 0, id {shown(item_id)})"
-    # Readers of tables mark an invalid vector by all NaN or all infinite.
+    # Readers of tables mark an invalid vector by values that are all NaN or all infinite.
     if np.isnan(vector).all():
         return f"{named} has no vector: it is null, or all its values are NaN"
     if np.isinf(vector).all():

@@ -55,7 +55,7 @@ def leave_out_last(ratings: Table, holdout: int) -> Table:
 
 
 def truncated_svd(matrix: sparse.csr_array, dimension: int) -> np.ndarray:
-    """Returns the rows of U S, the best rank-D approximation of the matrix's rows (Eckart and Young, 1936).
+    """Returns U S of the truncated SVD, which is the best rank-D approximation (Eckart and Young, 1936).
 
     Args:
       matrix: `[N, M]`.
@@ -86,8 +86,8 @@ def truncated_svd(matrix: sparse.csr_array, dimension: int) -> np.ndarray:
 def join_side_by_side(parts: list[np.ndarray]) -> np.ndarray:
     """Returns the parts as one `[N, D1 + D2 + ...]` float32 array, each scaled to a mean square norm of 1.
 
-    The scales of text vectors and of singular vectors are unrelated. Without scaling, distances would depend on the
-    part with the larger numbers alone.
+    The scales of text vectors and of singular vectors are unrelated. Without scaling, distances would depend almost
+    only on the part with the larger numbers.
 
     Args:
       parts: arrays `[N, Di]`, not all 0.

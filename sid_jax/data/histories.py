@@ -53,12 +53,12 @@ class Histories:
         return self.keep_interactions(np.arange(len(self.items)) < ends - n)
 
     def keep_interactions(self, kept: np.ndarray) -> Histories:
-        """Returns the same users with the interactions of a mask `[T]` bool; a history may become empty."""
+        """Returns the same users with the interactions that a mask `[T]` bool selects; a history may become empty."""
         kept_before = np.concatenate([[0], np.cumsum(kept)])
         return dataclasses.replace(self, offsets=kept_before[self.offsets], items=self.items[kept])
 
     def keep_users(self, kept: np.ndarray) -> Histories:
-        """Returns the users of a mask `[U]` bool, with all their interactions."""
+        """Returns the users that a mask `[U]` bool selects, with all their interactions."""
         return dataclasses.replace(
             self,
             user_ids=self.user_ids[kept],
@@ -90,7 +90,7 @@ class Histories:
 
 
 def last_items(items: np.ndarray, first: np.ndarray, ends: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the last `window` of each run `items[first : ends]`.
+    """Returns the last `window` items of each run `items[first : ends]`.
 
     Args:
       items: `[T]` int32.
@@ -102,8 +102,8 @@ def last_items(items: np.ndarray, first: np.ndarray, ends: np.ndarray, window: i
     """
     lengths = np.minimum(ends - first, window)
     padded = np.zeros((len(lengths), window), np.int32)
-    # Column by column, since W is small, and an index of all positions at once would take twice the memory of the
-    # result.
+    # The result is filled column by column: W is small, and an index of all positions would take twice the memory of
+    # the result.
     for column in range(window):
         there = lengths > column
         padded[there, column] = items[(ends - lengths + column)[there]]

@@ -43,7 +43,7 @@ _PARSED_AS = (pa.int64(), pa.float64(), pa.timestamp("us"), pa.timestamp("us", "
 
 @dataclasses.dataclass(frozen=True)
 class HistoryFile:
-    """A file of interaction histories, see `read_histories`, and the columns of a table.
+    """A file of interaction histories, see `read_histories`, and the names of its columns if it is a table.
 
     Attributes:
       path: the file.
@@ -125,7 +125,7 @@ def read_interactions(
 
     Ids in a .csv file are strings. If there is no time column, a column of item lists in time order is read instead:
     `sequence_data`, as GRID and NVIDIA's recipe write it, or RecBole's `item_id_list`. If a user has several rows, the
-    longest list is taken. Also raises UserError if the file cannot be read or lacks a column.
+    longest list is used. Also raises UserError if the file cannot be read or lacks a column.
     """
     names = (user_column, item_column, time_column)
     if len(set(names)) < len(names):

@@ -111,7 +111,7 @@ def known_items(
     names: Names,
     option: str = "",
 ) -> np.ndarray:
-    """Returns a mask `[n]` bool of the items that are in the catalog; the others raise an error or a warning.
+    """Returns a mask `[n]` bool of the items that are in the catalog; unknown items raise an error or log a warning.
 
     Args:
       rows: `[n]` from `catalog_rows`.
@@ -161,7 +161,7 @@ def likely_cause(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray
 
     Args:
       unknown: distinct ids that are not in the catalog, as text, at least one.
-      found: `[n]` rows of the catalog of the ids that were found in it.
+      found: `[n]` catalog rows of the ids that were found.
       item_ids: `[N]` ids of the catalog, int64 or object (str).
     """
     ids = item_ids.tolist()

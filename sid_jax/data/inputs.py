@@ -1,4 +1,4 @@
-"""Converts vectors, items and histories in memory, or a path to them, into the `VectorSet` that training takes."""
+"""Converts vectors, items and histories in memory, or a path to them, to the `VectorSet` that training reads."""
 
 from __future__ import annotations
 
@@ -56,8 +56,9 @@ def vector_set(
       histories: interaction histories, see `as_histories`, for IDs that also depend on co-occurrence; None for those
         that `settings.histories` names.
       cold: items that are excluded from training: `[N]` bool, item ids, or a path, see `settings.cold_items`.
-      settings: the `data` section of a config. Arguments replace its settings; vectors also replace parts and histories
-        of a named catalog. With `on_bad_rows="drop"`, rows that are not finite are dropped.
+      settings: the `data` section of a config. Arguments replace its settings. If it names a catalog, `vectors` also
+        replaces the parts and histories of this catalog. With `on_bad_rows="drop"`, rows that are not finite are
+        dropped.
       weights: weights of parts, by name.
       on_unknown: see `as_histories`.
       with_partners, with_collaborative, resident_bytes: see `data.load.load_vectors`.
@@ -132,7 +133,7 @@ def as_histories(
       on_unknown: how items that are not in the catalog are treated: "error" rejects them, "drop" (or "skip") drops them
         and counts them in `Histories.num_unknown`.
       user_column, item_column, time_column: columns of tables. If a table in memory lacks the default `time_column` and
-        no other column holds times, its rows are taken to be in time order.
+        no other column holds times, its rows are assumed to be in time order.
 
     Raises:
       UserError: if the histories have another form, a value is null, or an item is not in the catalog.

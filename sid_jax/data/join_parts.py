@@ -41,8 +41,9 @@ def set_of_parts(
     """Returns N items with named parts that are in memory or in files.
 
     Args:
-      parts: by name, each either for all items in their order, see `part_sources.fit_part`; or joined by id: a pair of
-        values and ids, a mapping of ids to values, a table, or a path of vectors with ids.
+      parts: the parts by name. A part has either values for all items in their order, see `part_sources.fit_part`; or
+        ids by which it is joined: a pair of values and ids, a mapping of ids to values, a table, or a path of vectors
+        with ids.
       item_ids: `[N]`; None for the union of the parts' ids, or the row numbers if no part has ids.
       weights: weights of parts by name; 1 for a part without one.
       settings: the `data` section of a config.
@@ -90,7 +91,7 @@ def vectors_of_parts(about: Sequence[About], given: Mapping[str, Any]) -> np.nda
 
 
 def at_ids(vectors: np.ndarray, own_ids: np.ndarray, ids: np.ndarray, name: str) -> np.ndarray:
-    """Returns vectors `[N, D_p]` of the items `ids`, from vectors `[n, D_p]` with ids `own_ids`; NaN if one is missing.
+    """Returns vectors `[N, D_p]` of the items `ids`, from vectors `[n, D_p]` with `own_ids`; NaN for a missing vector.
 
     Raises:
       UserError: if no item has a vector.

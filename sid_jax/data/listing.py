@@ -33,7 +33,7 @@ def find_files(text: str, endings: Sequence[str], *, allow_empty: bool = False) 
 
 
 def find_remote_files(text: str, kind: str, endings: Sequence[str], allow_empty: bool = False) -> list[File]:
-    """Finds files like `find_files`, but files of `kind` in a bucket are not copied, if there are no other kinds."""
+    """Finds files like `find_files`, but does not copy files from a bucket if all of them are of this `kind`."""
     found: list[File] = []
     for name in _names(text):
         address = bucket_address(name)
@@ -60,7 +60,7 @@ def whole_names(text: str) -> str:
 
 
 def ending(path: File, endings: Iterable[str] = ()) -> str:
-    """Returns a file's kind: the element of `endings` that its name has, or else its suffix; "" if it has none.
+    """Returns a file's kind: the element of `endings` with which its name ends, or else its suffix; "" if it has none.
 
     Upper and lower case are not distinguished.
     """

@@ -60,8 +60,8 @@ def load_vectors(
       data_config: the `data` section of the config.
       with_partners: whether to add the co-occurring items of `data.histories` to the relations, as partners.
       with_collaborative: whether to also add the co-occurrence vectors of `data.histories` to the relations.
-      resident_bytes: vectors of the user that are larger stay in a memory-mapped file. With None, all vectors are read
-        into memory, except a .npy of float32.
+      resident_bytes: if the user's vectors are larger than this, they stay in a memory-mapped file. None: all vectors
+        are read into memory, except those of a float32 .npy file.
 
     Raises:
       UserError: if a setting has an invalid value, or the data is missing, damaged or not finite.
@@ -89,7 +89,7 @@ def with_histories(
     with_partners: bool = False,
     with_collaborative: bool = False,
 ) -> VectorSet:
-    """Adds relations from interaction histories to the data, and co-occurrence vectors as a part if they have weight.
+    """Adds relations from interaction histories to the data, and co-occurrence vectors if their weight is above 0.
 
     Args:
       data: the items.

@@ -1,4 +1,4 @@
-"""Converts values of item parts (vectors, categories, numbers) to vectors; fitted once, then applied to new items."""
+"""Converts values of item parts (vectors, categories, numbers) to vectors, by a fit that also applies to new items."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ def fit_part(name: str, values: Any, weight: float, *, unit_norm: bool) -> tuple
 
     Args:
       name: the part's name.
-      values: vectors, see `arrays.as_vectors`, where a row of NaN (or None in a list) is missing; or a column of N
-        labels or lists of labels, or of N numbers, where None, an empty list and NaN are missing.
+      values: vectors, see `arrays.as_vectors`, in which a row of NaN (or None in a list) marks an item that lacks the
+        part; a column of N labels or lists of labels; or a column of N numbers. In columns, None, an empty list and NaN
+        mark such an item.
       weight: the part's weight, above 0.
-      unit_norm: whether vectors are scaled to length 1; vectors of labels always are, numbers never.
+      unit_norm: whether vectors are scaled to length 1. Vectors of labels are always scaled, and numbers never.
 
     Raises:
       UserError: if the values have another form, or the weight is not above 0.

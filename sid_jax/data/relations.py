@@ -40,7 +40,7 @@ class Partners:
         return cls(counts.indices.astype(np.int32), ends, bounds.astype(np.int32))
 
     def among(self, kept: np.ndarray) -> Partners:
-        """Returns the pairs with rows renumbered for the items of a mask `[N]` bool; other items must have no pairs."""
+        """Returns the pairs, renumbered for the items that a mask `[N]` bool selects; the others must have no pairs."""
         new_row = np.cumsum(kept) - 1
         bounds = np.append(np.asarray(self.bounds)[:-1][kept], self.bounds[-1])
         return Partners(new_row[self.rows].astype(np.int32), self.ends, bounds)
@@ -81,7 +81,7 @@ class Relations:
     collaborative: jax.Array | np.ndarray | None = None
 
     def among(self, kept: np.ndarray) -> Relations:
-        """Returns the relations of the items of a mask `[N]` bool; the other items must have none."""
+        """Returns the relations of the items that a mask `[N]` bool selects; the other items must have none."""
         return Relations(
             partners=self.partners and self.partners.among(kept),
             collaborative=None if self.collaborative is None else self.collaborative[kept],

@@ -134,7 +134,7 @@ def fit_filler(layout: Layout, scaled: np.ndarray, there: np.ndarray, *, dropout
     """Returns the linear map that fills in missing parts: `[D, D]` float32, from zero-filled vectors to each part.
 
     The map is the ridge regression of each part on the other parts, each of which is missing with probability
-    `dropout`. Second moments are taken over the items that have both parts; if no item has two parts, they do not
+    `dropout`. Second moments are taken over the items that have both parts; if no item has both, the two parts do not
     predict each other.
 
     Args:
@@ -150,7 +150,8 @@ def fit_filler(layout: Layout, scaled: np.ndarray, there: np.ndarray, *, dropout
         others = np.flatnonzero(layout.part_of_feature != number)
         of = layout.part_of_feature[others]
         square = moments[np.ix_(others, others)] * np.where(of[:, None] == of, 1.0, 1.0 - dropout)
-        # Proportional to the sampling error of the moments, which grows with the number of features per item.
+        # The ridge is proportional to the sampling error of the moments, which grows with the ratio of features to
+        # items.
         ridge = square.trace() / len(others) * (0.01 + len(others) / len(scaled))
         square[np.diag_indices_from(square)] += ridge
         filler[np.ix_(others, np.arange(part.start, part.stop))] = np.linalg.solve(square, moments[others, part])

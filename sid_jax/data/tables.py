@@ -122,7 +122,7 @@ def read_columns(
 
 
 def read_whole_tables(path: str | Path, *, guessed: Sequence[str] = ()) -> pa.Table:
-    """Returns all columns of table files, concatenated; a column that a file lacks is null there.
+    """Returns all columns of table files, concatenated; a column that a file lacks is null in its rows.
 
     Args:
       path: files with one of the `ENDINGS`, see `find_files`.
@@ -364,7 +364,7 @@ def _check_columns(path: File, wanted: Sequence[str], there: Sequence[str], advi
 
 
 def open_plain(path: Path) -> BinaryIO:
-    """Opens a file, gzipped or not, for reading its plain bytes."""
+    """Opens a file, gzipped or not, for reading its uncompressed bytes."""
     file = path.open("rb")
     start = file.read(2)
     file.seek(0)

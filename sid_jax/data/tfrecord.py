@@ -1,6 +1,6 @@
 """Reads and writes TFRecord files of integers without TensorFlow, as `tf.train.Example` with lists of int64.
 
-A record is its length, the length's checksum, the bytes, and their checksum, little-endian.
+A record consists of the data's length, the length's checksum, the data, and the data's checksum, little-endian.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def _read_varint(data: bytes, place: int) -> tuple[int, int]:
 
 def write_tfrecords(path: Path, examples: Iterable[Mapping[str, Sequence[int]]]) -> None:
     """Writes one gzipped record per example."""
-    # Without file name and time, so that the same examples give the same bytes.
+    # The gzip header has no file name and no time, so that the same examples give the same bytes.
     with path.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
         for example in examples:
             data = _example(example)
@@ -134,7 +134,7 @@ def _masked(data: bytes) -> int:
 
 
 def crc32c(data: bytes) -> int:
-    """Returns the CRC-32C (Castagnoli) checksum of some bytes."""
+    """Returns the CRC-32C (Castagnoli) checksum of the data."""
     table, value = _table(), 0xFFFFFFFF
     for byte in data:
         value = value >> 8 ^ table[(value ^ byte) & 0xFF]

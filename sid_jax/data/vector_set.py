@@ -13,10 +13,10 @@ from sid_jax.data.blocks import in_blocks
 from sid_jax.data.layout import Layout
 from sid_jax.errors import UserError
 
-if TYPE_CHECKING:  # Imports JAX, which reading vectors does not need.
+if TYPE_CHECKING:  # This module imports JAX, which reading vectors does not need.
     from sid_jax.data.relations import Relations
 
-# The columns of an ID table, besides the ids: codes before uniqueness, Semantic ID, Semantic ID as text.
+# The columns of an ID table, besides the item ids: code tuple, Semantic ID, Semantic ID as text.
 OWN_COLUMNS = ("codes", "semantic_id", "sid")
 
 

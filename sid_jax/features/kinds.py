@@ -17,7 +17,7 @@ from sid_jax.features.ngrams import NGRAMS, fit_ngrams, load_ngrams
 from sid_jax.features.pieces import fit_pieces, load_pieces
 from sid_jax.ids.table import IdTable
 
-# Features of the item id alone, without content: the baselines for Semantic IDs.
+# Kinds of features that depend on the item id alone, not on content. They are the baselines for Semantic IDs.
 IDENTITIES = ("random", "item")
 _RANDOM_FILE, _ITEMS_FILE = "random.json", "items.json"
 KINDS = ("sentencepiece", *NGRAMS, *IDENTITIES)
@@ -28,7 +28,7 @@ class Features(Protocol):
 
     @property
     def num_rows(self) -> int:
-        """R, the number of rows of the table; all rows are below R."""
+        """R, the number of rows of the table; all row indices are below R."""
 
     def rows_of(self, item_ids: np.ndarray, semantic_ids: np.ndarray) -> ItemRows:
         """Returns the rows of items `[N]` with their Semantic IDs `[N, L]`."""
@@ -53,14 +53,14 @@ def fit_features(
       kind: one of KINDS.
       table: the items and their Semantic IDs.
       num_rows: R.
-      impressions: `[N]` integers, how often each item is seen; frequent items get rows of their own. None weights all
-        items equally. Items without impressions are not used in the fit.
+      impressions: `[N]` integers, how often each item is seen. Codes of frequent items are more likely to get rows of
+        their own. None weights all items equally. Items without impressions are not used in the fit.
       window: for "window": number of codes per n-gram.
       hashed: for n-grams: whether a hash determines the rows.
       seed: for "random": seed of the hash.
 
     Raises:
-      UserError: if there are too few rows, or SentencePiece is needed and missing.
+      UserError: if there are too few rows, or SentencePiece is needed and not installed.
     """
     if num_rows < 2:
         raise UserError(f"--rows={num_rows} is too few; set at least 2")
@@ -116,7 +116,7 @@ class RandomFeatures:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ItemFeatures:
-    """One row per item with impressions, most frequent first; row 0 is shared by all others.
+    """Each of the most frequent items has its own row; all other items share row 0.
 
     Attributes:
       num_rows: R.

@@ -43,7 +43,7 @@ class NgramFeatures:
         """Returns the rows of items `[N]` by their Semantic IDs `[N, L]`; unknown n-grams have no row.
 
         Raises:
-          UserError: if the IDs have another length.
+          UserError: if the IDs have a different length than the fitted ones.
         """
         # For every kind the last n-gram ends at the last level.
         num_levels = self.spans[-1][1]

@@ -69,7 +69,7 @@ class PieceFeatures:
             better to later items (like subword regularization, Kudo, 1804.10959).
 
         Raises:
-          UserError: if the IDs have another length.
+          UserError: if the IDs have a different length than the fitted ones.
         """
         if semantic_ids.shape[1] != len(self.sizes):
             raise UserError(

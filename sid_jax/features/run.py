@@ -26,7 +26,7 @@ from sid_jax.paths import as_path, typed
 
 FEATURES_FILE = "features.parquet"
 _COUNTS = "impressions"
-# If more than this share of the common items has other rows, the IDs come from a different quantizer.
+# If more than this share of the items in both tables has different rows, the IDs come from a different quantizer.
 _MOST_MOVED = 0.1
 
 
@@ -136,10 +136,10 @@ def _codebooks_of(ids: str) -> str | None:
 def _refuse_other_training(
     item_ids: np.ndarray, rows: ItemRows, ids: str, fitted: Path, about: Mapping[str, Any]
 ) -> None:
-    """Raises a UserError if IDs and features come from different quantizers, judged by the rows of common items.
+    """Raises a UserError if IDs and features come from different quantizers; compares the rows of the items in both.
 
     Without common items, the codebooks are compared if both tables came from exports. If only a few common items have
-    other rows, a warning is logged.
+    different rows, a warning is logged.
     """
     before_ids, before = read_item_rows(fitted)
     new, old = common_rows(item_ids, before_ids)

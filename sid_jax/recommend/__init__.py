@@ -1,1 +1,1 @@
-"""Generative recommendation on Semantic IDs: data, models, training, evaluation, cold items, joint training."""
+"""Recommendation with Semantic IDs: data, models, training, evaluation, cold items and joint training."""

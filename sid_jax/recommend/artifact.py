@@ -73,7 +73,7 @@ class TrainedRecommender:
 
     @functools.cached_property
     def ranker(self) -> ModelRanker:
-        """The model over all items that may be recommended; built on first use, without random weights.
+        """The ranker of all items that may be recommended; built on first use, without initializing random weights.
 
         Raises:
           UserError: if the parameters do not fit the config's model.
@@ -115,7 +115,7 @@ class TrainedRecommender:
 
 
 def named_params(params: Any) -> dict[str, np.ndarray]:
-    """Returns a model's parameters, as an `nnx.State`, by name: "encoder.blocks.0.attention.query.kernel"."""
+    """Returns the parameters in a model's `nnx.State` by name, such as "encoder.blocks.0.attention.query.kernel"."""
     import jax
 
     return {_name(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
@@ -130,7 +130,7 @@ def write_recommender(trained: TrainedRecommender, folder: Path, *, list_length:
       list_length: length of the lists of `recommender.stablehlo`; None does not write this file.
 
     Raises:
-      UserError: if the folder is not empty or cannot be written; or see `sid_jax.recommend.stablehlo.stablehlo_bytes`.
+      UserError: if the folder is not empty or cannot be written; also as `sid_jax.recommend.stablehlo.stablehlo_bytes`.
     """
     candidates = trained.candidates
     items, program = _items_of(candidates), b""
@@ -142,7 +142,8 @@ def write_recommender(trained: TrainedRecommender, folder: Path, *, list_length:
         table = candidates.table
         pq.write_table(table.to_arrow(), partial / _TABLE)
         for name, tensors in ((_MODEL, trained.params), (_ITEMS, items)):
-            # Serialized in memory, because safetensors' own file writing hides a full disk in another kind of error.
+            # The tensors are serialized in memory first: if the disk is full, safetensors' own file functions do not
+            # raise an OSError.
             contiguous = {key: np.ascontiguousarray(array) for key, array in tensors.items()}
             (partial / name).write_bytes(safetensors.numpy.save(contiguous))
         if program:
@@ -235,7 +236,7 @@ def read_recommender(folder: str | Path, *, verify: bool = False) -> TrainedReco
 
 
 def _read_table(path: Path, manifest: dict[str, Any]) -> IdTable:
-    # Not with `read_table` or `to_numpy`, which import pandas; that takes longer than all other steps of reading.
+    # `read_table` and `to_numpy` are avoided: they import pandas, which takes longer than all other steps of reading.
     with pq.ParquetFile(path) as file:
         rows = file.read()
     id_name, ids = manifest["id_column"], manifest["ids"]

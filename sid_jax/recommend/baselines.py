@@ -1,4 +1,4 @@
-"""Baselines of a recommender: popularity, item-kNN, transitions between items, and similarity of content.
+"""Baseline recommenders: popularity, item-kNN, transitions between items, and content similarity.
 
 The constants of item-kNN and transitions were chosen on the validation data of Amazon Beauty and MovieLens-100K; they
 are the same for all data sets.
@@ -32,7 +32,7 @@ def top_items(scores: np.ndarray, k: int, exclude: np.ndarray | None = None) -> 
 
     Args:
       scores: `[B, N]`; items with score 0 are not recommended. Excluded items are set to 0 in place.
-      k: items in a list.
+      k: number of items per list.
       exclude: `[B, S]` int32 items not to recommend, -1 for none.
 
     Returns:
@@ -77,7 +77,7 @@ class ItemKNN:
 
     @classmethod
     def tuned(cls, train: Histories) -> ItemKNN:
-        """Returns the tuned baseline that the tables report, which is far better than plain cosines."""
+        """Returns item-kNN with tuned parameters, as in the tables; it is far better than with plain cosines."""
         return cls(train, 1000, shrinkage=10.0, decay=0.6)
 
     def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:
@@ -85,7 +85,7 @@ class ItemKNN:
 
         Args:
           batch: B histories.
-          count: k.
+          count: k, the length of a list.
           exclude: `[B, S]` int32 items not to recommend, -1 for none.
 
         Returns:
@@ -113,7 +113,8 @@ class Transitions:
     one to three transitions from a history's last items, ordered by content and by transition counts. Here the order
     depends on transitions alone. Transitions to later items than the next one count too, with a weight that falls with
     the distance. Backward transitions, and transitions from or to popular items, have a lower weight. All items of the
-    history count, the last one most. A second step in the graph made no difference in validation.
+    history have an influence, which is greatest for the last item. A second step in the graph made no difference in
+    validation.
 
     Args:
       train: the histories of U users over N items.
@@ -122,8 +123,8 @@ class Transitions:
     name = "transitions"
     # Factors on a transition's weight: for each position of additional distance, and for a backward transition.
     _GAP_DECAY, _BACK = 0.9, 0.6
-    # A transition's weight is divided by powers of the numbers of interactions of the item before and the item after;
-    # these are the exponents.
+    # A transition's weight is divided by powers of the interaction counts of its first and its second item. These are
+    # the two exponents.
     _FROM_POWER, _TO_POWER = 0.5, 0.3
     # Weight of an item of the history relative to the item after it.
     _DECAY = 0.65
@@ -134,7 +135,7 @@ class Transitions:
         )
 
     def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:
-        """Returns the items with the highest sums of transition weights, `[B, count]` int32; -1 if no more follow."""
+        """Returns the items with the highest sums of transition weights, `[B, count]` int32; -1 after the last item."""
         scores = _recent(batch, self._graph.shape[0], self._DECAY) @ self._graph
         return top_items(scores.toarray(), count, exclude)
 

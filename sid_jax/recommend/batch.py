@@ -21,8 +21,8 @@ class HistoryBatch:
 
     Attributes:
       items: `[B, W]` int32 rows of the catalog, the oldest first, left-aligned.
-      lengths: `[B]` int32, the number of valid items of the W; 1 or more.
-      users: `[B]` int32, a number from 0 on for each user; a few users may share a number.
+      lengths: `[B]` int32, the number of valid items, from 1 to W.
+      users: `[B]` int32, a non-negative number for each user; two users may have the same number, but rarely.
     """
 
     items: Array

@@ -183,7 +183,7 @@ def _unused(name: str, taken: list[str]) -> str:
 
 
 def _budgeted(config: ConfigDict, tasks: list[Task], workdir: Path, minutes: float, console: Console) -> ConfigDict:
-    """Returns the config with the number of epochs that the minutes allow, or that an earlier start saved."""
+    """Returns the config with the number of epochs that `minutes` allows, or that an earlier start saved on disk."""
     plan = workdir / PLAN_FILE
     config = config.copy_and_resolve_references()
     if plan.exists():
@@ -196,7 +196,8 @@ def _budgeted(config: ConfigDict, tasks: list[Task], workdir: Path, minutes: flo
         config.train.num_epochs = decided["num_epochs"]
     else:
         timed = [_time_a_call(config, task) for task in tasks]
-        # Only whole calls, since a shorter last call would be compiled separately in every run.
+        # The number of epochs is a whole number of calls, since a shorter last call would need its own compilation in
+        # every run.
         calls = max(1, int(minutes * 60 / max(seconds for seconds, _ in timed)))
         config.train.num_epochs = calls * timed[0][1]
         workdir.mkdir(parents=True, exist_ok=True)
@@ -207,7 +208,7 @@ def _budgeted(config: ConfigDict, tasks: list[Task], workdir: Path, minutes: flo
 
 
 def _time_a_call(config: ConfigDict, task: Task) -> tuple[float, float]:
-    """Returns the time of one compiled call of many steps in seconds, without compilation, and its epochs."""
+    """Returns the time of a compiled call of many steps, in seconds without compilation, and its number of epochs."""
     mesh = all_devices()
     examples = training_examples(config, task)
     model = build_model(config, task.candidates)
@@ -290,7 +291,7 @@ def _tables_of_rule(results: Sequence[Compared], config: ConfigDict, num_items: 
         figures.add_row(each.name, *(wrapped(cell, width, len(cells)) for cell in cells), str(each.num_invalid))
     for each in results[1:]:
         cells = [_difference(each, first, metric, samples) for metric in _METRICS]
-        # Signs make a difference wider by half than a figure.
+        # A difference has signs, so its cell is 1.5 times as wide as that of a metric.
         differences.add_row(each.name, *(wrapped(cell, 2 * width // 3, len(cells)) for cell in cells))
     return [figures, differences] if len(results) > 1 else [figures]
 

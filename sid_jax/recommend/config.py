@@ -301,7 +301,7 @@ _JOINT: Declaration = {
 
 
 def _baseline_settings(name: str) -> Declaration:
-    """Returns the settings of a baseline, SASRec or eSASRec, that are independent of the recommender's."""
+    """Returns the settings of a baseline, SASRec or eSASRec; they are independent of the recommender's settings."""
     return {
         "features": Setting(128, f"{name} as a baseline: number of features.", range=ONE_OR_MORE),
         "num_layers": Setting(2, "Number of layers.", range=NOT_NEGATIVE),
@@ -328,7 +328,7 @@ SETTINGS: Declaration = {
     "made_levels": Setting(3, "kmeans, lsh, random: number of codes per ID.", range=(1, 16)),
     "made_codes": Setting(256, "kmeans, lsh, random: number of codes per level.", range=(2, 2**16)),
     "data": _DATA,
-    # Settings of the quantizer, used if IDs are trained here. They are checked when the quantizer is trained.
+    # Settings of the quantizer, used if this run trains one. They are checked when the quantizer is trained.
     "quantizer": {name: declared for name, declared in QUANTIZER_SETTINGS.items() if name != "seed"},
     "model": _MODEL,
     "train": _TRAIN,
@@ -341,7 +341,7 @@ SETTINGS: Declaration = {
 
 
 def default_config() -> ConfigDict:
-    """Returns the default settings: a small decoder over IDs of a quantizer with the recommended settings."""
+    """Returns the default settings: a small decoder, and IDs of a quantizer with its own default settings."""
     return default_of(SETTINGS).lock()
 
 

@@ -55,7 +55,7 @@ def table_of(ids: Any) -> IdTable:
     """Returns the ID table of a tokenizer, an export or a path, or the given table itself.
 
     Raises:
-      UserError: if it is none of these, or the path has no IDs.
+      UserError: if `ids` is none of these, or the path has no IDs.
     """
     if isinstance(ids, (str, Path)):
         return read_id_table(*parse_id_source(str(ids)))

@@ -27,11 +27,12 @@ from sid_jax.training.sharding import on_every_device, share_out
 
 # Factor on the number of beams for a second search, which runs if the first one found too few items.
 _WIDER = 8
-# With more beams than this, scoring all IDs takes less time.
+# With more beams than this, scoring all IDs takes less time than a beam search.
 _MOST_BEAMS = 2048
 # Number of IDs scored together, which limits memory.
 _LEAVES_AT_ONCE = 4096
-# Number of items scored together: their scores must fit into a CPU's cache, and memory does not grow with the catalog.
+# Number of items scored together. Their scores must fit into a CPU's cache. It also limits memory, which then does not
+# grow with the catalog.
 _ITEMS_AT_ONCE = 16_384
 # From this number of items on, a list on a CPU comes from a shortlist, unless exact scores of all items are requested.
 _SHORTLIST_FROM = 100_000
@@ -47,7 +48,7 @@ class ModelRanker:
       catalog: the catalog, on every device of the mesh.
       num_beams: number of beams of the search.
       mesh: the devices that share a batch.
-      room: the sizes to which the catalog is padded; None if it is not.
+      room: the sizes to which the catalog is padded; None if it is not padded.
 
     Attributes:
       name, graphdef, params, catalog, num_beams, mesh: as given.
@@ -74,7 +75,7 @@ class ModelRanker:
         self.num_generated = self.num_invalid = 0
 
     def recommend(self, batch: HistoryBatch, count: int, exclude: np.ndarray | None = None) -> np.ndarray:
-        """Returns the best items for each history, from a single search: a beam search may find fewer than k items.
+        """Returns the best items for each history from a single search; a beam search may find fewer than k items.
 
         Args:
           batch: B histories.
@@ -141,7 +142,8 @@ class ModelRanker:
         size, histories = len(batch.lengths), self.shared_out(batch)
         rank_all = False
         if self.scores_items:
-            # Enough items that `count` remain after the exclusion; a power of two, so that few shapes are compiled.
+            # This is enough that `count` items remain after the exclusion. It is a power of two, so that few shapes are
+            # compiled.
             num_beams = 1 << (count + (0 if exclude is None else exclude.shape[1]) - 1).bit_length()
         elif num_beams > self.num_beams:
             rank_all = num_beams >= min(_MOST_BEAMS, self.catalog.trie.first_item.shape[0] - 1)
@@ -199,7 +201,7 @@ class ModelRanker:
         return float(score), {part: float(share) for part, share in shares.items()}
 
     def over(self, catalog: Catalog) -> ModelRanker:
-        """Returns the same model with another catalog of the same ID table."""
+        """Returns a ranker of the same model over another catalog of the same ID table."""
         there = on_every_device(catalog if self._room is None else padded(catalog, self._room), self.mesh)
         return ModelRanker(
             self.name,

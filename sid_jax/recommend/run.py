@@ -35,12 +35,14 @@ RESULTS_FILE = "results.json"
 def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) -> list[Evaluation]:
     """Trains and tests a recommender; resumes the run if the workdir contains one.
 
-    Several processes train and test as one (see `sid_jax.training.processes`); the first one prints and writes.
+    Several processes may train and test data-parallel (see `sid_jax.training.processes`); only the first one prints and
+    writes files.
 
     Args:
       config: from `sid_jax.recommend.config`, or from a file in `configs/`.
-      workdir: folder for the training run (in a folder named after the model's kind), IDs that the run trains, the
-        trained recommender (in the folder `recommender`, which `sid_jax.load` reads), and `results.json`.
+      workdir: folder for the training run (in a folder named after the model's kind), the IDs if the run trains a
+        quantizer, the trained recommender (in the folder `recommender`, which `sid_jax.load` reads), and
+        `results.json`.
       console: where to print; standard output if None.
 
     Returns:
@@ -112,8 +114,8 @@ def train_configured(
 ) -> tuple[Task, Trained] | None:
     """Trains the config's recommender, on fixed IDs or jointly; returns its task and the trained model.
 
-    Returns None if joint training was interrupted before it had IDs. If `task` is None, the task is prepared; joint
-    training prepares its own.
+    Returns None if joint training was interrupted before its IDs were final. If `task` is None, the task is prepared;
+    joint training prepares its own.
     """
     if config.joint.estimator != "none":
         return train_jointly(config, workdir, console=console, name=name, quiet=quiet)
@@ -123,14 +125,14 @@ def train_configured(
 
 
 def ask_for_last_items(config: ConfigDict, task: Task, ranker: Ranker, messages: Messages | None = None) -> Evaluation:
-    """Evaluates a recommender on every user's last item, by the config's rule for seen items and by the other rule."""
+    """Evaluates a recommender on every user's last item, under the config's rule for seen items and the other one."""
     return _ask(config, ranker, task.split.test, both_rules=True, messages=messages)
 
 
 def ask_for_cold_items(
     config: ConfigDict, task: Task, rankers: Sequence[Ranker], messages: Messages
 ) -> list[Evaluation]:
-    """Evaluates recommenders on the users whose second-to-last item is cold, for choosing settings; [] if none is."""
+    """Evaluates recommenders on users whose second-to-last item is cold, for choosing settings; [] if there is none."""
     validation = task.split.validation
     users = np.flatnonzero(task.split.cold[validation.targets])
     return (
@@ -164,7 +166,7 @@ def sasrec_config(config: ConfigDict, name: str = "sasrec") -> ConfigDict:
 
 
 def _with_content(config: ConfigDict, task: Task) -> Task:
-    """Adds the content vectors that the test needs to a task of joint training."""
+    """Adds content vectors to the task of joint training, if the test needs them."""
     content = content_of(config, task.table.item_ids, task.split.cold)
     return dataclasses.replace(task, candidates=dataclasses.replace(task.candidates, content=content))
 

@@ -192,7 +192,7 @@ class Server:
     def _batches(
         self, rows: list[np.ndarray], lengths: np.ndarray, users: Sequence[int | str]
     ) -> Iterator[tuple[np.ndarray, HistoryBatch]]:
-        """Yields the row numbers of non-empty histories and their batch, padded to one of a few shapes."""
+        """Yields batches of non-empty histories: their indices, and the batch, padded to one of a few shapes."""
         window, devices = self._trained.config.model.window, self._trained.ranker.mesh.size
         sizes = sorted({-(-size // devices) * devices for size in _SIZES})
         short = max(1, window // 4)
@@ -211,11 +211,11 @@ class Server:
                 yield chosen, HistoryBatch(items, np.minimum(lengths[chosen], width).astype(np.int32), numbers)
 
     def _side_by_side(self, find: Callable[..., Any], batches: list[Any], exact: bool) -> Iterator[Any]:
-        """Returns the result of each batch; a search in a shortlist uses one core, so several run at a time."""
+        """Returns the result of each batch. Shortlist searches run in several threads, since each uses one core."""
         if exact or len(batches) < 2 or self._trained.ranker.shortlist is None:
             return itertools.starmap(find, batches)
         with concurrent.futures.ThreadPoolExecutor(min(len(batches), os.cpu_count() or 1)) as threads:
-            # The precision is a setting of each thread.
+            # JAX has a separate precision setting in each thread.
             return threads.map(in_32_bits(find), *zip(*batches, strict=True))
 
     def _find(

@@ -53,7 +53,8 @@ def stablehlo_bytes(trained: TrainedRecommender, count: int) -> bytes:
     used = (ranker.vectors, ranker.catalog.evidence) if ranker.scores_items else (ranker.params, ranker.catalog)
     if (size := sum(leaf.nbytes for leaf in jax.tree.leaves(used))) >= _MOST_BYTES:
         raise UserError(f"the recommender has {size:,} bytes, but {STABLEHLO} can have at most 2 GB; save without it")
-    # Arrays on the host, since a program with arrays on several devices would only run on the same number of devices.
+    # The arrays are copied to the host: a program with arrays on several devices would only run on the same number of
+    # devices.
     arrays = jax.tree.map(np.asarray, (ranker.params, ranker.catalog, ranker.vectors))
     popular, nobody = candidates.most_popular(count), int(user_numbers(np.array([""]))[0])
 
@@ -89,15 +90,15 @@ def _without(
 
 
 def load_lists(folder: str | Path) -> Callable[..., tuple[jax.Array, jax.Array]]:
-    """Loads the program of a recommender's `recommender.stablehlo`: histories and lengths to lists and scores.
+    """Loads the program in `recommender.stablehlo` as a function from histories and lengths to lists and scores.
 
-    `stablehlo_bytes` describes arguments and results. The function works inside `jit`; outside of `jit`, it is compiled
-    once per batch size. Argument values are not checked.
+    `stablehlo_bytes` describes its arguments and results. The function may be called inside `jit`; outside of `jit`, it
+    is compiled once per batch size. Argument values are not checked.
 
     Args:
       folder: a folder that `Recommender.save(folder, stablehlo=True)` wrote.
 
     Raises:
-      UserError: if the folder has no such file, the file has changed, or this JAX cannot read it.
+      UserError: if the folder has no such file, the file has changed, or the installed JAX cannot read it.
     """
     return load_program(as_path(folder) / STABLEHLO, "save the recommender with stablehlo=True")

@@ -120,7 +120,7 @@ def prepare_folder(folder: Path, write: Callable[[Path, Path], None]) -> None:
 
 
 def write_tables(folder: Path, tables: Mapping[str, pa.Table], about: Mapping[str, Any]) -> None:
-    """Creates the folder with `NAME.parquet` for each table, and last a manifest with their row counts and `about`."""
+    """Creates the folder with `NAME.parquet` for each table, and then a manifest with the row counts and `about`."""
     folder.mkdir()
     for name, table in tables.items():
         pq.write_table(table, folder / f"{name}.parquet", compression="zstd", write_page_checksum=True)

@@ -1,4 +1,4 @@
-"""Computes vectors of items from texts or ratings, for MovieLens, Amazon, or a catalog of your own."""
+"""Computes vectors of items from texts or ratings, for MovieLens, Amazon, or the user's own table."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _AMAZON_COLUMNS = ("title", "brand", "categories")
 
 
 def catalog_vectors(settings: ConfigDict) -> VectorSet:
-    """Returns the items of the named catalog `settings.source`.
+    """Returns the items of the named catalog `settings.source`, with their vectors.
 
     Raises:
       UserError: if the catalog cannot be read or fetched, or lacks a requested column.

@@ -1,1 +1,1 @@
-"""Files of vectors of any length, read in parts: memory does not grow with N."""
+"""Reads files with any number N of vectors in parts, so that memory does not grow with N."""

@@ -116,7 +116,7 @@ class Npy(Kind):
                 forget_pages(array)
             return
         with path.open("rb") as file:
-            # Read instead of mapped, for the reason given in `read_rows`.
+            # The vectors are read instead of mapped, for the reason given in `read_rows`.
             file.seek(array.offset + part.first_row * array.strides[0])
             for start in range(0, part.num_rows, rows):
                 count = min(rows, part.num_rows - start)
@@ -154,7 +154,7 @@ class _NamedArrays(Kind):
 
     @abc.abstractmethod
     def opened(self, path: Path, columns: Columns) -> contextlib.AbstractContextManager[tuple[Any, Any]]:
-        """Yields readers of vectors and ids (or None), with a `shape`; their `take(start, end)` reads rows in order."""
+        """Yields readers of vectors and of ids (or None), which have a `shape` and a method `take(start, end)`."""
 
     def look(self, path: Path, columns: Columns, rows: int) -> Look:
         """Inspects the file."""

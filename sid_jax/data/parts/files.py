@@ -1,4 +1,4 @@
-"""Reads ids from separate files, with one id per line or an array."""
+"""Reads ids from separate files: text files with one id per line, or .npy arrays."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class IdReader:
     Args:
       ids_path: the file.
       offset: position of the first id, see `id_offsets`.
-      row: row number of the first id, for errors.
+      row: row number of the first id, for error messages.
     """
 
     def __init__(self, ids_path: str, offset: int, row: int):

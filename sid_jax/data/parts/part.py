@@ -1,4 +1,4 @@
-"""Parts of files of vectors, and the interface of a kind of file."""
+"""Parts of vector files, and the interface of a kind of vector file."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Part:
     """A range of consecutive rows of a file.
 
     Attributes:
-      path: the file; an address if it is read in a bucket.
-      first_row: number of its first row in the file.
+      path: the file; an address if it is read from a bucket.
+      first_row: row number, in the file, of the part's first row.
       num_rows: number of rows.
       first_item: number of rows before this part in all files together.
       row_groups: for a parquet file, the first row group and the one after the last.
@@ -66,7 +66,8 @@ class Columns:
     def find(self, setting: str, names: Sequence[str], path: File) -> str:
         """Returns the name in a file for a setting, "id_column" or "vector_column".
 
-        For a default name, the plural is accepted, too. Raises UserError if there is no such name, or it occurs twice.
+        If the setting has its default, the name "ids" or "vectors" is accepted, too. Raises UserError if there is no
+        such name, or it occurs twice.
         """
         found = self.find_if_any(setting, names, path)
         if found is None:
@@ -121,7 +122,7 @@ class Kind(abc.ABC):
     def rows(self, part: Part, columns: Columns, wanted: np.ndarray, rows: int) -> Iterator[np.ndarray]:
         """Yields the vectors of the sorted rows `wanted`, counted from the part's first row, at most `rows` at a time.
 
-        All rows are read, unless a subclass can do better.
+        This implementation reads all rows of the part; a subclass may read only the wanted ones.
         """
         start = 0
         for _, vectors in self.blocks(part, columns, rows):
@@ -141,7 +142,7 @@ def file_of(path: str) -> File:
 
 
 def opened(path: File) -> contextlib.AbstractContextManager[Any]:
-    """Opens a file for pyarrow, as a context manager: its memory map, or a reader of a file in a bucket."""
+    """Opens a file for pyarrow, as a context manager: a local file, or a reader of a file in a bucket."""
     return path.open() if isinstance(path, RemoteFile) else pa.OSFile(str(path))
 
 
@@ -152,7 +153,7 @@ def identity(path: str) -> list[str | int]:
         return file.identity()
     about = file.stat()
     if (address := address_of(file)) is not None:
-        # Copies are named by the version of their content.
+        # The path of a local copy contains the version of its content.
         return [address, about.st_size, next(each.name for each in file.parents if "@" in each.name)]
     return [path, about.st_size, about.st_mtime_ns]
 

@@ -109,7 +109,7 @@ class VectorParts:
             yield ids.take(pa.array(_kept(part, first, len(ids)))) if part.left_out else ids
 
     def all_rows(self, number: int, rows: int) -> Iterator[tuple[int, pa.Array, np.ndarray]]:
-        """Yields like `blocks`, but including dropped rows: the block's position in the part, ids and vectors."""
+        """Yields blocks, with dropped rows: the block's position in the part, its ids and its vectors."""
         part = self.parts[number]
         ids_file = IdReader(part.ids_path, part.ids_offset, part.first_row) if part.ids_path else None
         read = 0
@@ -170,7 +170,7 @@ def list_parts(
         "items/*.parquet", also several separated by commas; the files of a folder or pattern are sorted by name.
       id_column, vector_column: names in files that have columns or named arrays.
       ids_paths: for each file without ids of its own, a text file with one id per line, or a .npy file; patterns are
-        accepted; none, or "", if ids are row numbers.
+        accepted. Empty, or "", if ids are row numbers.
       rows: rows of a part; a row group of a parquet file is not split.
       allow_empty: whether the files may hold no rows at all; the result then has no parts.
 

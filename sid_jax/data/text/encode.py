@@ -39,7 +39,8 @@ def encode_texts(
 
     Args:
       texts: N texts, of any length; a lone surrogate is replaced by U+FFFD.
-      encoder: "wordllama" (D = 256; part of its package, so that nothing is downloaded), or see `find_encoder`.
+      encoder: "wordllama" (D = 256; the model is part of the Python package, so nothing is downloaded), or see
+        `find_encoder`.
       cache_dir: vectors are cached in its subfolder `text`; "" for the default cache folder, see `cache_folder`; None
         for no cache.
 
@@ -101,7 +102,7 @@ def _call(name: str, encode: Encode, texts: list[str]) -> Any:
 
 
 def _checked(name: str, texts: list[str], result: Any, size: int | None) -> np.ndarray:
-    """Returns an encoder's result as `[n, D]` float32, after checking it; D must be `size` unless that is None."""
+    """Returns an encoder's result as `[n, D]` float32, after checking it; D must be `size` unless `size` is None."""
     where = f"data.text_encoder={name}"
     try:
         array = np.asarray(result)
@@ -173,7 +174,7 @@ class VectorCache:
         self._max_bytes, self._max_files = max_bytes, max_files
 
     def find(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray | None]:
-        """Returns a mask `[n]` bool of the cached texts, and vectors `[n, D]` float32; None if no text is cached.
+        """Returns a mask `[n]` bool of the cached texts, and vectors `[n, D]` float32, or None if no text is cached.
 
         Args:
           texts: distinct texts.

@@ -1,4 +1,4 @@
-"""Text encoders: the built-in one, a sentence encoder, or your own function."""
+"""Text encoders: the built-in one, a sentence encoder, or the user's own function."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def find_encoder(encoder: str | Encode) -> Encoder:
     """Returns the encoder that a setting or a program specifies.
 
     Args:
-      encoder: "wordllama"; "module:function", the import path of a function of yours, which may lie in the current
-        folder; the folder of a BERT model, which is encoded in JAX ("folder@bfloat16" in mixed precision); the name or
-        folder of any other sentence-transformers model; or a function. A function takes a list of n texts and returns
-        an array `[n, D]`. Its vectors are cached under its attribute `version` (text or a number) if it has one,
-        otherwise under its module's source.
+      encoder: "wordllama"; "module:function", the import path of the user's own function, whose module may be in the
+        current folder; the folder of a BERT model, which is encoded in JAX ("folder@bfloat16" in mixed precision); the
+        name or folder of any other sentence-transformers model; or a function. A function takes a list of n texts and
+        returns an array `[n, D]`. The cache key of its vectors contains its attribute `version` (text or a number) if
+        it has one, otherwise its module's source.
 
     Raises:
       UserError: if there is no such encoder.

@@ -33,8 +33,8 @@ class ColdRanker:
       ranker: the model's ranker of its training items.
       cold: the trie of the cold items.
       content: `[N, D]` float32 vectors of length 1 of all items.
-      back_off: parameters of the back-off score; None, for a model that generates IDs, scores items by the
-        log-probability of their full IDs, on which the model was not trained.
+      back_off: parameters of the back-off score. None is possible for a model that generates IDs: items are then scored
+        by the log-probability of their full IDs, although the model was not trained on these IDs.
     """
 
     def __init__(self, ranker: ModelRanker, cold: Trie, content: np.ndarray, back_off: BackOff | None):
@@ -186,7 +186,7 @@ def slot_order(known: np.ndarray, cold: np.ndarray, slots: int, places: int) -> 
 def _places(number: int, first: int, width: int, places: int) -> np.ndarray:
     """Returns the positions `[number]` int64 of items that get `width` of every `places` positions, from `first` on."""
     if not width:
-        # After all items with a position in the list.
+        # Items without a slot come after all other items.
         return np.arange(number) + np.iinfo(np.int32).max
     nth = np.arange(number)
     return nth // width * places + first + nth % width

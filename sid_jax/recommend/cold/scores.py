@@ -35,12 +35,12 @@ _USERS_AT_ONCE = 8
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class BackOff:
-    """Parameters of the back-off score; all but the levels are traced.
+    """Parameters of the back-off score; all except `prefix_levels` are traced by JAX.
 
     Attributes:
       sharpness: b, factor on the cosines.
       history_share: weight of the history's items in q.
-      decay: decay of the weight per item back in the history.
+      decay: weight of an item of the history relative to the item after it.
       prefix_weight: w, weight of the first codes' log-probability.
       prefix_levels: number of first codes; static.
     """
@@ -144,7 +144,7 @@ def prefix_scores(model: CodeModel, histories: HistoryBatch, known: Catalog, col
         if level + 1 < num_levels:
             everyone = (len(totals), len(codes))
             beams = model.extend(beams, level, jnp.broadcast_to(parents, everyone), jnp.broadcast_to(codes, everyone))
-    # From each item's leaf up to its prefix of `num_levels` codes.
+    # Each item's node is its leaf first, and then, level by level, the ancestor with a prefix of `num_levels` codes.
     nodes = _owners(cold.first_item, len(cold.items))
     for level in reversed(range(num_levels, len(cold.sizes))):
         nodes = _owners(cold.first_child[level], len(cold.codes[level]))[nodes]

@@ -1,4 +1,4 @@
-"""The candidate items of a recommender, on the host: their IDs, popularity, content, and which are cold."""
+"""The candidate items of a recommender, on the host: their IDs, popularity and content, and whether they are cold."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Candidates:
       cold: `[N]` bool, the items on which the model was not trained.
       sizes: K of each level, for the model.
       available: `[n]` rows of the items that may be recommended.
-      num_trained: number of items of the table with which the model was trained; they are the first rows.
+      num_trained: number of items in the table when the model was trained; they are the first rows of the current
+        table.
       content: `[N, D]` float32 content vectors of length 1, or 0 for an item without one; None if there are none.
       blend: terms that are added to a model's scores of items; None if there are none.
     """
@@ -80,7 +81,7 @@ class Candidates:
         return bool(self.cold[self.available].any())
 
     def most_popular(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the most popular items, `[count]` int32, ties in the order of the table, and their log-shares."""
+        """Returns the most popular items, `[count]` int32, and the logarithms of their shares; ties in table order."""
         counts = self.popularity[self.available]
         order = np.argsort(-counts, kind="stable")[:count]
         # Add one to each count, so that no share is 0.

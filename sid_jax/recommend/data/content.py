@@ -16,9 +16,9 @@ from sid_jax.recommend.data.quantizer import quantizer_config
 
 
 def content_of(config: ConfigDict, item_ids: np.ndarray, cold: np.ndarray) -> np.ndarray | None:
-    """Loads the content vectors with `load_content` if the model, cold items or the test use them.
+    """Loads the content vectors with `load_content` if the model, the scores of cold items or the test need them.
 
-    Returns None if nothing uses them, or if the config names no vectors and the test does not need them.
+    Returns None if nothing needs vectors, or if the config names no vectors and the test does not need them.
 
     Raises:
       UserError: if the test needs vectors and there are none, or an item has none.
@@ -58,7 +58,8 @@ def content_settings(config: ConfigDict) -> ConfigDict:
             "--config.quantizer.data.path to the vectors from which the IDs were made"
         )
     settings = quantizer_config(config).data
-    # Cold items are an argument; the file of cold items may name items that no longer exist.
+    # The cold items are an argument of `load_content`. Their file is not read, since it may name items that no longer
+    # exist.
     settings.cold_items = ""
     return settings
 
@@ -66,14 +67,14 @@ def content_settings(config: ConfigDict) -> ConfigDict:
 def load_content(
     config: ConfigDict, item_ids: np.ndarray, cold: np.ndarray, available: np.ndarray | None = None
 ) -> np.ndarray:
-    """Loads the content vectors of `config.quantizer.data`, centered on items that are not cold, with length 1.
+    """Loads the content vectors of `config.quantizer.data`, centers them on items that are not cold, and scales them.
 
     Args:
       config: from `sid_jax.recommend.config`.
       item_ids: `[N]` ids of the catalog.
       cold: `[N]` bool, items that are excluded from the center.
-      available: `[n]` rows of the items that may be recommended, and must have a vector; None for all. A missing vector
-        of another item is 0, which has the same cosine with every item.
+      available: `[n]` rows of the items that may be recommended, and must have a vector; None for all. Another item
+        without a vector gets a zero vector, whose cosine with every item is 0.
 
     Returns:
       `[N, D]` float32.
@@ -86,7 +87,7 @@ def load_content(
 
 
 def unit_content(vectors: np.ndarray, cold: np.ndarray) -> np.ndarray:
-    """Centers vectors `[N, D]` on items that are not cold, and scales them to length 1; a row with NaN becomes 0."""
+    """Scales vectors `[N, D]` to length 1, centers them on warm items, and scales them again; a NaN row becomes 0."""
     fitted = ~cold & ~np.isnan(vectors).any(axis=1)
     scaling = fit_scaling(vectors[fitted], unit_norm=True, center=True, standardize="none")
     centered = np.nan_to_num(apply_scaling(scaling, vectors))
@@ -115,7 +116,7 @@ def content_vectors(data_config: ConfigDict, item_ids: np.ndarray, available: np
 
 
 def vectors_of(data: VectorSet, item_ids: np.ndarray, available: np.ndarray | None = None) -> np.ndarray:
-    """Returns the vectors of a catalog's items from a vector set; other arguments and result as in `content_vectors`.
+    """Returns the vectors of a catalog's items in a vector set; see `content_vectors` for the arguments and the result.
 
     Raises:
       UserError: if an available item has none.

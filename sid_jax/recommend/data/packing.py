@@ -101,7 +101,7 @@ def pack_rows(train: Histories, window: int, row_length: int) -> PackedRows:
 
 
 def prefix_examples(train: Histories, window: int, users: np.ndarray) -> PrefixExamples:
-    """Returns one example per item with an item before it: the history so far, and that item as the target.
+    """Returns an example for each item after a user's first: the items before it are the history, the item the target.
 
     Args:
       train: histories of U users.

@@ -68,7 +68,7 @@ def load_task(config: ConfigDict, trained_ids: Path | None = None) -> Task:
 
     Args:
       config: from `sid_jax.recommend.config`.
-      trained_ids: the export with the IDs of "rqvae", from `data.quantizer.train_ids`.
+      trained_ids: for `config.ids` "rqvae", the export that `data.quantizer.train_ids` returned.
 
     Raises:
       UserError: if the data cannot be used.

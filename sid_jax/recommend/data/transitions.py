@@ -7,7 +7,8 @@ from scipy import sparse
 
 from sid_jax.data.histories import Histories, item_counts
 
-# Maximum distance between the two items of a transition that is counted: .9 to this power is nearly 0.
+# Maximum distance between the two items of a transition. Transitions at larger distances are not counted, since their
+# weight, .9 to this power, is nearly 0.
 _LONGEST_GAP = 60
 
 
@@ -37,7 +38,7 @@ def transition_graph(
 
 
 def _pairs(train: Histories, first_gap: int, last_gap: int, gap_decay: float) -> sparse.csr_array:
-    """Returns `[N, N]` float64: counts of items after others, each weighted by `gap_decay` ** (items between)."""
+    """Returns `[N, N]` float64: how often one item comes after another, weighted by `gap_decay` ** (items between)."""
     users = np.repeat(np.arange(len(train)), train.lengths)
     graph = sparse.csr_array((len(train.item_ids),) * 2)
     for gap in range(first_gap, min(int(train.lengths.max(initial=0)), last_gap + 1)):

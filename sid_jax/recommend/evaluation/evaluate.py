@@ -35,7 +35,7 @@ class Evaluation:
       exclude_seen: whether items of a user's history were excluded from the list.
       lists: `[E, 50]` int32 rows of items, the best first, -1 for none.
       places: `[E]` int32, rank of the target in its list, from 1; 0 if it is not in the list.
-      metrics: means over users, and metrics of all lists together.
+      metrics: means over users, and coverage and entropy of all lists together.
       other: the evaluation of the same users under the other rule; None if there is none.
     """
 
@@ -61,7 +61,7 @@ class Evaluation:
         return bootstrap_interval(PER_USER[metric](self.places), samples=samples)
 
     def figures(self, samples: int) -> dict[str, Any]:
-        """Returns the metrics with their intervals, and those of the other rule under that rule's name."""
+        """Returns the metrics with their intervals; those under the other rule are an entry with that rule's name."""
         content: dict[str, Any] = {
             "name": self.name,
             "num_users": len(self.places),
@@ -74,7 +74,7 @@ class Evaluation:
         return content
 
     def of_users(self, asked: np.ndarray, samples: int) -> dict[str, Any]:
-        """Returns the metrics of a subset of users, `[E]` bool, with their intervals; empty for an empty subset."""
+        """Returns metrics and intervals of a subset of users, `[E]` bool; only `num_users`, 0, if it is empty."""
         if not asked.any():
             return {"num_users": 0}
         each = {metric: of(self.places[asked]) for metric, of in PER_USER.items()}

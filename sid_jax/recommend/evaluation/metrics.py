@@ -27,7 +27,7 @@ def ranks(lists: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def recall_at(ranks: np.ndarray, k: int) -> np.ndarray:
-    """Returns recall@k, `[U]` float64: 1 if the target is among the first k, or else 0; the hit rate for one target."""
+    """Returns recall@k, `[U]` float64: 1 if the target is among the first k, or else 0. It equals the hit rate."""
     return _within(ranks, k).astype(np.float64)
 
 

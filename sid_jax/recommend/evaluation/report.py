@@ -22,7 +22,7 @@ _SHOWN = ("recall@10", "ndcg@10")
 _SAMPLE_USERS = 3
 _SAMPLE_HISTORY = 5
 _SAMPLE_LIST = 5
-# Characters of the column of names in a table of recommenders.
+# Width, in characters, of the column of names in a table of recommenders.
 _NAMES = 15
 
 
@@ -30,7 +30,7 @@ _NAMES = 15
 class EvaluationReport:
     """Test results of a recommender and of baselines, as text, as HTML and as numbers.
 
-    The metrics follow the rule of `eval.exclude_seen`; those of the other rule are in `other`.
+    The metrics are those under the rule of `eval.exclude_seen` for seen items; `other` has those under the other rule.
 
     Attributes:
       evaluations: the evaluation of the recommender, and then those of the baselines.
@@ -178,7 +178,7 @@ def interval_text(low: float, high: float) -> str:
 
 
 def wrapped(cell: str, width: int, columns: int) -> str:
-    """Breaks a figure with its interval into lines that no cell cuts off.
+    """Breaks a metric with its interval into lines that fit into a table cell.
 
     Args:
       cell: such as ".0648 (.0612–.0684)".

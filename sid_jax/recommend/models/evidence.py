@@ -13,9 +13,9 @@ from sid_jax.recommend.batch import HistoryBatch
 from sid_jax.recommend.config import TERMS
 from sid_jax.recommend.data.blend import Blend
 
-# For the terms "transitions" and "content", the decay of an item's weight per step back in the history. For both, the
-# number of last items that are used: older items would have transition weights below .65 ** 20. The values were chosen
-# on the same validation data as those in training/blend.py.
+# The decay of an item's weight per step back in the history, for the term "transitions" and for the term "content"; and
+# the number of last items that both terms use. Older items would have transition weights below .65 ** 20. The values
+# were chosen on the same validation data as those in training/blend.py.
 _TRANSITIONS_DECAY, _CONTENT_DECAY, _LAST_ITEMS = 0.65, 0.8, 20
 
 

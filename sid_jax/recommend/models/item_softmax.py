@@ -7,7 +7,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
-# Size of a block's logits in bytes: on CPUs the size of the cache, elsewhere enough to keep the device busy.
+# Size of a block's logits in bytes. On a CPU, the logits fit into the cache; on other devices, they are enough to keep
+# the device busy.
 _BLOCK_BYTES = {"cpu": 16 << 20}
 _OTHER_BLOCK_BYTES = 1 << 30
 # Logits are clipped to at most this much above the target's logit, so that exp cannot overflow float32. A target that

@@ -14,7 +14,8 @@ from sid_jax.recommend.models.catalog import Catalog
 from sid_jax.recommend.models.layers import Linear, dropout, gelu, split_key
 
 PARTS = ("item", "codes", "content")
-# Initial standard deviations: logits are initially small, and content, which all items have, dominates initially.
+# Initial standard deviations. With these values, logits are initially small, and the largest component is content,
+# which all items have.
 _EMBEDDING_SCALE, _CONTENT_SCALE = 0.02, 0.04
 # Knuth's multiplicative hash.
 _HASH = 2654435761

@@ -108,7 +108,7 @@ class Attention(nnx.Module):
         self.out = Linear(inner, features, bias=False, gain=_RESIDUAL_GAIN, rngs=rngs)
 
     def queries_keys_values(self, source: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        """Returns queries `[..., T, H, E]`, and keys and values, of the same source, with one matrix product."""
+        """Computes queries, keys and values, each `[..., T, H, E]`, of one source with one matrix product."""
         kernel = jnp.concatenate([self.query.kernel[...], self.key_value.kernel[...]], axis=1)
         queries, keys, values = self._by_head(matmul(source, kernel.astype(source.dtype)), 3)
         return queries, (keys, values)
@@ -188,7 +188,7 @@ gelu.defvjp(lambda values: (nnx.gelu(values), values), _gelu_backward)
 
 
 def add_last(values: jax.Array, vector: jax.Array) -> jax.Array:
-    """Adds a vector `[F]` to each of `[..., F]`, in the dtype of the values."""
+    """Adds a vector `[F]` to values `[..., F]`, in the dtype of the values."""
     return values + jnp.expand_dims(vector.astype(values.dtype), tuple(range(values.ndim - 1)))
 
 

@@ -13,8 +13,8 @@ from sid_jax.recommend.models.evidence import Evidence, Heard, blended_at, hear
 from sid_jax.recommend.models.item_model import ItemModel
 from sid_jax.recommend.models.layers import MASKED
 
-# Number of principal directions. With 64 directions of 256 features, a shortlist of 256 out of 12,101 items contains
-# .9999 of the ten best items (docs/serving.md).
+# Number of principal directions. With 64 directions of 256 features, a shortlist of 256 out of 12,101 items contains on
+# average .9999 of the ten best items (docs/serving.md).
 _FEATURES = 64
 # Size of a group of adjacent items. Top-k compares only the best score of each group, 1/16 of all scores.
 _GROUP = 16
@@ -78,7 +78,7 @@ def best_of_shortlist(
 
     The shortlist has the best items by their coordinates, and the items that most often follow the history's last items
     in the training data. Shorter lists are padded with -1. The normalizer of the log-probabilities, a sum over all
-    items, is an estimate, for which residuals are assumed to be normally distributed.
+    items, is an estimate that assumes normally distributed residuals.
 
     Args:
       model: a model whose scores are inner products of a hidden state `[B, F]` with item vectors.
@@ -116,9 +116,10 @@ def best_of_shortlist(
         found = jnp.where(points > MASKED / 2, items[places], -1)
         return found, points, jax.nn.logsumexp(scores), jax.nn.logsumexp(replaced)
 
-    # One user at a time: an array of all items stays in a CPU's cache.
+    # Users are processed one at a time, so that an array over all items stays in a CPU's cache.
     items, scores, exact, replaced = jax.lax.map(best, (known, near, heard, groups))
-    # A constant for all items of a user: the score of the mean vector, and half the variance of the residuals' scores.
+    # `level` is the same for all items of a user: the score of the mean vector plus half the variance of the residuals'
+    # scores.
     level = query @ shortlist.mean + 0.5 * jnp.sum((query @ shortlist.rest) * query, axis=1)
     others = total + jnp.log1p(-jnp.exp(jnp.minimum(replaced - total, -1e-6)))
     return items, scores - jnp.logaddexp(others + level, exact)[:, None]

@@ -25,8 +25,8 @@ from sid_jax.training.processes import gathered
 
 # Parameters of the transition graph, chosen on the validation data of Amazon Beauty and MovieLens-100K together.
 _GRAPH = {"gap_decay": 0.9, "back": 0.6, "from_power": 0.5, "to_power": 0.5, "next_bonus": 1.0}
-# The strongest followers of each item are kept. Their number per item depends on the catalog, between these two bounds;
-# the maximum over all items limits memory.
+# Only the strongest followers of each item are kept. These are the bounds on their number per item, and the maximum
+# number over all items, which limits memory.
 _FOLLOWERS, _FOLLOWERS_OF_ALL = (128, 512), 2**21
 # Maximum number of principal components of the content.
 _MOST_FEATURES = 128
@@ -36,7 +36,7 @@ _MOST_USERS, _MOST_SCORES = 2048, 2**27
 _SCORES_AT_ONCE = 2**20
 _MOST_ITERATIONS, _LEAST_GAIN = 20, 1e-5
 
-# Histories, targets, items excluded from the candidates, and the weight of each row.
+# A batch: histories, targets, items excluded from the candidates, and the weight of each row.
 _Batch = tuple[HistoryBatch, Any, Any, Any]
 
 
@@ -147,7 +147,7 @@ def _batches(ranker: ModelRanker, examples: EvaluationExamples, window: int, exc
 def _objective(
     ranker: ModelRanker, batches: list[_Batch], weights: np.ndarray, start: np.ndarray
 ) -> tuple[float, np.ndarray, np.ndarray]:
-    """Returns the penalized log-likelihood, its gradient `[T]`, and minus its second derivatives `[T, T]`."""
+    """Returns the penalized log-likelihood, its gradient `[1 + T]`, and minus its second derivatives."""
     sums = [
         _moments(ranker.graphdef, ranker.params, ranker.catalog, ranker.vectors, weights.astype(np.float32), *batch)
         for batch in batches

@@ -57,7 +57,7 @@ class Recipe(BaseRecipe):
 def make_state(model: nnx.Module, optimizer: optax.GradientTransformation, *, averaged: bool = False) -> TrainState:
     """Returns the state at step 0; `averaged`: whether the run keeps an average of the parameters."""
     params = nnx.state(model, nnx.Param)
-    # The parameters of the first step replace the zeros.
+    # The parameters after the first step replace the zeros.
     average = jax.tree.map(jnp.zeros_like, params) if averaged else None
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), average)
 
@@ -65,7 +65,8 @@ def make_state(model: nnx.Module, optimizer: optax.GradientTransformation, *, av
 def train_step(recipe: Recipe, state: TrainState, batch: Any, catalog: Catalog) -> tuple[TrainState, Metrics]:
     """Takes one optimizer step on a batch of training examples, of the type that the model trains on.
 
-    The loss is the sum over the L levels of the mean cross-entropy over the batch's targets: the negative
+    The loss is a sum over the model's outputs: L levels, or one output if the model scores items. The loss of an output
+    is the mean cross-entropy over the batch's targets. For a model that generates IDs, the sum is the negative
     log-probability of an ID.
     """
 
@@ -88,7 +89,7 @@ def train_step(recipe: Recipe, state: TrainState, batch: Any, catalog: Catalog) 
 
 
 def _averaged(recipe: Recipe, state: TrainState, params: nnx.State) -> nnx.State | None:
-    """Returns the moving average of parameters after a step, over `train.average_epochs`, or fewer at the start."""
+    """Returns the moving average after a step. Its time constant is `train.average_epochs`, or less at the start."""
     if state.average is None:
         return None
     span = max(1.0, recipe.settings.average_epochs * recipe.lengths.steps_per_epoch)

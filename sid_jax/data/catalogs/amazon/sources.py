@@ -159,7 +159,7 @@ def _read_prepared(folder: Path) -> Products:
 
 
 def _find(folder: Path, name: AmazonName) -> _Files:
-    """Returns the category's files in a folder, under the file names of any edition; the given edition's come first."""
+    """Returns the category's files in a folder, with the file names of any edition; the given edition comes first."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give the folder that has the review file and the metadata file")
     names = dict.fromkeys((name.files, *AMAZON_CATEGORIES[name.category]))

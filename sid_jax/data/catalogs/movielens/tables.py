@@ -19,7 +19,7 @@ Table = dict[str, np.ndarray]
 
 _GENDERS = {"M": "male", "F": "female"}
 EXPECTED = "give the folder or zip as GroupLens publishes it"
-# Errors of the reader of a damaged zip.
+# Errors that reading a damaged zip may raise.
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
 # "(V)" marks a film that was released directly on video.
 _TITLE = re.compile(r"(?P<title>.*?)\s*\((?P<year>\d{4})\)(?:\s*\(V\))?")
@@ -33,7 +33,7 @@ class MovieLens:
       items: `item_id` int64 `[N]`, ascending; `title`, `year` ("" where unknown) and `genres`
         ("Animation|Children's|Comedy"), each object (str) `[N]`.
       users: `user_id` int64 `[U]`, ascending; `age` int64 (for 1M object (str), an age group such as "18-24"); `gender`
-        ("M", "F"), `occupation` and `zip_code`, each object (str) `[U]`. For 10M and larger, ids only.
+        ("M", "F"), `occupation` and `zip_code`, each object (str) `[U]`. For 10M and larger, users have ids only.
       ratings: `user_id`, `item_id`, `rating` and `timestamp`, each int64 `[R]` (for 10M and larger, `rating` is
         float64, since there are half stars), sorted by user, then time, then position in the file. A user's "last"
         rating is the last of the user's rows, even if times are equal.
@@ -156,7 +156,7 @@ def unreadable(path: Path, error: Exception) -> UserError:
 
 def rows_of(text: str, separator: str, width: int, where: str) -> list[list[str]]:
     """Returns the fields of each line; raises UserError with the line's number unless there are `width` fields."""
-    # Not splitlines(), which splits Latin-1 text also at characters other than line feeds.
+    # splitlines() is not used, since it also splits Latin-1 text at characters other than line feeds.
     rows = [line.rstrip("\r").split(separator) for line in text.rstrip("\r\n").split("\n")]
     for line, row in enumerate(rows, 1):
         if len(row) != width:

@@ -1,4 +1,4 @@
-"""The prepared MovieLens-100K: a TensorFlow Datasets builder that needs no TensorFlow, in array_record files.
+"""The cache of MovieLens-100K: array_record files of a TensorFlow Datasets builder that needs no TensorFlow.
 
 Importing this module imports tensorflow_datasets, so it is imported only where it is used.
 """
