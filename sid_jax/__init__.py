@@ -1,4 +1,4 @@
-"""Semantic IDs for recommendation, in JAX: trains an RQ-VAE on item vectors and assigns and recommends unique codes.
+"""Semantic IDs for recommendation, in JAX: trains an RQ-VAE on item vectors, and gives every item a unique ID.
 
 SemanticIdTokenizer    item vectors [N, D] to unique Semantic IDs: fit, encode, decode, append, save
 Recommender            interaction histories to recommendations, by scoring all items: fit, recommend, explain, save

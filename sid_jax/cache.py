@@ -33,5 +33,5 @@ def keep_compiled_programs() -> None:
     # Many small programs are compiled at the start, so even those are worth caching.
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-    # XLA logs an error when it recompiles a program that was cached by another machine.
+    # This hides the error that XLA logs when it recompiles a program that another machine cached.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

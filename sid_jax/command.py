@@ -41,10 +41,10 @@ def config_flag(names: Iterable[str]) -> flags.FlagHolder[ConfigDict]:
 
 
 def run(main: Callable[[], None], about: str | None, settings: Declaration | None = None) -> None:
-    """Parses the flags and calls `main`; a user's error prints one line on standard error and exits with status 1.
+    """Parses the flags and calls `main`. An error is printed as one line on standard error, and the exit status is 1.
 
-    --help prints `about`, the docstring of the command's module, and the names of the settings, if the command has a
-    config. --helpfull also describes the settings.
+    --help prints `about` (the docstring of the command's module) and, if the command has a config, the names of its
+    settings. --helpfull also describes the settings.
     """
 
     def without_words(words: list[str]) -> None:
@@ -104,7 +104,7 @@ def _parse(argv: list[str], about: str, settings: Mapping[str, Setting]) -> list
         sys.exit(0)
     try:
         suitable = presets.RECOMMENDER if "quantizer.data.source" in settings else presets.QUANTIZER
-        # Changed in place, since the flag --config reads its settings from sys.argv.
+        # `argv` is changed in place, since the flag --config reads its settings from sys.argv.
         argv[1:] = _current_words(argv, suitable)
         return flags.FLAGS(argv)
     except UserError as error:
@@ -116,7 +116,7 @@ def _parse(argv: list[str], about: str, settings: Mapping[str, Setting]) -> list
 
 
 def _current_words(argv: Sequence[str], suitable: Iterable[str]) -> list[str]:
-    """Returns the arguments after the program name, with new names of settings and with presets as config files.
+    """Returns the arguments after the program name, with renamed settings updated and presets replaced by config files.
 
     A preset such as --config=ml100k:gumbel becomes the path of `sid_jax.presets` followed by ":ml100k:gumbel", and
     `get_config` of that file receives "ml100k:gumbel".

@@ -367,7 +367,7 @@ SETTINGS: Declaration = {
 
 
 def default_config() -> ConfigDict:
-    """Returns the recommended settings: a residual encoder and straight-through codes, trained for 45 epochs."""
+    """Returns the recommended settings: a residual encoder, the straight-through estimator, and at most 45 epochs."""
     return default_of(SETTINGS).lock()
 
 

@@ -21,7 +21,7 @@ from sid_jax.whole_file import write_json
 def compare(old: IdTable, new: IdTable) -> dict[str, Any]:
     """Returns the differences between two tables as Python numbers and lists, ready for JSON.
 
-    Shares are relative to the items in both tables, and None if there are none.
+    Shares are relative to the number of items in both tables. They are None if the tables have no common items.
 
     Returns:
       num_old, num_new: number of items in each table;
@@ -30,9 +30,9 @@ def compare(old: IdTable, new: IdTable) -> dict[str, Any]:
       num_reassigned: number of old IDs that belong to other items in the new table;
       lengths: codes per ID in each table. If the lengths differ, every ID counts as changed, and only the levels that
         both tables have are compared;
-      code_changed: for each level the share of items with another code;
-      prefix_kept: for each depth the share of items with the same prefix;
-      prefix_kept_renumbered: the same after the best renumbering of each level of the new IDs.
+      code_changed: for each level the share of common items with another code;
+      prefix_kept: for each prefix length the share of common items with the same prefix;
+      prefix_kept_renumbered: `prefix_kept` after the best renumbering of each level of the new IDs.
     """
     rows, others = common_rows(old.item_ids, new.item_ids)
     before, after = old.semantic_ids[rows], new.semantic_ids[others]

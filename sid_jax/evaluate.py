@@ -40,9 +40,10 @@ from sid_jax.streams import stream_rng
 from sid_jax.whole_file import write_json
 
 _NEIGHBORS = 10
-# Maximum number of items whose neighbors are searched. Larger catalogs are sampled; `neighbors_asked` is the number.
+# Maximum number of items whose neighbors are searched. Larger catalogs are sampled; the metric `neighbors_asked` is the
+# number of sampled items.
 _MOST_ASKED = 20_000
-# The default of a config's `data.collaborative_dimension`.
+# Number of features of co-occurrence vectors, the default of `data.collaborative_dimension`.
 _TOGETHER_FEATURES = 64
 
 

@@ -29,7 +29,7 @@ def in_one_line(error: BaseException) -> str:
             "driver, or unset JAX_PLATFORMS to use the CPU"
         )
     if isinstance(error, OSError):
-        # For example a full disk or a missing permission: the system's message and the file.
+        # Examples are a full disk and a missing permission. The message is that of the system, with the file.
         return f"{error.strerror}: {error.filename}" if error.strerror and error.filename else text
     if isinstance(error, ImportError):
         return f"a package is missing or broken ({text}); install sid_jax again with pip"

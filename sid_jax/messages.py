@@ -1,4 +1,4 @@
-"""Messages and progress bars for the user, on a console, through `logging`, or nowhere."""
+"""Prints messages and progress bars on a console, logs them through `logging`, or discards them."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def time_left(done: int, total: int, seconds: float) -> str:
 
 
 class ProgressDisplay:
-    """A progress bar, or lines, with the remaining time; see `Messages.progress`."""
+    """Shows progress and the remaining time, as a bar or as lines; see `Messages.progress`."""
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from sid_jax.errors import UserError
 
 # One slash is enough, since `Path` collapses "//" to "/".
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
-# Schemes of bucket addresses, with the kind of each and the package that fsspec needs for it.
+# For each scheme of bucket addresses: the kind of storage, and the package that fsspec needs for it.
 SCHEMES = {
     "gs": ("gs", "gcsfs"),
     "gcs": ("gs", "gcsfs"),

@@ -49,8 +49,8 @@ def embeddings(arg: str = "ste") -> ConfigDict:
     if "quick" in options:
         _set_quick(config)
     if "best" in options:
-        # The network is twice as wide, has dropout, and trains for ten minutes instead of one. R^2 is higher both on
-        # the training items and on new items.
+        # Compared with the default, the first hidden layer is twice as wide, the network has dropout, and training
+        # takes ten minutes instead of one. R^2 is higher both on the training items and on new items.
         config.model.hidden_dimensions = (2048, 256)
         config.model.dropout = 0.1
         config.train.num_epochs = 120
@@ -58,7 +58,7 @@ def embeddings(arg: str = "ste") -> ConfigDict:
     if method == "gumbel":
         _set_gumbel(config)
     if method in ("rkmeans", "opq"):
-        # k-means without a network: starts with Lloyd iterations on a sample, and then trains on all items.
+        # These methods are k-means without a network: Lloyd iterations on a sample, and then training on all items.
         config.model.encoder = "identity"
         config.model.quantization_method = "ema"
         config.train.augmentation = 0.0
@@ -75,7 +75,7 @@ def embeddings(arg: str = "ste") -> ConfigDict:
 
 
 def ml100k(arg: str = "ste") -> ConfigDict:
-    """Returns the settings for MovieLens-100K; `arg` is "ste" or "gumbel", and may add "text" and "quick".
+    """Returns the settings for MovieLens-100K; `arg` is "ste" or "gumbel", optionally with "text" and "quick".
 
     Vectors have three parts: text, genres, and collaborative vectors of the ratings. With "text", they are only text
     embeddings of titles, years and genres.
@@ -85,7 +85,7 @@ def ml100k(arg: str = "ste") -> ConfigDict:
 
 
 def movielens(arg: str = "100k") -> ConfigDict:
-    """Returns the settings for a MovieLens data set; `arg` is its size, and may add "ste", "gumbel", "text" or "quick".
+    """Returns the settings for a MovieLens data set; `arg` is its size, optionally with "gumbel", "text" and "quick".
 
     For data sets with few films, vectors have the parts of `ml100k`; for the others, they are text embeddings.
     """
@@ -114,7 +114,7 @@ def movielens(arg: str = "100k") -> ConfigDict:
 
 
 def amazon(arg: str = "beauty") -> ConfigDict:
-    """Returns the settings for Amazon products; `arg` is a category, and may add an edition, "gumbel" and "quick"."""
+    """Returns the settings for Amazon products; `arg` is a category, with optional edition, "gumbel" and "quick"."""
     category, options = choose(arg, list(AMAZON_CATEGORIES), [*AMAZON_EDITIONS, "ste", "gumbel", "quick"])
     editions = options & set(AMAZON_EDITIONS)
     if len(editions) > 1:
@@ -126,7 +126,7 @@ def amazon(arg: str = "beauty") -> ConfigDict:
 
 
 def recommend(arg: str = "ml100k") -> ConfigDict:
-    """Returns the settings of a recommender; `arg` is "ml100k" or "beauty", and may add "decoder" or "quick".
+    """Returns the settings of a recommender; `arg` is "ml100k" or "beauty", optionally with "decoder" or "quick".
 
     "ml100k" and "beauty" differ in the data source and in the quantizer of the IDs. The scorer has the same settings
     for both, with early stopping. "decoder" selects the generative decoder, whose settings depend on the data.
@@ -182,7 +182,7 @@ def set_scorer(config: ConfigDict) -> None:
 
 def _set_decoder(config: ConfigDict, data_set: str) -> None:
     if data_set == "ml100k":
-        # A small model for small data: 1,682 films and 100,000 ratings.
+        # The model is small because the data is small: 1,682 films and 100,000 ratings.
         config.model.features = 64
         config.model.num_layers = 2
         config.model.num_heads = 2
@@ -201,7 +201,7 @@ def _set_decoder(config: ConfigDict, data_set: str) -> None:
 
 
 def joint(arg: str = "ml100k") -> ConfigDict:
-    """Returns the settings of joint training; `arg` as for `recommend`, and may add "gumbel", "ste" or "soft"."""
+    """Returns the settings of joint training; `arg` is as for `recommend`, with an estimator instead of "decoder"."""
     from sid_jax.recommend.config import ESTIMATORS
 
     data_set, options = choose(arg, ["ml100k", "beauty"], [*ESTIMATORS, "quick"])
@@ -240,8 +240,8 @@ def set_few_items(config: ConfigDict, num_epochs: int) -> None:
     config.train.batch_size = 512
     config.train.learning_rate = 3e-3
     config.train.num_epochs = num_epochs
-    # A warm-up of about a hundred steps: at the full learning rate, early changes of the encoder would make items
-    # change codes back and forth.
+    # The warm-up takes about a hundred steps. Without it, early changes of the encoder would make items change codes
+    # back and forth.
     config.train.warmup_epochs = num_epochs / 24
     config.train.revive_every_epochs = num_epochs / 60
     config.train.eval_every_epochs = num_epochs / 12
@@ -261,7 +261,7 @@ def _set_quick(config: ConfigDict) -> None:
 
 def _set_gumbel(config: ConfigDict) -> None:
     config.model.quantization_method = "gumbel_softmax"
-    # Less augmentation, since the Gumbel noise already has a similar effect.
+    # The augmentation is weaker, since the Gumbel noise already has a similar effect.
     config.train.augmentation = 0.15
 
 

@@ -1,4 +1,4 @@
-"""Declarations of settings: default, meaning, choices and range.
+"""Declares settings, each with a default, a meaning, and its allowed choices or range.
 
 A declaration is a nested dict of `Setting`s. The default config, the check of a config, and the lists of settings in
 help and docs are derived from it.
@@ -40,7 +40,7 @@ RENAMED = {
 }
 # Settings that no longer exist. Saved configs may still name them.
 _REMOVED = ("noise_decay", "noise_offset")
-# Values for settings that an older saved config lacks, where they differ from today's default.
+# Settings that older saved configs lack, with the values that reproduce those runs. These differ from today's defaults.
 _BEFORE = {"model.encoder": "mlp", "train.augmentation": 0.0}
 
 
@@ -152,8 +152,8 @@ def check_values(config: ConfigDict, declaration: Declaration) -> None:
 def fill(config: ConfigDict, content: dict[str, Any]) -> ConfigDict:
     """Fills a config with the values of its saved form; raises KeyError for a field that the config lacks.
 
-    Earlier names are accepted, and settings that no longer exist are ignored. A setting that the saved form lacks,
-    because it is older, gets the value that reproduces the earlier behavior.
+    Earlier names are accepted, and settings that no longer exist are ignored. If an older saved form lacks a setting,
+    the setting gets the value that reproduces the earlier behavior.
     """
     saved = {_current(name): value for name, value in _flat(content).items() if _last(name) not in _REMOVED}
     for name in field_names(config):
@@ -198,7 +198,7 @@ def set_field(config: ConfigDict, name: str, value: Any) -> None:
 
 
 def set_by_name(config: ConfigDict, name: str, value: Any) -> None:
-    """Sets a setting by its name: "train.learning_rate", or "learning_rate" if no other section has one.
+    """Sets a setting by its full name, "train.learning_rate", or by "learning_rate" if only one section has this name.
 
     An earlier name is accepted, with a warning. NumPy numbers, lists and paths are converted to numbers, tuples and
     text.

@@ -30,10 +30,12 @@ class Stopped(KeyboardInterrupt):
         self.status = 128 + number
 
 
-# The signal that is stopping the running command, or None; and the last signal that interrupted a training run.
+# `_came` is the signal that is stopping the running command, or None. `_asked` is the last signal that interrupted a
+# training run.
 _came: int | None = None
 _asked = int(signal.SIGTERM)
-# Whether publishing a folder completes the command's work; and whether the work is complete.
+# `_ends_published` is whether publishing a folder completes the command's work. `_done` is whether the work is
+# complete.
 _ends_published, _done = False, False
 # Whether a command is inside `stopping`.
 _at_work = False

@@ -1,4 +1,4 @@
-"""SemanticIdTokenizer: trains unique Semantic IDs on an array of item vectors, in memory."""
+"""SemanticIdTokenizer: learns unique Semantic IDs from an array of item vectors, in memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sid_jax.models.rqvae import RQVAE
 
 _DEFAULT_PRESET = "embeddings"
-# Arguments of that preset that may be given alone: preset="gumbel".
+# Arguments of the default preset that may be given without its name: preset="gumbel".
 _METHODS = ("ste", "gumbel", "rkmeans", "opq")
 
 
@@ -38,8 +38,8 @@ class SemanticIdTokenizer:
         tokenizer.save("exports/items")
 
     Args:
-      preset: A named set of settings with its argument: "ste" (the default recipe), "gumbel", "rkmeans" or
-        "opq", each also with ",quick" after it, or a preset as the command line names it, such as "ml100k:gumbel".
+      preset: "ste" (the default recipe), "gumbel", "rkmeans" or "opq", optionally with ",quick" for a short run, or
+        with ",best" for a long run of the first two; or a preset as the command line names it, such as "ml100k:gumbel".
       settings: Any setting of `sid_jax.config` by its name, either in full, `**{"train.learning_rate": 1e-3}`, or
         without the section where that is unambiguous, `learning_rate=1e-3`.
 

@@ -23,7 +23,6 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     Raises:
       OSError: if the file cannot be written; an existing file is then unchanged.
       UserError: if the file cannot be uploaded.
-      UserError: if it cannot be uploaded.
     """
     # A unique name per writer: several threads, processes and machines may write the same path at the same time.
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.partial")

@@ -159,7 +159,8 @@ def _encoded(
     codes = [np.empty((0, len(sizes)), code_type(sizes))]
     for block_ids, vectors in blocks:
         ids += block_ids.chunks
-        # Padded to a full block, so that one program is compiled, and a row's codes do not depend on its position.
+        # The vectors are padded to a multiple of `ITEMS_A_CALL`, so that one program is compiled, and a row's codes do
+        # not depend on its position.
         filled = np.pad(vectors, ((0, -len(vectors) % ITEMS_A_CALL), (0, 0)))
         codes.append(encoder.codes_of(filled)[: len(vectors)].astype(codes[0].dtype))
     return pa.chunked_array(ids, kind), np.concatenate(codes)
@@ -183,7 +184,7 @@ def ids_of_kind(item_ids: Any, there: pa.ChunkedArray, where: str) -> pa.Chunked
     """Returns ids that are in memory. They must have the type of the published ids `there`, and are not cast.
 
     Raises:
-      UserError: if they are not ids, or if only one of the two is text.
+      UserError: if they are not ids, or if only one of `item_ids` and `there` is text.
     """
     item_ids = item_ids if isinstance(item_ids, (str, bytes)) or hasattr(item_ids, "__len__") else list(item_ids)
     ids = as_ids(item_ids, where) if isinstance(item_ids, (str, bytes)) or len(item_ids) else np.empty(0, object)

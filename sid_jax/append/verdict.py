@@ -35,7 +35,8 @@ def verdict(
 ) -> dict[str, Any]:
     """Returns whether retraining is due, the reasons, and the expected gain and cost of retraining.
 
-    A reason stands until the catalog is trained again, even if later versions have no new items.
+    An exceeded threshold is a standing reason: it remains until the next training run, even if later versions have no
+    new items.
 
     Args:
       drift: "reference", "new_items" (None if there are none), "since_training", "fill" and, if IDs can run out,
@@ -111,7 +112,7 @@ def _checks(drift: Mapping[str, Any], num_items: int) -> list[dict[str, Any]]:
         check("R^2 lost by the catalog since training", lost, CATALOG_R2_LOST, _DRIFT)
     enough = new is not None and new.get("num_items", _FEWEST) >= _FEWEST
     if reference and enough:
-        # A tolerance of two standard errors, so that random variation of the items does not cause an alarm.
+        # The tolerance is two standard errors, so that random variation of the items does not cause an alarm.
         least = new["r2"] + 2 * new["r2_standard_error"]
         if reference["r2_cold"] is None:
             check("R^2 of new items below that of trained items", reference["r2"] - least, BELOW_TRAINED, _DRIFT)

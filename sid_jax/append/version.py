@@ -298,7 +298,7 @@ def _new_ids(published: Published, batch: Batch, in_use: np.ndarray, kept: np.nd
 def _still_free(published: Published, items: IdTable, kept: np.ndarray) -> np.ndarray:
     """Returns the mask `[n]` bool of the kept IDs `[n, L']` that are still free.
 
-    Of equal IDs, as many as the ID has free places are in the mask, the most recent first.
+    Of several kept IDs that are equal, the mask has only as many as the ID has free places, the most recent first.
     """
     if published.scheme == "none":
         return np.ones(len(kept), bool)

@@ -1,4 +1,4 @@
-"""Messages of an append: counts of added and removed items, how the new items fit, and changes of known items."""
+"""Prints the result of an append: counts of items, how the new items fit, and changes of known items."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ An address is therefore replaced by a local path where it is parsed, and the res
 - Workdirs (`mirror`). Training writes a local workdir. After each checkpoint, new and changed files are uploaded first,
   and then `workdir.json`, which lists all files. A restarted run begins with the files in `workdir.json`.
 
-Buckets have no locks. A second writer of an export is rejected if the manifest exists (the store creates it only if it
-is absent, where the store can do that), or if another writer has started in the meantime. A training run claims its
+Buckets have no locks. A second writer of an export is rejected if the manifest exists (a store with conditional writes
+creates the manifest only if it is absent), or if another writer has started in the meantime. A training run claims its
 workdir at its start by writing `workdir.json`. An earlier training run in the same workdir detects this at its next
 checkpoint, and stops.
 """

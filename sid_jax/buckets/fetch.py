@@ -17,7 +17,8 @@ from sid_jax.buckets.place import Entry, Place, RemoteFile, digest_of
 from sid_jax.errors import UserError
 
 _LOGGER = logging.getLogger("sid_jax")
-# Files that list the other files of a folder and are written last: in an export or a recommender, and in a run.
+# MANIFEST is the file of an export or a recommender that lists the other files and is written last. RUN_MANIFEST is
+# that of a run.
 MANIFEST, RUN_MANIFEST = "manifest.json", "workdir.json"
 # The file that marks a folder that is being uploaded.
 UPLOADING = ".uploading"
@@ -35,7 +36,7 @@ class Found:
     Attributes:
       files: files by their names in the copy.
       version: digest of the content.
-      content: the manifest by its name, if there is one.
+      content: the content of the manifest by its name, if there is one.
       is_folder: whether the address is a prefix or a pattern, not a single file.
       lengths: for a run, the number of bytes of each file that belong to this version, since a later version may have
         appended more. JSON files are copied whole.
@@ -52,11 +53,11 @@ def fetched(address: str) -> Path:
     """Returns the local copy of a file, of the files that match a pattern, or of a folder.
 
     Of an export, a recommender or a run, the files in its manifest are copied. Of any other folder, the files that
-    `sid_jax.data.listing.find_files` reads are copied, without those in subfolders. A copy of the same version is
-    reused, and copies of older versions are removed.
+    `sid_jax.data.listing.find_files` reads are copied; of subfolders, only partitions (`name=value`). A copy of the
+    same version is reused, and copies of older versions are removed.
 
     Raises:
-      UserError: if there is nothing at the address, the upload was not completed, or it cannot be copied.
+      UserError: if there is nothing at the address, its upload was not completed, or a file cannot be copied.
     """
     found = look(address)
     path = copy_of(address, found.version[:12])

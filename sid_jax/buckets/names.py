@@ -15,7 +15,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._=+-]")
 def copy_of(address: str, version: str) -> Path:
     """Returns the path of a version's local copy, `<cache>/buckets/<scheme>/<bucket>/.../<name>@<version>/<name>`."""
     scheme, _, rest = address.partition("://")
-    # Replaces characters that have a meaning in patterns, in lists of files or on other systems.
+    # This replaces characters that have a meaning in patterns, in lists of files or on other systems.
     *parents, name = [_UNSAFE.sub("_", part) or "_" for part in rest.split("/")]
     path = cache_folder().resolve().joinpath("buckets", scheme, *parents, f"{name}@{version}", name)
     _ADDRESSES[path] = address

@@ -14,15 +14,16 @@ from sid_jax.errors import UserError
 from sid_jax.paths import bucket_address, local_path
 from sid_jax.signals import Interruption, refuse_to_go_on
 
-# The version in the names of local outputs; and an object that is written to test whether writing is possible.
+# `_VERSION` is the version in the names of local outputs. `_PROBE` is an object that is written to test whether writing
+# is possible.
 _VERSION, _PROBE = "out", ".writable"
 
 
 def output_folder(text: str | Path, *, unless: str = MANIFEST) -> Path:
     """Returns the local folder that is uploaded to an address when it is published; for a path, returns the path.
 
-    If the address has a finished folder, with a file named `unless`, it is copied to the local folder, so that a writer
-    can compare it with its own output.
+    If the address already has a finished folder (with a file named `unless`), its files are copied to the local folder,
+    so that a writer can compare them with its own output.
 
     Raises:
       UserError: if the address has other files, or cannot be read.

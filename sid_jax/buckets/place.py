@@ -1,4 +1,4 @@
-"""An object or a prefix in a bucket. Errors are one line, and say what to install or to set."""
+"""Accesses objects and prefixes in buckets. Errors are one line, and say what to install or to set."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ def _talking(address: str, done: str) -> Iterator[None]:
     # Every store's library has its own error classes, which are not imported here.
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _LOCAL_DISK:
-            # An error of the local disk, not of the store: the caller names the cache folder.
+            # This is an error of the local disk, not of the store. The caller's message names the cache folder.
             raise
         text = f"{type(error).__name__}: {reason(error)}"
         if "credential" in text.lower():

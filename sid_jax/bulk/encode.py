@@ -1,4 +1,4 @@
-"""First stage, one piece per part: encodes vectors to codes, while reading and transferring the next vectors."""
+"""The first stage, one piece per part: encodes vectors to codes, while the next vectors are read and transferred."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _encoded(
     """Yields ids, codes, hashes of vectors, and moments, in the order of the blocks."""
     size, mesh = _items_a_call(), _local_devices()
     shared_out, everywhere = (NamedSharding(mesh, PartitionSpec(*axis)) for axis in (("data",), ()))
-    # Plain arrays, since a module would be flattened in Python at each call.
+    # The model is passed as plain arrays, since a module would be flattened in Python at each call.
     leaves, structure = jax.tree.flatten(jax.device_put(job.model, everywhere))
     waiting: collections.deque[tuple[pa.Array, np.ndarray, tuple[jax.Array, ...]]] = collections.deque()
     row = 0

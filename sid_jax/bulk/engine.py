@@ -113,7 +113,7 @@ def _do(stage: Stage, job: Job, batch: dict[str, np.ndarray]) -> dict[str, Any]:
     try:
         result = (True, stage(job, pickle.loads(batch["piece"][0])))
     except UserError as error:
-        # Returned instead of raised, since Ray would retry the piece, which cannot help.
+        # The error is returned instead of raised, since Ray would retry the piece, which cannot help.
         result = (False, str(error))
     return {"number": batch["number"], "result": [pickle.dumps(result)]}
 

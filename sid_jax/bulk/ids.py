@@ -38,7 +38,7 @@ def id_ranges(num_items: int) -> list[tuple[int, int]]:
 
 
 def repeated_hashes(job: Job, piece: tuple[int, int]) -> np.ndarray:
-    """Returns the hashes of more than one item, within one of `count` equal ranges of hashes."""
+    """Returns the hashes that several items have, within one of `count` equal ranges of hashes."""
     number, count = piece
     width = 2**64 // count
     found = []

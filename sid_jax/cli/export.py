@@ -1,8 +1,9 @@
 """Writes the Semantic IDs and codebooks of a training run, or the next version of an export.
 
 Examples: the training items; other items; new items for an existing export, whose IDs do not change.
-  sid-jax export --workdir=runs/ml100k --out=exports/ml100k sid-jax export --workdir=runs/items --input='new/*.parquet'
-  --out=exports/new sid-jax export --append_to=exports/v1 --input=new.parquet --out=exports/v2
+  sid-jax export --workdir=runs/ml100k --out=exports/ml100k
+  sid-jax export --workdir=runs/items --input='new/*.parquet' --out=exports/new
+  sid-jax export --append_to=exports/v1 --input=new.parquet --out=exports/v2
 """
 
 from __future__ import annotations

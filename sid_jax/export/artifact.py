@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sid_jax.export.encoder import Encoder
     from sid_jax.models.rqvae import RQVAE
 
-# The ID table: one file, or a folder of files of this many rows each, which Parquet readers read as one table.
+# The ID table is one file, or a folder of files with `ROWS_A_FILE` rows each, which Parquet readers read as one table.
 WHOLE_FILE = "ids.parquet"
 ROWS_A_FILE = 2**18
 # Removed items, which keep their Semantic IDs; see `sid_jax.append`.
@@ -102,7 +102,7 @@ class Export:
         return self._encoder.encode(self.join_parts(vectors))
 
     def join_parts(self, vectors: Any) -> Any:
-        """Returns a mapping of part names to values as `[n, D]` float32; any other value is returned unchanged.
+        """Joins the values of a mapping of part names to vectors `[n, D]` float32; returns any other value unchanged.
 
         Raises:
           UserError: if the model has no such parts.

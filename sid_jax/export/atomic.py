@@ -16,9 +16,10 @@ from sid_jax.locks import alone, is_free
 from sid_jax.signals import Interruption, has_published, refuse_to_go_on
 
 _PARTIAL, _LOCK = ".partial", "-lock"
-# The file that is written last in an export; and the file that marks an unfinished copy of a folder.
+# `_LAST` is the file that is written last in an export. `_COPYING` marks an unfinished copy of a folder.
 _LAST, _COPYING = "manifest.json", ".copying"
-# Errors by which mounted buckets and overlays refuse to rename a folder; and errors of file systems without `fsync`.
+# `_NO_RENAME` are the errors of mounted buckets and overlays that cannot rename a folder. `_NO_SYNC` are the errors of
+# file systems without `fsync`.
 _NO_RENAME = {errno.EXDEV, errno.EMFILE, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 
@@ -74,7 +75,7 @@ def partial_folder(destination: str | Path) -> Iterator[Path]:
 
 
 def publish(partial: Path, destination: str | Path) -> None:
-    """Renames the folder of `partial_folder` to the destination, or copies it if the file system renames no folders.
+    """Renames the folder of `partial_folder` to the destination, or copies it if folders cannot be renamed.
 
     In a copy, the manifest is written last, since an export without a manifest is incomplete. If the destination is the
     local copy of an address in a bucket, the folder is uploaded first, and its manifest last.

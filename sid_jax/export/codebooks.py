@@ -41,7 +41,7 @@ def write_codebooks(
       info: the other settings of the model as JSON values: `unit_norm`, `activation`, …
       training: arrays that only further training needs, by name; written only to the safetensors file.
     """
-    # Serialized in memory, since safetensors' own file writing reports a full disk as another kind of error.
+    # The bytes are serialized in memory, since safetensors' own file writing does not report a full disk as an OSError.
     (folder / _SAFETENSORS).write_bytes(safetensors_bytes({**weights, **(training or {})}, scaling, info))
     weights = {name: _float32(array) for name, array in weights.items()}
     scaling = {name: _float32(array) for name, array in scaling.items()}
@@ -90,7 +90,8 @@ def safetensors_bytes(
     # The codebooks are not repeated under their PyTorch names, so that each array is stored once.
     in_codebooks = {_codebook_name(level) for level in range(len(codebooks))}
     tensors |= {name: _float32(array) for name, array in weights.items() if name not in in_codebooks}
-    # One entry, since safetensors does not keep the order of entries, and the bytes must be deterministic.
+    # The metadata is one entry, since safetensors does not keep the order of entries, and the bytes must be
+    # deterministic.
     return safetensors.numpy.save(tensors, metadata={"info": json.dumps(info)})
 
 

@@ -22,7 +22,7 @@ _MOST_LEVELS = 256
 # A record of xLLM's files.
 _RECORD = np.dtype([("item", "<i8"), ("tokens", "<i4", (3,))])
 
-# Item ids, codes that are not yet checked, and titles.
+# What a reader returns: item ids, codes that are not yet checked, and titles.
 Content = tuple[np.ndarray, np.ndarray, pa.ChunkedArray | None]
 
 

@@ -25,7 +25,7 @@ from sid_jax.whole_file import write_json
 
 FORMAT_VERSION = 1
 _NAME = "manifest.json"
-# Not listed: the manifest itself, and the report, which may be rebuilt from the other files at any time.
+# The manifest does not list itself, or the report, which may be rebuilt from the other files at any time.
 _NOT_LISTED = (_NAME, "report.html")
 _FRAME = ("format_version", "created", "versions", "files", "digest")
 # Names of metrics in older exports, and their current names.
@@ -60,7 +60,8 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
         "format_version": FORMAT_VERSION,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": {
-            # Not from the metadata, since an editable installation keeps the version at the time of the installation.
+            # The version is not read from the package's metadata, since an editable installation keeps the version at
+            # the time of the installation.
             "sid_jax": __version__,
             **{package: _version(package) for package in _PACKAGES},
             "python": platform.python_version(),
@@ -70,7 +71,7 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
     files = {name: _describe(folder / name) for name in sorted(names) if name not in _NOT_LISTED}
     if taken := set(_FRAME) & set(content):
         raise ValueError(f"the manifest already has the keys {', '.join(sorted(taken))}; choose other names")
-    # Converted to what a reader of the JSON gets, for example lists instead of tuples.
+    # The content is converted to what a reader of the JSON gets, for example lists instead of tuples.
     manifest = json.loads(json.dumps({**frame, **content, "files": files}, allow_nan=False))
     text = json.dumps({**manifest, "digest": _digest(manifest)}, indent=2, ensure_ascii=False)
     (folder / _NAME).write_text(text + "\n", encoding="utf-8")

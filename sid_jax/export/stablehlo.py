@@ -1,4 +1,4 @@
-"""StableHLO programs, which JAX loads on CPU, CUDA or TPU without this package, and the encoder as one."""
+"""Writes and loads StableHLO programs, such as the encoder. JAX runs them on CPU, CUDA or TPU without this package."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def load_program(path: Path, remedy: str) -> Callable[..., Any]:
     """Returns the function of a program in a folder with a manifest.
 
     Args:
-      path: the file of `program_bytes`.
+      path: a file with the result of `program_bytes`.
       remedy: what to do if the folder has no such file, for the message.
 
     Raises:

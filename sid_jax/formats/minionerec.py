@@ -18,7 +18,7 @@ _COLUMNS = (
 
 def write_minionerec(folder: Path, content: Content) -> None:
     """Writes the input and output files of MiniOneRec's `convert_dataset.py`, in the folders that it uses."""
-    # MiniOneRec's own text for a missing title, since pandas would read an empty field as a number.
+    # A missing title gets MiniOneRec's own text, since pandas would read an empty field as a number.
     titles = [one_line(title) or f"Item_{number}" for number, title in enumerate(content.texts("title"))]
     write_lcrec(folder, content, title=titles)
     sids = ["".join(tokens) for tokens in content.tokens(DEFAULT_PATTERN)]
@@ -41,6 +41,6 @@ def _write_split(folder: Path, content: Content, split: str, sids: list[str], ti
         for user, items, target in content.examples(split, _WINDOW):
             inter.write(f"{user}\t{' '.join(map(str, items))}\t{target}\n")
             history_titles, history_sids = [titles[item] for item in items], [sids[item] for item in items]
-            # Lists in Python's syntax, since MiniOneRec evaluates them.
+            # Lists are written in Python's syntax, since MiniOneRec evaluates them.
             lists = (str(history_titles), titles[target], str(items), target, str(history_sids), sids[target])
             writer.writerow((f"A{user}", *lists))

@@ -27,7 +27,7 @@ def write_openonerec(folder: Path, content: Content) -> None:
     """Writes `pid2sid.parquet`, `tokens.txt` and, with histories, `train`, `valid`, `test`: one row per user."""
     pids = content.integer_ids(folder)
     pq.write_table(pa.table({"pid": pids, "sid": number_lists(content.table.semantic_ids)}), folder / "pid2sid.parquet")
-    # The same size for all levels, as in OpenOneRec's expand_qwen3_vocab.py.
+    # All levels have the same size, as in OpenOneRec's expand_qwen3_vocab.py.
     sizes = (max(content.table.sizes),) * len(content.table.sizes)
     levels = Vocabulary(sizes, pattern=_PATTERN).levels
     tokens = [*(token for level in levels for token in level), _BEGIN, _END]

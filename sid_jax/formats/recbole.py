@@ -45,7 +45,7 @@ def write_recbole(folder: Path, content: Content) -> None:
 
 def _write(path: Path, header: Iterable[str], rows: Iterable[Sequence[Any]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
-        # Quoted if necessary, since RecBole reads with pandas, which removes the quotes.
+        # Fields are quoted if necessary. RecBole reads with pandas, which removes the quotes.
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)

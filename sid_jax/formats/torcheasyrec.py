@@ -57,7 +57,7 @@ def write_torcheasyrec(folder: Path, content: Content) -> None:
         location = str(content.out / _GENERATION / name)
         artifacts[name] = {"save_type": "parquet", "rows": len(next(iter(columns.values()))), "location": location}
     manifest = {
-        # Derived from the content, so that the same content gives the same files.
+        # The identifier is derived from the content, so that the same content gives the same files.
         "bundle_uuid": uuid.uuid5(uuid.NAMESPACE_OID, table.fingerprint()).hex,
         "codebook": list(table.sizes),
         "capacity": most,

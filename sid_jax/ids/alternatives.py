@@ -33,7 +33,7 @@ class CodeAlternatives:
     def tuples(
         self, rows: np.ndarray, own: np.ndarray, first_codes: np.ndarray, width: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns tuples under a first code, nearest first; their approximate costs; and the cost of the own tuple."""
+        """Returns tuples under the first codes, nearest first, their approximate costs, and that of each own tuple."""
 
         def search(vectors: jax.Array, own: jax.Array, first_codes: jax.Array) -> tuple[jax.Array, ...]:
             return _search(self._model, vectors, own, first_codes, width)
@@ -65,12 +65,13 @@ class CodeAlternatives:
 
         first = 0
         while first < len(rows):
-            # Two batch sizes, so that only two programs are compiled. The last rows use the smaller size, with padding.
+            # There are two batch sizes, so that only two programs are compiled. The last rows use the smaller size,
+            # with padding.
             step = size if len(rows) - first >= size else max(1, size // 8)
             chosen = [each[first : first + step] for each in (rows, *arrays)]
             missing = step - len(chosen[0])
             padded = [np.pad(each, [(0, missing), *[(0, 0)] * (each.ndim - 1)], mode="edge") for each in chosen]
-            # Not with `jnp.asarray`, which compiles a conversion for each shape.
+            # `jnp.asarray` would compile a conversion for each shape.
             found = function(jax.device_put(self._vectors[padded[0]]), *map(jax.device_put, padded[1:]))
             waiting.append((step - missing, found))
             first += step

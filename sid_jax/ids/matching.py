@@ -14,11 +14,11 @@ from sid_jax.messages import LOGGER
 
 
 def deferred_acceptance(wanted: np.ndarray, costs: np.ndarray, room: np.ndarray, rank: np.ndarray) -> np.ndarray:
-    """Assigns M items to at most one place each by deferred acceptance. A place is room under one Semantic ID.
+    """Assigns M items to at most one place each by deferred acceptance. A place is an ID or a first code with room.
 
     Each item applies to its cheapest place first, and to its next place when it is rejected. A place keeps the
-    applicants with the largest additional cost of their next place (Gale and Shapley, College Admissions and the
-    Stability of Marriage, 1962). The result does not depend on the order of the items.
+    applicants whose next place has the largest additional cost (Gale and Shapley, College Admissions and the Stability
+    of Marriage, 1962). The result does not depend on the order of the items.
 
     Args:
       wanted: `[M, C]` int64, keys of places, distinct within a row.
@@ -28,7 +28,6 @@ def deferred_acceptance(wanted: np.ndarray, costs: np.ndarray, room: np.ndarray,
 
     Returns:
       `[M]`, the column of each item's place; -1 for no place.
-      `[M]`, the column of each item's place, or -1.
     """
     by_cost = np.argsort(costs, axis=1, kind="stable")
     costs = np.take_along_axis(costs, by_cost, axis=1)
@@ -84,7 +83,7 @@ def best_orders(old: np.ndarray, new: np.ndarray, sizes: Sequence[int]) -> list[
     Returns:
       For each level a permutation `[K]`: the new code `order[k]` gets the number k.
     """
-    # Imported here, since this import takes longer than all other imports for loading an ID table.
+    # Imported here, since this import takes longer than all the imports that are needed to load an ID table.
     from scipy.optimize import linear_sum_assignment
 
     agree, orders = np.ones(len(new), bool), []
@@ -120,8 +119,8 @@ def find_alignment(
       rows: `[n]`, the rows of the common items in the old table.
       codes: `[n, L]`, the new codes of these items.
       sizes: K of each level of the new codes.
-      unknown: some or all ids of items that the old table lacks. If they seem to be the same items under other ids, a
-        warning is logged.
+      unknown: some or all ids of items that the old table lacks. If these seem to be items of the old table under other
+        ids, a warning is logged.
 
     Returns:
       The manifest's section on the renumbering: "to", the name of the old table; "num_common", n; and "orders", the

@@ -18,7 +18,7 @@ from sid_jax.ids.matching import deferred_acceptance, first_in_group
 
 # Alternative tuples per item in the first and in the last round. The number is multiplied by four in each round.
 _FIRST_WIDTH, _LAST_WIDTH = 5, 80
-# Number of free alternatives whose exact cost is computed.
+# Number of free alternatives per item whose exact cost is computed.
 _JUDGED = 2
 # Number of alternative tuples, over all items, that are processed together, which limits memory for any N.
 _TUPLES_AT_ONCE = 2**21
@@ -311,7 +311,7 @@ def tuple_keys(codes: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
 
 
 class Occupancy:
-    """Counts the items of each tuple, by the keys `[M]` of the items' tuples. Initial counts are at most `capacity`.
+    """Counts the items of each tuple, by the keys `[M]` of the items' tuples. Initial counts are limited to `capacity`.
 
     The initial keys are sorted once. Added keys are kept in sorted runs, each several times as long as the next, so
     that many small additions take little more time than one large addition.

@@ -221,7 +221,6 @@ class IdTable:
 
         Items with equally long common prefixes are in the order of their Semantic IDs, and items with the same ID in
         the order of the rows. Code numbers carry no distance: they do not tell which of two other codes is nearer.
-        the order of rows. Code numbers carry no distance: they do not tell which of two other codes is nearer.
 
         Args:
           item: an item id.
@@ -385,7 +384,7 @@ class IdTable:
     @functools.cached_property
     def _sorted(self) -> np.ndarray:
         """`[L, N]`, the sorted Semantic IDs."""
-        # Stored by level, so that the next codes under a prefix are one sorted, contiguous block of memory.
+        # The IDs are stored by level, so that the next codes under a prefix are one sorted, contiguous block of memory.
         levels = np.ascontiguousarray(self.semantic_ids[self._order].T)
         shared = np.flatnonzero((levels[:, 1:] == levels[:, :-1]).all(axis=0))
         if len(shared) and not self.shared:

@@ -172,7 +172,7 @@ def children(trie: Trie, level: int, nodes: jax.Array) -> tuple[jax.Array, jax.A
     Args:
       trie: the trie.
       level: number of codes chosen so far; static.
-      nodes: `[...]` int32, numbers of nodes of this depth; -1 means no node, without children.
+      nodes: `[...]` int32, numbers of nodes of this depth; -1 means no node, which has no children.
 
     Returns:
       `[..., max_children[level]]` each: the children's numbers, int32, -1 after the last child; the codes on their
@@ -215,7 +215,7 @@ def leaf_places(trie: Trie, leaves: jax.Array, count: int) -> tuple[jax.Array, j
 
     Args:
       trie: the trie.
-      leaves: `[B, M]` int32, numbers of nodes of depth L, the best first; -1 means no leaf, without items.
+      leaves: `[B, M]` int32, numbers of nodes of depth L, the best first; -1 means no leaf, which has no items.
       count: number of items to return; static.
 
     Returns:
@@ -269,7 +269,7 @@ def _sorted_rows(semantic_ids: np.ndarray, priority: np.ndarray | None) -> np.nd
         return np.lexsort(semantic_ids.T[::-1])
     if np.shape(priority) != semantic_ids.shape[:1]:
         raise ValueError(f"priority must have shape [N] with N = {len(semantic_ids)}, not {np.shape(priority)}")
-    # Reversed before and after a stable sort, since unsigned priorities cannot be negated.
+    # The array is reversed before and after a stable sort, since unsigned priorities cannot be negated.
     falling = len(semantic_ids) - 1 - np.argsort(np.asarray(priority)[::-1], kind="stable")[::-1]
     return falling[np.lexsort(semantic_ids[falling].T[::-1])]
 
@@ -281,7 +281,7 @@ def _ranges(firsts: jax.Array, nodes: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _int32(values: np.ndarray) -> jax.Array:
-    # Not with `jnp.asarray`, which compiles a conversion for each shape.
+    # `jnp.asarray` would compile a conversion for each shape.
     return jax.device_put(np.asarray(values, np.int32))
 
 

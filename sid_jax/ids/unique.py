@@ -11,8 +11,8 @@ from sid_jax.distinct import distinct, is_among
 from sid_jax.errors import UserError
 from sid_jax.ids.relocate import Alternatives, Rows, relocate, tuple_keys
 
-# "relocate": L codes; of the items that share a tuple, all but one move to a free tuple nearby. "suffix": one
-# additional code. "none": the codes themselves.
+# "relocate": L codes; items beyond the capacity of a code tuple move to free tuples nearby. "suffix": L codes and one
+# additional code. "none": the L codes that the model assigned, which items may share.
 SCHEMES = ("relocate", "suffix", "none")
 
 
@@ -145,7 +145,7 @@ def _with_unused_suffix(
     following = np.zeros(len(names), np.int64)
     numbers = np.concatenate([each[:, -1].astype(np.int64) for each in near])
     np.maximum.at(following, np.concatenate([used, free]), numbers + 1)
-    # Reusable numbers bucket by bucket, in ascending order.
+    # The reusable suffixes are sorted by bucket, and within a bucket in ascending order.
     order = np.lexsort((near[1][:, -1], free))
     again, start = numbers[len(used) :][order], np.searchsorted(free[order], np.arange(len(names) + 1))
     place, there = number_items(codes, ids[rows]), np.diff(start)

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict, FrozenConfigDict
 
 from sid_jax.joint_quantizer.schedules import Course
 
-# The groups, by their names in an RQ-VAE.
+# For each group of parameters, by its name in an RQ-VAE: its name in `Course`.
 _GROUPS = {"encoder": "encoder", "quantizer": "codebooks", "decoder": "decoder"}
 
 

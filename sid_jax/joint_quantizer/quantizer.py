@@ -133,7 +133,7 @@ class JointQuantizer(nnx.Module):
 
     @property
     def final_step(self) -> int:
-        """The step from which IDs no longer change. Call `freeze` there, and train the model further on these IDs."""
+        """The step from which IDs no longer change. Call `freeze` then, and train the model further on these IDs."""
         return max(self.course.last_step(group) for group in ("encoder", "codebooks"))
 
     @property
@@ -291,7 +291,7 @@ class JointQuantizer(nnx.Module):
 
 
 def _distinct(items: jax.Array | None, num_items: int) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Returns distinct rows `[U]`, which of them are items `[U]`, each position's index into them, and if it counts."""
+    """Returns distinct rows `[U]`, whether each is an item, and each position's index into them and if it counts."""
     if items is None:
         rows, everywhere = jnp.arange(num_items), jnp.ones(num_items, bool)
         return rows, everywhere, rows, everywhere

@@ -18,8 +18,8 @@ from sid_jax.training.state import make_state
 def plain_model(model: RQVAE) -> RQVAE:
     """Returns a copy of a trained model whose parameters are encoder, codebooks and decoder, for any method.
 
-    With "simvq", codebooks are products of two parameters. The linear map of the alignment loss is dropped, since joint
-    training does not have this loss.
+    With "simvq", codebooks are products of two parameters; the parameters of the copy are these products. The linear
+    map of the alignment loss is dropped, since joint training does not have this loss.
     """
     codebooks = [np.asarray(codebook) for codebook in model.quantizer.codebooks]
     info = {**model_info(model), "quantization_method": "ste"}

@@ -144,7 +144,8 @@ class Model:
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    # Divided by the largest entry first, since squares of very large or small numbers leave float32's range.
+    # Vectors are first divided by their largest entry, since squares of very large or small numbers leave float32's
+    # range.
     largest = np.abs(vectors).max(axis=1, keepdims=True)
     shrunk = vectors / np.where(largest > 0, largest, 1)
     square = np.square(shrunk).sum(axis=1, keepdims=True)

@@ -92,7 +92,7 @@ def read_parquet(files: Sequence[Path], id_column: str) -> tuple[list[int | str]
         raise ValueError(f"{files[0].parent} has its ID table in Parquet files; run pip install pyarrow") from error
     table = pa.concat_tables(pq.ParquetFile(file).read([id_column, "semantic_id"]) for file in files)
     codes = table["semantic_id"].combine_chunks().flatten()
-    # Without `read_table` and `to_numpy`, which import pandas if it is installed.
+    # `read_table` and `to_numpy` are not used, since they import pandas if it is installed.
     numbers = np.from_dlpack(codes).astype(np.int32)
     # An append without removed items writes a table without rows.
     return table[id_column].to_pylist(), numbers.reshape(len(table), -1) if len(table) else numbers.reshape(0, 0)

@@ -175,7 +175,7 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
       UserWarning: if the generation config samples, or penalizes repetitions.
     """
 
-    # With continuous batching, each request has its own prompt length.
+    # Not supported, since in continuous batching each request has its own prompt length.
     supports_continuous_batching = False
 
     # The kind of a row is the number of codes of its unfinished ID, from 0 to L - 1; or L plus one of these numbers,
@@ -223,7 +223,7 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Returns the scores `[R, V]` of the next token after `input_ids` `[R, W]`, -inf where it is not allowed."""
         kinds, nodes = self._kinds(input_ids)
-        # One transfer to the host per step, to determine which kinds occur.
+        # This is one transfer to the host per step, to determine which kinds occur.
         counts = torch.bincount(kinds, minlength=self._levels + 5).tolist()
         kept = []
         for kind, count in enumerate(counts[:-1]):

@@ -1,4 +1,4 @@
-"""The rows of training data: their content as arrays, and their texts."""
+"""Makes the rows of training data, first as arrays of row numbers and then as texts."""
 
 from __future__ import annotations
 

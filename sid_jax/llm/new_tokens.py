@@ -75,7 +75,7 @@ def add_tokens(
 
 
 def _missing(tokenizer: Any, tokens: IdTokens, wanted: int | None) -> list[str]:
-    """Returns the texts of markers and codes that the tokenizer lacks; the first code has the number `wanted`, if any.
+    """Returns the markers and codes that the tokenizer lacks; `wanted` is the required token id of the first code.
 
     Raises:
       UserError: if the tokenizer has some of the codes but not as its last tokens, or would number them otherwise.
@@ -99,7 +99,7 @@ def _missing(tokenizer: Any, tokens: IdTokens, wanted: int | None) -> list[str]:
 
 
 def _add_to_model(model: Any, tokenizer: Any, tokens: IdTokens, num_old: int, seed: int) -> None:
-    """Gives a model embeddings of the tokens that the tokenizer, of `num_old` tokens before, did not have."""
+    """Adds embeddings of the new tokens to a model. Before, the tokenizer had `num_old` tokens."""
     first = tokens.vocabulary.first_id
     if model.get_input_embeddings().weight.shape[0] < num_old:
         # The tokens had been added only to the tokenizer, so all of them are new to the model.

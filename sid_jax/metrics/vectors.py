@@ -1,4 +1,4 @@
-"""Metrics of vectors: R^2 of their reconstruction from codes, baselines for it, and nearest neighbors."""
+"""Metrics of vectors: R^2 of their reconstructions from codes, the R^2 of baselines, and nearest neighbors."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from sid_jax.streams import stream_rng
 _DECODED_A_CALL = 8192
 _ASKED_A_CALL = 1024
 _KMEANS_ITERATIONS = 10
-# Maximum number of items on which the report measures fidelity, of codes and of residual k-means; of more items, a
-# random sample is taken.
+# Maximum number of items on which the report measures R^2 of codes and of residual k-means. Larger catalogs are sampled
+# at random.
 _MOST_ITEMS = 10_000
 
-# Compiled as one program: without jit, an accelerator would compile each operation separately.
+# This is one program. Without jit, an accelerator would compile each operation separately.
 _compare = jax.jit(RQVAE.compared)
 
 
 def report_figures(model: RQVAE, codes: np.ndarray, vectors: np.ndarray) -> dict[str, Any]:
-    """Returns the report's metrics of vectors: their R^2 under final codes `[N, L]`, and identical vectors."""
+    """Returns the report's metrics of vectors: R^2 of reconstructions from codes `[N, L]`, and identical vectors."""
     rows = np.arange(len(vectors))
     if len(rows) > _MOST_ITEMS:
         rows = np.sort(stream_rng(0, "report/fidelity").choice(len(vectors), _MOST_ITEMS, replace=False))
@@ -127,7 +127,7 @@ def r2_by_part(layout: Layout, errors: np.ndarray, spreads: np.ndarray) -> dict[
 def kmeans_r2(inputs: np.ndarray, sizes: Sequence[int]) -> list[float]:
     """Returns R^2 by depth of residual k-means: k-means of the inputs `[N, D]`, then of the residuals, and so on.
 
-    The codebooks are fitted to the same inputs, initialized with random items, in few iterations.
+    The codebooks are initialized with random items, and fitted to the same inputs in 10 iterations.
     """
     residual = inputs - inputs.mean(axis=0)
     spread = float(np.square(residual, dtype=np.float64).sum()) or 1.0

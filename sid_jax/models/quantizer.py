@@ -24,19 +24,19 @@ class ResidualQuantizer(nnx.Module):
     """L codebooks for latent vectors of Z features; `sid_jax.quantize` has the computations.
 
     Args:
-      codebook_sizes: K of each level; L is their number.
+      codebook_sizes: K of each level; L is the number of sizes.
       latent_dimension: Z.
       method: training method. With "simvq", a codebook is a fixed basis times a trained linear map. With "ema", each
         code has a moving average of its count.
-      product: whether each level has its own part of the latent features (`quantize.product.parts_of`), which makes
-        residual quantization product quantization.
+      product: whether each level has its own part of the latent features (`quantize.product.parts_of`), so that the
+        residual quantizer is a product quantizer.
       rngs: random number generators of the codewords, which are standard normal until k-means replaces them.
 
     Attributes:
       levels: the L codebooks, `nnx.Param` of `[K, Z]` float32; with "simvq", their bases. In a product quantizer, a
         level uses only the features of its own part.
       transforms: with "simvq", the L maps, `nnx.Param` of `[Z, Z]`, initialized as the identity.
-      counts: with "ema", the moving averages of the counts, L of `[K]`.
+      counts: with "ema", the moving averages of the counts, L arrays `[K]`.
       initialized: whether the codebooks have been set by `set_codebooks`; saved in checkpoints.
     """
 

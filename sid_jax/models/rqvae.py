@@ -25,7 +25,7 @@ class RQVAEOutput:
     Attributes:
       targets: `[..., D]`, the scaled input, the decoder's target.
       reconstructions: `[..., D]`, the decoder's output, in the space of the targets.
-      quantizer: the quantizer's codes, gradients, soft assignments and losses.
+      quantizer: the quantizer's codes, quantized vectors, soft assignments and losses.
       present: `[..., D]` bool, True for the features of parts that the item has; None for vectors without parts.
     """
 

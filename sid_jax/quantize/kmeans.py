@@ -21,7 +21,8 @@ import scipy.linalg
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import nearest_codes
 
-# Number of power iterations for the longest axis, which need not be exact: a cut along any long axis is good enough.
+# Number of power iterations for the first principal axis of a cluster. The axis need not be exact: a cut perpendicular
+# to any axis of large variance is good enough.
 _ITERATIONS = 16
 
 
@@ -29,8 +30,9 @@ def centroids_by_splitting(points: np.ndarray, num_clusters: int) -> np.ndarray:
     """Returns initial centroids by PCA-Part (Su and Dy, Intelligent Data Analysis 11(4), 2007, section 3).
 
     Initially, all points are one cluster. The cluster with the largest sum of squared distances to its mean is split at
-    the mean, perpendicular to its longest axis, until there are K clusters. The centroids depend on the points alone,
-    so the codes of two runs with different seeds, or with a few different items, agree more than with random centroids.
+    the mean, perpendicular to its first principal axis, until there are K clusters. The centroids depend on the points
+    alone, so the codes of two runs with different seeds, or with a few different items, agree more than with random
+    centroids.
 
     Args:
       points: `[N, Z]` float32.
@@ -156,7 +158,7 @@ def _codes_in_blocks(points: jax.Array, centroids: jax.Array) -> jax.Array:
 
 
 def fill_rows(rows: jax.Array, empty: jax.Array, candidates: jax.Array, priorities: jax.Array) -> jax.Array:
-    """Replaces the rows of `[K, Z]` with `empty` `[K]` True by the candidates `[N, Z]` of the highest priorities `[N]`.
+    """Replaces the rows `[K, Z]` that `empty` `[K]` marks by the candidates `[N, Z]` with the highest priorities `[N]`.
 
     The first empty row gets the candidate of the highest priority, and so on. With more empty rows than candidates,
     candidates repeat.
@@ -193,7 +195,7 @@ def _with_more_axes(view: jax.Array, more: jax.Array, centroids: jax.Array) -> j
 
 
 def _along_longest_axes(points: jax.Array) -> list[jax.Array]:
-    """Returns the points' coordinates along the first 8, 16, 32 and 64 principal axes, for numbers below Z."""
+    """Returns the points' coordinates along the first 8, 16, 32 and 64 principal axes, if these are below Z."""
     numbers = [number for number in _AXES_SHOWN if number < points.shape[1]]
     if not numbers:
         return []

@@ -1,4 +1,4 @@
-"""Assignment of codes: float32 inner products at the highest precision, ties to the lowest index."""
+"""Assigns codes by float32 inner products at the highest precision; ties go to the lowest index."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def code_margins(latents: jax.Array, codebooks: Codebooks) -> jax.Array:
 
     The margin is the squared distance to the second nearest codeword minus the squared distance to the nearest, divided
     by the residual's squared norm. If it is close to the rounding error of float32, 1e-7, another machine or framework
-    may choose the other code. At a level with a single code, the margin is infinite.
+    may choose the second nearest codeword. At a level with a single code, the margin is infinite.
     """
     residuals = latents.astype(jnp.float32)
     margins = []

@@ -21,7 +21,7 @@ from sid_jax.quantize.kmeans import centroids_by_splitting, cluster_means, fill_
 from sid_jax.quantize.losses import squared_error
 from sid_jax.quantize.nearest import nearest_codes
 
-# Eigenvalues below this share of the largest one are raised to it.
+# Smaller eigenvalues are raised to this share of the largest eigenvalue.
 _SMALLEST_SHARE = 1e-6
 
 

@@ -115,7 +115,7 @@ def residual_quantize(
         )
         noises = jnp.split(noise, list(np.cumsum(sizes[:-1])), axis=-1)
     remaining = latents  # its gradient includes that of the soft assignments
-    residual = latents  # its gradient to the latents is the identity; for the losses
+    residual = latents  # the input of the losses; its gradient to the latents is the identity
     quantized = jnp.zeros_like(latents)
     steps = []
     for codebook, level_noise in zip(levels, noises, strict=True):
@@ -142,8 +142,8 @@ def residual_quantize(
 def _take_code(remaining, residual, codebook, soft, noise, temperature, noise_scale, hard) -> dict[str, jax.Array]:
     """Returns one level's part of each field of `QuantizerOutput` except `quantized`."""
     scores = code_scores(remaining, codebook)
-    # Temperature and noise are converted to the unit of the scores, instead of the scores to theirs: a division would
-    # round the scores, and rounded scores may tie where `assign_codes` finds no tie.
+    # Temperature and noise are converted to the unit of the scores. To divide the scores by the spacing instead would
+    # round them, and rounded scores may tie where `assign_codes` finds no tie.
     spacing = codebook_spacing(codebook)
     unit = {"temperature": temperature * spacing, "noise_scale": noise_scale * spacing}
     nearest = index_of_largest(scores)

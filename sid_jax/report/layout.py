@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.spatial import cKDTree
 
-# Readable on white and on black. Nearby islands of the map have different colors.
+# These colors are readable on white and on black. Nearby islands of the map have different colors.
 COLORS = ("#4c8df6", "#f28e2b", "#2ca25f", "#e15759", "#9467bd", "#17a2b8", "#d4a017", "#e377c2", "#8c6d4f")
 # Maximum number of first codes for t-SNE, which costs K squared. More codes are placed by principal axes alone.
 _MOST_ISLANDS = 1024
@@ -70,7 +70,7 @@ def _embed(points: np.ndarray) -> np.ndarray:
         return start
     near = _joint_probabilities(points, min(_PERPLEXITY, (len(points) - 1) / 3))
     places = start / (start.std() or 1.0) * 1e-2
-    # Early exaggeration, so that clusters form before they spread.
+    # The first iterations use early exaggeration, so that clusters form before they spread.
     for exaggeration, iterations in ((4.0, 60), (1.0, 200)):
         found = minimize(
             _divergence, places.ravel(), (near * exaggeration,), "L-BFGS-B", jac=True, options={"maxiter": iterations}
@@ -90,7 +90,7 @@ def _spread(places: np.ndarray) -> np.ndarray:
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Returns the ranks `[K]` of values from 1, with the mean rank for equal values, as scipy.stats.rankdata.
+    """Returns the ranks `[K]` of values from 1, with the mean rank for equal values, as scipy.stats.rankdata does.
 
     Importing scipy.stats would take longer than computing the layout.
     """

@@ -65,7 +65,7 @@ def report_of(destination: Path, messages: Messages) -> Callable[[Path], None]:
             return
         try:
             _write(folder, folder / REPORT_FILE, destination.resolve().name)
-        except Exception as error:  # Any failure: the export must not be lost for a page that can be written again.
+        except Exception as error:  # No failure may discard the export, since the page can be written again.
             messages.line(
                 f"Warning: the export is complete, but its report cannot be written ({in_one_line(error)}); sid-jax "
                 f"report {typed(destination)} writes it"

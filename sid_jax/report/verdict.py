@@ -164,7 +164,7 @@ def _kept(manifest: dict[str, Any], measured: dict[str, Any]) -> Figure:
 def _usage(manifest: dict[str, Any]) -> Figure:
     metrics = manifest["metrics"]
     sizes, num_items = metrics["codebook_size"], metrics["num_items"]
-    # Usage relative to the maximum: N items cannot use more than N codes.
+    # Usage is graded relative to its maximum, since N items cannot use more than N codes.
     possible = [used / min(1.0, num_items / size) for used, size in zip(metrics["usage"], sizes, strict=True)]
     each = " · ".join(percent(used) for used in metrics["usage"])
     remedy = "reset dead codes more often (train.revive_every_epochs), a longer run, or fewer codes per level"

@@ -50,16 +50,16 @@ def plot_front(
 ) -> None:
     """Plots all complete trials and the front in a PNG file; the arguments are those of `print_front`.
 
-    The trial with the config's own settings, `own`, is marked; None if there is no such trial.
+    `own` has the config's own settings, whose trial is marked; None if there is no such trial.
     """
-    # Figure without pyplot, since pyplot has global state and may open a window.
+    # The figure is made without pyplot, since pyplot has global state and may open a window.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, 5), dpi=150, layout="constrained")
     axes = figure.subplots()
     complete = [trial for trial in trials if trial.values]
     axes.scatter(*_columns(trial for trial in complete if trial not in front), color=_GREY, s=28, label="trials")
-    # Drawn as steps, since no trial has reached the values between two trials.
+    # The front is drawn as steps, since no trial has reached the values between two trials.
     x, y = _columns(front)
     axes.plot(x, y, drawstyle="steps-pre", color=_RED, linewidth=1.2, marker="o", markersize=6, label="the front")
     marked = _columns(trial for trial in complete if trial.settings == own)

@@ -29,7 +29,7 @@ from sid_jax.whole_file import write_json
 SWEEP_FILE, STUDY_FILE, PLOT_FILE, TRIALS_FOLDER = "sweep.json", "sweep.db", "front.png", "trials"
 # A trial whose process dies this often, for instance because of a lack of memory, is abandoned.
 _MOST_STARTS = 3
-# This many consecutive failures are probably not caused by the settings.
+# The sweep stops after this many consecutive failures, since the settings are probably not their cause.
 _MOST_FAILURES = 3
 
 

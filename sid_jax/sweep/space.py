@@ -18,7 +18,7 @@ _FUNCTION = "sweep_space"
 
 @dataclasses.dataclass(frozen=True)
 class Between:
-    """A number from `low` to `high`, inclusive; an integer if both are. With `log`, it is sampled log-uniformly."""
+    """A number from `low` to `high`, inclusive; an integer if both bounds are. `log` samples it log-uniformly."""
 
     low: float
     high: float

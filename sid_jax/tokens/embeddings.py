@@ -29,14 +29,15 @@ def initial_embeddings(
     num_content_levels: int | None = None,
     seed: int = 0,
 ) -> np.ndarray:
-    """Returns an initial embedding per token, such that the embeddings of an ID's tokens sum to about the item's.
+    """Returns an initial embedding per token, such that an ID's deviations from the mean sum to about the item's.
 
-    The token of a first code is the mean embedding of the items with this code. The token of a later code is the mean
-    of all items plus the mean residual of its items after the earlier tokens are subtracted, since codes quantize
-    residuals. A plain mean would be nearly the same for all later codes, since the items of a later code are spread
-    over all first codes. Tokens without content are codes without items and the tokens of the suffix. They are drawn at
-    random around the mean of all items, with the spread of the other tokens. Items with embeddings that are not finite,
-    such as the mean over an empty title, are excluded from all means.
+    The token of a first code gets the mean embedding of the items with this code. The token of a later code gets the
+    mean of all items plus the mean residual of the items with this code, since codes quantize residuals. An item's
+    residual is its deviation from the mean minus the deviations of its earlier tokens. A plain mean would be nearly the
+    same for all later codes, since the items of a later code are spread over all first codes. Tokens without content
+    are codes without items and the tokens of the suffix. They are drawn at random around the mean of all items, with
+    the spread of the other tokens. Items with embeddings that are not finite, such as the mean over an empty title, are
+    excluded from all means.
 
     Args:
       semantic_ids: `[N, L]` integers.
@@ -133,7 +134,8 @@ def _residual_means(
     is_content = np.zeros(len(sums), bool)
     for level in level_slices(sizes)[:num_content_levels]:
         is_content[level] = counts[level] > 0
-        # Summing the earlier tokens' means over the items of a token is a sum over pairs of tokens.
+        # The sum of the earlier tokens' means over a token's items is the sum of all earlier means, each weighted by
+        # the number of items that have both tokens.
         left = residuals[level] - together[level, : level.start] @ means[: level.start]
         means[level] = left / np.maximum(counts[level], 1)[:, None]
     return means, is_content

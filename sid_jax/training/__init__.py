@@ -1,1 +1,1 @@
-"""Training: the run loop; and the quantizer's state, step, schedules, sharding and checkpoints."""
+"""Training: the run loop of all models, and the quantizer's state, steps, schedules, sharding and checkpoints."""

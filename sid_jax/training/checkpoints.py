@@ -1,4 +1,4 @@
-"""Checkpoints of a run: on disk with Orbax (asynchronous, atomic; keeps the latest and the best), or in memory."""
+"""Saves and restores a run's checkpoints, on disk with Orbax (asynchronously and atomically) or in memory."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class MemoryCheckpoints:
         self._best: tuple[float, int, Any] | None = None
 
     def save(self, step: int, state: Any, metrics: dict[str, Any] | None) -> None:
-        """Copies a state to the host if it is the best so far; of equal states, the latest is kept, as on disk."""
+        """Copies a state to the host if it is the best so far; for equal metrics the latest is kept, as on disk."""
         if metrics is None:
             return
         score = self._sign * metrics[self._metric]
@@ -55,7 +55,7 @@ class MemoryCheckpoints:
         return self._best and self._best[1]
 
     def restore(self, step: int, like: Any) -> Any:
-        """Returns the best state, on the devices of `like`; `step` is `best_step`."""
+        """Returns the best state, on the devices of `like`; `step` must be `best_step`."""
         if self._best is None or step != self._best[1]:
             raise ValueError(f"there is no checkpoint of step {step} in memory, only of step {self.best_step}")
         return jax.tree.map(
@@ -164,7 +164,7 @@ class Checkpoints:
             ) from error
 
     def _refuse_full_disk(self, state: Any) -> None:
-        """Raises a UserError if the disk lacks space for a checkpoint, since a write that fails halfway prints more."""
+        """Raises a UserError if the disk lacks space for a checkpoint; a failed write would print library errors."""
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free = shutil.disk_usage(self._folder).free
         if free < 2 * needed:
@@ -175,7 +175,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _saving(self) -> Iterator[None]:
-        """Converts a failed write, of this or an earlier save, to a UserError: a full disk or no permission."""
+        """Converts the error of a failed write, in this or an earlier save, to a UserError."""
         try:
             yield
         except (OSError, ValueError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""The source of a step's vectors: device memory if they fit, otherwise their file, which is prefetched."""
+"""Provides the vectors of each training step: from device memory if they fit, otherwise from their file, read ahead."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from sid_jax.training.sharding import epoch_order, on_every_device, share_out
 from sid_jax.training.state import TrainState
 from sid_jax.training.step import Companions, Metrics, train_on_batches, train_steps
 
-# Size in bytes of the vectors of one call of a streamed run. A few such blocks are in memory: in use, queued, being
-# read.
+# Number of bytes of the vectors of one compiled call of a streamed run. A few such blocks are in memory at a time:
+# those in use, those that are queued, and the one that is being read.
 _BLOCK_BYTES = 2**26
 _FLOAT_BYTES = 4
 
@@ -35,9 +35,9 @@ def durations_of(train: ConfigDict, shape: tuple[int, int]) -> Durations:
 
 
 def most_steps_a_call(train: ConfigDict, shape: tuple[int, int]) -> int | None:
-    """Returns the maximum number of steps per compiled call on float32 vectors `[N, D]`, such that they fit in a block.
+    """Returns the maximum number of steps per compiled call, such that the call's vectors fit in a block.
 
-    The result is None if all vectors are in device memory.
+    `shape` is `[N, D]`, that of all vectors. The result is None if they are in device memory.
     """
     if math.prod(shape) * _FLOAT_BYTES <= train.resident_bytes:
         return None
@@ -52,7 +52,7 @@ def open_corpus(config: ConfigDict, data: VectorSet, mesh: Mesh) -> ResidentCorp
 
 
 class ResidentCorpus:
-    """A corpus on every device: vectors `[N, D]` float32, and relations if a loss needs them."""
+    """A corpus that is replicated on every device: vectors `[N, D]` float32, and relations if a loss needs them."""
 
     def __init__(self, vectors: np.ndarray, relations: Relations | None, mesh: Mesh):
         self._mesh = mesh
@@ -65,7 +65,7 @@ class ResidentCorpus:
         pass
 
     def train_steps(self, recipe: Recipe, state: TrainState, step: int, num_steps: int) -> tuple[TrainState, Metrics]:
-        """Takes `num_steps` steps from `step`, which is the state's step; returns as `training.step.train_steps`."""
+        """Takes `num_steps` steps from `step`, the state's step; the result is that of `training.step.train_steps`."""
         return train_steps(recipe, state, self._vectors, self._relations, num_steps=num_steps, mesh=self._mesh)
 
 
@@ -85,7 +85,8 @@ class StreamedCorpus:
 
     def __init__(self, vectors: np.ndarray, relations: Relations | None, mesh: Mesh, *, seed: int, batch_size: int):
         self._vectors, self._mesh, self._seed, self._batch_size = vectors, mesh, seed, batch_size
-        # On one device of this process, since partners are drawn in the reader thread, which may not run collectives.
+        # The partners are on one device of this process, since they are drawn in the reader thread, which must not run
+        # collectives.
         self._partners = jax.tree.map(jnp.asarray, relations and relations.partners)
         self._collaborative = None if relations is None else relations.collaborative
         self._steps_per_epoch = -(-len(vectors) // batch_size)
@@ -100,7 +101,7 @@ class StreamedCorpus:
         self._reader.shutdown(cancel_futures=True)
 
     def train_steps(self, recipe: Recipe, state: TrainState, step: int, num_steps: int) -> tuple[TrainState, Metrics]:
-        """Takes `num_steps` steps from `step`, which is the state's step; returns as `training.step.train_steps`."""
+        """Takes `num_steps` steps from `step`, the state's step; the result is that of `training.step.train_steps`."""
         wanted = self._ahead.pop((step, num_steps), None) or self._reader.submit(self._read, step, num_steps)
         following = step + num_steps
         count = min(num_steps, recipe.lengths.num_steps - following)

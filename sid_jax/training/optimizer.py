@@ -18,7 +18,7 @@ from sid_jax.training.state import TrainState
 
 
 def make_optimizer(train: ConfigDict, learning_rate: Schedule) -> optax.GradientTransformation:
-    """Returns gradient clipping by global norm, followed by AdamW (weight decay on kernels only) or Adagrad (TIGER)."""
+    """Returns clipping by the global gradient norm, then AdamW (weight decay on kernels only) or Adagrad (in TIGER)."""
     if train.optimizer == "adagrad":
         rule = optax.adagrad(learning_rate)
     else:
@@ -81,7 +81,7 @@ def revive_unused(
         residuals, errors = jax.lax.stop_gradient((output.residuals[:, level], output.commitment_loss[:, level]))
         revived = revive_codewords(level_key, codewords[...], dead, residuals, errors)
         if "transforms" in quantizer:
-            # The new residual is a codeword, but the parameter holds rows of the basis.
+            # The drawn residual becomes a codeword, but SimVQ's parameters are rows of the basis.
             in_basis = basis_of(revived, quantizer["transforms"][level][...])
             revived = jnp.where(dead[:, None], in_basis, codewords[...])
         if counts:

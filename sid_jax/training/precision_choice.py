@@ -1,4 +1,4 @@
-"""The precision of the networks' matrix products, for a setting of "auto"."""
+"""Chooses the precision of the networks' matrix products if `train.precision` is "auto"."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from sid_jax.settings import AUTO
 from sid_jax.training.processes import gather_texts
 from sid_jax.training.workdir import has_run, read_run
 
-# bfloat16 is chosen if it takes at most this share of the time of float32: less is not worth its rounding.
+# bfloat16 is chosen if it takes at most this share of the time of float32. A smaller gain is not worth the rounding
+# errors.
 _WORTHWHILE = 0.9
 _REPETITIONS = 8
-# Rows of the measured products on CPUs, whose speed does not change with more.
+# Number of rows of the measured products on CPUs. Their speed does not change with more rows.
 _ROWS_ON_CPU = 256
 
 
 def with_precision(config: ConfigDict, num_features: int, workdir: Path | None, messages: Messages) -> ConfigDict:
     """Returns a config whose `train.precision` is "float32" or "bfloat16", chosen on this device if it is "auto".
 
-    A run that is resumed keeps its precision. On TPUs it is bfloat16, in which they multiply. On other devices the
-    products of the encoder are timed in both, and a line tells the result. Without a network it is float32. All
-    processes take the choice of the first.
+    A resumed run keeps its precision. Without a network, the precision is float32. On TPUs, which multiply in bfloat16,
+    it is bfloat16. On other devices, the matrix products of the encoder are timed in both precisions. The choice is
+    printed with its reason. All processes use the choice of the first process.
     """
     if config.train.precision != AUTO:
         return config
@@ -55,7 +56,7 @@ def _time_share(config: ConfigDict, num_features: int) -> float:
     model, rows = config.model, max(1, config.train.batch_size // jax.device_count())
     clock = time.perf_counter
     if jax.default_backend() == "cpu":
-        # CPU time, since other work on the machine changes the elapsed time of so short a product several times over.
+        # This measures CPU time, since other work on the machine can multiply the elapsed time of such short products.
         rows, clock = min(rows, _ROWS_ON_CPU), time.process_time
     widths = [num_features, *model.hidden_dimensions, model.latent_dimension]
     factors = [(jnp.ones((rows, wide)), jnp.ones((wide, narrow))) for wide, narrow in itertools.pairwise(widths)]

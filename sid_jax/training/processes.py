@@ -54,7 +54,7 @@ def join(
         jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(coordinator_address, num_processes, process_id)
-        # On CPUs all processes must reach the first collective within 30 seconds, which is certain here but not later.
+        # On CPUs all processes must reach the first collective within 30 seconds. They do here, but might not later.
         multihost_utils.sync_global_devices("joined")
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]

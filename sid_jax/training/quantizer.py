@@ -85,7 +85,7 @@ def train_quantizer(
       workdir: the run's folder, for its settings, checkpoints and metrics; None keeps everything in memory.
       messages: where text is printed; standard output if None.
       started: `time.monotonic()` at the start of the program, for the reported start-up time; None for now.
-      nested: whether a command trains as one of its steps, and no next command is to be printed.
+      nested: whether training is one step of another command; then no next command is printed.
 
     Returns:
       The run at the best checkpoint by `train.best_metric`; None if training was interrupted.

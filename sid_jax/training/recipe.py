@@ -149,7 +149,7 @@ class Recipe(BaseRecipe):
         return displaced(normalize(batch, self.unit_norm, self.layout), share)
 
     def at(self, step: int) -> Recipe:
-        """Returns the recipe for a call that starts at `step`, which has no bfloat16 in the last part of a run.
+        """Returns the recipe for a call that starts at `step`. In the last part of a run it does not use bfloat16.
 
         In that part, training codes must equal exported codes.
         """
@@ -169,7 +169,7 @@ class Recipe(BaseRecipe):
 
         Gradients can push a latent vector alternately out of the cells of two codes. It then converges to the boundary
         between them, where rounding decides its code. The decoder's gradients to codewords have the same effect. So in
-        in the last part the encoder is frozen, the decoder sends no gradient to the codebooks, and codewords move to
-        the mean of their items, which resolves such ties.
+        the last part the encoder is frozen, the decoder sends no gradient to the codebooks, and codewords move to the
+        mean of their items, which resolves such ties.
         """
         return step >= self.lengths.settle_from_step

@@ -146,7 +146,7 @@ class FileRecords(_Harmless):
 
 
 class BoardRecords(_Harmless):
-    """Writes metrics for TensorBoard to a folder, and marks earlier events after `step` as invalid.
+    """Writes metrics for TensorBoard to a folder, and marks existing events of steps after `step` as invalid.
 
     Events are written in the calling thread. A `SummaryWriter` would use its own thread, which dies silently on a full
     disk; then the queue fills up, and writing blocks forever.
@@ -186,7 +186,7 @@ class BoardRecords(_Harmless):
 
 @contextlib.contextmanager
 def _without_torch() -> Iterator[None]:
-    """Hides PyTorch from imports: tensorboardX would import it, which takes a second or more, without a need here."""
+    """Hides PyTorch from imports: tensorboardX would import it, which takes a second or more and is not needed here."""
     if "torch" in sys.modules:
         yield
         return

@@ -1,4 +1,4 @@
-"""The run loop of all training: restores, takes steps, evaluates, saves, handles interruptions and reports."""
+"""The run loop of all training runs: restores, takes steps, evaluates, saves, handles interruptions and reports."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ class Job(abc.ABC, Generic[S]):
       config: the run's settings.
       mesh: the devices.
       lengths: lengths of the run in steps.
-      evaluate_every_steps: a multiple of `lengths.log_every_steps`; the last step is always evaluated.
+      evaluate_every_steps: number of steps between evaluations, a multiple of `lengths.log_every_steps`; the last step
+        is always evaluated.
       kind: kind of the rows that evaluations record. The metrics of "eval" determine the best checkpoint.
       quiet: whether to omit the lines that are printed at the start and at evaluations.
       patience_steps: early stopping: number of steps without a better evaluation after which training ends; 0 disables
@@ -146,7 +147,7 @@ def run(
     step, lengths, seconds = int(state.step), job.lengths, 0.0
 
     def over() -> bool:
-        # Determined from the saved checkpoints, so that a killed and resumed run ends at the same step.
+        # Early stopping depends only on the saved checkpoints, so that a killed and resumed run ends at the same step.
         best = checkpoints.best_step if job.patience_steps else None
         return step >= lengths.num_steps or (best is not None and step - best >= job.patience_steps)
 

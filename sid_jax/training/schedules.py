@@ -20,7 +20,7 @@ _AUTO_EPOCHS, _SMALL_CATALOG = 45, 30_000
 
 
 def frozen(section: ConfigDict, *names: str) -> FrozenConfigDict:
-    """Returns the named (or all) settings of a config's section, hashed and compared by value: static jit arguments.
+    """Returns the named (or all) settings of a config's section, hashed and compared by value, as static jit arguments.
 
     Schedules and optimizers are compared by identity, so as static arguments they would cause a recompilation for an
     equal run. They are therefore built from such settings inside the compiled functions.

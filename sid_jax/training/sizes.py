@@ -1,4 +1,4 @@
-"""Derives the numbers of levels L and of codes per level K for settings of "auto"."""
+"""Derives L, the number of levels, and K, the number of codes per level, if their settings are "auto"."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from ml_collections import ConfigDict
 
 from sid_jax.settings import AUTO
 
-# Code tuples per item with 256 codes per level. Items are spread unevenly: with fewer tuples, more than a tenth of the
-# items would be relocated, and their IDs would describe them less well (docs/scale.md).
+# Minimum number of code tuples per item, with 256 codes per level. Items are spread unevenly over the tuples. With
+# fewer tuples, more than a tenth of the items would be relocated, and their IDs would describe them less well
+# (docs/scale.md).
 _TUPLES_PER_ITEM = 400
 _FEWEST_LEVELS = 3
 _MOST_CODES = 256
 # Number of items per code of a level, so that a codeword is the mean of several residuals.
 _ITEMS_PER_CODE = 8
-# Minimum number of code tuples per item in a small table, so that there is a free tuple near that of each relocated
-# item.
+# Minimum number of code tuples per item in a small table, so that each relocated item has a free tuple near its own.
 _FEWEST_TUPLES_PER_ITEM = 4
 
 

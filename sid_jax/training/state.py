@@ -32,7 +32,7 @@ class TrainState:
     Attributes:
       step: int32 scalar, number of completed optimizer steps.
       params: encoder, codebooks and decoder.
-      statistics: scaling, whether the codebooks are initialized, moving counts.
+      statistics: the scaling, the moving counts, and whether the codebooks are initialized.
       opt_state: the optimizer's state.
       taken: for each level `[K]` int32, the number of assignments of each code since the last reset.
     """
@@ -117,7 +117,7 @@ _inputs = jax.jit(RQVAE.inputs)
 
 
 def _start_as_pca(model: RQVAE, vectors: np.ndarray) -> None:
-    """Sets the encoder's shortcut to the projection onto the first Z principal axes, the decoder's to its transpose.
+    """Sets the encoder's shortcut to the first Z principal axes of the vectors, and the decoder's to the transpose.
 
     If Z >= D, this is a rotation, and the remaining Z - D latent features are 0.
     """

@@ -169,7 +169,7 @@ def train_steps(
     """Takes many steps in one compiled call, each on the next batch of the epoch's order.
 
     Args:
-      recipe, state: the state is donated.
+      recipe, state: the recipe of the run and the current state, which is donated.
       vectors: `[N, D]`, the corpus, on every device.
       relations: relations of the items, on every device; None if no loss needs them.
       num_steps, mesh: see `scan_steps`.

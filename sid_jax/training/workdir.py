@@ -23,8 +23,8 @@ RUN_FILE = "run.json"
 # Settings that name files, in any section.
 _PATHS = ("path", "ids_path", "cold_items", "cache_dir")
 
-# The data may be moved between two starts of a run, since its fingerprint is checked. `ids.*` matters only in export,
-# and `train.wandb` does not affect training.
+# Settings that may change when a run is resumed. The data may be moved, since its fingerprint is checked. `ids.*`
+# matters only in export, and `train.wandb` does not affect training.
 FREE_TO_CHANGE = (
     "data.path",
     "data.ids_path",
