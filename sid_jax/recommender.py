@@ -94,7 +94,7 @@ class Recommender:
           vectors: content vectors of the items, for models and settings that use them (`model.kind="scorer"`, cold
             items): `[N, D]` in the order of the ID table, or vectors with ids, in any form that
             `SemanticIdTokenizer.fit` accepts. None: the vectors of the setting `quantizer.data.path`, if it is set.
-          on_unknown: for items that are not in the ID table: "error" rejects them, "skip" drops them.
+          on_unknown: how items that are not in the ID table are treated: "error" rejects them, "skip" drops them.
           workdir: a folder for checkpoints and metrics. An interrupted run in this folder is resumed, with
             bit-identical results. None: nothing is kept on disk.
           verbose: whether to show progress, and to log messages to the logger "sid_jax".
@@ -165,17 +165,18 @@ class Recommender:
         """Returns the k most likely next items, with titles and scores.
 
         Args:
-          history: any number of item ids, the oldest first; the last `model.window` of them are used. Without known
-            items the most popular items are returned.
-          k: 1 or more; up to the size of the catalog.
+          history: any number of item ids, the oldest first; the last `model.window` of them are used. If none of them
+            is in the ID table, the most popular items are returned.
+          k: maximum number of recommended items, 1 or more.
           user: the user's id, used only by models of the kind encoder_decoder.
           exclude_seen: whether items of the history are excluded.
           cold_slots: number of slots at the end of the list that are reserved for cold items, on which the model was
             not trained.
-          on_unknown: for items that are not in the ID table: "skip" drops them, counts them in `num_unknown` and logs
-            their number; "error" rejects them.
-          exact: False allows a scorer of 100,000 items or more on a CPU to rank only a shortlist: the best items by 64
-            principal directions of the item vectors, and the most likely ones by transitions. True ranks all items.
+          on_unknown: how items that are not in the ID table are treated: "skip" drops them, counts them in
+            `num_unknown` and logs their number; "error" rejects them.
+          exact: whether all items are ranked. If False, a scorer of 100,000 items or more on a CPU ranks only a
+            shortlist: the best items by 64 principal directions of the item vectors, and the items with the strongest
+            transitions from the history.
 
         Returns:
           The recommended items, the best first. There are fewer than k only if no more items may be recommended.
@@ -264,8 +265,8 @@ class Recommender:
 
         Returns:
           Recall, NDCG and MRR at item level over all users with 95 % bootstrap intervals, for the recommender,
-          popularity and item-kNN, under the rule of `eval.exclude_seen` for seen items; `other` has the results under
-          the other rule.
+          popularity and item-kNN. Seen items are treated by the rule of `eval.exclude_seen`; `other` has the results
+          under the other rule.
 
         Raises:
           UserError: if the recommender was loaded and no histories are given, or if the histories cannot be used.
@@ -275,7 +276,7 @@ class Recommender:
         trained = self.trained
         report = evaluated(trained, self._task, histories, verbose)
         if histories is None:
-            # `save` writes these metrics, over all users.
+            # `save` writes these metrics, which are means over all users of `fit`.
             self._trained = dataclasses.replace(trained, figures=report.evaluations[0].figures(report.samples))
         return report
 

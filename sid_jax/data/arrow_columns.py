@@ -122,7 +122,7 @@ def ids_from_numpy(ids: np.ndarray, where: str, *, first_row: int = 0) -> pa.Arr
             raise UserError(f"{where}: an id in row {first_row} or later is not text; save all ids as text") from error
     elif ids.dtype.kind in "iu":
         column = pa.array(ids.astype(ids.dtype.newbyteorder("=")))
-    elif ids.dtype.kind == "S":  # As h5py returns text.
+    elif ids.dtype.kind == "S":  # h5py returns text in this form.
         column = pa.array(ids.tolist(), pa.binary())
     else:
         raise UserError(f"{where}: expected ids that are strings or integers, found {ids.dtype}; {_WRITE_IDS}")

@@ -55,15 +55,15 @@ def leave_out_last(ratings: Table, holdout: int) -> Table:
 
 
 def truncated_svd(matrix: sparse.csr_array, dimension: int) -> np.ndarray:
-    """Returns U S of the truncated SVD, which is the best rank-D approximation (Eckart and Young, 1936).
+    """Returns U S of the truncated SVD, the best rank-D approximation of the matrix (Eckart and Young, 1936).
 
     Args:
       matrix: `[N, M]`.
       dimension: D, from 1 to min(N, M) - 1.
 
     Returns:
-      `[N, D]` float32, the largest singular value first. The sign of a singular vector is arbitrary: here the entry
-      with the largest absolute value is positive. Rows that are all 0 stay 0.
+      `[N, D]` float32, in descending order of the singular values. The sign of a singular vector is arbitrary; it is
+      chosen so that the entry with the largest absolute value is positive. Rows that are all 0 stay 0.
 
     Raises:
       UserError: if the dimension is out of its range.
@@ -143,7 +143,7 @@ def cooccurrence_vectors(counts: sparse.csr_array, dimension: int) -> np.ndarray
     """
     information = _positive_information(counts)
     vectors = truncated_svd(information, dimension)
-    # The rows of the truncated SVD are those of U S, and the norm of a column is its singular value.
+    # `truncated_svd` returns U S, in which the norm of a column is its singular value.
     vectors /= np.sqrt(np.maximum(np.linalg.norm(vectors, axis=0), np.finfo(np.float32).tiny))
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)

@@ -44,7 +44,7 @@ class Histories:
         return self.items[self.offsets[user_row] : self.offsets[user_row + 1]]
 
     def user_of(self, place: int) -> int:
-        """Returns the row of the user of the interaction `items[place]`."""
+        """Returns the row of the user to whom the interaction `items[place]` belongs."""
         return int(np.searchsorted(self.offsets, place, side="right")) - 1
 
     def without_last(self, n: int) -> Histories:

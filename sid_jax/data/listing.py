@@ -111,7 +111,7 @@ def _of_folder(folder: Path, endings: Sequence[str]) -> list[Path]:
 
 
 def _of_dataset(state: Path) -> list[Path]:
-    """Returns the files of a data set that Hugging Face's `datasets` saved to a folder, in its order."""
+    """Returns the files of a data set that Hugging Face's `datasets` saved to a folder, in the order of its rows."""
     with reading(state, "JSON"):
         content = json.loads(state.read_text(encoding="utf-8"))
         names = [each["filename"] for each in content["_data_files"]]

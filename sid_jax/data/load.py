@@ -89,13 +89,13 @@ def with_histories(
     with_partners: bool = False,
     with_collaborative: bool = False,
 ) -> VectorSet:
-    """Adds relations from interaction histories to the data, and co-occurrence vectors if their weight is above 0.
+    """Adds relations from interaction histories, and co-occurrence vectors as a part if their weight is above 0.
 
     Args:
       data: the items.
       histories: histories over these items; None for those that `data_config.histories` names.
       data_config: the `data` section of the config.
-      source: description of the source of given histories.
+      source: description of where the given histories come from.
       with_partners, with_collaborative: see `load_vectors`.
 
     Raises:

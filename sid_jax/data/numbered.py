@@ -19,7 +19,7 @@ _SUBFOLDERS = ("info", "training", "evaluation", "testing")
 
 
 def write_ids(path: Path, ids: Any) -> None:
-    """Writes ids `[N]`, integers or text, in the order of their numbers, with the columns `number` and `item_id`."""
+    """Writes ids `[N]`, integers or text, by number; the columns are `number` and `item_id` (or `user_id`)."""
     pq.write_table(pa.table({"number": np.arange(len(ids)), path.stem.removesuffix("s"): ids}), path)
 
 

@@ -57,7 +57,7 @@ def part_vectors(about: About, values: Any, where: str) -> np.ndarray:
 
     Args:
       about: from `fit_part`.
-      values: see `fit_part`; a part of categories or numbers also accepts its vectors.
+      values: see `fit_part`; a part of categories or numbers also accepts vectors as this function returns them.
       where: name of the part in error messages.
 
     Raises:
@@ -166,7 +166,7 @@ def _kind(values: Any) -> str:
 
 
 def _with_missing_rows(vectors: Any) -> Any:
-    """Returns vectors in which None, in a list, is replaced by a row of NaN."""
+    """Returns the vectors; if they are a list, each None is replaced by a row of NaN."""
     if not isinstance(vectors, list) or all(row is not None for row in vectors):
         return vectors
     length = next((len(row) for row in vectors if row is not None), 0)

@@ -1,4 +1,4 @@
-"""Co-occurrence of items in interaction histories, for losses, and the sampling of partners in a compiled step."""
+"""Co-occurrence of items in interaction histories, as losses read it, and sampling of partners in a compiled step."""
 
 from __future__ import annotations
 

@@ -44,9 +44,9 @@ def fit_scaling(
 
     Args:
       vectors: `[N, D]` float32.
-      unit_norm: divide each vector by its length.
-      center: subtract the mean vector.
-      standardize: "global" divides by one number, so that the mean square of a feature is 1; "feature" divides each
+      unit_norm: whether to divide each vector by its length.
+      center: whether to subtract the mean vector.
+      standardize: "global" divides all features by one number, so that their mean square is 1; "feature" divides each
         feature by its standard deviation; "none" does not divide. A constant feature (or corpus) is divided by 1.
       layout: the parts of the vectors. Each part is standardized by itself, over the items that have it, and then
         scaled so that its variance is proportional to its weight. None for vectors without parts.

@@ -33,7 +33,7 @@ from sid_jax.paths import as_path, bucket_address
 # Endings of tables that are read by column.
 TABLE_ENDINGS = (".parquet", ".feather", ".arrow", ".csv", ".csv.gz", ".inter", ".item")
 ENDINGS = (*TABLE_ENDINGS[:4], ".jsonl", ".jsonl.gz", *TABLE_ENDINGS[4:], ".json", ".json.gz")
-# Ignored in a folder of tables, which may contain other files with these endings.
+# Files with these endings are ignored in a folder of tables, since they may be files of another kind.
 _NOT_OF_FOLDERS = (".inter", ".item", ".json", ".json.gz")
 _ARROW = (".feather", ".arrow")
 # RecBole's tab-separated files, with the type of each column in the header, as in item_id:token.

@@ -27,7 +27,7 @@ class LeftOut:
     Attributes:
       num_rows: number of such rows.
       out_of: number of all rows.
-      first: descriptions of the first few.
+      first: descriptions of the first few such rows.
     """
 
     num_rows: int = 0

@@ -1,4 +1,4 @@
-"""Row indices of items in an embedding table, and the sum of these rows inside a `jit`."""
+"""Row indices of items in an embedding table, and a sum of the rows that works inside `jit`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ItemRows:
-    """Row indices in an embedding table, one or more for each of N items.
+    """Row indices in an embedding table for each of N items; an item may have several.
 
     Attributes:
       offsets: `[N + 1]` int64; item i has the rows `rows[offsets[i] : offsets[i + 1]]`.

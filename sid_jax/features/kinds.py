@@ -53,11 +53,11 @@ def fit_features(
       kind: one of KINDS.
       table: the items and their Semantic IDs.
       num_rows: R.
-      impressions: `[N]` integers, how often each item is seen. Codes of frequent items are more likely to get rows of
+      impressions: `[N]` integers, how often each item is seen. The most frequent items, n-grams or pieces get rows of
         their own. None weights all items equally. Items without impressions are not used in the fit.
-      window: for "window": number of codes per n-gram.
-      hashed: for n-grams: whether a hash determines the rows.
-      seed: for "random": seed of the hash.
+      window: number of codes per n-gram, for the kind "window".
+      hashed: whether a hash determines the rows, for kinds of n-grams.
+      seed: seed of the hash, for the kind "random".
 
     Raises:
       UserError: if there are too few rows, or SentencePiece is needed and not installed.

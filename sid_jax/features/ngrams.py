@@ -79,8 +79,7 @@ def fit_ngrams(
     """Fits n-gram features: the most frequent n-grams that occur get one row each, up to R - 1 of them.
 
     Args:
-      kind: "unigram": each code; "prefix": the first code, the first two, and so on to all; "window": any `length`
-        consecutive codes.
+      kind: "unigram": each code; "prefix": each prefix; "window": each sequence of `length` consecutive codes.
       semantic_ids: `[N, L]` integers, 0 or more.
       impressions: `[N]`, how often each item is seen. An n-gram that occurs only in items without impressions has no
         row.

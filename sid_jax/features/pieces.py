@@ -91,7 +91,7 @@ class PieceFeatures:
 
 
 def fit_pieces(semantic_ids: np.ndarray, impressions: np.ndarray, num_rows: int) -> PieceFeatures:
-    """Trains SentencePiece pieces, one per row; fewer than R if the IDs do not yield R pieces.
+    """Trains SentencePiece pieces, one per row; there are fewer than R if the IDs do not yield R pieces.
 
     Args:
       semantic_ids: `[N, L]` integers, 0 or more.

@@ -51,9 +51,9 @@ def make_features(
       kind: one of `kinds.KINDS`.
       num_rows: R, the number of rows of the embedding table.
       impressions: a table of how often items are seen; None weights all items equally.
-      fitted: a folder that this function wrote for other items, such as those of yesterday. Its pieces, n-grams or hash
-        are reused, so that every row keeps its meaning. `num_rows` and `impressions` must then not be given, and the
-        other arguments of the fit are ignored.
+      fitted: a folder that this function wrote for other items, such as yesterday's. Its pieces, n-grams or hash are
+        reused, so that every row keeps its meaning. `num_rows` and `impressions` must then not be given, and the other
+        arguments of the fit are ignored.
       window, hashed, seed: see `fit_features`.
       messages: where to print; standard output if None.
 
@@ -113,7 +113,7 @@ def read_item_rows(folder: str | Path) -> tuple[np.ndarray, ItemRows]:
     read_manifest(folder, verify=True)
     table = pq.read_table(as_path(folder) / FEATURES_FILE)
     lists = table["rows"].combine_chunks()
-    # Copied, since PyTorch warns about read-only arrays of Arrow.
+    # The arrays are copied, since PyTorch warns about read-only arrays of Arrow.
     return ids_as_array(table.column(0)), ItemRows(np.array(lists.offsets, np.int64), np.array(lists.values, np.int32))
 
 

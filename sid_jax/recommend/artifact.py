@@ -127,10 +127,11 @@ def write_recommender(trained: TrainedRecommender, folder: Path, *, list_length:
     Args:
       trained: the recommender.
       folder: a new or empty folder.
-      list_length: length of the lists of `recommender.stablehlo`; None does not write this file.
+      list_length: length of the lists of `recommender.stablehlo`; None if this file is not written.
 
     Raises:
-      UserError: if the folder is not empty or cannot be written; also as `sid_jax.recommend.stablehlo.stablehlo_bytes`.
+      UserError: if the folder is not empty or cannot be written; see also
+        `sid_jax.recommend.stablehlo.stablehlo_bytes`.
     """
     candidates = trained.candidates
     items, program = _items_of(candidates), b""

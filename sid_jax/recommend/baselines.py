@@ -28,7 +28,7 @@ class Popularity:
 
 
 def top_items(scores: np.ndarray, k: int, exclude: np.ndarray | None = None) -> np.ndarray:
-    """Returns each row's items with the highest scores; of tied items, the lower index comes first.
+    """Returns each row's items with the highest scores; tied items are in the order of their indices.
 
     Args:
       scores: `[B, N]`; items with score 0 are not recommended. Excluded items are set to 0 in place.

@@ -44,7 +44,7 @@ class Ranker(Protocol):
           exclude: `[B, S]` int32 items that the list may not contain, -1 for none.
 
         Returns:
-          `[B, k]` int32 rows of the catalog, the best first, no item twice; -1 where there are no more.
+          `[B, k]` int32 rows of the catalog, the best first, without duplicates; -1 where there are no more.
         """
         ...
 

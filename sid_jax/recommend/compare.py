@@ -90,14 +90,14 @@ def compare(
 
     The number of epochs is the same for all tables. It is the number that the slowest recommender completes in
     `minutes`. This number is measured once and saved, so an interrupted comparison continues with the same number. Each
-    table and seed has its own run in the workdir; users and training examples are the same for all.
+    table and seed has its own run in the workdir; users and training examples are the same for all runs.
 
     Args:
       config: from `sid_jax.recommend.config`; its number of epochs is replaced.
       sources: a value of `config.ids` for each table; the items of the first table are the catalog.
       workdir: folder for the runs and `comparison.json`.
       minutes: maximum training time of one run.
-      num_seeds: S.
+      num_seeds: S, the number of training seeds.
       console: where to print; standard output if None.
 
     Returns:

@@ -31,8 +31,8 @@ _WIDER = 8
 _MOST_BEAMS = 2048
 # Number of IDs scored together, which limits memory.
 _LEAVES_AT_ONCE = 4096
-# Number of items scored together. Their scores must fit into a CPU's cache. It also limits memory, which then does not
-# grow with the catalog.
+# Number of items scored together. Their scores must fit into a CPU's cache. The number also limits memory, which then
+# does not grow with the catalog.
 _ITEMS_AT_ONCE = 16_384
 # From this number of items on, a list on a CPU comes from a shortlist, unless exact scores of all items are requested.
 _SHORTLIST_FROM = 100_000
@@ -110,7 +110,7 @@ class ModelRanker:
         left_out = self._num_excluded(exclude, np.flatnonzero((found < 0).any(axis=1)), size)
         short = np.flatnonzero((found >= 0).sum(axis=1) < np.minimum(count, self._in_trie.sum() - left_out))
         for start in range(0, len(short), self.mesh.size):
-            # One history per device, which limits memory.
+            # Each device processes one history, which limits memory.
             rows = np.resize(short[start : start + self.mesh.size], self.mesh.size)
             items = np.pad(batch.items[rows], ((0, 0), (0, window - batch.items.shape[1])))
             some = HistoryBatch(items, batch.lengths[rows], batch.users[rows])

@@ -1,4 +1,4 @@
-"""A recommender as a StableHLO program that any JAX loads and compiles, on CPU, CUDA or TPU, without this package."""
+"""Writes a recommender as a StableHLO program, which JAX runs on CPU, CUDA or TPU without this package."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def stablehlo_bytes(trained: TrainedRecommender, count: int) -> bytes:
 
     Args:
       trained: the recommender.
-      count: k.
+      count: k, the length of a list.
 
     Raises:
       UserError: if k is out of range, or the model is too large for a file.

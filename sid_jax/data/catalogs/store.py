@@ -107,7 +107,7 @@ def prepare_folder(folder: Path, write: Callable[[Path, Path], None]) -> None:
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # Created before anything is fetched, so that a folder without write permission fails at once.
+        # The folder is created before anything is fetched, so that missing write permission is an error at once.
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
             unfinished = Path(scratch) / folder.name
             write(Path(scratch), unfinished)

@@ -1,4 +1,4 @@
-"""Files of vectors of any size, as parts that are read block by block: memory does not grow with N."""
+"""Reads files with any number N of vectors in parts, block by block, so that memory does not grow with N."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class VectorParts:
             yield ids.take(pa.array(_kept(part, first, len(ids)))) if part.left_out else ids
 
     def all_rows(self, number: int, rows: int) -> Iterator[tuple[int, pa.Array, np.ndarray]]:
-        """Yields blocks, with dropped rows: the block's position in the part, its ids and its vectors."""
+        """Yields all rows of a part in blocks, dropped rows too: the position in the part, ids and vectors."""
         part = self.parts[number]
         ids_file = IdReader(part.ids_path, part.ids_offset, part.first_row) if part.ids_path else None
         read = 0

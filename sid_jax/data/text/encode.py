@@ -41,8 +41,8 @@ def encode_texts(
       texts: N texts, of any length; a lone surrogate is replaced by U+FFFD.
       encoder: "wordllama" (D = 256; the model is part of the Python package, so nothing is downloaded), or see
         `find_encoder`.
-      cache_dir: vectors are cached in its subfolder `text`; "" for the default cache folder, see `cache_folder`; None
-        for no cache.
+      cache_dir: a folder, in whose subfolder `text` the vectors are cached. "" for the default cache folder, see
+        `cache_folder`; None for no cache.
 
     Raises:
       UserError: if there is no such encoder, or it does not return a finite array `[n, D]`.

@@ -22,7 +22,7 @@ from sid_jax.recommend.ranker import ModelRanker, first_allowed
 from sid_jax.training.processes import gathered
 from sid_jax.training.sharding import on_every_device
 
-# Number of additional items that are searched, so that some can be excluded.
+# Number of items that are retrieved in addition to the list, so that some can be excluded.
 _SPARE = 50
 
 
@@ -153,8 +153,8 @@ def rankers_by_kind(config: ConfigDict, candidates: Candidates, ranker: ModelRan
 def with_cold(known: np.ndarray, cold: np.ndarray, count: int, slots: int, places: int = PLACES) -> np.ndarray:
     """Merges lists of warm and cold items: the last `slots` of every `places` positions are for cold items.
 
-    This is TIGER's rule (Rajput et al., 2305.05065, section 4.3). If there are too few items of one kind, later items
-    move up. At most `slots` of the first `places` items are cold, unless there are too few warm items.
+    This is TIGER's rule (Rajput et al., 2305.05065, section 4.3). If there are too few items of one kind, the items
+    after the gaps move up. At most `slots` of the first `places` items are cold, unless there are too few warm items.
 
     Args:
       known: `[B, M]` int32 warm items, the best first, -1 for none.

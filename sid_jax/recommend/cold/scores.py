@@ -6,10 +6,10 @@ codes. The model also predicts which warm items come next. The score of a cold i
   score(u | h) = w log p(first codes of u | h) + log sum_i q(i | h) k(u | i)
 
 p is the model's probability of the codes; for a model that scores items it is p(u | h) among the cold items. q is a
-distribution over warm items: a mixture of the top of the model's distribution and of the items of the history, in which
-later items have higher weights. k is the similarity weight exp(b * cosine) of the items' content vectors, normalized
-over the cold items, so a warm item that is similar to many cold items has little weight for each. The sum is the
-Nadaraya-Watson estimate of the distribution over cold items.
+distribution over warm items: a mixture of the model's distribution, truncated to its most likely items, and of the
+items of the history, in which later items have higher weights. k is the similarity weight exp(b * cosine) of the items'
+content vectors, normalized over the cold items, so a warm item that is similar to many cold items contributes little to
+each of them. The sum is the Nadaraya-Watson estimate of the distribution over cold items.
 """
 
 from __future__ import annotations

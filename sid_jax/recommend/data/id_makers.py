@@ -44,8 +44,8 @@ def make_ids(
 
     Raises:
       ValueError: if the shapes do not match.
-      UserError: if the kind is unknown, it needs vectors and there are none, two items have the same id, or K is
-        invalid.
+      UserError: if the kind is unknown; if it needs vectors and there are none; if two items have the same id; or if K
+        is invalid.
     """
     if kind not in KINDS:
         raise UserError(f"there are no IDs of the kind {kind!r}; choose one of {', '.join(KINDS)}")
@@ -61,7 +61,7 @@ def make_ids(
 
 
 def random_ids(num_items: int, num_levels: int, num_codes: int, seed: int) -> np.ndarray:
-    """Returns random codes, uniform over K: `[N, L]` int32."""
+    """Returns random codes, uniform over the K codes of a level: `[N, L]` int32."""
     key = stream_key(seed, "random_ids")
     return np.array(jax.random.randint(key, (num_items, num_levels), 0, num_codes, jnp.int32))
 

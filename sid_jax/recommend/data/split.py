@@ -24,7 +24,7 @@ class EvaluationExamples:
 
     Attributes:
       histories: histories of the E users, with at least one item each.
-      targets: `[E]` int32 rows of items, row for row with `histories`.
+      targets: `[E]` int32, for each history the row of its target in the catalog.
       left_out: number of users without an example, because their history is empty.
     """
 
@@ -51,7 +51,8 @@ class Split:
     Attributes:
       train: the training histories of U users; a user may have no items in it.
       validation: each user's second-to-last item as the target, with the items before it as the history.
-      test: each user's last item as the target, with the items before it, including the validation target.
+      test: each user's last item as the target, with all items before it as the history, including the validation
+        target.
       cold: `[N]` bool, the items on which the model is not trained; they occur only as targets.
     """
 

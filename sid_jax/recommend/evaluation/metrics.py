@@ -34,7 +34,7 @@ def recall_at(ranks: np.ndarray, k: int) -> np.ndarray:
 def ndcg_at(ranks: np.ndarray, k: int) -> np.ndarray:
     """Returns NDCG@k, `[U]` float64: 1 / log2(rank + 1) if the target is among the first k, or else 0.
 
-    With one target the ideal gain, the divisor, is 1 (Järvelin and Kekäläinen, 2002).
+    The ideal DCG, by which the DCG is divided, is 1 for one target (Järvelin and Kekäläinen, 2002).
     """
     return np.where(_within(ranks, k), 1 / np.log2(np.maximum(ranks, 1) + 1), 0.0)
 

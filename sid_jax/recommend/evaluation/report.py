@@ -202,7 +202,7 @@ def _title(config: ConfigDict, task: Task) -> str:
 
 
 def _column(evaluation: Evaluation, samples: int) -> list[tuple[str, str]]:
-    """Returns names and formatted metrics; means over users have their 95 % interval."""
+    """Returns names and formatted values of the metrics, with 95 % intervals for means over users."""
     metrics = evaluation.metrics
     means = [
         (name, f"{figure(metrics[name])} ({interval_text(*evaluation.interval(name, samples))})") for name in PER_USER

@@ -60,7 +60,7 @@ def build_model(config: ConfigDict, candidates: Candidates) -> Any:
     if model.kind == "parallel":
         return Parallel(sizes, make_encoder(), temperature=model.code_temperature, dtype=dtype, rngs=rngs)
     if model.kind == "sasrec":
-        # The scorer with item embeddings alone.
+        # SASRec is the scorer with item embeddings alone.
         return _build_scorer(config, candidates, ("item",), make_encoder(), rngs)
     parts = scored_parts(config, candidates.content is not None)
     members = [_build_scorer(config, candidates, parts, make_encoder(), rngs) for _ in range(model.members)]

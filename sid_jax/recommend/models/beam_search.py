@@ -22,7 +22,7 @@ class Generated:
 
     Attributes:
       semantic_ids: `[B, M, L]` int32.
-      scores: `[B, M]` float32, log-probabilities of the IDs; -1e9 and below where there are fewer than M IDs.
+      scores: `[B, M]` float32, log-probabilities of the IDs; -1e9 or less where there are fewer than M IDs.
       leaves: `[B, M]` int32, the ID's leaf in the trie; -1 where there is none, or the search was not constrained.
     """
 
@@ -42,8 +42,8 @@ def beam_search(
     """Generates the M most likely IDs after each history.
 
     In a constrained search the candidates of a beam are the children of its prefix in the trie, which are gathered from
-    CSR arrays, so only existing IDs are generated. STATIC (2602.22647) masks all K logits with CSR arrays; here top-k
-    sorts only the scores of existing children.
+    CSR arrays, so only existing IDs are generated. STATIC (2602.22647) also uses CSR arrays, but to mask all K logits;
+    this search sorts only the scores of existing children.
 
     Args:
       model: the model that scores the codes.

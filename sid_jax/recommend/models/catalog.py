@@ -23,7 +23,7 @@ class Catalog:
       semantic_ids: `[N, L]` int32.
       prefixes: `[N, L]` int32, the trie node of an item's first l codes, for l from 0 to L - 1; 0 for an item that is
         not in the trie.
-      trie: the trie of the IDs that may be recommended, of all items or of some.
+      trie: the trie of the IDs that may be recommended: those of all items, or of a subset.
       content: `[N, D]` float32 content vectors of length sqrt(D), 0 for an item without one; None if no model uses
         them.
       cold: `[N]` float32, 1 for an item on which the model was not trained; None if there are none.

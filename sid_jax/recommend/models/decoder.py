@@ -120,7 +120,7 @@ class Decoder(nnx.Module):
         return jnp.sum(self.embedding.codes(codes), axis=-2)
 
     def _spell(self, known: jax.Array, chosen: jax.Array, level: int, key: jax.Array | None) -> jax.Array:
-        """Returns a level's output vector, from the hidden state and the sum of the embeddings of the codes so far."""
+        """Returns a level's output vector, from the hidden state and the sum of the embeddings of earlier codes."""
         state = add_last(known, self.level[...][level])
         if level:  # The first level has no previous codes.
             state = state + self.prefix(chosen)

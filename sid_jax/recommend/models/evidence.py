@@ -159,7 +159,7 @@ def terms(heard: Heard, evidence: Evidence, first: jax.Array | int, count: int) 
 
 
 def _last_items(histories: HistoryBatch, decay: float) -> tuple[jax.Array, jax.Array]:
-    """Returns the last items of histories, last one first, and their weights, 0 for missing items: `[B, w]` each."""
+    """Returns the last items of histories, the latest first, and their weights (0 for missing items): `[B, w]` each."""
     width = min(_LAST_ITEMS, histories.items.shape[1])
     age = jnp.arange(width)[None]
     places = histories.lengths[:, None] - 1 - age

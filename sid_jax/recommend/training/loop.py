@@ -95,7 +95,7 @@ def train_recommender(
 ) -> Trained:
     """Trains a recommender until the config's last epoch, from the start or from the workdir's last checkpoint.
 
-    Several processes may train data-parallel (see `sid_jax.training.processes`); only the first one prints.
+    In a run of several data-parallel processes (see `sid_jax.training.processes`), only the first one prints.
 
     Args:
       config: from `sid_jax.recommend.config`.

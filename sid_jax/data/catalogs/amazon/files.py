@@ -176,7 +176,7 @@ def _categories(record: Mapping[str, Any]) -> list[str]:
     paths = record.get("categories") or record.get("category") or []
     if not isinstance(paths, (list, tuple)):
         return []
-    # 2014 has a list of paths, later editions a single path.
+    # The edition of 2014 has a list of paths; later editions have a single path.
     paths = paths if paths and isinstance(paths[0], (list, tuple)) else [paths]
     names = [_plain(name) for path in paths if isinstance(path, (list, tuple)) for name in path[1:]]
     return [name for name in names if name]
