@@ -1,12 +1,12 @@
 """Semantic IDs for recommendation, in JAX: trains an RQ-VAE on item vectors, and gives every item a unique ID.
 
-SemanticIdTokenizer    item vectors [N, D] to unique Semantic IDs: fit, encode, decode, append, save
-Recommender            interaction histories to recommendations, by scoring all items: fit, recommend, explain, save
-GenerativeRecommender  interaction histories to recommendations, by generating the Semantic ID of the next item
-JointQuantizer         a quantizer that is trained inside your own model, and then becomes a tokenizer with fixed IDs
+SemanticIdTokenizer    turns item vectors [N, D] into unique Semantic IDs: fit, encode, decode, append, save
+Recommender            recommends items for interaction histories by scoring all items: fit, recommend, explain, save
+GenerativeRecommender  recommends items for interaction histories by generating the next item's Semantic ID
+JointQuantizer         is a quantizer that is trained inside your own model, and then becomes a tokenizer with fixed IDs
 load                   reads a saved tokenizer (an export) or recommender from its folder
-IdTable                items and their Semantic IDs, with look-ups in both directions
-UserError              the exception for unusable input, with a one-line message
+IdTable                has items and their Semantic IDs, with look-ups in both directions
+UserError              is the exception for unusable input, with a one-line message
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The cache folder, for prepared data sets and compiled programs."""
+"""Locates the cache folder, which holds prepared data sets and compiled programs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def keep_compiled_programs() -> None:
     except (OSError, UserError):
         return
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder))
-    # Many small programs are compiled at the start, so even those are worth caching.
+    # Many small programs are compiled at the start, so programs of any size and compile time are cached.
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
     # This hides the error that XLA logs when it recompiles a program that another machine cached.

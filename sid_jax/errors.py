@@ -11,7 +11,7 @@ _MOST_NAMES = 20
 
 
 class UserError(Exception):
-    """Input that cannot be used; raised before any work starts.
+    """Raised for input that cannot be used, before any work starts.
 
     The message is one line that says what is wrong, where, and what to do. Commands print it to standard error without
     a traceback, and exit with a nonzero status.
@@ -35,7 +35,7 @@ def and_more(count: int) -> str:
 def shown(value: Any) -> str:
     """Returns the `repr` of a value as one line, cut to 80 characters, since an id may be a long text."""
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
-        value = value.item()  # 1, not np.int64(1)
+        value = value.item()  # Shown as 1, not as np.int64(1).
     text = repr(value)
     text = " ".join(text.split()) if "\n" in text else text
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."

@@ -17,7 +17,7 @@ from sid_jax.errors import UserError
 
 try:
     import fcntl
-except ImportError:  # On Windows.
+except ImportError:  # Windows has no fcntl.
     fcntl = None  # type: ignore[assignment]
 
 # Name of the lock in a folder.

@@ -1,4 +1,4 @@
-"""Decorator for public functions: they compute in 32 bits for any `jax_enable_x64`, and fail in a forked process."""
+"""Decorator that makes functions compute in 32 bits for any `jax_enable_x64`, and fail in a forked process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def in_32_bits(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        import jax  # Imported here: it takes seconds, and the decorated function may never be called.
+        import jax  # The import takes seconds, and the decorated function may never be called.
 
         refuse_in_forked_child()
         with jax.enable_x64(False):

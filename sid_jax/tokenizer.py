@@ -93,8 +93,8 @@ class SemanticIdTokenizer:
         Args:
           vectors: `[N, D]` floating point: a NumPy, JAX or torch (CPU) array, a memory map, an Arrow or pandas column
             of lists, a list of lists, or a path that the commands accept. For several parts, a mapping of named parts,
-            `{"text": X, "image": Y, "genres": lists of labels, "price": numbers}`, in the order of the items or as
-            pairs `(values, ids)`; items that lack a part have rows of NaN. The model scales the vectors. See
+            `{"text": X, "image": Y, "genres": lists of labels, "price": numbers}`, each in the order of the items or as
+            a pair `(values, ids)`; items that lack a part have rows of NaN. The model scales the vectors. See
             docs/data.md.
           item_ids: N distinct integers or strings. None takes the ids of the file, or else numbers the items from 0.
           weights: Weight of each part, by name; 1 by default.
@@ -104,7 +104,7 @@ class SemanticIdTokenizer:
           cold_items: Ids (or an `[N]` bool mask) of items that are excluded from training. They get IDs as new items
             do.
           workdir: A folder for checkpoints and metrics. An interrupted run in this folder resumes bit for bit. None
-            keeps nothing on disk.
+            writes nothing to disk.
           verbose: Whether to show progress, and to log messages to the logger "sid_jax".
 
         Returns:

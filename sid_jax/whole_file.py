@@ -1,4 +1,4 @@
-"""Atomic writes of files: a reader never sees a partial file, and concurrent writers do not interfere."""
+"""Writes files atomically: a reader never sees a partial file, and concurrent writers do not interfere."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
       OSError: if the file cannot be written; an existing file is then unchanged.
       UserError: if the file cannot be uploaded.
     """
-    # A unique name per writer: several threads, processes and machines may write the same path at the same time.
+    # Each writer uses a unique name, since several threads, processes and machines may write the same path at the same
+    # time.
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.partial")
     try:
         with partial.open("wb") as file:

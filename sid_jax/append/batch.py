@@ -24,7 +24,7 @@ from sid_jax.ids.convert import arrow_ids, code_type, columns_table
 from sid_jax.models.rqvae import RQVAE
 
 _ROWS_A_BLOCK = 16_384
-# Whole numbers within int64 as Python writes them, so that conversion is lossless; "007" stays text.
+# Matches whole numbers within int64 as Python writes them, so that their conversion is lossless. "007" stays text.
 _WHOLE_NUMBER = "^(0|-?[1-9][0-9]{0,17})$"
 
 
@@ -197,8 +197,8 @@ def ids_of_kind(item_ids: Any, there: pa.ChunkedArray, where: str) -> pa.Chunked
 def as_kind(ids: pa.ChunkedArray, there: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
     """Returns ids from files, int64 or string, in the type of the published ids `there`, if the cast is unambiguous.
 
-    Text is cast to integers if all of it is written like Python integers. Integers are cast to text if all published
-    text is written like Python integers, since 49 is not "000049".
+    Text ids are cast to integers if all of them are written like Python integers. Integers are cast to text if all
+    published ids are written like Python integers, since 49 is not "000049".
 
     Raises:
       UserError: if the types differ and neither cast applies.

@@ -104,7 +104,7 @@ def append(
     memory.
 
     Args:
-      export: a folder that `export.py` wrote.
+      export: a folder that `sid-jax export` wrote.
       out: destination: a new path, an empty folder, or a folder with this same version; then nothing is written.
       inputs, ids_paths: files of new vectors, see `sid_jax.bulk.run.export_files`; none if items are only removed. The
         files may have no rows.

@@ -69,7 +69,7 @@ def fetched(address: str) -> Path:
 
 
 def look(address: str) -> Found:
-    """Returns the files at an address; raises as `fetched`."""
+    """Returns the files at an address; raises the same errors as `fetched`."""
     place = Place(address)
     if set(place.name) & set("*?["):
         return _folder(address, place.matching())

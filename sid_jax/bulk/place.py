@@ -137,7 +137,7 @@ def write_part(job: Job, piece: tuple[int, int, Sequence[int]]) -> None:
     """
     part, num_placed, sizes = piece
     items = items_of(read_columns(job.file("encoded", part)))
-    # `encoded` is sorted by first code; restore the order of the part's rows.
+    # `encoded` is sorted by first code. This restores the order of the part's rows.
     codes = np.empty_like(items.codes)
     codes[items.row] = items.codes
     ids = items.ids.arrow.take(pa.array(np.argsort(items.row)))

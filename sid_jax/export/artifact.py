@@ -38,7 +38,7 @@ ROWS_A_FILE = 2**18
 RETIRED_FILE = "retired.parquet"
 # Former Semantic IDs of moved items, which are also reserved.
 FORMER_FILE = "former.parquet"
-# Metrics that are shown with a table.
+# Metrics of an export that are shown with its table.
 _SHOWN = ("r2", "distinct_rate", "max_distinct_rate")
 
 
@@ -212,7 +212,7 @@ def load_export(folder: str | Path, *, verify: bool = False) -> Export:
     """Loads an export from its folder. Nothing is written, trained or compiled.
 
     Args:
-      folder: written by `export.py --out` or `write_export`.
+      folder: written by `sid-jax export` or `write_export`.
       verify: whether to compare the SHA-256 of every file with the manifest first.
 
     Raises:

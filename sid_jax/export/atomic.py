@@ -131,7 +131,7 @@ def refuse_taken(target: Path, unless: str = "") -> None:
     target = target.resolve()
     try:
         existing = next(path for path in (target, *target.parents) if path.exists())
-    except OSError as error:  # For example a name that is too long.
+    except OSError as error:  # One cause is a name that is too long.
         raise UserError(f"cannot write {target}: {error.strerror}; choose another folder") from error
     if existing != target:
         if not existing.is_dir():

@@ -1,4 +1,4 @@
-"""The closing table of an export, and the names of its files."""
+"""Makes the closing table of an export, and lists its files."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def read_id_table(path: str | Path, offset: int = 0) -> IdTable:
     """Reads N items and their Semantic IDs.
 
     Args:
-      path: one of the following. A folder that `export.py` wrote. A .parquet file with the item ids in its first
+      path: one of the following. A folder that `sid-jax export` wrote. A .parquet file with the item ids in its first
         column, the Semantic IDs as lists in the column `semantic_id` and optional titles in the column `title`. A .csv
         file with the item ids in its first column and the Semantic IDs in the column `semantic_id`, as "12 4 91", or
         `sid`, as "12-4-91". A .json file, `{item: [183, 70]}` or `{item: ["<a_183>", "<b_70>"]}` (items are numbers if

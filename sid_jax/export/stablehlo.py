@@ -61,7 +61,8 @@ def load_encoder(folder: str | Path) -> Callable[[jax.Array | np.ndarray], jax.A
       folder: an export that was written with `--stablehlo`.
 
     Raises:
-      UserError: if the export has no such file, the file has changed since the export, or this JAX cannot read it.
+      UserError: if the export has no such file, the file has changed since the export, or this version of JAX cannot
+        read it.
     """
     return load_program(as_path(folder) / PROGRAMS["stablehlo"], "export again with --stablehlo")
 
@@ -71,7 +72,7 @@ def load_program(path: Path, remedy: str) -> Callable[..., Any]:
 
     Args:
       path: a file with the result of `program_bytes`.
-      remedy: what to do if the folder has no such file, for the message.
+      remedy: text for the error message that says what to do if the folder has no such file.
 
     Raises:
       UserError: see `load_encoder`.

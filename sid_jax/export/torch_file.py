@@ -78,7 +78,8 @@ class _PickleWriter:
         return bytes(self._opcodes)
 
     def _value(self, value: Any, where: str) -> None:
-        # By exact type: np.float64 and np.str_ pass isinstance for float and str, but torch rejects them.
+        # The exact type decides, since np.float64 and np.str_ pass isinstance for float and str, but torch rejects
+        # them.
         kind = type(value)
         if value is None:
             self._opcodes += pickle.NONE

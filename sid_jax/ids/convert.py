@@ -214,7 +214,7 @@ def matched_columns(given: Any, ids: pa.ChunkedArray, id_name: str, id_column: s
 
 
 def _matched(values: pa.ChunkedArray | pa.Array, keys: pa.ChunkedArray, ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Returns the value of each of `ids`, given the ids `keys` of the values."""
+    """Returns the value of each of `ids`; `keys` are the ids of the values."""
     if pc.count_distinct(keys).as_py() < len(keys):
         counts = pc.value_counts(keys)
         twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))[0]

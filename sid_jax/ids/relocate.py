@@ -16,7 +16,8 @@ import numpy as np
 from sid_jax.errors import UserError
 from sid_jax.ids.matching import deferred_acceptance, first_in_group
 
-# Alternative tuples per item in the first and in the last round. The number is multiplied by four in each round.
+# Numbers of alternative tuples per item in the first and in the last round. The number is multiplied by four in each
+# round.
 _FIRST_WIDTH, _LAST_WIDTH = 5, 80
 # Number of free alternatives per item whose exact cost is computed.
 _JUDGED = 2
@@ -24,7 +25,7 @@ _JUDGED = 2
 _TUPLES_AT_ONCE = 2**21
 # Each sorted run of added tuples is longer than the next run by more than this factor.
 _RUN_RATIO = 4
-# Maximum number of tuples that are numbered in int64; more are hashed.
+# Maximum number of possible tuples for which the keys are numbers in int64. With more, the keys are hashes.
 _LARGEST = 2**62
 
 
@@ -137,7 +138,7 @@ def other_first_codes(rows: np.ndarray, ids: np.ndarray, free: np.ndarray, alter
 class Placing:
     """The current tuples of the items, as codes and as keys, and the number of items per tuple.
 
-    Contains all items of one, several or all first codes. The arguments are those of `relocate`.
+    It contains all items of one, several or all first codes. The arguments are those of `relocate`.
     """
 
     def __init__(

@@ -31,7 +31,7 @@ TRIE_FILE = "trie.npz"
 )
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trie:
-    """The prefix trie of N items' Semantic IDs of L codes, with one node per prefix. A JAX pytree.
+    """The prefix trie of N items' Semantic IDs of L codes, with one node per prefix. It is a JAX pytree.
 
     Depth 0 is the root. Depth L has one leaf for each distinct ID. n_l is the number of nodes of depth l. The nodes of
     a depth are numbered from 0 in the lexicographic order of their prefixes.
@@ -65,7 +65,8 @@ def build_trie(
     Args:
       semantic_ids: `[N, L]` int32; several items may have the same ID.
       sizes: K of each level; None takes one more than the level's largest code.
-      priority: `[N]`. The items of one ID are sorted by descending priority, ties by row. None sorts by row.
+      priority: `[N]`. The items of one ID are sorted by descending priority, and for equal priority by row. None sorts
+        them by row.
       rows: `[M]`, the rows of the table to include. Items keep their row numbers in the whole table. None includes all.
 
     Raises:

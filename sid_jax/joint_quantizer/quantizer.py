@@ -291,7 +291,7 @@ class JointQuantizer(nnx.Module):
 
 
 def _distinct(items: jax.Array | None, num_items: int) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Returns distinct rows `[U]`, whether each is an item, and each position's index into them and if it counts."""
+    """Returns distinct rows `[U]`, whether each is an item, each position's index into the rows, and if it counts."""
     if items is None:
         rows, everywhere = jnp.arange(num_items), jnp.ones(num_items, bool)
         return rows, everywhere, rows, everywhere

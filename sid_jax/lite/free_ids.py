@@ -16,11 +16,12 @@ _WIDTHS, _JUDGED = (5, 20, 80), 2
 
 
 def free_tuple(model: Model, vector: np.ndarray, taken: Counter[tuple[int, ...]], capacity: int) -> tuple[int, ...]:
-    """Returns the item's own codes if they are free, or else the free tuple whose decoded vector is nearest.
+    """Returns the item's own codes if they are free, or else a free tuple nearby.
 
-    Tuples under the item's own first code are tried first, in the order of their distance to the latent vector. If the
-    beam search finds no free tuple, the tuples after the item's own in numerical order are tried. If the first code has
-    no free tuple, the other first codes are tried, the nearest first.
+    Tuples under the item's own first code are tried first, in the order of their distance to the latent vector. Of the
+    two nearest free tuples, the one whose decoded vector is nearer to `vector` is returned. If the beam search finds no
+    free tuple, the tuples after the item's own in numerical order are tried. If the first code has no free tuple, the
+    other first codes are tried, the nearest first.
 
     Args:
       model: the export's model.

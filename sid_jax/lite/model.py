@@ -1,4 +1,4 @@
-"""Computes the trained model of an export in NumPy: vectors to codes, and codes to vectors, in float32."""
+"""Runs the trained model of an export in NumPy: vectors to codes, and codes to vectors, in float32."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
       prompt_length: the position at which the answer begins: `inputs["input_ids"].shape[1]` for a batch that is padded
         on the left, and 1 for an encoder-decoder. If the value is smaller by n, the last n tokens of the prompt are the
         first n codes of the ID.
-      num_ids: number of IDs in an answer; None for any number from 1. Not with `text`.
+      num_ids: number of IDs in an answer; None for any number from 1. It has no effect with `text`.
       text: whether there may be text before and after an ID.
       end_token_id: token or tokens that end an answer; None for those of the generation config.
       generation_config: the config that is passed to `generate`; None for the model's own config.
@@ -221,7 +221,7 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
         self._not_free = torch.tensor(sorted(forbidden), dtype=torch.long, device=model.device)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Returns the scores `[R, V]` of the next token after `input_ids` `[R, W]`, -inf where it is not allowed."""
+        """Returns the scores `[R, V]` of the token after `input_ids` `[R, W]`; -inf for tokens that are not allowed."""
         kinds, nodes = self._kinds(input_ids)
         # This is one transfer to the host per step, to determine which kinds occur.
         counts = torch.bincount(kinds, minlength=self._levels + 5).tolist()

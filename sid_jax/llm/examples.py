@@ -40,7 +40,7 @@ class Rows:
 
 
 class Examples:
-    """The rows of some tasks over a catalog and its users' histories, and their texts.
+    """The rows of some tasks over a catalog and its users' histories, with the texts of the rows.
 
     Args:
       content: the items and histories.
@@ -76,8 +76,8 @@ class Examples:
     def rows(self, split: str) -> Rows:
         """Returns the rows of a split, in random order for training, and task by task for the other splits.
 
-        A row is omitted if the task needs a text that is missing: that of the answer, or those of all items in the
-        history.
+        A row about a single item is omitted if a text that the task needs is missing. A row about a history is omitted
+        if the answer is a missing title, or if the prompt needs titles and no item of the history has one.
         """
         found = [self._rows_of(task, split) for task in self._tasks]
         tasks = np.concatenate([np.full(len(each[0]), number, np.int8) for number, each in enumerate(found)])
@@ -149,7 +149,7 @@ def possible_tasks(content: Content, wanted: list[str] | None) -> list[str]:
     """Returns the requested tasks; by default, all usual tasks for which there is data.
 
     Raises:
-      UserError: if there is no data for a requested task, or for any task.
+      UserError: if there is no data for a requested task; or, if no task is requested, for any usual task.
     """
     lacking = {name: _lack(content, TASKS[name]) for name in wanted or USUAL_TASKS}
     for name in wanted or ():

@@ -9,9 +9,9 @@ from typing import Any
 # If the number of distinct code tuples per distinct vector is below this, there are too few codes. docs/report.md rates
 # this as weak.
 CROWDED = 0.75
-# Since items are not spread evenly, increasing the number of tuples by a factor M has only the effect of a factor of
-# M ** _POWER with evenly spread items. On Amazon Beauty, the power was 0.15 to 0.48 for one more level, and 0.34 for 8
-# times as many codes in each of 3 levels.
+# Items are not spread evenly over the tuples. M times as many tuples therefore have only the effect that M ** _POWER
+# times as many would have with evenly spread items. On Amazon Beauty, the power was 0.15 to 0.48 for one more level,
+# and 0.34 for 8 times as many codes in each of 3 levels.
 _POWER = 0.25
 # Maximum number of codes per level; and minimum number of items per code that are needed to learn a codeword.
 _MOST_CODES, _ITEMS_A_CODE = 65_536, 8

@@ -64,7 +64,7 @@ _matmul.defvjp(_matmul_forward, _matmul_backward)
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "silu": nnx.silu,
     "relu": nnx.relu,
-    # The exact form, which is PyTorch's default.
+    # This is the exact form, which is PyTorch's default.
     "gelu": functools.partial(nnx.gelu, approximate=False),
 }
 

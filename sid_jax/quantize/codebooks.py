@@ -1,4 +1,4 @@
-"""Codebook updates other than gradients on codewords: moving averages (EMA), dead-code resets, SimVQ's linear map."""
+"""Codebook updates other than gradient steps: moving averages (EMA), dead-code resets, SimVQ's linear map."""
 
 from __future__ import annotations
 

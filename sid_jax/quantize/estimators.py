@@ -33,8 +33,8 @@ def gumbel_softmax(
 ) -> tuple[jax.Array, jax.Array]:
     """Samples a code for each row of scores by the Gumbel-max trick, with a differentiable relaxation.
 
-    Jang et al., 1611.01144, eq. 2, with a scale on the noise. At scale 0, the sample is the code with the highest
-    score. The temperature only divides inside the softmax and does not change the sample.
+    This is eq. 2 of Jang et al., 1611.01144, with a scale on the noise. At scale 0, the sample is the code with the
+    highest score. The temperature only divides inside the softmax and does not change the sample.
 
     Args:
       scores: `[..., K]`, unnormalized log-probabilities.

@@ -222,7 +222,7 @@ def _covariance(points: jax.Array) -> jax.Array:
 def residual_kmeans(
     points: jax.Array, codebook_sizes: Sequence[int], num_iterations: int, key: jax.Array | None = None
 ) -> list[jax.Array]:
-    """Returns L codebooks `[K, Z]` for points `[N, Z]`: k-means on the points, then on its residuals, and so on."""
+    """Returns L codebooks `[K, Z]` for points `[N, Z]`: k-means on the points, then on the residuals, and so on."""
     keys = [None] * len(codebook_sizes) if key is None else jax.random.split(key, len(codebook_sizes))
     codebooks = []
     for level_key, size in zip(keys, codebook_sizes, strict=True):

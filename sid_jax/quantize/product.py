@@ -97,7 +97,7 @@ def balanced_axes(points: np.ndarray, widths: Sequence[int]) -> np.ndarray:
     variances so far, among the parts that are not full.
 
     Args:
-      points: centered.
+      points: `[N, Z]`, centered.
       widths: features of each part; their sum is Z.
     """
     values, axes = np.linalg.eigh(points.T.astype(np.float64) @ points)

@@ -1,7 +1,7 @@
 """Residual quantization in training: level-by-level assignment with gradients, soft assignments and losses.
 
-All functions here are pure functions of arrays. They work inside `jit`, `grad`, `vmap` and `scan`, in any JAX
-framework.
+All functions here are pure functions of arrays. They work inside `jit`, `grad`, `vmap` and `scan`, with any JAX library
+for neural networks.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def write_report(folder: Path, out: str | Path | None = None, *, messages: Messa
     """Writes the report of an export atomically, and returns its path. An existing report is replaced.
 
     Args:
-      folder: an export's folder, from `export.py --out`.
+      folder: an export's folder, written by `sid-jax export`.
       out: path of the page; None for `report.html` in the folder.
       messages: where to print; standard output if None.
 

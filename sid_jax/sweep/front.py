@@ -1,4 +1,4 @@
-"""The Pareto front of a sweep (the trials that no other trial dominates) as a table and as a plot."""
+"""Prints and plots the Pareto front of a sweep, the trials that no other trial dominates."""
 
 from __future__ import annotations
 

@@ -33,8 +33,8 @@ class Trial:
 class Study:
     """The trials of one sweep, in sequence.
 
-    The settings of the next trial depend only on the seed, its number and the earlier trials. A stopped sweep therefore
-    continues as if it had not been stopped.
+    The settings of the next trial depend only on the seed, the trial's number and the earlier trials. A stopped sweep
+    therefore continues as if it had not been stopped.
 
     Args:
       path: the SQLite file; created if it does not exist.

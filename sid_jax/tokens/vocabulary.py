@@ -93,7 +93,7 @@ class Vocabulary:
         return pc.binary_join_element_wise(*parts, "")
 
     def parse(self, text: str) -> list[tuple[int, ...]]:
-        """Parses the Semantic IDs in a text, such as a language model's answer: each sequence of L tokens, by level.
+        """Parses the Semantic IDs in a text, such as a model's answer: sequences of one token per level, in order.
 
         The tokens of an ID may be separated by white space or commas. Other text and incomplete IDs are ignored.
         """

@@ -18,7 +18,7 @@ from sid_jax.training.state import TrainState
 
 
 def make_optimizer(train: ConfigDict, learning_rate: Schedule) -> optax.GradientTransformation:
-    """Returns clipping by the global gradient norm, then AdamW (weight decay on kernels only) or Adagrad (in TIGER)."""
+    """Returns gradient clipping by global norm, then AdamW (weight decay on kernels only) or Adagrad as in TIGER."""
     if train.optimizer == "adagrad":
         rule = optax.adagrad(learning_rate)
     else:

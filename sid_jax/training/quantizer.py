@@ -76,8 +76,8 @@ def train_quantizer(
 
     With a workdir, training resumes from the last checkpoint. A run that is killed and resumed gives the same result
     bit for bit. SIGTERM and Ctrl-C save a checkpoint and end the training. Without a workdir, nothing is written to
-    disk, and an interrupted run is lost. Several processes train together (see `training.processes`); the first one
-    prints.
+    disk, and an interrupted run is lost. Several processes train one model together (see `training.processes`); the
+    first one prints messages.
 
     Args:
       config: from `sid_jax.config`. Its settings that name files are ignored.

@@ -119,7 +119,7 @@ class Ended(Generic[S]):
       seconds: training time of this process, without evaluations.
       first_steps: `time.monotonic()` after the first call was dispatched; None if there was none.
       records: the rows of metrics that a run without a workdir kept in memory.
-      interruption: has the received signal, if any.
+      interruption: the run's signal handler, which knows the received signal, if any.
     """
 
     state: S

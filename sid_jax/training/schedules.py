@@ -105,9 +105,10 @@ def temperature_schedule(model: ConfigDict, train: ConfigDict, durations: Durati
     """Returns the Gumbel-softmax temperature as a function of the step.
 
     "exponential": `temperature * temperature_decay^updates`, one update every `temperature_update_frequency` epochs.
-    "linear" and "cosine": falls from the initial temperature to `min_temperature` over the run, in the same updates.
-    "constant", and any schedule without annealing: stays at the initial temperature. With annealing, the temperature is
-    never below `min_temperature`.
+    "linear" and "cosine": falls from the initial temperature to `min_temperature` over the run, with updates at the
+    same steps.
+    "constant", and any schedule without annealing: stays at the initial temperature.
+    With annealing, the temperature is never below `min_temperature`.
     """
     start, floor = model.temperature, model.min_temperature
     update_steps = max(1, round(train.temperature_update_frequency * durations.steps_per_unit))
