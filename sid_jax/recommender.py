@@ -276,7 +276,7 @@ class Recommender:
         trained = self.trained
         report = evaluated(trained, self._task, histories, verbose)
         if histories is None:
-            # `save` writes these metrics, which are means over all users of `fit`.
+            # `save` writes the metrics of the users of `fit`.
             self._trained = dataclasses.replace(trained, figures=report.evaluations[0].figures(report.samples))
         return report
 

@@ -238,7 +238,7 @@ def _row(row: Any, number: int, where: str) -> np.ndarray:
     try:
         array = _in_numpy(row)
         array = np.asarray(row) if array is None else array
-        if array.dtype == object:  # For example if a value is None.
+        if array.dtype == object:  # This is the dtype if, for example, a value is None.
             array = array.astype(np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise UserError(
@@ -277,7 +277,7 @@ def _ids_of_list(values: list[Any], where: str) -> np.ndarray:
             raise UserError(f"{where}: row {row} (counted from 0) is {shown(each)}; {_IDS}")
     try:
         if is_text:
-            pa.array(values, pa.string())  # Fails for lone surrogates, which UTF-8 cannot encode.
+            pa.array(values, pa.string())  # This fails for lone surrogates, which UTF-8 cannot encode.
         return np.array(values, dtype=object if is_text else np.int64)
     except UnicodeEncodeError as error:
         raise UserError(f"{where}: an id cannot be encoded as UTF-8 ({reason(error)}); correct the id") from error

@@ -11,7 +11,7 @@ from sid_jax.errors import UserError
 FLOAT_TYPES = "float16, float32 or float64"
 
 
-# Text types, and binary types that may hold text.
+# Predicates of the text types in `_TEXTS`, and of the binary types that may hold text in `_BYTES`.
 _TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 _WRITE_IDS = "write whole numbers or text"
 _PLAIN = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}

@@ -24,7 +24,8 @@ def collaborative_vectors(catalog: MovieLens, *, view: str, dimension: int, hold
       view: "item" or "user".
       dimension: D, below the matrix's smaller side.
       holdout: number of each user's last ratings that are excluded. With a leave-one-out split, the last rating is the
-        test target and the one before the validation target: vectors that include these ratings would leak the targets.
+        test target and the second-to-last rating is the validation target. Vectors that include these ratings would
+        leak the targets.
 
     Raises:
       UserError: if the dimension or the holdout does not fit the data.

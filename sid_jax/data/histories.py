@@ -20,7 +20,8 @@ class Histories:
       items: `[T]` int32 rows of `item_ids`, each user's in time order.
       item_ids: `[N]` the catalog's ids, int64 or object (str).
       num_unknown: number of interactions that were dropped because their items are not in the catalog.
-      num_tied: number of interactions with the same time as another one of the same user, counted when they were read.
+      num_tied: number of interactions with the same time as another interaction of the same user, counted when they
+        were read.
     """
 
     user_ids: np.ndarray
@@ -67,7 +68,7 @@ class Histories:
         )
 
     def padded(self, rows: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the last items of some users as a padded array.
+        """Returns the last items of the given users as a padded array.
 
         Args:
           rows: `[B]` rows of users.

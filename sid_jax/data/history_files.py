@@ -304,7 +304,7 @@ def histories_of_table(
     item_of_row, items_there = encoded_ids(table[item_column], _column(where, item_column))
     names = list(map(str, items_there.tolist()))
     rows = catalog_rows(names, item_ids)[item_of_row]
-    # Checked before the rows are sorted, since errors name the row numbers of the table.
+    # Unknown items are found before the rows are sorted, since errors name the row numbers of the table.
     known = known_items(
         rows,
         item_ids,

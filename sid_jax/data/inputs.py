@@ -66,7 +66,7 @@ def vector_set(
     Raises:
       UserError: if an argument has another form, an id occurs twice, lengths differ, or a value is not finite.
     """
-    from sid_jax.data.load import with_histories  # Imported here, since it imports JAX.
+    from sid_jax.data.load import with_histories  # This module is imported here, since it imports JAX.
     from sid_jax.data.named_parts import add_parts
 
     from_path = isinstance(vectors, (str, Path))

@@ -115,7 +115,8 @@ def _of_dataset(state: Path) -> list[Path]:
     with reading(state, "JSON"):
         content = json.loads(state.read_text(encoding="utf-8"))
         names = [each["filename"] for each in content["_data_files"]]
-        # Not supported: separate index files, which older versions of `datasets` write, and files outside the folder.
+        # Separate index files, which older versions of `datasets` write, and files outside the folder are not
+        # supported.
         if content.get("_indices_data_files") or any(Path(name).name != name for name in names):
             raise ValueError(
                 "it refers to files outside its folder; load the data set, call flatten_indices(), then save_to_disk()"

@@ -51,7 +51,8 @@ def read_own_tables(path: str, id_column: str, names: Sequence[str]) -> tuple[np
     """Reads ids and columns of N items.
 
     Args:
-      path: a file; a folder of files of one kind, or a pattern such as "items/*.csv", both sorted by name.
+      path: a file; or a folder of files of one kind, or a pattern such as "items/*.csv", whose files are sorted by
+        name.
       id_column: column of strings or integers.
       names: further columns. Columns of a .csv file are text, so that "007" is kept.
 
@@ -368,7 +369,7 @@ def open_plain(path: Path) -> BinaryIO:
     file = path.open("rb")
     start = file.read(2)
     file.seek(0)
-    # The content decides and not the name, since browsers unpack a file without changing its name.
+    # The file's content decides, not its name, since browsers unpack a file without changing its name.
     return gzip.open(file) if start == _GZIP else file  # type: ignore[return-value]
 
 

@@ -29,7 +29,7 @@ _MODEL_FILE, _SIZES_FILE = "pieces.model", "pieces.json"
 _FIRST_CHARACTER, _PLANE = 0xF0000, 65_534
 # The last two code points of a plane are noncharacters.
 _GAP = 2
-# Represents a code at or above its level's size, which does not occur in training.
+# This character represents a code that is not below its level's size, and therefore did not occur in training.
 _STRANGE = 0xE000
 
 
@@ -48,7 +48,7 @@ class PieceFeatures:
     model: bytes
 
     def codes(self) -> np.ndarray:
-        """Returns the codes of each of P pieces, `[P, L]` int32: codes at their levels, -1 at all others."""
+        """Returns the codes of each of P pieces, `[P, L]` int32: codes at their levels, -1 at all other levels."""
         processor = _processor(self.model, "the trained model")
         found = np.full((processor.get_piece_size(), len(self.sizes)), -1, np.int32)
         starts = _starts(self.sizes)
@@ -64,9 +64,9 @@ class PieceFeatures:
         Args:
           item_ids: ignored.
           semantic_ids: integers, 0 or more.
-          cuts: `[N, L - 1]` bool, True where no piece may contain both a code and the next one. With new random cuts at
-            each training step, short pieces are also trained on items that otherwise have longer pieces, and generalize
-            better to later items (like subword regularization, Kudo, 1804.10959).
+          cuts: `[N, L - 1]` bool, True where no piece may contain both the code at a level and the code at the next
+            level. With new random cuts at each training step, short pieces are also trained on items that otherwise
+            have longer pieces, and generalize better to later items (like subword regularization, Kudo, 1804.10959).
 
         Raises:
           UserError: if the IDs have a different length than the fitted ones.

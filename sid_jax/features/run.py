@@ -136,7 +136,7 @@ def _codebooks_of(ids: str) -> str | None:
 def _refuse_other_training(
     item_ids: np.ndarray, rows: ItemRows, ids: str, fitted: Path, about: Mapping[str, Any]
 ) -> None:
-    """Raises a UserError if IDs and features come from different quantizers; compares the rows of the items in both.
+    """Raises a UserError if IDs and features come from different quantizers; compares the rows of shared items.
 
     Without common items, the codebooks are compared if both tables came from exports. If only a few common items have
     different rows, a warning is logged.

@@ -78,7 +78,7 @@ class TrainedRecommender:
         Raises:
           UserError: if the parameters do not fit the config's model.
         """
-        # Imported here, because these imports take longer than the rest of loading.
+        # These modules are imported here, because their import takes longer than the rest of loading.
         import jax
         from flax import nnx
 
@@ -216,7 +216,7 @@ def read_recommender(folder: str | Path, *, verify: bool = False) -> TrainedReco
         )
         candidates = dataclasses.replace(candidates, blend=blend)
         params = _read_tensors(folder / _MODEL)
-        if config.model.kind == "sasrec" and "items" in params:  # The name in version 0.2, before the scorer.
+        if config.model.kind == "sasrec" and "items" in params:  # The parameter's name in version 0.2.
             params["items.embedding"] = params.pop("items")
         trained = TrainedRecommender(config, candidates, params, manifest["step"], manifest["metrics"])
         if any(len(array) != len(table) for array in items.values()):

@@ -121,7 +121,7 @@ class Transitions:
     """
 
     name = "transitions"
-    # Factors on a transition's weight: for each position of additional distance, and for a backward transition.
+    # Factors on a transition's weight: one for each additional position of distance, and one for a backward transition.
     _GAP_DECAY, _BACK = 0.9, 0.6
     # A transition's weight is divided by powers of the interaction counts of its first and its second item. These are
     # the two exponents.
@@ -172,7 +172,8 @@ def _nearest(
     table = shared.tocoo()
     others = table.row + first_item != table.col
     rows, columns, counts = table.row[others], table.col[others], table.data[others]
-    # Computed from integers in one step, so that equal similarities are exactly equal and ties are detected.
+    # The similarities are computed from integers in one step, so that equal similarities are exactly equal and ties are
+    # detected.
     similarities = counts / (np.sqrt(num_users[rows + first_item] * num_users[columns]) + shrinkage)
     order = np.lexsort((columns, -similarities, rows))
     rows, columns, similarities = rows[order], columns[order], similarities[order]

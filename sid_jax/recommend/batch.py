@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# A NumPy array on the host, a JAX array inside a compiled function.
+# `Array` is a NumPy array on the host, and a JAX array inside a compiled function.
 Array = Any
 
 

@@ -37,7 +37,7 @@ from sid_jax.whole_file import write_json
 
 PLAN_FILE = "plan.json"
 RESULTS_FILE = "comparison.json"
-# Number of validations per run; the checkpoint with the best validation is tested.
+# Number of validations per run; the checkpoint with the best validation metric is tested.
 _EVALUATIONS = 3
 _METRICS = ("recall@10", "ndcg@10")
 

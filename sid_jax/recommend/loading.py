@@ -39,7 +39,7 @@ def renewed(trained: TrainedRecommender, ids: Any, vectors: Any, vector_ids: Any
     """
     if ids is None and vectors is None:
         return trained
-    # Imported here, since loading a recommender without changes does not need Flax.
+    # This module is imported here, since loading a recommender without changes does not need Flax.
     from sid_jax.recommend.newer_table import with_content_of_files, with_newer_table
 
     if ids is not None:

@@ -54,7 +54,8 @@ def run(config: ConfigDict, workdir: Path, *, console: Console | None = None) ->
     console = (console or Console()) if is_first() else Console(quiet=True)
     with agreed():
         check_config(config)
-        # Checked here, so that missing vectors are an error before training and not after it.
+        # The settings of the vectors are checked here, so that missing vectors are an error before training and not
+        # after it.
         if needs_content(config):
             content_settings(config)
     with alone_in(workdir):

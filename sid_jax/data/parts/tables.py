@@ -18,7 +18,7 @@ from sid_jax.errors import UserError
 
 # The first bytes of an Arrow file for random access; a stream begins with other bytes.
 _MAGIC = b"ARROW1"
-# Number of rows whose most frequent vector length is taken as D.
+# D is the most frequent vector length among this number of rows.
 _LOOKED_AT = 64
 
 
@@ -95,7 +95,7 @@ def _row_groups(path: File, counts: list[int], rows: int, num_features: int) -> 
 
 
 class Arrow(Kind):
-    """An Arrow table, a file or a stream, with a column of ids and one of vectors, as lists or fixed-size lists."""
+    """An Arrow table, a file or a stream, with a column of ids and a column of vectors (lists of any kind)."""
 
     def look(self, path: Path, columns: Columns, rows: int) -> Look:
         """Inspects the file."""

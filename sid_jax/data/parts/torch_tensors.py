@@ -29,7 +29,7 @@ _DTYPES: dict[str, Any] = {
 _TENSOR, _PARAMETER, _ORDERED = "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter", "OrderedDict"
 _NAMES = {_TENSOR: _TENSOR, _PARAMETER: _PARAMETER, "collections OrderedDict": _ORDERED}
 _NAMES |= {f"torch {name}": name for name in _DTYPES}
-# Enough for a structure with a hundred thousand tensors.
+# Maximum size of the pickle in bytes, enough for a structure with a hundred thousand tensors.
 _LONGEST_PICKLE = 2**24
 _MOST_AXES = 8
 # A zip entry's header: signature, 22 bytes, and the lengths of the name and the extra fields.
@@ -228,7 +228,7 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any) -> _Tensor:
 
 
 def _array(path: Path, archive: zipfile.ZipFile, folder: str, tensor: _Tensor) -> np.ndarray:
-    """Returns the numbers of a tensor: a memory map, or a strided view of one if rows are not contiguous."""
+    """Returns the numbers of a tensor: a memory map, or a strided view of a memory map if rows are not contiguous."""
     storage, dtype = tensor.storage, tensor.storage.dtype
     if not math.prod(tensor.shape):
         return np.empty(tensor.shape, dtype)

@@ -23,7 +23,7 @@ from sid_jax.data.text.encoders import Encode, Encoder, find_encoder
 from sid_jax.data.text.template import clean
 from sid_jax.errors import UserError, reason
 
-# Number of texts per call of the encoder, and number of texts after which vectors are cached.
+# Number of texts per call of the encoder, and number of texts after which their vectors are written to the cache.
 _BATCH = 512
 _KEPT_TOGETHER = 8192
 _DIGEST_BYTES = 20

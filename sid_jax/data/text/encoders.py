@@ -138,7 +138,7 @@ def _model_identity(name: str) -> str:
 
 def _imported(path: str) -> Encode:
     module_name, _, name = path.partition(":")
-    # Like `python -m`: modules in the current folder can be imported.
+    # As with `python -m`, modules in the current folder can be imported.
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     try:

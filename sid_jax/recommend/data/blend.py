@@ -8,7 +8,7 @@ import numpy as np
 
 from sid_jax.recommend.config import TERMS
 
-# Padding of followers; larger than any item's row.
+# This value pads the arrays of followers; it is larger than the row number of any item.
 NOBODY = np.iinfo(np.int32).max
 
 

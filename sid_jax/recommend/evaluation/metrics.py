@@ -56,7 +56,7 @@ def entropy(lists: np.ndarray) -> float:
     """
     _, counts = np.unique(lists[lists >= 0], return_counts=True)
     shares = counts / counts.sum()
-    return float(-(shares * np.log2(shares)).sum()) + 0.0  # Never -0.0.
+    return float(-(shares * np.log2(shares)).sum()) + 0.0  # Adding 0.0 turns -0.0 into 0.0.
 
 
 def summary(lists: np.ndarray, targets: np.ndarray, num_items: int) -> dict[str, float]:
@@ -99,7 +99,7 @@ def _refuse_repetitions(lists: np.ndarray) -> None:
         )
 
 
-# Number of bootstrap draws in memory at a time: tens of megabytes.
+# Number of bootstrap draws in memory at a time; they take tens of megabytes.
 _DRAWS = 2_000_000
 
 

@@ -1,4 +1,4 @@
-"""Beam search over Semantic IDs in one compiled call, constrained to existing IDs by the prefix trie of their table."""
+"""Beam search over Semantic IDs in one compiled call, constrained to existing IDs by a prefix trie."""
 
 from __future__ import annotations
 

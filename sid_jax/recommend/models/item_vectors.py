@@ -17,7 +17,7 @@ PARTS = ("item", "codes", "content")
 # Initial standard deviations. With these values, logits are initially small, and the largest component is content,
 # which all items have.
 _EMBEDDING_SCALE, _CONTENT_SCALE = 0.02, 0.04
-# Knuth's multiplicative hash.
+# The multiplier of Knuth's multiplicative hash.
 _HASH = 2654435761
 
 

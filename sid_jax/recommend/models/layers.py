@@ -8,8 +8,8 @@ from flax import nnx
 
 from sid_jax.models.mlp import matmul
 
-# Added to masked logits. The value is low enough that its exponential is 0, but finite, so that a fully masked row does
-# not become NaN.
+# This value is added to masked logits. It is low enough that its exponential is 0, but finite, so that a fully masked
+# row does not become NaN.
 MASKED = -1e9
 
 

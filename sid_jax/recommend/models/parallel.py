@@ -46,7 +46,7 @@ class Parallel(nnx.Module):
             nnx.Param(features**-0.5 * jax.random.normal(rngs.params(), (size, features))) for size in sizes
         )
         self.encoder = encoder
-        # Heads are residual, so zeros make each head the identity.
+        # Heads are residual, so kernels of zeros make each head the identity.
         self.heads = nnx.Param(jnp.zeros((len(sizes), features, features)))
         self.temperature = temperature
         self.dtype = dtype
@@ -76,7 +76,7 @@ class Parallel(nnx.Module):
         codes = vectors[1]
         total = jnp.zeros((len(codes), len(known[0])), jnp.float32)
         for level, chances in enumerate(known):
-            # Added level by level, so that `[B, n, L]` is never materialized.
+            # The sums are accumulated level by level, so that `[B, n, L]` is never materialized.
             total = total + chances.T[codes[:, level]]
         return total.T
 

@@ -20,7 +20,7 @@ _FEATURES = 64
 _GROUP = 16
 # Number of items scored together: their scores must fit into a CPU's cache.
 _BLOCK = 4096
-# Length of the shortlist: at least this number, and at least this multiple of the length of the list.
+# The shortlist has at least `_LENGTH` items, and at least `_MULTIPLE` times as many items as the list.
 _LENGTH, _MULTIPLE = 256, 4
 # For longer lists than this, all items are scored.
 MOST_LISTED = 1024

@@ -59,7 +59,7 @@ CITATIONS = {
     ),
 }
 
-# Increases when the prepared tables change.
+# Version of the prepared tables; it increases when their content or format changes.
 _VERSION = 1
 _DOWNLOAD_SECONDS = 4 * 3600
 _LOOKED_AT = 2**16
