@@ -17,7 +17,7 @@ class Histories:
     Attributes:
       user_ids: `[U]` int64 or object (str), unchanged and distinct.
       offsets: `[U + 1]` int64: user u's interactions are `items[offsets[u] : offsets[u + 1]]`.
-      items: `[T]` int32 rows of `item_ids`, each user's in time order.
+      items: `[T]` int32 row numbers in `item_ids`, each user's in time order.
       item_ids: `[N]` the catalog's ids, int64 or object (str).
       num_unknown: number of interactions that were dropped because their items are not in the catalog.
       num_tied: number of interactions with the same time as another interaction of the same user, counted when they

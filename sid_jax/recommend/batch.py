@@ -20,7 +20,7 @@ class HistoryBatch:
     """A batch of B interaction histories.
 
     Attributes:
-      items: `[B, W]` int32 rows of the catalog, the oldest first, left-aligned.
+      items: `[B, W]` int32 row numbers in the catalog, the oldest first, left-aligned.
       lengths: `[B]` int32, the number of valid items, from 1 to W.
       users: `[B]` int32, a non-negative number for each user; two users may have the same number, but rarely.
     """
@@ -44,7 +44,7 @@ class Ranker(Protocol):
           exclude: `[B, S]` int32 items that the list may not contain, -1 for none.
 
         Returns:
-          `[B, k]` int32 rows of the catalog, the best first, without duplicates; -1 where there are no more.
+          `[B, k]` int32 row numbers in the catalog, the best first, without duplicates; -1 where there are no more.
         """
         ...
 

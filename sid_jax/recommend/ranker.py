@@ -83,14 +83,14 @@ class ModelRanker:
           exclude: `[B, S]` int32 items that no list may contain, -1 for none.
 
         Returns:
-          `[B, k]` int32 rows of the catalog, the best first; -1 where there are no more.
+          `[B, k]` int32 row numbers in the catalog, the best first; -1 where there are no more.
         """
         return self.scored(batch, count, exclude)[0]
 
     def full_lists(
         self, batch: HistoryBatch, count: int, exclude: np.ndarray | None, window: int, *, exact: bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns lists that are as long as possible: if a search finds too few items, one with more beams follows.
+        """Returns lists that are as long as possible: after a search with too few items, a second one has more beams.
 
         With `exact=False`, a large catalog on a CPU is searched by a shortlist: see `models.shortlist`.
 
@@ -99,8 +99,8 @@ class ModelRanker:
           window: W, the length to which histories are padded for the second search, so that it is compiled once.
 
         Returns:
-          `[B, k]` int32 rows of the catalog, the best first, -1 where there are no more items; and `[B, k]` float32,
-          the log-probability of each item's Semantic ID, or of the item itself if the model scores items.
+          `[B, k]` int32 row numbers in the catalog, the best first, -1 where there are no more items; and `[B, k]`
+          float32, the log-probability of each item's Semantic ID, or of the item itself if the model scores items.
         """
         size = len(batch.lengths)
         if count <= self.num_beams or self.scores_items:
@@ -370,9 +370,9 @@ def first_allowed(
     """Returns the first `count` items of each list that are not excluded, and their scores.
 
     Args:
-      lists: `[B, M]` item rows, the best first, -1 for none.
+      lists: `[B, M]` row numbers of items, the best first, -1 for none.
       scores: `[B, M]`.
-      exclude: `[B, S]` item rows, -1 for none; None excludes nothing.
+      exclude: `[B, S]` row numbers of items, -1 for none; None excludes nothing.
       count: k.
 
     Returns:

@@ -109,10 +109,10 @@ def spread(
     """Returns log sum_i q(i) k(u | i) for each cold item, `[B, C]` float32.
 
     Args:
-      items: `[B, M]` int32 rows.
+      items: `[B, M]` int32 row numbers of items.
       weights: `[B, M]` float32, q of each item; 0 for padding.
       content: `[N, D]` float32 vectors of length 1.
-      cold: `[C]` int32 rows.
+      cold: `[C]` int32 row numbers of items.
       sharpness: b.
     """
 

@@ -25,7 +25,7 @@ class Candidates:
       popularity: `[N]` int64, number of interactions in training. Items that share an ID are ranked by popularity.
       cold: `[N]` bool, the items on which the model was not trained.
       sizes: K of each level, for the model.
-      available: `[n]` rows of the items that may be recommended.
+      available: `[n]` row numbers of the items that may be recommended.
       num_trained: number of items in the table when the model was trained; they are the first rows of the current
         table.
       content: `[N, D]` float32 content vectors of length 1, or 0 for an item without one; None if there are none.

@@ -73,11 +73,11 @@ def load_content(
       config: from `sid_jax.recommend.config`.
       item_ids: `[N]` ids of the catalog.
       cold: `[N]` bool, items that are excluded from the center.
-      available: `[n]` rows of the items that may be recommended, and must have a vector; None for all. Another item
-        without a vector gets a zero vector, whose cosine with every item is 0.
+      available: `[n]` row numbers of the items that may be recommended, which must have a vector; None for all. Another
+        item without a vector gets a zero vector, whose cosine with every item is 0.
 
     Returns:
-      `[N, D]` float32.
+      `[N, D]` float32 vectors of length 1 (or 0).
 
     Raises:
       UserError: if there are no vectors, or an available item has none.

@@ -33,7 +33,7 @@ class Evaluation:
     Attributes:
       name: name of the recommender.
       exclude_seen: whether items of a user's history were excluded from the list.
-      lists: `[E, 50]` int32 rows of items, the best first, -1 for none.
+      lists: `[E, 50]` int32 row numbers of items, the best first, -1 for none.
       places: `[E]` int32, rank of the target in its list, from 1; 0 if it is not in the list.
       metrics: means over users, and coverage and entropy of all lists together.
       other: the evaluation of the same users under the other rule; None if there is none.

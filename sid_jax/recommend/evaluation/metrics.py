@@ -12,7 +12,7 @@ def ranks(lists: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Returns the rank of each user's target in the user's list.
 
     Args:
-      lists: `[U, k]` int32 rows of items, the best first, -1 for none.
+      lists: `[U, k]` int32 row numbers of items, the best first, -1 for none.
       targets: `[U]` int32.
 
     Returns:
@@ -63,7 +63,7 @@ def summary(lists: np.ndarray, targets: np.ndarray, num_items: int) -> dict[str,
     """Returns the metrics of recommendation lists: means over users, coverage and entropy.
 
     Args:
-      lists: `[U, k]` int32 rows of items, the best first, -1 for none; k is 10 or more.
+      lists: `[U, k]` int32 row numbers of items, the best first, -1 for none; k is 10 or more.
       targets: `[U]` int32.
       num_items: N, the size of the catalog.
 
@@ -138,7 +138,7 @@ def mean_interval(
 def paired_difference(
     a: np.ndarray, b: np.ndarray, *, seed: int = 0, samples: int = 1000, level: float = 0.95
 ) -> tuple[float, float, float]:
-    """Returns the mean of `a` minus the mean of `b` on the same users, and the ends of its paired bootstrap interval.
+    """Returns the mean difference of `a` and `b` on the same users, and the ends of its paired bootstrap interval.
 
     A user who is hard for one recommender is usually hard for the other, so each sample has the same users for both.
     Seeds are resampled separately, because two different recommenders with the same seed have nothing in common. See

@@ -124,7 +124,7 @@ def blended_at(scores: jax.Array, heard: Heard, evidence: Evidence, shares: jax.
       heard: evidence from the history, without a batch axis.
       evidence: evidence of the catalog.
       shares: `[n]`, the sum of each item's shares in `heard`.
-      items: `[n]` int32, rows of the items.
+      items: `[n]` int32 row numbers of the items.
     """
     blend = evidence.weights[0] * scores
     transitions, content, popularity = TERMS

@@ -76,7 +76,7 @@ class ItemVectors(nnx.Module):
 
         Args:
           catalog: the catalog of the items.
-          rows: `[n]` int32, rows of the items; None for all items.
+          rows: `[n]` int32 row numbers of the items; None for all items.
           key: PRNG key of dropout; None disables dropout.
         """
         return functools.reduce(jnp.add, self.by_part(catalog, rows, key).values())
