@@ -15,7 +15,7 @@ HELP_FLAGS = ("--help", "-help", "-h", "--helpshort", "-helpshort")
 FULL_HELP_FLAGS = ("--helpfull", "-helpfull")
 # Maximum and minimum length of lines, for any width of the terminal.
 _LONGEST, _SHORTEST = 100, 60
-# Widths of the columns with names of flags, and with sections of settings.
+# Widths of the columns with the flags' names, and with the settings' sections.
 _FLAGS, _SECTIONS = 18, 12
 # absl appends this to the help of a flag that may be repeated.
 _OF_REPEATED = ";\n    repeat this option to specify a list of values"
@@ -26,7 +26,7 @@ def help_text(about: str, settings: Mapping[str, Setting], *, full: bool) -> str
 
     Args:
       about: what the command does, with an example.
-      settings: the settings of its config by name; empty for a command without a config.
+      settings: the settings of the command's config by name; empty for a command without a config.
       full: whether to describe each setting, instead of listing the names.
     """
     lines = [about.strip(), "", "Flags:"]

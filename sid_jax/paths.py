@@ -77,7 +77,7 @@ def file_to_write(text: str | os.PathLike[str]) -> Path:
     """Returns the path of an output file and creates its folder, so that an unwritable path fails before any work.
 
     Raises:
-      UserError: as `as_path`, and if the path is a folder or cannot be written.
+      UserError: in the cases of `as_path`, and if the path is a folder or cannot be written.
     """
     if (address := bucket_address(text)) is not None:
         from sid_jax.buckets.outputs import output_file

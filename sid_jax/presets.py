@@ -15,7 +15,7 @@ from sid_jax.data.catalogs.names import AMAZON_CATEGORIES, AMAZON_EDITIONS, MOVI
 from sid_jax.errors import UserError
 from sid_jax.settings import choose
 
-# Number of films of the small MovieLens data sets. The other data sets have 10,681 to 87,585.
+# Number of films of the small MovieLens data sets. The other data sets have 10,681 to 87,585 films.
 _FEW_FILMS = {"100k": 1682, "1m": 3883, "latest-small": 9742}
 
 

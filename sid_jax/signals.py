@@ -131,7 +131,7 @@ class Interruption:
             signal.signal(number, handler)
 
     def pass_on(self) -> None:
-        """Raises the received signal again, if any. Called after a loop when the command has more work to do."""
+        """Raises the received signal again, if any. Call it after a loop if the command has more work to do."""
         if self._came is not None and not (_at_work and _done):
             signal.raise_signal(self._came)
 

@@ -36,8 +36,8 @@ _BETWEEN_CODES = re.compile(r"[-,\[\]()\s]+")
 _WHOLE_CODE = re.compile(r"[0-9]{1,18}")
 # A hyphen that does not follow a number is a sign.
 _NEGATIVE = re.compile("(?<![0-9])-[0-9]")
-# Columns of codes in .parquet files, in order of preference: the columns of exports, of TorchEasyRec, of OpenOneRec,
-# and of both tools' predictions.
+# Columns of codes in .parquet files, in order of preference. `semantic_id` is in exports, `codebook` in TorchEasyRec's
+# files, `sid` in OpenOneRec's files, and `codes` in predictions of these tools.
 _CODE_COLUMNS = ("semantic_id", "codebook", "codes", "sid")
 # A key in FlashRec's files: codes joined by commas.
 _JOINED = re.compile(r"[0-9]{1,18}(,[0-9]{1,18})+")

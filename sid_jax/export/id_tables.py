@@ -103,7 +103,7 @@ def _of_tool(path: Path) -> Path:
 
 
 def _table_files(path: Path) -> list[Path]:
-    """Returns the file of a table, or the files of a folder, a pattern, or a list with commas; all of one kind."""
+    """Returns the file of a table, or the files of a folder, a pattern, or a list with commas, all of one kind."""
     if path.is_file():
         return [path]
     several = path.is_dir() or bool(set("*?[,") & set(str(path)))

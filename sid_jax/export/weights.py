@@ -57,7 +57,8 @@ def training_arrays(model: RQVAE) -> dict[str, np.ndarray]:
     """Returns the arrays, by name, that only training needs, besides weights and codebooks.
 
     `quantizer.basis.0`, … and `quantizer.transform.0`, …: for "simvq", whose codebooks are their products.
-    `quantizer.count.0`, …: for "ema", the moving averages of the counts, `[K]`. `aligner.weight`: `[C, Z]`.
+    `quantizer.count.0`, …: for "ema", the moving averages of the counts, `[K]`. `aligner.weight`: the linear map of the
+    alignment loss, `[C, Z]`.
     """
     quantizer, arrays = model.quantizer, dict[str, np.ndarray]()
     groups = {"basis": quantizer.levels if len(quantizer.transforms) else (), "transform": quantizer.transforms}

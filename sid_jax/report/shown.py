@@ -49,7 +49,7 @@ class Shown:
       num_items: number of items.
       title_column: the column of titles; None if the page shows item ids instead.
       columns: the other columns.
-      packed: base64 of gzip of JSON, which the page unpacks.
+      packed: the items as JSON, compressed with gzip and encoded in base64; the page unpacks them.
       layout: positions and colors of the first codes on the map.
     """
 

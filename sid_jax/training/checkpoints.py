@@ -111,7 +111,7 @@ class Checkpoints:
     def save(self, step: int, state: Any, metrics: dict[str, Any] | None) -> None:
         """Saves a state under its step in the background; without metrics it cannot be the best checkpoint.
 
-        In a workdir of a bucket, the state is uploaded before this returns.
+        If the workdir is in a bucket, the state is uploaded before this method returns.
         """
         scalars = None if metrics is None else {k: v for k, v in metrics.items() if isinstance(v, (int, float))}
         with agreed():

@@ -38,10 +38,11 @@ S = TypeVar("S", bound=State)
 class Evaluated(Generic[S]):
     """Result of a job's evaluation.
 
-    state: the state from which training continues.
-    figures: metrics for the records. If the job's kind is "eval", they are also saved with the checkpoint.
-    text: the metrics as text for the user.
-    problem: the reason why training cannot continue; empty if it can.
+    Attributes:
+      state: the state from which training continues.
+      figures: metrics for the records. If the job's kind is "eval", they are also saved with the checkpoint.
+      text: the metrics as text for the user.
+      problem: the reason why training cannot continue; empty if it can.
     """
 
     state: S

@@ -21,7 +21,7 @@ _FEWEST_TUPLES_PER_ITEM = 4
 
 
 def with_sizes(config: ConfigDict, num_items: int) -> ConfigDict:
-    """Returns a config with numbers as `model.num_levels` and `model.codebook_size`, derived from N items if "auto".
+    """Returns a config in which `model.num_levels` and `model.codebook_size` are numbers, derived from N if "auto".
 
     L is the smallest number of levels, at least 3, with 400 code tuples per item at 256 codes per level. K is 256; for
     fewer than 2,048 items, it is the largest power of two that is at most N / 8, or more if the table would have fewer
