@@ -149,7 +149,7 @@ def cosine_neighbors(train: Histories, num_neighbors: int, shrinkage: float = 0.
     Args:
       train: the histories of U users over N items.
       num_neighbors: neighbors kept for each item; of tied neighbors, those with lower indices are kept.
-      shrinkage: in users; reduces similarities that are based on few users.
+      shrinkage: number of users that is added to the denominator; it lowers similarities that are based on few users.
 
     Returns:
       `[N, N]` float64: row i holds the neighbors of item i, never i itself.

@@ -179,7 +179,7 @@ class ModelRanker:
 
     @functools.cached_property
     def shortlist(self) -> Shortlist | None:
-        """The shortlist if the catalog is large, the device is one CPU and scores are inner products, or else None."""
+        """The shortlist; None unless the catalog is large, the only device is a CPU and scores are inner products."""
         one_cpu = self.mesh.size == 1 and self.mesh.devices.flat[0].platform == "cpu"
         if not one_cpu or self._in_trie.sum() < _SHORTLIST_FROM or not isinstance(self.vectors, jax.Array):
             return None
@@ -193,9 +193,9 @@ class ModelRanker:
           item: a row of the catalog; the item must be one that may be recommended.
 
         Returns:
-          The log-probability; and a dict from the names of the components of the item's vector and of the terms of the
-          blend to their contributions to the item's logit. Each contribution is relative to its mean over all items
-          that may be recommended.
+          The log-probability; and a dict of the contributions to the item's logit, by the name of a component of the
+          item's vector or of a term of the blend. Each contribution is relative to its mean over all items that may be
+          recommended.
         """
         score, shares = _explain(self.graphdef, self.params, self.shared_out(batch), self.catalog, self.vectors, item)
         return float(score), {part: float(share) for part, share in shares.items()}

@@ -126,7 +126,7 @@ def train_configured(
 
 
 def ask_for_last_items(config: ConfigDict, task: Task, ranker: Ranker, messages: Messages | None = None) -> Evaluation:
-    """Evaluates a recommender on every user's last item, under the config's rule for seen items and the other one."""
+    """Evaluates a recommender on every user's last item under both rules for seen items, the config's rule first."""
     return _ask(config, ranker, task.split.test, both_rules=True, messages=messages)
 
 

@@ -253,7 +253,7 @@ class Server:
 
 
 def _padded(rows: list[np.ndarray]) -> np.ndarray:
-    """Returns `[B, S]` int32: the items of each row, padded with -1."""
+    """Returns `[B, S]` int32: the row numbers of each history, padded with -1."""
     items = np.full((len(rows), max(map(len, rows))), -1, np.int32)
     for place, each in enumerate(rows):
         items[place, : len(each)] = each

@@ -63,7 +63,7 @@ class NotSupportedError(Exception):
 
 
 def read_settings(folder: Path, *, mixed: bool = False) -> BertFolder:
-    """Reads the JSON files of a model's folder. Without `modules.json` it is a bare BERT: mean pooling, not normalized.
+    """Reads the JSON files of a model's folder. Without `modules.json`, vectors are means over tokens, not normalized.
 
     Args:
       folder: written by Hugging Face or sentence-transformers.

@@ -31,7 +31,7 @@ def make_ids(
     seed: int,
     cold: np.ndarray | None = None,
 ) -> IdTable:
-    """Returns unique IDs of a catalog, with L codes and a suffix; the table is named after their kind.
+    """Returns unique IDs of a catalog, with L codes and a suffix; the name of the table is the kind of IDs.
 
     Args:
       kind: "random", "lsh" or "kmeans".

@@ -101,7 +101,7 @@ def pack_rows(train: Histories, window: int, row_length: int) -> PackedRows:
 
 
 def prefix_examples(train: Histories, window: int, users: np.ndarray) -> PrefixExamples:
-    """Returns an example for each item after a user's first: the items before it are the history, the item the target.
+    """Returns one example per item after a user's first: the earlier items are the history, the item is the target.
 
     Args:
       train: histories of U users.

@@ -109,8 +109,8 @@ def choose_cold_items(histories: Histories, amount: float, seed: int) -> np.ndar
 
     Args:
       histories: histories of U users over N items.
-      amount: below 1, a share of the distinct last items of users, rounded to at least one item; from 1 on, the number
-        of items.
+      amount: if below 1, the share of the users' distinct last items that is drawn, at least one item; otherwise the
+        number of items that are drawn.
       seed: the same seed draws the same items.
 
     Returns:
@@ -161,8 +161,8 @@ def configured_histories(config: ConfigDict, item_ids: np.ndarray) -> Histories:
 def draw_cold_items(config: ConfigDict, amount: float) -> int:
     """Draws cold items and writes them to the file `config.data.cold_items`, one id per line.
 
-    The draw is a function of the histories and of `config.seed`. If the run makes the IDs itself, the IDs need not
-    exist yet; the catalog is then that of `config.quantizer.data`.
+    The draw is a function of the histories and of `config.seed`. If the run itself makes the IDs, they need not exist
+    yet: the items are then those of `config.quantizer.data`.
 
     Args:
       config: from `sid_jax.recommend.config`.

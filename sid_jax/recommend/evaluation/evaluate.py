@@ -48,7 +48,7 @@ class Evaluation:
 
     @property
     def rules(self) -> tuple[Evaluation, ...]:
-        """This evaluation, and that of the other rule if there is one."""
+        """This evaluation, followed by the evaluation under the other rule if there is one."""
         return (self,) if self.other is None else (self, self.other)
 
     @property

@@ -76,7 +76,7 @@ class Heard:
     Attributes:
       followers: `[B, w * k]` int32, the followers of the last items in the transition graph.
       shares: `[B, w * k]` float32, the share of each follower in the total weight of the followers, times N.
-      profile: `[B, d]` float32, the weighted sum of the last items' content, of length 1.
+      profile: `[B, d]` float32, the weighted sum of the last items' content, scaled to length 1.
     """
 
     followers: jax.Array | None

@@ -29,8 +29,8 @@ class HistoryEncoder(nnx.Module):
       hidden: hidden features of each feed-forward layer.
       window: number of distances with separate biases.
       dropout: dropout rate of the embeddings and of each branch's output.
-      block: "prenorm"; or "ligr", whose branches are multiplied by a sigmoid gate of the residual stream before they
-        are added to it, and whose feed-forward layer is SwiGLU (LiGR, 2502.03417; eSASRec, 2508.06450).
+      block: "prenorm" or "ligr". In a "ligr" block, each branch is multiplied by a sigmoid gate of the residual stream
+        before it is added to the stream, and the feed-forward layer is SwiGLU (LiGR, 2502.03417; eSASRec, 2508.06450).
       rngs: random number generators of the kernels.
     """
 

@@ -189,7 +189,7 @@ def _existing(path: Path) -> Path | None:
 
 
 def _digest(files: _Files) -> str:
-    """Returns a digest of the files' names, sizes, modification times, first and last bytes."""
+    """Returns a digest of the files' names, sizes and modification times, and of their first and last bytes."""
     digest = hashlib.sha256()
     for path in files:
         about = path.stat()

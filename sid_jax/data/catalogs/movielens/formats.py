@@ -46,7 +46,7 @@ _RECBOLE_FOLDER = "recbole/dataset_example/ml-100k/"
 
 
 def read_grouplens(path: Path) -> MovieLens:
-    """Reads 100K: u.item, u.data, u.user and, if present, u.genre, in a folder or zip, at its top or in `ml-100k/`.
+    """Reads MovieLens-100K (u.item, u.data, u.user, optionally u.genre) from the top or `ml-100k/` of a folder or zip.
 
     Raises UserError if something is missing or damaged.
     """
@@ -61,7 +61,7 @@ def read_grouplens(path: Path) -> MovieLens:
 
 
 def read_recbole(path: Path) -> MovieLens:
-    """Reads 100K in RecBole's layout, from its wheel, or a folder or zip with the three `ml-100k.*` files at its top.
+    """Reads MovieLens-100K in RecBole's layout: its wheel, or a folder or zip with the `ml-100k.*` files at the top.
 
     RecBole separates the year from the title. Title and year are joined again and split by the same rule as GroupLens'
     titles, so both layouts give the same catalog. Raises UserError if something is missing or damaged.
@@ -115,7 +115,7 @@ def _ratings(rows: list[list[str]], where: str, *, first_line: int = 1) -> Table
 
 
 def read_1m(path: Path) -> MovieLens:
-    """Reads 1M: movies.dat, users.dat and ratings.dat, latin-1, in a folder or zip, at its top or in `ml-1m/`.
+    """Reads MovieLens-1M (movies.dat, users.dat, ratings.dat, in Latin-1) from the top or `ml-1m/` of a folder or zip.
 
     Ages are age groups, as text ("18-24"). Raises UserError if something is missing or damaged.
     """
@@ -130,7 +130,7 @@ def read_1m(path: Path) -> MovieLens:
 
 
 def read_10m(path: Path) -> MovieLens:
-    """Reads 10M: movies.dat and ratings.dat, UTF-8, in a folder or zip, at its top or in `ml-10M100K/`.
+    """Reads MovieLens-10M (movies.dat, ratings.dat, in UTF-8) from the top or `ml-10M100K/` of a folder or zip.
 
     Users have ids only, and only users with ratings are known. Raises UserError if something is missing or damaged.
     """
@@ -142,7 +142,7 @@ def read_10m(path: Path) -> MovieLens:
 
 
 def read_csv(path: Path, folder: str) -> MovieLens:
-    """Reads 20M and later: movies.csv and ratings.csv, UTF-8, in a folder or zip, at its top or in `folder`.
+    """Reads MovieLens-20M or later (movies.csv, ratings.csv, in UTF-8) from the top or `folder` of a folder or zip.
 
     Users have ids only, and only users with ratings are known. Raises UserError if something is missing or damaged.
     """
