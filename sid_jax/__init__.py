@@ -35,7 +35,8 @@ __all__ = [
     "load",
 ]
 
-# Imported when first used, so that `import sid_jax` takes milliseconds and does not import JAX.
+# Each module is imported when its name is first used, so that `import sid_jax` takes milliseconds and does not import
+# JAX.
 _MODULES = {
     "GenerativeRecommender": "sid_jax.recommender",
     "IdTable": "sid_jax.ids.table",

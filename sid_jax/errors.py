@@ -1,4 +1,4 @@
-"""UserError, the exception for errors that a user can fix, and helpers for its one-line message."""
+"""Defines UserError, the exception for errors that a user can fix, and helpers for its one-line message."""
 
 from __future__ import annotations
 

@@ -99,7 +99,8 @@ def next_version(published: Published, batch: Batch, removed: pa.ChunkedArray, w
     gone_again = (places(batch.ids, removed) >= 0) & (places(batch.ids, published.items.arrow_ids) < 0)
     kept = _kept(published, batch, removed, where)
     batch = batch.rows(np.flatnonzero(~gone_again)) if gone_again.any() else batch
-    # For each item of the batch, its row among the retired and among the published items; -1 if it is not there.
+    # `returns` and `known` have the row of each item of the batch among the retired and the published items; -1 if it
+    # is not among them.
     returns, known = places(batch.ids, published.retired.arrow_ids), places(batch.ids, published.items.arrow_ids)
     _refuse_by_policy(published, batch, known, returns, policy)
     returning, coming = np.flatnonzero(returns >= 0), np.flatnonzero((returns < 0) & (known < 0))

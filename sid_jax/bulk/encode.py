@@ -24,8 +24,8 @@ from sid_jax.ids.convert import code_type
 from sid_jax.models.rqvae import RQVAE
 from sid_jax.quantize.losses import squared_error
 
-# Vectors per call and device (fewer on CPUs, so that intermediate arrays fit into the cache), and the number of calls
-# that are queued before the codes of the first call are read.
+# Numbers of vectors per call and device, fewer on CPUs so that intermediate arrays fit into the cache. `_CALLS_AHEAD`
+# is the number of calls that are queued before the codes of the first call are read.
 _ITEMS_A_DEVICE, _ITEMS_A_CPU = 16_384, 2048
 _CALLS_AHEAD = 2
 Item = TypeVar("Item")
@@ -157,7 +157,7 @@ def read_ahead(items: Iterable[Item], depth: int = 2) -> Iterator[Iterator[Item]
                 if stopped.is_set():
                     return
             put(_END)
-        except BaseException as error:  # Raised again for the consumer, at its next item.
+        except BaseException as error:  # The error is raised again at the consumer's next item.
             put(error)
 
     def given() -> Iterator[Item]:

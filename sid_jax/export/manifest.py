@@ -143,7 +143,7 @@ def write_measured(folder: Path, measured: Mapping[str, Any], records: Path | No
     """Writes `report.json`: the measured metrics, and the training curves from a folder with records."""
     content = dict(measured)
     if records is not None:
-        # Imported here, since it imports JAX, which is not needed to read an export.
+        # Imported here, since this module imports JAX, which is not needed to read an export.
         from sid_jax.training.records import read_records
 
         rows = (row for kind in ("train", "eval") for row in read_records(records, kind))

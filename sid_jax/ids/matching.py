@@ -83,7 +83,7 @@ def best_orders(old: np.ndarray, new: np.ndarray, sizes: Sequence[int]) -> list[
     Returns:
       For each level a permutation `[K]`: the new code `order[k]` gets the number k.
     """
-    # Imported here, since this import takes longer than all the imports that are needed to load an ID table.
+    # SciPy is imported here, since this takes longer than all the imports that are needed to load an ID table.
     from scipy.optimize import linear_sum_assignment
 
     agree, orders = np.ones(len(new), bool), []

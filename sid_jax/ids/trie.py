@@ -83,7 +83,7 @@ def build_trie(
             raise ValueError("rows has none of the rows of the table")
     in_order = semantic_ids[order]
     changes = in_order[1:] != in_order[:-1]
-    # The first row of each node in the sorted table, depth by depth; `ends` adds the end of the last node.
+    # `starts` has the first row of each node in the sorted table, depth by depth. `ends` adds the end of the last node.
     starts, is_start = [np.zeros(1, np.intp)], np.arange(len(order)) == 0
     for level in range(len(sizes)):
         is_start[1:] |= changes[:, level]

@@ -1,4 +1,4 @@
-"""The quantizer's own loss in joint training. It keeps codes close to the items' content."""
+"""Computes the quantizer's own loss in joint training, which keeps codes close to the items' content."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from sid_jax.llm.tokens import IdTokens, id_tokens
     from sid_jax.llm.training_data import write_training_data
 
-# Imported on first use, since most of these modules import PyTorch and transformers. Modules and functions must have
-# different names, since an imported module would hide the function of the same name.
+# These modules are imported on first use, since most of them import PyTorch and transformers. Modules and functions
+# must have different names, since an imported module would hide the function of the same name.
 _MODULES = {
     "IdTokens": "sid_jax.llm.tokens",
     "SemanticIdLogitsProcessor": "sid_jax.llm.constraint",

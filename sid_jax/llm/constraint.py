@@ -175,7 +175,7 @@ class SemanticIdLogitsProcessor(LogitsProcessor):
       UserWarning: if the generation config samples, or penalizes repetitions.
     """
 
-    # Not supported, since in continuous batching each request has its own prompt length.
+    # Continuous batching is not supported, since there each request has its own prompt length.
     supports_continuous_batching = False
 
     # The kind of a row is the number of codes of its unfinished ID, from 0 to L - 1; or L plus one of these numbers,

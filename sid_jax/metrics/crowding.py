@@ -13,7 +13,8 @@ CROWDED = 0.75
 # times as many would have with evenly spread items. On Amazon Beauty, the power was 0.15 to 0.48 for one more level,
 # and 0.34 for 8 times as many codes in each of 3 levels.
 _POWER = 0.25
-# Maximum number of codes per level; and minimum number of items per code that are needed to learn a codeword.
+# `_MOST_CODES` is the maximum number of codes per level. `_ITEMS_A_CODE` is the minimum number of items per code that
+# are needed to learn a codeword.
 _MOST_CODES, _ITEMS_A_CODE = 65_536, 8
 
 

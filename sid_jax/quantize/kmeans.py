@@ -86,7 +86,7 @@ _AXES_SHOWN = (8, 16, 32, 64)
 _ITERATIONS_SHOWN = 25
 
 
-# Points per block of an assignment on CPUs.
+# Number of points per block when codes are assigned on CPUs.
 _ITEMS_A_BLOCK = 1024
 
 

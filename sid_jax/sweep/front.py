@@ -19,7 +19,7 @@ _GREY, _RED, _BLACK = "#8b95a1", "#c2410c", "#1f2937"
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
-    """Formats settings as short text, without their sections."""
+    """Formats settings as short text, without the names of their sections."""
     short = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in settings.items()}
     return ", ".join(f"{name.rpartition('.')[2]}={value}" for name, value in short.items())
 

@@ -105,7 +105,7 @@ def gather_texts(text: str) -> list[str]:
     """Returns the texts of all processes, in the order of the processes."""
     content = np.frombuffer(text.encode(), np.uint8)
     longest = int(multihost_utils.process_allgather(np.int32(len(content))).max())
-    # At least one zero byte, since an empty array cannot be gathered.
+    # The padding has at least one zero byte, since an empty array cannot be gathered.
     rows = multihost_utils.process_allgather(np.pad(content, (0, longest + 1 - len(content))))
     return [bytes(row).rstrip(b"\0").decode() for row in rows]
 
