@@ -51,8 +51,8 @@ def vector_set(
         change while they are in use.
       item_ids: see `arrays.as_ids`; or a path, see `settings.ids_path`; None for the ids that come with the vectors, or
         else the row numbers.
-      columns: further columns of the items, see `arrays.as_table`: one row per item, in the order of the items, or in
-        any order if there is a column `settings.id_column`.
+      columns: additional columns of the items, see `arrays.as_table`: one row per item, in the order of the items, or
+        in any order if there is a column `settings.id_column`.
       histories: interaction histories, see `as_histories`, for IDs that also depend on co-occurrence; None for those
         that `settings.histories` names.
       cold: items that are excluded from training: `[N]` bool, item ids, or a path, see `settings.cold_items`.
@@ -237,7 +237,7 @@ def _finite(data: VectorSet, on_bad_rows: str) -> VectorSet:
 
 
 def _columns(columns: Any, ids: np.ndarray, id_column: str) -> dict[str, pa.ChunkedArray]:
-    """Returns further columns of the items, in the order of the items."""
+    """Returns the additional columns, with their rows in the order of the items."""
     table, index = as_table(columns, "columns"), ids_in_index(columns, id_column)
     if index is not None and (index.name == id_column or set(index) >= set(ids.tolist())):
         table = as_table({id_column: index, **{name: table[name] for name in table.column_names}}, "columns")

@@ -208,7 +208,7 @@ def _own_vectors(data_config: ConfigDict, resident_bytes: int | None) -> VectorS
 
 
 def _own_columns(data_config: ConfigDict, names: list[str], ids: np.ndarray) -> dict[str, pa.ChunkedArray]:
-    """Returns other columns of the items, from the table that holds their vectors."""
+    """Returns the columns `names` of the items, from the table that has their vectors."""
     files = find_remote_files(data_config.path, ".parquet", VECTOR_ENDINGS)
     without = next((each for each in files if ending(each) not in TABLE_ENDINGS), None)
     if without is not None:

@@ -172,7 +172,7 @@ def _is_folder(path: str | Path) -> bool:
 
 
 def column_names(path: Path) -> list[str]:
-    """Returns the column names of a file with one of the `ENDINGS`; for JSON, the names in any record.
+    """Returns the column names of a file with one of the `ENDINGS`; for JSON, all names in its records.
 
     Raises:
       UserError: if the file cannot be read.

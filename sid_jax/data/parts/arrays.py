@@ -134,7 +134,7 @@ class Npy(Kind):
                 yield as_float32(take_rows(array, chosen))
 
     def mapped(self, path: Path) -> np.ndarray | None:
-        """Returns all vectors if the file holds contiguous float32."""
+        """Returns all vectors, memory-mapped, if the file holds contiguous float32; otherwise None."""
         array = self.opened(path)
         return np.asarray(array) if array.dtype == np.float32 and array.flags.c_contiguous else None
 

@@ -147,7 +147,7 @@ def opened(path: File) -> contextlib.AbstractContextManager[Any]:
 
 
 def identity(path: str) -> list[str | int]:
-    """Returns values that change if a file changes: path, size and time, or in a bucket address, size and version."""
+    """Returns values that change if a file changes: path, size and time; in a bucket, address, size and version."""
     file = file_of(path)
     if isinstance(file, RemoteFile):
         return file.identity()

@@ -174,7 +174,7 @@ class VectorCache:
         self._max_bytes, self._max_files = max_bytes, max_files
 
     def find(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray | None]:
-        """Returns a mask `[n]` bool of the cached texts, and vectors `[n, D]` float32, or None if no text is cached.
+        """Returns a mask `[n]` bool of the cached texts, and vectors `[n, D]` float32 (None if no text is cached).
 
         Args:
           texts: distinct texts.

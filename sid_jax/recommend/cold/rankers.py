@@ -116,7 +116,7 @@ class SlotRanker:
 
 
 def slot_rankers(config: ConfigDict, candidates: Candidates, ranker: ModelRanker) -> list[Ranker]:
-    """Returns rankers with `config.eval.cold_slots` slots for cold items: two of the model, and semantic kNN.
+    """Returns rankers with `config.eval.cold_slots` slots for cold items: two of the model, one of semantic kNN.
 
     One ranker of the model ranks cold items by back-off scores. The other one ranks them by the probability of their
     full IDs, or by the model's own scores if it scores items.

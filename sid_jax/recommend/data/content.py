@@ -67,7 +67,7 @@ def content_settings(config: ConfigDict) -> ConfigDict:
 def load_content(
     config: ConfigDict, item_ids: np.ndarray, cold: np.ndarray, available: np.ndarray | None = None
 ) -> np.ndarray:
-    """Loads the content vectors of `config.quantizer.data`, centers them on items that are not cold, and scales them.
+    """Loads the content vectors of `config.quantizer.data`, centers them on warm items, and scales them to length 1.
 
     Args:
       config: from `sid_jax.recommend.config`.

@@ -121,7 +121,7 @@ def load_split(config: ConfigDict, item_ids: np.ndarray) -> Split:
 
 
 def divide(config: ConfigDict, histories: Histories) -> Split:
-    """Splits histories, without users who have too few interactions; `config.data` names the cold items.
+    """Drops users with too few interactions, and splits the histories; `config.data` names the cold items.
 
     Raises:
       UserError: if nothing is left to train on, or most test targets are seen items that the test excludes.

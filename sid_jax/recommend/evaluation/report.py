@@ -145,7 +145,7 @@ def print_evaluations(
 
 
 def print_samples(console: Console, task: Task, evaluation: Evaluation) -> None:
-    """Prints the last items of the history, the recommended items and the target of some users."""
+    """Prints the last items of the history, the recommended items and the target for a few users."""
     examples = task.split.test
     for user in np.linspace(0, len(examples.targets) - 1, min(_SAMPLE_USERS, len(examples.targets)), dtype=int):
         history = examples.histories.of(user)[-_SAMPLE_HISTORY:]

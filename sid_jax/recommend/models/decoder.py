@@ -58,7 +58,7 @@ class Decoder(nnx.Module):
         self.dropout = dropout
 
     def loss(self, batch: PackedRows, catalog: Catalog, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        """Returns the cross-entropy of each level's codes, summed over the targets, `[L]`, and the targets' weight.
+        """Returns each level's cross-entropy, summed over the targets, `[L]`, and the targets' total weight.
 
         Args:
           batch: packed rows of histories, with a target at every position.

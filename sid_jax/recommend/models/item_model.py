@@ -15,7 +15,7 @@ class ItemModel(Protocol):
     """A model that scores items. Models that generate IDs instead are `CodeModel`s."""
 
     def loss(self, batch: Any, catalog: Catalog, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        """Returns the loss of each of the model's outputs, summed over the targets, and the targets' weight.
+        """Returns the loss of each of the model's outputs, summed over the targets, and the targets' total weight.
 
         Args:
           batch: a batch of training examples, of the type that the model trains on.

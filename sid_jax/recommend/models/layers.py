@@ -14,7 +14,7 @@ MASKED = -1e9
 
 
 class Linear(nnx.Module):
-    """A linear layer with float32 parameters; the product has the dtype of its input.
+    """A linear layer with float32 parameters, which computes in the dtype of its input.
 
     Args:
       fan_in: features of the input.
@@ -35,7 +35,7 @@ class Linear(nnx.Module):
 
 
 class RMSNorm(nnx.Module):
-    """RMSNorm: divides by the root mean square of the features, in float32 (Zhang and Sennrich, 1910.07467).
+    """Divides by the root mean square of the features, in float32 (RMSNorm, Zhang and Sennrich, 1910.07467).
 
     Args:
       features: F, features of the input.

@@ -52,7 +52,7 @@ class Parallel(nnx.Module):
         self.dtype = dtype
 
     def loss(self, batch: PackedRows, catalog: Catalog, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        """Returns the mean cross-entropy over levels, summed over the targets, `[1]`, and the targets' weight."""
+        """Returns the mean cross-entropy over levels, summed over the targets, `[1]`, and the targets' total weight."""
         known = self.encoder(self._embed(catalog.semantic_ids[batch.inputs]), batch.segments, key)
         wanted = catalog.semantic_ids[batch.targets]
         losses = [

@@ -43,7 +43,7 @@ class Scorer(nnx.Module):
         self.dtype = dtype
 
     def loss(self, batch: PackedRows, catalog: Catalog, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        """Returns the cross-entropy over items, summed over the targets, `[1]`, and the targets' weight.
+        """Returns the cross-entropy over items, summed over the targets, `[1]`, and the targets' total weight.
 
         Args:
           batch: packed rows of histories, with a target at every position.
