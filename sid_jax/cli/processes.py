@@ -30,7 +30,7 @@ def shared(workdir: str) -> str:
 
 
 def join() -> None:
-    """Connects this process to the others, according to the flags; call it before any use of JAX's devices."""
+    """Connects this process to the other processes, according to the flags; call it before any use of JAX's devices."""
     from sid_jax.training import processes
 
     processes.join(_DISTRIBUTED.value, _COORDINATOR_ADDRESS.value, _NUM_PROCESSES.value, _PROCESS_ID.value)

@@ -85,7 +85,7 @@ def model_info(model: RQVAE) -> dict[str, Any]:
 
 
 def write_model(folder: Path, model: RQVAE, programs: Collection[str] = ()) -> None:
-    """Writes both codebook files, and the programs of `sid_jax.export.programs` with these names."""
+    """Writes both codebook files, and the given programs, by their names in `sid_jax.export.programs`."""
     write_codebooks(folder, torch_weights(model), scaling_of(model), model_info(model), training_arrays(model))
     write_programs(folder, model, programs)
 

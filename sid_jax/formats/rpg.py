@@ -15,7 +15,7 @@ def write_rpg(folder: Path, content: Content) -> None:
     """Writes the files of `cache/AmazonReviews2014/CATEGORY/processed`, with item ids as text. Number 0 is padding.
 
     Run RPG with `n_codebook` = L, and with `codebook_size` = 2^b, the smallest power of two that holds all codes. The
-    name of the file of codes states both as OPQL,IVF1,PQLxb: OPQ3,IVF1,PQ3x8 is for 3 codes below 256.
+    name of the file of codes states L and b as OPQL,IVF1,PQLxb: OPQ3,IVF1,PQ3x8 is for 3 codes below 256.
     """
     levels, bits = len(content.table.sizes), max(1, (max(content.table.sizes) - 1).bit_length())
     items = list(map(str, content.table.item_ids.tolist()))

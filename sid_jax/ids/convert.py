@@ -195,7 +195,7 @@ def matched_columns(given: Any, ids: pa.ChunkedArray, id_name: str, id_column: s
     `given` is the argument of `sid_jax.ids.table.IdTable.with_columns`; `id_name` is the table's column of item ids.
 
     Raises:
-      UserError: as `IdTable.with_columns`.
+      UserError: see `IdTable.with_columns`.
     """
     if isinstance(given, Mapping) and all(isinstance(values, Mapping) for values in given.values()):
         return {

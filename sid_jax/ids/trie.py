@@ -131,7 +131,7 @@ def write_trie(folder: Path, semantic_ids: np.ndarray, sizes: Sequence[int]) -> 
     """Writes `trie.npz` for IDs `[N, L]`, which may repeat, and sizes K of each level. The bytes are deterministic.
 
     Raises:
-      ValueError: as `build_trie`.
+      ValueError: see `build_trie`.
     """
     trie = build_trie(semantic_ids, sizes)
     arrays: dict[str, Any] = {f"first_child_{level}": np.asarray(first) for level, first in enumerate(trie.first_child)}

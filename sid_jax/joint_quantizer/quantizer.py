@@ -84,7 +84,7 @@ class JointQuantizer(nnx.Module):
     the encoder and then the codebooks are frozen, so that the model is trained on the exported IDs.
 
     In Flax NNX, the quantizer is a submodule. For Linen, Haiku, Equinox and plain JAX, `params` is a dict of arrays,
-    and `apply` and `revive` are pure functions of it. Both work inside `jit`, `grad` and `scan`.
+    and `apply` and `revive` are pure functions of it, which work inside `jit`, `grad` and `scan`.
 
         quantizer = JointQuantizer("exports/items", num_steps=1000)
         output = quantizer(vectors, step, items)          # or quantizer.apply(params, vectors, step, items)

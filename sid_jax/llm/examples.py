@@ -24,7 +24,7 @@ class Rows:
       tasks: `[E]` int8, positions in the list of tasks.
       users: `[E]` int64, rows of users; -1 for a row about a single item.
       first, last: `[E]` int64. The history is the interactions from `first` up to, but not including, `last`, and the
-        interaction `last` is the answer. For a row about a single item, both are the row of the item.
+        interaction `last` is the answer. For a row about a single item, `first` and `last` are the row of the item.
       wording: `[E]` int64, random numbers that choose among a task's prompts.
     """
 

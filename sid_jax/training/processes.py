@@ -29,7 +29,7 @@ def join(
     num_processes: int | None = None,
     process_id: int | None = None,
 ) -> None:
-    """Connects this process to the others of a multi-process run; does nothing without arguments.
+    """Connects this process to the other processes of a multi-process run; does nothing without arguments.
 
     Call it before any use of JAX's devices.
 

@@ -38,8 +38,8 @@ def displaced(vectors: jax.Array, share: jax.Array | float) -> jax.Array:
 
     Args:
       vectors: `[B, D]`, in random order, since the two other vectors are chosen by position. With fewer than three
-        vectors, one of the two is the vector itself. NaN features stay NaN; where the difference is NaN, nothing is
-        added.
+        vectors, at least one of these two is the vector itself. NaN features stay NaN; where the difference is NaN,
+        nothing is added.
       share: 0 or more, may be traced.
     """
     difference = jnp.roll(vectors, 1, axis=0) - jnp.roll(vectors, 2, axis=0)
