@@ -54,8 +54,6 @@ def local_path(text: str | os.PathLike[str]) -> Path:
     text = os.fspath(text).removeprefix("file://")
     if not text:
         raise UserError('a path is empty, perhaps because a variable is not set; give a path, or "." for this folder')
-    if not text:
-        raise UserError('a path is empty, perhaps because a variable is not set; give a path, or "." for this folder')
     if (address := _ADDRESS.match(text)) and not Path(text).exists():
         where = "cannot be used here" if address[1] in SCHEMES else "are not supported"
         raise UserError(

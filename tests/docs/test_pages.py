@@ -63,7 +63,7 @@ def test_every_exception_is_of_some_use():
         ("python export.py --workdir=w --out=o --uniqe=none", "uniqe"),
         ("sid-jax evaluate --ids=i --vector=v", "vector"),
         ("sid-jax recommend --config=recommend:ml100 --workdir=w", "ml100k, beauty"),
-        ("sid-jax train --config=recommend --workdir=w", "for another command"),
+        ("sid-jax train --config=recommend --workdir=w", "belongs to another command"),
         ("sid-jax train --config=ml1m --workdir=w", "there is no preset"),
         ("sid-jax measure --ids=i", "there is no command"),
         ("python benchmarks/quality.py --vektors=items.npy", "no --vektors"),

@@ -425,6 +425,6 @@ def test_a_version_is_not_written_into_the_export_that_it_reads(first, tmp_path)
     new = write_vectors(tmp_path / "new.parquet", [70], made_vectors([70]))
     before = sorted(first.iterdir())
     for out in (first / "next", first / "a" / "next"):
-        with pytest.raises(UserError, match="is inside the export .* choose a folder beside it"):
+        with pytest.raises(UserError, match="is inside the export .* choose a folder outside it"):
             append(first, out, [new], messages=Said().messages)
     assert sorted(first.iterdir()) == before
