@@ -14,9 +14,10 @@ from ml_collections import ConfigDict
 from sid_jax.data.arrays import as_ids, as_ordered_ids, as_table, as_vectors, ids_in_index, is_table
 from sid_jax.data.blocks import bad_rows, check_finite
 from sid_jax.data.histories import Histories
-from sid_jax.data.history_files import HistoryFile, histories_of_lists, histories_of_table, in_catalog
+from sid_jax.data.history_files import HistoryFile
 from sid_jax.data.id_lists import UNKNOWN_OPTION, catalog_rows, check_cold, check_unique, known_items, read_item_list
 from sid_jax.data.join_parts import are_parts, set_of_parts
+from sid_jax.data.make_histories import histories_of_lists, histories_of_table, in_catalog
 from sid_jax.data.parts.files import read_ids
 from sid_jax.data.tables import exported_column
 from sid_jax.data.vector_set import LeftOut, VectorSet

@@ -21,9 +21,10 @@ from sid_jax.data.catalogs.vectors import (
 )
 from sid_jax.data.collaborative import cooccurrence_vectors, pair_counts
 from sid_jax.data.histories import Histories
-from sid_jax.data.history_files import in_catalog, read_histories, read_interactions, read_sequences
+from sid_jax.data.history_files import read_histories, read_interactions, read_sequences
 from sid_jax.data.id_lists import UNKNOWN_OPTION, check_cold, read_item_list
 from sid_jax.data.listing import ending, find_remote_files
+from sid_jax.data.make_histories import in_catalog
 from sid_jax.data.named_parts import add_behavior, add_parts
 from sid_jax.data.parts.vector_parts import VECTOR_ENDINGS
 from sid_jax.data.relations import Partners, Relations

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from sid_jax.data.catalogs.movielens.tables import build_movielens
 from sid_jax.data.histories import Histories, keep_active
-from sid_jax.data.history_files import in_catalog, read_interactions, read_sequences
+from sid_jax.data.history_files import read_interactions, read_sequences
+from sid_jax.data.make_histories import in_catalog
 from sid_jax.errors import UserError
 
 CATALOG = np.array([10, 20, 30, 40])

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from sid_jax.data.histories import Histories, offsets_of
-from sid_jax.data.history_files import histories_of_table
+from sid_jax.data.make_histories import histories_of_table
 from sid_jax.errors import UserError
 from sid_jax.ids.table import IdTable
 from sid_jax.recommend.config import default_config
