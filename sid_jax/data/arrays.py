@@ -91,7 +91,7 @@ def as_ordered_ids(ids: Any, where: str) -> np.ndarray:
 
 
 def ids_in_index(table: Any, id_column: str) -> Any | None:
-    """Returns the index of a pandas DataFrame if it seems to hold ids: it is text, or has the name `id_column`."""
+    """Returns the index of a pandas DataFrame if it seems to hold ids, as it is text or named `id_column`; or None."""
     if not _is_pandas(table, "DataFrame") or id_column in table.columns:
         return None
     return table.index if table.index.name == id_column or table.index.inferred_type == "string" else None
@@ -142,7 +142,10 @@ def _is_pandas(value: Any, *names: str) -> bool:
 
 
 def _in_arrow(value: Any, where: str) -> Any:
-    """Returns Arrow data, and pandas data of a type that NumPy lacks, as an Arrow column or table; other data as is."""
+    """Converts Arrow data, and pandas data of types that NumPy lacks, to an Arrow column or table.
+
+    Other data is returned unchanged.
+    """
     if isinstance(value, pa.Array):
         return pa.chunked_array([value])
     if isinstance(value, pa.RecordBatch):
@@ -203,7 +206,7 @@ def _is_number(dtype: np.dtype) -> bool:
 def _safely_mapped(array: np.ndarray) -> np.ndarray:
     """Returns the array itself, or a copy in memory if it is a private memory map.
 
-    Reading uses `blocks.in_blocks`, which releases pages, so changes to a private map would be lost.
+    `blocks.in_blocks` releases the pages that it has read; changed pages of a private map would be lost.
     """
     base: Any = array
     while isinstance(base, np.ndarray):

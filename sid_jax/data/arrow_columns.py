@@ -11,7 +11,7 @@ from sid_jax.errors import UserError
 FLOAT_TYPES = "float16, float32 or float64"
 
 
-# Predicates of the text types in `_TEXTS`, and of the binary types that may hold text in `_BYTES`.
+# `_TEXTS` tests for text types, and `_BYTES` for binary types, which may hold text.
 _TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 _WRITE_IDS = "write whole numbers or text"
 _PLAIN = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
@@ -36,7 +36,7 @@ def plain_ids(column: pa.ChunkedArray, where: str, *, first_row: int = 0) -> pa.
                 f"{where}: an id is too large for a 64-bit signed integer; write the ids as strings"
             ) from error
     try:
-        # The program that wrote the file may not have checked the bytes.
+        # A column of text may hold bytes that are not UTF-8.
         column.validate(full=True)
     except pa.ArrowInvalid as error:
         raise UserError(
@@ -51,7 +51,7 @@ def integers_or_text(column: pa.ChunkedArray, where: str, first_row: int = 0) ->
     Raises:
       UserError: if an id is null, or the column has another type.
     """
-    column = plain(column)  # A dictionary may include null.
+    column = plain(column)  # This comes first, since a dictionary may include null.
     refuse_nulls(column, where, first_row)
     kind = column.type
     if isinstance(kind, pa.UuidType):
@@ -77,7 +77,7 @@ def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_run_end_encoded(kind):
         return plain(pa.chunked_array([pc.run_end_decode(chunk) for chunk in column.chunks], kind.value_type))
     if pa.types.is_dictionary(kind):
-        # Arrow's `take` lacks the view types that polars writes.
+        # Arrow's `take` does not support the view types that polars writes.
         value = _PLAIN.get(kind.value_type, kind.value_type)
         return pa.chunked_array([chunk.dictionary.cast(value).take(chunk.indices) for chunk in column.chunks], value)
     if pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
@@ -86,14 +86,17 @@ def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _list_of_view(view: pa.Array) -> pa.LargeListArray:
-    # Arrow 26 casts the last view of an array to an empty list.
+    # `cast` is not used, since Arrow 26 casts the last view of an array to an empty list.
     lengths = pc.fill_null(pc.list_value_length(view), 0).to_numpy()
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int64())
     return pa.LargeListArray.from_arrays(offsets, view.flatten(), mask=view.is_null() if view.null_count else None)
 
 
 def encoded_ids(column: pa.ChunkedArray, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the index `[T]` of each row's id, and the distinct ids, int64 or object (str), in order of occurrence."""
+    """Returns the index `[T]` of each row's id among the distinct ids, and the distinct ids, int64 or object (str).
+
+    The distinct ids are in the order of their first occurrence.
+    """
     encoded = integers_or_text(column, where).dictionary_encode().combine_chunks()
     return encoded.indices.to_numpy(), ids_from_arrow(pa.chunked_array([encoded.dictionary]), where)
 

@@ -47,7 +47,7 @@ def forget_pages(array: np.ndarray) -> None:
 
 
 def check_finite(vectors: np.ndarray, ids: np.ndarray, where: str, layout: Layout | None = None) -> None:
-    """Raises UserError with the first bad row unless all `[N, D]` vectors are finite; see `not_finite`."""
+    """Raises UserError with the first row of `[N, D]` that has NaN or infinite values, if any; see `not_finite`."""
     bad = bad_rows(vectors, layout)
     if len(bad):
         row = int(bad[0])
@@ -64,7 +64,7 @@ def check_finite(vectors: np.ndarray, ids: np.ndarray, where: str, layout: Layou
 
 
 def bad_rows(vectors: np.ndarray, layout: Layout | None = None) -> np.ndarray:
-    """Returns the rows of `[N, D]`, which may lie in a file, that are not finite; see `not_finite`."""
+    """Returns the rows of `[N, D]` that are not finite, see `not_finite`; the array may lie in a file."""
     found = [start + not_finite(block, layout) for start, block in in_blocks(vectors)]
     return np.concatenate(found or [np.empty(0, np.int64)])
 
@@ -82,7 +82,7 @@ def not_finite(vectors: np.ndarray, layout: Layout | None = None) -> np.ndarray:
 
 
 def zero_rows(vectors: np.ndarray) -> np.ndarray:
-    """Returns the rows of `[N, D]`, which may lie in a file, that are all 0."""
+    """Returns the rows of `[N, D]` that are all 0; the array may lie in a file."""
     found = [start + np.flatnonzero(~block.any(axis=1)) for start, block in in_blocks(vectors)]
     return np.concatenate(found or [np.empty(0, np.int64)])
 

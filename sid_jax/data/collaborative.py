@@ -151,7 +151,7 @@ def cooccurrence_vectors(counts: sparse.csr_array, dimension: int) -> np.ndarray
 
 
 def _positive_information(counts: sparse.csr_array) -> sparse.csr_array:
-    """Returns log P(i, j) / (P(i) P(j)) where it is above 0, with the context's distribution raised to a power."""
+    """Returns log(P(i, j) / (P(i) P(j))) where it is above 0; the counts of context j are raised to a power."""
     totals = counts.sum(axis=1)
     contexts = totals**_CONTEXT_POWER
     pairs = counts.tocoo()

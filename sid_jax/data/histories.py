@@ -117,7 +117,7 @@ def item_counts(histories: Histories) -> np.ndarray:
 
 
 def keep_active(histories: Histories, min_interactions: int) -> Histories:
-    """Drops users with fewer interactions than `min_interactions` (TIGER, 2305.05065, section 4: fewer than 5).
+    """Drops users with fewer interactions than `min_interactions` (5 in TIGER, arXiv 2305.05065, section 4).
 
     Raises:
       UserError: if no user is left.

@@ -37,7 +37,7 @@ class HistoryFile:
     Attributes:
       path: the file.
       user_column, item_column, time_column: columns of a table.
-      option: the option that drops unknown items, in error messages.
+      option: the option that drops unknown items, for error messages.
     """
 
     path: str | Path
@@ -110,7 +110,7 @@ def read_interactions(
     on_unknown: str = "error",
     option: str = "",
 ) -> Histories:
-    """Reads files of tables with one row per interaction, in any order; see `histories_of_table`.
+    """Reads table files with one row per interaction, in any order; see `histories_of_table`.
 
     Ids in a .csv file are strings. If there is no time column, a column of item lists in time order is read instead:
     `sequence_data`, as GRID and NVIDIA's recipe write it, or RecBole's `item_id_list`. If a user has several rows, the
@@ -188,8 +188,8 @@ def _read_examples(paths: Sequence[Path], item_ids: np.ndarray, on_unknown: str,
         for number, example in enumerate(read_tfrecords(path)):
             if len(example.get("user_id", ())) != 1 or "sequence_data" not in example:
                 raise UserError(
-                    f"{path}: record {number} (counted from 0) has no user_id and sequence_data of integers, but "
-                    f"{', '.join(example) or 'no integers'}; give GRID's files of histories"
+                    f"{path}: record {number} (counted from 0) must have one user_id and a sequence_data of integers; "
+                    f"it has integers in: {', '.join(example) or 'no feature'}; give GRID's files of histories"
                 )
             users.append(example["user_id"][0])
             lists.append(example["sequence_data"])
@@ -213,7 +213,7 @@ def _of_numbered(
     on_unknown: str,
     option: str,
 ) -> Histories:
-    """Returns the histories of lists of items; item numbers become ids if the file's folder has a list of ids."""
+    """Makes histories from a file's lists of items; item numbers become ids if the file's folder has a list of ids."""
     beside = ids_beside(path)
     if beside is not None:
         numbers = numbers_if_whole([str(item) for items in lists for item in items])

@@ -74,7 +74,7 @@ def check_cold(cold: np.ndarray, where: str) -> np.ndarray:
 
 
 def numbered_lines(path: Path, *, allow_empty: bool = False) -> list[tuple[int, str]]:
-    """Returns the lines of a UTF-8 file with their numbers, from 1: without surrounding spaces and without empty lines.
+    """Returns the lines of a UTF-8 file that are not empty, without surrounding spaces, with line numbers from 1.
 
     Raises:
       UserError: if the file is missing or not UTF-8; unless `allow_empty`, also if it has no lines.
@@ -98,7 +98,7 @@ def numbers_if_whole(ids: Sequence[str]) -> np.ndarray:
 
 
 def catalog_rows(names: Iterable[str], item_ids: np.ndarray) -> np.ndarray:
-    """Returns the row of each of n names among `[N]` item ids, by their text: `[n]` int32, -1 for an unknown name."""
+    """Returns the row of each name in the catalog, `[n]` int32, -1 for an unknown name; ids are compared as text."""
     row_of = {str(item_id): row for row, item_id in enumerate(item_ids.tolist())}
     return np.fromiter((row_of.get(name, -1) for name in names), np.int32)
 
@@ -111,7 +111,7 @@ def known_items(
     names: Names,
     option: str = "",
 ) -> np.ndarray:
-    """Returns a mask `[n]` bool of the items that are in the catalog; unknown items raise an error or log a warning.
+    """Returns a mask `[n]` bool of the items that are in the catalog; unknown items cause an error or a warning.
 
     Args:
       rows: `[n]` from `catalog_rows`.
@@ -152,12 +152,12 @@ def dropped(on_unknown: str) -> bool:
 
 
 def some_unknown(ids: np.ndarray, known: np.ndarray) -> list[str]:
-    """Returns the ids `[n]` outside of the rows `known`, as text for `likely_cause`; at most 10,000 of them."""
+    """Returns the ids `[n]` in rows other than `known`, as text for `likely_cause`, at most 10,000."""
     return list(map(str, np.delete(ids, known)[:_MOST_COMPARED].tolist()))
 
 
 def likely_cause(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray) -> str:
-    """Returns the likely reason why ids are not in a catalog, and what to do; "" if no reason is found.
+    """Returns the likely reason why ids are not in a catalog, and a remedy; "" if no reason is found.
 
     Args:
       unknown: distinct ids that are not in the catalog, as text, at least one.
@@ -173,9 +173,7 @@ def likely_cause(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray
         own = {plain(str(item_id)): item_id for item_id in ids}
         twins = [(name, own[plain(name)]) for name in unknown if plain(name) in own]
         if 2 * len(twins) >= len(unknown):
-            return (
-                f"{twins[0][0]!r} differs from {twins[0][1]!r} in {difference}: write the ids in the same way in both"
-            )
+            return f"{twins[0][0]!r} differs from {twins[0][1]!r} in {difference}: use one form in input and catalog"
     if len(found):
         return ""
     kinds = ["numbers" if all(map(_NUMBER.fullmatch, texts)) else "text" for texts in (unknown, map(str, ids))]
@@ -198,8 +196,8 @@ def _other_base(unknown: Sequence[str], found: np.ndarray, item_ids: np.ndarray)
     for name, missed, first in ((high + 1, low, low + 1), (low - 1, high, low - 1)):
         if unknown[0] == str(name) and missed not in has:
             return (
-                f"they seem to be numbered from {first}, but the catalog is numbered from {low}, so every id would "
-                "mean another item: number both from the same start, and do not drop any"
+                f"ids seem to be numbered from {first}, but the catalog is numbered from {low}, so every id would name "
+                "another item: number input and catalog from the same start, and drop no items"
             )
     return ""
 

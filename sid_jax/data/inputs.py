@@ -43,7 +43,7 @@ def vector_set(
     with_collaborative: bool = False,
     resident_bytes: int | None = None,
 ) -> VectorSet:
-    """Returns N items and their vectors; the same content in files gives the same set with `data.load.load_vectors`.
+    """Returns N items and their vectors, as `data.load.load_vectors` does for files with the same content.
 
     Args:
       vectors: see `arrays.as_vectors`; or a table with the columns that `settings.vector_column` and
@@ -54,8 +54,8 @@ def vector_set(
         else the row numbers.
       columns: additional columns of the items, see `arrays.as_table`: one row per item, in the order of the items, or
         in any order if there is a column `settings.id_column`.
-      histories: interaction histories, see `as_histories`, for IDs that also depend on co-occurrence; None for those
-        that `settings.histories` names.
+      histories: interaction histories, see `as_histories`, for IDs that also depend on co-occurrence; None for the
+        histories that `settings.histories` names.
       cold: items that are excluded from training: `[N]` bool, item ids, or a path, see `settings.cold_items`.
       settings: the `data` section of a config. Arguments replace its settings. If it names a catalog, `vectors` also
         replaces the parts and histories of this catalog. With `on_bad_rows="drop"`, rows that are not finite are
@@ -127,9 +127,10 @@ def as_histories(
     """Returns the interaction histories over the items of a catalog, in time order.
 
     Args:
-      histories: a sequence of users' item ids, the oldest first, where a user's id is its position; a mapping of user
-        ids to item ids; an Arrow or pandas table with one row per interaction, in any order; `Histories` over any
-        catalog; the path of a file, see `history_files.read_histories`; or a `HistoryFile` with columns of its own.
+      histories: a sequence with one list of item ids per user, the oldest first (a user's id is the position of the
+        list); a mapping of user ids to such lists; an Arrow or pandas table with one row per interaction, in any order;
+        `Histories` over any catalog; the path of a file, see `history_files.read_histories`; or a `HistoryFile`, which
+        also names the columns.
       item_ids: `[N]` ids of the catalog, int64 or object (str); items are matched by their text.
       on_unknown: how items that are not in the catalog are treated: "error" rejects them, "drop" (or "skip") drops them
         and counts them in `Histories.num_unknown`.
@@ -161,7 +162,7 @@ def as_histories(
 
 
 def _from_path(path: Any, item_ids: Any, settings: ConfigDict, resident_bytes: int | None) -> VectorSet:
-    """Returns the vectors that commands read from a path; ids may be given as an array or as a path of their own."""
+    """Returns the vectors at a path, read as the commands read them; ids may be an array or a separate path."""
     from sid_jax.data.load import load_items
 
     named = {"source": "vectors", "path": str(path)}

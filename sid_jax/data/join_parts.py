@@ -21,7 +21,7 @@ from sid_jax.errors import UserError
 
 
 def are_parts(vectors: Any) -> bool:
-    """Returns whether a mapping is from names to parts, rather than from item ids to vectors `[D]`."""
+    """Returns whether `vectors` is a mapping of names to parts, rather than of item ids to vectors `[D]`."""
     if not isinstance(vectors, Mapping) or not vectors or not all(isinstance(name, str) for name in vectors):
         return False
     first = next(iter(vectors.values()))
@@ -91,7 +91,7 @@ def vectors_of_parts(about: Sequence[About], given: Mapping[str, Any]) -> np.nda
 
 
 def at_ids(vectors: np.ndarray, own_ids: np.ndarray, ids: np.ndarray, name: str) -> np.ndarray:
-    """Returns vectors `[N, D_p]` of the items `ids`, from vectors `[n, D_p]` with `own_ids`; NaN for a missing vector.
+    """Reorders vectors `[n, D_p]` with the ids `own_ids` to `[N, D_p]`, one per item of `ids`; a missing vector is NaN.
 
     Raises:
       UserError: if no item has a vector.
@@ -156,11 +156,11 @@ def _ids_of(given: Mapping[str, tuple[Any, np.ndarray | None]], item_ids: Any) -
         check_unique(ids, "item_ids")
     elif with_ids and not counts:
         if len({each.dtype for each in with_ids}) > 1:
-            raise UserError("some parts have ids of text and others of numbers; give ids of one type")
+            raise UserError("ids are text in some parts and numbers in others; give ids of one type")
         ids = np.array(list(dict.fromkeys(chain.from_iterable(each.tolist() for each in with_ids))), with_ids[0].dtype)
     elif with_ids:
         raise UserError(
-            f"part {next(iter(counts))!r} has no ids, but other parts have; give item_ids, or ids for each part"
+            f"part {next(iter(counts))!r} has no ids, but other parts have ids; give item_ids, or ids for each part"
         )
     else:
         ids = np.arange(next(iter(counts.values())))

@@ -43,7 +43,7 @@ class Layout:
 
     @classmethod
     def of_dicts(cls, parts: Sequence[Mapping[str, Any]]) -> Layout:
-        """Returns the layout from the result of `to_dicts`; other entries are ignored."""
+        """Returns the layout from the result of `to_dicts`; additional entries of a part are ignored."""
         names = [field.name for field in dataclasses.fields(ItemPart)]
         return cls(tuple(ItemPart(**{name: part[name] for name in names}) for part in parts))
 
@@ -77,11 +77,11 @@ class Layout:
         return np.array([features[each].sum(dtype=np.float64) for each in self.slices])
 
     def lacking(self, vectors: np.ndarray) -> np.ndarray:
-        """Returns a mask `[n, P]` bool of the parts that vectors `[n, D]` lack: those that are all NaN."""
+        """Returns a mask `[n, P]` bool of the parts that vectors `[n, D]` lack. A missing part is all NaN."""
         return np.stack([np.isnan(vectors[:, each]).all(axis=1) for each in self.slices], axis=1)
 
     def join(self, given: Mapping[str, np.ndarray], num_items: int) -> np.ndarray:
-        """Returns vectors `[n, D]` float32 from some parts, `[n, D_p]` each; the other parts are missing (NaN).
+        """Returns vectors `[n, D]` float32 from given parts `[n, D_p]`; parts that are not given are missing (NaN).
 
         Raises:
           UserError: if no part is given, a name is not a part, or a part has the wrong shape.

@@ -1,4 +1,4 @@
-"""Finds the files of a user's input: paths, folders, patterns, or several of them."""
+"""Finds the files that an input text of the user names: paths, folders and patterns."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from sid_jax.data.parts.part import reading
 from sid_jax.errors import UserError, listed
 from sid_jax.paths import as_path, bucket_address
 
-# Files that Hugging Face's `datasets` writes into a data set, and into a data set with several splits.
+# Hugging Face's `datasets` writes the first file into the folder of each data set, and the second one into the folder
+# above the splits of a data set.
 _DATASET, _SPLITS = "state.json", "dataset_dict.json"
-# The file that Spark writes into a finished folder, also for a table without rows.
+# Spark writes this file into a folder after all other files, even if the table has no rows.
 _SUCCESS = "_SUCCESS"
 
 
@@ -33,7 +34,7 @@ def find_files(text: str, endings: Sequence[str], *, allow_empty: bool = False) 
 
 
 def find_remote_files(text: str, kind: str, endings: Sequence[str], allow_empty: bool = False) -> list[File]:
-    """Finds files like `find_files`, but does not copy files from a bucket if all of them are of this `kind`."""
+    """Finds files like `find_files`, but does not download files in a bucket if all of them have the ending `kind`."""
     found: list[File] = []
     for name in _names(text):
         address = bucket_address(name)
@@ -43,7 +44,10 @@ def find_remote_files(text: str, kind: str, endings: Sequence[str], allow_empty:
 
 
 def find_ids_files(text: str) -> list[str]:
-    """Returns the files of ids of an input text; [] for an empty text; a path without a file is returned unchanged."""
+    """Returns the files of ids that an input text names, [] for an empty text.
+
+    A path without a file is returned unchanged.
+    """
     found = []
     for name in _names(text) if text else []:
         path = as_path(name)
@@ -55,12 +59,12 @@ def find_ids_files(text: str) -> list[str]:
 
 
 def whole_names(text: str) -> str:
-    """Returns an input text with absolute paths and patterns, which are valid from any working directory."""
+    """Returns an input text with its paths and patterns made absolute, so that it is valid in any working directory."""
     return ",".join(bucket_address(name) or str(as_path(name)) for name in _names(text)) if text else ""
 
 
 def ending(path: File, endings: Iterable[str] = ()) -> str:
-    """Returns a file's kind: the element of `endings` with which its name ends, or else its suffix; "" if it has none.
+    """Returns the element of `endings` with which a file's name ends, or else the file's suffix ("" without one).
 
     Upper and lower case are not distinguished.
     """
@@ -125,7 +129,7 @@ def _of_dataset(state: Path) -> list[Path]:
 
 
 def _fetched(path: Path) -> list[Path]:
-    """Returns the files of the local copy of an address."""
+    """Returns the files in a local copy of a bucket's content, which is a folder or one file."""
     return sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
 
 

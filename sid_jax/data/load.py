@@ -60,7 +60,7 @@ def load_vectors(
     Args:
       data_config: the `data` section of the config.
       with_partners: whether to add the co-occurring items of `data.histories` to the relations, as partners.
-      with_collaborative: whether to also add the co-occurrence vectors of `data.histories` to the relations.
+      with_collaborative: whether to add the co-occurrence vectors of `data.histories` to the relations.
       resident_bytes: if the user's vectors are larger than this, they stay in a memory-mapped file. None: all vectors
         are read into memory, except those of a float32 .npy file.
 
@@ -90,13 +90,13 @@ def with_histories(
     with_partners: bool = False,
     with_collaborative: bool = False,
 ) -> VectorSet:
-    """Adds relations from interaction histories, and co-occurrence vectors as a part if their weight is above 0.
+    """Adds relations from interaction histories, and co-occurrence vectors as a part if `collaborative_weight` > 0.
 
     Args:
       data: the items.
-      histories: histories over these items; None for those that `data_config.histories` names.
+      histories: histories over these items; None for the histories that `data_config.histories` names.
       data_config: the `data` section of the config.
-      source: description of where the given histories come from.
+      source: where the given histories come from, for the description of the data.
       with_partners, with_collaborative: see `load_vectors`.
 
     Raises:
@@ -147,10 +147,10 @@ def load_histories(
     on_unknown: str = "error",
     path: str = "",
 ) -> Histories:
-    """Returns the histories that settings name by `source`, `path`, and the columns of a table of interactions.
+    """Returns the histories that the settings `source`, `path` and the names of columns specify.
 
     Args:
-      settings: the config's section with these settings, which errors call `where`.
+      settings: the section of the config that has these settings; errors refer to it as `where`.
       item_ids: `[N]` ids of the catalog.
       cache_dir, core: see `load_amazon`.
       on_unknown: see `known_items`.
@@ -214,8 +214,8 @@ def _own_columns(data_config: ConfigDict, names: list[str], ids: np.ndarray) -> 
     without = next((each for each in files if ending(each) not in TABLE_ENDINGS), None)
     if without is not None:
         raise UserError(
-            f"{without}: config.data.columns needs a table ({', '.join(TABLE_ENDINGS)}); leave it empty, or give the "
-            "vectors in a table"
+            f"{without}: config.data.columns needs a table ({', '.join(TABLE_ENDINGS)}); leave this setting empty, or "
+            "give the vectors in a table"
         )
     found, columns = read_own_tables(data_config.path, data_config.id_column, names)
     row_of = {item_id: row for row, item_id in enumerate(found.tolist())}

@@ -1,4 +1,4 @@
-"""Makes histories over a catalog from lists, tables and histories over another catalog."""
+"""Makes histories over a catalog from lists, from tables, or from histories over another catalog."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def histories_of_table(
 
     Returns:
       The histories: users in the order of their ids, interactions sorted by time and, for equal times, by item id, so
-      that the order of the rows has no effect. Without a time column they stay in the order of the rows.
+      that the order of the rows has no effect. Without a time column, interactions stay in the order of the rows.
 
     Raises:
       UserError: if the table is empty, a column has the wrong type, a value is null, or an item is not in the catalog.
@@ -214,7 +214,8 @@ def _times(column: pa.ChunkedArray, where: str) -> np.ndarray:
 def _parsed(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Converts texts or decimals to numbers or timestamps; a column that fits none of these types is unchanged."""
     for kind in _PARSED_AS:
-        # PyArrow raises the second error for a pair of types without a cast; the caller rejects a column that stays.
+        # PyArrow raises the second error for a pair of types without a cast. The caller rejects a column that is not
+        # converted.
         with contextlib.suppress(pa.ArrowInvalid, pa.ArrowNotImplementedError):
             return column.cast(kind)
     return column

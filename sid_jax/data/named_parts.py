@@ -23,7 +23,7 @@ _EXAMPLE = "image=image.npy*0.5,genres=categories:genres*0.3,price=number:price*
 _PART = re.compile(
     r"^(?P<name>\w+)=(?:(?P<kind>categories|number|text|raw):)?(?P<source>.+?)(?:\*(?P<weight>[0-9.]+))?$"
 )
-# Name of the part made of co-occurrences in histories.
+# Name of the part that consists of co-occurrence vectors.
 BEHAVIOR = "behavior"
 
 
@@ -96,7 +96,7 @@ def add_parts(data: VectorSet, settings: ConfigDict) -> VectorSet:
 
 
 def add_behavior(data: VectorSet, cooccurrences: np.ndarray, settings: ConfigDict) -> VectorSet:
-    """Adds co-occurrence vectors `[N, C]` as a further part of the items; an item with a vector of 0 lacks the part."""
+    """Adds co-occurrence vectors `[N, C]` as a further part of the items; an item whose vector is all 0 lacks it."""
     known = cooccurrences.any(axis=1, keepdims=True)
     about, vectors = fit_part(
         BEHAVIOR, np.where(known, cooccurrences, np.float32(np.nan)), settings.collaborative_weight, unit_norm=True
@@ -142,7 +142,7 @@ def _vectors(part: NamedPart, settings: ConfigDict) -> tuple[np.ndarray, np.ndar
 
 
 def _column(part: NamedPart, settings: ConfigDict) -> tuple[Any, np.ndarray]:
-    """Returns a column and its items' ids, from a file (FILE:COLUMN) or else from the catalog."""
+    """Returns a column and the ids of its rows: from a file if the source is FILE:COLUMN, else from the catalog."""
     path, _, column = part.source.rpartition(":")
     if not path and settings.source != "vectors":
         return catalog_column(settings, column)

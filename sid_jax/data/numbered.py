@@ -14,17 +14,17 @@ from sid_jax.data.parts.part import reading
 from sid_jax.errors import UserError
 
 ITEM_IDS_FILE, USER_IDS_FILE = "item_ids.parquet", "user_ids.parquet"
-# Folders of MiniOneRec and GRID with files that number items; the list is in the folder above.
+# Subfolders in which MiniOneRec and GRID write files of item numbers; the list of ids is in the folder above them.
 _SUBFOLDERS = ("info", "training", "evaluation", "testing")
 
 
 def write_ids(path: Path, ids: Any) -> None:
-    """Writes ids `[N]`, integers or text, by number; the columns are `number` and `item_id` (or `user_id`)."""
+    """Writes ids `[N]`, integers or text, as a table with the columns `number` and `item_id` (or `user_id`)."""
     pq.write_table(pa.table({"number": np.arange(len(ids)), path.stem.removesuffix("s"): ids}), path)
 
 
 def ids_beside(path: Path) -> np.ndarray | None:
-    """Returns the ids `[N]` of the items that a file numbers, from the list in its folder; None without a list.
+    """Returns the ids `[N]` that item numbers in a file refer to, from the list in its folder; None without a list.
 
     For files in subfolders that some tools write, the list is in the folder above. A file with the list's name but
     other columns is a file of the user, and is ignored.
@@ -48,7 +48,7 @@ def ids_beside(path: Path) -> np.ndarray | None:
 
 
 def ids_of_numbers(path: Path, numbers: np.ndarray) -> np.ndarray:
-    """Returns the ids of item numbers `[n]` in a file; the numbers themselves if its folder has no list of ids.
+    """Returns the ids of item numbers `[n]` in a file; the numbers themselves if the folder has no list of ids.
 
     Raises:
       UserError: if a number is not in the list.

@@ -1,4 +1,4 @@
-"""Reads the items' columns other than ids and vectors from files of vectors, part by part."""
+"""Reads additional columns of the items, such as titles, from files of vectors, part by part."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from sid_jax.errors import UserError, reason
 
 
 def columns_of_part(parts: VectorParts, number: int, schema: pa.Schema) -> pa.Table:
-    """Returns the columns of `schema` for the kept rows of a part; a column that its file lacks is null.
+    """Returns the columns of `schema` for the rows of a part that are not dropped.
+
+    A column that the part's file lacks is null.
 
     Raises:
-      UserError: if the file cannot be read, or a column does not fit the schema's type.
+      UserError: if the file cannot be read, or a column cannot be converted to its type in `schema`.
     """
     part = parts.parts[number]
     path, read = file_of(part.path), pa.table({})
@@ -34,7 +36,9 @@ def columns_of_part(parts: VectorParts, number: int, schema: pa.Schema) -> pa.Ta
 
 
 def schema_of_parts(parts: VectorParts, names: Sequence[str]) -> pa.Schema:
-    """Returns the export types of columns, each from the first file that has it; columns that no file has are omitted.
+    """Returns the types in which the columns `names` are exported; columns that no file has are omitted.
+
+    The type of a column is determined by the first file that has the column.
 
     Raises:
       UserError: if a file cannot be read.

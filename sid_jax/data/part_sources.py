@@ -53,7 +53,7 @@ def fit_part(name: str, values: Any, weight: float, *, unit_norm: bool) -> tuple
 
 
 def part_vectors(about: About, values: Any, where: str) -> np.ndarray:
-    """Returns the vectors `[n, D_p]` float32 of a part for any items, NaN where an item lacks it.
+    """Returns the vectors `[n, D_p]` float32 of a part for any items, NaN where an item lacks the part.
 
     Args:
       about: from `fit_part`.

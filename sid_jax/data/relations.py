@@ -1,4 +1,4 @@
-"""Co-occurrence of items in interaction histories, as losses read it, and sampling of partners in a compiled step."""
+"""Co-occurrences of items as input of the losses, and sampling of co-occurring items (partners) in a compiled step."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _LARGEST = 2**31 - 1
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Partners:
-    """The co-occurring items of each of N items, with weights: E pairs, grouped by item.
+    """The co-occurring items (partners) of each of N items, with weights, as E pairs that are grouped by item.
 
     Attributes:
-      rows: `[E]` int32, the partners.
+      rows: `[E]` int32, the row numbers of the partners.
       ends: `[E]` int32, the cumulative sum of the pairs' weights, including the pair's own.
       bounds: `[N + 1]` int32: item i's pairs cover the range of sums from `bounds[i]` to `bounds[i + 1]`.
     """
@@ -34,13 +34,13 @@ class Partners:
     def of(cls, counts: sparse.csr_array) -> Partners:
         """Returns the pairs of `[N, N]` co-occurrence counts from `data.collaborative.pair_counts`."""
         sums = np.cumsum(counts.data, dtype=np.float64)
-        # The sums are rounded, not the weights, so that each item keeps its share even if weights are small.
+        # The cumulative sums are rounded instead of the weights, since weights below 0.5 would all be rounded to 0.
         ends = np.rint(min(_UNIT, _LARGEST / sums[-1]) * sums).astype(np.int32)
         bounds = np.concatenate([[0], ends])[counts.indptr]
         return cls(counts.indices.astype(np.int32), ends, bounds.astype(np.int32))
 
     def among(self, kept: np.ndarray) -> Partners:
-        """Returns the pairs, renumbered for the items that a mask `[N]` bool selects; the others must have no pairs."""
+        """Returns the pairs, renumbered for the items that a mask `[N]` bool selects; others must have no pairs."""
         new_row = np.cumsum(kept) - 1
         bounds = np.append(np.asarray(self.bounds)[:-1][kept], self.bounds[-1])
         return Partners(new_row[self.rows].astype(np.int32), self.ends, bounds)
@@ -51,11 +51,12 @@ def draw_partners(key: jax.Array, partners: Partners, items: jax.Array) -> tuple
 
     Args:
       key: PRNG key.
-      partners: with at least one pair.
+      partners: the pairs, at least one.
       items: `[B]` int32.
 
     Returns:
-      `[B]` int32 partners, or the item itself if it has none, and `[B]` bool, whether it has any.
+      `[B]` int32: a partner of each item, or the item itself if it has no partner; and `[B]` bool: whether the item has
+      a partner.
     """
     bounds = jnp.asarray(partners.bounds)
     low, high = bounds[items], bounds[items + 1]

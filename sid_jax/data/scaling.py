@@ -1,4 +1,4 @@
-"""Scaling of vectors: fitted once on the corpus, stored with the model, and invertible."""
+"""Scaling of vectors: fitted once to the training items, stored with the model, and invertible."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class Scaling:
 def fit_scaling(
     vectors: np.ndarray, *, unit_norm: bool, center: bool, standardize: str, layout: Layout | None = None
 ) -> Scaling:
-    """Returns the scaling fitted to the corpus; sums are float64.
+    """Returns the scaling fitted to the vectors; sums are computed in float64.
 
     Args:
       vectors: `[N, D]` float32.
       unit_norm: whether to divide each vector by its length.
       center: whether to subtract the mean vector.
       standardize: "global" divides all features by one number, so that their mean square is 1; "feature" divides each
-        feature by its standard deviation; "none" does not divide. A constant feature (or corpus) is divided by 1.
+        feature by its standard deviation; "none" does not divide. A divisor of 0 is replaced by 1.
       layout: the parts of the vectors. Each part is standardized by itself, over the items that have it, and then
         scaled so that its variance is proportional to its weight. None for vectors without parts.
 
@@ -115,7 +115,7 @@ def apply_scaling(scaling: Scaling, vectors: ArrayLike) -> jax.Array:
 
 
 def dense_vectors(vectors: np.ndarray, layout: Layout | None) -> np.ndarray:
-    """Returns vectors `[N, D]` for methods without support for parts: unchanged, or with parts scaled by weight.
+    """Returns vectors `[N, D]` for methods without support for parts; with a layout, parts are scaled by their weights.
 
     A missing part is 0, the mean of the items that have it.
     """
@@ -141,7 +141,7 @@ def fit_filler(layout: Layout, scaled: np.ndarray, there: np.ndarray, *, dropout
       layout: the parts.
       scaled: `[N, D]` float32, 0 where a part is missing.
       there: `[N, P]` bool, the parts that items have.
-      dropout: below 1; has no effect with two parts.
+      dropout: probability that a part is missing, below 1; has no effect with two parts.
     """
     both = (there.astype(np.float64).T @ there)[layout.part_of_feature][:, layout.part_of_feature]
     moments = (scaled.T @ scaled).astype(np.float64) / np.maximum(both, 1)
@@ -172,7 +172,7 @@ def _to_rank(features: jax.Array, rank: int) -> jax.Array:
 def moments(
     vectors: np.ndarray, unit_norm: bool, layout: Layout | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns each feature's mean, variance, and number of items that have it, `[D]` float64.
+    """Returns each feature's mean, its variance and the number of items that have it, each `[D]` float64.
 
     Two passes are used, since a single pass loses small variances. With a layout, items that lack a part do not count
     for its features; a part that no item has gives 0.

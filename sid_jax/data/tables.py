@@ -113,7 +113,7 @@ def read_columns(
       newlines: whether values of a .csv file may contain line breaks, which makes reading slower.
 
     Raises:
-      UserError: if the file is missing or damaged, or has no such column.
+      UserError: if the file is missing or damaged, or lacks a column.
     """
     kind = Path(path).suffix
     if kind and ending(Path(path), TABLE_ENDINGS) not in TABLE_ENDINGS and not _is_folder(path):
@@ -123,11 +123,11 @@ def read_columns(
 
 
 def read_whole_tables(path: str | Path, *, guessed: Sequence[str] = ()) -> pa.Table:
-    """Returns all columns of table files, concatenated; a column that a file lacks is null in its rows.
+    """Returns all columns of table files, concatenated; a column that a file lacks is null in the rows of that file.
 
     Args:
       path: files with one of the `ENDINGS`, see `find_files`.
-      guessed: columns whose type in a .csv file Arrow infers; the others are text.
+      guessed: columns whose type in a .csv file Arrow infers; other columns are text.
 
     Raises:
       UserError: if a file is missing, damaged or empty, or a column's types in the files are incompatible.
@@ -298,7 +298,7 @@ def read_records(
 
 
 def _read_object(path: Path, id_column: str = "item_id") -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yields each record of `{id: {name: value}}`, such as an `item.json`, gzipped or not, with its number, from 1.
+    """Yields each record of a JSON file `{id: {name: value}}`, gzipped or not, with its number, from 1.
 
     Ids are integers if all are whole numbers. If the folder has a list of ids, `item_ids.parquet`, these integers are
     item numbers, and are replaced by the ids.
@@ -333,7 +333,8 @@ def _read_records(path: Path, id_column: str, names: Sequence[str]) -> tuple[np.
             raise UserError(f"{path}: line {number}: {id_column!r} is {item_id!r}; give text or a whole number")
         if ids and isinstance(item_id, str) != isinstance(ids[0], str):
             raise UserError(
-                f"{path}: line {number}: {id_column!r} is {item_id!r}, unlike the lines before it; give ids of one type"
+                f"{path}: line {number}: {id_column!r} is {item_id!r}, but ids before it have another type; give ids "
+                "of one type"
             )
         ids.append(item_id)
         for name, column in columns.items():
@@ -369,7 +370,7 @@ def open_plain(path: Path) -> BinaryIO:
     file = path.open("rb")
     start = file.read(2)
     file.seek(0)
-    # The file's content decides, not its name, since browsers unpack a file without changing its name.
+    # Gzip is recognized by these bytes, not by the name: browsers may unpack a file without changing its name.
     return gzip.open(file) if start == _GZIP else file  # type: ignore[return-value]
 
 

@@ -1,4 +1,4 @@
-"""Reads and writes TFRecord files of integers without TensorFlow, as `tf.train.Example` with lists of int64.
+"""Reads and writes TFRecord files of `tf.train.Example` with lists of int64, without TensorFlow.
 
 A record consists of the data's length, the length's checksum, the data, and the data's checksum, little-endian.
 """

@@ -50,13 +50,13 @@ class _BadRow:
 def treat_bad_rows(
     parts: VectorParts, how: str, *, allow_empty: bool = False, option: str = _DROPPING
 ) -> tuple[VectorParts, LeftOut]:
-    """Rejects, drops or lists rows that are not finite, before any other work.
+    """Drops or lists rows that are not finite, or leaves them to the reader, which rejects them.
 
     Args:
       parts: all rows.
-      how: "error" does nothing here: the reader of the rows later finds bad ones and calls `refuse_bad_rows`, so no row
-        is read twice. "drop" reads all rows, and returns the parts without the bad ones. "report" reads all rows,
-        prints bad ones as CSV, and raises if there are any.
+      how: "error" does nothing, so that no row is read twice: the reader of the rows calls `refuse_bad_rows` when it
+        finds a bad row. "drop" reads all rows, and returns the parts without bad rows. "report" reads all rows, prints
+        bad rows as CSV, and raises UserError if there are any.
       allow_empty: whether the result may have no rows.
       option: the option that drops bad rows, named in errors.
 
@@ -71,7 +71,7 @@ def treat_bad_rows(
 
 
 def refuse_bad_rows(parts: VectorParts, option: str = _DROPPING) -> None:
-    """Raises UserError with the first bad row, the number of bad rows and the option to drop them, if there are any."""
+    """If there are bad rows, raises UserError with the first one, their number and the option that drops them."""
     found = _bad_rows(parts)
     first = next(found, None)
     if first is not None:
@@ -211,8 +211,9 @@ def _write(parts: VectorParts, path: Path, option: str) -> np.ndarray:
         partial.rename(path)
     except OSError as error:
         raise UserError(
-            f"{path}: cannot write {_size_in_memory(parts) / 1e9:.1f} GB of vectors ({error.strerror}); vectors above "
-            "config.train.resident_bytes are cached there: free some space, or set another --config.data.cache_dir"
+            f"{path}: cannot write {_size_in_memory(parts) / 1e9:.1f} GB of vectors ({error.strerror}); vectors larger "
+            "than config.train.resident_bytes are cached in this file: free some space, or set another "
+            "--config.data.cache_dir"
         ) from error
     finally:
         with contextlib.suppress(OSError):
@@ -246,7 +247,7 @@ def _real(path: str) -> str:
 
 
 def _name(parts: VectorParts) -> str:
-    """Returns a cache name that changes if a file changes or other rows are dropped."""
+    """Returns a name for the cached file that changes if an input file changes or different rows are dropped."""
     about = [identity(path) for path in dict.fromkeys(_real(part.path) for part in parts.parts)]
     left_out = [[part.first_item, *part.left_out] for part in parts.parts if part.left_out]
     content = [about, parts.columns.vector_column, *([left_out] if left_out else [])]

@@ -13,7 +13,7 @@ from sid_jax.data.blocks import in_blocks
 from sid_jax.data.layout import Layout
 from sid_jax.errors import UserError
 
-if TYPE_CHECKING:  # This module imports JAX, which reading vectors does not need.
+if TYPE_CHECKING:  # `relations` imports JAX, which reading vectors does not need.
     from sid_jax.data.relations import Relations
 
 # The columns of an ID table, besides the item ids: code tuple, Semantic ID, Semantic ID as text.
@@ -56,9 +56,9 @@ class VectorSet:
       cold: `[N]` bool, items that are excluded from training; None if there are none.
       relations: relations of the training items from interaction histories; None if no loss needs them.
       left_out: rows of the files that were dropped.
-      made_of: the SHA-256 of the inputs of vectors and relations if these contain a truncated SVD, whose last bits vary
-        with the machine and the number of threads; "" if there is no SVD.
-      layout: the parts of the vectors, each NaN if an item lacks it; None for vectors without parts.
+      made_of: the SHA-256 of the data that vectors and relations are computed from, if the computation includes a
+        truncated SVD, whose last bits vary with the machine and the number of threads; "" without an SVD.
+      layout: the parts of the vectors, where a part is NaN if an item lacks it; None for vectors without parts.
       about_parts: for each part, a dict that describes how values of new items are converted; see
         `sid_jax.data.part_sources`.
     """

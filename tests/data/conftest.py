@@ -1,4 +1,4 @@
-"""Small MovieLens files in both layouts, and the real data, fetched once."""
+"""Small MovieLens files in the layouts of GroupLens and RecBole, and the real data, fetched once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sid_jax.data.catalogs.movielens.formats import GENRES
 from sid_jax.data.catalogs.movielens.sources import load_movielens
 from sid_jax.data.catalogs.movielens.tables import MovieLens
 
-# GroupLens' title, RecBole's title and year, genres.
+# Films: the title in GroupLens' files, the title and the year in RecBole's files, and the genres.
 FILMS = [
     ("Toy Story (1995)", "Toy Story", "1995", ["Animation", "Children's", "Comedy"]),
     ("Misérables, Les (1995)", "Misérables, Les", "1995", ["Drama", "Musical"]),
@@ -26,7 +26,7 @@ FILMS = [
     ("Land Before Time (III) (1988)", "Land Before Time (III)", "1988", []),
 ]
 USERS = ["1|24|M|technician|85711", "2|53|F|other|T8H1N", "3|7|M|student|01002"]
-# Not in the order of the catalog; user 1 has two ratings with the same time.
+# User, item, rating and time. The rows are not in the order of the catalog, and user 1 has two ratings at one time.
 RATINGS = ["2 1 3 500", "1 4 5 300", "1 2 4 100", "3 6 1 50", "1 1 2 300", "2 3 1 400"]
 
 

@@ -24,7 +24,7 @@ def write_lines(path: Path, ids: Ids) -> Path:
 
 
 def table(ids: Ids | pa.Array, vectors: np.ndarray, kind: str = "list") -> pa.Table:
-    """A table with a column `item_id` and a column `vector` of lists of the vectors' type."""
+    """Returns a table with the columns `item_id` and `vector`; the lists in `vector` have the dtype of the vectors."""
     value = pa.from_numpy_dtype(vectors.dtype)
     kinds = {"list": pa.list_(value), "large": pa.large_list(value), "fixed": pa.list_(value, vectors.shape[1])}
     return pa.table({"item_id": ids, "vector": pa.array(list(vectors), kinds[kind])})
@@ -78,7 +78,7 @@ def _save(save: Callable, path: Path, *arrays: np.ndarray, **named: np.ndarray) 
     return path
 
 
-# Each writes a file or a folder, given its name without the ending. Formats with ids:
+# Writers by format. A writer gets the path of a file or folder without the ending. These formats contain ids.
 WITH_IDS: dict[str, Callable[[Path, Ids, np.ndarray], Path]] = {
     "npz": lambda name, ids, x: _save(np.savez, name.with_suffix(".npz"), vectors=x, ids=np.array(ids)),
     "npz packed": lambda name, ids, x: _save(
@@ -96,7 +96,7 @@ WITH_IDS: dict[str, Callable[[Path, Ids, np.ndarray], Path]] = {
     ),
     "dataset": lambda name, ids, x: write_dataset(name, table(ids, x)),
 }
-# Formats whose ids must be integers.
+# In these formats, ids must be integers.
 WITH_NUMBERS: dict[str, Callable[[Path, Ids, np.ndarray], Path]] = {
     "safetensors": lambda name, ids, x: _write_safetensors(
         name.with_suffix(".safetensors"), vectors=x, ids=np.array(ids)
@@ -112,7 +112,7 @@ WITHOUT_IDS: dict[str, Callable[[Path, np.ndarray], Path]] = {
 
 
 def types_of(kind: str) -> list[np.dtype]:
-    """The dtypes that a file format supports."""
+    """Returns the dtypes that a file format supports."""
     if kind == "records":
         return [np.dtype("<f4")]
     types = [np.dtype(name) for name in ("<f2", "<f4", "<f8")]

@@ -28,7 +28,7 @@ KEPT = [row for row in range(303) if row not in BAD]
 
 
 def spoilt() -> np.ndarray:
-    """The good rows, and three others among them."""
+    """Returns the rows of `GOOD` with three bad rows among them."""
     vectors = np.zeros((303, 12), np.float32)
     vectors[KEPT] = GOOD
     vectors[3, [5, 7]], vectors[17, 0], vectors[250, 11] = np.nan, np.inf, -np.inf

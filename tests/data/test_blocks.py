@@ -1,4 +1,4 @@
-"""Blocks of a mapped file: every row occurs once, and memory is that of a block."""
+"""Iteration over a memory-mapped file: each row occurs once, and only one block is in memory."""
 
 import subprocess
 import sys
@@ -32,10 +32,10 @@ from sid_jax.data.parts.arrays import open_npy
 vectors = np.asarray(open_npy(__import__("pathlib").Path({str(tmp_path / "v.npy")!r})))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 assert sum(float(block.sum()) for _, block in in_blocks(vectors)) == vectors.size
-# From all over the file, where much more is mapped than is asked for.
+# The rows are scattered, so the system maps much more of the file than these rows.
 assert take_rows(vectors, np.random.default_rng(0).permutation(len(vectors))[:20_000]).sum() == 20_000 * 256
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     grown = int(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
-    # Of 410 MB; ru_maxrss is in kibibytes.
+    # The file has 410 MB. The unit of ru_maxrss is KiB.
     assert grown < 100_000, grown

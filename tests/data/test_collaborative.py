@@ -25,7 +25,7 @@ from tests.data.test_histories import make
 
 
 def small_catalog(matrix: np.ndarray) -> MovieLens:
-    """Films by users; 0 means no rating. A user's ratings are in the order of the films."""
+    """Returns the catalog of a rating matrix, films by users; 0 means no rating. Each user rates films in row order."""
     rows, columns = np.nonzero(matrix)
     ratings = {
         "user_id": columns + 10,
@@ -140,7 +140,7 @@ def test_pairs_count_by_their_distance_within_a_user():
 
 
 def test_information_by_hand():
-    """Items 0 and 1 four times, 0 and 2 once: totals 5, 4, 1, and contexts to the power of 3/4."""
+    """Items 0 and 1 co-occur four times, 0 and 2 once, so the items' totals are 5, 4 and 1."""
     counts = pair_counts(make(*[[0, 1]] * 4, [0, 2], num_items=3))
     information = _positive_information(counts).toarray()
     contexts = np.array([5, 4, 1]) ** 0.75

@@ -34,7 +34,7 @@ def lists(histories: Histories) -> list[list[int]]:
 
 
 def named(histories: Histories) -> dict[object, list[object]]:
-    """Each user's items by their ids."""
+    """Returns the ids of each user's items."""
     return {
         user: histories.item_ids[histories.of(row)].tolist() for row, user in enumerate(histories.user_ids.tolist())
     }

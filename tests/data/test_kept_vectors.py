@@ -1,4 +1,4 @@
-"""Vectors above the memory limit are written to a mappable file in the cache folder."""
+"""Vectors larger than the memory limit are written to a file in the cache folder, which is memory-mapped."""
 
 from __future__ import annotations
 

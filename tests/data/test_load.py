@@ -108,7 +108,7 @@ def test_folder_zip_and_registry_give_the_same_vectors(tmp_path: Path, films, re
         assert found.fingerprint() == films.fingerprint()
         for name, column in found.columns.items():
             assert column.to_pylist() == films.columns[name].to_pylist()
-    assert [path.name for path in (tmp_path / "unused").iterdir()] == ["text"]  # Vectors of texts, and no copy.
+    assert [path.name for path in (tmp_path / "unused").iterdir()] == ["text"]  # Only the vectors of texts are cached.
 
 
 def test_films_as_text_and_collaborative_vectors(real_cache: Path, films):

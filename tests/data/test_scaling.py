@@ -15,7 +15,7 @@ VECTORS = np.array([[0, 2], [4, 2], [2, 8]], dtype=np.float32)
 
 finite_vectors = hnp.arrays(
     np.float32,
-    # Few shapes, since each is compiled.
+    # There are few shapes, since a program is compiled for each shape.
     st.sampled_from([(1, 1), (1, 5), (8, 1), (7, 3)]),
     elements=st.floats(-100, 100, width=32, allow_subnormal=False),
 )
@@ -26,7 +26,7 @@ choices = st.fixed_dictionaries(
 
 def test_global_scaling_by_hand():
     scaling = fit_scaling(VECTORS, unit_norm=False, center=True, standardize="global")
-    # Means 2 and 4; squares 4, 4, 0 and 4, 4, 16: 32 in 6 numbers.
+    # The means are 2 and 4. The squared deviations of the 6 numbers are 4, 4, 0 and 4, 4, 16, in total 32.
     np.testing.assert_allclose(scaling.mean, [2, 4])
     np.testing.assert_allclose(scaling.scale, np.sqrt([32 / 6, 32 / 6]), rtol=1e-6)
     assert np.mean(np.square(apply_scaling(scaling, VECTORS))) == pytest.approx(1)
@@ -56,7 +56,7 @@ def test_unit_norm_comes_first():
 
 
 def test_sums_are_float64():
-    # In float32, the mean of ten million numbers near 1000 is off in the third digit.
+    # A running float32 sum of a million numbers near 1000 is wrong in the third digit.
     vectors = np.full((1_000_000, 1), 1000.1, dtype=np.float32)
     scaling = fit_scaling(vectors, unit_norm=False, center=True, standardize="none")
     assert scaling.mean[0] == np.float32(1000.1)
@@ -83,7 +83,7 @@ def test_zero_vectors_stay_zero_and_pass_no_nan_back():
     np.testing.assert_allclose(normalize(vectors, True), np.array([[0, 0], [0.6, 0.8]]), rtol=1e-6)
     gradient = jax.grad(lambda x: normalize(x, True).sum())(vectors)
     assert np.isfinite(gradient).all()
-    # d(x / |x|) = (1 - u u^T) / |x|, summed over the outputs.
+    # With u = x / |x|, the Jacobian of u is (1 - u u^T) / |x|; the gradient is its sum over the outputs.
     np.testing.assert_allclose(np.asarray(gradient[1]), np.array([1 - 0.36 - 0.48, 1 - 0.64 - 0.48]) / 5, rtol=1e-4)
 
 

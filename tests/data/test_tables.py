@@ -61,7 +61,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path):
     tracemalloc.start()
     wanted = [record["asin"] for _, record in read_records(path, lambda line: b'"7"' in line)]
     assert wanted == ["7"]
-    assert tracemalloc.get_traced_memory()[1] < 3_000_000  # Of 30 MB.
+    assert tracemalloc.get_traced_memory()[1] < 3_000_000  # The file has 30 MB uncompressed.
     tracemalloc.stop()
 
 
@@ -115,7 +115,10 @@ def test_several_files_in_the_order_of_their_names(tmp_path: Path):
         ({"a.jsonl": b'{"id": null, "t": 2}'}, "line 1: 'id' is None"),
         ({"a.jsonl": b'{"id": "\\ud800", "t": 2}'}, "line 1: 'id' is '.ud800'; give text"),
         ({"a.jsonl": b'{"id": 1, "t": 2}\n{"id": 1.5, "t": 2}'}, "line 2: 'id' is 1.5"),
-        ({"a.jsonl": b'{"id": 1, "t": 2}\n{"id": "1", "t": 2}'}, "line 2: 'id' is '1', unlike the lines before"),
+        (
+            {"a.jsonl": b'{"id": 1, "t": 2}\n{"id": "1", "t": 2}'},
+            "line 2: 'id' is '1', but ids before it have another type",
+        ),
         ({"a.jsonl": b'{"id": 99999999999999999999, "t": 2}'}, "too large for a 64-bit integer"),
         ({"a.jsonl": b'{"id": 1, "t": 2}\n{"id": 1, "t": 3}'}, "id 1 is in row 0 and again in row 1"),
         ({"a.csv": b"id,t\n1,x\n,y\n"}, "column 'id'.*null"),

@@ -33,7 +33,7 @@ KINDS = [*WITH_IDS, *WITH_NUMBERS, *WITHOUT_IDS]
 
 @st.composite
 def texts(draw, kind: str, count: int) -> list[str]:
-    # A line cannot contain a line break, NumPy's text cannot end in zeros, and a file may begin with a byte order mark.
+    # A line cannot contain a line break, NumPy's text cannot end in zeros, and a byte order mark is not part of an id.
     forbidden = "\n\r\0\ufeff" if kind in WITHOUT_IDS or kind.startswith("npz") else ""
     letters = st.characters(exclude_categories=["Cs"], exclude_characters=forbidden)
     names = st.text(letters, max_size=12)
@@ -59,7 +59,7 @@ def catalogs(draw, kind: str):
 
 
 def write_files(folder: Path, kind: str, vectors: np.ndarray, ids: list, sizes: list[int]) -> list[str]:
-    """Writes the files, in the order of their names, and returns separate files of ids, if there are any."""
+    """Writes files, named in the order of the rows, and returns the paths of separate files of ids, if any."""
     id_files, row = [], 0
     for number, size in enumerate(sizes):
         rows, name = slice(row, row + size), folder / str(number)

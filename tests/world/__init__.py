@@ -1,1 +1,1 @@
-"""Situations of users, one module for each kind; each test is named after its situation."""
+"""Tests of situations in practice, one module per kind of situation; a test's name describes its situation."""

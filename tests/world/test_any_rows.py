@@ -1,4 +1,4 @@
-"""Rows of any kind in tables, lists of ids and histories: a correct result, or a one-line error."""
+"""Tables, lists of ids and histories with any content give a correct result or a one-line error."""
 
 import contextlib
 
@@ -18,7 +18,7 @@ from sid_jax.export.id_tables import read_id_table
 FUZZ = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 CATALOG = np.array(["a", "b", "7", "007", "ä"], dtype=object)
 TYPES = [pa.string(), pa.string_view(), pa.large_binary(), pa.int64(), pa.float64(), pa.decimal128(20, 0)]
-# Bytes that are nearly valid, and some that are not.
+# Fragments from which files are made that are valid, nearly valid or invalid.
 WORDS = st.sampled_from(
     [b"a", b"b", b"7", b"007", "ä".encode(), b" ", b"\t", b",", b"\n", b"\r\n", b'"', b"\xff", b"\x00", b"\xef\xbb\xbf",
      b"user_id,item_id,timestamp\n", b"item_id,semantic_id\n", b"1 2 3", b"1-2", b"{", b'{"a": [1, 2]}', b"nan"]
@@ -35,7 +35,7 @@ def in_one_line():
 
 
 def test_categories_of_polars_are_ids(tmp_path):
-    # As polars writes them to Arrow's files.
+    # Polars writes categories to Arrow files in this form.
     ids = pa.DictionaryArray.from_arrays(pa.array([1, 0], pa.uint32()), pa.array(["007", "a"], pa.string_view()))
     pyarrow.feather.write_feather(pa.table({"item_id": ids, "vector": [[1.0, 2.0], [3.0, 4.0]]}), tmp_path / "a.arrow")
     assert read_vector_files(str(tmp_path / "a.arrow")).ids.tolist() == ["a", "007"]

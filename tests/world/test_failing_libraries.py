@@ -1,4 +1,4 @@
-"""Failures in a library, a thread or a stream: one line, and no work is lost."""
+"""A failure in a library, a thread or a stream gives a one-line error, and no work is lost."""
 
 import contextlib
 import io
@@ -25,7 +25,7 @@ ROW = {"loss": 0.5, "usage": [0.25, 1.0]}
 
 @pytest.fixture
 def full_disk():
-    """Limits the size of files of this process to 4 kB."""
+    """Limits the files that this process writes to 4 kB."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     yield
@@ -163,7 +163,7 @@ def test_ids_are_the_same_where_jax_computes_in_64_bits():
 
 
 def in_a_command(work, *numbers):
-    """Does some work as a command does, while signals come."""
+    """Runs `work` as a command does, with a function that sends the signals `numbers` to this process."""
     with signals.stopping():
         work(lambda: [signal.raise_signal(number) for number in numbers])
 

@@ -59,11 +59,11 @@ def test_whole_numbers_are_appended_to_text_that_is_written_as_they_are(tmp_path
         (["007", "1"], NUMBERS, "'007' differs from 7 in leading zeros"),
         (["1.0", "2.0"], NUMBERS, "'1.0' differs from 1 in a decimal point"),
         (["A", "b"], np.array(["a", "b"], object), "'A' differs from 'a' in spaces or upper case"),
-        (["10", "1", "2"], NUMBERS, "numbered from 1, but the catalog is numbered from 0, .* do not drop any"),
-        (["0", "1", "2"], np.arange(1, 11), "numbered from 0, but the catalog is numbered from 1, .* do not drop any"),
+        (["10", "1", "2"], NUMBERS, "numbered from 1, but the catalog is numbered from 0, .* drop no items"),
+        (["0", "1", "2"], np.arange(1, 11), "numbered from 0, but the catalog is numbered from 1, .* drop no items"),
         (["B07", "B08"], NUMBERS, r"no id matches, .* ids of another kind \(text; the catalog has numbers\)"),
         (["x", "1", "2"], NUMBERS, r"1 of 3 items are unknown: drop them \(on_unknown=\"drop\"\), or add them"),
-        # A list with the first item has the numbering of the catalog.
+        # A list that contains the catalog's first item is numbered like the catalog.
         (["10", "0", "1"], NUMBERS, "drop them"),
     ],
     ids=[
@@ -149,7 +149,7 @@ def test_bad_rows_and_unknown_items_are_dropped_in_evaluate(padded, tmp_path, ca
 
 def test_of_two_tables_that_write_ids_otherwise_that_is_said(padded, tmp_path, caplog):
     old = load_export(padded).table
-    # Of ten items, nine are written without zeros.
+    # Nine of ten ids are written without leading zeros.
     mixed = np.array([*(name.lstrip("0") for name in PADDED[:9]), PADDED[9]], object)
     json_ids = dict(zip(mixed.tolist(), old.semantic_ids.tolist(), strict=True))
     (tmp_path / "new.json").write_text(json.dumps(json_ids))

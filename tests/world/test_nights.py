@@ -99,7 +99,7 @@ def test_the_same_night_again_into_the_same_folder_is_the_same_version(first, tm
     gone.write_text("3\n4\n")
     night(first, tmp_path / "v2", new, removed=gone)
     before = content(tmp_path / "v2")
-    # The upstream job has written its files again, in another order.
+    # The upstream job writes the same rows again, in another order.
     write_vectors(tmp_path / "new.parquet", [41, 40], made_vectors([41, 40]), price=[2.5, 1.5])
     gone.write_text("4\n3\n")
     assert "already exists, from the same inputs and settings" in night(first, tmp_path / "v2", new, removed=gone)
@@ -119,7 +119,7 @@ def test_a_version_without_its_report_gets_it_from_the_retry(first, tmp_path, ne
     (tmp_path / "v2" / "report.html").unlink()
     night(first, tmp_path / "v2", new)
     after = content(tmp_path / "v2")
-    # Within a process the plots are numbered.
+    # Plots are numbered within a process, so the lengths of the reports differ a little.
     assert len(after.pop(Path("report.html"))) == pytest.approx(len(before.pop(Path("report.html"))), abs=1000)
     assert after == before
 
@@ -247,7 +247,7 @@ def test_a_known_item_with_another_vector_keeps_its_id_and_the_drift_is_said(fir
     assert "2 published items of the input get other codes from their current vectors and keep their IDs" in said
     assert "1 published items have new values in other columns" in said and "the same items and IDs" not in said
     found = load_export(tmp_path / "v2")
-    # Unknown values do not replace known ones.
+    # A null value of the input does not replace a published value.
     assert found.table.columns["price"].to_pylist() == [99.0 if item == 7 else item for item in range(NUM_ITEMS)]
     fit = found.manifest["drift"]["known_items"]
     assert fit["num_items"] == fit["changed"] == 2 and fit["r2_unique"] < fit["r2"]
@@ -334,15 +334,16 @@ def test_a_crowded_table_is_told_from_items_that_have_changed(tmp_path):
     drifted = verdict(drift_of(r2=0.4), 1000)
     assert {each["cause"] for each in drifted["standing"]} == {"drift"}
     assert "with the same settings" in drifted["remedy"] and "up to 1,000 IDs" in drifted["remedy"]
-    # A single item is no reason, by itself or twice.
+    # A single new item does not make retraining due.
     assert not verdict(drift_of(r2=0.0, moved=1.0, num_new=1), 1000)["retraining_is_due"]
-    # 100 of 1,000 are .1 worse: .01 of the catalog's R^2; at 225 of 1,125 it is .02.
+    # The R² of 100 new items is 0.1 lower, which lowers the R² of a catalog of 1,000 items by 0.01. With 225 new items
+    # of 1,125, it would be 0.02.
     fitting = drift_of(r2=0.6, num_new=100)
     assert verdict(fitting, 1000)["new_items_until_due"] == 125
     assert in_words({**fitting, "verdict": verdict(fitting, 1000)})[-2:] == [
         "Retraining is expected to be due after about 125 more items like these", "Retraining is not due.",
     ]  # fmt: skip
-    # Earlier versions did not record standing reasons.
+    # Manifests of earlier versions of the package have no "standing".
     old = {"retraining_is_due": True, "checks": [{"what": "x", "value": 1.0, "threshold": 0.5, "due": True}]}
     assert verdict(drift_of(), 1000, number=5, before=old)["due_since"] == 4
 
@@ -387,7 +388,7 @@ def test_the_parquet_files_of_an_export_of_files_are_read_as_one_table(run_of_it
     export_files(folder / "run", tmp_path / "out", [str(tmp_path / "parts")], messages=Said().messages)
     table = pd.read_parquet(tmp_path / "out" / "ids.parquet")
     assert table["item_id"].tolist() == list(range(256))
-    # The layout of earlier exports.
+    # Earlier versions of the package wrote the parts into the export's folder itself.
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     for path in (tmp_path / "out" / "ids.parquet").iterdir():
         path.rename(tmp_path / "out" / path.name)

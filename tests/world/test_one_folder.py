@@ -1,4 +1,4 @@
-"""Two processes in one folder, file systems that lack something, and what a killed process left."""
+"""Two processes in one folder, file systems without locks or renaming, and files that a killed process left."""
 
 import contextlib
 import errno
@@ -21,7 +21,7 @@ from sid_jax.training import sharding
 from sid_jax.training.workdir import RUN_FILE, alone_in, claimed_workdir, read_run
 
 OTHERS = multiprocessing.get_context("spawn")
-NO_ONE = 2**22 - 3  # A process id that is hardly ever given.
+NO_ONE = 2**22 - 3  # A process id that is hardly ever in use.
 
 
 def hold(path, works, told):
@@ -33,7 +33,7 @@ def hold(path, works, told):
 
 @contextlib.contextmanager
 def another_process(path):
-    # Pipes, because a process that is killed while it waits for an Event leaves the Event locked.
+    # Pipes are used, because a process that is killed while it waits for an Event leaves the Event locked.
     (works, from_it), (to_it, told) = OTHERS.Pipe(), OTHERS.Pipe()
     process = OTHERS.Process(target=hold, args=(str(path), from_it, told))
     process.start()
@@ -99,7 +99,7 @@ def test_a_lock_whose_process_was_killed_is_taken_over(tmp_path):
 
 @pytest.fixture(params=["no locks", "no such module"])
 def without_locks(request, monkeypatch):
-    """A file system without locks, such as Lustre; and Windows."""
+    """Makes file locks fail, as on a file system like Lustre, or removes them, as on Windows."""
 
     def refuse(*_):
         raise OSError(errno.ENOSYS, "Function not implemented")

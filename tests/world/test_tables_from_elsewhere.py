@@ -133,7 +133,7 @@ def test_a_table_of_vectors_alone_has_row_numbers_or_a_file_of_ids(tmp_path):
     assert read(path).ids.tolist() == [0, 1, 2, 3]
     (tmp_path / "ids.txt").write_text("a\nb\nc\nd")
     assert read(path, ids_path=str(tmp_path / "ids.txt")).ids.tolist() == ["a", "b", "c", "d"]
-    # Another column may have the ids.
+    # If there is another column, it may have the ids, so row numbers are not used.
     with pytest.raises(UserError, match="set --config.data.id_column to one of sku, vector"):
         read(save(tmp_path / "named.parquet", sku=[1, 2, 3, 4], vector=LISTS))
 
@@ -149,7 +149,7 @@ def test_other_columns_keep_their_type_in_files_of_every_kind(tmp_path):
         path = save(tmp_path / f"items{suffix}", item_id=[1, 2, 3, 4], vector=LISTS, **columns)
         found = read(path, columns=",".join(columns)).columns
         assert {name: column.combine_chunks() for name, column in found.items()} == columns
-        # An append reads those that the published items have.
+        # An append reads only the columns that the published items have.
         schema = pa.schema([("since", pa.timestamp("ms")), ("price", pa.float64()), ("title", pa.string())])
         table = columns_of_part(list_parts([str(path)]), 0, schema)
         assert table["price"].to_pylist() == [1.5, None, 2.0, 4.0] and table["title"].null_count == 4

@@ -45,7 +45,7 @@ def write_interactions(path, rows):
 
 
 def spark(folder, write, *parts):
-    """Writes a folder like Spark: parts, their checksums, and a file that marks completion."""
+    """Writes a folder as Spark does: parts, checksums of the parts, and a file that marks completion."""
     for number, content in enumerate(parts):
         write(folder / f"part-{number:05}.parquet", content)
         (folder / f".part-{number:05}.parquet.crc").write_bytes(b"crc")

@@ -1,4 +1,4 @@
-"""The named catalogs, which every setting called `source` accepts."""
+"""Names of the built-in catalogs, which every setting called `source` accepts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 MOVIELENS_SIZES = ("100k", "1m", "10m", "20m", "25m", "32m", "latest-small")
 AMAZON_EDITIONS = ("2014", "2018", "2023")
-# The names of the categories' files, in the order of the editions.
+# Each category's name in file names, one per edition.
 AMAZON_CATEGORIES = {
     "beauty": ("Beauty", "All_Beauty", "All_Beauty"),
     "sports": ("Sports_and_Outdoors",) * 3,

@@ -36,9 +36,9 @@ except Exception as error:
 
 
 class Download(NamedTuple):
-    """A remote file: its address or pinned package, and the digest that identifies it.
+    """A remote file: its address or pinned package, and the digests of its content.
 
-    An unknown digest is "".
+    A digest that is not known is "".
     """
 
     address: str
@@ -61,7 +61,7 @@ def fetch(folder: Path, download: Download, *, seconds: int) -> Path:
 
 
 def check_digest(path: Path, download: Download) -> None:
-    """Raises UserError unless the file has the download's digests, as far as they are known."""
+    """Raises UserError if a known digest of the download differs from that of the file."""
     for name, expected in (("sha256", download.sha256), ("md5", download.md5)):
         if not expected:
             continue
@@ -72,7 +72,7 @@ def check_digest(path: Path, download: Download) -> None:
 
 
 def run_program(command: list[str], seconds: int) -> str:
-    """Runs a command and returns its standard output; UserError with the last line of standard error if it fails."""
+    """Runs a command and returns its standard output; raises UserError with its last error line if it fails."""
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, timeout=seconds

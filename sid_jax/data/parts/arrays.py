@@ -1,4 +1,4 @@
-"""Files of arrays (.npy, .pt, .npz, .safetensors, .array_record), which are opened without being read completely."""
+"""Reads vectors from files of arrays (.npy, .pt, .npz, .safetensors, .array_record), block by block."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def open_npy(path: Path) -> np.memmap:
       UserError: if the file is not a .npy array of numbers; objects are never unpickled.
     """
     try:
-        with np.errstate(all="ignore"):  # Sizes that are too large raise an error; a warning before it is superfluous.
+        with np.errstate(all="ignore"):  # A size that is too large raises an error, so NumPy need not warn of it.
             return np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # NumPy may raise anything for a damaged header.
         if "Python objects" in str(error):
@@ -67,7 +67,7 @@ def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
 def check_vectors(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.dtype:
     """Returns the dtype of a file's array, after checking that it is an array of vectors.
 
-    NumPy lacks bfloat16 and writes such an array as 2-byte voids; no other arrays are written that way.
+    NumPy lacks bfloat16, and writes an array of bfloat16 as 2-byte voids. No other array is written in this form.
 
     Raises:
       UserError: if it is not an array of vectors.
@@ -154,7 +154,7 @@ class _NamedArrays(Kind):
 
     @abc.abstractmethod
     def opened(self, path: Path, columns: Columns) -> contextlib.AbstractContextManager[tuple[Any, Any]]:
-        """Yields readers of vectors and of ids (or None), which have a `shape` and a method `take(start, end)`."""
+        """Yields a reader of vectors, and one of ids (or None), each with a `shape` and a method `take(start, end)`."""
 
     def look(self, path: Path, columns: Columns, rows: int) -> Look:
         """Inspects the file."""
@@ -258,7 +258,7 @@ def _safetensors(path: Path, columns: Columns) -> Iterator[tuple[_Tensor, _Tenso
         with path.open("rb") as content:
             length = int.from_bytes(content.read(8), "little")
         if length > _LONGEST_HEADER:
-            raise ValueError(f"a header of {length} bytes")
+            raise ValueError(f"its header of {length} bytes is too long")
         try:
             file = safe_open(path, "np")
         except SafetensorError as error:

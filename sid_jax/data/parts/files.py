@@ -50,7 +50,7 @@ def read_ids(ids_path: Path, num_rows: int, path: str) -> np.ndarray:
 
 
 def _line_offsets(ids_path: Path, starts: Sequence[int]) -> tuple[list[int], int]:
-    """Returns the byte offsets of the lines `starts`, and the number of lines without empty ones at the end."""
+    """Returns the byte offsets of the lines `starts`, and the number of lines, not counting empty lines at the end."""
     offsets, wanted, count, position = [], iter([*starts, -1]), 0, 0
     following, empty = next(wanted), False
     try:

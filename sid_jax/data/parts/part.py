@@ -1,4 +1,4 @@
-"""Parts of vector files, and the interface of a kind of vector file."""
+"""Parts of vector files, and the interface of the readers, one reader per file format."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Columns:
     ids_elsewhere: bool = False
 
     def find(self, setting: str, names: Sequence[str], path: File) -> str:
-        """Returns the name in a file for a setting, "id_column" or "vector_column".
+        """Returns the name that a file has for the column of a setting, "id_column" or "vector_column".
 
         If the setting has its default, the name "ids" or "vectors" is accepted, too. Raises UserError if there is no
         such name, or it occurs twice.
@@ -109,7 +109,10 @@ class Look:
 
 
 class Kind(abc.ABC):
-    """Interface of a kind of file. A damaged file, or one with other content, raises a UserError that names it."""
+    """Interface of a reader of one file format.
+
+    A reader raises a UserError that names the file if the file is damaged or has other content.
+    """
 
     @abc.abstractmethod
     def look(self, path: Path, columns: Columns, rows: int) -> Look:
@@ -120,9 +123,10 @@ class Kind(abc.ABC):
         """Yields ids `[n]`, int64 or string (None without ids), and vectors `[n, D]` float32, `rows` at a time."""
 
     def rows(self, part: Part, columns: Columns, wanted: np.ndarray, rows: int) -> Iterator[np.ndarray]:
-        """Yields the vectors of the sorted rows `wanted`, counted from the part's first row, at most `rows` at a time.
+        """Yields the vectors of the rows `wanted`, at most `rows` at a time.
 
-        This implementation reads all rows of the part; a subclass may read only the wanted ones.
+        `wanted` is sorted, and its rows are counted from the part's first row. This implementation reads all rows of
+        the part; a subclass may read only the wanted rows.
         """
         start = 0
         for _, vectors in self.blocks(part, columns, rows):
@@ -147,7 +151,7 @@ def opened(path: File) -> contextlib.AbstractContextManager[Any]:
 
 
 def identity(path: str) -> list[str | int]:
-    """Returns values that change if a file changes: path, size and time; in a bucket, address, size and version."""
+    """Returns values that change if a file changes: path, size and modification time, or address, size and version."""
     file = file_of(path)
     if isinstance(file, RemoteFile):
         return file.identity()

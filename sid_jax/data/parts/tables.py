@@ -1,4 +1,4 @@
-"""Table files of vectors: Parquet, and Arrow as Feather and Hugging Face's `datasets` write it."""
+"""Reads vectors from table files: Parquet, and Arrow as Feather and Hugging Face's `datasets` write it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sid_jax.errors import UserError
 
 # The first bytes of an Arrow file for random access; a stream begins with other bytes.
 _MAGIC = b"ARROW1"
-# D is the most frequent vector length among this number of rows.
+# D is the most frequent vector length among the first rows of a file; this is their number.
 _LOOKED_AT = 64
 
 

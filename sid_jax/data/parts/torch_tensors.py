@@ -80,7 +80,7 @@ def open_tensor(path: Path) -> tuple[str, np.ndarray]:
             if len(tensors) != 1:
                 raise UserError(
                     f"{path}: contains {len(tensors)} tensors{f', {listed(tensors)}' if tensors else ''}, but one is "
-                    "expected; save only that one: torch.save(tensor, path)"
+                    "expected; save one tensor: torch.save(tensor, path)"
                 )
             ((name, tensor),) = tensors.items()
             return name, _array(path, archive, folder, tensor)

@@ -78,7 +78,7 @@ class VectorParts:
         return dataclasses.replace(self, layout=layout)
 
     def _filled(self, vectors: np.ndarray) -> np.ndarray:
-        """Returns vectors padded with NaN for the parts that their file does not have."""
+        """Returns vectors padded with NaN for the parts of the layout that the file does not have."""
         width = vectors.shape[1] if self.layout is None else self.layout.num_features
         missing = [(0, 0), (0, width - vectors.shape[1])]
         return np.pad(vectors, missing, constant_values=np.nan) if width > vectors.shape[1] else vectors
@@ -109,7 +109,7 @@ class VectorParts:
             yield ids.take(pa.array(_kept(part, first, len(ids)))) if part.left_out else ids
 
     def all_rows(self, number: int, rows: int) -> Iterator[tuple[int, pa.Array, np.ndarray]]:
-        """Yields all rows of a part in blocks, dropped rows too: the position in the part, ids and vectors."""
+        """Yields all rows of a part, dropped rows too, in blocks: the block's position in the part, ids and vectors."""
         part = self.parts[number]
         ids_file = IdReader(part.ids_path, part.ids_offset, part.first_row) if part.ids_path else None
         read = 0
@@ -132,9 +132,9 @@ class VectorParts:
         return _kept(self.parts[number], 0, self.parts[number].num_rows)
 
     def rows(self, number: int, wanted: np.ndarray, rows: int) -> Iterator[np.ndarray]:
-        """Yields the vectors `[n, D]` float32 of some rows of a part, numbered as `blocks` yields them.
+        """Yields the vectors `[n, D]` float32 of the rows `wanted` of a part, at most `rows` vectors at a time.
 
-        `wanted` is sorted, and at most `rows` vectors are yielded at a time.
+        `wanted` is sorted, and counts the rows as `blocks` yields them, without dropped rows.
         """
         part = self.parts[number]
         if part.left_out:
@@ -142,7 +142,7 @@ class VectorParts:
         return map(self._filled, _kind(part).rows(part, self.columns, wanted, rows))
 
     def row_number(self, number: int, row: int) -> int:
-        """Returns the row number, counted over all files, of row `row` of a part as `blocks` yields its rows."""
+        """Converts a row of a part, counted without dropped rows, to a row number over all files."""
         part = self.parts[number]
         return part.first_item + int(self.kept(number)[row] if part.left_out else row)
 
@@ -233,7 +233,7 @@ def _with_ids(parts: list[Part], ids_path: str, first_item: int) -> list[Part]:
 
 
 def _kept(part: Part, first: int, count: int) -> np.ndarray:
-    """Returns the positions, among the `count` rows from row `first` of the part on, of the rows that are kept."""
+    """Returns the positions of the rows that are not dropped, among `count` rows of the part from row `first` on."""
     left_out = np.array(part.left_out, np.int64) - first
     return np.delete(np.arange(count), left_out[(left_out >= 0) & (left_out < count)])
 

@@ -147,7 +147,7 @@ def _keep(cache: VectorCache, texts: list[str], vectors: np.ndarray) -> VectorCa
 
 @contextlib.contextmanager
 def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """Shows a progress bar on a terminal, and nothing elsewhere; yields the function that advances it."""
+    """Shows a progress bar on a terminal, and nothing elsewhere; yields a function that advances the bar."""
     console = Console(stderr=True)
     columns = (TextColumn("encoding texts"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
@@ -215,7 +215,7 @@ class VectorCache:
         """Removes the files that exceed the limits, and old temporary files of killed writers."""
         files = []
         for path in self._root.glob("*/*"):
-            with contextlib.suppress(OSError):  # Another process may have removed it.
+            with contextlib.suppress(OSError):  # Another process may have removed the file.
                 files.append((path.stat().st_mtime, path.stat().st_size, path))
         files.sort(reverse=True)
         total = 0

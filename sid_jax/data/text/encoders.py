@@ -123,7 +123,7 @@ def _sentence_transformers(name: str, why: str) -> Encode:
 
 
 def _model_identity(name: str) -> str:
-    """Returns a key from name and library version; for a folder, also from the names, sizes and times of its files."""
+    """Returns a key of library version and model: a name, or for a folder the names, sizes and times of its files."""
     try:
         version = importlib.metadata.version("sentence-transformers")
     except importlib.metadata.PackageNotFoundError:

@@ -15,7 +15,7 @@ import pytest
 from sid_jax.data.catalogs.store import Download
 from tests.data.conftest import grouplens_files, write_zip
 
-# Nothing listens on the discard port.
+# The port of the discard service, on which no server listens.
 CLOSED = "http://127.0.0.1:9"
 
 
@@ -26,7 +26,7 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serving(handler: object) -> Iterator[str]:
-    """Starts a local server, and returns its address."""
+    """Runs a local server, and yields its address."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)  # type: ignore[arg-type]
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -40,7 +40,7 @@ def serving(handler: object) -> Iterator[str]:
 
 @contextlib.contextmanager
 def serving_folder(folder: Path) -> Iterator[str]:
-    """Serves the files of a folder."""
+    """Serves the files of a folder, and yields the server's address."""
     with serving(functools.partial(QuietHandler, directory=str(folder))) as address:
         yield address
 

@@ -25,7 +25,7 @@ def settings(tmp_path: Path) -> ConfigDict:
 
 @pytest.fixture
 def own(tmp_path: Path, settings: ConfigDict) -> ConfigDict:
-    """A table of a user, with two items of equal text and one without text."""
+    """Settings for a user's own table, in which two items have equal texts and one has no text."""
     rows = [
         {"sku": "007", "title": "Nail Lacquer", "tags": ["red", "gloss"], "price": 3.5},
         {"sku": "b", "title": "Nail Lacquer", "tags": ["red", "gloss"], "price": 4.0},

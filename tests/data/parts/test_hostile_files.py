@@ -158,8 +158,8 @@ def tensor(shape: list[int], *offsets: int, dtype: str = "F32") -> dict[str, obj
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (safetensors({}, length=2**63), "a header of 9223372036854775808 bytes"),
-        (safetensors({}, length=10**8), "a header of 100000000 bytes"),
+        (safetensors({}, length=2**63), "header of 9223372036854775808 bytes is too long"),
+        (safetensors({}, length=10**8), "header of 100000000 bytes is too long"),
         (safetensors({}, length=10**6), "not a readable .safetensors file"),
         (safetensors(b"[" * 10**5), "not a readable .safetensors file"),
         (safetensors({"vectors": tensor([2, 4], 0, 32)}), "not a readable .safetensors file"),
@@ -203,7 +203,7 @@ def test_a_parquet_file_that_says_it_has_more_rows(tmp_path: Path, rows: int):
     content = path.read_bytes()
     size = struct.unpack("<I", content[-8:-4])[0]
     body, footer = content[: -8 - size], content[-8 - size : -8]
-    # Fields of 64 bits: of the file and of its row group.
+    # The number of rows is a 64-bit field of the file and of its row group.
     changed = footer.replace(b"\x16" + varint(60), b"\x16" + varint(rows))
     assert changed.count(b"\x16" + varint(rows)) >= 2
     path.write_bytes(body + changed + struct.pack("<I", len(changed)) + b"PAR1")
@@ -233,7 +233,7 @@ def test_parquet_of_zeros_and_ones(tmp_path: Path, place: str):
     ],
 )
 def test_arrow_numbers_that_lead_out_of_their_buffers(tmp_path: Path, categories: bool, sought: list[int], number: int):
-    """Offsets of strings, of lists of four, and indices of categories; using a damaged one can crash."""
+    """A damaged offset of a string or list, or index of a category, could crash a reader that does not check it."""
     ids = pa.array([f"item {n % 10}" for n in range(60)])
     content = table(ids.dictionary_encode() if categories else ids, VECTORS)
     changed = bytearray(write_arrow_file(tmp_path / "a.arrow", content, rows=60).read_bytes())

@@ -1,4 +1,4 @@
-"""Division of files into parts; tests/data/test_vector_files.py checks that the rows are those of the whole file."""
+"""Division of files into parts. tests/data/test_vector_files.py checks the values of the rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VECTORS = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32)
 
 
 def everything(parts, rows):
-    """All ids and vectors, read in blocks of this many rows."""
+    """Returns all ids and vectors, read in blocks of `rows` rows."""
     blocks = [block for number in range(len(parts.parts)) for block in parts.blocks(number, rows)]
     return [item for ids, _ in blocks for item in ids.to_pylist()], np.concatenate([vectors for _, vectors in blocks])
 

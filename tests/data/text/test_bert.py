@@ -1,4 +1,4 @@
-"""Sentence encoders of BERT's architecture in JAX are equal to those in PyTorch, for any text."""
+"""The JAX encoder of a BERT model returns the same vectors as PyTorch, for any text."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def test_texts_of_all_kinds():
     vectors = encode_texts(odd)
     assert vectors.shape == (len(odd), 256)
     assert np.isfinite(vectors).all()
-    assert not vectors[0].any()  # Of nothing there is nothing to say.
+    assert not vectors[0].any()  # The vector of an empty text is zero.
     np.testing.assert_array_equal(vectors[7:9], encode_texts(["�", "x�y"]))
     np.testing.assert_array_equal(encode_texts(["\ud83d\ude00"]), encode_texts(["😀"]))
     long = vectors[-1] / np.linalg.norm(vectors[-1])
@@ -159,7 +159,7 @@ def test_a_function_by_its_import_path_is_asked_for_new_texts_alone(module: Path
     assert first.tolist() == [[1, 2], [2, 2]]
     assert second.tolist() == [[3, 2], [2, 2], [1, 2]]
     assert sys.modules["my_encoder"].count == 3
-    # Changed source code gives another encoder.
+    # After a change of the source code, cached vectors are not used.
     module.write_text(module.read_text().replace("2.0", "5.0"))
     del sys.modules["my_encoder"]
     assert encode_texts(["ab"], "my_encoder:encode", cache_dir=cache).tolist() == [[2, 5]]

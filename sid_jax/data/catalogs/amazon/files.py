@@ -18,7 +18,8 @@ from sid_jax.data.tables import read_records
 from sid_jax.data.text.template import clean
 from sid_jax.errors import UserError
 
-# Names of fields in all editions. In 2023, an item is the parent of variants such as colors.
+# Possible names of each field, over all editions. In the edition of 2023, an item is the parent of variants, such as
+# colors.
 _USER = ("reviewerID", "user_id")
 _TIME = ("unixReviewTime", "timestamp")
 ITEM = ("parent_asin", "asin")

@@ -121,7 +121,7 @@ def _refuse_strangers(ids: np.ndarray, known: np.ndarray, where: str) -> None:
 
 
 def locate(path: Path, names: list[str], *, optional: list[str], folder: str) -> dict[str, Path | zipfile.Path]:
-    """Returns the paths of files in a folder or zip, at its top or in `folder`; UserError if one is missing."""
+    """Returns the paths of files in a folder or zip, at its top or in `folder`; raises UserError if one is missing."""
     if not path.exists():
         raise UserError(f"{path}: no such file or folder; {EXPECTED}")
     try:

@@ -37,9 +37,10 @@ _COLUMNS = {
 
 
 class MovieLens100K(tfds.core.GeneratorBasedBuilder):
-    """MovieLens-100K in three configs: items, users, and ratings, whose examples are users with all their ratings.
+    """MovieLens-100K in three configs: items, users and ratings.
 
-    Ratings are grouped by user, because 100,000 examples of one rating each take seconds to read.
+    An example of the config "ratings" has all ratings of a user, because 100,000 examples of one rating each would take
+    seconds to read.
     """
 
     name = "movielens_100k"

@@ -1,4 +1,4 @@
-"""A few synthetic products in the layout of each edition, as their authors describe it."""
+"""A few synthetic products and reviews in the layout of each edition of the Amazon data."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gzip
 import json
 from pathlib import Path
 
-# User, item, time: the times of a and b are not in order, and some are equal.
+# User, item and time of each review. The reviews of users a and b are not in time order, and some times are equal.
 REVIEWS = [
     ("b", "B01", 50),
     ("a", "B02", 20),
@@ -23,7 +23,7 @@ TITLES = {"B01": "Nail Lacquer &amp; Care", "B02": "L'Eau <b>Fine</b>", "B03": '
 
 
 def lines_2014() -> tuple[str, str]:
-    """Reviews, and metadata whose lines are Python's dicts."""
+    """Returns lines of reviews, which are JSON, and lines of metadata, which are Python dicts."""
     reviews = [
         {"reviewerID": user, "asin": item, "reviewText": f"I'd asin: 'B09' \"{item}\"", "unixReviewTime": time}
         for user, item, time in REVIEWS
@@ -89,7 +89,7 @@ LINES = {"2014": lines_2014, "2018": lines_2018, "2023": lines_2023}
 
 
 def write_edition(folder: Path, edition: str) -> Path:
-    """Writes the files of an edition under the names that its authors give them."""
+    """Writes the files of an edition under their original names."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in zip(NAMES[edition], LINES[edition](), strict=True):
         content = text.encode()
@@ -98,7 +98,7 @@ def write_edition(folder: Path, edition: str) -> Path:
 
 
 def write_prepared(folder: Path) -> Path:
-    """Writes a prepared folder: items, and one line per user."""
+    """Writes a prepared folder: a file of items, and a file with one history per line."""
     folder.mkdir(parents=True)
     items = [
         {"item": 1, "asin": "B01", "title": "Nail Lacquer", "categories": ["Makeup"], "text": "Title: Nail Lacquer"},

@@ -19,7 +19,7 @@ def write_reviews(path: Path, reviews: list[tuple[str, str, int]]) -> Path:
 
 
 def expected(reviews: list[tuple[str, str, int]], core: int) -> dict[str, list[str]]:
-    """The same result with dictionaries, step by step."""
+    """Computes the expected histories step by step, with dictionaries."""
     histories: dict[str, list[str]] = {}
     for user in dict.fromkeys(user for user, _, _ in reviews):
         mine = sorted((review for review in reviews if review[0] == user), key=lambda review: review[2])

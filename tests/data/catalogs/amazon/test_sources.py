@@ -29,7 +29,8 @@ def histories_of(products) -> dict[str, list[str]]:
 def test_every_edition_gives_the_same_histories(tmp_path: Path, edition: str):
     folder = write_edition(tmp_path / "raw", edition)
     products = load_amazon(f"amazon-{edition}-beauty", str(folder), str(tmp_path / "cache"), core=3)
-    # d and B04 have too few; users by their first review, items as the histories name them.
+    # User d and item B04 have too few interactions. Users are in the order of their first review, and items in the
+    # order in which the histories first name them.
     assert histories_of(products) == {
         "b": ["B03", "B01", "B02"],
         "a": ["B01", "B02", "B03"],
@@ -76,7 +77,7 @@ def test_a_folder_is_read_once_until_a_file_changes(tmp_path: Path, monkeypatch,
     path = folder / NAMES["2023"][1]
     about = path.stat()
     path.write_text(path.read_text().replace("The ", "One "))
-    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))  # As where clocks are coarse.
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))  # The time is unchanged, as with a coarse clock.
     assert load().items["title"][0].as_py() == 'One "Best" Cream'
     assert len(list(cache.iterdir())) == 2
 
