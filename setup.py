@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-# Read and not imported, since a build has none of the dependencies.
+# The version is read and not imported, since the dependencies are not installed during a build.
 VERSION = re.search(r'^__version__ = "(.*)"$', (HERE / "sid_jax" / "__init__.py").read_text(), re.M)[1]
 
 setup(

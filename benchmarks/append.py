@@ -1,12 +1,12 @@
-"""Benchmark of daily updates: whether published IDs move, whether all IDs are unique, and R^2 of the new items.
+"""Benchmark of daily updates: counts published IDs that change, and measures uniqueness and the R^2 of new items.
 
 python benchmarks/append.py --vectors=items.npy --folder=runs/append --trained=11000 --batches=10 --batch=1000
 
-The rows are shuffled. The first ones are trained on (with configs/embeddings.py and --flags) and exported; each batch
-of the others is appended to the version before. Three values of R^2 are printed per batch. Those of its codes and of
-its unique IDs are relative to the mean of the training items, as docs/daily-updates.md explains. The third is relative
-to the batch's own mean. A folder that holds the run is resumed. "moved" counts IDs that differ from the version before
-or from the first version.
+The rows are shuffled. The first --trained rows are trained on, with --config and --flags, and exported. Each batch of
+the remaining rows is appended to the previous version. Three values of R^2 are printed per batch. "R^2 new", of the
+batch's codes, and "R^2 of IDs", of its unique IDs, are relative to the mean of the training items, as
+docs/daily-updates.md explains. "R^2, own mean" is relative to the mean of the batch. If the folder already contains the
+run, it is resumed. "moved" counts the IDs that differ from the previous version, plus those that differ from the first.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--vectors", type=Path, required=True, help=".npy, [N, D]")
     parser.add_argument("--folder", type=Path, required=True, help="folder for the run, the versions and their inputs")
     parser.add_argument("--trained", type=int, default=11_000)
-    parser.add_argument("--cold", type=int, default=0, help="of these, items not trained on, but in the first version")
+    parser.add_argument("--cold", type=int, default=0, help="number of the --trained items that are cold")
     parser.add_argument("--batches", type=int, default=10)
     parser.add_argument("--batch", type=int, default=1_000, help="items per batch; the last batch may be smaller")
     parser.add_argument("--config", default="configs/embeddings.py")
@@ -72,7 +72,9 @@ def _run(*words: str) -> None:
 
 def _write(path: Path, vectors: np.ndarray, first: int, end: int) -> None:
     if first >= end:
-        sys.exit(f"there are {len(vectors):,} vectors, too few for so many batches")
+        sys.exit(
+            f"--vectors has {len(vectors):,} rows, too few for --trained, --batches and --batch; reduce one of them"
+        )
     lists = pa.array(list(vectors[first:end]), pa.list_(pa.float32()))
     pq.write_table(pa.table({"item_id": np.arange(first, end), "vector": lists}), path)
 
@@ -84,7 +86,7 @@ def _figures(first: Path, before: Path, after: Path) -> dict[str, Any]:
         **drift["new_items"],
         "version": manifest["version"]["number"],
         "items": len(new.item_ids),
-        # Counted from the files, against the version before and the first version.
+        # Counted from the ID tables, relative to the previous and to the first version.
         "moved": compare(old, new)["num_changed"] + compare(read_id_table(first), new)["num_changed"],
         "unique": len(np.unique(new.semantic_ids, axis=0)) / len(new.item_ids),
         "r2_trained": drift["reference"]["r2"],

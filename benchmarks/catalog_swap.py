@@ -1,4 +1,4 @@
-"""A new catalog every night: seconds from `with_catalog` to the first answer, for a recommender with random parameters.
+"""Measures how long a recommender with random parameters takes from `with_catalog` to the first answer.
 
 python benchmarks/catalog_swap.py --items=12101 --kind=scorer
 """
@@ -25,7 +25,7 @@ _SIZES, _CONTENT_FEATURES, _NIGHTS = (256, 256, 256), 384, 3
 
 
 def main() -> None:
-    """Prints the time of the first answer, of later ones, and of a swap with the first answer after it."""
+    """Prints the time of the first answer, of later answers, and of a catalog swap including the answer after it."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--items", type=int, default=12_101)
     parser.add_argument("--kind", choices=("scorer", "decoder"), default="scorer")
@@ -55,7 +55,7 @@ def _timed(call) -> tuple[float, float]:
 
 
 def _made(kind: str, table: IdTable) -> Recommender:
-    """Returns a recommender over a table, with the terms of the blend if it scores items."""
+    """Returns a recommender of the items of an ID table; a scorer also gets all terms of the blend."""
     random, rows = np.random.default_rng(1), len(table)
     config = default_config()
     config.model.kind = kind

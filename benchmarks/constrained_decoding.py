@@ -3,11 +3,11 @@
 python benchmarks/constrained_decoding.py --items=12101,1000000
 
 A Qwen2 with random weights generates IDs of 3 codes for 32 prompts of different lengths, padded on the left, with 20
-beams: without a constraint, with `SemanticIdLogitsProcessor`, and with `prefix_allowed_tokens_fn`. Each time is a
-median of CPU times, and each ratio a median of the ratios per round. Set OMP_NUM_THREADS=1. In some processes glibc
-returns the memory of large arrays to the system and requests it again: the same search has 60,000 to 110,000 page
-faults, which take up to a fifth of its time. Take the median of several runs, or set MALLOC_MMAP_THRESHOLD_ and
-MALLOC_TRIM_THRESHOLD_ to 10000000000, which prevents the page faults.
+beams: without a constraint, with `SemanticIdLogitsProcessor`, and with `prefix_allowed_tokens_fn`. Each printed time is
+the median CPU time over the rounds, and each ratio is the median of the ratios per round. Set OMP_NUM_THREADS=1. In
+some processes, glibc returns the memory of large arrays to the system and requests it again. A search then has 60,000
+to 110,000 page faults, which take up to a fifth of its time. Take the median of several runs, or set
+MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ to 10000000000, which prevents the page faults.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def main() -> None:
     """Prints a table with a line for each number of items."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--items", default="12101,1000000")
-    parser.add_argument("--words", type=int, default=12_000, help="size of the model's own vocabulary")
+    parser.add_argument("--words", type=int, default=12_000, help="size of the vocabulary without the ID tokens")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--beams", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--function", action="store_true", help="time prefix_allowed_tokens_fn too")
+    parser.add_argument("--function", action="store_true", help="also time prefix_allowed_tokens_fn")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     model = language_model(arguments.words + LEVELS * CODES)
@@ -102,7 +102,7 @@ class Timed:
 def timed(
     searches: dict[str, dict[str, Any]], model: Any, inputs: dict[str, torch.Tensor], arguments: argparse.Namespace
 ) -> tuple[dict[str, list[float]], dict[str, torch.Tensor]]:
-    """Returns the CPU seconds of each search, in random order in each round, and what it generated."""
+    """Runs the searches in a random order per round; returns the CPU seconds and the generated tokens of each."""
     seconds: dict[str, list[float]] = {name: [] for name in searches}
     found = {}
     order = random.Random(0)
@@ -119,7 +119,7 @@ def timed(
 
 
 def show(items: int, tokens: IdTokens, seconds: dict[str, list[float]], found: dict[str, torch.Tensor]) -> None:
-    """Prints times, their ratios to free generation, and the share of IDs that do not exist."""
+    """Prints times, their ratios to unconstrained generation, and the share of generated IDs that do not exist."""
     trie = token_trie(tokens, torch.device("cpu"))
     print(f"{items:,} items, mask {trie.num_bytes / 1e6:.1f} MB")
     for name, times in seconds.items():

@@ -48,7 +48,7 @@ def contest(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, Res
         process.start()
         far_end.close()
         processes.append(process)
-        # One after the other, so that no warm-up overlaps with a timed round.
+        # Wait for the warm-up, so that it does not overlap with a timed round.
         _expect(pipes[name], name)
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds):
@@ -69,9 +69,9 @@ def contest(contestants: Mapping[str, Contestant], rounds: int) -> dict[str, Res
 def report(
     title: str, results: Mapping[str, Result], matmul: Result | None, out: Path | None, about: Mapping[str, Any]
 ) -> None:
-    """Prints one row per implementation, relative to the first one and to a matrix product; writes JSON."""
+    """Prints one row per implementation, with its rate relative to the first one and to `matmul`, and writes JSON."""
     first = next(iter(results.values()))
-    columns = ["", "items/s", "relative to the first", "GFLOP/s", "of the matrix product's", "peak memory"]
+    columns = ["", "items/s", "relative to the first", "GFLOP/s", "share of the matrix product's", "peak memory"]
     table = Table(*columns, title=title, title_justify="left")
     for name, result in results.items():
         share = f"{result.gigaflops / matmul.gigaflops:.0%}" if matmul and result.gigaflops else ""
@@ -85,7 +85,7 @@ def report(
         )
     Console().print(table)
     if matmul:
-        print(f"the machine's own float32 matrix product: {matmul.gigaflops:,.0f} GFLOP/s")
+        print(f"float32 matrix product on this machine: {matmul.gigaflops:,.0f} GFLOP/s")
     if out:
         rows = {name: result._asdict() for name, result in results.items()}
         about = {name: value for name, value in about.items() if not isinstance(value, Path)}

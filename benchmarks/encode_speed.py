@@ -2,8 +2,9 @@
 
 python benchmarks/encode_speed.py --beam=1 --json=encode.json
 
-768 features, 3 codebooks of 256, no encoder. Both use codebooks that faiss trained on the same vectors, which are
-random around centers. faiss is timed with and without its look-up tables (`use_beam_LUT`). Needs the `bench` extra.
+The vectors have 768 features and are random around cluster centers. There are 3 codebooks of 256 codewords and no
+encoder. sid_jax and faiss use the same codebooks, which faiss trained on a part of the vectors. faiss is timed with and
+without its look-up tables (`use_beam_LUT`). This script needs the `bench` extra.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _ITEMS, _TRAINED = 65_536, 16_384
 def main() -> None:
     """Prints one row per implementation."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--beam", type=int, default=1, help="tuples kept at each level; 1: greedy")
+    parser.add_argument("--beam", type=int, default=1, help="number of code tuples kept at each level; 1 is greedy")
     parser.add_argument("--batch", type=int, default=2048, help="number of vectors per call of sid_jax")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="number of threads of faiss")
@@ -97,7 +98,7 @@ def _codebooks() -> np.ndarray:
 
 
 def _vectors() -> np.ndarray:
-    """Returns `[N, D]` float32 of length 1, in clusters around two thousand centers."""
+    """Returns vectors `[N, D]` float32 of length 1, in clusters around 2,048 centers."""
     random = np.random.default_rng(0)
     centers = random.normal(size=(2048, _FEATURES)).astype(np.float32)
     vectors = centers[random.integers(0, len(centers), _ITEMS)]

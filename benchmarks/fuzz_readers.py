@@ -1,4 +1,4 @@
-"""Fuzz test of the readers: damages files at random, and checks that each is read or rejected in one line.
+"""Fuzz test of the readers: damages files at random, and checks that each is read, or rejected with a one-line message.
 
 python benchmarks/fuzz_readers.py --minutes=10 --seed=0
 python benchmarks/fuzz_readers.py --reader=histories --minutes=10
@@ -49,9 +49,11 @@ from sid_jax.formats.convert import FORMATS, convert
 from sid_jax.ids.table import IdTable
 from sid_jax.messages import LOGGER
 
-_MINUTES = flags.DEFINE_float("minutes", 10.0, "How long.")
+_MINUTES = flags.DEFINE_float("minutes", 10.0, "Minutes that the test runs.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of all random choices.")
-_READER = flags.DEFINE_enum("reader", "vectors", ("vectors", "histories", "ids", "lists"), "Kind of the files.")
+_READER = flags.DEFINE_enum(
+    "reader", "vectors", ("vectors", "histories", "ids", "lists"), "Kind of files to damage and read."
+)
 _KIND = flags.DEFINE_string("kind", "", "Damage only files with this ending, such as .pt.")
 _KEEP = flags.DEFINE_string("keep", "fuzz_findings", "Folder for the files of findings; created if there are any.")
 
@@ -134,7 +136,7 @@ def _write_vectors(folder: Path) -> None:
 
 
 def _write_histories(folder: Path) -> None:
-    """Writes the histories of 20 users, with 6 of 60 items each, one to three per user in the same second."""
+    """Writes the histories of 20 users: each has 6 of 60 items, two of them per second."""
     rng = np.random.default_rng(0)
     users = [f"user é{number}" for number in range(20)]
     items = [rng.choice(60, 6, replace=False).tolist() for _ in users]
@@ -162,7 +164,7 @@ def _write_histories(folder: Path) -> None:
 
 
 def _write_ids(folder: Path) -> None:
-    """Writes the IDs of 60 items as this project does, and as the tools that `convert` writes files for."""
+    """Writes the IDs of 60 items in this project's format and in the format of each tool that `convert` supports."""
     codes = np.stack([np.arange(60) // 16, np.arange(60) // 4 % 4, np.arange(60) % 4], axis=1).astype(np.int32)
     table = IdTable(np.arange(60), codes, columns={"title": [f'naïve "{number}"' for number in range(60)]})
     np.save(folder / "codes.npy", codes)
@@ -170,7 +172,7 @@ def _write_ids(folder: Path) -> None:
     for tool in FORMATS:
         convert(table, tool, folder / f"{tool}.d")
         for number, path in enumerate(sorted((folder / f"{tool}.d").rglob("*"))):
-            # Their other files contain histories, titles or numbers of items.
+            # Other files that `convert` writes contain histories, titles or numbers of items instead of IDs.
             if path.is_file() and _is_read(path):
                 path.rename(folder / f"{tool}-{number}{path.suffix}")
         shutil.rmtree(folder / f"{tool}.d")
@@ -185,7 +187,7 @@ def _is_read(path: Path) -> bool:
 
 
 def _write_lists(folder: Path) -> None:
-    """Writes ids of some of 60 items, one per line."""
+    """Writes lists of item ids, one id per line."""
     (folder / "ids.txt").write_text("\n".join(map(str, range(0, 60, 7))))
     (folder / "blanks.txt").write_bytes("\r\n".join(f" {number}\t" for number in range(40)).encode("utf-8-sig"))
 
@@ -223,7 +225,7 @@ def _flip(content: bytearray, other: bytes, rng: random.Random) -> None:
 def _number(content: bytearray, other: bytes, rng: random.Random) -> None:
     size, place = rng.choice((1, 2, 4, 8)), _place(content, rng)
     if rng.random() < 0.3:
-        # A digit in a text header.
+        # Replace a digit of a text header.
         digits = [at for at, byte in enumerate(content[:400]) if chr(byte).isdigit()]
         if digits:
             at = rng.choice(digits)
@@ -252,25 +254,25 @@ def _splice(content: bytearray, other: bytes, rng: random.Random) -> None:
 
 
 def read_vectors(path: Path) -> None:
-    """Reads vectors like the commands do, whole and in pieces."""
+    """Reads vectors as the commands do: the whole file at once, and in pieces."""
     whole = read_vector_files(str(path))
     parts = list_parts([str(path)], rows=16)
     pieces = [vectors for number in range(len(parts.parts)) for _, vectors in parts.blocks(number, 7)]
     if not np.array_equal(np.concatenate(pieces), whole.vectors):
-        raise AssertionError("in pieces it holds other vectors than whole")
+        raise AssertionError("reading the file in pieces gives other vectors than reading it at once")
     list(parts.rows(0, np.arange(0, parts.parts[0].num_rows, 3), 2))
 
 
 def _read_histories(path: Path) -> None:
     histories = read_histories(path, np.arange(60), ("user_id", "item_id", "timestamp"), on_unknown="drop")
     if histories.items.min() < 0 or histories.items.max() >= 60 or histories.lengths.sum() != len(histories.items):
-        raise AssertionError("the histories are not of the catalog")
+        raise AssertionError("the histories have items outside the catalog, or lengths that do not match")
 
 
 def _read_ids(path: Path) -> None:
     table = read_id_table(path)
     if table.semantic_ids.min() < 0 or len(table.semantic_ids) != len(table.item_ids):
-        raise AssertionError("the IDs are not valid")
+        raise AssertionError("a code is negative, or the numbers of IDs and item ids differ")
 
 
 def _read_list(path: Path) -> None:

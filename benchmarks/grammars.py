@@ -1,4 +1,4 @@
-"""Size of the grammars of a catalog's IDs, and their cost in XGrammar and llguidance, if these are installed.
+"""Measures the size of the grammars of a catalog's IDs, and their cost in XGrammar and llguidance, if installed.
 
 python benchmarks/grammars.py --items=12101 --codes=256
 """
@@ -65,7 +65,7 @@ def other_tokens(random: np.random.Generator) -> list[str]:
 
 
 def xgrammar(kind: str, text: str, texts: list[str], rows: np.ndarray) -> Cost:
-    """Returns the cost of a grammar, with one mask for each token of the rows."""
+    """Returns the cost of a grammar in XGrammar, with one mask for each token of the rows."""
     import xgrammar as xg
 
     tokenizer = xg.TokenizerInfo(texts, xg.VocabType.RAW, stop_token_ids=[0])
@@ -79,7 +79,7 @@ def xgrammar(kind: str, text: str, texts: list[str], rows: np.ndarray) -> Cost:
 
 
 def llguidance(kind: str, text: str, texts: list[str], rows: np.ndarray) -> Cost:
-    """The same with llguidance."""
+    """Returns the cost of a grammar in llguidance, with one mask for each token of the rows."""
     import llguidance as ll
     import llguidance.numpy
 

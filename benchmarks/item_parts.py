@@ -37,12 +37,13 @@ from sid_jax.whole_file import write_json
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file with get_config(), and its argument after a colon; --config.name=value sets a field."
 )
-_IDS = flags.DEFINE_list("ids", None, "ID tables, as for config.ids; all components are tried with the first.")
+_IDS = flags.DEFINE_list("ids", None, "ID tables, as for config.ids. The first is trained with each set of components.")
 _NUM_SEEDS = flags.DEFINE_integer("num_seeds", 3, "Number of seeds, starting with config.seed.", lower_bound=1)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the results; existing runs are not repeated.")
 flags.mark_flags_as_required(["config", "ids", "workdir"])
 
-# Upper ends of the groups of targets, in occurrences in training; the last group has no upper end.
+# Groups of targets by their number of occurrences in training: the largest number of each group but the last, which has
+# no upper limit.
 _GROUPS = (4, 9, 29)
 
 
@@ -83,7 +84,7 @@ def _variants(tasks: list[Task]) -> list[tuple[str, Task, tuple[str, ...]]]:
 
 
 def _trained(config: ConfigDict, seed: int, task: Task, parts: tuple[str, ...], path: Path) -> list[list[int]]:
-    """Returns the ranks of the test targets with seen items excluded and allowed: two rows of E."""
+    """Returns the ranks of the E test targets, `[2, E]`: first with seen items excluded, then with them allowed."""
     if path.exists():
         return json.loads(path.read_text())
     config = config.copy_and_resolve_references()
@@ -97,7 +98,10 @@ def _trained(config: ConfigDict, seed: int, task: Task, parts: tuple[str, ...], 
 
 
 def _print(console: Console, config: ConfigDict, task: Task, places: dict[str, np.ndarray]) -> None:
-    """Prints means with intervals over users and seeds, by rule and by group; ranks are `[S, 2, E]`."""
+    """Prints the metrics of each variant by rule for seen items and by group of targets.
+
+    Means have confidence intervals over users and seeds. `places` has the ranks `[S, 2, E]` of each variant.
+    """
     samples = config.eval.bootstrap_samples
     everything = places[" + ".join(ITEM_PARTS)]
     for rule, title in enumerate(("seen items excluded", "seen items allowed")):

@@ -4,9 +4,10 @@ python benchmarks/joint.py --config=configs/joint.py:ml100k --config.ids=exports
 python benchmarks/joint.py --config=configs/joint.py:beauty --config.ids=exports/beauty --workdir=runs/joint-beauty \
     --config.data.path=sequences.txt
 
-All methods start from the same export; "frozen" keeps its IDs. The best checkpoint of each run by validation is tested
-on every user's last item. Differences are paired by user, with 95 % intervals over users and seeds. The metrics of a
-finished run are kept in WORKDIR: the same command resumes with the other runs, and other settings are rejected.
+All methods start from the same export; "frozen" keeps its IDs. For each run, the checkpoint with the best validation
+metric is tested on every user's last item. Differences are paired by user, with 95 % intervals over users and seeds.
+The metrics of a finished run are saved in WORKDIR. The same command then trains only the missing runs, and it rejects
+other settings.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ _CONFIG = command.config_flag(["joint"])
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the runs and their metrics.", required=True)
 _WAYS = flags.DEFINE_list("ways", ["frozen", "gumbel", "ste", "soft"], "Gradient estimators; frozen is the baseline.")
 _SEEDS = flags.DEFINE_integer("seeds", 5, "Number of runs per method, each with its own seed.")
-_VALIDATION = flags.DEFINE_boolean("validation", False, "Prints only validation metrics, for the choice of settings.")
+_VALIDATION = flags.DEFINE_boolean(
+    "validation", False, "Print validation metrics but no test metrics, to choose settings."
+)
 
 
 def main() -> None:
@@ -77,7 +80,7 @@ def _claim(config: ConfigDict, workdir: Path, console: Console) -> None:
     """Records the settings and data of a workdir, or compares them with its record.
 
     Raises:
-      UserError: if they differ from the record, or cannot be used.
+      UserError: if the settings or the data differ from the record, or cannot be used.
     """
     check_config(config)
     if not Path(config.ids).is_dir():
@@ -91,7 +94,7 @@ def _claim(config: ConfigDict, workdir: Path, console: Console) -> None:
 
 
 def _run(config: ConfigDict, way: str, seed: int, workdir: Path, console: Console) -> dict[str, Any]:
-    """Returns a run's metrics, from its file or by training it now."""
+    """Returns a run's metrics from their file; a run without this file is trained first."""
     name = f"{way}-seed{seed}"
     path = workdir / f"{name}.json"
     if not path.exists():
@@ -137,7 +140,10 @@ def _of_joint_part(workdir: Path, start: Path) -> dict[str, Any]:
 
 
 def _figures(runs: dict[str, list[dict[str, Any]]]) -> Table:
-    """Returns a table of means over seeds: validation, metrics of the IDs, time; for usage the minimum."""
+    """Returns a table with a row per method: validation, metrics of the IDs, and time, as means over seeds.
+
+    Usage is the minimum over seeds and levels instead.
+    """
     table = Table(title="Means over seeds; usage is the minimum over seeds and levels", title_justify="left")
     for name in (
         "method",

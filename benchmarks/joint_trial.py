@@ -1,9 +1,10 @@
-"""JointQuantizer in the language model of examples/joint: from an export and from scratch, with and without the anchor.
+"""Trains JointQuantizer in the model of examples/joint, from an export or from scratch, with or without the anchor.
 
 python benchmarks/joint_trial.py
 
-Each of the four training runs takes a minute or two on a CPU core. Prints the codebook usage of each level, distinct
-codes, R² and recall, for the synthetic data of the example: 3,000 items, 3 levels of 64 codes, 300 steps.
+Each of the four runs takes a minute or two on a CPU core. The data are the synthetic data of the example: 3,000 items.
+Each run has 3 levels of 64 codes and 300 steps. The script prints the codebook usage of each level, the distinct rate,
+R² and recall.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""The scorer on a large synthetic catalog: memory in training, seconds of training and blend, users served per second
-from a shortlist and from the scores of all items, and how much of the lists is the same.
+"""Measures memory, training time and users served per second of the scorer on a large synthetic catalog.
+
+Recommendations are made from a shortlist, and from the scores of all items. The script also prints how many items of
+the two lists are the same.
 
 python benchmarks/large_catalog.py --items 300000 --interactions 3000000
 """
@@ -19,7 +21,7 @@ from sid_jax.messages import LOGGER
 
 
 def main() -> None:
-    """Prints the resident memory after each part, the time of training and blend, and users served per second."""
+    """Prints the memory after each stage, the time of training and blend, and users served per second."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--items", type=int, default=300_000)
     parser.add_argument("--interactions", type=int, default=3_000_000)
@@ -48,7 +50,7 @@ def main() -> None:
         lists[name] = [{each.item_id for each in one} for one in found]
         _print_memory("served")
     shared = [len(one & other) for one, other in zip(*lists.values(), strict=True)]
-    print(f"{np.mean(shared) / 10:.5f} of the best ten items by exact scores are in the lists of the shortlist")
+    print(f"{np.mean(shared) / 10:.5f} of the ten best items by exact scores are also in the lists from the shortlist")
 
 
 def _made_world(num_items: int, num_interactions: int, features: int) -> tuple[IdTable, np.ndarray, list[list[int]]]:

@@ -29,7 +29,7 @@ _RECOMMENDER = flags.DEFINE_string("recommender", None, "A saved recommender; No
 _ITEMS = flags.DEFINE_integer("items", 12_101, "Number of synthetic items.")
 _FEATURES = flags.DEFINE_integer("features", 384, "Number of features of each synthetic vector.")
 
-# Reads the peak memory of the process itself; the value of getrusage is at least that of the parent process.
+# The peak memory is read from VmHWM, because the peak that getrusage returns is never below that of the parent process.
 _LOAD = """
 import re, time
 import jax
@@ -98,7 +98,7 @@ def load_seconds(folder: Path | str) -> tuple[float, float]:
 
 
 def encode_figures(tokenizer: sid_jax.SemanticIdTokenizer) -> dict[str, str]:
-    """Returns compilations for 1,000 batches of 1 to 5,000 vectors, and the cost of one vector."""
+    """Returns the number of compilations for 1,000 batches of 1 to 5,000 vectors, and the time to encode one vector."""
     features = tokenizer.model.mean.shape[0]
     random = np.random.default_rng(0)
     rows = random.normal(size=(5_000, features)).astype(np.float32)

@@ -1,11 +1,11 @@
-"""Quality of the codes of sid_jax and of other tools on the same vectors: distinct rate, R^2, codebook usage, time.
+"""Compares the codes of sid_jax and of other tools on the same vectors: distinct rate, R^2, codebook usage, time.
 
 python benchmarks/quality.py --vectors=items.npy --levels=3 --codes=256 --seeds=0,1 --out=quality.png
 
-Needs the `bench` extra. All methods get vectors of length 1. R^2 is over all items and features, against the mean, of
-the codes before they are made unique, except in the row "unique". Other tools have their own default settings, if there
-are any. Runs on the same vectors, labels, levels and codes that --json contains are not repeated: a stopped comparison
-resumes, and other methods or seeds are added.
+This script needs the `bench` extra. All methods get vectors of length 1. R^2 is over all items and features, relative
+to the mean vector. It is of the code tuples; only in the rows "unique" is it of the unique IDs. Other tools run with
+their default settings, if they have any. Runs that the file --json contains are not repeated, so a stopped comparison
+resumes, and methods or seeds can be added. The file must be of the same vectors, labels, levels and codes.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ def main() -> None:
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--labels", help="FILE:COLUMN of labels, for the purity of first codes; needs --ids")
     parser.add_argument("--ids", type=Path, help="a text file with one item id per line, as in the labels")
-    parser.add_argument("--only", default="", help=f"separated by commas: {', '.join(CONTESTANTS)}; all if empty")
+    parser.add_argument(
+        "--only", default="", help=f"methods, separated by commas: {', '.join(CONTESTANTS)}; default: all"
+    )
     parser.add_argument("--out", type=Path, help="a .png file for the plot")
     parser.add_argument("--json", type=Path, help="a .json file for the results of every seed")
     arguments = parser.parse_args()
@@ -135,7 +137,7 @@ def _ours(method: str) -> Contestant:
 
 
 def _kmeans(vectors: np.ndarray, levels: int, codes: int, seed: int) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """Residual k-means: each level takes the best of several k-means++ starts, each run to convergence."""
+    """Residual k-means: each level uses the best of several k-means++ runs, each until convergence."""
     remaining, books = jnp.asarray(vectors), []
     for level in range(levels):
         found = [
@@ -244,8 +246,8 @@ def _table(rows: dict[str, list[Run]], title: str) -> Table:
         "distinct",
         "R^2",
         "lowest R^2",
-        "in use, by level",
-        "lowest",
+        "usage, by level",
+        "lowest usage",
         "purity",
         "seconds",
     ):

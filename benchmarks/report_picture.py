@@ -2,7 +2,7 @@
 
 python benchmarks/report_picture.py --out=docs/images/report.webp
 
-It needs Chromium with its driver, and the packages selenium and pillow.
+This script needs Chromium with its driver, and the packages selenium and pillow.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _MATERIALS = ["oak", "steel", "cotton", "wool", "glass", "bamboo", "ceramic"]
 def main() -> None:
     """Writes the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="a .webp")
+    parser.add_argument("--out", type=Path, required=True, help="a .webp file")
     out = parser.parse_args().out
     things = [(kind, thing) for kind, names in _KINDS.items() for thing in names]
     rows = list(itertools.product(things, _ADJECTIVES, _MATERIALS))
@@ -68,7 +68,7 @@ def photograph(page: Path) -> bytes:
             "const done = arguments[0], ready = () => performance.getEntriesByName('ready').length;"
             "(function wait() { ready() ? setTimeout(done, 1000) : setTimeout(wait, 50) })()"
         )
-        # Without a query the section of the search is empty; without the section, the map is in the picture.
+        # The search section is empty without a query. Its removal brings the map into the picture.
         browser.execute_script("document.getElementById('find').remove()")
         return browser.get_screenshot_as_png()
     finally:

@@ -43,7 +43,7 @@ def read_lite(folder: Path) -> Encode:
 
 
 def read_onnx(folder: Path) -> Encode:
-    """Returns a call of ONNX Runtime."""
+    """Returns a function that calls ONNX Runtime."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -53,7 +53,7 @@ def read_onnx(folder: Path) -> Encode:
 
 
 def read_stablehlo(folder: Path) -> Encode:
-    """Returns the compiled StableHLO, by JAX alone."""
+    """Returns a function that calls the StableHLO program, compiled by JAX without sid_jax."""
     import jax
     import jax.export
     import numpy as np
@@ -81,7 +81,7 @@ def read_torch(folder: Path) -> Encode:
     return torch.inference_mode()(lambda vectors: names["semantic_codes"](torch.from_numpy(vectors), "").numpy())
 
 
-# For each runtime the function that reads an export, and the package to install.
+# For each runtime, the function that reads an export, and the package to install.
 RUNTIMES: dict[str, tuple[Callable[[Path], Encode], str]] = {
     "NumPy: sid_jax.lite": (read_lite, "numpy"),
     "ONNX Runtime": (read_onnx, "onnxruntime"),
@@ -92,7 +92,11 @@ RUNTIMES: dict[str, tuple[Callable[[Path], Encode], str]] = {
 
 
 def measure(name: str, folder: Path, vectors_file: Path, codes_file: Path, calls: int) -> dict[str, float]:
-    """Returns the measurements of one runtime in this process, and writes the codes of all vectors."""
+    """Measures one runtime in this process, and writes the codes of all vectors.
+
+    Returns:
+      The seconds to import and load, the seconds of the first call, and percentiles of later calls in milliseconds.
+    """
     began = time.perf_counter()
     encode = RUNTIMES[name][0](folder)
     loaded = time.perf_counter() - began
@@ -113,7 +117,7 @@ def measure(name: str, folder: Path, vectors_file: Path, codes_file: Path, calls
 
 
 def installed_megabytes(package: str) -> float:
-    """Returns the size of a package and its dependencies."""
+    """Returns the size of a package and its dependencies in megabytes."""
     from packaging.requirements import Requirement
 
     waiting, sizes = [package], {}

@@ -28,7 +28,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="the folder of a BERT model; default: a model with random weights")
     parser.add_argument("--texts", type=int, default=512)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="rounds of each")
+    parser.add_argument(
+        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="number of CPU cores and threads"
+    )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -75,7 +77,7 @@ def prepare_torch(model: str, num_texts: int, threads: int) -> Round:
 
 
 def print_differences(model: str, num_texts: int) -> None:
-    """Prints the largest difference of a feature from sentence-transformers' vectors, and the lowest cosine to them."""
+    """Compares vectors with those of sentence-transformers: prints the largest difference and the lowest cosine."""
     from sentence_transformers import SentenceTransformer
 
     from sid_jax.data.text.encoders import find_encoder

@@ -2,9 +2,9 @@
 
 python benchmarks/train_speed.py --batch=1024 --method=ste --json=train.json
 
-The model is 768-512-256-128-32 with 3 codebooks of 256, trained with AdamW. PyTorch has a plain training loop: vectors
-in memory, no synchronization with losses within a round, all threads; eager, and with torch.compile (which needs a C++
-compiler).
+The encoder is an MLP of the widths 768-512-256-128-32. There are 3 codebooks of 256 codewords, and the optimizer is
+AdamW. PyTorch has a plain training loop over vectors in memory, on all threads, that reads no loss within a round. It
+runs eagerly, and with torch.compile, which needs a C++ compiler.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--method", choices=["ste", "gumbel_softmax"], default="ste")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="PyTorch's")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="number of PyTorch's threads")
     parser.add_argument("--no-compile", action="store_true", help="omit torch.compile")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
@@ -51,13 +51,13 @@ def _operations() -> float:
     widths = (_FEATURES, *_HIDDEN, _LATENT)
     network = 2 * sum(2 * fan_in * fan_out for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True))
     first = 2 * widths[0] * widths[1]
-    # Scores of all codes, the codeword as a product with a one-hot vector, and its gradient to the codebook.
+    # Three products per level: scores of all codes, codeword from a one-hot vector, and gradient of the codebook.
     quantizer = 3 * 2 * _LEVELS * _CODES * _LATENT
     return 3 * network - first + quantizer
 
 
 def prepare_ours(batch: int, method: str, precision: str, from_file: bool = False) -> Round:
-    """Returns a round of sid_jax's compiled steps on vectors on the device, or in a memory-mapped file."""
+    """Returns a round of sid_jax's compiled steps, on vectors that are on the device or in a memory-mapped file."""
     import tempfile
 
     import jax

@@ -2,8 +2,8 @@
 
 python benchmarks/training_step.py
 
-Needs PyTorch, from the `test` extra. Both train on the same batches of random histories. The losses without dropout are
-compared first, to show that the models are the same.
+This script needs PyTorch, from the `test` extra. Both models train on the same batches of random histories. The losses
+without dropout are printed first, to show that the models are the same.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _STEPS_PER_ROUND = 5
 
 
 def main() -> None:
-    """Prints both losses without dropout, and the milliseconds per step, the median over alternating rounds."""
+    """Prints the losses of both models without dropout, and the median time per step over alternating rounds."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--items", type=int, default=12_000)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="PyTorch's")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="number of PyTorch's threads")
     parser.add_argument("--compile", action="store_true", help="also time torch.compile, which needs a C++ compiler")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -2,10 +2,10 @@
 
 python benchmarks/which_metric.py --data=ml-100k.zip --folder=runs/which-metric --seeds=0,1,2 --out=which-metric.webp
 
-Makes each table of benchmarks/metric_study/tables.py once, computes its metrics, trains a recommender on it with each
-seed, tests it on the last ten items of every user of MovieLens-100K, and prints the rank correlation of each metric
-with NDCG@10. A folder that contains some results is resumed, unless they have another --known; --minutes=0 only
-reports. Needs the `bench` extra.
+The script makes each table of benchmarks/metric_study/tables.py once and computes its metrics. It trains a recommender
+on the table with each seed, and tests the recommender on the last ten items of every user of MovieLens-100K. Finally,
+it prints the rank correlation of each metric with NDCG@10. A folder that contains some results of the same --known is
+resumed. With --minutes=0, the script only reports existing results. It needs the `bench` extra.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 from sid_jax.cache import keep_compiled_programs
 
-# Called before JAX is imported, so that other seeds of a table are not compiled again.
+# Called before JAX is imported, so that a table's programs are compiled only once for all seeds.
 keep_compiled_programs()
 
 import numpy as np  # noqa: E402
@@ -41,13 +41,17 @@ _SETTINGS_FILE, _FIGURES_FILE, _JUDGED_FILE = "settings.json", "figures.json", "
 def main() -> None:
     """Makes and evaluates the requested tables that are missing, and reports all results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="", help="MovieLens-100K, a folder or zip; empty: as in train.py")
+    parser.add_argument(
+        "--data", default="", help="MovieLens-100K, as a folder or zip; default: the copy that train.py uses"
+    )
     parser.add_argument("--folder", type=Path, required=True, help="folder for runs, tables and results")
-    parser.add_argument("--only", default="", help=f"separated by commas: {', '.join(TOKENIZERS)}; all if empty")
+    parser.add_argument(
+        "--only", default="", help=f"tables, separated by commas: {', '.join(TOKENIZERS)}; default: all"
+    )
     parser.add_argument("--known", type=int, default=20, help="maximum number of training items of each user")
     parser.add_argument("--seeds", default="0,1,2", help="seeds of the recommender, separated by commas")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="minutes after which no table is begun")
-    parser.add_argument("--out", type=Path, help="a picture")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="minutes after which no table is started")
+    parser.add_argument("--out", type=Path, help="an image file for the plots")
     arguments = parser.parse_args()
     names = arguments.only.split(",") if arguments.only else list(TOKENIZERS)
     seeds = [int(seed) for seed in arguments.seeds.split(",")]
@@ -57,7 +61,7 @@ def main() -> None:
     _work(load, arguments.folder, names, seeds, time.monotonic() + 60 * arguments.minutes)
     judged = _read(load, arguments.folder, names, seeds)
     if not judged:
-        raise UserError(f"{arguments.folder} has no table that was evaluated; give more --minutes")
+        raise UserError(f"{arguments.folder} contains no evaluated table of --only and --seeds; give more --minutes")
     summary = report(judged)
     write_json(arguments.folder / "summary.json", summary)
     if arguments.out:

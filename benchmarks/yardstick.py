@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def report(name: str, inputs: np.ndarray, reconstructions: np.ndarray, codes: np.ndarray) -> None:
-    """Prints R^2 over all items and features, and distinct codes over items."""
+    """Prints R^2 over all items and features, and the distinct rate."""
     error = np.square(inputs - reconstructions).sum(dtype=np.float64)
     spread = np.square(inputs - inputs.mean(0)).sum(dtype=np.float64)
     print(f"{name:32} R^2 {1 - error / spread:.4f}  distinct {len(np.unique(codes, axis=0)) / len(codes):.4f}")

@@ -4,8 +4,8 @@ sid-jax recommend --config=joint:ml100k --workdir=runs/joint-ml100k
 sid-jax recommend --config=joint:beauty --config.ids=exports/beauty \
     --config.data.path=sequences.txt --workdir=runs/joint-beauty
 
-Arguments: ml100k or beauty, with data and recommender of configs/recommend.py. The initial IDs are trained in the same
-run, or are those of an export, whose vectors are read from the paths of its run.
+Arguments: ml100k or beauty, with the data and the recommender of configs/recommend.py. The initial IDs are trained in
+the same run, or read from an export. The item vectors of an export are read from the paths in its settings.
 """
 
 from sid_jax.presets import joint

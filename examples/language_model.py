@@ -1,9 +1,9 @@
-"""A language model that recommends: its tokens, training data, fine-tuning, and generation of existing IDs only.
+"""Recommendation with a language model: ID tokens, training data, fine-tuning, and generation of existing IDs only.
 
 python examples/language_model.py [MODEL]
 
-MODEL is a causal language model of transformers, as a folder or a name. Without it, a tiny model with random weights is
-used, with which the example takes seconds. It needs pip install 'sid_jax[llm]' and PyTorch.
+MODEL is a causal language model of transformers, as a folder or a name. Without it, the example uses a tiny model with
+random weights and takes seconds. The example needs pip install 'sid_jax[llm]' and PyTorch.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 python examples/movielens.py
 
-The data is GroupLens', for research use. It is downloaded when it is first used: docs/movielens.md.
+The data is GroupLens', for research use. It is downloaded at its first use; docs/movielens.md has the details.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ HISTORY = [1, 95, 71]
 
 
 def main(folder: str = "exports/movielens", quantizer: dict[str, Any] | None = None, **settings: Any) -> None:
-    """Trains IDs on the movies' texts, and a recommender on the ratings; both accept settings."""
+    """Trains IDs on texts with the settings `quantizer`, and a recommender on ratings with the settings `settings`."""
     movies = load_movielens()
     items = movies.items
     texts = [

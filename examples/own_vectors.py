@@ -42,7 +42,7 @@ def main(folder: str = "exports/own-vectors", **settings: Any) -> None:
 
     path = tokenizer.save(folder, report=True)
     print(f"open {path}/report.html for the quality in words and plots")
-    # A service only needs NumPy.
+    # A service can look up and encode items with NumPy alone.
     served = lite.load(path)
     assert served.table.semantic_id("sku-42") == semantic_id
     assert (served.encode(vectors[:10]) == tokenizer.encode(vectors[:10])).all()

@@ -24,7 +24,7 @@ def environment(num_devices: int = 1, compiled: bool = True, flags: str = COMPIL
 def start(
     *words: str | Path, num_devices: int = 1, compiled: bool = True, flags: str = COMPILE_QUICKLY, **kwargs
 ) -> subprocess.Popen[str]:
-    """Starts `python WORDS` in the project's folder, with these XLA flags; a user has none."""
+    """Starts `python WORDS` in the project's folder; `flags` are XLA flags, which users do not set."""
     return subprocess.Popen(
         [sys.executable, *map(str, words)],
         cwd=ROOT,
@@ -48,7 +48,7 @@ def finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
 
 
 def start_together(num_processes: int, *words: str | Path, of_last: Sequence[str] = ()) -> list[subprocess.Popen[str]]:
-    """Starts `python WORDS` in several processes that train as one, the last one with additional arguments."""
+    """Starts `python WORDS` in several processes of one training run; `of_last` are more arguments of the last one."""
     with socket.create_server(("", 0)) as server:
         port = server.getsockname()[1]
     company = [f"--coordinator_address=localhost:{port}", f"--num_processes={num_processes}"]
@@ -57,7 +57,7 @@ def start_together(num_processes: int, *words: str | Path, of_last: Sequence[str
 
 
 def run_together(num_processes: int, *words: str | Path, **kwargs) -> list[subprocess.CompletedProcess[str]]:
-    """Runs `python WORDS` in several processes that train as one, and returns the completed processes."""
+    """Runs `python WORDS` in several processes of one training run, and returns the completed processes."""
     return list(map(finish, start_together(num_processes, *words, **kwargs)))
 
 

@@ -15,10 +15,11 @@ from tests.commands import COMPILE_QUICKLY
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-# As in commands, see `sid_jax.command`: fewer garbage collections, since most objects live as long as the session.
+# Most objects live as long as the session, so fewer garbage collections save time. `sid_jax.command` does the same.
 gc.set_threshold(10_000, 20, 20)
 
-# Programs that one test has compiled are reused by later tests and their commands; removed after the session.
+# Programs that one test has compiled are reused by later tests and their commands. The folder is removed after the
+# session.
 _COMPILED = tempfile.mkdtemp(prefix="sid_jax-compiled-")
 atexit.register(shutil.rmtree, _COMPILED, ignore_errors=True)
 os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED
@@ -36,12 +37,13 @@ import pytest
 
 from sid_jax.data.catalogs.movielens.sources import load_movielens
 
-# The first call compiles, which would exceed a deadline per call.
+# The first call of a test compiles, so it would exceed a deadline per call.
 hypothesis.settings.register_profile("sid_jax", deadline=None)
 hypothesis.settings.load_profile("sid_jax")
 
 
-# Files that take a minute or more, each in one process: if one started last, the other process would wait for it.
+# Test files that take a minute or more. Each file runs in one process, so a long file that starts last would leave the
+# other process idle.
 _LONG_FILES = (
     "tests/docs/test_pages.py",
     "tests/training/test_processes.py",
@@ -68,7 +70,7 @@ def _strict_jax():
 
 @pytest.fixture(autouse=True, scope="module")
 def _forget_programs():
-    """Each compiled program has memory maps, of which Linux allows 65,530; with more, the compiler crashes."""
+    """Clears compiled programs before their memory maps reach Linux's limit of 65,530 and the compiler crashes."""
     yield
     maps = Path("/proc/self/maps")
     if not maps.exists() or maps.read_text().count("\n") > 30_000:

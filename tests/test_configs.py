@@ -96,12 +96,13 @@ def test_best_alone_is_the_long_run_of_the_default():
 
 # The settings of each preset in version 0.1: the defaults of that version, and the preset's changes.
 BEFORE = json.loads((ROOT / "tests" / "presets_0_1.json").read_text())
-# Only Gumbel-softmax reads them, whose defaults are those of the preset "embeddings:gumbel" now.
+# Only Gumbel-softmax reads these settings. Their defaults are those of the preset "embeddings:gumbel".
 OF_GUMBEL = {"model.temperature", "model.noise_scale", "train.annealing_schedule"}
-# Settings that did not exist, and have no effect without parts, with the default blocks and without the new baseline.
+# Settings that version 0.1 did not have. They have no effect without parts, with the default `model.block` and without
+# the baseline esasrec.
 SINCE = {"data.parts", "data.on_unknown", "train.part_dropout", "model.block"}
 SINCE |= {f"esasrec.{setting}" for setting in preset("recommend:beauty").esasrec}
-# Settings of the scorer, and of training that ends by itself.
+# Other settings that version 0.1 did not have, of the scorer and of training that stops early.
 ADDED = {
     *(f"model.{name}" for name in ("item_parts", "content_hidden", "code_pairs", "item_dropout", "members", "blend")),
     "sasrec.label_smoothing",
@@ -120,7 +121,7 @@ def test_a_preset_trains_as_it_did_before_the_defaults_were_a_recipe(name):
     before = {setting: tuple(value) if isinstance(value, list) else value for setting, value in before.items()}
     # The IDs of small MovieLens data sets also depend on genres and ratings by default.
     few = name.startswith(("ml100k", "movielens:1m", "movielens:latest-small"))
-    # The decoder was the default, and the only recommender for these data sets.
+    # In version 0.1, the decoder was the only recommender for these data sets.
     then = "text" if few else "decoder" if name.startswith("recommend:") else ""
     now = flat(preset(f"{name},{then}" if then else name))
     changed = {setting for setting in before if now[setting] != before[setting]}
@@ -131,7 +132,7 @@ def test_a_preset_trains_as_it_did_before_the_defaults_were_a_recipe(name):
         recipe = {f"quantizer.{setting}": value for setting, value in flat(default_config()).items()}
         of_run = {"quantizer.train.num_epochs", "quantizer.train.warmup_epochs"} if "quick" in name else set()
         assert all(now[setting] == recipe[setting] for setting in allowed - of_run)
-    # The same for 2,048 to 30,000 items.
+    # For 2,048 to 30,000 items, AUTO gives these values.
     derived = {"train.num_epochs": 45, "model.num_levels": 3, "model.codebook_size": 256}
     allowed = allowed | {
         setting

@@ -24,7 +24,7 @@ from tests.commands import refused, run
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """200 items in 8 far groups with vectors, labels, an export, and IDs of each kind of file."""
+    """Files of 200 items in 8 groups that are far apart: vectors, labels, an export, and IDs in files of each kind."""
     folder = tmp_path_factory.mktemp("evaluate")
     random = np.random.default_rng(0)
     group = random.integers(0, 8, 200)
@@ -87,7 +87,7 @@ def test_codebooks_labels_and_a_second_training(folder):
 
 
 def test_histories_say_which_items_are_taken_together(folder):
-    # Every user has items of one group, and finally two of others, which are excluded.
+    # Each user has items of one group, followed by two items of other groups, which are excluded.
     groups, random = np.load(folder / "ids.npy")[:, 0], np.random.default_rng(0)
     histories = []
     for user in range(160):
@@ -99,7 +99,7 @@ def test_histories_say_which_items_are_taken_together(folder):
     columns = dict(zip(("user_id", "item_id", "timestamp"), zip(*rows, strict=True), strict=True))
     pa.csv.write_csv(pa.table(columns), folder / "interactions.csv")
     found = figures(folder, "ids.npy", histories="sequences.txt")["together_beyond_chance"]
-    assert found[0] > 0.2 and found[1] == 0  # nothing beyond chance where each item has a prefix to itself
+    assert found[0] > 0.2 and found[1] == 0  # 0, since no two items have the same prefix of two codes
     assert figures(folder, "ids.npy", histories="interactions.csv")["together_beyond_chance"] == pytest.approx(found)
     whole = {"histories": str(folder / "sequences.txt"), "holdout": 0, "messages": Messages.silent()}
     assert evaluate_ids(str(folder / "ids.npy"), **whole)["together_beyond_chance"][0] < found[0]

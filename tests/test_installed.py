@@ -41,7 +41,7 @@ def test_it_holds_all_of_the_package_and_nothing_else(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     sources = {path.relative_to(ROOT) for path in (ROOT / "sid_jax").rglob("*") if path.is_file()}
     assert {name for name in names if ".dist-info/" not in name} == {
-        # With this file, sid_jax.lite is installed by itself.
+        # pyproject.toml in sid_jax/lite is only for the installation of sid_jax.lite alone.
         str(path)
         for path in sources
         if "__pycache__" not in path.parts and path.name != "pyproject.toml"
@@ -69,7 +69,7 @@ def test_its_command_trains_and_exports_in_an_empty_folder(unpacked, tmp_path):
         variables = environment(flags="") | {"PYTHONPATH": str(unpacked), "PYTHONSAFEPATH": "1"}
         result = subprocess.run([*begin, *words], cwd=tmp_path, env=variables, capture_output=True, text=True)
         assert result.returncode == 0, result.stderr
-        # Not the repository's.
+        # The imported package is that of the wheel, not that of the repository.
         assert result.stdout.splitlines()[0].startswith(f"{unpacked}{os.sep}")
         return result.stdout
 

@@ -61,7 +61,7 @@ def test_an_item_that_lacks_a_part_has_its_complete_twins_first_code(tokenizer, 
 
 
 def test_r2_is_that_of_each_part_over_the_items_that_have_it(tokenizer, lacking):
-    """By hand, for the text part: error divided by spread, at length 1, over the 340 items with a text."""
+    """R^2 of the text part is computed by hand, from vectors of length 1, over the 340 items that have a text."""
     figures, model = tokenizer.metrics, tokenizer.model
     decoded = tokenizer.decode(tokenizer.encode(lacking))[:, :16]
     there = np.isfinite(lacking["text"][:, 0])
@@ -69,7 +69,7 @@ def test_r2_is_that_of_each_part_over_the_items_that_have_it(tokenizer, lacking)
     expected = 1 - np.square(text - decoded[there]).sum() / np.square(text - text.mean(axis=0)).sum()
     assert figures["r2_by_part"]["text"] == pytest.approx(expected, abs=1e-4)
     assert list(figures["r2_by_part"]) == ["text", "image", "genres", "price"]
-    # The whole is the mean by weights, where as many items have each part: near it here.
+    # If all items had all parts, R^2 would be the mean over the parts, weighted by their weights. Here it is near that.
     weights = [part.weight for part in model.layout.parts]
     assert figures["r2"] == pytest.approx(np.average(list(figures["r2_by_part"].values()), weights=weights), abs=0.05)
     measured = tokenizer.evaluate(lacking)
@@ -115,7 +115,7 @@ def test_parts_are_joined_by_id_and_what_says_nothing_is_missing():
     data = vector_set({"text": text, "image": image}, weights={"image": 2}, settings=default_config().data)
     assert data.ids.tolist() == ["a", "b", "c", "d"]
     nan = np.nan
-    # The text of c has no direction.
+    # The text vector of c is 0 and has no direction, so it counts as missing.
     np.testing.assert_array_equal(data.vectors, [[1, 0, nan], [0, 2, nan], [nan, nan, 3], [nan, nan, 4]])
     assert [(part.name, part.weight) for part in data.layout.parts] == [("text", 1.0), ("image", 2.0)]
     assert (
@@ -141,7 +141,7 @@ def test_the_setting_reads_files_by_id_and_weighs_labels(tmp_path):
     assert data.layout.names == ("vectors", "image", "genres", "price")
     np.testing.assert_array_equal(data.vectors[[3, 0], 3:5], vectors[:2, :2])
     assert np.isnan(data.vectors[1:3, 3:5]).all()
-    # Of three items with labels "a" has three; one alone has "b", which says nothing of others.
+    # All three items with labels have the label "a". Only one has "b", so there is no feature for it.
     weight = np.sqrt(np.log(2))
     np.testing.assert_allclose(data.vectors[:, 5], [weight, weight, weight, np.nan], rtol=1e-6)
     np.testing.assert_allclose(data.vectors[:, 6], [0, 1, np.nan, 0.5], atol=1e-6)
@@ -159,7 +159,8 @@ def test_weights_are_shares_of_the_variance_by_hand():
     vectors = np.array([[1, 0, nan], [-1, 0, 10], [0, 2, 30], [0, -2, nan]], np.float32)
     scaling = fit_scaling(vectors, unit_norm=False, center=True, standardize="global", layout=LAYOUT)
     np.testing.assert_allclose(scaling.mean, [0, 0, 20])
-    # Variances .5 + 2 and 100; three features in all, of which three fourths and one fourth are theirs.
+    # The parts have the variances .5 + 2 and 100. They are scaled to three fourths and one fourth of 3, the number of
+    # features.
     np.testing.assert_allclose(np.square(scaling.scale), [2.5 / 2.25, 2.5 / 2.25, 100 / 0.75], rtol=1e-6)
     scaled = np.asarray(apply_scaling(scaling, vectors))
     assert scaled[0, 2] == scaled[3, 2] == 0 and np.isfinite(scaled).all()
@@ -183,7 +184,7 @@ def test_one_part_of_an_item_is_always_seen_and_others_by_their_share(key):
     there = jnp.tile(jnp.array([[True, True, False], [False, True, False]]), (2000, 1))
     seen = np.asarray(_seen_parts(key, there, 0.4))
     assert not (seen & ~np.asarray(there)).any() and seen.any(axis=1).all()
-    # Of two parts the one with the larger draw is seen; both are if the smaller one is above .4, too: .6^2.
+    # Of two parts, that with the larger draw is always seen. Both are seen if both draws are above .4: .6^2.
     assert seen[::2, :2].all(axis=1).mean() == pytest.approx(0.36, abs=0.03) and seen[1::2, 1].all()
     assert (np.asarray(_seen_parts(key, there, 0.0)) == np.asarray(there)).all()
 

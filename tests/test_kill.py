@@ -1,6 +1,6 @@
 """Commands that are killed at any moment and started again give the same result.
 
-`python -m tests.trials --by=kill --times=100` does it a hundred times.
+`python -m tests.trials --by=kill --times=100` kills a hundred commands.
 """
 
 import random
@@ -11,7 +11,8 @@ import pytest
 from tests.commands import run, start
 from tests.trials import kill_once, make_world
 
-# The command of each kill, and the range of its time as shares; the first half is mostly start-up.
+# The command that is killed, and the range of the time of the kill as shares of the command's duration, of which the
+# first half is mostly start-up.
 KILLS = [("train", 0.3, 0.6), ("train", 0.6, 1.0), ("export", 0.5, 1.0), ("append", 0.5, 1.0)]
 
 

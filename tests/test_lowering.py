@@ -1,6 +1,6 @@
 """Every compiled function is lowered for TPU and CUDA, which detects unsupported operations without a device.
 
-Nothing is run or compiled. Arrays are only shapes where possible.
+Nothing is run or compiled. If possible, shapes are given instead of arrays.
 """
 
 from __future__ import annotations
@@ -231,7 +231,7 @@ def test_a_recommender(kind, monkeypatch):
     asked, rows = HistoryBatch(codes(8, 6), codes(8), codes(8)), (graphdef, params)
     vectors = jax.eval_shape(lambda params: ranker._item_vectors(graphdef, params, catalog), params)
     if kind == "sampled":
-        # A catalog that is too large to be scored in one block.
+        # With this limit, the catalog is too large to be scored in one block.
         monkeypatch.setattr(ranker, "_ITEMS_AT_ONCE", 16)
         lower(ranker._find, *rows, asked, catalog, vectors, num_beams=4)
         return

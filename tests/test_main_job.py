@@ -19,7 +19,7 @@ from tests.commands import ROOT, refused, run
 
 @pytest.fixture(scope="module", params=["gumbel", "ste,text"])
 def job(request, real_cache, tmp_path_factory):
-    """The folders of a run and of its export, and what the commands said."""
+    """The folder of a run and its export, and the results of the two commands."""
     folder = tmp_path_factory.mktemp(request.param.replace(",", "-"))
     trained = run(
         "train.py", f"--config=configs/ml100k.py:{request.param},quick", f"--config.data.cache_dir={real_cache}",
@@ -51,7 +51,7 @@ def assert_same_but_for_ties(codes, exported, job, vectors):
 
 def test_training_ends_in_a_table_a_sample_and_the_next_command(job):
     folder, trained, exported = job
-    # The parts of the other config distinguish films with the same text.
+    # In the config without "text", genres and behavior distinguish films with the same text.
     for words in (
         "1,682",
         "at most 0.9893" if is_text(job) else "R^2 of genres",
@@ -72,7 +72,7 @@ def test_every_film_has_a_unique_id_of_one_length(job):
     assert len({tuple(row["semantic_id"]) for row in rows}) == 1682
     codes = Counter(tuple(row["codes"]) for row in rows)
     assert all(row["semantic_id"] == row["codes"] for row in rows if codes[tuple(row["codes"])] == 1)
-    assert codes.keys() <= {tuple(row["semantic_id"]) for row in rows}  # Of each bucket somebody stays.
+    assert codes.keys() <= {tuple(row["semantic_id"]) for row in rows}  # One item of each bucket stays.
     assert all(row["sid"] == "-".join(map(str, row["semantic_id"])) for row in rows)
     first = next(row for row in rows if row["item_id"] == 1)
     assert (first["title"], first["year"], first["genres"]) == ("Toy Story", "1995", "Animation|Children's|Comedy")

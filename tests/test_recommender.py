@@ -56,7 +56,7 @@ def table() -> IdTable:
 
 
 def made_histories() -> dict[str, list[str]]:
-    """The next item is the one after the last."""
+    """Returns histories in which each item is followed by the item with the next number."""
     random = np.random.default_rng(0)
     histories = {}
     for user in range(160):
@@ -191,7 +191,7 @@ def test_a_saved_recommender_stands_alone(fitted, tmp_path, monkeypatch):
     for path in (*folder.iterdir(), folder):
         path.chmod(0o555 if path.is_dir() else 0o444)
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()}
-    monkeypatch.setattr(loop, "train_recommender", lambda *args, **kwargs: pytest.fail("trained"))
+    monkeypatch.setattr(loop, "train_recommender", lambda *args, **kwargs: pytest.fail("loading starts a training run"))
     with counting_compilations() as compilations:
         loaded = load_recommender(folder, verify=True)
     assert compilations.count == 0
@@ -391,7 +391,7 @@ def test_a_scorer_is_saved_with_its_content_and_scores_new_items_by_their_codes_
     newer = IdTable([*table().item_ids, "new"], np.concatenate([IDS, [[2, 7]]]).astype(np.int32), shared=True)
     with_new, before = load_recommender(folder, ids=newer), scored.recommend(history, k=9)
     everything = with_new.recommend(history, k=NUM_ITEMS + 1, exclude_seen=False)
-    # Replaced while the old one continues to serve.
+    # The catalog is replaced in a copy, and the old recommender continues to serve.
     swapped = scored.with_catalog(newer)
     assert swapped.recommend(history, k=NUM_ITEMS + 1, exclude_seen=False) == everything
     assert scored.recommend(history, k=9) == before and "new" not in scored.table

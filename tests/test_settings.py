@@ -160,7 +160,7 @@ def test_a_copy_takes_earlier_names_too():
 
 def test_a_saved_config_of_an_earlier_version_is_read_without_a_warning():
     content = quantizer.default_config().to_dict()
-    # A config of the first version: renamed settings, removed ones, and without later ones.
+    # A config of the first version has settings that were renamed or removed later, and lacks settings that were added.
     data, model, train = content["data"], content["model"], content["train"]
     data["centre"], data["standardise"], data["held_out_path"] = False, "feature", "cold.txt"
     del data["center"], data["standardize"], data["cold_items"], data["histories"]
@@ -172,7 +172,7 @@ def test_a_saved_config_of_an_earlier_version_is_read_without_a_warning():
         config = fill(quantizer.default_config(), content)
     assert (config.data.center, config.data.standardize, config.data.cold_items) == (False, "feature", "cold.txt")
     assert config.model.hidden_dimensions == (32, 16)
-    # The behavior before these settings existed, which today's defaults do not change.
+    # Settings that the saved config lacks keep the behavior of its version, also if their defaults differ.
     assert config.model.encoder == "mlp" and config.train.augmentation == 0.0
     assert config.data.histories.source == "none"
     content["model"]["unknown"] = 1

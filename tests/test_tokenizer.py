@@ -155,7 +155,7 @@ tokenizer.save({str(tmp_path / f"library-{preset}")!r})
     for name in ("codebooks.safetensors", "trie.npz"):
         assert (out / name).read_bytes() == (tmp_path / f"library-{preset}" / name).read_bytes()
     assert of_command.metrics == of_library.metrics
-    # The report's curves too, though the library kept no records on disk.
+    # The curves of the report are equal, too, although the library writes no records to disk.
     assert of_command.export.measured == of_library.export.measured
 
 
@@ -163,7 +163,7 @@ def test_a_run_with_a_workdir_goes_on_where_it_was_and_gives_the_same_ids(tokeni
     again = sid_jax.SemanticIdTokenizer(**SETTINGS).fit(vectors, skus, workdir=tmp_path / "run", verbose=False)
     np.testing.assert_array_equal(again.table.semantic_ids, tokenizer.table.semantic_ids)
     assert (tmp_path / "run" / "metrics.jsonl").exists()
-    # Finished: nothing is trained anew.
+    # The run is finished, so nothing is trained again.
     resumed = sid_jax.SemanticIdTokenizer(**SETTINGS).fit(vectors, skus, workdir=tmp_path / "run", verbose=False)
     np.testing.assert_array_equal(resumed.table.semantic_ids, tokenizer.table.semantic_ids)
     with pytest.raises(UserError, match="other settings"):
@@ -185,7 +185,7 @@ def test_a_second_fit_of_the_same_shapes_compiles_nothing(tokenizer, vectors):
         sid_jax.SemanticIdTokenizer(**SETTINGS).fit(vectors + np.float32(0.01), verbose=False)
         assert not compiled
         jax.jit(lambda x: x * 17.0)(np.float32(3))
-        assert compiled  # the listener hears what is compiled
+        assert compiled  # the listener records compilations
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
 
@@ -208,7 +208,7 @@ def test_batches_of_any_size_are_encoded_by_few_programs(tokenizer):
 
 
 def test_verbose_logs_messages_and_silence_is_silent(vectors, capfd, caplog, monkeypatch):
-    # Independent of the logging setup of earlier verbose calls.
+    # Earlier verbose calls may have configured the logger.
     monkeypatch.setattr(logging.getLogger("sid_jax"), "handlers", [])
     monkeypatch.setattr(logging.getLogger("sid_jax"), "propagate", True)
     with caplog.at_level(logging.INFO, logger="sid_jax"):

@@ -244,7 +244,7 @@ def made(tmp_path_factory) -> Path:
     return folder
 
 
-# Errors that are found before, while and after all data is read.
+# Cases whose errors are found before the data is read, while it is read, and after all of it is read.
 @pytest.mark.parametrize(
     "name", ["empty .npz", "ragged row groups", "NaN", "NaN, parquet", "duplicate ids, 12 features"]
 )
@@ -255,7 +255,7 @@ def test_files_to_export(made, tmp_path, mistake, name):
             file("a.parquet", lambda path: write_parquet(path, [*NAMES[:5], "i1"], VECTORS[:6])),
             "id 'i1' is in row 1 and again in row 5 of --input",
         ),
-        # The option of this command that drops rows.
+        # The message names this command's option that drops rows.
         "NaN": (*WRONG_FILES["NaN"][:2], "drop them (--on_bad_rows=drop)"),
         "ragged row groups": (
             parquet(["a", "b"], [[1.0] * 12, [3.0]], row_group_size=1),
@@ -391,7 +391,7 @@ def test_vectors_and_ids_that_are_not_of_the_same_items(made, tmp_path, mistake)
     assert "2 of the catalog's 302 items have no Semantic ID" in line
 
 
-# As a user types it.
+# Commands as a user types them.
 
 
 def test_the_commands_themselves(made, tmp_path):

@@ -37,9 +37,10 @@ from sid_jax.training.restore import restore_run
 from tests.commands import finish, start
 
 COMMANDS = ("train", "export", "append", "recommend")
-# Later than the end of an undisturbed command, since times vary.
+# The latest moment of a disturbance, as a share of the time of the undisturbed command. It is after the command's end,
+# since times vary.
 _LATEST = 1.05
-# A command that takes longer than this hangs.
+# A command that takes longer than these seconds is assumed to hang.
 _PATIENCE_S = 300
 
 
@@ -48,16 +49,17 @@ class World:
     """The inputs of the commands, and the undisturbed result of each.
 
     Attributes:
-      folder: vectors, `items.npy`, new ones, `new.parquet`, items that leave, `gone.txt`, histories, `sequences.txt`; a
-        run, `train`, its export, `export`, the next version, `append`, and a recommender, `recommend`.
-      seconds: of each command.
+      folder: contains inputs and results. The inputs are `items.npy` (vectors), `new.parquet` (vectors of new items),
+        `gone.txt` (items to remove) and `sequences.txt` (histories). The results are `train` (a run), `export` (its
+        export), `append` (the next version) and `recommend` (a recommender).
+      seconds: duration of each command.
     """
 
     folder: Path
     seconds: dict[str, float]
 
     def words(self, command: str, out: Path) -> list[str]:
-        """Returns the arguments of `python`."""
+        """Returns the arguments of `python` for a command that writes to `out`."""
         folder = self.folder
         return {
             "train": [
@@ -85,7 +87,7 @@ def make_world(folder: Path, commands: tuple[str, ...] = COMMANDS) -> World:
     random = np.random.default_rng(0)
     vectors = random.normal(size=(460, 16)).astype(np.float32)
     np.save(folder / "items.npy", vectors[:400])
-    # Some of them are known already.
+    # The first ten items of this file are already in the export.
     lists = pa.array(list(vectors[390:]), pa.list_(pa.float32()))
     pq.write_table(pa.table({"item_id": np.arange(390, 460), "vector": lists}), folder / "new.parquet")
     (folder / "gone.txt").write_text("\n".join(map(str, range(0, 100, 7))))
@@ -118,9 +120,9 @@ def kill_once(world: World, command: str, share: float, folder: Path) -> str:
         _look(command, out)
     ended = finish(again)
     assert ended.returncode == 0, f"{command}, after a kill: {ended.stderr}"
-    assert [path.name for path in folder.iterdir()] == ["out"], "something was left beside what was made"
+    assert [path.name for path in folder.iterdir()] == ["out"], "other files were left beside the result"
     _assert_undisturbed(world, command, out)
-    assert _content(world.folder / "export") == published, "what was published has changed"
+    assert _content(world.folder / "export") == published, "the published export has changed"
     return left
 
 
@@ -145,16 +147,16 @@ def fill_disk_once(world: World, command: str, share: float, folder: Path) -> st
         ballast.unlink()
         _assert_one_line(ended)
         again = _finish(start(*world.words(command, out)))
-        assert again.returncode == 0, f"{command}, with room again: {again.stderr}"
+        assert again.returncode == 0, f"{command}, with free disk space again: {again.stderr}"
         _assert_undisturbed(world, command, out)
-    assert _content(world.folder / "export") == published, "what was published has changed"
+    assert _content(world.folder / "export") == published, "the published export has changed"
     if had_ended:
         return "had ended"
-    return "ended in one line" if ended.returncode else "did not need the room"
+    return "ended in one line" if ended.returncode else "did not need the space"
 
 
 def join_once(world: World, command: str, share: float, folder: Path) -> str:
-    """Starts a command a second time, a share of its time after the first, for the same folder.
+    """Starts a command, and after a share of its time a second command for the same folder.
 
     Raises:
       AssertionError: if both fail, an error is not one line, or the result is not that of a single command.
@@ -169,7 +171,7 @@ def join_once(world: World, command: str, share: float, folder: Path) -> str:
         _assert_one_line(ended)
     assert any(ended.returncode == 0 for ended in both), [ended.stderr for ended in both]
     _assert_undisturbed(world, command, out)
-    assert _content(world.folder / "export") == published, "what was published has changed"
+    assert _content(world.folder / "export") == published, "the published export has changed"
     refused = [number for number, ended in zip(("first", "second"), both, strict=True) if ended.returncode]
     return f"the {refused[0]} was refused" if refused else "had ended" if had_ended else "both ended well"
 
@@ -221,7 +223,7 @@ def _assert_one_line(ended: subprocess.CompletedProcess[str]) -> None:
 
 
 def _look(command: str, out: Path) -> None:
-    """Reads the destination: a complete export, or nothing."""
+    """Checks that the destination is a complete export, or does not exist."""
     if command in ("export", "append") and out.exists():
         load_export(out, verify=True)
 
@@ -231,14 +233,14 @@ def _assert_undisturbed(world: World, command: str, out: Path) -> None:
     undisturbed = world.folder / command
     _look(command, out)
     if command == "train":
-        assert _same_run(undisturbed, out), "the run is not the one that nothing disturbed"
+        assert _same_run(undisturbed, out), "the run differs from the undisturbed one"
     elif command == "recommend":
-        assert _figures(out) == _figures(undisturbed), "the figures are not those of the run that nothing disturbed"
+        assert _figures(out) == _figures(undisturbed), "the metrics differ from those of the undisturbed run"
         for name in ("parameters.safetensors", "items.safetensors", "ids.parquet"):
             ours, theirs = ((each / "recommender" / name).read_bytes() for each in (out, undisturbed))
-            assert ours == theirs, f"{name} is not the one that nothing disturbed"
+            assert ours == theirs, f"{name} differs from that of the undisturbed run"
     else:
-        assert _content(out) == _content(undisturbed), "the export is not the one that nothing disturbed"
+        assert _content(out) == _content(undisturbed), "the export differs from the undisturbed one"
         assert (out / "report.html").exists(), "the report is missing"
 
 
@@ -275,7 +277,7 @@ def main() -> None:
     parser.add_argument("--by", choices=tuple(_DISTURBANCES), default="kill")
     parser.add_argument("--times", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=1, help="how many at a time")
+    parser.add_argument("--jobs", type=int, default=1, help="number of trials at a time")
     parser.add_argument("--commands", nargs="+", choices=COMMANDS, default=COMMANDS)
     arguments = parser.parse_args()
     logging.set_verbosity(logging.FATAL)
@@ -292,7 +294,7 @@ def main() -> None:
             mine.mkdir()
             try:
                 said = _DISTURBANCES[arguments.by](world, command, share, mine)
-            except Exception as error:  # Whatever it is, the others are to be tried too.
+            except Exception as error:  # The other trials still run, whatever the error is.
                 said = f"WRONG: {type(error).__name__}: {error}"
             print(f"{number + 1:4} {command:9} at {share:5.1%} of its time: {said}", flush=True)
             shutil.rmtree(mine)
@@ -300,7 +302,7 @@ def main() -> None:
 
         with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as threads:
             right = sum(threads.map(one, range(arguments.times)))
-    print(f"{right} of {arguments.times}")
+    print(f"{right} of {arguments.times} trials passed")
     sys.exit(right < arguments.times)
 
 

@@ -15,8 +15,8 @@ class RankCorrelations:
 
     Attributes:
       spearman, kendall: `[M]`, Spearman's rho and Kendall's tau-b; 0 for a metric that is equal for all tables.
-      spearman_draws, kendall_draws: `[samples, M]`, the same on bootstrap samples (see `rank_correlations`). All M
-        metrics use the same samples, so differences between metrics have samples too.
+      spearman_draws, kendall_draws: `[samples, M]`, these correlations on bootstrap samples (see `rank_correlations`).
+        All M metrics use the same samples, so differences between metrics have samples too.
     """
 
     spearman: np.ndarray
@@ -30,9 +30,9 @@ def rank_correlations(
 ) -> RankCorrelations:
     """Returns the rank correlations of metrics of ID tables with a recommender's outcomes on them.
 
-    Each bootstrap sample draws tables, users and, for each table, seeds with replacement, so the intervals are for new
-    tables, new users and new training runs. Outcomes are noisy, and resampling adds the same noise again, so the
-    intervals are biased toward 0, never away from it.
+    Each bootstrap sample draws tables, users and, for each table, seeds with replacement. So the intervals are valid
+    for new tables, new users and new training runs. Outcomes are noisy, and resampling adds the same noise again.
+    Therefore, the intervals are biased toward 0, never away from it.
 
     Args:
       figures: `[M, T]`.
@@ -45,7 +45,10 @@ def rank_correlations(
     """
     num_users = {each.shape[1] for each in outcomes}
     if figures.ndim != 2 or figures.shape[1] != len(outcomes) or len(outcomes) < 2 or len(num_users) != 1:
-        raise ValueError(f"figures are {figures.shape}, of {len(outcomes)} tables with {sorted(num_users)} users")
+        raise ValueError(
+            f"figures are {figures.shape}, and outcomes are of {len(outcomes)} tables with {sorted(num_users)} users; "
+            "give [M, T] figures and the outcomes of T >= 2 tables with the same number of users"
+        )
     random = np.random.default_rng(seed)
     means = np.array([each.mean() for each in outcomes])
     drawn = _drawn_means(outcomes, random, samples)
@@ -62,7 +65,8 @@ def reliability(outcomes: Sequence[np.ndarray], *, seed: int = 0, samples: int =
     It is the mean over random halves of the users, corrected to all users (Spearman and Brown, 1910: 2 r / (1 + r)).
     Its square root is about the maximum correlation of any metric with these outcomes. For tables with several seeds,
     each half has its own seeds, so the variance of training counts as noise too. The estimate is then slightly too low,
-    since a half has half the seeds; with one seed it is too high.
+    since a half has only half of the seeds. For tables with one seed, the halves share it, and the estimate is too
+    high.
 
     Args:
       outcomes: T arrays `[S, U]`.

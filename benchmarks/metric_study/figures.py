@@ -25,7 +25,7 @@ _PRIOR = 500.0
 
 
 def measure(world: World, made: Made) -> dict[str, float]:
-    """Returns all metrics of a table by name; ", 1" is for prefixes of one code, ", 2" for prefixes of two codes."""
+    """Returns all metrics of a table by name; names end in ", 1" for prefixes of one code, ", 2" for those of two."""
     ids, depth = made.semantic_ids, min(2, made.semantic_ids.shape[1])
     asked = np.arange(len(ids))
     near = neighbors_share_prefix(ids, nearest_items(world.vectors, asked, 10), asked)
@@ -66,7 +66,7 @@ def measure(world: World, made: Made) -> dict[str, float]:
 
 
 def next_bits(histories: Histories, prefixes: np.ndarray) -> float:
-    """Returns the mutual information of a prefix and the next item in bits: the mean log2 P(next | prefix) / P(next).
+    """Returns the mutual information of a prefix and the next item in bits: the mean log2(P(next | prefix) / P(next)).
 
     Within a prefix, items are weighted by popularity, so the result depends on the prefixes alone. Probabilities are
     estimated on half of the users and evaluated on the other half, and vice versa.

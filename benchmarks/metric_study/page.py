@@ -1,4 +1,4 @@
-"""Draws the study's figure again from the tables of its page, without the trainings.
+"""Draws the study's figure from the tables of its page, without any training.
 
 python benchmarks/metric_study/page.py --page=docs/which-metric.md --out=docs/images/which-metric.webp
 """
@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def _rows(text: str, first: str) -> list[list[str]]:
-    """Returns the cells of the table whose first column is named `first`, without its head."""
+    """Returns the cells of the table whose first column is named `first`, without the header."""
     (table,) = re.findall(rf"^\| {first} \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
 
@@ -53,7 +53,7 @@ def _groups(rows: list[list[str]], points: list[Point]) -> dict[str, Any]:
 def _points(rows: list[list[str]]) -> list[Point]:
     points = []
     for name, ndcg, minus, together, r2, distinct in rows:
-        # The page has no NDCG@10 of the table to which it compares the others, but each difference from it.
+        # The baseline's row has no NDCG@10. It is computed from the other rows, which have their difference from it.
         numbers = _numbers(ndcg) if ndcg else [_reference(rows), _NAN, _NAN]
         figures = {
             "R² of co-occurrence, 1": _numbers(together)[0],

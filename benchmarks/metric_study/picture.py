@@ -1,4 +1,4 @@
-"""The study's figure: rank correlations of all metrics, and scatter plots of the tables for some of them."""
+"""The study's figure: rank correlations of all metrics, and for three metrics a scatter plot of the ID tables."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ class Point:
 
 
 def draw(points: Sequence[Point], groups: dict[str, dict[str, Any]], path: Path) -> None:
-    """Plots the correlations of all metrics, and the tables by three of them, in the format of the file's ending."""
+    """Plots the correlations of all metrics, and NDCG@10 against three of them; the file's ending sets the format."""
     figure = Figure(figsize=(12, 9), dpi=110, layout="constrained", facecolor=_PAGE)
     left, right = figure.subfigures(1, 2, width_ratios=(1.2, 1))
     _draw_correlations(left.subplots(), groups)
     for axes, (name, label) in zip(right.subplots(len(_SHOWN), 1, sharey=True), _SHOWN.items(), strict=True):
         _draw_tables(axes, points, name, label)
     handles, labels = right.axes[0].get_legend_handles_labels()
-    # In two rows: the names of the families are longer than the plots are wide.
+    # The legend has two rows, since one row with the names of all families would be wider than the plots.
     right.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=9, labelcolor=_TEXT)
     figure.savefig(path)
 
@@ -88,7 +88,7 @@ def _draw_tables(axes: Axes, points: Sequence[Point], name: str, label: str) -> 
         axes.vlines(x, low, high, color=color, linewidth=0.9, alpha=0.4)
         axes.scatter(x, means, s=24, color=color, label=words)
     if name == "R² of co-occurrence, 1":
-        # Tables made from content alone are near 0, those made with histories are not.
+        # A logarithmic scale separates the tables made from content alone, whose values are all near 0.
         axes.set_xscale("symlog", linthresh=0.02)
         axes.set_xticks(ticks := [0, 0.02, 0.05, 0.1, 0.2, 0.5], map(str, ticks))
     axes.set_xlabel(label, color=_TEXT)

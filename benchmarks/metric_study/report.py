@@ -25,8 +25,8 @@ class Judged:
     ndcg: np.ndarray
 
 
-# Groups of tables for correlations: all; practical ones; of these, tables made from content alone; and of those, tables
-# with a decoder, and therefore R².
+# Groups of tables for correlations. Each group is a part of the previous one: all tables, those that are not controls,
+# those made from content alone, and those with a decoder, which therefore have R².
 GROUPS: dict[str, Callable[[Judged], bool]] = {
     "all": lambda each: True,
     "no controls": lambda each: each.family != CONTROLS,
@@ -37,7 +37,7 @@ _FEWEST = 5
 
 
 def report(judged: list[Judged]) -> dict[str, Any]:
-    """Prints one row per table and one per metric, and returns both."""
+    """Prints one row per ID table and one row per metric, and returns the contents of these rows."""
     default = next((each for each in judged if each.name == DEFAULT), judged[0])
     tables = [_row(each, default) for each in sorted(judged, key=lambda each: -each.ndcg.mean())]
     members = {name: [each for each in judged if belongs(each)] for name, belongs in GROUPS.items()}
@@ -91,7 +91,7 @@ def _table_of_tables(rows: list[dict[str, Any]]) -> Table:
         "co-occurring items with the same prefix, 1",
         "distinct codes",
     )
-    table = Table(title="NDCG@10, 95 % over users and seeds", title_justify="left")
+    table = Table(title="NDCG@10, with 95 % intervals over users and seeds", title_justify="left")
     for column in ("table", "kind", "seeds", "NDCG@10", "interval", f"minus {DEFAULT}", *shown):
         table.add_column(column, justify="left" if column in ("table", "kind") else "right")
     for row in rows:
@@ -112,9 +112,9 @@ def _table_of_tables(rows: list[dict[str, Any]]) -> Table:
 
 
 def _table_of_figures(groups: dict[str, dict[str, Any]]) -> Table:
-    title = "Rank correlation with NDCG@10: Spearman's (95 %), and Kendall's (95 %)"
+    title = "Rank correlation with NDCG@10: Spearman's rho, then Kendall's tau-b, with 95 % intervals"
     table = Table(title=title, title_justify="left")
-    table.add_column("figure")
+    table.add_column("metric")
     for name, group in groups.items():
         table.add_column(f"{name}: {len(group['tables'])} tables, reliability {group['reliability']:.2f}")
     names = dict.fromkeys(name for group in groups.values() for name in group["figures"])

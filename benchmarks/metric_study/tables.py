@@ -25,7 +25,7 @@ from sid_jax.training.quantizer import train
 CONTROLS, HISTORIES = "controls", "histories"
 
 _CONFIGS = Path(__file__).parents[2] / "configs"
-# A third of the epochs of configs/ml100k.py, so that each run takes minutes; one tokenizer has all epochs.
+# A third of the epochs of configs/ml100k.py, so that each run takes minutes. "ste-600-epochs" has all epochs.
 _EPOCHS = 200
 
 
@@ -34,7 +34,7 @@ class Made:
     """A tokenizer's IDs of N items.
 
     Attributes:
-      codes: `[N, L]` int32, before they were made unique.
+      codes: `[N, L]` int32, before IDs are made unique.
       sizes: K of each level.
       semantic_ids: `[N, L']` int32.
       r2: R^2 of the vectors' reconstruction from codes; NaN without a decoder.
@@ -48,14 +48,14 @@ class Made:
 
 @dataclasses.dataclass(frozen=True)
 class Tokenizer:
-    """A tokenizer's family, and a function that makes its table from the world, with a folder for training runs."""
+    """A tokenizer's family, and a function that returns its IDs; it gets the data and a folder for training runs."""
 
     family: str
     make: Callable[[World, Path], Made]
 
 
 def _trained(family: str, model: str, unique: str = "relocate", config: str = "ml100k", **settings: Any) -> Tokenizer:
-    """Returns this project's quantizer with some settings; tokenizers with the same model share a training run.
+    """Returns a tokenizer of this project with some settings; tokenizers with the same `model` share a training run.
 
     Args:
       family: family of the tokenizer.
@@ -92,7 +92,7 @@ def _trained(family: str, model: str, unique: str = "relocate", config: str = "m
 
 
 def _peer(contestant: str) -> Tokenizer:
-    """Returns a method of benchmarks/quality.py, whose codes get a suffix."""
+    """Returns a tokenizer that uses a method of benchmarks/quality.py; its codes get a suffix."""
 
     def make(world: World, folder: Path) -> Made:
         found, reconstructions = CONTESTANTS[contestant](world.vectors, 3, 128, 0)[0][1:]
@@ -165,7 +165,8 @@ TOKENIZERS = {
     "ste-3x512": _trained("sid_jax", "3x512", model__codebook_size=512),
     "balanced-tree": _plain("plain", lambda world: trees.balanced(world.vectors, 12, 3), [12] * 3),
     "kmeans-tree": _plain("plain", lambda world: trees.kmeans_tree(world.vectors, 12, 3), [12] * 3),
-    # It also has no k-means initialization, a commitment weight of 50 instead of .25, and a suffix.
+    # Besides resets, this tokenizer lacks k-means initialization. Its commitment weight is 50 instead of .25, and its
+    # IDs have a suffix.
     "ste-no-revival": _trained(
         "sid_jax",
         "no-revival",
@@ -175,7 +176,7 @@ TOKENIZERS = {
         train__kmeans_iterations=0,
     ),
     "ste-5-epochs": _trained("sid_jax", "early", train__num_epochs=5, train__warmup_epochs=1.0),
-    # Not only the encoder differs: configs/embeddings.py, 3 x 256, has another learning rate and other settings.
+    # Not only the encoder differs from "ste": configs/embeddings.py has 3 x 256 codes and another learning rate.
     "ste-residual": _trained(
         "sid_jax", "residual", "relocate", "embeddings", train__num_epochs=300, train__batch_size=512
     ),

@@ -1,4 +1,4 @@
-"""Codes from other methods than residual quantization: cluster trees and product quantization."""
+"""Codes from methods other than residual quantization: cluster trees and product quantization."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.cluster.vq import kmeans2
 
-# Maps the vectors `[n, D]` under a node, and K, to the child of each, `[n]`.
+# A function of the vectors under a node, `[n, D]`, and of K. It returns the child node of each vector, `[n]`.
 _Split = Callable[[np.ndarray, int], np.ndarray]
 
 

@@ -35,7 +35,8 @@ class World:
       years: `[N]` object (str).
       genres: N lists.
       known: each user's items before the last `QUESTIONS`, the training histories for tables, metrics and models.
-      questions: `QUESTIONS` test examples for each of U users: the items before one of the last items, and that item.
+      questions: `QUESTIONS` test examples for each of U users: one of the last items is the target, and all items
+        before it are the history.
       pairs: `[N, N]`, co-occurrence counts of films in the training histories.
       together: `[N, C]` float32, co-occurrence vectors.
     """
@@ -55,8 +56,8 @@ class World:
 def load_world(path: str, num_known: int, folder: Path) -> World:
     """Loads the study's data from a copy of MovieLens-100K.
 
-    Ratings of a user before the known items are not part of the data, so these films are not excluded from
-    recommendations.
+    A user's ratings before the known items are not part of the data, so the films of these ratings are not excluded
+    from recommendations.
 
     Args:
       path: path of the copy.

@@ -8,7 +8,7 @@ import numpy as np
 
 from sid_jax.streams import stream_rng
 
-# Numbers held in memory at once: tens of megabytes.
+# Maximum number of weights that are in memory at once, tens of megabytes.
 _NUMBERS = 2_000_000
 
 
@@ -40,9 +40,9 @@ def auc(scores: np.ndarray, liked: np.ndarray, weights: np.ndarray | None = None
 class Draws:
     """S bootstrap samples of users and items (Owen, 2007, 0712.1111).
 
-    The weight of a rating is the product of the counts of its user and its item. So the ratings of a user, or of an
-    item, are resampled together, since many ratings of a few items are weaker evidence than the same number of ratings
-    of many items.
+    The weight of a rating is how often its user was drawn, times how often its item was drawn. So all ratings of a
+    user, and all ratings of an item, are resampled together. This is necessary because many ratings of a few items are
+    weaker evidence than the same number of ratings of many items.
 
     Attributes:
       of_users: `[S, U]`, how often each user was drawn.

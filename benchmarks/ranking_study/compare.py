@@ -1,4 +1,4 @@
-"""AUC by slice of the test from the scores of all runs, and paired differences between methods."""
+"""Computes the AUC of each slice of the test ratings over all runs, and paired differences between methods."""
 
 from __future__ import annotations
 

@@ -42,8 +42,8 @@ SETTINGS: Declaration = {
     ),
     "ids": Setting(
         TRAINED,
-        "rqvae: trained in each run, with the section `quantizer`, without the cold items. Or the folder of an "
-        "export or another file of IDs, the same for all runs; these IDs may have been trained on the cold items.",
+        "rqvae: each run trains its IDs with the settings `quantizer`, without the cold items. Otherwise, the folder "
+        "of an export or another file of IDs, the same for all runs; the cold items may have been in their training.",
     ),
     "data": {
         "source": Setting(
@@ -61,12 +61,14 @@ SETTINGS: Declaration = {
             range=(0.01, 1),
         ),
         "train_share": Setting(
-            0.8, "Share of these ratings for training, the earliest ones; the others are the test.", range=(0.01, 0.99)
+            0.8,
+            "Share of the used ratings for training, the earliest ones; the others are the test.",
+            range=(0.01, 0.99),
         ),
         "cold_share": Setting(
             0.2,
-            "Share of cold items, which are different in each run as far as possible; with a fifth, each item is "
-            "cold in one of five runs.",
+            "Share of the items that are cold. Runs have different cold items as far as possible: with 0.2, each item "
+            "is cold in one of five runs.",
             range=(0.01, 0.9),
         ),
         "window": Setting(20, "Maximum number of a user's last ratings that are used.", range=ONE_OR_MORE),
@@ -80,7 +82,7 @@ SETTINGS: Declaration = {
             "sentencepiece-uncut, whose pieces are not split in training.",
             choices=(*KINDS, UNCUT),
         ),
-        "rows": Setting((250, 500, 1000), "Table sizes."),
+        "rows": Setting((250, 500, 1000), "Sizes of the embedding table, in rows."),
         "whole": Setting(
             ("unigram", "item", VECTORS),
             "Item representations with a fixed size: unigram (one row per code), item (one row per item), vectors "

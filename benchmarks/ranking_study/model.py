@@ -17,7 +17,7 @@ _TRAIT_FEATURES = 4
 
 
 class RatingModel(nnx.Module):
-    """An MLP on embeddings of the item, of the user's liked and disliked items, and on their products.
+    """An MLP on the item's embedding, the mean embeddings of the items that the user liked and disliked, and products.
 
     The target item and the items of the user's history share their embeddings.
 

@@ -85,7 +85,7 @@ def make_ratings(catalog: MovieLens, *, liked_from: float, until: float, train_s
       train_share: the share of these that is for training.
 
     Raises:
-      UserError: if training or test has only likes, or none.
+      UserError: if the training ratings or the test ratings are all likes, or none of them is.
     """
     table = catalog.ratings
     order = np.argsort(table["timestamp"], kind="stable")
@@ -96,8 +96,8 @@ def make_ratings(catalog: MovieLens, *, liked_from: float, until: float, train_s
         if not 0 < part.sum() < len(part):
             raise UserError(
                 f"{catalog.source}: of {len(part)} ratings to {name}, {part.sum()} have "
-                f"config.data.liked_from={liked_from:g} stars or more, so there is nothing to predict; choose another "
-                "number, or other shares"
+                f"config.data.liked_from={liked_from:g} stars or more, so there is nothing to predict; change "
+                "config.data.liked_from, config.data.until or config.data.train_share"
             )
     return Ratings(
         item_ids=catalog.items["item_id"],
@@ -129,7 +129,8 @@ def cold_items(ratings: Ratings, share: float, run: int, seed: int) -> np.ndarra
 def make_examples(ratings: Ratings, cold: np.ndarray, window: int) -> Examples:
     """Returns an example for each of R ratings, training and test, with ratings of cold items removed from histories.
 
-    Features of a user only use ratings of earlier seconds, since ratings of the same second were given together.
+    The features of a user are computed only from ratings of earlier seconds, since ratings of the same second were
+    given together.
 
     Args:
       ratings: R ratings.

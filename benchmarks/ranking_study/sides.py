@@ -49,7 +49,7 @@ def side_names(config: ConfigDict) -> list[tuple[str, int]]:
 
 
 def make_side(config: ConfigDict, kind: str, num_rows: int, table: IdTable, impressions: np.ndarray, seed: int) -> Side:
-    """Returns one item representation; items without impressions are not used in its fit.
+    """Returns one item representation, which is fitted without the items that have no impressions.
 
     Args:
       config: from `ranking_study.config`.
@@ -67,7 +67,7 @@ def make_side(config: ConfigDict, kind: str, num_rows: int, table: IdTable, impr
         scaling = fit_scaling(vectors[impressions > 0], unit_norm=True, center=True, standardize="global")
         scaled = np.asarray(apply_scaling(scaling, vectors))
         return Side(0, scaled, scaled[None])
-    # As many rows as there are items, or codes, so each has its own row.
+    # The table of a kind without a given size has a row for each item or for each code.
     most = {"item": len(table.item_ids) + 1, "unigram": int((table.semantic_ids.max(axis=0) + 1).sum()) + 1}
     features = fit_features(
         "sentencepiece" if kind == UNCUT else kind,
@@ -96,7 +96,7 @@ def _cut_at_random(features: PieceFeatures, table: IdTable, share: float, seed: 
 
 
 def load_ids(config: ConfigDict, item_ids: np.ndarray, cold: np.ndarray, seed: int, folder: Path) -> IdTable:
-    """Returns the Semantic IDs of the catalog `[N]`; if the config says so, they are trained, without the cold items.
+    """Returns the Semantic IDs of the catalog `[N]`; trains them without the cold items if `config.ids` is "rqvae".
 
     Raises:
       UserError: if an item has no ID.

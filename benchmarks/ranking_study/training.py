@@ -40,7 +40,7 @@ def rank(
       trait_sizes: number of values of each user trait.
       train: the training examples.
       test: the test examples; `liked` is ignored.
-      seed: seed of parameters, order and dropout.
+      seed: seed of the initial parameters, the order of the examples, and dropout.
     """
     mesh = all_devices()
     refuse_uneven_batches(config.train.batch_size, mesh)

@@ -33,7 +33,7 @@ class Block(nnx.Module):
 
 
 class LanguageModel(nnx.Module):
-    """Two causal layers over tokens, L per item; the table of each level is also the output matrix."""
+    """Two causal layers over tokens, L tokens per item; the embedding table of a level is also its output matrix."""
 
     def __init__(self, sizes, num_items, rngs):
         draw = nnx.initializers.normal(FEATURES**-0.5)
@@ -52,7 +52,7 @@ class LanguageModel(nnx.Module):
         return jnp.einsum("bpf,pkf->bpk", self.norm(hidden), heads)
 
     def loss(self, embeddings, codes):
-        """Returns the cross-entropy of the tokens of all items after the first, from `[B, T, L, F]` and `[B, T, L]`."""
+        """Returns the cross-entropy of all items after the first; `[B, T, L, F]` embeddings, `[B, T, L]` codes."""
         num_levels = codes.shape[-1]
         logits = self(embeddings.reshape(len(codes), -1, FEATURES))
         losses = optax.softmax_cross_entropy_with_integer_labels(logits[:, :-1], codes.reshape(len(codes), -1)[:, 1:])
@@ -106,7 +106,7 @@ def train_on_fixed_ids(tokenizer, vectors, batches):
 
 @nnx.jit(static_argnames="num_beams")
 def recommend(model, ids, items, num_beams=20):
-    """Returns the items that may come next, `[B, num_beams]`, the most likely first: a beam search over IDs in use."""
+    """Returns the most likely next items, `[B, num_beams]`, the best first, by a beam search over existing IDs."""
     item_of = jnp.full(model.quantizer.codebook_sizes, -1).at[tuple(ids.T)].set(jnp.arange(len(ids)))
     history = jnp.stack([table[...][ids[items][..., level]] for level, table in enumerate(model.tables)], axis=2)
     history = history.reshape(len(items), 1, -1, FEATURES)
@@ -126,7 +126,7 @@ def recommend(model, ids, items, num_beams=20):
 
 
 def recall(model, tokenizer, sequences, count=10):
-    """Returns the share of sequences whose last item is among the first `count` items recommended for the others."""
+    """Returns the share of sequences whose last item is among the `count` items recommended for the earlier items."""
     ids, hits = jnp.asarray(tokenizer.table.semantic_ids), []
     for start in range(0, len(sequences), 100):
         chunk = sequences[start : start + 100]

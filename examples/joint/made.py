@@ -1,4 +1,4 @@
-"""A synthetic catalog and its users: an item's successors depend on its vector, but only on a few features."""
+"""A synthetic catalog and histories of users, in which an item's successors depend on a few features of its vector."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ def make_data(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns vectors `[N, 32]` float32, item ids `[N]`, and each user's items in order `[U, length]` int32.
 
-    The last four features determine which items follow each other; the others have more variance, in 40 topics.
+    The last four features determine which items follow each other. The other features have more variance and form 40
+    clusters.
     """
     random = np.random.default_rng(seed)
     topics = random.normal(size=(40, num_features - 4))
     content = topics[random.integers(0, 40, num_items)] + 0.5 * random.normal(size=(num_items, num_features - 4))
     taste = random.normal(size=(num_items, 4))
     turned = taste @ np.linalg.qr(random.normal(size=(4, 4)))[0]
-    # Of the eight possible successors of an item, the first is the most likely one; popular items precede others.
+    # Each item has eight possible successors; the first one is the most likely. Popular items are ranked higher.
     popularity = 0.5 * random.normal(size=num_items)
     scores = 2 * turned @ taste.T - np.square(taste).sum(axis=1) + popularity
     successors = np.argsort(-scores, axis=1)[:, :8]

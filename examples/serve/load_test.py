@@ -25,7 +25,9 @@ def main() -> None:
     parser.add_argument("--address", default="127.0.0.1:8000")
     parser.add_argument("--ids", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--clients", type=int, default=16, help="number of clients; each waits for its answer")
+    parser.add_argument(
+        "--clients", type=int, default=16, help="number of clients at a time; each waits for its answer"
+    )
     parser.add_argument("--reload_at", type=float, help="seconds until the reload; default: no reload")
     parser.add_argument("--latest", type=Path, help="the link to the export that the service reads")
     parser.add_argument("--next", type=Path, help="the export to which the link is moved")

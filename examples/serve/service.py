@@ -1,9 +1,9 @@
-"""A service over an export and a recommender: look-ups, codes of new items, recommendations, and a new catalog.
+"""A service for an export and a recommender: look-ups, codes of new items, recommendations, and catalog reloads.
 
 RECOMMENDER=exports/recommender CATALOG=exports/latest uvicorn --app-dir examples/serve service:app
 
-`CATALOG` is an export, or a link to the newest one. `POST /reload` reads it again and replaces the old catalog while
-requests are answered; do not expose it to the public.
+`CATALOG` is an export, or a link to the newest one. `POST /reload` reads `CATALOG` again and replaces the old catalog,
+while other requests are answered. Do not expose `/reload` to the public.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Service:
         self._waiting: asyncio.Queue[tuple[History, asyncio.Future[dict]]] = asyncio.Queue()
 
     def reload(self) -> Catalog:
-        """Replaces the current catalog by the newest one; requests in progress finish with their own."""
+        """Replaces the current catalog by the newest one; requests in progress finish with the old one."""
         with self._reloading:
             if self._folder.resolve().name != self.catalog.name:
                 self.catalog = Catalog.read(self._trained, self._folder)
@@ -97,7 +97,7 @@ class Service:
             histories, answers = zip(*users, strict=True)
             try:
                 found = await asyncio.to_thread(_recommend, self.catalog, histories)
-            except Exception as error:  # Of any kind, since later users must still be answered.
+            except Exception as error:  # Catch all, since later users must still be answered.
                 found = [error] * len(users)
             for each, answer in zip(found, answers, strict=True):
                 if answer.cancelled():

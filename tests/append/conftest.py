@@ -1,4 +1,4 @@
-"""Exports with codebooks that are set by hand, without a network, and their IDs."""
+"""Makes exports of a model without networks, whose codebooks are set by hand."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def made_model(seed=0):
 
 
 def made_vectors(number, seed=0):
-    """Vectors by item number; every third item has the same vector, so many items share their codes."""
+    """Returns a vector for each item number; every third item has the same vector, so many items share their codes."""
     return np.stack([np.random.default_rng([seed, each % 3 and each]).normal(size=FEATURES) for each in number]).astype(
         np.float32
     )

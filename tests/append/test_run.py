@@ -79,7 +79,7 @@ def test_who_leaves_has_the_id_to_come_back_to(first, tmp_path):
     retired = pq.read_table(tmp_path / "v2" / "retired.parquet").to_pydict()
     assert retired["item_id"] == [3, 4] and retired["removed_in"] == [2, 2]
     assert list(map(tuple, retired["semantic_id"])) == [before[3], before[4]]
-    # Its vector may have changed.
+    # Item 3 returns with another vector.
     back = write_vectors(tmp_path / "back.parquet", [50, 3], made_vectors([50, 51]))
     append(tmp_path / "v2", tmp_path / "v3", [back], messages=SILENT)
     after = ids_of(tmp_path / "v3")
@@ -195,7 +195,7 @@ def test_a_damaged_or_edited_export_is_refused(tmp_path):
 
 
 def test_neither_the_files_times_nor_what_the_manifest_calls_its_time_matter(first, tmp_path, monkeypatch):
-    """The clock is an hour before the time of the export, as if it had been set back."""
+    """The clock of the second append is years before the time of the export."""
     import sid_jax.export.manifest as manifest
 
     class Earlier(manifest.datetime.datetime):
@@ -276,7 +276,7 @@ def test_in_memory_the_next_version_is_what_the_command_writes(tmp_path, scheme)
     write_export(made, tmp_path / "written")
     names = [path.name for path in (tmp_path / "v2").iterdir() if path.name != "manifest.json"]
     assert all((tmp_path / "v2" / name).read_bytes() == (tmp_path / "written" / name).read_bytes() for name in names)
-    # Removed items return, from a version in memory as from one on disk.
+    # A removed item returns with its ID, both to a version in memory and to one on disk.
     again, read = (append_items(each, [50, 9], made_vectors([50, 51])) for each in (made, wanted))
     assert again.table.semantic_id(9) == before.table.semantic_id(9)
     assert again.table.to_arrow().equals(read.table.to_arrow())

@@ -47,7 +47,7 @@ def test_an_object_is_copied_once_and_again_when_it_changes(bucket, tmp_path):
     write("memory://b/in/vectors.npy", npy(VECTORS + 1))
     newer = as_path("memory://b/in/vectors.npy")
     assert newer != path and np.array_equal(np.load(newer), VECTORS + 1)
-    assert [each.name for each in newer.parents[1].iterdir()] == [newer.parent.name], "the older copy is left"
+    assert [each.name for each in newer.parents[1].iterdir()] == [newer.parent.name], "the older copy was not deleted"
 
 
 def test_a_full_disk_of_the_cache_is_not_called_a_failure_of_the_network(bucket, monkeypatch):

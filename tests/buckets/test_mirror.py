@@ -50,7 +50,7 @@ def test_a_killed_run_goes_on_from_its_last_whole_checkpoint_without_the_machine
     def dying(self):
         nonlocal count
         count += 1
-        if count == 3:  # In the midst of the upload of the third checkpoint.
+        if count == 3:  # During the upload of the third checkpoint.
             objects = iter(range(3))
             monkeypatch.setattr(bucket, "put_file", lambda *each: put(*each) if next(objects) < 2 else killed())
         sync(self)
@@ -63,10 +63,10 @@ def test_a_killed_run_goes_on_from_its_last_whole_checkpoint_without_the_machine
         fit(RUN)
     monkeypatch.undo()
     monkeypatch.setenv("SID_JAX_CACHE", str(tmp_path / "another machine"))
-    assert read_records(as_path(RUN), "eval")[-1]["step"] == 4, "a reader sees the second checkpoint"
+    assert read_records(as_path(RUN), "eval")[-1]["step"] == 4, "a reader does not see the second checkpoint"
     resumed = fit(RUN)
     assert resumed.table.fingerprint() == whole.table.fingerprint() and resumed.metrics == whole.metrics
-    assert names(bucket, RUN) == sorted([*listed(bucket), "workdir.json"]), "what the killed run left is gone"
+    assert names(bucket, RUN) == sorted([*listed(bucket), "workdir.json"]), "objects of the killed run were not deleted"
     steps = [row["step"] for row in read_records(as_path(RUN), "eval")]
     assert steps == [row["step"] for row in read_records(tmp_path / "run", "eval")]
     _, model, step = restore_model(as_path(RUN), None)

@@ -1,4 +1,4 @@
-"""A job over synthetic vectors, with codebooks that are set by hand: residual k-means without a network."""
+"""Makes jobs over synthetic vectors, for a model without networks whose codebooks are set by hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sid_jax.export.codebooks import write_codebooks
 
 
 def made_codebooks(random, sizes, features, uneven):
-    """If uneven, the first codeword is near most vectors, and the others of its level are far away."""
+    """Returns random codebooks; if uneven, most vectors are nearest to the first codeword of the first level."""
     codebooks = [random.normal(size=(size, features)) / (level + 1) for level, size in enumerate(sizes)]
     if uneven:
         codebooks[0][0] = 0

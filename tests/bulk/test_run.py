@@ -71,7 +71,7 @@ def test_an_export_of_the_runs_own_vectors_is_the_usual_one(trained, tmp_path):
 
 
 def test_the_run_needs_neither_its_data_nor_one_file(trained, tmp_path):
-    """Two parquet files with string ids that are unknown to the run; its own vectors are deleted."""
+    """The input is two .parquet files with ids that are unknown to the run, whose own vectors are moved away."""
     vectors = np.load(trained / "items.npy")
     (trained / "items.npy").rename(tmp_path / "elsewhere.npy")
     try:
@@ -91,7 +91,7 @@ def test_the_run_needs_neither_its_data_nor_one_file(trained, tmp_path):
 
 
 def renamed(source, out, seed=0):
-    """Writes the IDs that a model with another numbering of the codes would give."""
+    """Writes and returns the IDs that a model with another numbering of the codes would give."""
     table, random = read_id_table(source), np.random.default_rng(seed)
     names = [random.permutation(8) for _ in range(3)]
     codes = np.stack([name[level] for name, level in zip(names, table.semantic_ids.T, strict=True)], axis=1)
@@ -190,7 +190,7 @@ if __name__ == "__main__":
 
 
 def test_on_ray_with_a_worker_killed_the_table_is_the_same(trained, tmp_path):
-    """Twelve files, three workers; one of them dies in the middle of a piece."""
+    """There are twelve files and three workers; one worker dies in the middle of a piece."""
     vectors = np.load(trained / "items.npy")
     for number in range(12):
         np.save(tmp_path / f"{number:02}.npy", vectors[25 * number : 25 * (number + 1)])
@@ -211,7 +211,7 @@ def test_on_ray_with_a_worker_killed_the_table_is_the_same(trained, tmp_path):
     assert process.returncode == 0, errors
     pieces = [path.name for path in began.iterdir()]
     assert len({name.split("-")[0] for name in pieces}) >= 3, pieces
-    # Another worker started its piece again.
+    # The piece of the killed worker was started again.
     assert len(pieces) > 12
     files = sorted((tmp_path / "local" / "ids.parquet").iterdir())
     assert len(files) > 1

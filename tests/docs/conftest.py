@@ -22,9 +22,9 @@ _LEFT = ("runs/items", "exports/items", "runs/ml100k", "exports/ml100k", "runs/r
 
 
 def write_files(folder: Path) -> None:
-    """Makes the project's own files and a user's: 400 items in 20 groups, with ids, texts, histories and other IDs.
+    """Links the project's own files, and writes a user's files: vectors, texts, histories and IDs of 400 items.
 
-    And 20 later items, each near an old one.
+    The items are in 20 groups. Another file has 20 later items, each near an old one.
     """
     for name in ("configs", "train.py", "export.py", "benchmarks"):
         (folder / name).symlink_to(ROOT / name)
@@ -65,7 +65,7 @@ def run_page(page: Path, folder: Path) -> None:
         patch.chdir(folder)
         for block in blocks_of(page):
             if block.language == "python":
-                # So that a traceback shows the lines of the page.
+                # The empty lines give tracebacks the line numbers of the page.
                 exec(compile("\n" * (block.line - 1) + block.text, str(page), "exec"), names)  # noqa: S102
             for words in block.commands() if block.language == "bash" else ():
                 if not why_not_run(words):

@@ -1,4 +1,4 @@
-"""What of the documents is not run as it stands, and why; flags, settings and files of all of it are checked."""
+"""Commands of the documents that tests do not run as they are; their flags, settings and files are still checked."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from pathlib import Path
 
 # A part of the command, and the reason why it is only checked.
 NOT_RUN = {
-    "python3 -m venv": "the tests run in what it makes",
-    ".venv": "the tests run in what it makes",
-    "pip install": "a package registry; the extra is looked up",
-    "python -m pytest": "these tests",
+    "python3 -m venv": "the tests already run in a virtual environment",
+    ".venv": "the tests already run in a virtual environment",
+    "pip install": "it needs a package registry; the name of the extra is checked",
+    "python -m pytest": "it would start these tests again",
     "--coordinator_address=": "two processes at once: tests/training/test_processes.py",
     "--engine=ray": "a cluster: tests/bulk/test_run.py",
     "--compare": "half an hour: tests/recommend/test_commands.py",
     "--config=joint": "minutes: tests/recommend/joint",
     "runs/cold": "a minute: tests/training/test_held_out.py and tests/recommend/cold/test_cold_run.py",
     "s3://": "a bucket: tests/buckets",
-    "benchmarks/": "minutes, and public peers",
-    "--config=configs/movielens.py:1m": "a download of GroupLens'",
+    "benchmarks/": "minutes, and other tools",
+    "--config=configs/movielens.py:1m": "a download from GroupLens",
     "--config=configs/amazon.py": "a download of Amazon reviews",
     "--config.data.source=amazon": "a download of Amazon reviews",
     "--config.data.text_encoder=all-MiniLM-L6-v2": "a download of a model, and PyTorch",
-    "sid-jax sweep": "thirty trainings: tests/sweep",
-    "--workdir=sweeps/": "a trial of thirty: tests/sweep",
+    "sid-jax sweep": "thirty training runs: tests/sweep",
+    "--workdir=sweeps/": "it reads one of thirty training runs: tests/sweep",
 }
 
 # Pages whose blocks another test runs, word for word.

@@ -1,4 +1,4 @@
-"""The pages, their blocks, and the commands in these."""
+"""The pages of the documentation, their code blocks, and the commands in the blocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/settings.md, from the declarations of the settings: `python -m tests.docs.settings_page` writes it anew."""
+"""Generates docs/settings.md from the declarations of the settings: run `python -m tests.docs.settings_page`."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _table(settings: Iterable[tuple[str, Setting]]) -> list[str]:
     rows = []
     for name, setting in settings:
         allowed = setting.allowed()
-        # The names of the catalogs are omitted, since they are many; data.md has them.
+        # A long list of allowed values, such as the names of the catalogs, is omitted.
         meaning = f"{setting.meaning} ({allowed})" if allowed and len(allowed) < 100 else setting.meaning
         default = f"`{setting.default}`" if setting.default != "" else ""
         rows.append(f"| `{name}` | {default} | {meaning.replace('|', chr(92) + '|')} |")

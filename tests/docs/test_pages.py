@@ -23,7 +23,9 @@ def test_what_looks_like_a_command_or_python_says_so(page):
     for block in blocks_of(page):
         assert block.language in ("", "bash", "python"), f"{block}: neither ```bash nor ```python"
         if not block.language:
-            assert not re.search(r"^(python|pip|import|from) ", block.text, re.M), f"{block}: which language?"
+            assert not re.search(r"^(python|pip|import|from) ", block.text, re.M), (
+                f"{block}: mark the block as ```bash or ```python"
+            )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
@@ -48,7 +50,9 @@ def test_the_readme_runs_and_leaves_what_it_says(readme):
 
 def test_every_exception_is_of_some_use():
     for part in NOT_RUN:
-        assert any(part in " ".join(words) for words in COMMANDS), f"{part}: no page has such a command any more"
+        assert any(part in " ".join(words) for words in COMMANDS), (
+            f"{part}: no page has such a command; remove it from NOT_RUN"
+        )
     assert any(why_not_run(words) is None for words in COMMANDS)
     for page, test in RUN_BY.items():
         assert page in (ROOT / test).read_text()

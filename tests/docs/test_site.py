@@ -17,7 +17,7 @@ def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        # A page that is not in the navigation, and links to missing pages or anchors: each fails a strict build.
+        # A strict build fails if a page is not in the navigation, or if the target of a link is missing.
         build(load_config(str(ROOT / "mkdocs.yml"), strict=True, site_dir=str(folder)))
     return folder
 

@@ -1,4 +1,4 @@
-"""Small models of every kind that an export may hold, and vectors for them."""
+"""Small models of every kind that an export may contain, and vectors for these models."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -34,7 +34,7 @@ def made_model(kind):
 
 
 def made_vectors(kind, vectors):
-    """Vectors `[n, 12]`; some items lack parts, if there are parts."""
+    """Returns vectors `[n, 12]`; for a model with parts, some items lack a part."""
     if kind == "parts":
         vectors = vectors.copy()
         vectors[::3, :8], vectors[1::3, 8:] = np.nan, np.nan

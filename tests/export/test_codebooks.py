@@ -14,7 +14,7 @@ INFO = {"unit_norm": True, "activation": "silu", "num_levels": 2, "codebook_size
 
 
 class ResidualQuantizedAutoencoder(torch.nn.Module):
-    """A PyTorch model with the names that the state dict is written for."""
+    """A PyTorch model whose parameters have the names in the exported state dict."""
 
     def __init__(self, sizes):
         super().__init__()
@@ -99,7 +99,7 @@ def test_the_state_dict_drops_into_the_model(tmp_path):
 
 def test_arrays_that_are_not_contiguous_are_not_scrambled(tmp_path):
     weights = make_weights()
-    # A kernel of the layout [in, out], transposed: Fortran order.
+    # The transpose of a kernel [in, out] has Fortran order.
     views = {name: np.asfortranarray(array) for name, array in weights.items()}
     views["encoder.network.0.bias"] = np.repeat(weights["encoder.network.0.bias"], 2)[::2]
     write(tmp_path, views)

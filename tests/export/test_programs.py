@@ -68,7 +68,7 @@ def test_onnx_gives_the_codes_of_jax_but_for_near_ties(kind, vectors):
     for size in (0, 1, 7):
         np.testing.assert_array_equal(codes_in_onnx(content, vectors[3 : 3 + size]), found[3 : 3 + size])
     assert onnx_bytes(model) == content
-    # The decoder, and a mean that is not used, are not in it.
+    # The graph contains the scaling, but not the decoder.
     constants = {each.name for each in onnx.load_from_string(content).graph.initializer}
     assert not any("decoder" in name for name in constants) and "scaling.mean" in constants
 

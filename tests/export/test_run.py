@@ -35,7 +35,7 @@ def small_run(folder, vectors):
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory):
-    """From scheme to codes, Semantic IDs and manifest; 300 items in 64 cells, ten of them alike."""
+    """Maps each scheme to codes, Semantic IDs and manifest, for 300 items of which ten have equal vectors."""
     folder = tmp_path_factory.mktemp("exports")
     vectors = np.random.default_rng(0).normal(size=(300, 12)).astype(np.float32)
     vectors[:10] = vectors[0]

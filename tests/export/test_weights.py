@@ -61,7 +61,8 @@ def test_a_product_quantizer_comes_back_with_its_rotation_and_its_parts(tmp_path
     model.quantizer.set_codebooks(model.quantizer.codebooks)
     assert_comes_back(tmp_path, model, vectors)
     dumped = torch.load(tmp_path / "codebooks.pt", weights_only=True)
-    # Six features, two for each level; the residual quantization of PyTorch programs gives the same codes.
+    # Each level has two of the six features. Its codewords are 0 for other features, so that residual quantization in
+    # PyTorch programs gives the same codes.
     of_level = np.repeat(np.eye(3, dtype=bool), 2, axis=1)[:, None]
     codebooks = dumped["codebooks"].numpy()
     np.testing.assert_array_equal(codebooks != 0, np.broadcast_to(of_level, codebooks.shape))

@@ -10,7 +10,7 @@ from sid_jax.errors import UserError
 from sid_jax.features.kinds import hash_ids
 from sid_jax.features.ngrams import NGRAMS, fit_ngrams, hash_numbers, load_ngrams
 
-# Items 0 and 1 share two codes, item 2 one with them, item 3 none.
+# Items 0 and 1 share a prefix of two codes. Item 2 shares one code with them, and item 3 shares none.
 IDS = np.array([[5, 1, 0], [5, 1, 2], [5, 0, 2], [0, 1, 2]], np.int32)
 ITEMS = np.arange(4)
 
@@ -22,7 +22,7 @@ def rows(features, semantic_ids=IDS):
 
 def test_the_most_seen_prefixes_have_rows_of_their_own():
     features = fit_ngrams("prefix", IDS, np.array([1, 2, 3, 10]), num_rows=100)
-    # 0, 0-1 and 0-1-2 are seen ten times, 5 six times, then 5-0 and 5-1 three, and so on.
+    # The prefixes 0, 0-1 and 0-1-2 are seen ten times, 5 is seen six times, 5-0 and 5-1 three times, and so on.
     assert features.known.tolist() == [
         [0, -1, -1], [0, 1, -1], [0, 1, 2], [5, -1, -1], [5, 0, -1], [5, 0, 2], [5, 1, -1], [5, 1, 2], [5, 1, 0],
     ]  # fmt: skip
@@ -41,7 +41,7 @@ def test_windows_and_single_codes_are_told_apart_by_their_level():
     # 5-1 is common to the first two; *-1-2 to the second and the fourth.
     assert len(first & second) == 1 and len(second & fourth) == 1 and not first & third and not third & fourth
     codes = fit_ngrams("unigram", IDS, np.ones(4), num_rows=100)
-    # In item 3, code 1 at level 2 is another row than code 1 at another level would be; 0 at level 1 is not 0 at 2.
+    # The same code has different rows at different levels. Two, two and two codes are in use at the three levels.
     assert len(codes.known) == 2 + 2 + 2
     assert all(len(each) == 3 for each in rows(codes))
     with pytest.raises(UserError, match="from 1 to 3"):
@@ -84,7 +84,7 @@ def test_no_row_is_beyond_the_budget_and_no_item_is_without(semantic_ids, kind, 
     features = fit_ngrams(kind, semantic_ids, np.ones(len(semantic_ids)), num_rows, length=length, hashed=hashed)
     found = features.rows_of(np.arange(len(semantic_ids)), semantic_ids)
     assert (found.lengths > 0).all() and found.rows.min() >= 0 and found.rows.max() < num_rows
-    # Items with one ID have one set of rows.
+    # Items with the same ID have the same rows.
     _, which = np.unique(semantic_ids, axis=0, return_inverse=True)
     padded = found.padded()
     for number in range(which.max() + 1):

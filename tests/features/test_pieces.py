@@ -18,7 +18,7 @@ def made_ids(number=300, seed=0):
 
 
 def spelled(features, semantic_ids):
-    """The IDs, reconstructed from the pieces of each item's rows."""
+    """Returns the IDs, reconstructed from the pieces of each item, and the rows of these pieces."""
     found, codes = features.rows_of(np.arange(len(semantic_ids)), semantic_ids), features.codes()
     return [codes[found.of(item)].max(axis=0).tolist() for item in range(len(found))], found
 

@@ -44,12 +44,12 @@ class Catalog:
 
 
 def by_item(table: IdTable) -> dict[str, list[int]]:
-    """Returns Semantic IDs by item: ids as text, since files of text have no others."""
+    """Returns Semantic IDs by item id; the ids are strings, since text files do not tell numbers from strings."""
     return dict(zip(map(str, table.item_ids.tolist()), table.semantic_ids.tolist(), strict=True))
 
 
 def by_user(histories: Histories) -> dict[str, list[str]]:
-    """Returns items by user."""
+    """Returns each user's items by user id; all ids are strings."""
     ids = list(map(str, histories.item_ids.tolist()))
     users = map(str, histories.user_ids.tolist())
     return {user: [ids[item] for item in histories.of(row)] for row, user in enumerate(users)}
@@ -62,7 +62,7 @@ def catalogs(draw: st.DrawFn, levels: int | None = None, *, shared: bool = False
     Args:
       draw: the argument of hypothesis.
       levels: L; None for any.
-      shared: whether items may have one ID.
+      shared: whether several items may have the same ID.
       words: whether ids are single words.
     """
     texts = _WORDS if words else st.text(st.characters(codec="utf-8"), min_size=1, max_size=6)
@@ -85,6 +85,6 @@ def catalogs(draw: st.DrawFn, levels: int | None = None, *, shared: bool = False
 
 
 def only(folder: Path, pattern: str) -> Path:
-    """Returns the only file with a name."""
+    """Returns the only file in a folder that matches a pattern."""
     (found,) = folder.glob(pattern)
     return found

@@ -319,7 +319,7 @@ def test_tfrecords_that_others_write_are_read_and_damaged_ones_refused(tmp_path:
     numbers = [0, 1, 127, 128, 2**31, 2**63 - 1]
     write_tfrecords(path, [{"user_id": [3], "sequence_data": numbers}, {"user_id": [300], "items": []}])
     content = gzip.decompress(path.read_bytes())
-    # Not packed, the second value -1; and a list of bytes, which has no numbers.
+    # The example has a list of integers that is not packed, whose second value is -1, and a list of bytes.
     example = bytes.fromhex("0a230a160a016112111a0f080508" + "ff" * 9 + "01" + "0800" + "0a090a016212040a020a00")
 
     def masked(part: bytes) -> bytes:
@@ -367,7 +367,7 @@ def test_grid_has_the_splits_in_folders(written):
     for name in ("training", "evaluation", "testing"):
         with gzip.open(written["grid"] / name / "0.tfrecord.gz") as file:
             content = file.read()
-        # Field 3 of a feature, its int64_list, has field 1, the values, a byte each.
+        # Field 3 of a feature is its int64_list. Field 1 of this list has the values, each in one byte.
         starts = [match.end() for match in re.finditer(rb"sequence_data\x12.\x1a.\x0a.", content, re.S)]
         found[name] = [list(content[start : start + content[start - 1]]) for start in starts]
     assert found == {

@@ -112,7 +112,7 @@ def with_pickle(pickled: bytes, storage: bytes = bytes(64)) -> bytes:
 
 
 def tensor_pickle(count: int = 16, offset: int = 0, shape: tuple[int, ...] = (4, 4), strides: Any = (4, 1)) -> bytes:
-    """Returns the pickle of a float32 tensor with these numbers."""
+    """Returns the pickle of a float32 tensor with this storage size, offset, shape and strides."""
     content = pickle.dumps(("storage", "CLASS", "0", "cpu", count), 2)[2:-1]
     storage = content.replace(pickle.BINUNICODE + b"\x05\0\0\0CLASS", b"ctorch\nFloatStorage\n") + pickle.BINPERSID
     rest = b"".join(pickle.dumps(each, 2)[2:-1] for each in (offset, shape, strides, False))

@@ -16,7 +16,7 @@ def settle(costs, room=None, rank=None):
 def test_a_contest_goes_to_whom_the_next_best_would_cost_more():
     # Both prefer place 0; another place would cost the second item 5 more, the first one 1 more.
     assert settle([[0, 1, 9], [1, 6, 9]]).tolist() == [1, 0]
-    # The rejected item gets its next place from an item that loses less there: 2 goes to 2.
+    # The rejected item 0 gets place 1 from item 2, which loses less and goes to place 2.
     assert settle([[0, 1, 9], [1, 6, 9], [7, 1, 1.5]]).tolist() == [1, 0, 2]
 
 

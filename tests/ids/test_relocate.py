@@ -1,4 +1,4 @@
-"""Unique IDs without an extra token, in a small example in which the positions of tuples are known."""
+"""Relocation in small examples, in which code tuples have known positions on a line."""
 
 import math
 
@@ -49,7 +49,7 @@ def test_who_would_lose_most_stays_and_the_others_go_to_the_nearest_free_tuple()
     positions = np.array([2.1, 2.4, 3.0])
     codes = np.array([[0, 2], [0, 2], [0, 3]], np.int32)
     moved = relocate(codes, np.array(["a", "b", "c"], object), sizes, Line(positions, sizes))
-    # 3 is occupied, so an item of tuple 2 moves to 1: the one at 2.1, whose error increases less.
+    # Tuple 3 is occupied, so an item of tuple 2 moves to tuple 1: the item at 2.1, whose error increases less.
     assert moved.tolist() == [[0, 1], [0, 2], [0, 3]]
 
 
@@ -73,7 +73,7 @@ def test_as_many_items_as_places_and_one_more():
     codes = np.zeros((16, 2), np.int32)
     moved = relocate(codes, np.arange(16), sizes, Line(np.zeros(16), sizes))
     assert len(np.unique(moved, axis=0)) == 16
-    assert moved[0].tolist() == [0, 0]  # Where all are alike, the lowest id stays.
+    assert moved[0].tolist() == [0, 0]  # If all items are equal, that with the lowest id stays.
     more = np.zeros((17, 2), np.int32)
     with pytest.raises(UserError, match="17 items are too many .* 16 IDs"):
         relocate(more, np.arange(17), sizes, Line(np.zeros(17), sizes))
@@ -82,7 +82,7 @@ def test_as_many_items_as_places_and_one_more():
 
 @pytest.mark.parametrize("sizes", [(8, 1024), (256,) * 9, (3000,)])
 def test_more_items_alike_than_the_widest_beam_has_tuples(sizes):
-    """Also with more tuples than int64 can number, and with one level, where all items but one must move."""
+    """One case has more tuples than int64 can number, and one has a single level."""
     codes = np.ones((3000, len(sizes)), np.int32)
 
     class Few:
@@ -108,7 +108,7 @@ def test_more_items_alike_than_the_widest_beam_has_tuples(sizes):
     if len(sizes) > 2:
         assert (moved[:, :-2] == 1).all()
     if sizes == (8, 1024):
-        # All places of the first code are filled before an item leaves it, and then those of the next best one.
+        # Items fill all IDs with their first code, then those with the next best first code, and so on.
         assert np.bincount(moved[:, 0], minlength=8).tolist() == [1024, 1024, 952, 0, 0, 0, 0, 0]
 
 
@@ -144,7 +144,8 @@ def test_who_leaves_a_full_first_code_goes_to_the_nearest_with_room():
     positions = np.array([0.1, 0.2, 1.4, 3.0, 3.1])
     codes = np.array([[0, 0], [0, 0], [0, 1], [1, 1], [1, 1]], np.int32)
     moved = relocate(codes, np.arange(5), sizes, Line(positions, sizes))
-    # One item of tuple 3 moves to 2, the last free place there. So one item of tuple 0 must move to 4.
+    # One item of tuple 3 moves to tuple 2. Then the first codes 0 and 1 are full, so one item of tuple 0 moves to tuple
+    # 4.
     assert moved.tolist() == [[0, 0], [2, 0], [0, 1], [1, 0], [1, 1]]
 
 

@@ -12,7 +12,7 @@ from sid_jax.ids.trie import allowed_codes, build_trie, children, leaf_places
 IDS = np.array([[1, 0], [0, 2], [1, 0], [0, 0], [1, 1]], np.int32)
 
 
-# Compiled once per shape, instead of each operation separately.
+# Each function is compiled as a whole, once per shape, instead of operation by operation.
 jit_children, jit_allowed_codes = (jax.jit(each, static_argnames="level") for each in (children, allowed_codes))
 jit_leaf_places = jax.jit(leaf_places, static_argnames="count")
 
@@ -94,7 +94,7 @@ def test_look_ups_of_a_beam_agree_with_brute_force(table):
     trie = build_trie(semantic_ids, sizes, priority)
     for level, size in enumerate(sizes):
         parents, below = prefixes(semantic_ids, level), prefixes(semantic_ids, level + 1)
-        # All nodes, and no node, as a beam of two users.
+        # The beams of two users, each with all nodes and with -1 for no node.
         nodes = np.stack([np.arange(-1, len(parents)), np.arange(-1, len(parents))[::-1]])
         child, codes, valid = map(np.asarray, jit_children(trie, level, nodes))
         mask = np.asarray(jit_allowed_codes(trie, level, nodes))

@@ -36,7 +36,7 @@ def make_tables():
 
 
 def model_loss(output, tables):
-    """A loss of a model: embeddings of items that follow each other should be alike."""
+    """Returns the loss of a model whose consecutive items should have similar embeddings."""
     sums = output.embeddings(tables).sum(axis=-2)
     return jnp.mean(jnp.square(sums[:, 1:] - sums[:, :-1])) + output.loss
 
@@ -56,13 +56,13 @@ class Trained:
     quantizer: JointQuantizer
     params: Any
     opt_state: Any
-    codes: list[np.ndarray]  # after each step, the first before any
+    codes: list[np.ndarray]  # before the first step, and after each step
     losses: list[float]
 
 
 @pytest.fixture(scope="module")
 def trained():
-    """The pure form: parameters in a tuple with the model's own, IDs tracked at every step."""
+    """A run with pure functions, whose parameters are a tuple of the model's and the quantizer's, and its codes."""
     quantizer = JointQuantizer(VECTORS, num_steps=STEPS, **SMALL, **RATES)
     optimizer = quantizer.optimizer(optax.adam(1e-2))
 
@@ -166,7 +166,7 @@ def haiku_model(embeddings):
 
 
 class EquinoxModel(eqx.Module):
-    """A module that is called, as usual, with the quantizer's parameters and a leaf that is not an array."""
+    """A module whose leaves include the quantizer's parameters and a value that is not an array."""
 
     mix: eqx.nn.Linear
     tables: list[jax.Array]
@@ -256,7 +256,7 @@ def test_each_item_is_quantized_once_and_counts_once(trained):
     embeddings = np.asarray(output.embeddings(make_tables()))
     looked_up = np.stack([np.asarray(table)[output.codes[..., level]] for level, table in enumerate(make_tables())], 2)
     np.testing.assert_array_equal(embeddings, np.where(there[..., None, None], looked_up, 0))
-    # Without noise the anchor is that of the three items.
+    # Without noise, the loss is the anchor of the three items.
     quiet = call(STEPS)
     np.testing.assert_allclose(quiet.loss, anchor_of(quantizer.rqvae, VECTORS[[3, 7, 50]]), rtol=1e-5)
     np.testing.assert_array_equal(quiet.codes[1, :3], quantizer.encode(VECTORS[[7, 3, 50]]))

@@ -28,7 +28,7 @@ def language_model(*, tied=True, vocab_size=FIRST_ID, seed=0):
 
 
 class SlowTokenizer(PreTrainedTokenizer):
-    """A tokenizer in Python of words and letters, decoded with spaces between them."""
+    """A text tokenizer in Python whose tokens are words, and which decodes them with spaces in between."""
 
     def __init__(self, words=(), lower=False, **kwargs):
         self._vocab = {word: number for number, word in enumerate(["<unk>", *words])}

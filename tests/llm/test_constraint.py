@@ -1,4 +1,4 @@
-"""Constrained decoding: the mask by definition, in PyTorch and in JAX, and lists equal to an exhaustive search."""
+"""Constrained decoding: masks are compared with their definition, and lists with an exhaustive search."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def random_case(seed):
         pieces = [pieces[place] for place in random.permutation(len(pieces))]
         cut = random.choice(tokens.token_ids)[: random.integers(0, tokens.token_ids.shape[1] + 1)].tolist()
         if random.integers(2):
-            # Codes in the order of levels, of an ID that may not exist.
+            # The beginning of an ID that may not exist.
             cut = tokens.vocabulary.token_ids(random.integers(0, sizes))[: random.integers(0, len(sizes) + 1)].tolist()
         rows.append(([0] * length + sum(pieces, []) + cut)[-length:])
     return tokens, rows, int(random.integers(0, min(length, 4)))
@@ -132,7 +132,7 @@ def test_the_mask_in_jax_is_the_same():
     for markers, text in (((False, False), False), ((False, False), True), ((True, True), True), ((True, True), False)):
         tokens = made_tokens(ids, (5, 3, 8), markers)
         first, size = tokens.vocabulary.first_id, tokens.vocabulary.first_id + 16
-        # Prefixes of IDs after words, codes at random, and whole IDs, each after other tokens.
+        # Random tokens, whole IDs after other tokens, and prefixes of IDs after zeros.
         rows = np.concatenate(
             [random.integers(0, size, (60, 3)), tokens.token_ids.repeat(3, axis=0)[:, -5:]], axis=None
         )

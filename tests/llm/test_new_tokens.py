@@ -1,4 +1,4 @@
-"""Tokens in a tokenizer and a model, for transformers of every kind."""
+"""ID tokens in text tokenizers of every kind and in language models."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_two_users_by_hand(tmp_path):
     tests = {(row["task"], row["user_id"]): row for row in rows_of(tmp_path / "d", "test")}
     assert tests[("next_id", 1)]["prompt"] == question.format(three + one)
     assert (tests[("next_id", 1)]["completion"], tests[("next_id", 1)]["item_id"]) == (two, 20)
-    # Item 20 has no title, so user 1 has no test row with a title; in a history it is omitted.
+    # Item 20 has no title. So user 1 has no test row whose answer is a title, and histories of titles omit item 20.
     assert set(tests) == {("next_id", 1), ("next_id", 2), ("next_title", 2)} | {
         ("next_id_by_titles", user) for user in (1, 2)
     }
@@ -115,7 +115,7 @@ def test_each_training_item_but_a_users_first_is_an_answer_once(folder, ids):
     for row in rows_of(folder, "train"):
         answers[row["task"]].append((row["user_id"], row["item_id"]))
         if row["task"] in ("next_id", "sequence"):
-            # The items before it, at most four, in their order.
+            # A row has at most four items before the answer, in the order of the history.
             items = histories()[row["user_id"]]
             place = items.index(row["item_id"])
             assert written_ids(row) == [ids[item] for item in items[max(0, place - 4) : place + 1]]

@@ -60,7 +60,7 @@ def test_all_figures_are_ready_for_json():
     }
     assert "max_distinct_rate" not in code_figures(CODES, (4, 4))
     assert figures["distinct_rate"] == distinct_rate(CODES)
-    # Sizes 1, 1, 1, 2, 3 of buckets: (-4 - 2 + 0 + 2 * 2 + 4 * 3) / (5 * 8). Shares 3, 3, 2 and 4, 1, 1, 2 of 8.
+    # Five buckets have the sizes 1, 1, 1, 2 and 3: (-4 - 2 + 0 + 2 * 2 + 4 * 3) / (5 * 8).
     assert figures["gini"] == pytest.approx(1 / 4)
     shares = [np.array([3, 3, 2]) / 8, np.array([4, 1, 1, 2]) / 8]
     assert figures["entropy"] == pytest.approx([-(share * np.log2(share)).sum() for share in shares])
@@ -98,7 +98,7 @@ def test_identical_items_are_found():
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=50), st.integers(1, 49))
 def test_figures_of_parts_are_those_of_the_whole(tuples, cut):
     codes = np.array(sorted(tuples), np.int32)
-    # A bucket lies in one part.
+    # The cut is between two buckets, so that each bucket is in one part.
     cut = np.flatnonzero(np.append((codes[1:] != codes[:-1]).any(axis=1), True))[min(cut, len(set(tuples))) - 1] + 1
     parts = [part for part in np.split(codes, [cut]) if len(part)]
     counts = [sum(np.bincount(part[:, level], minlength=4) for part in parts) for level in range(2)]

@@ -28,13 +28,14 @@ def test_figures_by_hand():
     # Shares 3/4, 1/4 and 1/2, 1/2.
     assert code_figures(IDS, (3, 2))["entropy"] == pytest.approx([2 - 0.75 * np.log2(3), 1.0])
     assert prefixes_in_use(IDS, (3, 2)) == [{"in_use": 2, "most": 3}, {"in_use": 3, "most": 4}]
-    # Of twelve ordered pairs six are within the first three items, and two are the first two.
+    # Of the twelve ordered pairs of items, six are of the first three items, and two are of the first two.
     assert same_prefix_by_chance(IDS) == [pytest.approx(6 / 12), pytest.approx(2 / 12)]
 
 
 def test_variance_between_prefixes_by_hand():
     vectors = np.array([[0.0], [2.0], [4.0], [6.0]], np.float32)
-    # The mean is 3 and the total 9 + 1 + 1 + 9. Means of the prefixes: 2 and 6; then 1, 4, 6.
+    # The mean is 3 and the sum of squares 9 + 1 + 1 + 9. The means of the prefixes of one code are 2 and 6, and those
+    # of the prefixes of two codes are 1, 4 and 6.
     assert explained_by_prefix(IDS, vectors) == pytest.approx([(3 * 1 + 9) / 20, (2 * 4 + 1 + 9) / 20])
     unique = np.arange(4, dtype=np.int32)[:, None]
     assert explained_by_prefix(unique, vectors) == pytest.approx([1.0])
@@ -42,8 +43,8 @@ def test_variance_between_prefixes_by_hand():
 
 def test_variance_beyond_chance_by_hand_and_for_prefixes_that_say_nothing():
     vectors = np.array([[0.0], [2.0], [4.0], [6.0]], np.float32)
-    # Of the explained shares 12 / 20 and 18 / 20 above, the chance levels are 1 / 3 with two groups and 2 / 3 with
-    # three.
+    # The explained shares are 12 / 20 and 18 / 20, as above. Their chance levels are 1 / 3 with two groups and 2 / 3
+    # with three groups.
     assert explained_beyond_chance(IDS, vectors) == pytest.approx([(12 / 20 - 1 / 3) * 3 / 2, (18 / 20 - 2 / 3) * 3])
     assert explained_beyond_chance(np.arange(4)[:, None], vectors) == [0.0]
     random = np.random.default_rng(0)
@@ -56,7 +57,7 @@ def test_variance_beyond_chance_by_hand_and_for_prefixes_that_say_nothing():
 
 def test_purity_by_hand_and_chance_where_buckets_say_nothing():
     labels = [["a"], ["a", "b"], ["b"], ["c"]]
-    # Under prefix 0 two items have an a and two a b, of three; under 2 one has a c, of one.
+    # Under prefix 0, two of three items have the label a, and two have b. Under prefix 2, the only item has c.
     assert [each["purity"] for each in purity(IDS, labels)] == pytest.approx([3 / 4, 1.0])
     assert purity(IDS, [[], [], [], []]) == []
     assert purity(IDS, [["a"], [], [], ["b"]])[0]["purity"] == 1.0

@@ -25,7 +25,7 @@ def test_neighbors_are_by_cosine_and_never_the_item_itself(monkeypatch):
 def test_shares_of_prefixes_by_hand():
     ids = np.array([[0, 0], [0, 1], [0, 0], [1, 0]])
     shared = neighbors_share_prefix(ids, np.array([[1, 2], [0, 1]]), np.array([0, 3]))
-    # Of 0's neighbors both begin with 0 and one has its whole ID; 3's share its second code, and so no prefix.
+    # Both neighbors of item 0 share its first code, and one has its ID. No neighbor of item 3 shares its first code.
     assert shared == [2 / 4, 1 / 4]
 
 

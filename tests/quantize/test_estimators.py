@@ -34,7 +34,7 @@ def test_with_noise_the_key_matters(key):
 
 
 def test_samples_follow_the_softmax_of_the_scores_whatever_the_temperature(key):
-    # The Gumbel-max trick. Had the temperature divided the scores of the sample too, 0.1 would sharpen the shares.
+    # The Gumbel-max trick. If the temperature also divided the scores of the sample, 0.1 would sharpen the shares.
     probabilities = np.array([0.5, 0.3, 0.2])
     scores = jnp.broadcast_to(jnp.log(probabilities), (40_000, 3))
     for temperature in (0.1, 1.0, 2.0):
@@ -99,7 +99,7 @@ def test_an_added_error_moves_latents_and_codewords_along_it_alone(key):
     np.testing.assert_allclose(of_latent, np.eye(4) - np.outer(unit, unit), atol=1e-5)
     np.testing.assert_allclose(of_quantized, np.outer(unit, unit), atol=1e-5)
     noisy = add_error(latent, quantized, key, 0.5)
-    # As long as the error, in another direction.
+    # The noisy error has the length of the error and another direction.
     np.testing.assert_allclose(jnp.linalg.norm(noisy - latent), jnp.linalg.norm(quantized - latent), rtol=1e-5)
     assert np.abs(noisy - quantized).max() > 1e-3
 
@@ -130,7 +130,7 @@ def test_the_noise_is_standard_gumbel(key, shape):
     assert noise.std() == pytest.approx(np.pi / np.sqrt(6), abs=0.015)
     for threshold in (-1.0, 0.0, 1.0, 5.0):
         assert (noise < threshold).mean() == pytest.approx(np.exp(-np.exp(-threshold)), abs=0.005)
-    # The two halves of a number's bits are two draws.
+    # The two halves of the bits of a random number are two independent draws.
     if len(shape) > 1:
         assert np.abs(np.corrcoef(noise.T) - np.eye(5)).max() < 0.02
 
@@ -142,7 +142,7 @@ def test_noise_of_other_numbers_other_items_and_other_keys_is_independent(key):
     for name, other in others.items():
         # The correlation of each pair of numbers, also of the same position.
         assert np.abs(np.corrcoef(first.T, other.T)[:6, 6:]).max() < 0.03, name
-    # The winner of six equal codes is each of them equally often, also if the same code won for the item before.
+    # Each of six equal codes wins equally often, whatever code won for the previous item.
     winners = noise[0].argmax(1)
     pairs = np.bincount(6 * winners[:-1] + winners[1:], minlength=36) / len(first)
     np.testing.assert_allclose(pairs, 1 / 36, atol=0.004)

@@ -22,7 +22,8 @@ def test_a_lloyd_step_by_hand():
 def test_an_empty_cluster_moves_to_the_point_that_is_served_worst():
     points = jnp.array([[0.0], [1.0], [20.0]])
     moved = lloyd(points, jnp.array([[0.5], [100.0], [200.0]]), 1)
-    # All three are nearest to 0.5: their mean, then the point with the largest error, then the second largest.
+    # All three points are nearest to 0.5, which moves to their mean. The two empty clusters move to the points with the
+    # largest and the second largest error.
     np.testing.assert_allclose(moved, [[7.0], [20.0], [0.0]])
 
 
@@ -82,7 +83,7 @@ def test_rows_are_filled_in_the_order_of_priority_and_over_again_if_need_be(num_
 
 @pytest.mark.parametrize("seed", range(3))
 def test_groups_along_few_axes_are_found_under_noise_along_many(seed):
-    """32 groups at the corners of a cube, with less total variance than the noise along 300 axes."""
+    """There are 32 groups at the corners of a cube, with less total variance than the noise along 300 axes."""
     rng = np.random.default_rng(seed)
     groups = np.repeat(np.arange(32), 30)
     points = rng.normal(size=(len(groups), 300))

@@ -31,7 +31,7 @@ def test_each_term_moves_one_side_alone():
 
 
 def test_the_contrastive_loss_by_hand():
-    """Lengths do not matter; of three partners, all but a vector's own are negatives."""
+    """The lengths of vectors do not matter, and the partners of the two other vectors are negatives."""
     vectors = jnp.array([[2.0, 0.0], [0.0, 3.0], [0.0, -1.0]])
     partners = jnp.array([[5.0, 0.0], [0.0, 0.5], [-1.0, 0.0]])
     losses = contrastive_loss(vectors, partners, jnp.array([0, 1, 2]), jnp.array([3, 4, 5]), 0.5)
@@ -43,7 +43,8 @@ def test_the_contrastive_loss_by_hand():
 def test_what_is_the_partner_or_the_item_itself_is_no_negative():
     vectors = jnp.eye(3)
     partners = jnp.ones((3, 3))
-    # Of the third item: the first one's partner is its own partner too, the second one's is the item itself.
+    # The third item has no negatives: the first item has the same partner, and the second item's partner is the third
+    # item.
     losses = contrastive_loss(vectors, partners, jnp.array([0, 1, 2]), jnp.array([7, 2, 7]), 1.0)
     np.testing.assert_allclose(losses, [np.log(2), np.log(3), 0.0], atol=1e-6)
 

@@ -54,10 +54,10 @@ def test_levels_may_differ_in_size_and_stacked_codebooks_are_the_same_as_listed_
     assert assign_codes(latents, [stacked[0], stacked[1, :3]]).shape == (2, 5, 2)
 
 
-# Of few shapes, since each is compiled.
+# Only a few shapes are drawn, since the function is compiled for each shape.
 @given(st.sampled_from([1, 40]), st.sampled_from([1, 2, 9]), st.sampled_from([1, 6]), st.integers(0, 1000))
 def test_codes_are_those_of_brute_force_in_float64(num_points, num_codes, features, seed):
-    # Small whole numbers: every distance is exact in float32, so that ties are ties.
+    # With small whole numbers, every distance is exact in float32, so equal distances are equal after rounding.
     random = np.random.default_rng(seed)
     points = random.integers(-8, 8, (num_points, features)).astype(np.float32)
     codebook = random.integers(-8, 8, (num_codes, features)).astype(np.float32)
@@ -66,7 +66,7 @@ def test_codes_are_those_of_brute_force_in_float64(num_points, num_codes, featur
 
 
 def test_distances_are_computed_at_the_highest_precision():
-    # On a TPU or a GPU the default is bfloat16 or TF32, which flips the nearest code.
+    # On a TPU or a GPU, the default precision is bfloat16 or TF32, which may change the nearest code.
     text = jax.jit(nearest_codes).lower(jnp.ones((4, 8)), jnp.ones((16, 8))).as_text()
     assert "HIGHEST" in text
 
@@ -105,7 +105,8 @@ def test_codewords_and_scores_have_the_gradients_of_their_formulas(key, monkeypa
 
 
 def test_a_margin_is_the_lead_over_the_second_nearest_in_units_of_the_residual():
-    # Level 1: distances to 0 and 4 from 3 are 9 and 1; level 2, from -1: 0 and 4, in units of 1.
+    # At level 1, the squared distances from 3 to 0 and 4 are 9 and 1, and the residual has the square 9. At level 2,
+    # the squared distances from -1 to 1 and -1 are 4 and 0, and the residual has the square 1.
     codebooks = [jnp.array([[0.0], [4.0]]), jnp.array([[1.0], [-1.0]])]
     np.testing.assert_allclose(code_margins(jnp.array([[3.0]]), codebooks), [[8 / 9, 4.0]])
     assert code_margins(jnp.array([3.0]), [jnp.array([[1.0]])])[0] == jnp.inf
@@ -113,7 +114,7 @@ def test_a_margin_is_the_lead_over_the_second_nearest_in_units_of_the_residual()
 
 
 def test_spacing_is_the_mean_squared_distance_to_the_nearest_other_codeword():
-    # 0-1 apart 1, 1-0 apart 1, 4-1 apart 9.
+    # The squared distances to the nearest other codeword are 1 for 0, 1 for 1, and 9 for 4.
     assert codebook_spacing(jnp.array([[0.0], [1.0], [4.0]])) == pytest.approx((1 + 1 + 9) / 3)
 
 

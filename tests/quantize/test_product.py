@@ -14,8 +14,9 @@ def test_parts_lie_one_after_the_other_and_differ_by_one_feature_at_most():
 
 
 def test_axes_are_dealt_out_so_that_products_of_variances_are_alike():
-    # Along the axes the sums of squares are 16, 8, 4 and 2: as multiples of the smallest 8, 4, 2 and 1. The first part
-    # gets 8, the second 4 and, 4 being below 8, 2; it is full then, and the first part gets 1: 8 x 1 and 4 x 2.
+    # The sums of squares along the axes are 16, 8, 4 and 2, or 8, 4, 2 and 1 times the smallest. The first part gets
+    # the axis of 8, and the second part that of 4. Since 4 is less than 8, the second part also gets the axis of 2. It
+    # is full then, so the first part gets the axis of 1. The products are 8 x 1 and 4 x 2.
     lengths = np.sqrt([2.0, 8.0, 16.0, 4.0])
     axes = np.abs(balanced_axes(np.diag(lengths), [2, 2]))
     np.testing.assert_allclose(axes.T, np.eye(4)[[2, 0, 1, 3]], atol=1e-6)
@@ -29,8 +30,9 @@ def test_procrustes_finds_the_rotation_between_two_sets_of_points():
 
 
 def test_points_that_are_a_turned_product_of_codewords_are_found_exactly():
-    # Three positions in each of two planes that are turned in space: nine points, each five times. The products of the
-    # variances in both planes are about the same, so that the start finds the planes.
+    # There are three positions in each of two planes that are rotated in space. This gives nine points, each of which
+    # occurs five times. The products of the variances are about the same in both planes, so that the start finds the
+    # planes.
     planes, _ = np.linalg.qr(np.array([[1.0, 2, 0, 1], [0, 1, 3, 1], [2, 0, 1, 0], [1, 1, 0, 4]]))
     first, second = np.array([[6.0, 1], [-6, 1], [0, -2]]), np.array([[5.0, 1.2], [-5, 1.2], [0, -2.4]])
     grid = np.concatenate([np.repeat(first, 3, axis=0), np.tile(second, (3, 1))], axis=1)
@@ -46,7 +48,7 @@ def test_points_that_are_a_turned_product_of_codewords_are_found_exactly():
 def test_the_residual_walk_is_product_assignment_bit_for_bit():
     random = np.random.default_rng(1)
     points = jnp.asarray(random.normal(size=(200, 7)), jnp.float32)
-    # Unequal sizes, and what lies outside of a part does not count.
+    # The codebooks have different sizes, and features outside of a level's part do not count.
     codebooks = only_parts([jnp.asarray(random.normal(size=(size, 7)), jnp.float32) for size in (5, 4, 6)])
     codes = np.asarray(assign_codes(points, codebooks))
     for level, part in enumerate(parts_of(7, 3)):
@@ -59,7 +61,7 @@ def test_the_residual_walk_is_product_assignment_bit_for_bit():
 
 
 def test_alternating_serves_points_better_than_the_start():
-    # Correlated features, in parts that principal axes alone do not suit.
+    # The features are correlated, so that principal axes alone do not give the best parts.
     random = np.random.default_rng(2)
     points = random.laplace(size=(500, 8)) @ random.normal(size=(8, 8))
     points = jnp.asarray(points - points.mean(axis=0), jnp.float32)

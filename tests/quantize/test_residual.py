@@ -27,7 +27,8 @@ def test_noise_moves_codes_and_is_reported(key):
     latents, codebooks = make(key, batch=500)
     output = residual_quantize(latents, codebooks, method="gumbel_softmax", key=key, noise_scale=1.0)
     agree = output.codes == assign_codes(latents, codebooks)
-    # Each level is compared given its own input, so an item agrees if all its levels do.
+    # `nearest` says whether a code is the nearest one to the residual of its level. It is true at all levels of an item
+    # if and only if all codes are those of export.
     np.testing.assert_array_equal(output.nearest.all(-1), agree.all(-1))
     assert 0 < output.nearest.mean() < 1
 
@@ -42,7 +43,8 @@ def test_straight_through_ignores_the_key_and_gumbel_does_not(key):
 
 @pytest.mark.parametrize("num_levels", [1, 2, 3, 5])
 def test_the_gradient_of_the_sum_is_the_identity_whatever_the_levels(key, num_levels):
-    # Residual minus straight-through output gives 0 from level 2 on; one straight-through per level gives L.
+    # Faulty implementations have other gradients. If the straight-through output is subtracted from the residual, the
+    # gradient is 0 from level 2 on. With a straight-through estimator at each level, it is L times the identity.
     latents, codebooks = make(key, num_levels)
     jacobian = jax.jacobian(lambda z: residual_quantize(z, codebooks).quantized)(latents[0])
     np.testing.assert_array_equal(jacobian, np.eye(4))

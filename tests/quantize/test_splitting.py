@@ -8,14 +8,14 @@ from sid_jax.quantize.kmeans import centroids_by_splitting, lloyd
 
 
 def test_the_worst_cluster_is_cut_across_its_length():
-    """By hand: first along x between 1 and 10, then the right-hand part, which is longer, along y."""
+    """The first cut is along x, between 1 and 10; the second cuts the right-hand cluster, the longer one, along y."""
     points = np.float32([[0, 0], [1, 0], [10, 0], [10, 4]])
     assert sorted(centroids_by_splitting(points, 2).tolist()) == [[0.5, 0], [10, 2]]
     assert sorted(centroids_by_splitting(points, 3).tolist()) == [[0.5, 0], [10, 0], [10, 4]]
 
 
 def test_a_long_axis_between_the_features_is_found():
-    """Most variance lies along (1, 1), of which neither feature alone tells."""
+    """Most variance is along (1, 1), which neither feature shows alone."""
     rng = np.random.default_rng(0)
     points = rng.normal(size=(400, 1)) * [3, 3] + rng.normal(size=(400, 1)) * [0.3, -0.3]
     one, two = centroids_by_splitting(points.astype(np.float32), 2)
@@ -35,7 +35,7 @@ def test_as_many_centroids_as_points_are_distinct(num_points, num_clusters, seed
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_order_of_the_points_hardly_matters(seed):
-    """Sums round differently, but the clusters are the same."""
+    """In another order, sums are rounded differently, but the clusters are the same."""
     rng = np.random.default_rng(seed)
     points = rng.normal(size=(300, 4)).astype(np.float32)
     ends = [

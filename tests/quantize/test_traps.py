@@ -1,6 +1,6 @@
 """Known faults of other residual quantizers, injected on purpose: each check must detect its fault.
 
-The checks that `test_residual.py` and others rely on are run here against a right and a wrong implementation.
+Here, the checks of `test_residual.py` and of other tests are applied to a correct and to a faulty implementation.
 """
 
 import jax
@@ -58,7 +58,7 @@ def check_sum_has_the_identity(walk, latents, codebooks):
 def check_every_residual_reaches_the_encoder(walk, latents, codebooks):
     for level in range(LEVELS):
         gradient = jax.grad(lambda z, level=level: jnp.square(walk(z, codebooks)[1][:, level]).sum())(latents)
-        assert np.abs(gradient).min() > 0, f"level {level + 1} sends nothing back"
+        assert np.abs(gradient).min() > 0, f"level {level + 1} sends no gradient to the encoder"
 
 
 def test_our_walk_passes_both_checks(latents, codebooks):
@@ -67,7 +67,7 @@ def test_our_walk_passes_both_checks(latents, codebooks):
 
 
 def test_residual_minus_the_straight_through_output_is_seen(latents, codebooks):
-    with pytest.raises(AssertionError, match="level 2 sends nothing back"):
+    with pytest.raises(AssertionError, match="level 2 sends no gradient"):
         check_every_residual_reaches_the_encoder(residual_minus_straight_through, latents, codebooks)
 
 

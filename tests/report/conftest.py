@@ -36,7 +36,7 @@ _FLAGS = (
 
 
 def make_export(folder: Path, num_items: int, *, size: int = 16, titles: bool = True) -> Path:
-    """Writes an export of items whose vectors are close to their decoded codes; the first two are equal."""
+    """Writes an export of items whose vectors are near their decoded codes; the first two items have equal vectors."""
     random = np.random.default_rng(0)
     codebooks = [random.normal(size=(size, 8)) * 4.0 / 3**level for level in range(3)]
     sizes = [size] * 3
@@ -99,10 +99,10 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory):
-    """Debian's Chromium, headless. Without it tests skip, but where CI is set they fail."""
+    """Headless Chromium; without it, tests are skipped, or fail if the environment variable CI is set."""
     programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
     if not all(programs):
-        message = "chromium and chromedriver are not installed: the report was looked at by no browser"
+        message = "chromium and chromedriver are not installed, so the report is not tested in a browser; install them"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
     from selenium import webdriver
 

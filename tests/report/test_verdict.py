@@ -47,7 +47,7 @@ def test_good_ids_are_said_to_be_good():
     ("changed", "question", "grade"),
     [
         ({"distinct_rate": 0.89}, "Can the model distinguish items?", "fair"),
-        # The best possible values.
+        # The distinct rate is near its upper bound.
         ({"distinct_rate": 0.60, "max_distinct_rate": 0.62}, "Can the model distinguish items?", "good"),
         ({"distinct_rate": 0.74}, "Can the model distinguish items?", "weak"),
         ({"r2": 0.58, "r2_unique": 0.58}, "How much of the vector does an ID keep?", "fair"),

@@ -35,7 +35,7 @@ def config(tmp_path):
 
 
 class Trainer:
-    """Stands for training: writes down figures that follow from the settings, or does what a test says."""
+    """Replaces training: writes metrics that are a function of the settings, or fails as a test requests."""
 
     def __init__(self):
         self.trained, self.instead = [], {}
@@ -112,7 +112,7 @@ def test_a_trial_that_was_cut_off_goes_on_and_the_sweep_ends_as_if_nothing_had_b
             go(config, tmp_path / "cut", 5)
     go(config, tmp_path / "cut", 4)
     go(config, tmp_path / "cut", 5)
-    # The third trial was begun twice, in the same folder and with the same settings.
+    # The third trial was started twice, in the same folder and with the same settings.
     assert trainer.trained == [*whole[:3], *whole[2:]]
     states = [trial.state for trial in Study(tmp_path / "cut" / "sweep.db", SPACE, 0, None).trials()]
     assert states == ["complete"] * 5

@@ -66,7 +66,7 @@ def test_with_the_models_own_embeddings_new_tokens_lie_as_they_do():
     for level in range(3):
         own = tokens[4 * level : 4 * level + 4] - center
         assert np.sqrt(np.square(own).sum(axis=1).mean()) == pytest.approx(spread, rel=0.35)
-    # Scaled, without a rotation.
+    # The embeddings are scaled, but not rotated.
     plain = initial_embeddings(ids, (4, 4, 4), items)[:4] - items.mean(axis=0)
     cosines = (
         (plain * (tokens[:4] - center)).sum(1)

@@ -1,4 +1,4 @@
-"""Grammars: by two parsers, their language is exactly the set of existing IDs."""
+"""The language of each grammar is exactly the set of existing IDs, according to two parsers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LEXEMES = re.compile(r'\s+|"((?:[^"\\]|\\.)*)"|Token\(([\d,]+)\)|<\[([\d,]+)\]>
 
 
 def language(text: str) -> list[tuple[str | int, ...]]:
-    """Returns all words of an expression, of texts or of token ids, by recursive descent."""
+    """Parses an expression; returns all words of its language, as tuples of texts or of token ids."""
     lexemes, place = [], 0
     while place < len(text):
         found = _LEXEMES.match(text, place)

@@ -1,4 +1,4 @@
-"""Tokenizers of every kind encode an ID as L tokens, with any adjacent text, and decode them to its text."""
+"""Text tokenizers of every kind encode an ID next to any text as L tokens, and decode the tokens to the ID's text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KINDS = ["byte-level", "lowercase", "metaspace", "wordpiece"]
 
 
 def trained(kind):
-    """Returns a tokenizer of FIRST_ID tokens, such as GPT-2, a lower-casing BERT, Llama and T5 have."""
+    """Returns a text tokenizer of FIRST_ID tokens, of the kind of GPT-2, a lower-casing BERT, Llama or T5."""
     options = {"vocab_size": FIRST_ID, "special_tokens": ["<unk>", "<s>"], "show_progress": False}
     if kind == "wordpiece":
         tokenizer = Tokenizer(models.WordPiece(unk_token="<unk>"))

@@ -7,10 +7,10 @@ from absl import app, flags
 
 _FLAGS = flags.FLAGS
 flags.DEFINE_string("workdir", None, "The run's folder.")
-flags.DEFINE_string("out", None, "Where to.")
-flags.DEFINE_string("coordinator_address", None, "As of train.py.")
-flags.DEFINE_integer("num_processes", None, "As of train.py.")
-flags.DEFINE_integer("process_id", None, "As of train.py.")
+flags.DEFINE_string("out", None, "Start of the paths of the written files.")
+flags.DEFINE_string("coordinator_address", None, "As in train.py.")
+flags.DEFINE_integer("num_processes", None, "As in train.py.")
+flags.DEFINE_integer("process_id", None, "As in train.py.")
 
 
 def main(_):

@@ -1,4 +1,4 @@
-"""A small corpus and a run over it that takes a second."""
+"""A small corpus, and the settings of a run on it that takes a second."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from sid_jax.presets import set_mlp
 
 @pytest.fixture
 def corpus():
-    """300 vectors of 12 features round 20 centers."""
+    """300 vectors of 12 features around 20 centers."""
     random = np.random.default_rng(0)
     centers = random.normal(size=(20, 12))
     return (centers[random.integers(0, 20, 300)] + 0.3 * random.normal(size=(300, 12))).astype(np.float32)

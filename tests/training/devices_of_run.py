@@ -1,4 +1,7 @@
-"""The real run on 1, 2 and 8 devices, compiled as for users: python -m tests.training.devices_of_run METHOD CACHE."""
+"""Runs configs/ml100k.py on 1, 2 and 8 devices, compiled as for users.
+
+python -m tests.training.devices_of_run METHOD CACHE
+"""
 
 import sys
 
@@ -18,13 +21,13 @@ from sid_jax.training.step import train_steps
 
 
 def compare(method: str, cache_dir: str) -> None:
-    """Trains for 100 steps on each, and raises AssertionError if losses, or codes from the same state, differ."""
+    """Trains for 100 steps on 1, 2 and 8 devices; raises AssertionError if losses, or codes of one state, differ."""
     config = get_config(f"{method},text")
     config.data.cache_dir = cache_dir
     vectors = load_vectors(config.data).vectors
     durations = Durations.of(config.train, len(vectors))
     recipe = Recipe.of(config, durations, abstract_model(config, vectors.shape[1]))
-    # On the host, since the steps donate their inputs.
+    # The state stays on the host, since the steps donate their inputs.
     start = jax.device_get(make_state(begin(config, vectors), recipe.optimizer))
     losses, states, meshes = {}, {}, {}
     for count in (1, 2, 8):
@@ -35,10 +38,11 @@ def compare(method: str, cache_dir: str) -> None:
         losses[count] = np.asarray(metrics["loss"])
     for count in (2, 8):
         difference = np.abs(losses[count] / losses[1] - 1)
-        # By rounding, an item on the boundary between two codes may get the other one: one of a batch of 1,024.
+        # Because of rounding, an item on the boundary of two codes may get the other code: one item of a batch of
+        # 1,024.
         assert np.mean(difference < 1e-5) >= 0.95 and difference.max() < 1e-3, difference
     trained = jax.device_get(states[1])
-    # 1,682 films are divisible by 2 devices, but not by 8.
+    # The number of films, 1,682, is divisible by 2, but not by 8.
     one, *others = (evaluate(recipe, on_every_device(trained, mesh), vectors, 1.0, mesh) for mesh in meshes.values())
     for other in others:
         np.testing.assert_array_equal(other.codes, one.codes)

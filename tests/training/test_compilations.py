@@ -1,4 +1,4 @@
-"""An equal second run compiles nothing: what `jit` takes as static is hashed by value."""
+"""An equal second run compiles nothing: the static arguments of `jit` are hashed by value."""
 
 import jax
 import pytest
@@ -18,7 +18,7 @@ def test_a_second_training_with_the_same_settings_compiles_nothing(config, tmp_p
     jax.clear_caches()
     counts = []
     for number in range(2):
-        # Built anew, as by another caller.
+        # The config is a copy, as if it were that of another caller.
         with counting_compilations() as compilations:
             quantizer.train(config.copy_and_resolve_references(), tmp_path / str(number), messages=Messages.silent())
         counts.append(compilations.count)

@@ -78,7 +78,7 @@ def test_a_block_is_at_least_one_batch_and_reading_is_in_the_epochs_order(config
         batches, companions = streamed._read(0, 5)
     assert companions is None and batches.shape == (5, 64, 12)
     rows = np.asarray(batches).reshape(-1, 12)
-    assert len(np.unique(rows, axis=0)) == 300  # all of them, in 320 places
+    assert len(np.unique(rows, axis=0)) == 300  # all items are in the 320 rows
     assert not np.array_equal(rows[:300], corpus)
     np.testing.assert_array_equal(rows[300:], rows[:20])
 

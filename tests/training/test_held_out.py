@@ -39,13 +39,13 @@ def test_what_is_held_out_does_not_matter_and_is_exported(config, corpus, tmp_pa
         export(tmp_path / name, tmp_path / out, messages=Messages.silent())
     tables = [pq.read_table(tmp_path / out / "ids.parquet") for out in ("other", "out")]
     assert [len(table) for table in tables] == [300, 300]
-    # They get IDs after the other items, whose IDs do not change.
+    # Cold items get IDs after the other items, whose IDs do not change.
     one, two = (np.array(table["semantic_id"].to_pylist()) for table in tables)
     assert len(np.unique(two, axis=0)) == 300
     np.testing.assert_array_equal(np.delete(one, [3, 299], axis=0), np.delete(two, [3, 299], axis=0))
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["data"]["num_cold"] == 2
-    # By hand, against their own mean, at length 1.
+    # R^2 of the cold items by hand, from vectors of length 1 and relative to their own mean.
     run = restore_run(tmp_path / "two")
     two = run.data.vectors[[3, 299]] / np.linalg.norm(run.data.vectors[[3, 299]], axis=1, keepdims=True)
     error = np.square(two - np.asarray(run.model.reconstruct(run.model.assign(two)))).sum()

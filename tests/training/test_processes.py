@@ -1,4 +1,4 @@
-"""Several processes on this machine train as one, with the command that a user types in each."""
+"""Several processes on this machine do one training run; each is started with the command that a user types."""
 
 import functools
 import json
@@ -50,7 +50,7 @@ def words(folder, name, *flags):
 
 @pytest.fixture(scope="module")
 def trained(folder):
-    """Returns the workdir of a run by this number of processes, trained on the first request."""
+    """A function from a number of processes to the workdir of their run, which is trained at the first call."""
 
     @functools.cache
     def workdir(num_processes, name="run", *flags):
@@ -58,7 +58,7 @@ def trained(folder):
         ended = [run(*command)] if num_processes == 1 else run_together(num_processes, *command)
         assert [(each.returncode, each.stderr) for each in ended] == [(0, "")] * num_processes
         assert "reconstruction R^2" in ended[0].stdout
-        # A log line per process of the library that connects them.
+        # The library that connects the processes logs one line in each.
         assert all(each.stdout.startswith("[Gloo]") and each.stdout.count("\n") == 1 for each in ended[1:])
         return folder / f"{name}-{num_processes}"
 

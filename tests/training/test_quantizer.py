@@ -51,7 +51,7 @@ def test_a_run_writes_its_settings_metrics_and_checkpoints_and_tells_a_person(co
 
 def test_in_mixed_precision_codes_are_as_good_and_those_of_training_are_those_of_export(config, tmp_path, console):
     config.model.quantization_method = "gumbel_softmax"
-    # So that the last part of the run would begin within a call.
+    # With this share, the last part of the run would start within a compiled call.
     config.train.settle_share = 0.25
     measured = {}
     for precision in ("float32", "bfloat16"):
@@ -66,7 +66,7 @@ def test_in_mixed_precision_codes_are_as_good_and_those_of_training_are_those_of
 
 
 def interrupt_after(monkeypatch, num_calls, number=signal.SIGTERM):
-    """Sends the signal to this process during the n-th call."""
+    """Sends the signal to this process during the call number `num_calls` of `train_steps`."""
     calls = []
     original = ResidentCorpus.train_steps
 
@@ -146,7 +146,7 @@ def test_a_clock_that_goes_back_changes_neither_the_best_nor_the_latest(config, 
     monkeypatch.setattr(quantizer.time, "time", earlier)
     config.train.num_epochs = 12
     quantizer.train(config, tmp_path / "run", messages=Messages.to_console(console))
-    # Nor do the files' times.
+    # The times of the files have no effect, either.
     for path in (tmp_path / "run").rglob("*"):
         os.utime(path, (earlier(), earlier()))
     measured = read_records(tmp_path / "run", "eval")
@@ -297,7 +297,7 @@ _WRITES = ("open", "os.mkdir", "os.rename", "tempfile.mkdtemp", "tempfile.mkstem
 
 
 def _is_for_writing(path, mode, flags):
-    """The cache of compiled programs of the tests is not part of a run."""
+    """Returns whether a run opens a file for writing; the tests' cache of compiled programs does not count."""
     ours = str(path) != os.devnull and not str(path).startswith(str(jax.config.jax_compilation_cache_dir))
     return ours and bool(flags & (os.O_WRONLY | os.O_RDWR))
 

@@ -28,7 +28,7 @@ def temperatures(config, steps):
 
 def test_the_default_is_the_exponential_one_updated_every_epoch():
     config = config_of()
-    # 10 steps an epoch: two updates by step 29.
+    # An epoch has 10 steps, so step 29 comes after two updates.
     np.testing.assert_allclose(temperatures(config, [0, 9, 10, 29]), [2.0, 2.0, 2 * 0.9995, 2 * 0.9995**2], rtol=1e-6)
 
 
@@ -87,7 +87,8 @@ def test_epochs_become_steps_in_one_place():
 
 
 def test_a_larger_catalog_is_seen_in_fewer_epochs():
-    # Up to 30,000 items, 45 epochs; eight times as many items are seen in a quarter of the epochs, so twice as often.
+    # A run has 45 epochs for up to 30,000 items. With eight times as many items, it has a quarter of the epochs, and so
+    # twice as many steps.
     for num_items, epochs in ((1000, 45), (30_000, 45), (240_000, 45 / 4), (30_000_000, 0.45)):
         lengths = durations(config_of(num_epochs="auto"), num_items)
         assert lengths.num_steps == pytest.approx(epochs * lengths.steps_per_epoch, abs=0.5)

@@ -13,7 +13,7 @@ def test_a_residual_model_starts_as_the_principal_axes(config, corpus, width):
     model = begin(config, corpus)
     scaled = np.asarray(apply_scaling(model.scaling, jnp.asarray(corpus)))
     latents = np.asarray(model.encode(jnp.asarray(corpus)))
-    # numpy's own: the squared singular values are the axes' energies.
+    # The squared singular values are the sums of squares along the principal axes.
     energies = np.square(np.linalg.svd(scaled, compute_uv=False))
     np.testing.assert_allclose(np.square(latents).sum(axis=0)[:12], energies[:width], rtol=1e-3)
     lost = np.square(scaled - np.asarray(model.decoder(jnp.asarray(latents)))).sum()

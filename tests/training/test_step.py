@@ -18,7 +18,7 @@ from sid_jax.training.sharding import epoch_order, on_every_device
 from sid_jax.training.state import abstract_model, begin, make_state
 from sid_jax.training.step import train_step, train_steps
 
-# As in a run, where the step is part of one compiled call.
+# The step is compiled, as in a run.
 train_step = jax.jit(train_step, static_argnums=0)
 
 
@@ -61,7 +61,7 @@ def test_partners_are_the_same_on_1_and_8_devices_and_their_loss_is_in_the_whole
     # Scaled vectors have a mean square of 1 in each of their 12 features, over the corpus.
     rest = one["loss"] - one["reconstruction_loss"] - one["codebook_loss"] - 0.25 * one["commitment_loss"]
     assert rest[:70].mean() == pytest.approx(float(0.1 * 12 * one["contrastive_loss"][:70].mean()), rel=0.02)
-    # No augmentation in the last part of a run.
+    # In the last part of a run, the contrastive loss is not in the whole loss.
     np.testing.assert_allclose(rest[80:], 0, atol=1e-3)
 
 

@@ -1,4 +1,4 @@
-"""The real package, without a network: its files in the workdir, and no effect on the run."""
+"""Weights & Biases without a network: its files are in the workdir, and its failures have no effect on the run."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_resumed_run_is_the_same_run(fake, tmp_path):
     assert (("*",), {"step_metric": "step"}) in fake.run.defined and fake.run.finished
     # No call waits long for a network, and there is no prompt for a key.
     assert first["settings"].init_timeout == first["settings"].finish_timeout == 30
-    # The server does not answer.
+    # The server does not answer, so the run is offline.
     assert first["mode"] == "offline" and "wandb sync uploads it" in said[0]
 
 
@@ -136,7 +136,7 @@ def test_training_refuses_it_before_anything_else(config, tmp_path, monkeypatch)
 
 
 def report(config, workdir, step):
-    """A row of a run that starts at a step."""
+    """Writes a row of a run that starts or resumes at a step."""
     for each in open_records(workdir, step, config, print):
         each.write("train", step + 2, {"loss": 1.0})
         each.close()

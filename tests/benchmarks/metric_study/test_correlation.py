@@ -16,7 +16,7 @@ def test_correlations_by_hand():
     outcomes = [np.full((1, 4), mean) for mean in (0.1, 0.2, 0.3, 0.4)]
     figures = np.array([[1, 2, 3, 4], [4, 3, 2, 1], [1, 3, 2, 4], [5, 5, 5, 5]])
     found = rank_correlations(figures, outcomes, samples=10)
-    # Of four ranks two adjacent ones are exchanged: 1 - 6 * 2 / (4 * 15), and five of six pairs are in order.
+    # The third row exchanges two adjacent ranks: rho is 1 - 6 * 2 / (4 * 15), and five of six pairs are in order.
     assert found.spearman == pytest.approx([1, -1, 0.8, 0])
     assert found.kendall == pytest.approx([1, -1, (5 - 1) / 6, 0])
 
@@ -79,7 +79,7 @@ def test_reliability_is_the_share_of_the_spread_that_is_no_noise(seeds):
     # A mean over seeds x 50 users has a noise variance of 1 / 3, so 3 / 4 of the variance is between tables.
     noise = np.sqrt(50 * seeds / 3)
     found = reliability(outcomes_of(worth, noise, seeds=seeds), samples=20)
-    # With two seeds, each half has one seed and half of the users, a quarter of the data; the correction is for half of
-    # it.
+    # With two seeds, each half has one seed and half of the users, a quarter of the data. The correction assumes that
+    # each half has half of the data.
     assert found == pytest.approx({1: 1 / (1 + 1 / 3), 2: 1 / (1 + 2 / 3)}[seeds], abs=0.06)
     assert reliability(outcomes_of(worth, 0.0), samples=2) == pytest.approx(1)

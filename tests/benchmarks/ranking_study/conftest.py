@@ -15,7 +15,7 @@ NUM_ITEMS, NUM_USERS, NUM_KINDS = 60, 40, 4
 
 
 def made_tables():
-    """Each user likes two of four kinds of films, in nine of ten cases."""
+    """Returns ratings of users who like two of four kinds of films; one rating in ten is wrong on average."""
     random = np.random.default_rng(0)
     kind = np.arange(NUM_ITEMS) % NUM_KINDS
     taste = random.permuted(np.tile([True, True, False, False], (NUM_USERS, 1)), axis=1)
@@ -42,7 +42,7 @@ def made_catalog():
 
 @pytest.fixture
 def world(tmp_path: Path) -> Path:
-    """A folder with `ratings/` in the layout of latest-small,, and IDs in `ids.csv`."""
+    """A folder with `ratings/` in the layout of latest-small, and IDs in `ids.csv`."""
     kind, users, items, stars, times = made_tables()
     folder = tmp_path / "ratings"
     folder.mkdir()

@@ -7,7 +7,7 @@ from ranking_study.compare import measure
 
 
 def by_pairs(scores, liked, weights):
-    """The definition: over all pairs of a like and another rating; ties count half."""
+    """Returns AUC by definition: the share of pairs of a like and another rating that are in order; ties count half."""
     won = total = 0.0
     for i in np.flatnonzero(liked):
         for j in np.flatnonzero(~liked):

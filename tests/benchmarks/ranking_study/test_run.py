@@ -1,4 +1,4 @@
-"""From ratings to results: information of IDs on cold items is used, and cold items are excluded from training."""
+"""The whole study: rankers use the IDs of cold items, and cold items are excluded from training."""
 
 import io
 import json
@@ -45,7 +45,7 @@ def test_ids_say_of_cold_items_what_a_hash_does_not_and_a_second_start_trains_no
     told = console.export_text()
     assert "SentencePiece, 20 rows" in told and "Difference from random hashing" in told
 
-    monkeypatch.setattr(run_module, "rank", lambda *args: pytest.fail("was there already"))
+    monkeypatch.setattr(run_module, "rank", lambda *args: pytest.fail("a finished ranker is trained again"))
     again = run(config, tmp_path / "run", console=console)
     assert again["random", 20]["all"].mean == results["random", 20]["all"].mean
     config.train.num_epochs = 2.0
