@@ -46,8 +46,8 @@ _DATA: Declaration = {
     ),
     "ids_path": Setting(
         "",
-        "vectors: for files without ids: per file, a text file with one id per line or a .npy file of ids. Empty: ids "
-        "are row numbers.",
+        "vectors: ids for files that have none: for each file of vectors, one text file with an id per line, or one "
+        ".npy file. Empty: ids are row numbers.",
     ),
     "text_column": Setting(
         "",
@@ -88,7 +88,9 @@ _DATA: Declaration = {
             "Or a named catalog.",
             choices=("none", "sequences", "interactions", *CATALOGS),
         ),
-        "path": Setting("", "File of histories; for a named catalog as in `data.path`. Empty: `data.path`."),
+        "path": Setting(
+            "", "File of histories, or the data of a named catalog, as in `data.path`. Empty: the value of `data.path`."
+        ),
         "user_column": Setting("user_id", "interactions: name of the column of users."),
         "item_column": Setting("item_id", "interactions: name of the column of items."),
         "time_column": Setting("timestamp", "interactions: name of the column of times."),
@@ -137,15 +139,15 @@ _DATA: Declaration = {
     ),
     "unit_norm": Setting(
         True,
-        "Scale each vector to length 1, so that only its direction matters, as in cosine similarity. "
-        "`data.unit_norm`, `data.center` and `data.standardize` are applied in this order. They are fitted once, "
-        "saved with the model and applied by its encoder.",
+        "Whether each vector is scaled to length 1, so that only its direction matters, as in cosine similarity. "
+        "`data.unit_norm`, `data.center` and `data.standardize` are applied in this order. This scaling is fitted "
+        "once, saved with the model and applied by its encoder.",
     ),
-    "center": Setting(True, "Subtract the mean vector."),
+    "center": Setting(True, "Whether the mean vector is subtracted from each vector."),
     "standardize": Setting(
         "global",
-        "Division to unit variance. global: one divisor, so that the mean square over all features is 1. feature: "
-        "one divisor per feature.",
+        "Division of the features. global: all features by one number, so that their mean square is 1. feature: each "
+        "feature by its standard deviation. none: no division.",
         choices=("global", "feature", "none"),
     ),
 }
@@ -154,7 +156,7 @@ _MODEL: Declaration = {
     "num_levels": Setting(
         AUTO,
         "L: number of levels, and of codes per ID before IDs are made unique. auto: 3 for up to 40,000 items, 4 for "
-        "up to 10 million, 5 for more. With 256 codes per level, these are at least 400 code tuples per item.",
+        "up to 10 million, 5 for more. With 256 codes per level, there are then at least 400 code tuples per item.",
         range=(1, 64),
         any_type=True,
         words=(AUTO,),
@@ -162,7 +164,8 @@ _MODEL: Declaration = {
     "codebook_size": Setting(
         AUTO,
         "K: number of codes per level; one number, or one per level, as in (64, 128, 256). auto: 256; for fewer than "
-        "2,048 items, the largest power of two that is at most N / 8, or more for at least 4 code tuples per item.",
+        "2,048 items, the largest power of two that is at most N / 8 (N is the number of items), or a larger one if "
+        "this is necessary for 4 code tuples per item.",
         any_type=True,
     ),
     "quantizer": Setting(
@@ -246,8 +249,9 @@ _MODEL: Declaration = {
 _IDS: Declaration = {
     "unique": Setting(
         "relocate",
-        "How IDs are made unique. relocate: IDs keep L codes; one of the items with the same code tuple keeps it, "
-        "and the others get a free tuple nearby. suffix: one more code, as in TIGER. none: items may share an ID.",
+        "How IDs are made unique. relocate: IDs keep L codes; one of the items with the same code tuple keeps it, and "
+        "each of the others gets a free ID that decodes to a vector near its own. suffix: one more code, as in TIGER. "
+        "none: items may share an ID.",
         choices=SCHEMES,
     ),
     "capacity": Setting(1, "relocate: maximum number of items per ID.", range=ONE_OR_MORE),
@@ -284,9 +288,10 @@ _TRAIN: Declaration = {
     ),
     "precision": Setting(
         "float32",
-        "bfloat16: until the encoder is frozen, matrix products of encoder and decoder have bfloat16 inputs and "
-        "float32 sums. Weights, distances, codes and exported arrays are always float32. auto: bfloat16 on TPUs and "
-        "where a short measurement finds it faster; a resumed run keeps its choice.",
+        "Precision of training. bfloat16: until the encoder is frozen, matrix products of encoder and decoder have "
+        "bfloat16 inputs and float32 sums. Weights, distances, codes and exported arrays are always float32. auto: "
+        "bfloat16 on TPUs, and on other devices if a short measurement finds it faster; a resumed run does not change "
+        "the choice.",
         choices=("float32", "bfloat16", AUTO),
     ),
     "optimizer": Setting("adamw", "Optimizer.", choices=("adamw", "adagrad")),
@@ -304,7 +309,8 @@ _TRAIN: Declaration = {
         1000.0, "Gradient clipping: maximum global norm. 0: no clipping.", range=NOT_NEGATIVE
     ),
     "temperature_annealing": Setting(
-        True, "Gumbel-softmax: anneal the temperature and the noise. False: keep both at their initial values."
+        True,
+        "Gumbel-softmax: whether the temperature and the noise are annealed. False: both keep their initial values.",
     ),
     "annealing_schedule": Setting(
         "cosine",
@@ -319,11 +325,13 @@ _TRAIN: Declaration = {
         25, "Number of Lloyd iterations of the k-means that initializes the codebooks.", range=NOT_NEGATIVE
     ),
     "kmeans_sample_items": Setting(
-        65_536, "Maximum number of items for this k-means. Larger catalogs are sampled at random.", range=ONE_OR_MORE
+        65_536,
+        "Maximum number of items for the initial k-means. Larger catalogs are sampled at random.",
+        range=ONE_OR_MORE,
     ),
     "revive_every_epochs": Setting(
         1.0,
-        "A code without items for this many epochs is reset to a residual with a large error. 0: never.",
+        "Number of epochs after which a code without items is reset to a residual with a large error. 0: never.",
         range=NOT_NEGATIVE,
     ),
     "revive_until": Setting(
@@ -348,7 +356,9 @@ _TRAIN: Declaration = {
         "Metric that selects the best checkpoint, which is exported.",
         choices=("r2", "mse", "cosine", "distinct_rate", "agreement"),
     ),
-    "best_mode": Setting("max", "Whether the highest or the lowest value is the best.", choices=("max", "min")),
+    "best_mode": Setting(
+        "max", "Whether the highest or the lowest value of `train.best_metric` is the best.", choices=("max", "min")
+    ),
     "wandb": Setting("", "Weights & Biases project for the metrics (needs the [wandb] extra). Empty: none."),
     "keep_checkpoints": Setting(
         3, "Number of checkpoints to keep: the latest one, and the best of the others.", range=ONE_OR_MORE
@@ -357,7 +367,9 @@ _TRAIN: Declaration = {
 
 SETTINGS: Declaration = {
     "seed": Setting(
-        0, "Seed. All random numbers are a function of the seed, a stream's name and the step.", range=(0, 2**32 - 1)
+        0,
+        "Seed. All random numbers are functions of the seed, the name of a random stream and the step.",
+        range=(0, 2**32 - 1),
     ),
     "data": _DATA,
     "model": _MODEL,

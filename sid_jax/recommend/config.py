@@ -45,8 +45,8 @@ _DATA: Declaration = {
         "sequences",
         "Interaction histories. sequences: a text file with one line per user: the user, then items in time order. "
         "interactions: a .parquet or .csv file with one row per interaction. Or a named catalog such as "
-        "movielens-100k or amazon-2014-beauty; if IDs are made in this run, they are of the same catalog, unless "
-        "`quantizer.data` names another.",
+        "movielens-100k or amazon-2014-beauty. If this run computes the IDs, they are those of the same catalog, "
+        "unless `quantizer.data` names another one.",
         choices=("sequences", "interactions", *CATALOGS),
     ),
     "path": Setting("", "File of histories. For a named catalog, as in the quantizer's `data.path`."),
@@ -76,10 +76,10 @@ _DATA: Declaration = {
 _MODEL: Declaration = {
     "kind": Setting(
         "decoder",
-        "decoder: a Transformer that generates Semantic IDs and is trained at every position of a history. "
-        "encoder_decoder: the model of TIGER. parallel: the model of RPG, which predicts all codes of an ID at once, "
-        "for IDs made with opq. scorer: a Transformer that scores all items by their Semantic IDs, content vectors "
-        "and embeddings. sasrec: SASRec, which uses item embeddings only and no IDs.",
+        "Kind of model. decoder: a Transformer that generates Semantic IDs and is trained at every position of a "
+        "history. encoder_decoder: the model of TIGER. parallel: the model of RPG, which predicts all codes of an ID "
+        "at once, for IDs made with opq. scorer: a Transformer that scores all items by their Semantic IDs, content "
+        "vectors and embeddings. sasrec: SASRec, which uses item embeddings only and no IDs.",
         choices=KINDS,
     ),
     "features": Setting(128, "Number of features (model width).", range=ONE_OR_MORE),
@@ -98,7 +98,8 @@ _MODEL: Declaration = {
     "dropout": Setting(0.2, "Dropout rate.", range=(0, 0.99)),
     "block": Setting(
         "prenorm",
-        "Transformer blocks of all models except encoder_decoder. ligr: the blocks of eSASRec, with gates and SwiGLU.",
+        "Transformer blocks of all models except encoder_decoder. prenorm: normalization before attention and "
+        "feed-forward layer. ligr: the blocks of eSASRec, which also have gates and SwiGLU.",
         choices=("prenorm", "ligr"),
     ),
     "item_parts": Setting(
@@ -115,12 +116,13 @@ _MODEL: Declaration = {
     ),
     "code_pairs": Setting(
         4096,
-        "scorer: number of embeddings for pairs of the first two codes, which share them by a hash. 0: none.",
+        "scorer: number of embeddings of pairs of the first two codes. Pairs share embeddings by a hash. 0: none.",
         range=NOT_NEGATIVE,
     ),
     "item_dropout": Setting(
         0.3,
-        "scorer: share of the items whose item embedding is dropped in a training step, since new items have none.",
+        "scorer: share of the items whose item embedding is omitted in a training step, since new items have no item "
+        "embedding.",
         range=(0, 0.99),
     ),
     "members": Setting(
@@ -204,8 +206,7 @@ _EVAL: Declaration = {
     "batch_size": Setting(256, "Number of users per compiled call.", range=ONE_OR_MORE),
     "validation_users": Setting(
         5000,
-        "Number of users, a random sample, for each validation during training. 0: all. The test always uses all "
-        "users.",
+        "Number of users of each validation during training, drawn at random. 0: all. The test always uses all users.",
         range=NOT_NEGATIVE,
     ),
     "exclude_seen": Setting(
@@ -222,7 +223,7 @@ _EVAL: Declaration = {
     "bootstrap_samples": Setting(1000, "Number of resamples of the bootstrap confidence intervals.", range=ONE_OR_MORE),
     "cold_slots": Setting(
         0,
-        "Number of slots of every ten in a list, the last ones, that are reserved for cold items (TIGER, section "
+        "Number of slots that are reserved for cold items: the last ones of every ten slots of a list (TIGER, section "
         "4.3). Cold items are scored by their vectors of `quantizer.data`; see docs/cold-start.md.",
         range=(0, PLACES),
     ),
@@ -237,7 +238,9 @@ _BACKOFF: Declaration = {
         range=(0, 1000),
     ),
     "history_share": Setting(
-        0.5, "Share of the history in a cold item's score; the rest comes from the model.", range=SHARE
+        0.5,
+        "Weight of the user's history in a cold item's score. The model's predictions have the rest of the weight.",
+        range=SHARE,
     ),
     "decay": Setting(
         0.7, "Weight of an item of the history relative to the weight of the item after it.", range=POSITIVE_SHARE
@@ -253,10 +256,10 @@ _BACKOFF: Declaration = {
 _JOINT: Declaration = {
     "estimator": Setting(
         "none",
-        "Joint training: the quantizer is trained together with the recommender, and IDs change, until quantizer and "
-        "IDs are frozen for the rest of the run. none: no joint training. gumbel: sampled codes, with noise that "
-        "falls to 0. ste: nearest codes. soft: mixtures of codes, with a falling temperature. All three use the "
-        "gradient of the soft assignment.",
+        "Estimator of joint training, in which the quantizer is trained together with the recommender. IDs change "
+        "until quantizer and IDs are frozen for the rest of the run. none: no joint training. gumbel: sampled codes, "
+        "with noise that falls to 0. ste: nearest codes. soft: mixtures of codes, with a falling temperature. All "
+        "three use the gradient of the soft assignment.",
         choices=("none", *ESTIMATORS),
     ),
     "share": Setting(
@@ -291,7 +294,7 @@ _JOINT: Declaration = {
     "refresh_every_steps": Setting(
         50,
         "Number of steps between refreshes of the ID table, whose codes are the recommender's targets. Each refresh "
-        "also resets dead codes, until four fifths of the joint phase.",
+        "in the first four fifths of the joint phase also resets dead codes.",
         range=ONE_OR_MORE,
     ),
     "min_usage": Setting(
@@ -316,14 +319,16 @@ def _baseline_settings(name: str) -> Declaration:
 
 SETTINGS: Declaration = {
     "seed": Setting(
-        0, "Seed. All random numbers are a function of the seed, a stream's name and the step.", range=(0, 2**32 - 1)
+        0,
+        "Seed. All random numbers are functions of the seed, the name of a random stream and the step.",
+        range=(0, 2**32 - 1),
     ),
     "ids": Setting(
         "rqvae",
         "The Semantic IDs: the folder of an export, an ids.parquet, a .json file of LETTER (FILE.json+1 if it "
-        "numbers items from 0 and the histories from 1), a .npy or .pt file, or another tool's file. Or IDs made in "
-        "this run from the catalog: rqvae (trains a quantizer, set by the section `quantizer`), kmeans (residual "
-        "k-means), lsh, random.",
+        "numbers items from 0 and the histories from 1), a .npy or .pt file, or another tool's file. Or the method by "
+        "which this run computes IDs for the catalog: rqvae (trains a quantizer with the settings of the section "
+        "`quantizer`), kmeans (residual k-means), lsh, random.",
     ),
     "made_levels": Setting(3, "kmeans, lsh, random: number of codes per ID.", range=(1, 16)),
     "made_codes": Setting(256, "kmeans, lsh, random: number of codes per level.", range=(2, 2**16)),
