@@ -159,7 +159,7 @@ WRONG_FILES: dict[str, tuple[Files, str]] = {
     "ids in one of two files": (
         both(archive("a.npz", vectors=VECTORS[:3], ids=np.arange(3)), archive("b.npz", vectors=VECTORS[:3])),
         "b.npz: has no ids, but",
-        "a.npz has; give ids for all files, or for none",
+        "a.npz has ids; give ids for all files, or for none",
     ),
     "ids for one of two files": (
         both(npy(VECTORS[:3]), npy(VECTORS[:3], "b.npy"), ids_path="all/a.npy"),

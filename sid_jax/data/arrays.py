@@ -66,7 +66,7 @@ def as_ids(ids: Any, where: str) -> np.ndarray:
       where: name of the ids in error messages.
 
     Raises:
-      UserError: if the ids have another form, or one is null.
+      UserError: if the ids have another form, or an id is null.
     """
     ids = _in_arrow(ids, where)
     if isinstance(ids, pa.ChunkedArray):
@@ -91,7 +91,10 @@ def as_ordered_ids(ids: Any, where: str) -> np.ndarray:
 
 
 def ids_in_index(table: Any, id_column: str) -> Any | None:
-    """Returns the index of a pandas DataFrame if it seems to hold ids, as it is text or named `id_column`; or None."""
+    """Returns the index of a pandas DataFrame that seems to hold ids; None without such an index.
+
+    An index that is text, or has the name `id_column`, seems to hold ids.
+    """
     if not _is_pandas(table, "DataFrame") or id_column in table.columns:
         return None
     return table.index if table.index.name == id_column or table.index.inferred_type == "string" else None

@@ -239,5 +239,5 @@ def _block(chunk: pa.Array, features: int) -> np.ndarray:
 
 def as_float32(array: np.ndarray) -> np.ndarray:
     """Returns the array as contiguous float32, without a copy if it already is."""
-    with np.errstate(over="ignore"):  # A float64 beyond float32's range becomes infinite; checks reject its row later.
+    with np.errstate(over="ignore"):  # A float64 beyond float32's range becomes infinite; later checks reject its row.
         return np.ascontiguousarray(array, dtype=np.float32)

@@ -20,8 +20,8 @@ class Histories:
       items: `[T]` int32 row numbers in `item_ids`, each user's in time order.
       item_ids: `[N]` the catalog's ids, int64 or object (str).
       num_unknown: number of interactions that were dropped because their items are not in the catalog.
-      num_tied: number of interactions with the same time as another interaction of the same user, counted when they
-        were read.
+      num_tied: number of interactions with the same time as another interaction of the same user, counted when the
+        histories were read.
     """
 
     user_ids: np.ndarray
@@ -32,7 +32,7 @@ class Histories:
     num_tied: int = 0
 
     def __len__(self) -> int:
-        """Returns U."""
+        """Returns U, the number of users."""
         return len(self.user_ids)
 
     @property

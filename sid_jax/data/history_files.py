@@ -223,7 +223,7 @@ def _of_numbered(
 
 
 def _text_ids(names: Iterable[str]) -> np.ndarray:
-    return np.array(list(names), dtype=object)  # Objects, so that NumPy does not truncate strings to a fixed width.
+    return np.array(list(names), dtype=object)  # With the dtype object, NumPy does not truncate text.
 
 
 def _refuse_second_lines(users: list[str], path: Path) -> None:

@@ -16,7 +16,7 @@ from sid_jax.errors import UserError, reason
 
 
 def columns_of_part(parts: VectorParts, number: int, schema: pa.Schema) -> pa.Table:
-    """Returns the columns of `schema` for the rows of a part that are not dropped.
+    """Returns the columns of `schema` for those rows of a file part that are not dropped.
 
     A column that the part's file lacks is null.
 
@@ -55,7 +55,7 @@ def schema_of_parts(parts: VectorParts, names: Sequence[str]) -> pa.Schema:
 
 
 def _head(path: File, names: Sequence[str]) -> pa.Table:
-    """Returns columns of a table file; columns of a Parquet file have no rows, since only their types are needed."""
+    """Returns columns of a table file; from a Parquet file, only the types are read, and the columns are empty."""
     if isinstance(path, Path) and path.suffix.lower() != ".parquet":
         return table_with(path, names)
     with opened(path) as source:

@@ -22,7 +22,7 @@ class Partners:
 
     Attributes:
       rows: `[E]` int32, the row numbers of the partners.
-      ends: `[E]` int32, the cumulative sum of the pairs' weights, including the pair's own.
+      ends: `[E]` int32, the cumulative sums of the pairs' weights, each including the weight of the pair itself.
       bounds: `[N + 1]` int32: item i's pairs cover the range of sums from `bounds[i]` to `bounds[i + 1]`.
     """
 

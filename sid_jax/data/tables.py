@@ -370,7 +370,7 @@ def open_plain(path: Path) -> BinaryIO:
     file = path.open("rb")
     start = file.read(2)
     file.seek(0)
-    # Gzip is recognized by these bytes, not by the name: browsers may unpack a file without changing its name.
+    # Gzip is recognized by its first bytes, since a browser may unpack a file without changing its name.
     return gzip.open(file) if start == _GZIP else file  # type: ignore[return-value]
 
 

@@ -330,7 +330,7 @@ def test_tfrecords_that_others_write_are_read_and_damaged_ones_refused(tmp_path:
     (tmp_path / "b.tfrecord").write_bytes(content + length + masked(length) + example + masked(example))
     first = [{"user_id": [3], "sequence_data": numbers}, {"user_id": [300], "items": []}]
     assert read_tfrecords(tmp_path / "b.tfrecord") == [*first, {"a": [5, -1, 0]}]
-    with pytest.raises(UserError, match=r"record 1 \(counted from 0\) has no user_id and sequence_data"):
+    with pytest.raises(UserError, match=r"record 1 \(counted from 0\) must have one user_id and a sequence_data"):
         read_histories(path, np.arange(9), COLUMNS)
     for place in range(0, len(content), 3):
         (tmp_path / "b.tfrecord").write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])

@@ -1,1 +1,1 @@
-"""Reads files with any number N of vectors in parts, so that memory does not grow with N."""
+"""Reads vector files in parts (ranges of rows), so that memory does not grow with the number of vectors."""

@@ -25,7 +25,7 @@ _SECOND_FORMS = {"item_id": "ids", "vector": "vectors"}
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A range of consecutive rows of a file.
+    """A part of a file: a range of consecutive rows. The parts of an item are in `sid_jax.data.layout`.
 
     Attributes:
       path: the file; an address if it is read from a bucket.

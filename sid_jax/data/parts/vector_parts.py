@@ -1,4 +1,4 @@
-"""Reads files with any number N of vectors in parts, block by block, so that memory does not grow with N."""
+"""Splits vector files into parts (ranges of rows), and reads a part block by block, so that memory stays limited."""
 
 from __future__ import annotations
 
@@ -215,11 +215,11 @@ def _match_ids(looks: dict[File, Look], ids_paths: Sequence[str]) -> dict[File, 
     if ids_paths and len(ids_paths) != len(without):
         raise UserError(
             f"{len(ids_paths)} files of ids are given, but {len(without)} vector files have no ids; give one file of "
-            "ids for each of these"
+            "ids per vector file without ids"
         )
     if without and not ids_paths and len(without) < len(looks):
         other = next(path for path, look in looks.items() if look.has_ids)
-        raise UserError(f"{without[0]}: has no ids, but {other} has; give ids for all files, or for none")
+        raise UserError(f"{without[0]}: has no ids, but {other} has ids; give ids for all files, or for none")
     return dict(zip(without, ids_paths, strict=False))
 
 

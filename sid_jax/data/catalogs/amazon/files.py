@@ -80,7 +80,7 @@ def read_reviews(path: Path, *, core: int) -> Histories:
 
 
 def field(record: Mapping[str, Any], names: tuple[str, ...], where: str) -> str:
-    """Returns the value of the first field in `names` that the record has; UserError if there is no valid text."""
+    """Returns the value of the first field in `names` that the record has; raises UserError if it is not valid text."""
     value = next((record[name] for name in names if name in record), None)
     if not isinstance(value, str) or not value or clean(value) != value:
         raise UserError(f"{where} has no {' or '.join(names)}; give the file as its authors publish it")

@@ -25,7 +25,7 @@ from sid_jax.paths import as_path
 
 # Default columns of a product's text.
 TEXT_COLUMNS = ("title", "brand", "categories")
-# File names and possible names of the id field in a prepared folder, see `_read_prepared`.
+# Names of the files in a prepared folder, and possible names of the id field, see `_read_prepared`.
 _ITEMS, _SEQUENCES, _IDS = "items.jsonl", "sequences.txt", ("item_id", "item")
 
 # Addresses of reviews and metadata, by edition; the authors publish no digests.
@@ -159,7 +159,7 @@ def _read_prepared(folder: Path) -> Products:
 
 
 def _find(folder: Path, name: AmazonName) -> _Files:
-    """Returns the category's files in a folder, with the file names of any edition; the given edition comes first."""
+    """Finds the category's files in a folder, under the file names of the given edition or else of another edition."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give the folder that has the review file and the metadata file")
     names = dict.fromkeys((name.files, *AMAZON_CATEGORIES[name.category]))

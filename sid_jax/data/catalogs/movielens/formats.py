@@ -27,7 +27,7 @@ from sid_jax.data.catalogs.movielens.tables import (
 )
 from sid_jax.errors import UserError, reason
 
-# The order of the flags in u.item, for copies without u.genre.
+# Genres in the order of the flags in u.item, for copies of the data without u.genre.
 GENRES = (
     "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama",
     "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
